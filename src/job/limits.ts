@@ -1,0 +1,27 @@
+/** Sizes and times that both Master and Worker hold each other to. */
+
+/** One message between peers, JSON text in UTF-8: a job's data and an outcome's output must fit in it. */
+export const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
+/** `data` of a job and `output` of an outcome, each as JSON text in bytes. */
+export const MAX_JOB_DATA_BYTES = 8 * 1024 * 1024;
+/** A line of a job's log is cut after this many characters. */
+export const MAX_LOG_LINE_CHARS = 8 * 1024;
+
+export const MAX_JOB_ID_CHARS = 200;
+export const MAX_CHANNEL_CHARS = 100;
+
+export const DEFAULT_ATTEMPTS = 3;
+export const DEFAULT_BACKOFF_MS = 1_000;
+export const MAX_BACKOFF_MS = 3_600_000;
+export const DEFAULT_TIMEOUT_MS = 3_600_000;
+/** A lease lives this long without a beat of its worker … */
+export const DEFAULT_LEASE_MS = 30_000;
+/** … which beats this often for all its leases at once. */
+export const DEFAULT_BEAT_MS = 10_000;
+
+export const MAX_PRIORITY = 1_000_000;
+export const MAX_ATTEMPTS = 1_000_000;
+/** The longest that a timer of JavaScript can wait, just under 25 days. */
+export const MAX_TIMEOUT_MS = 2_147_483_647;
+/** Ten years. */
+export const MAX_DELAY_MS = 315_360_000_000;

@@ -1,0 +1,33 @@
+import type { Job, Outcome, Progress } from './job.js';
+
+/**
+ * The port to a way of executing jobs. A new way is one new file (or small folder) in `src/runners/`.
+ */
+export interface Runner {
+  readonly kind: string;
+  /** One line that says how jobs are kept away from the rest of the machine, shown to the owner. */
+  readonly isolation: string;
+  /** Runs one job to its end. Never rejects: whatever happens is an outcome. */
+  run(job: Job, context: RunContext): Promise<Outcome>;
+  close(): Promise<void>;
+}
+
+export interface RunContext {
+  /** The prepared folder; absent for runners that need no task code. */
+  readonly workplace?: Workplace;
+  /** Aborted when the job is cancelled or the worker stops at once. */
+  readonly signal: AbortSignal;
+  report(progress: Progress): void;
+}
+
+/** A prepared folder: verified files, dependencies installed. Read-only for the task. */
+export interface Workplace {
+  /** The manifest's digest: two workplaces with the same digest are the same. */
+  readonly digest: string;
+  /** Absolute path of the folder with the task's files. */
+  readonly folder: string;
+  /** The entry, relative to the folder. */
+  readonly entry: string;
+  /** Absolute paths that the task must be able to read, the folder itself and its dependency layer included. */
+  readonly readable: readonly string[];
+}

@@ -1,0 +1,109 @@
+import * as v from 'valibot';
+import type { Json } from './job.js';
+import { PeerworkError } from '../errors.js';
+import { MAX_CHANNEL_CHARS, MAX_JOB_ID_CHARS, MAX_LOG_LINE_CHARS } from './limits.js';
+
+/**
+ * The verbs that Master and Worker exchange, with the shape of each argument and answer. Where a verb means the same as in
+ * queue-xec it has the same name. Both sides check what they receive against these schemas: the other side is never trusted.
+ *
+ * | verb | from | kind | meaning |
+ * |---|---|---|---|
+ * | isMaster | worker | call | first call: says who I am and which leases I still hold |
+ * | ping | worker | call | the beat: renews all leases at once, learns which are lost |
+ * | requestExecAssets | worker | call | the signed manifest of a task version |
+ * | requestBlob | worker | stream | the bytes of one file from an offset |
+ * | requestWork | worker | call | waits for jobs, up to a capacity; a newer call ends the older one empty, capacity 0 only does that |
+ * | shareResults | worker | call | outcomes, each answered one by one |
+ * | report | worker | note | progress and log lines of running jobs |
+ * | cancelWork | master | note | stop a run: its outcome will not count |
+ */
+
+const jsonValue = v.custom<Json>((value) => value !== undefined);
+const jobId = v.pipe(v.string(), v.minLength(1), v.maxLength(MAX_JOB_ID_CHARS));
+const leaseNumber = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
+const instant = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const hash = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
+const MAX_BATCH = 10_000;
+
+/** A job together with the lease number it was claimed under: the fence of everything said about the run. */
+export const leaseKey = v.object({ id: jobId, lease: leaseNumber });
+export type LeaseKey = v.InferOutput<typeof leaseKey>;
+const leaseKeys = v.pipe(v.array(leaseKey), v.maxLength(MAX_BATCH));
+
+export const isMasterArgs = v.object({
+  version: v.pipe(v.string(), v.maxLength(40)),
+  concurrency: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
+  /** Lines the owner may want to see: how jobs are isolated, which policy holds. */
+  isolation: v.pipe(v.string(), v.maxLength(200)),
+  platform: v.pipe(v.string(), v.maxLength(100)),
+  /** Made anew at each start of the worker's process: tells a restart from a mere reconnect. */
+  instance: v.pipe(v.string(), v.maxLength(40)),
+  holding: leaseKeys,
+});
+export const isMasterAnswer = v.object({
+  isMaster: v.literal('yes'),
+  name: v.pipe(v.string(), v.maxLength(64)),
+  version: v.pipe(v.string(), v.maxLength(40)),
+  leaseMs: v.pipe(v.number(), v.safeInteger(), v.minValue(100)),
+  beatMs: v.pipe(v.number(), v.safeInteger(), v.minValue(20)),
+  lost: leaseKeys,
+});
+
+export const pingArgs = v.object({ holding: leaseKeys });
+export const pingAnswer = v.object({ pong: v.literal(true), lost: leaseKeys });
+
+export const requestExecAssetsArgs = v.object({ digest: hash });
+export const requestExecAssetsAnswer = v.object({ body: v.string(), signature: v.string(), publisher: v.string() });
+
+export const requestBlobArgs = v.object({ sha256: hash, offset: v.pipe(v.number(), v.safeInteger(), v.minValue(0)) });
+
+export const requestWorkArgs = v.object({ capacity: v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(MAX_BATCH)) });
+export const workItem = v.object({
+  id: jobId,
+  lease: leaseNumber,
+  channel: v.pipe(v.string(), v.maxLength(MAX_CHANNEL_CHARS)),
+  data: jsonValue,
+  attempt: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
+  timeoutMs: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
+  runner: v.pipe(v.string(), v.maxLength(40)),
+  /** The exact version of the task that the run shall use. */
+  digest: hash,
+});
+export type WorkItem = v.InferOutput<typeof workItem>;
+export const requestWorkAnswer = v.object({ work: v.pipe(v.array(workItem), v.maxLength(MAX_BATCH)) });
+
+const jobError = v.object({ code: v.pipe(v.string(), v.maxLength(60)), message: v.pipe(v.string(), v.maxLength(MAX_LOG_LINE_CHARS)) });
+export const outcome = v.variant('state', [
+  v.object({ state: v.literal('completed'), output: jsonValue }),
+  v.object({ state: v.literal('failed'), error: jobError, retry: v.boolean() }),
+  v.object({ state: v.literal('released'), reason: v.pipe(v.string(), v.maxLength(200)) }),
+]);
+export const settlement = v.object({ id: jobId, lease: leaseNumber, outcome, startedAt: instant, finishedAt: instant });
+/** An outcome on its way to the ledger. */
+export type Settlement = v.InferOutput<typeof settlement>;
+export const shareResultsArgs = v.object({ results: v.pipe(v.array(settlement), v.maxLength(MAX_BATCH)) });
+/** `settled` now, `duplicate` of one already recorded under the same lease, or `stale`: all three end the worker's duty. */
+export const settleAnswer = v.picklist(['settled', 'duplicate', 'stale']);
+export type SettleAnswer = v.InferOutput<typeof settleAnswer>;
+export const shareResultsAnswer = v.object({ answers: v.array(settleAnswer) });
+
+export const progress = v.variant('kind', [
+  v.object({ kind: v.literal('progress'), value: jsonValue }),
+  v.object({
+    kind: v.literal('log'),
+    stream: v.picklist(['stdout', 'stderr', 'log']),
+    line: v.pipe(v.string(), v.maxLength(MAX_LOG_LINE_CHARS)),
+  }),
+]);
+export const reportArgs = v.object({ reports: v.pipe(v.array(v.object({ id: jobId, lease: leaseNumber, progress })), v.maxLength(1_000)) });
+
+export const cancelWorkArgs = v.object({ leases: leaseKeys });
+
+/** What came over the wire, checked; throws `rpc-invalid` naming the first wrong part. */
+export function checked<const S extends v.GenericSchema>(schema: S, received: unknown): v.InferOutput<S> {
+  const result = v.safeParse(schema, received, { abortEarly: true });
+  if (result.success) return result.output;
+  const issue = result.issues[0];
+  throw new PeerworkError('rpc-invalid', `${v.getDotPath(issue) ?? 'the value'}: ${issue.message}`);
+}

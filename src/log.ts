@@ -1,0 +1,83 @@
+/**
+ * One line per event: `time level message key=value …`. Secrets that were made known with `conceal` never reach the
+ * sink, whatever the level and wherever in the line they stand.
+ */
+export const logLevels = ['off', 'error', 'warn', 'info', 'debug'] as const;
+export type LogLevel = (typeof logLevels)[number];
+
+export type LogFields = Readonly<Record<string, unknown>>;
+
+export interface Log {
+  error(message: string, fields?: LogFields): void;
+  warn(message: string, fields?: LogFields): void;
+  info(message: string, fields?: LogFields): void;
+  debug(message: string, fields?: LogFields): void;
+  /** A log that adds these fields to each of its lines. */
+  with(fields: LogFields): Log;
+}
+
+export interface LogOptions {
+  readonly level: LogLevel;
+  /** Takes one finished line without its line end. */
+  readonly write: (line: string) => void;
+  readonly now?: () => number;
+}
+
+/** Process-wide on purpose: a secret must not leak through somebody else's log either. */
+const secrets = new Set<string>();
+
+/** Makes sure that `secret` is never written to any log of this process. Short strings are ignored: they would blot out words. */
+export function conceal(secret: string): void {
+  if (secret.length < 8) return;
+  secrets.add(secret);
+  // As it stands inside a quoted field.
+  secrets.add(JSON.stringify(secret).slice(1, -1));
+}
+
+export function redact(text: string): string {
+  let clean = text;
+  for (const secret of secrets) clean = clean.replaceAll(secret, '[secret]');
+  return clean;
+}
+
+export function createLog(options: LogOptions): Log {
+  const rank = logLevels.indexOf(options.level);
+  const now = options.now ?? Date.now;
+  const make = (bound: LogFields): Log => {
+    const at = (level: LogLevel) => {
+      if (logLevels.indexOf(level) > rank) return () => {};
+      return (message: string, fields?: LogFields) =>
+        options.write(
+          redact(`${new Date(now()).toISOString()} ${level.padEnd(5)} ${message}${formatFields(bound)}${formatFields(fields)}`),
+        );
+    };
+    return {
+      error: at('error'),
+      warn: at('warn'),
+      info: at('info'),
+      debug: at('debug'),
+      with: (fields) => make({ ...bound, ...fields }),
+    };
+  };
+  return make({});
+}
+
+export const silentLog: Log = createLog({ level: 'off', write: () => {} });
+
+function formatFields(fields: LogFields | undefined): string {
+  if (fields === undefined) return '';
+  let text = '';
+  for (const [key, value] of Object.entries(fields)) if (value !== undefined) text += ` ${key}=${formatValue(value)}`;
+  return text;
+}
+
+function formatValue(value: unknown): string {
+  if (value instanceof Error) return JSON.stringify(value.message);
+  if (typeof value === 'string') return /^[\w.:/@+-]+$/.test(value) ? value : JSON.stringify(value);
+  return JSON.stringify(value) ?? String(value);
+}
+
+/** The log of the embedded classes: stderr, so that the host program's stdout stays its own. */
+export function logToStderr(level: LogLevel): Log {
+  return createLog({ level, write: (line) => process.stderr.write(`${line}\n`) });
+}

@@ -1,0 +1,159 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative, resolve, sep } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const MAX_LINES = 350;
+
+/** From the ground up: an import may go to the same room or to a lower floor. Rooms of one floor never import each other. */
+const floors = [
+  ['errors', 'log', 'clock', 'config', 'version'],
+  ['job'],
+  ['swarm', 'task'],
+  ['ledger', 'sources', 'runners'],
+  ['worker', 'master'],
+  ['cli', 'index'],
+] as const;
+const floorOf = new Map<string, number>(floors.flatMap((rooms, floor) => rooms.map((room) => [room, floor] as const)));
+/** What stands alone, file by file, on the lowest floor may use its neighbours. */
+const ground = 0;
+
+interface SourceFile {
+  readonly path: string;
+  readonly room: string;
+  readonly text: string;
+  /** Of each import: the specifier, and for one of ours the path of the source file. */
+  readonly imports: readonly { readonly specifier: string; readonly target?: string; readonly typeOnly: boolean }[];
+}
+
+const withoutComments = (text: string) => text.replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, '');
+
+const IMPORT = /(?:^|\n)\s*(?:import|export)\s+(type\s)?(?:[^'"`;]*?\sfrom\s+)?['"]([^'"]+)['"]|\bimport\(\s*['"]([^'"]+)['"]\s*\)/g;
+
+function readSource(file: string): SourceFile {
+  const path = relative(root, file).split(sep).join('/');
+  const text = readFileSync(file, 'utf8');
+  const imports = [...text.matchAll(IMPORT)].map(([, typeOnly, fixed, late]) => {
+    const specifier = fixed ?? late ?? '';
+    if (!specifier.startsWith('.')) return { specifier, typeOnly: typeOnly !== undefined };
+    const target = relative(root, resolve(dirname(file), specifier))
+      .split(sep)
+      .join('/')
+      .replace(/\.js$/, '.ts');
+    return { specifier, target, typeOnly: typeOnly !== undefined };
+  });
+  return { path, room: roomOf(path), text, imports };
+}
+
+function roomOf(path: string): string {
+  return (path.split('/')[1] ?? '').replace(/\.ts$/, '');
+}
+
+const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })
+  .filter((file) => file.endsWith('.ts') && !file.endsWith('.d.ts'))
+  .map((file) => readSource(join(root, 'src', file)));
+
+t.test('every source file belongs to a room with a floor', async (t) => {
+  t.ok(sources.length > 20, 'the sources were found');
+  t.same(
+    sources.filter(({ room }) => !floorOf.has(room)).map(({ path }) => path),
+    [],
+  );
+});
+
+t.test('imports only go down', async (t) => {
+  const wrong: string[] = [];
+  for (const { path, room, imports } of sources) {
+    for (const { target } of imports) {
+      if (target === undefined) continue;
+      const [from, to] = [floorOf.get(room) ?? -1, floorOf.get(roomOf(target)) ?? -1];
+      const allowed = roomOf(target) === room || to < from || (from === ground && to === ground);
+      if (!target.startsWith('src/') || !allowed) wrong.push(`${path} → ${target}`);
+    }
+  }
+  t.same(wrong, []);
+});
+
+t.test('no source imports another source, no runner another runner', async (t) => {
+  const wrong: string[] = [];
+  for (const { path, room, imports } of sources) {
+    if (room !== 'sources' && room !== 'runners') continue;
+    const own = path.split('/')[2] ?? '';
+    for (const { target } of imports) {
+      if (target === undefined || roomOf(target) !== room) continue;
+      const other = target.split('/')[2] ?? '';
+      // A file directly in the room is shared by all in it (the outbox); a folder is one wire or one way to run.
+      if (!other.endsWith('.ts') && other !== own) wrong.push(`${path} → ${target}`);
+    }
+  }
+  t.same(wrong, []);
+});
+
+t.test('the swarm could live in a browser: nothing of Node outside *.node.ts', async (t) => {
+  const wrong: string[] = [];
+  const nodePackages = new Set(['ws', 'node-datachannel', 'bittorrent-tracker', 'libsql', 'execa', 'dotenv']);
+  for (const { path, room, text, imports } of sources) {
+    if (room !== 'swarm' || path.endsWith('.node.ts')) continue;
+    for (const { specifier, target } of imports) {
+      if (specifier.startsWith('node:') || nodePackages.has(specifier.split('/')[0] ?? '')) wrong.push(`${path} → ${specifier}`);
+      if (target?.endsWith('.node.ts')) wrong.push(`${path} → ${target}`);
+    }
+    const code = withoutComments(text).replace(/'[^'\n]*'|`[^`]*`/g, "''");
+    for (const [word] of code.matchAll(/\bBuffer\b(?=[.(])|\bprocess\.(?=\w)|\brequire\(|\bsetImmediate\(|\b__dirname\b/g))
+      wrong.push(`${path}: ${word}`);
+  }
+  t.same(wrong, []);
+});
+
+t.test('the ledger knows no network and no timers', async (t) => {
+  const wrong = sources
+    .filter(({ room }) => room === 'ledger')
+    .filter(({ text }) => /\bsetTimeout\(|\bsetInterval\(|\bDate\.now\(|from 'node:(net|http|https|dgram|tls)'|from 'ws'/.test(text))
+    .map(({ path }) => path);
+  t.same(wrong, []);
+});
+
+t.test(`no source file has more than ${MAX_LINES} lines`, async (t) => {
+  const long = sources.map(({ path, text }) => ({ path, lines: text.split('\n').length - 1 })).filter(({ lines }) => lines > MAX_LINES);
+  t.same(long, []);
+});
+
+t.test('no source uses any or silences a type error', async (t) => {
+  const wrong = sources
+    .filter(({ text }) => /:\s*any\b|\bas any\b|<any>/.test(withoutComments(text)) || /@ts-(ignore|nocheck)/.test(text))
+    .map(({ path }) => path);
+  t.same(wrong, []);
+});
+
+t.test('every package that is imported is declared, and the other way round', async (t) => {
+  const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { dependencies: Record<string, string> };
+  const imported = new Set<string>();
+  for (const { imports } of sources)
+    for (const { specifier } of imports)
+      if (!specifier.startsWith('.') && !specifier.startsWith('node:'))
+        imported.add(
+          specifier
+            .split('/')
+            .slice(0, specifier.startsWith('@') ? 2 : 1)
+            .join('/'),
+        );
+  t.same(
+    [...imported].filter((name) => manifest.dependencies[name] === undefined),
+    [],
+    'imported but not declared',
+  );
+  const late = sources.map(({ text }) => text).join('\n');
+  t.same(
+    Object.keys(manifest.dependencies).filter((name) => !imported.has(name) && !late.includes(`'${name}'`)),
+    [],
+    'declared but not imported',
+  );
+});
+
+t.test('the public face only re-exports', async (t) => {
+  const index = sources.find(({ path }) => path === 'src/index.ts');
+  const code = withoutComments(index?.text ?? '').trim();
+  t.ok(index !== undefined, 'there is one');
+  t.notMatch(code, /\b(function|class|const|let)\s+\w+/, 'and it defines nothing');
+});
