@@ -1,0 +1,28 @@
+/**
+ * The cryptography that differs from engine to engine. All of it is synchronous, because a frame is sealed or opened for every
+ * message of a link. Key pairs and X25519 are not here: tweetnacl makes them everywhere (identity.ts, handshake.ts).
+ * Ed25519 signatures are, because tweetnacl needs 3 ms to sign and 8 ms to verify, and a Master that 200 Workers return to at
+ * once does both for each of them; the signatures are the same bytes.
+ */
+export interface Primitives {
+  randomBytes(length: number): Uint8Array;
+  /** 32 bytes. */
+  sha256(data: Uint8Array): Uint8Array;
+  /** 32 bytes. */
+  hmacSha256(key: Uint8Array, data: Uint8Array): Uint8Array;
+  /** HKDF (RFC 5869), extract and expand; the label is the info. */
+  hkdfSha256(secret: Uint8Array, salt: Uint8Array, label: string, length: number): Uint8Array;
+  /** AES-256-GCM: ciphertext followed by the 16-byte tag. A nonce (12 bytes) must never be used twice with one key. */
+  seal(key: Uint8Array, nonce: Uint8Array, plaintext: Uint8Array, aad?: Uint8Array): Uint8Array;
+  /** Undefined if anything was altered. */
+  open(key: Uint8Array, nonce: Uint8Array, sealed: Uint8Array, aad?: Uint8Array): Uint8Array | undefined;
+  /** Ed25519; `privateKey` is the 32-byte seed, the signature 64 bytes. */
+  sign(privateKey: Uint8Array, message: Uint8Array): Uint8Array;
+  /** False for a wrong signature and for a key that is none. */
+  verify(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean;
+}
+
+export const KEY_BYTES = 32;
+export const NONCE_BYTES = 12;
+export const TAG_BYTES = 16;
+export const SIGNATURE_BYTES = 64;

@@ -1,0 +1,342 @@
+import nacl from 'tweetnacl';
+import type { Clock, Timer } from '../clock.js';
+import { asPeerworkError, type ErrorCode, isErrorCode, PeerworkError } from '../errors.js';
+import { conceal } from '../log.js';
+import { equalBytes, fromUtf8, joinBytes, toUtf8 } from './bytes.js';
+import { KEY_BYTES, NONCE_BYTES, type Primitives } from './crypto.js';
+import {
+  decodeHello,
+  decodeMasterProof,
+  decodeName,
+  decodeWorkerProof,
+  encodeHello,
+  encodeName,
+  type Hello,
+  helloFits,
+  helloIsProven,
+  helloVersions,
+  signedByMaster,
+  signedByWorker,
+} from './handshake-messages.js';
+import { identityId, type KeyPair } from './identity.js';
+import type { Link } from './link.js';
+import type { Role } from './peer.js';
+import { type SessionKeys, setCounter } from './sealed.js';
+import { handshakeKey, type Token } from './token.js';
+
+export interface HandshakeOptions {
+  readonly role: Role;
+  readonly token: Token;
+  /** The Master's is the one whose public key stands in the token. */
+  readonly keyPair: KeyPair;
+  readonly name: string;
+  /** An extra secret of 32 characters that both sides must share. */
+  readonly transferEncryptToken?: string | undefined;
+  /** Asked by a Master about a Worker that has proven who it is; a code refuses it and is told to it. */
+  readonly admit?: ((id: string, name: string) => ErrorCode | undefined) | undefined;
+  readonly primitives: Primitives;
+  readonly clock: Clock;
+  /** Default 5 s for the whole handshake. */
+  readonly timeoutMs?: number;
+  /** Which versions of the protocol to speak; default: all that this peerwork knows. */
+  readonly versions?: { readonly oldest: number; readonly newest: number };
+}
+
+export interface Handshaken {
+  readonly keys: SessionKeys;
+  readonly peer: { readonly id: string; readonly name: string; readonly role: Role };
+  /** What the peer has sent since; collected until somebody else becomes the link's receiver. */
+  readonly early: readonly Uint8Array[];
+}
+
+export const HANDSHAKE_TIMEOUT_MS = 5_000;
+export const TRANSFER_SECRET_CHARS = 32;
+const VERSIONS = { oldest: 1, newest: 1 };
+/** How long a link stays open after a refusal was sent, so that it arrives. */
+const REFUSAL_GRACE_MS = 500;
+const MAX_EARLY_MESSAGES = 64;
+const ACCEPTED = 1;
+const REFUSED = 2;
+const nothing = new Uint8Array(0);
+
+/**
+ * Makes sure who is at the other end of the link, both ways, and agrees on keys. Rejects with a PeerworkError and closes the link
+ * if the peer is not who it must be. Made so that the link is never without a receiver: see `Handshaken.early`.
+ */
+export function shakeHands(link: Link, options: HandshakeOptions): Promise<Handshaken> {
+  return new Promise<Handshaken>((resolve, reject) => {
+    try {
+      new Handshake(link, options, resolve, reject).start();
+    } catch (error) {
+      link.close();
+      reject(asPeerworkError(error));
+    }
+  });
+}
+
+/**
+ * Both sides send a hello: versions, role, nonce, ephemeral key and the two certificates as they see them, with a MAC under a key from the
+ * token's secret. From then on messages are sealed with keys from both ephemeral keys and the secret. The Master proves itself first, by
+ * signing everything said so far, so that nobody but the true Master learns which Workers there are. Then the Worker does the same
+ * and shows that it knows the transfer secret. The Master answers with a verdict: a code that refuses, or a confirmation
+ * that only the final session keys yield. Checks stand in order of their cost.
+ *
+ * Master: hello → worker-proof → done. Worker: hello → master-proof → verdict → done. Any failure: done.
+ */
+class Handshake {
+  readonly #link: Link;
+  readonly #options: HandshakeOptions;
+  readonly #resolve: (result: Handshaken) => void;
+  readonly #reject: (error: PeerworkError) => void;
+  readonly #secretKey: Uint8Array;
+  readonly #transferKey: Uint8Array;
+  readonly #ephemeral = nacl.box.keyPair();
+  readonly #hello: Uint8Array;
+  readonly #early: Uint8Array[] = [];
+  #state: 'hello' | 'master-proof' | 'worker-proof' | 'verdict' | 'done' = 'hello';
+  #heardHello = false;
+  #timer: Timer | undefined;
+  /** SHA-256 over everything said so far. */
+  #transcript: Uint8Array = nothing;
+  #shared: Uint8Array = nothing;
+  #sendKey: Uint8Array = nothing;
+  #receiveKey: Uint8Array = nothing;
+  #sent = 0;
+  #received = 0;
+  #peerId = '';
+  #peerName = '';
+
+  constructor(link: Link, options: HandshakeOptions, resolve: (result: Handshaken) => void, reject: (error: PeerworkError) => void) {
+    this.#link = link;
+    this.#options = options;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    const { primitives, transferEncryptToken = '', token, role } = options;
+    if (transferEncryptToken !== '' && transferEncryptToken.length !== TRANSFER_SECRET_CHARS)
+      throw new PeerworkError('option-invalid', `transferEncryptToken must have ${TRANSFER_SECRET_CHARS} characters`);
+    if (role === 'master' && !equalBytes(options.keyPair.publicKey, token.publicKey))
+      throw new PeerworkError('option-invalid', 'the token was made by another Master');
+    conceal(transferEncryptToken);
+    this.#secretKey = handshakeKey(token, primitives);
+    this.#transferKey = primitives.hkdfSha256(toUtf8(transferEncryptToken), nothing, 'peerwork transfer', KEY_BYTES);
+    const hello: Hello = {
+      ...(options.versions ?? VERSIONS),
+      role,
+      nonce: primitives.randomBytes(32),
+      ephemeral: this.#ephemeral.publicKey,
+      local: this.#digest(link.fingerprints.local),
+      remote: this.#digest(link.fingerprints.remote),
+    };
+    this.#hello = encodeHello(hello, this.#secretKey, primitives);
+  }
+
+  start(): void {
+    const { clock, timeoutMs = HANDSHAKE_TIMEOUT_MS } = this.#options;
+    this.#timer = clock.after(timeoutMs, () => this.#fail(new PeerworkError('handshake-timeout')));
+    this.#link.onClose((error) => this.#fail(asPeerworkError(error, 'link-lost')));
+    this.#link.onMessage((message) => {
+      try {
+        this.#receive(message);
+      } catch (error) {
+        this.#fail(asPeerworkError(error));
+      }
+    });
+    this.#link.send(this.#hello);
+  }
+
+  #receive(message: Uint8Array): void {
+    switch (this.#state) {
+      case 'hello':
+        this.#onHello(message);
+        return;
+      case 'master-proof':
+        this.#onMasterProof(this.#open(message));
+        return;
+      case 'worker-proof':
+        this.#onWorkerProof(this.#open(message));
+        return;
+      case 'verdict':
+        this.#onVerdict(this.#open(message));
+        return;
+      case 'done':
+        if (this.#early.push(message) > MAX_EARLY_MESSAGES) this.#link.close();
+    }
+  }
+
+  #onHello(message: Uint8Array): void {
+    const { primitives, role } = this.#options;
+    const own = this.#options.versions ?? VERSIONS;
+    const theirs = helloVersions(message);
+    this.#heardHello = theirs !== undefined;
+    if (theirs === undefined) throw new PeerworkError('handshake-malformed');
+    if (theirs.newest < own.oldest || theirs.oldest > own.newest)
+      throw new PeerworkError('handshake-version', `it speaks ${span(theirs)}, this side ${span(own)}`);
+    if (!helloFits(message)) throw new PeerworkError('handshake-malformed');
+    if (!helloIsProven(message, this.#secretKey, primitives)) throw new PeerworkError('secret-mismatch');
+    const hello = decodeHello(message);
+    if (hello.role === role) throw new PeerworkError('handshake-role', `both are ${role}s`);
+    const { local, remote } = this.#link.fingerprints;
+    if (!equalBytes(hello.local, this.#digest(remote)) || !equalBytes(hello.remote, this.#digest(local)))
+      throw new PeerworkError('fingerprint-mismatch');
+
+    const agreed = nacl.scalarMult(this.#ephemeral.secretKey, hello.ephemeral);
+    // A key of low order would make the result the same for everybody.
+    if (equalBytes(agreed, new Uint8Array(KEY_BYTES))) throw new PeerworkError('handshake-malformed');
+    this.#shared = joinBytes(agreed, this.#secretKey);
+    const hellos = role === 'worker' ? [this.#hello, message] : [message, this.#hello];
+    this.#transcript = primitives.sha256(joinBytes(toUtf8('peerwork handshake\n'), ...hellos));
+    const keys = this.#deriveKeys(this.#shared, 'peerwork handshake keys');
+    this.#sendKey = keys.send;
+    this.#receiveKey = keys.receive;
+    if (role === 'worker') this.#state = 'master-proof';
+    else this.#proveMaster();
+  }
+
+  #proveMaster(): void {
+    const { primitives, keyPair } = this.#options;
+    const name = encodeName(this.#options.name);
+    const proof = joinBytes(primitives.sign(keyPair.privateKey, signedByMaster(this.#transcript, name)), name);
+    this.#send(proof);
+    this.#extendTranscript(proof);
+    this.#state = 'worker-proof';
+  }
+
+  #onMasterProof(plaintext: Uint8Array): void {
+    const { primitives, token, keyPair } = this.#options;
+    const proof = decodeMasterProof(plaintext);
+    const name = proof && decodeName(proof.name);
+    if (proof === undefined || name === undefined) throw new PeerworkError('handshake-malformed');
+    if (!primitives.verify(token.publicKey, signedByMaster(this.#transcript, proof.name), proof.signature))
+      throw new PeerworkError('master-impostor');
+    this.#peerId = identityId(token.publicKey);
+    this.#peerName = name;
+    this.#extendTranscript(plaintext);
+
+    const ownName = encodeName(this.#options.name);
+    const signature = primitives.sign(keyPair.privateKey, signedByWorker(this.#transcript, keyPair.publicKey, ownName));
+    const ownProof = joinBytes(keyPair.publicKey, signature, this.#transferProof(), ownName);
+    this.#send(ownProof);
+    this.#extendTranscript(ownProof);
+    this.#state = 'verdict';
+  }
+
+  #onWorkerProof(plaintext: Uint8Array): void {
+    const { primitives, admit } = this.#options;
+    const proof = decodeWorkerProof(plaintext);
+    const name = proof && decodeName(proof.name);
+    if (proof === undefined || name === undefined) {
+      this.#refuse('handshake-malformed');
+      return;
+    }
+    if (!equalBytes(proof.transferProof, this.#transferProof())) {
+      this.#refuse('transfer-secret-mismatch');
+      return;
+    }
+    if (!primitives.verify(proof.publicKey, signedByWorker(this.#transcript, proof.publicKey, proof.name), proof.signature)) {
+      this.#refuse('worker-impostor');
+      return;
+    }
+    this.#peerId = identityId(proof.publicKey);
+    this.#peerName = name;
+    const refusal = admit?.(this.#peerId, name);
+    if (refusal !== undefined) {
+      this.#refuse(refusal);
+      return;
+    }
+    this.#extendTranscript(plaintext);
+    const { confirmation, ...keys } = this.#sessionKeys();
+    this.#send(joinBytes(new Uint8Array([ACCEPTED]), confirmation));
+    this.#succeed(keys);
+  }
+
+  #onVerdict(plaintext: Uint8Array): void {
+    const rest = plaintext.subarray(1);
+    if (plaintext[0] === REFUSED) {
+      const code = fromUtf8(rest.subarray(0, 100));
+      throw new PeerworkError(isErrorCode(code) ? code : 'handshake-malformed');
+    }
+    if (plaintext[0] !== ACCEPTED) throw new PeerworkError('handshake-malformed');
+    const { confirmation, ...keys } = this.#sessionKeys();
+    if (!equalBytes(rest, confirmation)) throw new PeerworkError('transfer-secret-mismatch');
+    this.#succeed(keys);
+  }
+
+  /** Knows the transfer secret, in this very session. */
+  #transferProof(): Uint8Array {
+    return this.#options.primitives.hmacSha256(this.#transferKey, this.#transcript);
+  }
+
+  #sessionKeys(): SessionKeys & { readonly confirmation: Uint8Array } {
+    return this.#deriveKeys(joinBytes(this.#shared, this.#transferKey), 'peerwork session');
+  }
+
+  #deriveKeys(secret: Uint8Array, label: string): SessionKeys & { readonly confirmation: Uint8Array } {
+    const bytes = this.#options.primitives.hkdfSha256(secret, this.#transcript, label, 3 * KEY_BYTES);
+    const [toMaster, toWorker, confirmation] = [0, 1, 2].map((index) => bytes.slice(index * KEY_BYTES, (index + 1) * KEY_BYTES));
+    if (toMaster === undefined || toWorker === undefined || confirmation === undefined) throw new PeerworkError('internal', 'short keys');
+    return this.#options.role === 'master'
+      ? { send: toWorker, receive: toMaster, confirmation }
+      : { send: toMaster, receive: toWorker, confirmation };
+  }
+
+  #extendTranscript(plaintext: Uint8Array): void {
+    this.#transcript = this.#options.primitives.sha256(joinBytes(this.#transcript, plaintext));
+  }
+
+  #send(plaintext: Uint8Array): void {
+    const nonce = new Uint8Array(NONCE_BYTES);
+    setCounter(nonce, this.#sent++);
+    this.#link.send(this.#options.primitives.seal(this.#sendKey, nonce, plaintext));
+  }
+
+  #open(message: Uint8Array): Uint8Array {
+    const nonce = new Uint8Array(NONCE_BYTES);
+    setCounter(nonce, this.#received++);
+    const plaintext = this.#options.primitives.open(this.#receiveKey, nonce, message);
+    if (plaintext === undefined) throw new PeerworkError('frame-tampered');
+    return plaintext;
+  }
+
+  #succeed(keys: SessionKeys): void {
+    this.#state = 'done';
+    this.#timer?.cancel();
+    const role = this.#options.role === 'master' ? 'worker' : 'master';
+    this.#resolve({ keys, peer: { id: this.#peerId, name: this.#peerName, role }, early: this.#early });
+  }
+
+  #refuse(code: ErrorCode): void {
+    this.#send(joinBytes(new Uint8Array([REFUSED]), toUtf8(code)));
+    this.#end(new PeerworkError(code));
+    this.#closeSoon();
+  }
+
+  #fail(error: PeerworkError): void {
+    const before = this.#state;
+    if (before === 'done') return;
+    this.#end(error);
+    // Our own hello, just sent, lets the other side come to the same conclusion.
+    if (before === 'hello' && this.#heardHello) this.#closeSoon();
+    else this.#link.close();
+  }
+
+  #end(error: PeerworkError): void {
+    this.#state = 'done';
+    this.#timer?.cancel();
+    this.#link.onMessage(() => {});
+    this.#reject(error);
+  }
+
+  /** The peer closes the link once it has read why; if it does not, we do. */
+  #closeSoon(): void {
+    const grace = this.#options.clock.after(REFUSAL_GRACE_MS, () => this.#link.close());
+    this.#link.onClose(() => grace.cancel());
+  }
+
+  #digest(fingerprint: string): Uint8Array {
+    return this.#options.primitives.sha256(toUtf8(fingerprint.trim().toUpperCase()));
+  }
+}
+
+function span({ oldest, newest }: { readonly oldest: number; readonly newest: number }): string {
+  return oldest === newest ? `version ${oldest}` : `versions ${oldest} to ${newest}`;
+}

@@ -1,0 +1,25 @@
+import nacl from 'tweetnacl';
+import { toBase64url } from './bytes.js';
+import type { Primitives } from './crypto.js';
+
+/** Who a peer is: an Ed25519 key pair. */
+export interface KeyPair {
+  /** 32 bytes. */
+  readonly publicKey: Uint8Array;
+  /** The 32-byte seed. */
+  readonly privateKey: Uint8Array;
+}
+
+export function createKeyPair(primitives: Primitives): KeyPair {
+  return keyPairFromSeed(primitives.randomBytes(nacl.sign.seedLength));
+}
+
+/** Throws if the seed has not 32 bytes. */
+export function keyPairFromSeed(seed: Uint8Array): KeyPair {
+  return { publicKey: nacl.sign.keyPair.fromSeed(seed).publicKey, privateKey: seed };
+}
+
+/** How a peer is called wherever it must be told apart from others: its public key, base64url (43 characters). */
+export function identityId(publicKey: Uint8Array): string {
+  return toBase64url(publicKey);
+}

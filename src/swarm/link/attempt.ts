@@ -1,0 +1,210 @@
+import SimplePeer from 'simple-peer';
+import type { Clock, Timer } from '../../clock.js';
+import { PeerworkError } from '../../errors.js';
+import type { Link } from '../link.js';
+import type { EngineChannel, EngineConnection, WebRtcEngine } from './engine.js';
+import { candidatesOf, describeCandidates, fingerprintOf } from './sdp.js';
+import { WebRtcLink } from './webrtc-link.js';
+
+export interface AttemptSettings {
+  readonly initiator: boolean;
+  readonly clock: Clock;
+  readonly connectTimeoutMs: number;
+}
+
+/** An engine that never says that gathering is complete (`@roamhq/wrtc` with a dead server) is not waited for any longer. */
+const gatherTimeoutMs = 1500;
+
+/**
+ * One try to open a link. Gathering: our description is being made (`localSdp`). Waiting: an offer without an answer, as
+ * long as its maker likes. Connecting: both descriptions are known and the clock runs. Then it is over: open, and the link
+ * has the peer; or failed, and the peer is destroyed and `opened` rejected. After the opening, the attempt only passes the
+ * peer's events on to the link.
+ */
+export class Attempt {
+  readonly localSdp: Promise<string>;
+  readonly opened: Promise<Link>;
+  readonly #settings: AttemptSettings;
+  readonly #servers: readonly RTCIceServer[];
+  readonly #peer: SimplePeer.Instance;
+  readonly #early: Uint8Array[] = [];
+  #connection: EngineConnection | undefined;
+  #channel: EngineChannel | undefined;
+  #link: WebRtcLink | undefined;
+  #local: string | undefined;
+  #remote: string | undefined;
+  #timer: Timer | undefined;
+  /** ICE has found a way for packets; encryption and channel come after it. */
+  #pathFound = false;
+  #over = false;
+  #resolveLocal: (sdp: string) => void = () => {};
+  #rejectLocal: (error: PeerworkError) => void = () => {};
+  #resolveOpened: (link: Link) => void = () => {};
+  #rejectOpened: (error: PeerworkError) => void = () => {};
+
+  constructor(engine: WebRtcEngine, servers: readonly RTCIceServer[], settings: AttemptSettings) {
+    this.#settings = settings;
+    this.#servers = servers;
+    this.localSdp = new Promise((resolve, reject) => {
+      this.#resolveLocal = resolve;
+      this.#rejectLocal = reject;
+    });
+    this.opened = new Promise((resolve, reject) => {
+      this.#resolveOpened = resolve;
+      this.#rejectOpened = reject;
+    });
+    // Whoever cancels need not listen any more.
+    this.localSdp.catch(() => {});
+    this.opened.catch(() => {});
+    this.#peer = new SimplePeer({
+      wrtc: this.#watched(engine) as NonNullable<SimplePeer.Options['wrtc']>,
+      initiator: settings.initiator,
+      trickle: false,
+      iceCompleteTimeout: gatherTimeoutMs,
+      objectMode: true, // one chunk per message
+      config: { iceServers: [...servers] },
+    });
+    this.#listen();
+  }
+
+  setRemote(type: 'offer' | 'answer', sdp: string): void {
+    if (this.#over) return;
+    this.#remote = sdp;
+    this.#timer = this.#settings.clock.after(this.#settings.connectTimeoutMs, () => this.#timedOut());
+    this.#peer.signal({ type, sdp });
+  }
+
+  cancel(): void {
+    this.#fail(new PeerworkError('link-closed'));
+  }
+
+  /** The engine for simple-peer, noting the connection and the channel that it makes. */
+  #watched(engine: WebRtcEngine): unknown {
+    const watch = (config?: RTCConfiguration) => {
+      const connection = new engine.RTCPeerConnection(config);
+      const create = connection.createDataChannel.bind(connection);
+      connection.createDataChannel = (label, options) => {
+        this.#channel = create(label, options);
+        return this.#channel;
+      };
+      connection.addEventListener('datachannel', ({ channel }) => {
+        this.#channel = channel;
+      });
+      this.#connection = connection;
+      return connection;
+    };
+    // A plain function, because `new` on it has to give the connection itself.
+    function RTCPeerConnection(config?: RTCConfiguration) {
+      return watch(config);
+    }
+    return { RTCPeerConnection, RTCSessionDescription: engine.RTCSessionDescription, RTCIceCandidate: engine.RTCIceCandidate };
+  }
+
+  #listen(): void {
+    const peer = this.#peer;
+    peer.on('signal', (data) => {
+      if (!('sdp' in data) || data.sdp === undefined || this.#local !== undefined) return;
+      this.#local = data.sdp;
+      this.#resolveLocal(data.sdp);
+    });
+    peer.on('iceStateChange', (state: string) => {
+      if (state === 'connected' || state === 'completed') this.#pathFound = true;
+    });
+    peer.on('data', (data: unknown) => {
+      if (!(data instanceof Uint8Array)) this.#ended(new PeerworkError('link-lost', 'the peer sent a text message'));
+      else if (this.#link === undefined) this.#early.push(data);
+      else this.#link.received(data);
+    });
+    peer.once('connect', () => void this.#connected());
+    // Depending on who ends it and how, simple-peer emits any of these, so the first one counts.
+    peer.on('error', (error: Error & { code?: string }) => this.#ended(this.#explain(error)));
+    peer.on('close', () => this.#ended(new PeerworkError('link-closed')));
+    peer.on('end', () => this.#ended(new PeerworkError('link-closed')));
+  }
+
+  async #connected(): Promise<void> {
+    const path = await this.#selectedPath();
+    const { clock } = this.#settings;
+    if (this.#over || this.#channel === undefined || this.#local === undefined || this.#remote === undefined) return;
+    const fingerprints = { local: fingerprintOf(this.#local), remote: fingerprintOf(this.#remote) };
+    this.#over = true;
+    this.#timer?.cancel();
+    this.#link = new WebRtcLink(
+      this.#peer,
+      this.#channel,
+      { fingerprints, path, readPath: () => this.#selectedPath() },
+      this.#early,
+      clock,
+    );
+    this.#resolveOpened(this.#link);
+  }
+
+  #ended(reason: PeerworkError): void {
+    if (this.#link !== undefined) this.#link.ended(reason);
+    else this.#fail(reason.code === 'link-closed' ? new PeerworkError('ice-failed', 'the peer gave up') : reason);
+  }
+
+  #fail(reason: PeerworkError): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#timer?.cancel();
+    this.#peer.destroy();
+    this.#rejectLocal(reason);
+    this.#rejectOpened(reason);
+  }
+
+  #timedOut(): void {
+    this.#fail(
+      this.#pathFound ? new PeerworkError('link-timeout') : this.#iceFailed(`nothing got through in ${this.#settings.connectTimeoutMs} ms`),
+    );
+  }
+
+  #explain(error: Error & { code?: string }): PeerworkError {
+    const { code = '', message } = error;
+    if (this.#link !== undefined)
+      return code === 'ERR_ICE_CONNECTION_CLOSED'
+        ? new PeerworkError('link-closed')
+        : new PeerworkError('link-lost', message, { cause: error });
+    if (code === 'ERR_SET_REMOTE_DESCRIPTION') return new PeerworkError('signal-malformed', message, { cause: error });
+    if (code.startsWith('ERR_ICE_CONNECTION') || code === 'ERR_CONNECTION_FAILURE')
+      return this.#iceFailed(this.#pathFound ? 'a path was found, but no encryption (DTLS) came up on it' : 'no path was found');
+    return new PeerworkError(code === 'ERR_DATA_CHANNEL' ? 'link-lost' : 'internal', message, { cause: error });
+  }
+
+  /** Which step failed: what each side had to offer, and which servers were of use. */
+  #iceFailed(what: string): PeerworkError {
+    const local = candidatesOf(this.#local ?? '').map((candidate) => candidate.kind);
+    const urls = this.#servers.flatMap((server) => server.urls);
+    const asked = (scheme: string) => urls.some((url) => url.startsWith(scheme));
+    const stun = !asked('stun:') ? 'no STUN server' : local.includes('srflx') ? 'STUN answered' : 'no new address from STUN';
+    const turn = !asked('turn') ? 'no TURN server' : local.includes('relay') ? 'TURN answered' : 'no relay from TURN';
+    const sides = `candidates here ${describeCandidates(this.#local)}, there ${describeCandidates(this.#remote)}`;
+    return new PeerworkError('ice-failed', `${what}; ${sides}; ${stun}, ${turn}`);
+  }
+
+  /**
+   * The other side's relay may show up as `prflx` when its packets were here before its candidates, so its address is
+   * compared too.
+   */
+  async #selectedPath(): Promise<Link['path']> {
+    const report = new Map<string, Record<string, unknown>>();
+    try {
+      for (const [id, entry] of (await this.#connection?.getStats()) ?? []) report.set(id, entry as Record<string, unknown>);
+    } catch {
+      return 'unknown';
+    }
+    const entries = [...report.values()];
+    const selected = entries.find((entry) => entry['type'] === 'transport')?.['selectedCandidatePairId'];
+    // Firefox has no transport entry but marks the pair.
+    const pair = typeof selected === 'string' ? report.get(selected) : entries.find((entry) => entry['selected'] === true);
+    const local = report.get(String(pair?.['localCandidateId']));
+    const remote = report.get(String(pair?.['remoteCandidateId']));
+    if (local === undefined || remote === undefined) return 'unknown';
+    if (local['candidateType'] === 'relay' || remote['candidateType'] === 'relay') return 'relay';
+    const isRelay = (sdp: string | undefined, side: Record<string, unknown>) =>
+      candidatesOf(sdp ?? '').some(
+        ({ kind, address, port }) => kind === 'relay' && address === (side['address'] ?? side['ip']) && port === Number(side['port']),
+      );
+    return isRelay(this.#remote, remote) || isRelay(this.#local, local) ? 'relay' : 'direct';
+  }
+}

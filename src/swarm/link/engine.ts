@@ -1,0 +1,27 @@
+/**
+ * A WebRTC engine in the shape that simple-peer calls `wrtc`. In a browser `globalThis` is one; in Node it is
+ * `createNodeEngine()`, or any other `wrtc` package (`@roamhq/wrtc`) by its user's choice.
+ */
+export interface WebRtcEngine {
+  readonly RTCPeerConnection: new (config?: RTCConfiguration) => EngineConnection;
+  readonly RTCSessionDescription: new (init: RTCSessionDescriptionInit) => object;
+  readonly RTCIceCandidate: new (init: RTCIceCandidateInit) => object;
+}
+
+/** What the link itself uses of a connection; simple-peer uses more. */
+export interface EngineConnection {
+  readonly connectionState: string;
+  readonly iceConnectionState: string;
+  readonly localDescription: { readonly sdp: string } | null;
+  createDataChannel(label: string, options?: RTCDataChannelInit): EngineChannel;
+  addEventListener(type: 'datachannel', listener: (event: { readonly channel: EngineChannel }) => void): void;
+  getStats(): Promise<Iterable<[string, unknown]>>;
+}
+
+export interface EngineChannel {
+  readonly bufferedAmount: number;
+  bufferedAmountLowThreshold: number;
+  onbufferedamountlow: unknown;
+  onclose: unknown;
+  close(): void;
+}

@@ -1,0 +1,141 @@
+import { type Clock, systemClock, type Timer } from '../../clock.js';
+import type { Log } from '../../log.js';
+import { formatIceUrl, type IceAccess, type IceServer, toRtcIceServer } from './ice.js';
+import { askTcp, askUdp } from './ice-probe.node.js';
+import { TurnBridge } from './turn-bridge.node.js';
+
+export interface NodeIceOptions {
+  readonly clock?: Clock | undefined;
+  readonly log?: Log | undefined;
+  /** PEM certificates to trust for `turns:` in place of the system's. */
+  readonly turnCa?: string | undefined;
+}
+
+/** UDP counts as blocked when no server has answered by then. */
+const probeMs = 1000;
+/** After the first answer, for TURN servers over UDP to prove themselves too. */
+const graceMs = 100;
+/** Without any answer by then, the servers on TCP are tried as well. */
+const tcpAfterMs = 300;
+/** A machine moves between networks: what the probe found is believed for this long. */
+const freshMs = 30_000;
+/** More, and libjuice takes none. */
+const maxTurnServers = 2;
+
+interface Findings {
+  readonly udpWorks: boolean;
+  /** Quickest first. */
+  readonly answered: readonly IceServer[];
+}
+
+/** The servers for node-datachannel, which takes one STUN server, at most two TURN servers, and these over UDP only. */
+export function openNodeIce(servers: readonly IceServer[], options: NodeIceOptions = {}): IceAccess {
+  return new NodeIce(servers, options);
+}
+
+class NodeIce implements IceAccess {
+  readonly #clock: Clock;
+  readonly #log: Log | undefined;
+  readonly #turnCa: string | undefined;
+  readonly #stun: readonly IceServer[];
+  readonly #turnUdp: readonly IceServer[];
+  readonly #turnTcp: readonly IceServer[];
+  readonly #bridges = new Map<IceServer, TurnBridge>();
+  readonly #stops = new Set<() => void>();
+  #findings: Promise<Findings> | undefined;
+  #freshUntil = 0;
+  #closed = false;
+
+  constructor(servers: readonly IceServer[], options: NodeIceOptions) {
+    this.#clock = options.clock ?? systemClock;
+    this.#log = options.log;
+    this.#turnCa = options.turnCa;
+    this.#stun = servers.filter((server) => server.kind === 'stun');
+    this.#turnUdp = servers.filter((server) => server.kind === 'turn' && server.transport === 'udp');
+    this.#turnTcp = servers.filter((server) => server.transport !== 'udp');
+    if (this.#needsProbe) void this.#probed(); // to be done when the first connection is made
+  }
+
+  async servers(): Promise<RTCIceServer[]> {
+    if (!this.#needsProbe) return [...this.#stun, ...this.#turnUdp.slice(0, maxTurnServers)].map(toRtcIceServer);
+    const { udpWorks, answered } = await this.#probed();
+    const byAnswer = (list: readonly IceServer[]) => [
+      ...answered.filter((server) => list.includes(server)),
+      ...list.filter((server) => !answered.includes(server)),
+    ];
+    // With nothing to ask over UDP, nothing is known about it, and a direct path is tried all the same.
+    if (!udpWorks) return this.#bridged(byAnswer(this.#turnTcp).slice(0, maxTurnServers));
+    const turn = byAnswer(this.#turnUdp).slice(0, maxTurnServers);
+    const relays = turn.some((server) => answered.includes(server)) ? [] : byAnswer(this.#turnTcp);
+    return [
+      ...byAnswer(this.#stun).slice(0, 1).map(toRtcIceServer),
+      ...(await this.#bridged(relays.slice(0, 1))),
+      ...turn.slice(0, relays.length > 0 ? maxTurnServers - 1 : maxTurnServers).map(toRtcIceServer),
+    ];
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const stop of this.#stops) stop();
+    for (const bridge of this.#bridges.values()) bridge.close();
+    this.#bridges.clear();
+  }
+
+  get #needsProbe(): boolean {
+    return this.#stun.length > 1 || this.#turnTcp.length > 0;
+  }
+
+  async #bridged(servers: readonly IceServer[]): Promise<RTCIceServer[]> {
+    if (this.#closed) return [];
+    const bridged = servers.map(async (server) => {
+      let bridge = this.#bridges.get(server);
+      if (bridge === undefined) {
+        bridge = new TurnBridge(server, { ca: this.#turnCa });
+        this.#bridges.set(server, bridge);
+      }
+      const local: IceServer = { ...server, transport: 'udp', host: '127.0.0.1', port: await bridge.port };
+      return toRtcIceServer(local);
+    });
+    return Promise.all(bridged);
+  }
+
+  /** All who ask at the same time share one probe. */
+  #probed(): Promise<Findings> {
+    if (this.#findings === undefined || this.#clock.now() >= this.#freshUntil) {
+      this.#freshUntil = Number.POSITIVE_INFINITY;
+      this.#findings = this.#probe();
+    }
+    return this.#findings;
+  }
+
+  #probe(): Promise<Findings> {
+    const udpServers = [...this.#stun, ...this.#turnUdp];
+    if (udpServers.length === 0 && this.#turnTcp.length <= maxTurnServers) return Promise.resolve({ udpWorks: false, answered: [] });
+    return new Promise((resolve) => {
+      const answered: IceServer[] = [];
+      const timers: Timer[] = [];
+      const stops: (() => void)[] = [];
+      let udpWorks = false;
+      const finish = () => {
+        if (!this.#stops.delete(finish)) return;
+        for (const timer of timers) timer.cancel();
+        for (const stop of stops) stop();
+        this.#log?.debug('ICE servers probed', { udp: udpWorks, answered: answered.map(formatIceUrl).join(' ') });
+        this.#freshUntil = this.#clock.now() + freshMs;
+        resolve({ udpWorks, answered });
+      };
+      this.#stops.add(finish);
+      const heard = (server: IceServer) => {
+        answered.push(server);
+        if (server.transport !== 'udp') return;
+        if (!udpWorks) timers.push(this.#clock.after(graceMs, finish));
+        udpWorks = true;
+        if (this.#turnUdp.every((turn) => answered.includes(turn))) finish();
+      };
+      stops.push(askUdp(udpServers, heard));
+      const tcpAt = udpServers.length === 0 ? 0 : tcpAfterMs;
+      timers.push(this.#clock.after(tcpAt, () => void (udpWorks || stops.push(askTcp(this.#turnTcp, heard)))));
+      timers.push(this.#clock.after(probeMs, finish));
+    });
+  }
+}

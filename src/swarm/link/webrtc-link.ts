@@ -1,0 +1,130 @@
+import type SimplePeer from 'simple-peer';
+import type { Clock, Timer } from '../../clock.js';
+import { PeerworkError } from '../../errors.js';
+import { type Link, LOW_WATER_BYTES, MAX_LINK_MESSAGE_BYTES } from '../link.js';
+import type { EngineChannel } from './engine.js';
+
+/** How long `close` waits until the other side has everything that was sent. */
+const flushMs = 1000;
+
+/**
+ * When to look again at a path that was relayed at first: ICE goes on for 2 s and moves to a direct path if one opens
+ * meanwhile.
+ */
+const lookAgainAtMs = [600, 2500];
+
+export interface LinkFacts {
+  readonly fingerprints: Link['fingerprints'];
+  readonly path: Link['path'];
+  readPath(): Promise<Link['path']>;
+}
+
+/**
+ * A link over an open simple-peer. It is open until `close` is called here. Then it is closing: the channel is closed
+ * first, which the other side sees behind all that was sent, and answers by ending the connection. It is closed when that
+ * is seen, or after `flushMs`. It is closed at once when the other side closes it (`link-closed`) or the connection fails
+ * (`link-lost`). Whatever happens first decides the reason, and nothing after that is heard.
+ */
+export class WebRtcLink implements Link {
+  readonly fingerprints: Link['fingerprints'];
+  readonly #peer: SimplePeer.Instance;
+  readonly #channel: EngineChannel;
+  readonly #clock: Clock;
+  /** Messages that came before there was a receiver. */
+  #early: Uint8Array[] = [];
+  #receive: ((message: Uint8Array) => void) | undefined;
+  readonly #drainListeners: (() => void)[] = [];
+  #closeListeners: ((error: Error) => void)[] = [];
+  #end: PeerworkError | undefined;
+  #closing = false;
+  #path: Link['path'];
+  #flushTimer: Timer | undefined;
+
+  constructor(peer: SimplePeer.Instance, channel: EngineChannel, facts: LinkFacts, early: Uint8Array[], clock: Clock) {
+    this.#peer = peer;
+    this.#channel = channel;
+    this.#clock = clock;
+    this.fingerprints = facts.fingerprints;
+    this.#path = facts.path;
+    this.#early = early;
+    // simple-peer's own use of this event serves its stream interface, which is not used here.
+    channel.bufferedAmountLowThreshold = LOW_WATER_BYTES;
+    channel.onbufferedamountlow = () => this.#drained();
+    if (facts.path !== 'relay') return;
+    for (const delayMs of lookAgainAtMs) clock.after(delayMs, () => void this.#look(facts), { unref: true });
+  }
+
+  get path(): Link['path'] {
+    return this.#path;
+  }
+
+  get bufferedBytes(): number {
+    return this.#end === undefined ? this.#channel.bufferedAmount : 0;
+  }
+
+  send(message: Uint8Array): void {
+    if (message.byteLength > MAX_LINK_MESSAGE_BYTES) throw new PeerworkError('frame-oversized', `${message.byteLength} bytes to send`);
+    if (this.#end !== undefined || this.#closing) return;
+    try {
+      this.#peer.send(message);
+    } catch (error) {
+      this.ended(new PeerworkError('link-lost', error instanceof Error ? error.message : String(error)));
+    }
+  }
+
+  onMessage(listener: (message: Uint8Array) => void): void {
+    this.#receive = listener;
+    const early = this.#early;
+    this.#early = [];
+    for (const message of early) listener(message);
+  }
+
+  onDrain(listener: () => void): void {
+    this.#drainListeners.push(listener);
+  }
+
+  onClose(listener: (error: Error) => void): void {
+    const end = this.#end;
+    if (end === undefined) this.#closeListeners.push(listener);
+    else queueMicrotask(() => listener(end));
+  }
+
+  close(): void {
+    if (this.#closing || this.#end !== undefined) return;
+    this.#closing = true;
+    // simple-peer would end the connection with the channel, and what is on its way would be lost.
+    this.#channel.onclose = null;
+    this.#channel.close();
+    this.#flushTimer = this.#clock.after(flushMs, () => this.ended(new PeerworkError('link-closed')));
+  }
+
+  /** For the owner of the peer's events: a message came. */
+  received(message: Uint8Array): void {
+    if (this.#end !== undefined || this.#closing) return;
+    if (this.#receive === undefined) this.#early.push(message);
+    else this.#receive(message);
+  }
+
+  /** For the owner of the peer's events: it is over. */
+  ended(reason: PeerworkError): void {
+    if (this.#end !== undefined) return;
+    this.#end = this.#closing ? new PeerworkError('link-closed') : reason;
+    this.#flushTimer?.cancel();
+    this.#early = [];
+    this.#peer.destroy();
+    const listeners = this.#closeListeners;
+    this.#closeListeners = [];
+    for (const listener of listeners) listener(this.#end);
+  }
+
+  async #look(facts: LinkFacts): Promise<void> {
+    if (this.#end === undefined && this.#path === 'relay') this.#path = await facts.readPath();
+  }
+
+  #drained(): void {
+    if (this.#end !== undefined || this.#closing) return;
+    // The event is late if more was sent meanwhile; it comes again when that has gone.
+    if (this.#channel.bufferedAmount > LOW_WATER_BYTES) return;
+    for (const listener of this.#drainListeners) listener();
+  }
+}

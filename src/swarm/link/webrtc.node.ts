@@ -1,0 +1,322 @@
+import { createRequire } from 'node:module';
+import type { DataChannel, PeerConnection, RtcConfig } from 'node-datachannel';
+import { safely } from './callback.node.js';
+import { NodeDataChannel } from './data-channel.node.js';
+import type { WebRtcEngine } from './engine.js';
+import { Gathering } from './gathering.node.js';
+import { Kicker } from './kick.node.js';
+import { type CandidateKind, candidatesOf, parseCandidate, splitCandidates } from './sdp.js';
+
+/**
+ * How long after its answer the answerer adds the offer's candidates: meanwhile the library asks the STUN server, which
+ * each remote candidate would put off by 50 ms. Without a server a moment is enough to keep clear of the library's race
+ * between description and candidates ("remote candidate without ICE transport").
+ */
+const lateWithServersMs = 40;
+const lateWithoutMs = 0;
+
+/** The library keeps the process alive after its last connection; it is shut down after this long without any. */
+const idleMs = 200;
+
+/** Loaded with the first engine, not with the module: a token can be checked without a native library. */
+let library: typeof import('node-datachannel') | undefined;
+const kicker = new Kicker();
+const open = new Set<NodePeerConnection>();
+let idleTimer: NodeJS.Timeout | undefined;
+
+/** An engine that `new SimplePeer({ wrtc })` takes, over node-datachannel. Engines share one native library. */
+export function createNodeEngine(): WebRtcEngine {
+  library ??= createRequire(import.meta.url)('node-datachannel') as typeof import('node-datachannel');
+  return { RTCPeerConnection: NodePeerConnection, RTCSessionDescription: SessionDescription, RTCIceCandidate: IceCandidate };
+}
+
+/** How many connections the process holds: for tests and metrics. */
+export function openConnections(): number {
+  return open.size;
+}
+
+class SessionDescription {
+  readonly type: 'offer' | 'answer';
+  readonly sdp: string;
+
+  constructor(init: RTCSessionDescriptionInit) {
+    this.type = init.type === 'answer' ? 'answer' : 'offer';
+    this.sdp = init.sdp ?? '';
+  }
+}
+
+class IceCandidate {
+  readonly candidate: string;
+  readonly sdpMid: string;
+
+  constructor(init: RTCIceCandidateInit) {
+    this.candidate = init.candidate ?? '';
+    this.sdpMid = init.sdpMid ?? '0';
+  }
+
+  get address(): string | undefined {
+    return parseCandidate(this.candidate)?.address;
+  }
+}
+
+/**
+ * RTCPeerConnection as far as data channels need it. Candidates are not trickled: they stand in `localDescription` when
+ * `onicecandidate` is called with null, the early end of gathering.
+ */
+class NodePeerConnection {
+  onicecandidate: ((event: { readonly candidate: null }) => void) | null = null;
+  onicegatheringstatechange: (() => void) | null = null;
+  oniceconnectionstatechange: (() => void) | null = null;
+  onconnectionstatechange: (() => void) | null = null;
+  onsignalingstatechange: (() => void) | null = null;
+  ondatachannel: ((event: { readonly channel: NodeDataChannel }) => void) | null = null;
+  ontrack: (() => void) | null = null;
+  readonly #native: PeerConnection;
+  /** The wrappers hold the native channels: one that is collected never opens. */
+  readonly #channels = new Set<NodeDataChannel>();
+  readonly #channelListeners = new Set<(event: { readonly channel: NodeDataChannel }) => void>();
+  readonly #gathering: Gathering;
+  readonly #lateMs: number;
+  readonly #timers = new Set<NodeJS.Timeout>();
+  /** Remote candidates that wait for the remote description, or for our answer to be out. */
+  #waiting: IceCandidate[] = [];
+  #takesCandidates = false;
+  #remote: SessionDescription | null = null;
+  /** As last told by the library's events: asked at any other time, it may be ahead of them. */
+  #state = 'new';
+  #iceState = 'new';
+  #gathered = false;
+  #closed = false;
+
+  constructor(config: RTCConfiguration = {}) {
+    if (library === undefined) throw new Error('no engine was created');
+    const iceServers = nativeServers(config.iceServers ?? []);
+    const awaited: CandidateKind[] = [];
+    if (iceServers.length > 0) awaited.push('srflx');
+    if (iceServers.some((server) => typeof server === 'object')) awaited.push('relay');
+    this.#lateMs = iceServers.length > 0 ? lateWithServersMs : lateWithoutMs;
+    this.#gathering = new Gathering(awaited, () => this.#endOfCandidates());
+    this.#native = new library.PeerConnection('peer', {
+      iceServers,
+      iceTransportPolicy: config.iceTransportPolicy ?? 'all',
+      disableAutoNegotiation: true,
+    });
+    open.add(this);
+    clearTimeout(idleTimer);
+    kicker.prepare();
+    this.#listen();
+  }
+
+  get connectionState(): string {
+    return this.#closed ? 'closed' : this.#state;
+  }
+
+  get iceConnectionState(): string {
+    return this.#closed ? 'closed' : this.#iceState;
+  }
+
+  get iceGatheringState(): string {
+    return this.#gathered ? 'complete' : 'gathering';
+  }
+
+  get signalingState(): string {
+    return this.#closed ? 'closed' : this.#native.signalingState();
+  }
+
+  get localDescription(): SessionDescription | null {
+    const description = this.#closed ? null : this.#native.localDescription();
+    return description === null ? null : new SessionDescription(description as RTCSessionDescriptionInit);
+  }
+
+  get remoteDescription(): SessionDescription | null {
+    return this.#remote;
+  }
+
+  addEventListener(type: 'datachannel', listener: (event: { readonly channel: NodeDataChannel }) => void): void {
+    if (type === 'datachannel') this.#channelListeners.add(listener);
+  }
+
+  createDataChannel(label: string, options: RTCDataChannelInit = {}): NodeDataChannel {
+    return this.#adopt(this.#native.createDataChannel(label, { unordered: options.ordered === false }));
+  }
+
+  /** The library makes the description itself, in setLocalDescription. */
+  createOffer(): Promise<{ type: 'offer'; sdp: string }> {
+    return Promise.resolve({ type: 'offer', sdp: '' });
+  }
+
+  createAnswer(): Promise<{ type: 'answer'; sdp: string }> {
+    return Promise.resolve({ type: 'answer', sdp: '' });
+  }
+
+  async setLocalDescription(description: { readonly type: 'offer' | 'answer' }): Promise<void> {
+    this.#assertOpen();
+    this.#gathering.start();
+    this.#native.setLocalDescription(description.type);
+  }
+
+  async setRemoteDescription(description: SessionDescription): Promise<void> {
+    this.#assertOpen();
+    const { bare, candidates } = splitCandidates(description.sdp);
+    this.#native.setRemoteDescription(bare, description.type);
+    this.#remote = description;
+    this.#waiting.push(...candidates.map((candidate) => new IceCandidate({ candidate })));
+    if (description.type === 'offer') return; // they are added when the answer is out
+    const kick = kicker.candidate();
+    if (kick !== undefined) this.#waiting.push(new IceCandidate({ candidate: kick }));
+    this.#takeCandidates();
+  }
+
+  async addIceCandidate(candidate: IceCandidate): Promise<void> {
+    this.#assertOpen();
+    if (candidate.candidate === '') return;
+    this.#waiting.push(candidate);
+    if (this.#takesCandidates) this.#takeCandidates();
+  }
+
+  /** The selected pair alone, as W3C reports it; empty before there is one. */
+  async getStats(): Promise<Map<string, object>> {
+    const report = new Map<string, object>();
+    const pair = this.#closed ? null : this.#native.getSelectedCandidatePair();
+    if (pair === null) return report;
+    const add = (id: string, type: string, fields: object) => report.set(id, { id, type, timestamp: Date.now(), ...fields });
+    add('L', 'local-candidate', { candidateType: pair.local.type, address: pair.local.address, port: pair.local.port });
+    add('R', 'remote-candidate', { candidateType: pair.remote.type, address: pair.remote.address, port: pair.remote.port });
+    add('P', 'candidate-pair', { localCandidateId: 'L', remoteCandidateId: 'R', nominated: true, state: 'succeeded' });
+    add('T', 'transport', { selectedCandidatePairId: 'P' });
+    return report;
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#gathering.stop();
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.#native.close();
+    this.#channels.clear();
+    open.delete(this);
+    if (open.size === 0) shutDownWhenIdle();
+  }
+
+  #listen(): void {
+    const native = this.#native;
+    native.onLocalCandidate(
+      safely((line) => {
+        const candidate = parseCandidate(line.replace(/^a=/, ''));
+        if (candidate !== undefined && !this.#closed) this.#gathering.saw(candidate.kind);
+      }),
+    );
+    native.onGatheringStateChange(
+      safely((state) => {
+        if (state === 'complete' && !this.#closed) this.#gathering.finish();
+      }),
+    );
+    native.onIceStateChange(safely((state) => this.#iceStateIs(state)));
+    native.onStateChange(
+      safely((state) => {
+        if (this.#closed) return;
+        this.#state = state;
+        this.onconnectionstatechange?.();
+        // When the other side ends the connection, the ICE state's last event is swallowed more often than not.
+        if (state === 'closed') this.#iceStateIs('closed');
+      }),
+    );
+    native.onSignalingStateChange(
+      safely(() => {
+        if (!this.#closed) this.onsignalingstatechange?.();
+      }),
+    );
+    native.onDataChannel(
+      safely((channel) => {
+        if (this.#closed) return;
+        const event = { channel: this.#adopt(channel) };
+        this.ondatachannel?.(event);
+        for (const listener of this.#channelListeners) listener(event);
+      }),
+    );
+  }
+
+  #iceStateIs(state: string): void {
+    if (this.#closed || this.#iceState === state) return;
+    this.#iceState = state;
+    if (state === 'connected' || state === 'completed') this.#kick();
+    this.oniceconnectionstatechange?.();
+  }
+
+  #adopt(native: DataChannel): NodeDataChannel {
+    const channel = new NodeDataChannel(native);
+    this.#channels.add(channel);
+    return channel;
+  }
+
+  #endOfCandidates(): void {
+    this.#gathered = true;
+    this.onicegatheringstatechange?.();
+    this.onicecandidate?.({ candidate: null });
+    if (this.#remote?.type === 'offer') this.#later(this.#lateMs, () => this.#takeCandidates());
+  }
+
+  #takeCandidates(): void {
+    if (this.#closed) return;
+    this.#takesCandidates = true;
+    const candidates = this.#waiting;
+    this.#waiting = [];
+    for (const { candidate, sdpMid } of candidates) {
+      try {
+        this.#native.addRemoteCandidate(candidate, sdpMid);
+      } catch {
+        // One bad candidate is no reason to give up the others.
+      }
+    }
+  }
+
+  /** Only the offerer is DTLS server, and only once. */
+  #kick(): void {
+    if (this.#remote?.type !== 'answer' || this.#native.state() === 'connected') return;
+    const host = candidatesOf(this.#native.localDescription()?.sdp ?? '').find((candidate) => candidate.kind === 'host');
+    if (host !== undefined) kicker.start(host.port, () => this.#closed || this.#native.state() === 'connected');
+  }
+
+  #later(delayMs: number, action: () => void): void {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      action();
+    }, delayMs);
+    this.#timers.add(timer);
+  }
+
+  #assertOpen(): void {
+    if (this.#closed) throw new Error('the connection is closed');
+  }
+}
+
+/** TURN over TCP or TLS is left out: the library cannot, the bridge in `openIce` hands it a UDP address instead. */
+function nativeServers(servers: readonly RTCIceServer[]): RtcConfig['iceServers'] {
+  const found: RtcConfig['iceServers'] = [];
+  for (const { urls, username, credential } of servers) {
+    for (const url of typeof urls === 'string' ? [urls] : urls) {
+      const match = /^(stun|turn):(\[[^\]]+\]|[^:]+):(\d+)(?:\?transport=(\w+))?$/.exec(url);
+      const [, scheme, host = '', port, transport = 'udp'] = match ?? [];
+      if (scheme === 'stun') found.push(`stun:${host}:${port}`);
+      else if (scheme === 'turn' && transport === 'udp')
+        found.push({
+          hostname: host.replace(/^\[|\]$/g, ''),
+          port: Number(port),
+          username: username ?? '',
+          password: credential ?? '',
+          relayType: 'TurnUdp',
+        });
+    }
+  }
+  return found;
+}
+
+function shutDownWhenIdle(): void {
+  clearTimeout(idleTimer);
+  idleTimer = setTimeout(() => {
+    if (open.size > 0) return;
+    kicker.close();
+    library?.cleanup();
+  }, idleMs);
+  idleTimer.unref();
+}

@@ -1,0 +1,158 @@
+import { asPeerworkError, type ErrorCode, PeerworkError } from '../errors.js';
+import { Emitter } from './events.js';
+import { answerOffer } from './link/dial.js';
+import type { Peer } from './peer.js';
+import { Lobby, type Visit } from './rendezvous/lobby.js';
+import { openSession, type Session } from './session.js';
+import { type SwarmOptions, type SwarmSettings, settleOptions } from './swarm-settings.js';
+import { rendezvousHashes } from './token.js';
+import { TroubleFilter } from './trouble.js';
+
+export interface MasterSwarmOptions extends SwarmOptions {
+  /** Asked about each worker that has proven who it is; a code refuses it and is told to it: `worker-revoked`, `worker-unapproved`. */
+  readonly admit?: ((id: string, name: string) => ErrorCode | undefined) | undefined;
+  /** Offers answered at once; default 64. */
+  readonly maxPending?: number | undefined;
+}
+
+export type MasterSwarmEvents = {
+  connected: [peer: Peer];
+  /** `error` says why the link ended. */
+  disconnected: [peer: Peer, error: Error];
+  /** A tracker trouble, or a worker that came and did not get in. The same trouble is told at most every 30 s. */
+  trouble: [error: PeerworkError];
+};
+
+/**
+ * The Master's place in the swarm: waits at all trackers for workers, answers their offers, and keeps a link to each that
+ * proves itself. A worker that comes again takes the place of its old link.
+ */
+export class MasterSwarm extends Emitter<MasterSwarmEvents> {
+  /** Resolves when the first tracker has answered; never rejects, and stays open on a swarm that is closed before. */
+  readonly ready: Promise<void>;
+  readonly #settings: SwarmSettings;
+  readonly #admit: MasterSwarmOptions['admit'];
+  readonly #lobby: Lobby;
+  readonly #troubles: TroubleFilter;
+  readonly #peers = new Map<string, Peer>();
+  /** Everything between an offer and the end of its link, with the way to end it. */
+  readonly #visits = new Map<AbortController, Promise<void>>();
+  #closed = false;
+
+  /** Throws `option-invalid` or what is wrong with the token. */
+  constructor(options: MasterSwarmOptions) {
+    super();
+    const settings = settleOptions(options);
+    const { platform, trackers, token, random, clock, times } = settings;
+    this.#settings = settings;
+    this.#admit = options.admit;
+    this.#troubles = new TroubleFilter(clock);
+    let reached = () => {};
+    this.ready = new Promise((resolve) => {
+      reached = resolve;
+    });
+    this.#lobby = new Lobby(
+      {
+        trackers,
+        infoHashes: rendezvousHashes(token, platform.primitives),
+        openSocket: platform.openSocket,
+        randomBytes: (count) => platform.primitives.randomBytes(count),
+        random,
+        clock,
+        trackerTimes: times,
+        ...(options.maxPending === undefined ? {} : { maxPending: options.maxPending }),
+      },
+      { reached: () => reached(), failed: (error) => this.#tell(error), offered: (visit) => this.#receive(visit) },
+    );
+  }
+
+  get trackers(): readonly string[] {
+    return this.#settings.trackers;
+  }
+
+  /** Connected workers by id. */
+  get peers(): ReadonlyMap<string, Peer> {
+    return this.#peers;
+  }
+
+  start(): void {
+    if (!this.#closed) this.#lobby.start();
+  }
+
+  /** Leaves the trackers first, so that nobody comes back to a Master that is going; then closes all links. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#lobby.close();
+    for (const ending of this.#visits.keys()) ending.abort();
+    await Promise.all(this.#visits.values());
+    this.#settings.ice.close();
+  }
+
+  #receive(visit: Visit): void {
+    const ending = new AbortController();
+    const served = this.#serve(visit, ending.signal)
+      .catch((thrown: unknown) => {
+        if (!ending.signal.aborted) this.#tell(asPeerworkError(thrown));
+      })
+      .finally(() => {
+        visit.end();
+        this.#visits.delete(ending);
+      });
+    this.#visits.set(ending, served);
+  }
+
+  /** From a worker's offer to the end of its link. */
+  async #serve(visit: Visit, signal: AbortSignal): Promise<void> {
+    const { platform, ice, clock, times } = this.#settings;
+    const startedAt = clock.now();
+    const connectTimeout = times.connectMs === undefined ? {} : { connectTimeoutMs: times.connectMs };
+    const incoming = answerOffer(platform.engine, ice, visit.sdp, { clock, ...connectTimeout });
+    const cancel = () => incoming.cancel();
+    signal.addEventListener('abort', cancel, { once: true });
+    try {
+      visit.answer(await incoming.answer);
+      const link = await incoming.opened;
+      const session = await openSession(link, {
+        role: 'master',
+        settings: this.#settings,
+        startedAt,
+        signal,
+        admit: this.#admit,
+      });
+      visit.admit();
+      this.#welcome(session);
+      this.#part(session.peer, await session.ended);
+    } finally {
+      signal.removeEventListener('abort', cancel);
+      incoming.cancel();
+    }
+  }
+
+  #welcome({ peer, start }: Session): void {
+    const old = this.#peers.get(peer.id);
+    if (old) {
+      old.rpc.close();
+      this.#part(old, new PeerworkError('link-closed', 'the worker came again'));
+    }
+    this.#peers.set(peer.id, peer);
+    this.#settings.log.info('connected', { worker: peer.name, path: peer.path, ms: peer.connectMs });
+    this.emit('connected', peer);
+    start();
+  }
+
+  /** Once for each peer, whether its link ended or another took its place. */
+  #part(peer: Peer, error: Error): void {
+    if (this.#peers.get(peer.id) !== peer) return;
+    this.#peers.delete(peer.id);
+    if (error instanceof PeerworkError && error.code === 'link-lost') this.#lobby.probe();
+    this.#settings.log.info('disconnected', { worker: peer.name, why: error.message });
+    this.emit('disconnected', peer, error);
+  }
+
+  #tell(error: PeerworkError): void {
+    const { log } = this.#settings;
+    const isNews = this.#troubles.isNews(error);
+    log[isNews ? 'warn' : 'debug'](error.message, { code: error.code });
+    if (isNews) this.emit('trouble', error);
+  }
+}

@@ -1,0 +1,48 @@
+/** What the swarm hands to those above it: an authenticated peer and the way to talk with it. */
+
+export type Role = 'master' | 'worker';
+
+export interface PeerFacts {
+  /** Ed25519 public key, base64url: who the peer is, for as long as it keeps its key. */
+  readonly id: string;
+  /** What the peer calls itself; at most 64 printable characters, never trusted for anything. */
+  readonly name: string;
+  readonly role: Role;
+  readonly path: 'direct' | 'relay' | 'unknown';
+  /** From the beginning of the attempt (the offer) to the end of the handshake. */
+  readonly connectMs: number;
+}
+
+export interface Peer extends PeerFacts {
+  readonly rpc: Rpc;
+}
+
+/** Calls, notifications and byte streams to one peer. Arguments and answers are JSON values, never trusted by the receiver. */
+export interface Rpc {
+  /** Rejects with a PeerworkError: the peer's own code if it refused, `rpc-timeout`, `rpc-cancelled`, or why the link ended. */
+  call(verb: string, args: unknown, options?: CallOptions): Promise<unknown>;
+  /** Sends without an answer; lost if the link ends. */
+  notify(verb: string, args: unknown): void;
+  /** Reads a byte stream that the peer serves; credit-based, so that a slow reader slows only this stream. */
+  stream(verb: string, args: unknown, options?: { readonly signal?: AbortSignal }): AsyncIterable<Uint8Array>;
+  /** Smoothed round trip of the heartbeat; undefined before the first answer. */
+  readonly roundTripMs: number | undefined;
+  /** Bytes sent and received on this link so far, as plaintext. */
+  readonly traffic: { readonly sent: number; readonly received: number };
+  /** Resolves with the reason once the link has ended. */
+  readonly closed: Promise<Error>;
+  close(): void;
+}
+
+export interface CallOptions {
+  readonly signal?: AbortSignal;
+  /** Default 30 s; 0 waits as long as the link lives. */
+  readonly timeoutMs?: number;
+}
+
+/** What one side answers to. A handler that throws a PeerworkError answers with its code and detail; anything else with `rpc-failed`. */
+export interface RpcHandlers {
+  readonly calls?: Readonly<Record<string, (args: unknown, signal: AbortSignal) => unknown>>;
+  readonly notes?: Readonly<Record<string, (args: unknown) => void>>;
+  readonly streams?: Readonly<Record<string, (args: unknown, signal: AbortSignal) => AsyncIterable<Uint8Array>>>;
+}

@@ -1,0 +1,219 @@
+import type { Clock, Timer } from '../../clock.js';
+import { PeerworkError } from '../../errors.js';
+import { Backoff, RateLimit } from './backoff.js';
+import type { OpenSocket } from './socket.js';
+import { TrackerClient, type TrackerListener, type TrackerTimes } from './tracker-client.js';
+import { binaryText, newOfferId, roleOfPeerId } from './wire.js';
+
+export interface LobbyOptions {
+  readonly trackers: readonly string[];
+  /** All shards, 20 bytes each. */
+  readonly infoHashes: readonly Uint8Array[];
+  readonly openSocket: OpenSocket;
+  readonly randomBytes: (count: number) => Uint8Array;
+  readonly random: () => number;
+  readonly clock: Clock;
+  readonly trackerTimes?: Partial<TrackerTimes>;
+  /** Offers that are being answered at once; what comes above is ignored, its sender announces it again. Default 64. */
+  readonly maxPending?: number;
+}
+
+export interface LobbyListener {
+  offered(visit: Visit): void;
+  /** A tracker answered for the first time. */
+  reached(): void;
+  /** `tracker-unreachable` (all of them) or `tracker-refused`; the lobby stays open. */
+  failed(error: PeerworkError): void;
+}
+
+/** One worker's offer, in however many copies and through however many trackers it came. */
+export interface Visit {
+  readonly sdp: string;
+  /** URL of the tracker that brought it first. */
+  readonly tracker: string;
+  /** Sends the answer to everywhere the offer came and comes from. */
+  answer(sdp: string): void;
+  /** The visitor is in: it no longer counts as pending, and further copies of its offer are ignored. */
+  admit(): void;
+  /** The visitor is gone: the same offer would count as a new one. */
+  end(): void;
+}
+
+interface Sender {
+  readonly client: TrackerClient;
+  readonly from: string;
+  readonly offerId: string;
+}
+
+/** Every announce is answered, so this also finds dead sockets; the least patient tracker forgets a peer after 40 s. */
+const ANNOUNCE_MS = 15_000;
+const PROBE_REST_MS = 2000;
+const KNOCKS = 10;
+const KNOCK_FIRST_MS = 250;
+const KNOCK_CAP_MS = 8000;
+/** A session description without media: says only "here is the Master", and costs neither side a PeerConnection. */
+const KNOCK_SDP = 'v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n';
+const MAX_PENDING = 64;
+/** Answering an offer costs about 5 ms of a core. */
+const OFFERS_BURST = 200;
+const OFFERS_PER_SECOND = 50;
+const MAX_ANSWERS_PER_VISIT = 40;
+
+/**
+ * The Master's side of the star: waits in all shards at all trackers for the offers of workers, and offers nothing itself.
+ *
+ * When it comes, and for as long as a tracker says that others are in the shard (workers leave when connected, so these wait),
+ * it knocks: an announce with empty offers, at which workers show theirs at once. Otherwise it announces every 15 s.
+ */
+export class Lobby implements TrackerListener {
+  readonly #options: LobbyOptions;
+  readonly #listener: LobbyListener;
+  readonly #clients: readonly TrackerClient[];
+  readonly #rooms = new Map<TrackerClient, { readonly backoff: Backoff; members: number; timer: Timer | undefined }>();
+  readonly #errors = new Map<TrackerClient, PeerworkError>();
+  /** By the text of the offer: a forged variation of somebody's offer must not stand in its way. */
+  readonly #visits = new Map<string, Visit & { copy(sender: Sender): void }>();
+  readonly #pending = new Map<string, number>();
+  readonly #rates: ReadonlyMap<string, RateLimit>;
+  #probedAt = 0;
+  #reached = false;
+  #closed = false;
+
+  constructor(options: LobbyOptions, listener: LobbyListener) {
+    this.#options = options;
+    this.#listener = listener;
+    const { openSocket, randomBytes, random, clock, trackerTimes } = options;
+    this.#rates = new Map(options.trackers.map((url) => [url, new RateLimit(OFFERS_BURST, OFFERS_PER_SECOND, () => clock.now())]));
+    const times = trackerTimes ? { times: trackerTimes } : {};
+    this.#clients = options.trackers.flatMap((url) =>
+      options.infoHashes.map((hash) => {
+        const infoHash = binaryText(hash);
+        const client = new TrackerClient({ url, infoHash, role: 'master', openSocket, randomBytes, random, clock, ...times }, this);
+        this.#rooms.set(client, { backoff: new Backoff(KNOCK_FIRST_MS, KNOCK_CAP_MS, random), members: 0, timer: undefined });
+        return client;
+      }),
+    );
+  }
+
+  start(): void {
+    for (const client of this.#clients) client.start();
+  }
+
+  /**
+   * To be called when a peer fell silent: it may be our own network that is gone. A socket that does not answer is then found
+   * within seconds instead of at the next announce.
+   */
+  probe(): void {
+    const now = this.#options.clock.now();
+    if (now - this.#probedAt < PROBE_REST_MS) return;
+    this.#probedAt = now;
+    for (const client of this.#clients) if (client.isOpen) this.#announce(client);
+  }
+
+  /** Leaves all swarms. Visits that were handed out live on. */
+  close(): void {
+    this.#closed = true;
+    for (const { timer } of this.#rooms.values()) timer?.cancel();
+    for (const client of this.#clients) client.close();
+  }
+
+  opened(client: TrackerClient): void {
+    const room = this.#rooms.get(client);
+    if (!room) return;
+    room.backoff.reset();
+    room.members = KNOCKS + 1;
+    this.#announce(client);
+  }
+
+  announced(client: TrackerClient, members: number): void {
+    const room = this.#rooms.get(client);
+    if (!room || this.#closed) return;
+    this.#errors.delete(client);
+    if (members !== room.members) room.backoff.reset();
+    room.members = members;
+    room.timer?.cancel();
+    const delayMs = members > 1 ? room.backoff.nextMs() : ANNOUNCE_MS;
+    room.timer = this.#options.clock.after(delayMs, () => this.#announce(client));
+    if (this.#reached) return;
+    this.#reached = true;
+    this.#listener.reached();
+  }
+
+  offered(client: TrackerClient, offer: { readonly from: string; readonly offerId: string; readonly sdp: string }): void {
+    if (this.#closed || roleOfPeerId(offer.from) !== 'worker') return;
+    const sender = { client, from: offer.from, offerId: offer.offerId };
+    const known = this.#visits.get(offer.sdp);
+    known?.copy(sender);
+    if (known || !isPlausible(offer.sdp)) return;
+    // Each tracker has its share of places and of work, so that a hostile one cannot take them all.
+    const { maxPending = MAX_PENDING, trackers } = this.#options;
+    const share = Math.max(1, Math.ceil(maxPending / trackers.length));
+    if (this.#pendingAt(client.url) >= share || !this.#rates.get(client.url)?.take()) return;
+    const visit = this.#receive(offer.sdp, sender);
+    this.#listener.offered(visit);
+  }
+
+  answered(): void {
+    // The Master's own offers are knocks: nobody answers them.
+  }
+
+  failed(client: TrackerClient, error: PeerworkError): void {
+    this.#rooms.get(client)?.timer?.cancel();
+    this.#errors.set(client, error);
+    if (this.#errors.size < this.#clients.length) return;
+    const byUrl = new Map([...this.#errors.values()].map((each) => [each.detail, each]));
+    const refusal = [...byUrl.values()].find(({ code }) => code === 'tracker-refused');
+    this.#listener.failed(refusal ?? new PeerworkError('tracker-unreachable', [...byUrl.keys()].join('; ')));
+  }
+
+  #announce(client: TrackerClient): void {
+    const { randomBytes } = this.#options;
+    const knocks = Math.min(KNOCKS, (this.#rooms.get(client)?.members ?? 1) - 1);
+    client.announce(Array.from({ length: Math.max(0, knocks) }, () => ({ offerId: newOfferId(randomBytes), sdp: KNOCK_SDP })));
+  }
+
+  #receive(sdp: string, first: Sender): Visit {
+    const tracker = first.client.url;
+    const senders: Sender[] = [first];
+    let answered: string | undefined;
+    let sent = 0;
+    let isPending = true;
+    this.#pending.set(tracker, this.#pendingAt(tracker) + 1);
+    const settle = () => {
+      if (isPending) this.#pending.set(tracker, this.#pendingAt(tracker) - 1);
+      isPending = false;
+    };
+    const reply = (answer: string, { client, from, offerId }: Sender) => {
+      if (sent++ < MAX_ANSWERS_PER_VISIT) client.answer(from, offerId, answer);
+    };
+    const visit = {
+      sdp,
+      tracker,
+      copy(sender: Sender) {
+        if (!isPending) return;
+        if (answered !== undefined) reply(answered, sender);
+        else if (senders.length < MAX_ANSWERS_PER_VISIT) senders.push(sender);
+      },
+      answer(answer: string) {
+        answered = answer;
+        for (const sender of senders.splice(0)) reply(answer, sender);
+      },
+      admit: settle,
+      end: () => {
+        settle();
+        if (this.#visits.get(sdp) === visit) this.#visits.delete(sdp);
+      },
+    };
+    this.#visits.set(sdp, visit);
+    return visit;
+  }
+
+  #pendingAt(url: string): number {
+    return this.#pending.get(url) ?? 0;
+  }
+}
+
+/** Enough to sort out junk before a PeerConnection is made for it. */
+function isPlausible(sdp: string): boolean {
+  return sdp.startsWith('v=0') && sdp.includes('a=ice-ufrag:') && sdp.includes('a=fingerprint:');
+}

@@ -1,0 +1,18 @@
+/** The port to a WebSocket: small enough that a browser's own fits it. */
+export interface TextSocket {
+  /** Does nothing unless the socket is open. */
+  send(text: string): void;
+  /** Sends what was given before, then ends. No listener is called any more. */
+  close(): void;
+}
+
+/** Never called before `openSocket` has returned. */
+export interface TextSocketListener {
+  opened(): void;
+  message(text: string): void;
+  /** Called once, also if it never opened; `reason` is for people. */
+  closed(reason: string): void;
+}
+
+/** Messages above `maxMessageBytes` end the socket. May throw on an impossible URL. */
+export type OpenSocket = (url: string, listener: TextSocketListener, options: { readonly maxMessageBytes: number }) => TextSocket;

@@ -1,0 +1,181 @@
+import type { Clock, Timer } from '../../clock.js';
+import { PeerworkError } from '../../errors.js';
+import type { Role } from '../peer.js';
+import { Backoff, RateLimit } from './backoff.js';
+import type { OpenSocket, TextSocket } from './socket.js';
+import { announceText, answerText, MAX_TRACKER_MESSAGE_BYTES, newPeerId, type OfferCopy, readTrackerMessage } from './wire.js';
+
+export interface TrackerTimes {
+  /** A socket that is not open by then is given up. */
+  readonly openMs: number;
+  /** An announce that is not answered by then means a dead socket: TCP would notice it after minutes. */
+  readonly answerMs: number;
+  /** The wait before the next socket: doubles from first to cap. */
+  readonly retryFirstMs: number;
+  readonly retryCapMs: number;
+}
+
+export const defaultTrackerTimes: TrackerTimes = { openMs: 5000, answerMs: 3000, retryFirstMs: 500, retryCapMs: 5000 };
+
+export interface TrackerClientOptions {
+  readonly url: string;
+  /** As the 20-character string of the protocol. */
+  readonly infoHash: string;
+  readonly role: Role;
+  readonly openSocket: OpenSocket;
+  readonly randomBytes: (count: number) => Uint8Array;
+  readonly random: () => number;
+  readonly clock: Clock;
+  readonly times?: Partial<TrackerTimes>;
+}
+
+export interface TrackerListener {
+  /** The socket is open: the moment to announce. */
+  opened(client: TrackerClient): void;
+  /** The tracker answered; `members` counts everybody in the swarm, ourselves included, as far as the tracker says. */
+  announced(client: TrackerClient, members: number): void;
+  offered(client: TrackerClient, offer: { readonly from: string; readonly offerId: string; readonly sdp: string }): void;
+  answered(client: TrackerClient, answer: { readonly from: string; readonly offerId: string; readonly sdp: string }): void;
+  /** `tracker-unreachable` or `tracker-refused`; a new socket is tried after a while. */
+  failed(client: TrackerClient, error: PeerworkError): void;
+}
+
+/** More than any honest tracker relays; what is above is not even parsed. */
+const MAX_MESSAGES_BURST = 2000;
+const MAX_MESSAGES_PER_SECOND = 500;
+
+/**
+ * One swarm at one tracker, over a socket of its own with a peer id of its own: some trackers keep a peer id in one swarm
+ * only, others give a re-used peer id to the dead socket it was used on before.
+ *
+ * waiting → opening → open, and from anywhere back to waiting when the socket closes, does not open, leaves an announce
+ * unanswered, or the tracker refuses. Each socket gets a new peer id. `close` ends it for good.
+ */
+export class TrackerClient {
+  readonly url: string;
+  readonly #options: TrackerClientOptions;
+  readonly #listener: TrackerListener;
+  readonly #times: TrackerTimes;
+  readonly #backoff: Backoff;
+  readonly #messages: RateLimit;
+  #peerId = '';
+  #socket: TextSocket | undefined;
+  /** One object for each socket, so that late events of an old socket are known as such. */
+  #session: object | undefined;
+  #open = false;
+  #announcedBefore = false;
+  #watchdog: Timer | undefined;
+  #retry: Timer | undefined;
+  #closed = false;
+
+  constructor(options: TrackerClientOptions, listener: TrackerListener) {
+    this.url = options.url;
+    this.#options = options;
+    this.#listener = listener;
+    this.#times = { ...defaultTrackerTimes, ...options.times };
+    this.#backoff = new Backoff(this.#times.retryFirstMs, this.#times.retryCapMs, options.random);
+    this.#messages = new RateLimit(MAX_MESSAGES_BURST, MAX_MESSAGES_PER_SECOND, () => options.clock.now());
+  }
+
+  get isOpen(): boolean {
+    return this.#open;
+  }
+
+  /** Opens a socket now, unless one is open or opening. */
+  start(): void {
+    if (this.#closed || this.#session) return;
+    this.#retry?.cancel();
+    this.#connect();
+  }
+
+  /** Does nothing unless open. An empty list only says that we are here. */
+  announce(offers: readonly OfferCopy[]): void {
+    if (!this.#open) return;
+    this.#socket?.send(announceText(this.#options.infoHash, this.#peerId, offers, this.#announcedBefore ? '' : 'started'));
+    this.#announcedBefore = true;
+    if (!this.#watchdog) this.#watch(this.#times.answerMs, 'an announce was not answered');
+  }
+
+  /** Does nothing unless open. */
+  answer(to: string, offerId: string, sdp: string): void {
+    if (this.#open) this.#socket?.send(answerText(this.#options.infoHash, this.#peerId, to, offerId, sdp));
+  }
+
+  /** Leaves the swarm. */
+  close(): void {
+    this.#closed = true;
+    this.#retry?.cancel();
+    if (this.#open) this.#socket?.send(announceText(this.#options.infoHash, this.#peerId, [], 'stopped'));
+    this.#drop();
+  }
+
+  #connect(): void {
+    const { role, randomBytes, openSocket } = this.#options;
+    const session = {};
+    this.#session = session;
+    this.#peerId = newPeerId(role, randomBytes);
+    this.#announcedBefore = false;
+    this.#watch(this.#times.openMs, 'the connection did not open in time');
+    const isCurrent = () => this.#session === session;
+    try {
+      this.#socket = openSocket(
+        this.url,
+        {
+          opened: () => {
+            if (!isCurrent()) return;
+            this.#open = true;
+            this.#unwatch();
+            this.#listener.opened(this);
+          },
+          message: (text) => {
+            if (isCurrent()) this.#receive(text);
+          },
+          closed: (reason) => {
+            if (isCurrent()) this.#fail('tracker-unreachable', reason);
+          },
+        },
+        { maxMessageBytes: MAX_TRACKER_MESSAGE_BYTES },
+      );
+    } catch (thrown) {
+      this.#fail('tracker-unreachable', thrown instanceof Error ? thrown.message : String(thrown));
+    }
+  }
+
+  #receive(text: string): void {
+    if (!this.#messages.take()) return;
+    const message = readTrackerMessage(text, this.#options.infoHash);
+    if (!message) return;
+    if (message.kind === 'offer') this.#listener.offered(this, message);
+    else if (message.kind === 'answer') this.#listener.answered(this, message);
+    else if (message.kind === 'refused') this.#fail('tracker-refused', message.reason);
+    else {
+      this.#unwatch();
+      this.#backoff.reset();
+      this.#listener.announced(this, message.members);
+    }
+  }
+
+  #fail(code: 'tracker-unreachable' | 'tracker-refused', reason: string): void {
+    this.#drop();
+    this.#retry = this.#options.clock.after(this.#backoff.nextMs(), () => this.#connect());
+    this.#listener.failed(this, new PeerworkError(code, `${this.url}: ${reason}`));
+  }
+
+  #drop(): void {
+    this.#unwatch();
+    this.#session = undefined;
+    this.#open = false;
+    this.#socket?.close();
+    this.#socket = undefined;
+  }
+
+  #watch(delayMs: number, reason: string): void {
+    this.#watchdog?.cancel();
+    this.#watchdog = this.#options.clock.after(delayMs, () => this.#fail('tracker-unreachable', reason));
+  }
+
+  #unwatch(): void {
+    this.#watchdog?.cancel();
+    this.#watchdog = undefined;
+  }
+}

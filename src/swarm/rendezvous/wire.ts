@@ -1,0 +1,120 @@
+import type { Role } from '../peer.js';
+
+/**
+ * The BitTorrent WebSocket tracker protocol: JSON texts; `info_hash`, `peer_id` and `offer_id` are strings of exactly 20
+ * characters of one byte each; an offer or answer is strictly `{ type, sdp }` (some trackers drop everything else).
+ *
+ * The tracker hands each offer of an announce to another random member of the swarm, and an answer to the peer it names.
+ * It answers every announce except those that carry an answer.
+ */
+export type TrackerMessage =
+  | { readonly kind: 'announced'; readonly members: number }
+  | { readonly kind: 'refused'; readonly reason: string }
+  | { readonly kind: 'offer'; readonly from: string; readonly offerId: string; readonly sdp: string }
+  | { readonly kind: 'answer'; readonly from: string; readonly offerId: string; readonly sdp: string };
+
+export interface OfferCopy {
+  readonly offerId: string;
+  readonly sdp: string;
+}
+
+/** What trackers take and give at once; aquatic ends a connection above 64 KiB. */
+export const MAX_TRACKER_MESSAGE_BYTES = 64 * 1024;
+const MAX_SDP_CHARS = 16 * 1024;
+const ID_CHARS = 20;
+const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
+
+type RandomBytes = (count: number) => Uint8Array;
+
+/** The role stands in the first characters, so that a worker can ignore workers. Economy, not security: the handshake decides. */
+export function newPeerId(role: Role, randomBytes: RandomBytes): string {
+  return (role === 'master' ? '-M1-' : '-W1-') + randomText(ID_CHARS - 4, randomBytes);
+}
+
+export function roleOfPeerId(peerId: string): Role | undefined {
+  if (peerId.startsWith('-M')) return 'master';
+  return peerId.startsWith('-W') ? 'worker' : undefined;
+}
+
+export function newOfferId(randomBytes: RandomBytes): string {
+  return randomText(ID_CHARS, randomBytes);
+}
+
+function randomText(chars: number, randomBytes: RandomBytes): string {
+  return Array.from(randomBytes(chars), (byte) => ALPHABET.charAt(byte % ALPHABET.length)).join('');
+}
+
+/** 20 bytes as the 20-character string of the protocol. */
+export function binaryText(bytes: Uint8Array): string {
+  return String.fromCharCode(...bytes);
+}
+
+export function announceText(infoHash: string, peerId: string, offers: readonly OfferCopy[], event: '' | 'started' | 'stopped'): string {
+  return JSON.stringify({
+    action: 'announce',
+    info_hash: infoHash,
+    peer_id: peerId,
+    numwant: offers.length,
+    uploaded: 0,
+    downloaded: 0,
+    left: 1,
+    ...(event === '' ? {} : { event }),
+    offers: offers.map(({ offerId, sdp }) => ({ offer_id: offerId, offer: { type: 'offer', sdp } })),
+  });
+}
+
+export function answerText(infoHash: string, peerId: string, to: string, offerId: string, sdp: string): string {
+  return JSON.stringify({
+    action: 'announce',
+    info_hash: infoHash,
+    peer_id: peerId,
+    to_peer_id: to,
+    offer_id: offerId,
+    answer: { type: 'answer', sdp },
+  });
+}
+
+/** Undefined for whatever cannot be read or is of another swarm: a tracker is never trusted. */
+export function readTrackerMessage(text: string, infoHash: string): TrackerMessage | undefined {
+  if (text.length > MAX_TRACKER_MESSAGE_BYTES) return undefined;
+  const message = parseObject(text);
+  if (!message) return undefined;
+  const refusal = message['failure reason'];
+  if (typeof refusal === 'string') return { kind: 'refused', reason: printable(refusal) };
+  if (message['info_hash'] !== infoHash || (message['action'] !== undefined && message['action'] !== 'announce')) return undefined;
+  const { peer_id: from, offer_id: offerId } = message;
+  if (message['offer'] !== undefined || message['answer'] !== undefined) {
+    const kind = message['offer'] !== undefined ? 'offer' : 'answer';
+    const sdp = sdpOf(message[kind], kind);
+    if (sdp === undefined || !isId(from) || !isId(offerId)) return undefined;
+    return { kind, from, offerId, sdp };
+  }
+  return { kind: 'announced', members: count(message['complete']) + count(message['incomplete']) };
+}
+
+function sdpOf(description: unknown, type: 'offer' | 'answer'): string | undefined {
+  if (typeof description !== 'object' || description === null || !('sdp' in description) || !('type' in description)) return undefined;
+  const { sdp } = description;
+  return description.type === type && typeof sdp === 'string' && sdp.length <= MAX_SDP_CHARS ? sdp : undefined;
+}
+
+function parseObject(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isId(value: unknown): value is string {
+  return typeof value === 'string' && value.length === ID_CHARS;
+}
+
+function count(value: unknown): number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value > 0 ? value : 0;
+}
+
+function printable(text: string): string {
+  return text.slice(0, 200).replace(/[^\x20-\x7e]/g, '?');
+}

@@ -1,0 +1,83 @@
+import type { Clock, Timer } from '../../clock.js';
+import { PeerworkError } from '../../errors.js';
+import type { CallOptions } from '../peer.js';
+import { Kind } from './messages.js';
+import { formatCall, parseJson, parseRefusal } from './text.js';
+import type { Letter, Writer } from './writer.js';
+
+export const DEFAULT_CALL_TIMEOUT_MS = 30_000;
+
+interface OpenCall {
+  readonly letter: Letter;
+  readonly resolve: (answer: unknown) => void;
+  readonly reject: (error: Error) => void;
+  readonly timer: Timer | undefined;
+  readonly signal: AbortSignal | undefined;
+  readonly onAbort: () => void;
+}
+
+/** Calls to the peer that are waiting for their answers. */
+export class OpenCalls {
+  readonly #writer: Writer;
+  readonly #clock: Clock;
+  readonly #open = new Map<number, OpenCall>();
+
+  constructor(writer: Writer, clock: Clock) {
+    this.#writer = writer;
+    this.#clock = clock;
+  }
+
+  has(id: number): boolean {
+    return this.#open.has(id);
+  }
+
+  call(id: number, verb: string, args: unknown, options: CallOptions): Promise<unknown> {
+    const { signal, timeoutMs = DEFAULT_CALL_TIMEOUT_MS } = options;
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) throw new PeerworkError('rpc-cancelled');
+      const { text, bytes } = formatCall(verb, args);
+      const letter = this.#writer.letter(Kind.call, id, text, bytes);
+      const onAbort = () => this.#abandon(id, new PeerworkError('rpc-cancelled'));
+      const onTimeout = () => this.#abandon(id, new PeerworkError('rpc-timeout', verb));
+      const timer = timeoutMs > 0 ? this.#clock.after(timeoutMs, onTimeout, { unref: true }) : undefined;
+      signal?.addEventListener('abort', onAbort);
+      this.#open.set(id, { letter, resolve, reject, timer, signal, onAbort });
+    });
+  }
+
+  /** Throws `frame-malformed`. An answer to a call that was given up is ignored. */
+  onAnswer(id: number, text: string): void {
+    const answer = parseJson(text);
+    this.#take(id)?.resolve(answer);
+  }
+
+  onRefusal(id: number, text: string): void {
+    this.#take(id)?.reject(parseRefusal(text));
+  }
+
+  end(reason: PeerworkError): void {
+    for (const id of [...this.#open.keys()]) this.#take(id)?.reject(reason);
+  }
+
+  #abandon(id: number, error: PeerworkError): void {
+    const call = this.#take(id);
+    if (call === undefined) return;
+    cancel(this.#writer, id, call.letter);
+    call.reject(error);
+  }
+
+  #take(id: number): OpenCall | undefined {
+    const call = this.#open.get(id);
+    if (call === undefined) return undefined;
+    this.#open.delete(id);
+    call.timer?.cancel();
+    call.signal?.removeEventListener('abort', call.onAbort);
+    return call;
+  }
+}
+
+/** Tells the peer that what `letter` opened is not wanted any more; it must not learn of that before it has the letter itself. */
+export function cancel(writer: Writer, id: number, letter: Letter): void {
+  if (letter.state === 'written') writer.signal(Kind.cancel, id);
+  else if (!writer.withdraw(letter)) writer.letter(Kind.cancel, id, '');
+}

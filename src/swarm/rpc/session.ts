@@ -1,0 +1,220 @@
+import type { Clock, Timer } from '../../clock.js';
+import { asPeerworkError, type ErrorCode, isErrorCode, PeerworkError } from '../../errors.js';
+import type { Log } from '../../log.js';
+import type { Primitives } from '../crypto.js';
+import type { Handshaken } from '../handshake.js';
+import type { Link } from '../link.js';
+import type { CallOptions, Rpc, RpcHandlers } from '../peer.js';
+import { SealedLink } from '../sealed.js';
+import { OpenCalls } from './calls.js';
+import { Heartbeat, MASTER_QUIET_MS, WORKER_QUIET_MS } from './heartbeat.js';
+import { Kind, LAST_ID } from './messages.js';
+import { OpenStreams } from './open-streams.js';
+import { Reader } from './reader.js';
+import { ServedCalls } from './served-calls.js';
+import { ServedStreams } from './served-streams.js';
+import { formatCall } from './text.js';
+import { Writer } from './writer.js';
+
+export interface RpcSessionOptions {
+  readonly link: Link;
+  /** What `shakeHands` came to on this link. */
+  readonly handshaken: Handshaken;
+  readonly primitives: Primitives;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** How long the link stays open after a goodbye, so that it arrives; the peer closes it when it has. */
+const GOODBYE_GRACE_MS = 250;
+/** Signals are the only thing that is sent however much waits: a peer that never reads but asks for more of them is cut off here. */
+const MAX_BUFFERED_BYTES = 8 * 1024 * 1024;
+
+/**
+ * Calls, notes and streams with one peer, over a link on which hands were shaken.
+ *
+ * new → started → ended. Before `start` one may call already, and nothing of the peer is read. It ends by `close`, by the peer's goodbye, by a lost
+ * link, or because the peer broke the protocol; whatever waits then rejects with that reason.
+ */
+export class RpcSession implements Rpc {
+  readonly closed: Promise<PeerworkError>;
+  readonly #link: Link;
+  readonly #early: readonly Uint8Array[];
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #sealed: SealedLink;
+  readonly #writer: Writer;
+  readonly #heartbeat: Heartbeat;
+  readonly #calls: OpenCalls;
+  readonly #streams: OpenStreams;
+  #servedCalls: ServedCalls | undefined;
+  #servedStreams: ServedStreams | undefined;
+  #nextId = 0;
+  #reason: PeerworkError | undefined;
+  #grace: Timer | undefined;
+
+  constructor({ link, handshaken, primitives, clock, log }: RpcSessionOptions) {
+    this.#link = link;
+    this.#early = handshaken.early;
+    this.#clock = clock;
+    this.#log = log;
+    this.#sealed = new SealedLink(link, handshaken.keys, primitives);
+    this.#heartbeat = new Heartbeat({
+      clock,
+      quietMs: handshaken.peer.role === 'master' ? WORKER_QUIET_MS : MASTER_QUIET_MS,
+      ping: (id) => {
+        this.#writer.signal(Kind.ping, id);
+        // Should a link ever forget to tell that it drained.
+        this.#writer.flush();
+      },
+      lost: () => this.#end(new PeerworkError('link-lost', 'the peer fell silent'), false),
+    });
+    this.#writer = new Writer(this.#sealed, () => this.#heartbeat.said());
+    this.#calls = new OpenCalls(this.#writer, clock);
+    this.#streams = new OpenStreams(this.#writer);
+    this.closed = new Promise((resolve) => {
+      link.onClose((error) => {
+        this.#grace?.cancel();
+        this.#end(asPeerworkError(error, 'link-lost'), false);
+        resolve(this.#reason ?? asPeerworkError(error, 'link-lost'));
+      });
+    });
+  }
+
+  get roundTripMs(): number | undefined {
+    return this.#heartbeat.roundTripMs;
+  }
+
+  get traffic(): { readonly sent: number; readonly received: number } {
+    return this.#sealed.traffic;
+  }
+
+  /** Begins to read. The handlers may call the peer from within. */
+  start(handlers: RpcHandlers): void {
+    if (this.#reason !== undefined) return;
+    this.#servedCalls = new ServedCalls(this.#writer, handlers, this.#log);
+    this.#servedStreams = new ServedStreams(this.#writer, handlers, this.#log);
+    const reader = new Reader({
+      text: (kind, id, text) => this.#onText(kind, id, text),
+      data: (id, bytes, frameBytes) => this.#streams.onData(id, bytes, frameBytes),
+      credit: (id, bytes) => this.#servedStreams?.onCredit(id, bytes),
+      bare: (kind, id) => this.#onBare(kind, id),
+    });
+    const goOn = () => this.#reason === undefined;
+    const listener = {
+      frame: (frame: Uint8Array) => {
+        if (!goOn()) return;
+        this.#heartbeat.heard();
+        try {
+          reader.read(frame, goOn);
+        } catch (error) {
+          this.#end(asPeerworkError(error), true);
+        }
+      },
+      broken: (error: PeerworkError) => this.#end(error, true),
+    };
+    this.#link.onDrain(() => this.#writer.flush());
+    this.#heartbeat.start();
+    this.#sealed.start(listener, this.#early);
+  }
+
+  call(verb: string, args: unknown, options: CallOptions = {}): Promise<unknown> {
+    if (this.#reason !== undefined) return Promise.reject(this.#reason);
+    return this.#calls.call(this.#newId(), verb, args, options);
+  }
+
+  notify(verb: string, args: unknown): void {
+    if (this.#reason !== undefined) return;
+    const { text, bytes } = formatCall(verb, args);
+    this.#writer.letter(Kind.note, 0, text, bytes);
+  }
+
+  stream(verb: string, args: unknown, options: { readonly signal?: AbortSignal } = {}): AsyncIterable<Uint8Array> {
+    return {
+      [Symbol.asyncIterator]: () => {
+        if (this.#reason !== undefined) return failing(this.#reason);
+        return this.#streams.open(this.#newId(), verb, args, options.signal);
+      },
+    };
+  }
+
+  /** Says goodbye; the peer's `closed` resolves with `reason`, ours with `link-closed`, both once the link is closed. */
+  close(reason: ErrorCode = 'link-closed'): void {
+    this.#end(new PeerworkError('link-closed'), true, reason);
+  }
+
+  #onText(kind: number, id: number, text: string): void {
+    switch (kind) {
+      case Kind.call:
+        this.#servedCalls?.onCall(id, text);
+        return;
+      case Kind.answer:
+        this.#calls.onAnswer(id, text);
+        return;
+      case Kind.refusal:
+        this.#calls.onRefusal(id, text);
+        return;
+      case Kind.note:
+        this.#servedCalls?.onNote(text);
+        return;
+      case Kind.open:
+        this.#servedStreams?.onOpen(id, text);
+        return;
+      case Kind.fail:
+        this.#streams.onFail(id, text);
+        return;
+      case Kind.goodbye:
+        this.#end(new PeerworkError(isErrorCode(text) ? text : 'link-closed'), false);
+        return;
+    }
+  }
+
+  #onBare(kind: number, id: number): void {
+    switch (kind) {
+      case Kind.cancel:
+        if (this.#servedCalls?.onCancel(id) === false) this.#servedStreams?.onCancel(id);
+        return;
+      case Kind.end:
+        this.#streams.onEnd(id);
+        return;
+      case Kind.ping:
+        if (this.#link.bufferedBytes > MAX_BUFFERED_BYTES) throw new PeerworkError('link-lost', 'the peer does not read');
+        {
+          this.#writer.signal(Kind.pong, id);
+          return;
+        }
+      case Kind.pong:
+        this.#heartbeat.pong(id);
+        return;
+    }
+  }
+
+  /** @param told the code in the goodbye */
+  #end(reason: PeerworkError, sayGoodbye: boolean, told: ErrorCode = reason.code): void {
+    if (this.#reason !== undefined) return;
+    this.#reason = reason;
+    this.#heartbeat.stop();
+    if (sayGoodbye) {
+      this.#grace = this.#clock.after(GOODBYE_GRACE_MS, () => this.#link.close());
+      this.#writer.end(told);
+    } else {
+      this.#writer.drop();
+      this.#link.close();
+    }
+    this.#calls.end(reason);
+    this.#streams.end(reason);
+    this.#servedCalls?.end(reason);
+    this.#servedStreams?.end(reason);
+  }
+
+  /** One that is not in use, even after four billion calls. */
+  #newId(): number {
+    do this.#nextId = this.#nextId >= LAST_ID ? 0 : this.#nextId + 1;
+    while (this.#calls.has(this.#nextId) || this.#streams.has(this.#nextId));
+    return this.#nextId;
+  }
+}
+
+async function* failing(error: Error): AsyncGenerator<Uint8Array> {
+  yield await Promise.reject(error);
+}

@@ -1,0 +1,74 @@
+import { asPeerworkError, type ErrorCode, isErrorCode, PeerworkError } from '../../errors.js';
+import { MAX_MESSAGE_BYTES } from '../../job/limits.js';
+import { toUtf8 } from '../bytes.js';
+import { malformed } from './reader.js';
+
+/** How calls, answers and refusals look as text. */
+
+/** A text that is ready to be sent; `bytes` if they had to be made to know its size. */
+export interface Sendable {
+  readonly text: string;
+  readonly bytes: Uint8Array | undefined;
+}
+
+const MAX_VERB_CHARS = 64;
+const MAX_DETAIL_CHARS = 1_000;
+/** UTF-8 of UTF-16. */
+const MAX_BYTES_PER_CHAR = 3;
+
+/** Throws `rpc-invalid` if JSON cannot express the arguments, `frame-oversized` if they are too large. */
+export function formatCall(verb: string, args: unknown): Sendable {
+  return sendable(`${verb}\n${toJson(args, 'rpc-invalid')}`);
+}
+
+/** Throws `rpc-failed` if JSON cannot express the answer, `frame-oversized` if it is too large. */
+export function formatAnswer(answer: unknown): Sendable {
+  return sendable(toJson(answer, 'rpc-failed'));
+}
+
+/** Throws `frame-malformed`. */
+export function parseCall(text: string): { readonly verb: string; readonly args: unknown } {
+  const end = text.indexOf('\n');
+  if (end < 1 || end > MAX_VERB_CHARS) throw malformed('a call without a verb');
+  return { verb: text.slice(0, end), args: parseJson(text.slice(end + 1)) };
+}
+
+/** Throws `frame-malformed`. */
+export function parseJson(text: string): unknown {
+  if (text === '') return undefined;
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw malformed('not JSON');
+  }
+}
+
+/** What is told to the peer about a failure: the code and detail of a PeerworkError, of anything else only that it happened. */
+export function formatRefusal(thrown: unknown): string {
+  const { code, detail } = thrown instanceof PeerworkError ? thrown : new PeerworkError('rpc-failed');
+  return `${code}\n${detail.slice(0, MAX_DETAIL_CHARS)}`;
+}
+
+export function parseRefusal(text: string): PeerworkError {
+  const end = text.indexOf('\n');
+  const code = end < 0 ? text : text.slice(0, end);
+  const detail = end < 0 ? '' : text.slice(end + 1, end + 1 + MAX_DETAIL_CHARS);
+  if (isErrorCode(code)) return new PeerworkError(code, detail);
+  return new PeerworkError('rpc-failed', `${code.slice(0, MAX_VERB_CHARS)} ${detail}`.trim());
+}
+
+function toJson(value: unknown, code: ErrorCode): string {
+  try {
+    return JSON.stringify(value) ?? '';
+  } catch (error) {
+    throw new PeerworkError(code, asPeerworkError(error).detail);
+  }
+}
+
+function sendable(text: string): Sendable {
+  if (text.length * MAX_BYTES_PER_CHAR <= MAX_MESSAGE_BYTES) return { text, bytes: undefined };
+  const bytes = text.length > MAX_MESSAGE_BYTES ? undefined : toUtf8(text);
+  if (bytes === undefined || bytes.length > MAX_MESSAGE_BYTES)
+    throw new PeerworkError('frame-oversized', `${bytes?.length ?? text.length} of ${MAX_MESSAGE_BYTES} bytes`);
+  return { text, bytes };
+}

@@ -1,0 +1,249 @@
+import { toUtf8 } from '../bytes.js';
+import { HIGH_WATER_BYTES } from '../link.js';
+import { MAX_FRAME_BYTES, type SealedLink } from '../sealed.js';
+import { HEADER_BYTES, Kind, MAX_PAYLOAD_BYTES, MORE, writeHeader } from './messages.js';
+
+/** A text message on its way out. */
+export interface Letter {
+  readonly kind: Kind;
+  readonly id: number;
+  readonly text: string;
+  /** The text in UTF-8, made when it turned out not to fit beside others. */
+  bytes: Uint8Array | undefined;
+  /** How many of the bytes are written. */
+  written: number;
+  state: 'waiting' | 'partly' | 'written' | 'dropped';
+}
+
+/** A byte stream on its way out. */
+export interface Bulk {
+  readonly id: number;
+  /** What may be written now: less than there is while credit is lacking. */
+  readonly readyBytes: number;
+  /** Fills the target from its beginning; says how much. */
+  read(target: Uint8Array): number;
+  /** The message that ends it, once all its bytes are read. */
+  readonly ending: { readonly kind: Kind; readonly text: string } | undefined;
+  /** The ending is written. */
+  onEnded(): void;
+}
+
+interface Signal {
+  readonly kind: Kind;
+  readonly id: number;
+  readonly payload: Uint8Array | undefined;
+}
+
+/** Letters are written while less than this waits in the link, bulk only up to HIGH_WATER_BYTES. */
+const LETTERS_HIGH_WATER_BYTES = 2 * HIGH_WATER_BYTES;
+/** Do not begin a part of something larger in a smaller rest of a frame. */
+const SMALLEST_PART_BYTES = 4 * 1024;
+
+const encoder = new TextEncoder();
+/** Shared by all links: it is filled and sealed without a pause. */
+const frame = new Uint8Array(MAX_FRAME_BYTES);
+
+/** In the engines with an end of the event-loop turn it costs nothing to wait for it; in others this is the next best. */
+const atTurnEnd: (action: () => void) => void = globalThis.setImmediate ?? ((action: () => void) => setTimeout(action, 0));
+
+/**
+ * Everything that leaves through a link, in three lanes: signals (heartbeat, credit, cancellation) always, letters (calls, answers,
+ * notes) before bulk, bulk in turns of a frame each. What is given in one turn of the event loop shares frames.
+ */
+export class Writer {
+  readonly #link: SealedLink;
+  readonly #onWritten: () => void;
+  readonly #signals: Signal[] = [];
+  readonly #letters: Letter[] = [];
+  #firstLetter = 0;
+  #waitingChars = 0;
+  readonly #bulks: Bulk[] = [];
+  #scheduled = false;
+  #ended = false;
+
+  /** @param onWritten called for each frame */
+  constructor(link: SealedLink, onWritten: () => void) {
+    this.#link = link;
+    this.#onWritten = onWritten;
+  }
+
+  /** Of letters that are not written yet. */
+  get waitingChars(): number {
+    return this.#waitingChars;
+  }
+
+  signal(kind: Kind, id: number, payload?: Uint8Array): void {
+    if (this.#ended) return;
+    this.#signals.push({ kind, id, payload });
+    this.wake();
+  }
+
+  /** The text must not be longer than MAX_MESSAGE_BYTES in UTF-8. */
+  letter(kind: Kind, id: number, text: string, bytes?: Uint8Array): Letter {
+    const letter: Letter = { kind, id, text, bytes, written: 0, state: 'waiting' };
+    if (this.#ended) return letter;
+    this.#letters.push(letter);
+    this.#waitingChars += text.length;
+    this.wake();
+    return letter;
+  }
+
+  /** Takes it back if not a byte of it is written; false if that is too late. */
+  withdraw(letter: Letter): boolean {
+    if (letter.state !== 'waiting') return false;
+    letter.state = 'dropped';
+    return true;
+  }
+
+  /** Until its ending is written, or `removeBulk`. */
+  addBulk(bulk: Bulk): void {
+    if (this.#ended) return;
+    this.#bulks.push(bulk);
+    this.wake();
+  }
+
+  removeBulk(bulk: Bulk): void {
+    const index = this.#bulks.indexOf(bulk);
+    if (index >= 0) this.#bulks.splice(index, 1);
+  }
+
+  /** There may be something to write. */
+  wake(): void {
+    if (this.#scheduled || this.#ended) return;
+    this.#scheduled = true;
+    atTurnEnd(() => {
+      this.#scheduled = false;
+      this.flush();
+    });
+  }
+
+  /** Writes what may be written now. */
+  flush(): void {
+    while (!this.#ended) {
+      const length = this.#fill();
+      if (length === 0) return;
+      this.#link.send(frame.subarray(0, length));
+      this.#onWritten();
+    }
+  }
+
+  /** Writes what it can, then the goodbye, then never again anything. */
+  end(goodbye: string): void {
+    this.flush();
+    if (this.#ended) return;
+    this.#ended = true;
+    const length = putBytes(0, Kind.goodbye, 0, 0, toUtf8(goodbye));
+    this.#link.send(frame.subarray(0, length));
+    this.drop();
+  }
+
+  drop(): void {
+    this.#ended = true;
+    this.#signals.length = 0;
+    this.#letters.length = 0;
+    this.#firstLetter = 0;
+    this.#waitingChars = 0;
+    this.#bulks.length = 0;
+  }
+
+  #fill(): number {
+    let at = this.#fillSignals();
+    const waiting = this.#link.bufferedBytes;
+    if (waiting < LETTERS_HIGH_WATER_BYTES) at = this.#fillLetters(at);
+    if (waiting < HIGH_WATER_BYTES && this.#firstLetter >= this.#letters.length) at = this.#fillBulk(at);
+    return at;
+  }
+
+  #fillSignals(): number {
+    let at = 0;
+    let count = 0;
+    for (const { kind, id, payload } of this.#signals) {
+      if (at + HEADER_BYTES + (payload?.length ?? 0) > frame.length) break;
+      at = putBytes(at, kind, 0, id, payload);
+      count++;
+    }
+    if (count > 0) this.#signals.splice(0, count);
+    return at;
+  }
+
+  #fillLetters(start: number): number {
+    let at = start;
+    while (this.#firstLetter < this.#letters.length) {
+      const letter = this.#letters[this.#firstLetter];
+      if (letter !== undefined && letter.state !== 'dropped') {
+        const after = putLetter(letter, at);
+        if (after === at) return at;
+        at = after;
+        if (letter.state === 'partly') return at;
+      }
+      this.#firstLetter++;
+      this.#waitingChars -= letter?.text.length ?? 0;
+    }
+    this.#letters.length = 0;
+    this.#firstLetter = 0;
+    return at;
+  }
+
+  #fillBulk(start: number): number {
+    let at = start;
+    // As many turns as there are streams: whoever has nothing to write loses its turn.
+    for (let turns = this.#bulks.length; turns > 0; turns--) {
+      const bulk = this.#bulks.shift();
+      if (bulk === undefined) break;
+      const room = frame.length - at - HEADER_BYTES;
+      if (room < SMALLEST_PART_BYTES) {
+        this.#bulks.unshift(bulk);
+        break;
+      }
+      if (bulk.readyBytes > 0) {
+        const length = bulk.read(frame.subarray(at + HEADER_BYTES));
+        writeHeader(frame, at, Kind.data, 0, bulk.id, length);
+        at += HEADER_BYTES + length;
+        this.#bulks.push(bulk);
+      } else if (bulk.ending !== undefined) {
+        at = putBytes(at, bulk.ending.kind, 0, bulk.id, toUtf8(bulk.ending.text));
+        bulk.onEnded();
+      } else {
+        this.#bulks.push(bulk);
+      }
+    }
+    return at;
+  }
+}
+
+/** Returns where the frame goes on. */
+function putBytes(at: number, kind: Kind, flags: number, id: number, payload: Uint8Array | undefined): number {
+  const length = payload?.length ?? 0;
+  writeHeader(frame, at, kind, flags, id, length);
+  if (payload !== undefined) frame.set(payload, at + HEADER_BYTES);
+  return at + HEADER_BYTES + length;
+}
+
+/** Puts the letter, or its next part, into the frame; returns where the frame goes on, `at` if nothing of it fits any more. */
+function putLetter(letter: Letter, at: number): number {
+  const { kind, id, text } = letter;
+  const room = frame.length - at - HEADER_BYTES;
+  if (letter.bytes === undefined) {
+    if (room < text.length) {
+      if (at > 0 && text.length < SMALLEST_PART_BYTES) return at;
+    } else {
+      const { read, written } = encoder.encodeInto(text, frame.subarray(at + HEADER_BYTES));
+      if (read === text.length) {
+        writeHeader(frame, at, kind, 0, id, written);
+        letter.state = 'written';
+        return at + HEADER_BYTES + written;
+      }
+    }
+    letter.bytes = encoder.encode(text);
+  }
+  const rest = letter.bytes.length - letter.written;
+  if (rest > room && room < SMALLEST_PART_BYTES) return at;
+  // What would fit into a frame of its own is not split.
+  if (rest > room && letter.written === 0 && rest <= MAX_PAYLOAD_BYTES && at > 0) return at;
+  const length = Math.min(rest, room);
+  const part = letter.bytes.subarray(letter.written, letter.written + length);
+  const after = putBytes(at, kind, length < rest ? MORE : 0, id, part);
+  letter.written += length;
+  letter.state = length < rest ? 'partly' : 'written';
+  return after;
+}

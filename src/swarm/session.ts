@@ -1,0 +1,59 @@
+import type { ErrorCode } from '../errors.js';
+import { shakeHands } from './handshake.js';
+import type { Link } from './link.js';
+import type { Peer, PeerFacts, Role } from './peer.js';
+import { RpcSession } from './rpc/session.js';
+import type { SwarmSettings } from './swarm-settings.js';
+
+export interface SessionOptions {
+  /** Ours. */
+  readonly role: Role;
+  readonly settings: SwarmSettings;
+  /** When the attempt began. */
+  readonly startedAt: number;
+  /** Ends the session, in whatever state it is. */
+  readonly signal: AbortSignal;
+  readonly admit?: ((id: string, name: string) => ErrorCode | undefined) | undefined;
+}
+
+/** An authenticated peer, to which nobody listens yet. */
+export interface Session {
+  readonly peer: Peer;
+  /** Why the link ended. */
+  readonly ended: Promise<Error>;
+  /** Begins to answer the peer; whatever it has asked until now was kept. */
+  start(): void;
+}
+
+/** From an open link to a peer that can be called. Rejects with the reason if the handshake fails; then the link is closed. */
+export async function openSession(link: Link, options: SessionOptions): Promise<Session> {
+  const { role, settings, startedAt, signal, admit } = options;
+  const { platform, token, identity, name, transferSecret, clock, times, log, accept } = settings;
+  let close = () => link.close();
+  const abort = () => close();
+  signal.addEventListener('abort', abort, { once: true });
+  link.onClose(() => signal.removeEventListener('abort', abort));
+  if (signal.aborted) abort();
+  const handshaken = await shakeHands(link, {
+    role,
+    token,
+    keyPair: identity,
+    name,
+    transferEncryptToken: transferSecret,
+    admit,
+    primitives: platform.primitives,
+    clock,
+    ...(times.handshakeMs === undefined ? {} : { timeoutMs: times.handshakeMs }),
+  });
+  const facts: PeerFacts = { ...handshaken.peer, path: link.path, connectMs: clock.now() - startedAt };
+  const rpc = new RpcSession({ link, handshaken, primitives: platform.primitives, clock, log });
+  close = () => rpc.close();
+  if (signal.aborted) close();
+  try {
+    const handlers = accept(facts);
+    return { peer: { ...facts, rpc }, ended: rpc.closed, start: () => rpc.start(handlers) };
+  } catch (thrown) {
+    rpc.close('internal');
+    throw thrown;
+  }
+}

@@ -1,0 +1,79 @@
+import { type Clock, systemClock } from '../clock.js';
+import { PeerworkError } from '../errors.js';
+import { createLog, type Log } from '../log.js';
+import type { KeyPair } from './identity.js';
+import { defaultIceServers, type IceServerInit, parseIceServers } from './link/ice.js';
+import type { PeerFacts, RpcHandlers } from './peer.js';
+import type { Platform } from './platform.js';
+import type { TrackerTimes } from './rendezvous/tracker-client.js';
+import { chooseTrackers } from './rendezvous/trackers.js';
+import { parseToken, type Token } from './token.js';
+
+/** What both sides of a swarm are told. */
+export interface SwarmOptions {
+  /** As text or read already. */
+  readonly token: string | Token;
+  readonly identity: KeyPair;
+  readonly name: string;
+  /** The `transferEncryptToken`: 32 characters that both sides must share. */
+  readonly transferSecret?: string | undefined;
+  /** In place of the token's, or of the public ones. */
+  readonly trackers?: readonly string[] | undefined;
+  /** In place of the token's, or of the default ones; an empty list for none. */
+  readonly ice?: readonly (string | IceServerInit)[] | undefined;
+  readonly platform: Platform;
+  /** What a peer may ask of us. Called for each new link. */
+  readonly accept: (peer: PeerFacts) => RpcHandlers;
+  readonly clock?: Clock | undefined;
+  /** Numbers in [0, 1), to spread waiting times; keys never come from here. */
+  readonly random?: (() => number) | undefined;
+  readonly log?: Log | undefined;
+  readonly times?: Partial<SwarmTimes> | undefined;
+}
+
+export interface SwarmTimes extends TrackerTimes {
+  /** From the answer until the link is open. */
+  readonly connectMs: number;
+  readonly handshakeMs: number;
+  /** How long an offer is shown; then its addresses may have been forgotten by the router, and a new one is made. */
+  readonly offerMs: number;
+  readonly masterAbsentMs: number;
+  /** The rest after a refusal that will hardly change by itself. */
+  readonly refusedMs: number;
+}
+
+export interface SwarmSettings extends Omit<SwarmOptions, 'token' | 'ice'> {
+  readonly token: Token;
+  readonly trackers: readonly string[];
+  readonly ice: ReturnType<Platform['openIce']>;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly log: Log;
+  readonly times: Partial<SwarmTimes>;
+}
+
+/** Throws `option-invalid` or what is wrong with the token. */
+export function settleOptions(options: SwarmOptions): SwarmSettings {
+  const token = typeof options.token === 'string' ? parseToken(options.token) : options.token;
+  const trackers = chooseTrackers(options.trackers, token.trackers);
+  const ice = options.ice ?? (token.ice.length > 0 ? token.ice : isLocal(trackers) ? [] : defaultIceServers);
+  if (options.transferSecret && options.transferSecret.length !== 32)
+    throw new PeerworkError('option-invalid', 'transferEncryptToken must have 32 characters');
+  const clock = options.clock ?? systemClock;
+  const log = options.log ?? createLog({ level: 'off', write: () => {} });
+  return {
+    ...options,
+    token,
+    trackers,
+    ice: options.platform.openIce(parseIceServers(ice), { clock, log }),
+    clock,
+    random: options.random ?? Math.random,
+    log,
+    times: options.times ?? {},
+  };
+}
+
+/** Peers that meet at a tracker on their own machine need no STUN, which would cost each attempt a moment where there is no internet. */
+function isLocal(trackers: readonly string[]): boolean {
+  return trackers.every((url) => /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(new URL(url).hostname));
+}

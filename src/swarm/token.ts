@@ -1,0 +1,170 @@
+import nacl from 'tweetnacl';
+import * as v from 'valibot';
+import { PeerworkError } from '../errors.js';
+import { conceal } from '../log.js';
+import { equalBytes, fromBase64url, fromUtf8, joinBytes, toBase64url, toHex, toUtf8 } from './bytes.js';
+import { KEY_BYTES, type Primitives } from './crypto.js';
+
+/**
+ * What a peer needs to join a swarm. Whoever holds it may ask to join; only the holder of the Master's private key can be the Master.
+ *
+ * As text: `pw1.` + base64url of
+ * | bytes | meaning |
+ * |---|---|
+ * | 1 | version, 1 |
+ * | 2 | length of everything, checksum included; big-endian. Tells a cut token from a mistyped one |
+ * | 32 | Ed25519 public key of the Master |
+ * | 32 | secret |
+ * | rest | JSON `{ trackers?, ice? }`, or nothing |
+ * | 4 | checksum: the first bytes of the SHA-512 of all before (tweetnacl's hash, so that reading needs no Primitives) |
+ */
+export interface Token {
+  readonly publicKey: Uint8Array;
+  readonly secret: Uint8Array;
+  /** `ws:` and `wss:` URLs; empty: the default ones. */
+  readonly trackers: readonly string[];
+  /** `stun:`, `turn:` and `turns:` URLs; empty: the default ones. */
+  readonly ice: readonly string[];
+}
+
+export interface TokenInput {
+  readonly publicKey: Uint8Array;
+  /** 32 bytes, made up when missing. */
+  readonly secret?: Uint8Array;
+  readonly trackers?: readonly string[];
+  readonly ice?: readonly string[];
+}
+
+/** Peers spread over this many info hashes, so that no single tracker list of peers grows too long. */
+export const SHARDS = 8;
+export const INFO_HASH_BYTES = 20;
+
+const PREFIX = 'pw1.';
+const VERSION = 1;
+const HEADER_BYTES = 3;
+const CHECKSUM_BYTES = 4;
+const SMALLEST_BYTES = HEADER_BYTES + 2 * KEY_BYTES + CHECKSUM_BYTES;
+const MAX_TOKEN_CHARS = 8 * 1024;
+const MAX_URLS = 16;
+
+const urls = (pattern: RegExp) => v.pipe(v.array(v.pipe(v.string(), v.maxLength(500), v.regex(pattern))), v.maxLength(MAX_URLS));
+const extras = v.object({
+  trackers: v.optional(urls(/^wss?:\/\/[^\s/]/), []),
+  ice: v.optional(urls(/^(stun|turns?):[^\s/]/), []),
+});
+
+/** Throws `token-malformed` if a part of the input cannot be put into a token. */
+export function createToken(input: TokenInput, primitives: Primitives): Token {
+  const secret = input.secret ?? primitives.randomBytes(KEY_BYTES);
+  if (input.publicKey.length !== KEY_BYTES || secret.length !== KEY_BYTES)
+    throw new PeerworkError('token-malformed', `a key or secret has not ${KEY_BYTES} bytes`);
+  const token = { publicKey: input.publicKey, secret, ...readExtras({ trackers: input.trackers ?? [], ice: input.ice ?? [] }) };
+  concealToken(token);
+  return token;
+}
+
+export function formatToken(token: Token): string {
+  const { trackers, ice } = token;
+  const json = JSON.stringify({ ...(trackers.length > 0 && { trackers }), ...(ice.length > 0 && { ice }) });
+  const extra = toUtf8(json === '{}' ? '' : json);
+  const length = SMALLEST_BYTES + extra.length;
+  const body = joinBytes(header(length), token.publicKey, token.secret, extra);
+  const text = PREFIX + toBase64url(joinBytes(body, checksum(body)));
+  if (text.length > MAX_TOKEN_CHARS) throw new PeerworkError('token-malformed', 'it holds too many addresses');
+  conceal(text);
+  return text;
+}
+
+/** Throws `token-malformed`, `token-cut`, `token-mistyped` or `token-newer`. Blanks and quotes around the token are tolerated. */
+export function parseToken(text: string): Token {
+  const trimmed = text.replace(/^[\s'"`]+|[\s'"`]+$/g, '');
+  if (trimmed.length > MAX_TOKEN_CHARS) throw new PeerworkError('token-malformed', 'it is too long');
+  if (!trimmed.startsWith(PREFIX)) {
+    if (/^pw([2-9]|[1-9]\d+)\./.test(trimmed)) throw new PeerworkError('token-newer');
+    if (/^pw?1?$/.test(trimmed) && trimmed !== '') throw new PeerworkError('token-cut');
+    throw new PeerworkError('token-malformed', `it does not start with \`${PREFIX}\``);
+  }
+  const bytes = readBytes(trimmed.slice(PREFIX.length));
+  const version = bytes[0];
+  const body = bytes.subarray(0, -CHECKSUM_BYTES);
+  if (version !== VERSION) throw new PeerworkError('token-newer');
+  const json = fromUtf8(body.subarray(HEADER_BYTES + 2 * KEY_BYTES));
+  const token = {
+    publicKey: body.slice(HEADER_BYTES, HEADER_BYTES + KEY_BYTES),
+    secret: body.slice(HEADER_BYTES + KEY_BYTES, HEADER_BYTES + 2 * KEY_BYTES),
+    ...readExtras(json === '' ? {} : parseJson(json)),
+  };
+  conceal(trimmed);
+  concealToken(token);
+  return token;
+}
+
+/** The info hashes under which the peers of this token look for each other: SHARDS of 20 bytes each. */
+export function rendezvousHashes(token: Token, primitives: Primitives): Uint8Array[] {
+  return Array.from({ length: SHARDS }, (_, shard) =>
+    primitives.hkdfSha256(token.secret, new Uint8Array(0), `peerwork rendezvous ${shard}`, INFO_HASH_BYTES),
+  );
+}
+
+/** The key that both sides of a handshake prove to hold; 32 bytes. */
+export function handshakeKey(token: Token, primitives: Primitives): Uint8Array {
+  return primitives.hkdfSha256(token.secret, new Uint8Array(0), 'peerwork handshake', KEY_BYTES);
+}
+
+/** All bytes, length and checksum verified. */
+function readBytes(text: string): Uint8Array {
+  if (!/^[\w-]*$/.test(text)) throw new PeerworkError('token-mistyped');
+  const start = fromBase64url(text.slice(0, (HEADER_BYTES * 4) / 3));
+  if (start?.length !== HEADER_BYTES) throw new PeerworkError('token-cut');
+  const announced = ((start[1] ?? 0) << 8) | (start[2] ?? 0);
+  const bytes = fromBase64url(text);
+  if (text.length < Math.ceil((announced * 4) / 3) && !fitsWithCorrectHeader(bytes)) throw new PeerworkError('token-cut');
+  if (bytes === undefined || announced !== bytes.length || !checksumFits(bytes)) throw new PeerworkError('token-mistyped');
+  return bytes;
+}
+
+/** Is it all there, and only the length itself mistyped? */
+function fitsWithCorrectHeader(bytes: Uint8Array | undefined): boolean {
+  if (bytes === undefined) return false;
+  const corrected = bytes.slice();
+  corrected.set(header(bytes.length));
+  return checksumFits(corrected);
+}
+
+function checksumFits(bytes: Uint8Array): boolean {
+  if (bytes.length < SMALLEST_BYTES) return false;
+  return equalBytes(checksum(bytes.subarray(0, -CHECKSUM_BYTES)), bytes.subarray(-CHECKSUM_BYTES));
+}
+
+function header(length: number): Uint8Array {
+  return new Uint8Array([VERSION, length >> 8, length & 255]);
+}
+
+function checksum(body: Uint8Array): Uint8Array {
+  return nacl.hash(body).subarray(0, CHECKSUM_BYTES);
+}
+
+function parseJson(text: string | undefined): unknown {
+  try {
+    return JSON.parse(text ?? '');
+  } catch {
+    throw new PeerworkError('token-malformed', 'its list of addresses cannot be read');
+  }
+}
+
+function readExtras(value: unknown): v.InferOutput<typeof extras> {
+  const result = v.safeParse(extras, value);
+  if (!result.success)
+    throw new PeerworkError('token-malformed', 'a tracker must be ws:// or wss://, an ICE server stun:, turn: or turns:');
+  return result.output;
+}
+
+function concealToken(token: Token): void {
+  conceal(toBase64url(token.secret));
+  conceal(toHex(token.secret));
+  // turn:user:password@host
+  for (const url of token.ice) {
+    const credentials = /^turns?:(?:\/\/)?([^@]+)@/.exec(url)?.[1];
+    if (credentials !== undefined) conceal(credentials.slice(credentials.indexOf(':') + 1));
+  }
+}

@@ -1,0 +1,73 @@
+import type { Test } from 'tap';
+import type { PeerworkError } from '../../src/errors.js';
+import { createKeyPair, type KeyPair } from '../../src/swarm/identity.js';
+import type { WebRtcEngine } from '../../src/swarm/link/engine.js';
+import type { Peer } from '../../src/swarm/peer.js';
+import { nodePlatform } from '../../src/swarm/platform.node.js';
+import { MasterSwarm, type MasterSwarmOptions, type SwarmOptions, WorkerSwarm } from '../../src/swarm/swarm.js';
+import { createToken, type Token } from '../../src/swarm/token.js';
+import { TrackerServer } from '../../src/swarm/tracker-server.node.js';
+
+export const platform = nodePlatform();
+export const { primitives } = platform;
+
+/** A platform that counts the PeerConnections made on it. */
+export function countingPlatform() {
+  const made = { connections: 0 };
+  const { RTCPeerConnection } = platform.engine;
+  class Counted extends RTCPeerConnection {
+    constructor(config?: RTCConfiguration) {
+      super(config);
+      made.connections += 1;
+    }
+  }
+  const engine: WebRtcEngine = { ...platform.engine, RTCPeerConnection: Counted };
+  return { made, platform: { ...platform, engine } };
+}
+
+export async function startTracker(test: Test, port = 0): Promise<TrackerServer> {
+  const server = new TrackerServer();
+  await server.start(port);
+  test.teardown(() => server.close());
+  return server;
+}
+
+export function makeToken(trackers: readonly string[]): { token: Token; identity: KeyPair } {
+  const identity = createKeyPair(primitives);
+  return { identity, token: createToken({ publicKey: identity.publicKey, trackers }, primitives) };
+}
+
+/** A swarm that notes what happens to it, started, and closed at the end of the test. */
+export function startMaster(test: Test, options: Partial<MasterSwarmOptions> & Pick<MasterSwarmOptions, 'token' | 'identity'>) {
+  const swarm = new MasterSwarm({ name: 'the master', platform, accept: () => ({}), ice: [], ...options });
+  return follow(test, swarm);
+}
+
+export function startWorker(test: Test, options: Partial<SwarmOptions> & Pick<SwarmOptions, 'token'>) {
+  const swarm = new WorkerSwarm({
+    name: 'a worker',
+    identity: createKeyPair(primitives),
+    platform,
+    accept: () => ({}),
+    ice: [],
+    ...options,
+  });
+  return follow(test, swarm);
+}
+
+function follow<Swarm extends MasterSwarm | WorkerSwarm>(test: Test, swarm: Swarm) {
+  const connected: Peer[] = [];
+  const disconnected: { peer: Peer; error: Error }[] = [];
+  const troubles: PeerworkError[] = [];
+  const either: MasterSwarm | WorkerSwarm = swarm;
+  either.on('connected', (peer) => connected.push(peer));
+  either.on('disconnected', (peer, error) => disconnected.push({ peer, error }));
+  either.on('trouble', (error) => troubles.push(error));
+  test.teardown(() => either.close());
+  either.start();
+  return { swarm, connected, disconnected, troubles, codes: () => troubles.map(({ code }) => code) };
+}
+
+export async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 10));
+}

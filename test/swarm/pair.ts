@@ -1,0 +1,58 @@
+import { type Clock, systemClock } from '../../src/clock.js';
+import { silentLog } from '../../src/log.js';
+import { nodePrimitives } from '../../src/swarm/crypto.node.js';
+import type { Handshaken, HandshakeOptions } from '../../src/swarm/handshake.js';
+import { createKeyPair, identityId } from '../../src/swarm/identity.js';
+import type { RpcHandlers } from '../../src/swarm/peer.js';
+import { RpcSession } from '../../src/swarm/rpc/session.js';
+import { createToken } from '../../src/swarm/token.js';
+import { type MemoryLinkOptions, MemoryWire } from './memory-link.js';
+
+export const masterKeys = createKeyPair(nodePrimitives);
+export const workerKeys = createKeyPair(nodePrimitives);
+export const token = createToken({ publicKey: masterKeys.publicKey }, nodePrimitives);
+const shared = { token, primitives: nodePrimitives, clock: systemClock };
+export const masterOptions: HandshakeOptions = { ...shared, role: 'master', keyPair: masterKeys, name: 'the master' };
+export const workerOptions: HandshakeOptions = { ...shared, role: 'worker', keyPair: workerKeys, name: 'a worker' };
+
+export interface Pair {
+  readonly wire: MemoryWire;
+  readonly master: RpcSession;
+  readonly worker: RpcSession;
+  close(): Promise<void>;
+}
+
+/** Ends of a session as if hands had been shaken, with keys that fit each other. */
+export function shakenByHand(): readonly [Handshaken, Handshaken] {
+  const [toMaster, toWorker] = [nodePrimitives.randomBytes(32), nodePrimitives.randomBytes(32)];
+  const [master, worker] = [
+    { id: identityId(masterKeys.publicKey), name: 'the master', role: 'master' },
+    { id: identityId(workerKeys.publicKey), name: 'a worker', role: 'worker' },
+  ] as const;
+  return [
+    { keys: { send: toWorker, receive: toMaster }, peer: worker, early: [] },
+    { keys: { send: toMaster, receive: toWorker }, peer: master, early: [] },
+  ];
+}
+
+/** A Master and a Worker that can call each other. */
+export function openPair(masterHandlers: RpcHandlers, workerHandlers: RpcHandlers, options: MemoryLinkOptions = {}): Pair {
+  const clock: Clock = options.clock ?? systemClock;
+  const wire = new MemoryWire(options);
+  const [ofMaster, ofWorker] = shakenByHand();
+  const common = { primitives: nodePrimitives, clock, log: silentLog };
+  const master = new RpcSession({ link: wire.a, handshaken: ofMaster, ...common });
+  const worker = new RpcSession({ link: wire.b, handshaken: ofWorker, ...common });
+  master.start(masterHandlers);
+  worker.start(workerHandlers);
+  return {
+    wire,
+    master,
+    worker,
+    async close() {
+      master.close();
+      worker.close();
+      await Promise.all([master.closed, worker.closed]);
+    },
+  };
+}

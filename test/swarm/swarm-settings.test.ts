@@ -1,0 +1,68 @@
+import t from 'tap';
+import { PeerworkError } from '../../src/errors.js';
+import { defaultIceServers, formatIceUrl, type IceServer, plainIce } from '../../src/swarm/link/ice.js';
+import { publicTrackers } from '../../src/swarm/rendezvous/trackers.js';
+import { type SwarmOptions, settleOptions } from '../../src/swarm/swarm-settings.js';
+import { createToken, formatToken } from '../../src/swarm/token.js';
+import { TroubleFilter } from '../../src/swarm/trouble.js';
+import { makeToken, platform, primitives } from './grid.js';
+
+/** What is chosen when these options are given. */
+function choose(options: Partial<SwarmOptions>, inToken: { trackers?: string[]; ice?: string[] } = {}) {
+  let opened: readonly IceServer[] = [];
+  const { identity } = makeToken([]);
+  const { trackers } = settleOptions({
+    token: createToken({ publicKey: identity.publicKey, ...inToken }, primitives),
+    identity,
+    name: 'x',
+    accept: () => ({}),
+    platform: {
+      ...platform,
+      openIce: (servers) => {
+        opened = servers;
+        return plainIce(servers);
+      },
+    },
+    ...options,
+  });
+  return { trackers, ice: opened.map(formatIceUrl) };
+}
+
+t.test('options beat the token, the token beats what is built in', async (t) => {
+  const ofToken = { trackers: ['wss://token.example'], ice: ['stun:token.example:1'] };
+  t.same(choose({}), { trackers: publicTrackers, ice: defaultIceServers });
+  t.same(choose({}, ofToken), ofToken);
+  t.same(choose({ trackers: ['wss://mine.example'], ice: ['stun:mine.example:2'] }, ofToken), {
+    trackers: ['wss://mine.example'],
+    ice: ['stun:mine.example:2'],
+  });
+  t.same(choose({ ice: [] }, ofToken).ice, [], 'an empty list of ICE servers is a choice');
+});
+
+t.test('peers that meet on their own machine ask no STUN server, unless told to', async (t) => {
+  for (const host of ['127.0.0.1:8000', 'localhost:1', '[::1]:8000']) t.same(choose({ trackers: [`ws://${host}`] }).ice, [], host);
+  t.same(choose({ trackers: ['ws://127.0.0.1:8000', 'wss://a.example'] }).ice, defaultIceServers);
+  t.same(choose({ trackers: ['ws://127.0.0.1:8000'], ice: ['stun:a.example:1'] }).ice, ['stun:a.example:1']);
+});
+
+t.test('what cannot be used is refused at once', async (t) => {
+  t.throws(() => choose({ trackers: ['http://a.example'] }), { code: 'option-invalid' });
+  t.throws(() => choose({ ice: ['turn:a.example'] }), { code: 'option-invalid' });
+  t.throws(() => choose({ transferSecret: 'short' }), { code: 'option-invalid' });
+  t.throws(() => choose({ token: formatToken(makeToken([]).token).slice(0, -5) }), { code: 'token-cut' });
+});
+
+t.test('the same trouble is told again after a while, after another one, or after all was well', async (t) => {
+  let now = 1000;
+  const filter = new TroubleFilter({ now: () => now, after: () => ({ cancel: () => {} }) });
+  const absent = new PeerworkError('master-absent');
+  t.equal(filter.isNews(absent), true);
+  now += 20_000;
+  t.equal(filter.isNews(absent), false);
+  t.equal(filter.isNews(new PeerworkError('ice-failed')), true);
+  t.equal(filter.isNews(absent), true);
+  now += 30_000;
+  t.equal(filter.isNews(absent), true);
+  filter.reset();
+  t.equal(filter.isNews(absent), true);
+});
