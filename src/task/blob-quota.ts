@@ -1,0 +1,109 @@
+import { readdir, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PeerworkError } from '../errors.js';
+import { isMissing } from './disk.js';
+
+interface StoredBlob {
+  readonly sha256: string;
+  readonly path: string;
+  readonly size: number;
+  readonly usedAt: number;
+}
+
+/** Room is made a little beyond what is needed, so that not every new blob means a walk through all of them. */
+const FILL_AFTER_EVICTION = 0.9;
+
+/**
+ * How much the blobs of a folder may take. The time of last use is the file's modification time, so that it survives restarts and
+ * is shared by processes; pins hold in this process only (another one finds a blob missing and fetches it again).
+ */
+export class BlobQuota {
+  readonly #folder: string;
+  readonly #quotaBytes: number;
+  readonly #pins = new Map<string, number>();
+  /** On disk when last looked, plus what this process has added since; undefined before the first look. */
+  #usedBytes: number | undefined;
+  /** Reserved for blobs on their way. */
+  #reservedBytes = 0;
+  #turn: Promise<void> = Promise.resolve();
+
+  constructor(folder: string, quotaBytes: number) {
+    this.#folder = folder;
+    this.#quotaBytes = quotaBytes;
+  }
+
+  /** Makes room, to be either used or given back. Rejects with `disk-full` if what is pinned leaves none. */
+  reserve(bytes: number): Promise<{ used(): void; giveBack(): void }> {
+    // One at a time: two at once would evict twice as much as needed.
+    const turn = this.#turn.then(async () => {
+      await this.#makeRoom(bytes);
+      this.#reservedBytes += bytes;
+      const giveBack = () => {
+        this.#reservedBytes -= bytes;
+      };
+      const used = () => {
+        giveBack();
+        this.#usedBytes = (this.#usedBytes ?? 0) + bytes;
+      };
+      return { used, giveBack };
+    });
+    this.#turn = turn.then(
+      () => {},
+      () => {},
+    );
+    return turn;
+  }
+
+  pin(hashes: Iterable<string>): () => void {
+    const mine = [...hashes];
+    for (const hash of mine) this.#pins.set(hash, (this.#pins.get(hash) ?? 0) + 1);
+    let pinned = true;
+    return () => {
+      if (!pinned) return;
+      pinned = false;
+      for (const hash of mine) {
+        const others = (this.#pins.get(hash) ?? 1) - 1;
+        if (others === 0) this.#pins.delete(hash);
+        else this.#pins.set(hash, others);
+      }
+    };
+  }
+
+  async #makeRoom(bytes: number): Promise<void> {
+    this.#usedBytes ??= total(await this.#list());
+    const room = this.#quotaBytes - this.#reservedBytes - bytes;
+    if (this.#usedBytes <= room) return;
+
+    const blobs = (await this.#list()).sort((a, b) => a.usedAt - b.usedAt);
+    let used = total(blobs);
+    for (const { sha256, path, size } of blobs) {
+      if (used <= room * FILL_AFTER_EVICTION) break;
+      if (this.#pins.has(sha256)) continue;
+      await rm(path, { force: true });
+      used -= size;
+    }
+    this.#usedBytes = used;
+    if (used > room) throw new PeerworkError('disk-full', `the quota of ${this.#quotaBytes} bytes for task files is used up`);
+  }
+
+  async #list(): Promise<StoredBlob[]> {
+    const blobs: StoredBlob[] = [];
+    for (const prefix of await readdir(this.#folder)) {
+      const folder = join(this.#folder, prefix);
+      for (const name of await readdir(folder)) {
+        const path = join(folder, name);
+        try {
+          const { size, mtimeMs } = await stat(path);
+          blobs.push({ sha256: prefix + name, path, size, usedAt: mtimeMs });
+        } catch (error) {
+          if (!isMissing(error)) throw error; // evicted by another process
+        }
+      }
+    }
+    return blobs;
+  }
+}
+
+function total(blobs: readonly StoredBlob[]): number {
+  return blobs.reduce((sum, { size }) => sum + size, 0);
+}

@@ -1,0 +1,26 @@
+import type { Json } from '../job/job.js';
+
+/**
+ * One text for one value: object keys sorted by UTF-16 code units, no white space, integers only. Two sides that hold the same
+ * manifest therefore hold the same bytes, which is what gets hashed and signed.
+ */
+export function canonicalJson(value: Json): string {
+  if (value === null || typeof value === 'boolean' || typeof value === 'string') return JSON.stringify(value);
+  if (typeof value === 'number') {
+    // Fractions and exponents have more than one common spelling; nothing we sign needs them.
+    if (!Number.isSafeInteger(value)) throw new TypeError(`not an integer: ${value}`);
+    return JSON.stringify(value);
+  }
+  if (isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;
+  const members: string[] = [];
+  for (const key of Object.keys(value).sort()) {
+    const member = value[key];
+    if (member !== undefined) members.push(`${JSON.stringify(key)}:${canonicalJson(member)}`);
+  }
+  return `{${members.join(',')}}`;
+}
+
+/** `Array.isArray` does not narrow readonly arrays. */
+function isArray(value: Json): value is readonly Json[] {
+  return Array.isArray(value);
+}

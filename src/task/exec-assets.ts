@@ -1,0 +1,74 @@
+import { stat } from 'node:fs/promises';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
+import { PeerworkError } from '../errors.js';
+import { checkAssetPaths } from './asset-path.js';
+import type { TaskListing } from './listing.js';
+
+/** A task in queue-xec's words. */
+export interface ExecAssets {
+  /** Names of npm packages, optionally with a range: `big.js`, `big.js@^7`. */
+  readonly dependencies: readonly string[];
+  /** Exactly one is named `task.js`; if none is, `/src/task.js` becomes `/workplace/task.js`, as in queue-xec. */
+  readonly files: readonly ExecAsset[];
+}
+
+export interface ExecAsset {
+  /** Where the Master finds it: glued to the working directory as in queue-xec (`/task.js`), or an ordinary path. */
+  readonly masterPath: string;
+  readonly name: string;
+  /** Where the task finds it, such as `/workplace/task.js`. Files see each other at the same relative places. */
+  readonly workerPath: string;
+}
+
+const ENTRY_NAME = 'task.js';
+const DEFAULT_ENTRY: ExecAsset = { masterPath: '/src/task.js', name: ENTRY_NAME, workerPath: '/workplace/task.js' };
+const COMMON_ROOT = 'workplace/';
+const dependencyPattern = /^((?:@[a-z\d~-][\w.~-]*\/)?[a-z\d~-][\w.~-]*)(?:@(.+))?$/i;
+
+/** Rejects with `task-entry-missing`, `task-folder-missing` (a file cannot be read), `asset-path-unsafe` or `manifest-invalid`. */
+export async function listExecAssets(execAssets: ExecAssets, cwd: string): Promise<TaskListing> {
+  const entries = execAssets.files.filter(({ name }) => name === ENTRY_NAME);
+  if (entries.length > 1) throw new PeerworkError('task-entry-missing', `${entries.length} files are named ${ENTRY_NAME}, one must be`);
+  const entry = entries[0] ?? DEFAULT_ENTRY;
+  const files = entries.length === 1 ? execAssets.files : [...execAssets.files, DEFAULT_ENTRY];
+
+  const relative = files.map(({ workerPath }) => workerPath.replace(/^\.?\//, ''));
+  const rooted = relative.every((path) => path.startsWith(COMMON_ROOT));
+  const paths = rooted ? relative.map((path) => path.slice(COMMON_ROOT.length)) : relative;
+  checkAssetPaths(paths);
+  const assets = await Promise.all(files.map(async ({ masterPath }, i) => ({ path: paths[i] ?? '', file: await find(masterPath, cwd) })));
+  const missing = assets.findIndex(({ file }) => file === undefined);
+  if (missing !== -1) {
+    const asset = files[missing] as ExecAsset;
+    throw new PeerworkError(asset === entry ? 'task-entry-missing' : 'task-folder-missing', `there is no ${asset.masterPath}`);
+  }
+  const found = assets.map(({ path, file }) => ({ path, file: file ?? '' }));
+  return {
+    assets: found,
+    entry: paths[files.indexOf(entry)] ?? '',
+    packageJson: dependencyText(execAssets.dependencies),
+    lock: null,
+    watch: [...new Set(found.map(({ file }) => dirname(file)))],
+  };
+}
+
+async function find(masterPath: string, cwd: string): Promise<string | undefined> {
+  const candidates = isAbsolute(masterPath) ? [join(cwd, masterPath), masterPath] : [resolve(cwd, masterPath)];
+  for (const candidate of candidates) {
+    const found = await stat(candidate).catch(() => undefined);
+    if (found?.isFile()) return candidate;
+  }
+  return undefined;
+}
+
+function dependencyText(dependencies: readonly string[]): string | null {
+  if (dependencies.length === 0) return null;
+  const specs: Record<string, string> = {};
+  for (const dependency of dependencies) {
+    const match = dependencyPattern.exec(dependency);
+    if (match === null)
+      throw new PeerworkError('manifest-invalid', `not the name of a package: ${JSON.stringify(dependency).slice(0, 120)}`);
+    specs[match[1] ?? ''] = match[2] ?? '*';
+  }
+  return JSON.stringify({ dependencies: specs });
+}

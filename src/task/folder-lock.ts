@@ -1,0 +1,54 @@
+import { rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { type Clock, pause } from '../clock.js';
+import { isMissing, systemCode } from './disk.js';
+import { abortError } from './flights.js';
+
+const POLL_MS = 200;
+const TOUCH_MS = 2_000;
+/** A holder that has not touched its lock for this long was killed. */
+const STALE_MS = 10_000;
+
+/**
+ * Does the work while no other process of this machine does it under the same lock file. Who waits asks `done` between two looks
+ * and is spared the work if it answers something.
+ */
+export async function underLock<T>(
+  file: string,
+  { done, work, clock, signal }: { done: () => Promise<T | undefined>; work: () => Promise<T>; clock: Clock; signal: AbortSignal },
+): Promise<T> {
+  for (;;) {
+    if (signal.aborted) throw abortError(signal);
+    const already = await done();
+    if (already !== undefined) return already;
+    if (await take(file)) break;
+    await pause(clock, POLL_MS, signal);
+  }
+  let touching = clock.after(TOUCH_MS, function touch() {
+    const now = new Date();
+    utimes(file, now, now).catch(() => {});
+    touching = clock.after(TOUCH_MS, touch, { unref: true });
+  });
+  try {
+    return (await done()) ?? (await work());
+  } finally {
+    touching.cancel();
+    await rm(file, { force: true });
+  }
+}
+
+async function take(file: string): Promise<boolean> {
+  try {
+    await writeFile(file, String(process.pid), { flag: 'wx' });
+    return true;
+  } catch (error) {
+    if (systemCode(error) !== 'EEXIST') throw error;
+  }
+  try {
+    const { mtimeMs } = await stat(file);
+    // Two that remove the same stale lock at once may both get it; each then installs into a folder of its own and one rename wins.
+    if (Date.now() - mtimeMs > STALE_MS) await rm(file, { force: true });
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+  }
+  return false;
+}

@@ -1,0 +1,211 @@
+import { chmod, lstat, mkdir, readdir, rename, stat, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Clock, systemClock, type Timer } from '../clock.js';
+import { PeerworkError } from '../errors.js';
+import { type Log, silentLog } from '../log.js';
+import { canonicalJson } from './canonical-json.js';
+import { diskError, isMissing, removeTree, sweepAbandoned, systemCode, unfinishedName } from './disk.js';
+import { Flights } from './flights.js';
+import { underLock } from './folder-lock.js';
+import { installableLock, textHash } from './lockfile.js';
+import { runNpm } from './npm.js';
+
+export interface DependencyLayersOptions {
+  /** May be shared by several processes. */
+  readonly folder: string;
+  /** The owner's word on install scripts of dependencies: they run unconfined, as this user. Default false. */
+  readonly allowScripts?: boolean;
+  readonly timeoutMs?: number;
+  /** This many layers always stay; further ones go a week after their last use. Default 8. */
+  readonly keep?: number;
+  readonly clock?: Clock;
+  readonly log?: Log;
+}
+
+export interface LayerRequest {
+  /** Canonical JSON of the dependency fields, as in the manifest. */
+  readonly packageJson: string;
+  /** SHA-256 of the lockfile's text. */
+  readonly lockSha256: string;
+  /** Called only if the layer must be installed. */
+  readonly lock: () => Promise<string>;
+}
+
+/** Installed dependencies, shared by all workplaces with the same lockfile. Never changed once there. */
+export interface Layer {
+  readonly key: string;
+  readonly folder: string;
+  readonly nodeModules: string;
+  readonly installed: boolean;
+}
+
+const DEFAULT_TIMEOUT_MS = 10 * 60_000;
+const DEFAULT_KEEP = 8;
+const MARKER = 'layer.json';
+const UNUSED_MS = 7 * 86_400_000;
+/** Far below `UNUSED_MS`: other processes know only from this what is in use here. */
+const TOUCH_MS = 12 * 3_600_000;
+
+/**
+ * `layers/<key>/node_modules`, where the key is a hash of everything that decides its content: lockfile, dependency fields, Node's
+ * major version, platform, processor, and whether scripts ran. npm installs into a folder beside it, which gets its name when all
+ * is there; from then on a layer that exists is complete.
+ */
+export class DependencyLayers {
+  readonly #options: Required<DependencyLayersOptions>;
+  readonly #installs = new Flights<Layer>();
+  readonly #held = new Map<string, number>();
+  #touching: Timer | undefined;
+
+  constructor(options: DependencyLayersOptions) {
+    this.#options = {
+      allowScripts: false,
+      timeoutMs: DEFAULT_TIMEOUT_MS,
+      keep: DEFAULT_KEEP,
+      clock: systemClock,
+      log: silentLog,
+      ...options,
+    };
+  }
+
+  /** Rejects with `dependencies-failed` or `disk-full`. */
+  ensure(request: LayerRequest, signal?: AbortSignal): Promise<Layer> {
+    const key = this.#key(request);
+    return this.#installs.join(key, signal, (shared) => this.#ensure(key, request, shared));
+  }
+
+  /** Keeps the layer until the answer is called. */
+  hold(key: string): () => void {
+    this.#held.set(key, (this.#held.get(key) ?? 0) + 1);
+    this.#touching ??= this.#options.clock.after(TOUCH_MS, () => this.#touchHeld(), { unref: true });
+    let held = true;
+    return () => {
+      if (!held) return;
+      held = false;
+      const others = (this.#held.get(key) ?? 1) - 1;
+      if (others === 0) this.#held.delete(key);
+      else this.#held.set(key, others);
+    };
+  }
+
+  #touchHeld(): void {
+    this.#touching = this.#held.size === 0 ? undefined : this.#options.clock.after(TOUCH_MS, () => this.#touchHeld(), { unref: true });
+    for (const key of this.#held.keys())
+      this.#touch(key).catch((error: unknown) => this.#options.log.warn('a layer in use is gone', { key, error }));
+  }
+
+  /** Notes the time of last use, for all processes. */
+  async #touch(key: string): Promise<void> {
+    const now = new Date(this.#options.clock.now());
+    await utimes(join(this.#options.folder, key, MARKER), now, now);
+  }
+
+  #key({ packageJson, lockSha256 }: LayerRequest): string {
+    const node = process.versions.node.split('.', 1)[0] ?? '';
+    const { platform, arch } = process;
+    return textHash(canonicalJson({ packageJson, lockSha256, node, platform, arch, scripts: this.#options.allowScripts }));
+  }
+
+  async #ensure(key: string, request: LayerRequest, signal: AbortSignal): Promise<Layer> {
+    const { folder, clock } = this.#options;
+    const existing = await this.#find(key);
+    if (existing !== undefined) return existing;
+    await mkdir(folder, { recursive: true, mode: 0o755 });
+    await sweepAbandoned(folder);
+    return underLock(join(folder, `${key}.lock`), {
+      clock,
+      signal,
+      done: () => this.#find(key),
+      work: () => this.#install(key, request, signal),
+    });
+  }
+
+  async #find(key: string): Promise<Layer | undefined> {
+    const layer = this.#layer(key, false);
+    try {
+      await stat(layer.nodeModules);
+      await this.#touch(key);
+      return layer;
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw error;
+    }
+  }
+
+  async #install(key: string, request: LayerRequest, signal: AbortSignal): Promise<Layer> {
+    const { folder, allowScripts, timeoutMs, log, clock } = this.#options;
+    const layer = this.#layer(key, true);
+    const unfinished = join(folder, unfinishedName(key));
+    const startedAt = clock.now();
+    log.info('installing dependencies', { layer: key.slice(0, 12), scripts: allowScripts });
+    try {
+      const lock = installableLock(await request.lock(), request.packageJson);
+      await mkdir(join(unfinished, 'node_modules'), { recursive: true });
+      await writeFile(join(unfinished, 'package.json'), packageText(request.packageJson, lock, allowScripts));
+      await writeFile(join(unfinished, 'package-lock.json'), lock);
+      const args = ['ci', '--omit=dev', allowScripts ? '--no-ignore-scripts' : '--ignore-scripts'];
+      const fault = await runNpm(args, { cwd: unfinished, cacheFolder: join(folder, 'npm-cache'), timeoutMs, signal });
+      if (fault !== undefined) throw new PeerworkError('dependencies-failed', fault);
+      await mkdir(join(unfinished, 'node_modules'), { recursive: true }); // npm makes none if every package is for other platforms
+      await protect(join(unfinished, 'node_modules'));
+      await writeFile(join(unfinished, MARKER), canonicalJson({ key, lockSha256: request.lockSha256, scripts: allowScripts }));
+      await rename(unfinished, layer.folder);
+    } catch (error) {
+      await removeTree(unfinished);
+      const code = systemCode(error);
+      // A process that took a stale lock with us was faster: its layer is the same.
+      if (code === 'ENOTEMPTY' || code === 'EEXIST') return layer;
+      throw diskError(error);
+    }
+    log.info('dependencies installed', { layer: key.slice(0, 12), ms: clock.now() - startedAt });
+    await this.#prune(key);
+    return layer;
+  }
+
+  /** Removes the layers that nobody has used for long. */
+  async #prune(fresh: string): Promise<void> {
+    const { folder, keep, clock } = this.#options;
+    const idle: { key: string; usedAt: number }[] = [];
+    for (const key of await readdir(folder)) {
+      if (!/^[0-9a-f]{64}$/.test(key) || key === fresh || this.#held.has(key)) continue;
+      const usedAt = await stat(join(folder, key, MARKER)).then(
+        ({ mtimeMs }) => mtimeMs,
+        () => 0,
+      );
+      idle.push({ key, usedAt });
+    }
+    idle.sort((a, b) => b.usedAt - a.usedAt);
+    for (const { key, usedAt } of idle.slice(keep)) {
+      if (usedAt > clock.now() - UNUSED_MS) continue;
+      const leaving = join(folder, unfinishedName(key));
+      await rename(join(folder, key), leaving)
+        .then(() => removeTree(leaving))
+        .catch((error: unknown) => this.#options.log.warn('an old layer could not be removed', { error }));
+    }
+  }
+
+  #layer(key: string, installed: boolean): Layer {
+    const folder = join(this.#options.folder, key);
+    return { key, folder, nodeModules: join(folder, 'node_modules'), installed };
+  }
+}
+
+/** npm 12 runs the scripts of those packages only that are named here; earlier ones ignore the field. */
+function packageText(packageJson: string, lock: string, allowScripts: boolean): string {
+  const fields: Record<string, unknown> = JSON.parse(packageJson);
+  if (allowScripts) {
+    const { packages }: { packages: Record<string, { hasInstallScript?: boolean }> } = JSON.parse(lock);
+    const scripted = Object.entries(packages).filter(([, { hasInstallScript }]) => hasInstallScript === true);
+    fields['allowScripts'] = Object.fromEntries(scripted.map(([place]) => [place.split('node_modules/').pop(), true]));
+  }
+  return JSON.stringify({ name: 'task', private: true, ...fields });
+}
+
+/** Takes the write permission from the files, against accidents: a task runs as the same user and could take it back. */
+async function protect(folder: string): Promise<void> {
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) await protect(path);
+    else if (entry.isFile()) await chmod(path, (await lstat(path)).mode & 0o555);
+  }
+}

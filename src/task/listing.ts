@@ -1,0 +1,80 @@
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PeerworkError } from '../errors.js';
+import { checkAssetPaths } from './asset-path.js';
+import { isMissing } from './disk.js';
+
+/** What belongs to a task, before any file is read. */
+export interface TaskListing {
+  readonly assets: readonly AssetFile[];
+  /** The path of one of the assets. */
+  readonly entry: string;
+  /** The text of a package.json; null if there is none. */
+  readonly packageJson: string | null;
+  /** The text of a package-lock.json; null if there is none. */
+  readonly lock: string | null;
+  /** Folders in which a change may change the task. */
+  readonly watch: readonly string[];
+}
+
+export interface AssetFile {
+  /** In the manifest. */
+  readonly path: string;
+  /** On this disk, absolute. */
+  readonly file: string;
+}
+
+const entryNames = ['task.js', 'task.mjs', 'task.cjs'];
+
+/** Never part of a task: what holds secrets, what the worker makes itself, and what editors and systems leave lying about. */
+const ignored = [
+  /^\.env/,
+  /^\.npmrc$/,
+  /^\.yarnrc/,
+  /^\.(?:git|hg|svn)$/,
+  /^node_modules$/,
+  /^(?:\.DS_Store|Thumbs\.db|desktop\.ini)$/,
+  /^\.#/,
+  /~$/,
+  /^\..*\.sw[a-z]$/,
+];
+
+/** Rejects with `task-folder-missing`, `task-entry-missing` or `asset-path-unsafe` (also for symbolic links and sockets). */
+export async function listFolder(folder: string): Promise<TaskListing> {
+  const found = await stat(folder).catch((cause: unknown) => {
+    throw new PeerworkError('task-folder-missing', folder, { cause });
+  });
+  if (!found.isDirectory()) throw new PeerworkError('task-folder-missing', `${folder} is not a folder`);
+  const assets: AssetFile[] = [];
+  const watch: string[] = [];
+  await walk(folder, '', assets, watch);
+  assets.sort((a, b) => (a.path < b.path ? -1 : 1));
+  checkAssetPaths(assets.map(({ path }) => path));
+  const has = (name: string) => assets.some(({ path }) => path === name);
+  const entry = entryNames.find(has);
+  if (entry === undefined) throw new PeerworkError('task-entry-missing', folder);
+  const lockName = ['npm-shrinkwrap.json', 'package-lock.json'].find(has); // npm's own order
+  return {
+    assets,
+    entry,
+    packageJson: has('package.json') ? await readFile(join(folder, 'package.json'), 'utf8') : null,
+    lock: lockName === undefined ? null : await readFile(join(folder, lockName), 'utf8'),
+    watch,
+  };
+}
+
+async function walk(folder: string, prefix: string, assets: AssetFile[], watch: string[]): Promise<void> {
+  watch.push(folder);
+  const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
+    if (prefix !== '' && isMissing(error)) return []; // removed since its parent was read: the watcher calls again
+    throw error;
+  });
+  for (const entry of entries) {
+    if (ignored.some((pattern) => pattern.test(entry.name))) continue;
+    const path = prefix + entry.name.normalize('NFC'); // older macOS disks store NFD
+    const file = join(folder, entry.name);
+    if (entry.isDirectory()) await walk(file, `${path}/`, assets, watch);
+    else if (entry.isFile()) assets.push({ path, file });
+    else throw new PeerworkError('asset-path-unsafe', `${path}: it is ${entry.isSymbolicLink() ? 'a link' : 'not an ordinary file'}`);
+  }
+}

@@ -1,0 +1,155 @@
+import { createHash } from 'node:crypto';
+import * as v from 'valibot';
+import { PeerworkError } from '../errors.js';
+import type { Json } from '../job/job.js';
+import { MAX_CHANNEL_CHARS } from '../job/limits.js';
+import type { SignedManifest } from '../job/source.js';
+import { checkAssetPaths } from './asset-path.js';
+import { canonicalJson } from './canonical-json.js';
+
+/** Ed25519, given from outside: this room knows bytes, not keys. `sign` answers 64 bytes, a public key has 32. */
+export type Sign = (bytes: Uint8Array) => Uint8Array;
+export type Verify = (bytes: Uint8Array, signature: Uint8Array, publicKey: Uint8Array) => boolean;
+
+export interface ManifestLimits {
+  readonly maxFiles: number;
+  /** All files of the task together. */
+  readonly maxBytes: number;
+}
+
+export const DEFAULT_MANIFEST_LIMITS: ManifestLimits = { maxFiles: 10_000, maxBytes: 1024 ** 3 };
+export const MAX_MANIFEST_BYTES = 8 * 1024 * 1024;
+/** One blob is held in memory as a whole while a file is put together. */
+export const MAX_BLOB_BYTES = 16 * 1024 * 1024;
+
+const hash = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
+const size = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const blob = v.strictObject({ sha256: hash, size: v.pipe(size, v.minValue(1), v.maxValue(MAX_BLOB_BYTES)) });
+/** A piece of content that is fetched and stored under its hash. */
+export type Blob = v.InferOutput<typeof blob>;
+
+const file = v.strictObject({
+  path: v.string(),
+  /** Of the whole file. */
+  sha256: hash,
+  size,
+  mode: v.picklist([0o644, 0o755]),
+  /** The file in pieces; absent when it is one blob. */
+  chunks: v.exactOptional(v.pipe(v.array(blob), v.minLength(1), v.maxLength(65_536))),
+});
+export type ManifestFile = v.InferOutput<typeof file>;
+
+const dependencies = v.strictObject({
+  /** Canonical JSON of the fields of package.json that name dependencies. */
+  packageJson: v.pipe(v.string(), v.maxLength(256 * 1024)),
+  /** The exact text of package-lock.json. */
+  lock: blob,
+});
+
+const manifest = v.strictObject({
+  format: v.literal(1),
+  channel: v.pipe(v.string(), v.minLength(1), v.maxLength(MAX_CHANNEL_CHARS)),
+  /** Grows with each publication of the channel. */
+  version: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
+  runner: v.literal('task-module'),
+  entry: v.string(),
+  files: v.array(file),
+  dependencies: v.nullable(dependencies),
+});
+
+/** The exact version of a task: what a worker must hold to run it. */
+export type Manifest = v.InferOutput<typeof manifest>;
+
+/** Checks everything that can be checked without the files. Rejects with `manifest-invalid`, `asset-path-unsafe` or `asset-too-large`. */
+export function parseManifest(body: string, limits: ManifestLimits = DEFAULT_MANIFEST_LIMITS): Manifest {
+  if (Buffer.byteLength(body) > MAX_MANIFEST_BYTES) throw new PeerworkError('manifest-invalid', `more than ${MAX_MANIFEST_BYTES} bytes`);
+  let value: Json;
+  try {
+    value = JSON.parse(body) as Json;
+    // Also refuses keys that are there twice: of these JSON.parse shows only the last.
+    if (canonicalJson(value) !== body) throw new Error('not canonical');
+  } catch (cause) {
+    throw new PeerworkError('manifest-invalid', 'it is not canonical JSON', { cause });
+  }
+  const result = v.safeParse(manifest, value, { abortEarly: true });
+  if (!result.success) throw new PeerworkError('manifest-invalid', issueText(result.issues[0]));
+  checkManifest(result.output, limits);
+  return result.output;
+}
+
+function checkManifest({ files, entry, dependencies }: Manifest, limits: ManifestLimits): void {
+  if (files.length > limits.maxFiles) throw new PeerworkError('asset-too-large', `${files.length} files, allowed are ${limits.maxFiles}`);
+  const bytes = files.reduce((sum, { size }) => sum + size, 0);
+  if (bytes > limits.maxBytes) throw new PeerworkError('asset-too-large', `${bytes} bytes, allowed are ${limits.maxBytes}`);
+  checkAssetPaths(files.map(({ path }) => path));
+  if (!files.some(({ path }) => path === entry)) throw new PeerworkError('manifest-invalid', 'the entry is not among the files');
+
+  const sizes = new Map<string, number>();
+  const see = ({ sha256, size }: Blob) => {
+    if ((sizes.get(sha256) ?? size) !== size) throw new PeerworkError('manifest-invalid', `blob ${sha256} has two sizes`);
+    sizes.set(sha256, size);
+  };
+  for (const { path, chunks, sha256, size } of files) {
+    if (chunks === undefined) {
+      if (size > MAX_BLOB_BYTES) throw new PeerworkError('manifest-invalid', `${path} is too large for one blob`);
+      if (size > 0) see({ sha256, size });
+      continue;
+    }
+    if (chunks.reduce((sum, chunk) => sum + chunk.size, 0) !== size)
+      throw new PeerworkError('manifest-invalid', `the chunks of ${path} do not add up`);
+    for (const chunk of chunks) see(chunk);
+  }
+  if (dependencies !== null) see(dependencies.lock);
+}
+
+/** The pieces of a file in order; none for an empty file. */
+export function blobsOf({ chunks, sha256, size }: ManifestFile): readonly Blob[] {
+  return chunks ?? (size === 0 ? [] : [{ sha256, size }]);
+}
+
+/** Everything that must be in a blob store to prepare the task, each once: the lockfile first, then the files in order. */
+export function allBlobs({ files, dependencies }: Manifest): Blob[] {
+  const blobs = new Map<string, Blob>();
+  if (dependencies !== null) blobs.set(dependencies.lock.sha256, dependencies.lock);
+  for (const file of files) for (const blob of blobsOf(file)) blobs.set(blob.sha256, blob);
+  return [...blobs.values()];
+}
+
+export function manifestDigest(body: string): string {
+  return createHash('sha256').update(body).digest('hex');
+}
+
+export function signManifest(manifest: Manifest, publisher: string, sign: Sign): SignedManifest {
+  const body = canonicalJson(manifest);
+  return { body, signature: Buffer.from(sign(signedBytes(body))).toString('base64url'), publisher };
+}
+
+/**
+ * The manifest, if it is signed by `expectedPublisher` (Ed25519 public key, base64url) and well-formed. Throws `manifest-unsigned`
+ * before anything in the body is looked at.
+ */
+export function verifyManifest(signed: SignedManifest, expectedPublisher: string, verify: Verify, limits?: ManifestLimits): Manifest {
+  if (signed.publisher !== expectedPublisher) throw new PeerworkError('manifest-unsigned', 'another key');
+  const signature = Buffer.from(signed.signature, 'base64url');
+  const publicKey = Buffer.from(expectedPublisher, 'base64url');
+  if (signature.length !== 64 || publicKey.length !== 32 || !verifies(signedBytes(signed.body), signature, publicKey, verify))
+    throw new PeerworkError('manifest-unsigned');
+  return parseManifest(signed.body, limits);
+}
+
+function verifies(bytes: Uint8Array, signature: Uint8Array, publicKey: Uint8Array, verify: Verify): boolean {
+  try {
+    return verify(bytes, signature, publicKey);
+  } catch {
+    return false;
+  }
+}
+
+/** The first line keeps a signature over a manifest from being taken for one over anything else. */
+function signedBytes(body: string): Uint8Array {
+  return Buffer.from(`peerwork manifest\n${body}`);
+}
+
+function issueText(issue: v.BaseIssue<unknown>): string {
+  return `${v.getDotPath(issue) ?? 'the whole'}: ${issue.message}`.slice(0, 200);
+}

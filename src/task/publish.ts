@@ -1,0 +1,243 @@
+import { type Clock, pause, systemClock } from '../clock.js';
+import { asPeerworkError, PeerworkError } from '../errors.js';
+import { DEFAULT_CHANNEL } from '../job/job.js';
+import type { TaskOrigin } from '../job/source.js';
+import { type Log, silentLog } from '../log.js';
+import { AssetReader } from './asset-reader.js';
+import type { BlobStore } from './blob-store.js';
+import { canonicalJson } from './canonical-json.js';
+import { type ExecAssets, listExecAssets } from './exec-assets.js';
+import { FolderWatch } from './folder-watch.js';
+import { listFolder, type TaskListing } from './listing.js';
+import { dependencyFields, installableLock, makeLock, textHash } from './lockfile.js';
+import {
+  allBlobs,
+  DEFAULT_MANIFEST_LIMITS,
+  type Manifest,
+  type ManifestFile,
+  type ManifestLimits,
+  manifestDigest,
+  parseManifest,
+  type Sign,
+  signManifest,
+} from './manifest.js';
+import { type Publication, Publications } from './publications.js';
+
+export interface TaskPublisherOptions {
+  /** A folder with task.js, or a task in queue-xec's words. */
+  readonly source: string | ExecAssets;
+  readonly channel?: string;
+  readonly sign: Sign;
+  /** Ed25519 public key, base64url. */
+  readonly publisherId: string;
+  /** Holds the files of all recent versions; nothing else should evict from it. */
+  readonly store: BlobStore;
+  /** Asked for each new version; what it answers is raised above the version before. Default: the clock, in milliseconds. */
+  readonly nextVersion?: () => Promise<number> | number;
+  /** Follow changes of the files until closed. Default false. */
+  readonly watch?: boolean;
+  /** A file in which versions are remembered, so that an unchanged task keeps its version when the Master restarts. */
+  readonly rememberIn?: string;
+  /** Called for each new version after the first. */
+  readonly onChange?: (publication: Publication) => void;
+  /** A changed task that cannot be published; the version before stays. */
+  readonly onError?: (error: PeerworkError) => void;
+  /** What relative paths of `source` start from. Default: the working directory. */
+  readonly cwd?: string;
+  readonly limits?: ManifestLimits;
+  readonly log?: Log;
+  readonly clock?: Clock;
+}
+
+/** How often a folder is read that changes while it is being read, and the wait between. */
+const MAX_READS = 20;
+const SETTLE_MS = 100;
+
+/**
+ * Keeps the signed manifest of a task up to date. A version is made only when a file, the entry or the dependencies differ from
+ * the version before; it stays answerable, with all its files, until sixteen newer ones have come.
+ *
+ * States: new → (start) → published → … → closed. In `published` a stir of the folder starts one look, or one more after the
+ * look that is under way; so looks never overlap and the last change is always seen.
+ */
+export class TaskPublisher {
+  readonly #options: TaskPublisherOptions;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #reader: AssetReader;
+  readonly #publications: Publications;
+  readonly #closing = new AbortController();
+  #watch: FolderWatch | undefined;
+  #started = false;
+  #looking: Promise<Publication> | undefined;
+  #again: Promise<Publication> | undefined;
+
+  constructor(options: TaskPublisherOptions) {
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.#log = (options.log ?? silentLog).with({ channel: this.channel });
+    this.#reader = new AssetReader(options.store);
+    this.#publications = new Publications(options.store, options.rememberIn);
+  }
+
+  get channel(): string {
+    return this.#options.channel ?? DEFAULT_CHANNEL;
+  }
+
+  /** The version that new jobs should use. Throws `task-unknown` before `start` has resolved. */
+  get current(): Publication {
+    const { newest } = this.#publications;
+    if (newest === undefined) throw new PeerworkError('task-unknown', this.channel);
+    return newest;
+  }
+
+  /** Rejects with the reason why the task cannot be published (`task-*`, `asset-*`, `dependencies-*`, `manifest-invalid`). */
+  async start(): Promise<Publication> {
+    await this.#publications.restore(this.#options.publisherId);
+    if (this.#options.watch === true) this.#watch = new FolderWatch(() => this.#stirred(), this.#clock);
+    try {
+      const first = await this.refresh();
+      this.#started = true;
+      return first;
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+  }
+
+  /** Looks at the files now. Resolves to the current publication, which is a new one if something differs. */
+  refresh(): Promise<Publication> {
+    if (this.#closing.signal.aborted) return Promise.reject(new PeerworkError('closed'));
+    if (this.#looking === undefined) {
+      this.#looking = this.#look().finally(() => {
+        this.#looking = undefined;
+      });
+      return this.#looking;
+    }
+    // Whoever asks during a look may know of a change that the look has already passed by.
+    this.#again ??= this.#looking
+      .catch(() => {})
+      .then(() => {
+        this.#again = undefined;
+        return this.refresh();
+      });
+    return this.#again;
+  }
+
+  /** One of the recent versions. */
+  publication(digest: string): Publication | undefined {
+    return this.#publications.find(digest);
+  }
+
+  /** Whether a recent version needs this blob. */
+  holds(sha256: string): boolean {
+    return this.#publications.holds(sha256);
+  }
+
+  /** The bytes of a file of one of the recent versions. Rejects with `asset-unknown`. */
+  async *blob(sha256: string, offset = 0): AsyncGenerator<Uint8Array> {
+    if (!this.holds(sha256)) throw new PeerworkError('asset-unknown', sha256);
+    yield* this.#options.store.open(sha256, offset);
+  }
+
+  /** For workers in the same process, and for tests. */
+  origin(digest: string): TaskOrigin {
+    return {
+      digest,
+      manifest: async () => {
+        const publication = this.publication(digest);
+        if (publication === undefined) throw new PeerworkError('task-unknown', digest);
+        return publication.signed;
+      },
+      blob: (sha256, offset) => this.blob(sha256, offset),
+    };
+  }
+
+  /** Resolves when nothing is read or written any more. */
+  async close(): Promise<void> {
+    this.#closing.abort(new PeerworkError('closed'));
+    this.#watch?.close();
+    await Promise.allSettled([this.#looking, this.#again]);
+    this.#publications.close();
+  }
+
+  #stirred(): void {
+    if (this.#closing.signal.aborted) return;
+    this.refresh().catch((thrown: unknown) => {
+      if (this.#closing.signal.aborted) return;
+      const error = asPeerworkError(thrown);
+      this.#log.error('the changed task cannot be published, the version before stays', { code: error.code, error });
+      this.#options.onError?.(error);
+    });
+  }
+
+  async #look(): Promise<Publication> {
+    const startedAt = this.#clock.now();
+    let folders: readonly string[] = typeof this.#options.source === 'string' ? [this.#options.source] : [];
+    try {
+      const { listing, files } = await this.#read();
+      folders = listing.watch;
+      return await this.#publish(listing, files);
+    } finally {
+      this.#watch?.watch(folders, this.#clock.now() - startedAt);
+    }
+  }
+
+  /** Reads until nothing has changed under the hand. */
+  async #read(): Promise<{ listing: TaskListing; files: ManifestFile[] }> {
+    const { source, cwd = process.cwd(), limits = DEFAULT_MANIFEST_LIMITS } = this.#options;
+    for (let attempt = 1; ; attempt++) {
+      const listing = typeof source === 'string' ? await listFolder(source) : await listExecAssets(source, cwd);
+      const { length } = listing.assets;
+      if (length > limits.maxFiles) throw new PeerworkError('asset-too-large', `${length} files, allowed are ${limits.maxFiles}`);
+      const files = await this.#reader.readAll(listing.assets, this.#closing.signal);
+      if (files !== undefined) return { listing, files };
+      if (attempt === MAX_READS) throw new PeerworkError('task-folder-missing', 'its files keep changing');
+      await pause(this.#clock, SETTLE_MS, this.#closing.signal);
+    }
+  }
+
+  async #publish(listing: TaskListing, files: ManifestFile[]): Promise<Publication> {
+    const { publisherId, sign, store, nextVersion, limits } = this.#options;
+    const dependencies = await this.#dependencies(listing);
+    const content = { format: 1, channel: this.channel, runner: 'task-module', entry: listing.entry, files, dependencies } as const;
+    const { newest } = this.#publications;
+    if (newest !== undefined && sameContent(newest.manifest, content)) return newest;
+
+    const version = Math.max(await (nextVersion?.() ?? this.#clock.now()), (newest?.manifest.version ?? 0) + 1);
+    const signed = signManifest({ ...content, version }, publisherId, sign);
+    const manifest = parseManifest(signed.body, limits);
+    const publication = { digest: manifestDigest(signed.body), signed, manifest };
+    const present = await Promise.all(allBlobs(manifest).map(({ sha256, size }) => store.has(sha256, size)));
+    if (!present.every(Boolean)) {
+      this.#reader.forget();
+      throw new PeerworkError('disk-full', 'the quota of the store is too small for this task');
+    }
+    if (this.#closing.signal.aborted) throw new PeerworkError('closed');
+    await this.#publications.add(publication);
+    this.#log.info('task published', { version, digest: publication.digest.slice(0, 12), files: files.length });
+    if (this.#started) this.#options.onChange?.(publication);
+    return publication;
+  }
+
+  async #dependencies({ packageJson, lock }: TaskListing): Promise<Manifest['dependencies']> {
+    const fields = packageJson === null ? null : dependencyFields(packageJson);
+    if (fields === null) return null;
+    const { store } = this.#options;
+    if (lock === null) {
+      const made = this.#publications.lockFor(textHash(fields));
+      if (made !== undefined && (await store.has(made.sha256, made.size))) return { packageJson: fields, lock: made };
+    }
+    const text = lock ?? (await makeLock(fields, this.#closing.signal));
+    installableLock(text, fields);
+    const bytes = Buffer.from(text);
+    const blob = { sha256: textHash(text), size: bytes.length };
+    await store.put(blob.sha256, bytes);
+    if (lock === null) this.#publications.setLock(textHash(fields), blob);
+    return { packageJson: fields, lock: blob };
+  }
+}
+
+function sameContent(manifest: Manifest, content: Omit<Manifest, 'version'>): boolean {
+  return canonicalJson(manifest) === canonicalJson({ ...content, version: manifest.version });
+}

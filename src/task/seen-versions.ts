@@ -1,0 +1,63 @@
+import { readFile } from 'node:fs/promises';
+import * as v from 'valibot';
+import type { Clock } from '../clock.js';
+import { PeerworkError } from '../errors.js';
+import { isMissing, writeWhole } from './disk.js';
+
+const seen = v.object({
+  version: v.pipe(v.number(), v.safeInteger()),
+  digest: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
+  /** When this worker first saw it. */
+  at: v.pipe(v.number(), v.safeInteger()),
+});
+type Seen = v.InferOutput<typeof seen>;
+const file = v.record(v.string(), v.array(seen));
+
+const KEEP = 64;
+/** Two leases that were given out around a change may be prepared in the other order. */
+const REORDER_MS = 60_000;
+
+/**
+ * Which versions of which task this worker has seen, kept on disk: whoever can replay what a publisher once signed must not bring
+ * back an old version, say one with a hole. A version that was prepared before stays allowed, because leases may still run on it.
+ */
+export class SeenVersions {
+  readonly #file: string;
+  readonly #clock: Clock;
+  #loaded: Promise<Map<string, Seen[]>> | undefined;
+  #writing: Promise<void> = Promise.resolve();
+
+  constructor(file: string, clock: Clock) {
+    this.#file = file;
+    this.#clock = clock;
+  }
+
+  /** Rejects with `manifest-older`, or `manifest-invalid` if the publisher gave one version to two contents. */
+  async admit(publisher: string, channel: string, version: number, digest: string): Promise<void> {
+    this.#loaded ??= this.#load();
+    const all = await this.#loaded;
+    const key = `${publisher} ${channel}`;
+    const versions = all.get(key) ?? [];
+    if (versions.some((known) => known.digest === digest)) return;
+    if (versions.some((known) => known.version === version))
+      throw new PeerworkError('manifest-invalid', `version ${version} was published twice with other content`);
+    const now = this.#clock.now();
+    const newer = versions.find((known) => known.version > version && known.at < now - REORDER_MS);
+    if (newer !== undefined) throw new PeerworkError('manifest-older', `${version}, seen was ${newer.version}`);
+    all.set(key, [...versions, { version, digest, at: now }].sort((a, b) => a.version - b.version).slice(-KEEP));
+    const text = JSON.stringify(Object.fromEntries(all));
+    this.#writing = this.#writing.catch(() => {}).then(() => writeWhole(this.#file, text));
+    await this.#writing;
+  }
+
+  async #load(): Promise<Map<string, Seen[]>> {
+    try {
+      return new Map(Object.entries(v.parse(file, JSON.parse(await readFile(this.#file, 'utf8')))));
+    } catch (error) {
+      // A spoilt file is begun anew: refusing all work would be worse than a rollback that also needs the publisher's signature.
+      if (isMissing(error) || error instanceof SyntaxError || v.isValiError(error)) return new Map();
+      this.#loaded = undefined;
+      throw error;
+    }
+  }
+}

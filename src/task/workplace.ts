@@ -1,0 +1,315 @@
+import { setMaxListeners } from 'node:events';
+import { mkdir, readdir, readFile, realpath, rename, rm, stat, utimes } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
+import { type Clock, systemClock } from '../clock.js';
+import { PeerworkError } from '../errors.js';
+import type { Workplace } from '../job/runner.js';
+import type { SignedManifest, TaskOrigin } from '../job/source.js';
+import { type Log, silentLog } from '../log.js';
+import type { BlobStore } from './blob-store.js';
+import { diskError, isMissing, removeTree, sweepAbandoned, unfinishedName, writeWhole } from './disk.js';
+import { Flights } from './flights.js';
+import { furnish, isFurnished, linkDependencies } from './furnish.js';
+import type { DependencyLayers, Layer } from './layers.js';
+import { allBlobs, type Manifest, type ManifestLimits, manifestDigest, type Verify, verifyManifest } from './manifest.js';
+import { SeenVersions } from './seen-versions.js';
+import { BlobSync } from './sync-blobs.js';
+
+export interface WorkplacesOptions {
+  /** For one process alone. */
+  readonly folder: string;
+  readonly blobs: BlobStore;
+  readonly layers: DependencyLayers;
+  readonly verify: Verify;
+  /** Workplaces in which nothing runs are kept up to this many. Default 4. */
+  readonly keep?: number;
+  readonly limits?: ManifestLimits;
+  /** Blobs fetched at the same time. Default 16. */
+  readonly fetchesAtOnce?: number;
+  /** Called whenever a workplace had to be looked at or made, not when it was ready in memory. */
+  readonly onSynced?: (synced: Synced) => void;
+  readonly clock?: Clock;
+  readonly log?: Log;
+}
+
+/** What it took to make a workplace ready. */
+export interface Synced {
+  readonly digest: string;
+  readonly channel: string;
+  readonly version: number;
+  /** Received for the manifest and the files. */
+  readonly bytes: number;
+  /** Pieces received. */
+  readonly blobs: number;
+  /** Files of the task. */
+  readonly files: number;
+  readonly dependencies: 'none' | 'present' | 'installed';
+  readonly ms: number;
+}
+
+/** A workplace that will not be removed until it is released. */
+export interface PreparedWorkplace extends Workplace {
+  readonly manifest: Manifest;
+  release(): void;
+}
+
+interface Ready {
+  readonly workplace: Workplace;
+  readonly manifest: Manifest;
+  /** Who has signed it: whoever else sends the same must have signed it too. */
+  readonly publishers: Set<string>;
+  readonly letLayerGo: () => void;
+  users: number;
+}
+
+const DEFAULT_KEEP = 4;
+const DEFAULT_FETCHES = 16;
+
+/**
+ * The prepared folders of a worker: `<digest>/` with the task's files and, where it has dependencies, `node_modules` as a link to
+ * their layer; beside it `<digest>.json`, the signed manifest, so that nothing needs to be fetched after a restart.
+ *
+ * Absent → (manifest verified, blobs fetched, files written beside) → renamed into place → ready. What stands in its place is
+ * complete; when a process sees it for the first time it is compared with the manifest and made anew if it was damaged.
+ */
+export class Workplaces {
+  readonly #options: WorkplacesOptions;
+  readonly #folder: string;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #seen: SeenVersions;
+  readonly #preparing = new Flights<void>();
+  readonly #ready = new Map<string, Ready>();
+  /** Being prepared: not to be removed. */
+  readonly #busy = new Set<string>();
+  /** When each workplace on disk was last used. */
+  readonly #usedAt = new Map<string, number>();
+  readonly #closing = new AbortController();
+  #root: Promise<string> | undefined;
+
+  constructor(options: WorkplacesOptions) {
+    this.#options = options;
+    this.#folder = resolve(options.folder);
+    this.#clock = options.clock ?? systemClock;
+    this.#log = options.log ?? silentLog;
+    this.#seen = new SeenVersions(join(this.#folder, 'versions.json'), this.#clock);
+  }
+
+  /**
+   * The folder for a version of a task, fetched from its origin as far as it is not here. `publisher` is the key that must have
+   * signed it (Ed25519, base64url). Rejects with `manifest-*`, `asset-*`, `dependencies-failed`, `disk-full`, `cancelled`, or
+   * what the origin rejected with; after a link error the next call goes on where this one was cut.
+   */
+  async prepare(origin: TaskOrigin, { publisher, signal }: { publisher: string; signal?: AbortSignal }): Promise<PreparedWorkplace> {
+    for (;;) {
+      if (this.#closing.signal.aborted) throw new PeerworkError('closed');
+      const ready = this.#ready.get(origin.digest);
+      if (ready?.publishers.has(publisher)) return this.#take(ready);
+      await this.#preparing.join(`${publisher} ${origin.digest}`, signal, (shared) =>
+        this.#prepare(origin, publisher, AbortSignal.any([shared, this.#closing.signal])),
+      );
+    }
+  }
+
+  /** Ends what is being prepared. Workplaces stay on disk. */
+  close(): void {
+    this.#closing.abort(new PeerworkError('closed'));
+    for (const { letLayerGo } of this.#ready.values()) letLayerGo();
+    this.#ready.clear();
+  }
+
+  #take(ready: Ready): PreparedWorkplace {
+    const { digest } = ready.workplace;
+    ready.users += 1;
+    this.#usedAt.set(digest, this.#clock.now());
+    let taken = true;
+    const release = () => {
+      if (!taken) return;
+      taken = false;
+      ready.users -= 1;
+      this.#usedAt.set(digest, this.#clock.now());
+      if (ready.users === 0) this.#tidy();
+    };
+    return { ...ready.workplace, manifest: ready.manifest, release };
+  }
+
+  async #prepare(origin: TaskOrigin, publisher: string, signal: AbortSignal): Promise<void> {
+    const { digest } = origin;
+    if (!/^[0-9a-f]{64}$/.test(digest)) throw new PeerworkError('manifest-invalid', 'its digest is no SHA-256');
+    this.#busy.add(digest);
+    try {
+      await this.#prepareBusy(origin, publisher, signal);
+    } finally {
+      this.#busy.delete(digest);
+    }
+  }
+
+  async #prepareBusy(origin: TaskOrigin, publisher: string, signal: AbortSignal): Promise<void> {
+    const startedAt = this.#clock.now();
+    const { digest } = origin;
+    this.#root ??= this.#open();
+    const folder = join(await this.#root, digest);
+    const stored = await this.#storedManifest(digest, publisher);
+    const signed = stored ?? (await origin.manifest(signal));
+    if (manifestDigest(signed.body) !== digest) throw new PeerworkError('manifest-invalid', 'its digest is another');
+    const manifest = verifyManifest(signed, publisher, this.#options.verify, this.#options.limits);
+    await this.#seen.admit(publisher, manifest.channel, manifest.version, digest);
+
+    const ready = this.#ready.get(digest);
+    if (ready !== undefined) {
+      ready.publishers.add(publisher);
+      return;
+    }
+    const whole = await isFurnished(folder, manifest);
+    const unpin = this.#options.blobs.pin(allBlobs(manifest).map(({ sha256 }) => sha256));
+    let made: { layer: Layer | undefined; bytes: number; fetched: number };
+    try {
+      made = whole ? await this.#reuse(origin, manifest, folder, signal) : await this.#make(origin, manifest, folder, signal);
+    } finally {
+      unpin();
+    }
+    if (stored === undefined) await writeWhole(`${folder}.json`, JSON.stringify(signed));
+    const { layer, bytes, fetched } = made;
+    const readable = layer === undefined ? [folder] : [folder, layer.folder];
+    const letLayerGo = layer === undefined ? () => {} : this.#options.layers.hold(layer.key);
+    const workplace = { digest, folder, entry: manifest.entry, readable };
+    this.#ready.set(digest, { workplace, manifest, publishers: new Set([publisher]), letLayerGo, users: 0 });
+    this.#usedAt.set(digest, this.#clock.now());
+    const now = new Date(this.#clock.now());
+    await utimes(`${folder}.json`, now, now);
+
+    const synced: Synced = {
+      digest,
+      channel: manifest.channel,
+      version: manifest.version,
+      bytes: bytes + (stored === undefined ? Buffer.byteLength(signed.body) : 0),
+      blobs: fetched,
+      files: manifest.files.length,
+      dependencies: layer === undefined ? 'none' : layer.installed ? 'installed' : 'present',
+      ms: this.#clock.now() - startedAt,
+    };
+    this.#log.info('task ready', { ...synced, digest: digest.slice(0, 12) });
+    this.#options.onSynced?.(synced);
+  }
+
+  /** The folder is there; its layer may have been removed, or belong to another version of Node. */
+  async #reuse(origin: TaskOrigin, manifest: Manifest, folder: string, signal: AbortSignal) {
+    const { dependencies } = manifest;
+    if (dependencies === null) return { layer: undefined, bytes: 0, fetched: 0 };
+    let bytes = 0;
+    const { blobs, layers } = this.#options;
+    const lock = async () => {
+      const from = (offset: number, shared: AbortSignal) => origin.blob(dependencies.lock.sha256, offset, shared);
+      bytes = await blobs.fetch(dependencies.lock, from, signal);
+      return (await blobs.read(dependencies.lock.sha256)).toString();
+    };
+    const layer = await layers.ensure({ packageJson: dependencies.packageJson, lockSha256: dependencies.lock.sha256, lock }, signal);
+    await linkDependencies(folder, await realpath(layer.nodeModules));
+    return { layer, bytes, fetched: bytes > 0 ? 1 : 0 };
+  }
+
+  async #make(origin: TaskOrigin, manifest: Manifest, folder: string, signal: AbortSignal) {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#makeOnce(origin, manifest, folder, signal);
+      } catch (error) {
+        if (attempt === 2 || !(error instanceof PeerworkError) || error.code !== 'asset-hash-mismatch') throw diskError(error);
+        // Each blob was sound when it came. If one is no longer, it is fetched again; if all are, the manifest does not tell the truth.
+        const sound = await Promise.all(allBlobs(manifest).map(({ sha256 }) => this.#options.blobs.check(sha256)));
+        if (sound.every(Boolean)) throw new PeerworkError('manifest-invalid', error.detail, { cause: error });
+      }
+    }
+  }
+
+  async #makeOnce(origin: TaskOrigin, manifest: Manifest, folder: string, outer: AbortSignal) {
+    const { blobs: store, layers, fetchesAtOnce = DEFAULT_FETCHES } = this.#options;
+    const { dependencies } = manifest;
+    const failing = new AbortController();
+    const signal = AbortSignal.any([outer, failing.signal]);
+    setMaxListeners(0, signal); // one for each blob under way
+    const unfinished = join(this.#folder, unfinishedName(basename(folder).slice(0, 12)));
+    const onFailure = (error: unknown) => failing.abort(error);
+    const sync = new BlobSync({ store, origin, blobs: allBlobs(manifest), atOnce: fetchesAtOnce, signal, onFailure });
+    const install = async () => {
+      if (dependencies === null) return undefined;
+      const lock = async () => (await sync.read(dependencies.lock.sha256)).toString();
+      return layers.ensure({ packageJson: dependencies.packageJson, lockSha256: dependencies.lock.sha256, lock }, signal);
+    };
+    const write = async () => {
+      await mkdir(unfinished, { mode: 0o755 });
+      await furnish({ folder: unfinished, manifest, bytes: (sha256) => sync.read(sha256), signal });
+    };
+    try {
+      const steps = [install(), write()] as const;
+      // The first failure ends the other step; both must have ended before the folder goes.
+      for (const step of steps) step.catch(onFailure);
+      await Promise.allSettled([...steps, sync.settled()]);
+      signal.throwIfAborted();
+      const layer = await steps[0];
+      if (layer !== undefined) await linkDependencies(unfinished, await realpath(layer.nodeModules));
+      await this.#remove(folder);
+      await rename(unfinished, folder);
+      return { layer, bytes: sync.bytes, fetched: sync.fetched };
+    } catch (error) {
+      await removeTree(unfinished);
+      throw error;
+    }
+  }
+
+  async #storedManifest(digest: string, publisher: string): Promise<SignedManifest | undefined> {
+    try {
+      const signed: SignedManifest = JSON.parse(await readFile(join(this.#folder, `${digest}.json`), 'utf8'));
+      if (manifestDigest(signed.body) !== digest) return undefined;
+      verifyManifest(signed, publisher, this.#options.verify, this.#options.limits);
+      return signed;
+    } catch {
+      return undefined; // not there, spoilt, or of another publisher: the origin has it
+    }
+  }
+
+  async #open(): Promise<string> {
+    const folder = this.#folder;
+    await mkdir(folder, { recursive: true, mode: 0o755 });
+    await sweepAbandoned(folder);
+    for (const name of await readdir(folder)) {
+      if (!/^[0-9a-f]{64}$/.test(name)) continue;
+      const used = await stat(join(folder, `${name}.json`)).catch((error: unknown) => {
+        if (isMissing(error)) return undefined;
+        throw error;
+      });
+      this.#usedAt.set(name, used?.mtimeMs ?? 0);
+    }
+    return realpath(folder);
+  }
+
+  /** Removes the workplaces that were used longest ago and in which nothing runs. */
+  #tidy(): void {
+    const isIdle = (digest: string) => !this.#busy.has(digest) && (this.#ready.get(digest)?.users ?? 0) === 0;
+    const idle = [...this.#usedAt].filter(([digest]) => isIdle(digest)).sort(([, a], [, b]) => b - a);
+    for (const [digest] of idle.slice(this.#options.keep ?? DEFAULT_KEEP)) {
+      this.#forget(digest);
+      this.#usedAt.delete(digest);
+      this.#remove(join(this.#folder, digest), true).catch((error: unknown) => {
+        this.#log.warn('an old workplace could not be removed', { digest, error });
+      });
+    }
+  }
+
+  #forget(digest: string): void {
+    this.#ready.get(digest)?.letLayerGo();
+    this.#ready.delete(digest);
+  }
+
+  async #remove(folder: string, withManifest = false): Promise<void> {
+    if (withManifest) await rm(`${folder}.json`, { force: true });
+    const leaving = join(this.#folder, unfinishedName('leaving'));
+    try {
+      // Away under its name at once, so that it is never seen half removed.
+      await rename(folder, leaving);
+    } catch (error) {
+      if (isMissing(error)) return;
+      throw error;
+    }
+    await removeTree(leaving);
+  }
+}

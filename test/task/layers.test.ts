@@ -1,0 +1,216 @@
+import { execFile } from 'node:child_process';
+import { readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import t, { type Test } from 'tap';
+import { systemClock } from '../../src/clock.js';
+import { DependencyLayers, type DependencyLayersOptions, type LayerRequest } from '../../src/task/layers.js';
+import { dependencyFields, installableLock, isRegistrySpec, textHash } from '../../src/task/lockfile.js';
+import { npmComplaint, npmEnvironment } from '../../src/task/npm.js';
+import { writeTree } from './fixtures.js';
+import { home } from './home.js';
+import { openRegistry, type Registry } from './registry.js';
+
+const run = promisify(execFile);
+t.setTimeout(180_000); // npm takes about a second a time, and runs here a dozen times
+const packageJson = '{"dependencies":{"scripted":"^1.0.0"}}';
+
+function lockOf(entry: object, place = 'node_modules/scripted'): string {
+  return JSON.stringify({ lockfileVersion: 3, packages: { '': { name: 'x', dependencies: { scripted: '^1.0.0' } }, [place]: entry } });
+}
+
+async function setUp(t: Test) {
+  const folder = await home(t);
+  const registry = await openRegistry(t, folder);
+  const entry = {
+    version: '1.0.0',
+    resolved: 'http://127.0.0.1:9/evil/scripted.tgz',
+    integrity: registry.integrity,
+    hasInstallScript: true,
+  };
+  const request = (lock = lockOf(entry)): LayerRequest => ({ packageJson, lockSha256: textHash(lock), lock: async () => lock });
+  const make = (options: Partial<DependencyLayersOptions> = {}) => new DependencyLayers({ folder: join(folder, 'layers'), ...options });
+  return { folder, registry, entry, request, make };
+}
+
+const installs = ({ asked }: Registry) => asked.filter((path) => path.endsWith('.tgz')).length;
+
+t.test('one lockfile, one layer, installed once', async (t) => {
+  const { folder, registry, request, make } = await setUp(t);
+  const layers = [make(), make(), make()];
+  const made = await Promise.all([...layers, ...layers].map((one) => one.ensure(request())));
+  t.same(new Set(made.map((layer) => layer.folder)).size, 1);
+  t.equal(installs(registry), 1, 'six asked at once, one installed, from the registry of this machine');
+  const [layer] = made;
+  t.equal(await readFile(join(layer?.nodeModules ?? '', 'scripted/index.js'), 'utf8'), "module.exports = 'scripted';");
+  await t.rejects(stat(join(layer?.nodeModules ?? '', 'scripted/ran.json')), { code: 'ENOENT' }, 'install scripts do not run');
+  if (process.platform !== 'win32') t.equal((await stat(join(layer?.nodeModules ?? '', 'scripted/index.js'))).mode & 0o222, 0);
+
+  const again = await make().ensure({ ...request(), lock: () => t.fail('the lockfile is not needed') as never });
+  t.notOk(again.installed);
+  t.same(
+    (await readdir(join(folder, 'layers'))).filter((name) => /\.lock$|\.\d+\./.test(name)),
+    [],
+    'nothing unfinished is left',
+  );
+});
+
+t.test('several processes ask at the same moment', async (t) => {
+  const { folder, registry, request } = await setUp(t);
+  const lock = await request().lock();
+  const script = `
+    const { DependencyLayers } = await import(${JSON.stringify(new URL('../../src/task/layers.js', import.meta.url).href)});
+    const request = { packageJson: ${JSON.stringify(packageJson)}, lockSha256: ${JSON.stringify(textHash(lock))}, lock: async () => ${JSON.stringify(lock)} };
+    console.log((await new DependencyLayers({ folder: ${JSON.stringify(join(folder, 'layers'))} }).ensure(request)).installed);`;
+  const said = await Promise.all([1, 2, 3].map(() => run(process.execPath, ['--input-type=module', '-e', script])));
+  t.same(said.map(({ stdout }) => stdout.trim()).sort(), ['false', 'false', 'true']);
+  t.equal(installs(registry), 1);
+});
+
+t.test('what a killed process left does not stand in the way', async (t) => {
+  const { folder, request, make } = await setUp(t);
+  const first = await make().ensure(request());
+  const lock = join(folder, 'layers', `${first.key}.lock`);
+  const dead = (await run(process.execPath, ['-p', 'process.pid'])).stdout.trim();
+  await run('mv', [first.folder, join(folder, 'layers', `${first.key}.${dead}.0123456789ab`)]);
+  await writeFile(lock, dead);
+  await utimes(lock, 1, 1);
+  t.ok((await make().ensure(request())).installed);
+  t.same((await readdir(join(folder, 'layers'))).sort(), [first.key, 'npm-cache'].sort());
+});
+
+t.test('install scripts run only where the owner allows them, and see no secret', async (t) => {
+  const { request, make } = await setUp(t);
+  process.env['PEERWORK_TEST_TOKEN'] = 'pw1.secret';
+  t.teardown(() => delete process.env['PEERWORK_TEST_TOKEN']);
+  const without = await make().ensure(request());
+  const { nodeModules, key } = await make({ allowScripts: true }).ensure(request());
+  t.not(key, without.key, 'a layer of its own');
+  const seen = await readFile(join(nodeModules, 'scripted/ran.json'), 'utf8');
+  t.notMatch(seen, 'pw1.secret');
+});
+
+t.test('a failed install says why and leaves nothing', async (t) => {
+  const { folder, request, make, entry } = await setUp(t);
+  const refuse = (lock: string, why: RegExp, name: string) =>
+    t.rejects(make().ensure(request(lock)), { code: 'dependencies-failed', message: why }, name);
+  await refuse(lockOf({ ...entry, integrity: `sha512-${Buffer.alloc(64).toString('base64')}` }), /EINTEGRITY/, 'other content than locked');
+  await refuse(lockOf({ ...entry, version: '1.0.1' }), /404|ETARGET|E404/, 'a version that is not there');
+  await refuse(lockOf({ ...entry, version: '0.9.0' }), /EUSAGE|sync|satisfy/, 'lockfile and package.json disagree');
+  await refuse('{', /not JSON/, 'no JSON');
+  const path = process.env['PATH'];
+  process.env['PATH'] = '/nowhere';
+  await refuse(lockOf(entry), /npm was not found/, 'no npm').finally(() => {
+    process.env['PATH'] = path;
+  });
+  t.same(
+    (await readdir(join(folder, 'layers'))).filter((name) => name !== 'npm-cache'),
+    [],
+  );
+  t.ok((await make().ensure(request())).installed, 'and the next time is not spoilt by it');
+});
+
+t.test('a registry that does not answer: given up after a time, or at once when nobody waits', async (t) => {
+  const { folder, registry, request, make } = await setUp(t);
+  registry.silent = true;
+  await t.rejects(make({ timeoutMs: 1_500 }).ensure(request()), { code: 'dependencies-failed', message: /1500 ms/ });
+  const leaving = new AbortController();
+  const before = registry.asked.length;
+  const waiting = make().ensure(request(), leaving.signal);
+  while (registry.asked.length === before) await new Promise((resolve) => setTimeout(resolve, 10));
+  leaving.abort();
+  await t.rejects(waiting, { code: 'cancelled' });
+  const quiet = async () => (await readdir(join(folder, 'layers'))).every((name) => name === 'npm-cache');
+  while (!(await quiet())) await new Promise((resolve) => setTimeout(resolve, 10));
+  const { stdout } = await run('ps', ['-eo', 'args']);
+  t.notMatch(stdout, join(folder, 'layers'), 'no npm is left running');
+});
+
+t.test('layers that nobody uses go after a week', async (t) => {
+  const { folder, request, make, entry } = await setUp(t);
+  let ahead = 0;
+  const keys = async () => (await readdir(join(folder, 'layers'))).filter((name) => name !== 'npm-cache').sort();
+  const layers = make({ keep: 0, clock: { ...systemClock, now: () => Date.now() + ahead } });
+  const [idle, held] = ['11'.repeat(32), '22'.repeat(32)];
+  await writeTree(join(folder, 'layers'), { [`${idle}/layer.json`]: '{}', [`${held}/layer.json`]: '{}' });
+  const release = layers.hold(held);
+  const first = await layers.ensure(request());
+  t.same(await keys(), [idle, held, first.key].sort(), 'not before');
+  ahead = 8 * 86_400_000;
+  const second = await layers.ensure(request(lockOf({ ...entry, resolved: undefined })));
+  t.same(await keys(), [held, second.key].sort());
+  release();
+});
+
+t.test('only packages of a registry are installed', async (t) => {
+  const good = { version: '1.0.0', integrity: 'sha512-x', resolved: 'https://elsewhere/scripted.tgz' };
+  const kept = JSON.parse(installableLock(lockOf(good), packageJson));
+  t.same(
+    kept.packages,
+    { '': JSON.parse(packageJson), 'node_modules/scripted': { version: '1.0.0', integrity: 'sha512-x' } },
+    'addresses are taken out',
+  );
+  const bad: [string, object, string?][] = [
+    ['git', { ...good, resolved: 'git+ssh://git@github.com/a/b.git#0' }],
+    ['a file', { ...good, resolved: 'file:../x.tgz' }],
+    ['a link', { link: true, resolved: 'lib' }],
+    ['a workspace', { version: '1.0.0' }, 'packages/scripted'],
+    ['no integrity', { version: '1.0.0' }],
+    ['a path out', good, 'node_modules/../../scripted'],
+    ['a hidden folder', good, 'node_modules/.bin/scripted'],
+    ['a foreign need', { ...good, dependencies: { x: 'git+https://x/y' } }],
+    ['an optional foreign need', { ...good, optionalDependencies: { x: 'https://x/y.tgz' } }],
+  ];
+  for (const [name, entry, place] of bad)
+    t.throws(() => installableLock(lockOf(entry, place ?? 'node_modules/scripted'), packageJson), { code: 'dependencies-failed' }, name);
+  t.throws(
+    () => installableLock(lockOf(good), '{"dependencies":{"scripted":"file:../x"}}'),
+    { code: 'dependencies-failed' },
+    'a foreign wish',
+  );
+  t.doesNotThrow(() => installableLock(lockOf({ dev: true, link: true }, 'tools'), '{}'), 'development dependencies are left out');
+
+  for (const spec of ['^1.0.0', '1', '*', '', 'latest', '>=1 <2 || 3.x', 'npm:other@^1', 'npm:@scope/other@1.0.0'])
+    t.ok(isRegistrySpec(spec), spec);
+  for (const spec of ['npm:../x', 'a/b', 'github:a/b', 'http://x', '..', './x', 'x.tar.gz', 'file:x', 'C:\\x', 'npm:http://x'])
+    t.notOk(isRegistrySpec(spec), spec);
+  t.equal(dependencyFields('{"name":"x","devDependencies":{"a":"1"}}'), null);
+  t.equal(dependencyFields('{"dependencies":{"b":"1","a":"2"},"scripts":{"install":"rm -rf /"}}'), '{"dependencies":{"a":"2","b":"1"}}');
+});
+
+t.test('what npm sees of us, and what we understand of it', async (t) => {
+  const seen = npmEnvironment(
+    {
+      PATH: '/bin',
+      HTTPS_PROXY: 'http://proxy',
+      npm_config_registry: 'http://r',
+      'npm_config_@scope:registry': 'http://s',
+      HOME: '/nowhere',
+      token: 't',
+      transferEncryptToken: 'u',
+      NODE_OPTIONS: '--require x',
+      npm_config__authToken: 'v',
+      npm_config_ignore_scripts: 'false',
+      LD_PRELOAD: 'w',
+      npm_config_node_options: '--require x',
+      npm_config_script_shell: 'x',
+      npm_config_userconfig: '/etc/npmrc',
+    },
+    '/tmp/home',
+  );
+  t.same(seen, {
+    PATH: '/bin',
+    HTTPS_PROXY: 'http://proxy',
+    npm_config_registry: 'http://r',
+    'npm_config_@scope:registry': 'http://s',
+    HOME: '/tmp/home',
+    npm_config_userconfig: '/etc/npmrc',
+  });
+  t.equal(
+    npmComplaint(
+      'npm warn x\nnpm error code E404\nnpm error 404 Not Found - GET https://user:pw@r/x\nnpm error\nnpm error A complete log of this run',
+    ),
+    'code E404; 404 Not Found - GET https://r/x',
+  );
+  t.equal(npmComplaint('all is well'), undefined);
+});
