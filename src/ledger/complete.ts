@@ -1,0 +1,53 @@
+import type { Outcome } from '../job/job.js';
+import type { Settlement } from '../job/verbs.js';
+import type { Value } from './driver.js';
+import { outputText } from './job-row.js';
+import { padded, pieces, sized, valuesOf } from './lists.js';
+import type { Transaction } from './transaction.js';
+
+export type Completed = Settlement & { readonly outcome: Extract<Outcome, { state: 'completed' }> };
+
+/**
+ * What nearly all runs come to, so their rows are not read at all. $1 now, $2 worker; a tuple is id, lease, settled_seq, the
+ * earliest start, the duration, the output.
+ *
+ * The worker's own clock may be wrong: how long the run took is believed, and moved to between the claim and now.
+ */
+const COMPLETE = sized(
+  (count) => `UPDATE job SET state = 'completed', settled_lease = lease, settled_seq = v.column3,
+  attempts_made = attempts_made + 1, lease_until = NULL, error = NULL, output = v.column6,
+  started_at = CASE WHEN started_at > v.column4 THEN started_at ELSE v.column4 END,
+  finished_at = CASE WHEN started_at <= v.column4 THEN v.column4 + v.column5
+    WHEN started_at + v.column5 < CAST(? AS INTEGER) THEN started_at + v.column5 ELSE CAST(? AS INTEGER) END
+  FROM (${valuesOf(['TEXT', 'INTEGER', 'INTEGER', 'INTEGER', 'INTEGER', 'TEXT'], count)}) AS v
+  WHERE job.id = v.column1 AND job.lease = v.column2 AND job.state = 'leased' AND job.worker = ?`,
+);
+const CHANNELS = 'SELECT channel, COUNT(*) AS jobs FROM job WHERE settled_seq >= ? AND settled_seq < ? GROUP BY channel';
+
+/**
+ * Completes those runs that the worker holds; no job may be named twice. Answers how many it was, and the number of the first: the
+ * settlement with index i was recorded if its job has the number `firstSeq + i`.
+ */
+export async function completeRuns(
+  transaction: Transaction,
+  worker: number,
+  settlements: readonly Completed[],
+  now: number,
+): Promise<{ readonly changed: number; readonly firstSeq: number }> {
+  const firstSeq = await transaction.draw('settled', settlements.length);
+  let changed = 0;
+  let seq = firstSeq;
+  for (const piece of pieces(settlements)) {
+    const list = padded(
+      piece.map((settlement): readonly Value[] => {
+        const tookMs = Math.max(0, settlement.finishedAt - settlement.startedAt);
+        const from = Math.min(settlement.finishedAt, now) - tookMs;
+        return [settlement.id, settlement.lease, seq++, from, tookMs, outputText(settlement.outcome)];
+      }),
+    );
+    changed += await transaction.run(COMPLETE(list.length), [now, now, ...list.flat(), worker]);
+  }
+  for (const row of await transaction.all<{ channel: string; jobs: number }>(CHANNELS, [firstSeq, seq]))
+    transaction.moved(row.channel, 'leased', 'completed', row.jobs);
+  return { changed, firstSeq };
+}

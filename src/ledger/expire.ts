@@ -1,0 +1,16 @@
+import { RUN_COLUMNS, type RunRow } from './job-row.js';
+import { endByLoss, writeEnds } from './run-end.js';
+import type { Transaction } from './transaction.js';
+
+const ENDED = `SELECT ${RUN_COLUMNS} FROM job WHERE state = 'leased' AND lease_until <= ?
+  ORDER BY lease_until LIMIT ? FOR UPDATE SKIP LOCKED`;
+
+/** Takes back at most `limit` leases; answers how many. */
+export async function expireLeases(transaction: Transaction, now: number, limit: number): Promise<number> {
+  const rows = await transaction.all<RunRow>(ENDED, [now, limit]);
+  await writeEnds(
+    transaction,
+    rows.map((row) => endByLoss(row, 'lease-expired', now)),
+  );
+  return rows.length;
+}

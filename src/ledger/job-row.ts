@@ -1,0 +1,60 @@
+import type { JobError, Outcome, SettledJob } from '../job/job.js';
+import type { JobState } from './ledger.js';
+
+/** What every statement about the end of a run reads of a job. */
+export interface RunRow {
+  readonly seq: number;
+  readonly id: string;
+  readonly channel: string;
+  readonly state: JobState;
+  readonly attempts_allowed: number;
+  readonly attempts_made: number;
+  readonly backoff_ms: number;
+  readonly lease: number;
+  readonly worker: number | null;
+  readonly settled_lease: number;
+  readonly settled_seq: number | null;
+  readonly started_at: number | null;
+}
+
+export const RUN_COLUMNS =
+  'seq, id, channel, state, attempts_allowed, attempts_made, backoff_ms, lease, worker, settled_lease, settled_seq, started_at';
+
+/** What is read of a job that has ended, with the name of its worker. */
+export interface EndRow {
+  readonly id: string;
+  readonly state: 'completed' | 'failed' | 'cancelled';
+  readonly attempts_made: number;
+  readonly started_at: number | null;
+  readonly finished_at: number | null;
+  readonly error: string | null;
+  readonly output: string | null;
+  readonly worker_name: string | null;
+}
+
+export const END_COLUMNS =
+  'job.id, job.state, job.attempts_made, job.started_at, job.finished_at, job.error, job.output, worker.name AS worker_name';
+
+export function settledJob(row: EndRow): SettledJob {
+  return {
+    id: row.id,
+    state: row.state,
+    ...(row.state === 'completed'
+      ? { output: JSON.parse(row.output ?? 'null') as NonNullable<SettledJob['output']> }
+      : { error: JSON.parse(row.error ?? '{}') as JobError }),
+    attempts: row.attempts_made,
+    // A cancelled job was ended by its owner, whoever ran it.
+    ...(row.worker_name !== null && row.state !== 'cancelled' && { worker: row.worker_name }),
+    ...(row.started_at !== null && { startedAt: row.started_at }),
+    finishedAt: row.finished_at ?? 0,
+  };
+}
+
+/** JSON text keeps whatever a task wrote into its message, a NUL included. */
+export function errorText(error: JobError): string {
+  return JSON.stringify({ code: error.code, message: error.message });
+}
+
+export function outputText(outcome: Extract<Outcome, { state: 'completed' }>): string {
+  return JSON.stringify(outcome.output) ?? 'null';
+}

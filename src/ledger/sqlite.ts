@@ -1,0 +1,128 @@
+import { closeSync, openSync } from 'node:fs';
+import { resolve } from 'node:path';
+import Database from 'libsql';
+import { PeerworkError } from '../errors.js';
+import type { Driver, Statements, Value } from './driver.js';
+
+/** How long opening waits for a predecessor that is just ending. */
+const OPEN_TIMEOUT_MS = 500;
+
+/**
+ * libsql with a guard around it. libsql aborts the process when a boolean is bound, takes a lone `null` or a typed array for the list
+ * of values, cuts text at a NUL, and neither executes nor counts RETURNING in `run`: so values go in as one checked array, and
+ * only `all` is given statements that return rows.
+ *
+ * The file is locked by the operating system for as long as it is open (`locking_mode=EXCLUSIVE`, a lock that ends with the process, however
+ * that ends). POSIX drops such a lock when *any* descriptor of the file is closed in this process: nothing here opens an existing file.
+ */
+export class SqliteDriver implements Driver {
+  readonly #database: Database.Database;
+  readonly #prepared = new Map<string, Database.Statement<[readonly Value[]]>>();
+
+  /** `file` is a path or `:memory:`. Throws `ledger-unusable` or `home-locked`. */
+  constructor(file: string) {
+    const path = file === ':memory:' ? file : resolve(file);
+    try {
+      if (path !== ':memory:') createPrivately(path);
+      this.#database = new Database(path, { timeout: OPEN_TIMEOUT_MS });
+    } catch (thrown) {
+      throw refusal(thrown, path);
+    }
+    try {
+      this.#database.exec('PRAGMA locking_mode=EXCLUSIVE; PRAGMA cache_size=-16000; PRAGMA journal_mode=WAL');
+      this.#database.exec('PRAGMA synchronous=FULL; PRAGMA journal_size_limit=67108864');
+      this.#database.exec('BEGIN EXCLUSIVE; COMMIT');
+    } catch (thrown) {
+      this.#database.close();
+      throw refusal(thrown, path);
+    }
+  }
+
+  async all<Row>(sql: string, values: readonly Value[] = []): Promise<Row[]> {
+    return this.#guard(() => this.#prepare(sql).all(checked(values)) as Row[]);
+  }
+
+  async run(sql: string, values: readonly Value[] = []): Promise<number> {
+    return this.#guard(() => this.#prepare(sql).run(checked(values)).changes);
+  }
+
+  async exec(script: string): Promise<void> {
+    this.#guard(() => this.#database.exec(script));
+  }
+
+  async transaction<T>(work: (sql: Statements) => Promise<T>): Promise<T> {
+    await this.run('BEGIN IMMEDIATE');
+    try {
+      const result = await work(this);
+      await this.run('COMMIT');
+      return result;
+    } catch (thrown) {
+      // A full disk has rolled back already.
+      if (this.#database.open && this.#database.inTransaction) await this.run('ROLLBACK');
+      throw thrown;
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#prepared.clear();
+    if (this.#database.open) this.#letGo();
+  }
+
+  /**
+   * libsql has no way to finalise a statement: a closed connection lives, and locks its file, until the garbage collector has taken the last
+   * of them. So the lock is given up first, for which SQLite wants to leave the WAL mode; that also leaves one file instead of two.
+   */
+  #letGo(): void {
+    try {
+      this.#database.exec('PRAGMA journal_mode=DELETE; PRAGMA locking_mode=NORMAL; SELECT COUNT(*) FROM sqlite_master');
+    } catch {
+      // It never had the lock, or the disk is full or gone: what is committed is safe in the WAL.
+    }
+    this.#database.close();
+  }
+
+  #prepare(sql: string): Database.Statement<[readonly Value[]]> {
+    let statement = this.#prepared.get(sql);
+    if (statement === undefined) {
+      // One writer holds the whole file: there are no rows to lock.
+      statement = this.#database.prepare(sql.replace(/\sFOR UPDATE( SKIP LOCKED)?/g, ''));
+      this.#prepared.set(sql, statement);
+    }
+    return statement;
+  }
+
+  #guard<T>(action: () => T): T {
+    try {
+      return action();
+    } catch (thrown) {
+      throw refusal(thrown, this.#database.name);
+    }
+  }
+}
+
+/** `wx` never opens a file that is there: see the lock above. */
+function createPrivately(path: string): void {
+  try {
+    closeSync(openSync(path, 'wx', 0o600));
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code !== 'EEXIST') throw thrown;
+  }
+}
+
+function checked(values: readonly Value[]): readonly Value[] {
+  for (const value of values) {
+    if (typeof value === 'string' ? value.includes('\0') : typeof value === 'number' ? !Number.isFinite(value) : value !== null)
+      throw new TypeError(`A ${typeof value} of this kind cannot be stored: ${String(value).slice(0, 40)}`);
+  }
+  return values;
+}
+
+function refusal(thrown: unknown, path: string): unknown {
+  if (!(thrown instanceof Error) || thrown instanceof TypeError) return thrown;
+  const code = String((thrown as { code?: unknown }).code ?? '');
+  if (/^SQLITE_(BUSY|LOCKED)/.test(code)) return new PeerworkError('home-locked', path, { cause: thrown });
+  if (/^SQLITE_FULL|^ENOSPC/.test(code)) return new PeerworkError('disk-full', path, { cause: thrown });
+  if (/^SQLITE_(CANTOPEN|NOTADB|CORRUPT|IOERR|READONLY|PERM)|^E[A-Z]+$/.test(code) || thrown.message.startsWith('ConnectionFailed'))
+    return new PeerworkError('ledger-unusable', `${path}: ${thrown.message}`, { cause: thrown });
+  return thrown;
+}
