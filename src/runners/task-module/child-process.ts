@@ -1,0 +1,303 @@
+import type { Readable } from 'node:stream';
+import type { Clock } from '../../clock.js';
+import { MAX_JOB_DATA_BYTES, MAX_LOG_LINE_CHARS } from '../../job/limits.js';
+import type { ChildLine, ChildSetup } from './child/wire.js';
+import { LineSplitter } from './child/wire.js';
+import { type Ending, type Exit, howItEnded } from './ending.js';
+import { killTree } from './processes.js';
+import { RawOutput } from './raw-output.js';
+import type { Run, StopCause } from './run.js';
+import type { Sandbox } from './sandbox.js';
+import { type Spawned, spawnChild } from './spawn-child.js';
+
+/** How long a job may go on after it was asked to stop. */
+export const GRACE_MS = 500;
+/** Loading a task with all it imports, on a slow machine. */
+const LOAD_LIMIT_MS = 60_000;
+const MAX_LINE_BYTES = MAX_JOB_DATA_BYTES + 64 * 1024;
+
+export interface ChildHost {
+  readonly sandbox: Sandbox;
+  readonly scratchFolder: string;
+  readonly clock: Clock;
+  ready(child: TaskChild): void;
+  /** A job has ended after `tookMs`; the child can take more. */
+  freed(child: TaskChild, tookMs: number): void;
+  /** Jobs that had not begun, oldest first. */
+  returned(child: TaskChild, runs: readonly Run[]): void;
+  /** The process is gone. `unloadable` says why it never became ready. */
+  ended(child: TaskChild, unloadable: Unloadable | undefined): void;
+}
+
+export interface Unloadable {
+  readonly code: 'memory' | 'task-unloadable';
+  readonly message: string;
+  /** True if the task is to blame, false if it may have been an accident. */
+  readonly certain: boolean;
+}
+
+/** What a child may say of a failed job; anything else is the task speaking. */
+const childCodes = ['task-threw', 'output-unsendable', 'output-too-large', 'crashed', 'memory'] as const;
+
+interface Handed {
+  readonly number: number;
+  readonly run: Run;
+  /** Characters on the wire. */
+  readonly size: number;
+}
+
+/**
+ * One process of one workplace.
+ *
+ * starting → (ready) → idle ⇄ busy → ended. Jobs are handed over only after `ready`, one or several ahead; the head of the
+ * queue is the one that runs. Stopping the head: it is asked (`abort`), and after a grace the whole tree is killed. However
+ * the process ends, the head is blamed if the fence says that it had begun, and the others go back to the runner.
+ */
+export class TaskChild {
+  readonly pid: number;
+  readonly workdir: string;
+  /** Resolves when the process is gone and every job that it had has moved on. */
+  readonly gone: Promise<void>;
+  state: 'starting' | 'ready' | 'ended' = 'starting';
+  idleSince: number;
+  readonly #host: ChildHost;
+  readonly #spawned: Spawned;
+  readonly #output: RawOutput;
+  readonly #handed: Handed[] = [];
+  #weight = 0;
+  #lastNumber = 0;
+  #outgoing = '';
+  #startedAt: number;
+  #graceEndsAt = Number.POSITIVE_INFINITY;
+  /** Set when the whole child is condemned, not just a job. */
+  #doom: { readonly cause: StopCause; readonly detail: string } | undefined;
+  #unloadable: Unloadable | undefined;
+  #byeCode: number | undefined;
+  #breach = '';
+  #settledAny = false;
+
+  constructor(host: ChildHost, entry: string, readable: readonly string[]) {
+    this.#host = host;
+    this.#startedAt = host.clock.now();
+    this.idleSince = this.#startedAt;
+    this.#spawned = spawnChild({ ...host, readable, onExit: () => this.#exited() });
+    const { pid, workdir, answers, stdout, stderr, commands, ended } = this.#spawned;
+    this.pid = pid;
+    this.workdir = workdir;
+    this.#output = new RawOutput(
+      [stdout, stderr],
+      () => host.clock.now(),
+      (progress) => this.head?.report(progress),
+    );
+    this.#listen(answers);
+    this.gone = ended.then((exit) => this.#conclude(exit));
+    const setup: ChildSetup = { entry, workdir, maxOutputBytes: MAX_JOB_DATA_BYTES, maxLineChars: MAX_LOG_LINE_CHARS };
+    commands.write(`${JSON.stringify(setup)}\n`);
+  }
+
+  /** The job that runs. */
+  get head(): Run | undefined {
+    return this.#handed[0]?.run;
+  }
+
+  /** How many jobs it has, the running one included. */
+  get load(): number {
+    return this.#handed.length;
+  }
+
+  /** Characters of all its jobs on the wire. */
+  get weight(): number {
+    return this.#weight;
+  }
+
+  has(run: Run): boolean {
+    return this.#handed.some((each) => each.run === run);
+  }
+
+  /** False once it is on its way out. */
+  get usable(): boolean {
+    return this.state === 'ready' && this.#doom === undefined && this.#graceEndsAt === Number.POSITIVE_INFINITY;
+  }
+
+  hand(run: Run): void {
+    this.#lastNumber += 1;
+    const { id, attempt, channel, data } = run.job;
+    const line = `["job",${this.#lastNumber},${JSON.stringify(id)},${attempt},${JSON.stringify(channel)},${JSON.stringify(data)}]\n`;
+    this.#handed.push({ number: this.#lastNumber, run, size: line.length });
+    this.#weight += line.length;
+    if (this.#handed.length === 1) run.begunAt = this.#host.clock.now();
+    if (this.#outgoing === '') setImmediate(() => this.#flush());
+    this.#outgoing += line;
+  }
+
+  #flush(): void {
+    if (this.state !== 'ended') this.#spawned.commands.write(this.#outgoing);
+    this.#outgoing = '';
+  }
+
+  /** Takes back what has not begun. */
+  recall(): void {
+    // Those still in #outgoing travel all the same; the child finds them revoked.
+    if (this.#handed.length > 0 && this.state !== 'ended') this.#giveBack(this.#spawned.fence.revoke(this.#lastNumber));
+  }
+
+  #giveBack(begun: number): void {
+    const first = this.#handed.findIndex(({ number }) => number > begun);
+    if (first === -1) return;
+    const back = this.#handed.splice(first).map((handed) => this.#unload(handed));
+    if (first === 0) this.#next();
+    this.#host.returned(this, back);
+  }
+
+  #unload({ run, size }: Handed): Run {
+    this.#weight -= size;
+    return run;
+  }
+
+  /** Stops one of its jobs: takes it back if it has not begun, else asks it to end, and kills after the grace. */
+  stop(run: Run, cause: StopCause, detail = ''): void {
+    this.recall();
+    if (run !== this.head || run.cause !== undefined) return;
+    run.cause = cause;
+    run.detail = detail;
+    this.#graceEndsAt = this.#host.clock.now() + GRACE_MS;
+    this.#spawned.commands.write(`${JSON.stringify(['abort', this.#handed[0]?.number, cause])}\n`);
+  }
+
+  /** Ends the process at once; the running job ends with this cause. */
+  kill(cause: StopCause, detail = ''): void {
+    this.#doom ??= { cause, detail };
+    if (this.state !== 'ended') killTree(this.pid);
+  }
+
+  /** This process did not run for a while, or the clock was set: that time is not the job's. */
+  forgive(gapMs: number): void {
+    this.#startedAt += gapMs;
+    this.#graceEndsAt += gapMs;
+    this.idleSince += gapMs;
+    if (this.head !== undefined) this.head.begunAt += gapMs;
+  }
+
+  /** Called every so often: deadlines are as exact as that. */
+  tick(now: number): void {
+    this.#output.tick();
+    const { head } = this;
+    if (this.state === 'starting') {
+      if (now - this.#startedAt > LOAD_LIMIT_MS) {
+        this.#unloadable = { code: 'task-unloadable', message: `it did not load within ${LOAD_LIMIT_MS} ms`, certain: true };
+        killTree(this.pid);
+      }
+      return;
+    }
+    if (head === undefined || this.state === 'ended') return;
+    if (now >= this.#graceEndsAt) killTree(this.pid);
+    else if (head.cause === undefined && head.job.timeoutMs > 0 && now - head.begunAt >= head.job.timeoutMs)
+      this.stop(head, 'timeout', `${head.job.timeoutMs} ms`);
+  }
+
+  #listen(answers: Readable): void {
+    const splitter = new LineSplitter(MAX_LINE_BYTES);
+    answers.on('error', () => {});
+    answers.on('data', (chunk: Buffer) => {
+      const lines = splitter.push(chunk);
+      if (lines === undefined) return this.#breachOf('a line without end');
+      for (const line of lines) {
+        if (this.#breach !== '') return;
+        try {
+          this.#take(JSON.parse(line) as ChildLine);
+        } catch {
+          this.#breachOf('a line that cannot be read');
+        }
+      }
+    });
+  }
+
+  /** Only the task itself can have written it: the process around it does not. */
+  #breachOf(what: string): void {
+    this.#breach ||= `the task wrote ${what} into the channel of its process`;
+    killTree(this.pid);
+  }
+
+  #take(line: ChildLine): void {
+    switch (line[0]) {
+      case 'completed':
+        return this.#settle(line[1], line[2], (run) => run.complete({ state: 'completed', output: line[3] }));
+      case 'failed':
+        return this.#settle(line[1], line[2], (run) => run.fail(childCodes.find((code) => code === line[3]) ?? 'task-threw', String(line[4]), line[5] === true));
+      case 'report':
+        if (this.#handed[0]?.number === line[1]) for (const progress of line[2]) this.#output.pass(progress);
+        return;
+      case 'back':
+        return this.#takeBack(line[1]);
+      case 'ready':
+        if (this.state !== 'starting') return;
+        this.state = 'ready';
+        this.idleSince = this.#host.clock.now();
+        return this.#host.ready(this);
+      case 'unloadable':
+        this.#unloadable ??= { code: 'task-unloadable', message: String(line[1]), certain: true };
+        return;
+      case 'bye':
+        this.#byeCode = Number(line[1]);
+        return;
+      default:
+        this.#breachOf('something unknown');
+    }
+  }
+
+  #settle(number: number, tookMs: number, settle: (run: Run) => void): void {
+    const [head] = this.#handed;
+    if (head?.number !== number) return this.#breachOf('the end of a job that does not run');
+    this.#handed.shift();
+    this.#settledAny = true;
+    settle(this.#unload(head));
+    this.#next();
+    this.#host.freed(this, Number(tookMs));
+  }
+
+  #takeBack(number: number): void {
+    const index = this.#handed.findIndex((each) => each.number === number);
+    if (index === -1) return;
+    const [back] = this.#handed.splice(index, 1);
+    if (back === undefined) return;
+    if (index === 0) this.#next();
+    this.#host.returned(this, [this.#unload(back)]);
+  }
+
+  #next(): void {
+    this.#graceEndsAt = Number.POSITIVE_INFINITY;
+    const now = this.#host.clock.now();
+    const next = this.#handed[0];
+    if (next === undefined) this.idleSince = now;
+    else next.run.begunAt = now;
+  }
+
+  /** Answers may still lie in the pipe; #conclude comes after them. */
+  #exited(): void {
+    this.state = 'ended';
+    this.#output.release();
+  }
+
+  #conclude(exit: Exit): void {
+    this.state = 'ended';
+    const words = { breach: this.#breach, sawOutOfMemory: this.#output.sawOutOfMemory, byeCode: this.#byeCode };
+    const ending = howItEnded(exit, words, this.#host.sandbox.tier);
+    const [head] = this.#handed;
+    if (head !== undefined && head.number <= exit.begun) {
+      this.#handed.shift();
+      const { run } = head;
+      if (this.#doom !== undefined) run.stop(this.#doom.cause, this.#doom.detail);
+      else if (run.cause !== undefined) run.stop(run.cause);
+      else run.fail(ending.code, ending.message);
+    }
+    this.#giveBack(0);
+    const barren = this.#doom === undefined && !this.#settledAny && exit.begun === 0;
+    this.#host.ended(this, barren ? (this.#unloadable ?? this.#stillborn(ending)) : undefined);
+  }
+
+  /** It died before any job began: by its own doing, or perhaps by somebody else's. */
+  #stillborn({ code, message }: Ending): Unloadable {
+    if (code === 'memory') return { code, message, certain: true };
+    return { code: 'task-unloadable', message, certain: this.#byeCode !== undefined };
+  }
+}

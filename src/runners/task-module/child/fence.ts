@@ -1,0 +1,48 @@
+/**
+ * Which jobs a child has begun, known to both sides even while the child spins in a synchronous loop.
+ *
+ * An unlinked file of two numbers, `begun` and `revoked`, that parent and child read and write by descriptor. The child
+ * writes `begun = n` and then reads `revoked`; the parent writes `revoked` and then reads `begun`. Whichever write came
+ * first, the other side sees it: if the child read a `revoked` below n, the parent will read a `begun` of at least n and
+ * leave the job alone. Only when both came at once do both step back; then the child says `back` and the parent decides.
+ */
+import { readSync, writeSync } from 'node:fs';
+
+const BEGUN = 0;
+const REVOKED = 4;
+export const FENCE_BYTES = 8;
+
+export class Fence {
+  readonly #fd: number;
+  readonly #cell = Buffer.alloc(4);
+
+  constructor(fd: number) {
+    this.#fd = fd;
+  }
+
+  /** The child's side: true if job `number` may begin. */
+  begin(number: number): boolean {
+    this.#write(BEGUN, number);
+    return this.#read(REVOKED) < number;
+  }
+
+  /** The parent's side: takes back every job up to `number` that has not begun, and answers with the last that has. */
+  revoke(number: number): number {
+    this.#write(REVOKED, number);
+    return this.begun();
+  }
+
+  begun(): number {
+    return this.#read(BEGUN);
+  }
+
+  #write(at: number, number: number): void {
+    this.#cell.writeUInt32LE(number);
+    writeSync(this.#fd, this.#cell, 0, 4, at);
+  }
+
+  #read(at: number): number {
+    readSync(this.#fd, this.#cell, 0, 4, at);
+    return this.#cell.readUInt32LE();
+  }
+}

@@ -1,0 +1,99 @@
+/**
+ * Progress and log lines of the running job on their way out. The first few of each 50 ms leave at once, so that they
+ * survive if the next statement never returns; more are gathered and leave together. Floods are cut, see flood.ts.
+ */
+import { Writable } from 'node:stream';
+import type { Json, Progress } from '../../../job/job.js';
+import { FloodGate } from './flood.js';
+
+type StreamName = 'stdout' | 'stderr' | 'log';
+
+const WINDOW_MS = 50;
+const AT_ONCE = 10;
+/** Lines and progress are limited in size, so this many fit into one message. */
+const MAX_HELD = 50;
+
+export class Reports {
+  readonly #send: (progress: readonly Progress[]) => void;
+  readonly #maxLineChars: number;
+  readonly #now: () => number;
+  #gate: FloodGate;
+  #held: Progress[] = [];
+  readonly #partial = { stdout: '', stderr: '', log: '' };
+  #windowFrom = 0;
+  #sentInWindow = 0;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(send: (progress: readonly Progress[]) => void, maxLineChars: number, now: () => number = () => performance.now()) {
+    this.#send = send;
+    this.#maxLineChars = maxLineChars;
+    this.#now = now;
+    this.#gate = new FloodGate(now());
+  }
+
+  progress(value: Json): void {
+    const last = this.#held.at(-1);
+    if (last?.kind === 'progress') this.#held.pop();
+    this.#add({ kind: 'progress', value });
+  }
+
+  /** Takes text as it is written; a line is told when its end has come, or the job's. */
+  text(stream: StreamName, text: string): void {
+    const lines = (this.#partial[stream] + text).split('\n');
+    this.#partial[stream] = (lines.pop() ?? '').slice(0, this.#maxLineChars + 1);
+    for (const line of lines) this.#line(stream, line);
+  }
+
+  #line(stream: StreamName, line: string): void {
+    if (!this.#gate.passes(this.#now())) return;
+    this.#tellDropped();
+    const cut = line.length > this.#maxLineChars ? `${line.slice(0, this.#maxLineChars - 1)}…` : line;
+    this.#add({ kind: 'log', stream, line: cut });
+  }
+
+  #tellDropped(): void {
+    const dropped = this.#gate.takeDropped();
+    if (dropped > 0) this.#add({ kind: 'log', stream: 'log', line: `(${dropped} lines were dropped: the task writes too many)` });
+  }
+
+  #add(progress: Progress): void {
+    const now = this.#now();
+    if (now - this.#windowFrom >= WINDOW_MS) {
+      this.#windowFrom = now;
+      this.#sentInWindow = 0;
+    }
+    this.#held.push(progress);
+    if (this.#sentInWindow < AT_ONCE || this.#held.length >= MAX_HELD) {
+      this.#sentInWindow += 1;
+      this.#flush();
+    } else this.#timer ??= setTimeout(() => this.#flush(), WINDOW_MS).unref();
+  }
+
+  #flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#held.length === 0) return;
+    this.#send(this.#held);
+    this.#held = [];
+  }
+
+  /** The job has ended: everything leaves, and the next job begins with a fresh allowance. */
+  end(): void {
+    for (const stream of ['stdout', 'stderr', 'log'] as const) if (this.#partial[stream] !== '') this.text(stream, '\n');
+    this.#tellDropped();
+    this.#flush();
+    this.#gate = new FloodGate(this.#now());
+    this.#sentInWindow = 0;
+  }
+
+  /** A stream that can stand in for process.stdout or process.stderr. */
+  stream(name: 'stdout' | 'stderr'): Writable {
+    return new Writable({
+      decodeStrings: false,
+      write: (chunk: string | Buffer, _encoding, done) => {
+        this.text(name, chunk.toString());
+        done();
+      },
+    });
+  }
+}

@@ -1,0 +1,72 @@
+/**
+ * What a runner and its child process say to each other: one JSON array a line.
+ *
+ * The child reads fd 3 and writes fd 4. It writes synchronously and before it begins the next job, so that whatever ended
+ * a job is safe in the pipe when the next one kills the process. fd 5 is the fence (see fence.ts).
+ * The parent trusts none of it: the task can write to the same descriptors.
+ */
+import type { Json, Progress } from '../../../job/job.js';
+
+/** The first line a child gets. */
+export interface ChildSetup {
+  /** Absolute path of the task's entry. */
+  readonly entry: string;
+  /** Absolute path of the only folder that can be written to. */
+  readonly workdir: string;
+  readonly maxOutputBytes: number;
+  readonly maxLineChars: number;
+}
+
+/** A job, numbered by the parent: 1, 2, 3 … for each child. */
+export type JobLine = readonly ['job', number: number, id: string, attempt: number, channel: string, data: Json];
+/** Asks the running job to stop by itself. */
+export type AbortLine = readonly ['abort', number: number, reason: string];
+
+export type ChildLine =
+  | readonly ['ready']
+  | readonly ['unloadable', message: string, stack: string]
+  | readonly ['completed', number: number, tookMs: number, output: Json]
+  | readonly ['failed', number: number, tookMs: number, code: string, message: string, retry: boolean]
+  /** Not begun, because the parent had taken it back. */
+  | readonly ['back', number: number]
+  | readonly ['report', number: number, progress: readonly Progress[]]
+  /** The process ends by itself, with this exit code. */
+  | readonly ['bye', code: number];
+
+export const COMMAND_FD = 3;
+export const ANSWER_FD = 4;
+export const FENCE_FD = 5;
+
+/** Splits bytes into lines, however they are cut into chunks. A line longer than `maxBytes` makes `push` answer undefined. */
+export class LineSplitter {
+  readonly #maxBytes: number;
+  #kept: Buffer[] = [];
+  #keptBytes = 0;
+
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
+  }
+
+  push(chunk: Buffer): string[] | undefined {
+    const end = chunk.lastIndexOf(10);
+    if (end === -1) {
+      this.#kept.push(chunk);
+      this.#keptBytes += chunk.length;
+      return this.#keptBytes > this.#maxBytes ? undefined : [];
+    }
+    const whole = chunk.subarray(0, end);
+    const text = (this.#kept.length === 0 ? whole : Buffer.concat([...this.#kept, whole])).toString();
+    const rest = chunk.subarray(end + 1);
+    this.#kept = rest.length === 0 ? [] : [rest];
+    this.#keptBytes = rest.length;
+    return text.split('\n');
+  }
+
+  /** What came after the last line end. */
+  rest(): string {
+    const text = Buffer.concat(this.#kept).toString();
+    this.#kept = [];
+    this.#keptBytes = 0;
+    return text;
+  }
+}

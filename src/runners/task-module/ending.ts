@@ -1,0 +1,49 @@
+import { constants } from 'node:os';
+import { describeError } from '../../errors.js';
+
+/** What the system says of a process that ended. */
+export interface Exit {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  /** Why it could not be started; empty if it was. */
+  readonly problem: string;
+  /** The last job it began, by the fence; 0 for none. */
+  readonly begun: number;
+}
+
+/** What it said itself. */
+export interface LastWords {
+  /** The task broke the rules of the channel. */
+  readonly breach: string;
+  readonly sawOutOfMemory: boolean;
+  /** The code it meant to exit with. */
+  readonly byeCode: number | undefined;
+}
+
+export interface Ending {
+  readonly code: 'exited' | 'crashed' | 'memory' | 'scratch-too-large';
+  readonly message: string;
+}
+
+/** How a process ended that nobody had asked to. */
+export function howItEnded(exit: Exit, words: LastWords, tier: 'process' | 'bwrap'): Ending {
+  if (exit.problem !== '') return ending('crashed', `the process did not start: ${exit.problem}`);
+  if (words.breach !== '') return ending('crashed', words.breach);
+  if (words.sawOutOfMemory) return ending('memory', 'the heap is full');
+  if (words.byeCode !== undefined) return ending('exited', `with code ${words.byeCode}`);
+  const killedBy = exit.signal ?? (tier === 'bwrap' ? signalOf(exit.code) : undefined);
+  // RLIMIT_FSIZE
+  if (killedBy === 'SIGXFSZ') return ending('scratch-too-large', 'one file alone');
+  if (killedBy !== undefined) return ending('crashed', `by ${killedBy}`);
+  return ending('exited', `with code ${exit.code}`);
+}
+
+function ending(code: Ending['code'], detail: string): Ending {
+  return { code, message: describeError(code, detail) };
+}
+
+/** bubblewrap tells of a signal as 128 + its number. */
+function signalOf(code: number | null): string | undefined {
+  if (code === null || code <= 128) return undefined;
+  return Object.entries(constants.signals).find(([, number]) => number === code - 128)?.[0];
+}

@@ -1,0 +1,108 @@
+import { realpathSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Workplace } from '../../job/runner.js';
+import type { TaskChild } from './child-process.js';
+import type { Run } from './run.js';
+
+/** Jobs handed ahead to one child are worth about this much time … */
+const AHEAD_MS = 8;
+/** … and never more than this many. */
+const MAX_AHEAD = 64;
+/** Nor more characters, so that large data is not kept twice. */
+const MAX_AHEAD_CHARS = 256 * 1024;
+/** Jobs shorter than this on average are handed ahead. */
+const SHORT_MS = 5;
+/** A child that has been at one job this long gets nothing more, and gives back what waits behind it. */
+export const STUCK_MS = 20;
+const SMOOTHING = 0.2;
+
+/** One version of one task: its waiting jobs and its children. */
+export class Lane {
+  readonly digest: string;
+  /** Absolute path, with symbolic links resolved: so the permission model compares paths. */
+  readonly entry: string;
+  readonly readable: readonly string[];
+  readonly children = new Set<TaskChild>();
+  /** Children in a row that ended before they did anything, without the task saying why. */
+  stillborn = 0;
+  #waiting: Run[] = [];
+  #first = 0;
+  #averageMs = Number.POSITIVE_INFINITY;
+
+  /** Throws if the workplace is not there. */
+  constructor({ digest, folder, entry, readable }: Workplace) {
+    this.digest = digest;
+    const home = realpathSync(folder);
+    this.entry = join(home, entry);
+    this.readable = [...new Set([home, ...readable.map((path) => realpathSync(path))])];
+  }
+
+  get empty(): boolean {
+    return this.children.size === 0 && this.waiting === 0;
+  }
+
+  get waiting(): number {
+    return this.#waiting.length - this.#first;
+  }
+
+  push(run: Run): void {
+    this.#waiting.push(run);
+  }
+
+  /** Those given back come first again. */
+  putBack(runs: readonly Run[]): void {
+    this.#waiting = [...runs, ...this.#waiting.slice(this.#first)];
+    this.#first = 0;
+  }
+
+  take(): Run | undefined {
+    const run = this.#waiting[this.#first];
+    if (run === undefined) return undefined;
+    this.#first += 1;
+    if (this.#first > 1_024 && this.#first * 2 > this.#waiting.length) this.putBack([]);
+    return run;
+  }
+
+  takeAll(): Run[] {
+    const all = this.#waiting.slice(this.#first);
+    this.#waiting = [];
+    this.#first = 0;
+    return all;
+  }
+
+  /** True if it was waiting here. */
+  remove(run: Run): boolean {
+    const index = this.#waiting.indexOf(run, this.#first);
+    if (index !== -1) this.#waiting.splice(index, 1);
+    return index !== -1;
+  }
+
+  learn(tookMs: number): void {
+    if (!(tookMs >= 0)) return;
+    this.#averageMs = Number.isFinite(this.#averageMs) ? this.#averageMs + SMOOTHING * (tookMs - this.#averageMs) : tookMs;
+  }
+
+  /** How many jobs a child may hold, the running one included. */
+  get depth(): number {
+    return this.#averageMs >= SHORT_MS ? 1 : Math.min(MAX_AHEAD, 1 + Math.floor(AHEAD_MS / Math.max(this.#averageMs, 0.001)));
+  }
+
+  /** The child that should get the next job: an idle one, used last first; else the least loaded that may have more. */
+  pick(now: number): TaskChild | undefined {
+    let best: TaskChild | undefined;
+    const { depth } = this;
+    for (const child of this.children) {
+      if (!child.usable || child.load >= depth) continue;
+      if (child.weight > MAX_AHEAD_CHARS) continue;
+      if (child.load > 0 && now - (child.head?.begunAt ?? now) > STUCK_MS) continue;
+      if (best === undefined || child.load < best.load || (child.load === 0 && best.load === 0 && child.idleSince > best.idleSince)) best = child;
+    }
+    return best;
+  }
+
+  get starting(): number {
+    let count = 0;
+    for (const child of this.children) if (child.state === 'starting') count += 1;
+    return count;
+  }
+}

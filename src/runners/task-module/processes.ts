@@ -1,0 +1,71 @@
+/** What the system tells of a process tree, and the only way to end one for certain. */
+import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+
+const isLinux = process.platform === 'linux';
+const isWindows = process.platform === 'win32';
+/** More than a task can have, and a bound on the work of one measurement. */
+const MAX_TREE = 64;
+
+/** Trees that must not outlive this process however it ends, short of SIGKILL. */
+const living = new Set<number>();
+let watched = false;
+
+export function endWithThisProcess(pid: number): void {
+  living.add(pid);
+  if (watched) return;
+  watched = true;
+  process.on('exit', () => {
+    for (const each of living) killTree(each);
+  });
+}
+
+export function hasEnded(pid: number): void {
+  living.delete(pid);
+}
+
+/** SIGKILL to the process group that `pid` leads. */
+export function killTree(pid: number): void {
+  // 0 would be our own group.
+  if (pid <= 0) return;
+  try {
+    if (isWindows) execFile('taskkill', ['/pid', String(pid), '/T', '/F'], () => {});
+    else process.kill(-pid, 'SIGKILL');
+  } catch {
+    // It has ended already.
+  }
+}
+
+/** Resident memory of `pid` and all below it, in bytes; 0 if it cannot be known. */
+export async function residentBytes(pid: number): Promise<number> {
+  if (isWindows) return 0;
+  return isLinux ? residentOnLinux(pid) : residentByPs(pid);
+}
+
+/** How often it is reasonable to ask: reading /proc costs some tens of microseconds, `ps` a process. */
+export const residentPollMs = isLinux ? 50 : 500;
+
+async function residentOnLinux(root: number): Promise<number> {
+  const tree = [root];
+  let bytes = 0;
+  for (let index = 0; index < tree.length && index < MAX_TREE; index += 1) {
+    const pid = tree[index];
+    try {
+      const [status, children] = await Promise.all([
+        readFile(`/proc/${pid}/status`, 'utf8'),
+        readFile(`/proc/${pid}/task/${pid}/children`, 'utf8').catch(() => ''),
+      ]);
+      bytes += Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) * 1_024;
+      for (const child of children.split(' ')) if (child !== '') tree.push(Number(child));
+    } catch {
+      // Ended meanwhile.
+    }
+  }
+  return bytes;
+}
+
+function residentByPs(pid: number): Promise<number> {
+  return new Promise((resolve) => {
+    execFile('ps', ['-o', 'rss=', '-p', String(pid)], (error, stdout) => resolve(error ? 0 : Number(stdout.trim()) * 1_024));
+  });
+}

@@ -1,0 +1,79 @@
+import type { Readable } from 'node:stream';
+import type { Progress } from '../../job/job.js';
+import { MAX_LOG_LINE_CHARS } from '../../job/limits.js';
+import { FloodGate } from './child/flood.js';
+
+/** Bytes that are read between two ticks; then the pipe fills and the task waits, not the worker. */
+const BYTES_PER_TICK = 512 * 1024;
+/** Reports of one child between two ticks, beyond which they are dropped: the child sends far fewer. */
+const REPORTS_PER_TICK = 2_000;
+const outOfMemory = /heap out of memory|process out of memory|Reached heap limit/i;
+
+/**
+ * What a child tells of itself beside its answers, held to an amount that cannot harm the worker: raw stdout and stderr
+ * (console and process.stdout come as reports, in order with the outcome), and the reports themselves.
+ */
+export class RawOutput {
+  sawOutOfMemory = false;
+  readonly #streams: readonly Readable[];
+  readonly #now: () => number;
+  readonly #report: (progress: Progress) => void;
+  readonly #gate: FloodGate;
+  #bytes = 0;
+  #reports = 0;
+  #released = false;
+
+  constructor(streams: readonly (Readable | null)[], now: () => number, report: (progress: Progress) => void) {
+    this.#streams = streams.filter((stream) => stream !== null);
+    this.#now = now;
+    this.#report = report;
+    this.#gate = new FloodGate(now());
+    streams.forEach((stream, index) => this.#read(stream, index === 0 ? 'stdout' : 'stderr'));
+  }
+
+  #read(stream: Readable | null, name: 'stdout' | 'stderr'): void {
+    let partial = '';
+    stream?.on('error', () => {});
+    stream?.on('data', (chunk: Buffer) => {
+      this.#bytes += chunk.length;
+      if (this.#bytes > BYTES_PER_TICK && !this.#released) for (const each of this.#streams) each.pause();
+      const lines = (partial + chunk.toString()).split('\n');
+      partial = (lines.pop() ?? '').slice(0, MAX_LOG_LINE_CHARS);
+      for (const line of lines) this.#line(name, line);
+    });
+    stream?.on('end', () => {
+      if (partial !== '') this.#line(name, partial);
+    });
+  }
+
+  #line(stream: 'stdout' | 'stderr', line: string): void {
+    if (stream === 'stderr' && outOfMemory.test(line)) this.sawOutOfMemory = true;
+    if (!this.#gate.passes(this.#now())) return;
+    const dropped = this.#gate.takeDropped();
+    if (dropped > 0) this.#report({ kind: 'log', stream: 'log', line: `(${dropped} lines were dropped: the task writes too many)` });
+    this.#report({ kind: 'log', stream, line: line.slice(0, MAX_LOG_LINE_CHARS) });
+  }
+
+  /** A report as the child sent it, if it is one. */
+  pass(progress: Progress): void {
+    this.#reports += 1;
+    if (this.#reports > REPORTS_PER_TICK) return;
+    if (progress.kind === 'progress' && progress.value !== undefined) this.#report({ kind: 'progress', value: progress.value });
+    else if (progress.kind === 'log' && typeof progress.line === 'string') {
+      const stream = progress.stream === 'stdout' || progress.stream === 'stderr' ? progress.stream : 'log';
+      this.#report({ kind: 'log', stream, line: progress.line.slice(0, MAX_LOG_LINE_CHARS) });
+    }
+  }
+
+  tick(): void {
+    this.#reports = 0;
+    if (this.#bytes > BYTES_PER_TICK) for (const each of this.#streams) each.resume();
+    this.#bytes = 0;
+  }
+
+  /** The process has ended: what is left is read without pause. */
+  release(): void {
+    this.#released = true;
+    for (const each of this.#streams) each.resume();
+  }
+}

@@ -1,0 +1,76 @@
+import { setMaxListeners } from 'node:events';
+import { describeError, type ErrorCode } from '../../errors.js';
+import type { Job, Outcome, Progress } from '../../job/job.js';
+import { MAX_LOG_LINE_CHARS } from '../../job/limits.js';
+import type { RunContext } from '../../job/runner.js';
+
+/** Why a run is being stopped. The first cause counts, whatever the process does on its way out. */
+export type StopCause = 'timeout' | 'cancelled' | 'memory' | 'scratch-too-large' | 'closed';
+
+/** One call of `run(job, context)`, wherever it waits or runs; ends exactly once. */
+export class Run {
+  readonly job: Job;
+  readonly ended: Promise<Outcome>;
+  /** When its process was told to begin it, milliseconds; 0 while it waits. */
+  begunAt = 0;
+  cause: StopCause | undefined;
+  /** Particulars of the cause. */
+  detail = '';
+  readonly #context: RunContext;
+  #settle: ((outcome: Outcome) => void) | undefined;
+
+  constructor(job: Job, context: RunContext, onAbort: (run: Run) => void) {
+    this.job = job;
+    this.#context = context;
+    const { signal } = context;
+    this.ended = new Promise((resolve) => {
+      const abort = () => onAbort(this);
+      this.#settle = (outcome) => {
+        signal.removeEventListener('abort', abort);
+        resolve(outcome);
+      };
+      // Many jobs may hang on one signal, such as the worker's own.
+      setMaxListeners(0, signal);
+      signal.addEventListener('abort', abort);
+    });
+  }
+
+  get cancelled(): boolean {
+    return this.#context.signal.aborted;
+  }
+
+  /** It had not begun, whatever was meant to stop it: it waits again. */
+  renew(): this {
+    this.begunAt = 0;
+    this.cause = undefined;
+    return this;
+  }
+
+  report(progress: Progress): void {
+    if (this.#settle !== undefined) this.#context.report(progress);
+  }
+
+  complete(outcome: Outcome): void {
+    const settle = this.#settle;
+    this.#settle = undefined;
+    settle?.(this.cause === undefined ? outcome : this.#stopped(this.cause));
+  }
+
+  fail(code: ErrorCode, detail: string, retry = true): void {
+    this.complete({ state: 'failed', error: { code, message: detail.slice(0, MAX_LOG_LINE_CHARS) }, retry });
+  }
+
+  /** Ends the run for this cause, or an earlier one. */
+  stop(cause: StopCause, detail = ''): void {
+    if (this.cause === undefined) {
+      this.cause = cause;
+      this.detail = detail;
+    }
+    this.complete(this.#stopped(this.cause));
+  }
+
+  #stopped(cause: StopCause): Outcome {
+    if (cause === 'closed') return { state: 'released', reason: 'the worker stopped' };
+    return { state: 'failed', error: { code: cause, message: describeError(cause, this.detail) }, retry: cause !== 'cancelled' };
+  }
+}

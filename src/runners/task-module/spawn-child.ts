@@ -1,0 +1,90 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { closeSync, ftruncateSync, mkdirSync, openSync, unlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Duplex, Readable } from 'node:stream';
+import type { Clock } from '../../clock.js';
+import { removeTree } from '../../task/disk.js';
+import { FENCE_BYTES, Fence } from './child/fence.js';
+import { ANSWER_FD, COMMAND_FD } from './child/wire.js';
+import type { Exit } from './ending.js';
+import { endWithThisProcess, hasEnded, killTree } from './processes.js';
+import { childEnvironment, type Sandbox } from './sandbox.js';
+
+/** Pipes may be held open by something that escaped the kill. */
+const DRAIN_LIMIT_MS = 1_000;
+
+/** A started process with its pipes, its fence and its folder. */
+export interface Spawned {
+  /** 0 if it did not start. */
+  readonly pid: number;
+  readonly workdir: string;
+  readonly commands: Duplex;
+  readonly answers: Readable;
+  readonly stdout: Readable | null;
+  readonly stderr: Readable | null;
+  readonly fence: Fence;
+  /** Resolves when the process has ended and its pipes are read to the end; then its folder is removed. */
+  readonly ended: Promise<Exit>;
+}
+
+interface SpawnOptions {
+  readonly sandbox: Sandbox;
+  readonly scratchFolder: string;
+  readonly clock: Clock;
+  readonly readable: readonly string[];
+  /** The process itself is gone; what is left in its pipes is still to come. */
+  readonly onExit: () => void;
+}
+
+export function spawnChild({ sandbox, scratchFolder, clock, readable, onExit }: SpawnOptions): Spawned {
+  const name = randomBytes(6).toString('hex');
+  const workdir = join(scratchFolder, name);
+  mkdirSync(workdir, { mode: 0o700 });
+  const fencePath = join(scratchFolder, `${name}.fence`);
+  const fenceFd = openSync(fencePath, 'wx+', 0o600);
+  unlinkSync(fencePath);
+  ftruncateSync(fenceFd, FENCE_BYTES);
+  const fence = new Fence(fenceFd);
+
+  const [program, ...args] = sandbox.command({ workdir, readable });
+  const child = spawn(program, args, {
+    cwd: workdir,
+    env: childEnvironment(workdir),
+    // Leads its own process group, so that all of it can be killed.
+    detached: true,
+    windowsHide: true,
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe', fenceFd],
+  });
+  const pid = child.pid ?? 0;
+  if (pid !== 0) endWithThisProcess(pid);
+  const ended = untilDrained(child, pid, clock, onExit).then(async (exit) => {
+    hasEnded(pid);
+    const begun = fence.begun();
+    closeSync(fenceFd);
+    for (const stream of child.stdio) stream?.destroy();
+    await removeTree(workdir).catch(() => {});
+    return { ...exit, begun };
+  });
+  const commands = child.stdio[COMMAND_FD] as unknown as Duplex;
+  const answers = child.stdio[ANSWER_FD] as Readable;
+  for (const stream of child.stdio) stream?.on('error', () => {});
+  return { pid, workdir, commands, answers, stdout: child.stdout, stderr: child.stderr, fence, ended };
+}
+
+function untilDrained(child: ChildProcess, pid: number, clock: Clock, onExit: () => void): Promise<Omit<Exit, 'begun'>> {
+  return new Promise((resolve) => {
+    child.once('error', (error) => resolve({ code: null, signal: null, problem: error.message }));
+    child.once('exit', (code, signal) => {
+      // What the leader left behind goes too.
+      killTree(pid);
+      onExit();
+      const drained = () => {
+        timer.cancel();
+        resolve({ code, signal, problem: '' });
+      };
+      const timer = clock.after(DRAIN_LIMIT_MS, drained);
+      child.once('close', drained);
+    });
+  });
+}

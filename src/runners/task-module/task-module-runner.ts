@@ -1,0 +1,294 @@
+import { mkdirSync, realpathSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Clock, systemClock, type Timer } from '../../clock.js';
+import type { Job, Outcome } from '../../job/job.js';
+import type { RunContext, Runner, Workplace } from '../../job/runner.js';
+import { type Log, silentLog } from '../../log.js';
+import { type ChildHost, TaskChild, type Unloadable } from './child-process.js';
+import { Lane, STUCK_MS } from './lane.js';
+import { Run } from './run.js';
+import { findSandbox, findTool, type Sandbox } from './sandbox.js';
+import { Watch } from './watch.js';
+
+export interface TaskModuleOptions {
+  /** How many jobs run at a time: one process each. */
+  readonly concurrency: number;
+  /** Memory of one job in MiB: its whole process, Node's own 45 MiB included. Default 256. */
+  readonly memoryMb?: number;
+  /** Files that one job may have at a time, in MiB. Default 1024. */
+  readonly scratchMb?: number;
+  /** An existing or new folder for the jobs' own folders; absolute. */
+  readonly scratchFolder: string;
+  /** Default `allow`. `deny` needs bubblewrap, or Node 25. */
+  readonly network?: 'allow' | 'deny';
+  /** bubblewrap: when it works (`auto`), always or refuse to start (`required`), never (`off`). Default `auto`. */
+  readonly sandbox?: 'auto' | 'required' | 'off';
+  /** Path of `bwrap`. Default: the one in PATH or the system's folders. */
+  readonly bubblewrap?: string;
+  /** An idle process stays warm this long; one of the task used last stays for good. Default 30 s. */
+  readonly warmMs?: number;
+  readonly log?: Log;
+  readonly clock?: Clock;
+}
+
+interface Parts {
+  readonly concurrency: number;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly sandbox: Sandbox;
+  readonly scratchFolder: string;
+  readonly watch: Watch;
+  readonly warmMs: number;
+}
+
+const DEFAULT_MEMORY_MB = 256;
+const DEFAULT_SCRATCH_MB = 1_024;
+const DEFAULT_WARM_MS = 30_000;
+const TICK_MS = 50;
+const IDLE_TICK_MS = 1_000;
+/** A tick so late means that the machine slept, or its clock was set. */
+const MAX_GAP_MS = 5_000;
+/** Children that die without a word before their first job, until the task is blamed. */
+const MAX_STILLBORN = 3;
+
+/**
+ * Runs task modules in a warm pool of child processes, at most `concurrency` of them, each for one version of one task.
+ *
+ * Jobs wait in the lane of their task until a child is idle, or, while jobs are short, until one may take more ahead: then
+ * many cross in one message and the pool is not held up by round trips. Whatever a child does ends in an outcome of the job
+ * that was running; jobs behind it move to another child as if nothing had happened.
+ */
+export class TaskModuleRunner implements Runner {
+  readonly kind = 'task-module';
+  /** One line that names the tier in force. */
+  readonly isolation: string;
+  readonly #concurrency: number;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #warmMs: number;
+  readonly #host: ChildHost;
+  readonly #watch: Watch;
+  readonly #lanes = new Map<string, Lane>();
+  #newest: Lane | undefined;
+  #children = 0;
+  #timer: Timer | undefined;
+  #tickDueAt = 0;
+  #closed = false;
+
+  /** Finds out how this machine can isolate. Rejects with `sandbox-missing`. */
+  static async start(options: TaskModuleOptions): Promise<TaskModuleRunner> {
+    const { memoryMb = DEFAULT_MEMORY_MB, scratchMb = DEFAULT_SCRATCH_MB, sandbox = 'auto', network = 'allow', clock = systemClock } = options;
+    const limits = { memoryBytes: memoryMb * 1024 * 1024, scratchBytes: scratchMb * 1024 * 1024 };
+    mkdirSync(options.scratchFolder, { recursive: true, mode: 0o700 });
+    const wish = { sandbox, network, memoryMb, scratchBytes: limits.scratchBytes, bubblewrap: options.bubblewrap ?? findTool('bwrap') };
+    const found = await findSandbox(wish);
+    const scratchFolder = await mkdtemp(join(realpathSync(options.scratchFolder), 'jobs-'));
+    const { concurrency, log = silentLog, warmMs = DEFAULT_WARM_MS } = options;
+    log.info('jobs are isolated', { by: found.line });
+    return new TaskModuleRunner({ concurrency, log, clock, sandbox: found, scratchFolder, watch: new Watch(limits, clock), warmMs });
+  }
+
+  private constructor({ concurrency, log, clock, sandbox, scratchFolder, watch, warmMs }: Parts) {
+    this.isolation = sandbox.line;
+    this.#log = log;
+    this.#warmMs = warmMs;
+    this.#concurrency = concurrency;
+    this.#clock = clock;
+    this.#watch = watch;
+    this.#host = {
+      sandbox,
+      scratchFolder,
+      clock,
+      ready: (child) => this.#ready(child),
+      freed: (child, tookMs) => this.#freed(child, tookMs),
+      returned: (child, runs) => this.#returned(child, runs),
+      ended: (child, unloadable) => this.#ended(child, unloadable),
+    };
+  }
+
+  async run(job: Job, context: RunContext): Promise<Outcome> {
+    const { workplace } = context;
+    if (workplace === undefined) return refused('no workplace was given');
+    let lane: Lane;
+    try {
+      lane = this.#lane(workplace);
+    } catch (error) {
+      return refused(error instanceof Error ? error.message : String(error));
+    }
+    const run = new Run(job, context, (aborted) => this.#cancel(lane, aborted));
+    if (this.#closed) run.stop('closed');
+    else if (context.signal.aborted) run.stop('cancelled');
+    else {
+      lane.push(run);
+      this.#fill(lane);
+    }
+    return run.ended;
+  }
+
+  #lane(workplace: Workplace): Lane {
+    let lane = this.#lanes.get(workplace.digest);
+    if (lane === undefined) {
+      lane = new Lane(workplace);
+      for (const old of this.#lanes.values()) if (old.empty) this.#lanes.delete(old.digest);
+      this.#lanes.set(workplace.digest, lane);
+    }
+    this.#newest = lane;
+    return lane;
+  }
+
+  #ready(child: TaskChild): void {
+    const lane = this.#laneOf(child);
+    if (lane !== undefined) lane.stillborn = 0;
+    this.#dispatch();
+  }
+
+  #freed(child: TaskChild, tookMs: number): void {
+    const lane = this.#laneOf(child);
+    if (lane !== undefined) {
+      lane.learn(tookMs);
+      if (lane.waiting > 0) this.#fill(lane);
+    }
+    if (child.load === 0) this.#dispatch();
+  }
+
+  #returned(child: TaskChild, runs: readonly Run[]): void {
+    const again: Run[] = [];
+    for (const run of runs) {
+      if (run.cancelled) run.stop('cancelled');
+      else if (this.#closed) run.stop('closed');
+      else again.push(run.renew());
+    }
+    this.#laneOf(child)?.putBack(again);
+    this.#dispatch();
+  }
+
+  #laneOf(child: TaskChild): Lane | undefined {
+    for (const lane of this.#lanes.values()) if (lane.children.has(child)) return lane;
+    return undefined;
+  }
+
+  /** Lanes take turns: each time, another one is first. */
+  #dispatch(): void {
+    for (const lane of [...this.#lanes.values()]) {
+      if (lane.waiting === 0) continue;
+      this.#lanes.delete(lane.digest);
+      this.#lanes.set(lane.digest, lane);
+      this.#fill(lane);
+    }
+  }
+
+  #fill(lane: Lane): void {
+    if (this.#closed) return;
+    const now = this.#clock.now();
+    while (lane.waiting > 0) {
+      const child = lane.pick(now);
+      if ((child === undefined || child.load > 0) && lane.waiting > lane.starting && this.#roomForOneMore(lane)) this.#spawn(lane);
+      if (child === undefined) break;
+      const run = lane.take();
+      if (run !== undefined) child.hand(run);
+    }
+    this.#arm(TICK_MS);
+  }
+
+  /** Ends an idle child of another task if the pool is full. */
+  #roomForOneMore(lane: Lane): boolean {
+    if (this.#children < this.#concurrency) return true;
+    let oldest: TaskChild | undefined;
+    for (const other of this.#lanes.values()) {
+      if (other === lane) continue;
+      for (const child of other.children) {
+        if (child.usable && child.load === 0 && child.idleSince < (oldest?.idleSince ?? Number.POSITIVE_INFINITY)) oldest = child;
+      }
+    }
+    // Its place is free once it is gone; that calls #dispatch again.
+    oldest?.kill('closed');
+    return false;
+  }
+
+  #spawn(lane: Lane): void {
+    this.#children += 1;
+    try {
+      const child = new TaskChild(this.#host, lane.entry, lane.readable);
+      lane.children.add(child);
+      this.#log.debug('process started', { pid: child.pid, task: lane.digest.slice(0, 12) });
+    } catch (error) {
+      this.#children -= 1;
+      const message = error instanceof Error ? error.message : String(error);
+      for (const run of lane.takeAll()) run.fail('crashed', `no process could be started: ${message}`);
+    }
+  }
+
+  #ended(child: TaskChild, unloadable: Unloadable | undefined): void {
+    const lane = this.#laneOf(child);
+    lane?.children.delete(child);
+    this.#children -= 1;
+    this.#log.debug('process ended', { pid: child.pid, unloadable: unloadable?.message });
+    if (lane !== undefined && unloadable !== undefined) {
+      lane.stillborn += 1;
+      if (unloadable.certain || lane.stillborn >= MAX_STILLBORN) {
+        lane.stillborn = 0;
+        for (const run of lane.takeAll()) run.fail(unloadable.code, unloadable.message, !unloadable.certain);
+      }
+    }
+    this.#dispatch();
+    if (lane?.empty && lane !== this.#newest) this.#lanes.delete(lane.digest);
+  }
+
+  #cancel(lane: Lane, run: Run): void {
+    if (lane.remove(run)) return run.stop('cancelled');
+    for (const child of lane.children) if (child.has(run)) child.stop(run, 'cancelled');
+  }
+
+  #arm(delayMs: number): void {
+    const dueAt = this.#clock.now() + delayMs;
+    if (this.#timer !== undefined && this.#tickDueAt <= dueAt) return;
+    this.#timer?.cancel();
+    this.#tickDueAt = dueAt;
+    this.#timer = this.#clock.after(delayMs, () => this.#tick(), { unref: true });
+  }
+
+  #tick(): void {
+    this.#timer = undefined;
+    const now = this.#clock.now();
+    const gapMs = now - this.#tickDueAt;
+    if (Math.abs(gapMs) > MAX_GAP_MS) for (const lane of this.#lanes.values()) for (const child of lane.children) child.forgive(gapMs);
+    let busy = false;
+    for (const lane of this.#lanes.values()) {
+      let staying = lane.children.size;
+      for (const child of lane.children) {
+        child.tick(now);
+        if (child.load > 1 && now - (child.head?.begunAt ?? now) > STUCK_MS) child.recall();
+        if (child.load > 0 || child.state === 'starting') {
+          busy = true;
+          this.#watch.look(child);
+        } else if (now - child.idleSince > this.#warmMs && (lane !== this.#newest || staying > 1)) {
+          staying -= 1;
+          child.kill('closed');
+        }
+      }
+      if (lane.waiting > 0) this.#fill(lane);
+    }
+    if (this.#children > 0 && !this.#closed) this.#arm(busy ? TICK_MS : IDLE_TICK_MS);
+  }
+
+  /** Ends every process. Jobs that still run or wait are released. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#timer?.cancel();
+    const gone: Promise<void>[] = [];
+    for (const lane of this.#lanes.values()) {
+      for (const run of lane.takeAll()) run.stop('closed');
+      for (const child of lane.children) {
+        child.kill('closed');
+        gone.push(child.gone);
+      }
+    }
+    await Promise.all(gone);
+    await rm(this.#host.scratchFolder, { recursive: true, force: true });
+  }
+}
+
+function refused(message: string): Outcome {
+  return { state: 'failed', error: { code: 'task-unloadable', message }, retry: true };
+}

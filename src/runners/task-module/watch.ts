@@ -1,0 +1,74 @@
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Clock } from '../../clock.js';
+import type { TaskChild } from './child-process.js';
+import { residentBytes, residentPollMs } from './processes.js';
+
+const SCRATCH_POLL_MS = 1_000;
+/** Files counted in one look; a job with more has used its allowance. */
+const MAX_FILES = 100_000;
+
+/** Looks from outside at what running jobs use, and kills those that use too much. */
+export class Watch {
+  readonly #limits: { readonly memoryBytes: number; readonly scratchBytes: number };
+  readonly #clock: Clock;
+  readonly #looked = new WeakMap<TaskChild, { memoryAt: number; scratchAt: number }>();
+
+  constructor(limits: { readonly memoryBytes: number; readonly scratchBytes: number }, clock: Clock) {
+    this.#limits = limits;
+    this.#clock = clock;
+  }
+
+  /** Called for each busy child at each tick; returns at once. */
+  look(child: TaskChild): void {
+    const now = this.#clock.now();
+    let looked = this.#looked.get(child);
+    if (looked === undefined) {
+      looked = { memoryAt: 0, scratchAt: now };
+      this.#looked.set(child, looked);
+    }
+    if (now - looked.memoryAt >= residentPollMs) {
+      looked.memoryAt = now;
+      void this.#memory(child);
+    }
+    if (now - looked.scratchAt >= SCRATCH_POLL_MS) {
+      looked.scratchAt = Number.POSITIVE_INFINITY;
+      const last = looked;
+      void this.#scratch(child).finally(() => {
+        last.scratchAt = this.#clock.now();
+      });
+    }
+  }
+
+  async #memory(child: TaskChild): Promise<void> {
+    const bytes = await residentBytes(child.pid);
+    if (bytes > this.#limits.memoryBytes) child.kill('memory', `${inMiB(bytes)} of ${inMiB(this.#limits.memoryBytes)} MiB`);
+  }
+
+  async #scratch(child: TaskChild): Promise<void> {
+    const bytes = await bytesBelow(child.workdir, this.#limits.scratchBytes);
+    if (bytes > this.#limits.scratchBytes) child.kill('scratch-too-large', `more than ${inMiB(this.#limits.scratchBytes)} MiB`);
+  }
+}
+
+/** Stops counting once it is more than `enough`. */
+async function bytesBelow(folder: string, enough: number): Promise<number> {
+  const folders = [folder];
+  let bytes = 0;
+  let files = 0;
+  for (let next = folders.pop(); next !== undefined; next = folders.pop()) {
+    for (const entry of await readdir(next, { withFileTypes: true }).catch(() => [])) {
+      files += 1;
+      if (files > MAX_FILES) return Number.POSITIVE_INFINITY;
+      const path = join(next, entry.name);
+      if (entry.isDirectory()) folders.push(path);
+      else if (entry.isFile()) bytes += (await stat(path).catch(() => undefined))?.size ?? 0;
+      if (bytes > enough) return bytes;
+    }
+  }
+  return bytes;
+}
+
+function inMiB(bytes: number): number {
+  return Math.round(bytes / (1024 * 1024));
+}

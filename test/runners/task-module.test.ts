@@ -1,0 +1,421 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { cp, mkdir, mkdtemp, readdir, readFile, realpath, rm, symlink, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t, { type Test } from 'tap';
+import type { Clock } from '../../src/clock.js';
+import { systemClock } from '../../src/clock.js';
+import { PeerworkError } from '../../src/errors.js';
+import type { Json, Outcome, Progress } from '../../src/job/job.js';
+import type { Workplace } from '../../src/job/runner.js';
+import { type TaskModuleOptions, TaskModuleRunner } from '../../src/runners/task-module/task-module-runner.js';
+import { requireThat, requireTools } from '../lab/require.js';
+
+const fixtures = fileURLToPath(new URL('../../../test/fixtures/task-module', import.meta.url));
+t.setTimeout(120_000);
+process.env['PEERWORK_TEST_SECRET'] = 'do-not-show-this';
+
+interface RunWish {
+  readonly workplace?: Workplace;
+  readonly id?: string;
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+  readonly reports?: Progress[];
+}
+
+/** A runner of its own, with short words for running the fixture `attacks.cjs`. */
+class Stage {
+  readonly runner: TaskModuleRunner;
+  readonly folder: string;
+  readonly attacks: Workplace;
+
+  static async set(t: Test, options: Partial<TaskModuleOptions> = {}): Promise<Stage> {
+    const folder = await realpath(await mkdtemp(join(tmpdir(), 'peerwork-task-module-')));
+    t.teardown(() => rm(folder, { recursive: true, force: true }));
+    await cp(fixtures, join(folder, 'task'), { recursive: true });
+    await writeFile(join(folder, 'task/broken.cjs'), 'module.exports = (;');
+    const runner = await TaskModuleRunner.start({ concurrency: 1, memoryMb: 192, scratchFolder: join(folder, 'scratch'), ...options });
+    t.teardown(() => runner.close());
+    return new Stage(runner, folder);
+  }
+
+  private constructor(runner: TaskModuleRunner, folder: string) {
+    this.runner = runner;
+    this.folder = folder;
+    this.attacks = this.place('attacks.cjs');
+  }
+
+  place(entry: string, digest = entry): Workplace {
+    const folder = join(this.folder, 'task');
+    return { digest, folder, entry, readable: [folder] };
+  }
+
+  run(data: Json, wish: RunWish = {}): Promise<Outcome> {
+    return this.runner.run(
+      { id: wish.id ?? 'a-job', channel: 'default', data, attempt: 1, timeoutMs: wish.timeoutMs ?? 20_000 },
+      {
+        workplace: wish.workplace ?? this.attacks,
+        signal: wish.signal ?? new AbortController().signal,
+        report: (progress) => wish.reports?.push(progress),
+      },
+    );
+  }
+
+  do(attack: string, more: { readonly [name: string]: Json } = {}, wish: RunWish = {}): Promise<Outcome> {
+    return this.run({ do: attack, ...more }, wish);
+  }
+
+  /** Makes the runner know that these jobs are short, so that it hands them ahead. */
+  async warm(): Promise<void> {
+    for (let i = 0; i < 30; i += 1) await this.do('echo', { value: i });
+  }
+}
+
+/** Every process below this one. */
+async function processesBelow(pid = process.pid): Promise<number[]> {
+  const found: number[] = [];
+  for (const task of await readdir(`/proc/${pid}/task`).catch(() => [])) {
+    const children = await readFile(`/proc/${pid}/task/${task}/children`, 'utf8').catch(() => '');
+    for (const child of children.split(' ').filter(Boolean).map(Number)) found.push(child, ...(await processesBelow(child)));
+  }
+  return found;
+}
+
+function failure(outcome: Outcome): { code: string; message: string; retry: boolean } {
+  if (outcome.state !== 'failed') return { code: outcome.state, message: JSON.stringify(outcome), retry: false };
+  return { ...outcome.error, retry: outcome.retry };
+}
+
+const lines = (reports: readonly Progress[]) => reports.flatMap((report) => (report.kind === 'log' ? [report.line] : []));
+const completed = (output: Json): Outcome => ({ state: 'completed', output });
+
+/** Resolves once none of them is there: what init reaps may show for a moment longer. */
+async function allGone(pids: readonly number[]): Promise<void> {
+  for (const pid of pids) {
+    while ((await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => ') Z')).split(') ')[1]?.startsWith('Z') === false) await moment();
+  }
+}
+
+const moment = (ms = 20) => new Promise((resolve) => setTimeout(resolve, ms));
+
+t.test('a task may be a function or a class, CommonJS or ESM', async (t) => {
+  const stage = await Stage.set(t, { sandbox: 'off', concurrency: 1 });
+  t.strictSame(await stage.run('you', { workplace: stage.place('hello.cjs') }), completed({ text: 'hello you', id: 'a-job', made: 1 }));
+  t.strictSame(await stage.run('me', { workplace: stage.place('hello.cjs') }), completed({ text: 'hello me', id: 'a-job', made: 1 }));
+  t.strictSame(await stage.run('you', { workplace: stage.place('modern.mjs') }), completed(['hello you', 'hello you', true]));
+  t.strictSame(await stage.run([1], { workplace: stage.place('class.mjs'), id: 'x' }), completed([[1], 'x']));
+  t.strictSame(await stage.do('tells context', {}, { id: 'j-1' }), completed({ jobId: 'j-1', attempt: 1, data: { do: 'tells context' } }));
+});
+
+t.test('a task that cannot be loaded fails its jobs for good, and all that wait', async (t) => {
+  const stage = await Stage.set(t, { sandbox: 'off', concurrency: 2 });
+  for (const [entry, message] of [
+    ['broken.cjs', /SyntaxError/],
+    ['no-task.cjs', /must export/],
+    ['missing.cjs', /missing\.cjs/],
+    ['exits.cjs', /code 3/],
+  ] as const) {
+    const workplace = stage.place(entry);
+    for (const outcome of await Promise.all([1, 2, 3].map((data) => stage.run(data, { workplace })))) {
+      const { code, message: said, retry } = failure(outcome);
+      t.equal(code, 'task-unloadable', entry);
+      t.match(said, message);
+      t.equal(retry, false);
+    }
+  }
+  t.strictSame(await stage.do('echo', { value: 1 }), completed(1), 'others go on');
+});
+
+t.test('what a task returns is sent as JSON, or refused with the place and the reason', async (t) => {
+  const stage = await Stage.set(t, { sandbox: 'off' });
+  const refused: [string, RegExp][] = [
+    ['returns bigint', /output\.list\[0\]\.n is a BigInt/],
+    ['returns cycle', /refers to itself/],
+    ['returns function', /output\.then2 is a function/],
+    ['returns symbol', /symbol/],
+    ['returns map', /output\.counts is a Map/],
+    ['returns buffer', /base64/],
+  ];
+  for (const [attack, message] of refused) {
+    const { code, message: said, retry } = failure(await stage.do(attack));
+    t.equal(code, 'output-unsendable', attack);
+    t.match(said, message);
+    t.equal(retry, false);
+  }
+  t.equal(failure(await stage.do('returns too much')).code, 'output-too-large');
+  t.strictSame(await stage.do('returns much'), completed('é'.repeat(3 * 1024 * 1024)));
+  t.strictSame(await stage.do('returns nothing'), completed(null));
+  t.strictSame(await stage.do('returns date'), completed({ at: '1970-01-01T00:00:00.000Z' }));
+});
+
+t.test('what a task throws becomes its outcome, the stack its log', async (t) => {
+  const stage = await Stage.set(t, { sandbox: 'off' });
+  const reports: Progress[] = [];
+  t.strictSame(failure(await stage.do('throws', {}, { reports })), { code: 'task-threw', message: 'on purpose', retry: true });
+  t.match(lines(reports).join('\n'), /Error: on purpose\n.*attacks\.cjs/);
+  t.strictSame(failure(await stage.do('rejects')), { code: 'task-threw', message: 'TypeError: no such page [E_PAGE]', retry: true });
+  t.strictSame(failure(await stage.do('throws for good')), { code: 'task-threw', message: 'never works', retry: false });
+  t.equal(failure(await stage.do('throws a trap')).code, 'task-threw');
+  t.equal(failure(await stage.do('throws nothing')).code, 'task-threw');
+});
+
+t.test('progress and log lines arrive in order and before the outcome', async (t) => {
+  const stage = await Stage.set(t, { sandbox: 'off' });
+  const reports: Progress[] = [];
+  t.strictSame(await stage.do('speaks', {}, { reports }), completed(1));
+  t.strictSame(reports, [
+    { kind: 'log', stream: 'stdout', line: 'to stdout' },
+    { kind: 'log', stream: 'stderr', line: 'to stderr' },
+    { kind: 'log', stream: 'log', line: 'to log { a: 1 }' },
+    { kind: 'progress', value: 0.5 },
+    { kind: 'progress', value: { step: 2 } },
+    { kind: 'log', stream: 'stdout', line: 'no end' },
+  ]);
+  const before: Progress[] = [];
+  t.equal(failure(await stage.do('speaks and hangs', {}, { reports: before, timeoutMs: 200 })).code, 'timeout');
+  t.strictSame(lines(before), ['before 0', 'before 1', 'before 2', 'before 3', 'before 4'], 'lines before a loop are not lost');
+});
+
+t.test('dependencies are found through the workplace', async (t) => {
+  const stage = await Stage.set(t, { sandbox: 'off' });
+  const layer = join(stage.folder, 'layer');
+  await mkdir(join(layer, 'node_modules/a-dependency'), { recursive: true });
+  await writeFile(join(layer, 'node_modules/a-dependency/package.json'), '{"name":"a-dependency","main":"main.js"}');
+  await writeFile(join(layer, 'node_modules/a-dependency/main.js'), 'module.exports = "found"');
+  await symlink(join(layer, 'node_modules'), join(stage.folder, 'task/node_modules'));
+  const workplace = stage.place('uses-dependency.cjs');
+  const readable = [...workplace.readable, layer];
+  t.strictSame(await stage.run(1, { workplace: { ...workplace, readable } }), completed(['found', 'found']));
+});
+
+t.test('jobs handed ahead survive the end of the one before them', async (t) => {
+  const stage = await Stage.set(t, { sandbox: 'off', concurrency: 2 });
+  await stage.warm();
+  for (const [attack, code] of [['exits', 'exited'], ['loops', 'timeout'], ['kills itself', 'crashed'], ['rejects aside', 'task-threw']] as const) {
+    const reports: Progress[] = [];
+    const outcomes = await Promise.all(
+      Array.from({ length: 120 }, (_, i) =>
+        i % 40 === 20
+          ? stage.do(attack, {}, { timeoutMs: 300 })
+          : stage.do('logs once', { value: i }, { id: `j-${i}`, reports, timeoutMs: 20_000 }),
+      ),
+    );
+    t.equal(outcomes.filter((outcome) => failure(outcome).code === code).length, 3, `${attack}: ${code}`);
+    t.equal(outcomes.filter((outcome) => outcome.state === 'completed').length, 117, 'no other is blamed');
+    t.equal(new Set(lines(reports)).size, 117);
+    t.equal(reports.length, 117, 'each ran once');
+  }
+});
+
+t.test('short jobs do not wait behind a long one while another process is free', async (t) => {
+  const stage = await Stage.set(t, { sandbox: 'off', concurrency: 2 });
+  await stage.warm();
+  const ended: string[] = [];
+  const long = stage.do('loops', {}, { timeoutMs: 1_500 }).then(() => ended.push('long'));
+  const short = Array.from({ length: 100 }, (_, i) => stage.do('echo', { value: i }).then(() => ended.push('short')));
+  await Promise.all([long, ...short]);
+  t.equal(ended.at(-1), 'long');
+});
+
+t.test('cancel: running jobs end by themselves or are killed, waiting ones never start', async (t) => {
+  const stage = await Stage.set(t, { sandbox: 'off' });
+  const stop = new AbortController();
+  const reports: Progress[] = [];
+  const polite = stage.do('waits', {}, { signal: stop.signal });
+  const waiting = stage.do('logs once', { value: 1 }, { signal: stop.signal, reports });
+  const other = stage.do('process id');
+  setTimeout(() => stop.abort(), 200);
+  t.equal(failure(await polite).code, 'cancelled');
+  t.equal(failure(await polite).retry, false);
+  t.equal(failure(await waiting).code, 'cancelled');
+  t.strictSame(reports, []);
+  const first = await other;
+  t.equal(first.state, 'completed');
+  const deaf = new AbortController();
+  const looping = stage.do('loops', {}, { signal: deaf.signal });
+  setTimeout(() => deaf.abort(), 100);
+  t.equal(failure(await looping).code, 'cancelled');
+  t.notSame(await stage.do('process id'), first, 'the deaf process was killed');
+  t.equal(failure(await stage.do('echo', {}, { signal: AbortSignal.abort() })).code, 'cancelled');
+});
+
+t.test('a job that listens to its signal keeps its process at a timeout', async (t) => {
+  const stage = await Stage.set(t, { sandbox: 'off' });
+  const before = await stage.do('process id');
+  t.equal(failure(await stage.do('waits', {}, { timeoutMs: 100 })).code, 'timeout');
+  t.strictSame(await stage.do('process id'), before);
+});
+
+t.test('a new version gets its own process while the old one finishes', async (t) => {
+  const stage = await Stage.set(t, { sandbox: 'off' });
+  const old = stage.do('sleeps', { ms: 300 }, { workplace: stage.place('attacks.cjs', 'old') });
+  const fresh = stage.do('echo', { value: 2 }, { workplace: stage.place('attacks.cjs', 'new') });
+  t.strictSame(await old, completed(300));
+  t.strictSame(await fresh, completed(2));
+});
+
+t.test('processes start when they are needed, and idle ones end, but for the last', async (t) => {
+  const before = (await processesBelow()).length;
+  const stage = await Stage.set(t, { sandbox: 'off', concurrency: 3, warmMs: 300 });
+  t.equal((await processesBelow()).length, before, 'none without a job');
+  await Promise.all([1, 2, 3].map((ms) => stage.do('sleeps', { ms: 500 + ms })));
+  while ((await processesBelow()).length > before + 1) await moment();
+  await moment(1_500);
+  t.equal((await processesBelow()).length, before + 1);
+});
+
+t.test('close releases what runs and waits, and leaves neither process nor file', async (t) => {
+  const stage = await Stage.set(t, { sandbox: 'off', concurrency: 2 });
+  const before = new Set(await processesBelow());
+  const jobs = [stage.do('loops'), stage.do('sleeps', { ms: 60_000 }), stage.do('echo', { value: 1 })];
+  while ((await processesBelow()).filter((pid) => !before.has(pid)).length < 2) await moment();
+  const mine = (await processesBelow()).filter((pid) => !before.has(pid));
+  await moment(200);
+  await stage.runner.close();
+  for (const job of jobs) t.strictSame(await job, { state: 'released', reason: 'the worker stopped' });
+  await allGone(mine);
+  t.pass('no process is left');
+  t.strictSame(await readdir(join(stage.folder, 'scratch')), []);
+  t.equal((await stage.do('echo')).state, 'released');
+});
+
+t.test('without bubblewrap: auto says so, required refuses, and so does a denied network', async (t) => {
+  const scratchFolder = t.testdir();
+  const bubblewrap = join(scratchFolder, 'no-bwrap');
+  const start = (options: Partial<TaskModuleOptions>) => TaskModuleRunner.start({ concurrency: 1, scratchFolder, bubblewrap, ...options });
+  const runner = await start({ sandbox: 'auto' });
+  t.teardown(() => runner.close());
+  t.match(runner.isolation, /own process.*no sandbox \(bubblewrap: not installed\)/);
+  t.ok(runner.isolation.length <= 200, 'fits into what a worker tells of itself');
+  const refusal = (options: Partial<TaskModuleOptions>) =>
+    start(options).then(
+      () => 'started',
+      (thrown: unknown) => (thrown instanceof PeerworkError ? thrown.code : 'another error'),
+    );
+  t.equal(await refusal({ sandbox: 'required' }), 'sandbox-missing');
+  const nodeDenies = Number(process.versions.node.split('.')[0]) >= 25;
+  t.equal(await refusal({ sandbox: 'auto', network: 'deny' }), nodeDenies ? 'started' : 'sandbox-missing');
+});
+
+for (const sandbox of ['off', 'auto'] as const) {
+  t.test(`a worker that is killed takes its jobs along, even one that never returns: sandbox ${sandbox}`, async (t) => {
+    if (!requireTools(t, { setpriv: 'util-linux' })) return;
+    const folder = t.testdir();
+    const program = `
+      import { TaskModuleRunner } from ${JSON.stringify(new URL('../../src/runners/task-module/task-module-runner.js', import.meta.url).href)};
+      const runner = await TaskModuleRunner.start({ concurrency: 1, scratchFolder: ${JSON.stringify(folder)}, sandbox: '${sandbox}' });
+      const workplace = { digest: 'd', folder: ${JSON.stringify(fixtures)}, entry: 'attacks.cjs', readable: [] };
+      const job = { id: 'j', channel: 'default', data: { do: 'speaks and hangs' }, attempt: 1, timeoutMs: 0 };
+      await runner.run(job, { workplace, signal: new AbortController().signal, report: () => process.stdout.write('runs') });`;
+    const worker = spawn(process.execPath, ['--input-type=module', '-e', program], { stdio: ['ignore', 'pipe', 'inherit'] });
+    t.teardown(() => worker.kill('SIGKILL'));
+    await once(worker.stdout, 'data');
+    const below = await processesBelow(worker.pid);
+    t.ok(below.length > 0);
+    worker.kill('SIGKILL');
+    await allGone(below);
+    t.pass('no process is left');
+  });
+}
+
+t.test('time in which the machine slept is not charged to a job', async (t) => {
+  let ahead = 0;
+  const clock: Clock = { now: () => Date.now() + ahead, after: (ms, action, how) => systemClock.after(ms, action, how) };
+  const stage = await Stage.set(t, { sandbox: 'off', clock });
+  const job = stage.do('sleeps', { ms: 500 }, { timeoutMs: 10_000 });
+  await moment(300);
+  ahead = 3_600_000;
+  t.strictSame(await job, completed(500));
+});
+
+for (const sandbox of ['off', 'required'] as const) {
+  t.test(`attacks harm neither the worker nor other jobs: sandbox ${sandbox}`, async (t) => {
+    if (sandbox === 'required') {
+      if (!requireTools(t, { bwrap: 'bubblewrap' })) return;
+      const works = await TaskModuleRunner.start({ concurrency: 1, scratchFolder: t.testdir(), sandbox }).then(
+        (runner) => runner.close().then(() => true),
+        () => false,
+      );
+      if (!requireThat(t, works, 'bubblewrap is not allowed to make namespaces here')) return;
+    }
+    const stage = await Stage.set(t, { sandbox, concurrency: 2, scratchMb: 16 });
+    t.match(stage.runner.isolation, sandbox === 'off' ? /permission model/ : /bubblewrap/);
+    const outside = join(stage.folder, 'outside');
+    await writeFile(outside, 'private');
+
+    /** Runs the attack beside an innocent job, and another one after it. */
+    const attack = async (name: string, data: { readonly [name: string]: Json } = {}, wish: RunWish = {}) => {
+      const [outcome, beside] = await Promise.all([stage.do(name, data, wish), stage.do('sleeps', { ms: 30 })]);
+      t.strictSame(beside, completed(30), `${name}: the job beside it`);
+      t.strictSame(await stage.do('echo', { value: name }), completed(name), `${name}: the job after it`);
+      return outcome;
+    };
+    const ends = async (name: string, code: string, message: RegExp, data = {}, wish: RunWish = {}) => {
+      const { code: got, message: said } = failure(await attack(name, data, wish));
+      t.equal(got, code, name);
+      t.match(said, message, name);
+    };
+
+    await ends('loops', 'timeout', /300 ms/, {}, { timeoutMs: 300 });
+    await ends('ignores SIGTERM', 'timeout', /300 ms/, {}, { timeoutMs: 300 });
+    await ends('exits', 'exited', /code 7/);
+    await ends('aborts', 'crashed', /SIG(ABRT|ILL|SEGV|TRAP)/);
+    await ends('kills itself', 'crashed', /SIGKILL/);
+    await ends('throws later', 'crashed', /uncaught exception: too late/);
+    await ends('rejects aside', 'task-threw', /nobody cares/);
+    await ends('fills the heap', 'memory', /memory/);
+    await ends('fills buffers', 'memory', /192 MiB|allocation failed/);
+    await ends('forks', 'task-threw', /ERR_ACCESS_DENIED/);
+    await ends('starts a thread', 'task-threw', /ERR_ACCESS_DENIED/);
+    await ends('loads an addon', 'task-threw', /ERR_DLOPEN_DISABLED/);
+    await ends('writes outside', 'task-threw', /ERR_ACCESS_DENIED|EROFS|ENOENT/, { path: outside });
+    await ends('reads outside', 'task-threw', /ERR_ACCESS_DENIED|ENOENT/, { path: outside });
+    await ends('reads outside', 'task-threw', /ERR_ACCESS_DENIED|ENOENT/, { path: '/etc/passwd' });
+    await ends('reads outside', 'task-threw', /ERR_ACCESS_DENIED|ENOENT/, { path: `/proc/${process.pid}/environ` });
+    await ends('links outside', 'task-threw', /ERR_ACCESS_DENIED|ENOENT/, { path: outside });
+    await ends('fills the disk', 'scratch-too-large', /16 MiB/);
+    await ends('writes nonsense', 'crashed', /wrote a line that cannot be read/);
+    await ends('writes without end', 'crashed', /wrote a line without end/);
+    t.equal(await readFile(outside, 'utf8'), 'private');
+
+    await attack('kills its parent', { pid: process.pid });
+    t.pass('the worker lives');
+
+    const shown = await attack('shows environment');
+    t.equal(shown.state, 'completed');
+    t.notMatch(JSON.stringify(shown), /do-not-show-this|PEERWORK|PATH"/);
+
+    t.strictSame(await attack('leaves files'), completed({ inside: true }));
+    for (let i = 0; i < 3; i += 1) t.strictSame(await stage.do('lists files'), completed([]), 'the folder is empty again');
+
+    for (const flood of ['floods console', 'floods raw']) {
+      const reports: Progress[] = [];
+      t.strictSame(await attack(flood, { lines: 50_000 }, { reports }), completed('done'));
+      t.ok(reports.length > 100 && reports.length < 2_000, `${flood}: ${reports.length} reports`);
+      t.match(lines(reports).join('\n'), /\(\d+ lines were dropped/);
+      t.ok(lines(reports).every((line) => line.length <= 8 * 1024));
+    }
+
+    const mine = await processesBelow();
+    await stage.runner.close();
+    t.ok(mine.length > 0);
+    await allGone(mine);
+    t.pass('no process is left');
+  });
+}
+
+t.test('the network: open when allowed, closed when denied', async (t) => {
+  const server = createServer((_, response) => response.end('from the LAN')).listen(0, '127.0.0.1');
+  t.teardown(() => server.close());
+  await new Promise((resolve) => server.once('listening', resolve));
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+  const open = await Stage.set(t, { sandbox: 'auto', network: 'allow' });
+  t.strictSame(await open.do('fetches', { url }), completed('from the LAN'));
+  const closed = await Stage.set(t, { sandbox: 'auto', network: 'deny' }).catch(() => undefined);
+  if (!requireThat(t, closed !== undefined, 'neither bubblewrap nor Node 25 to deny the network') || closed === undefined) return;
+  t.equal(failure(await closed.do('fetches', { url })).code, 'task-threw');
+});
