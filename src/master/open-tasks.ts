@@ -1,0 +1,88 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Clock } from '../clock.js';
+import type { PeerworkError } from '../errors.js';
+import { DEFAULT_CHANNEL } from '../job/job.js';
+import type { Log } from '../log.js';
+import { nodePrimitives } from '../swarm/crypto.node.js';
+import { identityId, type KeyPair } from '../swarm/identity.js';
+import { BlobStore } from '../task/blob-store.js';
+import type { ExecAssets } from '../task/exec-assets.js';
+import type { Publication } from '../task/publications.js';
+import { TaskPublisher } from '../task/publish.js';
+import { Tasks } from './tasks.js';
+
+/** A folder that holds a task, or a task in queue-xec's words. */
+export type TaskSource = string | ExecAssets;
+
+export interface Published {
+  readonly channel: string;
+  readonly version: number;
+  readonly digest: string;
+  readonly files: number;
+  readonly bytes: number;
+}
+
+export interface OpenTasksOptions {
+  /** One task, or several by channel. */
+  readonly task: TaskSource | Readonly<Record<string, TaskSource>> | undefined;
+  /** Where the files of published versions are kept; a passing folder when missing. */
+  readonly folder: string | undefined;
+  readonly watch: boolean;
+  readonly identity: KeyPair;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly onPublished: (task: Published) => void;
+  readonly onError: (error: PeerworkError) => void;
+}
+
+/** Publishes the tasks. Rejects if the first version of one of them cannot be published. */
+export async function openTasks(options: OpenTasksOptions): Promise<Tasks> {
+  const { identity, folder, watch, clock, log, onPublished, onError } = options;
+  const kept = folder ?? (await mkdtemp(join(tmpdir(), 'peerwork-master-')));
+  const store = new BlobStore({ folder: kept, log });
+  const publishers = new Map<string, TaskPublisher>();
+  const release = async () => {
+    if (folder === undefined) await rm(kept, { recursive: true, force: true });
+  };
+  const tasks = new Tasks(publishers, release);
+  try {
+    for (const [channel, source] of byChannel(options.task)) {
+      const publisher = new TaskPublisher({
+        source,
+        channel,
+        store,
+        watch,
+        clock,
+        log,
+        publisherId: identityId(identity.publicKey),
+        sign: (bytes) => nodePrimitives.sign(identity.privateKey, bytes),
+        onChange: (publication) => onPublished(describe(channel, publication)),
+        onError,
+        ...(folder !== undefined && { rememberIn: join(folder, `${encodeURIComponent(channel)}.json`) }),
+      });
+      publishers.set(channel, publisher);
+      onPublished(describe(channel, await publisher.start()));
+    }
+  } catch (error) {
+    await tasks.close();
+    throw error;
+  }
+  return tasks;
+}
+
+function byChannel(task: OpenTasksOptions['task']): [string, TaskSource][] {
+  if (task === undefined) return [];
+  if (typeof task === 'string' || isExecAssets(task)) return [[DEFAULT_CHANNEL, task]];
+  return Object.entries(task);
+}
+
+function isExecAssets(task: object): task is ExecAssets {
+  return 'files' in task && Array.isArray(task.files);
+}
+
+function describe(channel: string, { digest, manifest }: Publication): Published {
+  const bytes = manifest.files.reduce((sum, { size }) => sum + size, 0);
+  return { channel, version: manifest.version, digest, files: manifest.files.length, bytes };
+}

@@ -1,0 +1,68 @@
+import type { Clock } from '../clock.js';
+import type { ErrorCode, PeerworkError } from '../errors.js';
+import type { Json, Progress, SettledJob } from '../job/job.js';
+import type { Log, LogLevel } from '../log.js';
+import type { PeerFacts } from '../swarm/peer.js';
+import type { Published, TaskSource } from './open-tasks.js';
+import type { WorkerGreeting } from './worker-session.js';
+
+export const DEFAULT_LEDGER = 'sqlite:.peerwork/ledger.db';
+
+export interface MasterOptions {
+  /** A token made earlier; must belong to the key file. Made from the key file when missing. */
+  readonly token?: string;
+  /** A folder with a task, queue-xec's `execAssets`, or several of them by channel. */
+  readonly task?: TaskSource | Readonly<Record<string, TaskSource>>;
+  /** As in queue-xec: the same as `task`. */
+  readonly execAssets?: TaskSource;
+  /** `sqlite:FILE` or `memory:`; default `sqlite:.peerwork/ledger.db`. */
+  readonly ledger?: string;
+  /** Where the Master's private key lives; default: beside the ledger, or nowhere for `memory:`. */
+  readonly keyFile?: string;
+  readonly name?: string;
+  readonly trackers?: readonly string[];
+  /** STUN and TURN servers, as URLs. */
+  readonly ice?: readonly string[];
+  /** An extra AES secret of 32 characters that Master and Workers must share. */
+  readonly transferEncryptToken?: string;
+  /** How long a worker may be silent before its jobs go to others, in milliseconds; default 30 000. */
+  readonly leaseMs?: number;
+  /** Publish changes of the task folder while running; default true. */
+  readonly watch?: boolean;
+  /** Decides who may work: a code of the error table refuses. */
+  readonly admit?: (id: string, name: string) => ErrorCode | undefined;
+  /** As in queue-xec: called with each result. */
+  readonly onResults?: (result: QueueXecResult) => void;
+  readonly loglevel?: LogLevel;
+  readonly log?: Log;
+  readonly clock?: Clock;
+}
+
+/** What queue-xec's `onResults` is given, and how the job ended. */
+export interface QueueXecResult extends SettledJob {
+  readonly jobID: string;
+  readonly data: Json | undefined;
+}
+
+export interface ConnectedWorker extends Partial<WorkerGreeting> {
+  readonly id: string;
+  readonly name: string;
+  readonly path: PeerFacts['path'];
+  readonly connectMs: number;
+  readonly connectedAt: number;
+  readonly running: number;
+  readonly roundTripMs: number | undefined;
+  /** Bytes as the Master sees them. */
+  readonly traffic: { readonly sent: number; readonly received: number };
+}
+
+export interface MasterEvents {
+  connected: [worker: ConnectedWorker];
+  disconnected: [worker: ConnectedWorker, reason: PeerworkError];
+  settled: [job: SettledJob];
+  progress: [report: { readonly id: string; readonly worker: string; readonly progress: Progress }];
+  published: [task: Published];
+  /** Something is wrong but the Master goes on: a tracker is away, a peer was refused. */
+  trouble: [error: PeerworkError];
+  error: [error: PeerworkError];
+}

@@ -1,0 +1,70 @@
+import type { LeaseKey } from '../job/verbs.js';
+import type { Peer, PeerFacts, RpcHandlers } from '../swarm/peer.js';
+import type { ConnectedWorker } from './options.js';
+import { WorkerSession, type WorkerSessionOptions } from './worker-session.js';
+
+interface Member {
+  readonly session: WorkerSession;
+  readonly connectedAt: number;
+  peer: Peer | undefined;
+}
+
+export type RosterOptions = Omit<WorkerSessionOptions, 'facts' | 'instances'>;
+
+/** The workers that are linked to this Master now. */
+export class Roster {
+  readonly #options: RosterOptions;
+  readonly #members = new Map<string, Member>();
+  /** Which instance of a worker's process was seen last: survives links, not this Master. */
+  readonly #instances = new Map<string, string>();
+
+  constructor(options: RosterOptions) {
+    this.#options = options;
+  }
+
+  /** A handshake succeeded: what this worker may call. A newer link of the same worker takes the place of the older. */
+  accept(facts: PeerFacts): RpcHandlers {
+    const session = new WorkerSession({ ...this.#options, facts, instances: this.#instances });
+    this.#members.set(facts.id, { session, connectedAt: this.#options.clock.now(), peer: undefined });
+    return session.handlers;
+  }
+
+  join(peer: Peer): ConnectedWorker {
+    const member = this.#members.get(peer.id);
+    if (member === undefined) throw new Error('a peer joined that was never accepted');
+    member.peer = peer;
+    return describe(member);
+  }
+
+  /** Undefined if a newer link has taken its place. */
+  leave(peer: Peer): ConnectedWorker | undefined {
+    const member = this.#members.get(peer.id);
+    if (member?.peer !== peer) return undefined;
+    this.#members.delete(peer.id);
+    return describe(member);
+  }
+
+  /** Tells a worker that a run of its does not count any more. */
+  cancel(workerId: string, lease: LeaseKey): void {
+    this.#members.get(workerId)?.peer?.rpc.notify('cancelWork', { leases: [lease] });
+  }
+
+  list(): ConnectedWorker[] {
+    return [...this.#members.values()].filter(({ peer }) => peer !== undefined).map(describe);
+  }
+}
+
+function describe({ session, connectedAt, peer }: Member): ConnectedWorker {
+  const { id, name, path, connectMs } = session.facts;
+  return {
+    id,
+    name,
+    path,
+    connectMs,
+    connectedAt,
+    running: session.running,
+    roundTripMs: peer?.rpc.roundTripMs,
+    traffic: peer?.rpc.traffic ?? { sent: 0, received: 0 },
+    ...session.greeting,
+  };
+}

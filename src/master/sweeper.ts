@@ -1,0 +1,68 @@
+import type { Clock, Timer } from '../clock.js';
+import type { Ledger } from '../ledger/ledger.js';
+import type { Log } from '../log.js';
+
+/** Looks at least this often, whatever the ledger says: the safety net. */
+const MAX_SLEEP_MS = 5_000;
+const MIN_SLEEP_MS = 20;
+
+export interface SweeperOptions {
+  readonly ledger: Ledger;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Jobs may have become ready or ended: leases ran out, or a delay is over. */
+  readonly onSweep: () => void;
+}
+
+/** Wakes when a lease ends or a delayed job is due. */
+export class Sweeper {
+  readonly #options: SweeperOptions;
+  #timer: Timer | undefined;
+  #running: Promise<void> = Promise.resolve();
+  #wakeAt = Number.POSITIVE_INFINITY;
+  #closed = false;
+
+  constructor(options: SweeperOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#sleep(0);
+  }
+
+  /** Something will be due at this instant: do not sleep longer. */
+  hint(at: number): void {
+    if (at < this.#wakeAt && !this.#closed) this.#sleep(Math.max(MIN_SLEEP_MS, at - this.#options.clock.now()));
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#timer?.cancel();
+    await this.#running;
+  }
+
+  #sleep(ms: number): void {
+    this.#timer?.cancel();
+    if (this.#closed) return;
+    this.#wakeAt = this.#options.clock.now() + ms;
+    this.#timer = this.#options.clock.after(ms, () => {
+      this.#running = this.#sweep();
+    });
+  }
+
+  async #sweep(): Promise<void> {
+    const { ledger, clock, log, onSweep } = this.#options;
+    this.#wakeAt = Number.POSITIVE_INFINITY;
+    let sleepMs = MAX_SLEEP_MS;
+    try {
+      const expired = await ledger.expire(clock.now());
+      if (expired > 0) log.warn('leases ended without a word from their worker', { jobs: expired });
+      onSweep();
+      const nextAt = await ledger.nextWakeAt(clock.now());
+      if (nextAt !== undefined) sleepMs = Math.min(MAX_SLEEP_MS, Math.max(MIN_SLEEP_MS, nextAt - clock.now()));
+    } catch (error) {
+      log.error('the ledger could not be swept', { error });
+    }
+    this.#sleep(sleepMs);
+  }
+}

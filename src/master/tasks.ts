@@ -1,0 +1,44 @@
+import { PeerworkError } from '../errors.js';
+import type { SignedManifest } from '../job/source.js';
+import type { TaskPublisher } from '../task/publish.js';
+
+/** The tasks that this Master publishes: one publisher a channel. */
+export class Tasks {
+  readonly #publishers: ReadonlyMap<string, TaskPublisher>;
+  readonly #release: () => Promise<void>;
+
+  /** `release` gives up what the publishers stand on. */
+  constructor(publishers: ReadonlyMap<string, TaskPublisher>, release: () => Promise<void>) {
+    this.#publishers = publishers;
+    this.#release = release;
+  }
+
+  get channels(): readonly string[] {
+    return [...this.#publishers.keys()];
+  }
+
+  /** The version that a run of this channel which is leased now shall use. */
+  current(channel: string): { readonly runner: string; readonly digest: string } {
+    const publication = this.#publishers.get(channel)?.current;
+    if (publication === undefined) throw new PeerworkError('task-unknown', channel);
+    return { runner: publication.manifest.runner, digest: publication.digest };
+  }
+
+  signed(digest: string): SignedManifest {
+    for (const publisher of this.#publishers.values()) {
+      const publication = publisher.publication(digest);
+      if (publication !== undefined) return publication.signed;
+    }
+    throw new PeerworkError('asset-unknown', digest);
+  }
+
+  blob(sha256: string, offset: number): AsyncIterable<Uint8Array> {
+    for (const publisher of this.#publishers.values()) if (publisher.holds(sha256)) return publisher.blob(sha256, offset);
+    throw new PeerworkError('asset-unknown', sha256);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#publishers.values()].map((publisher) => publisher.close()));
+    await this.#release();
+  }
+}

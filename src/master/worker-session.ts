@@ -1,0 +1,158 @@
+import type { Clock } from '../clock.js';
+import { PeerworkError } from '../errors.js';
+import type { Progress } from '../job/job.js';
+import { DEFAULT_TIMEOUT_MS } from '../job/limits.js';
+import {
+  checked,
+  isMasterArgs,
+  type LeaseKey,
+  pingArgs,
+  reportArgs,
+  requestBlobArgs,
+  requestExecAssetsArgs,
+  requestWorkArgs,
+  shareResultsArgs,
+  type WorkItem,
+} from '../job/verbs.js';
+import type { LeasedJob, Ledger, WorkerRef } from '../ledger/ledger.js';
+import type { PeerFacts, RpcHandlers } from '../swarm/peer.js';
+import type { Dispatch } from './dispatch.js';
+import type { Tasks } from './tasks.js';
+
+export interface WorkerSessionOptions {
+  readonly facts: PeerFacts;
+  readonly ledger: Ledger;
+  readonly dispatch: Dispatch;
+  readonly tasks: Tasks;
+  readonly clock: Clock;
+  readonly master: { readonly name: string; readonly version: string; readonly leaseMs: number; readonly beatMs: number };
+  /** The instance of this worker's process that was last seen, across links. */
+  readonly instances: Map<string, string>;
+  /** Jobs were settled or given back. */
+  readonly onChange: () => void;
+  readonly onReport: (id: string, worker: WorkerRef, progress: Progress) => void;
+}
+
+/** What a worker told about itself when it connected. */
+export interface WorkerGreeting {
+  readonly version: string;
+  readonly concurrency: number;
+  readonly isolation: string;
+  readonly platform: string;
+}
+
+/** The Master's side of one link: answers the verbs of one worker. */
+export class WorkerSession {
+  readonly worker: WorkerRef;
+  readonly facts: PeerFacts;
+  readonly #options: WorkerSessionOptions;
+  readonly #leases = new Map<string, number>();
+  #greeting: WorkerGreeting | undefined;
+
+  constructor(options: WorkerSessionOptions) {
+    this.#options = options;
+    this.facts = options.facts;
+    this.worker = { id: options.facts.id, name: options.facts.name };
+  }
+
+  /** Undefined until the worker has said `isMaster`. */
+  get greeting(): WorkerGreeting | undefined {
+    return this.#greeting;
+  }
+
+  /** How many leases it holds, as far as this link knows. */
+  get running(): number {
+    return this.#leases.size;
+  }
+
+  readonly handlers: RpcHandlers = {
+    calls: {
+      isMaster: (args) => this.#isMaster(args),
+      ping: (args) => this.#ping(args),
+      requestExecAssets: (args) => this.#options.tasks.signed(checked(requestExecAssetsArgs, args).digest),
+      requestWork: (args, signal) => this.#requestWork(args, signal),
+      shareResults: (args) => this.#shareResults(args),
+    },
+    notes: { report: (args) => this.#report(args) },
+    streams: {
+      requestBlob: (args) => {
+        const { sha256, offset } = checked(requestBlobArgs, args);
+        return this.#options.tasks.blob(sha256, offset);
+      },
+    },
+  };
+
+  async #isMaster(args: unknown): Promise<unknown> {
+    const { holding, instance, ...greeting } = checked(isMasterArgs, args);
+    const { ledger, instances, clock, master } = this.#options;
+    const before = instances.get(this.worker.id);
+    const restarted = before !== undefined && before !== instance;
+    instances.set(this.worker.id, instance);
+    const now = clock.now();
+    const lost = await ledger.reconcile(this.worker, holding, now + master.leaseMs, { charge: restarted }, now);
+    this.#greeting = greeting;
+    for (const { id, lease } of holding) this.#leases.set(id, lease);
+    for (const { id } of lost) this.#leases.delete(id);
+    // What was given back may be done by others, and what was charged may have failed.
+    this.#options.onChange();
+    return { isMaster: 'yes', ...master, lost };
+  }
+
+  async #ping(args: unknown): Promise<{ pong: true; lost: LeaseKey[] }> {
+    const { holding } = checked(pingArgs, args);
+    const { ledger, clock, master } = this.#options;
+    return { pong: true, lost: await ledger.extend(this.worker, holding, clock.now() + master.leaseMs) };
+  }
+
+  async #requestWork(args: unknown, signal: AbortSignal): Promise<{ work: WorkItem[] }> {
+    const { capacity } = checked(requestWorkArgs, args);
+    if (this.#greeting === undefined) throw new PeerworkError('rpc-invalid', 'say isMaster first');
+    const { dispatch } = this.#options;
+    const withdraw = () => dispatch.withdraw(this.worker.id);
+    signal.addEventListener('abort', withdraw, { once: true });
+    const jobs = await dispatch.request(this.worker, capacity);
+    signal.removeEventListener('abort', withdraw);
+    if (jobs.length === 0) return { work: [] };
+    if (signal.aborted) {
+      // The link ended while the jobs were being claimed: nobody will run them under these leases.
+      await this.#giveBack(jobs);
+      return { work: [] };
+    }
+    for (const { id, lease } of jobs) this.#leases.set(id, lease);
+    return { work: jobs.map((job) => this.#workItem(job)) };
+  }
+
+  async #shareResults(args: unknown): Promise<unknown> {
+    const { results } = checked(shareResultsArgs, args);
+    const answers = await this.#options.ledger.settle(this.worker, results, this.#options.clock.now());
+    for (const { id, lease } of results) if (this.#leases.get(id) === lease) this.#leases.delete(id);
+    this.#options.onChange();
+    return { answers };
+  }
+
+  #report(args: unknown): void {
+    for (const { id, lease, progress } of checked(reportArgs, args).reports) {
+      if (this.#leases.get(id) === lease) this.#options.onReport(id, this.worker, progress);
+    }
+  }
+
+  async #giveBack(jobs: readonly LeasedJob[]): Promise<void> {
+    const now = this.#options.clock.now();
+    const outcome = { state: 'released', reason: 'the link ended' } as const;
+    const settlements = jobs.map(({ id, lease }) => ({ id, lease, outcome, startedAt: now, finishedAt: now }));
+    await this.#options.ledger.settle(this.worker, settlements, now);
+    this.#options.dispatch.wake();
+  }
+
+  #workItem(job: LeasedJob): WorkItem {
+    return {
+      id: job.id,
+      lease: job.lease,
+      channel: job.channel,
+      data: JSON.parse(job.data),
+      attempt: job.attempt,
+      timeoutMs: job.timeoutMs ?? DEFAULT_TIMEOUT_MS,
+      ...this.#options.tasks.current(job.channel),
+    };
+  }
+}

@@ -1,0 +1,106 @@
+import { MAX_MESSAGE_BYTES } from '../../job/limits.js';
+import { checked, type Settlement, shareResultsAnswer } from '../../job/verbs.js';
+import type { Log } from '../../log.js';
+import type { Rpc } from '../../swarm/peer.js';
+import type { Outbox } from '../outbox.js';
+
+const MAX_RESULTS = 1_000;
+/** Half of what a message may hold: the estimate below counts characters, not bytes. */
+const MAX_BATCH_CHARS = MAX_MESSAGE_BYTES / 2;
+
+/**
+ * Carries outcomes from the outbox to the Master. Outcomes of one event-loop turn travel in one message; what was not answered when
+ * the link ended is sent again over the next one.
+ */
+export class Deliveries {
+  readonly #outbox: Outbox;
+  readonly #log: Log;
+  #unsent: Settlement[] = [];
+  #rpc: Rpc | undefined;
+  #scheduled = false;
+  #idle: (() => void)[] = [];
+
+  constructor(outbox: Outbox, log: Log) {
+    this.#outbox = outbox;
+    this.#log = log;
+  }
+
+  /** A link is up and the Master knows us: everything that waits goes out. */
+  connect(rpc: Rpc): void {
+    this.#rpc = rpc;
+    this.#unsent = this.#outbox.pending();
+    this.#schedule();
+  }
+
+  disconnect(rpc: Rpc): void {
+    if (this.#rpc === rpc) this.#rpc = undefined;
+  }
+
+  /** Resolves once the outcome is safe: on disk, or acknowledged. */
+  deliver(settlement: Settlement): Promise<void> {
+    const safe = this.#outbox.put(settlement);
+    this.#unsent.push(settlement);
+    this.#schedule();
+    return safe;
+  }
+
+  /** Resolves when the outbox is empty, or the signal aborts. */
+  async flush(signal: AbortSignal): Promise<void> {
+    if (this.#outbox.size === 0 || signal.aborted) return;
+    await new Promise<void>((resolve) => {
+      this.#idle.push(resolve);
+      signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || this.#rpc === undefined || this.#unsent.length === 0) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      while (this.#rpc !== undefined && this.#unsent.length > 0) void this.#send(this.#rpc, this.#take());
+    });
+  }
+
+  #take(): Settlement[] {
+    let chars = 0;
+    let count = 0;
+    for (const { outcome } of this.#unsent) {
+      chars += outcome.state === 'completed' ? weigh(outcome.output) : 300;
+      if (count > 0 && (count === MAX_RESULTS || chars > MAX_BATCH_CHARS)) break;
+      count += 1;
+    }
+    return this.#unsent.splice(0, count);
+  }
+
+  async #send(rpc: Rpc, results: Settlement[]): Promise<void> {
+    try {
+      const { answers } = checked(shareResultsAnswer, await rpc.call('shareResults', { results }));
+      for (const [at, result] of results.entries()) {
+        const answer = answers[at];
+        if (answer === undefined) throw new Error('the Master answered too few results');
+        if (answer === 'stale') this.#log.warn('an outcome came too late and was refused', { job: result.id, lease: result.lease });
+        this.#outbox.acknowledge(result);
+      }
+      if (this.#outbox.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
+    } catch (error) {
+      this.#log.debug('outcomes could not be delivered', { results: results.length, error });
+      // The link may be alive (the Master's disk is full, say): ask again on this one, or wait for the next.
+      if (this.#rpc === rpc) setTimeout(() => this.#retry(rpc, results), RETRY_MS).unref();
+    }
+  }
+
+  #retry(rpc: Rpc, results: Settlement[]): void {
+    if (this.#rpc !== rpc) return;
+    this.#unsent.push(...results);
+    this.#schedule();
+  }
+}
+
+const RETRY_MS = 1_000;
+
+function weigh(output: unknown): number {
+  if (typeof output === 'string') return output.length;
+  if (typeof output !== 'object' || output === null) return 20;
+  return JSON.stringify(output).length;
+}

@@ -1,0 +1,98 @@
+import type { Job, Outcome, Progress } from '../../job/job.js';
+import type { Lease, TaskOrigin } from '../../job/source.js';
+import type { LeaseKey, Settlement, WorkItem } from '../../job/verbs.js';
+
+/** What a lease needs from its source. */
+export interface LeaseDuties {
+  settle(settlement: Settlement): Promise<void>;
+  report(id: string, lease: number, progress: Progress): void;
+  origin(digest: string): TaskOrigin;
+  now(): number;
+}
+
+/** The leases that this worker holds of its Master, from the moment they arrive until they are settled or lost. */
+export class LeaseBook {
+  readonly #duties: LeaseDuties;
+  readonly #held = new Map<string, HeldLease>();
+
+  constructor(duties: LeaseDuties) {
+    this.#duties = duties;
+  }
+
+  get size(): number {
+    return this.#held.size;
+  }
+
+  keys(): LeaseKey[] {
+    return [...this.#held.values()].map(({ item }) => ({ id: item.id, lease: item.lease }));
+  }
+
+  open(item: WorkItem): Lease {
+    const lease = new HeldLease(item, this.#duties, () => this.#held.delete(keyOf(item)));
+    this.#held.set(keyOf(item), lease);
+    return lease;
+  }
+
+  /** The Master says that these are not ours any more: stop the runs, their outcomes will not count. */
+  lose(keys: readonly LeaseKey[]): void {
+    for (const key of keys) this.#held.get(keyOf(key))?.lose();
+  }
+}
+
+class HeldLease implements Lease {
+  readonly item: WorkItem;
+  readonly job: Job;
+  readonly task: TaskOrigin;
+  readonly runner: string;
+  readonly #duties: LeaseDuties;
+  readonly #forget: () => void;
+  readonly #lost = new AbortController();
+  readonly #startedAt: number;
+  #ended = false;
+
+  constructor(item: WorkItem, duties: LeaseDuties, forget: () => void) {
+    this.item = item;
+    this.job = { id: item.id, channel: item.channel, data: item.data, attempt: item.attempt, timeoutMs: item.timeoutMs };
+    this.runner = item.runner;
+    this.task = duties.origin(item.digest);
+    this.#duties = duties;
+    this.#forget = forget;
+    this.#startedAt = duties.now();
+  }
+
+  get signal(): AbortSignal {
+    return this.#lost.signal;
+  }
+
+  lose(): void {
+    this.#end();
+    this.#lost.abort();
+  }
+
+  report(progress: Progress): void {
+    if (!this.#ended) this.#duties.report(this.item.id, this.item.lease, progress);
+  }
+
+  async settle(outcome: Outcome): Promise<void> {
+    if (this.#ended) return;
+    // The outbox takes over before the book forgets: a beat in between must still renew the lease.
+    const safe = this.#duties.settle({
+      id: this.item.id,
+      lease: this.item.lease,
+      outcome,
+      startedAt: this.#startedAt,
+      finishedAt: this.#duties.now(),
+    });
+    this.#end();
+    await safe;
+  }
+
+  #end(): void {
+    this.#ended = true;
+    this.#forget();
+  }
+}
+
+function keyOf({ id, lease }: LeaseKey): string {
+  return `${lease} ${id}`;
+}

@@ -1,0 +1,214 @@
+import { randomUUID } from 'node:crypto';
+import { EventEmitter } from 'node:events';
+import type { Clock, Timer } from '../../clock.js';
+import { asPeerworkError, type PeerworkError } from '../../errors.js';
+import type { Progress } from '../../job/job.js';
+import type { Lease, Source } from '../../job/source.js';
+import { cancelWorkArgs, checked, isMasterAnswer, type LeaseKey, pingAnswer, requestWorkAnswer, type WorkItem } from '../../job/verbs.js';
+import type { Log } from '../../log.js';
+import type { Peer, PeerFacts, Rpc, RpcHandlers } from '../../swarm/peer.js';
+import type { Outbox } from '../outbox.js';
+import { Deliveries } from './deliveries.js';
+import { LeaseBook } from './lease-book.js';
+import { PeerOrigin } from './origin.js';
+
+/** What the Master is told about this worker when it connects. */
+export interface WorkerFacts {
+  readonly version: string;
+  readonly concurrency: number;
+  readonly isolation: string;
+  readonly platform: string;
+}
+
+/** The part of a WorkerSwarm that the source uses. */
+export interface MasterFinder {
+  on(event: 'connected', listener: (peer: Peer) => void): unknown;
+  on(event: 'disconnected', listener: (peer: Peer, error: Error) => void): unknown;
+  on(event: 'trouble', listener: (error: PeerworkError) => void): unknown;
+  start(): void;
+  close(): Promise<void>;
+}
+
+export interface MasterSourceOptions {
+  /** Makes the swarm member; its handlers answer the Master's calls. */
+  readonly join: (accept: (peer: PeerFacts) => RpcHandlers) => MasterFinder;
+  readonly facts: WorkerFacts;
+  readonly outbox: Outbox;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** The Master that we are linked with and that knows us. */
+export interface JoinedMaster {
+  readonly name: string;
+  readonly peer: Peer;
+}
+
+export interface MasterSourceEvents {
+  connected: [master: JoinedMaster];
+  disconnected: [error: PeerworkError];
+  trouble: [error: PeerworkError];
+}
+
+/**
+ * Leases jobs from a peerwork Master.
+ *
+ * Leases outlive links. When a link is lost the runs go on; over the next link the worker first says which leases it still holds
+ * (`isMaster`), learns which of them are lost, delivers what waits in the outbox, and only then asks for more. While a link is up one
+ * beat renews all leases at once.
+ */
+export class MasterSource extends EventEmitter<MasterSourceEvents> implements Source {
+  readonly name = 'master';
+  readonly #options: MasterSourceOptions;
+  readonly #swarm: MasterFinder;
+  readonly #book: LeaseBook;
+  readonly #deliveries: Deliveries;
+  readonly #instance = randomUUID();
+  readonly #reports: { id: string; lease: number; progress: Progress }[] = [];
+  #reporting = false;
+  #master: JoinedMaster | undefined;
+  #beat: Timer | undefined;
+  #waiting: (() => void)[] = [];
+  #closed = false;
+
+  constructor(options: MasterSourceOptions) {
+    super();
+    this.#options = options;
+    this.#deliveries = new Deliveries(options.outbox, options.log);
+    this.#book = new LeaseBook({
+      settle: (settlement) => this.#deliveries.deliver(settlement),
+      report: (id, lease, progress) => this.#report(id, lease, progress),
+      origin: (digest) => new PeerOrigin(digest, () => this.#master?.peer.rpc),
+      now: () => options.clock.now(),
+    });
+    this.#swarm = options.join(() => ({ notes: { cancelWork: (args) => this.#book.lose(checked(cancelWorkArgs, args).leases) } }));
+    this.#swarm.on('connected', (peer) => void this.#greet(peer));
+    this.#swarm.on('disconnected', (peer, error) => this.#leave(peer, asPeerworkError(error, 'link-lost')));
+    this.#swarm.on('trouble', (error) => this.emit('trouble', error));
+  }
+
+  get master(): JoinedMaster | undefined {
+    return this.#master;
+  }
+
+  start(): void {
+    this.#swarm.start();
+  }
+
+  async claim(capacity: number, signal: AbortSignal): Promise<Lease[]> {
+    while (!signal.aborted && !this.#closed) {
+      const rpc = await this.#connected(signal);
+      if (rpc === undefined) break;
+      const work = await this.#requestWork(rpc, capacity, signal);
+      if (work.length > 0) return work.map((item) => this.#book.open(item));
+    }
+    return [];
+  }
+
+  flush(signal: AbortSignal): Promise<void> {
+    return this.#deliveries.flush(signal);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#beat?.cancel();
+    for (const resolve of this.#waiting.splice(0)) resolve();
+    await this.#swarm.close();
+    await this.#options.outbox.close();
+  }
+
+  /** Everything that the Master must not think lost: runs, and outcomes on their way. */
+  #holding(): LeaseKey[] {
+    return [...this.#book.keys(), ...this.#options.outbox.pending().map(({ id, lease }) => ({ id, lease }))];
+  }
+
+  async #greet(peer: Peer): Promise<void> {
+    try {
+      const answer = checked(
+        isMasterAnswer,
+        await peer.rpc.call('isMaster', { ...this.#options.facts, instance: this.#instance, holding: this.#holding() }),
+      );
+      this.#master = { name: answer.name, peer };
+      this.#book.lose(answer.lost);
+      this.#deliveries.connect(peer.rpc);
+      this.#scheduleBeat(peer, answer.beatMs);
+      for (const resolve of this.#waiting.splice(0)) resolve();
+      this.emit('connected', this.#master);
+    } catch (error) {
+      this.emit('trouble', asPeerworkError(error));
+      peer.rpc.close();
+    }
+  }
+
+  #leave(peer: Peer, error: PeerworkError): void {
+    if (this.#master?.peer !== peer) return;
+    this.#master = undefined;
+    this.#beat?.cancel();
+    this.#deliveries.disconnect(peer.rpc);
+    this.emit('disconnected', error);
+  }
+
+  #scheduleBeat(peer: Peer, beatMs: number): void {
+    this.#beat?.cancel();
+    this.#beat = this.#options.clock.after(
+      beatMs,
+      async () => {
+        if (this.#master?.peer !== peer) return;
+        try {
+          const holding = this.#holding();
+          if (holding.length > 0) this.#book.lose(checked(pingAnswer, await peer.rpc.call('ping', { holding })).lost);
+        } catch (error) {
+          this.#options.log.debug('a beat failed', { error });
+        }
+        if (this.#master?.peer === peer) this.#scheduleBeat(peer, beatMs);
+      },
+      { unref: true },
+    );
+  }
+
+  async #requestWork(rpc: Rpc, capacity: number, signal: AbortSignal): Promise<WorkItem[]> {
+    // The call itself is never cancelled: jobs that are on their way would be lost until their lease ends. A call with capacity 0
+    // makes the Master answer the open one at once, with jobs or without.
+    const withdraw = () => void rpc.call('requestWork', { capacity: 0 }).catch(() => {});
+    signal.addEventListener('abort', withdraw, { once: true });
+    try {
+      return checked(requestWorkAnswer, await rpc.call('requestWork', { capacity }, { timeoutMs: 0 })).work;
+    } catch (error) {
+      this.#options.log.debug('a request for work ended', { error });
+      if (this.#master?.peer.rpc === rpc) await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      return [];
+    } finally {
+      signal.removeEventListener('abort', withdraw);
+    }
+  }
+
+  async #connected(signal: AbortSignal): Promise<Rpc | undefined> {
+    while (this.#master === undefined && !signal.aborted && !this.#closed) {
+      await new Promise<void>((resolve) => {
+        const wake = () => {
+          signal.removeEventListener('abort', wake);
+          resolve();
+        };
+        this.#waiting.push(wake);
+        signal.addEventListener('abort', wake);
+      });
+    }
+    return this.#master?.peer.rpc;
+  }
+
+  /** Reports of one turn share a message; without a link they are lost, as only outcomes must arrive. */
+  #report(id: string, lease: number, progress: Progress): void {
+    this.#reports.push({ id, lease, progress });
+    if (this.#reporting) return;
+    this.#reporting = true;
+    setImmediate(() => {
+      this.#reporting = false;
+      while (this.#master !== undefined && this.#reports.length > 0)
+        this.#master?.peer.rpc.notify('report', { reports: this.#reports.splice(0, MAX_REPORTS) });
+      this.#reports.length = 0;
+    });
+  }
+}
+
+const RETRY_MS = 500;
+const MAX_REPORTS = 500;

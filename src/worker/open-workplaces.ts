@@ -1,0 +1,29 @@
+import { join } from 'node:path';
+import type { Clock } from '../clock.js';
+import type { Log } from '../log.js';
+import { nodePrimitives } from '../swarm/crypto.node.js';
+import { BlobStore } from '../task/blob-store.js';
+import { DependencyLayers } from '../task/layers.js';
+import { type Synced, Workplaces } from '../task/workplace.js';
+import type { Home } from './home.js';
+import type { WorkerOptions } from './options.js';
+
+const DEFAULT_STORE_QUOTA_MB = 2_048;
+
+/** The workplaces of one worker, on the files and dependencies that all workers of its home share. */
+export function openWorkplaces(
+  home: Home,
+  options: WorkerOptions,
+  shared: { readonly clock: Clock; readonly log: Log },
+  onSynced: (synced: Synced) => void,
+): Workplaces {
+  const quotaBytes = (options.storeQuotaMb ?? DEFAULT_STORE_QUOTA_MB) * 1024 * 1024;
+  return new Workplaces({
+    ...shared,
+    folder: home.workplaces,
+    blobs: new BlobStore({ folder: home.store, quotaBytes, log: shared.log }),
+    layers: new DependencyLayers({ ...shared, folder: join(home.store, 'layers'), allowScripts: options.allowInstallScripts ?? false }),
+    verify: (bytes, signature, publicKey) => nodePrimitives.verify(publicKey, bytes, signature),
+    onSynced,
+  });
+}

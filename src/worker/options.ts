@@ -1,0 +1,68 @@
+import type { Clock } from '../clock.js';
+import type { PeerworkError } from '../errors.js';
+import type { Outcome } from '../job/job.js';
+import type { Log, LogLevel } from '../log.js';
+import type { PeerFacts } from '../swarm/peer.js';
+import type { Synced } from '../task/workplace.js';
+
+export interface WorkerOptions {
+  /** The `pw1.` token of the Master. */
+  readonly token: string;
+  /** An extra AES secret of 32 characters that Master and Workers must share. */
+  readonly transferEncryptToken?: string;
+  /** What the Master calls this worker; default: the machine's name. */
+  readonly name?: string;
+  readonly loglevel?: LogLevel;
+  /** How many jobs run at once; default: the number of cores. */
+  readonly concurrency?: number;
+  /** Memory of one job in MB; default 512. */
+  readonly memoryMb?: number;
+  /** May dependencies run install scripts? Default false. */
+  readonly allowInstallScripts?: boolean;
+  /** May tasks use the network? Default `allow`; `deny` needs bubblewrap. */
+  readonly taskNetwork?: 'allow' | 'deny';
+  /** The stronger sandbox: used where it works (`auto`, default), demanded, or never used. */
+  readonly sandbox?: 'auto' | 'required' | 'off';
+  /** Where keys, outbox and files of tasks live; default `.peerwork` in the working directory. */
+  readonly home?: string;
+  /** How much disk the files of tasks may take, in MB; default 2048. */
+  readonly storeQuotaMb?: number;
+  readonly trackers?: readonly string[];
+  /** STUN and TURN servers, as URLs. */
+  readonly ice?: readonly string[];
+  /** How long `drain` lets running jobs go on before it gives them back, in milliseconds; default 60 000. */
+  readonly drainMs?: number;
+  readonly log?: Log;
+  readonly clock?: Clock;
+}
+
+export interface WorkerEvents {
+  /** Joined a Master. */
+  connected: [master: { readonly id: string; readonly name: string; readonly path: PeerFacts['path']; readonly connectMs: number }];
+  disconnected: [reason: PeerworkError];
+  /** Something is wrong but the worker goes on: which step of connecting failed, and why. */
+  trouble: [error: PeerworkError];
+  job: [job: { readonly id: string; readonly channel: string; readonly attempt: number }];
+  result: [result: { readonly id: string; readonly state: Outcome['state']; readonly code?: string; readonly ms: number }];
+  /** The files of a task arrived. */
+  synced: [synced: Synced];
+  /** The worker cannot go on. */
+  error: [error: PeerworkError];
+}
+
+export interface WorkerStatus {
+  readonly name: string;
+  /** Undefined while no Master is there. */
+  readonly master: { readonly name: string; readonly path: PeerFacts['path']; readonly roundTripMs: number | undefined } | undefined;
+  readonly running: number;
+  readonly concurrency: number;
+  readonly completed: number;
+  readonly failed: number;
+  readonly released: number;
+  /** Outcomes that the Master has not acknowledged yet. */
+  readonly outbox: number;
+  /** How jobs are kept away from the rest of the machine. */
+  readonly isolation: string;
+  /** Bytes over the present link. */
+  readonly traffic: { readonly sent: number; readonly received: number };
+}

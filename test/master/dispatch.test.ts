@@ -1,0 +1,115 @@
+import t from 'tap';
+import { systemClock } from '../../src/clock.js';
+import type { Ledger } from '../../src/ledger/ledger.js';
+import { openLedger } from '../../src/ledger/open.js';
+import { silentLog } from '../../src/log.js';
+import { Dispatch } from '../../src/master/dispatch.js';
+import { Results } from '../../src/master/results.js';
+import { Sweeper } from '../../src/master/sweeper.js';
+
+const anna = { id: 'a', name: 'anna' };
+const berta = { id: 'b', name: 'berta' };
+
+async function setUp(): Promise<{ ledger: Ledger; dispatch: Dispatch }> {
+  const ledger = await openLedger('memory:');
+  const dispatch = new Dispatch({ ledger, clock: systemClock, log: silentLog, leaseMs: 1_000, channels: () => ['default'] });
+  return { ledger, dispatch };
+}
+
+t.test('a request waits until there is a job, and gets no more than it asked for', async (t) => {
+  const { ledger, dispatch } = await setUp();
+  const requested = dispatch.request(anna, 2);
+  t.equal(dispatch.waiting, 1);
+  await ledger.add([{ data: 1 }, { data: 2 }, { data: 3 }], Date.now());
+  dispatch.wake();
+  t.equal((await requested).length, 2);
+  t.equal(dispatch.waiting, 0);
+  await ledger.close();
+});
+
+t.test('requests are served in the order they came', async (t) => {
+  const { ledger, dispatch } = await setUp();
+  const first = dispatch.request(anna, 1);
+  const second = dispatch.request(berta, 1);
+  await ledger.add([{ id: 'one', data: null }], Date.now());
+  dispatch.wake();
+  t.match(await first, [{ id: 'one' }]);
+  await ledger.add([{ id: 'two', data: null }], Date.now());
+  dispatch.wake();
+  t.match(await second, [{ id: 'two' }]);
+  await ledger.close();
+});
+
+t.test('a newer request of a worker ends the older, capacity 0 only does that, and no job is lost in between', async (t) => {
+  const { ledger, dispatch } = await setUp();
+  const older = dispatch.request(anna, 1);
+  const newer = dispatch.request(anna, 5);
+  t.same(await older, []);
+  await ledger.add([{ data: 1 }], Date.now());
+  dispatch.wake();
+  // Withdrawn while jobs are being claimed for it: they go to it nevertheless.
+  await new Promise((resolve) => setImmediate(resolve));
+  t.same(await dispatch.request(anna, 0), []);
+  const got = await newer;
+  t.equal(got.length + (await ledger.counts()).ready, 1);
+  await ledger.close();
+});
+
+t.test('a closed dispatch answers everybody with nothing', async (t) => {
+  const { ledger, dispatch } = await setUp();
+  const waiting = dispatch.request(anna, 1);
+  dispatch.close();
+  t.same(await waiting, []);
+  t.same(await dispatch.request(berta, 1), []);
+  await ledger.close();
+});
+
+t.test('the sweeper wakes for delayed jobs and for leases that ended', async (t) => {
+  const { ledger, dispatch } = await setUp();
+  const sweeper = new Sweeper({ ledger, clock: systemClock, log: silentLog, onSweep: () => dispatch.wake() });
+  sweeper.start();
+  const now = Date.now();
+  const delayed = dispatch.request(anna, 1);
+  await ledger.add([{ id: 'later', data: null, delayMs: 150 }], now);
+  sweeper.hint(now + 150);
+  t.match(await delayed, [{ id: 'later' }]);
+  t.ok(Date.now() >= now + 150, 'not early');
+  // Nobody is heard of: after its lease of one second the job goes to another.
+  sweeper.hint(Date.now() + 1_000);
+  t.match(await dispatch.request(berta, 1), [{ id: 'later', attempt: 2 }]);
+  await sweeper.close();
+  await ledger.close();
+});
+
+t.test('results are followed from any cursor, each once, until closed', async (t) => {
+  const ledger = await openLedger('memory:');
+  const results = new Results(ledger);
+  const now = Date.now();
+  const settle = async (id: string) => {
+    await ledger.add([{ id, data: null }], now);
+    const [job] = await ledger.claim({ worker: anna, channels: ['default'], limit: 1, until: now + 1_000 }, now);
+    const outcome = { state: 'completed', output: id } as const;
+    await ledger.settle(anna, [{ id, lease: job?.lease ?? 0, outcome, startedAt: now, finishedAt: now }], now);
+    results.wake();
+  };
+  await settle('one');
+  const all: string[] = [];
+  const reading = (async () => {
+    for await (const { job } of results.follow()) all.push(job.id);
+  })();
+  await settle('two');
+  await settle('three');
+  while (all.length < 3) await new Promise((resolve) => setImmediate(resolve));
+  const [first] = await ledger.settledAfter(0, 1);
+  const rest: string[] = [];
+  const ending = new AbortController();
+  for await (const { job } of results.follow({ after: first?.cursor ?? 0, signal: ending.signal })) {
+    rest.push(job.id);
+    if (rest.length === 2) ending.abort();
+  }
+  results.close();
+  await reading;
+  t.same(all, ['one', 'two', 'three']);
+  t.same(rest, ['two', 'three']);
+  await ledger.close();
+});

@@ -1,0 +1,113 @@
+import t from 'tap';
+import { systemClock } from '../../src/clock.js';
+import type { Outcome } from '../../src/job/job.js';
+import type { Lease, Source } from '../../src/job/source.js';
+import { Capacity } from '../../src/worker/capacity.js';
+import { WorkLoop } from '../../src/worker/work-loop.js';
+
+/** A source with a given number of jobs, which then waits as a real one would. */
+class ListSource implements Source {
+  readonly name = 'list';
+  readonly settled: { id: string; outcome: Outcome }[] = [];
+  readonly asked: number[] = [];
+  #left: number;
+
+  constructor(jobs: number) {
+    this.#left = jobs;
+  }
+
+  async claim(capacity: number, signal: AbortSignal): Promise<Lease[]> {
+    this.asked.push(capacity);
+    const count = Math.min(capacity, this.#left);
+    if (count === 0) {
+      if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
+      return [];
+    }
+    const first = this.#left;
+    this.#left -= count;
+    return Array.from({ length: count }, (_, at) => this.#lease(`job-${first - at}`));
+  }
+
+  async flush(): Promise<void> {}
+  async close(): Promise<void> {}
+
+  #lease(id: string): Lease {
+    return {
+      job: { id, channel: 'default', data: null, attempt: 1, timeoutMs: 0 },
+      runner: 'test',
+      signal: new AbortController().signal,
+      report: () => {},
+      settle: async (outcome) => void this.settled.push({ id, outcome }),
+    };
+  }
+}
+
+function start(source: Source, concurrency: number, execute: (lease: Lease, stop: AbortSignal) => Promise<Outcome>): WorkLoop {
+  const capacity = new Capacity(concurrency, Date.now);
+  const loop = new WorkLoop({ source, capacity, clock: systemClock, execute, onStart: () => {}, onEnd: () => {} });
+  loop.start();
+  return loop;
+}
+
+const done: Outcome = { state: 'completed', output: null };
+
+t.test('every job is executed and settled once, never more at a time than wanted', async (t) => {
+  const source = new ListSource(20);
+  let running = 0;
+  let most = 0;
+  const loop = start(source, 3, async () => {
+    running += 1;
+    most = Math.max(most, running);
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    running -= 1;
+    return done;
+  });
+  while (source.settled.length < 20) await new Promise((resolve) => setTimeout(resolve, 10));
+  await loop.close();
+  t.equal(new Set(source.settled.map(({ id }) => id)).size, 20);
+  // 3 jobs of 30 ms are 100 a second: five may be fetched ahead.
+  t.ok(most <= 3 + 5, `${most} at once`);
+});
+
+t.test('a drain lets running jobs finish and claims no more', async (t) => {
+  const source = new ListSource(10);
+  const loop = start(source, 2, async () => {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    return done;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  await loop.drain(10_000);
+  t.equal(loop.running, 0);
+  t.match(source.settled, [{ outcome: done }, { outcome: done }]);
+  t.equal(source.settled.length, 2);
+});
+
+t.test('what outlasts the grace of a drain is told to stop', async (t) => {
+  const source = new ListSource(1);
+  const loop = start(source, 1, async (_, stop) => {
+    await new Promise((resolve) => stop.addEventListener('abort', resolve, { once: true }));
+    return { state: 'released', reason: 'stopped' };
+  });
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  await loop.drain(10);
+  t.match(source.settled, [{ outcome: { state: 'released' } }]);
+});
+
+t.test('capacity follows the rate: quick jobs are fetched ahead, slow ones never', (t) => {
+  let now = 0;
+  const capacity = new Capacity(4, () => now);
+  t.equal(capacity.target, 4);
+  for (let job = 0; job < 10; job += 1) {
+    now += 1_000;
+    capacity.count();
+  }
+  t.equal(capacity.target, 4, 'one a second');
+  for (let job = 0; job < 2_000; job += 1) {
+    if (job % 5 === 0) now += 1;
+    capacity.count();
+  }
+  t.ok(capacity.target > 150, `5 a millisecond: ${capacity.target}`);
+  now += 10_000;
+  t.equal(capacity.target, 4, 'after a pause');
+  t.end();
+});
