@@ -1,0 +1,60 @@
+/** How many a second, over the last seconds: what is shown as a rate must follow what happens now. */
+export class Meter {
+  readonly #now: () => number;
+  readonly #startedAt: number;
+  #marks: { readonly at: number; readonly count: number }[] = [];
+
+  constructor(now: () => number) {
+    this.#now = now;
+    this.#startedAt = now();
+  }
+
+  add(count = 1): void {
+    const at = this.#now();
+    const last = this.#marks.at(-1);
+    // A mark for each tenth of a second is fine enough and keeps the list short.
+    if (last !== undefined && at - last.at < 100) this.#marks[this.#marks.length - 1] = { at: last.at, count: last.count + count };
+    else this.#marks.push({ at, count });
+  }
+
+  get perSecond(): number {
+    const now = this.#now();
+    this.#marks = this.#marks.filter(({ at }) => now - at <= METER_WINDOW_MS);
+    const spanMs = Math.min(METER_WINDOW_MS, Math.max(now - this.#startedAt, 1));
+    return (this.#marks.reduce((sum, { count }) => sum + count, 0) * 1000) / spanMs;
+  }
+}
+
+const METER_WINDOW_MS = 10_000;
+
+export function formatDuration(ms: number): string {
+  if (ms < 950) return `${Math.round(ms)} ms`;
+  if (ms < 9_950) return `${(ms / 1000).toFixed(1)} s`;
+  const seconds = Math.round(ms / 1000);
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} m ${String(seconds % 60).padStart(2, '0')} s`;
+  return `${Math.floor(seconds / 3600)} h ${String(Math.floor((seconds % 3600) / 60)).padStart(2, '0')} m`;
+}
+
+export function formatBytes(bytes: number): string {
+  if (bytes < 1024) return `${bytes} B`;
+  const power = Math.min(4, Math.floor(Math.log2(bytes) / 10));
+  return `${(bytes / 1024 ** power).toFixed(1)} ${['B', 'KiB', 'MiB', 'GiB', 'TiB'][power]}`;
+}
+
+export function formatRate(perSecond: number): string {
+  return perSecond >= 100 ? perSecond.toFixed(0) : perSecond.toFixed(1);
+}
+
+export function bar(share: number, width: number): string {
+  const full = Math.round(Math.min(1, Math.max(0, share)) * width);
+  return `${'█'.repeat(full)}${'░'.repeat(width - full)}`;
+}
+
+/** Columns as wide as their widest cell, two blanks apart. */
+export function table(rows: readonly (readonly string[])[]): string {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  return rows
+    .map((row) => row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0))).join('  '))
+    .join('\n');
+}

@@ -1,0 +1,105 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { asPeerworkError, PeerworkError } from '../errors.js';
+import { DEFAULT_CHANNEL, type JobInput } from '../job/job.js';
+import { checkJobInput } from '../job/job-input.js';
+import { MAX_JOB_DATA_BYTES } from '../job/limits.js';
+
+/** A line of the input: a job, or why it is none. */
+export type JobLine =
+  | { readonly line: number; readonly job: JobInput & { readonly id: string } }
+  | { readonly line: number; readonly problem: string };
+
+/** Longer than the largest job: what has no line end by then is no job file. */
+const MAX_LINE_CHARS = MAX_JOB_DATA_BYTES + 64 * 1024;
+const MAX_SHOWN_PROBLEMS = 10;
+
+/** The jobs of a stream of NDJSON, one at a time: nothing is read ahead of the reader. Blank lines are passed over. */
+export async function* readJobLines(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<JobLine, void, undefined> {
+  let line = 0;
+  for await (const text of splitLines(chunks)) {
+    line += 1;
+    if (text.trim() !== '') yield readJobLine(text, line);
+  }
+}
+
+/** Opens `file`, or stdin for `-`. */
+export function openJobFile(file: string): AsyncIterable<Uint8Array> {
+  return file === '-' ? process.stdin : createReadStream(file, { highWaterMark: 256 * 1024 });
+}
+
+/**
+ * Reads a whole job file once, so that it is refused before anything is added; answers the ids in it.
+ * Throws `job-invalid` with the first bad lines.
+ */
+export async function checkJobFile(file: string, channels: ReadonlySet<string>): Promise<Set<string>> {
+  const found = await stat(file).catch(() => undefined);
+  if (found === undefined || found.isDirectory()) throw new PeerworkError('option-invalid', `--input ${file}: there is no such file`);
+  const lines = new Map<string, number>();
+  const problems: string[] = [];
+  let more = 0;
+  for await (const entry of readJobLines(openJobFile(file))) {
+    const problem =
+      'problem' in entry ? entry.problem : (channelProblem(entry.job, channels) ?? repetition(lines, entry.job.id, entry.line));
+    if (problem === undefined) continue;
+    if (problems.length < MAX_SHOWN_PROBLEMS) problems.push(`line ${entry.line}: ${problem}`);
+    else more += 1;
+  }
+  if (problems.length > 0) throw invalidLines(file, problems, more);
+  return new Set(lines.keys());
+}
+
+export function invalidLines(file: string, problems: readonly string[], more = 0): PeerworkError {
+  const rest = more === 0 ? '' : `\n  … and ${more} more`;
+  return new PeerworkError('job-invalid', `${file === '-' ? 'stdin' : file}\n  ${problems.join('\n  ')}${rest}\n`);
+}
+
+/** A job that no task serves would wait for ever. */
+export function channelProblem(job: JobInput, channels: ReadonlySet<string>): string | undefined {
+  const channel = job.channel ?? DEFAULT_CHANNEL;
+  return channels.has(channel) ? undefined : `no --task serves its channel ${JSON.stringify(channel)}`;
+}
+
+function repetition(lines: Map<string, number>, id: string, line: number): string | undefined {
+  const before = lines.get(id);
+  if (before !== undefined) return `has the same id as line ${before}`;
+  lines.set(id, line);
+  return undefined;
+}
+
+function readJobLine(text: string, line: number): JobLine {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (thrown) {
+    return { line, problem: `is not JSON: ${thrown instanceof Error ? thrown.message : thrown}` };
+  }
+  let id: string | undefined;
+  try {
+    id = checkJobInput(value).id;
+  } catch (thrown) {
+    return { line, problem: asPeerworkError(thrown).detail };
+  }
+  // Made of what the line says and where it stands, so that the same file given again adds nothing twice.
+  id ??= `${line}-${createHash('sha256').update(text.trim()).digest('hex').slice(0, 16)}`;
+  return { line, job: { ...(value as JobInput), id } };
+}
+
+/** Splits at line feeds only: inside JSON strings other line separators may stand as they are. */
+async function* splitLines(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<string, void, undefined> {
+  const decoder = new TextDecoder();
+  let rest = '';
+  for await (const chunk of chunks) {
+    rest += decoder.decode(chunk, { stream: true });
+    if (!rest.includes('\n')) {
+      if (rest.length > MAX_LINE_CHARS) break;
+      continue;
+    }
+    const lines = rest.split('\n');
+    rest = lines.pop() ?? '';
+    yield* lines;
+  }
+  rest += decoder.decode();
+  if (rest !== '') yield rest;
+}

@@ -1,0 +1,74 @@
+import { Command, CommanderError } from 'commander';
+import type { Command as CommandName } from '../config.js';
+import { version } from '../version.js';
+import { EXIT_REFUSED, printFailure } from './failure.js';
+import { commandWithOptions } from './options.js';
+
+type Action = (command: Command) => Promise<number>;
+
+/** Each command's code is loaded only when it runs: `--help` must not load a WebRTC engine. */
+const commands: Readonly<Record<CommandName, { readonly summary: string; readonly load: () => Promise<Action> }>> = {
+  setup: {
+    summary: 'Ask for the token and write .env, as `worker --setup` does.',
+    load: async () => (await import('./setup.js')).setup,
+  },
+  worker: {
+    summary: 'Do the jobs of a Master until told to stop. The same as `node worker.js`.',
+    load: async () => (await import('./worker.js')).worker,
+  },
+  master: {
+    summary: 'Publish a task, print the token, hand out jobs and collect their outcomes.',
+    load: async () => (await import('./master.js')).master,
+  },
+  token: {
+    summary: 'Print the token of a ledger or key file; makes the key if there is none.',
+    load: async () => (await import('./token.js')).token,
+  },
+  tracker: {
+    summary: 'Run a tracker of your own, for a LAN or to rely on nobody else.',
+    load: async () => (await import('./tracker.js')).tracker,
+  },
+};
+
+/** Runs one command line (without node and script) to its end; answers the exit code and never rejects. */
+export async function main(args: readonly string[]): Promise<number> {
+  // The title replaces the arguments in the process list, where a `--token` would be for all to see.
+  process.title = 'peerwork';
+  let exitCode = 0;
+  const program = new Command('peerwork')
+    .description('Puts any machine to work, peer to peer.')
+    .version(version)
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'peerwork: ')) })
+    .showSuggestionAfterError()
+    .showHelpAfterError('Add --help to see what is understood. [option-invalid]')
+    .addHelpText(
+      'after',
+      '\nStart a Master:      peerwork master --task <folder> --input jobs.ndjson --output results.ndjson\nSet up a Worker:     peerwork worker --setup\nStart the Worker:    peerwork worker',
+    );
+  for (const [name, { summary, load }] of Object.entries(commands)) {
+    const command = commandWithOptions(name as CommandName, summary);
+    if (name === 'worker') addWorkerSetup(command);
+    command.copyInheritedSettings(program).action(async (_options, self: Command) => {
+      const run = name === 'worker' && self.opts()['setup'] === true ? await commands.setup.load() : await load();
+      exitCode = await run(self);
+    });
+    program.addCommand(command);
+  }
+  try {
+    if (args.length === 0) {
+      program.outputHelp({ error: true });
+      return EXIT_REFUSED;
+    }
+    await program.parseAsync(args, { from: 'user' });
+    return exitCode;
+  } catch (thrown) {
+    if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? 0 : EXIT_REFUSED;
+    printFailure(thrown);
+    return EXIT_REFUSED;
+  }
+}
+
+function addWorkerSetup(command: Command): void {
+  command.option('--setup', 'Ask for the token and the rest, write .env, and end. With --token nothing is asked.');
+}

@@ -1,0 +1,99 @@
+import { hostname } from 'node:os';
+import type { Command } from 'commander';
+import type { Options } from '../config.js';
+import { PeerworkError } from '../errors.js';
+import { DEFAULT_CHANNEL } from '../job/job.js';
+import type { Log } from '../log.js';
+import { Master } from '../master/master.js';
+import { formatDuration, formatRate } from './figures.js';
+import { checkJobFile } from './job-lines.js';
+import { MasterRun } from './master-run.js';
+import { given, readOptions } from './options.js';
+import { OutcomeFile } from './outcome-file.js';
+import { openScreen, REDRAW_MS, REPORT_MS, type Screen } from './screen.js';
+import { catchSignals, exitOfSignal, type StopSignals } from './stop.js';
+
+/**
+ * Publishes the tasks, prints the token on stdout, adds the jobs of `--input` and writes their outcomes to `--output`.
+ * Ends when all of them have ended: 0 if all completed, 1 if some did not. Without `--input` it serves until told to stop.
+ */
+export async function master(command: Command): Promise<number> {
+  const options = await readOptions(command, 'master');
+  const tasks = readTasks(options.task);
+  const channels = new Set(Object.keys(tasks));
+  const { input } = options;
+  // A bad file is refused before anything starts; stdin cannot be read twice and is checked line by line.
+  const expected = input === undefined || input === '-' ? undefined : await checkJobFile(input, channels);
+  const screen = await openScreen(process.stderr, options.logLevel);
+  const output = options.output === undefined ? undefined : await OutcomeFile.open(options.output);
+  const serving = new Master({ ...masterOptions(options), task: tasks, log: screen.log });
+  const signals = catchSignals();
+  const run = new MasterRun({ master: serving, channels, ...given({ input, output, expected }) });
+  describeEvents(serving, screen.log);
+  const ticker = setInterval(() => (screen.live ? screen.show(run.status()) : run.report(screen.log)), screen.live ? REDRAW_MS : REPORT_MS);
+  try {
+    // Not `ready`: jobs can be added, and the token given away, before a tracker is reached.
+    await serving.counts();
+    process.stdout.write(`Token: ${serving.token}\n`);
+    return await serve(run, serving, signals, screen);
+  } finally {
+    clearInterval(ticker);
+    if (screen.live) screen.show(run.status());
+    screen.end();
+    await serving.close();
+    await run.end();
+    await output?.close();
+    signals.release();
+  }
+}
+
+async function serve(run: MasterRun, serving: Master, signals: StopSignals, screen: Screen): Promise<number> {
+  const broken = new Promise<never>((_resolve, reject) => serving.on('error', reject));
+  const signal = await Promise.race([run.work(), signals.first, broken]);
+  if (signal === undefined) {
+    summarise(run, screen);
+    return run.allCompleted ? 0 : 1;
+  }
+  screen.say('Stopping when the jobs that run now have ended. Again to stop at once: the ledger keeps them.');
+  const again = await Promise.race([serving.drain().then(() => undefined), signals.second, broken]);
+  summarise(run, screen);
+  return again === undefined && !run.hasInput ? 0 : exitOfSignal(again ?? signal);
+}
+
+/** `folder`, or `channel=folder`; a folder whose name holds `=` is written with a slash before it. */
+function readTasks(given: readonly string[] | undefined): Record<string, string> {
+  if (given === undefined) throw new PeerworkError('option-invalid', '`--task <folder>` is missing');
+  const tasks: Record<string, string> = {};
+  for (const text of given) {
+    const [, channel = DEFAULT_CHANNEL, folder = text] = /^([\w.:-]+)=(.+)$/.exec(text) ?? [];
+    if (tasks[channel] !== undefined) throw new PeerworkError('option-invalid', `--task: two folders for the channel ${channel}`);
+    tasks[channel] = folder;
+  }
+  return tasks;
+}
+
+function masterOptions(options: Options) {
+  const { ledger, keyFile, name, trackers, ice, transferEncryptToken, leaseMs, watch } = options;
+  return { ledger, watch, name: name ?? hostname(), ...given({ keyFile, trackers, ice, transferEncryptToken, leaseMs }) };
+}
+
+/** What the Master does not log by itself. */
+function describeEvents(serving: Master, log: Log): void {
+  serving.on('settled', ({ id, state, attempts, worker, error }) =>
+    log.debug('settled', { id, state, attempts, worker, code: error?.code }),
+  );
+  serving.on('progress', ({ id, worker, progress }) =>
+    progress.kind === 'log'
+      ? log.info(`${progress.stream} of a job`, { id, worker, line: progress.line })
+      : log.debug('progress', { id, worker, value: progress.value }),
+  );
+}
+
+function summarise(run: MasterRun, screen: Screen): void {
+  if (!run.hasInput) return;
+  const { completed, failed, cancelled, ended, perSecond, elapsedMs } = run.figures();
+  const parts = [`${completed} completed`, `${failed} failed`, ...(cancelled > 0 ? [`${cancelled} cancelled`] : [])];
+  const speed = ended === 0 ? '' : ` in ${formatDuration(elapsedMs)} (${formatRate(perSecond)} jobs/s)`;
+  if (run.failures.length > 0) screen.say(run.failureTable());
+  screen.say(`${run.total} jobs: ${parts.join(', ')}${speed}.`);
+}

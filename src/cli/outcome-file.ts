@@ -1,0 +1,107 @@
+import { createReadStream } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import * as v from 'valibot';
+import { PeerworkError } from '../errors.js';
+import type { SettledJob } from '../job/job.js';
+
+const MAX_UNWRITTEN_CHARS = 4 * 1024 * 1024;
+
+const outcomeLine = v.object({
+  id: v.string(),
+  state: v.picklist(['completed', 'failed', 'cancelled']),
+  error: v.optional(v.object({ code: v.string(), message: v.string() })),
+  attempts: v.number(),
+  worker: v.optional(v.string()),
+  finishedAt: v.number(),
+});
+/** What a run needs to know of an outcome written earlier; its output stays in the file. */
+export type WrittenOutcome = Omit<SettledJob, 'output'>;
+
+/**
+ * A file that outcomes are appended to, one JSON object a line. Opened again, it knows what it holds, so that each outcome
+ * stands in it once; a last line that was cut off by a crash is removed.
+ */
+export class OutcomeFile {
+  /** Outcomes of earlier runs, by id. */
+  readonly earlier: ReadonlyMap<string, WrittenOutcome>;
+  readonly #file: FileHandle;
+  #unwritten = '';
+  #writing: Promise<void> | undefined;
+
+  private constructor(file: FileHandle, earlier: ReadonlyMap<string, WrittenOutcome>) {
+    this.#file = file;
+    this.earlier = earlier;
+  }
+
+  /** Throws `option-invalid` if the file cannot be written or holds something else. */
+  static async open(path: string): Promise<OutcomeFile> {
+    const file = await open(path, 'a+').catch((error: Error) => {
+      throw new PeerworkError('option-invalid', `--output ${path}: ${error.message}`);
+    });
+    const { earlier, bytes } = await readOutcomes(path);
+    await file.truncate(bytes);
+    return new OutcomeFile(file, earlier);
+  }
+
+  /** Resolves at once while the disk keeps up, else when it has caught up. Rejects if it cannot be written. */
+  async write(job: SettledJob): Promise<void> {
+    const { id, state, output, error, attempts, worker, startedAt, finishedAt } = job;
+    this.#unwritten += `${JSON.stringify({ id, state, output, error, attempts, worker, startedAt, finishedAt })}\n`;
+    this.#writing ??= this.#flush();
+    if (this.#unwritten.length > MAX_UNWRITTEN_CHARS) await this.#writing;
+    else this.#writing.catch(() => {}); // it comes back at the next write or at close
+  }
+
+  async close(): Promise<void> {
+    try {
+      await this.#writing;
+      await this.#file.sync();
+    } finally {
+      await this.#file.close();
+    }
+  }
+
+  async #flush(): Promise<void> {
+    // Let those that settled together be written together.
+    await null;
+    while (this.#unwritten !== '') {
+      const text = this.#unwritten;
+      this.#unwritten = '';
+      await this.#file.appendFile(text);
+    }
+    this.#writing = undefined;
+  }
+}
+
+async function readOutcomes(path: string): Promise<{ earlier: Map<string, WrittenOutcome>; bytes: number }> {
+  const earlier = new Map<string, WrittenOutcome>();
+  let bytes = 0;
+  let number = 0;
+  let rest: Buffer = Buffer.alloc(0);
+  for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) {
+    rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+    for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
+      number += 1;
+      const outcome = readOutcome(rest.toString('utf8', 0, end));
+      if (outcome === undefined)
+        throw new PeerworkError('option-invalid', `--output ${path}: line ${number} is no outcome; name another file`);
+      earlier.set(outcome.id, outcome);
+      bytes += end + 1;
+      rest = rest.subarray(end + 1);
+    }
+  }
+  // A file of one line without end that is no beginning of ours would be somebody's own file: it is not emptied.
+  if (rest.length > 0 && bytes === 0 && !rest.toString().startsWith('{"id":')) {
+    throw new PeerworkError('option-invalid', `--output ${path}: it holds something else; name another file`);
+  }
+  return { earlier, bytes };
+}
+
+function readOutcome(line: string): WrittenOutcome | undefined {
+  try {
+    const { id, state, error, attempts, worker, finishedAt } = v.parse(outcomeLine, JSON.parse(line));
+    return { id, state, attempts, finishedAt, ...(error && { error }), ...(worker && { worker }) };
+  } catch {
+    return undefined;
+  }
+}

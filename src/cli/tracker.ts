@@ -1,0 +1,36 @@
+import { networkInterfaces } from 'node:os';
+import type { Command } from 'commander';
+import { PeerworkError } from '../errors.js';
+import { logToStderr } from '../log.js';
+import { TrackerServer } from '../swarm/tracker-server.node.js';
+import { readOptions } from './options.js';
+import { catchSignals } from './stop.js';
+
+/** Runs a tracker until it is told to stop; prints one URL a line on stdout. */
+export async function tracker(command: Command): Promise<number> {
+  const { trackerHost, trackerPort, logLevel } = await readOptions(command, 'tracker');
+  const log = logToStderr(logLevel);
+  const server = new TrackerServer();
+  try {
+    await server.start(trackerPort, trackerHost);
+  } catch (thrown) {
+    throw new PeerworkError('option-invalid', `the tracker cannot listen: ${thrown instanceof Error ? thrown.message : thrown}`);
+  }
+  const signals = catchSignals();
+  for (const url of urlsOf(server, trackerHost)) process.stdout.write(`${url}\n`);
+  log.info('tracker listens', { host: trackerHost, port: server.port });
+  const signal = await signals.first;
+  log.info('tracker stops', { signal, peers: server.peers });
+  await server.close();
+  signals.release();
+  return 0;
+}
+
+/** The URLs under which others reach it: those of the LAN before the one of this machine alone. */
+function urlsOf(server: TrackerServer, host: string): string[] {
+  if (host !== '0.0.0.0' && host !== '::') return [server.url];
+  const addresses = Object.values(networkInterfaces())
+    .flatMap((list) => list ?? [])
+    .filter(({ family, internal }) => family === 'IPv4' && !internal);
+  return [...addresses.map(({ address }) => `ws://${address}:${server.port}`), server.url];
+}

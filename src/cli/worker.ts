@@ -1,0 +1,96 @@
+import { hostname } from 'node:os';
+import type { Command } from 'commander';
+import type { Options } from '../config.js';
+import { PeerworkError } from '../errors.js';
+import type { Log } from '../log.js';
+import { parseToken } from '../swarm/token.js';
+import type { Worker } from '../worker/worker.js';
+import { formatBytes, formatDuration, formatRate, Meter } from './figures.js';
+import { given, readOptions } from './options.js';
+import { openScreen, REDRAW_MS, type Screen } from './screen.js';
+import { catchSignals, exitOfSignal } from './stop.js';
+
+/** Works until it is told to stop. stdout gets one line an event, or on a terminal a live status. */
+export async function worker(command: Command): Promise<number> {
+  const options = await readOptions(command, 'worker');
+  const { token } = options;
+  if (token === undefined) throw new PeerworkError('token-missing');
+  parseToken(token);
+  // Loaded only now: a refusal should not wait for a WebRTC engine.
+  const { Worker } = await import('../worker/worker.js');
+  const screen = await openScreen(process.stdout, options.logLevel);
+  const signals = catchSignals();
+  const working = new Worker({ ...workerOptions(options), token, log: screen.log });
+  const results = new Meter(Date.now);
+  describeEvents(working, screen.log, results);
+  const failed = new Promise<never>((_resolve, reject) => {
+    working.on('error', reject);
+    working.ready.catch(reject);
+  });
+  const redraw = screen.live ? setInterval(() => screen.show(describeStatus(working, results)), REDRAW_MS) : undefined;
+
+  try {
+    const signal = await Promise.race([signals.first, failed]);
+    screen.say(`Stopping: ${describeRest(working.status().running)}. Again to stop at once.`);
+    const stopped = await Promise.race([working.drain().then(() => undefined), signals.second, failed]);
+    if (stopped === undefined) {
+      screen.say(`Stopped (${signal}).`);
+      return 0;
+    }
+    screen.say('Stopping at once: what runs is given back.');
+    await working.close();
+    return exitOfSignal(stopped);
+  } finally {
+    clearInterval(redraw);
+    endScreen(screen, working, results);
+    await working.close();
+    signals.release();
+  }
+}
+
+function describeRest(running: number): string {
+  if (running === 0) return 'no job runs, what is left is delivered';
+  return `${running === 1 ? 'the job that runs' : `the ${running} jobs that run`} may end first`;
+}
+
+function endScreen(screen: Screen, working: Worker, results: Meter): void {
+  screen.show(describeStatus(working, results));
+  screen.end();
+}
+
+function workerOptions(options: Options) {
+  const { transferEncryptToken, name, concurrency, memoryMb, allowInstallScripts, home, sandbox, taskNetwork } = options;
+  const { storeQuotaMb, drainMs, trackers, ice, logLevel } = options;
+  return {
+    name: name ?? hostname(),
+    loglevel: logLevel,
+    allowInstallScripts,
+    sandbox,
+    taskNetwork,
+    ...given({ transferEncryptToken, concurrency, memoryMb, home, storeQuotaMb, drainMs, trackers, ice }),
+  };
+}
+
+/** What the Worker does not log by itself. */
+function describeEvents(working: Worker, log: Log, results: Meter): void {
+  log.info('worker starts', { name: working.name, concurrency: working.status().concurrency });
+  working.on('job', ({ id, channel, attempt }) => log.info('job', { id, channel, attempt }));
+  working.on('result', ({ id, state, ms, code }) => {
+    results.add();
+    log.info('result', { id, state, ms: Math.round(ms), code });
+  });
+}
+
+function describeStatus(working: Worker, results: Meter): string {
+  const { name, master, running, concurrency, completed, failed, released, outbox, isolation, traffic } = working.status();
+  const roundTrip = master?.roundTripMs === undefined ? '' : `, ${formatDuration(master.roundTripMs)}`;
+  const peers = master === undefined ? 'looking for the Master …' : `Master ${master.name} (${master.path}${roundTrip})`;
+  const unsent = outbox === 0 ? '' : `, ${outbox} not delivered yet`;
+  return [
+    `peerwork worker ${name}`,
+    `  peers      ${peers}`,
+    `  jobs       ${running} of ${concurrency} running, ${completed} completed, ${failed} failed, ${released} given back${unsent}`,
+    `  rate       ${formatRate(results.perSecond)} jobs/s, sent ${formatBytes(traffic.sent)}, received ${formatBytes(traffic.received)}`,
+    `  isolation  ${isolation || '…'}`,
+  ].join('\n');
+}
