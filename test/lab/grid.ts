@@ -1,0 +1,142 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+export const packageRoot = fileURLToPath(new URL('../../..', import.meta.url));
+const COMMAND = join(packageRoot, 'bin', 'peerwork.js');
+
+export interface StartOptions {
+  readonly env?: Readonly<Record<string, string>>;
+  /** Put before the command, such as `ip netns exec NAME`. */
+  readonly prefix?: readonly string[];
+  readonly cwd?: string;
+}
+
+/** One peerwork process, started through the real command line as a user would. */
+export class Program {
+  readonly lines: string[] = [];
+  readonly ended: Promise<{ readonly code: number | null; readonly signal: string | null }>;
+  readonly #child: ChildProcess;
+  #waiting: (() => void)[] = [];
+
+  constructor(args: readonly string[], cwd: string, options: StartOptions) {
+    const [file = process.execPath, ...before] = [...(options.prefix ?? []), process.execPath];
+    this.#child = spawn(file, [...before, COMMAND, ...args], {
+      cwd,
+      env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...options.env },
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
+    for (const stream of [this.#child.stdout, this.#child.stderr]) {
+      if (stream === null) continue;
+      createInterface({ input: stream }).on('line', (line) => {
+        this.lines.push(line);
+        this.#wake();
+      });
+    }
+    this.ended = new Promise((resolve) =>
+      this.#child.once('close', (code, signal) => {
+        resolve({ code, signal });
+        this.#wake();
+      }),
+    );
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
+  get running(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
+  get text(): string {
+    return this.lines.join('\n');
+  }
+
+  /** The first line, from the first to come, that matches. Fails if the program ends before. */
+  async line(pattern: RegExp, from = 0): Promise<string> {
+    for (;;) {
+      const found = this.lines.slice(from).find((line) => pattern.test(line));
+      if (found !== undefined) return found;
+      if (!this.running) throw new Error(`ended without a line like ${pattern}:\n${this.text}`);
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    }
+  }
+
+  write(text: string): void {
+    this.#child.stdin?.write(text);
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    if (this.running) this.#child.kill(signal);
+  }
+
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    this.signal(signal);
+    await this.ended;
+  }
+
+  #wake(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+}
+
+/** A tracker, Masters and Workers in processes of their own, in a temporary folder, on loopback. */
+export class Grid {
+  readonly folder = mkdtempSync(join(tmpdir(), 'peerwork-grid-'));
+  readonly programs: Program[] = [];
+  #trackerUrl = '';
+
+  get trackerUrl(): string {
+    return this.#trackerUrl;
+  }
+
+  start(args: readonly string[], options: StartOptions = {}): Program {
+    const program = new Program(args, options.cwd ?? this.folder, options);
+    this.programs.push(program);
+    return program;
+  }
+
+  /** A tracker on loopback; a given port brings a killed one back. */
+  async tracker(port = 0, options: StartOptions & { readonly host?: string } = {}): Promise<Program> {
+    const program = this.start(['tracker', '--host', options.host ?? '127.0.0.1', '--port', String(port)], options);
+    this.#trackerUrl = await program.line(/^ws:\/\//);
+    return program;
+  }
+
+  /** A Master that meets at the tracker; resolves with its token once it has printed it. */
+  async master(args: readonly string[], options: StartOptions = {}): Promise<{ readonly program: Program; readonly token: string }> {
+    const program = this.start(['master', '--tracker', this.#trackerUrl, ...args], options);
+    const line = await program.line(/pw1\.[\w-]+/);
+    return { program, token: /pw1\.[\w-]+/.exec(line)?.[0] ?? '' };
+  }
+
+  /** A Worker with a home of its own; the token goes in by the environment. */
+  worker(token: string, name: string, args: readonly string[] = [], options: StartOptions = {}): Program {
+    const cwd = join(this.folder, name);
+    mkdirSync(cwd, { recursive: true });
+    return this.start(['worker', '--name', name, ...args], { cwd, ...options, env: { token, ...options.env } });
+  }
+
+  /** The lines of a results file. */
+  outcomes(file: string): { id: string; state: string; output?: unknown; error?: { code: string }; worker?: string; attempts: number }[] {
+    return readFileSync(join(this.folder, file), 'utf8')
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line));
+  }
+
+  /** Ends everything that this grid started. */
+  async close(): Promise<void> {
+    await Promise.all(this.programs.map((program) => program.stop('SIGKILL')));
+    rmSync(this.folder, { recursive: true, force: true, maxRetries: 5 });
+  }
+}
+
+/** Waits until `check` is true; tests have time limits of their own. */
+export async function until(check: () => boolean | Promise<boolean>, everyMs = 50): Promise<void> {
+  while (!(await check())) await new Promise((resolve) => setTimeout(resolve, everyMs));
+}

@@ -1,0 +1,24 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** A task that takes its time: `{ ms, n }` → `n` after `ms` milliseconds. */
+const SLOW_TASK = `
+import { setTimeout } from 'node:timers/promises';
+export default async ({ ms, n }) => {
+  await setTimeout(ms);
+  return n;
+};
+`;
+
+/** Writes the slow task into `folder/task`. */
+export function writeSlowTask(folder: string): void {
+  mkdirSync(join(folder, 'task'), { recursive: true });
+  writeFileSync(join(folder, 'task', 'task.mjs'), SLOW_TASK);
+}
+
+/** Writes `jobs.ndjson` with `count` jobs `job-0` … for the slow task. */
+export function writeSlowJobs(folder: string, count: number, ms: (n: number) => number): void {
+  // Many attempts: a job whose worker is killed again and again shall still be done in the end.
+  const lines = Array.from({ length: count }, (_, n) => JSON.stringify({ id: `job-${n}`, data: { ms: ms(n), n }, attempts: 100 }));
+  writeFileSync(join(folder, 'jobs.ndjson'), `${lines.join('\n')}\n`);
+}
