@@ -1,0 +1,68 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { sharedNow } from './lab/child.js';
+import { spawnCliWorker } from './lab/cli-worker.js';
+import { startMaster } from './lab/grid.js';
+import { endProcess, packageRoot } from './lab/lab.js';
+import { type Benchmark, quantile } from './lab/report.js';
+
+const RUNS = 20;
+const LIMIT_MS = 800;
+
+/**
+ * From the start of the process `node worker.js` to the moment that the Master knows the outcome of its first job. The tracker is on
+ * loopback; files and dependencies of the task are there from an earlier run.
+ */
+export const startToResult: Benchmark = {
+  name: 'start-to-result',
+  async run(lab) {
+    const grid = await startMaster(lab, dependentTask());
+    const home = lab.makeFolder('home');
+    const times: number[] = [];
+    // The first run fetches what later runs find.
+    for (let run = 0; run <= RUNS; run += 1) {
+      const id = await grid.master.ask('push', undefined);
+      const startedAt = sharedNow();
+      const worker = spawnCliWorker(lab, grid, home);
+      const settledAt = await grid.master.ask('settled', { id }, 60_000);
+      if (run > 0) times.push(settledAt - startedAt);
+      await endProcess(worker);
+    }
+    const p50 = quantile(times, 0.5);
+    return [
+      {
+        benchmark: 'worker start to first result, p50',
+        figure: `${Math.round(p50)} ms`,
+        reference: `limit ${LIMIT_MS} ms`,
+        ratio: p50 / LIMIT_MS,
+        target: { most: 1 },
+        notes: [
+          `${RUNS} runs: fastest ${Math.round(Math.min(...times))}, p95 ${Math.round(quantile(times, 0.95))}, slowest ${Math.round(Math.max(...times))} ms`,
+        ],
+        values: { times },
+      },
+    ];
+  },
+};
+
+/** Needs one package, the same and of the same version as this project does, so that it is likely to be in npm's cache. */
+function dependentTask(): Readonly<Record<string, string>> {
+  const name = 'tweetnacl';
+  const lock = JSON.parse(readFileSync(join(packageRoot, 'package-lock.json'), 'utf8')) as {
+    packages: Record<string, { version: string } | undefined>;
+  };
+  const entry = lock.packages[`node_modules/${name}`];
+  if (entry === undefined) throw new Error(`${name} is not in package-lock.json`);
+  const root = { name: 'bench-task', version: '1.0.0', dependencies: { [name]: entry.version } };
+  return {
+    'task.mjs': `import nacl from '${name}';\nexport default () => nacl.hash(new Uint8Array(8)).length;\n`,
+    'package.json': JSON.stringify(root),
+    'package-lock.json': JSON.stringify({
+      name: root.name,
+      version: root.version,
+      lockfileVersion: 3,
+      requires: true,
+      packages: { '': root, [`node_modules/${name}`]: entry },
+    }),
+  };
+}
