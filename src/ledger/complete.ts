@@ -8,8 +8,8 @@ import type { Transaction } from './transaction.js';
 export type Completed = Settlement & { readonly outcome: Extract<Outcome, { state: 'completed' }> };
 
 /**
- * What nearly all runs come to, so their rows are not read at all. $1 now, $2 worker; a tuple is id, lease, settled_seq, the
- * earliest start, the duration, the output.
+ * What nearly all runs come to, so their rows are not read at all. A tuple is id, lease, settled_seq, the earliest start, the
+ * duration, the output.
  *
  * The worker's own clock may be wrong: how long the run took is believed, and moved to between the claim and now.
  */

@@ -3,7 +3,7 @@ import type { LeaseKey, SettleAnswer, Settlement } from '../job/verbs.js';
 
 /**
  * The Master's memory of jobs. No network and no timers: `now` (milliseconds, the Master's clock) comes in with each call.
- * Everything called in one event-loop turn shares one transaction (group commit).
+ * Everything called in one event-loop turn shares one transaction (group commit), and takes effect in the order of the calls.
  */
 export interface Ledger {
   /** Adds jobs in order; one whose id is known already is left as it is. Rejects with `job-invalid` before anything is written. */

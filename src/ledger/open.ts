@@ -3,7 +3,6 @@ import type { Driver } from './driver.js';
 import type { Ledger } from './ledger.js';
 import { migrate } from './migrate.js';
 import { SqlLedger } from './sql-ledger.js';
-import { SqliteDriver } from './sqlite.js';
 
 export interface LedgerOptions {
   /** Numbers from 0 to below 1, for the jitter of back-offs and made-up ids. Default `Math.random`. */
@@ -15,7 +14,7 @@ export interface LedgerOptions {
  * Rejects with `ledger-unusable`, `ledger-newer`, or `home-locked` while another ledger has the file open.
  */
 export async function openLedger(url: string, options: LedgerOptions = {}): Promise<Ledger> {
-  const driver = openDriver(url);
+  const driver = await openDriver(url);
   try {
     await migrate(driver);
   } catch (thrown) {
@@ -25,10 +24,16 @@ export async function openLedger(url: string, options: LedgerOptions = {}): Prom
   return new SqlLedger(driver, options.random ?? Math.random);
 }
 
-function openDriver(url: string): Driver {
-  if (url === 'memory:') return new SqliteDriver(':memory:');
+/** Engines are loaded when they are used: a Worker has no ledger, and a native module less in its memory. */
+async function openDriver(url: string): Promise<Driver> {
+  const file = url === 'memory:' ? ':memory:' : fileOf(url);
+  const { SqliteDriver } = await import('./sqlite.js');
+  return new SqliteDriver(file);
+}
+
+function fileOf(url: string): string {
   const file = url.startsWith('sqlite:') ? url.slice('sqlite:'.length) : '';
   // libsql would take `:memory:` and addresses of servers as well.
   if (file === '' || file.startsWith(':') || /^\w+:\/\//.test(file)) throw new PeerworkError('ledger-unusable', url);
-  return new SqliteDriver(file);
+  return file;
 }

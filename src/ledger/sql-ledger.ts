@@ -1,5 +1,6 @@
 import type { JobInput, SettledJob } from '../job/job.js';
 import { type CheckedJob, checkJobInput } from '../job/job-input.js';
+import { MAX_JOB_DATA_BYTES } from '../job/limits.js';
 import type { LeaseKey, SettleAnswer, Settlement } from '../job/verbs.js';
 import { addJobs } from './add.js';
 import { cancelJobs } from './cancel.js';
@@ -41,13 +42,15 @@ export class SqlLedger implements Ledger {
 
   async claim(claim: Claim, now: number): Promise<LeasedJob[]> {
     const leased: LeasedJob[] = [];
+    let bytes = 0;
     while (leased.length < claim.limit) {
       const limit = Math.min(CHUNK, claim.limit - leased.length);
       const jobs = await this.#commits.run(limit, async (transaction) =>
         claimJobs(transaction, await this.#workers.seqOf(transaction, claim.worker), { ...claim, limit }, now),
       );
       leased.push(...jobs);
-      if (jobs.length < limit) break;
+      bytes += jobs.reduce((sum, job) => sum + Buffer.byteLength(job.data), 0);
+      if (jobs.length < limit || bytes > MAX_JOB_DATA_BYTES / 2) break;
     }
     return leased;
   }

@@ -16,12 +16,14 @@ const OPEN_TIMEOUT_MS = 500;
  * that ends). POSIX drops such a lock when *any* descriptor of the file is closed in this process: nothing here opens an existing file.
  */
 export class SqliteDriver implements Driver {
+  readonly #path: string;
   readonly #database: Database.Database;
   readonly #prepared = new Map<string, Database.Statement<[readonly Value[]]>>();
 
   /** `file` is a path or `:memory:`. Throws `ledger-unusable` or `home-locked`. */
   constructor(file: string) {
     const path = file === ':memory:' ? file : resolve(file);
+    this.#path = path;
     try {
       if (path !== ':memory:') createPrivately(path);
       this.#database = new Database(path, { timeout: OPEN_TIMEOUT_MS });
@@ -57,9 +59,17 @@ export class SqliteDriver implements Driver {
       await this.run('COMMIT');
       return result;
     } catch (thrown) {
-      // A full disk has rolled back already.
-      if (this.#database.open && this.#database.inTransaction) await this.run('ROLLBACK');
+      this.#rollBack();
       throw thrown;
+    }
+  }
+
+  #rollBack(): void {
+    try {
+      // A full disk has rolled back already.
+      if (this.#database.inTransaction) this.#database.exec('ROLLBACK');
+    } catch {
+      // What made it necessary is the error to be told.
     }
   }
 
@@ -95,7 +105,7 @@ export class SqliteDriver implements Driver {
     try {
       return action();
     } catch (thrown) {
-      throw refusal(thrown, this.#database.name);
+      throw refusal(thrown, this.#path);
     }
   }
 }
