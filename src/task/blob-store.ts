@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { PeerworkError } from '../errors.js';
 import { type Log, silentLog } from '../log.js';
 import { BlobQuota } from './blob-quota.js';
-import { diskError, isAbandoned, isMissing, unfinishedName } from './disk.js';
+import { diskError, isAbandoned, isMissing, unfinishedName, writeWhole } from './disk.js';
 import { abortError, Flights } from './flights.js';
 import { receiveBlob } from './receive-blob.js';
 
@@ -19,22 +19,33 @@ export interface BlobStoreOptions {
 /** The bytes of a blob from an offset to its end, from wherever they come. */
 export type OpenBlob = (offset: number, signal: AbortSignal) => AsyncIterable<Uint8Array>;
 
-const READ_BYTES = 256 * 1024;
+const READ_BYTES = 1024 * 1024;
+const KEEP_REST_MS = 7 * 86_400_000;
 const DEFAULT_QUOTA_BYTES = 4 * 1024 ** 3;
 
+/** What a fetch brought. */
+export interface Fetched {
+  /** 0 if the blob was there already. */
+  readonly received: number;
+  /** Verified; undefined if the blob was there already. */
+  readonly bytes: Uint8Array | undefined;
+}
+
 /**
- * Content-addressed bytes on disk: `blobs/ab/cdef…`, named by their hexadecimal SHA-256.
+ * Content-addressed bytes on disk: `blobs/ab/cdef…`, named by their hexadecimal SHA-256. Blobs are small (1 MiB, a lockfile a little
+ * more): they are received in memory, several at once, and large files consist of many.
  *
- * A blob comes into being by an atomic rename, so whoever sees one sees all of it, whatever process wrote it. While it is
- * on its way it is `arriving/<sha256>.<pid>.<random>`; when the stream is cut it stays as `arriving/<sha256>.rest`, and the next
- * fetch takes it from there: it copies the rest into a file of its own while hashing it, then asks for the bytes after it.
+ * A blob comes into being by an atomic rename, so whoever sees one sees all of it, whatever process wrote it. What had come of
+ * one when its stream was cut stays as `arriving/<sha256>.rest`; the next fetch asks only for the bytes after it.
  */
 export class BlobStore {
   readonly #blobs: string;
   readonly #arriving: string;
   readonly #quota: BlobQuota;
   readonly #log: Log;
-  readonly #fetches = new Flights<number>();
+  readonly #fetches = new Flights<Fetched>();
+  /** Of which blobs there is a rest: those found at the beginning and those of this process. */
+  readonly #rests = new Set<string>();
   #opened: Promise<void> | undefined;
 
   constructor(options: BlobStoreOptions) {
@@ -55,26 +66,30 @@ export class BlobStore {
     }
   }
 
-  /** The whole blob. Rejects with `asset-unknown`. */
+  /** The whole blob, verified: one that has gone bad on disk is removed. Rejects with `asset-unknown`. */
   async read(sha256: string): Promise<Buffer> {
-    try {
-      return await readFile(this.#path(sha256));
-    } catch (error) {
+    const path = this.#path(sha256);
+    const bytes = await readFile(path).catch((error: unknown) => {
       throw isMissing(error) ? new PeerworkError('asset-unknown', sha256) : error;
-    }
+    });
+    if (createHash('sha256').update(bytes).digest('hex') === sha256) return bytes;
+    this.#log.warn('a blob on disk has gone bad', { sha256 });
+    await rm(path, { force: true });
+    throw new PeerworkError('asset-unknown', sha256);
   }
 
-  /** The bytes from `offset` to the end. Rejects with `asset-unknown` at the first step. */
+  /** The bytes from `offset` to the end, as they are on disk. Rejects with `asset-unknown` at the first step. */
   async *open(sha256: string, offset = 0): AsyncGenerator<Uint8Array> {
     const handle = await open(this.#path(sha256)).catch((error: unknown) => {
       throw isMissing(error) ? new PeerworkError('asset-unknown', sha256) : error;
     });
     try {
-      for (let position = offset; ; ) {
-        const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(READ_BYTES), 0, READ_BYTES, position);
+      const { size } = await handle.stat();
+      for (let position = offset; position < size; ) {
+        const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafeSlow(Math.min(READ_BYTES, size - position)), { position });
         if (bytesRead === 0) return;
         position += bytesRead;
-        yield buffer.subarray(0, bytesRead);
+        yield bytesRead === buffer.length ? buffer : buffer.subarray(0, bytesRead);
       }
     } finally {
       await handle.close();
@@ -86,27 +101,24 @@ export class BlobStore {
     if (await this.has(sha256, bytes.length)) return this.#touch(sha256);
     await this.#open();
     const room = await this.#quota.reserve(bytes.length);
-    const unfinished = join(this.#arriving, unfinishedName(sha256));
     try {
-      await writeFile(unfinished, bytes, { flag: 'wx', mode: 0o600 });
-      await this.#admit(unfinished, sha256);
+      await this.#write(sha256, bytes);
       room.used();
     } catch (error) {
       room.giveBack();
-      await rm(unfinished, { force: true });
       throw diskError(error);
     }
   }
 
   /**
-   * Makes sure that the blob is there. Resolves to the number of bytes that had to be received: 0 if it was there already.
+   * Makes sure that the blob is there.
    * Rejects with `asset-hash-mismatch` (after a second try from the beginning), `disk-full`, or what `from` rejected with.
    * Calls for the same blob share one transfer, the first caller's.
    */
-  async fetch(blob: { readonly sha256: string; readonly size: number }, from: OpenBlob, signal?: AbortSignal): Promise<number> {
+  async fetch(blob: { readonly sha256: string; readonly size: number }, from: OpenBlob, signal?: AbortSignal): Promise<Fetched> {
     if (await this.has(blob.sha256, blob.size)) {
       await this.#touch(blob.sha256);
-      return 0;
+      return { received: 0, bytes: undefined };
     }
     return this.#fetches.join(blob.sha256, signal, (shared) => this.#fetch(blob, from, shared));
   }
@@ -116,37 +128,20 @@ export class BlobStore {
     return this.#quota.pin(hashes);
   }
 
-  /** Hashes the blob on disk again; one that has gone bad is removed. Answers whether it is there and sound. */
-  async check(sha256: string): Promise<boolean> {
-    const hash = createHash('sha256');
-    try {
-      for await (const bytes of this.open(sha256)) hash.update(bytes);
-    } catch (error) {
-      if (error instanceof PeerworkError && error.code === 'asset-unknown') return false;
-      throw error;
-    }
-    if (hash.digest('hex') === sha256) return true;
-    this.#log.warn('a blob on disk has gone bad', { sha256 });
-    await rm(this.#path(sha256), { force: true });
-    return false;
-  }
-
-  async #fetch({ sha256, size }: { sha256: string; size: number }, from: OpenBlob, signal: AbortSignal): Promise<number> {
+  async #fetch({ sha256, size }: { sha256: string; size: number }, from: OpenBlob, signal: AbortSignal): Promise<Fetched> {
     await this.#open();
     const room = await this.#quota.reserve(size);
     let received = 0;
-    const rest = join(this.#arriving, `${sha256}.rest`);
     try {
       for (let attempt = 1; ; attempt++) {
         if (signal.aborted) throw abortError(signal);
-        const unfinished = join(this.#arriving, unfinishedName(sha256));
-        const taken = join(this.#arriving, unfinishedName(sha256));
-        const result = await receiveBlob({ sha256, size, unfinished, taken, rest, from, signal });
+        const rest = await this.#takeRest(sha256);
+        const result = await receiveBlob({ sha256, size, rest, from, signal, keepRest: (bytes) => this.#keepRest(sha256, bytes) });
         received += result.received;
-        if (result.fault === undefined) {
-          await this.#admit(unfinished, sha256);
+        if ('bytes' in result) {
+          await this.#write(sha256, result.bytes);
           room.used();
-          return received;
+          return { received, bytes: result.bytes };
         }
         this.#log.warn('a blob arrived wrong', { sha256, fault: result.fault, attempt });
         if (attempt === 2) throw new PeerworkError('asset-hash-mismatch', `${sha256}: ${result.fault}`);
@@ -154,6 +149,17 @@ export class BlobStore {
     } catch (error) {
       room.giveBack();
       throw diskError(error);
+    }
+  }
+
+  async #write(sha256: string, bytes: Uint8Array): Promise<void> {
+    const unfinished = join(this.#arriving, unfinishedName(sha256));
+    try {
+      await writeFile(unfinished, bytes, { flag: 'wx', mode: 0o600 });
+      await this.#admit(unfinished, sha256);
+    } catch (error) {
+      await rm(unfinished, { force: true });
+      throw error;
     }
   }
 
@@ -165,6 +171,23 @@ export class BlobStore {
       if (!isMissing(error)) throw error;
       await mkdir(join(this.#blobs, sha256.slice(0, 2)), { recursive: true, mode: 0o700 });
       await rename(unfinished, path);
+    }
+  }
+
+  async #takeRest(sha256: string): Promise<Buffer | undefined> {
+    if (!this.#rests.delete(sha256)) return undefined;
+    const path = join(this.#arriving, `${sha256}.rest`);
+    const bytes = await readFile(path).catch(() => undefined); // another process has taken it
+    await rm(path, { force: true });
+    return bytes;
+  }
+
+  async #keepRest(sha256: string, bytes: Uint8Array): Promise<void> {
+    try {
+      await writeWhole(join(this.#arriving, `${sha256}.rest`), bytes);
+      this.#rests.add(sha256);
+    } catch (error) {
+      this.#log.warn('what had come of a blob could not be kept', { sha256, error });
     }
   }
 
@@ -185,10 +208,18 @@ export class BlobStore {
     await mkdir(this.#blobs, { recursive: true, mode: 0o700 });
     await mkdir(this.#arriving, { recursive: true, mode: 0o700 });
     for (const name of await readdir(this.#arriving)) {
-      if (!isAbandoned(name)) continue;
-      const rest = `${name.split('.', 1)[0]}.rest`;
-      await rename(join(this.#arriving, name), join(this.#arriving, rest)).catch(() => {}); // another process was faster
+      const path = join(this.#arriving, name);
+      if (isAbandoned(name)) await rm(path, { force: true });
+      if (name.endsWith('.rest') && !(await this.#removeOld(path))) this.#rests.add(name.slice(0, -'.rest'.length));
     }
+  }
+
+  /** A rest that nobody came back for belongs to a task that is no more. */
+  async #removeOld(path: string): Promise<boolean> {
+    const found = await stat(path).catch(() => undefined); // another process was faster
+    if (found !== undefined && found.mtimeMs > Date.now() - KEEP_REST_MS) return false;
+    await rm(path, { force: true });
+    return true;
   }
 
   #path(sha256: string): string {

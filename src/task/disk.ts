@@ -39,10 +39,10 @@ export function isAbandoned(name: string): boolean {
 }
 
 /** Replaces the file as a whole: a reader, or a crash, sees the old or the new one. */
-export async function writeWhole(file: string, text: string, mode = 0o600): Promise<void> {
+export async function writeWhole(file: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
   const unfinished = unfinishedName(file);
   try {
-    await writeFile(unfinished, text, { flag: 'wx', mode });
+    await writeFile(unfinished, content, { flag: 'wx', mode });
     await rename(unfinished, file);
   } catch (error) {
     await rm(unfinished, { force: true });
@@ -66,6 +66,18 @@ async function makeWritable(path: string): Promise<void> {
   if (!(await lstat(path)).isDirectory()) return;
   await chmod(path, 0o700);
   for (const entry of await readdir(path, { withFileTypes: true })) if (entry.isDirectory()) await makeWritable(join(path, entry.name));
+}
+
+/** Takes the folder's name away at once, so that nobody sees it half removed, then removes it. */
+export async function removeAtOnce(path: string): Promise<void> {
+  const leaving = unfinishedName(path);
+  try {
+    await rename(path, leaving);
+  } catch (error) {
+    if (isMissing(error)) return;
+    throw error;
+  }
+  await removeTree(leaving);
 }
 
 /** Removes what killed processes left unfinished in the folder. */

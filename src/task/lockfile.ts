@@ -6,7 +6,7 @@ import * as v from 'valibot';
 import { PeerworkError } from '../errors.js';
 import type { Json } from '../job/job.js';
 import { canonicalJson } from './canonical-json.js';
-import { MAX_BLOB_BYTES } from './manifest.js';
+import { MAX_LOCK_BYTES } from './manifest.js';
 import { runNpm } from './npm.js';
 
 const packageName = v.pipe(v.string(), v.regex(/^(?:@[\w.~-]+\/)?[a-z~-][\w.~-]*$/i));
@@ -131,7 +131,7 @@ function parse<S extends v.GenericSchema>(
   what: string,
   code: 'manifest-invalid' | 'dependencies-failed' = 'manifest-invalid',
 ): v.InferOutput<S> {
-  if (text.length > MAX_BLOB_BYTES) throw new PeerworkError(code, `${what} is too large`);
+  if (text.length > MAX_LOCK_BYTES) throw new PeerworkError(code, `${what} is too large`);
   let value: unknown;
   try {
     value = JSON.parse(text);

@@ -19,18 +19,22 @@ export interface ManifestLimits {
 
 export const DEFAULT_MANIFEST_LIMITS: ManifestLimits = { maxFiles: 10_000, maxBytes: 1024 ** 3 };
 export const MAX_MANIFEST_BYTES = 8 * 1024 * 1024;
-/** One blob is held in memory as a whole while a file is put together. */
-export const MAX_BLOB_BYTES = 16 * 1024 * 1024;
+/** Blobs are received and put together in memory, many at once. */
+export const MAX_BLOB_BYTES = 1024 * 1024;
+/** A lockfile is one blob. */
+export const MAX_LOCK_BYTES = 8 * 1024 * 1024;
+const EMPTY_SHA256 = createHash('sha256').digest('hex');
 
 const hash = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 const size = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const blob = v.strictObject({ sha256: hash, size: v.pipe(size, v.minValue(1), v.maxValue(MAX_BLOB_BYTES)) });
+const lockBlob = v.strictObject({ sha256: hash, size: v.pipe(size, v.minValue(1), v.maxValue(MAX_LOCK_BYTES)) });
 /** A piece of content that is fetched and stored under its hash. */
 export type Blob = v.InferOutput<typeof blob>;
 
 const file = v.strictObject({
   path: v.string(),
-  /** Of the whole file. */
+  /** Of the content; for a file in chunks, of their hashes (32 bytes each) one after the other: see `chunksHash`. */
   sha256: hash,
   size,
   mode: v.picklist([0o644, 0o755]),
@@ -43,7 +47,7 @@ const dependencies = v.strictObject({
   /** Canonical JSON of the fields of package.json that name dependencies. */
   packageJson: v.pipe(v.string(), v.maxLength(256 * 1024)),
   /** The exact text of package-lock.json. */
-  lock: blob,
+  lock: lockBlob,
 });
 
 const manifest = v.strictObject({
@@ -93,10 +97,12 @@ function checkManifest({ files, entry, dependencies }: Manifest, limits: Manifes
     if (chunks === undefined) {
       if (size > MAX_BLOB_BYTES) throw new PeerworkError('manifest-invalid', `${path} is too large for one blob`);
       if (size > 0) see({ sha256, size });
+      else if (sha256 !== EMPTY_SHA256) throw new PeerworkError('manifest-invalid', `${path} is empty and has another hash`);
       continue;
     }
     if (chunks.reduce((sum, chunk) => sum + chunk.size, 0) !== size)
       throw new PeerworkError('manifest-invalid', `the chunks of ${path} do not add up`);
+    if (chunksHash(chunks) !== sha256) throw new PeerworkError('manifest-invalid', `the chunks of ${path} do not make its hash`);
     for (const chunk of chunks) see(chunk);
   }
   if (dependencies !== null) see(dependencies.lock);
@@ -113,6 +119,13 @@ export function allBlobs({ files, dependencies }: Manifest): Blob[] {
   if (dependencies !== null) blobs.set(dependencies.lock.sha256, dependencies.lock);
   for (const file of files) for (const blob of blobsOf(file)) blobs.set(blob.sha256, blob);
   return [...blobs.values()];
+}
+
+/** A tree of two levels instead of one hash over the file: who has verified the chunks need not hash all bytes once more. */
+export function chunksHash(chunks: readonly Blob[]): string {
+  const hash = createHash('sha256');
+  for (const { sha256 } of chunks) hash.update(sha256, 'hex');
+  return hash.digest('hex');
 }
 
 export function manifestDigest(body: string): string {

@@ -1,7 +1,6 @@
 import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { execa } from 'execa';
 import { redact } from '../log.js';
 import { abortError } from './flights.js';
 
@@ -46,6 +45,7 @@ export function npmEnvironment(environment: NodeJS.ProcessEnv, homeFolder: strin
 export async function runNpm(args: readonly string[], { cwd, cacheFolder, timeoutMs, signal }: NpmRun): Promise<NpmFault> {
   if (signal.aborted) throw abortError(signal);
   const always = ['--no-audit', '--no-fund', '--no-progress', '--no-update-notifier', '--loglevel=error', '--logs-max=0'];
+  const { execa } = await loadExeca();
   const child = execa('npm', [...args, ...always, `--cache=${cacheFolder}`], {
     cwd,
     env: npmEnvironment(process.env, cwd),
@@ -58,7 +58,7 @@ export async function runNpm(args: readonly string[], { cwd, cacheFolder, timeou
     cleanup: true,
   });
   let timedOut = false;
-  const kill = () => killTree(child.pid);
+  const kill = () => killTree(child.pid, execa);
   const timer = setTimeout(() => {
     timedOut = true;
     kill();
@@ -77,7 +77,12 @@ export async function runNpm(args: readonly string[], { cwd, cacheFolder, timeou
   return npmComplaint(result.all ?? '') ?? result.shortMessage ?? 'npm failed';
 }
 
-function killTree(pid: number | undefined): void {
+/** Only when needed: it takes about 100 ms and 17 MB, and most workers never install anything after their first day. */
+function loadExeca(): Promise<typeof import('execa')> {
+  return import('execa');
+}
+
+function killTree(pid: number | undefined, execa: Awaited<ReturnType<typeof loadExeca>>['execa']): void {
   if (pid === undefined) return;
   if (process.platform === 'win32') {
     execa('taskkill', ['/pid', String(pid), '/T', '/F'], { reject: false, stdio: 'ignore' }).catch(() => {});

@@ -190,7 +190,7 @@ export class TaskPublisher {
       const listing = typeof source === 'string' ? await listFolder(source) : await listExecAssets(source, cwd);
       const { length } = listing.assets;
       if (length > limits.maxFiles) throw new PeerworkError('asset-too-large', `${length} files, allowed are ${limits.maxFiles}`);
-      const files = await this.#reader.readAll(listing.assets, this.#closing.signal);
+      const files = await this.#reader.readAll(listing.assets, limits.maxBytes, this.#closing.signal);
       if (files !== undefined) return { listing, files };
       if (attempt === MAX_READS) throw new PeerworkError('task-folder-missing', 'its files keep changing');
       await pause(this.#clock, SETTLE_MS, this.#closing.signal);

@@ -1,85 +1,48 @@
 import { createHash } from 'node:crypto';
-import { open, rename, rm } from 'node:fs/promises';
-import { isMissing, systemCode, writeAll } from './disk.js';
 import { abortError } from './flights.js';
 
 export interface BlobArrival {
   readonly sha256: string;
   readonly size: number;
-  /** Where the bytes are collected; complete and verified there when `fault` is undefined, gone otherwise. */
-  readonly unfinished: string;
-  /** What the rest is called while it is read. */
-  readonly taken: string;
-  /** Where the bytes of a cut transfer are kept for the next one. */
-  readonly rest: string;
+  /** What an earlier transfer that was cut had brought; its bytes are no better than any others. */
+  readonly rest: Uint8Array | undefined;
   readonly from: (offset: number, signal: AbortSignal) => AsyncIterable<Uint8Array>;
   readonly signal: AbortSignal;
+  /** Takes what had come when the stream was cut. */
+  readonly keepRest: (bytes: Uint8Array) => Promise<void>;
 }
+
+/** `received` counts the bytes of the stream alone; `fault` says what was not as announced. */
+export type BlobReceived = { readonly received: number } & ({ readonly bytes: Uint8Array } | { readonly fault: string });
 
 /**
- * Receives one blob into a file while hashing it. Rejects when the stream does (what arrived is kept as the rest); resolves with
- * a fault when the bytes are not those announced (nothing is kept). `received` counts the bytes of the stream alone.
+ * Receives one blob into memory and verifies it. Stops a stream at the first byte beyond the announced size. Rejects with what the
+ * stream rejects with.
  */
-export async function receiveBlob(arrival: BlobArrival): Promise<{ received: number; fault?: string }> {
-  const { sha256, size, unfinished, taken, rest, signal } = arrival;
-  const hash = createHash('sha256');
-  const handle = await open(unfinished, 'wx', 0o600);
+export async function receiveBlob({ sha256, size, rest, from, signal, keepRest }: BlobArrival): Promise<BlobReceived> {
+  // Not from Node's shared pool, and not cleared: every byte is written before anybody reads it.
+  const bytes = Buffer.allocUnsafeSlow(size);
   let length = 0;
+  if (rest !== undefined && rest.length <= size) {
+    bytes.set(rest);
+    length = rest.length;
+  }
   let received = 0;
-  let fault: string | undefined;
-  const keep = async (bytes: Uint8Array) => {
-    hash.update(bytes);
-    await writeAll(handle, bytes);
-    length += bytes.length;
-  };
-  try {
-    for await (const bytes of takeRest(rest, taken)) {
-      if (length + bytes.length > size) break;
-      await keep(bytes);
-    }
-    if (length < size) {
-      for await (const bytes of arrival.from(length, signal)) {
+  if (length < size) {
+    try {
+      for await (const piece of from(length, signal)) {
         if (signal.aborted) throw abortError(signal);
-        received += bytes.length;
-        if (length + bytes.length > size) {
-          fault = `more than the ${size} bytes announced`;
-          break;
-        }
-        await keep(bytes);
+        received += piece.length;
+        if (length + piece.length > size) return { received, fault: `more than the ${size} bytes announced` };
+        bytes.set(piece, length);
+        length += piece.length;
       }
+    } catch (error) {
+      if (length > 0) await keepRest(bytes.subarray(0, length));
+      throw error;
     }
-  } catch (error) {
-    await handle.close();
-    // A full disk is not helped by keeping a piece of what did not fit.
-    if (length > 0 && systemCode(error) !== 'ENOSPC' && systemCode(error) !== 'EDQUOT') await rename(unfinished, rest);
-    else await rm(unfinished, { force: true });
-    throw error;
   }
-  await handle.close();
-  if (fault === undefined && length < size) fault = `${length} of the ${size} bytes announced`;
-  if (fault === undefined && hash.digest('hex') !== sha256) fault = 'other content';
-  if (fault === undefined) return { received };
-  await rm(unfinished, { force: true });
-  return { received, fault };
-}
-
-/** Takes the rest for this process alone (the rename can succeed only once), reads and removes it. */
-async function* takeRest(rest: string, mine: string): AsyncGenerator<Uint8Array> {
-  try {
-    await rename(rest, mine);
-  } catch (error) {
-    if (isMissing(error)) return;
-    throw error;
-  }
-  const handle = await open(mine);
-  try {
-    for (;;) {
-      const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(256 * 1024));
-      if (bytesRead === 0) return;
-      yield buffer.subarray(0, bytesRead);
-    }
-  } finally {
-    await handle.close();
-    await rm(mine, { force: true });
-  }
+  if (length < size) return { received, fault: `${length} of the ${size} bytes announced` };
+  if (createHash('sha256').update(bytes).digest('hex') !== sha256) return { received, fault: 'other content' };
+  return { received, bytes };
 }

@@ -1,6 +1,7 @@
 import { PeerworkError } from '../errors.js';
 import type { TaskOrigin } from '../job/source.js';
 import type { BlobStore } from './blob-store.js';
+import { abortError } from './flights.js';
 import type { Blob } from './manifest.js';
 
 export interface BlobSyncOptions {
@@ -19,7 +20,11 @@ interface Wanted {
   readonly arrived: Promise<void>;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
+  /** What has just come, until it is read for the first time: most blobs are needed once, at once. */
+  held: Uint8Array | undefined;
 }
+
+const MAX_HELD_BYTES = 16 * 1024 * 1024;
 
 /** Fetches the blobs of one task that are not there, several at once, while others already put files together from those that are. */
 export class BlobSync {
@@ -28,6 +33,7 @@ export class BlobSync {
   readonly #done: Promise<void>;
   #bytes = 0;
   #fetched = 0;
+  #heldBytes = 0;
 
   constructor(options: BlobSyncOptions) {
     this.#options = options;
@@ -47,16 +53,19 @@ export class BlobSync {
     return this.#fetched;
   }
 
-  /** Resolves to the blob's bytes as soon as it is there; rejects with what kept it from coming. */
-  async read(sha256: string): Promise<Buffer> {
+  /** Resolves to the blob's bytes, verified, as soon as it is there; rejects with what kept it from coming. */
+  async read(sha256: string): Promise<Uint8Array> {
     const wanted = this.#wanted.get(sha256);
     if (wanted === undefined) throw new PeerworkError('asset-unknown', sha256);
     await wanted.arrived;
+    const held = this.#letGo(wanted);
+    if (held !== undefined) return held;
     const { store } = this.#options;
     return store.read(sha256).catch(async (error: unknown) => {
       if (!(error instanceof PeerworkError) || error.code !== 'asset-unknown') throw error;
-      await this.#fetch(wanted.blob); // another process has evicted it since
-      return store.read(sha256);
+      // Another process has evicted it since, or it has gone bad on disk.
+      await this.#fetch(wanted);
+      return this.#letGo(wanted) ?? store.read(sha256);
     });
   }
 
@@ -67,21 +76,32 @@ export class BlobSync {
 
   async #fetchAll(queue: Iterable<Wanted>): Promise<void> {
     const { signal, onFailure } = this.#options;
-    for (const { blob, resolve, reject } of queue) {
-      if (signal.aborted) reject(signal.reason);
+    for (const wanted of queue) {
+      if (signal.aborted) wanted.reject(abortError(signal));
       else
-        await this.#fetch(blob).then(resolve, (error: unknown) => {
-          reject(error);
+        await this.#fetch(wanted).then(wanted.resolve, (error: unknown) => {
+          wanted.reject(error);
           onFailure(error);
         });
     }
   }
 
-  async #fetch(blob: Blob): Promise<void> {
+  async #fetch(wanted: Wanted): Promise<void> {
     const { store, origin, signal } = this.#options;
-    const bytes = await store.fetch(blob, (offset, shared) => origin.blob(blob.sha256, offset, shared), signal);
-    this.#bytes += bytes;
-    if (bytes > 0) this.#fetched += 1;
+    const { blob } = wanted;
+    const { received, bytes } = await store.fetch(blob, (offset, shared) => origin.blob(blob.sha256, offset, shared), signal);
+    this.#bytes += received;
+    if (received > 0) this.#fetched += 1;
+    if (bytes === undefined || this.#heldBytes + bytes.length > MAX_HELD_BYTES) return;
+    wanted.held = bytes;
+    this.#heldBytes += bytes.length;
+  }
+
+  #letGo(wanted: Wanted): Uint8Array | undefined {
+    const { held } = wanted;
+    wanted.held = undefined;
+    this.#heldBytes -= held?.length ?? 0;
+    return held;
   }
 }
 
@@ -93,5 +113,5 @@ function want(blob: Blob): Wanted {
     reject = onReject;
   });
   arrived.catch(() => {}); // whoever needs it hears of it in `read`
-  return { blob, arrived, resolve, reject };
+  return { blob, arrived, resolve, reject, held: undefined };
 }

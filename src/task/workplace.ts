@@ -1,19 +1,18 @@
-import { setMaxListeners } from 'node:events';
-import { mkdir, readdir, readFile, realpath, rename, rm, stat, utimes } from 'node:fs/promises';
-import { basename, join, resolve } from 'node:path';
+import { mkdir, readdir, readFile, realpath, rm, stat, utimes } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
 import { type Clock, systemClock } from '../clock.js';
 import { PeerworkError } from '../errors.js';
 import type { Workplace } from '../job/runner.js';
 import type { SignedManifest, TaskOrigin } from '../job/source.js';
 import { type Log, silentLog } from '../log.js';
 import type { BlobStore } from './blob-store.js';
-import { diskError, isMissing, removeTree, sweepAbandoned, unfinishedName, writeWhole } from './disk.js';
-import { Flights } from './flights.js';
-import { furnish, isFurnished, linkDependencies } from './furnish.js';
-import type { DependencyLayers, Layer } from './layers.js';
+import { isMissing, removeAtOnce, sweepAbandoned, writeWhole } from './disk.js';
+import { abortError, Flights } from './flights.js';
+import { isFurnished } from './furnish.js';
+import type { DependencyLayers } from './layers.js';
+import { type MadeWorkplace, makeWorkplace, reuseWorkplace } from './make-workplace.js';
 import { allBlobs, type Manifest, type ManifestLimits, manifestDigest, type Verify, verifyManifest } from './manifest.js';
 import { SeenVersions } from './seen-versions.js';
-import { BlobSync } from './sync-blobs.js';
 
 export interface WorkplacesOptions {
   /** For one process alone. */
@@ -81,11 +80,12 @@ export class Workplaces {
   readonly #preparing = new Flights<void>();
   readonly #ready = new Map<string, Ready>();
   /** Being prepared: not to be removed. */
-  readonly #busy = new Set<string>();
+  readonly #busy = new Set<{ readonly digest: string }>();
   /** When each workplace on disk was last used. */
   readonly #usedAt = new Map<string, number>();
   readonly #closing = new AbortController();
   #root: Promise<string> | undefined;
+  #tidying: Promise<void> = Promise.resolve();
 
   constructor(options: WorkplacesOptions) {
     this.#options = options;
@@ -111,9 +111,10 @@ export class Workplaces {
     }
   }
 
-  /** Ends what is being prepared. Workplaces stay on disk. */
-  close(): void {
+  /** Ends what is being prepared; resolves when nothing is written any more. Workplaces stay on disk. */
+  async close(): Promise<void> {
     this.#closing.abort(new PeerworkError('closed'));
+    await Promise.all([this.#preparing.settled(), this.#tidying]);
     for (const { letLayerGo } of this.#ready.values()) letLayerGo();
     this.#ready.clear();
   }
@@ -136,11 +137,13 @@ export class Workplaces {
   async #prepare(origin: TaskOrigin, publisher: string, signal: AbortSignal): Promise<void> {
     const { digest } = origin;
     if (!/^[0-9a-f]{64}$/.test(digest)) throw new PeerworkError('manifest-invalid', 'its digest is no SHA-256');
-    this.#busy.add(digest);
+    if (signal.aborted) throw abortError(signal);
+    const mine = { digest };
+    this.#busy.add(mine);
     try {
       await this.#prepareBusy(origin, publisher, signal);
     } finally {
-      this.#busy.delete(digest);
+      this.#busy.delete(mine);
     }
   }
 
@@ -149,7 +152,9 @@ export class Workplaces {
     const { digest } = origin;
     this.#root ??= this.#open();
     const folder = join(await this.#root, digest);
+    await this.#tidying; // this very workplace may be leaving
     const stored = await this.#storedManifest(digest, publisher);
+    if (signal.aborted) throw abortError(signal);
     const signed = stored ?? (await origin.manifest(signal));
     if (manifestDigest(signed.body) !== digest) throw new PeerworkError('manifest-invalid', 'its digest is another');
     const manifest = verifyManifest(signed, publisher, this.#options.verify, this.#options.limits);
@@ -162,9 +167,10 @@ export class Workplaces {
     }
     const whole = await isFurnished(folder, manifest);
     const unpin = this.#options.blobs.pin(allBlobs(manifest).map(({ sha256 }) => sha256));
-    let made: { layer: Layer | undefined; bytes: number; fetched: number };
+    let made: MadeWorkplace;
     try {
-      made = whole ? await this.#reuse(origin, manifest, folder, signal) : await this.#make(origin, manifest, folder, signal);
+      const { blobs, layers, fetchesAtOnce = DEFAULT_FETCHES } = this.#options;
+      made = await (whole ? reuseWorkplace : makeWorkplace)({ origin, manifest, folder, blobs, layers, fetchesAtOnce, signal });
     } finally {
       unpin();
     }
@@ -190,70 +196,6 @@ export class Workplaces {
     };
     this.#log.info('task ready', { ...synced, digest: digest.slice(0, 12) });
     this.#options.onSynced?.(synced);
-  }
-
-  /** The folder is there; its layer may have been removed, or belong to another version of Node. */
-  async #reuse(origin: TaskOrigin, manifest: Manifest, folder: string, signal: AbortSignal) {
-    const { dependencies } = manifest;
-    if (dependencies === null) return { layer: undefined, bytes: 0, fetched: 0 };
-    let bytes = 0;
-    const { blobs, layers } = this.#options;
-    const lock = async () => {
-      const from = (offset: number, shared: AbortSignal) => origin.blob(dependencies.lock.sha256, offset, shared);
-      bytes = await blobs.fetch(dependencies.lock, from, signal);
-      return (await blobs.read(dependencies.lock.sha256)).toString();
-    };
-    const layer = await layers.ensure({ packageJson: dependencies.packageJson, lockSha256: dependencies.lock.sha256, lock }, signal);
-    await linkDependencies(folder, await realpath(layer.nodeModules));
-    return { layer, bytes, fetched: bytes > 0 ? 1 : 0 };
-  }
-
-  async #make(origin: TaskOrigin, manifest: Manifest, folder: string, signal: AbortSignal) {
-    for (let attempt = 1; ; attempt++) {
-      try {
-        return await this.#makeOnce(origin, manifest, folder, signal);
-      } catch (error) {
-        if (attempt === 2 || !(error instanceof PeerworkError) || error.code !== 'asset-hash-mismatch') throw diskError(error);
-        // Each blob was sound when it came. If one is no longer, it is fetched again; if all are, the manifest does not tell the truth.
-        const sound = await Promise.all(allBlobs(manifest).map(({ sha256 }) => this.#options.blobs.check(sha256)));
-        if (sound.every(Boolean)) throw new PeerworkError('manifest-invalid', error.detail, { cause: error });
-      }
-    }
-  }
-
-  async #makeOnce(origin: TaskOrigin, manifest: Manifest, folder: string, outer: AbortSignal) {
-    const { blobs: store, layers, fetchesAtOnce = DEFAULT_FETCHES } = this.#options;
-    const { dependencies } = manifest;
-    const failing = new AbortController();
-    const signal = AbortSignal.any([outer, failing.signal]);
-    setMaxListeners(0, signal); // one for each blob under way
-    const unfinished = join(this.#folder, unfinishedName(basename(folder).slice(0, 12)));
-    const onFailure = (error: unknown) => failing.abort(error);
-    const sync = new BlobSync({ store, origin, blobs: allBlobs(manifest), atOnce: fetchesAtOnce, signal, onFailure });
-    const install = async () => {
-      if (dependencies === null) return undefined;
-      const lock = async () => (await sync.read(dependencies.lock.sha256)).toString();
-      return layers.ensure({ packageJson: dependencies.packageJson, lockSha256: dependencies.lock.sha256, lock }, signal);
-    };
-    const write = async () => {
-      await mkdir(unfinished, { mode: 0o755 });
-      await furnish({ folder: unfinished, manifest, bytes: (sha256) => sync.read(sha256), signal });
-    };
-    try {
-      const steps = [install(), write()] as const;
-      // The first failure ends the other step; both must have ended before the folder goes.
-      for (const step of steps) step.catch(onFailure);
-      await Promise.allSettled([...steps, sync.settled()]);
-      signal.throwIfAborted();
-      const layer = await steps[0];
-      if (layer !== undefined) await linkDependencies(unfinished, await realpath(layer.nodeModules));
-      await this.#remove(folder);
-      await rename(unfinished, folder);
-      return { layer, bytes: sync.bytes, fetched: sync.fetched };
-    } catch (error) {
-      await removeTree(unfinished);
-      throw error;
-    }
   }
 
   async #storedManifest(digest: string, publisher: string): Promise<SignedManifest | undefined> {
@@ -284,32 +226,22 @@ export class Workplaces {
 
   /** Removes the workplaces that were used longest ago and in which nothing runs. */
   #tidy(): void {
-    const isIdle = (digest: string) => !this.#busy.has(digest) && (this.#ready.get(digest)?.users ?? 0) === 0;
+    const busy = new Set([...this.#busy].map(({ digest }) => digest));
+    const isIdle = (digest: string) => !busy.has(digest) && (this.#ready.get(digest)?.users ?? 0) === 0;
     const idle = [...this.#usedAt].filter(([digest]) => isIdle(digest)).sort(([, a], [, b]) => b - a);
     for (const [digest] of idle.slice(this.#options.keep ?? DEFAULT_KEEP)) {
       this.#forget(digest);
       this.#usedAt.delete(digest);
-      this.#remove(join(this.#folder, digest), true).catch((error: unknown) => {
+      const folder = join(this.#folder, digest);
+      const removed = Promise.all([rm(`${folder}.json`, { force: true }), removeAtOnce(folder)]).catch((error: unknown) => {
         this.#log.warn('an old workplace could not be removed', { digest, error });
       });
+      this.#tidying = Promise.all([this.#tidying, removed]).then(() => {});
     }
   }
 
   #forget(digest: string): void {
     this.#ready.get(digest)?.letLayerGo();
     this.#ready.delete(digest);
-  }
-
-  async #remove(folder: string, withManifest = false): Promise<void> {
-    if (withManifest) await rm(`${folder}.json`, { force: true });
-    const leaving = join(this.#folder, unfinishedName('leaving'));
-    try {
-      // Away under its name at once, so that it is never seen half removed.
-      await rename(folder, leaving);
-    } catch (error) {
-      if (isMissing(error)) return;
-      throw error;
-    }
-    await removeTree(leaving);
   }
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t from 'tap';
 import { PeerworkError } from '../../src/errors.js';
-import { BlobStore } from '../../src/task/blob-store.js';
+import { BlobStore, type Fetched } from '../../src/task/blob-store.js';
 import { blobOf, collect, noise } from './fixtures.js';
 import { home } from './home.js';
 
@@ -34,11 +34,13 @@ t.test('what arrives is what was announced, or is not kept', async (t) => {
   const bytes = noise(10_000);
   const blob = blobOf(bytes);
 
-  t.equal(await store.fetch(blob, stream(bytes).from), 10_000);
+  const fetched = await store.fetch(blob, stream(bytes).from);
+  t.equal(fetched.received, 10_000);
+  t.ok(bytes.equals(fetched.bytes ?? new Uint8Array()));
   t.ok((await store.read(blob.sha256)).equals(bytes));
   t.ok((await collect(store.open(blob.sha256, 9_000))).equals(bytes.subarray(9_000)));
   t.equal((await collect(store.open(blob.sha256, 20_000))).length, 0, 'beyond the end there is nothing');
-  t.equal(await store.fetch(blob, () => t.fail('asked again') as never), 0, 'never fetched twice');
+  t.equal((await store.fetch(blob, () => t.fail('asked again') as never)).received, 0, 'never fetched twice');
 
   const wanted = blobOf(noise(10_000, 2));
   const wrong = stream(bytes);
@@ -71,17 +73,23 @@ t.test('a cut transfer goes on where it was cut', async (t) => {
   const cut = stream(bytes, { cutAt: 6_000 });
   await t.rejects(new BlobStore({ folder }).fetch(blob, cut.from), { code: 'link-lost' });
   const rest = stream(bytes);
-  t.equal(await new BlobStore({ folder }).fetch(blob, rest.from), 4_000, 'only the rest is received');
+  t.equal((await new BlobStore({ folder }).fetch(blob, rest.from)).received, 4_000, 'only the rest is received, by another process');
   t.same(rest.offsets, [6_000]);
   t.same(await left(folder), []);
 
+  const patient = new BlobStore({ folder });
   const second = blobOf(noise(10_000, 2));
-  const dead = await run(process.execPath, ['-p', 'process.pid']);
-  await writeFile(join(folder, 'arriving', `${second.sha256}.${dead.stdout.trim()}.0123456789ab`), noise(10_000, 2).subarray(0, 3_000));
-  const afterKill = stream(noise(10_000, 2));
-  await new BlobStore({ folder }).fetch(second, afterKill.from);
-  t.same(afterKill.offsets, [3_000], 'what a killed process had is used');
+  for (const cutAt of [2_000, 7_000])
+    await t.rejects(patient.fetch(second, stream(noise(10_000, 2), { cutAt }).from), { code: 'link-lost' });
+  const last = stream(noise(10_000, 2));
+  await patient.fetch(second, last.from);
+  t.same(last.offsets, [7_000], 'as often as need be');
 
+  const dead = await run(process.execPath, ['-p', 'process.pid']);
+  await writeFile(join(folder, 'arriving', `${second.sha256}.${dead.stdout.trim()}.0123456789ab`), 'of a killed process');
+  const old = join(folder, 'arriving', `${'00'.repeat(32)}.rest`);
+  await writeFile(old, 'of a task that is no more');
+  await utimes(old, 1, 1);
   const third = blobOf(noise(10_000, 3));
   await writeFile(join(folder, 'arriving', `${third.sha256}.rest`), noise(4_000, 9));
   const healed = stream(noise(10_000, 3));
@@ -108,13 +116,34 @@ t.test('many want the same blob, one fetches it', async (t) => {
   };
   const leaver = new AbortController();
   const calls = [store.fetch(blob, slow, leaver.signal), store.fetch(blob, slow), store.fetch(blob, slow)];
-  const [first, ...others] = calls as [Promise<number>, Promise<number>, Promise<number>];
+  const [first, ...others] = calls as [Promise<Fetched>, Promise<Fetched>, Promise<Fetched>];
   await new Promise((resolve) => setTimeout(resolve, 20));
   leaver.abort();
   await t.rejects(first, { code: 'cancelled' }, 'one that leaves');
   open();
-  t.same(await Promise.all(others), [10_000, 10_000], 'does not take the others along');
+  t.same(
+    (await Promise.all(others)).map(({ received }) => received),
+    [10_000, 10_000],
+    'does not take the others along',
+  );
   t.same(offsets, [0]);
+
+  const late = blobOf(noise(10_000, 6));
+  const failing = async function* () {
+    yield noise(10_000, 6).subarray(0, 1_000);
+    await gate2;
+    throw new PeerworkError('link-lost', 'of the first caller');
+  };
+  let fail = () => {};
+  const gate2 = new Promise<void>((resolve) => {
+    fail = resolve;
+  });
+  const leading = store.fetch(late, failing);
+  const following = store.fetch(late, stream(noise(10_000, 6)).from);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  fail();
+  await t.rejects(leading, { code: 'link-lost' });
+  t.equal((await following).received, 9_000, 'one whose own link is sound goes on with it');
 
   const abandoned = new AbortController();
   let closed = false;
@@ -154,7 +183,7 @@ t.test('several processes fetch the same blobs into one folder', async (t) => {
   await Promise.all([1, 2, 3].map(() => run(process.execPath, ['--input-type=module', '-e', script])));
   t.same(await left(folder), []);
   const store = new BlobStore({ folder });
-  for (let i = 0; i < 30; i++) t.ok(await store.check(blobOf(Buffer.alloc(20_000, i)).sha256));
+  for (let i = 0; i < 30; i++) t.ok((await store.read(blobOf(Buffer.alloc(20_000, i)).sha256)).equals(Buffer.alloc(20_000, i)));
 });
 
 t.test('under a quota the least recently used go first, what is pinned stays', async (t) => {
@@ -182,7 +211,7 @@ t.test('under a quota the least recently used go first, what is pinned stays', a
   unpin();
   unpin();
   const large = noise(80_000, 7);
-  t.equal(await store.fetch(blobOf(large), stream(large).from), 80_000);
+  t.equal((await store.fetch(blobOf(large), stream(large).from)).received, 80_000);
   t.notOk(await store.has(oldest));
 
   const another = new BlobStore({ folder, quotaBytes: 100_000 });
@@ -196,12 +225,11 @@ t.test('a blob that has gone bad on disk is found out', async (t) => {
   const bytes = noise(10_000);
   const { sha256 } = blobOf(bytes);
   await store.put(sha256, bytes);
-  t.ok(await store.check(sha256));
+  t.ok((await store.read(sha256)).equals(bytes));
   const path = join(folder, 'blobs', sha256.slice(0, 2), sha256.slice(2));
   await writeFile(path, noise(10_000, 2));
-  t.notOk(await store.check(sha256));
-  t.notOk(await store.has(sha256));
-  t.notOk(await store.check(sha256));
+  await t.rejects(store.read(sha256), { code: 'asset-unknown' });
+  t.notOk(await store.has(sha256), 'and removed');
 });
 
 t.test('a full disk is named', { skip: process.getuid?.() === 0 ? false : 'needs root to make a small disk' }, async (t) => {

@@ -1,4 +1,5 @@
 import t, { type Test } from 'tap';
+import { PeerworkError } from '../../src/errors.js';
 import { checkAssetPaths } from '../../src/task/asset-path.js';
 import { canonicalJson } from '../../src/task/canonical-json.js';
 import { type Manifest, parseManifest, signManifest, verifyManifest } from '../../src/task/manifest.js';
@@ -65,6 +66,8 @@ t.test('only well-formed manifests are understood', async (t) => {
   refused(t, withFile({ size: -1 }), invalid, 'a negative size');
   for (const mode of [0o777, 0o4755, 0o666, 0]) refused(t, withFile({ mode }), invalid, `mode ${mode.toString(8)}`);
   refused(t, withFile({ size: 64 * 1024 * 1024 }), invalid, 'one blob that fills the memory');
+  refused(t, withFile({ size: 0 }), invalid, 'an empty file with the hash of another');
+  refused(t, withFile({ chunks: [{ sha256: hash, size: 3 }] }), invalid, 'a hash that is not of the chunks');
   refused(t, withFile({ chunks: [] }), invalid, 'no chunks');
   refused(t, withFile({ chunks: [{ sha256: hash, size: 2 }] }), invalid, 'chunks that do not add up');
   refused(t, withFile({ size: 0, chunks: [{ sha256: hash, size: 0 }] }), invalid, 'an empty chunk');
@@ -74,6 +77,55 @@ t.test('only well-formed manifests are understood', async (t) => {
   refused(t, { ...base, files: [{ ...file, size: 1024 ** 4, chunks: [{ sha256: hash, size: 1 }] }] }, 'asset-too-large', 'a terabyte');
   const many = Array.from({ length: 10_001 }, (_, i) => ({ ...file, path: `${i}.js` }));
   refused(t, { ...base, entry: '0.js', files: many }, 'asset-too-large', 'ten thousand and one files');
+});
+
+t.test('whatever is sent, it is understood or refused (seeded)', async (t) => {
+  let state = 20_260;
+  const random = (below: number) => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return state % below;
+  };
+  const odd = [
+    null,
+    -1,
+    Number.POSITIVE_INFINITY,
+    2 ** 53,
+    '',
+    '../x',
+    '\0',
+    [],
+    {},
+    [[]],
+    true,
+    'task.js',
+    'ab'.repeat(32),
+    { __proto__: { x: 1 } },
+  ];
+  const mutate = (value: unknown): unknown => {
+    if (random(12) === 0) return odd[random(odd.length)];
+    if (Array.isArray(value)) return random(6) === 0 ? [...value, ...value] : value.map(mutate);
+    if (typeof value !== 'object' || value === null) return value;
+    const members = Object.entries(value).filter(() => random(20) !== 0);
+    return Object.fromEntries(members.map(([key, member]) => [random(30) === 0 ? '__proto__' : key, mutate(member)]));
+  };
+  let understood = 0;
+  for (let i = 0; i < 3_000; i++) {
+    let text: string;
+    try {
+      text = canonicalJson(mutate(base) as Manifest);
+    } catch {
+      continue;
+    }
+    if (random(4) === 0) text = text.slice(0, random(text.length)) + String.fromCharCode(random(256)) + text.slice(random(text.length));
+    try {
+      parseManifest(text);
+      understood += 1;
+    } catch (error) {
+      if (!(error instanceof PeerworkError)) return void t.fail('not a refusal', { error, text });
+    }
+  }
+  t.ok(understood > 0 && understood < 3_000, `${understood} of 3000 understood`);
+  t.equal(({} as { x?: number }).x, undefined);
 });
 
 t.test('paths that mean the same file everywhere', async (t) => {

@@ -1,8 +1,10 @@
 import { chmod, mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import type { Clock } from '../../src/clock.js';
 import type { PeerworkError } from '../../src/errors.js';
 import { BlobStore } from '../../src/task/blob-store.js';
+import { FolderWatch } from '../../src/task/folder-watch.js';
 import { verifyManifest } from '../../src/task/manifest.js';
 import type { Publication } from '../../src/task/publications.js';
 import { TaskPublisher, type TaskPublisherOptions } from '../../src/task/publish.js';
@@ -76,7 +78,7 @@ t.test('a folder becomes a signed manifest', async (t) => {
 
   await utter(task);
   t.equal(await publisher.refresh(), publication, 'written again with the same content is no new version');
-  publisher.close();
+  await publisher.close();
   await t.rejects(publisher.refresh(), { code: 'closed' });
 
   async function utter(folder: string) {
@@ -98,7 +100,7 @@ t.test('only what differs is a new version, and older ones stay answerable', asy
   t.not(back.digest, one.digest);
   t.equal((await collect(first.blob(blobOf(Buffer.from('two')).sha256))).toString(), 'two');
   t.same(published, [two, back]);
-  first.close();
+  await first.close();
 
   const second = make({ rememberIn });
   t.equal((await second.start()).digest, back.digest, 'an unchanged task keeps its version over a restart');
@@ -110,12 +112,12 @@ t.test('only what differs is a new version, and older ones stay answerable', asy
   await chmod(join(task, 'task.js'), 0o755);
   t.ok((await second.refresh()).manifest.version > 3, 'a mode is content');
   await t.rejects(second.origin('00'.repeat(32)).manifest(new AbortController().signal), { code: 'task-unknown' });
-  second.close();
+  await second.close();
 
   const stranger = makeKey();
   const third = make({ rememberIn, sign: stranger.sign, publisherId: stranger.publisher });
   t.equal((await third.start()).signed.publisher, stranger.publisher, 'another key publishes anew');
-  third.close();
+  await third.close();
   await writeFile(rememberIn, '{"spoilt');
   await make({ rememberIn }).start();
 
@@ -157,6 +159,39 @@ t.test('watching: a change is published, a mistake is reported and survived', as
   await rm(join(task, 'new'), { recursive: true });
   await until(() => published.length > before);
   t.same(paths(publisher.current), ['task.js']);
+});
+
+t.test('a file system that reports nothing is looked at all the same', async (t) => {
+  const timers: { delayMs: number; action: () => void }[] = [];
+  const clock: Clock = {
+    now: () => 0,
+    after(delayMs, action) {
+      const timer = { delayMs, action };
+      timers.push(timer);
+      return { cancel: () => timers.splice(timers.indexOf(timer), 1) };
+    },
+  };
+  let stirs = 0;
+  const watch = new FolderWatch(() => {
+    stirs += 1;
+  }, clock);
+  watch.watch(['/nowhere/to/be/found'], 0);
+  watch.watch([], 1_000);
+  t.same(
+    timers.map(({ delayMs }) => delayMs),
+    [50_000],
+    'a look that takes long is made less often',
+  );
+  watch.watch([], 1);
+  t.same(
+    timers.map(({ delayMs }) => delayMs),
+    [5_000],
+  );
+  timers[0]?.action();
+  t.equal(stirs, 1);
+  watch.close();
+  watch.watch([], 1);
+  t.same(timers, []);
 });
 
 t.test('what cannot be published says why', async (t) => {

@@ -24,12 +24,12 @@ export interface Registry {
  * npm of this process uses it until the test ends.
  */
 export async function openRegistry(t: Test, folder: string): Promise<Registry> {
-  await writeTree(join(folder, 'scripted'), {
+  await writeTree(join(folder, 'package'), {
     'package.json': JSON.stringify({ name: 'scripted', version: '1.0.0', scripts: { install: 'node install.js' } }),
     'index.js': "module.exports = 'scripted';",
     'install.js': "require('fs').writeFileSync('ran.json', JSON.stringify(process.env))",
   });
-  await run('npm', ['pack', '--pack-destination', folder, '--loglevel=error'], { cwd: join(folder, 'scripted') });
+  await run('tar', ['-czf', 'scripted-1.0.0.tgz', 'package'], { cwd: folder });
   const tarball = await readFile(join(folder, 'scripted-1.0.0.tgz'));
   const integrity = `sha512-${createHash('sha512').update(tarball).digest('base64')}`;
   const asked: string[] = [];

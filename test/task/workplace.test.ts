@@ -114,7 +114,7 @@ t.test('many jobs ask for the same task at once', async (t) => {
   t.equal(new Set(all.map(({ folder }) => folder)).size, 1);
   t.equal(synced.length, 1);
   t.equal(synced[0]?.blobs, 2);
-  worker.close();
+  await worker.close();
   await t.rejects(worker.prepare(publisher.origin(digest), { publisher: key.publisher }), { code: 'closed' });
 });
 
@@ -253,6 +253,7 @@ t.test('workplaces in which nothing runs go, those in use stay', async (t) => {
   now += 1_000;
   again.release();
   await settled([true, false, false]);
+  await worker.close();
   t.same((await readdir(join(folder, 'workplaces'))).sort(), [one.digest, `${one.digest}.json`, 'versions.json'].sort());
 });
 
@@ -357,7 +358,7 @@ t.test('a Master that lies', async (t) => {
   const pieces = ['pie', 'ces'].map((text) => blobOf(Buffer.from(text)));
   const chunked = {
     ...lying,
-    files: [{ path: 'task.js', mode: 0o644, size: 6, ...{ sha256: blobOf(Buffer.from('others')).sha256 }, chunks: pieces }],
+    files: [{ path: 'task.js', mode: 0o644, size: 6, ...{ sha256: blobOf(Buffer.from('pieces')).sha256 }, chunks: pieces }],
   };
   await refuse(liar(chunked as typeof lying, serve(['pie', 'ces'])), 'manifest-invalid', 'pieces that do not make the file');
   const empty = { ...lying, files: [{ ...file, size: 0 }] };

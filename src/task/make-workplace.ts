@@ -1,0 +1,81 @@
+import { setMaxListeners } from 'node:events';
+import { mkdir, realpath, rename } from 'node:fs/promises';
+import type { TaskOrigin } from '../job/source.js';
+import type { BlobStore } from './blob-store.js';
+import { diskError, removeAtOnce, removeTree, unfinishedName } from './disk.js';
+import { furnish, linkDependencies } from './furnish.js';
+import type { DependencyLayers, Layer } from './layers.js';
+import { allBlobs, type Manifest } from './manifest.js';
+import { BlobSync } from './sync-blobs.js';
+
+export interface WorkplaceOrder {
+  readonly origin: TaskOrigin;
+  /** Verified. */
+  readonly manifest: Manifest;
+  /** Where the workplace shall be; absolute. */
+  readonly folder: string;
+  readonly blobs: BlobStore;
+  readonly layers: DependencyLayers;
+  readonly fetchesAtOnce: number;
+  readonly signal: AbortSignal;
+}
+
+export interface MadeWorkplace {
+  /** Undefined for a task without dependencies. */
+  readonly layer: Layer | undefined;
+  /** Received for files and lockfile. */
+  readonly bytes: number;
+  /** Blobs that were received, at least in part. */
+  readonly fetched: number;
+}
+
+/** The folder is there and whole; its layer may have been removed, or belong to another version of Node. */
+export async function reuseWorkplace({ origin, manifest, folder, blobs, layers, signal }: WorkplaceOrder): Promise<MadeWorkplace> {
+  const { dependencies } = manifest;
+  if (dependencies === null) return { layer: undefined, bytes: 0, fetched: 0 };
+  let bytes = 0;
+  const lock = async () => {
+    const from = (offset: number, shared: AbortSignal) => origin.blob(dependencies.lock.sha256, offset, shared);
+    bytes = (await blobs.fetch(dependencies.lock, from, signal)).received;
+    return (await blobs.read(dependencies.lock.sha256)).toString();
+  };
+  const layer = await layers.ensure({ packageJson: dependencies.packageJson, lockSha256: dependencies.lock.sha256, lock }, signal);
+  await linkDependencies(folder, await realpath(layer.nodeModules));
+  return { layer, bytes, fetched: bytes > 0 ? 1 : 0 };
+}
+
+/** Fetches, writes and installs beside the folder, then gives it its name; whatever stood there before is removed. */
+export async function makeWorkplace(order: WorkplaceOrder): Promise<MadeWorkplace> {
+  const { origin, manifest, folder, blobs, layers, fetchesAtOnce } = order;
+  const { dependencies } = manifest;
+  const failing = new AbortController();
+  const onFailure = (error: unknown) => failing.abort(error);
+  const signal = AbortSignal.any([order.signal, failing.signal]);
+  setMaxListeners(0, signal); // one for each blob under way
+  const unfinished = unfinishedName(folder);
+  const sync = new BlobSync({ store: blobs, origin, blobs: allBlobs(manifest), atOnce: fetchesAtOnce, signal, onFailure });
+  const install = async () => {
+    if (dependencies === null) return undefined;
+    const lock = async () => Buffer.from(await sync.read(dependencies.lock.sha256)).toString();
+    return layers.ensure({ packageJson: dependencies.packageJson, lockSha256: dependencies.lock.sha256, lock }, signal);
+  };
+  const write = async () => {
+    await mkdir(unfinished, { mode: 0o755 });
+    await furnish({ folder: unfinished, manifest, bytes: (sha256) => sync.read(sha256), signal });
+  };
+  try {
+    const steps = [install(), write()] as const;
+    // The first failure ends the other step; both must have ended before the folder goes.
+    for (const step of steps) step.catch(onFailure);
+    await Promise.allSettled([...steps, sync.settled()]);
+    signal.throwIfAborted();
+    const layer = await steps[0];
+    if (layer !== undefined) await linkDependencies(unfinished, await realpath(layer.nodeModules));
+    await removeAtOnce(folder);
+    await rename(unfinished, folder);
+    return { layer, bytes: sync.bytes, fetched: sync.fetched };
+  } catch (error) {
+    await removeTree(unfinished);
+    throw diskError(error);
+  }
+}
