@@ -5,16 +5,35 @@ import {
   createHmac,
   createPrivateKey,
   createPublicKey,
+  diffieHellman,
+  generateKeyPairSync,
   hkdfSync,
+  type KeyObject,
   randomBytes,
   sign,
   verify,
 } from 'node:crypto';
 import { KEY_BYTES, type Primitives, SIGNATURE_BYTES, TAG_BYTES } from './crypto.js';
 
-/** DER around a bare Ed25519 key (RFC 8410): node:crypto takes no bare ones. */
-const privateKeyHeader = Buffer.from('302e020100300506032b657004220420', 'hex');
-const publicKeyHeader = Buffer.from('302a300506032b6570032100', 'hex');
+/** DER around bare keys (RFC 8410): node:crypto takes no bare ones. */
+const ed25519PrivateHeader = Buffer.from('302e020100300506032b657004220420', 'hex');
+const ed25519Header = Buffer.from('302a300506032b6570032100', 'hex');
+const x25519Header = Buffer.from('302a300506032b656e032100', 'hex');
+
+/** Reading a private key takes longer than signing with it, and a peer signs with the same one each time. */
+const signingKeys = new WeakMap<Uint8Array, KeyObject>();
+
+function signingKeyOf(seed: Uint8Array): KeyObject {
+  const known = signingKeys.get(seed);
+  if (known !== undefined) return known;
+  const key = createPrivateKey({ key: Buffer.concat([ed25519PrivateHeader, seed]), format: 'der', type: 'pkcs8' });
+  signingKeys.set(seed, key);
+  return key;
+}
+
+function publicKeyOf(header: Buffer, bytes: Uint8Array): KeyObject {
+  return createPublicKey({ key: Buffer.concat([header, bytes]), format: 'der', type: 'spki' });
+}
 
 export const nodePrimitives: Primitives = {
   randomBytes: (length) => randomBytes(length),
@@ -47,16 +66,30 @@ export const nodePrimitives: Primitives = {
     return plaintext;
   },
 
+  startAgreement() {
+    const { publicKey, privateKey } = generateKeyPairSync('x25519');
+    return {
+      publicKey: publicKey.export({ format: 'der', type: 'spki' }).subarray(x25519Header.length),
+      agree(theirs) {
+        if (theirs.length !== KEY_BYTES) return undefined;
+        try {
+          // OpenSSL refuses keys of low order.
+          return diffieHellman({ privateKey, publicKey: publicKeyOf(x25519Header, theirs) });
+        } catch {
+          return undefined;
+        }
+      },
+    };
+  },
+
   sign(privateKey, message) {
-    const key = createPrivateKey({ key: Buffer.concat([privateKeyHeader, privateKey]), format: 'der', type: 'pkcs8' });
-    return sign(null, message, key);
+    return sign(null, message, signingKeyOf(privateKey));
   },
 
   verify(publicKey, message, signature) {
     if (publicKey.length !== KEY_BYTES || signature.length !== SIGNATURE_BYTES) return false;
     try {
-      const key = createPublicKey({ key: Buffer.concat([publicKeyHeader, publicKey]), format: 'der', type: 'spki' });
-      return verify(null, message, key, signature);
+      return verify(null, message, publicKeyOf(ed25519Header, publicKey), signature);
     } catch {
       return false;
     }

@@ -1,8 +1,8 @@
 /**
  * The cryptography that differs from engine to engine. All of it is synchronous, because a frame is sealed or opened for every
- * message of a link. Key pairs and X25519 are not here: tweetnacl makes them everywhere (identity.ts, handshake.ts).
- * Ed25519 signatures are, because tweetnacl needs 3 ms to sign and 8 ms to verify, and a Master that 200 Workers return to at
- * once does both for each of them; the signatures are the same bytes.
+ * message of a link. Identities are not here: tweetnacl makes their key pairs
+ * everywhere (identity.ts). What each handshake needs is, because tweetnacl takes 3 ms to sign, 8 ms to verify and 1 ms for each step of
+ * X25519, and a Master that 200 Workers return to at once does all of it for each of them; the bytes are the same.
  */
 export interface Primitives {
   randomBytes(length: number): Uint8Array;
@@ -16,10 +16,19 @@ export interface Primitives {
   seal(key: Uint8Array, nonce: Uint8Array, plaintext: Uint8Array, aad?: Uint8Array): Uint8Array;
   /** Undefined if anything was altered. */
   open(key: Uint8Array, nonce: Uint8Array, sealed: Uint8Array, aad?: Uint8Array): Uint8Array | undefined;
+  /** One side of an X25519 key agreement, with a fresh key. */
+  startAgreement(): Agreement;
   /** Ed25519; `privateKey` is the 32-byte seed, the signature 64 bytes. */
   sign(privateKey: Uint8Array, message: Uint8Array): Uint8Array;
   /** False for a wrong signature and for a key that is none. */
   verify(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean;
+}
+
+export interface Agreement {
+  /** 32 bytes, for the other side. */
+  readonly publicKey: Uint8Array;
+  /** The 32 bytes that both sides agree on; undefined for a key that would make them the same for everybody. */
+  agree(theirPublicKey: Uint8Array): Uint8Array | undefined;
 }
 
 export const KEY_BYTES = 32;

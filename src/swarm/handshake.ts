@@ -1,9 +1,8 @@
-import nacl from 'tweetnacl';
 import type { Clock, Timer } from '../clock.js';
 import { asPeerworkError, type ErrorCode, isErrorCode, PeerworkError } from '../errors.js';
 import { conceal } from '../log.js';
 import { equalBytes, fromUtf8, joinBytes, toUtf8 } from './bytes.js';
-import { KEY_BYTES, NONCE_BYTES, type Primitives } from './crypto.js';
+import { type Agreement, KEY_BYTES, NONCE_BYTES, type Primitives } from './crypto.js';
 import {
   decodeHello,
   decodeMasterProof,
@@ -52,8 +51,6 @@ export interface Handshaken {
 export const HANDSHAKE_TIMEOUT_MS = 5_000;
 export const TRANSFER_SECRET_CHARS = 32;
 const VERSIONS = { oldest: 1, newest: 1 };
-/** How long a link stays open after a refusal was sent, so that it arrives. */
-const REFUSAL_GRACE_MS = 500;
 const MAX_EARLY_MESSAGES = 64;
 const ACCEPTED = 1;
 const REFUSED = 2;
@@ -90,11 +87,10 @@ class Handshake {
   readonly #reject: (error: PeerworkError) => void;
   readonly #secretKey: Uint8Array;
   readonly #transferKey: Uint8Array;
-  readonly #ephemeral = nacl.box.keyPair();
+  readonly #agreement: Agreement;
   readonly #hello: Uint8Array;
   readonly #early: Uint8Array[] = [];
   #state: 'hello' | 'master-proof' | 'worker-proof' | 'verdict' | 'done' = 'hello';
-  #heardHello = false;
   #timer: Timer | undefined;
   /** SHA-256 over everything said so far. */
   #transcript: Uint8Array = nothing;
@@ -117,13 +113,14 @@ class Handshake {
     if (role === 'master' && !equalBytes(options.keyPair.publicKey, token.publicKey))
       throw new PeerworkError('option-invalid', 'the token was made by another Master');
     conceal(transferEncryptToken);
+    this.#agreement = primitives.startAgreement();
     this.#secretKey = handshakeKey(token, primitives);
     this.#transferKey = primitives.hkdfSha256(toUtf8(transferEncryptToken), nothing, 'peerwork transfer', KEY_BYTES);
     const hello: Hello = {
       ...(options.versions ?? VERSIONS),
       role,
       nonce: primitives.randomBytes(32),
-      ephemeral: this.#ephemeral.publicKey,
+      ephemeral: this.#agreement.publicKey,
       local: this.#digest(link.fingerprints.local),
       remote: this.#digest(link.fingerprints.remote),
     };
@@ -167,7 +164,6 @@ class Handshake {
     const { primitives, role } = this.#options;
     const own = this.#options.versions ?? VERSIONS;
     const theirs = helloVersions(message);
-    this.#heardHello = theirs !== undefined;
     if (theirs === undefined) throw new PeerworkError('handshake-malformed');
     if (theirs.newest < own.oldest || theirs.oldest > own.newest)
       throw new PeerworkError('handshake-version', `it speaks ${span(theirs)}, this side ${span(own)}`);
@@ -179,9 +175,8 @@ class Handshake {
     if (!equalBytes(hello.local, this.#digest(remote)) || !equalBytes(hello.remote, this.#digest(local)))
       throw new PeerworkError('fingerprint-mismatch');
 
-    const agreed = nacl.scalarMult(this.#ephemeral.secretKey, hello.ephemeral);
-    // A key of low order would make the result the same for everybody.
-    if (equalBytes(agreed, new Uint8Array(KEY_BYTES))) throw new PeerworkError('handshake-malformed');
+    const agreed = this.#agreement.agree(hello.ephemeral);
+    if (agreed === undefined) throw new PeerworkError('handshake-malformed');
     this.#shared = joinBytes(agreed, this.#secretKey);
     const hellos = role === 'worker' ? [this.#hello, message] : [message, this.#hello];
     this.#transcript = primitives.sha256(joinBytes(toUtf8('peerwork handshake\n'), ...hellos));
@@ -306,30 +301,17 @@ class Handshake {
 
   #refuse(code: ErrorCode): void {
     this.#send(joinBytes(new Uint8Array([REFUSED]), toUtf8(code)));
-    this.#end(new PeerworkError(code));
-    this.#closeSoon();
+    this.#fail(new PeerworkError(code));
   }
 
+  /** Closing delivers what was sent: a refusal, or the hello that lets the other side come to the same conclusion. */
   #fail(error: PeerworkError): void {
-    const before = this.#state;
-    if (before === 'done') return;
-    this.#end(error);
-    // Our own hello, just sent, lets the other side come to the same conclusion.
-    if (before === 'hello' && this.#heardHello) this.#closeSoon();
-    else this.#link.close();
-  }
-
-  #end(error: PeerworkError): void {
+    if (this.#state === 'done') return;
     this.#state = 'done';
     this.#timer?.cancel();
     this.#link.onMessage(() => {});
+    this.#link.close();
     this.#reject(error);
-  }
-
-  /** The peer closes the link once it has read why; if it does not, we do. */
-  #closeSoon(): void {
-    const grace = this.#options.clock.after(REFUSAL_GRACE_MS, () => this.#link.close());
-    this.#link.onClose(() => grace.cancel());
   }
 
   #digest(fingerprint: string): Uint8Array {

@@ -17,6 +17,7 @@ export interface Link {
   onDrain(listener: () => void): void;
   /** Called exactly once, also if the link is closed already. `error` is `link-lost` or `link-closed`. */
   onClose(listener: (error: Error) => void): void;
+  /** What was sent before is still delivered if that is possible within a second; only then the link is closed. */
   close(): void;
 }
 

@@ -1,5 +1,7 @@
 /** What the swarm hands to those above it: an authenticated peer and the way to talk with it. */
 
+import type { ErrorCode } from '../errors.js';
+
 export type Role = 'master' | 'worker';
 
 export interface PeerFacts {
@@ -31,7 +33,8 @@ export interface Rpc {
   readonly traffic: { readonly sent: number; readonly received: number };
   /** Resolves with the reason once the link has ended. */
   readonly closed: Promise<Error>;
-  close(): void;
+  /** The peer's `closed` resolves with the code `reason` (default `link-closed`), such as `worker-revoked`. */
+  close(reason?: ErrorCode): void;
 }
 
 export interface CallOptions {

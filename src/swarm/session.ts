@@ -51,7 +51,14 @@ export async function openSession(link: Link, options: SessionOptions): Promise<
   if (signal.aborted) close();
   try {
     const handlers = accept(facts);
-    return { peer: { ...facts, rpc }, ended: rpc.closed, start: () => rpc.start(handlers) };
+    const peer: Peer = {
+      ...facts,
+      rpc,
+      get path() {
+        return link.path;
+      },
+    };
+    return { peer, ended: rpc.closed, start: () => rpc.start(handlers) };
   } catch (thrown) {
     rpc.close('internal');
     throw thrown;

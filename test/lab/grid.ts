@@ -70,6 +70,11 @@ export class Program {
     this.#child.stdin?.write(text);
   }
 
+  /** Closes the program's stdin after the text. */
+  end(text = ''): void {
+    this.#child.stdin?.end(text);
+  }
+
   signal(signal: NodeJS.Signals): void {
     if (this.running) this.#child.kill(signal);
   }

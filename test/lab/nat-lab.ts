@@ -1,5 +1,5 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
@@ -15,6 +15,7 @@ const sideNumbers = { a: 1, b: 2 } as const;
 export const serverAddress = '203.0.113.10';
 const secondServerAddress = '203.0.113.11';
 const namePrefix = 'pwlab';
+const namespaceFolder = '/run/netns';
 
 /**
  * A small internet of network namespaces, without any way out of the machine:
@@ -43,7 +44,7 @@ export class NatLab {
 
   private constructor() {
     this.#prefix = `${namePrefix}-${process.pid}-${Math.random().toString(36).slice(2, 6)}`;
-    this.folder = mkdtempSync(join(tmpdir(), `${namePrefix}-`));
+    this.folder = mkdtempSync(join(tmpdir(), `${namePrefix}-${process.pid}-`));
   }
 
   static async open(options: { readonly hosts?: number } = {}): Promise<NatLab> {
@@ -217,21 +218,34 @@ function removeNamespace(name: string): void {
   }
 }
 
-/** Labs of processes that were killed. */
-function removeOrphans(): void {
-  let names: string[] = [];
-  try {
-    names = readdirSync('/run/netns');
-  } catch {
-    return; // no namespace was ever made here
-  }
-  for (const name of names) {
-    const pid = new RegExp(`^${namePrefix}-(\\d+)-`).exec(name)?.[1];
-    if (pid === undefined) continue;
+function endProcessesIn(namespace: string): void {
+  const pids = execFileSync('ip', ['netns', 'pids', namespace], { encoding: 'utf8' }).split('\n').filter(Boolean);
+  for (const pid of pids) {
     try {
-      process.kill(Number(pid), 0);
+      process.kill(Number(pid), 'SIGKILL');
     } catch {
-      removeNamespace(name);
+      // ended meanwhile
     }
   }
+}
+
+/** Labs of processes that were killed: their namespaces and folders. */
+function removeOrphans(): void {
+  const isOrphan = (name: string) => {
+    const pid = new RegExp(`^${namePrefix}-(\\d+)-`).exec(name)?.[1];
+    if (pid === undefined) return false;
+    try {
+      process.kill(Number(pid), 0);
+      return false;
+    } catch {
+      return true;
+    }
+  };
+  // The first namespace on a machine makes the folder.
+  const namespaces = existsSync(namespaceFolder) ? readdirSync(namespaceFolder) : [];
+  for (const name of namespaces.filter(isOrphan)) {
+    endProcessesIn(name);
+    removeNamespace(name);
+  }
+  for (const name of readdirSync(tmpdir()).filter(isOrphan)) rmSync(join(tmpdir(), name), { recursive: true, force: true });
 }

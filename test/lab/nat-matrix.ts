@@ -1,26 +1,26 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { LabProcess } from './lab-process.js';
-import { NatLab } from './nat-lab.js';
-import type { Opened } from './nat-peer.js';
+import { NatLab, serverAddress } from './nat-lab.js';
+import type { Connected } from './nat-member.js';
 import { type NatType, natTypes } from './nat-rules.js';
-import { startTurnServer, type TurnServer } from './turn-server.js';
+import { startTurnServer } from './turn-server.js';
 
 export interface Cell {
-  readonly a: NatType;
-  readonly b: NatType;
-  /** The path as it opened, and as it was when ICE had settled; undefined if none did. */
+  readonly master: NatType;
+  readonly worker: NatType;
+  /** The path as it opened, and as it was when ICE had settled; undefined if there was none in time. */
   readonly openedPath: string | undefined;
   readonly path: string | undefined;
-  /** How a side that needs a relay reaches it. */
-  readonly via: string;
-  /** From the offer until both sides are open, in the attempt that opened. */
-  readonly openMs: number;
-  readonly attempts: number;
-  /** Why the others did not. */
-  readonly errors: readonly string[];
+  /** From the offer of the attempt that succeeded to the end of the handshake; and all that since the Worker began. */
+  readonly connectMs: number;
+  readonly sinceStartMs: number;
+  /** What failed before it succeeded. */
+  readonly troubles: readonly string[];
 }
 
-const maxAttempts = 3;
+/** The swarm tries again by itself; two failed attempts take less. */
+const maxConnectMs = 25_000;
 
 /** Can packets of these two pass without a relay? Symmetric ports cannot be guessed by who filters ports. */
 export function needsRelay(a: NatType, b: NatType): boolean {
@@ -31,75 +31,57 @@ export function needsRelay(a: NatType, b: NatType): boolean {
   return (symmetric(a) && filtersPorts(b)) || (symmetric(b) && filtersPorts(a));
 }
 
-/** Connects each pair of NAT types, `a` offering, in one lab with two long-lived peers. */
+/** Connects each pair of NAT types in one lab: a Master for each row of the matrix, a new Worker for each cell. */
 export async function measureMatrix(onCell: (cell: Cell) => void, types: readonly NatType[] = natTypes): Promise<Cell[]> {
   const lab = await NatLab.open();
   try {
-    const turn = await startTurnServer(lab);
-    const script = fileURLToPath(new URL('nat-peer.js', import.meta.url));
-    const [a, b] = [new LabProcess(lab, 'a1', script), new LabProcess(lab, 'b1', script)];
+    const { stun, turnUdp, turnTcp, turnTls, ca } = await startTurnServer(lab);
+    const tracker = new LabProcess(lab, 'inet', fileURLToPath(new URL('lab-tracker.js', import.meta.url)));
+    const trackers = [await tracker.call<string>('start', { host: serverAddress, port: 80 })];
+    const script = fileURLToPath(new URL('nat-member.js', import.meta.url));
+    const [master, worker] = [new LabProcess(lab, 'a1', script), new LabProcess(lab, 'b1', script)];
     const cells: Cell[] = [];
-    for (const typeA of types) {
-      await lab.setNat('a', typeA);
-      for (const [index, typeB] of types.entries()) {
-        await lab.setNat('b', typeB);
-        const [joinedA, joinedB] = await Promise.all([
-          index === 0 ? join(a, turn) : Promise.resolve(cells.at(-1)?.via ?? ''),
-          join(b, turn),
-        ]);
-        const cell = await connect(a, b, typeA, typeB, joinedA.split(' / ')[0] ?? '', joinedB);
+    for (const masterType of types) {
+      await lab.setNat('a', masterType);
+      const token = await master.call<string>('master', { trackers, ice: [stun, turnUdp, ...turnTls, ...turnTcp], ca });
+      for (const workerType of types) {
+        await lab.setNat('b', workerType);
+        await worker.call('worker', { token, ca });
+        const cell = { master: masterType, worker: workerType, ...(await connect(worker, needsRelay(masterType, workerType))) };
+        await worker.call('stop');
         cells.push(cell);
         onCell(cell);
       }
+      await master.call('stop');
     }
-    await Promise.all([a.call('leave'), b.call('leave')]);
-    const codes = await Promise.all([a.close(), b.close()]);
-    if (codes.some((code) => code !== 0)) throw new Error(`the peers ended with ${codes.join(' and ')}`);
+    await tracker.call('stop');
+    const codes = await Promise.all([master, worker, tracker].map((peer) => peer.close()));
+    if (codes.some((code) => code !== 0)) throw new Error(`the processes ended with ${codes.join(', ')}`);
     return cells;
   } finally {
     await lab.close();
   }
 }
 
-/** Joins with every server there is, as a token would list them; tells how a relay is reached from there. */
-async function join(peer: LabProcess, turn: TurnServer): Promise<string> {
-  const servers = [turn.stun, turn.turnUdp, ...turn.turnTls, ...turn.turnTcp];
-  const { uses } = await peer.call<{ uses: string[] }>('join', { servers, ca: turn.ca });
-  return uses.some((url) => url.startsWith('stun:')) ? 'UDP' : 'TLS/TCP';
+async function connect(worker: LabProcess, relayNeeded: boolean): Promise<Omit<Cell, 'master' | 'worker'>> {
+  const connected = await Promise.race([worker.call<Connected>('connected'), delay(maxConnectMs, undefined, { ref: false })]);
+  const none = { openedPath: undefined, path: undefined, connectMs: Number.NaN, sinceStartMs: Number.NaN };
+  if (connected === undefined) return { ...none, troubles: await worker.call<string[]>('troubles') };
+  const { path: openedPath, ...times } = connected;
+  const args = { text: 'x'.repeat(100_000) };
+  const answer = await worker.call<unknown>('call', { args });
+  if (JSON.stringify(answer) !== JSON.stringify([args, args])) return { ...none, troubles: ['the call was answered wrongly'] };
+  const path = openedPath === 'relay' && !relayNeeded ? await settledPath(worker) : openedPath;
+  return { openedPath, path, ...times };
 }
 
-async function connect(a: LabProcess, b: LabProcess, typeA: NatType, typeB: NatType, viaA: string, viaB: string): Promise<Cell> {
-  const errors: string[] = [];
-  const via = `${viaA} / ${viaB}`;
-  for (let attempts = 1; attempts <= maxAttempts; attempts++) {
-    const beganAt = performance.now();
-    try {
-      const answer = await b.call<string>('answer', { sdp: await a.call<string>('offer') });
-      await a.call('accept', { sdp: answer });
-      const [here, there] = await Promise.all([a.call<Opened>('opened'), b.call<Opened>('opened')]);
-      const openMs = performance.now() - beganAt;
-      const { same } = await a.call<{ same: boolean }>('echo', { bytes: 65_536 });
-      if (!same) throw new Error('the bytes came back altered');
-      const openedPath = here.path === 'relay' || there.path === 'relay' ? 'relay' : here.path;
-      const path = openedPath === 'relay' && !needsRelay(typeA, typeB) ? await settledPath(a, b) : openedPath;
-      return { a: typeA, b: typeB, openedPath, path, via, openMs, attempts, errors };
-    } catch (error) {
-      errors.push(error instanceof Error ? error.message : String(error));
-    } finally {
-      await Promise.all([a.call('close'), b.call('close')]);
-    }
+async function settledPath(worker: LabProcess): Promise<string> {
+  let path = 'unknown';
+  for (const until = Date.now() + 3500; Date.now() < until; await delay(100)) {
+    path = await worker.call<string>('path');
+    if (path !== 'relay') break;
   }
-  return { a: typeA, b: typeB, openedPath: undefined, path: undefined, via, openMs: Number.NaN, attempts: maxAttempts, errors };
-}
-
-async function settledPath(a: LabProcess, b: LabProcess): Promise<string> {
-  let paths: string[] = [];
-  for (const until = Date.now() + 3500; Date.now() < until; ) {
-    paths = await Promise.all([a.call<string>('path'), b.call<string>('path')]);
-    if (!paths.includes('relay')) break;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  return paths.includes('relay') ? 'relay' : (paths[0] ?? 'unknown');
+  return path;
 }
 
 export function median(numbers: readonly number[]): number {
@@ -110,17 +92,23 @@ export function median(numbers: readonly number[]): number {
     : ((sorted[middle - 1] ?? Number.NaN) + (sorted[middle] ?? Number.NaN)) / 2;
 }
 
-/** Rows offer, columns answer: milliseconds until open, `R` through the relay, `×n` for more than one attempt. */
+export function medianMs(cells: readonly Cell[], of: 'connectMs' | 'sinceStartMs'): number {
+  return Math.round(median(cells.filter((cell) => cell.path !== undefined).map((cell) => cell[of])));
+}
+
+/** Rows are the Master's router, columns the Worker's; milliseconds, `R` through the relay, `×n` for more than one attempt. */
 export function formatMatrix(cells: readonly Cell[]): string {
-  const types = [...new Set(cells.map((cell) => cell.a))];
+  const types = [...new Set(cells.map((cell) => cell.master))];
   const text = (cell: Cell | undefined) => {
     if (cell?.path === undefined) return '**no path**';
-    return `${Math.round(cell.openMs)}${cell.path === 'relay' ? ' R' : ''}${cell.attempts > 1 ? ` ×${cell.attempts}` : ''}`;
+    const attempts = cell.troubles.length + 1;
+    return `${Math.round(cell.connectMs)}${cell.path === 'relay' ? ' R' : ''}${attempts > 1 ? ` ×${attempts}` : ''}`;
   };
   const row = (columns: readonly string[]) => `| ${columns.join(' | ')} |`;
+  const cellOf = (master: NatType, worker: NatType) => cells.find((cell) => cell.master === master && cell.worker === worker);
   return [
-    row(['offers \\ answers', ...types]),
+    row(['Master \\ Worker', ...types]),
     row(['---', ...types.map(() => '---:')]),
-    ...types.map((a) => row([a, ...types.map((b) => text(cells.find((cell) => cell.a === a && cell.b === b)))])),
+    ...types.map((master) => row([master, ...types.map((worker) => text(cellOf(master, worker)))])),
   ].join('\n');
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import nacl from 'tweetnacl';
 import t from 'tap';
+import nacl from 'tweetnacl';
 import { toHex, toUtf8 } from '../../src/swarm/bytes.js';
 import { nodePrimitives as primitives } from '../../src/swarm/crypto.node.js';
 import { createKeyPair, identityId, keyPairFromSeed } from '../../src/swarm/identity.js';
@@ -54,4 +54,15 @@ t.test('Ed25519 signatures are those of tweetnacl', async (t) => {
   t.notOk(primitives.verify(new Uint8Array(32).fill(255), message, signature));
   t.notOk(primitives.verify(pair.publicKey, message, signature.subarray(1)));
   t.match(identityId(pair.publicKey), /^[\w-]{43}$/);
+});
+
+t.test('X25519 agrees with tweetnacl, and refuses keys of low order', async (t) => {
+  const ours = primitives.startAgreement();
+  const theirs = nacl.box.keyPair();
+  const agreed = ours.agree(theirs.publicKey);
+  t.equal(toHex(agreed ?? new Uint8Array()), toHex(nacl.scalarMult(theirs.secretKey, ours.publicKey)));
+  t.not(toHex(ours.publicKey), toHex(primitives.startAgreement().publicKey));
+  t.equal(ours.agree(new Uint8Array(32)), undefined);
+  t.equal(ours.agree(new Uint8Array(32).fill(1, 0, 1)), undefined);
+  t.equal(ours.agree(theirs.publicKey.subarray(1)), undefined);
 });

@@ -19,8 +19,7 @@ export class MemoryWire {
   readonly b: MemoryLink;
   /** What stands between the ends; may change, drop, double or swap messages. */
   tamper: Tamper = (message) => [message];
-  /** Nothing arrives any more, and nobody is told. */
-  dead = false;
+  #dead = false;
 
   constructor(options: MemoryLinkOptions = {}) {
     const [ofA, ofB] = options.fingerprints ?? ['AA:01', 'BB:02'];
@@ -30,12 +29,23 @@ export class MemoryWire {
     this.b.onClose(() => this.#closed(this.a));
   }
 
+  get dead(): boolean {
+    return this.#dead;
+  }
+
+  /** Nothing arrives any more, and nobody is told. */
+  cut(): void {
+    this.#dead = true;
+    this.a.flushMs = 1_000;
+    this.b.flushMs = 1_000;
+  }
+
   #carry(message: Uint8Array, from: End, to: MemoryLink): void {
-    if (!this.dead) for (const one of this.tamper(message, from)) to.arrive(one);
+    if (!this.#dead) for (const one of this.tamper(message, from)) to.arrive(one);
   }
 
   #closed(other: MemoryLink): void {
-    if (!this.dead) setImmediate(() => other.close());
+    if (!this.#dead) setImmediate(() => other.close());
   }
 }
 
@@ -43,6 +53,8 @@ export class MemoryLink implements Link {
   readonly fingerprints: { readonly local: string; readonly remote: string };
   readonly path = 'direct';
   bufferedBytes = 0;
+  /** How long closing waits in vain for the other side. */
+  flushMs = 0;
   readonly #bytesPerSecond: number | undefined;
   readonly #clock: Clock;
   readonly #carry: (message: Uint8Array) => void;
@@ -53,6 +65,7 @@ export class MemoryLink implements Link {
   #drainListener = () => {};
   #pumping = false;
   #timer: Timer | undefined;
+  #closing = false;
   #closed: Error | undefined;
   #nextAt = 0;
 
@@ -68,7 +81,7 @@ export class MemoryLink implements Link {
   }
 
   send(message: Uint8Array): void {
-    if (this.#closed) return;
+    if (this.#closing) return;
     this.#outgoing.push(message.slice());
     this.bufferedBytes += message.length;
     this.#pump();
@@ -89,10 +102,16 @@ export class MemoryLink implements Link {
   }
 
   close(error: Error = new PeerworkError('link-closed')): void {
-    if (this.#closed) return;
-    this.#closed = error;
+    if (this.#closed || this.#closing) return;
+    this.#closing = true;
     this.#timer?.cancel();
-    this.#outgoing.length = 0;
+    if (this.flushMs === 0) this.#end(error);
+    else this.#clock.after(this.flushMs, () => this.#end(error));
+  }
+
+  #end(error: Error): void {
+    this.#closed = error;
+    for (const message of this.#outgoing.splice(0)) this.#carry(message);
     for (const listener of this.#closeListeners) listener(error);
   }
 

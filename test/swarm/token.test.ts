@@ -3,7 +3,7 @@ import { PeerworkError } from '../../src/errors.js';
 import { redact } from '../../src/log.js';
 import { fromBase64url, toBase64url, toHex } from '../../src/swarm/bytes.js';
 import { nodePrimitives } from '../../src/swarm/crypto.node.js';
-import { createKeyPair } from '../../src/swarm/identity.js';
+import { createKeyPair, keyPairFromSeed } from '../../src/swarm/identity.js';
 import { createToken, formatToken, handshakeKey, INFO_HASH_BYTES, parseToken, rendezvousHashes, SHARDS } from '../../src/swarm/token.js';
 
 const keyPair = createKeyPair(nodePrimitives);
@@ -36,6 +36,17 @@ t.test('a token survives being written and read', async (t) => {
   t.same(createToken({ publicKey: keyPair.publicKey, secret }, nodePrimitives).secret, secret, 'a given secret is kept');
 });
 
+t.test('a token of any release of this version is understood, and concealed', async (t) => {
+  const text =
+    'pw1.AQBriojj3XQJ8ZX9UtstPLpdcspnCb8dlBIb83SIAbQPb1wHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHB3sidHJhY2tlcnMiOlsid3M6Ly8xMjcuMC4wLjE6ODAwMCJdffcScTs';
+  t.match(redact(text), text, 'it was not written in this process');
+  const token = parseToken(text);
+  t.same(token.secret, new Uint8Array(32).fill(7));
+  t.same(token.publicKey, keyPairFromSeed(new Uint8Array(32).fill(1)).publicKey);
+  t.same(token.trackers, ['ws://127.0.0.1:8000']);
+  t.equal(redact(text), '[secret]');
+});
+
 t.test('a cut token is told apart from a mistyped one', async (t) => {
   for (const tracker of ['ws://a', 'ws://ab', 'ws://abc']) {
     const text = formatToken(createToken({ publicKey: keyPair.publicKey, trackers: [tracker] }, nodePrimitives));
@@ -56,13 +67,20 @@ t.test('a cut token is told apart from a mistyped one', async (t) => {
 });
 
 t.test('what is no token, or a newer one, is named', async (t) => {
-  for (const text of ['', 'hello', 'PW1.AAAA', 'pw0.AAAA', 'https://pw1.example', `pw1.${'A'.repeat(9_000)}`]) t.equal(codeOf(text), 'token-malformed', text);
+  for (const text of ['', 'hello', 'PW1.AAAA', 'pw0.AAAA', 'https://pw1.example', `pw1.${'A'.repeat(9_000)}`])
+    t.equal(codeOf(text), 'token-malformed', text);
   t.equal(codeOf('pw2.AAAA'), 'token-newer');
   t.equal(codeOf('pw17.AAAA'), 'token-newer');
   const bytes = fromBase64url(formatToken(createToken({ publicKey: keyPair.publicKey }, nodePrimitives)).slice(4)) ?? new Uint8Array();
   t.equal(bytes.length, 71);
   const tooMany = Array.from({ length: 17 }, (_, index) => `ws://tracker${index}`);
-  for (const bad of [{ trackers: ['http://a'] }, { trackers: ['ws://'] }, { ice: ['https://a'] }, { trackers: tooMany }, { secret: new Uint8Array(31) }])
+  for (const bad of [
+    { trackers: ['http://a'] },
+    { trackers: ['ws://'] },
+    { ice: ['https://a'] },
+    { trackers: tooMany },
+    { secret: new Uint8Array(31) },
+  ])
     t.throws(() => createToken({ publicKey: keyPair.publicKey, ...bad }, nodePrimitives), { code: 'token-malformed' });
 });
 

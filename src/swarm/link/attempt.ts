@@ -4,7 +4,7 @@ import { PeerworkError } from '../../errors.js';
 import type { Link } from '../link.js';
 import type { EngineChannel, EngineConnection, WebRtcEngine } from './engine.js';
 import { candidatesOf, describeCandidates, fingerprintOf } from './sdp.js';
-import { WebRtcLink } from './webrtc-link.js';
+import { goodbye, WebRtcLink } from './webrtc-link.js';
 
 export interface AttemptSettings {
   readonly initiator: boolean;
@@ -27,7 +27,7 @@ export class Attempt {
   readonly #settings: AttemptSettings;
   readonly #servers: readonly RTCIceServer[];
   readonly #peer: SimplePeer.Instance;
-  readonly #early: Uint8Array[] = [];
+  readonly #early: (Uint8Array | typeof goodbye)[] = [];
   #connection: EngineConnection | undefined;
   #channel: EngineChannel | undefined;
   #link: WebRtcLink | undefined;
@@ -111,7 +111,7 @@ export class Attempt {
       if (state === 'connected' || state === 'completed') this.#pathFound = true;
     });
     peer.on('data', (data: unknown) => {
-      if (!(data instanceof Uint8Array)) this.#ended(new PeerworkError('link-lost', 'the peer sent a text message'));
+      if (data !== goodbye && !(data instanceof Uint8Array)) this.#ended(new PeerworkError('link-lost', 'the peer sent a text message'));
       else if (this.#link === undefined) this.#early.push(data);
       else this.#link.received(data);
     });
@@ -183,8 +183,8 @@ export class Attempt {
   }
 
   /**
-   * The other side's relay may show up as `prflx` when its packets were here before its candidates, so its address is
-   * compared too.
+   * A relay of the other side shows up as `prflx` when its packets were here before its candidate, or when that came too
+   * late for its description: then it has at least the address of another relay of that side.
    */
   async #selectedPath(): Promise<Link['path']> {
     const report = new Map<string, Record<string, unknown>>();
@@ -201,10 +201,8 @@ export class Attempt {
     const remote = report.get(String(pair?.['remoteCandidateId']));
     if (local === undefined || remote === undefined) return 'unknown';
     if (local['candidateType'] === 'relay' || remote['candidateType'] === 'relay') return 'relay';
-    const isRelay = (sdp: string | undefined, side: Record<string, unknown>) =>
-      candidatesOf(sdp ?? '').some(
-        ({ kind, address, port }) => kind === 'relay' && address === (side['address'] ?? side['ip']) && port === Number(side['port']),
-      );
-    return isRelay(this.#remote, remote) || isRelay(this.#local, local) ? 'relay' : 'direct';
+    if (remote['candidateType'] !== 'prflx') return 'direct';
+    const relays = candidatesOf(this.#remote ?? '').filter(({ kind }) => kind === 'relay');
+    return relays.some(({ address }) => address === (remote['address'] ?? remote['ip'])) ? 'relay' : 'direct';
   }
 }

@@ -22,6 +22,4 @@ export interface EngineChannel {
   readonly bufferedAmount: number;
   bufferedAmountLowThreshold: number;
   onbufferedamountlow: unknown;
-  onclose: unknown;
-  close(): void;
 }

@@ -17,6 +17,8 @@ const probeMs = 1000;
 const graceMs = 100;
 /** Without any answer by then, the servers on TCP are tried as well. */
 const tcpAfterMs = 300;
+/** By then a server that answers over TCP, asked later, would have answered over UDP too. */
+const tcpDecidesMs = 600;
 /** A machine moves between networks: what the probe found is believed for this long. */
 const freshMs = 30_000;
 /** More, and libjuice takes none. */
@@ -115,6 +117,7 @@ class NodeIce implements IceAccess {
       const answered: IceServer[] = [];
       const timers: Timer[] = [];
       const stops: (() => void)[] = [];
+      const beganAt = this.#clock.now();
       let udpWorks = false;
       const finish = () => {
         if (!this.#stops.delete(finish)) return;
@@ -127,7 +130,10 @@ class NodeIce implements IceAccess {
       this.#stops.add(finish);
       const heard = (server: IceServer) => {
         answered.push(server);
-        if (server.transport !== 'udp') return;
+        if (server.transport !== 'udp') {
+          timers.push(this.#clock.after(Math.max(0, beganAt + tcpDecidesMs - this.#clock.now()), () => udpWorks || finish()));
+          return;
+        }
         if (!udpWorks) timers.push(this.#clock.after(graceMs, finish));
         udpWorks = true;
         if (this.#turnUdp.every((turn) => answered.includes(turn))) finish();

@@ -6,6 +6,8 @@
 const stunHeaderBytes = 20;
 const channelHeaderBytes = 4;
 const stunCookie = 0x2112a442;
+/** Channels are 0x4000 to 0x4fff. */
+const lastChannel = 0x4fff;
 
 export class TurnStream {
   readonly #deliver: (message: Uint8Array) => void;
@@ -54,7 +56,7 @@ function messageBytes(data: Uint8Array): number | undefined {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   const length = view.getUint16(2);
   const kind = view.getUint8(0) >> 6;
-  if (kind === 1) return channelHeaderBytes + length;
+  if (kind === 1) return view.getUint16(0) <= lastChannel ? channelHeaderBytes + length : undefined;
   if (kind !== 0 || length % 4 !== 0) return undefined;
   if (data.byteLength >= 8 && view.getUint32(4) !== stunCookie) return undefined;
   return stunHeaderBytes + length;

@@ -6,6 +6,11 @@ import type { EngineChannel } from './engine.js';
 
 /** How long `close` waits until the other side has everything that was sent. */
 const flushMs = 1000;
+/**
+ * Sent behind everything else by the side that closes, the only text message there is. Closing the channel instead would
+ * lose messages: the library tells of the end without regard to those that it has not delivered yet.
+ */
+export const goodbye = 'bye';
 
 /**
  * When to look again at a path that was relayed at first: ICE goes on for 2 s and moves to a direct path if one opens
@@ -20,9 +25,9 @@ export interface LinkFacts {
 }
 
 /**
- * A link over an open simple-peer. It is open until `close` is called here. Then it is closing: the channel is closed
- * first, which the other side sees behind all that was sent, and answers by ending the connection. It is closed when that
- * is seen, or after `flushMs`. It is closed at once when the other side closes it (`link-closed`) or the connection fails
+ * A link over an open simple-peer. It is open until `close` is called here. Then it is closing: the goodbye is on its way,
+ * and the other side answers it by ending the connection. It is closed when that is seen, or after `flushMs`. It is closed at
+ * once when the goodbye comes or the other side is gone in another orderly way (`link-closed`), or when the connection fails
  * (`link-lost`). Whatever happens first decides the reason, and nothing after that is heard.
  */
 export class WebRtcLink implements Link {
@@ -31,7 +36,7 @@ export class WebRtcLink implements Link {
   readonly #channel: EngineChannel;
   readonly #clock: Clock;
   /** Messages that came before there was a receiver. */
-  #early: Uint8Array[] = [];
+  #early: (Uint8Array | typeof goodbye)[] = [];
   #receive: ((message: Uint8Array) => void) | undefined;
   readonly #drainListeners: (() => void)[] = [];
   #closeListeners: ((error: Error) => void)[] = [];
@@ -40,7 +45,7 @@ export class WebRtcLink implements Link {
   #path: Link['path'];
   #flushTimer: Timer | undefined;
 
-  constructor(peer: SimplePeer.Instance, channel: EngineChannel, facts: LinkFacts, early: Uint8Array[], clock: Clock) {
+  constructor(peer: SimplePeer.Instance, channel: EngineChannel, facts: LinkFacts, early: (Uint8Array | typeof goodbye)[], clock: Clock) {
     this.#peer = peer;
     this.#channel = channel;
     this.#clock = clock;
@@ -76,7 +81,7 @@ export class WebRtcLink implements Link {
     this.#receive = listener;
     const early = this.#early;
     this.#early = [];
-    for (const message of early) listener(message);
+    for (const message of early) this.received(message);
   }
 
   onDrain(listener: () => void): void {
@@ -92,17 +97,22 @@ export class WebRtcLink implements Link {
   close(): void {
     if (this.#closing || this.#end !== undefined) return;
     this.#closing = true;
-    // simple-peer would end the connection with the channel, and what is on its way would be lost.
-    this.#channel.onclose = null;
-    this.#channel.close();
+    try {
+      this.#peer.send(goodbye);
+    } catch {
+      // the channel is closed already, and the event on its way
+    }
     this.#flushTimer = this.#clock.after(flushMs, () => this.ended(new PeerworkError('link-closed')));
   }
 
   /** For the owner of the peer's events: a message came. */
-  received(message: Uint8Array): void {
-    if (this.#end !== undefined || this.#closing) return;
-    if (this.#receive === undefined) this.#early.push(message);
-    else this.#receive(message);
+  received(message: Uint8Array | typeof goodbye): void {
+    if (this.#end !== undefined) return;
+    const allReceived = this.#receive !== undefined || this.#early.length === 0;
+    if (message === goodbye && (allReceived || this.#closing)) this.ended(new PeerworkError('link-closed'));
+    else if (this.#closing) return;
+    else if (this.#receive === undefined) this.#early.push(message);
+    else if (message !== goodbye) this.#receive(message);
   }
 
   /** For the owner of the peer's events: it is over. */

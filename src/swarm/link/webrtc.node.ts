@@ -1,62 +1,30 @@
-import { createRequire } from 'node:module';
-import type { DataChannel, PeerConnection, RtcConfig } from 'node-datachannel';
+import type { DataChannel, PeerConnection } from 'node-datachannel';
 import { safely } from './callback.node.js';
 import { NodeDataChannel } from './data-channel.node.js';
+import { IceCandidate, SessionDescription } from './description.node.js';
 import type { WebRtcEngine } from './engine.js';
 import { Gathering } from './gathering.node.js';
-import { Kicker } from './kick.node.js';
+import { library } from './native-library.node.js';
+import { nativeServers } from './native-servers.node.js';
 import { type CandidateKind, candidatesOf, parseCandidate, splitCandidates } from './sdp.js';
 
 /**
  * How long after its answer the answerer adds the offer's candidates: meanwhile the library asks the STUN server, which
- * each remote candidate would put off by 50 ms. Without a server a moment is enough to keep clear of the library's race
+ * each remote candidate would put off by 50 ms. Without a server, coming behind the answer is enough to keep clear of the library's race
  * between description and candidates ("remote candidate without ICE transport").
  */
 const lateWithServersMs = 40;
 const lateWithoutMs = 0;
 
-/** The library keeps the process alive after its last connection; it is shut down after this long without any. */
-const idleMs = 200;
-
-/** Loaded with the first engine, not with the module: a token can be checked without a native library. */
-let library: typeof import('node-datachannel') | undefined;
-const kicker = new Kicker();
-const open = new Set<NodePeerConnection>();
-let idleTimer: NodeJS.Timeout | undefined;
-
 /** An engine that `new SimplePeer({ wrtc })` takes, over node-datachannel. Engines share one native library. */
 export function createNodeEngine(): WebRtcEngine {
-  library ??= createRequire(import.meta.url)('node-datachannel') as typeof import('node-datachannel');
+  library.load();
   return { RTCPeerConnection: NodePeerConnection, RTCSessionDescription: SessionDescription, RTCIceCandidate: IceCandidate };
 }
 
 /** How many connections the process holds: for tests and metrics. */
 export function openConnections(): number {
-  return open.size;
-}
-
-class SessionDescription {
-  readonly type: 'offer' | 'answer';
-  readonly sdp: string;
-
-  constructor(init: RTCSessionDescriptionInit) {
-    this.type = init.type === 'answer' ? 'answer' : 'offer';
-    this.sdp = init.sdp ?? '';
-  }
-}
-
-class IceCandidate {
-  readonly candidate: string;
-  readonly sdpMid: string;
-
-  constructor(init: RTCIceCandidateInit) {
-    this.candidate = init.candidate ?? '';
-    this.sdpMid = init.sdpMid ?? '0';
-  }
-
-  get address(): string | undefined {
-    return parseCandidate(this.candidate)?.address;
-  }
+  return library.connections;
 }
 
 /**
@@ -89,21 +57,17 @@ class NodePeerConnection {
   #closed = false;
 
   constructor(config: RTCConfiguration = {}) {
-    if (library === undefined) throw new Error('no engine was created');
     const iceServers = nativeServers(config.iceServers ?? []);
     const awaited: CandidateKind[] = [];
     if (iceServers.length > 0) awaited.push('srflx');
     if (iceServers.some((server) => typeof server === 'object')) awaited.push('relay');
     this.#lateMs = iceServers.length > 0 ? lateWithServersMs : lateWithoutMs;
     this.#gathering = new Gathering(awaited, () => this.#endOfCandidates());
-    this.#native = new library.PeerConnection('peer', {
+    this.#native = library.connect({
       iceServers,
       iceTransportPolicy: config.iceTransportPolicy ?? 'all',
       disableAutoNegotiation: true,
     });
-    open.add(this);
-    clearTimeout(idleTimer);
-    kicker.prepare();
     this.#listen();
   }
 
@@ -162,7 +126,7 @@ class NodePeerConnection {
     this.#remote = description;
     this.#waiting.push(...candidates.map((candidate) => new IceCandidate({ candidate })));
     if (description.type === 'offer') return; // they are added when the answer is out
-    const kick = kicker.candidate();
+    const kick = library.kicker.candidate();
     if (kick !== undefined) this.#waiting.push(new IceCandidate({ candidate: kick }));
     this.#takeCandidates();
   }
@@ -192,10 +156,8 @@ class NodePeerConnection {
     this.#closed = true;
     this.#gathering.stop();
     for (const timer of this.#timers) clearTimeout(timer);
-    this.#native.close();
+    library.disconnect(this.#native);
     this.#channels.clear();
-    open.delete(this);
-    if (open.size === 0) shutDownWhenIdle();
   }
 
   #listen(): void {
@@ -274,7 +236,7 @@ class NodePeerConnection {
   #kick(): void {
     if (this.#remote?.type !== 'answer' || this.#native.state() === 'connected') return;
     const host = candidatesOf(this.#native.localDescription()?.sdp ?? '').find((candidate) => candidate.kind === 'host');
-    if (host !== undefined) kicker.start(host.port, () => this.#closed || this.#native.state() === 'connected');
+    if (host !== undefined) library.kicker.start(host.port, () => this.#closed || this.#native.state() === 'connected');
   }
 
   #later(delayMs: number, action: () => void): void {
@@ -288,35 +250,4 @@ class NodePeerConnection {
   #assertOpen(): void {
     if (this.#closed) throw new Error('the connection is closed');
   }
-}
-
-/** TURN over TCP or TLS is left out: the library cannot, the bridge in `openIce` hands it a UDP address instead. */
-function nativeServers(servers: readonly RTCIceServer[]): RtcConfig['iceServers'] {
-  const found: RtcConfig['iceServers'] = [];
-  for (const { urls, username, credential } of servers) {
-    for (const url of typeof urls === 'string' ? [urls] : urls) {
-      const match = /^(stun|turn):(\[[^\]]+\]|[^:]+):(\d+)(?:\?transport=(\w+))?$/.exec(url);
-      const [, scheme, host = '', port, transport = 'udp'] = match ?? [];
-      if (scheme === 'stun') found.push(`stun:${host}:${port}`);
-      else if (scheme === 'turn' && transport === 'udp')
-        found.push({
-          hostname: host.replace(/^\[|\]$/g, ''),
-          port: Number(port),
-          username: username ?? '',
-          password: credential ?? '',
-          relayType: 'TurnUdp',
-        });
-    }
-  }
-  return found;
-}
-
-function shutDownWhenIdle(): void {
-  clearTimeout(idleTimer);
-  idleTimer = setTimeout(() => {
-    if (open.size > 0) return;
-    kicker.close();
-    library?.cleanup();
-  }, idleMs);
-  idleTimer.unref();
 }

@@ -2,6 +2,7 @@ import type { Clock, Timer } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
 import type { CallOptions } from '../peer.js';
 import { Kind } from './messages.js';
+import { onAbort } from './on-abort.js';
 import { formatCall, parseJson, parseRefusal } from './text.js';
 import type { Letter, Writer } from './writer.js';
 
@@ -12,8 +13,7 @@ interface OpenCall {
   readonly resolve: (answer: unknown) => void;
   readonly reject: (error: Error) => void;
   readonly timer: Timer | undefined;
-  readonly signal: AbortSignal | undefined;
-  readonly onAbort: () => void;
+  readonly forgetSignal: (() => void) | undefined;
 }
 
 /** Calls to the peer that are waiting for their answers. */
@@ -37,11 +37,10 @@ export class OpenCalls {
       if (signal?.aborted) throw new PeerworkError('rpc-cancelled');
       const { text, bytes } = formatCall(verb, args);
       const letter = this.#writer.letter(Kind.call, id, text, bytes);
-      const onAbort = () => this.#abandon(id, new PeerworkError('rpc-cancelled'));
+      const forgetSignal = signal && onAbort(signal, () => this.#abandon(id, new PeerworkError('rpc-cancelled')));
       const onTimeout = () => this.#abandon(id, new PeerworkError('rpc-timeout', verb));
       const timer = timeoutMs > 0 ? this.#clock.after(timeoutMs, onTimeout, { unref: true }) : undefined;
-      signal?.addEventListener('abort', onAbort);
-      this.#open.set(id, { letter, resolve, reject, timer, signal, onAbort });
+      this.#open.set(id, { letter, resolve, reject, timer, forgetSignal });
     });
   }
 
@@ -71,7 +70,7 @@ export class OpenCalls {
     if (call === undefined) return undefined;
     this.#open.delete(id);
     call.timer?.cancel();
-    call.signal?.removeEventListener('abort', call.onAbort);
+    call.forgetSignal?.();
     return call;
   }
 }

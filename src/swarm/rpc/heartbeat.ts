@@ -27,6 +27,7 @@ export class Heartbeat {
   #timer: Timer | undefined;
   #tickAt: number;
   #silentMs = 0;
+  #heard = false;
   #quietMs = 0;
   #sinceMeasuredMs = 0;
   #pingId = 0;
@@ -53,7 +54,7 @@ export class Heartbeat {
   }
 
   heard(): void {
-    this.#silentMs = 0;
+    this.#heard = true;
   }
 
   said(): void {
@@ -75,7 +76,9 @@ export class Heartbeat {
     const now = this.#options.clock.now();
     const elapsedMs = Math.min(Math.max(now - this.#tickAt, 0), 2 * TICK_MS);
     this.#tickAt = now;
-    this.#silentMs += elapsedMs;
+    // A frame starts the silence at the end of its tick, so that three seconds are never less.
+    this.#silentMs = this.#heard ? 0 : this.#silentMs + elapsedMs;
+    this.#heard = false;
     this.#quietMs += elapsedMs;
     this.#sinceMeasuredMs += elapsedMs;
     if (this.#silentMs >= SILENCE_MS) {

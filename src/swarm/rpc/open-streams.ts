@@ -1,6 +1,7 @@
 import { PeerworkError } from '../../errors.js';
 import { cancel } from './calls.js';
 import { DATA_OVERHEAD_BYTES, Kind, STREAM_WINDOW_BYTES, uint32 } from './messages.js';
+import { onAbort } from './on-abort.js';
 import { malformed } from './reader.js';
 import { formatCall, parseRefusal } from './text.js';
 import type { Letter, Writer } from './writer.js';
@@ -62,7 +63,7 @@ export class OpenStream implements AsyncIterableIterator<Uint8Array> {
   readonly #writer: Writer;
   readonly #signal: AbortSignal | undefined;
   readonly #onClosed: () => void;
-  readonly #onAbort = () => this.#stop(new PeerworkError('rpc-cancelled'));
+  #forgetSignal: (() => void) | undefined;
   readonly #queue: Uint8Array[] = [];
   readonly #waiting: Waiting[] = [];
   #state: 'open' | 'ended' = 'open';
@@ -79,8 +80,9 @@ export class OpenStream implements AsyncIterableIterator<Uint8Array> {
   }
 
   start(): void {
-    if (this.#signal?.aborted) this.#onAbort();
-    else this.#signal?.addEventListener('abort', this.#onAbort);
+    const stop = () => this.#stop(new PeerworkError('rpc-cancelled'));
+    if (this.#signal?.aborted) stop();
+    else if (this.#signal !== undefined) this.#forgetSignal = onAbort(this.#signal, stop);
   }
 
   [Symbol.asyncIterator](): this {
@@ -126,7 +128,7 @@ export class OpenStream implements AsyncIterableIterator<Uint8Array> {
   onEnd(error: PeerworkError | undefined): void {
     if (this.#state === 'ended') return;
     this.#state = 'ended';
-    this.#signal?.removeEventListener('abort', this.#onAbort);
+    this.#forgetSignal?.();
     this.#onClosed();
     const [first, ...others] = this.#waiting.splice(0);
     if (error === undefined) first?.resolve(finished);

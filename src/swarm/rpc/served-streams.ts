@@ -8,7 +8,10 @@ import { formatRefusal, parseCall } from './text.js';
 import type { Bulk, Writer } from './writer.js';
 
 export const MAX_SERVED_STREAMS = 64;
-/** How far a stream is read ahead of what the link takes: enough to fill frames and the link's own buffer without a pause. */
+/**
+ * How far a stream is read ahead of what the link takes: enough to fill frames and the link's own buffer without a pause. Chunks count
+ * with DATA_OVERHEAD_BYTES each, so that there are never many.
+ */
 const READ_AHEAD_BYTES = 512 * 1024;
 const SMALLEST_PIECE_BYTES = 4 * 1024;
 
@@ -105,7 +108,7 @@ class ServedStream implements Bulk {
         this.#chunks.push(chunk);
         this.#aheadBytes += chunk.length;
         this.#writer.wake();
-        while (this.#aheadBytes >= READ_AHEAD_BYTES && !signal.aborted) await this.#room();
+        while (this.#isFarAhead() && !signal.aborted) await this.#room();
       }
       this.#ending = { kind: Kind.end, text: '' };
     } catch (error) {
@@ -135,7 +138,7 @@ class ServedStream implements Bulk {
     }
     this.#aheadBytes -= at;
     this.#creditBytes -= at + DATA_OVERHEAD_BYTES;
-    if (this.#aheadBytes < READ_AHEAD_BYTES) this.#goOn?.();
+    if (!this.#isFarAhead()) this.#goOn?.();
     return at;
   }
 
@@ -151,6 +154,10 @@ class ServedStream implements Bulk {
     this.#aheadBytes = 0;
     this.#controller.abort(reason);
     this.#goOn?.();
+  }
+
+  #isFarAhead(): boolean {
+    return this.#aheadBytes + this.#chunks.length * DATA_OVERHEAD_BYTES >= READ_AHEAD_BYTES;
   }
 
   #room(): Promise<void> {

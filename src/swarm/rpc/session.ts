@@ -1,4 +1,4 @@
-import type { Clock, Timer } from '../../clock.js';
+import type { Clock } from '../../clock.js';
 import { asPeerworkError, type ErrorCode, isErrorCode, PeerworkError } from '../../errors.js';
 import type { Log } from '../../log.js';
 import type { Primitives } from '../crypto.js';
@@ -25,8 +25,6 @@ export interface RpcSessionOptions {
   readonly log: Log;
 }
 
-/** How long the link stays open after a goodbye, so that it arrives; the peer closes it when it has. */
-const GOODBYE_GRACE_MS = 250;
 /** Signals are the only thing that is sent however much waits: a peer that never reads but asks for more of them is cut off here. */
 const MAX_BUFFERED_BYTES = 8 * 1024 * 1024;
 
@@ -40,7 +38,6 @@ export class RpcSession implements Rpc {
   readonly closed: Promise<PeerworkError>;
   readonly #link: Link;
   readonly #early: readonly Uint8Array[];
-  readonly #clock: Clock;
   readonly #log: Log;
   readonly #sealed: SealedLink;
   readonly #writer: Writer;
@@ -51,12 +48,11 @@ export class RpcSession implements Rpc {
   #servedStreams: ServedStreams | undefined;
   #nextId = 0;
   #reason: PeerworkError | undefined;
-  #grace: Timer | undefined;
+  #resolveClosed: (reason: PeerworkError) => void = () => {};
 
   constructor({ link, handshaken, primitives, clock, log }: RpcSessionOptions) {
     this.#link = link;
     this.#early = handshaken.early;
-    this.#clock = clock;
     this.#log = log;
     this.#sealed = new SealedLink(link, handshaken.keys, primitives);
     this.#heartbeat = new Heartbeat({
@@ -73,11 +69,11 @@ export class RpcSession implements Rpc {
     this.#calls = new OpenCalls(this.#writer, clock);
     this.#streams = new OpenStreams(this.#writer);
     this.closed = new Promise((resolve) => {
-      link.onClose((error) => {
-        this.#grace?.cancel();
-        this.#end(asPeerworkError(error, 'link-lost'), false);
-        resolve(this.#reason ?? asPeerworkError(error, 'link-lost'));
-      });
+      this.#resolveClosed = resolve;
+    });
+    link.onClose((error) => {
+      this.#end(asPeerworkError(error, 'link-lost'), false);
+      this.#resolveClosed(this.#reason ?? new PeerworkError('link-closed'));
     });
   }
 
@@ -138,7 +134,7 @@ export class RpcSession implements Rpc {
     };
   }
 
-  /** Says goodbye; the peer's `closed` resolves with `reason`, ours with `link-closed`, both once the link is closed. */
+  /** Says goodbye; the peer's `closed` resolves with `reason`, ours with `link-closed` once the link is closed. */
   close(reason: ErrorCode = 'link-closed'): void {
     this.#end(new PeerworkError('link-closed'), true, reason);
   }
@@ -195,12 +191,13 @@ export class RpcSession implements Rpc {
     this.#reason = reason;
     this.#heartbeat.stop();
     if (sayGoodbye) {
-      this.#grace = this.#clock.after(GOODBYE_GRACE_MS, () => this.#link.close());
       this.#writer.end(told);
     } else {
       this.#writer.drop();
-      this.#link.close();
+      // Not after the link is closed: a dead one takes a second more to close.
+      this.#resolveClosed(reason);
     }
+    this.#link.close();
     this.#calls.end(reason);
     this.#streams.end(reason);
     this.#servedCalls?.end(reason);

@@ -52,9 +52,14 @@ export function formatRefusal(thrown: unknown): string {
 export function parseRefusal(text: string): PeerworkError {
   const end = text.indexOf('\n');
   const code = end < 0 ? text : text.slice(0, end);
-  const detail = end < 0 ? '' : text.slice(end + 1, end + 1 + MAX_DETAIL_CHARS);
+  const detail = end < 0 ? '' : printable(text.slice(end + 1, end + 1 + MAX_DETAIL_CHARS));
   if (isErrorCode(code)) return new PeerworkError(code, detail);
-  return new PeerworkError('rpc-failed', `${code.slice(0, MAX_VERB_CHARS)} ${detail}`.trim());
+  return new PeerworkError('rpc-failed', `${printable(code.slice(0, MAX_VERB_CHARS))} ${detail}`.trim());
+}
+
+/** Words of a peer may be shown on a terminal. */
+function printable(text: string): string {
+  return text.replace(/\p{Cc}/gu, ' ');
 }
 
 function toJson(value: unknown, code: ErrorCode): string {

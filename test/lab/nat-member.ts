@@ -1,0 +1,73 @@
+/** A Master's or a Worker's place in the swarm, in the NAT lab. */
+import { createKeyPair } from '../../src/swarm/identity.js';
+import type { Peer } from '../../src/swarm/peer.js';
+import { nodePlatform } from '../../src/swarm/platform.node.js';
+import { MasterSwarm, WorkerSwarm } from '../../src/swarm/swarm.js';
+import { createToken, formatToken } from '../../src/swarm/token.js';
+import { serve } from './lab-process.js';
+
+export interface Connected {
+  /** As it was when the link opened. */
+  readonly path: string;
+  /** From the offer to the end of the handshake. */
+  readonly connectMs: number;
+  /** From the start of the Worker. */
+  readonly sinceStartMs: number;
+  /** What went wrong before. */
+  readonly troubles: readonly string[];
+}
+
+interface Start {
+  readonly trackers: readonly string[];
+  readonly ice: readonly string[];
+  readonly ca: string;
+}
+
+let swarm: MasterSwarm | WorkerSwarm | undefined;
+let connected: Promise<Connected> | undefined;
+let peer: Peer | undefined;
+let troubles: string[] = [];
+
+serve({
+  /** Resolves with the token when the tracker has answered. */
+  async master({ trackers, ice, ca }: Start): Promise<string> {
+    const platform = nodePlatform({ turnCa: ca });
+    const identity = createKeyPair(platform.primitives);
+    const token = createToken({ publicKey: identity.publicKey, trackers, ice }, platform.primitives);
+    const master = new MasterSwarm({
+      token,
+      identity,
+      name: 'master',
+      platform,
+      accept: () => ({ calls: { double: (args) => [args, args] } }),
+    });
+    swarm = master;
+    master.start();
+    await master.ready;
+    return formatToken(token);
+  },
+  worker({ token, ca }: { token: string; ca: string }): void {
+    const startedAt = performance.now();
+    const platform = nodePlatform({ turnCa: ca });
+    const worker = new WorkerSwarm({ token, identity: createKeyPair(platform.primitives), name: 'worker', platform, accept: () => ({}) });
+    swarm = worker;
+    troubles = [];
+    worker.on('trouble', (error) => troubles.push(error.message));
+    connected = new Promise((resolve) => {
+      worker.on('connected', (master) => {
+        peer = master;
+        resolve({ path: master.path, connectMs: master.connectMs, sinceStartMs: performance.now() - startedAt, troubles });
+      });
+    });
+    worker.start();
+  },
+  connected: () => connected,
+  troubles: () => troubles,
+  path: () => peer?.path,
+  call: ({ args }: { args: unknown }) => peer?.rpc.call('double', args),
+  async stop(): Promise<void> {
+    await swarm?.close();
+    swarm = undefined;
+    peer = undefined;
+  },
+});
