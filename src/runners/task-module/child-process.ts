@@ -1,11 +1,11 @@
 import type { Readable } from 'node:stream';
 import type { Clock } from '../../clock.js';
 import { MAX_JOB_DATA_BYTES, MAX_LOG_LINE_CHARS } from '../../job/limits.js';
-import type { ChildLine, ChildSetup } from './child/wire.js';
-import { LineSplitter } from './child/wire.js';
+import { type ChildLine, type ChildSetup, LineSplitter } from './child/wire.js';
 import { type Ending, type Exit, howItEnded } from './ending.js';
 import { killTree } from './processes.js';
 import { RawOutput } from './raw-output.js';
+import { readChildLine } from './read-child-line.js';
 import type { Run, StopCause } from './run.js';
 import type { Sandbox } from './sandbox.js';
 import { type Spawned, spawnChild } from './spawn-child.js';
@@ -14,6 +14,8 @@ import { type Spawned, spawnChild } from './spawn-child.js';
 export const GRACE_MS = 500;
 /** Loading a task with all it imports, on a slow machine. */
 const LOAD_LIMIT_MS = 60_000;
+/** From being handed over to beginning, when nothing is before it. */
+const BEGIN_LIMIT_MS = 5_000;
 const MAX_LINE_BYTES = MAX_JOB_DATA_BYTES + 64 * 1024;
 
 export interface ChildHost {
@@ -35,9 +37,6 @@ export interface Unloadable {
   /** True if the task is to blame, false if it may have been an accident. */
   readonly certain: boolean;
 }
-
-/** What a child may say of a failed job; anything else is the task speaking. */
-const childCodes = ['task-threw', 'output-unsendable', 'output-too-large', 'crashed', 'memory'] as const;
 
 interface Handed {
   readonly number: number;
@@ -75,6 +74,7 @@ export class TaskChild {
   #byeCode: number | undefined;
   #breach = '';
   #settledAny = false;
+  #retiring = false;
 
   constructor(host: ChildHost, entry: string, readable: readonly string[]) {
     this.#host = host;
@@ -116,7 +116,7 @@ export class TaskChild {
 
   /** False once it is on its way out. */
   get usable(): boolean {
-    return this.state === 'ready' && this.#doom === undefined && this.#graceEndsAt === Number.POSITIVE_INFINITY;
+    return this.state === 'ready' && !this.#retiring && this.#doom === undefined && this.#graceEndsAt === Number.POSITIVE_INFINITY;
   }
 
   hand(run: Run): void {
@@ -170,6 +170,14 @@ export class TaskChild {
     if (this.state !== 'ended') killTree(this.pid);
   }
 
+  /** Ends after the job that runs. */
+  retire(): void {
+    if (this.#retiring || this.state !== 'ready') return;
+    this.#retiring = true;
+    this.recall();
+    if (this.head === undefined) this.kill('closed');
+  }
+
   /** This process did not run for a while, or the clock was set: that time is not the job's. */
   forgive(gapMs: number): void {
     this.#startedAt += gapMs;
@@ -181,6 +189,7 @@ export class TaskChild {
   /** Called every so often: deadlines are as exact as that. */
   tick(now: number): void {
     this.#output.tick();
+    if (now >= this.#graceEndsAt && this.state !== 'ended') killTree(this.pid);
     const { head } = this;
     if (this.state === 'starting') {
       if (now - this.#startedAt > LOAD_LIMIT_MS) {
@@ -189,9 +198,12 @@ export class TaskChild {
       }
       return;
     }
-    if (head === undefined || this.state === 'ended') return;
-    if (now >= this.#graceEndsAt) killTree(this.pid);
-    else if (head.cause === undefined && head.job.timeoutMs > 0 && now - head.begunAt >= head.job.timeoutMs)
+    const number = this.#handed[0]?.number;
+    if (head === undefined || number === undefined || this.state === 'ended') return;
+    if (this.#spawned.fence.begun() < number) {
+      // It hangs between two jobs, perhaps in what one of them left behind. Nobody is blamed.
+      if (now - head.begunAt > BEGIN_LIMIT_MS) this.kill('closed');
+    } else if (head.cause === undefined && head.job.timeoutMs > 0 && now - head.begunAt >= head.job.timeoutMs)
       this.stop(head, 'timeout', `${head.job.timeoutMs} ms`);
   }
 
@@ -200,14 +212,12 @@ export class TaskChild {
     answers.on('error', () => {});
     answers.on('data', (chunk: Buffer) => {
       const lines = splitter.push(chunk);
-      if (lines === undefined) return this.#breachOf('a line without end');
-      for (const line of lines) {
+      if (lines === undefined) this.#breachOf('a line without end');
+      for (const text of lines ?? []) {
         if (this.#breach !== '') return;
-        try {
-          this.#take(JSON.parse(line) as ChildLine);
-        } catch {
-          this.#breachOf('a line that cannot be read');
-        }
+        const line = readChildLine(text);
+        if (line === undefined) this.#breachOf('a line that cannot be read');
+        else this.#take(line);
       }
     });
   }
@@ -221,38 +231,51 @@ export class TaskChild {
   #take(line: ChildLine): void {
     switch (line[0]) {
       case 'completed':
-        return this.#settle(line[1], line[2], (run) => run.complete({ state: 'completed', output: line[3] }));
+        this.#settle(line[1], line[2], (run) => run.complete({ state: 'completed', output: line[3] }));
+        break;
       case 'failed':
-        return this.#settle(line[1], line[2], (run) => run.fail(childCodes.find((code) => code === line[3]) ?? 'task-threw', String(line[4]), line[5] === true));
+        this.#settle(line[1], line[2], (run) => run.fail(line[3], line[4], line[5]));
+        break;
       case 'report':
         if (this.#handed[0]?.number === line[1]) for (const progress of line[2]) this.#output.pass(progress);
-        return;
+        break;
       case 'back':
-        return this.#takeBack(line[1]);
+        this.#takeBack(line[1]);
+        break;
       case 'ready':
-        if (this.state !== 'starting') return;
-        this.state = 'ready';
-        this.idleSince = this.#host.clock.now();
-        return this.#host.ready(this);
+        this.#becomeReady();
+        break;
       case 'unloadable':
-        this.#unloadable ??= { code: 'task-unloadable', message: String(line[1]), certain: true };
-        return;
+        this.#unloadable ??= { code: 'task-unloadable', message: line[1], certain: true };
+        break;
+      case 'worn':
+        this.retire();
+        break;
       case 'bye':
-        this.#byeCode = Number(line[1]);
-        return;
-      default:
-        this.#breachOf('something unknown');
+        this.#byeCode = line[1];
+        // Node 20 can hang on its way out.
+        this.#graceEndsAt = this.#host.clock.now() + GRACE_MS;
     }
+  }
+
+  #becomeReady(): void {
+    if (this.state !== 'starting') return;
+    this.state = 'ready';
+    this.idleSince = this.#host.clock.now();
+    this.#host.ready(this);
   }
 
   #settle(number: number, tookMs: number, settle: (run: Run) => void): void {
     const [head] = this.#handed;
-    if (head?.number !== number) return this.#breachOf('the end of a job that does not run');
+    if (head?.number !== number) {
+      this.#breachOf('the end of a job that does not run');
+      return;
+    }
     this.#handed.shift();
     this.#settledAny = true;
     settle(this.#unload(head));
     this.#next();
-    this.#host.freed(this, Number(tookMs));
+    this.#host.freed(this, tookMs);
   }
 
   #takeBack(number: number): void {
@@ -268,8 +291,9 @@ export class TaskChild {
     this.#graceEndsAt = Number.POSITIVE_INFINITY;
     const now = this.#host.clock.now();
     const next = this.#handed[0];
-    if (next === undefined) this.idleSince = now;
-    else next.run.begunAt = now;
+    if (next !== undefined) next.run.begunAt = now;
+    else if (this.#retiring) this.kill('closed');
+    else this.idleSince = now;
   }
 
   /** Answers may still lie in the pipe; #conclude comes after them. */

@@ -15,6 +15,8 @@ const SHORT_MS = 5;
 /** A child that has been at one job this long gets nothing more, and gives back what waits behind it. */
 export const STUCK_MS = 20;
 const SMOOTHING = 0.2;
+/** A task without a process waits this long while others have work, then one of theirs makes room. */
+const PATIENCE_MS = 500;
 
 /** One version of one task: its waiting jobs and its children. */
 export class Lane {
@@ -25,6 +27,8 @@ export class Lane {
   readonly children = new Set<TaskChild>();
   /** Children in a row that ended before they did anything, without the task saying why. */
   stillborn = 0;
+  /** When it last had nothing to wait for. */
+  #servedAt = 0;
   #waiting: Run[] = [];
   #first = 0;
   #averageMs = Number.POSITIVE_INFINITY;
@@ -45,7 +49,8 @@ export class Lane {
     return this.#waiting.length - this.#first;
   }
 
-  push(run: Run): void {
+  push(run: Run, now: number): void {
+    if (this.waiting === 0) this.#servedAt = now;
     this.#waiting.push(run);
   }
 
@@ -95,9 +100,20 @@ export class Lane {
       if (!child.usable || child.load >= depth) continue;
       if (child.weight > MAX_AHEAD_CHARS) continue;
       if (child.load > 0 && now - (child.head?.begunAt ?? now) > STUCK_MS) continue;
-      if (best === undefined || child.load < best.load || (child.load === 0 && best.load === 0 && child.idleSince > best.idleSince)) best = child;
+      if (best === undefined || child.load < best.load || (child.load === 0 && best.load === 0 && child.idleSince > best.idleSince))
+        best = child;
     }
     return best;
+  }
+
+  /** True if its jobs have waited for a process of their own for too long. */
+  isStarving(now: number): boolean {
+    return this.waiting > 0 && this.children.size === 0 && now - this.#servedAt > PATIENCE_MS;
+  }
+
+  /** It had a process until now. */
+  bereft(now: number): void {
+    this.#servedAt = now;
   }
 
   get starting(): number {

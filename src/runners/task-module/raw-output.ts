@@ -28,7 +28,7 @@ export class RawOutput {
     this.#now = now;
     this.#report = report;
     this.#gate = new FloodGate(now());
-    streams.forEach((stream, index) => this.#read(stream, index === 0 ? 'stdout' : 'stderr'));
+    for (const [index, stream] of streams.entries()) this.#read(stream, index === 0 ? 'stdout' : 'stderr');
   }
 
   #read(stream: Readable | null, name: 'stdout' | 'stderr'): void {

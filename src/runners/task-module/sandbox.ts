@@ -57,8 +57,7 @@ const MAX_REASON_CHARS = 90;
 
 /** Throws `sandbox-missing` if what is wished cannot be had. */
 export async function findSandbox(wish: SandboxWish): Promise<Sandbox> {
-  const limits = await findLimits(wish);
-  const why = wish.sandbox === 'off' ? 'switched off' : await probeBwrap(wish, limits.sizes);
+  const [limits, why] = await Promise.all([findLimits(wish), wish.sandbox === 'off' ? 'switched off' : probeBwrap(wish)]);
   if (why === undefined) return bwrapSandbox(wish, limits.sizes);
   if (wish.sandbox === 'required') throw new PeerworkError('sandbox-missing', `bubblewrap: ${why}`);
   if (wish.network === 'deny' && !permissionCoversNetwork)
@@ -78,7 +77,8 @@ function bwrapSandbox(wish: SandboxWish, limits: readonly string[]): Sandbox {
   return {
     tier: 'bwrap',
     line: `bubblewrap (own processes, files${wish.network === 'deny' ? ', no network' : ''}), Node permission model, ${wish.memoryMb} MiB a job`,
-    command: (room) => compose([...limits, wish.bubblewrap, ...bwrapArguments(wish, room), process.execPath, ...nodeArguments(wish, room, sandboxRoom)]),
+    command: (room) =>
+      compose([...limits, wish.bubblewrap, ...bwrapArguments(wish, room), process.execPath, ...nodeArguments(wish, room, sandboxRoom)]),
   };
 }
 
@@ -159,11 +159,11 @@ async function findLimits(wish: SandboxWish): Promise<Limits> {
   return { sizes: sized ? prlimit : [], privileges: bound ? setpriv : meekly ? meek : [] };
 }
 
-async function probeBwrap(wish: SandboxWish, limits: readonly string[]): Promise<string | undefined> {
+async function probeBwrap(wish: SandboxWish): Promise<string | undefined> {
   if (process.platform !== 'linux') return 'Linux only';
   if (!existsSync(wish.bubblewrap)) return 'not installed';
   const workdir = dirname(childFolder);
-  return tryOut([...limits, wish.bubblewrap, ...bwrapArguments(wish, { workdir, readable: [] }), process.execPath, '-e', 'process.exit(7)']);
+  return tryOut([wish.bubblewrap, ...bwrapArguments(wish, { workdir, readable: [] }), process.execPath, '-e', 'process.exit(7)']);
 }
 
 /** The absolute path of a tool: children have no PATH. */

@@ -6,7 +6,8 @@ import type { Duplex, Readable } from 'node:stream';
 import type { Clock } from '../../clock.js';
 import { removeTree } from '../../task/disk.js';
 import { FENCE_BYTES, Fence } from './child/fence.js';
-import { ANSWER_FD, COMMAND_FD } from './child/wire.js';
+import { ANSWER_FD, COMMAND_FD, FENCE_FD } from './child/wire.js';
+import { blankDescriptors } from './descriptors.js';
 import type { Exit } from './ending.js';
 import { endWithThisProcess, hasEnded, killTree } from './processes.js';
 import { childEnvironment, type Sandbox } from './sandbox.js';
@@ -54,7 +55,7 @@ export function spawnChild({ sandbox, scratchFolder, clock, readable, onExit }: 
     // Leads its own process group, so that all of it can be killed.
     detached: true,
     windowsHide: true,
-    stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe', fenceFd],
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe', fenceFd, ...blankDescriptors(FENCE_FD + 1)],
   });
   const pid = child.pid ?? 0;
   if (pid !== 0) endWithThisProcess(pid);

@@ -1,10 +1,10 @@
-import { mkdirSync, realpathSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Clock, systemClock, type Timer } from '../../clock.js';
 import type { Job, Outcome } from '../../job/job.js';
 import type { RunContext, Runner, Workplace } from '../../job/runner.js';
 import { type Log, silentLog } from '../../log.js';
+import { removeTree, sweepAbandoned, unfinishedName } from '../../task/disk.js';
 import { type ChildHost, TaskChild, type Unloadable } from './child-process.js';
 import { Lane, STUCK_MS } from './lane.js';
 import { Run } from './run.js';
@@ -78,12 +78,20 @@ export class TaskModuleRunner implements Runner {
 
   /** Finds out how this machine can isolate. Rejects with `sandbox-missing`. */
   static async start(options: TaskModuleOptions): Promise<TaskModuleRunner> {
-    const { memoryMb = DEFAULT_MEMORY_MB, scratchMb = DEFAULT_SCRATCH_MB, sandbox = 'auto', network = 'allow', clock = systemClock } = options;
+    const {
+      memoryMb = DEFAULT_MEMORY_MB,
+      scratchMb = DEFAULT_SCRATCH_MB,
+      sandbox = 'auto',
+      network = 'allow',
+      clock = systemClock,
+    } = options;
     const limits = { memoryBytes: memoryMb * 1024 * 1024, scratchBytes: scratchMb * 1024 * 1024 };
-    mkdirSync(options.scratchFolder, { recursive: true, mode: 0o700 });
+    await mkdir(options.scratchFolder, { recursive: true, mode: 0o700 });
+    await sweepAbandoned(options.scratchFolder);
     const wish = { sandbox, network, memoryMb, scratchBytes: limits.scratchBytes, bubblewrap: options.bubblewrap ?? findTool('bwrap') };
     const found = await findSandbox(wish);
-    const scratchFolder = await mkdtemp(join(realpathSync(options.scratchFolder), 'jobs-'));
+    const scratchFolder = join(await realpath(options.scratchFolder), unfinishedName('jobs'));
+    await mkdir(scratchFolder, { mode: 0o700 });
     const { concurrency, log = silentLog, warmMs = DEFAULT_WARM_MS } = options;
     log.info('jobs are isolated', { by: found.line });
     return new TaskModuleRunner({ concurrency, log, clock, sandbox: found, scratchFolder, watch: new Watch(limits, clock), warmMs });
@@ -120,7 +128,7 @@ export class TaskModuleRunner implements Runner {
     if (this.#closed) run.stop('closed');
     else if (context.signal.aborted) run.stop('cancelled');
     else {
-      lane.push(run);
+      lane.push(run, this.#clock.now());
       this.#fill(lane);
     }
     return run.ended;
@@ -140,6 +148,9 @@ export class TaskModuleRunner implements Runner {
   #ready(child: TaskChild): void {
     const lane = this.#laneOf(child);
     if (lane !== undefined) lane.stillborn = 0;
+    // Before anybody can take the process away again: on a slow machine others lose their patience while it starts.
+    const run = lane?.take();
+    if (run !== undefined) child.hand(run);
     this.#dispatch();
   }
 
@@ -181,22 +192,30 @@ export class TaskModuleRunner implements Runner {
   #fill(lane: Lane): void {
     if (this.#closed) return;
     const now = this.#clock.now();
+    this.#arm(TICK_MS);
+    if (this.#mustYield(lane, now)) return;
     while (lane.waiting > 0) {
       const child = lane.pick(now);
-      if ((child === undefined || child.load > 0) && lane.waiting > lane.starting && this.#roomForOneMore(lane)) this.#spawn(lane);
+      if ((child === undefined || child.load > 0) && lane.waiting > lane.starting && this.#roomForOneMore(lane, now)) this.#spawn(lane);
       if (child === undefined) break;
       const run = lane.take();
       if (run !== undefined) child.hand(run);
     }
-    this.#arm(TICK_MS);
   }
 
-  /** Ends an idle child of another task if the pool is full. */
-  #roomForOneMore(lane: Lane): boolean {
+  /** Another task has waited long enough: the next process that is idle makes room for it. */
+  #mustYield(lane: Lane, now: number): boolean {
+    if (this.#lanes.size === 1) return false;
+    for (const other of this.#lanes.values()) if (other !== lane && other.isStarving(now) && !lane.isStarving(now)) return true;
+    return false;
+  }
+
+  /** If the pool is full, ends an idle child of a task that has no work, or of any task if this one has waited too long. */
+  #roomForOneMore(lane: Lane, now: number): boolean {
     if (this.#children < this.#concurrency) return true;
     let oldest: TaskChild | undefined;
     for (const other of this.#lanes.values()) {
-      if (other === lane) continue;
+      if (other === lane || (other.waiting > 0 && !lane.isStarving(now))) continue;
       for (const child of other.children) {
         if (child.usable && child.load === 0 && child.idleSince < (oldest?.idleSince ?? Number.POSITIVE_INFINITY)) oldest = child;
       }
@@ -222,6 +241,7 @@ export class TaskModuleRunner implements Runner {
   #ended(child: TaskChild, unloadable: Unloadable | undefined): void {
     const lane = this.#laneOf(child);
     lane?.children.delete(child);
+    lane?.bereft(this.#clock.now());
     this.#children -= 1;
     this.#log.debug('process ended', { pid: child.pid, unloadable: unloadable?.message });
     if (lane !== undefined && unloadable !== undefined) {
@@ -236,8 +256,8 @@ export class TaskModuleRunner implements Runner {
   }
 
   #cancel(lane: Lane, run: Run): void {
-    if (lane.remove(run)) return run.stop('cancelled');
-    for (const child of lane.children) if (child.has(run)) child.stop(run, 'cancelled');
+    if (lane.remove(run)) run.stop('cancelled');
+    else for (const child of lane.children) if (child.has(run)) child.stop(run, 'cancelled');
   }
 
   #arm(delayMs: number): void {
@@ -254,7 +274,7 @@ export class TaskModuleRunner implements Runner {
     const gapMs = now - this.#tickDueAt;
     if (Math.abs(gapMs) > MAX_GAP_MS) for (const lane of this.#lanes.values()) for (const child of lane.children) child.forgive(gapMs);
     let busy = false;
-    for (const lane of this.#lanes.values()) {
+    for (const lane of [...this.#lanes.values()]) {
       let staying = lane.children.size;
       for (const child of lane.children) {
         child.tick(now);
@@ -285,7 +305,7 @@ export class TaskModuleRunner implements Runner {
       }
     }
     await Promise.all(gone);
-    await rm(this.#host.scratchFolder, { recursive: true, force: true });
+    await removeTree(this.#host.scratchFolder);
   }
 }
 

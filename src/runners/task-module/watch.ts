@@ -8,6 +8,9 @@ const SCRATCH_POLL_MS = 1_000;
 /** Files counted in one look; a job with more has used its allowance. */
 const MAX_FILES = 100_000;
 
+/** A process that has grown this far towards its limit takes no further job, which would be blamed for what others left behind. */
+const TIRED_SHARE = 0.9;
+
 /** Looks from outside at what running jobs use, and kills those that use too much. */
 export class Watch {
   readonly #limits: { readonly memoryBytes: number; readonly scratchBytes: number };
@@ -42,6 +45,7 @@ export class Watch {
 
   async #memory(child: TaskChild): Promise<void> {
     const bytes = await residentBytes(child.pid);
+    if (bytes > this.#limits.memoryBytes * TIRED_SHARE) child.retire();
     if (bytes > this.#limits.memoryBytes) child.kill('memory', `${inMiB(bytes)} of ${inMiB(this.#limits.memoryBytes)} MiB`);
   }
 

@@ -13,7 +13,17 @@ import { Fence } from './fence.js';
 import { loadTask, type Task } from './load.js';
 import { toJsonText, UnsendableError } from './output.js';
 import { Reports } from './reports.js';
-import { ANSWER_FD, type AbortLine, type ChildLine, type ChildSetup, COMMAND_FD, FENCE_FD, type JobLine, LineSplitter } from './wire.js';
+import {
+  type AbortLine,
+  ANSWER_FD,
+  type ChildLine,
+  type ChildSetup,
+  COMMAND_FD,
+  type FailureCode,
+  FENCE_FD,
+  type JobLine,
+  LineSplitter,
+} from './wire.js';
 
 interface Running {
   readonly number: number;
@@ -32,7 +42,7 @@ let working = false;
 let soiled = false;
 
 /** Node's own, before the task can replace them. */
-const { exit, chdir, cwd } = process;
+const { exit, chdir, cwd, kill } = process;
 
 function writeText(text: string): void {
   const bytes = Buffer.from(text);
@@ -56,7 +66,7 @@ function took(run: Running): number {
   return Math.round((performance.now() - run.begunAt) * 1_000) / 1_000;
 }
 
-function fail(run: Running, code: string, message: string, retry: boolean): void {
+function fail(run: Running, code: FailureCode, message: string, retry: boolean): void {
   reports?.end();
   running = undefined;
   tell(['failed', run.number, took(run), code, message.slice(0, setup?.maxLineChars), retry]);
@@ -137,7 +147,7 @@ async function work(): Promise<void> {
   working = true;
   for (let line = queue.shift(); line !== undefined; line = queue.shift()) {
     await runOne(line, task, reports, setup.workdir);
-    if (soiled) exit(0);
+    if (soiled) end();
   }
   working = false;
 }
@@ -156,7 +166,14 @@ function breakDown(code: 'crashed' | 'task-threw', thrown: unknown): void {
     const { message, stack } = describe(thrown);
     tell(['unloadable', message, stack]);
   }
-  exit(0);
+  end();
+}
+
+/** Without Node's own way out, in which version 20 can hang under load. */
+function end(): never {
+  tell(['worn']);
+  kill.call(process, process.pid, 'SIGKILL');
+  return exit(0);
 }
 
 /** Keeps a task from signalling its parent by accident; a wall only where the parent is in another pid namespace. */
@@ -183,7 +200,7 @@ async function begin(given: ChildSetup): Promise<void> {
   } catch (error) {
     const { message, stack } = describe(error);
     tell(['unloadable', message, stack]);
-    exit(0);
+    end();
   }
   tell(['ready']);
   await work();
@@ -202,9 +219,9 @@ function listen(): void {
     }
     void work();
   });
-  const end = () => exit(0);
-  commands.on('end', end);
-  commands.on('error', end);
+  const orphaned = () => kill.call(process, process.pid, 'SIGKILL');
+  commands.on('end', orphaned);
+  commands.on('error', orphaned);
 }
 
 process.on('uncaughtException', (error, origin) => breakDown(origin === 'unhandledRejection' ? 'task-threw' : 'crashed', error));

@@ -22,14 +22,18 @@ export type JobLine = readonly ['job', number: number, id: string, attempt: numb
 /** Asks the running job to stop by itself. */
 export type AbortLine = readonly ['abort', number: number, reason: string];
 
+export type FailureCode = 'task-threw' | 'output-unsendable' | 'output-too-large' | 'crashed' | 'memory';
+
 export type ChildLine =
   | readonly ['ready']
   | readonly ['unloadable', message: string, stack: string]
   | readonly ['completed', number: number, tookMs: number, output: Json]
-  | readonly ['failed', number: number, tookMs: number, code: string, message: string, retry: boolean]
+  | readonly ['failed', number: number, tookMs: number, code: FailureCode, message: string, retry: boolean]
   /** Not begun, because the parent had taken it back. */
   | readonly ['back', number: number]
   | readonly ['report', number: number, progress: readonly Progress[]]
+  /** The process is of no use for another job. */
+  | readonly ['worn']
   /** The process ends by itself, with this exit code. */
   | readonly ['bye', code: number];
 

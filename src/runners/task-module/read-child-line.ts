@@ -1,0 +1,35 @@
+import * as v from 'valibot';
+import type { Json, Progress } from '../../job/job.js';
+import type { ChildLine } from './child/wire.js';
+
+const number = v.number();
+const json = v.custom<Json>((value) => value !== undefined);
+const progress = v.custom<Progress>((value) => typeof value === 'object' && value !== null && 'kind' in value);
+/** What a child may say of a failed job; anything else is the task speaking. */
+const failureCode = v.fallback(v.picklist(['task-threw', 'output-unsendable', 'output-too-large', 'crashed', 'memory']), 'task-threw');
+
+const childLine = v.union([
+  v.strictTuple([v.literal('ready')]),
+  v.strictTuple([v.literal('worn')]),
+  v.strictTuple([v.literal('unloadable'), v.string(), v.string()]),
+  v.strictTuple([v.literal('failed'), number, number, failureCode, v.string(), v.boolean()]),
+  v.strictTuple([v.literal('back'), number]),
+  v.strictTuple([v.literal('report'), number, v.array(progress)]),
+  v.strictTuple([v.literal('bye'), number]),
+  v.strictTuple([v.literal('completed'), number, number, json]),
+]);
+
+/** One line of a child, which may be the task's own invention; undefined if it makes no sense. */
+export function readChildLine(text: string): ChildLine | undefined {
+  let line: unknown;
+  try {
+    line = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  // The line of almost every job, without the detour.
+  if (Array.isArray(line) && line[0] === 'completed' && line.length === 4 && typeof line[1] === 'number' && typeof line[2] === 'number')
+    return ['completed', line[1], line[2], line[3]];
+  const { success, output } = v.safeParse(childLine, line);
+  return success ? output : undefined;
+}
