@@ -40,7 +40,7 @@ export type Outcome =
   | { readonly state: 'released'; readonly reason: string };
 
 export interface JobError {
-  /** A code of the error table, or the task's own (`error.code` of what it threw). */
+  /** A code of the error table; what the task threw is `task-threw`. */
   readonly code: string;
   readonly message: string;
 }

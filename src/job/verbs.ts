@@ -1,6 +1,6 @@
 import * as v from 'valibot';
-import type { Json } from './job.js';
 import { PeerworkError } from '../errors.js';
+import type { Json } from './job.js';
 import { MAX_CHANNEL_CHARS, MAX_JOB_ID_CHARS, MAX_LOG_LINE_CHARS } from './limits.js';
 
 /**

@@ -16,19 +16,26 @@ interface Request {
   readonly capacity: number;
   readonly answer: (jobs: LeasedJob[]) => void;
   claiming: boolean;
+  /** There was a wake while it was claiming: what it found then may be out of date. */
+  woken: boolean;
 }
+
+/** When all requests are tried, first one alone, and each time that all got some, this many times as many together. */
+const WIDENING = 4;
 
 /**
  * Brings waiting workers and ready jobs together.
  *
  * A worker has at most one open request. A request is tried against the ledger at once, and again at every wake (jobs were added,
  * given back, became due) until it gets at least one job, is replaced by a newer request of the same worker, or is withdrawn.
- * Requests are served in the order they came, so that no worker starves.
+ * Requests are served in the order they came, so that no worker starves. All ask for the same channels: when one got
+ * nothing, the others need not ask.
  */
 export class Dispatch {
   readonly #options: DispatchOptions;
   readonly #requests = new Map<string, Request>();
   #waking = false;
+  #wokenAgain = false;
   #closed = false;
 
   constructor(options: DispatchOptions) {
@@ -45,7 +52,7 @@ export class Dispatch {
     this.withdraw(worker.id);
     if (capacity === 0 || this.#closed) return Promise.resolve([]);
     return new Promise((resolve) => {
-      const request: Request = { worker, capacity, answer: resolve, claiming: false };
+      const request: Request = { worker, capacity, answer: resolve, claiming: false, woken: false };
       this.#requests.set(worker.id, request);
       void this.#serve(request);
     });
@@ -59,14 +66,12 @@ export class Dispatch {
     if (!request.claiming) request.answer([]);
   }
 
-  /** There may be jobs now: try all open requests, once per event-loop turn at most. */
+  /** There may be jobs now, or will be by what the ledger was given in this turn: the claims then share its transaction. */
   wake(): void {
+    this.#wokenAgain = true;
     if (this.#waking || this.#requests.size === 0) return;
     this.#waking = true;
-    setImmediate(() => {
-      this.#waking = false;
-      for (const request of this.#requests.values()) void this.#serve(request);
-    });
+    queueMicrotask(() => void this.#serveAll());
   }
 
   close(): void {
@@ -74,21 +79,42 @@ export class Dispatch {
     for (const workerId of [...this.#requests.keys()]) this.withdraw(workerId);
   }
 
-  async #serve(request: Request): Promise<void> {
-    if (request.claiming) return;
+  async #serveAll(): Promise<void> {
+    while (this.#wokenAgain) {
+      this.#wokenAgain = false;
+      const open = [...this.#requests.values()];
+      for (let width = 1, more = true; more && open.length > 0; width *= WIDENING)
+        more = (await Promise.all(open.splice(0, width).map((request) => this.#serve(request)))).every(Boolean);
+    }
+    this.#waking = false;
+  }
+
+  /** Says whether there were jobs, so that there may be more. */
+  async #serve(request: Request): Promise<boolean> {
+    request.woken = true;
+    if (request.claiming) return true;
     request.claiming = true;
-    const { ledger, clock, leaseMs, channels, log } = this.#options;
-    const now = clock.now();
+    const isOpen = () => this.#requests.get(request.worker.id) === request;
     let jobs: LeasedJob[] = [];
-    try {
-      jobs = await ledger.claim({ worker: request.worker, channels: channels(), limit: request.capacity, until: now + leaseMs }, now);
-    } catch (error) {
-      log.error('jobs could not be claimed', { error });
+    while (request.woken && jobs.length === 0 && isOpen()) {
+      request.woken = false;
+      jobs = await this.#claim(request);
     }
     request.claiming = false;
-    const open = this.#requests.get(request.worker.id) === request;
-    if (jobs.length === 0 && open) return;
-    if (open) this.#requests.delete(request.worker.id);
+    if (jobs.length === 0 && isOpen()) return false;
+    if (isOpen()) this.#requests.delete(request.worker.id);
     request.answer(jobs);
+    return jobs.length > 0;
+  }
+
+  async #claim({ worker, capacity }: Request): Promise<LeasedJob[]> {
+    const { ledger, clock, leaseMs, channels, log } = this.#options;
+    const now = clock.now();
+    try {
+      return await ledger.claim({ worker, channels: channels(), limit: capacity, until: now + leaseMs }, now);
+    } catch (error) {
+      log.error('jobs could not be claimed', { error });
+      return [];
+    }
   }
 }

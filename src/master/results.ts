@@ -1,7 +1,11 @@
 import type { SettledJob } from '../job/job.js';
 import type { Ledger } from '../ledger/ledger.js';
 
-const PAGE = 500;
+/** Small enough to fit into the transaction that settled them: a page counts as so many jobs in a group commit. */
+const PAGE = 100;
+/** A short page is nearly always the last; to look again at once would only keep others waiting for the ledger. */
+const LINGER_MS = 20;
+const CLOSE_MS = 1_000;
 
 export interface Result {
   /** Give it to `results({ after })` to go on behind this one. */
@@ -16,20 +20,25 @@ export interface Result {
 export class Results {
   readonly #ledger: Ledger;
   #waiting: (() => void)[] = [];
-  #closed = false;
+  #followers = 0;
+  #closed: (() => void) | undefined;
 
   constructor(ledger: Ledger) {
     this.#ledger = ledger;
   }
 
-  /** Something may have been settled. */
+  /** Something may have been settled, or will be by what the ledger was given in this turn. */
   wake(): void {
     for (const resolve of this.#waiting.splice(0)) resolve();
   }
 
-  close(): void {
-    this.#closed = true;
+  /** Lets the followers read to the end: the ledger must stay open until this resolves. Who reads slowly is not waited for. */
+  async close(): Promise<void> {
+    const ended = new Promise<void>((resolve) => {
+      this.#closed = resolve;
+    });
     this.wake();
+    if (this.#followers > 0) await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, CLOSE_MS))]);
   }
 
   /** Follows from behind `after` (default: the very first) until the Master closes or the signal aborts. */
@@ -37,6 +46,7 @@ export class Results {
     let after = options.after ?? 0;
     const wake = () => this.wake();
     options.signal?.addEventListener('abort', wake);
+    this.#followers += 1;
     try {
       while (!options.signal?.aborted) {
         // Asked for before the read, so that what is settled during it is not slept through.
@@ -46,12 +56,18 @@ export class Results {
           after = result.cursor;
           yield result;
         }
-        if (page.length > 0) continue;
-        if (this.#closed) return;
+        if (page.length === PAGE) continue;
+        if (page.length > 0) {
+          await Promise.race([woken, new Promise((resolve) => setTimeout(resolve, LINGER_MS))]);
+          continue;
+        }
+        if (this.#closed !== undefined) return;
         await woken;
       }
     } finally {
       options.signal?.removeEventListener('abort', wake);
+      this.#followers -= 1;
+      if (this.#followers === 0) this.#closed?.();
     }
   }
 }

@@ -5,11 +5,18 @@ import type { Log } from '../log.js';
 /** Looks at least this often, whatever the ledger says: the safety net. */
 const MAX_SLEEP_MS = 5_000;
 const MIN_SLEEP_MS = 20;
+/** During the grace leases that ended are overdue all the time: look for delayed jobs only this often. */
+const GRACE_TICK_MS = 100;
 
 export interface SweeperOptions {
   readonly ledger: Ledger;
   readonly clock: Clock;
   readonly log: Log;
+  /**
+   * Leases are not taken back sooner than this after the start: a Master that was away for long must first let its workers return
+   * with what they have done meanwhile.
+   */
+  readonly graceMs: number;
   /** Jobs may have become ready or ended: leases ran out, or a delay is over. */
   readonly onSweep: () => void;
 }
@@ -20,6 +27,7 @@ export class Sweeper {
   #timer: Timer | undefined;
   #running: Promise<void> = Promise.resolve();
   #wakeAt = Number.POSITIVE_INFINITY;
+  #expireFrom = 0;
   #closed = false;
 
   constructor(options: SweeperOptions) {
@@ -27,6 +35,7 @@ export class Sweeper {
   }
 
   start(): void {
+    this.#expireFrom = this.#options.clock.now() + this.#options.graceMs;
     this.#sleep(0);
   }
 
@@ -55,11 +64,12 @@ export class Sweeper {
     this.#wakeAt = Number.POSITIVE_INFINITY;
     let sleepMs = MAX_SLEEP_MS;
     try {
-      const expired = await ledger.expire(clock.now());
+      const expired = clock.now() < this.#expireFrom ? 0 : await ledger.expire(clock.now());
       if (expired > 0) log.warn('leases ended without a word from their worker', { jobs: expired });
       onSweep();
       const nextAt = await ledger.nextWakeAt(clock.now());
       if (nextAt !== undefined) sleepMs = Math.min(MAX_SLEEP_MS, Math.max(MIN_SLEEP_MS, nextAt - clock.now()));
+      if (clock.now() < this.#expireFrom) sleepMs = Math.min(MAX_SLEEP_MS, Math.max(sleepMs, GRACE_TICK_MS));
     } catch (error) {
       log.error('the ledger could not be swept', { error });
     }

@@ -28,7 +28,7 @@ export interface WorkerSessionOptions {
   readonly master: { readonly name: string; readonly version: string; readonly leaseMs: number; readonly beatMs: number };
   /** The instance of this worker's process that was last seen, across links. */
   readonly instances: Map<string, string>;
-  /** Jobs were settled or given back. */
+  /** Jobs were settled or given back, or will be by what the ledger was given in this turn. */
   readonly onChange: () => void;
   readonly onReport: (id: string, worker: WorkerRef, progress: Progress) => void;
 }
@@ -124,9 +124,11 @@ export class WorkerSession {
 
   async #shareResults(args: unknown): Promise<unknown> {
     const { results } = checked(shareResultsArgs, args);
-    const answers = await this.#options.ledger.settle(this.worker, results, this.#options.clock.now());
-    for (const { id, lease } of results) if (this.#leases.get(id) === lease) this.#leases.delete(id);
+    const settling = this.#options.ledger.settle(this.worker, results, this.#options.clock.now());
+    // Now, not afterwards: those who read the results share the transaction.
     this.#options.onChange();
+    const answers = await settling;
+    for (const { id, lease } of results) if (this.#leases.get(id) === lease) this.#leases.delete(id);
     return { answers };
   }
 

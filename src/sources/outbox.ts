@@ -13,8 +13,9 @@ import type { Log } from '../log.js';
  * time after a restart is answered `duplicate` or `stale` by the ledger, which is harmless.
  *
  * An outcome that is acknowledged within WRITE_DELAY_MS never touches the disk: on an SD card, thousands of quick jobs would
- * otherwise cost thousands of writes that nobody will ever read. A crash inside that window costs a second run, nothing else.
- * For the same reason nothing is fsynced.
+ * otherwise cost thousands of writes that nobody will ever read. After twice that time it is written: once every WRITE_DELAY_MS
+ * those leave that were there the last time already. A crash before that costs a second run, nothing else. For the same reason
+ * nothing is fsynced.
  */
 export const WRITE_DELAY_MS = 25;
 const SEGMENT_BYTES = 4 * 1024 * 1024;
@@ -46,7 +47,10 @@ export interface OutboxOptions {
 export class Outbox {
   readonly #options: OutboxOptions;
   readonly #entries = new Map<string, Entry>();
-  #unwritten = new Set<string>();
+  /** Not written, and came since the last look at them … */
+  #fresh = new Set<string>();
+  /** … or before it. */
+  #aged = new Set<string>();
   #current: Segment | undefined;
   #timer: Timer | undefined;
   #writing: Promise<void> = Promise.resolve();
@@ -62,7 +66,7 @@ export class Outbox {
     await mkdir(options.folder, { recursive: true, mode: 0o700 });
     const names = (await readdir(options.folder))
       .filter((name) => /^\d+\.outbox$/.test(name))
-      .sort((a, b) => Number.parseInt(a) - Number.parseInt(b));
+      .sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10));
     for (const name of names) await outbox.#restore(name);
     return outbox;
   }
@@ -81,11 +85,8 @@ export class Outbox {
     return new Promise((resolve) => {
       const key = keyOf(settlement);
       this.#entries.set(key, { settlement, segment: undefined, safe: resolve });
-      this.#unwritten.add(key);
-      this.#timer ??= this.#options.clock.after(WRITE_DELAY_MS, () => {
-        this.#timer = undefined;
-        void this.flush();
-      });
+      this.#fresh.add(key);
+      this.#arm();
     });
   }
 
@@ -95,19 +96,18 @@ export class Outbox {
     const entry = this.#entries.get(key);
     if (entry === undefined) return;
     this.#entries.delete(key);
-    this.#unwritten.delete(key);
+    this.#fresh.delete(key);
+    this.#aged.delete(key);
     entry.safe();
     if (entry.segment !== undefined) this.#letGo(entry.segment);
   }
 
   /** Writes everything that is not on disk yet. */
   flush(): Promise<void> {
-    this.#writing = this.#writing
-      .then(() => this.#write())
-      .catch((error: unknown) => {
-        this.#options.log.error('the outbox cannot be written; outcomes stay in memory', { error });
-      });
-    return this.#writing;
+    const keys = [...this.#aged, ...this.#fresh];
+    this.#aged = new Set();
+    this.#fresh = new Set();
+    return this.#write(keys);
   }
 
   async close(): Promise<void> {
@@ -117,10 +117,29 @@ export class Outbox {
     this.#current = undefined;
   }
 
-  async #write(): Promise<void> {
-    const batch = [...this.#unwritten].flatMap((key) => this.#entries.get(key) ?? []);
+  #arm(): void {
+    this.#timer ??= this.#options.clock.after(WRITE_DELAY_MS, () => {
+      this.#timer = undefined;
+      const due = [...this.#aged];
+      this.#aged = this.#fresh;
+      this.#fresh = new Set();
+      if (due.length > 0) void this.#write(due);
+      if (this.#aged.size > 0) this.#arm();
+    });
+  }
+
+  #write(keys: readonly string[]): Promise<void> {
+    this.#writing = this.#writing
+      .then(() => this.#append(keys))
+      .catch((error: unknown) => {
+        this.#options.log.error('the outbox cannot be written; outcomes stay in memory', { error });
+      });
+    return this.#writing;
+  }
+
+  async #append(keys: readonly string[]): Promise<void> {
+    const batch = keys.flatMap((key) => this.#entries.get(key) ?? []);
     if (batch.length === 0) return;
-    this.#unwritten = new Set();
     const bytes = Buffer.concat(batch.map((entry) => this.#seal(entry.settlement)));
     const segment = await this.#segmentFor();
     await segment.file?.appendFile(bytes);
@@ -158,7 +177,7 @@ export class Outbox {
 
   async #restore(name: string): Promise<void> {
     const path = join(this.#options.folder, name);
-    this.#serial = Math.max(this.#serial, Number.parseInt(name));
+    this.#serial = Math.max(this.#serial, Number.parseInt(name, 10));
     const bytes = await readFile(path);
     const segment: Segment = { path, file: undefined, bytes: bytes.length, live: 0 };
     for (let at = 0; at + 4 <= bytes.length; ) {

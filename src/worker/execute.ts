@@ -20,34 +20,29 @@ const RELEASE: ReadonlySet<ErrorCode> = new Set([
   'asset-unknown',
 ]);
 
-/** One lease from preparation to its outcome. Never rejects. */
+/**
+ * One lease from preparation to its outcome. Never rejects. `stop` says that the worker gives everything back: whoever aborts it also
+ * closes the runners and what prepares workplaces, which ends both steps at once.
+ */
 export async function execute(options: ExecuteOptions, lease: Lease, stop: AbortSignal): Promise<Outcome> {
   const runner = options.runners.get(lease.runner);
   if (runner === undefined) return refused(new PeerworkError('runner-missing', lease.runner));
-  const ended = new AbortController();
-  const end = () => ended.abort();
-  lease.signal.addEventListener('abort', end);
-  stop.addEventListener('abort', end);
-  if (lease.signal.aborted || stop.aborted) end();
+  const { signal } = lease;
   let workplace: PreparedWorkplace | undefined;
   try {
-    if (lease.task !== undefined) workplace = await options.prepare(lease.task, ended.signal);
-    if (ended.signal.aborted) return RELEASED;
-    const outcome = await runner.run(lease.job, {
+    if (lease.task !== undefined) workplace = await options.prepare(lease.task, signal);
+    if (signal.aborted || stop.aborted) return RELEASED;
+    return await runner.run(lease.job, {
       ...(workplace === undefined ? {} : { workplace }),
-      signal: ended.signal,
+      signal,
       report: (progress) => lease.report(progress),
     });
-    // A job that we stopped ourselves did nothing wrong.
-    return stop.aborted && outcome.state === 'failed' && outcome.error.code === 'cancelled' ? RELEASED : outcome;
   } catch (thrown) {
     const error = asPeerworkError(thrown);
-    if (ended.signal.aborted || RELEASE.has(error.code)) return { state: 'released', reason: error.message };
+    if (signal.aborted || stop.aborted || RELEASE.has(error.code)) return { state: 'released', reason: error.message };
     return refused(error);
   } finally {
     workplace?.release();
-    lease.signal.removeEventListener('abort', end);
-    stop.removeEventListener('abort', end);
   }
 }
 

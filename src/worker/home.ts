@@ -55,7 +55,7 @@ async function lockFolder(folder: string): Promise<(() => Promise<void>) | undef
           taken.delete(folder);
         };
       }
-      const pid = Number.parseInt(await readFile(path, 'utf8').catch(() => ''));
+      const pid = Number.parseInt(await readFile(path, 'utf8').catch(() => ''), 10);
       if (pid !== process.pid && isAlive(pid)) break;
       // Left behind by a process that was killed.
       await rm(path, { force: true });

@@ -1,4 +1,3 @@
-import { setMaxListeners } from 'node:events';
 import type { Clock } from '../clock.js';
 import type { Outcome } from '../job/job.js';
 import type { Lease, Source } from '../job/source.js';
@@ -8,7 +7,7 @@ export interface WorkLoopOptions {
   readonly source: Source;
   readonly capacity: Capacity;
   readonly clock: Clock;
-  /** Prepares and runs one lease. Never rejects. `stop` aborts when the job must be given back. */
+  /** Prepares and runs one lease. Never rejects. `stop` is `stopped`. */
   readonly execute: (lease: Lease, stop: AbortSignal) => Promise<Outcome>;
   readonly onStart: (lease: Lease) => void;
   readonly onEnd: (lease: Lease, outcome: Outcome, runMs: number) => void;
@@ -31,8 +30,11 @@ export class WorkLoop {
 
   constructor(options: WorkLoopOptions) {
     this.#options = options;
-    // Every run listens on it.
-    setMaxListeners(0, this.#stop.signal);
+  }
+
+  /** Aborted when what runs must be given back. */
+  get stopped(): AbortSignal {
+    return this.#stop.signal;
   }
 
   get running(): number {

@@ -104,19 +104,23 @@ export class Worker extends EventEmitter<WorkerEvents> {
   async #start(): Promise<Parts> {
     const shared = { clock: this.#clock, log: this.#log };
     const home = await takeHome(this.#options.home ?? DEFAULT_HOME);
+    // Finds out how this machine can isolate; meanwhile we look for the Master.
+    const starting = TaskModuleRunner.start({
+      ...shared,
+      concurrency: this.#concurrency,
+      memoryMb: this.#options.memoryMb ?? DEFAULT_MEMORY_MB,
+      scratchFolder: home.scratch,
+      network: this.#options.taskNetwork ?? 'allow',
+      sandbox: this.#options.sandbox ?? 'auto',
+    });
+    let source: MasterSource | undefined;
     try {
       const { keyPair, secret } = loadOrCreateKeyFile(home.keyFile);
       const outbox = await Outbox.open({ ...shared, folder: home.outbox, key: secret });
+      source = this.#joinMaster(keyPair, outbox);
+      source.start();
       const workplaces = openWorkplaces(home, this.#options, shared, (synced) => this.emit('synced', synced));
-      const runner = await TaskModuleRunner.start({
-        ...shared,
-        concurrency: this.#concurrency,
-        memoryMb: this.#options.memoryMb ?? DEFAULT_MEMORY_MB,
-        scratchFolder: home.scratch,
-        network: this.#options.taskNetwork ?? 'allow',
-        sandbox: this.#options.sandbox ?? 'auto',
-      });
-      const source = this.#joinMaster(keyPair, outbox, runner);
+      const runner = await starting;
       const publisher = identityId(this.#token.publicKey);
       const runners = new Map([[runner.kind, runner]]);
       const loop = new WorkLoop({
@@ -128,23 +132,31 @@ export class Worker extends EventEmitter<WorkerEvents> {
         onStart: ({ job }) => this.emit('job', { id: job.id, channel: job.channel, attempt: job.attempt }),
         onEnd: ({ job }, outcome, ms) => this.#count(job.id, outcome, ms),
       });
+      loop.stopped.addEventListener('abort', () => void Promise.all([workplaces.close(), runner.close()]));
       this.#parts = { home, runner, source, outbox, loop, workplaces };
-      source.start();
       loop.start();
       return this.#parts;
     } catch (error) {
+      await starting.then(
+        (runner) => runner.close(),
+        () => {},
+      );
+      await source?.close();
       await home.release();
       throw error;
     }
   }
 
-  #joinMaster(identity: KeyPair, outbox: Outbox, runner: Runner): MasterSource {
+  #joinMaster(identity: KeyPair, outbox: Outbox): MasterSource {
     const { transferEncryptToken, trackers, ice } = this.#options;
     const source = new MasterSource({
       clock: this.#clock,
       log: this.#log,
       outbox,
-      facts: { version, concurrency: this.#concurrency, isolation: runner.isolation, platform: `${process.platform} ${process.arch}` },
+      facts: async () => {
+        const { isolation } = (await this.#starting).runner;
+        return { version, concurrency: this.#concurrency, isolation, platform: `${process.platform} ${process.arch}` };
+      },
       join: (accept) =>
         new WorkerSwarm({
           token: this.#token,
@@ -178,7 +190,7 @@ export class Worker extends EventEmitter<WorkerEvents> {
     if (parts.source.master !== undefined) await parts.source.flush(AbortSignal.timeout(GIVE_BACK_MS));
     await parts.source.close();
     await parts.runner.close();
-    parts.workplaces.close();
+    await parts.workplaces.close();
     await parts.home.release();
   }
 

@@ -55,6 +55,54 @@ t.test('a newer request of a worker ends the older, capacity 0 only does that, a
   await ledger.close();
 });
 
+t.test(
+  'jobs that are just being added reach a waiting worker in the same transaction, and a wake in the middle of a claim is not lost',
+  async (t) => {
+    const { ledger, dispatch } = await setUp();
+    const waiting = dispatch.request(anna, 1);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    let added = false;
+    const adding = ledger.add([{ id: 'one', data: null }], Date.now()).then(() => {
+      added = true;
+    });
+    dispatch.wake();
+    t.match(await waiting, [{ id: 'one' }]);
+    t.ok(added, 'not before the job is safe');
+    await adding;
+    // The claim of this request goes to the ledger before the job does.
+    const early = dispatch.request(anna, 1);
+    const late = ledger.add([{ id: 'two', data: null }], Date.now());
+    dispatch.wake();
+    t.match(await early, [{ id: 'two' }]);
+    await late;
+    await ledger.close();
+  },
+);
+
+t.test('many waiting workers do not all ask the ledger for one job', async (t) => {
+  const { ledger, dispatch } = await setUp();
+  const waiting = Array.from({ length: 50 }, (_, at) => dispatch.request({ id: `w${at}`, name: 'w' }, 1));
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  let claims = 0;
+  const { claim } = ledger;
+  ledger.claim = (...args) => {
+    claims += 1;
+    return claim.apply(ledger, args);
+  };
+  await ledger.add([{ id: 'one', data: null }], Date.now());
+  dispatch.wake();
+  t.match(await waiting[0], [{ id: 'one' }]);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  t.ok(claims <= 5, `${claims} claims`);
+  await ledger.add(
+    Array.from({ length: 49 }, () => ({ data: null })),
+    Date.now(),
+  );
+  dispatch.wake();
+  t.equal((await Promise.all(waiting.slice(1))).flat().length, 49, 'and all get what there is');
+  await ledger.close();
+});
+
 t.test('a closed dispatch answers everybody with nothing', async (t) => {
   const { ledger, dispatch } = await setUp();
   const waiting = dispatch.request(anna, 1);
@@ -66,7 +114,7 @@ t.test('a closed dispatch answers everybody with nothing', async (t) => {
 
 t.test('the sweeper wakes for delayed jobs and for leases that ended', async (t) => {
   const { ledger, dispatch } = await setUp();
-  const sweeper = new Sweeper({ ledger, clock: systemClock, log: silentLog, onSweep: () => dispatch.wake() });
+  const sweeper = new Sweeper({ ledger, clock: systemClock, log: silentLog, graceMs: 300, onSweep: () => dispatch.wake() });
   sweeper.start();
   const now = Date.now();
   const delayed = dispatch.request(anna, 1);
@@ -107,7 +155,7 @@ t.test('results are followed from any cursor, each once, until closed', async (t
     rest.push(job.id);
     if (rest.length === 2) ending.abort();
   }
-  results.close();
+  await results.close();
   await reading;
   t.same(all, ['one', 'two', 'three']);
   t.same(rest, ['two', 'three']);

@@ -100,7 +100,7 @@ t.test("queue-xec's way: execAssets, pushNewJob, onResults, transferEncryptToken
   const { folder, tracker } = await setUp(t, { 'task.mjs': 'export default () => 0;' });
   writeFileSync(
     join(folder, 'mine.js'),
-    "module.exports = class Task { async run(job) { return `did ${job.id}: ${require('./lib.js')(job.data)}`; } };",
+    "module.exports = class Task { async run(job) { return 'did ' + job.id + ': ' + require('./lib.js')(job.data); } };",
   );
   writeFileSync(join(folder, 'lib.js'), 'module.exports = (text) => text.toUpperCase();');
   const transferEncryptToken = 'x'.repeat(32);

@@ -32,7 +32,8 @@ export interface MasterFinder {
 export interface MasterSourceOptions {
   /** Makes the swarm member; its handlers answer the Master's calls. */
   readonly join: (accept: (peer: PeerFacts) => RpcHandlers) => MasterFinder;
-  readonly facts: WorkerFacts;
+  /** May take a while after the start; only the greeting waits for it. */
+  readonly facts: () => Promise<WorkerFacts>;
   readonly outbox: Outbox;
   readonly clock: Clock;
   readonly log: Log;
@@ -124,9 +125,10 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
 
   async #greet(peer: Peer): Promise<void> {
     try {
+      const facts = await this.#options.facts();
       const answer = checked(
         isMasterAnswer,
-        await peer.rpc.call('isMaster', { ...this.#options.facts, instance: this.#instance, holding: this.#holding() }),
+        await peer.rpc.call('isMaster', { ...facts, instance: this.#instance, holding: this.#holding() }),
       );
       this.#master = { name: answer.name, peer };
       this.#book.lose(answer.lost);
