@@ -3,7 +3,7 @@
 import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join, relative } from 'node:path';
+import { dirname, join, relative, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { joinTiles } from '../assets/tasks/mandelbrot/join-tiles.js';
@@ -14,6 +14,8 @@ const GIVE_UP_MS = 120_000;
 const WORKERS = ['attic', 'cellar'];
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
+// `node scripts/demo.mjs FILE` puts the picture elsewhere.
+const picture = resolve(process.argv[2] ?? join(root, 'demo.png'));
 const startedAt = Date.now();
 const scratch = mkdtempSync(join(tmpdir(), 'peerwork-demo-'));
 const tracker = new TrackerServer();
@@ -88,7 +90,7 @@ async function run() {
   }
   const failed = outcomes.filter(({ state }) => state !== 'completed');
   if (failed.length > 0) throw new Error(`${failed.length} jobs failed: ${failed[0].error?.message}`);
-  writeFileSync(join(root, 'demo.png'), joinTiles(outcomes.map(({ output }) => output)));
+  writeFileSync(picture, joinTiles(outcomes.map(({ output }) => output)));
   summarise(outcomes, connects);
 }
 
@@ -101,7 +103,7 @@ function summarise(outcomes, connects) {
   rate           ${((outcomes.length * 1000) / (lastAt - firstAt)).toFixed(1)} jobs/s
   bytes synced   ${synced.reduce((sum, bytes) => sum + bytes, 0)} (${synced.join(' + ')}), each file verified by its SHA-256
   connect times  ${connects.join(' ms, ')} ms, over WebRTC with AES-256-GCM inside
-  picture        ${relative(process.cwd(), join(root, 'demo.png')) || 'demo.png'}
+  picture        ${relative(process.cwd(), picture)}
 `);
 }
 

@@ -7,7 +7,7 @@ export const EXIT_REFUSED = 2;
 /** Says on stderr what went wrong and what to do about it. The stack is for those who asked for LOG_LEVEL=debug. */
 export function printFailure(thrown: unknown): void {
   const error = asPeerworkError(thrown);
-  const debug = process.env['LOG_LEVEL'] === 'debug' || process.argv.includes('--log-level=debug');
+  const debug = process.env['LOG_LEVEL'] === 'debug' || /--log-level[= ]debug/.test(process.argv.join(' '));
   const cause = error.cause instanceof Error ? error.cause : error;
   const text = `peerwork: ${error.message}. ${error.todo} [${error.code}]\n${debug ? `${cause.stack ?? cause.message}\n` : ''}`;
   process.stderr.write(redact(text));

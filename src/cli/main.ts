@@ -33,7 +33,7 @@ const commands: Readonly<Record<CommandName, { readonly summary: string; readonl
 /** Runs one command line (without node and script) to its end; answers the exit code and never rejects. */
 export async function main(args: readonly string[]): Promise<number> {
   // The title replaces the arguments in the process list, where a `--token` would be for all to see.
-  process.title = 'peerwork';
+  process.title = Object.hasOwn(commands, args[0] ?? '') ? `peerwork ${args[0]}` : 'peerwork';
   let exitCode = 0;
   const program = new Command('peerwork')
     .description('Puts any machine to work, peer to peer.')

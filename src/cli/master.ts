@@ -30,15 +30,17 @@ export async function master(command: Command): Promise<number> {
   const signals = catchSignals();
   const run = new MasterRun({ master: serving, channels, ...given({ input, output, expected }) });
   describeEvents(serving, screen.log);
-  const ticker = setInterval(() => (screen.live ? screen.show(run.status()) : run.report(screen.log)), screen.live ? REDRAW_MS : REPORT_MS);
+  const tick = () => (screen.live ? screen.show(run.status()) : run.report(screen.log));
+  let ticker: NodeJS.Timeout | undefined;
   try {
     // Not `ready`: jobs can be added, and the token given away, before a tracker is reached.
     await serving.counts();
+    // Before the first status: drawn later, a status would overwrite a token on the same terminal.
     process.stdout.write(`Token: ${serving.token}\n`);
+    ticker = setInterval(tick, screen.live ? REDRAW_MS : REPORT_MS);
     return await serve(run, serving, signals, screen);
   } finally {
     clearInterval(ticker);
-    if (screen.live) screen.show(run.status());
     screen.end();
     await serving.close();
     await run.end();
@@ -90,6 +92,8 @@ function describeEvents(serving: Master, log: Log): void {
 }
 
 function summarise(run: MasterRun, screen: Screen): void {
+  screen.show(run.status());
+  screen.end();
   if (!run.hasInput) return;
   const { completed, failed, cancelled, ended, perSecond, elapsedMs } = run.figures();
   const parts = [`${completed} completed`, `${failed} failed`, ...(cancelled > 0 ? [`${cancelled} cancelled`] : [])];

@@ -65,7 +65,8 @@ export function given<T extends object>(values: T): { [K in keyof T]?: Exclude<T
   };
 }
 
-export const DOTENV_FLAG = '--env-file <file>';
+/** Not `--env-file`: Node 20 takes that one for itself wherever it stands. */
+export const DOTENV_FLAG = '--dotenv <file>';
 export const DEFAULT_DOTENV = '.env';
 
 /** A command with the flags that the table declares for it. */
@@ -87,7 +88,7 @@ export async function readOptions(command: Command, name: CommandName): Promise<
 }
 
 export function dotenvFile(command: Command): string {
-  return String(command.opts()['envFile'] ?? DEFAULT_DOTENV);
+  return String(command.opts()['dotenv'] ?? DEFAULT_DOTENV);
 }
 
 /** The variables of a `.env` file; none if there is no such file. */

@@ -8,7 +8,7 @@ export interface Screen {
   show(status: string): void;
   /** A line of its own, whatever the log level. */
   say(line: string): void;
-  /** Leaves the last status where it is. */
+  /** Leaves the last status where it is; what comes after stands below it. */
   end(): void;
 }
 
@@ -26,8 +26,11 @@ export async function openScreen(stream: NodeJS.WriteStream, level: LogLevel): P
   const update = createLogUpdate(stream, { showCursor: true });
   let status = '';
   const write = (line: string) => {
-    update.persist(line);
-    if (status !== '') update(status);
+    if (status === '') stream.write(`${line}\n`);
+    else {
+      update.persist(line);
+      update(status);
+    }
   };
   return {
     live: true,
@@ -38,6 +41,7 @@ export async function openScreen(stream: NodeJS.WriteStream, level: LogLevel): P
     },
     say: write,
     end: () => {
+      if (status === '') return;
       status = '';
       update.done();
     },

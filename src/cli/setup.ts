@@ -102,6 +102,6 @@ function complaint(check: () => unknown): true | string {
     check();
     return true;
   } catch (thrown) {
-    return thrown instanceof PeerworkError ? thrown.message : String(thrown);
+    return thrown instanceof PeerworkError ? thrown.detail || thrown.message : String(thrown);
   }
 }

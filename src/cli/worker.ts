@@ -2,7 +2,6 @@ import { hostname } from 'node:os';
 import type { Command } from 'commander';
 import type { Options } from '../config.js';
 import { PeerworkError } from '../errors.js';
-import type { Log } from '../log.js';
 import { parseToken } from '../swarm/token.js';
 import type { Worker } from '../worker/worker.js';
 import { formatBytes, formatDuration, formatRate, Meter } from './figures.js';
@@ -22,7 +21,7 @@ export async function worker(command: Command): Promise<number> {
   const signals = catchSignals();
   const working = new Worker({ ...workerOptions(options), token, log: screen.log });
   const results = new Meter(Date.now);
-  describeEvents(working, screen.log, results);
+  describeEvents(working, screen, results);
   const failed = new Promise<never>((_resolve, reject) => {
     working.on('error', reject);
     working.ready.catch(reject);
@@ -72,12 +71,14 @@ function workerOptions(options: Options) {
 }
 
 /** What the Worker does not log by itself. */
-function describeEvents(working: Worker, log: Log, results: Meter): void {
+function describeEvents(working: Worker, { live, log }: Screen, results: Meter): void {
+  // On a terminal the status counts the jobs; a line for each would push all else away.
+  const each = live ? log.debug : log.info;
   log.info('worker starts', { name: working.name, concurrency: working.status().concurrency });
-  working.on('job', ({ id, channel, attempt }) => log.info('job', { id, channel, attempt }));
+  working.on('job', ({ id, channel, attempt }) => each('job', { id, channel, attempt }));
   working.on('result', ({ id, state, ms, code }) => {
     results.add();
-    log.info('result', { id, state, ms: Math.round(ms), code });
+    each('result', { id, state, ms: Math.round(ms), code });
   });
 }
 

@@ -1,0 +1,83 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { bar, formatBytes, formatDuration, Meter, table } from '../../src/cli/figures.js';
+import { OutcomeFile } from '../../src/cli/outcome-file.js';
+import type { SettledJob } from '../../src/job/job.js';
+
+const done: SettledJob = { id: 'a', state: 'completed', output: { x: 'ü' }, attempts: 1, worker: 'pi', startedAt: 1, finishedAt: 2 };
+const failed: SettledJob = { id: 'b', state: 'failed', error: { code: 'timeout', message: 'too long' }, attempts: 3, finishedAt: 9 };
+
+t.test('outcomes are appended, and known again', async (t) => {
+  const path = join(t.testdir(), 'out.ndjson');
+  const file = await OutcomeFile.open(path);
+  t.equal(file.earlier.size, 0);
+  await file.write(done);
+  await file.write(failed);
+  await file.close();
+  t.equal(
+    readFileSync(path, 'utf8'),
+    '{"id":"a","state":"completed","output":{"x":"ü"},"attempts":1,"worker":"pi","startedAt":1,"finishedAt":2}\n' +
+      '{"id":"b","state":"failed","error":{"code":"timeout","message":"too long"},"attempts":3,"finishedAt":9}\n',
+  );
+  const again = await OutcomeFile.open(path);
+  t.match(again.earlier.get('b'), { state: 'failed', error: { code: 'timeout' }, attempts: 3 });
+  await again.write({ ...done, id: 'c' });
+  await again.close();
+  t.equal(readFileSync(path, 'utf8').split('\n').length, 4);
+});
+
+t.test('a last line that a crash cut off is removed, wherever it was cut', async (t) => {
+  const path = join(t.testdir(), 'out.ndjson');
+  const lines = [done, failed].map((job) => `${JSON.stringify(job)}\n`);
+  const [first = '', second = ''] = lines;
+  for (const length of [1, 10, second.length - 1]) {
+    writeFileSync(path, first + second.slice(0, length));
+    const file = await OutcomeFile.open(path);
+    t.same([...file.earlier.keys()], ['a']);
+    await file.write(failed);
+    await file.close();
+    t.same(
+      readFileSync(path, 'utf8')
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line).id),
+      ['a', 'b'],
+    );
+  }
+});
+
+t.test('ten thousand outcomes at once arrive whole and in order', async (t) => {
+  const path = join(t.testdir(), 'out.ndjson');
+  const file = await OutcomeFile.open(path);
+  for (let n = 0; n < 10_000; n += 1) await file.write({ ...done, id: String(n), output: 'x'.repeat(500) });
+  await file.close();
+  const ids = readFileSync(path, 'utf8')
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line).id);
+  t.same(
+    ids,
+    Array.from({ length: 10_000 }, (_, n) => String(n)),
+  );
+});
+
+t.test('figures for people', async (t) => {
+  t.same([0, 949, 5_432, 59_000, 61_000, 3_720_000].map(formatDuration), ['0 ms', '949 ms', '5.4 s', '59 s', '1 m 01 s', '1 h 02 m']);
+  t.same([0, 1023, 1536, 5 * 1024 ** 3].map(formatBytes), ['0 B', '1023 B', '1.5 KiB', '5.0 GiB']);
+  t.equal(bar(0.5, 4), '██░░');
+  t.equal(
+    table([
+      ['a', 'bb'],
+      ['ccc', 'd'],
+    ]),
+    'a    bb\nccc  d',
+  );
+  let now = 0;
+  const meter = new Meter(() => now);
+  for (now = 100; now <= 20_000; now += 100) meter.add(5);
+  now = 20_000;
+  t.equal(Math.round(meter.perSecond), 51, 'over the last ten seconds');
+  now = 40_000;
+  t.equal(meter.perSecond, 0);
+});
