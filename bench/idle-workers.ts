@@ -7,6 +7,7 @@ const WORKERS = 200;
 const PROCESSES = 4;
 const SETTLE_MS = 10_000;
 const WATCHED_MS = 60_000;
+const SAMPLE_MS = 10_000;
 /** What a Master may grow by in a minute without being said to grow: the noise of a heap that is collected now and then. */
 const GROWTH_LIMIT_BYTES = 3e6;
 
@@ -33,8 +34,13 @@ export const idleWorkers: Benchmark = {
 
     const before = await master.ask('usage', undefined);
     const hostsBefore = await Promise.all(hosts.map((host) => host.ask('usage', undefined)));
-    await pause(WATCHED_MS);
-    const after = await master.ask('usage', undefined);
+    const rss = [before.rssBytes];
+    let after = before;
+    for (let waitedMs = 0; waitedMs < WATCHED_MS; waitedMs += SAMPLE_MS) {
+      await pause(SAMPLE_MS);
+      after = await master.ask('usage', undefined);
+      rss.push(after.rssBytes);
+    }
     const hostsAfter = await Promise.all(hosts.map((host) => host.ask('usage', undefined)));
     const connected = await master.ask('workers', undefined);
     if (connected !== WORKERS) throw new Error(`${connected} of ${WORKERS} workers are still connected`);
@@ -55,6 +61,7 @@ export const idleWorkers: Benchmark = {
         notes: [
           `Master: ${megabytes(alone.rssBytes)} alone, ${megabytes(after.rssBytes)} with ${WORKERS} workers: ${(perWorker / 1e3).toFixed(0)} kB and ${(cpuShare * 100).toFixed(3)} % of a core each`,
           `workers (${PROCESSES} processes of ${WORKERS / PROCESSES}): ${(hostBytes / WORKERS / 1e3).toFixed(0)} kB and ${(hostCpuShare * 100).toFixed(3)} % of a core each`,
+          `Master's RSS every ${SAMPLE_MS / 1e3} s: ${rss.map((bytes) => (bytes / 1e6).toFixed(1)).join(' ')} MB`,
           `all joined ${(joinedMs / 1e3).toFixed(1)} s after their start`,
         ],
         values: { perWorkerBytes: perWorker, cpuShare, hostBytesPerWorker: hostBytes / WORKERS, hostCpuShare, joinedMs, grown, rssGrown },

@@ -9,8 +9,9 @@ import { fileURLToPath } from 'node:url';
 
 const FILES_AT_ONCE = 2;
 /** Seconds for one `t.test`, unless it sets its own. */
-const TEST_TIMEOUT_S = 120;
-const FILE_TIMEOUT_MS = 480_000;
+const TEST_TIMEOUT_S = 300;
+const FILE_TIMEOUT_MS = 600_000;
+const LEFT_BEHIND_MS = 1_000;
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const chaos = process.argv.includes('--chaos');
@@ -31,12 +32,15 @@ function runFile(file) {
   return new Promise((resolve) => {
     const startedAt = Date.now();
     const env = { ...process.env, TAP_TIMEOUT: String(TEST_TIMEOUT_S), FORCE_COLOR: '0' };
-    const child = spawn(process.execPath, ['--enable-source-maps', file], { cwd: root, env, stdio: ['ignore', 'pipe', 'pipe'] });
+    // A group of its own: what a file that died has left behind would else keep its output open, and this waiting.
+    const options = { cwd: root, env, stdio: ['ignore', 'pipe', 'pipe'], detached: true };
+    const child = spawn(process.execPath, ['--enable-source-maps', file], options);
     running.add(child);
     const output = [];
     child.stdout.on('data', (chunk) => output.push(chunk));
     child.stderr.on('data', (chunk) => output.push(chunk));
     const timer = setTimeout(() => child.kill('SIGKILL'), FILE_TIMEOUT_MS);
+    child.on('exit', () => setTimeout(() => killGroup(child.pid), LEFT_BEHIND_MS));
     child.on('close', (code, signal) => {
       clearTimeout(timer);
       running.delete(child);
@@ -44,6 +48,14 @@ function runFile(file) {
       resolve();
     });
   });
+}
+
+function killGroup(pid) {
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch {
+    // Nothing was left behind.
+  }
 }
 
 function report(file, { code, signal, text, ms }) {
@@ -75,7 +87,7 @@ if (queue.length === 0) {
 }
 for (const signal of ['SIGINT', 'SIGTERM'])
   process.on(signal, () => {
-    for (const child of running) child.kill(signal);
+    for (const child of running) killGroup(child.pid);
     queue.length = 0;
     process.exitCode = 130;
   });

@@ -3,13 +3,14 @@
  * carries the descriptions from one end to the other.
  */
 import nodeDataChannel, { type DataChannel, type PeerConnection } from 'node-datachannel';
-import { serve, sharedNow } from './child.js';
+import { serve, sharedNow, usage } from './child.js';
 
 /** As our links send bulk data. */
 const MESSAGE_BYTES = 64 * 1024;
 const HIGH_WATER_BYTES = 512 * 1024;
 const LOW_WATER_BYTES = 256 * 1024;
 const PING_BYTES = 200;
+const CANDIDATES_LATE_MS = 50;
 
 interface Description {
   readonly type: string;
@@ -60,6 +61,17 @@ function description(): Promise<Description> {
   });
 }
 
+/** The candidates a moment later: together with the description they now and then come before the library is ready for them. */
+function setRemote({ type, sdp }: Description): void {
+  const isCandidate = (line: string) => /^a=(candidate|end-of-candidates)/.test(line);
+  const lines = sdp.split('\r\n');
+  connection.setRemoteDescription(lines.filter((line) => !isCandidate(line)).join('\r\n'), type as 'offer' | 'answer');
+  const mid = lines.find((line) => line.startsWith('a=mid:'))?.slice('a=mid:'.length) ?? '0';
+  setTimeout(() => {
+    for (const line of lines) if (line.startsWith('a=candidate')) connection.addRemoteCandidate(line.slice('a='.length), mid);
+  }, CANDIDATES_LATE_MS);
+}
+
 const verbs = {
   offer(): Promise<Description> {
     const done = description();
@@ -67,24 +79,25 @@ const verbs = {
     return done;
   },
 
-  answer({ type, sdp }: Description): Promise<Description> {
+  answer(given: Description): Promise<Description> {
     echo = true;
     const done = description();
-    connection.setRemoteDescription(sdp, type as 'offer');
+    setRemote(given);
     return done;
   },
 
-  accept({ type, sdp }: Description): void {
-    connection.setRemoteDescription(sdp, type as 'answer');
+  accept(given: Description): void {
+    setRemote(given);
   },
 
   open: () => isOpen,
 
-  /** Milliseconds of each round trip of a small message, one after the other. */
-  async roundTrips({ count }: { readonly count: number }): Promise<number[]> {
+  /** Milliseconds of each round trip of a small message, one after the other, each after a pause. */
+  async roundTrips({ count, pauseMs }: { readonly count: number; readonly pauseMs: number }): Promise<number[]> {
     const times: number[] = [];
     const message = Buffer.alloc(PING_BYTES);
     for (let at = 0; at < count; at += 1) {
+      await new Promise((resolve) => setTimeout(resolve, pauseMs));
       const back = new Promise<void>((resolve) => {
         pong = resolve;
       });
@@ -117,6 +130,8 @@ const verbs = {
     }
     return startedAt;
   },
+
+  usage,
 };
 export type ChannelVerbs = typeof verbs;
 

@@ -20,8 +20,8 @@ export class BareChannel {
   }
 
   /** Milliseconds each. */
-  roundTrips(count: number): Promise<number[]> {
-    return this.#from.ask('roundTrips', { count });
+  roundTrips(count: number, pauseMs: number): Promise<number[]> {
+    return this.#from.ask('roundTrips', { count, pauseMs });
   }
 
   /** Milliseconds from the first byte's leaving to the last one's arrival. */

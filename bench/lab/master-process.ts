@@ -44,7 +44,7 @@ const verbs = {
   }): Promise<{ token: string; trackers: readonly string[] }> {
     await tracker.start();
     const trackers = [tracker.url];
-    opened = new Master({ task, ledger, trackers, loglevel: 'warn' });
+    opened = new Master({ task, ledger, trackers, loglevel: 'error' });
     opened.on('settled', (job) => {
       if (settledAt.size > MAX_REMEMBERED) settledAt.clear();
       settledAt.set(job.id, sharedNow());
@@ -73,10 +73,13 @@ const verbs = {
     return sharedNow() - startedAt;
   },
 
-  /** Milliseconds from push to outcome, one job after the other. */
-  async roundTrips({ jobs }: { readonly jobs: number }): Promise<number[]> {
+  /** Milliseconds from push to outcome, one job after the other, each after a pause. */
+  async roundTrips({ jobs, pauseMs = 0 }: { readonly jobs: number; readonly pauseMs?: number }): Promise<number[]> {
     const times: number[] = [];
-    for (let n = 0; n < jobs; n += 1) times.push(await runOne(n));
+    for (let n = 0; n < jobs; n += 1) {
+      await new Promise((resolve) => setTimeout(resolve, pauseMs));
+      times.push(await runOne(n));
+    }
     return times;
   },
 

@@ -17,7 +17,7 @@ const verbs = {
     readonly concurrency: number;
   }): Promise<void> {
     for (const home of homes) {
-      const worker = new Worker({ token, home, concurrency, name: `bench-${workers.length}`, loglevel: 'warn' });
+      const worker = new Worker({ token, home, concurrency, name: `bench-${workers.length}`, loglevel: 'error' });
       worker.on('synced', (sync) => syncs.push(sync));
       workers.push(worker);
     }

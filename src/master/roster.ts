@@ -55,11 +55,12 @@ export class Roster {
 }
 
 function describe({ session, connectedAt, peer }: Member): ConnectedWorker {
-  const { id, name, path, connectMs } = session.facts;
+  const { id, name, connectMs } = session.facts;
   return {
     id,
     name,
-    path,
+    // Links move from the relay to a direct path.
+    path: (peer ?? session.facts).path,
     connectMs,
     connectedAt,
     running: session.running,

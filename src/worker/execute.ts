@@ -1,3 +1,4 @@
+import { type Clock, pause } from '../clock.js';
 import { asPeerworkError, type ErrorCode, PeerworkError } from '../errors.js';
 import type { Outcome } from '../job/job.js';
 import type { Runner } from '../job/runner.js';
@@ -6,6 +7,7 @@ import type { PreparedWorkplace } from '../task/workplace.js';
 
 export interface ExecuteOptions {
   readonly runners: ReadonlyMap<string, Runner>;
+  readonly clock: Clock;
   readonly prepare: (origin: TaskOrigin, signal: AbortSignal) => Promise<PreparedWorkplace>;
 }
 
@@ -19,6 +21,9 @@ const RELEASE: ReadonlySet<ErrorCode> = new Set([
   'rpc-overloaded',
   'asset-unknown',
 ]);
+
+/** A job that cannot be prepared here goes to the front of the queue, and may come straight back: not faster than this. */
+export const RELEASE_PAUSE_MS = 1_000;
 
 /**
  * One lease from preparation to its outcome. Never rejects. `stop` says that the worker gives everything back: whoever aborts it also
@@ -39,8 +44,10 @@ export async function execute(options: ExecuteOptions, lease: Lease, stop: Abort
     });
   } catch (thrown) {
     const error = asPeerworkError(thrown);
-    if (signal.aborted || stop.aborted || RELEASE.has(error.code)) return { state: 'released', reason: error.message };
-    return refused(error);
+    const stopped = signal.aborted || stop.aborted;
+    if (!stopped && !RELEASE.has(error.code)) return refused(error);
+    if (!stopped) await pause(options.clock, RELEASE_PAUSE_MS, stop);
+    return { state: 'released', reason: error.message };
   } finally {
     workplace?.release();
   }

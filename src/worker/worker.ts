@@ -128,7 +128,11 @@ export class Worker extends EventEmitter<WorkerEvents> {
         source,
         capacity: new Capacity(this.#concurrency, () => this.#clock.now()),
         execute: (lease, stop) =>
-          execute({ runners, prepare: (origin, signal) => workplaces.prepare(origin, { publisher, signal }) }, lease, stop),
+          execute(
+            { runners, clock: this.#clock, prepare: (origin, signal) => workplaces.prepare(origin, { publisher, signal }) },
+            lease,
+            stop,
+          ),
         onStart: ({ job }) => this.emit('job', { id: job.id, channel: job.channel, attempt: job.attempt }),
         onEnd: ({ job }, outcome, ms) => this.#count(job.id, outcome, ms),
       });

@@ -1,6 +1,11 @@
 import type { ChildProcess } from 'node:child_process';
 import type { NatLab } from './nat-lab.js';
 
+/** Longer than any call should take, so that a test names the call that hangs instead of hanging itself. */
+const CALL_MS = 45_000;
+/** After the test has let go of it, a process has this long to end by itself. */
+const ORPHAN_MS = 10_000;
+
 interface Reply {
   readonly id: number;
   readonly value?: unknown;
@@ -39,6 +44,8 @@ export class LabProcess {
   call<Value>(verb: string, args: object = {}): Promise<Value> {
     return new Promise((resolve, reject) => {
       const id = ++this.#lastId;
+      const timer = setTimeout(() => reject(new Error(`the process in the lab does not answer: ${verb}`)), CALL_MS);
+      timer.unref();
       this.#waiting.set(id, { resolve: (value) => resolve(value as Value), reject });
       this.#child.send({ id, verb, args });
     });
@@ -55,8 +62,9 @@ export class LabProcess {
   }
 }
 
-/** The other end, inside the lab. */
+/** The other end, inside the lab. It does not outlive the test, however that ended. */
 export function serve(handlers: Readonly<Record<string, (args: never) => unknown>>): void {
+  process.once('disconnect', () => setTimeout(() => process.exit(1), ORPHAN_MS).unref());
   process.on('message', async ({ id, verb, args }: { id: number; verb: string; args: never }) => {
     let reply: Reply;
     try {

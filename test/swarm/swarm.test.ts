@@ -210,6 +210,8 @@ t.test('a tracker that links to both sides itself, and passes every byte on, is 
   const ice = plainIce([]);
   const links: Link[] = [];
   const pairs: OutgoingAttempt[] = [];
+  const attempts: { cancel(): void }[] = [];
+  let over = false;
   const bridge = (one: Link, other: Link) => {
     links.push(one, other);
     one.onMessage((message) => other.send(message));
@@ -230,8 +232,10 @@ t.test('a tracker that links to both sides itself, and passes every byte on, is 
         own.set(offer.sdp, outgoing);
         void (async () => {
           const toMaster = await outgoing;
-          pairs.push(toMaster);
           const toWorker = answerOffer(platform.engine, ice, offer.sdp);
+          pairs.push(toMaster);
+          attempts.push(toMaster, toWorker);
+          if (over) end();
           const masterLink = toMaster.opened;
           masterSay?.({ info_hash: masterHash, peer_id, offer_id: 'm'.repeat(20), offer: { type: 'offer', sdp: toMaster.sdp } });
           const answer = await toWorker.answer;
@@ -253,11 +257,13 @@ t.test('a tracker that links to both sides itself, and passes every byte on, is 
   });
   let masterSay: ((message: unknown) => void) | undefined;
   let masterHash: unknown;
-  test.teardown(() => {
+  const end = () => {
+    over = true;
     proxy.close();
     for (const link of links) link.close();
-    for (const pair of pairs) pair.cancel();
-  });
+    for (const attempt of attempts) attempt.cancel();
+  };
+  test.teardown(end);
   const { token, identity } = makeToken([proxy.url]);
   const master = startMaster(test, { token, identity, times: quick });
   await master.swarm.ready;

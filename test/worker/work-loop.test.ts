@@ -1,8 +1,10 @@
 import t from 'tap';
-import { systemClock } from '../../src/clock.js';
+import { type Clock, systemClock } from '../../src/clock.js';
+import { PeerworkError } from '../../src/errors.js';
 import type { Outcome } from '../../src/job/job.js';
 import type { Lease, Source } from '../../src/job/source.js';
 import { Capacity } from '../../src/worker/capacity.js';
+import { execute, RELEASE_PAUSE_MS } from '../../src/worker/execute.js';
 import { WorkLoop } from '../../src/worker/work-loop.js';
 
 /** A source with a given number of jobs, which then waits as a real one would. */
@@ -110,4 +112,30 @@ t.test('capacity follows the rate: quick jobs are fetched ahead, slow ones never
   now += 10_000;
   t.equal(capacity.target, 4, 'after a pause');
   t.end();
+});
+
+t.test('what cannot be prepared because of the link is given back after a pause; what is wrong with the task fails', async (t) => {
+  const [lease] = await new ListSource(1).claim(1, new AbortController().signal);
+  if (lease === undefined) return t.fail('no lease');
+  const pauses: number[] = [];
+  const clock: Clock = {
+    now: () => 0,
+    after(delayMs, action) {
+      pauses.push(delayMs);
+      queueMicrotask(action);
+      return { cancel: () => {} };
+    },
+  };
+  const runner = { kind: 'test', isolation: '', run: async () => done, close: async () => {} };
+  const task = { digest: 'd', manifest: () => Promise.reject(new Error('unused')), blob: () => [] as never };
+  const outcomeOf = (code: 'asset-unknown' | 'manifest-unsigned') =>
+    execute(
+      { runners: new Map([['test', runner]]), clock, prepare: () => Promise.reject(new PeerworkError(code)) },
+      { ...lease, job: lease.job, signal: lease.signal, runner: 'test', task, report: () => {}, settle: async () => {} },
+      new AbortController().signal,
+    );
+  t.match(await outcomeOf('asset-unknown'), { state: 'released' });
+  t.same(pauses, [RELEASE_PAUSE_MS]);
+  t.match(await outcomeOf('manifest-unsigned'), { state: 'failed', error: { code: 'manifest-unsigned' } });
+  t.same(pauses, [RELEASE_PAUSE_MS]);
 });

@@ -55,8 +55,22 @@ const PROBE_MS = 5_000;
 /** The whole line about isolation must fit into what a worker tells of itself: 200 characters. */
 const MAX_REASON_CHARS = 90;
 
-/** Throws `sandbox-missing` if what is wished cannot be had. */
-export async function findSandbox(wish: SandboxWish): Promise<Sandbox> {
+/** Looked for once a process: many Workers may live in one, and it takes four processes to find out. */
+const found = new Map<string, Promise<Sandbox>>();
+
+/** Rejects with `sandbox-missing` if what is wished cannot be had. */
+export function findSandbox(wish: SandboxWish): Promise<Sandbox> {
+  const key = JSON.stringify(wish);
+  let sandbox = found.get(key);
+  if (sandbox === undefined) {
+    sandbox = lookForSandbox(wish);
+    found.set(key, sandbox);
+    sandbox.catch(() => found.delete(key));
+  }
+  return sandbox;
+}
+
+async function lookForSandbox(wish: SandboxWish): Promise<Sandbox> {
   const [limits, why] = await Promise.all([findLimits(wish), wish.sandbox === 'off' ? 'switched off' : probeBwrap(wish)]);
   if (why === undefined) return bwrapSandbox(wish, limits.sizes);
   if (wish.sandbox === 'required') throw new PeerworkError('sandbox-missing', `bubblewrap: ${why}`);

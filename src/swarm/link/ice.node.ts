@@ -30,7 +30,7 @@ interface Findings {
   readonly answered: readonly IceServer[];
 }
 
-/** The servers for node-datachannel, which takes one STUN server, at most two TURN servers, and these over UDP only. */
+/** The servers for node-datachannel, which takes one STUN server and at most two TURN servers, these through bridges on loopback. */
 export function openNodeIce(servers: readonly IceServer[], options: NodeIceOptions = {}): IceAccess {
   return new NodeIce(servers, options);
 }
@@ -59,7 +59,7 @@ class NodeIce implements IceAccess {
   }
 
   async servers(): Promise<RTCIceServer[]> {
-    if (!this.#needsProbe) return [...this.#stun, ...this.#turnUdp.slice(0, maxTurnServers)].map(toRtcIceServer);
+    if (!this.#needsProbe) return [...this.#stun.map(toRtcIceServer), ...(await this.#bridged(this.#turnUdp.slice(0, maxTurnServers)))];
     const { udpWorks, answered } = await this.#probed();
     const byAnswer = (list: readonly IceServer[]) => [
       ...answered.filter((server) => list.includes(server)),
@@ -71,8 +71,7 @@ class NodeIce implements IceAccess {
     const relays = turn.some((server) => answered.includes(server)) ? [] : byAnswer(this.#turnTcp);
     return [
       ...byAnswer(this.#stun).slice(0, 1).map(toRtcIceServer),
-      ...(await this.#bridged(relays.slice(0, 1))),
-      ...turn.slice(0, relays.length > 0 ? maxTurnServers - 1 : maxTurnServers).map(toRtcIceServer),
+      ...(await this.#bridged([...relays.slice(0, 1), ...turn].slice(0, maxTurnServers))),
     ];
   }
 

@@ -4,6 +4,7 @@ import { NodeDataChannel } from './data-channel.node.js';
 import { IceCandidate, SessionDescription } from './description.node.js';
 import type { WebRtcEngine } from './engine.js';
 import { Gathering } from './gathering.node.js';
+import { helloGate } from './hello-gate.node.js';
 import { library } from './native-library.node.js';
 import { nativeServers } from './native-servers.node.js';
 import { type CandidateKind, candidatesOf, parseCandidate, splitCandidates } from './sdp.js';
@@ -15,6 +16,9 @@ import { type CandidateKind, candidatesOf, parseCandidate, splitCandidates } fro
  */
 const lateWithServersMs = 40;
 const lateWithoutMs = 0;
+
+/** From the event `connected` until DTLS has surely started. */
+const gateMs = 20;
 
 /** An engine that `new SimplePeer({ wrtc })` takes, over node-datachannel. Engines share one native library. */
 export function createNodeEngine(): WebRtcEngine {
@@ -54,6 +58,7 @@ class NodePeerConnection {
   #state = 'new';
   #iceState = 'new';
   #gathered = false;
+  #gatePort: number | undefined;
   #closed = false;
 
   constructor(config: RTCConfiguration = {}) {
@@ -156,6 +161,7 @@ class NodePeerConnection {
     this.#closed = true;
     this.#gathering.stop();
     for (const timer of this.#timers) clearTimeout(timer);
+    if (this.#gatePort !== undefined) helloGate.forget(this.#gatePort);
     library.disconnect(this.#native);
     this.#channels.clear();
   }
@@ -201,7 +207,10 @@ class NodePeerConnection {
   #iceStateIs(state: string): void {
     if (this.#closed || this.#iceState === state) return;
     this.#iceState = state;
-    if (state === 'connected' || state === 'completed') this.#kick();
+    if (state === 'connected' || state === 'completed') {
+      this.#openGate();
+      this.#kick();
+    }
     this.oniceconnectionstatechange?.();
   }
 
@@ -232,11 +241,24 @@ class NodePeerConnection {
     }
   }
 
+  /** The event comes a moment before the library starts DTLS. */
+  #openGate(): void {
+    if (this.#gatePort !== undefined) return;
+    const port = this.#hostPort();
+    if (port === undefined) return;
+    this.#gatePort = port;
+    this.#later(gateMs, () => helloGate.open(port));
+  }
+
   /** Only the offerer is DTLS server, and only once. */
   #kick(): void {
     if (this.#remote?.type !== 'answer' || this.#native.state() === 'connected') return;
-    const host = candidatesOf(this.#native.localDescription()?.sdp ?? '').find((candidate) => candidate.kind === 'host');
-    if (host !== undefined) library.kicker.start(host.port, () => this.#closed || this.#native.state() === 'connected');
+    const port = this.#hostPort();
+    if (port !== undefined) library.kicker.start(port, () => this.#closed || this.#native.state() === 'connected');
+  }
+
+  #hostPort(): number | undefined {
+    return candidatesOf(this.#native.localDescription()?.sdp ?? '').find(({ kind }) => kind === 'host')?.port;
   }
 
   #later(delayMs: number, action: () => void): void {

@@ -1,6 +1,7 @@
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { createServer, type Server, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
+import { HelloGate } from '../../../src/swarm/link/hello-gate.node.js';
 import { type IceServer, parseIceServers } from '../../../src/swarm/link/ice.js';
 import { openNodeIce } from '../../../src/swarm/link/ice.node.js';
 import { TurnBridge } from '../../../src/swarm/link/turn-bridge.node.js';
@@ -71,13 +72,17 @@ t.test('of several STUN servers, one that answers is used', async (t) => {
   t.strictSame(await ice.servers(), [{ urls: `stun:127.0.0.1:${alive}` }]);
 });
 
-t.test('UDP works: TURN goes over UDP, or over the bridge if only that has it', async (t) => {
+t.test('UDP works: TURN goes over UDP, or over TCP if only that is there', async (t) => {
   const alive = await udpServer(t, true);
   const turn = await turnServer(t);
   const ice = openNodeIce(parseIceServers([`stun:127.0.0.1:${alive}`, `turn:me:pass@127.0.0.1:${alive}`, tcpUrl(turn)]));
   const only = openNodeIce(parseIceServers([`stun:127.0.0.1:${alive}`, tcpUrl(turn)]));
   t.teardown(() => [ice.close(), only.close()]);
-  t.strictSame(urls(await ice.servers()), [`stun:127.0.0.1:${alive}`, `turn:127.0.0.1:${alive}?transport=udp`]);
+  const [, overUdp, ...rest] = urls(await ice.servers());
+  t.strictSame(rest, []);
+  const asked = client(t).then(({ ask }) => ask(Number(/:(\d+)\?/.exec(String(overUdp))?.[1]), stun(0)));
+  t.equal((await asked).length, 20, 'it is the server over UDP that answers behind the bridge');
+  t.equal(turn.sockets.length, 0);
   const [stunUrl, bridged, ...more] = urls(await only.servers());
   t.equal(stunUrl, `stun:127.0.0.1:${alive}`);
   t.match(bridged, /^turn:127\.0\.0\.1:\d+\?transport=udp$/);
@@ -97,6 +102,32 @@ t.test('UDP is blocked: only the bridge, and a server that takes connections fir
   const { ask } = await client(t);
   await ask(Number(/:(\d+)\?/.exec(String(first?.urls))?.[1]), channelData(3));
   t.equal(turn.sockets.length, 2, 'the probe, and the bridge');
+});
+
+t.test('a ClientHello that comes through the relay waits until ICE is connected; nothing else does', async (t) => {
+  const gate = new HelloGate();
+  const delivered: string[] = [];
+  const pass = (port: number, message: Uint8Array, name: string) => gate.pass(port, message, () => delivered.push(name));
+  const hello = Uint8Array.of(22, 0xfe, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 100, 1, 0, 0, 88);
+  const inChannel = Buffer.concat([channelData(0), hello]);
+  const inIndication = Buffer.concat([stun(0), Buffer.from([0x80, 0x22, 0, 1, 7, 0, 0, 0, 0, 0x13, 0, hello.length]), hello]);
+  inIndication.writeUInt16BE(0x0017, 0);
+  pass(1, stun(8), 'check');
+  pass(1, inChannel, 'hello');
+  pass(2, inIndication, 'other hello');
+  pass(1, channelData(30), 'data');
+  t.strictSame(delivered.splice(0), ['check', 'data']);
+  pass(1, inIndication, 'hello again');
+  gate.open(1);
+  t.strictSame(delivered.splice(0), ['hello again'], 'the last one, and only that of this connection');
+  pass(1, inChannel, 'late');
+  t.strictSame(delivered.splice(0), ['late']);
+  gate.forget(1);
+  pass(1, inChannel, 'next connection on this port');
+  t.strictSame(delivered, []);
+  for (const cut of [0, 3, 5, 16]) pass(3, inChannel.subarray(0, cut), 'cut');
+  for (const cut of [19, 22, 33, 40]) pass(3, inIndication.subarray(0, cut), 'cut');
+  t.equal(delivered.length, 8, 'what is cut short is none');
 });
 
 t.test('closing in the middle of the probe ends it', async (t) => {
