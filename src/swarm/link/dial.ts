@@ -4,7 +4,7 @@ import type { Link } from '../link.js';
 import { Attempt } from './attempt.js';
 import type { WebRtcEngine } from './engine.js';
 import type { IceAccess } from './ice.js';
-import { checkSdp } from './sdp.js';
+import { asDtlsClient, candidatesOf, checkSdp } from './sdp.js';
 
 export interface DialOptions {
   readonly clock?: Clock;
@@ -49,13 +49,18 @@ export async function createOffer(engine: WebRtcEngine, ice: IceAccess, options:
   };
 }
 
+/**
+ * The side that brings a relay becomes the DTLS client, as far as the answerer can choose: see HelloGate for why a DTLS server
+ * behind its own relay is in danger. What is left is a server whose UDP is blocked, and there everything passes the gate.
+ */
 export function answerOffer(engine: WebRtcEngine, ice: IceAccess, offerSdp: unknown, options: DialOptions = {}): IncomingAttempt {
   let cancelled = false;
   const begun = (async () => {
     const sdp = checkSdp(offerSdp);
-    const attempt = new Attempt(engine, await ice.servers(), { initiator: false, ...settings(options) });
+    const peerRelays = candidatesOf(sdp).some(({ kind }) => kind === 'relay');
+    const attempt = new Attempt(engine, await ice.servers({ peerRelays }), { initiator: false, ...settings(options) });
     if (cancelled) attempt.cancel();
-    else attempt.setRemote('offer', sdp);
+    else attempt.setRemote('offer', peerRelays ? asDtlsClient(sdp) : sdp);
     return attempt;
   })();
   const orRefused = <T>(pick: (attempt: Attempt) => Promise<T>) => {

@@ -5,8 +5,9 @@
  * ClientHello has come early through a TURN server, one thread starts DTLS and waits for the TLS lock while it holds the ICE
  * lock, and another answers the ClientHello and waits for the ICE lock while it holds the TLS lock
  * (https://github.com/paullouisageneau/libdatachannel/pull/1630; in no release of node-datachannel yet). Seen in about one of
- * fifty relayed connections on a busy machine. Only a ClientHello that is there before DTLS starts can do that, and only
- * through a relay, whose packets all pass our bridge: so it waits here.
+ * fifty relayed connections on a busy machine. It takes a DTLS server that sends through a relay of its own, and a ClientHello that is
+ * there before its DTLS starts. So the side without a relay is made the server (`answerOffer`); the one case that remains is a
+ * server whose UDP is blocked, and all that reaches it passes our bridge: there the ClientHello waits.
  */
 export class HelloGate {
   /** By the local UDP port of the connection: what waits for it, or `open`. */

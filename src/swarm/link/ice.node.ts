@@ -58,8 +58,11 @@ class NodeIce implements IceAccess {
     if (this.#needsProbe) void this.#probed(); // to be done when the first connection is made
   }
 
-  async servers(): Promise<RTCIceServer[]> {
-    if (!this.#needsProbe) return [...this.#stun.map(toRtcIceServer), ...(await this.#bridged(this.#turnUdp.slice(0, maxTurnServers)))];
+  async servers({ peerRelays = false }: { readonly peerRelays?: boolean } = {}): Promise<RTCIceServer[]> {
+    if (!this.#needsProbe) {
+      if (peerRelays) return this.#reflexive(this.#stun, this.#turnUdp);
+      return [...this.#stun.map(toRtcIceServer), ...(await this.#bridged(this.#turnUdp.slice(0, maxTurnServers)))];
+    }
     const { udpWorks, answered } = await this.#probed();
     const byAnswer = (list: readonly IceServer[]) => [
       ...answered.filter((server) => list.includes(server)),
@@ -67,6 +70,7 @@ class NodeIce implements IceAccess {
     ];
     // With nothing to ask over UDP, nothing is known about it, and a direct path is tried all the same.
     if (!udpWorks) return this.#bridged(byAnswer(this.#turnTcp).slice(0, maxTurnServers));
+    if (peerRelays) return this.#reflexive(byAnswer(this.#stun), byAnswer(this.#turnUdp));
     const turn = byAnswer(this.#turnUdp).slice(0, maxTurnServers);
     const relays = turn.some((server) => answered.includes(server)) ? [] : byAnswer(this.#turnTcp);
     return [
@@ -80,6 +84,13 @@ class NodeIce implements IceAccess {
     for (const stop of this.#stops) stop();
     for (const bridge of this.#bridges.values()) bridge.close();
     this.#bridges.clear();
+  }
+
+  /** No relay, but our own address, without which the peer's relay lets nothing of us pass: TURN servers answer STUN as well. */
+  #reflexive(stun: readonly IceServer[], turn: readonly IceServer[]): RTCIceServer[] {
+    return [...stun, ...turn.map(({ host, port }) => ({ kind: 'stun', transport: 'udp', host, port }) as const)]
+      .slice(0, 1)
+      .map(toRtcIceServer);
   }
 
   get #needsProbe(): boolean {

@@ -20,7 +20,8 @@ export interface IceServerInit {
 
 /** Asked once per connection, so that a server that does not answer costs at most one attempt. */
 export interface IceAccess {
-  servers(): Promise<RTCIceServer[]>;
+  /** With `peerRelays`, the other side has brought a relay of its own: a second one is only needed where UDP is blocked. */
+  servers(options?: { readonly peerRelays?: boolean }): Promise<RTCIceServer[]>;
   close(): void;
 }
 

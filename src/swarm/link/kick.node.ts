@@ -2,7 +2,7 @@ import { createSocket, type Socket } from 'node:dgram';
 
 /**
  * libdatachannel 0.24.5 leaves a DTLS ClientHello that came early in its queue until the next datagram arrives, which is
- * OpenSSL's retransmission after 1 s: a third of all connections lost that second. So the DTLS server (the offerer) gets
+ * OpenSSL's retransmission after 1 s: a third of all connections lost that second. So the DTLS server gets
  * datagrams from this machine itself: a UDP socket on loopback is made known as a candidate of the lowest priority, and
  * once ICE is connected it sends single bytes until the connection is. The library drops those bytes after looking at
  * its queue.

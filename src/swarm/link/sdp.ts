@@ -52,6 +52,16 @@ export function fingerprintOf(sdp: string): string {
   return fingerprint;
 }
 
+/** The same offer, from a peer that wants to be the DTLS client (RFC 8842): whoever answers it is the server. */
+export function asDtlsClient(offerSdp: string): string {
+  return offerSdp.replace(/^a=setup:actpass(\r?)$/m, 'a=setup:active$1');
+}
+
+/** Does the sender of this description want to be the DTLS client, so that whoever takes it is the server? */
+export function isDtlsClient(sdp: string): boolean {
+  return /^a=setup:active\r?$/m.test(sdp);
+}
+
 export function candidatesOf(sdp: string): Candidate[] {
   const candidates: Candidate[] = [];
   for (const line of sdp.split(/\r?\n/)) {

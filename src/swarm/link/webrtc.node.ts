@@ -7,7 +7,7 @@ import { Gathering } from './gathering.node.js';
 import { helloGate } from './hello-gate.node.js';
 import { library } from './native-library.node.js';
 import { nativeServers } from './native-servers.node.js';
-import { type CandidateKind, candidatesOf, parseCandidate, splitCandidates } from './sdp.js';
+import { type CandidateKind, candidatesOf, isDtlsClient, parseCandidate, splitCandidates } from './sdp.js';
 
 /**
  * How long after its answer the answerer adds the offer's candidates: meanwhile the library asks the STUN server, which
@@ -130,10 +130,10 @@ class NodePeerConnection {
     this.#native.setRemoteDescription(bare, description.type);
     this.#remote = description;
     this.#waiting.push(...candidates.map((candidate) => new IceCandidate({ candidate })));
-    if (description.type === 'offer') return; // they are added when the answer is out
-    const kick = library.kicker.candidate();
+    const kick = isDtlsClient(description.sdp) ? library.kicker.candidate() : undefined;
     if (kick !== undefined) this.#waiting.push(new IceCandidate({ candidate: kick }));
-    this.#takeCandidates();
+    // Those of an offer are added when the answer is out.
+    if (description.type === 'answer') this.#takeCandidates();
   }
 
   async addIceCandidate(candidate: IceCandidate): Promise<void> {
@@ -250,9 +250,9 @@ class NodePeerConnection {
     this.#later(gateMs, () => helloGate.open(port));
   }
 
-  /** Only the offerer is DTLS server, and only once. */
+  /** Only the DTLS server, and only once. */
   #kick(): void {
-    if (this.#remote?.type !== 'answer' || this.#native.state() === 'connected') return;
+    if (!isDtlsClient(this.#remote?.sdp ?? '') || this.#native.state() === 'connected') return;
     const port = this.#hostPort();
     if (port !== undefined) library.kicker.start(port, () => this.#closed || this.#native.state() === 'connected');
   }
