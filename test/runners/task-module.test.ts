@@ -405,9 +405,12 @@ for (const sandbox of ['off', 'auto'] as const) {
     await once(worker.stdout, 'data');
     const below = await processesBelow(worker.pid);
     t.ok(below.length > 0);
+    const ended = once(worker, 'exit');
     worker.kill('SIGKILL');
     await allGone(below);
     t.pass('no process is left');
+    // Until it is reaped its pid looks alive, and what it left like somebody's.
+    await ended;
     t.equal((await readdir(folder)).length, 1);
     const next = await TaskModuleRunner.start({ concurrency: 1, scratchFolder: folder, sandbox });
     await next.close();
