@@ -1,5 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Test } from 'tap';
+import type { Grid } from './grid.js';
 
 /** A task that takes its time: `{ ms, n }` → `n` after `ms` milliseconds. */
 const SLOW_TASK = `
@@ -21,4 +23,21 @@ export function writeSlowJobs(folder: string, count: number, ms: (n: number) => 
   // Many attempts: a job whose worker is killed again and again shall still be done in the end.
   const lines = Array.from({ length: count }, (_, n) => JSON.stringify({ id: `job-${n}`, data: { ms: ms(n), n }, attempts: 100 }));
   writeFileSync(join(folder, 'jobs.ndjson'), `${lines.join('\n')}\n`);
+}
+
+/** The command line of a Master that does these jobs; short leases, so that what is killed is soon missed. */
+export const slowMaster: readonly string[] = [
+  ...['--task', 'task', '--input', 'jobs.ndjson', '--output', 'results.ndjson'],
+  ...['--ledger', 'sqlite:ledger.db', '--lease-ms', '2000'],
+];
+
+/** Every job has exactly one recorded outcome, none lost, none twice. */
+export function allOnce(t: Test, grid: Grid, jobs: number): void {
+  const outcomes = grid.outcomes('results.ndjson');
+  t.equal(outcomes.length, jobs, 'as many outcomes as jobs');
+  t.equal(new Set(outcomes.map(({ id }) => id)).size, jobs, 'each job once');
+  t.ok(
+    outcomes.every(({ id, state, output }) => state === 'completed' && id === `job-${String(output)}`),
+    'each with its own output',
+  );
 }

@@ -1,6 +1,7 @@
 import t from 'tap';
 import type { Settlement } from '../../src/job/verbs.js';
 import type { LeasedJob, WorkerRef } from '../../src/ledger/ledger.js';
+import { seededRandom } from '../lab/seeded-random.js';
 import { engines } from './engines.js';
 import { ModelLedger, type ModelRun } from './model.js';
 
@@ -16,20 +17,9 @@ const CHANNELS = ['red', 'green', 'blue'];
 
 const seed = Number(process.env['PEERWORK_SEED'] ?? Date.now() % 1_000_000);
 
-/** mulberry32 */
-function randomFrom(start: number): () => number {
-  let state = start;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}
-
 for (const engine of engines) {
   t.test(`${engine.name}: random calls agree with the model, seed ${seed}`, async (t) => {
-    const random = randomFrom(seed);
+    const random = seededRandom(seed).next;
     const below = (limit: number) => Math.floor(random() * limit);
     const chance = (share: number) => random() < share;
     const { ledger, driver } = await engine.open(t, () => 0.5);

@@ -1,10 +1,10 @@
 import t from 'tap';
 import { nodePrimitives } from '../../src/swarm/crypto.node.js';
 import { MAX_FRAME_BYTES, SealedLink } from '../../src/swarm/sealed.js';
+import { seededRandom } from '../lab/seeded-random.js';
 import { turn } from './manual-clock.js';
 import { MemoryWire } from './memory-link.js';
 import { shakenByHand } from './pair.js';
-import { seededRandom } from './seeded-random.js';
 
 function sealedPair() {
   const wire = new MemoryWire();

@@ -2,22 +2,8 @@ import { existsSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { Cable } from '../lab/cable.js';
 import { Grid, until } from '../lab/grid.js';
-import { writeSlowJobs, writeSlowTask } from '../lab/jobs.js';
+import { allOnce, slowMaster, writeSlowJobs, writeSlowTask } from '../lab/jobs.js';
 import { requireTools } from '../lab/require.js';
-
-const LEASE_MS = 2_000;
-const MASTER = [
-  '--task',
-  'task',
-  '--input',
-  'jobs.ndjson',
-  '--output',
-  'results.ndjson',
-  '--ledger',
-  'sqlite:ledger.db',
-  '--lease-ms',
-  String(LEASE_MS),
-];
 
 function newGrid(t: Test, jobs: number, ms: number): Grid {
   const grid = new Grid();
@@ -27,17 +13,6 @@ function newGrid(t: Test, jobs: number, ms: number): Grid {
   return grid;
 }
 
-/** Every job has exactly one recorded outcome, none lost, none twice. */
-function allOnce(t: Test, grid: Grid, jobs: number): void {
-  const outcomes = grid.outcomes('results.ndjson');
-  t.equal(outcomes.length, jobs, 'as many outcomes as jobs');
-  t.equal(new Set(outcomes.map(({ id }) => id)).size, jobs, 'each job once');
-  t.ok(
-    outcomes.every(({ id, state, output }) => state === 'completed' && id === `job-${String(output)}`),
-    'each with its own output',
-  );
-}
-
 function settledCount(grid: Grid): number {
   return existsSync(`${grid.folder}/results.ndjson`) ? grid.outcomes('results.ndjson').length : 0;
 }
@@ -45,7 +20,7 @@ function settledCount(grid: Grid): number {
 t.test('kill -9 of a Worker in the middle of its jobs', { timeout: 90_000 }, async (t) => {
   const grid = newGrid(t, 60, 100);
   await grid.tracker();
-  const { program, token } = await grid.master(MASTER);
+  const { program, token } = await grid.master(slowMaster);
   const victim = grid.worker(token, 'victim', ['--concurrency', '3']);
   grid.worker(token, 'other', ['--concurrency', '1']);
   await until(() => settledCount(grid) >= 10);
@@ -59,13 +34,13 @@ t.test('kill -9 of a Worker in the middle of its jobs', { timeout: 90_000 }, asy
 t.test('kill -9 of the Master in the middle of a run, restarted on the same ledger', { timeout: 90_000 }, async (t) => {
   const grid = newGrid(t, 80, 100);
   await grid.tracker();
-  const first = await grid.master(MASTER);
+  const first = await grid.master(slowMaster);
   grid.worker(first.token, 'anna', ['--concurrency', '2']);
   grid.worker(first.token, 'berta', ['--concurrency', '2']);
   await until(() => settledCount(grid) >= 20);
   await first.program.stop('SIGKILL');
   t.ok(settledCount(grid) < 80);
-  const second = await grid.master(MASTER);
+  const second = await grid.master(slowMaster);
   t.equal(second.token, first.token, 'the same key, the same token');
   t.equal((await second.program.ended).code, 0, second.program.text.slice(-1_000));
   allOnce(t, grid, 80);
@@ -75,7 +50,7 @@ t.test('kill -9 of the tracker: who is linked works on, who comes later joins wh
   const grid = newGrid(t, 300, 100);
   const tracker = await grid.tracker();
   const port = Number(new URL(grid.trackerUrl).port);
-  const { program, token } = await grid.master(MASTER);
+  const { program, token } = await grid.master(slowMaster);
   const anna = grid.worker(token, 'anna', ['--concurrency', '2']);
   await anna.line(/connected/);
   await tracker.stop('SIGKILL');
@@ -96,7 +71,7 @@ for (const seconds of [5, 30]) {
     const cable = new Cable();
     t.teardown(() => cable.close());
     await grid.tracker(0, { prefix: cable.inside('a'), host: cable.address('a') });
-    const { program, token } = await grid.master(MASTER, { prefix: cable.inside('a') });
+    const { program, token } = await grid.master(slowMaster, { prefix: cable.inside('a') });
     const worker = grid.worker(token, 'far', ['--concurrency', '2'], { prefix: cable.inside('b') });
     await until(() => settledCount(grid) >= 10);
     cable.cut();
@@ -111,7 +86,7 @@ for (const seconds of [5, 30]) {
 t.test('a Worker that is told to stop finishes what runs, delivers it, and takes no more', { timeout: 60_000 }, async (t) => {
   const grid = newGrid(t, 40, 300);
   await grid.tracker();
-  const { program, token } = await grid.master(MASTER);
+  const { program, token } = await grid.master(slowMaster);
   const worker = grid.worker(token, 'anna', ['--concurrency', '4']);
   await until(() => settledCount(grid) >= 4);
   worker.signal('SIGTERM');

@@ -1,3 +1,4 @@
+import type { Clock } from '../../clock.js';
 import { MAX_MESSAGE_BYTES } from '../../job/limits.js';
 import { checked, type Settlement, shareResultsAnswer } from '../../job/verbs.js';
 import type { Log } from '../../log.js';
@@ -5,6 +6,7 @@ import type { Rpc } from '../../swarm/peer.js';
 import type { Outbox } from '../outbox.js';
 
 const MAX_RESULTS = 1_000;
+const RETRY_MS = 1_000;
 /** Half of what a message may hold: the estimate below counts characters, not bytes. */
 const MAX_BATCH_CHARS = MAX_MESSAGE_BYTES / 2;
 
@@ -14,14 +16,16 @@ const MAX_BATCH_CHARS = MAX_MESSAGE_BYTES / 2;
  */
 export class Deliveries {
   readonly #outbox: Outbox;
+  readonly #clock: Clock;
   readonly #log: Log;
   #unsent: Settlement[] = [];
   #rpc: Rpc | undefined;
   #scheduled = false;
   #idle: (() => void)[] = [];
 
-  constructor(outbox: Outbox, log: Log) {
+  constructor(outbox: Outbox, clock: Clock, log: Log) {
     this.#outbox = outbox;
+    this.#clock = clock;
     this.#log = log;
   }
 
@@ -86,7 +90,7 @@ export class Deliveries {
     } catch (error) {
       this.#log.debug('outcomes could not be delivered', { results: results.length, error });
       // The link may be alive (the Master's disk is full, say): ask again on this one, or wait for the next.
-      if (this.#rpc === rpc) setTimeout(() => this.#retry(rpc, results), RETRY_MS).unref();
+      if (this.#rpc === rpc) this.#clock.after(RETRY_MS, () => this.#retry(rpc, results), { unref: true });
     }
   }
 
@@ -96,8 +100,6 @@ export class Deliveries {
     this.#schedule();
   }
 }
-
-const RETRY_MS = 1_000;
 
 function weigh(output: unknown): number {
   if (typeof output === 'string') return output.length;

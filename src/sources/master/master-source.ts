@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { EventEmitter } from 'node:events';
-import type { Clock, Timer } from '../../clock.js';
+import { type Clock, pause, type Timer } from '../../clock.js';
 import { asPeerworkError, type PeerworkError } from '../../errors.js';
 import type { Progress } from '../../job/job.js';
 import type { Lease, Source } from '../../job/source.js';
@@ -11,6 +11,9 @@ import type { Outbox } from '../outbox.js';
 import { Deliveries } from './deliveries.js';
 import { LeaseBook } from './lease-book.js';
 import { PeerOrigin } from './origin.js';
+
+const RETRY_MS = 500;
+const MAX_REPORTS = 500;
 
 /** What the Master is told about this worker when it connects. */
 export interface WorkerFacts {
@@ -75,7 +78,7 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
   constructor(options: MasterSourceOptions) {
     super();
     this.#options = options;
-    this.#deliveries = new Deliveries(options.outbox, options.log);
+    this.#deliveries = new Deliveries(options.outbox, options.clock, options.log);
     this.#book = new LeaseBook({
       settle: (settlement) => this.#deliveries.deliver(settlement),
       report: (id, lease, progress) => this.#report(id, lease, progress),
@@ -177,7 +180,7 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
       return checked(requestWorkAnswer, await rpc.call('requestWork', { capacity }, { timeoutMs: 0 })).work;
     } catch (error) {
       this.#options.log.debug('a request for work ended', { error });
-      if (this.#master?.peer.rpc === rpc) await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      if (this.#master?.peer.rpc === rpc) await pause(this.#options.clock, RETRY_MS, signal);
       return [];
     } finally {
       signal.removeEventListener('abort', withdraw);
@@ -206,11 +209,8 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
     setImmediate(() => {
       this.#reporting = false;
       while (this.#master !== undefined && this.#reports.length > 0)
-        this.#master?.peer.rpc.notify('report', { reports: this.#reports.splice(0, MAX_REPORTS) });
+        this.#master.peer.rpc.notify('report', { reports: this.#reports.splice(0, MAX_REPORTS) });
       this.#reports.length = 0;
     });
   }
 }
-
-const RETRY_MS = 500;
-const MAX_REPORTS = 500;

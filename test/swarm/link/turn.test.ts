@@ -6,7 +6,7 @@ import { type IceServer, parseIceServers } from '../../../src/swarm/link/ice.js'
 import { openNodeIce } from '../../../src/swarm/link/ice.node.js';
 import { TurnBridge } from '../../../src/swarm/link/turn-bridge.node.js';
 import { TurnStream } from '../../../src/swarm/link/turn-stream.js';
-import { seededRandom } from '../seeded-random.js';
+import { seededRandom } from '../../lab/seeded-random.js';
 
 t.test('TURN messages pass through a byte stream, however it is cut', async (t) => {
   const random = seededRandom(7);

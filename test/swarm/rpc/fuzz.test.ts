@@ -6,10 +6,10 @@ import type { RpcHandlers } from '../../../src/swarm/peer.js';
 import { Kind, STREAM_WINDOW_BYTES, writeHeader } from '../../../src/swarm/rpc/messages.js';
 import { RpcSession } from '../../../src/swarm/rpc/session.js';
 import { SealedLink } from '../../../src/swarm/sealed.js';
+import { type SeededRandom, seededRandom } from '../../lab/seeded-random.js';
 import { ManualClock, turn } from '../manual-clock.js';
 import { MemoryWire } from '../memory-link.js';
 import { shakenByHand } from '../pair.js';
-import { type SeededRandom, seededRandom } from '../seeded-random.js';
 
 const handlers: RpcHandlers = {
   calls: { echo: (args) => args, later: async (args) => args, never: () => new Promise(() => {}) },

@@ -5,10 +5,10 @@ import { HIGH_WATER_BYTES } from '../../../src/swarm/link.js';
 import type { RpcHandlers } from '../../../src/swarm/peer.js';
 import { STREAM_WINDOW_BYTES } from '../../../src/swarm/rpc/messages.js';
 import { MAX_SERVED_STREAMS } from '../../../src/swarm/rpc/served-streams.js';
+import { seededRandom } from '../../lab/seeded-random.js';
 import { ManualClock, turn } from '../manual-clock.js';
 import type { MemoryLinkOptions } from '../memory-link.js';
 import { openPair } from '../pair.js';
-import { seededRandom } from '../seeded-random.js';
 
 function pairFor(t: { teardown(action: () => void): void }, streams: RpcHandlers['streams'], options: MemoryLinkOptions = {}) {
   const pair = openPair({ calls: { echo: (args) => args }, streams: streams ?? {} }, {}, options);

@@ -1,4 +1,6 @@
 export interface SeededRandom {
+  /** From 0 to below 1. */
+  next(): number;
   /** An integer from 0 to below `limit`. */
   below(limit: number): number;
   bytes(length: number): Uint8Array;
@@ -16,6 +18,7 @@ export function seededRandom(seed: number): SeededRandom {
   };
   const below = (limit: number) => Math.floor(next() * limit);
   return {
+    next,
     below,
     bytes: (length) => Uint8Array.from({ length }, () => below(256)),
     pick: (values) => values[below(values.length)] ?? values[0],
