@@ -2,7 +2,7 @@
  * Every option of the command line, declared once: flag, environment variable, default, unit and meaning.
  * `.env.example` and `docs/configuration.md` are made from this table (`npm run generate`); a test compares them.
  */
-import { type LogLevel, logLevels } from './log.js';
+import { type LogLevel, logLevels, withoutPassword } from './log.js';
 
 export type Command = 'setup' | 'worker' | 'master' | 'token' | 'tracker';
 
@@ -21,6 +21,8 @@ export interface OptionSpec<T, D extends T | undefined = T | undefined> {
   readonly defaultText?: string;
   /** Never shown, neither in errors nor in logs. */
   readonly secret?: boolean;
+  /** What is shown of a value in an error, where a part of it is secret. */
+  readonly show?: (text: string) => string;
   /** The flag may be given several times; in a variable the values are separated by blanks or commas. */
   readonly many?: boolean;
   /** undefined: not allowed. */
@@ -242,10 +244,12 @@ export const optionTable = {
     flag: '--ledger <url>',
     env: 'PEERWORK_LEDGER',
     commands: ['master', 'token'],
-    meaning: 'Where the Master remembers its jobs; its key lies beside it.',
-    allowed: 'sqlite:FILE or memory:',
+    meaning:
+      'Where the Master remembers its jobs; its key lies beside it, or in .peerwork for Postgres. A password is better kept in the variable than given as a flag.',
+    allowed: 'sqlite:FILE, postgres://USER:PASSWORD@HOST:PORT/DATABASE or memory:',
     default: 'sqlite:.peerwork/ledger.db',
-    parse: single((text) => (/^sqlite:.+|^memory:$/.test(text) ? text : undefined)),
+    show: withoutPassword,
+    parse: single((text) => (/^(sqlite:.+|postgres(ql)?:\/\/.+|memory:)$/.test(text) ? text : undefined)),
   }),
   keyFile: option<string, undefined>({
     flag: '--key-file <file>',

@@ -276,10 +276,15 @@ export const errorTable = {
   stale: { message: 'The lease is no longer valid: the job is or was with somebody else', todo: 'Nothing: drop the result.', status: 409 },
   'ledger-unusable': {
     message: 'The ledger cannot be opened: {detail}',
-    todo: 'Check the path and its permissions; `sqlite:FILE` and `memory:` are understood.',
+    todo: 'Check the address and its permissions; `sqlite:FILE`, `postgres://…` and `memory:` are understood.',
     status: 500,
   },
   'ledger-newer': { message: 'The ledger was written by a newer peerwork', todo: 'Update peerwork on this machine.', status: 500 },
+  'ledger-away': {
+    message: 'The database of the ledger does not answer: {detail}',
+    todo: 'Nothing, if it comes back: peerwork keeps trying. An answer that was lost may stand for something done; repeating it with the same ids is safe.',
+    status: 503,
+  },
 
   // --- everything else
   closed: { message: 'It is closed already', todo: 'Create a new one.', status: 409 },

@@ -81,3 +81,8 @@ function formatValue(value: unknown): string {
 export function logToStderr(level: LogLevel): Log {
   return createLog({ level, write: (line) => process.stderr.write(`${line}\n`) });
 }
+
+/** For messages: an address with a typing error is shown, its password is not. */
+export function withoutPassword(url: string): string {
+  return url.replace(/\/\/.*@/, '//…@').replace(/(password=)[^&]*/gi, '$1…');
+}

@@ -86,7 +86,7 @@ t.test('a value that cannot be used is refused with place, value and what is all
       ['master', { flags: { trackers: ['http://tracker.example'] } }],
       /--tracker is "http:\/\/tracker\.example", but must be ws:\/\/ or wss:\/\/ URLs/,
     ],
-    [['master', { flags: { ledger: 'mysql://x' } }], /--ledger is "mysql:\/\/x", but must be sqlite:FILE or memory:/],
+    [['master', { flags: { ledger: 'mysql://x' } }], /--ledger is "mysql:\/\/x", but must be sqlite:FILE, postgres:/],
     [['master', { flags: { leaseMs: '10' } }], /--lease-ms/],
     [['tracker', { flags: { trackerPort: '65536' } }], /--port/],
   ];

@@ -1,4 +1,6 @@
-import type { SettledJob } from '../job/job.js';
+import { pause, systemClock } from '../clock.js';
+import { PeerworkError } from '../errors.js';
+import type { JobInput, SettledJob } from '../job/job.js';
 import type { Log } from '../log.js';
 import type { Master } from '../master/master.js';
 import { bar, formatDuration, formatRate, Meter, table } from './figures.js';
@@ -17,6 +19,8 @@ export interface MasterRunOptions {
 
 /** Jobs handed to the ledger at once: the next lines are read when these are stored. */
 const BATCH = 500;
+/** How long to wait for a database that is away. */
+const AWAY_MS = 500;
 const MAX_SHOWN_FAILURES = 50;
 const BAR_WIDTH = 30;
 
@@ -113,7 +117,7 @@ export class MasterRun {
   }
 
   async #feed(): Promise<void> {
-    const { input, channels, master } = this.#options;
+    const { input, channels } = this.#options;
     if (input === undefined) return;
     let batch = [];
     for await (const entry of readJobLines(openJobFile(input))) {
@@ -122,13 +126,26 @@ export class MasterRun {
       if (!this.#expect(entry.job.id)) continue;
       batch.push(entry.job);
       if (batch.length < BATCH) continue;
-      await master.push(batch);
+      await this.#push(batch);
       batch = [];
     }
-    if (batch.length > 0) await master.push(batch);
+    if (batch.length > 0) await this.#push(batch);
     this.#fed = true;
     this.#early.clear();
     this.#finishIfDone();
+  }
+
+  /** Jobs of an input have ids: pushing them again when nobody knows whether they arrived adds none twice. */
+  async #push(jobs: readonly JobInput[]): Promise<void> {
+    while (!this.#stop.signal.aborted) {
+      try {
+        await this.#options.master.push(jobs);
+        return;
+      } catch (thrown) {
+        if (!(thrown instanceof PeerworkError) || thrown.code !== 'ledger-away') throw thrown;
+        await pause(systemClock, AWAY_MS, this.#stop.signal);
+      }
+    }
   }
 
   /** Notes a job of a stream; false if its outcome is known already. */

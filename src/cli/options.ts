@@ -54,7 +54,7 @@ export function readOption(spec: OptionSpec<unknown>, given: readonly string[], 
   if (spec.secret) for (const secret of given) conceal(secret);
   const value = given.includes('') ? undefined : spec.parse(given);
   if (value !== undefined) return value;
-  const shown = spec.secret ? '' : ` is ${given.map((text) => JSON.stringify(text)).join(' ')}, but`;
+  const shown = spec.secret ? '' : ` is ${given.map((text) => JSON.stringify(spec.show?.(text) ?? text)).join(' ')}, but`;
   throw new PeerworkError('option-invalid', `${where}${shown} must be ${spec.allowed}`);
 }
 

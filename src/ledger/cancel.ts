@@ -18,7 +18,9 @@ export async function cancelJobs(
     if (row === undefined || !(row.state === 'ready' || row.state === 'blocked' || row.state === 'leased')) continue;
     ends.push(endByCancel(row, now));
     const workerId = row.state === 'leased' && row.worker !== null ? await workers.idOf(transaction, row.worker) : undefined;
-    cancelled.push(workerId === undefined ? { id } : { id, running: { workerId, lease: row.lease } });
+    const job = workerId === undefined ? { id } : { id, running: { workerId, lease: row.lease } };
+    cancelled.push(job);
+    if (workerId !== undefined) transaction.cancelled.push(job);
   }
   await writeEnds(transaction, ends);
   return cancelled;

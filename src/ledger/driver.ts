@@ -1,3 +1,5 @@
+import type { LedgerChange } from './ledger.js';
+
 /**
  * The port to a SQL engine. Statements are written once, in the intersection of SQLite and Postgres: integer milliseconds, JSON as
  * text, 0 and 1 for booleans, no arrays, no writing CTEs. They use `?` for values, `INTEGER` for 64-bit integers and
@@ -10,12 +12,45 @@ export interface Statements {
   all<Row>(sql: string, values?: readonly Value[]): Promise<Row[]>;
   /** Runs one statement without RETURNING and answers how many rows it changed. */
   run(sql: string, values?: readonly Value[]): Promise<number>;
+  /** Where transactions run side by side: numbers that they need not wait for each other to draw. Absent: the rows of `counter`. */
+  readonly numbers?: Numbers | undefined;
+}
+
+/** What the rows of `counter` are where there is one writer. */
+export interface Numbers {
+  /** Draws `count` consecutive numbers, the first is answered; undefined: this counter is drawn from its row. */
+  draw(counter: string, count: number): Promise<number> | undefined;
+  /** No other transaction that is still under way has drawn a settlement number up to this one. */
+  settledHorizon(): Promise<number>;
 }
 
 export interface Driver extends Statements {
   /** Runs a script of several statements that take no values. */
   exec(script: string): Promise<void>;
-  /** Begins, works, commits; rolls back and rejects if any of the three fails. Never nested, one at a time. */
+  /**
+   * Begins, works, commits; rolls back and rejects if any of the three fails. Never nested, one at a time. With `Conflict` nothing was
+   * committed, and the same work may succeed when it is run again.
+   */
   transaction<T>(work: (sql: Statements) => Promise<T>): Promise<T>;
+  /** A transaction that no other opener of the ledger migrates or fills beside, however long it takes. Absent: any transaction is that. */
+  exclusively?<T>(work: (sql: Statements) => Promise<T>): Promise<T>;
+  /** Tells the other Masters on this ledger, soon and without a promise, what a commit changed. Absent: there can be none. */
+  announce?(change: LedgerChange): void;
+  /** Hears what they tell; also that something is ready and settled after anything may have been missed. */
+  onAnnounced?(listener: (change: LedgerChange) => void): void;
   close(): Promise<void>;
+}
+
+/** The transaction met another one, or lost its connection before its end: it left nothing behind and may be run again. */
+export class Conflict extends Error {
+  override readonly name = 'Conflict';
+}
+
+/** What both engines can store. Throws a TypeError: NUL in text, among others, is cut off by one and refused by the other. */
+export function checkedValues(values: readonly Value[]): readonly Value[] {
+  for (const value of values) {
+    if (typeof value === 'string' ? value.includes('\0') : typeof value === 'number' ? !Number.isFinite(value) : value !== null)
+      throw new TypeError(`A ${typeof value} of this kind cannot be stored: ${String(value).slice(0, 40)}`);
+  }
+  return values;
 }

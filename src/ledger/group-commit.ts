@@ -1,5 +1,6 @@
 import { PeerworkError } from '../errors.js';
-import type { Driver } from './driver.js';
+import { Conflict, type Driver } from './driver.js';
+import type { LedgerChange } from './ledger.js';
 import { Transaction } from './transaction.js';
 
 interface Operation {
@@ -14,6 +15,8 @@ interface Operation {
 
 /** Jobs per transaction: at about 15 µs each, a full one stops the event loop for some 8 ms. */
 const MAX_WEIGHT = 500;
+/** Times that a transaction is run again after it met another one. Each is a chance; so many in a row are a fault. */
+const MAX_CONFLICTS = 20;
 
 /**
  * Everything asked for in one turn of the event loop shares a transaction, because commits, not statements, are the cost. Waiting
@@ -23,13 +26,16 @@ const MAX_WEIGHT = 500;
 export class GroupCommit {
   readonly #driver: Driver;
   readonly #onRollback: () => void;
+  readonly #onCommit: (change: LedgerChange) => void;
   #waiting: Operation[] = [];
   #running: Promise<void> | undefined;
   #closed = false;
 
-  constructor(driver: Driver, onRollback: () => void) {
+  /** `onCommit` is told what a commit changed, before its operations resolve. */
+  constructor(driver: Driver, onRollback: () => void, onCommit: (change: LedgerChange) => void = () => {}) {
     this.#driver = driver;
     this.#onRollback = onRollback;
+    this.#onCommit = onCommit;
   }
 
   run<T>(weight: number, work: (transaction: Transaction) => Promise<T>): Promise<T> {
@@ -73,22 +79,28 @@ export class GroupCommit {
     return this.#waiting.splice(0, count);
   }
 
-  async #commit(batch: readonly Operation[]): Promise<void> {
+  async #commit(batch: readonly Operation[], conflicts = 0): Promise<void> {
     let worked = false;
+    let change: LedgerChange | undefined;
     try {
       await this.#driver.transaction(async (sql) => {
+        worked = false;
         const transaction = new Transaction(sql);
         for (const operation of batch) await operation.work(transaction);
         await transaction.flush();
+        change = transaction.change;
         worked = true;
       });
     } catch (error) {
       this.#onRollback();
+      // Nothing was committed, and nobody has done anything wrong.
+      if (error instanceof Conflict && conflicts < MAX_CONFLICTS) return this.#commit(batch, conflicts + 1);
       // A commit that failed may have reached the disk nevertheless: repeating it could do things twice.
       if (worked || batch.length === 1) for (const operation of batch) operation.reject(error);
       else for (const operation of batch) await this.#commit([operation]);
       return;
     }
+    if (change !== undefined) this.#onCommit(change);
     for (const operation of batch) operation.resolve();
   }
 }

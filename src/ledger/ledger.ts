@@ -44,6 +44,10 @@ export interface Ledger {
   /** A small durable value of the Master's own, such as the task version counter. */
   remember(key: string, value: string): Promise<void>;
   recall(key: string): Promise<string | undefined>;
+  /** Keeps the value if there is none for the key yet; answers the one that is kept, which may be another Master's. */
+  agree(key: string, value: string): Promise<string>;
+  /** Tells what other Masters changed on the same ledger. What happens while the database is away is told as anything. */
+  watch(listener: (change: LedgerChange) => void): void;
   close(): Promise<void>;
 }
 
@@ -80,6 +84,16 @@ export interface CancelledJob {
   readonly id: string;
   /** Set if it was running. */
   readonly running?: { readonly workerId: string; readonly lease: number };
+}
+
+/** What a commit changed. */
+export interface LedgerChange {
+  /** Something may be ready that was not, or will be. */
+  readonly ready: boolean;
+  /** Something was settled. */
+  readonly settled: boolean;
+  /** Runs that do not count any more, with their workers. */
+  readonly cancelled: readonly CancelledJob[];
 }
 
 export type JobState = 'blocked' | 'ready' | 'leased' | 'completed' | 'failed' | 'cancelled';

@@ -9,7 +9,8 @@ export const SCHEMA_VERSION = migrations.length;
 
 /** Brings the schema up to date, all or nothing. Rejects with `ledger-newer` if a later peerwork has written it. */
 export async function migrate(driver: Driver): Promise<void> {
-  await driver.transaction(async (sql) => {
+  const begin = driver.exclusively?.bind(driver) ?? driver.transaction.bind(driver);
+  await begin(async (sql) => {
     await sql.run('CREATE TABLE IF NOT EXISTS migration (version INTEGER PRIMARY KEY)');
     const [row] = await sql.all<{ version: number | null }>('SELECT MAX(version) AS version FROM migration');
     const version = row?.version ?? 0;

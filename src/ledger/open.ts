@@ -1,4 +1,5 @@
 import { PeerworkError } from '../errors.js';
+import { withoutPassword } from '../log.js';
 import type { Driver } from './driver.js';
 import type { Ledger } from './ledger.js';
 import { migrate } from './migrate.js';
@@ -10,8 +11,9 @@ export interface LedgerOptions {
 }
 
 /**
- * Opens or creates a ledger. `sqlite:FILE` keeps it in a file (mode 0600, its folder must exist), `memory:` until it is closed.
- * Rejects with `ledger-unusable`, `ledger-newer`, or `home-locked` while another ledger has the file open.
+ * Opens or creates a ledger. `sqlite:FILE` keeps it in a file (mode 0600, its folder must exist), `postgres://…` in a database that any number
+ * may open at once, `memory:` until it is closed. Rejects with `ledger-unusable`, `ledger-newer`, `ledger-away`, or `home-locked` while
+ * another ledger has the file open.
  */
 export async function openLedger(url: string, options: LedgerOptions = {}): Promise<Ledger> {
   const driver = await openDriver(url);
@@ -25,7 +27,8 @@ export async function openLedger(url: string, options: LedgerOptions = {}): Prom
 }
 
 /** Engines are loaded when they are used: a Worker has no ledger, and a native module less in its memory. */
-async function openDriver(url: string): Promise<Driver> {
+export async function openDriver(url: string): Promise<Driver> {
+  if (/^postgres(ql)?:\/\//.test(url)) return (await import('./postgres.js')).PostgresDriver.open(url);
   const file = url === 'memory:' ? ':memory:' : fileOf(url);
   const { SqliteDriver } = await import('./sqlite.js');
   return new SqliteDriver(file);
@@ -34,6 +37,6 @@ async function openDriver(url: string): Promise<Driver> {
 function fileOf(url: string): string {
   const file = url.startsWith('sqlite:') ? url.slice('sqlite:'.length) : '';
   // libsql would take `:memory:` and addresses of servers as well.
-  if (file === '' || file.startsWith(':') || /^\w+:\/\//.test(file)) throw new PeerworkError('ledger-unusable', url);
+  if (file === '' || file.startsWith(':') || /^\w+:\/\//.test(file)) throw new PeerworkError('ledger-unusable', withoutPassword(url));
   return file;
 }

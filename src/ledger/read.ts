@@ -39,7 +39,7 @@ export async function getJob(sql: Statements, id: string): Promise<JobRecord | u
 }
 
 const SETTLED = `SELECT job.settled_seq, ${END_COLUMNS} FROM job LEFT JOIN worker ON worker.seq = job.worker
-  WHERE job.settled_seq > ? AND job.settled_seq IS NOT NULL ORDER BY job.settled_seq LIMIT ?`;
+  WHERE job.settled_seq > ? AND job.settled_seq <= ? AND job.settled_seq IS NOT NULL ORDER BY job.settled_seq LIMIT ?`;
 
 /** Rows read at once, and the outputs that one answer holds at least before it is cut short. */
 const PAGE = 64;
@@ -52,10 +52,11 @@ export async function settledAfter(
 ): Promise<{ readonly cursor: number; readonly job: SettledJob }[]> {
   const settled: { readonly cursor: number; readonly job: SettledJob }[] = [];
   let chars = 0;
+  const horizon = (await sql.numbers?.settledHorizon()) ?? Number.MAX_SAFE_INTEGER;
   while (settled.length < limit && chars < ENOUGH_CHARS) {
     const after = settled[settled.length - 1]?.cursor ?? cursor;
     const page = Math.min(PAGE, limit - settled.length);
-    const rows = await sql.all<EndRow & { readonly settled_seq: number }>(SETTLED, [after, page]);
+    const rows = await sql.all<EndRow & { readonly settled_seq: number }>(SETTLED, [after, horizon, page]);
     for (const row of rows) {
       chars += row.output?.length ?? 0;
       settled.push({ cursor: row.settled_seq, job: settledJob(row) });
@@ -65,10 +66,10 @@ export async function settledAfter(
   return settled;
 }
 
-const LAST_SETTLED = "SELECT value FROM counter WHERE name = 'settled'";
+const LAST_SETTLED = 'SELECT MAX(settled_seq) AS value FROM job WHERE settled_seq IS NOT NULL AND settled_seq <= ?';
 
 export async function lastSettled(sql: Statements): Promise<number> {
-  const [row] = await sql.all<{ value: number }>(LAST_SETTLED);
+  const [row] = await sql.all<{ value: number }>(LAST_SETTLED, [(await sql.numbers?.settledHorizon()) ?? Number.MAX_SAFE_INTEGER]);
   return row?.value ?? 0;
 }
 

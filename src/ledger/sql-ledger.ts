@@ -9,13 +9,14 @@ import type { Driver } from './driver.js';
 import { expireLeases } from './expire.js';
 import { extendLeases } from './extend.js';
 import { GroupCommit } from './group-commit.js';
-import type { AddedJob, CancelledJob, Claim, JobCounts, JobRecord, LeasedJob, Ledger, WorkerRef } from './ledger.js';
+import type { AddedJob, CancelledJob, Claim, JobCounts, JobRecord, LeasedJob, Ledger, LedgerChange, WorkerRef } from './ledger.js';
 import { countJobs, getJob, lastSettled, nextWakeAt, settledAfter } from './read.js';
 import { reconcileLeases } from './reconcile.js';
 import { settleRuns } from './settle.js';
 import { WorkerBook } from './worker-book.js';
 
 const RECALL = 'SELECT value FROM note WHERE name = ?';
+const REMEMBER_FIRST = 'INSERT INTO note (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING';
 const REMEMBER = 'INSERT INTO note (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value';
 
 /** Jobs per operation. Longer lists become several, so that no transaction holds up the event loop for long; each is all or nothing. */
@@ -32,7 +33,11 @@ export class SqlLedger implements Ledger {
   constructor(driver: Driver, random: () => number) {
     this.#driver = driver;
     this.#random = random;
-    this.#commits = new GroupCommit(driver, () => this.#workers.forget());
+    this.#commits = new GroupCommit(
+      driver,
+      () => this.#workers.forget(),
+      (change) => driver.announce?.(change),
+    );
   }
 
   async add(jobs: readonly JobInput[], now: number): Promise<AddedJob[]> {
@@ -119,6 +124,18 @@ export class SqlLedger implements Ledger {
   async recall(key: string): Promise<string | undefined> {
     const [row] = await this.#commits.run(1, (transaction) => transaction.all<{ value: string }>(RECALL, [key]));
     return row?.value;
+  }
+
+  agree(key: string, value: string): Promise<string> {
+    return this.#commits.run(1, async (transaction) => {
+      await transaction.run(REMEMBER_FIRST, [key, value]);
+      const [row] = await transaction.all<{ value: string }>(RECALL, [key]);
+      return row?.value ?? value;
+    });
+  }
+
+  watch(listener: (change: LedgerChange) => void): void {
+    this.#driver.onAnnounced?.(listener);
   }
 
   async close(): Promise<void> {

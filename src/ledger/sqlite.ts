@@ -2,7 +2,7 @@ import { closeSync, openSync } from 'node:fs';
 import { resolve } from 'node:path';
 import Database from 'libsql';
 import { PeerworkError } from '../errors.js';
-import type { Driver, Statements, Value } from './driver.js';
+import { checkedValues, type Driver, type Statements, type Value } from './driver.js';
 
 /** How long opening waits for a predecessor that is just ending. */
 const OPEN_TIMEOUT_MS = 500;
@@ -41,11 +41,11 @@ export class SqliteDriver implements Driver {
   }
 
   async all<Row>(sql: string, values: readonly Value[] = []): Promise<Row[]> {
-    return this.#guard(() => this.#prepare(sql).all(checked(values)) as Row[]);
+    return this.#guard(() => this.#prepare(sql).all(checkedValues(values)) as Row[]);
   }
 
   async run(sql: string, values: readonly Value[] = []): Promise<number> {
-    return this.#guard(() => this.#prepare(sql).run(checked(values)).changes);
+    return this.#guard(() => this.#prepare(sql).run(checkedValues(values)).changes);
   }
 
   async exec(script: string): Promise<void> {
@@ -117,14 +117,6 @@ function createPrivately(path: string): void {
   } catch (thrown) {
     if ((thrown as NodeJS.ErrnoException).code !== 'EEXIST') throw thrown;
   }
-}
-
-function checked(values: readonly Value[]): readonly Value[] {
-  for (const value of values) {
-    if (typeof value === 'string' ? value.includes('\0') : typeof value === 'number' ? !Number.isFinite(value) : value !== null)
-      throw new TypeError(`A ${typeof value} of this kind cannot be stored: ${String(value).slice(0, 40)}`);
-  }
-  return values;
 }
 
 function refusal(thrown: unknown, path: string): unknown {

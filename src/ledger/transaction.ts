@@ -1,5 +1,5 @@
 import type { Statements, Value } from './driver.js';
-import type { JobState } from './ledger.js';
+import type { CancelledJob, JobState, LedgerChange } from './ledger.js';
 import { pieces, repeated, sized } from './lists.js';
 
 // RETURNING costs libsql twice what two statements do.
@@ -16,9 +16,17 @@ export class Transaction implements Statements {
   readonly #moves = new Map<string, Map<JobState, number>>();
   /** Jobs delayed until this instant have been made due already. */
   promotedAt = Number.NEGATIVE_INFINITY;
+  /** Runs that were ended from outside. */
+  readonly cancelled: CancelledJob[] = [];
+  #ready = false;
+  #settled = false;
 
   constructor(sql: Statements) {
     this.#sql = sql;
+  }
+
+  get numbers() {
+    return this.#sql.numbers;
   }
 
   all<Row>(sql: string, values?: readonly Value[]): Promise<Row[]> {
@@ -31,6 +39,8 @@ export class Transaction implements Statements {
 
   /** Draws `count` consecutive numbers that were never drawn before; answers the first. */
   async draw(counter: 'job' | 'settled' | 'worker', count: number): Promise<number> {
+    const drawn = this.#sql.numbers?.draw(counter, count);
+    if (drawn !== undefined) return drawn;
     await this.run(DRAW, [count, counter]);
     const [row] = await this.all<{ value: number }>(DRAWN, [counter]);
     if (row === undefined) throw new Error(`the counter ${counter} is missing`);
@@ -39,6 +49,8 @@ export class Transaction implements Statements {
 
   /** Notes that `count` jobs changed their state, for `counts`: counting a million rows would take a second. */
   moved(channel: string, from: JobState | undefined, to: JobState, count = 1): void {
+    if (to === 'ready') this.#ready = true;
+    else if (to !== 'leased' && to !== 'blocked') this.#settled = true;
     if (from === to) return;
     let states = this.#moves.get(channel);
     if (states === undefined) {
@@ -47,6 +59,12 @@ export class Transaction implements Statements {
     }
     if (from !== undefined) states.set(from, (states.get(from) ?? 0) - count);
     states.set(to, (states.get(to) ?? 0) + count);
+  }
+
+  /** What others should know of; undefined if it is nothing to them. */
+  get change(): LedgerChange | undefined {
+    const { cancelled } = this;
+    return this.#ready || this.#settled || cancelled.length > 0 ? { ready: this.#ready, settled: this.#settled, cancelled } : undefined;
   }
 
   /** Writes the tallies: before the commit, and before they are read. In sorted order, so that two transactions cannot wait for each other. */

@@ -36,7 +36,8 @@ export function openMasterKey(options: MasterKeyOptions, defaultLedger: string):
   return { identity: keyPair, parsed: given, token: options.token.trim() };
 }
 
-/** What lies beside a ledger, such as its key; undefined for a ledger that is not kept. */
+/** What lies beside a ledger, such as its key; beside nothing if the ledger is a server's; undefined for a ledger that is not kept. */
 export function fileOf(ledger: string, suffix: string): string | undefined {
-  return ledger.startsWith('sqlite:') ? `${ledger.slice('sqlite:'.length)}${suffix}` : undefined;
+  if (ledger.startsWith('sqlite:')) return `${ledger.slice('sqlite:'.length)}${suffix}`;
+  return /^postgres(ql)?:/.test(ledger) ? `.peerwork/master${suffix}` : undefined;
 }

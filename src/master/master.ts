@@ -145,6 +145,7 @@ export class Master extends EventEmitter<MasterEvents> {
       folder: fileOf(options.ledger ?? DEFAULT_LEDGER, '.tasks'),
       watch: options.watch ?? true,
       identity: this.#key.identity,
+      agree: (key, value) => ledger.agree(key, value),
       onPublished: (task) => this.emit('published', task),
       onError: (error) => this.emit('trouble', error),
     });
@@ -167,6 +168,15 @@ export class Master extends EventEmitter<MasterEvents> {
       onReport: (id, worker, progress) => this.emit('progress', { id, worker: worker.name, progress }),
     });
     this.#roster = roster;
+    ledger.watch(({ ready, settled, cancelled }) => {
+      if (ready) {
+        dispatch.wake();
+        // It may be ready later, at an instant that only the ledger knows.
+        sweeper.hint(this.#clock.now());
+      }
+      if (settled) results.wake();
+      for (const { id, running } of cancelled) if (running !== undefined) roster.cancel(running.workerId, { id, lease: running.lease });
+    });
     const swarm = this.#join(roster);
     await this.#announce(results);
     sweeper.start();

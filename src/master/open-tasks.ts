@@ -31,6 +31,8 @@ export interface OpenTasksOptions {
   readonly folder: string | undefined;
   readonly watch: boolean;
   readonly identity: KeyPair;
+  /** Several Masters on one ledger agree on a value: the first that is named stays. */
+  readonly agree: (key: string, value: string) => Promise<string>;
   readonly clock: Clock;
   readonly log: Log;
   readonly onPublished: (task: Published) => void;
@@ -39,7 +41,7 @@ export interface OpenTasksOptions {
 
 /** Publishes the tasks. Rejects if the first version of one of them cannot be published. */
 export async function openTasks(options: OpenTasksOptions): Promise<Tasks> {
-  const { identity, folder, watch, clock, log, onPublished, onError } = options;
+  const { identity, folder, watch, clock, log, agree, onPublished, onError } = options;
   const kept = folder ?? (await mkdtemp(join(tmpdir(), 'peerwork-master-')));
   const store = new BlobStore({ folder: kept, log });
   const publishers = new Map<string, TaskPublisher>();
@@ -58,6 +60,7 @@ export async function openTasks(options: OpenTasksOptions): Promise<Tasks> {
         log,
         publisherId: identityId(identity.publicKey),
         sign: (bytes) => nodePrimitives.sign(identity.privateKey, bytes),
+        nextVersion: async (content) => Number(await agree(`task ${channel} ${content}`, String(clock.now()))),
         onChange: (publication) => onPublished(describe(channel, publication)),
         onError,
         ...(folder !== undefined && { rememberIn: join(folder, `${encodeURIComponent(channel)}.json`) }),

@@ -15,9 +15,12 @@ export interface MasterOptions {
   readonly task?: TaskSource | Readonly<Record<string, TaskSource>>;
   /** As in queue-xec: the same as `task`. */
   readonly execAssets?: TaskSource;
-  /** `sqlite:FILE` or `memory:`; default `sqlite:.peerwork/ledger.db`. */
+  /** `sqlite:FILE`, `postgres://…` or `memory:`; default `sqlite:.peerwork/ledger.db`. */
   readonly ledger?: string;
-  /** Where the Master's private key lives; default: beside the ledger, or nowhere for `memory:`. */
+  /**
+   * Where the Master's private key lives; default: beside the ledger, `.peerwork/master.key` for Postgres, nowhere for `memory:`. Masters that
+   * share a ledger share the key file.
+   */
   readonly keyFile?: string;
   readonly name?: string;
   readonly trackers?: readonly string[];

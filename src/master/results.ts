@@ -1,3 +1,4 @@
+import { PeerworkError } from '../errors.js';
 import type { SettledJob } from '../job/job.js';
 import type { Ledger } from '../ledger/ledger.js';
 
@@ -6,6 +7,8 @@ const PAGE = 100;
 /** A short page is nearly always the last; to look again at once would only keep others waiting for the ledger. */
 const LINGER_MS = 20;
 const CLOSE_MS = 1_000;
+/** How long to wait for a database that is away. */
+const AWAY_MS = 500;
 
 export interface Result {
   /** Give it to `results({ after })` to go on behind this one. */
@@ -41,6 +44,17 @@ export class Results {
     if (this.#followers > 0) await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, CLOSE_MS))]);
   }
 
+  async #read(after: number): Promise<{ readonly cursor: number; readonly job: SettledJob }[]> {
+    for (;;) {
+      try {
+        return await this.#ledger.settledAfter(after, PAGE);
+      } catch (thrown) {
+        if (!(thrown instanceof PeerworkError) || thrown.code !== 'ledger-away' || this.#closed !== undefined) throw thrown;
+        await new Promise((resolve) => setTimeout(resolve, AWAY_MS));
+      }
+    }
+  }
+
   /** Follows from behind `after` (default: the very first) until the Master closes or the signal aborts. */
   async *follow(options: { readonly after?: number; readonly signal?: AbortSignal } = {}): AsyncGenerator<Result, void, undefined> {
     let after = options.after ?? 0;
@@ -51,7 +65,7 @@ export class Results {
       while (!options.signal?.aborted) {
         // Asked for before the read, so that what is settled during it is not slept through.
         const woken = new Promise<void>((resolve) => this.#waiting.push(resolve));
-        const page = await this.#ledger.settledAfter(after, PAGE);
+        const page = await this.#read(after);
         for (const result of page) {
           after = result.cursor;
           yield result;

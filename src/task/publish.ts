@@ -32,8 +32,11 @@ export interface TaskPublisherOptions {
   readonly publisherId: string;
   /** Holds the files of all recent versions; nothing else should evict from it. */
   readonly store: BlobStore;
-  /** Asked for each new version; what it answers is raised above the version before. Default: the clock, in milliseconds. */
-  readonly nextVersion?: () => Promise<number> | number;
+  /**
+   * Asked for each new version, with a hash of what the version holds; the answer is raised above the version before. Default: the clock, in
+   * milliseconds. Masters that answer the same for the same hash publish the same version.
+   */
+  readonly nextVersion?: (content: string) => Promise<number> | number;
   /** Follow changes of the files until closed. Default false. */
   readonly watch?: boolean;
   /** A file in which versions are remembered, so that an unchanged task keeps its version when the Master restarts. */
@@ -204,7 +207,7 @@ export class TaskPublisher {
     const { newest } = this.#publications;
     if (newest !== undefined && sameContent(newest.manifest, content)) return newest;
 
-    const version = Math.max(await (nextVersion?.() ?? this.#clock.now()), (newest?.manifest.version ?? 0) + 1);
+    const version = Math.max(await (nextVersion?.(contentHash(content)) ?? this.#clock.now()), (newest?.manifest.version ?? 0) + 1);
     const signed = signManifest({ ...content, version }, publisherId, sign);
     const manifest = parseManifest(signed.body, limits);
     const publication = { digest: manifestDigest(signed.body), signed, manifest };
@@ -236,6 +239,10 @@ export class TaskPublisher {
     if (lock === null) this.#publications.setLock(textHash(fields), blob);
     return { packageJson: fields, lock: blob };
   }
+}
+
+function contentHash(content: Omit<Manifest, 'version'>): string {
+  return textHash(canonicalJson({ ...content }));
 }
 
 function sameContent(manifest: Manifest, content: Omit<Manifest, 'version'>): boolean {

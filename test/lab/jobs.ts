@@ -32,8 +32,8 @@ export const slowMaster: readonly string[] = [
 ];
 
 /** Every job has exactly one recorded outcome, none lost, none twice. */
-export function allOnce(t: Test, grid: Grid, jobs: number): void {
-  const outcomes = grid.outcomes('results.ndjson');
+export function allOnce(t: Test, grid: Grid, jobs: number, file = 'results.ndjson'): void {
+  const outcomes = grid.outcomes(file);
   t.equal(outcomes.length, jobs, 'as many outcomes as jobs');
   t.equal(new Set(outcomes.map(({ id }) => id)).size, jobs, 'each job once');
   t.ok(

@@ -1,11 +1,14 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Test } from 'tap';
+import t, { type Test } from 'tap';
 import type { Driver } from '../../src/ledger/driver.js';
 import { migrate } from '../../src/ledger/migrate.js';
+import { PostgresDriver } from '../../src/ledger/postgres.js';
 import { SqlLedger } from '../../src/ledger/sql-ledger.js';
 import { SqliteDriver } from '../../src/ledger/sqlite.js';
+import { findPostgres, LabPostgres } from '../lab/postgres.js';
+import { requireThat } from '../lab/require.js';
 
 /** A way to open an empty ledger; the conformance suite and the model test run on each. */
 export interface Engine {
@@ -17,7 +20,39 @@ export interface Engine {
 export const engines: readonly Engine[] = [
   { name: 'sqlite file', open: (t, random) => open(t, new SqliteDriver(join(temporaryFolder(t), 'ledger.db')), random) },
   { name: 'sqlite memory', open: (t, random) => open(t, new SqliteDriver(':memory:'), random) },
+  ...(requirePostgres(t)
+    ? [
+        {
+          name: 'postgres',
+          open: async (t: Test, random?: () => number) => open(t, await PostgresDriver.open(await emptyDatabase()), random),
+        },
+      ]
+    : []),
 ];
+
+let postgres: Promise<LabPostgres> | undefined;
+
+/** One server a test file, one database a test. */
+export function labPostgres(): Promise<LabPostgres> {
+  if (postgres === undefined) {
+    postgres = LabPostgres.start();
+    t.teardown(async () => (await postgres)?.close());
+  }
+  return postgres;
+}
+
+export async function emptyDatabase(): Promise<string> {
+  return (await labPostgres()).createDatabase();
+}
+
+/** Skips, or fails where all must be there; the other engines are tested all the same. */
+function requirePostgres(t: Test): boolean {
+  if (findPostgres() !== undefined) return true;
+  void t.test('postgres', async (t) => {
+    requireThat(t, false, 'postgres missing: apt-get install postgresql');
+  });
+  return false;
+}
 
 async function open(t: Test, driver: Driver, random: () => number = Math.random) {
   await migrate(driver);

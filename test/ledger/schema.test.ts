@@ -42,7 +42,7 @@ t.test('what cannot be opened', async (t) => {
   const file = (name: string) => `sqlite:${join(folder, name)}`;
   writeFileSync(join(folder, 'text'), 'this is no ledger, whatever its name says\n'.repeat(100));
   mkdirSync(join(folder, 'folder'));
-  for (const url of ['', 'sqlite:', 'sqlite::memory:', 'sqlite:http://there', 'postgres://there', 'ledger.db', 'mysql:x', 'Memory:'])
+  for (const url of ['', 'sqlite:', 'sqlite::memory:', 'sqlite:http://there', 'postgres:there', 'ledger.db', 'mysql:x', 'Memory:'])
     await t.rejects(openLedger(url), { code: 'ledger-unusable' }, url);
   for (const name of ['text', 'folder', 'missing/ledger.db']) await t.rejects(openLedger(file(name)), { code: 'ledger-unusable' }, name);
   t.match(readFileSync(join(folder, 'text'), 'utf8'), /^this is no ledger/, 'and is left alone');

@@ -1,0 +1,152 @@
+import pg from 'pg';
+import { type Clock, systemClock, type Timer } from '../clock.js';
+import { PeerworkError } from '../errors.js';
+
+const CONNECT_LIMIT_MS = 5_000;
+/** A statement is ended by the server after this time, a connection that does not answer at all is given up a little later. */
+const STATEMENT_LIMIT_MS = 30_000;
+const ANSWER_LIMIT_MS = 35_000;
+const FIRST_RETRY_MS = 100;
+const MAX_RETRY_MS = 5_000;
+/** MATERIALIZED and pg_locks as they are used here. */
+const OLDEST_SERVER = 120_000;
+
+const INT8 = 20;
+const NUMERIC = 1700;
+const types = {
+  getTypeParser: ((oid: number, format?: 'text') =>
+    oid === INT8 || oid === NUMERIC ? Number : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser,
+};
+
+/**
+ * The statements are written for SQLite, whose planner knows only nested loops over indexes. Held to the same, Postgres makes the same plans
+ * whether or not it has looked at the tables since they were empty: a ledger grows by a million jobs between two visits of ANALYZE.
+ */
+const SESSION = `SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;
+  SET statement_timeout = ${STATEMENT_LIMIT_MS}; SET idle_in_transaction_session_timeout = ${STATEMENT_LIMIT_MS}; SET client_min_messages = warning`;
+
+export interface ConnectionOptions {
+  readonly url: string;
+  /** `host:port/database`, for messages. */
+  readonly place: string;
+  readonly name: string;
+  readonly clock?: Clock;
+  /** Runs on each new connection before it is used. */
+  readonly onUp?: (client: pg.Client) => Promise<unknown>;
+}
+
+/**
+ * One connection that comes back. Down → connecting: who calls waits for the first attempt → up, or away: calls are refused at once with
+ * `ledger-away` while further attempts go on, from 100 ms to 5 s apart.
+ */
+export class PostgresConnection {
+  readonly #options: ConnectionOptions;
+  readonly #clock: Clock;
+  #client: pg.Client | undefined;
+  #attempt: Promise<pg.Client> | undefined;
+  #away: PeerworkError | undefined;
+  #retryMs = FIRST_RETRY_MS;
+  #timer: Timer | undefined;
+  #closed = false;
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+  }
+
+  /** The connection as it is now. */
+  get current(): pg.Client | undefined {
+    return this.#client;
+  }
+
+  /** Rejects with `ledger-away`. The first call rejects with what the server said. */
+  async ready(): Promise<pg.Client> {
+    if (this.#closed) throw new PeerworkError('closed');
+    if (this.#client !== undefined) return this.#client;
+    if (this.#away !== undefined) throw this.#away;
+    return this.#connect();
+  }
+
+  /** Gives up a connection that has failed, and looks for another. */
+  lost(client: pg.Client): void {
+    if (this.#client !== client) return;
+    this.#client = undefined;
+    client.end().catch(() => {});
+    // A server that is only gone for a moment is seldom back within this turn.
+    if (!this.#closed) this.#connect().catch(() => {});
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#timer?.cancel();
+    const client = this.#client ?? (await this.#attempt?.catch(() => undefined));
+    this.#client = undefined;
+    await client?.end().catch(() => {});
+  }
+
+  #connect(): Promise<pg.Client> {
+    this.#attempt ??= this.#open().then(
+      (client) => {
+        this.#attempt = undefined;
+        this.#away = undefined;
+        this.#retryMs = FIRST_RETRY_MS;
+        if (!this.#closed) this.#client = client;
+        return client;
+      },
+      (thrown: unknown) => {
+        this.#attempt = undefined;
+        this.#away = away(this.#options.place, thrown);
+        this.#retryLater();
+        throw thrown;
+      },
+    );
+    return this.#attempt;
+  }
+
+  #retryLater(): void {
+    if (this.#closed) return;
+    this.#timer = this.#clock.after(this.#retryMs, () => this.#connect().catch(() => {}), { unref: true });
+    this.#retryMs = Math.min(MAX_RETRY_MS, this.#retryMs * 2);
+  }
+
+  async #open(): Promise<pg.Client> {
+    const { url, name, onUp } = this.#options;
+    const client = new pg.Client({
+      connectionString: url,
+      application_name: name,
+      connectionTimeoutMillis: CONNECT_LIMIT_MS,
+      query_timeout: ANSWER_LIMIT_MS,
+      keepAlive: true,
+      pipeline: true,
+      types,
+    });
+    client.on('error', () => this.lost(client));
+    client.on('end', () => this.lost(client));
+    try {
+      await client.connect();
+      const { rows } = await client.query<{ server: number }>("SELECT current_setting('server_version_num')::int AS server");
+      if ((rows[0]?.server ?? 0) < OLDEST_SERVER)
+        throw new PeerworkError('ledger-unusable', `${this.#options.place}: Postgres 12 or newer is needed`);
+      await client.query(SESSION);
+      await onUp?.(client);
+      return client;
+    } catch (thrown) {
+      await client.end().catch(() => {});
+      throw thrown;
+    }
+  }
+}
+
+/** What went wrong, by its code: the sentence of a driver or server may hold what the URL held. */
+export function away(place: string, thrown: unknown): PeerworkError {
+  if (thrown instanceof PeerworkError) return thrown;
+  return new PeerworkError('ledger-away', `${place}: ${reasonOf(thrown)}`, { cause: thrown });
+}
+
+export function reasonOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : 'no connection';
+}
+
+export function codeOf(thrown: unknown): string {
+  return String((thrown as { code?: unknown } | undefined)?.code ?? '');
+}

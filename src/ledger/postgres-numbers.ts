@@ -1,0 +1,82 @@
+import type { Numbers, Statements } from './driver.js';
+
+/** Numbers that one step of a sequence stands for: the largest list that is drawn in one step. */
+const BLOCK = 1_024;
+/** Blocks are told apart by so many numbers in a lock: there are never nearly as many under way. */
+const LOCKS = 2 ** 31;
+
+const COUNTERS = ['job', 'settled', 'history'] as const;
+
+const DRAW = (counter: string) => `SELECT nextval('counter_${counter}') AS value FROM generate_series(1, ?)`;
+const DRAW_SETTLED = `WITH held AS MATERIALIZED (
+  SELECT pg_advisory_xact_lock_shared(?, CAST((last_value / ${BLOCK}) % ${LOCKS} AS INT)) FROM counter_settled)
+  SELECT nextval('counter_settled') AS value FROM held, generate_series(1, ?)`;
+const DRAWN = 'SELECT last_value AS value FROM counter_settled';
+const HELD = `SELECT CAST(objid AS BIGINT) AS block FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND classid = ?
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid <> pg_backend_pid()`;
+
+/**
+ * Masters on one Postgres would wait for each other's commits on the rows of `counter`. So the busy ones are sequences, a step of which is a
+ * block of 1,024 numbers: `last_value` L says that all up to L were drawn.
+ *
+ * Sequences leave open who commits first, but a reader of settlements must never pass one that commits later. So who draws one first takes a
+ * shared advisory lock that names the L it has seen: its numbers are above. Nobody waits for such a lock; a reader looks at L, then at the locks
+ * that others hold, and then reads no further than the lowest of all these. Who has drawn up to L and holds no lock any more has committed,
+ * and is seen; locks are given up after that, and when a connection ends.
+ */
+export class PostgresNumbers implements Numbers {
+  readonly #sql: Statements;
+  readonly #lockClass: number;
+  #holds = false;
+
+  /** For one transaction. `lockClass` is the ledger's own. */
+  constructor(sql: Statements, lockClass: number) {
+    this.#sql = sql;
+    this.#lockClass = lockClass;
+  }
+
+  draw(counter: string, count: number): Promise<number> | undefined {
+    return COUNTERS.some((name) => name === counter) ? this.#draw(counter, Math.max(1, Math.ceil(count / BLOCK))) : undefined;
+  }
+
+  async settledHorizon(): Promise<number> {
+    const [drawn] = await this.#sql.all<{ value: number }>(DRAWN);
+    const last = drawn?.value ?? 0;
+    const held = await this.#sql.all<{ block: number }>(HELD, [this.#lockClass]);
+    let behind = 0;
+    for (const { block } of held) {
+      const distance = (((last / BLOCK) % LOCKS) - block + LOCKS) % LOCKS;
+      // The others saw a later number than this reader.
+      if (distance < LOCKS / 2) behind = Math.max(behind, distance);
+    }
+    return last - behind * BLOCK;
+  }
+
+  async #draw(counter: string, steps: number): Promise<number> {
+    for (;;) {
+      const locks = counter === 'settled' && !this.#holds;
+      const rows = locks
+        ? await this.#sql.all<{ value: number }>(DRAW_SETTLED, [this.#lockClass, steps])
+        : await this.#sql.all<{ value: number }>(DRAW(counter), [steps]);
+      if (locks) this.#holds = true;
+      const values = rows.map((row) => row.value);
+      const first = Math.min(...values);
+      // Somebody else drew in between: the numbers must follow each other.
+      if (Math.max(...values) - first === (steps - 1) * BLOCK) return first - BLOCK + 1;
+    }
+  }
+}
+
+/** Makes the sequences, and moves them beyond what the rows of `counter` say was drawn, as after an import. */
+export async function prepareNumbers(sql: Statements): Promise<void> {
+  for (const counter of COUNTERS) {
+    await sql.run(`CREATE SEQUENCE IF NOT EXISTS counter_${counter} AS BIGINT INCREMENT BY ${BLOCK} MINVALUE 0 START WITH 0`);
+    const [row] = await sql.all<{ value: number }>('SELECT value FROM counter WHERE name = ?', [counter]);
+    const [drawn] = await sql.all<{ value: number; called: boolean }>(
+      `SELECT last_value AS value, is_called AS called FROM counter_${counter}`,
+    );
+    const value = row?.value ?? 0;
+    if (drawn?.called === true && drawn.value >= value) continue;
+    await sql.all(`SELECT setval('counter_${counter}', ?)`, [Math.ceil(value / BLOCK) * BLOCK]);
+  }
+}

@@ -1,0 +1,211 @@
+import { createHash } from 'node:crypto';
+import pg from 'pg';
+import type { Clock } from '../clock.js';
+import { PeerworkError } from '../errors.js';
+import { conceal } from '../log.js';
+import { Conflict, checkedValues, type Driver, type Statements, type Value } from './driver.js';
+import type { LedgerChange } from './ledger.js';
+import { away, codeOf, PostgresConnection, reasonOf } from './postgres-connection.js';
+import { PostgresNumbers, prepareNumbers } from './postgres-numbers.js';
+import { PostgresWake } from './postgres-wake.js';
+
+/** Second half of the advisory lock of who migrates; settlements have the blocks of their numbers there. */
+const MIGRATION_LOCK = -1;
+/** What a timer can wait at most: 24 days. */
+const NO_LIMIT_MS = 2 ** 31 - 1;
+
+interface Prepared {
+  readonly name: string;
+  readonly text: string;
+}
+
+/**
+ * Postgres through `pg`: one connection for the transactions, which come one at a time, and one to hear and tell what other Masters do.
+ * BEGIN is sent together with the first statement (pipelining). A transaction that lost against another one, or its connection before its
+ * COMMIT was sent, rejects with `Conflict`: run again, nobody sees it. After a COMMIT without an answer nobody can know: `ledger-away`.
+ */
+export class PostgresDriver implements Driver {
+  readonly #place: string;
+  readonly #work: PostgresConnection;
+  readonly #wake: PostgresWake;
+  readonly #prepared = new Map<string, Prepared>();
+  #lockClass = 0;
+  #patient = false;
+
+  private constructor(url: string, clock: Clock | undefined) {
+    this.#place = placeOf(url);
+    const options = { url, place: this.#place, ...(clock !== undefined && { clock }) };
+    this.#work = new PostgresConnection({ ...options, name: 'peerwork' });
+    this.#wake = new PostgresWake({ ...options, name: 'peerwork wake' });
+  }
+
+  /** Connects. Rejects with `ledger-away`, or with `ledger-unusable` if the server or its rules refuse. */
+  static async open(url: string, clock?: Clock): Promise<PostgresDriver> {
+    const driver = new PostgresDriver(url, clock);
+    try {
+      const client = await driver.#work.ready();
+      const { rows } = await client.query<{ name: string | null }>('SELECT current_schema() AS name');
+      const schema = rows[0]?.name;
+      if (typeof schema !== 'string') throw new PeerworkError('ledger-unusable', `${driver.#place}: there is no schema to use`);
+      driver.#lockClass = createHash('sha256').update(`peerwork ${schema}`).digest().readUInt32BE() >>> 1;
+      await driver.#wake.open(`peerwork ${schema}`.slice(0, 60));
+      return driver;
+    } catch (thrown) {
+      await driver.close();
+      throw refusal(driver.#place, thrown);
+    }
+  }
+
+  async all<Row>(sql: string, values: readonly Value[] = []): Promise<Row[]> {
+    return this.#alone(async (client) => (await this.#query(client, sql, values)).rows as Row[]);
+  }
+
+  async run(sql: string, values: readonly Value[] = []): Promise<number> {
+    return this.#alone(async (client) => (await this.#query(client, sql, values)).rowCount ?? 0);
+  }
+
+  async exec(script: string): Promise<void> {
+    await this.#alone((client) => client.query({ text: translated(script), ...this.#limit() }));
+  }
+
+  async transaction<T>(work: (sql: Statements) => Promise<T>): Promise<T> {
+    return this.#transaction('BEGIN', work);
+  }
+
+  async exclusively<T>(work: (sql: Statements) => Promise<T>): Promise<T> {
+    this.#patient = true;
+    const begin = 'BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0';
+    try {
+      return await this.#transaction(begin, async (sql) => {
+        await sql.all('SELECT pg_advisory_xact_lock(?, ?)', [this.#lockClass, MIGRATION_LOCK]);
+        const result = await work(sql);
+        await prepareNumbers(sql);
+        return result;
+      });
+    } finally {
+      this.#patient = false;
+    }
+  }
+
+  announce(change: LedgerChange): void {
+    this.#wake.announce(change);
+  }
+
+  onAnnounced(listener: (change: LedgerChange) => void): void {
+    this.#wake.onAnnounced(listener);
+  }
+
+  async close(): Promise<void> {
+    await this.#wake.close();
+    await this.#work.close();
+  }
+
+  async #transaction<T>(begin: string, work: (sql: Statements) => Promise<T>): Promise<T> {
+    const client = await this.#ready();
+    let committing = false;
+    try {
+      const begun = client.query(begin);
+      begun.catch(() => {});
+      const result = await work(this.#statements(client));
+      await begun;
+      committing = true;
+      const { command } = await client.query('COMMIT');
+      if (command !== 'COMMIT') throw new Error('a statement of the transaction had failed: it was rolled back');
+      return result;
+    } catch (thrown) {
+      if (this.#isLost(client, thrown)) throw committing ? away(this.#place, thrown) : new Conflict(reasonOf(thrown), { cause: thrown });
+      if (!committing) await client.query('ROLLBACK').catch(() => this.#work.lost(client));
+      throw refusal(this.#place, thrown);
+    }
+  }
+
+  #statements(client: pg.Client): Statements {
+    const sql: { -readonly [K in keyof Statements]: Statements[K] } = {
+      all: async <Row>(text: string, values: readonly Value[] = []) => (await this.#query(client, text, values)).rows as Row[],
+      run: async (text, values = []) => (await this.#query(client, text, values)).rowCount ?? 0,
+    };
+    return { ...sql, numbers: new PostgresNumbers(sql, this.#lockClass) };
+  }
+
+  async #ready(): Promise<pg.Client> {
+    try {
+      return await this.#work.ready();
+    } catch (thrown) {
+      throw away(this.#place, thrown);
+    }
+  }
+
+  async #alone<T>(action: (client: pg.Client) => Promise<T>): Promise<T> {
+    const client = await this.#ready();
+    try {
+      return await action(client);
+    } catch (thrown) {
+      if (this.#isLost(client, thrown)) throw away(this.#place, thrown);
+      throw refusal(this.#place, thrown);
+    }
+  }
+
+  #query(client: pg.Client, sql: string, values: readonly Value[]): Promise<pg.QueryResult> {
+    return client.query({ ...this.#prepare(sql), ...this.#limit(), values: checkedValues(values) as Value[] });
+  }
+
+  #limit(): { readonly query_timeout?: number } {
+    return this.#patient ? { query_timeout: NO_LIMIT_MS } : {};
+  }
+
+  #prepare(sql: string): Prepared {
+    let prepared = this.#prepared.get(sql);
+    if (prepared === undefined) {
+      prepared = { name: `p${this.#prepared.size}`, text: translated(sql) };
+      this.#prepared.set(sql, prepared);
+    }
+    return prepared;
+  }
+
+  /** Whether it was the connection that failed: then it is given up. What the server says of a statement has a code of five characters. */
+  #isLost(client: pg.Client, thrown: unknown): boolean {
+    if (thrown instanceof TypeError || thrown instanceof PeerworkError || thrown instanceof Conflict) return false;
+    const code = codeOf(thrown);
+    // A prepared statement that the server does not know: the connection is not what it seemed.
+    const lost =
+      this.#work.current !== client ||
+      /^(08|57P|25P03|26000)/.test(code) ||
+      /^(E[A-Z]+|Query read timeout)$/.test(code || reasonOf(thrown));
+    if (lost) this.#work.lost(client);
+    return lost;
+  }
+}
+
+/** Numbered values and 64-bit integers, outside of quotes. */
+export function translated(sql: string): string {
+  let count = 0;
+  return sql.replace(/'(?:[^']|'')*'|\?|\bINTEGER\b/g, (found) => {
+    if (found === '?') {
+      count += 1;
+      return `$${count}`;
+    }
+    return found === 'INTEGER' ? 'BIGINT' : found;
+  });
+}
+
+/** `host:port/database`. The password is never written to a log of this process from now on. */
+function placeOf(url: string): string {
+  try {
+    const { host, port, database, password } = new pg.Client({ connectionString: url });
+    if (typeof password === 'string') conceal(password);
+    return `${host}:${port}/${database}`;
+  } catch {
+    throw new PeerworkError('ledger-unusable', 'postgres://…: this is no address of a Postgres database');
+  }
+}
+
+function refusal(place: string, thrown: unknown): unknown {
+  if (thrown instanceof PeerworkError || thrown instanceof Conflict || thrown instanceof TypeError) return thrown;
+  const code = codeOf(thrown);
+  if (/^(40P01|40001|23505)$/.test(code)) return new Conflict(reasonOf(thrown), { cause: thrown });
+  if (code === '53100') return new PeerworkError('disk-full', place, { cause: thrown });
+  if (/^(53|57|08|25006|E[A-Z]+$)/.test(code)) return away(place, thrown);
+  // Refused rather than gone: a wrong password, no such database, no right to make a table.
+  if (/^(28|3D|42501|3F)/.test(code)) return new PeerworkError('ledger-unusable', `${place}: ${reasonOf(thrown)}`, { cause: thrown });
+  return thrown;
+}

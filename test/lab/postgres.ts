@@ -1,0 +1,158 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import pg from 'pg';
+
+const run = promisify(execFile);
+const START_LIMIT_MS = 30_000;
+const END_LIMIT_MS = 10_000;
+
+export interface LabPostgresOptions {
+  /** Whether commits reach the disk, for benchmarks. Default false: they survive the server, not the machine. */
+  readonly durable?: boolean;
+}
+
+/** A Postgres of our own, on a free port of this machine, in a folder that is gone with it. */
+export class LabPostgres {
+  readonly port: number;
+  readonly #folder: string;
+  readonly #options: LabPostgresOptions;
+  #server: ChildProcess | undefined;
+  #databases = 0;
+  readonly #onExit = () => this.#server?.kill('SIGKILL');
+
+  private constructor(folder: string, port: number, options: LabPostgresOptions) {
+    this.#folder = folder;
+    this.port = port;
+    this.#options = options;
+    // A test that dies takes it along.
+    process.on('exit', this.#onExit);
+  }
+
+  static async start(options: LabPostgresOptions = {}): Promise<LabPostgres> {
+    const folder = mkdtempSync(join(tmpdir(), 'peerwork-postgres-'));
+    const owner = ownerOfServers();
+    if (owner !== undefined) chownSync(folder, owner.uid, owner.gid);
+    const lab = new LabPostgres(folder, await freePort(), options);
+    try {
+      const args = ['-D', join(folder, 'data'), '-U', 'peerwork', '--auth=trust', '--encoding=UTF8', '--locale=C', '--no-sync'];
+      await run(programOf('initdb'), args, { cwd: folder, ...owner, env: environment });
+      await lab.startAgain();
+      return lab;
+    } catch (error) {
+      await lab.close();
+      throw error;
+    }
+  }
+
+  /** After `stop`. */
+  async startAgain(): Promise<void> {
+    const { durable = false } = this.#options;
+    const settings = ['fsync', 'full_page_writes'].flatMap((name) => ['-c', `${name}=${durable ? 'on' : 'off'}`]);
+    const place = ['-D', join(this.#folder, 'data'), '-k', this.#folder, '-p', String(this.port), '-c', 'listen_addresses=127.0.0.1'];
+    const server = spawn(programOf('postgres'), [...place, ...settings, '-c', 'shared_buffers=256MB', '-c', 'max_connections=60'], {
+      cwd: this.#folder,
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: environment,
+      ...ownerOfServers(),
+    });
+    this.#server = server;
+    let said = '';
+    server.stderr?.on('data', (data) => {
+      said = `${said}${data}`.slice(-2_000);
+    });
+    const startedAt = Date.now();
+    while (!(await this.#answers())) {
+      if (server.exitCode !== null || Date.now() - startedAt > START_LIMIT_MS) throw new Error(`postgres does not start: ${said}`);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
+  /** Ends the server, its data stays. `immediate` is as if the power had gone. */
+  async stop(how: 'fast' | 'immediate' = 'fast'): Promise<void> {
+    const server = this.#server;
+    if (server === undefined || server.exitCode !== null || server.signalCode !== null) return;
+    const gone = once(server, 'exit');
+    server.kill(how === 'fast' ? 'SIGINT' : 'SIGQUIT');
+    const timer = setTimeout(() => server.kill('SIGKILL'), END_LIMIT_MS);
+    await gone;
+    clearTimeout(timer);
+  }
+
+  /** The URL of a new empty database. */
+  async createDatabase(): Promise<string> {
+    this.#databases += 1;
+    const name = `test_${this.#databases}`;
+    await this.query(`CREATE DATABASE ${name}`);
+    return this.urlOf(name);
+  }
+
+  urlOf(database: string): string {
+    return `postgres://peerwork:not-checked-here@127.0.0.1:${this.port}/${database}`;
+  }
+
+  /** One statement, as the superuser. */
+  async query(sql: string, database = 'postgres'): Promise<readonly Record<string, unknown>[]> {
+    const client = new pg.Client({ connectionString: this.urlOf(database) });
+    await client.connect();
+    try {
+      return (await client.query(sql)).rows;
+    } finally {
+      await client.end();
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.stop('immediate');
+    process.off('exit', this.#onExit);
+    rmSync(this.#folder, { recursive: true, force: true, maxRetries: 3 });
+  }
+
+  async #answers(): Promise<boolean> {
+    try {
+      await this.query('SELECT 1');
+      return true;
+    } catch {
+      return false;
+    }
+  }
+}
+
+const environment = { PATH: process.env['PATH'] ?? '', LC_ALL: 'C', TZ: 'UTC' };
+
+/** Debian keeps these programs out of the PATH, a folder for each version. */
+function programOf(name: string): string {
+  const program = findPostgres(name);
+  if (program === undefined) throw new Error(`${name} is not installed`);
+  return program;
+}
+
+export function findPostgres(name = 'postgres'): string | undefined {
+  const root = '/usr/lib/postgresql';
+  const versions = existsSync(root) ? readdirSync(root).sort((a, b) => Number(b) - Number(a)) : [];
+  const folders = [...versions.map((version) => join(root, version, 'bin')), ...(process.env['PATH'] ?? '').split(':')];
+  return folders.map((folder) => join(folder, name)).find((path) => existsSync(path));
+}
+
+/** Postgres refuses to be run by root. */
+function ownerOfServers(): { readonly uid: number; readonly gid: number } | undefined {
+  if (process.getuid?.() !== 0) return undefined;
+  const lines = readFileSync('/etc/passwd', 'utf8')
+    .split('\n')
+    .map((line) => line.split(':'));
+  const [, , uid, gid] = lines.find(([name]) => name === 'postgres') ?? lines.find(([name]) => name === 'nobody') ?? [];
+  return { uid: Number(uid ?? 65_534), gid: Number(gid ?? 65_534) };
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
