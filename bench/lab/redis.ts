@@ -1,5 +1,6 @@
 import { once } from 'node:events';
-import { type AddressInfo, createConnection, createServer } from 'node:net';
+import { createConnection } from 'node:net';
+import { freePort } from '../../test/lab/free-port.js';
 import type { Lab } from './lab.js';
 
 const START_LIMIT_MS = 10_000;
@@ -50,13 +51,4 @@ async function accepts(port: number): Promise<void> {
     }
   }
   throw new Error('redis-server does not answer');
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }

@@ -27,7 +27,7 @@ export async function openLedger(url: string, options: LedgerOptions = {}): Prom
 }
 
 /** Engines are loaded when they are used: a Worker has no ledger, and a native module less in its memory. */
-export async function openDriver(url: string): Promise<Driver> {
+async function openDriver(url: string): Promise<Driver> {
   if (/^postgres(ql)?:\/\//.test(url)) return (await import('./postgres.js')).PostgresDriver.open(url);
   const file = url === 'memory:' ? ':memory:' : fileOf(url);
   const { SqliteDriver } = await import('./sqlite.js');
