@@ -2,6 +2,7 @@
  * Every option of the command line, declared once: flag, environment variable, default, unit and meaning.
  * `.env.example` and `docs/configuration.md` are made from this table (`npm run generate`); a test compares them.
  */
+import { anyText, every, isTrackerUrl, oneOf, type Retention, readRetention, single, wholeNumber, yesOrNo } from './config/values.js';
 import { type LogLevel, logLevels, withoutPassword } from './log.js';
 
 export type Command = 'setup' | 'worker' | 'master' | 'token' | 'tracker';
@@ -30,6 +31,7 @@ export interface OptionSpec<T, D extends T | undefined = T | undefined> {
 }
 
 const MAX_NAME_CHARS = 64;
+const MAX_LABEL_CHARS = 64;
 export const DEFAULT_MEMORY_MB = 512;
 export const TRANSFER_TOKEN_CHARS = 32;
 
@@ -37,34 +39,7 @@ function option<T, const D extends T | undefined>(spec: OptionSpec<T, D>): Optio
   return spec;
 }
 
-const single =
-  <T>(read: (text: string) => T | undefined) =>
-  (given: readonly string[]): T | undefined =>
-    read(given.at(-1) ?? '');
-
-const every =
-  (accept: (text: string) => boolean) =>
-  (given: readonly string[]): readonly string[] | undefined =>
-    given.every(accept) ? given : undefined;
-
-const anyText = single((text) => text);
-
-const wholeNumber = (min: number, max: number) =>
-  single((text) => {
-    const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
-    return value >= min && value <= max ? value : undefined;
-  });
-
-const yesOrNo = single((text) => (/^(yes|true|on|1)$/i.test(text) ? true : /^(no|false|off|0)$/i.test(text) ? false : undefined));
-
-const oneOf = <T extends string>(values: readonly T[]) => single((text) => values.find((value) => value === text.toLowerCase()));
-
-const isTrackerUrl = (text: string) => /^wss?:$/.test(protocolOf(text));
-
-function protocolOf(url: string): string {
-  return URL.canParse(url) ? new URL(url).protocol : '';
-}
-
+const approvals = ['auto', 'manual'] as const;
 const sandboxes = ['auto', 'required', 'off'] as const;
 const permissions = ['allow', 'deny'] as const;
 
@@ -192,6 +167,17 @@ export const optionTable = {
     defaultText: '60000',
     parse: wholeNumber(0, 86_400_000),
   }),
+  labels: option<readonly string[], undefined>({
+    flag: '--label <text>',
+    env: 'PEERWORK_LABELS',
+    commands: ['setup', 'worker'],
+    meaning: 'What jobs may require of this machine, such as `gpu`; `os=linux` and `arch=arm64` and the like are there by themselves.',
+    allowed: `1 to ${MAX_LABEL_CHARS} printable characters each, without commas`,
+    default: undefined,
+    defaultText: 'none',
+    many: true,
+    parse: every((text) => /^[^\p{Cc},]+$/u.test(text) && text.length <= MAX_LABEL_CHARS),
+  }),
   trackers: option<readonly string[], undefined>({
     flag: '--tracker <url>',
     env: 'PEERWORK_TRACKERS',
@@ -271,6 +257,26 @@ export const optionTable = {
     default: undefined,
     defaultText: '30000',
     parse: wholeNumber(1000, 86_400_000),
+  }),
+  retain: option<Retention, undefined>({
+    flag: '--retain <state=time>',
+    env: 'PEERWORK_RETAIN',
+    commands: ['master'],
+    meaning: 'How long ended jobs are kept, such as `completed=7d`; in seconds, minutes, hours or days: `90s`, `15m`, `12h`, `7d`.',
+    allowed: 'completed=, failed= or cancelled= with a time',
+    default: undefined,
+    defaultText: 'for ever',
+    many: true,
+    parse: readRetention,
+  }),
+  approval: option<(typeof approvals)[number], 'auto'>({
+    flag: '--approval <how>',
+    env: 'PEERWORK_APPROVAL',
+    commands: ['master'],
+    meaning: 'Whether a worker that was never seen may work at once, or when its owner has approved it.',
+    allowed: `one of ${approvals.join(', ')}`,
+    default: 'auto',
+    parse: oneOf(approvals),
   }),
   watch: option<boolean, true>({
     flag: '--watch',

@@ -1,7 +1,8 @@
 /** The public face of peerwork, and nothing else. */
 export { type ErrorCode, errorTable, PeerworkError } from './errors.js';
 export type { Job, JobError, JobInput, Json, Progress, SettledJob } from './job/job.js';
-export type { AddedJob, JobCounts, JobRecord, JobState } from './ledger/ledger.js';
+export type { AddedJob } from './ledger/ledger.js';
+export type * from './ledger/records.js';
 export type { Log, LogLevel } from './log.js';
 export type { MapOptions, MappedOutcome } from './master/map.js';
 export { Master } from './master/master.js';

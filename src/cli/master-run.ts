@@ -119,17 +119,20 @@ export class MasterRun {
   async #feed(): Promise<void> {
     const { input, channels } = this.#options;
     if (input === undefined) return;
-    let batch = [];
+    let batch: JobInput[] = [];
+    // Whoever has parents may name any line of the input: they go in together, after all others.
+    const children: JobInput[] = [];
     for await (const entry of readJobLines(openJobFile(input))) {
       const problem = 'problem' in entry ? entry.problem : channelProblem(entry.job, channels);
       if ('problem' in entry || problem !== undefined) throw invalidLines(input, [`line ${entry.line}: ${problem}`]);
       if (!this.#expect(entry.job.id)) continue;
-      batch.push(entry.job);
+      (entry.job.parents === undefined ? batch : children).push(entry.job);
       if (batch.length < BATCH) continue;
       await this.#push(batch);
       batch = [];
     }
     if (batch.length > 0) await this.#push(batch);
+    if (children.length > 0) await this.#push(children);
     this.#fed = true;
     this.#early.clear();
     this.#finishIfDone();

@@ -75,8 +75,14 @@ function readTasks(given: readonly string[] | undefined): Record<string, string>
 }
 
 function masterOptions(options: Options) {
-  const { ledger, keyFile, name, trackers, ice, transferEncryptToken, leaseMs, watch } = options;
-  return { ledger, watch, name: name ?? hostname(), ...given({ keyFile, trackers, ice, transferEncryptToken, leaseMs }) };
+  const { ledger, keyFile, name, trackers, ice, transferEncryptToken, leaseMs, watch, retain, approval } = options;
+  return {
+    ledger,
+    watch,
+    approval,
+    name: name ?? hostname(),
+    ...given({ keyFile, trackers, ice, transferEncryptToken, leaseMs, retention: retain }),
+  };
 }
 
 /** What the Master does not log by itself. */

@@ -1,5 +1,6 @@
 import { PeerworkError } from '../errors.js';
-import { DEFAULT_CHANNEL, type JobInput } from './job.js';
+import { DEFAULT_CHANNEL, type JobInput, type ParentFailure } from './job.js';
+import { labelSet } from './labels.js';
 import {
   DEFAULT_ATTEMPTS,
   DEFAULT_BACKOFF_MS,
@@ -7,10 +8,16 @@ import {
   MAX_BACKOFF_MS,
   MAX_CHANNEL_CHARS,
   MAX_DELAY_MS,
+  MAX_INSTANT,
   MAX_JOB_DATA_BYTES,
   MAX_JOB_ID_CHARS,
+  MAX_LABEL_CHARS,
+  MAX_LABELS,
+  MAX_META_BYTES,
+  MAX_PARENTS,
   MAX_PRIORITY,
   MAX_TIMEOUT_MS,
+  MAX_WEIGHT,
 } from './limits.js';
 
 /** A job that can be accepted, with the defaults filled in. */
@@ -23,41 +30,96 @@ export interface CheckedJob {
   readonly timeoutMs: number | undefined;
   readonly attempts: number;
   readonly delayMs: number;
+  readonly runAt: number | undefined;
   readonly backoffMs: number;
+  readonly backoffFixed: boolean;
+  readonly name: string | undefined;
+  readonly group: string | undefined;
+  /** Each once, in the order given. */
+  readonly parents: readonly string[];
+  readonly parentFailure: ParentFailure | undefined;
+  readonly workgroup: string | undefined;
+  readonly key: string | undefined;
+  readonly keyWindowMs: number | undefined;
+  readonly weight: number;
+  readonly seed: boolean;
+  /** As `labelSet` writes them. */
+  readonly requires: string;
+  readonly persistent: boolean;
+  /** JSON text. */
+  readonly meta: string | undefined;
 }
 
-const fields: ReadonlySet<string> = new Set<keyof JobInput>([
-  'id',
-  'data',
-  'channel',
-  'priority',
-  'timeoutMs',
-  'attempts',
-  'delayMs',
-  'backoffMs',
-]);
+const fieldNames = {
+  id: 0,
+  data: 0,
+  channel: 0,
+  priority: 0,
+  timeoutMs: 0,
+  attempts: 0,
+  delayMs: 0,
+  runAt: 0,
+  backoffMs: 0,
+  backoff: 0,
+  name: 0,
+  group: 0,
+  parents: 0,
+  parentFailure: 0,
+  workgroup: 0,
+  key: 0,
+  keyWindowMs: 0,
+  weight: 0,
+  seed: 0,
+  requires: 0,
+  persistent: 0,
+  meta: 0,
+} as const satisfies Record<keyof JobInput, 0>;
+const fields: ReadonlySet<string> = new Set(Object.keys(fieldNames));
 
 /** Throws `job-invalid` with the field that is wrong. Falsy values are values like any other; `undefined` means missing. */
 export function checkJobInput(input: unknown): CheckedJob {
   if (typeof input !== 'object' || input === null || Array.isArray(input)) throw refuse('it is not an object');
   const job = input as Readonly<Record<keyof JobInput, unknown>>;
   for (const field in job) if (!fields.has(field)) throw refuse(`there is no field ${quote(field)}`);
-  return {
-    id: job.id === undefined ? undefined : name(job.id, 'id', MAX_JOB_ID_CHARS),
-    channel: job.channel === undefined ? DEFAULT_CHANNEL : name(job.channel, 'channel', MAX_CHANNEL_CHARS),
-    data: jsonText(job.data),
+  const optional = (field: 'id' | 'channel' | 'name' | 'group' | 'workgroup' | 'key', maxChars: number) =>
+    job[field] === undefined ? undefined : text(job[field], field, maxChars);
+  const parents = texts(job.parents, 'parents', MAX_PARENTS, MAX_JOB_ID_CHARS);
+  const checked: CheckedJob = {
+    id: optional('id', MAX_JOB_ID_CHARS),
+    channel: optional('channel', MAX_CHANNEL_CHARS) ?? DEFAULT_CHANNEL,
+    data: jsonText(job.data, 'data'),
     priority: integer(job.priority, 'priority', -MAX_PRIORITY, MAX_PRIORITY) ?? 0,
     timeoutMs: integer(job.timeoutMs, 'timeoutMs', 0, MAX_TIMEOUT_MS),
     attempts: integer(job.attempts, 'attempts', 1, MAX_ATTEMPTS) ?? DEFAULT_ATTEMPTS,
     delayMs: integer(job.delayMs, 'delayMs', 0, MAX_DELAY_MS) ?? 0,
+    runAt: integer(job.runAt, 'runAt', 0, MAX_INSTANT),
     backoffMs: integer(job.backoffMs, 'backoffMs', 0, MAX_BACKOFF_MS) ?? DEFAULT_BACKOFF_MS,
+    backoffFixed: oneOf(job.backoff, 'backoff', ['exponential', 'fixed']) === 'fixed',
+    name: optional('name', MAX_JOB_ID_CHARS),
+    group: optional('group', MAX_JOB_ID_CHARS),
+    parents,
+    parentFailure: oneOf(job.parentFailure, 'parentFailure', ['fail', 'wait', 'run']),
+    workgroup: optional('workgroup', MAX_JOB_ID_CHARS),
+    key: optional('key', MAX_JOB_ID_CHARS),
+    keyWindowMs: integer(job.keyWindowMs, 'keyWindowMs', 0, MAX_DELAY_MS),
+    weight: integer(job.weight, 'weight', 0, MAX_WEIGHT) ?? 1,
+    seed: flag(job.seed, 'seed'),
+    requires: labelSet(texts(job.requires, 'requires', MAX_LABELS, MAX_LABEL_CHARS)),
+    persistent: flag(job.persistent, 'persistent'),
+    meta: job.meta === undefined ? undefined : jsonText(job.meta, 'meta', MAX_META_BYTES),
   };
+  if (checked.runAt !== undefined && checked.delayMs > 0) throw refuse('runAt and delayMs exclude each other');
+  if (checked.keyWindowMs !== undefined && checked.key === undefined) throw refuse('keyWindowMs needs a key');
+  if (checked.persistent && checked.key !== undefined) throw refuse('a persistent job has no key: it never has an outcome to share');
+  if (checked.id !== undefined && parents.includes(checked.id)) throw new PeerworkError('graph-cycle', quote(checked.id));
+  return checked;
 }
 
 /** Control characters would end up in terminals and file names; half a surrogate pair does not survive UTF-8. */
 const UNPRINTABLE = /[\p{Cc}\p{Cs}]/u;
 
-function name(value: unknown, field: string, maxChars: number): string {
+/** A text that people choose as a name: throws `job-invalid` for what would break a terminal, a file name or UTF-8. */
+export function text(value: unknown, field: string, maxChars: number): string {
   if (typeof value !== 'string') throw refuse(`${field} is not a string`);
   if (value === '') throw refuse(`${field} is empty`);
   if (value.length > maxChars) throw refuse(`${field} has more than ${maxChars} characters`);
@@ -65,7 +127,27 @@ function name(value: unknown, field: string, maxChars: number): string {
   return value;
 }
 
-function integer(value: unknown, field: string, min: number, max: number): number | undefined {
+function texts(value: unknown, field: string, max: number, maxChars: number): readonly string[] {
+  if (value === undefined) return [];
+  if (!Array.isArray(value)) throw refuse(`${field} is not a list`);
+  if (value.length > max) throw refuse(`${field} has more than ${max} entries`);
+  return [...new Set(value.map((item, index) => text(item, `${field}[${index}]`, maxChars)))];
+}
+
+function oneOf<const T extends string>(value: unknown, field: string, known: readonly T[]): T | undefined {
+  if (value === undefined) return undefined;
+  const found = known.find((each) => each === value);
+  if (found === undefined) throw refuse(`${field} is none of ${known.join(', ')}`);
+  return found;
+}
+
+function flag(value: unknown, field: string): boolean {
+  if (value !== undefined && typeof value !== 'boolean') throw refuse(`${field} is neither true nor false`);
+  return value ?? false;
+}
+
+/** Throws `job-invalid`. */
+export function integer(value: unknown, field: string, min: number, max: number): number | undefined {
   if (value === undefined) return undefined;
   if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < min || value > max)
     throw refuse(`${field} is not an integer from ${min} to ${max}`);
@@ -73,22 +155,23 @@ function integer(value: unknown, field: string, min: number, max: number): numbe
   return value + 0;
 }
 
-function jsonText(data: unknown): string {
-  if (data === undefined) throw refuse('data is missing');
+/** JSON text of what may be kept of a job; throws `job-invalid`. */
+export function jsonText(data: unknown, field: string, maxBytes = MAX_JOB_DATA_BYTES): string {
+  if (data === undefined) throw refuse(`${field} is missing`);
   let fault: string | undefined;
-  let text: string | undefined;
+  let json: string | undefined;
   try {
     fault = faultIn(data);
-    if (fault === undefined) text = JSON.stringify(data);
+    if (fault === undefined) json = JSON.stringify(data);
   } catch (thrown) {
-    if (thrown instanceof RangeError) throw refuse('data is nested too deeply or refers to itself');
-    throw refuse(`data is not JSON: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
+    if (thrown instanceof RangeError) throw refuse(`${field} is nested too deeply or refers to itself`);
+    throw refuse(`${field} is not JSON: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
   }
-  if (text === undefined) throw refuse(`data${fault ?? ' is undefined as JSON'}`);
+  if (json === undefined) throw refuse(`${field}${fault ?? ' is undefined as JSON'}`);
   // A UTF-16 unit is at most 3 bytes of UTF-8: most texts need not be counted.
-  if (text.length * 3 > MAX_JOB_DATA_BYTES && new TextEncoder().encode(text).length > MAX_JOB_DATA_BYTES)
-    throw refuse(`data has more than ${MAX_JOB_DATA_BYTES} bytes as JSON`);
-  return text;
+  if (json.length * 3 > maxBytes && new TextEncoder().encode(json).length > maxBytes)
+    throw refuse(`${field} has more than ${maxBytes} bytes as JSON`);
+  return json;
 }
 
 /**

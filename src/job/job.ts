@@ -20,6 +20,53 @@ export interface JobInput {
   readonly delayMs?: number;
   /** First wait after a failed run in milliseconds; doubles with each further failure. Default 1000. */
   readonly backoffMs?: number;
+  /** Whether the wait doubles with each further failure, up to an hour and with some jitter, or stays as it is. Default `exponential`. */
+  readonly backoff?: 'exponential' | 'fixed';
+  /** Not before this instant, in milliseconds since the epoch; instead of `delayMs`. */
+  readonly runAt?: number;
+  /** What people see instead of the id. */
+  readonly name?: string;
+  /** The group that it belongs to; made when it is first named. */
+  readonly group?: string;
+  /** Ids of jobs that must end first: in the ledger already, or anywhere in the same push. Their outputs are handed to this job. */
+  readonly parents?: readonly string[];
+  /** What a parent that fails or is cancelled does to this job: it fails too, waits on, or runs all the same. Default: the group's, else `fail`. */
+  readonly parentFailure?: ParentFailure;
+  /** Jobs that share a limit outside, such as an API key: they can be held together, and bounded in number and rate. */
+  readonly workgroup?: string;
+  /** Unfinished jobs of one channel with the same key are twins: one runs, all have its outcome. */
+  readonly key?: string;
+  /** Takes the output of a job with the same channel and key that completed at most this many milliseconds ago. */
+  readonly keyWindowMs?: number;
+  /** Its part of the group's progress; an integer from 0, default 1. */
+  readonly weight?: number;
+  /** Kept when its group is reset: the others are deleted. */
+  readonly seed?: boolean;
+  /** Labels that the Worker must have, such as `gpu` or `arch=arm64`. */
+  readonly requires?: readonly string[];
+  /** Held for ever by exactly one Worker: when its run ends, however it ends, it waits for the next. Only cancelling ends it. */
+  readonly persistent?: boolean;
+  /** Kept with the job for those who look at it; no Worker is given it. */
+  readonly meta?: Json;
+}
+
+export type ParentFailure = 'fail' | 'wait' | 'run';
+
+/** A job that a completed run creates, in the group of its creator. */
+export interface ChildInput extends Omit<JobInput, 'group' | 'parents'> {
+  /** Its name among its siblings. */
+  readonly ref?: string;
+  /** Siblings by `ref`, in any order. Absent: the job that creates it is its parent; empty: it has none. */
+  readonly parents?: readonly string[];
+}
+
+/** A parent of a job, as the job's run sees it. */
+export interface ParentOutput {
+  readonly id: string;
+  readonly channel: string;
+  readonly data: Json;
+  /** null if the parent did not complete, which a job with `parentFailure: 'run'` may see. */
+  readonly output: Json;
 }
 
 /** A job as a runner sees it. */
@@ -31,13 +78,32 @@ export interface Job {
   readonly attempt: number;
   /** Wall time in milliseconds; 0 for none. */
   readonly timeoutMs: number;
+  /** In the order in which the job names them; absent if it has none. */
+  readonly parents?: readonly ParentOutput[];
 }
 
 /** How a run ended. */
 export type Outcome =
-  | { readonly state: 'completed'; readonly output: Json }
-  | { readonly state: 'failed'; readonly error: JobError /** false: another attempt would fail the same way */; readonly retry: boolean }
+  | ({ readonly state: 'completed'; readonly output: Json } & Continuation & Hold)
+  | ({
+      readonly state: 'failed';
+      readonly error: JobError;
+      /** false: another attempt would fail the same way */
+      readonly retry: boolean;
+    } & Hold)
   | { readonly state: 'released'; readonly reason: string };
+
+/** What a completed run asks the ledger to create together with its completion: all of it or nothing. */
+export interface Continuation {
+  readonly children?: readonly ChildInput[] | undefined;
+  /** A floor: no direct child, new or old, runs sooner than this after the settlement. In milliseconds. */
+  readonly childrenDelayMs?: number | undefined;
+}
+
+/** Lets no job of the run's workgroup start for so long, as when an API says that its limit is reached. */
+export interface Hold {
+  readonly holdMs?: number | undefined;
+}
 
 export interface JobError {
   /** A code of the error table; what the task threw is `task-threw`. */

@@ -25,3 +25,16 @@ export const MAX_ATTEMPTS = 1_000_000;
 export const MAX_TIMEOUT_MS = 2_147_483_647;
 /** Ten years. */
 export const MAX_DELAY_MS = 315_360_000_000;
+
+/** A label that a job requires and a worker has, such as `gpu` or `arch=arm64`. */
+export const MAX_LABEL_CHARS = 64;
+export const MAX_LABELS = 64;
+/** How many parents a job may name. */
+export const MAX_PARENTS = 10_000;
+/** How many children a run may create. */
+export const MAX_CHILDREN = 10_000;
+export const MAX_WEIGHT = 1_000_000;
+/** `meta` of a job or group as JSON text in bytes. */
+export const MAX_META_BYTES = 64 * 1024;
+/** The latest instant of JavaScript's Date, in milliseconds since the epoch. */
+export const MAX_INSTANT = 8_640_000_000_000_000;

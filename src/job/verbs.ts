@@ -1,7 +1,16 @@
 import * as v from 'valibot';
 import { PeerworkError } from '../errors.js';
-import type { Json } from './job.js';
-import { MAX_CHANNEL_CHARS, MAX_JOB_ID_CHARS, MAX_LOG_LINE_CHARS } from './limits.js';
+import type { ChildInput, Json, ParentOutput } from './job.js';
+import {
+  MAX_CHANNEL_CHARS,
+  MAX_CHILDREN,
+  MAX_DELAY_MS,
+  MAX_JOB_ID_CHARS,
+  MAX_LABEL_CHARS,
+  MAX_LABELS,
+  MAX_LOG_LINE_CHARS,
+  MAX_PARENTS,
+} from './limits.js';
 
 /**
  * The verbs that Master and Worker exchange, with the shape of each argument and answer. Where a verb means the same as in
@@ -37,6 +46,8 @@ export const isMasterArgs = v.object({
   /** Lines the owner may want to see: how jobs are isolated, which policy holds. */
   isolation: v.pipe(v.string(), v.maxLength(200)),
   platform: v.pipe(v.string(), v.maxLength(100)),
+  /** What jobs may require: `arch=…`, `os=…`, and what the owner named. */
+  labels: v.optional(v.pipe(v.array(v.pipe(v.string(), v.maxLength(MAX_LABEL_CHARS))), v.maxLength(MAX_LABELS)), []),
   /** Made anew at each start of the worker's process: tells a restart from a mere reconnect. */
   instance: v.pipe(v.string(), v.maxLength(40)),
   holding: leaseKeys,
@@ -67,6 +78,13 @@ export const workItem = v.object({
   attempt: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
   timeoutMs: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
   runner: v.pipe(v.string(), v.maxLength(40)),
+  /** Absent if the job has none. */
+  parents: v.optional(
+    v.pipe(
+      v.array(v.object({ id: jobId, channel: v.string(), data: jsonValue, output: jsonValue }) as v.GenericSchema<unknown, ParentOutput>),
+      v.maxLength(MAX_PARENTS),
+    ),
+  ),
   /** The exact version of the task that the run shall use. */
   digest: hash,
 });
@@ -74,9 +92,16 @@ export type WorkItem = v.InferOutput<typeof workItem>;
 export const requestWorkAnswer = v.object({ work: v.pipe(v.array(workItem), v.maxLength(MAX_BATCH)) });
 
 const jobError = v.object({ code: v.pipe(v.string(), v.maxLength(60)), message: v.pipe(v.string(), v.maxLength(MAX_LOG_LINE_CHARS)) });
+const wait = v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(MAX_DELAY_MS)));
+/** The ledger checks the rest, with words for whoever wrote the task. */
+const children = v.pipe(
+  v.array(v.custom<ChildInput>((child) => typeof child === 'object' && child !== null)),
+  v.maxLength(MAX_CHILDREN),
+  v.readonly(),
+);
 export const outcome = v.variant('state', [
-  v.object({ state: v.literal('completed'), output: jsonValue }),
-  v.object({ state: v.literal('failed'), error: jobError, retry: v.boolean() }),
+  v.object({ state: v.literal('completed'), output: jsonValue, children: v.optional(children), childrenDelayMs: wait, holdMs: wait }),
+  v.object({ state: v.literal('failed'), error: jobError, retry: v.boolean(), holdMs: wait }),
   v.object({ state: v.literal('released'), reason: v.pipe(v.string(), v.maxLength(200)) }),
 ]);
 export const settlement = v.object({ id: jobId, lease: leaseNumber, outcome, startedAt: instant, finishedAt: instant });

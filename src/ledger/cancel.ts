@@ -1,5 +1,7 @@
+import { endRuns } from './end-runs.js';
+import { isEnded, type RunRow } from './job-row.js';
 import type { CancelledJob } from './ledger.js';
-import { endByCancel, type RunEnd, writeEnds } from './run-end.js';
+import { endByCancel } from './run-end.js';
 import { readRuns } from './settle.js';
 import type { Transaction } from './transaction.js';
 import type { WorkerBook } from './worker-book.js';
@@ -11,17 +13,24 @@ export async function cancelJobs(
   now: number,
 ): Promise<CancelledJob[]> {
   const runs = await readRuns(transaction, ids);
-  const ends: RunEnd[] = [];
+  const rows = [...new Set(ids)].flatMap((id) => runs.get(id) ?? []).filter(({ state }) => !isEnded(state));
+  const cancelled = await stopRuns(transaction, workers, rows);
+  await endRuns(
+    transaction,
+    rows.map((row) => endByCancel(row, now)),
+    now,
+  );
+  return cancelled;
+}
+
+/** Names the jobs, and whom there is to tell of those that run: their runs will not count any more. */
+export async function stopRuns(transaction: Transaction, workers: WorkerBook, rows: readonly RunRow[]): Promise<CancelledJob[]> {
   const cancelled: CancelledJob[] = [];
-  for (const id of new Set(ids)) {
-    const row = runs.get(id);
-    if (row === undefined || !(row.state === 'ready' || row.state === 'blocked' || row.state === 'leased')) continue;
-    ends.push(endByCancel(row, now));
-    const workerId = row.state === 'leased' && row.worker !== null ? await workers.idOf(transaction, row.worker) : undefined;
-    const job = workerId === undefined ? { id } : { id, running: { workerId, lease: row.lease } };
+  for (const { id, state, worker, lease } of rows) {
+    const workerId = state === 'leased' && worker !== null ? await workers.idOf(transaction, worker) : undefined;
+    const job = workerId === undefined ? { id } : { id, running: { workerId, lease } };
     cancelled.push(job);
     if (workerId !== undefined) transaction.cancelled.push(job);
   }
-  await writeEnds(transaction, ends);
   return cancelled;
 }

@@ -1,13 +1,19 @@
-import { MAX_JOB_DATA_BYTES } from '../job/limits.js';
-import type { Claim, LeasedJob } from './ledger.js';
+import { describeError } from '../errors.js';
+import { MAX_JOB_DATA_BYTES, MAX_MESSAGE_BYTES } from '../job/limits.js';
+import { admit, type Candidate } from './admission.js';
+import { endRuns } from './end-runs.js';
+import { RUN_COLUMNS, type RunRow } from './job-row.js';
+import { lanesFor } from './lane-book.js';
+import type { Claim, LeasedJob, LeasedParent } from './ledger.js';
 import { padded, repeated, sized } from './lists.js';
+import { endUntried } from './run-end.js';
 import type { Transaction } from './transaction.js';
 
-interface ReadyRow {
-  readonly seq: number;
+interface ReadyRow extends Candidate {
   readonly id: string;
-  readonly channel: string;
   readonly priority: number;
+  readonly weight: number;
+  readonly parents: number;
   readonly lease: number;
   readonly attempts_made: number;
   readonly timeout_ms: number | null;
@@ -23,8 +29,8 @@ const PROMOTE = `UPDATE job SET run_at = NULL WHERE seq IN (
 /** Bounds the time that one claim can take when very many jobs become due at the same instant; the next claims promote the others. */
 const MAX_PROMOTED = 1_000;
 
-const READY = `SELECT seq, id, channel, priority, lease, attempts_made, timeout_ms, data FROM job
-  WHERE channel = ? AND state = 'ready' AND run_at IS NULL ORDER BY priority DESC, seq LIMIT ? FOR UPDATE SKIP LOCKED`;
+const READY = `SELECT seq, id, channel, priority, weight, grp, workgroup, merge_key, parents, lease, attempts_made, timeout_ms, data FROM job
+  WHERE lane = ? AND state = 'ready' AND run_at IS NULL AND parked IS NULL ORDER BY priority DESC, seq LIMIT ? FOR UPDATE SKIP LOCKED`;
 const LEASE = sized(
   (count) => `UPDATE job SET state = 'leased', lease = lease + 1, lease_until = ?, worker = ?, started_at = ?
   WHERE seq IN (${repeated('?', count)})`,
@@ -34,51 +40,118 @@ const LEASE = sized(
 const PAGE = 64;
 /** The data of one claim together, unless a single job has more: one message must hold it. */
 const MAX_CLAIM_BYTES = MAX_JOB_DATA_BYTES;
+/** What goes with one job, the data and outputs of its parents included: less than a message, in which JSON texts are JSON again. */
+const MAX_HANDED_BYTES = MAX_MESSAGE_BYTES - 64 * 1024;
+/** Jobs that may not start and are walked over by one claim; the next goes on from there. */
+const MAX_PARKED = 1_000;
 
 export async function claimJobs(
   transaction: Transaction,
   worker: number,
-  claim: Pick<Claim, 'channels' | 'limit' | 'until'>,
+  claim: Pick<Claim, 'channels' | 'labels' | 'limit' | 'until'>,
   now: number,
 ): Promise<LeasedJob[]> {
   if (transaction.promotedAt < now) {
     await transaction.run(PROMOTE, [now, MAX_PROMOTED]);
     transaction.promotedAt = now;
   }
-  const channels = new Set(claim.channels);
+  const lanes = await lanesFor(transaction, claim.channels, claim.labels ?? []);
   const leased: LeasedJob[] = [];
   let room = MAX_CLAIM_BYTES;
-  while (leased.length < claim.limit) {
+  let parked = 0;
+  while (leased.length < claim.limit && room > 0) {
     const limit = Math.min(PAGE, claim.limit - leased.length);
-    const found = await readyRows(transaction, channels, limit);
+    const found = await readyRows(transaction, lanes, limit);
+    const startable = await mayStart(transaction, found, now);
+    parked += startable.parked;
+    const parents = await parentsOf(transaction, startable.admitted);
     const rows: ReadyRow[] = [];
-    for (const row of found) {
-      room -= Buffer.byteLength(row.data);
+    const tooLarge: ReadyRow[] = [];
+    for (const row of startable.admitted) {
+      const bytes = bytesOf(row, parents?.get(row.seq));
+      if (bytes > MAX_HANDED_BYTES) {
+        tooLarge.push(row);
+        continue;
+      }
+      room -= bytes;
       if (room < 0 && leased.length + rows.length > 0) break;
       rows.push(row);
     }
+    await refuse(transaction, tooLarge, now);
     if (rows.length > 0) {
       const list = padded(rows.map((row) => row.seq));
       const changed = await transaction.run(LEASE(list.length), [claim.until, worker, now, ...list]);
       if (changed !== rows.length) throw new Error(`${rows.length} jobs were to be leased, ${changed} were`);
     }
     for (const row of rows) {
-      transaction.moved(row.channel, 'ready', 'leased');
-      leased.push(leasedJob(row));
+      transaction.moved(row, 'ready', 'leased');
+      leased.push(leasedJob(row, parents?.get(row.seq)));
     }
-    if (rows.length < limit) break;
+    if (found.length < limit || rows.length + tooLarge.length + startable.parked === 0) break;
+    if (parked >= MAX_PARKED) {
+      transaction.freed();
+      break;
+    }
   }
   return leased;
 }
 
-async function readyRows(transaction: Transaction, channels: ReadonlySet<string>, limit: number): Promise<ReadyRow[]> {
+async function readyRows(transaction: Transaction, lanes: readonly number[], limit: number): Promise<ReadyRow[]> {
   const rows: ReadyRow[] = [];
-  for (const channel of channels) rows.push(...(await transaction.all<ReadyRow>(READY, [channel, limit])));
-  if (channels.size > 1) rows.sort((a, b) => b.priority - a.priority || a.seq - b.seq).splice(limit);
+  for (const lane of lanes) rows.push(...(await transaction.all<ReadyRow>(READY, [lane, limit])));
+  if (lanes.length > 1) rows.sort((a, b) => b.priority - a.priority || a.seq - b.seq).splice(limit);
   return rows;
 }
 
-function leasedJob(row: ReadyRow): LeasedJob {
+function mayStart(
+  transaction: Transaction,
+  rows: readonly ReadyRow[],
+  now: number,
+): Promise<{ readonly admitted: readonly ReadyRow[]; readonly parked: number }> {
+  const free = rows.every(({ grp, workgroup, merge_key }) => grp === null && workgroup === null && merge_key === null);
+  return free ? Promise.resolve({ admitted: rows, parked: 0 }) : admit(transaction, rows, now);
+}
+
+const PARENTS = sized(
+  (count) => `SELECT edge.child, job.id, job.channel, job.data, job.output FROM edge JOIN job ON job.seq = edge.parent
+  WHERE edge.child IN (${repeated('?', count)}) ORDER BY edge.child, edge.place`,
+);
+
+async function parentsOf(transaction: Transaction, rows: readonly ReadyRow[]): Promise<Map<number, LeasedParent[]> | undefined> {
+  const children = rows.filter(({ parents }) => parents > 0).map(({ seq }) => seq);
+  if (children.length === 0) return undefined;
+  const parents = new Map<number, LeasedParent[]>();
+  for (const { child, id, channel, data, output } of await transaction.allOf<LeasedParent & { child: number }>(PARENTS, children)) {
+    const list = parents.get(child);
+    const parent = { id, channel, data, output: output ?? 'null' };
+    if (list === undefined) parents.set(child, [parent]);
+    else list.push(parent);
+  }
+  return parents;
+}
+
+function bytesOf({ data }: ReadyRow, parents: readonly LeasedParent[] = []): number {
+  return parents.reduce((sum, parent) => sum + Buffer.byteLength(parent.data) + Buffer.byteLength(parent.output), Buffer.byteLength(data));
+}
+
+const ROWS = sized((count) => `SELECT ${RUN_COLUMNS} FROM job WHERE job.seq IN (${repeated('?', count)})`);
+
+/** Jobs that no message could hold will never run. */
+async function refuse(transaction: Transaction, rows: readonly ReadyRow[], now: number): Promise<void> {
+  if (rows.length === 0) return;
+  const error = { code: 'parents-too-large', message: describeError('parents-too-large', `${MAX_HANDED_BYTES} bytes may go with a job`) };
+  const runs = await transaction.allOf<RunRow>(
+    ROWS,
+    rows.map(({ seq }) => seq),
+  );
+  await endRuns(
+    transaction,
+    runs.map((row) => endUntried(row, error, now)),
+    now,
+  );
+}
+
+function leasedJob(row: ReadyRow, parents: LeasedParent[] | undefined): LeasedJob {
   return {
     id: row.id,
     lease: row.lease + 1,
@@ -86,5 +159,6 @@ function leasedJob(row: ReadyRow): LeasedJob {
     data: row.data,
     attempt: row.attempts_made + 1,
     timeoutMs: row.timeout_ms ?? undefined,
+    ...(parents !== undefined && { parents }),
   };
 }

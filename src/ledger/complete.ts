@@ -3,9 +3,17 @@ import type { Settlement } from '../job/verbs.js';
 import type { Value } from './driver.js';
 import { outputText } from './job-row.js';
 import { padded, pieces, sized, valuesOf } from './lists.js';
-import type { Transaction } from './transaction.js';
+import type { Movable, Transaction } from './transaction.js';
+import { slotsOpened } from './workgroups.js';
 
 export type Completed = Settlement & { readonly outcome: Extract<Outcome, { state: 'completed' }> };
+
+/** An outcome that asks for nothing more. */
+export function isBare({ outcome }: Settlement): boolean {
+  return (
+    outcome.state === 'completed' && outcome.children === undefined && outcome.childrenDelayMs === undefined && outcome.holdMs === undefined
+  );
+}
 
 /**
  * What nearly all runs come to, so their rows are not read at all. A tuple is id, lease, settled_seq, the earliest start, the
@@ -20,12 +28,13 @@ const COMPLETE = sized(
   finished_at = CASE WHEN started_at <= v.column4 THEN v.column4 + v.column5
     WHEN started_at + v.column5 < CAST(? AS INTEGER) THEN started_at + v.column5 ELSE CAST(? AS INTEGER) END
   FROM (${valuesOf(['TEXT', 'INTEGER', 'INTEGER', 'INTEGER', 'INTEGER', 'TEXT'], count)}) AS v
-  WHERE job.id = v.column1 AND job.lease = v.column2 AND job.state = 'leased' AND job.worker = ?`,
+  WHERE job.id = v.column1 AND job.lease = v.column2 AND job.state = 'leased' AND job.worker = ?
+  AND job.plain = 1`,
 );
-const CHANNELS = 'SELECT channel, COUNT(*) AS jobs FROM job WHERE settled_seq >= ? AND settled_seq < ? GROUP BY channel';
+const COMPLETED = 'SELECT id, channel, grp, weight, workgroup FROM job WHERE settled_seq >= ? AND settled_seq < ?';
 
 /**
- * Completes those runs that the worker holds; no job may be named twice. Answers how many it was, and the number of the first: the
+ * Completes those runs that the worker holds and whose jobs are plain; no job may be named twice. Answers how many it was, and the number of the first: the
  * settlement with index i was recorded if its job has the number `firstSeq + i`.
  */
 export async function completeRuns(
@@ -47,7 +56,11 @@ export async function completeRuns(
     );
     changed += await transaction.run(COMPLETE(list.length), [now, now, ...list.flat(), worker]);
   }
-  for (const row of await transaction.all<{ channel: string; jobs: number }>(CHANNELS, [firstSeq, seq]))
-    transaction.moved(row.channel, 'leased', 'completed', row.jobs);
+  const opened: number[] = [];
+  for (const row of await transaction.all<Movable & { readonly workgroup: number | null }>(COMPLETED, [firstSeq, seq])) {
+    transaction.moved(row, 'leased', 'completed');
+    if (row.workgroup !== null) opened.push(row.workgroup);
+  }
+  if (opened.length > 0) await slotsOpened(transaction, opened, now);
   return { changed, firstSeq };
 }

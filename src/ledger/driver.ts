@@ -36,7 +36,7 @@ export interface Driver extends Statements {
   exclusively?<T>(work: (sql: Statements) => Promise<T>): Promise<T>;
   /** Tells the other Masters on this ledger, soon and without a promise, what a commit changed. Absent: there can be none. */
   announce?(change: LedgerChange): void;
-  /** Hears what they tell; also that something is ready and settled after anything may have been missed. */
+  /** Hears what they tell; also `cut`, `ready` and `settled` all true after something may have been missed. */
   onAnnounced?(listener: (change: LedgerChange) => void): void;
   close(): Promise<void>;
 }

@@ -1,5 +1,6 @@
+import { endRuns } from './end-runs.js';
 import { RUN_COLUMNS, type RunRow } from './job-row.js';
-import { endByLoss, writeEnds } from './run-end.js';
+import { endByLoss } from './run-end.js';
 import type { Transaction } from './transaction.js';
 
 const ENDED = `SELECT ${RUN_COLUMNS} FROM job WHERE state = 'leased' AND lease_until <= ?
@@ -8,9 +9,10 @@ const ENDED = `SELECT ${RUN_COLUMNS} FROM job WHERE state = 'leased' AND lease_u
 /** Takes back at most `limit` leases; answers how many. */
 export async function expireLeases(transaction: Transaction, now: number, limit: number): Promise<number> {
   const rows = await transaction.all<RunRow>(ENDED, [now, limit]);
-  await writeEnds(
+  await endRuns(
     transaction,
     rows.map((row) => endByLoss(row, 'lease-expired', now)),
+    now,
   );
   return rows.length;
 }

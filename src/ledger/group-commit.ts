@@ -13,6 +13,14 @@ interface Operation {
   reject(error: unknown): void;
 }
 
+export interface GroupCommitOptions {
+  /** Numbers the opener of the ledger; default 0. */
+  readonly shard?: number;
+  readonly onRollback?: () => void;
+  /** Told what a commit changed, before its operations resolve. */
+  readonly onCommit?: (change: LedgerChange) => void;
+}
+
 /** Jobs per transaction: at about 15 µs each, a full one stops the event loop for some 8 ms. */
 const MAX_WEIGHT = 500;
 /** Times that a transaction is run again after it met another one. Each is a chance; so many in a row are a fault. */
@@ -25,17 +33,14 @@ const MAX_CONFLICTS = 20;
  */
 export class GroupCommit {
   readonly #driver: Driver;
-  readonly #onRollback: () => void;
-  readonly #onCommit: (change: LedgerChange) => void;
+  readonly #options: GroupCommitOptions;
   #waiting: Operation[] = [];
   #running: Promise<void> | undefined;
   #closed = false;
 
-  /** `onCommit` is told what a commit changed, before its operations resolve. */
-  constructor(driver: Driver, onRollback: () => void, onCommit: (change: LedgerChange) => void = () => {}) {
+  constructor(driver: Driver, options: GroupCommitOptions = {}) {
     this.#driver = driver;
-    this.#onRollback = onRollback;
-    this.#onCommit = onCommit;
+    this.#options = options;
   }
 
   run<T>(weight: number, work: (transaction: Transaction) => Promise<T>): Promise<T> {
@@ -85,14 +90,15 @@ export class GroupCommit {
     try {
       await this.#driver.transaction(async (sql) => {
         worked = false;
-        const transaction = new Transaction(sql);
+        const transaction = new Transaction(sql, this.#options.shard);
         for (const operation of batch) await operation.work(transaction);
         await transaction.flush();
+        await transaction.name();
         change = transaction.change;
         worked = true;
       });
     } catch (error) {
-      this.#onRollback();
+      this.#options.onRollback?.();
       // Nothing was committed, and nobody has done anything wrong.
       if (error instanceof Conflict && conflicts < MAX_CONFLICTS) return this.#commit(batch, conflicts + 1);
       // A commit that failed may have reached the disk nevertheless: repeating it could do things twice.
@@ -100,7 +106,7 @@ export class GroupCommit {
       else for (const operation of batch) await this.#commit([operation]);
       return;
     }
-    if (change !== undefined) this.#onCommit(change);
+    if (change !== undefined) this.#options.onCommit?.(change);
     for (const operation of batch) operation.resolve();
   }
 }

@@ -7,9 +7,21 @@ export interface RunRow {
   readonly id: string;
   readonly channel: string;
   readonly state: JobState;
+  readonly plain: 0 | 1;
+  readonly persistent: 0 | 1;
+  readonly pending: number;
+  /** How many it has. */
+  readonly parents: number;
+  readonly parked: 'group' | 'workgroup' | 'twin' | null;
+  readonly run_at: number | null;
+  readonly grp: number | null;
+  readonly workgroup: number | null;
+  readonly merge_key: string | null;
+  readonly weight: number;
   readonly attempts_allowed: number;
   readonly attempts_made: number;
   readonly backoff_ms: number;
+  readonly backoff_fixed: 0 | 1;
   readonly lease: number;
   readonly worker: number | null;
   readonly settled_lease: number;
@@ -17,8 +29,9 @@ export interface RunRow {
   readonly started_at: number | null;
 }
 
-export const RUN_COLUMNS =
-  'seq, id, channel, state, attempts_allowed, attempts_made, backoff_ms, lease, worker, settled_lease, settled_seq, started_at';
+export const RUN_COLUMNS = `job.seq, job.id, job.channel, job.state, job.plain, job.persistent, job.pending, job.parents, job.parked, job.run_at, job.grp,
+  job.workgroup, job.merge_key, job.weight, job.attempts_allowed, job.attempts_made, job.backoff_ms, job.backoff_fixed, job.lease, job.worker,
+  job.settled_lease, job.settled_seq, job.started_at`;
 
 /** What is read of a job that has ended, with the name of its worker. */
 export interface EndRow {
@@ -50,7 +63,11 @@ export function settledJob(row: EndRow): SettledJob {
   };
 }
 
-/** JSON text keeps whatever a task wrote into its message, a NUL included. */
+export function isEnded(state: JobState): state is EndRow['state'] {
+  return state === 'completed' || state === 'failed' || state === 'cancelled';
+}
+
+/** JSON text keeps whatever a task wrote into its message, a NUL included. `code` comes first: see `PARENT_FAILED`. */
 export function errorText(error: JobError): string {
   return JSON.stringify({ code: error.code, message: error.message });
 }

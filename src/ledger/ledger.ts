@@ -1,21 +1,64 @@
-import type { JobInput, SettledJob } from '../job/job.js';
+import type { JobInput, Json, SettledJob } from '../job/job.js';
 import type { LeaseKey, SettleAnswer, Settlement } from '../job/verbs.js';
+import type {
+  ChannelRecord,
+  GroupGraph,
+  GroupInput,
+  GroupRecord,
+  HistoryEntry,
+  JobChanges,
+  JobCounts,
+  JobFilter,
+  JobPage,
+  JobRecord,
+  JobState,
+  Retention,
+  ScheduleInput,
+  ScheduleRecord,
+  WorkerRecord,
+  WorkerRef,
+  WorkgroupInput,
+  WorkgroupRecord,
+} from './records.js';
 
 /**
- * The Master's memory of jobs. No network and no timers: `now` (milliseconds, the Master's clock) comes in with each call.
+ * The Master's memory of jobs. No network but the database's and no timers: `now` (milliseconds, the Master's clock) comes in with each call.
  * Everything called in one event-loop turn shares one transaction (group commit), and takes effect in the order of the calls.
  */
-export interface Ledger {
-  /** Adds jobs in order; one whose id is known already is left as it is. Rejects with `job-invalid` before anything is written. */
+export interface Ledger extends JobLedger, GroupLedger, WorkgroupLedger, ScheduleLedger, WorkerLedger {
+  /** Tells what changed, after each commit, also what other Masters did on the same ledger. Answers the function that ends it. */
+  watch(listener: (change: LedgerChange) => void): () => void;
+  /**
+   * What time brings about, a bounded amount a call: leases that ended are taken back (charging an attempt, code `lease-expired`) unless
+   * `keepLeases`, due schedules are fired, resumed jobs and opened workgroups are let out, what retention has outlived is deleted.
+   */
+  tend(now: number, options?: { readonly keepLeases?: boolean }): Promise<Tended>;
+  /** A small durable value of the Master's own, such as the task version counter. */
+  remember(key: string, value: string): Promise<void>;
+  recall(key: string): Promise<string | undefined>;
+  /** Keeps the value if there is none for the key yet; answers the one that is kept, which may be another Master's. */
+  agree(key: string, value: string): Promise<string>;
+  close(): Promise<void>;
+}
+
+/** Jobs, from push to settlement. */
+export interface JobLedger {
+  /**
+   * Adds jobs in order; one whose id is known already is left as it is. Parents may stand anywhere in the list or be in the ledger already.
+   * Rejects before anything is written: `job-invalid`, `parent-unknown`, `graph-cycle`. Lists with parents are all or nothing.
+   */
   add(jobs: readonly JobInput[], now: number): Promise<AddedJob[]>;
   /**
-   * Leases up to `limit` ready jobs of these channels to a worker: priority first, then oldest. Fewer if their data together would
-   * be more than a job's data may be, so that the answer fits in a message.
+   * Leases up to `limit` ready jobs of these channels to a worker that has the labels they require: priority first, then oldest. Fewer if their
+   * data together would be more than a job's data may be, so that the answer fits in a message. What is paused, held or full is passed over.
    */
   claim(claim: Claim, now: number): Promise<LeasedJob[]>;
   /** Renews the leases of a worker; answers those that are not its any more. */
   extend(worker: WorkerRef, leases: readonly LeaseKey[], until: number): Promise<LeaseKey[]>;
-  /** Records outcomes, one answer each. A `released` outcome gives the job back to the front without charging an attempt. */
+  /**
+   * Records outcomes, one answer each: with its twins, its children, its hold, all at once. A `released` outcome gives the job back to the front
+   * without charging an attempt. Children that cannot be created make the run a failed one (`children-invalid`, not retried).
+   */
   settle(worker: WorkerRef, settlements: readonly Settlement[], now: number): Promise<SettleAnswer[]>;
   /**
    * After a worker returned: renews the leases of `holding` that are its, gives back the others that it had, and answers which of
@@ -31,35 +74,100 @@ export interface Ledger {
   ): Promise<LeaseKey[]>;
   /** Ends jobs as cancelled, also running ones; answers who runs them now, so that they can be told. Unknown and ended ids are left out. */
   cancel(ids: readonly string[], now: number): Promise<CancelledJob[]>;
-  /** Takes back leases that ended, charging an attempt (code `lease-expired`); answers how many. */
-  expire(now: number): Promise<number>;
-  get(id: string): Promise<JobRecord | undefined>;
+  /** Failed and cancelled jobs wait again, with all their attempts; descendants that failed for their sake are blocked again. Answers the ids. */
+  retry(ids: readonly string[], now: number): Promise<string[]>;
+  /** The dead list, or a part of it, waits again: at most `limit` jobs, oldest first; answers how many. */
+  redrive(filter: Pick<JobFilter, 'channel' | 'group' | 'workgroup'>, limit: number, now: number): Promise<number>;
+  /**
+   * Jobs in any state begin anew: no output, no history, all attempts (or so many), not delayed; running ones are cancelled. Those whose parents
+   * have not ended are blocked again; their own children are left as they are.
+   */
+  reset(ids: readonly string[], now: number, options?: { readonly attempts?: number }): Promise<CancelledJob[]>;
+  /** Changes a job that has not ended; of one that runs only what matters afterwards. Undefined: unknown. Rejects with `job-invalid` or `job-ended`. */
+  change(id: string, changes: JobChanges, now: number): Promise<JobRecord | undefined>;
+  /** Forgets jobs with all that descends from them; running ones are cancelled. Answers how many went, and who runs. */
+  delete(ids: readonly string[], now: number): Promise<{ readonly deleted: number; readonly cancelled: CancelledJob[] }>;
+  /** Without `now` it is not said whether it waits for time. */
+  get(id: string, now?: number): Promise<JobRecord | undefined>;
+  list(
+    filter: JobFilter,
+    page: { readonly after?: string; readonly limit: number; readonly oldestFirst?: boolean },
+    now: number,
+  ): Promise<JobPage>;
   /** Settled jobs in the order of their settlement, after the given cursor; fewer than `limit` if their outputs are large, none only at the end. */
   settledAfter(cursor: number, limit: number): Promise<{ readonly cursor: number; readonly job: SettledJob }[]>;
   /** The cursor of the latest settlement; 0 if there is none. */
   lastSettled(): Promise<number>;
   counts(): Promise<JobCounts>;
-  /** The next instant at which something becomes ready or a lease ends; undefined if nothing is waiting for time. */
-  nextWakeAt(now: number): Promise<number | undefined>;
-  /** A small durable value of the Master's own, such as the task version counter. */
-  remember(key: string, value: string): Promise<void>;
-  recall(key: string): Promise<string | undefined>;
-  /** Keeps the value if there is none for the key yet; answers the one that is kept, which may be another Master's. */
-  agree(key: string, value: string): Promise<string>;
-  /** Tells what other Masters changed on the same ledger. What happens while the database is away is told as anything. */
-  watch(listener: (change: LedgerChange) => void): void;
-  close(): Promise<void>;
+  channels(): Promise<ChannelRecord[]>;
+  /** Adds to the history of jobs; what comes under another lease than the present one is left out, and what is beyond 500 lines a job. */
+  record(entries: readonly HistoryInput[], now: number): Promise<void>;
+  history(id: string, after: number, limit: number): Promise<HistoryEntry[]>;
 }
 
-export interface WorkerRef {
-  /** Public key, base64url. */
-  readonly id: string;
-  readonly name: string;
+export interface GroupLedger {
+  /** Makes a group, or changes the given fields of one that is there. */
+  putGroup(group: GroupInput, now: number): Promise<GroupRecord>;
+  getGroup(id: string): Promise<GroupRecord | undefined>;
+  listGroups(page: {
+    readonly after?: string;
+    readonly limit: number;
+  }): Promise<{ readonly groups: readonly GroupRecord[]; readonly next?: string }>;
+  graphOf(id: string, limit: number): Promise<GroupGraph | undefined>;
+  /** One row is written: jobs of the group, also later ones, start no more until it is resumed. Running ones go on. False: unknown. */
+  pauseGroup(id: string, now: number): Promise<boolean>;
+  resumeGroup(id: string, now: number): Promise<boolean>;
+  /** Its failed jobs wait again. Answers how many; undefined: unknown. */
+  retryGroup(id: string, now: number): Promise<number | undefined>;
+  /** All to the beginning: with seeds, all other jobs are deleted; those that stay wait again. Running ones are cancelled. Undefined: unknown. */
+  resetGroup(id: string, now: number): Promise<CancelledJob[] | undefined>;
+  /** Cancels all that has not ended. Undefined: unknown. */
+  cancelGroup(id: string, now: number): Promise<CancelledJob[] | undefined>;
+  /** Deletes it with its jobs, running ones are cancelled. Undefined: unknown. */
+  deleteGroup(id: string, now: number): Promise<CancelledJob[] | undefined>;
+}
+
+export interface WorkgroupLedger {
+  /** Makes a workgroup, or changes the given limits of one that is there. */
+  putWorkgroup(workgroup: WorkgroupInput, now: number): Promise<WorkgroupRecord>;
+  /** No job of it starts before `until`, or an earlier hold's later end. Makes it if it is unknown. */
+  holdWorkgroup(id: string, until: number, now: number): Promise<WorkgroupRecord>;
+  /** Ends a hold. Undefined: unknown. */
+  releaseWorkgroup(id: string, now: number): Promise<WorkgroupRecord | undefined>;
+  getWorkgroup(id: string): Promise<WorkgroupRecord | undefined>;
+  listWorkgroups(page: {
+    readonly after?: string;
+    readonly limit: number;
+  }): Promise<{ readonly workgroups: readonly WorkgroupRecord[]; readonly next?: string }>;
+}
+
+export interface ScheduleLedger {
+  /** Makes or replaces a schedule. Rejects with `schedule-invalid` or `job-invalid`. */
+  putSchedule(schedule: ScheduleInput, now: number): Promise<ScheduleRecord>;
+  pauseSchedule(id: string, paused: boolean, now: number): Promise<ScheduleRecord | undefined>;
+  deleteSchedule(id: string): Promise<boolean>;
+  getSchedule(id: string): Promise<ScheduleRecord | undefined>;
+  listSchedules(): Promise<ScheduleRecord[]>;
+}
+
+export interface WorkerLedger {
+  listWorkers(): Promise<WorkerRecord[]>;
+  getWorker(id: string): Promise<WorkerRecord | undefined>;
+  /** Sets or clears marks of a worker; enters one that is not known yet. Its leases are its until they end. */
+  markWorker(worker: WorkerRef, marks: WorkerMarks, now: number): Promise<WorkerRecord>;
+}
+
+export interface WorkerMarks {
+  readonly approved?: boolean;
+  readonly revoked?: boolean;
+  readonly drained?: boolean;
 }
 
 export interface Claim {
   readonly worker: WorkerRef;
   readonly channels: readonly string[];
+  /** Of the worker, such as `arch=arm64` or `gpu`. */
+  readonly labels?: readonly string[];
   readonly limit: number;
   readonly until: number;
 }
@@ -78,6 +186,15 @@ export interface LeasedJob {
   readonly data: string;
   readonly attempt: number;
   readonly timeoutMs: number | undefined;
+  /** In the order in which the job names them; absent if it has none. `data` and `output` are JSON texts. */
+  readonly parents?: readonly LeasedParent[];
+}
+
+export interface LeasedParent {
+  readonly id: string;
+  readonly channel: string;
+  readonly data: string;
+  readonly output: string;
 }
 
 export interface CancelledJob {
@@ -86,29 +203,53 @@ export interface CancelledJob {
   readonly running?: { readonly workerId: string; readonly lease: number };
 }
 
-/** What a commit changed. */
+export interface HistoryInput {
+  readonly id: string;
+  readonly lease: number;
+  readonly kind: 'log' | 'progress';
+  readonly body: Json;
+}
+
+export interface Tended {
+  /** How many leases had ended. */
+  readonly expired: number;
+  /** Something became ready, or ended. */
+  readonly changed: boolean;
+  /** Call again at this instant (in the past: at once, there is more to do); undefined if nothing is waiting for time. */
+  readonly nextAt: number | undefined;
+}
+
+/** What a commit changed. Of other Masters' commits the lists may be cut short: then `cut` is true and `jobs` is not all. */
 export interface LedgerChange {
-  /** Something may be ready that was not, or will be. */
+  /** Jobs that were added or changed their state, by their state now. */
+  readonly jobs: readonly JobChange[];
+  readonly cut: boolean;
+  /** Something may be ready that was not. */
   readonly ready: boolean;
   /** Something was settled. */
   readonly settled: boolean;
   /** Runs that do not count any more, with their workers. */
   readonly cancelled: readonly CancelledJob[];
+  /** Groups, workgroups, schedules and workers that were made, changed or deleted. */
+  readonly rows: readonly { readonly kind: 'group' | 'workgroup' | 'schedule' | 'worker'; readonly id: string }[];
+  /** The first instant at which time will bring about something that it has arranged. */
+  readonly dueAt?: number;
+  /** False: another Master did it. */
+  readonly own: boolean;
 }
 
-export type JobState = 'blocked' | 'ready' | 'leased' | 'completed' | 'failed' | 'cancelled';
-export type JobCounts = Readonly<Record<JobState, number>>;
-
-export interface JobRecord {
+export interface JobChange {
   readonly id: string;
   readonly channel: string;
-  readonly state: JobState;
-  readonly priority: number;
-  readonly attempts: { readonly made: number; readonly allowed: number };
-  readonly lease: number;
-  readonly worker?: WorkerRef;
-  readonly leaseUntil?: number;
-  readonly runAt?: number;
-  /** Once it has ended. */
-  readonly settled?: SettledJob;
+  readonly group?: string;
+  readonly state: JobState | 'deleted';
 }
+
+export interface LedgerOptions {
+  /** Numbers from 0 to below 1, for the jitter of back-offs and made-up ids. Default `Math.random`. */
+  readonly random?: () => number;
+  /** How long ended jobs are kept. Default: for ever. */
+  readonly retention?: Retention;
+}
+
+export type * from './records.js';

@@ -1,9 +1,10 @@
 import { PeerworkError } from '../errors.js';
 import type { Driver } from './driver.js';
 import { schema0001 } from './schema/0001.js';
+import { schema0002 } from './schema/0002.js';
 
 /** In order; number n is the migration to version n. Never change one that was released: add the next. */
-const migrations: readonly string[] = [schema0001];
+const migrations: readonly string[] = [schema0001, schema0002];
 
 export const SCHEMA_VERSION = migrations.length;
 

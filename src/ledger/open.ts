@@ -1,14 +1,10 @@
 import { PeerworkError } from '../errors.js';
 import { withoutPassword } from '../log.js';
 import type { Driver } from './driver.js';
-import type { Ledger } from './ledger.js';
+import type { Ledger, LedgerOptions } from './ledger.js';
 import { migrate } from './migrate.js';
 import { SqlLedger } from './sql-ledger.js';
-
-export interface LedgerOptions {
-  /** Numbers from 0 to below 1, for the jitter of back-offs and made-up ids. Default `Math.random`. */
-  readonly random?: () => number;
-}
+import { Transaction } from './transaction.js';
 
 /**
  * Opens or creates a ledger. `sqlite:FILE` keeps it in a file (mode 0600, its folder must exist), `postgres://…` in a database that any number
@@ -19,11 +15,19 @@ export async function openLedger(url: string, options: LedgerOptions = {}): Prom
   const driver = await openDriver(url);
   try {
     await migrate(driver);
+    return new SqlLedger(driver, options, await shardOf(driver));
   } catch (thrown) {
     await driver.close();
     throw thrown;
   }
-  return new SqlLedger(driver, options.random ?? Math.random);
+}
+
+/** So many openers write tallies of their own; with more of them some share theirs, which costs waiting and nothing else. */
+const SHARDS = 16;
+
+async function shardOf(driver: Driver): Promise<number> {
+  if (driver.exclusively === undefined) return 0;
+  return driver.transaction(async (sql) => (await new Transaction(sql).draw('shard', 1)) % SHARDS);
 }
 
 /** Engines are loaded when they are used: a Worker has no ledger, and a native module less in its memory. */

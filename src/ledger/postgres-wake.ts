@@ -1,12 +1,16 @@
 import type pg from 'pg';
 import { type Clock, systemClock, type Timer } from '../clock.js';
-import type { CancelledJob, LedgerChange } from './ledger.js';
+import type { CancelledJob, JobChange, LedgerChange } from './ledger.js';
 import { PostgresConnection } from './postgres-connection.js';
 
 /** Postgres takes fewer than 8,000 bytes. */
 const MAX_PAYLOAD_BYTES = 7_900;
 /** The first change is told at once, those that follow together: Postgres lets only one transaction at a time commit a NOTIFY. */
 const SPACING_MS = 20;
+/** More changes than this need no list: they do not fit. */
+const MAX_KEPT = 200;
+
+type Told = Omit<LedgerChange, 'own'>;
 
 export interface WakeOptions {
   readonly url: string;
@@ -26,7 +30,7 @@ export class PostgresWake {
   readonly #listeners: ((change: LedgerChange) => void)[] = [];
   #channel = '';
   #wasUp = false;
-  #waiting: LedgerChange | undefined;
+  #waiting: Told | undefined;
   #telling: Promise<void> = Promise.resolve();
   #timer: Timer | undefined;
 
@@ -86,41 +90,82 @@ export class PostgresWake {
   }
 
   #hear(payload: string): void {
-    const change = readPayload(payload);
+    const change: LedgerChange = { ...readPayload(payload), own: false };
     for (const listener of this.#listeners) listener(change);
   }
 }
 
-const unknown: LedgerChange = { ready: true, settled: true, cancelled: [] };
+const unknown: Told = { jobs: [], cut: true, ready: true, settled: true, cancelled: [], rows: [] };
 
-function merged(one: LedgerChange, other: LedgerChange): LedgerChange {
+function merged(one: Told, other: Told): Told {
+  const jobs = one.jobs.length > MAX_KEPT ? one.jobs : [...one.jobs, ...other.jobs];
   return {
+    jobs,
+    cut: one.cut || other.cut || one.jobs.length > MAX_KEPT,
     ready: one.ready || other.ready,
     settled: one.settled || other.settled,
     cancelled: [...one.cancelled, ...other.cancelled],
+    rows: [...one.rows, ...other.rows],
+    ...earlier(one.dueAt, other.dueAt),
   };
 }
 
-/** As many as the runs that are to be stopped need. */
-export function payloads(change: LedgerChange): string[] {
+function earlier(one: number | undefined, other: number | undefined): Pick<Told, 'dueAt'> {
+  const dueAt = Math.min(one ?? Number.POSITIVE_INFINITY, other ?? Number.POSITIVE_INFINITY);
+  return dueAt === Number.POSITIVE_INFINITY ? {} : { dueAt };
+}
+
+/**
+ * As many as the runs that are to be stopped need; the other lists are cut short to what is left. Jobs are told as `[id, channel, state, group]`.
+ */
+export function payloads(change: Told): string[] {
   const texts: string[] = [];
-  const cancelled = [...change.cancelled];
+  const running = change.cancelled.filter((job) => job.running !== undefined);
   do {
-    let bytes = MAX_PAYLOAD_BYTES - 200;
-    const count = cancelled.findIndex((job) => {
-      bytes -= Buffer.byteLength(JSON.stringify(job)) + 1;
-      return bytes < 0;
-    });
-    texts.push(JSON.stringify({ ...change, cancelled: cancelled.splice(0, count === -1 ? cancelled.length : Math.max(1, count)) }));
-  } while (cancelled.length > 0);
+    const room = { bytes: MAX_PAYLOAD_BYTES - 200 };
+    const cancelled = take(running, room);
+    running.splice(0, Math.max(1, cancelled.length));
+    const first = texts.length === 0;
+    const rows = first ? take(change.rows, room) : [];
+    const jobs = first
+      ? take(
+          change.jobs.map(({ id, channel, state, group }) => [id, channel, state, ...(group === undefined ? [] : [group])]),
+          room,
+        )
+      : [];
+    const cut = change.cut || (first && (jobs.length < change.jobs.length || rows.length < change.rows.length));
+    const { ready, settled, dueAt } = change;
+    texts.push(JSON.stringify({ jobs, rows, cancelled, cut, ready, settled, dueAt }));
+  } while (running.length > 0);
   return texts;
 }
 
+function take<T>(list: readonly T[], room: { bytes: number }): T[] {
+  const taken: T[] = [];
+  for (const item of list) {
+    const bytes = Buffer.byteLength(JSON.stringify(item)) + 1;
+    if (bytes > room.bytes) break;
+    room.bytes -= bytes;
+    taken.push(item);
+  }
+  return taken;
+}
+
 /** What cannot be read stands for anything: another version may write it, and anyone in the database can. */
-export function readPayload(payload: string): LedgerChange {
+export function readPayload(payload: string): Told {
   try {
-    const told = JSON.parse(payload) as { readonly ready: boolean; readonly settled: boolean; readonly cancelled: readonly CancelledJob[] };
-    return { ready: told.ready, settled: told.settled, cancelled: [...told.cancelled] };
+    const told = JSON.parse(payload) as {
+      readonly jobs: readonly (readonly [string, string, JobChange['state'], string?])[];
+      readonly rows: Told['rows'];
+      readonly cancelled: readonly CancelledJob[];
+      readonly cut: boolean;
+      readonly ready: boolean;
+      readonly settled: boolean;
+      readonly dueAt?: number;
+    };
+    const jobs = told.jobs.map(([id, channel, state, group]): JobChange => ({ id, channel, state, ...(group !== undefined && { group }) }));
+    const { cut, ready, settled, dueAt } = told;
+    return { jobs, rows: [...told.rows], cancelled: [...told.cancelled], cut, ready, settled, ...(dueAt !== undefined && { dueAt }) };
   } catch {
     return unknown;
   }

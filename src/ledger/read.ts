@@ -2,41 +2,8 @@ import type { SettledJob } from '../job/job.js';
 import { MAX_MESSAGE_BYTES } from '../job/limits.js';
 import type { Statements } from './driver.js';
 import { END_COLUMNS, type EndRow, settledJob } from './job-row.js';
-import type { JobCounts, JobRecord, JobState } from './ledger.js';
+import type { JobCounts, JobState } from './ledger.js';
 import type { Transaction } from './transaction.js';
-
-const GET = `SELECT ${END_COLUMNS}, job.channel, job.priority, job.attempts_allowed, job.lease, job.lease_until, job.run_at, worker.id AS worker_id
-  FROM job LEFT JOIN worker ON worker.seq = job.worker WHERE job.id = ?`;
-
-interface JobRow extends Omit<EndRow, 'state'> {
-  readonly state: JobState;
-  readonly channel: string;
-  readonly priority: number;
-  readonly attempts_allowed: number;
-  readonly lease: number;
-  readonly lease_until: number | null;
-  readonly run_at: number | null;
-  readonly worker_id: string | null;
-}
-
-export async function getJob(sql: Statements, id: string): Promise<JobRecord | undefined> {
-  const [row] = await sql.all<JobRow>(GET, [id]);
-  if (row === undefined) return undefined;
-  const { state } = row;
-  return {
-    id: row.id,
-    channel: row.channel,
-    state,
-    priority: row.priority,
-    attempts: { made: row.attempts_made, allowed: row.attempts_allowed },
-    lease: row.lease,
-    // A job that waits again is nobody's.
-    ...(row.worker_id !== null && state !== 'ready' && { worker: { id: row.worker_id, name: row.worker_name ?? '' } }),
-    ...(row.lease_until !== null && { leaseUntil: row.lease_until }),
-    ...(row.run_at !== null && { runAt: row.run_at }),
-    ...((state === 'completed' || state === 'failed' || state === 'cancelled') && { settled: settledJob({ ...row, state }) }),
-  };
-}
 
 const SETTLED = `SELECT job.settled_seq, ${END_COLUMNS} FROM job LEFT JOIN worker ON worker.seq = job.worker
   WHERE job.settled_seq > ? AND job.settled_seq <= ? AND job.settled_seq IS NOT NULL ORDER BY job.settled_seq LIMIT ?`;
@@ -80,15 +47,4 @@ export async function countJobs(transaction: Transaction): Promise<JobCounts> {
   const counts = { blocked: 0, ready: 0, leased: 0, completed: 0, failed: 0, cancelled: 0 };
   for (const row of await transaction.all<{ state: JobState; jobs: number }>(COUNTS)) counts[row.state] = row.jobs;
   return counts;
-}
-
-/** A delayed job that is due needs no waking: the next claim finds it. */
-const NEXT_DUE = `SELECT run_at AS wake_at FROM job WHERE state = 'ready' AND run_at IS NOT NULL AND run_at > ? ORDER BY run_at LIMIT 1`;
-const NEXT_LEASE_END = `SELECT lease_until AS wake_at FROM job WHERE state = 'leased' ORDER BY lease_until LIMIT 1`;
-
-export async function nextWakeAt(sql: Statements, now: number): Promise<number | undefined> {
-  const [due] = await sql.all<{ wake_at: number }>(NEXT_DUE, [now]);
-  const [end] = await sql.all<{ wake_at: number }>(NEXT_LEASE_END);
-  if (due === undefined && end === undefined) return undefined;
-  return Math.max(now, Math.min(due?.wake_at ?? Number.POSITIVE_INFINITY, end?.wake_at ?? Number.POSITIVE_INFINITY));
 }

@@ -1,7 +1,8 @@
 import type { LeaseKey } from '../job/verbs.js';
+import { endRuns } from './end-runs.js';
 import { renewLeases } from './extend.js';
 import { RUN_COLUMNS, type RunRow } from './job-row.js';
-import { endByLoss, endUnrun, type RunEnd, writeEnds } from './run-end.js';
+import { endByLoss, endUnrun, type RunEnd } from './run-end.js';
 import type { Transaction } from './transaction.js';
 
 const HELD = `SELECT ${RUN_COLUMNS} FROM job WHERE state = 'leased' AND worker = ? ORDER BY seq FOR UPDATE`;
@@ -22,6 +23,6 @@ export async function reconcileLeases(
     else ends.push(charge ? endByLoss(row, 'worker-lost', now) : endUnrun(row));
   }
   await renewLeases(transaction, held, until);
-  await writeEnds(transaction, ends);
+  await endRuns(transaction, ends, now);
   return [...claimed.values()].map(({ id, lease }) => ({ id, lease }));
 }

@@ -1,19 +1,20 @@
 import { describeError } from '../errors.js';
-import type { Outcome } from '../job/job.js';
+import type { JobError, Outcome } from '../job/job.js';
 import { MAX_BACKOFF_MS } from '../job/limits.js';
 import type { Value } from './driver.js';
-import { errorText, type RunRow } from './job-row.js';
+import { errorText, isEnded, outputText, type RunRow } from './job-row.js';
 import type { JobState } from './ledger.js';
 import { padded, pieces, sized, valuesOf } from './lists.js';
 import type { Transaction } from './transaction.js';
 
 /**
  * The end of a run, or of a job that will not run. A leased job becomes
- *   completed                           by an outcome with output (see complete.ts),
+ *   completed                           by an outcome with output,
  *   failed                              by an error when it is final or no attempt is left,
  *   ready, not before a back-off        by an error otherwise (an attempt is charged),
  *   ready, at its old place             when released or never received (nothing is charged) or when its worker was lost (an attempt is charged),
  *   cancelled                           by its owner, from `ready` and `blocked` as well.
+ * A persistent one is never completed and never fails: it is ready again. What follows from ends for other jobs is in end-runs.ts.
  */
 export interface RunEnd {
   readonly row: RunRow;
@@ -25,6 +26,11 @@ export interface RunEnd {
   readonly startedAt: number | null;
   readonly finishedAt: number | null;
   readonly error: string | null;
+  readonly output: string | null;
+  /** What it was charged for; its twins are charged as well. `final`: no attempt would help. */
+  readonly charge?: { readonly final: boolean };
+  /** The twin whose outcome this is. */
+  readonly mergedWith?: RunRow;
 }
 
 /** When a run was under way. */
@@ -33,43 +39,61 @@ export interface RunTimes {
   readonly finishedAt: number;
 }
 
-export function endByOutcome(
-  row: RunRow,
-  outcome: Exclude<Outcome, { state: 'completed' }>,
-  times: RunTimes,
-  now: number,
-  random: () => number,
-): RunEnd {
+export function endByOutcome(row: RunRow, outcome: Outcome, times: RunTimes, now: number, random: () => number): RunEnd {
   switch (outcome.state) {
     case 'released':
-      return givenBack(row, row.attempts_made, null, true, null);
+      return givenBack(row, { settled: true });
+    case 'completed': {
+      if (row.persistent === 1) return givenBack(row, { settled: true, attemptsMade: 0 });
+      const made = row.attempts_made + 1;
+      return { ...ended(row, 'completed', made, within(row, times, now), null), settled: true, output: outputText(outcome) };
+    }
     case 'failed': {
       const made = row.attempts_made + 1;
       const error = errorText(outcome.error);
-      if (!outcome.retry || made >= row.attempts_allowed) return ended(row, 'failed', made, within(row, times, now), true, error);
-      const wait = backoff(row.backoff_ms, made, random);
-      return givenBack(row, made, wait > 0 ? now + wait : null, true, error);
+      const charge = { final: !outcome.retry };
+      if (row.persistent === 0 && (charge.final || made >= row.attempts_allowed))
+        return { ...ended(row, 'failed', made, within(row, times, now), error), settled: true, charge };
+      const wait = backoff(row, made, random);
+      return givenBack(row, { settled: true, attemptsMade: made, runAt: wait > 0 ? now + wait : null, error, charge });
     }
   }
 }
 
 /** The worker was not heard of, or came back without the job: charged, so that a job that kills its workers comes to an end. */
 export function endByLoss(row: RunRow, code: 'lease-expired' | 'worker-lost', now: number): RunEnd {
-  const made = row.attempts_made + 1;
+  const attemptsMade = row.attempts_made + 1;
   const error = errorText({ code, message: describeError(code) });
-  if (made < row.attempts_allowed) return givenBack(row, made, null, false, error);
-  return ended(row, 'failed', made, { startedAt: row.started_at ?? now, finishedAt: now }, false, error);
+  const charge = { final: false };
+  if (attemptsMade < row.attempts_allowed || row.persistent === 1) return givenBack(row, { attemptsMade, error, charge });
+  return { ...ended(row, 'failed', attemptsMade, { startedAt: row.started_at ?? now, finishedAt: now }, error), charge };
 }
 
 /** The worker never received the job. */
 export function endUnrun(row: RunRow): RunEnd {
-  return givenBack(row, row.attempts_made, null, false, null);
+  return givenBack(row, {});
 }
 
 export function endByCancel(row: RunRow, now: number): RunEnd {
   const error = errorText({ code: 'cancelled', message: describeError('cancelled') });
   const startedAt = row.state === 'leased' ? row.started_at : null;
-  return { ...ended(row, 'cancelled', row.attempts_made, { startedAt: 0, finishedAt: now }, false, error), startedAt };
+  return { ...ended(row, 'cancelled', row.attempts_made, { startedAt: 0, finishedAt: now }, error), startedAt };
+}
+
+/** A job that does not run, and will not: for the sake of a parent, or because nobody wants to try it again. */
+export function endUntried(row: RunRow, error: JobError, now: number): RunEnd {
+  return { ...ended(row, 'failed', row.attempts_made, { startedAt: 0, finishedAt: now }, errorText(error)), startedAt: null };
+}
+
+/** The end of a twin of a run that ended: the same outcome, or the same charge. */
+export function endAsTwin(row: RunRow, end: RunEnd, now: number): RunEnd {
+  const attemptsMade = row.attempts_made + 1;
+  const times = { startedAt: end.startedAt ?? now, finishedAt: end.finishedAt ?? now };
+  if (end.state === 'completed') return { ...ended(row, 'completed', attemptsMade, times, null), output: end.output, mergedWith: end.row };
+  const charge = { final: end.charge?.final ?? false };
+  if (charge.final || attemptsMade >= row.attempts_allowed)
+    return { ...ended(row, 'failed', attemptsMade, times, end.error ?? ''), charge, mergedWith: end.row };
+  return givenBack(row, { attemptsMade, runAt: end.runAt, error: end.error, charge });
 }
 
 /** The same in TypeScript as complete.ts says it in SQL: the duration is believed, the clock is not. */
@@ -80,34 +104,69 @@ function within(row: RunRow, times: RunTimes, now: number): RunTimes {
 }
 
 /** Doubles with each failed run, up to an hour; up to a quarter more, so that jobs that failed together do not return together. */
-function backoff(firstMs: number, failures: number, random: () => number): number {
-  return Math.min(MAX_BACKOFF_MS, Math.round(firstMs * 2 ** Math.min(failures - 1, 40) * (1 + random() / 4)));
+function backoff(row: RunRow, failures: number, random: () => number): number {
+  if (row.backoff_fixed === 1) return row.backoff_ms;
+  return Math.min(MAX_BACKOFF_MS, Math.round(row.backoff_ms * 2 ** Math.min(failures - 1, 40) * (1 + random() / 4)));
 }
 
-function ended(row: RunRow, state: 'failed' | 'cancelled', attemptsMade: number, times: RunTimes, settled: boolean, error: string): RunEnd {
-  return { row, state, attemptsMade, runAt: null, settled, ...times, error };
+function ended(
+  row: RunRow,
+  state: 'completed' | 'failed' | 'cancelled',
+  attemptsMade: number,
+  times: RunTimes,
+  error: string | null,
+): RunEnd {
+  return { row, state, attemptsMade, runAt: null, settled: false, ...times, error, output: null };
 }
 
-function givenBack(row: RunRow, attemptsMade: number, runAt: number | null, settled: boolean, error: string | null): RunEnd {
-  return { row, state: 'ready', attemptsMade, runAt, settled, startedAt: null, finishedAt: null, error };
+function givenBack(row: RunRow, given: Partial<Pick<RunEnd, 'attemptsMade' | 'runAt' | 'settled' | 'error' | 'charge'>>): RunEnd {
+  return {
+    row,
+    // A twin may be waiting for its parents.
+    state: row.state === 'blocked' ? 'blocked' : 'ready',
+    attemptsMade: row.attempts_made,
+    runAt: null,
+    settled: false,
+    error: null,
+    ...given,
+    startedAt: null,
+    finishedAt: null,
+    output: null,
+  };
 }
 
-const TYPES = ['INTEGER', 'INTEGER', 'TEXT', 'INTEGER', 'INTEGER', 'INTEGER', 'INTEGER', 'INTEGER', 'INTEGER', 'TEXT'] as const;
+const TYPES = [
+  'INTEGER',
+  'INTEGER',
+  'TEXT',
+  'INTEGER',
+  'INTEGER',
+  'INTEGER',
+  'INTEGER',
+  'INTEGER',
+  'INTEGER',
+  'TEXT',
+  'TEXT',
+  'INTEGER',
+  'INTEGER',
+] as const;
 /** The lease is compared again: the write is the fence. */
 const END = sized(
   (count) => `UPDATE job SET state = v.column3, run_at = v.column4, attempts_made = v.column5, settled_lease = v.column6,
-  settled_seq = v.column7, started_at = v.column8, finished_at = v.column9, error = v.column10, lease_until = NULL
+  settled_seq = v.column7, started_at = v.column8, finished_at = v.column9, error = v.column10, output = v.column11, worker = v.column12,
+  merged_with = v.column13, lease_until = NULL, parked = NULL
   FROM (${valuesOf(TYPES, count)}) AS v WHERE job.seq = v.column1 AND job.lease = v.column2`,
 );
 
 /** Writes ends, of one run each, and numbers those that are final in the order given. The rows were read in this transaction, for update. */
 export async function writeEnds(transaction: Transaction, ends: readonly RunEnd[]): Promise<void> {
-  const final = ends.reduce((count, end) => count + (end.state === 'ready' ? 0 : 1), 0);
+  const final = ends.reduce((count, end) => count + (isEnded(end.state) ? 1 : 0), 0);
   let settledSeq = final === 0 ? 0 : await transaction.draw('settled', final);
   for (const piece of pieces(ends)) {
     const tuples = piece.map((end): readonly Value[] => {
       const { row, state } = end;
-      transaction.moved(row.channel, row.state, state);
+      transaction.moved(row, row.state, state);
+      if (end.runAt !== null) transaction.due(end.runAt);
       return [
         row.seq,
         row.lease,
@@ -115,10 +174,13 @@ export async function writeEnds(transaction: Transaction, ends: readonly RunEnd[
         end.runAt,
         end.attemptsMade,
         end.settled ? row.lease : row.settled_lease,
-        state === 'ready' ? null : settledSeq++,
+        isEnded(state) ? settledSeq++ : null,
         end.startedAt,
         end.finishedAt,
         end.error,
+        end.output,
+        end.mergedWith === undefined ? row.worker : end.mergedWith.worker,
+        end.mergedWith?.seq ?? null,
       ];
     });
     const list = padded(tuples);

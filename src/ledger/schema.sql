@@ -1,4 +1,4 @@
--- Version 1, as made by the migrations. Written by `PEERWORK_WRITE_SCHEMA=1 node build/test/ledger/schema.test.js`.
+-- Version 2, as made by the migrations. Written by `PEERWORK_WRITE_SCHEMA=1 node build/test/ledger/schema.test.js`.
 
 CREATE TABLE counter (
   name TEXT PRIMARY KEY,
@@ -7,19 +7,11 @@ CREATE TABLE counter (
 
 CREATE TABLE edge (
   parent INTEGER NOT NULL,
-  child INTEGER NOT NULL,
+  child INTEGER NOT NULL, place INTEGER NOT NULL DEFAULT 0, done INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (parent, child)
 );
 
 CREATE INDEX edge_child ON edge (child);
-
-CREATE TABLE event (
-  seq INTEGER PRIMARY KEY,
-  kind TEXT NOT NULL,
-  happened_at INTEGER NOT NULL,
-  job INTEGER,
-  body TEXT
-);
 
 CREATE TABLE grp (
   seq INTEGER PRIMARY KEY,
@@ -27,10 +19,29 @@ CREATE TABLE grp (
   name TEXT,
   paused INTEGER NOT NULL DEFAULT 0,
   parent_failure TEXT NOT NULL DEFAULT 'fail' CHECK (parent_failure IN ('fail', 'wait', 'run')),
-  weight INTEGER NOT NULL DEFAULT 0,
-  weight_ended INTEGER NOT NULL DEFAULT 0,
   created_at INTEGER NOT NULL
+, retain_ms INTEGER, meta TEXT, resuming INTEGER NOT NULL DEFAULT 0);
+
+CREATE INDEX grp_resuming ON grp (seq) WHERE resuming = 1;
+
+CREATE TABLE grp_tally (
+  grp INTEGER NOT NULL,
+  state TEXT NOT NULL,
+  shard INTEGER NOT NULL,
+  jobs INTEGER NOT NULL,
+  weight INTEGER NOT NULL,
+  PRIMARY KEY (grp, state, shard)
 );
+
+CREATE TABLE history (
+  seq INTEGER PRIMARY KEY,
+  job INTEGER NOT NULL,
+  happened_at INTEGER NOT NULL,
+  kind TEXT NOT NULL CHECK (kind IN ('log', 'progress', 'error')),
+  body TEXT NOT NULL
+);
+
+CREATE INDEX history_job ON history (job, seq);
 
 CREATE TABLE job (
   seq INTEGER PRIMARY KEY,
@@ -61,11 +72,15 @@ CREATE TABLE job (
   error TEXT,
   data TEXT NOT NULL,
   output TEXT
-);
+, name TEXT, lane INTEGER, plain INTEGER NOT NULL DEFAULT 1, parked TEXT CHECK (parked IN ('group', 'workgroup', 'twin')), parents INTEGER NOT NULL DEFAULT 0, parent_failure TEXT CHECK (parent_failure IN ('fail', 'wait', 'run')), persistent INTEGER NOT NULL DEFAULT 0, merged_with INTEGER, backoff_fixed INTEGER NOT NULL DEFAULT 0, meta TEXT);
+
+CREATE INDEX job_channel ON job (channel, seq);
 
 CREATE INDEX job_delayed ON job (run_at) WHERE state = 'ready' AND run_at IS NOT NULL;
 
-CREATE INDEX job_grp ON job (grp, seq) WHERE grp IS NOT NULL;
+CREATE INDEX job_finished ON job (state, finished_at) WHERE finished_at IS NOT NULL;
+
+CREATE INDEX job_grp ON job (grp, state, seq) WHERE grp IS NOT NULL;
 
 CREATE UNIQUE INDEX job_id ON job (id);
 
@@ -73,9 +88,32 @@ CREATE INDEX job_leased ON job (lease_until, worker) WHERE state = 'leased';
 
 CREATE UNIQUE INDEX job_leased_key ON job (channel, merge_key) WHERE state = 'leased' AND merge_key IS NOT NULL;
 
-CREATE INDEX job_ready ON job (channel, priority DESC, seq) WHERE state = 'ready' AND run_at IS NULL;
+CREATE INDEX job_outcomes ON job (channel, merge_key, finished_at) WHERE merge_key IS NOT NULL AND state = 'completed';
+
+CREATE INDEX job_parked_grp ON job (grp, priority DESC, seq) WHERE parked = 'group';
+
+CREATE INDEX job_parked_twin ON job (channel, merge_key) WHERE parked = 'twin';
+
+CREATE INDEX job_parked_workgroup ON job (workgroup, priority DESC, seq) WHERE parked = 'workgroup';
+
+CREATE INDEX job_ready ON job (lane, priority DESC, seq) WHERE state = 'ready' AND run_at IS NULL AND parked IS NULL;
+
+CREATE INDEX job_running_workgroup ON job (workgroup) WHERE state = 'leased' AND workgroup IS NOT NULL;
 
 CREATE INDEX job_settled ON job (settled_seq) WHERE settled_seq IS NOT NULL;
+
+CREATE INDEX job_state ON job (state, seq) WHERE state IN ('failed', 'cancelled', 'blocked', 'leased');
+
+CREATE INDEX job_twins ON job (channel, merge_key, seq) WHERE merge_key IS NOT NULL AND state IN ('ready', 'blocked');
+
+CREATE INDEX job_workgroup ON job (workgroup, seq) WHERE workgroup IS NOT NULL;
+
+CREATE TABLE lane (
+  seq INTEGER PRIMARY KEY,
+  channel TEXT NOT NULL,
+  requires TEXT NOT NULL,
+  UNIQUE (channel, requires)
+);
 
 CREATE TABLE migration (version INTEGER PRIMARY KEY);
 
@@ -101,8 +139,9 @@ CREATE INDEX schedule_next ON schedule (next_at) WHERE paused = 0 AND next_at IS
 CREATE TABLE tally (
   channel TEXT NOT NULL,
   state TEXT NOT NULL,
+  shard INTEGER NOT NULL,
   jobs INTEGER NOT NULL,
-  PRIMARY KEY (channel, state)
+  PRIMARY KEY (channel, state, shard)
 );
 
 CREATE TABLE worker (
@@ -112,14 +151,15 @@ CREATE TABLE worker (
   labels TEXT,
   approved_at INTEGER,
   revoked_at INTEGER
-);
+, drained_at INTEGER);
 
 CREATE TABLE workgroup (
   seq INTEGER PRIMARY KEY,
   id TEXT NOT NULL UNIQUE,
   held_until INTEGER,
   max_running INTEGER,
-  running INTEGER NOT NULL DEFAULT 0,
   rate INTEGER,
   period_ms INTEGER
-);
+, window_at INTEGER, window_used INTEGER NOT NULL DEFAULT 0, waiting INTEGER NOT NULL DEFAULT 0);
+
+CREATE INDEX workgroup_waiting ON workgroup (seq) WHERE waiting = 1;

@@ -1,21 +1,22 @@
+import { PeerworkError } from '../errors.js';
+import type { Outcome } from '../job/job.js';
 import type { SettleAnswer, Settlement } from '../job/verbs.js';
-import { type Completed, completeRuns } from './complete.js';
+import type { Adding } from './add.js';
+import { type CheckedChild, checkChildren, createChildren } from './children.js';
+import { type Completed, completeRuns, isBare } from './complete.js';
+import { endRuns } from './end-runs.js';
 import { RUN_COLUMNS, type RunRow } from './job-row.js';
-import { padded, pieces, repeated, sized } from './lists.js';
-import { endByOutcome, type RunEnd, writeEnds } from './run-end.js';
+import { repeated, sized } from './lists.js';
+import { endByOutcome, type RunEnd } from './run-end.js';
 import type { Transaction } from './transaction.js';
+import { holdAfter } from './workgroups.js';
 
 /** In the order of `seq`: two transactions that lock the same jobs cannot wait for each other. */
-const READ = sized((count) => `SELECT ${RUN_COLUMNS} FROM job WHERE id IN (${repeated('?', count)}) ORDER BY seq FOR UPDATE`);
+const READ = sized((count) => `SELECT ${RUN_COLUMNS} FROM job WHERE job.id IN (${repeated('?', count)}) ORDER BY job.seq FOR UPDATE`);
 
 /** The jobs with these ids, locked until the end of the transaction. */
 export async function readRuns(transaction: Transaction, ids: readonly string[]): Promise<Map<string, RunRow>> {
-  const runs = new Map<string, RunRow>();
-  for (const piece of pieces(ids)) {
-    const list = padded(piece);
-    for (const row of await transaction.all<RunRow>(READ(list.length), list)) runs.set(row.id, row);
-  }
-  return runs;
+  return new Map((await transaction.allOf<RunRow>(READ, ids)).map((row) => [row.id, row]));
 }
 
 /** The fence: a run may be settled, once, by the worker and under the lease number that it is leased with now. */
@@ -23,24 +24,23 @@ export async function settleRuns(
   transaction: Transaction,
   worker: number,
   settlements: readonly Settlement[],
-  now: number,
-  random: () => number,
+  adding: Adding,
 ): Promise<SettleAnswer[]> {
   const answers: SettleAnswer[] = [];
   let waiting = [...settlements.entries()];
   while (waiting.length > 0) {
     // A job named twice is settled in rounds: what its first settlement did decides about the second.
-    const round = new Map<string, readonly [number, Settlement]>();
+    const round = new Map<string, Entry>();
     const later: typeof waiting = [];
     for (const entry of waiting) {
       if (round.has(entry[1].id)) later.push(entry);
       else round.set(entry[1].id, entry);
     }
     const entries = [...round.values()];
-    const completed = entries.filter(isCompleted);
-    const others = entries.filter((entry) => !isCompleted(entry));
-    if (completed.length > 0) await settleCompleted(transaction, worker, completed, now, answers);
-    if (others.length > 0) await settleOthers(transaction, worker, others, now, random, answers);
+    const bare = entries.filter(isBareEntry);
+    const others = entries.filter((entry) => !isBareEntry(entry));
+    if (bare.length > 0) others.push(...(await settlePlain(transaction, worker, bare, adding.now, answers)));
+    if (others.length > 0) await settleOthers(transaction, worker, others, adding, answers);
     waiting = later;
   }
   return answers;
@@ -48,47 +48,90 @@ export async function settleRuns(
 
 type Entry<S extends Settlement = Settlement> = readonly [index: number, settlement: S];
 
-function isCompleted(entry: Entry): entry is Entry<Completed> {
-  return entry[1].outcome.state === 'completed';
+function isBareEntry(entry: Entry): entry is Entry<Completed> {
+  return isBare(entry[1]);
 }
 
-async function settleCompleted(
+/** What nearly all are: completions that change nothing for other jobs. Answers those that were not, or that the worker does not hold. */
+async function settlePlain(
   transaction: Transaction,
   worker: number,
   entries: readonly Entry<Completed>[],
   now: number,
   answers: SettleAnswer[],
-): Promise<void> {
+): Promise<Entry[]> {
   const settlements = entries.map((entry) => entry[1]);
   const { changed, firstSeq } = await completeRuns(transaction, worker, settlements, now);
   const runs = changed === entries.length ? undefined : await readRuns(transaction, settlements.map(idOf));
-  for (const [place, [index, settlement]] of entries.entries()) {
-    const row = runs?.get(settlement.id);
-    answers[index] = runs === undefined || row?.settled_seq === firstSeq + place ? 'settled' : refusal(row, settlement, worker);
-  }
+  return entries.filter(([index, { id }], place) => {
+    const done = runs === undefined || runs.get(id)?.settled_seq === firstSeq + place;
+    if (done) answers[index] = 'settled';
+    return !done;
+  });
 }
 
 async function settleOthers(
   transaction: Transaction,
   worker: number,
   entries: readonly Entry[],
-  now: number,
-  random: () => number,
+  adding: Adding,
   answers: SettleAnswer[],
 ): Promise<void> {
+  const { now, random } = adding;
   const runs = await readRuns(
     transaction,
     entries.map((entry) => idOf(entry[1])),
   );
   const ends: RunEnd[] = [];
+  const holds = new Map<number, number>();
   for (const [index, settlement] of entries) {
-    const { outcome } = settlement;
     const row = runs.get(settlement.id);
-    const holds = row !== undefined && row.state === 'leased' && row.lease === settlement.lease && row.worker === worker;
-    answers[index] = holds ? 'settled' : refusal(row, settlement, worker);
-    if (holds && outcome.state !== 'completed') ends.push(endByOutcome(row, outcome, settlement, now, random));
+    if (row === undefined || row.state !== 'leased' || row.lease !== settlement.lease || row.worker !== worker) {
+      answers[index] = refusal(row, settlement, worker);
+      continue;
+    }
+    answers[index] = 'settled';
+    const { outcome, children } = checkedOutcome(settlement.outcome);
+    const creates = outcome.state === 'completed' && (children.length > 0 || outcome.childrenDelayMs !== undefined);
+    if (creates) await continueWith(transaction, row, children, outcome.childrenDelayMs ?? 0, adding);
+    ends.push(endByOutcome(creates ? { ...row, plain: 0 } : row, outcome, settlement, now, random));
+    if (outcome.state !== 'released' && outcome.holdMs !== undefined && row.workgroup !== null)
+      holds.set(row.workgroup, Math.max(holds.get(row.workgroup) ?? 0, now + outcome.holdMs));
   }
-  await writeEnds(transaction, ends);
+  // Before the slots of the runs are given to others.
+  await holdAfter(transaction, holds);
+  await endRuns(transaction, ends, now);
+}
+
+/** A run whose children cannot be created has failed, and would again. */
+function checkedOutcome(outcome: Outcome): { readonly outcome: Outcome; readonly children: readonly CheckedChild[] } {
+  if (outcome.state !== 'completed' || outcome.children === undefined) return { outcome, children: [] };
+  try {
+    return { outcome, children: checkChildren(outcome.children) };
+  } catch (thrown) {
+    if (!(thrown instanceof PeerworkError)) throw thrown;
+    return {
+      outcome: { state: 'failed', error: { code: thrown.code, message: thrown.message }, retry: false, holdMs: outcome.holdMs },
+      children: [],
+    };
+  }
+}
+
+const NOT_BEFORE = `UPDATE job SET run_at = ? WHERE seq IN (SELECT child FROM edge WHERE parent = ?) AND state IN ('blocked', 'ready')
+  AND (run_at IS NULL OR run_at < ?)`;
+
+async function continueWith(
+  transaction: Transaction,
+  row: RunRow,
+  children: readonly CheckedChild[],
+  delayMs: number,
+  adding: Adding,
+): Promise<void> {
+  await createChildren(transaction, row, children, adding);
+  const from = adding.now + delayMs;
+  if (delayMs === 0) return;
+  transaction.due(from);
+  await transaction.run(NOT_BEFORE, [from, row.seq, from]);
 }
 
 function idOf(settlement: Settlement): string {

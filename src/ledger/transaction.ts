@@ -1,31 +1,62 @@
-import type { Statements, Value } from './driver.js';
-import type { CancelledJob, JobState, LedgerChange } from './ledger.js';
-import { pieces, repeated, sized } from './lists.js';
+import type { Numbers, Statements, Value } from './driver.js';
+import type { CancelledJob, JobChange, JobState, LedgerChange } from './ledger.js';
+import { padded, pieces, repeated, sized } from './lists.js';
 
 // RETURNING costs libsql twice what two statements do.
 const DRAW = 'UPDATE counter SET value = value + ? WHERE name = ?';
 const DRAWN = 'SELECT value FROM counter WHERE name = ?';
 const TALLY = sized(
-  (count) => `INSERT INTO tally (channel, state, jobs) VALUES ${repeated('(?, ?, ?)', count)}
-  ON CONFLICT (channel, state) DO UPDATE SET jobs = tally.jobs + excluded.jobs`,
+  (count) => `INSERT INTO tally (channel, state, shard, jobs) VALUES ${repeated('(?, ?, ?, ?)', count)}
+  ON CONFLICT (channel, state, shard) DO UPDATE SET jobs = tally.jobs + excluded.jobs`,
 );
+const GROUP_TALLY = sized(
+  (count) => `INSERT INTO grp_tally (grp, state, shard, jobs, weight) VALUES ${repeated('(?, ?, ?, ?, ?)', count)}
+  ON CONFLICT (grp, state, shard) DO UPDATE SET jobs = grp_tally.jobs + excluded.jobs, weight = grp_tally.weight + excluded.weight`,
+);
+const GROUP_IDS = sized((count) => `SELECT seq, id FROM grp WHERE seq IN (${repeated('?', count)})`);
+
+export type Counter = 'job' | 'settled' | 'worker' | 'lane' | 'grp' | 'workgroup' | 'schedule' | 'history' | 'shard';
+
+/** What is told of a job when its state changes. `grp` is the number of its group. */
+export interface Movable {
+  readonly id: string;
+  readonly channel: string;
+  readonly grp: number | null;
+  readonly weight: number;
+}
+
+/** Changes that are told one by one: beyond, whoever shows jobs reads them again anyway. */
+const MAX_TOLD = 2_000;
+
+type Row = LedgerChange['rows'][number];
 
 /** What all operations of one group commit share. */
 export class Transaction implements Statements {
   readonly #sql: Statements;
-  readonly #moves = new Map<string, Map<JobState, number>>();
+  readonly #shard: number;
+  readonly #tallies = new Map<string, [channel: string, state: JobState, jobs: number]>();
+  readonly #groupTallies = new Map<string, [grp: number, state: JobState, jobs: number, weight: number]>();
+  readonly #told = new Map<string, { readonly job: Movable; readonly state: JobChange['state'] }>();
+  readonly #rows = new Map<string, Row>();
+  readonly #groupIds = new Map<number, string>();
+  /** What was looked up once for all operations of this transaction, by whoever looked it up. */
+  readonly cache = new Map<string, unknown>();
   /** Jobs delayed until this instant have been made due already. */
   promotedAt = Number.NEGATIVE_INFINITY;
   /** Runs that were ended from outside. */
   readonly cancelled: CancelledJob[] = [];
   #ready = false;
   #settled = false;
+  #cut = false;
+  #dueAt: number | undefined;
 
-  constructor(sql: Statements) {
+  /** `shard` numbers the opener of the ledger: its tallies are its own. */
+  constructor(sql: Statements, shard = 0) {
     this.#sql = sql;
+    this.#shard = shard;
   }
 
-  get numbers() {
+  get numbers(): Numbers | undefined {
     return this.#sql.numbers;
   }
 
@@ -37,8 +68,28 @@ export class Transaction implements Statements {
     return this.#sql.run(sql, values);
   }
 
+  /** Runs a statement that reads, for a list of any length; the answers of its pieces follow each other. */
+  async allOf<Row>(statement: (count: number) => string, list: readonly Value[], more: readonly Value[] = []): Promise<Row[]> {
+    const rows: Row[] = [];
+    for (const piece of pieces(list)) {
+      const full = padded(piece);
+      rows.push(...(await this.all<Row>(statement(full.length), [...full, ...more])));
+    }
+    return rows;
+  }
+
+  /** Runs a statement that writes, for a list of any length; answers how many rows it changed. */
+  async runOf(statement: (count: number) => string, list: readonly Value[], before: readonly Value[] = []): Promise<number> {
+    let changed = 0;
+    for (const piece of pieces(list)) {
+      const full = padded(piece);
+      changed += await this.run(statement(full.length), [...before, ...full]);
+    }
+    return changed;
+  }
+
   /** Draws `count` consecutive numbers that were never drawn before; answers the first. */
-  async draw(counter: 'job' | 'settled' | 'worker', count: number): Promise<number> {
+  async draw(counter: Counter, count: number): Promise<number> {
     const drawn = this.#sql.numbers?.draw(counter, count);
     if (drawn !== undefined) return drawn;
     await this.run(DRAW, [count, counter]);
@@ -47,34 +98,107 @@ export class Transaction implements Statements {
     return row.value - count + 1;
   }
 
-  /** Notes that `count` jobs changed their state, for `counts`: counting a million rows would take a second. */
-  moved(channel: string, from: JobState | undefined, to: JobState, count = 1): void {
+  /** Notes that a job was added, changed its state or was deleted: for `counts` (counting a million rows takes a second), and for those who watch. */
+  moved(job: Movable, from: JobState | undefined, to: JobState | 'deleted'): void {
     if (to === 'ready') this.#ready = true;
-    else if (to !== 'leased' && to !== 'blocked') this.#settled = true;
+    else if (to === 'completed' || to === 'failed' || to === 'cancelled') this.#settled = true;
+    if (this.#told.size < MAX_TOLD || this.#told.has(job.id)) this.#told.set(job.id, { job, state: to });
+    else this.#cut = true;
     if (from === to) return;
-    let states = this.#moves.get(channel);
-    if (states === undefined) {
-      states = new Map();
-      this.#moves.set(channel, states);
-    }
-    if (from !== undefined) states.set(from, (states.get(from) ?? 0) - count);
-    states.set(to, (states.get(to) ?? 0) + count);
+    if (from !== undefined) this.#count(job, from, -1);
+    if (to !== 'deleted') this.#count(job, to, 1);
   }
 
-  /** What others should know of; undefined if it is nothing to them. */
+  /** Notes that the weight of a job changed. */
+  weighed(job: Movable, state: JobState, by: number): void {
+    if (job.grp !== null) this.#countGroup(job.grp, state, 0, by);
+  }
+
+  /** Notes that jobs may be claimed that could not be before. */
+  freed(): void {
+    this.#ready = true;
+  }
+
+  /** Notes that time will bring something about at this instant. */
+  due(at: number): void {
+    this.#dueAt = Math.min(this.#dueAt ?? at, at);
+  }
+
+  /** Notes that a group, workgroup, schedule or worker was made, changed or deleted. */
+  touched(kind: Row['kind'], id: string): void {
+    this.#rows.set(`${kind} ${id}`, { kind, id });
+  }
+
+  /** What it changed; undefined if that is nothing to anyone. Of what `flush` has written. */
   get change(): LedgerChange | undefined {
     const { cancelled } = this;
-    return this.#ready || this.#settled || cancelled.length > 0 ? { ready: this.#ready, settled: this.#settled, cancelled } : undefined;
+    const dueAt = this.#dueAt;
+    const nothing = this.#told.size === 0 && this.#rows.size === 0 && cancelled.length === 0;
+    if (nothing && !this.#ready && !this.#settled && dueAt === undefined) return undefined;
+    const jobs = [...this.#told.values()].map(({ job, state }): JobChange => {
+      const group = job.grp === null ? undefined : this.#groupIds.get(job.grp);
+      return { id: job.id, channel: job.channel, state, ...(group !== undefined && { group }) };
+    });
+    return {
+      jobs,
+      cut: this.#cut,
+      ready: this.#ready,
+      settled: this.#settled,
+      cancelled,
+      rows: [...this.#rows.values()],
+      ...(dueAt !== undefined && { dueAt }),
+      own: true,
+    };
   }
 
   /** Writes the tallies: before the commit, and before they are read. In sorted order, so that two transactions cannot wait for each other. */
   async flush(): Promise<void> {
-    if (this.#moves.size === 0) return;
-    const tuples: [string, JobState, number][] = [];
-    for (const [channel, states] of this.#moves) for (const [state, jobs] of states) if (jobs !== 0) tuples.push([channel, state, jobs]);
-    this.#moves.clear();
-    tuples.sort((a, b) => compare(a[0], b[0]) || compare(a[1], b[1]));
-    for (const piece of pieces(tuples)) await this.run(TALLY(piece.length), piece.flat());
+    const tallies = [...this.#tallies.values()].filter(([, , jobs]) => jobs !== 0);
+    this.#tallies.clear();
+    tallies.sort((a, b) => compare(a[0], b[0]) || compare(a[1], b[1]));
+    for (const piece of pieces(tallies))
+      await this.run(
+        TALLY(piece.length),
+        piece.flatMap(([channel, state, jobs]) => [channel, state, this.#shard, jobs]),
+      );
+    const groupTallies = [...this.#groupTallies.values()].filter(([, , jobs, weight]) => jobs !== 0 || weight !== 0);
+    this.#groupTallies.clear();
+    groupTallies.sort((a, b) => a[0] - b[0] || compare(a[1], b[1]));
+    for (const piece of pieces(groupTallies))
+      await this.run(
+        GROUP_TALLY(piece.length),
+        piece.flatMap(([grp, state, jobs, weight]) => [grp, state, this.#shard, jobs, weight]),
+      );
+  }
+
+  /** Reads the names that `change` tells; after the last `flush`. */
+  async name(): Promise<void> {
+    const unknown = new Set<number>();
+    for (const { job } of this.#told.values()) if (job.grp !== null && !this.#groupIds.has(job.grp)) unknown.add(job.grp);
+    for (const { seq, id } of await this.allOf<{ seq: number; id: string }>(GROUP_IDS, [...unknown])) this.#groupIds.set(seq, id);
+  }
+
+  /** A group that this transaction deletes: its name could not be read any more. */
+  named(grp: number, id: string): void {
+    this.#groupIds.set(grp, id);
+  }
+
+  #count(job: Movable, state: JobState, by: 1 | -1): void {
+    const key = `${job.channel}\n${state}`;
+    const tally = this.#tallies.get(key);
+    if (tally === undefined) this.#tallies.set(key, [job.channel, state, by]);
+    else tally[2] += by;
+    if (job.grp !== null) this.#countGroup(job.grp, state, by, by * job.weight);
+  }
+
+  #countGroup(grp: number, state: JobState, jobs: number, weight: number): void {
+    const key = `${grp} ${state}`;
+    const tally = this.#groupTallies.get(key);
+    if (tally === undefined) this.#groupTallies.set(key, [grp, state, jobs, weight]);
+    else {
+      tally[2] += jobs;
+      tally[3] += weight;
+    }
   }
 }
 

@@ -7,13 +7,23 @@ export interface DispatchOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly leaseMs: number;
-  /** The channels that have a task now. */
-  readonly channels: () => readonly string[];
 }
 
-interface Request {
+/** What a worker can do, and asks for. */
+export interface WorkRequest {
   readonly worker: WorkerRef;
   readonly capacity: number;
+  /** Asked at each attempt: the channels that have a task may change. */
+  readonly channels: () => readonly string[];
+  readonly labels: readonly string[];
+  /** Default: the Master's. */
+  readonly leaseMs?: number;
+  /** One that asks with several keys may have several open requests. Default: the worker's id. */
+  readonly key?: string;
+}
+
+interface Request extends WorkRequest {
+  readonly key: string;
   readonly answer: (jobs: LeasedJob[]) => void;
   claiming: boolean;
   /** There was a wake while it was claiming: what it found then may be out of date. */
@@ -26,14 +36,15 @@ const WIDENING = 4;
 /**
  * Brings waiting workers and ready jobs together.
  *
- * A worker has at most one open request. A request is tried against the ledger at once, and again at every wake (jobs were added,
+ * A worker has one open request, unless it tells them apart by keys. A request is tried against the ledger at once, and again at every wake (jobs were added,
  * given back, became due) until it gets at least one job, is replaced by a newer request of the same worker, or is withdrawn.
- * Requests are served in the order they came, so that no worker starves. All ask for the same channels: when one got
- * nothing, the others need not ask.
+ * Requests are served in the order they came, so that no worker starves. When one got nothing, others that ask for the same
+ * channels with the same labels need not ask. Nothing is claimed for a worker on hold (it is drained); its request waits.
  */
 export class Dispatch {
   readonly #options: DispatchOptions;
   readonly #requests = new Map<string, Request>();
+  readonly #onHold = new Set<string>();
   #waking = false;
   #wokenAgain = false;
   #closed = false;
@@ -48,22 +59,29 @@ export class Dispatch {
   }
 
   /** Resolves with 1 to `capacity` jobs, or with none when the request was replaced or withdrawn. */
-  request(worker: WorkerRef, capacity: number): Promise<LeasedJob[]> {
-    this.withdraw(worker.id);
-    if (capacity === 0 || this.#closed) return Promise.resolve([]);
+  request(wanted: WorkRequest): Promise<LeasedJob[]> {
+    const { key = wanted.worker.id } = wanted;
+    this.withdraw(key);
+    if (wanted.capacity === 0 || this.#closed) return Promise.resolve([]);
     return new Promise((resolve) => {
-      const request: Request = { worker, capacity, answer: resolve, claiming: false, woken: false };
-      this.#requests.set(worker.id, request);
+      const request: Request = { ...wanted, key, answer: resolve, claiming: false, woken: false };
+      this.#requests.set(key, request);
       void this.#serve(request);
     });
   }
 
-  /** Ends the open request of a worker; jobs that are being claimed for it at this moment still go to it. */
-  withdraw(workerId: string): void {
-    const request = this.#requests.get(workerId);
+  /** Ends an open request, by its key; jobs that are being claimed for it at this moment still go to it. */
+  withdraw(key: string): void {
+    const request = this.#requests.get(key);
     if (request === undefined) return;
-    this.#requests.delete(workerId);
+    this.#requests.delete(key);
     if (!request.claiming) request.answer([]);
+  }
+
+  /** From now on the worker gets nothing, or jobs again. */
+  hold(workerId: string, held: boolean): void {
+    if (held) this.#onHold.add(workerId);
+    else if (this.#onHold.delete(workerId)) this.wake();
   }
 
   /** There may be jobs now, or will be by what the ledger was given in this turn: the claims then share its transaction. */
@@ -76,25 +94,41 @@ export class Dispatch {
 
   close(): void {
     this.#closed = true;
-    for (const workerId of [...this.#requests.keys()]) this.withdraw(workerId);
+    for (const key of [...this.#requests.keys()]) this.withdraw(key);
   }
 
   async #serveAll(): Promise<void> {
     while (this.#wokenAgain) {
       this.#wokenAgain = false;
-      const open = [...this.#requests.values()];
-      for (let width = 1, more = true; more && open.length > 0; width *= WIDENING)
-        more = (await Promise.all(open.splice(0, width).map((request) => this.#serve(request)))).every(Boolean);
+      await Promise.all([...this.#alike().values()].map((requests) => this.#serveAlike(requests)));
     }
     this.#waking = false;
   }
 
-  /** Says whether there were jobs, so that there may be more. */
+  /** The open requests by what they ask for. */
+  #alike(): Map<string, Request[]> {
+    const kinds = new Map<string, Request[]>();
+    for (const request of this.#requests.values()) {
+      const kind = JSON.stringify([request.channels(), request.labels]);
+      const alike = kinds.get(kind);
+      if (alike === undefined) kinds.set(kind, [request]);
+      else alike.push(request);
+    }
+    return kinds;
+  }
+
+  async #serveAlike(open: Request[]): Promise<void> {
+    for (let width = 1, more = true; more && open.length > 0; width *= WIDENING)
+      more = (await Promise.all(open.splice(0, width).map((request) => this.#serve(request)))).every(Boolean);
+  }
+
+  /** Says whether there may be more jobs for its like. */
   async #serve(request: Request): Promise<boolean> {
+    if (this.#onHold.has(request.worker.id)) return true;
     request.woken = true;
     if (request.claiming) return true;
     request.claiming = true;
-    const isOpen = () => this.#requests.get(request.worker.id) === request;
+    const isOpen = () => this.#requests.get(request.key) === request;
     let jobs: LeasedJob[] = [];
     while (request.woken && jobs.length === 0 && isOpen()) {
       request.woken = false;
@@ -102,16 +136,16 @@ export class Dispatch {
     }
     request.claiming = false;
     if (jobs.length === 0 && isOpen()) return false;
-    if (isOpen()) this.#requests.delete(request.worker.id);
+    if (isOpen()) this.#requests.delete(request.key);
     request.answer(jobs);
     return jobs.length > 0;
   }
 
-  async #claim({ worker, capacity }: Request): Promise<LeasedJob[]> {
-    const { ledger, clock, leaseMs, channels, log } = this.#options;
+  async #claim({ worker, capacity, channels, labels, leaseMs = this.#options.leaseMs }: Request): Promise<LeasedJob[]> {
+    const { ledger, clock, log } = this.#options;
     const now = clock.now();
     try {
-      return await ledger.claim({ worker, channels: channels(), limit: capacity, until: now + leaseMs }, now);
+      return await ledger.claim({ worker, channels: channels(), labels, limit: capacity, until: now + leaseMs }, now);
     } catch (error) {
       log.error('jobs could not be claimed', { error });
       return [];

@@ -1,36 +1,16 @@
 import { EventEmitter } from 'node:events';
-import { mkdir } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import { type Clock, systemClock } from '../clock.js';
 import { asPeerworkError, type PeerworkError } from '../errors.js';
 import type { JobInput, Json } from '../job/job.js';
-import { DEFAULT_BEAT_MS, DEFAULT_LEASE_MS } from '../job/limits.js';
 import type { AddedJob, JobCounts, JobRecord, Ledger } from '../ledger/ledger.js';
-import { openLedger } from '../ledger/open.js';
 import { type Log, logToStderr } from '../log.js';
-import { MasterSwarm } from '../swarm/master-swarm.js';
-import { nodePlatform } from '../swarm/platform.node.js';
-import { version } from '../version.js';
-import { Dispatch } from './dispatch.js';
+import type { Desk } from './desk.js';
+import type { JobDesk } from './job-desk.js';
 import { type MapOptions, type MappedOutcome, mapJobs } from './map.js';
-import { fileOf, type MasterKey, openMasterKey } from './master-key.js';
-import { openTasks } from './open-tasks.js';
+import { type MasterKey, openMasterKey } from './master-key.js';
 import { type ConnectedWorker, DEFAULT_LEDGER, type MasterEvents, type MasterOptions } from './options.js';
-import { type Result, Results } from './results.js';
-import { Roster } from './roster.js';
-import { Sweeper } from './sweeper.js';
-import type { Tasks } from './tasks.js';
-
-/** Everything that stands once the Master is ready. */
-interface Parts {
-  readonly ledger: Ledger;
-  readonly tasks: Tasks;
-  readonly dispatch: Dispatch;
-  readonly results: Results;
-  readonly sweeper: Sweeper;
-  readonly roster: Roster;
-  readonly swarm: MasterSwarm;
-}
+import { closeParts, openParts, type Parts } from './parts.js';
+import type { Result, Results } from './results.js';
 
 /**
  * Publishes tasks, remembers jobs in its ledger, hands them to the workers that join with its token, and records their outcomes.
@@ -46,7 +26,7 @@ export class Master extends EventEmitter<MasterEvents> {
   readonly #key: MasterKey;
   readonly #starting: Promise<Parts>;
   #ledger: Ledger | undefined;
-  #roster: Roster | undefined;
+  #desk: JobDesk | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(options: MasterOptions = {}) {
@@ -60,6 +40,11 @@ export class Master extends EventEmitter<MasterEvents> {
     this.ready.catch((error: unknown) => this.#fail(asPeerworkError(error)));
   }
 
+  /** Everything that the API and the dashboard can do: groups, holds, schedules, workers, the whole ledger. */
+  get desk(): Promise<Desk> {
+    return this.#starting.then(({ desk }) => desk);
+  }
+
   /** What a Worker needs to join. A secret: whoever has it may join. */
   get token(): string {
     return this.#key.token;
@@ -69,14 +54,8 @@ export class Master extends EventEmitter<MasterEvents> {
   async push(job: JobInput): Promise<string>;
   async push(jobs: readonly JobInput[]): Promise<AddedJob[]>;
   async push(input: JobInput | readonly JobInput[]): Promise<string | AddedJob[]> {
-    const { ledger, dispatch, sweeper } = await this.#starting;
-    const jobs = isList(input) ? input : [input];
-    const now = this.#clock.now();
-    const adding = ledger.add(jobs, now);
-    // Now, not afterwards: the claims of waiting workers share the transaction, which is a third less to wait for on an idle grid.
-    dispatch.wake();
-    const added = await adding;
-    for (const { delayMs } of jobs) if (delayMs !== undefined && delayMs > 0) sweeper.hint(now + delayMs);
+    const { desk } = await this.#starting;
+    const added = await desk.push(isList(input) ? input : [input]);
     return isList(input) ? added : (added[0]?.id ?? '');
   }
 
@@ -107,16 +86,12 @@ export class Master extends EventEmitter<MasterEvents> {
 
   /** Cancels jobs, waiting or running; answers the ids that this ended. */
   async cancel(...ids: string[]): Promise<string[]> {
-    const { ledger, roster, results } = await this.#starting;
-    const cancelled = await ledger.cancel(ids, this.#clock.now());
-    for (const { id, running } of cancelled) if (running !== undefined) roster.cancel(running.workerId, { id, lease: running.lease });
-    results.wake();
-    return cancelled.map(({ id }) => id);
+    return (await this.#starting).desk.cancel(ids);
   }
 
   /** The workers that are connected now. */
   workers(): ConnectedWorker[] {
-    return this.#roster?.list() ?? [];
+    return this.#desk?.workers() ?? [];
   }
 
   /** Stops handing out jobs and waits until those that run have ended, then closes. */
@@ -133,79 +108,29 @@ export class Master extends EventEmitter<MasterEvents> {
   }
 
   async #start(): Promise<Parts> {
-    const options = this.#options;
-    const shared = { clock: this.#clock, log: this.#log };
-    const file = fileOf(options.ledger ?? DEFAULT_LEDGER, '');
-    if (file !== undefined) await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-    const ledger = await openLedger(options.ledger ?? DEFAULT_LEDGER);
-    this.#ledger = ledger;
-    const tasks = await openTasks({
-      ...shared,
-      task: options.task ?? options.execAssets,
-      folder: fileOf(options.ledger ?? DEFAULT_LEDGER, '.tasks'),
-      watch: options.watch ?? true,
-      identity: this.#key.identity,
-      agree: (key, value) => ledger.agree(key, value),
-      onPublished: (task) => this.emit('published', task),
-      onError: (error) => this.emit('trouble', error),
+    const parts = await openParts(
+      this.#options,
+      this.#key,
+      { clock: this.#clock, log: this.#log },
+      {
+        onLedger: (ledger) => {
+          this.#ledger = ledger;
+        },
+        onPublished: (task) => this.emit('published', task),
+        onTrouble: (error) => this.emit('trouble', error),
+        onConnected: (worker) => this.emit('connected', worker),
+        onDisconnected: (worker, error) => this.emit('disconnected', worker, asPeerworkError(error, 'link-lost')),
+      },
+    );
+    const { desk, results, swarm, sweeper } = parts;
+    this.#desk = desk;
+    desk.watch((event) => {
+      if (event.kind === 'progress') this.emit('progress', { id: event.id, worker: event.worker, progress: event.progress });
     });
-    const leaseMs = options.leaseMs ?? DEFAULT_LEASE_MS;
-    const dispatch = new Dispatch({ ...shared, ledger, leaseMs, channels: () => tasks.channels });
-    const results = new Results(ledger);
-    const changed = () => {
-      results.wake();
-      dispatch.wake();
-    };
-    const sweeper = new Sweeper({ ...shared, ledger, graceMs: leaseMs, onSweep: changed });
-    const roster = new Roster({
-      ...shared,
-      ledger,
-      dispatch,
-      tasks,
-      // Three beats within a lease, so that two may get lost.
-      master: { name: options.name ?? 'master', version, leaseMs, beatMs: Math.min(DEFAULT_BEAT_MS, Math.ceil(leaseMs / 3)) },
-      onChange: changed,
-      onReport: (id, worker, progress) => this.emit('progress', { id, worker: worker.name, progress }),
-    });
-    this.#roster = roster;
-    ledger.watch(({ ready, settled, cancelled }) => {
-      if (ready) {
-        dispatch.wake();
-        // It may be ready later, at an instant that only the ledger knows.
-        sweeper.hint(this.#clock.now());
-      }
-      if (settled) results.wake();
-      for (const { id, running } of cancelled) if (running !== undefined) roster.cancel(running.workerId, { id, lease: running.lease });
-    });
-    const swarm = this.#join(roster);
     await this.#announce(results);
-    sweeper.start();
-    return { ledger, tasks, dispatch, results, sweeper, roster, swarm };
-  }
-
-  #join(roster: Roster): MasterSwarm {
-    const { name, transferEncryptToken, trackers, ice, admit } = this.#options;
-    const swarm = new MasterSwarm({
-      token: this.#key.parsed,
-      identity: this.#key.identity,
-      name: name ?? 'master',
-      platform: nodePlatform(),
-      clock: this.#clock,
-      log: this.#log,
-      ...(transferEncryptToken === undefined ? {} : { transferSecret: transferEncryptToken }),
-      ...(trackers === undefined ? {} : { trackers }),
-      ...(ice === undefined ? {} : { ice }),
-      ...(admit === undefined ? {} : { admit }),
-      accept: (facts) => roster.accept(facts),
-    });
-    swarm.on('connected', (peer) => this.emit('connected', roster.join(peer)));
-    swarm.on('disconnected', (peer, error) => {
-      const worker = roster.leave(peer);
-      if (worker !== undefined) this.emit('disconnected', worker, asPeerworkError(error, 'link-lost'));
-    });
-    swarm.on('trouble', (error) => this.emit('trouble', error));
     swarm.start();
-    return swarm;
+    sweeper.start();
+    return parts;
   }
 
   /** Turns what is settled from now on into events. */
@@ -223,13 +148,7 @@ export class Master extends EventEmitter<MasterEvents> {
 
   async #close(): Promise<void> {
     const parts = await this.#starting.catch(() => undefined);
-    if (parts !== undefined) {
-      parts.dispatch.close();
-      await parts.swarm.close();
-      await parts.sweeper.close();
-      await parts.results.close();
-      await parts.tasks.close();
-    }
+    if (parts !== undefined) await closeParts(parts);
     await this.#ledger?.close();
   }
 

@@ -1,6 +1,7 @@
 import type { Clock } from '../clock.js';
 import type { ErrorCode, PeerworkError } from '../errors.js';
 import type { Json, Progress, SettledJob } from '../job/job.js';
+import type { Retention } from '../ledger/ledger.js';
 import type { Log, LogLevel } from '../log.js';
 import type { PeerFacts } from '../swarm/peer.js';
 import type { Published, TaskSource } from './open-tasks.js';
@@ -32,6 +33,12 @@ export interface MasterOptions {
   readonly leaseMs?: number;
   /** Publish changes of the task folder while running; default true. */
   readonly watch?: boolean;
+  /** How long ended jobs are kept; default: for ever. */
+  readonly retention?: Retention;
+  /** Where API, dashboard and crew clients are served; default: nowhere. `express()` and `fastify()` serve them in your own server. */
+  readonly http?: HttpOptions;
+  /** Whether an unknown worker may work at once (default), or when it was approved. */
+  readonly approval?: 'auto' | 'manual';
   /** Decides who may work: a code of the error table refuses. */
   readonly admit?: (id: string, name: string) => ErrorCode | undefined;
   /** As in queue-xec: called with each result. */
@@ -39,6 +46,17 @@ export interface MasterOptions {
   readonly loglevel?: LogLevel;
   readonly log?: Log;
   readonly clock?: Clock;
+}
+
+export interface HttpOptions {
+  /** Default 127.0.0.1. */
+  readonly host?: string;
+  /** Default 8470; 0 takes a free one. */
+  readonly port?: number;
+  /** Each `scope:token`, with the scope `read`, `work` or `admin`. None: only this machine is served, and may do everything. */
+  readonly tokens?: readonly string[];
+  /** Path under which crew clients are served; false for none. Default `/crew`. */
+  readonly crew?: string | false;
 }
 
 /** What queue-xec's `onResults` is given, and how the job ended. */

@@ -1,3 +1,4 @@
+import type { ErrorCode } from '../errors.js';
 import type { LeaseKey } from '../job/verbs.js';
 import type { Peer, PeerFacts, RpcHandlers } from '../swarm/peer.js';
 import type { ConnectedWorker } from './options.js';
@@ -25,7 +26,7 @@ export class Roster {
   /** A handshake succeeded: what this worker may call. A newer link of the same worker takes the place of the older. */
   accept(facts: PeerFacts): RpcHandlers {
     const session = new WorkerSession({ ...this.#options, facts, instances: this.#instances });
-    this.#members.set(facts.id, { session, connectedAt: this.#options.clock.now(), peer: undefined });
+    this.#members.set(facts.id, { session, connectedAt: this.#options.desk.clock.now(), peer: undefined });
     return session.handlers;
   }
 
@@ -47,6 +48,11 @@ export class Roster {
   /** Tells a worker that a run of its does not count any more. */
   cancel(workerId: string, lease: LeaseKey): void {
     this.#members.get(workerId)?.peer?.rpc.notify('cancelWork', { leases: [lease] });
+  }
+
+  /** Ends the link of a worker, and tells it why. */
+  dismiss(workerId: string, reason: ErrorCode): void {
+    this.#members.get(workerId)?.peer?.rpc.close(reason);
   }
 
   list(): ConnectedWorker[] {

@@ -17,11 +17,11 @@ export interface SweeperOptions {
    * with what they have done meanwhile.
    */
   readonly graceMs: number;
-  /** Jobs may have become ready or ended: leases ran out, or a delay is over. */
+  /** Jobs may have become ready or ended. */
   readonly onSweep: () => void;
 }
 
-/** Wakes when a lease ends or a delayed job is due. */
+/** Has the ledger tended when time brings something about: a lease ends, a delayed job or a schedule is due, a hold is over. */
 export class Sweeper {
   readonly #options: SweeperOptions;
   #timer: Timer | undefined;
@@ -64,10 +64,10 @@ export class Sweeper {
     this.#wakeAt = Number.POSITIVE_INFINITY;
     let sleepMs = MAX_SLEEP_MS;
     try {
-      const expired = clock.now() < this.#expireFrom ? 0 : await ledger.expire(clock.now());
+      const keepLeases = clock.now() < this.#expireFrom;
+      const { expired, nextAt } = await ledger.tend(clock.now(), { keepLeases });
       if (expired > 0) log.warn('leases ended without a word from their worker', { jobs: expired });
       onSweep();
-      const nextAt = await ledger.nextWakeAt(clock.now());
       if (nextAt !== undefined) sleepMs = Math.min(MAX_SLEEP_MS, Math.max(MIN_SLEEP_MS, nextAt - clock.now()));
       if (clock.now() < this.#expireFrom) sleepMs = Math.min(MAX_SLEEP_MS, Math.max(sleepMs, GRACE_TICK_MS));
     } catch (error) {

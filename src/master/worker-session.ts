@@ -1,6 +1,5 @@
-import type { Clock } from '../clock.js';
 import { PeerworkError } from '../errors.js';
-import type { Progress } from '../job/job.js';
+import type { ParentOutput } from '../job/job.js';
 import { DEFAULT_TIMEOUT_MS } from '../job/limits.js';
 import {
   checked,
@@ -14,23 +13,21 @@ import {
   shareResultsArgs,
   type WorkItem,
 } from '../job/verbs.js';
-import type { LeasedJob, Ledger, WorkerRef } from '../ledger/ledger.js';
+import type { LeasedJob, LeasedParent, WorkerRef } from '../ledger/ledger.js';
 import type { PeerFacts, RpcHandlers } from '../swarm/peer.js';
+import type { Desk } from './desk.js';
 import type { Dispatch } from './dispatch.js';
 import type { Tasks } from './tasks.js';
 
 export interface WorkerSessionOptions {
   readonly facts: PeerFacts;
-  readonly ledger: Ledger;
+  readonly desk: Desk;
   readonly dispatch: Dispatch;
   readonly tasks: Tasks;
-  readonly clock: Clock;
-  readonly master: { readonly name: string; readonly version: string; readonly leaseMs: number; readonly beatMs: number };
   /** The instance of this worker's process that was last seen, across links. */
   readonly instances: Map<string, string>;
-  /** Jobs were settled or given back, or will be by what the ledger was given in this turn. */
+  /** Jobs were given back or failed. */
   readonly onChange: () => void;
-  readonly onReport: (id: string, worker: WorkerRef, progress: Progress) => void;
 }
 
 /** What a worker told about itself when it connected. */
@@ -39,6 +36,7 @@ export interface WorkerGreeting {
   readonly concurrency: number;
   readonly isolation: string;
   readonly platform: string;
+  readonly labels: readonly string[];
 }
 
 /** The Master's side of one link: answers the verbs of one worker. */
@@ -84,33 +82,34 @@ export class WorkerSession {
 
   async #isMaster(args: unknown): Promise<unknown> {
     const { holding, instance, ...greeting } = checked(isMasterArgs, args);
-    const { ledger, instances, clock, master } = this.#options;
+    const { desk, instances } = this.#options;
+    const { ledger, clock, name, version, leaseMs, beatMs } = desk;
     const before = instances.get(this.worker.id);
     const restarted = before !== undefined && before !== instance;
     instances.set(this.worker.id, instance);
     const now = clock.now();
-    const lost = await ledger.reconcile(this.worker, holding, now + master.leaseMs, { charge: restarted }, now);
+    const lost = await ledger.reconcile(this.worker, holding, now + leaseMs, { charge: restarted }, now);
     this.#greeting = greeting;
     for (const { id, lease } of holding) this.#leases.set(id, lease);
     for (const { id } of lost) this.#leases.delete(id);
     // What was given back may be done by others, and what was charged may have failed.
     this.#options.onChange();
-    return { isMaster: 'yes', ...master, lost };
+    return { isMaster: 'yes', name, version, leaseMs, beatMs, lost };
   }
 
   async #ping(args: unknown): Promise<{ pong: true; lost: LeaseKey[] }> {
     const { holding } = checked(pingArgs, args);
-    const { ledger, clock, master } = this.#options;
-    return { pong: true, lost: await ledger.extend(this.worker, holding, clock.now() + master.leaseMs) };
+    return { pong: true, lost: await this.#options.desk.extend(this.worker, holding) };
   }
 
   async #requestWork(args: unknown, signal: AbortSignal): Promise<{ work: WorkItem[] }> {
     const { capacity } = checked(requestWorkArgs, args);
     if (this.#greeting === undefined) throw new PeerworkError('rpc-invalid', 'say isMaster first');
-    const { dispatch } = this.#options;
+    const { dispatch, tasks } = this.#options;
     const withdraw = () => dispatch.withdraw(this.worker.id);
     signal.addEventListener('abort', withdraw, { once: true });
-    const jobs = await dispatch.request(this.worker, capacity);
+    const { labels } = this.#greeting;
+    const jobs = await dispatch.request({ worker: this.worker, capacity, channels: () => tasks.channels, labels });
     signal.removeEventListener('abort', withdraw);
     if (jobs.length === 0) return { work: [] };
     if (signal.aborted) {
@@ -124,26 +123,26 @@ export class WorkerSession {
 
   async #shareResults(args: unknown): Promise<unknown> {
     const { results } = checked(shareResultsArgs, args);
-    const settling = this.#options.ledger.settle(this.worker, results, this.#options.clock.now());
-    // Now, not afterwards: those who read the results share the transaction.
-    this.#options.onChange();
-    const answers = await settling;
+    const answers = await this.#options.desk.settle(this.worker, results);
     for (const { id, lease } of results) if (this.#leases.get(id) === lease) this.#leases.delete(id);
     return { answers };
   }
 
   #report(args: unknown): void {
-    for (const { id, lease, progress } of checked(reportArgs, args).reports) {
-      if (this.#leases.get(id) === lease) this.#options.onReport(id, this.worker, progress);
-    }
+    const { reports } = checked(reportArgs, args);
+    this.#options.desk.report(
+      this.worker,
+      reports.filter(({ id, lease }) => this.#leases.get(id) === lease),
+    );
   }
 
   async #giveBack(jobs: readonly LeasedJob[]): Promise<void> {
-    const now = this.#options.clock.now();
+    const now = this.#options.desk.clock.now();
     const outcome = { state: 'released', reason: 'the link ended' } as const;
-    const settlements = jobs.map(({ id, lease }) => ({ id, lease, outcome, startedAt: now, finishedAt: now }));
-    await this.#options.ledger.settle(this.worker, settlements, now);
-    this.#options.dispatch.wake();
+    await this.#options.desk.settle(
+      this.worker,
+      jobs.map(({ id, lease }) => ({ id, lease, outcome, startedAt: now, finishedAt: now })),
+    );
   }
 
   #workItem(job: LeasedJob): WorkItem {
@@ -154,7 +153,12 @@ export class WorkerSession {
       data: JSON.parse(job.data),
       attempt: job.attempt,
       timeoutMs: job.timeoutMs ?? DEFAULT_TIMEOUT_MS,
+      ...(job.parents !== undefined && { parents: job.parents.map(parentOutput) }),
       ...this.#options.tasks.current(job.channel),
     };
   }
+}
+
+function parentOutput({ id, channel, data, output }: LeasedParent): ParentOutput {
+  return { id, channel, data: JSON.parse(data), output: JSON.parse(output) };
 }

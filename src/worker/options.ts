@@ -32,6 +32,8 @@ export interface WorkerOptions {
   readonly ice?: readonly string[];
   /** How long `drain` lets running jobs go on before it gives them back, in milliseconds; default 60 000. */
   readonly drainMs?: number;
+  /** What jobs may require, such as `gpu`; `os=…` and `arch=…` are there by themselves. */
+  readonly labels?: readonly string[];
   readonly log?: Log;
   readonly clock?: Clock;
 }

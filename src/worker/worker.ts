@@ -151,6 +151,11 @@ export class Worker extends EventEmitter<WorkerEvents> {
     }
   }
 
+  /** Those of the machine, and those that the owner gave it. */
+  get #labels(): readonly string[] {
+    return [...new Set([`os=${process.platform}`, `arch=${process.arch}`, ...(this.#options.labels ?? [])])];
+  }
+
   #joinMaster(identity: KeyPair, outbox: Outbox): MasterSource {
     const { transferEncryptToken, trackers, ice } = this.#options;
     const source = new MasterSource({
@@ -159,7 +164,8 @@ export class Worker extends EventEmitter<WorkerEvents> {
       outbox,
       facts: async () => {
         const { isolation } = (await this.#starting).runner;
-        return { version, concurrency: this.#concurrency, isolation, platform: `${process.platform} ${process.arch}` };
+        const platform = `${process.platform} ${process.arch}`;
+        return { version, concurrency: this.#concurrency, isolation, platform, labels: this.#labels };
       },
       join: (accept) =>
         new WorkerSwarm({

@@ -11,7 +11,21 @@ t.test('defaults', async (t) => {
     timeoutMs: undefined,
     attempts: 3,
     delayMs: 0,
+    runAt: undefined,
     backoffMs: 1_000,
+    backoffFixed: false,
+    name: undefined,
+    group: undefined,
+    parents: [],
+    parentFailure: undefined,
+    workgroup: undefined,
+    key: undefined,
+    keyWindowMs: undefined,
+    weight: 1,
+    seed: false,
+    requires: '',
+    persistent: false,
+    meta: undefined,
   });
 });
 
@@ -35,8 +49,30 @@ t.test('everything a job may say', async (t) => {
     attempts: 1,
     delayMs: 1,
     backoffMs: 3_600_000,
+    backoff: 'fixed',
+    name: 'N',
+    group: 'g',
+    parents: ['p', 'q', 'p'],
+    parentFailure: 'run',
+    workgroup: 'w',
+    key: 'k',
+    keyWindowMs: 0,
+    weight: 0,
+    seed: true,
+    requires: ['b', 'a', 'b'],
+    meta: 0,
   };
-  t.strictSame(checkJobInput(job), { ...job, data: '[1]' });
+  const { backoff: _, ...same } = job;
+  t.match(checkJobInput(job), {
+    ...same,
+    data: '[1]',
+    backoffFixed: true,
+    parents: ['p', 'q'],
+    requires: 'a\nb',
+    meta: '0',
+    persistent: false,
+  });
+  t.match(checkJobInput({ data: 1, persistent: true, runAt: 5 }), { persistent: true, runAt: 5 });
   t.equal(checkJobInput({ data: { a: undefined, b: new Date(0) } }).data, '{"b":"1970-01-01T00:00:00.000Z"}');
 });
 

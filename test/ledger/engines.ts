@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { Driver } from '../../src/ledger/driver.js';
+import type { Ledger } from '../../src/ledger/ledger.js';
 import { migrate } from '../../src/ledger/migrate.js';
 import { PostgresDriver } from '../../src/ledger/postgres.js';
 import { SqlLedger } from '../../src/ledger/sql-ledger.js';
@@ -56,9 +57,24 @@ function requirePostgres(t: Test): boolean {
 
 async function open(t: Test, driver: Driver, random: () => number = Math.random) {
   await migrate(driver);
-  const ledger = new SqlLedger(driver, random);
+  const ledger = new SqlLedger(driver, { random }, 0);
   t.teardown(() => ledger.close());
   return { ledger, driver };
+}
+
+/** Takes back what leases have ended; answers how many. */
+export async function expire(ledger: Ledger, now: number): Promise<number> {
+  let expired = 0;
+  for (;;) {
+    const tended = await ledger.tend(now);
+    expired += tended.expired;
+    if (tended.nextAt === undefined || tended.nextAt > now) return expired;
+  }
+}
+
+/** When the ledger wants to be tended again, with leases left as they are. */
+export async function nextWakeAt(ledger: Ledger, now: number): Promise<number | undefined> {
+  return (await ledger.tend(now, { keepLeases: true })).nextAt;
 }
 
 export function temporaryFolder(t: Test): string {

@@ -40,8 +40,10 @@ async function setUp() {
   t.teardown(() => driver.close());
   await driver.exec('CREATE TABLE x (a INTEGER PRIMARY KEY)');
   let rollbacks = 0;
-  const commits = new GroupCommit(driver, () => {
-    rollbacks += 1;
+  const commits = new GroupCommit(driver, {
+    onRollback: () => {
+      rollbacks += 1;
+    },
   });
   const insert = (a: number, weight = 1) => commits.run(weight, (sql) => sql.run('INSERT INTO x (a) VALUES (?)', [a]));
   const stored = async () => (await driver.all<{ a: number }>('SELECT a FROM x ORDER BY a')).map((row) => row.a);

@@ -5,7 +5,7 @@ import type { AddedJob, CancelledJob, JobCounts, JobState, WorkerRef } from '../
 export type ModelRun = LeaseKey & { readonly attempt?: number };
 
 interface ModelJob {
-  readonly input: Required<JobInput>;
+  readonly input: JobInput & Required<Pick<JobInput, 'id' | 'channel' | 'priority' | 'attempts' | 'delayMs' | 'backoffMs'>>;
   state: JobState;
   runAt: number;
   charged: number;

@@ -1,6 +1,6 @@
 import t from 'tap';
 import { systemClock } from '../../src/clock.js';
-import type { Ledger } from '../../src/ledger/ledger.js';
+import type { Ledger, WorkerRef } from '../../src/ledger/ledger.js';
 import { openLedger } from '../../src/ledger/open.js';
 import { silentLog } from '../../src/log.js';
 import { Dispatch } from '../../src/master/dispatch.js';
@@ -12,13 +12,17 @@ const berta = { id: 'b', name: 'berta' };
 
 async function setUp(): Promise<{ ledger: Ledger; dispatch: Dispatch }> {
   const ledger = await openLedger('memory:');
-  const dispatch = new Dispatch({ ledger, clock: systemClock, log: silentLog, leaseMs: 1_000, channels: () => ['default'] });
+  const dispatch = new Dispatch({ ledger, clock: systemClock, log: silentLog, leaseMs: 1_000 });
   return { ledger, dispatch };
+}
+
+function ask(dispatch: Dispatch, worker: WorkerRef, capacity: number) {
+  return dispatch.request({ worker, capacity, channels: () => ['default'], labels: [] });
 }
 
 t.test('a request waits until there is a job, and gets no more than it asked for', async (t) => {
   const { ledger, dispatch } = await setUp();
-  const requested = dispatch.request(anna, 2);
+  const requested = ask(dispatch, anna, 2);
   t.equal(dispatch.waiting, 1);
   await ledger.add([{ data: 1 }, { data: 2 }, { data: 3 }], Date.now());
   dispatch.wake();
@@ -29,8 +33,8 @@ t.test('a request waits until there is a job, and gets no more than it asked for
 
 t.test('requests are served in the order they came', async (t) => {
   const { ledger, dispatch } = await setUp();
-  const first = dispatch.request(anna, 1);
-  const second = dispatch.request(berta, 1);
+  const first = ask(dispatch, anna, 1);
+  const second = ask(dispatch, berta, 1);
   await ledger.add([{ id: 'one', data: null }], Date.now());
   dispatch.wake();
   t.match(await first, [{ id: 'one' }]);
@@ -42,14 +46,14 @@ t.test('requests are served in the order they came', async (t) => {
 
 t.test('a newer request of a worker ends the older, capacity 0 only does that, and no job is lost in between', async (t) => {
   const { ledger, dispatch } = await setUp();
-  const older = dispatch.request(anna, 1);
-  const newer = dispatch.request(anna, 5);
+  const older = ask(dispatch, anna, 1);
+  const newer = ask(dispatch, anna, 5);
   t.same(await older, []);
   await ledger.add([{ data: 1 }], Date.now());
   dispatch.wake();
   // Withdrawn while jobs are being claimed for it: they go to it nevertheless.
   await new Promise((resolve) => setImmediate(resolve));
-  t.same(await dispatch.request(anna, 0), []);
+  t.same(await ask(dispatch, anna, 0), []);
   const got = await newer;
   t.equal(got.length + (await ledger.counts()).ready, 1);
   await ledger.close();
@@ -59,7 +63,7 @@ t.test(
   'jobs that are just being added reach a waiting worker in the same transaction, and a wake in the middle of a claim is not lost',
   async (t) => {
     const { ledger, dispatch } = await setUp();
-    const waiting = dispatch.request(anna, 1);
+    const waiting = ask(dispatch, anna, 1);
     await new Promise((resolve) => setTimeout(resolve, 20));
     let added = false;
     const adding = ledger.add([{ id: 'one', data: null }], Date.now()).then(() => {
@@ -70,7 +74,7 @@ t.test(
     t.ok(added, 'not before the job is safe');
     await adding;
     // The claim of this request goes to the ledger before the job does.
-    const early = dispatch.request(anna, 1);
+    const early = ask(dispatch, anna, 1);
     const late = ledger.add([{ id: 'two', data: null }], Date.now());
     dispatch.wake();
     t.match(await early, [{ id: 'two' }]);
@@ -81,7 +85,7 @@ t.test(
 
 t.test('many waiting workers do not all ask the ledger for one job', async (t) => {
   const { ledger, dispatch } = await setUp();
-  const waiting = Array.from({ length: 50 }, (_, at) => dispatch.request({ id: `w${at}`, name: 'w' }, 1));
+  const waiting = Array.from({ length: 50 }, (_, at) => ask(dispatch, { id: `w${at}`, name: 'w' }, 1));
   await new Promise((resolve) => setTimeout(resolve, 50));
   let claims = 0;
   const { claim } = ledger;
@@ -105,10 +109,10 @@ t.test('many waiting workers do not all ask the ledger for one job', async (t) =
 
 t.test('a closed dispatch answers everybody with nothing', async (t) => {
   const { ledger, dispatch } = await setUp();
-  const waiting = dispatch.request(anna, 1);
+  const waiting = ask(dispatch, anna, 1);
   dispatch.close();
   t.same(await waiting, []);
-  t.same(await dispatch.request(berta, 1), []);
+  t.same(await ask(dispatch, berta, 1), []);
   await ledger.close();
 });
 
@@ -117,14 +121,14 @@ t.test('the sweeper wakes for delayed jobs and for leases that ended', async (t)
   const sweeper = new Sweeper({ ledger, clock: systemClock, log: silentLog, graceMs: 300, onSweep: () => dispatch.wake() });
   sweeper.start();
   const now = Date.now();
-  const delayed = dispatch.request(anna, 1);
+  const delayed = ask(dispatch, anna, 1);
   await ledger.add([{ id: 'later', data: null, delayMs: 150 }], now);
   sweeper.hint(now + 150);
   t.match(await delayed, [{ id: 'later' }]);
   t.ok(Date.now() >= now + 150, 'not early');
   // Nobody is heard of: after its lease of one second the job goes to another.
   sweeper.hint(Date.now() + 1_000);
-  t.match(await dispatch.request(berta, 1), [{ id: 'later', attempt: 2 }]);
+  t.match(await ask(dispatch, berta, 1), [{ id: 'later', attempt: 2 }]);
   await sweeper.close();
   await ledger.close();
 });

@@ -121,8 +121,9 @@ export class TaskChild {
 
   hand(run: Run): void {
     this.#lastNumber += 1;
-    const { id, attempt, channel, data } = run.job;
-    const line = `["job",${this.#lastNumber},${JSON.stringify(id)},${attempt},${JSON.stringify(channel)},${JSON.stringify(data)}]\n`;
+    const { id, attempt, channel, data, parents } = run.job;
+    const more = parents === undefined ? '' : `,${JSON.stringify(parents)}`;
+    const line = `["job",${this.#lastNumber},${JSON.stringify(id)},${attempt},${JSON.stringify(channel)},${JSON.stringify(data)}${more}]\n`;
     this.#handed.push({ number: this.#lastNumber, run, size: line.length });
     this.#weight += line.length;
     if (this.#handed.length === 1) run.begunAt = this.#host.clock.now();
@@ -231,10 +232,10 @@ export class TaskChild {
   #take(line: ChildLine): void {
     switch (line[0]) {
       case 'completed':
-        this.#settle(line[1], line[2], (run) => run.complete({ state: 'completed', output: line[3] }));
+        this.#settle(line[1], line[2], (run) => run.complete({ state: 'completed', output: line[3], ...line[4] }));
         break;
       case 'failed':
-        this.#settle(line[1], line[2], (run) => run.fail(line[3], line[4], line[5]));
+        this.#settle(line[1], line[2], (run) => run.fail(line[3], line[4], line[5], line[6]));
         break;
       case 'report':
         if (this.#handed[0]?.number === line[1]) for (const progress of line[2]) this.#output.pass(progress);

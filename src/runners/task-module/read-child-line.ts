@@ -1,5 +1,6 @@
 import * as v from 'valibot';
-import type { Json, Progress } from '../../job/job.js';
+import type { ChildInput, Json, Progress } from '../../job/job.js';
+import { MAX_CHILDREN, MAX_DELAY_MS } from '../../job/limits.js';
 import type { ChildLine } from './child/wire.js';
 
 const number = v.number();
@@ -8,15 +9,25 @@ const progress = v.custom<Progress>((value) => typeof value === 'object' && valu
 /** What a child may say of a failed job; anything else is the task speaking. */
 const failureCode = v.fallback(v.picklist(['task-threw', 'output-unsendable', 'output-too-large', 'crashed', 'memory']), 'task-threw');
 
+const wait = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(MAX_DELAY_MS));
+const child = v.custom<ChildInput>((value) => typeof value === 'object' && value !== null);
+const asks = v.object({
+  children: v.exactOptional(v.pipe(v.array(child), v.maxLength(MAX_CHILDREN))),
+  childrenDelayMs: v.exactOptional(wait),
+  holdMs: v.exactOptional(wait),
+});
+
 const childLine = v.union([
   v.strictTuple([v.literal('ready')]),
   v.strictTuple([v.literal('worn')]),
   v.strictTuple([v.literal('unloadable'), v.string(), v.string()]),
   v.strictTuple([v.literal('failed'), number, number, failureCode, v.string(), v.boolean()]),
+  v.strictTuple([v.literal('failed'), number, number, failureCode, v.string(), v.boolean(), wait]),
   v.strictTuple([v.literal('back'), number]),
   v.strictTuple([v.literal('report'), number, v.array(progress)]),
   v.strictTuple([v.literal('bye'), number]),
   v.strictTuple([v.literal('completed'), number, number, json]),
+  v.strictTuple([v.literal('completed'), number, number, json, asks]),
 ]);
 
 /** One line of a child, which may be the task's own invention; undefined if it makes no sense. */

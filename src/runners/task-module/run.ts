@@ -56,8 +56,9 @@ export class Run {
     settle?.(this.cause === undefined ? outcome : this.#stopped(this.cause));
   }
 
-  fail(code: ErrorCode, detail: string, retry = true): void {
-    this.complete({ state: 'failed', error: { code, message: detail.slice(0, MAX_LOG_LINE_CHARS) }, retry });
+  fail(code: ErrorCode, detail: string, retry = true, holdMs?: number): void {
+    const error = { code, message: detail.slice(0, MAX_LOG_LINE_CHARS) };
+    this.complete({ state: 'failed', error, retry, ...(holdMs !== undefined && { holdMs }) });
   }
 
   /** Ends the run for this cause, or an earlier one. */

@@ -70,7 +70,7 @@ export class Deliveries {
     let chars = 0;
     let count = 0;
     for (const { outcome } of this.#unsent) {
-      chars += outcome.state === 'completed' ? weigh(outcome.output) : 300;
+      chars += outcome.state === 'completed' ? weigh(outcome.output) + weigh(outcome.children ?? null) : 300;
       if (count > 0 && (count === MAX_RESULTS || chars > MAX_BATCH_CHARS)) break;
       count += 1;
     }

@@ -52,7 +52,8 @@ class HeldLease implements Lease {
 
   constructor(item: WorkItem, duties: LeaseDuties, forget: () => void) {
     this.item = item;
-    this.job = { id: item.id, channel: item.channel, data: item.data, attempt: item.attempt, timeoutMs: item.timeoutMs };
+    const { id, channel, data, attempt, timeoutMs, parents } = item;
+    this.job = { id, channel, data, attempt, timeoutMs, ...(parents !== undefined && { parents }) };
     this.runner = item.runner;
     this.task = duties.origin(item.digest);
     this.#duties = duties;

@@ -21,6 +21,7 @@ export interface WorkerFacts {
   readonly concurrency: number;
   readonly isolation: string;
   readonly platform: string;
+  readonly labels: readonly string[];
 }
 
 /** The part of a WorkerSwarm that the source uses. */

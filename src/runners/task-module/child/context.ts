@@ -1,8 +1,9 @@
 /** The second argument of a task. Made for every job, so what is seldom used is made when first asked for. */
 import { format } from 'node:util';
-import type { Json } from '../../../job/job.js';
+import type { ChildInput, Json, ParentOutput } from '../../../job/job.js';
 import { toJsonText } from './output.js';
 import type { Reports } from './reports.js';
+import type { Asks } from './wire.js';
 
 const MAX_PROGRESS_CHARS = 64 * 1024;
 
@@ -12,13 +13,19 @@ export class JobContext {
   readonly attempt: number;
   /** An empty folder, the only one the task can write to; also its current directory. Emptied after each job. */
   readonly workdir: string;
+  /** Data and outputs of the jobs that had to end first, in the order in which the job names them. */
+  readonly parents: readonly ParentOutput[];
   readonly #reports: Reports;
+  readonly #children: ChildInput[] = [];
+  #childrenDelayMs: number | undefined;
+  #holdMs: number | undefined;
   #controller: AbortController | undefined;
   #abortedWith: Error | undefined;
 
-  constructor(jobId: string, attempt: number, workdir: string, reports: Reports) {
+  constructor(jobId: string, attempt: number, parents: readonly ParentOutput[], workdir: string, reports: Reports) {
     this.jobId = jobId;
     this.attempt = attempt;
+    this.parents = parents;
     this.workdir = workdir;
     this.#reports = reports;
   }
@@ -41,9 +48,40 @@ export class JobContext {
 
   readonly log = (...values: unknown[]): void => this.#reports.text('log', `${format(...values)}\n`);
 
+  /** Jobs to be created together with the completion of this one: all or none. They are its children, unless they name others. */
+  readonly spawn = (...children: unknown[]): void => {
+    for (const child of children.flat()) this.#children.push(JSON.parse(toJsonText(child)) as ChildInput);
+  };
+
+  /** No child of this job, new or old, runs sooner than this after its completion; in milliseconds. */
+  readonly delayChildren = (ms: number): void => {
+    this.#childrenDelayMs = duration(ms, 'delayChildren');
+  };
+
+  /** Whatever becomes of this run: no job of its workgroup starts for so long, as when an API says that its limit is reached. In milliseconds. */
+  readonly hold = (ms: number): void => {
+    this.#holdMs = Math.max(this.#holdMs ?? 0, duration(ms, 'hold'));
+  };
+
+  /** Not for the task: what it asked for besides its output; undefined if nothing. */
+  static asks(context: JobContext): Asks | undefined {
+    const children = context.#children;
+    const asks = {
+      ...(children.length > 0 && { children }),
+      ...(context.#childrenDelayMs !== undefined && { childrenDelayMs: context.#childrenDelayMs }),
+      ...(context.#holdMs !== undefined && { holdMs: context.#holdMs }),
+    };
+    return Object.keys(asks).length > 0 ? asks : undefined;
+  }
+
   /** Not for the task: called by the process around it. */
   static abort(context: JobContext, reason: string): void {
     context.#abortedWith = Object.assign(new Error(`the job was stopped: ${reason}`), { name: 'AbortError' });
     context.#controller?.abort(context.#abortedWith);
   }
+}
+
+function duration(ms: unknown, of: string): number {
+  if (typeof ms !== 'number' || !Number.isFinite(ms) || ms < 0) throw new RangeError(`${of} takes milliseconds from 0`);
+  return Math.ceil(ms);
 }

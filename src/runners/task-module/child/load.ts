@@ -1,5 +1,6 @@
 /** Loads the task and makes one way of calling it out of the forms it may have. */
 import { pathToFileURL } from 'node:url';
+import type { ParentOutput } from '../../../job/job.js';
 import type { JobContext } from './context.js';
 
 /** What the class form gets. */
@@ -8,6 +9,7 @@ export interface TaskJob {
   readonly data: unknown;
   readonly channel: string;
   readonly attempt: number;
+  readonly parents: readonly ParentOutput[];
 }
 
 export type Task = (job: TaskJob, context: JobContext) => unknown;

@@ -69,7 +69,9 @@ function took(run: Running): number {
 function fail(run: Running, code: FailureCode, message: string, retry: boolean): void {
   reports?.end();
   running = undefined;
-  tell(['failed', run.number, took(run), code, message.slice(0, setup?.maxLineChars), retry]);
+  const holdMs = JobContext.asks(run.context)?.holdMs;
+  const told = message.slice(0, setup?.maxLineChars);
+  tell(['failed', run.number, took(run), code, told, retry, ...(holdMs === undefined ? ([] as const) : ([holdMs] as const))]);
 }
 
 /** Name and message of whatever was thrown, even if it is built to throw again when touched. */
@@ -105,27 +107,30 @@ function complete(run: Running, output: unknown): void {
     else failWith(run, error);
     return;
   }
+  const asked = JobContext.asks(run.context);
+  const asks = asked === undefined ? '' : `,${JSON.stringify(asked)}`;
   const limit = setup?.maxOutputBytes ?? 0;
-  if (text.length * 3 > limit && Buffer.byteLength(text) > limit) {
-    fail(run, 'output-too-large', `${Buffer.byteLength(text)} bytes of JSON, allowed are ${limit}`, false);
+  const size = text.length + asks.length;
+  if (size * 3 > limit && Buffer.byteLength(text) + Buffer.byteLength(asks) > limit) {
+    fail(run, 'output-too-large', `${Buffer.byteLength(text) + Buffer.byteLength(asks)} bytes of JSON, allowed are ${limit}`, false);
     return;
   }
   reports?.end();
   running = undefined;
-  writeText(`["completed",${run.number},${took(run)},${text}]\n`);
+  writeText(`["completed",${run.number},${took(run)},${text}${asks}]\n`);
 }
 
 async function runOne(line: string, call: Task, out: Reports, workdir: string): Promise<void> {
-  const [, number, id, attempt, channel, data] = JSON.parse(line) as JobLine;
+  const [, number, id, attempt, channel, data, parents = []] = JSON.parse(line) as JobLine;
   if (!fence.begin(number)) {
     tell(['back', number]);
     return;
   }
-  const context = new JobContext(id, attempt, workdir, out);
+  const context = new JobContext(id, attempt, parents, workdir, out);
   const run: Running = { number, context, begunAt: performance.now() };
   running = run;
   try {
-    const output = await call({ id, data, channel, attempt }, context);
+    const output = await call({ id, data, channel, attempt, parents }, context);
     if (running === run) complete(run, output);
   } catch (error) {
     if (running === run) failWith(run, error);

@@ -5,7 +5,7 @@
  * a job is safe in the pipe when the next one kills the process. fd 5 is the fence (see fence.ts).
  * The parent trusts none of it: the task can write to the same descriptors.
  */
-import type { Json, Progress } from '../../../job/job.js';
+import type { Continuation, Hold, Json, ParentOutput, Progress } from '../../../job/job.js';
 
 /** The first line a child gets. */
 export interface ChildSetup {
@@ -18,17 +18,28 @@ export interface ChildSetup {
 }
 
 /** A job, numbered by the parent: 1, 2, 3 … for each child. */
-export type JobLine = readonly ['job', number: number, id: string, attempt: number, channel: string, data: Json];
+export type JobLine = readonly [
+  'job',
+  number: number,
+  id: string,
+  attempt: number,
+  channel: string,
+  data: Json,
+  parents?: readonly ParentOutput[],
+];
 /** Asks the running job to stop by itself. */
 export type AbortLine = readonly ['abort', number: number, reason: string];
 
 export type FailureCode = 'task-threw' | 'output-unsendable' | 'output-too-large' | 'crashed' | 'memory';
 
+/** What a task asks for besides giving back its output. */
+export type Asks = Continuation & Hold;
+
 export type ChildLine =
   | readonly ['ready']
   | readonly ['unloadable', message: string, stack: string]
-  | readonly ['completed', number: number, tookMs: number, output: Json]
-  | readonly ['failed', number: number, tookMs: number, code: FailureCode, message: string, retry: boolean]
+  | readonly ['completed', number: number, tookMs: number, output: Json, asks?: Asks]
+  | readonly ['failed', number: number, tookMs: number, code: FailureCode, message: string, retry: boolean, holdMs?: number]
   /** Not begun, because the parent had taken it back. */
   | readonly ['back', number: number]
   | readonly ['report', number: number, progress: readonly Progress[]]

@@ -1,0 +1,48 @@
+/** How values are read that are written as text: undefined is what is not allowed. */
+
+export const single =
+  <T>(read: (text: string) => T | undefined) =>
+  (given: readonly string[]): T | undefined =>
+    read(given.at(-1) ?? '');
+
+export const every =
+  (accept: (text: string) => boolean) =>
+  (given: readonly string[]): readonly string[] | undefined =>
+    given.every(accept) ? given : undefined;
+
+export const anyText = single((text) => text);
+
+export const wholeNumber = (min: number, max: number) =>
+  single((text) => {
+    const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+    return value >= min && value <= max ? value : undefined;
+  });
+
+export const yesOrNo = single((text) => (/^(yes|true|on|1)$/i.test(text) ? true : /^(no|false|off|0)$/i.test(text) ? false : undefined));
+
+export const oneOf = <T extends string>(values: readonly T[]) => single((text) => values.find((value) => value === text.toLowerCase()));
+
+export const isTrackerUrl = (text: string) => /^wss?:$/.test(protocolOf(text));
+
+function protocolOf(url: string): string {
+  return URL.canParse(url) ? new URL(url).protocol : '';
+}
+
+const TIME_UNITS_MS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** How long ended jobs are kept, in milliseconds. */
+export interface Retention {
+  readonly completedMs?: number;
+  readonly failedMs?: number;
+  readonly cancelledMs?: number;
+}
+
+export function readRetention(given: readonly string[]): Retention | undefined {
+  const kept: { -readonly [S in keyof Retention]: Retention[S] } = {};
+  for (const text of given) {
+    const [, state, count = '', unit = ''] = /^(completed|failed|cancelled)=(\d{1,6})([smhd])$/.exec(text) ?? [];
+    if (state === undefined) return undefined;
+    kept[`${state}Ms` as keyof Retention] = Number(count) * (TIME_UNITS_MS[unit] ?? 0);
+  }
+  return kept;
+}

@@ -1,0 +1,42 @@
+import type { ErrorEntry } from './entry.js';
+
+/** Tokens and set-up. */
+export const setupErrors = {
+  'token-missing': { message: 'No token was given', todo: 'Run `node worker.js --setup`, or set `token` in .env.', status: 400 },
+  'token-malformed': {
+    message: 'This is not a peerwork token: {detail}',
+    todo: 'Copy the whole line that starts with `pw1.` from the Master.',
+    status: 400,
+  },
+  'token-cut': { message: 'The token is cut short', todo: 'Copy the token again, to its very last character.', status: 400 },
+  'token-mistyped': {
+    message: 'The token has a wrong character somewhere: its checksum does not fit',
+    todo: 'Copy and paste the token instead of typing it.',
+    status: 400,
+  },
+  'token-newer': {
+    message: 'The token is of a newer version than this peerwork understands',
+    todo: 'Update peerwork on this machine.',
+    status: 400,
+  },
+  'option-invalid': {
+    message: 'An option has a value that cannot be used: {detail}',
+    todo: 'Correct the value; `peerwork help` and .env.example list what is allowed.',
+    status: 400,
+  },
+  'key-file-unusable': {
+    message: 'The key file cannot be used: {detail}',
+    todo: 'Restore the file from a backup, or move it away to begin anew with a new token.',
+    status: 500,
+  },
+  'sandbox-missing': {
+    message: 'The isolation that was asked for is not available here: {detail}',
+    todo: 'Install bubblewrap and allow unprivileged user namespaces, or ask for less.',
+    status: 501,
+  },
+  'home-locked': {
+    message: 'Another process already works in this folder: {detail}',
+    todo: 'Stop the other process, or give this one its own `--home`.',
+    status: 409,
+  },
+} as const satisfies Record<string, ErrorEntry>;

@@ -1,0 +1,76 @@
+import { PeerworkError } from '../errors.js';
+import type { ChildInput } from '../job/job.js';
+import { type CheckedJob, checkJobInput, text } from '../job/job-input.js';
+import { MAX_CHILDREN, MAX_JOB_ID_CHARS } from '../job/limits.js';
+import { type Adding, addJobs } from './add.js';
+import { circleIn } from './graph.js';
+import type { RunRow } from './job-row.js';
+import type { Transaction } from './transaction.js';
+
+/** A child that can be created: `parents` are indexes of its siblings; undefined, the job that creates it. */
+export interface CheckedChild {
+  readonly job: CheckedJob;
+  readonly parents: readonly number[] | undefined;
+}
+
+/** Throws `children-invalid` with what is wrong, before anything is written. Siblings may name each other in any order. */
+export function checkChildren(children: readonly ChildInput[]): CheckedChild[] {
+  if (children.length > MAX_CHILDREN) throw refuse(`there are more than ${MAX_CHILDREN}`);
+  const byRef = new Map<string, number>();
+  for (const [index, child] of children.entries()) {
+    if (typeof child !== 'object' || child === null || Array.isArray(child)) throw refuse(`child ${index} is not an object`);
+    if (child.ref === undefined) continue;
+    const ref = within(index, () => text(child.ref, 'ref', MAX_JOB_ID_CHARS));
+    if (byRef.has(ref)) throw refuse(`two children are called ${JSON.stringify(ref)}`);
+    byRef.set(ref, index);
+  }
+  const checked = children.map((child, index) => {
+    const { ref: _, parents, ...input } = child;
+    if ('group' in input) throw refuse(`child ${index}: it joins the group of its creator`);
+    const job = within(index, () => checkJobInput(input));
+    if (parents === undefined) return { job, parents };
+    if (!Array.isArray(parents)) throw refuse(`child ${index}: parents is not a list`);
+    const siblings = new Set(
+      (parents as readonly unknown[]).map((name) => {
+        const sibling = typeof name === 'string' ? byRef.get(name) : undefined;
+        if (sibling === undefined) throw refuse(`child ${index}: no sibling is called ${JSON.stringify(name) ?? 'undefined'}`);
+        return sibling;
+      }),
+    );
+    return { job, parents: [...siblings] };
+  });
+  const circle = circleIn(checked.length, (index) => checked[index]?.parents ?? []);
+  if (circle !== undefined)
+    throw refuse(`they wait for each other in a circle: ${circle.map((index) => children[index]?.ref).join(' → ')}`);
+  return checked;
+}
+
+function within<T>(index: number, check: () => T): T {
+  try {
+    return check();
+  } catch (thrown) {
+    throw thrown instanceof PeerworkError ? refuse(`child ${index}: ${thrown.detail}`) : thrown;
+  }
+}
+
+function refuse(detail: string): PeerworkError {
+  return new PeerworkError('children-invalid', detail);
+}
+
+/** Creates the children of a run that completes in this transaction, before it is written that it does. */
+export async function createChildren(
+  transaction: Transaction,
+  creator: RunRow,
+  children: readonly CheckedChild[],
+  adding: Adding,
+): Promise<void> {
+  if (children.length === 0) return;
+  // Siblings are told apart by id: those that have none get one before they are added.
+  const first = await transaction.draw('job', children.length);
+  const ids = children.map(({ job }, index) => job.id ?? `${creator.id.slice(0, 150)}/${(first + index).toString(36)}`);
+  const jobs = children.map(({ job, parents }, index): CheckedJob => {
+    const names = parents?.map((sibling) => ids[sibling] ?? '') ?? [creator.id];
+    return { ...job, id: ids[index], parents: names };
+  });
+  await addJobs(transaction, jobs, { ...adding, grp: creator.grp });
+}

@@ -1,0 +1,48 @@
+import { labelsOf } from '../job/labels.js';
+import { repeated, sized } from './lists.js';
+import type { Transaction } from './transaction.js';
+
+const FIND = 'SELECT seq FROM lane WHERE channel = ? AND requires = ?';
+const ENTER = 'INSERT INTO lane (seq, channel, requires) VALUES (?, ?, ?) ON CONFLICT (channel, requires) DO NOTHING';
+const OF_CHANNELS = sized((count) => `SELECT seq, requires FROM lane WHERE channel IN (${repeated('?', count)}) ORDER BY seq`);
+
+/** Lanes by number: the jobs of one channel that require the same labels. They are never deleted, so those that were seen are remembered. */
+export class LaneBook {
+  readonly #known = new Map<string, number>();
+
+  /** The number of a lane; enters a new one. `requires` is a `labelSet`. */
+  async seqOf(transaction: Transaction, channel: string, requires: string): Promise<number> {
+    const key = `${channel}\n${requires}`;
+    const known = this.#known.get(key);
+    if (known !== undefined) return known;
+    let [row] = await transaction.all<{ seq: number }>(FIND, [channel, requires]);
+    if (row === undefined) {
+      await transaction.run(ENTER, [await transaction.draw('lane', 1), channel, requires]);
+      [row] = await transaction.all<{ seq: number }>(FIND, [channel, requires]);
+    }
+    if (row === undefined) throw new Error('a lane that was entered is not there');
+    this.#known.set(key, row.seq);
+    return row.seq;
+  }
+
+  /** After a rollback: what was entered in it is not there. */
+  forget(): void {
+    this.#known.clear();
+  }
+}
+
+/** The lanes of these channels whose jobs a worker with these labels may run. */
+export async function lanesFor(
+  transaction: Transaction,
+  channels: readonly string[],
+  labels: readonly string[],
+): Promise<readonly number[]> {
+  const key = `lanes ${JSON.stringify([channels, labels])}`;
+  const cached = transaction.cache.get(key) as readonly number[] | undefined;
+  if (cached !== undefined) return cached;
+  const rows = await transaction.allOf<{ seq: number; requires: string }>(OF_CHANNELS, [...new Set(channels)]);
+  const has = new Set(labels);
+  const lanes = rows.filter(({ requires }) => labelsOf(requires).every((label) => has.has(label))).map(({ seq }) => seq);
+  transaction.cache.set(key, lanes);
+  return lanes;
+}

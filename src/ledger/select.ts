@@ -1,0 +1,43 @@
+import type { Value } from './driver.js';
+import { RUN_COLUMNS, type RunRow } from './job-row.js';
+import type { JobFilter } from './ledger.js';
+import type { Transaction } from './transaction.js';
+
+/** The oldest jobs of the dead list, or of a part of it; locked. */
+export async function failedRows(
+  transaction: Transaction,
+  { channel, group, workgroup }: Pick<JobFilter, 'channel' | 'group' | 'workgroup'>,
+  limit: number,
+): Promise<RunRow[]> {
+  const conditions = ["job.state = 'failed'"];
+  const values: Value[] = [];
+  const where = (condition: string, value: string | undefined) => {
+    if (value === undefined) return;
+    conditions.push(condition);
+    values.push(value);
+  };
+  where('job.channel = ?', channel);
+  where('job.grp = (SELECT seq FROM grp WHERE id = ?)', group);
+  where('job.workgroup = (SELECT seq FROM workgroup WHERE id = ?)', workgroup);
+  return transaction.all<RunRow>(`SELECT ${RUN_COLUMNS} FROM job WHERE ${conditions.join(' AND ')} ORDER BY job.seq LIMIT ? FOR UPDATE`, [
+    ...values,
+    limit,
+  ]);
+}
+
+const OF_GROUP = `SELECT ${RUN_COLUMNS} FROM job WHERE job.grp = ? ORDER BY job.seq LIMIT ? FOR UPDATE`;
+/** The youngest first: children are younger than their parents as a rule, and must not be ended for their sake. */
+const UNFINISHED = `SELECT job.id FROM job WHERE job.grp = ? AND job.state IN ('blocked', 'ready', 'leased') ORDER BY job.seq DESC LIMIT ? FOR UPDATE`;
+const ALL_OF_GROUP = `SELECT ${RUN_COLUMNS}, job.seed FROM job WHERE job.grp = ? ORDER BY job.seq FOR UPDATE`;
+
+export function someOfGroup(transaction: Transaction, grp: number, limit: number): Promise<RunRow[]> {
+  return transaction.all<RunRow>(OF_GROUP, [grp, limit]);
+}
+
+export async function unfinishedOfGroup(transaction: Transaction, grp: number, limit: number): Promise<string[]> {
+  return (await transaction.all<{ id: string }>(UNFINISHED, [grp, limit])).map(({ id }) => id);
+}
+
+export function allOfGroup(transaction: Transaction, grp: number): Promise<(RunRow & { readonly seed: 0 | 1 })[]> {
+  return transaction.all(ALL_OF_GROUP, [grp]);
+}

@@ -1,0 +1,86 @@
+import type { Adding } from './add.js';
+import type { Driver } from './driver.js';
+import { GroupCommit } from './group-commit.js';
+import { LaneBook } from './lane-book.js';
+import type { LedgerChange, LedgerOptions } from './ledger.js';
+import type { Transaction } from './transaction.js';
+import { WorkerBook } from './worker-book.js';
+
+/** Jobs per operation. Longer lists become several, so that no transaction holds up the event loop for long; each is all or nothing. */
+export const CHUNK = 500;
+
+/** What all verbs of the SQL ledger share. */
+export class SqlBase {
+  protected readonly driver: Driver;
+  protected readonly options: LedgerOptions;
+  protected readonly workers = new WorkerBook();
+  protected readonly lanes = new LaneBook();
+  protected readonly commits: GroupCommit;
+  readonly #listeners = new Set<(change: LedgerChange) => void>();
+
+  /** The driver's schema is up to date. `shard` numbers this opener among those who have the ledger open. */
+  constructor(driver: Driver, options: LedgerOptions, shard: number) {
+    this.driver = driver;
+    this.options = options;
+    this.commits = new GroupCommit(driver, {
+      shard,
+      onRollback: () => {
+        this.workers.forget();
+        this.lanes.forget();
+      },
+      onCommit: (change) => {
+        this.#tell(change);
+        driver.announce?.(change);
+      },
+    });
+    driver.onAnnounced?.((change) => this.#tell(change));
+  }
+
+  watch(listener: (change: LedgerChange) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async close(): Promise<void> {
+    await this.commits.close();
+    this.#listeners.clear();
+    await this.driver.close();
+  }
+
+  protected adding(now: number): Adding {
+    return { now, random: this.options.random ?? Math.random, lanes: this.lanes };
+  }
+
+  /** One operation that touches about `weight` jobs. */
+  protected run<T>(weight: number, work: (transaction: Transaction) => Promise<T>): Promise<T> {
+    return this.commits.run(weight, work);
+  }
+
+  protected async inChunks<Item, Answer>(
+    items: readonly Item[],
+    work: (transaction: Transaction, chunk: readonly Item[]) => Promise<Answer[]>,
+  ): Promise<Answer[]> {
+    if (items.length === 0) return [];
+    if (items.length <= CHUNK) return this.run(items.length, (transaction) => work(transaction, items));
+    const chunks: Promise<Answer[]>[] = [];
+    for (let start = 0; start < items.length; start += CHUNK) {
+      const chunk = items.slice(start, start + CHUNK);
+      chunks.push(this.run(chunk.length, (transaction) => work(transaction, chunk)));
+    }
+    return (await Promise.all(chunks)).flat();
+  }
+
+  /** Runs `work`, which does something to at most CHUNK jobs, until it finds none. */
+  protected async untilNone<Answer>(work: (transaction: Transaction) => Promise<readonly Answer[]>): Promise<Answer[]> {
+    const answers: Answer[] = [];
+    for (;;) {
+      const some = await this.run(CHUNK, work);
+      if (some.length === 0) return answers;
+      answers.push(...some);
+    }
+  }
+
+  #tell(change: LedgerChange): void {
+    for (const listener of this.#listeners) listener(change);
+  }
+}

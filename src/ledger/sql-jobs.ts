@@ -1,0 +1,171 @@
+import type { JobInput, SettledJob } from '../job/job.js';
+import { type CheckedJob, checkJobInput, integer } from '../job/job-input.js';
+import { MAX_ATTEMPTS, MAX_JOB_DATA_BYTES } from '../job/limits.js';
+import type { LeaseKey, SettleAnswer, Settlement } from '../job/verbs.js';
+import { addJobs } from './add.js';
+import { cancelJobs } from './cancel.js';
+import { changeJob } from './change.js';
+import { claimJobs } from './claim.js';
+import { deleteJobs } from './delete.js';
+import { extendLeases } from './extend.js';
+import { readHistory, recordHistory } from './history.js';
+import { getJob } from './job-record.js';
+import type {
+  AddedJob,
+  CancelledJob,
+  ChannelRecord,
+  Claim,
+  HistoryEntry,
+  HistoryInput,
+  JobChanges,
+  JobCounts,
+  JobFilter,
+  JobLedger,
+  JobPage,
+  JobRecord,
+  LeasedJob,
+  WorkerRef,
+} from './ledger.js';
+import { listChannels, listJobs } from './list.js';
+import { countJobs, lastSettled, settledAfter } from './read.js';
+import { reconcileLeases } from './reconcile.js';
+import { resetRuns, retryRuns } from './restart.js';
+import { failedRows } from './select.js';
+import { readRuns, settleRuns } from './settle.js';
+import { CHUNK, SqlBase } from './sql-base.js';
+
+/** The verbs about jobs, each taken to its statements. */
+export class SqlJobs extends SqlBase implements JobLedger {
+  async add(jobs: readonly JobInput[], now: number): Promise<AddedJob[]> {
+    const checked: CheckedJob[] = jobs.map((job) => checkJobInput(job));
+    const adding = this.adding(now);
+    // Jobs that name each other must not be seen apart.
+    if (checked.some(({ parents }) => parents.length > 0))
+      return this.run(checked.length, (transaction) => addJobs(transaction, checked, adding));
+    return this.inChunks(checked, (transaction, chunk) => addJobs(transaction, chunk, adding));
+  }
+
+  async claim(claim: Claim, now: number): Promise<LeasedJob[]> {
+    const leased: LeasedJob[] = [];
+    let bytes = 0;
+    while (leased.length < claim.limit) {
+      const limit = Math.min(CHUNK, claim.limit - leased.length);
+      const jobs = await this.run(limit, async (transaction) =>
+        claimJobs(transaction, await this.workers.seqOf(transaction, claim.worker), { ...claim, limit }, now),
+      );
+      leased.push(...jobs);
+      bytes += jobs.reduce((sum, job) => sum + Buffer.byteLength(job.data), 0);
+      if (jobs.length < limit || bytes > MAX_JOB_DATA_BYTES / 2) break;
+    }
+    return leased;
+  }
+
+  async extend(worker: WorkerRef, leases: readonly LeaseKey[], until: number): Promise<LeaseKey[]> {
+    return this.inChunks(leases, async (transaction, chunk) =>
+      extendLeases(transaction, await this.workers.seqOf(transaction, worker), chunk, until),
+    );
+  }
+
+  async settle(worker: WorkerRef, settlements: readonly Settlement[], now: number): Promise<SettleAnswer[]> {
+    const adding = this.adding(now);
+    return this.inChunks(settlements, async (transaction, chunk) =>
+      settleRuns(transaction, await this.workers.seqOf(transaction, worker), chunk, adding),
+    );
+  }
+
+  async reconcile(
+    worker: WorkerRef,
+    holding: readonly LeaseKey[],
+    until: number,
+    options: { readonly charge: boolean },
+    now: number,
+  ): Promise<LeaseKey[]> {
+    return this.run(holding.length, async (transaction) =>
+      reconcileLeases(transaction, await this.workers.seqOf(transaction, worker), holding, until, options.charge, now),
+    );
+  }
+
+  async cancel(ids: readonly string[], now: number): Promise<CancelledJob[]> {
+    return this.inChunks(ids, (transaction, chunk) => cancelJobs(transaction, this.workers, chunk, now));
+  }
+
+  async retry(ids: readonly string[], now: number): Promise<string[]> {
+    return this.inChunks(ids, async (transaction, chunk) => {
+      const rows = [...(await readRuns(transaction, chunk)).values()];
+      return (await retryRuns(transaction, rows, now)).map(({ id }) => id);
+    });
+  }
+
+  async redrive(filter: Pick<JobFilter, 'channel' | 'group' | 'workgroup'>, limit: number, now: number): Promise<number> {
+    let redriven = 0;
+    while (redriven < limit) {
+      const count = Math.min(CHUNK, limit - redriven);
+      const some = await this.run(count, async (transaction) => retryRuns(transaction, await failedRows(transaction, filter, count), now));
+      redriven += some.length;
+      if (some.length < count) break;
+    }
+    return redriven;
+  }
+
+  async reset(ids: readonly string[], now: number, options: { readonly attempts?: number } = {}): Promise<CancelledJob[]> {
+    const attempts = integer(options.attempts, 'attempts', 1, MAX_ATTEMPTS);
+    return this.inChunks(ids, async (transaction, chunk) =>
+      resetRuns(transaction, this.workers, [...(await readRuns(transaction, chunk)).values()], attempts, now),
+    );
+  }
+
+  async change(id: string, changes: JobChanges, now: number): Promise<JobRecord | undefined> {
+    return this.run(1, async (transaction) =>
+      (await changeJob(transaction, this.lanes, id, changes, now)) ? getJob(transaction, id, now) : undefined,
+    );
+  }
+
+  async delete(ids: readonly string[], now: number): Promise<{ readonly deleted: number; readonly cancelled: CancelledJob[] }> {
+    const parts = await this.inChunks(ids, async (transaction, chunk) => [
+      await deleteJobs(transaction, this.workers, [...(await readRuns(transaction, chunk)).values()], now),
+    ]);
+    return {
+      deleted: parts.reduce((sum, { deleted }) => sum + deleted, 0),
+      cancelled: parts.flatMap(({ cancelled }) => cancelled),
+    };
+  }
+
+  get(id: string, now = Number.POSITIVE_INFINITY): Promise<JobRecord | undefined> {
+    return this.run(1, (transaction) => getJob(transaction, id, now));
+  }
+
+  list(
+    filter: JobFilter,
+    page: { readonly after?: string; readonly limit: number; readonly oldestFirst?: boolean },
+    now: number,
+  ): Promise<JobPage> {
+    return this.run(page.limit, (transaction) => listJobs(transaction, filter, page, now));
+  }
+
+  settledAfter(cursor: number, limit: number): Promise<{ readonly cursor: number; readonly job: SettledJob }[]> {
+    return this.run(limit, (transaction) => settledAfter(transaction, cursor, limit));
+  }
+
+  lastSettled(): Promise<number> {
+    return this.run(1, lastSettled);
+  }
+
+  counts(): Promise<JobCounts> {
+    return this.run(1, countJobs);
+  }
+
+  channels(): Promise<ChannelRecord[]> {
+    return this.run(1, listChannels);
+  }
+
+  async record(entries: readonly HistoryInput[], now: number): Promise<void> {
+    await this.inChunks(entries, async (transaction, chunk) => {
+      await recordHistory(transaction, chunk, now);
+      return [];
+    });
+  }
+
+  history(id: string, after: number, limit: number): Promise<HistoryEntry[]> {
+    return this.run(limit, (transaction) => readHistory(transaction, id, after, limit));
+  }
+}

@@ -1,0 +1,43 @@
+import { checkJobInput } from '../job/job-input.js';
+import type { Adding } from './add.js';
+import { addJobs } from './add.js';
+import { expireLeases } from './expire.js';
+import { goOnResuming } from './groups.js';
+import type { LedgerOptions, Tended } from './ledger.js';
+import { purge } from './retention.js';
+import { fireSchedules, nextScheduleAt } from './schedules.js';
+import type { Transaction } from './transaction.js';
+import { nextOpening, openWorkgroups } from './workgroups.js';
+
+/** Jobs that are touched of a kind in one call. */
+const LIMIT = 500;
+
+/** A delayed job that is due needs no call: the next claim finds it. */
+const NEXT_DUE = `SELECT run_at AS wake_at FROM job WHERE state = 'ready' AND run_at IS NOT NULL AND run_at > ? ORDER BY run_at LIMIT 1`;
+const NEXT_LEASE_END = `SELECT lease_until AS wake_at FROM job WHERE state = 'leased' ORDER BY lease_until LIMIT 1`;
+
+/** What time brings about. */
+export async function tend(transaction: Transaction, options: LedgerOptions, keepLeases: boolean, adding: Adding): Promise<Tended> {
+  const { now } = adding;
+  const expired = keepLeases ? 0 : await expireLeases(transaction, now, LIMIT);
+  await openWorkgroups(transaction, now);
+  const resuming = await goOnResuming(transaction);
+  const firing = await fireSchedules(transaction, now, (inputs) =>
+    addJobs(
+      transaction,
+      inputs.map((input) => checkJobInput(input)),
+      adding,
+    ),
+  );
+  const purged = await purge(transaction, options.retention ?? {}, now, LIMIT);
+  const more = expired === LIMIT || resuming || firing.more || purged === LIMIT;
+  return { expired, changed: transaction.change !== undefined, nextAt: more ? now : await nextAt(transaction, now) };
+}
+
+async function nextAt(transaction: Transaction, now: number): Promise<number | undefined> {
+  const [due] = await transaction.all<{ wake_at: number }>(NEXT_DUE, [now]);
+  const [end] = await transaction.all<{ wake_at: number }>(NEXT_LEASE_END);
+  const instants = [due?.wake_at, end?.wake_at, await nextOpening(transaction, now), await nextScheduleAt(transaction)];
+  const next = Math.min(...instants.map((instant) => instant ?? Number.POSITIVE_INFINITY));
+  return next === Number.POSITIVE_INFINITY ? undefined : Math.max(now, next);
+}

@@ -1,0 +1,50 @@
+import type { WorkerMarks, WorkerRecord, WorkerRef } from './ledger.js';
+import type { Transaction } from './transaction.js';
+
+interface WorkerRow {
+  readonly id: string;
+  readonly name: string;
+  readonly approved_at: number | null;
+  readonly revoked_at: number | null;
+  readonly drained_at: number | null;
+}
+
+const COLUMNS = 'id, name, approved_at, revoked_at, drained_at';
+const LIST = `SELECT ${COLUMNS} FROM worker ORDER BY seq`;
+const GET = `SELECT ${COLUMNS} FROM worker WHERE id = ?`;
+
+/** Columns of the marks; the earliest instant at which a mark was set is kept. */
+const columns = { approved: 'approved_at', revoked: 'revoked_at', drained: 'drained_at' } as const;
+
+export async function listWorkers(transaction: Transaction): Promise<WorkerRecord[]> {
+  return (await transaction.all<WorkerRow>(LIST)).map(workerRecord);
+}
+
+export async function getWorker(transaction: Transaction, id: string): Promise<WorkerRecord | undefined> {
+  return (await transaction.all<WorkerRow>(GET, [id])).map(workerRecord)[0];
+}
+
+/** The worker is entered already. */
+export async function markWorker(transaction: Transaction, { id }: WorkerRef, marks: WorkerMarks, now: number): Promise<WorkerRecord> {
+  for (const mark of ['approved', 'revoked', 'drained'] as const) {
+    const set = marks[mark];
+    if (set === undefined) continue;
+    const column = columns[mark];
+    if (set) await transaction.run(`UPDATE worker SET ${column} = COALESCE(${column}, ?) WHERE id = ?`, [now, id]);
+    else await transaction.run(`UPDATE worker SET ${column} = NULL WHERE id = ?`, [id]);
+  }
+  transaction.touched('worker', id);
+  const record = await getWorker(transaction, id);
+  if (record === undefined) throw new Error('a worker that was entered is not there');
+  return record;
+}
+
+function workerRecord({ id, name, approved_at, revoked_at, drained_at }: WorkerRow): WorkerRecord {
+  return {
+    id,
+    name,
+    ...(approved_at !== null && { approvedAt: approved_at }),
+    ...(revoked_at !== null && { revokedAt: revoked_at }),
+    ...(drained_at !== null && { drainedAt: drained_at }),
+  };
+}

@@ -1,0 +1,211 @@
+import { PeerworkError } from '../errors.js';
+import { integer, text } from '../job/job-input.js';
+import { MAX_DELAY_MS, MAX_INSTANT, MAX_JOB_ID_CHARS } from '../job/limits.js';
+import type { WorkgroupInput, WorkgroupRecord } from './ledger.js';
+import { getWorkgroup } from './list.js';
+import { repeated, sized } from './lists.js';
+import { workgroupsNamed } from './rows-by-name.js';
+import type { Transaction } from './transaction.js';
+
+/** A workgroup that may stand in the way of a job. */
+export interface WorkgroupRow {
+  readonly seq: number;
+  readonly id: string;
+  readonly held_until: number | null;
+  readonly max_running: number | null;
+  readonly rate: number | null;
+  readonly period_ms: number | null;
+  readonly window_at: number | null;
+  readonly window_used: number;
+  readonly waiting: 0 | 1;
+}
+
+const COLUMNS = 'seq, id, held_until, max_running, rate, period_ms, window_at, window_used, waiting';
+const LIMITING = sized(
+  (count) => `SELECT ${COLUMNS} FROM workgroup WHERE seq IN (${repeated('?', count)})
+  AND (held_until > ? OR max_running IS NOT NULL OR rate IS NOT NULL) ORDER BY seq FOR UPDATE`,
+);
+const RUNNING = `SELECT COUNT(*) AS jobs FROM job WHERE workgroup = ? AND state = 'leased' AND workgroup IS NOT NULL`;
+
+/** Room in a workgroup, which is locked: only this transaction takes of it. */
+export interface Room {
+  readonly row: WorkgroupRow;
+  /** How many of its jobs may start now. */
+  left: number;
+  started: number;
+}
+
+/** The rooms of those of these workgroups that limit anything now, by number. */
+export async function roomsOf(transaction: Transaction, seqs: readonly number[], now: number): Promise<Map<number, Room>> {
+  const rooms = new Map<number, Room>();
+  for (const row of await transaction.allOf<WorkgroupRow>(LIMITING, seqs, [now]))
+    rooms.set(row.seq, { row, left: await roomIn(transaction, row, now), started: 0 });
+  return rooms;
+}
+
+async function roomIn(transaction: Transaction, row: WorkgroupRow, now: number): Promise<number> {
+  if (row.held_until !== null && row.held_until > now) return 0;
+  let left = Number.MAX_SAFE_INTEGER;
+  if (row.rate !== null) left = Math.min(left, row.rate - (isOver(row, now) ? 0 : row.window_used));
+  if (row.max_running !== null && left > 0) {
+    const [running] = await transaction.all<{ jobs: number }>(RUNNING, [row.seq]);
+    left = Math.min(left, row.max_running - (running?.jobs ?? 0));
+  }
+  return Math.max(0, left);
+}
+
+/** The window in which starts are counted begins with the first start after the end of the one before. */
+function isOver({ window_at, period_ms }: WorkgroupRow, now: number): boolean {
+  return window_at === null || now >= window_at + (period_ms ?? 0);
+}
+
+const STARTED = 'UPDATE workgroup SET window_at = ?, window_used = ? WHERE seq = ?';
+const WAITING = sized((count) => `UPDATE workgroup SET waiting = 1 WHERE waiting = 0 AND seq IN (${repeated('?', count)})`);
+
+/** Writes down what was started in the rooms, and in which of them jobs are parked. */
+export async function closeRooms(
+  transaction: Transaction,
+  rooms: ReadonlyMap<number, Room>,
+  parked: readonly number[],
+  now: number,
+): Promise<void> {
+  for (const { row, started } of rooms.values()) {
+    if (row.rate === null || started === 0) continue;
+    const over = isOver(row, now);
+    transaction.due((over ? now : (row.window_at ?? now)) + (row.period_ms ?? 0));
+    await transaction.run(STARTED, [over ? now : row.window_at, (over ? 0 : row.window_used) + started, row.seq]);
+  }
+  await transaction.runOf(WAITING, parked);
+}
+
+const OPENED = sized(
+  (count) => `SELECT ${COLUMNS} FROM workgroup WHERE seq IN (${repeated('?', count)}) AND (waiting = 1 OR max_running IS NOT NULL)
+  ORDER BY seq FOR UPDATE`,
+);
+
+/** Runs of these workgroups ended: others may start. Locks what is limited even if nothing waits, since a claim may be about to park a job. */
+export async function slotsOpened(transaction: Transaction, seqs: readonly number[], now: number): Promise<void> {
+  for (const row of await transaction.allOf<WorkgroupRow>(
+    OPENED,
+    [...new Set(seqs)].sort((a, b) => a - b),
+  ))
+    await letOut(transaction, row, now);
+}
+
+const DUE = `SELECT ${COLUMNS} FROM workgroup WHERE waiting = 1 AND (held_until IS NULL OR held_until <= ?)
+  AND (rate IS NULL OR window_at IS NULL OR window_used < rate OR window_at + period_ms <= ?) ORDER BY seq LIMIT ? FOR UPDATE`;
+/** Workgroups, and jobs of one, that are let out at once. */
+const MAX_DUE = 200;
+const MAX_LET_OUT = 1_000;
+
+/** Lets out what waited for a hold or a period to end. */
+export async function openWorkgroups(transaction: Transaction, now: number): Promise<void> {
+  for (const row of await transaction.all<WorkgroupRow>(DUE, [now, now, MAX_DUE])) await letOut(transaction, row, now);
+}
+
+const LET_OUT = `UPDATE job SET parked = NULL WHERE seq IN (SELECT seq FROM job WHERE workgroup = ? AND parked = 'workgroup'
+  ORDER BY priority DESC, seq LIMIT ? FOR UPDATE SKIP LOCKED)`;
+const PARKED = `SELECT seq FROM job WHERE workgroup = ? AND parked = 'workgroup' LIMIT 1`;
+const NONE_WAITS = 'UPDATE workgroup SET waiting = 0 WHERE seq = ?';
+
+/** As many parked jobs as there is room for are ready to be claimed again. The row is locked. */
+async function letOut(transaction: Transaction, row: WorkgroupRow, now: number): Promise<void> {
+  if (row.waiting === 0) return;
+  const room = Math.min(MAX_LET_OUT, await roomIn(transaction, row, now));
+  if (room === 0) return;
+  if ((await transaction.run(LET_OUT, [row.seq, room])) > 0) transaction.freed();
+  const [parked] = await transaction.all(PARKED, [row.seq]);
+  if (parked === undefined) await transaction.run(NONE_WAITS, [row.seq]);
+}
+
+const NEXT = `SELECT MIN(CASE WHEN held_until > ? THEN held_until ELSE window_at + period_ms END) AS next_at FROM workgroup
+  WHERE waiting = 1 AND (held_until > ? OR (rate IS NOT NULL AND window_used >= rate AND window_at + period_ms > ?))`;
+
+/** The next instant at which a hold or a period ends for which jobs wait. */
+export async function nextOpening(transaction: Transaction, now: number): Promise<number | undefined> {
+  const [row] = await transaction.all<{ next_at: number | null }>(NEXT, [now, now, now]);
+  return row?.next_at ?? undefined;
+}
+
+const LOCK = `SELECT ${COLUMNS} FROM workgroup WHERE seq = ? FOR UPDATE`;
+const LIMITS = 'UPDATE workgroup SET max_running = ?, rate = ?, period_ms = ? WHERE seq = ?';
+const HOLD = 'UPDATE workgroup SET held_until = ? WHERE seq = ?';
+
+/** Makes or changes a workgroup. Throws `workgroup-invalid`. */
+export async function putWorkgroup(transaction: Transaction, input: WorkgroupInput, now: number): Promise<WorkgroupRecord> {
+  const limits = checkedLimits(input);
+  const row = await locked(transaction, input.id);
+  const rate = limits.rate === undefined ? row.rate : limits.rate;
+  const period = limits.periodMs === undefined ? row.period_ms : limits.periodMs;
+  if ((rate === null) !== (period === null)) throw new PeerworkError('workgroup-invalid', 'rate and periodMs need each other');
+  const values = [limits.maxRunning === undefined ? row.max_running : limits.maxRunning, rate, period];
+  await transaction.run(LIMITS, [...values, row.seq]);
+  return changed(transaction, input.id, row.seq, now);
+}
+
+/** Lets nothing of the workgroup start before `until`; a later end of an earlier hold stays. */
+export async function holdWorkgroup(transaction: Transaction, id: string, until: number, now: number): Promise<WorkgroupRecord> {
+  checked(() => integer(until, 'until', 0, MAX_INSTANT));
+  const row = await locked(transaction, id);
+  await hold(transaction, row, until);
+  return changed(transaction, id, row.seq, now);
+}
+
+export async function releaseWorkgroup(transaction: Transaction, id: string, now: number): Promise<WorkgroupRecord | undefined> {
+  if ((await getWorkgroup(transaction, id)) === undefined) return undefined;
+  const { seq } = await locked(transaction, id);
+  await transaction.run(HOLD, [null, seq]);
+  return changed(transaction, id, seq, now);
+}
+
+/** Runs asked for holds of their workgroups. */
+export async function holdAfter(transaction: Transaction, holds: ReadonlyMap<number, number>): Promise<void> {
+  for (const [seq, until] of [...holds].sort(([a], [b]) => a - b)) {
+    const [row] = await transaction.all<WorkgroupRow>(LOCK, [seq]);
+    if (row === undefined) continue;
+    await hold(transaction, row, until);
+    transaction.touched('workgroup', row.id);
+  }
+}
+
+async function hold(transaction: Transaction, row: WorkgroupRow, until: number): Promise<void> {
+  if (until <= (row.held_until ?? 0)) return;
+  transaction.due(until);
+  await transaction.run(HOLD, [until, row.seq]);
+}
+
+async function locked(transaction: Transaction, id: string): Promise<WorkgroupRow> {
+  checked(() => text(id, 'id', MAX_JOB_ID_CHARS));
+  const seq = (await workgroupsNamed(transaction, [id])).get(id) ?? 0;
+  const [row] = await transaction.all<WorkgroupRow>(LOCK, [seq]);
+  if (row === undefined) throw new Error('a workgroup that was made is not there');
+  return row;
+}
+
+/** What waits may start now, or wait for longer. */
+async function changed(transaction: Transaction, id: string, seq: number, now: number): Promise<WorkgroupRecord> {
+  const [row] = await transaction.all<WorkgroupRow>(LOCK, [seq]);
+  if (row !== undefined) await letOut(transaction, row, now);
+  transaction.touched('workgroup', id);
+  const record = await getWorkgroup(transaction, id);
+  if (record === undefined) throw new Error('a workgroup that was changed is not there');
+  return record;
+}
+
+function checkedLimits({ maxRunning, rate, periodMs }: WorkgroupInput) {
+  const limit = (value: number | null | undefined, field: string, max: number) =>
+    value === null ? null : checked(() => integer(value, field, 1, max));
+  return {
+    maxRunning: limit(maxRunning, 'maxRunning', 1_000_000),
+    rate: limit(rate, 'rate', 1_000_000),
+    periodMs: limit(periodMs, 'periodMs', MAX_DELAY_MS),
+  };
+}
+
+function checked<T>(check: () => T): T {
+  try {
+    return check();
+  } catch (thrown) {
+    throw thrown instanceof PeerworkError ? new PeerworkError('workgroup-invalid', thrown.detail) : thrown;
+  }
+}

@@ -1,0 +1,67 @@
+import type { Clock } from '../clock.js';
+import type { JobInput, Progress } from '../job/job.js';
+import type { LeaseKey, SettleAnswer, Settlement } from '../job/verbs.js';
+import type { AddedJob, LeasedJob, Ledger, LedgerChange, WorkerMarks, WorkerRef } from '../ledger/ledger.js';
+import type { Log } from '../log.js';
+import type { ConnectedWorker } from './options.js';
+import type { Results } from './results.js';
+
+/**
+ * What stands between the Master's ledger and everything that drives it from outside: the HTTP API, the dashboard, crew clients.
+ * Whoever changes the ledger through it wakes those who wait. Reading, and verbs without an effect on others, go to `ledger` directly.
+ */
+export interface Desk {
+  readonly name: string;
+  readonly version: string;
+  readonly startedAt: number;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly ledger: Ledger;
+  readonly results: Results;
+  /** Lease and beat of workers, in milliseconds. */
+  readonly leaseMs: number;
+  readonly beatMs: number;
+  /** Channels that this Master has a task for. */
+  readonly taskChannels: () => readonly string[];
+  push(jobs: readonly JobInput[]): Promise<AddedJob[]>;
+  /** Answers the ids that this ended, and tells their workers. */
+  cancel(ids: readonly string[]): Promise<string[]>;
+  /**
+   * Leases jobs to a worker that is not linked: waits up to `waitMs` for at least one. A worker that is revoked is refused with
+   * `worker-revoked`; one that is drained gets none.
+   */
+  lease(request: LeaseRequest): Promise<LeasedJob[]>;
+  /** `leaseMs` from now; default: the Master's. */
+  extend(worker: WorkerRef, leases: readonly LeaseKey[], leaseMs?: number): Promise<LeaseKey[]>;
+  settle(worker: WorkerRef, settlements: readonly Settlement[]): Promise<SettleAnswer[]>;
+  /** Stores and announces what running jobs tell. */
+  report(worker: WorkerRef, reports: readonly RunReport[]): void;
+  /** Workers linked to this Master now. */
+  workers(): ConnectedWorker[];
+  /** Lets a worker in, puts it out (its link ends), stops or resumes handing it jobs. */
+  mark(worker: WorkerRef, marks: WorkerMarks): Promise<void>;
+  /** What changes, from now on; the function ends it. */
+  watch(listener: (event: DeskEvent) => void): () => void;
+}
+
+export interface RunReport {
+  readonly id: string;
+  readonly lease: number;
+  readonly progress: Progress;
+}
+
+export interface LeaseRequest {
+  readonly worker: WorkerRef;
+  readonly channels: readonly string[];
+  readonly labels?: readonly string[];
+  readonly limit: number;
+  readonly waitMs: number;
+  /** Default: the Master's. */
+  readonly leaseMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+export type DeskEvent =
+  | { readonly kind: 'ledger'; readonly change: LedgerChange }
+  | { readonly kind: 'progress'; readonly id: string; readonly worker: string; readonly progress: Progress }
+  | { readonly kind: 'worker'; readonly event: 'connected' | 'disconnected'; readonly worker: ConnectedWorker };

@@ -1,0 +1,61 @@
+import type { Clock, Timer } from '../clock.js';
+import type { Progress } from '../job/job.js';
+import type { HistoryInput, Ledger } from '../ledger/ledger.js';
+import type { Log } from '../log.js';
+
+/** Lines that wait are written together, so that a chatty task costs few transactions. */
+const WRITE_MS = 100;
+const MAX_WAITING = 2_000;
+/** Of the progress of a job one value in this time is kept; who watches sees them all. */
+const PROGRESS_MS = 1_000;
+
+/** Writes what running jobs tell into their histories. What arrives faster than it can be written is dropped, oldest first. */
+export class Journal {
+  readonly #ledger: Ledger;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #progressAt = new Map<string, number>();
+  #waiting: HistoryInput[] = [];
+  #timer: Timer | undefined;
+  #writing: Promise<void> = Promise.resolve();
+
+  constructor(ledger: Ledger, clock: Clock, log: Log) {
+    this.#ledger = ledger;
+    this.#clock = clock;
+    this.#log = log;
+  }
+
+  add(id: string, lease: number, progress: Progress): void {
+    if (progress.kind === 'progress' && !this.#isDue(id)) return;
+    const { kind } = progress;
+    const body = kind === 'progress' ? progress.value : { stream: progress.stream, line: progress.line };
+    if (this.#waiting.push({ id, lease, kind, body }) > MAX_WAITING) this.#waiting.shift();
+    this.#timer ??= this.#clock.after(WRITE_MS, () => this.#write(), { unref: true });
+  }
+
+  /** Writes what waits. */
+  async flush(): Promise<void> {
+    this.#timer?.cancel();
+    this.#write();
+    await this.#writing;
+  }
+
+  #isDue(id: string): boolean {
+    const now = this.#clock.now();
+    if (now - (this.#progressAt.get(id) ?? Number.NEGATIVE_INFINITY) < PROGRESS_MS) return false;
+    if (this.#progressAt.size > MAX_WAITING) this.#progressAt.clear();
+    this.#progressAt.set(id, now);
+    return true;
+  }
+
+  #write(): void {
+    this.#timer = undefined;
+    const entries = this.#waiting;
+    this.#waiting = [];
+    if (entries.length === 0) return;
+    this.#writing = Promise.all([
+      this.#writing,
+      this.#ledger.record(entries, this.#clock.now()).catch((error: unknown) => this.#log.warn('lines of jobs were not kept', { error })),
+    ]).then(() => {});
+  }
+}

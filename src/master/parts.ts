@@ -1,0 +1,147 @@
+import { mkdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import type { Clock } from '../clock.js';
+import type { PeerworkError } from '../errors.js';
+import { DEFAULT_BEAT_MS, DEFAULT_LEASE_MS } from '../job/limits.js';
+import type { Ledger } from '../ledger/ledger.js';
+import { openLedger } from '../ledger/open.js';
+import type { Log } from '../log.js';
+import { MasterSwarm } from '../swarm/master-swarm.js';
+import type { Peer } from '../swarm/peer.js';
+import { nodePlatform } from '../swarm/platform.node.js';
+import { Dispatch } from './dispatch.js';
+import { JobDesk } from './job-desk.js';
+import { Journal } from './journal.js';
+import { fileOf, type MasterKey } from './master-key.js';
+import { openTasks, type Published } from './open-tasks.js';
+import { type ConnectedWorker, DEFAULT_LEDGER, type MasterOptions } from './options.js';
+import { Permits } from './permits.js';
+import { Results } from './results.js';
+import { Roster } from './roster.js';
+import { Sweeper } from './sweeper.js';
+import type { Tasks } from './tasks.js';
+
+/** Everything that stands once the Master is ready. */
+export interface Parts {
+  readonly ledger: Ledger;
+  readonly tasks: Tasks;
+  readonly dispatch: Dispatch;
+  readonly results: Results;
+  readonly journal: Journal;
+  readonly sweeper: Sweeper;
+  readonly roster: Roster;
+  readonly desk: JobDesk;
+  readonly swarm: MasterSwarm;
+}
+
+export interface PartsHooks {
+  readonly onLedger: (ledger: Ledger) => void;
+  readonly onPublished: (task: Published) => void;
+  readonly onTrouble: (error: PeerworkError) => void;
+  readonly onConnected: (worker: ConnectedWorker) => void;
+  readonly onDisconnected: (worker: ConnectedWorker, error: Error) => void;
+}
+
+/** Opens the ledger, publishes the tasks and puts the Master's parts together; nothing is handed out before the caller starts swarm and sweeper. */
+export async function openParts(
+  options: MasterOptions,
+  key: MasterKey,
+  shared: { clock: Clock; log: Log },
+  hooks: PartsHooks,
+): Promise<Parts> {
+  const ledgerUrl = options.ledger ?? DEFAULT_LEDGER;
+  const file = fileOf(ledgerUrl, '');
+  if (file !== undefined) await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+  const ledger = await openLedger(ledgerUrl, options.retention === undefined ? {} : { retention: options.retention });
+  hooks.onLedger(ledger);
+  const tasks = await openTasks({
+    ...shared,
+    task: options.task ?? options.execAssets,
+    folder: fileOf(ledgerUrl, '.tasks'),
+    watch: options.watch ?? true,
+    identity: key.identity,
+    agree: (name, value) => ledger.agree(name, value),
+    onPublished: hooks.onPublished,
+    onError: hooks.onTrouble,
+  });
+  const leaseMs = options.leaseMs ?? DEFAULT_LEASE_MS;
+  const dispatch = new Dispatch({ ...shared, ledger, leaseMs });
+  const results = new Results(ledger);
+  const journal = new Journal(ledger, shared.clock, shared.log);
+  const permits = new Permits({
+    ledger,
+    approval: options.approval ?? 'auto',
+    admit: options.admit,
+    onChange: ({ id, drainedAt, revokedAt }) => {
+      dispatch.hold(id, drainedAt !== undefined || revokedAt !== undefined);
+      if (revokedAt !== undefined) roster.dismiss(id, 'worker-revoked');
+    },
+  });
+  const desk: JobDesk = new JobDesk({
+    ...shared,
+    name: options.name ?? 'master',
+    ledger,
+    results,
+    dispatch,
+    journal,
+    permits,
+    leaseMs,
+    // Three beats within a lease, so that two may get lost.
+    beatMs: Math.min(DEFAULT_BEAT_MS, Math.ceil(leaseMs / 3)),
+    taskChannels: () => tasks.channels,
+    workers: () => roster.list(),
+    tell: (workerId, lease) => roster.cancel(workerId, lease),
+    due: (at) => sweeper.hint(at),
+  });
+  const sweeper = new Sweeper({ ...shared, ledger, graceMs: leaseMs, onSweep: () => desk.wake() });
+  const roster = new Roster({ desk, dispatch, tasks, onChange: () => desk.wake() });
+  await permits.load();
+  const swarm = joinSwarm(options, key, shared, roster, permits);
+  const announce = (event: 'connected' | 'disconnected', worker: ConnectedWorker) => desk.announce(event, worker);
+  swarm.on('connected', (peer: Peer) => {
+    const worker = roster.join(peer);
+    hooks.onConnected(worker);
+    announce('connected', worker);
+  });
+  swarm.on('disconnected', (peer: Peer, error: Error) => {
+    const worker = roster.leave(peer);
+    if (worker === undefined) return;
+    hooks.onDisconnected(worker, error);
+    announce('disconnected', worker);
+  });
+  swarm.on('trouble', hooks.onTrouble);
+  return { ledger, tasks, dispatch, results, journal, sweeper, roster, desk, swarm };
+}
+
+function joinSwarm(
+  options: MasterOptions,
+  key: MasterKey,
+  shared: { clock: Clock; log: Log },
+  roster: Roster,
+  permits: Permits,
+): MasterSwarm {
+  const { name, transferEncryptToken, trackers, ice } = options;
+  return new MasterSwarm({
+    ...shared,
+    token: key.parsed,
+    identity: key.identity,
+    name: name ?? 'master',
+    platform: nodePlatform(),
+    ...(transferEncryptToken === undefined ? {} : { transferSecret: transferEncryptToken }),
+    ...(trackers === undefined ? {} : { trackers }),
+    ...(ice === undefined ? {} : { ice }),
+    admit: (id, workerName) => permits.admit(id, workerName, shared.clock.now()),
+    accept: (facts) => roster.accept(facts),
+  });
+}
+
+/** Ends them in the order in which they stand on each other; what runs goes on. */
+export async function closeParts(parts: Parts): Promise<void> {
+  parts.dispatch.close();
+  await parts.swarm.close();
+  await parts.sweeper.close();
+  await parts.journal.flush();
+  await parts.results.close();
+  parts.desk.close();
+  await parts.tasks.close();
+}

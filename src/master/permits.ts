@@ -1,0 +1,67 @@
+import type { ErrorCode } from '../errors.js';
+import type { Ledger, WorkerMarks, WorkerRecord, WorkerRef } from '../ledger/ledger.js';
+
+export interface PermitsOptions {
+  readonly ledger: Ledger;
+  /** `manual`: a worker that was never seen may not work until it is approved. */
+  readonly approval: 'auto' | 'manual';
+  /** Asked first: a code refuses. */
+  readonly admit: ((id: string, name: string) => ErrorCode | undefined) | undefined;
+  /** What a worker may do has changed. */
+  readonly onChange: (worker: WorkerRecord) => void;
+}
+
+/**
+ * Which workers may work. The ledger remembers the marks; here they are at hand, because a handshake is answered at once. What another
+ * Master marks on the same ledger arrives by `refresh`.
+ */
+export class Permits {
+  readonly #options: PermitsOptions;
+  readonly #known = new Map<string, WorkerRecord>();
+
+  constructor(options: PermitsOptions) {
+    this.#options = options;
+  }
+
+  /** Reads the marks; call it before the first handshake. */
+  async load(): Promise<void> {
+    for (const worker of await this.#options.ledger.listWorkers()) this.#take(worker);
+  }
+
+  /** A code of the error table refuses: `worker-revoked`, `worker-unapproved`. */
+  admit(id: string, name: string, now: number): ErrorCode | undefined {
+    const { admit, approval, ledger } = this.#options;
+    const known = this.#known.get(id);
+    const refusal = admit?.(id, name);
+    if (refusal !== undefined) return refusal;
+    if (known?.revokedAt !== undefined) return 'worker-revoked';
+    if (approval === 'auto' || known?.approvedAt !== undefined) return undefined;
+    // Entered, so that the owner sees whom there is to approve.
+    if (known === undefined)
+      void ledger.markWorker({ id, name }, {}, now).then(
+        (worker) => this.#take(worker),
+        () => {},
+      );
+    return 'worker-unapproved';
+  }
+
+  of(id: string): WorkerRecord | undefined {
+    return this.#known.get(id);
+  }
+
+  async mark(worker: WorkerRef, marks: WorkerMarks, now: number): Promise<void> {
+    this.#take(await this.#options.ledger.markWorker(worker, marks, now));
+  }
+
+  /** Reads the marks of one worker again. */
+  async refresh(id: string): Promise<void> {
+    const worker = await this.#options.ledger.getWorker(id);
+    if (worker !== undefined) this.#take(worker);
+  }
+
+  #take(worker: WorkerRecord): void {
+    const before = this.#known.get(worker.id);
+    this.#known.set(worker.id, worker);
+    if (before?.revokedAt !== worker.revokedAt || before?.drainedAt !== worker.drainedAt) this.#options.onChange(worker);
+  }
+}

@@ -1,0 +1,292 @@
+import t, { type Test } from 'tap';
+import type { Driver } from '../../src/ledger/driver.js';
+import type { Ledger, LedgerChange } from '../../src/ledger/ledger.js';
+import { engines, expire } from './engines.js';
+import { ann, ben, claim, claimIds, claimOne, completed, failed, ids, LEASE_MS, NOW, stateOf } from './verbs.js';
+
+for (const engine of engines) {
+  const test = (name: string, body: (t: Test, ledger: Ledger, driver: Driver) => Promise<void>) =>
+    t.test(`${engine.name}: ${name}`, async (t) => {
+      const { ledger, driver } = await engine.open(t, () => 0);
+      await body(t, ledger, driver);
+    });
+
+  test('labels: a job goes only to a worker that has all it requires', async (t, ledger) => {
+    await ledger.add(
+      [
+        { id: 'gpu', data: 1, requires: ['gpu'], priority: 9 },
+        { id: 'both', data: 1, requires: ['gpu', 'arch=arm64', 'gpu'] },
+        { id: 'any', data: 1 },
+      ],
+      NOW,
+    );
+    t.match(await ledger.get('both'), { requires: ['arch=arm64', 'gpu'] });
+    t.equal(await claimIds(ledger, { labels: ['arch=arm64'] }), 'any');
+    t.equal(await claimIds(ledger, { labels: ['gpu', 'os=linux'] }), 'gpu');
+    t.equal(await claimIds(ledger, { labels: ['gpu', 'arch=arm64'] }), 'both');
+  });
+
+  test('a persistent job is held by one worker for ever, whatever its runs come to (worqr: another’s failure gave it to two)', async (t, ledger) => {
+    await ledger.add([{ id: 'p', data: 1, persistent: true, attempts: 1, backoffMs: 1_000 }], NOW);
+    let run = await claimOne(ledger);
+    t.equal(await claimIds(ledger, { worker: ben }), '');
+    await ledger.settle(ann, [completed(run)], NOW);
+    run = await claimOne(ledger);
+    await ledger.settle(ann, [failed(run, { retry: false })], NOW);
+    t.match(await ledger.get('p'), { state: 'ready', runAt: NOW + 1_000 });
+    run = await claimOne(ledger, { now: NOW + 1_000, worker: ben });
+    await expire(ledger, NOW + 1_000 + LEASE_MS);
+    t.equal(await stateOf(ledger, 'p'), 'ready');
+    await ledger.cancel(['p'], NOW);
+    t.equal(await stateOf(ledger, 'p'), 'cancelled');
+    await t.rejects(ledger.add([{ data: 1, persistent: true, key: 'k' }], NOW), { code: 'job-invalid' });
+  });
+
+  test('jobs at an instant, with a fixed back-off, and falsy values that are values (crew: weight 0 and input 0 could not be said)', async (t, ledger) => {
+    await ledger.add(
+      [
+        { id: 'a', data: 0, runAt: NOW + 500, backoff: 'fixed', backoffMs: 300, weight: 0, meta: false, name: 'A' },
+        { id: 'past', data: '', runAt: NOW - 5 },
+      ],
+      NOW,
+    );
+    t.equal(await claimIds(ledger), 'past');
+    t.match(await ledger.get('a', NOW), {
+      runAt: NOW + 500,
+      waiting: 'delayed',
+      data: 0,
+      weight: 0,
+      meta: false,
+      name: 'A',
+      backoff: 'fixed',
+    });
+    for (const round of [1, 2]) {
+      const at = NOW + 10_000 * round;
+      await ledger.settle(ann, [failed(await claimOne(ledger, { now: at }))], at);
+      t.match(await ledger.get('a'), { runAt: at + 300 });
+    }
+    for (const bad of [
+      { runAt: 1, delayMs: 1 },
+      { keyWindowMs: 1 },
+      { requires: 'gpu' },
+      { requires: ['a\nb'] },
+      { parents: [''] },
+      { weight: -1 },
+      { seed: 1 },
+      { backoff: 'x' },
+    ])
+      await t.rejects(ledger.add([{ data: 1, ...bad } as never], NOW), { code: 'job-invalid' });
+  });
+
+  test('changes of a job that has not ended', async (t, ledger) => {
+    await ledger.add(
+      [
+        { id: 'a', data: 1, group: 'g' },
+        { id: 'b', data: 1 },
+        { id: 'run', data: 1, priority: 9 },
+      ],
+      NOW,
+    );
+    await ledger.change(
+      'a',
+      { data: { n: 2 }, priority: 5, name: 'A', channel: 'x', workgroup: 'w', key: 'k', meta: [1], runAt: NOW + 10, backoff: 'fixed' },
+      NOW,
+    );
+    t.match(await ledger.get('a'), {
+      data: { n: 2 },
+      priority: 5,
+      name: 'A',
+      channel: 'x',
+      workgroup: 'w',
+      key: 'k',
+      meta: [1],
+      runAt: NOW + 10,
+    });
+    t.strictSame(await ledger.channels(), [
+      { name: 'default', counts: { blocked: 0, ready: 2, leased: 0, completed: 0, failed: 0, cancelled: 0 } },
+      { name: 'x', counts: { blocked: 0, ready: 1, leased: 0, completed: 0, failed: 0, cancelled: 0 } },
+    ]);
+    const cleared = await ledger.change('a', { name: null, workgroup: null, key: null, runAt: null }, NOW);
+    t.notOk('name' in (cleared ?? {}) || 'workgroup' in (cleared ?? {}) || 'key' in (cleared ?? {}) || 'runAt' in (cleared ?? {}));
+    t.equal(await claimIds(ledger, { channels: ['x'] }), 'a');
+    const run = await claimOne(ledger);
+    t.match(await ledger.change('run', { attemptsLeft: 0, priority: 1 }, NOW), { state: 'leased', priority: 1 });
+    await t.rejects(ledger.change('run', { channel: 'y' }, NOW), { code: 'job-invalid' });
+    await ledger.settle(ann, [failed(run)], NOW);
+    t.equal(await stateOf(ledger, 'run'), 'failed', 'no attempt was left');
+    await t.rejects(ledger.change('run', { priority: 2 }, NOW), { code: 'job-ended' });
+    t.match(await ledger.change('b', { attemptsLeft: 0 }, NOW), { state: 'failed' });
+    t.equal(await ledger.change('nobody', {}, NOW), undefined);
+    await t.rejects(ledger.change('a', { priority: 'high' } as never, NOW), { code: 'job-invalid' });
+    await t.rejects(ledger.change('a', { id: 'z' } as never, NOW), { code: 'job-invalid', detail: /id/ });
+  });
+
+  test('lists: every filter, both directions, page by page', async (t, ledger) => {
+    await ledger.add(
+      Array.from({ length: 25 }, (_, at) => ({
+        id: `job-${at}`,
+        data: at,
+        channel: at % 2 ? 'x' : 'y',
+        group: at < 5 ? 'g' : 'h',
+        workgroup: at === 7 ? 'w' : 'v',
+      })),
+      NOW,
+    );
+    await ledger.cancel(['job-3'], NOW);
+    const all: string[] = [];
+    let after: string | undefined;
+    do {
+      const page = await ledger.list({}, { limit: 10, ...(after !== undefined && { after }) }, NOW);
+      all.push(...page.jobs.map(({ id }) => id));
+      after = page.next;
+    } while (after !== undefined);
+    t.strictSame(
+      all,
+      Array.from({ length: 25 }, (_, at) => `job-${24 - at}`),
+    );
+    t.equal(ids((await ledger.list({ group: 'g' }, { limit: 9, oldestFirst: true }, NOW)).jobs), 'job-0 job-1 job-2 job-3 job-4');
+    t.equal(ids((await ledger.list({ state: 'cancelled' }, { limit: 9 }, NOW)).jobs), 'job-3');
+    t.equal(ids((await ledger.list({ workgroup: 'w' }, { limit: 9 }, NOW)).jobs), 'job-7');
+    t.equal(ids((await ledger.list({ channel: 'x', group: 'g', state: 'ready' }, { limit: 9 }, NOW)).jobs), 'job-1');
+    t.equal(ids((await ledger.list({ idPrefix: 'job-1' }, { limit: 2, oldestFirst: true }, NOW)).jobs), 'job-1 job-10');
+    t.strictSame((await ledger.list({ group: 'nobody' }, { limit: 9 }, NOW)).jobs, []);
+    await t.rejects(ledger.list({}, { limit: 9, after: 'x' }, NOW), { code: 'request-invalid' });
+  });
+
+  test('history: under the present lease only, errors too, 500 lines at most', async (t, ledger) => {
+    await ledger.add([{ id: 'a', data: 1, attempts: 5, backoffMs: 0 }], NOW);
+    const first = await claimOne(ledger);
+    await ledger.record(
+      [
+        { id: 'a', lease: first.lease, kind: 'log', body: { line: 'nul \0' } },
+        { id: 'nobody', lease: 1, kind: 'log', body: 1 },
+      ],
+      NOW + 1,
+    );
+    await ledger.settle(ann, [failed(first)], NOW + 2);
+    const second = await claimOne(ledger, { now: NOW + 3 });
+    await ledger.record(
+      [
+        { id: 'a', lease: first.lease, kind: 'log', body: 'stale' },
+        { id: 'a', lease: second.lease, kind: 'progress', body: 0.5 },
+      ],
+      NOW + 4,
+    );
+    const lines = await ledger.history('a', 0, 10);
+    t.match(lines, [
+      { at: NOW + 1, kind: 'log', body: { line: 'nul \0' } },
+      { at: NOW + 2, kind: 'error', body: { code: 'task-threw', message: 'no' } },
+      { at: NOW + 4, kind: 'progress', body: 0.5 },
+    ]);
+    t.equal(lines.length, 3);
+    t.equal((await ledger.history('a', lines[0]?.seq ?? 0, 10)).length, 2);
+    await ledger.record(
+      Array.from({ length: 700 }, (_, body) => ({ id: 'a', lease: second.lease, kind: 'log', body })),
+      NOW + 5,
+    );
+    t.equal((await ledger.history('a', 0, 1_000)).length, 500);
+    await ledger.reset(['a'], NOW);
+    t.strictSame(await ledger.history('a', 0, 10), []);
+  });
+
+  test('retention: by state and by group, never what an unfinished child needs', async (t, _ledger, driver) => {
+    const { SqlLedger } = await import('../../src/ledger/sql-ledger.js');
+    const ledger = new SqlLedger(driver, { retention: { completedMs: 1_000, failedMs: 5_000 } }, 0);
+    await ledger.putGroup({ id: 'kept', retainMs: 10_000 }, NOW);
+    await ledger.add(
+      [
+        { id: 'done', data: 1, group: 'g' },
+        { id: 'failed', data: 1 },
+        { id: 'parent', data: 1 },
+        { id: 'child', data: 1, parents: ['parent'], delayMs: 1_000_000 },
+        { id: 'kept', data: 1, group: 'kept' },
+      ],
+      NOW,
+    );
+    const jobs = await claim(ledger);
+    await ledger.settle(
+      ann,
+      jobs.map((job) => (job.id === 'failed' ? failed(job, { retry: false }) : completed(job))),
+      NOW,
+    );
+    const left = async () => (await ledger.list({}, { limit: 99, oldestFirst: true }, NOW)).jobs.map(({ id }) => id).join(' ');
+    await ledger.tend(NOW + 999);
+    t.equal(await left(), 'done failed parent child kept');
+    await ledger.tend(NOW + 1_000);
+    t.equal(await left(), 'failed parent child kept');
+    await ledger.tend(NOW + 9_999);
+    t.equal(await left(), 'parent child kept');
+    await ledger.tend(NOW + 10_000);
+    t.equal(await left(), 'parent child');
+    t.equal(await ledger.getGroup('kept'), undefined);
+    t.ok(await ledger.getGroup('g'), 'a group without a policy stays');
+    await ledger.settle(ann, [completed(await claimOne(ledger, { now: NOW + 1_000_000 }))], NOW + 1_000_000);
+    await ledger.tend(NOW + 2_000_000);
+    await ledger.tend(NOW + 2_000_000);
+    t.match(await ledger.counts(), { completed: 0, failed: 0 });
+    t.strictSame(await driver.all('SELECT COUNT(*) AS n FROM edge'), [{ n: 0 }]);
+    t.strictSame(await driver.all('SELECT COUNT(*) AS n FROM history'), [{ n: 0 }]);
+  });
+
+  test('workers and their marks', async (t, ledger) => {
+    t.match(await ledger.markWorker({ id: 'key-x', name: 'x' }, { approved: true, drained: true }, NOW), {
+      id: 'key-x',
+      name: 'x',
+      approvedAt: NOW,
+      drainedAt: NOW,
+    });
+    t.match(await ledger.markWorker({ id: 'key-x', name: 'xx' }, { approved: true, drained: false, revoked: true }, NOW + 5), {
+      name: 'xx',
+      approvedAt: NOW,
+      revokedAt: NOW + 5,
+    });
+    await ledger.add([{ data: 1 }], NOW);
+    await claim(ledger);
+    t.equal(ids(await ledger.listWorkers()), 'key-x key-ann');
+    t.equal((await ledger.getWorker('key-x'))?.drainedAt, undefined);
+    t.equal(await ledger.getWorker('nobody'), undefined);
+  });
+
+  test('who watches is told what each commit changed', async (t, ledger) => {
+    const changes: LedgerChange[] = [];
+    const end = ledger.watch((change) => changes.push(change));
+    await ledger.add(
+      [
+        { id: 'a', data: 1, group: 'g' },
+        { id: 'b', data: 1, group: 'g', parents: ['a'] },
+      ],
+      NOW,
+    );
+    t.match(changes, [
+      {
+        own: true,
+        ready: true,
+        settled: false,
+        cut: false,
+        jobs: [
+          { id: 'a', channel: 'default', group: 'g', state: 'ready' },
+          { id: 'b', state: 'blocked' },
+        ],
+        rows: [{ kind: 'group', id: 'g' }],
+      },
+    ]);
+    const a = await claimOne(ledger);
+    await ledger.settle(ann, [completed(a)], NOW);
+    t.match(changes.at(-1), {
+      settled: true,
+      ready: true,
+      jobs: [
+        { id: 'a', state: 'completed' },
+        { id: 'b', state: 'ready' },
+      ],
+    });
+    await claim(ledger);
+    await ledger.deleteGroup('g', NOW);
+    t.ok(changes.some(({ cancelled }) => cancelled.some(({ id, running }) => id === 'b' && running?.workerId === ann.id)));
+    t.ok(changes.some(({ jobs }) => jobs.some(({ id, state, group }) => id === 'b' && state === 'deleted' && group === 'g')));
+    end();
+    const heard = changes.length;
+    await ledger.add([{ data: 1 }], NOW);
+    t.equal(changes.length, heard);
+  });
+}

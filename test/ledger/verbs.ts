@@ -1,0 +1,78 @@
+import type { ChildInput, Json } from '../../src/job/job.js';
+import type { Settlement } from '../../src/job/verbs.js';
+import type { LeasedJob, Ledger, WorkerRef } from '../../src/ledger/ledger.js';
+
+/** Short ways to say what workers do, for tests about what follows from it. */
+
+export const NOW = 1_700_000_000_000;
+export const LEASE_MS = 30_000;
+export const ann: WorkerRef = { id: 'key-ann', name: 'ann' };
+export const ben: WorkerRef = { id: 'key-ben', name: 'ben' };
+
+export interface ClaimWishes {
+  readonly worker?: WorkerRef;
+  readonly limit?: number;
+  readonly now?: number;
+  readonly channels?: readonly string[];
+  readonly labels?: readonly string[];
+}
+
+export function claim(
+  ledger: Ledger,
+  { worker = ann, limit = 100, now = NOW, channels = ['default'], labels = [] }: ClaimWishes = {},
+): Promise<LeasedJob[]> {
+  return ledger.claim({ worker, channels, labels, limit, until: now + LEASE_MS }, now);
+}
+
+/** The one job that there is to claim. */
+export async function claimOne(ledger: Ledger, wishes: ClaimWishes = {}): Promise<LeasedJob> {
+  const jobs = await claim(ledger, { ...wishes, limit: 1 });
+  if (jobs[0] === undefined) throw new Error('there is nothing to claim');
+  return jobs[0];
+}
+
+/** The ids of what there is to claim, in order. */
+export async function claimIds(ledger: Ledger, wishes: ClaimWishes = {}): Promise<string> {
+  return ids(await claim(ledger, wishes));
+}
+
+export function ids(jobs: readonly { readonly id: string }[]): string {
+  return jobs.map(({ id }) => id).join(' ');
+}
+
+type More = { readonly children?: readonly ChildInput[]; readonly childrenDelayMs?: number; readonly holdMs?: number };
+
+export function completed({ id, lease }: { id: string; lease: number }, output: Json = null, more: More = {}): Settlement {
+  return { id, lease, outcome: { state: 'completed', output, ...more }, startedAt: NOW, finishedAt: NOW };
+}
+
+export function failed(
+  { id, lease }: { id: string; lease: number },
+  { retry = true, holdMs }: { retry?: boolean; holdMs?: number } = {},
+): Settlement {
+  const error = { code: 'task-threw', message: 'no' };
+  return { id, lease, outcome: { state: 'failed', error, retry, holdMs }, startedAt: NOW, finishedAt: NOW };
+}
+
+export function released({ id, lease }: { id: string; lease: number }): Settlement {
+  return { id, lease, outcome: { state: 'released', reason: 'stop' }, startedAt: NOW, finishedAt: NOW };
+}
+
+/** Claims all that is ready and completes it, until nothing is; answers the ids in the order of the claims, a line for each round. */
+export async function runAll(ledger: Ledger, wishes: ClaimWishes = {}): Promise<string[]> {
+  const rounds: string[] = [];
+  for (;;) {
+    const jobs = await claim(ledger, wishes);
+    if (jobs.length === 0) return rounds;
+    rounds.push(ids(jobs));
+    await ledger.settle(
+      wishes.worker ?? ann,
+      jobs.map((job) => completed(job, { by: job.id })),
+      wishes.now ?? NOW,
+    );
+  }
+}
+
+export async function stateOf(ledger: Ledger, id: string): Promise<string | undefined> {
+  return (await ledger.get(id))?.state;
+}
