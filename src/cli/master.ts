@@ -5,6 +5,7 @@ import { PeerworkError } from '../errors.js';
 import { DEFAULT_CHANNEL } from '../job/job.js';
 import type { Log } from '../log.js';
 import { Master } from '../master/master.js';
+import type { HttpOptions } from '../master/options.js';
 import { formatDuration, formatRate } from './figures.js';
 import { checkJobFile } from './job-lines.js';
 import { MasterRun } from './master-run.js';
@@ -37,6 +38,8 @@ export async function master(command: Command): Promise<number> {
     await serving.counts();
     // Before the first status: drawn later, a status would overwrite a token on the same terminal.
     process.stdout.write(`Token: ${serving.token}\n`);
+    const url = await serving.url;
+    if (url !== undefined) process.stdout.write(`Dashboard: ${url}/\n`);
     ticker = setInterval(tick, screen.live ? REDRAW_MS : REPORT_MS);
     return await serve(run, serving, signals, screen);
   } finally {
@@ -81,8 +84,14 @@ function masterOptions(options: Options) {
     watch,
     approval,
     name: name ?? hostname(),
-    ...given({ keyFile, trackers, ice, transferEncryptToken, leaseMs, retention: retain }),
+    ...given({ keyFile, trackers, ice, transferEncryptToken, leaseMs, retention: retain, http: httpOf(options) }),
   };
+}
+
+/** A Master that serves until it is told to stop serves its owner too. */
+function httpOf({ http, httpTokens, input }: Options): HttpOptions | undefined {
+  if (http === 'off' || (http === undefined && input !== undefined)) return undefined;
+  return { fallBack: http === undefined, ...http, ...given({ tokens: httpTokens }) };
 }
 
 /** What the Master does not log by itself. */

@@ -46,3 +46,13 @@ export function readRetention(given: readonly string[]): Retention | undefined {
   }
   return kept;
 }
+
+/** Where HTTP is served; `off`: nowhere. */
+export type HttpAddress = 'off' | { readonly host?: string; readonly port: number };
+
+export function readHttpAddress(text: string): HttpAddress | undefined {
+  if (text === 'off') return 'off';
+  const [, host, port = ''] = /^(?:(\[[0-9a-f:.]+\]|[^:\s]+):)?(\d{1,5})$/i.exec(text) ?? [];
+  if (port === '' || Number(port) > 65_535) return undefined;
+  return { port: Number(port), ...(host !== undefined && { host: host.replace(/^\[|\]$/g, '') }) };
+}

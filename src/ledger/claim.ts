@@ -83,6 +83,7 @@ export async function claimJobs(
       const changed = await transaction.run(LEASE(list.length), [claim.until, worker, now, ...list]);
       if (changed !== rows.length) throw new Error(`${rows.length} jobs were to be leased, ${changed} were`);
     }
+    if (rows.length > 0) transaction.due(claim.until);
     for (const row of rows) {
       transaction.moved(row, 'ready', 'leased');
       leased.push(leasedJob(row, parents?.get(row.seq)));

@@ -5,10 +5,13 @@ import type { JobInput, Json } from '../job/job.js';
 import type { AddedJob, JobCounts, JobRecord, Ledger } from '../ledger/ledger.js';
 import { type Log, logToStderr } from '../log.js';
 import type { Desk } from './desk.js';
+import { fastifyPlugin, type RequestListener, requestListener } from './http/embed.js';
+import type { ApiOptions } from './http/options.js';
+import { dashboardFolder, HttpServer } from './http/server.js';
 import type { JobDesk } from './job-desk.js';
 import { type MapOptions, type MappedOutcome, mapJobs } from './map.js';
 import { type MasterKey, openMasterKey } from './master-key.js';
-import { type ConnectedWorker, DEFAULT_LEDGER, type MasterEvents, type MasterOptions } from './options.js';
+import { type ConnectedWorker, DEFAULT_LEDGER, type EmbedOptions, type MasterEvents, type MasterOptions } from './options.js';
 import { closeParts, openParts, type Parts } from './parts.js';
 import type { Result, Results } from './results.js';
 
@@ -27,6 +30,8 @@ export class Master extends EventEmitter<MasterEvents> {
   readonly #starting: Promise<Parts>;
   #ledger: Ledger | undefined;
   #desk: JobDesk | undefined;
+  #http: HttpServer | undefined;
+  #url: string | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(options: MasterOptions = {}) {
@@ -43,6 +48,21 @@ export class Master extends EventEmitter<MasterEvents> {
   /** Everything that the API and the dashboard can do: groups, holds, schedules, workers, the whole ledger. */
   get desk(): Promise<Desk> {
     return this.#starting.then(({ desk }) => desk);
+  }
+
+  /** Where API and dashboard are served; undefined unless `http` was given. Rejects with `address-unusable`. */
+  get url(): Promise<string | undefined> {
+    return this.#starting.then(() => this.#url);
+  }
+
+  /** API and dashboard for `app.use('/path', master.express())` of Express and its like; close it when the app ends. */
+  express(options: EmbedOptions = {}): RequestListener {
+    return requestListener(this.#api(options));
+  }
+
+  /** API and dashboard for `app.register(master.fastify(), { prefix: '/path' })`. */
+  fastify(options: EmbedOptions = {}): ReturnType<typeof fastifyPlugin> {
+    return fastifyPlugin(this.#api(options));
   }
 
   /** What a Worker needs to join. A secret: whoever has it may join. */
@@ -128,9 +148,19 @@ export class Master extends EventEmitter<MasterEvents> {
       if (event.kind === 'progress') this.emit('progress', { id: event.id, worker: event.worker, progress: event.progress });
     });
     await this.#announce(results);
+    const { http } = this.#options;
+    if (http !== undefined) {
+      this.#http = new HttpServer({ ...http, ...(await this.#api(http, desk)) });
+      this.#url = (await this.#http.start()).url;
+    }
     swarm.start();
     sweeper.start();
     return parts;
+  }
+
+  async #api(options: EmbedOptions, desk?: JobDesk): Promise<ApiOptions> {
+    const engine = /^postgres/.test(this.#options.ledger ?? '') ? 'postgres' : 'sqlite';
+    return { ...options, desk: desk ?? (await this.desk), engine, dashboard: dashboardFolder };
   }
 
   /** Turns what is settled from now on into events. */
@@ -148,6 +178,7 @@ export class Master extends EventEmitter<MasterEvents> {
 
   async #close(): Promise<void> {
     const parts = await this.#starting.catch(() => undefined);
+    await this.#http?.close();
     if (parts !== undefined) await closeParts(parts);
     await this.#ledger?.close();
   }

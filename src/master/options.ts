@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import type { Clock } from '../clock.js';
 import type { ErrorCode, PeerworkError } from '../errors.js';
 import type { Json, Progress, SettledJob } from '../job/job.js';
@@ -53,10 +54,20 @@ export interface HttpOptions {
   readonly host?: string;
   /** Default 8470; 0 takes a free one. */
   readonly port?: number;
+  /** Takes a free port if that one is in use; default false. */
+  readonly fallBack?: boolean;
   /** Each `scope:token`, with the scope `read`, `work` or `admin`. None: only this machine is served, and may do everything. */
   readonly tokens?: readonly string[];
-  /** Path under which crew clients are served; false for none. Default `/crew`. */
-  readonly crew?: string | false;
+}
+
+/** Of the API in a server of your own. */
+export interface EmbedOptions {
+  /** As in HttpOptions. */
+  readonly tokens?: readonly string[];
+  /** Which scopes a request has, by the rules of your app; none refuses it. Instead of tokens. */
+  readonly authorize?: (
+    request: IncomingMessage,
+  ) => readonly ('read' | 'work' | 'admin')[] | Promise<readonly ('read' | 'work' | 'admin')[]>;
 }
 
 /** What queue-xec's `onResults` is given, and how the job ended. */

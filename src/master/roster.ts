@@ -47,7 +47,9 @@ export class Roster {
 
   /** Tells a worker that a run of its does not count any more. */
   cancel(workerId: string, lease: LeaseKey): void {
-    this.#members.get(workerId)?.peer?.rpc.notify('cancelWork', { leases: [lease] });
+    const member = this.#members.get(workerId);
+    member?.session.forget(lease);
+    member?.peer?.rpc.notify('cancelWork', { leases: [lease] });
   }
 
   /** Ends the link of a worker, and tells it why. */

@@ -63,6 +63,11 @@ export class WorkerSession {
     return this.#leases.size;
   }
 
+  /** The lease is the worker's no more. */
+  forget({ id, lease }: LeaseKey): void {
+    if (this.#leases.get(id) === lease) this.#leases.delete(id);
+  }
+
   readonly handlers: RpcHandlers = {
     calls: {
       isMaster: (args) => this.#isMaster(args),
@@ -124,7 +129,7 @@ export class WorkerSession {
   async #shareResults(args: unknown): Promise<unknown> {
     const { results } = checked(shareResultsArgs, args);
     const answers = await this.#options.desk.settle(this.worker, results);
-    for (const { id, lease } of results) if (this.#leases.get(id) === lease) this.#leases.delete(id);
+    for (const key of results) this.forget(key);
     return { answers };
   }
 

@@ -1,0 +1,195 @@
+import { isUtf8 } from 'node:buffer';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import rateLimit from '@fastify/rate-limit';
+import fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions } from 'fastify';
+import { PeerworkError } from '../../errors.js';
+import { Gate, require, type Scope } from './auth.js';
+import { channelRoutes } from './channels.js';
+import type { ApiContext } from './context.js';
+import { dashboardRoutes } from './dashboard.js';
+import { addDocument, docsRoutes } from './docs.js';
+import { EventFeed } from './event-feed.js';
+import { eventRoutes } from './events.js';
+import { groupRoutes } from './groups.js';
+import { healthRoutes } from './health.js';
+import { jobRoutes } from './jobs.js';
+import { leaseRoutes } from './leases.js';
+import { metricsRoutes } from './metrics.js';
+import { NDJSON } from './ndjson.js';
+import type { ApiOptions } from './options.js';
+import { asProblem, sendProblem } from './problems.js';
+import { resultRoutes } from './results.js';
+import type { RouteConfig, Schema } from './route.js';
+import { scheduleRoutes } from './schedules.js';
+import { addSchemas } from './schemas.js';
+import { statsRoutes } from './stats.js';
+import { StatsSeries } from './stats-series.js';
+import { workerRoutes } from './workers.js';
+import { workgroupRoutes } from './workgroups.js';
+
+const BODY_LIMIT = 1024 * 1024;
+const DEFAULT_BODY_TIMEOUT_MS = 30_000;
+const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'] as const;
+
+const HEADERS: Readonly<Record<string, string>> = {
+  'content-security-policy':
+    "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'",
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'no-referrer',
+  'cross-origin-resource-policy': 'same-origin',
+  'cache-control': 'no-store',
+};
+
+/** All routes with their checks, ready to be served alone or in a host app. Closing it ends streams and long polls. */
+export async function createApi(options: ApiOptions, server: FastifyServerOptions = {}): Promise<FastifyInstance> {
+  const { desk } = options;
+  const app = fastify({
+    ...server,
+    logger: false,
+    bodyLimit: BODY_LIMIT,
+    // An id has up to 200 characters, each up to 12 in an address.
+    routerOptions: { maxParamLength: 2_500, ignoreTrailingSlash: false },
+    ajv: {
+      customOptions: {
+        coerceTypes: false,
+        removeAdditional: false,
+        useDefaults: false,
+        allErrors: false,
+        discriminator: true,
+        strict: false,
+      },
+    },
+    frameworkErrors: (error, request, reply) => void sendProblem(request, reply, asProblem(error, desk.log)),
+  });
+  const closing = new AbortController();
+  const context: ApiContext = {
+    desk,
+    options,
+    closing: closing.signal,
+    feed: new EventFeed(desk, options.heartbeatMs ?? 15_000),
+    series: new StatsSeries(desk),
+  };
+  app.addHook('preClose', async () => {
+    closing.abort();
+    context.feed.close();
+    context.series.close();
+  });
+  // Answers are what the code makes: the schemas describe them, and a test holds the two together.
+  app.setSerializerCompiler(() => JSON.stringify);
+  app.setErrorHandler((error, request, reply) => sendProblem(request, reply, asProblem(error, desk.log)));
+  addBodies(app);
+  addMissing(app);
+  await addGuards(app, options);
+  addSchemas(app);
+  await addDocument(app);
+  for (const routes of [
+    jobRoutes,
+    groupRoutes,
+    channelRoutes,
+    workgroupRoutes,
+    scheduleRoutes,
+    workerRoutes,
+    leaseRoutes,
+    resultRoutes,
+    eventRoutes,
+    statsRoutes,
+    healthRoutes,
+  ])
+    routes(app, context);
+  metricsRoutes(app, context);
+  dashboardRoutes(app, context);
+  await docsRoutes(app);
+  await app.ready();
+  return app;
+}
+
+/** Serves one request of a host app, whose address is relative to where the API is mounted. */
+export function serve(app: FastifyInstance, request: IncomingMessage, response: ServerResponse): void {
+  app.routing(request, response);
+}
+
+function addBodies(app: FastifyInstance): void {
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => {
+    const bytes = body as Buffer;
+    if (bytes.length === 0) return done(null, undefined);
+    if (!isUtf8(bytes)) return done(new PeerworkError('request-invalid', 'the body is not UTF-8'));
+    try {
+      done(null, JSON.parse(bytes.toString()));
+    } catch (error) {
+      done(new PeerworkError('request-invalid', error instanceof Error ? `the body is no JSON: ${error.message}` : 'the body is no JSON'));
+    }
+  });
+}
+
+/** 404 and 405. */
+function addMissing(app: FastifyInstance): void {
+  app.setNotFoundHandler((request, reply) => {
+    const path = request.url.split('?')[0] ?? '';
+    const allowed = METHODS.filter((method) => matches(app, method, path));
+    if (allowed.length === 0) return sendProblem(request, reply, new PeerworkError('route-unknown', path));
+    reply.header('allow', allowed.join(', '));
+    return sendProblem(request, reply, new PeerworkError('method-unknown', request.method));
+  });
+  app.addHook('onRoute', ({ url, method }) => {
+    const pattern = new RegExp(
+      `^${url
+        .replace(/[.+?^${}()|[\]\\]/g, '\\$&')
+        .replace(/:\w+/g, '[^/]+')
+        .replace('*', '.*')}$`,
+    );
+    for (const one of [method].flat()) (known.get(app) ?? known.set(app, []).get(app))?.push({ method: one, pattern });
+  });
+}
+
+const known = new WeakMap<FastifyInstance, { readonly method: string; readonly pattern: RegExp }[]>();
+
+function matches(app: FastifyInstance, method: string, path: string): boolean {
+  return known.get(app)?.some((route) => route.method === method && route.pattern.test(path)) ?? false;
+}
+
+/** In the order in which they are asked: headers, rate, scope, the time that the body takes, and the types of the query. */
+async function addGuards(app: FastifyInstance, options: ApiOptions): Promise<void> {
+  const gate = new Gate(options);
+  app.addHook('onRequest', async (_request, reply) => void reply.headers(HEADERS));
+  await app.register(rateLimit, {
+    global: true,
+    max: options.requestsPer10s ?? 20_000,
+    timeWindow: 10_000,
+    keyGenerator: (request) => gate.keyOf(request.raw),
+    errorResponseBuilder: () => new PeerworkError('rate-limited'),
+  });
+  app.decorateRequest('granted');
+  app.addHook('onRequest', async (request) => {
+    const { demand = 'none' } = request.routeOptions.config as RouteConfig;
+    if (demand === 'none') return;
+    const granted: ReadonlySet<Scope> = await gate.scopesOf(request.raw);
+    require(granted, demand);
+    request.setDecorator('granted', granted);
+  });
+  const patienceMs = options.bodyTimeoutMs ?? DEFAULT_BODY_TIMEOUT_MS;
+  app.addHook('preParsing', async (request, reply) => {
+    if (request.headers['content-type']?.startsWith(NDJSON)) return;
+    const timer = setTimeout(() => {
+      reply.header('connection', 'close');
+      void sendProblem(request, reply, new PeerworkError('request-slow'));
+      reply.raw.once('finish', () => request.raw.destroy());
+    }, patienceMs);
+    const stop = () => clearTimeout(timer);
+    for (const event of ['end', 'close', 'error']) request.raw.once(event, stop);
+    reply.raw.once('close', stop);
+  });
+  app.addHook('preValidation', async (request) => coerceQuery(request));
+}
+
+/** All of a query is text: what its schema has as numbers and truth values becomes that, and nothing else is guessed. */
+function coerceQuery(request: FastifyRequest): void {
+  const schema = request.routeOptions.schema?.querystring as { readonly properties?: Readonly<Record<string, Schema>> } | undefined;
+  const query = request.query as Record<string, unknown>;
+  for (const [name, { type }] of Object.entries(schema?.properties ?? {})) {
+    const value = query[name];
+    if (typeof value !== 'string') continue;
+    if (type === 'integer' && /^-?\d+$/.test(value)) query[name] = Number(value);
+    if (type === 'boolean' && /^(true|false)$/.test(value)) query[name] = value === 'true';
+  }
+}

@@ -1,0 +1,106 @@
+import { createHash, timingSafeEqual } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import { PeerworkError } from '../../errors.js';
+import { conceal } from '../../log.js';
+import type { ApiOptions } from './options.js';
+
+export const scopes = ['read', 'work', 'admin'] as const;
+export type Scope = (typeof scopes)[number];
+/** What a route asks for: a scope, any of them, or nothing. */
+export type Demand = Scope | 'any' | 'none';
+
+interface KnownToken {
+  readonly hash: Buffer;
+  readonly granted: Set<Scope>;
+}
+
+const hashOf = (token: string) => createHash('sha256').update(token).digest();
+
+/**
+ * Who may do what. With tokens each request shows one; without, only this machine is served: the peer and the name that it asks for must
+ * be of the loopback, and a page that asks must come from here, so that no page of another site can reach it (DNS rebinding).
+ */
+export class Gate {
+  readonly #known: KnownToken[] = [];
+  readonly #authorize: ApiOptions['authorize'];
+
+  /** Throws `option-invalid` for a token that is not `scope:token`. */
+  constructor({ tokens = [], authorize }: Pick<ApiOptions, 'tokens' | 'authorize'>) {
+    this.#authorize = authorize;
+    for (const entry of tokens) this.#learn(entry);
+  }
+
+  /** Which token or address is behind a request: what the rate limit counts by. */
+  keyOf(request: IncomingMessage): string {
+    return this.#match(request)?.hash.toString('base64') ?? request.socket.remoteAddress ?? '';
+  }
+
+  /** Throws `http-unauthorized` or `http-forbidden`. */
+  async scopesOf(request: IncomingMessage): Promise<ReadonlySet<Scope>> {
+    if (this.#authorize !== undefined) {
+      const granted = await this.#authorize(request);
+      if (granted.length === 0) throw new PeerworkError('http-unauthorized');
+      return withAdmin(new Set(granted));
+    }
+    if (this.#known.length > 0) {
+      const known = this.#match(request);
+      if (known === undefined) throw new PeerworkError('http-unauthorized');
+      return withAdmin(known.granted);
+    }
+    refuseStrangers(request);
+    return new Set(scopes);
+  }
+
+  #learn(entry: string): void {
+    const [, name, token = ''] = /^(read|work|admin):(.+)$/.exec(entry) ?? [];
+    const scope = scopes.find((one) => one === name);
+    if (scope === undefined || token.length < 8)
+      throw new PeerworkError('option-invalid', 'a token of the API is read:…, work:… or admin:… with 8 characters or more');
+    conceal(token);
+    const hash = hashOf(token);
+    const same = this.#known.find((known) => known.hash.equals(hash));
+    if (same === undefined) this.#known.push({ hash, granted: new Set([scope]) });
+    else same.granted.add(scope);
+  }
+
+  #match(request: IncomingMessage): KnownToken | undefined {
+    const token = shownToken(request);
+    if (token === undefined) return undefined;
+    const hash = hashOf(token);
+    // All are compared, so that the time tells nothing about which was close.
+    return this.#known.filter((known) => timingSafeEqual(known.hash, hash))[0];
+  }
+}
+
+export function require(granted: ReadonlySet<Scope>, demand: Demand): void {
+  if (demand === 'none' || (demand === 'any' && granted.size > 0)) return;
+  if (demand === 'any' || !granted.has(demand)) throw new PeerworkError('http-forbidden', `it needs the scope ${demand}`);
+}
+
+function withAdmin(granted: ReadonlySet<Scope>): ReadonlySet<Scope> {
+  return granted.has('admin') ? new Set(scopes) : granted;
+}
+
+/** EventSource cannot set headers: a GET may carry its token in the address. */
+function shownToken(request: IncomingMessage): string | undefined {
+  const [, bearer] = /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? '') ?? [];
+  if (bearer !== undefined || request.method !== 'GET') return bearer;
+  return new URLSearchParams((request.url ?? '').split('?')[1]).get('access_token') ?? undefined;
+}
+
+function refuseStrangers(request: IncomingMessage): void {
+  const { host = '', origin, forwarded, 'x-forwarded-for': forwardedFor } = request.headers;
+  if (!isLoopbackAddress(request.socket.remoteAddress ?? '') || forwarded !== undefined || forwardedFor !== undefined)
+    throw new PeerworkError('http-forbidden', 'without tokens only the Master’s own machine is served');
+  if (!isLoopbackName(host)) throw new PeerworkError('http-forbidden', 'it was asked for under another name than this machine’s');
+  if (origin !== undefined && origin.replace(/^https?:\/\//, '') !== host)
+    throw new PeerworkError('http-forbidden', 'the page that asks is of another site');
+}
+
+function isLoopbackAddress(address: string): boolean {
+  return address === '::1' || /^(::ffff:)?127\./.test(address);
+}
+
+function isLoopbackName(host: string): boolean {
+  return /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/i.test(host);
+}

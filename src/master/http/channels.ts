@@ -1,0 +1,10 @@
+import type { FastifyInstance } from 'fastify';
+import type { ApiContext } from './context.js';
+import { about, list, object, ref } from './route.js';
+
+export function channelRoutes(app: FastifyInstance, { desk }: ApiContext): void {
+  const answer = object({ channels: list(ref('ChannelRecord')) });
+  app.get('/v1/channels', about('read', 'channels', 'Channels and how many jobs they have', { answer }), async () => ({
+    channels: await desk.ledger.channels(),
+  }));
+}

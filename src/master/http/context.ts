@@ -1,0 +1,14 @@
+import type { Desk } from '../desk.js';
+import type { EventFeed } from './event-feed.js';
+import type { ApiOptions } from './options.js';
+import type { StatsSeries } from './stats-series.js';
+
+/** What the routes share. */
+export interface ApiContext {
+  readonly desk: Desk;
+  readonly options: ApiOptions;
+  readonly feed: EventFeed;
+  readonly series: StatsSeries;
+  /** Aborts when the API closes: long polls and streams end. */
+  readonly closing: AbortSignal;
+}

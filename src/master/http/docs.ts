@@ -1,0 +1,38 @@
+import swagger from '@fastify/swagger';
+import swaggerUi from '@fastify/swagger-ui';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { version } from '../../version.js';
+import { mountOf } from './mount.js';
+import { about } from './route.js';
+
+/** Register it before the routes: it hears of them as they are added. */
+export async function addDocument(app: FastifyInstance): Promise<void> {
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'peerwork',
+        version,
+        description: 'A Master as a work queue over HTTP. Errors are application/problem+json with a code of the error table.',
+      },
+      components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
+      security: [{ token: [] }],
+    },
+    refResolver: {
+      buildLocalReference: (json, _baseUri, _fragment, index) => (typeof json['$id'] === 'string' ? json['$id'] : `def-${index}`),
+    },
+  });
+}
+
+export async function docsRoutes(app: FastifyInstance): Promise<void> {
+  const document = (request: FastifyRequest) => ({ ...app.swagger(), servers: [{ url: mountOf(request.raw) || '/' }] });
+  app.get('/openapi.json', about('none', 'docs', 'This API as an OpenAPI 3.1 document', { answer: { type: 'object' } }), async (request) =>
+    document(request),
+  );
+  await app.register(swaggerUi, {
+    routePrefix: '/docs',
+    transformSpecificationClone: false,
+    transformSpecification: (_document, request) => document(request),
+    uiConfig: { docExpansion: 'list', persistAuthorization: true },
+  });
+}

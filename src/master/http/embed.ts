@@ -1,0 +1,68 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { Readable } from 'node:stream';
+import type { FastifyInstance, FastifyPluginAsync } from 'fastify';
+import { createApi } from './api.js';
+import { setMount } from './mount.js';
+import type { ApiOptions } from './options.js';
+
+/** What Express adds to a request. */
+interface HostRequest extends IncomingMessage {
+  readonly baseUrl?: string;
+  readonly body?: unknown;
+}
+
+/** For `app.use('/path', …)` of Express and its like: requests come with addresses relative to the mount path. */
+export interface RequestListener {
+  (request: IncomingMessage, response: ServerResponse): void;
+  close(): Promise<void>;
+}
+
+export function requestListener(options: ApiOptions | Promise<ApiOptions>): RequestListener {
+  const starting = Promise.resolve(options).then((ready) => createApi(ready));
+  starting.catch(() => {});
+  const listener = (request: IncomingMessage, response: ServerResponse) => {
+    setMount(request, (request as HostRequest).baseUrl ?? '');
+    starting.then(
+      (app) => app.routing(unread(request), response),
+      () => response.writeHead(500).end(),
+    );
+  };
+  return Object.assign(listener, { close: async () => (await starting).close() });
+}
+
+/** For `app.register(…, { prefix })` of a Fastify host: its hooks come first, everything else is as when the API is served alone. */
+export function fastifyPlugin(options: ApiOptions | Promise<ApiOptions>): FastifyPluginAsync {
+  return async (host: FastifyInstance) => {
+    const app = await createApi(await options);
+    host.addHook('onClose', () => app.close());
+    host.removeAllContentTypeParsers();
+    host.addContentTypeParser('*', (_request, _payload, done) => done(null));
+    const { prefix } = host;
+    const handler = (request: { readonly raw: IncomingMessage }, reply: { readonly raw: ServerResponse; hijack(): unknown }) => {
+      reply.hijack();
+      const { raw } = request;
+      setMount(raw, prefix);
+      Object.assign(raw, { originalUrl: raw.url });
+      const inner = (raw.url ?? '').slice(prefix.length);
+      raw.url = inner.startsWith('/') ? inner : `/${inner}`;
+      app.routing(raw, reply.raw);
+    };
+    host.all('/', handler);
+    host.all('/*', handler);
+  };
+}
+
+/** A body that the host has read and parsed already is handed on as if it came now. */
+function unread(request: HostRequest): IncomingMessage {
+  if (!request.readableEnded || request.body === undefined) return request;
+  const bytes = Buffer.from(JSON.stringify(request.body));
+  const replayed = Readable.from([bytes]) as unknown as IncomingMessage;
+  return Object.assign(replayed, {
+    method: request.method,
+    url: request.url,
+    headers: { ...request.headers, 'content-length': String(bytes.length) },
+    rawHeaders: request.rawHeaders,
+    httpVersion: request.httpVersion,
+    socket: request.socket,
+  }) as IncomingMessage;
+}

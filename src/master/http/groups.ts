@@ -1,0 +1,64 @@
+import type { FastifyInstance } from 'fastify';
+import { PeerworkError } from '../../errors.js';
+import type { CancelledJob, GroupInput, GroupRecord } from '../../ledger/ledger.js';
+import type { ApiContext } from './context.js';
+import { about, idParams, list, object, ref, text, type WithId, whole } from './route.js';
+
+const TAG = 'groups';
+
+export function groupRoutes(app: FastifyInstance, { desk }: ApiContext): void {
+  const { ledger, clock } = desk;
+  const record = async (id: string): Promise<GroupRecord> => known(await ledger.getGroup(id), id);
+  const answer = { params: idParams, answer: ref('GroupRecord') };
+
+  app.get<{ Querystring: { after?: string; limit?: number } }>(
+    '/v1/groups',
+    about('read', TAG, 'Groups, page by page', {
+      query: { after: text, limit: whole(1, 500) },
+      answer: object({ groups: list(ref('GroupRecord')), next: text }, ['next']),
+    }),
+    ({ query: { after, limit = 50 } }) => ledger.listGroups({ limit, ...(after === undefined ? {} : { after }) }),
+  );
+  app.get<WithId>('/v1/groups/:id', about('read', TAG, 'One group', answer), ({ params }) => record(params.id));
+  app.put<WithId & { Body: Omit<GroupInput, 'id'> }>(
+    '/v1/groups/:id',
+    about('work', TAG, 'Make a group, or change it', { ...answer, body: ref('GroupInput') }),
+    ({ params: { id }, body }) => ledger.putGroup({ ...body, id }, clock.now()),
+  );
+  app.delete<WithId>(
+    '/v1/groups/:id',
+    about('admin', TAG, 'Delete a group with its jobs', { params: idParams, answer: object({ cancelled: list(text) }) }),
+    async ({ params: { id } }) => ({ cancelled: idsOf(known(await ledger.deleteGroup(id, clock.now()), id)) }),
+  );
+  app.get<WithId & { Querystring: { limit?: number } }>(
+    '/v1/groups/:id/graph',
+    about('read', TAG, 'The jobs of a group as a graph', {
+      params: idParams,
+      query: { limit: whole(1, 10_000) },
+      answer: ref('GroupGraph'),
+    }),
+    async ({ params: { id }, query: { limit = 2_000 } }) => known(await ledger.graphOf(id, limit), id),
+  );
+
+  const verbs = {
+    pause: ['work', 'No job of the group starts any more', async (id: string) => (await ledger.pauseGroup(id, clock.now())) || undefined],
+    resume: ['work', 'Jobs of the group start again', async (id: string) => (await ledger.resumeGroup(id, clock.now())) || undefined],
+    retry: ['work', 'Failed jobs of the group wait again', (id: string) => ledger.retryGroup(id, clock.now())],
+    reset: ['admin', 'The group begins anew', (id: string) => ledger.resetGroup(id, clock.now())],
+    cancel: ['work', 'Cancel all of the group that has not ended', (id: string) => ledger.cancelGroup(id, clock.now())],
+  } as const;
+  for (const [verb, [scope, summary, act]] of Object.entries(verbs))
+    app.post<WithId>(`/v1/groups/:id/${verb}`, about(scope, TAG, summary, answer), async ({ params: { id } }) => {
+      known(await (act as (id: string) => Promise<unknown>)(id), id);
+      return record(id);
+    });
+}
+
+function idsOf(jobs: readonly CancelledJob[]): string[] {
+  return jobs.map(({ id }) => id);
+}
+
+function known<T>(found: T | undefined, id: string): T {
+  if (found === undefined) throw new PeerworkError('group-unknown', id);
+  return found;
+}

@@ -1,0 +1,172 @@
+import type { FastifyInstance } from 'fastify';
+import { PeerworkError } from '../../errors.js';
+import type { JobInput } from '../../job/job.js';
+import { MAX_MESSAGE_BYTES } from '../../job/limits.js';
+import type { JobChanges, JobFilter, JobState } from '../../ledger/ledger.js';
+import type { ApiContext } from './context.js';
+import { NDJSON, openStream } from './ndjson.js';
+import { PushStream } from './push-stream.js';
+import { about, cursor, exactly, flag, idParams, list, object, ref, text, type WithId, whole } from './route.js';
+
+const TAG = 'jobs';
+const filter = { channel: text, group: text, workgroup: text };
+const ids = exactly({ ids: list({ type: 'string', minLength: 1, maxLength: 200 }, { maxItems: 10_000 }) }, ['ids']);
+const withId = { params: idParams, answer: ref('Ids') };
+
+interface ListQuery extends JobFilter {
+  readonly state?: JobState;
+  readonly after?: string;
+  readonly limit?: number;
+  readonly oldestFirst?: boolean;
+}
+
+export function jobRoutes(app: FastifyInstance, context: ApiContext): void {
+  const { desk } = context;
+  const { ledger, clock } = desk;
+  void app.register(async (scoped) => pushRoute(scoped, context));
+
+  const query = {
+    ...filter,
+    state: { type: 'string', enum: ['blocked', 'ready', 'leased', 'completed', 'failed', 'cancelled'] },
+    idPrefix: text,
+    after: text,
+    limit: whole(1, 500),
+    oldestFirst: flag,
+  };
+  const page = object({ jobs: list(ref('JobSummary')), next: text }, ['next']);
+  app.get<{ Querystring: ListQuery & { access_token?: string } }>(
+    '/v1/jobs',
+    about('read', TAG, 'Jobs, page by page', { query, answer: page }),
+    ({ query }) => {
+      const { after, limit = 50, oldestFirst, access_token: _, ...wanted } = query;
+      return ledger.list(
+        wanted,
+        { limit, ...(after === undefined ? {} : { after }), ...(oldestFirst === undefined ? {} : { oldestFirst }) },
+        clock.now(),
+      );
+    },
+  );
+
+  app.get<WithId>(
+    '/v1/jobs/:id',
+    about('read', TAG, 'One job, with all there is to know', { params: idParams, answer: ref('JobRecord') }),
+    async ({ params }) => known(await ledger.get(params.id), params.id),
+  );
+  app.patch<WithId & { Body: JobChanges }>(
+    '/v1/jobs/:id',
+    about('work', TAG, 'Change a job that has not ended', {
+      params: idParams,
+      body: ref('JobChanges'),
+      answer: ref('JobRecord'),
+      bodyLimit: MAX_MESSAGE_BYTES,
+    }),
+    async ({ params, body }) => known(await ledger.change(params.id, body, clock.now()), params.id),
+  );
+  app.delete<WithId>(
+    '/v1/jobs/:id',
+    about('admin', TAG, 'Forget a job and all that descends from it', {
+      params: idParams,
+      answer: object({ deleted: { type: 'integer' } }),
+    }),
+    async ({ params: { id } }) => {
+      const { deleted } = await ledger.delete([id], clock.now());
+      if (deleted === 0) throw new PeerworkError('job-unknown', id);
+      return { deleted };
+    },
+  );
+  app.get<WithId & { Querystring: { after?: number; limit?: number } }>(
+    '/v1/jobs/:id/history',
+    about('read', TAG, 'What a job said while it ran, and its errors', {
+      params: idParams,
+      query: { after: cursor, limit: whole(1, 500) },
+      answer: object({ entries: list(ref('HistoryEntry')) }),
+    }),
+    async ({ params: { id }, query: { after = 0, limit = 500 } }) => {
+      const entries = await ledger.history(id, after, limit);
+      if (entries.length === 0) known(await ledger.get(id), id);
+      return { entries };
+    },
+  );
+
+  /** An id that changed nothing may be one that is not known. */
+  const one = async (id: string, changed: readonly string[]) => {
+    if (changed.length === 0) known(await ledger.get(id), id);
+    return { ids: changed };
+  };
+  const cancel = (ids: readonly string[]) => desk.cancel(ids);
+  const retry = (ids: readonly string[]) => ledger.retry(ids, clock.now());
+  for (const [verb, act] of [
+    ['cancel', cancel],
+    ['retry', retry],
+  ] as const) {
+    const what = verb === 'cancel' ? 'Cancel' : 'Retry';
+    app.post<WithId>(`/v1/jobs/:id/${verb}`, about('work', TAG, `${what} a job`, withId), async ({ params: { id } }) =>
+      one(id, await act([id])),
+    );
+    app.post<{ Body: { ids: string[] } }>(
+      `/v1/jobs/${verb}`,
+      about('work', TAG, `${what} jobs`, { body: ids, answer: ref('Ids') }),
+      async ({ body }) => ({
+        ids: await act(body.ids),
+      }),
+    );
+  }
+  app.post<WithId>('/v1/jobs/:id/reset', about('admin', TAG, 'A job begins anew', withId), async ({ params: { id } }) => {
+    known(await ledger.get(id), id);
+    await ledger.reset([id], clock.now());
+    return { ids: [id] };
+  });
+  app.post<{ Body: Pick<JobFilter, 'channel' | 'group' | 'workgroup'> & { limit?: number } }>(
+    '/v1/jobs/redrive',
+    about('admin', TAG, 'Failed jobs wait again, oldest first', {
+      body: exactly({ ...filter, limit: whole(1, 100_000) }),
+      answer: object({ jobs: { type: 'integer' } }),
+    }),
+    async ({ body: { limit = 1_000, ...wanted } }) => ({ jobs: await ledger.redrive(wanted, limit, clock.now()) }),
+  );
+}
+
+function known<T>(found: T | undefined, id: string): T {
+  if (found === undefined) throw new PeerworkError('job-unknown', id);
+  return found;
+}
+
+function pushRoute(app: FastifyInstance, { desk, options }: ApiContext): void {
+  app.addContentTypeParser(NDJSON, (_request, payload, done) => done(null, payload));
+  const facts = about('work', TAG, 'Push one job, several, or a stream of them', {
+    query: { answers: { type: 'string', enum: ['all', 'problems'] } },
+    bodyLimit: MAX_MESSAGE_BYTES,
+    status: 201,
+    answer: object({ jobs: list(ref('AddedJob')) }),
+  });
+  const answer = { type: 'object', description: '{id, added}, {line, problem}, and at last {summary: {added, known, refused}}' };
+  const schema = {
+    ...facts.schema,
+    body: {
+      content: {
+        'application/json': { schema: { oneOf: [ref('JobInput'), list(ref('JobInput'))] } },
+        [NDJSON]: { schema: { ...ref('JobInput') } },
+      },
+    },
+    response: {
+      ...(facts.schema?.response as object),
+      200: { description: 'Of a stream: a line each', content: { [NDJSON]: { schema: answer } } },
+    },
+  };
+  const options_ = { ...facts, schema, attachValidation: true };
+  app.post<{ Body: JobInput | readonly JobInput[]; Querystring: { answers?: string } }>('/v1/jobs', options_, async (request, reply) => {
+    if (request.validationError?.validationContext === 'querystring') throw request.validationError;
+    if (request.headers['content-type']?.startsWith(NDJSON)) {
+      const answers = openStream(reply, NDJSON);
+      const { streamIdleMs: idleMs = 60_000 } = options;
+      await new PushStream({ desk, source: request.raw, answers, problemsOnly: request.query.answers === 'problems', idleMs }).run();
+      return reply;
+    }
+    // The ledger checks jobs itself, with the field that is wrong: the same answer as on every other way in.
+    const { body } = request;
+    if (body === undefined || body === null) throw new PeerworkError('request-invalid', 'there is no body');
+    const jobs = await desk.push(Array.isArray(body) ? (body as readonly JobInput[]) : [body as JobInput]);
+    reply.code(201);
+    return { jobs };
+  });
+}

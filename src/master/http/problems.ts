@@ -1,0 +1,57 @@
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
+import { describeError, type ErrorCode, errorTable, PeerworkError } from '../../errors.js';
+import type { Log } from '../../log.js';
+
+/** An error as RFC 9457 has it, with the code and the advice of the error table. */
+export interface Problem {
+  readonly type: string;
+  readonly title: string;
+  readonly status: number;
+  readonly code: ErrorCode;
+  readonly detail: string;
+  readonly todo: string;
+  readonly instance?: string;
+}
+
+export const PROBLEM_TYPE = 'application/problem+json';
+
+export function problemOf(error: PeerworkError, instance?: string): Problem {
+  const { code } = error;
+  return {
+    type: `urn:peerwork:error:${code}`,
+    title: describeError(code),
+    status: errorTable[code].status,
+    code,
+    // What should not happen is for the log alone.
+    detail: code === 'internal' ? describeError(code) : error.message,
+    todo: error.todo,
+    ...(instance === undefined ? {} : { instance }),
+  };
+}
+
+/** Whatever was thrown while a request was served; what nobody foresaw becomes `internal` and is logged. */
+export function asProblem(thrown: unknown, log: Log): PeerworkError {
+  if (thrown instanceof PeerworkError) {
+    if (thrown.code === 'internal') log.error('a request failed', { error: thrown });
+    return thrown;
+  }
+  const error = thrown as Partial<FastifyError>;
+  switch (error.code) {
+    case 'FST_ERR_VALIDATION':
+      return new PeerworkError('request-invalid', error.message);
+    case 'FST_ERR_CTP_BODY_TOO_LARGE':
+      return new PeerworkError('body-too-large', 'its body');
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+      return new PeerworkError('media-type', error.message);
+  }
+  const { statusCode = 500 } = error;
+  if (statusCode >= 400 && statusCode < 500) return new PeerworkError('request-invalid', error.message ?? '');
+  log.error('a request failed', { error: thrown });
+  return new PeerworkError('internal', '', { cause: thrown });
+}
+
+export function sendProblem(request: FastifyRequest, reply: FastifyReply, error: PeerworkError): FastifyReply {
+  if (error.code === 'http-unauthorized') reply.header('www-authenticate', 'Bearer realm="peerwork"');
+  const body = JSON.stringify(problemOf(error, request.url.split('?')[0]));
+  return reply.code(error.status).type(PROBLEM_TYPE).serializer(String).send(body);
+}

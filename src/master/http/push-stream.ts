@@ -1,0 +1,164 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { asPeerworkError, PeerworkError } from '../../errors.js';
+import type { JobInput } from '../../job/job.js';
+import { checkJobInput } from '../../job/job-input.js';
+import { MAX_MESSAGE_BYTES } from '../../job/limits.js';
+import type { AddedJob } from '../../ledger/ledger.js';
+import type { Desk } from '../desk.js';
+import { type Line, LineCutter, writeAll } from './ndjson.js';
+import { problemOf } from './problems.js';
+
+const BATCH_JOBS = 500;
+const BATCH_CHARS = 4 * 1024 * 1024;
+
+interface Entry {
+  readonly line: number;
+  readonly job: JobInput | undefined;
+  readonly fault: PeerworkError | undefined;
+}
+type Answer = AddedJob | PeerworkError;
+
+export interface PushStreamOptions {
+  readonly desk: Desk;
+  readonly source: IncomingMessage;
+  readonly answers: ServerResponse;
+  /** Lines for jobs that were added are left out. */
+  readonly problemsOnly: boolean;
+  readonly idleMs: number;
+}
+
+/**
+ * Pushes a stream of jobs, a line each, in batches that share a transaction, and answers line by line in order. Only one batch is under way:
+ * who reads the answers slowly, or a ledger that is slow, slows down what is read. Ends when the client goes.
+ */
+export class PushStream {
+  readonly #options: PushStreamOptions;
+  readonly #summary = { added: 0, known: 0, refused: 0 };
+  #batch: Entry[] = [];
+  #chars = 0;
+
+  constructor(options: PushStreamOptions) {
+    this.#options = options;
+  }
+
+  async run(): Promise<void> {
+    const { source, answers, desk } = this.#options;
+    const cutter = new LineCutter(MAX_MESSAGE_BYTES);
+    const timer = this.#watchIdle();
+    // Not by iterating: that would destroy the connection when it ends early, and with it the answers.
+    try {
+      for await (const chunk of source.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+        timer.refresh();
+        for (const line of cutter.take(chunk)) {
+          this.#enter(line);
+          if (this.#isFull() && !(await this.#flush())) return;
+        }
+        // Nothing more is at hand: who sends slowly gets the answers nevertheless.
+        if (source.readableLength === 0 && !(await this.#flush())) return;
+        timer.refresh();
+      }
+      for (const line of cutter.end()) this.#enter(line);
+      if (await this.#flush()) answers.end(`${JSON.stringify({ summary: this.#summary })}\n`);
+    } catch (error) {
+      desk.log.debug('a stream of jobs ended early', { error });
+      answers.destroy();
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #watchIdle(): NodeJS.Timeout {
+    return setTimeout(() => this.#options.source.destroy(new PeerworkError('request-slow')), this.#options.idleMs);
+  }
+
+  #isFull(): boolean {
+    return this.#batch.length >= BATCH_JOBS || this.#chars >= BATCH_CHARS;
+  }
+
+  #enter({ number, text, fault }: Line): void {
+    this.#chars += text?.length ?? 0;
+    this.#batch.push({ line: number, ...parsed(text, fault) });
+  }
+
+  /** False: the client has gone. */
+  async #flush(): Promise<boolean> {
+    const batch = this.#batch;
+    this.#batch = [];
+    this.#chars = 0;
+    if (batch.length === 0) return !this.#options.answers.destroyed;
+    const answers = await pushBatch(this.#options.desk, batch);
+    let text = '';
+    for (const [index, answer] of answers.entries()) {
+      if (answer instanceof PeerworkError) {
+        this.#summary.refused += 1;
+        text += `${JSON.stringify({ line: batch[index]?.line, problem: problemOf(answer) })}\n`;
+        continue;
+      }
+      this.#summary[answer.added ? 'added' : 'known'] += 1;
+      if (!this.#options.problemsOnly) text += `${JSON.stringify(answer)}\n`;
+    }
+    return text === '' ? !this.#options.answers.destroyed : writeAll(this.#options.answers, text);
+  }
+}
+
+function parsed(text: string | undefined, fault: Line['fault']): Omit<Entry, 'line'> {
+  if (text === undefined) {
+    const refusal =
+      fault === 'long' ? new PeerworkError('body-too-large', 'one line') : new PeerworkError('request-invalid', 'the line is not UTF-8');
+    return { job: undefined, fault: refusal };
+  }
+  try {
+    return { job: JSON.parse(text) as JobInput, fault: undefined };
+  } catch (error) {
+    return { job: undefined, fault: new PeerworkError('request-invalid', error instanceof Error ? error.message : 'no JSON') };
+  }
+}
+
+/** All in one if it can be; what cannot be accepted is sorted out, so that one wrong line never takes others with it. */
+async function pushBatch(desk: Desk, batch: readonly Entry[]): Promise<Answer[]> {
+  const first = await pushAll(desk, batch);
+  if (!first.some((answer) => answer instanceof PeerworkError && answer.code === 'job-invalid')) return first;
+  return pushAll(
+    desk,
+    batch.map((entry) => (entry.fault === undefined ? { ...entry, fault: faultOf(entry.job) } : entry)),
+  );
+}
+
+function faultOf(job: unknown): PeerworkError | undefined {
+  try {
+    checkJobInput(job);
+    return undefined;
+  } catch (thrown) {
+    return asPeerworkError(thrown);
+  }
+}
+
+async function pushAll(desk: Desk, batch: readonly Entry[]): Promise<Answer[]> {
+  const jobs = batch.flatMap(({ job, fault }) => (fault === undefined ? [job as JobInput] : []));
+  const pushed = await pushOrEach(desk, jobs);
+  let next = 0;
+  return batch.map(({ fault }) => {
+    if (fault !== undefined) return fault;
+    next += 1;
+    return pushed[next - 1] ?? new PeerworkError('internal');
+  });
+}
+
+async function pushOrEach(desk: Desk, jobs: readonly JobInput[]): Promise<Answer[]> {
+  if (jobs.length === 0) return [];
+  try {
+    return await desk.push(jobs);
+  } catch (thrown) {
+    const error = refusal(desk, thrown);
+    // Another kind of trouble would meet each of them alike; invalid ones are found before the next try.
+    if (jobs.length === 1 || (error.code !== 'parent-unknown' && error.code !== 'graph-cycle')) return jobs.map(() => error);
+    const each = jobs.map(async (job) => desk.push([job]));
+    const settled = await Promise.allSettled(each);
+    return settled.map((one) => (one.status === 'fulfilled' ? (one.value[0] as AddedJob) : refusal(desk, one.reason)));
+  }
+}
+
+function refusal(desk: Desk, thrown: unknown): PeerworkError {
+  if (!(thrown instanceof PeerworkError)) desk.log.error('jobs could not be pushed', { error: thrown });
+  return asPeerworkError(thrown);
+}

@@ -1,0 +1,44 @@
+import type { FastifyInstance } from 'fastify';
+import { asPeerworkError } from '../../errors.js';
+import type { SettledJob } from '../../job/job.js';
+import type { ApiContext } from './context.js';
+import { NDJSON, openStream, writeAll } from './ndjson.js';
+import { problemOf } from './problems.js';
+import { about, cursor, flag, object, ref, untilGone, whole } from './route.js';
+
+const PAGE = 100;
+
+export function resultRoutes(app: FastifyInstance, { desk, closing }: ApiContext): void {
+  const facts = about('read', 'results', 'Settled jobs in the order of their settlement, from behind a cursor', {
+    query: { after: cursor, limit: whole(1, 1_000_000), follow: flag },
+    type: NDJSON,
+    answer: object({ cursor: { type: 'integer' }, job: ref('SettledJob') }),
+  });
+  app.get<{ Querystring: { after?: number; limit?: number; follow?: boolean } }>('/v1/results', facts, async (request, reply) => {
+    const { after = 0, limit = Number.POSITIVE_INFINITY, follow = false } = request.query;
+    const signal = untilGone(request, reply, closing);
+    const raw = openStream(reply, NDJSON);
+    let left = limit;
+    try {
+      for await (const result of follow ? desk.results.follow({ after, signal }) : stored(after)) {
+        if (signal.aborted || !(await writeAll(raw, `${JSON.stringify(result)}\n`))) break;
+        left -= 1;
+        if (left === 0) break;
+      }
+    } catch (thrown) {
+      await writeAll(raw, `${JSON.stringify({ problem: problemOf(asPeerworkError(thrown)) })}\n`);
+    }
+    raw.end();
+    return reply;
+  });
+
+  async function* stored(from: number): AsyncGenerator<{ readonly cursor: number; readonly job: SettledJob }, void, undefined> {
+    for (let after = from; ; ) {
+      const page = await desk.ledger.settledAfter(after, PAGE);
+      yield* page;
+      const last = page.at(-1);
+      if (last === undefined) return;
+      after = last.cursor;
+    }
+  }
+}

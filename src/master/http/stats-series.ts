@@ -1,0 +1,140 @@
+import type { Timer } from '../../clock.js';
+import type { JobChange } from '../../ledger/ledger.js';
+import type { Desk } from '../desk.js';
+
+export const STEP_MS = 5_000;
+const STEPS = 720;
+/** So many jobs are followed at once for the latencies; of more, the oldest are forgotten. */
+const MAX_FOLLOWED = 20_000;
+/** So many latencies are kept of one step; of more, a random part. */
+const MAX_SAMPLES = 500;
+
+export interface Series {
+  readonly stepMs: number;
+  /** Starts of the steps. */
+  readonly at: readonly number[];
+  readonly added: readonly number[];
+  readonly completed: readonly number[];
+  readonly failed: readonly number[];
+  /** From ready (a delay counts) to leased, and from leased to settled; null where nothing was. In milliseconds. */
+  readonly waitP50Ms: readonly (number | null)[];
+  readonly waitP95Ms: readonly (number | null)[];
+  readonly runP50Ms: readonly (number | null)[];
+  readonly runP95Ms: readonly (number | null)[];
+}
+
+interface Step {
+  readonly at: number;
+  added: number;
+  completed: number;
+  failed: number;
+  readonly waits: Sample;
+  readonly runs: Sample;
+}
+
+/** A bounded part of the values that were seen, each as likely as any other. */
+class Sample {
+  readonly #values: number[] = [];
+  #seen = 0;
+
+  add(value: number): void {
+    this.#seen += 1;
+    if (this.#values.length < MAX_SAMPLES) this.#values.push(value);
+    else {
+      const at = Math.floor(Math.random() * this.#seen);
+      if (at < MAX_SAMPLES) this.#values[at] = value;
+    }
+  }
+
+  quantile(share: number): number | null {
+    const sorted = [...this.#values].sort((a, b) => a - b);
+    return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? null;
+  }
+}
+
+/** The last hour in steps of five seconds, in memory, from what this Master's ledger tells; it begins anew with the Master. */
+export class StatsSeries {
+  readonly settled = { completed: 0, failed: 0, cancelled: 0 };
+  readonly #desk: Desk;
+  readonly #steps: Step[] = [];
+  readonly #since = new Map<string, { readonly state: string; readonly at: number }>();
+  readonly #unwatch: () => void;
+  #timer: Timer | undefined;
+  #total: number | undefined;
+  #deleted = 0;
+  #changed = true;
+  #closed = false;
+
+  constructor(desk: Desk) {
+    this.#desk = desk;
+    this.#unwatch = desk.watch((event) => {
+      if (event.kind !== 'ledger') return;
+      this.#changed = true;
+      for (const job of event.change.jobs) this.#take(job);
+    });
+    this.#next();
+  }
+
+  read(): Series {
+    const steps = this.#steps;
+    return {
+      stepMs: STEP_MS,
+      at: steps.map(({ at }) => at),
+      added: steps.map(({ added }) => added),
+      completed: steps.map(({ completed }) => completed),
+      failed: steps.map(({ failed }) => failed),
+      waitP50Ms: steps.map(({ waits }) => waits.quantile(0.5)),
+      waitP95Ms: steps.map(({ waits }) => waits.quantile(0.95)),
+      runP50Ms: steps.map(({ runs }) => runs.quantile(0.5)),
+      runP95Ms: steps.map(({ runs }) => runs.quantile(0.95)),
+    };
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#unwatch();
+    this.#timer?.cancel();
+  }
+
+  #next(): void {
+    if (this.#closed) return;
+    const now = this.#desk.clock.now();
+    this.#steps.push({ at: now - (now % STEP_MS), added: 0, completed: 0, failed: 0, waits: new Sample(), runs: new Sample() });
+    if (this.#steps.length > STEPS) this.#steps.shift();
+    void this.#count(this.#steps.at(-2));
+    this.#timer = this.#desk.clock.after(STEP_MS - (now % STEP_MS), () => this.#next(), { unref: true });
+  }
+
+  /** How many were added is how much more there are: a change does not tell a new job from one that waits again. */
+  async #count(step: Step | undefined): Promise<void> {
+    if (!this.#changed) return;
+    this.#changed = false;
+    const deleted = this.#deleted;
+    this.#deleted = 0;
+    try {
+      const total = Object.values(await this.#desk.ledger.counts()).reduce((sum, count) => sum + count, 0);
+      if (step !== undefined && this.#total !== undefined) step.added = Math.max(0, total - this.#total + deleted);
+      this.#total = total;
+    } catch (error) {
+      this.#changed = true;
+      this.#deleted += deleted;
+      this.#desk.log.debug('jobs could not be counted', { error });
+    }
+  }
+
+  #take({ id, state }: JobChange): void {
+    const step = this.#steps.at(-1);
+    const before = this.#since.get(id);
+    const at = this.#desk.clock.now();
+    this.#since.delete(id);
+    if (state === 'ready' || state === 'leased') this.#since.set(id, { state, at });
+    if (this.#since.size > MAX_FOLLOWED) for (const [oldest] of this.#since) if (this.#since.delete(oldest)) break;
+    if (state === 'deleted') this.#deleted += 1;
+    if (state === 'completed' || state === 'failed' || state === 'cancelled') this.settled[state] += 1;
+    if (step === undefined) return;
+    if (state === 'completed' || state === 'failed') step[state] += 1;
+    if (before === undefined) return;
+    if (state === 'leased' && before.state === 'ready') step.waits.add(at - before.at);
+    if ((state === 'completed' || state === 'failed') && before.state === 'leased') step.runs.add(at - before.at);
+  }
+}

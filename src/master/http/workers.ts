@@ -1,0 +1,63 @@
+import type { FastifyInstance } from 'fastify';
+import { PeerworkError } from '../../errors.js';
+import type { WorkerMarks, WorkerRecord } from '../../ledger/ledger.js';
+import type { ConnectedWorker } from '../options.js';
+import type { ApiContext } from './context.js';
+import { about, idParams, list, object, ref, type WithId } from './route.js';
+
+const TAG = 'workers';
+/** So many running jobs are told by worker. */
+const MAX_RUNNING = 500;
+
+interface WorkerView extends WorkerRecord {
+  readonly connected?: ConnectedWorker;
+  readonly jobs?: readonly string[];
+}
+
+export function workerRoutes(app: FastifyInstance, { desk }: ApiContext): void {
+  const { ledger, clock } = desk;
+
+  const running = async (): Promise<Map<string, string[]>> => {
+    const jobs = new Map<string, string[]>();
+    for (const { id, worker } of (await ledger.list({ state: 'leased' }, { limit: MAX_RUNNING }, clock.now())).jobs)
+      if (worker !== undefined) jobs.set(worker.id, [...(jobs.get(worker.id) ?? []), id]);
+    return jobs;
+  };
+  const views = async (): Promise<WorkerView[]> => {
+    const [records, jobs] = await Promise.all([ledger.listWorkers(), running()]);
+    const connected = new Map(desk.workers().map((worker) => [worker.id, worker]));
+    const known = new Map<string, WorkerRecord>([...connected.values()].map(({ id, name }) => [id, { id, name }]));
+    for (const record of records) known.set(record.id, record);
+    return [...known.values()].map((record) => {
+      const link = connected.get(record.id);
+      const ids = jobs.get(record.id);
+      return { ...record, ...(link === undefined ? {} : { connected: link }), ...(ids === undefined ? {} : { jobs: ids }) };
+    });
+  };
+
+  app.get(
+    '/v1/workers',
+    about('read', TAG, 'Workers that were met, connected or not', { answer: object({ workers: list(ref('Worker')) }) }),
+    async () => ({
+      workers: await views(),
+    }),
+  );
+
+  const verbs: Readonly<Record<string, readonly [summary: string, marks: WorkerMarks]>> = {
+    approve: ['Let a worker in, also one that was revoked', { approved: true, revoked: false }],
+    revoke: ['Put a worker out', { revoked: true }],
+    drain: ['Give a worker no more jobs', { drained: true }],
+    resume: ['End a drain', { drained: false }],
+  };
+  for (const [verb, [summary, marks]] of Object.entries(verbs))
+    app.post<WithId>(
+      `/v1/workers/:id/${verb}`,
+      about('admin', TAG, summary, { params: idParams, answer: ref('Worker') }),
+      async ({ params: { id } }) => {
+        const worker = (await ledger.getWorker(id)) ?? desk.workers().find((one) => one.id === id);
+        if (worker === undefined) throw new PeerworkError('worker-unknown', id);
+        await desk.mark({ id, name: worker.name }, marks);
+        return (await views()).find((view) => view.id === id);
+      },
+    );
+}

@@ -1,0 +1,43 @@
+import type { FastifyInstance } from 'fastify';
+import { PeerworkError } from '../../errors.js';
+import { MAX_DELAY_MS } from '../../job/limits.js';
+import type { WorkgroupInput, WorkgroupRecord } from '../../ledger/ledger.js';
+import type { ApiContext } from './context.js';
+import { about, exactly, idParams, list, object, ref, text, type WithId, whole } from './route.js';
+
+const TAG = 'workgroups';
+
+export function workgroupRoutes(app: FastifyInstance, { desk }: ApiContext): void {
+  const { ledger, clock } = desk;
+  const answer = { params: idParams, answer: ref('WorkgroupRecord') };
+
+  app.get<{ Querystring: { after?: string; limit?: number } }>(
+    '/v1/workgroups',
+    about('read', TAG, 'Workgroups, page by page', {
+      query: { after: text, limit: whole(1, 500) },
+      answer: object({ workgroups: list(ref('WorkgroupRecord')), next: text }, ['next']),
+    }),
+    ({ query: { after, limit = 50 } }) => ledger.listWorkgroups({ limit, ...(after === undefined ? {} : { after }) }),
+  );
+  app.get<WithId>('/v1/workgroups/:id', about('read', TAG, 'One workgroup', answer), async ({ params: { id } }) =>
+    known(await ledger.getWorkgroup(id), id),
+  );
+  app.put<WithId & { Body: Omit<WorkgroupInput, 'id'> }>(
+    '/v1/workgroups/:id',
+    about('work', TAG, 'Make a workgroup, or change its limits', { ...answer, body: ref('WorkgroupInput') }),
+    ({ params: { id }, body }) => ledger.putWorkgroup({ ...body, id }, clock.now()),
+  );
+  app.post<WithId & { Body: { ms: number } }>(
+    '/v1/workgroups/:id/hold',
+    about('work', TAG, 'No job of it starts for so long', { ...answer, body: exactly({ ms: whole(0, MAX_DELAY_MS) }, ['ms']) }),
+    ({ params: { id }, body: { ms } }) => ledger.holdWorkgroup(id, clock.now() + ms, clock.now()),
+  );
+  app.post<WithId>('/v1/workgroups/:id/release', about('work', TAG, 'End a hold', answer), async ({ params: { id } }) =>
+    known(await ledger.releaseWorkgroup(id, clock.now()), id),
+  );
+}
+
+function known(found: WorkgroupRecord | undefined, id: string): WorkgroupRecord {
+  if (found === undefined) throw new PeerworkError('workgroup-unknown', id);
+  return found;
+}

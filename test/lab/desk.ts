@@ -1,0 +1,96 @@
+import type { Test } from 'tap';
+import { systemClock } from '../../src/clock.js';
+import type { Ledger } from '../../src/ledger/ledger.js';
+import { openLedger } from '../../src/ledger/open.js';
+import { silentLog } from '../../src/log.js';
+import { Dispatch } from '../../src/master/dispatch.js';
+import { HttpServer, type HttpServerOptions } from '../../src/master/http/server.js';
+import { JobDesk } from '../../src/master/job-desk.js';
+import { Journal } from '../../src/master/journal.js';
+import { Permits } from '../../src/master/permits.js';
+import { Results } from '../../src/master/results.js';
+import { Sweeper } from '../../src/master/sweeper.js';
+
+/** A Master without a swarm: ledger, hand-out, sweeper and desk are real, only no Worker is linked. */
+export async function openDesk(
+  t: Test,
+  options: { readonly ledger?: string; readonly leaseMs?: number } = {},
+): Promise<{ desk: JobDesk; ledger: Ledger }> {
+  const { leaseMs = 30_000 } = options;
+  const ledger = await openLedger(options.ledger ?? 'memory:');
+  const shared = { clock: systemClock, log: silentLog };
+  const dispatch = new Dispatch({ ...shared, ledger, leaseMs });
+  const results = new Results(ledger);
+  const journal = new Journal(ledger, systemClock, silentLog);
+  const permits: Permits = new Permits({
+    ledger,
+    approval: 'auto',
+    admit: undefined,
+    onChange: ({ id, drainedAt, revokedAt }) => dispatch.hold(id, drainedAt !== undefined || revokedAt !== undefined),
+  });
+  const desk: JobDesk = new JobDesk({
+    ...shared,
+    name: 'lab',
+    ledger,
+    results,
+    dispatch,
+    journal,
+    permits,
+    leaseMs,
+    beatMs: Math.ceil(leaseMs / 3),
+    taskChannels: () => [],
+    workers: () => [],
+    tell: () => {},
+    due: (at) => sweeper.hint(at),
+  });
+  const sweeper = new Sweeper({ ...shared, ledger, graceMs: 0, onSweep: () => desk.wake() });
+  sweeper.start();
+  t.teardown(async () => {
+    dispatch.close();
+    await sweeper.close();
+    await journal.flush();
+    await results.close();
+    desk.close();
+    await ledger.close();
+  });
+  return { desk, ledger };
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly text: string;
+  // biome-ignore lint/suspicious/noExplicitAny: an answer is looked into without end.
+  readonly body: any;
+}
+
+/** The API of such a Master on a free port, and a way to ask it. */
+export async function openApi(t: Test, options: Partial<HttpServerOptions> & { readonly ledger?: string; readonly leaseMs?: number } = {}) {
+  const { desk, ledger } = await openDesk(t, {
+    ...(options.leaseMs !== undefined && { leaseMs: options.leaseMs }),
+    ...(options.ledger !== undefined && { ledger: options.ledger }),
+  });
+  const server = new HttpServer({ ...options, desk, port: 0 });
+  const { url } = await server.start();
+  t.teardown(() => server.close());
+  const ask = async (method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Answer> => {
+    const response = await fetch(`${url}${path}`, {
+      method,
+      headers: { ...(body !== undefined && { 'content-type': 'application/json' }), ...headers },
+      ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+    });
+    const text = await response.text();
+    const isJson = /json/.test(response.headers.get('content-type') ?? '') && !/ndjson/.test(response.headers.get('content-type') ?? '');
+    return { status: response.status, headers: response.headers, text, body: isJson && text !== '' ? JSON.parse(text) : undefined };
+  };
+  return { desk, ledger, server, url, ask };
+}
+
+/** The lines of an NDJSON answer. */
+// biome-ignore lint/suspicious/noExplicitAny: as above.
+export function linesOf(text: string): any[] {
+  return text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line));
+}
