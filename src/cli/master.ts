@@ -89,9 +89,25 @@ function masterOptions(options: Options) {
 }
 
 /** A Master that serves until it is told to stop serves its owner too. */
-function httpOf({ http, httpTokens, input }: Options): HttpOptions | undefined {
+function httpOf(options: Options): HttpOptions | undefined {
+  const { http, httpTokens, input } = options;
   if (http === 'off' || (http === undefined && input !== undefined)) return undefined;
-  return { fallBack: http === undefined, ...http, ...given({ tokens: httpTokens }) };
+  return { fallBack: http === undefined, ...http, ...given({ tokens: httpTokens }), crew: crewOf(options) };
+}
+
+function crewOf({
+  crewPath: path,
+  crewAbandonedSeconds,
+  crewVirtualOperator,
+  crewVirtualOperatorToken,
+}: Options): NonNullable<HttpOptions['crew']> {
+  if (path === 'off') return false;
+  return given({
+    path,
+    abandonedSeconds: crewAbandonedSeconds,
+    virtualOperatorUrl: crewVirtualOperator,
+    virtualOperatorToken: crewVirtualOperatorToken,
+  });
 }
 
 /** What the Master does not log by itself. */

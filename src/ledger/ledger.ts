@@ -243,6 +243,8 @@ export interface JobChange {
   readonly channel: string;
   readonly group?: string;
   readonly state: JobState | 'deleted';
+  /** It is new. */
+  readonly added?: true;
 }
 
 export interface LedgerOptions {

@@ -36,7 +36,7 @@ export class Transaction implements Statements {
   readonly #shard: number;
   readonly #tallies = new Map<string, [channel: string, state: JobState, jobs: number]>();
   readonly #groupTallies = new Map<string, [grp: number, state: JobState, jobs: number, weight: number]>();
-  readonly #told = new Map<string, { readonly job: Movable; readonly state: JobChange['state'] }>();
+  readonly #told = new Map<string, { readonly job: Movable; readonly state: JobChange['state']; readonly added: boolean }>();
   readonly #rows = new Map<string, Row>();
   readonly #groupIds = new Map<number, string>();
   /** What was looked up once for all operations of this transaction, by whoever looked it up. */
@@ -102,7 +102,9 @@ export class Transaction implements Statements {
   moved(job: Movable, from: JobState | undefined, to: JobState | 'deleted'): void {
     if (to === 'ready') this.#ready = true;
     else if (to === 'completed' || to === 'failed' || to === 'cancelled') this.#settled = true;
-    if (this.#told.size < MAX_TOLD || this.#told.has(job.id)) this.#told.set(job.id, { job, state: to });
+    const told = this.#told.get(job.id);
+    const added = from === undefined || told?.added === true;
+    if (told !== undefined || this.#told.size < MAX_TOLD) this.#told.set(job.id, { job, state: to, added });
     else this.#cut = true;
     if (from === to) return;
     if (from !== undefined) this.#count(job, from, -1);
@@ -135,9 +137,9 @@ export class Transaction implements Statements {
     const dueAt = this.#dueAt;
     const nothing = this.#told.size === 0 && this.#rows.size === 0 && cancelled.length === 0;
     if (nothing && !this.#ready && !this.#settled && dueAt === undefined) return undefined;
-    const jobs = [...this.#told.values()].map(({ job, state }): JobChange => {
+    const jobs = [...this.#told.values()].map(({ job, state, added }): JobChange => {
       const group = job.grp === null ? undefined : this.#groupIds.get(job.grp);
-      return { id: job.id, channel: job.channel, state, ...(group !== undefined && { group }) };
+      return { id: job.id, channel: job.channel, state, ...(group !== undefined && { group }), ...(added && { added }) };
     });
     return {
       jobs,

@@ -11,7 +11,14 @@ import { dashboardFolder, HttpServer } from './http/server.js';
 import type { JobDesk } from './job-desk.js';
 import { type MapOptions, type MappedOutcome, mapJobs } from './map.js';
 import { type MasterKey, openMasterKey } from './master-key.js';
-import { type ConnectedWorker, DEFAULT_LEDGER, type EmbedOptions, type MasterEvents, type MasterOptions } from './options.js';
+import {
+  type ConnectedWorker,
+  DEFAULT_LEDGER,
+  type EmbedOptions,
+  type HttpOptions,
+  type MasterEvents,
+  type MasterOptions,
+} from './options.js';
 import { closeParts, openParts, type Parts } from './parts.js';
 import type { Result, Results } from './results.js';
 
@@ -150,7 +157,7 @@ export class Master extends EventEmitter<MasterEvents> {
     await this.#announce(results);
     const { http } = this.#options;
     if (http !== undefined) {
-      this.#http = new HttpServer({ ...http, ...(await this.#api(http, desk)) });
+      this.#http = new HttpServer({ ...addressOf(http), ...(await this.#api(http, desk)) });
       this.#url = (await this.#http.start()).url;
     }
     swarm.start();
@@ -158,9 +165,16 @@ export class Master extends EventEmitter<MasterEvents> {
     return parts;
   }
 
-  async #api(options: EmbedOptions, desk?: JobDesk): Promise<ApiOptions> {
+  async #api({ crew = {}, tokens, authorize }: EmbedOptions, desk?: JobDesk): Promise<ApiOptions> {
     const engine = /^postgres/.test(this.#options.ledger ?? '') ? 'postgres' : 'sqlite';
-    return { ...options, desk: desk ?? (await this.desk), engine, dashboard: dashboardFolder };
+    return {
+      desk: desk ?? (await this.desk),
+      engine,
+      dashboard: dashboardFolder,
+      ...(crew !== false && { crew }),
+      ...(tokens !== undefined && { tokens }),
+      ...(authorize !== undefined && { authorize }),
+    };
   }
 
   /** Turns what is settled from now on into events. */
@@ -188,6 +202,11 @@ export class Master extends EventEmitter<MasterEvents> {
     this.#log.error(error.message, { code: error.code });
     if (this.listenerCount('error') > 0) this.emit('error', error);
   }
+}
+
+/** Where it is served, without who is served there. */
+function addressOf({ host, port, fallBack }: HttpOptions) {
+  return { ...(host !== undefined && { host }), ...(port !== undefined && { port }), ...(fallBack !== undefined && { fallBack }) };
 }
 
 function isList(input: JobInput | readonly JobInput[]): input is readonly JobInput[] {

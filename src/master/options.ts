@@ -5,6 +5,7 @@ import type { Json, Progress, SettledJob } from '../job/job.js';
 import type { Retention } from '../ledger/ledger.js';
 import type { Log, LogLevel } from '../log.js';
 import type { PeerFacts } from '../swarm/peer.js';
+import type { CrewOptions } from './crew/context.js';
 import type { Published, TaskSource } from './open-tasks.js';
 import type { WorkerGreeting } from './worker-session.js';
 
@@ -58,12 +59,15 @@ export interface HttpOptions {
   readonly fallBack?: boolean;
   /** Each `scope:token`, with the scope `read`, `work` or `admin`. None: only this machine is served, and may do everything. */
   readonly tokens?: readonly string[];
+  /** How crew clients are served, under `/crew` unless it says otherwise; false: not at all. */
+  readonly crew?: CrewOptions | false;
 }
 
 /** Of the API in a server of your own. */
 export interface EmbedOptions {
   /** As in HttpOptions. */
   readonly tokens?: readonly string[];
+  readonly crew?: CrewOptions | false;
   /** Which scopes a request has, by the rules of your app; none refuses it. Instead of tokens. */
   readonly authorize?: (
     request: IncomingMessage,

@@ -1,8 +1,9 @@
 import { isUtf8 } from 'node:buffer';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import rateLimit from '@fastify/rate-limit';
 import fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions } from 'fastify';
 import { PeerworkError } from '../../errors.js';
+import { Crew } from '../crew/crew.js';
 import { Gate, require, type Scope } from './auth.js';
 import { channelRoutes } from './channels.js';
 import type { ApiContext } from './context.js';
@@ -40,8 +41,14 @@ const HEADERS: Readonly<Record<string, string>> = {
   'cache-control': 'no-store',
 };
 
+export interface Api {
+  readonly app: FastifyInstance;
+  /** Serves what is told live by other means than HTTP, to clients of this server. */
+  readonly attachLive: (server: Server) => void;
+}
+
 /** All routes with their checks, ready to be served alone or in a host app. Closing it ends streams and long polls. */
-export async function createApi(options: ApiOptions, server: FastifyServerOptions = {}): Promise<FastifyInstance> {
+export async function createApi(options: ApiOptions, server: FastifyServerOptions = {}): Promise<Api> {
   const { desk } = options;
   const app = fastify({
     ...server,
@@ -79,7 +86,8 @@ export async function createApi(options: ApiOptions, server: FastifyServerOption
   app.setErrorHandler((error, request, reply) => sendProblem(request, reply, asProblem(error, desk.log)));
   addBodies(app);
   addMissing(app);
-  await addGuards(app, options);
+  const gate = new Gate(options);
+  await addGuards(app, options, gate);
   addSchemas(app);
   await addDocument(app);
   for (const routes of [
@@ -99,8 +107,11 @@ export async function createApi(options: ApiOptions, server: FastifyServerOption
   metricsRoutes(app, context);
   dashboardRoutes(app, context);
   await docsRoutes(app);
+  const crew = options.crew === undefined ? undefined : new Crew(desk, gate, options.crew);
+  await crew?.register(app);
+  app.addHook('preClose', async () => crew?.close());
   await app.ready();
-  return app;
+  return { app, attachLive: (live) => crew?.attach(live) };
 }
 
 /** Serves one request of a host app, whose address is relative to where the API is mounted. */
@@ -149,8 +160,7 @@ function matches(app: FastifyInstance, method: string, path: string): boolean {
 }
 
 /** In the order in which they are asked: headers, rate, scope, the time that the body takes, and the types of the query. */
-async function addGuards(app: FastifyInstance, options: ApiOptions): Promise<void> {
-  const gate = new Gate(options);
+async function addGuards(app: FastifyInstance, options: ApiOptions, gate: Gate): Promise<void> {
   app.addHook('onRequest', async (_request, reply) => void reply.headers(HEADERS));
   await app.register(rateLimit, {
     global: true,

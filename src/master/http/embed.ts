@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify';
 import { createApi } from './api.js';
@@ -14,6 +14,8 @@ interface HostRequest extends IncomingMessage {
 /** For `app.use('/path', …)` of Express and its like: requests come with addresses relative to the mount path. */
 export interface RequestListener {
   (request: IncomingMessage, response: ServerResponse): void;
+  /** Serves the live events of crew clients to the clients of your server. */
+  attachLive(server: Server): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -23,17 +25,21 @@ export function requestListener(options: ApiOptions | Promise<ApiOptions>): Requ
   const listener = (request: IncomingMessage, response: ServerResponse) => {
     setMount(request, (request as HostRequest).baseUrl ?? '');
     starting.then(
-      (app) => app.routing(unread(request), response),
+      ({ app }) => app.routing(unread(request), response),
       () => response.writeHead(500).end(),
     );
   };
-  return Object.assign(listener, { close: async () => (await starting).close() });
+  return Object.assign(listener, {
+    attachLive: async (server: Server) => (await starting).attachLive(server),
+    close: async () => (await starting).app.close(),
+  });
 }
 
 /** For `app.register(…, { prefix })` of a Fastify host: its hooks come first, everything else is as when the API is served alone. */
 export function fastifyPlugin(options: ApiOptions | Promise<ApiOptions>): FastifyPluginAsync {
   return async (host: FastifyInstance) => {
-    const app = await createApi(await options);
+    const { app, attachLive } = await createApi(await options);
+    attachLive(host.server);
     host.addHook('onClose', () => app.close());
     host.removeAllContentTypeParsers();
     host.addContentTypeParser('*', (_request, _payload, done) => done(null));

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import type { CrewOptions } from '../crew/context.js';
 import type { Desk } from '../desk.js';
 import type { Scope } from './auth.js';
 
@@ -20,6 +21,8 @@ export interface ApiOptions {
   readonly streamIdleMs?: number;
   /** Between two heartbeats of an event stream, in milliseconds; default 15 000. */
   readonly heartbeatMs?: number;
+  /** crew clients are served too; absent: they are not. */
+  readonly crew?: CrewOptions;
   /** Leases that ended without a word of their worker, for the metrics. */
   readonly leasesExpired?: () => number;
 }

@@ -60,7 +60,7 @@ export class HttpServer {
   }
 
   async #listen(host: string, port: number): Promise<void> {
-    const app = await createApi(this.#options, {
+    const { app, attachLive } = await createApi(this.#options, {
       forceCloseConnections: 'idle',
       serverFactory: (handler) => {
         this.#server = this.#listener(handler);
@@ -70,6 +70,7 @@ export class HttpServer {
     this.#app = app;
     try {
       await app.listen({ host, port });
+      if (this.#server !== undefined) attachLive(this.#server);
     } catch (error) {
       await app.close();
       throw error;

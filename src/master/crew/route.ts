@@ -1,0 +1,80 @@
+import type { FastifyInstance, RouteShorthandOptions } from 'fastify';
+import { asPeerworkError, PeerworkError } from '../../errors.js';
+import type { Demand } from '../http/auth.js';
+import { asConfig } from '../http/route.js';
+import type { Sent } from './inputs.js';
+
+export interface CrewRoute<Params = unknown> {
+  Params: Params;
+  Querystring: Readonly<Record<string, string | undefined>>;
+  Body: Sent;
+}
+
+export function crewRoute(demand: Demand): RouteShorthandOptions {
+  return { exposeHeadRoute: false, schema: { hide: true }, config: asConfig({ demand }) };
+}
+
+/** crew answers whatever goes wrong with 500 and a message; clients retry by that. */
+class Refusal extends Error {
+  readonly status: number;
+
+  constructor(message: string, status: number) {
+    super(message);
+    this.status = status;
+  }
+}
+
+export function refuse(message: string): Error {
+  return new Refusal(message, 500);
+}
+
+export function notFound(kind: string, id: string): Error {
+  return new Refusal(`${kind} with id ${id} not found!`, 404);
+}
+
+export function unknownTask(id: string): Error {
+  return refuse(`Unable to find task ${id}!`);
+}
+
+const BODY_LIMIT = 10 * 1024 * 1024;
+
+/** Bodies and errors as crew has them: what is no JSON is an empty object, what goes wrong has a message. */
+export function crewManners(app: FastifyInstance): void {
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('application/json', { parseAs: 'string', bodyLimit: BODY_LIMIT }, (_request, body, done) => {
+    try {
+      const parsed: unknown = body === '' ? {} : JSON.parse(body as string);
+      done(null, typeof parsed === 'object' && parsed !== null ? parsed : {});
+    } catch {
+      done(new Refusal('the body is no JSON', 400));
+    }
+  });
+  app.addContentTypeParser('*', { bodyLimit: BODY_LIMIT }, (_request, payload, done) => {
+    payload.resume();
+    payload.on('end', () => done(null, {}));
+    payload.on('error', done);
+  });
+  app.addHook('preValidation', async (request) => {
+    request.body ??= {};
+  });
+  app.setErrorHandler((error, _request, reply) => {
+    if (error instanceof Refusal) return reply.code(error.status).send({ message: error.message });
+    const { code, message } = asPeerworkError(error);
+    // Who may not, and who asks too often, hears so; all else is 500, as in crew.
+    const telling = ['http-unauthorized', 'http-forbidden', 'rate-limited', 'worker-revoked', 'worker-unapproved'].includes(code);
+    return reply.code(telling ? new PeerworkError(code).status : 500).send({ message });
+  });
+}
+
+/** `limit` and `skip` of a query; no limit is 0 or less. */
+export function pageOf(
+  query: Readonly<Record<string, string | undefined>>,
+  defaultLimit: number,
+): { readonly limit: number; readonly skip: number } {
+  const whole = (text: string | undefined, fallback: number) => {
+    const value = Number.parseInt(text ?? '', 10);
+    return Number.isSafeInteger(value) ? value : fallback;
+  };
+  const limit = whole(query['limit'], defaultLimit);
+  return { limit: limit <= 0 ? Number.POSITIVE_INFINITY : limit, skip: Math.max(0, whole(query['skip'], 0)) };
+}

@@ -1,0 +1,167 @@
+import t from 'tap';
+import { openCrew } from './client.js';
+
+const HEX = /^[0-9a-f]{24}$/;
+const ISO = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
+
+t.test('groups: create, list, count, change, delete', async (t) => {
+  const { get, post, send } = await openCrew(t);
+  const made = await post('task_groups', { name: 'first', isPaused: false });
+  t.match(made, { _id: HEX, name: 'first', isPaused: false, createdAt: ISO });
+  t.match(await post('task_groups'), { name: null });
+  t.match(await get('task_groups/count'), { count: 2 });
+  t.equal((await get('task_groups')).length, 2);
+  t.match(await get('task_groups?limit=1&skip=1'), [{ _id: made._id }]);
+  t.match((await send('PUT', `task_group/${made._id}`, { name: 'renamed', colour: 'red', isPaused: true })).body, {
+    name: 'renamed',
+    colour: 'red',
+    isPaused: false,
+  });
+  t.match(await get(`task_group/${made._id}`), { name: 'renamed', colour: 'red' });
+  t.match(await send('GET', 'task_group/000000000000000000000000'), {
+    status: 404,
+    body: { message: 'TaskGroup with id 000000000000000000000000 not found!' },
+  });
+  t.match(await send('PUT', 'task_group/nobody', {}), { status: 500, body: { message: String } });
+  t.match((await send('DELETE', `task_group/${made._id}`)).body, { acknowledged: true, deletedCount: 1 });
+  t.match((await send('DELETE', `task_group/${made._id}`)).body, { acknowledged: true, deletedCount: 0 });
+  t.equal((await send('POST', 'task_group/nobody/retry', {})).body, null);
+});
+
+t.test('tasks: every field, with crew’s defaults', async (t) => {
+  const { get, send, group, task } = await openCrew(t);
+  const id = await group();
+  const made = await task(id, { input: 0 });
+  t.strictSame(
+    { ...made, _id: '', createdAt: '' },
+    {
+      _id: '',
+      taskGroupId: id,
+      name: 'T',
+      channel: 'c',
+      workgroup: null,
+      key: null,
+      remainingAttempts: 5,
+      isPaused: false,
+      parentsComplete: false,
+      isComplete: false,
+      priority: 0,
+      runAfter: null,
+      progressWeight: 1,
+      isSeed: false,
+      errorDelayInSeconds: 30,
+      input: null,
+      output: null,
+      errors: [],
+      createdAt: '',
+      parentIds: [],
+      assignedTo: null,
+      assignedAt: null,
+      executeMessageId: null,
+      examineMessageId: null,
+    },
+  );
+  t.match(made, { _id: HEX, createdAt: ISO });
+  const runAfter = new Date(Date.now() + 3_600_000).toISOString();
+  const full = {
+    workgroup: 'w',
+    key: 'k',
+    remainingAttempts: 2,
+    priority: 7,
+    runAfter,
+    progressWeight: 3,
+    isSeed: true,
+    errorDelayInSeconds: 0,
+    input: { a: [1] },
+    parentIds: [made._id],
+  };
+  const child = await task(id, full);
+  t.match(child, full);
+  t.match(await get(`task/${child._id}`), full);
+  t.match(
+    (await send('PUT', `task/${child._id}`, { name: 'N', priority: 1, output: 5, isComplete: true, remainingAttempts: 9, runAfter: null }))
+      .body,
+    { name: 'N', priority: 1, output: null, isComplete: false, remainingAttempts: 9, runAfter: null },
+  );
+  t.same(
+    (await get(`task_group/${id}/tasks`)).map(({ _id }: { _id: string }) => _id),
+    [child._id, made._id],
+    'newest first',
+  );
+  t.equal((await get('channel/c/tasks?limit=1')).length, 1);
+  t.match(await get('channels'), [{ name: 'c', totalCount: 2, completedCount: 0, assignedCount: 0 }]);
+  t.match(await send('GET', 'task/nobody'), { status: 404, body: { message: 'Task with id nobody not found!' } });
+  t.match(await send('POST', 'task_group/nobody/tasks', {}), { status: 500 });
+  t.match(await send('POST', `task_group/${id}/tasks`, { channel: 'c', parentIds: ['nobody'] }), { status: 500 });
+  t.match((await send('DELETE', `task/${made._id}`)).body, { acknowledged: true, deletedCount: 1 });
+  t.match(await send('GET', `task/${child._id}`), { status: 404 }, 'with its descendants');
+});
+
+t.test('acquire and release', async (t) => {
+  const { send, group, task, acquire, release, get } = await openCrew(t);
+  const id = await group();
+  const low = await task(id, { priority: -1, input: { n: 1 } });
+  const high = await task(id, { priority: 5 });
+  t.match(await send('POST', 'channel/c/acquire', {}), { status: 500, body: { message: 'workerId is required!' } });
+  const first = await acquire();
+  t.match(first, { task: { _id: high._id, assignedTo: 'w1', assignedAt: ISO, remainingAttempts: 5 }, parents: [] });
+  t.match((await acquire()).task._id, low._id);
+  t.strictSame(await acquire(), { task: null });
+  t.match(await release(high._id, {}, 'other'), { status: 500, body: { message: 'Worker id did not match!' } });
+  t.match(await send('POST', `task/${high._id}/release`, {}), { status: 500, body: { message: 'workerId is required!' } });
+  t.match(await release('nobody'), { status: 500, body: { message: 'Unable to find task!' } });
+  t.match(await release(high._id, { output: { r: 1 } }), {
+    status: 200,
+    body: { isComplete: true, output: { r: 1 }, remainingAttempts: 0, assignedTo: null },
+  });
+  t.match(
+    await release(high._id, { error: 'late' }, 'other'),
+    { status: 200, body: { isComplete: true, output: { r: 1 }, errors: [] } },
+    'told again, by whomever',
+  );
+  t.match(await release(low._id, { error: { deep: [1] } }), {
+    body: { isComplete: false, remainingAttempts: 4, errors: [{ deep: [1] }], runAfter: ISO, assignedTo: null },
+  });
+  const wait = Date.parse((await get(`task/${low._id}`)).runAfter) - Date.now();
+  t.ok(wait > 25_000 && wait <= 30_000, 'errorDelayInSeconds');
+});
+
+t.test('what is no JSON', async (t) => {
+  const { url } = await openCrew(t);
+  const post = (body: string, type?: string) =>
+    fetch(`${url}/crew/api/v1/task_groups`, { method: 'POST', body, headers: type === undefined ? {} : { 'content-type': type } });
+  t.equal((await post('name=x', 'application/x-www-form-urlencoded')).status, 200);
+  t.equal((await post('{"name":', 'application/json')).status, 400);
+  t.equal((await post(`{"name":"${'x'.repeat(11 * 1024 * 1024)}"}`, 'application/json')).status, 500);
+  t.equal((await fetch(`${url}/crew/api/v1/nowhere`)).status, 404);
+  t.match(await (await fetch(`${url}/crew/healthz`)).json(), { healthy: true });
+  t.match(await (await fetch(`${url}/crew`)).text(), /api-docs/);
+});
+
+t.test('group reset, retry, pause; task reset, retry, pluck', async (t) => {
+  const { get, post, group, task, acquire, release } = await openCrew(t);
+  const id = await group();
+  const seed = await task(id, { isSeed: true, remainingAttempts: 1 });
+  await acquire();
+  await release(seed._id, { error: 'e' });
+  t.match(await get(`task/${seed._id}`), { remainingAttempts: 0, isComplete: false, errors: ['e'] });
+  await post(`task_group/${id}/retry`, { remainingAttempts: 3 });
+  t.match(await get(`task/${seed._id}`), { remainingAttempts: 3 });
+  await acquire();
+  await release(seed._id, { output: 1, children: [{ channel: 'c', name: 'child' }] });
+  t.equal((await get(`task_group/${id}/tasks`)).length, 2);
+  t.match(await post(`task_group/${id}/pause`), { isPaused: true });
+  t.match(await get(`task/${seed._id}`), { isPaused: true });
+  t.strictSame(await acquire(), { task: null });
+  t.match(await post(`task_group/${id}/resume`), { isPaused: false });
+  t.match(await post(`task_group/${id}/reset`), { _id: id });
+  t.match(await get(`task_group/${id}/tasks`), [{ _id: seed._id, isComplete: false, output: null, errors: [] }]);
+  t.match(await post(`task/${seed._id}/reset`, {}), { remainingAttempts: 2 });
+  t.match(await post(`task/${seed._id}/retry`, { remainingAttempts: 7 }), { remainingAttempts: 7 });
+  const plucked = await post(`task/${seed._id}/pluck`);
+  t.match(plucked, { isPaused: true, name: 'T' });
+  t.match(await get(`task_group/${plucked.taskGroupId}`), { name: `Pluck Task ${seed._id}`, isPaused: true });
+  for (const verb of ['examine', 'execute']) t.match(await post(`task/${seed._id}/${verb}`), { success: true });
+  t.match(await post('task/nobody/examine'), { task: null });
+  for (const verb of ['clean', 'bootstrap', 'sync']) t.match(await get(verb), { success: true });
+});
