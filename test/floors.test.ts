@@ -51,7 +51,7 @@ function roomOf(path: string): string {
 }
 
 const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })
-  .filter((file) => file.endsWith('.ts') && !file.endsWith('.d.ts'))
+  .filter((file) => file.endsWith('.ts') && !file.endsWith('.d.ts') && !file.startsWith(`dashboard${sep}`))
   .map((file) => readSource(join(root, 'src', file)));
 
 t.test('every source file belongs to a room with a floor', async (t) => {
@@ -156,4 +156,15 @@ t.test('the public face only re-exports', async (t) => {
   const code = withoutComments(index?.text ?? '').trim();
   t.ok(index !== undefined, 'there is one');
   t.notMatch(code, /\b(function|class|const|let)\s+\w+/, 'and it defines nothing');
+});
+
+t.test('the dashboard is a page: of the other rooms it knows the types', async (t) => {
+  const pages = readdirSync(join(root, 'src', 'dashboard'))
+    .filter((file) => /\.tsx?$/.test(file))
+    .map((file) => readSource(join(root, 'src', 'dashboard', file)));
+  t.ok(pages.length > 5, 'its sources were found');
+  for (const { path, text, imports } of pages) {
+    t.ok(text.split('\n').length <= MAX_LINES, `${path}: not too long`);
+    for (const { specifier, typeOnly } of imports) t.ok(typeOnly || !specifier.startsWith('../'), `${path}: ${specifier}`);
+  }
 });

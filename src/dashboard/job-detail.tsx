@@ -1,0 +1,153 @@
+import { useEffect, useRef, useState } from 'preact/hooks';
+import type { HistoryEntry, JobRecord } from '../ledger/records.js';
+import { useEvents, useQuery } from './live.js';
+import { Action, act, duration, Json, Problem, State, useEscape, when } from './parts.js';
+
+/** One job: what it is given, what it gave, what it said, what it waits for; and what can be done about it. */
+export function JobDetail({ id, open }: { id: string; open: (id: string | undefined) => void }) {
+  const path = `v1/jobs/${encodeURIComponent(id)}`;
+  const isMine = ({ name, data }: { name: string; data: { id?: string } }) => name === 'job' && data.id === id;
+  const { data: job, error, reload } = useQuery<JobRecord>(path, isMine, 300);
+  const { data: history } = useQuery<{ entries: HistoryEntry[] }>(`${path}/history`, isMine, 500);
+  const close = useRef<HTMLButtonElement>(null);
+  useEffect(() => close.current?.focus(), [job === undefined]);
+  useEscape(() => open(undefined));
+  const run = async (method: string, verb: string) => {
+    if (await act(method, `${path}${verb}`)) reload();
+  };
+  if (job === undefined)
+    return (
+      <article class="detail">
+        <Problem error={error} />
+        <button ref={close} onClick={() => open(undefined)}>
+          Close
+        </button>
+      </article>
+    );
+  const { state, settled } = job;
+  const ended = settled !== undefined;
+  const facts: readonly (readonly [string, unknown])[] = [
+    ['Channel', job.channel],
+    ['Group', job.group],
+    ['Workgroup', job.workgroup],
+    ['Key', job.key],
+    ['Merged with', job.mergedWith],
+    ['Requires', job.requires.join(', ') || undefined],
+    ['Attempts', `${job.attempts.made} of ${job.attempts.allowed}`],
+    ['Worker', job.worker?.name],
+    ['Priority', job.priority],
+    ['Not before', job.runAt === undefined ? undefined : when(job.runAt)],
+    ['Added', when(job.createdAt)],
+    ['Started', job.startedAt === undefined ? undefined : when(job.startedAt)],
+    ['Ended', job.finishedAt === undefined ? undefined : when(job.finishedAt)],
+    ['Took', job.startedAt === undefined || job.finishedAt === undefined ? undefined : duration(job.finishedAt - job.startedAt)],
+  ];
+  return (
+    <article class="detail" aria-label={`Job ${job.name ?? id}`}>
+      <header>
+        <h2>{job.name ?? id}</h2>
+        <State state={state} text={job.waiting?.replace('-', ' ')} />
+        <button ref={close} onClick={() => open(undefined)}>
+          Close
+        </button>
+      </header>
+      {job.name !== undefined && <p class="hint">{id}</p>}
+      <div class="actions">
+        <Action disabled={ended} run={() => run('POST', '/cancel')}>
+          Cancel
+        </Action>
+        <Action disabled={state !== 'failed' && state !== 'cancelled'} run={() => run('POST', '/retry')}>
+          Retry
+        </Action>
+        <Action
+          danger
+          confirm={`Forget ${id} and all that descends from it?`}
+          run={async () => {
+            if (await act('DELETE', path)) open(undefined);
+          }}
+        >
+          Delete
+        </Action>
+      </div>
+      {job.error !== undefined && (
+        <p class="problem">
+          <strong>{job.error.code}</strong> {job.error.message}
+        </p>
+      )}
+      <dl>
+        {facts.map(([name, value]) =>
+          value === undefined ? null : (
+            <div key={name}>
+              <dt>{name}</dt>
+              <dd>{String(value)}</dd>
+            </div>
+          ),
+        )}
+      </dl>
+      <Links title="Parents" ids={job.parents} open={open} />
+      <Links title="Children" ids={job.children} open={open} />
+      <h3>Input</h3>
+      <Json value={job.data} />
+      {settled?.output !== undefined && (
+        <>
+          <h3>Output</h3>
+          <Json value={settled.output} />
+        </>
+      )}
+      <Said id={id} entries={history?.entries ?? []} />
+    </article>
+  );
+}
+
+function Links({ title, ids, open }: { title: string; ids: readonly string[]; open: (id: string) => void }) {
+  if (ids.length === 0) return null;
+  return (
+    <p>
+      <strong>{title}</strong>{' '}
+      {ids.slice(0, 50).map((id) => (
+        <button key={id} class="link" onClick={() => open(id)}>
+          {id}
+        </button>
+      ))}
+      {ids.length > 50 ? ` and ${ids.length - 50} more` : ''}
+    </p>
+  );
+}
+
+/** Log, progress and errors: what was kept, and what is said from now on. */
+function Said({ id, entries }: { id: string; entries: readonly HistoryEntry[] }) {
+  const [live, setLive] = useState<readonly string[]>([]);
+  const [progress, setProgress] = useState<unknown>();
+  const end = useRef<HTMLPreElement>(null);
+  useEffect(() => setLive([]), [entries.length]);
+  useEvents((batch) => {
+    const lines: string[] = [];
+    for (const { name, data } of batch) {
+      if (name !== 'progress' || data.id !== id) continue;
+      if (data.progress.kind === 'progress') setProgress(data.progress.value);
+      else lines.push(`${when(Date.now())}  ${data.progress.line}`);
+    }
+    if (lines.length > 0) setLive((before) => [...before, ...lines].slice(-500));
+  });
+  const kept = entries.map((entry) => `${when(entry.at)}  ${wordsOf(entry)}`);
+  useEffect(() => {
+    if (end.current !== null) end.current.scrollTop = end.current.scrollHeight;
+  });
+  const latest = progress ?? entries.findLast(({ kind }) => kind === 'progress')?.body;
+  if (kept.length === 0 && live.length === 0 && latest === undefined) return null;
+  return (
+    <>
+      <h3>Log</h3>
+      {typeof latest === 'number' && <progress value={latest} max={1} aria-label="Progress" />}
+      <pre class="log" ref={end}>
+        {[...kept, ...live].join('\n')}
+      </pre>
+    </>
+  );
+}
+
+function wordsOf({ kind, body }: HistoryEntry): string {
+  if (kind === 'progress') return `progress ${JSON.stringify(body)}`;
+  const { line, code, message } = body as { line?: string; code?: string; message?: string };
+  return kind === 'error' ? `failed: ${code} ${message}` : (line ?? JSON.stringify(body));
+}

@@ -1,0 +1,138 @@
+import { useState } from 'preact/hooks';
+import type { ScheduleRecord, WorkgroupRecord } from '../ledger/records.js';
+import { useQuery } from './live.js';
+import { Action, act, Problem, when } from './parts.js';
+
+/** Holds and limits of workgroups, and schedules. */
+export function Limits() {
+  return (
+    <section class="columns">
+      <Workgroups />
+      <Schedules />
+    </section>
+  );
+}
+
+function Workgroups() {
+  const { data, error, reload } = useQuery<{ workgroups: WorkgroupRecord[] }>(
+    'v1/workgroups?limit=500',
+    ({ name }) => name === 'workgroup' || name === 'job',
+  );
+  const [id, setId] = useState('');
+  const run = async (method: string, path: string, body?: unknown) => {
+    if (await act(method, `v1/workgroups/${path}`, body)) reload();
+  };
+  const now = Date.now();
+  return (
+    <div>
+      <h2>Workgroups</h2>
+      <Problem error={error} />
+      <ul class="cards">
+        {(data?.workgroups ?? []).map((group) => {
+          const path = encodeURIComponent(group.id);
+          const held = group.heldUntil !== undefined && group.heldUntil > now;
+          return (
+            <li key={group.id} class="card">
+              <strong>{group.id}</strong>
+              {held && <span class="tag bad">held until {when(group.heldUntil)}</span>}
+              <small>
+                {group.running}
+                {group.maxRunning === undefined ? '' : ` of ${group.maxRunning}`} running
+                {group.rate === undefined ? '' : ` · ${group.rate} starts in ${(group.periodMs ?? 0) / 1_000} s`}
+              </small>
+              <div class="actions">
+                <Action run={() => run('POST', `${path}/hold`, { ms: 60_000 })}>Hold for a minute</Action>
+                {held && <Action run={() => run('POST', `${path}/release`)}>Release</Action>}
+                <Action
+                  run={() => {
+                    const text = window.prompt('How many may run at once? Nothing for no limit.', String(group.maxRunning ?? ''));
+                    if (text !== null) return run('PUT', path, { maxRunning: text.trim() === '' ? null : Number(text) });
+                  }}
+                >
+                  Limit
+                </Action>
+              </div>
+            </li>
+          );
+        })}
+      </ul>
+      <form
+        class="filters"
+        onSubmit={(event) => {
+          event.preventDefault();
+          if (id !== '') void run('PUT', encodeURIComponent(id), {});
+          setId('');
+        }}
+      >
+        <label>
+          New workgroup
+          <input value={id} onInput={(event) => setId((event.target as HTMLInputElement).value)} />
+        </label>
+        <button>Make</button>
+      </form>
+    </div>
+  );
+}
+
+const empty = { id: '', cron: '0 * * * *', timeZone: Intl.DateTimeFormat().resolvedOptions().timeZone, job: '{"data": {}}' };
+
+function Schedules() {
+  const { data, error, reload } = useQuery<{ schedules: ScheduleRecord[] }>('v1/schedules', ({ name }) => name === 'schedule');
+  const [form, setForm] = useState(empty);
+  const run = async (method: string, path: string, body?: unknown) => {
+    const done = await act(method, `v1/schedules/${path}`, body);
+    if (done) reload();
+    return done;
+  };
+  const set = (field: keyof typeof empty) => (event: Event) => setForm({ ...form, [field]: (event.target as HTMLInputElement).value });
+  return (
+    <div>
+      <h2>Schedules</h2>
+      <Problem error={error} />
+      <ul class="cards">
+        {(data?.schedules ?? []).map(({ id, cron, timeZone, paused, nextAt, lastAt }) => (
+          <li key={id} class="card">
+            <strong>{id}</strong> {paused && <span class="tag">paused</span>}
+            <small>
+              {cron} · {timeZone} · next {when(nextAt)} · last {when(lastAt)}
+            </small>
+            <div class="actions">
+              <Action run={() => run('POST', `${encodeURIComponent(id)}/${paused ? 'resume' : 'pause'}`)}>
+                {paused ? 'Resume' : 'Pause'}
+              </Action>
+              <Action danger confirm={`Delete the schedule ${id}?`} run={() => run('DELETE', encodeURIComponent(id))}>
+                Delete
+              </Action>
+            </div>
+          </li>
+        ))}
+      </ul>
+      <form
+        class="filters"
+        onSubmit={async (event) => {
+          event.preventDefault();
+          const { id, cron, timeZone, job } = form;
+          if (await run('PUT', encodeURIComponent(id), { cron, timeZone, job: JSON.parse(job) })) setForm(empty);
+        }}
+      >
+        <label>
+          Id
+          <input required value={form.id} onInput={set('id')} />
+        </label>
+        <label>
+          Cron
+          <input value={form.cron} onInput={set('cron')} />
+        </label>
+        <label>
+          Time zone
+          <input value={form.timeZone} onInput={set('timeZone')} />
+        </label>
+        <label>
+          Job
+          <input value={form.job} onInput={set('job')} />
+        </label>
+        <button>Make</button>
+      </form>
+    </div>
+  );
+}

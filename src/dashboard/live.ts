@@ -1,0 +1,127 @@
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { ApiError, get, readEvents, type ServerEvent } from './api.js';
+
+/** What happened since the views were last told, so that they repaint a few times a second at most, however much happens. */
+export type Batch = readonly ServerEvent[];
+
+const TELL_MS = 250;
+const RETRY_MS = 2_000;
+/** More events than this are not looked at one by one. */
+const MAX_BATCH = 20_000;
+
+const listeners = new Set<(batch: Batch) => void>();
+const watchers = new Set<(connected: boolean) => void>();
+let batch: ServerEvent[] = [];
+let timer: ReturnType<typeof setTimeout> | undefined;
+let connected = false;
+
+function take(event: ServerEvent): void {
+  if (event.name === '') return;
+  if (batch.length < MAX_BATCH) batch.push(event);
+  if (timer !== undefined) return;
+  timer = setTimeout(() => {
+    timer = undefined;
+    const told = batch;
+    batch = [];
+    for (const listener of listeners) listener(told);
+  }, TELL_MS);
+}
+
+function setConnected(now: boolean): void {
+  if (now === connected) return;
+  connected = now;
+  for (const watcher of watchers) watcher(now);
+}
+
+/** Listens as long as the page lives; what happened during a gap is read anew. */
+export async function listen(): Promise<never> {
+  let last = '';
+  for (;;) {
+    try {
+      await readEvents(last, new AbortController().signal, (event, id) => {
+        last = id;
+        setConnected(true);
+        take(event);
+      });
+    } catch {
+      // Tried again below.
+    }
+    setConnected(false);
+    take({ name: 'gap', data: undefined });
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+  }
+}
+
+export function useConnected(): boolean {
+  const [now, set] = useState(connected);
+  useEffect(() => {
+    watchers.add(set);
+    return () => void watchers.delete(set);
+  }, []);
+  return now;
+}
+
+export function useEvents(listener: (batch: Batch) => void): void {
+  const latest = useRef(listener);
+  latest.current = listener;
+  useEffect(() => {
+    const tell = (events: Batch) => latest.current(events);
+    listeners.add(tell);
+    return () => void listeners.delete(tell);
+  }, []);
+}
+
+export interface Query<T> {
+  readonly data: T | undefined;
+  readonly error: ApiError | undefined;
+  readonly reload: () => void;
+}
+
+/** What an address answers, read anew when an event says so: at most once in `everyMs`, and never twice at a time. */
+export function useQuery<T>(path: string | undefined, wants: (event: ServerEvent) => boolean, everyMs = 1_000): Query<T> {
+  const [state, set] = useState<{ readonly data?: T; readonly error?: ApiError }>({});
+  const reading = useRef({ busy: false, again: false, readAt: 0, path });
+  const read = () => {
+    const now = reading.current;
+    if (path === undefined) return;
+    if (now.busy) {
+      now.again = true;
+      return;
+    }
+    now.busy = true;
+    now.readAt = Date.now();
+    get<T>(path)
+      .then(
+        (data) => now.path === path && set({ data }),
+        (error: unknown) => now.path === path && error instanceof ApiError && set((before) => ({ ...before, error })),
+      )
+      .finally(() => {
+        now.busy = false;
+        if (now.again) {
+          now.again = false;
+          setTimeout(() => latest.current(), Math.max(0, now.readAt + everyMs - Date.now()));
+        }
+      });
+  };
+  const latest = useRef(read);
+  latest.current = read;
+  useEffect(() => {
+    reading.current.path = path;
+    reading.current.again = reading.current.busy;
+    set({});
+    read();
+  }, [path]);
+  useEvents((events) => {
+    if (!events.some((event) => event.name === 'gap' || wants(event))) return;
+    const wait = reading.current.readAt + everyMs - Date.now();
+    if (wait <= 0) read();
+    else if (!reading.current.again) {
+      reading.current.again = true;
+      setTimeout(() => {
+        reading.current.again = false;
+        latest.current();
+      }, wait);
+    }
+  });
+  return { data: state.data, error: state.error, reload: () => latest.current() };
+}
