@@ -2,6 +2,7 @@
  * Every option of the command line, declared once: flag, environment variable, default, unit and meaning.
  * `.env.example` and `docs/configuration.md` are made from this table (`npm run generate`); a test compares them.
  */
+import { clientOptions } from './config/client.js';
 import { commonOptions } from './config/common.js';
 import { masterOptions } from './config/master.js';
 import type { Command, OptionSpec } from './config/option.js';
@@ -14,7 +15,16 @@ export { DEFAULT_MEMORY_MB };
 const { token, ...ofWorkers } = workerOptions;
 const { trackers, ice, ...common } = commonOptions;
 /** In the order in which they are asked for and listed. */
-export const optionTable = { token, ...common, ...ofWorkers, trackers, ice, ...masterOptions, ...trackerOptions } as const;
+export const optionTable = {
+  token,
+  ...common,
+  ...ofWorkers,
+  trackers,
+  ice,
+  ...masterOptions,
+  ...trackerOptions,
+  ...clientOptions,
+} as const;
 
 export type OptionName = keyof typeof optionTable;
 export type Options = {

@@ -1,13 +1,12 @@
 import { Command, CommanderError } from 'commander';
 import type { Command as CommandName } from '../config.js';
 import { version } from '../version.js';
+import { addClientFlags, type ClientCommand, clientCommands } from './client/commands.js';
 import { EXIT_REFUSED, printFailure } from './failure.js';
 import { commandWithOptions } from './options.js';
 
-type Action = (command: Command) => Promise<number>;
-
 /** Each command's code is loaded only when it runs: `--help` must not load a WebRTC engine. */
-const commands: Readonly<Record<CommandName, { readonly summary: string; readonly load: () => Promise<Action> }>> = {
+const commands: Readonly<Record<CommandName, ClientCommand>> = {
   setup: {
     summary: 'Ask for the token and write .env, as `worker --setup` does.',
     load: async () => (await import('./setup.js')).setup,
@@ -28,6 +27,15 @@ const commands: Readonly<Record<CommandName, { readonly summary: string; readonl
     summary: 'Run a tracker of your own, for a LAN or to rely on nobody else.',
     load: async () => (await import('./tracker.js')).tracker,
   },
+  ...clientCommands,
+  ledger: {
+    summary: 'Export a ledger into a file, or import one into an empty ledger.',
+    arguments: [
+      ['<verb>', 'export or import.'],
+      ['<file>', 'One JSON object a line; - for stdout or stdin.'],
+    ],
+    load: async () => (await import('./ledger.js')).ledger,
+  },
 };
 
 /** Runs one command line (without node and script) to its end; answers the exit code and never rejects. */
@@ -46,10 +54,14 @@ export async function main(args: readonly string[]): Promise<number> {
       'after',
       '\nStart a Master:      peerwork master --task <folder> --input jobs.ndjson --output results.ndjson\nSet up a Worker:     peerwork worker --setup\nStart the Worker:    peerwork worker',
     );
-  for (const [name, { summary, load }] of Object.entries(commands)) {
+  for (const [name, own] of Object.entries(commands)) {
+    const { summary, load } = own;
     const command = commandWithOptions(name as CommandName, summary);
     if (name === 'worker') addWorkerSetup(command);
-    command.copyInheritedSettings(program).action(async (_options, self: Command) => {
+    addClientFlags(command, own);
+    command.copyInheritedSettings(program).action(async (...given: unknown[]) => {
+      // After the arguments and the flags.
+      const self = given.at(-1) as Command;
       const run = name === 'worker' && self.opts()['setup'] === true ? await commands.setup.load() : await load();
       exitCode = await run(self);
     });

@@ -45,7 +45,7 @@ export const masterOptions = {
   ledger: option<string, 'sqlite:.peerwork/ledger.db'>({
     flag: '--ledger <url>',
     env: 'PEERWORK_LEDGER',
-    commands: ['master', 'token'],
+    commands: ['master', 'token', 'ledger'],
     meaning:
       'Where the Master remembers its jobs; its key lies beside it, or in .peerwork for Postgres. A password is better kept in the variable than given as a flag.',
     allowed: 'sqlite:FILE, postgres://USER:PASSWORD@HOST:PORT/DATABASE or memory:',
@@ -56,7 +56,7 @@ export const masterOptions = {
   keyFile: option<string, undefined>({
     flag: '--key-file <file>',
     env: 'PEERWORK_KEY_FILE',
-    commands: ['master', 'token'],
+    commands: ['master', 'token', 'ledger'],
     meaning: "The Master's private key and secret, mode 0600. Whoever has it is the Master.",
     allowed: 'a file',
     default: undefined,

@@ -1,4 +1,18 @@
-export type Command = 'setup' | 'worker' | 'master' | 'token' | 'tracker';
+export type Command =
+  | 'setup'
+  | 'worker'
+  | 'master'
+  | 'token'
+  | 'tracker'
+  | 'push'
+  | 'jobs'
+  | 'job'
+  | 'groups'
+  | 'workers'
+  | 'hold'
+  | 'schedule'
+  | 'results'
+  | 'ledger';
 
 export interface OptionSpec<T, D extends T | undefined = T | undefined> {
   /** As commander reads it, such as `--name <text>`. A flag without an argument is yes, with `--no-` before it no. */

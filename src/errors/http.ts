@@ -2,6 +2,11 @@ import type { ErrorEntry } from './entry.js';
 
 /** The HTTP API. */
 export const httpErrors = {
+  'api-unreachable': {
+    message: 'The Master’s HTTP API does not answer: {detail}',
+    todo: 'Start `peerwork master` without --input, or name its address with `--api` or PEERWORK_API.',
+    status: 503,
+  },
   'address-unusable': {
     message: 'The HTTP API cannot be served there: {detail}',
     todo: 'Choose another port or host, or stop what listens there.',

@@ -14,8 +14,19 @@ import { Transaction } from './transaction.js';
 export async function openLedger(url: string, options: LedgerOptions = {}): Promise<Ledger> {
   const driver = await openDriver(url);
   try {
-    await migrate(driver);
     return new SqlLedger(driver, options, await shardOf(driver));
+  } catch (thrown) {
+    await driver.close();
+    throw thrown;
+  }
+}
+
+/** The engine of a ledger, its schema brought up to date. Rejects as `openLedger`. */
+export async function openDriver(url: string): Promise<Driver> {
+  const driver = await engineOf(url);
+  try {
+    await migrate(driver);
+    return driver;
   } catch (thrown) {
     await driver.close();
     throw thrown;
@@ -31,7 +42,7 @@ async function shardOf(driver: Driver): Promise<number> {
 }
 
 /** Engines are loaded when they are used: a Worker has no ledger, and a native module less in its memory. */
-async function openDriver(url: string): Promise<Driver> {
+async function engineOf(url: string): Promise<Driver> {
   if (/^postgres(ql)?:\/\//.test(url)) return (await import('./postgres.js')).PostgresDriver.open(url);
   const file = url === 'memory:' ? ':memory:' : fileOf(url);
   const { SqliteDriver } = await import('./sqlite.js');

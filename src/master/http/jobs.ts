@@ -50,7 +50,7 @@ export function jobRoutes(app: FastifyInstance, context: ApiContext): void {
   app.get<WithId>(
     '/v1/jobs/:id',
     about('read', TAG, 'One job, with all there is to know', { params: idParams, answer: ref('JobRecord') }),
-    async ({ params }) => known(await ledger.get(params.id), params.id),
+    async ({ params }) => known(await ledger.get(params.id, clock.now()), params.id),
   );
   app.patch<WithId & { Body: JobChanges }>(
     '/v1/jobs/:id',

@@ -26,7 +26,7 @@ t.test('events: as they happen, and again from the last id', async (t) => {
   await live.until((text) => text.includes('id: '));
   await ask('POST', '/v1/jobs', { id: 'a', data: 1, group: 'g' });
   await live.until((text) => text.includes('"ready"'));
-  t.match(live.text(), /event: job\ndata: {"id":"a","channel":"default","state":"ready","group":"g"}/);
+  t.match(live.text(), /event: job\ndata: {"id":"a","channel":"default","state":"ready","group":"g","added":true}/);
   t.match(live.text(), /event: group\ndata: {"id":"g"}/);
   const last = [...live.text().matchAll(/^id: (.+)$/gm)].at(-1)?.[1] ?? '';
   live.end();

@@ -1,0 +1,80 @@
+import type { Command } from 'commander';
+import type { Command as CommandName } from '../../config.js';
+import { isErrorCode, PeerworkError } from '../../errors.js';
+import { readOptions } from '../options.js';
+
+/** The HTTP API of a Master, as the command line asks it. */
+export class ApiClient {
+  readonly #url: string;
+  readonly #token: string | undefined;
+
+  constructor(url: string, token: string | undefined) {
+    this.#url = url;
+    this.#token = token;
+  }
+
+  static async of(command: Command, name: CommandName): Promise<ApiClient> {
+    const { api, apiToken } = await readOptions(command, name);
+    return new ApiClient(api ?? '', apiToken);
+  }
+
+  get<T>(path: string): Promise<T> {
+    return this.ask('GET', path);
+  }
+
+  /** Rejects with the code that the Master gave. */
+  async ask<T>(method: string, path: string, body?: unknown): Promise<T> {
+    const json = body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } };
+    const response = await this.send(method, path, json);
+    const text = await response.text();
+    return (text === '' ? undefined : JSON.parse(text)) as T;
+  }
+
+  /** The answer, if it is no refusal, to be read as it comes. */
+  async send(method: string, path: string, init: RequestInit = {}): Promise<Response> {
+    let response: Response;
+    const headers = {
+      ...(init.headers as Record<string, string>),
+      ...(this.#token !== undefined && { authorization: `Bearer ${this.#token}` }),
+    };
+    try {
+      response = await fetch(`${this.#url}/${path}`, { ...init, method, headers });
+    } catch (thrown) {
+      if (init.signal?.aborted) throw thrown;
+      const cause = thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause.message : String(thrown);
+      throw new PeerworkError('api-unreachable', `${this.#url} (${cause})`, { cause: thrown });
+    }
+    if (!response.ok) throw await refusal(response);
+    return response;
+  }
+
+  /** The lines of an answer, each parsed. */
+  async *lines<T>(method: string, path: string, init: RequestInit = {}): AsyncGenerator<T, void, undefined> {
+    const response = await this.send(method, path, init);
+    const decoder = new TextDecoder();
+    let rest = '';
+    for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
+      const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) if (line !== '') yield JSON.parse(line) as T;
+    }
+    if (rest.trim() !== '') yield JSON.parse(rest) as T;
+  }
+}
+
+async function refusal(response: Response): Promise<PeerworkError> {
+  const text = await response.text().catch(() => '');
+  try {
+    const { code, detail = '' } = JSON.parse(text) as { code?: unknown; detail?: string };
+    if (isErrorCode(code)) return new PeerworkError(code, particulars(code, detail));
+  } catch {
+    // It is not peerwork that answers there.
+  }
+  return new PeerworkError('api-unreachable', `HTTP ${response.status} ${response.statusText}`);
+}
+
+/** The API tells whole sentences; the table puts particulars into its own. */
+function particulars(code: Parameters<typeof isErrorCode>[0], detail: string): string {
+  const bare = isErrorCode(code) ? new PeerworkError(code).message : '';
+  return detail === bare ? '' : detail.startsWith(`${bare}: `) ? detail.slice(bare.length + 2) : detail;
+}

@@ -1,0 +1,117 @@
+import type { Command } from 'commander';
+import type { Command as CommandName } from '../../config.js';
+
+type Action = (command: Command) => Promise<number>;
+
+/** A command that asks a running Master: its arguments and flags beside those of the option table. */
+export interface ClientCommand {
+  readonly summary: string;
+  readonly arguments?: readonly (readonly [name: string, meaning: string])[];
+  readonly flags?: readonly (readonly [flag: string, meaning: string])[];
+  readonly load: () => Promise<Action>;
+}
+
+const json = ['--json', 'One JSON object a line.'] as const;
+const rows = () => import('./rows.js');
+
+export const clientCommands = {
+  push: {
+    summary: 'Push jobs to a running Master: a file, stdin, or one by --data.',
+    arguments: [['[file]', 'Jobs, one JSON object a line; - reads stdin; a .json file holds one or a list.']],
+    flags: [
+      ['--data <json>', 'One job with this data.'],
+      ['--id <id>', 'Its id.'],
+      ['--channel <name>', 'Its channel.'],
+      ['--group <id>', 'Its group.'],
+      ['--workgroup <id>', 'Its workgroup.'],
+      ['--key <text>', 'Its key.'],
+      ['--priority <number>', 'Higher goes first.'],
+      ['--delay <time>', 'Not before this long from now: 500ms, 90s, 15m, 12h, 7d.'],
+      ['--after <ids>', 'Its parents, with commas.'],
+      json,
+    ],
+    load: async () => (await import('./push.js')).push,
+  },
+  jobs: {
+    summary: 'List jobs, the newest first.',
+    flags: [
+      ['--state <state>', 'blocked, ready, leased, completed, failed or cancelled.'],
+      ['--channel <name>', 'Of this channel.'],
+      ['--group <id>', 'Of this group.'],
+      ['--workgroup <id>', 'Of this workgroup.'],
+      ['--limit <number>', 'How many (default: 50).'],
+      json,
+    ],
+    load: async () => (await import('./jobs.js')).jobs,
+  },
+  job: {
+    summary: 'Show one job, follow its log, or cancel, retry, reset or delete it.',
+    arguments: [['<id>', 'The job.']],
+    flags: [
+      ['--follow', 'Print log and progress until it has ended; exit code 1 unless it completed.'],
+      ['--cancel', 'End it, also while it runs.'],
+      ['--retry', 'It waits again, with all its attempts.'],
+      ['--reset', 'It begins anew.'],
+      ['--delete', 'Forget it, and all that descends from it.'],
+      json,
+    ],
+    load: async () => (await import('./jobs.js')).job,
+  },
+  groups: {
+    summary: 'List groups; or show, pause, resume, retry, reset, cancel or delete one.',
+    arguments: [
+      ['[verb]', 'show, pause, resume, retry, reset, cancel or delete.'],
+      ['[id]', 'The group.'],
+    ],
+    flags: [json],
+    load: async () => (await rows()).groups,
+  },
+  workers: {
+    summary: 'List workers; or approve, revoke, drain or resume one.',
+    arguments: [
+      ['[verb]', 'approve, revoke, drain or resume.'],
+      ['[worker]', 'Its name or id, or the beginning of one.'],
+    ],
+    flags: [json],
+    load: async () => (await rows()).workers,
+  },
+  hold: {
+    summary: 'Hold a workgroup for a time, release it, or limit it; without one, list them.',
+    arguments: [
+      ['[workgroup]', 'Its id.'],
+      ['[time]', 'For how long: seconds, or 90s, 15m, 12h.'],
+    ],
+    flags: [['--release', 'End the hold.'], ['--max-running <number>', 'How many of its jobs may run at once; none for no limit.'], json],
+    load: async () => (await rows()).hold,
+  },
+  schedule: {
+    summary: 'List schedules; or put, show, pause, resume or delete one.',
+    arguments: [
+      ['[verb]', 'put, show, pause, resume or delete.'],
+      ['[id]', 'The schedule.'],
+    ],
+    flags: [
+      ['--cron <expression>', 'Five fields, or six with seconds first.'],
+      ['--time-zone <name>', 'Such as Europe/Berlin (default: UTC).'],
+      ['--missed <how>', 'skip, once or all (default: once).'],
+      ['--job <json>', 'The job, without id.'],
+      json,
+    ],
+    load: async () => (await rows()).schedule,
+  },
+  results: {
+    summary: 'Print outcomes as they were recorded, one JSON object a line.',
+    flags: [
+      ['--after <cursor>', 'From behind this cursor (default: the first).'],
+      ['--follow', 'And those that come.'],
+      ['--json', 'As always: there is no other form.'],
+    ],
+    load: async () => (await rows()).results,
+  },
+} as const satisfies Partial<Record<CommandName, ClientCommand>>;
+
+/** Adds what the option table does not declare. */
+export function addClientFlags(command: Command, { arguments: names = [], flags = [] }: ClientCommand): void {
+  for (const [name, meaning] of names) command.argument(name, meaning);
+  for (const [flag, meaning] of flags) command.option(flag, meaning);
+}

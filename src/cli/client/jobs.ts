@@ -1,0 +1,129 @@
+import type { Command } from 'commander';
+import { PeerworkError } from '../../errors.js';
+import type { HistoryEntry, JobPage, JobRecord, JobSummary } from '../../ledger/records.js';
+import { ApiClient } from './api-client.js';
+import { instant, print, printJson, printTable, quietPipes } from './print.js';
+
+const PAGE = 500;
+const FOLLOW_MS = 500;
+
+/** Lists jobs, the newest first. */
+export async function jobs(command: Command): Promise<number> {
+  quietPipes();
+  const api = await ApiClient.of(command, 'jobs');
+  const { limit = '50', json, state, channel, group, workgroup } = command.opts<Record<string, string>>();
+  const wanted = Number(limit);
+  if (!Number.isSafeInteger(wanted) || wanted < 1)
+    throw new PeerworkError('option-invalid', `--limit is "${limit}", but must be a whole number from 1`);
+  const filter = Object.entries({ state, channel, group, workgroup }).filter((entry): entry is [string, string] => entry[1] !== undefined);
+  const found: JobSummary[] = [];
+  let after: string | undefined;
+  do {
+    const query = new URLSearchParams([
+      ...filter,
+      ['limit', String(Math.min(PAGE, wanted - found.length))],
+      ...(after === undefined ? [] : [['after', after] as const]),
+    ] as [string, string][]);
+    const page = await api.get<JobPage>(`v1/jobs?${query}`);
+    found.push(...page.jobs);
+    after = page.next;
+  } while (after !== undefined && found.length < wanted);
+  if (json) for (const job of found) printJson(job);
+  else
+    printTable(
+      ['job', 'state', 'channel', 'group', 'attempts', 'worker', 'added', 'error'],
+      found.map((job) => [
+        job.id,
+        job.waiting ?? job.state,
+        job.channel,
+        job.group ?? '-',
+        `${job.attempts.made}/${job.attempts.allowed}`,
+        job.worker?.name ?? '-',
+        instant(job.createdAt),
+        job.error?.code ?? '',
+      ]),
+    );
+  return 0;
+}
+
+/** Shows one job, follows it to its end, or does something to it. */
+export async function job(command: Command): Promise<number> {
+  quietPipes();
+  const api = await ApiClient.of(command, 'job');
+  const [id = ''] = command.args;
+  const flags = command.opts<Record<string, boolean | undefined>>();
+  const path = `v1/jobs/${encodeURIComponent(id)}`;
+  for (const verb of ['cancel', 'retry', 'reset'] as const) if (flags[verb]) await api.ask('POST', `${path}/${verb}`);
+  if (flags['delete']) {
+    const answer = await api.ask<{ deleted: number }>('DELETE', path);
+    if (flags['json']) printJson(answer);
+    else print(`${answer.deleted} deleted`);
+    return 0;
+  }
+  let record = await api.get<JobRecord>(path);
+  if (flags['follow']) record = await follow(api, path, flags['json'] === true);
+  if (flags['json']) printJson(record);
+  else show(record);
+  return flags['follow'] && record.state !== 'completed' ? 1 : 0;
+}
+
+/** Prints what the job says until it has ended. */
+async function follow(api: ApiClient, path: string, asJson: boolean): Promise<JobRecord> {
+  let seen = 0;
+  for (;;) {
+    const record = await api.get<JobRecord>(path);
+    const { entries } = await api.get<{ entries: HistoryEntry[] }>(`${path}/history?after=${seen}`);
+    for (const entry of entries) {
+      seen = entry.seq;
+      if (asJson) process.stderr.write(`${JSON.stringify(entry)}\n`);
+      else print(`${instant(entry.at)}  ${wordsOf(entry)}`);
+    }
+    if (record.settled !== undefined && entries.length === 0) return record;
+    await new Promise((resolve) => setTimeout(resolve, FOLLOW_MS));
+  }
+}
+
+function wordsOf({ kind, body }: HistoryEntry): string {
+  if (kind === 'progress') return `progress ${JSON.stringify(body)}`;
+  const { line, code, message } = body as { readonly line?: string; readonly code?: string; readonly message?: string };
+  return kind === 'error' ? `failed: ${code}: ${message}` : (line ?? JSON.stringify(body));
+}
+
+function show(record: JobRecord): void {
+  const {
+    id,
+    name,
+    channel,
+    state,
+    waiting,
+    group,
+    attempts,
+    worker,
+    parents,
+    children,
+    createdAt,
+    startedAt,
+    finishedAt,
+    error,
+    data,
+    settled,
+  } = record;
+  const rows: [string, string | undefined][] = [
+    ['id', id],
+    ['name', name],
+    ['state', waiting === undefined ? state : `${state} (${waiting})`],
+    ['channel', channel],
+    ['group', group],
+    ['attempts', `${attempts.made} of ${attempts.allowed}`],
+    ['worker', worker?.name],
+    ['parents', parents.join(' ') || undefined],
+    ['children', children.join(' ') || undefined],
+    ['added', instant(createdAt)],
+    ['started', startedAt === undefined ? undefined : instant(startedAt)],
+    ['ended', finishedAt === undefined ? undefined : instant(finishedAt)],
+    ['error', error === undefined ? undefined : `${error.code}: ${error.message}`],
+    ['data', JSON.stringify(data)],
+    ['output', settled?.output === undefined ? undefined : JSON.stringify(settled.output)],
+  ];
+  for (const [key, value] of rows) if (value !== undefined) print(`${key.padEnd(9)} ${value}`);
+}

@@ -1,0 +1,58 @@
+import { createReadStream, createWriteStream } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import type { Command } from 'commander';
+import { PeerworkError } from '../errors.js';
+import { exportLines, importLines, withDriver } from '../ledger/transfer.js';
+import { readOptions } from './options.js';
+
+/** `ledger export FILE`, `ledger import FILE`: how a ledger moves from a file to Postgres, or the other way. The Master must be stopped. */
+export async function ledger(command: Command): Promise<number> {
+  const { ledger: url } = await readOptions(command, 'ledger');
+  const [verb, file = ''] = command.args;
+  if (verb === 'export') {
+    let lines = 0;
+    await withDriver(url, async (driver) => {
+      const text = async function* () {
+        for await (const line of exportLines(driver)) {
+          lines += 1;
+          yield `${line}\n`;
+        }
+      };
+      if (file === '-') await pipeline(Readable.from(text()), process.stdout, { end: false });
+      else await pipeline(Readable.from(text()), createWriteStream(file, { mode: 0o600 }));
+    }).catch((thrown: unknown) => Promise.reject(asRefusal(thrown, file)));
+    process.stderr.write(`${lines} lines exported\n`);
+    return 0;
+  }
+  if (verb !== 'import') throw new PeerworkError('option-invalid', `${verb} is neither export nor import`);
+  const source = file === '-' ? process.stdin : createReadStream(file);
+  const lines = linesOf(source);
+  const counts = await withDriver(url, (driver) => importLines(driver, lines)).catch((thrown: unknown) =>
+    Promise.reject(asRefusal(thrown, file)),
+  );
+  process.stderr.write(`${counts['job'] ?? 0} jobs imported\n`);
+  return 0;
+}
+
+function linesOf(source: NodeJS.ReadableStream): AsyncGenerator<string, void, undefined> {
+  let broken: Error | undefined;
+  const reader = createInterface({ input: source, crlfDelay: Number.POSITIVE_INFINITY });
+  // At once: a file that is not there says so before anybody reads.
+  source.once('error', (error) => {
+    broken = error;
+    reader.close();
+  });
+  return (async function* () {
+    if (broken === undefined) yield* reader;
+    if (broken !== undefined) throw broken;
+  })();
+}
+
+/** A file that cannot be read or written is the user's to mend. */
+function asRefusal(thrown: unknown, file: string): unknown {
+  const code = (thrown as NodeJS.ErrnoException).code ?? '';
+  if (thrown instanceof PeerworkError || !/^E[A-Z]+$/.test(code)) return thrown;
+  return new PeerworkError(code === 'ENOSPC' ? 'disk-full' : 'option-invalid', `${file}: ${(thrown as Error).message}`);
+}

@@ -1,0 +1,185 @@
+import { PeerworkError } from '../errors.js';
+import type { Driver, Statements, Value } from './driver.js';
+import { pieces, repeated } from './lists.js';
+import { SCHEMA_VERSION } from './migrate.js';
+import { openDriver } from './open.js';
+
+/**
+ * A ledger as NDJSON: a header, the rows of each table as arrays in the order of its columns, and a trailer that counts them, so that a file
+ * that was cut off is known for one. Numbers are kept, so that nothing that was given out is given out again; leases are kept too, but over: who
+ * holds one is asked, and what he settles under it counts.
+ */
+interface Table {
+  readonly name: string;
+  readonly columns: readonly string[];
+  /** What pages go by: unique, and not null. */
+  readonly key: readonly string[];
+}
+
+const FORMAT = 'peerwork ledger';
+const PAGE = 500;
+
+const tables: readonly Table[] = [
+  { name: 'lane', key: ['seq'], columns: ['seq', 'channel', 'requires'] },
+  { name: 'grp', key: ['seq'], columns: ['seq', 'id', 'name', 'paused', 'parent_failure', 'created_at', 'retain_ms', 'meta', 'resuming'] },
+  {
+    name: 'workgroup',
+    key: ['seq'],
+    columns: ['seq', 'id', 'held_until', 'max_running', 'rate', 'period_ms', 'window_at', 'window_used', 'waiting'],
+  },
+  { name: 'worker', key: ['seq'], columns: ['seq', 'id', 'name', 'labels', 'approved_at', 'revoked_at', 'drained_at'] },
+  {
+    name: 'schedule',
+    key: ['seq'],
+    columns: ['seq', 'id', 'cron', 'time_zone', 'missed', 'paused', 'last_at', 'next_at', 'job'],
+  },
+  {
+    name: 'job',
+    key: ['seq'],
+    columns:
+      `seq id channel state priority run_at pending grp workgroup merge_key weight seed requires timeout_ms attempts_allowed attempts_made
+      backoff_ms lease lease_until worker settled_lease settled_seq created_at started_at finished_at name lane plain parked parents parent_failure
+      persistent merged_with backoff_fixed meta error data output`.split(/\s+/),
+  },
+  { name: 'edge', key: ['parent', 'child'], columns: ['parent', 'child', 'place', 'done'] },
+  { name: 'history', key: ['seq'], columns: ['seq', 'job', 'happened_at', 'kind', 'body'] },
+  { name: 'note', key: ['name'], columns: ['name', 'value'] },
+  { name: 'counter', key: ['name'], columns: ['name', 'value'] },
+];
+
+/** The lines of an export, without line ends. The ledger must be at the present schema, and nobody may write to it meanwhile. */
+export async function* exportLines(driver: Driver): AsyncGenerator<string, void, undefined> {
+  yield JSON.stringify({ format: FORMAT, schema: SCHEMA_VERSION });
+  const counts: Record<string, number> = {};
+  for (const table of tables) {
+    yield JSON.stringify({ table: table.name, columns: table.columns });
+    counts[table.name] = 0;
+    for await (const row of rowsOf(driver, table)) {
+      counts[table.name] = (counts[table.name] ?? 0) + 1;
+      yield JSON.stringify(row);
+    }
+  }
+  yield JSON.stringify({ end: counts });
+}
+
+async function* rowsOf(driver: Driver, { name, columns, key }: Table): AsyncGenerator<Value[], void, undefined> {
+  const select = `SELECT ${columns.join(', ')} FROM ${name}`;
+  const order = `ORDER BY ${key.join(', ')} LIMIT ${PAGE}`;
+  const beyond = key.length === 1 ? `${key[0]} > ?` : `${key[0]} > ? OR (${key[0]} = ? AND ${key[1]} > ?)`;
+  let last: Readonly<Record<string, Value>> | undefined;
+  for (;;) {
+    const at = key.map((column): Value => last?.[column] ?? null);
+    const values = key.length === 1 ? at : [at[0] ?? null, ...at];
+    const rows = await driver.all<Record<string, Value>>(
+      last === undefined ? `${select} ${order}` : `${select} WHERE ${beyond} ${order}`,
+      last === undefined ? [] : values,
+    );
+    // Sequences run ahead of the rows of `counter`, where there are any.
+    for (const row of rows) yield columns.map((column) => row[column] ?? null);
+    last = rows[rows.length - 1];
+    if (rows.length < PAGE) return;
+  }
+}
+
+/**
+ * Fills an empty ledger from the lines of an export, all or nothing. Rejects with `ledger-not-empty`, or with `export-invalid` and the number of the
+ * line that is wrong. Answers how many rows of each table there are.
+ */
+export async function importLines(driver: Driver, lines: AsyncIterable<string>): Promise<Readonly<Record<string, number>>> {
+  const begin = driver.exclusively?.bind(driver) ?? driver.transaction.bind(driver);
+  return begin(async (sql) => {
+    const [{ jobs = 0 } = {}] = await sql.all<{ jobs: number }>('SELECT COUNT(*) AS jobs FROM job');
+    if (jobs > 0) throw new PeerworkError('ledger-not-empty', `${jobs} jobs`);
+    for (const { name } of tables) if (name !== 'note') await sql.run(`DELETE FROM ${name}`);
+    const counts = await fill(sql, lines);
+    await sql.run("UPDATE job SET lease_until = 0 WHERE state = 'leased'");
+    await sql.run('INSERT INTO tally (channel, state, shard, jobs) SELECT channel, state, 0, COUNT(*) FROM job GROUP BY channel, state');
+    await sql.run(`INSERT INTO grp_tally (grp, state, shard, jobs, weight)
+      SELECT grp, state, 0, COUNT(*), CAST(SUM(weight) AS INTEGER) FROM job WHERE grp IS NOT NULL GROUP BY grp, state`);
+    for (const [counter, from] of [
+      ['job', 'SELECT MAX(seq) FROM job'],
+      ['settled', 'SELECT MAX(settled_seq) FROM job'],
+      ['history', 'SELECT MAX(seq) FROM history'],
+    ])
+      await sql.run(`UPDATE counter SET value = COALESCE((${from}), 0) WHERE name = ? AND value < COALESCE((${from}), 0)`, [counter ?? '']);
+    return counts;
+  });
+}
+
+async function fill(sql: Statements, lines: AsyncIterable<string>): Promise<Readonly<Record<string, number>>> {
+  const counts: Record<string, number> = {};
+  let number = 0;
+  let table: Table | undefined;
+  let rows: Value[][] = [];
+  let ended = false;
+  const flush = async () => {
+    const into = table;
+    if (into === undefined || rows.length === 0) return;
+    for (const piece of pieces(rows)) {
+      const tuples = repeated(`(${repeated('?', into.columns.length)})`, piece.length);
+      await sql.run(`INSERT INTO ${into.name} (${into.columns.join(', ')}) VALUES ${tuples} ON CONFLICT DO NOTHING`, piece.flat());
+    }
+    counts[into.name] = (counts[into.name] ?? 0) + rows.length;
+    rows = [];
+  };
+  for await (const text of lines) {
+    number += 1;
+    if (text === '') continue;
+    const line = parsed(text, number);
+    if (ended) throw refuse(number, 'there is something after the end');
+    if (Array.isArray(line)) {
+      if (table === undefined || line.length !== table.columns.length || !line.every(isValue))
+        throw refuse(number, 'this is no row of a table');
+      rows.push(line);
+      if (rows.length >= PAGE / 2) await flush();
+      continue;
+    }
+    if (number === 1) {
+      if (line['format'] !== FORMAT) throw refuse(number, 'this is no export of a ledger');
+      if (line['schema'] !== SCHEMA_VERSION) throw refuse(number, `its schema is ${String(line['schema'])}, here it is ${SCHEMA_VERSION}`);
+      continue;
+    }
+    await flush();
+    if (line['end'] !== undefined) {
+      const end = line['end'] as Readonly<Record<string, number>>;
+      for (const { name } of tables)
+        if ((end[name] ?? 0) !== (counts[name] ?? 0))
+          throw refuse(number, `${end[name]} rows of ${name} are announced, ${counts[name] ?? 0} are there`);
+      ended = true;
+      continue;
+    }
+    table = tables.find(({ name }) => name === line['table']);
+    if (table === undefined || JSON.stringify(line['columns']) !== JSON.stringify(table.columns))
+      throw refuse(number, 'this is no table that is known here');
+  }
+  if (!ended) throw refuse(number, 'the file is cut off');
+  return counts;
+}
+
+function parsed(text: string, number: number): Value[] | Readonly<Record<string, unknown>> {
+  try {
+    const line: unknown = JSON.parse(text);
+    if (typeof line === 'object' && line !== null) return line as Value[] | Readonly<Record<string, unknown>>;
+  } catch {
+    // Refused below.
+  }
+  throw refuse(number, 'this is no JSON of an export');
+}
+
+function isValue(value: unknown): value is Value {
+  return value === null || typeof value === 'string' || (typeof value === 'number' && Number.isFinite(value));
+}
+
+function refuse(number: number, detail: string): PeerworkError {
+  return new PeerworkError('export-invalid', `line ${number}: ${detail}`);
+}
+
+/** Opens a ledger for its rows alone, brought up to date, and closes it after `use`. */
+export async function withDriver<T>(url: string, use: (driver: Driver) => Promise<T>): Promise<T> {
+  const driver = await openDriver(url);
+  try {
+    return await use(driver);
+  } finally {
+    await driver.close();
+  }
+}
