@@ -1,5 +1,5 @@
-import { createReadStream, createWriteStream } from 'node:fs';
-import { createInterface } from 'node:readline';
+import { once } from 'node:events';
+import { createReadStream, createWriteStream, ReadStream } from 'node:fs';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Command } from 'commander';
@@ -28,26 +28,28 @@ export async function ledger(command: Command): Promise<number> {
   }
   if (verb !== 'import') throw new PeerworkError('option-invalid', `${verb} is neither export nor import`);
   const source = file === '-' ? process.stdin : createReadStream(file);
-  const lines = linesOf(source);
-  const counts = await withDriver(url, (driver) => importLines(driver, lines)).catch((thrown: unknown) =>
-    Promise.reject(asRefusal(thrown, file)),
-  );
-  process.stderr.write(`${counts['job'] ?? 0} jobs imported\n`);
-  return 0;
+  try {
+    // A file that is not there is told before the ledger is opened.
+    if (source instanceof ReadStream) await once(source, 'open');
+    const counts = await withDriver(url, (driver) => importLines(driver, linesOf(source)));
+    process.stderr.write(`${counts['job'] ?? 0} jobs imported\n`);
+    return 0;
+  } catch (thrown) {
+    throw asRefusal(thrown, file);
+  } finally {
+    source.destroy();
+  }
 }
 
-function linesOf(source: NodeJS.ReadableStream): AsyncGenerator<string, void, undefined> {
-  let broken: Error | undefined;
-  const reader = createInterface({ input: source, crlfDelay: Number.POSITIVE_INFINITY });
-  // At once: a file that is not there says so before anybody reads.
-  source.once('error', (error) => {
-    broken = error;
-    reader.close();
-  });
-  return (async function* () {
-    if (broken === undefined) yield* reader;
-    if (broken !== undefined) throw broken;
-  })();
+async function* linesOf(source: Readable): AsyncGenerator<string, void, undefined> {
+  let rest = '';
+  source.setEncoding('utf8');
+  for await (const chunk of source as AsyncIterable<string>) {
+    const lines = (rest + chunk).split('\n');
+    rest = lines.pop() ?? '';
+    yield* lines;
+  }
+  yield rest;
 }
 
 /** A file that cannot be read or written is the user's to mend. */
