@@ -8,17 +8,20 @@ import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { assetSync } from './asset-sync.js';
+import { backlog } from './backlog.js';
+import { http } from './http.js';
 import { idleMemory } from './idle-memory.js';
 import { idleWorkers } from './idle-workers.js';
 import { Lab } from './lab/lab.js';
 import { printProfiles } from './lab/profile.js';
 import { isMet, type Row, table } from './lab/report.js';
+import { ledgerQueues } from './ledger-queues.js';
 import { roundTrip } from './round-trip.js';
 import { secondSync } from './second-sync.js';
 import { startToResult } from './start-to-result.js';
 import { throughput } from './throughput.js';
 
-const benchmarks = [throughput, roundTrip, assetSync, secondSync, startToResult, idleMemory, idleWorkers];
+const benchmarks = [ledgerQueues, backlog, http, throughput, roundTrip, assetSync, secondSync, startToResult, idleMemory, idleWorkers];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
