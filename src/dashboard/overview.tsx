@@ -1,5 +1,6 @@
 import { useEffect } from 'preact/hooks';
 import type { ChannelRecord, JobCounts } from '../ledger/records.js';
+import type { Series } from '../master/http/stats-series.js';
 import { useQuery } from './live.js';
 import { count, duration, Problem, State, states } from './parts.js';
 import { Plot } from './plot.js';
@@ -7,17 +8,7 @@ import { Plot } from './plot.js';
 interface Stats {
   readonly counts: JobCounts;
   readonly workers: { readonly connected: number };
-  readonly series: {
-    readonly stepMs: number;
-    readonly at: readonly number[];
-    readonly added: readonly number[];
-    readonly completed: readonly number[];
-    readonly failed: readonly number[];
-    readonly waitP50Ms: readonly (number | null)[];
-    readonly waitP95Ms: readonly (number | null)[];
-    readonly runP50Ms: readonly (number | null)[];
-    readonly runP95Ms: readonly (number | null)[];
-  };
+  readonly series: Series;
 }
 
 const STEP_MS = 5_000;

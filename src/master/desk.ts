@@ -34,6 +34,8 @@ export interface Desk {
   /** `leaseMs` from now; default: the Master's. */
   extend(worker: WorkerRef, leases: readonly LeaseKey[], leaseMs?: number): Promise<LeaseKey[]>;
   settle(worker: WorkerRef, settlements: readonly Settlement[]): Promise<SettleAnswer[]>;
+  /** Gives back what nobody will run under these leases; nothing is charged. */
+  giveBack(worker: WorkerRef, leases: readonly LeaseKey[], reason: string): Promise<void>;
   /** Stores and announces what running jobs tell. */
   report(worker: WorkerRef, reports: readonly RunReport[]): void;
   /** Workers linked to this Master now. */

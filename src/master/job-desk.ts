@@ -117,7 +117,7 @@ export class JobDesk implements Desk {
     await waited;
     if (!signal?.aborted || jobs.length === 0) return jobs;
     // Who asked has gone: nobody will run them under these leases.
-    await this.#giveBack(worker, jobs);
+    await this.giveBack(worker, jobs, 'the link ended');
     return [];
   }
 
@@ -130,6 +130,15 @@ export class JobDesk implements Desk {
     // Now, not afterwards: those who read the results share the transaction.
     this.wake();
     return settling;
+  }
+
+  async giveBack(worker: WorkerRef, leases: readonly LeaseKey[], reason: string): Promise<void> {
+    const now = this.#options.clock.now();
+    const outcome = { state: 'released', reason } as const;
+    await this.settle(
+      worker,
+      leases.map(({ id, lease }) => ({ id, lease, outcome, startedAt: now, finishedAt: now })),
+    );
   }
 
   report(worker: WorkerRef, reports: readonly RunReport[]): void {
@@ -188,14 +197,5 @@ export class JobDesk implements Desk {
 
   #emit(event: DeskEvent): void {
     for (const listener of this.#listeners) listener(event);
-  }
-
-  async #giveBack(worker: WorkerRef, jobs: readonly LeasedJob[]): Promise<void> {
-    const now = this.#options.clock.now();
-    const outcome = { state: 'released', reason: 'the link ended' } as const;
-    await this.settle(
-      worker,
-      jobs.map(({ id, lease }) => ({ id, lease, outcome, startedAt: now, finishedAt: now })),
-    );
   }
 }

@@ -119,7 +119,7 @@ export class WorkerSession {
     if (jobs.length === 0) return { work: [] };
     if (signal.aborted) {
       // The link ended while the jobs were being claimed: nobody will run them under these leases.
-      await this.#giveBack(jobs);
+      await this.#options.desk.giveBack(this.worker, jobs, 'the link ended');
       return { work: [] };
     }
     for (const { id, lease } of jobs) this.#leases.set(id, lease);
@@ -138,15 +138,6 @@ export class WorkerSession {
     this.#options.desk.report(
       this.worker,
       reports.filter(({ id, lease }) => this.#leases.get(id) === lease),
-    );
-  }
-
-  async #giveBack(jobs: readonly LeasedJob[]): Promise<void> {
-    const now = this.#options.desk.clock.now();
-    const outcome = { state: 'released', reason: 'the link ended' } as const;
-    await this.#options.desk.settle(
-      this.worker,
-      jobs.map(({ id, lease }) => ({ id, lease, outcome, startedAt: now, finishedAt: now })),
     );
   }
 

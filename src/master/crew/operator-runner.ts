@@ -118,17 +118,11 @@ export class OperatorRunner {
       const { task, parents } = await acquired(this.#context, job);
       const sent = await this.#call(target, job, { input: task['input'] ?? null, parents: parents as unknown as Json, taskId: job.id });
       const record = await desk.ledger.get(job.id);
-      if (this.#stop.signal.aborted) return this.#giveBack(worker, job);
+      if (this.#stop.signal.aborted) return desk.giveBack(worker, [job], 'the Master stops');
       if (record !== undefined) await release(this.#context, worker, { ...record, lease: job.lease }, sent);
     } catch (error) {
       desk.log.warn('a task of an operator could not be released', { task: job.id, error });
     }
-  }
-
-  async #giveBack(worker: { readonly id: string; readonly name: string }, { id, lease }: LeasedJob): Promise<void> {
-    const now = this.#context.desk.clock.now();
-    const outcome = { state: 'released', reason: 'the Master stops' } as const;
-    await this.#context.desk.settle(worker, [{ id, lease, outcome, startedAt: now, finishedAt: now }]);
   }
 
   /** What is to be released with; a call that fails is an error of the task. */

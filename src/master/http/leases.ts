@@ -77,7 +77,7 @@ export function leaseRoutes(app: FastifyInstance, { desk, closing }: ApiContext)
         signal,
         ...(labels === undefined ? {} : { labels }),
       });
-      if (signal.aborted && jobs.length > 0) await desk.settle(asking, givenBack(jobs, clock.now()));
+      if (signal.aborted && jobs.length > 0) await desk.giveBack(asking, jobs, 'the worker has gone');
       const beatMs = Math.min(desk.beatMs, Math.ceil(leaseMs / 3));
       const given = signal.aborted ? [] : jobs.map(leasedText);
       return reply
@@ -138,11 +138,6 @@ export function leaseRoutes(app: FastifyInstance, { desk, closing }: ApiContext)
       return reply.code(204).send();
     },
   );
-}
-
-function givenBack(jobs: readonly LeasedJob[], now: number): Settlement[] {
-  const outcome = { state: 'released', reason: 'the worker has gone' } as const;
-  return jobs.map(({ id, lease }) => ({ id, lease, outcome, startedAt: now, finishedAt: now }));
 }
 
 /** What the ledger stores as JSON text goes out as it is. */
