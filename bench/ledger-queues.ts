@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { makeWorkerUtils, run as runGraphile } from 'graphile-worker';
+import { Logger, makeWorkerUtils, run as runGraphile } from 'graphile-worker';
 import PgBoss from 'pg-boss';
 import type { Ledger } from '../src/ledger/ledger.js';
 import { openLedger } from '../src/ledger/open.js';
@@ -63,12 +63,12 @@ async function besideBullMQ(lab: Lab): Promise<Row> {
   for (let round = 0; round < ROUNDS; round += 1) {
     await ledger.add(Array(FILE_JOBS).fill({ data }), Date.now());
     ours.push(await drain(ledger, FILE_JOBS, 1));
-    theirs.push(FILE_JOBS / ((await producer.ask('run', { jobs: FILE_JOBS })) / 1_000));
+    theirs.push(FILE_JOBS / ((await producer.ask('run', { jobs: FILE_JOBS, filled: true })) / 1_000));
   }
   return row(
     `claim + settle by ${BATCH}, a file with synchronous=FULL`,
     ours,
-    `BullMQ 6 on Redis, concurrency ${BULLMQ_CONCURRENCY}, adding included`,
+    `BullMQ 6 on Redis, concurrency ${BULLMQ_CONCURRENCY}`,
     theirs,
     2,
   );
@@ -89,6 +89,7 @@ async function besidePostgresQueues(lab: Lab): Promise<Row[]> {
   const ours: number[] = [];
   const graphiles: number[] = [];
   const bosses: number[] = [];
+  const singles: number[] = [];
   for (let round = 0; round < ROUNDS; round += 1) {
     await first.add(Array(POSTGRES_JOBS).fill({ data }), Date.now());
     ours.push(
@@ -97,11 +98,13 @@ async function besidePostgresQueues(lab: Lab): Promise<Row[]> {
       ),
     );
     graphiles.push(await graphileRate(graphile));
-    bosses.push(await bossRate(boss));
+    bosses.push(await bossRate(boss, POSTGRES_JOBS, BATCH));
+    singles.push(await bossRate(boss, POSTGRES_JOBS / 4, 1));
   }
   const title = `claim + settle by ${BATCH} on Postgres, ${CLAIMERS} claimers of two Masters`;
   return [
     row(title, ours, `graphile-worker 0.17, concurrency ${CLAIMERS}`, graphiles, 1),
+    row(title, ours, `pg-boss 10, ${CLAIMERS} fetchers one by one, its default`, singles, 4),
     row(title, ours, `pg-boss 10, ${CLAIMERS} fetchers by ${BATCH}`, bosses, 4),
   ];
 }
@@ -128,7 +131,7 @@ async function graphileRate(connectionString: string): Promise<number> {
     concurrency: CLAIMERS,
     noHandleSignals: true,
     maxPoolSize: CLAIMERS + 2,
-    logger: undefined as never,
+    logger: new Logger(() => () => {}),
     taskList: {
       bench: async () => {
         done += 1;
@@ -142,12 +145,12 @@ async function graphileRate(connectionString: string): Promise<number> {
   return rate;
 }
 
-async function bossRate(boss: PgBoss): Promise<number> {
-  await boss.insert(Array.from({ length: POSTGRES_JOBS }, () => ({ name: 'bench', data })));
+async function bossRate(boss: PgBoss, count: number, batchSize: number): Promise<number> {
+  await boss.insert(Array.from({ length: count }, () => ({ name: 'bench', data })));
   const startedAt = performance.now();
   const fetcher = async () => {
     for (;;) {
-      const jobs = await boss.fetch('bench', { batchSize: BATCH });
+      const jobs = await boss.fetch('bench', { batchSize });
       if (jobs.length === 0) return;
       await boss.complete(
         'bench',
@@ -156,7 +159,7 @@ async function bossRate(boss: PgBoss): Promise<number> {
     }
   };
   await Promise.all(Array.from({ length: CLAIMERS }, fetcher));
-  return POSTGRES_JOBS / ((performance.now() - startedAt) / 1_000);
+  return count / ((performance.now() - startedAt) / 1_000);
 }
 
 function row(benchmark: string, ours: readonly number[], reference: string, theirs: readonly number[], least: number): Row {

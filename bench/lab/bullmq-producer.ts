@@ -24,16 +24,21 @@ const verbs = {
     await Promise.all([queue.waitUntilReady(), events.waitUntilReady()]);
   },
 
-  /** Milliseconds from the first add to the last outcome. */
-  async run({ jobs }: { readonly jobs: number }): Promise<number> {
+  /** Milliseconds from the first add to the last outcome; with `filled`, from the moment at which all were there and the queue was let go. */
+  async run({ jobs, filled = false }: { readonly jobs: number; readonly filled?: boolean }): Promise<number> {
     open = jobs;
     const all = new Promise<void>((resolve) => {
       finished = resolve;
     });
-    const startedAt = sharedNow();
+    if (filled) await queue?.pause();
+    let startedAt = sharedNow();
     for (let first = 0; first < jobs; first += BULK) {
       const bulk = Array.from({ length: Math.min(BULK, jobs - first) }, (_, at) => ({ name: 'job', data: { n: first + at } }));
       await queue?.addBulk(bulk);
+    }
+    if (filled) {
+      startedAt = sharedNow();
+      await queue?.resume();
     }
     await all;
     return sharedNow() - startedAt;

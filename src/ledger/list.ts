@@ -31,9 +31,11 @@ export async function listJobs(
     if (!Number.isSafeInteger(seq) || seq < 0) throw new PeerworkError('request-invalid', 'after is not what a page before it gave');
     where(oldestFirst ? 'job.seq > ?' : 'job.seq < ?', seq);
   }
+  // Few run at a time: they are found by their leases, and sorted; walking over all jobs in their order would be slower.
+  const order = filter.state === 'leased' ? 'job.seq + 0' : 'job.seq';
   const rows = await transaction.all<SummaryRow>(
     `${SUMMARY} ${SUMMARY_FROM}${conditions.length > 0 ? ` WHERE ${conditions.join(' AND ')}` : ''}
-    ORDER BY job.seq ${oldestFirst ? 'ASC' : 'DESC'} LIMIT ?`,
+    ORDER BY ${order} ${oldestFirst ? 'ASC' : 'DESC'} LIMIT ?`,
     [...values, limit + 1],
   );
   const shown = rows.slice(0, limit);

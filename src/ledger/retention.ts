@@ -2,6 +2,7 @@ import { deleteRows } from './delete-rows.js';
 import { deleteGroupRow } from './groups.js';
 import { RUN_COLUMNS, type RunRow } from './job-row.js';
 import type { Retention } from './ledger.js';
+import { repeated, sized } from './lists.js';
 import type { Transaction } from './transaction.js';
 
 /** What an unfinished child needs stays, and what belongs to a group that has a retention of its own. */
@@ -9,12 +10,24 @@ const OUTLIVED = `SELECT ${RUN_COLUMNS} FROM job WHERE job.state = ? AND job.fin
   AND NOT EXISTS (SELECT 1 FROM grp WHERE grp.seq = job.grp AND grp.retain_ms IS NOT NULL)
   AND NOT EXISTS (SELECT 1 FROM edge JOIN job AS child ON child.seq = edge.child WHERE edge.parent = job.seq AND child.finished_at IS NULL)
   ORDER BY job.finished_at LIMIT ? FOR UPDATE SKIP LOCKED`;
-const KEPT_GROUPS = `SELECT seq, id, retain_ms FROM grp WHERE retain_ms IS NOT NULL
+/** The job that was added last has mostly ended last: it tells that it is too early without a look at all of them. */
+const LAST_ENDED = (state: string) =>
+  `COALESCE((SELECT job.finished_at FROM job WHERE job.grp = grp.seq AND job.state = '${state}' ORDER BY job.seq DESC LIMIT 1), 0)`;
+const KEPT_GROUPS = `SELECT seq, id FROM grp WHERE retain_ms IS NOT NULL
   AND EXISTS (SELECT 1 FROM job WHERE job.grp = grp.seq)
   AND NOT EXISTS (SELECT 1 FROM job WHERE job.grp = grp.seq AND job.state IN ('blocked', 'ready', 'leased'))
+  AND ${['completed', 'failed', 'cancelled'].map((state) => `${LAST_ENDED(state)} <= CAST(? AS INTEGER) - grp.retain_ms`).join(' AND ')}
   AND NOT EXISTS (SELECT 1 FROM job WHERE job.grp = grp.seq AND job.finished_at > CAST(? AS INTEGER) - grp.retain_ms)
-  ORDER BY seq LIMIT 1`;
-const OF_GROUP = `SELECT ${RUN_COLUMNS} FROM job WHERE job.grp = ? ORDER BY job.seq LIMIT ? FOR UPDATE SKIP LOCKED`;
+  AND NOT EXISTS (SELECT 1 FROM job JOIN edge ON edge.parent = job.seq JOIN job AS child ON child.seq = edge.child
+    WHERE job.grp = grp.seq AND child.finished_at IS NULL)
+  ORDER BY seq LIMIT 1 FOR UPDATE SKIP LOCKED`;
+const ENDED_OF_GROUP = `SELECT ${RUN_COLUMNS} FROM job WHERE job.grp = ? AND job.state IN ('completed', 'failed', 'cancelled')
+  LIMIT ? FOR UPDATE SKIP LOCKED`;
+const NEEDED = sized(
+  (count) => `SELECT DISTINCT edge.parent AS seq FROM edge JOIN job AS child ON child.seq = edge.child
+  WHERE edge.parent IN (${repeated('?', count)}) AND child.finished_at IS NULL`,
+);
+const ANY_OF_GROUP = 'SELECT seq FROM job WHERE grp = ? LIMIT 1';
 
 /** Deletes at most `limit` jobs that were kept long enough, and groups with the last of their jobs; answers how many jobs. */
 export async function purge(transaction: Transaction, retention: Retention, now: number, limit: number): Promise<number> {
@@ -22,17 +35,26 @@ export async function purge(transaction: Transaction, retention: Retention, now:
   const { completedMs, failedMs, cancelledMs } = retention;
   for (const [state, keptMs] of Object.entries({ completed: completedMs, failed: failedMs, cancelled: cancelledMs })) {
     if (keptMs === undefined || purged >= limit) continue;
-    const rows = await transaction.all<RunRow>(OUTLIVED, [state, now - keptMs, limit - purged]);
-    await deleteRows(transaction, rows);
-    purged += rows.length;
+    purged += await deleteUnneeded(transaction, await transaction.all<RunRow>(OUTLIVED, [state, now - keptMs, limit - purged]));
   }
-  if (purged >= limit) return purged;
-  const [group] = await transaction.all<{ seq: number; id: string }>(KEPT_GROUPS, [now]);
-  if (group === undefined) return purged;
-  const rows = await transaction.all<RunRow>(OF_GROUP, [group.seq, limit - purged]);
+  return purged >= limit ? purged : purged + (await purgeGroup(transaction, now, limit - purged));
+}
+
+/** A part of one group, which is locked, so that no job joins it meanwhile. With a job that was just retried the group stays. */
+async function purgeGroup(transaction: Transaction, now: number, limit: number): Promise<number> {
+  const [group] = await transaction.all<{ seq: number; id: string }>(KEPT_GROUPS, [now, now, now, now]);
+  if (group === undefined) return 0;
   transaction.named(group.seq, group.id);
-  await deleteRows(transaction, rows);
-  purged += rows.length;
-  if (purged < limit) await deleteGroupRow(transaction, group.id);
+  const purged = await deleteUnneeded(transaction, await transaction.all<RunRow>(ENDED_OF_GROUP, [group.seq, limit]));
+  if ((await transaction.all(ANY_OF_GROUP, [group.seq])).length === 0) await deleteGroupRow(transaction, group.id);
   return purged;
+}
+
+/** The rows are locked: who finds them needed now has added a child since they were selected. */
+async function deleteUnneeded(transaction: Transaction, rows: readonly RunRow[]): Promise<number> {
+  const seqs = rows.map(({ seq }) => seq);
+  const needed = new Set((await transaction.allOf<{ seq: number }>(NEEDED, seqs)).map(({ seq }) => seq));
+  const unneeded = rows.filter(({ seq }) => !needed.has(seq));
+  await deleteRows(transaction, unneeded);
+  return unneeded.length;
 }

@@ -78,7 +78,7 @@ export async function listSchedules(transaction: Transaction): Promise<ScheduleR
 
 /**
  * Adds the jobs of schedules that are due. A job is called after its schedule and the instant it is for, so that it cannot be added twice,
- * whoever tries. Answers whether there is more to do.
+ * whoever tries. A schedule whose job is refused is paused. `add` refuses before it writes anything. Answers whether there is more to do.
  */
 export async function fireSchedules(
   transaction: Transaction,
@@ -93,12 +93,23 @@ export async function fireSchedules(
     // Of what was missed, the latest.
     if (fired.length === 0 && row.missed === 'once' && missed !== undefined && instants.complete) fired.push(missed);
     const job = JSON.parse(row.job) as Omit<JobInput, 'id'>;
-    if (fired.length > 0) await add(fired.map((at) => ({ ...job, id: `${row.id}@${new Date(at).toISOString()}` })));
-    await transaction.run(FIRED, [fired[fired.length - 1] ?? row.last_at, instants.next, row.id]);
     transaction.touched('schedule', row.id);
+    try {
+      if (fired.length > 0) await add(fired.map((at) => ({ ...job, id: `${row.id}@${new Date(at).toISOString()}` })));
+    } catch (thrown) {
+      if (!isOfJob(thrown)) throw thrown;
+      // A parent that is gone, say: all else that time brings about must go on.
+      await transaction.run(PAUSE, [1, null, row.id]);
+      continue;
+    }
+    await transaction.run(FIRED, [fired[fired.length - 1] ?? row.last_at, instants.next, row.id]);
     more ||= !instants.complete;
   }
   return { more };
+}
+
+function isOfJob(thrown: unknown): boolean {
+  return thrown instanceof PeerworkError && ['job-invalid', 'parent-unknown', 'graph-cycle'].includes(thrown.code);
 }
 
 /** The instants up to `now` that it has not fired for, and the one after them. */

@@ -78,8 +78,6 @@ CREATE INDEX job_channel ON job (channel, seq);
 
 CREATE INDEX job_delayed ON job (run_at) WHERE state = 'ready' AND run_at IS NOT NULL;
 
-CREATE INDEX job_finished ON job (state, finished_at) WHERE finished_at IS NOT NULL;
-
 CREATE INDEX job_grp ON job (grp, state, seq) WHERE grp IS NOT NULL;
 
 CREATE UNIQUE INDEX job_id ON job (id);
@@ -102,7 +100,7 @@ CREATE INDEX job_running_workgroup ON job (workgroup) WHERE state = 'leased' AND
 
 CREATE INDEX job_settled ON job (settled_seq) WHERE settled_seq IS NOT NULL;
 
-CREATE INDEX job_state ON job (state, seq) WHERE state IN ('failed', 'cancelled', 'blocked', 'leased');
+CREATE INDEX job_state ON job (state, seq) WHERE state IN ('failed', 'cancelled', 'blocked');
 
 CREATE INDEX job_twins ON job (channel, merge_key, seq) WHERE merge_key IS NOT NULL AND state IN ('ready', 'blocked');
 

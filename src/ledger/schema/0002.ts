@@ -7,6 +7,7 @@
  *   back in when that ends. So pausing writes one row, and a million paused jobs are walked over once.
  * - A job is **plain** when nothing else changes with its end: no key, no children, and it is not persistent.
  * - What a workgroup runs is counted in an index when its limit matters: a counter could drift.
+ * - Each index that a run passes through costs a run: those that run, and those that completed, have none for lists or retention of their own.
  * - Tallies are kept by **shard**, one for each open ledger: Masters on one Postgres must not wait for each other's row.
  */
 export const schema0002 = `
@@ -40,9 +41,8 @@ CREATE INDEX job_twins ON job (channel, merge_key, seq) WHERE merge_key IS NOT N
 CREATE INDEX job_outcomes ON job (channel, merge_key, finished_at) WHERE merge_key IS NOT NULL AND state = 'completed';
 CREATE INDEX job_grp ON job (grp, state, seq) WHERE grp IS NOT NULL;
 CREATE INDEX job_workgroup ON job (workgroup, seq) WHERE workgroup IS NOT NULL;
-CREATE INDEX job_state ON job (state, seq) WHERE state IN ('failed', 'cancelled', 'blocked', 'leased');
+CREATE INDEX job_state ON job (state, seq) WHERE state IN ('failed', 'cancelled', 'blocked');
 CREATE INDEX job_channel ON job (channel, seq);
-CREATE INDEX job_finished ON job (state, finished_at) WHERE finished_at IS NOT NULL;
 
 ALTER TABLE grp DROP COLUMN weight;
 ALTER TABLE grp DROP COLUMN weight_ended;
