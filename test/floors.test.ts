@@ -10,7 +10,7 @@ const MAX_LINES = 350;
 const floors = [
   ['errors', 'log', 'clock', 'config', 'version'],
   ['job'],
-  ['swarm', 'task'],
+  ['swarm', 'task', 'containers'],
   ['ledger', 'sources', 'runners'],
   ['worker', 'master'],
   ['cli', 'index'],

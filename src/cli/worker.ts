@@ -6,20 +6,27 @@ import { parseToken } from '../swarm/token.js';
 import type { Worker } from '../worker/worker.js';
 import { formatBytes, formatDuration, formatRate, Meter } from './figures.js';
 import { given, readOptions } from './options.js';
+import { runnerCommands } from './runners/index.js';
 import { openScreen, REDRAW_MS, type Screen } from './screen.js';
+import { sourceCommands } from './sources/index.js';
 import { catchSignals, exitOfSignal } from './stop.js';
 
 /** Works until it is told to stop. stdout gets one line an event, or on a terminal a live status. */
 export async function worker(command: Command): Promise<number> {
   const options = await readOptions(command, 'worker');
   const { token } = options;
-  if (token === undefined) throw new PeerworkError('token-missing');
-  parseToken(token);
+  const sources = sourceCommands.filter((source) => source.configured(options));
+  if (token !== undefined) parseToken(token);
+  else if (sources.length === 0) throw new PeerworkError('token-missing');
+  const besides = {
+    sources: await Promise.all(sources.map((source) => source.setup(options))),
+    runners: await Promise.all(runnerCommands.filter((runner) => runner.wanted(options)).map((runner) => runner.setup(options))),
+  };
   // Loaded only now: a refusal should not wait for a WebRTC engine.
   const { Worker } = await import('../worker/worker.js');
   const screen = await openScreen(process.stdout, options.logLevel);
   const signals = catchSignals();
-  const working = new Worker({ ...workerOptions(options), token, log: screen.log });
+  const working = new Worker({ ...workerOptions(options), ...given({ token }), ...besides, log: screen.log });
   const results = new Meter(Date.now);
   describeEvents(working, screen, results);
   const failed = new Promise<never>((_resolve, reject) => {
@@ -74,18 +81,22 @@ function workerOptions(options: Options) {
 function describeEvents(working: Worker, { live, log }: Screen, results: Meter): void {
   // On a terminal the status counts the jobs; a line for each would push all else away.
   const each = live ? log.debug : log.info;
-  log.info('worker starts', { name: working.name, concurrency: working.status().concurrency });
-  working.on('job', ({ id, channel, attempt }) => each('job', { id, channel, attempt }));
-  working.on('result', ({ id, state, ms, code }) => {
+  const { concurrency, sources } = working.status();
+  log.info('worker starts', { name: working.name, concurrency, sources: sources.join(' ') });
+  // Where there is only one, a line need not say which.
+  const from = (source: string) => (sources.length > 1 ? source : undefined);
+  working.on('job', ({ id, channel, attempt, source }) => each('job', { id, channel, attempt, source: from(source) }));
+  working.on('result', ({ id, state, ms, code, source }) => {
     results.add();
-    each('result', { id, state, ms: Math.round(ms), code });
+    each('result', { id, state, ms: Math.round(ms), code, source: from(source) });
   });
 }
 
 function describeStatus(working: Worker, results: Meter): string {
-  const { name, master, running, concurrency, completed, failed, released, outbox, isolation, traffic } = working.status();
+  const { name, master, sources, running, concurrency, completed, failed, released, outbox, isolation, traffic } = working.status();
   const roundTrip = master?.roundTripMs === undefined ? '' : `, ${formatDuration(master.roundTripMs)}`;
-  const peers = master === undefined ? 'looking for the Master …' : `Master ${master.name} (${master.path}${roundTrip})`;
+  const masterLine = master === undefined ? 'looking for the Master …' : `Master ${master.name} (${master.path}${roundTrip})`;
+  const peers = sources.map((source) => (source === 'master' ? masterLine : source)).join(', ');
   const unsent = outbox === 0 ? '' : `, ${outbox} not delivered yet`;
   return [
     `peerwork worker ${name}`,

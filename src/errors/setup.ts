@@ -34,6 +34,11 @@ export const setupErrors = {
     todo: 'Install bubblewrap and allow unprivileged user namespaces, or ask for less.',
     status: 501,
   },
+  'source-invalid': {
+    message: 'A source cannot be used: {detail}',
+    todo: 'Give each source a name of its own, of small letters, digits and hyphens.',
+    status: 400,
+  },
   'home-locked': {
     message: 'Another process already works in this folder: {detail}',
     todo: 'Stop the other process, or give this one its own `--home`.',

@@ -8,8 +8,13 @@ export const taskErrors = {
     status: 400,
   },
   'task-entry-missing': {
-    message: 'The task has no task.js, task.mjs or task.cjs: {detail}',
-    todo: 'Add one that exports a function or a class with `run(job)`.',
+    message: 'The task has no task.js, task.mjs, task.cjs or task.json: {detail}',
+    todo: 'Add one that exports a function or a class with `run(job)`, or a task.json for another runner.',
+    status: 400,
+  },
+  'task-settings-invalid': {
+    message: 'The settings of the task cannot be used: {detail}',
+    todo: 'Correct task.json; the page of its runner in docs says what it may hold.',
     status: 400,
   },
   'task-unknown': {

@@ -109,6 +109,8 @@ export interface JobError {
   /** A code of the error table; what the task threw is `task-threw`. */
   readonly code: string;
   readonly message: string;
+  /** Of the program that failed, where the job was one: a container's, a crawl's. */
+  readonly exitCode?: number;
 }
 
 /** The end of a job, as results are given to users: one line of `results.ndjson`. */

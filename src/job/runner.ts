@@ -1,4 +1,5 @@
 import type { Job, Outcome, Progress } from './job.js';
+import type { Tunnel } from './tunnel.js';
 
 /**
  * The port to a way of executing jobs. A new way is one new file (or small folder) in `src/runners/`.
@@ -17,6 +18,8 @@ export interface RunContext {
   readonly workplace?: Workplace;
   /** Aborted when the job is cancelled or the worker stops at once. */
   readonly signal: AbortSignal;
+  /** Absent: the job may reach nothing through its source. */
+  readonly tunnel?: Tunnel;
   report(progress: Progress): void;
 }
 

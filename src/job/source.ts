@@ -1,4 +1,5 @@
 import type { Job, Outcome, Progress } from './job.js';
+import type { Tunnel } from './tunnel.js';
 
 /**
  * The port to a place that leases jobs to a Worker. How a lease is kept alive is the source's own business.
@@ -9,6 +10,9 @@ export interface Source {
   /**
    * Waits until there is at least one job, then answers with 1 to `capacity` leases.
    * Answers with none when the signal aborts or the source is closed. Never rejects.
+   *
+   * One claim is open at a time. A Worker with several sources may withdraw it at any time, as when another source has filled the last
+   * place, and make the next one soon: what a source has learned about waiting (its back-off) must outlive a claim.
    */
   claim(capacity: number, signal: AbortSignal): Promise<Lease[]>;
   /** Resolves when everything settled so far has been acknowledged, or the signal aborts. */
@@ -16,7 +20,7 @@ export interface Source {
   close(): Promise<void>;
 }
 
-/** The right to run one job. */
+/** The right to run one job. What it settles as `released` goes back unrun. */
 export interface Lease {
   readonly job: Job;
   /** Where the code that does this job comes from; absent if the runner needs none. */
@@ -25,6 +29,8 @@ export interface Lease {
   readonly runner: string;
   /** Aborted when the job is cancelled or the lease is lost: stop the run, its outcome will not count. */
   readonly signal: AbortSignal;
+  /** Opens byte streams to the one address that the job may reach through its source; absent: there is none. */
+  readonly tunnel?: Tunnel;
   report(progress: Progress): void;
   /** Resolves once the outcome is safe in the outbox; the source delivers it from there. Never rejects. */
   settle(outcome: Outcome): Promise<void>;
@@ -34,6 +40,8 @@ export interface Lease {
 export interface TaskOrigin {
   /** SHA-256 of the canonical manifest: the exact version of the task. */
   readonly digest: string;
+  /** Ed25519 public key, base64url, that must have signed the manifest. */
+  readonly publisher: string;
   manifest(signal: AbortSignal): Promise<SignedManifest>;
   /** The bytes of one file from `offset` to its end. Rejects with `asset-unknown` or a link error. */
   blob(sha256: string, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array>;

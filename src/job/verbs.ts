@@ -38,6 +38,7 @@ const MAX_BATCH = 10_000;
 /** A job together with the lease number it was claimed under: the fence of everything said about the run. */
 export const leaseKey = v.object({ id: jobId, lease: leaseNumber });
 export type LeaseKey = v.InferOutput<typeof leaseKey>;
+const runnerKind = v.pipe(v.string(), v.maxLength(40));
 const leaseKeys = v.pipe(v.array(leaseKey), v.maxLength(MAX_BATCH));
 
 export const isMasterArgs = v.object({
@@ -48,6 +49,8 @@ export const isMasterArgs = v.object({
   platform: v.pipe(v.string(), v.maxLength(100)),
   /** What jobs may require: `arch=…`, `os=…`, and what the owner named. */
   labels: v.optional(v.pipe(v.array(v.pipe(v.string(), v.maxLength(MAX_LABEL_CHARS))), v.maxLength(MAX_LABELS)), []),
+  /** The kinds of jobs that it can run. */
+  runners: v.optional(v.pipe(v.array(runnerKind), v.maxLength(20)), ['task-module']),
   /** Made anew at each start of the worker's process: tells a restart from a mere reconnect. */
   instance: v.pipe(v.string(), v.maxLength(40)),
   holding: leaseKeys,
@@ -77,7 +80,7 @@ export const workItem = v.object({
   data: jsonValue,
   attempt: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
   timeoutMs: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
-  runner: v.pipe(v.string(), v.maxLength(40)),
+  runner: runnerKind,
   /** Absent if the job has none. */
   parents: v.optional(
     v.pipe(
@@ -91,7 +94,11 @@ export const workItem = v.object({
 export type WorkItem = v.InferOutput<typeof workItem>;
 export const requestWorkAnswer = v.object({ work: v.pipe(v.array(workItem), v.maxLength(MAX_BATCH)) });
 
-const jobError = v.object({ code: v.pipe(v.string(), v.maxLength(60)), message: v.pipe(v.string(), v.maxLength(MAX_LOG_LINE_CHARS)) });
+const jobError = v.object({
+  code: v.pipe(v.string(), v.maxLength(60)),
+  message: v.pipe(v.string(), v.maxLength(MAX_LOG_LINE_CHARS)),
+  exitCode: v.exactOptional(v.pipe(v.number(), v.safeInteger())),
+});
 const wait = v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(MAX_DELAY_MS)));
 /** The ledger checks the rest, with words for whoever wrote the task. */
 const children = v.pipe(

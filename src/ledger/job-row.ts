@@ -68,8 +68,8 @@ export function isEnded(state: JobState): state is EndRow['state'] {
 }
 
 /** JSON text keeps whatever a task wrote into its message, a NUL included. `code` comes first: see `PARENT_FAILED`. */
-export function errorText(error: JobError): string {
-  return JSON.stringify({ code: error.code, message: error.message });
+export function errorText({ code, message, exitCode }: JobError): string {
+  return JSON.stringify({ code, message, exitCode });
 }
 
 export function outputText(outcome: Extract<Outcome, { state: 'completed' }>): string {

@@ -17,6 +17,11 @@ export class Tasks {
     return [...this.#publishers.keys()];
   }
 
+  /** Those whose tasks are for one of these kinds of runner. */
+  channelsFor(runners: readonly string[]): readonly string[] {
+    return this.channels.filter((channel) => runners.includes(this.current(channel).runner));
+  }
+
   /** The version that a run of this channel which is leased now shall use. */
   current(channel: string): { readonly runner: string; readonly digest: string } {
     const publication = this.#publishers.get(channel)?.current;

@@ -37,6 +37,7 @@ export interface WorkerGreeting {
   readonly isolation: string;
   readonly platform: string;
   readonly labels: readonly string[];
+  readonly runners: readonly string[];
 }
 
 /** The Master's side of one link: answers the verbs of one worker. */
@@ -113,8 +114,8 @@ export class WorkerSession {
     const { dispatch, tasks } = this.#options;
     const withdraw = () => dispatch.withdraw(this.worker.id);
     signal.addEventListener('abort', withdraw, { once: true });
-    const { labels } = this.#greeting;
-    const jobs = await dispatch.request({ worker: this.worker, capacity, channels: () => tasks.channels, labels });
+    const { labels, runners } = this.#greeting;
+    const jobs = await dispatch.request({ worker: this.worker, capacity, channels: () => tasks.channelsFor(runners), labels });
     signal.removeEventListener('abort', withdraw);
     if (jobs.length === 0) return { work: [] };
     if (signal.aborted) {

@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { PeerworkError } from '../errors.js';
 import { checkAssetPaths } from './asset-path.js';
-import type { TaskListing } from './listing.js';
+import { TASK_MODULE, type TaskListing } from './listing.js';
 
 /** A task in queue-xec's words. */
 export interface ExecAssets {
@@ -46,6 +46,7 @@ export async function listExecAssets(execAssets: ExecAssets, cwd: string): Promi
   return {
     assets: found,
     entry: paths[files.indexOf(entry)] ?? '',
+    runner: TASK_MODULE,
     packageJson: dependencyText(execAssets.dependencies),
     lock: null,
     watch: [...new Set(found.map(({ file }) => dirname(file)))],

@@ -9,6 +9,8 @@ export interface TaskListing {
   readonly assets: readonly AssetFile[];
   /** The path of one of the assets. */
   readonly entry: string;
+  /** The kind of runner that the task is for. */
+  readonly runner: string;
   /** The text of a package.json; null if there is none. */
   readonly packageJson: string | null;
   /** The text of a package-lock.json; null if there is none. */
@@ -24,7 +26,11 @@ export interface AssetFile {
   readonly file: string;
 }
 
-const entryNames = ['task.js', 'task.mjs', 'task.cjs'];
+/** Code of the runner `task-module` … */
+const moduleNames = ['task.js', 'task.mjs', 'task.cjs'];
+export const TASK_MODULE = 'task-module';
+/** … or the settings of another one, which they name. */
+const SETTINGS_NAME = 'task.json';
 
 /** Never part of a task: what holds secrets, what the worker makes itself, and what editors and systems leave lying about. */
 const ignored = [
@@ -51,16 +57,29 @@ export async function listFolder(folder: string): Promise<TaskListing> {
   assets.sort((a, b) => (a.path < b.path ? -1 : 1));
   checkAssetPaths(assets.map(({ path }) => path));
   const has = (name: string) => assets.some(({ path }) => path === name);
-  const entry = entryNames.find(has);
+  const entry = [SETTINGS_NAME, ...moduleNames].find(has);
   if (entry === undefined) throw new PeerworkError('task-entry-missing', folder);
   const lockName = ['npm-shrinkwrap.json', 'package-lock.json'].find(has); // npm's own order
   return {
     assets,
     entry,
+    runner: entry === SETTINGS_NAME ? await readRunner(join(folder, entry)) : TASK_MODULE,
     packageJson: has('package.json') ? await readFile(join(folder, 'package.json'), 'utf8') : null,
     lock: lockName === undefined ? null : await readFile(join(folder, lockName), 'utf8'),
     watch,
   };
+}
+
+/** The kind that a task.json names. Rejects with `task-settings-invalid`. */
+async function readRunner(file: string): Promise<string> {
+  const text = await readFile(file, 'utf8');
+  try {
+    const { runner } = JSON.parse(text) as { readonly runner?: unknown };
+    if (typeof runner === 'string' && /^[a-z][a-z\d-]{0,39}$/.test(runner)) return runner;
+  } catch (cause) {
+    throw new PeerworkError('task-settings-invalid', `${file} is not JSON`, { cause });
+  }
+  throw new PeerworkError('task-settings-invalid', `${file} names no runner`);
 }
 
 async function walk(folder: string, prefix: string, assets: AssetFile[], watch: string[]): Promise<void> {

@@ -55,7 +55,8 @@ const manifest = v.strictObject({
   channel: v.pipe(v.string(), v.minLength(1), v.maxLength(MAX_CHANNEL_CHARS)),
   /** Grows with each publication of the channel. */
   version: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
-  runner: v.literal('task-module'),
+  /** The kind of runner that does its jobs. */
+  runner: v.pipe(v.string(), v.regex(/^[a-z][a-z\d-]{0,39}$/)),
   entry: v.string(),
   files: v.array(file),
   dependencies: v.nullable(dependencies),

@@ -147,6 +147,7 @@ export class TaskPublisher {
   origin(digest: string): TaskOrigin {
     return {
       digest,
+      publisher: this.#options.publisherId,
       manifest: async () => {
         const publication = this.publication(digest);
         if (publication === undefined) throw new PeerworkError('task-unknown', digest);
@@ -203,7 +204,7 @@ export class TaskPublisher {
   async #publish(listing: TaskListing, files: ManifestFile[]): Promise<Publication> {
     const { publisherId, sign, store, nextVersion, limits } = this.#options;
     const dependencies = await this.#dependencies(listing);
-    const content = { format: 1, channel: this.channel, runner: 'task-module', entry: listing.entry, files, dependencies } as const;
+    const content = { format: 1, channel: this.channel, runner: listing.runner, entry: listing.entry, files, dependencies } as const;
     const { newest } = this.#publications;
     if (newest !== undefined && sameContent(newest.manifest, content)) return newest;
 

@@ -39,6 +39,7 @@ export async function execute(options: ExecuteOptions, lease: Lease, stop: Abort
     if (signal.aborted || stop.aborted) return RELEASED;
     return await runner.run(lease.job, {
       ...(workplace === undefined ? {} : { workplace }),
+      ...(lease.tunnel === undefined ? {} : { tunnel: lease.tunnel }),
       signal,
       report: (progress) => lease.report(progress),
     });

@@ -17,6 +17,9 @@ export interface Home {
   readonly scratch: string;
   readonly workplaces: string;
   readonly store: string;
+  /** A folder for each source and runner that keeps something of its own. */
+  readonly sources: string;
+  readonly runners: string;
   release(): Promise<void>;
 }
 
@@ -36,6 +39,8 @@ export async function takeHome(home: string): Promise<Home> {
       scratch: join(folder, 'scratch'),
       workplaces: join(folder, 'workplaces'),
       store: join(root, 'store'),
+      sources: join(folder, 'sources'),
+      runners: join(folder, 'runners'),
       release: lock,
     };
   }

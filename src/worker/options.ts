@@ -2,12 +2,18 @@ import type { Clock } from '../clock.js';
 import type { PeerworkError } from '../errors.js';
 import type { Outcome } from '../job/job.js';
 import type { Log, LogLevel } from '../log.js';
+import type { RunnerSetup } from '../runners/setup.js';
+import type { SourceSetup } from '../sources/setup.js';
 import type { PeerFacts } from '../swarm/peer.js';
 import type { Synced } from '../task/workplace.js';
 
 export interface WorkerOptions {
-  /** The `pw1.` token of the Master. */
-  readonly token: string;
+  /** The `pw1.` token of the Master; not needed if there are other sources. */
+  readonly token?: string;
+  /** Other places to take jobs from, beside the Master or instead of it: they share the Worker's places fairly. */
+  readonly sources?: readonly SourceSetup[];
+  /** Other ways to run jobs than task modules. */
+  readonly runners?: readonly RunnerSetup[];
   /** An extra AES secret of 32 characters that Master and Workers must share. */
   readonly transferEncryptToken?: string;
   /** What the Master calls this worker; default: the machine's name. */
@@ -43,9 +49,11 @@ export interface WorkerEvents {
   connected: [master: { readonly id: string; readonly name: string; readonly path: PeerFacts['path']; readonly connectMs: number }];
   disconnected: [reason: PeerworkError];
   /** Something is wrong but the worker goes on: which step of connecting failed, and why. */
-  trouble: [error: PeerworkError];
-  job: [job: { readonly id: string; readonly channel: string; readonly attempt: number }];
-  result: [result: { readonly id: string; readonly state: Outcome['state']; readonly code?: string; readonly ms: number }];
+  trouble: [error: PeerworkError, source: string];
+  job: [job: { readonly id: string; readonly channel: string; readonly attempt: number; readonly source: string }];
+  result: [
+    result: { readonly id: string; readonly source: string; readonly state: Outcome['state']; readonly code?: string; readonly ms: number },
+  ];
   /** The files of a task arrived. */
   synced: [synced: Synced];
   /** The worker cannot go on. */
@@ -56,14 +64,18 @@ export interface WorkerStatus {
   readonly name: string;
   /** Undefined while no Master is there. */
   readonly master: { readonly name: string; readonly path: PeerFacts['path']; readonly roundTripMs: number | undefined } | undefined;
+  /** The names of those that it serves, the Master first. */
+  readonly sources: readonly string[];
+  /** The ways in which it can run jobs; none until it has started. */
+  readonly runners: readonly { readonly kind: string; readonly isolation: string }[];
   readonly running: number;
   readonly concurrency: number;
   readonly completed: number;
   readonly failed: number;
   readonly released: number;
-  /** Outcomes that the Master has not acknowledged yet. */
+  /** Outcomes that their sources have not acknowledged yet. */
   readonly outbox: number;
-  /** How jobs are kept away from the rest of the machine. */
+  /** How task modules are kept away from the rest of the machine. */
   readonly isolation: string;
   /** Bytes over the present link. */
   readonly traffic: { readonly sent: number; readonly received: number };

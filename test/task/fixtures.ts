@@ -71,7 +71,12 @@ export function liar(
   return {
     publisher: key.publisher,
     signed,
-    origin: { digest: manifestDigest(signed.body), manifest: async () => signed, blob: (sha256, offset) => blobs(sha256, offset) },
+    origin: {
+      digest: manifestDigest(signed.body),
+      publisher: key.publisher,
+      manifest: async () => signed,
+      blob: (sha256, offset) => blobs(sha256, offset),
+    },
   };
 }
 

@@ -57,7 +57,7 @@ t.test('only well-formed manifests are understood', async (t) => {
   refused(t, { ...base, surprise: 1 }, invalid, 'a field that nobody knows');
   refused(t, { ...base, version: 0 }, invalid, 'version 0');
   refused(t, { ...base, channel: '' }, invalid, 'no channel');
-  refused(t, { ...base, runner: 'container' }, invalid, 'another runner');
+  refused(t, { ...base, runner: 'a runner' }, invalid, 'no name for a runner');
   refused(t, { ...base, entry: 'gone.js' }, invalid, 'an entry that is not there');
   const file = { path: 'task.js', sha256: hash, size: 3, mode: 0o644 };
   const withFile = (change: object) => ({ ...base, files: [{ ...file, ...change }] });

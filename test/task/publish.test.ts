@@ -194,6 +194,14 @@ t.test('a file system that reports nothing is looked at all the same', async (t)
   t.same(timers, []);
 });
 
+t.test('a task.json makes it a task for the runner that it names', async (t) => {
+  const { make, folder } = await setUp(t, { 'task.js': 'x' });
+  const source = await writeTree(join(folder, 'settings'), { 'task.json': '{"runner":"container","image":"x"}', 'input/data.txt': '1' });
+  const { manifest } = await make({ source }).start();
+  t.match(manifest, { runner: 'container', entry: 'task.json' });
+  t.same(manifest.files.map(({ path }) => path).sort(), ['input/data.txt', 'task.json']);
+});
+
 t.test('what cannot be published says why', async (t) => {
   const { make, folder } = await setUp(t, { 'task.js': 'x' });
   const refuse = async (
@@ -209,6 +217,8 @@ t.test('what cannot be published says why', async (t) => {
   await t.rejects(make({ source: join(folder, 'nowhere') }).start(), { code: 'task-folder-missing' });
   await t.rejects(make({ source: join(folder, 'task/task.js') }).start(), { code: 'task-folder-missing' });
   await refuse('no-entry', { 'index.js': '' }, 'task-entry-missing');
+  await refuse('settings', { 'task.json': '{' }, 'task-settings-invalid');
+  await refuse('no-runner', { 'task.json': '{"runner":"../x"}', 'task.js': '' }, 'task-settings-invalid');
   await refuse('in-a-folder', { 'src/task.js': '' }, 'task-entry-missing');
   await refuse('device', { 'task.js': '', 'aux.js': '' }, 'asset-path-unsafe');
   await refuse('twins', { 'task.js': '', 'Lib.js': '', 'lib.js': '' }, 'asset-path-unsafe');

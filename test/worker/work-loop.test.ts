@@ -9,25 +9,36 @@ import { WorkLoop } from '../../src/worker/work-loop.js';
 
 /** A source with a given number of jobs, which then waits as a real one would. */
 class ListSource implements Source {
-  readonly name = 'list';
+  readonly name: string;
   readonly settled: { id: string; outcome: Outcome }[] = [];
   readonly asked: number[] = [];
+  withdrawn = 0;
   #left: number;
+  #arrived: () => void = () => {};
 
-  constructor(jobs: number) {
+  constructor(jobs: number, name = 'list') {
     this.#left = jobs;
+    this.name = name;
+  }
+
+  add(jobs: number): void {
+    this.#left += jobs;
+    this.#arrived();
   }
 
   async claim(capacity: number, signal: AbortSignal): Promise<Lease[]> {
     this.asked.push(capacity);
-    const count = Math.min(capacity, this.#left);
-    if (count === 0) {
-      if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
-      return [];
+    while (this.#left === 0 && !signal.aborted) {
+      await new Promise<void>((resolve) => {
+        this.#arrived = resolve;
+        signal.addEventListener('abort', () => resolve(), { once: true });
+      });
     }
+    if (signal.aborted) this.withdrawn += 1;
+    const count = signal.aborted ? 0 : Math.min(capacity, this.#left);
     const first = this.#left;
     this.#left -= count;
-    return Array.from({ length: count }, (_, at) => this.#lease(`job-${first - at}`));
+    return Array.from({ length: count }, (_, at) => this.#lease(`${this.name}-${first - at}`));
   }
 
   async flush(): Promise<void> {}
@@ -44,9 +55,18 @@ class ListSource implements Source {
   }
 }
 
-function start(source: Source, concurrency: number, execute: (lease: Lease, stop: AbortSignal) => Promise<Outcome>): WorkLoop {
-  const capacity = new Capacity(concurrency, Date.now);
-  const loop = new WorkLoop({ source, capacity, clock: systemClock, execute, onStart: () => {}, onEnd: () => {} });
+function start(
+  sources: Source | readonly Source[],
+  concurrency: number,
+  execute: (lease: Lease, stop: AbortSignal) => Promise<Outcome>,
+  onFault: (source: Source, fault: unknown) => void = () => {},
+): WorkLoop {
+  let now = 0;
+  // Slow jobs, however quick the machine: nothing is fetched ahead.
+  const slow = () => (now += 10_000);
+  const capacity = new Capacity(concurrency, [sources].flat().length > 1 ? slow : Date.now);
+  const all = [sources].flat();
+  const loop = new WorkLoop({ sources: all, onFault, capacity, clock: systemClock, execute, onStart: () => {}, onEnd: () => {} });
   loop.start();
   return loop;
 }
@@ -95,6 +115,82 @@ t.test('what outlasts the grace of a drain is told to stop', async (t) => {
   t.match(source.settled, [{ outcome: { state: 'released' } }]);
 });
 
+/** Jobs that run until they are let go, and what has been started of which source. */
+function gate() {
+  const started: string[] = [];
+  const waiting: (() => void)[] = [];
+  const execute = (lease: Lease): Promise<Outcome> => {
+    started.push(lease.job.id.split('-')[0] ?? '');
+    return new Promise((resolve) => waiting.push(() => resolve(done)));
+  };
+  const count = (name: string) => started.filter((each) => each === name).length;
+  return { started, count, execute, letGo: () => waiting.shift()?.() };
+}
+
+const until = async (met: () => boolean) => {
+  while (!met()) await new Promise((resolve) => setTimeout(resolve, 5));
+};
+
+t.test('two sources with enough to do get the same share, and never more together than there are places', async (t) => {
+  const [a, b] = [new ListSource(50, 'a'), new ListSource(50, 'b')];
+  const jobs = gate();
+  const loop = start([a, b], 4, jobs.execute);
+  await until(() => jobs.started.length === 4);
+  t.same([jobs.count('a'), jobs.count('b')], [2, 2]);
+  for (let ended = 1; ended <= 20; ended += 1) {
+    jobs.letGo();
+    await until(() => jobs.started.length >= 4 + ended);
+    t.ok(loop.running <= 4 + 1, `${loop.running} held`);
+  }
+  t.ok(Math.abs(jobs.count('a') - jobs.count('b')) <= 2, `${jobs.count('a')} and ${jobs.count('b')}`);
+  const closing = loop.close();
+  while (loop.running > 0) {
+    jobs.letGo();
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  await closing;
+});
+
+t.test('a source that is idle leaves its places to the others, and has one as soon as it has a job', async (t) => {
+  const [busy, idle] = [new ListSource(100, 'busy'), new ListSource(0, 'idle')];
+  const jobs = gate();
+  const loop = start([busy, idle], 4, jobs.execute);
+  await until(() => jobs.count('busy') === 4);
+  t.pass('all four places');
+  await until(() => idle.withdrawn === 1);
+  t.pass('and no claim stands open beside them');
+  idle.add(1);
+  jobs.letGo();
+  await until(() => jobs.count('idle') === 1);
+  t.ok(jobs.count('busy') <= 5);
+  const closing = loop.close();
+  while (loop.running > 0) {
+    jobs.letGo();
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  await closing;
+});
+
+t.test('a claim that fails is told and does not stop the others', async (t) => {
+  const faults: unknown[] = [];
+  const broken: Source = {
+    name: 'broken',
+    claim: () => Promise.reject(new Error('as it should not')),
+    flush: async () => {},
+    close: async () => {},
+  };
+  const good = new ListSource(5, 'good');
+  const loop = start(
+    [broken, good],
+    1,
+    async () => done,
+    (_, fault) => faults.push(fault),
+  );
+  await until(() => good.settled.length === 5);
+  await loop.close();
+  t.ok(faults.length > 0);
+});
+
 t.test('capacity follows the rate: quick jobs are fetched ahead, slow ones never', (t) => {
   let now = 0;
   const capacity = new Capacity(4, () => now);
@@ -127,7 +223,7 @@ t.test('what cannot be prepared because of the link is given back after a pause;
     },
   };
   const runner = { kind: 'test', isolation: '', run: async () => done, close: async () => {} };
-  const task = { digest: 'd', manifest: () => Promise.reject(new Error('unused')), blob: () => [] as never };
+  const task = { digest: 'd', publisher: 'p', manifest: () => Promise.reject(new Error('unused')), blob: () => [] as never };
   const outcomeOf = (code: 'asset-unknown' | 'manifest-unsigned') =>
     execute(
       { runners: new Map([['test', runner]]), clock, prepare: () => Promise.reject(new PeerworkError(code)) },

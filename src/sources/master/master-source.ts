@@ -22,6 +22,7 @@ export interface WorkerFacts {
   readonly isolation: string;
   readonly platform: string;
   readonly labels: readonly string[];
+  readonly runners: readonly string[];
 }
 
 /** The part of a WorkerSwarm that the source uses. */
@@ -38,6 +39,8 @@ export interface MasterSourceOptions {
   readonly join: (accept: (peer: PeerFacts) => RpcHandlers) => MasterFinder;
   /** May take a while after the start; only the greeting waits for it. */
   readonly facts: () => Promise<WorkerFacts>;
+  /** The Master's public key, base64url: who must have signed its tasks. */
+  readonly publisher: string;
   readonly outbox: Outbox;
   readonly clock: Clock;
   readonly log: Log;
@@ -83,7 +86,7 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
     this.#book = new LeaseBook({
       settle: (settlement) => this.#deliveries.deliver(settlement),
       report: (id, lease, progress) => this.#report(id, lease, progress),
-      origin: (digest) => new PeerOrigin(digest, () => this.#master?.peer.rpc),
+      origin: (digest) => new PeerOrigin(digest, options.publisher, () => this.#master?.peer.rpc),
       now: () => options.clock.now(),
     });
     this.#swarm = options.join(() => ({ notes: { cancelWork: (args) => this.#book.lose(checked(cancelWorkArgs, args).leases) } }));

@@ -6,10 +6,12 @@ import type { Rpc } from '../../swarm/peer.js';
 /** The files of one task version, fetched from whichever link to the Master is up at that moment. */
 export class PeerOrigin implements TaskOrigin {
   readonly digest: string;
+  readonly publisher: string;
   readonly #rpc: () => Rpc | undefined;
 
-  constructor(digest: string, rpc: () => Rpc | undefined) {
+  constructor(digest: string, publisher: string, rpc: () => Rpc | undefined) {
     this.digest = digest;
+    this.publisher = publisher;
     this.#rpc = rpc;
   }
 

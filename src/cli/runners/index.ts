@@ -1,0 +1,4 @@
+import type { RunnerCommand } from './runner-command.js';
+
+/** The ways to run jobs besides task modules. */
+export const runnerCommands: readonly RunnerCommand[] = [];

@@ -1,0 +1,62 @@
+import { join } from 'node:path';
+import type { Clock } from '../clock.js';
+import type { PeerworkError } from '../errors.js';
+import type { Log } from '../log.js';
+import type { LocalTask } from '../sources/setup.js';
+import { nodePrimitives } from '../swarm/crypto.node.js';
+import { identityId, type KeyPair } from '../swarm/identity.js';
+import { BlobStore } from '../task/blob-store.js';
+import type { ExecAssets } from '../task/exec-assets.js';
+import { TaskPublisher } from '../task/publish.js';
+
+export interface LocalTasksOptions {
+  /** Where versions are remembered and their files kept, for one source. */
+  readonly folder: string;
+  /** The Worker's own: it signs what it runs for itself. */
+  readonly identity: KeyPair;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** A change that cannot be published; the version before stays. */
+  readonly onError: (error: PeerworkError) => void;
+}
+
+/** Tasks that lie on this machine, published by a Worker to itself: from there on they are tasks like those of a Master. */
+export class LocalTasks {
+  readonly #options: LocalTasksOptions;
+  readonly #store: BlobStore;
+  readonly #publishers: TaskPublisher[] = [];
+
+  constructor(options: LocalTasksOptions) {
+    this.#options = options;
+    this.#store = new BlobStore({ folder: options.folder, log: options.log });
+  }
+
+  /** Rejects with the reason why it cannot be published. `channel` may be of any length and any characters. */
+  async open(channel: string, source: string | ExecAssets): Promise<LocalTask> {
+    const { folder, identity, clock, log, onError } = this.#options;
+    const publisher = new TaskPublisher({
+      source,
+      channel,
+      store: this.#store,
+      watch: true,
+      clock,
+      log,
+      publisherId: identityId(identity.publicKey),
+      sign: (bytes) => nodePrimitives.sign(identity.privateKey, bytes),
+      onError,
+      rememberIn: join(folder, `${encodeURIComponent(channel)}.json`),
+    });
+    await publisher.start();
+    this.#publishers.push(publisher);
+    return {
+      lease: () => {
+        const { digest, manifest } = publisher.current;
+        return { task: publisher.origin(digest), runner: manifest.runner };
+      },
+    };
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#publishers.splice(0).map((publisher) => publisher.close()));
+  }
+}
