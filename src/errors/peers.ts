@@ -24,6 +24,11 @@ export const peerErrors = {
     todo: 'Add a TURN server to the token, or forward one UDP port to the Master.',
     status: 504,
   },
+  'dtls-failed': {
+    message: 'The peers reached each other, but no encryption came up between them: {detail}',
+    todo: 'If it stays so, something between the peers changes what they send: use another tracker, or look for a firewall that inspects DTLS.',
+    status: 502,
+  },
   'link-timeout': {
     message: 'The link did not open in time',
     todo: 'Nothing: it is tried again at once. If it persists, add a TURN server.',

@@ -15,7 +15,7 @@ export type WorkerSwarmEvents = {
   /** `error` says why the link ended. */
   disconnected: [peer: Peer, error: Error];
   /**
-   * A step failed, and is tried again: `tracker-unreachable`, `tracker-refused`, `master-absent`, `ice-failed`, `link-timeout`,
+   * A step failed, and is tried again: `tracker-unreachable`, `tracker-refused`, `master-absent`, `ice-failed`, `dtls-failed`, `link-timeout`,
    * or why the handshake was refused. The same trouble is told at most every 30 s.
    */
   trouble: [error: PeerworkError];

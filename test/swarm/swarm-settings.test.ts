@@ -66,3 +66,16 @@ t.test('the same trouble is told again after a while, after another one, or afte
   filter.reset();
   t.equal(filter.isNews(absent), true);
 });
+
+t.test('encryption that failed once is tried again without a word; twice is told', async (t) => {
+  let now = 1000;
+  const filter = new TroubleFilter({ now: () => now, after: () => ({ cancel: () => {} }) });
+  const failed = new PeerworkError('dtls-failed');
+  t.equal(filter.isNews(failed), false);
+  t.equal(filter.isNews(failed), true);
+  t.equal(filter.isNews(failed), false, 'and then not again at once');
+  filter.reset();
+  t.equal(filter.isNews(failed), false);
+  now += 30_000;
+  t.equal(filter.isNews(failed), false, 'once in a while is no trouble');
+});

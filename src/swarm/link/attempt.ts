@@ -167,7 +167,7 @@ export class Attempt {
         : new PeerworkError('link-lost', message, { cause: error });
     if (code === 'ERR_SET_REMOTE_DESCRIPTION') return new PeerworkError('signal-malformed', message, { cause: error });
     if (code.startsWith('ERR_ICE_CONNECTION') || code === 'ERR_CONNECTION_FAILURE')
-      return this.#iceFailed(this.#pathFound ? 'a path was found, but no encryption (DTLS) came up on it' : 'no path was found');
+      return this.#pathFound ? new PeerworkError('dtls-failed', 'the DTLS handshake failed') : this.#iceFailed('no path was found');
     return new PeerworkError(code === 'ERR_DATA_CHANNEL' ? 'link-lost' : 'internal', message, { cause: error });
   }
 

@@ -17,7 +17,7 @@ export interface OutgoingAttempt {
   readonly sdp: string;
   /** Takes the first answer that can be used and says so; throws `signal-malformed` and keeps waiting on one that cannot. */
   accept(answerSdp: unknown): boolean;
-  /** Rejects with `ice-failed`, `link-timeout`, `signal-malformed`, or `link-closed` after `cancel`. */
+  /** Rejects with `ice-failed`, `dtls-failed`, `link-timeout`, `signal-malformed`, or `link-closed` after `cancel`. */
   readonly opened: Promise<Link>;
   /** Gives up; does nothing to a link that is open. */
   cancel(): void;

@@ -169,7 +169,7 @@ t.test('a failed connection says which step failed', async (t) => {
     (_, head: string, byte: string) => head + (byte === '00' ? '01' : '00'),
   );
   swapped.accept(flipped);
-  await t.rejects(swapped.opened, { code: 'ice-failed', message: /DTLS/ }, 'a certificate other than announced opens nothing');
+  await t.rejects(swapped.opened, { code: 'dtls-failed' }, 'a certificate other than announced opens nothing');
   honest.cancel();
   await t.rejects(honest.opened, { name: 'PeerworkError' });
 });
