@@ -1,14 +1,16 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const MAX_README_LINES = 250;
 
-const pages = ['README.md', 'CHANGELOG.md', ...readdirSync(join(root, 'docs')).map((name) => `docs/${name}`)].filter((page) =>
-  page.endsWith('.md'),
-);
+const pages = [
+  'README.md',
+  'CHANGELOG.md',
+  ...readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' }).map((name) => `docs/${name.split(sep).join('/')}`),
+].filter((page) => page.endsWith('.md'));
 const textOf = (page: string) => readFileSync(join(root, page), 'utf8');
 
 t.test('every link from page to page leads somewhere', async (t) => {
@@ -25,10 +27,16 @@ t.test('every link from page to page leads somewhere', async (t) => {
   t.same(broken, []);
 });
 
-t.test('the README leads to every page, and is short', async (t) => {
+t.test('the README leads to every page, or to the page that leads to it, and is short', async (t) => {
   const readme = textOf('README.md');
+  const sources = textOf('docs/sources/README.md');
   t.same(
-    pages.filter((page) => page.startsWith('docs/') && !readme.includes(`(${page})`)),
+    pages.filter((page) => /^docs\/[^/]+$/.test(page) && !readme.includes(`(${page})`)),
+    [],
+  );
+  t.ok(readme.includes('(docs/sources/README.md)'));
+  t.same(
+    pages.filter((page) => /^docs\/sources\/(?!README)/.test(page) && !sources.includes(`(${page.replace('docs/sources/', '')})`)),
     [],
   );
   t.ok(readme.split('\n').length <= MAX_README_LINES);

@@ -1,7 +1,7 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { Master, type SettledJob, Worker } from '../../src/index.js';
+import { Master, PeerworkError, type RunnerSetup, type SettledJob, Worker } from '../../src/index.js';
 import { TrackerServer } from '../../src/swarm/tracker-server.node.js';
 import { until } from '../lab/grid.js';
 
@@ -125,3 +125,37 @@ t.test("queue-xec's way: execAssets, pushNewJob, onResults, transferEncryptToken
   await until(() => results.length === 1);
   t.match(results, [{ jobID: '7', data: 'did 7: HELLO', worker: worker.name }]);
 });
+
+t.test(
+  'a task for another runner goes to Workers that have it, with its settings; one they cannot open is left out',
+  { timeout: 60_000 },
+  async (t) => {
+    const { master, join } = await setUp(t, { 'task.json': JSON.stringify({ runner: 'shout', mark: '!' }), 'words.txt': 'hello' });
+    const shout: RunnerSetup = {
+      kind: 'shout',
+      open: async () => ({
+        kind: 'shout',
+        isolation: 'none',
+        run: async ({ data }, { workplace }) => {
+          const read = (name: string) => readFileSync(`${workplace?.folder}/${name}`, 'utf8');
+          const { mark } = JSON.parse(read(workplace?.entry ?? '')) as { mark: string };
+          return { state: 'completed', output: `${read('words.txt')} ${data}${mark}`.toUpperCase() };
+        },
+        close: async () => {},
+      }),
+    };
+    const missing: RunnerSetup = { kind: 'missing', open: () => Promise.reject(new PeerworkError('runner-missing', 'missing')) };
+    const plain = join({ name: 'plain', runners: [missing] });
+    await plain.ready;
+    t.same(
+      plain.status().runners.map(({ kind }) => kind),
+      ['task-module'],
+    );
+    const outcome = master.map(['world']).next();
+    const able = join({ name: 'able', runners: [shout] });
+    await able.ready;
+    t.match((await outcome).value, { state: 'completed', output: 'HELLO WORLD!', worker: 'able' });
+    const unable = join({ name: 'unable', runners: [{ ...missing, required: true }] });
+    await t.rejects(unable.ready, { code: 'runner-missing' }, 'unless it is required');
+  },
+);
