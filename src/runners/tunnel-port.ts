@@ -27,7 +27,7 @@ export interface TunnelPort {
 export async function openTunnelPort(tunnel: Tunnel, { path, onError = () => {} }: TunnelPortOptions = {}): Promise<TunnelPort> {
   const sockets = new Set<Socket>();
   const ending = new AbortController();
-  const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, (socket) => {
+  const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
     pass(socket, tunnel, ending.signal).catch((error: unknown) => {
@@ -58,12 +58,8 @@ const NOWHERE: AddressInfo = { address: '', port: 0, family: '' };
 
 /** Both directions, each to its own end. Rejects if one breaks. */
 async function pass(socket: Socket, tunnel: Tunnel, signal: AbortSignal): Promise<void> {
-  const gone = new AbortController();
-  const leave = () => gone.abort();
-  socket.once('close', leave);
   socket.on('error', () => {});
-  const far = await tunnel.open(AbortSignal.any([signal, gone.signal]));
-  socket.off('close', leave);
+  const far = await tunnel.open(signal);
   await new Promise<void>((resolve, reject) => {
     far.once('error', reject);
     far.once('close', () => {

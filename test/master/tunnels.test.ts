@@ -120,6 +120,26 @@ t.test('a job reaches the address that its task names, and each connection ends 
   t.notMatch(lines.join('\n'), address.split(':')[1] ?? '', 'no log tells the address');
 });
 
+t.test('a server that has said all it had to say still hears the rest', async (t) => {
+  let heard = 0;
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    socket.end('goodbye');
+    socket.on('data', (bytes) => {
+      heard += bytes.length;
+    });
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => server.close());
+  const { link, key, tunnels } = await setUp(t, { echo: `127.0.0.1:${(server.address() as AddressInfo).port}` });
+  const pair = link();
+  const connection = await new PeerTunnel(key, () => pair.worker).open(never);
+  t.equal(await endOf(connection), 'end');
+  connection.end(Buffer.alloc(3_000_000));
+  await once(connection, 'close');
+  await until(() => heard === 3_000_000 && tunnels.size === 0);
+});
+
 t.test('nobody gets anywhere else', async (t) => {
   const { sockets, address } = await echoServer(t);
   const other = await echoServer(t);
