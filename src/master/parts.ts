@@ -20,7 +20,7 @@ import { Results } from './results.js';
 import { Roster } from './roster.js';
 import { Sweeper } from './sweeper.js';
 import type { Tasks } from './tasks.js';
-import { Tunnels } from './tunnels.js';
+import { readTunnels, Tunnels } from './tunnels.js';
 
 /** Everything that stands once the Master is ready. */
 export interface Parts {
@@ -51,6 +51,7 @@ export async function openParts(
   shared: { clock: Clock; log: Log },
   hooks: PartsHooks,
 ): Promise<Parts> {
+  const addresses = readTunnels(options.tunnels ?? {});
   const ledgerUrl = options.ledger ?? DEFAULT_LEDGER;
   const file = fileOf(ledgerUrl, '');
   if (file !== undefined) await mkdir(dirname(file), { recursive: true, mode: 0o700 });
@@ -96,7 +97,7 @@ export async function openParts(
     due: (at) => sweeper.hint(at),
   });
   const sweeper = new Sweeper({ ...shared, ledger, graceMs: leaseMs, onSweep: () => desk.wake() });
-  const tunnels = new Tunnels({ ...shared, ledger, tasks, addresses: options.tunnels ?? {} });
+  const tunnels = new Tunnels({ ...shared, ledger, tasks, addresses });
   const roster = new Roster({ desk, dispatch, tasks, tunnels, onChange: () => desk.wake() });
   await permits.load();
   const swarm = joinSwarm(options, key, shared, roster, permits);

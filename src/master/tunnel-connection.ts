@@ -10,6 +10,7 @@ export async function* carry(socket: Socket, signal: AbortSignal, upload: AsyncI
   const stop = () => socket.destroy();
   signal.addEventListener('abort', stop, { once: true });
   socket.once('close', () => signal.removeEventListener('abort', stop));
+  if (signal.aborted) stop();
   let complete = false;
   try {
     void write(upload, socket);

@@ -13,9 +13,22 @@ export const MAX_CONNECTIONS_PER_LEASE = 64;
 export const MAX_CONNECTIONS_PER_WORKER = 96;
 const CONNECT_LIMIT_MS = 10_000;
 
+export type TunnelAddresses = ReadonlyMap<string, TunnelAddress>;
+
+/** From `host:port` by name. Throws `tunnel-invalid`, which tells the name alone. */
+export function readTunnels(given: Readonly<Record<string, string>>): TunnelAddresses {
+  const addresses = new Map<string, TunnelAddress>();
+  for (const [name, text] of Object.entries(given)) {
+    const address = hostAndPort(text);
+    if (!TUNNEL_NAME.test(name) || address === undefined) throw new PeerworkError('tunnel-invalid', name.slice(0, 40));
+    addresses.set(name, address);
+  }
+  return addresses;
+}
+
 export interface TunnelsOptions {
-  /** `host:port` by name, as the Master's owner allows them. */
-  readonly addresses: Readonly<Record<string, string>>;
+  /** By name, as the Master's owner allows them. */
+  readonly addresses: TunnelAddresses;
   readonly ledger: Pick<Ledger, 'get' | 'watch'>;
   readonly tasks: Pick<Tasks, 'current'>;
   readonly clock: Clock;
@@ -41,14 +54,11 @@ interface Grant {
  */
 export class Tunnels {
   readonly #options: TunnelsOptions;
-  readonly #addresses: ReadonlyMap<string, TunnelAddress>;
   readonly #grants = new Map<string, Grant>();
   readonly #unwatch: () => void;
 
-  /** Throws `tunnel-invalid`. */
   constructor(options: TunnelsOptions) {
     this.#options = options;
-    this.#addresses = new Map(Object.entries(options.addresses).map(([name, text]) => [name, addressOf(name, text)]));
     this.#unwatch = options.ledger.watch((change) => this.#changed(change));
   }
 
@@ -110,7 +120,7 @@ export class Tunnels {
   }
 
   #connect(grant: Grant, name: string): Socket {
-    const address = this.#addresses.get(name);
+    const address = this.#options.addresses.get(name);
     if (address === undefined) throw new PeerworkError('tunnel-unknown', name);
     if (grant.ended) throw new PeerworkError('tunnel-lease-ended');
     const socket = connect({ ...address, allowHalfOpen: true, noDelay: true, keepAlive: true });
@@ -179,10 +189,4 @@ export class Tunnels {
 
 function nameOf(worker: WorkerRef, { id, lease }: LeaseKey): string {
   return `${worker.id} ${lease} ${id}`;
-}
-
-function addressOf(name: string, text: string): TunnelAddress {
-  const address = hostAndPort(text);
-  if (!TUNNEL_NAME.test(name) || address === undefined) throw new PeerworkError('tunnel-invalid', name.slice(0, 40));
-  return address;
 }

@@ -59,8 +59,8 @@ export interface RpcHandlers {
   readonly calls?: Readonly<Record<string, (args: unknown, signal: AbortSignal) => unknown>>;
   readonly notes?: Readonly<Record<string, (args: unknown) => void>>;
   /**
-   * `upload` are the bytes that the peer sends on the same stream: it may when they are read for the first time, and does not wait for ever if they
-   * are not. They may still come when all of the answer is sent; the stream is over when both have ended.
+   * `upload` are the bytes that the peer sends on the same stream, from the moment that the handler begins to read them. They may still come when all of
+   * the answer is sent; the stream is over when both have ended.
    */
   readonly streams?: Readonly<
     Record<string, (args: unknown, signal: AbortSignal, upload: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>>

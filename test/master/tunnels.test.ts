@@ -6,7 +6,7 @@ import t, { type Test } from 'tap';
 import { PeerworkError } from '../../src/errors.js';
 import { openLedger } from '../../src/ledger/open.js';
 import { createLog } from '../../src/log.js';
-import { MAX_CONNECTIONS_PER_LEASE, MAX_CONNECTIONS_PER_WORKER, Tunnels } from '../../src/master/tunnels.js';
+import { MAX_CONNECTIONS_PER_LEASE, MAX_CONNECTIONS_PER_WORKER, readTunnels, Tunnels } from '../../src/master/tunnels.js';
 import { PeerTunnel } from '../../src/sources/master/peer-tunnel.js';
 import type { RpcHandlers } from '../../src/swarm/peer.js';
 import { freePort } from '../lab/free-port.js';
@@ -61,7 +61,7 @@ async function setUp(t: Test, addresses: Readonly<Record<string, string>>, tunne
   const task = { tunnel: tunnel as string | undefined };
   const log = createLog({ level: 'debug', write: (line) => lines.push(line) });
   const tasks = { current: () => ({ runner: 'probe', digest: '', ...(task.tunnel !== undefined && { tunnel: task.tunnel }) }) };
-  const tunnels = new Tunnels({ addresses, ledger, tasks, clock, log });
+  const tunnels = new Tunnels({ addresses: readTunnels(addresses), ledger, tasks, clock, log });
   t.teardown(() => tunnels.close());
   await ledger.add(
     [
@@ -176,16 +176,8 @@ t.test('nobody gets anywhere else', async (t) => {
     [{ echo: '127.0.0.1:70000' }, 'no such port'],
     [{ 'Echo!': '127.0.0.1:1' }, 'a bad name'],
   ];
-  for (const [addresses, what] of changes) {
-    const options = {
-      addresses,
-      ledger,
-      tasks: { current: () => ({ runner: '', digest: '' }) },
-      clock: new ManualClock(),
-      log: createLog({ level: 'off', write() {} }),
-    };
-    t.throws(() => new Tunnels(options), { code: 'tunnel-invalid', message: /^(?!.*password)/ }, what);
-  }
+  for (const [addresses, what] of changes)
+    t.throws(() => readTunnels(addresses), { code: 'tunnel-invalid', message: /^(?!.*password)/ }, what);
 });
 
 t.test('with its lease a tunnel ends', async (t) => {

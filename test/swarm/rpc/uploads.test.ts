@@ -11,21 +11,8 @@ import { RpcSession } from '../../../src/swarm/rpc/session.js';
 import { SealedLink } from '../../../src/swarm/sealed.js';
 import { seededRandom } from '../../lab/seeded-random.js';
 import { ManualClock, turn } from '../manual-clock.js';
-import { type MemoryLinkOptions, MemoryWire } from '../memory-link.js';
-import { openPair, shakenByHand } from '../pair.js';
-
-function pairFor(t: { teardown(action: () => void): void }, streams: NonNullable<RpcHandlers['streams']>, options: MemoryLinkOptions = {}) {
-  const pair = openPair({ calls: { echo: (args) => args }, streams }, {}, options);
-  t.teardown(() => {
-    pair.wire.a.close();
-    pair.wire.b.close();
-  });
-  return pair;
-}
-
-async function* zeros(total: number, chunk = 64 * 1024): AsyncGenerator<Uint8Array> {
-  for (let sent = 0; sent < total; sent += chunk) yield new Uint8Array(Math.min(chunk, total - sent));
-}
+import { MemoryWire } from '../memory-link.js';
+import { openStreamPair, shakenByHand, zeros } from '../pair.js';
 
 async function* echo(_args: unknown, _signal: AbortSignal, upload: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   yield* upload;
@@ -48,7 +35,7 @@ async function endOf(stream: AsyncIterable<Uint8Array>): Promise<string> {
 
 t.test('every byte goes there and back, in order, however it was cut, on many streams at once', async (t) => {
   const random = seededRandom(11);
-  const { worker } = pairFor(t, { echo });
+  const { worker } = openStreamPair(t, { echo });
   const sizes = [[], [1], [0, 0, 5, 0], [65_528], [3_000_000], Array.from({ length: 2_000 }, () => random.below(4_000))];
   await Promise.all(
     sizes.map(async (list, index) => {
@@ -69,7 +56,7 @@ t.test('every byte goes there and back, in order, however it was cut, on many st
 
 t.test('each direction ends by itself', async (t) => {
   let uploaded: Promise<number> | undefined;
-  const { worker } = pairFor(t, {
+  const { worker } = openStreamPair(t, {
     async *answerFirst(_args, _signal, upload) {
       uploaded = length(upload);
       yield new Uint8Array(10);
@@ -101,7 +88,7 @@ t.test('an upload is not begun before it is accepted', async (t) => {
     },
   };
   const clock = new ManualClock();
-  const { worker } = pairFor(
+  const { worker } = openStreamPair(
     t,
     {
       async *refused() {
@@ -138,7 +125,7 @@ t.test('a slow reader of an upload slows it down, and nothing else', async (t) =
   let produced = 0;
   let taken = 0;
   const readers: (() => void)[] = [];
-  const { worker, wire } = pairFor(t, {
+  const { worker, wire } = openStreamPair(t, {
     async *slow(_args, _signal, upload) {
       for await (const bytes of upload) {
         taken += bytes.length;
@@ -174,7 +161,7 @@ t.test('a slow reader of an upload slows it down, and nothing else', async (t) =
 
 t.test('whoever gives up, both sides are told', async (t) => {
   const seen: string[] = [];
-  const { worker, wire } = pairFor(t, {
+  const { worker, wire } = openStreamPair(t, {
     async *watch(_args, signal, upload) {
       yield new Uint8Array(1);
       try {
@@ -230,7 +217,7 @@ t.test('both directions at full speed through a slow link delay neither the hear
   const clock = new ManualClock();
   const bytesPerSecond = 1_000_000;
   const total = 20 * 1024 * 1024;
-  const { worker, master, wire } = pairFor(t, { echo }, { clock, bytesPerSecond });
+  const { worker, master, wire } = openStreamPair(t, { echo }, { clock, bytesPerSecond });
   const echoing = Promise.all([0, 1].map(() => length(worker.stream('echo', null, { upload: zeros(total / 2) }))));
   let slowestMs = 0;
   let calls = 0;
