@@ -67,7 +67,7 @@ async function setUp(t: Test, redis: LabRedis, settings: object = { runner: 'pro
   t.teardown(() => tracker.close());
   const shared = { trackers: [tracker.url], ice: [], loglevel: 'error' } as const;
   const tunnels = { redis: `127.0.0.1:${redis.port}` };
-  const master = new Master({ ...shared, task, ledger: 'memory:', leaseMs: 1_000, tunnels });
+  const master = new Master({ ...shared, task, ledger: 'memory:', leaseMs: 2_000, tunnels });
   t.teardown(() => master.close());
   const probe = new Probe();
   const worker = new Worker({ ...shared, token: master.token, home: join(folder, 'home'), concurrency: 2, runners: [probe.setup] });
@@ -133,8 +133,8 @@ t.test('a private Redis through a link', { timeout: 120_000 }, async (t) => {
     const hash = createHash('sha256').update(value).digest('hex');
     const leaseUntil = async () => (await master.get(big.job.id))?.leaseUntil ?? 0;
     const before = await leaseUntil();
-    // Three leases long at least, so that one that is not renewed would be lost.
-    for (let round = 0; (await leaseUntil()) < before + 3_000; round++)
+    // Two leases long at least, so that one that is not renewed would be lost.
+    for (let round = 0; (await leaseUntil()) < before + 4_000; round++)
       await Promise.all(
         [connect(), connect()].map(async (client, index) => {
           await client.set(`big ${index}`, value);
