@@ -20,8 +20,21 @@ import { roundTrip } from './round-trip.js';
 import { secondSync } from './second-sync.js';
 import { startToResult } from './start-to-result.js';
 import { throughput } from './throughput.js';
+import { tunnel } from './tunnel.js';
 
-const benchmarks = [ledgerQueues, backlog, http, throughput, roundTrip, assetSync, secondSync, startToResult, idleMemory, idleWorkers];
+const benchmarks = [
+  ledgerQueues,
+  backlog,
+  http,
+  throughput,
+  roundTrip,
+  assetSync,
+  secondSync,
+  startToResult,
+  idleMemory,
+  idleWorkers,
+  tunnel,
+];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -7,6 +7,7 @@ import { commonOptions } from './config/common.js';
 import { masterOptions } from './config/master.js';
 import type { Command, OptionSpec } from './config/option.js';
 import { trackerOptions } from './config/tracker.js';
+import { tunnelOptions } from './config/tunnel.js';
 import { DEFAULT_MEMORY_MB, workerOptions } from './config/worker.js';
 
 export type { Command, OptionSpec };
@@ -22,6 +23,7 @@ export const optionTable = {
   trackers,
   ice,
   ...masterOptions,
+  ...tunnelOptions,
   ...trackerOptions,
   ...clientOptions,
 } as const;

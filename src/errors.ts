@@ -6,6 +6,7 @@ import { peerErrors } from './errors/peers.js';
 import { runErrors } from './errors/runs.js';
 import { setupErrors } from './errors/setup.js';
 import { taskErrors } from './errors/tasks.js';
+import { tunnelErrors } from './errors/tunnel.js';
 
 /**
  * The one table of everything that can be refused or go wrong: code → what it says, what to do, HTTP status. Its parts stand in `errors/`.
@@ -17,6 +18,7 @@ export const errorTable = {
   ...taskErrors,
   ...runErrors,
   ...ledgerErrors,
+  ...tunnelErrors,
   ...httpErrors,
   ...otherErrors,
 } as const satisfies Record<string, ErrorEntry>;

@@ -4,6 +4,7 @@ export type { CrawlJob, CrawlOutput } from './job/crawl.js';
 export type { Job, JobError, JobInput, Json, Outcome, Progress, SettledJob } from './job/job.js';
 export type { RunContext, Runner } from './job/runner.js';
 export type { Lease, Source } from './job/source.js';
+export type { Tunnel } from './job/tunnel.js';
 export type { AddedJob } from './ledger/ledger.js';
 export type * from './ledger/records.js';
 export type { Log, LogLevel } from './log.js';

@@ -18,12 +18,14 @@ export interface Grid {
 export async function startMaster(
   lab: Lab,
   files: Readonly<Record<string, string | Uint8Array>> = { 'task.mjs': TRIVIAL_TASK },
+  tunnels: Readonly<Record<string, string>> = {},
 ): Promise<Grid> {
   const taskFolder = lab.makeFolder('task');
   for (const [name, content] of Object.entries(files)) writeFileSync(join(taskFolder, name), content);
   const master = lab.start<MasterVerbs>('master-process');
   const { token, trackers } = await master.ask('open', {
     task: taskFolder,
+    tunnels,
     ledger: `sqlite:${join(lab.makeFolder('ledger'), 'ledger.db')}`,
   });
   return { master, token, trackers, taskFolder };

@@ -38,13 +38,15 @@ const verbs = {
   async open({
     task,
     ledger,
+    tunnels = {},
   }: {
     readonly task: string;
+    readonly tunnels?: Readonly<Record<string, string>>;
     readonly ledger: string;
   }): Promise<{ token: string; trackers: readonly string[] }> {
     await tracker.start();
     const trackers = [tracker.url];
-    opened = new Master({ task, ledger, trackers, loglevel: 'error' });
+    opened = new Master({ task, ledger, tunnels, trackers, loglevel: 'error' });
     opened.on('settled', (job) => {
       if (settledAt.size > MAX_REMEMBERED) settledAt.clear();
       settledAt.set(job.id, sharedNow());

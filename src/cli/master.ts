@@ -1,5 +1,6 @@
 import { hostname } from 'node:os';
 import type { Command } from 'commander';
+import { tunnelAddress } from '../config/tunnel.js';
 import type { Options } from '../config.js';
 import { PeerworkError } from '../errors.js';
 import { DEFAULT_CHANNEL } from '../job/job.js';
@@ -84,8 +85,23 @@ function masterOptions(options: Options) {
     watch,
     approval,
     name: name ?? hostname(),
-    ...given({ keyFile, trackers, ice, transferEncryptToken, leaseMs, retention: retain, http: httpOf(options) }),
+    ...given({
+      tunnels: tunnelsOf(options),
+      keyFile,
+      trackers,
+      ice,
+      transferEncryptToken,
+      leaseMs,
+      retention: retain,
+      http: httpOf(options),
+    }),
   };
+}
+
+function tunnelsOf({ tunnels }: Options): Record<string, string> | undefined {
+  if (tunnels === undefined) return undefined;
+  const addresses = tunnels.map(tunnelAddress).filter((each) => each !== undefined);
+  return Object.fromEntries(addresses.map(({ name, address }) => [name, address]));
 }
 
 /** A Master that serves until it is told to stop serves its owner too. */

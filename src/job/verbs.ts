@@ -22,6 +22,7 @@ import {
  * | ping | worker | call | the beat: renews all leases at once, learns which are lost |
  * | requestExecAssets | worker | call | the signed manifest of a task version |
  * | requestBlob | worker | stream | the bytes of one file from an offset |
+ * | openTunnel | worker | stream, both ways | a connection to the address that the job's task names |
  * | requestWork | worker | call | waits for jobs, up to a capacity; a newer call ends the older one empty, capacity 0 only does that |
  * | shareResults | worker | call | outcomes, each answered one by one |
  * | report | worker | note | progress and log lines of running jobs |
@@ -39,6 +40,7 @@ const MAX_BATCH = 10_000;
 export const leaseKey = v.object({ id: jobId, lease: leaseNumber });
 export type LeaseKey = v.InferOutput<typeof leaseKey>;
 const runnerKind = v.pipe(v.string(), v.maxLength(40));
+const tunnelName = v.pipe(v.string(), v.maxLength(40));
 const leaseKeys = v.pipe(v.array(leaseKey), v.maxLength(MAX_BATCH));
 
 export const isMasterArgs = v.object({
@@ -72,6 +74,9 @@ export const requestExecAssetsAnswer = v.object({ body: v.string(), signature: v
 
 export const requestBlobArgs = v.object({ sha256: hash, offset: v.pipe(v.number(), v.safeInteger(), v.minValue(0)) });
 
+/** Whoever asks says only for which run: where it leads to is the Master's business. */
+export const openTunnelArgs = leaseKey;
+
 export const requestWorkArgs = v.object({ capacity: v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(MAX_BATCH)) });
 export const workItem = v.object({
   id: jobId,
@@ -90,6 +95,8 @@ export const workItem = v.object({
   ),
   /** The exact version of the task that the run shall use. */
   digest: hash,
+  /** The tunnel that the task names; absent if it needs none. */
+  tunnel: v.exactOptional(tunnelName),
 });
 export type WorkItem = v.InferOutput<typeof workItem>;
 export const requestWorkAnswer = v.object({ work: v.pipe(v.array(workItem), v.maxLength(MAX_BATCH)) });

@@ -37,6 +37,8 @@ export interface MasterOptions {
   readonly watch?: boolean;
   /** How long ended jobs are kept; default: for ever. */
   readonly retention?: Retention;
+  /** Addresses that jobs may reach through the link, `host:port` by the name that their task.json says: docs/tunnel.md. Default: none. */
+  readonly tunnels?: Readonly<Record<string, string>>;
   /** Where API, dashboard and crew clients are served; default: nowhere. `express()` and `fastify()` serve them in your own server. */
   readonly http?: HttpOptions;
   /** Whether an unknown worker may work at once (default), or when it was approved. */

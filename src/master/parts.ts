@@ -20,6 +20,7 @@ import { Results } from './results.js';
 import { Roster } from './roster.js';
 import { Sweeper } from './sweeper.js';
 import type { Tasks } from './tasks.js';
+import { readTunnels, Tunnels } from './tunnels.js';
 
 /** Everything that stands once the Master is ready. */
 export interface Parts {
@@ -30,6 +31,7 @@ export interface Parts {
   readonly journal: Journal;
   readonly sweeper: Sweeper;
   readonly roster: Roster;
+  readonly tunnels: Tunnels;
   readonly desk: JobDesk;
   readonly swarm: MasterSwarm;
 }
@@ -49,6 +51,7 @@ export async function openParts(
   shared: { clock: Clock; log: Log },
   hooks: PartsHooks,
 ): Promise<Parts> {
+  const addresses = readTunnels(options.tunnels ?? {});
   const ledgerUrl = options.ledger ?? DEFAULT_LEDGER;
   const file = fileOf(ledgerUrl, '');
   if (file !== undefined) await mkdir(dirname(file), { recursive: true, mode: 0o700 });
@@ -94,7 +97,8 @@ export async function openParts(
     due: (at) => sweeper.hint(at),
   });
   const sweeper = new Sweeper({ ...shared, ledger, graceMs: leaseMs, onSweep: () => desk.wake() });
-  const roster = new Roster({ desk, dispatch, tasks, onChange: () => desk.wake() });
+  const tunnels = new Tunnels({ ...shared, ledger, tasks, addresses });
+  const roster = new Roster({ desk, dispatch, tasks, tunnels, onChange: () => desk.wake() });
   await permits.load();
   const swarm = joinSwarm(options, key, shared, roster, permits);
   const announce = (event: 'connected' | 'disconnected', worker: ConnectedWorker) => desk.announce(event, worker);
@@ -110,7 +114,7 @@ export async function openParts(
     announce('disconnected', worker);
   });
   swarm.on('trouble', hooks.onTrouble);
-  return { ledger, tasks, dispatch, results, journal, sweeper, roster, desk, swarm };
+  return { ledger, tasks, dispatch, results, journal, sweeper, roster, tunnels, desk, swarm };
 }
 
 function joinSwarm(
@@ -139,6 +143,7 @@ function joinSwarm(
 export async function closeParts(parts: Parts): Promise<void> {
   parts.dispatch.close();
   await parts.swarm.close();
+  parts.tunnels.close();
   await parts.sweeper.close();
   await parts.journal.flush();
   await parts.results.close();

@@ -23,10 +23,11 @@ export class Tasks {
   }
 
   /** The version that a run of this channel which is leased now shall use. */
-  current(channel: string): { readonly runner: string; readonly digest: string } {
+  current(channel: string): { readonly runner: string; readonly digest: string; readonly tunnel?: string } {
     const publication = this.#publishers.get(channel)?.current;
     if (publication === undefined) throw new PeerworkError('task-unknown', channel);
-    return { runner: publication.manifest.runner, digest: publication.digest };
+    const { runner, tunnel } = publication.manifest;
+    return { runner, digest: publication.digest, ...(tunnel !== undefined && { tunnel }) };
   }
 
   signed(digest: string): SignedManifest {

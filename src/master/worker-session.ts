@@ -18,12 +18,14 @@ import type { PeerFacts, RpcHandlers } from '../swarm/peer.js';
 import type { Desk } from './desk.js';
 import type { Dispatch } from './dispatch.js';
 import type { Tasks } from './tasks.js';
+import type { Tunnels } from './tunnels.js';
 
 export interface WorkerSessionOptions {
   readonly facts: PeerFacts;
   readonly desk: Desk;
   readonly dispatch: Dispatch;
   readonly tasks: Tasks;
+  readonly tunnels: Tunnels;
   /** The instance of this worker's process that was last seen, across links. */
   readonly instances: Map<string, string>;
   /** Jobs were given back or failed. */
@@ -83,6 +85,7 @@ export class WorkerSession {
         const { sha256, offset } = checked(requestBlobArgs, args);
         return this.#options.tasks.blob(sha256, offset);
       },
+      openTunnel: (args, signal, upload) => this.#options.tunnels.open(this.worker, args, signal, upload),
     },
   };
 

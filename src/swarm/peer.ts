@@ -26,7 +26,7 @@ export interface Rpc {
   /** Sends without an answer; lost if the link ends. */
   notify(verb: string, args: unknown): void;
   /** Reads a byte stream that the peer serves; credit-based, so that a slow reader slows only this stream. */
-  stream(verb: string, args: unknown, options?: { readonly signal?: AbortSignal }): AsyncIterable<Uint8Array>;
+  stream(verb: string, args: unknown, options?: StreamOptions): AsyncIterable<Uint8Array>;
   /** Smoothed round trip of the heartbeat; undefined before the first answer. */
   readonly roundTripMs: number | undefined;
   /** Bytes sent and received on this link so far, as plaintext. */
@@ -43,9 +43,26 @@ export interface CallOptions {
   readonly timeoutMs?: number;
 }
 
+export interface StreamOptions {
+  readonly signal?: AbortSignal;
+  /**
+   * Bytes that go to the peer on the same stream. Reading of it begins when the peer has accepted it, and follows what the peer takes; it is closed
+   * (`return`) when the stream ends before it. If it fails, the stream is cancelled.
+   */
+  readonly upload?: AsyncIterable<Uint8Array>;
+  /** How long the peer may take to accept `upload`, else `rpc-timeout`; default 30 s, 0 for ever. */
+  readonly timeoutMs?: number;
+}
+
 /** What one side answers to. A handler that throws a PeerworkError answers with its code and detail; anything else with `rpc-failed`. */
 export interface RpcHandlers {
   readonly calls?: Readonly<Record<string, (args: unknown, signal: AbortSignal) => unknown>>;
   readonly notes?: Readonly<Record<string, (args: unknown) => void>>;
-  readonly streams?: Readonly<Record<string, (args: unknown, signal: AbortSignal) => AsyncIterable<Uint8Array>>>;
+  /**
+   * `upload` are the bytes that the peer sends on the same stream, from the moment that the handler begins to read them. They may still come when all of
+   * the answer is sent; the stream is over when both have ended.
+   */
+  readonly streams?: Readonly<
+    Record<string, (args: unknown, signal: AbortSignal, upload: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>>
+  >;
 }

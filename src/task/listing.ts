@@ -11,6 +11,8 @@ export interface TaskListing {
   readonly entry: string;
   /** The kind of runner that the task is for. */
   readonly runner: string;
+  /** The tunnel of the Master that its jobs may use. */
+  readonly tunnel?: string;
   /** The text of a package.json; null if there is none. */
   readonly packageJson: string | null;
   /** The text of a package-lock.json; null if there is none. */
@@ -29,7 +31,7 @@ export interface AssetFile {
 /** Code of the runner `task-module` … */
 const moduleNames = ['task.js', 'task.mjs', 'task.cjs'];
 export const TASK_MODULE = 'task-module';
-/** … or the settings of another one, which they name. */
+/** … or the settings of another one, which they name; beside code, more about it. */
 const SETTINGS_NAME = 'task.json';
 
 /** Never part of a task: what holds secrets, what the worker makes itself, and what editors and systems leave lying about. */
@@ -57,29 +59,37 @@ export async function listFolder(folder: string): Promise<TaskListing> {
   assets.sort((a, b) => (a.path < b.path ? -1 : 1));
   checkAssetPaths(assets.map(({ path }) => path));
   const has = (name: string) => assets.some(({ path }) => path === name);
-  const entry = [SETTINGS_NAME, ...moduleNames].find(has);
+  const settings = has(SETTINGS_NAME) ? await readSettings(join(folder, SETTINGS_NAME)) : { runner: TASK_MODULE };
+  const entry = settings.runner === TASK_MODULE ? moduleNames.find(has) : SETTINGS_NAME;
   if (entry === undefined) throw new PeerworkError('task-entry-missing', folder);
   const lockName = ['npm-shrinkwrap.json', 'package-lock.json'].find(has); // npm's own order
   return {
     assets,
     entry,
-    runner: entry === SETTINGS_NAME ? await readRunner(join(folder, entry)) : TASK_MODULE,
+    ...settings,
     packageJson: has('package.json') ? await readFile(join(folder, 'package.json'), 'utf8') : null,
     lock: lockName === undefined ? null : await readFile(join(folder, lockName), 'utf8'),
     watch,
   };
 }
 
-/** The kind that a task.json names. Rejects with `task-settings-invalid`. */
-async function readRunner(file: string): Promise<string> {
-  const text = await readFile(file, 'utf8');
+/** What a task.json says to all who have to do with the task. Rejects with `task-settings-invalid`. */
+async function readSettings(file: string): Promise<Pick<TaskListing, 'runner' | 'tunnel'>> {
+  let settings: { readonly runner?: unknown; readonly tunnel?: unknown } | null;
   try {
-    const { runner } = JSON.parse(text) as { readonly runner?: unknown };
-    if (typeof runner === 'string' && /^[a-z][a-z\d-]{0,39}$/.test(runner)) return runner;
+    settings = JSON.parse(await readFile(file, 'utf8'));
   } catch (cause) {
     throw new PeerworkError('task-settings-invalid', `${file} is not JSON`, { cause });
   }
-  throw new PeerworkError('task-settings-invalid', `${file} names no runner`);
+  const { runner, tunnel } = settings ?? {};
+  if (!isName(runner)) throw new PeerworkError('task-settings-invalid', `${file} names no runner`);
+  if (tunnel === undefined) return { runner };
+  if (!isName(tunnel)) throw new PeerworkError('task-settings-invalid', `${file}: tunnel is not a name`);
+  return { runner, tunnel };
+}
+
+function isName(value: unknown): value is string {
+  return typeof value === 'string' && /^[a-z][a-z\d-]{0,39}$/.test(value);
 }
 
 async function walk(folder: string, prefix: string, assets: AssetFile[], watch: string[]): Promise<void> {

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import * as v from 'valibot';
+import { TUNNEL_NAME } from '../config/tunnel.js';
 import { PeerworkError } from '../errors.js';
 import type { Json } from '../job/job.js';
 import { MAX_CHANNEL_CHARS } from '../job/limits.js';
@@ -57,6 +58,8 @@ const manifest = v.strictObject({
   version: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
   /** The kind of runner that does its jobs. */
   runner: v.pipe(v.string(), v.regex(/^[a-z][a-z\d-]{0,39}$/)),
+  /** The tunnel of the Master that its jobs may use. */
+  tunnel: v.exactOptional(v.pipe(v.string(), v.regex(TUNNEL_NAME))),
   entry: v.string(),
   files: v.array(file),
   dependencies: v.nullable(dependencies),

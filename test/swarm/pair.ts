@@ -56,3 +56,22 @@ export function openPair(masterHandlers: RpcHandlers, workerHandlers: RpcHandler
     },
   };
 }
+
+/** A pair whose Master serves these streams and echoes calls; closed with the test. */
+export function openStreamPair(
+  t: { teardown(action: () => void): void },
+  streams: NonNullable<RpcHandlers['streams']>,
+  options: MemoryLinkOptions = {},
+): Pair {
+  const pair = openPair({ calls: { echo: (args) => args }, streams }, {}, options);
+  t.teardown(() => {
+    pair.wire.a.close();
+    pair.wire.b.close();
+  });
+  return pair;
+}
+
+/** So many bytes, in pieces. */
+export async function* zeros(total: number, chunk = 64 * 1024): AsyncGenerator<Uint8Array> {
+  for (let sent = 0; sent < total; sent += chunk) yield new Uint8Array(Math.min(chunk, total - sent));
+}

@@ -200,6 +200,21 @@ t.test('a task.json makes it a task for the runner that it names', async (t) => 
   const { manifest } = await make({ source }).start();
   t.match(manifest, { runner: 'container', entry: 'task.json' });
   t.same(manifest.files.map(({ path }) => path).sort(), ['input/data.txt', 'task.json']);
+  t.notOk('tunnel' in manifest);
+});
+
+t.test('a task.json names the tunnel of the task, beside code as well', async (t) => {
+  const { make, folder } = await setUp(t, { 'task.js': 'x' });
+  const crawl = await writeTree(join(folder, 'crawl'), { 'task.json': '{"runner":"crawl","tunnel":"redis"}' });
+  t.match((await make({ source: crawl }).start()).manifest, { runner: 'crawl', entry: 'task.json', tunnel: 'redis' });
+  const code = await writeTree(join(folder, 'code'), { 'task.json': '{"runner":"task-module","tunnel":"redis"}', 'task.mjs': 'x' });
+  const publisher = make({ source: code });
+  const first = await publisher.start();
+  t.match(first.manifest, { runner: 'task-module', entry: 'task.mjs', tunnel: 'redis' });
+  await writeTree(code, { 'task.json': '{"runner":"task-module"}' });
+  const second = await publisher.refresh();
+  t.notOk('tunnel' in second.manifest, 'and may drop it again');
+  t.ok(second.manifest.version > first.manifest.version);
 });
 
 t.test('what cannot be published says why', async (t) => {
@@ -218,6 +233,8 @@ t.test('what cannot be published says why', async (t) => {
   await t.rejects(make({ source: join(folder, 'task/task.js') }).start(), { code: 'task-folder-missing' });
   await refuse('no-entry', { 'index.js': '' }, 'task-entry-missing');
   await refuse('settings', { 'task.json': '{' }, 'task-settings-invalid');
+  await refuse('bad-tunnel', { 'task.json': '{"runner":"crawl","tunnel":"127.0.0.1:6379"}' }, 'task-settings-invalid');
+  await refuse('no-code', { 'task.json': '{"runner":"task-module","tunnel":"redis"}' }, 'task-entry-missing');
   await refuse('no-runner', { 'task.json': '{"runner":"../x"}', 'task.js': '' }, 'task-settings-invalid');
   await refuse('in-a-folder', { 'src/task.js': '' }, 'task-entry-missing');
   await refuse('device', { 'task.js': '', 'aux.js': '' }, 'asset-path-unsafe');

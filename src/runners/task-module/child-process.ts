@@ -122,8 +122,10 @@ export class TaskChild {
   hand(run: Run): void {
     this.#lastNumber += 1;
     const { id, attempt, channel, data, parents } = run.job;
-    const more = parents === undefined ? '' : `,${JSON.stringify(parents)}`;
-    const line = `["job",${this.#lastNumber},${JSON.stringify(id)},${attempt},${JSON.stringify(channel)},${JSON.stringify(data)}${more}]\n`;
+    const { tunnel } = run;
+    const more = parents === undefined && tunnel === undefined ? '' : `,${JSON.stringify(parents ?? [])}`;
+    const last = tunnel === undefined ? '' : `,${JSON.stringify(tunnel)}`;
+    const line = `["job",${this.#lastNumber},${JSON.stringify(id)},${attempt},${JSON.stringify(channel)},${JSON.stringify(data)}${more}${last}]\n`;
     this.#handed.push({ number: this.#lastNumber, run, size: line.length });
     this.#weight += line.length;
     if (this.#handed.length === 1) run.begunAt = this.#host.clock.now();

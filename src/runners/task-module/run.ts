@@ -3,6 +3,7 @@ import { describeError, type ErrorCode } from '../../errors.js';
 import type { Job, Outcome, Progress } from '../../job/job.js';
 import { MAX_LOG_LINE_CHARS } from '../../job/limits.js';
 import type { RunContext } from '../../job/runner.js';
+import type { TunnelAddress } from './child/wire.js';
 
 /** Why a run is being stopped. The first cause counts, whatever the process does on its way out. */
 export type StopCause = 'timeout' | 'cancelled' | 'memory' | 'scratch-too-large' | 'closed';
@@ -10,6 +11,8 @@ export type StopCause = 'timeout' | 'cancelled' | 'memory' | 'scratch-too-large'
 /** One call of `run(job, context)`, wherever it waits or runs; ends exactly once. */
 export class Run {
   readonly job: Job;
+  /** Where the task finds its tunnel. */
+  readonly tunnel: TunnelAddress | undefined;
   readonly ended: Promise<Outcome>;
   /** When its process was told to begin it, milliseconds; 0 while it waits. */
   begunAt = 0;
@@ -19,8 +22,9 @@ export class Run {
   readonly #context: RunContext;
   #settle: ((outcome: Outcome) => void) | undefined;
 
-  constructor(job: Job, context: RunContext, onAbort: (run: Run) => void) {
+  constructor(job: Job, context: RunContext, tunnel: TunnelAddress | undefined, onAbort: (run: Run) => void) {
     this.job = job;
+    this.tunnel = tunnel;
     this.#context = context;
     const { signal } = context;
     this.ended = new Promise((resolve) => {

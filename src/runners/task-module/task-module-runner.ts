@@ -5,6 +5,8 @@ import type { Job, Outcome } from '../../job/job.js';
 import type { RunContext, Runner, Workplace } from '../../job/runner.js';
 import { type Log, silentLog } from '../../log.js';
 import { removeTree, sweepAbandoned, unfinishedName } from '../../task/disk.js';
+import { openTunnelPort } from '../tunnel-port.js';
+import type { TunnelAddress } from './child/wire.js';
 import { type ChildHost, TaskChild, type Unloadable } from './child-process.js';
 import { Lane, STUCK_MS } from './lane.js';
 import { Run } from './run.js';
@@ -40,6 +42,7 @@ interface Parts {
   readonly scratchFolder: string;
   readonly watch: Watch;
   readonly warmMs: number;
+  readonly network: boolean;
 }
 
 const DEFAULT_MEMORY_MB = 256;
@@ -67,6 +70,8 @@ export class TaskModuleRunner implements Runner {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #warmMs: number;
+  /** Jobs may use the network, and so a port of this machine. */
+  readonly #network: boolean;
   readonly #host: ChildHost;
   readonly #watch: Watch;
   readonly #lanes = new Map<string, Lane>();
@@ -94,10 +99,12 @@ export class TaskModuleRunner implements Runner {
     await mkdir(scratchFolder, { mode: 0o700 });
     const { concurrency, log = silentLog, warmMs = DEFAULT_WARM_MS } = options;
     log.info('jobs are isolated', { by: found.line });
-    return new TaskModuleRunner({ concurrency, log, clock, sandbox: found, scratchFolder, watch: new Watch(limits, clock), warmMs });
+    const watch = new Watch(limits, clock);
+    return new TaskModuleRunner({ concurrency, log, clock, sandbox: found, scratchFolder, watch, warmMs, network: network === 'allow' });
   }
 
-  private constructor({ concurrency, log, clock, sandbox, scratchFolder, watch, warmMs }: Parts) {
+  private constructor({ concurrency, log, clock, sandbox, scratchFolder, watch, warmMs, network }: Parts) {
+    this.#network = network;
     this.isolation = sandbox.line;
     this.#log = log;
     this.#warmMs = warmMs;
@@ -116,15 +123,26 @@ export class TaskModuleRunner implements Runner {
   }
 
   async run(job: Job, context: RunContext): Promise<Outcome> {
-    const { workplace } = context;
+    const { workplace, tunnel } = context;
     if (workplace === undefined) return refused('no workplace was given');
+    if (tunnel === undefined || !this.#network) return this.#run(job, context, workplace, undefined);
+    const onError = ({ message }: Error) => context.report({ kind: 'log', stream: 'stderr', line: message });
+    const port = await openTunnelPort(tunnel, { onError });
+    try {
+      return await this.#run(job, context, workplace, { host: port.host, port: port.port });
+    } finally {
+      await port.close();
+    }
+  }
+
+  #run(job: Job, context: RunContext, workplace: Workplace, tunnel: TunnelAddress | undefined): Promise<Outcome> {
     let lane: Lane;
     try {
       lane = this.#lane(workplace);
     } catch (error) {
-      return refused(error instanceof Error ? error.message : String(error));
+      return Promise.resolve(refused(error instanceof Error ? error.message : String(error)));
     }
-    const run = new Run(job, context, (aborted) => this.#cancel(lane, aborted));
+    const run = new Run(job, context, tunnel, (aborted) => this.#cancel(lane, aborted));
     if (this.#closed) run.stop('closed');
     else if (context.signal.aborted) run.stop('cancelled');
     else {

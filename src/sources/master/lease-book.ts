@@ -1,12 +1,14 @@
 import type { Job, Outcome, Progress } from '../../job/job.js';
 import type { Lease, TaskOrigin } from '../../job/source.js';
 import type { LeaseKey, Settlement, WorkItem } from '../../job/verbs.js';
+import type { PeerTunnel } from './peer-tunnel.js';
 
 /** What a lease needs from its source. */
 export interface LeaseDuties {
   settle(settlement: Settlement): Promise<void>;
   report(id: string, lease: number, progress: Progress): void;
   origin(digest: string): TaskOrigin;
+  tunnel(key: LeaseKey): PeerTunnel;
   now(): number;
 }
 
@@ -44,6 +46,7 @@ class HeldLease implements Lease {
   readonly job: Job;
   readonly task: TaskOrigin;
   readonly runner: string;
+  readonly tunnel?: PeerTunnel;
   readonly #duties: LeaseDuties;
   readonly #forget: () => void;
   readonly #lost = new AbortController();
@@ -56,6 +59,7 @@ class HeldLease implements Lease {
     this.job = { id, channel, data, attempt, timeoutMs, ...(parents !== undefined && { parents }) };
     this.runner = item.runner;
     this.task = duties.origin(item.digest);
+    if (item.tunnel !== undefined) this.tunnel = duties.tunnel({ id, lease: item.lease });
     this.#duties = duties;
     this.#forget = forget;
     this.#startedAt = duties.now();
@@ -90,6 +94,7 @@ class HeldLease implements Lease {
 
   #end(): void {
     this.#ended = true;
+    this.tunnel?.close();
     this.#forget();
   }
 }

@@ -11,6 +11,7 @@ import type { Outbox } from '../outbox.js';
 import { Deliveries } from './deliveries.js';
 import { LeaseBook } from './lease-book.js';
 import { PeerOrigin } from './origin.js';
+import { PeerTunnel } from './peer-tunnel.js';
 
 const RETRY_MS = 500;
 const MAX_REPORTS = 500;
@@ -87,6 +88,7 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
       settle: (settlement) => this.#deliveries.deliver(settlement),
       report: (id, lease, progress) => this.#report(id, lease, progress),
       origin: (digest) => new PeerOrigin(digest, options.publisher, () => this.#master?.peer.rpc),
+      tunnel: (key) => new PeerTunnel(key, () => this.#master?.peer.rpc),
       now: () => options.clock.now(),
     });
     this.#swarm = options.join(() => ({ notes: { cancelWork: (args) => this.#book.lose(checked(cancelWorkArgs, args).leases) } }));

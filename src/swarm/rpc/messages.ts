@@ -32,6 +32,12 @@ export const Kind = {
   pong: 12,
   /** Text: an error code or nothing. Nothing follows. */
   goodbye: 13,
+  /** Bytes of a stream from the side that opened it. */
+  upload: 14,
+  /** These are complete. */
+  uploadEnd: 15,
+  /** As `credit`, for these. The first one says that the other side reads them at all. */
+  uploadCredit: 16,
 } as const;
 export type Kind = (typeof Kind)[keyof typeof Kind];
 
@@ -44,6 +50,8 @@ export const LAST_ID = 0xffff_ffff;
 export const DATA_OVERHEAD_BYTES = 64;
 /** Credit of a new stream. 2 MiB keep 55 MB/s going over a round trip of 38 ms. */
 export const STREAM_WINDOW_BYTES = 2 * 1024 * 1024;
+/** How far the side that opened a stream may send ahead of who reads it: less, as one Master has many Workers. */
+export const UPLOAD_WINDOW_BYTES = 512 * 1024;
 
 const splittable: ReadonlySet<number> = new Set([Kind.call, Kind.answer, Kind.refusal, Kind.note, Kind.open]);
 

@@ -1,158 +1,154 @@
-import { PeerworkError } from '../../errors.js';
-import { cancel } from './calls.js';
-import { DATA_OVERHEAD_BYTES, Kind, STREAM_WINDOW_BYTES, uint32 } from './messages.js';
+import type { Clock, Timer } from '../../clock.js';
+import { asPeerworkError, PeerworkError } from '../../errors.js';
+import type { StreamOptions } from '../peer.js';
+import { cancel, DEFAULT_CALL_TIMEOUT_MS } from './calls.js';
+import { Incoming } from './incoming.js';
+import { Kind, STREAM_WINDOW_BYTES, uint32 } from './messages.js';
 import { onAbort } from './on-abort.js';
-import { malformed } from './reader.js';
+import { Outgoing } from './outgoing.js';
 import { formatCall, parseRefusal } from './text.js';
 import type { Letter, Writer } from './writer.js';
 
-/** Byte streams of the peer that we are reading. */
+/** Byte streams of the peer that we are reading, and on some of which we send. */
 export class OpenStreams {
   readonly #writer: Writer;
+  readonly #clock: Clock;
   readonly #open = new Map<number, OpenStream>();
 
-  constructor(writer: Writer) {
+  constructor(writer: Writer, clock: Clock) {
     this.#writer = writer;
+    this.#clock = clock;
   }
 
   has(id: number): boolean {
     return this.#open.has(id);
   }
 
-  open(id: number, verb: string, args: unknown, signal: AbortSignal | undefined): OpenStream {
+  open(id: number, verb: string, args: unknown, options: StreamOptions): AsyncIterableIterator<Uint8Array> {
     const { text, bytes } = formatCall(verb, args);
     const letter = this.#writer.letter(Kind.open, id, text, bytes);
-    const stream = new OpenStream(id, letter, this.#writer, signal, () => this.#open.delete(id));
+    const stream = new OpenStream(id, letter, this.#writer, options.upload, () => this.#open.delete(id));
     this.#open.set(id, stream);
-    stream.start();
-    return stream;
+    stream.start(verb, options, this.#clock);
+    return stream.incoming;
   }
 
   /** Throws `frame-malformed`. What belongs to no stream any more is ignored. */
   onData(id: number, bytes: Uint8Array, frameBytes: number): void {
-    this.#open.get(id)?.onData(bytes, frameBytes);
+    this.#open.get(id)?.incoming.onData(bytes, frameBytes);
   }
 
   onEnd(id: number): void {
-    this.#open.get(id)?.onEnd(undefined);
+    this.#open.get(id)?.onEnd();
   }
 
   onFail(id: number, text: string): void {
-    this.#open.get(id)?.onEnd(parseRefusal(text));
+    this.#open.get(id)?.fail(parseRefusal(text));
+  }
+
+  onUploadCredit(id: number, bytes: number): void {
+    this.#open.get(id)?.onUploadCredit(bytes);
   }
 
   end(reason: PeerworkError): void {
-    for (const stream of [...this.#open.values()]) stream.onEnd(reason);
+    for (const stream of [...this.#open.values()]) stream.fail(reason);
   }
 }
 
-interface Waiting {
-  readonly resolve: (result: IteratorResult<Uint8Array, undefined>) => void;
-  readonly reject: (error: Error) => void;
-}
-
-const finished: IteratorReturnResult<undefined> = { done: true, value: undefined };
-
 /**
- * One stream that is being read. The peer may send as long as it has credit; whoever takes bytes out of the queue gives new credit, a
- * quarter of the window at a time. What arrived before a failure is delivered before it.
+ * One stream that we opened. What we send on it waits until the peer gives credit for it, which a peer that knows no such streams never does.
+ * It is over when both directions have ended, when the peer says that it failed, or when it is stopped from this side.
  */
-export class OpenStream implements AsyncIterableIterator<Uint8Array> {
+class OpenStream {
+  readonly incoming: Incoming;
   readonly #id: number;
   readonly #letter: Letter;
   readonly #writer: Writer;
-  readonly #signal: AbortSignal | undefined;
+  readonly #upload: AsyncIterable<Uint8Array> | undefined;
   readonly #onClosed: () => void;
+  #outgoing: Outgoing | undefined;
+  #sent = false;
+  #over = false;
+  #timer: Timer | undefined;
   #forgetSignal: (() => void) | undefined;
-  readonly #queue: Uint8Array[] = [];
-  readonly #waiting: Waiting[] = [];
-  #state: 'open' | 'ended' = 'open';
-  #error: PeerworkError | undefined;
-  #creditBytes = STREAM_WINDOW_BYTES;
-  #takenBytes = 0;
 
-  constructor(id: number, letter: Letter, writer: Writer, signal: AbortSignal | undefined, onClosed: () => void) {
+  constructor(id: number, letter: Letter, writer: Writer, upload: AsyncIterable<Uint8Array> | undefined, onClosed: () => void) {
     this.#id = id;
     this.#letter = letter;
     this.#writer = writer;
-    this.#signal = signal;
+    this.#upload = upload;
     this.#onClosed = onClosed;
-  }
-
-  start(): void {
-    const stop = () => this.#stop(new PeerworkError('rpc-cancelled'));
-    if (this.#signal?.aborted) stop();
-    else if (this.#signal !== undefined) this.#forgetSignal = onAbort(this.#signal, stop);
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
-  }
-
-  next(): Promise<IteratorResult<Uint8Array, undefined>> {
-    const bytes = this.#queue.shift();
-    if (bytes !== undefined) {
-      this.#taken(bytes);
-      return Promise.resolve({ done: false, value: bytes });
-    }
-    if (this.#state === 'ended') {
-      const error = this.#error;
-      this.#error = undefined;
-      return error === undefined ? Promise.resolve(finished) : Promise.reject(error);
-    }
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ resolve, reject });
+    this.incoming = new Incoming({
+      windowBytes: STREAM_WINDOW_BYTES,
+      begun: true,
+      grant: (bytes) => writer.signal(Kind.credit, id, uint32(bytes)),
+      onStop: () => this.#stop(undefined),
     });
   }
 
-  return(): Promise<IteratorResult<Uint8Array, undefined>> {
-    this.#stop(undefined);
-    return Promise.resolve(finished);
-  }
-
-  onData(bytes: Uint8Array, frameBytes: number): void {
-    const cost = bytes.length + DATA_OVERHEAD_BYTES;
-    if (cost > this.#creditBytes) throw malformed('more data than there was credit for');
-    this.#creditBytes -= cost;
-    // A little view must not keep a large frame in memory.
-    const kept = bytes.length * 2 < frameBytes ? bytes.slice() : bytes;
-    const waiting = this.#waiting.shift();
-    if (waiting === undefined) {
-      this.#queue.push(kept);
+  start(verb: string, { signal, upload, timeoutMs = DEFAULT_CALL_TIMEOUT_MS }: StreamOptions, clock: Clock): void {
+    const stop = () => this.#stop(new PeerworkError('rpc-cancelled'));
+    if (signal?.aborted) {
+      stop();
       return;
     }
-    this.#taken(kept);
-    waiting.resolve({ done: false, value: kept });
+    if (signal !== undefined) this.#forgetSignal = onAbort(signal, stop);
+    if (upload !== undefined && timeoutMs > 0)
+      this.#timer = clock.after(timeoutMs, () => this.#stop(new PeerworkError('rpc-timeout', verb)), { unref: true });
   }
 
-  onEnd(error: PeerworkError | undefined): void {
-    if (this.#state === 'ended') return;
-    this.#state = 'ended';
-    this.#forgetSignal?.();
-    this.#onClosed();
-    const [first, ...others] = this.#waiting.splice(0);
-    if (error === undefined) first?.resolve(finished);
-    else if (first !== undefined) first.reject(error);
-    else this.#error = error;
-    for (const waiting of others) waiting.resolve(finished);
+  onUploadCredit(bytes: number): void {
+    this.#timer?.cancel();
+    if (this.#outgoing !== undefined) {
+      this.#outgoing.onCredit(bytes);
+      return;
+    }
+    const upload = this.#upload ?? nothing();
+    this.#outgoing = new Outgoing({
+      id: this.#id,
+      kind: Kind.upload,
+      creditBytes: bytes,
+      writer: this.#writer,
+      ending: (failure) => {
+        if (failure === undefined) return { kind: Kind.uploadEnd, text: '' };
+        this.#stop(asPeerworkError(failure.error));
+        return undefined;
+      },
+      onEnded: () => {
+        this.#sent = true;
+        if (this.incoming.ended) this.#close();
+      },
+    });
+    void this.#outgoing.run(() => upload);
+  }
+
+  /** All that the peer sends is here. It goes on if the peer still takes what we send. */
+  onEnd(): void {
+    this.incoming.onEnd(undefined);
+    if (this.#outgoing === undefined || this.#sent) this.#close();
+  }
+
+  fail(error: PeerworkError): void {
+    this.#close();
+    this.incoming.onEnd(error);
   }
 
   /** From this side. */
   #stop(error: PeerworkError | undefined): void {
-    this.#queue.length = 0;
-    if (this.#state === 'ended') {
-      this.#error = undefined;
-      return;
-    }
+    if (this.#over) return;
     cancel(this.#writer, this.#id, this.#letter);
-    this.onEnd(error);
+    this.#close();
+    this.incoming.onEnd(error, true);
   }
 
-  #taken(bytes: Uint8Array): void {
-    this.#takenBytes += bytes.length + DATA_OVERHEAD_BYTES;
-    if (this.#takenBytes < STREAM_WINDOW_BYTES / 4 || this.#state === 'ended') return;
-    this.#creditBytes += this.#takenBytes;
-    this.#writer.signal(Kind.credit, this.#id, uint32(this.#takenBytes));
-    this.#takenBytes = 0;
+  #close(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#timer?.cancel();
+    this.#forgetSignal?.();
+    this.#outgoing?.stop();
+    this.#onClosed();
   }
 }
+
+async function* nothing(): AsyncGenerator<Uint8Array> {}

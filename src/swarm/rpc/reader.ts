@@ -6,8 +6,8 @@ import { HEADER_BYTES, isSplittable, Kind, MORE, readUint32 } from './messages.j
 export interface ReaderListener {
   text(kind: number, id: number, text: string): void;
   /** The bytes are a view of the frame that they came in. */
-  data(id: number, bytes: Uint8Array, frameBytes: number): void;
-  credit(id: number, bytes: number): void;
+  data(kind: number, id: number, bytes: Uint8Array, frameBytes: number): void;
+  credit(kind: number, id: number, bytes: number): void;
   /** A message without a payload. */
   bare(kind: number, id: number): void;
 }
@@ -52,15 +52,17 @@ export class Reader {
     if (more) throw malformed('a message in parts that must not have any');
     switch (kind) {
       case Kind.data:
+      case Kind.upload:
         if (payload.length === 0) throw malformed('no data');
         {
-          this.#listener.data(id, payload, frameBytes);
+          this.#listener.data(kind, id, payload, frameBytes);
           return;
         }
       case Kind.credit:
+      case Kind.uploadCredit:
         if (payload.length !== 4) throw malformed('not a credit');
         {
-          this.#listener.credit(id, readUint32(payload, 0));
+          this.#listener.credit(kind, id, readUint32(payload, 0));
           return;
         }
       case Kind.fail:
@@ -69,6 +71,7 @@ export class Reader {
         return;
       case Kind.cancel:
       case Kind.end:
+      case Kind.uploadEnd:
       case Kind.ping:
       case Kind.pong:
         if (payload.length > 0) throw malformed('a payload where none belongs');

@@ -1,21 +1,19 @@
 import { PeerworkError } from '../../errors.js';
 import type { Log } from '../../log.js';
 import type { RpcHandlers } from '../peer.js';
-import { DATA_OVERHEAD_BYTES, Kind, STREAM_WINDOW_BYTES } from './messages.js';
+import { Incoming } from './incoming.js';
+import { Kind, STREAM_WINDOW_BYTES, UPLOAD_WINDOW_BYTES, uint32 } from './messages.js';
+import { Outgoing } from './outgoing.js';
 import { malformed } from './reader.js';
 import { own } from './served-calls.js';
 import { formatRefusal, parseCall } from './text.js';
-import type { Bulk, Writer } from './writer.js';
+import type { Writer } from './writer.js';
 
-export const MAX_SERVED_STREAMS = 64;
-/**
- * How far a stream is read ahead of what the link takes: enough to fill frames and the link's own buffer without a pause. Chunks count
- * with DATA_OVERHEAD_BYTES each, so that there are never many.
- */
-const READ_AHEAD_BYTES = 512 * 1024;
-const SMALLEST_PIECE_BYTES = 4 * 1024;
+export const MAX_SERVED_STREAMS = 128;
 
-/** Byte streams that the peer reads from us. */
+type Serve = (signal: AbortSignal, upload: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>;
+
+/** Byte streams that the peer reads from us, and on which it may send to us. */
 export class ServedStreams {
   readonly #writer: Writer;
   readonly #handlers: RpcHandlers;
@@ -41,16 +39,26 @@ export class ServedStreams {
       this.#refuse(id, new PeerworkError('rpc-overloaded'));
       return;
     }
-    const stream = new ServedStream(id, this.#writer, () => this.#running.delete(id));
-    this.#running.set(id, stream);
     const failed = (error: unknown) => {
       if (!(error instanceof PeerworkError)) this.#log.error('a stream could not be served', { verb, error });
     };
-    void stream.run((signal) => handler(args, signal), failed);
+    const stream = new ServedStream(id, this.#writer, failed, () => this.#running.delete(id));
+    this.#running.set(id, stream);
+    stream.run((signal, upload) => handler(args, signal, upload));
   }
 
   onCredit(id: number, bytes: number): void {
     this.#running.get(id)?.onCredit(bytes);
+  }
+
+  /** Throws `frame-malformed`. */
+  onUpload(id: number, bytes: Uint8Array, frameBytes: number): void {
+    this.#running.get(id)?.onUpload(bytes, frameBytes);
+  }
+
+  /** Throws `frame-malformed`. */
+  onUploadEnd(id: number): void {
+    this.#running.get(id)?.onUploadEnd();
   }
 
   onCancel(id: number): void {
@@ -66,103 +74,74 @@ export class ServedStreams {
   }
 }
 
-/** One stream that is being sent: reads ahead a little, and no further until the link has taken it. */
-class ServedStream implements Bulk {
-  readonly id: number;
-  readonly #writer: Writer;
-  readonly #onClosed: () => void;
+/**
+ * One stream: what the handler gives is sent; what the peer sends may be read by the handler, and the peer learns that it may send only when
+ * the handler begins to read. It is over when both directions have ended, when the handler fails, or when it is stopped.
+ */
+class ServedStream {
   readonly #controller = new AbortController();
-  readonly #chunks: Uint8Array[] = [];
-  /** Of the first chunk. */
-  #readBytes = 0;
-  #aheadBytes = 0;
-  #creditBytes = STREAM_WINDOW_BYTES;
-  #ending: { readonly kind: Kind; readonly text: string } | undefined;
-  #goOn: (() => void) | undefined;
+  readonly #outgoing: Outgoing;
+  readonly #upload: Incoming;
+  readonly #onClosed: () => void;
+  #failed = false;
+  #sent = false;
 
-  constructor(id: number, writer: Writer, onClosed: () => void) {
-    this.id = id;
-    this.#writer = writer;
+  constructor(id: number, writer: Writer, failed: (error: unknown) => void, onClosed: () => void) {
     this.#onClosed = onClosed;
+    this.#upload = new Incoming({
+      windowBytes: UPLOAD_WINDOW_BYTES,
+      begun: false,
+      grant: (bytes) => writer.signal(Kind.uploadCredit, id, uint32(bytes)),
+      onStop: () => {},
+    });
+    this.#outgoing = new Outgoing({
+      id,
+      kind: Kind.data,
+      creditBytes: STREAM_WINDOW_BYTES,
+      writer,
+      ending: (failure) => {
+        if (failure === undefined) return { kind: Kind.end, text: '' };
+        failed(failure.error);
+        // What the peer sends until it learns of this means nothing.
+        this.#failed = true;
+        this.#upload.onEnd(new PeerworkError('rpc-cancelled'));
+        return { kind: Kind.fail, text: formatRefusal(failure.error) };
+      },
+      onEnded: () => {
+        this.#sent = true;
+        if (!this.#upload.begun) this.#upload.onEnd(undefined);
+        this.#closeIfOver();
+      },
+    });
   }
 
-  get readyBytes(): number {
-    const allowed = this.#creditBytes - DATA_OVERHEAD_BYTES;
-    if (this.#aheadBytes <= allowed) return this.#aheadBytes;
-    // Rather wait for new credit than use up the last bytes of the old in tiny pieces.
-    return allowed < SMALLEST_PIECE_BYTES ? 0 : allowed;
-  }
-
-  /** The writer asks for it when nothing is ready: it is not yet the end while only credit is lacking. */
-  get ending(): { readonly kind: Kind; readonly text: string } | undefined {
-    return this.#aheadBytes > 0 ? undefined : this.#ending;
-  }
-
-  async run(open: (signal: AbortSignal) => AsyncIterable<Uint8Array>, failed: (error: unknown) => void): Promise<void> {
-    const { signal } = this.#controller;
-    this.#writer.addBulk(this);
-    try {
-      for await (const chunk of open(signal)) {
-        if (signal.aborted) break;
-        if (chunk.length === 0) continue;
-        this.#chunks.push(chunk);
-        this.#aheadBytes += chunk.length;
-        this.#writer.wake();
-        while (this.#isFarAhead() && !signal.aborted) await this.#room();
-      }
-      this.#ending = { kind: Kind.end, text: '' };
-    } catch (error) {
-      if (!signal.aborted) failed(error);
-      this.#ending = { kind: Kind.fail, text: formatRefusal(error) };
-    }
-    this.#writer.wake();
-  }
-
-  onEnded(): void {
-    this.#onClosed();
-  }
-
-  read(target: Uint8Array): number {
-    const length = Math.min(this.readyBytes, target.length);
-    let at = 0;
-    while (at < length) {
-      const chunk = this.#chunks[0];
-      if (chunk === undefined) break;
-      const part = chunk.subarray(this.#readBytes, this.#readBytes + length - at);
-      target.set(part, at);
-      at += part.length;
-      this.#readBytes += part.length;
-      if (this.#readBytes < chunk.length) break;
-      this.#chunks.shift();
-      this.#readBytes = 0;
-    }
-    this.#aheadBytes -= at;
-    this.#creditBytes -= at + DATA_OVERHEAD_BYTES;
-    if (!this.#isFarAhead()) this.#goOn?.();
-    return at;
+  run(serve: Serve): void {
+    void this.#outgoing.run(() => serve(this.#controller.signal, this.#upload));
   }
 
   onCredit(bytes: number): void {
-    this.#creditBytes += bytes;
-    this.#writer.wake();
+    this.#outgoing.onCredit(bytes);
+  }
+
+  onUpload(bytes: Uint8Array, frameBytes: number): void {
+    if (!this.#failed) this.#upload.onData(bytes, frameBytes);
+  }
+
+  onUploadEnd(): void {
+    if (this.#failed) return;
+    if (!this.#upload.begun || this.#upload.ended) throw malformed('an end of what was not begun, or a second one');
+    this.#upload.onEnd(undefined);
+    this.#closeIfOver();
   }
 
   stop(reason: PeerworkError): void {
-    this.#writer.removeBulk(this);
     this.#onClosed();
-    this.#chunks.length = 0;
-    this.#aheadBytes = 0;
     this.#controller.abort(reason);
-    this.#goOn?.();
+    this.#upload.onEnd(reason);
+    this.#outgoing.stop();
   }
 
-  #isFarAhead(): boolean {
-    return this.#aheadBytes + this.#chunks.length * DATA_OVERHEAD_BYTES >= READ_AHEAD_BYTES;
-  }
-
-  #room(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#goOn = resolve;
-    });
+  #closeIfOver(): void {
+    if (this.#sent && this.#upload.ended) this.#onClosed();
   }
 }

@@ -4,7 +4,7 @@ import type { Log } from '../../log.js';
 import type { Primitives } from '../crypto.js';
 import type { Handshaken } from '../handshake.js';
 import type { Link } from '../link.js';
-import type { CallOptions, Rpc, RpcHandlers } from '../peer.js';
+import type { CallOptions, Rpc, RpcHandlers, StreamOptions } from '../peer.js';
 import { SealedLink } from '../sealed.js';
 import { OpenCalls } from './calls.js';
 import { Heartbeat, MASTER_QUIET_MS, WORKER_QUIET_MS } from './heartbeat.js';
@@ -67,7 +67,7 @@ export class RpcSession implements Rpc {
     });
     this.#writer = new Writer(this.#sealed, () => this.#heartbeat.said());
     this.#calls = new OpenCalls(this.#writer, clock);
-    this.#streams = new OpenStreams(this.#writer);
+    this.#streams = new OpenStreams(this.#writer, clock);
     this.closed = new Promise((resolve) => {
       this.#resolveClosed = resolve;
     });
@@ -92,8 +92,14 @@ export class RpcSession implements Rpc {
     this.#servedStreams = new ServedStreams(this.#writer, handlers, this.#log);
     const reader = new Reader({
       text: (kind, id, text) => this.#onText(kind, id, text),
-      data: (id, bytes, frameBytes) => this.#streams.onData(id, bytes, frameBytes),
-      credit: (id, bytes) => this.#servedStreams?.onCredit(id, bytes),
+      data: (kind, id, bytes, frameBytes) => {
+        if (kind === Kind.data) this.#streams.onData(id, bytes, frameBytes);
+        else this.#servedStreams?.onUpload(id, bytes, frameBytes);
+      },
+      credit: (kind, id, bytes) => {
+        if (kind === Kind.credit) this.#servedStreams?.onCredit(id, bytes);
+        else this.#streams.onUploadCredit(id, bytes);
+      },
       bare: (kind, id) => this.#onBare(kind, id),
     });
     const goOn = () => this.#reason === undefined;
@@ -125,11 +131,11 @@ export class RpcSession implements Rpc {
     this.#writer.letter(Kind.note, 0, text, bytes);
   }
 
-  stream(verb: string, args: unknown, options: { readonly signal?: AbortSignal } = {}): AsyncIterable<Uint8Array> {
+  stream(verb: string, args: unknown, options: StreamOptions = {}): AsyncIterable<Uint8Array> {
     return {
       [Symbol.asyncIterator]: () => {
         if (this.#reason !== undefined) return failing(this.#reason);
-        return this.#streams.open(this.#newId(), verb, args, options.signal);
+        return this.#streams.open(this.#newId(), verb, args, options);
       },
     };
   }
@@ -172,6 +178,9 @@ export class RpcSession implements Rpc {
         return;
       case Kind.end:
         this.#streams.onEnd(id);
+        return;
+      case Kind.uploadEnd:
+        this.#servedStreams?.onUploadEnd(id);
         return;
       case Kind.ping:
         if (this.#link.bufferedBytes > MAX_BUFFERED_BYTES) throw new PeerworkError('link-lost', 'the peer does not read');

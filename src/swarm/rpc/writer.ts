@@ -15,15 +15,23 @@ export interface Letter {
   state: 'waiting' | 'partly' | 'written' | 'dropped';
 }
 
+/** The message behind the last byte of a stream. */
+export interface BulkEnding {
+  readonly kind: Kind;
+  readonly text: string;
+}
+
 /** A byte stream on its way out. */
 export interface Bulk {
   readonly id: number;
+  /** Of the messages that carry its bytes. */
+  readonly kind: Kind;
   /** What may be written now: less than there is while credit is lacking. */
   readonly readyBytes: number;
   /** Fills the target from its beginning; says how much. */
   read(target: Uint8Array): number;
   /** The message that ends it, once all its bytes are read. */
-  readonly ending: { readonly kind: Kind; readonly text: string } | undefined;
+  readonly ending: BulkEnding | undefined;
   /** The ending is written. */
   onEnded(): void;
 }
@@ -57,7 +65,8 @@ export class Writer {
   readonly #letters: Letter[] = [];
   #firstLetter = 0;
   #waitingChars = 0;
-  readonly #bulks: Bulk[] = [];
+  /** Those that have something to write, in the order of their turns: however many others there are, they cost nothing. */
+  readonly #bulks = new Set<Bulk>();
   #scheduled = false;
   #ended = false;
 
@@ -75,7 +84,7 @@ export class Writer {
   signal(kind: Kind, id: number, payload?: Uint8Array): void {
     if (this.#ended) return;
     this.#signals.push({ kind, id, payload });
-    this.wake();
+    this.#wake();
   }
 
   /** The text must not be longer than MAX_MESSAGE_BYTES in UTF-8. */
@@ -84,7 +93,7 @@ export class Writer {
     if (this.#ended) return letter;
     this.#letters.push(letter);
     this.#waitingChars += text.length;
-    this.wake();
+    this.#wake();
     return letter;
   }
 
@@ -95,20 +104,18 @@ export class Writer {
     return true;
   }
 
-  /** Until its ending is written, or `removeBulk`. */
-  addBulk(bulk: Bulk): void {
+  /** It may have something to write now, until `removeBulk`. To be said again when it had nothing. */
+  offer(bulk: Bulk): void {
     if (this.#ended) return;
-    this.#bulks.push(bulk);
-    this.wake();
+    this.#bulks.add(bulk);
+    this.#wake();
   }
 
   removeBulk(bulk: Bulk): void {
-    const index = this.#bulks.indexOf(bulk);
-    if (index >= 0) this.#bulks.splice(index, 1);
+    this.#bulks.delete(bulk);
   }
 
-  /** There may be something to write. */
-  wake(): void {
+  #wake(): void {
     if (this.#scheduled || this.#ended) return;
     this.#scheduled = true;
     atTurnEnd(() => {
@@ -143,7 +150,7 @@ export class Writer {
     this.#letters.length = 0;
     this.#firstLetter = 0;
     this.#waitingChars = 0;
-    this.#bulks.length = 0;
+    this.#bulks.clear();
   }
 
   #fill(): number {
@@ -186,25 +193,21 @@ export class Writer {
 
   #fillBulk(start: number): number {
     let at = start;
-    // As many turns as there are streams: whoever has nothing to write loses its turn.
-    for (let turns = this.#bulks.length; turns > 0; turns--) {
-      const bulk = this.#bulks.shift();
-      if (bulk === undefined) break;
+    // As many turns as there are streams: whoever has nothing to write is dropped.
+    let turns = this.#bulks.size;
+    for (const bulk of this.#bulks) {
       const room = frame.length - at - HEADER_BYTES;
-      if (room < SMALLEST_PART_BYTES) {
-        this.#bulks.unshift(bulk);
-        break;
-      }
+      if (turns === 0 || room < SMALLEST_PART_BYTES) break;
+      turns -= 1;
+      this.#bulks.delete(bulk);
       if (bulk.readyBytes > 0) {
         const length = bulk.read(frame.subarray(at + HEADER_BYTES));
-        writeHeader(frame, at, Kind.data, 0, bulk.id, length);
+        writeHeader(frame, at, bulk.kind, 0, bulk.id, length);
         at += HEADER_BYTES + length;
-        this.#bulks.push(bulk);
+        if (bulk.readyBytes > 0 || bulk.ending !== undefined) this.#bulks.add(bulk);
       } else if (bulk.ending !== undefined) {
         at = putBytes(at, bulk.ending.kind, 0, bulk.id, toUtf8(bulk.ending.text));
         bulk.onEnded();
-      } else {
-        this.#bulks.push(bulk);
       }
     }
     return at;

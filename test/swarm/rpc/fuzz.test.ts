@@ -171,7 +171,7 @@ t.test('a peer that asks and never reads', async (t) => {
   t.equal(ended, 'link-lost', 'but not for ever');
 });
 
-const kinds: [number, ...number[]] = [0, 14, 99, 255, ...Object.values(Kind).filter((kind) => kind !== Kind.goodbye)];
+const kinds: [number, ...number[]] = [0, 17, 99, 255, ...Object.values(Kind).filter((kind) => kind !== Kind.goodbye)];
 const texts = [
   'echo\n{"a":1}',
   'later\n[1,2,3]',

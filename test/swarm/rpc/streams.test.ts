@@ -2,26 +2,11 @@ import { createHash } from 'node:crypto';
 import t from 'tap';
 import { PeerworkError } from '../../../src/errors.js';
 import { HIGH_WATER_BYTES } from '../../../src/swarm/link.js';
-import type { RpcHandlers } from '../../../src/swarm/peer.js';
 import { STREAM_WINDOW_BYTES } from '../../../src/swarm/rpc/messages.js';
 import { MAX_SERVED_STREAMS } from '../../../src/swarm/rpc/served-streams.js';
 import { seededRandom } from '../../lab/seeded-random.js';
 import { ManualClock, turn } from '../manual-clock.js';
-import type { MemoryLinkOptions } from '../memory-link.js';
-import { openPair } from '../pair.js';
-
-function pairFor(t: { teardown(action: () => void): void }, streams: RpcHandlers['streams'], options: MemoryLinkOptions = {}) {
-  const pair = openPair({ calls: { echo: (args) => args }, streams: streams ?? {} }, {}, options);
-  t.teardown(() => {
-    pair.wire.a.close();
-    pair.wire.b.close();
-  });
-  return pair;
-}
-
-async function* zeros(total: number, chunk = 64 * 1024): AsyncGenerator<Uint8Array> {
-  for (let sent = 0; sent < total; sent += chunk) yield new Uint8Array(Math.min(chunk, total - sent));
-}
+import { openStreamPair, zeros } from '../pair.js';
 
 async function read(stream: AsyncIterable<Uint8Array>): Promise<{ length: number; end: string }> {
   let length = 0;
@@ -45,7 +30,7 @@ t.test('every byte arrives, in order, however it was cut', async (t) => {
     Array.from({ length: 3_000 }, () => random.below(3_000)),
   ];
   const contents = sizes.map((list) => list.map((size) => new Uint8Array(Buffer.alloc(size, random.bytes(97)))));
-  const { worker } = pairFor(t, {
+  const { worker } = openStreamPair(t, {
     async *content(index) {
       for (const chunk of contents[Number(index)] ?? []) {
         if (random.below(10) === 0) await turn(1);
@@ -68,7 +53,7 @@ t.test('every byte arrives, in order, however it was cut', async (t) => {
 
 t.test('a slow reader slows its stream down, and nothing else', async (t) => {
   let produced = 0;
-  const { worker, master } = pairFor(t, {
+  const { worker, master } = openStreamPair(t, {
     async *endless() {
       for (;;) {
         yield new Uint8Array(64 * 1024);
@@ -99,7 +84,7 @@ t.test('a slow reader slows its stream down, and nothing else', async (t) => {
 
 t.test('a reader that has enough', async (t) => {
   const ended: string[] = [];
-  const { worker } = pairFor(t, {
+  const { worker } = openStreamPair(t, {
     async *endless(name, signal) {
       try {
         for (;;) yield new Uint8Array(10_000);
@@ -134,7 +119,7 @@ t.test('a reader that has enough', async (t) => {
 });
 
 t.test('a source that fails', async (t) => {
-  const { worker } = pairFor(t, {
+  const { worker } = openStreamPair(t, {
     async *halfway() {
       yield* zeros(300_000);
       throw new PeerworkError('asset-unknown', 'gone');
@@ -153,7 +138,7 @@ t.test('a source that fails', async (t) => {
 });
 
 t.test('many at once, to a limit', async (t) => {
-  const { worker } = pairFor(t, {
+  const { worker } = openStreamPair(t, {
     file: () => zeros(3_000_000),
     hang: (_, signal) => hanging(signal),
   });
@@ -177,7 +162,7 @@ async function* hanging(signal: AbortSignal): AsyncGenerator<Uint8Array> {
 }
 
 t.test('a link that is lost amid a stream', async (t) => {
-  const { worker, wire } = pairFor(t, { endless: () => zeros(Number.MAX_SAFE_INTEGER) });
+  const { worker, wire } = openStreamPair(t, { endless: () => zeros(Number.MAX_SAFE_INTEGER) });
   const iterator = worker.stream('endless', null)[Symbol.asyncIterator]();
   await iterator.next();
   await turn(50);
@@ -196,7 +181,7 @@ t.test('100 MiB through a slow link delay neither the heartbeat nor a call', asy
   const clock = new ManualClock();
   const bytesPerSecond = 1_000_000;
   const total = 100 * 1024 * 1024;
-  const { worker, master, wire } = pairFor(t, { asset: () => zeros(total) }, { clock, bytesPerSecond });
+  const { worker, master, wire } = openStreamPair(t, { asset: () => zeros(total) }, { clock, bytesPerSecond });
   const reading = read(worker.stream('asset', null));
   let slowestMs = 0;
   let mostBuffered = 0;

@@ -3,7 +3,7 @@ import { format } from 'node:util';
 import type { ChildInput, Json, ParentOutput } from '../../../job/job.js';
 import { toJsonText } from './output.js';
 import type { Reports } from './reports.js';
-import type { Asks } from './wire.js';
+import type { Asks, TunnelAddress } from './wire.js';
 
 const MAX_PROGRESS_CHARS = 64 * 1024;
 
@@ -15,6 +15,8 @@ export class JobContext {
   readonly workdir: string;
   /** Data and outputs of the jobs that had to end first, in the order in which the job names them. */
   readonly parents: readonly ParentOutput[];
+  /** Where the one address is found that the job may reach at its Master: `{ host, port }`; undefined if its task names none. */
+  readonly tunnel: TunnelAddress | undefined;
   readonly #reports: Reports;
   readonly #children: ChildInput[] = [];
   #childrenDelayMs: number | undefined;
@@ -22,10 +24,11 @@ export class JobContext {
   #controller: AbortController | undefined;
   #abortedWith: Error | undefined;
 
-  constructor(jobId: string, attempt: number, parents: readonly ParentOutput[], workdir: string, reports: Reports) {
-    this.jobId = jobId;
-    this.attempt = attempt;
-    this.parents = parents;
+  constructor(job: Pick<JobContext, 'jobId' | 'attempt' | 'parents' | 'tunnel'>, workdir: string, reports: Reports) {
+    this.jobId = job.jobId;
+    this.attempt = job.attempt;
+    this.parents = job.parents;
+    this.tunnel = job.tunnel;
     this.workdir = workdir;
     this.#reports = reports;
   }

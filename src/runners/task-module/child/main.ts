@@ -121,12 +121,12 @@ function complete(run: Running, output: unknown): void {
 }
 
 async function runOne(line: string, call: Task, out: Reports, workdir: string): Promise<void> {
-  const [, number, id, attempt, channel, data, parents = []] = JSON.parse(line) as JobLine;
+  const [, number, id, attempt, channel, data, parents = [], tunnel] = JSON.parse(line) as JobLine;
   if (!fence.begin(number)) {
     tell(['back', number]);
     return;
   }
-  const context = new JobContext(id, attempt, parents, workdir, out);
+  const context = new JobContext({ jobId: id, attempt, parents, tunnel }, workdir, out);
   const run: Running = { number, context, begunAt: performance.now() };
   running = run;
   try {

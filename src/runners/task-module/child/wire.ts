@@ -26,7 +26,15 @@ export type JobLine = readonly [
   channel: string,
   data: Json,
   parents?: readonly ParentOutput[],
+  tunnel?: TunnelAddress,
 ];
+
+/** A port of this machine that leads to the one address at its Master which the job may reach. */
+export interface TunnelAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
 /** Asks the running job to stop by itself. */
 export type AbortLine = readonly ['abort', number: number, reason: string];
 

@@ -1,0 +1,78 @@
+import { once } from 'node:events';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { asPeerworkError, type PeerworkError } from '../errors.js';
+import type { Tunnel } from '../job/tunnel.js';
+
+/** As many as a Master allows a job. */
+const MAX_CONNECTIONS = 64;
+
+export interface TunnelPortOptions {
+  /** A unix socket instead of a port on 127.0.0.1: its folder decides who may use it. */
+  readonly path?: string;
+  /** A connection could not be opened, or broke: the program that asked sees only that it was closed. */
+  readonly onError?: (error: PeerworkError) => void;
+}
+
+/** Where a program finds the other end of a tunnel; until `close`. */
+export interface TunnelPort {
+  /** Empty with a unix socket. */
+  readonly host: string;
+  /** 0 with a unix socket. */
+  readonly port: number;
+  /** Ends all connections. */
+  close(): Promise<void>;
+}
+
+/** Listens for the life of a run, and pipes each connection through the tunnel. Rejects if it cannot listen. */
+export async function openTunnelPort(tunnel: Tunnel, { path, onError = () => {} }: TunnelPortOptions = {}): Promise<TunnelPort> {
+  const sockets = new Set<Socket>();
+  const ending = new AbortController();
+  const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+    pass(socket, tunnel, ending.signal).catch((error: unknown) => {
+      socket.destroy();
+      if (!ending.signal.aborted) onError(asPeerworkError(error, 'tunnel-broken'));
+    });
+  });
+  server.maxConnections = MAX_CONNECTIONS;
+  if (path === undefined) server.listen(0, '127.0.0.1');
+  else server.listen(path);
+  await once(server, 'listening');
+  const address = server.address();
+  const { address: host, port } = typeof address === 'object' && address !== null ? address : NOWHERE;
+  return {
+    host,
+    port,
+    async close() {
+      ending.abort();
+      const closed = once(server, 'close');
+      server.close();
+      for (const socket of sockets) socket.destroy();
+      await closed;
+    },
+  };
+}
+
+const NOWHERE: AddressInfo = { address: '', port: 0, family: '' };
+
+/** Both directions, each to its own end. Rejects if one breaks. */
+async function pass(socket: Socket, tunnel: Tunnel, signal: AbortSignal): Promise<void> {
+  socket.on('error', () => {});
+  const far = await tunnel.open(signal);
+  await new Promise<void>((resolve, reject) => {
+    far.once('error', reject);
+    far.once('close', () => {
+      // What is still on its way to the program is delivered, if its end has come.
+      if (!far.readableEnded) socket.destroy();
+      resolve();
+    });
+    socket.once('close', (hadError) => {
+      // After an orderly end its last bytes may still be on their way to the link.
+      if (hadError || !socket.readableEnded) far.destroy();
+    });
+    if (socket.destroyed) far.destroy();
+    socket.pipe(far);
+    far.pipe(socket);
+  });
+}

@@ -1,0 +1,56 @@
+import type { Duplex } from 'node:stream';
+import { asPeerworkError, PeerworkError } from '../../errors.js';
+import type { Tunnel } from '../../job/tunnel.js';
+import type { LeaseKey } from '../../job/verbs.js';
+import type { Rpc } from '../../swarm/peer.js';
+import { onAbort } from '../../swarm/rpc/on-abort.js';
+import { StreamDuplex } from './stream-duplex.js';
+
+/** Longer than the Master tries to connect: its answer says why it could not. */
+const OPEN_LIMIT_MS = 15_000;
+
+/**
+ * The tunnel of one lease, over whichever link to the Master is up when a connection is opened. Connections end with their link, as with a cut
+ * cable, and all of them with the lease; over the next link new ones can be opened.
+ */
+export class PeerTunnel implements Tunnel {
+  readonly #key: LeaseKey;
+  readonly #rpc: () => Rpc | undefined;
+  readonly #open = new Set<StreamDuplex>();
+  #closed = false;
+
+  constructor(key: LeaseKey, rpc: () => Rpc | undefined) {
+    this.#key = key;
+    this.#rpc = rpc;
+  }
+
+  /** Aborting the signal also ends the connection. */
+  async open(signal: AbortSignal): Promise<Duplex> {
+    if (this.#closed) throw new PeerworkError('tunnel-lease-ended');
+    if (signal.aborted) throw new PeerworkError('rpc-cancelled');
+    const rpc = this.#rpc();
+    if (rpc === undefined) throw new PeerworkError('link-lost');
+    const connection = new StreamDuplex((upload, stop) =>
+      rpc.stream('openTunnel', this.#key, { signal: stop, upload, timeoutMs: OPEN_LIMIT_MS }),
+    );
+    const forget = onAbort(signal, () => connection.destroy(new PeerworkError('rpc-cancelled')));
+    this.#open.add(connection);
+    connection.once('close', () => {
+      forget();
+      this.#open.delete(connection);
+    });
+    try {
+      await connection.accepted;
+    } catch (thrown) {
+      const error = asPeerworkError(thrown);
+      throw error.code === 'rpc-unknown-verb' ? new PeerworkError('tunnel-unsupported') : error;
+    }
+    return connection;
+  }
+
+  /** The lease has ended. */
+  close(): void {
+    this.#closed = true;
+    for (const connection of this.#open) connection.destroy(new PeerworkError('tunnel-lease-ended'));
+  }
+}

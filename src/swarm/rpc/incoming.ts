@@ -1,0 +1,134 @@
+import { DATA_OVERHEAD_BYTES } from './messages.js';
+import { malformed } from './reader.js';
+
+export interface IncomingOptions {
+  /** How much the peer may send ahead of the reader. */
+  readonly windowBytes: number;
+  /** The peer may send from the beginning; otherwise it is told so when somebody reads for the first time. */
+  readonly begun: boolean;
+  /** Tells the peer how much more it may send. */
+  readonly grant: (bytes: number) => void;
+  /** The reader wants no more. */
+  readonly onStop: () => void;
+}
+
+interface Waiting {
+  readonly resolve: (result: IteratorResult<Uint8Array, undefined>) => void;
+  readonly reject: (error: Error) => void;
+}
+
+const finished: IteratorReturnResult<undefined> = { done: true, value: undefined };
+
+/**
+ * The bytes of one direction of a stream, as they arrive. The peer may send as long as it has credit; whoever takes bytes out of the
+ * queue gives new credit, a quarter of the window at a time. What arrived before a failure is delivered before it.
+ */
+export class Incoming implements AsyncIterableIterator<Uint8Array> {
+  readonly #options: IncomingOptions;
+  readonly #queue: Uint8Array[] = [];
+  readonly #waiting: Waiting[] = [];
+  #begun: boolean;
+  #unwanted = false;
+  #ended = false;
+  #error: Error | undefined;
+  #creditBytes: number;
+  #takenBytes = 0;
+
+  constructor(options: IncomingOptions) {
+    this.#options = options;
+    this.#begun = options.begun;
+    this.#creditBytes = options.begun ? options.windowBytes : 0;
+  }
+
+  /** The peer was told that it may send. */
+  get begun(): boolean {
+    return this.#begun;
+  }
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  next(): Promise<IteratorResult<Uint8Array, undefined>> {
+    this.#begin();
+    const bytes = this.#queue.shift();
+    if (bytes !== undefined) {
+      this.#taken(bytes);
+      return Promise.resolve({ done: false, value: bytes });
+    }
+    if (this.#ended || this.#unwanted) {
+      const error = this.#error;
+      this.#error = undefined;
+      return error === undefined ? Promise.resolve(finished) : Promise.reject(error);
+    }
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ resolve, reject });
+    });
+  }
+
+  return(): Promise<IteratorResult<Uint8Array, undefined>> {
+    this.#options.onStop();
+    this.discard();
+    return Promise.resolve(finished);
+  }
+
+  /** Nothing of it is wanted any more, neither what is here nor what still comes: that is thrown away, so that the peer gets to its end. */
+  discard(): void {
+    this.#unwanted = true;
+    this.#error = undefined;
+    for (const bytes of this.#queue.splice(0)) this.#taken(bytes);
+    for (const { resolve } of this.#waiting.splice(0)) resolve(finished);
+  }
+
+  /** Throws `frame-malformed`. */
+  onData(bytes: Uint8Array, frameBytes: number): void {
+    const cost = bytes.length + DATA_OVERHEAD_BYTES;
+    if (cost > this.#creditBytes) throw malformed('more data than there was credit for');
+    this.#creditBytes -= cost;
+    if (this.#unwanted) {
+      this.#taken(bytes);
+      return;
+    }
+    if (this.#ended) throw malformed('data after its end');
+    // A little view must not keep a large frame in memory.
+    const kept = bytes.length * 2 < frameBytes ? bytes.slice() : bytes;
+    const waiting = this.#waiting.shift();
+    if (waiting === undefined) {
+      this.#queue.push(kept);
+      return;
+    }
+    this.#taken(kept);
+    waiting.resolve({ done: false, value: kept });
+  }
+
+  /** @param dropped without what is still here */
+  onEnd(error: Error | undefined, dropped = false): void {
+    if (dropped) this.#queue.length = 0;
+    if (this.#ended) return;
+    this.#ended = true;
+    const [first, ...others] = this.#waiting.splice(0);
+    if (error === undefined) first?.resolve(finished);
+    else if (first !== undefined) first.reject(error);
+    else if (!this.#unwanted) this.#error = error;
+    for (const waiting of others) waiting.resolve(finished);
+  }
+
+  #begin(): void {
+    if (this.#begun || this.#ended || this.#unwanted) return;
+    this.#begun = true;
+    this.#creditBytes = this.#options.windowBytes;
+    this.#options.grant(this.#creditBytes);
+  }
+
+  #taken(bytes: Uint8Array): void {
+    this.#takenBytes += bytes.length + DATA_OVERHEAD_BYTES;
+    if (this.#takenBytes < this.#options.windowBytes / 4 || this.#ended) return;
+    this.#creditBytes += this.#takenBytes;
+    this.#options.grant(this.#takenBytes);
+    this.#takenBytes = 0;
+  }
+}

@@ -1,0 +1,125 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createConnection } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { freePort } from './free-port.js';
+import { findTool, requireTools } from './require.js';
+
+const START_LIMIT_MS = 20_000;
+const END_LIMIT_MS = 10_000;
+
+export interface LabRedisOptions {
+  /** Demanded of clients, by `requirepass`. */
+  readonly password?: string;
+  /** Whether what was written survives the server; the log is synced at every write. Default true. */
+  readonly durable?: boolean;
+}
+
+/** Skips the test if there is no Redis server on this machine. */
+export function requireRedis(t: Parameters<typeof requireTools>[0]): boolean {
+  return requireTools(t, { 'redis-server': 'redis-server' });
+}
+
+/** A Redis of our own, on a free port of this machine, in a folder that is gone with it. */
+export class LabRedis {
+  readonly port: number;
+  readonly #folder: string;
+  readonly #options: LabRedisOptions;
+  #server: ChildProcess | undefined;
+  readonly #onExit = () => this.#server?.kill('SIGKILL');
+
+  private constructor(folder: string, port: number, options: LabRedisOptions) {
+    this.#folder = folder;
+    this.port = port;
+    this.#options = options;
+    // A test that dies takes it along.
+    process.on('exit', this.#onExit);
+  }
+
+  static async start(options: LabRedisOptions = {}): Promise<LabRedis> {
+    const lab = new LabRedis(mkdtempSync(join(tmpdir(), 'peerwork-redis-')), await freePort(), options);
+    try {
+      await lab.startAgain();
+      return lab;
+    } catch (error) {
+      await lab.close();
+      throw error;
+    }
+  }
+
+  /** With the password, of database 0. */
+  get url(): string {
+    const { password } = this.#options;
+    return `redis://${password === undefined ? '' : `:${encodeURIComponent(password)}@`}127.0.0.1:${this.port}`;
+  }
+
+  /** After `stop`: on the same port, with what was written before. */
+  async startAgain(): Promise<void> {
+    const { password, durable = true } = this.#options;
+    const log = durable ? ['--appendonly', 'yes', '--appendfsync', 'always'] : ['--appendonly', 'no'];
+    const place = ['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.#folder, '--save', ''];
+    const access = password === undefined ? [] : ['--requirepass', password];
+    const server = spawn(findTool('redis-server') ?? 'redis-server', [...place, ...log, ...access], {
+      cwd: this.#folder,
+      stdio: ['ignore', 'pipe', 'ignore'],
+      env: { PATH: process.env['PATH'] ?? '', LC_ALL: 'C' },
+    });
+    this.#server = server;
+    let said = '';
+    server.stdout?.on('data', (data) => {
+      said = `${said}${data}`.slice(-2_000);
+    });
+    server.on('error', (error) => {
+      said += error.message;
+    });
+    const startedAt = Date.now();
+    while (!(await this.#answers())) {
+      const ended = server.exitCode !== null || server.signalCode !== null || server.pid === undefined;
+      if (ended || Date.now() - startedAt > START_LIMIT_MS) throw new Error(`redis-server does not start: ${said}`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  /** Ends the server, its data stays if it is durable. `kill` is as if the power had gone. */
+  async stop(how: 'clean' | 'kill' = 'clean'): Promise<void> {
+    const server = this.#server;
+    if (server === undefined || server.pid === undefined || server.exitCode !== null || server.signalCode !== null) return;
+    const gone = once(server, 'exit');
+    server.kill(how === 'clean' ? 'SIGTERM' : 'SIGKILL');
+    const timer = setTimeout(() => server.kill('SIGKILL'), END_LIMIT_MS);
+    await gone;
+    clearTimeout(timer);
+  }
+
+  /** The server stands still, connections stay open: like a network that swallows everything. */
+  freeze(): void {
+    this.#server?.kill('SIGSTOP');
+  }
+
+  thaw(): void {
+    this.#server?.kill('SIGCONT');
+  }
+
+  async close(): Promise<void> {
+    await this.stop('kill');
+    process.off('exit', this.#onExit);
+    rmSync(this.#folder, { recursive: true, force: true, maxRetries: 3 });
+  }
+
+  /** Accepting is not enough: it reads its log first, and says LOADING until then. */
+  async #answers(): Promise<boolean> {
+    const socket = createConnection(this.port, '127.0.0.1');
+    try {
+      await once(socket, 'connect');
+      socket.write('PING\r\n');
+      const [answer] = await once(socket, 'data');
+      return !String(answer).startsWith('-LOADING');
+    } catch {
+      return false;
+    } finally {
+      socket.destroy();
+    }
+  }
+}
