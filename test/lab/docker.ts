@@ -1,0 +1,323 @@
+import { type ChildProcess, execFileSync, type SpawnOptions, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
+import { importImage } from './docker-image.js';
+import { requireTools } from './require.js';
+
+/** The Debian packages that the lab needs, for `requireTools`; it needs root too. */
+export const dockerTools = {
+  dockerd: 'docker.io',
+  docker: 'docker.io',
+  ip: 'iproute2',
+  nsenter: 'util-linux',
+  tar: 'tar',
+  ldd: 'libc-bin',
+};
+
+const namePrefix = 'pwdock';
+const namespaceFolder = '/run/netns';
+const START_LIMIT_MS = 60_000;
+const insideVariable = 'PEERWORK_DOCKER_LAB';
+
+/**
+ * A docker engine of our own, in a network namespace made for it: its bridges, the containers and whatever `run` and `spawn` start
+ * there see each other and nothing else, and this machine's own network sees none of it. Any number of them may run side by side, and
+ * beside an engine of this machine. The engine's socket can be used from everywhere.
+ *
+ * Names begin with the process's id; what a process that was killed has left behind is cleared away by the next lab.
+ */
+export class LabDocker {
+  /** For files of the test: short, and gone with the lab. */
+  readonly folder: string;
+  /** The name of the network namespace. */
+  readonly namespace: string;
+  readonly #owned: boolean;
+  readonly #processes = new Set<ChildProcess>();
+  readonly #images = new Map<string, Promise<string>>();
+  readonly #lastResort = () => removeLab(this.namespace);
+  #engine: ChildProcess | undefined;
+
+  private constructor(namespace: string, owned: boolean) {
+    this.namespace = namespace;
+    this.folder = join(tmpdir(), namespace);
+    this.#owned = owned;
+  }
+
+  static async start(): Promise<LabDocker> {
+    removeOrphans();
+    const lab = new LabDocker(basename(mkdtempSync(join(tmpdir(), `${namePrefix}-${process.pid}-`))), true);
+    process.once('exit', lab.#lastResort);
+    try {
+      await execa('ip', ['netns', 'add', lab.namespace]);
+      await execa('ip', ['-n', lab.namespace, 'link', 'set', 'lo', 'up']);
+      await lab.#startEngine();
+      return lab;
+    } catch (error) {
+      await lab.close();
+      throw error;
+    }
+  }
+
+  /** The lab that this very process runs in, see `insideDockerLab`. */
+  static ofThisProcess(): LabDocker | undefined {
+    const namespace = process.env[insideVariable];
+    return namespace === undefined ? undefined : new LabDocker(namespace, false);
+  }
+
+  /** As DOCKER_HOST wants it. */
+  get host(): string {
+    return `unix://${this.socket}`;
+  }
+
+  get socket(): string {
+    return join(this.folder, 'docker.sock');
+  }
+
+  /** What a docker command line needs in order to use this engine, and no setting of this machine's user. */
+  get environment(): { readonly DOCKER_HOST: string; readonly DOCKER_CONFIG: string } {
+    return { DOCKER_HOST: this.host, DOCKER_CONFIG: join(this.folder, 'config') };
+  }
+
+  /** Runs a docker command and gives what it printed. */
+  async docker(...args: string[]): Promise<string> {
+    const { stdout } = await execa('docker', args, { env: this.environment });
+    return stdout;
+  }
+
+  /** Runs a program inside the namespace to its end and gives what it printed. */
+  async run(command: string, args: readonly string[] = []): Promise<string> {
+    const { stdout } = await execa('nsenter', [this.#entry, command, ...args], { env: this.environment });
+    return stdout;
+  }
+
+  /** Starts a program inside the namespace, with DOCKER_HOST set; it ends with the lab. */
+  spawn(command: string, args: readonly string[] = [], options: SpawnOptions = {}): ChildProcess {
+    const env = { ...(options.env ?? process.env), ...this.environment };
+    const child = spawn('nsenter', [this.#entry, command, ...args], { stdio: ['ignore', 'pipe', 'inherit'], ...options, env });
+    this.#processes.add(child);
+    child.once('exit', () => this.#processes.delete(child));
+    return child;
+  }
+
+  /** Gives the namespace an address, such as `192.168.77.1/24`: a machine in the owner's LAN, for those who must not reach it. */
+  async addAddress(address: string): Promise<void> {
+    const ip = (...args: string[]) => execa('ip', ['-n', this.namespace, ...args], { reject: false });
+    await ip('link', 'add', 'lan', 'type', 'dummy');
+    await ip('link', 'set', 'lan', 'up');
+    const { failed, stderr } = await ip('addr', 'replace', address, 'dev', 'lan');
+    if (failed) throw new Error(stderr);
+  }
+
+  /** An image of a shell and the usual small programs, 7 MB. */
+  tinyImage(name = 'peerwork-test/tiny:1'): Promise<string> {
+    return this.#image(name, { sh: true });
+  }
+
+  /** An image of this machine's Node, with a shell. Runs as root unless told otherwise. Labels are `name=value`. */
+  nodeImage(name = 'peerwork-test/node:1', labels: readonly string[] = []): Promise<string> {
+    return this.#image(name, { sh: true, node: true, labels });
+  }
+
+  async close(): Promise<void> {
+    if (!this.#owned) return;
+    const ends = [...this.#processes].map((child) => new Promise((resolve) => child.once('exit', resolve)));
+    for (const child of this.#processes) child.kill('SIGKILL');
+    await Promise.all(ends);
+    // Politely first: the engine then unmounts and unlinks what lies outside our folder.
+    const { stdout } = await execa('docker', ['ps', '-aq'], { env: this.environment, reject: false, timeout: 30_000 });
+    const containers = stdout.split('\n').filter(Boolean);
+    if (containers.length > 0)
+      await execa('docker', ['rm', '-f', '-v', ...containers], { env: this.environment, reject: false, timeout: 60_000 });
+    const engine = this.#engine;
+    if (engine !== undefined && engine.exitCode === null && engine.signalCode === null) {
+      engine.ref();
+      const gone = once(engine, 'exit');
+      engine.kill('SIGKILL');
+      await gone;
+    }
+    process.off('exit', this.#lastResort);
+    removeLab(this.namespace);
+  }
+
+  get #entry(): string {
+    return `--net=${join(namespaceFolder, this.namespace)}`;
+  }
+
+  #image(name: string, contents: { readonly sh?: boolean; readonly node?: boolean; readonly labels?: readonly string[] }): Promise<string> {
+    const known = this.#images.get(name) ?? importImage(name, contents, this.environment);
+    this.#images.set(name, known);
+    return known;
+  }
+
+  async #startEngine(): Promise<void> {
+    mkdirSync(join(this.folder, 'config'));
+    writeFileSync(join(this.folder, 'daemon.json'), '{}');
+    const log = openSync(join(this.folder, 'dockerd.log'), 'a');
+    const file = (name: string) => join(this.folder, name);
+    const args = [
+      ...['--config-file', file('daemon.json'), '--data-root', file('data'), '--exec-root', file('exec'), '--pidfile', file('docker.pid')],
+      // A cgroup of its own makes it certain that every process of every container can be found in the end.
+      ...['-H', this.host, '--userland-proxy=false', '--exec-opt', 'native.cgroupdriver=cgroupfs', '--cgroup-parent', `/${this.namespace}`],
+    ];
+    const engine = spawn('nsenter', [this.#entry, 'dockerd', ...args], { stdio: ['ignore', log, log], detached: true, env: systemPath() });
+    closeSync(log);
+    this.#engine = engine;
+    engine.unref();
+    const startedAt = Date.now();
+    while ((await execa('docker', ['version'], { env: this.environment, reject: false })).failed) {
+      if (engine.exitCode !== null || Date.now() - startedAt > START_LIMIT_MS)
+        throw new Error(`dockerd does not start: ${readFileSync(file('dockerd.log'), 'utf8').slice(-2_000)}`);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+}
+
+interface SpawningTest {
+  plan(count: number, reason?: string): void;
+  fail(message: string): unknown;
+  spawn(command: string, args: string[], options: { readonly env: NodeJS.ProcessEnv }, name: string): Promise<unknown>;
+}
+
+/**
+ * Lets a whole test file run inside a lab: the file itself is run again as a process in the lab's namespace, where it is given the lab; the outer
+ * run is given undefined and has nothing more to do. Loopback in there is the lab's own, so that servers of the test, the code under test and
+ * containers with `--network host` share it.
+ *
+ *     const lab = await insideDockerLab(t, import.meta.url);
+ *     if (lab !== undefined) { t.test(…) }
+ */
+export async function insideDockerLab(
+  t: SpawningTest,
+  url: string,
+  tools: Readonly<Record<string, string>> = {},
+): Promise<LabDocker | undefined> {
+  const inside = LabDocker.ofThisProcess();
+  if (inside !== undefined) return inside;
+  if (!requireTools(t, { ...dockerTools, ...tools }, { root: true })) return undefined;
+  const lab = await LabDocker.start();
+  const file = fileURLToPath(url);
+  const env = { ...systemPath(), ...lab.environment, [insideVariable]: lab.namespace };
+  const entry = [`--net=${join(namespaceFolder, lab.namespace)}`, process.execPath, '--enable-source-maps', file];
+  await t.spawn('nsenter', entry, { env }, basename(file));
+  await lab.close();
+  return undefined;
+}
+
+/** dockerd looks for containerd, runc and iptables in the PATH. */
+function systemPath(): NodeJS.ProcessEnv {
+  return { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` };
+}
+
+/** Synchronous, so that it works at the very end too. */
+function removeLab(namespace: string): void {
+  const folder = join(tmpdir(), namespace);
+  // The engine first, else it would start again what it sees ending.
+  for (let round = 0; round < 20; round += 1) {
+    const pids = [...processesIn(namespace), ...processesOfContainers(namespace)];
+    if (pids.length === 0) break;
+    for (const pid of pids) kill(pid);
+    quietly('sleep', ['0.05']);
+  }
+  const mounts = readFileSync('/proc/mounts', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[1] ?? '')
+    .filter((path) => path.startsWith(`${folder}/`));
+  for (const mount of mounts.reverse()) quietly('umount', ['-l', mount]);
+  removeCgroups(namespace);
+  quietly('ip', ['netns', 'delete', namespace]);
+  rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
+}
+
+function processesIn(namespace: string): number[] {
+  if (!existsSync(join(namespaceFolder, namespace))) return [];
+  return numbers(quietly('ip', ['netns', 'pids', namespace])).filter((pid) => pid !== process.pid);
+}
+
+function processesOfContainers(namespace: string): number[] {
+  return cgroupFolders(namespace).flatMap((folder) => {
+    try {
+      return numbers(readFileSync(join(folder, 'cgroup.procs'), 'utf8'));
+    } catch {
+      return [];
+    }
+  });
+}
+
+/** Deepest first. In cgroup v1 each controller has a tree of its own, in v2 there is one. */
+function cgroupFolders(namespace: string): string[] {
+  const root = '/sys/fs/cgroup';
+  if (!existsSync(root)) return [];
+  const tops = [
+    root,
+    ...readdirSync(root, { withFileTypes: true }).flatMap((entry) => (entry.isDirectory() ? [join(root, entry.name)] : [])),
+  ];
+  return tops
+    .map((top) => join(top, namespace))
+    .filter((folder) => existsSync(folder))
+    .flatMap((folder) => [
+      ...readdirSync(folder, { recursive: true, withFileTypes: true })
+        .filter((entry) => entry.isDirectory())
+        .map((entry) => join(entry.parentPath, entry.name))
+        .sort((a, b) => b.length - a.length),
+      folder,
+    ]);
+}
+
+function removeCgroups(namespace: string): void {
+  for (const folder of cgroupFolders(namespace)) {
+    try {
+      rmdirSync(folder);
+    } catch {
+      // The last process is still leaving it: it is empty, and the next lab looks for it again.
+    }
+  }
+}
+
+function numbers(text: string): number[] {
+  return text.split('\n').filter(Boolean).map(Number);
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // ended meanwhile
+  }
+}
+
+function quietly(command: string, args: readonly string[]): string {
+  try {
+    return execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  } catch {
+    return '';
+  }
+}
+
+/** Labs of processes that were killed. */
+function removeOrphans(): void {
+  const names = [tmpdir(), namespaceFolder].flatMap((folder) => (existsSync(folder) ? readdirSync(folder) : []));
+  for (const name of new Set(names)) {
+    const pid = new RegExp(`^${namePrefix}-(\\d+)-`).exec(name)?.[1];
+    if (pid === undefined) continue;
+    try {
+      process.kill(Number(pid), 0);
+    } catch {
+      removeLab(name);
+    }
+  }
+}
