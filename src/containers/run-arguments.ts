@@ -1,0 +1,66 @@
+import { type ContainerSpec, MIN_PIDS } from './container-spec.js';
+import type { EngineFacts } from './find-engine.js';
+
+/** What the engine adds to a spec of its own. */
+export interface RunIdentity {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** `uid:gid` inside the container. */
+  readonly user: string;
+  /** Variables, one a line. */
+  readonly envFile: string;
+}
+
+const OPEN_FILES = 16_384;
+const SHM_MB = 16;
+
+/** The command line of one container, the image pulled before. Attached: its output and its exit code are the command's own. */
+export function runArguments(facts: EngineFacts, spec: ContainerSpec, identity: RunIdentity): string[] {
+  const podman = facts.kind === 'podman';
+  const args = ['run', '--name', identity.name, '--pull=never', '--env-file', identity.envFile, '--hostname', 'job'];
+  for (const [name, value] of Object.entries({ ...spec.labels, ...identity.labels })) args.push('--label', `${name}=${value}`);
+  // One process at PID 1 that reaps children and hands on signals; podman needs a package more for it (catatonit).
+  if (!podman) args.push('--init');
+  args.push(...limits(facts, spec));
+  // Read-only root, nothing gained by set-uid programs, no capability: as little as the engine can give.
+  args.push('--read-only', '--cap-drop=ALL', '--security-opt=no-new-privileges', '--user', identity.user);
+  if (podman && facts.rootless) args.push('--userns=keep-id');
+  if (podman) args.push('--read-only-tmpfs=false');
+  args.push('--tmpfs', `/tmp:rw,nosuid,nodev,size=${spec.tmpMb}m,mode=1777`);
+  // What it prints is ours already; a copy in the engine's log would only fill the disk.
+  args.push('--log-driver=none');
+  args.push('--stop-timeout', String(Math.ceil((spec.stopGraceMs ?? 10_000) / 1_000)));
+  for (const { source, target, writable } of [...(spec.mounts ?? []), ...spec.egress.mounts])
+    args.push('--mount', `type=bind,source=${source},target=${target}${writable ? '' : podman ? ',ro=true' : ',readonly'}`);
+  args.push(...spec.egress.runArguments);
+  if (spec.workdir !== undefined) args.push('--workdir', spec.workdir);
+  if (spec.entrypoint !== undefined) args.push('--entrypoint', spec.entrypoint);
+  // Nothing after the image is read as an option.
+  return [...args, spec.image, ...(spec.command ?? [])];
+}
+
+function limits(facts: EngineFacts, spec: ContainerSpec): string[] {
+  const cpus = Math.min(spec.cpus, facts.cpus);
+  const args = [
+    `--memory=${spec.memoryMb}m`,
+    `--memory-swap=${spec.memoryMb}m`,
+    `--cpus=${cpus}`,
+    `--pids-limit=${Math.max(MIN_PIDS, spec.pids)}`,
+  ];
+  args.push('--ulimit', `nofile=${OPEN_FILES}:${OPEN_FILES}`, '--ulimit', 'core=0:0', `--shm-size=${Math.min(SHM_MB, spec.memoryMb)}m`);
+  // Podman would raise it to a value of its own, which it may not without CAP_SYS_RESOURCE.
+  if (facts.kind === 'podman') args.push('--ulimit', 'nproc=4096:4096');
+  if (spec.maxFileBytes !== undefined) args.push('--ulimit', `fsize=${spec.maxFileBytes}:${spec.maxFileBytes}`);
+  return args;
+}
+
+/** Words between the program and the command, which podman needs on some machines. */
+export function globalArguments(facts: EngineFacts): string[] {
+  // Without systemd there is no other way, and with cgroup v1 it is the one that works everywhere.
+  return facts.kind === 'podman' && facts.cgroupVersion === 1 && !facts.rootless ? ['--cgroup-manager=cgroupfs'] : [];
+}
+
+/** The name by which containers reach this machine. Podman knows `host-gateway` only since 4.7, its own name always. */
+export function hostName(facts: EngineFacts): string {
+  return facts.kind === 'podman' ? 'host.containers.internal' : 'host.docker.internal';
+}
