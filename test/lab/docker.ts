@@ -48,6 +48,7 @@ export class LabDocker {
   readonly namespace: string;
   readonly #owned: boolean;
   readonly #processes = new Set<ChildProcess>();
+  #machines = 0;
   readonly #images = new Map<string, Promise<string>>();
   readonly #lastResort = () => removeLab(this.namespace);
   #engine: ChildProcess | undefined;
@@ -114,13 +115,36 @@ export class LabDocker {
     return child;
   }
 
-  /** Gives the namespace an address, such as `192.168.77.1/24`: a machine in the owner's LAN, for those who must not reach it. */
-  async addAddress(address: string): Promise<void> {
-    const ip = (...args: string[]) => execa('ip', ['-n', this.namespace, ...args], { reject: false });
-    await ip('link', 'add', 'lan', 'type', 'dummy');
-    await ip('link', 'set', 'lan', 'up');
-    const { failed, stderr } = await ip('addr', 'replace', address, 'dev', 'lan');
-    if (failed) throw new Error(stderr);
+  /**
+   * Another machine with an address of its own, such as `192.168.77.5` in the owner's LAN or `9.9.9.9` on a pretended internet: whoever connects to one of the
+   * TCP ports is told `hello from <address>` by HTTP. Reached from the namespace, and through it from containers.
+   */
+  async addMachine(address: string, ports: readonly number[] = [80]): Promise<void> {
+    this.#machines += 1;
+    const number = this.#machines;
+    const [machine, near] = [`${this.namespace}-m${number}`, `m${number}`];
+    await execa('ip', ['netns', 'add', machine]);
+    await execa('ip', ['link', 'add', near, 'netns', this.namespace, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', machine]);
+    const batch = (namespace: string, commands: readonly string[]) =>
+      execa('ip', ['-n', namespace, '-batch', '-'], { input: `${commands.join('\n')}\n` });
+    await batch(machine, ['link set lo up', 'link set eth0 up', `addr add ${address}/32 dev eth0`, 'route add default dev eth0']);
+    await batch(this.namespace, [
+      `link set ${near} up`,
+      `addr add 198.19.${number}.1/32 dev ${near}`,
+      `route add ${address}/32 dev ${near}`,
+    ]);
+    const program = `
+      const server = () => require('node:http').createServer((_, answer) => answer.end('hello from ${address}'));
+      let left = ${ports.length};
+      for (const port of ${JSON.stringify(ports)}) server().listen(port, '0.0.0.0', () => --left === 0 && console.log('ready'));`;
+    const child = spawn('nsenter', [`--net=${join(namespaceFolder, machine)}`, process.execPath, '-e', program], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    this.#processes.add(child);
+    child.unref();
+    await once(child.stdout, 'data');
+    // It must not keep the test's process alive.
+    child.stdout.destroy();
   }
 
   /** An image of a shell and the usual small programs, 7 MB. */
@@ -228,7 +252,7 @@ function removeLab(namespace: string): void {
   const folder = join(tmpdir(), namespace);
   // The engine first, else it would start again what it sees ending.
   for (let round = 0; round < 20; round += 1) {
-    const pids = [...processesIn(namespace), ...processesOfContainers(namespace)];
+    const pids = [...namespacesOf(namespace).flatMap(processesIn), ...processesOfContainers(namespace)];
     if (pids.length === 0) break;
     for (const pid of pids) kill(pid);
     quietly('sleep', ['0.05']);
@@ -239,12 +263,17 @@ function removeLab(namespace: string): void {
     .filter((path) => path.startsWith(`${folder}/`));
   for (const mount of mounts.reverse()) quietly('umount', ['-l', mount]);
   removeCgroups(namespace);
-  quietly('ip', ['netns', 'delete', namespace]);
+  for (const name of namespacesOf(namespace)) quietly('ip', ['netns', 'delete', name]);
   rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
 }
 
+/** The engine's and those of the other machines. */
+function namespacesOf(namespace: string): string[] {
+  if (!existsSync(namespaceFolder)) return [];
+  return readdirSync(namespaceFolder).filter((name) => name === namespace || name.startsWith(`${namespace}-m`));
+}
+
 function processesIn(namespace: string): number[] {
-  if (!existsSync(join(namespaceFolder, namespace))) return [];
   return numbers(quietly('ip', ['netns', 'pids', namespace])).filter((pid) => pid !== process.pid);
 }
 
@@ -313,7 +342,7 @@ function removeOrphans(): void {
   const names = [tmpdir(), namespaceFolder].flatMap((folder) => (existsSync(folder) ? readdirSync(folder) : []));
   for (const name of new Set(names)) {
     const pid = new RegExp(`^${namePrefix}-(\\d+)-`).exec(name)?.[1];
-    if (pid === undefined) continue;
+    if (pid === undefined || /-m\d+$/.test(name)) continue;
     try {
       process.kill(Number(pid), 0);
     } catch {
