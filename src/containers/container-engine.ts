@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, readdir, realpath, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { Clock } from '../clock.js';
 import { PeerworkError } from '../errors.js';
 import type { Tunnel } from '../job/tunnel.js';
@@ -121,7 +121,8 @@ export class ContainerEngine {
   }
 
   /** How the containers of one job will reach the network, never more than the owner allows. Rejects with `egress-unavailable`. */
-  openEgress(wish: JobEgress): Promise<Egress> {
+  async openEgress(wish: JobEgress): Promise<Egress> {
+    await this.#mark();
     const { network, unfiltered } = this.ceilings;
     const { imageLabels, tunnel, onRefused } = wish;
     return openEgress(
@@ -135,10 +136,7 @@ export class ContainerEngine {
       {
         facts: this.facts,
         unfiltered,
-        firewall: () => {
-          this.#firewall ??= Firewall.find(this.#engine, this.#worker);
-          return this.#firewall;
-        },
+        firewall: () => this.#findFirewall(),
         ...(this.#options.internet !== undefined && { internet: this.#options.internet }),
       },
     );
@@ -149,12 +147,12 @@ export class ContainerEngine {
     if (this.#closed) throw new PeerworkError('closed');
     checkSpec(spec);
     this.#checkCeilings(spec);
+    await this.#mark();
     const name = `peerwork-${this.#worker}-${randomBytes(5).toString('hex')}`;
     const envFile = join(this.#folder, `${name}.env`);
     const env = Object.entries({ ...spec.env, ...spec.egress.env });
     await writeFile(envFile, env.map(([key, value]) => `${key}=${value}\n`).join(''), { mode: 0o600, flag: 'wx' });
     this.#leash.hold();
-    this.#used = true;
     const identity = { name, labels: this.#labels(spec.job), user: this.user, envFile };
     const { command, facts } = this.#engine;
     const run = await command.open([...globalArguments(facts), ...runArguments(facts, spec, identity)]);
@@ -168,15 +166,11 @@ export class ContainerEngine {
     return container;
   }
 
-  /** Removes an ended container, not waited for: the job's outcome need not wait. */
-  discard(container: Container, then?: () => Promise<void>): void {
-    const leaving = container
-      .remove()
-      .then(then)
-      .finally(() => {
-        this.#containers.delete(container);
-        this.#leaving.delete(leaving);
-      });
+  /** Removes an ended container and then does `rest`, in the background: the outcome of a job need not wait for it, `close` does. */
+  discard(container: Container | undefined, rest: () => Promise<void> = async () => {}): void {
+    const leaving = this.#discard(container, rest)
+      .catch((error: unknown) => this.#options.log.warn('something of a container job was left behind', { error }))
+      .finally(() => this.#leaving.delete(leaving));
     this.#leaving.add(leaving);
   }
 
@@ -187,8 +181,19 @@ export class ContainerEngine {
     await Promise.all([...this.#containers].map((container) => container.ended));
     await Promise.all(this.#leaving);
     // One whose start was cut off may have been made after all.
-    if (this.#used) await this.#removeAll().catch(() => 0);
+    if (this.#used) {
+      await this.#removeAll().catch(() => 0);
+      await rm(this.#markFile, { force: true });
+    }
     await this.#leash.release();
+  }
+
+  async #discard(container: Container | undefined, rest: () => Promise<void>): Promise<void> {
+    if (container !== undefined) {
+      await container.remove();
+      this.#containers.delete(container);
+    }
+    await rest();
   }
 
   #labels(job: string): Record<string, string> {
@@ -201,14 +206,32 @@ export class ContainerEngine {
     if (spec.memoryMb > memoryMb) throw new PeerworkError('container-limits', `${spec.memoryMb} MiB of memory, allowed are ${memoryMb}`);
   }
 
+  /** From now on something may be left behind. The mark spares a worker that runs no containers from looking, which takes processes and memory. */
+  async #mark(): Promise<void> {
+    if (this.#used) return;
+    this.#used = true;
+    await writeFile(this.#markFile, '');
+  }
+
+  get #markFile(): string {
+    return join(this.#folder, 'in-use');
+  }
+
   /** What an earlier life of this worker has left: containers that nobody waits for any more, their networks and rules, their variables. */
   async #sweep(): Promise<void> {
+    const names = await readdir(this.#folder);
+    if (!names.includes(basename(this.#markFile))) return;
     const removed = await this.#removeAll();
     if (removed > 0) this.#options.log.warn('containers of an earlier run were still there', { removed });
-    for (const name of await readdir(this.#folder)) if (name.endsWith('.env')) await rm(join(this.#folder, name), { force: true });
-    this.#firewall = Firewall.find(this.#engine, this.#worker);
-    const firewall = await this.#firewall;
+    for (const name of names) if (name.endsWith('.env')) await rm(join(this.#folder, name), { force: true });
+    const firewall = await this.#findFirewall();
     if (typeof firewall !== 'string') await firewall.sweep();
+    await rm(this.#markFile, { force: true });
+  }
+
+  #findFirewall(): Promise<Firewall | string> {
+    this.#firewall ??= Firewall.find(this.#engine, this.#worker);
+    return this.#firewall;
   }
 
   /** Removes every container of this worker, known or not; answers with how many there were. */

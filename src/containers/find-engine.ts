@@ -1,3 +1,4 @@
+import { execFile } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { delimiter, isAbsolute, join } from 'node:path';
 import { PeerworkError } from '../errors.js';
@@ -26,6 +27,7 @@ export interface FoundEngine {
 }
 
 const PROBE_MS = 15_000;
+const MAX_FACTS_CHARS = 4 * 1024 * 1024;
 
 /**
  * The engine that can be used here: docker before podman, unless the owner chose one. Rejects with `engine-missing` and what each of them
@@ -40,15 +42,24 @@ export async function findEngine(wish: EngineKind | 'auto', environment: NodeJS.
       continue;
     }
     const command = new CommandLine(program, environment);
-    const result = await command.try(['info', '--format', '{{json .}}'], { timeoutMs: PROBE_MS });
-    const facts = result.exitCode === 0 ? readFacts(kind, result.stdout, environment) : undefined;
+    const { stdout, stderr } = await askForFacts(command);
+    const facts = readFacts(kind, stdout, environment);
     if (facts !== undefined) return { facts, command };
-    faults.push(`${kind}: ${complaintOf(result.stderr)}`);
+    faults.push(`${kind}: ${complaintOf(stderr)}`);
   }
   throw new PeerworkError('engine-missing', faults.join('; '));
 }
 
-/** Without the engine's own process: a machine without any need not pay for looking. */
+/** Not by execa, which takes 17 MB: every worker looks for an engine, few ever run a container. */
+function askForFacts({ program, environment }: CommandLine): Promise<{ readonly stdout: string; readonly stderr: string }> {
+  const options = { env: environment, timeout: PROBE_MS, killSignal: 'SIGKILL', maxBuffer: MAX_FACTS_CHARS } as const;
+  return new Promise((resolve) => {
+    execFile(program, ['info', '--format', '{{json .}}'], options, (error, stdout, stderr) =>
+      resolve({ stdout, stderr: stderr || (error?.killed ? `no answer within ${PROBE_MS / 1_000} s` : '') }),
+    );
+  });
+}
+
 export function findProgram(name: string, environment: NodeJS.ProcessEnv): string | undefined {
   const suffixes = process.platform === 'win32' ? ['.exe', ''] : [''];
   for (const folder of (environment['PATH'] ?? '').split(delimiter)) {
@@ -91,7 +102,7 @@ interface PodmanInfo {
   readonly version?: { readonly Version?: string };
 }
 
-/** Reads `info --format '{{json .}}'`; undefined if no engine answered (docker's own exit code is 0 then too). */
+/** Reads `info --format '{{json .}}'`; undefined if no engine answered, whatever the exit code was. */
 export function readFacts(kind: EngineKind, json: string, environment: NodeJS.ProcessEnv): EngineFacts | undefined {
   let info: DockerInfo & PodmanInfo;
   try {

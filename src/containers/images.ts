@@ -118,6 +118,7 @@ export class Images {
     const pull = this.#pulls.get(image) ?? this.#startPull(image);
     const watch = onProgress ?? (() => {});
     pull.watchers.add(watch);
+    watch({ pull: image, layers: 0, done: 0 });
     try {
       await new Promise<void>((resolve, reject) => {
         signal.addEventListener('abort', () => reject(new PeerworkError('cancelled')), { once: true });

@@ -29,7 +29,6 @@ export async function pullImage({ command, image, signal, timeoutMs, onProgress 
     onProgress({ pull: image, layers: layers.size, done: [...layers.values()].filter(Boolean).length });
   };
   const either = AbortSignal.any([signal, silence.signal]);
-  onProgress({ pull: image, layers: 0, done: 0 });
   const result = await command.try(['pull', image], { timeoutMs, signal: either, onLine: read });
   clearTimeout(timer);
   if (result.exitCode === 0) return;
