@@ -87,7 +87,7 @@ export class Images {
         if (facts === undefined) throw new PeerworkError('image-missing', image);
         await this.#record.used(image, this.#options.clock.now(), facts.bytes);
         await this.tidy();
-      } else if (this.#record.has(image)) void this.#record.used(image, this.#options.clock.now());
+      } else if (this.#record.has(image)) await this.#record.used(image, this.#options.clock.now());
       return { ...facts, release };
     } catch (error) {
       release();

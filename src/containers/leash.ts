@@ -4,13 +4,18 @@ import type { CommandLine } from './command-line.js';
 /** Reads until we are gone; then removes what we have left running, unless we took our leave. */
 const script = `
 while IFS= read -r line; do [ "$line" = bye ] && exit 0; done
+PATH="$PATH:/usr/sbin:/sbin"
 ids=$("$1" ps -aq --filter "label=peerwork.worker=$2")
 [ -z "$ids" ] || "$1" rm -f -v $ids
+ids=$("$1" network ls -q --filter "label=peerwork.worker=$2")
+[ -z "$ids" ] || { "$1" network rm $ids; nft list tables; } | while read -r table inet name; do
+  case "$name" in "peerwork_$2_"*) nft delete table inet "$name";; esac
+done
 `;
 
 /**
  * Makes containers end with the worker, even where it is killed with -9: the engine would let them run on. A shell of 1 MB holds the other end of a pipe;
- * when that breaks, it removes the containers of this worker. Where there is no `sh` (Windows), containers go at the next start.
+ * when that breaks, it removes the containers of this worker, with their networks and rules. Where there is no `sh` (Windows), containers go at the next start.
  */
 export class Leash {
   readonly #command: CommandLine;

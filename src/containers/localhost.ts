@@ -9,5 +9,5 @@ export function rewriteLocalhost(url: string, host: string): string {
   const { hostname } = new URL(url);
   if (!LOOPBACK.test(hostname)) return url;
   // Not through URL: it would add slashes and escape passwords anew.
-  return url.replace(/^([a-z][a-z0-9+.-]*:\/\/(?:[^@/?#]*@)?)(\[[^\]]*\]|[^:/?#]*)/i, (_all, before: string) => `${before}${host}`);
+  return url.replace(/^([a-z][a-z0-9+.-]*:\/\/(?:[^/?#]*@)?)(\[[^\]]*\]|[^:/?#]*)/i, (_all, before: string) => `${before}${host}`);
 }
