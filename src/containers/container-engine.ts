@@ -15,6 +15,7 @@ import { type EngineFacts, type EngineKind, type FoundEngine, findEngine } from 
 import { Images, type PullPolicy } from './images.js';
 import { Leash } from './leash.js';
 import type { OnLine } from './output-lines.js';
+import { Removal } from './removal.js';
 import { globalArguments, runArguments } from './run-arguments.js';
 
 /** What the owner of a worker allows containers at most. */
@@ -76,6 +77,7 @@ export class ContainerEngine {
   readonly #folder: string;
   readonly #leash: Leash;
   readonly #containers = new Set<Container>();
+  readonly #removal: Removal;
   readonly #leaving = new Set<Promise<void>>();
   #firewall: Promise<Firewall | string> | undefined;
   #used = false;
@@ -90,6 +92,7 @@ export class ContainerEngine {
     this.#engine = engine;
     this.#worker = worker;
     this.#folder = folder;
+    this.#removal = new Removal(engine.command, options.clock);
     this.#leash = new Leash(engine.command, worker);
   }
 
@@ -168,9 +171,14 @@ export class ContainerEngine {
 
   /** Removes an ended container and then does `rest`, in the background: the outcome of a job need not wait for it, `close` does. */
   discard(container: Container | undefined, rest: () => Promise<void> = async () => {}): void {
-    const leaving = this.#discard(container, rest)
+    const removed = container === undefined ? Promise.resolve() : this.#removal.add(container);
+    const leaving = removed
+      .then(rest)
       .catch((error: unknown) => this.#options.log.warn('something of a container job was left behind', { error }))
-      .finally(() => this.#leaving.delete(leaving));
+      .finally(() => {
+        this.#leaving.delete(leaving);
+        if (container !== undefined) this.#containers.delete(container);
+      });
     this.#leaving.add(leaving);
   }
 
@@ -179,6 +187,7 @@ export class ContainerEngine {
     this.#closed = true;
     await Promise.all([...this.#containers].map((container) => container.remove()));
     await Promise.all([...this.#containers].map((container) => container.ended));
+    this.#removal.flush();
     await Promise.all(this.#leaving);
     // One whose start was cut off may have been made after all.
     if (this.#used) {
@@ -186,14 +195,6 @@ export class ContainerEngine {
       await rm(this.#markFile, { force: true });
     }
     await this.#leash.release();
-  }
-
-  async #discard(container: Container | undefined, rest: () => Promise<void>): Promise<void> {
-    if (container !== undefined) {
-      await container.remove();
-      this.#containers.delete(container);
-    }
-    await rest();
   }
 
   #labels(job: string): Record<string, string> {

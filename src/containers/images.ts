@@ -34,6 +34,8 @@ export interface ImageWish {
   readonly onProgress?: (progress: Json) => void;
 }
 
+const KNOWN_MS = 60_000;
+
 interface Pull {
   readonly done: Promise<void>;
   readonly watchers: Set<(progress: Json) => void>;
@@ -45,6 +47,7 @@ export class Images {
   readonly #options: ImagesOptions;
   readonly #record: ImageRecord;
   readonly #pulls = new Map<string, Pull>();
+  readonly #known = new Map<string, { readonly facts: ImageFacts; readonly at: number }>();
   readonly #inUse = new Map<string, number>();
 
   private constructor(options: ImagesOptions, record: ImageRecord) {
@@ -79,7 +82,7 @@ export class Images {
     };
     try {
       const { pull } = this.#options;
-      let facts = pull === 'always' ? undefined : await this.inspect(image);
+      let facts = pull === 'always' ? undefined : await this.#find(image);
       if (facts === undefined) {
         if (pull === 'never') throw new PeerworkError('image-missing', `${image}: it may not be pulled`);
         await this.#pull(image, wish);
@@ -93,6 +96,22 @@ export class Images {
       release();
       throw error;
     }
+  }
+
+  /** It was not there after all: the next job looks anew. */
+  forget(image: string): void {
+    this.#known.delete(image);
+  }
+
+  /** As `inspect`, which is a process each time, but asks again about one image only after a while. */
+  async #find(image: string): Promise<ImageFacts | undefined> {
+    const now = this.#options.clock.now();
+    const known = this.#known.get(image);
+    if (known !== undefined && now - known.at < KNOWN_MS) return known.facts;
+    const facts = await this.inspect(image);
+    if (facts === undefined) this.#known.delete(image);
+    else this.#known.set(image, { facts, at: now });
+    return facts;
   }
 
   /** undefined: it is not there. */
@@ -109,6 +128,7 @@ export class Images {
       if (this.#inUse.has(image)) continue;
       const { exitCode } = await this.#options.command.try(['image', 'rm', image]);
       // The engine refuses while a container has it; what is gone already needs no further try.
+      this.#known.delete(image);
       if (exitCode === 0 || (await this.inspect(image)) === undefined) await this.#record.forget(image);
     }
   }

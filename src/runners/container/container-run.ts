@@ -115,6 +115,7 @@ export class ContainerRun {
     this.exitCode = exit.exitCode;
     const error = exitError(exit, wish.memoryMb);
     if (error === undefined) return;
+    if (error.code === 'image-missing') this.#engine.images.forget(wish.image);
     const words = error.code === 'container-failed' && this.#lastWords !== '' ? `${error.detail}: ${this.#lastWords}` : error.detail;
     throw new PeerworkError(error.code, words);
   }
