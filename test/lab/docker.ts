@@ -65,7 +65,10 @@ export class LabDocker {
     process.once('exit', lab.#lastResort);
     try {
       await execa('ip', ['netns', 'add', lab.namespace]);
-      await execa('ip', ['-n', lab.namespace, 'link', 'set', 'lo', 'up']);
+      // An address beside loopback: without one WebRTC finds no path, not even to its own machine.
+      const cable = ['link add lan type veth peer name lanend', 'link set lan up', 'link set lanend up'];
+      const commands = ['link set lo up', ...cable, 'addr add 198.18.0.1/24 dev lan'];
+      await execa('ip', ['-n', lab.namespace, '-batch', '-'], { input: `${commands.join('\n')}\n` });
       await lab.#startEngine();
       return lab;
     } catch (error) {
