@@ -49,9 +49,11 @@ export interface EgressMeans {
 export async function openEgress(wish: EgressWish, means: EgressMeans): Promise<Egress> {
   const { facts } = means;
   const base = { hostName: hostName(facts), mounts: [], env: {}, close: async () => {} };
-  if (wish.policy.mode === 'none' && wish.tunnel === undefined)
+  const knowsProxy = wish.imageLabels[EGRESS_LABEL] === 'proxy' && facts.local;
+  // A tunnel is reached through the proxy only.
+  if (wish.policy.mode === 'none' && !(knowsProxy && wish.tunnel !== undefined))
     return { ...base, mode: 'none', line: 'no network', runArguments: ['--network=none'] };
-  if (wish.imageLabels[EGRESS_LABEL] === 'proxy' && facts.local) return throughProxy(wish, means, base);
+  if (knowsProxy) return throughProxy(wish, means, base);
   const firewall = await means.firewall();
   if (typeof firewall !== 'string') {
     const network = await firewall.wall(wish.policy, wish.labels);
@@ -86,5 +88,6 @@ async function throughProxy(
 }
 
 function nameOf(policy: NetworkPolicy): string {
+  if (policy.mode === 'none') return 'the tunnel of the job only';
   return policy.mode === 'internet' ? 'the public internet' : 'listed hosts only';
 }

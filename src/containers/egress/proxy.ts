@@ -1,4 +1,4 @@
-import { once } from 'node:events';
+import { once, setMaxListeners } from 'node:events';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -34,6 +34,8 @@ export class EgressProxy {
     this.#folder = folder;
     this.socketPath = join(folder, 'proxy.sock');
     this.#options = options;
+    // Every stream that is being opened hangs on it.
+    setMaxListeners(0, this.#closing.signal);
     this.#server = createServer({ headersTimeout: HEADERS_MS, connectionsCheckingInterval: HEADERS_MS }, (_request, response) => {
       response.writeHead(405, { connection: 'close', allow: 'CONNECT' }).end('This proxy knows CONNECT only.\n');
     });
