@@ -26,7 +26,9 @@ export function runArguments(facts: EngineFacts, spec: ContainerSpec, identity: 
   args.push('--read-only', '--cap-drop=ALL', '--security-opt=no-new-privileges', '--user', identity.user);
   if (podman && facts.rootless) args.push('--userns=keep-id');
   if (podman) args.push('--read-only-tmpfs=false');
-  args.push('--tmpfs', `/tmp:rw,nosuid,nodev,size=${spec.tmpMb}m,mode=1777`);
+  // runc gives it the mode of the image's own /tmp, or of a new folder: only its owner is certain. Podman knows no owner here.
+  const [uid, gid] = identity.user.split(':');
+  args.push('--tmpfs', `/tmp:rw,nosuid,nodev,size=${spec.tmpMb}m,mode=1777${podman ? '' : `,uid=${uid},gid=${gid}`}`);
   // What it prints is ours already; a copy in the engine's log would only fill the disk.
   args.push('--log-driver=none');
   args.push('--stop-timeout', String(Math.ceil((spec.stopGraceMs ?? 10_000) / 1_000)));

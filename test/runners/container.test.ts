@@ -183,6 +183,8 @@ if (lab !== undefined) {
     for (const place of ['/tmp', '/dev/shm']) {
       const full = await stage.run(shell(`dd if=/dev/zero of=${place}/a bs=1024 count=200000; exit 5`, { limits: { tmpMb: 8 } }));
       t.same(summary(full), { code: 'container-failed', exitCode: 5 }, `${place} is bounded`);
+      t.match(stage.lines.join(), /No space left on device/);
+      stage.reports.length = 0;
     }
     const bomb = 'i=0; while [ $i -lt 400 ]; do sleep 1000 & i=$((i+1)); done; echo all of them';
     stage.reports.length = 0;
