@@ -145,18 +145,26 @@ export class ContainerEngine {
     );
   }
 
-  /** Starts a container whose image is there. Rejects with `container-invalid` or `container-limits`; whatever else goes wrong is how it ended. */
-  async start(spec: ContainerSpec, onLine: OnLine): Promise<Container> {
+  /**
+   * Starts a container whose image is there. Cores and processes are held to the ceilings. Rejects with `container-invalid`, `container-limits` or
+   * `image-missing`; whatever else goes wrong is how it ended.
+   */
+  async start(wish: ContainerSpec, onLine: OnLine): Promise<Container> {
     if (this.#closed) throw new PeerworkError('closed');
-    checkSpec(spec);
-    this.#checkCeilings(spec);
+    checkSpec(wish);
+    const { memoryMb, cpus, pids } = this.ceilings;
+    if (wish.memoryMb > memoryMb) throw new PeerworkError('container-limits', `${wish.memoryMb} MiB of memory, allowed are ${memoryMb}`);
+    const image = await this.images.find(wish.image);
+    if (image === undefined) throw new PeerworkError('image-missing', wish.image);
+    // By its id: what is known of it is true of no other.
+    const spec = { ...wish, image: image.id, cpus: Math.min(wish.cpus, cpus), pids: Math.min(wish.pids, pids) };
     await this.#mark();
     const name = `peerwork-${this.#worker}-${randomBytes(5).toString('hex')}`;
     const envFile = join(this.#folder, `${name}.env`);
     const env = Object.entries({ ...spec.env, ...spec.egress.env });
     await writeFile(envFile, env.map(([key, value]) => `${key}=${value}\n`).join(''), { mode: 0o600, flag: 'wx' });
     this.#leash.hold();
-    const identity = { name, labels: this.#labels(spec.job), user: this.user, envFile };
+    const identity = { name, labels: this.#labels(spec.job), user: this.user, envFile, volumes: image.volumes };
     const { command, facts } = this.#engine;
     const run = await command.open([...globalArguments(facts), ...runArguments(facts, spec, identity)]);
     const container = new Container({ facts, command, clock: this.#options.clock }, name, run, {
@@ -200,11 +208,6 @@ export class ContainerEngine {
   #labels(job: string): Record<string, string> {
     const { worker } = this.#options;
     return { 'peerwork.worker': this.#worker, 'peerwork.name': printable(worker), 'peerwork.job': printable(job) };
-  }
-
-  #checkCeilings(spec: ContainerSpec): void {
-    const { memoryMb } = this.ceilings;
-    if (spec.memoryMb > memoryMb) throw new PeerworkError('container-limits', `${spec.memoryMb} MiB of memory, allowed are ${memoryMb}`);
   }
 
   /** From now on something may be left behind. The mark spares a worker that runs no containers from looking, which takes processes and memory. */

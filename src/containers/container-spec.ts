@@ -40,6 +40,8 @@ export interface Mount {
 export const MIN_PIDS = 64;
 const MIN_MEMORY_MB = 6;
 const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_.-]*$/;
+/** A line of a file of variables has 64 KiB at most. */
+const MAX_ENV_BYTES = 60_000;
 const LABEL_NAME = /^[a-z0-9][a-z0-9._/-]*$/i;
 /** Labels that say whose a container is. */
 const OWN_LABEL = /^peerwork\./;
@@ -53,6 +55,7 @@ export function checkSpec(spec: ContainerSpec): void {
   for (const [name, value] of Object.entries(spec.env ?? {})) {
     if (!ENV_NAME.test(name)) throw invalid(`${JSON.stringify(name.slice(0, 60))} cannot be the name of a variable`);
     if (/[\r\n\0]/.test(value)) throw invalid(`the value of ${name} has a line break; put it into the input instead`);
+    if (Buffer.byteLength(value) > MAX_ENV_BYTES) throw invalid(`the value of ${name} is too long; put it into the input instead`);
   }
   for (const [name, value] of Object.entries(spec.labels ?? {})) {
     if (!LABEL_NAME.test(name) || OWN_LABEL.test(name) || /[\r\n\0]/.test(value)) throw invalid(`the label ${JSON.stringify(name)}`);

@@ -33,8 +33,7 @@ export class ImageRecord {
     return this.#images.has(image);
   }
 
-  /** Of one that was pulled before only the time is new. */
-  used(image: string, usedAt: number, bytes = this.#images.get(image)?.bytes ?? 0): Promise<void> {
+  used(image: string, usedAt: number, bytes: number): Promise<void> {
     this.#images.set(image, { image, bytes, usedAt });
     return this.#write();
   }

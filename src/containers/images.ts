@@ -27,6 +27,8 @@ export interface ImageFacts {
   readonly id: string;
   readonly bytes: number;
   readonly labels: Readonly<Record<string, string>>;
+  /** Folders for which an engine would make volumes on its disk, where nothing limits them. */
+  readonly volumes: readonly string[];
 }
 
 export interface ImageWish {
@@ -35,6 +37,12 @@ export interface ImageWish {
 }
 
 const KNOWN_MS = 60_000;
+
+interface InspectedImage {
+  readonly Id?: string;
+  readonly Size?: number;
+  readonly Config?: { readonly Labels?: Record<string, string> | null; readonly Volumes?: Record<string, unknown> | null };
+}
 
 interface Pull {
   readonly done: Promise<void>;
@@ -81,16 +89,21 @@ export class Images {
       else this.#inUse.delete(image);
     };
     try {
-      const { pull } = this.#options;
-      let facts = pull === 'always' ? undefined : await this.#find(image);
-      if (facts === undefined) {
-        if (pull === 'never') throw new PeerworkError('image-missing', `${image}: it may not be pulled`);
+      const { pull, clock } = this.#options;
+      let facts = await this.find(image);
+      // What was there before we pulled it is the owner's.
+      const ours = facts === undefined || this.#record.has(image);
+      if (facts === undefined && pull === 'never') throw new PeerworkError('image-missing', `${image}: it may not be pulled`);
+      if (facts === undefined || pull === 'always') {
         await this.#pull(image, wish);
-        facts = await this.inspect(image);
+        this.forget(image);
+        facts = await this.find(image);
         if (facts === undefined) throw new PeerworkError('image-missing', image);
-        await this.#record.used(image, this.#options.clock.now(), facts.bytes);
+      }
+      if (ours) {
+        await this.#record.used(image, clock.now(), facts.bytes);
         await this.tidy();
-      } else if (this.#record.has(image)) await this.#record.used(image, this.#options.clock.now());
+      }
       return { ...facts, release };
     } catch (error) {
       release();
@@ -104,7 +117,7 @@ export class Images {
   }
 
   /** As `inspect`, which is a process each time, but asks again about one image only after a while. */
-  async #find(image: string): Promise<ImageFacts | undefined> {
+  async find(image: string): Promise<ImageFacts | undefined> {
     const now = this.#options.clock.now();
     const known = this.#known.get(image);
     if (known !== undefined && now - known.at < KNOWN_MS) return known.facts;
@@ -118,8 +131,8 @@ export class Images {
   async inspect(image: string): Promise<ImageFacts | undefined> {
     const { exitCode, stdout } = await this.#options.command.try(['image', 'inspect', '--format', '{{json .}}', image]);
     if (exitCode !== 0) return undefined;
-    const { Id, Size, Config } = JSON.parse(stdout) as { Id?: string; Size?: number; Config?: { Labels?: Record<string, string> | null } };
-    return { id: Id ?? '', bytes: Size ?? 0, labels: Config?.Labels ?? {} };
+    const { Id, Size, Config } = JSON.parse(stdout) as InspectedImage;
+    return { id: Id ?? '', bytes: Size ?? 0, labels: Config?.Labels ?? {}, volumes: Object.keys(Config?.Volumes ?? {}) };
   }
 
   /** Removes pulled images beyond the quota; what a container still uses stays. */

@@ -1,4 +1,5 @@
-import { type ContainerSpec, MIN_PIDS } from './container-spec.js';
+import { posix } from 'node:path';
+import { type ContainerSpec, invalid, MIN_PIDS } from './container-spec.js';
 import type { EngineFacts } from './find-engine.js';
 
 /** What the engine adds to a spec of its own. */
@@ -9,6 +10,8 @@ export interface RunIdentity {
   readonly user: string;
   /** Variables, one a line. */
   readonly envFile: string;
+  /** Of the image: covered, so that they cannot fill the disk. */
+  readonly volumes: readonly string[];
 }
 
 const OPEN_FILES = 16_384;
@@ -17,7 +20,7 @@ const SHM_MB = 16;
 /** The command line of one container, the image pulled before. Attached: its output and its exit code are the command's own. */
 export function runArguments(facts: EngineFacts, spec: ContainerSpec, identity: RunIdentity): string[] {
   const podman = facts.kind === 'podman';
-  const args = ['run', '--name', identity.name, '--pull=never', '--env-file', identity.envFile, '--hostname', 'job'];
+  const args = ['run', '--name', identity.name, '--pull=never', '--env-file', identity.envFile, '--hostname', 'job', '--no-healthcheck'];
   for (const [name, value] of Object.entries({ ...spec.labels, ...identity.labels })) args.push('--label', `${name}=${value}`);
   // One process at PID 1 that reaps children and hands on signals; podman needs a package more for it (catatonit).
   if (!podman) args.push('--init');
@@ -26,9 +29,8 @@ export function runArguments(facts: EngineFacts, spec: ContainerSpec, identity: 
   args.push('--read-only', '--cap-drop=ALL', '--security-opt=no-new-privileges', '--user', identity.user);
   if (podman && facts.rootless) args.push('--userns=keep-id');
   if (podman) args.push('--read-only-tmpfs=false');
-  // runc gives it the mode of the image's own /tmp, or of a new folder: only its owner is certain. Podman knows no owner here.
-  const [uid, gid] = identity.user.split(':');
-  args.push('--tmpfs', `/tmp:rw,nosuid,nodev,size=${spec.tmpMb}m,mode=1777${podman ? '' : `,uid=${uid},gid=${gid}`}`);
+  for (const folder of memoryFolders(spec, identity.volumes))
+    args.push('--tmpfs', `${folder}:${tmpfsOptions(podman, spec.tmpMb, identity.user)}`);
   // What it prints is ours already; a copy in the engine's log would only fill the disk.
   args.push('--log-driver=none');
   args.push('--stop-timeout', String(Math.ceil((spec.stopGraceMs ?? 10_000) / 1_000)));
@@ -39,6 +41,21 @@ export function runArguments(facts: EngineFacts, spec: ContainerSpec, identity: 
   if (spec.entrypoint !== undefined) args.push('--entrypoint', spec.entrypoint);
   // Nothing after the image is read as an option.
   return [...args, spec.image, ...(spec.command ?? [])];
+}
+
+/** /tmp, and the volumes of the image that nothing else is mounted on. */
+function memoryFolders(spec: ContainerSpec, volumes: readonly string[]): readonly string[] {
+  const taken = new Set([...(spec.mounts ?? []), ...spec.egress.mounts].map(({ target }) => posix.normalize(target)));
+  const folders = new Set(['/tmp', ...volumes.map((volume) => posix.resolve('/', volume))]);
+  for (const folder of folders)
+    if (/[:,]/.test(folder) || folder === '/') throw invalid(`the image has the volume ${JSON.stringify(folder)}`);
+  return [...folders].filter((folder) => !taken.has(folder));
+}
+
+function tmpfsOptions(podman: boolean, sizeMb: number, user: string): string {
+  // runc gives it the mode of the image's own folder, or of a new one: only its owner is certain. Podman knows no owner here.
+  const [uid, gid] = user.split(':');
+  return `rw,nosuid,nodev,size=${sizeMb}m,mode=1777${podman ? '' : `,uid=${uid},gid=${gid}`}`;
 }
 
 function limits(facts: EngineFacts, spec: ContainerSpec): string[] {

@@ -37,7 +37,13 @@ const spec: ContainerSpec = {
   labels: { 'dory.run': '1' },
   egress: { mode: 'none', line: '', runArguments: ['--network=none'], mounts: [], env: {}, hostName: '', close: async () => {} },
 };
-const identity = { name: 'peerwork-x', labels: { 'peerwork.worker': 'w' }, user: '1000:1000', envFile: '/tmp/x.env' };
+const identity = {
+  name: 'peerwork-x',
+  labels: { 'peerwork.worker': 'w' },
+  user: '1000:1000',
+  envFile: '/tmp/x.env',
+  volumes: ['/data', '/b/'],
+};
 const argumentsOf = (facts: EngineFacts) => runArguments(facts, spec, identity);
 
 t.test('a container gets the least that the engine can give', async (t) => {
@@ -56,6 +62,11 @@ t.test('a container gets the least that the engine can give', async (t) => {
     ...['type=bind,source=/a,target=/b,readonly', 'type=bind,source=/c,target=/d', 'dory.run=1', 'peerwork.worker=w'],
   ])
     t.ok(args.includes(wanted), wanted);
+  t.same(
+    args.filter((_arg, index) => args[index - 1] === '--tmpfs').map((arg) => arg.split(':')[0]),
+    ['/tmp', '/data'],
+    'volumes of the image lie in memory, where nothing else is mounted on them',
+  );
   t.same(args.slice(-3), ['node:20', 'node', '--version'], 'nothing after the image is an option');
   t.notMatch(args.join(' '), /not-on-the-command-line|SECRET|privileged=|--privileged/);
 });
@@ -156,6 +167,7 @@ t.test('a spec that would reach further than meant is refused', async (t) => {
   refuse({ image: '-v/:/x' });
   refuse({ env: { 'A B': '1' } });
   refuse({ env: { A: '1\nB=2' } });
+  refuse({ env: { A: 'x'.repeat(70_000) } });
   refuse({ labels: { 'peerwork.worker': 'another' } });
   refuse({ mounts: [{ source: '/var/run/docker.sock', target: '/x' }] });
   refuse({ mounts: [{ source: '/a,readonly=false', target: '/x' }] });

@@ -32,8 +32,8 @@ const smallPrograms = [
 export interface ImageContents {
   readonly sh?: boolean;
   readonly node?: boolean;
-  /** `name=value` each. */
-  readonly labels?: readonly string[];
+  /** Lines as of a Dockerfile, such as `LABEL name=value`. */
+  readonly changes?: readonly string[];
 }
 
 /** Makes an image of programs of this machine and the libraries that they need, without any registry; about a second for Node's 100 MB. */
@@ -56,7 +56,7 @@ export async function importImage(name: string, contents: ImageContents, environ
       mkdirSync(join(stage, dirname(library)), { recursive: true });
       copyFileSync(realpathSync(library), join(stage, library));
     }
-    const changes = ['ENV PATH=/bin', ...(contents.labels ?? []).map((label) => `LABEL ${label}`)];
+    const changes = ['ENV PATH=/bin', ...(contents.changes ?? [])];
     const tar = execa('tar', ['-C', stage, '--owner=0', '--group=0', '-c', '.'], { encoding: 'buffer', buffer: false });
     await tar.pipe('docker', ['import', ...changes.flatMap((change) => ['--change', change]), '-', name], { env: { ...environment } });
     return name;

@@ -16,7 +16,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
-import { importImage } from './docker-image.js';
+import { type ImageContents, importImage } from './docker-image.js';
 import { requireTools } from './require.js';
 
 /** The Debian packages that the lab needs, for `requireTools`; it needs root too. */
@@ -150,14 +150,14 @@ export class LabDocker {
     child.stdout.destroy();
   }
 
-  /** An image of a shell and the usual small programs, 7 MB. */
-  tinyImage(name = 'peerwork-test/tiny:1'): Promise<string> {
-    return this.#image(name, { sh: true });
+  /** An image of a shell and the usual small programs, 7 MB. Changes are lines of a Dockerfile, such as `VOLUME /data`. */
+  tinyImage(name = 'peerwork-test/tiny:1', changes: readonly string[] = []): Promise<string> {
+    return this.#image(name, { sh: true, changes });
   }
 
   /** An image of this machine's Node, with a shell. Runs as root unless told otherwise. Labels are `name=value`. */
   nodeImage(name = 'peerwork-test/node:1', labels: readonly string[] = []): Promise<string> {
-    return this.#image(name, { sh: true, node: true, labels });
+    return this.#image(name, { sh: true, node: true, changes: labels.map((label) => `LABEL ${label}`) });
   }
 
   async close(): Promise<void> {
@@ -185,7 +185,7 @@ export class LabDocker {
     return `--net=${join(namespaceFolder, this.namespace)}`;
   }
 
-  #image(name: string, contents: { readonly sh?: boolean; readonly node?: boolean; readonly labels?: readonly string[] }): Promise<string> {
+  #image(name: string, contents: ImageContents): Promise<string> {
     const known = this.#images.get(name) ?? importImage(name, contents, this.environment);
     this.#images.set(name, known);
     return known;

@@ -42,6 +42,13 @@ if (lab !== undefined) {
     );
   });
 
+  t.test('a job is told what its parents gave', async (t) => {
+    const stage = await ContainerStage.set(t);
+    const parents = [{ id: 'p', channel: 'default', data: 1, output: { sum: 3 } }];
+    const outcome = await stage.run(shell('cat $PEERWORK_PARENTS > /peerwork/out/result.json'), { parents });
+    t.same((summary(outcome) as { result: Json }).result, parents);
+  });
+
   t.test('only the files that are named are mounted, where it is said', async (t) => {
     const stage = await ContainerStage.set(t);
     const files = { 'a.txt': 'A', 'b/c.txt': 'C', 'd.txt': 'D' };
@@ -186,6 +193,13 @@ if (lab !== undefined) {
       t.match(stage.lines.join(), /No space left on device/);
       stage.reports.length = 0;
     }
+    const voluminous = await lab.tinyImage('peerwork-test/voluminous:1', ['VOLUME /data /tmp /peerwork/out/']);
+    stage.reports.length = 0;
+    const script = 'echo x > /data/a && dd if=/dev/zero of=/data/b bs=1024 count=200000; exit 5';
+    const kept = await stage.run({ ...shell(script, { limits: { tmpMb: 8 } }), image: voluminous });
+    t.same(summary(kept), { code: 'container-failed', exitCode: 5 });
+    t.match(stage.lines.join(), /No space left on device/, 'volumes that the image wants are bounded too');
+    t.equal(await lab.docker('volume', 'ls', '-q'), '');
     const bomb = 'i=0; while [ $i -lt 400 ]; do sleep 1000 & i=$((i+1)); done; echo all of them';
     stage.reports.length = 0;
     const forked = await stage.run(shell(bomb, { limits: { pids: 64 } }));

@@ -5,6 +5,7 @@ import { PeerworkError } from '../../errors.js';
 import type { Json } from '../../job/job.js';
 import { MAX_JOB_DATA_BYTES } from '../../job/limits.js';
 import { isMissing, systemCode } from '../../task/disk.js';
+import { matchesGlob } from './glob.js';
 
 /** A file that a container has left in its output folder. */
 export interface CollectedFile {
@@ -29,12 +30,11 @@ export async function collectFiles(
   folder: string,
   wishes: readonly { readonly pattern: string; readonly maxBytes: number }[],
 ): Promise<CollectedFile[]> {
-  const matchers = wishes.map(({ pattern, maxBytes }) => ({ matches: globExpression(pattern), maxBytes }));
-  if (matchers.length === 0) return [];
+  if (wishes.length === 0) return [];
   const files: CollectedFile[] = [];
   let sum = 0;
   for (const path of await pathsBelow(folder, '', 0)) {
-    const wish = matchers.find(({ matches }) => matches.test(path));
+    const wish = wishes.find(({ pattern }) => matchesGlob(path, pattern));
     if (wish === undefined) continue;
     const bytes = await readPlain(join(folder, path), wish.maxBytes, path);
     if (bytes === undefined) continue;
@@ -55,17 +55,6 @@ export async function readResult(folder: string): Promise<Json | undefined> {
   } catch (error) {
     throw new PeerworkError('output-unsendable', `${RESULT_FILE}: ${error instanceof Error ? error.message : String(error)}`);
   }
-}
-
-/** `*` within a name, `**` over folders, `?` one character. */
-export function globExpression(pattern: string): RegExp {
-  const source = pattern.replace(/\*\*\/|\*\*|\*|\?|[\\^$.|+()[\]{}]/g, (part) => {
-    if (part === '**/') return '(?:.*/)?';
-    if (part === '**') return '.*';
-    if (part === '*') return '[^/]*';
-    return part === '?' ? '[^/]' : `\\${part}`;
-  });
-  return new RegExp(`^${source}$`, 's');
 }
 
 async function pathsBelow(folder: string, prefix: string, depth: number): Promise<string[]> {

@@ -7,6 +7,7 @@ import type { ContainerJob } from './settings.js';
 
 /** What a container finds where, and what its variables say of it: docs/containers.md. */
 const INPUT_FILE = '/peerwork/input.json';
+const PARENTS_FILE = '/peerwork/parents.json';
 const OUT_FOLDER = '/peerwork/out';
 
 /** The files of one job on this machine: what goes in, what comes out. */
@@ -22,10 +23,12 @@ export class JobRoom {
     this.mounts = [
       ...assets,
       { source: join(folder, 'input.json'), target: INPUT_FILE },
+      ...(job.parents === undefined ? [] : [{ source: join(folder, 'parents.json'), target: PARENTS_FILE }]),
       { source: this.out, target: OUT_FOLDER, writable: true },
     ];
     this.env = {
       PEERWORK_INPUT: INPUT_FILE,
+      ...(job.parents !== undefined && { PEERWORK_PARENTS: PARENTS_FILE }),
       PEERWORK_OUT: OUT_FOLDER,
       PEERWORK_JOB_ID: job.id.replace(/[\r\n\0]/g, ' '),
       PEERWORK_CHANNEL: job.channel.replace(/[\r\n\0]/g, ' '),
@@ -44,6 +47,7 @@ export class JobRoom {
     await mkdir(room.out);
     await chmod(room.out, 0o777);
     await writeFile(join(folder, 'input.json'), JSON.stringify(wish.input), { mode: 0o444 });
+    if (job.parents !== undefined) await writeFile(join(folder, 'parents.json'), JSON.stringify(job.parents), { mode: 0o444 });
     return room;
   }
 }
