@@ -26,7 +26,8 @@ export interface FoundEngine {
   readonly command: CommandLine;
 }
 
-const PROBE_MS = 15_000;
+/** A worker does not start before: an engine that hangs must not hold it up for long. */
+const PROBE_MS = 8_000;
 const MAX_FACTS_CHARS = 4 * 1024 * 1024;
 
 /**

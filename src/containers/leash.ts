@@ -1,10 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { CommandLine } from './command-line.js';
+import { FOLDER_PREFIX } from './egress/proxy.js';
 
 /** Reads until we are gone; then removes what we have left running, unless we took our leave. */
 const script = `
 while IFS= read -r line; do [ "$line" = bye ] && exit 0; done
 PATH="$PATH:/usr/sbin:/sbin"
+rm -rf "\${TMPDIR:-/tmp}/${FOLDER_PREFIX}$3-"*
 ids=$("$1" ps -aq --filter "label=peerwork.worker=$2")
 [ -z "$ids" ] || "$1" rm -f -v $ids
 ids=$("$1" network ls -q --filter "label=peerwork.worker=$2")
@@ -15,7 +17,7 @@ done
 
 /**
  * Makes containers end with the worker, even where it is killed with -9: the engine would let them run on. A shell of 1 MB holds the other end of a pipe;
- * when that breaks, it removes the containers of this worker, with their networks and rules. Where there is no `sh` (Windows), containers go at the next start.
+ * when that breaks, it removes the containers of this worker, with their networks, rules and sockets. Where there is no `sh` (Windows), containers go at the next start.
  */
 export class Leash {
   readonly #command: CommandLine;
@@ -31,7 +33,7 @@ export class Leash {
     if (this.#shell !== undefined || process.platform === 'win32') return;
     const { program, environment } = this.#command;
     // In a session of its own: whatever ends the worker's group must not end this.
-    const shell = spawn('/bin/sh', ['-c', script, 'peerwork-leash', program, this.#worker], {
+    const shell = spawn('/bin/sh', ['-c', script, 'peerwork-leash', program, this.#worker, String(process.pid)], {
       env: { ...environment },
       stdio: ['pipe', 'ignore', 'ignore'],
       detached: true,

@@ -1,7 +1,10 @@
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync, rmSync } from 'node:fs';
 import { createServer, request } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { connect } from 'node:net';
+import { dirname } from 'node:path';
 import t, { type Test } from 'tap';
 import { PublicInternet } from '../../src/containers/egress/addresses.js';
 import { firewallRules } from '../../src/containers/egress/firewall-rules.js';
@@ -219,6 +222,22 @@ t.test('the proxy knows nothing but CONNECT, tells a dead target, and ends its s
   await proxy.close();
   socket.resume();
   await closed;
+});
+
+t.test('the sockets of a process that was killed are removed by the next one', async (t) => {
+  const program = `
+    const { EgressProxy } = await import(${JSON.stringify(new URL('../../src/containers/egress/proxy.js', import.meta.url).href)});
+    const policy = { mode: 'none', listed: new Set(), trusted: new Set() };
+    console.log((await EgressProxy.open({ policy })).socketPath);
+    if (process.argv[1] === 'die') process.kill(process.pid, 'SIGKILL');
+    process.exit();`;
+  const run = (...args: string[]) =>
+    spawnSync(process.execPath, ['--input-type=module', '-e', program, ...args], { encoding: 'utf8' }).stdout.trim();
+  const left = run('die');
+  t.ok(existsSync(left), 'it is still there');
+  const second = run();
+  t.notOk(existsSync(dirname(left)));
+  rmSync(dirname(second), { recursive: true });
 });
 
 t.test('the rules of the firewall drop all that they do not name', async (t) => {

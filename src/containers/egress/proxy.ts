@@ -1,5 +1,5 @@
 import { once, setMaxListeners } from 'node:events';
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +11,8 @@ export interface EgressProxyOptions extends ReachOptions {
   readonly onRefused?: (target: string, reason: string) => void;
 }
 
+/** With the process id behind it. */
+export const FOLDER_PREFIX = 'peerwork-egress-';
 const MAX_STREAMS = 512;
 const MAX_TOLD = 50;
 const HEADERS_MS = 10_000;
@@ -46,7 +48,8 @@ export class EgressProxy {
   static async open(options: EgressProxyOptions): Promise<EgressProxy> {
     // In the system's own folder, because the path of a socket has 107 bytes at most. The folder is ours alone; the socket, mounted, is for
     // whatever user the container runs as.
-    const folder = await mkdtemp(join(tmpdir(), 'peerwork-egress-'));
+    const folder = await mkdtemp(join(tmpdir(), `${FOLDER_PREFIX}${process.pid}-`));
+    await sweep();
     const proxy = new EgressProxy(folder, options);
     try {
       proxy.#server.listen(proxy.socketPath);
@@ -103,6 +106,27 @@ export class EgressProxy {
     if (this.#told.has(shown) || this.#told.size >= MAX_TOLD) return;
     this.#told.add(shown);
     this.#options.onRefused?.(shown, reason);
+  }
+}
+
+let swept: Promise<void> | undefined;
+
+/** Once a process: removes the sockets of processes that were killed. */
+function sweep(): Promise<void> {
+  swept ??= readdir(tmpdir()).then(async (names) => {
+    for (const name of names) if (isOfDeadProcess(name)) await rm(join(tmpdir(), name), { recursive: true, force: true }).catch(() => {});
+  });
+  return swept;
+}
+
+function isOfDeadProcess(name: string): boolean {
+  const pid = name.startsWith(FOLDER_PREFIX) ? Number(/^(\d+)-/.exec(name.slice(FOLDER_PREFIX.length))?.[1]) : Number.NaN;
+  if (!Number.isSafeInteger(pid)) return false;
+  try {
+    process.kill(pid, 0);
+    return false;
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'ESRCH';
   }
 }
 
