@@ -53,16 +53,19 @@ export function commandEnvironment(environment: NodeJS.ProcessEnv): Record<strin
 export class CommandLine {
   readonly program: string;
   readonly environment: Readonly<Record<string, string>>;
+  /** Words that stand before those of every command. */
+  readonly #first: readonly string[];
 
-  constructor(program: string, environment: NodeJS.ProcessEnv) {
+  constructor(program: string, environment: NodeJS.ProcessEnv, first: readonly string[] = []) {
     this.program = program;
+    this.#first = first;
     this.environment = commandEnvironment(environment);
   }
 
   /** Runs a command to its end, whatever it is. Never rejects. */
   async try(args: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
     const { execa } = await loadExeca();
-    const child = execa(this.program, args, {
+    const child = execa(this.program, [...this.#first, ...args], {
       env: { ...this.environment },
       extendEnv: false,
       ...(options.input === undefined ? { stdin: 'ignore' as const } : { input: options.input }),
@@ -89,7 +92,7 @@ export class CommandLine {
   /** Starts a command that goes on for as long as its container. It is not ended with this process: containers outlive a restart of us, or die by the leash. */
   async open(args: readonly string[]): Promise<OpenCommand> {
     const { execa } = await loadExeca();
-    const child = execa(this.program, args, {
+    const child = execa(this.program, [...this.#first, ...args], {
       env: { ...this.environment },
       extendEnv: false,
       stdin: 'ignore',

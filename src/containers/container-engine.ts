@@ -16,7 +16,7 @@ import { Images, type PullPolicy } from './images.js';
 import { Leash } from './leash.js';
 import type { OnLine } from './output-lines.js';
 import { Removal } from './removal.js';
-import { globalArguments, runArguments } from './run-arguments.js';
+import { runArguments } from './run-arguments.js';
 
 /** What the owner of a worker allows containers at most. */
 export interface ContainerCeilings {
@@ -166,7 +166,7 @@ export class ContainerEngine {
     this.#leash.hold();
     const identity = { name, labels: this.#labels(spec.job), user: this.user, envFile, volumes: image.volumes };
     const { command, facts } = this.#engine;
-    const run = await command.open([...globalArguments(facts), ...runArguments(facts, spec, identity)]);
+    const run = await command.open(runArguments(facts, spec, identity));
     const container = new Container({ facts, command, clock: this.#options.clock }, name, run, {
       onLine,
       ...(spec.stopGraceMs !== undefined && { graceMs: spec.stopGraceMs }),

@@ -3,6 +3,7 @@ import { accessSync, constants } from 'node:fs';
 import { delimiter, isAbsolute, join } from 'node:path';
 import { PeerworkError } from '../errors.js';
 import { CommandLine, complaintOf } from './command-line.js';
+import { globalArguments } from './run-arguments.js';
 
 export const engineKinds = ['docker', 'podman'] as const;
 export type EngineKind = (typeof engineKinds)[number];
@@ -45,7 +46,7 @@ export async function findEngine(wish: EngineKind | 'auto', environment: NodeJS.
     const command = new CommandLine(program, environment);
     const { stdout, stderr } = await askForFacts(command);
     const facts = readFacts(kind, stdout, environment);
-    if (facts !== undefined) return { facts, command };
+    if (facts !== undefined) return { facts, command: new CommandLine(program, environment, globalArguments(facts)) };
     faults.push(`${kind}: ${complaintOf(stderr)}`);
   }
   throw new PeerworkError('engine-missing', faults.join('; '));
