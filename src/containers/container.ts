@@ -1,6 +1,6 @@
-import type { Clock } from '../clock.js';
+import { type Clock, pause } from '../clock.js';
 import { type CommandLine, complaintOf, type OpenCommand } from './command-line.js';
-import { type ContainerExit, type InspectedState, readExit } from './exit.js';
+import { type ContainerExit, type InspectedState, KILLED, readExit } from './exit.js';
 import type { EngineFacts } from './find-engine.js';
 import { type OnLine, OutputLines } from './output-lines.js';
 
@@ -14,6 +14,7 @@ const DEFAULT_GRACE_MS = 10_000;
 /** Beyond the grace, until the engine itself is taken to be stuck. */
 const PATIENCE_MS = 30_000;
 const RECONNECT_MS = 1_000;
+const LATE_EVENT_MS = 300;
 const ENGINE_ERROR = 125;
 
 /**
@@ -79,6 +80,19 @@ export class Container {
     await this.ended;
   }
 
+  /**
+   * Docker hears of a kill for memory and of the end in any order, and says OOMKilled only if the first came first: with 20.10 on a busy machine it missed 5 of 25,
+   * while its events told of all of them. Asked only where something was killed and nobody says by whom.
+   */
+  async #withOutOfMemory(state: InspectedState): Promise<InspectedState> {
+    const { facts, command, clock } = this.#host;
+    if (facts.kind !== 'docker' || state.ExitCode !== KILLED || state.OOMKilled === true || this.#stopping !== undefined) return state;
+    await pause(clock, LATE_EVENT_MS);
+    const filters = ['--filter', `container=${this.name}`, '--filter', 'event=oom'];
+    const { stdout } = await command.try(['events', '--since', '5m', '--until', '0s', ...filters, '--format', '{{.Action}}']);
+    return { ...state, OOMKilled: /^oom/m.test(stdout) };
+  }
+
   async #end(said: () => string): Promise<ContainerExit> {
     let exitCode = await this.#run.ended;
     if (exitCode === 0) return { exitCode, outOfMemory: false };
@@ -90,11 +104,11 @@ export class Container {
         return gone ? { exitCode: undefined, outOfMemory: false, complaint: complaintOf(said()) } : { exitCode, outOfMemory: false };
       }
       const state = JSON.parse(stdout) as InspectedState;
-      if (state.Running !== true) return readExit(facts, state, this.#stopping !== undefined);
+      if (state.Running !== true) return readExit(facts, await this.#withOutOfMemory(state), this.#stopping !== undefined);
       // The engine has hung up on us (it was restarted, say) and the container runs on.
       const waited = await command.try(['wait', this.name], { timeoutMs: 2_147_000_000 });
       exitCode = waited.exitCode === 0 ? Number(waited.stdout.trim()) : undefined;
-      await new Promise<void>((resolve) => clock.after(RECONNECT_MS, resolve));
+      await pause(clock, RECONNECT_MS);
     }
   }
 }

@@ -19,7 +19,8 @@ export interface InspectedState {
   readonly Error?: string;
 }
 
-const KILLED = 128 + 9;
+/** SIGKILL, by whomever. */
+export const KILLED = 128 + 9;
 
 /**
  * What the engine says of an ended container. `byUs`: we have killed it, so 137 says nothing.
@@ -63,7 +64,8 @@ function meaningOf(exitCode: number): string {
       // Node's heap limit: 134 with an init process, 139 without.
       return ', it aborted or crashed';
     case KILLED:
-      return ', it was killed';
+      // Docker learns nothing of a kill for memory in the first moments of a container.
+      return ', it was killed; if it had only just begun, perhaps for its memory';
     case 143:
       return ', it was asked to end';
     default:
