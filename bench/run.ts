@@ -9,6 +9,7 @@ import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { assetSync } from './asset-sync.js';
 import { backlog } from './backlog.js';
+import { containerJob } from './container-job.js';
 import { http } from './http.js';
 import { idleMemory } from './idle-memory.js';
 import { idleWorkers } from './idle-workers.js';
@@ -34,6 +35,7 @@ const benchmarks = [
   idleMemory,
   idleWorkers,
   tunnel,
+  containerJob,
 ];
 
 const { values, positionals } = parseArgs({

@@ -4,6 +4,7 @@
  */
 import { clientOptions } from './config/client.js';
 import { commonOptions } from './config/common.js';
+import { containerOptions } from './config/containers.js';
 import { masterOptions } from './config/master.js';
 import type { Command, OptionSpec } from './config/option.js';
 import { trackerOptions } from './config/tracker.js';
@@ -20,6 +21,7 @@ export const optionTable = {
   token,
   ...common,
   ...ofWorkers,
+  ...containerOptions,
   trackers,
   ice,
   ...masterOptions,

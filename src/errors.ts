@@ -1,3 +1,4 @@
+import { containerErrors } from './errors/containers.js';
 import type { ErrorEntry } from './errors/entry.js';
 import { httpErrors } from './errors/http.js';
 import { ledgerErrors } from './errors/ledger.js';
@@ -17,6 +18,7 @@ export const errorTable = {
   ...peerErrors,
   ...taskErrors,
   ...runErrors,
+  ...containerErrors,
   ...ledgerErrors,
   ...tunnelErrors,
   ...httpErrors,

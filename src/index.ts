@@ -1,4 +1,5 @@
 /** The public face of peerwork, and nothing else. */
+export type { ContainerOptions } from './containers/owner-options.js';
 export { type ErrorCode, errorTable, PeerworkError } from './errors.js';
 export type { CrawlJob, CrawlOutput } from './job/crawl.js';
 export type { Job, JobError, JobInput, Json, Outcome, Progress, SettledJob } from './job/job.js';
@@ -12,6 +13,7 @@ export type { MapOptions, MappedOutcome } from './master/map.js';
 export { Master } from './master/master.js';
 export type { ConnectedWorker, MasterEvents, MasterOptions, QueueXecResult } from './master/options.js';
 export type { Result } from './master/results.js';
+export { type ContainerRunnerOptions, containerRunner } from './runners/container/container-runner.js';
 export type { RunnerContext, RunnerSetup } from './runners/setup.js';
 export type { SourceContext, SourceSetup } from './sources/setup.js';
 export { parseToken } from './swarm/token.js';

@@ -1,7 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { chmod, type FileHandle, lstat, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, type FileHandle, lstat, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PeerworkError } from '../errors.js';
+
+/** Files counted in one look; a job with more has used its allowance. */
+const MAX_COUNTED_FILES = 100_000;
 
 /** The `code` of a system error; undefined for everything else. */
 export function systemCode(error: unknown): string | undefined {
@@ -83,6 +86,24 @@ export async function removeAtOnce(path: string): Promise<void> {
 /** Removes what killed processes left unfinished in the folder. */
 export async function sweepAbandoned(folder: string): Promise<void> {
   for (const name of await readdir(folder)) if (isAbandoned(name)) await removeTree(join(folder, name));
+}
+
+/** What the files below a folder take. Stops counting once it is more than `enough`; too many files are infinitely much. */
+export async function bytesBelow(folder: string, enough: number): Promise<number> {
+  const folders = [folder];
+  let bytes = 0;
+  let files = 0;
+  for (let next = folders.pop(); next !== undefined; next = folders.pop()) {
+    for (const entry of await readdir(next, { withFileTypes: true }).catch(() => [])) {
+      files += 1;
+      if (files > MAX_COUNTED_FILES) return Number.POSITIVE_INFINITY;
+      const path = join(next, entry.name);
+      if (entry.isDirectory()) folders.push(path);
+      else if (entry.isFile()) bytes += (await stat(path).catch(() => undefined))?.size ?? 0;
+      if (bytes > enough) return bytes;
+    }
+  }
+  return bytes;
 }
 
 export async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {

@@ -1,4 +1,5 @@
+import { containerCommand } from './container.js';
 import type { RunnerCommand } from './runner-command.js';
 
 /** The ways to run jobs besides task modules. */
-export const runnerCommands: readonly RunnerCommand[] = [];
+export const runnerCommands: readonly RunnerCommand[] = [containerCommand];

@@ -1,12 +1,9 @@
-import { readdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Clock } from '../../clock.js';
+import { bytesBelow } from '../../task/disk.js';
 import type { TaskChild } from './child-process.js';
 import { residentBytes, residentPollMs } from './processes.js';
 
 const SCRATCH_POLL_MS = 1_000;
-/** Files counted in one look; a job with more has used its allowance. */
-const MAX_FILES = 100_000;
 
 /** A process that has grown this far towards its limit takes no further job, which would be blamed for what others left behind. */
 const TIRED_SHARE = 0.9;
@@ -53,24 +50,6 @@ export class Watch {
     const bytes = await bytesBelow(child.workdir, this.#limits.scratchBytes);
     if (bytes > this.#limits.scratchBytes) child.kill('scratch-too-large', `more than ${inMiB(this.#limits.scratchBytes)} MiB`);
   }
-}
-
-/** Stops counting once it is more than `enough`. */
-async function bytesBelow(folder: string, enough: number): Promise<number> {
-  const folders = [folder];
-  let bytes = 0;
-  let files = 0;
-  for (let next = folders.pop(); next !== undefined; next = folders.pop()) {
-    for (const entry of await readdir(next, { withFileTypes: true }).catch(() => [])) {
-      files += 1;
-      if (files > MAX_FILES) return Number.POSITIVE_INFINITY;
-      const path = join(next, entry.name);
-      if (entry.isDirectory()) folders.push(path);
-      else if (entry.isFile()) bytes += (await stat(path).catch(() => undefined))?.size ?? 0;
-      if (bytes > enough) return bytes;
-    }
-  }
-  return bytes;
 }
 
 function inMiB(bytes: number): number {

@@ -1,0 +1,260 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdir, readdir, realpath, rm, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import type { Clock } from '../clock.js';
+import { PeerworkError } from '../errors.js';
+import type { Tunnel } from '../job/tunnel.js';
+import type { Log } from '../log.js';
+import { Container } from './container.js';
+import { type ContainerSpec, checkSpec } from './container-spec.js';
+import type { PublicInternet } from './egress/addresses.js';
+import { type Egress, openEgress } from './egress/egress.js';
+import { Firewall } from './egress/firewall.js';
+import { lowerOf, type NetworkCeiling, type NetworkWish } from './egress/policy.js';
+import { type EngineFacts, type EngineKind, type FoundEngine, findEngine } from './find-engine.js';
+import { Images, type PullPolicy } from './images.js';
+import { Leash } from './leash.js';
+import type { OnLine } from './output-lines.js';
+import { Removal } from './removal.js';
+import { runArguments } from './run-arguments.js';
+
+/** What the owner of a worker allows containers at most. */
+export interface ContainerCeilings {
+  readonly memoryMb: number;
+  readonly cpus: number;
+  readonly pids: number;
+  /** Files that one job may write, in MiB. */
+  readonly diskMb: number;
+  readonly network: NetworkCeiling;
+  /** Containers that cannot be filtered may use the whole network, the owner's own included. */
+  readonly unfiltered: boolean;
+}
+
+export interface ContainerEngineOptions {
+  readonly engine: EngineKind | 'auto';
+  /** What the worker is called, for a label. */
+  readonly worker: string;
+  /** A folder of this engine alone; the same folder at the next start finds what was left behind. */
+  readonly folder: string;
+  readonly ceilings: ContainerCeilings;
+  readonly allowedImages?: readonly string[];
+  readonly pull: PullPolicy;
+  readonly pullTimeoutMs: number;
+  readonly imageQuotaMb: number;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Where programs and the engine are found; default `process.env`. */
+  readonly environment?: NodeJS.ProcessEnv;
+  /** What counts as the public internet; default: all that is not special or this machine's own. */
+  readonly internet?: PublicInternet;
+}
+
+export interface JobEgress {
+  readonly job: string;
+  readonly imageLabels: Readonly<Record<string, string>>;
+  readonly network: NetworkWish;
+  /** `host:port` that come from where the owner has connected this worker to; they may be anywhere, `host.docker.internal` is this machine. */
+  readonly trusted?: readonly string[];
+  readonly tunnel?: Tunnel;
+  readonly onRefused?: (target: string, reason: string) => void;
+}
+
+const UNPRIVILEGED = '1000:1000';
+
+/**
+ * Docker or podman, as one worker uses it: its images, its containers, and what they may reach. Opened once; `close` leaves nothing behind,
+ * and `open` removes what an earlier life of the same worker has left.
+ */
+export class ContainerEngine {
+  readonly facts: EngineFacts;
+  readonly images: Images;
+  readonly ceilings: ContainerCeilings;
+  /** `uid:gid` that containers run as: this user where files shall be shared with it, else nobody's. */
+  readonly user: string;
+  readonly #options: ContainerEngineOptions;
+  readonly #engine: FoundEngine;
+  readonly #worker: string;
+  readonly #folder: string;
+  readonly #leash: Leash;
+  readonly #containers = new Set<Container>();
+  readonly #removal: Removal;
+  readonly #leaving = new Set<Promise<void>>();
+  #firewall: Promise<Firewall | string> | undefined;
+  #used = false;
+  #closed = false;
+
+  private constructor(options: ContainerEngineOptions, engine: FoundEngine, images: Images, worker: string, folder: string) {
+    this.facts = engine.facts;
+    this.images = images;
+    this.ceilings = { ...options.ceilings, cpus: Math.min(options.ceilings.cpus, engine.facts.cpus) };
+    this.user = userFor(engine.facts);
+    this.#options = options;
+    this.#engine = engine;
+    this.#worker = worker;
+    this.#folder = folder;
+    this.#removal = new Removal(engine.command, options.clock);
+    this.#leash = new Leash(engine.command, worker);
+  }
+
+  /** Rejects with `engine-missing`. */
+  static async open(options: ContainerEngineOptions): Promise<ContainerEngine> {
+    const engine = await findEngine(options.engine, options.environment ?? process.env);
+    await mkdir(options.folder, { recursive: true, mode: 0o700 });
+    const folder = await realpath(options.folder);
+    const images = await Images.open({
+      command: engine.command,
+      folder,
+      pull: options.pull,
+      pullTimeoutMs: options.pullTimeoutMs,
+      quotaBytes: options.imageQuotaMb * 1024 * 1024,
+      clock: options.clock,
+      ...(options.allowedImages !== undefined && { allowed: options.allowedImages }),
+    });
+    // Stable over restarts, and no two live workers have the same: the folder is locked by the one that has it.
+    const worker = createHash('sha256').update(folder).digest('hex').slice(0, 12);
+    const opened = new ContainerEngine(options, engine, images, worker, folder);
+    await opened.#sweep();
+    return opened;
+  }
+
+  /** One line about what keeps containers away from the rest of the machine. */
+  get isolation(): string {
+    const { kind, version, rootless } = this.facts;
+    return `${kind} ${version}${rootless ? ' (rootless)' : ''}: no capabilities, read-only root, limits, ${this.ceilings.memoryMb} MiB a job`;
+  }
+
+  /** How the containers of one job will reach the network, never more than the owner allows. Rejects with `egress-unavailable`. */
+  async openEgress(wish: JobEgress): Promise<Egress> {
+    await this.#mark();
+    const { network, unfiltered } = this.ceilings;
+    const { imageLabels, tunnel, onRefused } = wish;
+    return openEgress(
+      {
+        policy: lowerOf(wish.network, network, wish.trusted),
+        imageLabels,
+        labels: this.#labels(wish.job),
+        ...(tunnel !== undefined && { tunnel }),
+        ...(onRefused !== undefined && { onRefused }),
+      },
+      {
+        facts: this.facts,
+        unfiltered,
+        firewall: () => this.#findFirewall(),
+        ...(this.#options.internet !== undefined && { internet: this.#options.internet }),
+      },
+    );
+  }
+
+  /**
+   * Starts a container whose image is there. Cores and processes are held to the ceilings. Rejects with `container-invalid`, `container-limits` or
+   * `image-missing`; whatever else goes wrong is how it ended.
+   */
+  async start(wish: ContainerSpec, onLine: OnLine): Promise<Container> {
+    if (this.#closed) throw new PeerworkError('closed');
+    checkSpec(wish);
+    const { memoryMb, cpus, pids } = this.ceilings;
+    if (wish.memoryMb > memoryMb) throw new PeerworkError('container-limits', `${wish.memoryMb} MiB of memory, allowed are ${memoryMb}`);
+    const image = await this.images.find(wish.image);
+    if (image === undefined) throw new PeerworkError('image-missing', wish.image);
+    // By its id: what is known of it is true of no other.
+    const spec = { ...wish, image: image.id, cpus: Math.min(wish.cpus, cpus), pids: Math.min(wish.pids, pids) };
+    await this.#mark();
+    const name = `peerwork-${this.#worker}-${randomBytes(5).toString('hex')}`;
+    const envFile = join(this.#folder, `${name}.env`);
+    const env = Object.entries({ ...spec.env, ...spec.egress.env });
+    await writeFile(envFile, env.map(([key, value]) => `${key}=${value}\n`).join(''), { mode: 0o600, flag: 'wx' });
+    this.#leash.hold();
+    const identity = { name, labels: this.#labels(spec.job), user: this.user, envFile, volumes: image.volumes };
+    const { command, facts } = this.#engine;
+    const run = await command.open(runArguments(facts, spec, identity));
+    const container = new Container({ facts, command, clock: this.#options.clock }, name, run, {
+      onLine,
+      ...(spec.stopGraceMs !== undefined && { graceMs: spec.stopGraceMs }),
+    });
+    this.#containers.add(container);
+    void container.ended.then(() => rm(envFile, { force: true }));
+    if (this.#closed) await container.kill();
+    return container;
+  }
+
+  /** Removes an ended container and then does `rest`, in the background: the outcome of a job need not wait for it, `close` does. */
+  discard(container: Container | undefined, rest: () => Promise<void> = async () => {}): void {
+    const removed = container === undefined ? Promise.resolve() : this.#removal.add(container);
+    const leaving = removed
+      .then(rest)
+      .catch((error: unknown) => this.#options.log.warn('something of a container job was left behind', { error }))
+      .finally(() => {
+        this.#leaving.delete(leaving);
+        if (container !== undefined) this.#containers.delete(container);
+      });
+    this.#leaving.add(leaving);
+  }
+
+  /** Kills and removes whatever is left. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await Promise.all([...this.#containers].map((container) => container.remove()));
+    await Promise.all([...this.#containers].map((container) => container.ended));
+    this.#removal.flush();
+    await Promise.all(this.#leaving);
+    // One whose start was cut off may have been made after all.
+    if (this.#used) {
+      await this.#removeAll().catch(() => 0);
+      await rm(this.#markFile, { force: true });
+    }
+    await this.#leash.release();
+  }
+
+  #labels(job: string): Record<string, string> {
+    const { worker } = this.#options;
+    return { 'peerwork.worker': this.#worker, 'peerwork.name': printable(worker), 'peerwork.job': printable(job) };
+  }
+
+  /** From now on something may be left behind. The mark spares a worker that runs no containers from looking, which takes processes and memory. */
+  async #mark(): Promise<void> {
+    if (this.#used) return;
+    this.#used = true;
+    await writeFile(this.#markFile, '');
+  }
+
+  get #markFile(): string {
+    return join(this.#folder, 'in-use');
+  }
+
+  /** What an earlier life of this worker has left: containers that nobody waits for any more, their networks and rules, their variables. */
+  async #sweep(): Promise<void> {
+    const names = await readdir(this.#folder);
+    if (!names.includes(basename(this.#markFile))) return;
+    const removed = await this.#removeAll();
+    if (removed > 0) this.#options.log.warn('containers of an earlier run were still there', { removed });
+    for (const name of names) if (name.endsWith('.env')) await rm(join(this.#folder, name), { force: true });
+    const firewall = await this.#findFirewall();
+    if (typeof firewall !== 'string') await firewall.sweep();
+    await rm(this.#markFile, { force: true });
+  }
+
+  #findFirewall(): Promise<Firewall | string> {
+    this.#firewall ??= Firewall.find(this.#engine, this.#worker);
+    return this.#firewall;
+  }
+
+  /** Removes every container of this worker, known or not; answers with how many there were. */
+  async #removeAll(): Promise<number> {
+    const { command } = this.#engine;
+    const listed = await command.run(['ps', '-aq', '--filter', `label=peerwork.worker=${this.#worker}`]);
+    const left = listed.split('\n').filter(Boolean);
+    if (left.length > 0) await command.try(['rm', '-f', '-v', ...left]);
+    return left.length;
+  }
+}
+
+/** An ordinary user; never root, except where the engine's root is an ordinary user outside. */
+function userFor(facts: EngineFacts): string {
+  const [uid, gid] = [process.getuid?.() ?? 0, process.getgid?.() ?? 0];
+  if (facts.rootless && facts.kind === 'docker') return '0:0';
+  return uid === 0 || !facts.local ? UNPRIVILEGED : `${uid}:${gid}`;
+}
+
+function printable(text: string): string {
+  return text.replace(/[^\x20-\x7e]/g, '?').slice(0, 200);
+}

@@ -1,0 +1,114 @@
+import { type Clock, pause } from '../clock.js';
+import { type CommandLine, complaintOf, type OpenCommand } from './command-line.js';
+import { type ContainerExit, type InspectedState, KILLED, readExit } from './exit.js';
+import type { EngineFacts } from './find-engine.js';
+import { type OnLine, OutputLines } from './output-lines.js';
+
+export interface ContainerHost {
+  readonly facts: EngineFacts;
+  readonly command: CommandLine;
+  readonly clock: Clock;
+}
+
+const DEFAULT_GRACE_MS = 10_000;
+/** Beyond the grace, until the engine itself is taken to be stuck. */
+const PATIENCE_MS = 30_000;
+const RECONNECT_MS = 1_000;
+const LATE_EVENT_MS = 300;
+const ENGINE_ERROR = 125;
+
+/**
+ * One container from its start to its removal. It runs attached to a command of the engine's command line: this one process carries its output and its exit
+ * code. When it ended with 0 nothing more is asked; else the engine is, once, for what it knows of the end.
+ *
+ * Running → (ended by itself | `stop`: asked, then killed | `kill`) → `ended` resolves → `remove`.
+ */
+export class Container {
+  readonly name: string;
+  /** How it ended. Never rejects. */
+  readonly ended: Promise<ContainerExit>;
+  readonly #host: ContainerHost;
+  readonly #run: OpenCommand;
+  readonly #graceMs: number;
+  readonly #lines: OutputLines;
+  #stopping: Promise<void> | undefined;
+
+  constructor(host: ContainerHost, name: string, run: OpenCommand, options: { readonly graceMs?: number; readonly onLine: OnLine }) {
+    this.name = name;
+    this.#host = host;
+    this.#run = run;
+    this.#graceMs = options.graceMs ?? DEFAULT_GRACE_MS;
+    let said = '';
+    this.#lines = new OutputLines(run.stdout, run.stderr, host.clock, (stream, line) => {
+      // Where the container does not start, stderr is the engine's.
+      if (stream === 'stderr') said = `${said}${line}\n`.slice(0, 4_000);
+      options.onLine(stream, line);
+    });
+    this.ended = this.#end(() => said);
+  }
+
+  /** The end of its stdout, 64 Ki characters at most. */
+  get stdoutTail(): string {
+    return this.#lines.tail;
+  }
+
+  /** Asks it to end, and kills it when the grace is over. Resolves when it is gone. */
+  stop(graceMs = this.#graceMs): Promise<void> {
+    this.#stopping ??= this.#stop(['stop', '-t', String(Math.ceil(graceMs / 1_000)), this.name], graceMs);
+    return this.#stopping;
+  }
+
+  /** Without asking. */
+  kill(): Promise<void> {
+    const before = this.#stopping;
+    // A kill is not held up by a stop that goes on.
+    this.#stopping = Promise.all([before, this.#stop(['kill', this.name], 0)]).then(() => {});
+    return this.#stopping;
+  }
+
+  /** Removes what is left of it, killing it if it still runs. Never rejects. */
+  async remove(): Promise<void> {
+    const { command } = this.#host;
+    await command.try(['rm', '-f', '-v', this.name]);
+    this.#run.kill();
+  }
+
+  async #stop(args: readonly string[], graceMs: number): Promise<void> {
+    const result = await this.#host.command.try(args, { timeoutMs: graceMs + PATIENCE_MS });
+    // It may not have started yet, or be gone already; else `rm -f` is the last word.
+    if (result.exitCode !== 0) await this.remove();
+    await this.ended;
+  }
+
+  /**
+   * Docker hears of a kill for memory and of the end in any order, and says OOMKilled only if the first came first: with 20.10 on a busy machine it missed 5 of 25,
+   * while its events told of all of them. Asked only where something was killed and nobody says by whom.
+   */
+  async #withOutOfMemory(state: InspectedState): Promise<InspectedState> {
+    const { facts, command, clock } = this.#host;
+    if (facts.kind !== 'docker' || state.ExitCode !== KILLED || state.OOMKilled === true || this.#stopping !== undefined) return state;
+    await pause(clock, LATE_EVENT_MS);
+    const filters = ['--filter', `container=${this.name}`, '--filter', 'event=oom'];
+    const { stdout } = await command.try(['events', '--since', '5m', '--until', '0s', ...filters, '--format', '{{.Action}}']);
+    return { ...state, OOMKilled: /^oom/m.test(stdout) };
+  }
+
+  async #end(said: () => string): Promise<ContainerExit> {
+    let exitCode = await this.#run.ended;
+    if (exitCode === 0) return { exitCode, outOfMemory: false };
+    const { facts, command, clock } = this.#host;
+    for (;;) {
+      const { stdout, exitCode: known } = await command.try(['inspect', '--format', '{{json .State}}', this.name]);
+      if (known !== 0) {
+        const gone = exitCode === ENGINE_ERROR || exitCode === undefined;
+        return gone ? { exitCode: undefined, outOfMemory: false, complaint: complaintOf(said()) } : { exitCode, outOfMemory: false };
+      }
+      const state = JSON.parse(stdout) as InspectedState;
+      if (state.Running !== true) return readExit(facts, await this.#withOutOfMemory(state), this.#stopping !== undefined);
+      // The engine has hung up on us (it was restarted, say) and the container runs on.
+      const waited = await command.try(['wait', this.name], { timeoutMs: 2_147_000_000 });
+      exitCode = waited.exitCode === 0 ? Number(waited.stdout.trim()) : undefined;
+      await pause(clock, RECONNECT_MS);
+    }
+  }
+}

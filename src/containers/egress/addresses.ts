@@ -1,0 +1,73 @@
+import { BlockList, isIP } from 'node:net';
+import { networkInterfaces } from 'node:os';
+
+/** IPv4 that is not the public internet: the special-purpose registry of IANA (RFC 6890 and what came later). 169.254.169.254 and its kin are in it. */
+export const closedIpv4 = [
+  '0.0.0.0/8',
+  '10.0.0.0/8',
+  '100.64.0.0/10',
+  '127.0.0.0/8',
+  '169.254.0.0/16',
+  '172.16.0.0/12',
+  '192.0.0.0/24',
+  '192.0.2.0/24',
+  '192.88.99.0/24',
+  '192.168.0.0/16',
+  '198.18.0.0/15',
+  '198.51.100.0/24',
+  '203.0.113.0/24',
+  '224.0.0.0/4',
+  '240.0.0.0/4',
+] as const;
+
+/** Within the unicast space of IPv6: what leads elsewhere, such as tunnels with an IPv4 address inside, or nowhere. */
+const closedIpv6 = ['2001::/23', '2001:db8::/32', '2002::/16', '3fff::/20'] as const;
+
+/** Cloud metadata outside the ranges above: Alibaba's is in 100.64/10, Oracle's in 192.0.0/24, Azure's host node here. */
+const closedHosts = ['168.63.129.16'] as const;
+
+export interface OwnNetwork {
+  readonly address: string;
+  /** Such as `192.168.1.20/24`. */
+  readonly cidr: string;
+}
+
+/** The networks that this machine is in, public ones too: all of their hosts count as the owner's. */
+export function ownNetworks(): OwnNetwork[] {
+  return Object.values(networkInterfaces()).flatMap((addresses = []) =>
+    addresses.map(({ address, cidr, family }) => ({ address, cidr: cidr ?? `${address}/${family === 'IPv4' ? 32 : 128}` })),
+  );
+}
+
+/** Tells addresses of the public internet from all others, the owner's own networks included, as they are now. */
+export class PublicInternet {
+  readonly #closed = new BlockList();
+  readonly #unicast = new BlockList();
+
+  constructor(own: readonly OwnNetwork[] = ownNetworks()) {
+    // Everything else of IPv6 is loopback, link-local, unique local, multicast, IPv4-mapped, NAT64 or not assigned.
+    this.#unicast.addSubnet('2000::', 3, 'ipv6');
+    for (const cidr of [...closedIpv4, ...closedIpv6, ...own.map(({ cidr }) => cidr)]) this.#close(cidr);
+    for (const address of [...closedHosts, ...own.map(({ address }) => address)]) this.#close(address);
+  }
+
+  /** `address` as the system writes it. */
+  has(address: string): boolean {
+    switch (isIP(address)) {
+      case 4:
+        return !this.#closed.check(address, 'ipv4');
+      case 6:
+        return this.#unicast.check(address, 'ipv6') && !this.#closed.check(address, 'ipv6');
+      default:
+        return false;
+    }
+  }
+
+  #close(cidr: string): void {
+    const [address = '', bits] = cidr.split('/');
+    const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
+    // A mistaken netmask must not close the internet.
+    const prefix = Math.max(Number(bits ?? (family === 'ipv6' ? 128 : 32)), family === 'ipv6' ? 16 : 4);
+    if (isIP(address) !== 0) this.#closed.addSubnet(address, prefix, family);
+  }
+}

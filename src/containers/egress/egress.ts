@@ -1,0 +1,93 @@
+import { PeerworkError } from '../../errors.js';
+import type { Tunnel } from '../../job/tunnel.js';
+import type { Mount } from '../container-spec.js';
+import type { EngineFacts } from '../find-engine.js';
+import { hostName } from '../run-arguments.js';
+import { PublicInternet } from './addresses.js';
+import type { Firewall } from './firewall.js';
+import type { NetworkPolicy } from './policy.js';
+import { EgressProxy } from './proxy.js';
+
+/** An image with this label finds its way through the proxy socket and needs no network of its own. */
+export const EGRESS_LABEL = 'peerwork.egress';
+/** Where such an image finds the socket. */
+export const PROXY_SOCKET = '/run/peerwork/proxy.sock';
+
+/** How the containers of one job reach the network; shared by all of them. */
+export interface Egress {
+  readonly mode: 'none' | 'proxy' | 'firewall' | 'unfiltered';
+  /** One line for the log of the job. */
+  readonly line: string;
+  readonly runArguments: readonly string[];
+  readonly mounts: readonly Mount[];
+  readonly env: Readonly<Record<string, string>>;
+  /** The name under which this machine is reached, if the policy allows any of its ports. */
+  readonly hostName: string;
+  /** After the containers are gone. */
+  close(): Promise<void>;
+}
+
+export interface EgressWish {
+  readonly policy: NetworkPolicy;
+  /** Of the image. */
+  readonly imageLabels: Readonly<Record<string, string>>;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly tunnel?: Tunnel;
+  readonly onRefused?: (target: string, reason: string) => void;
+}
+
+export interface EgressMeans {
+  readonly facts: EngineFacts;
+  /** Looked for when it is first needed; a text says why there is none. */
+  readonly firewall: () => Promise<Firewall | string>;
+  /** The owner lets containers onto the network unfiltered where they cannot be filtered. */
+  readonly unfiltered: boolean;
+  readonly internet?: PublicInternet;
+}
+
+/** The strictest way that gives the job what it may have. Rejects with `egress-unavailable`. */
+export async function openEgress(wish: EgressWish, means: EgressMeans): Promise<Egress> {
+  const { facts } = means;
+  const base = { hostName: hostName(facts), mounts: [], env: {}, close: async () => {} };
+  const knowsProxy = wish.imageLabels[EGRESS_LABEL] === 'proxy' && facts.local;
+  // A tunnel is reached through the proxy only.
+  if (wish.policy.mode === 'none' && !(knowsProxy && wish.tunnel !== undefined))
+    return { ...base, mode: 'none', line: 'no network', runArguments: ['--network=none'] };
+  if (knowsProxy) return throughProxy(wish, means, base);
+  const firewall = await means.firewall();
+  if (typeof firewall !== 'string') {
+    const network = await firewall.wall(wish.policy, wish.labels);
+    const runArguments = [`--network=${network.name}`, ...network.hosts.map((host) => `--add-host=${host}`)];
+    return { ...base, mode: 'firewall', line: `${nameOf(wish.policy)}, by a firewall`, runArguments, close: () => network.close() };
+  }
+  if (!means.unfiltered) throw new PeerworkError('egress-unavailable', firewall);
+  const runArguments = facts.kind === 'docker' ? ['--add-host=host.docker.internal:host-gateway'] : [];
+  return { ...base, mode: 'unfiltered', line: 'the whole network, as the owner allows', runArguments };
+}
+
+async function throughProxy(
+  wish: EgressWish,
+  means: EgressMeans,
+  base: Pick<Egress, 'hostName' | 'mounts' | 'env' | 'close'>,
+): Promise<Egress> {
+  const proxy = await EgressProxy.open({
+    policy: wish.policy,
+    internet: means.internet ?? new PublicInternet(),
+    ...(wish.tunnel !== undefined && { tunnel: wish.tunnel }),
+    ...(wish.onRefused !== undefined && { onRefused: wish.onRefused }),
+  });
+  return {
+    ...base,
+    mode: 'proxy',
+    line: `${nameOf(wish.policy)}, through the worker's proxy`,
+    runArguments: ['--network=none'],
+    mounts: [{ source: proxy.socketPath, target: PROXY_SOCKET }],
+    env: { PEERWORK_PROXY_SOCKET: PROXY_SOCKET },
+    close: () => proxy.close(),
+  };
+}
+
+function nameOf(policy: NetworkPolicy): string {
+  if (policy.mode === 'none') return 'the tunnel of the job only';
+  return policy.mode === 'internet' ? 'the public internet' : 'listed hosts only';
+}

@@ -1,0 +1,136 @@
+import { once, setMaxListeners } from 'node:events';
+import { chmod, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { createServer, type IncomingMessage, type Server } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Duplex, pipeline } from 'node:stream';
+import { type ReachOptions, Refused, reach } from './reach.js';
+
+export interface EgressProxyOptions extends ReachOptions {
+  /** Something was refused, said once for each target. */
+  readonly onRefused?: (target: string, reason: string) => void;
+}
+
+/** With the process id behind it. */
+export const FOLDER_PREFIX = 'peerwork-egress-';
+const MAX_STREAMS = 512;
+const MAX_TOLD = 50;
+const HEADERS_MS = 10_000;
+
+/**
+ * The way out of a container without a network: an HTTP proxy that knows only CONNECT, on a unix socket that is mounted into it. It resolves names
+ * itself and holds every stream to the policy of the job. Needs no rights, and what does not speak to it reaches nothing.
+ *
+ * Answers: 200 and the stream; 403 with the reason in `x-peerwork-refused`; 502 for a target that cannot be reached; 503 beyond 512 streams.
+ */
+export class EgressProxy {
+  readonly socketPath: string;
+  readonly #folder: string;
+  readonly #options: EgressProxyOptions;
+  readonly #server: Server;
+  readonly #streams = new Set<Duplex>();
+  readonly #told = new Set<string>();
+  readonly #closing = new AbortController();
+
+  private constructor(folder: string, options: EgressProxyOptions) {
+    this.#folder = folder;
+    this.socketPath = join(folder, 'proxy.sock');
+    this.#options = options;
+    // Every stream that is being opened hangs on it.
+    setMaxListeners(0, this.#closing.signal);
+    this.#server = createServer({ headersTimeout: HEADERS_MS, connectionsCheckingInterval: HEADERS_MS }, (_request, response) => {
+      response.writeHead(405, { connection: 'close', allow: 'CONNECT' }).end('This proxy knows CONNECT only.\n');
+    });
+    this.#server.on('connect', (request: IncomingMessage, socket: Duplex, head: Buffer) => void this.#connect(request, socket, head));
+    this.#server.on('clientError', (_error, socket) => socket.destroy());
+  }
+
+  static async open(options: EgressProxyOptions): Promise<EgressProxy> {
+    // In the system's own folder, because the path of a socket has 107 bytes at most. The folder is ours alone; the socket, mounted, is for
+    // whatever user the container runs as.
+    const folder = await mkdtemp(join(tmpdir(), `${FOLDER_PREFIX}${process.pid}-`));
+    await sweep();
+    const proxy = new EgressProxy(folder, options);
+    try {
+      proxy.#server.listen(proxy.socketPath);
+      await once(proxy.#server, 'listening');
+      await chmod(proxy.socketPath, 0o666);
+      return proxy;
+    } catch (error) {
+      await proxy.close();
+      throw error;
+    }
+  }
+
+  /** Ends every stream at once. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    for (const stream of this.#streams) stream.destroy();
+    this.#server.closeAllConnections();
+    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+
+  async #connect(request: IncomingMessage, client: Duplex, head: Buffer): Promise<void> {
+    const target = request.url ?? '';
+    client.on('error', () => client.destroy());
+    if (this.#streams.size >= MAX_STREAMS * 2) return answer(client, '503 Too Many Streams');
+    this.#keep(client);
+    try {
+      const there = await reach(target, this.#options, this.#closing.signal);
+      this.#keep(there);
+      if (client.destroyed || this.#closing.signal.aborted) {
+        there.destroy();
+        return;
+      }
+      client.write('HTTP/1.1 200 Connection Established\r\n\r\n');
+      if (head.length > 0) there.write(head);
+      // Both directions end together when one breaks; a half-close is passed on.
+      const done = () => {};
+      pipeline(client, there, done);
+      pipeline(there, client, done);
+    } catch (error) {
+      if (!(error instanceof Refused)) return answer(client, '502 Bad Gateway');
+      this.#tell(target, error.message);
+      answer(client, '403 Forbidden', error.message);
+    }
+  }
+
+  #keep(stream: Duplex): void {
+    this.#streams.add(stream);
+    stream.once('close', () => this.#streams.delete(stream));
+  }
+
+  #tell(target: string, reason: string): void {
+    const shown = target.slice(0, 120).replace(/[^\x20-\x7e]/g, '?');
+    if (this.#told.has(shown) || this.#told.size >= MAX_TOLD) return;
+    this.#told.add(shown);
+    this.#options.onRefused?.(shown, reason);
+  }
+}
+
+let swept: Promise<void> | undefined;
+
+/** Once a process: removes the sockets of processes that were killed. */
+function sweep(): Promise<void> {
+  swept ??= readdir(tmpdir()).then(async (names) => {
+    for (const name of names) if (isOfDeadProcess(name)) await rm(join(tmpdir(), name), { recursive: true, force: true }).catch(() => {});
+  });
+  return swept;
+}
+
+function isOfDeadProcess(name: string): boolean {
+  const pid = name.startsWith(FOLDER_PREFIX) ? Number(/^(\d+)-/.exec(name.slice(FOLDER_PREFIX.length))?.[1]) : Number.NaN;
+  if (!Number.isSafeInteger(pid)) return false;
+  try {
+    process.kill(pid, 0);
+    return false;
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'ESRCH';
+  }
+}
+
+function answer(client: Duplex, status: string, refused?: string): void {
+  const reason = refused === undefined ? '' : `x-peerwork-refused: ${refused}\r\n`;
+  client.end(`HTTP/1.1 ${status}\r\n${reason}connection: close\r\ncontent-length: 0\r\n\r\n`);
+}

@@ -1,0 +1,97 @@
+import { lookup } from 'node:dns/promises';
+import { connect, isIP } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { Tunnel } from '../../job/tunnel.js';
+import type { PublicInternet } from './addresses.js';
+import { type NetworkPolicy, readTarget, type Target } from './policy.js';
+
+/** Names that mean this machine, as containers know it: its loopback, at ports that were allowed. */
+const hostNames: ReadonlySet<string> = new Set(['host.docker.internal', 'host.containers.internal']);
+/** The name under which a job reaches the one address that its source opens to it. */
+export const TUNNEL_NAME = 'tunnel.peerwork';
+
+const CONNECT_MS = 15_000;
+const LOOKUP_MS = 10_000;
+
+export interface ReachOptions {
+  readonly policy: NetworkPolicy;
+  readonly internet: PublicInternet;
+  readonly tunnel?: Tunnel;
+  /** All addresses of a name; default: the system's. */
+  readonly lookup?: (host: string) => Promise<readonly string[]>;
+}
+
+/** Why a container may not reach something. */
+export class Refused extends Error {}
+
+/**
+ * A byte stream to `host:port` if the policy allows it, else a rejection with `Refused`. A name is resolved once, its addresses are checked, and one of those
+ * is connected to: another answer a moment later changes nothing.
+ */
+export async function reach(authority: string, options: ReachOptions, signal: AbortSignal): Promise<Duplex> {
+  const target = readTarget(authority);
+  if (target === undefined) throw new Refused('it is not host:port');
+  if (target.host === TUNNEL_NAME) {
+    if (options.tunnel === undefined) throw new Refused('this job has no tunnel');
+    return options.tunnel.open(signal);
+  }
+  const addresses = await allowedAddresses(target, options);
+  let fault: unknown;
+  for (const address of addresses) {
+    try {
+      return await connectTo(address, target.port, signal);
+    } catch (error) {
+      fault = error;
+    }
+  }
+  throw fault;
+}
+
+async function allowedAddresses({ host, port }: Target, options: ReachOptions): Promise<readonly string[]> {
+  const { policy, internet } = options;
+  const pair = `${host}:${port}`;
+  const trusted = policy.trusted.has(pair);
+  if (!trusted && policy.mode !== 'internet' && !policy.listed.has(pair)) throw new Refused('it is not among the allowed hosts');
+  if (hostNames.has(host)) {
+    if (!trusted) throw new Refused('this port of the host was not allowed');
+    return ['127.0.0.1'];
+  }
+  const addresses = isIP(host) === 0 ? await resolveName(host, options.lookup ?? systemLookup) : [host];
+  const allowed = trusted ? addresses : addresses.filter((address) => internet.has(address));
+  if (allowed.length === 0) throw new Refused('it is not on the public internet');
+  return allowed;
+}
+
+async function resolveName(host: string, ask: (host: string) => Promise<readonly string[]>): Promise<readonly string[]> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error(`the name ${host} was not resolved in time`)), LOOKUP_MS);
+  });
+  try {
+    const addresses = await Promise.race([ask(host), late]);
+    if (addresses.length === 0) throw new Error(`the name ${host} has no address`);
+    return addresses;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+export async function systemLookup(host: string): Promise<readonly string[]> {
+  return (await lookup(host, { all: true })).map(({ address }) => address);
+}
+
+function connectTo(address: string, port: number, signal: AbortSignal): Promise<Duplex> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host: address, port, noDelay: true, signal });
+    const timer = setTimeout(() => socket.destroy(new Error('it does not answer')), CONNECT_MS);
+    socket.once('error', (error) => {
+      clearTimeout(timer);
+      reject(error);
+    });
+    socket.once('connect', () => {
+      clearTimeout(timer);
+      socket.removeAllListeners('error');
+      resolve(socket);
+    });
+  });
+}

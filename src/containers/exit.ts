@@ -1,0 +1,74 @@
+import { type ErrorCode, PeerworkError } from '../errors.js';
+import type { EngineFacts } from './find-engine.js';
+
+/** How a container ended. */
+export interface ContainerExit {
+  /** 137 and the like for one that was killed; undefined if it never ran. */
+  readonly exitCode: number | undefined;
+  readonly outOfMemory: boolean;
+  /** What the engine said if it never ran. */
+  readonly complaint?: string;
+}
+
+/** `State` of `inspect`; podman's has the same names. */
+export interface InspectedState {
+  readonly Status?: string;
+  readonly Running?: boolean;
+  readonly ExitCode?: number;
+  readonly OOMKilled?: boolean;
+  readonly Error?: string;
+}
+
+/** SIGKILL, by whomever. */
+export const KILLED = 128 + 9;
+
+/**
+ * What the engine says of an ended container. `byUs`: we have killed it, so 137 says nothing.
+ *
+ * Docker says OOMKilled whenever the kernel killed a process of the container for its memory, also one that was not the first. Podman says
+ * no on cgroup v1, although the exit code is 137 (measured with 4.3): there, a kill that nobody asked for is taken for it.
+ */
+export function readExit(facts: EngineFacts, state: InspectedState, byUs: boolean): ContainerExit {
+  const exitCode = state.ExitCode ?? undefined;
+  const silent = facts.kind === 'podman' && facts.cgroupVersion === 1;
+  const outOfMemory = !byUs && exitCode !== 0 && (state.OOMKilled === true || (silent && exitCode === KILLED));
+  if (state.Status === 'created' || (state.Error ?? '') !== '')
+    return { exitCode: undefined, outOfMemory: false, complaint: state.Error || 'it was not started' };
+  return { exitCode, outOfMemory };
+}
+
+/** The error of an exit that is not a success; undefined for exit code 0. */
+export function exitError(exit: ContainerExit, memoryMb: number): PeerworkError | undefined {
+  if (exit.outOfMemory) return new PeerworkError('memory', `${memoryMb} MiB`);
+  if (exit.exitCode === 0) return undefined;
+  if (exit.exitCode === undefined) return new PeerworkError(codeOf(exit.complaint ?? ''), exit.complaint);
+  return new PeerworkError('container-failed', `exit code ${exit.exitCode}${meaningOf(exit.exitCode)}`);
+}
+
+function codeOf(complaint: string): ErrorCode {
+  if (/no such image|unable to find image|image not known/i.test(complaint)) return 'image-missing';
+  // A command that the image lacks is the job's fault, not the engine's.
+  if (/executable file not found|no such file or directory|permission denied|exec format error|invalid/i.test(complaint))
+    return 'container-failed';
+  return 'engine-failed';
+}
+
+function meaningOf(exitCode: number): string {
+  switch (exitCode) {
+    case 126:
+      return ', the command cannot be run';
+    case 127:
+      return ', the command was not found';
+    case 134:
+    case 139:
+      // Node's heap limit: 134 with an init process, 139 without.
+      return ', it aborted or crashed';
+    case KILLED:
+      // Docker learns nothing of a kill for memory in the first moments of a container.
+      return ', it was killed; if it had only just begun, perhaps for its memory';
+    case 143:
+      return ', it was asked to end';
+    default:
+      return exitCode > 128 && exitCode < 160 ? `, by signal ${exitCode - 128}` : '';
+  }
+}

@@ -1,0 +1,158 @@
+import { execFile } from 'node:child_process';
+import { accessSync, constants } from 'node:fs';
+import { delimiter, isAbsolute, join } from 'node:path';
+import { PeerworkError } from '../errors.js';
+import { CommandLine, complaintOf } from './command-line.js';
+import { globalArguments } from './run-arguments.js';
+
+export const engineKinds = ['docker', 'podman'] as const;
+export type EngineKind = (typeof engineKinds)[number];
+
+/** What an engine is and can do. */
+export interface EngineFacts {
+  readonly kind: EngineKind;
+  readonly version: string;
+  /** Of the engine, which may be another machine's than ours; as Node calls them: `linux`, `x64`. */
+  readonly os: string;
+  readonly arch: string;
+  readonly rootless: boolean;
+  readonly cgroupVersion: 1 | 2;
+  readonly cpus: number;
+  /** The engine runs on this very machine and kernel: its bridges are our interfaces, and our sockets can be mounted. */
+  readonly local: boolean;
+}
+
+export interface FoundEngine {
+  readonly facts: EngineFacts;
+  readonly command: CommandLine;
+}
+
+/** A worker does not start before: an engine that hangs must not hold it up for long. */
+const PROBE_MS = 8_000;
+const MAX_FACTS_CHARS = 4 * 1024 * 1024;
+
+/**
+ * The engine that can be used here: docker before podman, unless the owner chose one. Rejects with `engine-missing` and what each of them
+ * said.
+ */
+export async function findEngine(wish: EngineKind | 'auto', environment: NodeJS.ProcessEnv): Promise<FoundEngine> {
+  const faults: string[] = [];
+  for (const kind of wish === 'auto' ? engineKinds : [wish]) {
+    const program = findProgram(kind, environment);
+    if (program === undefined) {
+      faults.push(`${kind} is not installed`);
+      continue;
+    }
+    const command = new CommandLine(program, environment);
+    const { stdout, stderr } = await askForFacts(command);
+    const facts = readFacts(kind, stdout, environment);
+    if (facts !== undefined) return { facts, command: new CommandLine(program, environment, globalArguments(facts)) };
+    faults.push(`${kind}: ${complaintOf(stderr)}`);
+  }
+  throw new PeerworkError('engine-missing', faults.join('; '));
+}
+
+/** Not by execa, which takes 17 MB: every worker looks for an engine, few ever run a container. */
+function askForFacts({ program, environment }: CommandLine): Promise<{ readonly stdout: string; readonly stderr: string }> {
+  const options = { env: environment, timeout: PROBE_MS, killSignal: 'SIGKILL', maxBuffer: MAX_FACTS_CHARS } as const;
+  return new Promise((resolve) => {
+    execFile(program, ['info', '--format', '{{json .}}'], options, (error, stdout, stderr) =>
+      resolve({ stdout, stderr: stderr || (error?.killed ? `no answer within ${PROBE_MS / 1_000} s` : '') }),
+    );
+  });
+}
+
+export function findProgram(name: string, environment: NodeJS.ProcessEnv): string | undefined {
+  const suffixes = process.platform === 'win32' ? ['.exe', ''] : [''];
+  for (const folder of (environment['PATH'] ?? '').split(delimiter)) {
+    if (!isAbsolute(folder)) continue;
+    for (const suffix of suffixes) {
+      const path = join(folder, name + suffix);
+      try {
+        accessSync(path, constants.X_OK);
+        return path;
+      } catch {
+        // not here: look further
+      }
+    }
+  }
+  return undefined;
+}
+
+interface DockerInfo {
+  readonly ServerVersion?: string;
+  readonly OSType?: string;
+  readonly Architecture?: string;
+  readonly OperatingSystem?: string;
+  readonly SecurityOptions?: readonly string[] | null;
+  readonly CgroupVersion?: string;
+  readonly NCPU?: number;
+  readonly ClientInfo?: { readonly Context?: string };
+  /** `docker` may be podman under another name. */
+  readonly host?: unknown;
+}
+
+interface PodmanInfo {
+  readonly host?: {
+    readonly os?: string;
+    readonly arch?: string;
+    readonly cpus?: number;
+    readonly cgroupVersion?: string;
+    readonly serviceIsRemote?: boolean;
+    readonly security?: { readonly rootless?: boolean };
+  };
+  readonly version?: { readonly Version?: string };
+}
+
+/** Reads `info --format '{{json .}}'`; undefined if no engine answered, whatever the exit code was. */
+export function readFacts(kind: EngineKind, json: string, environment: NodeJS.ProcessEnv): EngineFacts | undefined {
+  let info: DockerInfo & PodmanInfo;
+  try {
+    info = JSON.parse(json) as DockerInfo & PodmanInfo;
+  } catch {
+    return undefined;
+  }
+  if (info.host !== undefined) {
+    const { host, version } = info as PodmanInfo;
+    return {
+      kind: 'podman',
+      version: version?.Version ?? 'unknown',
+      os: host?.os ?? 'linux',
+      arch: nodeArch(host?.arch),
+      rootless: host?.security?.rootless ?? false,
+      cgroupVersion: host?.cgroupVersion === 'v1' ? 1 : 2,
+      cpus: host?.cpus ?? 1,
+      local: host?.serviceIsRemote !== true && process.platform === 'linux',
+    };
+  }
+  if (kind !== 'docker' || !info.ServerVersion) return undefined;
+  return {
+    kind,
+    version: info.ServerVersion,
+    os: info.OSType ?? 'linux',
+    arch: nodeArch(info.Architecture),
+    rootless: (info.SecurityOptions ?? []).some((option) => option.includes('rootless')),
+    cgroupVersion: info.CgroupVersion === '1' ? 1 : 2,
+    cpus: info.NCPU ?? 1,
+    // Docker Desktop is a virtual machine even on Linux; an engine behind TCP or SSH is who knows where.
+    local:
+      process.platform === 'linux' &&
+      !/docker desktop/i.test(info.OperatingSystem ?? '') &&
+      /^(?:default|rootless)?$/.test(info.ClientInfo?.Context ?? '') &&
+      /^(?:unix:.*)?$/.test(environment['DOCKER_HOST'] ?? ''),
+  };
+}
+
+function nodeArch(name: string | undefined): string {
+  switch (name) {
+    case 'x86_64':
+    case 'amd64':
+      return 'x64';
+    case 'aarch64':
+      return 'arm64';
+    case 'armv7l':
+      return 'arm';
+    default:
+      return name ?? process.arch;
+  }
+}

@@ -1,0 +1,40 @@
+import { checkImageName } from './container-spec.js';
+
+const DEFAULT_HOST = 'docker.io';
+
+/** A name in its long form, so that `node` and `docker.io/library/node:latest` are one. Throws `container-invalid`. */
+export function fullImageName(image: string): string {
+  checkImageName(image);
+  if (image.startsWith('sha256:')) return image;
+  return hasTag(image) ? withHost(image) : `${withHost(image)}:latest`;
+}
+
+/**
+ * Whether the owner's list allows an image. A pattern is a name, in which `*` stands for any text; without a tag or digest it allows
+ * all of them. No list allows all images, an empty one none.
+ */
+export function isAllowedImage(image: string, patterns: readonly string[] | undefined): boolean {
+  if (patterns === undefined) return true;
+  const full = fullImageName(image);
+  return patterns.some((pattern) => pattern === '*' || expressionOf(pattern).test(full));
+}
+
+function expressionOf(pattern: string): RegExp {
+  const source = withHost(pattern)
+    .replace(/[.+?^${}()|[\]\\/]/g, '\\$&')
+    .replaceAll('*', '.*');
+  return new RegExp(`^${source}${hasTag(pattern) ? '' : '(?:[:@].*)?'}$`);
+}
+
+function hasTag(name: string): boolean {
+  return name.includes('@') || name.lastIndexOf(':') > name.lastIndexOf('/');
+}
+
+function withHost(name: string): string {
+  const [first = '', ...rest] = name.split('/');
+  if (rest.length === 0) return `${DEFAULT_HOST}/library/${name}`;
+  // As docker tells a host from a folder: it has a dot or a port, or is localhost.
+  return /[.:*]/.test(first) || first === 'localhost'
+    ? name.replace(/^docker\.io\/([^/]+)$/, 'docker.io/library/$1')
+    : `${DEFAULT_HOST}/${name}`;
+}

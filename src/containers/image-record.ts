@@ -1,0 +1,64 @@
+import { readFile, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+/** An image that this worker has pulled. Those that were there before are the owner's, and are never removed. */
+export interface PulledImage {
+  readonly image: string;
+  readonly bytes: number;
+  readonly usedAt: number;
+}
+
+/** Remembers across restarts what was pulled and when it was used last: `images.json` in the worker's folder. */
+export class ImageRecord {
+  readonly #file: string;
+  readonly #images: Map<string, PulledImage>;
+  #writing: Promise<void> = Promise.resolve();
+
+  private constructor(file: string, images: readonly PulledImage[]) {
+    this.#file = file;
+    this.#images = new Map(images.map((pulled) => [pulled.image, pulled]));
+  }
+
+  static async open(folder: string): Promise<ImageRecord> {
+    const file = join(folder, 'images.json');
+    try {
+      return new ImageRecord(file, JSON.parse(await readFile(file, 'utf8')) as PulledImage[]);
+    } catch {
+      // The first start; and a damaged file only means that its images stay.
+      return new ImageRecord(file, []);
+    }
+  }
+
+  has(image: string): boolean {
+    return this.#images.has(image);
+  }
+
+  used(image: string, usedAt: number, bytes: number): Promise<void> {
+    this.#images.set(image, { image, bytes, usedAt });
+    return this.#write();
+  }
+
+  forget(image: string): Promise<void> {
+    this.#images.delete(image);
+    return this.#write();
+  }
+
+  /** What must go so that the rest takes at most `quotaBytes`: the one that was used longest ago first. */
+  surplus(quotaBytes: number): readonly PulledImage[] {
+    const newestFirst = [...this.#images.values()].sort((a, b) => b.usedAt - a.usedAt);
+    let sum = 0;
+    return newestFirst.filter(({ bytes }) => {
+      sum += bytes;
+      return sum > quotaBytes;
+    });
+  }
+
+  #write(): Promise<void> {
+    const text = JSON.stringify([...this.#images.values()], undefined, 1);
+    this.#writing = this.#writing
+      .then(() => writeFile(`${this.#file}.new`, text, { mode: 0o600 }))
+      .then(() => rename(`${this.#file}.new`, this.#file))
+      .catch(() => {}); // Of no consequence to any job.
+    return this.#writing;
+  }
+}

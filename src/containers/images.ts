@@ -1,0 +1,190 @@
+import type { Clock } from '../clock.js';
+import { PeerworkError } from '../errors.js';
+import type { Json } from '../job/job.js';
+import type { CommandLine } from './command-line.js';
+import { checkImageName } from './container-spec.js';
+import { isAllowedImage } from './image-names.js';
+import { ImageRecord } from './image-record.js';
+import { pullImage } from './pull.js';
+
+export const pullPolicies = ['missing', 'always', 'never'] as const;
+export type PullPolicy = (typeof pullPolicies)[number];
+
+export interface ImagesOptions {
+  readonly command: CommandLine;
+  /** Where `images.json` is kept. */
+  readonly folder: string;
+  /** Patterns of images that may be used; default all. */
+  readonly allowed?: readonly string[];
+  readonly pull: PullPolicy;
+  readonly pullTimeoutMs: number;
+  /** What pulled images may take, in bytes; those that were there before are not counted. */
+  readonly quotaBytes: number;
+  readonly clock: Clock;
+}
+
+export interface ImageFacts {
+  readonly id: string;
+  readonly bytes: number;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Folders for which an engine would make volumes on its disk, where nothing limits them. */
+  readonly volumes: readonly string[];
+}
+
+export interface ImageWish {
+  readonly signal: AbortSignal;
+  readonly onProgress?: (progress: Json) => void;
+}
+
+const KNOWN_MS = 60_000;
+
+interface InspectedImage {
+  readonly Id?: string;
+  readonly Size?: number;
+  readonly Config?: { readonly Labels?: Record<string, string> | null; readonly Volumes?: Record<string, unknown> | null };
+}
+
+interface Pull {
+  readonly done: Promise<void>;
+  readonly watchers: Set<(progress: Json) => void>;
+  readonly giveUp: AbortController;
+}
+
+/** The images of an engine, as far as the owner lets jobs have them. */
+export class Images {
+  readonly #options: ImagesOptions;
+  readonly #record: ImageRecord;
+  readonly #pulls = new Map<string, Pull>();
+  readonly #known = new Map<string, { readonly facts: ImageFacts; readonly at: number }>();
+  readonly #inUse = new Map<string, number>();
+
+  private constructor(options: ImagesOptions, record: ImageRecord) {
+    this.#options = options;
+    this.#record = record;
+  }
+
+  static async open(options: ImagesOptions): Promise<Images> {
+    return new Images(options, await ImageRecord.open(options.folder));
+  }
+
+  /** Throws `container-invalid` or `image-refused`. */
+  check(image: string): void {
+    checkImageName(image);
+    if (!isAllowedImage(image, this.#options.allowed)) throw new PeerworkError('image-refused', image);
+  }
+
+  /**
+   * Makes sure that the image is there, pulled if the owner allows that, and keeps it until `release`. Jobs that want the same image share
+   * one pull. Rejects with `image-refused`, `image-missing`, or `cancelled`.
+   */
+  async hold(image: string, wish: ImageWish): Promise<ImageFacts & { release(): void }> {
+    this.check(image);
+    this.#inUse.set(image, (this.#inUse.get(image) ?? 0) + 1);
+    let held = true;
+    const release = () => {
+      if (!held) return;
+      held = false;
+      const users = (this.#inUse.get(image) ?? 1) - 1;
+      if (users > 0) this.#inUse.set(image, users);
+      else this.#inUse.delete(image);
+    };
+    try {
+      const { pull, clock } = this.#options;
+      let facts = await this.find(image);
+      // What was there before we pulled it is the owner's.
+      const ours = facts === undefined || this.#record.has(image);
+      if (facts === undefined && pull === 'never') throw new PeerworkError('image-missing', `${image}: it may not be pulled`);
+      if (facts === undefined || pull === 'always') {
+        await this.#pull(image, wish);
+        this.forget(image);
+        facts = await this.find(image);
+        if (facts === undefined) throw new PeerworkError('image-missing', image);
+      }
+      if (ours) {
+        await this.#record.used(image, clock.now(), facts.bytes);
+        await this.tidy();
+      }
+      return { ...facts, release };
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  /** It was not there after all: the next job looks anew. */
+  forget(image: string): void {
+    this.#known.delete(image);
+  }
+
+  /** As `inspect`, which is a process each time, but asks again about one image only after a while. */
+  async find(image: string): Promise<ImageFacts | undefined> {
+    const now = this.#options.clock.now();
+    const known = this.#known.get(image);
+    if (known !== undefined && now - known.at < KNOWN_MS) return known.facts;
+    const facts = await this.inspect(image);
+    if (facts === undefined) this.#known.delete(image);
+    else this.#known.set(image, { facts, at: now });
+    return facts;
+  }
+
+  /** undefined: it is not there. */
+  async inspect(image: string): Promise<ImageFacts | undefined> {
+    const { exitCode, stdout } = await this.#options.command.try(['image', 'inspect', '--format', '{{json .}}', image]);
+    if (exitCode !== 0) return undefined;
+    const { Id, Size, Config } = JSON.parse(stdout) as InspectedImage;
+    return { id: Id ?? '', bytes: Size ?? 0, labels: Config?.Labels ?? {}, volumes: Object.keys(Config?.Volumes ?? {}) };
+  }
+
+  /** Removes pulled images beyond the quota; what a container still uses stays. */
+  async tidy(): Promise<void> {
+    for (const { image } of this.#record.surplus(this.#options.quotaBytes)) {
+      if (this.#inUse.has(image)) continue;
+      const { exitCode } = await this.#options.command.try(['image', 'rm', image]);
+      // The engine refuses while a container has it; what is gone already needs no further try.
+      this.#known.delete(image);
+      if (exitCode === 0 || (await this.inspect(image)) === undefined) await this.#record.forget(image);
+    }
+  }
+
+  async #pull(image: string, { signal, onProgress }: ImageWish): Promise<void> {
+    if (signal.aborted) throw new PeerworkError('cancelled');
+    const pull = this.#pulls.get(image) ?? this.#startPull(image);
+    const watch = onProgress ?? (() => {});
+    pull.watchers.add(watch);
+    watch({ pull: image, layers: 0, done: 0 });
+    try {
+      await new Promise<void>((resolve, reject) => {
+        signal.addEventListener('abort', () => reject(new PeerworkError('cancelled')), { once: true });
+        pull.done.then(resolve, reject);
+      });
+    } finally {
+      pull.watchers.delete(watch);
+      if (pull.watchers.size === 0) pull.giveUp.abort();
+    }
+  }
+
+  #startPull(image: string): Pull {
+    const giveUp = new AbortController();
+    const watchers = new Set<(progress: Json) => void>();
+    const { command, pullTimeoutMs } = this.#options;
+    const done = pullImage({
+      command,
+      image,
+      signal: giveUp.signal,
+      timeoutMs: pullTimeoutMs,
+      onProgress: (progress) => {
+        for (const watch of watchers) watch(progress);
+      },
+    }).finally(() => {
+      if (this.#pulls.get(image) === pull) this.#pulls.delete(image);
+    });
+    done.catch(() => {});
+    const pull: Pull = { done, watchers, giveUp };
+    // Nobody may join what is being given up.
+    giveUp.signal.addEventListener('abort', () => {
+      if (this.#pulls.get(image) === pull) this.#pulls.delete(image);
+    });
+    this.#pulls.set(image, pull);
+    return pull;
+  }
+}

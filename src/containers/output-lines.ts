@@ -1,0 +1,90 @@
+import type { Readable } from 'node:stream';
+import { StringDecoder } from 'node:string_decoder';
+import type { Clock, Timer } from '../clock.js';
+import { MAX_LOG_LINE_CHARS } from '../job/limits.js';
+
+export type OutputStream = 'stdout' | 'stderr' | 'log';
+export type OnLine = (stream: OutputStream, line: string) => void;
+
+const WINDOW_MS = 250;
+/** What is read in one window: 10 MB/s. Then the pipe fills, and the container waits, not the worker. */
+const BYTES_PER_WINDOW = 2_500_000;
+/** Of stdout, its end is kept. */
+const TAIL_CHARS = 64 * 1024;
+/** Lines that are passed on in one window; the rest is counted. */
+const LINES_PER_WINDOW = 250;
+
+/** The lines that a container prints, as they come, held to an amount that cannot harm the worker or its link. */
+export class OutputLines {
+  readonly #streams: readonly Readable[];
+  readonly #clock: Clock;
+  readonly #onLine: OnLine;
+  #window: Timer | undefined;
+  #bytes = 0;
+  #lines = 0;
+  #dropped = 0;
+  #tail = '';
+
+  constructor(stdout: Readable, stderr: Readable, clock: Clock, onLine: OnLine) {
+    this.#streams = [stdout, stderr];
+    this.#clock = clock;
+    this.#onLine = onLine;
+    this.#read(stdout, 'stdout');
+    this.#read(stderr, 'stderr');
+  }
+
+  /** The end of stdout, 64 Ki characters at most. */
+  get tail(): string {
+    return this.#tail.slice(-TAIL_CHARS);
+  }
+
+  #read(stream: Readable, name: 'stdout' | 'stderr'): void {
+    const decoder = new StringDecoder('utf8');
+    let partial = '';
+    stream.on('error', () => {});
+    stream.on('data', (chunk: Buffer) => {
+      this.#count(chunk.length);
+      const text = decoder.write(chunk);
+      if (name === 'stdout') this.#keep(text);
+      const lines = (partial + text).split('\n');
+      // A line without end must not fill the memory.
+      partial = (lines.pop() ?? '').slice(0, MAX_LOG_LINE_CHARS);
+      for (const line of lines) this.#pass(name, line);
+    });
+    stream.on('end', () => {
+      if (partial !== '') this.#pass(name, partial);
+      this.#tellDropped();
+    });
+  }
+
+  /** Cut now and then only: this is called for each chunk. */
+  #keep(text: string): void {
+    this.#tail += text;
+    if (this.#tail.length > 4 * TAIL_CHARS) this.#tail = this.tail;
+  }
+
+  #count(bytes: number): void {
+    this.#window ??= this.#clock.after(WINDOW_MS, () => this.#next(), { unref: true });
+    this.#bytes += bytes;
+    if (this.#bytes > BYTES_PER_WINDOW) for (const each of this.#streams) each.pause();
+  }
+
+  #next(): void {
+    this.#window = undefined;
+    if (this.#bytes > BYTES_PER_WINDOW) for (const each of this.#streams) each.resume();
+    this.#bytes = 0;
+    this.#lines = 0;
+    this.#tellDropped();
+  }
+
+  #pass(stream: 'stdout' | 'stderr', line: string): void {
+    this.#lines += 1;
+    if (this.#lines > LINES_PER_WINDOW) this.#dropped += 1;
+    else this.#onLine(stream, line.replace(/\r$/, '').slice(0, MAX_LOG_LINE_CHARS));
+  }
+
+  #tellDropped(): void {
+    if (this.#dropped > 0) this.#onLine('log', `(${this.#dropped} lines were dropped: the container prints too many)`);
+    this.#dropped = 0;
+  }
+}

@@ -1,0 +1,40 @@
+import { PeerworkError } from '../errors.js';
+import type { Json } from '../job/job.js';
+import { type CommandLine, complaintOf } from './command-line.js';
+
+export interface PullOptions {
+  readonly command: CommandLine;
+  readonly image: string;
+  readonly signal: AbortSignal;
+  /** For the whole pull. */
+  readonly timeoutMs: number;
+  readonly onProgress: (progress: Json) => void;
+}
+
+/** A registry that has not said a word by then is not there: an engine alone would try for minutes. */
+const ANSWER_MS = 20_000;
+
+/** Pulls an image; rejects with `image-missing`. Progress: `{ pull, layers, done }`. */
+export async function pullImage({ command, image, signal, timeoutMs, onProgress }: PullOptions): Promise<void> {
+  const silence = new AbortController();
+  const timer = setTimeout(() => silence.abort(), ANSWER_MS);
+  const layers = new Map<string, boolean>();
+  const read = (line: string) => {
+    clearTimeout(timer);
+    const [, layer = '', said = ''] = /^([0-9a-f]{8,}): (.*)$/.exec(line.trim()) ?? [];
+    if (layer === '') return;
+    const done = layers.get(layer) === true || /^(?:pull complete|already exists)/i.test(said);
+    if (layers.get(layer) === done) return;
+    layers.set(layer, done);
+    onProgress({ pull: image, layers: layers.size, done: [...layers.values()].filter(Boolean).length });
+  };
+  const either = AbortSignal.any([signal, silence.signal]);
+  const result = await command.try(['pull', image], { timeoutMs, signal: either, onLine: read });
+  clearTimeout(timer);
+  if (result.exitCode === 0) return;
+  if (signal.aborted) throw new PeerworkError('cancelled');
+  if (silence.signal.aborted)
+    throw new PeerworkError('image-missing', `${image}: its registry did not answer within ${ANSWER_MS / 1_000} s`);
+  const why = result.exitCode === undefined ? `it took longer than ${Math.round(timeoutMs / 1_000)} s` : complaintOf(result.stderr);
+  throw new PeerworkError('image-missing', `${image}: ${why}`);
+}

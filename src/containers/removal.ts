@@ -1,0 +1,40 @@
+import type { Clock, Timer } from '../clock.js';
+import type { CommandLine } from './command-line.js';
+import type { Container } from './container.js';
+
+/** Ended containers wait this long for others to be removed with them: a process of the engine's command line costs as much as a short job. */
+const GATHER_MS = 500;
+
+/** Removes ended containers, many at a time. */
+export class Removal {
+  readonly #command: CommandLine;
+  readonly #clock: Clock;
+  #gathered: Container[] = [];
+  #done: (() => void)[] = [];
+  #timer: Timer | undefined;
+
+  constructor(command: CommandLine, clock: Clock) {
+    this.#command = command;
+    this.#clock = clock;
+  }
+
+  /** Resolves when it is gone. */
+  add(container: Container): Promise<void> {
+    this.#gathered.push(container);
+    this.#timer ??= this.#clock.after(GATHER_MS, () => this.flush());
+    return new Promise((resolve) => this.#done.push(resolve));
+  }
+
+  /** Now. */
+  flush(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    const [containers, done] = [this.#gathered, this.#done];
+    this.#gathered = [];
+    this.#done = [];
+    if (containers.length === 0) return;
+    void this.#command.try(['rm', '-f', '-v', ...containers.map(({ name }) => name)]).then(() => {
+      for (const resolve of done) resolve();
+    });
+  }
+}

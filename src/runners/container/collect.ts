@@ -1,0 +1,91 @@
+import { constants } from 'node:fs';
+import { open, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PeerworkError } from '../../errors.js';
+import type { Json } from '../../job/job.js';
+import { MAX_JOB_DATA_BYTES } from '../../job/limits.js';
+import { isMissing, systemCode } from '../../task/disk.js';
+import { matchesGlob } from './glob.js';
+
+/** A file that a container has left in its output folder. */
+export interface CollectedFile {
+  readonly [key: string]: Json;
+  readonly path: string;
+  readonly bytes: number;
+  readonly base64: string;
+}
+
+/** What a job gives back as JSON, if it left such a file. */
+const RESULT_FILE = 'result.json';
+const MAX_FILES = 1_000;
+const MAX_DEPTH = 32;
+/** Room for the result, the end of stdout and the names. */
+const MAX_FILE_BYTES = Math.floor(((MAX_JOB_DATA_BYTES - 512 * 1024) * 3) / 4);
+
+/**
+ * The files that match one of the patterns, in order of their paths. Only plain files count: no link is followed, so that nothing outside the
+ * folder can come along. Rejects with `output-too-large`.
+ */
+export async function collectFiles(
+  folder: string,
+  wishes: readonly { readonly pattern: string; readonly maxBytes: number }[],
+): Promise<CollectedFile[]> {
+  if (wishes.length === 0) return [];
+  const files: CollectedFile[] = [];
+  let sum = 0;
+  for (const path of await pathsBelow(folder, '', 0)) {
+    const wish = wishes.find(({ pattern }) => matchesGlob(path, pattern));
+    if (wish === undefined) continue;
+    const bytes = await readPlain(join(folder, path), wish.maxBytes, path);
+    if (bytes === undefined) continue;
+    sum += bytes.length;
+    if (sum > MAX_FILE_BYTES) throw new PeerworkError('output-too-large', `files of more than ${MAX_FILE_BYTES} bytes in all`);
+    if (files.length === MAX_FILES) throw new PeerworkError('output-too-large', `more than ${MAX_FILES} files`);
+    files.push({ path, bytes: bytes.length, base64: bytes.toString('base64') });
+  }
+  return files;
+}
+
+/** undefined: there is none. Rejects with `output-unsendable` for what is not JSON. */
+export async function readResult(folder: string): Promise<Json | undefined> {
+  const bytes = await readPlain(join(folder, RESULT_FILE), MAX_JOB_DATA_BYTES, RESULT_FILE);
+  if (bytes === undefined) return undefined;
+  try {
+    return JSON.parse(bytes.toString()) as Json;
+  } catch (error) {
+    throw new PeerworkError('output-unsendable', `${RESULT_FILE}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+async function pathsBelow(folder: string, prefix: string, depth: number): Promise<string[]> {
+  if (depth > MAX_DEPTH) return [];
+  const paths: string[] = [];
+  const entries = await readdir(join(folder, prefix), { withFileTypes: true }).catch((error: unknown) => {
+    // A folder that the container has closed to others is its own affair.
+    if (systemCode(error) === 'EACCES') return [];
+    throw error;
+  });
+  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    if (entry.isDirectory()) paths.push(...(await pathsBelow(folder, `${prefix}${entry.name}/`, depth + 1)));
+    else if (entry.isFile()) paths.push(prefix + entry.name);
+  }
+  return paths;
+}
+
+/** undefined if it is not there, no plain file, or closed to us. */
+async function readPlain(file: string, maxBytes: number, path: string): Promise<Buffer | undefined> {
+  try {
+    const handle = await open(file, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0));
+    try {
+      const found = await handle.stat();
+      if (!found.isFile()) return undefined;
+      if (found.size > maxBytes) throw new PeerworkError('output-too-large', `${path} has ${found.size} bytes, allowed are ${maxBytes}`);
+      return await handle.readFile();
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    if (isMissing(error) || ['ELOOP', 'EACCES', 'EISDIR'].includes(systemCode(error) ?? '')) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,147 @@
+import type { Clock } from '../../clock.js';
+import type { Container } from '../../containers/container.js';
+import type { ContainerEngine } from '../../containers/container-engine.js';
+import { exitError } from '../../containers/exit.js';
+import type { OutputStream } from '../../containers/output-lines.js';
+import { PeerworkError } from '../../errors.js';
+import type { Job, Json } from '../../job/job.js';
+import { MAX_JOB_DATA_BYTES } from '../../job/limits.js';
+import type { RunContext } from '../../job/runner.js';
+import { bytesBelow, removeTree } from '../../task/disk.js';
+import { collectFiles, readResult } from './collect.js';
+import { JobRoom } from './room.js';
+import { type ContainerJob, readContainerJob } from './settings.js';
+
+/** The files of a job are counted this often. Between two looks it can write more than it may; a single file never. */
+const DISK_LOOK_MS = 250;
+const MAX_LAST_WORDS_CHARS = 300;
+const MEBIBYTE = 1024 * 1024;
+
+/**
+ * One job in one container: settings → image (pulled if need be) → way to the network → files → container → exit → result.
+ * Whatever was taken on the way is given back by `giveBack`.
+ */
+export class ContainerRun {
+  /** Of the container, once it has ended by itself. */
+  exitCode: number | undefined;
+  readonly #engine: ContainerEngine;
+  readonly #clock: Clock;
+  readonly #job: Job;
+  readonly #context: RunContext;
+  /** What must be undone, last first. */
+  readonly #undo: (() => Promise<void> | void)[] = [];
+  #container: Container | undefined;
+  #cause: PeerworkError | undefined;
+  #lastWords = '';
+
+  constructor(engine: ContainerEngine, clock: Clock, job: Job, context: RunContext) {
+    this.#engine = engine;
+    this.#clock = clock;
+    this.#job = job;
+    this.#context = context;
+  }
+
+  /** Resolves with the output of the job; rejects with how it failed. `folder` does not exist yet. */
+  async perform(folder: string, signal: AbortSignal): Promise<Json> {
+    const wish = await readContainerJob(this.#job, this.#context.workplace, this.#engine.ceilings);
+    const room = await this.#start(wish, folder, signal);
+    const container = this.#container;
+    if (container === undefined) throw new PeerworkError('cancelled');
+    await this.#watch(container, wish, room, signal);
+    return this.#output(container, wish, room);
+  }
+
+  giveBack(): void {
+    this.#engine.discard(this.#container, async () => {
+      for (const undo of this.#undo.reverse()) await undo();
+    });
+  }
+
+  async #start(wish: ContainerJob, folder: string, signal: AbortSignal): Promise<JobRoom> {
+    const { report, tunnel, workplace } = this.#context;
+    const engine = this.#engine;
+    const image = await engine.images.hold(wish.image, { signal, onProgress: (value) => report({ kind: 'progress', value }) });
+    this.#undo.push(() => image.release());
+    const egress = await engine.openEgress({
+      job: this.#job.id,
+      imageLabels: image.labels,
+      network: wish.network,
+      onRefused: (target, reason) => this.#say('log', `the network policy refused ${target}: ${reason}`),
+      ...(tunnel !== undefined && { tunnel }),
+    });
+    this.#undo.push(() => egress.close());
+    if (wish.network !== 'none') this.#say('log', `network: ${egress.line}`);
+    this.#undo.push(() => removeTree(folder));
+    const room = await JobRoom.make(folder, wish, this.#job, workplace);
+    if (signal.aborted) throw new PeerworkError('cancelled');
+    const { command, entrypoint, workdir, memoryMb, cpus, pids, tmpMb, stopGraceMs } = wish;
+    const spec = {
+      ...{ job: this.#job.id, image: wish.image, command, memoryMb, cpus, pids, tmpMb, stopGraceMs, egress },
+      ...(entrypoint !== undefined && { entrypoint }),
+      ...(workdir !== undefined && { workdir }),
+      env: { ...wish.env, ...room.env },
+      mounts: room.mounts,
+      maxFileBytes: wish.diskBytes,
+    };
+    this.#container = await engine.start(spec, (stream, line) => this.#say(stream, line));
+    return room;
+  }
+
+  /** Until it has ended, by itself or by us. Rejects with why it did, unless that was well. */
+  async #watch(container: Container, wish: ContainerJob, room: JobRoom, signal: AbortSignal): Promise<void> {
+    // A job that is cancelled may clean up; a worker that closes does not wait for it.
+    const end = () => (this.#context.signal.aborted ? container.stop() : container.kill());
+    const onAbort = () => this.#stop(new PeerworkError('cancelled'), end);
+    signal.addEventListener('abort', onAbort, { once: true });
+    if (signal.aborted) onAbort();
+    const late = () => this.#stop(new PeerworkError('timeout', `${wish.timeoutMs} ms`), () => container.kill());
+    const timer = wish.timeoutMs > 0 ? this.#clock.after(wish.timeoutMs, late) : undefined;
+    const full = () => {
+      const error = new PeerworkError('scratch-too-large', `more than ${Math.round(wish.diskBytes / MEBIBYTE)} MiB`);
+      this.#stop(error, () => container.kill());
+    };
+    let ended = false;
+    const look = async () => {
+      if ((await bytesBelow(room.out, wish.diskBytes)) > wish.diskBytes) full();
+      else if (!ended) looking = this.#clock.after(DISK_LOOK_MS, () => void look());
+    };
+    let looking = this.#clock.after(DISK_LOOK_MS, () => void look());
+    const exit = await container.ended;
+    ended = true;
+    looking.cancel();
+    timer?.cancel();
+    signal.removeEventListener('abort', onAbort);
+    if (this.#cause !== undefined) throw this.#cause;
+    this.exitCode = exit.exitCode;
+    const error = exitError(exit, wish.memoryMb);
+    if (error === undefined) return;
+    if (error.code === 'image-missing') this.#engine.images.forget(wish.image);
+    const words = error.code === 'container-failed' && this.#lastWords !== '' ? `${error.detail}: ${this.#lastWords}` : error.detail;
+    throw new PeerworkError(error.code, words);
+  }
+
+  /** The first cause counts. */
+  #stop(cause: PeerworkError, how: () => Promise<void>): void {
+    this.#cause ??= cause;
+    void how();
+  }
+
+  async #output(container: Container, wish: ContainerJob, room: JobRoom): Promise<Json> {
+    const [result, files] = await Promise.all([readResult(room.out), collectFiles(room.out, wish.files)]);
+    const output = {
+      exitCode: 0,
+      ...(result !== undefined && { result }),
+      stdout: container.stdoutTail,
+      ...(wish.files.length > 0 && { files }),
+    };
+    const bytes = Buffer.byteLength(JSON.stringify(output));
+    if (bytes > MAX_JOB_DATA_BYTES)
+      throw new PeerworkError('output-too-large', `${bytes} bytes of JSON, allowed are ${MAX_JOB_DATA_BYTES}`);
+    return output;
+  }
+
+  #say(stream: OutputStream, line: string): void {
+    if (stream === 'stderr' && line.trim() !== '') this.#lastWords = line.trim().slice(0, MAX_LAST_WORDS_CHARS);
+    this.#context.report({ kind: 'log', stream, line });
+  }
+}

@@ -1,0 +1,82 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir, readdir, realpath } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Clock } from '../../clock.js';
+import { ContainerEngine } from '../../containers/container-engine.js';
+import { type ContainerOptions, engineOptions } from '../../containers/owner-options.js';
+import { asPeerworkError, type ErrorCode, PeerworkError } from '../../errors.js';
+import type { Job, Outcome } from '../../job/job.js';
+import type { RunContext, Runner } from '../../job/runner.js';
+import { removeTree } from '../../task/disk.js';
+import type { RunnerContext, RunnerSetup } from '../setup.js';
+import { ContainerRun } from './container-run.js';
+
+export interface ContainerRunnerOptions extends ContainerOptions {
+  /** A Worker without a container engine does not start. Default: it works without containers, and says why. */
+  readonly required?: boolean;
+}
+
+/** Another attempt would end the same way, here and elsewhere. */
+const final: ReadonlySet<ErrorCode> = new Set(['container-invalid', 'cancelled']);
+
+/** Lets a Worker run container jobs, where it has docker or podman. */
+export function containerRunner(options: ContainerRunnerOptions = {}): RunnerSetup {
+  return { kind: 'container', required: options.required ?? false, open: (context) => ContainerRunner.open(options, context) };
+}
+
+/** Runs each job in a container of its own. */
+export class ContainerRunner implements Runner {
+  readonly kind = 'container';
+  readonly isolation: string;
+  readonly #engine: ContainerEngine;
+  readonly #jobs: string;
+  readonly #clock: Clock;
+  readonly #closing = new AbortController();
+  readonly #running = new Set<Promise<Outcome>>();
+
+  private constructor(engine: ContainerEngine, jobs: string, clock: Clock) {
+    this.isolation = engine.isolation;
+    this.#engine = engine;
+    this.#jobs = jobs;
+    this.#clock = clock;
+  }
+
+  /** Rejects with `engine-missing`. */
+  static async open(options: ContainerOptions, context: RunnerContext): Promise<ContainerRunner> {
+    const engine = await ContainerEngine.open(engineOptions(options, context));
+    const jobs = join(await realpath(context.folder), 'jobs');
+    await mkdir(jobs, { recursive: true, mode: 0o700 });
+    // What a worker that was killed has left; the engine has removed its containers already.
+    for (const name of await readdir(jobs)) await removeTree(join(jobs, name));
+    return new ContainerRunner(engine, jobs, context.clock);
+  }
+
+  run(job: Job, context: RunContext): Promise<Outcome> {
+    const run = this.#run(job, context).finally(() => this.#running.delete(run));
+    this.#running.add(run);
+    return run;
+  }
+
+  /** Ends every container. Jobs that still run are released. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await Promise.all(this.#running);
+    await this.#engine.close();
+  }
+
+  async #run(job: Job, context: RunContext): Promise<Outcome> {
+    const run = new ContainerRun(this.#engine, this.#clock, job, context);
+    const stopped = AbortSignal.any([context.signal, this.#closing.signal]);
+    try {
+      const folder = join(this.#jobs, randomBytes(8).toString('hex'));
+      return { state: 'completed', output: await run.perform(folder, stopped) };
+    } catch (thrown) {
+      if (this.#closing.signal.aborted) return { state: 'released', reason: 'the worker stopped' };
+      const { code, message } = stopped.aborted ? new PeerworkError('cancelled') : asPeerworkError(thrown, 'engine-failed');
+      const { exitCode } = run;
+      return { state: 'failed', error: { code, message, ...(exitCode !== undefined && { exitCode }) }, retry: !final.has(code) };
+    } finally {
+      run.giveBack();
+    }
+  }
+}

@@ -1,0 +1,152 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import * as v from 'valibot';
+import type { ContainerCeilings } from '../../containers/container-engine.js';
+import { invalid } from '../../containers/container-spec.js';
+import type { NetworkWish } from '../../containers/egress/policy.js';
+import { PeerworkError } from '../../errors.js';
+import type { Job, Json } from '../../job/job.js';
+import { MAX_JOB_DATA_BYTES, MAX_TIMEOUT_MS } from '../../job/limits.js';
+import type { Workplace } from '../../job/runner.js';
+import { assetPathFault } from '../../task/asset-path.js';
+
+const word = v.string();
+const words = v.pipe(v.array(word), v.maxLength(1_000));
+const amount = (max: number) => v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(max));
+const assetPath = v.pipe(
+  word,
+  v.check((path) => path === '.' || assetPathFault(path) === undefined, 'it is not the path of a file of the task'),
+);
+
+const shape = {
+  image: v.optional(word),
+  /** Replaces the image's own command. */
+  command: v.optional(words),
+  entrypoint: v.optional(word),
+  workdir: v.optional(word),
+  env: v.optional(v.record(word, v.union([word, v.number(), v.boolean()]))),
+  files: v.optional(v.pipe(v.array(v.strictObject({ pattern: word, maxBytes: v.optional(amount(MAX_JOB_DATA_BYTES)) })), v.maxLength(100))),
+  limits: v.optional(
+    v.strictObject({
+      memoryMb: v.optional(amount(1_048_576)),
+      cpus: v.optional(v.pipe(v.number(), v.minValue(0.01), v.maxValue(1_024))),
+      pids: v.optional(amount(1_048_576)),
+      tmpMb: v.optional(amount(1_048_576)),
+      diskMb: v.optional(amount(1_048_576)),
+      timeoutMs: v.optional(amount(MAX_TIMEOUT_MS)),
+      stopGraceMs: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(300_000))),
+    }),
+  ),
+  network: v.optional(v.union([v.picklist(['none', 'internet']), v.pipe(v.array(word), v.maxLength(100))])),
+};
+
+/** task.json. Files of the task to be mounted: a path, or a path and where; absent: all of them. */
+const taskSchema = v.strictObject({
+  ...shape,
+  runner: v.optional(v.literal('container')),
+  input: v.optional(v.array(v.union([assetPath, v.strictObject({ path: assetPath, at: v.optional(word) })]))),
+});
+/** The data of a job, as far as it is about the container; the rest is for the program in it. */
+const dataSchema = v.object({ ...shape, args: v.optional(words) });
+
+type Task = v.InferOutput<typeof taskSchema>;
+type Data = v.InferOutput<typeof dataSchema>;
+
+/** One job with everything decided. */
+export interface ContainerJob {
+  readonly image: string;
+  readonly command: readonly string[];
+  readonly entrypoint: string | undefined;
+  readonly workdir: string | undefined;
+  readonly env: Readonly<Record<string, string>>;
+  /** What /peerwork/input.json holds. */
+  readonly input: Json;
+  readonly assets: readonly { readonly path: string; readonly at: string }[];
+  readonly files: readonly { readonly pattern: string; readonly maxBytes: number }[];
+  readonly memoryMb: number;
+  readonly cpus: number;
+  readonly pids: number;
+  readonly tmpMb: number;
+  readonly diskBytes: number;
+  /** 0: none. */
+  readonly timeoutMs: number;
+  readonly stopGraceMs: number;
+  readonly network: NetworkWish;
+}
+
+export const TASK_FOLDER = '/peerwork/task';
+const MEBIBYTE = 1024 * 1024;
+const DEFAULT_CPUS = 1;
+const DEFAULT_PIDS = 256;
+const DEFAULT_TMP_MB = 64;
+const DEFAULT_GRACE_MS = 5_000;
+
+/** Puts together what the task and the job say, held to what the owner allows. Rejects with `container-invalid` or `container-limits`. */
+export async function readContainerJob(job: Job, workplace: Workplace | undefined, ceilings: ContainerCeilings): Promise<ContainerJob> {
+  const task = workplace === undefined ? {} : await readTask(workplace);
+  const data = isObject(job.data) ? check(dataSchema, job.data, 'the data of the job') : {};
+  const image = data.image ?? task.image;
+  if (image === undefined) throw invalid('no image is named');
+  const limits = { ...task.limits, ...data.limits };
+  const memoryMb = limits.memoryMb ?? ceilings.memoryMb;
+  const diskMb = limits.diskMb ?? ceilings.diskMb;
+  if (memoryMb > ceilings.memoryMb) throw tooMuch(`${memoryMb} MiB of memory`, `${ceilings.memoryMb}`);
+  if (diskMb > ceilings.diskMb) throw tooMuch(`${diskMb} MiB of files`, `${ceilings.diskMb}`);
+  return {
+    image,
+    command: [...(data.command ?? task.command ?? []), ...(data.args ?? [])],
+    entrypoint: data.entrypoint ?? task.entrypoint,
+    workdir: data.workdir ?? task.workdir,
+    env: Object.fromEntries(Object.entries({ ...task.env, ...data.env }).map(([name, value]) => [name, String(value)])),
+    input: isObject(job.data) && job.data['input'] !== undefined ? job.data['input'] : job.data,
+    assets: workplace === undefined ? [] : assetsOf(task),
+    files: (data.files ?? task.files ?? []).map(({ pattern, maxBytes = MAX_JOB_DATA_BYTES }) => ({ pattern, maxBytes })),
+    memoryMb,
+    cpus: Math.min(limits.cpus ?? DEFAULT_CPUS, ceilings.cpus),
+    pids: Math.min(limits.pids ?? DEFAULT_PIDS, ceilings.pids),
+    tmpMb: Math.min(limits.tmpMb ?? DEFAULT_TMP_MB, memoryMb),
+    diskBytes: diskMb * MEBIBYTE,
+    timeoutMs: shorter(job.timeoutMs, limits.timeoutMs ?? 0),
+    stopGraceMs: limits.stopGraceMs ?? DEFAULT_GRACE_MS,
+    network: data.network ?? task.network ?? 'none',
+  };
+}
+
+async function readTask({ folder, entry }: Workplace): Promise<Task> {
+  const text = await readFile(join(folder, entry), 'utf8');
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    throw invalid(`${entry}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+  return check(taskSchema, json, entry);
+}
+
+function check<T extends typeof taskSchema | typeof dataSchema>(schema: T, value: unknown, place: string): v.InferOutput<T>;
+function check(schema: typeof taskSchema | typeof dataSchema, value: unknown, place: string): Task | Data {
+  const result = v.safeParse(schema, value);
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  throw invalid(`${place}: ${v.getDotPath(issue) ?? 'all of it'}: ${issue.message}`);
+}
+
+function assetsOf({ input }: Task): ContainerJob['assets'] {
+  if (input === undefined) return [{ path: '.', at: TASK_FOLDER }];
+  return input.map((each) => {
+    const { path, at } = typeof each === 'string' ? { path: each, at: undefined } : each;
+    return { path, at: at ?? (path === '.' ? TASK_FOLDER : `${TASK_FOLDER}/${path}`) };
+  });
+}
+
+function isObject(data: Json): data is { readonly [key: string]: Json } {
+  return typeof data === 'object' && data !== null && !Array.isArray(data);
+}
+
+function shorter(one: number, other: number): number {
+  return one === 0 || other === 0 ? Math.max(one, other) : Math.min(one, other);
+}
+
+function tooMuch(asked: string, allowed: string): PeerworkError {
+  return new PeerworkError('container-limits', `${asked}, allowed are ${allowed}`);
+}

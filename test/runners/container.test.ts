@@ -1,0 +1,227 @@
+import t from 'tap';
+import type { Json, Outcome } from '../../src/job/job.js';
+import { insideDockerLab } from '../lab/docker.js';
+import { ContainerStage, summary } from './container-stage.js';
+
+const lab = await insideDockerLab(t, import.meta.url);
+
+if (lab !== undefined) {
+  t.setTimeout(300_000);
+  const image = await lab.tinyImage();
+  const shell = (script: string, more: { readonly [key: string]: Json } = {}) => ({ image, command: ['sh', '-c', script], ...more });
+  const message = (outcome: Outcome) => (outcome.state === 'failed' ? outcome.error.message : outcome.state);
+
+  t.test('a job finds its files and its input, and gives back its result and the files that were asked for', async (t) => {
+    const stage = await ContainerStage.set(t);
+    const script = `
+      echo "reading $PEERWORK_INPUT"; echo aside >&2
+      cat /peerwork/task/words/a.txt > /peerwork/out/copy.txt
+      mkdir -p /peerwork/out/deep/er; echo 12345 > /peerwork/out/deep/er/b.txt; echo no > /peerwork/out/not.asked
+      cat $PEERWORK_INPUT > /peerwork/out/result.json
+      echo "$1 $A $B $PEERWORK_ATTEMPT"`;
+    const task = { image, command: ['sh', '-c', script, 'sh'], env: { A: 'from the task', B: 1 }, files: [{ pattern: '**/*.txt' }] };
+    const data = { args: ['an argument'], env: { A: 'from the job' }, input: { n: [1, 2] } };
+    const outcome = await stage.run(task, { data, attempt: 2, files: { 'words/a.txt': 'hello' } });
+    t.same(summary(outcome), {
+      exitCode: 0,
+      result: { n: [1, 2] },
+      stdout: 'reading /peerwork/input.json\nan argument from the job 1 2\n',
+      files: [
+        { path: 'copy.txt', bytes: 5, base64: Buffer.from('hello').toString('base64') },
+        { path: 'deep/er/b.txt', bytes: 6, base64: Buffer.from('12345\n').toString('base64') },
+      ],
+    });
+    t.same(
+      stage.reports.map((report) => (report.kind === 'log' ? [report.stream, report.line] : [])).sort(),
+      [
+        ['stdout', 'reading /peerwork/input.json'],
+        ['stderr', 'aside'],
+        ['stdout', 'an argument from the job 1 2'],
+      ].sort(),
+      'its output is streamed',
+    );
+  });
+
+  t.test('a job is told what its parents gave', async (t) => {
+    const stage = await ContainerStage.set(t);
+    const parents = [{ id: 'p', channel: 'default', data: 1, output: { sum: 3 } }];
+    const outcome = await stage.run(shell('cat $PEERWORK_PARENTS > /peerwork/out/result.json'), { parents });
+    t.same((summary(outcome) as { result: Json }).result, parents);
+  });
+
+  t.test('only the files that are named are mounted, where it is said', async (t) => {
+    const stage = await ContainerStage.set(t);
+    const files = { 'a.txt': 'A', 'b/c.txt': 'C', 'd.txt': 'D' };
+    const input = ['a.txt', { path: 'b', at: '/somewhere/else' }];
+    const outcome = await stage.run(shell('cd /peerwork/task; ls; cat a.txt /somewhere/else/c.txt', { input }), { files });
+    t.match(summary(outcome), { stdout: 'a.txt\nAC' });
+    const missing = await stage.run(shell('true', { input: ['none.txt'] }), { files });
+    t.match(missing, { state: 'failed', error: { code: 'container-invalid', message: /none\.txt/ }, retry: false });
+  });
+
+  t.test('every way to end is told from the others', async (t) => {
+    const stage = await ContainerStage.set(t);
+    const end = async (script: string, more = {}, wish = {}) => summary(await stage.run(shell(script, more), wish));
+    t.same(await end('exit 0'), { exitCode: 0, stdout: '' });
+    t.same(await end('exit 7'), { code: 'container-failed', exitCode: 7 });
+    // Not at once: docker watches the memory of a container only some moments after its start.
+    t.same(await end('sleep 0.5; tail /dev/zero', { limits: { memoryMb: 32 } }), { code: 'memory', exitCode: 137 });
+    t.same(await end('kill -9 $$'), { code: 'container-failed', exitCode: 137 }, 'killed, but not for its memory');
+    t.same(await end('sleep 1000', {}, { timeoutMs: 500 }), { code: 'timeout', exitCode: null });
+    t.same(await end('sleep 1000', { limits: { timeoutMs: 500 } }), { code: 'timeout', exitCode: null });
+    t.match(message(await stage.run(shell('echo first >&2; echo the reason >&2; exit 3'))), /exit code 3: the reason/);
+    t.same(summary(await stage.run({ image, command: ['no-such-program'] })), { code: 'container-failed', exitCode: 127 });
+  });
+
+  t.test('a cancelled job is asked to end, then killed', async (t) => {
+    const stage = await ContainerStage.set(t);
+    const started = () => new Promise<void>((resolve) => until(() => stage.lines.includes('started'), resolve));
+    for (const [script, says, stopGraceMs] of [
+      ["trap 'echo asked; exit 0' TERM; echo started; while :; do sleep 0.1; done", true, 30_000],
+      ["trap '' TERM; echo started; while :; do sleep 0.1; done", false, 1_000],
+    ] as const) {
+      stage.reports.length = 0;
+      const cancel = new AbortController();
+      const running = stage.run(shell(script, { limits: { stopGraceMs } }), { signal: cancel.signal });
+      await started();
+      cancel.abort();
+      t.match(await running, { state: 'failed', error: { code: 'cancelled' }, retry: false });
+      t.equal(stage.lines.includes('asked'), says);
+    }
+    const early = await stage.run(shell('true'), { signal: AbortSignal.abort() });
+    t.match(early, { state: 'failed', error: { code: 'cancelled' } });
+  });
+
+  t.test('a container that somebody kills is a failure, and one whose worker closes is given back', async (t) => {
+    const stage = await ContainerStage.set(t);
+    const killed = stage.run(shell('echo started; sleep 1000'));
+    await new Promise<void>((resolve) => until(() => stage.lines.includes('started'), resolve));
+    await lab.docker('kill', '-s', 'KILL', await lab.docker('ps', '-q', '--filter', 'label=peerwork.job=a-job'));
+    t.same(summary(await killed), { code: 'container-failed', exitCode: 137 });
+    stage.reports.length = 0;
+    const open = stage.run(shell('echo started; sleep 1000'));
+    await new Promise<void>((resolve) => until(() => stage.lines.includes('started'), resolve));
+    await stage.runner.close();
+    t.equal((await open).state, 'released');
+    t.equal(await lab.docker('ps', '-aq'), '', 'no container is left');
+  });
+
+  t.test('what a job may not ask for is refused before anything is started', async (t) => {
+    const stage = await ContainerStage.set(t, { images: ['peerwork-test/*'] });
+    const code = async (task: { readonly [key: string]: Json }, wish = {}) => {
+      const outcome = await stage.run(task, wish);
+      return outcome.state === 'failed' ? outcome.error.code : outcome.state;
+    };
+    t.equal(await code({ image: 'alpine' }), 'image-refused');
+    t.equal(await code({ image: 'peerwork-test/none' }), 'image-missing');
+    t.equal(await code({ image, limits: { memoryMb: 100_000 } }), 'container-limits');
+    t.equal(await code({ image, limits: { diskMb: 100_000 } }), 'container-limits');
+    for (const task of [
+      {},
+      { image: '--privileged' },
+      { image: '-v/:/x' },
+      { image, privileged: true },
+      { image, mounts: [] },
+      { image, user: 'root' },
+    ])
+      t.equal(await code(task), 'container-invalid', JSON.stringify(task));
+    for (const input of [['../x'], ['/etc/passwd'], [{ path: '.', at: 'x' }], [{ path: '.', at: '/a,readonly=false' }]])
+      t.equal(await code({ image, input }), 'container-invalid', JSON.stringify(input));
+    t.equal(await code({ image, env: { 'A=B': 'x' } }), 'container-invalid');
+    t.equal(await code({ image, env: { A: 'x\nB=y' } }), 'container-invalid');
+    t.equal(await code({ image }, { data: { network: ['no port'] } }), 'container-invalid');
+    t.equal(await code({ image }, { data: { image: 'alpine' } }), 'image-refused', 'the data of a job are held to the same');
+  });
+
+  t.test('an image that cannot be pulled is an error in seconds', async (t) => {
+    const stage = await ContainerStage.set(t, { pull: 'missing' });
+    t.equal(message(await stage.run({ image: '127.0.0.1:1/nothing:here' })).startsWith('The image is not here and cannot be pulled'), true);
+    t.match(stage.reports, [{ kind: 'progress', value: { pull: '127.0.0.1:1/nothing:here' } }]);
+  });
+
+  t.test('a job cannot get at the engine, the worker, or what others have', async (t) => {
+    process.env['PEERWORK_TEST_TOKEN'] = 'pw1.do-not-show-this';
+    const stage = await ContainerStage.set(t);
+    const script = `
+      env; cat /proc/1/environ /proc/self/environ; cat /proc/self/mountinfo
+      ls /var/run /run /root /home /host 2>&1
+      for f in /var/run/docker.sock ${lab.socket} /proc/1/root/etc/shadow ${stage.folder}; do ls $f 2>/dev/null && echo "found $f"; done
+      echo x 2>/dev/null > /peerwork/task/task.json && echo wrote
+      echo x 2>/dev/null > /peerwork/input.json && echo wrote
+      echo x 2>/dev/null > /etc/passwd && echo wrote
+      ls /proc/*/exe 2>/dev/null | wc -l`;
+    const outcome = await stage.run(shell(script));
+    const text = JSON.stringify(summary(outcome));
+    t.equal(outcome.state, 'completed');
+    t.notMatch(text, /do-not-show-this|found |wrote|docker\.sock"/);
+    const [processes = ''] = /\d+(?=\\n"\})/.exec(text) ?? [];
+    t.ok(Number(processes) < 10, `it sees its own processes alone: ${processes}`);
+  });
+
+  t.test('links in the output folder lead nowhere', async (t) => {
+    const stage = await ContainerStage.set(t);
+    const script = `
+      cd /peerwork/out; ln -s /etc/passwd passwd.txt; ln -s / root; ln -s /etc etc.txt; ln -s /etc/hostname result.json
+      mkdir real; ln -s ../../../../../../etc/passwd real/up.txt; echo fine > real/fine.txt; ln real/fine.txt hard.txt`;
+    const outcome = await stage.run(shell(script, { files: [{ pattern: '**' }] }));
+    t.match(summary(outcome), { files: [{ path: 'hard.txt' }, { path: 'real/fine.txt' }] });
+    t.equal((summary(outcome) as { files: Json[] }).files.length, 2);
+    t.equal((summary(outcome) as { result?: Json }).result, undefined);
+  });
+
+  t.test('what is too large to be sent is refused', async (t) => {
+    const stage = await ContainerStage.set(t);
+    const big = (more: { readonly [key: string]: Json }, script = 'dd if=/dev/zero of=/peerwork/out/a bs=1024 count=9000') =>
+      stage.run(shell(script, more));
+    t.match(await big({ files: [{ pattern: 'a', maxBytes: 1_000 }] }), {
+      error: { code: 'output-too-large', message: /a has 9216000 bytes/ },
+    });
+    t.match(await big({ files: [{ pattern: '*' }] }), { error: { code: 'output-too-large' } });
+    t.match(await big({}, 'echo nonsense > /peerwork/out/result.json'), { error: { code: 'output-unsendable' } });
+    t.match(await big({}), { state: 'completed' }, 'nobody asked for it');
+  });
+
+  t.test('a job that fills the disk, forks without end or floods its log is held', async (t) => {
+    const stage = await ContainerStage.set(t);
+    const fill = 'i=0; while :; do i=$((i+1)); dd if=/dev/zero of=/peerwork/out/$i bs=1024 count=4096 2>/dev/null; done';
+    t.same(summary(await stage.run(shell(fill))), { code: 'scratch-too-large', exitCode: null });
+    const one = 'dd if=/dev/zero of=/peerwork/out/a bs=1024 count=65536; echo "code $?"';
+    const outcome = await stage.run(shell(one));
+    t.match(JSON.stringify(summary(outcome)), /code 153|scratch-too-large|File size limit/, 'a single file never grows beyond the limit');
+    for (const place of ['/tmp', '/dev/shm']) {
+      const full = await stage.run(shell(`dd if=/dev/zero of=${place}/a bs=1024 count=200000; exit 5`, { limits: { tmpMb: 8 } }));
+      t.same(summary(full), { code: 'container-failed', exitCode: 5 }, `${place} is bounded`);
+      t.match(stage.lines.join(), /No space left on device/);
+      stage.reports.length = 0;
+    }
+    const voluminous = await lab.tinyImage('peerwork-test/voluminous:1', ['VOLUME /data /tmp /peerwork/out/']);
+    stage.reports.length = 0;
+    const script = 'echo x > /data/a && dd if=/dev/zero of=/data/b bs=1024 count=200000; exit 5';
+    const kept = await stage.run({ ...shell(script, { limits: { tmpMb: 8 } }), image: voluminous });
+    t.same(summary(kept), { code: 'container-failed', exitCode: 5 });
+    t.match(stage.lines.join(), /No space left on device/, 'volumes that the image wants are bounded too');
+    t.equal(await lab.docker('volume', 'ls', '-q'), '');
+    const bomb = 'i=0; while [ $i -lt 400 ]; do sleep 1000 & i=$((i+1)); done; echo all of them';
+    stage.reports.length = 0;
+    const forked = await stage.run(shell(bomb, { limits: { pids: 64 } }));
+    t.equal(forked.state, 'failed');
+    t.match(stage.lines.join(), /fork/i);
+    t.notMatch(stage.lines.join(), /all of them/);
+    stage.reports.length = 0;
+    const flood = await stage.run(
+      shell('i=0; while [ $i -lt 20000 ]; do i=$((i+1)); echo line $i; done > /tmp/all; cat /tmp/all; echo last'),
+    );
+    t.match(summary(flood), { stdout: /line 20000\nlast\n$/ }, 'the end of stdout is whole');
+    t.ok(stage.lines.length < 15_000, `${stage.lines.length} lines`);
+    t.match(stage.lines.join(), /lines were dropped/);
+  });
+
+  t.test('nothing is left behind', async (t) => {
+    t.equal(await lab.docker('ps', '-aq'), '');
+  });
+}
+
+function until(condition: () => boolean, then: () => void): void {
+  if (condition()) then();
+  else setTimeout(() => until(condition, then), 20);
+}
