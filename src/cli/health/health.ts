@@ -1,0 +1,4 @@
+import type { Command } from 'commander';
+export async function health(_command: Command): Promise<number> {
+  return 0;
+}

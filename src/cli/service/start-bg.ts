@@ -1,0 +1,69 @@
+import { stat } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { delimiter, dirname, isAbsolute, resolve } from 'node:path';
+import type { Command } from 'commander';
+import { systemClock } from '../../clock.js';
+import { PeerworkError } from '../../errors.js';
+import { DEFAULT_HOME } from '../../worker/home.js';
+import { writeDotenv } from '../dotenv-file.js';
+import { EXIT_UNCONFIGURED } from '../failure.js';
+import { dotenvFile, readDotenv, readOptions, resolveOptions } from '../options.js';
+import { commandLine, variablesToKeep } from '../setup.js';
+import { chooseKeeper, openKeeper } from './choose-keeper.js';
+import { installKind } from './install-kind.js';
+import type { ServicePlan } from './keeper.js';
+import { demandConfiguration, refuseUnready } from './readiness.js';
+import { readRecord, serviceFolder, writeRecord } from './record.js';
+import { untilUp } from './until-up.js';
+
+/** As in worker.ts. */
+const DEFAULT_DRAIN_MS = 60_000;
+
+/**
+ * Installs the Worker of this folder as a service and starts it. Flags are written into `.env` first: the service has no others. Where it
+ * is installed already it is renewed, and restarted with what `.env` says now.
+ */
+export async function startBackground(command: Command): Promise<number> {
+  const options = await readOptions(command, 'start-bg');
+  demandConfiguration(options);
+  if (installKind() === 'npx') throw new PeerworkError('install-fleeting');
+  const dotenv = resolve(dotenvFile(command));
+  await writeDotenv(dotenv, variablesToKeep(command, 'start-bg', options));
+  // Without flags and environment, as the service will find it.
+  const kept = resolveOptions('start-bg', { dotenv: await readDotenv(dotenv) });
+  demandConfiguration(kept);
+  if (await refuseUnready(kept)) return EXIT_UNCONFIGURED;
+
+  const home = resolve(kept.home ?? DEFAULT_HOME);
+  const { serviceName: name } = kept;
+  const folder = serviceFolder(home, name);
+  const before = await readRecord(folder);
+  if (before !== undefined && before.folder !== process.cwd()) throw new PeerworkError('service-taken', `it works in ${before.folder}`);
+  const keeper = await chooseKeeper(kept.keeper, { home, name });
+  // Of another kind than now: its unit would start a second Worker one day.
+  if (before !== undefined && before.keeper !== keeper.kind) await openKeeper(before.keeper, { home, name }).uninstall();
+  const { uid, gid } = await stat(dotenv);
+  const drainMs = kept.drainMs ?? DEFAULT_DRAIN_MS;
+  const plan: ServicePlan = { name, home, folder: process.cwd(), dotenv, user: { uid, gid }, env: serviceEnvironment(), drainMs };
+  const installedAt = systemClock.now();
+  const { env, folder: workingFolder } = plan;
+  await writeRecord(folder, { name, keeper: keeper.kind, home, folder: workingFolder, dotenv, drainMs, env, installedAt });
+  const notes = await keeper.install(plan);
+  const says = await untilUp(keeper, home, installedAt);
+  process.stdout.write(
+    `The Worker ${says.name} runs, kept by ${keeper.description}.\n${notes.map((note) => `${note}\n`).join('')}` +
+      `See it with \`${commandLine('status')}\`, \`${commandLine('logs')}\`; change .env and \`${commandLine('restart')}\`.\n`,
+  );
+  return 0;
+}
+
+/** Of our environment, what a Worker needs to find programs and the network; its options stand in `.env`. */
+export function serviceEnvironment(environment: NodeJS.ProcessEnv = process.env): Record<string, string> {
+  const kept = /^(?:lang|lc_all|tz|(?:https?|all|no)_proxy|node_extra_ca_certs|ssl_cert_file|ssl_cert_dir|docker_host|xdg_runtime_dir)$/i;
+  const env: Record<string, string> = { HOME: environment['HOME'] ?? homedir() };
+  for (const [name, value] of Object.entries(environment)) if (value && kept.test(name)) env[name] = value;
+  // Of a node that nvm or the like installed only this folder tells where it is; npm lies beside it.
+  const folders = [dirname(process.execPath), ...(environment['PATH'] ?? '').split(delimiter)].filter(isAbsolute);
+  env['PATH'] = [...new Set([...folders, '/usr/local/bin', '/usr/bin', '/bin'])].join(delimiter);
+  return env;
+}

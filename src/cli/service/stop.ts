@@ -1,0 +1,23 @@
+import type { Command } from 'commander';
+import { systemClock } from '../../clock.js';
+import { print } from '../client/print.js';
+import { commandLine } from '../setup.js';
+import { serviceOf } from './installed.js';
+import { untilUp } from './until-up.js';
+
+export async function stop(command: Command): Promise<number> {
+  const { keeper } = await serviceOf(command, 'stop');
+  await keeper.stop({ now: command.opts()['now'] === true });
+  const again = keeper.kind === 'background' ? '' : ', and with the machine; `uninstall` removes it';
+  print(`Stopped. It starts again with \`${commandLine('restart')}\`${again}.`);
+  return 0;
+}
+
+export async function restart(command: Command): Promise<number> {
+  const { record, keeper } = await serviceOf(command, 'restart');
+  const since = systemClock.now();
+  await keeper.restart({ now: command.opts()['now'] === true });
+  const { name } = await untilUp(keeper, record.home, since);
+  print(`The Worker ${name} runs again, kept by ${keeper.description}.`);
+  return 0;
+}
