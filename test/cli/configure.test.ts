@@ -1,7 +1,8 @@
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chownSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import t from 'tap';
+import { handOver, serviceFolder, writeRecord } from '../../src/cli/service/record.js';
 import { serviceEnvironment } from '../../src/cli/service/start-bg.js';
 import { nodePrimitives } from '../../src/swarm/crypto.node.js';
 import { createToken, formatToken } from '../../src/swarm/token.js';
@@ -110,6 +111,24 @@ t.test('a service gets of the environment what finds programs and the network, a
   t.same(Object.keys(env).sort(), ['HOME', 'LANG', 'PATH', 'https_proxy']);
   t.equal(env['PATH']?.split(':')[0], join(process.execPath, '..'), 'this node, and the npm beside it, come first');
   t.notOk(env['PATH']?.includes('relative'));
+});
+
+t.test('what root changes stays with its owner', async (t) => {
+  if (!requireTools(t, {}, { root: true })) return;
+  const owner = new OwnersFolder();
+  t.teardown(() => owner.close());
+  writeFileSync(owner.file('.env'), `token=${token}\n`);
+  chownSync(owner.file('.env'), 65534, 65534);
+  t.match(await owner.type('configure', '--name', 'attic'), { code: 0 });
+  t.match(statSync(owner.file('.env')), { uid: 65534, gid: 65534 });
+  const home = owner.file('.peerwork');
+  await writeRecord(serviceFolder(home, 'attic'), {
+    ...{ name: 'attic', keeper: 'systemd-system', home, folder: owner.path, dotenv: owner.file('.env') },
+    ...{ drainMs: 1_000, env: {}, installedAt: 0 },
+  });
+  await handOver(home, 'attic', { uid: 65534, gid: 65534 });
+  for (const path of [home, serviceFolder(home, 'attic'), join(serviceFolder(home, 'attic'), 'service.json')])
+    t.match(statSync(path), { uid: 65534, gid: 65534 }, path);
 });
 
 t.test('the end of set-up says how to go on', async (t) => {

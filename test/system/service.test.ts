@@ -51,6 +51,12 @@ t.test('a Worker is started in the background, comes back when it is killed, and
   );
   t.equal(readdirSync(owner.file('.peerwork', 'workers')).length, 1, 'and it is still the same Worker');
 
+  const rightful = readFileSync(owner.file('.env'), 'utf8');
+  writeFileSync(owner.file('.env'), rightful.replace('PEERWORK_CONCURRENCY=1', 'PEERWORK_CONCURRENCY=many'));
+  t.match(await owner.type('restart'), { code: 2, stderr: /PEERWORK_CONCURRENCY.*\[option-invalid\]/ });
+  t.match(await owner.status(), { running: true }, 'a mistake in .env does not end what runs');
+  writeFileSync(owner.file('.env'), rightful);
+
   const follower = owner.begin('logs', '--follow', '--lines', '0');
   let followed = '';
   follower.stdout?.on('data', (chunk) => {

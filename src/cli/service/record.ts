@@ -1,5 +1,5 @@
-import { mkdir, open, readFile, rename } from 'node:fs/promises';
-import { join } from 'node:path';
+import { lchown, mkdir, open, readFile, rename } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import * as v from 'valibot';
 import { keeperKinds } from '../../config.js';
 import { PeerworkError } from '../../errors.js';
@@ -36,6 +36,12 @@ export async function readRecord(folder: string): Promise<ServiceRecord | undefi
 export async function writeRecord(folder: string, record: ServiceRecord): Promise<void> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   await writeWhole(join(folder, 'service.json'), record);
+}
+
+/** Gives a service's folder, and those that were made above it, to who will run it: `sudo` made them root's. */
+export async function handOver(home: string, name: string, { uid, gid }: { readonly uid: number; readonly gid: number }): Promise<void> {
+  const folder = serviceFolder(home, name);
+  for (const path of [home, dirname(folder), folder, join(folder, 'service.json')]) await lchown(path, uid, gid);
 }
 
 /** In one step, so that nobody ever reads half of it; for its owner only. */

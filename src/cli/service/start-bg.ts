@@ -1,4 +1,4 @@
-import { stat } from 'node:fs/promises';
+import { rm, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { delimiter, dirname, isAbsolute, resolve } from 'node:path';
 import type { Command } from 'commander';
@@ -13,7 +13,7 @@ import { chooseKeeper, openKeeper } from './choose-keeper.js';
 import { installKind } from './install-kind.js';
 import type { ServicePlan } from './keeper.js';
 import { demandConfiguration, refuseUnready } from './readiness.js';
-import { readRecord, serviceFolder, writeRecord } from './record.js';
+import { handOver, readRecord, serviceFolder, writeRecord } from './record.js';
 import { untilUp } from './until-up.js';
 
 /** As in worker.ts. */
@@ -48,7 +48,12 @@ export async function startBackground(command: Command): Promise<number> {
   const installedAt = systemClock.now();
   const { env, folder: workingFolder } = plan;
   await writeRecord(folder, { name, keeper: keeper.kind, home, folder: workingFolder, dotenv, drainMs, env, installedAt });
-  const notes = await keeper.install(plan);
+  if (keeper.kind === 'systemd-system' && uid !== 0) await handOver(home, name, { uid, gid });
+  const notes = await keeper.install(plan).catch(async (refusal: unknown) => {
+    // A service that never was must not be found by the commands that come later.
+    if (before === undefined) await rm(folder, { recursive: true, force: true });
+    throw refusal;
+  });
   const says = await untilUp(keeper, home, installedAt);
   process.stdout.write(
     `The Worker ${says.name} runs, kept by ${keeper.description}.\n${notes.map((note) => `${note}\n`).join('')}` +
