@@ -46,8 +46,10 @@ export function variablesToKeep(
   const variables: Record<string, string> = {};
   for (const key of optionsOf(name)) {
     const { env } = optionSpec(key);
-    // A token from the environment is kept too: the next start may not have that environment.
-    const value = answers[key] ?? (key === 'token' || command.getOptionValueSource(attributeOf(key)) === 'cli' ? options[key] : undefined);
+    const attribute = attributeOf(key);
+    // As it was typed: what it was read as need not be text. A token from the environment is kept too: the next start may not have that.
+    const typed: unknown = command.getOptionValueSource(attribute) === 'cli' ? command.opts()[attribute] : undefined;
+    const value = answers[key] ?? typed ?? (key === 'token' ? options[key] : undefined);
     if (env !== undefined && value !== undefined) variables[env] = asText(value);
   }
   return variables;

@@ -156,8 +156,9 @@ t.test('state, log and units are for their owner only, and hold no token', async
   const { token } = await openGrid(t);
   const owner = new OwnersFolder({ env: { LOG_LEVEL: 'debug', PEERWORK_SECRET_OF_OTHERS: 'not-for-the-service' } });
   t.teardown(() => owner.close());
-  t.equal((await owner.type('start-bg', '--token', token, '--keeper', 'background', '--log-level', 'debug')).code, 0);
+  t.equal((await owner.type('start-bg', '--token', token, '--keeper', 'background')).code, 0);
   const { pid } = await owner.status();
+  t.match(readFileSync(owner.file('.env'), 'utf8'), /^LOG_LEVEL=debug$/m, 'options of the environment are kept');
   const folder = owner.file('.peerwork', 'services', 'peerwork');
   for (const file of readdirSync(folder)) {
     t.equal(statSync(join(folder, file)).mode & 0o077, 0, file);

@@ -3,6 +3,7 @@ import { homedir } from 'node:os';
 import { delimiter, dirname, isAbsolute, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { systemClock } from '../../clock.js';
+import { optionSpec, optionsOf } from '../../config.js';
 import { PeerworkError } from '../../errors.js';
 import { DEFAULT_HOME } from '../../worker/home.js';
 import { writeDotenv } from '../dotenv-file.js';
@@ -20,18 +21,17 @@ import { untilUp } from './until-up.js';
 const DEFAULT_DRAIN_MS = 60_000;
 
 /**
- * Installs the Worker of this folder as a service and starts it. Flags are written into `.env` first: the service has no others. Where it
- * is installed already it is renewed, and restarted with what `.env` says now.
+ * Installs the Worker of this folder as a service and starts it. Flags, and options of the environment, are written into `.env` first: the
+ * service has no others. Where it is installed already it is renewed, and restarted with what `.env` says now.
  */
 export async function startBackground(command: Command): Promise<number> {
   const options = await readOptions(command, 'start-bg');
   demandConfiguration(options);
   if (installKind() === 'npx') throw new PeerworkError('install-fleeting');
   const dotenv = resolve(dotenvFile(command));
-  await writeDotenv(dotenv, variablesToKeep(command, 'start-bg', options));
+  await writeDotenv(dotenv, { ...ofEnvironment(process.env), ...variablesToKeep(command, 'start-bg', options) });
   // Without flags and environment, as the service will find it.
   const kept = resolveOptions('start-bg', { dotenv: await readDotenv(dotenv) });
-  demandConfiguration(kept);
   if (await refuseUnready(kept)) return EXIT_UNCONFIGURED;
 
   const home = resolve(kept.home ?? DEFAULT_HOME);
@@ -60,6 +60,17 @@ export async function startBackground(command: Command): Promise<number> {
       `See it with \`${commandLine('status')}\`, \`${commandLine('logs')}\`; change .env and \`${commandLine('restart')}\`.\n`,
   );
   return 0;
+}
+
+/** Options that the environment gives: the service shall be what a start in this shell would be, and will not have it. */
+function ofEnvironment(environment: NodeJS.ProcessEnv): Record<string, string> {
+  const variables: Record<string, string> = {};
+  for (const key of optionsOf('start-bg')) {
+    const { env = '' } = optionSpec(key);
+    const text = environment[env]?.trim();
+    if (text) variables[env] = text;
+  }
+  return variables;
 }
 
 /** Of our environment, what a Worker needs to find programs and the network; its options stand in `.env`. */

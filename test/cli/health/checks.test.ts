@@ -2,12 +2,14 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { type AddressInfo, createServer as createTcp } from 'node:net';
 import t, { type Test } from 'tap';
+import { checkEngine } from '../../../src/cli/health/check-engine.js';
 import { checkHttp } from '../../../src/cli/health/check-http.js';
 import { checkRedis } from '../../../src/cli/health/check-redis.js';
 import { checkIce } from '../../../src/cli/health/ice.js';
 import { checkMemory } from '../../../src/cli/health/machine.js';
 import { checkWallClock } from '../../../src/cli/health/wall-clock.js';
 import { type Clock, systemClock } from '../../../src/clock.js';
+import { PeerworkError } from '../../../src/errors.js';
 import { parseIceServers } from '../../../src/swarm/link/ice.js';
 import { nodePlatform } from '../../../src/swarm/platform.node.js';
 import { freePort } from '../../lab/free-port.js';
@@ -120,6 +122,18 @@ t.test('a TURN server must give a relay for its user and password; one that work
   ]);
   t.notMatch(JSON.stringify(ill), /mistaken/);
   t.match(await ask(), [{ state: 'ok' }]);
+});
+
+t.test('a container engine that was demanded must be there', async (t) => {
+  const there = async () => ({ facts: { kind: 'podman', version: '5.1', rootless: true } });
+  const absent = () => Promise.reject(new PeerworkError('sandbox-missing', 'docker is not installed'));
+  t.match(await checkEngine(there, { demanded: true }), { state: 'ok', detail: 'podman 5.1, without root' });
+  t.match(await checkEngine(absent, { demanded: true }), { state: 'fail', detail: /docker is not installed/ });
+  t.match(await checkEngine(absent, { demanded: false }), {
+    state: 'warn',
+    detail: /left to others/,
+    todo: /or set PEERWORK_CONTAINERS=off\.$/,
+  });
 });
 
 t.test('a clock that is off is found by what servers say', async (t) => {
