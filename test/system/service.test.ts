@@ -8,13 +8,14 @@ import { OwnersFolder } from '../lab/service.js';
 
 t.setTimeout(120_000);
 
-async function openGrid(t: Test): Promise<{ grid: Grid; token: string }> {
+async function openGrid(t: Test): Promise<{ grid: Grid; token: string; api: string }> {
   const grid = new Grid();
   t.teardown(() => grid.close());
   writeSlowTask(grid.folder);
   await grid.tracker();
-  const { token } = await grid.master(['--task', 'task', '--http', '127.0.0.1:0']);
-  return { grid, token };
+  const { program, token } = await grid.master(['--task', 'task', '--http', '127.0.0.1:0']);
+  const [api = ''] = /http:\/\/\S+(?=\/)/.exec(await program.line(/Dashboard: /)) ?? [];
+  return { grid, token, api };
 }
 
 t.test('a Worker is started in the background, comes back when it is killed, and leaves nothing when it is removed', async (t) => {
@@ -87,10 +88,9 @@ t.test('a Worker is started in the background, comes back when it is killed, and
 });
 
 t.test('what runs is finished when it is stopped, given back with --now', async (t) => {
-  const { grid, token } = await openGrid(t);
+  const { grid, token, api } = await openGrid(t);
   const owner = new OwnersFolder();
   t.teardown(() => owner.close());
-  const api = /http:\/\/\S+(?=\/)/.exec(grid.programs.map(({ text }) => text).join('\n'))?.[0] ?? '';
   const push = (id: string, ms: number) => grid.start(['push', '--api', api, '--id', id, '--data', JSON.stringify({ ms })]).ended;
   const job = async (id: string) => {
     const program = grid.start(['job', id, '--json', '--api', api]);
@@ -98,7 +98,7 @@ t.test('what runs is finished when it is stopped, given back with --now', async 
     return JSON.parse(program.text);
   };
   t.equal((await owner.type('start-bg', '--token', token, '--keeper', 'background')).code, 0);
-  await push('short', 1_500);
+  await push('short', 4_000);
   await until(async () => (await job('short')).state === 'leased');
   t.match(await owner.type('stop'), { code: 0 });
   t.match(await job('short'), { state: 'completed' });
@@ -106,7 +106,7 @@ t.test('what runs is finished when it is stopped, given back with --now', async 
   await push('long', 600_000);
   await until(async () => (await job('long')).state === 'leased');
   t.match(await owner.type('stop', '--now'), { code: 0 });
-  t.match(await job('long'), { state: 'ready' });
+  await until(async () => (await job('long')).state === 'ready');
   t.same(owner.processes(), []);
 });
 
@@ -115,14 +115,15 @@ t.test('a supervisor that is killed takes its Worker along, and the next start f
   const owner = new OwnersFolder();
   t.teardown(() => owner.close());
   t.equal((await owner.type('start-bg', '--token', token, '--keeper', 'background')).code, 0);
-  const [supervisor = 0, worker = 0] = owner.processes();
+  const [supervisor = Number.NaN, worker = Number.NaN] = owner.processes();
   process.kill(supervisor, 'SIGKILL');
   await until(() => markProcess(worker) === undefined);
   t.match(await owner.type('status'), { code: 1 });
   t.match(await owner.type('start-bg'), { code: 0 });
   t.match(await owner.status(), { running: true });
   // As when `stop` meets a Worker that is still draining.
-  process.kill(owner.processes()[0] ?? 0, 'SIGKILL');
+  const [again = Number.NaN] = owner.processes();
+  process.kill(again, 'SIGKILL');
   t.match(await owner.type('stop'), { code: 0 });
   t.same(owner.processes(), []);
 });
