@@ -107,6 +107,7 @@ t.test('what runs is finished when it is stopped, given back with --now', async 
   await until(async () => (await job('long')).state === 'leased');
   t.match(await owner.type('stop', '--now'), { code: 0 });
   await until(async () => (await job('long')).state === 'ready');
+  t.match(await job('long'), { attempts: { made: 0 } }, 'given back, not missed: that costs no attempt');
   t.same(owner.processes(), []);
 });
 
