@@ -107,10 +107,13 @@ t.test('a service gets of the environment what finds programs and the network, a
     PEERWORK_HOME: '/x',
     LANG: 'C',
   };
-  const env = serviceEnvironment(given);
+  const env = serviceEnvironment({ environment: given });
   t.same(Object.keys(env).sort(), ['HOME', 'LANG', 'PATH', 'https_proxy']);
   t.equal(env['PATH']?.split(':')[0], join(process.execPath, '..'), 'this node, and the npm beside it, come first');
   t.notOk(env['PATH']?.includes('relative'));
+  const sudo = { ...given, HOME: '/root', XDG_RUNTIME_DIR: '/run/user/0' };
+  const other = serviceEnvironment({ forOther: true, environment: sudo });
+  t.same(Object.keys(other).sort(), ['LANG', 'PATH', 'https_proxy'], 'another user has other folders');
 });
 
 t.test('what root changes stays with its owner', async (t) => {

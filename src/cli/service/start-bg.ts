@@ -44,11 +44,20 @@ export async function startBackground(command: Command): Promise<number> {
   if (before !== undefined && before.keeper !== keeper.kind) await openKeeper(before.keeper, { home, name }).uninstall();
   const { uid, gid } = await stat(dotenv);
   const drainMs = kept.drainMs ?? DEFAULT_DRAIN_MS;
-  const plan: ServicePlan = { name, home, folder: process.cwd(), dotenv, user: { uid, gid }, env: serviceEnvironment(), drainMs };
+  const forOther = keeper.kind === 'systemd-system' && uid !== 0;
+  const plan: ServicePlan = {
+    name,
+    home,
+    folder: process.cwd(),
+    dotenv,
+    user: { uid, gid },
+    env: serviceEnvironment({ forOther }),
+    drainMs,
+  };
   const installedAt = systemClock.now();
   const { env, folder: workingFolder } = plan;
   await writeRecord(folder, { name, keeper: keeper.kind, home, folder: workingFolder, dotenv, drainMs, env, installedAt });
-  if (keeper.kind === 'systemd-system' && uid !== 0) await handOver(home, name, { uid, gid });
+  if (forOther) await handOver(home, name, { uid, gid });
   const notes = await keeper.install(plan).catch(async (refusal: unknown) => {
     // A service that never was must not be found by the commands that come later.
     if (before === undefined) await rm(folder, { recursive: true, force: true });
@@ -73,11 +82,19 @@ function ofEnvironment(environment: NodeJS.ProcessEnv): Record<string, string> {
   return variables;
 }
 
+interface EnvironmentOptions {
+  /** It will run as another user, whose home folder systemd knows. */
+  readonly forOther?: boolean;
+  readonly environment?: NodeJS.ProcessEnv;
+}
+
 /** Of our environment, what a Worker needs to find programs and the network; its options stand in `.env`. */
-export function serviceEnvironment(environment: NodeJS.ProcessEnv = process.env): Record<string, string> {
+export function serviceEnvironment({ forOther = false, environment = process.env }: EnvironmentOptions = {}): Record<string, string> {
   const kept = /^(?:lang|lc_all|tz|(?:https?|all|no)_proxy|node_extra_ca_certs|ssl_cert_file|ssl_cert_dir|docker_host|xdg_runtime_dir)$/i;
-  const env: Record<string, string> = { HOME: environment['HOME'] ?? homedir() };
+  const env: Record<string, string> = {};
   for (const [name, value] of Object.entries(environment)) if (value && kept.test(name)) env[name] = value;
+  if (forOther) delete env['XDG_RUNTIME_DIR'];
+  else env['HOME'] = environment['HOME'] ?? homedir();
   // Of a node that nvm or the like installed only this folder tells where it is; npm lies beside it.
   const folders = [dirname(process.execPath), ...(environment['PATH'] ?? '').split(delimiter)].filter(isAbsolute);
   env['PATH'] = [...new Set([...folders, '/usr/local/bin', '/usr/bin', '/bin'])].join(delimiter);
