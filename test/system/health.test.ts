@@ -121,12 +121,15 @@ t.test('what is wrong with the machine is found, each with what to do', async (t
     '1048576',
     '--token',
     'pw1.x',
+    '--containers',
+    'docker',
   );
   t.equal(code, 1);
   t.match(checks, {
     token: { state: 'fail', detail: /cut short/, todo: /Copy the token again/ },
     disk: { state: 'fail', detail: /cannot be written/, todo: /--home/ },
     npm: { state: 'fail', detail: /npm was not found/, todo: /Install npm/ },
+    containers: { state: 'fail', detail: /docker is not installed/, todo: /Install docker/ },
     memory: { state: 'warn', todo: /Lower PEERWORK_CONCURRENCY/ },
   });
   for (const check of Object.values(checks)) t.ok(check.state === 'ok' || check.todo !== undefined, `${check.name}: what to do`);
