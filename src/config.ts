@@ -6,13 +6,14 @@ import { clientOptions } from './config/client.js';
 import { commonOptions } from './config/common.js';
 import { containerOptions } from './config/containers.js';
 import { masterOptions } from './config/master.js';
-import type { Command, OptionSpec } from './config/option.js';
+import type { Command, OptionSpec, ServiceCommand } from './config/option.js';
+import { type KeeperKind, keeperKinds, serviceOptions } from './config/service.js';
 import { trackerOptions } from './config/tracker.js';
 import { tunnelOptions } from './config/tunnel.js';
 import { DEFAULT_MEMORY_MB, workerOptions } from './config/worker.js';
 
-export type { Command, OptionSpec };
-export { DEFAULT_MEMORY_MB };
+export type { Command, KeeperKind, OptionSpec, ServiceCommand };
+export { DEFAULT_MEMORY_MB, keeperKinds };
 
 const { token, ...ofWorkers } = workerOptions;
 const { trackers, ice, ...common } = commonOptions;
@@ -28,6 +29,7 @@ export const optionTable = {
   ...tunnelOptions,
   ...trackerOptions,
   ...clientOptions,
+  ...serviceOptions,
 } as const;
 
 export type OptionName = keyof typeof optionTable;
@@ -37,8 +39,14 @@ export type Options = {
 
 export const optionNames = Object.keys(optionTable) as readonly OptionName[];
 
+/** These take every option of `worker`, so that what a source or runner adds there is theirs as well. */
+const likeWorker: ReadonlySet<Command> = new Set<Command>(['configure', 'health', 'start', 'start-bg']);
+
 export function optionsOf(command: Command): OptionName[] {
-  return optionNames.filter((name) => optionSpec(name).commands.includes(command));
+  return optionNames.filter((name) => {
+    const { commands } = optionSpec(name);
+    return commands.includes(command) || (likeWorker.has(command) && commands.includes('worker'));
+  });
 }
 
 export function optionSpec(name: OptionName): OptionSpec<unknown> {

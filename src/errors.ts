@@ -5,6 +5,7 @@ import { ledgerErrors } from './errors/ledger.js';
 import { otherErrors } from './errors/other.js';
 import { peerErrors } from './errors/peers.js';
 import { runErrors } from './errors/runs.js';
+import { serviceErrors } from './errors/service.js';
 import { setupErrors } from './errors/setup.js';
 import { taskErrors } from './errors/tasks.js';
 import { tunnelErrors } from './errors/tunnel.js';
@@ -22,6 +23,7 @@ export const errorTable = {
   ...ledgerErrors,
   ...tunnelErrors,
   ...httpErrors,
+  ...serviceErrors,
   ...otherErrors,
 } as const satisfies Record<string, ErrorEntry>;
 

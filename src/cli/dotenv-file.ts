@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { open, readFile, realpath, rename, rm } from 'node:fs/promises';
+import { open, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { parse } from 'dotenv';
 import { PeerworkError } from '../errors.js';
@@ -42,6 +42,8 @@ export async function writeDotenv(file: string, variables: Readonly<Record<strin
     throw new PeerworkError('option-invalid', `${file} cannot be read: ${error.message}`);
   });
   const after = setVariables(before, variables);
+  // What `sudo` changes must still be the owner's to read.
+  const owner = process.getuid?.() === 0 ? await stat(target).catch(() => undefined) : undefined;
   const readBack = parse(after);
   for (const [name, value] of Object.entries(variables))
     if (readBack[name] !== value)
@@ -50,6 +52,7 @@ export async function writeDotenv(file: string, variables: Readonly<Record<strin
   const draft = join(dirname(target), `.env.${randomBytes(6).toString('hex')}.tmp`);
   try {
     const handle = await open(draft, 'wx', 0o600);
+    if (owner !== undefined) await handle.chown(owner.uid, owner.gid);
     await handle.writeFile(after);
     await handle.sync();
     await handle.close();

@@ -1,8 +1,21 @@
-import { asPeerworkError } from '../errors.js';
+import { asPeerworkError, type ErrorCode } from '../errors.js';
 import { redact } from '../log.js';
 
 /** Refusals and wrong usage. 1 is kept for "it ran, but jobs failed". */
 export const EXIT_REFUSED = 2;
+/** Not set up, or not logged in. */
+export const EXIT_UNCONFIGURED = 3;
+
+const exitCodes: Readonly<Partial<Record<ErrorCode, number>>> = {
+  'worker-unconfigured': EXIT_UNCONFIGURED,
+  'service-missing': EXIT_UNCONFIGURED,
+  'service-failed': 1,
+  'update-failed': 1,
+};
+
+export function exitCodeOf(thrown: unknown): number {
+  return exitCodes[asPeerworkError(thrown).code] ?? EXIT_REFUSED;
+}
 
 /** Says on stderr what went wrong and what to do about it. The stack is for those who asked for LOG_LEVEL=debug. */
 export function printFailure(thrown: unknown): void {

@@ -2,8 +2,9 @@ import { Command, CommanderError } from 'commander';
 import type { Command as CommandName } from '../config.js';
 import { version } from '../version.js';
 import { addClientFlags, type ClientCommand, clientCommands } from './client/commands.js';
-import { EXIT_REFUSED, printFailure } from './failure.js';
+import { EXIT_REFUSED, exitCodeOf, printFailure } from './failure.js';
 import { commandWithOptions } from './options.js';
+import { serviceCommands } from './service/commands.js';
 
 /** Each command's code is loaded only when it runs: `--help` must not load a WebRTC engine. */
 const commands: Readonly<Record<CommandName, ClientCommand>> = {
@@ -28,6 +29,7 @@ const commands: Readonly<Record<CommandName, ClientCommand>> = {
     load: async () => (await import('./tracker.js')).tracker,
   },
   ...clientCommands,
+  ...serviceCommands,
   ledger: {
     summary: 'Export a ledger into a file, or import one into an empty ledger.',
     arguments: [
@@ -77,7 +79,7 @@ export async function main(args: readonly string[]): Promise<number> {
   } catch (thrown) {
     if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? 0 : EXIT_REFUSED;
     printFailure(thrown);
-    return EXIT_REFUSED;
+    return exitCodeOf(thrown);
   }
 }
 

@@ -25,10 +25,8 @@ export interface OptionSources {
 /** The options of a command, checked. Throws `option-invalid` with the option, its value (unless secret) and what is allowed. */
 export function resolveOptions(command: CommandName, sources: OptionSources): Options {
   const resolved: Record<string, unknown> = {};
-  for (const name of optionNames) {
-    const spec = optionSpec(name);
-    resolved[name] = spec.commands.includes(command) ? resolveOption(name, spec, sources) : undefined;
-  }
+  const own = new Set(optionsOf(command));
+  for (const name of optionNames) resolved[name] = own.has(name) ? resolveOption(name, optionSpec(name), sources) : undefined;
   return resolved as unknown as Options;
 }
 

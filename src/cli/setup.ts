@@ -1,14 +1,14 @@
-import { availableParallelism, hostname } from 'node:os';
+import { relative, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { DEFAULT_MEMORY_MB, type OptionName, type OptionSpec, type Options, optionSpec, optionsOf } from '../config.js';
+import { type Command as CommandName, type OptionName, optionSpec, optionsOf } from '../config.js';
 import { PeerworkError } from '../errors.js';
 import { parseToken } from '../swarm/token.js';
 import { writeDotenv } from './dotenv-file.js';
-import { attributeOf, dotenvFile, given, readOption, readOptions } from './options.js';
+import { attributeOf, dotenvFile, readOptions } from './options.js';
+import { type Answers, askFor, asText, isAttended } from './questions.js';
 
 /** What is asked, in this order. The rest of the worker's options can be given as flags or written into `.env` by hand. */
 const QUESTIONS = ['token', 'name', 'concurrency', 'memoryMb', 'allowInstallScripts'] as const satisfies readonly OptionName[];
-type Answers = Partial<Record<OptionName, unknown>>;
 
 /**
  * Writes the worker's `.env`. Asks on a terminal for what no flag gave; without a terminal, or with `--token` as a flag,
@@ -18,90 +18,48 @@ export async function setup(command: Command): Promise<number> {
   const options = await readOptions(command, 'setup');
   const flags: Answers = command.opts();
   if (options.token !== undefined) parseToken(options.token);
-  const attended = process.stdin.isTTY === true && process.stdout.isTTY === true && flags.token === undefined;
+  const attended = isAttended() && flags.token === undefined;
   if (!attended && options.token === undefined) throw new PeerworkError('token-missing', 'without a terminal, set-up needs `--token`');
-  const answers = attended ? await ask(options, flags) : {};
+  const asked = QUESTIONS.filter((key) => flags[key] === undefined);
+  const answers = attended ? await askFor(asked, options) : {};
   if (answers === undefined) {
     process.stdout.write('Cancelled, nothing was written.\n');
     return 130;
   }
-
   const file = dotenvFile(command);
-  const variables: Record<string, string> = {};
-  for (const key of optionsOf('setup')) {
-    const { env } = optionSpec(key);
-    // A token from the environment is kept too: the next start may not have that environment.
-    const value = answers[key] ?? (key === 'token' || command.getOptionValueSource(attributeOf(key)) === 'cli' ? options[key] : undefined);
-    if (env !== undefined && value !== undefined) variables[env] = asText(value);
-  }
-  await writeDotenv(file, variables);
+  await writeDotenv(file, variablesToKeep(command, 'setup', options, answers));
   const start = process.argv[1]?.endsWith('worker.js') ? 'node worker.js' : 'peerwork worker';
-  process.stdout.write(`Written to ${file} (only you can read it). Start the worker with \`${start}\`.\n`);
+  process.stdout.write(
+    `Written to ${file} (only you can read it). Start the worker with \`${start}\`, or for good with \`${commandLine('start-bg')}\`; ` +
+      `\`${commandLine('health')}\` checks what it needs.\n`,
+  );
   return 0;
 }
 
-function asText(value: unknown): string {
-  if (Array.isArray(value)) return value.join(' ');
-  return typeof value === 'boolean' ? (value ? 'yes' : 'no') : String(value);
-}
-
-async function ask(options: Options, flags: Answers): Promise<Answers | undefined> {
-  const { default: inquirer } = await import('inquirer');
-  const wanted = QUESTIONS.filter((key) => flags[key] === undefined);
-  const questions = wanted.map((key) => question(key, options));
-  try {
-    return given(await inquirer.prompt<Answers>(questions));
-  } catch (thrown) {
-    // Ctrl-C or Ctrl-D at a question: nothing has been written.
-    if (thrown instanceof Error && thrown.name === 'ExitPromptError') return undefined;
-    throw thrown;
+/** What belongs into `.env`: the answers, and whatever was given as a flag. */
+export function variablesToKeep(
+  command: Command,
+  name: CommandName,
+  options: Readonly<Partial<Record<OptionName, unknown>>>,
+  answers: Answers = {},
+): Record<string, string> {
+  const variables: Record<string, string> = {};
+  for (const key of optionsOf(name)) {
+    const { env } = optionSpec(key);
+    const attribute = attributeOf(key);
+    // As it was typed: what it was read as need not be text. A token from the environment is kept too: the next start may not have that.
+    const typed: unknown = command.getOptionValueSource(attribute) === 'cli' ? command.opts()[attribute] : undefined;
+    const value = answers[key] ?? typed ?? (key === 'token' ? options[key] : undefined);
+    if (env !== undefined && value !== undefined) variables[env] = asText(value);
   }
+  return variables;
 }
 
-function question(key: (typeof QUESTIONS)[number], options: Options) {
-  const before = options[key];
-  if (key === 'allowInstallScripts')
-    return { type: 'confirm' as const, name: key, message: 'May dependencies of tasks run install scripts?', default: before === true };
-  if (key === 'token') {
-    // What is there already is kept by an empty answer; it is not shown.
-    const message = before === undefined ? 'Token of the Master (pw1.…):' : 'Token of the Master (Enter keeps the present one):';
-    return {
-      type: 'password' as const,
-      name: key,
-      message,
-      mask: true,
-      validate: (text: string) => (text === '' && before !== undefined ? true : complaint(() => parseToken(text))),
-      filter: (text: string) => (text === '' ? undefined : text.trim()),
-    };
-  }
-  return {
-    type: 'input' as const,
-    name: key,
-    message: MESSAGES[key],
-    default: String(before ?? DEFAULTS[key]()),
-    validate: (text: string) => complaint(() => readOption(optionSpec(key) as OptionSpec<unknown>, [text.trim()], longName(key))),
-    filter: (text: string) => text.trim(),
-  };
-}
-
-const MESSAGES = {
-  name: 'Name of this worker:',
-  concurrency: 'How many jobs at once:',
-  memoryMb: 'Memory per job, in MiB:',
-} as const;
-
-const DEFAULTS = { name: hostname, concurrency: availableParallelism, memoryMb: () => DEFAULT_MEMORY_MB } as const;
-
-function longName(key: string): string {
-  return `The ${key === 'memoryMb' ? 'memory' : key}`;
-}
-
-/** true, or what is wrong: as inquirer wants it. */
-function complaint(check: () => unknown): true | string {
-  try {
-    check();
-    return true;
-  } catch (thrown) {
-    return thrown instanceof PeerworkError ? thrown.detail || thrown.message : String(thrown);
-  }
+/** How the owner types another command of this program, in the folder where this one was typed. */
+export function commandLine(words: string): string {
+  const script = process.argv[1] ?? '';
+  // Installed by npm it is called by its name.
+  if (!/(?:^|[\\/])(?:worker|bin[\\/]peerwork)\.js$/.test(script) || script.includes('node_modules')) return `peerwork ${words}`;
+  const door = relative(process.cwd(), script.replace(/worker\.js$/, 'bin/peerwork.js'));
+  return `node ${door.startsWith('..') ? resolve(door) : door} ${words}`;
 }

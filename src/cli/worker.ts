@@ -1,8 +1,10 @@
 import { hostname } from 'node:os';
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { Options } from '../config.js';
 import { PeerworkError } from '../errors.js';
 import { parseToken } from '../swarm/token.js';
+import { DEFAULT_HOME } from '../worker/home.js';
 import type { Worker } from '../worker/worker.js';
 import { formatBytes, formatDuration, formatRate, Meter } from './figures.js';
 import { given, readOptions } from './options.js';
@@ -10,6 +12,7 @@ import { runnerCommands } from './runners/index.js';
 import { openScreen, REDRAW_MS, type Screen } from './screen.js';
 import { sourceCommands } from './sources/index.js';
 import { catchSignals, exitOfSignal } from './stop.js';
+import { WorkerStatusFile } from './worker-status.js';
 
 /** Works until it is told to stop. stdout gets one line an event, or on a terminal a live status. */
 export async function worker(command: Command): Promise<number> {
@@ -27,6 +30,7 @@ export async function worker(command: Command): Promise<number> {
   const screen = await openScreen(process.stdout, options.logLevel);
   const signals = catchSignals();
   const working = new Worker({ ...workerOptions(options), ...given({ token }), ...besides, log: screen.log });
+  const told = new WorkerStatusFile(resolve(options.home ?? DEFAULT_HOME), working);
   const results = new Meter(Date.now);
   describeEvents(working, screen, results);
   const failed = new Promise<never>((_resolve, reject) => {
@@ -50,6 +54,7 @@ export async function worker(command: Command): Promise<number> {
     clearInterval(redraw);
     endScreen(screen, working, results);
     await working.close();
+    await told.close();
     signals.release();
   }
 }

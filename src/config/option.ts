@@ -12,7 +12,21 @@ export type Command =
   | 'hold'
   | 'schedule'
   | 'results'
-  | 'ledger';
+  | 'ledger'
+  | ServiceCommand;
+
+/** Commands of a Worker that is set up once and kept running. */
+export type ServiceCommand =
+  | 'configure'
+  | 'health'
+  | 'start'
+  | 'start-bg'
+  | 'status'
+  | 'logs'
+  | 'restart'
+  | 'stop'
+  | 'update'
+  | 'uninstall';
 
 export interface OptionSpec<T, D extends T | undefined = T | undefined> {
   /** As commander reads it, such as `--name <text>`. A flag without an argument is yes, with `--no-` before it no. */

@@ -55,7 +55,7 @@ export const workerOptions = {
   home: option<string, undefined>({
     flag: '--home <folder>',
     env: 'PEERWORK_HOME',
-    commands: ['setup', 'worker'],
+    commands: ['setup', 'worker', 'status', 'logs', 'restart', 'stop', 'update', 'uninstall'],
     meaning: 'Where the worker keeps its key, fetched files, dependencies and unsent results. Several workers may share it.',
     allowed: 'a folder',
     default: undefined,

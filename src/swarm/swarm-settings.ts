@@ -56,7 +56,7 @@ export interface SwarmSettings extends Omit<SwarmOptions, 'token' | 'ice'> {
 export function settleOptions(options: SwarmOptions): SwarmSettings {
   const token = typeof options.token === 'string' ? parseToken(options.token) : options.token;
   const trackers = chooseTrackers(options.trackers, token.trackers);
-  const ice = options.ice ?? (token.ice.length > 0 ? token.ice : isLocal(trackers) ? [] : defaultIceServers);
+  const ice = options.ice ?? chooseIce(token, trackers);
   if (options.transferSecret && options.transferSecret.length !== 32)
     throw new PeerworkError('option-invalid', 'transferEncryptToken must have 32 characters');
   const clock = options.clock ?? systemClock;
@@ -71,6 +71,11 @@ export function settleOptions(options: SwarmOptions): SwarmSettings {
     log,
     times: options.times ?? {},
   };
+}
+
+/** The STUN and TURN servers of a token, else the default ones. */
+export function chooseIce(token: Token, trackers: readonly string[]): readonly string[] {
+  return token.ice.length > 0 ? token.ice : isLocal(trackers) ? [] : defaultIceServers;
 }
 
 /** Peers that meet at a tracker on their own machine need no STUN, which would cost each attempt a moment where there is no internet. */

@@ -1,3 +1,4 @@
+import { checkEngine } from '../health/check-engine.js';
 import { containerOptionsOf } from './container-options.js';
 import type { RunnerCommand } from './runner-command.js';
 
@@ -7,5 +8,10 @@ export const containerCommand: RunnerCommand = {
   async setup(options) {
     const { containerRunner } = await import('../../runners/container/container-runner.js');
     return containerRunner(containerOptionsOf(options));
+  },
+  async check(options) {
+    const { engine = 'auto', required } = containerOptionsOf(options);
+    const { findEngine } = await import('../../containers/find-engine.js');
+    return [await checkEngine(() => findEngine(engine, process.env), { demanded: required })];
   },
 };

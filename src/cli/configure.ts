@@ -1,0 +1,127 @@
+import type { Command } from 'commander';
+import { type OptionName, type Options, optionSpec } from '../config.js';
+import { PeerworkError } from '../errors.js';
+import { parseToken } from '../swarm/token.js';
+import { setVariables, writeDotenv } from './dotenv-file.js';
+import { EXIT_UNCONFIGURED } from './failure.js';
+import { dotenvFile, readDotenv, readOptions, resolveOptions } from './options.js';
+import { askFor, asText, isAttended, unlessLeft } from './questions.js';
+import { runnerCommands } from './runners/index.js';
+import { refuseUnready } from './service/readiness.js';
+import { commandLine, variablesToKeep } from './setup.js';
+import { sourceCommands } from './sources/index.js';
+
+/** Of every Worker, whomever it serves. */
+const GENERAL = ['name', 'concurrency', 'memoryMb', 'allowInstallScripts'] as const satisfies readonly OptionName[];
+
+/** Whom a Worker can serve, each with what has to be asked. The first of its options is what switches it on. */
+interface Servable {
+  readonly name: string;
+  readonly title: string;
+  readonly questions: readonly OptionName[];
+  isOn(options: Options): boolean;
+}
+
+function servables(): readonly Servable[] {
+  const master: Servable = {
+    name: 'master',
+    title: 'a peerwork Master, by its token',
+    questions: ['token'],
+    isOn: ({ token }) => token !== undefined,
+  };
+  const others = sourceCommands.map((source) => ({
+    name: source.name,
+    title: source.name,
+    questions: source.questions ?? [],
+    isOn: (options: Options) => source.configured(options),
+  }));
+  return [master, ...others];
+}
+
+/**
+ * Writes the `.env` of a Worker: whom it serves, and how. On a terminal it asks for all of it, with what is there as the answers; without
+ * one, or as soon as a flag gives an option, it only writes what the flags say. Ends with 3 if nobody is served in the end.
+ */
+export async function configure(command: Command): Promise<number> {
+  const options = await readOptions(command, 'configure');
+  const file = dotenvFile(command);
+  const left = withoutOf(command);
+  const fromFlags = variablesToKeep(command, 'configure', options);
+  const hasFlags = left.length > 0 || Object.keys(fromFlags).some((name) => name !== 'token') || command.opts()['token'] !== undefined;
+  const asked = isAttended() && !hasFlags ? await ask(options) : { left, variables: fromFlags };
+  if (asked === undefined) {
+    process.stdout.write('Cancelled, nothing was written.\n');
+    return 130;
+  }
+  const variables: Record<string, string | undefined> = { ...asked.variables };
+  for (const { questions } of asked.left) for (const key of questions) variables[optionSpec(key).env ?? ''] = undefined;
+  delete variables[''];
+  const after = await optionsWith(file, variables);
+  if (after.token !== undefined) parseToken(after.token);
+  const on = servables().filter((servable) => servable.isOn(after));
+  if (on.length === 0) throw new PeerworkError('worker-unconfigured', 'give --token, or what switches a source on');
+  if (await refuseUnready(after)) return EXIT_UNCONFIGURED;
+
+  await writeDotenv(file, variables);
+  process.stdout.write(
+    `Written to ${file} (only you can read it). This Worker serves: ${on.map(({ name }) => name).join(', ')}.\n` +
+      `Next: \`${commandLine('health')}\` checks what it needs, \`${commandLine('start-bg')}\` keeps it running.\n`,
+  );
+  return 0;
+}
+
+/** The options as a start would find them, once the variables are written. */
+async function optionsWith(file: string, variables: Readonly<Record<string, string | undefined>>): Promise<Options> {
+  // Nothing may come of a value that cannot be written down.
+  setVariables('', variables);
+  const dotenv = { ...(await readDotenv(file)), ...variables };
+  return resolveOptions('worker', { env: process.env, dotenv });
+}
+
+function withoutOf(command: Command): readonly Servable[] {
+  const text = command.opts<{ without?: string }>().without;
+  const known = servables();
+  const names = text?.split(/[\s,]+/).filter((name) => name !== '') ?? [];
+  return names.map((name) => {
+    const servable = known.find((one) => one.name === name);
+    if (servable === undefined)
+      throw new PeerworkError('option-invalid', `--without is "${name}", but must be of ${known.map((one) => one.name).join(', ')}`);
+    return servable;
+  });
+}
+
+async function ask(options: Options): Promise<{ left: readonly Servable[]; variables: Record<string, string> } | undefined> {
+  const known = servables().filter(({ questions }) => questions.length > 0);
+  const before = known.filter((servable) => servable.isOn(options));
+  let chosen = known;
+  if (known.length > 1) {
+    const answer = await unlessLeft(async () => {
+      const { default: inquirer } = await import('inquirer');
+      return inquirer.prompt<{ served: string[] }>([
+        {
+          type: 'checkbox',
+          name: 'served',
+          message: 'For whom shall this Worker work?',
+          choices: known.map((servable) => ({
+            name: servable.title,
+            value: servable.name,
+            checked: before.length === 0 ? servable.name === 'master' : before.includes(servable),
+          })),
+          required: true,
+        },
+      ]);
+    });
+    if (answer === undefined) return undefined;
+    chosen = known.filter(({ name }) => answer.served.includes(name));
+  }
+  const runners = runnerCommands.filter((runner) => runner.wanted(options)).flatMap(({ questions = [] }) => questions);
+  const keys = [...new Set<OptionName>([...chosen.flatMap(({ questions }) => questions), ...GENERAL, ...runners])];
+  const answers = await askFor(keys, options);
+  if (answers === undefined) return undefined;
+  const variables: Record<string, string> = {};
+  for (const [key, value] of Object.entries(answers)) {
+    const { env } = optionSpec(key as OptionName);
+    if (env !== undefined) variables[env] = asText(value);
+  }
+  return { left: before.filter((servable) => !chosen.includes(servable)), variables };
+}

@@ -1,0 +1,89 @@
+import type { Clock } from '../../clock.js';
+import type { Check } from '../../job/health.js';
+import { silentLog } from '../../log.js';
+import { createOffer } from '../../swarm/link/dial.js';
+import { formatIceUrl, type IceServer } from '../../swarm/link/ice.js';
+import { askUdp } from '../../swarm/link/ice-probe.node.js';
+import type { Platform } from '../../swarm/platform.js';
+
+export interface IceQuestion {
+  readonly servers: readonly IceServer[];
+  readonly platform: Platform;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+}
+
+const name = 'ice';
+/** What is not answered by then is lost: three packets were sent. */
+const STUN_MS = 3_000;
+/** The engine gathers for a moment only, which a far relay may miss. */
+const RELAY_TRIES = 3;
+
+/** Asks each STUN server for our address, and each TURN server for a relay, with its password. */
+export async function checkIce({ servers, ...question }: IceQuestion): Promise<Check[]> {
+  if (servers.length === 0) return [{ name, state: 'ok', detail: 'no STUN or TURN needed: the tracker is on this machine' }];
+  const stun = servers.filter(({ kind }) => kind === 'stun');
+  const turn = servers.filter(({ kind }) => kind === 'turn');
+  const [answers, relays] = await Promise.all([askStun(stun, question), Promise.all(turn.map((server) => askRelay(server, question)))]);
+  const works = answers.size > 0 || relays.some((relayed) => relayed);
+  const missing = works ? 'warn' : 'fail';
+  return [
+    ...stun.map((server): Check => {
+      const ms = answers.get(server);
+      const url = formatIceUrl(server);
+      if (ms !== undefined) return { name, state: 'ok', detail: `${url} answers in ${ms} ms` };
+      const todo =
+        'Check that UDP passes the firewall; a TURN server over TCP or TLS works without it (`--ice turns:user:password@host:443`).';
+      return { name, state: missing, detail: `${url} does not answer`, todo: works ? 'Nothing, as long as another one answers.' : todo };
+    }),
+    ...turn.map((server, index): Check => {
+      const url = formatIceUrl(server);
+      if (relays[index]) return { name, state: 'ok', detail: `${url} gives a relay` };
+      return {
+        name,
+        state: missing,
+        detail: `${url} gives no relay`,
+        todo: 'Check that it runs, its user and password, and that its port passes.',
+      };
+    }),
+  ];
+}
+
+/** How long each took, in milliseconds. */
+function askStun(servers: readonly IceServer[], { clock, signal }: Omit<IceQuestion, 'servers'>): Promise<Map<IceServer, number>> {
+  const answers = new Map<IceServer, number>();
+  if (servers.length === 0) return Promise.resolve(answers);
+  const startedAt = clock.now();
+  return new Promise((resolve) => {
+    const finish = () => {
+      timer.cancel();
+      signal.removeEventListener('abort', finish);
+      stop();
+      resolve(answers);
+    };
+    const stop = askUdp(servers, (server) => {
+      answers.set(server, clock.now() - startedAt);
+      if (answers.size === servers.length) finish();
+    });
+    const timer = clock.after(STUN_MS, finish);
+    signal.addEventListener('abort', finish, { once: true });
+  });
+}
+
+/** Whether an offer made with this server alone holds a relay. */
+async function askRelay(server: IceServer, { platform, clock, signal }: Omit<IceQuestion, 'servers'>): Promise<boolean> {
+  const ice = platform.openIce([server], { clock, log: silentLog });
+  try {
+    for (let tries = 0; tries < RELAY_TRIES && !signal.aborted; tries += 1) {
+      const offer = await createOffer(platform.engine, ice, { clock });
+      offer.opened.catch(() => {}); // it is cancelled before anybody could answer
+      offer.cancel();
+      if (/^a=candidate:.* typ relay /m.test(offer.sdp)) return true;
+    }
+    return false;
+  } catch {
+    return false;
+  } finally {
+    ice.close();
+  }
+}

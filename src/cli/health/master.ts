@@ -1,0 +1,88 @@
+import { basename, dirname } from 'node:path';
+import type { Clock } from '../../clock.js';
+import type { Options } from '../../config.js';
+import { type ErrorCode, PeerworkError } from '../../errors.js';
+import type { Check } from '../../job/health.js';
+import { loadOrCreateKeyFile } from '../../swarm/key-file.node.js';
+import type { Platform } from '../../swarm/platform.js';
+import type { Token } from '../../swarm/token.js';
+import { WorkerSwarm } from '../../swarm/worker-swarm.js';
+import { takeHome } from '../../worker/home.js';
+import { formatDuration } from '../figures.js';
+import { given } from '../options.js';
+import { readWorkersSay } from '../worker-status.js';
+
+export interface MasterQuestion {
+  readonly token: Token;
+  readonly options: Pick<Options, 'transferEncryptToken' | 'trackers' | 'ice'>;
+  /** What the Worker is called. */
+  readonly worker: string;
+  readonly home: string;
+  readonly platform: Platform;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+}
+
+const name = 'master';
+/** Refusals that no further attempt would change: there is no need to wait for the end of the time. */
+const final: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'worker-revoked',
+  'worker-unapproved',
+  'worker-impostor',
+  'master-impostor',
+  'secret-mismatch',
+  'transfer-secret-mismatch',
+  'handshake-version',
+]);
+
+/**
+ * Whether the Master can be found. A Worker that runs here is believed; else we join, with the Worker's own key, so that the Master
+ * sees no stranger and says also whether this Worker is approved. Nobody else can take the key meanwhile: the home is locked.
+ */
+export async function checkMaster(question: MasterQuestion): Promise<Check> {
+  const running = readWorkersSay(question.home).filter(({ sources }) => sources.includes('master'));
+  const [first] = running;
+  if (first !== undefined) {
+    const { master } = running.find((one) => one.master !== undefined) ?? {};
+    if (master !== undefined) return { name, state: 'ok', detail: `the Worker that runs is connected to ${master.name} (${master.path})` };
+    const trouble = first.troubles.find(({ source }) => source === 'master');
+    const why = trouble === undefined ? '' : `: ${trouble.message} [${trouble.code}]`;
+    return { name, state: 'fail', detail: `the Worker that runs has not found it${why}`, todo: new PeerworkError('master-absent').todo };
+  }
+  const home = await takeHome(question.home);
+  try {
+    if (basename(dirname(home.keyFile)) !== '1')
+      return { name, state: 'warn', detail: 'another program works in this home and does not tell', todo: 'Stop it and run this again.' };
+    return await join(question, home.keyFile);
+  } finally {
+    await home.release();
+  }
+}
+
+async function join({ token, options, worker, platform, clock, signal }: MasterQuestion, keyFile: string): Promise<Check> {
+  const { transferEncryptToken: transferSecret, trackers, ice } = options;
+  const identity = loadOrCreateKeyFile(keyFile).keyPair;
+  const startedAt = clock.now();
+  // It asks for no work and answers nothing: it is gone again before the Master gives it any.
+  const accept = () => ({});
+  const swarm = new WorkerSwarm({ token, identity, name: worker, platform, clock, accept, ...given({ transferSecret, trackers, ice }) });
+  let trouble = new PeerworkError('master-absent');
+  try {
+    return await new Promise<Check>((resolve) => {
+      const fail = () => resolve({ name, state: 'fail', detail: `${trouble.message} [${trouble.code}]`, todo: trouble.todo });
+      if (signal.aborted) return fail();
+      signal.addEventListener('abort', fail, { once: true });
+      swarm.on('connected', (peer) => {
+        const after = formatDuration(clock.now() - startedAt);
+        resolve({ name, state: 'ok', detail: `${peer.name} found after ${after}, path ${peer.path}, and it takes this Worker` });
+      });
+      swarm.on('trouble', (error) => {
+        trouble = error;
+        if (final.has(error.code)) fail();
+      });
+      swarm.start();
+    });
+  } finally {
+    await swarm.close();
+  }
+}

@@ -1,0 +1,72 @@
+import type { Clock } from '../../clock.js';
+import type { PeerworkError } from '../../errors.js';
+import type { Check } from '../../job/health.js';
+import type { Platform } from '../../swarm/platform.js';
+import { TrackerClient } from '../../swarm/rendezvous/tracker-client.js';
+import { binaryText } from '../../swarm/rendezvous/wire.js';
+
+export interface TrackersQuestion {
+  readonly urls: readonly string[];
+  /** Of the token, as a Worker would look under it. */
+  readonly infoHash: Uint8Array;
+  readonly platform: Platform;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+}
+
+/** Announces at each tracker, without an offer: one that answers is there. One is enough, so a silent one only warns beside others. */
+export async function checkTrackers({ urls, ...question }: TrackersQuestion): Promise<Check[]> {
+  const answers = await Promise.all(urls.map((url) => askTracker(url, question)));
+  const someAnswered = answers.some(({ ms }) => ms !== undefined);
+  return answers.map(({ url, ms, members, why }): Check => {
+    const name = 'tracker';
+    if (ms !== undefined) return { name, state: 'ok', detail: `${url} answers in ${ms} ms, ${members} there for this token` };
+    const todo = someAnswered
+      ? 'Nothing, as long as another one answers.'
+      : 'Check the internet connection and that WebSockets (wss://) pass the firewall, or use a tracker of your own.';
+    return { name, state: someAnswered ? 'warn' : 'fail', detail: why ?? `${url}: no answer in time`, todo };
+  });
+}
+
+interface TrackerAnswer {
+  readonly url: string;
+  readonly ms?: number;
+  readonly members?: number;
+  readonly why?: string;
+}
+
+function askTracker(url: string, question: Omit<TrackersQuestion, 'urls'>): Promise<TrackerAnswer> {
+  const { infoHash, platform, clock, signal } = question;
+  const { openSocket, primitives } = platform;
+  const startedAt = clock.now();
+  return new Promise((resolve) => {
+    const finish = (answer: Omit<TrackerAnswer, 'url'>) => {
+      signal.removeEventListener('abort', giveUp);
+      client.close();
+      resolve({ url, ...answer });
+    };
+    const giveUp = () => finish({});
+    const client = new TrackerClient(
+      {
+        url,
+        infoHash: binaryText(infoHash),
+        role: 'worker',
+        openSocket,
+        randomBytes: (count) => primitives.randomBytes(count),
+        random: Math.random,
+        clock,
+      },
+      {
+        opened: (own) => own.announce([]),
+        // We are one of them.
+        announced: (_client, members) => finish({ ms: clock.now() - startedAt, members: Math.max(0, members - 1) }),
+        offered: () => {},
+        answered: () => {},
+        failed: (_client, { detail }: PeerworkError) => finish({ why: detail }),
+      },
+    );
+    if (signal.aborted) return giveUp();
+    signal.addEventListener('abort', giveUp, { once: true });
+    client.start();
+  });
+}

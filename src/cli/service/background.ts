@@ -1,0 +1,121 @@
+import { spawn } from 'node:child_process';
+import { type Clock, pause } from '../../clock.js';
+import { PeerworkError } from '../../errors.js';
+import type { Keeper, KeeperState, ServicePlan } from './keeper.js';
+import { tailLog } from './log-tail.js';
+import { isAlive, type MarkedProcess, signalProcess } from './process-mark.js';
+import { readRecord, serviceFolder } from './record.js';
+import { STOP_GRACE_MS } from './supervisor.js';
+import { logFile, supervisorProgram } from './supervisor-files.js';
+import { readSupervisorState } from './supervisor-state.js';
+
+const POLL_MS = 50;
+const START_MS = 10_000;
+/** `stop --now`: beyond the moment in which two signals count as one. */
+const SECOND_SIGNAL_MS = 150;
+/** After its Worker was killed the supervisor has little left to do. */
+const KILL_GRACE_MS = 5_000;
+
+/** A supervisor process of our own, for machines without systemd and launchd: works everywhere, but does not outlive a reboot. */
+export class BackgroundKeeper implements Keeper {
+  readonly kind = 'background';
+  readonly description = 'a supervisor in the background';
+  readonly #folder: string;
+  readonly #clock: Clock;
+
+  constructor({ home, name, clock }: { readonly home: string; readonly name: string; readonly clock: Clock }) {
+    this.#folder = serviceFolder(home, name);
+    this.#clock = clock;
+  }
+
+  async install({ folder }: ServicePlan): Promise<readonly string[]> {
+    await this.stop({ now: false });
+    await this.#start();
+    const again = `cd ${shellWord(folder)} && ${[process.execPath, process.argv[1] ?? 'peerwork'].map(shellWord).join(' ')} start-bg`;
+    return [
+      'This supervisor does not outlive a restart of the machine. Where there is a cron, this line in `crontab -e` starts it again:',
+      `@reboot ${again}`,
+    ];
+  }
+
+  async state(): Promise<KeeperState> {
+    const state = await readSupervisorState(this.#folder);
+    const worker = state?.worker !== undefined && isAlive(state.worker) ? state.worker : undefined;
+    if (state === undefined || !isAlive(state.supervisor))
+      return { running: false, detail: worker === undefined ? 'stopped' : 'the supervisor was killed, the Worker is ending' };
+    const { restarts, lastEnd, nextStartAt } = state;
+    if (worker !== undefined) return { running: true, pid: worker.pid, restarts, detail: 'running' };
+    const waitMs = Math.max(0, (nextStartAt ?? 0) - this.#clock.now());
+    return { running: false, restarts, detail: `ended (${lastEnd}), starts again in ${Math.ceil(waitMs / 1_000)} s` };
+  }
+
+  async logs(options: { readonly lines: number; readonly follow: boolean; readonly signal: AbortSignal }): Promise<void> {
+    await tailLog({ ...options, file: logFile(this.#folder), clock: this.#clock, write: (text) => process.stdout.write(text) });
+  }
+
+  async restart(options: { readonly now: boolean }): Promise<void> {
+    await this.stop(options);
+    await this.#start();
+  }
+
+  async stop({ now }: { readonly now: boolean }): Promise<void> {
+    const state = await readSupervisorState(this.#folder);
+    if (state === undefined) return;
+    const { supervisor, worker } = state;
+    const drainMs = (await readRecord(this.#folder))?.drainMs ?? 0;
+    // Without its supervisor a Worker has been told already; to tell it again is to tell it at once.
+    const told = isAlive(supervisor) ? supervisor : undefined;
+    if (told !== undefined) signalProcess(told, 'SIGTERM');
+    if (now) {
+      await pause(this.#clock, SECOND_SIGNAL_MS);
+      const hurried = told ?? worker;
+      if (hurried !== undefined) signalProcess(hurried, 'SIGTERM');
+    }
+    // A Worker that was started since the state was written is its supervisor's business.
+    const both = [supervisor, ...(worker === undefined ? [] : [worker])];
+    if (await this.#gone(both, drainMs + STOP_GRACE_MS + KILL_GRACE_MS)) return;
+    if (worker !== undefined) signalProcess(worker, 'SIGKILL', { group: true });
+    signalProcess(supervisor, 'SIGKILL');
+    if (!(await this.#gone(both, KILL_GRACE_MS))) throw new PeerworkError('service-failed', 'its processes cannot be killed');
+  }
+
+  uninstall(): Promise<void> {
+    return this.stop({ now: false });
+  }
+
+  async #start(): Promise<void> {
+    const record = await readRecord(this.#folder);
+    const options = { cwd: this.#folder, detached: true, stdio: 'ignore', ...(record !== undefined && { env: record.env }) } as const;
+    const child = spawn(process.execPath, [supervisorProgram, this.#folder], options);
+    let ended = false;
+    child.once('error', () => {
+      ended = true;
+    });
+    child.once('exit', () => {
+      ended = true;
+    });
+    const until = this.#clock.now() + START_MS;
+    const isUp = async () => {
+      const state = await readSupervisorState(this.#folder);
+      return state !== undefined && isAlive(state.supervisor);
+    };
+    while (!(await isUp())) {
+      if (ended || this.#clock.now() > until) throw new PeerworkError('service-failed', 'the supervisor did not start');
+      await pause(this.#clock, POLL_MS);
+    }
+    child.unref();
+  }
+
+  async #gone(processes: readonly MarkedProcess[], withinMs: number): Promise<boolean> {
+    const until = this.#clock.now() + withinMs;
+    while (processes.some(isAlive)) {
+      if (this.#clock.now() > until) return false;
+      await pause(this.#clock, POLL_MS);
+    }
+    return true;
+  }
+}
+
+function shellWord(text: string): string {
+  return /^[\w./@:=-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+}

@@ -1,0 +1,70 @@
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { type Clock, systemClock } from '../../clock.js';
+import type { KeeperKind } from '../../config.js';
+import { PeerworkError } from '../../errors.js';
+import { BackgroundKeeper } from './background.js';
+import type { Keeper, ServicePlan } from './keeper.js';
+import { LaunchdKeeper } from './launchd.js';
+import { type RunTool, runTool } from './run-tool.js';
+import { SystemdKeeper } from './systemd.js';
+
+export interface KeeperPlace {
+  readonly home: string;
+  readonly name: string;
+  readonly run?: RunTool;
+  readonly clock?: Clock;
+  readonly platform?: NodeJS.Platform;
+  readonly uid?: number;
+}
+
+const frontDoor = fileURLToPath(new URL('../../../../bin/peerwork.js', import.meta.url));
+
+export function openKeeper(kind: KeeperKind, place: KeeperPlace): Keeper {
+  const { home, name, run = runTool, clock = systemClock, uid = process.getuid?.() ?? 0 } = place;
+  if (kind === 'background') return new BackgroundKeeper({ home, name, clock });
+  if (kind === 'launchd') return new LaunchdKeeper({ home, name, run, clock, uid });
+  helpUserSession(uid);
+  const command = ({ dotenv }: ServicePlan) => [process.execPath, frontDoor, 'worker', '--dotenv', dotenv];
+  return new SystemdKeeper({ name, run, clock, system: kind === 'systemd-system', command });
+}
+
+/** Which keeper this machine has; rejects with `keeper-missing` if it has not the one that is wanted. */
+export async function chooseKeeper(wanted: KeeperKind | 'auto', place: KeeperPlace): Promise<Keeper> {
+  const { run = runTool, platform = process.platform, uid = process.getuid?.() ?? 0 } = place;
+  const missing: Readonly<Record<KeeperKind, () => Promise<string | undefined>>> = {
+    launchd: async () => (platform === 'darwin' ? undefined : 'launchd is part of macOS'),
+    'systemd-system': async () => {
+      if (platform !== 'linux') return 'systemd is part of Linux';
+      if (uid !== 0) return 'a service of the system needs root: use sudo';
+      return systemdState(await run('systemctl', ['is-system-running']));
+    },
+    'systemd-user': async () => {
+      if (platform !== 'linux') return 'systemd is part of Linux';
+      helpUserSession(uid);
+      return systemdState(await run('systemctl', ['--user', 'is-system-running']));
+    },
+    background: async () => (platform === 'win32' ? 'on Windows, run `peerwork start` from the Task Scheduler' : undefined),
+  };
+  if (wanted !== 'auto') {
+    const why = await missing[wanted]();
+    if (why !== undefined) throw new PeerworkError('keeper-missing', why);
+    return openKeeper(wanted, place);
+  }
+  const order = ['launchd', uid === 0 ? 'systemd-system' : 'systemd-user', 'background'] as const;
+  for (const kind of order) if ((await missing[kind]()) === undefined) return openKeeper(kind, place);
+  throw new PeerworkError('keeper-missing', (await missing.background()) ?? '');
+}
+
+/** What systemd says of itself; `degraded` means that some other unit failed. */
+function systemdState({ stdout, stderr }: { readonly stdout: string; readonly stderr: string }): string | undefined {
+  const word = stdout.trim();
+  if (/^(running|degraded|starting|initializing|maintenance)$/.test(word)) return undefined;
+  return `systemd does not run here (${word || stderr.trim().split('\n')[0] || 'no answer'})`;
+}
+
+/** After `su`, or in a bare ssh session, the address of the user's own systemd is not in the environment. */
+function helpUserSession(uid: number): void {
+  const folder = `/run/user/${uid}`;
+  if (process.env['XDG_RUNTIME_DIR'] === undefined && existsSync(folder)) process.env['XDG_RUNTIME_DIR'] = folder;
+}

@@ -1,0 +1,125 @@
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { type Clock, pause } from '../../clock.js';
+import { PeerworkError } from '../../errors.js';
+import type { Keeper, KeeperState, ServicePlan } from './keeper.js';
+import { launchdPlist } from './launchd-plist.js';
+import { tailLog } from './log-tail.js';
+import { isAlive, signalProcess } from './process-mark.js';
+import { readRecord, serviceFolder } from './record.js';
+import { must, type RunTool } from './run-tool.js';
+import { STOP_GRACE_MS } from './supervisor.js';
+import { logFile, supervisorProgram } from './supervisor-files.js';
+import { readSupervisorState } from './supervisor-state.js';
+
+export interface LaunchdOptions {
+  readonly home: string;
+  readonly name: string;
+  readonly run: RunTool;
+  readonly clock: Clock;
+  readonly uid: number;
+  /** Where property lists lie; default: those of this user, for root those of the machine. */
+  readonly agents?: string;
+}
+
+const POLL_MS = 100;
+/** `stop --now`: beyond the moment in which two signals count as one. */
+const SECOND_SIGNAL_MS = 150;
+
+/** A launchd agent (for root: daemon) that runs our supervisor, which keeps the log short and starts the Worker again sooner. */
+export class LaunchdKeeper implements Keeper {
+  readonly kind = 'launchd';
+  readonly description;
+  readonly #options: LaunchdOptions;
+  readonly #folder: string;
+  readonly #label: string;
+  readonly #domain: string;
+  readonly #file: string;
+
+  constructor(options: LaunchdOptions) {
+    const { home, name, uid } = options;
+    this.#options = options;
+    this.#folder = serviceFolder(home, name);
+    this.#label = `peerwork.${name}`;
+    this.#domain = uid === 0 ? 'system' : `gui/${uid}`;
+    const agents = options.agents ?? (uid === 0 ? '/Library/LaunchDaemons' : join(homedir(), 'Library', 'LaunchAgents'));
+    this.#file = join(agents, `${this.#label}.plist`);
+    this.description = `the launchd ${uid === 0 ? 'daemon' : 'agent'} ${this.#label}`;
+  }
+
+  async install({ folder, env, drainMs }: ServicePlan): Promise<readonly string[]> {
+    const plist = launchdPlist({
+      label: this.#label,
+      command: [process.execPath, supervisorProgram, this.#folder],
+      folder,
+      env,
+      exitSeconds: Math.ceil((drainMs + 2 * STOP_GRACE_MS) / 1_000),
+      errorFile: join(this.#folder, 'supervisor.err'),
+    });
+    const before = await readFile(this.#file, 'utf8').catch(() => '');
+    if (before !== '' && !before.includes(`<string>${this.#folder.replaceAll('&', '&amp;')}</string>`))
+      throw new PeerworkError('service-taken', this.#file);
+    await this.stop({ now: false });
+    try {
+      await mkdir(dirname(this.#file), { recursive: true });
+      await writeFile(this.#file, plist, { mode: 0o600 });
+    } catch (thrown) {
+      throw new PeerworkError('service-failed', thrown instanceof Error ? thrown.message : String(thrown));
+    }
+    await this.#bootstrap();
+    return this.#options.uid === 0
+      ? []
+      : ['A launchd agent runs while you are logged in; `sudo peerwork start-bg` makes a daemon of the machine.'];
+  }
+
+  async state(): Promise<KeeperState> {
+    const { code, stdout } = await this.#options.run('launchctl', ['print', this.#target]);
+    if (code !== 0) return { running: false, detail: 'not loaded' };
+    const word = /^\s*state = (.+)$/m.exec(stdout)?.[1] ?? 'unknown';
+    const state = await readSupervisorState(this.#folder);
+    const worker = state?.worker !== undefined && isAlive(state.worker) ? state.worker : undefined;
+    if (worker === undefined) return { running: false, detail: `${word}, the Worker is not there` };
+    return { running: true, pid: worker.pid, restarts: state?.restarts ?? 0, detail: word };
+  }
+
+  async logs(options: { readonly lines: number; readonly follow: boolean; readonly signal: AbortSignal }): Promise<void> {
+    await tailLog({ ...options, file: logFile(this.#folder), clock: this.#options.clock, write: (text) => process.stdout.write(text) });
+  }
+
+  async restart(options: { readonly now: boolean }): Promise<void> {
+    await this.stop(options);
+    await this.#bootstrap();
+  }
+
+  /** launchd has no "stopped": a job that shall not run is taken out, and put in again by `restart` or the next log-in. */
+  async stop({ now }: { readonly now: boolean }): Promise<void> {
+    const { run, clock } = this.#options;
+    if ((await run('launchctl', ['print', this.#target])).code !== 0) return;
+    const state = await readSupervisorState(this.#folder);
+    await must(run, 'launchctl', ['bootout', this.#target], { timeoutMs: 0 });
+    if (state === undefined) return;
+    if (now) {
+      await pause(clock, SECOND_SIGNAL_MS);
+      signalProcess(state.supervisor, 'SIGTERM');
+    }
+    // bootout answers before the end.
+    const drainMs = (await readRecord(this.#folder))?.drainMs ?? 0;
+    const until = clock.now() + drainMs + 2 * STOP_GRACE_MS;
+    while (isAlive(state.supervisor) && clock.now() < until) await pause(clock, POLL_MS);
+  }
+
+  async uninstall(): Promise<void> {
+    if (existsSync(this.#file)) await this.stop({ now: false });
+    await rm(this.#file, { force: true });
+  }
+
+  get #target(): string {
+    return `${this.#domain}/${this.#label}`;
+  }
+
+  async #bootstrap(): Promise<void> {
+    await must(this.#options.run, 'launchctl', ['bootstrap', this.#domain, this.#file]);
+  }
+}

@@ -1,0 +1,57 @@
+import { lchown, mkdir, open, readFile, rename } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import * as v from 'valibot';
+import { keeperKinds } from '../../config.js';
+import { PeerworkError } from '../../errors.js';
+
+const shape = v.object({
+  name: v.string(),
+  keeper: v.picklist(keeperKinds),
+  home: v.string(),
+  folder: v.string(),
+  dotenv: v.string(),
+  drainMs: v.number(),
+  env: v.record(v.string(), v.string()),
+  installedAt: v.number(),
+});
+
+/** What `start-bg` remembers of a service for the commands that come later: `<home>/services/<name>/service.json`. */
+export type ServiceRecord = v.InferOutput<typeof shape>;
+
+/** The folder of one service: record, and where we keep it ourselves state and logs. */
+export function serviceFolder(home: string, name: string): string {
+  return join(home, 'services', name);
+}
+
+export async function readRecord(folder: string): Promise<ServiceRecord | undefined> {
+  const text = await readFile(join(folder, 'service.json'), 'utf8').catch(() => undefined);
+  if (text === undefined) return undefined;
+  try {
+    return v.parse(shape, JSON.parse(text));
+  } catch {
+    throw new PeerworkError('service-failed', `${join(folder, 'service.json')} cannot be read: run \`peerwork start-bg\` again`);
+  }
+}
+
+export async function writeRecord(folder: string, record: ServiceRecord): Promise<void> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await writeWhole(join(folder, 'service.json'), record);
+}
+
+/** Gives a service's folder, and those that were made above it, to who will run it: `sudo` made them root's. */
+export async function handOver(home: string, name: string, { uid, gid }: { readonly uid: number; readonly gid: number }): Promise<void> {
+  const folder = serviceFolder(home, name);
+  for (const path of [home, dirname(folder), folder, join(folder, 'service.json')]) await lchown(path, uid, gid);
+}
+
+/** In one step, so that nobody ever reads half of it; for its owner only. */
+export async function writeWhole(file: string, value: unknown): Promise<void> {
+  const draft = `${file}.${process.pid}.tmp`;
+  const handle = await open(draft, 'w', 0o600);
+  try {
+    await handle.writeFile(`${JSON.stringify(value)}\n`);
+  } finally {
+    await handle.close();
+  }
+  await rename(draft, file);
+}

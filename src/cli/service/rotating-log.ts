@@ -1,0 +1,62 @@
+import { closeSync, fstatSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+
+const MAX_BYTES = 5 * 1024 * 1024;
+const OLD_FILES = 4;
+
+/** A log file that never takes more than `maxBytes` times five: `worker.log`, and before it `worker.log.1` to `worker.log.4`. */
+export class RotatingLog {
+  readonly #file: string;
+  readonly #maxBytes: number;
+  #handle: number;
+  #bytes: number;
+  #inLine = false;
+
+  constructor(file: string, maxBytes = MAX_BYTES) {
+    this.#file = file;
+    this.#maxBytes = maxBytes;
+    this.#handle = openSync(file, 'a', 0o600);
+    this.#bytes = fstatSync(this.#handle).size;
+  }
+
+  /** Never throws: a full disk must not end what is logged. Files change between lines only, unless one line fills a whole file. */
+  write(text: Uint8Array | string): void {
+    const bytes = typeof text === 'string' ? Buffer.from(text) : text;
+    if (bytes.length === 0) return;
+    try {
+      const full = this.#bytes + bytes.length > this.#maxBytes && this.#bytes > 0;
+      if (full && (!this.#inLine || this.#bytes > 2 * this.#maxBytes)) this.#rotate();
+      writeSync(this.#handle, bytes);
+      this.#bytes += bytes.length;
+      this.#inLine = bytes.at(-1) !== 10;
+    } catch {
+      // the disk is full, or the folder gone: there is nowhere to say so
+    }
+  }
+
+  /** A line of our own among those of the Worker. */
+  say(line: string): void {
+    this.write(`${this.#inLine ? '\n' : ''}${new Date().toISOString()} ${line}\n`);
+  }
+
+  close(): void {
+    closeSync(this.#handle);
+  }
+
+  #rotate(): void {
+    rmSync(`${this.#file}.${OLD_FILES}`, { force: true });
+    for (let age = OLD_FILES - 1; age >= 1; age -= 1) moveIfThere(`${this.#file}.${age}`, `${this.#file}.${age + 1}`);
+    moveIfThere(this.#file, `${this.#file}.1`);
+    const next = openSync(this.#file, 'a', 0o600);
+    closeSync(this.#handle);
+    this.#handle = next;
+    this.#bytes = 0;
+  }
+}
+
+function moveIfThere(from: string, to: string): void {
+  try {
+    renameSync(from, to);
+  } catch {
+    // there are not so many yet
+  }
+}

@@ -1,0 +1,102 @@
+import { rm, stat } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { delimiter, dirname, isAbsolute, resolve } from 'node:path';
+import type { Command } from 'commander';
+import { systemClock } from '../../clock.js';
+import { optionSpec, optionsOf } from '../../config.js';
+import { PeerworkError } from '../../errors.js';
+import { DEFAULT_HOME } from '../../worker/home.js';
+import { writeDotenv } from '../dotenv-file.js';
+import { EXIT_UNCONFIGURED } from '../failure.js';
+import { dotenvFile, readDotenv, readOptions, resolveOptions } from '../options.js';
+import { commandLine, variablesToKeep } from '../setup.js';
+import { chooseKeeper, openKeeper } from './choose-keeper.js';
+import { installKind } from './install-kind.js';
+import type { ServicePlan } from './keeper.js';
+import { demandConfiguration, refuseUnready } from './readiness.js';
+import { handOver, readRecord, serviceFolder, writeRecord } from './record.js';
+import { untilUp } from './until-up.js';
+
+/** As in worker.ts. */
+const DEFAULT_DRAIN_MS = 60_000;
+
+/**
+ * Installs the Worker of this folder as a service and starts it. Flags, and options of the environment, are written into `.env` first: the
+ * service has no others. Where it is installed already it is renewed, and restarted with what `.env` says now.
+ */
+export async function startBackground(command: Command): Promise<number> {
+  const options = await readOptions(command, 'start-bg');
+  demandConfiguration(options);
+  if (installKind() === 'npx') throw new PeerworkError('install-fleeting');
+  const dotenv = resolve(dotenvFile(command));
+  await writeDotenv(dotenv, { ...ofEnvironment(process.env), ...variablesToKeep(command, 'start-bg', options) });
+  // Without flags and environment, as the service will find it.
+  const kept = resolveOptions('start-bg', { dotenv: await readDotenv(dotenv) });
+  if (await refuseUnready(kept)) return EXIT_UNCONFIGURED;
+
+  const home = resolve(kept.home ?? DEFAULT_HOME);
+  const { serviceName: name } = kept;
+  const folder = serviceFolder(home, name);
+  const before = await readRecord(folder);
+  if (before !== undefined && before.folder !== process.cwd()) throw new PeerworkError('service-taken', `it works in ${before.folder}`);
+  const keeper = await chooseKeeper(kept.keeper, { home, name });
+  // Of another kind than now: its unit would start a second Worker one day.
+  if (before !== undefined && before.keeper !== keeper.kind) await openKeeper(before.keeper, { home, name }).uninstall();
+  const { uid, gid } = await stat(dotenv);
+  const drainMs = kept.drainMs ?? DEFAULT_DRAIN_MS;
+  const forOther = keeper.kind === 'systemd-system' && uid !== 0;
+  const plan: ServicePlan = {
+    name,
+    home,
+    folder: process.cwd(),
+    dotenv,
+    user: { uid, gid },
+    env: serviceEnvironment({ forOther }),
+    drainMs,
+  };
+  const installedAt = systemClock.now();
+  const { env, folder: workingFolder } = plan;
+  await writeRecord(folder, { name, keeper: keeper.kind, home, folder: workingFolder, dotenv, drainMs, env, installedAt });
+  if (forOther) await handOver(home, name, { uid, gid });
+  const notes = await keeper.install(plan).catch(async (refusal: unknown) => {
+    // A service that never was must not be found by the commands that come later.
+    if (before === undefined) await rm(folder, { recursive: true, force: true });
+    throw refusal;
+  });
+  const says = await untilUp(keeper, home, installedAt);
+  process.stdout.write(
+    `The Worker ${says.name} runs, kept by ${keeper.description}.\n${notes.map((note) => `${note}\n`).join('')}` +
+      `See it with \`${commandLine('status')}\`, \`${commandLine('logs')}\`; change .env and \`${commandLine('restart')}\`.\n`,
+  );
+  return 0;
+}
+
+/** Options that the environment gives: the service shall be what a start in this shell would be, and will not have it. */
+function ofEnvironment(environment: NodeJS.ProcessEnv): Record<string, string> {
+  const variables: Record<string, string> = {};
+  for (const key of optionsOf('start-bg')) {
+    const { env = '' } = optionSpec(key);
+    const text = environment[env]?.trim();
+    if (text) variables[env] = text;
+  }
+  return variables;
+}
+
+interface EnvironmentOptions {
+  /** It will run as another user, whose home folder systemd knows. */
+  readonly forOther?: boolean;
+  readonly environment?: NodeJS.ProcessEnv;
+}
+
+/** Of our environment, what a Worker needs to find programs and the network; its options stand in `.env`. */
+export function serviceEnvironment({ forOther = false, environment = process.env }: EnvironmentOptions = {}): Record<string, string> {
+  const kept = /^(?:lang|lc_all|tz|(?:https?|all|no)_proxy|node_extra_ca_certs|ssl_cert_file|ssl_cert_dir|docker_host|xdg_runtime_dir)$/i;
+  const env: Record<string, string> = {};
+  for (const [name, value] of Object.entries(environment)) if (value && kept.test(name)) env[name] = value;
+  if (forOther) delete env['XDG_RUNTIME_DIR'];
+  else env['HOME'] = environment['HOME'] ?? homedir();
+  // Of a node that nvm or the like installed only this folder tells where it is; npm lies beside it.
+  const folders = [dirname(process.execPath), ...(environment['PATH'] ?? '').split(delimiter)].filter(isAbsolute);
+  env['PATH'] = [...new Set([...folders, '/usr/local/bin', '/usr/bin', '/bin'])].join(delimiter);
+  return env;
+}

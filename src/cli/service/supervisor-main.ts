@@ -1,0 +1,52 @@
+/**
+ * A program of its own, `node supervisor-main.js FOLDER`, started by the keeper `background` (detached) and by launchd: keeps the
+ * Worker of the service in that folder running until it gets SIGTERM; a second one makes the Worker give back what it holds.
+ */
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { systemClock } from '../../clock.js';
+import { isAlive, markProcess } from './process-mark.js';
+import { readRecord } from './record.js';
+import { RotatingLog } from './rotating-log.js';
+import { Supervisor } from './supervisor.js';
+import { logFile } from './supervisor-files.js';
+
+const folder = process.argv[2] ?? '';
+const lock = join(folder, 'supervisor.lock');
+process.title = 'peerwork supervisor';
+
+const record = await readRecord(folder);
+if (record === undefined || !takeLock()) process.exit(1);
+const supervisor = new Supervisor({
+  folder,
+  command: [process.execPath, fileURLToPath(new URL('./worker-main.js', import.meta.url)), 'worker', '--dotenv', record.dotenv],
+  cwd: record.folder,
+  env: record.env,
+  drainMs: record.drainMs,
+  log: new RotatingLog(logFile(folder)),
+  clock: systemClock,
+});
+// The terminal that it was started from may go.
+process.on('SIGHUP', () => {});
+for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => supervisor.stop());
+await supervisor.run();
+rmSync(lock, { force: true });
+
+/** One supervisor a service, also when two are started at the same moment. */
+function takeLock(): boolean {
+  for (let tries = 0; tries < 3; tries += 1) {
+    try {
+      writeFileSync(lock, JSON.stringify(markProcess(process.pid)), { flag: 'wx', mode: 0o600 });
+      return true;
+    } catch {
+      try {
+        if (isAlive(JSON.parse(readFileSync(lock, 'utf8')))) return false;
+      } catch {
+        // not readable: nobody's
+      }
+      rmSync(lock, { force: true });
+    }
+  }
+  return false;
+}

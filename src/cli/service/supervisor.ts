@@ -1,0 +1,118 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { rm } from 'node:fs/promises';
+import { type Clock, pause } from '../../clock.js';
+import { type MarkedProcess, markProcess, signalProcess } from './process-mark.js';
+import { writeWhole } from './record.js';
+import type { RotatingLog } from './rotating-log.js';
+import { type SupervisorState, stateFile } from './supervisor-state.js';
+
+export interface SupervisorOptions {
+  /** Of the service, for the state file. */
+  readonly folder: string;
+  readonly command: readonly [file: string, ...args: string[]];
+  readonly cwd: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly drainMs: number;
+  readonly log: RotatingLog;
+  readonly clock: Clock;
+}
+
+const RESTART_FIRST_MS = 1_000;
+const RESTART_CAP_MS = 60_000;
+/** A Worker that lived this long was well: the next restart comes soon again. */
+const WELL_MS = 60_000;
+/** Over the Worker's own time to finish, for its last deliveries. */
+export const STOP_GRACE_MS = 15_000;
+
+/**
+ * Keeps one Worker running where no systemd does: started → ended → a pause of 1 s, doubling to 60 s → started … until `stop`, which
+ * lets it drain; a second `stop` makes it give back what it holds, and when the time is up it is killed. What the Worker writes goes
+ * to the log. The state file always says which processes there are, so that they are found even if the supervisor itself is killed;
+ * the Worker notices that by its channel and then drains (worker-main.ts).
+ */
+export class Supervisor {
+  readonly #options: SupervisorOptions;
+  readonly #stopping = new AbortController();
+  #worker: { readonly child: ChildProcess; readonly marked: MarkedProcess | undefined } | undefined;
+  #restarts = 0;
+  #lastEnd: string | undefined;
+  #stops = 0;
+
+  constructor(options: SupervisorOptions) {
+    this.#options = options;
+  }
+
+  /** Runs until it was told to stop and the Worker has ended. */
+  async run(): Promise<void> {
+    const { clock, log, folder } = this.#options;
+    let waitMs = RESTART_FIRST_MS;
+    while (!this.#stopping.signal.aborted) {
+      const startedAt = clock.now();
+      await this.#runWorker();
+      if (this.#stopping.signal.aborted) break;
+      if (clock.now() - startedAt >= WELL_MS) waitMs = RESTART_FIRST_MS;
+      log.say(`supervisor: the Worker ended (${this.#lastEnd}); it is started again in ${waitMs / 1_000} s`);
+      await this.#tell({ nextStartAt: clock.now() + waitMs });
+      await pause(clock, waitMs, this.#stopping.signal);
+      waitMs = Math.min(RESTART_CAP_MS, waitMs * 2);
+      this.#restarts += 1;
+    }
+    log.say('supervisor: stopped');
+    await rm(stateFile(folder), { force: true });
+  }
+
+  stop(): void {
+    this.#stops += 1;
+    this.#stopping.abort();
+    const { child, marked } = this.#worker ?? {};
+    if (child?.exitCode !== null || child.signalCode !== null) return;
+    child.kill('SIGTERM');
+    if (this.#stops > 1) return;
+    const { clock, drainMs } = this.#options;
+    clock.after(drainMs + STOP_GRACE_MS, () => marked && signalProcess(marked, 'SIGKILL', { group: true }), { unref: true });
+  }
+
+  async #runWorker(): Promise<void> {
+    const { command, cwd, env, log } = this.#options;
+    const [file, ...args] = command;
+    // A group of its own, to be killed as a whole; the channel tells it when we are gone.
+    const child = spawn(file, args, { cwd, env, detached: true, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
+    child.stdout?.on('data', (chunk: Buffer) => log.write(chunk));
+    child.stderr?.on('data', (chunk: Buffer) => log.write(chunk));
+    const ended = once(child, 'exit').then(
+      ([code, signal]) => (signal === null ? `exit code ${code}` : String(signal)),
+      (error: Error) => error.message,
+    );
+    this.#worker = { child, marked: child.pid === undefined ? undefined : markProcess(child.pid) };
+    await this.#tell({});
+    // Told to stop just before there was a Worker to tell.
+    if (this.#stopping.signal.aborted) child.kill('SIGTERM');
+    this.#lastEnd = await ended;
+    this.#worker = undefined;
+    if (child.pid !== undefined) killGroup(child.pid);
+  }
+
+  async #tell({ nextStartAt }: { nextStartAt?: number }): Promise<void> {
+    const own = markProcess(process.pid);
+    if (own === undefined) return;
+    const worker = this.#worker?.marked;
+    const state: SupervisorState = {
+      supervisor: own,
+      restarts: this.#restarts,
+      ...(worker !== undefined && { worker }),
+      ...(this.#lastEnd !== undefined && { lastEnd: this.#lastEnd }),
+      ...(nextStartAt !== undefined && { nextStartAt }),
+    };
+    await writeWhole(stateFile(this.#options.folder), state).catch((error: Error) => this.#options.log.say(`supervisor: ${error.message}`));
+  }
+}
+
+/** What a Worker that was killed has left in its group. */
+function killGroup(leader: number): void {
+  try {
+    process.kill(-leader, 'SIGKILL');
+  } catch {
+    // nothing was left
+  }
+}

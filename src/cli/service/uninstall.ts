@@ -1,0 +1,50 @@
+import { existsSync } from 'node:fs';
+import { rm, rmdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { PeerworkError } from '../../errors.js';
+import { print } from '../client/print.js';
+import { isAttended, unlessLeft } from '../questions.js';
+import { readWorkersSay } from '../worker-status.js';
+import { serviceOf } from './installed.js';
+import { serviceFolder } from './record.js';
+
+/** What Workers keep in a home. Nothing else in there is ours to delete: a Master keeps its ledger and key in the same place. */
+const ENTRIES_OF_WORKERS = ['workers', 'store', 'status', 'services'] as const;
+
+export async function uninstall(command: Command): Promise<number> {
+  const { keepData = false, yes = false } = command.opts<{ keepData?: boolean; yes?: boolean }>();
+  if (keepData && yes) throw new PeerworkError('option-invalid', '--keep-data and --yes contradict each other');
+  const { record, keeper } = await serviceOf(command, 'uninstall');
+  const { home, name, dotenv } = record;
+  const shallGo = yes || (!keepData && isAttended() && (await askWhether(home)));
+  await keeper.uninstall();
+  await rm(serviceFolder(home, name), { recursive: true, force: true });
+  await rmdir(join(home, 'services')).catch(() => {});
+  print(`The service ${name} is removed (it was ${keeper.description}).`);
+  if (!shallGo) print(`Key, outbox and files of this Worker stay in ${home}: installed again, it is the same Worker.`);
+  else {
+    // Others may have been started by hand, or have services of their own.
+    const others = readWorkersSay(home).map(({ name: worker }) => worker);
+    if (others.length > 0 || existsSync(join(home, 'services')))
+      throw new PeerworkError(
+        'home-locked',
+        `${home} is not deleted, other Workers use it${others.length > 0 ? `: ${others.join(', ')}` : ''}`,
+      );
+    for (const entry of ENTRIES_OF_WORKERS) await rm(join(home, entry), { recursive: true, force: true });
+    await rmdir(home).catch(() => print(`${home} stays, it holds other things than those of Workers.`));
+    print('Key, outbox and files of this Worker are deleted.');
+  }
+  print(`${dotenv} stays, with the token in it.`);
+  return 0;
+}
+
+async function askWhether(home: string): Promise<boolean> {
+  const answer = await unlessLeft(async () => {
+    const { default: inquirer } = await import('inquirer');
+    const message = `Delete key, outbox and files of Workers in ${home} as well?`;
+    return inquirer.prompt<{ go: boolean }>([{ type: 'confirm', name: 'go', message, default: false }]);
+  });
+  if (answer === undefined) throw new PeerworkError('closed', 'nothing was changed');
+  return answer.go;
+}

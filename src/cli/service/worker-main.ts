@@ -1,0 +1,11 @@
+/** The command line as a supervisor's child: when the supervisor is gone it is told to stop, as by `kill`. */
+import { main } from '../main.js';
+
+process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'));
+process.channel?.unref();
+// Nobody reads any more what it says then; that must not end it before its jobs.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+
+process.exitCode = await main(process.argv.slice(2));
+// As in bin/peerwork.js.
+setTimeout(() => process.exit(), 2_000).unref();

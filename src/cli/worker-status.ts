@@ -1,0 +1,139 @@
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import * as v from 'valibot';
+import { type Clock, systemClock, type Timer } from '../clock.js';
+import { redact } from '../log.js';
+import { version } from '../version.js';
+import type { Worker } from '../worker/worker.js';
+import { isAlive, type MarkedProcess, markProcess } from './service/process-mark.js';
+import { writeWhole } from './service/record.js';
+
+const shape = v.object({
+  pid: v.number(),
+  mark: v.string(),
+  name: v.string(),
+  version: v.string(),
+  startedAt: v.number(),
+  /** When this was written: at a change, ten seconds after it at the latest. */
+  at: v.number(),
+  /** Absent while it is not connected, or has no Master. */
+  master: v.optional(v.object({ name: v.string(), path: v.string() })),
+  sources: v.array(v.string()),
+  running: v.number(),
+  concurrency: v.number(),
+  completed: v.number(),
+  failed: v.number(),
+  released: v.number(),
+  outbox: v.number(),
+  isolation: v.string(),
+  /** The last thing that was wrong with each source, gone when its Master is found. */
+  troubles: v.array(v.object({ source: v.string(), code: v.string(), message: v.string(), at: v.number() })),
+});
+
+/** What `peerwork worker` tells of itself in `<home>/status/<pid>.json`, for `peerwork status` and `health`; it holds no secrets. */
+export type WorkerSays = v.InferOutput<typeof shape>;
+
+/** Rarely, for the sake of SD cards; what matters most (the Master found or lost, trouble) is written at once. */
+const WRITE_MS = 10_000;
+
+/** Keeps that file while the Worker lives. */
+export class WorkerStatusFile {
+  readonly #folder: string;
+  readonly #worker: Worker;
+  readonly #clock: Clock;
+  readonly #startedAt: number;
+  readonly #self: MarkedProcess;
+  readonly #troubles = new Map<string, WorkerSays['troubles'][number]>();
+  #written = '';
+  #writing: Promise<void> = Promise.resolve();
+  #timer: Timer | undefined;
+  #closed = false;
+
+  constructor(home: string, worker: Worker, clock: Clock = systemClock) {
+    this.#folder = join(home, 'status');
+    this.#worker = worker;
+    this.#clock = clock;
+    this.#startedAt = clock.now();
+    this.#self = markProcess(process.pid) ?? { pid: process.pid, mark: '' };
+    const change = () => this.#write();
+    worker.on('connected', () => {
+      this.#troubles.delete('master');
+      change();
+    });
+    worker.on('disconnected', change);
+    worker.on('trouble', ({ code, message }, source) => {
+      this.#troubles.set(source, { source, code, message: redact(message), at: this.#clock.now() });
+      change();
+    });
+    sweepDead(this.#folder);
+    this.#tick();
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#timer?.cancel();
+    await this.#writing;
+    await rm(this.#file, { force: true });
+  }
+
+  get #file(): string {
+    return join(this.#folder, `${this.#self.pid}.json`);
+  }
+
+  #tick(): void {
+    this.#write();
+    this.#timer = this.#clock.after(WRITE_MS, () => this.#tick(), { unref: true });
+  }
+
+  #write(): void {
+    if (this.#closed) return;
+    const { name, master, sources, running, concurrency, completed, failed, released, outbox, isolation } = this.#worker.status();
+    const says = {
+      ...this.#self,
+      name,
+      version,
+      startedAt: this.#startedAt,
+      ...(master !== undefined && { master: { name: master.name, path: master.path } }),
+      ...{ sources: [...sources], running, concurrency, completed, failed, released, outbox, isolation },
+      troubles: [...this.#troubles.values()],
+    };
+    const text = JSON.stringify(says);
+    if (text === this.#written) return;
+    this.#written = text;
+    const whole: WorkerSays = { ...says, at: this.#clock.now() };
+    this.#writing = this.#writing.then(async () => {
+      try {
+        await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+        await writeWhole(this.#file, whole);
+      } catch {
+        // the disk is full: the Worker itself says so where it matters
+        this.#written = '';
+      }
+    });
+  }
+}
+
+/** What the Workers that run in this home say. */
+export function readWorkersSay(home: string): WorkerSays[] {
+  return readFolder(join(home, 'status')).flatMap(({ says }) => (says !== undefined && isAlive(says) ? [says] : []));
+}
+
+/** Files of Workers that were killed. */
+function sweepDead(folder: string): void {
+  for (const { file, says } of readFolder(folder)) if (says === undefined || !isAlive(says)) rmSync(file, { force: true });
+}
+
+/** A file that cannot be read is one of another version. */
+function readFolder(folder: string): { readonly file: string; readonly says: WorkerSays | undefined }[] {
+  if (!existsSync(folder)) return [];
+  const files = readdirSync(folder).filter((name) => name.endsWith('.json'));
+  return files.map((name) => {
+    const file = join(folder, name);
+    try {
+      return { file, says: v.parse(shape, JSON.parse(readFileSync(file, 'utf8'))) };
+    } catch {
+      return { file, says: undefined };
+    }
+  });
+}

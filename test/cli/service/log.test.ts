@@ -1,0 +1,62 @@
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { tailLog } from '../../../src/cli/service/log-tail.js';
+import { isAlive, markProcess, signalProcess } from '../../../src/cli/service/process-mark.js';
+import { RotatingLog } from '../../../src/cli/service/rotating-log.js';
+import { systemClock } from '../../../src/clock.js';
+import { until } from '../../lab/grid.js';
+
+t.test('a log takes a bounded place, keeps lines whole, and goes on where it was', async (t) => {
+  const file = join(t.testdir(), 'worker.log');
+  const log = new RotatingLog(file, 1_000);
+  for (let line = 0; line < 1_000; line += 1) {
+    log.write(`line ${line} begins`);
+    log.write(` and ends\n`);
+  }
+  log.close();
+  const files = [file, ...[1, 2, 3, 4].map((age) => `${file}.${age}`)];
+  t.ok(files.every((one) => existsSync(one)) && !existsSync(`${file}.5`));
+  t.ok(files.every((one) => statSync(one).size <= 2_100));
+  t.ok(
+    files.every((one) => /^(line \d+ begins and ends\n)+$/.test(readFileSync(one, 'utf8'))),
+    'no line is torn',
+  );
+  t.match(readFileSync(file, 'utf8'), /line 999 begins and ends\n$/);
+  const again = new RotatingLog(file, 1_000);
+  again.say('more');
+  again.close();
+  t.match(readFileSync(file, 'utf8'), /line 999 begins and ends\n\S+Z more\n$/);
+  t.equal(statSync(file).mode & 0o077, 0);
+});
+
+t.test('who follows a log misses nothing when the file changes', async (t) => {
+  const file = join(t.testdir(), 'worker.log');
+  const log = new RotatingLog(file, 200);
+  t.teardown(() => log.close());
+  for (let line = 0; line < 30; line += 1) log.write(`early ${line}\n`);
+  const ending = new AbortController();
+  let seen = '';
+  const write = (text: string) => {
+    seen += text;
+  };
+  const following = tailLog({ file, lines: 12, follow: true, signal: ending.signal, clock: systemClock, write });
+  await until(() => seen !== '');
+  t.match(seen, /^early 18\n[\s\S]*early 29\n$/, 'the last twelve, also over the change of files');
+  for (let line = 0; line < 15; line += 1) log.write(`late ${line} ${'x'.repeat(5)}\n`);
+  await until(() => seen.includes('late 14'));
+  ending.abort();
+  await following;
+  t.same(
+    [...seen.matchAll(/late (\d+) x/g)].map(([, line]) => Number(line)),
+    Array.from({ length: 15 }, (_, line) => line),
+  );
+});
+
+t.test('a process is told from another one with its number', async (t) => {
+  const self = markProcess(process.pid);
+  t.ok(self !== undefined && isAlive(self));
+  t.notOk(isAlive({ pid: process.pid, mark: 'of another' }));
+  t.notOk(signalProcess({ pid: process.pid, mark: 'of another' }, 'SIGKILL'), 'and is not signalled in its place');
+  t.equal(markProcess(2 ** 22 + 1), undefined);
+});
