@@ -11,7 +11,7 @@ import {
 import { load } from 'cheerio';
 import type { PageQueue } from '../crawl/queue/page-queue.js';
 import type { Delivery } from './deliver.js';
-import type { Environment } from './environment.js';
+import { type Environment, Unusable } from './environment.js';
 import { extractFields, Handlers, linksOf, titleOf } from './extract.js';
 import type { Fetcher } from './fetch.js';
 import { noStorage } from './no-storage.js';
@@ -24,9 +24,6 @@ const MAX_ERROR_CHARS = 500;
 /** How often an idle crawler looks for pages that others added or gave back. */
 const LOOK_SECS = 0.025;
 const HANDLER_SECS = 60;
-
-/** May be answered differently another time; every other 4xx is final. */
-const PASSING = new Set([408, 425, 429]);
 
 // Crawlee looks for storage by the name of the class, which bundling changes.
 Object.defineProperty(KeyValueStore, 'name', { value: 'KeyValueStore' });
@@ -69,7 +66,13 @@ export function startCrawl({ environment, queue, fetcher, delivery, say }: Crawl
   const userAgent = actor.userAgent ?? USER_AGENT;
   const robots = new Robots(fetcher, userAgent);
   const handlers = new Handlers(actor);
-  for (const selector of handlers.selectors) load('')(selector);
+  for (const selector of handlers.selectors) {
+    try {
+      load('')(selector);
+    } catch {
+      throw new Unusable(`ACTOR_CONFIG is wrong: ${selector} is not a CSS selector`);
+    }
+  }
   let crawler: CheerioCrawler | undefined;
   const wake = () => void crawler?.autoscaledPool?.notify();
 
@@ -102,11 +105,7 @@ export function startCrawl({ environment, queue, fetcher, delivery, say }: Crawl
   });
 
   const handle = async ({ request, response, $, contentType }: CheerioCrawlingContext) => {
-    const { statusCode = 0 } = response;
-    if (statusCode >= 400) {
-      const fault = `the server answered ${statusCode}`;
-      throw PASSING.has(statusCode) ? new Error(fault) : new NonRetryableError(fault);
-    }
+    const { statusCode } = response;
     const loadedUrl = request.loadedUrl ?? request.url;
     const depth = depthOf(request);
     const { name, fields, links } = handlers.of(loadedUrl);

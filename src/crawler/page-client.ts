@@ -6,6 +6,8 @@ import type { Fetcher } from './fetch.js';
 
 const MAX_REDIRECTS = 10;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
+/** May be answered differently another time, as a 5xx may; every other 4xx is final. */
+const PASSING = new Set([408, 425, 429]);
 const DEFAULT_TIMEOUT_MS = 30_000;
 
 type PageRequest = Parameters<BaseHttpClient['stream']>[0];
@@ -49,6 +51,11 @@ export class PageClient implements BaseHttpClient {
 
   #answer(answer: IncomingMessage, url: URL, redirectUrls: URL[], signal: AbortSignal): StreamingHttpResponse {
     const { statusCode = 0, headers } = answer;
+    if (statusCode >= 400) {
+      answer.destroy();
+      const fault = `the server answered ${statusCode}`;
+      throw statusCode >= 500 || PASSING.has(statusCode) ? new Error(fault) : new NonRetryableError(fault);
+    }
     const stream = bounded(answer, this.#maxBytes, signal);
     const progress = { percent: 0, transferred: 0 };
     const facts = { statusCode, headers, trailers: {}, complete: true, url: url.href, redirectUrls, request: { url: url.href } };
