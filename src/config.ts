@@ -5,6 +5,7 @@
 import { clientOptions } from './config/client.js';
 import { commonOptions } from './config/common.js';
 import { containerOptions } from './config/containers.js';
+import { crawlOptions } from './config/crawl.js';
 import { masterOptions } from './config/master.js';
 import type { Command, OptionSpec } from './config/option.js';
 import { trackerOptions } from './config/tracker.js';
@@ -28,6 +29,7 @@ export const optionTable = {
   ...tunnelOptions,
   ...trackerOptions,
   ...clientOptions,
+  ...crawlOptions,
 } as const;
 
 export type OptionName = keyof typeof optionTable;

@@ -12,7 +12,8 @@ export type Command =
   | 'hold'
   | 'schedule'
   | 'results'
-  | 'ledger';
+  | 'ledger'
+  | 'image';
 
 export interface OptionSpec<T, D extends T | undefined = T | undefined> {
   /** As commander reads it, such as `--name <text>`. A flag without an argument is yes, with `--no-` before it no. */

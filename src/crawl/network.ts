@@ -43,6 +43,8 @@ async function throughProxy({ host, port }: Address, path: string, signal: Abort
   const [, status = '', reason = ''] = /^HTTP\/1\.[01] (\d{3}) ?(.*)/.exec(answer) ?? [];
   if (status === '200') return socket;
   socket.destroy();
+  const refused = /^x-peerwork-refused: *(.*)$/im.exec(answer)?.[1]?.trim();
+  if (refused !== undefined) throw new Error(`${target} is refused: ${refused}`);
   throw new Error(`${target} cannot be reached: the proxy answered ${status} ${reason.trim()}`.trim());
 }
 

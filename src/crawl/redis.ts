@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { AbstractConnector, Redis } from 'ioredis';
-import { type Address, openConnection } from './network.js';
+import { openConnection } from './network.js';
+import { readRedisUrl } from './redis-url.js';
 
 export interface RedisOptions {
   /** `redis://` or `rediss://`, with user, password and database number where needed. */
@@ -14,23 +15,6 @@ export interface RedisOptions {
 const CONNECT_MS = 10_000;
 const DEFAULT_PATIENCE_MS = 60_000;
 const MAX_RETRY_MS = 1_000;
-
-/** What a `redis://` address says; throws if it is none. */
-export function readRedisUrl(text: string): Address & { readonly username: string; readonly password: string; readonly db: number } {
-  const url = new URL(text);
-  if (url.protocol !== 'redis:' && url.protocol !== 'rediss:') throw new Error('it begins neither with redis:// nor with rediss://');
-  if (url.hostname === '') throw new Error('it names no host');
-  const db = url.pathname.replace(/^\//, '');
-  if (!/^\d{0,5}$/.test(db)) throw new Error('what follows the host is not the number of a database');
-  return {
-    host: url.hostname,
-    port: Number(url.port || 6379),
-    secure: url.protocol === 'rediss:',
-    username: decodeURIComponent(url.username),
-    password: decodeURIComponent(url.password),
-    db: Number(db),
-  };
-}
 
 /**
  * A Redis client over a connection of our own making. It connects again by itself for as long as patience lasts, sends again what was not

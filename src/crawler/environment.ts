@@ -1,5 +1,5 @@
 import { type Actor, readActor } from '../crawl/actor.js';
-import { readRedisUrl } from '../crawl/redis.js';
+import { readRedisUrl } from '../crawl/redis-url.js';
 
 /** What the crawler is told by variables. */
 export interface Environment {

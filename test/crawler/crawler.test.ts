@@ -262,7 +262,7 @@ t.test('with a proxy socket, every connection goes through it', async (t) => {
     socket.once('data', (head) => {
       const target = /^CONNECT (\S+) HTTP\/1\.1\r\n/.exec(head.toString())?.[1] ?? '';
       targets.push(target);
-      if (!target.startsWith('site.test:')) return void socket.end('HTTP/1.1 403 private addresses are refused\r\n\r\n');
+      if (!target.startsWith('site.test:')) return void socket.end('HTTP/1.1 403 Forbidden\r\nx-peerwork-refused: it is private\r\n\r\n');
       const upstream = connect(site.port, '127.0.0.1');
       sockets.add(upstream);
       upstream.on('error', () => {});
@@ -280,7 +280,7 @@ t.test('with a proxy socket, every connection goes through it', async (t) => {
   t.equal(exitCode, 0, output);
   t.equal(site.asked.pages, 50);
   t.same([...new Set(targets)].sort(), ['10.0.0.1:443', '192.168.1.1:80', 'site.test:8080']);
-  t.equal(crawlers.results().filter(({ error }) => /cannot be reached: the proxy answered 403 private/.test(error ?? '')).length, 2);
+  t.equal(crawlers.results().filter(({ error }) => /is refused: it is private/.test(error ?? '')).length, 2);
 });
 
 t.test('it ends when it is told to', async (t) => {
