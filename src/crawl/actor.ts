@@ -98,7 +98,15 @@ export const actorSchema = v.strictObject({
   maxRetries: v.optional(v.pipe(whole(0, 100), describe('How often a page that failed is tried again.')), DEFAULT_RETRIES),
   pageTimeoutSecs: v.optional(v.pipe(whole(1, 600), describe('How long a page may take, in seconds.')), DEFAULT_PAGE_SECS),
   maxPageBytes: v.optional(v.pipe(whole(1_024, 104_857_600), describe('A larger page fails.')), DEFAULT_PAGE_BYTES),
-  userAgent: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(300), v.regex(/^[\x20-\x7e]+$/, 'must be printable ASCII'))),
+  userAgent: v.optional(
+    v.pipe(
+      v.string(),
+      v.minLength(1),
+      v.maxLength(300),
+      v.regex(/^[\x20-\x7e]+$/, 'must be printable ASCII'),
+      describe('What the crawler calls itself; robots.txt is read for this name.'),
+    ),
+  ),
   headers: v.optional(
     v.pipe(
       v.record(

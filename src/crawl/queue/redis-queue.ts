@@ -20,7 +20,7 @@ export interface Claimed {
   /** Requests that are not handled yet, those in work included. */
   readonly pending: number;
   readonly total: number;
-  /** false: Redis has forgotten the queue. */
+  /** false: Redis has lost the queue that was joined. */
   readonly known: boolean;
 }
 
@@ -52,11 +52,13 @@ const KEEP_MS = 7 * 86_400_000;
 const SILENT_MS = 1_000;
 const answers = ['added', 'present', 'handled', 'full'] as const;
 
-/** One client of a crawl queue that several machines share in Redis. Keeps nothing but who it is: everything is in the keys. */
+/** One client of a crawl queue that several machines share in Redis. Keeps nothing but which queue it joined: everything is in the keys. */
 export class RedisQueue {
   readonly #options: RedisQueueOptions;
   readonly #keys: readonly string[];
   readonly #wake: string;
+  /** Of the queue that was joined: one that was made later is another one. */
+  #madeAt: string | undefined;
 
   constructor(options: RedisQueueOptions) {
     this.#options = options;
@@ -66,7 +68,9 @@ export class RedisQueue {
 
   /** Signs on, and later tells that it still lives. Answers how many have signed on so far. */
   async join(): Promise<number> {
-    return Number(await this.#run(JOIN, this.#options.queue, this.#options.client, KEEP_MS));
+    const [clients, madeAt] = (await this.#run(JOIN, this.#options.queue, this.#options.client, KEEP_MS)) as [number, string];
+    this.#madeAt ??= madeAt;
+    return clients;
   }
 
   async add(requests: readonly QueuedRequest[], first = false): Promise<AddAnswer[]> {
@@ -79,13 +83,14 @@ export class RedisQueue {
 
   async claim(limit: number): Promise<Claimed> {
     const { client, lockMs = DEFAULT_LOCK_MS, balance = true } = this.#options;
-    const [pending, total, known, ...parts] = (await this.#run(CLAIM, client, limit, lockMs, balance ? '1' : '0', SILENT_MS)) as [
+    const [pending, total, madeAt, ...parts] = (await this.#run(CLAIM, client, limit, lockMs, balance ? '1' : '0', SILENT_MS)) as [
       number,
       number,
-      number,
+      string,
       ...string[],
     ];
-    return { requests: pairs(parts).map(([id, json]) => ({ id, json })), pending, total, known: known === 1 };
+    const known = this.#madeAt === undefined || madeAt === this.#madeAt;
+    return { requests: pairs(parts).map(([id, json]) => ({ id, json })), pending, total, known };
   }
 
   /** Renews locks; answers the ids that are this client's no longer. */

@@ -24,7 +24,7 @@ function script(body: string): Script {
   return { lua, sha1: createHash('sha1').update(lua).digest('hex') };
 }
 
-/** ARGV: queue id, client, ms until all keys expire. Signs the client on, or tells that it lives. Answers how many signed on so far. */
+/** ARGV: queue id, client, ms until all keys expire. Signs the client on, or tells that it lives. Answers how many signed on so far, and when the queue was made. */
 export const JOIN = script(`redis.call('HSETNX', META, 'id', ARGV[1])
 redis.call('HSETNX', META, 'name', ARGV[1])
 redis.call('HSETNX', META, 'createdAt', now)
@@ -32,7 +32,7 @@ redis.call('HSET', META, 'accessedAt', now)
 redis.call('HSETNX', META, 'n:' .. ARGV[2], 0)
 redis.call('ZADD', CLIENTS, now, ARGV[2])
 for i = 1, #KEYS do redis.call('PEXPIRE', KEYS[i], ARGV[3]) end
-return redis.call('ZCARD', CLIENTS)`);
+return { redis.call('ZCARD', CLIENTS), redis.call('HGET', META, 'createdAt') }`);
 
 /**
  * ARGV: channel to wake others on, most requests the queue may hold, 1 for those that go first, then id and JSON of each.
@@ -63,11 +63,11 @@ return out`);
 /**
  * ARGV: client, limit, lock ms, balance (1 or 0), ms after which a silent client no longer counts.
  * Those that go first before the oldest. With balance, no client gets further ahead of the slowest that still asks for work than 8 % of
- * what is known, at least by one. Answers how many requests are not handled, how many there are at all, whether there was a queue,
+ * what is known, at least by one. Answers how many requests are not handled, how many there are at all, when the queue was made,
  * then id and JSON of each claimed.
  */
 export const CLAIM = script(`local client, limit = ARGV[1], tonumber(ARGV[2])
-local known = redis.call('EXISTS', META)
+local made = redis.call('HGET', META, 'createdAt') or ''
 redis.call('ZADD', CLIENTS, now, client)
 local total = redis.call('HLEN', REQUESTS)
 if ARGV[4] == '1' and limit > 0 then
@@ -81,7 +81,7 @@ if ARGV[4] == '1' and limit > 0 then
     limit = math.max(0, math.min(limit, low + math.max(1, math.floor(total * 0.08)) - mine))
   end
 end
-local out = { 0, total, known }
+local out = { 0, total, made }
 if limit > 0 then
   local found = redis.call('ZRANGEBYSCORE', ORDERING, -now, now, 'WITHSCORES', 'LIMIT', 0, limit)
   local until_ = now + tonumber(ARGV[3])
