@@ -1,4 +1,4 @@
-import type { Socket } from 'node:net';
+import { Socket } from 'node:net';
 import { AbstractConnector, Redis } from 'ioredis';
 import { openConnection } from './network.js';
 import { readRedisUrl } from './redis-url.js';
@@ -29,11 +29,12 @@ export function openRedis({ url, proxySocket, patienceMs = DEFAULT_PATIENCE_MS }
 
     async connect(): Promise<Socket> {
       this.connecting = true;
-      const socket = await openConnection(address, proxySocket, AbortSignal.timeout(CONNECT_MS));
-      if (!this.connecting) {
-        socket.destroy();
-        throw new Error('the connection is closed');
-      }
+      const socket = await openConnection(address, proxySocket, AbortSignal.timeout(CONNECT_MS)).catch((error: Error) => {
+        // Not a rejection: for ioredis that would be the end. A connection that is dead already is tried again.
+        this.firstError = error;
+        return new Socket().destroy();
+      });
+      if (!this.connecting) socket.destroy();
       this.stream = socket;
       socket.once('error', (error) => {
         this.firstError = error;

@@ -97,7 +97,7 @@ export class CrawlRun {
   async #openQueue({ redisUrl, proxySocket }: RunEgress): Promise<SharedQueue | undefined> {
     if (redisUrl === undefined || proxySocket === undefined) return undefined;
     const { SharedQueue } = await import('./shared-queue.js');
-    return SharedQueue.open(redisUrl, this.#options.crawl.queue, proxySocket);
+    return SharedQueue.open(redisUrl, this.#options.crawl.queue, proxySocket, this.#host.clock);
   }
 
   async #runContainers(egress: Egress, results: string | undefined, queue: SharedQueue | undefined): Promise<EndedContainer[]> {

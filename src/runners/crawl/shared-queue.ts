@@ -1,9 +1,11 @@
 import type { Redis } from 'ioredis';
+import { type Clock, pause } from '../../clock.js';
 import { type QueueCounts, RedisQueue } from '../../crawl/queue/redis-queue.js';
 import { openRedis } from '../../crawl/redis.js';
 import { PeerworkError } from '../../errors.js';
 
-const PING_MS = 8_000;
+/** A Redis that is there answers at once. */
+const PING_MS = 3_000;
 /** What the queue's keys are kept for after the crawl, for those who want to look. */
 const KEEP_MS = 86_400_000;
 
@@ -18,15 +20,22 @@ export class SharedQueue {
   }
 
   /** Rejects with `crawl-redis-unreachable`. */
-  static async open(url: string, queue: string, proxySocket: string): Promise<SharedQueue> {
-    const redis = openRedis({ url, proxySocket, patienceMs: PING_MS });
-    try {
-      await redis.ping();
-      return new SharedQueue(redis, new RedisQueue({ redis, queue, client: 'coordinator' }));
-    } catch (thrown) {
-      redis.disconnect();
-      throw new PeerworkError('crawl-redis-unreachable', (thrown as Error).message, { cause: thrown });
-    }
+  static async open(url: string, queue: string, proxySocket: string, clock: Clock): Promise<SharedQueue> {
+    const redis = openRedis({ url, proxySocket });
+    let fault = new Error('it does not answer');
+    redis.on('error', (error) => {
+      fault = error;
+    });
+    const answers = await Promise.race([
+      redis.ping().then(Boolean, (error: Error) => {
+        fault = error;
+        return false;
+      }),
+      pause(clock, PING_MS).then(() => false),
+    ]);
+    if (answers) return new SharedQueue(redis, new RedisQueue({ redis, queue, client: 'coordinator' }));
+    redis.disconnect();
+    throw new PeerworkError('crawl-redis-unreachable', fault.message, { cause: fault });
   }
 
   /** Frees what a container that died had claimed, so that the others need not wait for its locks. Answers how much; never rejects. */

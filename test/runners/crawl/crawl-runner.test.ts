@@ -89,6 +89,8 @@ if (lab !== undefined) {
     const running = runCrawl(runner, { runId: 'restarted', actor: { startUrls: [start] }, containers: 2, redisUrl });
     while (site.asked.pages < 50) await new Promise((resolve) => setTimeout(resolve, 20));
     await redis.kill();
+    // Long enough for several tries to connect again.
+    await new Promise((resolve) => setTimeout(resolve, 700));
     await redis.start();
     const { outcome, output } = await running;
     t.equal(outcome.state, 'completed', JSON.stringify(outcome).slice(0, 500));
