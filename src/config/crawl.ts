@@ -1,20 +1,8 @@
 import { option } from './option.js';
-import { anyText, wholeNumber, yesOrNo } from './values.js';
-
-export const DEFAULT_CRAWL_CONTAINERS = 8;
+import { anyText, wholeNumber } from './values.js';
 
 /** Options of crawls and their image. */
 export const crawlOptions = {
-  crawls: option<boolean, undefined>({
-    flag: '--crawls',
-    env: 'PEERWORK_CRAWLS',
-    commands: ['worker'],
-    meaning: 'Whether this worker runs crawls: yes and it does not start without a container engine, no and crawls are left to others.',
-    allowed: 'yes or no',
-    default: undefined,
-    defaultText: 'where there is a container engine',
-    parse: yesOrNo,
-  }),
   crawlContainers: option<number, undefined>({
     flag: '--crawl-containers <number>',
     env: 'PEERWORK_CRAWL_CONTAINERS',
@@ -23,7 +11,7 @@ export const crawlOptions = {
     allowed: 'a whole number from 1 to 1000',
     unit: 'containers',
     default: undefined,
-    defaultText: String(DEFAULT_CRAWL_CONTAINERS),
+    defaultText: '8',
     parse: wholeNumber(1, 1_000),
   }),
   imageBase: option<string, 'auto'>({

@@ -32,7 +32,7 @@ export function readEnvironment(env: Readonly<Record<string, string | undefined>
     string,
     string
   >;
-  const { PEERWORK_RESULTS, PEERWORK_PROXY_SOCKET, PEERWORK_CONTAINERS } = env as Record<string, string>;
+  const { PEERWORK_RESULTS, PEERWORK_PROXY_SOCKET, PEERWORK_CRAWLERS } = env as Record<string, string>;
   const actor = decodeActor(ACTOR_CONFIG);
   const runId = RUN_ID || QUEUE_NAME || actor.runId || '';
   const idleSecs = IDLE_TIMEOUT_SECS ? Number(IDLE_TIMEOUT_SECS) : DEFAULT_IDLE_SECS;
@@ -52,7 +52,7 @@ export function readEnvironment(env: Readonly<Record<string, string | undefined>
     runId,
     worker: WORKER_ID || `crawler-${process.pid}`,
     idleMs: idleSecs * 1_000,
-    containers: Math.max(1, Number(PEERWORK_CONTAINERS) || 1),
+    containers: Math.max(1, Number(PEERWORK_CRAWLERS) || 1),
     ...(REDIS_URL && QUEUE_NAME && { shared: { redisUrl: REDIS_URL, queue: QUEUE_NAME } }),
     ...(API_BASE_URL && { api: { baseUrl: API_BASE_URL.replace(/\/$/, ''), key: WORKER_API_KEY ?? '' } }),
     ...(PEERWORK_RESULTS && { resultsFolder: PEERWORK_RESULTS }),

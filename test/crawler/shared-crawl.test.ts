@@ -30,7 +30,7 @@ if (requireTools(t, redisTools)) {
 
   t.test('several crawlers share the pages, however small the crawl, and each ends as soon as all is done', async (t) => {
     const { site, crawlers, start } = await lab(t, { pages: 10 });
-    const env = { PEERWORK_CONTAINERS: '3', IDLE_TIMEOUT_SECS: '600' };
+    const env = { PEERWORK_CRAWLERS: '3', IDLE_TIMEOUT_SECS: '600' };
     const ends = await Promise.all(['a', 'b', 'c'].map((worker) => start('small', worker, {}, env).ended));
     t.same(
       ends.map(({ exitCode }) => exitCode),

@@ -1,12 +1,12 @@
 import { given } from '../options.js';
+import { containerOptionsOf } from './container-options.js';
 import type { RunnerCommand } from './runner-command.js';
 
-/** Crawls, where there is a container engine. */
 export const crawlCommand: RunnerCommand = {
   kind: 'crawl',
-  wanted: ({ crawls }) => crawls !== false,
-  setup: async ({ crawls, crawlContainers }) => {
+  wanted: ({ containers }) => containers !== 'off',
+  async setup(options) {
     const { crawlRunner } = await import('../../runners/crawl/setup.js');
-    return crawlRunner({ required: crawls === true, ...given({ maxContainers: crawlContainers }) });
+    return crawlRunner({ ...containerOptionsOf(options), ...given({ maxContainers: options.crawlContainers }) });
   },
 };

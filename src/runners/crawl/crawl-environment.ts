@@ -36,7 +36,7 @@ export function crawlEnvironment(crawl: CheckedCrawl, { id, memoryMb, ownImage, 
       WORKER_ID: id,
       IDLE_TIMEOUT_SECS: String(idleSecs),
     });
-    if (ownImage) env['PEERWORK_CONTAINERS'] = String(crawl.containers);
+    if (ownImage) env['PEERWORK_CRAWLERS'] = String(crawl.containers);
   }
   return env;
 }

@@ -55,6 +55,8 @@ const ENVELOPE_BYTES = 256 * 1024;
 const EXIT_NOT_STARTED = 125;
 const EXIT_TIMEOUT = 124;
 const DEFAULT_PREFIX = 'worker-';
+/** Begins the crawler's line on a page that is given up. */
+const FAILED_PAGE = 'failed ';
 
 /**
  * One crawl from its network to its outcome.
@@ -168,7 +170,9 @@ export class CrawlRun {
       this.#report();
       return;
     }
-    if (own !== undefined && line.trim() !== '') own.said = line;
+    // Why a page failed says more than the count of them.
+    const tells = stream === 'stderr' || !own?.said.startsWith(FAILED_PAGE) || line.startsWith(FAILED_PAGE);
+    if (own !== undefined && line.trim() !== '' && tells) own.said = line;
     const shown = this.#options.crawl.containers > 1 ? `${id}: ${line}` : line;
     this.#options.context.report({ kind: 'log', stream, line: shown.slice(0, MAX_LOG_LINE_CHARS) });
   }
