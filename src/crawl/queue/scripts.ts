@@ -92,7 +92,10 @@ if limit > 0 then
     out[#out + 1] = id
     out[#out + 1] = redis.call('HGET', REQUESTS, id)
   end
-  if #found > 0 then redis.call('HINCRBY', META, 'n:' .. client, #found / 2) end
+  if #found > 0 then
+    redis.call('HINCRBY', META, 'n:' .. client, #found / 2)
+    ${COUNT}
+  end
 end
 out[1] = redis.call('ZCARD', ORDERING)
 return out`);
@@ -136,8 +139,12 @@ if fresh == 1 then
   redis.call('HINCRBY', META, 'h:' .. ARGV[1], 1)
   if ARGV[4] == '1' then redis.call('HINCRBY', META, 'failedRequestCount', 1) end
 end
-${COUNT}
-return { redis.call('ZCARD', ORDERING), 1 - fresh }`);
+local left = redis.call('ZCARD', ORDERING)
+-- Else the next claim counts, which is soon enough, and 25 times cheaper.
+if left == 0 then
+  ${COUNT}
+end
+return { left, 1 - fresh }`);
 
 /** ARGV: channel to wake others on, client. All locks of a client that died. Answers how many. */
 export const RELEASE = script(`local count, all = 0, redis.call('HGETALL', LOCKS)
