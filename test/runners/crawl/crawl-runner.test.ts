@@ -1,3 +1,7 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { CrawlOutput } from '../../../src/job/crawl.js';
 import { crawlBed, HOST, logLines, runCrawl } from '../../lab/crawl-bed.js';
@@ -127,6 +131,29 @@ if (lab !== undefined) {
     }
     t.equal(loopback.asked.times, 0);
     t.ok(logLines(reports).some((line) => line.startsWith('refused 192.168.77.1:')));
+  });
+
+  t.test('containers without a Redis of their own reach the one at the other end of the job’s tunnel', async (t) => {
+    const { runner, site, start } = await crawlBed(t, lab);
+    const streams: Socket[] = [];
+    const tunnel = {
+      open: async () => {
+        const stream = connect(redis.port, '127.0.0.1');
+        streams.push(stream);
+        return stream;
+      },
+    };
+    const task = mkdtempSync(join(tmpdir(), 'peerwork-task-'));
+    t.teardown(() => rmSync(task, { recursive: true, force: true }));
+    writeFileSync(join(task, 'task.json'), JSON.stringify({ runner: 'crawl', actor: { startUrls: [start] }, containers: 2 }));
+    const workplace = { digest: '', folder: task, entry: 'task.json', readable: [task] };
+    const { output, outcome } = await runCrawl(runner, { runId: 'far' }, { job: { data: null }, context: { workplace, tunnel } });
+    t.equal(outcome.state, 'completed', JSON.stringify(outcome).slice(0, 500));
+    everyPageOnce(t, output, 50);
+    t.same(site.asked, { pages: 50, times: 50 });
+    t.equal(await client.scard('rq:far:handled'), 50);
+    // Two of each container, for commands and for what wakes it, and the Worker's own.
+    t.equal(streams.length, 5);
   });
 
   t.test('what a source has from its owner may be anywhere: its Redis and its API', async (t) => {
