@@ -10,7 +10,7 @@ import {
 } from '@crawlee/cheerio';
 import { load } from 'cheerio';
 import type { PageQueue } from '../crawl/queue/page-queue.js';
-import type { Delivery } from './deliver.js';
+import { type Delivery, type PageResult, Undeliverable } from './deliver.js';
 import { type Environment, Unusable } from './environment.js';
 import { extractFields, Handlers, linksOf, titleOf } from './extract.js';
 import type { Fetcher } from './fetch.js';
@@ -23,7 +23,8 @@ export const USER_AGENT = 'peerwork-crawler/1.0 (respects robots.txt)';
 const MAX_ERROR_CHARS = 500;
 /** How often an idle crawler looks for pages that others added or gave back. */
 const LOOK_SECS = 0.025;
-const HANDLER_SECS = 60;
+/** Longer than a result may take to its place. */
+const HANDLER_SECS = 120;
 
 // Crawlee looks for storage by the name of the class, which bundling changes.
 Object.defineProperty(KeyValueStore, 'name', { value: 'KeyValueStore' });
@@ -74,6 +75,7 @@ export function startCrawl({ environment, queue, fetcher, delivery, say }: Crawl
     }
   }
   let crawler: CheerioCrawler | undefined;
+  let stopped = false;
   const wake = () => void crawler?.autoscaledPool?.notify();
 
   const forbid = async (url: URL) => {
@@ -100,10 +102,19 @@ export function startCrawl({ environment, queue, fetcher, delivery, say }: Crawl
         ?.slice(0, MAX_ERROR_CHARS);
       tally.failed += 1;
       say(`failed ${request.url}: ${error}`);
-      await delivery.deliver({ requestId: request.id ?? '', url: request.url, error, retries: request.retryCount, worker });
+      await deliver({ requestId: request.id ?? '', url: request.url, error, retries: request.retryCount, worker });
     },
   });
 
+  /** A page whose result has no place to go is not to blame, and trying it again would not help. */
+  const deliver = async (result: PageResult) => {
+    try {
+      await delivery.deliver(result);
+    } catch (thrown) {
+      if (thrown instanceof Undeliverable) manager.break(thrown);
+      throw thrown;
+    }
+  };
   const handle = async ({ request, response, $, contentType }: CheerioCrawlingContext) => {
     const { statusCode } = response;
     const loadedUrl = request.loadedUrl ?? request.url;
@@ -116,14 +127,13 @@ export function startCrawl({ environment, queue, fetcher, delivery, say }: Crawl
     // The links first: a page that is handled with its links unknown would end the crawl too early.
     if ($ !== undefined && links !== undefined && depth < (actor.maxDepth ?? Number.POSITIVE_INFINITY))
       await manager.enqueue(await permitted(linksOf($, loadedUrl, links)), depth + 1);
-    await delivery.deliver({ ...result, crawledAt: new Date().toISOString() });
+    await deliver({ ...result, crawledAt: new Date().toISOString() });
     tally.handled += 1;
   };
   const permitted = async (urls: readonly URL[]): Promise<string[]> => {
     if (!actor.respectRobotsTxt) return urls.map(({ href }) => href);
-    const kept: string[] = [];
-    for (const url of urls) if ((await robots.rules(url)).allows(url.href)) kept.push(url.href);
-    return kept;
+    const allowed = await Promise.all(urls.map(async (url) => (await robots.rules(url)).allows(url.href)));
+    return urls.filter((_, at) => allowed[at]).map(({ href }) => href);
   };
 
   const running = new PageCrawler(
@@ -160,12 +170,16 @@ export function startCrawl({ environment, queue, fetcher, delivery, say }: Crawl
           actor.startUrls.map((start) => (typeof start === 'string' ? start : start.url)),
           0,
         );
-        await running.run();
+        // What is stopped before it runs would run all the same.
+        if (!stopped) await running.run();
       } finally {
         manager.close();
       }
     },
-    stop: () => running.stop(),
+    stop: () => {
+      stopped = true;
+      running.stop();
+    },
   };
 }
 

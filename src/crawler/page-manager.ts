@@ -33,6 +33,8 @@ export class PageManager implements IRequestManager {
   /** Claimed and not handled, by id. */
   readonly #held = new Map<string, Request>();
   readonly #ready: Request[] = [];
+  /** Ids of those that Crawlee runs. */
+  readonly #running = new Set<string>();
   /** Unique keys that are in the queue for certain. */
   readonly #seen = new Set<string>();
   readonly #renewal: NodeJS.Timeout;
@@ -84,7 +86,7 @@ export class PageManager implements IRequestManager {
       const { orderNo: _, ...stored } = JSON.parse(json) as ConstructorParameters<typeof Request>[0] & { readonly orderNo: number };
       const request = new Request({ ...stored, id });
       this.#held.set(id, request);
-      this.#hold(request).catch((error: Error) => this.#break(error));
+      this.#hold(request).catch((error: Error) => this.break(error));
     }
     return this.#ready.length === 0;
   }
@@ -107,7 +109,8 @@ export class PageManager implements IRequestManager {
     else ready();
   }
 
-  #break(error: Error): void {
+  /** The crawl cannot go on. */
+  break(error: Error): void {
     this.#broken ??= error;
     this.#options.wake();
   }
@@ -124,7 +127,10 @@ export class PageManager implements IRequestManager {
 
   async fetchNextRequest<T extends Record<string, unknown>>(): Promise<Request<T> | null> {
     const request = this.#ready.shift() ?? null;
-    if (request !== null) this.#busyAt = Date.now();
+    if (request !== null) {
+      this.#busyAt = Date.now();
+      this.#running.add(request.id ?? '');
+    }
     return request as Request<T> | null;
   }
 
@@ -147,6 +153,7 @@ export class PageManager implements IRequestManager {
 
   #let(request: Request): void {
     this.#held.delete(request.id ?? '');
+    this.#running.delete(request.id ?? '');
     this.#busyAt = Date.now();
     this.#options.wake();
   }
@@ -185,13 +192,13 @@ export class PageManager implements IRequestManager {
       if (this.#held.size === 0) return;
       // Another has it now: what does not run yet need not run here too.
       for (const id of await this.#options.queue.prolong([...this.#held.keys()])) {
-        const at = this.#ready.findIndex((request) => request.id === id);
-        if (at < 0) continue;
-        this.#ready.splice(at, 1);
+        if (this.#running.has(id)) continue;
         this.#held.delete(id);
+        const at = this.#ready.findIndex((request) => request.id === id);
+        if (at >= 0) this.#ready.splice(at, 1);
       }
     } catch (thrown) {
-      this.#break(thrown as Error);
+      this.break(thrown as Error);
     }
   }
 }

@@ -120,7 +120,7 @@ t.test('a page that fails is tried again, and told of when it is given up', asyn
 });
 
 t.test('robots.txt is obeyed unless told otherwise', async (t) => {
-  const robots = 'User-agent: *\nDisallow: /page/3\nCrawl-delay: 0.1\n';
+  const robots = 'User-agent: *\nDisallow: /page/3\nCrawl-delay: 0.3\n';
   const { site, crawlers } = await lab(t, {
     answer: ({ url }, response) => {
       if (url === '/robots.txt') response.end(robots);
@@ -141,8 +141,9 @@ t.test('robots.txt is obeyed unless told otherwise', async (t) => {
     { error: /robots\.txt of .* forbids it/ },
   );
   t.equal(site.hits.get('/robots.txt'), 1, 'asked for once');
-  const gaps = site.hitAt.slice(1).map((at, index) => at - (site.hitAt[index] ?? 0));
-  t.ok(gaps.length >= 4 && (site.hitAt.at(-1) ?? 0) - (site.hitAt[0] ?? 0) >= 90 * gaps.length, 'with the delay that it asks for');
+  const spanMs = (site.hitAt.at(-1) ?? 0) - (site.hitAt[0] ?? 0);
+  // Half of what it should be, as the first may be late; without any delay it is a twentieth of that.
+  t.ok(site.hitAt.length >= 5 && spanMs >= 150 * (site.hitAt.length - 1), 'with the delay that it asks for');
   site.hits.clear();
   await crawlers.start({ startUrls, maxPages: 8, respectRobotsTxt: false }).ended;
   t.ok(site.hits.has('/page/3') && !site.hits.has('/robots.txt'));
@@ -150,9 +151,9 @@ t.test('robots.txt is obeyed unless told otherwise', async (t) => {
 
 t.test('pages of one host keep their distance', async (t) => {
   const { site, crawlers } = await lab(t);
-  await crawlers.start({ startUrls: [site.url('/page/0')], maxPages: 5, delayMs: 200 }).ended;
+  await crawlers.start({ startUrls: [site.url('/page/0')], maxPages: 5, delayMs: 300 }).ended;
   t.equal(site.hitAt.length, 5);
-  t.ok((site.hitAt[4] ?? 0) - (site.hitAt[0] ?? 0) >= 780);
+  t.ok((site.hitAt[4] ?? 0) - (site.hitAt[0] ?? 0) >= 600);
 });
 
 t.test('what a hostile page may try', async (t) => {
@@ -245,7 +246,7 @@ t.test('an API that refuses the results ends the crawl', async (t) => {
   t.teardown(() => api.close());
   const port = (api.address() as { port: number }).port;
   const env = { API_BASE_URL: `http://127.0.0.1:${port}`, RUN_ID: 'r', PEERWORK_RESULTS: '' };
-  const { exitCode, output } = await crawlers.start({ startUrls: [site.url('/page/0')], maxRetries: 0 }, env).ended;
+  const { exitCode, output } = await crawlers.start({ startUrls: [site.url('/page/0')] }, env).ended;
   t.equal(exitCode, 1);
   t.match(output, /results of the API cannot be used: it answers 401/);
   t.ok(site.asked.pages <= 10, 'at once');
