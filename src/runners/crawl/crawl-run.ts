@@ -4,11 +4,13 @@ import type { Container } from '../../containers/container.js';
 import type { Egress } from '../../containers/egress/egress.js';
 import { rewriteLocalhost } from '../../containers/localhost.js';
 import { type CrawlProgress, readProgress } from '../../crawl/progress.js';
+import { readRedisUrl } from '../../crawl/redis-url.js';
 import { describeError, PeerworkError } from '../../errors.js';
 import type { CrawlOutput } from '../../job/crawl.js';
 import type { Job, JobError, Json, Outcome } from '../../job/job.js';
 import { MAX_JOB_DATA_BYTES, MAX_LOG_LINE_CHARS } from '../../job/limits.js';
 import type { RunContext } from '../../job/runner.js';
+import { conceal } from '../../log.js';
 import { crawlEnvironment } from './crawl-environment.js';
 import type { CheckedCrawl } from './crawl-job.js';
 import type { CrawlHost, HeldImage } from './crawl-runner.js';
@@ -71,6 +73,7 @@ export class CrawlRun {
   readonly #containers: CrawlContainer[] = [];
   #cause: StopCause | undefined;
   #told = '';
+  #looking: Timer | undefined;
 
   constructor(host: CrawlHost, options: CrawlRunOptions) {
     this.#host = host;
@@ -79,6 +82,8 @@ export class CrawlRun {
 
   async run(): Promise<Outcome> {
     const { job, crawl, image, folder, context } = this.#options;
+    // Of the owner's own services, and so few that they are kept for good.
+    if (crawl.trusted) for (const secret of secretsOf(crawl)) conceal(secret);
     const results = crawl.api === undefined ? await makeResultsFolder(join(folder, 'results')) : undefined;
     const egress = await openRunEgress(this.#host, { job, crawl, image, context });
     try {
@@ -116,7 +121,7 @@ export class CrawlRun {
       const fault = started.find((each) => each.status === 'rejected');
       if (fault !== undefined) this.#stop('closed');
       for (const limitMs of this.#limits()) timers.push(this.#host.clock.after(limitMs, () => this.#stop('timeout')));
-      this.#look(results, timers);
+      this.#look(results);
       if (context.signal.aborted) onCancel();
       if (closing.aborted) onClose();
       const ended = await Promise.all(this.#containers.map((each) => this.#end(each, queue)));
@@ -124,6 +129,8 @@ export class CrawlRun {
       return ended;
     } finally {
       for (const timer of timers) timer.cancel();
+      this.#looking?.cancel();
+      this.#looking = undefined;
       context.signal.removeEventListener('abort', onCancel);
       closing.removeEventListener('abort', onClose);
       for (const { container } of this.#containers) this.#host.engine.discard(container);
@@ -220,14 +227,18 @@ export class CrawlRun {
   }
 
   /** What containers write is on the owner's disk: no more than can be given back anyway, and no more than the owner allows. */
-  #look(results: string | undefined, timers: Timer[]): void {
+  #look(results: string | undefined): void {
     if (results === undefined) return;
     const most = Math.min(this.#host.engine.ceilings.diskMb * 1024 * 1024, MAX_JOB_DATA_BYTES * 2);
     const look = async () => {
-      if ((await sizeOfResults(results).catch(() => 0)) > most) this.#stop('too-large');
-      else timers.push(this.#host.clock.after(LOOK_MS, () => void look(), { unref: true }));
+      const bytes = await sizeOfResults(results).catch(() => 0);
+      if (bytes > most) this.#stop('too-large');
+      else if (this.#looking !== undefined) again();
     };
-    void look();
+    const again = () => {
+      this.#looking = this.#host.clock.after(LOOK_MS, () => void look(), { unref: true });
+    };
+    again();
   }
 
   async #outcome(ended: readonly EndedContainer[], results: string | undefined, queue: SharedQueue | undefined): Promise<Outcome> {
@@ -260,6 +271,11 @@ export class CrawlRun {
     const message = describeError('crawl-failed', `exit code ${exitCode} of ${id}${last}`).slice(0, MAX_LOG_LINE_CHARS);
     return { code: 'crawl-failed', message, exitCode };
   }
+}
+
+function secretsOf({ api, redisUrl }: CheckedCrawl): string[] {
+  const { password = '' } = redisUrl === undefined ? {} : readRedisUrl(redisUrl);
+  return [api?.key ?? '', password].filter(Boolean);
 }
 
 function failed(error: JobError, retry: boolean): Outcome {
