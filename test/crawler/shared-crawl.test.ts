@@ -79,7 +79,7 @@ if (requireTools(t, redisTools)) {
 
   t.test('it renews its locks for as long as a page takes', async (t) => {
     let answer: () => void = () => {};
-    const { start } = await lab(t, {
+    const { start, site } = await lab(t, {
       pages: 1,
       answer: (_, response) => {
         answer = () => response.writeHead(200, { 'content-type': 'text/html' }).end('<p>late</p>');
@@ -87,7 +87,7 @@ if (requireTools(t, redisTools)) {
       },
     });
     const crawler = start('slow', 'a', { respectRobotsTxt: false, pageTimeoutSecs: 60 });
-    while ((await redis.zcard('rq:slow:ordering')) === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+    while (!site.hits.has('/page/0')) await new Promise((resolve) => setTimeout(resolve, 20));
     const [, first] = await redis.zrange('rq:slow:ordering', 0, 0, 'WITHSCORES');
     let later = first;
     while (Number(later) < Number(first) + 1_000) {
