@@ -1,3 +1,5 @@
+import type { IncomingMessage } from 'node:http';
+import { text } from 'node:stream/consumers';
 import {
   CheerioCrawler,
   type CheerioCrawlerOptions,
@@ -38,9 +40,8 @@ class PageCrawler extends CheerioCrawler {
     this.requestManager = pages;
   }
 
-  protected override async _parseHTML(response: AsyncIterable<Buffer>, isXml: boolean) {
-    let body = '';
-    for await (const chunk of response) body += String(chunk);
+  protected override async _parseHTML(response: IncomingMessage, isXml: boolean) {
+    const body = await text(response);
     const $ = load(body, { xmlMode: isXml, _useHtmlParser2: true } as Parameters<typeof load>[1]);
     return { dom: $.root()[0], $, body, enqueueLinks: () => Promise.reject(new Error('links are followed by hand')) } as never;
   }

@@ -119,6 +119,28 @@ t.test('a page that fails is tried again, and told of when it is given up', asyn
   t.equal((await crawlers.start({ startUrls: [site.url('/gone')] }).ended).exitCode, 1, 'and with no page read at all, the crawl failed');
 });
 
+t.test('text of any charset, also where a character is cut in two on its way', async (t) => {
+  const { site, crawlers } = await lab(t, {
+    answer: ({ url }, response) => {
+      const page = '<title>Grüße</title>';
+      if (url === '/utf8') {
+        const bytes = Buffer.from(page);
+        const cut = bytes.indexOf(0xc3) + 1;
+        response.writeHead(200, { 'content-type': 'text/html' }).write(bytes.subarray(0, cut));
+        setTimeout(() => response.end(bytes.subarray(cut)), 200);
+      } else if (url === '/latin1')
+        response.writeHead(200, { 'content-type': 'text/html; charset=iso-8859-1' }).end(Buffer.from(page, 'latin1'));
+      else return false;
+      return true;
+    },
+  });
+  await crawlers.start({ startUrls: [site.url('/utf8'), site.url('/latin1')], links: false }).ended;
+  t.same(
+    crawlers.results().map(({ title }) => title),
+    ['Grüße', 'Grüße'],
+  );
+});
+
 t.test('robots.txt is obeyed unless told otherwise', async (t) => {
   const robots = 'User-agent: *\nDisallow: /page/3\nCrawl-delay: 0.3\n';
   const { site, crawlers } = await lab(t, {

@@ -112,7 +112,8 @@ if (lab !== undefined) {
     t.match((await run('file')).outcome, { state: 'failed' });
     const forks = await run('forks');
     t.match(logLines(forks.reports).join(), /refused true/, JSON.stringify(forks.outcome));
-    t.match((await run('memory')).outcome, { state: 'failed', error: { code: 'memory' } });
+    // Whether the engine has heard by then that it was the memory is its own affair.
+    t.match((await run('memory')).outcome, { state: 'failed', error: { code: /^(memory|crawl-failed)$/, exitCode: 137 } });
     const link = await run('link');
     t.match(link.output, { handled: 1, results: [{ requestId: '1' }] });
     t.match(logLines((await run('socket')).reports).join(), /\["proxy\.sock","results"\]/);
