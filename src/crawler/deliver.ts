@@ -30,10 +30,17 @@ export async function openDelivery(environment: Environment, fetcher: Fetcher): 
   let file: FileHandle | undefined;
   const { api, runId, resultsFolder, worker } = environment;
   if (resultsFolder !== undefined) {
-    // Alphanumeric names only: the worker's name comes from outside.
+    // What it is called comes from outside.
     const opened = await open(join(resultsFolder, `${worker.replace(/[^\w-]/g, '_')}.ndjson`), 'a');
     file = opened;
-    sinks.push((lines) => opened.appendFile(`${lines.join('\n')}\n`));
+    // A write that failed may have left half a line, which must not spoil the next one.
+    let torn = false;
+    sinks.push(async (lines) => {
+      const block = `${torn ? '\n' : ''}${lines.join('\n')}\n`;
+      torn = true;
+      await opened.appendFile(block);
+      torn = false;
+    });
   }
   if (api !== undefined)
     sinks.push((lines) => post(fetcher, api, `/api/runs/${encodeURIComponent(runId)}/results`, `[${lines.join(',')}]`));
