@@ -92,10 +92,10 @@ if (lab !== undefined) {
     const { runner, site, start } = await crawlBed(t, lab, { site: { pages: 150, delayMs: 30 } });
     const running = runCrawl(runner, { runId: 'restarted', actor: { startUrls: [start] }, containers: 2, redisUrl });
     while (site.asked.pages < 50) await new Promise((resolve) => setTimeout(resolve, 20));
-    await redis.kill();
+    await redis.stop('kill');
     // Long enough for several tries to connect again.
     await new Promise((resolve) => setTimeout(resolve, 700));
-    await redis.start();
+    await redis.startAgain();
     const { outcome, output } = await running;
     t.equal(outcome.state, 'completed', JSON.stringify(outcome).slice(0, 500));
     everyPageOnce(t, output, 150);
