@@ -10,6 +10,7 @@ import { parseArgs } from 'node:util';
 import { assetSync } from './asset-sync.js';
 import { backlog } from './backlog.js';
 import { containerJob } from './container-job.js';
+import { crawl } from './crawl.js';
 import { http } from './http.js';
 import { idleMemory } from './idle-memory.js';
 import { idleWorkers } from './idle-workers.js';
@@ -17,6 +18,7 @@ import { Lab } from './lab/lab.js';
 import { printProfiles } from './lab/profile.js';
 import { isMet, type Row, table } from './lab/report.js';
 import { ledgerQueues } from './ledger-queues.js';
+import { requestQueue } from './request-queue.js';
 import { roundTrip } from './round-trip.js';
 import { secondSync } from './second-sync.js';
 import { startToResult } from './start-to-result.js';
@@ -36,6 +38,8 @@ const benchmarks = [
   idleWorkers,
   tunnel,
   containerJob,
+  requestQueue,
+  crawl,
 ];
 
 const { values, positionals } = parseArgs({

@@ -1,9 +1,11 @@
-// Writes what is made from the code's own tables: .env.example, and the marked parts of docs/configuration.md and
-// docs/errors.md. With --check it writes nothing and fails if something is not up to date.
+// Writes what is made from the code's own tables: .env.example, the JSON Schema of crawls, and the marked parts of
+// docs/configuration.md and docs/errors.md. With --check it writes nothing and fails if something is not up to date.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { toJsonSchema } from '@valibot/to-json-schema';
 import { optionNames, optionTable } from '../build/src/config.js';
+import { actorSchema } from '../build/src/crawl/actor.js';
 import { errorTable } from '../build/src/errors.js';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -58,8 +60,15 @@ function withPart(file, name, part) {
   return text.replace(marked, (_, start, end) => `${start}${part}${end}`);
 }
 
+/** As it is written, that is, before defaults are filled in. */
+function actorJsonSchema() {
+  const schema = toJsonSchema(actorSchema, { typeMode: 'input', target: 'draft-07' });
+  return `${JSON.stringify({ ...schema, title: 'The actor config of a crawl' }, null, 2)}\n`;
+}
+
 const wanted = {
   '.env.example': envExample(),
+  'assets/crawler/actor.schema.json': actorJsonSchema(),
   'docs/configuration.md': withPart('docs/configuration.md', 'options', optionsTable()),
   'docs/errors.md': withPart('docs/errors.md', 'errors', errorsTable()),
 };

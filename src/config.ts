@@ -5,6 +5,7 @@
 import { clientOptions } from './config/client.js';
 import { commonOptions } from './config/common.js';
 import { containerOptions } from './config/containers.js';
+import { crawlOptions } from './config/crawl.js';
 import { masterOptions } from './config/master.js';
 import type { Command, OptionSpec, ServiceCommand } from './config/option.js';
 import { type KeeperKind, keeperKinds, serviceOptions } from './config/service.js';
@@ -30,6 +31,7 @@ export const optionTable = {
   ...trackerOptions,
   ...clientOptions,
   ...serviceOptions,
+  ...crawlOptions,
 } as const;
 
 export type OptionName = keyof typeof optionTable;

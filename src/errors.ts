@@ -1,4 +1,5 @@
 import { containerErrors } from './errors/containers.js';
+import { crawlErrors } from './errors/crawl.js';
 import type { ErrorEntry } from './errors/entry.js';
 import { httpErrors } from './errors/http.js';
 import { ledgerErrors } from './errors/ledger.js';
@@ -20,6 +21,7 @@ export const errorTable = {
   ...taskErrors,
   ...runErrors,
   ...containerErrors,
+  ...crawlErrors,
   ...ledgerErrors,
   ...tunnelErrors,
   ...httpErrors,

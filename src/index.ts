@@ -14,6 +14,7 @@ export { Master } from './master/master.js';
 export type { ConnectedWorker, MasterEvents, MasterOptions, QueueXecResult } from './master/options.js';
 export type { Result } from './master/results.js';
 export { type ContainerRunnerOptions, containerRunner } from './runners/container/container-runner.js';
+export { type CrawlSetupOptions, crawlRunner } from './runners/crawl/setup.js';
 export type { RunnerContext, RunnerSetup } from './runners/setup.js';
 export type { SourceContext, SourceSetup } from './sources/setup.js';
 export { parseToken } from './swarm/token.js';

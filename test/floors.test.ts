@@ -10,7 +10,7 @@ const MAX_LINES = 350;
 const floors = [
   ['errors', 'log', 'clock', 'config', 'version'],
   ['job'],
-  ['swarm', 'task', 'containers'],
+  ['swarm', 'task', 'containers', 'crawl'],
   ['ledger', 'sources', 'runners'],
   ['worker', 'master'],
   ['cli', 'index'],
@@ -51,7 +51,7 @@ function roomOf(path: string): string {
 }
 
 const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })
-  .filter((file) => file.endsWith('.ts') && !file.endsWith('.d.ts') && !file.startsWith(`dashboard${sep}`))
+  .filter((file) => file.endsWith('.ts') && !file.endsWith('.d.ts') && !/^(dashboard|crawler)[\\/]/.test(file))
   .map((file) => readSource(join(root, 'src', file)));
 
 t.test('every source file belongs to a room with a floor', async (t) => {
@@ -166,5 +166,20 @@ t.test('the dashboard is a page: of the other rooms it knows the types', async (
   for (const { path, text, imports } of pages) {
     t.ok(text.split('\n').length <= MAX_LINES, `${path}: not too long`);
     for (const { specifier, typeOnly } of imports) t.ok(typeOnly || !specifier.startsWith('../'), `${path}: ${specifier}`);
+  }
+});
+
+t.test('the crawler is a program of its own: of the other rooms it knows what Worker and crawler share', async (t) => {
+  const { devDependencies, dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Record<string, object>;
+  const programs = readdirSync(join(root, 'src', 'crawler'))
+    .filter((file) => file.endsWith('.ts'))
+    .map((file) => readSource(join(root, 'src', 'crawler', file)));
+  t.ok(programs.length > 5, 'its sources were found');
+  for (const { path, text, imports } of programs) {
+    t.ok(text.split('\n').length <= MAX_LINES, `${path}: not too long`);
+    for (const { specifier } of imports) {
+      const known = specifier.startsWith('node:') || specifier in { ...devDependencies, ...dependencies };
+      t.ok(known || specifier.startsWith('./') || specifier.startsWith('../crawl/'), `${path}: ${specifier}`);
+    }
   }
 });

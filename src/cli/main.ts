@@ -28,6 +28,10 @@ const commands: Readonly<Record<CommandName, ClientCommand>> = {
     summary: 'Run a tracker of your own, for a LAN or to rely on nobody else.',
     load: async () => (await import('./tracker.js')).tracker,
   },
+  image: {
+    summary: 'Build the image of the crawler, without a registry where there is none.',
+    load: async () => (await import('./image.js')).image,
+  },
   ...clientCommands,
   ...serviceCommands,
   ledger: {

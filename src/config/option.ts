@@ -13,6 +13,7 @@ export type Command =
   | 'schedule'
   | 'results'
   | 'ledger'
+  | 'image'
   | ServiceCommand;
 
 /** Commands of a Worker that is set up once and kept running. */

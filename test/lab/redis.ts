@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Redis } from 'ioredis';
 import { freePort } from './free-port.js';
 import { findTool, requireTools } from './require.js';
 
@@ -17,9 +18,12 @@ export interface LabRedisOptions {
   readonly durable?: boolean;
 }
 
+/** The Debian package that it needs, for `requireTools`. */
+export const redisTools = { 'redis-server': 'redis-server' };
+
 /** Skips the test if there is no Redis server on this machine. */
 export function requireRedis(t: Parameters<typeof requireTools>[0]): boolean {
-  return requireTools(t, { 'redis-server': 'redis-server' });
+  return requireTools(t, redisTools);
 }
 
 /** A Redis of our own, on a free port of this machine, in a folder that is gone with it. */
@@ -53,6 +57,13 @@ export class LabRedis {
   get url(): string {
     const { password } = this.#options;
     return `redis://${password === undefined ? '' : `:${encodeURIComponent(password)}@`}127.0.0.1:${this.port}`;
+  }
+
+  /** A client of it, which connects again when the server was away; the caller disconnects it. */
+  connect(): Redis {
+    const client = new Redis(this.url, { maxRetriesPerRequest: null, retryStrategy: () => 50 });
+    client.on('error', () => {});
+    return client;
   }
 
   /** After `stop`: on the same port, with what was written before. */

@@ -1,5 +1,6 @@
 import { containerCommand } from './container.js';
+import { crawlCommand } from './crawl.js';
 import type { RunnerCommand } from './runner-command.js';
 
 /** The ways to run jobs besides task modules. */
-export const runnerCommands: readonly RunnerCommand[] = [containerCommand];
+export const runnerCommands: readonly RunnerCommand[] = [containerCommand, crawlCommand];

@@ -1,0 +1,24 @@
+/** Begins each line of a crawler's output that tells how far it is, in JSON. */
+export const PROGRESS_MARK = '@peerwork ';
+
+export interface CrawlProgress {
+  /** By this container: pages done and given up together, and those given up. */
+  readonly handled: number;
+  readonly failed: number;
+  /** Of the whole crawl: pages known so far, and those not handled yet. */
+  readonly total: number;
+  readonly pending: number;
+}
+
+/** What a line of output tells about progress; undefined if it is any other line. */
+export function readProgress(line: string): CrawlProgress | undefined {
+  if (!line.startsWith(PROGRESS_MARK)) return undefined;
+  try {
+    const told = JSON.parse(line.slice(PROGRESS_MARK.length)) as Partial<Record<keyof CrawlProgress, unknown>>;
+    const { handled, failed, total, pending } = told;
+    if (![handled, failed, total, pending].every((count) => Number.isSafeInteger(count) && Number(count) >= 0)) return undefined;
+    return { handled: Number(handled), failed: Number(failed), total: Number(total), pending: Number(pending) };
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,149 @@
+import { queueKeys, wakeChannel } from './keys.js';
+import { ADD, CLAIM, COUNTS, EXPIRE, HANDLE, JOIN, PROLONG, RECLAIM, RELEASE, type Script, SLOT } from './scripts.js';
+
+/** As much of a Redis client as the queue needs; ioredis has it. */
+export interface ScriptRedis {
+  evalsha(sha1: string, keys: number, ...rest: (string | number)[]): Promise<unknown>;
+  eval(lua: string, keys: number, ...rest: (string | number)[]): Promise<unknown>;
+}
+
+/** A request on its way in: its id, and itself as JSON text. */
+export interface QueuedRequest {
+  readonly id: string;
+  readonly json: string;
+}
+
+export type AddAnswer = 'added' | 'present' | 'handled' | 'full';
+
+export interface Claimed {
+  readonly requests: readonly QueuedRequest[];
+  /** Requests that are not handled yet, those in work included. */
+  readonly pending: number;
+  readonly total: number;
+  /** false: Redis has lost the queue that was joined. */
+  readonly known: boolean;
+}
+
+export interface QueueCounts {
+  readonly total: number;
+  readonly handled: number;
+  readonly failed: number;
+  readonly pending: number;
+  /** Handled, by client. */
+  readonly byClient: ReadonlyMap<string, number>;
+}
+
+export interface RedisQueueOptions {
+  readonly redis: ScriptRedis;
+  readonly queue: string;
+  /** Who claims: unique among those that work on the queue at the same time. */
+  readonly client: string;
+  /** Most requests that the queue may ever hold. */
+  readonly maxRequests?: number;
+  readonly lockMs?: number;
+  /** Whether clients are kept close to each other in how much they claim. Default true. */
+  readonly balance?: boolean;
+}
+
+const DEFAULT_LOCK_MS = 15_000;
+/** Long enough for a crawl that stands still over night, short enough that forgotten ones do not fill Redis. */
+const KEEP_MS = 7 * 86_400_000;
+/** A client that has not asked for so long has enough to do, or is gone: the others need not wait for it. */
+const SILENT_MS = 1_000;
+const answers = ['added', 'present', 'handled', 'full'] as const;
+
+/** One client of a crawl queue that several machines share in Redis. Keeps nothing but which queue it joined: everything is in the keys. */
+export class RedisQueue {
+  readonly #options: RedisQueueOptions;
+  readonly #keys: readonly string[];
+  readonly #wake: string;
+  /** Of the queue that was joined: one that was made later is another one. */
+  #madeAt: string | undefined;
+
+  constructor(options: RedisQueueOptions) {
+    this.#options = options;
+    this.#keys = queueKeys(options.queue);
+    this.#wake = wakeChannel(options.queue);
+  }
+
+  /** Signs on, and later tells that it still lives. Answers how many have signed on so far. */
+  async join(): Promise<number> {
+    const [clients, madeAt] = (await this.#run(JOIN, this.#options.queue, this.#options.client, KEEP_MS)) as [number, string];
+    this.#madeAt ??= madeAt;
+    return clients;
+  }
+
+  async add(requests: readonly QueuedRequest[], first = false): Promise<AddAnswer[]> {
+    if (requests.length === 0) return [];
+    const max = this.#options.maxRequests ?? Number.MAX_SAFE_INTEGER;
+    const parts = requests.flatMap(({ id, json }) => [id, json]);
+    const codes = (await this.#run(ADD, this.#wake, max, first ? '1' : '0', ...parts)) as number[];
+    return codes.map((code) => answers[code] ?? 'full');
+  }
+
+  async claim(limit: number): Promise<Claimed> {
+    const { client, lockMs = DEFAULT_LOCK_MS, balance = true } = this.#options;
+    const [pending, total, madeAt, ...parts] = (await this.#run(CLAIM, client, limit, lockMs, balance ? '1' : '0', SILENT_MS)) as [
+      number,
+      number,
+      string,
+      ...string[],
+    ];
+    const known = this.#madeAt === undefined || madeAt === this.#madeAt;
+    return { requests: pairs(parts).map(([id, json]) => ({ id, json })), pending, total, known };
+  }
+
+  /** Renews locks; answers the ids that are this client's no longer. */
+  async prolong(ids: readonly string[], lockMs = this.#options.lockMs ?? DEFAULT_LOCK_MS, first?: boolean): Promise<string[]> {
+    const place = first === undefined ? '' : first ? '1' : '0';
+    const ends = (await this.#run(PROLONG, this.#options.client, lockMs, place, ...ids)) as number[];
+    return ids.filter((_, at) => (ends[at] ?? -1) < 0);
+  }
+
+  /** Gives a request back for any client to claim, after a delay in milliseconds; false if it was not this client's. */
+  async reclaim(id: string, json = '', { delayMs = 0, first = false } = {}): Promise<boolean> {
+    return (await this.#run(RECLAIM, this.#options.client, id, first ? '1' : '0', delayMs, json)) === 1;
+  }
+
+  /** Done, or given up. Answers how many are not handled yet. */
+  async handle(id: string, json: string, failed: boolean): Promise<number> {
+    const [pending] = (await this.#run(HANDLE, this.#options.client, id, json, failed ? '1' : '0')) as [number];
+    return pending;
+  }
+
+  /** Frees everything that a client which died had claimed. */
+  async release(client: string): Promise<number> {
+    return Number(await this.#run(RELEASE, this.#wake, client));
+  }
+
+  /** How long to wait until the host may be asked again, reserved for the caller. */
+  async slot(host: string, everyMs: number): Promise<number> {
+    return Number(await this.#run(SLOT, host, everyMs));
+  }
+
+  async counts(): Promise<QueueCounts> {
+    const [total, handled, failed, pending, ...parts] = (await this.#run(COUNTS)) as [number, number, number, number, ...string[]];
+    return { total, handled, failed, pending, byClient: new Map(pairs(parts).map(([client, count]) => [client, Number(count)])) };
+  }
+
+  async expire(ms: number): Promise<void> {
+    await this.#run(EXPIRE, ms);
+  }
+
+  async #run({ sha1, lua }: Script, ...args: (string | number)[]): Promise<unknown> {
+    const { redis } = this.#options;
+    try {
+      return await redis.evalsha(sha1, this.#keys.length, ...this.#keys, ...args);
+    } catch (thrown) {
+      // Not yet known there, or forgotten since Redis was started again.
+      if (!(thrown instanceof Error) || !thrown.message.startsWith('NOSCRIPT')) throw thrown;
+      return redis.eval(lua, this.#keys.length, ...this.#keys, ...args);
+    }
+  }
+}
+
+function pairs(flat: readonly string[]): [string, string][] {
+  const out: [string, string][] = [];
+  for (let at = 0; at + 1 < flat.length; at += 2) out.push([flat[at] ?? '', flat[at + 1] ?? '']);
+  return out;
+}

@@ -1,0 +1,184 @@
+import { createHash } from 'node:crypto';
+
+/**
+ * The Lua of the crawl queue: each script is one atomic step. Time is Redis's own, so that the clocks of the machines do not matter.
+ * A request is locked exactly while the amount of its score lies in the future: a lock that ends needs nobody to take it back.
+ */
+export interface Script {
+  readonly lua: string;
+  readonly sha1: string;
+}
+
+const KEYS = `local META, REQUESTS, ORDERING, HANDLED, LOCKS, CLIENTS, HOSTS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+`;
+
+/** What is in the queue, for those who look at it. */
+const COUNT = `redis.call('HSET', META, 'modifiedAt', now, 'totalRequestCount', redis.call('HLEN', REQUESTS),
+  'handledRequestCount', redis.call('SCARD', HANDLED), 'pendingRequestCount', redis.call('ZCARD', ORDERING))
+`;
+
+function script(body: string): Script {
+  const lua = KEYS + body;
+  return { lua, sha1: createHash('sha1').update(lua).digest('hex') };
+}
+
+/** ARGV: queue id, client, ms until all keys expire. Signs the client on, or tells that it lives. Answers how many signed on so far, and when the queue was made. */
+export const JOIN = script(`redis.call('HSETNX', META, 'id', ARGV[1])
+redis.call('HSETNX', META, 'name', ARGV[1])
+redis.call('HSETNX', META, 'createdAt', now)
+redis.call('HSET', META, 'accessedAt', now)
+redis.call('HSETNX', META, 'n:' .. ARGV[2], 0)
+redis.call('ZADD', CLIENTS, now, ARGV[2])
+for i = 1, #KEYS do redis.call('PEXPIRE', KEYS[i], ARGV[3]) end
+return { redis.call('ZCARD', CLIENTS), redis.call('HGET', META, 'createdAt') }`);
+
+/**
+ * ARGV: channel to wake others on, most requests the queue may hold, 1 for those that go first, then id and JSON of each.
+ * Answers for each 0 added, 1 was there, 2 was handled, 3 there is no room.
+ */
+export const ADD = script(`local max, first = tonumber(ARGV[2]), ARGV[3] == '1'
+local total, count, added, out = redis.call('HLEN', REQUESTS), (#ARGV - 3) / 2, 0, {}
+for i = 1, count do
+  local id, json = ARGV[2 + i * 2], ARGV[3 + i * 2]
+  if redis.call('HEXISTS', REQUESTS, id) == 1 then
+    out[i] = redis.call('SISMEMBER', HANDLED, id) == 1 and 2 or 1
+  elseif total >= max then
+    out[i] = 3
+  else
+    redis.call('HSET', REQUESTS, id, json)
+    -- Never in the future, which would mean locked; in the order given, and those that go first the last one foremost.
+    local score = now - 1 + i / (count + 1)
+    redis.call('ZADD', ORDERING, first and -score or score, id)
+    total, added, out[i] = total + 1, added + 1, 0
+  end
+end
+if added > 0 then
+  ${COUNT}
+  redis.call('PUBLISH', ARGV[1], added)
+end
+return out`);
+
+/**
+ * ARGV: client, limit, lock ms, balance (1 or 0), ms after which a silent client no longer counts.
+ * Those that go first before the oldest. With balance, no client gets further ahead of the slowest that still asks for work than 8 % of
+ * what is known, at least by one. Answers how many requests are not handled, how many there are at all, when the queue was made,
+ * then id and JSON of each claimed.
+ */
+export const CLAIM = script(`local client, limit = ARGV[1], tonumber(ARGV[2])
+local made = redis.call('HGET', META, 'createdAt') or ''
+redis.call('ZADD', CLIENTS, now, client)
+local total = redis.call('HLEN', REQUESTS)
+if ARGV[4] == '1' and limit > 0 then
+  local low
+  for _, other in ipairs(redis.call('ZRANGEBYSCORE', CLIENTS, now - tonumber(ARGV[5]), '+inf')) do
+    local claims = tonumber(redis.call('HGET', META, 'n:' .. other) or '0')
+    if other ~= client and (not low or claims < low) then low = claims end
+  end
+  if low then
+    local mine = tonumber(redis.call('HGET', META, 'n:' .. client) or '0')
+    limit = math.max(0, math.min(limit, low + math.max(1, math.floor(total * 0.08)) - mine))
+  end
+end
+local out = { 0, total, made }
+if limit > 0 then
+  local found = redis.call('ZRANGEBYSCORE', ORDERING, -now, now, 'WITHSCORES', 'LIMIT', 0, limit)
+  local until_ = now + tonumber(ARGV[3])
+  for i = 1, #found, 2 do
+    local id, score = found[i], found[i + 1]
+    redis.call('ZADD', ORDERING, 'XX', string.sub(score, 1, 1) == '-' and -until_ or until_, id)
+    redis.call('HSET', LOCKS, id, client)
+    out[#out + 1] = id
+    out[#out + 1] = redis.call('HGET', REQUESTS, id)
+  end
+  if #found > 0 then
+    redis.call('HINCRBY', META, 'n:' .. client, #found / 2)
+    ${COUNT}
+  end
+end
+out[1] = redis.call('ZCARD', ORDERING)
+return out`);
+
+/** ARGV: client, ms from now, 1 forces those that go first, 0 the others, '' keeps; then ids. Answers for each when its lock ends, or -1 handled or unknown, -2 another client's. */
+export const PROLONG = script(`local out, until_ = {}, now + tonumber(ARGV[2])
+redis.call('ZADD', CLIENTS, now, ARGV[1])
+for i = 4, #ARGV do
+  local id = ARGV[i]
+  local score = redis.call('ZSCORE', ORDERING, id)
+  if not score then out[#out + 1] = -1
+  elseif redis.call('HGET', LOCKS, id) ~= ARGV[1] then out[#out + 1] = -2
+  else
+    local first = ARGV[3] == '1' or (ARGV[3] == '' and string.sub(score, 1, 1) == '-')
+    redis.call('ZADD', ORDERING, 'XX', first and -until_ or until_, id)
+    out[#out + 1] = until_
+  end
+end
+return out`);
+
+/**
+ * ARGV: client, id, 1 if it shall go first, ms until it may be claimed, JSON or ''. Gives a request back, in its new form if there is one.
+ * Answers 1, or 0 if it was not the client's.
+ */
+export const RECLAIM = script(`if redis.call('HGET', LOCKS, ARGV[2]) ~= ARGV[1] then return 0 end
+redis.call('HDEL', LOCKS, ARGV[2])
+if ARGV[5] ~= '' then redis.call('HSET', REQUESTS, ARGV[2], ARGV[5]) end
+local from = now + tonumber(ARGV[4])
+redis.call('ZADD', ORDERING, 'XX', ARGV[3] == '1' and -from or from, ARGV[2])
+return 1`);
+
+/**
+ * ARGV: client, id, JSON, 1 if it failed. Also by a client that lost the lock meanwhile: it has done the work.
+ * Answers requests not handled and 1 if it was handled before.
+ */
+export const HANDLE = script(`local fresh = redis.call('SADD', HANDLED, ARGV[2])
+redis.call('ZREM', ORDERING, ARGV[2])
+redis.call('HDEL', LOCKS, ARGV[2])
+if fresh == 1 then
+  redis.call('HSET', REQUESTS, ARGV[2], ARGV[3])
+  redis.call('HINCRBY', META, 'h:' .. ARGV[1], 1)
+  if ARGV[4] == '1' then redis.call('HINCRBY', META, 'failedRequestCount', 1) end
+end
+local left = redis.call('ZCARD', ORDERING)
+-- Else the next claim counts, which is soon enough, and 25 times cheaper.
+if left == 0 then
+  ${COUNT}
+end
+return { left, 1 - fresh }`);
+
+/** ARGV: channel to wake others on, client. All locks of a client that died. Answers how many. */
+export const RELEASE = script(`local count, all = 0, redis.call('HGETALL', LOCKS)
+for i = 1, #all, 2 do
+  if all[i + 1] == ARGV[2] then
+    redis.call('HDEL', LOCKS, all[i])
+    local score = redis.call('ZSCORE', ORDERING, all[i])
+    if score then
+      redis.call('ZADD', ORDERING, 'XX', string.sub(score, 1, 1) == '-' and -now or now, all[i])
+      count = count + 1
+    end
+  end
+end
+redis.call('ZREM', CLIENTS, ARGV[2])
+redis.call('PUBLISH', ARGV[1], count)
+return count`);
+
+/** ARGV: host, ms between its pages. Reserves the next instant at which it may be asked; answers how many ms that is from now. */
+export const SLOT = script(`local at = math.max(now, tonumber(redis.call('HGET', HOSTS, ARGV[1]) or '0'))
+redis.call('HSET', HOSTS, ARGV[1], at + tonumber(ARGV[2]))
+return at - now`);
+
+/** Answers requests in all, handled, failed for good, not handled, and then client and count of handled for each client. */
+export const COUNTS = script(`local out = { redis.call('HLEN', REQUESTS), redis.call('SCARD', HANDLED),
+  tonumber(redis.call('HGET', META, 'failedRequestCount') or '0'), redis.call('ZCARD', ORDERING) }
+local meta = redis.call('HGETALL', META)
+for i = 1, #meta, 2 do
+  if string.sub(meta[i], 1, 2) == 'h:' then
+    out[#out + 1] = string.sub(meta[i], 3)
+    out[#out + 1] = tonumber(meta[i + 1])
+  end
+end
+return out`);
+
+/** ARGV: ms. All keys go after so long. */
+export const EXPIRE = script(`for i = 1, #KEYS do redis.call('PEXPIRE', KEYS[i], ARGV[1]) end
+return 1`);

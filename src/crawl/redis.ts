@@ -1,0 +1,64 @@
+import { Socket } from 'node:net';
+import { AbstractConnector, Redis } from 'ioredis';
+import { openConnection } from './network.js';
+import { readRedisUrl } from './redis-url.js';
+
+export interface RedisOptions {
+  /** `redis://` or `rediss://`, with user, password and database number where needed. */
+  readonly url: string;
+  /** The unix socket of a proxy that all goes through. */
+  readonly proxySocket?: string | undefined;
+  /** After so long without a connection all that waits is rejected. In milliseconds. */
+  readonly patienceMs?: number;
+}
+
+const CONNECT_MS = 10_000;
+const DEFAULT_PATIENCE_MS = 60_000;
+const MAX_RETRY_MS = 1_000;
+
+/**
+ * A Redis client over a connection of our own making. It connects again by itself for as long as patience lasts, sends again what was not
+ * answered, and rejects then: every script of the queue may run twice.
+ */
+export function openRedis({ url, proxySocket, patienceMs = DEFAULT_PATIENCE_MS }: RedisOptions): Redis {
+  const address = readRedisUrl(url);
+  class Connector extends AbstractConnector {
+    constructor(options: unknown) {
+      super((options as { readonly disconnectTimeout?: number }).disconnectTimeout ?? 2_000);
+    }
+
+    async connect(): Promise<Socket> {
+      this.connecting = true;
+      const socket = await openConnection(address, proxySocket, AbortSignal.timeout(CONNECT_MS)).catch((error: Error) => {
+        // Not a rejection: for ioredis that would be the end. A connection that is dead already is tried again.
+        this.firstError = error;
+        return new Socket().destroy();
+      });
+      if (!this.connecting) socket.destroy();
+      this.stream = socket;
+      socket.once('error', (error) => {
+        this.firstError = error;
+      });
+      return socket;
+    }
+  }
+  let downSince: number | undefined;
+  const redis = new Redis({
+    Connector,
+    db: address.db,
+    ...(address.username === '' ? {} : { username: address.username }),
+    ...(address.password === '' ? {} : { password: address.password }),
+    maxRetriesPerRequest: null,
+    retryStrategy: (times) => {
+      downSince ??= Date.now();
+      if (Date.now() - downSince > patienceMs) return null;
+      return Math.min(50 * times, MAX_RETRY_MS);
+    },
+  });
+  redis.on('ready', () => {
+    downSince = undefined;
+  });
+  // Each rejects the commands that wait for it; without a listener it would be printed too.
+  redis.on('error', () => {});
+  return redis;
+}

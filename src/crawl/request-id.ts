@@ -1,0 +1,21 @@
+import { createHash } from 'node:crypto';
+
+const ID_CHARS = 15;
+
+/** As Crawlee's clients compute it: base64 of the SHA-256 of the unique key without `+`, `/` and `=`, cut to 15 characters. */
+export function requestId(uniqueKey: string): string {
+  return createHash('sha256').update(uniqueKey).digest('base64').replace(/[+/=]/g, '').slice(0, ID_CHARS);
+}
+
+/**
+ * What makes two addresses the same page, as Crawlee sees it: without fragment, `utm_…` parameters and the last slash, parameters sorted.
+ * The address must be one.
+ */
+export function uniqueKeyOf(address: string): string {
+  const { protocol, host, pathname, search, searchParams } = new URL(address);
+  if (search === '') return `${protocol}//${host}${pathname.replace(/\/$/, '')}`;
+  for (const name of [...searchParams.keys()]) if (name.startsWith('utm_')) searchParams.delete(name);
+  searchParams.sort();
+  const query = searchParams.toString();
+  return `${protocol}//${host}${pathname.replace(/\/$/, '')}${query === '' ? '' : `?${query}`}`;
+}

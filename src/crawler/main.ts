@@ -1,0 +1,117 @@
+import { PROGRESS_MARK } from '../crawl/progress.js';
+import { wakeChannel } from '../crawl/queue/keys.js';
+import { MemoryQueue } from '../crawl/queue/memory-queue.js';
+import type { PageQueue } from '../crawl/queue/page-queue.js';
+import { RedisQueue } from '../crawl/queue/redis-queue.js';
+import { openRedis } from '../crawl/redis.js';
+import { startCrawl } from './crawl.js';
+import { openDelivery, post } from './deliver.js';
+import { type Environment, readEnvironment, Unusable } from './environment.js';
+import { Fetcher } from './fetch.js';
+
+/**
+ * The program in the crawler's container: told all by variables (docs/crawls.md), ends with 0 when the crawl is done, 1 when not one page
+ * could be read or it could not go on, 2 when it was started wrongly, 143 when it was told to stop.
+ */
+const EXIT_FAILED = 1;
+const EXIT_UNUSABLE = 2;
+const EXIT_STOPPED = 143;
+const PROGRESS_MS = 1_000;
+/** How long to wait for the other containers before the first page is asked for. */
+const BARRIER_MS = 5_000;
+const BARRIER_LOOK_MS = 20;
+
+const say = (line: string) => console.log(line);
+
+async function main(): Promise<number> {
+  const environment = readEnvironment(process.env);
+  const { shared, proxySocket, actor } = environment;
+  const pages = new Fetcher(proxySocket, { verify: false });
+  const api = new Fetcher(proxySocket, { verify: true });
+  const delivery = await openDelivery(environment, api);
+  const redis = shared && openRedis({ url: shared.redisUrl, proxySocket });
+  try {
+    const queue: PageQueue =
+      shared && redis
+        ? new RedisQueue({ redis, queue: shared.queue, client: environment.worker, maxRequests: actor.maxPages })
+        : new MemoryQueue(actor.maxPages);
+    const crawl = startCrawl({ environment, queue, fetcher: pages, delivery, say });
+    const ears = redis?.duplicate();
+    ears?.on('error', () => {}).on('message', crawl.wake);
+    if (shared) await ears?.subscribe(wakeChannel(shared.queue));
+    let stopped = false;
+    process.once('SIGTERM', () => {
+      stopped = true;
+      crawl.stop();
+    });
+    const progress = tellProgress(queue, crawl.tally);
+    try {
+      await gather(queue, environment);
+      await crawl.run();
+    } finally {
+      await progress.end();
+      ears?.disconnect();
+    }
+    const { handled, failed } = await queue.counts();
+    // One bad page must not spoil a crawl, and one container that got only bad ones must not either.
+    const exitCode = stopped ? EXIT_STOPPED : failed > 0 && failed === handled ? EXIT_FAILED : 0;
+    say(
+      `${crawl.tally.handled} pages read, ${crawl.tally.failed} failed; ${handled} of the whole crawl are handled, ${failed} of them failed`,
+    );
+    if (environment.api !== undefined && shared === undefined && !stopped) await tellStatus(api, environment, exitCode, crawl.tally);
+    return exitCode;
+  } catch (thrown) {
+    if (environment.api !== undefined && shared === undefined)
+      await tellStatus(api, environment, EXIT_FAILED, undefined, thrown).catch(() => {});
+    throw thrown;
+  } finally {
+    redis?.disconnect();
+    await delivery.close();
+  }
+}
+
+/** Waits until all containers are there or it takes too long: whoever comes first would else have most of a small crawl. */
+async function gather(queue: PageQueue, { containers }: Environment): Promise<void> {
+  for (const startedAt = Date.now(); (await queue.join()) < containers && Date.now() - startedAt < BARRIER_MS; )
+    await new Promise((resolve) => setTimeout(resolve, BARRIER_LOOK_MS));
+}
+
+/** A line for whoever watches the output, at most one a second and one at the end. */
+function tellProgress(queue: PageQueue, tally: { readonly handled: number; readonly failed: number }) {
+  let told = '';
+  const tell = async () => {
+    const { total, pending } = await queue.counts();
+    const line = JSON.stringify({ handled: tally.handled + tally.failed, failed: tally.failed, total, pending });
+    if (line !== told) say(`${PROGRESS_MARK}${line}`);
+    told = line;
+  };
+  const timer = setInterval(() => void tell().catch(() => {}), PROGRESS_MS);
+  return {
+    end: async () => {
+      clearInterval(timer);
+      await tell().catch(() => {});
+    },
+  };
+}
+
+async function tellStatus(api: Fetcher, environment: Environment, exitCode: number, stats?: object, thrown?: unknown): Promise<void> {
+  if (environment.api === undefined) return;
+  const status = exitCode === 0 ? 'completed' : 'failed';
+  const error = thrown instanceof Error ? thrown.message : undefined;
+  await post(
+    api,
+    environment.api,
+    `/api/runs/${encodeURIComponent(environment.runId)}/status`,
+    JSON.stringify({ status, exitCode, stats, error }),
+  );
+}
+
+main().then(
+  // Not left to the event loop: a page that hangs must not keep the container.
+  (exitCode) => process.exit(exitCode),
+  (thrown: unknown) => {
+    // The message alone: a stack would quote a line of the bundle, which is all of it.
+    console.error(thrown instanceof Error ? thrown.message : String(thrown));
+    process.exit(thrown instanceof Unusable ? EXIT_UNUSABLE : EXIT_FAILED);
+  },
+);

@@ -1,0 +1,42 @@
+import { rewriteLocalhost } from '../../containers/localhost.js';
+import type { CrawlJob } from '../../job/crawl.js';
+import type { CheckedCrawl } from './crawl-job.js';
+import { redisUrlOf } from './run-egress.js';
+
+const DEFAULT_IDLE_SECS = 15;
+/** What Node's heap may have of the container's memory: the rest is its code, its buffers, its threads. */
+const HEAP_SHARE = 0.7;
+
+export interface ContainerPlan {
+  /** What the container is called in the queue. */
+  readonly id: string;
+  readonly memoryMb: number;
+  /** It is our crawler: it understands more than dory's variables. */
+  readonly ownImage: boolean;
+  /** With the address as the container reaches it. */
+  readonly api: CrawlJob['api'];
+  /** How the container calls this machine. */
+  readonly hostName: string;
+}
+
+/** What a container is told: dory's variables, and ours beginning with PEERWORK. */
+export function crawlEnvironment(crawl: CheckedCrawl, { id, memoryMb, ownImage, api, hostName }: ContainerPlan): Record<string, string> {
+  const { actor, runId, timeoutSecs } = crawl;
+  const config = 'runId' in actor ? actor : { ...actor, runId };
+  const env: Record<string, string> = { ACTOR_CONFIG: Buffer.from(JSON.stringify(config)).toString('base64'), RUN_ID: runId };
+  if (api !== undefined) Object.assign(env, { API_BASE_URL: api.baseUrl, WORKER_API_KEY: api.key });
+  if (crawl.memoryMb !== undefined) env['CRAWLEE_MEMORY_MBYTES'] = String(memoryMb);
+  if (ownImage) env['NODE_OPTIONS'] = `--max-old-space-size=${Math.floor(memoryMb * HEAP_SHARE)}`;
+  const redisUrl = redisUrlOf(crawl);
+  if (redisUrl !== undefined) {
+    const idleSecs = timeoutSecs === undefined ? DEFAULT_IDLE_SECS : Math.max(1, Math.floor(Math.min(DEFAULT_IDLE_SECS, timeoutSecs / 2)));
+    Object.assign(env, {
+      REDIS_URL: rewriteLocalhost(redisUrl, hostName),
+      QUEUE_NAME: crawl.queue,
+      WORKER_ID: id,
+      IDLE_TIMEOUT_SECS: String(idleSecs),
+    });
+    if (ownImage) env['PEERWORK_CRAWLERS'] = String(crawl.containers);
+  }
+  return env;
+}

@@ -1,0 +1,117 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import * as v from 'valibot';
+import { readActor } from '../../crawl/actor.js';
+import { readRedisUrl } from '../../crawl/redis-url.js';
+import { PeerworkError } from '../../errors.js';
+import type { CrawlJob } from '../../job/crawl.js';
+import type { Job, Json } from '../../job/job.js';
+import type { Workplace } from '../../job/runner.js';
+
+const MAX_CONTAINERS = 1_000;
+const MAX_TEXT = 2_000;
+
+const text = (max: number) => v.pipe(v.string(), v.minLength(1), v.maxLength(max), v.regex(/^\P{Cc}+$/u, 'holds control characters'));
+const whole = (min: number, max: number) => v.pipe(v.number(), v.integer(), v.minValue(min), v.maxValue(max));
+
+const may = v.exactOptional;
+const runId = text(200);
+const actor = v.record(
+  v.string(),
+  v.custom<Json>((value) => value !== undefined),
+);
+const containers = whole(1, MAX_CONTAINERS);
+const others = {
+  image: may(text(400)),
+  memoryMb: may(whole(32, 1_048_576)),
+  timeoutSecs: may(v.pipe(v.number(), v.minValue(0.001), v.maxValue(31_536_000))),
+  redisUrl: may(v.pipe(text(MAX_TEXT), v.check(isRedisUrl, 'must begin with redis:// or rediss:// and name a host'))),
+  distributed: may(v.boolean()),
+  containerIdPrefix: may(v.pipe(v.string(), v.regex(/^[\w.-]{1,100}$/, 'must be letters, digits, _, . and -'))),
+  api: may(
+    v.strictObject({
+      baseUrl: v.pipe(text(MAX_TEXT), v.regex(/^https?:\/\//i, 'must be http or https')),
+      key: v.pipe(v.string(), v.maxLength(MAX_TEXT), v.regex(/^\P{Cc}*$/u, 'holds control characters')),
+    }),
+  ),
+  labels: may(v.record(v.string(), v.pipe(v.string(), v.maxLength(MAX_TEXT)))),
+};
+/** As a source gives it. */
+const crawlSchema = v.strictObject({ runId, actor, containers, ...others });
+/** As task.json and the data of a job each hold a part of it. */
+const partSchema = v.strictObject({ runId: may(runId), actor: may(actor), containers: may(containers), ...others });
+/** What only a source may say: where results go instead of to whoever asked, and what the owner's engine calls things. */
+const SOURCES_ONLY = ['api', 'labels', 'containerIdPrefix'] as const;
+
+/** What a run needs to know of its job. */
+export interface CheckedCrawl extends CrawlJob {
+  /** The queue is shared in Redis. */
+  readonly shared: boolean;
+  /** The owner of this Worker has connected it to where the job comes from: its Redis and its API may be anywhere. */
+  readonly trusted: boolean;
+  /** The name of the queue. */
+  readonly queue: string;
+}
+
+/**
+ * The crawl that a job asks for: its data alone when a source gives it, or `task.json` with the job's data over it, `actor` field by field.
+ * Rejects with `crawl-invalid` and the place of the fault, or `crawl-redis-missing`.
+ */
+export async function readCrawlJob(job: Job, workplace: Workplace | undefined, hasTunnel: boolean): Promise<CheckedCrawl> {
+  const crawl = workplace === undefined ? checked(crawlSchema, job.data, '') : await ofTask(job, workplace);
+  const { distributed = false } = crawl;
+  const shared = crawl.containers > 1 || distributed;
+  if (shared && crawl.redisUrl === undefined && !hasTunnel) throw new PeerworkError('crawl-redis-missing');
+  const trusted = workplace === undefined;
+  // What is delivered elsewhere is delivered once, whichever attempt it is. What we bring back ourselves begins anew with each attempt.
+  const queue = crawl.api !== undefined || job.attempt <= 1 ? crawl.runId : `${crawl.runId}~${job.attempt}`;
+  return { ...crawl, shared, trusted, queue };
+}
+
+async function ofTask(job: Job, { folder, entry }: Workplace): Promise<CrawlJob> {
+  const { runner: _, ...settings } = await readSettings(join(folder, entry));
+  const task = checked(partSchema, settings, 'task.json: ');
+  const own = job.data === null ? {} : checked(partSchema, job.data, 'data: ');
+  for (const field of SOURCES_ONLY)
+    if (task[field] !== undefined || own[field] !== undefined) throw invalid(`${field}: a task cannot set it`);
+  const merged = { runId: job.id, containers: 1, ...task, ...own, actor: { ...task.actor, ...own.actor } };
+  return checked(crawlSchema, merged, '');
+}
+
+async function readSettings(file: string): Promise<{ readonly [key: string]: unknown }> {
+  try {
+    const settings: unknown = JSON.parse(await readFile(file, 'utf8'));
+    if (typeof settings === 'object' && settings !== null && !Array.isArray(settings)) return settings as Record<string, unknown>;
+    throw invalid('task.json: it is not an object');
+  } catch (thrown) {
+    if (thrown instanceof PeerworkError) throw thrown;
+    throw invalid(`task.json: ${(thrown as Error).message}`);
+  }
+}
+
+/** Of crawls for our own crawler; another image has an actor config of its own. Throws `crawl-invalid`. */
+export function checkActor(crawl: CrawlJob): void {
+  const read = readActor(crawl.actor);
+  if ('fault' in read) throw invalid(`actor.${read.fault}`);
+}
+
+function checked<const S extends v.GenericSchema>(schema: S, value: unknown, where: string): v.InferOutput<S> {
+  const result = v.safeParse(schema, value, { abortEarly: true });
+  if (result.success) return result.output;
+  const issue = result.issues[0];
+  const path = v.getDotPath(issue);
+  throw invalid(`${where}${path === null ? '' : `${path}: `}${issue.message}`);
+}
+
+function isRedisUrl(url: string): boolean {
+  try {
+    readRedisUrl(url);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function invalid(detail: string): PeerworkError {
+  return new PeerworkError('crawl-invalid', detail);
+}

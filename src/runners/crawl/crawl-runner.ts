@@ -1,0 +1,159 @@
+import { mkdir, realpath } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Clock } from '../../clock.js';
+import { ContainerEngine, type ContainerEngineOptions } from '../../containers/container-engine.js';
+import type { PublicInternet } from '../../containers/egress/addresses.js';
+import { findEngine } from '../../containers/find-engine.js';
+import type { ImageFacts } from '../../containers/images.js';
+import { asPeerworkError, PeerworkError } from '../../errors.js';
+import type { Job, Outcome } from '../../job/job.js';
+import { MAX_LOG_LINE_CHARS } from '../../job/limits.js';
+import type { RunContext, Runner } from '../../job/runner.js';
+import type { Log } from '../../log.js';
+import { removeTree, sweepAbandoned, unfinishedName } from '../../task/disk.js';
+import { type CheckedCrawl, checkActor, readCrawlJob } from './crawl-job.js';
+import { CrawlRun } from './crawl-run.js';
+import { buildCrawlerImage, ownImage } from './image.js';
+
+export interface CrawlRunnerOptions extends Omit<ContainerEngineOptions, 'folder'> {
+  /** For the results of running crawls and what the engine keeps: of this runner alone. */
+  readonly folder: string;
+  /** How many containers one crawl may have here. */
+  readonly maxContainers: number;
+  /** What a crawl that names no image runs in; default: our own crawler, built when it is first needed. */
+  readonly image?: string;
+  /** How long after a crawl's own time limit its containers are stopped. */
+  readonly timeoutGraceMs?: number;
+}
+
+export type HeldImage = ImageFacts & { readonly name: string; release(): void };
+
+/** What the runner lends to each run. */
+export interface CrawlHost {
+  readonly engine: ContainerEngine;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly timeoutGraceMs: number;
+  readonly internet?: PublicInternet;
+}
+
+/** In our crawler's image, and in none of anybody else. */
+const OWN_LABEL = 'peerwork.image';
+const DEFAULT_TIMEOUT_GRACE_MS = 30_000;
+/** As `docker run` itself answers when there is no container. */
+const EXIT_NOT_STARTED = 125;
+/** Another attempt, here or elsewhere, would end the same way. */
+const FINAL: ReadonlySet<string> = new Set(['crawl-invalid', 'crawl-redis-missing', 'container-invalid', 'output-too-large', 'cancelled']);
+
+/**
+ * Runs crawls in containers. What can be refused is refused before the first of them starts: the job, its config, its image, its network,
+ * its Redis. A run then lives in `CrawlRun`.
+ */
+export class CrawlRunner implements Runner {
+  readonly kind = 'crawl';
+  readonly isolation: string;
+  readonly #options: CrawlRunnerOptions;
+  readonly #engine: ContainerEngine;
+  readonly #folder: string;
+  readonly #closing = new AbortController();
+  readonly #running = new Set<Promise<unknown>>();
+  #building: Promise<void> | undefined;
+
+  /** Rejects with `engine-missing`. */
+  static async open(options: CrawlRunnerOptions): Promise<CrawlRunner> {
+    const scratch = join(options.folder, 'runs');
+    await mkdir(scratch, { recursive: true, mode: 0o700 });
+    const engine = await ContainerEngine.open({ ...options, folder: join(options.folder, 'engine') });
+    await sweepAbandoned(scratch);
+    return new CrawlRunner(options, engine, await realpath(scratch));
+  }
+
+  private constructor(options: CrawlRunnerOptions, engine: ContainerEngine, folder: string) {
+    this.#options = options;
+    this.#engine = engine;
+    this.#folder = folder;
+    this.isolation = engine.isolation;
+  }
+
+  async run(job: Job, context: RunContext): Promise<Outcome> {
+    const running = this.#run(job, context).catch((thrown: unknown) => this.#refuse(thrown, context.signal));
+    this.#running.add(running);
+    try {
+      return await running;
+    } finally {
+      this.#running.delete(running);
+    }
+  }
+
+  /** Stops what runs; it is given back. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await Promise.all(this.#running);
+    await this.#engine.close();
+  }
+
+  async #run(job: Job, context: RunContext): Promise<Outcome> {
+    const crawl = await readCrawlJob(job, context.workplace, context.tunnel !== undefined);
+    const { clock, log, maxContainers, timeoutGraceMs = DEFAULT_TIMEOUT_GRACE_MS, internet } = this.#options;
+    if (crawl.containers > maxContainers)
+      throw new PeerworkError('container-limits', `${crawl.containers} containers, allowed are ${maxContainers}`);
+    const signal = AbortSignal.any([context.signal, this.#closing.signal]);
+    const image = await this.#holdImage(crawl, { ...context, signal });
+    const folder = join(this.#folder, unfinishedName('crawl'));
+    await mkdir(folder, { mode: 0o700 });
+    try {
+      const host: CrawlHost = { engine: this.#engine, clock, log, timeoutGraceMs, ...(internet !== undefined && { internet }) };
+      return await new CrawlRun(host, { job, crawl, image, folder, context, closing: this.#closing.signal }).run();
+    } finally {
+      image.release();
+      await removeTree(folder);
+    }
+  }
+
+  /** The image of a crawl, and its config checked: by us for our own crawler, by itself for another's. */
+  async #holdImage(crawl: CheckedCrawl, { signal, report }: RunContext): Promise<HeldImage> {
+    const name = crawl.image ?? this.#options.image;
+    const own = name === undefined;
+    if (own) checkActor(crawl);
+    if (name !== undefined) {
+      const held = await this.#engine.images.hold(name, { signal, onProgress: (value) => report({ kind: 'progress', value }) });
+      try {
+        if (held.labels[OWN_LABEL] === 'crawler') checkActor(crawl);
+        return { ...held, name };
+      } catch (thrown) {
+        held.release();
+        throw thrown;
+      }
+    }
+    const image = await ownImage();
+    if ((await this.#engine.images.inspect(image)) === undefined) await this.#build(report);
+    const facts = await this.#engine.images.inspect(image);
+    if (facts === undefined) throw new PeerworkError('image-unbuildable', `${image} is not there after it was built`);
+    return { ...facts, name: image, release: () => {} };
+  }
+
+  /** Once, whoever needs it. */
+  #build(report: RunContext['report']): Promise<void> {
+    const say = (line: string) => {
+      this.#options.log.info(line);
+      report({ kind: 'log', stream: 'log', line });
+    };
+    const build = async () => {
+      const { engine: wish, environment = process.env } = this.#options;
+      await buildCrawlerImage({ engine: await findEngine(wish, environment), signal: this.#closing.signal, say, environment });
+    };
+    this.#building ??= build().finally(() => {
+      this.#building = undefined;
+    });
+    return this.#building;
+  }
+
+  #refuse(thrown: unknown, cancelled: AbortSignal): Outcome {
+    if (this.#closing.signal.aborted && !cancelled.aborted) return { state: 'released', reason: 'the worker stopped' };
+    const error = cancelled.aborted ? new PeerworkError('cancelled') : asPeerworkError(thrown);
+    const { code, message } = error;
+    if (code === 'internal') this.#options.log.error('a crawl failed for a reason of our own', { error: message });
+    const exitCode = code === 'image-missing' || code === 'engine-failed' ? EXIT_NOT_STARTED : 1;
+    return { state: 'failed', error: { code, message: message.slice(0, MAX_LOG_LINE_CHARS), exitCode }, retry: !FINAL.has(code) };
+  }
+}

@@ -1,0 +1,81 @@
+import { PublicInternet } from '../../containers/egress/addresses.js';
+import type { Egress } from '../../containers/egress/egress.js';
+import { lowerOf } from '../../containers/egress/policy.js';
+import { EgressProxy } from '../../containers/egress/proxy.js';
+import { TUNNEL_NAME } from '../../containers/egress/reach.js';
+import { rewriteLocalhost } from '../../containers/localhost.js';
+import { hostName } from '../../containers/run-arguments.js';
+import { readRedisUrl } from '../../crawl/redis-url.js';
+import type { Job } from '../../job/job.js';
+import type { RunContext } from '../../job/runner.js';
+import type { CheckedCrawl } from './crawl-job.js';
+import type { CrawlHost, HeldImage } from './crawl-runner.js';
+
+export interface RunEgress {
+  readonly ofContainers: Egress;
+  /** The run's Redis as its containers reach it; absent if its queue is not shared. */
+  readonly redisUrl: string | undefined;
+  /** The way on which we reach it ourselves, held to the same rules: an address that a job names must not lead us where it may not go. */
+  readonly proxySocket: string | undefined;
+  close(): Promise<void>;
+}
+
+/** The Redis of a shared queue: the one that is named, else the one at the other end of the job's tunnel. */
+export function redisUrlOf(crawl: CheckedCrawl): string | undefined {
+  return crawl.shared ? (crawl.redisUrl ?? `redis://${TUNNEL_NAME}:6379`) : undefined;
+}
+
+/** The network of one crawl: the public internet, its Redis and its API. Rejects with `egress-unavailable`. */
+export async function openRunEgress(
+  { engine, log, internet = new PublicInternet() }: CrawlHost,
+  {
+    job,
+    crawl,
+    image,
+    context,
+  }: { readonly job: Job; readonly crawl: CheckedCrawl; readonly image: HeldImage; readonly context: RunContext },
+): Promise<RunEgress> {
+  const host = hostName(engine.facts);
+  const redis = redisUrlOf(crawl);
+  const redisUrl = redis === undefined ? undefined : rewriteLocalhost(redis, host);
+  const trusted = crawl.trusted ? trustedPairs(redisUrl, crawl.api && rewriteLocalhost(crawl.api.baseUrl, host)) : [];
+  const { tunnel } = context;
+  const ofContainers = await engine.openEgress({
+    job: job.id,
+    imageLabels: image.labels,
+    network: 'internet',
+    trusted,
+    ...(tunnel !== undefined && { tunnel }),
+    onRefused: (target, reason) => {
+      log.debug('a crawl was refused an address', { job: job.id, target, reason });
+      context.report({ kind: 'log', stream: 'log', line: `refused ${target}: ${reason}` });
+    },
+  });
+  let proxy: EgressProxy | undefined;
+  if (redisUrl !== undefined) {
+    const policy = lowerOf('internet', engine.ceilings.network, trusted);
+    proxy = await EgressProxy.open({ policy, internet, ...(tunnel !== undefined && { tunnel }) });
+  }
+  return {
+    ofContainers,
+    redisUrl,
+    proxySocket: proxy?.socketPath,
+    close: async () => {
+      await proxy?.close();
+      await ofContainers.close();
+    },
+  };
+}
+
+function trustedPairs(redisUrl: string | undefined, apiUrl: string | undefined): string[] {
+  const pairs: string[] = [];
+  if (redisUrl !== undefined) {
+    const { host, port } = readRedisUrl(redisUrl);
+    if (host !== TUNNEL_NAME) pairs.push(`${host}:${port}`);
+  }
+  if (apiUrl !== undefined) {
+    const { hostname, port, protocol } = new URL(apiUrl);
+    pairs.push(`${hostname}:${port || (protocol === 'https:' ? 443 : 80)}`);
+  }
+  return pairs;
+}

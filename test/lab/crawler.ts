@@ -1,0 +1,76 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const bundle = fileURLToPath(new URL('../../../assets/crawler/crawler.mjs', import.meta.url));
+
+export interface PageRecord {
+  readonly requestId: string;
+  readonly url: string;
+  readonly worker?: string;
+  readonly error?: string;
+  readonly retries?: number;
+  readonly [field: string]: unknown;
+}
+
+/** The bundled crawler in processes of its own, as it runs in its container. */
+export class LabCrawlers {
+  readonly folder = mkdtempSync(join(tmpdir(), 'peerwork-crawl-'));
+  readonly #children = new Set<ChildProcess>();
+
+  /** Starts one; results go into the folder unless `env` says otherwise. */
+  start(actor: object | string, env: Readonly<Record<string, string>> = {}): LabCrawler {
+    const results = join(this.folder, 'results');
+    mkdirSync(results, { recursive: true });
+    const config = typeof actor === 'string' ? actor : Buffer.from(JSON.stringify(actor)).toString('base64');
+    const child = spawn(process.execPath, [bundle], {
+      env: { PATH: process.env['PATH'], ACTOR_CONFIG: config, PEERWORK_RESULTS: results, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    this.#children.add(child);
+    return new LabCrawler(child);
+  }
+
+  /** Whole lines of all results so far; a line that a killed crawler left unfinished is none. */
+  results(): PageRecord[] {
+    const folder = join(this.folder, 'results');
+    if (!existsSync(folder)) return [];
+    return readdirSync(folder).flatMap((file) =>
+      readFileSync(join(folder, file), 'utf8')
+        .split('\n')
+        .slice(0, -1)
+        .map((line) => JSON.parse(line) as PageRecord),
+    );
+  }
+
+  async close(): Promise<void> {
+    for (const child of this.#children) {
+      if (child.exitCode !== null || child.signalCode !== null) continue;
+      child.kill('SIGKILL');
+      await once(child, 'exit');
+    }
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+export class LabCrawler {
+  output = '';
+  readonly #child: ChildProcess;
+  readonly ended: Promise<{ readonly exitCode: number | null; readonly output: string }>;
+
+  constructor(child: ChildProcess) {
+    this.#child = child;
+    for (const stream of [child.stdout, child.stderr])
+      stream?.on('data', (chunk: Buffer) => {
+        this.output += chunk.toString();
+      });
+    this.ended = new Promise((resolve) => child.once('close', (exitCode) => resolve({ exitCode, output: this.output })));
+  }
+
+  kill(signal: NodeJS.Signals = 'SIGKILL'): void {
+    this.#child.kill(signal);
+  }
+}
