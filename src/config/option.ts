@@ -13,7 +13,10 @@ export type Command =
   | 'schedule'
   | 'results'
   | 'ledger'
-  | 'image';
+  | 'image'
+  | 'login'
+  | 'logout'
+  | 'whoami';
 
 export interface OptionSpec<T, D extends T | undefined = T | undefined> {
   /** As commander reads it, such as `--name <text>`. A flag without an argument is yes, with `--no-` before it no. */
