@@ -15,7 +15,8 @@ export async function checkHttp(name: string, url: string, { variable, signal, h
   const shown = withoutPassword(url);
   const startedAt = performance.now();
   try {
-    const response = await fetch(url, { headers, signal, redirect: 'manual' });
+    const { href, login: basic } = apart(url);
+    const response = await fetch(href, { headers: { ...basic, ...headers }, signal, redirect: 'manual' });
     await response.body?.cancel();
     const answer = `${shown} answers ${response.status} in ${Math.round(performance.now() - startedAt)} ms`;
     if (response.status < 400) return { name, state: 'ok', detail: answer };
@@ -27,6 +28,17 @@ export async function checkHttp(name: string, url: string, { variable, signal, h
     const why = signal.aborted ? 'no answer in time' : reason(thrown);
     return { name, state: 'fail', detail: `${shown}: ${redact(why)}`, todo: `Start this server, or correct ${variable}.` };
   }
+}
+
+/** fetch takes no URL with a user and password in it, and would show them in its refusal. */
+function apart(url: string): { readonly href: string; readonly login: Readonly<Record<string, string>> } {
+  const parsed = new URL(url);
+  const { username, password } = parsed;
+  parsed.username = '';
+  parsed.password = '';
+  if (username === '' && password === '') return { href: parsed.href, login: {} };
+  const pair = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+  return { href: parsed.href, login: { authorization: `Basic ${Buffer.from(pair).toString('base64')}` } };
 }
 
 /** fetch says only that it failed; its cause says why. */

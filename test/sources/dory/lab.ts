@@ -62,6 +62,16 @@ export class HeldCrawl {
   }
 }
 
+export interface LabWorkerOptions {
+  readonly concurrency?: number;
+  readonly drainMs?: number;
+  /** Crawls complete at once. */
+  readonly auto?: boolean;
+  readonly home?: string;
+  /** A Master that it serves besides. */
+  readonly master?: { readonly token?: string; readonly trackers?: readonly string[]; readonly ice?: readonly string[] };
+}
+
 /** A Worker that serves the API with a runner in the hands of the test. */
 export class LabWorker {
   readonly worker: Worker;
@@ -69,7 +79,7 @@ export class LabWorker {
   readonly lines: string[] = [];
   readonly troubles: string[] = [];
 
-  constructor(options: DorySourceOptions, home: string, { concurrency = 4, drainMs = 5_000, auto = false }) {
+  constructor(options: DorySourceOptions, home: string, { concurrency = 4, drainMs = 5_000, auto = false, master = {} }: LabWorkerOptions) {
     const { crawls } = this;
     const crawl: RunnerSetup = {
       kind: 'crawl',
@@ -93,6 +103,7 @@ export class LabWorker {
       ...{ home, concurrency, drainMs, log, name: options.workerId ?? 'w', sandbox: 'off', clock: systemClock },
       sources: [dorySource(options)],
       runners: [crawl],
+      ...master,
     });
     this.worker.on('trouble', ({ code }) => this.troubles.push(code));
     this.worker.ready.catch(() => {});
@@ -137,11 +148,7 @@ export class DoryLab {
     return { run, job, id: job.id ?? '' };
   }
 
-  worker(
-    id: string,
-    options: DorySourceOptions = {},
-    how: { readonly concurrency?: number; readonly drainMs?: number; readonly auto?: boolean; readonly home?: string } = {},
-  ): LabWorker {
+  worker(id: string, options: DorySourceOptions = {}, how: LabWorkerOptions = {}): LabWorker {
     this.#homes += 1;
     const worker = new LabWorker(
       { apiBaseUrl: this.api.url, apiKey: 'dwk_a-key-for-tests', redisUrl: this.redis.url, workerId: id, timing: shortTimes, ...options },
