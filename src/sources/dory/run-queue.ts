@@ -37,7 +37,9 @@ export class RunQueue {
   readonly #worker: Worker;
   readonly #closing = new AbortController();
   #taker: ((job: HeldJob | undefined) => void) | undefined;
-  #pumping: Promise<void> | undefined;
+  #pumping = false;
+  /** Answers in a row that were not waited for. */
+  #unwaited = 0;
   #up = false;
 
   constructor(options: RunQueueOptions) {
@@ -80,9 +82,7 @@ export class RunQueue {
       const withdraw = () => taker(undefined);
       signal.addEventListener('abort', withdraw);
       this.#taker = taker;
-      this.#pumping ??= this.#pump().finally(() => {
-        this.#pumping = undefined;
-      });
+      if (!this.#pumping) void this.#pump();
     });
   }
 
@@ -97,31 +97,32 @@ export class RunQueue {
     this.#closing.abort();
     this.#taker?.(undefined);
     // Forced: nothing is awaited that needs a Redis which may be away.
-    await Promise.race([this.#worker.close(true), pause(this.#options.clock, CLOSE_MS)]);
+    const closed = new AbortController();
+    const closing = this.#worker.close(true).finally(() => closed.abort());
+    await Promise.race([closing, pause(this.#options.clock, CLOSE_MS, closed.signal)]);
   }
 
   async #pump(): Promise<void> {
     const { clock } = this.#options;
+    this.#pumping = true;
     while (this.#taker !== undefined) {
       const token = randomUUID();
       const askedAt = clock.now();
       try {
         const job = (await this.#worker.getNextJob(token)) as Job | undefined;
         this.#up = true;
+        // BullMQ first looks and only then waits: one answer that was not waited for says nothing, several in a row do.
+        const unwaited = job === undefined && clock.now() - askedAt < UNWAITED_MS;
+        this.#unwaited = unwaited ? this.#unwaited + 1 : 0;
         if (job !== undefined) await this.#deliver(this.#hold(job, token));
-        else if (clock.now() - askedAt < UNWAITED_MS) await this.#breathe();
+        else if (this.#unwaited > 2) await pause(clock, RETRY_MS, this.#closing.signal);
       } catch (error) {
         this.#fault(error);
         await pause(clock, RETRY_MS, this.#closing.signal);
       }
     }
-  }
-
-  /** BullMQ first looks without waiting, and only then waits: the first unwaited answer is no reason to slow down. */
-  #unwaited = 0;
-  async #breathe(): Promise<void> {
-    this.#unwaited = (this.#unwaited + 1) % 3;
-    if (this.#unwaited === 0) await pause(this.#options.clock, RETRY_MS, this.#closing.signal);
+    // In the same breath as the last look at who asks.
+    this.#pumping = false;
   }
 
   async #deliver(job: HeldJob): Promise<void> {
