@@ -44,11 +44,11 @@ t.test('a Redis that is away for longer than a lock lasts loses the run', async 
   const { run } = await lab.enqueue('run-1');
   const home = lab.worker('home', { timing: { ...shortTimes, lockMs: 800, extendMs: 200 } });
   const crawl = await home.crawl(0);
-  await lab.redis.kill();
+  await lab.redis.stop('kill');
   t.match(await crawl.ended, { error: { code: 'cancelled' } }, 'somebody else may have it by now');
   await api.until(() => api.beats.get('home')?.body['redisOk'] === false);
   t.ok(home.troubles.includes('dory-redis-unreachable'));
-  await lab.redis.start();
+  await lab.redis.startAgain();
   const again = await home.crawl(1);
   t.same(run.statuses, [{ status: 'running' }, { status: 'running' }], 'it is begun anew, by whoever comes first');
   again.complete();
@@ -59,10 +59,8 @@ t.test('a Redis that is restarted is nothing that a run would notice', async (t)
   const { run, id } = await lab.enqueue('run-1');
   const home = lab.worker('home', { timing: { ...shortTimes, lockMs: 20_000 } });
   const crawl = await home.crawl(0);
-  // Kept on disk within a second.
-  await after(1_100);
-  await lab.redis.kill();
-  await lab.redis.start();
+  await lab.redis.stop('kill');
+  await lab.redis.startAgain();
   const later = await lab.enqueue('run-2');
   await home.crawl(1);
   crawl.complete();
