@@ -6,6 +6,7 @@ import { clientOptions } from './config/client.js';
 import { commonOptions } from './config/common.js';
 import { containerOptions } from './config/containers.js';
 import { crawlOptions } from './config/crawl.js';
+import { doryOptions } from './config/dory.js';
 import { masterOptions } from './config/master.js';
 import type { Command, OptionSpec, ServiceCommand } from './config/option.js';
 import { type KeeperKind, keeperKinds, serviceOptions } from './config/service.js';
@@ -32,6 +33,7 @@ export const optionTable = {
   ...clientOptions,
   ...serviceOptions,
   ...crawlOptions,
+  ...doryOptions,
 } as const;
 
 export type OptionName = keyof typeof optionTable;
@@ -55,7 +57,7 @@ export function optionSpec(name: OptionName): OptionSpec<unknown> {
   return optionTable[name];
 }
 
-/** `--name` of `--name <text>`. */
+/** `--name` of `--name <text>` or `-n, --name <text>`. */
 export function longFlag(spec: OptionSpec<unknown>): string {
-  return spec.flag.split(' ')[0] ?? spec.flag;
+  return /--[\w-]+/.exec(spec.flag)?.[0] ?? spec.flag;
 }

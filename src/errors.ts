@@ -1,5 +1,6 @@
 import { containerErrors } from './errors/containers.js';
 import { crawlErrors } from './errors/crawl.js';
+import { doryErrors } from './errors/dory.js';
 import type { ErrorEntry } from './errors/entry.js';
 import { httpErrors } from './errors/http.js';
 import { ledgerErrors } from './errors/ledger.js';
@@ -26,6 +27,7 @@ export const errorTable = {
   ...tunnelErrors,
   ...httpErrors,
   ...serviceErrors,
+  ...doryErrors,
   ...otherErrors,
 } as const satisfies Record<string, ErrorEntry>;
 

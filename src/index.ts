@@ -16,6 +16,7 @@ export type { Result } from './master/results.js';
 export { type ContainerRunnerOptions, containerRunner } from './runners/container/container-runner.js';
 export { type CrawlSetupOptions, crawlRunner } from './runners/crawl/setup.js';
 export type { RunnerContext, RunnerSetup } from './runners/setup.js';
+export { type DorySourceOptions, dorySource } from './sources/dory/setup.js';
 export type { SourceContext, SourceSetup } from './sources/setup.js';
 export { parseToken } from './swarm/token.js';
 export { version } from './version.js';

@@ -9,6 +9,10 @@ export const EXIT_UNCONFIGURED = 3;
 const exitCodes: Readonly<Partial<Record<ErrorCode, number>>> = {
   'worker-unconfigured': EXIT_UNCONFIGURED,
   'service-missing': EXIT_UNCONFIGURED,
+  'dory-key-missing': EXIT_UNCONFIGURED,
+  'dory-key-refused': EXIT_UNCONFIGURED,
+  'dory-login-refused': EXIT_UNCONFIGURED,
+  'dory-credentials-unusable': EXIT_UNCONFIGURED,
   'service-failed': 1,
   'update-failed': 1,
 };

@@ -42,6 +42,18 @@ const commands: Readonly<Record<CommandName, ClientCommand>> = {
     ],
     load: async () => (await import('./ledger.js')).ledger,
   },
+  login: {
+    summary: 'Get a key for this machine from a dory-api and keep it in ~/.dory/credentials.',
+    load: async () => (await import('./dory-login.js')).login,
+  },
+  logout: {
+    summary: 'Remove the stored key of the dory-api.',
+    load: async () => (await import('./dory-login.js')).logout,
+  },
+  whoami: {
+    summary: 'Print with which key of which dory-api this machine works.',
+    load: async () => (await import('./dory-login.js')).whoami,
+  },
 };
 
 /** Runs one command line (without node and script) to its end; answers the exit code and never rejects. */

@@ -14,6 +14,9 @@ export type Command =
   | 'results'
   | 'ledger'
   | 'image'
+  | 'login'
+  | 'logout'
+  | 'whoami'
   | ServiceCommand;
 
 /** Commands of a Worker that is set up once and kept running. */

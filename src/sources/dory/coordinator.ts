@@ -1,0 +1,163 @@
+import { asPeerworkError, PeerworkError } from '../../errors.js';
+import type { Log } from '../../log.js';
+import type { ActiveRuns } from './active-runs.js';
+import type { DoryApi } from './api.js';
+import { crawlOfRun } from './crawl-of-run.js';
+import type { HeldJob } from './held-job.js';
+import type { HelperWatch } from './helper-watch.js';
+import type { Journal, JournalEntry } from './journal.js';
+import type { Reporter } from './reporter.js';
+import { RunLease } from './run-lease.js';
+import type { RunSettings, Settings } from './settings.js';
+import { hasEnded, type RunConfig } from './shapes.js';
+import { EXIT_CANCELLED, failure, verdictOf, withHelpers } from './verdict.js';
+
+export interface CoordinatorOptions {
+  readonly workerId: string;
+  readonly api: DoryApi;
+  readonly settings: Settings;
+  readonly active: ActiveRuns;
+  readonly journal: Journal;
+  readonly reporter: Reporter;
+  readonly helpers: HelperWatch;
+  readonly log: Log;
+  /** Aborted when the source closes: what is not settled then is given back. */
+  readonly closing: AbortSignal;
+  readonly onRefused: (error: PeerworkError) => void;
+}
+
+/** Of the report that a run goes on: the run does not wait for it for long. */
+const RUNNING_TRIES = 2;
+/** It becomes a part of URLs and of containers' names. */
+const RUN_ID = /^[A-Za-z0-9][\w.:-]{0,199}$/;
+
+interface PreparedRun {
+  readonly config: RunConfig;
+  readonly settings: RunSettings & { readonly image: string };
+}
+
+/**
+ * The run that a BullMQ job names, from taking to settling:
+ * configuration → checks → `running` → lease → (containers) → outcome → its helpers have left → final status → the job is settled.
+ *
+ * Whatever ends a run before its lease ends the job with it; what says nothing about the run (the key is refused, the claim was
+ * withdrawn, the Worker stops) gives the job back. When the lock is lost another Worker has the run: the containers are stopped and nothing
+ * is reported.
+ */
+export class Coordinator {
+  readonly #options: CoordinatorOptions;
+
+  constructor(options: CoordinatorOptions) {
+    this.#options = options;
+  }
+
+  /** The lease of the job's run. undefined: there is nothing to run, and the job is dealt with. Never rejects. */
+  async take(job: HeldJob, signal: AbortSignal): Promise<RunLease | undefined> {
+    const { active, journal, log, workerId, reporter, onRefused } = this.#options;
+    const runId = runIdOf(job.data);
+    if (runId === undefined) {
+      log.warn('a job of the run queue names no run and is failed', { job: job.id });
+      await job.fail(new PeerworkError('dory-run-invalid', 'its job has no usable runId').message);
+      return undefined;
+    }
+    const running = active.find('coordinator', runId);
+    if (running?.jobId === job.id) {
+      // Its lock was lost without this Worker having noticed, and this Worker is the one that was given it again.
+      await active.end('coordinator', runId);
+    } else if (running !== undefined) {
+      log.warn('a run was enqueued twice: it is running here already', { run: runId, job: job.id });
+      await job.complete({ runId, skipped: 'running' });
+      return undefined;
+    }
+    const entry: JournalEntry = { runId, role: 'coordinator', workerId, jobId: job.id, token: job.token };
+    await journal.put(entry);
+    const withdrawn = AbortSignal.any([signal, job.lost]);
+    try {
+      if (job.doomed !== undefined) throw new PeerworkError('dory-run-invalid', `${runId}: ${job.doomed}`);
+      const prepared = await this.#prepare(runId, withdrawn);
+      const over = prepared === 'over' || (await this.#announce(runId, prepared, withdrawn)) === 'ended';
+      if (!over) return this.#begin(prepared, entry, job);
+      log.info('a run was over before it began here', { run: runId });
+      await job.complete({ runId, skipped: 'over' });
+      await journal.remove(entry);
+    } catch (thrown) {
+      const error = asPeerworkError(thrown);
+      const refused = error.code === 'dory-key-refused';
+      if (refused) onRefused(error);
+      else if (!withdrawn.aborted) {
+        log.warn('a run failed before it began', { run: runId, code: error.code, error });
+        await reporter.settle({ ...entry, verdict: failure(error.message) }, job, { tries: 1 });
+        return undefined;
+      }
+      await job.giveBack();
+      await journal.remove(entry);
+    }
+    return undefined;
+  }
+
+  /** Rejects with why the run cannot be run. */
+  async #prepare(runId: string, signal: AbortSignal): Promise<PreparedRun | 'over'> {
+    const config = await this.#options.api.runConfig(runId, signal);
+    if (config === 'gone' || hasEnded(config)) return 'over';
+    const { image, containers, crawlerRedisUrl } = this.#options.settings.ofRun(config);
+    if (image === undefined) throw new PeerworkError('dory-image-missing');
+    if (containers > 1 && crawlerRedisUrl === undefined) throw new PeerworkError('dory-crawler-redis-missing');
+    return { config, settings: { image, containers, crawlerRedisUrl } };
+  }
+
+  /** Before the containers: helpers must be able to find the run. An API that cannot note it now does not stop the run. */
+  async #announce(runId: string, { settings }: PreparedRun, signal: AbortSignal): Promise<'noted' | 'ended'> {
+    const { api, workerId, log } = this.#options;
+    const distributed = settings.containers > 1;
+    try {
+      const report = { status: 'running' as const, ...(distributed && { coordinatorWorkerId: workerId }) };
+      return await api.postStatus(runId, report, { tries: RUNNING_TRIES, signal });
+    } catch (thrown) {
+      const error = asPeerworkError(thrown);
+      if (signal.aborted || error.code === 'dory-key-refused') throw error;
+      log.warn('the API could not be told that a run goes on', { run: runId, error });
+      return 'noted';
+    }
+  }
+
+  #begin({ config, settings }: PreparedRun, entry: JournalEntry, job: HeldJob): RunLease {
+    const { api, workerId, active, log } = this.#options;
+    const { runId } = entry;
+    const data = crawlOfRun({ runId, workerId, config, settings, api: api.access, role: 'coordinator' });
+    const lease = new RunLease(runId, data, job.attempt);
+    const onLost = () => lease.stop('lost');
+    job.lost.addEventListener('abort', onLost);
+    if (job.lost.aborted) onLost();
+    const run = { runId, role: 'coordinator', containers: settings.containers, lease, jobId: job.id } as const;
+    active.add(run, this.#seeThrough(lease, { config, settings }, entry, job));
+    log.info('a run begins', { run: runId, containers: settings.containers });
+    return lease;
+  }
+
+  async #seeThrough(lease: RunLease, { config, settings }: PreparedRun, entry: JournalEntry, job: HeldJob): Promise<void> {
+    const { journal, helpers, reporter, closing, log } = this.#options;
+    const { runId } = entry;
+    const distributed = settings.containers > 1;
+    let verdict = verdictOf(await lease.outcome);
+    if (verdict !== undefined && distributed && lease.reason === undefined) {
+      const exits = await helpers.left(runId, config.actorTimeoutSecs, AbortSignal.any([closing, lease.signal]));
+      // Helpers are still at it, and this Worker stops: another one becomes the coordinator.
+      verdict = exits === undefined ? undefined : withHelpers(verdict, exits);
+    }
+    if (lease.reason === 'cancelled') verdict = failure(new PeerworkError('dory-run-cancelled').message, EXIT_CANCELLED);
+    if (lease.reason === 'lost') {
+      job.abandon();
+      log.warn('a run was taken away: its containers are stopped, others report how it ends', { run: runId });
+    } else if (verdict === undefined) await job.giveBack();
+    else {
+      await reporter.settle({ ...entry, verdict }, job);
+      return;
+    }
+    await journal.remove(entry);
+  }
+}
+
+function runIdOf(data: unknown): string | undefined {
+  const { runId } = (typeof data === 'object' && data !== null ? data : {}) as { runId?: unknown };
+  return typeof runId === 'string' && RUN_ID.test(runId) ? runId : undefined;
+}

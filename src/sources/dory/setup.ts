@@ -1,0 +1,59 @@
+import { PeerworkError } from '../../errors.js';
+import { conceal } from '../../log.js';
+import type { SourceSetup } from '../setup.js';
+import { openAccess } from './credentials.js';
+import { DorySource } from './dory-source.js';
+import { Journal } from './journal.js';
+import { concealPassword, quietened, Settings } from './settings.js';
+import type { OperationalSettings } from './shapes.js';
+import { type DoryTiming, defaultTiming } from './timing.js';
+
+export interface DorySourceOptions {
+  /** Default: that of the stored credentials. */
+  readonly apiBaseUrl?: string;
+  /** `dwk_…`; default: that of the stored credentials, followed when somebody logs in anew. */
+  readonly apiKey?: string;
+  /** Default `~/.dory/credentials`. */
+  readonly credentialsFile?: string;
+  /** The Redis of the run queue; default `redis://localhost:6379`. */
+  readonly redisUrl?: string;
+  readonly redis?: { readonly host: string; readonly port: number; readonly password?: string };
+  /** Default `run-execution`. */
+  readonly queue?: string;
+  /** Unique among the API's Workers; default `dory-worker-` and the process's number. */
+  readonly workerId?: string;
+  /** Of this machine, where the API says nothing else. */
+  readonly settings?: OperationalSettings;
+  /** Whether the settings that the API serves are ignored. Default false. */
+  readonly pinned?: boolean;
+  /** Where heartbeats are posted; default `/api/workers/heartbeat`. */
+  readonly heartbeatPath?: string;
+  readonly timing?: Partial<DoryTiming>;
+}
+
+/** Serves a dory-api in place of dory-worker. Opening it rejects with `dory-key-…` or `dory-runner-missing`. */
+export function dorySource(options: DorySourceOptions = {}): SourceSetup {
+  return {
+    name: 'dory',
+    open: async ({ runners, folder, clock, log: ofWorker, trouble }) => {
+      if (!runners.includes('crawl')) throw new PeerworkError('dory-runner-missing');
+      const access = openAccess(options);
+      const workerId = options.workerId ?? `dory-worker-${process.pid}`;
+      const settings = new Settings(workerId, options.settings ?? {}, options.pinned ?? false);
+      const log = quietened(ofWorker, () => settings.logLevel);
+      const timing = { ...defaultTiming, ...options.timing };
+      const { redisUrl, redis } = options;
+      concealPassword(redisUrl);
+      if (redis?.password !== undefined) conceal(redis.password);
+      const place = redisUrl === undefined ? (redis ?? { host: 'localhost', port: 6379 }) : { url: redisUrl };
+      // Loaded only now: it takes a while, and whoever embeds a Worker for something else never needs it.
+      const { RunQueue } = await import('./run-queue.js');
+      const journal = await Journal.open(folder, log);
+      const queue = new RunQueue({ name: options.queue ?? 'run-execution', redis: place, workerId, timing, clock, log, trouble });
+      return new DorySource({
+        ...{ workerId, access, settings, queue, journal, timing, clock, log, trouble },
+        heartbeatPath: options.heartbeatPath,
+      });
+    },
+  };
+}
