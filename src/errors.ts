@@ -4,6 +4,7 @@ import { httpErrors } from './errors/http.js';
 import { ledgerErrors } from './errors/ledger.js';
 import { otherErrors } from './errors/other.js';
 import { peerErrors } from './errors/peers.js';
+import { queueXecErrors } from './errors/queue-xec.js';
 import { runErrors } from './errors/runs.js';
 import { setupErrors } from './errors/setup.js';
 import { taskErrors } from './errors/tasks.js';
@@ -22,6 +23,7 @@ export const errorTable = {
   ...ledgerErrors,
   ...tunnelErrors,
   ...httpErrors,
+  ...queueXecErrors,
   ...otherErrors,
 } as const satisfies Record<string, ErrorEntry>;
 
