@@ -7,6 +7,7 @@ import { commonOptions } from './config/common.js';
 import { containerOptions } from './config/containers.js';
 import { masterOptions } from './config/master.js';
 import type { Command, OptionSpec } from './config/option.js';
+import { queueXecOptions } from './config/queue-xec.js';
 import { trackerOptions } from './config/tracker.js';
 import { tunnelOptions } from './config/tunnel.js';
 import { DEFAULT_MEMORY_MB, workerOptions } from './config/worker.js';
@@ -28,6 +29,7 @@ export const optionTable = {
   ...tunnelOptions,
   ...trackerOptions,
   ...clientOptions,
+  ...queueXecOptions,
 } as const;
 
 export type OptionName = keyof typeof optionTable;

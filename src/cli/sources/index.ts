@@ -1,4 +1,5 @@
+import { queueXecCommand } from './queue-xec.js';
 import type { SourceCommand } from './source-command.js';
 
 /** The sources that a Worker can serve besides its Master, each switched on by its own options. */
-export const sourceCommands: readonly SourceCommand[] = [];
+export const sourceCommands: readonly SourceCommand[] = [queueXecCommand];
