@@ -102,11 +102,6 @@ export class LegacyRoom {
     for (const [address, worker] of this.#workers) if (worker.ref.id === workerId) this.#room.hangUp(address);
   }
 
-  /** Nothing is handed out any more; what runs may still be shared until `close`. */
-  drain(): void {
-    for (const worker of this.#workers.values()) worker.withdraw();
-  }
-
   async close(): Promise<void> {
     this.#closed = true;
     this.#beat?.cancel();
@@ -142,7 +137,12 @@ export class LegacyRoom {
 
   #workerAt(address: string): LegacyWorker | undefined {
     const known = this.#workers.get(address);
-    if (known !== undefined || this.#closed || this.#workers.size >= MAX_WORKERS) return known;
+    if (known !== undefined || this.#closed) return known;
+    if (this.#workers.size >= MAX_WORKERS) {
+      const stranger = [...this.#workers].find(([, { proven }]) => !proven)?.[0];
+      if (stranger === undefined) return undefined;
+      this.#workers.delete(stranger);
+    }
     const worker: LegacyWorker = new LegacyWorker({
       address,
       desk: this.#desk,

@@ -106,12 +106,12 @@ export class LegacyWorker {
     const result = openResult(key, text);
     if (result === undefined) throw new PeerworkError('queue-xec-key', `a result of ${this.#options.address} does not open`);
     if (result.worker !== undefined && result.worker !== '') this.#name = printable(result.worker) || this.#name;
-    if (!this.#proven) {
+    if (!this.#proven && result.jobID === this.#hello) {
       this.#proven = true;
       onProven();
     }
     const lease = leaseOf(result.jobID);
-    if (lease === undefined) return { ok: result.jobID === this.#hello };
+    if (lease === undefined) return { ok: true };
     const now = desk.clock.now();
     const settlement = { ...lease, outcome: outcomeOf(result.data), startedAt: this.#handed.get(result.jobID)?.at ?? now, finishedAt: now };
     for (let tries = 1; ; tries += 1) {

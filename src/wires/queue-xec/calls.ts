@@ -15,6 +15,8 @@ const CALL_NONCE_BYTES = 8;
 const MAX_SERVED = 64;
 const MAX_PEERS = 4_096;
 const MAX_FORMER = 4;
+/** What is larger is passed on to nobody: it would be there once for each wire. */
+const MAX_PASSED_BYTES = 64 * 1024;
 /** A minute before the others begin to drop what we say. */
 const SKEW_MS = MAX_AGE_MS - 60_000;
 
@@ -167,9 +169,11 @@ export class Calls {
     if (known === undefined) {
       this.#remember(address, ek, sentAt);
       onSeen?.(address);
-    } else if (sentAt >= known.sentAt) {
-      known.ek = ek;
-      known.sentAt = sentAt;
+    } else {
+      if (sentAt >= known.sentAt) Object.assign(known, { ek, sentAt });
+      // Last in line to be forgotten.
+      this.#known.delete(address);
+      this.#known.set(address, known);
     }
     if (body?.y === 'r') void this.#serve(address, body, reader);
     if (body?.y === 'rr') this.#answer(address, body);
@@ -231,7 +235,9 @@ export class Calls {
   }
 
   #passOn(from: Wire, message: Buffer): void {
-    for (const wire of this.#options.wires()) if (wire !== from && wire.hello?.address !== from.hello?.address) wire.send(message);
+    if (message.length > MAX_PASSED_BYTES) return;
+    for (const wire of this.#options.wires())
+      if (wire !== from && wire.hello?.address !== from.hello?.address && !wire.congested) wire.send(message);
   }
 }
 

@@ -7,6 +7,7 @@ import { keyIn } from './packet.js';
 
 /** One channel message: a result of 8 MB is 16 MB in hexadecimal; a task's files come in one as well. */
 export const MAX_FRAME_BYTES = 32 * 1024 * 1024;
+const CONGESTED_BYTES = 1024 * 1024;
 const OPEN_MS = 10_000;
 const KEEP_ALIVE_MS = 55_000;
 /** Two keep-alives of the other side and a bit: it sends one every 55 s. */
@@ -78,6 +79,11 @@ export class Wire {
   get remote(): { readonly host: string; readonly port: number } {
     const { remoteAddress = '', remotePort = 0 } = this.#options.socket;
     return { host: remoteAddress.replace(/^::ffff:/, ''), port: remotePort };
+  }
+
+  /** The other side reads more slowly than it is written to. */
+  get congested(): boolean {
+    return this.#options.socket.writableLength > CONGESTED_BYTES;
   }
 
   /** False if the wire is not open. */

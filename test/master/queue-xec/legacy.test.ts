@@ -135,6 +135,22 @@ t.test('whoever has the token only gets no job, and cannot answer for one', asyn
   t.equal(sha256Of('x').length, 64);
 });
 
+t.test('a Worker that is revoked gets nothing more', async (t) => {
+  const { start } = foreigners(t);
+  const { master, port } = await masterOf(t);
+  const outcomes = outcomesOf(master);
+  const plan = { dial: `${LOOPBACK}:${port}` };
+  await start('foreign-worker.js', { name: 'out', ...plan });
+  await until(() => master.workers().length === 1);
+  const [worker] = master.workers();
+  await (await master.desk).mark({ id: worker?.id ?? '', name: 'out' }, { revoked: true });
+  await master.push(numbered(5));
+  const others = foreigners(t);
+  await others.start('foreign-worker.js', { name: 'in', ...plan });
+  await until(() => outcomes.size === 5);
+  t.same(new Set([...outcomes.values()].map(({ worker }) => worker)), new Set(['in']));
+});
+
 t.test('a task that changes reaches Workers that are linked', async (t) => {
   const { start } = foreigners(t);
   const { master, port, folder } = await masterOf(t);
@@ -160,7 +176,7 @@ t.test('a file that is no text cannot be sent: said, and no job is given away', 
   t.match(troubles.find(({ code }) => code === 'queue-xec-task')?.message, /image\.bin is no text file/);
 });
 
-t.test('both ends are ours: 300 jobs, a cancelled one, a revoked Worker, a drain', async (t: Test) => {
+t.test('both ends are ours: 300 jobs, a cancelled one, a drain', async (t: Test) => {
   const { master, port } = await masterOf(t);
   const { worker } = workerOf(t, port, { concurrency: 4 });
   await master.push(numbered(300));
