@@ -65,7 +65,8 @@ export class LegacyRoom {
       serve: this.#handlers(),
       onSeen: (address) => this.#stay(address),
       onGone: (address) => this.#leave(address),
-      onSkew: (skewMs) => hooks.onTrouble(new PeerworkError('queue-xec-clock', `by ${Math.round(Math.abs(skewMs) / 1000)} s`)),
+      onSkew: (skewMs) =>
+        hooks.onTrouble(new PeerworkError('queue-xec-clock', `by about ${Math.round(Math.abs(skewMs) / 60_000)} minutes`)),
     });
   }
 

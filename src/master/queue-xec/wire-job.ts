@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import type { Json } from '../../job/job.js';
-import { MAX_JOB_ID_CHARS, MAX_LOG_LINE_CHARS } from '../../job/limits.js';
+import { MAX_JOB_DATA_BYTES, MAX_JOB_ID_CHARS, MAX_LOG_LINE_CHARS } from '../../job/limits.js';
 import { checked, type LeaseKey, outcome, type Settlement } from '../../job/verbs.js';
 import type { LeasedJob } from '../../ledger/ledger.js';
 import { parseJson, type TransferKey } from '../../wires/queue-xec/transfer.js';
@@ -60,6 +60,8 @@ export function outcomeOf(data: Json): Settlement['outcome'] {
   }
   const { output = null, error, children, childrenDelayMs, holdMs } = data as { readonly [key: string]: Json };
   if (v.is(shimError, error)) return { ...failed('task-threw', error.message), ...(typeof holdMs === 'number' && { holdMs }) };
+  if (Buffer.byteLength(JSON.stringify(output)) > MAX_JOB_DATA_BYTES)
+    return { ...failed('output-too-large', `more than ${MAX_JOB_DATA_BYTES} bytes as JSON`), retry: false };
   try {
     return checked(outcome, { state: 'completed', output, children, childrenDelayMs, holdMs });
   } catch (thrown) {

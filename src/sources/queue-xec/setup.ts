@@ -49,7 +49,7 @@ export function queueXecSource(options: QueueXecSourceOptions): SourceSetup {
         log,
         onSeen: (address) => master.seen(address),
         onGone: (address) => master.gone(address),
-        onSkew: (skewMs) => trouble(new PeerworkError('queue-xec-clock', `by ${Math.round(Math.abs(skewMs) / 1000)} s`)),
+        onSkew: (skewMs) => trouble(new PeerworkError('queue-xec-clock', `by about ${Math.round(Math.abs(skewMs) / 60_000)} minutes`)),
       });
       const found = () => {
         results.wake();

@@ -55,7 +55,7 @@ export interface Call {
 export interface CallOptions {
   /** 0: for as long as there is a link. */
   readonly timeoutMs: number;
-  /** That the message came back is answer enough: whoever passes a message on has dealt with it. */
+  /** That the member sends the message back is answer enough: whoever passes one on has dealt with it. */
   readonly echoAnswers?: boolean;
 }
 
@@ -68,7 +68,7 @@ export class Calls {
   /** By the nonce of the call. */
   readonly #open = new Map<string, OpenCall>();
   /** By the id of the message. */
-  readonly #echoes = new Map<string, () => void>();
+  readonly #echoes = new Map<string, (from: string | undefined) => void>();
   readonly #seen: SeenMessages;
 
   constructor(options: CallsOptions) {
@@ -123,16 +123,15 @@ export class Calls {
         ? undefined
         : this.#options.clock.after(timeoutMs, () => fail(new PeerworkError('rpc-timeout', name)), { unref: true });
     this.#open.set(nonce, { address, answer, fail });
-    this.#echoes.set(id, () => {
-      if (echoAnswers) answer(undefined);
+    this.#echoes.set(id, (from) => {
+      if (echoAnswers && from === address) answer(undefined);
     });
     return { bytes: message.length, answered };
   }
 
   receive(wire: Wire, message: Buffer): void {
     const id = messageId(message);
-    const own = this.#echoes.get(id);
-    own?.();
+    this.#echoes.get(id)?.(wire.hello?.address);
     // What we sent ourselves has been seen too.
     if (!this.#seen.add(id)) return;
     let packet: Packet | 'unreadable' = 'unreadable';

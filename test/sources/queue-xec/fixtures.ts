@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
+import { type Clock, systemClock } from '../../../src/clock.js';
 import type { PeerworkError } from '../../../src/errors.js';
 import { silentLog } from '../../../src/log.js';
 import { type QueueXecSourceOptions, queueXecSource } from '../../../src/sources/queue-xec/setup.js';
@@ -31,14 +32,19 @@ export const jobs = (count: number, data: object = {}) =>
   Array.from({ length: count }, (_, id) => ({ id, data: JSON.stringify({ ...data, n: id }) }));
 
 /** A Worker of ours for the room, on loopback only. */
-export function workerOf(t: Test, port: number, options: Partial<QueueXecSourceOptions> & { concurrency?: number; home?: string } = {}) {
-  const { concurrency = 2, home = mkdtempSync(join(tmpdir(), 'peerwork-home-')), ...source } = options;
+export function workerOf(
+  t: Test,
+  port: number,
+  options: Partial<QueueXecSourceOptions> & { concurrency?: number; home?: string; clock?: Clock } = {},
+) {
+  const { concurrency = 2, home = mkdtempSync(join(tmpdir(), 'peerwork-home-')), clock = systemClock, ...source } = options;
   const troubles: PeerworkError[] = [];
   const worker = new Worker({
     name: 'ours',
     home,
     concurrency,
     sandbox: 'off',
+    clock,
     log: silentLog,
     sources: [
       queueXecSource({
