@@ -1,6 +1,7 @@
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
+import { sweepAbandoned, writeWhole } from '../../task/disk.js';
 
 const stored = v.object({ sealed: v.string(), attempt: v.pipe(v.number(), v.safeInteger(), v.minValue(1)) });
 
@@ -33,6 +34,7 @@ export class Backlog {
 
   static async open(folder: string, now: number): Promise<Backlog> {
     await mkdir(folder, { recursive: true, mode: 0o700 });
+    await sweepAbandoned(folder);
     const backlog = new Backlog(folder, now);
     const serials = (await readdir(folder)).flatMap((name) => /^(\d{1,15})\.job$/.exec(name)?.[1] ?? []).map(Number);
     for (const serial of serials.sort((a, b) => a - b)) {
@@ -85,7 +87,7 @@ export class Backlog {
 
   async #store({ serial, sealed, attempt }: Entry): Promise<void> {
     // Not synced: it is the end of this process that must not lose a job, not that of the machine.
-    await writeFile(this.#path(serial), JSON.stringify({ sealed, attempt }), { mode: 0o600 }).catch(() => {});
+    await writeWhole(this.#path(serial), JSON.stringify({ sealed, attempt })).catch(() => {});
   }
 
   #path(serial: number): string {
@@ -97,6 +99,6 @@ async function readStored(file: string): Promise<unknown> {
   try {
     return JSON.parse(await readFile(file, 'utf8'));
   } catch {
-    return undefined; // a kill in the middle of a write
+    return undefined; // not one of ours, or a broken disk
   }
 }

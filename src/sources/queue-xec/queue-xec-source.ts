@@ -21,6 +21,8 @@ const RETRY_MS = 1_000;
 /** What a request takes with a real Master, and some time to run what came before. */
 const AHEAD_MS = 200;
 const MAX_ENDS = 16;
+/** A Master that does not hold a request open has answered it within this. */
+const ANSWER_MS = 1_000;
 /** A Master that owes an answer for this long is pinged … */
 const PATIENCE_MS = 10_000;
 /** … and one that holds the request open, as ours do, is asked anew after this. */
@@ -54,6 +56,9 @@ export class QueueXecSource implements Source {
   readonly #ends: number[] = [];
   readonly #settling = new Set<Promise<void>>();
   #asking = false;
+  #askedAt = 0;
+  /** Settles when the jobs of the open request are in the backlog, or it failed. */
+  #answer: Promise<unknown> = Promise.resolve();
   #askAt = 0;
   #closed = false;
   #wake: () => void = () => {};
@@ -87,6 +92,9 @@ export class QueueXecSource implements Source {
   async close(): Promise<void> {
     this.#closed = true;
     this.#wake();
+    // The jobs in an answer that is on its way would be lost; a Master that holds the request open has not handed out any.
+    const leftMs = this.#askedAt + ANSWER_MS - this.#parts.clock.now();
+    if (this.#asking && leftMs > 0) await Promise.race([this.#answer, pause(this.#parts.clock, leftMs)]);
     this.#parts.master.close();
     this.#parts.results.close();
     await this.#parts.room.close();
@@ -141,6 +149,8 @@ export class QueueXecSource implements Source {
       const { answered } = room.call(address, 'requestWork', args, { timeoutMs: 0 });
       // Also when nobody waits for it any more.
       const taken = answered.then((answer) => this.#take(answer));
+      this.#askedAt = clock.now();
+      this.#answer = taken.catch(() => {});
       this.#askAt = clock.now() + ((await this.#patiently(taken)) > 0 ? 0 : POLL_MS);
     } catch (error) {
       log.debug('a request for work ended', { error });
