@@ -9,6 +9,7 @@ import { crawlOptions } from './config/crawl.js';
 import { doryOptions } from './config/dory.js';
 import { masterOptions } from './config/master.js';
 import type { Command, OptionSpec, ServiceCommand } from './config/option.js';
+import { queueXecOptions } from './config/queue-xec.js';
 import { type KeeperKind, keeperKinds, serviceOptions } from './config/service.js';
 import { trackerOptions } from './config/tracker.js';
 import { tunnelOptions } from './config/tunnel.js';
@@ -34,6 +35,7 @@ export const optionTable = {
   ...serviceOptions,
   ...crawlOptions,
   ...doryOptions,
+  ...queueXecOptions,
 } as const;
 
 export type OptionName = keyof typeof optionTable;

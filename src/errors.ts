@@ -6,6 +6,7 @@ import { httpErrors } from './errors/http.js';
 import { ledgerErrors } from './errors/ledger.js';
 import { otherErrors } from './errors/other.js';
 import { peerErrors } from './errors/peers.js';
+import { queueXecErrors } from './errors/queue-xec.js';
 import { runErrors } from './errors/runs.js';
 import { serviceErrors } from './errors/service.js';
 import { setupErrors } from './errors/setup.js';
@@ -28,6 +29,7 @@ export const errorTable = {
   ...httpErrors,
   ...serviceErrors,
   ...doryErrors,
+  ...queueXecErrors,
   ...otherErrors,
 } as const satisfies Record<string, ErrorEntry>;
 

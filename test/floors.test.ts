@@ -11,6 +11,7 @@ const floors = [
   ['errors', 'log', 'clock', 'config', 'version'],
   ['job'],
   ['swarm', 'task', 'containers', 'crawl'],
+  ['wires'],
   ['ledger', 'sources', 'runners'],
   ['worker', 'master'],
   ['cli', 'index'],

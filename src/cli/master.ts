@@ -12,6 +12,7 @@ import { checkJobFile } from './job-lines.js';
 import { MasterRun } from './master-run.js';
 import { given, readOptions } from './options.js';
 import { OutcomeFile } from './outcome-file.js';
+import { queueXecRoom } from './queue-xec-room.js';
 import { openScreen, REDRAW_MS, REPORT_MS, type Screen } from './screen.js';
 import { catchSignals, exitOfSignal, type StopSignals } from './stop.js';
 
@@ -95,6 +96,7 @@ function masterOptions(options: Options) {
       retention: retain,
       http: httpOf(options),
     }),
+    ...(options.legacyQueueXec && { legacyQueueXec: queueXecRoom(options) }),
   };
 }
 

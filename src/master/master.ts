@@ -149,7 +149,7 @@ export class Master extends EventEmitter<MasterEvents> {
         onDisconnected: (worker, error) => this.emit('disconnected', worker, asPeerworkError(error, 'link-lost')),
       },
     );
-    const { desk, results, swarm, sweeper } = parts;
+    const { desk, results, swarm, sweeper, legacy } = parts;
     this.#desk = desk;
     desk.watch((event) => {
       if (event.kind === 'progress') this.emit('progress', { id: event.id, worker: event.worker, progress: event.progress });
@@ -160,6 +160,7 @@ export class Master extends EventEmitter<MasterEvents> {
       this.#http = new HttpServer({ ...addressOf(http), ...(await this.#api(http, desk)) });
       this.#url = (await this.#http.start()).url;
     }
+    await legacy?.start();
     swarm.start();
     sweeper.start();
     return parts;

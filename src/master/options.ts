@@ -7,6 +7,7 @@ import type { Log, LogLevel } from '../log.js';
 import type { PeerFacts } from '../swarm/peer.js';
 import type { CrewOptions } from './crew/context.js';
 import type { Published, TaskSource } from './open-tasks.js';
+import type { LegacyQueueXecOptions } from './queue-xec/legacy-room.js';
 import type { WorkerGreeting } from './worker-session.js';
 
 export const DEFAULT_LEDGER = 'sqlite:.peerwork/ledger.db';
@@ -41,6 +42,8 @@ export interface MasterOptions {
   readonly tunnels?: Readonly<Record<string, string>>;
   /** Where API, dashboard and crew clients are served; default: nowhere. `express()` and `fastify()` serve them in your own server. */
   readonly http?: HttpOptions;
+  /** Workers of queue-xec 2 that are given jobs too; default: none. Weaker protected than ours: docs/sources/queue-xec.md. */
+  readonly legacyQueueXec?: LegacyQueueXecOptions;
   /** Whether an unknown worker may work at once (default), or when it was approved. */
   readonly approval?: 'auto' | 'manual';
   /** Decides who may work: a code of the error table refuses. */

@@ -16,6 +16,7 @@ import { fileOf, type MasterKey } from './master-key.js';
 import { openTasks, type Published } from './open-tasks.js';
 import { type ConnectedWorker, DEFAULT_LEDGER, type MasterOptions } from './options.js';
 import { Permits } from './permits.js';
+import { LegacyRoom } from './queue-xec/legacy-room.js';
 import { Results } from './results.js';
 import { Roster } from './roster.js';
 import { Sweeper } from './sweeper.js';
@@ -34,6 +35,8 @@ export interface Parts {
   readonly tunnels: Tunnels;
   readonly desk: JobDesk;
   readonly swarm: MasterSwarm;
+  /** Absent unless queue-xec Workers are served. */
+  readonly legacy: LegacyRoom | undefined;
 }
 
 export interface PartsHooks {
@@ -57,6 +60,7 @@ export async function openParts(
   if (file !== undefined) await mkdir(dirname(file), { recursive: true, mode: 0o700 });
   const ledger = await openLedger(ledgerUrl, options.retention === undefined ? {} : { retention: options.retention });
   hooks.onLedger(ledger);
+  let legacy: LegacyRoom | undefined;
   const tasks = await openTasks({
     ...shared,
     task: options.task ?? options.execAssets,
@@ -64,7 +68,10 @@ export async function openParts(
     watch: options.watch ?? true,
     identity: key.identity,
     agree: (name, value) => ledger.agree(name, value),
-    onPublished: hooks.onPublished,
+    onPublished: (task) => {
+      hooks.onPublished(task);
+      legacy?.published();
+    },
     onError: hooks.onTrouble,
   });
   const leaseMs = options.leaseMs ?? DEFAULT_LEASE_MS;
@@ -77,7 +84,9 @@ export async function openParts(
     admit: options.admit,
     onChange: ({ id, drainedAt, revokedAt }) => {
       dispatch.hold(id, drainedAt !== undefined || revokedAt !== undefined);
-      if (revokedAt !== undefined) roster.dismiss(id, 'worker-revoked');
+      if (revokedAt === undefined) return;
+      roster.dismiss(id, 'worker-revoked');
+      legacy?.dismiss(id);
     },
   });
   const desk: JobDesk = new JobDesk({
@@ -92,8 +101,11 @@ export async function openParts(
     // Three beats within a lease, so that two may get lost.
     beatMs: Math.min(DEFAULT_BEAT_MS, Math.ceil(leaseMs / 3)),
     taskChannels: () => tasks.channels,
-    workers: () => roster.list(),
-    tell: (workerId, lease) => roster.cancel(workerId, lease),
+    workers: () => [...roster.list(), ...(legacy?.list() ?? [])],
+    tell: (workerId, lease) => {
+      roster.cancel(workerId, lease);
+      legacy?.cancel(workerId, lease);
+    },
     due: (at) => sweeper.hint(at),
   });
   const sweeper = new Sweeper({ ...shared, ledger, graceMs: leaseMs, onSweep: () => desk.wake() });
@@ -102,19 +114,23 @@ export async function openParts(
   await permits.load();
   const swarm = joinSwarm(options, key, shared, roster, permits);
   const announce = (event: 'connected' | 'disconnected', worker: ConnectedWorker) => desk.announce(event, worker);
-  swarm.on('connected', (peer: Peer) => {
-    const worker = roster.join(peer);
+  const onConnected = (worker: ConnectedWorker) => {
     hooks.onConnected(worker);
     announce('connected', worker);
-  });
-  swarm.on('disconnected', (peer: Peer, error: Error) => {
-    const worker = roster.leave(peer);
-    if (worker === undefined) return;
+  };
+  const onDisconnected = (worker: ConnectedWorker, error: Error) => {
     hooks.onDisconnected(worker, error);
     announce('disconnected', worker);
+  };
+  swarm.on('connected', (peer: Peer) => onConnected(roster.join(peer)));
+  swarm.on('disconnected', (peer: Peer, error: Error) => {
+    const worker = roster.leave(peer);
+    if (worker !== undefined) onDisconnected(worker, error);
   });
   swarm.on('trouble', hooks.onTrouble);
-  return { ledger, tasks, dispatch, results, journal, sweeper, roster, tunnels, desk, swarm };
+  if (options.legacyQueueXec !== undefined)
+    legacy = new LegacyRoom(options.legacyQueueXec, desk, tasks, { onTrouble: hooks.onTrouble, onConnected, onDisconnected });
+  return { ledger, tasks, dispatch, results, journal, sweeper, roster, tunnels, desk, swarm, legacy };
 }
 
 function joinSwarm(
@@ -142,6 +158,7 @@ function joinSwarm(
 /** Ends them in the order in which they stand on each other; what runs goes on. */
 export async function closeParts(parts: Parts): Promise<void> {
   parts.dispatch.close();
+  await parts.legacy?.close();
   await parts.swarm.close();
   parts.tunnels.close();
   await parts.sweeper.close();

@@ -37,4 +37,6 @@ export interface SourceContext {
 export interface LocalTask {
   /** What a lease of a job for this code says, as the code stands now. */
   lease(): { readonly task: TaskOrigin; readonly runner: string };
+  /** It is not used any more: its files need not be kept. Closing the Worker does the same. */
+  close(): Promise<void>;
 }

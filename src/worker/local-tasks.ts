@@ -53,6 +53,7 @@ export class LocalTasks {
         const { digest, manifest } = publisher.current;
         return { task: publisher.origin(digest), runner: manifest.runner };
       },
+      close: () => publisher.close(),
     };
   }
 

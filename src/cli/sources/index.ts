@@ -1,5 +1,6 @@
 import { dory } from './dory.js';
+import { queueXecCommand } from './queue-xec.js';
 import type { SourceCommand } from './source-command.js';
 
 /** The sources that a Worker can serve besides its Master, each switched on by its own options. */
-export const sourceCommands: readonly SourceCommand[] = [dory];
+export const sourceCommands: readonly SourceCommand[] = [dory, queueXecCommand];

@@ -1,0 +1,104 @@
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import * as v from 'valibot';
+import { sweepAbandoned, writeWhole } from '../../task/disk.js';
+
+const stored = v.object({ sealed: v.string(), attempt: v.pipe(v.number(), v.safeInteger(), v.minValue(1)) });
+
+/** A job that the Master handed out: from then on it exists here alone. */
+export interface Entry {
+  /** Tells it apart from all others, also across restarts. */
+  readonly serial: number;
+  /** As it came, sealed with the transfer key. */
+  readonly sealed: string;
+  /** 1 for the first run. */
+  readonly attempt: number;
+  /** Not before. */
+  readonly dueAt: number;
+}
+
+/**
+ * The jobs that were handed to this Worker and have no outcome yet, a file each. A queue-xec Master forgets a job when it hands it out and
+ * takes none back: what is killed here is run after the restart, and what is given back unrun waits here.
+ */
+export class Backlog {
+  readonly #folder: string;
+  /** Waiting, in the order in which they came. */
+  #waiting: Entry[] = [];
+  #serial: number;
+
+  private constructor(folder: string, serial: number) {
+    this.#folder = folder;
+    this.#serial = serial;
+  }
+
+  static async open(folder: string, now: number): Promise<Backlog> {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await sweepAbandoned(folder);
+    const backlog = new Backlog(folder, now);
+    const serials = (await readdir(folder)).flatMap((name) => /^(\d{1,15})\.job$/.exec(name)?.[1] ?? []).map(Number);
+    for (const serial of serials.sort((a, b) => a - b)) {
+      const read = v.safeParse(stored, await readStored(backlog.#path(serial)));
+      if (read.success) backlog.#waiting.push({ ...read.output, serial, dueAt: 0 });
+      backlog.#serial = Math.max(backlog.#serial, serial);
+    }
+    return backlog;
+  }
+
+  get size(): number {
+    return this.#waiting.length;
+  }
+
+  /** When the first of those that wait may be run; undefined if none waits. */
+  get nextAt(): number | undefined {
+    return this.#waiting.length === 0 ? undefined : Math.min(...this.#waiting.map(({ dueAt }) => dueAt));
+  }
+
+  /** Resolves when it is on disk; a disk that is full costs the safety, not the job. */
+  async add(sealed: string): Promise<void> {
+    this.#serial += 1;
+    const entry = { serial: this.#serial, sealed, attempt: 1, dueAt: 0 };
+    await this.#store(entry);
+    this.#waiting.push(entry);
+  }
+
+  take(count: number, now: number): Entry[] {
+    const taken = this.#waiting.filter(({ dueAt }) => dueAt <= now).slice(0, count);
+    this.#waiting = this.#waiting.filter((entry) => !taken.includes(entry));
+    return taken;
+  }
+
+  /** It was not run: first in line again. */
+  giveBack(entry: Entry): void {
+    this.#waiting.unshift(entry);
+  }
+
+  /** It failed and is tried again. */
+  async again(entry: Entry, dueAt: number): Promise<void> {
+    const next = { ...entry, attempt: entry.attempt + 1, dueAt };
+    await this.#store(next);
+    this.#waiting.push(next);
+  }
+
+  /** Its outcome is safe. */
+  async done({ serial }: Entry): Promise<void> {
+    await rm(this.#path(serial), { force: true });
+  }
+
+  async #store({ serial, sealed, attempt }: Entry): Promise<void> {
+    // Not synced: it is the end of this process that must not lose a job, not that of the machine.
+    await writeWhole(this.#path(serial), JSON.stringify({ sealed, attempt })).catch(() => {});
+  }
+
+  #path(serial: number): string {
+    return join(this.#folder, `${serial}.job`);
+  }
+}
+
+async function readStored(file: string): Promise<unknown> {
+  try {
+    return JSON.parse(await readFile(file, 'utf8'));
+  } catch {
+    return undefined; // not one of ours, or a broken disk
+  }
+}
