@@ -2,6 +2,7 @@ import { containerErrors } from './errors/containers.js';
 import type { ErrorEntry } from './errors/entry.js';
 import { httpErrors } from './errors/http.js';
 import { ledgerErrors } from './errors/ledger.js';
+import { openfnErrors } from './errors/openfn.js';
 import { otherErrors } from './errors/other.js';
 import { peerErrors } from './errors/peers.js';
 import { runErrors } from './errors/runs.js';
@@ -22,6 +23,7 @@ export const errorTable = {
   ...ledgerErrors,
   ...tunnelErrors,
   ...httpErrors,
+  ...openfnErrors,
   ...otherErrors,
 } as const satisfies Record<string, ErrorEntry>;
 
