@@ -6,6 +6,7 @@ import { clientOptions } from './config/client.js';
 import { commonOptions } from './config/common.js';
 import { containerOptions } from './config/containers.js';
 import { masterOptions } from './config/master.js';
+import { openfnOptions } from './config/openfn.js';
 import type { Command, OptionSpec } from './config/option.js';
 import { trackerOptions } from './config/tracker.js';
 import { tunnelOptions } from './config/tunnel.js';
@@ -22,6 +23,7 @@ export const optionTable = {
   ...common,
   ...ofWorkers,
   ...containerOptions,
+  ...openfnOptions,
   trackers,
   ice,
   ...masterOptions,

@@ -1,5 +1,6 @@
 import { containerCommand } from './container.js';
+import { openfn } from './openfn.js';
 import type { RunnerCommand } from './runner-command.js';
 
 /** The ways to run jobs besides task modules. */
-export const runnerCommands: readonly RunnerCommand[] = [containerCommand];
+export const runnerCommands: readonly RunnerCommand[] = [containerCommand, openfn];

@@ -1,3 +1,4 @@
+import type { Clock } from '../../clock.js';
 import type { Exchange } from '../../job/exchange.js';
 import type { Json } from '../../job/job.js';
 import type { OpenfnError, OpenfnEvent, OpenfnRun, OpenfnStep } from '../../job/openfn.js';
@@ -10,6 +11,7 @@ export interface EngineRunOptions {
   readonly exchange: Exchange | undefined;
   readonly memoryMb: number;
   readonly timeoutMs: number;
+  readonly clock: Clock;
 }
 
 export type RunEnd = { readonly state: Json } | { readonly error: OpenfnError };
@@ -18,7 +20,7 @@ export type RunEnd = { readonly state: Json } | { readonly error: OpenfnError };
 const STATE_SHARE = 0.25;
 
 /** Runs a workflow on an engine and tells what happens in it. Resolves when the engine has said how it ended; never, if the engine is destroyed. */
-export function runOnEngine(engine: Engine, { run, steps, tell, exchange, memoryMb, timeoutMs }: EngineRunOptions): Promise<RunEnd> {
+export function runOnEngine(engine: Engine, { run, steps, tell, exchange, memoryMb, timeoutMs, clock }: EngineRunOptions): Promise<RunEnd> {
   return new Promise((resolve) => {
     let ended = false;
     // The engine may say several times that a run has ended, and go on with its log.
@@ -29,7 +31,12 @@ export function runOnEngine(engine: Engine, { run, steps, tell, exchange, memory
       resolve(how);
     };
     const on = (handle: (event: EngineEvent) => void) => (event: EngineEvent) => {
-      if (!ended) handle(event);
+      if (ended) return;
+      try {
+        handle(event);
+      } catch {
+        // An adaptor may send what it likes from its thread: what makes no sense is not told.
+      }
     };
     engine.listen(run.id, {
       'workflow-start': on((event) => tell({ event: 'start', at: microseconds(event['time']), versions: event['versions'] as never })),
@@ -46,7 +53,8 @@ export function runOnEngine(engine: Engine, { run, steps, tell, exchange, memory
       }),
       'workflow-error': on((event) => {
         const error = readError(event);
-        end({ error }, { event: 'failed', at: microseconds(event['time']), error });
+        // The only event without a time.
+        end({ error }, { event: 'failed', at: `${clock.now()}000`, error });
       }),
     });
     const { options } = run;

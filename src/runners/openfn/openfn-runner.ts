@@ -124,7 +124,7 @@ export class OpenfnRunner implements Runner {
     const memoryMb = Math.min(run.options.memoryMb ?? this.#memoryMb, this.#memoryMb);
     const timeoutMs = Math.min(run.options.timeoutMs ?? this.#timeoutMs, job.timeoutMs || Number.POSITIVE_INFINITY);
     const engine = this.#idle.pop() ?? (await this.#open());
-    const end = await orStopped(runOnEngine(engine, { run, steps, tell, exchange, memoryMb, timeoutMs }), stop);
+    const end = await orStopped(runOnEngine(engine, { run, steps, tell, exchange, memoryMb, timeoutMs, clock: this.#clock }), stop);
     const spoiled = end === undefined || ('error' in end && (SPOILED.has(end.error.type) || SPOILED.has(end.error.name)));
     if (spoiled || this.#stop.signal.aborted) await engine.destroy(true);
     else this.#idle.push(engine);

@@ -65,7 +65,7 @@ export class OpenfnSource implements Source {
     conceal(token);
     const query = new URLSearchParams({ token, api_version: API_VERSION, worker_version: version, vsn: '2.0.0' });
     this.#socket = new LightningSocket({ url: `${settings.url}/websocket?${query}`, clock, log, onDown: (why) => this.#down(why) });
-    const workloops = settings.workloops ?? [{ queues: ['manual', '*'], capacity: concurrency }];
+    const workloops = settings.workloops ?? [{ queues: ['manual', '*'], capacity: settings.capacity ?? concurrency }];
     this.#queue = new Channel(this.#socket, {
       topic: 'worker:queue',
       params: {

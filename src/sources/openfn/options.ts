@@ -13,7 +13,9 @@ export interface OpenfnSourceOptions {
   readonly publicKey?: string;
   /** What the server shows beside its runs; default: nothing. */
   readonly workerName?: string;
-  /** Which queues in which order, with how many runs at once: `manual>*:5` or several separated by blanks. Default: any, as many as the Worker runs. */
+  /** How many runs at once; default: as many as the Worker runs. */
+  readonly capacity?: number;
+  /** Instead of `capacity`: which queues in which order, with how many runs at once: `manual>*:5`, or several separated by blanks. */
   readonly workloops?: string;
   /** How long to wait after a claim that brought nothing: from the first, by 1.15 times, up to the last. Default 1 000 and 10 000 ms. */
   readonly backoffMs?: readonly [first: number, last: number];
@@ -40,6 +42,7 @@ export interface SourceSettings extends Required<Pick<OpenfnSourceOptions, 'mess
   readonly secret: string;
   readonly publicKey: KeyObject | undefined;
   readonly workerName: string | null;
+  readonly capacity: number | undefined;
   readonly workloops: readonly Workloop[] | undefined;
   readonly backoffMs: readonly [first: number, last: number];
   readonly batchLogs: { readonly lines: number; readonly waitMs: number } | undefined;
@@ -52,6 +55,8 @@ export function readSettings(options: OpenfnSourceOptions): SourceSettings {
   const { url, secret = '', publicKey, workerName, workloops, backoffMs = [1_000, 10_000], batchLogs } = options;
   if (!/^wss?:\/\//.test(url) || !URL.canParse(url))
     throw new PeerworkError('openfn-invalid', 'its address must begin with ws:// or wss://');
+  if (options.capacity !== undefined && workloops !== undefined)
+    throw new PeerworkError('openfn-invalid', 'of capacity and workloops only one can be set');
   const key = publicKey === undefined ? undefined : readPublicKey(publicKey);
   if (publicKey !== undefined && key === undefined)
     throw new PeerworkError('openfn-invalid', 'its public key must be an RSA key as base64 of a PEM');
@@ -60,6 +65,7 @@ export function readSettings(options: OpenfnSourceOptions): SourceSettings {
     secret,
     publicKey: key,
     workerName: workerName || null,
+    capacity: options.capacity,
     workloops: workloops === undefined ? undefined : readWorkloops(workloops),
     backoffMs,
     batchLogs: batchLogs && { lines: batchLogs.lines ?? 50, waitMs: batchLogs.waitMs ?? 10 },
