@@ -17,6 +17,7 @@ import { Lab } from './lab/lab.js';
 import { printProfiles } from './lab/profile.js';
 import { isMet, type Row, table } from './lab/report.js';
 import { ledgerQueues } from './ledger-queues.js';
+import { openfn } from './openfn.js';
 import { roundTrip } from './round-trip.js';
 import { secondSync } from './second-sync.js';
 import { startToResult } from './start-to-result.js';
@@ -36,6 +37,7 @@ const benchmarks = [
   idleWorkers,
   tunnel,
   containerJob,
+  openfn,
 ];
 
 const { values, positionals } = parseArgs({
