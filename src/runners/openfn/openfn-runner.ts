@@ -1,11 +1,11 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../clock.js';
 import { asPeerworkError, PeerworkError } from '../../errors.js';
 import type { Job, Json, Outcome } from '../../job/job.js';
 import { MAX_JOB_DATA_BYTES } from '../../job/limits.js';
 import type { OpenfnEvent, OpenfnRun } from '../../job/openfn.js';
-import type { RunContext, Runner } from '../../job/runner.js';
+import type { RunContext, Runner, Workplace } from '../../job/runner.js';
 import type { RunnerContext, RunnerSetup } from '../setup.js';
 import { type AdaptorPolicy, allowedSteps, installAdaptor } from './adaptors.js';
 import { type Engine, loadEngine, type OpenEngine } from './engine.js';
@@ -106,7 +106,7 @@ export class OpenfnRunner implements Runner {
 
   async #run(job: Job, context: RunContext): Promise<Outcome> {
     const { exchange } = context;
-    const run = exchange === undefined ? readRun(job) : ((await exchange.ask({ ask: 'run' })) as OpenfnRun);
+    const run = exchange === undefined ? await readRun(job, context.workplace) : ((await exchange.ask({ ask: 'run' })) as OpenfnRun);
     const tell = (event: OpenfnEvent) => {
       if (exchange !== undefined) exchange.tell(event);
       else if (event.event === 'log') context.report({ kind: 'log', stream: 'log', line: lineOf(event.message) });
@@ -162,12 +162,14 @@ function failed({ code, message }: PeerworkError): Outcome {
   return { state: 'failed', error: { code, message }, retry: false };
 }
 
-/** Of a job whose source has no exchange: the workflow is the job's data, in the shape of an OpenfnRun. */
-function readRun({ id, data }: Job): OpenfnRun {
-  const { steps } = isObject(data) ? data : {};
+/** Of a job whose source has no exchange: `task.json` and above it the job's data, in the shape of an OpenfnRun. */
+async function readRun({ id, data }: Job, workplace: Workplace | undefined): Promise<OpenfnRun> {
+  const task: Json = workplace === undefined ? {} : JSON.parse(await readFile(join(workplace.folder, workplace.entry), 'utf8'));
+  const run = { ...(isObject(task) && task), ...(isObject(data) && data) };
+  const { steps } = run;
   if (!Array.isArray(steps) || steps.length === 0 || !steps.every((step: Json) => isObject(step) && typeof step['id'] === 'string'))
-    throw new PeerworkError('openfn-run-failed', 'the data has no steps, each with an id');
-  return { options: {}, input: {}, ...(data as object), id } as unknown as OpenfnRun;
+    throw new PeerworkError('openfn-run-failed', 'it has no steps, each with an id');
+  return { options: {}, input: {}, ...run, id } as unknown as OpenfnRun;
 }
 
 function isObject(value: Json): value is { readonly [name: string]: Json } {

@@ -38,7 +38,6 @@ export class EventWriter {
   #leftOut = 0;
   #writing = false;
   #flush: Timer | undefined;
-  #idle: (() => void)[] = [];
 
   constructor(options: EventWriterOptions) {
     this.#options = options;
@@ -64,16 +63,10 @@ export class EventWriter {
     this.#push({ event: LOG, payload: line, queuedAt: this.#options.clock.now(), chars });
   }
 
-  /** Resolves when nothing waits. */
-  async drained(): Promise<void> {
-    while (this.#writing || this.#queue.length > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
-  }
-
   /** Nothing more is sent. */
   stop(): void {
     this.#flush?.cancel();
     for (const { done } of this.#queue.splice(0)) done?.(false);
-    this.#wakeIdle();
   }
 
   #push(waiting: Waiting): void {
@@ -89,7 +82,6 @@ export class EventWriter {
       next.done?.(taken);
     }
     this.#writing = false;
-    this.#wakeIdle();
   }
 
   /** The next event, or a batch of log lines; undefined if there is none, or lines wait for company. */
@@ -131,9 +123,5 @@ export class EventWriter {
     }
     log.warn('an event of a run was lost twice with its connection', { event });
     return false;
-  }
-
-  #wakeIdle(): void {
-    for (const resolve of this.#idle.splice(0)) resolve();
   }
 }

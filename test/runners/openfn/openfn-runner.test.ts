@@ -246,6 +246,14 @@ t.test('a job of another source: the workflow is its data, the last state its ou
   };
   t.match(await runner.run(job(data), context), { state: 'completed', output: { data: 42 } });
   t.ok(lines.includes('seen'));
+  const workplace = {
+    digest: '',
+    folder: t.testdir({ 'task.json': JSON.stringify({ runner: 'openfn', ...data }) }),
+    entry: 'task.json',
+    readable: [],
+  };
+  const output = await runner.run(job({ input: { data: { n: 4 } } }), { ...context, workplace });
+  t.match(output, { state: 'completed', output: { data: 8 } }, 'task.json has the steps, the job the input');
   t.match(await runner.run(job({ steps: 'none' }), context), { state: 'failed', error: { code: 'openfn-run-failed' } });
 });
 
