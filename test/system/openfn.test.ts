@@ -1,12 +1,10 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { openfnRunner, openfnSource, Worker } from '../../src/index.js';
 import { silentLog } from '../../src/log.js';
 import { adaptorFolder } from '../lab/adaptors.js';
-import { packageRoot } from '../lab/grid.js';
+import { Program } from '../lab/grid.js';
 import { Lightning } from '../lab/lightning.js';
 
 const SECRET = 'the secret of both';
@@ -122,31 +120,20 @@ t.test('closing gives up what runs, and says so', async (t) => {
 t.test('from the command line: switched on by the names of OpenFn’s own worker, ended by SIGTERM', async (t) => {
   const lightning = await new Lightning({ style: 'mock' }).start();
   t.teardown(() => lightning.stop());
-  const child = spawn(
-    process.execPath,
-    [join(packageRoot, 'bin', 'peerwork.js'), 'worker', '--home', t.testdir(), '--sandbox', 'off', '--concurrency', '1'],
-    {
-      cwd: t.testdir(),
-      env: {
-        PATH: process.env['PATH'],
-        WORKER_LIGHTNING_SERVICE_URL: lightning.url,
-        WORKER_SECRET: SECRET,
-        WORKER_NAME: 'cellar',
-        WORKER_REPO_DIR: adaptors.folder,
-      },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    },
-  );
-  t.teardown(() => child.kill('SIGKILL'));
-  let output = '';
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += String(chunk)));
+  const env = {
+    WORKER_LIGHTNING_SERVICE_URL: lightning.url,
+    WORKER_SECRET: SECRET,
+    WORKER_NAME: 'cellar',
+    WORKER_REPO_DIR: adaptors.folder,
+  };
+  const program = new Program(['worker', '--sandbox', 'off', '--concurrency', '1'], t.testdir(), { env });
+  t.teardown(() => program.stop('SIGKILL'));
   const id = lightning.enqueue({ jobs: [step('a', 'fn(s => ({ data: 1 }))')] });
   t.match(await lightning.completed(id), { reason: 'success', final_state: { data: 1 } });
   t.equal(lightning.seen('claim')[0]?.payload['worker_name'], 'cellar');
-  child.kill('SIGTERM');
-  const [code] = await once(child, 'exit');
-  t.equal(code, 0);
-  t.match(output, /sources=openfn/);
-  t.notMatch(output, SECRET);
+  program.signal('SIGTERM');
+  t.match(await program.ended, { code: 0 });
+  t.match(program.text, /sources=openfn/);
+  t.notMatch(program.text, SECRET);
   await lightning.until(() => lightning.connections === 0);
 });

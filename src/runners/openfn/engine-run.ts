@@ -12,6 +12,8 @@ export interface EngineRunOptions {
   readonly memoryMb: number;
   readonly timeoutMs: number;
   readonly clock: Clock;
+  /** The id of the process that it runs in. */
+  readonly onProcess?: (pid: number) => void;
 }
 
 export type RunEnd = { readonly state: Json } | { readonly error: OpenfnError };
@@ -20,7 +22,10 @@ export type RunEnd = { readonly state: Json } | { readonly error: OpenfnError };
 const STATE_SHARE = 0.25;
 
 /** Runs a workflow on an engine and tells what happens in it. Resolves when the engine has said how it ended; never, if the engine is destroyed. */
-export function runOnEngine(engine: Engine, { run, steps, tell, exchange, memoryMb, timeoutMs, clock }: EngineRunOptions): Promise<RunEnd> {
+export function runOnEngine(
+  engine: Engine,
+  { run, steps, tell, exchange, memoryMb, timeoutMs, clock, onProcess }: EngineRunOptions,
+): Promise<RunEnd> {
   return new Promise((resolve) => {
     let ended = false;
     // The engine may say several times that a run has ended, and go on with its log.
@@ -39,6 +44,9 @@ export function runOnEngine(engine: Engine, { run, steps, tell, exchange, memory
       }
     };
     engine.listen(run.id, {
+      'compile-start': on(({ processId }) => {
+        if (typeof processId === 'number') onProcess?.(processId);
+      }),
       'workflow-start': on((event) => tell({ event: 'start', at: microseconds(event['time']), versions: event['versions'] as never })),
       'job-start': on((event) => tell({ event: 'step-start', at: microseconds(event['time']), step: String(event['jobId']) })),
       'job-complete': on((event) => tell(stepEnd(event))),

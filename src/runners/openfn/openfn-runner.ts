@@ -43,23 +43,36 @@ interface Settings {
   readonly stop: AbortController;
 }
 
+/** An engine, and the process that it does its runs in. */
+interface Place {
+  readonly engine: Engine;
+  readonly pid: number | undefined;
+}
+
+/** What a new engine is tried with. */
+const TRIAL = {
+  run: { id: 'trial', steps: [], input: {}, options: {} },
+  steps: [{ id: 'trial', expression: 'export default [state => state]' }],
+};
+
 /**
  * Runs workflows on `@openfn/engine-multi`. An engine is a process that makes a fresh thread for each run; there is one for each run that
- * goes on at once, and a warm one is used again. A run is cancelled by ending its engine, as the engine knows no other way.
+ * goes on at once, and a warm one is used again, if its process still lives: the engine itself would not notice. A run is cancelled by
+ * ending its engine, as the engine knows no other way.
  */
 export class OpenfnRunner implements Runner {
   readonly kind = 'openfn';
   readonly isolation = 'a process with an empty environment, a thread a run; adaptors only as allowed; no sandbox';
-  readonly #open: () => Promise<Engine>;
+  readonly #open: () => Promise<Place>;
   readonly #clock: Clock;
   readonly #policy: AdaptorPolicy;
   readonly #memoryMb: number;
   readonly #timeoutMs: number;
   readonly #stop: AbortController;
   readonly #running = new Set<Promise<unknown>>();
-  #idle: Engine[];
+  #idle: Place[];
 
-  private constructor(open: () => Promise<Engine>, first: Engine, settings: Settings) {
+  private constructor(open: () => Promise<Place>, first: Place, settings: Settings) {
     this.#open = open;
     this.#clock = settings.clock;
     this.#idle = [first];
@@ -79,8 +92,8 @@ export class OpenfnRunner implements Runner {
     const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
     const stop = new AbortController();
     const refuse = () => Promise.reject(new Error('it is not installed, and this worker installs nothing'));
-    const open = () =>
-      openEngine({
+    const open = async (): Promise<Place> => {
+      const engine = await openEngine({
         repoDir,
         memoryLimitMb: memoryMb,
         runTimeoutMs: timeoutMs,
@@ -89,6 +102,13 @@ export class OpenfnRunner implements Runner {
           ? { handleInstall: (specifier, folder) => installAdaptor(specifier, folder, stop.signal) }
           : { handleInstall: refuse, versionLookup: refuse },
       });
+      let pid: number | undefined;
+      const told = { tell: () => {}, exchange: undefined, onProcess: (id: number) => (pid = id) };
+      const end = await runOnEngine(engine, { ...TRIAL, ...told, memoryMb, timeoutMs, clock: context.clock });
+      if (!('error' in end)) return { engine, pid };
+      await engine.destroy(true);
+      throw new PeerworkError('openfn-engine-missing', `it does not work: ${end.error.message}`);
+    };
     return new OpenfnRunner(open, await open(), { clock: context.clock, policy, memoryMb, timeoutMs, stop });
   }
 
@@ -101,7 +121,7 @@ export class OpenfnRunner implements Runner {
   async close(): Promise<void> {
     this.#stop.abort();
     await Promise.all(this.#running);
-    await Promise.all(this.#idle.splice(0).map((engine) => engine.destroy(true)));
+    await Promise.all(this.#idle.splice(0).map(({ engine }) => engine.destroy(true)));
   }
 
   async #run(job: Job, context: RunContext): Promise<Outcome> {
@@ -123,12 +143,29 @@ export class OpenfnRunner implements Runner {
     }
     const memoryMb = Math.min(run.options.memoryMb ?? this.#memoryMb, this.#memoryMb);
     const timeoutMs = Math.min(run.options.timeoutMs ?? this.#timeoutMs, job.timeoutMs || Number.POSITIVE_INFINITY);
-    const engine = this.#idle.pop() ?? (await this.#open());
+    const place = (await this.#takeIdle()) ?? (await this.#open());
+    const { engine } = place;
     const end = await orStopped(runOnEngine(engine, { run, steps, tell, exchange, memoryMb, timeoutMs, clock: this.#clock }), stop);
     const spoiled = end === undefined || ('error' in end && (SPOILED.has(end.error.type) || SPOILED.has(end.error.name)));
     if (spoiled || this.#stop.signal.aborted) await engine.destroy(true);
-    else this.#idle.push(engine);
+    else this.#idle.push(place);
     return end === undefined ? STOPPED : outcomeOf(end, exchange === undefined);
+  }
+
+  async #takeIdle(): Promise<Place | undefined> {
+    for (let place = this.#idle.pop(); place !== undefined; place = this.#idle.pop()) {
+      if (place.pid !== undefined && lives(place.pid)) return place;
+      await place.engine.destroy(true);
+    }
+    return undefined;
+  }
+}
+
+function lives(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
   }
 }
 

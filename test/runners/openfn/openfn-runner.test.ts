@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { systemClock } from '../../../src/clock.js';
@@ -257,6 +258,22 @@ t.test('a job of another source: the workflow is its data, the last state its ou
   t.match(await runner.run(job({ steps: 'none' }), context), { state: 'failed', error: { code: 'openfn-run-failed' } });
 });
 
+t.test('an engine whose process was killed while it had nothing to do is replaced', async (t) => {
+  const before = new Set(childrenOf(process.pid));
+  const other = await open();
+  t.teardown(() => other.close());
+  const fresh = childrenOf(process.pid).filter((pid) => !before.has(pid));
+  t.equal(fresh.length, 1);
+  for (const pid of fresh) process.kill(pid, 'SIGKILL');
+  while (fresh.some((pid) => childrenOf(process.pid).includes(pid))) await new Promise((resolve) => setImmediate(resolve));
+  const context = { signal: new AbortController().signal, report: () => {} };
+  const data = { steps: [{ id: 'a', expression: 'export default [s => ({ data: 1 })]' }] };
+  t.match(await other.run({ id: 'k', channel: 'x', data, attempt: 1, timeoutMs: 20_000 }, context), {
+    state: 'completed',
+    output: { data: 1 },
+  });
+});
+
 t.test('closing ends what runs', async (t) => {
   const own = await open();
   const context = { signal: new AbortController().signal, report: () => {} };
@@ -267,3 +284,8 @@ t.test('closing ends what runs', async (t) => {
   await own.close();
   t.match(await endless, { state: 'released' });
 });
+
+function childrenOf(pid: number): number[] {
+  const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
+  return text === '' ? [] : text.split(' ').map(Number);
+}

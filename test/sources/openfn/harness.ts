@@ -69,7 +69,6 @@ export async function start(t: Tap, options: HarnessOptions = {}): Promise<Harne
       if (running >= concurrency) {
         await new Promise<void>((resolve) => {
           freed = resolve;
-          stop.signal.addEventListener('abort', () => resolve());
         });
         continue;
       }
@@ -85,6 +84,7 @@ export async function start(t: Tap, options: HarnessOptions = {}): Promise<Harne
   })();
   const stopClaiming = async () => {
     stop.abort();
+    freed();
     await loop;
   };
   t.teardown(async () => {
