@@ -2,6 +2,7 @@ import type { Clock, Timer } from '../../clock.js';
 import { type LightningSocket, ReplyError, type SocketChannel } from './socket.js';
 
 const REJOIN_MS = 1_000;
+const MAX_REJOIN_MS = 30_000;
 
 type State = 'joining' | 'joined' | 'gone';
 
@@ -29,6 +30,7 @@ export class Channel implements SocketChannel {
   #wasJoined = false;
   #joinRef: string | null = null;
   #rejoin: Timer | undefined;
+  #refusals = 0;
   #waiting: (() => void)[] = [];
 
   constructor(socket: LightningSocket, options: ChannelOptions) {
@@ -92,6 +94,7 @@ export class Channel implements SocketChannel {
       await this.#socket.request(this.topic, 'phx_join', this.#options.params, this.#options.joinMs, ref, ref);
       if (this.#state !== 'joining' || this.#joinRef !== ref) return;
       this.#wasJoined = true;
+      this.#refusals = 0;
       this.#become('joined');
       this.#options.onJoined?.();
     } catch (thrown) {
@@ -104,6 +107,7 @@ export class Channel implements SocketChannel {
   }
 
   #refuse(error: ReplyError): void {
+    this.#refusals += 1;
     if (this.#options.insists) this.#joinLater();
     else {
       this.#become('gone');
@@ -114,7 +118,8 @@ export class Channel implements SocketChannel {
 
   #joinLater(): void {
     this.#rejoin?.cancel();
-    this.#rejoin = this.#options.clock.after(REJOIN_MS, () => void this.#join(), { unref: true });
+    const waitMs = Math.min(MAX_REJOIN_MS, REJOIN_MS * Math.max(1, this.#refusals));
+    this.#rejoin = this.#options.clock.after(waitMs, () => void this.#join(), { unref: true });
   }
 
   #become(state: State): void {

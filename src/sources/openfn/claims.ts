@@ -45,7 +45,7 @@ export class Claims {
   readonly #options: ClaimsOptions;
   readonly #groups: readonly Group[];
   readonly #taken = new Set<string>();
-  /** Came when nobody waited for them any more. */
+  /** Came when nobody waited for them any more, or beyond what was asked for. */
   #late: (TakenRun & { readonly at: number })[] = [];
   #closed = false;
   #timer: Timer | undefined;
@@ -96,12 +96,13 @@ export class Claims {
     const answer = this.#request(group, Math.min(capacity, group.capacity - group.active)).then((runs) => {
       group.asking = false;
       const taken = runs.map((run) => this.#take(group, run));
-      if (waited) return taken;
+      // A server may give more than it was asked for.
+      const now = waited ? taken.splice(0, capacity) : [];
       const at = this.#options.clock.now();
       this.#late.push(...taken.map((each) => ({ ...each, at })));
       if (this.#closed) this.close();
       this.#wake();
-      return [];
+      return now;
     });
     const given = new Promise<TakenRun[]>((resolve) => {
       const giveUp = () => {

@@ -215,6 +215,37 @@ t.test('a channel that breaks down on the server is joined again', async (t) => 
   t.match(await lightning.completed(id), { reason: 'success' });
 });
 
+t.test('an older server that refuses the queue: it is said, and tried again', async (t) => {
+  const h = await start(t, {
+    lightning: {
+      meddle: ({ topic, event, nth }) =>
+        event === 'phx_join' && topic === 'worker:queue' && nth < 2 ? { kind: 'error', response: { reason: 'unauthorized' } } : undefined,
+    },
+  });
+  t.match(await h.lightning.completed(h.lightning.enqueue({ jobs: [job('a')] })).then(() => h.troubles), [
+    { code: 'openfn-refused', detail: 'unauthorized' },
+  ]);
+});
+
+t.test('a server that gives more runs than it was asked for: none is lost, and no claim answers with more than it may', async (t) => {
+  let most = 0;
+  let running = 0;
+  const h = await start(t, {
+    concurrency: 1,
+    lightning: { meddle: ({ event, payload }) => void (event === 'claim' && Object.assign(payload, { demand: 5 })) as undefined },
+    script: async (run, tell, lease) => {
+      running += 1;
+      most = Math.max(most, running);
+      await new Promise((resolve) => setImmediate(resolve));
+      running -= 1;
+      return oneStep()(run, tell, lease);
+    },
+  });
+  const ids = Array.from({ length: 4 }, () => h.lightning.enqueue({ jobs: [job('a')] }));
+  for (const id of ids) t.match(await h.lightning.completed(id), { reason: 'success' });
+  t.equal(most, 1);
+});
+
 t.test('a server that refuses the secret: it is said, and tried again ever more slowly', async (t) => {
   const h = await start(t, { lightning: { accepts: () => false } });
   await h.lightning.until(() => h.lightning.urls.length >= 3);
