@@ -37,11 +37,14 @@ function fits(pattern: string, text: string): boolean {
 export async function installAdaptor(specifier: string, repoFolder: string, signal: AbortSignal): Promise<void> {
   const [, name, version] = SPECIFIER.exec(specifier) ?? [];
   if (name === undefined || version === undefined) throw new Error('it has no version');
-  const fault = await runNpm(['install', '--no-package-lock', '--ignore-scripts', `${name}_${version}@npm:${name}@${version}`], {
-    cwd: repoFolder,
-    cacheFolder: join(repoFolder, '.npm'),
-    timeoutMs: INSTALL_MS,
-    signal,
-  });
+  const fault = await runNpm(
+    ['install', '--no-package-lock', '--ignore-scripts', '--save-exact', `${name}_${version}@npm:${name}@${version}`],
+    {
+      cwd: repoFolder,
+      cacheFolder: join(repoFolder, '.npm'),
+      timeoutMs: INSTALL_MS,
+      signal,
+    },
+  );
   if (fault !== undefined) throw new Error(fault);
 }
