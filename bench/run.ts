@@ -18,6 +18,7 @@ import { Lab } from './lab/lab.js';
 import { printProfiles } from './lab/profile.js';
 import { isMet, type Row, table } from './lab/report.js';
 import { ledgerQueues } from './ledger-queues.js';
+import { openfn } from './openfn.js';
 import { requestQueue } from './request-queue.js';
 import { roundTrip } from './round-trip.js';
 import { secondSync } from './second-sync.js';
@@ -40,6 +41,7 @@ const benchmarks = [
   containerJob,
   requestQueue,
   crawl,
+  openfn,
 ];
 
 const { values, positionals } = parseArgs({

@@ -8,6 +8,7 @@ import { containerOptions } from './config/containers.js';
 import { crawlOptions } from './config/crawl.js';
 import { doryOptions } from './config/dory.js';
 import { masterOptions } from './config/master.js';
+import { openfnOptions } from './config/openfn.js';
 import type { Command, OptionSpec, ServiceCommand } from './config/option.js';
 import { queueXecOptions } from './config/queue-xec.js';
 import { type KeeperKind, keeperKinds, serviceOptions } from './config/service.js';
@@ -26,6 +27,7 @@ export const optionTable = {
   ...common,
   ...ofWorkers,
   ...containerOptions,
+  ...openfnOptions,
   trackers,
   ice,
   ...masterOptions,

@@ -4,6 +4,7 @@ import { doryErrors } from './errors/dory.js';
 import type { ErrorEntry } from './errors/entry.js';
 import { httpErrors } from './errors/http.js';
 import { ledgerErrors } from './errors/ledger.js';
+import { openfnErrors } from './errors/openfn.js';
 import { otherErrors } from './errors/other.js';
 import { peerErrors } from './errors/peers.js';
 import { queueXecErrors } from './errors/queue-xec.js';
@@ -30,6 +31,7 @@ export const errorTable = {
   ...serviceErrors,
   ...doryErrors,
   ...queueXecErrors,
+  ...openfnErrors,
   ...otherErrors,
 } as const satisfies Record<string, ErrorEntry>;
 

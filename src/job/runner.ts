@@ -1,3 +1,4 @@
+import type { Exchange } from './exchange.js';
 import type { Job, Outcome, Progress } from './job.js';
 import type { Tunnel } from './tunnel.js';
 
@@ -20,6 +21,8 @@ export interface RunContext {
   readonly signal: AbortSignal;
   /** Absent: the job may reach nothing through its source. */
   readonly tunnel?: Tunnel;
+  /** With the source that gave the job; absent: the source has none. */
+  readonly exchange?: Exchange;
   report(progress: Progress): void;
 }
 

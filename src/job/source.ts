@@ -1,3 +1,4 @@
+import type { Exchange } from './exchange.js';
 import type { Job, Outcome, Progress } from './job.js';
 import type { Tunnel } from './tunnel.js';
 
@@ -31,6 +32,8 @@ export interface Lease {
   readonly signal: AbortSignal;
   /** Opens byte streams to the one address that the job may reach through its source; absent: there is none. */
   readonly tunnel?: Tunnel;
+  /** For runners that talk with their source while they run; absent: the job's data is all there is. */
+  readonly exchange?: Exchange;
   report(progress: Progress): void;
   /** Resolves once the outcome is safe in the outbox; the source delivers it from there. Never rejects. */
   settle(outcome: Outcome): Promise<void>;

@@ -40,6 +40,7 @@ export async function execute(options: ExecuteOptions, lease: Lease, stop: Abort
     return await runner.run(lease.job, {
       ...(workplace === undefined ? {} : { workplace }),
       ...(lease.tunnel === undefined ? {} : { tunnel: lease.tunnel }),
+      ...(lease.exchange === undefined ? {} : { exchange: lease.exchange }),
       signal,
       report: (progress) => lease.report(progress),
     });

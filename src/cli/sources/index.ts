@@ -1,6 +1,7 @@
 import { dory } from './dory.js';
+import { openfn } from './openfn.js';
 import { queueXecCommand } from './queue-xec.js';
 import type { SourceCommand } from './source-command.js';
 
 /** The sources that a Worker can serve besides its Master, each switched on by its own options. */
-export const sourceCommands: readonly SourceCommand[] = [dory, queueXecCommand];
+export const sourceCommands: readonly SourceCommand[] = [dory, openfn, queueXecCommand];

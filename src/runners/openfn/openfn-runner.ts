@@ -1,0 +1,218 @@
+import { mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Clock } from '../../clock.js';
+import { asPeerworkError, PeerworkError } from '../../errors.js';
+import type { Job, Json, Outcome } from '../../job/job.js';
+import { MAX_JOB_DATA_BYTES } from '../../job/limits.js';
+import type { OpenfnEvent, OpenfnRun } from '../../job/openfn.js';
+import type { RunContext, Runner, Workplace } from '../../job/runner.js';
+import type { RunnerContext, RunnerSetup } from '../setup.js';
+import { type AdaptorPolicy, allowedSteps, installAdaptor } from './adaptors.js';
+import { type Engine, loadEngine, type OpenEngine } from './engine.js';
+import { type RunEnd, runOnEngine } from './engine-run.js';
+
+export interface OpenfnRunnerOptions {
+  /** Which adaptors runs may use: names or specifiers, `*` for any characters. Default `@openfn/*`. */
+  readonly adaptors?: readonly string[];
+  /** May adaptors that are missing be installed, from npm and without install scripts? Default true. */
+  readonly installAdaptors?: boolean;
+  /** Where adaptors lie; default: a folder of the Worker's own. */
+  readonly adaptorFolder?: string;
+  /** The most memory that a run gets, in MiB; default: the Worker's for any job. */
+  readonly memoryMb?: number;
+  /** Wall time of runs that do not say, default 300 000 ms. */
+  readonly timeoutMs?: number;
+  /** Members that are taken out of the state after each step; default `configuration` and `response`. */
+  readonly statePropsToRemove?: readonly string[];
+}
+
+/** Runs OpenFn workflows. The Worker works without it where `@openfn/engine-multi` is not installed. */
+export function openfnRunner(options: OpenfnRunnerOptions = {}): RunnerSetup {
+  return { kind: 'openfn', open: (context) => OpenfnRunner.start(options, context) };
+}
+
+const DEFAULT_TIMEOUT_MS = 300_000;
+/** After these the engine's process is not trusted with another run. */
+const SPOILED: ReadonlySet<string | undefined> = new Set(['ExitError', 'OOMError', 'TimeoutError', 'ExecutionError']);
+
+interface Settings {
+  readonly clock: Clock;
+  readonly policy: AdaptorPolicy;
+  readonly memoryMb: number;
+  readonly timeoutMs: number;
+  readonly stop: AbortController;
+}
+
+/** An engine, and the process that it does its runs in. */
+interface Place {
+  readonly engine: Engine;
+  readonly pid: number | undefined;
+}
+
+/** What a new engine is tried with. */
+const TRIAL = {
+  run: { id: 'trial', steps: [], input: {}, options: {} },
+  steps: [{ id: 'trial', expression: 'export default [state => state]' }],
+};
+
+/**
+ * Runs workflows on `@openfn/engine-multi`. An engine is a process that makes a fresh thread for each run; there is one for each run that
+ * goes on at once, and a warm one is used again, if its process still lives: the engine itself would not notice. A run is cancelled by
+ * ending its engine, as the engine knows no other way.
+ */
+export class OpenfnRunner implements Runner {
+  readonly kind = 'openfn';
+  readonly isolation = 'a process with an empty environment, a thread a run; adaptors only as allowed; no sandbox';
+  readonly #open: () => Promise<Place>;
+  readonly #clock: Clock;
+  readonly #policy: AdaptorPolicy;
+  readonly #memoryMb: number;
+  readonly #timeoutMs: number;
+  readonly #stop: AbortController;
+  readonly #running = new Set<Promise<unknown>>();
+  #idle: Place[];
+
+  private constructor(open: () => Promise<Place>, first: Place, settings: Settings) {
+    this.#open = open;
+    this.#clock = settings.clock;
+    this.#idle = [first];
+    this.#policy = settings.policy;
+    this.#memoryMb = settings.memoryMb;
+    this.#timeoutMs = settings.timeoutMs;
+    this.#stop = settings.stop;
+  }
+
+  /** Rejects with `openfn-engine-missing`. */
+  static async start(options: OpenfnRunnerOptions, context: RunnerContext): Promise<OpenfnRunner> {
+    const openEngine: OpenEngine = await loadEngine(context.clock);
+    const repoDir = options.adaptorFolder ?? join(context.folder, 'adaptors');
+    await mkdir(repoDir, { recursive: true, mode: 0o700 });
+    const policy = { allowed: options.adaptors ?? ['@openfn/*'], install: options.installAdaptors ?? true };
+    const memoryMb = options.memoryMb ?? context.memoryMb;
+    const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    const stop = new AbortController();
+    const refuse = () => Promise.reject(new Error('it is not installed, and this worker installs nothing'));
+    const open = async (): Promise<Place> => {
+      const engine = await openEngine({
+        repoDir,
+        memoryLimitMb: memoryMb,
+        runTimeoutMs: timeoutMs,
+        statePropsToRemove: options.statePropsToRemove ?? ['configuration', 'response'],
+        autoinstall: policy.install
+          ? { handleInstall: (specifier, folder) => installAdaptor(specifier, folder, stop.signal) }
+          : { handleInstall: refuse, versionLookup: refuse },
+      });
+      let pid: number | undefined;
+      const told = { tell: () => {}, exchange: undefined, onProcess: (id: number) => (pid = id) };
+      const end = await runOnEngine(engine, { ...TRIAL, ...told, memoryMb, timeoutMs, clock: context.clock });
+      if (!('error' in end)) return { engine, pid };
+      await engine.destroy(true);
+      throw new PeerworkError('openfn-engine-missing', `it does not work: ${end.error.message}`);
+    };
+    return new OpenfnRunner(open, await open(), { clock: context.clock, policy, memoryMb, timeoutMs, stop });
+  }
+
+  async run(job: Job, context: RunContext): Promise<Outcome> {
+    const running = this.#run(job, context).catch((thrown: unknown): Outcome => failed(asPeerworkError(thrown)));
+    this.#running.add(running);
+    return running.finally(() => this.#running.delete(running));
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort();
+    await Promise.all(this.#running);
+    await Promise.all(this.#idle.splice(0).map(({ engine }) => engine.destroy(true)));
+  }
+
+  async #run(job: Job, context: RunContext): Promise<Outcome> {
+    const { exchange } = context;
+    const run = exchange === undefined ? await readRun(job, context.workplace) : ((await exchange.ask({ ask: 'run' })) as OpenfnRun);
+    const tell = (event: OpenfnEvent) => {
+      if (exchange !== undefined) exchange.tell(event);
+      else if (event.event === 'log') context.report({ kind: 'log', stream: 'log', line: lineOf(event.message) });
+    };
+    const stop = AbortSignal.any([context.signal, this.#stop.signal]);
+    if (stop.aborted) return STOPPED;
+    let steps: ReturnType<typeof allowedSteps>;
+    try {
+      steps = allowedSteps(run, this.#policy);
+    } catch (thrown) {
+      const error = { severity: 'exception', name: 'AutoinstallError', message: thrown instanceof Error ? thrown.message : String(thrown) };
+      tell({ event: 'failed', at: `${this.#clock.now()}000`, error });
+      return outcomeOf({ error }, exchange === undefined);
+    }
+    const memoryMb = Math.min(run.options.memoryMb ?? this.#memoryMb, this.#memoryMb);
+    const timeoutMs = Math.min(run.options.timeoutMs ?? this.#timeoutMs, job.timeoutMs || Number.POSITIVE_INFINITY);
+    const place = (await this.#takeIdle()) ?? (await this.#open());
+    const { engine } = place;
+    const end = await orStopped(runOnEngine(engine, { run, steps, tell, exchange, memoryMb, timeoutMs, clock: this.#clock }), stop);
+    const spoiled = end === undefined || ('error' in end && (SPOILED.has(end.error.type) || SPOILED.has(end.error.name)));
+    if (spoiled || this.#stop.signal.aborted) await engine.destroy(true);
+    else this.#idle.push(place);
+    return end === undefined ? STOPPED : outcomeOf(end, exchange === undefined);
+  }
+
+  async #takeIdle(): Promise<Place | undefined> {
+    for (let place = this.#idle.pop(); place !== undefined; place = this.#idle.pop()) {
+      if (place.pid !== undefined && lives(place.pid)) return place;
+      await place.engine.destroy(true);
+    }
+    return undefined;
+  }
+}
+
+function lives(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
+const STOPPED: Outcome = { state: 'released', reason: 'the worker stops' };
+
+function orStopped(ended: Promise<RunEnd>, stop: AbortSignal): Promise<RunEnd | undefined> {
+  return new Promise((resolve) => {
+    const give = () => resolve(undefined);
+    if (stop.aborted) give();
+    stop.addEventListener('abort', give, { once: true });
+    void ended.then((end) => {
+      stop.removeEventListener('abort', give);
+      resolve(end);
+    });
+  });
+}
+
+/** A source with an exchange has had the state already. */
+function outcomeOf(end: RunEnd, wantsOutput: boolean): Outcome {
+  if ('error' in end) {
+    const { type, name, message } = end.error;
+    return failed(new PeerworkError('openfn-run-failed', `${type ?? name ?? 'Error'}: ${message}`));
+  }
+  if (!wantsOutput) return { state: 'completed', output: null };
+  const bytes = Buffer.byteLength(JSON.stringify(end.state));
+  if (bytes > MAX_JOB_DATA_BYTES) return failed(new PeerworkError('output-too-large', `${bytes} bytes`));
+  return { state: 'completed', output: end.state };
+}
+
+function failed({ code, message }: PeerworkError): Outcome {
+  return { state: 'failed', error: { code, message }, retry: false };
+}
+
+/** Of a job whose source has no exchange: `task.json` and above it the job's data, in the shape of an OpenfnRun. */
+async function readRun({ id, data }: Job, workplace: Workplace | undefined): Promise<OpenfnRun> {
+  const task: Json = workplace === undefined ? {} : JSON.parse(await readFile(join(workplace.folder, workplace.entry), 'utf8'));
+  const run = { ...(isObject(task) && task), ...(isObject(data) && data) };
+  const { steps } = run;
+  if (!Array.isArray(steps) || steps.length === 0 || !steps.every((step: Json) => isObject(step) && typeof step['id'] === 'string'))
+    throw new PeerworkError('openfn-run-failed', 'it has no steps, each with an id');
+  return { options: {}, input: {}, ...run, id } as unknown as OpenfnRun;
+}
+
+function isObject(value: Json): value is { readonly [name: string]: Json } {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function lineOf(message: readonly Json[]): string {
+  return message.map((part) => (typeof part === 'string' ? part : JSON.stringify(part))).join(' ');
+}
