@@ -12,6 +12,7 @@ import { type KeeperKind, keeperKinds, serviceOptions } from './config/service.j
 import { trackerOptions } from './config/tracker.js';
 import { tunnelOptions } from './config/tunnel.js';
 import { DEFAULT_MEMORY_MB, workerOptions } from './config/worker.js';
+import { worqrOptions } from './config/worqr.js';
 
 export type { Command, KeeperKind, OptionSpec, ServiceCommand };
 export { DEFAULT_MEMORY_MB, keeperKinds };
@@ -32,6 +33,7 @@ export const optionTable = {
   ...clientOptions,
   ...serviceOptions,
   ...crawlOptions,
+  ...worqrOptions,
 } as const;
 
 export type OptionName = keyof typeof optionTable;

@@ -10,6 +10,7 @@ import { serviceErrors } from './errors/service.js';
 import { setupErrors } from './errors/setup.js';
 import { taskErrors } from './errors/tasks.js';
 import { tunnelErrors } from './errors/tunnel.js';
+import { worqrErrors } from './errors/worqr.js';
 
 /**
  * The one table of everything that can be refused or go wrong: code → what it says, what to do, HTTP status. Its parts stand in `errors/`.
@@ -26,6 +27,7 @@ export const errorTable = {
   ...tunnelErrors,
   ...httpErrors,
   ...serviceErrors,
+  ...worqrErrors,
   ...otherErrors,
 } as const satisfies Record<string, ErrorEntry>;
 

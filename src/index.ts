@@ -17,6 +17,8 @@ export { type ContainerRunnerOptions, containerRunner } from './runners/containe
 export { type CrawlSetupOptions, crawlRunner } from './runners/crawl/setup.js';
 export type { RunnerContext, RunnerSetup } from './runners/setup.js';
 export type { SourceContext, SourceSetup } from './sources/setup.js';
+export { type WorqrDone, WorqrProducer, type WorqrProducerOptions } from './sources/worqr/producer.js';
+export { type WorqrSourceOptions, worqrSource } from './sources/worqr/worqr-source.js';
 export { parseToken } from './swarm/token.js';
 export { version } from './version.js';
 export type { WorkerEvents, WorkerOptions, WorkerStatus } from './worker/options.js';

@@ -1,4 +1,5 @@
 import type { SourceCommand } from './source-command.js';
+import { worqr } from './worqr.js';
 
 /** The sources that a Worker can serve besides its Master, each switched on by its own options. */
-export const sourceCommands: readonly SourceCommand[] = [];
+export const sourceCommands: readonly SourceCommand[] = [worqr];
