@@ -43,6 +43,7 @@ export class WorqrConnection {
     this.data = new Redis(url, { ...options, enableOfflineQueue: false, commandTimeout: ANSWER_MS });
     // It sends nothing but subscriptions, which may wait for the connection.
     this.listening = new Redis(url, options);
+    for (const redis of [this.data, this.listening]) redis.on('connect', () => guard(redis.stream));
     for (const redis of [this.data, this.listening]) redis.on('error', (error) => trouble(unreachable(withoutPassword(url), error)));
   }
 
@@ -65,6 +66,20 @@ export class WorqrConnection {
     this.data.disconnect();
     this.listening.disconnect();
   }
+}
+
+/** The parser throws at some replies (lists longer than JavaScript's, nested without end), out of an event where nobody would catch it. */
+function guard(stream: Redis['stream']): void {
+  const emit = stream.emit.bind(stream) as (event: string, ...args: unknown[]) => boolean;
+  stream.emit = (event: string, ...args: unknown[]) => {
+    if (event !== 'data') return emit(event, ...args);
+    try {
+      return emit(event, ...args);
+    } catch (thrown) {
+      stream.destroy(new Error('it does not speak as a Redis does', { cause: thrown }));
+      return true;
+    }
+  };
 }
 
 function unreachable(place: string, error: Error): PeerworkError {
