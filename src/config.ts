@@ -6,6 +6,7 @@ import { clientOptions } from './config/client.js';
 import { commonOptions } from './config/common.js';
 import { containerOptions } from './config/containers.js';
 import { crawlOptions } from './config/crawl.js';
+import { crewOptions } from './config/crew.js';
 import { masterOptions } from './config/master.js';
 import type { Command, OptionSpec, ServiceCommand } from './config/option.js';
 import { type KeeperKind, keeperKinds, serviceOptions } from './config/service.js';
@@ -34,6 +35,7 @@ export const optionTable = {
   ...serviceOptions,
   ...crawlOptions,
   ...worqrOptions,
+  ...crewOptions,
 } as const;
 
 export type OptionName = keyof typeof optionTable;

@@ -1,5 +1,6 @@
 import { containerErrors } from './errors/containers.js';
 import { crawlErrors } from './errors/crawl.js';
+import { crewErrors } from './errors/crew.js';
 import type { ErrorEntry } from './errors/entry.js';
 import { httpErrors } from './errors/http.js';
 import { ledgerErrors } from './errors/ledger.js';
@@ -28,6 +29,7 @@ export const errorTable = {
   ...httpErrors,
   ...serviceErrors,
   ...worqrErrors,
+  ...crewErrors,
   ...otherErrors,
 } as const satisfies Record<string, ErrorEntry>;
 

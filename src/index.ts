@@ -16,6 +16,8 @@ export type { Result } from './master/results.js';
 export { type ContainerRunnerOptions, containerRunner } from './runners/container/container-runner.js';
 export { type CrawlSetupOptions, crawlRunner } from './runners/crawl/setup.js';
 export type { RunnerContext, RunnerSetup } from './runners/setup.js';
+export { type CrewSourceOptions, crewSource } from './sources/crew/crew-source.js';
+export type { CrewEndpointOptions } from './sources/crew/endpoint.js';
 export type { SourceContext, SourceSetup } from './sources/setup.js';
 export { type WorqrDone, WorqrProducer, type WorqrProducerOptions } from './sources/worqr/producer.js';
 export { type WorqrSourceOptions, worqrSource } from './sources/worqr/worqr-source.js';
