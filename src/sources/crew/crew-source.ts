@@ -8,7 +8,7 @@ import type { Outbox } from '../outbox.js';
 import type { LocalTask, SourceContext, SourceSetup } from '../setup.js';
 import { DEFAULT_INTERVAL_MS } from './channels.js';
 import { CrewClient, type CrewPlace } from './client.js';
-import { type Call, type CrewEndpointOptions, Endpoint } from './endpoint.js';
+import { type Call, type CrewEndpointOptions, checkEndpoint, Endpoint } from './endpoint.js';
 import { HeldTask } from './lease.js';
 import { Poller } from './poller.js';
 import { jobOf } from './task.js';
@@ -41,8 +41,9 @@ export function crewSource(options: CrewSourceOptions): SourceSetup {
   for (const secret of [authorization?.replace(/^\S+ /, ''), endpoint?.token]) if (secret !== undefined) conceal(secret);
   const client = (now: () => number) =>
     url === undefined ? undefined : new CrewClient({ url, ...(authorization !== undefined && { authorization }) }, now);
-  // What is wrong with the address is said before anything is opened.
+  // What is wrong is said before anything is opened.
   client(Date.now);
+  if (endpoint !== undefined) checkEndpoint(endpoint);
   return {
     name,
     async open(context) {

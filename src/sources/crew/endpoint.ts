@@ -36,6 +36,13 @@ export interface EndpointOptions extends CrewEndpointOptions {
   readonly onCall: () => void;
 }
 
+/** Throws `option-invalid` if strangers could send tasks. */
+export function checkEndpoint({ host = '127.0.0.1', token }: CrewEndpointOptions): void {
+  if (token === undefined && !LOOPBACK.test(host))
+    throw new PeerworkError('option-invalid', `the endpoint for operators of crew needs a token on ${host}`);
+  if (token === '') throw new PeerworkError('option-invalid', 'the token of the endpoint for operators of crew is empty');
+}
+
 /**
  * Where an operator of crew sends tasks, as to crew's own HttpWorker: `POST /execute/<channel>` with `{input, parents, taskId}`, answered when
  * the task has run. There is no second try here: who calls again, crew decides.
@@ -46,12 +53,7 @@ export class Endpoint {
   readonly #waiting: Call[] = [];
   #closed = false;
 
-  /** Throws `option-invalid` if strangers could send tasks. */
   constructor(options: EndpointOptions) {
-    const { host = '127.0.0.1', token } = options;
-    if (token === undefined && !LOOPBACK.test(host))
-      throw new PeerworkError('option-invalid', `the endpoint for operators of crew needs a token on ${host}`);
-    if (token === '') throw new PeerworkError('option-invalid', 'the token of the endpoint for operators of crew is empty');
     this.#options = options;
     this.#server = createServer({ requestTimeout: BODY_MS }, (request, response) => void this.#handle(request, response));
   }
