@@ -7,16 +7,22 @@
  *
  * The scripts name keys that they are not given (not for Redis Cluster, which worqr's own transactions do not work on either).
  */
-const COMMON = `
+const KEYS = `
 local P, S = ARGV[1], ARGV[2]
 local function key(kind, name) return P .. ':' .. kind .. ':' .. name end
 local function owned(worker) return S .. ':owned:' .. worker end
 local function tried(queue, task) return S .. ':tried:' .. queue .. ':' .. redis.sha1hex(task) end
+`;
+
+const TRACK = `${KEYS}
 local function queueOf(process) return string.match(process, '^(.*)_') or '' end
 local function untrack(worker, process)
   redis.call('SREM', key('workingProcesses', queueOf(process)), process)
   redis.call('SREM', owned(worker), process)
 end
+`;
+
+const RETURN = `${TRACK}
 local function giveBack(worker, process, front, charge)
   local queue = queueOf(process)
   local task = redis.call('RPOP', key('processes', process))
@@ -38,7 +44,7 @@ end
 `;
 
 /** W, timeout in ms, then queues. */
-const register = `${COMMON}
+const register = `${KEYS}
 local W = ARGV[3]
 redis.call('SADD', P .. ':workers', W)
 redis.call('SADD', P .. ':expiringWorkers', W)
@@ -47,7 +53,7 @@ for at = 5, #ARGV do redis.call('SADD', key('workingQueues', W), ARGV[at]) end
 return 1`;
 
 /** W, Q, most bytes of a task, then ids for processes. → {id, task, bytes, tried}…, or nil: not registered any more. A task that is too long is not sent. */
-const claim = `${COMMON}
+const claim = `${KEYS}
 local W, Q, most = ARGV[3], ARGV[4], tonumber(ARGV[5])
 if redis.call('SISMEMBER', key('workingQueues', W), Q) == 0 then return false end
 local claimed = {}
@@ -63,7 +69,7 @@ end
 return claimed`;
 
 /** W, timeout in ms, then held processes. → those of them that are gone, or nil: others took us for dead. */
-const beat = `${COMMON}
+const beat = `${TRACK}
 local W = ARGV[3]
 if redis.call('SISMEMBER', P .. ':expiringWorkers', W) == 0 then return false end
 redis.call('SET', key('workerTimers', W), 'RUN', 'PX', ARGV[4])
@@ -77,7 +83,7 @@ end
 return lost`;
 
 /** W, process, md5 of its task, what is published. → 0: it is no longer there. */
-const finish = `${COMMON}
+const finish = `${TRACK}
 local W, process = ARGV[3], ARGV[4]
 local task = redis.call('LINDEX', key('processes', process), 0)
 untrack(W, process)
@@ -87,11 +93,11 @@ redis.call('PUBLISH', P .. '_' .. queueOf(process) .. '_done', ARGV[6])
 return 1`;
 
 /** W, process, `front` (next out) or `back`, `charge` or `free`. → 0: it is no longer there. */
-const putBack = `${COMMON}
+const putBack = `${RETURN}
 return giveBack(ARGV[3], ARGV[4], ARGV[5] == 'front', ARGV[6] == 'charge')`;
 
 /** W: gives back what it still holds and signs off. */
-const signOff = `${COMMON}
+const signOff = `${RETURN}
 for _, process in ipairs(redis.call('SMEMBERS', owned(ARGV[3]))) do giveBack(ARGV[3], process, true, false) end
 leave(ARGV[3])
 return 1`;
@@ -101,7 +107,7 @@ return 1`;
  * must see to it. Of a worker of ours only what it held. Of a foreign one: what nobody alive holds, and only if no other foreign worker works on
  * its queues, since nobody but that worker knows what it holds.
  */
-const recover = `${COMMON}
+const recover = `${RETURN}
 local dead, mark = ARGV[3], ARGV[4]
 local function isOurs(worker) return string.sub(worker, 1, #mark) == mark end
 local function isDead(worker)
@@ -133,7 +139,7 @@ leave(dead)
 return back`;
 
 /** Q, task, its md5. → 0: an equal task is queued or runs. For producers. */
-const enqueueUnique = `${COMMON}
+const enqueueUnique = `${KEYS}
 local Q, task = ARGV[3], ARGV[4]
 if not redis.call('SET', P .. ':uniqueTasks:' .. ARGV[5], ' ', 'NX') then return 0 end
 redis.call('LPUSH', key('queues', Q), task)
@@ -141,7 +147,7 @@ redis.call('PUBLISH', P .. '_' .. Q .. '_work', '1')
 return 1`;
 
 /** Q, task, its md5. → how many were waiting. For producers. */
-const cancel = `${COMMON}
+const cancel = `${KEYS}
 local Q, task = ARGV[3], ARGV[4]
 local removed = redis.call('LREM', key('queues', Q), 0, task)
 redis.call('DEL', P .. ':uniqueTasks:' .. ARGV[5], tried(Q, task))
