@@ -88,6 +88,8 @@ export class CrewServer {
   #answer(method: string, path: string, body: Fields): { readonly status: number; readonly answer: unknown } {
     const [, channel] = /^\/api\/v1\/channel\/([^/]+)\/acquire$/.exec(path) ?? [];
     if (channel !== undefined) return { status: 200, answer: this.#acquire(decodeURIComponent(channel), String(body['workerId'])) };
+    const [, listed] = /^\/api\/v1\/channel\/([^/]+)\/tasks\b/.exec(path) ?? [];
+    if (listed !== undefined) return { status: 200, answer: [...this.tasks.values()].filter((task) => task.channel === listed).reverse() };
     const [, id = '', verb] = /^\/api\/v1\/task\/([^/]+)(?:\/(\w+))?$/.exec(path) ?? [];
     const task = this.tasks.get(id);
     if (task === undefined)

@@ -1,9 +1,10 @@
 import { PeerworkError } from '../../errors.js';
-import { withoutPassword } from '../../log.js';
+import { conceal, withoutPassword } from '../../log.js';
 import { type CrewTask, isFields, readAcquired } from './task.js';
 
 /** A release sleeps up to a second in the real server, and databases are slow now and then. */
 const ANSWER_MS = 30_000;
+const NEWEST_TASKS = 200;
 const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
 
 export interface CrewPlace {
@@ -32,10 +33,8 @@ export class CrewClient {
   constructor({ url, authorization }: CrewPlace, now: () => number) {
     if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol))
       throw new PeerworkError('option-invalid', `the address of the crew server ${JSON.stringify(withoutPassword(url))} is no http:// URL`);
-    const { origin, pathname, username, password } = new URL(url);
-    const login = username === '' && password === '' ? undefined : `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
-    const basic = login === undefined ? undefined : `Basic ${Buffer.from(login).toString('base64')}`;
-    const allowed = authorization ?? basic;
+    const { origin, pathname } = new URL(url);
+    const allowed = authorization ?? loginOf(new URL(url));
     this.#base = `${origin}${pathname.replace(/\/*$/, '/')}api/v1/`;
     this.#headers = { accept: 'application/json, text/plain, */*', ...(allowed !== undefined && { authorization: allowed }) };
     this.#now = now;
@@ -47,6 +46,15 @@ export class CrewClient {
     // A page or nothing at all is no work to crew's own workers; here its owner is told that this is hardly a crew server.
     if (answer.status < 200 || answer.status > 299 || answer.body === undefined) throw new CrewRefusal(answer, this.#base);
     return readAcquired(answer.body);
+  }
+
+  /** Of the newest tasks of a channel those that are assigned to this worker. */
+  async assigned(channel: string, workerId: string): Promise<CrewTask[]> {
+    const answer = await this.#ask('GET', `channel/${encodeURIComponent(channel)}/tasks?limit=${NEWEST_TASKS}`);
+    // One that does not tell (it lets workers not read, say) is not asked again.
+    if (!Array.isArray(answer.body)) return [];
+    const tasks = answer.body.filter((task: unknown) => isFields(task) && task['assignedTo'] === workerId && task['isComplete'] !== true);
+    return tasks.flatMap((task: unknown) => readAcquired({ task }) ?? []);
   }
 
   release(id: string, body: object): Promise<CrewAnswer> {
@@ -86,6 +94,17 @@ export class CrewClient {
     if (header === null) return undefined;
     const ms = /^\d{1,9}$/.test(header) ? Number(header) * 1_000 : Date.parse(header) - this.#now();
     return Number.isFinite(ms) && ms > 0 ? ms : undefined;
+  }
+}
+
+/** The name and password of an address, as a header; throws `option-invalid`. */
+function loginOf({ username, password }: URL): string | undefined {
+  if (username === '' && password === '') return undefined;
+  try {
+    conceal(decodeURIComponent(password));
+    return `Basic ${Buffer.from(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`).toString('base64')}`;
+  } catch {
+    throw new PeerworkError('option-invalid', 'name or password in the address of the crew server have a % that must be written %25');
   }
 }
 

@@ -4,12 +4,12 @@ import { PeerworkError } from '../../errors.js';
 import type { Lease, Source } from '../../job/source.js';
 import { conceal } from '../../log.js';
 import type { ExecAssets } from '../../task/exec-assets.js';
+import { HeldLease } from '../held-lease.js';
 import type { Outbox } from '../outbox.js';
 import type { LocalTask, SourceContext, SourceSetup } from '../setup.js';
 import { DEFAULT_INTERVAL_MS } from './channels.js';
 import { CrewClient, type CrewPlace } from './client.js';
 import { type Call, type CrewEndpointOptions, checkEndpoint, Endpoint } from './endpoint.js';
-import { HeldTask } from './lease.js';
 import { Poller } from './poller.js';
 import { jobOf } from './task.js';
 
@@ -102,7 +102,7 @@ class CrewSource implements Source {
         ...options.endpoint,
         channels: new Set(code.keys()),
         maxWaiting: concurrency * WAITING_A_PLACE,
-        now: () => clock.now(),
+        clock,
         onCall: () => this.#wake(),
       });
   }
@@ -141,11 +141,11 @@ class CrewSource implements Source {
     await this.#outbox.close();
   }
 
-  #open(call: Call): HeldTask {
+  #open(call: Call): HeldLease {
     const local = this.#code.get(call.channel);
     if (local === undefined) throw new Error(`no code for ${call.channel}`);
     const { clock } = this.#context;
-    const held = new HeldTask(jobOf(call.task, call.channel, this.#timeoutMs), local.lease(), clock.now(), async (_, outcome) =>
+    const held = new HeldLease(jobOf(call.task, call.channel, this.#timeoutMs), local.lease(), clock.now(), async (_, outcome) =>
       call.answer(outcome),
     );
     if (call.signal.aborted) held.lose();

@@ -144,7 +144,8 @@ export function idOf(workerId: string, task: string, failures: number, attemptsL
   return `${workerId} ${failures} ${attemptsLeft ?? 0} ${task}`;
 }
 
-function partsOf(id: string) {
+/** Of what `idOf` has made. */
+export function partsOf(id: string) {
   const [workerId = '', failures = '', attemptsLeft = '', ...task] = id.split(' ');
   return { workerId, failures: Number(failures), attemptsLeft: Number(attemptsLeft), task: task.join(' ') };
 }

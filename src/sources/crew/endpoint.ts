@@ -1,6 +1,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Clock } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
 import type { Outcome } from '../../job/job.js';
 import { releaseOf } from './release.js';
@@ -9,6 +10,7 @@ import { type CrewTask, isFields, readAcquired } from './task.js';
 /** crew's own limit for bodies. */
 const MAX_BODY_BYTES = 10 * 1024 * 1024;
 const BODY_MS = 30_000;
+const CLOSE_MS = 1_000;
 const LOOPBACK = /^(127\.\d+\.\d+\.\d+|localhost|\[?::1\]?)$/;
 
 export interface CrewEndpointOptions {
@@ -32,7 +34,7 @@ export interface EndpointOptions extends CrewEndpointOptions {
   readonly channels: ReadonlySet<string>;
   /** More calls than this are refused while none is taken. */
   readonly maxWaiting: number;
-  readonly now: () => number;
+  readonly clock: Clock;
   readonly onCall: () => void;
 }
 
@@ -84,9 +86,9 @@ export class Endpoint {
     for (const call of this.#waiting.splice(0)) call.answer({ state: 'released', reason: 'the worker stops' });
     this.#server.close();
     this.#server.closeIdleConnections();
-    const timer = setTimeout(() => this.#server.closeAllConnections(), 1_000);
+    const timer = this.#options.clock.after(CLOSE_MS, () => this.#server.closeAllConnections());
     await once(this.#server, 'close');
-    clearTimeout(timer);
+    timer.cancel();
   }
 
   async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -144,7 +146,7 @@ export class Endpoint {
       answer: (outcome) => {
         if (outcome.state === 'released') return reply(response, 503, { error: `Given back: ${outcome.reason}` });
         // A failure is answered with 200 too: of any other status crew reads the error alone.
-        return reply(response, 200, releaseOf(outcome, this.#options.now()));
+        return reply(response, 200, releaseOf(outcome, this.#options.clock.now()));
       },
     };
     response.on('close', () => {

@@ -2,12 +2,12 @@ import { type Clock, pause, type Timer } from '../../clock.js';
 import { asPeerworkError, type PeerworkError } from '../../errors.js';
 import type { Lease } from '../../job/source.js';
 import type { Log } from '../../log.js';
+import { HeldLease } from '../held-lease.js';
 import type { Outbox } from '../outbox.js';
 import type { LocalTask } from '../setup.js';
 import { Channels } from './channels.js';
 import { type CrewClient, CrewRefusal } from './client.js';
-import { Deliveries, idOf } from './deliveries.js';
-import { HeldTask } from './lease.js';
+import { Deliveries, idOf, partsOf } from './deliveries.js';
 import { type CrewTask, jobOf } from './task.js';
 
 /** One channel is asked for no more than this at once. */
@@ -37,8 +37,10 @@ export class Poller {
   readonly #options: PollerOptions;
   readonly #channels: Channels;
   readonly #deliveries: Deliveries;
-  readonly #held = new Map<string, HeldTask>();
+  readonly #held = new Map<string, HeldLease>();
   #leases = 0;
+  /** Channels of which an answer was lost: the server may think that we have tasks of which we know nothing. */
+  readonly #doubtful = new Set<string>();
   readonly #asking = new Set<Promise<void>>();
   #watch: Timer | undefined;
   #closed = false;
@@ -107,6 +109,7 @@ export class Poller {
     let failure: unknown;
     const requests = Array.from({ length: count }, async () => {
       try {
+        if (this.#doubtful.has(channel)) await this.#settleDoubt(channel);
         const task = await client.acquire(channel, workerId);
         if (task === undefined) return;
         const lease = this.#open(channel, task);
@@ -114,6 +117,7 @@ export class Poller {
         else leases.push(lease);
       } catch (error) {
         failure = error;
+        if (!(error instanceof CrewRefusal)) this.#doubtful.add(channel);
       }
     });
     const all = Promise.all(requests).then(() => {});
@@ -132,7 +136,17 @@ export class Poller {
     return leases;
   }
 
-  #open(channel: string, task: CrewTask): HeldTask {
+  /** They go back: whoever acquires them next is told of their parents too. */
+  async #settleDoubt(channel: string): Promise<void> {
+    const { client, workerId, outbox } = this.#options;
+    const tasks = await client.assigned(channel, workerId);
+    this.#doubtful.delete(channel);
+    const settled = new Set(outbox.pending().map(({ id }) => partsOf(id).task));
+    for (const task of tasks.filter(({ id }) => !this.#held.has(id) && !settled.has(id)))
+      await this.#open(channel, task).settle({ state: 'released', reason: 'the answer got lost' });
+  }
+
+  #open(channel: string, task: CrewTask): HeldLease {
     const { code, workerId, clock, log, timeoutMs } = this.#options;
     const local = code.get(channel);
     if (local === undefined) throw new Error(`no code for ${channel}`);
@@ -142,7 +156,7 @@ export class Poller {
       log.warn('a task was reset while it ran: its run is given up for the new one', { task: task.id });
       before.lose();
     }
-    const held = new HeldTask(jobOf(task, channel, timeoutMs), local.lease(), clock.now(), (settled, outcome) => {
+    const held = new HeldLease(jobOf(task, channel, timeoutMs), local.lease(), clock.now(), (settled, outcome) => {
       if (this.#held.get(task.id) === settled) this.#held.delete(task.id);
       this.#leases += 1;
       return this.#deliveries.deliver({

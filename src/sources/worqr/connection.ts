@@ -31,7 +31,7 @@ export class WorqrConnection {
     const place = URL.canParse(url) ? new URL(url) : undefined;
     if (place === undefined || !/^rediss?:$/.test(place.protocol))
       throw new PeerworkError('option-invalid', `the address of worqr's Redis ${JSON.stringify(withoutPassword(url))} is no redis:// URL`);
-    conceal(decodeURIComponent(place.password));
+    conceal(passwordOf(place));
     const options = {
       lazyConnect: true,
       autoResendUnfulfilledCommands: false,
@@ -80,6 +80,15 @@ function guard(stream: Redis['stream']): void {
       return true;
     }
   };
+}
+
+/** Throws `option-invalid`. */
+function passwordOf({ password }: URL): string {
+  try {
+    return decodeURIComponent(password);
+  } catch {
+    throw new PeerworkError('option-invalid', "the password in the address of worqr's Redis has a % that must be written %25");
+  }
 }
 
 function unreachable(place: string, error: Error): PeerworkError {

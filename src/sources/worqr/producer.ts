@@ -84,12 +84,23 @@ export class WorqrProducer {
   /** Adds a task and waits until a worker is done with it. worqr tells by the text alone: of equal tasks the first to end answers the first to wait. */
   async run(queue: string, task: WorqrTask, signal?: AbortSignal): Promise<WorqrDone> {
     const text = textOf(task);
-    const done = this.#done(queue, text, signal);
-    done.catch(() => {});
-    await this.#ask(queue, () => this.#connection.listening.subscribe(this.#doneOf(queue)));
+    const channel = this.#doneOf(queue);
     signal?.throwIfAborted();
-    await this.enqueue(queue, text);
-    return done;
+    await this.#ask(queue, () => this.#connection.listening.subscribe(channel));
+    signal?.throwIfAborted();
+    const { done, giveUp } = this.#done(channel, text);
+    const abort = () => giveUp(signal?.reason);
+    signal?.addEventListener('abort', abort, { once: true });
+    try {
+      // Whichever is first to fail; what was added is not taken back.
+      const [told] = await Promise.all([done, this.enqueue(queue, text)]);
+      return told;
+    } catch (error) {
+      giveUp(error);
+      throw error;
+    } finally {
+      signal?.removeEventListener('abort', abort);
+    }
   }
 
   close(): void {
@@ -121,21 +132,17 @@ export class WorqrProducer {
     await this.#up;
   }
 
-  #done(queue: string, task: string, signal: AbortSignal | undefined): Promise<WorqrDone> {
-    const channel = this.#doneOf(queue);
-    return new Promise((resolve, reject) => {
+  #done(channel: string, task: string): { readonly done: Promise<WorqrDone>; readonly giveUp: (reason: unknown) => void } {
+    let giveUp: (reason: unknown) => void = () => {};
+    const done = new Promise<WorqrDone>((resolve, reject) => {
       const waiter: Waiter = { task, resolve };
-      const waiters = this.#waiting.get(channel) ?? [];
-      this.#waiting.set(channel, [...waiters, waiter]);
-      signal?.addEventListener(
-        'abort',
-        () => {
-          this.#forget(channel, waiter);
-          reject(signal.reason);
-        },
-        { once: true },
-      );
+      this.#waiting.set(channel, [...(this.#waiting.get(channel) ?? []), waiter]);
+      giveUp = (reason) => {
+        this.#forget(channel, waiter);
+        reject(reason);
+      };
     });
+    return { done, giveUp };
   }
 
   #hear(channel: string, message: string): void {

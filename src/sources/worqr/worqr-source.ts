@@ -198,15 +198,13 @@ class WorqrSource implements Source {
   #open(queue: string, claimed: Claimed): HeldTask | undefined {
     const code = this.#code.get(queue);
     if (code === undefined) return undefined;
-    const held = new HeldTask(claimed, code.lease(), {
-      worker: this.#worker,
-      data: this.#options.data ?? 'json',
-      timeoutMs: this.#options.timeoutMs ?? 0,
-      now: () => this.#context.clock.now(),
-      settle: (task, settlement) => {
-        this.#running.delete(task);
-        return this.#deliveries.deliver(settlement);
-      },
+    const { clock } = this.#context;
+    const run = { data: this.#options.data ?? 'json', timeoutMs: this.#options.timeoutMs ?? 0, startedAt: clock.now() };
+    const held = new HeldTask(claimed, code.lease(), run, (task, outcome) => {
+      this.#running.delete(task);
+      const { job, startedAt } = task;
+      // Whose process it is, too: after a restart the worker has a new id.
+      return this.#deliveries.deliver({ id: `${this.#worker} ${job.id}`, lease: job.attempt, outcome, startedAt, finishedAt: clock.now() });
     });
     this.#held.set(claimed.process, held);
     this.#running.add(held);
@@ -228,13 +226,13 @@ class WorqrSource implements Source {
   #cancel(queue: string, task: string): void {
     const error = { code: 'cancelled', message: new PeerworkError('cancelled').message };
     for (const held of [...this.#running]) {
-      if (held.queue !== queue || held.claimed.task !== task) continue;
+      if (held.job.channel !== queue || held.claimed.task !== task) continue;
       void held.settle({ state: 'failed', error, retry: false });
       held.lose();
     }
     for (const settlement of this.#deliveries.waiting()) {
       const held = this.#held.get(partsOf(settlement).process);
-      if (held?.queue === queue && held.claimed.task === task) this.#deliveries.finishNow(settlement);
+      if (held?.job.channel === queue && held.claimed.task === task) this.#deliveries.finishNow(settlement);
     }
   }
 

@@ -230,6 +230,23 @@ t.test('an answer that got lost: the release is repeated, and the server does no
   t.equal(task['output'], 'heard');
 });
 
+t.test('a task whose acquire was never answered does not stay assigned to us for ever', async (t) => {
+  const { server, open } = await openServer(t);
+  const task = server.add('c', { remainingAttempts: 2 });
+  let lost = 0;
+  server.misbehave = ({ path, body }, response) => {
+    if (!path.endsWith('/acquire') || lost > 0) return undefined;
+    lost += 1;
+    task.assignedTo = String(body['workerId']);
+    return response.destroy();
+  };
+  const { take } = await open();
+  const held = await take();
+  t.match(held.job, { id: task._id, attempt: 1 });
+  t.equal(task.remainingAttempts, 2);
+  t.equal(lost, 1);
+});
+
 t.test('an outcome that the server cannot take in becomes an error of the task', async (t) => {
   const { server, open } = await openServer(t);
   const task = server.add('c');

@@ -1,13 +1,16 @@
-import type { Job, Outcome } from '../../job/job.js';
-import type { Lease, TaskOrigin } from '../../job/source.js';
+import type { Job, Outcome } from '../job/job.js';
+import type { Lease, TaskOrigin } from '../job/source.js';
 
-/** A task that runs here, asked for or sent; how its outcome goes back is `onSettled`'s. */
-export class HeldTask implements Lease {
+/**
+ * A lease of a source whose jobs are done by code on this machine. How its outcome goes back is `onSettled`'s: called once, unless the lease
+ * was lost before.
+ */
+export class HeldLease implements Lease {
   readonly job: Job;
   readonly task: TaskOrigin;
   readonly runner: string;
   readonly startedAt: number;
-  readonly #onSettled: (held: HeldTask, outcome: Outcome) => Promise<void>;
+  readonly #onSettled: (held: HeldLease, outcome: Outcome) => Promise<void>;
   readonly #lost = new AbortController();
   #settled = false;
 
@@ -15,7 +18,7 @@ export class HeldTask implements Lease {
     job: Job,
     code: { readonly task: TaskOrigin; readonly runner: string },
     startedAt: number,
-    onSettled: (held: HeldTask, outcome: Outcome) => Promise<void>,
+    onSettled: (held: HeldLease, outcome: Outcome) => Promise<void>,
   ) {
     this.job = job;
     this.task = code.task;
@@ -34,7 +37,7 @@ export class HeldTask implements Lease {
     this.#lost.abort();
   }
 
-  /** crew has no place for what a running task says. */
+  /** Progress and logs: for sources that have a place for them to overwrite. */
   report(): void {}
 
   async settle(outcome: Outcome): Promise<void> {
