@@ -4,7 +4,7 @@ import type { Settlement } from '../../job/verbs.js';
 import type { Log } from '../../log.js';
 import type { Outbox } from '../outbox.js';
 import type { WorqrConnection } from './connection.js';
-import { uniqueOf } from './names.js';
+import { uniqueOf, workerOf } from './names.js';
 
 const MIN_RETRY_MS = 500;
 const MAX_RETRY_MS = 10_000;
@@ -104,12 +104,10 @@ export class Deliveries {
 
   async #send(settlement: Settlement, finish = false): Promise<void> {
     const { outbox, log, onEnd } = this.#options;
-    const { worker, process } = partsOf(settlement);
+    const { id: process } = settlement;
     this.#under.set(settlement, undefined);
     try {
-      const there = await (this.#isPutBack(settlement) && !finish
-        ? this.#putBack(settlement, worker, process)
-        : this.#finish(settlement, worker, process));
+      const there = await (this.#isPutBack(settlement) && !finish ? this.#putBack(settlement) : this.#finish(settlement));
       if (!there) log.warn('an outcome came too late: its task was taken away meanwhile', { process });
       outbox.acknowledge(settlement);
       onEnd(process);
@@ -127,17 +125,19 @@ export class Deliveries {
     return outcome.state === 'released' || (outcome.state === 'failed' && outcome.retry && lease < this.#options.attempts);
   }
 
-  async #putBack({ outcome }: Settlement, worker: string, process: string): Promise<boolean> {
+  async #putBack({ id, outcome }: Settlement): Promise<boolean> {
     const where = outcome.state === 'released' ? ['front', 'free'] : ['back', 'charge'];
-    return (await this.#options.connection.run('putBack', [worker, process, ...where])) === 1;
+    return (await this.#options.connection.run('putBack', [id, ...where])) === 1;
   }
 
-  async #finish({ outcome }: Settlement, worker: string, process: string): Promise<boolean> {
+  async #finish({ id: process, outcome }: Settlement): Promise<boolean> {
     const { connection, textOf } = this.#options;
     const task = textOf(process) ?? (await connection.data.lindex(`${connection.prefix}:processes:${process}`, 0));
     if (task === null) return false;
     const ended = endOf(outcome);
-    return (await connection.run('finish', [worker, process, uniqueOf(task), JSON.stringify({ workerId: worker, task, ...ended })])) === 1;
+    return (
+      (await connection.run('finish', [process, uniqueOf(task), JSON.stringify({ workerId: workerOf(process), task, ...ended })])) === 1
+    );
   }
 
   #retryLater(): void {
@@ -160,10 +160,4 @@ function endOf(outcome: Settlement['outcome']): { readonly result: Json } | { re
   if (outcome.state === 'failed') return { error: outcome.error };
   if ((outcome.children?.length ?? 0) === 0) return { result: outcome.output };
   return { error: { code: 'children-invalid', message: 'worqr knows no children' } };
-}
-
-/** Of a settlement's id: `worker process`. */
-export function partsOf({ id }: { readonly id: string }): { readonly worker: string; readonly process: string } {
-  const space = id.indexOf(' ');
-  return { worker: id.slice(0, space), process: id.slice(space + 1) };
 }

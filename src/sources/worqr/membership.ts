@@ -2,7 +2,7 @@ import type { Clock, Timer } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
 import type { Log } from '../../log.js';
 import type { WorqrConnection } from './connection.js';
-import { WORKER_MARK } from './names.js';
+import { isOf, WORKER_MARK } from './names.js';
 
 const DOUBT_MS = 500;
 
@@ -150,13 +150,13 @@ export class Membership {
 
   /** What was claimed without our hearing of it goes back to the front: nobody has begun it. */
   async #settleDoubt(): Promise<void> {
-    const { connection, worker, held, onJoined } = this.#options;
+    const { connection, worker, queues, held, onJoined } = this.#options;
     this.#doubtful = false;
     try {
-      const owned = await connection.data.smembers(`peerwork-${connection.prefix}:owned:${worker}`);
+      const all = await Promise.all(queues.map((queue) => connection.data.smembers(`${connection.prefix}:workingProcesses:${queue}`)));
       const known = held();
-      const unknown = owned.filter((process) => !known.has(process));
-      for (const process of unknown) await connection.run('putBack', [worker, process, 'front', 'free']);
+      const unknown = all.flat().filter((process) => isOf(worker, process) && !known.has(process));
+      for (const process of unknown) await connection.run('putBack', [process, 'front', 'free']);
       if (unknown.length > 0) onJoined();
     } catch (error) {
       this.#doubtful = true;

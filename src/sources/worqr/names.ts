@@ -3,7 +3,7 @@ import { PeerworkError } from '../../errors.js';
 
 export const DEFAULT_PREFIX = 'worqr';
 
-/** Workers of ours are told from others by their ids: what they hold is written down in `peerwork-P:owned:W`. */
+/** Workers of ours are told from others by their ids, and what they hold by the ids of the processes. */
 export const WORKER_MARK = 'peerwork-';
 
 /**
@@ -34,4 +34,18 @@ export function channelOf(prefix: string, queue: string, type: 'work' | 'cancel'
 /** A process id begins with its queue: peers that recover it put its task back by what stands before the last `_`. */
 export function queueOf(process: string): string {
   return process.slice(0, process.lastIndexOf('_'));
+}
+
+/** The id of the n-th process of a worker of ours: who holds it stands in it. */
+export function processOf(queue: string, worker: string, n: number): string {
+  return `${queue}_${worker}.${n}`;
+}
+
+export function isOf(worker: string, process: string): boolean {
+  return process.slice(queueOf(process).length + 1).startsWith(`${worker}.`);
+}
+
+/** Of a process of ours. */
+export function workerOf(process: string): string {
+  return process.slice(queueOf(process).length + 1, process.lastIndexOf('.'));
 }

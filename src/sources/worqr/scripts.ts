@@ -2,31 +2,28 @@
  * What is done in Redis, each in one piece: a script sees the keys as no peer can change them meanwhile, and a lost claim is told from a
  * held one. `P` is worqr's prefix, `S` that of our own keys beside them:
  *
- * - `S:owned:W`, a set: the processes that the worker W of ours holds. worqr itself does not write down who holds what.
  * - `S:tried:Q:hash`, a count: runs of a task that failed or died, forgotten a day after the last.
+ *
+ * worqr does not write down who holds a process. Ours say it themselves: `Q_W.n` is the n-th of the worker W.
  *
  * The scripts name keys that they are not given (not for Redis Cluster, which worqr's own transactions do not work on either).
  */
 const KEYS = `
 local P, S = ARGV[1], ARGV[2]
 local function key(kind, name) return P .. ':' .. kind .. ':' .. name end
-local function owned(worker) return S .. ':owned:' .. worker end
 local function tried(queue, task) return S .. ':tried:' .. queue .. ':' .. redis.sha1hex(task) end
 `;
 
 const TRACK = `${KEYS}
 local function queueOf(process) return string.match(process, '^(.*)_') or '' end
-local function untrack(worker, process)
-  redis.call('SREM', key('workingProcesses', queueOf(process)), process)
-  redis.call('SREM', owned(worker), process)
-end
+local function untrack(process) redis.call('SREM', key('workingProcesses', queueOf(process)), process) end
 `;
 
 const RETURN = `${TRACK}
-local function giveBack(worker, process, front, charge)
+local function giveBack(process, front, charge)
   local queue = queueOf(process)
   local task = redis.call('RPOP', key('processes', process))
-  untrack(worker, process)
+  untrack(process)
   if not task then return 0 end
   redis.call(front and 'RPUSH' or 'LPUSH', key('queues', queue), task)
   if charge then
@@ -39,7 +36,17 @@ end
 local function leave(worker)
   redis.call('SREM', P .. ':workers', worker)
   redis.call('SREM', P .. ':expiringWorkers', worker)
-  redis.call('DEL', key('workerTimers', worker), key('workingQueues', worker), owned(worker))
+  redis.call('DEL', key('workerTimers', worker), key('workingQueues', worker))
+end
+local function startsAfter(queue, process, text) return string.sub(process, #queue + 2, #queue + 1 + #text) == text end
+local function giveBackAllOf(worker, front, charge)
+  local back = 0
+  for _, queue in ipairs(redis.call('SMEMBERS', key('workingQueues', worker))) do
+    for _, process in ipairs(redis.call('SMEMBERS', key('workingProcesses', queue))) do
+      if startsAfter(queue, process, worker .. '.') then back = back + giveBack(process, front, charge) end
+    end
+  end
+  return back
 end
 `;
 
@@ -62,7 +69,6 @@ for at = 6, #ARGV do
   local task = redis.call('RPOPLPUSH', key('queues', Q), key('processes', process))
   if not task then break end
   redis.call('SADD', key('workingProcesses', Q), process)
-  redis.call('SADD', owned(W), process)
   local count = tonumber(redis.call('GET', tried(Q, task)) or '0')
   claimed[#claimed + 1] = { process, #task <= most and task or '', #task, count }
 end
@@ -76,36 +82,36 @@ redis.call('SET', key('workerTimers', W), 'RUN', 'PX', ARGV[4])
 local lost = {}
 for at = 5, #ARGV do
   if redis.call('EXISTS', key('processes', ARGV[at])) == 0 then
-    untrack(W, ARGV[at])
+    untrack(ARGV[at])
     lost[#lost + 1] = ARGV[at]
   end
 end
 return lost`;
 
-/** W, process, md5 of its task, what is published. → 0: it is no longer there. */
+/** Process, md5 of its task, what is published. → 0: it is no longer there. */
 const finish = `${TRACK}
-local W, process = ARGV[3], ARGV[4]
+local process = ARGV[3]
 local task = redis.call('LINDEX', key('processes', process), 0)
-untrack(W, process)
+untrack(process)
 if not task then return 0 end
-redis.call('DEL', P .. ':uniqueTasks:' .. ARGV[5], key('processes', process), tried(queueOf(process), task))
-redis.call('PUBLISH', P .. '_' .. queueOf(process) .. '_done', ARGV[6])
+redis.call('DEL', P .. ':uniqueTasks:' .. ARGV[4], key('processes', process), tried(queueOf(process), task))
+redis.call('PUBLISH', P .. '_' .. queueOf(process) .. '_done', ARGV[5])
 return 1`;
 
-/** W, process, `front` (next out) or `back`, `charge` or `free`. → 0: it is no longer there. */
+/** Process, `front` (next out) or `back`, `charge` or `free`. → 0: it is no longer there. */
 const putBack = `${RETURN}
-return giveBack(ARGV[3], ARGV[4], ARGV[5] == 'front', ARGV[6] == 'charge')`;
+return giveBack(ARGV[3], ARGV[4] == 'front', ARGV[5] == 'charge')`;
 
 /** W: gives back what it still holds and signs off. */
 const signOff = `${RETURN}
-for _, process in ipairs(redis.call('SMEMBERS', owned(ARGV[3]))) do giveBack(ARGV[3], process, true, false) end
+giveBackAllOf(ARGV[3], true, false)
 leave(ARGV[3])
 return 1`;
 
 /**
  * W, and how ids of our own workers begin. → how many tasks of the dead worker W are back in their queues, or -1: it is not dead, or others
- * must see to it. Of a worker of ours only what it held. Of a foreign one: what nobody alive holds, and only if no other foreign worker works on
- * its queues, since nobody but that worker knows what it holds.
+ * must see to it. Of a worker of ours only what it held. Of a foreign one what no worker of ours holds, and only if no other living foreign
+ * worker works on its queues, since nobody but that worker knows what it holds.
  */
 const recover = `${RETURN}
 local dead, mark = ARGV[3], ARGV[4]
@@ -114,17 +120,14 @@ local function isDead(worker)
   return redis.call('SISMEMBER', P .. ':expiringWorkers', worker) == 1 and redis.call('EXISTS', key('workerTimers', worker)) == 0
 end
 if not isDead(dead) then return -1 end
-local back = 0
 if isOurs(dead) then
-  for _, process in ipairs(redis.call('SMEMBERS', owned(dead))) do back = back + giveBack(dead, process, false, true) end
+  local back = giveBackAllOf(dead, false, true)
   leave(dead)
   return back
 end
-local queues, held = redis.call('SMEMBERS', key('workingQueues', dead)), {}
+local queues, back = redis.call('SMEMBERS', key('workingQueues', dead)), 0
 for _, worker in ipairs(redis.call('SMEMBERS', P .. ':workers')) do
-  if isOurs(worker) then
-    for _, process in ipairs(redis.call('SMEMBERS', owned(worker))) do held[process] = true end
-  elseif worker ~= dead and not isDead(worker) then
+  if not isOurs(worker) and worker ~= dead and not isDead(worker) then
     for _, queue in ipairs(queues) do
       if redis.call('SISMEMBER', key('workingQueues', worker), queue) == 1 then return -1 end
     end
@@ -132,7 +135,7 @@ for _, worker in ipairs(redis.call('SMEMBERS', P .. ':workers')) do
 end
 for _, queue in ipairs(queues) do
   for _, process in ipairs(redis.call('SMEMBERS', key('workingProcesses', queue))) do
-    if not held[process] then back = back + giveBack(dead, process, false, false) end
+    if not startsAfter(queue, process, mark) then back = back + giveBack(process, false, false) end
   end
 end
 leave(dead)

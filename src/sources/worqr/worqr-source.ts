@@ -7,10 +7,10 @@ import type { ExecAssets } from '../../task/exec-assets.js';
 import type { Outbox } from '../outbox.js';
 import type { LocalTask, SourceContext, SourceSetup } from '../setup.js';
 import { WorqrConnection, type WorqrPlace } from './connection.js';
-import { Deliveries, partsOf } from './deliveries.js';
+import { Deliveries } from './deliveries.js';
 import { type Claimed, HeldTask, isTooLong, readClaimed, type WorqrData } from './lease.js';
 import { Membership, refused } from './membership.js';
-import { channelOf, checkPrefix, checkQueue, DEFAULT_PREFIX, WORKER_MARK } from './names.js';
+import { channelOf, checkPrefix, checkQueue, DEFAULT_PREFIX, processOf, WORKER_MARK } from './names.js';
 
 const DEFAULT_ATTEMPTS = 3;
 const DEFAULT_BACKOFF_MS = 1_000;
@@ -84,6 +84,7 @@ class WorqrSource implements Source {
   /** Queues that may hold something, those asked longest ago first. */
   readonly #promising = new Set<string>();
   #wake: () => void = () => {};
+  #claims = 0;
   #refusedMs = 0;
   #notBefore = 0;
   readonly #closed = new AbortController();
@@ -117,7 +118,7 @@ class WorqrSource implements Source {
       workerTimeoutMs: options.workerTimeoutMs ?? DEFAULT_WORKER_TIMEOUT_MS,
       sweepMs: options.sweepMs ?? DEFAULT_SWEEP_MS,
       running: () => [...this.#running].map(({ claimed }) => claimed.process),
-      held: () => new Set([...this.#held.keys(), ...outbox.pending().map((settlement) => partsOf(settlement).process)]),
+      held: () => new Set([...this.#held.keys(), ...outbox.pending().map(({ id }) => id)]),
       onLost: (processes) => this.#lose(processes),
       onJoined: () => this.#lookEverywhere(),
     });
@@ -176,7 +177,7 @@ class WorqrSource implements Source {
 
   async #claimFrom(queue: string, count: number): Promise<Lease[]> {
     this.#promising.delete(queue);
-    const processes = Array.from({ length: count }, () => `${queue}_${randomUUID()}`);
+    const processes = Array.from({ length: count }, () => processOf(queue, this.#worker, ++this.#claims));
     let claimed: Claimed[] | undefined;
     try {
       claimed = readClaimed(await this.#connection.run('claim', [this.#worker, queue, MAX_JOB_DATA_BYTES, ...processes]));
@@ -203,8 +204,7 @@ class WorqrSource implements Source {
     const held = new HeldTask(claimed, code.lease(), run, (task, outcome) => {
       this.#running.delete(task);
       const { job, startedAt } = task;
-      // Whose process it is, too: after a restart the worker has a new id.
-      return this.#deliveries.deliver({ id: `${this.#worker} ${job.id}`, lease: job.attempt, outcome, startedAt, finishedAt: clock.now() });
+      return this.#deliveries.deliver({ id: job.id, lease: job.attempt, outcome, startedAt, finishedAt: clock.now() });
     });
     this.#held.set(claimed.process, held);
     this.#running.add(held);
@@ -231,7 +231,7 @@ class WorqrSource implements Source {
       held.lose();
     }
     for (const settlement of this.#deliveries.waiting()) {
-      const held = this.#held.get(partsOf(settlement).process);
+      const held = this.#held.get(settlement.id);
       if (held?.job.channel === queue && held.claimed.task === task) this.#deliveries.finishNow(settlement);
     }
   }

@@ -29,7 +29,7 @@ t.test('a task of a worqr producer is done, and its peers are told as worqr tell
   const { source, take, unsent, close } = await place.open();
   await peer.enqueue('q', '{"n":1}', 'plain');
   const [first, second] = [await take(), await take()];
-  t.match(first.job, { id: /^q_[\w-]+$/, channel: 'q', data: { n: 1 }, attempt: 1, timeoutMs: 0 });
+  t.match(first.job, { id: /^q_peerwork-[\w-]+\.\d+$/, channel: 'q', data: { n: 1 }, attempt: 1, timeoutMs: 0 });
   t.equal(second.job.data, 'plain');
   t.equal(first.runner, 'task-module');
   t.equal(await place.redis.sismember('worqr:workingProcesses:q', first.job.id), 1, 'held where worqr looks');
