@@ -293,6 +293,12 @@ t.test('a claim that is withdrawn while the server thinks gives its task back', 
 
 t.test('what is set up wrongly is refused when it is made', async (t) => {
   const tasks = { c: echoTask(t) };
-  const wrong = [{ tasks: {}, url: 'http://x/' }, { tasks }, { tasks, url: 'ftp://x' }, { tasks, url: 'no' }];
+  const wrong = [
+    { tasks: {}, url: 'http://x/' },
+    { tasks },
+    { tasks, url: 'ftp://x' },
+    { tasks, url: 'no' },
+    { tasks, url: 'http://a:50%@x/' },
+  ];
   for (const options of wrong) t.throws(() => crewSource(options), { code: 'option-invalid' }, JSON.stringify(options));
 });

@@ -329,6 +329,7 @@ t.test('what is set up wrongly is refused when it is made', async (t) => {
     { url: 'http://127.0.0.1', tasks },
     { url: 'redis://127.0.0.1', tasks: {} },
     { url: 'redis://127.0.0.1', tasks, prefix: 'a_b' },
+    { url: 'redis://:50%@127.0.0.1', tasks },
     { url: 'redis://127.0.0.1', tasks, prefix: 'a:b' },
     { url: 'redis://127.0.0.1', tasks: { 'a:b': echoTask(t) } },
   ];
