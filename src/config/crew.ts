@@ -1,6 +1,6 @@
 import { withoutPassword } from '../log.js';
 import { option } from './option.js';
-import { anyText, type HttpAddress, pairs, readHttpAddress, single } from './values.js';
+import { anyText, everyPair, readHttpAddress, single } from './values.js';
 
 /** Options of Workers that do tasks of crew servers. */
 export const crewOptions = {
@@ -14,7 +14,7 @@ export const crewOptions = {
     show: withoutPassword,
     parse: single((text) => (URL.canParse(text) && /^https?:$/.test(new URL(text).protocol) ? text : undefined)),
   }),
-  crewTasks: option<Readonly<Record<string, string>>, undefined>({
+  crewTasks: option<readonly string[], undefined>({
     flag: '--crew-task <channel=folder>',
     env: 'PEERWORK_CREW_TASKS',
     commands: ['worker'],
@@ -22,7 +22,7 @@ export const crewOptions = {
     allowed: 'the name of a channel, `=`, and a folder',
     default: undefined,
     many: true,
-    parse: pairs,
+    parse: everyPair,
   }),
   crewAuthorization: option<string, undefined>({
     flag: '--crew-authorization <text>',
@@ -34,17 +34,14 @@ export const crewOptions = {
     secret: true,
     parse: anyText,
   }),
-  crewEndpoint: option<Exclude<HttpAddress, 'off'>, undefined>({
+  crewEndpoint: option<string, undefined>({
     flag: '--crew-endpoint <[host:]port>',
     env: 'PEERWORK_CREW_ENDPOINT',
     commands: ['worker'],
     meaning: 'Where operators of a crew server send tasks of the channels of `--crew-task` (`POST /execute/<channel>`).',
     allowed: 'a port, or a host and a port',
     default: undefined,
-    parse: single((text) => {
-      const address = readHttpAddress(text);
-      return address === 'off' ? undefined : address;
-    }),
+    parse: single((text) => (typeof readHttpAddress(text) === 'object' ? text : undefined)),
   }),
   crewEndpointToken: option<string, undefined>({
     flag: '--crew-endpoint-token <text>',

@@ -69,3 +69,6 @@ export function pairs(given: readonly string[]): Readonly<Record<string, string>
   }
   return Object.fromEntries(found);
 }
+
+/** The same, kept as it was written: options are written into `.env` again. */
+export const everyPair = (given: readonly string[]): readonly string[] | undefined => (pairs(given) === undefined ? undefined : given);

@@ -1,6 +1,6 @@
 import { withoutPassword } from '../log.js';
 import { option } from './option.js';
-import { anyText, pairs, single, wholeNumber } from './values.js';
+import { anyText, everyPair, single, wholeNumber } from './values.js';
 
 /** Options of Workers that take tasks from worqr queues. */
 export const worqrOptions = {
@@ -14,7 +14,7 @@ export const worqrOptions = {
     show: withoutPassword,
     parse: single((text) => (URL.canParse(text) && /^rediss?:$/.test(new URL(text).protocol) ? text : undefined)),
   }),
-  worqrTasks: option<Readonly<Record<string, string>>, undefined>({
+  worqrTasks: option<readonly string[], undefined>({
     flag: '--worqr-task <queue=folder>',
     env: 'PEERWORK_WORQR_TASKS',
     commands: ['worker'],
@@ -22,7 +22,7 @@ export const worqrOptions = {
     allowed: 'the name of a queue, `=`, and a folder',
     default: undefined,
     many: true,
-    parse: pairs,
+    parse: everyPair,
   }),
   worqrPrefix: option<string, undefined>({
     flag: '--worqr-prefix <text>',
