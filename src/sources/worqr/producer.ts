@@ -113,7 +113,9 @@ export class WorqrProducer {
     try {
       return await command();
     } catch (error) {
-      throw this.#connection.isUp ? refused(error) : (this.#trouble ?? asPeerworkError(error, 'worqr-unreachable'));
+      // A connection that has just broken looks whole for a moment: only what Redis itself says is a refusal.
+      if (error instanceof Error && error.name === 'ReplyError') throw refused(error);
+      throw this.#trouble ?? asPeerworkError(error, 'worqr-unreachable');
     }
   }
 
