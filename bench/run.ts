@@ -11,6 +11,7 @@ import { assetSync } from './asset-sync.js';
 import { backlog } from './backlog.js';
 import { containerJob } from './container-job.js';
 import { crawl } from './crawl.js';
+import { crewJobs } from './crew-source.js';
 import { http } from './http.js';
 import { idleMemory } from './idle-memory.js';
 import { idleWorkers } from './idle-workers.js';
@@ -25,6 +26,7 @@ import { secondSync } from './second-sync.js';
 import { startToResult } from './start-to-result.js';
 import { throughput } from './throughput.js';
 import { tunnel } from './tunnel.js';
+import { worqr } from './worqr.js';
 
 const benchmarks = [
   ledgerQueues,
@@ -42,6 +44,8 @@ const benchmarks = [
   requestQueue,
   crawl,
   openfn,
+  worqr,
+  crewJobs,
 ];
 
 const { values, positionals } = parseArgs({

@@ -6,6 +6,7 @@ import { clientOptions } from './config/client.js';
 import { commonOptions } from './config/common.js';
 import { containerOptions } from './config/containers.js';
 import { crawlOptions } from './config/crawl.js';
+import { crewOptions } from './config/crew.js';
 import { doryOptions } from './config/dory.js';
 import { masterOptions } from './config/master.js';
 import { openfnOptions } from './config/openfn.js';
@@ -15,6 +16,7 @@ import { type KeeperKind, keeperKinds, serviceOptions } from './config/service.j
 import { trackerOptions } from './config/tracker.js';
 import { tunnelOptions } from './config/tunnel.js';
 import { DEFAULT_MEMORY_MB, workerOptions } from './config/worker.js';
+import { worqrOptions } from './config/worqr.js';
 
 export type { Command, KeeperKind, OptionSpec, ServiceCommand };
 export { DEFAULT_MEMORY_MB, keeperKinds };
@@ -38,6 +40,8 @@ export const optionTable = {
   ...crawlOptions,
   ...doryOptions,
   ...queueXecOptions,
+  ...worqrOptions,
+  ...crewOptions,
 } as const;
 
 export type OptionName = keyof typeof optionTable;

@@ -1,5 +1,6 @@
 import { containerErrors } from './errors/containers.js';
 import { crawlErrors } from './errors/crawl.js';
+import { crewErrors } from './errors/crew.js';
 import { doryErrors } from './errors/dory.js';
 import type { ErrorEntry } from './errors/entry.js';
 import { httpErrors } from './errors/http.js';
@@ -13,6 +14,7 @@ import { serviceErrors } from './errors/service.js';
 import { setupErrors } from './errors/setup.js';
 import { taskErrors } from './errors/tasks.js';
 import { tunnelErrors } from './errors/tunnel.js';
+import { worqrErrors } from './errors/worqr.js';
 
 /**
  * The one table of everything that can be refused or go wrong: code → what it says, what to do, HTTP status. Its parts stand in `errors/`.
@@ -32,6 +34,8 @@ export const errorTable = {
   ...doryErrors,
   ...queueXecErrors,
   ...openfnErrors,
+  ...worqrErrors,
+  ...crewErrors,
   ...otherErrors,
 } as const satisfies Record<string, ErrorEntry>;
 

@@ -18,10 +18,14 @@ export { type ContainerRunnerOptions, containerRunner } from './runners/containe
 export { type CrawlSetupOptions, crawlRunner } from './runners/crawl/setup.js';
 export { type OpenfnRunnerOptions, openfnRunner } from './runners/openfn/openfn-runner.js';
 export type { RunnerContext, RunnerSetup } from './runners/setup.js';
+export { type CrewSourceOptions, crewSource } from './sources/crew/crew-source.js';
+export type { CrewEndpointOptions } from './sources/crew/endpoint.js';
 export { type DorySourceOptions, dorySource } from './sources/dory/setup.js';
 export { type OpenfnSourceOptions, openfnSource } from './sources/openfn/openfn-source.js';
 export { type QueueXecSourceOptions, queueXecSource } from './sources/queue-xec/setup.js';
 export type { SourceContext, SourceSetup } from './sources/setup.js';
+export { type WorqrDone, WorqrProducer, type WorqrProducerOptions } from './sources/worqr/producer.js';
+export { type WorqrSourceOptions, worqrSource } from './sources/worqr/worqr-source.js';
 export { parseToken } from './swarm/token.js';
 export { version } from './version.js';
 export type { WorkerEvents, WorkerOptions, WorkerStatus } from './worker/options.js';

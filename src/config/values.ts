@@ -56,3 +56,19 @@ export function readHttpAddress(text: string): HttpAddress | undefined {
   if (port === '' || Number(port) > 65_535) return undefined;
   return { port: Number(port), ...(host !== undefined && { host: host.replace(/^\[|\]$/g, '') }) };
 }
+
+/** `name=value` each, as an object; a name that stands twice is not allowed. */
+export function pairs(given: readonly string[]): Readonly<Record<string, string>> | undefined {
+  const found = new Map<string, string>();
+  for (const text of given) {
+    const at = text.indexOf('=');
+    const name = text.slice(0, at).trim();
+    const value = text.slice(at + 1).trim();
+    if (at < 0 || name === '' || value === '' || found.has(name)) return undefined;
+    found.set(name, value);
+  }
+  return Object.fromEntries(found);
+}
+
+/** The same, kept as it was written: options are written into `.env` again. */
+export const everyPair = (given: readonly string[]): readonly string[] | undefined => (pairs(given) === undefined ? undefined : given);

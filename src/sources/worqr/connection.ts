@@ -1,0 +1,98 @@
+import { Redis } from 'ioredis';
+import { PeerworkError } from '../../errors.js';
+import { conceal, withoutPassword } from '../../log.js';
+import { checkPrefix, DEFAULT_PREFIX } from './names.js';
+import { type ScriptName, scripts } from './scripts.js';
+
+const MIN_RETRY_MS = 100;
+const MAX_RETRY_MS = 10_000;
+/** A server that says nothing for so long is as good as away; what it does all the same is found out when it is back. */
+const ANSWER_MS = 5_000;
+
+export interface WorqrPlace {
+  /** `redis://` or `rediss://`, with the password and the number of the database if there are any. */
+  readonly url: string;
+  /** worqr's `redisKeyPrefix`; default `worqr`. */
+  readonly prefix?: string;
+}
+
+/**
+ * Two connections, as worqr has them: one for data, one that listens. A command is never sent twice: a claim that is repeated because its
+ * answer got lost would take a second task under the id of the first.
+ */
+export class WorqrConnection {
+  readonly prefix: string;
+  readonly data: Redis;
+  readonly listening: Redis;
+
+  /** Throws `option-invalid`. `trouble` hears what keeps it from being connected. */
+  constructor({ url, prefix = DEFAULT_PREFIX }: WorqrPlace, trouble: (error: PeerworkError) => void) {
+    this.prefix = checkPrefix(prefix);
+    const place = URL.canParse(url) ? new URL(url) : undefined;
+    if (place === undefined || !/^rediss?:$/.test(place.protocol))
+      throw new PeerworkError('option-invalid', `the address of worqr's Redis ${JSON.stringify(withoutPassword(url))} is no redis:// URL`);
+    conceal(passwordOf(place));
+    const options = {
+      lazyConnect: true,
+      autoResendUnfulfilledCommands: false,
+      maxRetriesPerRequest: null,
+      connectTimeout: ANSWER_MS,
+      retryStrategy: (times: number) => Math.min(MIN_RETRY_MS * 2 ** Math.min(times - 1, 10), MAX_RETRY_MS) * (0.75 + Math.random() / 2),
+      scripts: Object.fromEntries(Object.entries(scripts).map(([name, lua]) => [name, { lua, numberOfKeys: 0 }])),
+    };
+    this.data = new Redis(url, { ...options, enableOfflineQueue: false, commandTimeout: ANSWER_MS });
+    // It sends nothing but subscriptions, which may wait for the connection.
+    this.listening = new Redis(url, options);
+    for (const redis of [this.data, this.listening]) redis.on('connect', () => guard(redis.stream));
+    for (const redis of [this.data, this.listening]) redis.on('error', (error) => trouble(unreachable(withoutPassword(url), error)));
+  }
+
+  get isUp(): boolean {
+    return this.data.status === 'ready';
+  }
+
+  open(): void {
+    // Why it fails is told by the event; both try again by themselves.
+    for (const redis of [this.data, this.listening]) redis.connect().catch(() => {});
+  }
+
+  /** Runs a script with the prefixes and these arguments. Rejects with what Redis or the connection says. */
+  run(script: ScriptName, args: readonly (string | number)[]): Promise<unknown> {
+    const commands = this.data as unknown as Readonly<Record<ScriptName, (...args: readonly (string | number)[]) => Promise<unknown>>>;
+    return commands[script](this.prefix, `peerwork-${this.prefix}`, ...args);
+  }
+
+  close(): void {
+    this.data.disconnect();
+    this.listening.disconnect();
+  }
+}
+
+/** The parser throws at some replies (lists longer than JavaScript's, nested without end), out of an event where nobody would catch it. */
+function guard(stream: Redis['stream']): void {
+  const emit = stream.emit.bind(stream) as (event: string, ...args: unknown[]) => boolean;
+  stream.emit = (event: string, ...args: unknown[]) => {
+    if (event !== 'data') return emit(event, ...args);
+    try {
+      return emit(event, ...args);
+    } catch (thrown) {
+      stream.destroy(new Error('it does not speak as a Redis does', { cause: thrown }));
+      return true;
+    }
+  };
+}
+
+/** Throws `option-invalid`. */
+function passwordOf({ password }: URL): string {
+  try {
+    return decodeURIComponent(password);
+  } catch {
+    throw new PeerworkError('option-invalid', "the password in the address of worqr's Redis has a % that must be written %25");
+  }
+}
+
+function unreachable(place: string, error: Error): PeerworkError {
+  // `AggregateError` of a name with several addresses says nothing by itself.
+  const reasons = error instanceof AggregateError ? error.errors.map((each) => (each instanceof Error ? each.message : String(each))) : [];
+  return new PeerworkError('worqr-unreachable', `${place}: ${reasons[0] ?? error.message}`, { cause: error });
+}

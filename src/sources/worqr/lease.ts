@@ -1,0 +1,59 @@
+import type { Json, Outcome } from '../../job/job.js';
+import { MAX_JOB_DATA_BYTES } from '../../job/limits.js';
+import type { TaskOrigin } from '../../job/source.js';
+import { HeldLease } from '../held-lease.js';
+import { queueOf } from './names.js';
+
+/** A claimed task: the process of worqr, its text, and how often a run of it failed before. */
+export interface Claimed {
+  readonly process: string;
+  readonly task: string;
+  readonly bytes: number;
+  readonly tried: number;
+}
+
+/** What a claim answers, checked: anything may stand in somebody's Redis. undefined: not registered. */
+export function readClaimed(answer: unknown): Claimed[] | undefined {
+  if (answer === null) return undefined;
+  if (!Array.isArray(answer)) throw new Error('a claim was answered with something else');
+  return answer.map((item: unknown) => {
+    const [process, task, bytes, tried]: unknown[] = Array.isArray(item) ? item : [];
+    if (typeof process !== 'string' || typeof task !== 'string' || typeof bytes !== 'number')
+      throw new Error('a claim was answered with something else');
+    return { process, task, bytes, tried: typeof tried === 'number' && tried >= 0 ? tried : 0 };
+  });
+}
+
+/** How a task's text becomes a job's data: an object or a list that it is in JSON, else the text itself; or always the text. */
+export type WorqrData = 'json' | 'text';
+
+/** A claimed task while it is this worker's. */
+export class HeldTask extends HeldLease {
+  readonly claimed: Claimed;
+
+  constructor(
+    claimed: Claimed,
+    code: { readonly task: TaskOrigin; readonly runner: string },
+    run: { readonly data: WorqrData; readonly timeoutMs: number; readonly startedAt: number },
+    onSettled: (held: HeldTask, outcome: Outcome) => Promise<void>,
+  ) {
+    const { process: id, task, tried } = claimed;
+    const data = run.data === 'json' ? dataOf(task) : task;
+    const job = { id, channel: queueOf(id), data, attempt: tried + 1, timeoutMs: run.timeoutMs };
+    super(job, code, run.startedAt, (_, outcome) => onSettled(this, outcome));
+    this.claimed = claimed;
+  }
+}
+
+export function isTooLong({ bytes }: Claimed): boolean {
+  return bytes > MAX_JOB_DATA_BYTES;
+}
+
+function dataOf(task: string): Json {
+  if (!/^\s*[[{]/.test(task)) return task;
+  try {
+    return JSON.parse(task) as Json;
+  } catch {
+    return task;
+  }
+}

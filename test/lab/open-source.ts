@@ -1,0 +1,77 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Test } from 'tap';
+import { systemClock } from '../../src/clock.js';
+import type { PeerworkError } from '../../src/errors.js';
+import type { Lease, Source } from '../../src/job/source.js';
+import { createLog } from '../../src/log.js';
+import type { SourceSetup } from '../../src/sources/setup.js';
+import { loadOrCreateKeyFile } from '../../src/swarm/key-file.node.js';
+import { openSources } from '../../src/worker/open-sources.js';
+
+/** A folder that is gone with the test. */
+export function temporaryFolder(t: Test, name = 'test'): string {
+  const folder = mkdtempSync(join(tmpdir(), `peerwork-${name}-`));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }));
+  return folder;
+}
+
+/** A folder with a task that gives its data back. */
+export function echoTask(t: Test): string {
+  const folder = temporaryFolder(t, 'task');
+  writeFileSync(join(folder, 'task.mjs'), 'export default async (data) => data;\n');
+  return folder;
+}
+
+export interface OpenSource {
+  readonly source: Source;
+  readonly troubles: PeerworkError[];
+  /** What it logged, at every level. */
+  readonly lines: string[];
+  /** Outcomes that are not acknowledged. */
+  unsent(): number;
+  /** As often as the test wants: closed with the test at the latest. */
+  close(): Promise<void>;
+  /** One lease. */
+  take(): Promise<Lease>;
+}
+
+/** A source as a Worker opens it, with the test in the Worker's place. */
+export async function openSource(t: Test, setup: SourceSetup, folder = temporaryFolder(t, 'source')): Promise<OpenSource> {
+  const troubles: PeerworkError[] = [];
+  const lines: string[] = [];
+  const opened = await openSources({
+    setups: [setup],
+    folder,
+    worker: 'lab',
+    concurrency: 4,
+    runners: ['task-module'],
+    keys: loadOrCreateKeyFile(join(folder, 'key.json')),
+    clock: systemClock,
+    log: createLog({ level: 'debug', write: (line) => lines.push(line) }),
+    onTrouble: (_, error) => troubles.push(error),
+  });
+  let closing: Promise<void> | undefined;
+  const close = () => {
+    closing ??= opened.close();
+    return closing;
+  };
+  t.teardown(close);
+  const source = opened.sources[0] as Source;
+  const take = async () => {
+    const [lease] = await source.claim(1, AbortSignal.timeout(20_000));
+    if (lease === undefined) throw new Error('no lease came');
+    return lease;
+  };
+  return { source, troubles, lines, unsent: opened.unsent, close, take };
+}
+
+/** Until it is true; the test's own timeout ends the wait. */
+export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 10));
+}
+
+export function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => (signal.aborted ? resolve() : signal.addEventListener('abort', () => resolve(), { once: true })));
+}
