@@ -5,6 +5,7 @@ import type { SourceCommand } from './source-command.js';
 export const queueXecCommand: SourceCommand = {
   name: 'queue-xec',
   configured: ({ queueXecToken }) => queueXecToken !== undefined,
+  questions: ['queueXecToken', 'queueXecKey'],
   async setup(options) {
     const room = queueXecRoom(options);
     const { queueXecSource } = await import('../../sources/queue-xec/setup.js');
