@@ -1,10 +1,22 @@
+import { hostname } from 'node:os';
 import { PeerworkError } from '../../errors.js';
+import { withoutPassword } from '../../log.js';
+import { checkWebSocket } from '../health/check-websocket.js';
 import { given } from '../options.js';
 import type { SourceCommand } from './source-command.js';
 
 export const openfn: SourceCommand = {
   name: 'openfn',
   configured: ({ openfnUrl }) => openfnUrl !== undefined,
+  questions: ['openfnUrl', 'openfnSecret'],
+  async check({ openfnUrl: url = '', openfnSecret: secret = '' }, { signal }) {
+    const { workerAddress } = await import('../../sources/openfn/openfn-source.js');
+    const address = workerAddress({ url, secret }, `health-${hostname()}`, Date.now());
+    const login = 'Give WORKER_SECRET the value that Lightning has.';
+    return [
+      await checkWebSocket('openfn', address, { shown: withoutPassword(url), variable: 'WORKER_LIGHTNING_SERVICE_URL', signal, login }),
+    ];
+  },
   async setup(options) {
     const { openfnUrl: url = '', openfnSecret: secret } = options;
     // A mock server asks for none.

@@ -60,11 +60,8 @@ export class OpenfnSource implements Source {
     this.#context = context;
     const { clock, log, concurrency } = context;
     this.#able = context.runners.includes(RUNNER);
-    const token = makeWorkerToken(settings.secret, `${context.worker}-${randomBytes(4).toString('hex')}`, clock.now());
-    if (settings.secret !== '') conceal(settings.secret);
-    conceal(token);
-    const query = new URLSearchParams({ token, api_version: API_VERSION, worker_version: version, vsn: '2.0.0' });
-    this.#socket = new LightningSocket({ url: `${settings.url}/websocket?${query}`, clock, log, onDown: (why) => this.#down(why) });
+    const url = workerAddress(settings, `${context.worker}-${randomBytes(4).toString('hex')}`, clock.now());
+    this.#socket = new LightningSocket({ url, clock, log, onDown: (why) => this.#down(why) });
     const workloops = settings.workloops ?? [{ queues: ['manual', '*'], capacity: settings.capacity ?? concurrency }];
     this.#queue = new Channel(this.#socket, {
       topic: 'worker:queue',
@@ -185,4 +182,12 @@ export class OpenfnSource implements Source {
   #answered(runs: number): void {
     for (const resolve of this.#asking.splice(0)) resolve(runs);
   }
+}
+
+/** Where a worker's WebSocket is opened, its token in it; what is secret about it is concealed. */
+export function workerAddress({ url, secret }: { readonly url: string; readonly secret: string }, workerId: string, nowMs: number): string {
+  const token = makeWorkerToken(secret, workerId, nowMs);
+  conceal(secret);
+  conceal(token);
+  return `${url}/websocket?${new URLSearchParams({ token, api_version: API_VERSION, worker_version: version, vsn: '2.0.0' })}`;
 }

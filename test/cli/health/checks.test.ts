@@ -2,9 +2,12 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { type AddressInfo, createServer as createTcp } from 'node:net';
 import t, { type Test } from 'tap';
+import { WebSocketServer } from 'ws';
 import { checkEngine } from '../../../src/cli/health/check-engine.js';
 import { checkHttp } from '../../../src/cli/health/check-http.js';
 import { checkRedis } from '../../../src/cli/health/check-redis.js';
+import { checkTcp } from '../../../src/cli/health/check-tcp.js';
+import { checkWebSocket } from '../../../src/cli/health/check-websocket.js';
 import { checkIce } from '../../../src/cli/health/ice.js';
 import { checkMemory } from '../../../src/cli/health/machine.js';
 import { checkWallClock } from '../../../src/cli/health/wall-clock.js';
@@ -70,6 +73,38 @@ t.test('an API is asked with its key', async (t) => {
   const absent = await checkHttp('api', nobody, { variable: 'API', signal: signal() });
   t.match(absent, { state: 'fail', todo: /correct API/ });
   t.notMatch(absent.detail, /secret-word/);
+});
+
+t.test('a WebSocket is opened, an address asked for a connection', async (t) => {
+  const ask = (url: string, within = 20_000) =>
+    checkWebSocket('openfn', `${url}/?token=secret-word`, {
+      shown: url,
+      variable: 'SERVICE_URL',
+      signal: AbortSignal.timeout(within),
+      login: 'Give the secret.',
+    });
+  const server = new WebSocketServer({ host: '127.0.0.1', port: 0 });
+  await once(server, 'listening');
+  t.teardown(() => server.close());
+  const port = (server.address() as AddressInfo).port;
+  t.match(await ask(`ws://127.0.0.1:${port}`), { state: 'ok', detail: /answers in/ });
+  for (const [status, todo] of [
+    [401, 'Give the secret.'],
+    [404, 'Check SERVICE_URL.'],
+  ] as const)
+    t.match(await ask((await serve(t, status)).replace('http', 'ws')), { state: 'fail', detail: new RegExp(`${status}`), todo });
+  const closed = await freePort();
+  const absent = await ask(`ws://127.0.0.1:${closed}`);
+  t.match(absent, { state: 'fail', detail: /ECONNREFUSED/, todo: /correct SERVICE_URL/ });
+  t.notMatch(absent.detail, /secret-word/);
+  const silent = createTcp(() => {}).listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  t.teardown(() => silent.close());
+  t.match(await ask(`ws://127.0.0.1:${(silent.address() as AddressInfo).port}`, 200), { state: 'fail', detail: /no answer in time/ });
+
+  const tcp = (at: number) => checkTcp('room', `127.0.0.1:${at}`, { variable: 'PEERS', signal: signal() });
+  t.match(await tcp(port), { state: 'ok', detail: /answers in/ });
+  t.match(await tcp(closed), { state: 'fail', detail: /ECONNREFUSED/, todo: /correct PEERS/ });
 });
 
 t.test('a TURN server must give a relay for its user and password; one that works makes the others warnings', async (t) => {
