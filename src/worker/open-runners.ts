@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../clock.js';
-import { asPeerworkError } from '../errors.js';
+import { asPeerworkError, type ErrorCode } from '../errors.js';
 import type { Runner } from '../job/runner.js';
 import type { Log } from '../log.js';
 import type { RunnerSetup } from '../runners/setup.js';
@@ -24,6 +24,8 @@ export interface OpenRunnersOptions {
 export async function openRunners({ worker, concurrency, home, options, clock, log }: OpenRunnersOptions): Promise<Map<string, Runner>> {
   const memoryMb = options.memoryMb ?? DEFAULT_MEMORY_MB;
   const opened = new Map<string, Runner>();
+  /** By the reason, which several kinds may share. */
+  const missing = new Map<string, { readonly code: ErrorCode; readonly kinds: readonly string[] }>();
   const open = async ({ kind, required = false, open }: RunnerSetup) => {
     const folder = join(home.runners, kind);
     const own = log.with({ runner: kind });
@@ -32,8 +34,8 @@ export async function openRunners({ worker, concurrency, home, options, clock, l
       opened.set(kind, await open({ worker, concurrency, memoryMb, folder, clock, log: own }));
     } catch (thrown) {
       if (required) throw thrown;
-      const error = asPeerworkError(thrown);
-      log.info(`jobs of the kind ${kind} are left to others: ${error.message}`, { code: error.code });
+      const { message, code } = asPeerworkError(thrown);
+      missing.set(message, { code, kinds: [...(missing.get(message)?.kinds ?? []), kind] });
     }
   };
   try {
@@ -43,6 +45,7 @@ export async function openRunners({ worker, concurrency, home, options, clock, l
     await Promise.all([...opened.values()].map((runner) => runner.close()));
     throw error;
   }
+  for (const [message, { code, kinds }] of missing) log.info(`jobs for ${kinds.join(' and ')} are left to others: ${message}`, { code });
   return opened;
 }
 

@@ -62,7 +62,7 @@ if (lab !== undefined) {
     const { program, token } = await grid.master(prepare(grid));
     const env = { DOCKER_HOST: `unix://${lab.folder}/nobody.sock` };
     const without = grid.worker(token, 'anna', [], { env });
-    await without.line(/jobs of the kind container are left to others/);
+    await without.line(/jobs for container and crawl are left to others/);
     await until(() => /worker connected|joined|connected/i.test(without.text));
     grid.worker(token, 'berta', ['--pull', 'never'], { env: lab.environment });
     t.equal((await program.ended).code, 1, 'one job failed, as it should');
