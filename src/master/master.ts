@@ -149,7 +149,18 @@ export class Master extends EventEmitter<MasterEvents> {
         onDisconnected: (worker, error) => this.emit('disconnected', worker, asPeerworkError(error, 'link-lost')),
       },
     );
-    const { desk, results, swarm, sweeper, legacy } = parts;
+    try {
+      await this.#open(parts);
+      return parts;
+    } catch (error) {
+      await this.#http?.close();
+      await closeParts(parts);
+      throw error;
+    }
+  }
+
+  /** From here on it can be asked, and hands out. */
+  async #open({ desk, results, swarm, sweeper, legacy }: Parts): Promise<void> {
     this.#desk = desk;
     desk.watch((event) => {
       if (event.kind === 'progress') this.emit('progress', { id: event.id, worker: event.worker, progress: event.progress });
@@ -163,7 +174,6 @@ export class Master extends EventEmitter<MasterEvents> {
     await legacy?.start();
     swarm.start();
     sweeper.start();
-    return parts;
   }
 
   async #api({ crew = {}, tokens, authorize }: EmbedOptions, desk?: JobDesk): Promise<ApiOptions> {

@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { Grid, packageRoot, until } from '../lab/grid.js';
@@ -86,9 +86,13 @@ t.test('a port that is taken', { timeout: 30_000 }, async (t) => {
   const grid = new Grid();
   t.teardown(() => grid.close());
   const { url } = await serving(grid);
-  const other = grid.start(['master', '--task', 'task', '--ledger', 'memory:', '--http', new URL(url).port]);
+  const temporary = join(grid.folder, 'temporary');
+  mkdirSync(temporary);
+  const args = ['master', '--task', 'task', '--ledger', 'memory:', '--http', new URL(url).port];
+  const other = grid.start(args, { env: { TMPDIR: temporary } });
   const { code } = await other.ended;
   t.equal(code, 2);
   t.match(other.text, /address-unusable/);
   t.notMatch(other.text, /\n\s+at /);
+  t.same(readdirSync(temporary), [], 'nothing is left of what it had opened');
 });

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { type Clock, systemClock } from '../../../src/clock.js';
 import { silentLog } from '../../../src/log.js';
+import { queueXecSource } from '../../../src/sources/queue-xec/setup.js';
 import { Room, type RoomHandler } from '../../../src/wires/queue-xec/room.js';
 import { parseJson, sha256Of, TransferKey } from '../../../src/wires/queue-xec/transfer.js';
 import { until } from '../../lab/grid.js';
@@ -94,7 +95,7 @@ t.test('another transfer key: said, and nothing is done', async (t) => {
   await until(() => troubles.length > 0);
   t.match(troubles[0], { code: 'queue-xec-key' });
   t.equal(master.handedOut, 0, 'no job is taken that could not be read');
-  t.throws(() => workerOf(t, 0, { transferEncryptToken: 'short' }), { code: 'option-invalid' });
+  t.throws(() => queueXecSource({ token: TOKEN, transferEncryptToken: 'short' }), { code: 'option-invalid' });
 });
 
 /** A member that has the token and says that it is the Master. */
