@@ -65,12 +65,14 @@ class FolderSource {
   async #settle(file, outcome) {
     if (outcome.state === 'released') return void (await this.#move(file, 'working', 'inbox'));
     const [state, value] = outcome.state === 'completed' ? ['done', outcome.output] : ['failed', outcome.error];
-    await writeFile(join(this.#folder, state, file), `${JSON.stringify(value)}\n`);
+    // Whoever looks finds it whole, or not at all.
+    await writeFile(join(this.#folder, state, `${file}.tmp`), `${JSON.stringify(value)}\n`);
+    await this.#move(`${file}.tmp`, state, state, file);
     await rm(join(this.#folder, 'working', file));
   }
 
-  #move(file, from, to) {
-    const move = rename(join(this.#folder, from, file), join(this.#folder, to, file));
+  #move(file, from, to, name = file) {
+    const move = rename(join(this.#folder, from, file), join(this.#folder, to, name));
     return move.then(
       () => true,
       () => false, // another Worker was quicker

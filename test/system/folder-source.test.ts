@@ -39,7 +39,10 @@ async function setUp(t: Test) {
     await writeFile(join(root, source, `${name}.tmp`), JSON.stringify(data));
     await rename(join(root, source, `${name}.tmp`), join(root, source, 'inbox', `${name}.json`));
   };
-  const names = (source: string, state: string) => readdirSync(join(root, source, state)).sort();
+  const names = (source: string, state: string) =>
+    readdirSync(join(root, source, state))
+      .filter((name) => name.endsWith('.json'))
+      .sort();
   const read = (source: string, state: string, name: string) => JSON.parse(readFileSync(join(root, source, state, `${name}.json`), 'utf8'));
   return { root, lines, open, push, names, read };
 }
@@ -70,10 +73,11 @@ t.test('two sources under one limit: fair shares, and nothing of one in the othe
   const { lines, open, push, names, read } = await setUp(t);
   const worker = open(['first', 'second'], 2);
   await worker.ready;
-  for (const source of ['first', 'second'])
-    for (let at = 0; at < 3; at += 1) await push(source, `${source}-${at}`, { n: at, waitMs: 400, of: source });
-  await until(() => names('first', 'working').length >= 1 && names('second', 'working').length >= 1);
-  t.equal(worker.status().running, 2);
+  for (let at = 0; at < 3; at += 1)
+    for (const source of ['first', 'second']) await push(source, `${source}-${at}`, { n: at, waitMs: 1_500, of: source });
+  const shared = () => names('first', 'working').length >= 1 && names('second', 'working').length >= 1;
+  await until(() => shared() && worker.status().running === 2);
+  t.pass('both have a place');
   await until(() => names('first', 'done').length === 3 && names('second', 'done').length === 3);
   await worker.drain();
   t.same(
