@@ -30,7 +30,8 @@ export class HeldJob {
   readonly #lost = new AbortController();
   #extending: Timer | undefined;
   #expiring: Timer | undefined;
-  #over = false;
+  /** False from the moment the job is settled: a settled job has no lock, so that an extension which is still under way tells nothing. */
+  #extended = true;
 
   constructor(options: HeldJobOptions) {
     const { job, token } = options;
@@ -64,14 +65,14 @@ export class HeldJob {
 
   /** Stops extending the lock: whoever looks for stalled jobs finds it when the lock runs out. */
   abandon(): void {
-    this.#over = true;
-    this.#extending?.cancel();
+    this.#endExtending();
     this.#expiring?.cancel();
   }
 
   /** False if that did not come about, because the lock is lost. Never rejects. */
   async #end(how: string, move: (options: HeldJobOptions) => Promise<unknown>): Promise<boolean> {
     const { log } = this.#options;
+    this.#endExtending();
     // While Redis is away the move waits; the lock may run out in that time.
     const lost = new Promise<false>((resolve) => {
       if (this.#lost.signal.aborted) resolve(false);
@@ -86,6 +87,11 @@ export class HeldJob {
     } finally {
       this.abandon();
     }
+  }
+
+  #endExtending(): void {
+    this.#extended = false;
+    this.#extending?.cancel();
   }
 
   /** From one extension to the next. */
@@ -104,12 +110,12 @@ export class HeldJob {
     const { job, token, timing, log } = this.#options;
     try {
       const extended = await job.extendLock(token, timing.lockMs);
-      if (this.#over) return;
+      if (!this.#extended) return;
       if (extended === 1) this.#live();
       else this.#lose('it is somebody else’s, or gone');
     } catch (error) {
       log.debug('the lock of a job could not be extended', { job: this.id, error });
-      if (!this.#over) this.#extendAfter(timing.extendMs / 10);
+      if (this.#extended) this.#extendAfter(timing.extendMs / 10);
     }
   }
 
