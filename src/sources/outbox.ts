@@ -55,6 +55,7 @@ export class Outbox {
   #timer: Timer | undefined;
   #writing: Promise<void> = Promise.resolve();
   #serial = 0;
+  #awaiting: (() => void)[] = [];
 
   private constructor(options: OutboxOptions) {
     this.#options = options;
@@ -100,6 +101,16 @@ export class Outbox {
     this.#aged.delete(key);
     entry.safe();
     if (entry.segment !== undefined) this.#letGo(entry.segment);
+    if (this.size === 0) this.#endAwaiting();
+  }
+
+  /** Resolves when everything in it is acknowledged, the signal aborts, or it is closed. */
+  async emptied(signal: AbortSignal): Promise<void> {
+    if (this.size === 0 || signal.aborted) return;
+    await new Promise<void>((resolve) => {
+      this.#awaiting.push(resolve);
+      signal.addEventListener('abort', () => resolve(), { once: true });
+    });
   }
 
   /** Writes everything that is not on disk yet. */
@@ -111,10 +122,15 @@ export class Outbox {
   }
 
   async close(): Promise<void> {
+    this.#endAwaiting();
     this.#timer?.cancel();
     await this.flush();
     await this.#current?.file?.close();
     this.#current = undefined;
+  }
+
+  #endAwaiting(): void {
+    for (const resolve of this.#awaiting.splice(0)) resolve();
   }
 
   #arm(): void {

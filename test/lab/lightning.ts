@@ -20,6 +20,21 @@ export interface LightningOptions {
   readonly accepts?: (url: URL) => boolean;
 }
 
+/** What a run of two steps sends, logs left out. */
+export const eventsOfTwoSteps = [
+  'phx_join',
+  'fetch:plan',
+  'fetch:dataclip',
+  'fetch:credential',
+  'run:start',
+  'step:start',
+  'step:complete',
+  'step:start',
+  'step:complete',
+  'run:complete',
+  'phx_leave',
+];
+
 export type Answer =
   | { readonly kind: 'silence' }
   | { readonly kind: 'error'; readonly response: unknown }

@@ -49,6 +49,30 @@ t.test('an outcome that is acknowledged at once never touches the disk', async (
   t.equal(readdirSync(folder).length, 0);
 });
 
+t.test('whoever waits for an empty outbox hears of the last acknowledgement, of the close, or has no more time', async (t) => {
+  const outbox = await openOutbox(t.testdir());
+  const never = new AbortController().signal;
+  const heard: string[] = [];
+  const wait = (name: string, signal = never) => outbox.emptied(signal).then(() => heard.push(name));
+  await wait('empty');
+  void outbox.put(settlement('a'));
+  void outbox.put(settlement('b'));
+  const patience = new AbortController();
+  const impatient = wait('no time', patience.signal);
+  const patient = wait('acknowledged');
+  outbox.acknowledge({ id: 'a', lease: 1 });
+  patience.abort();
+  await impatient;
+  t.same(heard, ['empty', 'no time']);
+  outbox.acknowledge({ id: 'b', lease: 1 });
+  await patient;
+  void outbox.put(settlement('c'));
+  const closed = wait('closed');
+  await outbox.close();
+  await closed;
+  t.same(heard, ['empty', 'no time', 'acknowledged', 'closed']);
+});
+
 t.test('outcomes are sealed on disk, readable by nobody else, and worthless without the key', async (t) => {
   const folder = t.testdir();
   const outbox = await openOutbox(folder);

@@ -34,7 +34,6 @@ export class Deliveries {
   readonly #refusals = new Map<string, number>();
   readonly #retries = new Map<string, number>();
   readonly #timers = new Map<string, Timer>();
-  #idle: (() => void)[] = [];
   #closed = false;
 
   constructor(options: DeliveriesOptions) {
@@ -53,12 +52,8 @@ export class Deliveries {
     for (const settlement of this.#options.outbox.pending()) void this.#send(settlement);
   }
 
-  async flush(signal: AbortSignal): Promise<void> {
-    if (this.#options.outbox.size === 0 || signal.aborted) return;
-    await new Promise<void>((resolve) => {
-      this.#idle.push(resolve);
-      signal.addEventListener('abort', () => resolve(), { once: true });
-    });
+  flush(signal: AbortSignal): Promise<void> {
+    return this.#options.outbox.emptied(signal);
   }
 
   close(): void {
@@ -135,7 +130,6 @@ export class Deliveries {
     outbox.acknowledge(settlement);
     for (const map of [this.#refusals, this.#retries, this.#timers]) map.delete(keyOf(settlement));
     onReleased(settlement);
-    if (outbox.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
   }
 }
 

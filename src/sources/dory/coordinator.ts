@@ -1,29 +1,18 @@
 import { asPeerworkError, PeerworkError } from '../../errors.js';
-import type { Log } from '../../log.js';
-import type { ActiveRuns } from './active-runs.js';
-import type { DoryApi } from './api.js';
 import { crawlOfRun } from './crawl-of-run.js';
 import type { HeldJob } from './held-job.js';
 import type { HelperWatch } from './helper-watch.js';
-import type { Journal, JournalEntry } from './journal.js';
-import type { Reporter } from './reporter.js';
+import type { JournalEntry } from './journal.js';
+import type { RoleOptions } from './role.js';
 import { RunLease } from './run-lease.js';
-import type { RunSettings, Settings } from './settings.js';
+import type { RunSettings } from './settings.js';
 import { hasEnded, type RunConfig } from './shapes.js';
 import { EXIT_CANCELLED, failure, verdictOf, withHelpers } from './verdict.js';
 
-export interface CoordinatorOptions {
-  readonly workerId: string;
-  readonly api: DoryApi;
-  readonly settings: Settings;
-  readonly active: ActiveRuns;
-  readonly journal: Journal;
-  readonly reporter: Reporter;
+export interface CoordinatorOptions extends RoleOptions {
   readonly helpers: HelperWatch;
-  readonly log: Log;
   /** Aborted when the source closes: what is not settled then is given back. */
   readonly closing: AbortSignal;
-  readonly onRefused: (error: PeerworkError) => void;
 }
 
 /** Of the report that a run goes on: the run does not wait for it for long. */

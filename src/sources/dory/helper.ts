@@ -1,33 +1,18 @@
-import { asPeerworkError, type PeerworkError } from '../../errors.js';
-import type { Log } from '../../log.js';
-import type { ActiveRuns } from './active-runs.js';
-import type { DoryApi } from './api.js';
+import { asPeerworkError } from '../../errors.js';
 import { crawlOfRun } from './crawl-of-run.js';
-import type { Journal, JournalEntry } from './journal.js';
-import type { Reporter } from './reporter.js';
+import type { JournalEntry } from './journal.js';
+import type { RoleOptions } from './role.js';
 import { RunLease } from './run-lease.js';
-import type { Settings } from './settings.js';
 import { type DistributedRun, hasEnded } from './shapes.js';
 import { LEFT, verdictOf } from './verdict.js';
 
-export interface HelperOptions {
-  readonly workerId: string;
-  readonly api: DoryApi;
-  readonly settings: Settings;
-  readonly active: ActiveRuns;
-  readonly journal: Journal;
-  readonly reporter: Reporter;
-  readonly log: Log;
-  readonly onRefused: (error: PeerworkError) => void;
-}
-
 /** Joins runs that other Workers coordinate: own containers on the same request queue. Says nothing of the run but that it leaves. */
 export class Helper {
-  readonly #options: HelperOptions;
+  readonly #options: RoleOptions;
   /** Runs that this Worker has helped with: for them there was nothing left to do. Two helpers that came back in turn would never let a run end. */
   readonly #helped = new Set<string>();
 
-  constructor(options: HelperOptions) {
+  constructor(options: RoleOptions) {
     this.#options = options;
   }
 

@@ -21,7 +21,6 @@ export class Deliveries {
   #unsent: Settlement[] = [];
   #rpc: Rpc | undefined;
   #scheduled = false;
-  #idle: (() => void)[] = [];
 
   constructor(outbox: Outbox, clock: Clock, log: Log) {
     this.#outbox = outbox;
@@ -49,12 +48,8 @@ export class Deliveries {
   }
 
   /** Resolves when the outbox is empty, or the signal aborts. */
-  async flush(signal: AbortSignal): Promise<void> {
-    if (this.#outbox.size === 0 || signal.aborted) return;
-    await new Promise<void>((resolve) => {
-      this.#idle.push(resolve);
-      signal.addEventListener('abort', () => resolve(), { once: true });
-    });
+  flush(signal: AbortSignal): Promise<void> {
+    return this.#outbox.emptied(signal);
   }
 
   #schedule(): void {
@@ -86,7 +81,6 @@ export class Deliveries {
         if (answer === 'stale') this.#log.warn('an outcome came too late and was refused', { job: result.id, lease: result.lease });
         this.#outbox.acknowledge(result);
       }
-      if (this.#outbox.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
     } catch (error) {
       this.#log.debug('outcomes could not be delivered', { results: results.length, error });
       // The link may be alive (the Master's disk is full, say): ask again on this one, or wait for the next.

@@ -34,7 +34,6 @@ export class Results {
   #unsent: Settlement[];
   #onTheWay = 0;
   #closed = false;
-  #idle: (() => void)[] = [];
 
   constructor(options: ResultsOptions) {
     this.#options = options;
@@ -58,17 +57,12 @@ export class Results {
     return safe;
   }
 
-  async flush(signal: AbortSignal): Promise<void> {
-    if (this.#options.outbox.size === 0 || signal.aborted) return;
-    await new Promise<void>((resolve) => {
-      this.#idle.push(resolve);
-      signal.addEventListener('abort', () => resolve(), { once: true });
-    });
+  flush(signal: AbortSignal): Promise<void> {
+    return this.#options.outbox.emptied(signal);
   }
 
   close(): void {
     this.#closed = true;
-    for (const resolve of this.#idle.splice(0)) resolve();
   }
 
   /** False if there is nobody to send it to. */
@@ -88,7 +82,6 @@ export class Results {
     try {
       await answered;
       outbox.acknowledge(settlement);
-      if (outbox.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
     } catch (error) {
       confirmed = false;
       log.debug('a result was not confirmed', { job: settlement.id, error });

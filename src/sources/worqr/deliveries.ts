@@ -32,7 +32,6 @@ export class Deliveries {
   readonly #under = new Map<Settlement, Timer | undefined>();
   #retry: Timer | undefined;
   #retryMs = MIN_RETRY_MS;
-  #idle: (() => void)[] = [];
   #hurried = false;
 
   constructor(options: DeliveriesOptions) {
@@ -82,13 +81,9 @@ export class Deliveries {
     return [...this.#under].filter(([, timer]) => timer !== undefined).map(([settlement]) => settlement);
   }
 
-  async flush(signal: AbortSignal): Promise<void> {
+  flush(signal: AbortSignal): Promise<void> {
     this.hurry();
-    if (this.#options.outbox.size === 0 || signal.aborted) return;
-    await new Promise<void>((resolve) => {
-      this.#idle.push(resolve);
-      signal.addEventListener('abort', () => resolve(), { once: true });
-    });
+    return this.#options.outbox.emptied(signal);
   }
 
   close(): void {
@@ -112,7 +107,6 @@ export class Deliveries {
       outbox.acknowledge(settlement);
       onEnd(process);
       this.#retryMs = MIN_RETRY_MS;
-      if (outbox.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
     } catch (error) {
       log.debug('an outcome could not be delivered', { process, error });
       this.#retryLater();

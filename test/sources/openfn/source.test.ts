@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs';
 import t from 'tap';
 import type { OpenfnRun } from '../../../src/job/openfn.js';
 import { freePort } from '../../lab/free-port.js';
-import type { Answer } from '../../lab/lightning.js';
+import { type Answer, eventsOfTwoSteps } from '../../lab/lightning.js';
 import { at, job, line, oneStep, SECRET, start, started } from './harness.js';
 
 const never = new Promise<never>(() => {});
@@ -50,19 +50,7 @@ for (const style of ['real', 'mock'] as const) {
         .of(id)
         .map(({ event }) => event)
         .filter((event) => event !== 'run:log'),
-      [
-        'phx_join',
-        'fetch:plan',
-        'fetch:dataclip',
-        'fetch:credential',
-        'run:start',
-        'step:start',
-        'step:complete',
-        'step:start',
-        'step:complete',
-        'run:complete',
-        'phx_leave',
-      ],
+      eventsOfTwoSteps,
     );
     const [first, second] = lightning.of(id, 'step:start').map(({ payload }) => payload);
     const [ended, last] = lightning.of(id, 'step:complete').map(({ payload }) => payload);
