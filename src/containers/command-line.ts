@@ -14,7 +14,7 @@ export interface CommandOptions {
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
   readonly input?: string;
-  /** Takes each line of stdout as it comes. */
+  /** Takes each line of stdout and stderr as it comes. */
   readonly onLine?: (line: string) => void;
 }
 
@@ -65,9 +65,11 @@ export class CommandLine {
   /** Runs a command to its end, whatever it is. Never rejects. */
   async try(args: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
     const { execa } = await loadExeca();
+    const { onLine } = options;
     const child = execa(this.program, [...this.#first, ...args], {
       env: { ...this.environment },
       extendEnv: false,
+      all: onLine !== undefined,
       ...(options.input === undefined ? { stdin: 'ignore' as const } : { input: options.input }),
       reject: false,
       detached: true,
@@ -76,8 +78,7 @@ export class CommandLine {
       maxBuffer: MAX_OUTPUT_CHARS,
       ...(options.signal !== undefined && { cancelSignal: options.signal }),
     });
-    const { onLine } = options;
-    if (onLine !== undefined) for await (const line of child.iterable({ from: 'stdout' })) onLine(String(line));
+    if (onLine !== undefined) for await (const line of child.iterable({ from: 'all' })) onLine(String(line));
     const { stdout, stderr, exitCode, shortMessage } = await child;
     return { stdout, stderr: stderr || (exitCode === undefined ? shortMessage : '') || '', exitCode };
   }

@@ -104,7 +104,8 @@ export class Container {
         return gone ? { exitCode: undefined, outOfMemory: false, complaint: complaintOf(said()) } : { exitCode, outOfMemory: false };
       }
       const state = JSON.parse(stdout) as InspectedState;
-      if (state.Running !== true) return readExit(facts, await this.#withOutOfMemory(state), this.#stopping !== undefined);
+      if (state.Running !== true)
+        return readExit(facts, await this.#withOutOfMemory(state), this.#stopping !== undefined, complaintOf(said()));
       // The engine has hung up on us (it was restarted, say) and the container runs on.
       const waited = await command.try(['wait', this.name], { timeoutMs: 2_147_000_000 });
       exitCode = waited.exitCode === 0 ? Number(waited.stdout.trim()) : undefined;

@@ -23,17 +23,18 @@ export interface InspectedState {
 export const KILLED = 128 + 9;
 
 /**
- * What the engine says of an ended container. `byUs`: we have killed it, so 137 says nothing.
+ * What the engine says of an ended container. `byUs`: we have killed it, so 137 says nothing. `said`: what its command line printed, which
+ * with podman alone tells why a container did not start.
  *
  * Docker says OOMKilled whenever the kernel killed a process of the container for its memory, also one that was not the first. Podman says
  * no on cgroup v1, although the exit code is 137 (measured with 4.3): there, a kill that nobody asked for is taken for it.
  */
-export function readExit(facts: EngineFacts, state: InspectedState, byUs: boolean): ContainerExit {
+export function readExit(facts: EngineFacts, state: InspectedState, byUs: boolean, said = ''): ContainerExit {
   const exitCode = state.ExitCode ?? undefined;
   const silent = facts.kind === 'podman' && facts.cgroupVersion === 1;
   const outOfMemory = !byUs && exitCode !== 0 && (state.OOMKilled === true || (silent && exitCode === KILLED));
   if (state.Status === 'created' || (state.Error ?? '') !== '')
-    return { exitCode: undefined, outOfMemory: false, complaint: state.Error || 'it was not started' };
+    return { exitCode: undefined, outOfMemory: false, complaint: state.Error || said || 'it was not started' };
   return { exitCode, outOfMemory };
 }
 

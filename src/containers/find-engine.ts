@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, existsSync } from 'node:fs';
 import { delimiter, isAbsolute, join } from 'node:path';
 import { PeerworkError } from '../errors.js';
 import { CommandLine, complaintOf } from './command-line.js';
@@ -18,6 +18,8 @@ export interface EngineFacts {
   readonly rootless: boolean;
   readonly cgroupVersion: 1 | 2;
   readonly cpus: number;
+  /** Containers may have a process at PID 1 that reaps children and hands on signals. Docker brings one, podman takes a package (catatonit). */
+  readonly init: boolean;
   /** The engine runs on this very machine and kernel: its bridges are our interfaces, and our sockets can be mounted. */
   readonly local: boolean;
 }
@@ -30,6 +32,8 @@ export interface FoundEngine {
 /** A worker does not start before: an engine that hangs must not hold it up for long. */
 const PROBE_MS = 8_000;
 const MAX_FACTS_CHARS = 4 * 1024 * 1024;
+/** Where podman looks for it. */
+const podmanInits = ['/usr/local/libexec', '/usr/local/lib', '/usr/libexec', '/usr/lib'].map((folder) => `${folder}/podman/catatonit`);
 
 /**
  * The engine that can be used here: docker before podman, unless the owner chose one. Rejects with `engine-missing` and what each of them
@@ -122,6 +126,7 @@ export function readFacts(kind: EngineKind, json: string, environment: NodeJS.Pr
       rootless: host?.security?.rootless ?? false,
       cgroupVersion: host?.cgroupVersion === 'v1' ? 1 : 2,
       cpus: host?.cpus ?? 1,
+      init: host?.serviceIsRemote === true || podmanInits.some((path) => existsSync(path)),
       local: host?.serviceIsRemote !== true && process.platform === 'linux',
     };
   }
@@ -134,6 +139,7 @@ export function readFacts(kind: EngineKind, json: string, environment: NodeJS.Pr
     rootless: (info.SecurityOptions ?? []).some((option) => option.includes('rootless')),
     cgroupVersion: info.CgroupVersion === '1' ? 1 : 2,
     cpus: info.NCPU ?? 1,
+    init: true,
     // Docker Desktop is a virtual machine even on Linux; an engine behind TCP or SSH is who knows where.
     local:
       process.platform === 'linux' &&

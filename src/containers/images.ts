@@ -3,7 +3,7 @@ import { PeerworkError } from '../errors.js';
 import type { Json } from '../job/job.js';
 import type { CommandLine } from './command-line.js';
 import { checkImageName } from './container-spec.js';
-import { isAllowedImage } from './image-names.js';
+import { fullImageName, isAllowedImage } from './image-names.js';
 import { ImageRecord } from './image-record.js';
 import { pullImage } from './pull.js';
 
@@ -129,9 +129,12 @@ export class Images {
 
   /** undefined: it is not there. */
   async inspect(image: string): Promise<ImageFacts | undefined> {
-    const { exitCode, stdout } = await this.#options.command.try(['image', 'inspect', '--format', '{{json .}}', image]);
+    // Without a format: with one, podman 4.3 prints a list all the same, docker an object.
+    const { exitCode, stdout } = await this.#options.command.try(['image', 'inspect', image]);
     if (exitCode !== 0) return undefined;
-    const { Id, Size, Config } = JSON.parse(stdout) as InspectedImage;
+    const [found] = JSON.parse(stdout) as readonly InspectedImage[];
+    if (found === undefined) return undefined;
+    const { Id, Size, Config } = found;
     return { id: Id ?? '', bytes: Size ?? 0, labels: Config?.Labels ?? {}, volumes: Object.keys(Config?.Volumes ?? {}) };
   }
 
@@ -169,7 +172,8 @@ export class Images {
     const { command, pullTimeoutMs } = this.#options;
     const done = pullImage({
       command,
-      image,
+      // In full: podman refuses short names where its owner has not said what they mean.
+      image: fullImageName(image),
       signal: giveUp.signal,
       timeoutMs: pullTimeoutMs,
       onProgress: (progress) => {

@@ -20,11 +20,12 @@ export async function pullImage({ command, image, signal, timeoutMs, onProgress 
   const timer = setTimeout(() => silence.abort(), ANSWER_MS);
   const layers = new Map<string, boolean>();
   const read = (line: string) => {
+    // Podman says this before it has asked anybody.
+    if (/^trying to pull/i.test(line)) return;
     clearTimeout(timer);
-    const [, layer = '', said = ''] = /^([0-9a-f]{8,}): (.*)$/.exec(line.trim()) ?? [];
-    if (layer === '') return;
-    const done = layers.get(layer) === true || /^(?:pull complete|already exists)/i.test(said);
-    if (layers.get(layer) === done) return;
+    const { layer, done } = layerOf(line.trim());
+    const known = layers.get(layer);
+    if (layer === '' || known === true || known === done) return;
     layers.set(layer, done);
     onProgress({ pull: image, layers: layers.size, done: [...layers.values()].filter(Boolean).length });
   };
@@ -37,4 +38,12 @@ export async function pullImage({ command, image, signal, timeoutMs, onProgress 
     throw new PeerworkError('image-missing', `${image}: its registry did not answer within ${ANSWER_MS / 1_000} s`);
   const why = result.exitCode === undefined ? `it took longer than ${Math.round(timeoutMs / 1_000)} s` : complaintOf(result.stderr);
   throw new PeerworkError('image-missing', `${image}: ${why}`);
+}
+
+/** What docker says on stdout (`<layer>: Pull complete`), podman on stderr (`Copying blob sha256:<layer> done`; 4.3 says no more of its end). */
+function layerOf(line: string): { readonly layer: string; readonly done: boolean } {
+  const docker = /^([0-9a-f]{8,}): (.*)$/.exec(line);
+  if (docker !== null) return { layer: docker[1] ?? '', done: /^(?:pull complete|already exists)/i.test(docker[2] ?? '') };
+  const podman = /^copying blob (?:sha256:)?([0-9a-f]{8,})(.*)$/i.exec(line);
+  return { layer: podman?.[1] ?? '', done: /done|skipped|exists/i.test(podman?.[2] ?? '') };
 }

@@ -22,15 +22,13 @@ export function runArguments(facts: EngineFacts, spec: ContainerSpec, identity: 
   const podman = facts.kind === 'podman';
   const args = ['run', '--name', identity.name, '--pull=never', '--env-file', identity.envFile, '--hostname', 'job', '--no-healthcheck'];
   for (const [name, value] of Object.entries({ ...spec.labels, ...identity.labels })) args.push('--label', `${name}=${value}`);
-  // One process at PID 1 that reaps children and hands on signals; podman needs a package more for it (catatonit).
-  if (!podman) args.push('--init');
+  if (facts.init) args.push('--init');
   args.push(...limits(facts, spec));
   // Read-only root, nothing gained by set-uid programs, no capability: as little as the engine can give.
   args.push('--read-only', '--cap-drop=ALL', '--security-opt=no-new-privileges', '--user', identity.user);
   if (podman && facts.rootless) args.push('--userns=keep-id');
   if (podman) args.push('--read-only-tmpfs=false');
-  for (const folder of memoryFolders(spec, identity.volumes))
-    args.push('--tmpfs', `${folder}:${tmpfsOptions(podman, spec.tmpMb, identity.user)}`);
+  for (const folder of memoryFolders(spec, identity.volumes)) args.push(...memoryFolder(podman, folder, spec.tmpMb, identity.user));
   // What it prints is ours already; a copy in the engine's log would only fill the disk.
   args.push('--log-driver=none');
   args.push('--stop-timeout', String(Math.ceil((spec.stopGraceMs ?? 10_000) / 1_000)));
@@ -52,10 +50,11 @@ function memoryFolders(spec: ContainerSpec, volumes: readonly string[]): readonl
   return [...folders].filter((folder) => !taken.has(folder));
 }
 
-function tmpfsOptions(podman: boolean, sizeMb: number, user: string): string {
-  // runc gives it the mode of the image's own folder, or of a new one: only its owner is certain. Podman knows no owner here.
+/** runc gives it the mode of the image's own folder, or of a new one: only its owner is certain, who must be the container's user. */
+function memoryFolder(podman: boolean, folder: string, sizeMb: number, user: string): readonly string[] {
+  if (podman) return ['--mount', `type=tmpfs,destination=${folder},tmpfs-size=${sizeMb}m,tmpfs-mode=1777,notmpcopyup,U=true`];
   const [uid, gid] = user.split(':');
-  return `rw,nosuid,nodev,size=${sizeMb}m,mode=1777${podman ? '' : `,uid=${uid},gid=${gid}`}`;
+  return ['--tmpfs', `${folder}:rw,nosuid,nodev,size=${sizeMb}m,mode=1777,uid=${uid},gid=${gid}`];
 }
 
 function limits(facts: EngineFacts, spec: ContainerSpec): string[] {
@@ -75,8 +74,9 @@ function limits(facts: EngineFacts, spec: ContainerSpec): string[] {
 
 /** Words between the program and the command, which podman needs on some machines. */
 export function globalArguments(facts: EngineFacts): string[] {
-  // Without systemd there is no other way, and with cgroup v1 it is the one that works everywhere.
-  return facts.kind === 'podman' && facts.cgroupVersion === 1 && !facts.rootless ? ['--cgroup-manager=cgroupfs'] : [];
+  if (facts.kind !== 'podman') return [];
+  // Its warnings would stand among what the job prints. Without systemd there is no other manager, and with cgroup v1 it is the one that works everywhere.
+  return ['--log-level=error', ...(facts.cgroupVersion === 1 && !facts.rootless ? ['--cgroup-manager=cgroupfs'] : [])];
 }
 
 /** The name by which containers reach this machine. Podman knows `host-gateway` only since 4.7, its own name always. */

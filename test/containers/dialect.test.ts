@@ -17,9 +17,10 @@ const docker: EngineFacts = {
   rootless: false,
   cgroupVersion: 2,
   cpus: 4,
+  init: true,
   local: true,
 };
-const podman: EngineFacts = { ...docker, kind: 'podman', version: '4.3.1', cgroupVersion: 1 };
+const podman: EngineFacts = { ...docker, kind: 'podman', version: '4.3.1', cgroupVersion: 1, init: false };
 const spec: ContainerSpec = {
   job: 'a-job',
   image: 'node:20',
@@ -73,14 +74,19 @@ t.test('a container gets the least that the engine can give', async (t) => {
 
 t.test('podman takes other flags where it differs', async (t) => {
   const args = argumentsOf(podman);
-  t.notOk(args.includes('--init'), 'it would need catatonit');
+  t.notOk(args.includes('--init'), 'it needs catatonit');
+  t.ok(argumentsOf({ ...podman, init: true }).includes('--init'));
+  t.ok(
+    args.includes('type=tmpfs,destination=/data,tmpfs-size=16m,tmpfs-mode=1777,notmpcopyup,U=true'),
+    'the container’s user can write there',
+  );
   t.ok(args.includes('type=bind,source=/a,target=/b,ro=true'));
   t.ok(args.includes('nproc=4096:4096'), 'its own default needs CAP_SYS_RESOURCE');
   t.ok(args.includes('--read-only-tmpfs=false'));
   t.notOk(args.includes('--userns=keep-id'));
   t.ok(argumentsOf({ ...podman, rootless: true }).includes('--userns=keep-id'), 'so that files belong to this user');
-  t.same(globalArguments(podman), ['--cgroup-manager=cgroupfs']);
-  t.same(globalArguments({ ...podman, cgroupVersion: 2 }), []);
+  t.same(globalArguments(podman), ['--log-level=error', '--cgroup-manager=cgroupfs'], 'its warnings are none of the job’s output');
+  t.same(globalArguments({ ...podman, cgroupVersion: 2 }), ['--log-level=error']);
   t.same(globalArguments(docker), []);
   t.equal(hostName(docker), 'host.docker.internal');
   t.equal(hostName(podman), 'host.containers.internal', 'podman before 4.7 knows no host-gateway');
@@ -97,6 +103,11 @@ t.test('how a container ended', async (t) => {
   t.equal(error({ ...podman, cgroupVersion: 2 }, { ExitCode: 137, OOMKilled: false }), 'container-failed');
   t.equal(error(podman, { ExitCode: 137, OOMKilled: false }, true), 'container-failed', 'we have killed it');
   t.equal(error(docker, { Status: 'created', ExitCode: 127, Error: 'exec: "x": executable file not found in $PATH' }), 'container-failed');
+  t.equal(
+    exitError(readExit(podman, { Status: 'created', ExitCode: 0, Error: '' }, false, 'executable file not found in $PATH'), 64)?.code,
+    'container-failed',
+    'podman tells only its caller why',
+  );
   t.equal(error(docker, { Status: 'created', ExitCode: 128, Error: 'no space left on device' }), 'engine-failed');
 });
 

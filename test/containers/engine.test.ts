@@ -3,15 +3,15 @@ import t from 'tap';
 import { insideDockerLab } from '../lab/docker.js';
 import { openEngine, runIn } from './stage.js';
 
-const lab = await insideDockerLab(t, import.meta.url);
+const lab = await insideDockerLab(t, import.meta.url, {}, ['docker', 'podman']);
 
 if (lab !== undefined) {
   const image = await lab.tinyImage();
 
   t.test('a container runs with the least that the engine can give', async (t) => {
     const engine = await openEngine(t);
-    t.match(engine.facts, { kind: 'docker', local: true, rootless: false });
-    t.match(engine.isolation, /^docker \S+: no capabilities, read-only root, limits, 512 MiB a job$/);
+    t.match(engine.facts, { kind: lab.engine, init: true, local: true, rootless: false });
+    t.match(engine.isolation, /^(?:docker|podman) \S+: no capabilities, read-only root, limits, 512 MiB a job$/);
     const status = 'while read l; do case $l in CapEff*|NoNewPrivs*|Seccomp:*) echo $l;; esac; done < /proc/self/status';
     const script = `id -u; ${status}; touch /x; echo $A >&2; touch /tmp/y && exit 3`;
     const { lines, stdout, exit } = await runIn(engine, image, ['sh', '-c', script], { env: { A: 'b c' } });
@@ -29,7 +29,7 @@ if (lab !== undefined) {
 
   t.test('a command that cannot be started is told from one that fails', async (t) => {
     const engine = await openEngine(t);
-    t.equal((await runIn(engine, image, ['no-such-program'])).exit.exitCode, 127);
+    t.equal((await runIn(engine, image, ['no-such-program'])).exit.exitCode, lab.engine === 'docker' ? 127 : 1, 'as their init has it');
     await t.rejects(runIn(engine, 'peerwork-test/none', ['sh']), { code: 'image-missing' });
   });
 
@@ -54,5 +54,6 @@ if (lab !== undefined) {
 async function commandsOf(name: string): Promise<number[]> {
   const pids = (await readdir('/proc')).filter((entry) => /^\d+$/.test(entry));
   const lines = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')));
-  return pids.filter((_pid, index) => lines[index]?.startsWith('/') && lines[index]?.includes(`run\0--name\0${name}`)).map(Number);
+  const isOurs = (line = '') => /^\/\S*\/(?:docker|podman)$/.test(line.split('\0')[0] ?? '') && line.includes(`run\0--name\0${name}`);
+  return pids.filter((_pid, index) => isOurs(lines[index])).map(Number);
 }

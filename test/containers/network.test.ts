@@ -6,7 +6,7 @@ import t from 'tap';
 import { insideDockerLab } from '../lab/docker.js';
 import { labCeilings, openEngine, runIn } from './stage.js';
 
-const lab = await insideDockerLab(t, import.meta.url, { nft: 'nftables' });
+const lab = await insideDockerLab(t, import.meta.url, { nft: 'nftables' }, ['docker', 'podman']);
 
 /**
  * `<how many should answer> <targets…>`: tries to connect to each and prints what came of it, as JSON. Through the proxy's socket where there is one. Those that do not answer
@@ -55,9 +55,12 @@ if (lab !== undefined) {
   await once(here, 'listening');
   const { port } = here.address() as AddressInfo;
   t.teardown(() => here.close());
-  const own = [`127.0.0.1:${port}`, `172.17.0.1:${port}`, `198.19.1.1:${port}`];
+  // The gateway of the first network is this machine, too.
+  const gateway = lab.engine === 'docker' ? '172.17.0.1' : '10.89.0.1';
+  const own = [`127.0.0.1:${port}`, `${gateway}:${port}`, `198.19.1.1:${port}`];
+  const ownName = lab.engine === 'docker' ? 'host.docker.internal' : 'host.containers.internal';
   const targets = [...machines.map((address) => `${address}:80`), ...own];
-  const command = (wanted: number) => ['node', '-e', tryAll, String(wanted), ...targets, `host.docker.internal:${port}`];
+  const command = (wanted: number) => ['node', '-e', tryAll, String(wanted), ...targets, `${ownName}:${port}`];
   const proxied = { 'peerwork.egress': 'proxy' };
   const open: Record<string, string> = { '9.9.9.9:80': 'hello from 9.9.9.9' };
   const reached = (stdout: string) => {
@@ -82,11 +85,13 @@ if (lab !== undefined) {
     t.test(`by ${way} a container with listed hosts reaches these alone`, async (t) => {
       const ceilings = { ...labCeilings, network: { internet: true, hosts: ['192.168.77.5:80'] } };
       const engine = await openEngine(t, { ceilings });
-      const wish = { network: ['192.168.77.5:80', '169.254.169.254:80'], trusted: [`host.docker.internal:${port}`], imageLabels };
+      const wish = { network: ['192.168.77.5:80', '169.254.169.254:80'], trusted: [`${ownName}:${port}`], imageLabels };
       const { stdout } = await runIn(engine, image, command(2), {}, wish);
       t.same(reached(stdout), {
         '192.168.77.5:80': 'hello from 192.168.77.5',
-        [`host.docker.internal:${port}`]: 'hello from the host',
+        [`${ownName}:${port}`]: 'hello from the host',
+        // Which is the address that the name has there.
+        ...(way === 'the firewall' && lab.engine === 'podman' && { [`${gateway}:${port}`]: 'hello from the host' }),
       });
     });
   }
@@ -111,23 +116,26 @@ if (lab !== undefined) {
     t.notMatch(await lab.run('nft', ['list', 'tables']), /peerwork/);
   });
 
-  t.test('where nothing can filter, a job with a network fails, unless the owner lets it', async (t) => {
-    // An engine behind TCP may be anywhere: its bridges are not this machine's.
-    const far = createTcpServer({ allowHalfOpen: true }, (client) => {
-      const engine = connect({ path: lab.socket, allowHalfOpen: true });
-      client.pipe(engine).pipe(client);
-      for (const socket of [client, engine]) socket.on('error', () => [client, engine].map((each) => each.destroy()));
-    }).listen(0, '127.0.0.1');
-    await once(far, 'listening');
-    t.teardown(() => far.close());
-    const environment = { ...process.env, DOCKER_HOST: `tcp://127.0.0.1:${(far.address() as AddressInfo).port}` };
-    const engine = await openEngine(t, { environment });
-    t.equal(engine.facts.local, false);
-    for (const [image, imageLabels] of [[plain, {}] as const, [obedient, proxied] as const])
-      await t.rejects(runIn(engine, image, ['node', '-v'], {}, { network: 'internet', imageLabels }), { code: 'egress-unavailable' });
-    t.same(reached((await runIn(engine, plain, command(0))).stdout), {}, 'without a network it runs');
-    const opened = await openEngine(t, { environment, ceilings: { ...labCeilings, unfiltered: true } });
-    const { stdout } = await runIn(opened, plain, command(7), {}, { network: 'internet' });
-    t.equal(reached(stdout)['192.168.77.5:80'], 'hello from 192.168.77.5', 'the owner has said so');
-  });
+  // Podman has no daemon that could be far away.
+  if (lab.engine === 'docker') {
+    t.test('where nothing can filter, a job with a network fails, unless the owner lets it', async (t) => {
+      // An engine behind TCP may be anywhere: its bridges are not this machine's.
+      const far = createTcpServer({ allowHalfOpen: true }, (client) => {
+        const engine = connect({ path: lab.socket, allowHalfOpen: true });
+        client.pipe(engine).pipe(client);
+        for (const socket of [client, engine]) socket.on('error', () => [client, engine].map((each) => each.destroy()));
+      }).listen(0, '127.0.0.1');
+      await once(far, 'listening');
+      t.teardown(() => far.close());
+      const environment = { ...process.env, DOCKER_HOST: `tcp://127.0.0.1:${(far.address() as AddressInfo).port}` };
+      const engine = await openEngine(t, { environment });
+      t.equal(engine.facts.local, false);
+      for (const [image, imageLabels] of [[plain, {}] as const, [obedient, proxied] as const])
+        await t.rejects(runIn(engine, image, ['node', '-v'], {}, { network: 'internet', imageLabels }), { code: 'egress-unavailable' });
+      t.same(reached((await runIn(engine, plain, command(0))).stdout), {}, 'without a network it runs');
+      const opened = await openEngine(t, { environment, ceilings: { ...labCeilings, unfiltered: true } });
+      const { stdout } = await runIn(opened, plain, command(7), {}, { network: 'internet' });
+      t.equal(reached(stdout)['192.168.77.5:80'], 'hello from 192.168.77.5', 'the owner has said so');
+    });
+  }
 }

@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { podmanEnvironment } from './podman.js';
 
 /** The names of docker labs begin with this and the id of their process. */
 export const namePrefix = 'pwdock';
@@ -10,6 +11,8 @@ export const namespaceFolder = '/run/netns';
 /** Ends and removes all of a docker lab. Synchronous, so that it works at the very end too. */
 export function removeLab(namespace: string): void {
   const folder = join(tmpdir(), namespace);
+  // Podman's containers are nobody's children: it knows them alone.
+  if (existsSync(join(folder, 'containers.conf'))) quietly('podman', ['rm', '-f', '-a'], podmanEnvironment(folder));
   // The engine first, else it would start again what it sees ending.
   for (let round = 0; round < 20; round += 1) {
     const pids = [...namespacesOf(namespace).flatMap(processesIn), ...processesOfContainers(namespace)];
@@ -89,9 +92,9 @@ function kill(pid: number): void {
   }
 }
 
-function quietly(command: string, args: readonly string[]): string {
+function quietly(command: string, args: readonly string[], env: Readonly<Record<string, string>> = {}): string {
   try {
-    return execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+    return execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'], env: { ...process.env, ...env } });
   } catch {
     return '';
   }

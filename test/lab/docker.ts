@@ -5,8 +5,10 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
+import type { EngineFacts } from '../../src/containers/find-engine.js';
 import { type ImageContents, importImage } from './docker-image.js';
 import { namePrefix, namespaceFolder, removeLab, removeOrphans } from './docker-remains.js';
+import { podmanEnvironment, podmanTools, setUpPodman, trustRegistry } from './podman.js';
 import { requireTools } from './require.js';
 
 /** The Debian packages that the lab needs, for `requireTools`; it needs root too. */
@@ -20,10 +22,13 @@ export const dockerTools = {
 };
 
 const START_LIMIT_MS = 60_000;
+const FILE_LIMIT_MS = 600_000;
 const insideVariable = 'PEERWORK_DOCKER_LAB';
 
+export type LabEngine = 'docker' | 'podman';
+
 /**
- * A docker engine of our own, in a network namespace made for it: its bridges, the containers and whatever `run` and `spawn` start
+ * A docker engine of our own (or podman, which answers to the name of docker there), in a network namespace made for it: its bridges, the containers and whatever `run` and `spawn` start
  * there see each other and nothing else, and this machine's own network sees none of it. Any number of them may run side by side, and
  * beside an engine of this machine. The engine's socket can be used from everywhere.
  *
@@ -34,22 +39,24 @@ export class LabDocker {
   readonly folder: string;
   /** The name of the network namespace. */
   readonly namespace: string;
+  readonly engine: LabEngine;
   readonly #owned: boolean;
   readonly #processes = new Set<ChildProcess>();
   #machines = 0;
   readonly #images = new Map<string, Promise<string>>();
   readonly #lastResort = () => removeLab(this.namespace);
-  #engine: ChildProcess | undefined;
+  #daemon: ChildProcess | undefined;
 
-  private constructor(namespace: string, owned: boolean) {
+  private constructor(engine: LabEngine, namespace: string, owned: boolean) {
+    this.engine = engine;
     this.namespace = namespace;
     this.folder = join(tmpdir(), namespace);
     this.#owned = owned;
   }
 
-  static async start(): Promise<LabDocker> {
+  static async start(engine: LabEngine = 'docker'): Promise<LabDocker> {
     removeOrphans();
-    const lab = new LabDocker(basename(mkdtempSync(join(tmpdir(), `${namePrefix}-${process.pid}-`))), true);
+    const lab = new LabDocker(engine, basename(mkdtempSync(join(tmpdir(), `${namePrefix}-${process.pid}-`))), true);
     process.once('exit', lab.#lastResort);
     try {
       await execa('ip', ['netns', 'add', lab.namespace]);
@@ -57,7 +64,8 @@ export class LabDocker {
       const cable = ['link add lan type veth peer name lanend', 'link set lan up', 'link set lanend up'];
       const commands = ['link set lo up', ...cable, 'addr add 198.18.0.1/24 dev lan'];
       await execa('ip', ['-n', lab.namespace, '-batch', '-'], { input: `${commands.join('\n')}\n` });
-      await lab.#startEngine();
+      if (engine === 'docker') await lab.#startDaemon();
+      else setUpPodman(lab.folder);
       return lab;
     } catch (error) {
       await lab.close();
@@ -67,8 +75,8 @@ export class LabDocker {
 
   /** The lab that this very process runs in, see `insideDockerLab`. */
   static ofThisProcess(): LabDocker | undefined {
-    const namespace = process.env[insideVariable];
-    return namespace === undefined ? undefined : new LabDocker(namespace, false);
+    const [engine, namespace] = process.env[insideVariable]?.split(' ') ?? [];
+    return namespace === undefined ? undefined : new LabDocker(engine as LabEngine, namespace, false);
   }
 
   /** As DOCKER_HOST wants it. */
@@ -81,8 +89,10 @@ export class LabDocker {
   }
 
   /** What a docker command line needs in order to use this engine, and no setting of this machine's user. */
-  get environment(): { readonly DOCKER_HOST: string; readonly DOCKER_CONFIG: string } {
-    return { DOCKER_HOST: this.host, DOCKER_CONFIG: join(this.folder, 'config') };
+  get environment(): Readonly<Record<string, string>> {
+    return this.engine === 'podman'
+      ? podmanEnvironment(this.folder)
+      : { DOCKER_HOST: this.host, DOCKER_CONFIG: join(this.folder, 'config') };
   }
 
   /** Runs a docker command and gives what it printed. */
@@ -148,21 +158,26 @@ export class LabDocker {
     return this.#image(name, { sh: true, node: true, changes: labels.map((label) => `LABEL ${label}`) });
   }
 
+  /** Lets images be pulled from a registry on loopback, `host:port`, without TLS; docker always does. */
+  trustRegistry(location: string): void {
+    if (this.engine === 'podman') trustRegistry(this.folder, location);
+  }
+
   async close(): Promise<void> {
     if (!this.#owned) return;
     const ends = [...this.#processes].map((child) => new Promise((resolve) => child.once('exit', resolve)));
     for (const child of this.#processes) child.kill('SIGKILL');
     await Promise.all(ends);
     // Politely first: the engine then unmounts and unlinks what lies outside our folder.
-    const { stdout } = await execa('docker', ['ps', '-aq'], { env: this.environment, reject: false, timeout: 30_000 });
-    const containers = stdout.split('\n').filter(Boolean);
-    if (containers.length > 0)
-      await execa('docker', ['rm', '-f', '-v', ...containers], { env: this.environment, reject: false, timeout: 60_000 });
-    const engine = this.#engine;
-    if (engine !== undefined && engine.exitCode === null && engine.signalCode === null) {
-      engine.ref();
-      const gone = once(engine, 'exit');
-      engine.kill('SIGKILL');
+    const docker = (...args: string[]) =>
+      execa('nsenter', [this.#entry, 'docker', ...args], { env: this.environment, reject: false, timeout: 60_000 });
+    const containers = (await docker('ps', '-aq')).stdout.split('\n').filter(Boolean);
+    if (containers.length > 0) await docker('rm', '-f', '-v', ...containers);
+    const daemon = this.#daemon;
+    if (daemon !== undefined && daemon.exitCode === null && daemon.signalCode === null) {
+      daemon.ref();
+      const gone = once(daemon, 'exit');
+      daemon.kill('SIGKILL');
       await gone;
     }
     process.off('exit', this.#lastResort);
@@ -179,7 +194,7 @@ export class LabDocker {
     return known;
   }
 
-  async #startEngine(): Promise<void> {
+  async #startDaemon(): Promise<void> {
     mkdirSync(join(this.folder, 'config'));
     writeFileSync(join(this.folder, 'daemon.json'), '{}');
     const log = openSync(join(this.folder, 'dockerd.log'), 'a');
@@ -189,20 +204,31 @@ export class LabDocker {
       // A cgroup of its own makes it certain that every process of every container can be found in the end.
       ...['-H', this.host, '--userland-proxy=false', '--exec-opt', 'native.cgroupdriver=cgroupfs', '--cgroup-parent', `/${this.namespace}`],
     ];
-    const engine = spawn('nsenter', [this.#entry, 'dockerd', ...args], { stdio: ['ignore', log, log], detached: true, env: systemPath() });
+    const daemon = spawn('nsenter', [this.#entry, 'dockerd', ...args], {
+      stdio: ['ignore', log, log],
+      detached: true,
+      env: systemPath({}),
+    });
     closeSync(log);
-    this.#engine = engine;
-    engine.unref();
+    this.#daemon = daemon;
+    daemon.unref();
     const startedAt = Date.now();
     while ((await execa('docker', ['version'], { env: this.environment, reject: false })).failed) {
-      if (engine.exitCode !== null || Date.now() - startedAt > START_LIMIT_MS)
+      if (daemon.exitCode !== null || Date.now() - startedAt > START_LIMIT_MS)
         throw new Error(`dockerd does not start: ${readFileSync(file('dockerd.log'), 'utf8').slice(-2_000)}`);
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   }
 }
 
+/** How a container ends that somebody has killed: on cgroup v1 podman does not say whether it was for its memory. */
+export function codeOfKill({ kind, cgroupVersion }: EngineFacts, code: string): string {
+  return kind === 'podman' && cgroupVersion === 1 ? 'memory' : code;
+}
+
 interface SpawningTest {
+  setTimeout(ms: number): void;
+  test(name: string, body: (t: SpawningTest) => Promise<void>): Promise<unknown>;
   plan(count: number, reason?: string): void;
   fail(message: string): unknown;
   spawn(command: string, args: string[], options: { readonly env: NodeJS.ProcessEnv }, name: string): Promise<unknown>;
@@ -215,25 +241,35 @@ interface SpawningTest {
  *
  *     const lab = await insideDockerLab(t, import.meta.url);
  *     if (lab !== undefined) { t.test(…) }
+ *
+ * With several engines it runs once with each.
  */
 export async function insideDockerLab(
   t: SpawningTest,
   url: string,
   tools: Readonly<Record<string, string>> = {},
+  engines: readonly LabEngine[] = ['docker'],
 ): Promise<LabDocker | undefined> {
   const inside = LabDocker.ofThisProcess();
   if (inside !== undefined) return inside;
-  if (!requireTools(t, { ...dockerTools, ...tools }, { root: true })) return undefined;
-  const lab = await LabDocker.start();
   const file = fileURLToPath(url);
-  const env = { ...systemPath(), ...lab.environment, [insideVariable]: lab.namespace };
-  const entry = [`--net=${join(namespaceFolder, lab.namespace)}`, process.execPath, '--enable-source-maps', file];
-  await t.spawn('nsenter', entry, { env }, basename(file));
-  await lab.close();
+  t.setTimeout(FILE_LIMIT_MS);
+  for (const engine of engines) {
+    await t.test(`with ${engine}`, async (t) => {
+      t.setTimeout(FILE_LIMIT_MS);
+      if (!requireTools(t, { ...dockerTools, ...(engine === 'podman' && podmanTools), ...tools }, { root: true })) return;
+      const lab = await LabDocker.start(engine);
+      const env = { ...systemPath(lab.environment), [insideVariable]: `${engine} ${lab.namespace}` };
+      const entry = [`--net=${join(namespaceFolder, lab.namespace)}`, process.execPath, '--enable-source-maps', file];
+      await t.spawn('nsenter', entry, { env }, basename(file));
+      await lab.close();
+    });
+  }
   return undefined;
 }
 
 /** dockerd looks for containerd, runc and iptables in the PATH. */
-function systemPath(): NodeJS.ProcessEnv {
-  return { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` };
+function systemPath(more: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
+  const env = { ...process.env, ...more };
+  return { ...env, PATH: `${env['PATH'] ?? ''}:/usr/sbin:/sbin` };
 }

@@ -33,7 +33,7 @@ export class LabRegistry {
     this.#server = createServer((request, response) => {
       if (this.silent) return;
       const [, name = '', kind = '', reference = ''] = /^\/v2\/(.+)\/(manifests|blobs)\/([^/]+)$/.exec(request.url ?? '') ?? [];
-      if (kind === 'manifests' && !reference.startsWith('sha256:') && request.method === 'HEAD') this.pulls.push(`${name}:${reference}`);
+      if (kind === 'manifests' && !reference.startsWith('sha256:')) this.pulls.push(`${name}:${reference}`);
       const blob = kind === 'manifests' ? (name.startsWith('missing') ? undefined : this.#manifest) : this.#blobs.get(reference);
       if (request.url === '/v2/') return response.end();
       if (blob === undefined) return response.writeHead(404).end('{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}');
@@ -62,6 +62,7 @@ export class LabRegistry {
       const registry = new LabRegistry({ type: manifestType, bytes: Buffer.from(JSON.stringify(manifest)) }, blobs);
       registry.#server.listen(0, '127.0.0.1');
       await once(registry.#server, 'listening');
+      lab.trustRegistry(registry.image('').slice(0, -1));
       return registry;
     } finally {
       await rm(folder, { recursive: true });

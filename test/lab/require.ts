@@ -7,8 +7,8 @@ interface SkippableTest {
   fail(message: string): unknown;
 }
 
-/** System folders that are not always in the PATH of an ordinary shell. */
-const systemFolders = ['/usr/sbin', '/sbin', '/usr/local/sbin'];
+/** System folders that are not always in the PATH of an ordinary shell, or never. */
+const systemFolders = ['/usr/sbin', '/sbin', '/usr/local/sbin', '/usr/lib/podman', '/usr/libexec/podman'];
 
 /**
  * True if this machine can run a test that needs the given programs. If not, the whole test `t` is skipped with the

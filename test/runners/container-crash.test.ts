@@ -8,7 +8,7 @@ import t, { type Test } from 'tap';
 import { insideDockerLab } from '../lab/docker.js';
 import { ContainerStage } from './container-stage.js';
 
-const lab = await insideDockerLab(t, import.meta.url, { nft: 'nftables' });
+const lab = await insideDockerLab(t, import.meta.url, { nft: 'nftables' }, ['docker', 'podman']);
 
 if (lab !== undefined) {
   t.setTimeout(300_000);

@@ -60,7 +60,8 @@ if (lab !== undefined) {
     t.teardown(() => grid.close());
     await grid.tracker();
     const { program, token } = await grid.master(prepare(grid));
-    const env = { DOCKER_HOST: `unix://${lab.folder}/nobody.sock` };
+    // Neither docker nor podman, should that be installed.
+    const env = { DOCKER_HOST: `unix://${lab.folder}/nobody.sock`, CONTAINERS_CONF: `${lab.folder}/none.conf` };
     const without = grid.worker(token, 'anna', [], { env });
     await without.line(/jobs for container and crawl are left to others/);
     await until(() => /worker connected|joined|connected/i.test(without.text));

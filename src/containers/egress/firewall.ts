@@ -23,7 +23,7 @@ export interface WalledNetwork {
 
 /**
  * A docker network for each job, and nftables rules that hold what leaves it to the policy. Needs root (or CAP_NET_ADMIN), nft, and an engine whose bridges
- * are in this process's own network namespace. Rules first, then the network: no packet ever leaves it unfiltered.
+ * are in this process's own network namespace. The rules stand before a container is in the network: no packet ever leaves it unfiltered.
  */
 export class Firewall {
   readonly #engine: FoundEngine;
@@ -52,25 +52,24 @@ export class Firewall {
   /** Rejects with `egress-unavailable` if the network cannot be filtered after all. */
   async wall(policy: NetworkPolicy, labels: Readonly<Record<string, string>>): Promise<WalledNetwork> {
     const id = randomBytes(5).toString('hex');
-    const [name, bridge, table] = [`peerwork-${this.#worker}-${id}`, `pw${id}`, `${tablePrefix(this.#worker)}${id}`];
+    const [name, table] = [`peerwork-${this.#worker}-${id}`, `${tablePrefix(this.#worker)}${id}`];
     const close = async () => {
       await this.#engine.command.try(['network', 'rm', name]);
       await this.#nft.try(['delete', 'table', 'inet', table]);
     };
     try {
       const found = await openingsOf(policy);
+      const { bridge, gateway } = await this.#createNetwork(name, `pw${id}`, labels);
+      const openings = [...found.openings, ...found.hostPorts.map((port) => ({ address: gateway, port }))];
       const plan = {
         table,
         bridge,
+        openings,
         internet: policy.mode === 'internet',
         own: ownNetworks().map(({ cidr }) => cidr),
         nameServers: policy.mode === 'internet' ? await nameServers() : [],
       };
-      await this.#load(firewallRules({ ...plan, openings: found.openings }));
-      const gateway = await this.#createNetwork(name, bridge, labels);
-      // Its own gateway is known only now; the rules are replaced as one.
-      const openings = [...found.openings, ...found.hostPorts.map((port) => ({ address: gateway, port }))];
-      if (found.hostPorts.length > 0) await this.#load(`delete table inet ${table}\n${firewallRules({ ...plan, openings })}`);
+      await this.#nft.run(['-f', '-'], { input: firewallRules(plan) });
       const hosts = found.hostPorts.length > 0 ? [`${hostName(this.#engine.facts)}:${gateway}`] : [];
       return { name, hosts: [...found.hosts, ...hosts], close };
     } catch (error) {
@@ -89,22 +88,26 @@ export class Firewall {
       if (table.startsWith(tablePrefix(this.#worker))) await this.#nft.try(['delete', 'table', 'inet', table]);
   }
 
-  #load(rules: string): Promise<string> {
-    return this.#nft.run(['-f', '-'], { input: rules });
-  }
-
-  async #createNetwork(name: string, bridge: string, labels: Readonly<Record<string, string>>): Promise<string> {
+  /** Its bridge has the wished name with docker, else one that podman gives. */
+  async #createNetwork(
+    name: string,
+    wished: string,
+    labels: Readonly<Record<string, string>>,
+  ): Promise<{ bridge: string; gateway: string }> {
     const { facts, command } = this.#engine;
-    const named = facts.kind === 'podman' ? [`--interface-name=${bridge}`] : ['--opt', `com.docker.network.bridge.name=${bridge}`];
+    // Podman gives the name itself, before 4.5 at least. Its name server would listen on this machine; without it containers ask this machine's own.
+    const named = facts.kind === 'podman' ? ['--disable-dns'] : ['--opt', `com.docker.network.bridge.name=${wished}`];
     const marks = Object.entries(labels).flatMap(([label, value]) => ['--label', `${label}=${value}`]);
     await command.run(['network', 'create', '--driver', 'bridge', ...named, ...marks, name]);
     const inspected = await command.run(['network', 'inspect', name]);
     const gateway = /"gateway":\s*"([\d.]+)/i.exec(inspected)?.[1];
     if (gateway === undefined || !isIPv4(gateway)) throw new Error('the network of the job has no IPv4 gateway');
+    const bridge = facts.kind === 'podman' ? /"network_interface":\s*"([\w.-]+)"/.exec(inspected)?.[1] : wished;
+    if (bridge === undefined) throw new Error('the network of the job has no bridge');
     // Podman makes the bridge with its first container.
     if (facts.kind === 'docker' && !(await readFile('/proc/self/net/dev', 'utf8')).includes(`${bridge}:`))
       throw new Error('the networks of the engine are not in the network namespace of this worker');
-    return gateway;
+    return { bridge, gateway };
   }
 }
 

@@ -5,14 +5,13 @@ import { fileURLToPath } from 'node:url';
 import { complaintOf } from '../../containers/command-line.js';
 import { checkImageName } from '../../containers/container-spec.js';
 import type { FoundEngine } from '../../containers/find-engine.js';
-import { globalArguments } from '../../containers/run-arguments.js';
 import { PeerworkError } from '../../errors.js';
 import { version } from '../../version.js';
 import { packNode } from './pack-node.js';
 
 const REPOSITORY = 'peerwork-crawler';
 /** What the Dockerfile is made for; any other image with Node 20 on its path will do. */
-const REGISTRY_BASE = 'node:20-slim';
+const REGISTRY_BASE = 'docker.io/library/node:20-slim';
 const PACKED_BASE = 'peerwork-crawler-base:host';
 const IMPORT_MS = 180_000;
 /** With what may have to be pulled. */
@@ -77,20 +76,19 @@ export async function buildCrawlerImage({
     await build(PACKED_BASE);
   } finally {
     // Only the name goes: the image that was built has its layers.
-    await engine.command.try([...globalArguments(engine.facts), 'image', 'rm', PACKED_BASE]);
+    await engine.command.try(['image', 'rm', PACKED_BASE]);
   }
   return image;
 }
 
 /** Removes the images of earlier versions that nothing uses. */
-export async function removeOldImages({ command, facts }: FoundEngine, keep: string): Promise<number> {
-  const own = [...globalArguments(facts), 'image'];
-  const { stdout } = await command.try([...own, 'ls', '--format', '{{.Repository}}:{{.Tag}}', '--filter', `reference=${REPOSITORY}`]);
+export async function removeOldImages({ command }: FoundEngine, keep: string): Promise<number> {
+  const { stdout } = await command.try(['image', 'ls', '--format', '{{.Repository}}:{{.Tag}}', '--filter', `reference=${REPOSITORY}`]);
   const tag = keep.slice(keep.lastIndexOf(':'));
   let removed = 0;
   for (const name of stdout.split('\n')) {
     if (!/:\d+\.\d+\.\d+[\w.-]*-[0-9a-f]{8}$/.test(name) || name.endsWith(tag)) continue;
-    if ((await command.try([...own, 'rm', name])).exitCode === 0) removed += 1;
+    if ((await command.try(['image', 'rm', name])).exitCode === 0) removed += 1;
   }
   return removed;
 }
@@ -105,8 +103,8 @@ function canPack({ facts }: FoundEngine): boolean {
   return process.platform === 'linux' && facts.os === 'linux' && facts.arch === process.arch;
 }
 
-async function runEngine({ command, facts }: FoundEngine, args: readonly string[], timeoutMs: number, signal: AbortSignal): Promise<void> {
-  const { exitCode, stderr } = await command.try([...globalArguments(facts), ...args], { timeoutMs, signal });
+async function runEngine({ command }: FoundEngine, args: readonly string[], timeoutMs: number, signal: AbortSignal): Promise<void> {
+  const { exitCode, stderr } = await command.try(args, { timeoutMs, signal });
   if (exitCode === 0) return;
   if (signal.aborted) throw new PeerworkError('cancelled');
   const why = exitCode === undefined ? `${args[0]} took longer than ${timeoutMs / 1_000} s` : complaintOf(stderr);
