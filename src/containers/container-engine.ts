@@ -11,7 +11,7 @@ import type { PublicInternet } from './egress/addresses.js';
 import { type Egress, openEgress } from './egress/egress.js';
 import { Firewall } from './egress/firewall.js';
 import { lowerOf, type NetworkCeiling, type NetworkWish } from './egress/policy.js';
-import { type EngineFacts, type EngineKind, type FoundEngine, findEngine } from './find-engine.js';
+import { type EngineFacts, type EngineKind, type FoundEngine, findEngine, missingLimits } from './find-engine.js';
 import { Images, type PullPolicy } from './images.js';
 import { Leash } from './leash.js';
 import type { OnLine } from './output-lines.js';
@@ -113,6 +113,8 @@ export class ContainerEngine {
     // Stable over restarts, and no two live workers have the same: the folder is locked by the one that has it.
     const worker = createHash('sha256').update(folder).digest('hex').slice(0, 12);
     const opened = new ContainerEngine(options, engine, images, worker, folder);
+    const missing = missingLimits(engine.facts);
+    if (missing !== '') options.log.warn('containers cannot be held to all limits here', { missing });
     await opened.#sweep();
     return opened;
   }
@@ -120,7 +122,9 @@ export class ContainerEngine {
   /** One line about what keeps containers away from the rest of the machine. */
   get isolation(): string {
     const { kind, version, rootless } = this.facts;
-    return `${kind} ${version}${rootless ? ' (rootless)' : ''}: no capabilities, read-only root, limits, ${this.ceilings.memoryMb} MiB a job`;
+    const missing = missingLimits(this.facts);
+    const limits = missing === '' ? `limits, ${this.ceilings.memoryMb} MiB a job` : `no limit of ${missing}`;
+    return `${kind} ${version}${rootless ? ' (rootless)' : ''}: no capabilities, read-only root, ${limits}`;
   }
 
   /** How the containers of one job will reach the network, never more than the owner allows. Rejects with `egress-unavailable`. */

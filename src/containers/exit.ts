@@ -31,7 +31,7 @@ export const KILLED = 128 + 9;
  */
 export function readExit(facts: EngineFacts, state: InspectedState, byUs: boolean, said = ''): ContainerExit {
   const exitCode = state.ExitCode ?? undefined;
-  const silent = facts.kind === 'podman' && facts.cgroupVersion === 1;
+  const silent = facts.kind === 'podman' && facts.cgroupVersion === 1 && facts.limits.includes('memory');
   const outOfMemory = !byUs && exitCode !== 0 && (state.OOMKilled === true || (silent && exitCode === KILLED));
   if (state.Status === 'created' || (state.Error ?? '') !== '')
     return { exitCode: undefined, outOfMemory: false, complaint: state.Error || said || 'it was not started' };

@@ -8,6 +8,10 @@ import { globalArguments } from './run-arguments.js';
 export const engineKinds = ['docker', 'podman'] as const;
 export type EngineKind = (typeof engineKinds)[number];
 
+/** What containers should be held to, in the kernel's words. */
+export const limitKinds = ['memory', 'cpu', 'pids'] as const;
+export type LimitKind = (typeof limitKinds)[number];
+
 /** What an engine is and can do. */
 export interface EngineFacts {
   readonly kind: EngineKind;
@@ -18,6 +22,8 @@ export interface EngineFacts {
   readonly rootless: boolean;
   readonly cgroupVersion: 1 | 2;
   readonly cpus: number;
+  /** Those it can hold containers to: a Raspberry Pi's kernel may have memory switched off, a rootless engine may have been given nothing. */
+  readonly limits: readonly LimitKind[];
   /** Containers may have a process at PID 1 that reaps children and hands on signals. Docker brings one, podman takes a package (catatonit). */
   readonly init: boolean;
   /** The engine runs on this very machine and kernel: its bridges are our interfaces, and our sockets can be mounted. */
@@ -91,6 +97,9 @@ interface DockerInfo {
   readonly SecurityOptions?: readonly string[] | null;
   readonly CgroupVersion?: string;
   readonly NCPU?: number;
+  readonly MemoryLimit?: boolean;
+  readonly CpuCfsQuota?: boolean;
+  readonly PidsLimit?: boolean;
   readonly ClientInfo?: { readonly Context?: string };
   /** `docker` may be podman under another name. */
   readonly host?: unknown;
@@ -102,6 +111,7 @@ interface PodmanInfo {
     readonly arch?: string;
     readonly cpus?: number;
     readonly cgroupVersion?: string;
+    readonly cgroupControllers?: readonly string[];
     readonly serviceIsRemote?: boolean;
     readonly security?: { readonly rootless?: boolean };
   };
@@ -126,6 +136,7 @@ export function readFacts(kind: EngineKind, json: string, environment: NodeJS.Pr
       rootless: host?.security?.rootless ?? false,
       cgroupVersion: host?.cgroupVersion === 'v1' ? 1 : 2,
       cpus: host?.cpus ?? 1,
+      limits: limitKinds.filter((kind) => host?.cgroupControllers?.includes(kind) ?? true),
       init: host?.serviceIsRemote === true || podmanInits.some((path) => existsSync(path)),
       local: host?.serviceIsRemote !== true && process.platform === 'linux',
     };
@@ -139,6 +150,7 @@ export function readFacts(kind: EngineKind, json: string, environment: NodeJS.Pr
     rootless: (info.SecurityOptions ?? []).some((option) => option.includes('rootless')),
     cgroupVersion: info.CgroupVersion === '1' ? 1 : 2,
     cpus: info.NCPU ?? 1,
+    limits: limitKinds.filter((kind) => ({ memory: info.MemoryLimit, cpu: info.CpuCfsQuota, pids: info.PidsLimit })[kind] !== false),
     init: true,
     // Docker Desktop is a virtual machine even on Linux; an engine behind TCP or SSH is who knows where.
     local:
@@ -147,6 +159,15 @@ export function readFacts(kind: EngineKind, json: string, environment: NodeJS.Pr
       /^(?:default|rootless)?$/.test(info.ClientInfo?.Context ?? '') &&
       /^(?:unix:.*)?$/.test(environment['DOCKER_HOST'] ?? ''),
   };
+}
+
+/** What containers cannot be held to there, in words; empty if there is nothing. */
+export function missingLimits({ limits }: Pick<EngineFacts, 'limits'>): string {
+  const words = { memory: 'memory', cpu: 'cores', pids: 'processes' };
+  return limitKinds
+    .filter((kind) => !limits.includes(kind))
+    .map((kind) => words[kind])
+    .join(', ');
 }
 
 function nodeArch(name: string | undefined): string {

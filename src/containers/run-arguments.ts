@@ -58,13 +58,11 @@ function memoryFolder(podman: boolean, folder: string, sizeMb: number, user: str
 }
 
 function limits(facts: EngineFacts, spec: ContainerSpec): string[] {
-  const cpus = Math.min(spec.cpus, facts.cpus);
-  const args = [
-    `--memory=${spec.memoryMb}m`,
-    `--memory-swap=${spec.memoryMb}m`,
-    `--cpus=${cpus}`,
-    `--pids-limit=${Math.max(MIN_PIDS, spec.pids)}`,
-  ];
+  const args: string[] = [];
+  // Docker would drop what it cannot do, podman would not start the container.
+  if (facts.limits.includes('memory')) args.push(`--memory=${spec.memoryMb}m`, `--memory-swap=${spec.memoryMb}m`);
+  if (facts.limits.includes('cpu')) args.push(`--cpus=${Math.min(spec.cpus, facts.cpus)}`);
+  if (facts.limits.includes('pids')) args.push(`--pids-limit=${Math.max(MIN_PIDS, spec.pids)}`);
   args.push('--ulimit', `nofile=${OPEN_FILES}:${OPEN_FILES}`, '--ulimit', 'core=0:0', `--shm-size=${Math.min(SHM_MB, spec.memoryMb)}m`);
   // Podman would raise it to a value of its own, which it may not without CAP_SYS_RESOURCE.
   if (facts.kind === 'podman') args.push('--ulimit', 'nproc=4096:4096');

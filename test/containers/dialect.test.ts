@@ -5,7 +5,7 @@ import t from 'tap';
 import { commandEnvironment, complaintOf } from '../../src/containers/command-line.js';
 import { type ContainerSpec, checkSpec } from '../../src/containers/container-spec.js';
 import { exitError, readExit } from '../../src/containers/exit.js';
-import { type EngineFacts, findEngine, readFacts } from '../../src/containers/find-engine.js';
+import { type EngineFacts, findEngine, limitKinds, missingLimits, readFacts } from '../../src/containers/find-engine.js';
 import { rewriteLocalhost } from '../../src/containers/localhost.js';
 import { globalArguments, hostName, runArguments } from '../../src/containers/run-arguments.js';
 
@@ -17,6 +17,7 @@ const docker: EngineFacts = {
   rootless: false,
   cgroupVersion: 2,
   cpus: 4,
+  limits: limitKinds,
   init: true,
   local: true,
 };
@@ -88,6 +89,12 @@ t.test('podman takes other flags where it differs', async (t) => {
   t.same(globalArguments(podman), ['--log-level=error', '--cgroup-manager=cgroupfs'], 'its warnings are none of the job’s output');
   t.same(globalArguments({ ...podman, cgroupVersion: 2 }), ['--log-level=error']);
   t.same(globalArguments(docker), []);
+  const held = argumentsOf({ ...podman, limits: ['pids'] });
+  t.notOk(
+    held.some((arg) => /^--(?:memory|cpus)/.test(arg)),
+    'it would not start a container that it cannot hold',
+  );
+  t.ok(held.includes('--pids-limit=64'));
   t.equal(hostName(docker), 'host.docker.internal');
   t.equal(hostName(podman), 'host.containers.internal', 'podman before 4.7 knows no host-gateway');
 });
@@ -102,6 +109,7 @@ t.test('how a container ended', async (t) => {
   t.equal(error(podman, { ExitCode: 137, OOMKilled: false }), 'memory', 'podman does not say so on cgroup v1');
   t.equal(error({ ...podman, cgroupVersion: 2 }, { ExitCode: 137, OOMKilled: false }), 'container-failed');
   t.equal(error(podman, { ExitCode: 137, OOMKilled: false }, true), 'container-failed', 'we have killed it');
+  t.equal(error({ ...podman, limits: [] }, { ExitCode: 137, OOMKilled: false }), 'container-failed', 'there was no limit');
   t.equal(error(docker, { Status: 'created', ExitCode: 127, Error: 'exec: "x": executable file not found in $PATH' }), 'container-failed');
   t.equal(
     exitError(readExit(podman, { Status: 'created', ExitCode: 0, Error: '' }, false, 'executable file not found in $PATH'), 64)?.code,
@@ -131,6 +139,10 @@ t.test('what an engine says of itself', async (t) => {
   ] as const)
     t.match(facts(more, environment), { local: false });
   t.equal(facts({ ServerVersion: '' }), undefined, 'no server');
+  t.same(facts()?.limits, limitKinds);
+  const onPi = facts({ MemoryLimit: false, CpuCfsQuota: true, PidsLimit: true });
+  t.same(onPi?.limits, ['cpu', 'pids'], 'its kernel has memory switched off');
+  t.equal(missingLimits({ limits: ['pids'] }), 'memory, cores');
   t.equal(readFacts('docker', '', {}), undefined);
   const host = { os: 'linux', arch: 'amd64', cpus: 2, cgroupVersion: 'v1', security: { rootless: true }, serviceIsRemote: false };
   t.match(readFacts('podman', JSON.stringify({ host, version: { Version: '4.3.1' } }), {}), {
@@ -138,7 +150,10 @@ t.test('what an engine says of itself', async (t) => {
     arch: 'x64',
     rootless: true,
     cgroupVersion: 1,
+    limits: limitKinds,
   });
+  const undelegated = { ...host, cgroupVersion: 'v2', cgroupControllers: ['memory', 'pids'] };
+  t.same(readFacts('podman', JSON.stringify({ host: undelegated }), {})?.limits, ['memory', 'pids']);
   t.match(readFacts('docker', JSON.stringify({ host }), {}), { kind: 'podman' }, 'podman under the name of docker');
 });
 

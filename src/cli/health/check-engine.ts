@@ -1,3 +1,4 @@
+import { type EngineFacts, missingLimits } from '../../containers/find-engine.js';
 import { asPeerworkError } from '../../errors.js';
 import type { Check } from '../../job/health.js';
 
@@ -6,7 +7,13 @@ export interface EngineSays {
   readonly kind: string;
   readonly version: string;
   readonly rootless: boolean;
+  readonly limits: EngineFacts['limits'];
 }
+
+const SWITCH_ON =
+  'Switch on these cgroup controllers in the kernel: on a Raspberry Pi, add `cgroup_enable=memory` to the line in /boot/firmware/cmdline.txt and start it anew.';
+const DELEGATE =
+  'Let this user have these cgroup controllers: on cgroup v2, `Delegate=cpu memory pids` for user@.service of systemd; with cgroup v1 only an engine that runs as root has them.';
 
 /**
  * The container engine, found as the runner finds it. Where the owner demanded one, a Worker without fails; else it leaves container jobs to
@@ -18,8 +25,17 @@ export async function checkEngine(
 ): Promise<Check> {
   const name = 'containers';
   try {
-    const { kind, version, rootless } = (await find()).facts;
-    return { name, state: 'ok', detail: `${kind} ${version}${rootless ? ', without root' : ''}` };
+    const { facts } = await find();
+    const { kind, version, rootless } = facts;
+    const detail = `${kind} ${version}${rootless ? ', without root' : ''}`;
+    const missing = missingLimits(facts);
+    if (missing === '') return { name, state: 'ok', detail };
+    return {
+      name,
+      state: 'warn',
+      detail: `${detail}; containers cannot be held to limits of ${missing}`,
+      todo: rootless ? DELEGATE : SWITCH_ON,
+    };
   } catch (thrown) {
     const { message, todo } = asPeerworkError(thrown);
     if (demanded) return { name, state: 'fail', detail: message, todo };

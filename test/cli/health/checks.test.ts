@@ -12,6 +12,7 @@ import { checkIce } from '../../../src/cli/health/ice.js';
 import { checkMemory } from '../../../src/cli/health/machine.js';
 import { checkWallClock } from '../../../src/cli/health/wall-clock.js';
 import { type Clock, systemClock } from '../../../src/clock.js';
+import { limitKinds } from '../../../src/containers/find-engine.js';
 import { PeerworkError } from '../../../src/errors.js';
 import { parseIceServers } from '../../../src/swarm/link/ice.js';
 import { nodePlatform } from '../../../src/swarm/platform.node.js';
@@ -160,9 +161,18 @@ t.test('a TURN server must give a relay for its user and password; one that work
 });
 
 t.test('a container engine that was demanded must be there', async (t) => {
-  const there = async () => ({ facts: { kind: 'podman', version: '5.1', rootless: true } });
+  const facts = { kind: 'podman', version: '5.1', rootless: true };
+  const there = async () => ({ facts: { ...facts, limits: limitKinds } });
+  const onPi = async () => ({ facts: { kind: 'docker', version: '28.2', rootless: false, limits: ['cpu', 'pids'] as const } });
+  const undelegated = async () => ({ facts: { ...facts, limits: ['memory', 'pids'] as const } });
   const absent = () => Promise.reject(new PeerworkError('sandbox-missing', 'docker is not installed'));
   t.match(await checkEngine(there, { demanded: true }), { state: 'ok', detail: 'podman 5.1, without root' });
+  t.match(await checkEngine(onPi, { demanded: true }), {
+    state: 'warn',
+    detail: 'docker 28.2; containers cannot be held to limits of memory',
+    todo: /cmdline\.txt/,
+  });
+  t.match(await checkEngine(undelegated, { demanded: true }), { state: 'warn', detail: /limits of cores$/, todo: /Delegate=cpu/ });
   t.match(await checkEngine(absent, { demanded: true }), { state: 'fail', detail: /docker is not installed/ });
   t.match(await checkEngine(absent, { demanded: false }), {
     state: 'warn',
