@@ -91,11 +91,12 @@ export class CommandLine {
   }
 
   /** Starts a command that goes on for as long as its container. It is not ended with this process: containers outlive a restart of us, or die by the leash. */
-  async open(args: readonly string[]): Promise<OpenCommand> {
+  async open(args: readonly string[], folder: string): Promise<OpenCommand> {
     const { execa } = await loadExeca();
     const child = execa(this.program, [...this.#first, ...args], {
       env: { ...this.environment },
       extendEnv: false,
+      cwd: folder,
       stdin: 'ignore',
       buffer: false,
       reject: false,

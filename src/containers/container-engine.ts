@@ -164,19 +164,22 @@ export class ContainerEngine {
     const spec = { ...wish, image: image.id, cpus: Math.min(wish.cpus, cpus), pids: Math.min(wish.pids, pids) };
     await this.#mark();
     const name = `peerwork-${this.#worker}-${randomBytes(5).toString('hex')}`;
-    const envFile = join(this.#folder, `${name}.env`);
+    const folder = join(this.#folder, name);
+    await mkdir(folder, { mode: 0o700 });
+    const envFile = join(folder, 'env');
     const env = Object.entries({ ...spec.env, ...spec.egress.env });
     await writeFile(envFile, env.map(([key, value]) => `${key}=${value}\n`).join(''), { mode: 0o600, flag: 'wx' });
     this.#leash.hold();
     const identity = { name, labels: this.#labels(spec.job), user: this.user, envFile, volumes: image.volumes };
     const { command, facts } = this.#engine;
-    const run = await command.open(runArguments(facts, spec, identity));
+    const run = await command.open(runArguments(facts, spec, identity), folder);
     const container = new Container({ facts, command, clock: this.#options.clock }, name, run, {
+      folder,
       onLine,
       ...(spec.stopGraceMs !== undefined && { graceMs: spec.stopGraceMs }),
     });
     this.#containers.add(container);
-    void container.ended.then(() => rm(envFile, { force: true }));
+    void container.ended.then(() => rm(folder, { recursive: true, force: true }));
     if (this.#closed) await container.kill();
     return container;
   }
@@ -231,7 +234,8 @@ export class ContainerEngine {
     if (!names.includes(basename(this.#markFile))) return;
     const removed = await this.#removeAll();
     if (removed > 0) this.#options.log.warn('containers of an earlier run were still there', { removed });
-    for (const name of names) if (name.endsWith('.env')) await rm(join(this.#folder, name), { force: true });
+    const folders = names.filter((name) => name.startsWith(`peerwork-${this.#worker}-`));
+    for (const name of folders) await rm(join(this.#folder, name), { recursive: true, force: true });
     const firewall = await this.#findFirewall();
     if (typeof firewall !== 'string') await firewall.sweep();
     await rm(this.#markFile, { force: true });

@@ -1,5 +1,4 @@
 import { type ErrorCode, PeerworkError } from '../errors.js';
-import type { EngineFacts } from './find-engine.js';
 
 /** How a container ended. */
 export interface ContainerExit {
@@ -25,14 +24,11 @@ export const KILLED = 128 + 9;
 /**
  * What the engine says of an ended container. `byUs`: we have killed it, so 137 says nothing. `said`: what its command line printed, which
  * with podman alone tells why a container did not start.
- *
- * Docker says OOMKilled whenever the kernel killed a process of the container for its memory, also one that was not the first. Podman says
- * no on cgroup v1, although the exit code is 137 (measured with 4.3): there, a kill that nobody asked for is taken for it.
+ * `OOMKilled` is true whenever the kernel killed a process of the container for its memory, also one that was not the first.
  */
-export function readExit(facts: EngineFacts, state: InspectedState, byUs: boolean, said = ''): ContainerExit {
+export function readExit(state: InspectedState, byUs: boolean, said = ''): ContainerExit {
   const exitCode = state.ExitCode ?? undefined;
-  const silent = facts.kind === 'podman' && facts.cgroupVersion === 1 && facts.limits.includes('memory');
-  const outOfMemory = !byUs && exitCode !== 0 && (state.OOMKilled === true || (silent && exitCode === KILLED));
+  const outOfMemory = !byUs && exitCode !== 0 && state.OOMKilled === true;
   if (state.Status === 'created' || (state.Error ?? '') !== '')
     return { exitCode: undefined, outOfMemory: false, complaint: state.Error || said || 'it was not started' };
   return { exitCode, outOfMemory };

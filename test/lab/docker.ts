@@ -5,7 +5,6 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
-import type { EngineFacts } from '../../src/containers/find-engine.js';
 import { type ImageContents, importImage } from './docker-image.js';
 import { namePrefix, namespaceFolder, removeLab, removeOrphans } from './docker-remains.js';
 import { podmanEnvironment, podmanTools, setUpPodman, trustRegistry } from './podman.js';
@@ -219,11 +218,6 @@ export class LabDocker {
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   }
-}
-
-/** How a container ends that somebody has killed: on cgroup v1 podman does not say whether it was for its memory. */
-export function codeOfKill({ kind, cgroupVersion }: EngineFacts, code: string): string {
-  return kind === 'podman' && cgroupVersion === 1 ? 'memory' : code;
 }
 
 interface SpawningTest {

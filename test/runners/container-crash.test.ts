@@ -52,13 +52,13 @@ if (lab !== undefined) {
     await killHard(victim);
     t.not(await containers(), '', 'it still runs, alone');
     t.match(await lab.docker('network', 'ls'), new RegExp(`peerwork-${worker}`));
-    t.ok((await readdir(join(folder, 'runner'))).some((name) => name.endsWith('.env')));
+    t.ok((await readdir(join(folder, 'runner'))).some((name) => name.startsWith('peerwork-')));
     const stage = await ContainerStage.set(t, {}, folder);
     t.equal(await containers(), '', 'containers');
     t.notMatch(await lab.docker('network', 'ls'), /peerwork/, 'networks');
     t.notMatch(await lab.run('nft', ['list', 'tables']), /peerwork/, 'rules');
     t.notOk(
-      (await readdir(join(folder, 'runner'))).some((name) => name.endsWith('.env')),
+      (await readdir(join(folder, 'runner'))).some((name) => name.startsWith('peerwork-')),
       'variables',
     );
     t.same(await readdir(join(folder, 'runner', 'jobs')), [], 'files of jobs');
