@@ -3,12 +3,7 @@ import { asPeerworkError } from '../../errors.js';
 import type { Check } from '../../job/health.js';
 
 /** What is told of a container engine that was found. */
-export interface EngineSays {
-  readonly kind: string;
-  readonly version: string;
-  readonly rootless: boolean;
-  readonly limits: EngineFacts['limits'];
-}
+export type EngineSays = Pick<EngineFacts, 'kind' | 'version' | 'rootless' | 'limits'>;
 
 const SWITCH_ON =
   'Switch on these cgroup controllers in the kernel: on a Raspberry Pi, add `cgroup_enable=memory` to the line in /boot/firmware/cmdline.txt and start it anew.';

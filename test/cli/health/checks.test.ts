@@ -161,9 +161,9 @@ t.test('a TURN server must give a relay for its user and password; one that work
 });
 
 t.test('a container engine that was demanded must be there', async (t) => {
-  const facts = { kind: 'podman', version: '5.1', rootless: true };
+  const facts = { kind: 'podman', version: '5.1', rootless: true } as const;
   const there = async () => ({ facts: { ...facts, limits: limitKinds } });
-  const onPi = async () => ({ facts: { kind: 'docker', version: '28.2', rootless: false, limits: ['cpu', 'pids'] as const } });
+  const onPi = async () => ({ facts: { kind: 'docker', version: '28.2', rootless: false, limits: ['cpu', 'pids'] } as const });
   const undelegated = async () => ({ facts: { ...facts, limits: ['memory', 'pids'] as const } });
   const absent = () => Promise.reject(new PeerworkError('sandbox-missing', 'docker is not installed'));
   t.match(await checkEngine(there, { demanded: true }), { state: 'ok', detail: 'podman 5.1, without root' });

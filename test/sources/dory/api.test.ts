@@ -1,17 +1,10 @@
 import { setTimeout as after } from 'node:timers/promises';
 import t from 'tap';
 import { writeCredentials } from '../../../src/sources/dory/credentials.js';
-import { redisTools } from '../../lab/redis.js';
-import { requireTools } from '../../lab/require.js';
 import { DoryLab, shortTimes } from './lab.js';
 
-if (!requireTools(t, redisTools)) process.exit();
-t.setTimeout(120_000);
-
-const lab = await DoryLab.start();
+const lab = await DoryLab.ofFile(t);
 const { api } = lab;
-t.afterEach(() => lab.clear());
-t.teardown(() => lab.close());
 const beats = () => api.callsOf(/heartbeat/);
 const someBeats = async (count: number) => {
   const before = beats().length;

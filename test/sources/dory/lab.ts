@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Queue } from 'bullmq';
+import type tap from 'tap';
 import { systemClock } from '../../../src/clock.js';
 import type { CrawlJob } from '../../../src/job/crawl.js';
 import type { Job, Outcome } from '../../../src/job/job.js';
@@ -11,7 +12,8 @@ import type { RunnerSetup } from '../../../src/runners/setup.js';
 import { type DorySourceOptions, dorySource } from '../../../src/sources/dory/setup.js';
 import type { DoryTiming } from '../../../src/sources/dory/timing.js';
 import { Worker } from '../../../src/worker/worker.js';
-import { LabRedis } from '../../lab/redis.js';
+import { LabRedis, redisTools } from '../../lab/redis.js';
+import { requireTools } from '../../lab/require.js';
 import { FakeApi } from './fake-api.js';
 
 /** The times of the protocol, a hundredth of what they are, so that a test need not wait. */
@@ -139,6 +141,16 @@ export class DoryLab {
 
   static async start(): Promise<DoryLab> {
     return new DoryLab(await FakeApi.start(), await LabRedis.start());
+  }
+
+  /** One for all tests of a file, cleared after each; without Redis the file is skipped. */
+  static async ofFile(t: typeof tap): Promise<DoryLab> {
+    if (!requireTools(t, redisTools)) process.exit();
+    t.setTimeout(120_000);
+    const lab = await DoryLab.start();
+    t.afterEach(() => lab.clear());
+    t.teardown(() => lab.close());
+    return lab;
   }
 
   /** A run that the API knows and that waits in the queue. */

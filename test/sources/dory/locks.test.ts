@@ -1,16 +1,9 @@
 import { setTimeout as after } from 'node:timers/promises';
 import t from 'tap';
-import { redisTools } from '../../lab/redis.js';
-import { requireTools } from '../../lab/require.js';
 import { DoryLab, shortTimes } from './lab.js';
 
-if (!requireTools(t, redisTools)) process.exit();
-t.setTimeout(120_000);
-
-const lab = await DoryLab.start();
+const lab = await DoryLab.ofFile(t);
 const { api } = lab;
-t.afterEach(() => lab.clear());
-t.teardown(() => lab.close());
 const lockOf = (id: string) => `bull:run-execution:${id}:lock`;
 
 t.test('the lock is extended for as long as a run takes', async (t) => {

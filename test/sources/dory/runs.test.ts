@@ -1,15 +1,8 @@
 import t from 'tap';
-import { redisTools } from '../../lab/redis.js';
-import { requireTools } from '../../lab/require.js';
 import { DoryLab } from './lab.js';
 
-if (!requireTools(t, redisTools)) process.exit();
-t.setTimeout(120_000);
-
-const lab = await DoryLab.start();
+const lab = await DoryLab.ofFile(t);
 const { api } = lab;
-t.afterEach(() => lab.clear());
-t.teardown(() => lab.close());
 const crawlerRedisUrl = 'redis://localhost:6399';
 
 t.test('a run goes from the queue to the containers and back', async (t) => {
