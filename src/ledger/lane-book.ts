@@ -5,6 +5,8 @@ import type { Transaction } from './transaction.js';
 const FIND = 'SELECT seq FROM lane WHERE channel = ? AND requires = ?';
 const ENTER = 'INSERT INTO lane (seq, channel, requires) VALUES (?, ?, ?) ON CONFLICT (channel, requires) DO NOTHING';
 const OF_CHANNELS = sized((count) => `SELECT seq, requires FROM lane WHERE channel IN (${repeated('?', count)}) ORDER BY seq`);
+/** Before the names of what `lanesFor` remembers within a transaction. */
+const LANES = 'lanes ';
 
 /** Lanes by number: the jobs of one channel that require the same labels. They are never deleted, so those that were seen are remembered. */
 export class LaneBook {
@@ -18,6 +20,8 @@ export class LaneBook {
     let [row] = await transaction.all<{ seq: number }>(FIND, [channel, requires]);
     if (row === undefined) {
       await transaction.run(ENTER, [await transaction.draw('lane', 1), channel, requires]);
+      // A claim later in this transaction must see it.
+      for (const cached of [...transaction.cache.keys()]) if (cached.startsWith(LANES)) transaction.cache.delete(cached);
       [row] = await transaction.all<{ seq: number }>(FIND, [channel, requires]);
     }
     if (row === undefined) throw new Error('a lane that was entered is not there');
@@ -37,7 +41,7 @@ export async function lanesFor(
   channels: readonly string[],
   labels: readonly string[],
 ): Promise<readonly number[]> {
-  const key = `lanes ${JSON.stringify([channels, labels])}`;
+  const key = `${LANES}${JSON.stringify([channels, labels])}`;
   const cached = transaction.cache.get(key) as readonly number[] | undefined;
   if (cached !== undefined) return cached;
   const rows = await transaction.allOf<{ seq: number; requires: string }>(OF_CHANNELS, [...new Set(channels)]);

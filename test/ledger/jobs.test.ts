@@ -26,6 +26,14 @@ for (const engine of engines) {
     t.equal(await claimIds(ledger, { labels: ['gpu', 'arch=arm64'] }), 'both');
   });
 
+  test('the first job of a channel can be claimed in the transaction that adds it, also after a claim in it that found none', async (t, ledger) => {
+    const none = claimIds(ledger);
+    const added = ledger.add([{ id: 'first', data: 1 }], NOW);
+    const first = claimIds(ledger);
+    await added;
+    t.same(await Promise.all([none, first]), ['', 'first']);
+  });
+
   test('a persistent job is held by one worker for ever, whatever its runs come to (worqr: another’s failure gave it to two)', async (t, ledger) => {
     await ledger.add([{ id: 'p', data: 1, persistent: true, attempts: 1, backoffMs: 1_000 }], NOW);
     let run = await claimOne(ledger);
