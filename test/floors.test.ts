@@ -8,8 +8,10 @@ const MAX_LINES = 350;
 
 /** From the ground up: an import may go to the same room or to a lower floor. Rooms of one floor never import each other. */
 const floors = [
-  ['errors', 'log', 'clock', 'config', 'version'],
+  ['errors', 'log', 'clock', 'config', 'version', 'kit'],
   ['job'],
+  ['egress'],
+  ['sandbox'],
   ['swarm', 'task', 'containers', 'crawl'],
   ['wires'],
   ['ledger', 'sources', 'runners'],

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { FOLDER_PREFIX } from '../egress/proxy.js';
 import type { CommandLine } from './command-line.js';
-import { FOLDER_PREFIX } from './egress/proxy.js';
 
 /** Reads until we are gone; then removes what we have left running, unless we took our leave. */
 const script = `

@@ -1,8 +1,8 @@
 import type { Clock } from '../clock.js';
+import type { NetworkCeiling } from '../egress/policy.js';
+import { readPair } from '../egress/policy.js';
 import type { Log } from '../log.js';
 import type { ContainerEngineOptions } from './container-engine.js';
-import type { NetworkCeiling } from './egress/policy.js';
-import { readPair } from './egress/policy.js';
 import type { EngineKind } from './find-engine.js';
 import type { PullPolicy } from './images.js';
 

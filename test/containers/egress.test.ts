@@ -6,10 +6,10 @@ import type { AddressInfo } from 'node:net';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import t, { type Test } from 'tap';
-import { PublicInternet } from '../../src/containers/egress/addresses.js';
 import { firewallRules } from '../../src/containers/egress/firewall-rules.js';
-import { lowerOf, type NetworkCeiling, type NetworkWish, readTarget } from '../../src/containers/egress/policy.js';
-import { EgressProxy, type EgressProxyOptions } from '../../src/containers/egress/proxy.js';
+import { PublicInternet } from '../../src/egress/addresses.js';
+import { lowerOf, type NetworkCeiling, type NetworkWish, readTarget } from '../../src/egress/policy.js';
+import { EgressProxy, type EgressProxyOptions } from '../../src/egress/proxy.js';
 
 const elsewhere = new PublicInternet([]);
 
@@ -226,7 +226,7 @@ t.test('the proxy knows nothing but CONNECT, tells a dead target, and ends its s
 
 t.test('the sockets of a process that was killed are removed by the next one', async (t) => {
   const program = `
-    const { EgressProxy } = await import(${JSON.stringify(new URL('../../src/containers/egress/proxy.js', import.meta.url).href)});
+    const { EgressProxy } = await import(${JSON.stringify(new URL('../../src/egress/proxy.js', import.meta.url).href)});
     const policy = { mode: 'none', listed: new Set(), trusted: new Set() };
     console.log((await EgressProxy.open({ policy })).socketPath);
     if (process.argv[1] === 'die') process.kill(process.pid, 'SIGKILL');

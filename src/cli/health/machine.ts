@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { DEFAULT_MEMORY_MB, type Options } from '../../config.js';
 import { asPeerworkError } from '../../errors.js';
 import type { Check } from '../../job/health.js';
-import { findSandbox, findTool } from '../../runners/task-module/sandbox.js';
+import { findSandbox, findTool } from '../../sandbox/sandbox.js';
 import { runNpm } from '../../task/npm.js';
 import { formatBytes } from '../figures.js';
 

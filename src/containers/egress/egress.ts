@@ -1,12 +1,12 @@
+import { PublicInternet } from '../../egress/addresses.js';
+import type { NetworkPolicy } from '../../egress/policy.js';
+import { EgressProxy } from '../../egress/proxy.js';
 import { PeerworkError } from '../../errors.js';
 import type { Tunnel } from '../../job/tunnel.js';
 import type { Mount } from '../container-spec.js';
 import type { EngineFacts } from '../find-engine.js';
 import { hostName } from '../run-arguments.js';
-import { PublicInternet } from './addresses.js';
 import type { Firewall } from './firewall.js';
-import type { NetworkPolicy } from './policy.js';
-import { EgressProxy } from './proxy.js';
 
 /** An image with this label finds its way through the proxy socket and needs no network of its own. */
 export const EGRESS_LABEL = 'peerwork.egress';

@@ -1,4 +1,4 @@
-import { closedIpv4 } from './addresses.js';
+import { closedIpv4 } from '../../egress/addresses.js';
 
 /** One address and port, IPv4. */
 export interface Opening {

@@ -1,14 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { isIPv4 } from 'node:net';
+import { ownNetworks, PublicInternet } from '../../egress/addresses.js';
+import { type NetworkPolicy, readTarget } from '../../egress/policy.js';
+import { systemLookup } from '../../egress/reach.js';
 import { asPeerworkError, PeerworkError } from '../../errors.js';
 import { CommandLine, complaintOf } from '../command-line.js';
 import { type FoundEngine, findProgram } from '../find-engine.js';
 import { hostName } from '../run-arguments.js';
-import { ownNetworks, PublicInternet } from './addresses.js';
 import { firewallRules, type Opening } from './firewall-rules.js';
-import { type NetworkPolicy, readTarget } from './policy.js';
-import { systemLookup } from './reach.js';
 
 const CAP_NET_ADMIN = 12n;
 const systemFolders = '/usr/sbin:/sbin:/usr/local/sbin';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import type { ContainerCeilings } from '../../containers/container-engine.js';
 import { invalid } from '../../containers/container-spec.js';
-import type { NetworkWish } from '../../containers/egress/policy.js';
+import type { NetworkWish } from '../../egress/policy.js';
 import { PeerworkError } from '../../errors.js';
 import type { Job, Json } from '../../job/job.js';
 import { MAX_JOB_DATA_BYTES, MAX_TIMEOUT_MS } from '../../job/limits.js';

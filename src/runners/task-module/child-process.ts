@@ -1,13 +1,13 @@
 import type { Readable } from 'node:stream';
 import type { Clock } from '../../clock.js';
 import { MAX_JOB_DATA_BYTES, MAX_LOG_LINE_CHARS } from '../../job/limits.js';
+import { killTree } from '../../sandbox/processes.js';
+import type { Sandbox } from '../../sandbox/sandbox.js';
 import { type ChildLine, type ChildSetup, LineSplitter } from './child/wire.js';
 import { type Ending, type Exit, howItEnded } from './ending.js';
-import { killTree } from './processes.js';
 import { RawOutput } from './raw-output.js';
 import { readChildLine } from './read-child-line.js';
 import type { Run, StopCause } from './run.js';
-import type { Sandbox } from './sandbox.js';
 import { type Spawned, spawnChild } from './spawn-child.js';
 
 /** How long a job may go on after it was asked to stop. */

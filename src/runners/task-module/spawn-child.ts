@@ -4,13 +4,13 @@ import { closeSync, ftruncateSync, mkdirSync, openSync, unlinkSync } from 'node:
 import { join } from 'node:path';
 import type { Duplex, Readable } from 'node:stream';
 import type { Clock } from '../../clock.js';
+import { blankDescriptors } from '../../sandbox/descriptors.js';
+import { endWithThisProcess, hasEnded, killTree } from '../../sandbox/processes.js';
+import { childEnvironment, type Sandbox } from '../../sandbox/sandbox.js';
 import { removeTree } from '../../task/disk.js';
 import { FENCE_BYTES, Fence } from './child/fence.js';
 import { ANSWER_FD, COMMAND_FD, FENCE_FD } from './child/wire.js';
-import { blankDescriptors } from './descriptors.js';
 import type { Exit } from './ending.js';
-import { endWithThisProcess, hasEnded, killTree } from './processes.js';
-import { childEnvironment, type Sandbox } from './sandbox.js';
 
 /** Pipes may be held open by something that escaped the kill. */
 const DRAIN_LIMIT_MS = 1_000;

@@ -4,13 +4,13 @@ import { type Clock, systemClock, type Timer } from '../../clock.js';
 import type { Job, Outcome } from '../../job/job.js';
 import type { RunContext, Runner, Workplace } from '../../job/runner.js';
 import { type Log, silentLog } from '../../log.js';
+import { findSandbox, findTool, type Sandbox } from '../../sandbox/sandbox.js';
 import { removeTree, sweepAbandoned, unfinishedName } from '../../task/disk.js';
 import { openTunnelPort } from '../tunnel-port.js';
 import type { TunnelAddress } from './child/wire.js';
 import { type ChildHost, TaskChild, type Unloadable } from './child-process.js';
 import { Lane, STUCK_MS } from './lane.js';
 import { Run } from './run.js';
-import { findSandbox, findTool, type Sandbox } from './sandbox.js';
 import { Watch } from './watch.js';
 
 export interface TaskModuleOptions {

@@ -1,7 +1,7 @@
 import type { Clock } from '../../clock.js';
+import { residentBytes, residentPollMs } from '../../sandbox/processes.js';
 import { bytesBelow } from '../../task/disk.js';
 import type { TaskChild } from './child-process.js';
-import { residentBytes, residentPollMs } from './processes.js';
 
 const SCRATCH_POLL_MS = 1_000;
 

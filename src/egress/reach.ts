@@ -1,7 +1,7 @@
 import { lookup } from 'node:dns/promises';
 import { connect, isIP } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { Tunnel } from '../../job/tunnel.js';
+import type { Tunnel } from '../job/tunnel.js';
 import type { PublicInternet } from './addresses.js';
 import { type NetworkPolicy, readTarget, type Target } from './policy.js';
 

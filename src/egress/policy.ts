@@ -1,4 +1,4 @@
-import { invalid } from '../container-spec.js';
+import { PeerworkError } from '../errors.js';
 
 /** What a job asks for: no network, the public internet, or these `host:port` only. */
 export type NetworkWish = 'none' | 'internet' | readonly string[];
@@ -43,7 +43,7 @@ export function lowerOf(wish: NetworkWish, ceiling: NetworkCeiling, trusted: rea
 /** A `host:port` in the one form in which it is compared; throws `container-invalid`. */
 export function readPair(text: string): string {
   const target = readTarget(text);
-  if (target === undefined) throw invalid(`${JSON.stringify(text.slice(0, 80))} is not host:port`);
+  if (target === undefined) throw new PeerworkError('container-invalid', `${JSON.stringify(text.slice(0, 80))} is not host:port`);
   return `${target.host}:${target.port}`;
 }
 

@@ -9,7 +9,7 @@ import { execFile } from 'node:child_process';
 import { existsSync, lstatSync, readlinkSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { PeerworkError } from '../../errors.js';
+import { PeerworkError } from '../errors.js';
 
 export interface SandboxWish {
   readonly sandbox: 'auto' | 'required' | 'off';
