@@ -1,22 +1,21 @@
 /**
- * Which isolation this machine can give, and the command line that makes a child of it.
+ * Which isolation this machine can give, and the command line that puts a program behind it.
  *
- * `process`: an own process with Node's permission model, and, where Linux has the tools, resource limits (prlimit) and an
- * end together with the worker (setpriv). `bwrap`: the same inside bubblewrap, with its own pid, ipc, uts and (network
- * denied) net namespace, and a file system that holds the task and little else. docs/isolation.md says what each stops.
+ * `process`: an own process and, where Linux has the tools, resource limits (prlimit) and an end together with the worker (setpriv). No wall against
+ * malice. `bwrap`: inside bubblewrap, with its own pid, ipc, uts and net namespaces, and a file system that holds the room and little else.
+ * docs/isolation.md says what each stops.
  */
 import { execFile } from 'node:child_process';
-import { existsSync, lstatSync, readlinkSync, realpathSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { existsSync, lstatSync, readlinkSync } from 'node:fs';
+import { join } from 'node:path';
 import { PeerworkError } from '../errors.js';
 
 export interface SandboxWish {
   readonly sandbox: 'auto' | 'required' | 'off';
   readonly network: 'allow' | 'deny';
-  /** Memory of one job in MiB: the whole process, Node's own 45 MiB included. */
+  /** Memory of one program in MiB: the whole process, Node's own 45 MiB included. */
   readonly memoryMb: number;
-  /** Bytes that one job may leave on disk at a time. */
+  /** Bytes that it may leave on disk at a time. */
   readonly scratchBytes: number;
   /** Path of `bwrap`. */
   readonly bubblewrap: string;
@@ -27,30 +26,28 @@ export interface Sandbox {
   readonly tier: 'process' | 'bwrap';
   /** One line for the owner, with what is missing. */
   readonly line: string;
-  command(room: ChildRoom): readonly [program: string, ...args: string[]];
+  /** The command line that runs `program` in the room. Its first word must be a path that is in the room. */
+  command(room: Room, program: readonly string[]): readonly [program: string, ...args: string[]];
 }
 
-/** The paths of one child, links resolved. */
-export interface ChildRoom {
+/** What a program sees and may use. All paths are absolute, with links resolved. */
+export interface Room {
+  /** Its own folder: the only one that it can write to, and its working directory. */
   readonly workdir: string;
+  /** Files and folders that it can read, besides Node and the system's libraries. */
   readonly readable: readonly string[];
+  /** Files and folders that it finds elsewhere in the sandbox than they are; readable. In the tier process they stay where they are. */
+  readonly placed?: readonly { readonly source: string; readonly target: string }[];
+  /** All that it sees of the environment. */
+  readonly environment: Readonly<Record<string, string>>;
 }
 
-const nodeMajor = Number(process.versions.node.split('.')[0]);
-const packageFolder = realpathSync(fileURLToPath(new URL('../../../..', import.meta.url)));
-const childFolder = realpathSync(fileURLToPath(new URL('./child', import.meta.url)));
-/** Where the code of the child process itself lies, as the child sees it. */
-const hostRoom = { packageFile: join(packageFolder, 'package.json'), childFolder };
-/** In the sandbox our own package.json must not stand above the task's files: it would make ES modules of them. */
-const sandboxRoom = { packageFile: '/peerwork/package.json', childFolder: '/peerwork/child' };
-
+export const nodeMajor = Number(process.versions.node.split('.')[0]);
 /** From Node 25 the permission model covers the network too. */
-const permissionCoversNetwork = nodeMajor >= 25;
+export const permissionCoversNetwork = nodeMajor >= 25;
 
 /** Node must still start: measured floors of RLIMIT_DATA are below 100 MiB up to Node 22, but 600 MiB from 24. */
 const DATA_HEADROOM_MB = nodeMajor >= 24 ? 800 : 320;
-/** Stacks, code and buffers beside V8's old generation. */
-const HEAP_SHARE = 0.85;
 const PROBE_MS = 5_000;
 /** The whole line about isolation must fit into what a worker tells of itself: 200 characters. */
 const MAX_REASON_CHARS = 90;
@@ -83,7 +80,7 @@ function processSandbox(wish: SandboxWish, limits: readonly string[], why: strin
   return {
     tier: 'process',
     line: `own process, Node permission model, ${wish.memoryMb} MiB a job, network ${wish.network}; no sandbox (bubblewrap: ${why})`,
-    command: (room) => compose([...limits, process.execPath, ...nodeArguments(wish, room, hostRoom)]),
+    command: (_room, program) => compose([...limits, ...program]),
   };
 }
 
@@ -91,8 +88,7 @@ function bwrapSandbox(wish: SandboxWish, limits: readonly string[]): Sandbox {
   return {
     tier: 'bwrap',
     line: `bubblewrap (own processes, files${wish.network === 'deny' ? ', no network' : ''}), Node permission model, ${wish.memoryMb} MiB a job`,
-    command: (room) =>
-      compose([...limits, wish.bubblewrap, ...bwrapArguments(wish, room), process.execPath, ...nodeArguments(wish, room, sandboxRoom)]),
+    command: (room, program) => compose([...limits, wish.bubblewrap, ...bwrapArguments(wish, room), ...program]),
   };
 }
 
@@ -101,23 +97,7 @@ function compose(words: readonly string[]): readonly [string, ...string[]] {
   return [program ?? process.execPath, ...args];
 }
 
-function nodeArguments(wish: SandboxWish, room: ChildRoom, own: typeof hostRoom): string[] {
-  const reads = [own.packageFile, join(own.childFolder, '*'), join(room.workdir, '*')];
-  // Never `DIR` and `DIR/*` together: Node 20 aborts on the pair.
-  for (const path of room.readable) reads.push(isFolder(path) ? join(path, '*') : path);
-  return [
-    nodeMajor >= 22 ? '--permission' : '--experimental-permission',
-    ...reads.map((path) => `--allow-fs-read=${path}`),
-    `--allow-fs-write=${join(room.workdir, '*')}`,
-    ...(permissionCoversNetwork && wish.network === 'allow' ? ['--allow-net'] : []),
-    '--disable-warning=ExperimentalWarning',
-    '--disable-warning=SecurityWarning',
-    `--max-old-space-size=${Math.max(16, Math.floor(wish.memoryMb * HEAP_SHARE))}`,
-    join(own.childFolder, 'main.js'),
-  ];
-}
-
-function bwrapArguments(wish: SandboxWish, room: ChildRoom): string[] {
+function bwrapArguments(wish: SandboxWish, room: Room): string[] {
   const args = ['--unshare-user', '--uid', '65534', '--gid', '65534', '--unshare-pid', '--unshare-ipc', '--unshare-uts'];
   args.push('--unshare-cgroup-try', '--hostname', 'job', '--cap-drop', 'ALL', '--die-with-parent', '--new-session', '--clearenv');
   if (wish.network === 'deny') args.push('--unshare-net');
@@ -127,9 +107,9 @@ function bwrapArguments(wish: SandboxWish, room: ChildRoom): string[] {
     for (const path of ['/etc/resolv.conf', '/etc/hosts', '/etc/nsswitch.conf']) args.push('--ro-bind-try', path, path);
   }
   for (const path of [process.execPath, ...room.readable]) args.push('--ro-bind', path, path);
-  args.push('--ro-bind', hostRoom.packageFile, sandboxRoom.packageFile, '--ro-bind', childFolder, sandboxRoom.childFolder);
+  for (const { source, target } of room.placed ?? []) args.push('--ro-bind', source, target);
   args.push('--bind', room.workdir, room.workdir, '--remount-ro', '/', '--chdir', room.workdir);
-  for (const [name, value] of Object.entries(childEnvironment(room.workdir))) args.push('--setenv', name, value);
+  for (const [name, value] of Object.entries(room.environment)) args.push('--setenv', name, value);
   return [...args, '--'];
 }
 
@@ -140,19 +120,6 @@ function bindSystem(path: string): string[] {
   } catch {
     return [];
   }
-}
-
-/** All that a child ever sees of the environment. */
-export function childEnvironment(workdir: string): Record<string, string> {
-  const environment: Record<string, string> = { HOME: workdir, TMPDIR: workdir };
-  for (const name of ['LANG', 'LC_ALL', 'TZ', 'NODE_ENV']) {
-    const value = process.env[name];
-    if (value !== undefined) environment[name] = value;
-  }
-  // Windows cannot start a process without it.
-  const systemRoot = process.env['SystemRoot'];
-  if (process.platform === 'win32' && systemRoot !== undefined) environment['SystemRoot'] = systemRoot;
-  return environment;
 }
 
 interface Limits {
@@ -176,8 +143,8 @@ async function findLimits(wish: SandboxWish): Promise<Limits> {
 async function probeBwrap(wish: SandboxWish): Promise<string | undefined> {
   if (process.platform !== 'linux') return 'Linux only';
   if (!existsSync(wish.bubblewrap)) return 'not installed';
-  const workdir = dirname(childFolder);
-  return tryOut([wish.bubblewrap, ...bwrapArguments(wish, { workdir, readable: [] }), process.execPath, '-e', 'process.exit(7)']);
+  const room = { workdir: import.meta.dirname, readable: [], environment: {} };
+  return tryOut([wish.bubblewrap, ...bwrapArguments(wish, room), process.execPath, '-e', 'process.exit(7)']);
 }
 
 /** The absolute path of a tool: children have no PATH. */
@@ -196,8 +163,4 @@ function tryOut(words: readonly string[]): Promise<string | undefined> {
       resolve(stderr.split('\n')[0]?.slice(0, MAX_REASON_CHARS) || 'it fails');
     });
   });
-}
-
-function isFolder(path: string): boolean {
-  return existsSync(path) && lstatSync(path).isDirectory();
 }

@@ -4,6 +4,7 @@ import { MAX_JOB_DATA_BYTES, MAX_LOG_LINE_CHARS } from '../../job/limits.js';
 import { killTree } from '../../sandbox/processes.js';
 import type { Sandbox } from '../../sandbox/sandbox.js';
 import { type ChildLine, type ChildSetup, LineSplitter } from './child/wire.js';
+import type { ChildWish } from './child-command.js';
 import { type Ending, type Exit, howItEnded } from './ending.js';
 import { RawOutput } from './raw-output.js';
 import { readChildLine } from './read-child-line.js';
@@ -20,6 +21,8 @@ const MAX_LINE_BYTES = MAX_JOB_DATA_BYTES + 64 * 1024;
 
 export interface ChildHost {
   readonly sandbox: Sandbox;
+  /** What Node itself is told. */
+  readonly limits: Pick<ChildWish, 'memoryMb' | 'network'>;
   readonly scratchFolder: string;
   readonly clock: Clock;
   ready(child: TaskChild): void;

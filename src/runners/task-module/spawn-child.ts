@@ -6,10 +6,11 @@ import type { Duplex, Readable } from 'node:stream';
 import type { Clock } from '../../clock.js';
 import { blankDescriptors } from '../../sandbox/descriptors.js';
 import { endWithThisProcess, hasEnded, killTree } from '../../sandbox/processes.js';
-import { childEnvironment, type Sandbox } from '../../sandbox/sandbox.js';
+import type { Sandbox } from '../../sandbox/sandbox.js';
 import { removeTree } from '../../task/disk.js';
 import { FENCE_BYTES, Fence } from './child/fence.js';
 import { ANSWER_FD, COMMAND_FD, FENCE_FD } from './child/wire.js';
+import { type ChildWish, childCommand, childEnvironment } from './child-command.js';
 import type { Exit } from './ending.js';
 
 /** Pipes may be held open by something that escaped the kill. */
@@ -31,6 +32,7 @@ export interface Spawned {
 
 interface SpawnOptions {
   readonly sandbox: Sandbox;
+  readonly limits: Pick<ChildWish, 'memoryMb' | 'network'>;
   readonly scratchFolder: string;
   readonly clock: Clock;
   readonly readable: readonly string[];
@@ -38,7 +40,7 @@ interface SpawnOptions {
   readonly onExit: () => void;
 }
 
-export function spawnChild({ sandbox, scratchFolder, clock, readable, onExit }: SpawnOptions): Spawned {
+export function spawnChild({ sandbox, limits, scratchFolder, clock, readable, onExit }: SpawnOptions): Spawned {
   const name = randomBytes(6).toString('hex');
   const workdir = join(scratchFolder, name);
   mkdirSync(workdir, { mode: 0o700 });
@@ -48,7 +50,7 @@ export function spawnChild({ sandbox, scratchFolder, clock, readable, onExit }: 
   ftruncateSync(fenceFd, FENCE_BYTES);
   const fence = new Fence(fenceFd);
 
-  const [program, ...args] = sandbox.command({ workdir, readable });
+  const [program, ...args] = childCommand(sandbox, { workdir, readable, ...limits });
   const child = spawn(program, args, {
     cwd: workdir,
     env: childEnvironment(workdir),

@@ -39,6 +39,7 @@ interface Parts {
   readonly log: Log;
   readonly clock: Clock;
   readonly sandbox: Sandbox;
+  readonly memoryMb: number;
   readonly scratchFolder: string;
   readonly watch: Watch;
   readonly warmMs: number;
@@ -100,10 +101,20 @@ export class TaskModuleRunner implements Runner {
     const { concurrency, log = silentLog, warmMs = DEFAULT_WARM_MS } = options;
     log.info('jobs are isolated', { by: found.line });
     const watch = new Watch(limits, clock);
-    return new TaskModuleRunner({ concurrency, log, clock, sandbox: found, scratchFolder, watch, warmMs, network: network === 'allow' });
+    return new TaskModuleRunner({
+      concurrency,
+      log,
+      clock,
+      sandbox: found,
+      memoryMb,
+      scratchFolder,
+      watch,
+      warmMs,
+      network: network === 'allow',
+    });
   }
 
-  private constructor({ concurrency, log, clock, sandbox, scratchFolder, watch, warmMs, network }: Parts) {
+  private constructor({ concurrency, log, clock, sandbox, memoryMb, scratchFolder, watch, warmMs, network }: Parts) {
     this.#network = network;
     this.isolation = sandbox.line;
     this.#log = log;
@@ -113,6 +124,7 @@ export class TaskModuleRunner implements Runner {
     this.#watch = watch;
     this.#host = {
       sandbox,
+      limits: { memoryMb, network: network ? 'allow' : 'deny' },
       scratchFolder,
       clock,
       ready: (child) => this.#ready(child),

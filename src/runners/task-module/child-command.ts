@@ -1,0 +1,67 @@
+import { existsSync, lstatSync, realpathSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { nodeMajor, permissionCoversNetwork, type Room, type Sandbox } from '../../sandbox/sandbox.js';
+
+/** What one child may read, and the limits that Node itself is told of. */
+export interface ChildWish {
+  readonly workdir: string;
+  readonly readable: readonly string[];
+  readonly memoryMb: number;
+  /** Where the network can be denied by Node alone. */
+  readonly network: 'allow' | 'deny';
+}
+
+const packageFolder = realpathSync(fileURLToPath(new URL('../../../..', import.meta.url)));
+const childFolder = realpathSync(fileURLToPath(new URL('./child', import.meta.url)));
+/** Where the code of the child process itself lies, as the child sees it. */
+const places = {
+  process: { packageFile: join(packageFolder, 'package.json'), childFolder },
+  // Our own package.json must not stand above the task's files: it would make ES modules of them.
+  bwrap: { packageFile: '/peerwork/package.json', childFolder: '/peerwork/child' },
+} as const;
+/** Stacks, code and buffers beside V8's old generation. */
+const HEAP_SHARE = 0.85;
+
+/** The command line of a child process, behind the wall of this machine. */
+export function childCommand(sandbox: Sandbox, wish: ChildWish): readonly [program: string, ...args: string[]] {
+  const placed = [
+    { source: places.process.packageFile, target: places.bwrap.packageFile },
+    { source: places.process.childFolder, target: places.bwrap.childFolder },
+  ];
+  const room: Room = { workdir: wish.workdir, readable: wish.readable, placed, environment: childEnvironment(wish.workdir) };
+  return sandbox.command(room, [process.execPath, ...nodeArguments(wish, places[sandbox.tier])]);
+}
+
+function nodeArguments(wish: ChildWish, own: (typeof places)[Sandbox['tier']]): string[] {
+  const reads = [own.packageFile, join(own.childFolder, '*'), join(wish.workdir, '*')];
+  // Never `DIR` and `DIR/*` together: Node 20 aborts on the pair.
+  for (const path of wish.readable) reads.push(isFolder(path) ? join(path, '*') : path);
+  return [
+    nodeMajor >= 22 ? '--permission' : '--experimental-permission',
+    ...reads.map((path) => `--allow-fs-read=${path}`),
+    `--allow-fs-write=${join(wish.workdir, '*')}`,
+    ...(permissionCoversNetwork && wish.network === 'allow' ? ['--allow-net'] : []),
+    '--disable-warning=ExperimentalWarning',
+    '--disable-warning=SecurityWarning',
+    `--max-old-space-size=${Math.max(16, Math.floor(wish.memoryMb * HEAP_SHARE))}`,
+    join(own.childFolder, 'main.js'),
+  ];
+}
+
+/** All that a child ever sees of the environment. */
+export function childEnvironment(workdir: string): Record<string, string> {
+  const environment: Record<string, string> = { HOME: workdir, TMPDIR: workdir };
+  for (const name of ['LANG', 'LC_ALL', 'TZ', 'NODE_ENV']) {
+    const value = process.env[name];
+    if (value !== undefined) environment[name] = value;
+  }
+  // Windows cannot start a process without it.
+  const systemRoot = process.env['SystemRoot'];
+  if (process.platform === 'win32' && systemRoot !== undefined) environment['SystemRoot'] = systemRoot;
+  return environment;
+}
+
+function isFolder(path: string): boolean {
+  return existsSync(path) && lstatSync(path).isDirectory();
+}
