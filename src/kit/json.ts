@@ -27,6 +27,9 @@ export interface JsonLimits {
   readonly maxItems?: number;
 }
 
+/** What a file of this machine or a program on it may hold: settings, records, what a tool prints. */
+export const LOCAL_JSON: JsonLimits = { maxBytes: 16 * 1024 * 1024 };
+
 /** Why a text is not let in; the message is fit for a user. */
 export class JsonRefused extends Error {
   override readonly name = 'JsonRefused';
