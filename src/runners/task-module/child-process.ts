@@ -88,6 +88,7 @@ export class TaskChild {
     this.workdir = workdir;
     this.#output = new RawOutput(
       [stdout, stderr],
+      answers,
       () => host.clock.now(),
       (progress) => this.head?.report(progress),
     );
@@ -222,7 +223,7 @@ export class TaskChild {
         if (this.#breach !== '') return;
         const line = readChildLine(text);
         if (typeof line === 'string') this.#breachOf(line);
-        else this.#take(line);
+        else this.#take(line, text.length);
       }
     });
   }
@@ -233,7 +234,7 @@ export class TaskChild {
     killTree(this.pid);
   }
 
-  #take(line: ChildLine): void {
+  #take(line: ChildLine, chars: number): void {
     switch (line[0]) {
       case 'completed':
         this.#settle(line[1], line[2], (run) => run.complete({ state: 'completed', output: line[3], ...line[4] }));
@@ -242,7 +243,7 @@ export class TaskChild {
         this.#settle(line[1], line[2], (run) => run.fail(line[3], line[4], line[5], line[6]));
         break;
       case 'report':
-        if (this.#handed[0]?.number === line[1]) for (const progress of line[2]) this.#output.pass(progress);
+        if (this.#handed[0]?.number === line[1]) this.#output.take(line[2], chars);
         break;
       case 'back':
         this.#takeBack(line[1]);
