@@ -3,6 +3,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { type Clock, systemClock, type Timer } from '../clock.js';
+import { LOCAL_JSON, parseJson } from '../kit/json.js';
 import { redact } from '../log.js';
 import { version } from '../version.js';
 import type { Worker } from '../worker/worker.js';
@@ -131,7 +132,7 @@ function readFolder(folder: string): { readonly file: string; readonly says: Wor
   return files.map((name) => {
     const file = join(folder, name);
     try {
-      return { file, says: v.parse(shape, JSON.parse(readFileSync(file, 'utf8'))) };
+      return { file, says: v.parse(shape, parseJson(readFileSync(file, 'utf8'), LOCAL_JSON)) };
     } catch {
       return { file, says: undefined };
     }

@@ -2,6 +2,7 @@ import { chmod, lstat, mkdir, readdir, rename, stat, utimes, writeFile } from 'n
 import { join } from 'node:path';
 import { type Clock, systemClock, type Timer } from '../clock.js';
 import { PeerworkError } from '../errors.js';
+import { LOCAL_JSON, parseJson } from '../kit/json.js';
 import { type Log, silentLog } from '../log.js';
 import { canonicalJson } from './canonical-json.js';
 import { diskError, isMissing, removeTree, sweepAbandoned, systemCode, unfinishedName } from './disk.js';
@@ -192,9 +193,9 @@ export class DependencyLayers {
 
 /** npm 12 runs the scripts of those packages only that are named here; earlier ones ignore the field. */
 function packageText(packageJson: string, lock: string, allowScripts: boolean): string {
-  const fields: Record<string, unknown> = JSON.parse(packageJson);
+  const fields: Record<string, unknown> = parseJson(packageJson, LOCAL_JSON) as Record<string, unknown>;
   if (allowScripts) {
-    const { packages }: { packages: Record<string, { hasInstallScript?: boolean }> } = JSON.parse(lock);
+    const { packages } = parseJson(lock, LOCAL_JSON) as { packages: Record<string, { hasInstallScript?: boolean }> };
     const scripted = Object.entries(packages).filter(([, { hasInstallScript }]) => hasInstallScript === true);
     fields['allowScripts'] = Object.fromEntries(scripted.map(([place]) => [place.split('node_modules/').pop(), true]));
   }

@@ -4,6 +4,7 @@ import { type Clock, systemClock } from '../clock.js';
 import { PeerworkError } from '../errors.js';
 import type { Workplace } from '../job/runner.js';
 import type { SignedManifest, TaskOrigin } from '../job/source.js';
+import { LOCAL_JSON, parseJson } from '../kit/json.js';
 import { type Log, silentLog } from '../log.js';
 import type { BlobStore } from './blob-store.js';
 import { isMissing, removeAtOnce, sweepAbandoned, writeWhole } from './disk.js';
@@ -200,7 +201,7 @@ export class Workplaces {
 
   async #storedManifest(digest: string, publisher: string): Promise<SignedManifest | undefined> {
     try {
-      const signed: SignedManifest = JSON.parse(await readFile(join(this.#folder, `${digest}.json`), 'utf8'));
+      const signed = parseJson(await readFile(join(this.#folder, `${digest}.json`), 'utf8'), LOCAL_JSON) as SignedManifest;
       if (manifestDigest(signed.body) !== digest) return undefined;
       verifyManifest(signed, publisher, this.#options.verify, this.#options.limits);
       return signed;

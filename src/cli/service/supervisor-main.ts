@@ -6,7 +6,8 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { systemClock } from '../../clock.js';
-import { isAlive, markProcess } from './process-mark.js';
+import { LOCAL_JSON, parseJson } from '../../kit/json.js';
+import { isAlive, type MarkedProcess, markProcess } from './process-mark.js';
 import { readRecord } from './record.js';
 import { RotatingLog } from './rotating-log.js';
 import { Supervisor } from './supervisor.js';
@@ -41,7 +42,7 @@ function takeLock(): boolean {
       return true;
     } catch {
       try {
-        if (isAlive(JSON.parse(readFileSync(lock, 'utf8')))) return false;
+        if (isAlive(parseJson(readFileSync(lock, 'utf8'), LOCAL_JSON) as MarkedProcess)) return false;
       } catch {
         // not readable: nobody's
       }

@@ -5,6 +5,7 @@ import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import * as v from 'valibot';
 import { PeerworkError } from '../../errors.js';
+import { LOCAL_JSON, parseJson } from '../../kit/json.js';
 import { conceal } from '../../log.js';
 
 const text = v.pipe(v.string(), v.minLength(1), v.maxLength(500));
@@ -122,7 +123,7 @@ export function withoutSlash(url: string): string {
 
 function parsed(json: string): unknown {
   try {
-    return JSON.parse(json);
+    return parseJson(json, LOCAL_JSON);
   } catch {
     return undefined;
   }

@@ -1,6 +1,7 @@
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
+import { LOCAL_JSON, parseJson } from '../../kit/json.js';
 import { sweepAbandoned, writeWhole } from '../../task/disk.js';
 
 const stored = v.object({ sealed: v.string(), attempt: v.pipe(v.number(), v.safeInteger(), v.minValue(1)) });
@@ -97,7 +98,7 @@ export class Backlog {
 
 async function readStored(file: string): Promise<unknown> {
   try {
-    return JSON.parse(await readFile(file, 'utf8'));
+    return parseJson(await readFile(file, 'utf8'), LOCAL_JSON);
   } catch {
     return undefined; // not one of ours, or a broken disk
   }
