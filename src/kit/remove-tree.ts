@@ -101,7 +101,7 @@ class Removal {
     }
     if (depth > MAX_DEPTH || folder.length > MAX_PATH_BYTES) return this.#moveUp(folder);
     if (!(await this.#empty(folder, depth))) return false;
-    return this.#attempt(folder, () => rmdir(folder));
+    return this.#take(folder, () => rmdir(folder));
   }
 
   async #empty(folder: Buffer, depth: number): Promise<boolean> {
@@ -116,7 +116,7 @@ class Removal {
         if (this.#signal?.aborted) break;
         const path = Buffer.concat([folder, SLASH, entry.name]);
         if (entry.isDirectory()) whole = (await this.#removeFolder(path, depth + 1)) && whole;
-        else files.push(this.#attempt(path, () => unlink(path)));
+        else files.push(this.#take(path, () => unlink(path)));
         if (files.length >= AT_ONCE) await settle();
       }
     });
@@ -127,8 +127,15 @@ class Removal {
   /** To the top of the tree, where a later pass finds it. */
   async #moveUp(folder: Buffer): Promise<boolean> {
     const higher = Buffer.concat([this.#root, SLASH, Buffer.from(randomBytes(8).toString('hex'))]);
-    await this.#attempt(folder, () => rename(folder, higher));
+    await this.#take(folder, () => rename(folder, higher));
     return false;
+  }
+
+  /** Something less in the way. */
+  async #take(path: Buffer, act: () => Promise<void>): Promise<boolean> {
+    const taken = await this.#attempt(path, act);
+    this.#progress ||= taken;
+    return taken;
   }
 
   /** Does it, if need be with the permissions that it takes. True if it is done, or there was nothing to do. */
@@ -148,7 +155,6 @@ class Removal {
         return false;
       }
     }
-    this.#progress = true;
     return true;
   }
 
