@@ -1,7 +1,8 @@
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { type Clock, systemClock, type Timer } from '../clock.js';
+import { type Clock, systemClock } from '../clock.js';
 import { PeerworkError } from '../errors.js';
+import { SilenceLimit } from './silence-limit.js';
 
 /** A joined pair of which one side has ended is cut when the other side is silent for this long, or for up to twice as long. */
 export const HALF_OPEN_IDLE_MS = 600_000;
@@ -29,29 +30,17 @@ export function joinStreams(a: Duplex, b: Duplex, options: JoinOptions = {}): Pr
   return new Promise((resolve, reject) => {
     const open = new Set([a, b]);
     let fault: Error | undefined;
-    let timer: Timer | undefined;
-    let moved = false;
     const cut = (error: Error) => {
       fault ??= error;
       for (const stream of open) resetStream(stream, fault);
     };
     const aborted = () => cut(signal?.reason instanceof Error ? signal.reason : broken('it was cut off'));
-    const watch = () => {
-      timer = clock.after(
-        halfOpenIdleMs,
-        () => {
-          if (!moved) return cut(broken(`one side has ended, and the other was silent for ${halfOpenIdleMs / 1_000} s`));
-          moved = false;
-          watch();
-        },
-        { unref: true },
-      );
-    };
+    const silence = new SilenceLimit(clock, halfOpenIdleMs, () => cut(halfOpen(halfOpenIdleMs)));
     const closed = (stream: Duplex) => {
       open.delete(stream);
       if (!(stream.readableEnded && stream.writableFinished)) cut(broken('it was closed before its end'));
       if (open.size > 0) return;
-      timer?.cancel();
+      silence.stop();
       signal?.removeEventListener('abort', aborted);
       if (fault === undefined) resolve();
       else reject(fault);
@@ -59,10 +48,8 @@ export function joinStreams(a: Duplex, b: Duplex, options: JoinOptions = {}): Pr
     const connect = (from: Duplex, to: Duplex) => {
       from.on('error', cut);
       const ended = () => {
-        if (timer === undefined) watch();
-        to.on('data', () => {
-          moved = true;
-        });
+        silence.start();
+        to.on('data', () => silence.moved());
         const pass = (error?: Error) => {
           if (error !== undefined) cut(error);
           else if (fault === undefined) to.end();
@@ -107,6 +94,11 @@ export function confirmEnd(socket: Socket, done: (error?: Error) => void): void 
 /** A unix socket has no address; TLS has no reset of its own. */
 function isTcp(stream: Duplex): stream is Socket {
   return stream instanceof Socket && !('encrypted' in stream) && stream.localAddress !== undefined;
+}
+
+/** The error of a connection of which one side has ended and the other does not. */
+export function halfOpen(limitMs: number): PeerworkError {
+  return broken(`one side has ended, and the other was silent for ${limitMs / 1_000} s`);
 }
 
 function broken(detail: string): PeerworkError {
