@@ -5,10 +5,19 @@
  * malice. `bwrap`: inside bubblewrap, with its own pid, ipc, uts and net namespaces, and a file system that holds the room and little else.
  * docs/isolation.md says what each stops.
  */
-import { execFile } from 'node:child_process';
-import { existsSync, lstatSync, readlinkSync } from 'node:fs';
+import { existsSync } from 'node:fs';
+import { mkdtemp, realpath, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PeerworkError } from '../errors.js';
+import { bwrapWords, countsInNamespace, MAX_PROCESSES, type Manner } from './bwrap.js';
+import { openFilter } from './filter-file.js';
+import type { Room } from './room.js';
+import { asCommand, type Command, findTool, tryOut, WORKED } from './tools.js';
+import { findUids } from './uids.js';
+
+export type { Room } from './room.js';
+export { findTool } from './tools.js';
 
 export interface SandboxWish {
   readonly sandbox: 'auto' | 'required' | 'off';
@@ -27,19 +36,7 @@ export interface Sandbox {
   /** One line for the owner, with what is missing. */
   readonly line: string;
   /** The command line that runs `program` in the room. Its first word must be a path that is in the room. */
-  command(room: Room, program: readonly string[]): readonly [program: string, ...args: string[]];
-}
-
-/** What a program sees and may use. All paths are absolute, with links resolved. */
-export interface Room {
-  /** Its own folder: the only one that it can write to, and its working directory. */
-  readonly workdir: string;
-  /** Files and folders that it can read, besides Node and the system's libraries. */
-  readonly readable: readonly string[];
-  /** Files and folders that it finds elsewhere in the sandbox than they are; readable. In the tier process they stay where they are. */
-  readonly placed?: readonly { readonly source: string; readonly target: string }[];
-  /** All that it sees of the environment. */
-  readonly environment: Readonly<Record<string, string>>;
+  command(room: Room, program: readonly string[]): Command;
 }
 
 export const nodeMajor = Number(process.versions.node.split('.')[0]);
@@ -48,11 +45,8 @@ export const permissionCoversNetwork = nodeMajor >= 25;
 
 /** Node must still start: measured floors of RLIMIT_DATA are below 100 MiB up to Node 22, but 600 MiB from 24. */
 const DATA_HEADROOM_MB = nodeMajor >= 24 ? 800 : 320;
-const PROBE_MS = 5_000;
-/** The whole line about isolation must fit into what a worker tells of itself: 200 characters. */
-const MAX_REASON_CHARS = 90;
 
-/** Looked for once a process: many Workers may live in one, and it takes four processes to find out. */
+/** Looked for once a process: many Workers may live in one, and it takes some processes to find out. */
 const found = new Map<string, Promise<Sandbox>>();
 
 /** Rejects with `sandbox-missing` if what is wished cannot be had. */
@@ -68,8 +62,9 @@ export function findSandbox(wish: SandboxWish): Promise<Sandbox> {
 }
 
 async function lookForSandbox(wish: SandboxWish): Promise<Sandbox> {
-  const [limits, why] = await Promise.all([findLimits(wish), wish.sandbox === 'off' ? 'switched off' : probeBwrap(wish)]);
-  if (why === undefined) return bwrapSandbox(wish, limits.sizes);
+  const [limits, bwrap] = await Promise.all([findLimits(wish), wish.sandbox === 'off' ? { why: 'switched off' } : findBwrap(wish)]);
+  if ('manner' in bwrap) return bwrapSandbox(wish, limits.sizes, bwrap.manner);
+  const { why } = bwrap;
   if (wish.sandbox === 'required') throw new PeerworkError('sandbox-missing', `bubblewrap: ${why}`);
   if (wish.network === 'deny' && !permissionCoversNetwork)
     throw new PeerworkError('sandbox-missing', `the network can be denied only with bubblewrap (${why}) or Node 25`);
@@ -79,47 +74,59 @@ async function lookForSandbox(wish: SandboxWish): Promise<Sandbox> {
 function processSandbox(wish: SandboxWish, limits: readonly string[], why: string): Sandbox {
   return {
     tier: 'process',
-    line: `own process, Node permission model, ${wish.memoryMb} MiB a job, network ${wish.network}; no sandbox (bubblewrap: ${why})`,
-    command: (_room, program) => compose([...limits, ...program]),
+    line: `own process, Node permission model, ${wish.memoryMb} MiB a job, network ${wish.network}; no wall against malicious code (bubblewrap: ${why})`,
+    command: (_room, program) => asCommand([...limits, ...program]),
   };
 }
 
-function bwrapSandbox(wish: SandboxWish, limits: readonly string[]): Sandbox {
+function bwrapSandbox(wish: SandboxWish, limits: readonly string[], manner: Manner): Sandbox {
+  const { uids, lastUserNamespace, filter, countsProcesses } = manner;
+  const refusesNamespaces = lastUserNamespace || filter.length > 0;
+  const walls = [
+    filter.length > 0 ? 'bubblewrap + seccomp' : 'bubblewrap without seccomp',
+    uids !== undefined && 'own uid',
+    refusesNamespaces && 'no user namespaces',
+    countsProcesses && `${MAX_PROCESSES} processes`,
+    wish.network === 'deny' && 'no network',
+    `${wish.memoryMb} MiB a job`,
+    'Node permission model',
+  ];
   return {
     tier: 'bwrap',
-    line: `bubblewrap (own processes, files${wish.network === 'deny' ? ', no network' : ''}), Node permission model, ${wish.memoryMb} MiB a job`,
-    command: (room, program) => compose([...limits, wish.bubblewrap, ...bwrapArguments(wish, room), ...program]),
+    line: walls.filter((wall) => wall !== false).join(', '),
+    command: (room, program) => asCommand([...limits, ...bwrapWords(wish.bubblewrap, manner, wish.network, room), ...program]),
   };
 }
 
-function compose(words: readonly string[]): readonly [string, ...string[]] {
-  const [program, ...args] = words;
-  return [program ?? process.execPath, ...args];
+/** The strongest manner that works here, found by trying. */
+async function findBwrap(wish: SandboxWish): Promise<{ readonly manner: Manner } | { readonly why: string }> {
+  if (process.platform !== 'linux') return { why: 'Linux only' };
+  if (!existsSync(wish.bubblewrap)) return { why: 'not installed' };
+  let why = '';
+  for (const manner of manners()) {
+    const workdir = await mkdtemp(join(await realpath(tmpdir()), 'peerwork-trial-'));
+    const words = bwrapWords(wish.bubblewrap, manner, wish.network, { workdir, readable: [], environment: {} });
+    const program = [process.execPath, '-e', `require('fs').writeFileSync('file', ''); process.exit(${WORKED})`];
+    const fault = await tryOut([...words, ...program]);
+    await rm(workdir, { recursive: true, force: true });
+    if (fault === undefined) return { manner };
+    why = fault;
+  }
+  return { why };
 }
 
-function bwrapArguments(wish: SandboxWish, room: Room): string[] {
-  const args = ['--unshare-user', '--uid', '65534', '--gid', '65534', '--unshare-pid', '--unshare-ipc', '--unshare-uts'];
-  args.push('--unshare-cgroup-try', '--hostname', 'job', '--cap-drop', 'ALL', '--die-with-parent', '--new-session', '--clearenv');
-  if (wish.network === 'deny') args.push('--unshare-net');
-  args.push('--tmpfs', '/', '--proc', '/proc', '--dev', '/dev', '--size', String(16 * 1024 * 1024), '--tmpfs', '/tmp');
-  for (const path of ['/usr/lib', '/usr/lib32', '/usr/lib64', '/lib', '/lib32', '/lib64', '/nix/store']) args.push(...bindSystem(path));
-  if (wish.network === 'allow') {
-    for (const path of ['/etc/resolv.conf', '/etc/hosts', '/etc/nsswitch.conf']) args.push('--ro-bind-try', path, path);
+function manners(): Manner[] {
+  const uids = findUids();
+  const filter = openFilter();
+  const own: Manner[] =
+    uids === undefined || filter.length === 0 ? [] : [{ uids, lastUserNamespace: false, filter, countsProcesses: true }];
+  const shared: Manner[] = [];
+  for (const opens of filter.length === 0 ? [[]] : [filter, []]) {
+    for (const countsProcesses of countsInNamespace ? [true, false] : [false]) {
+      for (const lastUserNamespace of [true, false]) shared.push({ uids: undefined, lastUserNamespace, filter: opens, countsProcesses });
+    }
   }
-  for (const path of [process.execPath, ...room.readable]) args.push('--ro-bind', path, path);
-  for (const { source, target } of room.placed ?? []) args.push('--ro-bind', source, target);
-  args.push('--bind', room.workdir, room.workdir, '--remount-ro', '/', '--chdir', room.workdir);
-  for (const [name, value] of Object.entries(room.environment)) args.push('--setenv', name, value);
-  return [...args, '--'];
-}
-
-/** A library folder, as the link or the folder that it is here. */
-function bindSystem(path: string): string[] {
-  try {
-    return lstatSync(path).isSymbolicLink() ? ['--symlink', readlinkSync(path), path] : ['--ro-bind', path, path];
-  } catch {
-    return [];
-  }
+  return [...own, ...shared];
 }
 
 interface Limits {
@@ -135,32 +142,7 @@ async function findLimits(wish: SandboxWish): Promise<Limits> {
   const prlimit = [findTool('prlimit'), '--core=0', `--data=${data}`, `--fsize=${wish.scratchBytes}`, '--'];
   const setpriv = [findTool('setpriv'), '--pdeathsig', 'KILL', '--no-new-privs', '--inh-caps=-all', '--bounding-set=-all', '--'];
   const meek = [findTool('setpriv'), '--pdeathsig', 'KILL', '--no-new-privs', '--'];
-  const fits = async (words: readonly string[]) => (await tryOut([...words, '/bin/sh', '-c', 'exit 7'])) === undefined;
+  const fits = async (words: readonly string[]) => (await tryOut([...words, '/bin/sh', '-c', `exit ${WORKED}`])) === undefined;
   const [sized, bound, meekly] = await Promise.all([fits(prlimit), fits(setpriv), fits(meek)]);
   return { sizes: sized ? prlimit : [], privileges: bound ? setpriv : meekly ? meek : [] };
-}
-
-async function probeBwrap(wish: SandboxWish): Promise<string | undefined> {
-  if (process.platform !== 'linux') return 'Linux only';
-  if (!existsSync(wish.bubblewrap)) return 'not installed';
-  const room = { workdir: import.meta.dirname, readable: [], environment: {} };
-  return tryOut([wish.bubblewrap, ...bwrapArguments(wish, room), process.execPath, '-e', 'process.exit(7)']);
-}
-
-/** The absolute path of a tool: children have no PATH. */
-export function findTool(name: string): string {
-  const folders = [...(process.env['PATH'] ?? '').split(':'), '/usr/bin', '/bin', '/usr/sbin', '/sbin'];
-  return folders.map((folder) => join(folder, name)).find((path) => path.startsWith('/') && existsSync(path)) ?? `/usr/bin/${name}`;
-}
-
-/** Runs a command that must exit with 7; answers with what went wrong. */
-function tryOut(words: readonly string[]): Promise<string | undefined> {
-  const [program, ...args] = compose(words);
-  return new Promise((resolve) => {
-    execFile(program, args, { timeout: PROBE_MS, killSignal: 'SIGKILL', env: {} }, (error, _stdout, stderr) => {
-      if (error === null) return resolve('it does not run its command');
-      if (error.code === 7) return resolve(undefined);
-      resolve(stderr.split('\n')[0]?.slice(0, MAX_REASON_CHARS) || 'it fails');
-    });
-  });
 }
