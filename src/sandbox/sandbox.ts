@@ -5,16 +5,12 @@
  * malice. `bwrap`: inside bubblewrap, with its own pid, ipc, uts and net namespaces, and a file system that holds the room and little else.
  * docs/isolation.md says what each stops.
  */
-import { existsSync } from 'node:fs';
-import { mkdtemp, realpath, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { PeerworkError } from '../errors.js';
-import { bwrapWords, countsInNamespace, MAX_PROCESSES, type Manner } from './bwrap.js';
-import { openFilter } from './filter-file.js';
+import { bwrapWords, MAX_PROCESSES, type Manner } from './bwrap.js';
+import { findBwrap } from './bwrap-tier.js';
+import { asOwnUid, type Bounds, findBounds, findOwnUid, type OwnUid, reaches } from './process-tier.js';
 import type { Room } from './room.js';
-import { asCommand, type Command, findTool, tryOut, WORKED } from './tools.js';
-import { findUids } from './uids.js';
+import { asCommand, type Command } from './tools.js';
 
 export type { Room } from './room.js';
 export { findTool } from './tools.js';
@@ -28,6 +24,8 @@ export interface SandboxWish {
   readonly scratchBytes: number;
   /** Path of `bwrap`. */
   readonly bubblewrap: string;
+  /** Where the rooms' own folders will lie: absolute, with links resolved. Default: anywhere. */
+  readonly folder?: string;
 }
 
 /** What was found, once, at the start. */
@@ -47,39 +45,61 @@ export const permissionCoversNetwork = nodeMajor >= 25;
 const DATA_HEADROOM_MB = nodeMajor >= 24 ? 800 : 320;
 
 /** Looked for once a process: many Workers may live in one, and it takes some processes to find out. */
-const found = new Map<string, Promise<Sandbox>>();
+const found = new Map<string, Promise<BwrapTier | ProcessTier>>();
 
 /** Rejects with `sandbox-missing` if what is wished cannot be had. */
-export function findSandbox(wish: SandboxWish): Promise<Sandbox> {
-  const key = JSON.stringify(wish);
-  let sandbox = found.get(key);
-  if (sandbox === undefined) {
-    sandbox = lookForSandbox(wish);
-    found.set(key, sandbox);
-    sandbox.catch(() => found.delete(key));
+export async function findSandbox(wish: SandboxWish): Promise<Sandbox> {
+  const { folder, ...rest } = wish;
+  const key = JSON.stringify(rest);
+  let finding = found.get(key);
+  if (finding === undefined) {
+    finding = findTier(rest);
+    found.set(key, finding);
+    finding.catch(() => found.delete(key));
   }
-  return sandbox;
+  const tier = await finding;
+  return tier.name === 'bwrap' ? bwrapSandbox(wish, tier) : processSandbox(wish, tier);
 }
 
-async function lookForSandbox(wish: SandboxWish): Promise<Sandbox> {
-  const [limits, bwrap] = await Promise.all([findLimits(wish), wish.sandbox === 'off' ? { why: 'switched off' } : findBwrap(wish)]);
-  if ('manner' in bwrap) return bwrapSandbox(wish, limits.sizes, bwrap.manner);
+interface BwrapTier {
+  readonly name: 'bwrap';
+  readonly bounds: Bounds;
+  readonly manner: Manner;
+}
+
+interface ProcessTier {
+  readonly name: 'process';
+  readonly bounds: Bounds;
+  readonly ownUid: OwnUid | undefined;
+  /** Why there is no bubblewrap. */
+  readonly why: string;
+}
+
+async function findTier(wish: SandboxWish): Promise<BwrapTier | ProcessTier> {
+  const sizes = { dataBytes: (wish.memoryMb + DATA_HEADROOM_MB) * 1024 * 1024, fileBytes: wish.scratchBytes };
+  const [bounds, bwrap] = await Promise.all([findBounds(sizes), wish.sandbox === 'off' ? { why: 'switched off' } : findBwrap(wish)]);
+  if ('manner' in bwrap) return { name: 'bwrap', bounds, manner: bwrap.manner };
   const { why } = bwrap;
   if (wish.sandbox === 'required') throw new PeerworkError('sandbox-missing', `bubblewrap: ${why}`);
   if (wish.network === 'deny' && !permissionCoversNetwork)
     throw new PeerworkError('sandbox-missing', `the network can be denied only with bubblewrap (${why}) or Node 25`);
-  return processSandbox(wish, [...limits.sizes, ...limits.privileges], why);
+  return { name: 'process', bounds, why, ownUid: await findOwnUid() };
 }
 
-function processSandbox(wish: SandboxWish, limits: readonly string[], why: string): Sandbox {
+function processSandbox(wish: SandboxWish, { bounds, why, ...tier }: ProcessTier): Sandbox {
+  const ownUid = tier.ownUid && (wish.folder === undefined || reaches(tier.ownUid, wish.folder)) ? tier.ownUid : undefined;
+  const who = ownUid !== undefined ? 'own process and uid' : process.geteuid?.() === 0 ? 'own process, as root' : 'own process';
   return {
     tier: 'process',
-    line: `own process, Node permission model, ${wish.memoryMb} MiB a job, network ${wish.network}; no wall against malicious code (bubblewrap: ${why})`,
-    command: (_room, program) => asCommand([...limits, ...program]),
+    line: `${who}, Node permission model, ${wish.memoryMb} MiB a job, network ${wish.network}; no wall against malicious code (bubblewrap: ${why})`,
+    command: (room, program) => {
+      const privileges = (ownUid && asOwnUid(ownUid, room)) ?? bounds.privileges;
+      return asCommand([...bounds.sizes, ...privileges, ...program]);
+    },
   };
 }
 
-function bwrapSandbox(wish: SandboxWish, limits: readonly string[], manner: Manner): Sandbox {
+function bwrapSandbox(wish: SandboxWish, { bounds, manner }: BwrapTier): Sandbox {
   const { uids, lastUserNamespace, filter, countsProcesses } = manner;
   const refusesNamespaces = lastUserNamespace || filter.length > 0;
   const walls = [
@@ -94,55 +114,6 @@ function bwrapSandbox(wish: SandboxWish, limits: readonly string[], manner: Mann
   return {
     tier: 'bwrap',
     line: walls.filter((wall) => wall !== false).join(', '),
-    command: (room, program) => asCommand([...limits, ...bwrapWords(wish.bubblewrap, manner, wish.network, room), ...program]),
+    command: (room, program) => asCommand([...bounds.sizes, ...bwrapWords(wish.bubblewrap, manner, wish.network, room), ...program]),
   };
-}
-
-/** The strongest manner that works here, found by trying. */
-async function findBwrap(wish: SandboxWish): Promise<{ readonly manner: Manner } | { readonly why: string }> {
-  if (process.platform !== 'linux') return { why: 'Linux only' };
-  if (!existsSync(wish.bubblewrap)) return { why: 'not installed' };
-  let why = '';
-  for (const manner of manners()) {
-    const workdir = await mkdtemp(join(await realpath(tmpdir()), 'peerwork-trial-'));
-    const words = bwrapWords(wish.bubblewrap, manner, wish.network, { workdir, readable: [], environment: {} });
-    const program = [process.execPath, '-e', `require('fs').writeFileSync('file', ''); process.exit(${WORKED})`];
-    const fault = await tryOut([...words, ...program]);
-    await rm(workdir, { recursive: true, force: true });
-    if (fault === undefined) return { manner };
-    why = fault;
-  }
-  return { why };
-}
-
-function manners(): Manner[] {
-  const uids = findUids();
-  const filter = openFilter();
-  const own: Manner[] =
-    uids === undefined || filter.length === 0 ? [] : [{ uids, lastUserNamespace: false, filter, countsProcesses: true }];
-  const shared: Manner[] = [];
-  for (const opens of filter.length === 0 ? [[]] : [filter, []]) {
-    for (const countsProcesses of countsInNamespace ? [true, false] : [false]) {
-      for (const lastUserNamespace of [true, false]) shared.push({ uids: undefined, lastUserNamespace, filter: opens, countsProcesses });
-    }
-  }
-  return [...own, ...shared];
-}
-
-interface Limits {
-  readonly sizes: readonly string[];
-  /** Not with bubblewrap, which needs its privileges to set up, and then does the same itself. */
-  readonly privileges: readonly string[];
-}
-
-/** The words in front of a command that limit it, as far as this machine has the tools. */
-async function findLimits(wish: SandboxWish): Promise<Limits> {
-  if (process.platform !== 'linux') return { sizes: [], privileges: [] };
-  const data = (wish.memoryMb + DATA_HEADROOM_MB) * 1024 * 1024;
-  const prlimit = [findTool('prlimit'), '--core=0', `--data=${data}`, `--fsize=${wish.scratchBytes}`, '--'];
-  const setpriv = [findTool('setpriv'), '--pdeathsig', 'KILL', '--no-new-privs', '--inh-caps=-all', '--bounding-set=-all', '--'];
-  const meek = [findTool('setpriv'), '--pdeathsig', 'KILL', '--no-new-privs', '--'];
-  const fits = async (words: readonly string[]) => (await tryOut([...words, '/bin/sh', '-c', `exit ${WORKED}`])) === undefined;
-  const [sized, bound, meekly] = await Promise.all([fits(prlimit), fits(setpriv), fits(meek)]);
-  return { sizes: sized ? prlimit : [], privileges: bound ? setpriv : meekly ? meek : [] };
 }

@@ -44,9 +44,12 @@ export class Uids {
   }
 }
 
-/** Undefined unless this process is root and ids of a known range exist here. */
+/** What others need to read a file or enter a folder. */
+const OTHERS = 0o005;
+
+/** Undefined unless this process is root, ids of a known range exist here, and others can read what it unpacks for them. */
 export function findUids(): Uids | undefined {
-  if (process.platform !== 'linux' || process.geteuid?.() !== 0) return undefined;
+  if (process.platform !== 'linux' || process.geteuid?.() !== 0 || (process.umask() & OTHERS) !== 0) return undefined;
   const [uids, gids] = [mapped('/proc/self/uid_map'), mapped('/proc/self/gid_map')];
   const range = candidates.find((candidate) => covers(uids, candidate) && covers(gids, candidate));
   return range === undefined ? undefined : new Uids(range, accounts());
