@@ -6,6 +6,7 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { systemClock } from '../../clock.js';
+import { keepInspectorShut, withoutInspector } from '../../sandbox/inspector.js';
 import { isAlive, markProcess } from './process-mark.js';
 import { readRecord } from './record.js';
 import { RotatingLog } from './rotating-log.js';
@@ -15,12 +16,20 @@ import { logFile } from './supervisor-files.js';
 const folder = process.argv[2] ?? '';
 const lock = join(folder, 'supervisor.lock');
 process.title = 'peerwork supervisor';
+keepInspectorShut();
 
 const record = await readRecord(folder);
 if (record === undefined || !takeLock()) process.exit(1);
 const supervisor = new Supervisor({
   folder,
-  command: [process.execPath, fileURLToPath(new URL('./worker-main.js', import.meta.url)), 'worker', '--dotenv', record.dotenv],
+  command: [
+    process.execPath,
+    ...withoutInspector,
+    fileURLToPath(new URL('./worker-main.js', import.meta.url)),
+    'worker',
+    '--dotenv',
+    record.dotenv,
+  ],
   cwd: record.folder,
   env: record.env,
   drainMs: record.drainMs,
