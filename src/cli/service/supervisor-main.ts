@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { systemClock } from '../../clock.js';
 import { LOCAL_JSON, parseJson } from '../../kit/json.js';
 import { createWhole } from '../../kit/whole-file.js';
+import { keepInspectorShut, withoutInspector } from '../../sandbox/inspector.js';
 import { isAlive, type MarkedProcess, markProcess } from './process-mark.js';
 import { readRecord } from './record.js';
 import { RotatingLog } from './rotating-log.js';
@@ -17,12 +18,20 @@ import { logFile } from './supervisor-files.js';
 const folder = process.argv[2] ?? '';
 const lock = join(folder, 'supervisor.lock');
 process.title = 'peerwork supervisor';
+keepInspectorShut();
 
 const record = await readRecord(folder);
 if (record === undefined || !(await takeLock())) process.exit(1);
 const supervisor = new Supervisor({
   folder,
-  command: [process.execPath, fileURLToPath(new URL('./worker-main.js', import.meta.url)), 'worker', '--dotenv', record.dotenv],
+  command: [
+    process.execPath,
+    ...withoutInspector,
+    fileURLToPath(new URL('./worker-main.js', import.meta.url)),
+    'worker',
+    '--dotenv',
+    record.dotenv,
+  ],
   cwd: record.folder,
   env: record.env,
   drainMs: record.drainMs,

@@ -95,9 +95,10 @@ export class TaskModuleRunner implements Runner {
     } = options;
     const limits = { memoryBytes: memoryMb * 1024 * 1024, scratchBytes: scratchMb * 1024 * 1024 };
     await mkdir(options.scratchFolder, { recursive: true, mode: 0o700 });
-    const wish = { sandbox, network, memoryMb, scratchBytes: limits.scratchBytes, bubblewrap: options.bubblewrap ?? findTool('bwrap') };
-    const found = await findSandbox(wish);
-    const scratchFolder = join(await realpath(options.scratchFolder), unfinishedName('jobs'));
+    const folder = await realpath(options.scratchFolder);
+    const bubblewrap = options.bubblewrap ?? findTool('bwrap');
+    const found = await findSandbox({ sandbox, network, memoryMb, scratchBytes: limits.scratchBytes, bubblewrap, folder });
+    const scratchFolder = join(folder, unfinishedName('jobs'));
     await mkdir(scratchFolder, { mode: 0o700 });
     const { concurrency, log = silentLog, warmMs = DEFAULT_WARM_MS } = options;
     const leftovers = new Clearing(log, clock);
