@@ -1,6 +1,7 @@
-import { readFile, rename, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LOCAL_JSON, parseJson } from '../kit/json.js';
+import { writeWhole } from '../kit/whole-file.js';
 
 /** An image that this worker has pulled. Those that were there before are the owner's, and are never removed. */
 export interface PulledImage {
@@ -56,10 +57,7 @@ export class ImageRecord {
 
   #write(): Promise<void> {
     const text = JSON.stringify([...this.#images.values()], undefined, 1);
-    this.#writing = this.#writing
-      .then(() => writeFile(`${this.#file}.new`, text, { mode: 0o600 }))
-      .then(() => rename(`${this.#file}.new`, this.#file))
-      .catch(() => {}); // Of no consequence to any job.
+    this.#writing = this.#writing.then(() => writeWhole(this.#file, text)).catch(() => {}); // Of no consequence to any job.
     return this.#writing;
   }
 }

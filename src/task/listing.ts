@@ -2,8 +2,8 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PeerworkError } from '../errors.js';
 import { LOCAL_JSON, parseJson } from '../kit/json.js';
+import { isMissing } from '../kit/system-error.js';
 import { checkAssetPaths } from './asset-path.js';
-import { isMissing } from './disk.js';
 
 /** What belongs to a task, before any file is read. */
 export interface TaskListing {

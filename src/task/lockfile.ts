@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { PeerworkError } from '../errors.js';
 import type { Json } from '../job/job.js';
 import { type JsonRefused, parseJson } from '../kit/json.js';
+import { removeTree } from '../kit/remove-tree.js';
 import { canonicalJson } from './canonical-json.js';
 import { MAX_LOCK_BYTES } from './manifest.js';
 import { runNpm } from './npm.js';
@@ -99,7 +100,7 @@ export async function makeLock(packageJson: string, signal: AbortSignal, timeout
     if (fault !== undefined) throw new PeerworkError('dependencies-unlocked', fault);
     return await readFile(join(work, 'package-lock.json'), 'utf8');
   } finally {
-    await rm(folder, { recursive: true, force: true });
+    await removeTree(folder);
   }
 }
 

@@ -2,8 +2,9 @@ import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
 import type { SignedManifest } from '../job/source.js';
 import { LOCAL_JSON, parseJson } from '../kit/json.js';
+import { isMissing } from '../kit/system-error.js';
+import { writeWhole } from '../kit/whole-file.js';
 import type { BlobStore } from './blob-store.js';
-import { isMissing, writeWhole } from './disk.js';
 import { allBlobs, type Blob, type Manifest, manifestDigest, parseManifest } from './manifest.js';
 
 /** A version of a task as it is given to workers. */

@@ -5,7 +5,7 @@ import { PeerworkError } from '../../errors.js';
 import type { Json } from '../../job/job.js';
 import { MAX_JOB_DATA_BYTES } from '../../job/limits.js';
 import { MAX_VALUE_DEPTH, parseJson } from '../../kit/json.js';
-import { isMissing, systemCode } from '../../task/disk.js';
+import { isMissing, systemCode } from '../../kit/system-error.js';
 import { matchesGlob } from './glob.js';
 
 /** A file that a container has left in its output folder. */

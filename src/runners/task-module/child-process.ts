@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import type { Clock } from '../../clock.js';
 import { MAX_JOB_DATA_BYTES, MAX_LOG_LINE_CHARS } from '../../job/limits.js';
+import type { Clearing } from '../../kit/clearing.js';
 import { killTree } from '../../sandbox/processes.js';
 import type { Sandbox } from '../../sandbox/sandbox.js';
 import { type ChildLine, type ChildSetup, LineSplitter } from './child/wire.js';
@@ -24,6 +25,7 @@ export interface ChildHost {
   readonly limits: Pick<ChildWish, 'memoryMb' | 'network'>;
   readonly scratchFolder: string;
   readonly clock: Clock;
+  readonly leftovers: Clearing;
   ready(child: TaskChild): void;
   /** A job has ended after `tookMs`; the child can take more. */
   freed(child: TaskChild, tookMs: number): void;

@@ -1,8 +1,8 @@
-import { randomBytes } from 'node:crypto';
-import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { LOCAL_JSON, parseJson } from '../../kit/json.js';
+import { writeWhole } from '../../kit/whole-file.js';
 import type { Log } from '../../log.js';
 
 const text = v.pipe(v.string(), v.minLength(1));
@@ -62,14 +62,9 @@ export class Journal {
 
   #write(): Promise<void> {
     this.#writing = this.#writing.then(async () => {
-      const draft = `${this.#file}.${randomBytes(4).toString('hex')}`;
-      try {
-        await writeFile(draft, JSON.stringify(this.all()), { mode: 0o600 });
-        await rename(draft, this.#file);
-      } catch (error) {
+      await writeWhole(this.#file, JSON.stringify(this.all())).catch((error: unknown) => {
         this.#log.warn('the file of held runs cannot be written', { error });
-        await rm(draft, { force: true }).catch(() => {});
-      }
+      });
     });
     return this.#writing;
   }
