@@ -128,9 +128,16 @@ export class TaskChild {
     this.#lastNumber += 1;
     const { id, attempt, channel, data, parents } = run.job;
     const { tunnel } = run;
-    const more = parents === undefined && tunnel === undefined ? '' : `,${JSON.stringify(parents ?? [])}`;
-    const last = tunnel === undefined ? '' : `,${JSON.stringify(tunnel)}`;
-    const line = `["job",${this.#lastNumber},${JSON.stringify(id)},${attempt},${JSON.stringify(channel)},${JSON.stringify(data)}${more}${last}]\n`;
+    let line: string;
+    try {
+      const more = parents === undefined && tunnel === undefined ? '' : `,${JSON.stringify(parents ?? [])}`;
+      const last = tunnel === undefined ? '' : `,${JSON.stringify(tunnel)}`;
+      line = `["job",${this.#lastNumber},${JSON.stringify(id)},${attempt},${JSON.stringify(channel)},${JSON.stringify(data)}${more}${last}]\n`;
+    } catch (thrown) {
+      // A source of an embedding program may give anything.
+      run.fail('job-invalid', thrown instanceof Error ? thrown.message : String(thrown), false);
+      return;
+    }
     this.#handed.push({ number: this.#lastNumber, run, size: line.length });
     this.#weight += line.length;
     if (this.#handed.length === 1) run.begunAt = this.#host.clock.now();
