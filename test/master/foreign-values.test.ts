@@ -1,6 +1,6 @@
-import { EventEmitter } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect } from 'node:net';
 import express from 'express';
 import { io } from 'socket.io-client';
 import t from 'tap';
@@ -260,4 +260,26 @@ t.test('a result of a queue-xec Worker that is nested too deep fails its job', a
     t.match(result, { jobID: '1 job' });
     t.match(outcomeOf(result?.data ?? null), { state: 'failed', error: { code: 'output-unsendable' } });
   }
+});
+
+t.test('bodies that are read together have a bound in bytes, and small ones pass', async (t) => {
+  const { url, ask } = await openCrew(t);
+  const { hostname, port } = new URL(url);
+  const sockets = Array.from({ length: 16 }, () => connect(Number(port), hostname));
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy();
+  });
+  const head = (bytes: number) =>
+    `POST /v1/jobs HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${bytes}\r\n\r\n{`;
+  for (const socket of sockets) socket.write(head(16 * 1024 * 1024));
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  const last = connect(Number(port), hostname);
+  t.teardown(() => last.destroy());
+  last.write(head(16 * 1024 * 1024));
+  const [answer] = (await once(last, 'data')) as [Buffer];
+  t.match(answer.toString(), /^HTTP\/1\.1 429 /);
+  t.match(await ask('POST', '/v1/jobs', { data: 1 }), { status: 201 });
+  for (const socket of sockets) socket.destroy();
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  t.match(await ask('POST', '/v1/jobs', { data: 'x'.repeat(1024 * 1024) }), { status: 201 }, 'and there is room again');
 });
