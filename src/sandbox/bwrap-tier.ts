@@ -21,7 +21,7 @@ export async function findBwrap({ bubblewrap, network }: BwrapWish): Promise<{ r
   let why = '';
   for (const manner of manners()) {
     const workdir = await mkdtemp(join(await realpath(tmpdir()), 'peerwork-trial-'));
-    const words = bwrapWords(bubblewrap, manner, network, { workdir, readable: [import.meta.dirname], environment: {} });
+    const words = bwrapWords({ bubblewrap, manner, limits: [], network }, { workdir, readable: [import.meta.dirname], environment: {} });
     const fault = await tryOut([...words, process.execPath, '-e', trial(workdir)]);
     await rm(workdir, { recursive: true, force: true });
     if (fault === undefined) return { manner };

@@ -6,8 +6,9 @@
  * docs/isolation.md says what each stops.
  */
 import { PeerworkError } from '../errors.js';
-import { bwrapWords, MAX_PROCESSES, type Manner } from './bwrap.js';
+import { bwrapWords, type Manner } from './bwrap.js';
 import { findBwrap } from './bwrap-tier.js';
+import { limitedBy, MAX_PROCESSES } from './limits.js';
 import { asOwnUid, type Bounds, findBounds, findOwnUid, type OwnUid, reaches } from './process-tier.js';
 import type { Room } from './room.js';
 import { asCommand, type Command } from './tools.js';
@@ -93,8 +94,8 @@ function processSandbox(wish: SandboxWish, { bounds, why, ...tier }: ProcessTier
     tier: 'process',
     line: `${who}, Node permission model, ${wish.memoryMb} MiB a job, network ${wish.network}; no wall against malicious code (bubblewrap: ${why})`,
     command: (room, program) => {
-      const privileges = (ownUid && asOwnUid(ownUid, room)) ?? bounds.privileges;
-      return asCommand([...bounds.sizes, ...privileges, ...program]);
+      const { limits, privileges } = bounds;
+      return asCommand([...((ownUid && asOwnUid(ownUid, limits, room)) ?? [...limitedBy(limits), ...privileges]), ...program]);
     },
   };
 }
@@ -114,6 +115,6 @@ function bwrapSandbox(wish: SandboxWish, { bounds, manner }: BwrapTier): Sandbox
   return {
     tier: 'bwrap',
     line: walls.filter((wall) => wall !== false).join(', '),
-    command: (room, program) => asCommand([...bounds.sizes, ...bwrapWords(wish.bubblewrap, manner, wish.network, room), ...program]),
+    command: (room, program) => asCommand([...bwrapWords({ ...wish, manner, limits: bounds.limits }, room), ...program]),
   };
 }
