@@ -1,7 +1,6 @@
 /** The tier without a sandbox: limits, no privileges, and where root starts it a uid of its own for each program. */
 import { chownSync } from 'node:fs';
 import { mkdir, mkdtemp, realpath, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { becoming } from './bwrap.js';
 import { COUNT_PROCESSES, limitedBy } from './limits.js';
@@ -45,33 +44,33 @@ export interface OwnUid {
   readonly mounts: boolean;
 }
 
-/** Undefined for ordinary users, and where the ids or the tools are missing. */
-export async function findOwnUid(): Promise<OwnUid | undefined> {
+/** Tried in a folder like that of rooms. Undefined for ordinary users, where ids or tools are missing, and where it would not get to its room. */
+export async function findOwnUid(rooms: string): Promise<OwnUid | undefined> {
   const uids = findUids();
   if (uids === undefined) return undefined;
   for (const mounts of [true, false]) {
-    const folder = await mkdtemp(join(await realpath(tmpdir()), 'peerwork-trial-'));
-    // Below the folder, which only root may enter, or the folder itself.
-    const workdir = mounts ? join(folder, 'room') : folder;
-    await mkdir(workdir, { recursive: true });
-    const words = asOwnUid({ uids, mounts }, [], { workdir, readable: [import.meta.filename], environment: {} });
-    const program = [process.execPath, '-e', trial(workdir)];
-    const fault = words === undefined ? 'closed' : await tryOut([...words, ...program]);
-    await rm(folder, { recursive: true, force: true });
-    if (fault === undefined) return { uids, mounts };
+    const works = await inTrialRoom(rooms, async (folder) => {
+      // Below the folder, which only root may enter, or the folder itself.
+      const workdir = mounts ? join(folder, 'room') : folder;
+      await mkdir(workdir, { recursive: true });
+      const words = asOwnUid({ uids, mounts }, [], { workdir, readable: [import.meta.filename], environment: {} });
+      return words !== undefined && (await tryOut([...words, process.execPath, '-e', trial(workdir)])) === undefined;
+    }).catch(() => false);
+    if (works) return { uids, mounts };
   }
   return undefined;
+}
+
+/** Has a new folder of our own used, and removes it. Rejects where that cannot be done. */
+export async function inTrialRoom<T>(rooms: string, use: (folder: string) => Promise<T>): Promise<T> {
+  const folder = await mkdtemp(join(await realpath(rooms), 'peerwork-trial-'));
+  return use(folder).finally(() => rm(folder, { recursive: true, force: true }));
 }
 
 /** A script that reads what is ours and writes into its room. */
 export function trial(workdir: string): string {
   const [ours, own] = [import.meta.filename, join(workdir, 'file')].map((path) => JSON.stringify(path));
   return `const fs = require('fs'); fs.readFileSync(${ours}); fs.writeFileSync(${own}, ''); process.exit(${WORKED})`;
-}
-
-/** True if a program with a uid of its own would get to a room in this folder. */
-export function reaches({ mounts }: OwnUid, folder: string): boolean {
-  return mounts || closedFolders({ workdir: join(folder, 'room'), readable: [] }).length === 0;
 }
 
 /** The words in front of a program that limit it and give it a uid, and the room's folder to that; undefined if it could not get to its room. */
