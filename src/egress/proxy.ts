@@ -1,10 +1,11 @@
 import { once, setMaxListeners } from 'node:events';
-import { chmod, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { HALF_OPEN_IDLE_MS, joinStreams } from '../kit/join-streams.js';
+import { removeTree } from '../kit/remove-tree.js';
 import { type ReachOptions, Refused, reach } from './reach.js';
 
 export interface EgressProxyOptions extends ReachOptions {
@@ -74,7 +75,7 @@ export class EgressProxy {
     for (const stream of this.#clients) stream.destroy();
     this.#server.closeAllConnections();
     await new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    await rm(this.#folder, { recursive: true, force: true });
+    await removeTree(this.#folder);
   }
 
   async #connect(request: IncomingMessage, client: Duplex, head: Buffer): Promise<void> {
@@ -112,7 +113,7 @@ let swept: Promise<void> | undefined;
 /** Once a process: removes the sockets of processes that were killed. */
 function sweep(): Promise<void> {
   swept ??= readdir(tmpdir()).then(async (names) => {
-    for (const name of names) if (isOfDeadProcess(name)) await rm(join(tmpdir(), name), { recursive: true, force: true }).catch(() => {});
+    for (const name of names) if (isOfDeadProcess(name)) await removeTree(join(tmpdir(), name));
   });
   return swept;
 }
