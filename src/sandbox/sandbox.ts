@@ -5,10 +5,12 @@
  * malice. `bwrap`: inside bubblewrap, with its own pid, ipc, uts and net namespaces, and a file system that holds the room and little else.
  * docs/isolation.md says what each stops.
  */
+import { existsSync } from 'node:fs';
 import { PeerworkError } from '../errors.js';
 import { bwrapWords, MAX_PROCESSES, type Manner } from './bwrap.js';
 import { findBwrap } from './bwrap-tier.js';
 import { asOwnUid, type Bounds, findBounds, findOwnUid, type OwnUid, reaches } from './process-tier.js';
+import { sandboxRemedy } from './remedy.js';
 import type { Room } from './room.js';
 import { asCommand, type Command } from './tools.js';
 
@@ -33,6 +35,8 @@ export interface Sandbox {
   readonly tier: 'process' | 'bwrap';
   /** One line for the owner, with what is missing. */
   readonly line: string;
+  /** In the tier process: how this machine gets a wall, one sentence. */
+  readonly remedy?: string;
   /** The command line that runs `program` in the room. Its first word must be a path that is in the room. */
   command(room: Room, program: readonly string[]): Command;
 }
@@ -91,6 +95,7 @@ function processSandbox(wish: SandboxWish, { bounds, why, ...tier }: ProcessTier
   const who = ownUid !== undefined ? 'own process and uid' : process.geteuid?.() === 0 ? 'own process, as root' : 'own process';
   return {
     tier: 'process',
+    remedy: wish.sandbox === 'off' ? 'Switch it on with `--sandbox auto`.' : sandboxRemedy(existsSync(wish.bubblewrap)),
     line: `${who}, Node permission model, ${wish.memoryMb} MiB a job, network ${wish.network}; no wall against malicious code (bubblewrap: ${why})`,
     command: (room, program) => {
       const privileges = (ownUid && asOwnUid(ownUid, room)) ?? bounds.privileges;

@@ -61,6 +61,16 @@ export class ApiClient {
     }
     if (rest.trim() !== '') yield parsed(rest) as T;
   }
+
+  /** Rejects with `api-unreachable` if the answer ends before its end. */
+  async *#body(response: Response, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array, void, undefined> {
+    try {
+      yield* response.body as unknown as AsyncIterable<Uint8Array>;
+    } catch (thrown) {
+      if (signal?.aborted) throw thrown;
+      throw new PeerworkError('api-unreachable', `${this.#url} (the answer was cut off)`, { cause: thrown });
+    }
+  }
 }
 
 /** A page of jobs holds up to a thousand of them. Rejects with `api-unreachable` what no Master sends. */
@@ -71,16 +81,6 @@ function parsed(text: string): unknown {
     return parseJson(text, ANSWER_LIMITS);
   } catch (thrown) {
     throw new PeerworkError('api-unreachable', `what answers there is no Master: ${(thrown as JsonRefused).message}`);
-  }
-
-  /** Rejects with `api-unreachable` if the answer ends before its end. */
-  async *#body(response: Response, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array, void, undefined> {
-    try {
-      yield* response.body as unknown as AsyncIterable<Uint8Array>;
-    } catch (thrown) {
-      if (signal?.aborted) throw thrown;
-      throw new PeerworkError('api-unreachable', `${this.#url} (the answer was cut off)`, { cause: thrown });
-    }
   }
 }
 
