@@ -5,12 +5,15 @@
  * malice. `bwrap`: inside bubblewrap, with its own pid, ipc, uts and net namespaces, and a file system that holds the room and little else.
  * docs/isolation.md says what each stops.
  */
+
+import { existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { PeerworkError } from '../errors.js';
 import { bwrapWords, type Manner } from './bwrap.js';
 import { findBwrap } from './bwrap-tier.js';
 import { limitedBy, MAX_PROCESSES } from './limits.js';
-import { asOwnUid, type Bounds, findBounds, findOwnUid, type OwnUid } from './process-tier.js';
+import { asOwnUid, type Bounds, findBounds, findOwnUid, type OwnUid, reaches } from './process-tier.js';
+import { sandboxRemedy } from './remedy.js';
 import type { Room } from './room.js';
 import { asCommand, type Command } from './tools.js';
 
@@ -35,6 +38,8 @@ export interface Sandbox {
   readonly tier: 'process' | 'bwrap';
   /** One line for the owner, with what is missing. */
   readonly line: string;
+  /** In the tier process: how this machine gets a wall, one sentence. */
+  readonly remedy?: string;
   /** The command line that runs `program` in the room. Its first word must be a path that is in the room. */
   command(room: Room, program: readonly string[]): Command;
 }
@@ -80,6 +85,7 @@ function processSandbox(wish: SandboxWish, { limits, privileges }: Bounds, why: 
   const who = ownUid !== undefined ? 'own process and uid' : process.geteuid?.() === 0 ? 'own process, as root' : 'own process';
   return {
     tier: 'process',
+    remedy: wish.sandbox === 'off' ? 'Switch it on with `--sandbox auto`.' : sandboxRemedy(existsSync(wish.bubblewrap)),
     line: `${who}, Node permission model, ${wish.memoryMb} MiB a job, network ${wish.network}; no wall against malicious code (bubblewrap: ${why})`,
     command: (room, program) => {
       const another = ownUid && asOwnUid(ownUid, limits, room);
