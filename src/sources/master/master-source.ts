@@ -15,7 +15,8 @@ import { PeerOrigin } from './origin.js';
 import { PeerTunnel } from './peer-tunnel.js';
 
 const RETRY_MS = 500;
-const MAX_REPORTS = 500;
+/** Each holds 64 KiB at most: they fit into one message. */
+const MAX_REPORTS = 200;
 
 /** What the Master is told about this worker when it connects. */
 export interface WorkerFacts {
@@ -218,7 +219,7 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
     setImmediate(() => {
       this.#reporting = false;
       while (this.#master !== undefined && this.#reports.length > 0)
-        this.#master.peer.rpc.notify('report', { reports: this.#reports.splice(0, MAX_REPORTS) });
+        this.#master.peer.rpc.notify('report', { reports: this.#reports.splice(0, MAX_REPORTS) }, { lossy: true });
       this.#reports.length = 0;
     });
   }
