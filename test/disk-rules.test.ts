@@ -6,7 +6,8 @@ import t from 'tap';
 const src = fileURLToPath(new URL('../../src', import.meta.url));
 const files = readdirSync(src, { recursive: true, encoding: 'utf8' })
   .filter((name) => name.endsWith('.ts'))
-  .map((name) => ({ name: name.split(sep).join('/'), text: readFileSync(join(src, name), 'utf8') }));
+  .map((name) => ({ name: name.split(sep).join('/'), text: readFileSync(join(src, name), 'utf8') }))
+  .sort((a, b) => (a.name < b.name ? -1 : 1));
 
 function uses(pattern: RegExp): string[] {
   return files.filter(({ text }) => pattern.test(text)).map(({ name }) => name);

@@ -10,6 +10,7 @@ import {
   getOwnPropertyDescriptor,
   keysOf,
   ownKeys,
+  push,
   umask,
 } from './primordials.js';
 
@@ -34,24 +35,47 @@ class Methods {
   readonly #target: object;
   readonly #before: Record<PropertyKey, PropertyDescriptor | undefined> = create(null);
 
-  constructor(target: object) {
+  readonly #names: PropertyKey[] = [];
+  readonly #all: boolean;
+  /** How many properties it has, methods or not. */
+  #count: number;
+
+  /** `all`: its other properties as well. */
+  constructor(target: object, all = false) {
     this.#target = target;
+    this.#all = all;
     for (const name of ownKeys(target)) {
       const found = getOwnPropertyDescriptor(target, name);
-      if (isMethod(found)) this.#before[name] = found;
+      if (!all && !isMethod(found)) continue;
+      this.#before[name] = found;
+      push(this.#names, name);
     }
+    this.#count = ownKeys(target).length;
   }
 
   restore(): void {
-    this.#compare(ownKeys(this.#target));
-    this.#compare(ownKeys(this.#before));
+    const names = ownKeys(this.#target);
+    if (names.length === this.#count && !this.#differs()) return;
+    this.#compare(names);
+    this.#compare(this.#names);
+    this.#count = ownKeys(this.#target).length;
+  }
+
+  /** The quick look of almost every job. */
+  #differs(): boolean {
+    for (let at = 0; at < this.#names.length; at += 1) {
+      const name = this.#names[at] ?? '';
+      const before = this.#before[name];
+      if (before?.get === undefined && (this.#target as Record<PropertyKey, unknown>)[name] !== before?.value) return true;
+    }
+    return false;
   }
 
   #compare(names: readonly PropertyKey[]): void {
     for (let at = 0; at < names.length; at += 1) {
       const name = names[at] ?? '';
       const before = this.#before[name];
-      if (before !== undefined || isMethod(getOwnPropertyDescriptor(this.#target, name))) restore(this.#target, name, before);
+      if (before !== undefined || this.#all || isMethod(getOwnPropertyDescriptor(this.#target, name))) restore(this.#target, name, before);
     }
   }
 }
@@ -63,8 +87,9 @@ function isMethod(found: PropertyDescriptor | undefined): boolean {
 /** The state of the process as the task left it when it was loaded, to which it goes back after each job. */
 export class ProcessState {
   readonly #env: Record<string, string | undefined> = create(null);
+  readonly #envNames = keysOf(env);
   readonly #console = globalThis.console;
-  readonly #outputs = [new Methods(this.#console), new Methods(process.stdout), new Methods(process.stderr)] as const;
+  readonly #outputs = [new Methods(this.#console, true), new Methods(process.stdout), new Methods(process.stderr)] as const;
   readonly #listeners: Record<PropertyKey, readonly unknown[] | undefined> = create(null);
   readonly #umask = umask();
   readonly #stackTraceLimit = getOwnPropertyDescriptor(Error, 'stackTraceLimit');
@@ -98,9 +123,8 @@ export class ProcessState {
       const name = names[at] ?? '';
       if (this.#env[name] === undefined) delete env[name];
     }
-    const kept = keysOf(this.#env);
-    for (let at = 0; at < kept.length; at += 1) {
-      const name = kept[at] ?? '';
+    for (let at = 0; at < this.#envNames.length; at += 1) {
+      const name = this.#envNames[at] ?? '';
       if (env[name] !== this.#env[name]) env[name] = this.#env[name];
     }
   }
