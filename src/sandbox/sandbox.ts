@@ -12,7 +12,7 @@ import { PeerworkError } from '../errors.js';
 import { bwrapWords, type Manner } from './bwrap.js';
 import { findBwrap } from './bwrap-tier.js';
 import { limitedBy, MAX_PROCESSES } from './limits.js';
-import { asOwnUid, type Bounds, findBounds, findOwnUid, type OwnUid, reaches } from './process-tier.js';
+import { asOwnUid, type Bounds, findBounds, findOwnUid, type OwnUid } from './process-tier.js';
 import { sandboxRemedy } from './remedy.js';
 import type { Room } from './room.js';
 import { asCommand, type Command } from './tools.js';
