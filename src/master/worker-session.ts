@@ -40,6 +40,8 @@ export interface WorkerGreeting {
   readonly version: string;
   readonly concurrency: number;
   readonly isolation: string;
+  /** As the Worker says; see docs/isolation.md. */
+  readonly tier?: string;
   readonly platform: string;
   readonly labels: readonly string[];
   readonly runners: readonly string[];

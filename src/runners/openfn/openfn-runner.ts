@@ -63,6 +63,7 @@ const TRIAL = {
  */
 export class OpenfnRunner implements Runner {
   readonly kind = 'openfn';
+  readonly tier = 'process' as const;
   readonly isolation = 'a process with an empty environment, a thread a run; adaptors only as allowed; no sandbox';
   readonly #open: () => Promise<Place>;
   readonly #clock: Clock;

@@ -3,6 +3,7 @@ import { EventEmitter } from 'node:events';
 import { type Clock, pause, type Timer } from '../../clock.js';
 import { asPeerworkError, type PeerworkError } from '../../errors.js';
 import type { Progress } from '../../job/job.js';
+import type { IsolationTier } from '../../job/runner.js';
 import type { Lease, Source } from '../../job/source.js';
 import { cancelWorkArgs, checked, isMasterAnswer, type LeaseKey, pingAnswer, requestWorkAnswer, type WorkItem } from '../../job/verbs.js';
 import type { Log } from '../../log.js';
@@ -22,6 +23,8 @@ export interface WorkerFacts {
   readonly version: string;
   readonly concurrency: number;
   readonly isolation: string;
+  /** Of task modules. */
+  readonly tier?: IsolationTier;
   readonly platform: string;
   readonly labels: readonly string[];
   readonly runners: readonly string[];
