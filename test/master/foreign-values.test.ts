@@ -270,7 +270,7 @@ t.test('bodies that are read together have a bound in bytes, and small ones pass
     for (const socket of sockets) socket.destroy();
   });
   const head = (bytes: number) =>
-    `POST /v1/jobs HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${bytes}\r\n\r\n{`;
+    `POST /v1/jobs HTTP/1.1\r\nhost: ${hostname}:${port}\r\ncontent-type: application/json\r\ncontent-length: ${bytes}\r\n\r\n{`;
   for (const socket of sockets) socket.write(head(16 * 1024 * 1024));
   await new Promise((resolve) => setTimeout(resolve, 300));
   const last = connect(Number(port), hostname);
