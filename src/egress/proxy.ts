@@ -21,7 +21,8 @@ const HEADERS_MS = 10_000;
  * The way out of a container without a network: an HTTP proxy that knows only CONNECT, on a unix socket that is mounted into it. It resolves names
  * itself and holds every stream to the policy of the job. Needs no rights, and what does not speak to it reaches nothing.
  *
- * Answers: 200 and the stream; 403 with the reason in `x-peerwork-refused`; 502 for a target that cannot be reached; 503 beyond 512 streams.
+ * Answers: 200 and the stream; 403 with the reason in `x-peerwork-refused`; 502 for a target that cannot be reached, with the system's code in
+ * `x-peerwork-error`; 503 beyond 512 streams.
  */
 export class EgressProxy {
   readonly socketPath: string;
@@ -90,9 +91,9 @@ export class EgressProxy {
       pipeline(client, there, done);
       pipeline(there, client, done);
     } catch (error) {
-      if (!(error instanceof Refused)) return answer(client, '502 Bad Gateway');
+      if (!(error instanceof Refused)) return answer(client, '502 Bad Gateway', `x-peerwork-error: ${codeOf(error)}`);
       this.#tell(target, error.message);
-      answer(client, '403 Forbidden', error.message);
+      answer(client, '403 Forbidden', `x-peerwork-refused: ${error.message}`);
     }
   }
 
@@ -130,7 +131,12 @@ function isOfDeadProcess(name: string): boolean {
   }
 }
 
-function answer(client: Duplex, status: string, refused?: string): void {
-  const reason = refused === undefined ? '' : `x-peerwork-refused: ${refused}\r\n`;
-  client.end(`HTTP/1.1 ${status}\r\n${reason}connection: close\r\ncontent-length: 0\r\n\r\n`);
+function answer(client: Duplex, status: string, ...headers: readonly string[]): void {
+  client.end([`HTTP/1.1 ${status}`, ...headers, 'connection: close', 'content-length: 0', '', ''].join('\r\n'));
+}
+
+/** What the system calls it, such as `ETIMEDOUT`. */
+function codeOf(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  return /^E[A-Z\d_]{2,30}$/.test(code) ? code : 'ECONNREFUSED';
 }

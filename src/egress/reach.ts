@@ -65,11 +65,11 @@ async function allowedAddresses({ host, port }: Target, options: ReachOptions): 
 async function resolveName(host: string, ask: (host: string) => Promise<readonly string[]>): Promise<readonly string[]> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`the name ${host} was not resolved in time`)), LOOKUP_MS);
+    timer = setTimeout(() => reject(failure('EAI_AGAIN', `the name ${host} was not resolved in time`)), LOOKUP_MS);
   });
   try {
     const addresses = await Promise.race([ask(host), late]);
-    if (addresses.length === 0) throw new Error(`the name ${host} has no address`);
+    if (addresses.length === 0) throw failure('ENOTFOUND', `the name ${host} has no address`);
     return addresses;
   } finally {
     clearTimeout(timer);
@@ -83,7 +83,7 @@ export async function systemLookup(host: string): Promise<readonly string[]> {
 function connectTo(address: string, port: number, signal: AbortSignal): Promise<Duplex> {
   return new Promise((resolve, reject) => {
     const socket = connect({ host: address, port, noDelay: true, signal });
-    const timer = setTimeout(() => socket.destroy(new Error('it does not answer')), CONNECT_MS);
+    const timer = setTimeout(() => socket.destroy(failure('ETIMEDOUT', 'it does not answer')), CONNECT_MS);
     socket.once('error', (error) => {
       clearTimeout(timer);
       reject(error);
@@ -94,4 +94,8 @@ function connectTo(address: string, port: number, signal: AbortSignal): Promise<
       resolve(socket);
     });
   });
+}
+
+function failure(code: string, message: string): Error {
+  return Object.assign(new Error(message), { code });
 }
