@@ -2,9 +2,12 @@ import { chmod, lstat, mkdir, readdir, rename, stat, utimes, writeFile } from 'n
 import { join } from 'node:path';
 import { type Clock, systemClock, type Timer } from '../clock.js';
 import { PeerworkError } from '../errors.js';
+import { clearAtOnce, clearAway, sweepAbandoned } from '../kit/clearing.js';
+import { LOCAL_JSON, parseJson } from '../kit/json.js';
+import { diskError, isMissing, systemCode } from '../kit/system-error.js';
+import { unfinishedName } from '../kit/unfinished.js';
 import { type Log, silentLog } from '../log.js';
 import { canonicalJson } from './canonical-json.js';
-import { diskError, isMissing, removeTree, sweepAbandoned, systemCode, unfinishedName } from './disk.js';
 import { Flights } from './flights.js';
 import { underLock } from './folder-lock.js';
 import { installableLock, textHash } from './lockfile.js';
@@ -107,11 +110,11 @@ export class DependencyLayers {
   }
 
   async #ensure(key: string, request: LayerRequest, signal: AbortSignal): Promise<Layer> {
-    const { folder, clock } = this.#options;
+    const { folder, clock, log } = this.#options;
     const existing = await this.#find(key);
     if (existing !== undefined) return existing;
     await mkdir(folder, { recursive: true, mode: 0o755 });
-    await sweepAbandoned(folder);
+    void sweepAbandoned(folder, log);
     return underLock(join(folder, `${key}.lock`), {
       clock,
       signal,
@@ -151,7 +154,7 @@ export class DependencyLayers {
       await writeFile(join(unfinished, MARKER), canonicalJson({ key, lockSha256: request.lockSha256, scripts: allowScripts }));
       await rename(unfinished, layer.folder);
     } catch (error) {
-      await removeTree(unfinished);
+      await clearAway(unfinished, log);
       const code = systemCode(error);
       // A process that took a stale lock with us was faster: its layer is the same.
       if (code === 'ENOTEMPTY' || code === 'EEXIST') return layer;
@@ -177,10 +180,7 @@ export class DependencyLayers {
     idle.sort((a, b) => b.usedAt - a.usedAt);
     for (const { key, usedAt } of idle.slice(keep)) {
       if (usedAt > clock.now() - UNUSED_MS) continue;
-      const leaving = join(folder, unfinishedName(key));
-      await rename(join(folder, key), leaving)
-        .then(() => removeTree(leaving))
-        .catch((error: unknown) => this.#options.log.warn('an old layer could not be removed', { error }));
+      await clearAtOnce(join(folder, key), this.#options.log);
     }
   }
 
@@ -192,9 +192,9 @@ export class DependencyLayers {
 
 /** npm 12 runs the scripts of those packages only that are named here; earlier ones ignore the field. */
 function packageText(packageJson: string, lock: string, allowScripts: boolean): string {
-  const fields: Record<string, unknown> = JSON.parse(packageJson);
+  const fields: Record<string, unknown> = parseJson(packageJson, LOCAL_JSON) as Record<string, unknown>;
   if (allowScripts) {
-    const { packages }: { packages: Record<string, { hasInstallScript?: boolean }> } = JSON.parse(lock);
+    const { packages } = parseJson(lock, LOCAL_JSON) as { packages: Record<string, { hasInstallScript?: boolean }> };
     const scripted = Object.entries(packages).filter(([, { hasInstallScript }]) => hasInstallScript === true);
     fields['allowScripts'] = Object.fromEntries(scripted.map(([place]) => [place.split('node_modules/').pop(), true]));
   }
