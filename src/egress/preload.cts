@@ -18,6 +18,7 @@ const { domainToASCII } = require('node:url') as typeof import('node:url');
 
 const PROXY = process.env['PEERWORK_PROXY_SOCKET'] ?? '/run/peerwork/proxy.sock';
 const MAX_HEAD_BYTES = 4_096;
+const NOTHING = Buffer.alloc(0);
 
 type Callback = (...args: unknown[]) => void;
 
@@ -145,7 +146,6 @@ function succeed(socket: Socket, way: Socket, { host, port }: Target, rest: Buff
   handle.readStop();
   handle.reading = false;
   const buffered: Buffer | null = way.read();
-  way.destroy();
   if (!socket.connecting || takeHandle === undefined) {
     handle.close();
     if (socket.connecting) socket.destroy(new Error(`this version of Node (${process.version}) has no network in this sandbox`));
@@ -159,11 +159,33 @@ function succeed(socket: Socket, way: Socket, { host, port }: Target, rest: Buff
   const address = net.isIP(host) === 0 ? standInOf(host) : host;
   socket._peername = { address, family: net.isIPv6(address) ? 'IPv6' : 'IPv4', port };
   socket._unrefTimer();
+  confirmEndOf(socket, way, handle, { host, port });
   socket.emit('connect');
   socket.emit('ready');
   if (socket.destroyed) return;
   for (const bytes of [rest, buffered]) if (bytes !== null && bytes.length > 0) feed(socket, bytes);
   if (!socket.isPaused()) socket.read(0);
+}
+
+/**
+ * A unix socket has no reset: where the stream behind the proxy broke it is closed, and a write, even of nothing, fails with EPIPE; an orderly end is a
+ * half-close. Only that one may look like an end. `way` has given its handle away and borrows it for the question, below TLS.
+ */
+function confirmEndOf(socket: Socket, way: Socket, handle: Handle, target: Target): void {
+  const push = socket.push.bind(socket);
+  socket.push = (chunk: unknown, encoding?: BufferEncoding) => {
+    if (chunk !== null || socket.writableEnded) return push(chunk, encoding);
+    Reflect.deleteProperty(socket, 'push');
+    way.on('error', () => socket.destroy(failure('ECONNRESET', target)));
+    way._handle = handle;
+    way.write(NOTHING, (error) => {
+      if (error || socket.destroyed) return;
+      push(null);
+      socket.read(0);
+    });
+    way._handle = null;
+    return false;
+  };
 }
 
 /** What came right behind the proxy's answer: of protocols in which the server speaks first. */

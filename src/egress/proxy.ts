@@ -3,7 +3,7 @@ import { chmod, mkdtemp, readdir } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Duplex, Duplex, pipeline } from 'node:stream';
+import type { Duplex } from 'node:stream';
 import { HALF_OPEN_IDLE_MS, joinStreams } from '../kit/join-streams.js';
 import { removeTree } from '../kit/remove-tree.js';
 import { type ReachOptions, Refused, reach } from './reach.js';

@@ -1,9 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { createServer as createHttp } from 'node:http';
+import { createServer as createHttp, type RequestListener } from 'node:http';
 import { createServer as createHttp2, createSecureServer } from 'node:http2';
 import { createServer as createHttps } from 'node:https';
-import { type AddressInfo, createServer, type Server } from 'node:net';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import t, { type Test } from 'tap';
 import { WebSocketServer } from 'ws';
@@ -154,6 +154,46 @@ t.test('a server that speaks first loses no byte, whatever reads it', async (t) 
   );
   const whole = createHash('sha256').update(greeting).update('and back').digest('hex');
   t.same(told, [whole, whole, whole]);
+});
+
+t.test('a response that breaks off is an error, one that ends is whole: with and without TLS, read slowly', async (t) => {
+  if (!requireTools(t, { openssl: 'openssl' })) return;
+  const { key, cert, certFile } = certificate(t);
+  const size = 3 * 1024 * 1024;
+  const serve: RequestListener = ({ url, socket }, response) => {
+    response.writeHead(200, { connection: 'close', 'transfer-encoding': 'identity' });
+    response.write(Buffer.alloc(size), () => {
+      if (url === '/whole') response.end();
+      else setTimeout(() => (socket instanceof TLSSocket ? rawOf(socket) : socket).resetAndDestroy(), 100);
+    });
+  };
+  const raws = new Map<number | undefined, Socket>();
+  const rawOf = (socket: TLSSocket) => raws.get(socket.remotePort) ?? socket;
+  const secure = createHttps({ key, cert }, serve);
+  secure.on('connection', (socket: Socket) => raws.set(socket.remotePort, socket));
+  const ports = [await listening(t, createHttp(serve)), await listening(t, secure)];
+  const { run } = await stage(t, ports);
+  const told = await run(
+    `
+    import http from 'node:http';
+    import https from 'node:https';
+    const read = (client, url) => new Promise((resolve) => client.get(url, async (response) => {
+      let size = 0;
+      try {
+        for await (const part of response) { size += part.length; await new Promise((resolve) => setTimeout(resolve, 1)); }
+        resolve(size);
+      } catch { resolve('broken'); }
+    }).on('error', () => resolve('broken')));
+    const [plain, secure] = data.ports;
+    tell([
+      await read(http, 'http://service.test:' + plain + '/whole'), await read(http, 'http://service.test:' + plain + '/broken'),
+      await read(https, 'https://service.test:' + secure + '/whole'), await read(https, 'https://service.test:' + secure + '/broken'),
+    ]);
+  `,
+    { ports },
+    { NODE_EXTRA_CA_CERTS: certFile },
+  );
+  t.same(told, [size, 'broken', size, 'broken']);
 });
 
 t.test('a WebSocket, ours and the ws package', async (t) => {
