@@ -1,5 +1,6 @@
-import { once, setMaxListeners } from 'node:events';
-import { chmod, mkdtemp, readdir } from 'node:fs/promises';
+import { setMaxListeners } from 'node:events';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -22,7 +23,7 @@ const MAX_TOLD = 50;
 const HEADERS_MS = 10_000;
 
 /**
- * The way out of a container without a network: an HTTP proxy that knows only CONNECT, on a unix socket that is mounted into it. It resolves names
+ * The way out of a container or sandbox without a network: an HTTP proxy that knows only CONNECT, on a unix socket that is mounted into it. It resolves names
  * itself and holds every stream to the policy of the job. Needs no rights, and what does not speak to it reaches nothing.
  *
  * Answers: 200 and the stream; 403 with the reason in `x-peerwork-refused`; 502 for a target that cannot be reached, with the system's code in
@@ -54,20 +55,32 @@ export class EgressProxy {
   }
 
   static async open(options: EgressProxyOptions): Promise<EgressProxy> {
+    const proxy = EgressProxy.start(options);
+    await sweep();
+    return proxy;
+  }
+
+  /** The same at once: a process that is about to be started finds the socket. Throws if it cannot be made. */
+  static start(options: EgressProxyOptions): EgressProxy {
     // In the system's own folder, because the path of a socket has 107 bytes at most. The folder is ours alone; the socket, mounted, is for
     // whatever user the container runs as.
-    const folder = await mkdtemp(join(tmpdir(), `${FOLDER_PREFIX}${process.pid}-`));
-    await sweep();
+    const folder = mkdtempSync(join(tmpdir(), `${FOLDER_PREFIX}${process.pid}-`));
     const proxy = new EgressProxy(folder, options);
+    // A unix socket is bound before `listen` returns; what went wrong shows in its absence.
+    proxy.#server.on('error', () => {}).listen(proxy.socketPath);
     try {
-      proxy.#server.listen(proxy.socketPath);
-      await once(proxy.#server, 'listening');
-      await chmod(proxy.socketPath, 0o666);
-      return proxy;
+      chmodSync(proxy.socketPath, 0o666);
     } catch (error) {
-      await proxy.close();
+      rmSync(folder, { recursive: true, force: true });
       throw error;
     }
+    void sweep();
+    return proxy;
+  }
+
+  /** What is refused from now on is said once more. */
+  tellAnew(): void {
+    this.#told.clear();
   }
 
   /** Ends every stream at once. */
@@ -113,9 +126,11 @@ let swept: Promise<void> | undefined;
 
 /** Once a process: removes the sockets of processes that were killed. */
 function sweep(): Promise<void> {
-  swept ??= readdir(tmpdir()).then(async (names) => {
-    for (const name of names) if (isOfDeadProcess(name)) await removeTree(join(tmpdir(), name));
-  });
+  swept ??= readdir(tmpdir())
+    .then(async (names) => {
+      for (const name of names) if (isOfDeadProcess(name)) await removeTree(join(tmpdir(), name));
+    })
+    .catch(() => {});
   return swept;
 }
 
