@@ -71,14 +71,14 @@ function endScreen(screen: Screen, working: Worker, results: Meter): void {
 
 function workerOptions(options: Options) {
   const { transferEncryptToken, name, concurrency, memoryMb, allowInstallScripts, home, sandbox, taskNetwork } = options;
-  const { storeQuotaMb, drainMs, labels, trackers, ice, logLevel } = options;
+  const { npmCredentials, storeQuotaMb, drainMs, labels, trackers, ice, logLevel } = options;
   return {
     name: name ?? hostname(),
     loglevel: logLevel,
     allowInstallScripts,
     sandbox,
     taskNetwork,
-    ...given({ transferEncryptToken, concurrency, memoryMb, home, storeQuotaMb, drainMs, labels, trackers, ice }),
+    ...given({ transferEncryptToken, concurrency, memoryMb, npmCredentials, home, storeQuotaMb, drainMs, labels, trackers, ice }),
   };
 }
 

@@ -25,6 +25,8 @@ export interface WorkerOptions {
   readonly memoryMb?: number;
   /** May dependencies run install scripts? Default false. */
   readonly allowInstallScripts?: boolean;
+  /** Scopes (`@name`) of private registries: npm may use the registry and the credentials that the owner's npm settings have for them. Default none. */
+  readonly npmCredentials?: readonly string[];
   /** May tasks use the network? Default `allow`; `deny` needs bubblewrap. */
   readonly taskNetwork?: 'allow' | 'deny';
   /** The stronger sandbox: used where it works (`auto`, default), demanded, or never used. */
