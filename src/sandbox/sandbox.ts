@@ -32,12 +32,10 @@ export interface Sandbox {
 
 /** What a program sees and may use. All paths are absolute, with links resolved. */
 export interface Room {
-  /** Its own folder, which it can write to, and its working directory. */
+  /** Its own folder: the only one that it can write to, and its working directory. */
   readonly workdir: string;
   /** Files and folders that it can read, besides Node and the system's libraries. */
   readonly readable: readonly string[];
-  /** Folders that it can write to, besides `workdir`. */
-  readonly writable?: readonly string[];
   /** Files and folders that it finds elsewhere in the sandbox than they are; readable. In the tier process they stay where they are. */
   readonly placed?: readonly { readonly source: string; readonly target: string }[];
   /** All that it sees of the environment. */
@@ -110,7 +108,6 @@ function bwrapArguments(wish: SandboxWish, room: Room): string[] {
   }
   for (const path of [process.execPath, ...room.readable]) args.push('--ro-bind', path, path);
   for (const { source, target } of room.placed ?? []) args.push('--ro-bind', source, target);
-  for (const path of room.writable ?? []) args.push('--bind', path, path);
   args.push('--bind', room.workdir, room.workdir, '--remount-ro', '/', '--chdir', room.workdir);
   for (const [name, value] of Object.entries(room.environment)) args.push('--setenv', name, value);
   return [...args, '--'];

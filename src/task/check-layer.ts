@@ -51,7 +51,9 @@ class LayerCheck {
     this.#entries += 1;
     if (this.#entries > MAX_ENTRIES) refuse(path, `is one of more than ${MAX_ENTRIES} files`);
     const full = join(this.#folder, path);
-    const found = await lstat(full).catch((cause: unknown) => refuse(path, `cannot be looked at: ${cause instanceof Error ? cause.message : ''}`));
+    const found = await lstat(full).catch((cause: unknown) =>
+      refuse(path, `cannot be looked at: ${cause instanceof Error ? cause.message : ''}`),
+    );
     if (this.#uid !== undefined && found.uid !== this.#uid) refuse(path, 'belongs to another user');
     if (found.isSymbolicLink()) return this.#checkLink(path, full);
     if (found.isDirectory()) {

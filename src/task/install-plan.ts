@@ -100,7 +100,10 @@ class LockTree {
   }
 
   /** The packages that the task leads to, with or without those that may fail to install, and who wants which by which name. */
-  reach(optional: boolean): { readonly packages: ReadonlySet<LockedPackage>; readonly edges: ReadonlyMap<string, ReadonlyMap<string, Edge>> } {
+  reach(optional: boolean): {
+    readonly packages: ReadonlySet<LockedPackage>;
+    readonly edges: ReadonlyMap<string, ReadonlyMap<string, Edge>>;
+  } {
     const packages = new Set<LockedPackage>();
     const edges = new Map<string, Map<string, Edge>>();
     const visit = (from: Wanting) => {

@@ -5,12 +5,12 @@ import { PeerworkError } from '../errors.js';
 import { type Log, silentLog } from '../log.js';
 import { canonicalJson } from './canonical-json.js';
 import { checkLayer } from './check-layer.js';
-import { diskError, isMissing, removeTree, sweepAbandoned, systemCode, unfinishedName } from './disk.js';
+import { bytesBelow, diskError, isMissing, removeTree, sweepAbandoned, systemCode, unfinishedName } from './disk.js';
 import { Flights } from './flights.js';
 import { underLock } from './folder-lock.js';
 import { type InstallPlan, planInstall } from './install-plan.js';
 import { textHash } from './lockfile.js';
-import { type NpmOptions, runNpm } from './npm.js';
+import { NPM_CACHE, type NpmOptions, type NpmResult, runNpm } from './npm.js';
 import { confirmWeak } from './weak-integrity.js';
 
 export interface DependencyLayersOptions {
@@ -47,6 +47,8 @@ export interface Layer {
 const DEFAULT_TIMEOUT_MS = 10 * 60_000;
 const DEFAULT_KEEP = 8;
 const MARKER = 'layer.json';
+/** What npm keeps to save downloads; beyond that it begins anew. */
+const MAX_CACHE_BYTES = 1024 ** 3;
 /** Raised when layers are made by other rules: those from before are not used again. */
 const FORMAT = 2;
 const UNUSED_MS = 7 * 86_400_000;
@@ -148,7 +150,7 @@ export class DependencyLayers {
     log.info('installing dependencies', { layer: key.slice(0, 12), scripts: allowScripts });
     try {
       const plan = planInstall(request.packageJson, await request.lock(), allowScripts);
-      await mkdir(join(unfinished, 'node_modules'), { recursive: true });
+      await mkdir(unfinished, { mode: 0o755 });
       await this.#runNpm(plan, unfinished, signal);
       await checkLayer(unfinished, plan.packages);
       await writeFile(join(unfinished, MARKER), canonicalJson({ key, lockSha256: request.lockSha256, scripts: allowScripts }));
@@ -166,17 +168,33 @@ export class DependencyLayers {
   }
 
   async #runNpm(plan: InstallPlan, unfinished: string, signal: AbortSignal): Promise<void> {
-    const { folder, allowScripts, timeoutMs, npm } = this.#options;
+    const { allowScripts, timeoutMs, npm } = this.#options;
     const names = plan.packages.map(({ name }) => name);
-    const run = { cwd: unfinished, cacheFolder: join(folder, 'npm-cache'), timeoutMs, signal, names };
-    await confirmWeak(plan.packages, (args) => runNpm(args, run, npm));
     await writeFile(join(unfinished, 'package.json'), plan.packageJson);
     await writeFile(join(unfinished, 'package-lock.json'), plan.lock);
-    // Without scripts nobody looks for commands, and their links are left out.
-    const scripts = allowScripts ? ['--no-ignore-scripts'] : ['--ignore-scripts', '--no-bin-links'];
-    const { fault } = await runNpm(['ci', '--omit=dev', ...scripts], { ...run, scripts: allowScripts }, npm);
-    if (fault !== undefined) throw new PeerworkError('dependencies-failed', fault);
+    const run = (args: readonly string[], credentials: readonly string[], scripts = false) =>
+      runNpm(args, { cwd: unfinished, timeoutMs, signal, scripts, names: credentials }, npm);
+    await this.#withCache(unfinished, async () => {
+      await confirmWeak(plan.packages, (args) => run(args, names));
+      // Without scripts nobody looks for commands, and their links are left out.
+      check(await run(['ci', '--omit=dev', '--ignore-scripts', ...(allowScripts ? [] : ['--no-bin-links'])], names));
+    });
+    // Apart from the download, so that a script sees neither credentials nor the cache of other tasks.
+    if (allowScripts) check(await run(['rebuild', '--no-ignore-scripts'], [], true));
     await mkdir(join(unfinished, 'node_modules'), { recursive: true }); // npm makes none if every package is for other platforms
+  }
+
+  /** The cache belongs to one install at a time; another one goes without, or begins the next. */
+  async #withCache(unfinished: string, work: () => Promise<void>): Promise<void> {
+    const [shared, own] = [join(this.#options.folder, 'npm-cache'), join(unfinished, NPM_CACHE)];
+    await rename(shared, own).catch(() => {});
+    try {
+      await work();
+    } finally {
+      const tooLarge = (await bytesBelow(own, MAX_CACHE_BYTES)) > MAX_CACHE_BYTES;
+      if (!tooLarge) await rename(own, shared).catch(() => {});
+      await removeTree(own);
+    }
   }
 
   /** Removes the layers that nobody has used for long. */
@@ -205,4 +223,8 @@ export class DependencyLayers {
     const folder = join(this.#options.folder, key);
     return { key, folder, nodeModules: join(folder, 'node_modules'), installed };
   }
+}
+
+function check({ fault }: NpmResult): void {
+  if (fault !== undefined) throw new PeerworkError('dependencies-failed', fault);
 }

@@ -77,8 +77,7 @@ function readEntry(reader: FieldReader, place: string, entry: Fields): LockedPac
   if (entry['workspaces'] !== undefined) refuse('has workspaces');
   if (typeof name !== 'string' || !isPackageName(name)) refuse(`has a name that no package has: ${shown(String(name))}`);
   if (typeof version !== 'string' || !isExactVersion(version)) refuse(`has no exact version: ${shown(String(version))}`);
-  if (resolved !== undefined && (typeof resolved !== 'string' || !/^https?:\/\//.test(resolved)))
-    refuse('does not come from a registry');
+  if (resolved !== undefined && (typeof resolved !== 'string' || !/^https?:\/\//.test(resolved))) refuse('does not come from a registry');
   const bundled = entry['inBundle'] === true && names.length > 1;
   const digest = bundled && integrity === undefined ? undefined : readIntegrity(integrity, refuse);
   const where = ` of ${shown(place)}`;
@@ -125,7 +124,9 @@ function readPlatform(entry: Fields, refuse: (why: string) => never): Record<str
 /** Decides like the platform; old packages write all kinds of things here, which npm does not understand either. */
 function readEngines(given: unknown): Record<string, string> {
   if (typeof given !== 'object' || given === null || Array.isArray(given)) return {};
-  const known = Object.entries(given).filter(([name, range]) => (name === 'node' || name === 'npm') && typeof range === 'string' && isRange(range));
+  const known = Object.entries(given).filter(
+    ([name, range]) => (name === 'node' || name === 'npm') && typeof range === 'string' && isRange(range),
+  );
   return Object.fromEntries(known);
 }
 
@@ -139,7 +140,9 @@ function readBin(given: unknown, key: string, refuse: (why: string) => never): R
 
 function isInside(path: string): boolean {
   const parts = path.replace(/^(?:\.\/)+/, '').split('/');
-  return path.length <= MAX_BIN_CHARS && /^[^\\:\p{Cc}]+$/u.test(path) && parts.every((part) => part !== '' && part !== '.' && part !== '..');
+  return (
+    path.length <= MAX_BIN_CHARS && /^[^\\:\p{Cc}]+$/u.test(path) && parts.every((part) => part !== '' && part !== '.' && part !== '..')
+  );
 }
 
 export function textHash(text: string): string {

@@ -1,13 +1,13 @@
 import { existsSync } from 'node:fs';
-import { mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { lchown, lstat, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { PublicInternet } from '../egress/addresses.js';
 import { readPair } from '../egress/policy.js';
 import { EgressProxy } from '../egress/proxy.js';
 import { findSandbox, findTool, type Room, type Sandbox } from '../sandbox/sandbox.js';
-import { npmrcOf, type NpmSettings, readNpmSettings, registryPairs } from './npm-settings.js';
+import { removeTree } from './disk.js';
+import { type NpmSettings, npmrcOf, readNpmSettings, registryPairs } from './npm-settings.js';
 
 export interface NpmRoomOptions {
   /** As for jobs: the wall is used where there is one (`auto`, default), demanded, or never used. */
@@ -18,7 +18,6 @@ export interface NpmRoomOptions {
 
 export interface NpmRoomNeeds {
   readonly cwd: string;
-  readonly cacheFolder: string;
   readonly npmFolder: string;
   readonly environment: NodeJS.ProcessEnv;
   readonly scripts?: boolean;
@@ -29,6 +28,8 @@ export interface NpmRoomNeeds {
 const MEMORY_MB = 2_048;
 /** The largest single file, a tarball being unpacked. */
 const MAX_FILE_BYTES = 2 * 1024 ** 3;
+/** In the folder that npm works in, and gone with its run. */
+const SETTINGS = '.npm-settings-';
 const PRELOAD = fileURLToPath(new URL('../egress/preload.cjs', import.meta.url));
 const PRELOAD_WITHIN = '/run/peerwork/preload.cjs';
 const SOCKET_WITHIN = '/run/peerwork/proxy.sock';
@@ -49,6 +50,7 @@ export class NpmRoom {
   readonly #sandbox: Sandbox;
   readonly #room: Room;
   readonly #folder: string;
+  #lent = false;
   readonly #proxy: EgressProxy | undefined;
   readonly #refusals: AbortController;
 
@@ -66,11 +68,11 @@ export class NpmRoom {
   /** Rejects with `sandbox-missing`. */
   static async open(needs: NpmRoomNeeds, options: NpmRoomOptions): Promise<NpmRoom> {
     const { environment, npmFolder, names } = needs;
-    const sandbox = await npmSandbox(options.sandbox ?? 'auto');
+    const sandbox = await npmSandbox(options.sandbox ?? 'auto', needs.cwd);
     const allowed = options.credentials ?? [];
     const scopes = names === undefined ? allowed : allowed.filter((scope) => names.some((name) => name.startsWith(`${scope}/`)));
     const settings = await readNpmSettings({ environment, npmFolder, scopes });
-    const folder = await realpath(await mkdtemp(join(tmpdir(), 'peerwork-npm-')));
+    const folder = await mkdtemp(join(needs.cwd, SETTINGS));
     const refusals = new AbortController();
     let proxy: EgressProxy | undefined;
     try {
@@ -89,19 +91,32 @@ export class NpmRoom {
     return this.#refusals.signal;
   }
 
-  command(program: readonly string[]): readonly [string, ...string[]] {
-    return this.#sandbox.command(this.#room, program);
+  /** Where root gives programs a user of their own, what is in the folder is now that user's. */
+  async command(program: readonly string[]): Promise<readonly [string, ...string[]]> {
+    const command = this.#sandbox.command(this.#room, program);
+    const { uid } = await lstat(this.#room.workdir);
+    this.#lent = uid !== process.getuid?.();
+    if (this.#lent) await giveTo(uid, this.#room.workdir);
+    return command;
   }
 
   async close(): Promise<void> {
     await this.#proxy?.close();
-    await rm(this.#folder, { recursive: true, force: true });
+    await removeTree(this.#folder);
+    // What cannot be taken back is noticed by whoever looks through it.
+    if (this.#lent) await giveTo(process.getuid?.() ?? 0, this.#room.workdir).catch(() => {});
   }
 }
 
+async function giveTo(uid: number, path: string): Promise<void> {
+  await lchown(path, uid, uid);
+  const entries = (await lstat(path)).isDirectory() ? await readdir(path) : [];
+  for (const name of entries) await giveTo(uid, join(path, name));
+}
+
 /** The network is none in it: what npm reaches, it reaches through the proxy. */
-async function npmSandbox(mode: 'auto' | 'required' | 'off'): Promise<Sandbox> {
-  const limits = { memoryMb: MEMORY_MB, scratchBytes: MAX_FILE_BYTES, bubblewrap: findTool('bwrap') };
+async function npmSandbox(mode: 'auto' | 'required' | 'off', folder: string): Promise<Sandbox> {
+  const limits = { memoryMb: MEMORY_MB, scratchBytes: MAX_FILE_BYTES, bubblewrap: findTool('bwrap'), folder };
   if (mode !== 'off') {
     try {
       return await findSandbox({ ...limits, sandbox: 'required', network: 'deny' });
@@ -114,7 +129,8 @@ async function npmSandbox(mode: 'auto' | 'required' | 'off'): Promise<Sandbox> {
 
 function openProxy(settings: NpmSettings, scopes: readonly string[], refusals: AbortController): Promise<EgressProxy> {
   const policy = { mode: 'listed', listed: new Set<string>(), trusted: new Set(registryPairs(settings, scopes).map(readPair)) } as const;
-  const onRefused = (target: string) => refusals.abort(`npm wanted to reach ${target}, which is not the registry that this machine is set up for`);
+  const onRefused = (target: string) =>
+    refusals.abort(`npm wanted to reach ${target}, which is not the registry that this machine is set up for`);
   return EgressProxy.open({ policy, internet: new PublicInternet(), onRefused });
 }
 
@@ -127,7 +143,7 @@ async function writeSettings(folder: string, settings: NpmSettings, scopes: read
 }
 
 function roomFor(needs: NpmRoomNeeds, settings: NpmSettings, folder: string, proxy: EgressProxy | undefined): Room {
-  const { cwd, cacheFolder, npmFolder, environment, scripts = false } = needs;
+  const { cwd, npmFolder, environment, scripts = false } = needs;
   // Debian puts npm's own packages beside it instead of below.
   const npm = existsSync(join(npmFolder, 'node_modules')) ? npmFolder : dirname(npmFolder);
   const passed = Object.entries(environment).filter(([name, value]) => value !== undefined && PASSED.test(name)) as [string, string][];
@@ -137,11 +153,15 @@ function roomFor(needs: NpmRoomNeeds, settings: NpmSettings, folder: string, pro
   const ownNpmrc = join(npmFolder, 'npmrc');
   return {
     workdir: cwd,
-    readable: [...programs, npm, folder],
-    writable: [cacheFolder],
+    readable: [...programs, npm],
     placed: [
       ...(existsSync(ownNpmrc) ? [{ source: join(folder, 'empty'), target: ownNpmrc }] : []),
-      ...(walled ? [{ source: PRELOAD, target: PRELOAD_WITHIN }, { source: proxy.socketPath, target: SOCKET_WITHIN }] : []),
+      ...(walled
+        ? [
+            { source: PRELOAD, target: PRELOAD_WITHIN },
+            { source: proxy.socketPath, target: SOCKET_WITHIN },
+          ]
+        : []),
     ],
     environment: {
       ...Object.fromEntries(passed.filter(([name]) => !walled || !/^te?mp$/i.test(name))),

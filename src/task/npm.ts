@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { existsSync, realpathSync } from 'node:fs';
-import { mkdir, realpath } from 'node:fs/promises';
+import { realpath } from 'node:fs/promises';
 import { delimiter, dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { redact } from '../log.js';
@@ -15,9 +15,8 @@ export interface NpmOptions extends NpmRoomOptions {
 }
 
 export interface NpmRun {
+  /** All that npm can write to: where it works, and below it in `NPM_CACHE` what it keeps. Given to another user meanwhile where root gives npm one. */
   readonly cwd: string;
-  /** npm's cache: our own, so that a task cannot spoil the owner's. */
-  readonly cacheFolder: string;
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
   /** Install scripts may run: they find the system's programs in the room. Default false. */
@@ -32,6 +31,8 @@ export interface NpmResult {
   readonly stdout: string;
 }
 
+/** In the folder that npm works in. Our own cache: a task cannot spoil the owner's. */
+export const NPM_CACHE = '.npm-cache';
 const MAX_FAULT_CHARS = 300;
 const MAX_OUTPUT_BYTES = 8 * 1024 * 1024;
 /** Nothing is installed from anywhere but a registry. npm before 11.10 does not know these flags, and says nothing of it at this level. */
@@ -48,19 +49,25 @@ export async function runNpm(args: readonly string[], run: NpmRun, options: NpmO
   if (signal.aborted) throw abortError(signal);
   const cli = findNpm(environment);
   if (cli === undefined) return { fault: 'npm was not found on this machine', stdout: '' };
-  await mkdir(run.cacheFolder, { recursive: true });
-  const [cwd, cacheFolder] = await Promise.all([realpath(run.cwd), realpath(run.cacheFolder)]);
-  const room = await NpmRoom.open({ ...run, cwd, cacheFolder, npmFolder: dirname(dirname(cli)), environment }, options);
+  const cwd = await realpath(run.cwd);
+  const room = await NpmRoom.open({ ...run, cwd, npmFolder: dirname(dirname(cli)), environment }, options);
   try {
-    const program = [process.execPath, cli, ...args, ...REGISTRY_ONLY, ...QUIET, `--cache=${cacheFolder}`, ...room.settings];
+    const program = [process.execPath, cli, ...args, ...REGISTRY_ONLY, ...QUIET, `--cache=${join(cwd, NPM_CACHE)}`, ...room.settings];
     return await runInRoom(room, program, cwd, timeoutMs, signal);
   } finally {
     await room.close();
   }
 }
 
-async function runInRoom(room: NpmRoom, program: readonly string[], cwd: string, timeoutMs: number, signal: AbortSignal): Promise<NpmResult> {
-  const [file, ...args] = room.command(program);
+async function runInRoom(
+  room: NpmRoom,
+  program: readonly string[],
+  cwd: string,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<NpmResult> {
+  const [file, ...args] = await room.command(program);
+  if (signal.aborted) throw abortError(signal);
   const child = spawn(file, args, {
     cwd,
     env: room.environment,

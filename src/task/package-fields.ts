@@ -63,7 +63,8 @@ function readOverrides(reader: FieldReader, given: unknown, own: ReadonlySet<str
   for (const [key, value] of Object.entries(reader.object(given, 'overrides'))) {
     const at = key.indexOf('@', 1);
     const name = at === -1 ? key : key.slice(0, at);
-    if (!(key === '.' && depth > 0) && !isPackageName(name)) reader.refuse(`it overrides ${shown(key)}, which is not the name of a package`);
+    if (!(key === '.' && depth > 0) && !isPackageName(name))
+      reader.refuse(`it overrides ${shown(key)}, which is not the name of a package`);
     if (at !== -1) reader.spec(key.slice(at + 1), `the override of ${shown(name)}`);
     if (key !== '.') seen.add(name);
     if (typeof value !== 'string') rebuilt.push([key, readOverrides(reader, value, own, seen, depth + 1)]);

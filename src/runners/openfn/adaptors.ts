@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import type { OpenfnRun, OpenfnStep } from '../../job/openfn.js';
 import { type NpmOptions, runNpm } from '../../task/npm.js';
 
@@ -37,7 +36,14 @@ function fits(pattern: string, text: string): boolean {
 export async function installAdaptor(specifier: string, repoFolder: string, signal: AbortSignal, npm: NpmOptions): Promise<void> {
   const [, name, version] = SPECIFIER.exec(specifier) ?? [];
   if (name === undefined || version === undefined) throw new Error('it has no version');
-  const args = ['install', '--no-package-lock', '--ignore-scripts', '--no-bin-links', '--save-exact', `${name}_${version}@npm:${name}@${version}`];
-  const { fault } = await runNpm(args, { cwd: repoFolder, cacheFolder: join(repoFolder, '.npm'), timeoutMs: INSTALL_MS, signal }, npm);
+  const args = [
+    'install',
+    '--no-package-lock',
+    '--ignore-scripts',
+    '--no-bin-links',
+    '--save-exact',
+    `${name}_${version}@npm:${name}@${version}`,
+  ];
+  const { fault } = await runNpm(args, { cwd: repoFolder, timeoutMs: INSTALL_MS, signal }, npm);
   if (fault !== undefined) throw new Error(fault);
 }
