@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Clock, pause } from '../clock.js';
+import { LOCAL_JSON, parseJson } from '../kit/json.js';
 import { type CommandLine, complaintOf, type OpenCommand } from './command-line.js';
 import { type ContainerExit, type InspectedState, KILLED, readExit } from './exit.js';
 import type { EngineFacts } from './find-engine.js';
@@ -118,7 +119,7 @@ export class Container {
         const gone = exitCode === ENGINE_ERROR || exitCode === undefined;
         return gone ? { exitCode: undefined, outOfMemory: false, complaint: complaintOf(said()) } : { exitCode, outOfMemory: false };
       }
-      const state = JSON.parse(stdout) as InspectedState;
+      const state = parseJson(stdout, LOCAL_JSON) as InspectedState;
       if (state.Running !== true) return readExit(await this.#withOutOfMemory(state), this.#stopping !== undefined, complaintOf(said()));
       // The engine has hung up on us (it was restarted, say) and the container runs on.
       const waited = await command.try(['wait', this.name], { timeoutMs: 2_147_000_000 });

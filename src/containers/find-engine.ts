@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { accessSync, constants, existsSync } from 'node:fs';
 import { delimiter, isAbsolute, join } from 'node:path';
 import { PeerworkError } from '../errors.js';
+import { LOCAL_JSON, parseJson } from '../kit/json.js';
 import { CommandLine, complaintOf } from './command-line.js';
 import { globalArguments } from './run-arguments.js';
 
@@ -122,7 +123,7 @@ interface PodmanInfo {
 export function readFacts(kind: EngineKind, json: string, environment: NodeJS.ProcessEnv): EngineFacts | undefined {
   let info: DockerInfo & PodmanInfo;
   try {
-    info = JSON.parse(json) as DockerInfo & PodmanInfo;
+    info = parseJson(json, LOCAL_JSON) as DockerInfo & PodmanInfo;
   } catch {
     return undefined;
   }

@@ -1,6 +1,7 @@
 import type { Clock } from '../clock.js';
 import { PeerworkError } from '../errors.js';
 import type { Json } from '../job/job.js';
+import { LOCAL_JSON, parseJson } from '../kit/json.js';
 import type { CommandLine } from './command-line.js';
 import { checkImageName } from './container-spec.js';
 import { fullImageName, isAllowedImage } from './image-names.js';
@@ -132,7 +133,7 @@ export class Images {
     // Without a format: with one, podman 4.3 prints a list all the same, docker an object.
     const { exitCode, stdout } = await this.#options.command.try(['image', 'inspect', image]);
     if (exitCode !== 0) return undefined;
-    const [found] = JSON.parse(stdout) as readonly InspectedImage[];
+    const [found] = parseJson(stdout, LOCAL_JSON) as readonly InspectedImage[];
     if (found === undefined) return undefined;
     const { Id, Size, Config } = found;
     return { id: Id ?? '', bytes: Size ?? 0, labels: Config?.Labels ?? {}, volumes: Object.keys(Config?.Volumes ?? {}) };

@@ -2,6 +2,7 @@ import type { Json } from '../job/job.js';
 import type { HistoryEntry, HistoryInput } from './ledger.js';
 import { padded, pieces, repeated, sized } from './lists.js';
 import { readRuns } from './settle.js';
+import { storedJson } from './stored-json.js';
 import type { Transaction } from './transaction.js';
 
 /** Lines that are kept of a job; what comes after them is dropped. */
@@ -71,7 +72,7 @@ export async function readHistory(transaction: Transaction, id: string, after: n
     after,
     limit,
   ]);
-  return rows.map(({ seq, happened_at, kind, body }) => ({ seq, at: happened_at, kind, body: JSON.parse(body) as Json }));
+  return rows.map(({ seq, happened_at, kind, body }) => ({ seq, at: happened_at, kind, body: storedJson<Json>(body) }));
 }
 
 export async function forgetHistory(transaction: Transaction, jobs: readonly number[]): Promise<void> {

@@ -1,5 +1,6 @@
 import type { JobError, Outcome, SettledJob } from '../job/job.js';
 import type { JobState } from './ledger.js';
+import { storedJson } from './stored-json.js';
 
 /** What every statement about the end of a run reads of a job. */
 export interface RunRow {
@@ -53,8 +54,8 @@ export function settledJob(row: EndRow): SettledJob {
     id: row.id,
     state: row.state,
     ...(row.state === 'completed'
-      ? { output: JSON.parse(row.output ?? 'null') as NonNullable<SettledJob['output']> }
-      : { error: JSON.parse(row.error ?? '{}') as JobError }),
+      ? { output: storedJson<NonNullable<SettledJob['output']>>(row.output ?? 'null') }
+      : { error: storedJson<JobError>(row.error ?? '{}') }),
     attempts: row.attempts_made,
     // A cancelled job was ended by its owner, whoever ran it.
     ...(row.worker_name !== null && row.state !== 'cancelled' && { worker: row.worker_name }),

@@ -1,4 +1,6 @@
 import { PeerworkError } from '../errors.js';
+import { MAX_MESSAGE_BYTES } from '../job/limits.js';
+import { parseJson } from '../kit/json.js';
 import type { Driver, Statements, Value } from './driver.js';
 import { pieces, repeated } from './lists.js';
 import { SCHEMA_VERSION } from './migrate.js';
@@ -18,6 +20,8 @@ interface Table {
 
 const FORMAT = 'peerwork ledger';
 const PAGE = 500;
+/** A job with its data and output, which are JSON in JSON. */
+const LINE_LIMITS = { maxBytes: 4 * MAX_MESSAGE_BYTES, maxDepth: 4 };
 
 const tables: readonly Table[] = [
   { name: 'lane', key: ['seq'], columns: ['seq', 'channel', 'requires'] },
@@ -158,7 +162,7 @@ async function fill(sql: Statements, lines: AsyncIterable<string>): Promise<Read
 
 function parsed(text: string, number: number): Value[] | Readonly<Record<string, unknown>> {
   try {
-    const line: unknown = JSON.parse(text);
+    const line = parseJson(text, LINE_LIMITS);
     if (typeof line === 'object' && line !== null) return line as Value[] | Readonly<Record<string, unknown>>;
   } catch {
     // Refused below.

@@ -1,9 +1,10 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Clock } from '../clock.js';
 import type { PeerworkError } from '../errors.js';
 import { DEFAULT_CHANNEL } from '../job/job.js';
+import { clearAway } from '../kit/clearing.js';
 import type { Log } from '../log.js';
 import { nodePrimitives } from '../swarm/crypto.node.js';
 import { identityId, type KeyPair } from '../swarm/identity.js';
@@ -49,7 +50,7 @@ export async function openTasks(options: OpenTasksOptions): Promise<Tasks> {
   const store = new BlobStore({ folder: kept, log });
   const publishers = new Map<string, TaskPublisher>();
   const release = async () => {
-    if (folder === undefined) await rm(kept, { recursive: true, force: true });
+    if (folder === undefined) await clearAway(kept, log);
   };
   const tasks = new Tasks(publishers, release);
   try {

@@ -1,5 +1,5 @@
 import { PeerworkError } from '../errors.js';
-import type { ParentOutput } from '../job/job.js';
+import type { Json, ParentOutput } from '../job/job.js';
 import { DEFAULT_TIMEOUT_MS } from '../job/limits.js';
 import {
   checked,
@@ -14,6 +14,7 @@ import {
   type WorkItem,
 } from '../job/verbs.js';
 import type { LeasedJob, LeasedParent, WorkerRef } from '../ledger/ledger.js';
+import { storedJson } from '../ledger/stored-json.js';
 import type { PeerFacts, RpcHandlers } from '../swarm/peer.js';
 import type { Desk } from './desk.js';
 import type { Dispatch } from './dispatch.js';
@@ -150,7 +151,7 @@ export class WorkerSession {
       id: job.id,
       lease: job.lease,
       channel: job.channel,
-      data: JSON.parse(job.data),
+      data: storedJson<Json>(job.data),
       attempt: job.attempt,
       timeoutMs: job.timeoutMs ?? DEFAULT_TIMEOUT_MS,
       ...(job.parents !== undefined && { parents: job.parents.map(parentOutput) }),
@@ -160,5 +161,5 @@ export class WorkerSession {
 }
 
 function parentOutput({ id, channel, data, output }: LeasedParent): ParentOutput {
-  return { id, channel, data: JSON.parse(data), output: JSON.parse(output) };
+  return { id, channel, data: storedJson<Json>(data), output: storedJson<Json>(output) };
 }

@@ -2,7 +2,7 @@ import type { Stats } from 'node:fs';
 import { chmod, lstat, readdir, readlink, realpath } from 'node:fs/promises';
 import { dirname, isAbsolute, join, relative, sep } from 'node:path';
 import { PeerworkError } from '../errors.js';
-import { removeTree } from './disk.js';
+import { removeTree } from '../kit/remove-tree.js';
 import type { PlannedPackage } from './install-plan.js';
 
 /** What is looked at; a layer with more has grown beyond any program. */

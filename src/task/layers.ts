@@ -2,10 +2,13 @@ import { mkdir, readdir, rename, stat, utimes, writeFile } from 'node:fs/promise
 import { join } from 'node:path';
 import { type Clock, systemClock, type Timer } from '../clock.js';
 import { PeerworkError } from '../errors.js';
+import { bytesBelow } from '../kit/bytes-below.js';
+import { clearAtOnce, clearAway, sweepAbandoned } from '../kit/clearing.js';
+import { diskError, isMissing, systemCode } from '../kit/system-error.js';
+import { unfinishedName } from '../kit/unfinished.js';
 import { type Log, silentLog } from '../log.js';
 import { canonicalJson } from './canonical-json.js';
 import { checkLayer } from './check-layer.js';
-import { bytesBelow, diskError, isMissing, removeTree, sweepAbandoned, systemCode, unfinishedName } from './disk.js';
 import { Flights } from './flights.js';
 import { underLock } from './folder-lock.js';
 import { type InstallPlan, planInstall } from './install-plan.js';
@@ -117,11 +120,11 @@ export class DependencyLayers {
   }
 
   async #ensure(key: string, request: LayerRequest, signal: AbortSignal): Promise<Layer> {
-    const { folder, clock } = this.#options;
+    const { folder, clock, log } = this.#options;
     const existing = await this.#find(key);
     if (existing !== undefined) return existing;
     await mkdir(folder, { recursive: true, mode: 0o755 });
-    await sweepAbandoned(folder);
+    void sweepAbandoned(folder, log);
     return underLock(join(folder, `${key}.lock`), {
       clock,
       signal,
@@ -156,7 +159,7 @@ export class DependencyLayers {
       await writeFile(join(unfinished, MARKER), canonicalJson({ key, lockSha256: request.lockSha256, scripts: allowScripts }));
       await rename(unfinished, layer.folder);
     } catch (error) {
-      await removeTree(unfinished);
+      await clearAway(unfinished, log);
       const code = systemCode(error);
       // A process that took a stale lock with us was faster: its layer is the same.
       if (code === 'ENOTEMPTY' || code === 'EEXIST') return layer;
@@ -193,7 +196,7 @@ export class DependencyLayers {
     } finally {
       const tooLarge = (await bytesBelow(own, MAX_CACHE_BYTES)) > MAX_CACHE_BYTES;
       if (!tooLarge) await rename(own, shared).catch(() => {});
-      await removeTree(own);
+      await clearAway(own, this.#options.log);
     }
   }
 
@@ -212,10 +215,7 @@ export class DependencyLayers {
     idle.sort((a, b) => b.usedAt - a.usedAt);
     for (const { key, usedAt } of idle.slice(keep)) {
       if (usedAt > clock.now() - UNUSED_MS) continue;
-      const leaving = join(folder, unfinishedName(key));
-      await rename(join(folder, key), leaving)
-        .then(() => removeTree(leaving))
-        .catch((error: unknown) => this.#options.log.warn('an old layer could not be removed', { error }));
+      await clearAtOnce(join(folder, key), this.#options.log);
     }
   }
 

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PeerworkError } from '../errors.js';
-import { removeTree } from './disk.js';
+import { removeTree } from '../kit/remove-tree.js';
 import { planInstall } from './install-plan.js';
 import { type NpmOptions, runNpm } from './npm.js';
 import { confirmWeak } from './weak-integrity.js';

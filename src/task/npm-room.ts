@@ -5,8 +5,8 @@ import { fileURLToPath } from 'node:url';
 import { PublicInternet } from '../egress/addresses.js';
 import { readPair } from '../egress/policy.js';
 import { EgressProxy } from '../egress/proxy.js';
+import { removeTree } from '../kit/remove-tree.js';
 import { findSandbox, findTool, type Room, type Sandbox } from '../sandbox/sandbox.js';
-import { removeTree } from './disk.js';
 import { type NpmSettings, npmrcOf, readNpmSettings, registryPairs } from './npm-settings.js';
 
 export interface NpmRoomOptions {

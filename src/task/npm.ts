@@ -125,7 +125,7 @@ function findNpm(environment: NodeJS.ProcessEnv): string | undefined {
     join(node, '../lib/node_modules/npm/bin/npm-cli.js'),
     join(node, 'node_modules/npm/bin/npm-cli.js'),
   ];
-  const found = candidates.find((file) => file !== undefined && file.endsWith('npm-cli.js') && existsSync(file));
+  const found = candidates.find((file) => file?.endsWith('npm-cli.js') === true && existsSync(file));
   return found === undefined ? undefined : realpathSync(found);
 }
 

@@ -6,6 +6,7 @@ import type { Outcome } from '../job/job.js';
 import type { Runner } from '../job/runner.js';
 import type { Source } from '../job/source.js';
 import { type Log, logToStderr } from '../log.js';
+import { keepInspectorShut } from '../sandbox/inspector.js';
 import type { MasterSource, WorkerFacts } from '../sources/master/master-source.js';
 import { Outbox } from '../sources/outbox.js';
 import { loadOrCreateKeyFile } from '../swarm/key-file.node.js';
@@ -67,6 +68,8 @@ export class Worker extends EventEmitter<WorkerEvents> {
     this.#clock = this.#options.clock ?? systemClock;
     this.#log = this.#options.log ?? logToStderr(this.#options.loglevel ?? 'warn');
     this.#concurrency = this.#options.concurrency ?? availableParallelism();
+    // Its jobs may run as the same user, and so may send it any signal.
+    keepInspectorShut();
     this.#starting = this.#start();
     const joined = new Promise<void>((resolve) => this.once('connected', () => resolve()));
     this.ready = this.#starting.then(() => (this.#token === undefined ? undefined : joined));

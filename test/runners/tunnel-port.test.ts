@@ -48,7 +48,7 @@ t.test('a port for as long as a run lives', async (t) => {
   const { sockets, tunnel } = await serverFor(t, (socket) => socket.pipe(socket));
   const port = await openTunnelPort(tunnel);
   t.equal(port.host, '127.0.0.1');
-  const clients = Array.from({ length: 5 }, () => connect(port.port, port.host));
+  const clients = Array.from({ length: 5 }, () => connect(port.port, port.host).on('error', () => {}));
   const echoed = await Promise.all(
     clients.map(async (client, n) => {
       client.write(`hello ${n}`);

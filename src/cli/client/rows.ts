@@ -1,5 +1,7 @@
 import type { Command } from 'commander';
 import { PeerworkError } from '../../errors.js';
+import { MESSAGE_LIMITS } from '../../job/limits.js';
+import { parseJson } from '../../kit/json.js';
 import type { GroupRecord, ScheduleRecord, WorkerRecord, WorkgroupRecord } from '../../ledger/records.js';
 import { ApiClient } from './api-client.js';
 import { instant, milliseconds, print, printJson, printTable, quietPipes } from './print.js';
@@ -158,7 +160,7 @@ export async function schedule(command: Command): Promise<number> {
     if (cron === undefined || job === undefined) throw new PeerworkError('option-invalid', 'schedule put needs --cron and --job');
     let input: unknown;
     try {
-      input = JSON.parse(job);
+      input = parseJson(job, MESSAGE_LIMITS);
     } catch (error) {
       throw new PeerworkError('option-invalid', `--job is no JSON: ${error instanceof Error ? error.message : error}`);
     }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { DEFAULT_MEMORY_MB, type Options } from '../../config.js';
 import { asPeerworkError } from '../../errors.js';
 import type { Check } from '../../job/health.js';
+import { removeTree } from '../../kit/remove-tree.js';
 import { findSandbox, findTool } from '../../sandbox/sandbox.js';
 import { runNpm } from '../../task/npm.js';
 import { formatBytes } from '../figures.js';
@@ -77,7 +78,7 @@ export async function checkNpm(
       todo: 'Tasks with new dependencies fail until it does: check network and proxy.',
     };
   } finally {
-    await rm(folder, { recursive: true, force: true, maxRetries: 3 });
+    await removeTree(folder);
   }
 }
 

@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { rm } from 'node:fs/promises';
 import { type Clock, pause } from '../../clock.js';
+import { removeTree } from '../../kit/remove-tree.js';
+import { writeWhole } from '../../kit/whole-file.js';
 import { type MarkedProcess, markProcess, signalProcess } from './process-mark.js';
-import { writeWhole } from './record.js';
 import type { RotatingLog } from './rotating-log.js';
 import { type SupervisorState, stateFile } from './supervisor-state.js';
 
@@ -59,7 +59,7 @@ export class Supervisor {
       this.#restarts += 1;
     }
     log.say('supervisor: stopped');
-    await rm(stateFile(folder), { force: true });
+    await removeTree(stateFile(folder));
   }
 
   stop(): void {
@@ -94,6 +94,7 @@ export class Supervisor {
   }
 
   async #tell({ nextStartAt }: { nextStartAt?: number }): Promise<void> {
+    const { folder, log } = this.#options;
     const own = markProcess(process.pid);
     if (own === undefined) return;
     const worker = this.#worker?.marked;
@@ -104,7 +105,8 @@ export class Supervisor {
       ...(this.#lastEnd !== undefined && { lastEnd: this.#lastEnd }),
       ...(nextStartAt !== undefined && { nextStartAt }),
     };
-    await writeWhole(stateFile(this.#options.folder), state).catch((error: Error) => this.#options.log.say(`supervisor: ${error.message}`));
+    const text = `${JSON.stringify(state)}\n`;
+    await writeWhole(stateFile(folder), text).catch((error: Error) => log.say(`supervisor: ${error.message}`));
   }
 }
 

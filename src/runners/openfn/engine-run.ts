@@ -1,7 +1,9 @@
 import type { Clock } from '../../clock.js';
 import type { Exchange } from '../../job/exchange.js';
 import type { Json } from '../../job/job.js';
+import { VALUE_LIMITS } from '../../job/limits.js';
 import type { OpenfnError, OpenfnEvent, OpenfnRun, OpenfnStep } from '../../job/openfn.js';
+import { parseJson } from '../../kit/json.js';
 import type { Engine, EngineEvent } from './engine.js';
 
 export interface EngineRunOptions {
@@ -111,7 +113,7 @@ function isMemory(value: unknown): value is { readonly job: number; readonly sys
 }
 
 function logLine({ level, name, message, time }: EngineEvent): OpenfnEvent | undefined {
-  const parts: unknown = typeof message === 'string' ? JSON.parse(message) : message;
+  const parts: unknown = typeof message === 'string' ? parseJson(message, VALUE_LIMITS) : message;
   const list = (Array.isArray(parts) ? parts : [parts]) as readonly Json[];
   // An empty console.log() says nothing.
   if (list.length === 0) return undefined;

@@ -6,6 +6,7 @@ import type { Job, Json, Outcome } from '../../job/job.js';
 import { MAX_JOB_DATA_BYTES } from '../../job/limits.js';
 import type { OpenfnEvent, OpenfnRun } from '../../job/openfn.js';
 import type { RunContext, Runner, Workplace } from '../../job/runner.js';
+import { LOCAL_JSON, parseJson } from '../../kit/json.js';
 import type { RunnerContext, RunnerSetup } from '../setup.js';
 import { type AdaptorPolicy, allowedSteps, installAdaptor } from './adaptors.js';
 import { type Engine, loadEngine, type OpenEngine } from './engine.js';
@@ -201,7 +202,8 @@ function failed({ code, message }: PeerworkError): Outcome {
 
 /** Of a job whose source has no exchange: `task.json` and above it the job's data, in the shape of an OpenfnRun. */
 async function readRun({ id, data }: Job, workplace: Workplace | undefined): Promise<OpenfnRun> {
-  const task: Json = workplace === undefined ? {} : JSON.parse(await readFile(join(workplace.folder, workplace.entry), 'utf8'));
+  const task: Json =
+    workplace === undefined ? {} : (parseJson(await readFile(join(workplace.folder, workplace.entry)), LOCAL_JSON) as Json);
   const run = { ...(isObject(task) && task), ...(isObject(data) && data) };
   const { steps } = run;
   if (!Array.isArray(steps) || steps.length === 0 || !steps.every((step: Json) => isObject(step) && typeof step['id'] === 'string'))

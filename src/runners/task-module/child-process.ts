@@ -1,13 +1,14 @@
 import type { Readable } from 'node:stream';
 import type { Clock } from '../../clock.js';
 import { MAX_JOB_DATA_BYTES, MAX_LOG_LINE_CHARS } from '../../job/limits.js';
+import type { Clearing } from '../../kit/clearing.js';
 import { killTree } from '../../sandbox/processes.js';
 import type { Sandbox } from '../../sandbox/sandbox.js';
 import { type ChildLine, type ChildSetup, LineSplitter } from './child/wire.js';
 import type { ChildWish } from './child-command.js';
 import { type Ending, type Exit, howItEnded } from './ending.js';
 import { RawOutput } from './raw-output.js';
-import { readChildLine } from './read-child-line.js';
+import { MAX_LINE_BYTES, readChildLine } from './read-child-line.js';
 import type { Run, StopCause } from './run.js';
 import { type Spawned, spawnChild } from './spawn-child.js';
 
@@ -17,7 +18,6 @@ export const GRACE_MS = 500;
 const LOAD_LIMIT_MS = 60_000;
 /** From being handed over to beginning, when nothing is before it. */
 const BEGIN_LIMIT_MS = 5_000;
-const MAX_LINE_BYTES = MAX_JOB_DATA_BYTES + 64 * 1024;
 
 export interface ChildHost {
   readonly sandbox: Sandbox;
@@ -25,6 +25,7 @@ export interface ChildHost {
   readonly limits: Pick<ChildWish, 'memoryMb' | 'network'>;
   readonly scratchFolder: string;
   readonly clock: Clock;
+  readonly leftovers: Clearing;
   ready(child: TaskChild): void;
   /** A job has ended after `tookMs`; the child can take more. */
   freed(child: TaskChild, tookMs: number): void;
@@ -222,7 +223,7 @@ export class TaskChild {
       for (const text of lines ?? []) {
         if (this.#breach !== '') return;
         const line = readChildLine(text);
-        if (line === undefined) this.#breachOf('a line that cannot be read');
+        if (typeof line === 'string') this.#breachOf(line);
         else this.#take(line);
       }
     });

@@ -1,7 +1,10 @@
 import * as v from 'valibot';
 import type { ChildInput, Json, Progress } from '../../job/job.js';
-import { MAX_CHILDREN, MAX_DELAY_MS } from '../../job/limits.js';
+import { MAX_CHILDREN, MAX_DELAY_MS, MAX_JOB_DATA_BYTES, MAX_MESSAGE_VALUES } from '../../job/limits.js';
+import { type JsonLimits, type JsonRefused, MAX_VALUE_DEPTH, parseJson } from '../../kit/json.js';
 import type { ChildLine } from './child/wire.js';
+
+export const MAX_LINE_BYTES = MAX_JOB_DATA_BYTES + 64 * 1024;
 
 const number = v.number();
 const json = v.custom<Json>((value) => value !== undefined);
@@ -30,17 +33,20 @@ const childLine = v.union([
   v.strictTuple([v.literal('completed'), number, number, json, asks]),
 ]);
 
-/** One line of a child, which may be the task's own invention; undefined if it makes no sense. */
-export function readChildLine(text: string): ChildLine | undefined {
+/** The process around a task refuses values that are nested deeper; those of children stand four deep in a line. */
+const LINE_LIMITS: JsonLimits = { maxBytes: MAX_LINE_BYTES, maxDepth: MAX_VALUE_DEPTH + 4, maxItems: MAX_MESSAGE_VALUES };
+
+/** One line of a child, which may be the task's own invention; if it makes no sense, what is wrong with it. */
+export function readChildLine(text: string): ChildLine | string {
   let line: unknown;
   try {
-    line = JSON.parse(text);
-  } catch {
-    return undefined;
+    line = parseJson(text, LINE_LIMITS);
+  } catch (thrown) {
+    return (thrown as JsonRefused).reason === 'malformed' ? 'a line that cannot be read' : (thrown as JsonRefused).message;
   }
   // The line of almost every job, without the detour.
   if (Array.isArray(line) && line[0] === 'completed' && line.length === 4 && typeof line[1] === 'number' && typeof line[2] === 'number')
     return ['completed', line[1], line[2], line[3]];
   const { success, output } = v.safeParse(childLine, line);
-  return success ? output : undefined;
+  return success ? output : 'a line that cannot be read';
 }

@@ -3,9 +3,10 @@ import { join } from 'node:path';
 import { type Clock, systemClock, type Timer } from '../../clock.js';
 import type { Job, Outcome } from '../../job/job.js';
 import type { RunContext, Runner, Workplace } from '../../job/runner.js';
+import { Clearing } from '../../kit/clearing.js';
+import { unfinishedName } from '../../kit/unfinished.js';
 import { type Log, silentLog } from '../../log.js';
 import { findSandbox, findTool, type Sandbox } from '../../sandbox/sandbox.js';
-import { removeTree, sweepAbandoned, unfinishedName } from '../../task/disk.js';
 import { openTunnelPort } from '../tunnel-port.js';
 import type { TunnelAddress } from './child/wire.js';
 import { type ChildHost, TaskChild, type Unloadable } from './child-process.js';
@@ -41,6 +42,7 @@ interface Parts {
   readonly sandbox: Sandbox;
   readonly memoryMb: number;
   readonly scratchFolder: string;
+  readonly leftovers: Clearing;
   readonly watch: Watch;
   readonly warmMs: number;
   readonly network: boolean;
@@ -93,28 +95,21 @@ export class TaskModuleRunner implements Runner {
     } = options;
     const limits = { memoryBytes: memoryMb * 1024 * 1024, scratchBytes: scratchMb * 1024 * 1024 };
     await mkdir(options.scratchFolder, { recursive: true, mode: 0o700 });
-    await sweepAbandoned(options.scratchFolder);
-    const wish = { sandbox, network, memoryMb, scratchBytes: limits.scratchBytes, bubblewrap: options.bubblewrap ?? findTool('bwrap') };
-    const found = await findSandbox(wish);
-    const scratchFolder = join(await realpath(options.scratchFolder), unfinishedName('jobs'));
+    const folder = await realpath(options.scratchFolder);
+    const bubblewrap = options.bubblewrap ?? findTool('bwrap');
+    const found = await findSandbox({ sandbox, network, memoryMb, scratchBytes: limits.scratchBytes, bubblewrap, folder });
+    const scratchFolder = join(folder, unfinishedName('jobs'));
     await mkdir(scratchFolder, { mode: 0o700 });
     const { concurrency, log = silentLog, warmMs = DEFAULT_WARM_MS } = options;
+    const leftovers = new Clearing(log, clock);
+    await leftovers.sweep(options.scratchFolder);
     log.info('jobs are isolated', { by: found.line });
     const watch = new Watch(limits, clock);
-    return new TaskModuleRunner({
-      concurrency,
-      log,
-      clock,
-      sandbox: found,
-      memoryMb,
-      scratchFolder,
-      watch,
-      warmMs,
-      network: network === 'allow',
-    });
+    const parts = { concurrency, log, clock, memoryMb, scratchFolder, leftovers, watch, warmMs };
+    return new TaskModuleRunner({ ...parts, sandbox: found, network: network === 'allow' });
   }
 
-  private constructor({ concurrency, log, clock, sandbox, memoryMb, scratchFolder, watch, warmMs, network }: Parts) {
+  private constructor({ concurrency, log, clock, sandbox, memoryMb, scratchFolder, leftovers, watch, warmMs, network }: Parts) {
     this.#network = network;
     this.isolation = sandbox.line;
     this.#log = log;
@@ -127,6 +122,7 @@ export class TaskModuleRunner implements Runner {
       limits: { memoryMb, network: network ? 'allow' : 'deny' },
       scratchFolder,
       clock,
+      leftovers,
       ready: (child) => this.#ready(child),
       freed: (child, tookMs) => this.#freed(child, tookMs),
       returned: (child, runs) => this.#returned(child, runs),
@@ -335,7 +331,9 @@ export class TaskModuleRunner implements Runner {
       }
     }
     await Promise.all(gone);
-    await removeTree(this.#host.scratchFolder);
+    const { leftovers, scratchFolder } = this.#host;
+    void leftovers.add(scratchFolder);
+    await leftovers.close();
   }
 }
 

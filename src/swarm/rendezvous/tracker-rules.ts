@@ -1,3 +1,6 @@
+import { type JsonRefused, parseJson } from '../../kit/json.js';
+import { TRACKER_LIMITS } from './wire.js';
+
 /** What a tracker accepts from a peer: everything else is refused before the protocol's library sees it. */
 const MAX_OFFERS = 82;
 const MAX_SWARMS_PER_SOCKET = 100;
@@ -10,9 +13,9 @@ const EVENTS: readonly unknown[] = [undefined, '', 'empty', 'started', 'update',
 export function whyMalformed(text: string, claim: (peerId: string) => string, swarms: Set<string>): string | undefined {
   let message: unknown;
   try {
-    message = JSON.parse(text);
-  } catch {
-    return 'not JSON';
+    message = parseJson(text, TRACKER_LIMITS);
+  } catch (thrown) {
+    return (thrown as JsonRefused).reason === 'malformed' ? 'not JSON' : (thrown as JsonRefused).message;
   }
   if (!isRecord(message)) return 'not an object';
   const { info_hash: infoHash, peer_id: peerId, offers, answer } = message;

@@ -13,6 +13,7 @@ import { Fence } from './fence.js';
 import { loadTask, type Task } from './load.js';
 import { toJsonText, UnsendableError } from './output.js';
 import { Reports } from './reports.js';
+import { seal } from './seal.js';
 import {
   type AbortLine,
   ANSWER_FD,
@@ -234,4 +235,5 @@ process.on('exit', (code) => {
   if (running !== undefined || task === undefined) tell(['bye', code]);
 });
 keepSignalsHome();
+seal();
 listen();
