@@ -77,8 +77,19 @@ function workerOptions(options: Options) {
     loglevel: logLevel,
     allowInstallScripts,
     sandbox,
-    taskNetwork,
-    ...given({ transferEncryptToken, concurrency, memoryMb, npmCredentials, home, storeQuotaMb, drainMs, labels, trackers, ice }),
+    ...given({
+      taskNetwork,
+      transferEncryptToken,
+      concurrency,
+      memoryMb,
+      npmCredentials,
+      home,
+      storeQuotaMb,
+      drainMs,
+      labels,
+      trackers,
+      ice,
+    }),
   };
 }
 

@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.js';
+import type { OwnerNetwork } from '../egress/policy.js';
 import type { Runner } from '../job/runner.js';
 import type { Log } from '../log.js';
 import type { NpmOptions } from '../task/npm.js';
@@ -22,6 +23,8 @@ export interface RunnerContext {
   readonly memoryMb: number;
   /** What npm runs in, for runners that install what is missing. Default: the wall that this machine has, no credentials. */
   readonly npm?: NpmOptions;
+  /** What the owner lets jobs reach at most; default `internet`. */
+  readonly network?: OwnerNetwork;
   /** A folder for this runner alone; what an earlier process left in it is still there. */
   readonly folder: string;
   readonly clock: Clock;

@@ -11,17 +11,16 @@ import { findUids } from './uids.js';
 
 interface BwrapWish {
   readonly bubblewrap: string;
-  readonly network: 'allow' | 'deny';
 }
 
 /** The strongest manner that works here, found by trying. */
-export async function findBwrap({ bubblewrap, network }: BwrapWish): Promise<{ readonly manner: Manner } | { readonly why: string }> {
+export async function findBwrap({ bubblewrap }: BwrapWish): Promise<{ readonly manner: Manner } | { readonly why: string }> {
   if (process.platform !== 'linux') return { why: 'Linux only' };
   if (!existsSync(bubblewrap)) return { why: 'not installed' };
   let why = '';
   for (const manner of manners()) {
     const workdir = await mkdtemp(join(await realpath(tmpdir()), 'peerwork-trial-'));
-    const words = bwrapWords(bubblewrap, manner, network, { workdir, readable: [import.meta.dirname], environment: {} });
+    const words = bwrapWords(bubblewrap, manner, { workdir, readable: [import.meta.dirname], environment: {} });
     const fault = await tryOut([...words, process.execPath, '-e', trial(workdir)]);
     await rm(workdir, { recursive: true, force: true });
     if (fault === undefined) return { manner };

@@ -17,7 +17,8 @@ export { findTool } from './tools.js';
 
 export interface SandboxWish {
   readonly sandbox: 'auto' | 'required' | 'off';
-  readonly network: 'allow' | 'deny';
+  /** How far the network must be held. In bubblewrap there is none anyway. Outside of it `deny` can be had from Node 25, and single `hosts` cannot. */
+  readonly network: 'allow' | 'hosts' | 'deny';
   /** Memory of one program in MiB: the whole process, Node's own 45 MiB included. */
   readonly memoryMb: number;
   /** Bytes that it may leave on disk at a time. */
@@ -81,8 +82,8 @@ async function findTier(wish: SandboxWish): Promise<BwrapTier | ProcessTier> {
   if ('manner' in bwrap) return { name: 'bwrap', bounds, manner: bwrap.manner };
   const { why } = bwrap;
   if (wish.sandbox === 'required') throw new PeerworkError('sandbox-missing', `bubblewrap: ${why}`);
-  if (wish.network === 'deny' && !permissionCoversNetwork)
-    throw new PeerworkError('sandbox-missing', `the network can be denied only with bubblewrap (${why}) or Node 25`);
+  if (wish.network === 'hosts' || (wish.network === 'deny' && !permissionCoversNetwork))
+    throw new PeerworkError('sandbox-missing', `the network of jobs can be held only with bubblewrap (${why})`);
   return { name: 'process', bounds, why, ownUid: await findOwnUid() };
 }
 
@@ -91,7 +92,7 @@ function processSandbox(wish: SandboxWish, { bounds, why, ...tier }: ProcessTier
   const who = ownUid !== undefined ? 'own process and uid' : process.geteuid?.() === 0 ? 'own process, as root' : 'own process';
   return {
     tier: 'process',
-    line: `${who}, Node permission model, ${wish.memoryMb} MiB a job, network ${wish.network}; no wall against malicious code (bubblewrap: ${why})`,
+    line: `${who}, Node permission model, ${wish.memoryMb} MiB a job, network ${wish.network === 'deny' ? 'denied' : 'not held'}; no wall against malicious code (bubblewrap: ${why})`,
     command: (room, program) => {
       const privileges = (ownUid && asOwnUid(ownUid, room)) ?? bounds.privileges;
       return asCommand([...bounds.sizes, ...privileges, ...program]);
@@ -107,13 +108,13 @@ function bwrapSandbox(wish: SandboxWish, { bounds, manner }: BwrapTier): Sandbox
     uids !== undefined && 'own uid',
     refusesNamespaces && 'no user namespaces',
     countsProcesses && `${MAX_PROCESSES} processes`,
-    wish.network === 'deny' && 'no network',
+    'network by policy only',
     `${wish.memoryMb} MiB a job`,
     'Node permission model',
   ];
   return {
     tier: 'bwrap',
     line: walls.filter((wall) => wall !== false).join(', '),
-    command: (room, program) => asCommand([...bounds.sizes, ...bwrapWords(wish.bubblewrap, manner, wish.network, room), ...program]),
+    command: (room, program) => asCommand([...bounds.sizes, ...bwrapWords(wish.bubblewrap, manner, room), ...program]),
   };
 }

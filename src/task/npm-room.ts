@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs';
 import { lchown, lstat, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { delimiter, dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { PublicInternet } from '../egress/addresses.js';
 import { readPair } from '../egress/policy.js';
 import { EgressProxy } from '../egress/proxy.js';
+import { PRELOAD, PROXY_SOCKET } from '../egress/way-out.js';
 import { removeTree } from '../kit/remove-tree.js';
 import { findSandbox, findTool, type Room, type Sandbox } from '../sandbox/sandbox.js';
 import { type NpmSettings, npmrcOf, readNpmSettings, registryPairs } from './npm-settings.js';
@@ -30,9 +30,6 @@ const MEMORY_MB = 2_048;
 const MAX_FILE_BYTES = 2 * 1024 ** 3;
 /** In the folder that npm works in, and gone with its run. */
 const SETTINGS = '.npm-settings-';
-const PRELOAD = fileURLToPath(new URL('../egress/preload.cjs', import.meta.url));
-const PRELOAD_WITHIN = '/run/peerwork/preload.cjs';
-const SOCKET_WITHIN = '/run/peerwork/proxy.sock';
 /** What install scripts get of the system where the owner allows them: a shell, compilers, their headers and libraries. */
 const PROGRAMS = ['/usr', '/bin', '/sbin', '/etc/alternatives', '/etc/ld.so.cache'];
 /** What a program needs of the environment to find its way about, besides what we set. */
@@ -156,12 +153,7 @@ function roomFor(needs: NpmRoomNeeds, settings: NpmSettings, folder: string, pro
     readable: [...programs, npm],
     placed: [
       ...(existsSync(ownNpmrc) ? [{ source: join(folder, 'empty'), target: ownNpmrc }] : []),
-      ...(walled
-        ? [
-            { source: PRELOAD, target: PRELOAD_WITHIN },
-            { source: proxy.socketPath, target: SOCKET_WITHIN },
-          ]
-        : []),
+      ...(walled ? [PRELOAD, { source: proxy.socketPath, target: PROXY_SOCKET }] : []),
     ],
     environment: {
       ...Object.fromEntries(passed.filter(([name]) => !walled || !/^te?mp$/i.test(name))),
@@ -169,7 +161,7 @@ function roomFor(needs: NpmRoomNeeds, settings: NpmSettings, folder: string, pro
       HOME: cwd,
       ...(process.platform === 'win32' && { USERPROFILE: cwd }),
       ...(settings.extraCa !== undefined && { NODE_EXTRA_CA_CERTS: join(folder, 'extra-ca.pem') }),
-      ...(walled && { NODE_OPTIONS: `--require ${PRELOAD_WITHIN}`, PEERWORK_PROXY_SOCKET: SOCKET_WITHIN, TMPDIR: '/tmp' }),
+      ...(walled && { NODE_OPTIONS: `--require ${PRELOAD.target}`, TMPDIR: '/tmp' }),
     },
   };
 }
