@@ -4,9 +4,11 @@
  */
 import { syncBuiltinESMExports } from 'node:module';
 import os from 'node:os';
-import { pid as ownPid } from 'node:process';
 import tracing from 'node:trace_events';
 import v8 from 'node:v8';
+
+/** Not imported from node:process: its facade reads every member, and `process.stdout`, once made, leaves the pipe non-blocking. */
+const { pid: ownPid } = process;
 
 export function seal(): void {
   // Signals that make Node processes listen, programs in place of this one, and modules that were linked into Node.
