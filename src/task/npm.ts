@@ -44,7 +44,7 @@ const QUIET = ['--no-audit', '--no-fund', '--no-progress', '--no-update-notifier
  * and after the time is up, the whole process tree is killed.
  */
 export async function runNpm(args: readonly string[], run: NpmRun, options: NpmOptions = {}): Promise<NpmResult> {
-  const { signal, timeoutMs } = run;
+  const { signal } = run;
   const { environment = process.env } = options;
   if (signal.aborted) throw abortError(signal);
   const cli = findNpm(environment);
@@ -53,19 +53,13 @@ export async function runNpm(args: readonly string[], run: NpmRun, options: NpmO
   const room = await NpmRoom.open({ ...run, cwd, npmFolder: dirname(dirname(cli)), environment }, options);
   try {
     const program = [process.execPath, cli, ...args, ...REGISTRY_ONLY, ...QUIET, `--cache=${join(cwd, NPM_CACHE)}`, ...room.settings];
-    return await runInRoom(room, program, cwd, timeoutMs, signal);
+    return await runInRoom(room, program, { ...run, cwd });
   } finally {
     await room.close();
   }
 }
 
-async function runInRoom(
-  room: NpmRoom,
-  program: readonly string[],
-  cwd: string,
-  timeoutMs: number,
-  signal: AbortSignal,
-): Promise<NpmResult> {
+async function runInRoom(room: NpmRoom, program: readonly string[], { cwd, timeoutMs, signal, scripts }: NpmRun): Promise<NpmResult> {
   const [file, ...args] = await room.command(program);
   if (signal.aborted) throw abortError(signal);
   const child = spawn(file, args, {
@@ -86,7 +80,8 @@ async function runInRoom(
     kill();
   }, timeoutMs);
   signal.addEventListener('abort', kill, { once: true });
-  room.refused.addEventListener('abort', kill, { once: true });
+  // A script may have another way if one is closed.
+  if (scripts !== true) room.refused.addEventListener('abort', kill, { once: true });
   if (child.pid !== undefined) endWithThisProcess(child.pid);
   const ended = await new Promise<string | number | null>((resolve) => {
     child.once('error', (error) => resolve(error.message));
@@ -98,9 +93,9 @@ async function runInRoom(
   signal.removeEventListener('abort', kill);
   if (child.pid !== undefined) hasEnded(child.pid);
   if (signal.aborted) throw abortError(signal);
-  if (room.refused.aborted) return { fault: String(room.refused.reason), stdout: stdout() };
   if (timedOut) return { fault: `npm did not finish within ${timeoutMs} ms`, stdout: stdout() };
   if (ended === 0) return { fault: undefined, stdout: stdout() };
+  if (room.refused.aborted) return { fault: String(room.refused.reason), stdout: stdout() };
   return { fault: npmComplaint(stderr()) ?? npmComplaint(stdout()) ?? `npm failed: ${ended}`, stdout: stdout() };
 }
 

@@ -20,14 +20,25 @@ export interface Published {
 export class SmallRegistry {
   /** Paths asked for, in order. */
   readonly asked: string[] = [];
+  /** What was shown for them. */
+  readonly shown: (string | undefined)[] = [];
+  /** Packages of this scope are for who shows this. */
+  closed: { readonly scope: string; readonly authorization: string } | undefined;
+  /** Where tarballs are sent to instead of being served. */
+  elsewhere: string | undefined;
   readonly #packages = new Map<string, Published>();
   readonly #server: Server;
 
   private constructor() {
     this.#server = createServer((request, response) => {
       const path = decodeURIComponent(request.url ?? '');
+      const { authorization } = request.headers;
       this.asked.push(path);
+      this.shown.push(authorization);
+      if (this.closed !== undefined && path.startsWith(`/${this.closed.scope}/`) && authorization !== this.closed.authorization)
+        return void response.writeHead(401).end('{}');
       const tarball = [...this.#packages.values()].find((each) => path === tarballPath(each));
+      if (tarball !== undefined && this.elsewhere !== undefined) return void response.writeHead(302, { location: this.elsewhere }).end();
       if (tarball !== undefined) return void response.end(tarball.tarball);
       const versions = [...this.#packages.values()].filter(({ name }) => path === `/${name}`);
       const [first] = versions;
