@@ -41,6 +41,12 @@ export function ceilingOf(network: OwnerNetwork): NetworkCeiling {
   return { internet: words.includes('internet'), hosts };
 }
 
+/** How much of what the owner says the sandbox must hold: the public internet is what a machine without one gives anyway. */
+export function heldNetwork(network: OwnerNetwork): 'allow' | 'hosts' | 'deny' {
+  const { internet, hosts } = ceilingOf(network);
+  return internet ? 'allow' : hosts.length > 0 ? 'hosts' : 'deny';
+}
+
 /**
  * The lower of what a task asks and what the owner allows. `trusted`: hosts that come with the job from where the owner has connected this
  * worker to, such as its Redis.

@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, rm, statfs, writeFile } from 'node:fs/promises';
 import { availableParallelism, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { DEFAULT_MEMORY_MB, type Options } from '../../config.js';
+import { heldNetwork } from '../../egress/policy.js';
 import { asPeerworkError } from '../../errors.js';
 import type { Check } from '../../job/health.js';
 import { removeTree } from '../../kit/remove-tree.js';
@@ -92,7 +93,7 @@ export async function checkSandbox({
   try {
     const { tier, line } = await findSandbox({
       sandbox,
-      network: taskNetwork,
+      network: heldNetwork(taskNetwork ?? 'internet'),
       memoryMb,
       scratchBytes: 1024 * MiB,
       bubblewrap: findTool('bwrap'),
