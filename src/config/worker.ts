@@ -46,7 +46,7 @@ export const workerOptions = {
     env: 'PEERWORK_ALLOW_INSTALL_SCRIPTS',
     commands: ['setup', 'worker'],
     meaning:
-      "Whether the npm dependencies of a task may run install scripts. They run with this user's rights, outside the jobs' isolation.",
+      'Whether the npm dependencies of a task may run install scripts. With bubblewrap they run behind a wall that holds the registry alone; without it they have the rights of this user.',
     allowed: 'yes or no',
     default: false,
     defaultText: 'no',

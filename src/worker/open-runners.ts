@@ -7,6 +7,7 @@ import type { Log } from '../log.js';
 import type { RunnerSetup } from '../runners/setup.js';
 import { TaskModuleRunner } from '../runners/task-module/task-module-runner.js';
 import type { Home } from './home.js';
+import { npmOf } from './open-workplaces.js';
 import type { WorkerOptions } from './options.js';
 
 const DEFAULT_MEMORY_MB = 512;
@@ -32,10 +33,8 @@ export async function openRunners({ worker, concurrency, home, options, clock, l
     const own = log.with({ runner: kind });
     try {
       await mkdir(folder, { recursive: true, mode: 0o700 });
-      opened.set(
-        kind,
-        await open({ worker, concurrency, memoryMb, folder, clock, log: own, ...(taskNetwork !== undefined && { network: taskNetwork }) }),
-      );
+      const network = taskNetwork !== undefined && { network: taskNetwork };
+      opened.set(kind, await open({ worker, concurrency, memoryMb, folder, clock, log: own, npm: npmOf(options), ...network }));
     } catch (thrown) {
       if (required) throw thrown;
       const { message, code } = asPeerworkError(thrown);

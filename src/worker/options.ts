@@ -26,6 +26,8 @@ export interface WorkerOptions {
   readonly memoryMb?: number;
   /** May dependencies run install scripts? Default false. */
   readonly allowInstallScripts?: boolean;
+  /** Scopes (`@name`) of private registries: npm may use the registry and the credentials that the owner's npm settings have for them. Default none. */
+  readonly npmCredentials?: readonly string[];
   /**
    * What jobs may reach at most: `none`, `internet` (default), or hosts, which may be in the own network; with `internet` among them, both. Less than
    * `internet` needs bubblewrap.
