@@ -3,6 +3,8 @@ import { type FileHandle, open } from 'node:fs/promises';
 import * as v from 'valibot';
 import { PeerworkError } from '../errors.js';
 import type { SettledJob } from '../job/job.js';
+import { MESSAGE_LIMITS } from '../job/limits.js';
+import { parseJson } from '../kit/json.js';
 
 const MAX_UNWRITTEN_CHARS = 4 * 1024 * 1024;
 
@@ -99,7 +101,7 @@ async function readOutcomes(path: string): Promise<{ earlier: Map<string, Writte
 
 function readOutcome(line: string): WrittenOutcome | undefined {
   try {
-    const { id, state, error, attempts, worker, finishedAt } = v.parse(outcomeLine, JSON.parse(line));
+    const { id, state, error, attempts, worker, finishedAt } = v.parse(outcomeLine, parseJson(line, MESSAGE_LIMITS));
     return { id, state, attempts, finishedAt, ...(error && { error }), ...(worker && { worker }) };
   } catch {
     return undefined;

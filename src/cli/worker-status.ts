@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { type Clock, systemClock, type Timer } from '../clock.js';
+import { LOCAL_JSON, parseJson } from '../kit/json.js';
 import { removeTree } from '../kit/remove-tree.js';
 import { writeWhole } from '../kit/whole-file.js';
 import { redact } from '../log.js';
@@ -139,7 +140,7 @@ function readFolder(folder: string): { readonly file: string; readonly says: Wor
   return files.map((name) => {
     const file = join(folder, name);
     try {
-      return { file, says: v.parse(shape, JSON.parse(readFileSync(file, 'utf8'))) };
+      return { file, says: v.parse(shape, parseJson(readFileSync(file, 'utf8'), LOCAL_JSON)) };
     } catch {
       return { file, says: undefined };
     }

@@ -70,7 +70,7 @@ function endScreen(screen: Screen, working: Worker, results: Meter): void {
 }
 
 function workerOptions(options: Options) {
-  const { transferEncryptToken, name, concurrency, memoryMb, allowInstallScripts, home, sandbox, taskNetwork } = options;
+  const { transferEncryptToken, name, concurrency, memoryMb, allowInstallScripts, home, sandbox, bubblewrap, taskNetwork } = options;
   const { storeQuotaMb, drainMs, labels, trackers, ice, logLevel } = options;
   return {
     name: name ?? hostname(),
@@ -78,7 +78,7 @@ function workerOptions(options: Options) {
     allowInstallScripts,
     sandbox,
     taskNetwork,
-    ...given({ transferEncryptToken, concurrency, memoryMb, home, storeQuotaMb, drainMs, labels, trackers, ice }),
+    ...given({ transferEncryptToken, concurrency, memoryMb, home, bubblewrap, storeQuotaMb, drainMs, labels, trackers, ice }),
   };
 }
 

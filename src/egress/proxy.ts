@@ -3,13 +3,16 @@ import { chmod, mkdtemp, readdir } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Duplex, pipeline } from 'node:stream';
+import type { Duplex } from 'node:stream';
+import { HALF_OPEN_IDLE_MS, joinStreams } from '../kit/join-streams.js';
 import { removeTree } from '../kit/remove-tree.js';
 import { type ReachOptions, Refused, reach } from './reach.js';
 
 export interface EgressProxyOptions extends ReachOptions {
   /** Something was refused, said once for each target. */
   readonly onRefused?: (target: string, reason: string) => void;
+  /** After one side of a stream has ended, see `joinStreams`. Default: `HALF_OPEN_IDLE_MS`. */
+  readonly halfOpenIdleMs?: number;
 }
 
 /** With the process id behind it. */
@@ -23,13 +26,16 @@ const HEADERS_MS = 10_000;
  * itself and holds every stream to the policy of the job. Needs no rights, and what does not speak to it reaches nothing.
  *
  * Answers: 200 and the stream; 403 with the reason in `x-peerwork-refused`; 502 for a target that cannot be reached; 503 beyond 512 streams.
+ *
+ * A stream that broke is reset on both sides. A unix socket has no reset: there an orderly end is a half-close (the client can still write), and a
+ * break is a close (a write, even of nothing, fails with EPIPE). `confirmEnd` of `kit/join-streams` tells a client which of the two it met.
  */
 export class EgressProxy {
   readonly socketPath: string;
   readonly #folder: string;
   readonly #options: EgressProxyOptions;
   readonly #server: Server;
-  readonly #streams = new Set<Duplex>();
+  readonly #clients = new Set<Duplex>();
   readonly #told = new Set<string>();
   readonly #closing = new AbortController();
 
@@ -66,7 +72,7 @@ export class EgressProxy {
   /** Ends every stream at once. */
   async close(): Promise<void> {
     this.#closing.abort();
-    for (const stream of this.#streams) stream.destroy();
+    for (const stream of this.#clients) stream.destroy();
     this.#server.closeAllConnections();
     await new Promise<void>((resolve) => this.#server.close(() => resolve()));
     await removeTree(this.#folder);
@@ -75,31 +81,23 @@ export class EgressProxy {
   async #connect(request: IncomingMessage, client: Duplex, head: Buffer): Promise<void> {
     const target = request.url ?? '';
     client.on('error', () => client.destroy());
-    if (this.#streams.size >= MAX_STREAMS * 2) return answer(client, '503 Too Many Streams');
-    this.#keep(client);
+    const full = this.#clients.size >= MAX_STREAMS;
+    this.#clients.add(client);
+    client.once('close', () => this.#clients.delete(client));
+    if (full) return answer(client, '503 Too Many Streams');
+    // At once: a client that has ended by then would emit its end over an empty buffer.
+    if (head.length > 0) client.unshift(head);
     try {
       const there = await reach(target, this.#options, this.#closing.signal);
-      this.#keep(there);
-      if (client.destroyed || this.#closing.signal.aborted) {
-        there.destroy();
-        return;
-      }
-      client.write('HTTP/1.1 200 Connection Established\r\n\r\n');
-      if (head.length > 0) there.write(head);
-      // Both directions end together when one breaks; a half-close is passed on.
-      const done = () => {};
-      pipeline(client, there, done);
-      pipeline(there, client, done);
+      if (!client.destroyed) client.write('HTTP/1.1 200 Connection Established\r\n\r\n');
+      const { halfOpenIdleMs = HALF_OPEN_IDLE_MS } = this.#options;
+      // Both sides are told of a break by the stream itself.
+      await joinStreams(client, there, { signal: this.#closing.signal, halfOpenIdleMs }).catch(() => {});
     } catch (error) {
       if (!(error instanceof Refused)) return answer(client, '502 Bad Gateway');
       this.#tell(target, error.message);
       answer(client, '403 Forbidden', error.message);
     }
-  }
-
-  #keep(stream: Duplex): void {
-    this.#streams.add(stream);
-    stream.once('close', () => this.#streams.delete(stream));
   }
 
   #tell(target: string, reason: string): void {
@@ -132,6 +130,8 @@ function isOfDeadProcess(name: string): boolean {
 }
 
 function answer(client: Duplex, status: string, refused?: string): void {
+  // Also if the client says no more: its own end is not waited for.
+  client.once('finish', () => client.destroy());
   const reason = refused === undefined ? '' : `x-peerwork-refused: ${refused}\r\n`;
   client.end(`HTTP/1.1 ${status}\r\n${reason}connection: close\r\ncontent-length: 0\r\n\r\n`);
 }

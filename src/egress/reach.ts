@@ -82,16 +82,24 @@ export async function systemLookup(host: string): Promise<readonly string[]> {
 
 function connectTo(address: string, port: number, signal: AbortSignal): Promise<Duplex> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ host: address, port, noDelay: true, signal });
+    const socket = connect({ host: address, port, noDelay: true, keepAlive: true, allowHalfOpen: true });
     const timer = setTimeout(() => socket.destroy(new Error('it does not answer')), CONNECT_MS);
-    socket.once('error', (error) => {
+    // Only while it connects: a stream that is cut later is reset, and `connect`'s own option would end it.
+    const giveUp = () => socket.destroy(new Error('it is no longer wanted'));
+    const done = () => {
       clearTimeout(timer);
+      signal.removeEventListener('abort', giveUp);
+    };
+    signal.addEventListener('abort', giveUp, { once: true });
+    socket.once('error', (error) => {
+      done();
       reject(error);
     });
     socket.once('connect', () => {
-      clearTimeout(timer);
+      done();
       socket.removeAllListeners('error');
       resolve(socket);
     });
+    if (signal.aborted) giveUp();
   });
 }

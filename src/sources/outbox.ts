@@ -3,7 +3,9 @@ import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock, Timer } from '../clock.js';
 import { asPeerworkError } from '../errors.js';
+import { MESSAGE_LIMITS } from '../job/limits.js';
 import type { Settlement } from '../job/verbs.js';
+import { parseJson } from '../kit/json.js';
 import { diskError } from '../kit/system-error.js';
 import type { Log } from '../log.js';
 import { frame, readRecords, Segment, type SegmentFiles, segmentFiles } from './outbox-segment.js';
@@ -255,9 +257,8 @@ export class Outbox {
     try {
       const decipher = createDecipheriv('aes-256-gcm', this.#options.key, record.subarray(0, NONCE_BYTES));
       decipher.setAuthTag(record.subarray(NONCE_BYTES, NONCE_BYTES + TAG_BYTES));
-      return JSON.parse(
-        Buffer.concat([decipher.update(record.subarray(NONCE_BYTES + TAG_BYTES)), decipher.final()]).toString('utf8'),
-      ) as Settlement;
+      const bytes = Buffer.concat([decipher.update(record.subarray(NONCE_BYTES + TAG_BYTES)), decipher.final()]);
+      return parseJson(bytes, MESSAGE_LIMITS) as Settlement;
     } catch {
       return undefined;
     }

@@ -3,6 +3,7 @@ import { closeSync, fsyncSync, linkSync, mkdirSync, openSync, readFileSync, rmSy
 import { dirname } from 'node:path';
 import * as v from 'valibot';
 import { PeerworkError } from '../errors.js';
+import { LOCAL_JSON, parseJson } from '../kit/json.js';
 import { conceal } from '../log.js';
 import { equalBytes, fromBase64url, toBase64url } from './bytes.js';
 import { KEY_BYTES } from './crypto.js';
@@ -48,7 +49,7 @@ function loadKeyFile(path: string): KeyFile | undefined {
 
 function parseKeyFile(text: string): KeyFile | undefined {
   try {
-    const file = v.parse(fileSchema, JSON.parse(text));
+    const file = v.parse(fileSchema, parseJson(text, LOCAL_JSON));
     const [publicKey, privateKey, secret] = [file.publicKey, file.privateKey, file.secret].map(fromBase64url);
     if (publicKey?.length !== KEY_BYTES || privateKey?.length !== KEY_BYTES || secret?.length !== KEY_BYTES) return undefined;
     const keyPair = keyPairFromSeed(privateKey);

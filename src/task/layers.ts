@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { type Clock, systemClock, type Timer } from '../clock.js';
 import { PeerworkError } from '../errors.js';
 import { clearAtOnce, clearAway, sweepAbandoned } from '../kit/clearing.js';
+import { LOCAL_JSON, parseJson } from '../kit/json.js';
 import { diskError, isMissing, systemCode } from '../kit/system-error.js';
 import { unfinishedName } from '../kit/unfinished.js';
 import { type Log, silentLog } from '../log.js';
@@ -191,9 +192,9 @@ export class DependencyLayers {
 
 /** npm 12 runs the scripts of those packages only that are named here; earlier ones ignore the field. */
 function packageText(packageJson: string, lock: string, allowScripts: boolean): string {
-  const fields: Record<string, unknown> = JSON.parse(packageJson);
+  const fields: Record<string, unknown> = parseJson(packageJson, LOCAL_JSON) as Record<string, unknown>;
   if (allowScripts) {
-    const { packages }: { packages: Record<string, { hasInstallScript?: boolean }> } = JSON.parse(lock);
+    const { packages } = parseJson(lock, LOCAL_JSON) as { packages: Record<string, { hasInstallScript?: boolean }> };
     const scripted = Object.entries(packages).filter(([, { hasInstallScript }]) => hasInstallScript === true);
     fields['allowScripts'] = Object.fromEntries(scripted.map(([place]) => [place.split('node_modules/').pop(), true]));
   }

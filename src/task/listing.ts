@@ -1,6 +1,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PeerworkError } from '../errors.js';
+import { LOCAL_JSON, parseJson } from '../kit/json.js';
 import { isMissing } from '../kit/system-error.js';
 import { checkAssetPaths } from './asset-path.js';
 
@@ -77,9 +78,9 @@ export async function listFolder(folder: string): Promise<TaskListing> {
 async function readSettings(file: string): Promise<Pick<TaskListing, 'runner' | 'tunnel'>> {
   let settings: { readonly runner?: unknown; readonly tunnel?: unknown } | null;
   try {
-    settings = JSON.parse(await readFile(file, 'utf8'));
+    settings = parseJson(await readFile(file), LOCAL_JSON) as typeof settings;
   } catch (cause) {
-    throw new PeerworkError('task-settings-invalid', `${file} is not JSON`, { cause });
+    throw new PeerworkError('task-settings-invalid', `${file}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
   }
   const { runner, tunnel } = settings ?? {};
   if (!isName(runner)) throw new PeerworkError('task-settings-invalid', `${file} names no runner`);

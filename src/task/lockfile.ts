@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { PeerworkError } from '../errors.js';
 import type { Json } from '../job/job.js';
+import { type JsonRefused, parseJson } from '../kit/json.js';
 import { removeTree } from '../kit/remove-tree.js';
 import { canonicalJson } from './canonical-json.js';
 import { MAX_LOCK_BYTES } from './manifest.js';
@@ -132,12 +133,11 @@ function parse<S extends v.GenericSchema>(
   what: string,
   code: 'manifest-invalid' | 'dependencies-failed' = 'manifest-invalid',
 ): v.InferOutput<S> {
-  if (text.length > MAX_LOCK_BYTES) throw new PeerworkError(code, `${what} is too large`);
   let value: unknown;
   try {
-    value = JSON.parse(text);
-  } catch {
-    throw new PeerworkError(code, `${what} is not JSON`);
+    value = parseJson(text, { maxBytes: MAX_LOCK_BYTES });
+  } catch (thrown) {
+    throw new PeerworkError(code, `${what} is not JSON that can be used: ${(thrown as JsonRefused).message}`);
   }
   const result = v.safeParse(schema, value, { abortEarly: true });
   if (result.success) return result.output;

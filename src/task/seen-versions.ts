@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
 import type { Clock } from '../clock.js';
 import { PeerworkError } from '../errors.js';
+import { JsonRefused, LOCAL_JSON, parseJson } from '../kit/json.js';
 import { isMissing } from '../kit/system-error.js';
 import { writeWhole } from '../kit/whole-file.js';
 
@@ -61,10 +62,10 @@ export class SeenVersions {
 
   async #load(): Promise<Map<string, Seen[]>> {
     try {
-      return new Map(Object.entries(v.parse(file, JSON.parse(await readFile(this.#file, 'utf8')))));
+      return new Map(Object.entries(v.parse(file, parseJson(await readFile(this.#file, 'utf8'), LOCAL_JSON))));
     } catch (error) {
       // A spoilt file is begun anew: refusing all work would be worse than a rollback that also needs the publisher's signature.
-      if (isMissing(error) || error instanceof SyntaxError || v.isValiError(error)) return new Map();
+      if (isMissing(error) || error instanceof JsonRefused || v.isValiError(error)) return new Map();
       this.#loaded = undefined;
       throw error;
     }

@@ -5,6 +5,7 @@ import { PeerworkError } from '../errors.js';
 import type { Workplace } from '../job/runner.js';
 import type { SignedManifest, TaskOrigin } from '../job/source.js';
 import { clearAtOnce, clearAway, sweepAbandoned } from '../kit/clearing.js';
+import { LOCAL_JSON, parseJson } from '../kit/json.js';
 import { isMissing } from '../kit/system-error.js';
 import { writeWhole } from '../kit/whole-file.js';
 import { type Log, silentLog } from '../log.js';
@@ -203,7 +204,7 @@ export class Workplaces {
 
   async #storedManifest(digest: string, publisher: string): Promise<SignedManifest | undefined> {
     try {
-      const signed: SignedManifest = JSON.parse(await readFile(join(this.#folder, `${digest}.json`), 'utf8'));
+      const signed = parseJson(await readFile(join(this.#folder, `${digest}.json`), 'utf8'), LOCAL_JSON) as SignedManifest;
       if (manifestDigest(signed.body) !== digest) return undefined;
       verifyManifest(signed, publisher, this.#options.verify, this.#options.limits);
       return signed;

@@ -370,7 +370,7 @@ t.test('without bubblewrap: auto says so, required refuses, and so does a denied
   const start = (options: Partial<TaskModuleOptions>) => TaskModuleRunner.start({ concurrency: 1, scratchFolder, bubblewrap, ...options });
   const runner = await start({ sandbox: 'auto' });
   t.teardown(() => runner.close());
-  t.match(runner.isolation, /own process.*no sandbox \(bubblewrap: not installed\)/);
+  t.match(runner.isolation, /own process.*no wall against malicious code \(bubblewrap: not installed\)/);
   t.ok(runner.isolation.length <= 200, 'fits into what a worker tells of itself');
   const refusal = (options: Partial<TaskModuleOptions>) =>
     start(options).then(

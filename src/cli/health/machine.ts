@@ -5,9 +5,9 @@ import { DEFAULT_MEMORY_MB, type Options } from '../../config.js';
 import { asPeerworkError } from '../../errors.js';
 import type { Check } from '../../job/health.js';
 import { removeTree } from '../../kit/remove-tree.js';
-import { findSandbox, findTool } from '../../sandbox/sandbox.js';
 import { runNpm } from '../../task/npm.js';
 import { formatBytes } from '../figures.js';
+import { sandboxOf } from '../wall.js';
 
 const MiB = 1024 * 1024;
 /** Less, and npm or the next task file fails. */
@@ -80,28 +80,12 @@ export async function checkNpm(signal: AbortSignal): Promise<Check> {
 }
 
 /** What jobs are kept in: docs/isolation.md. */
-export async function checkSandbox({
-  sandbox,
-  taskNetwork,
-  memoryMb = DEFAULT_MEMORY_MB,
-}: Pick<Options, 'sandbox' | 'taskNetwork' | 'memoryMb'>): Promise<Check> {
+export async function checkSandbox(options: Pick<Options, 'sandbox' | 'taskNetwork' | 'memoryMb' | 'bubblewrap'>): Promise<Check> {
   const name = 'sandbox';
   try {
-    const { tier, line } = await findSandbox({
-      sandbox,
-      network: taskNetwork,
-      memoryMb,
-      scratchBytes: 1024 * MiB,
-      bubblewrap: findTool('bwrap'),
-    });
-    if (tier === 'bwrap') return { name, state: 'ok', detail: line };
-    if (sandbox === 'off') return { name, state: 'ok', detail: line };
-    return {
-      name,
-      state: 'warn',
-      detail: line,
-      todo: 'Install bubblewrap and allow unprivileged user namespaces; without it jobs see more of this machine.',
-    };
+    const { line, remedy } = await sandboxOf(options);
+    if (remedy === undefined) return { name, state: 'ok', detail: line };
+    return { name, state: 'warn', detail: line, todo: remedy };
   } catch (thrown) {
     const { message, todo } = asPeerworkError(thrown);
     return { name, state: 'fail', detail: message, todo };

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import * as v from 'valibot';
 import { keeperKinds } from '../../config.js';
 import { PeerworkError } from '../../errors.js';
+import { LOCAL_JSON, parseJson } from '../../kit/json.js';
 import { writeWhole } from '../../kit/whole-file.js';
 
 const shape = v.object({
@@ -28,7 +29,7 @@ export async function readRecord(folder: string): Promise<ServiceRecord | undefi
   const text = await readFile(join(folder, 'service.json'), 'utf8').catch(() => undefined);
   if (text === undefined) return undefined;
   try {
-    return v.parse(shape, JSON.parse(text));
+    return v.parse(shape, parseJson(text, LOCAL_JSON));
   } catch {
     throw new PeerworkError('service-failed', `${join(folder, 'service.json')} cannot be read: run \`peerwork start-bg\` again`);
   }

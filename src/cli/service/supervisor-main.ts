@@ -6,8 +6,10 @@ import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { systemClock } from '../../clock.js';
+import { LOCAL_JSON, parseJson } from '../../kit/json.js';
 import { createWhole } from '../../kit/whole-file.js';
-import { isAlive, markProcess } from './process-mark.js';
+import { keepInspectorShut, withoutInspector } from '../../sandbox/inspector.js';
+import { isAlive, type MarkedProcess, markProcess } from './process-mark.js';
 import { readRecord } from './record.js';
 import { RotatingLog } from './rotating-log.js';
 import { Supervisor } from './supervisor.js';
@@ -16,12 +18,20 @@ import { logFile } from './supervisor-files.js';
 const folder = process.argv[2] ?? '';
 const lock = join(folder, 'supervisor.lock');
 process.title = 'peerwork supervisor';
+keepInspectorShut();
 
 const record = await readRecord(folder);
 if (record === undefined || !(await takeLock())) process.exit(1);
 const supervisor = new Supervisor({
   folder,
-  command: [process.execPath, fileURLToPath(new URL('./worker-main.js', import.meta.url)), 'worker', '--dotenv', record.dotenv],
+  command: [
+    process.execPath,
+    ...withoutInspector,
+    fileURLToPath(new URL('./worker-main.js', import.meta.url)),
+    'worker',
+    '--dotenv',
+    record.dotenv,
+  ],
   cwd: record.folder,
   env: record.env,
   drainMs: record.drainMs,
@@ -39,7 +49,7 @@ async function takeLock(): Promise<boolean> {
   for (let tries = 0; tries < 3; tries += 1) {
     if (await createWhole(lock, JSON.stringify(markProcess(process.pid)))) return true;
     try {
-      if (isAlive(JSON.parse(await readFile(lock, 'utf8')))) return false;
+      if (isAlive(parseJson(await readFile(lock, 'utf8'), LOCAL_JSON) as MarkedProcess)) return false;
     } catch {
       // not readable: nobody's
     }

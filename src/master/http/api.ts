@@ -1,8 +1,9 @@
-import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import rateLimit from '@fastify/rate-limit';
 import fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions } from 'fastify';
 import { PeerworkError } from '../../errors.js';
+import { MESSAGE_LIMITS } from '../../job/limits.js';
+import { type JsonRefused, parseJson } from '../../kit/json.js';
 import { Crew } from '../crew/crew.js';
 import { Gate, require, type Scope } from './auth.js';
 import { channelRoutes } from './channels.js';
@@ -19,6 +20,7 @@ import { metricsRoutes } from './metrics.js';
 import { NDJSON } from './ndjson.js';
 import type { ApiOptions } from './options.js';
 import { asProblem, sendProblem } from './problems.js';
+import { refusalOf } from './refused-json.js';
 import { resultRoutes } from './results.js';
 import type { RouteConfig, Schema } from './route.js';
 import { scheduleRoutes } from './schedules.js';
@@ -124,11 +126,10 @@ function addBodies(app: FastifyInstance): void {
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => {
     const bytes = body as Buffer;
     if (bytes.length === 0) return done(null, undefined);
-    if (!isUtf8(bytes)) return done(new PeerworkError('request-invalid', 'the body is not UTF-8'));
     try {
-      done(null, JSON.parse(bytes.toString()));
-    } catch (error) {
-      done(new PeerworkError('request-invalid', error instanceof Error ? `the body is no JSON: ${error.message}` : 'the body is no JSON'));
+      done(null, parseJson(bytes, MESSAGE_LIMITS));
+    } catch (thrown) {
+      done(refusalOf(thrown as JsonRefused, 'the body'));
     }
   });
 }

@@ -8,6 +8,7 @@ import { PeerworkError } from '../../errors.js';
 import type { Job, Json } from '../../job/job.js';
 import { MAX_JOB_DATA_BYTES, MAX_TIMEOUT_MS } from '../../job/limits.js';
 import type { Workplace } from '../../job/runner.js';
+import { LOCAL_JSON, parseJson } from '../../kit/json.js';
 import { assetPathFault } from '../../task/asset-path.js';
 
 const word = v.string();
@@ -113,10 +114,10 @@ export async function readContainerJob(job: Job, workplace: Workplace | undefine
 }
 
 async function readTask({ folder, entry }: Workplace): Promise<Task> {
-  const text = await readFile(join(folder, entry), 'utf8');
+  const bytes = await readFile(join(folder, entry));
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    json = parseJson(bytes, LOCAL_JSON);
   } catch (error) {
     throw invalid(`${entry}: ${error instanceof Error ? error.message : String(error)}`);
   }

@@ -7,6 +7,7 @@ import { PeerworkError } from '../../errors.js';
 import type { CrawlJob } from '../../job/crawl.js';
 import type { Job, Json } from '../../job/job.js';
 import type { Workplace } from '../../job/runner.js';
+import { LOCAL_JSON, parseJson } from '../../kit/json.js';
 
 const MAX_CONTAINERS = 1_000;
 const MAX_TEXT = 2_000;
@@ -80,7 +81,7 @@ async function ofTask(job: Job, { folder, entry }: Workplace): Promise<CrawlJob>
 
 async function readSettings(file: string): Promise<{ readonly [key: string]: unknown }> {
   try {
-    const settings: unknown = JSON.parse(await readFile(file, 'utf8'));
+    const settings: unknown = parseJson(await readFile(file, 'utf8'), LOCAL_JSON);
     if (typeof settings === 'object' && settings !== null && !Array.isArray(settings)) return settings as Record<string, unknown>;
     throw invalid('task.json: it is not an object');
   } catch (thrown) {

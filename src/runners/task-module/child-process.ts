@@ -8,7 +8,7 @@ import { type ChildLine, type ChildSetup, LineSplitter } from './child/wire.js';
 import type { ChildWish } from './child-command.js';
 import { type Ending, type Exit, howItEnded } from './ending.js';
 import { RawOutput } from './raw-output.js';
-import { readChildLine } from './read-child-line.js';
+import { MAX_LINE_BYTES, readChildLine } from './read-child-line.js';
 import type { Run, StopCause } from './run.js';
 import { type Spawned, spawnChild } from './spawn-child.js';
 
@@ -18,7 +18,6 @@ export const GRACE_MS = 500;
 const LOAD_LIMIT_MS = 60_000;
 /** From being handed over to beginning, when nothing is before it. */
 const BEGIN_LIMIT_MS = 5_000;
-const MAX_LINE_BYTES = MAX_JOB_DATA_BYTES + 64 * 1024;
 
 export interface ChildHost {
   readonly sandbox: Sandbox;
@@ -91,6 +90,7 @@ export class TaskChild {
     this.workdir = workdir;
     this.#output = new RawOutput(
       [stdout, stderr],
+      answers,
       () => host.clock.now(),
       (progress) => this.head?.report(progress),
     );
@@ -128,9 +128,16 @@ export class TaskChild {
     this.#lastNumber += 1;
     const { id, attempt, channel, data, parents } = run.job;
     const { tunnel } = run;
-    const more = parents === undefined && tunnel === undefined ? '' : `,${JSON.stringify(parents ?? [])}`;
-    const last = tunnel === undefined ? '' : `,${JSON.stringify(tunnel)}`;
-    const line = `["job",${this.#lastNumber},${JSON.stringify(id)},${attempt},${JSON.stringify(channel)},${JSON.stringify(data)}${more}${last}]\n`;
+    let line: string;
+    try {
+      const more = parents === undefined && tunnel === undefined ? '' : `,${JSON.stringify(parents ?? [])}`;
+      const last = tunnel === undefined ? '' : `,${JSON.stringify(tunnel)}`;
+      line = `["job",${this.#lastNumber},${JSON.stringify(id)},${attempt},${JSON.stringify(channel)},${JSON.stringify(data)}${more}${last}]\n`;
+    } catch (thrown) {
+      // A source of an embedding program may give anything.
+      run.fail('job-invalid', thrown instanceof Error ? thrown.message : String(thrown), false);
+      return;
+    }
     this.#handed.push({ number: this.#lastNumber, run, size: line.length });
     this.#weight += line.length;
     if (this.#handed.length === 1) run.begunAt = this.#host.clock.now();
@@ -224,8 +231,8 @@ export class TaskChild {
       for (const text of lines ?? []) {
         if (this.#breach !== '') return;
         const line = readChildLine(text);
-        if (line === undefined) this.#breachOf('a line that cannot be read');
-        else this.#take(line);
+        if (typeof line === 'string') this.#breachOf(line);
+        else this.#take(line, text.length);
       }
     });
   }
@@ -236,7 +243,7 @@ export class TaskChild {
     killTree(this.pid);
   }
 
-  #take(line: ChildLine): void {
+  #take(line: ChildLine, chars: number): void {
     switch (line[0]) {
       case 'completed':
         this.#settle(line[1], line[2], (run) => run.complete({ state: 'completed', output: line[3], ...line[4] }));
@@ -245,7 +252,7 @@ export class TaskChild {
         this.#settle(line[1], line[2], (run) => run.fail(line[3], line[4], line[5], line[6]));
         break;
       case 'report':
-        if (this.#handed[0]?.number === line[1]) for (const progress of line[2]) this.#output.pass(progress);
+        if (this.#handed[0]?.number === line[1]) this.#output.take(line[2], chars);
         break;
       case 'back':
         this.#takeBack(line[1]);

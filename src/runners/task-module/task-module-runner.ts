@@ -2,7 +2,7 @@ import { mkdir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Clock, systemClock, type Timer } from '../../clock.js';
 import type { Job, Outcome } from '../../job/job.js';
-import type { RunContext, Runner, Workplace } from '../../job/runner.js';
+import type { IsolationTier, RunContext, Runner, Workplace } from '../../job/runner.js';
 import { Clearing } from '../../kit/clearing.js';
 import { unfinishedName } from '../../kit/unfinished.js';
 import { type Log, silentLog } from '../../log.js';
@@ -69,6 +69,7 @@ export class TaskModuleRunner implements Runner {
   readonly kind = 'task-module';
   /** One line that names the tier in force. */
   readonly isolation: string;
+  readonly tier: IsolationTier;
   readonly #concurrency: number;
   readonly #clock: Clock;
   readonly #log: Log;
@@ -95,14 +96,17 @@ export class TaskModuleRunner implements Runner {
     } = options;
     const limits = { memoryBytes: memoryMb * 1024 * 1024, scratchBytes: scratchMb * 1024 * 1024 };
     await mkdir(options.scratchFolder, { recursive: true, mode: 0o700 });
-    const wish = { sandbox, network, memoryMb, scratchBytes: limits.scratchBytes, bubblewrap: options.bubblewrap ?? findTool('bwrap') };
-    const found = await findSandbox(wish);
-    const scratchFolder = join(await realpath(options.scratchFolder), unfinishedName('jobs'));
+    const folder = await realpath(options.scratchFolder);
+    const bubblewrap = options.bubblewrap ?? findTool('bwrap');
+    const found = await findSandbox({ sandbox, network, memoryMb, scratchBytes: limits.scratchBytes, bubblewrap, folder });
+    const scratchFolder = join(folder, unfinishedName('jobs'));
     await mkdir(scratchFolder, { mode: 0o700 });
     const { concurrency, log = silentLog, warmMs = DEFAULT_WARM_MS } = options;
     const leftovers = new Clearing(log, clock);
     await leftovers.sweep(options.scratchFolder);
-    log.info('jobs are isolated', { by: found.line });
+    if (found.tier === 'process')
+      log.warn('no sandbox: malicious task code can do here whatever this user can', { isolation: found.line, todo: found.remedy });
+    else log.info('jobs are isolated', { by: found.line });
     const watch = new Watch(limits, clock);
     const parts = { concurrency, log, clock, memoryMb, scratchFolder, leftovers, watch, warmMs };
     return new TaskModuleRunner({ ...parts, sandbox: found, network: network === 'allow' });
@@ -111,6 +115,7 @@ export class TaskModuleRunner implements Runner {
   private constructor({ concurrency, log, clock, sandbox, memoryMb, scratchFolder, leftovers, watch, warmMs, network }: Parts) {
     this.#network = network;
     this.isolation = sandbox.line;
+    this.tier = sandbox.tier;
     this.#log = log;
     this.#warmMs = warmMs;
     this.#concurrency = concurrency;

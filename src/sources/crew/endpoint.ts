@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Clock } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
 import type { Outcome } from '../../job/job.js';
+import { type JsonRefused, MAX_JSON_DEPTH, parseJson } from '../../kit/json.js';
 import { releaseOf } from './release.js';
 import { type CrewTask, isFields, readAcquired } from './task.js';
 
@@ -122,6 +123,7 @@ export class Endpoint {
     if (token !== undefined && shown !== undefined && !same(shown, token)) return reply(response, 401, { error: 'Unauthorized' });
     const body = await bodyOf(request, token !== undefined && shown === undefined ? 64 * 1024 : MAX_BODY_BYTES);
     if (body === 'too large') return reply(response, 413, { error: 'The body is too large' });
+    if (body === 'too deep') return reply(response, 400, { error: `The body is nested more than ${MAX_JSON_DEPTH} deep` });
     if (
       token !== undefined &&
       shown === undefined &&
@@ -177,9 +179,9 @@ async function bodyOf(request: IncomingMessage, mostBytes: number): Promise<unkn
     chunks.push(chunk);
   }
   try {
-    return JSON.parse(Buffer.concat(chunks).toString('utf8'));
-  } catch {
-    return undefined;
+    return parseJson(Buffer.concat(chunks), { maxBytes: mostBytes });
+  } catch (thrown) {
+    return (thrown as JsonRefused).reason === 'too-deep' ? 'too deep' : undefined;
   }
 }
 

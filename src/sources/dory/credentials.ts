@@ -4,6 +4,7 @@ import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import * as v from 'valibot';
 import { PeerworkError } from '../../errors.js';
+import { LOCAL_JSON, parseJson } from '../../kit/json.js';
 import { writeWhole } from '../../kit/whole-file.js';
 import { conceal } from '../../log.js';
 
@@ -117,7 +118,7 @@ export function withoutSlash(url: string): string {
 
 function parsed(json: string): unknown {
   try {
-    return JSON.parse(json);
+    return parseJson(json, LOCAL_JSON);
   } catch {
     return undefined;
   }

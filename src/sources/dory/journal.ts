@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
+import { LOCAL_JSON, parseJson } from '../../kit/json.js';
 import { writeWhole } from '../../kit/whole-file.js';
 import type { Log } from '../../log.js';
 
@@ -37,7 +38,8 @@ export class Journal {
   static async open(folder: string, log: Log): Promise<Journal> {
     const journal = new Journal(join(folder, 'runs.json'), log);
     try {
-      for (const each of v.parse(entries, JSON.parse(await readFile(journal.#file, 'utf8')))) journal.#entries.set(keyOf(each), each);
+      for (const each of v.parse(entries, parseJson(await readFile(journal.#file, 'utf8'), LOCAL_JSON)))
+        journal.#entries.set(keyOf(each), each);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') log.warn('the file of held runs cannot be read and is begun anew', { error });
     }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { asPeerworkError } from '../../errors.js';
 import { clearAway, sweepAbandoned } from '../../kit/clearing.js';
+import { LOCAL_JSON, parseJson } from '../../kit/json.js';
 import { writeWhole } from '../../kit/whole-file.js';
 import type { Log } from '../../log.js';
 
@@ -127,7 +128,7 @@ export class Backlog {
 
 async function readStored(file: string): Promise<unknown> {
   try {
-    return JSON.parse(await readFile(file, 'utf8'));
+    return parseJson(await readFile(file, 'utf8'), LOCAL_JSON);
   } catch {
     return undefined; // not one of ours, or a broken disk
   }

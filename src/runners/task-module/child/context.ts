@@ -2,11 +2,12 @@
 import { format } from 'node:util';
 import type { ChildInput, Json, ParentOutput } from '../../../job/job.js';
 import { toJsonText } from './output.js';
-import { ceil, flat, isFiniteNumber, keysOf, max, parseJson, push } from './primordials.js';
+import { byteLength, ceil, flat, isFiniteNumber, keysOf, max, parseJson, push } from './primordials.js';
 import type { Reports } from './reports.js';
 import type { Asks, TunnelAddress } from './wire.js';
 
-const MAX_PROGRESS_CHARS = 64 * 1024;
+/** As in job/limits.ts, which a child cannot read. */
+const MAX_PROGRESS_BYTES = 64 * 1024;
 
 export class JobContext {
   readonly jobId: string;
@@ -47,7 +48,7 @@ export class JobContext {
   /** Tells how far the job is: any JSON; a number is understood as a share of 1. Bound, so it can be passed on. */
   readonly progress = (value: unknown): void => {
     const text = toJsonText(value);
-    if (text.length > MAX_PROGRESS_CHARS) throw new RangeError(`progress is limited to ${MAX_PROGRESS_CHARS} characters of JSON`);
+    if (byteLength(text) > MAX_PROGRESS_BYTES) throw new RangeError(`progress is limited to ${MAX_PROGRESS_BYTES} bytes of JSON`);
     this.#reports?.progress(parseJson(text) as Json);
   };
 

@@ -29,6 +29,7 @@ import {
   stringify,
 } from './primordials.js';
 import { Reports } from './reports.js';
+import { seal } from './seal.js';
 import { ProcessState, tidy } from './tidy.js';
 import {
   type AbortLine,
@@ -280,4 +281,5 @@ process.on('exit', (code) => {
   if (running !== undefined || task === undefined) tell(['bye', code]);
 });
 keepSignalsHome();
+seal();
 readCommands(COMMAND_FD, take, () => apply(kill, process, [pid, 'SIGKILL']));
