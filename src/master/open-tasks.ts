@@ -10,6 +10,7 @@ import { nodePrimitives } from '../swarm/crypto.node.js';
 import { identityId, type KeyPair } from '../swarm/identity.js';
 import { BlobStore } from '../task/blob-store.js';
 import type { ExecAssets } from '../task/exec-assets.js';
+import type { NpmOptions } from '../task/npm.js';
 import type { Publication } from '../task/publications.js';
 import { TaskPublisher } from '../task/publish.js';
 import { Tasks } from './tasks.js';
@@ -31,6 +32,8 @@ export interface OpenTasksOptions {
   /** Where the files of published versions are kept; a passing folder when missing. */
   readonly folder: string | undefined;
   readonly watch: boolean;
+  /** What npm runs in when a task has no lockfile. */
+  readonly npm: NpmOptions;
   readonly identity: KeyPair;
   /** Several Masters on one ledger agree on a value: the first that is named stays. */
   readonly agree: (key: string, value: string) => Promise<string>;
@@ -42,7 +45,7 @@ export interface OpenTasksOptions {
 
 /** Publishes the tasks. Rejects if the first version of one of them cannot be published. */
 export async function openTasks(options: OpenTasksOptions): Promise<Tasks> {
-  const { identity, folder, watch, clock, log, agree, onPublished, onError } = options;
+  const { identity, folder, watch, npm, clock, log, agree, onPublished, onError } = options;
   const kept = folder ?? (await mkdtemp(join(tmpdir(), 'peerwork-master-')));
   const store = new BlobStore({ folder: kept, log });
   const publishers = new Map<string, TaskPublisher>();
@@ -57,6 +60,7 @@ export async function openTasks(options: OpenTasksOptions): Promise<Tasks> {
         channel,
         store,
         watch,
+        npm,
         clock,
         log,
         publisherId: identityId(identity.publicKey),

@@ -66,6 +66,7 @@ export async function openParts(
     task: options.task ?? options.execAssets,
     folder: fileOf(ledgerUrl, '.tasks'),
     watch: options.watch ?? true,
+    npm: { credentials: options.npmCredentials ?? [] },
     identity: key.identity,
     agree: (name, value) => ledger.agree(name, value),
     onPublished: (task) => {

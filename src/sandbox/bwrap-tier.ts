@@ -8,23 +8,18 @@ import { findUids } from './uids.js';
 
 interface BwrapWish {
   readonly bubblewrap: string;
-  readonly network: 'allow' | 'deny';
   /** A folder like that of rooms. */
   readonly rooms: string;
 }
 
 /** The strongest manner that works here, found by trying. */
-export async function findBwrap({
-  bubblewrap,
-  network,
-  rooms,
-}: BwrapWish): Promise<{ readonly manner: Manner } | { readonly why: string }> {
+export async function findBwrap({ bubblewrap, rooms }: BwrapWish): Promise<{ readonly manner: Manner } | { readonly why: string }> {
   if (process.platform !== 'linux') return { why: 'Linux only' };
   if (!existsSync(bubblewrap)) return { why: 'not installed' };
   let why = '';
   for (const manner of manners()) {
     const fault = await inTrialRoom(rooms, (workdir) => {
-      const words = bwrapWords({ bubblewrap, manner, limits: {}, network }, { workdir, readable: [import.meta.dirname], environment: {} });
+      const words = bwrapWords({ bubblewrap, manner, limits: {} }, { workdir, readable: [import.meta.dirname], environment: {} });
       return tryOut([...words, process.execPath, '-e', trial(workdir)]);
     }).catch((error: Error) => error.message);
     if (fault === undefined) return { manner };

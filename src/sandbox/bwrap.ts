@@ -35,11 +35,10 @@ export interface Bwrap {
   readonly bubblewrap: string;
   readonly manner: Manner;
   readonly limits: Limits;
-  readonly network: 'allow' | 'deny';
 }
 
 /** The words in front of a program. With `uids` the room's folder now belongs to the program. */
-export function bwrapWords({ bubblewrap, manner, limits, network }: Bwrap, room: Room): string[] {
+export function bwrapWords({ bubblewrap, manner, limits }: Bwrap, room: Room): string[] {
   const { uids, filter } = manner;
   const starter = uids === undefined ? startInNamespace(manner, limits) : startAs(uids.take(), room.workdir, limits);
   const [tool] = starter.inside;
@@ -48,7 +47,7 @@ export function bwrapWords({ bubblewrap, manner, limits, network }: Bwrap, room:
   const seccomp = filter === undefined ? [] : ['--seccomp', String(FILTER_FD)];
   const walls = [...starter.namespaces, ...seccomp, '--die-with-parent', '--new-session', '--clearenv'];
   const outside = filter === undefined ? byPrlimit(starter.outside) : openFilter(filter, starter.outside);
-  return [...outside, bubblewrap, ...walls, ...contents(network, room, tools), '--', ...inside];
+  return [...outside, bubblewrap, ...walls, ...contents(room, tools), '--', ...inside];
 }
 
 interface Starter {
@@ -57,7 +56,18 @@ interface Starter {
   readonly inside: readonly string[];
 }
 
-const namespaces = ['--unshare-pid', '--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try', '--hostname', 'job', '--cap-drop', 'ALL'];
+/** The network namespace is empty: what a program reaches, it reaches by a socket that is placed into its room. */
+const namespaces = [
+  '--unshare-net',
+  '--unshare-pid',
+  '--unshare-ipc',
+  '--unshare-uts',
+  '--unshare-cgroup-try',
+  '--hostname',
+  'job',
+  '--cap-drop',
+  'ALL',
+];
 
 function startAs(uid: number, workdir: string, limits: Limits): Starter {
   chownSync(workdir, uid, uid);
@@ -96,16 +106,12 @@ function toolPath(tool: string): string {
   return join(TOOLS_FOLDER, basename(tool));
 }
 
-function contents(network: 'allow' | 'deny', room: Room, tools: readonly string[]): string[] {
-  const others = ['/usr/lib', '/etc/hosts', join(TOOLS_FOLDER, 'tool'), room.workdir];
+function contents(room: Room, tools: readonly string[]): string[] {
+  const others = ['/usr/lib', join(TOOLS_FOLDER, 'tool'), room.workdir];
   const placed = [...[process.execPath, ...room.readable].map((path) => ({ source: path, target: path })), ...(room.placed ?? [])];
-  const args = network === 'deny' ? ['--unshare-net'] : [];
-  args.push('--tmpfs', '/', '--proc', '/proc', ...devices(), ...inMemory('/tmp'));
+  const args = ['--tmpfs', '/', '--proc', '/proc', ...devices(), ...inMemory('/tmp')];
   args.push(...parents([...others, ...placed.map(({ target }) => target)]));
   for (const path of ['/usr/lib', '/usr/lib32', '/usr/lib64', '/lib', '/lib32', '/lib64', '/nix/store']) args.push(...bindSystem(path));
-  if (network === 'allow') {
-    for (const path of ['/etc/resolv.conf', '/etc/hosts', '/etc/nsswitch.conf']) args.push('--ro-bind-try', path, path);
-  }
   for (const { source, target } of placed) args.push('--ro-bind', source, target);
   args.push(...tools, '--bind', room.workdir, room.workdir, '--remount-ro', '/', '--chdir', room.workdir);
   for (const [name, value] of Object.entries(room.environment)) args.push('--setenv', name, value);

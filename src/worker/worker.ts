@@ -20,7 +20,7 @@ import { DEFAULT_HOME, type Home, takeHome } from './home.js';
 import { joinMaster } from './join-master.js';
 import { openRunners } from './open-runners.js';
 import { type OpenSources, openSources } from './open-sources.js';
-import { openWorkplaces } from './open-workplaces.js';
+import { npmOf, openWorkplaces } from './open-workplaces.js';
 import type { WorkerEvents, WorkerOptions, WorkerStatus } from './options.js';
 import { WorkLoop } from './work-loop.js';
 
@@ -139,6 +139,7 @@ export class Worker extends EventEmitter<WorkerEvents> {
         concurrency,
         runners: [...runners.keys()],
         keys,
+        npm: npmOf(options),
         onTrouble: (source, error) => this.emit('trouble', error, source),
       });
       const loop = this.#makeLoop(sourcesOf({ master, others }), runners, workplaces);

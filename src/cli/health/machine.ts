@@ -54,11 +54,14 @@ export function checkMemory({ concurrency, memoryMb }: Pick<Options, 'concurrenc
 }
 
 /** npm is needed for tasks with dependencies; what was installed already works without a registry. */
-export async function checkNpm(signal: AbortSignal): Promise<Check> {
+export async function checkNpm(
+  signal: AbortSignal,
+  { sandbox, npmCredentials: credentials = [] }: Pick<Options, 'sandbox' | 'npmCredentials'>,
+): Promise<Check> {
   const name = 'npm';
   const folder = await mkdtemp(join(tmpdir(), 'peerwork-health-'));
   try {
-    const fault = await runNpm(['ping'], { cwd: folder, cacheFolder: join(folder, 'cache'), timeoutMs: 10_000, signal });
+    const { fault } = await runNpm(['ping'], { cwd: folder, timeoutMs: 10_000, signal }, { sandbox, credentials });
     if (fault === undefined) return { name, state: 'ok', detail: 'npm runs and its registry answers' };
     if (/not found on this machine/.test(fault)) return { name, state: 'fail', detail: fault, todo: 'Install npm; it comes with Node.' };
     return {

@@ -101,7 +101,7 @@ export class OpenfnRunner implements Runner {
         runTimeoutMs: timeoutMs,
         statePropsToRemove: options.statePropsToRemove ?? ['configuration', 'response'],
         autoinstall: policy.install
-          ? { handleInstall: (specifier, folder) => installAdaptor(specifier, folder, stop.signal) }
+          ? { handleInstall: (specifier, folder) => installAdaptor(specifier, folder, stop.signal, context.npm ?? {}) }
           : { handleInstall: refuse, versionLookup: refuse },
       });
       let pid: number | undefined;
