@@ -47,7 +47,8 @@ export class NpmRoom {
   readonly #sandbox: Sandbox;
   readonly #room: Room;
   readonly #folder: string;
-  #lent = false;
+  /** Whose the folder was before it was given away. */
+  #owner: { readonly uid: number; readonly gid: number } | undefined;
   readonly #proxy: EgressProxy | undefined;
   readonly #refusals: AbortController;
 
@@ -90,10 +91,14 @@ export class NpmRoom {
 
   /** Where root gives programs a user of their own, what is in the folder is now that user's. */
   async command(program: readonly string[]): Promise<readonly [string, ...string[]]> {
+    const { workdir } = this.#room;
+    const before = await lstat(workdir);
     const command = this.#sandbox.command(this.#room, program);
-    const { uid } = await lstat(this.#room.workdir);
-    this.#lent = uid !== process.getuid?.();
-    if (this.#lent) await giveTo(uid, this.#room.workdir);
+    const now = await lstat(workdir);
+    if (now.uid !== before.uid) {
+      this.#owner = before;
+      await giveTo(now, workdir);
+    }
     return command;
   }
 
@@ -101,14 +106,14 @@ export class NpmRoom {
     await this.#proxy?.close();
     await removeTree(this.#folder);
     // What cannot be taken back is noticed by whoever looks through it.
-    if (this.#lent) await giveTo(process.getuid?.() ?? 0, this.#room.workdir).catch(() => {});
+    if (this.#owner !== undefined) await giveTo(this.#owner, this.#room.workdir).catch(() => {});
   }
 }
 
-async function giveTo(uid: number, path: string): Promise<void> {
-  await lchown(path, uid, uid);
+async function giveTo(owner: { readonly uid: number; readonly gid: number }, path: string): Promise<void> {
+  await lchown(path, owner.uid, owner.gid);
   const entries = (await lstat(path)).isDirectory() ? await readdir(path) : [];
-  for (const name of entries) await giveTo(uid, join(path, name));
+  for (const name of entries) await giveTo(owner, join(path, name));
 }
 
 /** The network is none in it: what npm reaches, it reaches through the proxy. */
