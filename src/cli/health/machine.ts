@@ -71,7 +71,9 @@ export async function checkNpm(
       detail: `the registry does not answer: ${fault}`,
       todo: 'Tasks with new dependencies fail until it does: check network, proxy and ~/.npmrc.',
     };
-  } catch {
+  } catch (thrown) {
+    const { code, message, todo } = asPeerworkError(thrown);
+    if (code === 'sandbox-missing') return { name, state: 'fail', detail: message, todo };
     return {
       name,
       state: 'warn',
