@@ -70,7 +70,7 @@ function endScreen(screen: Screen, working: Worker, results: Meter): void {
 }
 
 function workerOptions(options: Options) {
-  const { transferEncryptToken, name, concurrency, memoryMb, allowInstallScripts, home, sandbox, taskNetwork } = options;
+  const { transferEncryptToken, name, concurrency, memoryMb, allowInstallScripts, home, sandbox, bubblewrap, taskNetwork } = options;
   const { npmCredentials, storeQuotaMb, drainMs, labels, trackers, ice, logLevel } = options;
   return {
     name: name ?? hostname(),
@@ -84,6 +84,7 @@ function workerOptions(options: Options) {
       memoryMb,
       npmCredentials,
       home,
+      bubblewrap,
       storeQuotaMb,
       drainMs,
       labels,

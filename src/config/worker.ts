@@ -1,3 +1,4 @@
+import { isReservedLabel } from './labels.js';
 import { option } from './option.js';
 import { ALLOWED_NETWORK, anyText, every, isNetworkWord, oneOf, wholeNumber, yesOrNo } from './values.js';
 
@@ -70,6 +71,16 @@ export const workerOptions = {
     default: 'auto',
     parse: oneOf(sandboxes),
   }),
+  bubblewrap: option<string, undefined>({
+    flag: '--bubblewrap <path>',
+    env: 'PEERWORK_BUBBLEWRAP',
+    commands: ['setup', 'worker'],
+    meaning: 'Where bubblewrap is, if it is not where programs are.',
+    allowed: 'a path',
+    default: undefined,
+    defaultText: '`bwrap` on the PATH',
+    parse: anyText,
+  }),
   taskNetwork: option<readonly string[], undefined>({
     flag: '--task-network <what>',
     env: 'PEERWORK_TASK_NETWORK',
@@ -108,11 +119,12 @@ export const workerOptions = {
     flag: '--label <text>',
     env: 'PEERWORK_LABELS',
     commands: ['setup', 'worker'],
-    meaning: 'What jobs may require of this machine, such as `gpu`; `os=linux` and `arch=arm64` and the like are there by themselves.',
-    allowed: `1 to ${MAX_LABEL_CHARS} printable characters each, without commas`,
+    meaning:
+      'What jobs may require of this machine, such as `gpu`; `os=linux`, `arch=arm64`, `isolation=bwrap` and the like are there by themselves.',
+    allowed: `1 to ${MAX_LABEL_CHARS} printable characters each, without commas, and not beginning with os=, arch= or isolation=, which the Worker finds out by itself`,
     default: undefined,
     defaultText: 'none',
     many: true,
-    parse: every((text) => /^[^\p{Cc},]+$/u.test(text) && text.length <= MAX_LABEL_CHARS),
+    parse: every((text) => /^[^\p{Cc},]+$/u.test(text) && text.length <= MAX_LABEL_CHARS && !isReservedLabel(text)),
   }),
 } as const;

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import * as v from 'valibot';
 import { LOCAL_JSON, parseJson } from '../kit/json.js';
 import { writeWhole } from '../kit/whole-file.js';
 
@@ -9,6 +10,8 @@ export interface PulledImage {
   readonly bytes: number;
   readonly usedAt: number;
 }
+
+const shape = v.array(v.object({ image: v.string(), bytes: v.number(), usedAt: v.number() }));
 
 /** Remembers across restarts what was pulled and when it was used last: `images.json` in the worker's folder. */
 export class ImageRecord {
@@ -24,7 +27,7 @@ export class ImageRecord {
   static async open(folder: string): Promise<ImageRecord> {
     const file = join(folder, 'images.json');
     try {
-      return new ImageRecord(file, parseJson(await readFile(file, 'utf8'), LOCAL_JSON) as PulledImage[]);
+      return new ImageRecord(file, v.parse(shape, parseJson(await readFile(file, 'utf8'), LOCAL_JSON)));
     } catch {
       // The first start; and a damaged file only means that its images stay.
       return new ImageRecord(file, []);

@@ -3,12 +3,20 @@ import type { Job, Outcome, Progress } from './job.js';
 import type { Tunnel } from './tunnel.js';
 
 /**
+ * What stands between a job and the machine. `process`: limits and Node's permission model, no wall against malice; `bwrap`: bubblewrap; `container`: docker or
+ * podman.
+ */
+export type IsolationTier = 'process' | 'bwrap' | 'container';
+
+/**
  * The port to a way of executing jobs. A new way is one new file (or small folder) in `src/runners/`.
  */
 export interface Runner {
   readonly kind: string;
   /** One line that says how jobs are kept away from the rest of the machine, shown to the owner. */
   readonly isolation: string;
+  /** Absent: none that anybody should rely on. */
+  readonly tier?: IsolationTier;
   /** Runs one job to its end. Never rejects: whatever happens is an outcome. */
   run(job: Job, context: RunContext): Promise<Outcome>;
   close(): Promise<void>;

@@ -91,6 +91,19 @@ export function confirmEnd(socket: Socket, done: (error?: Error) => void): void 
   else socket.write(NOTHING, (error) => done(error ?? undefined));
 }
 
+/** From now on the socket emits an error in place of an end that was none: see `confirmEnd`. For whoever reads a stream that only its end completes. */
+export function exposeBreaks(socket: Socket): void {
+  const push = socket.push.bind(socket);
+  socket.push = (chunk: unknown, encoding?: BufferEncoding) => {
+    if (chunk !== null) return push(chunk, encoding);
+    confirmEnd(socket, (error) => {
+      if (error === undefined) push(null);
+      else socket.destroy(error);
+    });
+    return false;
+  };
+}
+
 /** A unix socket has no address; TLS has no reset of its own. */
 function isTcp(stream: Duplex): stream is Socket {
   return stream instanceof Socket && !('encrypted' in stream) && stream.localAddress !== undefined;

@@ -83,10 +83,19 @@ export function formatJson(value: unknown, { maxBytes, maxDepth = MAX_VALUE_DEPT
     if (error instanceof RangeError) throw new JsonRefused('too-deep', `nested more than ${maxDepth} deep`);
     throw new JsonRefused('malformed', error instanceof Error ? (error.message.split('\n')[0] ?? '') : 'not JSON');
   }
-  if (text === undefined) throw new JsonRefused('malformed', `${typeof value} is not JSON`);
+  if (text === undefined) throw new JsonRefused('malformed', 'it becomes undefined');
   if (isLarger(text, maxBytes)) throw new JsonRefused('too-large', `more than ${maxBytes} bytes as JSON`);
   if (isDeeper(text, maxDepth)) throw new JsonRefused('too-deep', `nested more than ${maxDepth} deep`);
   return text;
+}
+
+/** Is a value nested deeper than `maxDepth`? For what comes as a value: a message of another thread or process, an embedding program's data. */
+export function isValueDeeper(value: unknown, maxDepth = MAX_VALUE_DEPTH): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  if (maxDepth === 0) return true;
+  if (Array.isArray(value)) return value.some((item) => isValueDeeper(item, maxDepth - 1));
+  for (const key in value) if (isValueDeeper((value as Record<string, unknown>)[key], maxDepth - 1)) return true;
+  return false;
 }
 
 function decode(bytes: Uint8Array): string {

@@ -1,5 +1,6 @@
 import { type Clock, pause } from '../clock.js';
 import { PeerworkError } from '../errors.js';
+import { boundedProgress } from '../job/bounded-progress.js';
 import type { JobInput } from '../job/job.js';
 import type { LeaseKey, SettleAnswer, Settlement } from '../job/verbs.js';
 import type { AddedJob, CancelledJob, LeasedJob, Ledger, LedgerChange, WorkerMarks, WorkerRef } from '../ledger/ledger.js';
@@ -142,7 +143,9 @@ export class JobDesk implements Desk {
   }
 
   report(worker: WorkerRef, reports: readonly RunReport[]): void {
-    for (const { id, lease, progress } of reports) {
+    for (const { id, lease, progress: told } of reports) {
+      const progress = boundedProgress(told);
+      if (progress === undefined) continue;
       this.#options.journal.add(id, lease, progress);
       this.#emit({ kind: 'progress', id, worker: worker.name, progress });
     }

@@ -1,4 +1,4 @@
-import { PeerworkError } from '../errors.js';
+import { asPeerworkError, PeerworkError } from '../errors.js';
 import type { Json, ParentOutput } from '../job/job.js';
 import { DEFAULT_TIMEOUT_MS } from '../job/limits.js';
 import {
@@ -21,6 +21,8 @@ import type { Dispatch } from './dispatch.js';
 import type { Tasks } from './tasks.js';
 import type { Tunnels } from './tunnels.js';
 
+const MAX_INSTANCES = 10_000;
+
 export interface WorkerSessionOptions {
   readonly facts: PeerFacts;
   readonly desk: Desk;
@@ -38,6 +40,8 @@ export interface WorkerGreeting {
   readonly version: string;
   readonly concurrency: number;
   readonly isolation: string;
+  /** As the Worker says; see docs/isolation.md. */
+  readonly tier?: string;
   readonly platform: string;
   readonly labels: readonly string[];
   readonly runners: readonly string[];
@@ -96,7 +100,11 @@ export class WorkerSession {
     const { ledger, clock, name, version, leaseMs, beatMs } = desk;
     const before = instances.get(this.worker.id);
     const restarted = before !== undefined && before !== instance;
+    // The latest last: of too many, those that were not heard of for longest are forgotten.
+    instances.delete(this.worker.id);
     instances.set(this.worker.id, instance);
+    const [oldest] = instances.keys();
+    if (instances.size > MAX_INSTANCES && oldest !== undefined) instances.delete(oldest);
     const now = clock.now();
     const lost = await ledger.reconcile(this.worker, holding, now + leaseMs, { charge: restarted }, now);
     this.#greeting = greeting;
@@ -128,7 +136,7 @@ export class WorkerSession {
       return { work: [] };
     }
     for (const { id, lease } of jobs) this.#leases.set(id, lease);
-    return { work: jobs.map((job) => this.#workItem(job)) };
+    return { work: await this.#workItems(jobs) };
   }
 
   async #shareResults(args: unknown): Promise<unknown> {
@@ -144,6 +152,23 @@ export class WorkerSession {
       this.worker,
       reports.filter(({ id, lease }) => this.#leases.get(id) === lease),
     );
+  }
+
+  /** A job whose data this version cannot hand out fails, and takes no other with it. */
+  async #workItems(jobs: readonly LeasedJob[]): Promise<WorkItem[]> {
+    const items: WorkItem[] = [];
+    const now = this.#options.desk.clock.now();
+    for (const job of jobs) {
+      try {
+        items.push(this.#workItem(job));
+      } catch (thrown) {
+        const { code, message } = asPeerworkError(thrown);
+        const outcome = { state: 'failed', error: { code, message }, retry: false } as const;
+        this.forget(job);
+        await this.#options.desk.settle(this.worker, [{ id: job.id, lease: job.lease, outcome, startedAt: now, finishedAt: now }]);
+      }
+    }
+    return items;
   }
 
   #workItem(job: LeasedJob): WorkItem {

@@ -1,28 +1,27 @@
 /** How well bubblewrap works on this machine. */
 import { existsSync } from 'node:fs';
-import { mkdtemp, realpath, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { bwrapWords, countsInNamespace, type Manner } from './bwrap.js';
 import { openFilter } from './filter-file.js';
-import { trial } from './process-tier.js';
+import { inTrialRoom, trial } from './process-tier.js';
 import { tryOut } from './tools.js';
 import { findUids } from './uids.js';
 
 interface BwrapWish {
   readonly bubblewrap: string;
+  /** A folder like that of rooms. */
+  readonly rooms: string;
 }
 
 /** The strongest manner that works here, found by trying. */
-export async function findBwrap({ bubblewrap }: BwrapWish): Promise<{ readonly manner: Manner } | { readonly why: string }> {
+export async function findBwrap({ bubblewrap, rooms }: BwrapWish): Promise<{ readonly manner: Manner } | { readonly why: string }> {
   if (process.platform !== 'linux') return { why: 'Linux only' };
   if (!existsSync(bubblewrap)) return { why: 'not installed' };
   let why = '';
   for (const manner of manners()) {
-    const workdir = await mkdtemp(join(await realpath(tmpdir()), 'peerwork-trial-'));
-    const words = bwrapWords(bubblewrap, manner, { workdir, readable: [import.meta.dirname], environment: {} });
-    const fault = await tryOut([...words, process.execPath, '-e', trial(workdir)]);
-    await rm(workdir, { recursive: true, force: true });
+    const fault = await inTrialRoom(rooms, (workdir) => {
+      const words = bwrapWords({ bubblewrap, manner, limits: [] }, { workdir, readable: [import.meta.dirname], environment: {} });
+      return tryOut([...words, process.execPath, '-e', trial(workdir)]);
+    }).catch((error: Error) => error.message);
     if (fault === undefined) return { manner };
     why = fault;
   }

@@ -3,12 +3,11 @@ import { chownSync, lstatSync, readlinkSync } from 'node:fs';
 import { release } from 'node:os';
 import { basename, join } from 'node:path';
 import { FILTER_FD } from './filter-file.js';
+import { COUNT_PROCESSES, limitedBy } from './limits.js';
 import type { Room } from './room.js';
 import { findTool } from './tools.js';
 import type { Uids } from './uids.js';
 
-/** Node alone has 7 threads at its start and 11 with its pool; native modules add some for each core. */
-export const MAX_PROCESSES = 256;
 /** Bytes of each folder in memory: /tmp and /dev/shm. */
 const MEMORY_FOLDER_BYTES = 16 * 1024 * 1024;
 /** Where the tools stand that start the program inside. */
@@ -27,14 +26,22 @@ export interface Manner {
   readonly lastUserNamespace: boolean;
   /** What opens the seccomp filter; empty for none. */
   readonly filter: readonly string[];
-  /** At most `MAX_PROCESSES`. */
+  /** At most `MAX_PROCESSES`; always with `uids`. */
   readonly countsProcesses: boolean;
 }
 
+export interface Bwrap {
+  /** Path of `bwrap`. */
+  readonly bubblewrap: string;
+  readonly manner: Manner;
+  /** Options of prlimit(1). */
+  readonly limits: readonly string[];
+}
+
 /** The words in front of a program. With `uids` the room's folder now belongs to the program. */
-export function bwrapWords(bubblewrap: string, manner: Manner, room: Room): string[] {
+export function bwrapWords({ bubblewrap, manner, limits }: Bwrap, room: Room): string[] {
   const { uids, filter } = manner;
-  const starter = uids === undefined ? startInNamespace(manner) : startAs(uids.take(), room.workdir, manner);
+  const starter = uids === undefined ? startInNamespace(manner, limits) : startAs(uids.take(), room.workdir, limits);
   const [tool] = starter.inside;
   const tools = tool === undefined ? [] : ['--ro-bind', tool, toolPath(tool)];
   const inside = tool === undefined ? [] : [toolPath(tool), ...starter.inside.slice(1)];
@@ -62,11 +69,11 @@ const namespaces = [
   'ALL',
 ];
 
-function startAs(uid: number, workdir: string, { countsProcesses }: Manner): Starter {
+function startAs(uid: number, workdir: string, limits: readonly string[]): Starter {
   chownSync(workdir, uid, uid);
   const keep = CAPABILITIES_TO_CHANGE.flatMap((capability) => ['--cap-add', capability]);
   return {
-    outside: countsProcesses ? [findTool('prlimit'), `--nproc=${MAX_PROCESSES}`, '--'] : [],
+    outside: limitedBy([...limits, COUNT_PROCESSES]),
     namespaces: [...namespaces, ...keep],
     inside: [findTool('setpriv'), ...becoming(uid), '--'],
   };
@@ -77,13 +84,13 @@ export function becoming(uid: number): string[] {
   return ['--reuid', String(uid), '--regid', String(uid), '--clear-groups', '--no-new-privs', '--inh-caps=-all', '--bounding-set=-all'];
 }
 
-function startInNamespace({ lastUserNamespace, countsProcesses }: Manner): Starter {
+function startInNamespace({ lastUserNamespace, countsProcesses }: Manner, limits: readonly string[]): Starter {
   const last = lastUserNamespace ? ['--disable-userns'] : [];
   return {
-    outside: [],
+    outside: countsProcesses ? [] : limitedBy(limits),
     namespaces: ['--unshare-user', ...last, '--uid', '65534', '--gid', '65534', ...namespaces],
     // Set inside, where the namespace's own processes are counted and not all of this user.
-    inside: countsProcesses ? [findTool('prlimit'), `--nproc=${MAX_PROCESSES}`, '--'] : [],
+    inside: countsProcesses ? limitedBy([...limits, COUNT_PROCESSES]) : [],
   };
 }
 

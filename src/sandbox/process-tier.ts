@@ -1,9 +1,9 @@
 /** The tier without a sandbox: limits, no privileges, and where root starts it a uid of its own for each program. */
 import { chownSync } from 'node:fs';
 import { mkdir, mkdtemp, realpath, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { becoming, MAX_PROCESSES } from './bwrap.js';
+import { becoming } from './bwrap.js';
+import { COUNT_PROCESSES, limitedBy } from './limits.js';
 import { closedFolders, type Paths, privateMounts } from './private-mounts.js';
 import type { Room } from './room.js';
 import { findTool, tryOut, WORKED } from './tools.js';
@@ -11,8 +11,8 @@ import { findUids, type Uids } from './uids.js';
 
 /** What this machine has for it. */
 export interface Bounds {
-  /** In front of every program. */
-  readonly sizes: readonly string[];
+  /** Options of prlimit(1), for every program. */
+  readonly limits: readonly string[];
   /** Not with bubblewrap, which needs its privileges to set up, and then does the same itself. */
   readonly privileges: readonly string[];
 }
@@ -22,15 +22,15 @@ export interface Sizes {
   readonly fileBytes: number;
 }
 
-/** The words in front of a program that limit it, as far as this machine has the tools. */
+/** As far as this machine has the tools. */
 export async function findBounds({ dataBytes, fileBytes }: Sizes): Promise<Bounds> {
-  if (process.platform !== 'linux') return { sizes: [], privileges: [] };
-  const prlimit = [findTool('prlimit'), '--core=0', `--data=${dataBytes}`, `--fsize=${fileBytes}`, '--'];
+  if (process.platform !== 'linux') return { limits: [], privileges: [] };
+  const limits = ['--core=0', `--data=${dataBytes}`, `--fsize=${fileBytes}`];
   const setpriv = [...endsWithUs(), '--no-new-privs', '--inh-caps=-all', '--bounding-set=-all', '--'];
   const meek = [...endsWithUs(), '--no-new-privs', '--'];
   const fits = async (words: readonly string[]) => (await tryOut([...words, '/bin/sh', '-c', `exit ${WORKED}`])) === undefined;
-  const [sized, bound, meekly] = await Promise.all([fits(prlimit), fits(setpriv), fits(meek)]);
-  return { sizes: sized ? prlimit : [], privileges: bound ? setpriv : meekly ? meek : [] };
+  const [sized, bound, meekly] = await Promise.all([fits(limitedBy(limits)), fits(setpriv), fits(meek)]);
+  return { limits: sized ? limits : [], privileges: bound ? setpriv : meekly ? meek : [] };
 }
 
 function endsWithUs(): string[] {
@@ -44,22 +44,27 @@ export interface OwnUid {
   readonly mounts: boolean;
 }
 
-/** Undefined for ordinary users, and where the ids or the tools are missing. */
-export async function findOwnUid(): Promise<OwnUid | undefined> {
+/** Tried in a folder like that of rooms. Undefined for ordinary users, where ids or tools are missing, and where it would not get to its room. */
+export async function findOwnUid(rooms: string): Promise<OwnUid | undefined> {
   const uids = findUids();
   if (uids === undefined) return undefined;
   for (const mounts of [true, false]) {
-    const folder = await mkdtemp(join(await realpath(tmpdir()), 'peerwork-trial-'));
-    // Below the folder, which only root may enter, or the folder itself.
-    const workdir = mounts ? join(folder, 'room') : folder;
-    await mkdir(workdir, { recursive: true });
-    const words = asOwnUid({ uids, mounts }, { workdir, readable: [import.meta.filename], environment: {} });
-    const program = [process.execPath, '-e', trial(workdir)];
-    const fault = words === undefined ? 'closed' : await tryOut([...words, ...program]);
-    await rm(folder, { recursive: true, force: true });
-    if (fault === undefined) return { uids, mounts };
+    const works = await inTrialRoom(rooms, async (folder) => {
+      // Below the folder, which only root may enter, or the folder itself.
+      const workdir = mounts ? join(folder, 'room') : folder;
+      await mkdir(workdir, { recursive: true });
+      const words = asOwnUid({ uids, mounts }, [], { workdir, readable: [import.meta.filename], environment: {} });
+      return words !== undefined && (await tryOut([...words, process.execPath, '-e', trial(workdir)])) === undefined;
+    }).catch(() => false);
+    if (works) return { uids, mounts };
   }
   return undefined;
+}
+
+/** Has a new folder of our own used, and removes it. Rejects where that cannot be done. */
+export async function inTrialRoom<T>(rooms: string, use: (folder: string) => Promise<T>): Promise<T> {
+  const folder = await mkdtemp(join(await realpath(rooms), 'peerwork-trial-'));
+  return use(folder).finally(() => rm(folder, { recursive: true, force: true }));
 }
 
 /** A script that reads what is ours and writes into its room. */
@@ -68,13 +73,8 @@ export function trial(workdir: string): string {
   return `const fs = require('fs'); fs.readFileSync(${ours}); fs.writeFileSync(${own}, ''); process.exit(${WORKED})`;
 }
 
-/** True if a program with a uid of its own would get to a room in this folder. */
-export function reaches({ mounts }: OwnUid, folder: string): boolean {
-  return mounts || closedFolders({ workdir: join(folder, 'room'), readable: [] }).length === 0;
-}
-
-/** The words in front of a program that give it a uid, and the room's folder to that; undefined if it could not get to its room. */
-export function asOwnUid({ uids, mounts }: OwnUid, room: Room): string[] | undefined {
+/** The words in front of a program that limit it and give it a uid, and the room's folder to that; undefined if it could not get to its room. */
+export function asOwnUid({ uids, mounts }: OwnUid, limits: readonly string[], room: Room): string[] | undefined {
   const paths: Paths = {
     workdir: room.workdir,
     readable: [process.execPath, ...room.readable, ...(room.placed ?? []).map(({ source }) => source)],
@@ -84,5 +84,5 @@ export function asOwnUid({ uids, mounts }: OwnUid, room: Room): string[] | undef
   if (opened === undefined) return undefined;
   const uid = uids.take();
   chownSync(room.workdir, uid, uid);
-  return [findTool('prlimit'), `--nproc=${MAX_PROCESSES}`, '--', ...opened, ...endsWithUs(), ...becoming(uid), '--'];
+  return [...limitedBy([...limits, COUNT_PROCESSES]), ...opened, ...endsWithUs(), ...becoming(uid), '--'];
 }

@@ -5,10 +5,15 @@
  * malice. `bwrap`: inside bubblewrap, with its own pid, ipc, uts and net namespaces, and a file system that holds the room and little else.
  * docs/isolation.md says what each stops.
  */
+
+import { existsSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { PeerworkError } from '../errors.js';
-import { bwrapWords, MAX_PROCESSES, type Manner } from './bwrap.js';
+import { bwrapWords, type Manner } from './bwrap.js';
 import { findBwrap } from './bwrap-tier.js';
-import { asOwnUid, type Bounds, findBounds, findOwnUid, type OwnUid, reaches } from './process-tier.js';
+import { limitedBy, MAX_PROCESSES } from './limits.js';
+import { asOwnUid, type Bounds, findBounds, findOwnUid, type OwnUid } from './process-tier.js';
+import { sandboxRemedy } from './remedy.js';
 import type { Room } from './room.js';
 import { asCommand, type Command } from './tools.js';
 
@@ -25,7 +30,7 @@ export interface SandboxWish {
   readonly scratchBytes: number;
   /** Path of `bwrap`. */
   readonly bubblewrap: string;
-  /** Where the rooms' own folders will lie: absolute, with links resolved. Default: anywhere. */
+  /** Where the rooms' own folders will lie. Not every file system lets root give a folder to somebody else. Default: that for temporary files. */
   readonly folder?: string;
 }
 
@@ -34,6 +39,8 @@ export interface Sandbox {
   readonly tier: 'process' | 'bwrap';
   /** One line for the owner, with what is missing. */
   readonly line: string;
+  /** In the tier process: how this machine gets a wall, one sentence. */
+  readonly remedy?: string;
   /** The command line that runs `program` in the room. Its first word must be a path that is in the room. */
   command(room: Room, program: readonly string[]): Command;
 }
@@ -46,61 +53,49 @@ export const permissionCoversNetwork = nodeMajor >= 25;
 const DATA_HEADROOM_MB = nodeMajor >= 24 ? 800 : 320;
 
 /** Looked for once a process: many Workers may live in one, and it takes some processes to find out. */
-const found = new Map<string, Promise<BwrapTier | ProcessTier>>();
+const found = new Map<string, Promise<Sandbox>>();
 
 /** Rejects with `sandbox-missing` if what is wished cannot be had. */
-export async function findSandbox(wish: SandboxWish): Promise<Sandbox> {
-  const { folder, ...rest } = wish;
-  const key = JSON.stringify(rest);
-  let finding = found.get(key);
-  if (finding === undefined) {
-    finding = findTier(rest);
-    found.set(key, finding);
-    finding.catch(() => found.delete(key));
+export function findSandbox(wish: SandboxWish): Promise<Sandbox> {
+  const key = JSON.stringify(wish);
+  let sandbox = found.get(key);
+  if (sandbox === undefined) {
+    sandbox = lookForSandbox(wish);
+    found.set(key, sandbox);
+    sandbox.catch(() => found.delete(key));
   }
-  const tier = await finding;
-  return tier.name === 'bwrap' ? bwrapSandbox(wish, tier) : processSandbox(wish, tier);
+  return sandbox;
 }
 
-interface BwrapTier {
-  readonly name: 'bwrap';
-  readonly bounds: Bounds;
-  readonly manner: Manner;
-}
-
-interface ProcessTier {
-  readonly name: 'process';
-  readonly bounds: Bounds;
-  readonly ownUid: OwnUid | undefined;
-  /** Why there is no bubblewrap. */
-  readonly why: string;
-}
-
-async function findTier(wish: SandboxWish): Promise<BwrapTier | ProcessTier> {
+async function lookForSandbox(wish: SandboxWish): Promise<Sandbox> {
+  const rooms = wish.folder ?? tmpdir();
   const sizes = { dataBytes: (wish.memoryMb + DATA_HEADROOM_MB) * 1024 * 1024, fileBytes: wish.scratchBytes };
-  const [bounds, bwrap] = await Promise.all([findBounds(sizes), wish.sandbox === 'off' ? { why: 'switched off' } : findBwrap(wish)]);
-  if ('manner' in bwrap) return { name: 'bwrap', bounds, manner: bwrap.manner };
+  const [bounds, bwrap] = await Promise.all([
+    findBounds(sizes),
+    wish.sandbox === 'off' ? { why: 'switched off' } : findBwrap({ ...wish, rooms }),
+  ]);
+  if ('manner' in bwrap) return bwrapSandbox(wish, bounds.limits, bwrap.manner);
   const { why } = bwrap;
   if (wish.sandbox === 'required') throw new PeerworkError('sandbox-missing', `bubblewrap: ${why}`);
   if (wish.network === 'hosts' || (wish.network === 'deny' && !permissionCoversNetwork))
     throw new PeerworkError('sandbox-missing', `the network of jobs can be held only with bubblewrap (${why})`);
-  return { name: 'process', bounds, why, ownUid: await findOwnUid() };
+  return processSandbox(wish, bounds, why, await findOwnUid(rooms));
 }
 
-function processSandbox(wish: SandboxWish, { bounds, why, ...tier }: ProcessTier): Sandbox {
-  const ownUid = tier.ownUid && (wish.folder === undefined || reaches(tier.ownUid, wish.folder)) ? tier.ownUid : undefined;
+function processSandbox(wish: SandboxWish, { limits, privileges }: Bounds, why: string, ownUid: OwnUid | undefined): Sandbox {
   const who = ownUid !== undefined ? 'own process and uid' : process.geteuid?.() === 0 ? 'own process, as root' : 'own process';
   return {
     tier: 'process',
+    remedy: wish.sandbox === 'off' ? 'Switch it on with `--sandbox auto`.' : sandboxRemedy(existsSync(wish.bubblewrap)),
     line: `${who}, Node permission model, ${wish.memoryMb} MiB a job, network ${wish.network === 'deny' ? 'denied' : 'not held'}; no wall against malicious code (bubblewrap: ${why})`,
     command: (room, program) => {
-      const privileges = (ownUid && asOwnUid(ownUid, room)) ?? bounds.privileges;
-      return asCommand([...bounds.sizes, ...privileges, ...program]);
+      const another = ownUid && asOwnUid(ownUid, limits, room);
+      return asCommand([...(another ?? [...limitedBy(limits), ...privileges]), ...program]);
     },
   };
 }
 
-function bwrapSandbox(wish: SandboxWish, { bounds, manner }: BwrapTier): Sandbox {
+function bwrapSandbox(wish: SandboxWish, limits: readonly string[], manner: Manner): Sandbox {
   const { uids, lastUserNamespace, filter, countsProcesses } = manner;
   const refusesNamespaces = lastUserNamespace || filter.length > 0;
   const walls = [
@@ -115,6 +110,6 @@ function bwrapSandbox(wish: SandboxWish, { bounds, manner }: BwrapTier): Sandbox
   return {
     tier: 'bwrap',
     line: walls.filter((wall) => wall !== false).join(', '),
-    command: (room, program) => asCommand([...bounds.sizes, ...bwrapWords(wish.bubblewrap, manner, room), ...program]),
+    command: (room, program) => asCommand([...bwrapWords({ ...wish, manner, limits }, room), ...program]),
   };
 }

@@ -12,11 +12,11 @@ interface Range {
 }
 
 /**
- * Both are left unused by distributions and systemd (its UIDS-GIDS page): the upper half of what fits into 31 bits, and a small
- * gap for containers whose map holds no more than 65,536 ids.
+ * Both are left unused by distributions, by systemd (its UIDS-GIDS page) and by what maps the accounts of a directory (SSSD ends at 2,000,200,000):
+ * the top of what fits into 31 bits, and a small gap for containers whose map holds no more than 65,536 ids.
  */
 const candidates: readonly Range[] = [
-  { first: 1_879_048_192, last: 2_147_483_646 },
+  { first: 2_100_000_000, last: 2_147_483_646 },
   { first: 60_578, last: 61_183 },
 ];
 

@@ -12,6 +12,8 @@ import { type NpmSettings, npmrcOf, readNpmSettings, registryPairs } from './npm
 export interface NpmRoomOptions {
   /** As for jobs: the wall is used where there is one (`auto`, default), demanded, or never used. */
   readonly sandbox?: 'auto' | 'required' | 'off';
+  /** Path of `bwrap`, if it is not where programs are. */
+  readonly bubblewrap?: string;
   /** Scopes (`@name`) whose registry and credentials in the owner's npm settings npm may use. Default none. */
   readonly credentials?: readonly string[];
 }
@@ -66,7 +68,7 @@ export class NpmRoom {
   /** Rejects with `sandbox-missing`. */
   static async open(needs: NpmRoomNeeds, options: NpmRoomOptions): Promise<NpmRoom> {
     const { environment, npmFolder, names } = needs;
-    const sandbox = await npmSandbox(options.sandbox ?? 'auto', needs.cwd);
+    const sandbox = await npmSandbox(options, needs.cwd);
     const allowed = options.credentials ?? [];
     const scopes = names === undefined ? allowed : allowed.filter((scope) => names.some((name) => name.startsWith(`${scope}/`)));
     const settings = await readNpmSettings({ environment, npmFolder, scopes });
@@ -117,8 +119,8 @@ async function giveTo(owner: { readonly uid: number; readonly gid: number }, pat
 }
 
 /** The network is none in it: what npm reaches, it reaches through the proxy. */
-async function npmSandbox(mode: 'auto' | 'required' | 'off', folder: string): Promise<Sandbox> {
-  const limits = { memoryMb: MEMORY_MB, scratchBytes: MAX_FILE_BYTES, bubblewrap: findTool('bwrap'), folder };
+async function npmSandbox({ sandbox: mode = 'auto', bubblewrap = findTool('bwrap') }: NpmRoomOptions, folder: string): Promise<Sandbox> {
+  const limits = { memoryMb: MEMORY_MB, scratchBytes: MAX_FILE_BYTES, bubblewrap, folder };
   if (mode !== 'off') {
     try {
       return await findSandbox({ ...limits, sandbox: 'required', network: 'deny' });

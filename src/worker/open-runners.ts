@@ -53,11 +53,14 @@ export async function openRunners({ worker, concurrency, home, options, clock, l
 }
 
 /** Every Worker has this one. */
-function taskModules(home: Home, { taskNetwork = 'internet', sandbox = 'auto' }: WorkerOptions): RunnerSetup {
+function taskModules(home: Home, { taskNetwork = 'internet', sandbox = 'auto', bubblewrap }: WorkerOptions): RunnerSetup {
   return {
     kind: 'task-module',
     required: true,
     open: ({ clock, log, concurrency, memoryMb }) =>
-      TaskModuleRunner.start({ clock, log, concurrency, memoryMb, scratchFolder: home.scratch, network: taskNetwork, sandbox }),
+      TaskModuleRunner.start({
+        ...{ clock, log, concurrency, memoryMb, scratchFolder: home.scratch, network: taskNetwork, sandbox },
+        ...(bubblewrap !== undefined && { bubblewrap }),
+      }),
   };
 }

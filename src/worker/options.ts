@@ -44,7 +44,9 @@ export interface WorkerOptions {
   readonly ice?: readonly string[];
   /** How long `drain` lets running jobs go on before it gives them back, in milliseconds; default 60 000. */
   readonly drainMs?: number;
-  /** What jobs may require, such as `gpu`; `os=…` and `arch=…` are there by themselves. */
+  /** Path of `bwrap`; default: the one in PATH or the system's folders. */
+  readonly bubblewrap?: string;
+  /** What jobs may require, such as `gpu`; `os=…`, `arch=…` and `isolation=…` are there by themselves, and only so. */
   readonly labels?: readonly string[];
   readonly log?: Log;
   readonly clock?: Clock;

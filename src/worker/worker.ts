@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { availableParallelism, hostname } from 'node:os';
 import { type Clock, systemClock } from '../clock.js';
+import { isReservedLabel } from '../config/labels.js';
 import { asPeerworkError, PeerworkError } from '../errors.js';
 import type { Outcome } from '../job/job.js';
 import type { Runner } from '../job/runner.js';
@@ -57,11 +58,13 @@ export class Worker extends EventEmitter<WorkerEvents> {
   #parts: Parts | undefined;
   #closing: Promise<void> | undefined;
 
-  /** Throws `token-missing` if there is nobody to work for, another `token-…` error if the token cannot be used. */
+  /** Throws `token-missing` if there is nobody to work for, another `token-…` error if the token cannot be used, `label-reserved`. */
   constructor(options: string | WorkerOptions) {
     super();
     this.#options = typeof options === 'string' ? { token: options } : options;
-    const { token, sources = [] } = this.#options;
+    const { token, sources = [], labels = [] } = this.#options;
+    const reserved = labels.find(isReservedLabel);
+    if (reserved !== undefined) throw new PeerworkError('label-reserved', reserved);
     if (!token && sources.length === 0) throw new PeerworkError('token-missing');
     this.#token = token ? parseToken(token) : undefined;
     this.name = this.#options.name ?? hostname();
@@ -173,11 +176,21 @@ export class Worker extends EventEmitter<WorkerEvents> {
   }
 
   #describe(runners: ReadonlyMap<string, Runner>): WorkerFacts {
+    const { isolation = '', tier } = runners.get('task-module') ?? {};
+    const ofMachine = [`os=${process.platform}`, `arch=${process.arch}`, ...(tier === undefined ? [] : [`isolation=${tier}`])];
+    if ([...runners.values()].some((runner) => runner.tier === 'container')) ofMachine.push('isolation=container');
     // Those of the machine, and those that the owner gave it.
-    const labels = [...new Set([`os=${process.platform}`, `arch=${process.arch}`, ...(this.#options.labels ?? [])])];
-    const isolation = runners.get('task-module')?.isolation ?? '';
+    const labels = [...new Set([...ofMachine, ...(this.#options.labels ?? [])])];
     const platform = `${process.platform} ${process.arch}`;
-    return { version, concurrency: this.#concurrency, isolation, platform, labels, runners: [...runners.keys()] };
+    return {
+      version,
+      concurrency: this.#concurrency,
+      isolation,
+      ...(tier !== undefined && { tier }),
+      platform,
+      labels,
+      runners: [...runners.keys()],
+    };
   }
 
   #listen(source: MasterSource): void {

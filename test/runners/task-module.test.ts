@@ -557,7 +557,10 @@ t.test('the network of a task: as its task.json asks, no further than the owner 
   t.strictSame(await stage.do('fetches', { url }, { workplace: await stage.settle({ network: 'lan' }) }), completed('from the LAN'));
   const listed = await stage.settle({ network: [`127.0.0.1:${port}`] });
   t.strictSame(await stage.do('fetches', { url }, { workplace: listed }), completed('from the LAN'));
-  t.match(failure(await stage.do('fetches', { url: 'http://127.0.0.1:4444/' }, { workplace: listed })).message, /network-denied.*task\.json/);
+  t.match(
+    failure(await stage.do('fetches', { url: 'http://127.0.0.1:4444/' }, { workplace: listed })).message,
+    /network-denied.*task\.json/,
+  );
   t.match(failure(await stage.do('fetches', { url }, { workplace: narrow })).message, /network-denied.*task\.json/);
   const none = await Stage.set(t, { sandbox: 'auto', network: 'none' });
   t.match(

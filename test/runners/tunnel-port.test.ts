@@ -58,7 +58,7 @@ t.test('a port for as long as a run lives', async (t) => {
   t.same(echoed, ['hello 0', 'hello 1', 'hello 2', 'hello 3', 'hello 4']);
   clients[0]?.destroy();
   await until(() => sockets.size === 4);
-  const gone = clients.slice(1).map((client) => once(client, 'close'));
+  const gone = clients.slice(1).map((client) => new Promise((resolve) => client.on('close', resolve)));
   await port.close();
   await Promise.all(gone);
   await until(() => sockets.size === 0);

@@ -54,12 +54,22 @@ export class ApiClient {
     const response = await this.send(method, path, init);
     const decoder = new TextDecoder();
     let rest = '';
-    for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
+    for await (const chunk of this.#body(response, init.signal ?? undefined)) {
       const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n');
       rest = lines.pop() ?? '';
       for (const line of lines) if (line !== '') yield parsed(line) as T;
     }
     if (rest.trim() !== '') yield parsed(rest) as T;
+  }
+
+  /** Rejects with `api-unreachable` if the answer ends before its end. */
+  async *#body(response: Response, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array, void, undefined> {
+    try {
+      yield* response.body as unknown as AsyncIterable<Uint8Array>;
+    } catch (thrown) {
+      if (signal?.aborted) throw thrown;
+      throw new PeerworkError('api-unreachable', `${this.#url} (the answer was cut off)`, { cause: thrown });
+    }
   }
 }
 

@@ -57,6 +57,7 @@ interface WorkerRow extends WorkerRecord {
     readonly running: number;
     readonly concurrency?: number;
     readonly platform?: string;
+    readonly tier?: string;
     readonly roundTripMs?: number;
   };
 }
@@ -76,18 +77,25 @@ export async function workers(command: Command): Promise<number> {
   if (json) for (const worker of all) printJson(worker);
   else
     printTable(
-      ['worker', 'link', 'running', 'round trip', 'platform', 'marks', 'id'],
+      ['worker', 'link', 'running', 'round trip', 'platform', 'isolation', 'marks', 'id'],
       all.map(({ id, name, connected, approvedAt, revokedAt, drainedAt }) => [
         name,
         connected?.path ?? 'away',
         connected === undefined ? '-' : `${connected.running}/${connected.concurrency ?? '?'}`,
         connected?.roundTripMs === undefined ? '-' : `${Math.round(connected.roundTripMs)} ms`,
         connected?.platform ?? '-',
+        tierOf(connected),
         [approvedAt && 'approved', revokedAt && 'revoked', drainedAt && 'drained'].filter(Boolean).join(' ') || '-',
         id,
       ]),
     );
   return 0;
+}
+
+/** The tier process is no wall, and is said to be none. */
+function tierOf(connected: WorkerRow['connected']): string {
+  if (connected === undefined) return '-';
+  return connected.tier === 'process' ? 'process (no wall)' : (connected.tier ?? 'unknown');
 }
 
 /** By its name, its id, or the beginning of either, as long as that is one. */

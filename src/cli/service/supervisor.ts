@@ -22,6 +22,7 @@ const RESTART_FIRST_MS = 1_000;
 const RESTART_CAP_MS = 60_000;
 /** A Worker that lived this long was well: the next restart comes soon again. */
 const WELL_MS = 60_000;
+const LAST_LINES_MS = 1_000;
 /** Over the Worker's own time to finish, for its last deliveries. */
 export const STOP_GRACE_MS = 15_000;
 
@@ -80,6 +81,7 @@ export class Supervisor {
     const child = spawn(file, args, { cwd, env, detached: true, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
     child.stdout?.on('data', (chunk: Buffer) => log.write(chunk));
     child.stderr?.on('data', (chunk: Buffer) => log.write(chunk));
+    const written = new Promise<void>((resolve) => child.once('close', () => resolve()));
     const ended = once(child, 'exit').then(
       ([code, signal]) => (signal === null ? `exit code ${code}` : String(signal)),
       (error: Error) => error.message,
@@ -91,6 +93,12 @@ export class Supervisor {
     this.#lastEnd = await ended;
     this.#worker = undefined;
     if (child.pid !== undefined) killGroup(child.pid);
+    // Its last lines say why it ended, and may come behind its exit; what holds its output from outside its group is not waited for.
+    const enough = new AbortController();
+    await Promise.race([written, pause(this.#options.clock, LAST_LINES_MS, enough.signal)]);
+    enough.abort();
+    child.stdout?.destroy();
+    child.stderr?.destroy();
   }
 
   async #tell({ nextStartAt }: { nextStartAt?: number }): Promise<void> {

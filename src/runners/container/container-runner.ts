@@ -37,6 +37,7 @@ interface Parts {
 export class ContainerRunner implements Runner {
   readonly kind = 'container';
   readonly isolation: string;
+  readonly tier = 'container' as const;
   readonly #engine: ContainerEngine;
   readonly #jobs: string;
   readonly #clock: Clock;

@@ -53,6 +53,7 @@ const FINAL: ReadonlySet<string> = new Set(['crawl-invalid', 'crawl-redis-missin
 export class CrawlRunner implements Runner {
   readonly kind = 'crawl';
   readonly isolation: string;
+  readonly tier = 'container' as const;
   readonly #options: CrawlRunnerOptions;
   readonly #engine: ContainerEngine;
   readonly #folder: string;

@@ -3,7 +3,7 @@ import type { Exchange } from '../../job/exchange.js';
 import type { Json } from '../../job/job.js';
 import { VALUE_LIMITS } from '../../job/limits.js';
 import type { OpenfnError, OpenfnEvent, OpenfnRun, OpenfnStep } from '../../job/openfn.js';
-import { parseJson } from '../../kit/json.js';
+import { isValueDeeper, MAX_JSON_DEPTH, parseJson } from '../../kit/json.js';
 import type { Engine, EngineEvent } from './engine.js';
 
 export interface EngineRunOptions {
@@ -40,6 +40,8 @@ export function runOnEngine(
     const on = (handle: (event: EngineEvent) => void) => (event: EngineEvent) => {
       if (ended) return;
       try {
+        // A state, or a log line of a state, comes as a value from another process.
+        if (isValueDeeper(event, MAX_JSON_DEPTH)) throw new Error('nested too deep');
         handle(event);
       } catch {
         // An adaptor may send what it likes from its thread: what makes no sense is not told.

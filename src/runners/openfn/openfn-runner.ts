@@ -1,12 +1,13 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../clock.js';
+import { heldNetwork } from '../../egress/policy.js';
 import { asPeerworkError, PeerworkError } from '../../errors.js';
 import type { Job, Json, Outcome } from '../../job/job.js';
-import { MAX_JOB_DATA_BYTES } from '../../job/limits.js';
+import { VALUE_LIMITS } from '../../job/limits.js';
 import type { OpenfnEvent, OpenfnRun } from '../../job/openfn.js';
 import type { RunContext, Runner, Workplace } from '../../job/runner.js';
-import { LOCAL_JSON, parseJson } from '../../kit/json.js';
+import { formatJson, type JsonRefused, LOCAL_JSON, parseJson } from '../../kit/json.js';
 import type { RunnerContext, RunnerSetup } from '../setup.js';
 import { type AdaptorPolicy, allowedSteps, installAdaptor } from './adaptors.js';
 import { type Engine, loadEngine, type OpenEngine } from './engine.js';
@@ -63,7 +64,8 @@ const TRIAL = {
  */
 export class OpenfnRunner implements Runner {
   readonly kind = 'openfn';
-  readonly isolation = 'a process with an empty environment, a thread a run; adaptors only as allowed; no sandbox';
+  readonly tier = 'process' as const;
+  readonly isolation = 'a process with an empty environment, a thread a run; adaptors only as allowed; no sandbox, network not held';
   readonly #open: () => Promise<Place>;
   readonly #clock: Clock;
   readonly #policy: AdaptorPolicy;
@@ -83,8 +85,11 @@ export class OpenfnRunner implements Runner {
     this.#stop = settings.stop;
   }
 
-  /** Rejects with `openfn-engine-missing`. */
+  /** Rejects with `openfn-engine-missing`, and with `sandbox-missing` where the owner allows jobs less than the internet. */
   static async start(options: OpenfnRunnerOptions, context: RunnerContext): Promise<OpenfnRunner> {
+    // The engine starts its processes itself, and their adaptors are there for their network.
+    if (heldNetwork(context.network ?? 'internet') !== 'allow')
+      throw new PeerworkError('sandbox-missing', 'the network of OpenFn runs cannot be held');
     const openEngine: OpenEngine = await loadEngine(context.clock);
     const repoDir = options.adaptorFolder ?? join(context.folder, 'adaptors');
     await mkdir(repoDir, { recursive: true, mode: 0o700 });
@@ -191,9 +196,13 @@ function outcomeOf(end: RunEnd, wantsOutput: boolean): Outcome {
     return failed(new PeerworkError('openfn-run-failed', `${type ?? name ?? 'Error'}: ${message}`));
   }
   if (!wantsOutput) return { state: 'completed', output: null };
-  const bytes = Buffer.byteLength(JSON.stringify(end.state));
-  if (bytes > MAX_JOB_DATA_BYTES) return failed(new PeerworkError('output-too-large', `${bytes} bytes`));
-  return { state: 'completed', output: end.state };
+  try {
+    formatJson(end.state, VALUE_LIMITS);
+    return { state: 'completed', output: end.state };
+  } catch (thrown) {
+    const { reason, message } = thrown as JsonRefused;
+    return failed(new PeerworkError(reason === 'too-large' ? 'output-too-large' : 'output-unsendable', message));
+  }
 }
 
 function failed({ code, message }: PeerworkError): Outcome {

@@ -83,6 +83,7 @@ export class TaskChild {
     this.workdir = workdir;
     this.#output = new RawOutput(
       [stdout, stderr],
+      answers,
       () => host.clock.now(),
       (progress) => this.head?.report(progress),
     );
@@ -123,9 +124,16 @@ export class TaskChild {
     this.#lastNumber += 1;
     const { id, attempt, channel, data, parents } = run.job;
     const tunnel = this.#network !== undefined && run.way !== undefined ? tunnelAddress(this.#lastNumber) : run.tunnel;
-    const more = parents === undefined && tunnel === undefined ? '' : `,${JSON.stringify(parents ?? [])}`;
-    const last = tunnel === undefined ? '' : `,${JSON.stringify(tunnel)}`;
-    const line = `["job",${this.#lastNumber},${JSON.stringify(id)},${attempt},${JSON.stringify(channel)},${JSON.stringify(data)}${more}${last}]\n`;
+    let line: string;
+    try {
+      const more = parents === undefined && tunnel === undefined ? '' : `,${JSON.stringify(parents ?? [])}`;
+      const last = tunnel === undefined ? '' : `,${JSON.stringify(tunnel)}`;
+      line = `["job",${this.#lastNumber},${JSON.stringify(id)},${attempt},${JSON.stringify(channel)},${JSON.stringify(data)}${more}${last}]\n`;
+    } catch (thrown) {
+      // A source of an embedding program may give anything.
+      run.fail('job-invalid', thrown instanceof Error ? thrown.message : String(thrown), false);
+      return;
+    }
     this.#handed.push({ number: this.#lastNumber, run, size: line.length });
     this.#weight += line.length;
     if (this.#handed.length === 1) this.#begin(run);
@@ -221,7 +229,7 @@ export class TaskChild {
         if (this.#breach !== '') return;
         const line = readChildLine(text);
         if (typeof line === 'string') this.#breachOf(line);
-        else this.#take(line);
+        else this.#take(line, text.length);
       }
     });
   }
@@ -232,7 +240,7 @@ export class TaskChild {
     killTree(this.pid);
   }
 
-  #take(line: ChildLine): void {
+  #take(line: ChildLine, chars: number): void {
     switch (line[0]) {
       case 'completed':
         this.#settle(line[1], line[2], (run) => run.complete({ state: 'completed', output: line[3], ...line[4] }));
@@ -241,7 +249,7 @@ export class TaskChild {
         this.#settle(line[1], line[2], (run) => run.fail(line[3], line[4], line[5], line[6]));
         break;
       case 'report':
-        if (this.#handed[0]?.number === line[1]) for (const progress of line[2]) this.#output.pass(progress);
+        if (this.#handed[0]?.number === line[1]) this.#output.take(line[2], chars);
         break;
       case 'back':
         this.#takeBack(line[1]);

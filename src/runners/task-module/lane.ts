@@ -131,6 +131,15 @@ export class Lane {
     this.#servedAt = now;
   }
 
+  /** One of its children has no job, or starts. */
+  get hasIdle(): boolean {
+    return [...this.children].some((child) => child.load === 0 && child.state !== 'ended');
+  }
+
+  get busy(): number {
+    return [...this.children].filter((child) => child.load > 0).length;
+  }
+
   get starting(): number {
     let count = 0;
     for (const child of this.children) if (child.state === 'starting') count += 1;

@@ -5,7 +5,7 @@ import { PublicInternet } from '../../egress/addresses.js';
 import { ceilingOf, heldNetwork, type NetworkCeiling } from '../../egress/policy.js';
 import { asPeerworkError, type ErrorCode } from '../../errors.js';
 import type { Job, Outcome } from '../../job/job.js';
-import type { RunContext, Runner, Workplace } from '../../job/runner.js';
+import type { IsolationTier, RunContext, Runner, Workplace } from '../../job/runner.js';
 import { Clearing } from '../../kit/clearing.js';
 import { unfinishedName } from '../../kit/unfinished.js';
 import { type Log, silentLog } from '../../log.js';
@@ -48,6 +48,7 @@ export class TaskModuleRunner implements Runner {
   readonly kind = 'task-module';
   /** One line that names the tier in force. */
   readonly isolation: string;
+  readonly tier: IsolationTier;
   readonly #concurrency: number;
   readonly #clock: Clock;
   readonly #log: Log;
@@ -76,14 +77,16 @@ export class TaskModuleRunner implements Runner {
     await mkdir(options.scratchFolder, { recursive: true, mode: 0o700 });
     const folder = await realpath(options.scratchFolder);
     const bubblewrap = options.bubblewrap ?? findTool('bwrap');
-    const held = heldNetwork(network);
-    const found = await findSandbox({ sandbox, network: held, memoryMb, scratchBytes: limits.scratchBytes, bubblewrap, folder });
+    const { scratchBytes } = limits;
+    const found = await findSandbox({ sandbox, network: heldNetwork(network), memoryMb, scratchBytes, bubblewrap, folder });
     const scratchFolder = join(folder, unfinishedName('jobs'));
     await mkdir(scratchFolder, { mode: 0o700 });
     const { concurrency, log = silentLog, warmMs = DEFAULT_WARM_MS } = options;
     const leftovers = new Clearing(log, clock);
     await leftovers.sweep(options.scratchFolder);
-    log.info('jobs are isolated', { by: found.line });
+    if (found.tier === 'process')
+      log.warn('no sandbox: malicious task code can do here whatever this user can', { isolation: found.line, todo: found.remedy });
+    else log.info('jobs are isolated', { by: found.line });
     const watch = new Watch(limits, clock);
     const parts = { concurrency, log, clock, memoryMb, scratchFolder, leftovers, watch, warmMs };
     return new TaskModuleRunner({ ...parts, sandbox: found, network, internet });
@@ -92,6 +95,7 @@ export class TaskModuleRunner implements Runner {
   private constructor({ concurrency, log, clock, sandbox, memoryMb, scratchFolder, leftovers, watch, warmMs, network, internet }: Parts) {
     this.#ceiling = ceilingOf(network);
     this.isolation = sandbox.line;
+    this.tier = sandbox.tier;
     this.#log = log;
     this.#warmMs = warmMs;
     this.#concurrency = concurrency;
@@ -223,16 +227,13 @@ export class TaskModuleRunner implements Runner {
   /** There may be more processes than jobs may run: spare ones of tasks that want a fresh one for each job. */
   #mayRunOneMore(): boolean {
     if (this.#children <= this.#concurrency) return true;
-    let busy = 0;
-    for (const lane of this.#lanes.values()) for (const child of lane.children) if (child.load > 0) busy += 1;
-    return busy < this.#concurrency;
+    return [...this.#lanes.values()].reduce((busy, lane) => busy + lane.busy, 0) < this.#concurrency;
   }
 
   /** Starts the process of the next job while this one runs. */
   #keepSpare(lane: Lane): void {
-    if (!lane.perJob || lane !== this.#newest || this.#closed || this.#children > this.#concurrency) return;
-    for (const child of lane.children) if (child.load === 0 && child.state !== 'ended') return;
-    this.#spawn(lane);
+    const wanted = lane.perJob && lane === this.#newest && !lane.hasIdle;
+    if (wanted && !this.#closed && this.#children <= this.#concurrency) this.#spawn(lane);
   }
 
   /** Another task has waited long enough: the next process that is idle makes room for it. */
