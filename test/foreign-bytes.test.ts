@@ -7,7 +7,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** What makes values of text or bytes, other than by the door. */
 const makers = [
-  /\bJSON\.parse\b/g,
+  /\bJSON\.parse\b|= JSON\b(?!\.)|\bJSON\[/g,
   /\bdeserialize\(/g,
   /\bstructuredClone\b/g,
   /\.json\(\)/g,
@@ -19,13 +19,10 @@ const makers = [
 /** Where one of them is right, how often, and why. */
 const allowed: Readonly<Record<string, { readonly times: number; readonly because: string }>> = {
   'src/kit/json.ts': { times: 1, because: 'the door itself' },
-  'src/runners/task-module/child/main.ts': {
-    times: 3,
-    because: 'lines of the Worker, whose values came through its doors; the child reads no other room',
-  },
-  'src/runners/task-module/child/context.ts': {
-    times: 2,
-    because: 'a copy of what the task gave, from text made just before within limits',
+  'src/runners/task-module/child/primordials.ts': {
+    times: 1,
+    because:
+      'in a child process: lines of its Worker, whose values came through its doors, and copies of what the task gives, from text made just before; a child reads no other room',
   },
   'src/crawl/queue/redis-queue.ts': { times: 1, because: 'the name of a command of Redis' },
   'src/master/queue-xec/shim.ts': { times: 1, because: 'program text for a foreign Worker; there it copies its own value' },

@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os';
 import { PeerworkError } from '../errors.js';
 import { bwrapWords, type Manner } from './bwrap.js';
 import { findBwrap } from './bwrap-tier.js';
-import { limitedBy, MAX_PROCESSES } from './limits.js';
+import { byPrlimit, type Limits, MAX_PROCESSES } from './limits.js';
 import { asOwnUid, type Bounds, findBounds, findOwnUid, type OwnUid } from './process-tier.js';
 import { sandboxRemedy } from './remedy.js';
 import type { Room } from './room.js';
@@ -90,16 +90,16 @@ function processSandbox(wish: SandboxWish, { limits, privileges }: Bounds, why: 
     line: `${who}, Node permission model, ${wish.memoryMb} MiB a job, network ${wish.network === 'deny' ? 'denied' : 'not held'}; no wall against malicious code (bubblewrap: ${why})`,
     command: (room, program) => {
       const another = ownUid && asOwnUid(ownUid, limits, room);
-      return asCommand([...(another ?? [...limitedBy(limits), ...privileges]), ...program]);
+      return asCommand([...(another ?? [...byPrlimit(limits), ...privileges]), ...program]);
     },
   };
 }
 
-function bwrapSandbox(wish: SandboxWish, limits: readonly string[], manner: Manner): Sandbox {
+function bwrapSandbox(wish: SandboxWish, limits: Limits, manner: Manner): Sandbox {
   const { uids, lastUserNamespace, filter, countsProcesses } = manner;
-  const refusesNamespaces = lastUserNamespace || filter.length > 0;
+  const refusesNamespaces = lastUserNamespace || filter !== undefined;
   const walls = [
-    filter.length > 0 ? 'bubblewrap + seccomp' : 'bubblewrap without seccomp',
+    filter !== undefined ? 'bubblewrap + seccomp' : 'bubblewrap without seccomp',
     uids !== undefined && 'own uid',
     refusesNamespaces && 'no user namespaces',
     countsProcesses && `${MAX_PROCESSES} processes`,

@@ -4,6 +4,7 @@ import { dirname } from 'node:path';
 import * as v from 'valibot';
 import { PeerworkError } from '../errors.js';
 import { LOCAL_JSON, parseJson } from '../kit/json.js';
+import { diskError } from '../kit/system-error.js';
 import { conceal } from '../log.js';
 import { equalBytes, fromBase64url, toBase64url } from './bytes.js';
 import { KEY_BYTES } from './crypto.js';
@@ -27,7 +28,7 @@ const fileSchema = v.object({
 /**
  * Reads the key file, or creates it (mode 0600, with its folder) if there is none; two processes that create it at once get the same
  * one. Synchronous, so that a Master has its token from the moment it is made.
- * Throws `key-file-unusable` if it is corrupt or others may read it.
+ * Throws `key-file-unusable` if it is corrupt or others may read it, `disk-full` if there is no room for a new one.
  */
 export function loadOrCreateKeyFile(path: string): KeyFile {
   return loadKeyFile(path) ?? createKeyFile(path) ?? loadKeyFile(path) ?? unusable(path, 'it comes and goes');
@@ -82,6 +83,8 @@ function createKeyFile(path: string): KeyFile | undefined {
     syncFolder(dirname(path));
   } catch (error) {
     if (errorCode(error) === 'EEXIST') return undefined;
+    const known = diskError(error);
+    if (known instanceof PeerworkError) throw known;
     return unusable(path, errorCode(error) ?? 'cannot be written');
   } finally {
     discard(draft);

@@ -34,8 +34,9 @@ import { Reader } from '../../src/swarm/rpc/reader.js';
 import { parseCall, parseRefusal, parseJson as parseRpc } from '../../src/swarm/rpc/text.js';
 import { createToken, formatToken, parseToken } from '../../src/swarm/token.js';
 import { canonicalJson } from '../../src/task/canonical-json.js';
-import { dependencyFields, installableLock } from '../../src/task/lockfile.js';
+import { planInstall } from '../../src/task/install-plan.js';
 import { parseManifest } from '../../src/task/manifest.js';
+import { dependencyFields } from '../../src/task/package-fields.js';
 import { decode, WireFault } from '../../src/wires/queue-xec/bencode.js';
 import { Budget, FrameReader } from '../../src/wires/queue-xec/frames.js';
 import { sha256Of, TransferKey } from '../../src/wires/queue-xec/transfer.js';
@@ -243,7 +244,7 @@ const doors: readonly [Door, ...Door[]] = [
   },
   { name: 'a manifest', samples: [manifest], enter: ({ text }) => parseManifest(text) },
   { name: 'a package.json', samples: [packageJson], enter: ({ text }) => dependencyFields(text) },
-  { name: 'a lockfile', samples: [lock], enter: ({ text }) => installableLock(text, JSON.stringify(packageJson)) },
+  { name: 'a lockfile', samples: [lock], enter: ({ text }) => planInstall(JSON.stringify(packageJson), text) },
   {
     name: 'results of a queue-xec Worker',
     samples: [{ jobID: '1 job', worker: { name: 'w' }, data: { peerwork: 1, output: [1], children: [{ data: 1 }], holdMs: 3 } }],

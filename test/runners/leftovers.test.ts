@@ -105,7 +105,11 @@ async function check(t: Test, sandbox: 'required' | 'off'): Promise<void> {
   runner = await open();
   t.match(await run(runner, 'nothing'), { output: { found: 0 } }, 'and it starts again');
   await runner.close();
-  t.same(lines, [], 'and nothing is worth a word');
+  t.same(
+    lines.filter((line) => line.includes('removed')),
+    [],
+    'and nothing is worth a word',
+  );
 }
 
 t.test('what jobs leave behind is cleared away, and the next works: tier process', (t) => check(t, 'off'));
@@ -128,7 +132,7 @@ t.test('what cannot be removed is named with its remedy, and keeps neither the r
     const log = { warn: (message, fields) => lines.push({ message, ...fields }), info() {}, debug() {}, error() {} };
     const runner = await TaskModuleRunner.start({ concurrency: 1, scratchFolder: process.argv[2], sandbox: 'off', log });
     await runner.close();
-    console.log(JSON.stringify(lines));`;
+    console.log(JSON.stringify(lines.filter(({ message }) => message.includes('removed'))));`;
   const script = 'mount -t tmpfs none "$1" && exec "$2" --input-type=module -e "$3" "$4" "$5"';
   const args = ['-m', 'sh', '-ec', script, 'sh', join(left, 'inner'), process.execPath, program, module, join(folder, 'scratch')];
   const { stdout, stderr, status } = spawnSync('unshare', args, { encoding: 'utf8', timeout: 60_000 });

@@ -3,6 +3,7 @@ import rateLimit from '@fastify/rate-limit';
 import fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions } from 'fastify';
 import { PeerworkError } from '../../errors.js';
 import { MESSAGE_LIMITS } from '../../job/limits.js';
+import { ByteBudget } from '../../kit/byte-budget.js';
 import { type JsonRefused, parseJson } from '../../kit/json.js';
 import { Crew } from '../crew/crew.js';
 import { Gate, require, type Scope } from './auth.js';
@@ -31,6 +32,8 @@ import { workerRoutes } from './workers.js';
 import { workgroupRoutes } from './workgroups.js';
 
 const BODY_LIMIT = 1024 * 1024;
+/** Of all requests that are read or worked on. */
+const MAX_BODIES_BYTES = 256 * 1024 * 1024;
 const DEFAULT_BODY_TIMEOUT_MS = 30_000;
 const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'] as const;
 
@@ -178,9 +181,16 @@ async function addGuards(app: FastifyInstance, options: ApiOptions, gate: Gate):
     require(granted, demand);
     request.setDecorator('granted', granted);
   });
+  const bodies = new ByteBudget(MAX_BODIES_BYTES);
   const patienceMs = options.bodyTimeoutMs ?? DEFAULT_BODY_TIMEOUT_MS;
   app.addHook('preParsing', async (request, reply) => {
     if (request.headers['content-type']?.startsWith(NDJSON)) return;
+    const bytes = announcedBytes(request);
+    if (!bodies.take(bytes)) {
+      reply.header('retry-after', '1').header('connection', 'close');
+      throw new PeerworkError('rate-limited');
+    }
+    reply.raw.once('close', () => bodies.giveBack(bytes));
     const timer = setTimeout(() => {
       reply.header('connection', 'close');
       void sendProblem(request, reply, new PeerworkError('request-slow'));
@@ -191,6 +201,13 @@ async function addGuards(app: FastifyInstance, options: ApiOptions, gate: Gate):
     reply.raw.once('close', stop);
   });
   app.addHook('preValidation', async (request) => coerceQuery(request));
+}
+
+/** Of a body that does not say how long it is, as many as it may have. */
+function announcedBytes({ headers, routeOptions }: FastifyRequest): number {
+  const { bodyLimit = BODY_LIMIT } = routeOptions;
+  const { 'content-length': length, 'transfer-encoding': encoding } = headers;
+  return encoding === undefined ? Math.min(Number(length ?? 0) || 0, bodyLimit) : bodyLimit;
 }
 
 /** All of a query is text: what its schema has as numbers and truth values becomes that, and nothing else is guessed. */
