@@ -1,7 +1,7 @@
 import { PeerworkError } from '../errors.js';
 import { type LockedPackage, placeAround, readLock } from './lockfile.js';
 import { type PackageFields, readPackageFields, type Specs, shown } from './package-fields.js';
-import { fits, readSpec } from './registry-spec.js';
+import { fits, type Wanted } from './registry-spec.js';
 
 /** What npm is given in place of a package.json and a lockfile that somebody else wrote. */
 export interface InstallPlan {
@@ -92,6 +92,7 @@ class LockTree {
   readonly #root: Wanting;
   readonly #fields: PackageFields;
   readonly #packages: ReadonlyMap<string, LockedPackage>;
+  readonly #known = new Map<Wanting, Map<string, Edge>>();
 
   constructor(fields: PackageFields, packages: ReadonlyMap<string, LockedPackage>) {
     this.#root = { place: '', ...fields };
@@ -124,14 +125,17 @@ class LockTree {
   }
 
   #edges(from: Wanting): Map<string, Edge> {
+    const known = this.#known.get(from);
+    if (known !== undefined) return known;
     const edges = new Map<string, Edge>();
+    this.#known.set(from, edges);
     const add = (specs: Specs, kind: 'needed' | 'optional' | 'peer') => {
-      for (const [key, spec] of specs) {
+      for (const [key, wanted] of specs) {
         const to = this.#find(from.place, key);
         const optional = kind === 'optional' || (kind === 'peer' && from.optionalPeers.has(key));
         if (to !== undefined) {
           // npm itself leaves peers that do not fit in a lockfile that was made with --legacy-peer-deps.
-          if (kind !== 'peer') this.#check(from, to, spec);
+          if (kind !== 'peer') this.#check(from, to, wanted);
           edges.set(key, { to, optional });
         } else if (kind === 'needed' && !from.optionalDependencies.has(key)) {
           refuse(`it lacks ${shown(key)}, which ${from.place === '' ? 'package.json' : shown(from.place)} needs`);
@@ -144,12 +148,11 @@ class LockTree {
     return edges;
   }
 
-  #check(from: Wanting, to: LockedPackage, spec: string): void {
-    const wanted = readSpec(spec);
-    if (wanted === undefined || this.#fields.overridden.has(to.key)) return;
+  #check(from: Wanting, to: LockedPackage, wanted: Wanted): void {
+    if (this.#fields.overridden.has(to.key)) return;
     if ((wanted.alias ?? to.key) === to.name && fits(to.version, wanted)) return;
     const who = from.place === '' ? 'package.json' : shown(from.place);
-    refuse(`${shown(to.place)} is ${to.name} ${to.version}, but ${who} wants ${shown(spec)}: they are not in sync`);
+    refuse(`${shown(to.place)} is ${to.name} ${to.version}, but ${who} wants ${shown(wanted.text)}: they are not in sync`);
   }
 
   /** As Node does: in the package itself, then in each one around it. */

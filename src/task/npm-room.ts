@@ -12,6 +12,8 @@ import { type NpmSettings, npmrcOf, readNpmSettings, registryPairs } from './npm
 export interface NpmRoomOptions {
   /** As for jobs: the wall is used where there is one (`auto`, default), demanded, or never used. */
   readonly sandbox?: 'auto' | 'required' | 'off';
+  /** Path of `bwrap`, if it is not where programs are. */
+  readonly bubblewrap?: string;
   /** Scopes (`@name`) whose registry and credentials in the owner's npm settings npm may use. Default none. */
   readonly credentials?: readonly string[];
 }
@@ -47,7 +49,8 @@ export class NpmRoom {
   readonly #sandbox: Sandbox;
   readonly #room: Room;
   readonly #folder: string;
-  #lent = false;
+  /** Whose the folder was before it was given away. */
+  #owner: { readonly uid: number; readonly gid: number } | undefined;
   readonly #proxy: EgressProxy | undefined;
   readonly #refusals: AbortController;
 
@@ -65,7 +68,7 @@ export class NpmRoom {
   /** Rejects with `sandbox-missing`. */
   static async open(needs: NpmRoomNeeds, options: NpmRoomOptions): Promise<NpmRoom> {
     const { environment, npmFolder, names } = needs;
-    const sandbox = await npmSandbox(options.sandbox ?? 'auto', needs.cwd);
+    const sandbox = await npmSandbox(options, needs.cwd);
     const allowed = options.credentials ?? [];
     const scopes = names === undefined ? allowed : allowed.filter((scope) => names.some((name) => name.startsWith(`${scope}/`)));
     const settings = await readNpmSettings({ environment, npmFolder, scopes });
@@ -90,10 +93,14 @@ export class NpmRoom {
 
   /** Where root gives programs a user of their own, what is in the folder is now that user's. */
   async command(program: readonly string[]): Promise<readonly [string, ...string[]]> {
+    const { workdir } = this.#room;
+    const before = await lstat(workdir);
     const command = this.#sandbox.command(this.#room, program);
-    const { uid } = await lstat(this.#room.workdir);
-    this.#lent = uid !== process.getuid?.();
-    if (this.#lent) await giveTo(uid, this.#room.workdir);
+    const now = await lstat(workdir);
+    if (now.uid !== before.uid) {
+      this.#owner = before;
+      await giveTo(now, workdir);
+    }
     return command;
   }
 
@@ -101,19 +108,19 @@ export class NpmRoom {
     await this.#proxy?.close();
     await removeTree(this.#folder);
     // What cannot be taken back is noticed by whoever looks through it.
-    if (this.#lent) await giveTo(process.getuid?.() ?? 0, this.#room.workdir).catch(() => {});
+    if (this.#owner !== undefined) await giveTo(this.#owner, this.#room.workdir).catch(() => {});
   }
 }
 
-async function giveTo(uid: number, path: string): Promise<void> {
-  await lchown(path, uid, uid);
+async function giveTo(owner: { readonly uid: number; readonly gid: number }, path: string): Promise<void> {
+  await lchown(path, owner.uid, owner.gid);
   const entries = (await lstat(path)).isDirectory() ? await readdir(path) : [];
-  for (const name of entries) await giveTo(uid, join(path, name));
+  for (const name of entries) await giveTo(owner, join(path, name));
 }
 
 /** The network is none in it: what npm reaches, it reaches through the proxy. */
-async function npmSandbox(mode: 'auto' | 'required' | 'off', folder: string): Promise<Sandbox> {
-  const limits = { memoryMb: MEMORY_MB, scratchBytes: MAX_FILE_BYTES, bubblewrap: findTool('bwrap'), folder };
+async function npmSandbox({ sandbox: mode = 'auto', bubblewrap = findTool('bwrap') }: NpmRoomOptions, folder: string): Promise<Sandbox> {
+  const limits = { memoryMb: MEMORY_MB, scratchBytes: MAX_FILE_BYTES, bubblewrap, folder };
   if (mode !== 'off') {
     try {
       return await findSandbox({ ...limits, sandbox: 'required', network: 'deny' });

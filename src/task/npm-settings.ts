@@ -5,7 +5,7 @@
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { LOCAL_JSON, parseJson } from '../kit/json.js';
+import { tryParseJson } from '../kit/json.js';
 
 export const DEFAULT_REGISTRY = 'https://registry.npmjs.org/';
 const MAX_FILE_BYTES = 1024 * 1024;
@@ -138,12 +138,8 @@ export function readIni(text: string, environment: NodeJS.ProcessEnv): Values {
 
 function unquote(text: string): string {
   if (/^".*"$/s.test(text) && text.length > 1) {
-    try {
-      const value = parseJson(text, LOCAL_JSON);
-      return typeof value === 'string' ? value : text;
-    } catch {
-      return text;
-    }
+    const value = tryParseJson(text, { maxBytes: MAX_FILE_BYTES });
+    return typeof value === 'string' ? value : text;
   }
   if (/^'.*'$/s.test(text) && text.length > 1) return text.slice(1, -1);
   // A backslash keeps the next `;`, `#` or backslash from being special.

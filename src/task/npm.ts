@@ -35,7 +35,7 @@ export interface NpmResult {
 export const NPM_CACHE = '.npm-cache';
 const MAX_FAULT_CHARS = 300;
 const MAX_OUTPUT_BYTES = 8 * 1024 * 1024;
-/** Nothing is installed from anywhere but a registry. npm before 11.10 does not know these flags, and says nothing of it at this level. */
+/** Nothing is installed from anywhere but a registry. Older npm does not know these flags, and says nothing of it at this level. */
 const REGISTRY_ONLY = ['--allow-git=none', '--allow-remote=none', '--allow-file=none', '--allow-directory=none'];
 const QUIET = ['--no-audit', '--no-fund', '--no-progress', '--no-update-notifier', '--loglevel=error', '--logs-max=0'];
 

@@ -5,11 +5,13 @@ import { isPackageName, readSpec, type Wanted } from './registry-spec.js';
 
 /** More than the dependencies of any program, and little enough to be checked in a second. */
 const MAX_SPECS = 50_000;
+/** Different ones: each takes up to 40 µs to be read. A thousand packages have about as many. */
+const MAX_TEXTS = 10_000;
 const MAX_PACKAGE_BYTES = 256 * 1024;
 /** Overrides inside overrides. */
 const MAX_DEPTH = 32;
 
-export type Specs = ReadonlyMap<string, string>;
+export type Specs = ReadonlyMap<string, Wanted>;
 type Overrides = { readonly [name: string]: string | Overrides };
 
 /** The fields of a package.json that decide what is installed, each rebuilt from what a registry knows. */
@@ -33,13 +35,17 @@ export function dependencyFields(packageJson: string): string | null {
   const { dependencies, optionalDependencies, peerDependencies, optionalPeers, overrides } = fields;
   if (dependencies.size + optionalDependencies.size + peerDependencies.size === 0) return null;
   const all = {
-    dependencies: Object.fromEntries(dependencies),
-    optionalDependencies: Object.fromEntries(optionalDependencies),
-    peerDependencies: Object.fromEntries(peerDependencies),
+    dependencies: texts(dependencies),
+    optionalDependencies: texts(optionalDependencies),
+    peerDependencies: texts(peerDependencies),
     peerDependenciesMeta: Object.fromEntries([...optionalPeers].map((name) => [name, { optional: true }])),
     overrides,
   };
   return canonicalJson(Object.fromEntries(Object.entries(all).filter(([, value]) => Object.keys(value).length > 0)));
+}
+
+function texts(specs: Specs): Record<string, string> {
+  return Object.fromEntries([...specs].map(([name, { text }]) => [name, text]));
 }
 
 /** Throws `dependencies-refused`. */
@@ -109,14 +115,13 @@ export class FieldReader {
     return value as Record<string, unknown>;
   }
 
-  specs(fields: Readonly<Record<string, unknown>>, field: string, where = ''): Map<string, string> {
-    const specs = new Map<string, string>();
+  specs(fields: Readonly<Record<string, unknown>>, field: string, where = ''): Map<string, Wanted> {
+    const specs = new Map<string, Wanted>();
     if (!Object.hasOwn(fields, field)) return specs;
     for (const [name, spec] of Object.entries(this.object(fields[field], `${field}${where}`))) {
       if (!isPackageName(name)) this.refuse(`${field}${where} names ${shown(name)}, which is not the name of a package`);
       if (typeof spec !== 'string') this.refuse(`${field}${where} wants no version of ${shown(name)}`);
-      this.spec(spec, `${shown(name)} in ${field}${where}`);
-      specs.set(name, spec);
+      specs.set(name, this.spec(spec, `${shown(name)} in ${field}${where}`));
     }
     return specs;
   }
@@ -124,7 +129,7 @@ export class FieldReader {
   /** A range, a tag or an alias of a registry package; not a path, an address, or the `user/repository` of a code host. */
   spec(text: string, what: string): Wanted {
     this.#count += 1;
-    if (this.#count > MAX_SPECS) this.refuse('it wants too many packages');
+    if (this.#count > MAX_SPECS || this.#seen.size > MAX_TEXTS) this.refuse('it wants too many packages');
     const wanted = this.#seen.get(text) ?? readSpec(text) ?? this.refuse(`${what} does not come from a registry: ${shown(text)}`);
     this.#seen.set(text, wanted);
     return wanted;

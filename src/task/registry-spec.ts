@@ -2,9 +2,8 @@
  * What may be said about a package: names, versions and ranges of a registry. npm reads the same texts as paths, addresses, repositories or
  * archives as soon as they look like one, so everything here is a list of what is let through.
  */
-import satisfies from 'semver/functions/satisfies.js';
+import Range from 'semver/classes/range.js';
 import validVersion from 'semver/functions/valid.js';
-import validRange from 'semver/ranges/valid.js';
 
 /** npm's own limit. */
 const MAX_NAME_CHARS = 214;
@@ -31,10 +30,12 @@ export function isExactVersion(text: string): boolean {
 
 /** What a package wants of another one. */
 export interface Wanted {
+  /** As it was written. */
+  readonly text: string;
   /** The package's name in the registry, where it is not the name under which it is wanted. */
   readonly alias?: string;
   /** Undefined: a tag, which any version may carry. */
-  readonly range?: string;
+  readonly range?: Range;
 }
 
 /** A range, a tag, or an alias of one of them; undefined for everything else that npm would understand. */
@@ -42,24 +43,30 @@ export function readSpec(text: string): Wanted | undefined {
   const [, alias, wanted = ''] = ALIAS.exec(text) ?? [];
   if (alias === undefined) return readPlain(text);
   const plain = readPlain(wanted);
-  return isPackageName(alias) && plain !== undefined ? { alias, ...plain } : undefined;
+  return isPackageName(alias) && plain !== undefined ? { ...plain, alias, text } : undefined;
 }
 
 function readPlain(text: string): Wanted | undefined {
   if (text.length > MAX_SPEC_CHARS || ARCHIVE.test(text.trimEnd())) return undefined;
-  if (RANGE_CHARS.test(text) && rangeOf(text) !== null) return { range: text };
-  return TAG.test(text) ? {} : undefined;
+  const range = RANGE_CHARS.test(text) ? readRange(text) : undefined;
+  if (range !== undefined) return { text, range };
+  return TAG.test(text) ? { text } : undefined;
 }
 
-/** By npm's loose reading of ranges; null if it is none. */
-function rangeOf(text: string): string | null {
-  return validRange(text, { loose: true });
+/** By npm's loose reading of ranges; undefined if it is none. */
+function readRange(text: string): Range | undefined {
+  try {
+    return new Range(text, { loose: true });
+  } catch {
+    return undefined;
+  }
 }
 
 export function isRange(text: string): boolean {
-  return text.length <= MAX_SPEC_CHARS && rangeOf(text) !== null;
+  return text.length <= MAX_SPEC_CHARS && readRange(text) !== undefined;
 }
 
+/** As npm has it: any version is good enough for `*`. */
 export function fits(version: string, { range }: Wanted): boolean {
-  return range === undefined || rangeOf(range) === '*' || satisfies(version, range, { loose: true });
+  return range === undefined || (range.range || '*') === '*' || range.test(version);
 }

@@ -12,8 +12,8 @@ import type { WorkerOptions } from './options.js';
 const DEFAULT_STORE_QUOTA_MB = 2_048;
 
 /** How npm runs for this worker: behind the same wall as jobs. */
-export function npmOf({ sandbox, npmCredentials }: WorkerOptions): NpmOptions {
-  return { sandbox: sandbox ?? 'auto', credentials: npmCredentials ?? [] };
+export function npmOf({ sandbox, bubblewrap, npmCredentials }: WorkerOptions): NpmOptions {
+  return { sandbox: sandbox ?? 'auto', credentials: npmCredentials ?? [], ...(bubblewrap !== undefined && { bubblewrap }) };
 }
 
 /** The workplaces of one worker, on the files and dependencies that all workers of its home share. */

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import t from 'tap';
-import { requireTools } from '../lab/require.js';
+import { findTool, requireTools } from '../lab/require.js';
 import { home } from '../task/home.js';
 import type { LabReport } from './dependencies/lab.js';
 
@@ -21,7 +21,8 @@ t.test('seeded hostile manifests and lockfiles against the real npm, among canar
   const addresses = HOSTS.slice(1).map((host) => `ip address add ${host}/32 dev lo`);
   const script = ['set -e', 'ip link set lo up', ...addresses, 'exec "$@"'].join('; ');
   const namespace = process.getuid?.() === 0 ? ['--net'] : ['--net', '--user', '--map-root-user'];
-  const program = [process.execPath, lab, folder, SEED, DOCUMENTS, LAYERS, ...HOSTS];
+  const sandbox = findTool('bwrap') === undefined ? 'off' : 'required';
+  const program = [process.execPath, lab, folder, SEED, DOCUMENTS, LAYERS, sandbox, ...HOSTS];
   const { stdout } = await run('unshare', [...namespace, '--', 'sh', '-c', script, 'sh', ...program], { maxBuffer: 1e8 });
   const report = JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as LabReport;
   const { documents, refused, trees, installed, layers, codes, tripped } = report;

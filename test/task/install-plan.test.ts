@@ -339,8 +339,12 @@ t.test('names, versions and ranges', async (t) => {
     'x'.repeat(2_000),
   ])
     t.notOk(readSpec(spec), JSON.stringify(spec));
-  t.ok(fits('2.0.0-rc.1', { range: '*' }), 'npm takes any version for *');
-  t.notOk(fits('2.0.0-rc.1', { range: '^2.0.0' }));
+  const meets = (version: string, spec: string) => fits(version, readSpec(spec) ?? { text: '' });
+  t.ok(meets('2.0.0-rc.1', '*'), 'npm takes any version for *');
+  t.ok(meets('2.0.0-rc.1', ''), 'and for nothing');
+  t.ok(meets('2.0.0-rc.1', 'npm:x@next'), 'and for a tag');
+  t.notOk(meets('2.0.0-rc.1', '^2.0.0'));
+  t.notOk(meets('1.0.0', 'npm:x@2'));
 });
 
 t.test('of a package.json what decides what is installed', async (t) => {

@@ -6,12 +6,12 @@ import t, { type Test } from 'tap';
 import { checkLayer } from '../../src/task/check-layer.js';
 import { DependencyLayers } from '../../src/task/layers.js';
 import { textHash } from '../../src/task/lockfile.js';
-import { checkLock } from '../../src/task/make-lock.js';
+import { checkLock, makeLock } from '../../src/task/make-lock.js';
 import { type NpmOptions, runNpm } from '../../src/task/npm.js';
 import { npmrcOf, readIni, readNpmSettings, registryPairs } from '../../src/task/npm-settings.js';
 import { setCanaries } from '../attacks/dependencies/canary.js';
 import { type Published, SmallRegistry } from '../attacks/dependencies/small-registry.js';
-import { requireTools } from '../lab/require.js';
+import { findTool, requireTools } from '../lab/require.js';
 import { writeTree } from './fixtures.js';
 import { home } from './home.js';
 
@@ -214,20 +214,18 @@ t.test('a lockfile is made behind the wall too, from registry packages alone', a
   t.teardown(() => canaries.close());
   registry.publish('wants-lan', '1.0.0', { dependencies: { x: canaries.addresses[0] } });
   registry.publish('wants-folder', '1.0.0', { dependencies: { x: `file:${canaries.folder}` } });
+  const signal = new AbortController().signal;
   for (const sandbox of ['auto', 'off'] as const) {
     for (const name of ['wants-lan', 'wants-folder']) {
-      const cwd = join(folder, `${name}-${sandbox}`);
-      await writeTree(cwd, { 'package.json': JSON.stringify({ dependencies: { [name]: '1' } }) });
-      const run = { cwd, timeoutMs: 60_000, signal: new AbortController().signal };
-      const { fault } = await runNpm(['install', '--package-lock-only', '--ignore-scripts'], run, { environment, sandbox });
-      t.ok(fault, `${name}, sandbox ${sandbox}: ${fault}`);
-      t.same(
-        (await readdir(cwd)).filter((each) => each.startsWith('.npm-settings')),
-        [],
-      );
+      const fields = JSON.stringify({ dependencies: { [name]: '1' } });
+      const run = { signal, npm: { environment, sandbox } };
+      const making = makeLock(fields, run).then((lock) => checkLock(fields, lock, run));
+      // npm says so itself, or, if it is an older one, what it has made is refused.
+      await t.rejects(making, { code: /^dependencies-(?:unlocked|refused)$/ }, `${name}, sandbox ${sandbox}`);
     }
+    // Without a wall an older npm looks at the address before it is refused.
+    if (sandbox === 'auto' && findTool('bwrap') !== undefined) t.equal(canaries.touched.size, 0);
   }
-  t.equal(canaries.touched.size, 0);
 });
 
 t.test('no npm', async (t) => {

@@ -56,12 +56,13 @@ export function checkMemory({ concurrency, memoryMb }: Pick<Options, 'concurrenc
 /** npm is needed for tasks with dependencies; what was installed already works without a registry. */
 export async function checkNpm(
   signal: AbortSignal,
-  { sandbox, npmCredentials: credentials = [] }: Pick<Options, 'sandbox' | 'npmCredentials'>,
+  { sandbox, bubblewrap, npmCredentials }: Pick<Options, 'sandbox' | 'bubblewrap' | 'npmCredentials'>,
 ): Promise<Check> {
   const name = 'npm';
   const folder = await mkdtemp(join(tmpdir(), 'peerwork-health-'));
   try {
-    const { fault } = await runNpm(['ping'], { cwd: folder, timeoutMs: 10_000, signal }, { sandbox, credentials });
+    const npm = { sandbox, credentials: npmCredentials ?? [], ...(bubblewrap !== undefined && { bubblewrap }) };
+    const { fault } = await runNpm(['ping'], { cwd: folder, timeoutMs: 10_000, signal }, npm);
     if (fault === undefined) return { name, state: 'ok', detail: 'npm runs and its registry answers' };
     if (/not found on this machine/.test(fault)) return { name, state: 'fail', detail: fault, todo: 'Install npm; it comes with Node.' };
     return {
@@ -70,7 +71,9 @@ export async function checkNpm(
       detail: `the registry does not answer: ${fault}`,
       todo: 'Tasks with new dependencies fail until it does: check network, proxy and ~/.npmrc.',
     };
-  } catch {
+  } catch (thrown) {
+    const { code, message, todo } = asPeerworkError(thrown);
+    if (code === 'sandbox-missing') return { name, state: 'fail', detail: message, todo };
     return {
       name,
       state: 'warn',

@@ -31,7 +31,7 @@ export interface LabReport {
   readonly tripped: readonly string[];
 }
 
-const [folder = '', seed = '1', count = '20000', layerCount = '24', ...hosts] = process.argv.slice(2);
+const [folder = '', seed = '1', count = '20000', layerCount = '24', sandbox = 'required', ...hosts] = process.argv.slice(2);
 
 const registry = await SmallRegistry.start();
 const canaries = await setCanaries(folder, hosts);
@@ -72,7 +72,7 @@ for (const { plan, from } of trees.values()) {
 
 let layers = 0;
 process.env['npm_config_registry'] = registry.url;
-const store = new DependencyLayers({ folder: join(folder, 'layers'), npm: { sandbox: 'auto' } });
+const store = new DependencyLayers({ folder: join(folder, 'layers'), npm: { sandbox: sandbox === 'off' ? 'off' : 'required' } });
 const sample = [...trees.values()].filter((_, index) => index % Math.ceil(trees.size / Number(layerCount)) === 0);
 const makeLayers = async () => {
   for (let next = sample.pop(); next !== undefined; next = sample.pop()) {
