@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { DEFAULT_MEMORY_MB, type Options, optionSpec } from '../config.js';
+import { heldNetwork } from '../egress/policy.js';
 import { findSandbox, findTool, type Sandbox } from '../sandbox/sandbox.js';
 import { attributeOf, dotenvFile, readDotenv } from './options.js';
 import { unlessLeft } from './questions.js';
@@ -9,7 +10,13 @@ type WallOptions = Pick<Options, 'sandbox' | 'taskNetwork' | 'memoryMb' | 'bubbl
 /** What this Worker's jobs will be kept in, found by trying. Rejects with `sandbox-missing` if what is demanded cannot be had. */
 export function sandboxOf({ sandbox, taskNetwork, memoryMb = DEFAULT_MEMORY_MB, bubblewrap }: WallOptions): Promise<Sandbox> {
   const scratchBytes = 1024 ** 3;
-  return findSandbox({ sandbox, network: taskNetwork, memoryMb, scratchBytes, bubblewrap: bubblewrap ?? findTool('bwrap') });
+  return findSandbox({
+    sandbox,
+    network: heldNetwork(taskNetwork ?? 'internet'),
+    memoryMb,
+    scratchBytes,
+    bubblewrap: bubblewrap ?? findTool('bwrap'),
+  });
 }
 
 /**
@@ -18,9 +25,10 @@ export function sandboxOf({ sandbox, taskNetwork, memoryMb = DEFAULT_MEMORY_MB, 
  */
 export async function acceptWall(command: Command, options: WallOptions, attended: boolean): Promise<boolean> {
   // Neither what is demanded nor what is denied is of interest yet, but what there is.
-  const { remedy } = await sandboxOf({ ...options, sandbox: options.sandbox === 'off' ? 'off' : 'auto', taskNetwork: 'allow' });
+  const { remedy } = await sandboxOf({ ...options, sandbox: options.sandbox === 'off' ? 'off' : 'auto', taskNetwork: undefined });
   if (remedy === undefined) return true;
-  const needed = options.sandbox === 'required' || options.taskNetwork === 'deny' ? 'The Worker will not start as it is. ' : '';
+  const mustHold = options.sandbox === 'required' || heldNetwork(options.taskNetwork ?? 'internet') !== 'allow';
+  const needed = mustHold ? 'The Worker will not start as it is. ' : '';
   process.stderr.write(
     `No sandbox: malicious task code can do here whatever this user can, and nothing that follows is a wall against it.\n${needed}${remedy}\n`,
   );

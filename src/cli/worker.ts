@@ -77,8 +77,7 @@ function workerOptions(options: Options) {
     loglevel: logLevel,
     allowInstallScripts,
     sandbox,
-    taskNetwork,
-    ...given({ transferEncryptToken, concurrency, memoryMb, home, bubblewrap, storeQuotaMb, drainMs, labels, trackers, ice }),
+    ...given({ taskNetwork, transferEncryptToken, concurrency, memoryMb, home, bubblewrap, storeQuotaMb, drainMs, labels, trackers, ice }),
   };
 }
 

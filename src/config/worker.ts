@@ -1,11 +1,10 @@
 import { isReservedLabel } from './labels.js';
 import { option } from './option.js';
-import { anyText, every, oneOf, wholeNumber, yesOrNo } from './values.js';
+import { ALLOWED_NETWORK, anyText, every, isNetworkWord, oneOf, wholeNumber, yesOrNo } from './values.js';
 
 const MAX_LABEL_CHARS = 64;
 const sandboxes = ['auto', 'required', 'off'] as const;
 export const DEFAULT_MEMORY_MB = 512;
-const permissions = ['allow', 'deny'] as const;
 
 /** Options of Workers. */
 export const workerOptions = {
@@ -82,14 +81,17 @@ export const workerOptions = {
     defaultText: '`bwrap` on the PATH',
     parse: anyText,
   }),
-  taskNetwork: option<(typeof permissions)[number], 'allow'>({
-    flag: '--task-network <permission>',
+  taskNetwork: option<readonly string[], undefined>({
+    flag: '--task-network <what>',
     env: 'PEERWORK_TASK_NETWORK',
     commands: ['setup', 'worker'],
-    meaning: 'Whether jobs may use the network; to deny it needs the stronger sandbox.',
-    allowed: `one of ${permissions.join(', ')}`,
-    default: 'allow',
-    parse: oneOf(permissions),
+    meaning:
+      'What jobs may reach at most: `none`; `internet`, which is public addresses only, never your own network; or hosts, which may be in your network if a task asks for them. Several add up. Less than `internet` needs the stronger sandbox.',
+    allowed: ALLOWED_NETWORK,
+    default: undefined,
+    defaultText: 'internet',
+    many: true,
+    parse: every(isNetworkWord),
   }),
   storeQuotaMb: option<number, undefined>({
     flag: '--store-quota-mb <MiB>',

@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.js';
+import type { OwnerNetwork } from '../egress/policy.js';
 import type { Runner } from '../job/runner.js';
 import type { Log } from '../log.js';
 
@@ -19,6 +20,8 @@ export interface RunnerContext {
   readonly concurrency: number;
   /** Of one job, in MiB. */
   readonly memoryMb: number;
+  /** What the owner lets jobs reach at most; default `internet`. */
+  readonly network?: OwnerNetwork;
   /** A folder for this runner alone; what an earlier process left in it is still there. */
   readonly folder: string;
   readonly clock: Clock;

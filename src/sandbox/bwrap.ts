@@ -2,8 +2,8 @@
 import { chownSync, lstatSync, readlinkSync } from 'node:fs';
 import { release } from 'node:os';
 import { basename, join } from 'node:path';
-import { FILTER_FD } from './filter-file.js';
-import { COUNT_PROCESSES, limitedBy } from './limits.js';
+import { FILTER_FD, openFilter } from './filter-file.js';
+import { byPrlimit, type Limits, MAX_PROCESSES } from './limits.js';
 import type { Room } from './room.js';
 import { findTool } from './tools.js';
 import type { Uids } from './uids.js';
@@ -24,8 +24,8 @@ export interface Manner {
   readonly uids: Uids | undefined;
   /** No further user namespaces; bubblewrap 0.8 knows how. With `uids` the filter alone refuses them. */
   readonly lastUserNamespace: boolean;
-  /** What opens the seccomp filter; empty for none. */
-  readonly filter: readonly string[];
+  /** Where the seccomp filter is read from, if there is one. */
+  readonly filter: string | undefined;
   /** At most `MAX_PROCESSES`; always with `uids`. */
   readonly countsProcesses: boolean;
 }
@@ -34,36 +34,46 @@ export interface Bwrap {
   /** Path of `bwrap`. */
   readonly bubblewrap: string;
   readonly manner: Manner;
-  /** Options of prlimit(1). */
-  readonly limits: readonly string[];
-  readonly network: 'allow' | 'deny';
+  readonly limits: Limits;
 }
 
 /** The words in front of a program. With `uids` the room's folder now belongs to the program. */
-export function bwrapWords({ bubblewrap, manner, limits, network }: Bwrap, room: Room): string[] {
+export function bwrapWords({ bubblewrap, manner, limits }: Bwrap, room: Room): string[] {
   const { uids, filter } = manner;
   const starter = uids === undefined ? startInNamespace(manner, limits) : startAs(uids.take(), room.workdir, limits);
   const [tool] = starter.inside;
   const tools = tool === undefined ? [] : ['--ro-bind', tool, toolPath(tool)];
   const inside = tool === undefined ? [] : [toolPath(tool), ...starter.inside.slice(1)];
-  const seccomp = filter.length === 0 ? [] : ['--seccomp', String(FILTER_FD)];
+  const seccomp = filter === undefined ? [] : ['--seccomp', String(FILTER_FD)];
   const walls = [...starter.namespaces, ...seccomp, '--die-with-parent', '--new-session', '--clearenv'];
-  return [...starter.outside, ...filter, bubblewrap, ...walls, ...contents(network, room, tools), '--', ...inside];
+  const outside = filter === undefined ? byPrlimit(starter.outside) : openFilter(filter, starter.outside);
+  return [...outside, bubblewrap, ...walls, ...contents(room, tools), '--', ...inside];
 }
 
 interface Starter {
-  readonly outside: readonly string[];
+  readonly outside: Limits;
   readonly namespaces: readonly string[];
   readonly inside: readonly string[];
 }
 
-const namespaces = ['--unshare-pid', '--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try', '--hostname', 'job', '--cap-drop', 'ALL'];
+/** The network namespace is empty: what a program reaches, it reaches by a socket that is placed into its room. */
+const namespaces = [
+  '--unshare-net',
+  '--unshare-pid',
+  '--unshare-ipc',
+  '--unshare-uts',
+  '--unshare-cgroup-try',
+  '--hostname',
+  'job',
+  '--cap-drop',
+  'ALL',
+];
 
-function startAs(uid: number, workdir: string, limits: readonly string[]): Starter {
+function startAs(uid: number, workdir: string, limits: Limits): Starter {
   chownSync(workdir, uid, uid);
   const keep = CAPABILITIES_TO_CHANGE.flatMap((capability) => ['--cap-add', capability]);
   return {
-    outside: limitedBy([...limits, COUNT_PROCESSES]),
+    outside: { ...limits, processes: MAX_PROCESSES },
     namespaces: [...namespaces, ...keep],
     inside: [findTool('setpriv'), ...becoming(uid), '--'],
   };
@@ -74,13 +84,13 @@ export function becoming(uid: number): string[] {
   return ['--reuid', String(uid), '--regid', String(uid), '--clear-groups', '--no-new-privs', '--inh-caps=-all', '--bounding-set=-all'];
 }
 
-function startInNamespace({ lastUserNamespace, countsProcesses }: Manner, limits: readonly string[]): Starter {
+function startInNamespace({ lastUserNamespace, countsProcesses }: Manner, limits: Limits): Starter {
   const last = lastUserNamespace ? ['--disable-userns'] : [];
   return {
-    outside: countsProcesses ? [] : limitedBy(limits),
+    outside: countsProcesses ? {} : limits,
     namespaces: ['--unshare-user', ...last, '--uid', '65534', '--gid', '65534', ...namespaces],
     // Set inside, where the namespace's own processes are counted and not all of this user.
-    inside: countsProcesses ? limitedBy([...limits, COUNT_PROCESSES]) : [],
+    inside: countsProcesses ? byPrlimit({ ...limits, processes: MAX_PROCESSES }) : [],
   };
 }
 
@@ -96,16 +106,12 @@ function toolPath(tool: string): string {
   return join(TOOLS_FOLDER, basename(tool));
 }
 
-function contents(network: 'allow' | 'deny', room: Room, tools: readonly string[]): string[] {
-  const others = ['/usr/lib', '/etc/hosts', join(TOOLS_FOLDER, 'tool'), room.workdir];
+function contents(room: Room, tools: readonly string[]): string[] {
+  const others = ['/usr/lib', join(TOOLS_FOLDER, 'tool'), room.workdir];
   const placed = [...[process.execPath, ...room.readable].map((path) => ({ source: path, target: path })), ...(room.placed ?? [])];
-  const args = network === 'deny' ? ['--unshare-net'] : [];
-  args.push('--tmpfs', '/', '--proc', '/proc', ...devices(), ...inMemory('/tmp'));
+  const args = ['--tmpfs', '/', '--proc', '/proc', ...devices(), ...inMemory('/tmp')];
   args.push(...parents([...others, ...placed.map(({ target }) => target)]));
   for (const path of ['/usr/lib', '/usr/lib32', '/usr/lib64', '/lib', '/lib32', '/lib64', '/nix/store']) args.push(...bindSystem(path));
-  if (network === 'allow') {
-    for (const path of ['/etc/resolv.conf', '/etc/hosts', '/etc/nsswitch.conf']) args.push('--ro-bind-try', path, path);
-  }
   for (const { source, target } of placed) args.push('--ro-bind', source, target);
   args.push(...tools, '--bind', room.workdir, room.workdir, '--remount-ro', '/', '--chdir', room.workdir);
   for (const [name, value] of Object.entries(room.environment)) args.push('--setenv', name, value);

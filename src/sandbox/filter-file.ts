@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { openSync, unlinkSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { byShell, type Limits } from './limits.js';
 import { isFiltered, seccompFilter } from './seccomp.js';
 
 /** The descriptor by which bubblewrap finds the filter. Of one digit: a shell need not know more. */
@@ -10,14 +11,21 @@ export const FILTER_FD = 9;
 let kept: string | undefined;
 
 /**
- * The words in front of a command that open the filter for it as `FILTER_FD`; empty where there is no filter for this architecture.
- * Each command opens it anew, since a shared descriptor would be read to its end by the first. The file has no name any more and ends with
- * this process: nothing is left behind, and nobody can put another in its place.
+ * Where the filter can be read; undefined where there is none for this architecture. The file has no name any more and ends with this process:
+ * nothing is left behind, and nobody can put another in its place.
  */
-export function openFilter(architecture: string = process.arch): readonly string[] {
-  if (!isFiltered(architecture)) return [];
+export function filterFile(architecture: string = process.arch): string | undefined {
+  if (!isFiltered(architecture)) return undefined;
   kept ??= writeFilter(seccompFilter(architecture));
-  return ['/bin/sh', '-c', `exec "$@" ${FILTER_FD}<"$0"`, kept];
+  return kept;
+}
+
+/**
+ * The words in front of a command that limit it and open the filter for it as `FILTER_FD`. Each command opens it anew, since a shared
+ * descriptor would be read to its end by the first.
+ */
+export function openFilter(file: string, limits: Limits): string[] {
+  return ['/bin/sh', '-c', `${byShell(limits)}exec "$@" ${FILTER_FD}<"$0"`, file];
 }
 
 function writeFilter(bytes: Buffer): string {

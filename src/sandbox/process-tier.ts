@@ -1,9 +1,10 @@
 /** The tier without a sandbox: limits, no privileges, and where root starts it a uid of its own for each program. */
 import { chownSync } from 'node:fs';
-import { mkdir, mkdtemp, realpath, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
+import { removeTree } from '../kit/remove-tree.js';
 import { becoming } from './bwrap.js';
-import { COUNT_PROCESSES, limitedBy } from './limits.js';
+import { byPrlimit, type Limits, MAX_PROCESSES } from './limits.js';
 import { closedFolders, type Paths, privateMounts } from './private-mounts.js';
 import type { Room } from './room.js';
 import { findTool, tryOut, WORKED } from './tools.js';
@@ -11,26 +12,20 @@ import { findUids, type Uids } from './uids.js';
 
 /** What this machine has for it. */
 export interface Bounds {
-  /** Options of prlimit(1), for every program. */
-  readonly limits: readonly string[];
+  /** For every program. */
+  readonly limits: Limits;
   /** Not with bubblewrap, which needs its privileges to set up, and then does the same itself. */
   readonly privileges: readonly string[];
 }
 
-export interface Sizes {
-  readonly dataBytes: number;
-  readonly fileBytes: number;
-}
-
 /** As far as this machine has the tools. */
-export async function findBounds({ dataBytes, fileBytes }: Sizes): Promise<Bounds> {
-  if (process.platform !== 'linux') return { limits: [], privileges: [] };
-  const limits = ['--core=0', `--data=${dataBytes}`, `--fsize=${fileBytes}`];
+export async function findBounds(sizes: NonNullable<Limits['sizes']>): Promise<Bounds> {
+  if (process.platform !== 'linux') return { limits: {}, privileges: [] };
   const setpriv = [...endsWithUs(), '--no-new-privs', '--inh-caps=-all', '--bounding-set=-all', '--'];
   const meek = [...endsWithUs(), '--no-new-privs', '--'];
   const fits = async (words: readonly string[]) => (await tryOut([...words, '/bin/sh', '-c', `exit ${WORKED}`])) === undefined;
-  const [sized, bound, meekly] = await Promise.all([fits(limitedBy(limits)), fits(setpriv), fits(meek)]);
-  return { limits: sized ? limits : [], privileges: bound ? setpriv : meekly ? meek : [] };
+  const [sized, bound, meekly] = await Promise.all([fits(byPrlimit({ sizes })), fits(setpriv), fits(meek)]);
+  return { limits: sized ? { sizes } : {}, privileges: bound ? setpriv : meekly ? meek : [] };
 }
 
 function endsWithUs(): string[] {
@@ -53,7 +48,7 @@ export async function findOwnUid(rooms: string): Promise<OwnUid | undefined> {
       // Below the folder, which only root may enter, or the folder itself.
       const workdir = mounts ? join(folder, 'room') : folder;
       await mkdir(workdir, { recursive: true });
-      const words = asOwnUid({ uids, mounts }, [], { workdir, readable: [import.meta.filename], environment: {} });
+      const words = asOwnUid({ uids, mounts }, {}, { workdir, readable: [import.meta.filename], environment: {} });
       return words !== undefined && (await tryOut([...words, process.execPath, '-e', trial(workdir)])) === undefined;
     }).catch(() => false);
     if (works) return { uids, mounts };
@@ -64,7 +59,7 @@ export async function findOwnUid(rooms: string): Promise<OwnUid | undefined> {
 /** Has a new folder of our own used, and removes it. Rejects where that cannot be done. */
 export async function inTrialRoom<T>(rooms: string, use: (folder: string) => Promise<T>): Promise<T> {
   const folder = await mkdtemp(join(await realpath(rooms), 'peerwork-trial-'));
-  return use(folder).finally(() => rm(folder, { recursive: true, force: true }));
+  return use(folder).finally(() => removeTree(folder));
 }
 
 /** A script that reads what is ours and writes into its room. */
@@ -74,7 +69,7 @@ export function trial(workdir: string): string {
 }
 
 /** The words in front of a program that limit it and give it a uid, and the room's folder to that; undefined if it could not get to its room. */
-export function asOwnUid({ uids, mounts }: OwnUid, limits: readonly string[], room: Room): string[] | undefined {
+export function asOwnUid({ uids, mounts }: OwnUid, limits: Limits, room: Room): string[] | undefined {
   const paths: Paths = {
     workdir: room.workdir,
     readable: [process.execPath, ...room.readable, ...(room.placed ?? []).map(({ source }) => source)],
@@ -84,5 +79,5 @@ export function asOwnUid({ uids, mounts }: OwnUid, limits: readonly string[], ro
   if (opened === undefined) return undefined;
   const uid = uids.take();
   chownSync(room.workdir, uid, uid);
-  return [...limitedBy([...limits, COUNT_PROCESSES]), ...opened, ...endsWithUs(), ...becoming(uid), '--'];
+  return [...byPrlimit({ ...limits, processes: MAX_PROCESSES }), ...opened, ...endsWithUs(), ...becoming(uid), '--'];
 }

@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os';
 import { PeerworkError } from '../errors.js';
 import { bwrapWords, type Manner } from './bwrap.js';
 import { findBwrap } from './bwrap-tier.js';
-import { limitedBy, MAX_PROCESSES } from './limits.js';
+import { byPrlimit, type Limits, MAX_PROCESSES } from './limits.js';
 import { asOwnUid, type Bounds, findBounds, findOwnUid, type OwnUid } from './process-tier.js';
 import { sandboxRemedy } from './remedy.js';
 import type { Room } from './room.js';
@@ -22,7 +22,8 @@ export { findTool } from './tools.js';
 
 export interface SandboxWish {
   readonly sandbox: 'auto' | 'required' | 'off';
-  readonly network: 'allow' | 'deny';
+  /** How far the network must be held. In bubblewrap there is none anyway. Outside of it `deny` can be had from Node 25, and single `hosts` cannot. */
+  readonly network: 'allow' | 'hosts' | 'deny';
   /** Memory of one program in MiB: the whole process, Node's own 45 MiB included. */
   readonly memoryMb: number;
   /** Bytes that it may leave on disk at a time. */
@@ -76,8 +77,8 @@ async function lookForSandbox(wish: SandboxWish): Promise<Sandbox> {
   if ('manner' in bwrap) return bwrapSandbox(wish, bounds.limits, bwrap.manner);
   const { why } = bwrap;
   if (wish.sandbox === 'required') throw new PeerworkError('sandbox-missing', `bubblewrap: ${why}`);
-  if (wish.network === 'deny' && !permissionCoversNetwork)
-    throw new PeerworkError('sandbox-missing', `the network can be denied only with bubblewrap (${why}) or Node 25`);
+  if (wish.network === 'hosts' || (wish.network === 'deny' && !permissionCoversNetwork))
+    throw new PeerworkError('sandbox-missing', `the network of jobs can be held only with bubblewrap (${why})`);
   return processSandbox(wish, bounds, why, await findOwnUid(rooms));
 }
 
@@ -86,23 +87,23 @@ function processSandbox(wish: SandboxWish, { limits, privileges }: Bounds, why: 
   return {
     tier: 'process',
     remedy: wish.sandbox === 'off' ? 'Switch it on with `--sandbox auto`.' : sandboxRemedy(existsSync(wish.bubblewrap)),
-    line: `${who}, Node permission model, ${wish.memoryMb} MiB a job, network ${wish.network}; no wall against malicious code (bubblewrap: ${why})`,
+    line: `${who}, Node permission model, ${wish.memoryMb} MiB a job, network ${wish.network === 'deny' ? 'denied' : 'not held'}; no wall against malicious code (bubblewrap: ${why})`,
     command: (room, program) => {
       const another = ownUid && asOwnUid(ownUid, limits, room);
-      return asCommand([...(another ?? [...limitedBy(limits), ...privileges]), ...program]);
+      return asCommand([...(another ?? [...byPrlimit(limits), ...privileges]), ...program]);
     },
   };
 }
 
-function bwrapSandbox(wish: SandboxWish, limits: readonly string[], manner: Manner): Sandbox {
+function bwrapSandbox(wish: SandboxWish, limits: Limits, manner: Manner): Sandbox {
   const { uids, lastUserNamespace, filter, countsProcesses } = manner;
-  const refusesNamespaces = lastUserNamespace || filter.length > 0;
+  const refusesNamespaces = lastUserNamespace || filter !== undefined;
   const walls = [
-    filter.length > 0 ? 'bubblewrap + seccomp' : 'bubblewrap without seccomp',
+    filter !== undefined ? 'bubblewrap + seccomp' : 'bubblewrap without seccomp',
     uids !== undefined && 'own uid',
     refusesNamespaces && 'no user namespaces',
     countsProcesses && `${MAX_PROCESSES} processes`,
-    wish.network === 'deny' && 'no network',
+    'network by policy only',
     `${wish.memoryMb} MiB a job`,
     'Node permission model',
   ];

@@ -22,6 +22,7 @@ export interface OpenRunnersOptions {
 
 /** By kind. Rejects if one that is required cannot be had; another one that this machine cannot have is left out, with a line in the log. */
 export async function openRunners({ worker, concurrency, home, options, clock, log }: OpenRunnersOptions): Promise<Map<string, Runner>> {
+  const { taskNetwork } = options;
   const memoryMb = options.memoryMb ?? DEFAULT_MEMORY_MB;
   const opened = new Map<string, Runner>();
   /** By the reason, which several kinds may share. */
@@ -31,7 +32,10 @@ export async function openRunners({ worker, concurrency, home, options, clock, l
     const own = log.with({ runner: kind });
     try {
       await mkdir(folder, { recursive: true, mode: 0o700 });
-      opened.set(kind, await open({ worker, concurrency, memoryMb, folder, clock, log: own }));
+      opened.set(
+        kind,
+        await open({ worker, concurrency, memoryMb, folder, clock, log: own, ...(taskNetwork !== undefined && { network: taskNetwork }) }),
+      );
     } catch (thrown) {
       if (required) throw thrown;
       const { message, code } = asPeerworkError(thrown);
@@ -50,7 +54,7 @@ export async function openRunners({ worker, concurrency, home, options, clock, l
 }
 
 /** Every Worker has this one. */
-function taskModules(home: Home, { taskNetwork = 'allow', sandbox = 'auto', bubblewrap }: WorkerOptions): RunnerSetup {
+function taskModules(home: Home, { taskNetwork = 'internet', sandbox = 'auto', bubblewrap }: WorkerOptions): RunnerSetup {
   return {
     kind: 'task-module',
     required: true,

@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.js';
+import type { OwnerNetwork } from '../egress/policy.js';
 import type { PeerworkError } from '../errors.js';
 import type { Outcome } from '../job/job.js';
 import type { Log, LogLevel } from '../log.js';
@@ -25,8 +26,11 @@ export interface WorkerOptions {
   readonly memoryMb?: number;
   /** May dependencies run install scripts? Default false. */
   readonly allowInstallScripts?: boolean;
-  /** May tasks use the network? Default `allow`; `deny` needs bubblewrap. */
-  readonly taskNetwork?: 'allow' | 'deny';
+  /**
+   * What jobs may reach at most: `none`, `internet` (default), or hosts, which may be in the own network; with `internet` among them, both. Less than
+   * `internet` needs bubblewrap.
+   */
+  readonly taskNetwork?: OwnerNetwork;
   /** The stronger sandbox: used where it works (`auto`, default), demanded, or never used. */
   readonly sandbox?: 'auto' | 'required' | 'off';
   /** Where keys, outbox and files of tasks live; default `.peerwork` in the working directory. */

@@ -73,7 +73,7 @@ t.test('on a terminal, set-up asks whether to go on, unless that was said alread
 });
 
 t.test('health warns where there is none, also where the owner wants none', async (t) => {
-  const options = { sandbox: 'auto', taskNetwork: 'allow', memoryMb: 64, bubblewrap: '/nowhere/bwrap' } as const;
+  const options = { sandbox: 'auto', taskNetwork: undefined, memoryMb: 64, bubblewrap: '/nowhere/bwrap' } as const;
   t.match(await checkSandbox(options), { state: 'warn', detail: /no wall/, todo: /^Install bubblewrap: `/ });
   t.match(await checkSandbox({ ...options, sandbox: 'off' }), { state: 'warn', todo: /--sandbox auto/ });
   t.match(await checkSandbox({ ...options, sandbox: 'required' }), { state: 'fail' });

@@ -2,7 +2,7 @@
  * A program of its own, `node job-trial.js required|off FOLDER`, so that it can be run as another user: has jobs of the fixture `attacks.cjs`
  * try what is shut and use what they need, and prints what came of it as JSON (`JobTrial`).
  */
-import { cp, readdir } from 'node:fs/promises';
+import { cp, readdir, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -26,8 +26,16 @@ async function main(sandbox: 'required' | 'off', folder: string): Promise<JobTri
   await cp(join(task, 'hello.cjs'), join(outside, 'secret'));
   const server = createServer((_, response) => response.end('from a server')).listen(0, '127.0.0.1');
   await new Promise((resolve) => server.once('listening', resolve));
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
-  const runner = await TaskModuleRunner.start({ concurrency: 1, memoryMb: 256, scratchFolder: join(folder, 'scratch'), sandbox });
+  const { port } = server.address() as AddressInfo;
+  const url = `http://127.0.0.1:${port}/`;
+  await writeFile(join(task, 'task.json'), '{"network":"lan"}');
+  const runner = await TaskModuleRunner.start({
+    concurrency: 1,
+    memoryMb: 256,
+    scratchFolder: join(folder, 'scratch'),
+    sandbox,
+    network: ['internet', `127.0.0.1:${port}`],
+  });
   const run = (data: Json) =>
     runner.run(
       { id: 'j', channel: 'default', data, attempt: 1, timeoutMs: 60_000 },

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import type { ContainerCeilings } from '../../containers/container-engine.js';
 import { invalid } from '../../containers/container-spec.js';
+import { networkSetting } from '../../egress/network-setting.js';
 import type { NetworkWish } from '../../egress/policy.js';
 import { PeerworkError } from '../../errors.js';
 import type { Job, Json } from '../../job/job.js';
@@ -38,7 +39,7 @@ const shape = {
       stopGraceMs: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(300_000))),
     }),
   ),
-  network: v.optional(v.union([v.picklist(['none', 'internet']), v.pipe(v.array(word), v.maxLength(100))])),
+  network: v.optional(networkSetting),
 };
 
 /** task.json. Files of the task to be mounted: a path, or a path and where; absent: all of them. */

@@ -1,6 +1,7 @@
 import { existsSync, lstatSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { PRELOAD, PROXY_SOCKET } from '../../egress/way-out.js';
 import { withoutInspector } from '../../sandbox/inspector.js';
 import { nodeMajor, permissionCoversNetwork, type Room, type Sandbox } from '../../sandbox/sandbox.js';
 
@@ -11,6 +12,8 @@ export interface ChildWish {
   readonly memoryMb: number;
   /** Where the network can be denied by Node alone. */
   readonly network: 'allow' | 'deny';
+  /** In bubblewrap: what leads out of the empty network namespace. */
+  readonly proxySocket?: string;
 }
 
 const packageFolder = realpathSync(fileURLToPath(new URL('../../../..', import.meta.url)));
@@ -31,6 +34,7 @@ export function childCommand(sandbox: Sandbox, wish: ChildWish): readonly [progr
   const placed = [
     { source: places.process.packageFile, target: places.bwrap.packageFile },
     { source: places.process.childFolder, target: places.bwrap.childFolder },
+    ...(wish.proxySocket === undefined ? [] : [PRELOAD, { source: wish.proxySocket, target: PROXY_SOCKET }]),
   ];
   const room: Room = { workdir: wish.workdir, readable: wish.readable, placed, environment: childEnvironment(wish.workdir) };
   return sandbox.command(room, [process.execPath, ...nodeArguments(wish, sandbox.tier)]);
@@ -41,11 +45,13 @@ function nodeArguments(wish: ChildWish, tier: Sandbox['tier']): string[] {
   const reads = [own.packageFile, join(own.childFolder, '*'), join(wish.workdir, '*')];
   // Never `DIR` and `DIR/*` together: Node 20 aborts on the pair.
   for (const path of wish.readable) reads.push(isFolder(path) ? join(path, '*') : path);
+  const preloads = wish.proxySocket === undefined ? [] : ['--require', PRELOAD.target];
+  if (preloads.length > 0) reads.push(PRELOAD.target);
   return [
     nodeMajor >= 22 ? '--permission' : '--experimental-permission',
     ...reads.map((path) => `--allow-fs-read=${path}`),
     `--allow-fs-write=${join(wish.workdir, '*')}`,
-    ...(permissionCoversNetwork && wish.network === 'allow' ? ['--allow-net'] : []),
+    ...(permissionCoversNetwork && (wish.network === 'allow' || preloads.length > 0) ? ['--allow-net'] : []),
     ...withoutInspector,
     // V8 writes files when told so by flags, which code may set at any time.
     '--freeze-flags-after-init',
@@ -54,6 +60,7 @@ function nodeArguments(wish: ChildWish, tier: Sandbox['tier']): string[] {
     '--disable-warning=ExperimentalWarning',
     '--disable-warning=SecurityWarning',
     `--max-old-space-size=${Math.max(16, Math.floor(wish.memoryMb * HEAP_SHARE))}`,
+    ...preloads,
     join(own.childFolder, 'main.js'),
   ];
 }

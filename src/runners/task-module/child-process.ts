@@ -1,11 +1,10 @@
 import type { Readable } from 'node:stream';
-import type { Clock } from '../../clock.js';
+import type { EgressProxy } from '../../egress/proxy.js';
 import { MAX_JOB_DATA_BYTES, MAX_LOG_LINE_CHARS } from '../../job/limits.js';
-import type { Clearing } from '../../kit/clearing.js';
 import { killTree } from '../../sandbox/processes.js';
-import type { Sandbox } from '../../sandbox/sandbox.js';
 import { type ChildLine, type ChildSetup, LineSplitter } from './child/wire.js';
-import type { ChildWish } from './child-command.js';
+import type { ChildHost, ChildTask, Unloadable } from './child-host.js';
+import { openChildNetwork, tunnelAddress } from './child-network.js';
 import { type Ending, type Exit, howItEnded } from './ending.js';
 import { RawOutput } from './raw-output.js';
 import { MAX_LINE_BYTES, readChildLine } from './read-child-line.js';
@@ -18,29 +17,6 @@ export const GRACE_MS = 500;
 const LOAD_LIMIT_MS = 60_000;
 /** From being handed over to beginning, when nothing is before it. */
 const BEGIN_LIMIT_MS = 5_000;
-
-export interface ChildHost {
-  readonly sandbox: Sandbox;
-  /** What Node itself is told. */
-  readonly limits: Pick<ChildWish, 'memoryMb' | 'network'>;
-  readonly scratchFolder: string;
-  readonly clock: Clock;
-  readonly leftovers: Clearing;
-  ready(child: TaskChild): void;
-  /** A job has ended after `tookMs`; the child can take more. */
-  freed(child: TaskChild, tookMs: number): void;
-  /** Jobs that had not begun, oldest first. */
-  returned(child: TaskChild, runs: readonly Run[]): void;
-  /** The process is gone. `unloadable` says why it never became ready. */
-  ended(child: TaskChild, unloadable: Unloadable | undefined): void;
-}
-
-export interface Unloadable {
-  readonly code: 'memory' | 'task-unloadable';
-  readonly message: string;
-  /** True if the task is to blame, false if it may have been an accident. */
-  readonly certain: boolean;
-}
 
 interface Handed {
   readonly number: number;
@@ -64,6 +40,9 @@ export class TaskChild {
   state: 'starting' | 'ready' | 'ended' = 'starting';
   idleSince: number;
   readonly #host: ChildHost;
+  readonly #task: ChildTask;
+  /** In bubblewrap: the one way out of its empty network namespace. */
+  readonly #network: EgressProxy | undefined;
   readonly #spawned: Spawned;
   readonly #output: RawOutput;
   readonly #handed: Handed[] = [];
@@ -80,11 +59,25 @@ export class TaskChild {
   #settledAny = false;
   #retiring = false;
 
-  constructor(host: ChildHost, entry: string, readable: readonly string[]) {
+  constructor(host: ChildHost, task: ChildTask) {
     this.#host = host;
+    this.#task = task;
+    const { entry, readable, policy } = task;
+    const { sandbox, memoryMb } = host;
     this.#startedAt = host.clock.now();
     this.idleSince = this.#startedAt;
-    this.#spawned = spawnChild({ ...host, readable, onExit: () => this.#exited() });
+    const jobs = {
+      head: () => this.head,
+      numbered: (matches: (number: number) => boolean) => this.#handed.find((each) => matches(each.number))?.run,
+    };
+    this.#network = sandbox.tier === 'bwrap' ? openChildNetwork(policy, host.internet, jobs) : undefined;
+    const proxySocket = this.#network?.socketPath;
+    const limits = {
+      memoryMb,
+      network: policy.mode === 'none' ? 'deny' : 'allow',
+      ...(proxySocket !== undefined && { proxySocket }),
+    } as const;
+    this.#spawned = spawnChild({ ...host, limits, readable, onExit: () => this.#exited() });
     const { pid, workdir, answers, stdout, stderr, commands, ended } = this.#spawned;
     this.pid = pid;
     this.workdir = workdir;
@@ -95,7 +88,10 @@ export class TaskChild {
       (progress) => this.head?.report(progress),
     );
     this.#listen(answers);
-    this.gone = ended.then((exit) => this.#conclude(exit));
+    this.gone = ended.then((exit) => {
+      this.#conclude(exit);
+      return this.#network?.close();
+    });
     const setup: ChildSetup = { entry, workdir, maxOutputBytes: MAX_JOB_DATA_BYTES, maxLineChars: MAX_LOG_LINE_CHARS };
     commands.write(`${JSON.stringify(setup)}\n`);
   }
@@ -127,7 +123,7 @@ export class TaskChild {
   hand(run: Run): void {
     this.#lastNumber += 1;
     const { id, attempt, channel, data, parents } = run.job;
-    const { tunnel } = run;
+    const tunnel = this.#network !== undefined && run.way !== undefined ? tunnelAddress(this.#lastNumber) : run.tunnel;
     let line: string;
     try {
       const more = parents === undefined && tunnel === undefined ? '' : `,${JSON.stringify(parents ?? [])}`;
@@ -140,7 +136,8 @@ export class TaskChild {
     }
     this.#handed.push({ number: this.#lastNumber, run, size: line.length });
     this.#weight += line.length;
-    if (this.#handed.length === 1) run.begunAt = this.#host.clock.now();
+    if (this.#handed.length === 1) this.#begin(run);
+    if (this.#task.perJob) this.#retiring = true;
     if (this.#outgoing === '') setImmediate(() => this.#flush());
     this.#outgoing += line;
   }
@@ -304,11 +301,16 @@ export class TaskChild {
 
   #next(): void {
     this.#graceEndsAt = Number.POSITIVE_INFINITY;
-    const now = this.#host.clock.now();
     const next = this.#handed[0];
-    if (next !== undefined) next.run.begunAt = now;
+    if (next !== undefined) this.#begin(next.run);
     else if (this.#retiring) this.kill('closed');
-    else this.idleSince = now;
+    else this.idleSince = this.#host.clock.now();
+  }
+
+  /** It is told to, at least. */
+  #begin(run: Run): void {
+    run.begunAt = this.#host.clock.now();
+    this.#network?.tellAnew();
   }
 
   /** Answers may still lie in the pipe; #conclude comes after them. */

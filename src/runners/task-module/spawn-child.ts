@@ -32,7 +32,7 @@ export interface Spawned {
 
 interface SpawnOptions {
   readonly sandbox: Sandbox;
-  readonly limits: Pick<ChildWish, 'memoryMb' | 'network'>;
+  readonly limits: Pick<ChildWish, 'memoryMb' | 'network' | 'proxySocket'>;
   readonly scratchFolder: string;
   readonly clock: Clock;
   /** Takes the folder when the process has ended. */

@@ -119,7 +119,9 @@ function describe(thrown: unknown): { message: string; stack: string; retry: boo
   try {
     if (!(thrown instanceof Error)) return { message: typeof thrown === 'string' ? thrown : toJsonText(thrown), stack: '', retry: true };
     const { name, message, stack, code, unrecoverable, retry } = thrown as Error & Record<string, unknown>;
-    const named = name === 'Error' ? String(message) : `${String(name)}: ${String(message)}`;
+    // `fetch` says only that it failed.
+    const why = thrown.cause instanceof Error ? `: ${String(thrown.cause.message)}` : '';
+    const named = `${name === 'Error' ? '' : `${String(name)}: `}${String(message)}${why}`;
     return {
       message: typeof code === 'string' ? `${named} [${code}]` : named,
       stack: String(stack ?? ''),
