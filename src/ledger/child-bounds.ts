@@ -50,7 +50,7 @@ export async function boundChildren(
   const [found] = await transaction.all<Creator>(CREATOR, [row.seq]);
   if (found === undefined) throw new Error('a run that is being settled is not there');
   const creator = { ...row, ...found };
-  const { channels, workgroups } = policy(row.channel);
+  const { channels = [], workgroups = [] } = policy(row.channel);
   const may = {
     channels: new Set([row.channel, ...channels]),
     workgroups: new Set([...workgroups, ...(found.workgroup_id === null ? [] : [found.workgroup_id])]),

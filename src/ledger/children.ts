@@ -16,7 +16,7 @@ export interface CheckedChild {
 }
 
 /** Throws `children-invalid` with what is wrong, before anything is written. Siblings may name each other in any order. */
-export function checkChildren(children: readonly ChildInput[]): CheckedChild[] {
+export function checkChildren(children: readonly ChildInput[], now: number): CheckedChild[] {
   if (children.length > MAX_CHILDREN) throw refuse(`there are more than ${MAX_CHILDREN}`);
   const byRef = new Map<string, number>();
   for (const [index, child] of children.entries()) {
@@ -29,7 +29,7 @@ export function checkChildren(children: readonly ChildInput[]): CheckedChild[] {
   const checked = children.map((child, index) => {
     const { ref: _, parents, ...input } = child;
     if ('group' in input) throw refuse(`child ${index}: it joins the group of its creator`);
-    const job = within(index, () => checkJobInput(input));
+    const job = within(index, () => checkJobInput(input, now));
     const prioritized = input.priority !== undefined;
     if (parents === undefined) return { job, parents, prioritized };
     if (!Array.isArray(parents)) throw refuse(`child ${index}: parents is not a list`);

@@ -25,7 +25,7 @@ export interface GroupCommitOptions {
 const MAX_WEIGHT = 500;
 /** Jobs of an operation that goes between larger ones, and how many of these go at once. */
 const SMALL = 4;
-const MAX_SMALL = 250;
+const MAX_SMALL = MAX_WEIGHT / SMALL;
 /** Times that a transaction is run again after it met another one. Each is a chance; so many in a row are a fault. */
 const MAX_CONFLICTS = 20;
 

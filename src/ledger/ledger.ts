@@ -1,3 +1,4 @@
+import type { ChildBounds } from '../job/child-bounds.js';
 import type { JobInput, Json, SettledJob } from '../job/job.js';
 import type { LeaseKey, SettleAnswer, Settlement } from '../job/verbs.js';
 import type {
@@ -190,12 +191,6 @@ export interface Claim {
 
 /** What the children of runs may be, by the channel of the run; `any`: what its caller could push itself. */
 export type ChildPolicy = 'any' | ((channel: string) => ChildBounds);
-
-/** Beyond the channel and the workgroup of the run itself. */
-export interface ChildBounds {
-  readonly channels: readonly string[];
-  readonly workgroups: readonly string[];
-}
 
 export interface AddedJob {
   readonly id: string;

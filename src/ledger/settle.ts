@@ -95,7 +95,7 @@ async function settleOthers(
       continue;
     }
     answers[index] = 'settled';
-    const { outcome, children } = await checkedOutcome(transaction, row, settlement.outcome, policy);
+    const { outcome, children } = await checkedOutcome(transaction, row, settlement.outcome, policy, now);
     const creates = outcome.state === 'completed' && (children.length > 0 || outcome.childrenDelayMs !== undefined);
     if (creates) await continueWith(transaction, row, children, outcome.childrenDelayMs ?? 0, adding);
     ends.push(endByOutcome(creates ? { ...row, plain: 0 } : row, outcome, settlement, now, random));
@@ -113,11 +113,12 @@ async function checkedOutcome(
   row: RunRow,
   outcome: Outcome,
   policy: ChildPolicy,
+  now: number,
 ): Promise<{ readonly outcome: Outcome; readonly children: readonly CheckedChild[] }> {
   if (outcome.state === 'released') return { outcome, children: [] };
   try {
-    checkWaits(outcome);
-    const children = outcome.state === 'completed' && outcome.children !== undefined ? checkChildren(outcome.children) : [];
+    if (policy !== 'any') checkWaits(outcome);
+    const children = outcome.state === 'completed' && outcome.children !== undefined ? checkChildren(outcome.children, now) : [];
     return { outcome, children: children.length === 0 ? children : await boundChildren(transaction, row, children, policy) };
   } catch (thrown) {
     if (!(thrown instanceof PeerworkError) || !REFUSALS.has(thrown.code)) throw thrown;

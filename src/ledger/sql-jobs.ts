@@ -1,7 +1,7 @@
 import { PeerworkError } from '../errors.js';
 import type { JobInput, SettledJob } from '../job/job.js';
 import { type CheckedJob, checkJobInput, integer } from '../job/job-input.js';
-import { MAX_ATTEMPTS, MAX_DELAY_MS, MAX_GRAPH_EDGES, MAX_GRAPH_JOBS, MAX_JOB_DATA_BYTES } from '../job/limits.js';
+import { MAX_ATTEMPTS, MAX_GRAPH_EDGES, MAX_GRAPH_JOBS, MAX_JOB_DATA_BYTES } from '../job/limits.js';
 import type { LeaseKey, SettleAnswer, Settlement } from '../job/verbs.js';
 import { addJobs } from './add.js';
 import { cancelJobs } from './cancel.js';
@@ -209,13 +209,7 @@ function weightOf({ data }: CheckedJob): number {
 }
 
 function checkAll(jobs: readonly JobInput[], now: number): CheckedJob[] {
-  return jobs.map((job) => {
-    const checked = checkJobInput(job);
-    if (checked.runAt !== undefined && checked.runAt > now + MAX_DELAY_MS)
-      throw new PeerworkError('job-invalid', `runAt is more than ${MAX_DELAY_MS} ms from now`);
-    return checked;
-  });
+  return jobs.map((job) => checkJobInput(job, now));
 }
 
-const NOTHING_ELSE = { channels: [], workgroups: [] };
-const ownChannel = () => NOTHING_ELSE;
+const ownChannel = () => ({});

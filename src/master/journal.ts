@@ -6,6 +6,8 @@ import type { Log } from '../log.js';
 /** Lines that wait are written together, so that a chatty task costs few transactions. */
 const WRITE_MS = 100;
 const MAX_WAITING = 2_000;
+/** Of these, as JSON text. */
+const MAX_WAITING_CHARS = 16 * 1024 * 1024;
 /** Of the progress of a job one value in this time is kept; who watches sees them all. */
 const PROGRESS_MS = 1_000;
 
@@ -15,7 +17,8 @@ export class Journal {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #progressAt = new Map<string, number>();
-  #waiting: HistoryInput[] = [];
+  #waiting: { readonly entry: HistoryInput; readonly chars: number }[] = [];
+  #chars = 0;
   #timer: Timer | undefined;
   #writing: Promise<void> = Promise.resolve();
 
@@ -29,7 +32,10 @@ export class Journal {
     if (progress.kind === 'progress' && !this.#isDue(id)) return;
     const { kind } = progress;
     const body = kind === 'progress' ? progress.value : { stream: progress.stream, line: progress.line };
-    if (this.#waiting.push({ id, lease, kind, body }) > MAX_WAITING) this.#waiting.shift();
+    const chars = kind === 'log' ? progress.line.length : JSON.stringify(progress.value).length;
+    this.#chars += chars;
+    this.#waiting.push({ entry: { id, lease, kind, body }, chars });
+    while (this.#waiting.length > MAX_WAITING || this.#chars > MAX_WAITING_CHARS) this.#chars -= this.#waiting.shift()?.chars ?? 0;
     this.#timer ??= this.#clock.after(WRITE_MS, () => this.#write(), { unref: true });
   }
 
@@ -50,8 +56,9 @@ export class Journal {
 
   #write(): void {
     this.#timer = undefined;
-    const entries = this.#waiting;
+    const entries = this.#waiting.map(({ entry }) => entry);
     this.#waiting = [];
+    this.#chars = 0;
     if (entries.length === 0) return;
     this.#writing = Promise.all([
       this.#writing,

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Clock } from '../clock.js';
 import type { PeerworkError } from '../errors.js';
+import type { ChildBounds } from '../job/child-bounds.js';
 import { DEFAULT_CHANNEL } from '../job/job.js';
 import type { Log } from '../log.js';
 import { nodePrimitives } from '../swarm/crypto.node.js';
@@ -30,6 +31,8 @@ export interface OpenTasksOptions {
   /** Where the files of published versions are kept; a passing folder when missing. */
   readonly folder: string | undefined;
   readonly watch: boolean;
+  /** Where children of a channel's jobs may go, beside what its task declares. */
+  readonly children?: Readonly<Record<string, ChildBounds>> | undefined;
   readonly identity: KeyPair;
   /** Several Masters on one ledger agree on a value: the first that is named stays. */
   readonly agree: (key: string, value: string) => Promise<string>;
@@ -48,7 +51,7 @@ export async function openTasks(options: OpenTasksOptions): Promise<Tasks> {
   const release = async () => {
     if (folder === undefined) await rm(kept, { recursive: true, force: true });
   };
-  const tasks = new Tasks(publishers, release);
+  const tasks = new Tasks(publishers, release, options.children);
   try {
     for (const [channel, source] of byChannel(options.task)) {
       const publisher = new TaskPublisher({

@@ -1,6 +1,8 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import * as v from 'valibot';
 import { PeerworkError } from '../errors.js';
+import { childBounds } from '../job/child-bounds.js';
 import { checkAssetPaths } from './asset-path.js';
 import { isMissing } from './disk.js';
 
@@ -13,6 +15,8 @@ export interface TaskListing {
   readonly runner: string;
   /** The tunnel of the Master that its jobs may use. */
   readonly tunnel?: string;
+  /** Where the children of its jobs may go. */
+  readonly children?: v.InferOutput<typeof childBounds>;
   /** The text of a package.json; null if there is none. */
   readonly packageJson: string | null;
   /** The text of a package-lock.json; null if there is none. */
@@ -74,18 +78,19 @@ export async function listFolder(folder: string): Promise<TaskListing> {
 }
 
 /** What a task.json says to all who have to do with the task. Rejects with `task-settings-invalid`. */
-async function readSettings(file: string): Promise<Pick<TaskListing, 'runner' | 'tunnel'>> {
-  let settings: { readonly runner?: unknown; readonly tunnel?: unknown } | null;
+async function readSettings(file: string): Promise<Pick<TaskListing, 'runner' | 'tunnel' | 'children'>> {
+  let settings: { readonly runner?: unknown; readonly tunnel?: unknown; readonly children?: unknown } | null;
   try {
     settings = JSON.parse(await readFile(file, 'utf8'));
   } catch (cause) {
     throw new PeerworkError('task-settings-invalid', `${file} is not JSON`, { cause });
   }
-  const { runner, tunnel } = settings ?? {};
+  const { runner, tunnel, children } = settings ?? {};
   if (!isName(runner)) throw new PeerworkError('task-settings-invalid', `${file} names no runner`);
-  if (tunnel === undefined) return { runner };
-  if (!isName(tunnel)) throw new PeerworkError('task-settings-invalid', `${file}: tunnel is not a name`);
-  return { runner, tunnel };
+  if (tunnel !== undefined && !isName(tunnel)) throw new PeerworkError('task-settings-invalid', `${file}: tunnel is not a name`);
+  if (children !== undefined && !v.is(childBounds, children))
+    throw new PeerworkError('task-settings-invalid', `${file}: children is not {"channels": […], "workgroups": […]}`);
+  return { runner, ...(tunnel !== undefined && { tunnel }), ...(children !== undefined && { children }) };
 }
 
 function isName(value: unknown): value is string {

@@ -9,6 +9,8 @@ import { PushStream } from './push-stream.js';
 import { about, cursor, exactly, flag, idParams, list, object, ref, text, type WithId, whole } from './route.js';
 
 const TAG = 'jobs';
+/** In one list: more go as a stream. */
+const MAX_JOBS = 100_000;
 const filter = { channel: text, group: text, workgroup: text };
 const ids = exactly({ ids: list({ type: 'string', minLength: 1, maxLength: 200 }, { maxItems: 10_000 }) }, ['ids']);
 const withId = { params: idParams, answer: ref('Ids') };
@@ -165,7 +167,9 @@ function pushRoute(app: FastifyInstance, { desk, options }: ApiContext): void {
     // The ledger checks jobs itself, with the field that is wrong: the same answer as on every other way in.
     const { body } = request;
     if (body === undefined || body === null) throw new PeerworkError('request-invalid', 'there is no body');
-    const jobs = await desk.push(Array.isArray(body) ? (body as readonly JobInput[]) : [body as JobInput]);
+    const list = Array.isArray(body) ? (body as readonly JobInput[]) : [body as JobInput];
+    if (list.length > MAX_JOBS) throw new PeerworkError('body-too-large', `more than ${MAX_JOBS} jobs in one list`);
+    const jobs = await desk.push(list);
     reply.code(201);
     return { jobs };
   });
