@@ -82,7 +82,8 @@ function faultOf(
 function bounded({ job, prioritized }: CheckedChild, creator: Creator, index: number): CheckedJob {
   const labels = [...labelsOf(creator.requires ?? ''), ...labelsOf(job.requires)];
   const requires = labelSet(labels);
-  if (labelsOf(requires).length > MAX_LABELS) throw refuse(`child ${index}: with those of its creator it requires more than ${MAX_LABELS} labels`);
+  if (labelsOf(requires).length > MAX_LABELS)
+    throw refuse(`child ${index}: with those of its creator it requires more than ${MAX_LABELS} labels`);
   return { ...job, requires, priority: prioritized ? job.priority : Math.min(0, creator.priority) };
 }
 

@@ -33,7 +33,9 @@ const MAX_PROMOTED = 1_000;
 const READY = `SELECT seq, id, channel, priority, weight, grp, workgroup, merge_key, parents, lease, attempts_made, timeout_ms, data FROM job
   WHERE lane = ? AND state = 'ready' AND run_at IS NULL AND parked IS NULL ORDER BY priority DESC, seq LIMIT ? FOR UPDATE SKIP LOCKED`;
 const LEASE = sized(
-  (count) => `UPDATE job SET state = 'leased', lease = lease + 1, lease_until = ${leaseEnd('CAST(? AS INTEGER)')}, worker = ?, started_at = ?,
+  (
+    count,
+  ) => `UPDATE job SET state = 'leased', lease = lease + 1, lease_until = ${leaseEnd('CAST(? AS INTEGER)')}, worker = ?, started_at = ?,
   begun_at = NULL WHERE seq IN (${repeated('?', count)})`,
 );
 
@@ -48,12 +50,7 @@ const MAX_HANDED_BYTES = MAX_MESSAGE_BYTES - 64 * 1024;
 /** Jobs that may not start and are walked over by one claim; the next goes on from there. */
 const MAX_PARKED = 1_000;
 
-export async function claimJobs(
-  transaction: Transaction,
-  worker: number,
-  claim: Omit<Claim, 'worker'>,
-  now: number,
-): Promise<LeasedJob[]> {
+export async function claimJobs(transaction: Transaction, worker: number, claim: Omit<Claim, 'worker'>, now: number): Promise<LeasedJob[]> {
   if (transaction.promotedAt < now) {
     await transaction.run(PROMOTE, [now, MAX_PROMOTED]);
     transaction.promotedAt = now;

@@ -87,7 +87,9 @@ export class SqlJobs extends SqlBase implements JobLedger {
   }
 
   async lost(worker: WorkerRef, leases: readonly LeaseKey[]): Promise<LeaseKey[]> {
-    return this.inChunks(leases, async (transaction, chunk) => lostLeases(transaction, await this.workers.seqOf(transaction, worker), chunk));
+    return this.inChunks(leases, async (transaction, chunk) =>
+      lostLeases(transaction, await this.workers.seqOf(transaction, worker), chunk),
+    );
   }
 
   async settle(

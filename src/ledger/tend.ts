@@ -18,11 +18,15 @@ const NEXT_DUE = `SELECT run_at AS wake_at FROM job WHERE state = 'ready' AND ru
 const NEXT_LEASE_END = `SELECT lease_until AS wake_at FROM job WHERE state = 'leased' ORDER BY lease_until LIMIT 1`;
 
 /** What time brings about. */
-export async function tend(transaction: Transaction, options: LedgerOptions, workers: WorkerBook, keepLeases: boolean, adding: Adding): Promise<Tended> {
+export async function tend(
+  transaction: Transaction,
+  options: LedgerOptions,
+  workers: WorkerBook,
+  keepLeases: boolean,
+  adding: Adding,
+): Promise<Tended> {
   const { now } = adding;
-  const { ended, late } = keepLeases
-    ? { ended: 0, late: 0 }
-    : await expireLeases(transaction, workers, now, LIMIT, adding.random);
+  const { ended, late } = keepLeases ? { ended: 0, late: 0 } : await expireLeases(transaction, workers, now, LIMIT, adding.random);
   await openWorkgroups(transaction, now);
   const resuming = await goOnResuming(transaction);
   const firing = await fireSchedules(transaction, now, (inputs) =>

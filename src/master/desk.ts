@@ -36,7 +36,11 @@ export interface Desk {
    * `leaseMs` from now; default: the Master's. The time of those that wait has not begun. This and what follows rejects with `worker-revoked`,
    * `worker-unapproved`, or `rpc-overloaded` if the worker asks for too much.
    */
-  extend(worker: WorkerRef, leases: readonly LeaseKey[], options?: { readonly leaseMs?: number; readonly waiting?: readonly LeaseKey[] }): Promise<LeaseKey[]>;
+  extend(
+    worker: WorkerRef,
+    leases: readonly LeaseKey[],
+    options?: { readonly leaseMs?: number; readonly waiting?: readonly LeaseKey[] },
+  ): Promise<LeaseKey[]>;
   /** `policy`: where children may go; default: as the tasks and the owner say. */
   settle(worker: WorkerRef, settlements: readonly Settlement[], policy?: ChildPolicy): Promise<SettleAnswer[]>;
   /** Gives back what nobody will run under these leases; nothing is charged. */

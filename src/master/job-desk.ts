@@ -140,7 +140,11 @@ export class JobDesk implements Desk {
     return ledger.extend(worker, leases, now + (options.leaseMs ?? leaseMs), waiting && { leases: waiting, now });
   }
 
-  async settle(worker: WorkerRef, settlements: readonly Settlement[], policy: ChildPolicy = this.#options.childBounds ?? nowhereElse): Promise<SettleAnswer[]> {
+  async settle(
+    worker: WorkerRef,
+    settlements: readonly Settlement[],
+    policy: ChildPolicy = this.#options.childBounds ?? nowhereElse,
+  ): Promise<SettleAnswer[]> {
     const { ledger, clock } = this.#options;
     const now = clock.now();
     this.#admitted(worker);

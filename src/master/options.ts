@@ -82,9 +82,7 @@ export interface EmbedOptions {
   readonly tokens?: readonly string[];
   readonly crew?: CrewOptions | false;
   /** Which scopes a request has, by the rules of your app; none refuses it. Instead of tokens. */
-  readonly authorize?: (
-    request: IncomingMessage,
-  ) => readonly HttpScope[] | Promise<readonly HttpScope[]>;
+  readonly authorize?: (request: IncomingMessage) => readonly HttpScope[] | Promise<readonly HttpScope[]>;
   /**
    * With `authorize`: whose worker sends the request, so that a lease is its alone. Default: whoever shows the same bearer token; needed where that changes
    * with time, or where there is none.
