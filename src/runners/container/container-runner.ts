@@ -27,6 +27,7 @@ export function containerRunner(options: ContainerRunnerOptions = {}): RunnerSet
 /** Runs each job in a container of its own. */
 export class ContainerRunner implements Runner {
   readonly kind = 'container';
+  readonly queues = true;
   readonly isolation: string;
   readonly #engine: ContainerEngine;
   readonly #jobs: string;

@@ -51,6 +51,7 @@ const FINAL: ReadonlySet<string> = new Set(['crawl-invalid', 'crawl-redis-missin
  */
 export class CrawlRunner implements Runner {
   readonly kind = 'crawl';
+  readonly queues = true;
   readonly isolation: string;
   readonly #options: CrawlRunnerOptions;
   readonly #engine: ContainerEngine;

@@ -131,7 +131,7 @@ export class TaskChild {
     const line = `["job",${this.#lastNumber},${JSON.stringify(id)},${attempt},${JSON.stringify(channel)},${JSON.stringify(data)}${more}${last}]\n`;
     this.#handed.push({ number: this.#lastNumber, run, size: line.length });
     this.#weight += line.length;
-    if (this.#handed.length === 1) run.begunAt = this.#host.clock.now();
+    if (this.#handed.length === 1) run.begin(this.#host.clock.now());
     if (this.#outgoing === '') setImmediate(() => this.#flush());
     this.#outgoing += line;
   }
@@ -297,7 +297,7 @@ export class TaskChild {
     this.#graceEndsAt = Number.POSITIVE_INFINITY;
     const now = this.#host.clock.now();
     const next = this.#handed[0];
-    if (next !== undefined) next.run.begunAt = now;
+    if (next !== undefined) next.run.begin(now);
     else if (this.#retiring) this.kill('closed');
     else this.idleSince = now;
   }

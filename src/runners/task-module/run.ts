@@ -39,6 +39,11 @@ export class Run {
     });
   }
 
+  begin(now: number): void {
+    this.begunAt = now;
+    this.#context.begin?.();
+  }
+
   get cancelled(): boolean {
     return this.#context.signal.aborted;
   }

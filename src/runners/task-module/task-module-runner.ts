@@ -65,6 +65,7 @@ const MAX_STILLBORN = 3;
  */
 export class TaskModuleRunner implements Runner {
   readonly kind = 'task-module';
+  readonly queues = true;
   /** One line that names the tier in force. */
   readonly isolation: string;
   readonly #concurrency: number;
