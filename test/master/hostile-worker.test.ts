@@ -262,7 +262,10 @@ t.test(
       if (open.size >= 16) await Promise.race(open);
     }
     await Promise.all(open);
-    t.same(worker.disconnected.map(({ error }) => [error.message, String(error.cause)]), []);
+    t.same(
+      worker.disconnected.map(({ error }) => [error.message, String(error.cause)]),
+      [],
+    );
     const { ready, leased, completed, failed, blocked, cancelled } = await ledger.counts();
     const sum = ready + leased + completed + failed + blocked + cancelled;
     t.equal(sum, 220, 'no job is lost, and none was made');
