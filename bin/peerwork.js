@@ -2,6 +2,9 @@
 // The front door: says plainly what is missing before anything is imported that could fail without it.
 import { existsSync } from 'node:fs';
 
+// Else Node opens its inspector on this signal, which jobs of the same user could send before src/sandbox/inspector.ts is loaded.
+process.on('SIGUSR1', () => {});
+
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
 const main = new URL('../build/src/cli/main.js', import.meta.url);
 

@@ -1,6 +1,7 @@
 // Runs the compiled test files (each a tap program of its own), two at a time, the quick house checks first. Prints one line
 // a file, the whole TAP of those that fail, and at the very end how it went. Not through tap's own runner: its TypeScript
 // plugin, which is loaded into every file, does not work with TypeScript 7.
+// `--fuzz` sends a million seeded inputs instead of the 50,000 of every run.
 // `npm test -- swarm ledger` runs only the files whose path contains one of the words.
 import { spawn } from 'node:child_process';
 import { readdirSync } from 'node:fs';
@@ -15,7 +16,9 @@ const LEFT_BEHIND_MS = 1_000;
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const chaos = process.argv.includes('--chaos');
-const words = process.argv.slice(2).filter((word) => word !== '--chaos');
+const fuzz = process.argv.includes('--fuzz');
+if (fuzz) process.env.PEERWORK_FUZZ_INPUTS ??= '1000000';
+const words = [...(fuzz ? [join('test', 'fuzz')] : []), ...process.argv.slice(2).filter((word) => !word.startsWith('--'))];
 const depth = (path) => path.split(/[\\/]/).length;
 const queue = readdirSync(join(root, 'build', 'test'), { recursive: true, withFileTypes: true })
   .filter((entry) => entry.isFile() && entry.name.endsWith('.test.js'))

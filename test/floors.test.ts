@@ -161,18 +161,19 @@ t.test('the public face only re-exports', async (t) => {
   t.notMatch(code, /\b(function|class|const|let)\s+\w+/, 'and it defines nothing');
 });
 
-t.test('the dashboard is a page: of the other rooms it knows the types', async (t) => {
+t.test('the dashboard is a page: of the other rooms it knows the types, and the kit', async (t) => {
   const pages = readdirSync(join(root, 'src', 'dashboard'))
     .filter((file) => /\.tsx?$/.test(file))
     .map((file) => readSource(join(root, 'src', 'dashboard', file)));
   t.ok(pages.length > 5, 'its sources were found');
   for (const { path, text, imports } of pages) {
     t.ok(text.split('\n').length <= MAX_LINES, `${path}: not too long`);
-    for (const { specifier, typeOnly } of imports) t.ok(typeOnly || !specifier.startsWith('../'), `${path}: ${specifier}`);
+    for (const { specifier, typeOnly } of imports)
+      t.ok(typeOnly || !specifier.startsWith('../') || specifier.startsWith('../kit/'), `${path}: ${specifier}`);
   }
 });
 
-t.test('the crawler is a program of its own: of the other rooms it knows what Worker and crawler share', async (t) => {
+t.test('the crawler is a program of its own: of the other rooms it knows what Worker and crawler share, and the kit', async (t) => {
   const { devDependencies, dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Record<string, object>;
   const programs = readdirSync(join(root, 'src', 'crawler'))
     .filter((file) => file.endsWith('.ts'))
@@ -182,7 +183,7 @@ t.test('the crawler is a program of its own: of the other rooms it knows what Wo
     t.ok(text.split('\n').length <= MAX_LINES, `${path}: not too long`);
     for (const { specifier } of imports) {
       const known = specifier.startsWith('node:') || specifier in { ...devDependencies, ...dependencies };
-      t.ok(known || specifier.startsWith('./') || specifier.startsWith('../crawl/'), `${path}: ${specifier}`);
+      t.ok(known || /^(\.|\.\.\/crawl|\.\.\/kit)\//.test(specifier), `${path}: ${specifier}`);
     }
   }
 });

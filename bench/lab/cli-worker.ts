@@ -3,12 +3,12 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Grid } from './grid.js';
-import { type Lab, packageRoot } from './lab.js';
+import type { Lab } from './lab.js';
 
 /** `node worker.js`, as its owner starts it. */
 export function spawnCliWorker(lab: Lab, grid: Grid, home: string, concurrency = 1): ChildProcess {
   const { PATH, HOME, SystemRoot } = process.env;
-  return lab.spawn(process.execPath, [join(packageRoot, 'worker.js')], {
+  return lab.spawn(process.execPath, [join(lab.root, 'worker.js')], {
     env: {
       ...(PATH === undefined ? {} : { PATH }),
       ...(HOME === undefined ? {} : { HOME }),

@@ -15,17 +15,26 @@ const END_LIMIT_MS = 5_000;
 export interface LabOptions {
   /** Every child leaves a CPU profile here. */
   readonly profileFolder?: string;
+  /** The package that is measured: this one, or another checkout that is built. */
+  readonly root?: string;
+  /** A second checkout, for benchmarks that compare the two. */
+  readonly against?: string;
 }
 
 /** What one benchmark starts and leaves behind on disk: all of it is gone after `close`. */
 export class Lab {
   readonly folder = mkdtempSync(join(tmpdir(), 'peerwork-bench-'));
+  /** Where the programs come from that it starts. */
+  readonly root: string;
+  readonly against: string | undefined;
   readonly #options: LabOptions;
   readonly #ends: (() => Promise<void>)[] = [];
   #folders = 0;
 
   constructor(options: LabOptions = {}) {
     this.#options = options;
+    this.root = options.root ?? packageRoot;
+    this.against = options.against;
   }
 
   makeFolder(name: string): string {
@@ -49,7 +58,7 @@ export class Lab {
         : ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`, `--cpu-prof-name=${this.#profileName(options.label ?? script)}`];
     const child = new Child<V>(
       script,
-      fork(new URL(`./${script}.js`, import.meta.url), {
+      fork(join(this.root, 'build', 'bench', 'lab', `${script}.js`), {
         cwd: this.folder,
         execArgv: ['--expose-gc', ...profiled],
         stdio: ['ignore', 'inherit', 'inherit', 'ipc'],

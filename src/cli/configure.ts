@@ -10,6 +10,7 @@ import { runnerCommands } from './runners/index.js';
 import { refuseUnready } from './service/readiness.js';
 import { commandLine, variablesToKeep } from './setup.js';
 import { sourceCommands } from './sources/index.js';
+import { acceptWall } from './wall.js';
 
 /** Of every Worker, whomever it serves. */
 const GENERAL = ['name', 'concurrency', 'memoryMb', 'allowInstallScripts'] as const satisfies readonly OptionName[];
@@ -48,7 +49,8 @@ export async function configure(command: Command): Promise<number> {
   const left = withoutOf(command);
   const fromFlags = variablesToKeep(command, 'configure', options);
   const hasFlags = left.length > 0 || Object.keys(fromFlags).some((name) => name !== 'token') || command.opts()['token'] !== undefined;
-  const asked = isAttended() && !hasFlags ? await ask(options) : { left, variables: fromFlags };
+  const attended = isAttended() && !hasFlags;
+  const asked = attended ? await ask(options) : { left, variables: fromFlags };
   if (asked === undefined) {
     process.stdout.write('Cancelled, nothing was written.\n');
     return 130;
@@ -61,6 +63,10 @@ export async function configure(command: Command): Promise<number> {
   const on = servables().filter((servable) => servable.isOn(after));
   if (on.length === 0) throw new PeerworkError('worker-unconfigured', 'give --token, or what switches a source on');
   if (await refuseUnready(after)) return EXIT_UNCONFIGURED;
+  if (!(await acceptWall(command, after, attended))) {
+    process.stdout.write('Cancelled, nothing was written.\n');
+    return 130;
+  }
 
   await writeDotenv(file, variables);
   process.stdout.write(

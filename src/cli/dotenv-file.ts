@@ -1,8 +1,7 @@
-import { randomBytes } from 'node:crypto';
-import { open, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { readFile, realpath, stat } from 'node:fs/promises';
 import { parse } from 'dotenv';
 import { PeerworkError } from '../errors.js';
+import { writeWhole } from '../kit/whole-file.js';
 
 /**
  * One assignment as dotenv reads it, also with a quoted value over several lines, but taking nothing of the lines around it,
@@ -49,16 +48,10 @@ export async function writeDotenv(file: string, variables: Readonly<Record<strin
     if (readBack[name] !== value)
       throw new PeerworkError('option-invalid', `${name} cannot be written to ${file}: it mixes too many quotes`);
 
-  const draft = join(dirname(target), `.env.${randomBytes(6).toString('hex')}.tmp`);
   try {
-    const handle = await open(draft, 'wx', 0o600);
-    if (owner !== undefined) await handle.chown(owner.uid, owner.gid);
-    await handle.writeFile(after);
-    await handle.sync();
-    await handle.close();
-    await rename(draft, target);
+    await writeWhole(target, after, { durable: true, ...(owner !== undefined && { owner }) });
   } catch (error) {
-    await rm(draft, { force: true });
+    if (error instanceof PeerworkError) throw error;
     throw new PeerworkError('option-invalid', `${file} cannot be written: ${error instanceof Error ? error.message : error}`);
   }
 }

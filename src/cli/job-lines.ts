@@ -5,6 +5,7 @@ import { asPeerworkError, PeerworkError } from '../errors.js';
 import { DEFAULT_CHANNEL, type JobInput } from '../job/job.js';
 import { checkJobInput } from '../job/job-input.js';
 import { MAX_JOB_DATA_BYTES } from '../job/limits.js';
+import { parseJson } from '../kit/json.js';
 
 /** A line of the input: a job, or why it is none. */
 export type JobLine =
@@ -12,7 +13,7 @@ export type JobLine =
   | { readonly line: number; readonly problem: string };
 
 /** Longer than the largest job: what has no line end by then is no job file. */
-const MAX_LINE_CHARS = MAX_JOB_DATA_BYTES + 64 * 1024;
+const MAX_LINE_BYTES = MAX_JOB_DATA_BYTES + 64 * 1024;
 const MAX_SHOWN_PROBLEMS = 10;
 
 /** The jobs of a stream of NDJSON, one at a time: nothing is read ahead of the reader. Blank lines are passed over. */
@@ -71,9 +72,9 @@ function repetition(lines: Map<string, number>, id: string, line: number): strin
 function readJobLine(text: string, line: number): JobLine {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseJson(text, { maxBytes: MAX_LINE_BYTES });
   } catch (thrown) {
-    return { line, problem: `is not JSON: ${thrown instanceof Error ? thrown.message : thrown}` };
+    return { line, problem: `is not JSON that can be used: ${thrown instanceof Error ? thrown.message : thrown}` };
   }
   let id: string | undefined;
   try {
@@ -93,7 +94,7 @@ async function* splitLines(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<st
   for await (const chunk of chunks) {
     rest += decoder.decode(chunk, { stream: true });
     if (!rest.includes('\n')) {
-      if (rest.length > MAX_LINE_CHARS) break;
+      if (rest.length > MAX_LINE_BYTES) break;
       continue;
     }
     const lines = rest.split('\n');

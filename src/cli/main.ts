@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import type { Command as CommandName } from '../config.js';
+import { keepInspectorShut } from '../sandbox/inspector.js';
 import { version } from '../version.js';
 import { addClientFlags, type ClientCommand, clientCommands } from './client/commands.js';
 import { EXIT_REFUSED, exitCodeOf, printFailure } from './failure.js';
@@ -58,6 +59,7 @@ const commands: Readonly<Record<CommandName, ClientCommand>> = {
 
 /** Runs one command line (without node and script) to its end; answers the exit code and never rejects. */
 export async function main(args: readonly string[]): Promise<number> {
+  keepInspectorShut();
   // The title replaces the arguments in the process list, where a `--token` would be for all to see.
   process.title = Object.hasOwn(commands, args[0] ?? '') ? `peerwork ${args[0]}` : 'peerwork';
   let exitCode = 0;

@@ -80,7 +80,7 @@ function readTasks(given: readonly string[] | undefined): Record<string, string>
 }
 
 function masterOptions(options: Options) {
-  const { ledger, keyFile, name, trackers, ice, transferEncryptToken, leaseMs, watch, retain, approval } = options;
+  const { ledger, keyFile, name, trackers, ice, transferEncryptToken, leaseMs, watch, retain, approval, npmCredentials } = options;
   return {
     ledger,
     watch,
@@ -93,6 +93,7 @@ function masterOptions(options: Options) {
       ice,
       transferEncryptToken,
       leaseMs,
+      npmCredentials,
       retention: retain,
       http: httpOf(options),
     }),

@@ -3,6 +3,10 @@ import { type FileHandle, open } from 'node:fs/promises';
 import * as v from 'valibot';
 import { PeerworkError } from '../errors.js';
 import type { SettledJob } from '../job/job.js';
+import { MESSAGE_LIMITS } from '../job/limits.js';
+import { parseJson } from '../kit/json.js';
+import { diskError } from '../kit/system-error.js';
+import { writeAll } from '../kit/whole-file.js';
 
 const MAX_UNWRITTEN_CHARS = 4 * 1024 * 1024;
 
@@ -17,6 +21,8 @@ const outcomeLine = v.object({
 /** What a run needs to know of an outcome written earlier; its output stays in the file. */
 export type WrittenOutcome = Omit<SettledJob, 'output'>;
 
+export type OutcomeHandle = Pick<FileHandle, 'write' | 'truncate' | 'sync' | 'close'>;
+
 /**
  * A file that outcomes are appended to, one JSON object a line. Opened again, it knows what it holds, so that each outcome
  * stands in it once; a last line that was cut off by a crash is removed.
@@ -24,26 +30,33 @@ export type WrittenOutcome = Omit<SettledJob, 'output'>;
 export class OutcomeFile {
   /** Outcomes of earlier runs, by id. */
   readonly earlier: ReadonlyMap<string, WrittenOutcome>;
-  readonly #file: FileHandle;
+  readonly #file: OutcomeHandle;
+  /** Where the last whole line ends. */
+  #bytes: number;
+  #torn = false;
   #unwritten = '';
   #writing: Promise<void> | undefined;
 
-  private constructor(file: FileHandle, earlier: ReadonlyMap<string, WrittenOutcome>) {
+  private constructor(file: OutcomeHandle, bytes: number, earlier: ReadonlyMap<string, WrittenOutcome>) {
     this.#file = file;
+    this.#bytes = bytes;
     this.earlier = earlier;
   }
 
-  /** Throws `option-invalid` if the file cannot be written or holds something else. */
-  static async open(path: string): Promise<OutcomeFile> {
-    const file = await open(path, 'a+').catch((error: Error) => {
+  /** Throws `option-invalid` if the file cannot be written or holds something else. `openFile` is for tests. */
+  static async open(path: string, openFile: (path: string) => Promise<OutcomeHandle> = (name) => open(name, 'a+')): Promise<OutcomeFile> {
+    const file = await openFile(path).catch((error: Error) => {
       throw new PeerworkError('option-invalid', `--output ${path}: ${error.message}`);
     });
     const { earlier, bytes } = await readOutcomes(path);
     await file.truncate(bytes);
-    return new OutcomeFile(file, earlier);
+    return new OutcomeFile(file, bytes, earlier);
   }
 
-  /** Resolves at once while the disk keeps up, else when it has caught up. Rejects if it cannot be written. */
+  /**
+   * Resolves at once while the disk keeps up, else when it has caught up. Rejects with `disk-full`, or as the system does, if it cannot be
+   * written; what was given is kept, and tried again at the next write and at `close`.
+   */
   async write(job: SettledJob): Promise<void> {
     const { id, state, output, error, attempts, worker, startedAt, finishedAt } = job;
     this.#unwritten += `${JSON.stringify({ id, state, output, error, attempts, worker, startedAt, finishedAt })}\n`;
@@ -54,7 +67,8 @@ export class OutcomeFile {
 
   async close(): Promise<void> {
     try {
-      await this.#writing;
+      await this.#writing?.catch(() => {});
+      await this.#flush();
       await this.#file.sync();
     } finally {
       await this.#file.close();
@@ -64,12 +78,35 @@ export class OutcomeFile {
   async #flush(): Promise<void> {
     // Let those that settled together be written together.
     await null;
-    while (this.#unwritten !== '') {
-      const text = this.#unwritten;
-      this.#unwritten = '';
-      await this.#file.appendFile(text);
+    try {
+      while (this.#unwritten !== '') {
+        const text = this.#unwritten;
+        this.#unwritten = '';
+        await this.#append(text);
+      }
+    } finally {
+      this.#writing = undefined;
     }
-    this.#writing = undefined;
+  }
+
+  async #append(text: string): Promise<void> {
+    const bytes = Buffer.from(text);
+    try {
+      // What a failed write has left may not have gone when it was cut off.
+      if (this.#torn) await this.#cut();
+      await writeAll(this.#file, bytes);
+      this.#bytes += bytes.length;
+    } catch (error) {
+      this.#unwritten = text + this.#unwritten;
+      this.#torn = true;
+      await this.#cut().catch(() => {});
+      throw diskError(error);
+    }
+  }
+
+  async #cut(): Promise<void> {
+    await this.#file.truncate(this.#bytes);
+    this.#torn = false;
   }
 }
 
@@ -99,7 +136,7 @@ async function readOutcomes(path: string): Promise<{ earlier: Map<string, Writte
 
 function readOutcome(line: string): WrittenOutcome | undefined {
   try {
-    const { id, state, error, attempts, worker, finishedAt } = v.parse(outcomeLine, JSON.parse(line));
+    const { id, state, error, attempts, worker, finishedAt } = v.parse(outcomeLine, parseJson(line, MESSAGE_LIMITS));
     return { id, state, attempts, finishedAt, ...(error && { error }), ...(worker && { worker }) };
   } catch {
     return undefined;

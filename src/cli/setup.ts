@@ -6,13 +6,14 @@ import { parseToken } from '../swarm/token.js';
 import { writeDotenv } from './dotenv-file.js';
 import { attributeOf, dotenvFile, readOptions } from './options.js';
 import { type Answers, askFor, asText, isAttended } from './questions.js';
+import { acceptWall } from './wall.js';
 
 /** What is asked, in this order. The rest of the worker's options can be given as flags or written into `.env` by hand. */
 const QUESTIONS = ['token', 'name', 'concurrency', 'memoryMb', 'allowInstallScripts'] as const satisfies readonly OptionName[];
 
 /**
  * Writes the worker's `.env`. Asks on a terminal for what no flag gave; without a terminal, or with `--token` as a flag,
- * nothing is asked and what was not given stays as it is.
+ * nothing is asked and what was not given stays as it is. Where jobs would have no sandbox it says so.
  */
 export async function setup(command: Command): Promise<number> {
   const options = await readOptions(command, 'setup');
@@ -22,7 +23,7 @@ export async function setup(command: Command): Promise<number> {
   if (!attended && options.token === undefined) throw new PeerworkError('token-missing', 'without a terminal, set-up needs `--token`');
   const asked = QUESTIONS.filter((key) => flags[key] === undefined);
   const answers = attended ? await askFor(asked, options) : {};
-  if (answers === undefined) {
+  if (answers === undefined || !(await acceptWall(command, options, attended))) {
     process.stdout.write('Cancelled, nothing was written.\n');
     return 130;
   }

@@ -1,13 +1,15 @@
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { type Clock, systemClock, type Timer } from '../clock.js';
+import { LOCAL_JSON, parseJson } from '../kit/json.js';
+import { removeTree } from '../kit/remove-tree.js';
+import { writeWhole } from '../kit/whole-file.js';
 import { redact } from '../log.js';
 import { version } from '../version.js';
 import type { Worker } from '../worker/worker.js';
 import { isAlive, type MarkedProcess, markProcess } from './service/process-mark.js';
-import { writeWhole } from './service/record.js';
 
 const shape = v.object({
   pid: v.number(),
@@ -74,7 +76,7 @@ export class WorkerStatusFile {
     this.#closed = true;
     this.#timer?.cancel();
     await this.#writing;
-    await rm(this.#file, { force: true });
+    await removeTree(this.#file);
   }
 
   get #file(): string {
@@ -105,7 +107,7 @@ export class WorkerStatusFile {
     this.#writing = this.#writing.then(async () => {
       try {
         await mkdir(this.#folder, { recursive: true, mode: 0o700 });
-        await writeWhole(this.#file, whole);
+        await writeWhole(this.#file, `${JSON.stringify(whole)}\n`);
       } catch {
         // the disk is full: the Worker itself says so where it matters
         this.#written = '';
@@ -119,9 +121,16 @@ export function readWorkersSay(home: string): WorkerSays[] {
   return readFolder(join(home, 'status')).flatMap(({ says }) => (says !== undefined && isAlive(says) ? [says] : []));
 }
 
-/** Files of Workers that were killed. */
+/** Files of Workers that were killed. At once: the next moment one may be ours, under a process id that is used again. */
 function sweepDead(folder: string): void {
-  for (const { file, says } of readFolder(folder)) if (says === undefined || !isAlive(says)) rmSync(file, { force: true });
+  for (const { file, says } of readFolder(folder)) {
+    if (says !== undefined && isAlive(says)) continue;
+    try {
+      rmSync(file, { force: true });
+    } catch {
+      // it stays, and is not believed
+    }
+  }
 }
 
 /** A file that cannot be read is one of another version. */
@@ -131,7 +140,7 @@ function readFolder(folder: string): { readonly file: string; readonly says: Wor
   return files.map((name) => {
     const file = join(folder, name);
     try {
-      return { file, says: v.parse(shape, JSON.parse(readFileSync(file, 'utf8'))) };
+      return { file, says: v.parse(shape, parseJson(readFileSync(file, 'utf8'), LOCAL_JSON)) };
     } catch {
       return { file, says: undefined };
     }

@@ -70,15 +70,27 @@ function endScreen(screen: Screen, working: Worker, results: Meter): void {
 }
 
 function workerOptions(options: Options) {
-  const { transferEncryptToken, name, concurrency, memoryMb, allowInstallScripts, home, sandbox, taskNetwork } = options;
-  const { storeQuotaMb, drainMs, labels, trackers, ice, logLevel } = options;
+  const { transferEncryptToken, name, concurrency, memoryMb, allowInstallScripts, home, sandbox, bubblewrap, taskNetwork } = options;
+  const { npmCredentials, storeQuotaMb, drainMs, labels, trackers, ice, logLevel } = options;
   return {
     name: name ?? hostname(),
     loglevel: logLevel,
     allowInstallScripts,
     sandbox,
-    taskNetwork,
-    ...given({ transferEncryptToken, concurrency, memoryMb, home, storeQuotaMb, drainMs, labels, trackers, ice }),
+    ...given({
+      taskNetwork,
+      transferEncryptToken,
+      concurrency,
+      memoryMb,
+      npmCredentials,
+      home,
+      bubblewrap,
+      storeQuotaMb,
+      drainMs,
+      labels,
+      trackers,
+      ice,
+    }),
   };
 }
 

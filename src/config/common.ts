@@ -27,6 +27,18 @@ export const commonOptions = {
     secret: true,
     parse: single((text) => (text.length === TRANSFER_TOKEN_CHARS ? text : undefined)),
   }),
+  npmCredentials: option<readonly string[], undefined>({
+    flag: '--npm-credentials <@scope>',
+    env: 'PEERWORK_NPM_CREDENTIALS',
+    commands: ['setup', 'worker', 'master'],
+    meaning:
+      "Scopes of private npm registries whose packages tasks may have: npm then uses the registry and the credentials that this user's .npmrc has for them.",
+    allowed: 'names of scopes, such as `@company`',
+    default: undefined,
+    defaultText: 'none',
+    many: true,
+    parse: every((text) => /^@[a-z\d][\w.-]*$/i.test(text)),
+  }),
   logLevel: option<LogLevel, 'info'>({
     flag: '--log-level <level>',
     env: 'LOG_LEVEL',

@@ -1,5 +1,5 @@
 import { option } from './option.js';
-import { every, oneOf, single, wholeNumber, yesOrNo } from './values.js';
+import { ALLOWED_NETWORK, every, isNetworkWord, oneOf, single, wholeNumber, yesOrNo } from './values.js';
 
 const engines = ['auto', 'docker', 'podman', 'off'] as const;
 const pullPolicies = ['missing', 'always', 'never'] as const;
@@ -111,13 +111,12 @@ export const containerOptions = {
     flag: '--container-network <what>',
     env: 'PEERWORK_CONTAINER_NETWORK',
     commands,
-    meaning:
-      'What containers may reach at most: `none`; `internet`, which is public addresses only, never your own network; or `host:port`, which may be in your network. Several add up.',
-    allowed: '`none`, `internet`, or host:port',
+    meaning: 'What containers may reach at most, where that is not what other jobs may: `none`, `internet` or hosts.',
+    allowed: ALLOWED_NETWORK,
     default: undefined,
-    defaultText: 'internet',
+    defaultText: 'as PEERWORK_TASK_NETWORK',
     many: true,
-    parse: every((text) => /^(?:none|internet|(?:\[[0-9a-f:.]+\]|[^\s:/?#@[\]]+):\d{1,5})$/i.test(text)),
+    parse: every(isNetworkWord),
   }),
   containersUnfiltered: option<boolean, false>({
     flag: '--containers-unfiltered',

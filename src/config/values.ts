@@ -22,6 +22,14 @@ export const yesOrNo = single((text) => (/^(yes|true|on|1)$/i.test(text) ? true 
 
 export const oneOf = <T extends string>(values: readonly T[]) => single((text) => values.find((value) => value === text.toLowerCase()));
 
+export const ALLOWED_NETWORK = '`none`, `internet`, host:port, or a name with a dot or an address for all of its ports';
+
+/** A word of what jobs may reach. A name without a dot and without a port could be a mistake, such as `deny`. */
+export const isNetworkWord = (text: string): boolean =>
+  /^(?:none|internet|(?:\[[\da-f:.]+\]|[^\s:/?#@[\]]+):\d{1,5}|[^\s:/?#@[\]]+\.[^\s:/?#@[\]]*|[\da-f:.]*:[\da-f:.]*:[\da-f:.]*)$/i.test(
+    text,
+  );
+
 export const isTrackerUrl = (text: string) => /^wss?:$/.test(protocolOf(text));
 
 function protocolOf(url: string): string {

@@ -1,10 +1,10 @@
+import { isReservedLabel } from './labels.js';
 import { option } from './option.js';
-import { anyText, every, oneOf, wholeNumber, yesOrNo } from './values.js';
+import { ALLOWED_NETWORK, anyText, every, isNetworkWord, oneOf, wholeNumber, yesOrNo } from './values.js';
 
 const MAX_LABEL_CHARS = 64;
 const sandboxes = ['auto', 'required', 'off'] as const;
 export const DEFAULT_MEMORY_MB = 512;
-const permissions = ['allow', 'deny'] as const;
 
 /** Options of Workers. */
 export const workerOptions = {
@@ -46,7 +46,7 @@ export const workerOptions = {
     env: 'PEERWORK_ALLOW_INSTALL_SCRIPTS',
     commands: ['setup', 'worker'],
     meaning:
-      "Whether the npm dependencies of a task may run install scripts. They run with this user's rights, outside the jobs' isolation.",
+      'Whether the npm dependencies of a task may run install scripts. With bubblewrap they run behind a wall that holds the registry alone; without it they have the rights of this user.',
     allowed: 'yes or no',
     default: false,
     defaultText: 'no',
@@ -71,14 +71,27 @@ export const workerOptions = {
     default: 'auto',
     parse: oneOf(sandboxes),
   }),
-  taskNetwork: option<(typeof permissions)[number], 'allow'>({
-    flag: '--task-network <permission>',
+  bubblewrap: option<string, undefined>({
+    flag: '--bubblewrap <path>',
+    env: 'PEERWORK_BUBBLEWRAP',
+    commands: ['setup', 'worker'],
+    meaning: 'Where bubblewrap is, if it is not where programs are.',
+    allowed: 'a path',
+    default: undefined,
+    defaultText: '`bwrap` on the PATH',
+    parse: anyText,
+  }),
+  taskNetwork: option<readonly string[], undefined>({
+    flag: '--task-network <what>',
     env: 'PEERWORK_TASK_NETWORK',
     commands: ['setup', 'worker'],
-    meaning: 'Whether jobs may use the network; to deny it needs the stronger sandbox.',
-    allowed: `one of ${permissions.join(', ')}`,
-    default: 'allow',
-    parse: oneOf(permissions),
+    meaning:
+      'What jobs may reach at most: `none`; `internet`, which is public addresses only, never your own network; or hosts, which may be in your network if a task asks for them. Several add up. Less than `internet` needs the stronger sandbox.',
+    allowed: ALLOWED_NETWORK,
+    default: undefined,
+    defaultText: 'internet',
+    many: true,
+    parse: every(isNetworkWord),
   }),
   storeQuotaMb: option<number, undefined>({
     flag: '--store-quota-mb <MiB>',
@@ -106,11 +119,12 @@ export const workerOptions = {
     flag: '--label <text>',
     env: 'PEERWORK_LABELS',
     commands: ['setup', 'worker'],
-    meaning: 'What jobs may require of this machine, such as `gpu`; `os=linux` and `arch=arm64` and the like are there by themselves.',
-    allowed: `1 to ${MAX_LABEL_CHARS} printable characters each, without commas`,
+    meaning:
+      'What jobs may require of this machine, such as `gpu`; `os=linux`, `arch=arm64`, `isolation=bwrap` and the like are there by themselves.',
+    allowed: `1 to ${MAX_LABEL_CHARS} printable characters each, without commas, and not beginning with os=, arch= or isolation=, which the Worker finds out by itself`,
     default: undefined,
     defaultText: 'none',
     many: true,
-    parse: every((text) => /^[^\p{Cc},]+$/u.test(text) && text.length <= MAX_LABEL_CHARS),
+    parse: every((text) => /^[^\p{Cc},]+$/u.test(text) && text.length <= MAX_LABEL_CHARS && !isReservedLabel(text)),
   }),
 } as const;

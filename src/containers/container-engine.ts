@@ -1,11 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, readdir, realpath, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, realpath, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Clock } from '../clock.js';
 import type { PublicInternet } from '../egress/addresses.js';
 import { lowerOf, type NetworkCeiling, type NetworkWish } from '../egress/policy.js';
 import { PeerworkError } from '../errors.js';
 import type { Tunnel } from '../job/tunnel.js';
+import { clearAway } from '../kit/clearing.js';
 import type { Log } from '../log.js';
 import { Container } from './container.js';
 import { type ContainerSpec, checkSpec } from './container-spec.js';
@@ -179,7 +180,7 @@ export class ContainerEngine {
       ...(spec.stopGraceMs !== undefined && { graceMs: spec.stopGraceMs }),
     });
     this.#containers.add(container);
-    void container.ended.then(() => rm(folder, { recursive: true, force: true }));
+    void container.ended.then(() => clearAway(folder, this.#options.log));
     if (this.#closed) await container.kill();
     return container;
   }
@@ -207,7 +208,7 @@ export class ContainerEngine {
     // One whose start was cut off may have been made after all.
     if (this.#used) {
       await this.#removeAll().catch(() => 0);
-      await rm(this.#markFile, { force: true });
+      await clearAway(this.#markFile, this.#options.log);
     }
     await this.#leash.release();
   }
@@ -235,10 +236,10 @@ export class ContainerEngine {
     const removed = await this.#removeAll();
     if (removed > 0) this.#options.log.warn('containers of an earlier run were still there', { removed });
     const folders = names.filter((name) => name.startsWith(`peerwork-${this.#worker}-`));
-    for (const name of folders) await rm(join(this.#folder, name), { recursive: true, force: true });
+    for (const name of folders) await clearAway(join(this.#folder, name), this.#options.log);
     const firewall = await this.#findFirewall();
     if (typeof firewall !== 'string') await firewall.sweep();
-    await rm(this.#markFile, { force: true });
+    await clearAway(this.#markFile, this.#options.log);
   }
 
   #findFirewall(): Promise<Firewall | string> {

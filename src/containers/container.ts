@@ -2,7 +2,8 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Clock, pause } from '../clock.js';
 import { type CommandLine, complaintOf, type OpenCommand } from './command-line.js';
-import { type ContainerExit, type InspectedState, KILLED, readExit } from './exit.js';
+import { type InspectedState, inspectedState, readEngineJson } from './engine-json.js';
+import { type ContainerExit, KILLED, readExit } from './exit.js';
 import type { EngineFacts } from './find-engine.js';
 import { type OnLine, OutputLines } from './output-lines.js';
 
@@ -118,7 +119,8 @@ export class Container {
         const gone = exitCode === ENGINE_ERROR || exitCode === undefined;
         return gone ? { exitCode: undefined, outOfMemory: false, complaint: complaintOf(said()) } : { exitCode, outOfMemory: false };
       }
-      const state = JSON.parse(stdout) as InspectedState;
+      const state = readEngineJson(inspectedState, stdout);
+      if (state === undefined) return { exitCode: undefined, outOfMemory: false, complaint: 'the engine does not say how it ended' };
       if (state.Running !== true) return readExit(await this.#withOutOfMemory(state), this.#stopping !== undefined, complaintOf(said()));
       // The engine has hung up on us (it was restarted, say) and the container runs on.
       const waited = await command.try(['wait', this.name], { timeoutMs: 2_147_000_000 });

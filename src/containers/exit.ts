@@ -1,4 +1,5 @@
 import { type ErrorCode, PeerworkError } from '../errors.js';
+import type { InspectedState } from './engine-json.js';
 
 /** How a container ended. */
 export interface ContainerExit {
@@ -7,15 +8,6 @@ export interface ContainerExit {
   readonly outOfMemory: boolean;
   /** What the engine said if it never ran. */
   readonly complaint?: string;
-}
-
-/** `State` of `inspect`; podman's has the same names. */
-export interface InspectedState {
-  readonly Status?: string;
-  readonly Running?: boolean;
-  readonly ExitCode?: number;
-  readonly OOMKilled?: boolean;
-  readonly Error?: string;
 }
 
 /** SIGKILL, by whomever. */

@@ -3,6 +3,7 @@ import { accessSync, constants, existsSync } from 'node:fs';
 import { delimiter, isAbsolute, join } from 'node:path';
 import { PeerworkError } from '../errors.js';
 import { CommandLine, complaintOf } from './command-line.js';
+import { engineInfo, readEngineJson } from './engine-json.js';
 import { globalArguments } from './run-arguments.js';
 
 export const engineKinds = ['docker', 'podman'] as const;
@@ -89,56 +90,23 @@ export function findProgram(name: string, environment: NodeJS.ProcessEnv): strin
   return undefined;
 }
 
-interface DockerInfo {
-  readonly ServerVersion?: string;
-  readonly OSType?: string;
-  readonly Architecture?: string;
-  readonly OperatingSystem?: string;
-  readonly SecurityOptions?: readonly string[] | null;
-  readonly CgroupVersion?: string;
-  readonly NCPU?: number;
-  readonly MemoryLimit?: boolean;
-  readonly CpuCfsQuota?: boolean;
-  readonly PidsLimit?: boolean;
-  readonly ClientInfo?: { readonly Context?: string };
-  /** `docker` may be podman under another name. */
-  readonly host?: unknown;
-}
-
-interface PodmanInfo {
-  readonly host?: {
-    readonly os?: string;
-    readonly arch?: string;
-    readonly cpus?: number;
-    readonly cgroupVersion?: string;
-    readonly cgroupControllers?: readonly string[];
-    readonly serviceIsRemote?: boolean;
-    readonly security?: { readonly rootless?: boolean };
-  };
-  readonly version?: { readonly Version?: string };
-}
-
 /** Reads `info --format '{{json .}}'`; undefined if no engine answered, whatever the exit code was. */
 export function readFacts(kind: EngineKind, json: string, environment: NodeJS.ProcessEnv): EngineFacts | undefined {
-  let info: DockerInfo & PodmanInfo;
-  try {
-    info = JSON.parse(json) as DockerInfo & PodmanInfo;
-  } catch {
-    return undefined;
-  }
+  const info = readEngineJson(engineInfo, json);
+  if (info === undefined) return undefined;
   if (info.host !== undefined) {
-    const { host, version } = info as PodmanInfo;
+    const { host, version } = info;
     return {
       kind: 'podman',
       version: version?.Version ?? 'unknown',
-      os: host?.os ?? 'linux',
-      arch: nodeArch(host?.arch),
-      rootless: host?.security?.rootless ?? false,
-      cgroupVersion: host?.cgroupVersion === 'v1' ? 1 : 2,
-      cpus: host?.cpus ?? 1,
-      limits: limitKinds.filter((kind) => host?.cgroupControllers?.includes(kind) ?? true),
-      init: host?.serviceIsRemote === true || podmanInits.some((path) => existsSync(path)),
-      local: host?.serviceIsRemote !== true && process.platform === 'linux',
+      os: host.os ?? 'linux',
+      arch: nodeArch(host.arch),
+      rootless: host.security?.rootless ?? false,
+      cgroupVersion: host.cgroupVersion === 'v1' ? 1 : 2,
+      cpus: host.cpus ?? 1,
+      limits: limitKinds.filter((kind) => host.cgroupControllers?.includes(kind) ?? true),
+      init: host.serviceIsRemote === true || podmanInits.some((path) => existsSync(path)),
+      local: host.serviceIsRemote !== true && process.platform === 'linux',
     };
   }
   if (kind !== 'docker' || !info.ServerVersion) return undefined;

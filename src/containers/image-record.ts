@@ -1,5 +1,8 @@
-import { readFile, rename, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import * as v from 'valibot';
+import { LOCAL_JSON, parseJson } from '../kit/json.js';
+import { writeWhole } from '../kit/whole-file.js';
 
 /** An image that this worker has pulled. Those that were there before are the owner's, and are never removed. */
 export interface PulledImage {
@@ -7,6 +10,8 @@ export interface PulledImage {
   readonly bytes: number;
   readonly usedAt: number;
 }
+
+const shape = v.array(v.object({ image: v.string(), bytes: v.number(), usedAt: v.number() }));
 
 /** Remembers across restarts what was pulled and when it was used last: `images.json` in the worker's folder. */
 export class ImageRecord {
@@ -22,7 +27,7 @@ export class ImageRecord {
   static async open(folder: string): Promise<ImageRecord> {
     const file = join(folder, 'images.json');
     try {
-      return new ImageRecord(file, JSON.parse(await readFile(file, 'utf8')) as PulledImage[]);
+      return new ImageRecord(file, v.parse(shape, parseJson(await readFile(file, 'utf8'), LOCAL_JSON)));
     } catch {
       // The first start; and a damaged file only means that its images stay.
       return new ImageRecord(file, []);
@@ -55,10 +60,7 @@ export class ImageRecord {
 
   #write(): Promise<void> {
     const text = JSON.stringify([...this.#images.values()], undefined, 1);
-    this.#writing = this.#writing
-      .then(() => writeFile(`${this.#file}.new`, text, { mode: 0o600 }))
-      .then(() => rename(`${this.#file}.new`, this.#file))
-      .catch(() => {}); // Of no consequence to any job.
+    this.#writing = this.#writing.then(() => writeWhole(this.#file, text)).catch(() => {}); // Of no consequence to any job.
     return this.#writing;
   }
 }

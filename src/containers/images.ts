@@ -3,6 +3,7 @@ import { PeerworkError } from '../errors.js';
 import type { Json } from '../job/job.js';
 import type { CommandLine } from './command-line.js';
 import { checkImageName } from './container-spec.js';
+import { inspectedImages, readEngineJson } from './engine-json.js';
 import { fullImageName, isAllowedImage } from './image-names.js';
 import { ImageRecord } from './image-record.js';
 import { pullImage } from './pull.js';
@@ -37,12 +38,6 @@ export interface ImageWish {
 }
 
 const KNOWN_MS = 60_000;
-
-interface InspectedImage {
-  readonly Id?: string;
-  readonly Size?: number;
-  readonly Config?: { readonly Labels?: Record<string, string> | null; readonly Volumes?: Record<string, unknown> | null };
-}
 
 interface Pull {
   readonly done: Promise<void>;
@@ -132,7 +127,7 @@ export class Images {
     // Without a format: with one, podman 4.3 prints a list all the same, docker an object.
     const { exitCode, stdout } = await this.#options.command.try(['image', 'inspect', image]);
     if (exitCode !== 0) return undefined;
-    const [found] = JSON.parse(stdout) as readonly InspectedImage[];
+    const [found] = readEngineJson(inspectedImages, stdout) ?? [];
     if (found === undefined) return undefined;
     const { Id, Size, Config } = found;
     return { id: Id ?? '', bytes: Size ?? 0, labels: Config?.Labels ?? {}, volumes: Object.keys(Config?.Volumes ?? {}) };

@@ -52,6 +52,10 @@ export class OutputLines {
       for (const line of lines) this.#pass(name, line);
     });
     stream.on('end', () => {
+      // A character that was cut in two is shown as one that is unknown.
+      const rest = decoder.end();
+      if (name === 'stdout') this.#keep(rest);
+      partial += rest;
       if (partial !== '') this.#pass(name, partial);
       this.#tellDropped();
     });

@@ -1,6 +1,5 @@
 import type { Clock } from '../clock.js';
-import type { NetworkCeiling } from '../egress/policy.js';
-import { readPair } from '../egress/policy.js';
+import { ceilingOf, type OwnerNetwork } from '../egress/policy.js';
 import type { Log } from '../log.js';
 import type { ContainerEngineOptions } from './container-engine.js';
 import type { EngineKind } from './find-engine.js';
@@ -26,8 +25,8 @@ export interface ContainerOptions {
   readonly pids?: number;
   /** Files that one job may write, in MiB; default 1024. */
   readonly diskMb?: number;
-  /** What containers may reach at most: `none`, `internet` (default), or these `host:port`; with `internet` among them, both. */
-  readonly network?: 'none' | 'internet' | readonly string[];
+  /** What containers may reach at most; default: what the worker's tasks may. */
+  readonly network?: OwnerNetwork;
   /** Containers that this worker cannot filter may use the whole network, the owner's own included. Default false. */
   readonly unfiltered?: boolean;
   /** Where programs and the engine are found; default `process.env`. */
@@ -43,6 +42,7 @@ export interface EnginePlace {
   readonly worker: string;
   readonly memoryMb: number;
   readonly folder: string;
+  readonly network?: OwnerNetwork;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -60,16 +60,10 @@ export function engineOptions(owner: ContainerOptions, place: EnginePlace): Cont
       cpus: owner.cpus ?? Number.POSITIVE_INFINITY,
       pids: owner.pids ?? DEFAULT_PIDS,
       diskMb: owner.diskMb ?? DEFAULT_DISK_MB,
-      network: ceilingOf(owner.network ?? 'internet'),
+      network: ceilingOf(owner.network ?? place.network ?? 'internet'),
       unfiltered,
     },
     ...(images !== undefined && { allowedImages: images }),
     ...(environment !== undefined && { environment }),
   };
-}
-
-function ceilingOf(network: NonNullable<ContainerOptions['network']>): NetworkCeiling {
-  const words = typeof network === 'string' ? [network] : network;
-  const hosts = words.filter((word) => word !== 'none' && word !== 'internet').map(readPair);
-  return { internet: words.includes('internet'), hosts };
 }

@@ -1,5 +1,6 @@
 import { connect as connectPlain, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
+import { exposeBreaks } from '../kit/join-streams.js';
 
 const MAX_ANSWER_BYTES = 8_192;
 
@@ -14,16 +15,20 @@ export interface Address {
 
 /**
  * Opens connections: directly, or all of them by HTTP CONNECT through the proxy that listens on a unix socket. The proxy resolves
- * names; a container without any network of its own reaches through it what it is allowed to reach.
+ * names; a container without any network of its own reaches through it what it is allowed to reach. A connection that broke ends with an error.
  */
 export async function openConnection(address: Address, proxySocket: string | undefined, signal: AbortSignal): Promise<Socket> {
   const socket = proxySocket === undefined ? await direct(address, signal) : await throughProxy(address, proxySocket, signal);
-  if (!address.secure) return socket;
+  if (!address.secure) {
+    exposeBreaks(socket);
+    return socket;
+  }
   const secured = connectTls({
     socket,
     ...(/^[\d.:[\]]*$/.test(address.host) ? {} : { servername: address.host }),
     rejectUnauthorized: address.verify ?? true,
   });
+  exposeBreaks(secured);
   await settled(secured, 'secureConnect', signal);
   return secured;
 }

@@ -1,5 +1,9 @@
+import { type JsonLimits, parseJson } from '../kit/json.js';
+
 /** Begins each line of a crawler's output that tells how far it is, in JSON. */
 export const PROGRESS_MARK = '@peerwork ';
+
+const PROGRESS_LIMITS: JsonLimits = { maxBytes: 1_024, maxDepth: 1 };
 
 export interface CrawlProgress {
   /** By this container: pages done and given up together, and those given up. */
@@ -14,7 +18,7 @@ export interface CrawlProgress {
 export function readProgress(line: string): CrawlProgress | undefined {
   if (!line.startsWith(PROGRESS_MARK)) return undefined;
   try {
-    const told = JSON.parse(line.slice(PROGRESS_MARK.length)) as Partial<Record<keyof CrawlProgress, unknown>>;
+    const told = parseJson(line.slice(PROGRESS_MARK.length), PROGRESS_LIMITS) as Partial<Record<keyof CrawlProgress, unknown>>;
     const { handled, failed, total, pending } = told;
     if (![handled, failed, total, pending].every((count) => Number.isSafeInteger(count) && Number(count) >= 0)) return undefined;
     return { handled: Number(handled), failed: Number(failed), total: Number(total), pending: Number(pending) };

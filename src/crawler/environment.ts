@@ -1,5 +1,6 @@
 import { type Actor, readActor } from '../crawl/actor.js';
 import { readRedisUrl } from '../crawl/redis-url.js';
+import { LOCAL_JSON, parseJson } from '../kit/json.js';
 
 /** What the crawler is told by variables. */
 export interface Environment {
@@ -64,7 +65,7 @@ function decodeActor(text: string | undefined): Actor {
   if (!text) throw new Unusable('ACTOR_CONFIG is not set');
   let config: unknown;
   try {
-    config = JSON.parse(Buffer.from(text, 'base64').toString('utf8'));
+    config = parseJson(Buffer.from(text, 'base64'), LOCAL_JSON);
   } catch {
     throw new Unusable('ACTOR_CONFIG is not JSON in base64');
   }

@@ -45,7 +45,11 @@ export class Fetcher {
     return new Promise((resolve, reject) => {
       const secure = url.protocol === 'https:';
       const start = secure ? httpsRequest : httpRequest;
-      const sent = start(url, { agent: secure ? this.#https : this.#http, method, headers, signal }, resolve);
+      const sent = start(url, { agent: secure ? this.#https : this.#http, method, headers, signal }, (answer) => {
+        // Node takes a body without a length for complete when its connection is reset, and tells only the request.
+        sent.on('error', (error) => answer.destroy(error));
+        resolve(answer);
+      });
       sent.on('error', reject);
       sent.end(body);
     });

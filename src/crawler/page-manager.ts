@@ -2,6 +2,7 @@ import { type IRequestManager, Request, RequestState } from '@crawlee/cheerio';
 import type { PageQueue } from '../crawl/queue/page-queue.js';
 import type { QueuedRequest } from '../crawl/queue/redis-queue.js';
 import { requestId, uniqueKeyOf } from '../crawl/request-id.js';
+import { LOCAL_JSON, parseJson } from '../kit/json.js';
 
 export interface PageManagerOptions {
   readonly queue: PageQueue;
@@ -83,7 +84,9 @@ export class PageManager implements IRequestManager {
     this.#pending = pending;
     this.#total = total;
     for (const { id, json } of requests) {
-      const { orderNo: _, ...stored } = JSON.parse(json) as ConstructorParameters<typeof Request>[0] & { readonly orderNo: number };
+      const { orderNo: _, ...stored } = parseJson(json, LOCAL_JSON) as ConstructorParameters<typeof Request>[0] & {
+        readonly orderNo: number;
+      };
       const request = new Request({ ...stored, id });
       this.#held.set(id, request);
       this.#hold(request).catch((error: Error) => this.break(error));

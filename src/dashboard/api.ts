@@ -1,5 +1,8 @@
+import { parseJson } from '../kit/json.js';
+
 /** The Master's HTTP API as the dashboard uses it. Addresses are relative, so that it works wherever it is mounted. */
 
+const ANSWER_LIMITS = { maxBytes: 256 * 1024 * 1024 };
 const TOKEN_KEY = 'peerwork token';
 
 export class ApiError extends Error {
@@ -36,7 +39,7 @@ export async function ask<T>(method: string, path: string, body?: unknown): Prom
     throw new ApiError(0, 'The Master does not answer', 'Look whether it runs.');
   }
   const text = await response.text();
-  const answer = text === '' ? undefined : (JSON.parse(text) as unknown);
+  const answer = text === '' ? undefined : parseJson(text, ANSWER_LIMITS);
   if (response.ok) return answer as T;
   const { detail = response.statusText, todo = '' } = (answer ?? {}) as { detail?: string; todo?: string };
   throw new ApiError(response.status, detail, todo);
@@ -65,7 +68,7 @@ export async function readEvents(lastId: string, signal: AbortSignal, take: (eve
       const field = (name: string) => block.match(new RegExp(`^${name}: (.*)$`, 'm'))?.[1];
       const id = field('id');
       const data = field('data');
-      if (id !== undefined) take({ name: field('event') ?? '', data: data === undefined ? undefined : JSON.parse(data) }, id);
+      if (id !== undefined) take({ name: field('event') ?? '', data: data === undefined ? undefined : parseJson(data, ANSWER_LIMITS) }, id);
     }
   }
 }

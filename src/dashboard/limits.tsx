@@ -1,4 +1,5 @@
 import { useState } from 'preact/hooks';
+import { LOCAL_JSON, parseJson } from '../kit/json.js';
 import type { ScheduleRecord, WorkgroupRecord } from '../ledger/records.js';
 import { useQuery } from './live.js';
 import { Action, act, Problem, when } from './parts.js';
@@ -112,7 +113,7 @@ function Schedules() {
         onSubmit={async (event) => {
           event.preventDefault();
           const { id, cron, timeZone, job } = form;
-          if (await run('PUT', encodeURIComponent(id), { cron, timeZone, job: JSON.parse(job) })) setForm(empty);
+          if (await run('PUT', encodeURIComponent(id), { cron, timeZone, job: parseJson(job, LOCAL_JSON) })) setForm(empty);
         }}
       >
         <label>

@@ -1,4 +1,5 @@
 import { useState } from 'preact/hooks';
+import { LOCAL_JSON, parseJson } from '../kit/json.js';
 import { ApiError, ask } from './api.js';
 import { Dialog, Problem } from './parts.js';
 
@@ -8,7 +9,7 @@ export function PushDialog({ onClose, onPushed }: { onClose: () => void; onPushe
   const [error, setError] = useState<ApiError | undefined>();
   const push = async () => {
     try {
-      const { jobs } = await ask<{ jobs: { id: string; added: boolean }[] }>('POST', 'v1/jobs', JSON.parse(text));
+      const { jobs } = await ask<{ jobs: { id: string; added: boolean }[] }>('POST', 'v1/jobs', parseJson(text, LOCAL_JSON));
       onClose();
       if (jobs[0] !== undefined) onPushed(jobs[0].id);
     } catch (thrown) {

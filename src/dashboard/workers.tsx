@@ -8,6 +8,7 @@ interface Connected {
   readonly version?: string;
   readonly platform?: string;
   readonly isolation?: string;
+  readonly tier?: string;
   readonly concurrency?: number;
   readonly labels?: readonly string[];
   readonly running: number;
@@ -56,6 +57,11 @@ function WorkerCard({ worker, run, openJob }: { worker: Row; run: (verb: string)
     <>
       <strong>{name}</strong>
       {connected === undefined ? <span class="tag">away</span> : <span class="tag good">{connected.path}</span>}
+      {connected?.tier !== undefined && (
+        <span class={connected.tier === 'process' ? 'tag bad' : 'tag good'}>
+          {connected.tier === 'process' ? 'no wall' : connected.tier}
+        </span>
+      )}
       {revokedAt !== undefined && <span class="tag bad">revoked</span>}
       {drainedAt !== undefined && <span class="tag">drained</span>}
       {connected !== undefined && (

@@ -41,33 +41,44 @@ export function ownNetworks(): OwnNetwork[] {
 
 /** Tells addresses of the public internet from all others, the owner's own networks included, as they are now. */
 export class PublicInternet {
+  readonly #own: () => readonly OwnNetwork[];
   readonly #closed = new BlockList();
   readonly #unicast = new BlockList();
 
-  constructor(own: readonly OwnNetwork[] = ownNetworks()) {
+  /** `own`: default those of this machine, looked up anew for each address: a laptop changes its networks. */
+  constructor(own?: readonly OwnNetwork[]) {
+    this.#own = own === undefined ? ownNetworks : () => own;
     // Everything else of IPv6 is loopback, link-local, unique local, multicast, IPv4-mapped, NAT64 or not assigned.
     this.#unicast.addSubnet('2000::', 3, 'ipv6');
-    for (const cidr of [...closedIpv4, ...closedIpv6, ...own.map(({ cidr }) => cidr)]) this.#close(cidr);
-    for (const address of [...closedHosts, ...own.map(({ address }) => address)]) this.#close(address);
+    for (const range of [...closedIpv4, ...closedIpv6, ...closedHosts]) close(this.#closed, range);
   }
 
   /** `address` as the system writes it. */
   has(address: string): boolean {
     switch (isIP(address)) {
       case 4:
-        return !this.#closed.check(address, 'ipv4');
+        return !this.#closed.check(address, 'ipv4') && !this.#isOwn(address, 'ipv4');
       case 6:
-        return this.#unicast.check(address, 'ipv6') && !this.#closed.check(address, 'ipv6');
+        return this.#unicast.check(address, 'ipv6') && !this.#closed.check(address, 'ipv6') && !this.#isOwn(address, 'ipv6');
       default:
         return false;
     }
   }
 
-  #close(cidr: string): void {
-    const [address = '', bits] = cidr.split('/');
-    const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
-    // A mistaken netmask must not close the internet.
-    const prefix = Math.max(Number(bits ?? (family === 'ipv6' ? 128 : 32)), family === 'ipv6' ? 16 : 4);
-    if (isIP(address) !== 0) this.#closed.addSubnet(address, prefix, family);
+  #isOwn(address: string, family: 'ipv4' | 'ipv6'): boolean {
+    const own = new BlockList();
+    for (const network of this.#own()) {
+      close(own, network.cidr);
+      close(own, network.address);
+    }
+    return own.check(address, family);
   }
+}
+
+function close(list: BlockList, cidr: string): void {
+  const [address = '', bits] = cidr.split('/');
+  const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
+  // A mistaken netmask must not close the internet.
+  const prefix = Math.max(Number(bits ?? (family === 'ipv6' ? 128 : 32)), family === 'ipv6' ? 16 : 4);
+  if (isIP(address) !== 0) list.addSubnet(address, prefix, family);
 }

@@ -1,12 +1,19 @@
+import { isIPv6 } from 'node:net';
 import { PeerworkError } from '../errors.js';
 
-/** What a job asks for: no network, the public internet, or these `host:port` only. */
-export type NetworkWish = 'none' | 'internet' | readonly string[];
+/**
+ * What a task asks for: nothing, public addresses (`internet`), these and what the owner opens of the own network (`lan`), or these hosts alone:
+ * `host:port`, or a host with a dot in its name, or an address, for all of its ports.
+ */
+export type NetworkWish = 'none' | 'internet' | 'lan' | readonly string[];
+
+/** What the owner of a worker says: `none`, `internet`, or hosts, which may be in the owner's own network; several add up. Default `internet`. */
+export type OwnerNetwork = 'none' | 'internet' | readonly string[];
 
 /** What the owner of a worker allows at most. */
 export interface NetworkCeiling {
   readonly internet: boolean;
-  /** `host:port` that may be reached even in the owner's own network. */
+  /** Hosts that may be reached even in the owner's own network. */
   readonly hosts: readonly string[];
 }
 
@@ -16,28 +23,70 @@ export const NO_NETWORK: NetworkCeiling = { internet: false, hosts: [] };
 export interface NetworkPolicy {
   /** `listed`: nothing but the hosts below. */
   readonly mode: 'none' | 'internet' | 'listed';
-  /** `host:port` whose address must be public. */
+  /** `host:port`, or `host:*` for all ports, whose address must be public. */
   readonly listed: ReadonlySet<string>;
-  /** `host:port` that may be anywhere: the owner has named them, or whoever the owner trusts as much. */
+  /** The same, but anywhere: the owner has named them, or whoever the owner trusts as much. */
   readonly trusted: ReadonlySet<string>;
+  /** Why what is not open is closed, for who is refused. */
+  readonly why?: string;
+}
+
+const BY_OWNER = 'the owner of this worker does not allow it (--task-network)';
+const BY_TASK = 'the task does not ask for it (network in its task.json)';
+
+/** What the owner's words allow. Throws `container-invalid` for one that cannot be read. */
+export function ceilingOf(network: OwnerNetwork): NetworkCeiling {
+  const words = (typeof network === 'string' ? [network] : network).map((word) => word.toLowerCase());
+  const hosts = words.filter((word) => word !== 'none' && word !== 'internet').map(readHost);
+  return { internet: words.includes('internet'), hosts };
+}
+
+/** How much of what the owner says the sandbox must hold: the public internet is what a machine without one gives anyway. */
+export function heldNetwork(network: OwnerNetwork): 'allow' | 'hosts' | 'deny' {
+  const { internet, hosts } = ceilingOf(network);
+  return internet ? 'allow' : hosts.length > 0 ? 'hosts' : 'deny';
 }
 
 /**
- * The lower of what a job asks and what the owner allows. `trusted`: pairs that come with the job from where the owner has connected this
+ * The lower of what a task asks and what the owner allows. `trusted`: hosts that come with the job from where the owner has connected this
  * worker to, such as its Redis.
  */
 export function lowerOf(wish: NetworkWish, ceiling: NetworkCeiling, trusted: readonly string[] = []): NetworkPolicy {
-  const byOwner = new Set(ceiling.hosts.map(readPair));
-  const extra = trusted.map(readPair);
-  const policy = (mode: NetworkPolicy['mode'], listed: Iterable<string>, free: Iterable<string>): NetworkPolicy => {
+  const byOwner = ceiling.hosts.map(readHost);
+  const extra = trusted.map(readHost);
+  const policy = (mode: NetworkPolicy['mode'], listed: readonly string[], free: readonly string[], why: string): NetworkPolicy => {
     const all = new Set([...free, ...extra]);
-    return { mode: mode !== 'internet' && all.size + [...listed].length === 0 ? 'none' : mode, listed: new Set(listed), trusted: all };
+    const empty = mode === 'listed' && all.size + listed.length === 0;
+    return { mode: empty ? 'none' : mode, listed: new Set(listed), trusted: all, why };
   };
-  if (wish === 'none') return policy(extra.length > 0 ? 'listed' : 'none', [], []);
-  if (wish === 'internet') return policy(ceiling.internet ? 'internet' : 'listed', [], byOwner);
-  const pairs = wish.map(readPair);
-  const known = pairs.filter((pair) => byOwner.has(pair));
-  return policy('listed', ceiling.internet ? pairs.filter((pair) => !byOwner.has(pair)) : [], known);
+  if (wish === 'none') return policy('listed', [], [], BY_TASK);
+  if (wish === 'internet') return ceiling.internet ? policy('internet', [], [], BY_OWNER) : policy('listed', byOwner, [], BY_OWNER);
+  if (wish === 'lan') return policy(ceiling.internet ? 'internet' : 'listed', [], byOwner, BY_OWNER);
+  const asked = wish.map(readHost);
+  return policy('listed', ceiling.internet ? asked : [], common(asked, byOwner), ceiling.internet ? BY_TASK : BY_OWNER);
+}
+
+/** Hosts that are in both lists, at the ports of both. */
+function common(some: readonly string[], others: readonly string[]): string[] {
+  const found = some.filter((host) => holds(new Set(others), host));
+  return [...found, ...others.filter((host) => holds(new Set(some), host))];
+}
+
+/** Whether a list has this `host:port`, or all ports of the host. */
+export function holds(hosts: ReadonlySet<string>, pair: string): boolean {
+  return hosts.has(pair) || hosts.has(`${pair.slice(0, pair.lastIndexOf(':'))}:*`);
+}
+
+/** `host:port`, `host:*` or a host alone, in the one form in which it is compared; throws `container-invalid`. */
+export function readHost(text: string): string {
+  const [, host = text] = /^(.+):\*$/.exec(text) ?? [];
+  const target = readTarget(text);
+  if (target !== undefined) return `${target.host}:${target.port}`;
+  // A name without a dot could be a word that is written wrong.
+  const whole = /[.:]/.test(host) ? readTarget(`${isIPv6(host) ? `[${host}]` : host}:1`) : undefined;
+  if (whole === undefined)
+    throw new PeerworkError('container-invalid', `${JSON.stringify(text.slice(0, 80))} is no host and not host:port`);
+  return `${whole.host}:*`;
 }
 
 /** A `host:port` in the one form in which it is compared; throws `container-invalid`. */

@@ -1,14 +1,19 @@
-import { once, setMaxListeners } from 'node:events';
-import { chmod, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { setMaxListeners } from 'node:events';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Duplex, pipeline } from 'node:stream';
+import type { Duplex } from 'node:stream';
+import { HALF_OPEN_IDLE_MS, joinStreams } from '../kit/join-streams.js';
+import { removeTree } from '../kit/remove-tree.js';
 import { type ReachOptions, Refused, reach } from './reach.js';
 
 export interface EgressProxyOptions extends ReachOptions {
   /** Something was refused, said once for each target. */
   readonly onRefused?: (target: string, reason: string) => void;
+  /** After one side of a stream has ended, see `joinStreams`. Default: `HALF_OPEN_IDLE_MS`. */
+  readonly halfOpenIdleMs?: number;
 }
 
 /** With the process id behind it. */
@@ -18,17 +23,21 @@ const MAX_TOLD = 50;
 const HEADERS_MS = 10_000;
 
 /**
- * The way out of a container without a network: an HTTP proxy that knows only CONNECT, on a unix socket that is mounted into it. It resolves names
+ * The way out of a container or sandbox without a network: an HTTP proxy that knows only CONNECT, on a unix socket that is mounted into it. It resolves names
  * itself and holds every stream to the policy of the job. Needs no rights, and what does not speak to it reaches nothing.
  *
- * Answers: 200 and the stream; 403 with the reason in `x-peerwork-refused`; 502 for a target that cannot be reached; 503 beyond 512 streams.
+ * Answers: 200 and the stream; 403 with the reason in `x-peerwork-refused`; 502 for a target that cannot be reached, with the system's code in
+ * `x-peerwork-error`; 503 beyond 512 streams.
+ *
+ * A stream that broke is reset on both sides. A unix socket has no reset: there an orderly end is a half-close (the client can still write), and a
+ * break is a close (a write, even of nothing, fails with EPIPE). `confirmEnd` of `kit/join-streams` tells a client which of the two it met.
  */
 export class EgressProxy {
   readonly socketPath: string;
   readonly #folder: string;
   readonly #options: EgressProxyOptions;
   readonly #server: Server;
-  readonly #streams = new Set<Duplex>();
+  readonly #clients = new Set<Duplex>();
   readonly #told = new Set<string>();
   readonly #closing = new AbortController();
 
@@ -46,59 +55,63 @@ export class EgressProxy {
   }
 
   static async open(options: EgressProxyOptions): Promise<EgressProxy> {
+    const proxy = EgressProxy.start(options);
+    await sweep();
+    return proxy;
+  }
+
+  /** The same at once: a process that is about to be started finds the socket. Throws if it cannot be made. */
+  static start(options: EgressProxyOptions): EgressProxy {
     // In the system's own folder, because the path of a socket has 107 bytes at most. The folder is ours alone; the socket, mounted, is for
     // whatever user the container runs as.
-    const folder = await mkdtemp(join(tmpdir(), `${FOLDER_PREFIX}${process.pid}-`));
-    await sweep();
+    const folder = mkdtempSync(join(tmpdir(), `${FOLDER_PREFIX}${process.pid}-`));
     const proxy = new EgressProxy(folder, options);
+    // A unix socket is bound before `listen` returns; what went wrong shows in its absence.
+    proxy.#server.on('error', () => {}).listen(proxy.socketPath);
     try {
-      proxy.#server.listen(proxy.socketPath);
-      await once(proxy.#server, 'listening');
-      await chmod(proxy.socketPath, 0o666);
-      return proxy;
+      chmodSync(proxy.socketPath, 0o666);
     } catch (error) {
-      await proxy.close();
+      rmSync(folder, { recursive: true, force: true });
       throw error;
     }
+    void sweep();
+    return proxy;
+  }
+
+  /** What is refused from now on is said once more. */
+  tellAnew(): void {
+    this.#told.clear();
   }
 
   /** Ends every stream at once. */
   async close(): Promise<void> {
     this.#closing.abort();
-    for (const stream of this.#streams) stream.destroy();
+    for (const stream of this.#clients) stream.destroy();
     this.#server.closeAllConnections();
     await new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    await rm(this.#folder, { recursive: true, force: true });
+    await removeTree(this.#folder);
   }
 
   async #connect(request: IncomingMessage, client: Duplex, head: Buffer): Promise<void> {
     const target = request.url ?? '';
     client.on('error', () => client.destroy());
-    if (this.#streams.size >= MAX_STREAMS * 2) return answer(client, '503 Too Many Streams');
-    this.#keep(client);
+    const full = this.#clients.size >= MAX_STREAMS;
+    this.#clients.add(client);
+    client.once('close', () => this.#clients.delete(client));
+    if (full) return answer(client, '503 Too Many Streams');
+    // At once: a client that has ended by then would emit its end over an empty buffer.
+    if (head.length > 0) client.unshift(head);
     try {
       const there = await reach(target, this.#options, this.#closing.signal);
-      this.#keep(there);
-      if (client.destroyed || this.#closing.signal.aborted) {
-        there.destroy();
-        return;
-      }
-      client.write('HTTP/1.1 200 Connection Established\r\n\r\n');
-      if (head.length > 0) there.write(head);
-      // Both directions end together when one breaks; a half-close is passed on.
-      const done = () => {};
-      pipeline(client, there, done);
-      pipeline(there, client, done);
+      if (!client.destroyed) client.write('HTTP/1.1 200 Connection Established\r\n\r\n');
+      const { halfOpenIdleMs = HALF_OPEN_IDLE_MS } = this.#options;
+      // Both sides are told of a break by the stream itself.
+      await joinStreams(client, there, { signal: this.#closing.signal, halfOpenIdleMs }).catch(() => {});
     } catch (error) {
-      if (!(error instanceof Refused)) return answer(client, '502 Bad Gateway');
+      if (!(error instanceof Refused)) return answer(client, '502 Bad Gateway', `x-peerwork-error: ${codeOf(error)}`);
       this.#tell(target, error.message);
-      answer(client, '403 Forbidden', error.message);
+      answer(client, '403 Forbidden', `x-peerwork-refused: ${error.message}`);
     }
-  }
-
-  #keep(stream: Duplex): void {
-    this.#streams.add(stream);
-    stream.once('close', () => this.#streams.delete(stream));
   }
 
   #tell(target: string, reason: string): void {
@@ -113,9 +126,11 @@ let swept: Promise<void> | undefined;
 
 /** Once a process: removes the sockets of processes that were killed. */
 function sweep(): Promise<void> {
-  swept ??= readdir(tmpdir()).then(async (names) => {
-    for (const name of names) if (isOfDeadProcess(name)) await rm(join(tmpdir(), name), { recursive: true, force: true }).catch(() => {});
-  });
+  swept ??= readdir(tmpdir())
+    .then(async (names) => {
+      for (const name of names) if (isOfDeadProcess(name)) await removeTree(join(tmpdir(), name));
+    })
+    .catch(() => {});
   return swept;
 }
 
@@ -130,7 +145,14 @@ function isOfDeadProcess(name: string): boolean {
   }
 }
 
-function answer(client: Duplex, status: string, refused?: string): void {
-  const reason = refused === undefined ? '' : `x-peerwork-refused: ${refused}\r\n`;
-  client.end(`HTTP/1.1 ${status}\r\n${reason}connection: close\r\ncontent-length: 0\r\n\r\n`);
+function answer(client: Duplex, status: string, ...headers: readonly string[]): void {
+  // Also if the client says no more: its own end is not waited for.
+  client.once('finish', () => client.destroy());
+  client.end([`HTTP/1.1 ${status}`, ...headers, 'connection: close', 'content-length: 0', '', ''].join('\r\n'));
+}
+
+/** What the system calls it, such as `ETIMEDOUT`. */
+function codeOf(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  return /^E[A-Z\d_]{2,30}$/.test(code) ? code : 'ECONNREFUSED';
 }

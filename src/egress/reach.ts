@@ -3,25 +3,28 @@ import { connect, isIP } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Tunnel } from '../job/tunnel.js';
 import type { PublicInternet } from './addresses.js';
-import { type NetworkPolicy, readTarget, type Target } from './policy.js';
+import { holds, type NetworkPolicy, readTarget, type Target } from './policy.js';
 
 /** Names that mean this machine, as containers know it: its loopback, at ports that were allowed. */
 const hostNames: ReadonlySet<string> = new Set(['host.docker.internal', 'host.containers.internal']);
 /** The name under which a job reaches the one address that its source opens to it. */
 export const TUNNEL_NAME = 'tunnel.peerwork';
 
+const NOT_PUBLIC =
+  'it is not on the public internet; the owner of this worker may allow it by name (--task-network), and the task has to ask for it in its task.json';
 const CONNECT_MS = 15_000;
 const LOOKUP_MS = 10_000;
 
 export interface ReachOptions {
   readonly policy: NetworkPolicy;
   readonly internet: PublicInternet;
-  readonly tunnel?: Tunnel;
+  /** What `TUNNEL_NAME` leads to, by its port. */
+  readonly tunnel?: (port: number) => Tunnel | undefined;
   /** All addresses of a name; default: the system's. */
   readonly lookup?: (host: string) => Promise<readonly string[]>;
 }
 
-/** Why a container may not reach something. */
+/** Why a job may not reach something. */
 export class Refused extends Error {}
 
 /**
@@ -32,8 +35,9 @@ export async function reach(authority: string, options: ReachOptions, signal: Ab
   const target = readTarget(authority);
   if (target === undefined) throw new Refused('it is not host:port');
   if (target.host === TUNNEL_NAME) {
-    if (options.tunnel === undefined) throw new Refused('this job has no tunnel');
-    return options.tunnel.open(signal);
+    const tunnel = options.tunnel?.(target.port);
+    if (tunnel === undefined) throw new Refused('this job has no tunnel');
+    return tunnel.open(signal);
   }
   const addresses = await allowedAddresses(target, options);
   let fault: unknown;
@@ -50,26 +54,27 @@ export async function reach(authority: string, options: ReachOptions, signal: Ab
 async function allowedAddresses({ host, port }: Target, options: ReachOptions): Promise<readonly string[]> {
   const { policy, internet } = options;
   const pair = `${host}:${port}`;
-  const trusted = policy.trusted.has(pair);
-  if (!trusted && policy.mode !== 'internet' && !policy.listed.has(pair)) throw new Refused('it is not among the allowed hosts');
+  const trusted = holds(policy.trusted, pair);
+  if (!trusted && policy.mode !== 'internet' && !holds(policy.listed, pair))
+    throw new Refused(policy.why ?? 'it is not among the allowed hosts');
   if (hostNames.has(host)) {
-    if (!trusted) throw new Refused('this port of the host was not allowed');
+    if (!trusted) throw new Refused('this port of the host was not allowed by its owner');
     return ['127.0.0.1'];
   }
   const addresses = isIP(host) === 0 ? await resolveName(host, options.lookup ?? systemLookup) : [host];
   const allowed = trusted ? addresses : addresses.filter((address) => internet.has(address));
-  if (allowed.length === 0) throw new Refused('it is not on the public internet');
+  if (allowed.length === 0) throw new Refused(NOT_PUBLIC);
   return allowed;
 }
 
 async function resolveName(host: string, ask: (host: string) => Promise<readonly string[]>): Promise<readonly string[]> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`the name ${host} was not resolved in time`)), LOOKUP_MS);
+    timer = setTimeout(() => reject(failure('EAI_AGAIN', `the name ${host} was not resolved in time`)), LOOKUP_MS);
   });
   try {
     const addresses = await Promise.race([ask(host), late]);
-    if (addresses.length === 0) throw new Error(`the name ${host} has no address`);
+    if (addresses.length === 0) throw failure('ENOTFOUND', `the name ${host} has no address`);
     return addresses;
   } finally {
     clearTimeout(timer);
@@ -82,16 +87,28 @@ export async function systemLookup(host: string): Promise<readonly string[]> {
 
 function connectTo(address: string, port: number, signal: AbortSignal): Promise<Duplex> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ host: address, port, noDelay: true, signal });
-    const timer = setTimeout(() => socket.destroy(new Error('it does not answer')), CONNECT_MS);
-    socket.once('error', (error) => {
+    const socket = connect({ host: address, port, noDelay: true, keepAlive: true, allowHalfOpen: true });
+    const timer = setTimeout(() => socket.destroy(failure('ETIMEDOUT', 'it does not answer')), CONNECT_MS);
+    // Only while it connects: a stream that is cut later is reset, and `connect`'s own option would end it.
+    const giveUp = () => socket.destroy(new Error('it is no longer wanted'));
+    const done = () => {
       clearTimeout(timer);
+      signal.removeEventListener('abort', giveUp);
+    };
+    signal.addEventListener('abort', giveUp, { once: true });
+    socket.once('error', (error) => {
+      done();
       reject(error);
     });
     socket.once('connect', () => {
-      clearTimeout(timer);
+      done();
       socket.removeAllListeners('error');
       resolve(socket);
     });
+    if (signal.aborted) giveUp();
   });
+}
+
+function failure(code: string, message: string): Error {
+  return Object.assign(new Error(message), { code });
 }

@@ -20,6 +20,11 @@ export const ledgerErrors = {
     status: 500,
   },
   'ledger-newer': { message: 'The ledger was written by a newer peerwork', todo: 'Update peerwork on this machine.', status: 500 },
+  'ledger-damaged': {
+    message: 'The ledger holds a value that cannot be used: {detail}',
+    todo: 'An earlier version, or something else that writes to its database, has put it there; delete or replace that job.',
+    status: 500,
+  },
   'ledger-away': {
     message: 'The database of the ledger does not answer: {detail}',
     todo: 'Nothing, if it comes back: peerwork keeps trying. An answer that was lost may stand for something done; repeating it with the same ids is safe.',

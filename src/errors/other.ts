@@ -3,6 +3,11 @@ import type { ErrorEntry } from './entry.js';
 /** Everything else. */
 export const otherErrors = {
   closed: { message: 'It is closed already', todo: 'Create a new one.', status: 409 },
+  'connection-broken': {
+    message: 'A connection broke before its end: {detail}',
+    todo: 'Connect again; what came through it is not complete.',
+    status: 502,
+  },
   internal: {
     message: 'Something happened that should not: {detail}',
     todo: 'Please report it with the log at LOG_LEVEL=debug.',

@@ -29,6 +29,11 @@ export const setupErrors = {
     todo: 'Restore the file from a backup, or move it away to begin anew with a new token.',
     status: 500,
   },
+  'label-reserved': {
+    message: 'A label of this name is not given by the owner: {detail}',
+    todo: 'Leave it out: `os=`, `arch=` and `isolation=` the Worker finds out by itself.',
+    status: 400,
+  },
   'sandbox-missing': {
     message: 'The isolation that was asked for is not available here: {detail}',
     todo: 'Install bubblewrap and allow unprivileged user namespaces, or ask for less.',

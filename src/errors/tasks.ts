@@ -57,6 +57,11 @@ export const taskErrors = {
     todo: 'Publish the task again on the Master.',
     status: 409,
   },
+  'dependencies-refused': {
+    message: 'The dependencies of the task are not let in: {detail}',
+    todo: 'Use packages of a registry only, then remove package-lock.json and run `npm install` in the task folder to make it anew.',
+    status: 400,
+  },
   'dependencies-failed': {
     message: 'The dependencies of the task could not be installed: {detail}',
     todo: 'Run `npm ci --ignore-scripts` in the task folder to see why.',

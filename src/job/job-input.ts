@@ -1,4 +1,5 @@
 import { PeerworkError } from '../errors.js';
+import { formatJson, type JsonRefused, MAX_VALUE_DEPTH } from '../kit/json.js';
 import { DEFAULT_CHANNEL, type JobInput, type ParentFailure } from './job.js';
 import { labelSet } from './labels.js';
 import {
@@ -161,27 +162,23 @@ export function integer(value: unknown, field: string, min: number, max: number)
 /** JSON text of what may be kept of a job; throws `job-invalid`. */
 export function jsonText(data: unknown, field: string, maxBytes = MAX_JOB_DATA_BYTES): string {
   if (data === undefined) throw refuse(`${field} is missing`);
-  let fault: string | undefined;
-  let json: string | undefined;
   try {
-    fault = faultIn(data);
-    if (fault === undefined) json = JSON.stringify(data);
+    const fault = faultIn(data, 0);
+    if (fault !== undefined) throw refuse(`${field}${shorten(fault)}`);
+    return formatJson(data, { maxBytes });
   } catch (thrown) {
-    if (thrown instanceof RangeError) throw refuse(`${field} is nested too deeply or refers to itself`);
-    throw refuse(`${field} is not JSON: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
+    if (thrown instanceof PeerworkError) throw thrown;
+    const { reason, message } = thrown as JsonRefused;
+    if (reason === 'too-large') throw refuse(`${field} has more than ${maxBytes} bytes as JSON`);
+    throw refuse(`${field} ${reason === 'too-deep' ? 'is' : 'is not JSON:'} ${message}`);
   }
-  if (json === undefined) throw refuse(`${field}${fault ?? ' is undefined as JSON'}`);
-  // A UTF-16 unit is at most 3 bytes of UTF-8: most texts need not be counted.
-  if (json.length * 3 > maxBytes && new TextEncoder().encode(json).length > maxBytes)
-    throw refuse(`${field} has more than ${maxBytes} bytes as JSON`);
-  return json;
 }
 
 /**
  * What JSON.stringify would drop or change without a word, as path and reason: a job must reach its task as it was given.
  * A key that is undefined is left out, as everywhere in JavaScript, and `toJSON` is trusted.
  */
-function faultIn(value: unknown): string | undefined {
+function faultIn(value: unknown, depth: number): string | undefined {
   switch (typeof value) {
     case 'string':
     case 'boolean':
@@ -196,9 +193,10 @@ function faultIn(value: unknown): string | undefined {
       return ` is a ${typeof value}`;
   }
   if (value === null) return undefined;
+  if (depth === MAX_VALUE_DEPTH) return ` is nested more than ${MAX_VALUE_DEPTH} deep, or refers to itself`;
   if (Array.isArray(value)) {
     for (let index = 0; index < value.length; index += 1) {
-      const fault = faultIn(value[index]);
+      const fault = faultIn(value[index], depth + 1);
       if (fault !== undefined) return `[${index}]${fault}`;
     }
     return undefined;
@@ -207,10 +205,15 @@ function faultIn(value: unknown): string | undefined {
   const kind = Object.prototype.toString.call(value).slice(8, -1);
   if (kind !== 'Object') return ` is a ${kind}`;
   for (const [key, item] of Object.entries(value)) {
-    const fault = item === undefined ? undefined : faultIn(item);
+    const fault = item === undefined ? undefined : faultIn(item, depth + 1);
     if (fault !== undefined) return `.${key}${fault}`;
   }
   return undefined;
+}
+
+/** A path may be hundreds of keys long, each as long as its author likes. */
+function shorten(fault: string): string {
+  return fault.length > 200 ? `${fault.slice(0, 80)}…${fault.slice(-120)}` : fault;
 }
 
 function quote(text: string): string {

@@ -1,11 +1,19 @@
+import { type JsonLimits, MAX_VALUE_DEPTH } from '../kit/json.js';
+
 /** Sizes and times that both Master and Worker hold each other to. */
 
 /** One message between peers, JSON text in UTF-8: a job's data and an outcome's output must fit in it. */
 export const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 /** `data` of a job and `output` of an outcome, each as JSON text in bytes. */
 export const MAX_JOB_DATA_BYTES = 8 * 1024 * 1024;
-/** A value of a job's progress as JSON text. */
-export const MAX_PROGRESS_CHARS = 64 * 1024;
+/** Values in one message: eight bytes of memory for a number, some sixty for an empty object. */
+export const MAX_MESSAGE_VALUES = 5_000_000;
+/** What a message may hold; a user's own value in it is held to `VALUE_LIMITS`. */
+export const MESSAGE_LIMITS: JsonLimits = { maxBytes: MAX_MESSAGE_BYTES, maxItems: MAX_MESSAGE_VALUES };
+/** Data, an output, `meta`: what people and tasks give. */
+export const VALUE_LIMITS: JsonLimits = { maxBytes: MAX_JOB_DATA_BYTES, maxDepth: MAX_VALUE_DEPTH };
+/** One value of `progress()` as JSON text in bytes. */
+export const MAX_PROGRESS_BYTES = 64 * 1024;
 /** A line of a job's log is cut after this many characters. */
 export const MAX_LOG_LINE_CHARS = 8 * 1024;
 

@@ -3,6 +3,12 @@ import type { Job, Outcome, Progress } from './job.js';
 import type { Tunnel } from './tunnel.js';
 
 /**
+ * What stands between a job and the machine. `process`: limits and Node's permission model, no wall against malice; `bwrap`: bubblewrap; `container`: docker or
+ * podman.
+ */
+export type IsolationTier = 'process' | 'bwrap' | 'container';
+
+/**
  * The port to a way of executing jobs. A new way is one new file (or small folder) in `src/runners/`.
  */
 export interface Runner {
@@ -11,6 +17,8 @@ export interface Runner {
   readonly isolation: string;
   /** It says itself when the time of a run begins, by `begin`; absent: that is when `run` is called. */
   readonly queues?: true;
+  /** Absent: none that anybody should rely on. */
+  readonly tier?: IsolationTier;
   /** Runs one job to its end. Never rejects: whatever happens is an outcome. */
   run(job: Job, context: RunContext): Promise<Outcome>;
   close(): Promise<void>;

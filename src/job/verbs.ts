@@ -49,6 +49,8 @@ export const isMasterArgs = v.object({
   concurrency: v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(MAX_CONCURRENCY)),
   /** Lines the owner may want to see: how jobs are isolated, which policy holds. */
   isolation: v.pipe(v.string(), v.maxLength(200)),
+  /** What stands around task modules there: `bwrap`, or `process`, which is no wall. Absent: a Worker older than this. */
+  tier: v.exactOptional(v.pipe(v.string(), v.regex(/^[a-z-]{1,20}$/))),
   platform: v.pipe(v.string(), v.maxLength(100)),
   /** What jobs may require: `arch=…`, `os=…`, and what the owner named. */
   labels: v.optional(v.pipe(v.array(v.pipe(v.string(), v.maxLength(MAX_LABEL_CHARS))), v.maxLength(MAX_LABELS)), []),

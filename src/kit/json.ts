@@ -1,24 +1,39 @@
+import { isDeeper, isMore } from './json-scan.js';
+
 /**
  * The one door for JSON that somebody else wrote: a child, a peer, HTTP, a foreign server, a tracker, a file.
  *
  * `JSON.parse` takes a million levels, but most of what is done with a value afterwards is recursive: JSON.stringify fails at 5,000 levels, a
  * validator or `structuredClone` earlier. So size and depth are checked on the text, before there is a value.
+ *
+ * A key `__proto__` becomes an own property, as JSON.parse makes it: what a user sends arrives as it was sent. It sets no prototype as long as
+ * nothing copies foreign keys by assignment: use spread, a Map or a validator, never `Object.assign` or `target[key] = …`.
  */
 
-/** Deeper than anything that people write, and far from where recursion over a value ends a process. */
+/** What one door lets in: deeper than anything that people write, and far from where recursion over a value ends a process. */
 export const MAX_JSON_DEPTH = 512;
+/**
+ * What a user's own value may have (a job's data, an output, progress): the difference to MAX_JSON_DEPTH is room for the messages, lines and lists
+ * that carry it, so that what was let in once passes every later door.
+ */
+export const MAX_VALUE_DEPTH = 500;
 
 export interface JsonLimits {
   /** Bytes of UTF-8. */
   readonly maxBytes: number;
   /** Arrays and objects inside each other; default `MAX_JSON_DEPTH`. */
   readonly maxDepth?: number;
+  /** Values in all arrays and objects together. An empty object is three bytes of text and 60 of memory. Default: as many as fit into `maxBytes`. */
+  readonly maxItems?: number;
 }
+
+/** What a file of this machine or a program on it may hold: settings, records, what a tool prints. */
+export const LOCAL_JSON: JsonLimits = { maxBytes: 16 * 1024 * 1024 };
 
 /** Why a text is not let in; the message is fit for a user. */
 export class JsonRefused extends Error {
   override readonly name = 'JsonRefused';
-  readonly reason: 'too-large' | 'too-deep' | 'malformed';
+  readonly reason: 'too-large' | 'too-deep' | 'too-many' | 'malformed';
 
   constructor(reason: JsonRefused['reason'], message: string) {
     super(message);
@@ -26,11 +41,14 @@ export class JsonRefused extends Error {
   }
 }
 
-/** Parses JSON within limits. Throws `JsonRefused`. Bytes are read as UTF-8. */
-export function parseJson(source: string | Uint8Array, { maxBytes, maxDepth = MAX_JSON_DEPTH }: JsonLimits): unknown {
+const utf8 = new TextDecoder('utf-8', { fatal: true });
+
+/** Parses JSON within limits. Throws `JsonRefused`. Bytes are read as UTF-8, and refused if they are none. */
+export function parseJson(source: string | Uint8Array, { maxBytes, maxDepth = MAX_JSON_DEPTH, maxItems }: JsonLimits): unknown {
   if (isLarger(source, maxBytes)) throw new JsonRefused('too-large', `more than ${maxBytes} bytes of JSON`);
-  const text = typeof source === 'string' ? source : new TextDecoder().decode(source);
+  const text = typeof source === 'string' ? source : decode(source);
   if (isDeeper(text, maxDepth)) throw new JsonRefused('too-deep', `JSON nested more than ${maxDepth} deep`);
+  if (maxItems !== undefined && isMore(text, maxItems)) throw new JsonRefused('too-many', `more than ${maxItems} values in the JSON`);
   try {
     return JSON.parse(text);
   } catch (error) {
@@ -38,36 +56,52 @@ export function parseJson(source: string | Uint8Array, { maxBytes, maxDepth = MA
   }
 }
 
-function isLarger(source: string | Uint8Array, maxBytes: number): boolean {
+/** As `parseJson`, where all that matters is whether it can be used: undefined if it is refused. */
+export function tryParseJson(source: string | Uint8Array, limits: JsonLimits): unknown {
+  try {
+    return parseJson(source, limits);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Is a text more than `maxBytes` of UTF-8? */
+export function isLarger(source: string | Uint8Array, maxBytes: number): boolean {
   if (typeof source !== 'string') return source.byteLength > maxBytes;
   if (source.length > maxBytes) return true;
   // A UTF-16 unit is three bytes of UTF-8 at most: only what comes near the limit is counted.
   return source.length * 3 > maxBytes && new TextEncoder().encode(source).byteLength > maxBytes;
 }
 
-const QUOTE = 0x22;
-const BACKSLASH = 0x5c;
-const OPEN_ARRAY = 0x5b;
-const CLOSE_ARRAY = 0x5d;
-const OPEN_OBJECT = 0x7b;
-const CLOSE_OBJECT = 0x7d;
-
-/** Counts brackets outside strings. Of a text that is not JSON it may say anything; the parser refuses that. */
-export function isDeeper(text: string, maxDepth: number): boolean {
-  // Shorter than that many opening brackets: most texts are answered here.
-  if (text.length <= maxDepth) return false;
-  let depth = 0;
-  let quoted = false;
-  for (let at = 0; at < text.length; at += 1) {
-    const unit = text.charCodeAt(at);
-    if (quoted) {
-      if (unit === BACKSLASH) at += 1;
-      else if (unit === QUOTE) quoted = false;
-    } else if (unit === QUOTE) quoted = true;
-    else if (unit === OPEN_ARRAY || unit === OPEN_OBJECT) {
-      depth += 1;
-      if (depth > maxDepth) return true;
-    } else if (unit === CLOSE_ARRAY || unit === CLOSE_OBJECT) depth -= 1;
+/** JSON text of a value that somebody else made, such as a program's own data: what passes here passes every later door. Throws `JsonRefused`. */
+export function formatJson(value: unknown, { maxBytes, maxDepth = MAX_VALUE_DEPTH }: Omit<JsonLimits, 'maxItems'>): string {
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(value);
+  } catch (error) {
+    // The stack ends at some 5,000 levels.
+    if (error instanceof RangeError) throw new JsonRefused('too-deep', `nested more than ${maxDepth} deep`);
+    throw new JsonRefused('malformed', error instanceof Error ? (error.message.split('\n')[0] ?? '') : 'not JSON');
   }
+  if (text === undefined) throw new JsonRefused('malformed', 'it becomes undefined');
+  if (isLarger(text, maxBytes)) throw new JsonRefused('too-large', `more than ${maxBytes} bytes as JSON`);
+  if (isDeeper(text, maxDepth)) throw new JsonRefused('too-deep', `nested more than ${maxDepth} deep`);
+  return text;
+}
+
+/** Is a value nested deeper than `maxDepth`? For what comes as a value: a message of another thread or process, an embedding program's data. */
+export function isValueDeeper(value: unknown, maxDepth = MAX_VALUE_DEPTH): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  if (maxDepth === 0) return true;
+  if (Array.isArray(value)) return value.some((item) => isValueDeeper(item, maxDepth - 1));
+  for (const key in value) if (isValueDeeper((value as Record<string, unknown>)[key], maxDepth - 1)) return true;
   return false;
+}
+
+function decode(bytes: Uint8Array): string {
+  try {
+    return utf8.decode(bytes);
+  } catch {
+    throw new JsonRefused('malformed', 'not UTF-8');
+  }
 }

@@ -10,6 +10,7 @@ import type { JobChanges } from './ledger.js';
 import { workgroupsNamed } from './rows-by-name.js';
 import { endUntried } from './run-end.js';
 import { readRuns } from './settle.js';
+import { storedJson } from './stored-json.js';
 import type { Transaction } from './transaction.js';
 import { letTwinsOut } from './twins.js';
 
@@ -79,7 +80,7 @@ export async function changeJob(transaction: Transaction, lanes: LaneBook, id: s
 }
 
 function lastError(present: Present | undefined): JobError {
-  if (present?.error != null) return JSON.parse(present.error) as JobError;
+  if (present?.error != null) return storedJson<JobError>(present.error);
   return { code: 'cancelled', message: describeError('cancelled') };
 }
 

@@ -1,15 +1,14 @@
 import type { Outcome } from '../job/job.js';
-import type { Settlement } from '../job/verbs.js';
 import type { Value } from './driver.js';
-import { outputText } from './job-row.js';
 import { padded, pieces, sized, valuesOf } from './lists.js';
+import type { Settling } from './settling.js';
 import type { Movable, Transaction } from './transaction.js';
 import { slotsOpened } from './workgroups.js';
 
-export type Completed = Settlement & { readonly outcome: Extract<Outcome, { state: 'completed' }> };
+export type Completed = Settling & { readonly outcome: Extract<Outcome, { state: 'completed' }> };
 
 /** An outcome that asks for nothing more. */
-export function isBare({ outcome }: Settlement): boolean {
+export function isBare({ outcome }: Settling): boolean {
   return (
     outcome.state === 'completed' && outcome.children === undefined && outcome.childrenDelayMs === undefined && outcome.holdMs === undefined
   );
@@ -51,7 +50,7 @@ export async function completeRuns(
       piece.map((settlement): readonly Value[] => {
         const tookMs = Math.max(0, settlement.finishedAt - settlement.startedAt);
         const from = Math.min(settlement.finishedAt, now) - tookMs;
-        return [settlement.id, settlement.lease, seq++, from, tookMs, outputText(settlement.outcome)];
+        return [settlement.id, settlement.lease, seq++, from, tookMs, settlement.output];
       }),
     );
     changed += await transaction.run(COMPLETE(list.length), [now, now, ...list.flat(), worker]);

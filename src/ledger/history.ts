@@ -2,15 +2,21 @@ import type { Json } from '../job/job.js';
 import type { HistoryEntry, HistoryInput } from './ledger.js';
 import { padded, pieces, repeated, sized } from './lists.js';
 import { readRuns } from './settle.js';
+import { storedJson } from './stored-json.js';
 import type { Transaction } from './transaction.js';
 
 /** Lines that are kept of a job; what comes after them is dropped. */
 export const MAX_LINES = 500;
+/** Of all lines of a job as JSON text; what comes after them is dropped as well. */
+export const MAX_HISTORY_CHARS = 4 * 1024 * 1024;
 
 const ADD = sized(
   (count) => `INSERT INTO history (seq, job, happened_at, kind, body) VALUES ${repeated('(?, ?, ?, ?, ?)', count)} ON CONFLICT DO NOTHING`,
 );
-const COUNT = sized((count) => `SELECT job, COUNT(*) AS lines FROM history WHERE job IN (${repeated('?', count)}) GROUP BY job`);
+const COUNT = sized(
+  (count) =>
+    `SELECT job, COUNT(*) AS lines, CAST(SUM(LENGTH(body)) AS INTEGER) AS chars FROM history WHERE job IN (${repeated('?', count)}) GROUP BY job`,
+);
 const READ = `SELECT history.seq, happened_at, kind, body FROM history JOIN job ON job.seq = history.job
   WHERE job.id = ? AND history.seq > ? ORDER BY history.seq LIMIT ?`;
 const FORGET = sized((count) => `DELETE FROM history WHERE job IN (${repeated('?', count)})`);
@@ -49,13 +55,16 @@ export function addErrors(
 
 async function addLines(transaction: Transaction, lines: readonly Line[]): Promise<void> {
   if (lines.length === 0) return;
-  const kept = new Map<number, number>();
-  for (const row of await transaction.allOf<{ job: number; lines: number }>(COUNT, [...new Set(lines.map(({ job }) => job))]))
-    kept.set(row.job, row.lines);
-  const fitting = lines.filter(({ job }) => {
-    const count = (kept.get(job) ?? 0) + 1;
-    kept.set(job, count);
-    return count <= MAX_LINES;
+  const kept = new Map<number, { lines: number; chars: number }>();
+  for (const { job, lines: count, chars } of await transaction.allOf<{ job: number; lines: number; chars: number }>(COUNT, [
+    ...new Set(lines.map(({ job }) => job)),
+  ]))
+    kept.set(job, { lines: count, chars });
+  const fitting = lines.filter(({ job, body }) => {
+    const { lines: count, chars } = kept.get(job) ?? { lines: 0, chars: 0 };
+    if (count >= MAX_LINES || chars + body.length > MAX_HISTORY_CHARS) return false;
+    kept.set(job, { lines: count + 1, chars: chars + body.length });
+    return true;
   });
   if (fitting.length === 0) return;
   let seq = await transaction.draw('history', fitting.length);
@@ -71,7 +80,7 @@ export async function readHistory(transaction: Transaction, id: string, after: n
     after,
     limit,
   ]);
-  return rows.map(({ seq, happened_at, kind, body }) => ({ seq, at: happened_at, kind, body: JSON.parse(body) as Json }));
+  return rows.map(({ seq, happened_at, kind, body }) => ({ seq, at: happened_at, kind, body: storedJson<Json>(body) }));
 }
 
 export async function forgetHistory(transaction: Transaction, jobs: readonly number[]): Promise<void> {

@@ -2,6 +2,7 @@ import type { JobError, Json, ParentFailure } from '../job/job.js';
 import { labelsOf } from '../job/labels.js';
 import { isEnded, settledJob } from './job-row.js';
 import type { JobRecord, JobState, JobSummary, Waiting } from './ledger.js';
+import { storedJson } from './stored-json.js';
 import type { Transaction } from './transaction.js';
 
 /** What is read of a job to show it, with what its group and workgroup are up to. */
@@ -65,7 +66,7 @@ export function jobSummary(row: SummaryRow, now: number): JobSummary {
     createdAt: row.created_at,
     ...(row.started_at !== null && { startedAt: row.started_at }),
     ...(row.finished_at !== null && { finishedAt: row.finished_at }),
-    ...(row.error !== null && { error: JSON.parse(row.error) as JobError }),
+    ...(row.error !== null && { error: storedJson<JobError>(row.error) }),
     ...(row.merged_id !== null && { mergedWith: row.merged_id }),
   };
 }
@@ -108,7 +109,7 @@ export async function getJob(transaction: Transaction, id: string, now: number):
   const children = await transaction.all<{ id: string }>(CHILDREN, [row.seq]);
   return {
     ...jobSummary(row, now),
-    data: JSON.parse(row.data) as Json,
+    data: storedJson<Json>(row.data),
     parents: parents.map((parent) => parent.id),
     children: children.map((child) => child.id),
     parentFailure: row.parent_failure ?? row.grp_parent_failure ?? 'fail',
@@ -118,7 +119,7 @@ export async function getJob(transaction: Transaction, id: string, now: number):
     ...(row.timeout_ms !== null && { timeoutMs: row.timeout_ms }),
     backoffMs: row.backoff_ms,
     backoff: row.backoff_fixed === 1 ? 'fixed' : 'exponential',
-    ...(row.meta !== null && { meta: JSON.parse(row.meta) as Json }),
+    ...(row.meta !== null && { meta: storedJson<Json>(row.meta) }),
     ...(isEnded(state) && { settled: settledJob({ ...row, state }) }),
   };
 }

@@ -1,5 +1,7 @@
-import type { JobError, Outcome, SettledJob } from '../job/job.js';
+import type { JobError, SettledJob } from '../job/job.js';
+import { MAX_LOG_LINE_CHARS } from '../job/limits.js';
 import type { JobState } from './ledger.js';
+import { storedJson } from './stored-json.js';
 
 /** What every statement about the end of a run reads of a job. */
 export interface RunRow {
@@ -48,13 +50,15 @@ export interface EndRow {
 export const END_COLUMNS =
   'job.id, job.state, job.attempts_made, job.started_at, job.finished_at, job.error, job.output, worker.name AS worker_name';
 
+const MAX_CODE_CHARS = 60;
+
 export function settledJob(row: EndRow): SettledJob {
   return {
     id: row.id,
     state: row.state,
     ...(row.state === 'completed'
-      ? { output: JSON.parse(row.output ?? 'null') as NonNullable<SettledJob['output']> }
-      : { error: JSON.parse(row.error ?? '{}') as JobError }),
+      ? { output: storedJson<NonNullable<SettledJob['output']>>(row.output ?? 'null') }
+      : { error: storedJson<JobError>(row.error ?? '{}') }),
     attempts: row.attempts_made,
     // A cancelled job was ended by its owner, whoever ran it.
     ...(row.worker_name !== null && row.state !== 'cancelled' && { worker: row.worker_name }),
@@ -69,9 +73,5 @@ export function isEnded(state: JobState): state is EndRow['state'] {
 
 /** JSON text keeps whatever a task wrote into its message, a NUL included. `code` comes first: see `PARENT_FAILED`. */
 export function errorText({ code, message, exitCode }: JobError): string {
-  return JSON.stringify({ code, message, exitCode });
-}
-
-export function outputText(outcome: Extract<Outcome, { state: 'completed' }>): string {
-  return JSON.stringify(outcome.output) ?? 'null';
+  return JSON.stringify({ code: code.slice(0, MAX_CODE_CHARS), message: message.slice(0, MAX_LOG_LINE_CHARS), exitCode });
 }

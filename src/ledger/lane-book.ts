@@ -8,6 +8,9 @@ const OF_CHANNELS = sized((count) => `SELECT seq, requires FROM lane WHERE chann
 /** Before the names of what `lanesFor` remembers within a transaction. */
 const LANES = 'lanes ';
 
+/** A key has up to 4,000 characters. */
+const MAX_KNOWN = 10_000;
+
 /** Lanes by number: the jobs of one channel that require the same labels. They are never deleted, so those that were seen are remembered. */
 export class LaneBook {
   readonly #known = new Map<string, number>();
@@ -25,6 +28,7 @@ export class LaneBook {
       [row] = await transaction.all<{ seq: number }>(FIND, [channel, requires]);
     }
     if (row === undefined) throw new Error('a lane that was entered is not there');
+    if (this.#known.size >= MAX_KNOWN) this.#known.clear();
     this.#known.set(key, row.seq);
     return row.seq;
   }

@@ -4,6 +4,7 @@ import type { Value } from './driver.js';
 import { jobSummary, SUMMARY, SUMMARY_FROM, type SummaryRow } from './job-record.js';
 import type { ChannelRecord, GroupGraph, GroupRecord, JobCounts, JobFilter, JobPage, JobState, WorkgroupRecord } from './ledger.js';
 import { repeated, sized } from './lists.js';
+import { storedJson } from './stored-json.js';
 import type { Transaction } from './transaction.js';
 
 export const noJobs: JobCounts = { blocked: 0, ready: 0, leased: 0, completed: 0, failed: 0, cancelled: 0 };
@@ -111,7 +112,7 @@ async function groupRecords(transaction: Transaction, rows: readonly GroupRow[])
       parentFailure: row.parent_failure,
       ...(row.retain_ms !== null && { retainMs: row.retain_ms }),
       createdAt: row.created_at,
-      ...(row.meta !== null && { meta: JSON.parse(row.meta) as Json }),
+      ...(row.meta !== null && { meta: storedJson<Json>(row.meta) }),
       counts,
       progress: weight === 0 ? 0 : done / weight,
     };

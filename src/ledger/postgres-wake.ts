@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { type Clock, systemClock, type Timer } from '../clock.js';
+import { parseJson } from '../kit/json.js';
 import type { CancelledJob, JobChange, LedgerChange } from './ledger.js';
 import { PostgresConnection } from './postgres-connection.js';
 
@@ -151,10 +152,13 @@ function take<T>(list: readonly T[], room: { bytes: number }): T[] {
   return taken;
 }
 
+/** Postgres itself allows 8,000 bytes. */
+const PAYLOAD_LIMITS = { maxBytes: 64 * 1024, maxDepth: 8 };
+
 /** What cannot be read stands for anything: another version may write it, and anyone in the database can. */
 export function readPayload(payload: string): Told {
   try {
-    const told = JSON.parse(payload) as {
+    const told = parseJson(payload, PAYLOAD_LIMITS) as {
       readonly jobs: readonly (readonly [string, string, JobChange['state'], string?])[];
       readonly rows: Told['rows'];
       readonly cancelled: readonly CancelledJob[];

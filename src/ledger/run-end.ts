@@ -2,7 +2,7 @@ import { describeError } from '../errors.js';
 import type { JobError, Outcome } from '../job/job.js';
 import { MAX_BACKOFF_MS } from '../job/limits.js';
 import type { Value } from './driver.js';
-import { errorText, isEnded, outputText, type RunRow } from './job-row.js';
+import { errorText, isEnded, type RunRow } from './job-row.js';
 import type { JobState } from './ledger.js';
 import { padded, pieces, sized, valuesOf } from './lists.js';
 import type { Transaction } from './transaction.js';
@@ -39,14 +39,15 @@ export interface RunTimes {
   readonly finishedAt: number;
 }
 
-export function endByOutcome(row: RunRow, outcome: Outcome, times: RunTimes, now: number, random: () => number): RunEnd {
+/** `output` is JSON text. */
+export function endByOutcome(row: RunRow, outcome: Outcome, output: string, times: RunTimes, now: number, random: () => number): RunEnd {
   switch (outcome.state) {
     case 'released':
       return givenBack(row, { settled: true });
     case 'completed': {
       if (row.persistent === 1) return givenBack(row, { settled: true, attemptsMade: 0 });
       const made = row.attempts_made + 1;
-      return { ...ended(row, 'completed', made, within(row, times, now), null), settled: true, output: outputText(outcome) };
+      return { ...ended(row, 'completed', made, within(row, times, now), null), settled: true, output };
     }
     case 'failed': {
       const made = row.attempts_made + 1;
@@ -73,7 +74,7 @@ export function endByLoss(row: RunRow, code: 'lease-expired' | 'worker-lost', no
 export function endByTime(row: RunRow, limitMs: number, now: number, random: () => number): RunEnd {
   const error = { code: 'timeout', message: describeError('timeout', `${limitMs} ms, and its worker did not end it`) };
   const times = { startedAt: row.started_at ?? now, finishedAt: now };
-  return { ...endByOutcome(row, { state: 'failed', error, retry: true }, times, now, random), settled: false };
+  return { ...endByOutcome(row, { state: 'failed', error, retry: true }, 'null', times, now, random), settled: false };
 }
 
 /** The worker never received the job. */

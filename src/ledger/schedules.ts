@@ -3,6 +3,7 @@ import { PeerworkError } from '../errors.js';
 import type { JobInput, Json } from '../job/job.js';
 import { checkJobInput, text } from '../job/job-input.js';
 import type { Missed, ScheduleInput, ScheduleRecord } from './ledger.js';
+import { storedJson } from './stored-json.js';
 import type { Transaction } from './transaction.js';
 
 interface ScheduleRow {
@@ -92,7 +93,7 @@ export async function fireSchedules(
     const missed = instants.due[instants.due.length - 1];
     // Of what was missed, the latest.
     if (fired.length === 0 && row.missed === 'once' && missed !== undefined && instants.complete) fired.push(missed);
-    const job = JSON.parse(row.job) as Omit<JobInput, 'id'>;
+    const job = storedJson<Omit<JobInput, 'id'>>(row.job);
     transaction.touched('schedule', row.id);
     try {
       if (fired.length > 0) await add(fired.map((at) => ({ ...job, id: `${row.id}@${new Date(at).toISOString()}` })));
@@ -194,6 +195,6 @@ function record(row: ScheduleRow): ScheduleRecord {
     paused: row.paused === 1,
     ...(row.last_at !== null && { lastAt: row.last_at }),
     ...(row.next_at !== null && { nextAt: row.next_at }),
-    job: JSON.parse(row.job) as Json,
+    job: storedJson<Json>(row.job),
   };
 }

@@ -10,6 +10,7 @@ import { RUN_COLUMNS, type RunRow } from './job-row.js';
 import type { ChildPolicy } from './ledger.js';
 import { repeated, sized } from './lists.js';
 import { endByOutcome, type RunEnd } from './run-end.js';
+import { type Settling, settling } from './settling.js';
 import type { Transaction } from './transaction.js';
 import { holdAfter } from './workgroups.js';
 
@@ -30,7 +31,7 @@ export async function settleRuns(
   adding: Adding,
 ): Promise<SettleAnswer[]> {
   const answers: SettleAnswer[] = [];
-  let waiting = [...settlements.entries()];
+  let waiting = [...settlements.map(settling).entries()];
   while (waiting.length > 0) {
     // A job named twice is settled in rounds: what its first settlement did decides about the second.
     const round = new Map<string, Entry>();
@@ -49,7 +50,7 @@ export async function settleRuns(
   return answers;
 }
 
-type Entry<S extends Settlement = Settlement> = readonly [index: number, settlement: S];
+type Entry<S extends Settling = Settling> = readonly [index: number, settlement: S];
 
 function isBareEntry(entry: Entry): entry is Entry<Completed> {
   return isBare(entry[1]);
@@ -98,7 +99,7 @@ async function settleOthers(
     const { outcome, children } = await checkedOutcome(transaction, row, settlement.outcome, policy, now);
     const creates = outcome.state === 'completed' && (children.length > 0 || outcome.childrenDelayMs !== undefined);
     if (creates) await continueWith(transaction, row, children, outcome.childrenDelayMs ?? 0, adding);
-    ends.push(endByOutcome(creates ? { ...row, plain: 0 } : row, outcome, settlement, now, random));
+    ends.push(endByOutcome(creates ? { ...row, plain: 0 } : row, outcome, settlement.output, settlement, now, random));
     if (outcome.state !== 'released' && outcome.holdMs !== undefined && row.workgroup !== null)
       holds.set(row.workgroup, Math.max(holds.get(row.workgroup) ?? 0, now + outcome.holdMs));
   }

@@ -1,4 +1,6 @@
 import { PeerworkError } from '../errors.js';
+import { MAX_MESSAGE_BYTES, VALUE_LIMITS } from '../job/limits.js';
+import { type JsonRefused, parseJson } from '../kit/json.js';
 import type { Driver, Statements, Value } from './driver.js';
 import { pieces, repeated } from './lists.js';
 import { SCHEMA_VERSION } from './migrate.js';
@@ -18,6 +20,8 @@ interface Table {
 
 const FORMAT = 'peerwork ledger';
 const PAGE = 500;
+/** A job with its data and output, which are JSON in JSON. */
+const LINE_LIMITS = { maxBytes: 4 * MAX_MESSAGE_BYTES, maxDepth: 4 };
 
 const tables: readonly Table[] = [
   { name: 'lane', key: ['seq'], columns: ['seq', 'channel', 'requires'] },
@@ -117,7 +121,10 @@ async function fill(sql: Statements, lines: AsyncIterable<string>): Promise<Read
     if (into === undefined || rows.length === 0) return;
     for (const piece of pieces(rows)) {
       const tuples = repeated(`(${repeated('?', into.columns.length)})`, piece.length);
-      await sql.run(`INSERT INTO ${into.name} (${into.columns.join(', ')}) VALUES ${tuples} ON CONFLICT DO NOTHING`, piece.flat());
+      const insert = `INSERT INTO ${into.name} (${into.columns.join(', ')}) VALUES ${tuples} ON CONFLICT DO NOTHING`;
+      await sql.run(insert, piece.flat()).catch((error: unknown) => {
+        throw isOfRow(error) ? refuse(number, `a row of ${into.name} cannot be stored`) : error;
+      });
     }
     counts[into.name] = (counts[into.name] ?? 0) + rows.length;
     rows = [];
@@ -130,6 +137,7 @@ async function fill(sql: Statements, lines: AsyncIterable<string>): Promise<Read
     if (Array.isArray(line)) {
       if (table === undefined || line.length !== table.columns.length || !line.every(isValue))
         throw refuse(number, 'this is no row of a table');
+      checkJson(table, line, number);
       rows.push(line);
       if (rows.length >= PAGE / 2) await flush();
       continue;
@@ -158,12 +166,33 @@ async function fill(sql: Statements, lines: AsyncIterable<string>): Promise<Read
 
 function parsed(text: string, number: number): Value[] | Readonly<Record<string, unknown>> {
   try {
-    const line: unknown = JSON.parse(text);
+    const line = parseJson(text, LINE_LIMITS);
     if (typeof line === 'object' && line !== null) return line as Value[] | Readonly<Record<string, unknown>>;
   } catch {
     // Refused below.
   }
   throw refuse(number, 'this is no JSON of an export');
+}
+
+/** Texts in which JSON stands: what is read of them later must pass the same door. */
+const JSON_COLUMNS: ReadonlySet<string> = new Set(['meta', 'error', 'data', 'output', 'body']);
+
+function checkJson({ name, columns }: Table, row: readonly Value[], number: number): void {
+  for (const [index, column] of columns.entries()) {
+    const text = row[index];
+    if (typeof text !== 'string' || !(JSON_COLUMNS.has(column) || (name === 'schedule' && column === 'job'))) continue;
+    try {
+      parseJson(text, VALUE_LIMITS);
+    } catch (thrown) {
+      throw refuse(number, `${column} is not JSON that can be used: ${(thrown as JsonRefused).message}`);
+    }
+  }
+}
+
+/** Not the database, but what it was given: of SQLite a constraint or a type, of Postgres class 22 or 23. */
+function isOfRow(error: unknown): boolean {
+  const code = typeof error === 'object' && error !== null && 'code' in error ? String(error.code) : '';
+  return /^SQLITE_(CONSTRAINT|MISMATCH|RANGE|TOOBIG)|^2[23]/.test(code);
 }
 
 function isValue(value: unknown): value is Value {

@@ -1,8 +1,8 @@
 import { type Clock, pause } from '../clock.js';
 import { PeerworkError } from '../errors.js';
+import { boundedProgress } from '../job/bounded-progress.js';
 import type { ChildBounds } from '../job/child-bounds.js';
 import type { JobInput } from '../job/job.js';
-import { MAX_PROGRESS_CHARS } from '../job/limits.js';
 import type { LeaseKey, SettleAnswer, Settlement } from '../job/verbs.js';
 import type { AddedJob, CancelledJob, ChildPolicy, LeasedJob, Ledger, LedgerChange, WorkerMarks, WorkerRef } from '../ledger/ledger.js';
 import type { Log } from '../log.js';
@@ -176,8 +176,9 @@ export class JobDesk implements Desk {
       log.debug('a worker tells too much: lines of its jobs are dropped', { worker: worker.name, lines: reports.length });
       return;
     }
-    for (const { id, lease, progress } of reports) {
-      if (progress.kind === 'progress' && (JSON.stringify(progress.value)?.length ?? 0) > MAX_PROGRESS_CHARS) continue;
+    for (const { id, lease, progress: told } of reports) {
+      const progress = boundedProgress(told);
+      if (progress === undefined) continue;
       this.#options.journal.add(id, lease, progress);
       this.#emit({ kind: 'progress', id, worker: worker.name, progress });
     }

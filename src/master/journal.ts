@@ -1,4 +1,5 @@
 import type { Clock, Timer } from '../clock.js';
+import { sizeOfProgress } from '../job/bounded-progress.js';
 import type { Progress } from '../job/job.js';
 import type { HistoryInput, Ledger } from '../ledger/ledger.js';
 import type { Log } from '../log.js';
@@ -6,8 +7,7 @@ import type { Log } from '../log.js';
 /** Lines that wait are written together, so that a chatty task costs few transactions. */
 const WRITE_MS = 100;
 const MAX_WAITING = 2_000;
-/** Of these, as JSON text. */
-const MAX_WAITING_CHARS = 16 * 1024 * 1024;
+const MAX_WAITING_CHARS = 8 * 1024 * 1024;
 /** Of the progress of a job one value in this time is kept; who watches sees them all. */
 const PROGRESS_MS = 1_000;
 
@@ -20,7 +20,7 @@ export class Journal {
   #waiting: { readonly entry: HistoryInput; readonly chars: number }[] = [];
   #chars = 0;
   #timer: Timer | undefined;
-  #writing: Promise<void> = Promise.resolve();
+  #writing: Promise<void> | undefined;
 
   constructor(ledger: Ledger, clock: Clock, log: Log) {
     this.#ledger = ledger;
@@ -32,16 +32,17 @@ export class Journal {
     if (progress.kind === 'progress' && !this.#isDue(id)) return;
     const { kind } = progress;
     const body = kind === 'progress' ? progress.value : { stream: progress.stream, line: progress.line };
-    const chars = kind === 'log' ? progress.line.length : JSON.stringify(progress.value).length;
-    this.#chars += chars;
+    const chars = sizeOfProgress(progress);
     this.#waiting.push({ entry: { id, lease, kind, body }, chars });
+    this.#chars += chars;
     while (this.#waiting.length > MAX_WAITING || this.#chars > MAX_WAITING_CHARS) this.#chars -= this.#waiting.shift()?.chars ?? 0;
-    this.#timer ??= this.#clock.after(WRITE_MS, () => this.#write(), { unref: true });
+    this.#schedule();
   }
 
   /** Writes what waits. */
   async flush(): Promise<void> {
     this.#timer?.cancel();
+    await this.#writing;
     this.#write();
     await this.#writing;
   }
@@ -54,15 +55,23 @@ export class Journal {
     return true;
   }
 
+  #schedule(): void {
+    // One write at a time: behind a slow ledger lines wait here, where they are bounded.
+    if (this.#writing === undefined) this.#timer ??= this.#clock.after(WRITE_MS, () => this.#write(), { unref: true });
+  }
+
   #write(): void {
     this.#timer = undefined;
     const entries = this.#waiting.map(({ entry }) => entry);
     this.#waiting = [];
     this.#chars = 0;
     if (entries.length === 0) return;
-    this.#writing = Promise.all([
-      this.#writing,
-      this.#ledger.record(entries, this.#clock.now()).catch((error: unknown) => this.#log.warn('lines of jobs were not kept', { error })),
-    ]).then(() => {});
+    this.#writing = this.#ledger
+      .record(entries, this.#clock.now())
+      .catch((error: unknown) => this.#log.warn('lines of jobs were not kept', { error }))
+      .then(() => {
+        this.#writing = undefined;
+        if (this.#waiting.length > 0) this.#schedule();
+      });
   }
 }

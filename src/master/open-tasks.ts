@@ -1,15 +1,17 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Clock } from '../clock.js';
 import type { PeerworkError } from '../errors.js';
 import type { ChildBounds } from '../job/child-bounds.js';
 import { DEFAULT_CHANNEL } from '../job/job.js';
+import { clearAway } from '../kit/clearing.js';
 import type { Log } from '../log.js';
 import { nodePrimitives } from '../swarm/crypto.node.js';
 import { identityId, type KeyPair } from '../swarm/identity.js';
 import { BlobStore } from '../task/blob-store.js';
 import type { ExecAssets } from '../task/exec-assets.js';
+import type { NpmOptions } from '../task/npm.js';
 import type { Publication } from '../task/publications.js';
 import { TaskPublisher } from '../task/publish.js';
 import { Tasks } from './tasks.js';
@@ -33,6 +35,8 @@ export interface OpenTasksOptions {
   readonly watch: boolean;
   /** Where children of a channel's jobs may go, beside what its task declares. */
   readonly children?: Readonly<Record<string, ChildBounds>> | undefined;
+  /** What npm runs in when a task has no lockfile. */
+  readonly npm: NpmOptions;
   readonly identity: KeyPair;
   /** Several Masters on one ledger agree on a value: the first that is named stays. */
   readonly agree: (key: string, value: string) => Promise<string>;
@@ -44,12 +48,12 @@ export interface OpenTasksOptions {
 
 /** Publishes the tasks. Rejects if the first version of one of them cannot be published. */
 export async function openTasks(options: OpenTasksOptions): Promise<Tasks> {
-  const { identity, folder, watch, clock, log, agree, onPublished, onError } = options;
+  const { identity, folder, watch, npm, clock, log, agree, onPublished, onError } = options;
   const kept = folder ?? (await mkdtemp(join(tmpdir(), 'peerwork-master-')));
   const store = new BlobStore({ folder: kept, log });
   const publishers = new Map<string, TaskPublisher>();
   const release = async () => {
-    if (folder === undefined) await rm(kept, { recursive: true, force: true });
+    if (folder === undefined) await clearAway(kept, log);
   };
   const tasks = new Tasks(publishers, release, options.children);
   try {
@@ -59,6 +63,7 @@ export async function openTasks(options: OpenTasksOptions): Promise<Tasks> {
         channel,
         store,
         watch,
+        npm,
         clock,
         log,
         publisherId: identityId(identity.publicKey),

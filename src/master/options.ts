@@ -37,6 +37,8 @@ export interface MasterOptions {
   readonly leaseMs?: number;
   /** Publish changes of the task folder while running; default true. */
   readonly watch?: boolean;
+  /** Scopes (`@name`) whose registry and credentials in the owner's npm settings are used when a lockfile is made. Default none. */
+  readonly npmCredentials?: readonly string[];
   /** How long ended jobs are kept; default: for ever. */
   readonly retention?: Retention;
   /** Addresses that jobs may reach through the link, `host:port` by the name that their task.json says: docs/tunnel.md. Default: none. */

@@ -67,6 +67,7 @@ export async function openParts(
     folder: fileOf(ledgerUrl, '.tasks'),
     watch: options.watch ?? true,
     children: options.children,
+    npm: { credentials: options.npmCredentials ?? [] },
     identity: key.identity,
     agree: (name, value) => ledger.agree(name, value),
     onPublished: (task) => {

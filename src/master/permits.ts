@@ -11,6 +11,9 @@ export interface PermitsOptions {
   readonly onChange: (worker: WorkerRecord) => void;
 }
 
+/** Beyond, those that nobody approved are refused without being entered: whoever has the token can come under any number of keys. */
+const MAX_KNOWN = 100_000;
+
 /**
  * Which workers may work. The ledger remembers the marks; here they are at hand, because a handshake is answered at once. What another
  * Master marks on the same ledger arrives by `refresh`.
@@ -37,7 +40,7 @@ export class Permits {
     if (known?.revokedAt !== undefined) return 'worker-revoked';
     if (approval === 'auto' || known?.approvedAt !== undefined) return undefined;
     // Entered, so that the owner sees whom there is to approve.
-    if (known === undefined)
+    if (known === undefined && this.#known.size < MAX_KNOWN)
       void ledger.markWorker({ id, name }, {}, now).then(
         (worker) => this.#take(worker),
         () => {},

@@ -10,9 +10,6 @@ interface Member {
   peer: Peer | undefined;
 }
 
-/** Workers may come with ever new keys; of one that is forgotten no restart is noticed. */
-const MAX_INSTANCES = 20_000;
-
 export type RosterOptions = Omit<WorkerSessionOptions, 'facts' | 'instances'>;
 
 /** The workers that are linked to this Master now. */
@@ -28,8 +25,6 @@ export class Roster {
 
   /** A handshake succeeded: what this worker may call. A newer link of the same worker takes the place of the older. */
   accept(facts: PeerFacts): RpcHandlers {
-    if (this.#instances.size > MAX_INSTANCES)
-      for (const oldest of [...this.#instances.keys()].slice(0, MAX_INSTANCES / 2)) this.#instances.delete(oldest);
     const session = new WorkerSession({ ...this.#options, facts, instances: this.#instances });
     this.#members.set(facts.id, { session, connectedAt: this.#options.desk.clock.now(), peer: undefined });
     return session.handlers;

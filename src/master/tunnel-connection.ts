@@ -1,39 +1,66 @@
 import type { Socket } from 'node:net';
+import type { Clock } from '../clock.js';
 import { PeerworkError } from '../errors.js';
+import { confirmEnd, HALF_OPEN_IDLE_MS, halfOpen, resetStream } from '../kit/join-streams.js';
+import { SilenceLimit } from '../kit/silence-limit.js';
 
 /**
  * Carries bytes between a TCP connection and a stream of a link: yields what the connection sends, and writes to it what is uploaded, each
- * direction to its own end and only as fast as the other side takes it. The connection is closed when both have ended, or at once when the
- * reader stops or the signal aborts.
+ * direction to its own end and only as fast as the other side takes it. The connection is closed when both have ended. It is reset, never ended, when
+ * the reader stops, the signal aborts, the upload fails, or one direction has ended and the other is silent for `HALF_OPEN_IDLE_MS`.
  */
-export async function* carry(socket: Socket, signal: AbortSignal, upload: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  const stop = () => socket.destroy();
+export async function* carry(
+  socket: Socket,
+  signal: AbortSignal,
+  upload: AsyncIterable<Uint8Array>,
+  clock: Clock,
+): AsyncGenerator<Uint8Array> {
+  const silence = new SilenceLimit(clock, HALF_OPEN_IDLE_MS, () => cut(halfOpen(HALF_OPEN_IDLE_MS)));
+  let reason: PeerworkError | undefined;
+  const cut = (error: PeerworkError) => {
+    reason ??= error;
+    resetStream(socket, reason);
+  };
+  const stop = () => cut(new PeerworkError('rpc-cancelled'));
   signal.addEventListener('abort', stop, { once: true });
-  socket.once('close', () => signal.removeEventListener('abort', stop));
+  const sent = upload[Symbol.asyncIterator]();
+  socket.once('close', () => {
+    silence.stop();
+    // If there is more, this tells the peer that it was not taken.
+    void sent.return?.();
+    signal.removeEventListener('abort', stop);
+  });
   if (signal.aborted) stop();
   let complete = false;
   try {
-    void write(upload, socket);
-    for await (const bytes of socket.iterator({ destroyOnReturn: false })) yield bytes as Uint8Array;
+    void write(sent, socket, silence);
+    for await (const bytes of socket.iterator({ destroyOnReturn: false })) {
+      silence.moved();
+      yield bytes as Uint8Array;
+    }
+    const fault = await new Promise<Error | undefined>((resolve) => confirmEnd(socket, resolve));
+    if (fault !== undefined) throw fault;
     complete = true;
   } catch (thrown) {
-    throw broken(thrown);
+    throw reason ?? broken(thrown);
   } finally {
     // What is still uploaded goes on.
-    if (!complete || signal.aborted) socket.destroy();
+    if (complete) silence.start();
+    else stop();
   }
 }
 
-async function write(upload: AsyncIterable<Uint8Array>, socket: Socket): Promise<void> {
+async function write(upload: AsyncIterator<Uint8Array>, socket: Socket, silence: SilenceLimit): Promise<void> {
   try {
-    for await (const bytes of upload) {
+    for (let next = await upload.next(); !next.done; next = await upload.next()) {
       if (socket.destroyed) return;
-      if (!socket.write(bytes)) await drained(socket);
+      silence.moved();
+      if (!socket.write(next.value)) await drained(socket);
     }
     socket.end();
+    silence.start();
   } catch {
-    // The stream was given up.
-    socket.destroy();
+    resetStream(socket, new PeerworkError('rpc-cancelled'));
   }
 }
 
@@ -46,6 +73,7 @@ function drained(socket: Socket): Promise<void> {
     };
     socket.on('drain', done);
     socket.on('close', done);
+    if (socket.destroyed) done();
   });
 }
 

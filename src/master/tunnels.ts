@@ -3,6 +3,7 @@ import type { Clock } from '../clock.js';
 import { hostAndPort, TUNNEL_NAME, type TunnelAddress } from '../config/tunnel.js';
 import { PeerworkError } from '../errors.js';
 import { checked, type LeaseKey, openTunnelArgs } from '../job/verbs.js';
+import { resetStream } from '../kit/join-streams.js';
 import type { Ledger, LedgerChange, WorkerRef } from '../ledger/ledger.js';
 import type { Log } from '../log.js';
 import type { Tasks } from './tasks.js';
@@ -86,7 +87,11 @@ export class Tunnels {
       if (socket === undefined) this.#leave(grant);
       throw error;
     }
-    yield* carry(socket, signal, upload);
+    try {
+      yield* carry(socket, signal, upload, this.#options.clock);
+    } catch (error) {
+      throw grant.ended ? new PeerworkError('tunnel-lease-ended') : error;
+    }
   }
 
   close(): void {
@@ -183,7 +188,7 @@ export class Tunnels {
 
   #end(grant: Grant): void {
     grant.ended = true;
-    for (const socket of grant.sockets) socket.destroy(new PeerworkError('tunnel-lease-ended'));
+    for (const socket of grant.sockets) resetStream(socket, new PeerworkError('tunnel-lease-ended'));
   }
 }
 

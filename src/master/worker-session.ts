@@ -1,5 +1,5 @@
-import { PeerworkError } from '../errors.js';
-import type { ParentOutput } from '../job/job.js';
+import { asPeerworkError, PeerworkError } from '../errors.js';
+import type { Json, ParentOutput } from '../job/job.js';
 import { DEFAULT_TIMEOUT_MS, MAX_CONCURRENCY } from '../job/limits.js';
 import {
   checked,
@@ -14,11 +14,14 @@ import {
   type WorkItem,
 } from '../job/verbs.js';
 import type { LeasedJob, LeasedParent, WorkerRef } from '../ledger/ledger.js';
+import { storedJson } from '../ledger/stored-json.js';
 import type { PeerFacts, RpcHandlers } from '../swarm/peer.js';
 import type { Desk } from './desk.js';
 import type { Dispatch } from './dispatch.js';
 import type { Tasks } from './tasks.js';
 import type { Tunnels } from './tunnels.js';
+
+const MAX_INSTANCES = 10_000;
 
 export interface WorkerSessionOptions {
   readonly facts: PeerFacts;
@@ -37,6 +40,8 @@ export interface WorkerGreeting {
   readonly version: string;
   readonly concurrency: number;
   readonly isolation: string;
+  /** As the Worker says; see docs/isolation.md. */
+  readonly tier?: string;
   readonly platform: string;
   readonly labels: readonly string[];
   readonly runners: readonly string[];
@@ -107,7 +112,11 @@ export class WorkerSession {
       throw new PeerworkError('rpc-invalid', 'concurrency cannot rise on the same link');
     const before = instances.get(this.worker.id);
     const restarted = before !== undefined && before !== instance;
+    // The latest last: of too many, those that were not heard of for longest are forgotten.
+    instances.delete(this.worker.id);
     instances.set(this.worker.id, instance);
+    const [oldest] = instances.keys();
+    if (instances.size > MAX_INSTANCES && oldest !== undefined) instances.delete(oldest);
     const lost = await ledger.reconcile(this.worker, holding, now + leaseMs, { charge: restarted }, now);
     this.#greeting = greeting;
     for (const { id, lease } of holding) this.#leases.set(id, lease);
@@ -155,7 +164,7 @@ export class WorkerSession {
       return { work: [] };
     }
     for (const { id, lease } of jobs) this.#leases.set(id, lease);
-    return { work: jobs.map((job) => this.#workItem(job)) };
+    return { work: await this.#workItems(jobs) };
   }
 
   async #shareResults(args: unknown): Promise<unknown> {
@@ -175,12 +184,29 @@ export class WorkerSession {
     );
   }
 
+  /** A job whose data this version cannot hand out fails, and takes no other with it. */
+  async #workItems(jobs: readonly LeasedJob[]): Promise<WorkItem[]> {
+    const items: WorkItem[] = [];
+    const now = this.#options.desk.clock.now();
+    for (const job of jobs) {
+      try {
+        items.push(this.#workItem(job));
+      } catch (thrown) {
+        const { code, message } = asPeerworkError(thrown);
+        const outcome = { state: 'failed', error: { code, message }, retry: false } as const;
+        this.forget(job);
+        await this.#options.desk.settle(this.worker, [{ id: job.id, lease: job.lease, outcome, startedAt: now, finishedAt: now }]);
+      }
+    }
+    return items;
+  }
+
   #workItem(job: LeasedJob): WorkItem {
     return {
       id: job.id,
       lease: job.lease,
       channel: job.channel,
-      data: JSON.parse(job.data),
+      data: storedJson<Json>(job.data),
       attempt: job.attempt,
       timeoutMs: job.timeoutMs ?? DEFAULT_TIMEOUT_MS,
       ...(job.parents !== undefined && { parents: job.parents.map(parentOutput) }),
@@ -190,5 +216,5 @@ export class WorkerSession {
 }
 
 function parentOutput({ id, channel, data, output }: LeasedParent): ParentOutput {
-  return { id, channel, data: JSON.parse(data), output: JSON.parse(output) };
+  return { id, channel, data: storedJson<Json>(data), output: storedJson<Json>(output) };
 }

@@ -1,6 +1,8 @@
 import type { Clock } from '../clock.js';
+import type { OwnerNetwork } from '../egress/policy.js';
 import type { Runner } from '../job/runner.js';
 import type { Log } from '../log.js';
+import type { NpmOptions } from '../task/npm.js';
 
 /** A way to run jobs as a Worker is given it: the Worker opens it when it starts. */
 export interface RunnerSetup {
@@ -19,6 +21,10 @@ export interface RunnerContext {
   readonly concurrency: number;
   /** Of one job, in MiB. */
   readonly memoryMb: number;
+  /** What npm runs in, for runners that install what is missing. Default: the wall that this machine has, no credentials. */
+  readonly npm?: NpmOptions;
+  /** What the owner lets jobs reach at most; default `internet`. */
+  readonly network?: OwnerNetwork;
   /** A folder for this runner alone; what an earlier process left in it is still there. */
   readonly folder: string;
   readonly clock: Clock;

@@ -1,7 +1,8 @@
-import { once } from 'node:events';
+import { once, setMaxListeners } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
-import { asPeerworkError, type PeerworkError } from '../errors.js';
+import { asPeerworkError, PeerworkError } from '../errors.js';
 import type { Tunnel } from '../job/tunnel.js';
+import { joinStreams, resetStream } from '../kit/join-streams.js';
 
 /** As many as a Master allows a job. */
 const MAX_CONNECTIONS = 64;
@@ -27,11 +28,13 @@ export interface TunnelPort {
 export async function openTunnelPort(tunnel: Tunnel, { path, onError = () => {} }: TunnelPortOptions = {}): Promise<TunnelPort> {
   const sockets = new Set<Socket>();
   const ending = new AbortController();
+  // Every connection hangs on it.
+  setMaxListeners(0, ending.signal);
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
     pass(socket, tunnel, ending.signal).catch((error: unknown) => {
-      socket.destroy();
+      resetStream(socket, error instanceof Error ? error : new PeerworkError('tunnel-broken'));
       if (!ending.signal.aborted) onError(asPeerworkError(error, 'tunnel-broken'));
     });
   });
@@ -48,7 +51,7 @@ export async function openTunnelPort(tunnel: Tunnel, { path, onError = () => {} 
       ending.abort();
       const closed = once(server, 'close');
       server.close();
-      for (const socket of sockets) socket.destroy();
+      for (const socket of sockets) resetStream(socket, new PeerworkError('tunnel-lease-ended'));
       await closed;
     },
   };
@@ -56,23 +59,18 @@ export async function openTunnelPort(tunnel: Tunnel, { path, onError = () => {} 
 
 const NOWHERE: AddressInfo = { address: '', port: 0, family: '' };
 
-/** Both directions, each to its own end. Rejects if one breaks. */
+/** Both directions, each to its own end. Rejects if one breaks, which resets the other. */
 async function pass(socket: Socket, tunnel: Tunnel, signal: AbortSignal): Promise<void> {
   socket.on('error', () => {});
   const far = await tunnel.open(signal);
-  await new Promise<void>((resolve, reject) => {
-    far.once('error', reject);
-    far.once('close', () => {
-      // What is still on its way to the program is delivered, if its end has come.
-      if (!far.readableEnded) socket.destroy();
-      resolve();
-    });
-    socket.once('close', (hadError) => {
-      // After an orderly end its last bytes may still be on their way to the link.
-      if (hadError || !socket.readableEnded) far.destroy();
-    });
-    if (socket.destroyed) far.destroy();
-    socket.pipe(far);
-    far.pipe(socket);
+  let ofProgram: unknown;
+  socket.once('error', (error) => {
+    if (!far.destroyed) ofProgram = error;
   });
+  try {
+    await joinStreams(far, socket, { signal });
+  } catch (error) {
+    // A program that goes away is no fault of the tunnel.
+    if (error !== ofProgram) throw error;
+  }
 }

@@ -5,20 +5,33 @@
  * malice. `bwrap`: inside bubblewrap, with its own pid, ipc, uts and net namespaces, and a file system that holds the room and little else.
  * docs/isolation.md says what each stops.
  */
-import { execFile } from 'node:child_process';
-import { existsSync, lstatSync, readlinkSync } from 'node:fs';
-import { join } from 'node:path';
+
+import { existsSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { PeerworkError } from '../errors.js';
+import { bwrapWords, type Manner } from './bwrap.js';
+import { findBwrap } from './bwrap-tier.js';
+import { byPrlimit, type Limits, MAX_PROCESSES } from './limits.js';
+import { asOwnUid, type Bounds, findBounds, findOwnUid, type OwnUid } from './process-tier.js';
+import { sandboxRemedy } from './remedy.js';
+import type { Room } from './room.js';
+import { asCommand, type Command } from './tools.js';
+
+export type { Room } from './room.js';
+export { findTool } from './tools.js';
 
 export interface SandboxWish {
   readonly sandbox: 'auto' | 'required' | 'off';
-  readonly network: 'allow' | 'deny';
+  /** How far the network must be held. In bubblewrap there is none anyway. Outside of it `deny` can be had from Node 25, and single `hosts` cannot. */
+  readonly network: 'allow' | 'hosts' | 'deny';
   /** Memory of one program in MiB: the whole process, Node's own 45 MiB included. */
   readonly memoryMb: number;
   /** Bytes that it may leave on disk at a time. */
   readonly scratchBytes: number;
   /** Path of `bwrap`. */
   readonly bubblewrap: string;
+  /** Where the rooms' own folders will lie. Not every file system lets root give a folder to somebody else. Default: that for temporary files. */
+  readonly folder?: string;
 }
 
 /** What was found, once, at the start. */
@@ -26,20 +39,10 @@ export interface Sandbox {
   readonly tier: 'process' | 'bwrap';
   /** One line for the owner, with what is missing. */
   readonly line: string;
+  /** In the tier process: how this machine gets a wall, one sentence. */
+  readonly remedy?: string;
   /** The command line that runs `program` in the room. Its first word must be a path that is in the room. */
-  command(room: Room, program: readonly string[]): readonly [program: string, ...args: string[]];
-}
-
-/** What a program sees and may use. All paths are absolute, with links resolved. */
-export interface Room {
-  /** Its own folder: the only one that it can write to, and its working directory. */
-  readonly workdir: string;
-  /** Files and folders that it can read, besides Node and the system's libraries. */
-  readonly readable: readonly string[];
-  /** Files and folders that it finds elsewhere in the sandbox than they are; readable. In the tier process they stay where they are. */
-  readonly placed?: readonly { readonly source: string; readonly target: string }[];
-  /** All that it sees of the environment. */
-  readonly environment: Readonly<Record<string, string>>;
+  command(room: Room, program: readonly string[]): Command;
 }
 
 export const nodeMajor = Number(process.versions.node.split('.')[0]);
@@ -48,11 +51,8 @@ export const permissionCoversNetwork = nodeMajor >= 25;
 
 /** Node must still start: measured floors of RLIMIT_DATA are below 100 MiB up to Node 22, but 600 MiB from 24. */
 const DATA_HEADROOM_MB = nodeMajor >= 24 ? 800 : 320;
-const PROBE_MS = 5_000;
-/** The whole line about isolation must fit into what a worker tells of itself: 200 characters. */
-const MAX_REASON_CHARS = 90;
 
-/** Looked for once a process: many Workers may live in one, and it takes four processes to find out. */
+/** Looked for once a process: many Workers may live in one, and it takes some processes to find out. */
 const found = new Map<string, Promise<Sandbox>>();
 
 /** Rejects with `sandbox-missing` if what is wished cannot be had. */
@@ -68,99 +68,48 @@ export function findSandbox(wish: SandboxWish): Promise<Sandbox> {
 }
 
 async function lookForSandbox(wish: SandboxWish): Promise<Sandbox> {
-  const [limits, why] = await Promise.all([findLimits(wish), wish.sandbox === 'off' ? 'switched off' : probeBwrap(wish)]);
-  if (why === undefined) return bwrapSandbox(wish, limits.sizes);
+  const rooms = wish.folder ?? tmpdir();
+  const sizes = { dataBytes: (wish.memoryMb + DATA_HEADROOM_MB) * 1024 * 1024, fileBytes: wish.scratchBytes };
+  const [bounds, bwrap] = await Promise.all([
+    findBounds(sizes),
+    wish.sandbox === 'off' ? { why: 'switched off' } : findBwrap({ ...wish, rooms }),
+  ]);
+  if ('manner' in bwrap) return bwrapSandbox(wish, bounds.limits, bwrap.manner);
+  const { why } = bwrap;
   if (wish.sandbox === 'required') throw new PeerworkError('sandbox-missing', `bubblewrap: ${why}`);
-  if (wish.network === 'deny' && !permissionCoversNetwork)
-    throw new PeerworkError('sandbox-missing', `the network can be denied only with bubblewrap (${why}) or Node 25`);
-  return processSandbox(wish, [...limits.sizes, ...limits.privileges], why);
+  if (wish.network === 'hosts' || (wish.network === 'deny' && !permissionCoversNetwork))
+    throw new PeerworkError('sandbox-missing', `the network of jobs can be held only with bubblewrap (${why})`);
+  return processSandbox(wish, bounds, why, await findOwnUid(rooms));
 }
 
-function processSandbox(wish: SandboxWish, limits: readonly string[], why: string): Sandbox {
+function processSandbox(wish: SandboxWish, { limits, privileges }: Bounds, why: string, ownUid: OwnUid | undefined): Sandbox {
+  const who = ownUid !== undefined ? 'own process and uid' : process.geteuid?.() === 0 ? 'own process, as root' : 'own process';
   return {
     tier: 'process',
-    line: `own process, Node permission model, ${wish.memoryMb} MiB a job, network ${wish.network}; no sandbox (bubblewrap: ${why})`,
-    command: (_room, program) => compose([...limits, ...program]),
+    remedy: wish.sandbox === 'off' ? 'Switch it on with `--sandbox auto`.' : sandboxRemedy(existsSync(wish.bubblewrap)),
+    line: `${who}, Node permission model, ${wish.memoryMb} MiB a job, network ${wish.network === 'deny' ? 'denied' : 'not held'}; no wall against malicious code (bubblewrap: ${why})`,
+    command: (room, program) => {
+      const another = ownUid && asOwnUid(ownUid, limits, room);
+      return asCommand([...(another ?? [...byPrlimit(limits), ...privileges]), ...program]);
+    },
   };
 }
 
-function bwrapSandbox(wish: SandboxWish, limits: readonly string[]): Sandbox {
+function bwrapSandbox(wish: SandboxWish, limits: Limits, manner: Manner): Sandbox {
+  const { uids, lastUserNamespace, filter, countsProcesses } = manner;
+  const refusesNamespaces = lastUserNamespace || filter !== undefined;
+  const walls = [
+    filter !== undefined ? 'bubblewrap + seccomp' : 'bubblewrap without seccomp',
+    uids !== undefined && 'own uid',
+    refusesNamespaces && 'no user namespaces',
+    countsProcesses && `${MAX_PROCESSES} processes`,
+    'network by policy only',
+    `${wish.memoryMb} MiB a job`,
+    'Node permission model',
+  ];
   return {
     tier: 'bwrap',
-    line: `bubblewrap (own processes, files${wish.network === 'deny' ? ', no network' : ''}), Node permission model, ${wish.memoryMb} MiB a job`,
-    command: (room, program) => compose([...limits, wish.bubblewrap, ...bwrapArguments(wish, room), ...program]),
+    line: walls.filter((wall) => wall !== false).join(', '),
+    command: (room, program) => asCommand([...bwrapWords({ ...wish, manner, limits }, room), ...program]),
   };
-}
-
-function compose(words: readonly string[]): readonly [string, ...string[]] {
-  const [program, ...args] = words;
-  return [program ?? process.execPath, ...args];
-}
-
-function bwrapArguments(wish: SandboxWish, room: Room): string[] {
-  const args = ['--unshare-user', '--uid', '65534', '--gid', '65534', '--unshare-pid', '--unshare-ipc', '--unshare-uts'];
-  args.push('--unshare-cgroup-try', '--hostname', 'job', '--cap-drop', 'ALL', '--die-with-parent', '--new-session', '--clearenv');
-  if (wish.network === 'deny') args.push('--unshare-net');
-  args.push('--tmpfs', '/', '--proc', '/proc', '--dev', '/dev', '--size', String(16 * 1024 * 1024), '--tmpfs', '/tmp');
-  for (const path of ['/usr/lib', '/usr/lib32', '/usr/lib64', '/lib', '/lib32', '/lib64', '/nix/store']) args.push(...bindSystem(path));
-  if (wish.network === 'allow') {
-    for (const path of ['/etc/resolv.conf', '/etc/hosts', '/etc/nsswitch.conf']) args.push('--ro-bind-try', path, path);
-  }
-  for (const path of [process.execPath, ...room.readable]) args.push('--ro-bind', path, path);
-  for (const { source, target } of room.placed ?? []) args.push('--ro-bind', source, target);
-  args.push('--bind', room.workdir, room.workdir, '--remount-ro', '/', '--chdir', room.workdir);
-  for (const [name, value] of Object.entries(room.environment)) args.push('--setenv', name, value);
-  return [...args, '--'];
-}
-
-/** A library folder, as the link or the folder that it is here. */
-function bindSystem(path: string): string[] {
-  try {
-    return lstatSync(path).isSymbolicLink() ? ['--symlink', readlinkSync(path), path] : ['--ro-bind', path, path];
-  } catch {
-    return [];
-  }
-}
-
-interface Limits {
-  readonly sizes: readonly string[];
-  /** Not with bubblewrap, which needs its privileges to set up, and then does the same itself. */
-  readonly privileges: readonly string[];
-}
-
-/** The words in front of a command that limit it, as far as this machine has the tools. */
-async function findLimits(wish: SandboxWish): Promise<Limits> {
-  if (process.platform !== 'linux') return { sizes: [], privileges: [] };
-  const data = (wish.memoryMb + DATA_HEADROOM_MB) * 1024 * 1024;
-  const prlimit = [findTool('prlimit'), '--core=0', `--data=${data}`, `--fsize=${wish.scratchBytes}`, '--'];
-  const setpriv = [findTool('setpriv'), '--pdeathsig', 'KILL', '--no-new-privs', '--inh-caps=-all', '--bounding-set=-all', '--'];
-  const meek = [findTool('setpriv'), '--pdeathsig', 'KILL', '--no-new-privs', '--'];
-  const fits = async (words: readonly string[]) => (await tryOut([...words, '/bin/sh', '-c', 'exit 7'])) === undefined;
-  const [sized, bound, meekly] = await Promise.all([fits(prlimit), fits(setpriv), fits(meek)]);
-  return { sizes: sized ? prlimit : [], privileges: bound ? setpriv : meekly ? meek : [] };
-}
-
-async function probeBwrap(wish: SandboxWish): Promise<string | undefined> {
-  if (process.platform !== 'linux') return 'Linux only';
-  if (!existsSync(wish.bubblewrap)) return 'not installed';
-  const room = { workdir: import.meta.dirname, readable: [], environment: {} };
-  return tryOut([wish.bubblewrap, ...bwrapArguments(wish, room), process.execPath, '-e', 'process.exit(7)']);
-}
-
-/** The absolute path of a tool: children have no PATH. */
-export function findTool(name: string): string {
-  const folders = [...(process.env['PATH'] ?? '').split(':'), '/usr/bin', '/bin', '/usr/sbin', '/sbin'];
-  return folders.map((folder) => join(folder, name)).find((path) => path.startsWith('/') && existsSync(path)) ?? `/usr/bin/${name}`;
-}
-
-/** Runs a command that must exit with 7; answers with what went wrong. */
-function tryOut(words: readonly string[]): Promise<string | undefined> {
-  const [program, ...args] = compose(words);
-  return new Promise((resolve) => {
-    execFile(program, args, { timeout: PROBE_MS, killSignal: 'SIGKILL', env: {} }, (error, _stdout, stderr) => {
-      if (error === null) return resolve('it does not run its command');
-      if (error.code === 7) return resolve(undefined);
-      resolve(stderr.split('\n')[0]?.slice(0, MAX_REASON_CHARS) || 'it fails');
-    });
-  });
 }

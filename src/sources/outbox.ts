@@ -1,23 +1,32 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
-import { type FileHandle, mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock, Timer } from '../clock.js';
+import { asPeerworkError } from '../errors.js';
+import { MESSAGE_LIMITS } from '../job/limits.js';
 import type { Settlement } from '../job/verbs.js';
+import { parseJson } from '../kit/json.js';
+import { diskError } from '../kit/system-error.js';
 import type { Log } from '../log.js';
+import { frame, readRecords, Segment, type SegmentFiles, segmentFiles } from './outbox-segment.js';
 
 /**
  * Settled outcomes that their source has not acknowledged yet, kept on disk and sealed with AES-256-GCM.
  *
- * The file is a row of segments, each a sequence of records `length (u32 BE) · nonce (12) · tag (16) · ciphertext`. Records are only
+ * The file is a row of segments, each a sequence of records `mark (8) · length (u32 BE) · nonce (12) · tag (16) · ciphertext`. Records are only
  * appended; a segment is deleted when everything in it is acknowledged. There are no acknowledgement records: what is sent a second
  * time after a restart is answered `duplicate` or `stale` by the ledger, which is harmless.
  *
  * An outcome that is acknowledged within WRITE_DELAY_MS never touches the disk: on an SD card, thousands of quick jobs would
  * otherwise cost thousands of writes that nobody will ever read. After twice that time it is written: once every WRITE_DELAY_MS
  * those leave that were there the last time already. A crash before that costs a second run, nothing else. For the same reason
- * nothing is fsynced.
+ * nothing is fsynced: what `put` has resolved for outlives the end of this process, and most power cuts.
+ *
+ * While nothing can be written (the disk is full, say) outcomes stay in memory and are tried again every second; their `put` waits, and with it
+ * the place of the job, so that no more of them come than jobs run at once.
  */
 export const WRITE_DELAY_MS = 25;
+const RETRY_MS = 1_000;
 const SEGMENT_BYTES = 4 * 1024 * 1024;
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
@@ -29,19 +38,14 @@ interface Entry {
   readonly safe: () => void;
 }
 
-interface Segment {
-  readonly path: string;
-  readonly file: FileHandle | undefined;
-  bytes: number;
-  live: number;
-}
-
 export interface OutboxOptions {
   readonly folder: string;
   /** 32 bytes. */
   readonly key: Uint8Array;
   readonly clock: Clock;
   readonly log: Log;
+  /** Default: the file system. */
+  readonly files?: SegmentFiles;
 }
 
 export class Outbox {
@@ -56,19 +60,28 @@ export class Outbox {
   #writing: Promise<void> = Promise.resolve();
   #serial = 0;
   #awaiting: (() => void)[] = [];
+  readonly #files: SegmentFiles;
+  /** Since when nothing could be written; said once. */
+  #failing = false;
 
   private constructor(options: OutboxOptions) {
     this.#options = options;
+    this.#files = options.files ?? segmentFiles;
   }
 
   /** Opens the folder and reads what an earlier process left in it. */
   static async open(options: OutboxOptions): Promise<Outbox> {
     const outbox = new Outbox(options);
-    await mkdir(options.folder, { recursive: true, mode: 0o700 });
+    await mkdir(options.folder, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+      throw diskError(error);
+    });
     const names = (await readdir(options.folder))
       .filter((name) => /^\d+\.outbox$/.test(name))
       .sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10));
-    for (const name of names) await outbox.#restore(name);
+    for (const name of names)
+      await outbox.#restore(name).catch((error: unknown) => {
+        options.log.error('a file of the outbox cannot be read; it is left alone', { file: name, error });
+      });
     return outbox;
   }
 
@@ -125,16 +138,24 @@ export class Outbox {
     this.#endAwaiting();
     this.#timer?.cancel();
     await this.flush();
-    await this.#current?.file?.close();
+    this.#timer?.cancel();
+    await this.#current?.close();
     this.#current = undefined;
+    const unsafe = [...this.#entries.values()].filter(({ segment }) => segment === undefined);
+    if (unsafe.length === 0) return;
+    this.#options.log.error('outcomes are lost, the outbox could not be written: their jobs will run again', {
+      jobs: unsafe.map(({ settlement }) => settlement.id).slice(0, 20),
+      count: unsafe.length,
+    });
+    for (const { safe } of unsafe) safe();
   }
 
   #endAwaiting(): void {
     for (const resolve of this.#awaiting.splice(0)) resolve();
   }
 
-  #arm(): void {
-    this.#timer ??= this.#options.clock.after(WRITE_DELAY_MS, () => {
+  #arm(delayMs = WRITE_DELAY_MS): void {
+    this.#timer ??= this.#options.clock.after(delayMs, () => {
       this.#timer = undefined;
       const due = [...this.#aged];
       this.#aged = this.#fresh;
@@ -147,19 +168,32 @@ export class Outbox {
   #write(keys: readonly string[]): Promise<void> {
     this.#writing = this.#writing
       .then(() => this.#append(keys))
-      .catch((error: unknown) => {
-        this.#options.log.error('the outbox cannot be written; outcomes stay in memory', { error });
-      });
+      .then((wrote) => wrote && this.#succeeded())
+      .catch((error: unknown) => this.#failed(keys, error))
+      .then(() => {});
     return this.#writing;
   }
 
-  async #append(keys: readonly string[]): Promise<void> {
-    const batch = keys.flatMap((key) => this.#entries.get(key) ?? []);
-    if (batch.length === 0) return;
+  #succeeded(): void {
+    if (this.#failing) this.#options.log.info('the outbox can be written again');
+    this.#failing = false;
+  }
+
+  #failed(keys: readonly string[], thrown: unknown): void {
+    const { code, message } = asPeerworkError(diskError(thrown));
+    if (!this.#failing) this.#options.log.error('the outbox cannot be written; outcomes stay in memory', { code, error: message });
+    this.#failing = true;
+    for (const key of keys) if (this.#entries.get(key)?.segment === undefined && this.#entries.has(key)) this.#aged.add(key);
+    if (this.#aged.size > 0) this.#arm(RETRY_MS);
+  }
+
+  async #append(keys: readonly string[]): Promise<boolean> {
+    // Written already, if it waited for two tries at once.
+    const batch = keys.flatMap((key) => this.#entries.get(key) ?? []).filter(({ segment }) => segment === undefined);
+    if (batch.length === 0) return false;
     const bytes = Buffer.concat(batch.map((entry) => this.#seal(entry.settlement)));
     const segment = await this.#segmentFor();
-    await segment.file?.appendFile(bytes);
-    segment.bytes += bytes.length;
+    await segment.append(bytes);
     for (const entry of batch) {
       entry.safe();
       // Acknowledged while it was being written: the record is there, but nobody waits for it.
@@ -168,14 +202,17 @@ export class Outbox {
       segment.live += 1;
     }
     if (segment.live === 0) this.#letGo(segment, 0);
+    return true;
   }
 
   async #segmentFor(): Promise<Segment> {
-    if (this.#current !== undefined && this.#current.bytes < SEGMENT_BYTES) return this.#current;
-    await this.#current?.file?.close();
+    if (this.#current?.takes(SEGMENT_BYTES)) return this.#current;
+    const before = this.#current;
     this.#serial += 1;
     const path = join(this.#options.folder, `${this.#serial}.outbox`);
-    this.#current = { path, file: await open(path, 'a', 0o600), bytes: 0, live: 0 };
+    this.#current = new Segment(path, await this.#files.open(path));
+    await before?.close();
+    if (before?.live === 0) await this.#remove(before);
     return this.#current;
   }
 
@@ -183,50 +220,45 @@ export class Outbox {
     segment.live -= acknowledged;
     if (segment.live > 0) return;
     if (segment === this.#current) {
-      // Emptied rather than deleted: the next outcome is sure to come. A failed truncation only costs space.
-      segment.bytes = 0;
-      this.#writing = this.#writing.then(async () => (segment.live === 0 ? segment.file?.truncate(0) : undefined)).catch(() => {});
+      // Emptied rather than deleted: the next outcome is sure to come.
+      this.#writing = this.#writing.then(() => segment.empty());
       return;
     }
-    this.#writing = this.#writing.then(() => rm(segment.path, { force: true })).catch(() => {});
+    this.#writing = this.#writing.then(() => this.#remove(segment));
+  }
+
+  /** One that stays only makes its outcomes come a second time. */
+  async #remove({ path }: Segment): Promise<void> {
+    await this.#files.remove(path).catch(() => {});
   }
 
   async #restore(name: string): Promise<void> {
     const path = join(this.#options.folder, name);
     this.#serial = Math.max(this.#serial, Number.parseInt(name, 10));
-    const bytes = await readFile(path);
-    const segment: Segment = { path, file: undefined, bytes: bytes.length, live: 0 };
-    for (let at = 0; at + 4 <= bytes.length; ) {
-      const end = at + 4 + bytes.readUInt32BE(at);
-      // A torn record at the end is what a kill in the middle of a write leaves behind.
-      const settlement = end <= bytes.length ? this.#unseal(bytes.subarray(at + 4, end)) : undefined;
-      if (settlement === undefined) {
-        this.#options.log.warn('the outbox has a record that cannot be read; it and those behind it are dropped', { path });
-        break;
-      }
+    const { records, torn } = readRecords(await this.#files.read(path), (sealed) => this.#unseal(sealed));
+    // What a kill or a full disk in the middle of a write leaves behind; nobody was told that it is safe.
+    if (torn) this.#options.log.warn('the outbox has bytes that are no record; they are left out', { path, records: records.length });
+    const segment = new Segment(path);
+    for (const settlement of records) {
       this.#entries.set(keyOf(settlement), { settlement, segment, safe: () => {} });
       segment.live += 1;
-      at = end;
     }
-    if (segment.live === 0) await rm(path, { force: true });
+    if (segment.live === 0) await this.#remove(segment);
   }
 
   #seal(settlement: Settlement): Buffer {
     const nonce = randomBytes(NONCE_BYTES);
     const cipher = createCipheriv('aes-256-gcm', this.#options.key, nonce);
     const text = Buffer.concat([cipher.update(JSON.stringify(settlement), 'utf8'), cipher.final()]);
-    const length = Buffer.alloc(4);
-    length.writeUInt32BE(NONCE_BYTES + TAG_BYTES + text.length);
-    return Buffer.concat([length, nonce, cipher.getAuthTag(), text]);
+    return frame(Buffer.concat([nonce, cipher.getAuthTag(), text]));
   }
 
   #unseal(record: Buffer): Settlement | undefined {
     try {
       const decipher = createDecipheriv('aes-256-gcm', this.#options.key, record.subarray(0, NONCE_BYTES));
       decipher.setAuthTag(record.subarray(NONCE_BYTES, NONCE_BYTES + TAG_BYTES));
-      return JSON.parse(
-        Buffer.concat([decipher.update(record.subarray(NONCE_BYTES + TAG_BYTES)), decipher.final()]).toString('utf8'),
-      ) as Settlement;
+      const bytes = Buffer.concat([decipher.update(record.subarray(NONCE_BYTES + TAG_BYTES)), decipher.final()]);
+      return parseJson(bytes, MESSAGE_LIMITS) as Settlement;
     } catch {
       return undefined;
     }

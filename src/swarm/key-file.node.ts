@@ -3,6 +3,8 @@ import { closeSync, fsyncSync, linkSync, mkdirSync, openSync, readFileSync, rmSy
 import { dirname } from 'node:path';
 import * as v from 'valibot';
 import { PeerworkError } from '../errors.js';
+import { LOCAL_JSON, parseJson } from '../kit/json.js';
+import { diskError } from '../kit/system-error.js';
 import { conceal } from '../log.js';
 import { equalBytes, fromBase64url, toBase64url } from './bytes.js';
 import { KEY_BYTES } from './crypto.js';
@@ -26,7 +28,7 @@ const fileSchema = v.object({
 /**
  * Reads the key file, or creates it (mode 0600, with its folder) if there is none; two processes that create it at once get the same
  * one. Synchronous, so that a Master has its token from the moment it is made.
- * Throws `key-file-unusable` if it is corrupt or others may read it.
+ * Throws `key-file-unusable` if it is corrupt or others may read it, `disk-full` if there is no room for a new one.
  */
 export function loadOrCreateKeyFile(path: string): KeyFile {
   return loadKeyFile(path) ?? createKeyFile(path) ?? loadKeyFile(path) ?? unusable(path, 'it comes and goes');
@@ -48,7 +50,7 @@ function loadKeyFile(path: string): KeyFile | undefined {
 
 function parseKeyFile(text: string): KeyFile | undefined {
   try {
-    const file = v.parse(fileSchema, JSON.parse(text));
+    const file = v.parse(fileSchema, parseJson(text, LOCAL_JSON));
     const [publicKey, privateKey, secret] = [file.publicKey, file.privateKey, file.secret].map(fromBase64url);
     if (publicKey?.length !== KEY_BYTES || privateKey?.length !== KEY_BYTES || secret?.length !== KEY_BYTES) return undefined;
     const keyPair = keyPairFromSeed(privateKey);
@@ -78,15 +80,40 @@ function createKeyFile(path: string): KeyFile | undefined {
     }
     // Unlike rename, link never replaces a file that appeared meanwhile.
     linkSync(draft, path);
+    syncFolder(dirname(path));
   } catch (error) {
     if (errorCode(error) === 'EEXIST') return undefined;
+    const known = diskError(error);
+    if (known instanceof PeerworkError) throw known;
     return unusable(path, errorCode(error) ?? 'cannot be written');
   } finally {
-    rmSync(draft, { force: true });
+    discard(draft);
   }
   conceal(toBase64url(keyPair.privateKey));
   conceal(toBase64url(secret));
   return { keyPair, secret };
+}
+
+/** A key that was used must not be gone after a power cut: its name is synced as well. Some file systems, and Windows, cannot. */
+function syncFolder(folder: string): void {
+  try {
+    const handle = openSync(folder, 'r');
+    try {
+      fsyncSync(handle);
+    } finally {
+      closeSync(handle);
+    }
+  } catch {
+    // then it is as safe as they make it
+  }
+}
+
+function discard(draft: string): void {
+  try {
+    rmSync(draft, { force: true });
+  } catch {
+    // it stays: readable by nobody else, and of no use
+  }
 }
 
 function unusable(path: string, why: string): never {

@@ -23,8 +23,8 @@ export interface Peer extends PeerFacts {
 export interface Rpc {
   /** Rejects with a PeerworkError: the peer's own code if it refused, `rpc-timeout`, `rpc-cancelled`, or why the link ended. */
   call(verb: string, args: unknown, options?: CallOptions): Promise<unknown>;
-  /** Sends without an answer; lost if the link ends. */
-  notify(verb: string, args: unknown): void;
+  /** Sends without an answer; lost if the link ends. `lossy`: also while so much waits that the link does not keep up. */
+  notify(verb: string, args: unknown, options?: { readonly lossy?: boolean }): void;
   /** Reads a byte stream that the peer serves; credit-based, so that a slow reader slows only this stream. */
   stream(verb: string, args: unknown, options?: StreamOptions): AsyncIterable<Uint8Array>;
   /** Smoothed round trip of the heartbeat; undefined before the first answer. */

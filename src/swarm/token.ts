@@ -1,6 +1,7 @@
 import nacl from 'tweetnacl';
 import * as v from 'valibot';
 import { PeerworkError } from '../errors.js';
+import { parseJson as parse } from '../kit/json.js';
 import { conceal } from '../log.js';
 import { equalBytes, fromBase64url, fromUtf8, joinBytes, toBase64url, toHex, toUtf8 } from './bytes.js';
 import { KEY_BYTES, type Primitives } from './crypto.js';
@@ -146,7 +147,7 @@ function checksum(body: Uint8Array): Uint8Array {
 
 function parseJson(text: string | undefined): unknown {
   try {
-    return JSON.parse(text ?? '');
+    return parse(text ?? '', { maxBytes: MAX_TOKEN_CHARS, maxDepth: 4 });
   } catch {
     throw new PeerworkError('token-malformed', 'its list of addresses cannot be read');
   }

@@ -2,9 +2,9 @@ import { createHash } from 'node:crypto';
 import type { BigIntStats } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { PeerworkError } from '../errors.js';
+import { isMissing } from '../kit/system-error.js';
 import type { BlobStore } from './blob-store.js';
 import { CHUNKED_ABOVE_BYTES, chunks } from './chunk.js';
-import { isMissing } from './disk.js';
 import type { AssetFile } from './listing.js';
 import { type Blob, chunksHash, type ManifestFile } from './manifest.js';
 

@@ -1,7 +1,8 @@
-import { readdir, rm, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PeerworkError } from '../errors.js';
-import { isMissing } from './disk.js';
+import { removeTree } from '../kit/remove-tree.js';
+import { isMissing } from '../kit/system-error.js';
 
 interface StoredBlob {
   readonly sha256: string;
@@ -79,8 +80,8 @@ export class BlobQuota {
     for (const { sha256, path, size } of blobs) {
       if (used <= room * FILL_AFTER_EVICTION) break;
       if (this.#pins.has(sha256)) continue;
-      await rm(path, { force: true });
-      used -= size;
+      // One that stays (immutable, say) still takes its room.
+      if ((await removeTree(path)) === undefined) used -= size;
     }
     this.#usedBytes = used;
     if (used > room) throw new PeerworkError('disk-full', `the quota of ${this.#quotaBytes} bytes for task files is used up`);
@@ -90,7 +91,7 @@ export class BlobQuota {
     const blobs: StoredBlob[] = [];
     for (const prefix of await readdir(this.#folder)) {
       const folder = join(this.#folder, prefix);
-      for (const name of await readdir(folder)) {
+      for (const name of await readdir(folder).catch(notThere)) {
         const path = join(folder, name);
         try {
           const { size, mtimeMs } = await stat(path);
@@ -102,6 +103,12 @@ export class BlobQuota {
     }
     return blobs;
   }
+}
+
+/** Removed by another process, or no folder of ours. */
+function notThere(error: unknown): never[] {
+  if (isMissing(error)) return [];
+  throw error;
 }
 
 function total(blobs: readonly StoredBlob[]): number {

@@ -1,10 +1,13 @@
 import { createHash } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rename, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PeerworkError } from '../errors.js';
+import { clearAway } from '../kit/clearing.js';
+import { diskError, isMissing } from '../kit/system-error.js';
+import { isAbandoned, unfinishedName } from '../kit/unfinished.js';
+import { writeWhole } from '../kit/whole-file.js';
 import { type Log, silentLog } from '../log.js';
 import { BlobQuota } from './blob-quota.js';
-import { diskError, isAbandoned, isMissing, unfinishedName, writeWhole } from './disk.js';
 import { abortError, Flights } from './flights.js';
 import { receiveBlob } from './receive-blob.js';
 
@@ -74,7 +77,7 @@ export class BlobStore {
     });
     if (createHash('sha256').update(bytes).digest('hex') === sha256) return bytes;
     this.#log.warn('a blob on disk has gone bad', { sha256 });
-    await rm(path, { force: true });
+    await clearAway(path, this.#log);
     throw new PeerworkError('asset-unknown', sha256);
   }
 
@@ -158,7 +161,7 @@ export class BlobStore {
       await writeFile(unfinished, bytes, { flag: 'wx', mode: 0o600 });
       await this.#admit(unfinished, sha256);
     } catch (error) {
-      await rm(unfinished, { force: true });
+      await clearAway(unfinished, this.#log);
       throw error;
     }
   }
@@ -178,7 +181,7 @@ export class BlobStore {
     if (!this.#rests.delete(sha256)) return undefined;
     const path = join(this.#arriving, `${sha256}.rest`);
     const bytes = await readFile(path).catch(() => undefined); // another process has taken it
-    await rm(path, { force: true });
+    await clearAway(path, this.#log);
     return bytes;
   }
 
@@ -209,7 +212,7 @@ export class BlobStore {
     await mkdir(this.#arriving, { recursive: true, mode: 0o700 });
     for (const name of await readdir(this.#arriving)) {
       const path = join(this.#arriving, name);
-      if (isAbandoned(name)) await rm(path, { force: true });
+      if (isAbandoned(name)) await clearAway(path, this.#log);
       if (name.endsWith('.rest') && !(await this.#removeOld(path))) this.#rests.add(name.slice(0, -'.rest'.length));
     }
   }
@@ -218,7 +221,7 @@ export class BlobStore {
   async #removeOld(path: string): Promise<boolean> {
     const found = await stat(path).catch(() => undefined); // another process was faster
     if (found !== undefined && found.mtimeMs > Date.now() - KEEP_REST_MS) return false;
-    await rm(path, { force: true });
+    await clearAway(path, this.#log);
     return true;
   }
 

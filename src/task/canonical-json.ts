@@ -1,3 +1,4 @@
+import { PeerworkError } from '../errors.js';
 import type { Json } from '../job/job.js';
 
 /**
@@ -8,7 +9,7 @@ export function canonicalJson(value: Json): string {
   if (value === null || typeof value === 'boolean' || typeof value === 'string') return JSON.stringify(value);
   if (typeof value === 'number') {
     // Fractions and exponents have more than one common spelling; nothing we sign needs them.
-    if (!Number.isSafeInteger(value)) throw new TypeError(`not an integer: ${value}`);
+    if (!Number.isSafeInteger(value)) throw new PeerworkError('manifest-invalid', `not an integer: ${value}`);
     return JSON.stringify(value);
   }
   if (isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;

@@ -5,6 +5,7 @@ import { PeerworkError } from '../errors.js';
 import { type ChildBounds, childBounds } from '../job/child-bounds.js';
 import { checkAssetPaths } from './asset-path.js';
 import { TASK_MODULE, type TaskListing } from './listing.js';
+import { shown } from './package-fields.js';
 
 /** A task in queue-xec's words. */
 export interface ExecAssets {
@@ -27,9 +28,9 @@ export interface ExecAsset {
 const ENTRY_NAME = 'task.js';
 const DEFAULT_ENTRY: ExecAsset = { masterPath: '/src/task.js', name: ENTRY_NAME, workerPath: '/workplace/task.js' };
 const COMMON_ROOT = 'workplace/';
-const dependencyPattern = /^((?:@[a-z\d~-][\w.~-]*\/)?[a-z\d~-][\w.~-]*)(?:@(.+))?$/i;
+const dependencyPattern = /^((?:@[^/@]+\/)?[^/@]+)(?:@(.+))?$/s;
 
-/** Rejects with `task-entry-missing`, `task-folder-missing` (a file cannot be read), `asset-path-unsafe` or `manifest-invalid`. */
+/** Rejects with `task-entry-missing`, `task-folder-missing` (a file cannot be read), `asset-path-unsafe` or `dependencies-refused`. */
 export async function listExecAssets(execAssets: ExecAssets, cwd: string): Promise<TaskListing> {
   const entries = execAssets.files.filter(({ name }) => name === ENTRY_NAME);
   if (entries.length > 1) throw new PeerworkError('task-entry-missing', `${entries.length} files are named ${ENTRY_NAME}, one must be`);
@@ -74,12 +75,12 @@ async function find(masterPath: string, cwd: string): Promise<string | undefined
 
 function dependencyText(dependencies: readonly string[]): string | null {
   if (dependencies.length === 0) return null;
-  const specs: Record<string, string> = {};
+  const specs: [string, string][] = [];
   for (const dependency of dependencies) {
     const match = dependencyPattern.exec(dependency);
-    if (match === null)
-      throw new PeerworkError('manifest-invalid', `not the name of a package: ${JSON.stringify(dependency).slice(0, 120)}`);
-    specs[match[1] ?? ''] = match[2] ?? '*';
+    // By which rules names and ranges are read, is said when the package.json is.
+    if (match === null) throw new PeerworkError('dependencies-refused', `not the name of a package: ${shown(dependency)}`);
+    specs.push([match[1] ?? '', match[2] ?? '*']);
   }
-  return JSON.stringify({ dependencies: specs });
+  return JSON.stringify({ dependencies: Object.fromEntries(specs) });
 }

@@ -1,6 +1,6 @@
 import { rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { type Clock, pause } from '../clock.js';
-import { isMissing, systemCode } from './disk.js';
+import { isMissing, systemCode } from '../kit/system-error.js';
 import { abortError } from './flights.js';
 
 const POLL_MS = 200;
@@ -32,7 +32,7 @@ export async function underLock<T>(
     return (await done()) ?? (await work());
   } finally {
     touching.cancel();
-    await rm(file, { force: true });
+    await rm(file, { force: true }).catch(() => {}); // untouched, it is stale soon
   }
 }
 

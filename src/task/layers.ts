@@ -1,20 +1,28 @@
-import { chmod, lstat, mkdir, readdir, rename, stat, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rename, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Clock, systemClock, type Timer } from '../clock.js';
 import { PeerworkError } from '../errors.js';
+import { bytesBelow } from '../kit/bytes-below.js';
+import { clearAtOnce, clearAway, sweepAbandoned } from '../kit/clearing.js';
+import { diskError, isMissing, systemCode } from '../kit/system-error.js';
+import { unfinishedName } from '../kit/unfinished.js';
 import { type Log, silentLog } from '../log.js';
 import { canonicalJson } from './canonical-json.js';
-import { diskError, isMissing, removeTree, sweepAbandoned, systemCode, unfinishedName } from './disk.js';
+import { checkLayer } from './check-layer.js';
 import { Flights } from './flights.js';
 import { underLock } from './folder-lock.js';
-import { installableLock, textHash } from './lockfile.js';
-import { runNpm } from './npm.js';
+import { type InstallPlan, planInstall } from './install-plan.js';
+import { textHash } from './lockfile.js';
+import { NPM_CACHE, type NpmOptions, type NpmResult, runNpm } from './npm.js';
+import { confirmWeak } from './weak-integrity.js';
 
 export interface DependencyLayersOptions {
   /** May be shared by several processes. */
   readonly folder: string;
-  /** The owner's word on install scripts of dependencies: they run unconfined, as this user. Default false. */
+  /** The owner's word on install scripts of dependencies. Default false. */
   readonly allowScripts?: boolean;
+  /** What npm runs in. */
+  readonly npm?: NpmOptions;
   readonly timeoutMs?: number;
   /** This many layers always stay; further ones go a week after their last use. Default 8. */
   readonly keep?: number;
@@ -42,6 +50,10 @@ export interface Layer {
 const DEFAULT_TIMEOUT_MS = 10 * 60_000;
 const DEFAULT_KEEP = 8;
 const MARKER = 'layer.json';
+/** What npm keeps to save downloads; beyond that it begins anew. */
+const MAX_CACHE_BYTES = 1024 ** 3;
+/** Raised when layers are made by other rules: those from before are not used again. */
+const FORMAT = 2;
 const UNUSED_MS = 7 * 86_400_000;
 /** Far below `UNUSED_MS`: other processes know only from this what is in use here. */
 const TOUCH_MS = 12 * 3_600_000;
@@ -60,6 +72,7 @@ export class DependencyLayers {
   constructor(options: DependencyLayersOptions) {
     this.#options = {
       allowScripts: false,
+      npm: {},
       timeoutMs: DEFAULT_TIMEOUT_MS,
       keep: DEFAULT_KEEP,
       clock: systemClock,
@@ -68,7 +81,7 @@ export class DependencyLayers {
     };
   }
 
-  /** Rejects with `dependencies-failed` or `disk-full`. */
+  /** Rejects with `dependencies-refused`, `dependencies-failed`, `sandbox-missing` or `disk-full`. */
   ensure(request: LayerRequest, signal?: AbortSignal): Promise<Layer> {
     const key = this.#key(request);
     return this.#installs.join(key, signal, (shared) => this.#ensure(key, request, shared));
@@ -103,15 +116,15 @@ export class DependencyLayers {
   #key({ packageJson, lockSha256 }: LayerRequest): string {
     const node = process.versions.node.split('.', 1)[0] ?? '';
     const { platform, arch } = process;
-    return textHash(canonicalJson({ packageJson, lockSha256, node, platform, arch, scripts: this.#options.allowScripts }));
+    return textHash(canonicalJson({ format: FORMAT, packageJson, lockSha256, node, platform, arch, scripts: this.#options.allowScripts }));
   }
 
   async #ensure(key: string, request: LayerRequest, signal: AbortSignal): Promise<Layer> {
-    const { folder, clock } = this.#options;
+    const { folder, clock, log } = this.#options;
     const existing = await this.#find(key);
     if (existing !== undefined) return existing;
     await mkdir(folder, { recursive: true, mode: 0o755 });
-    await sweepAbandoned(folder);
+    void sweepAbandoned(folder, log);
     return underLock(join(folder, `${key}.lock`), {
       clock,
       signal,
@@ -133,25 +146,20 @@ export class DependencyLayers {
   }
 
   async #install(key: string, request: LayerRequest, signal: AbortSignal): Promise<Layer> {
-    const { folder, allowScripts, timeoutMs, log, clock } = this.#options;
+    const { folder, allowScripts, log, clock } = this.#options;
     const layer = this.#layer(key, true);
     const unfinished = join(folder, unfinishedName(key));
     const startedAt = clock.now();
     log.info('installing dependencies', { layer: key.slice(0, 12), scripts: allowScripts });
     try {
-      const lock = installableLock(await request.lock(), request.packageJson);
-      await mkdir(join(unfinished, 'node_modules'), { recursive: true });
-      await writeFile(join(unfinished, 'package.json'), packageText(request.packageJson, lock, allowScripts));
-      await writeFile(join(unfinished, 'package-lock.json'), lock);
-      const args = ['ci', '--omit=dev', allowScripts ? '--no-ignore-scripts' : '--ignore-scripts'];
-      const fault = await runNpm(args, { cwd: unfinished, cacheFolder: join(folder, 'npm-cache'), timeoutMs, signal });
-      if (fault !== undefined) throw new PeerworkError('dependencies-failed', fault);
-      await mkdir(join(unfinished, 'node_modules'), { recursive: true }); // npm makes none if every package is for other platforms
-      await protect(join(unfinished, 'node_modules'));
+      const plan = planInstall(request.packageJson, await request.lock(), allowScripts);
+      await mkdir(unfinished, { mode: 0o755 });
+      await this.#runNpm(plan, unfinished, signal);
+      await checkLayer(unfinished, plan.packages);
       await writeFile(join(unfinished, MARKER), canonicalJson({ key, lockSha256: request.lockSha256, scripts: allowScripts }));
       await rename(unfinished, layer.folder);
     } catch (error) {
-      await removeTree(unfinished);
+      await clearAway(unfinished, log);
       const code = systemCode(error);
       // A process that took a stale lock with us was faster: its layer is the same.
       if (code === 'ENOTEMPTY' || code === 'EEXIST') return layer;
@@ -160,6 +168,36 @@ export class DependencyLayers {
     log.info('dependencies installed', { layer: key.slice(0, 12), ms: clock.now() - startedAt });
     await this.#prune(key);
     return layer;
+  }
+
+  async #runNpm(plan: InstallPlan, unfinished: string, signal: AbortSignal): Promise<void> {
+    const { allowScripts, timeoutMs, npm } = this.#options;
+    const names = plan.packages.map(({ name }) => name);
+    await writeFile(join(unfinished, 'package.json'), plan.packageJson);
+    await writeFile(join(unfinished, 'package-lock.json'), plan.lock);
+    const run = (args: readonly string[], credentials: readonly string[], scripts = false) =>
+      runNpm(args, { cwd: unfinished, timeoutMs, signal, scripts, names: credentials }, npm);
+    await this.#withCache(unfinished, async () => {
+      await confirmWeak(plan.packages, (args) => run(args, names));
+      // Without scripts nobody looks for commands, and their links are left out.
+      check(await run(['ci', '--omit=dev', '--ignore-scripts', ...(allowScripts ? [] : ['--no-bin-links'])], names));
+    });
+    // Apart from the download, so that a script sees neither credentials nor the cache of other tasks.
+    if (allowScripts) check(await run(['rebuild', '--no-ignore-scripts'], [], true));
+    await mkdir(join(unfinished, 'node_modules'), { recursive: true }); // npm makes none if every package is for other platforms
+  }
+
+  /** The cache belongs to one install at a time; another one goes without, or begins the next. */
+  async #withCache(unfinished: string, work: () => Promise<void>): Promise<void> {
+    const [shared, own] = [join(this.#options.folder, 'npm-cache'), join(unfinished, NPM_CACHE)];
+    await rename(shared, own).catch(() => {});
+    try {
+      await work();
+    } finally {
+      const tooLarge = (await bytesBelow(own, MAX_CACHE_BYTES)) > MAX_CACHE_BYTES;
+      if (!tooLarge) await rename(own, shared).catch(() => {});
+      await clearAway(own, this.#options.log);
+    }
   }
 
   /** Removes the layers that nobody has used for long. */
@@ -177,10 +215,7 @@ export class DependencyLayers {
     idle.sort((a, b) => b.usedAt - a.usedAt);
     for (const { key, usedAt } of idle.slice(keep)) {
       if (usedAt > clock.now() - UNUSED_MS) continue;
-      const leaving = join(folder, unfinishedName(key));
-      await rename(join(folder, key), leaving)
-        .then(() => removeTree(leaving))
-        .catch((error: unknown) => this.#options.log.warn('an old layer could not be removed', { error }));
+      await clearAtOnce(join(folder, key), this.#options.log);
     }
   }
 
@@ -190,22 +225,6 @@ export class DependencyLayers {
   }
 }
 
-/** npm 12 runs the scripts of those packages only that are named here; earlier ones ignore the field. */
-function packageText(packageJson: string, lock: string, allowScripts: boolean): string {
-  const fields: Record<string, unknown> = JSON.parse(packageJson);
-  if (allowScripts) {
-    const { packages }: { packages: Record<string, { hasInstallScript?: boolean }> } = JSON.parse(lock);
-    const scripted = Object.entries(packages).filter(([, { hasInstallScript }]) => hasInstallScript === true);
-    fields['allowScripts'] = Object.fromEntries(scripted.map(([place]) => [place.split('node_modules/').pop(), true]));
-  }
-  return JSON.stringify({ name: 'task', private: true, ...fields });
-}
-
-/** Takes the write permission from the files, against accidents: a task runs as the same user and could take it back. */
-async function protect(folder: string): Promise<void> {
-  for (const entry of await readdir(folder, { withFileTypes: true })) {
-    const path = join(folder, entry.name);
-    if (entry.isDirectory()) await protect(path);
-    else if (entry.isFile()) await chmod(path, (await lstat(path)).mode & 0o555);
-  }
+function check({ fault }: NpmResult): void {
+  if (fault !== undefined) throw new PeerworkError('dependencies-failed', fault);
 }

@@ -3,8 +3,10 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { PeerworkError } from '../errors.js';
 import { childBounds } from '../job/child-bounds.js';
+import { LOCAL_JSON, parseJson } from '../kit/json.js';
+import { isMissing } from '../kit/system-error.js';
 import { checkAssetPaths } from './asset-path.js';
-import { isMissing } from './disk.js';
+import { readTaskModuleSettings, SETTINGS_NAME } from './task-settings.js';
 
 /** What belongs to a task, before any file is read. */
 export interface TaskListing {
@@ -32,11 +34,9 @@ export interface AssetFile {
   readonly file: string;
 }
 
-/** Code of the runner `task-module` … */
+/** Code of the runner `task-module`; beside it a task.json may say more. Alone, that one names another runner. */
 const moduleNames = ['task.js', 'task.mjs', 'task.cjs'];
 export const TASK_MODULE = 'task-module';
-/** … or the settings of another one, which they name; beside code, more about it. */
-const SETTINGS_NAME = 'task.json';
 
 /** Never part of a task: what holds secrets, what the worker makes itself, and what editors and systems leave lying about. */
 const ignored = [
@@ -63,8 +63,9 @@ export async function listFolder(folder: string): Promise<TaskListing> {
   assets.sort((a, b) => (a.path < b.path ? -1 : 1));
   checkAssetPaths(assets.map(({ path }) => path));
   const has = (name: string) => assets.some(({ path }) => path === name);
-  const settings = has(SETTINGS_NAME) ? await readSettings(join(folder, SETTINGS_NAME)) : { runner: TASK_MODULE };
-  const entry = settings.runner === TASK_MODULE ? moduleNames.find(has) : SETTINGS_NAME;
+  const code = moduleNames.find(has);
+  const settings = has(SETTINGS_NAME) ? await readSettings(join(folder, SETTINGS_NAME), code) : { runner: TASK_MODULE };
+  const entry = settings.runner === TASK_MODULE ? code : SETTINGS_NAME;
   if (entry === undefined) throw new PeerworkError('task-entry-missing', folder);
   const lockName = ['npm-shrinkwrap.json', 'package-lock.json'].find(has); // npm's own order
   return {
@@ -78,14 +79,16 @@ export async function listFolder(folder: string): Promise<TaskListing> {
 }
 
 /** What a task.json says to all who have to do with the task. Rejects with `task-settings-invalid`. */
-async function readSettings(file: string): Promise<Pick<TaskListing, 'runner' | 'tunnel' | 'children'>> {
+async function readSettings(file: string, code: string | undefined): Promise<Pick<TaskListing, 'runner' | 'tunnel' | 'children'>> {
+  const bytes = await readFile(file);
   let settings: { readonly runner?: unknown; readonly tunnel?: unknown; readonly children?: unknown } | null;
   try {
-    settings = JSON.parse(await readFile(file, 'utf8'));
+    settings = parseJson(bytes, LOCAL_JSON) as typeof settings;
   } catch (cause) {
-    throw new PeerworkError('task-settings-invalid', `${file} is not JSON`, { cause });
+    throw new PeerworkError('task-settings-invalid', `${file}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
   }
-  const { runner, tunnel, children } = settings ?? {};
+  const { runner = code === undefined ? undefined : TASK_MODULE, tunnel, children } = settings ?? {};
+  if (runner === TASK_MODULE) readTaskModuleSettings(bytes);
   if (!isName(runner)) throw new PeerworkError('task-settings-invalid', `${file} names no runner`);
   if (tunnel !== undefined && !isName(tunnel)) throw new PeerworkError('task-settings-invalid', `${file}: tunnel is not a name`);
   if (children !== undefined && !v.is(childBounds, children))

@@ -1,144 +1,150 @@
 import { createHash } from 'node:crypto';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import * as v from 'valibot';
-import { PeerworkError } from '../errors.js';
-import type { Json } from '../job/job.js';
-import { canonicalJson } from './canonical-json.js';
 import { MAX_LOCK_BYTES } from './manifest.js';
-import { runNpm } from './npm.js';
+import { FieldReader, readJson, type Specs, shown } from './package-fields.js';
+import { isExactVersion, isPackageName, isRange } from './registry-spec.js';
 
-const packageName = v.pipe(v.string(), v.regex(/^(?:@[\w.~-]+\/)?[a-z~-][\w.~-]*$/i));
-const specs = v.record(packageName, v.string());
+const MAX_PACKAGES = 20_000;
+/** The folders of one package inside the other; far below what a path may have. */
+const MAX_PLACE_CHARS = 1_024;
+const MAX_BIN_CHARS = 512;
+/** 64 bytes and 20 bytes. One digest: what stands beside it could be weaker, and npm takes either. */
+const SHA512 = /^sha512-[A-Za-z\d+/]{86}==$/;
+const SHA1 = /^sha1-[A-Za-z\d+/]{27}=$/;
+const PLATFORM = /^!?[a-z\d][a-z\d_-]{0,31}$/i;
+const COMMAND = /^[\w@][\w.@+-]{0,213}$/;
 
-const packageFields = v.object({
-  dependencies: v.optional(specs, {}),
-  optionalDependencies: v.optional(specs, {}),
-  peerDependencies: v.optional(specs, {}),
-  peerDependenciesMeta: v.optional(v.record(v.string(), v.object({ optional: v.optional(v.boolean(), false) })), {}),
-  overrides: v.optional(v.record(v.string(), v.unknown()), {}),
-});
-type PackageFields = v.InferOutput<typeof packageFields>;
-
-const lockEntry = v.looseObject({
-  version: v.optional(v.string()),
-  resolved: v.optional(v.string()),
-  integrity: v.optional(v.string()),
-  link: v.optional(v.boolean()),
-  inBundle: v.optional(v.boolean()),
-  dev: v.optional(v.boolean()),
-  dependencies: v.optional(specs),
-  optionalDependencies: v.optional(specs),
-});
-
-const lockfile = v.looseObject({
-  lockfileVersion: v.pipe(v.number(), v.minValue(2)),
-  packages: v.record(v.string(), lockEntry),
-});
-
-/**
- * The fields of a package.json that decide what is installed, as canonical JSON; null if it names no dependencies. Development
- * dependencies are not among them. Throws `manifest-invalid`.
- */
-export function dependencyFields(packageJson: string): string | null {
-  const fields = parse(packageFields, packageJson, 'package.json');
-  const { dependencies, optionalDependencies, peerDependencies } = fields;
-  const all = { ...dependencies, ...optionalDependencies, ...peerDependencies };
-  if (Object.keys(all).length === 0) return null;
-  refuseForeignSpecs(fields);
-  return canonicalJson(named(fields));
+/** A package as the lockfile pins it. Everything in it is rebuilt: nothing else of the entry goes any further. */
+export interface LockedPackage {
+  /** `node_modules/a/node_modules/b`. */
+  readonly place: string;
+  /** The last part of it: as what it is required. */
+  readonly key: string;
+  /** In the registry; another one than `key` for an alias. */
+  readonly name: string;
+  readonly version: string;
+  /** Of its tarball; undefined for what comes inside the tarball of the package around it. */
+  readonly integrity: string | undefined;
+  readonly dependencies: Specs;
+  readonly optionalDependencies: Specs;
+  readonly peerDependencies: Specs;
+  readonly optionalPeers: ReadonlySet<string>;
+  readonly platform: Readonly<Record<string, readonly string[]>>;
+  readonly engines: Readonly<Record<string, string>>;
+  readonly bin: Readonly<Record<string, string>>;
+  readonly hasInstallScript: boolean;
 }
 
-function named(fields: PackageFields): Record<string, Json> {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => Object.keys(value).length > 0)) as Record<string, Json>;
-}
+type Fields = Readonly<Record<string, unknown>>;
 
-/**
- * What npm gets to see of a lockfile. Only packages of a registry are let through, and their addresses are taken out: npm then
- * fetches name and version from *this* machine's registry and holds it against the integrity in the lock. A lockfile can so
- * neither point npm at an address in the owner's network nor bring code that no registry has.
- * Throws `dependencies-failed`.
- */
-export function installableLock(lock: string, packageJson: string): string {
-  const fields = parse(packageFields, packageJson, 'package.json', 'dependencies-failed');
-  refuseForeignSpecs(fields, 'dependencies-failed');
-  const parsed = parse(lockfile, lock, 'the lockfile', 'dependencies-failed');
-  const packages: Record<string, unknown> = { '': named(fields) };
-  for (const [place, entry] of Object.entries(parsed.packages)) {
-    if (place === '' || entry.dev === true) continue;
-    const refuse = (why: string): never => {
-      throw new PeerworkError('dependencies-failed', `${place.slice(0, 120)} in the lockfile ${why}`);
-    };
-    if (!/^(?:node_modules\/(?:@[\w.~-]+\/)?[\w~-][\w.~-]*)(?:\/node_modules\/(?:@[\w.~-]+\/)?[\w~-][\w.~-]*)*$/.test(place))
-      refuse('is in no folder that npm makes');
-    if (entry.link === true) refuse('is a link');
-    if (entry.resolved !== undefined && !/^https?:\/\//.test(entry.resolved)) refuse('does not come from a registry');
-    for (const spec of Object.values({ ...entry.dependencies, ...entry.optionalDependencies }))
-      if (!isRegistrySpec(spec)) refuse('needs a package that does not come from a registry');
-    if (entry.inBundle !== true && (entry.version === undefined || entry.integrity === undefined)) refuse('has no version or no integrity');
-    const { resolved: _, ...rest } = entry;
-    packages[place] = rest;
+/** The packages of a lockfile by their place, those for development left out. Throws `dependencies-refused`. */
+export function readLock(text: string): ReadonlyMap<string, LockedPackage> {
+  const reader = new FieldReader('the lockfile');
+  const lock = reader.object(readJson(text, MAX_LOCK_BYTES, 'the lockfile'), '');
+  const version = lock['lockfileVersion'];
+  if (version !== 2 && version !== 3) reader.refuse('only those of npm 7 and later are read (lockfileVersion 2 or 3)');
+  const entries = Object.entries(reader.object(lock['packages'], 'packages'));
+  if (entries.length > MAX_PACKAGES) reader.refuse(`it has more than ${MAX_PACKAGES} packages`);
+  const packages = new Map<string, LockedPackage>();
+  const left = new Set<string>();
+  for (const [place, value] of entries) {
+    const entry = reader.object(value, shown(place));
+    if (place === '') continue;
+    if (entry['dev'] === true) left.add(place);
+    else packages.set(place, readEntry(reader, place, entry));
   }
-  for (const name of Object.keys(fields.dependencies))
-    if (!(`node_modules/${name}` in packages) && !(name in fields.optionalDependencies))
-      throw new PeerworkError('dependencies-failed', `the lockfile lacks ${name}`);
-  return JSON.stringify({ name: 'task', lockfileVersion: parsed.lockfileVersion, requires: true, packages });
+  for (const place of packages.keys()) {
+    const around = placeAround(place);
+    if (around === '' || packages.has(around)) continue;
+    if (left.has(around)) packages.delete(place);
+    else reader.refuse(`${shown(place)} lies in a package that it does not have`);
+  }
+  return packages;
 }
 
-/** Lets npm choose versions. Rejects with `dependencies-unlocked`. */
-export async function makeLock(packageJson: string, signal: AbortSignal, timeoutMs = 120_000): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'peerwork-lock-'));
-  try {
-    const work = join(folder, 'task');
-    await mkdir(work);
-    await writeFile(join(work, 'package.json'), packageJson);
-    const args = ['install', '--package-lock-only', '--ignore-scripts', '--omit=dev', '--omit-lockfile-registry-resolved'];
-    const fault = await runNpm(args, { cwd: work, cacheFolder: join(folder, 'cache'), timeoutMs, signal });
-    if (fault !== undefined) throw new PeerworkError('dependencies-unlocked', fault);
-    return await readFile(join(work, 'package-lock.json'), 'utf8');
-  } finally {
-    await rm(folder, { recursive: true, force: true });
+/** Where the package around this one is; '' for the task itself. */
+export function placeAround(place: string): string {
+  const at = place.lastIndexOf('/node_modules/');
+  return at === -1 ? '' : place.slice(0, at);
+}
+
+function readEntry(reader: FieldReader, place: string, entry: Fields): LockedPackage {
+  const refuse: (why: string) => never = (why) => reader.refuse(`${shown(place)} ${why}`);
+  const names = place.length <= MAX_PLACE_CHARS && place.startsWith('node_modules/') ? place.slice(13).split('/node_modules/') : [''];
+  if (!names.every(isPackageName)) refuse('is in no folder that npm makes');
+  const key = names.at(-1) ?? '';
+  const { name = key, version, integrity, resolved } = entry;
+  if (entry['link'] !== undefined && entry['link'] !== false) refuse('is a link');
+  if (entry['workspaces'] !== undefined) refuse('has workspaces');
+  if (typeof name !== 'string' || !isPackageName(name)) refuse(`has a name that no package has: ${shown(String(name))}`);
+  if (typeof version !== 'string' || !isExactVersion(version)) refuse(`has no exact version: ${shown(String(version))}`);
+  if (resolved !== undefined && (typeof resolved !== 'string' || !/^https?:\/\//.test(resolved))) refuse('does not come from a registry');
+  const bundled = entry['inBundle'] === true && names.length > 1;
+  const digest = bundled && integrity === undefined ? undefined : readIntegrity(integrity, refuse);
+  const where = ` of ${shown(place)}`;
+  return {
+    place,
+    key,
+    name,
+    version,
+    integrity: bundled ? undefined : digest,
+    dependencies: reader.specs(entry, 'dependencies', where),
+    optionalDependencies: reader.specs(entry, 'optionalDependencies', where),
+    peerDependencies: reader.specs(entry, 'peerDependencies', where),
+    optionalPeers: reader.optionalPeers(entry, where),
+    platform: readPlatform(entry, refuse),
+    engines: readEngines(entry['engines']),
+    bin: readBin(entry['bin'], key, refuse),
+    hasInstallScript: entry['hasInstallScript'] === true,
+  };
+}
+
+function readIntegrity(integrity: unknown, refuse: (why: string) => never): string {
+  if (integrity === undefined) return refuse('has no integrity');
+  if (typeof integrity !== 'string' || !(SHA512.test(integrity) || SHA1.test(integrity)))
+    return refuse(`has an integrity that is not one SHA-512: ${shown(String(integrity))}`);
+  const digest = integrity.replace(/^sha\d+-/, '');
+  // The last letter holds bits that no byte needs.
+  return Buffer.from(digest, 'base64').toString('base64') === digest ? integrity : refuse('has an integrity with stray bits');
+}
+
+/** `os`, `cpu` and `libc`: npm leaves an optional package out where they do not fit. */
+function readPlatform(entry: Fields, refuse: (why: string) => never): Record<string, string[]> {
+  const platform: Record<string, string[]> = {};
+  for (const field of ['os', 'cpu', 'libc'] as const) {
+    const given = entry[field];
+    if (given === undefined) continue;
+    const values: readonly unknown[] = Array.isArray(given) ? given : [given];
+    platform[field] = values.map((value) =>
+      typeof value === 'string' && PLATFORM.test(value) ? value : refuse(`is for an ${field} that is none`),
+    );
   }
+  return platform;
+}
+
+/** Decides like the platform; old packages write all kinds of things here, which npm does not understand either. */
+function readEngines(given: unknown): Record<string, string> {
+  if (typeof given !== 'object' || given === null || Array.isArray(given)) return {};
+  const known = Object.entries(given).filter(
+    ([name, range]) => (name === 'node' || name === 'npm') && typeof range === 'string' && isRange(range),
+  );
+  return Object.fromEntries(known);
+}
+
+function readBin(given: unknown, key: string, refuse: (why: string) => never): Record<string, string> {
+  if (given === undefined) return {};
+  const commands = typeof given === 'string' ? [[key.replace(/^.*\//, ''), given] as const] : Object.entries(given ?? {});
+  for (const [name, path] of commands)
+    if (!COMMAND.test(name) || typeof path !== 'string' || !isInside(path)) refuse(`has a command outside of it: ${shown(String(path))}`);
+  return Object.fromEntries(commands);
+}
+
+function isInside(path: string): boolean {
+  const parts = path.replace(/^(?:\.\/)+/, '').split('/');
+  return (
+    path.length <= MAX_BIN_CHARS && /^[^\\:\p{Cc}]+$/u.test(path) && parts.every((part) => part !== '' && part !== '.' && part !== '..')
+  );
 }
 
 export function textHash(text: string): string {
   return createHash('sha256').update(text).digest('hex');
-}
-
-function refuseForeignSpecs(fields: PackageFields, code: 'manifest-invalid' | 'dependencies-failed' = 'manifest-invalid'): void {
-  const wanted = { ...fields.dependencies, ...fields.optionalDependencies, ...fields.peerDependencies };
-  for (const [name, spec] of Object.entries(wanted))
-    if (!isRegistrySpec(spec)) throw new PeerworkError(code, `the dependency ${name} does not come from a registry: ${spec.slice(0, 120)}`);
-  for (const spec of leaves(fields.overrides))
-    if (!isRegistrySpec(spec)) throw new PeerworkError(code, `an override does not come from a registry: ${spec.slice(0, 120)}`);
-}
-
-/** A range, a tag or an alias of a registry package; not a path, an address, or the `user/repository` of a code host. */
-export function isRegistrySpec(spec: string): boolean {
-  const wanted = spec.startsWith('npm:') ? spec.slice(4).replace(/^@[\w.~-]+\//, '') : spec;
-  return !/[:/\\]/.test(wanted) && !/^\.|\.t(?:ar\.)?gz$/.test(wanted);
-}
-
-function leaves(value: unknown): string[] {
-  if (typeof value === 'string') return [value];
-  return typeof value === 'object' && value !== null ? Object.values(value).flatMap(leaves) : [];
-}
-
-function parse<S extends v.GenericSchema>(
-  schema: S,
-  text: string,
-  what: string,
-  code: 'manifest-invalid' | 'dependencies-failed' = 'manifest-invalid',
-): v.InferOutput<S> {
-  if (text.length > MAX_LOCK_BYTES) throw new PeerworkError(code, `${what} is too large`);
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw new PeerworkError(code, `${what} is not JSON`);
-  }
-  const result = v.safeParse(schema, value, { abortEarly: true });
-  if (result.success) return result.output;
-  throw new PeerworkError(code, `${what}: ${v.getDotPath(result.issues[0]) ?? ''}: ${result.issues[0].message}`.slice(0, 300));
 }

@@ -1,8 +1,11 @@
 import { setMaxListeners } from 'node:events';
 import { mkdir, realpath, rename } from 'node:fs/promises';
 import type { TaskOrigin } from '../job/source.js';
+import { clearAtOnce, clearAway } from '../kit/clearing.js';
+import { diskError } from '../kit/system-error.js';
+import { unfinishedName } from '../kit/unfinished.js';
+import type { Log } from '../log.js';
 import type { BlobStore } from './blob-store.js';
-import { diskError, removeAtOnce, removeTree, unfinishedName } from './disk.js';
 import { furnish, linkDependencies } from './furnish.js';
 import type { DependencyLayers, Layer } from './layers.js';
 import { allBlobs, type Manifest } from './manifest.js';
@@ -17,10 +20,13 @@ export interface WorkplaceOrder {
   readonly blobs: BlobStore;
   readonly layers: DependencyLayers;
   readonly fetchesAtOnce: number;
+  readonly log: Log;
   readonly signal: AbortSignal;
 }
 
 export interface MadeWorkplace {
+  /** The one that was ordered, unless something stands there that cannot be removed. */
+  readonly folder: string;
   /** Undefined for a task without dependencies. */
   readonly layer: Layer | undefined;
   /** Received for files and lockfile. */
@@ -32,7 +38,7 @@ export interface MadeWorkplace {
 /** The folder is there and whole; its layer may have been removed, or belong to another version of Node. */
 export async function reuseWorkplace({ origin, manifest, folder, blobs, layers, signal }: WorkplaceOrder): Promise<MadeWorkplace> {
   const { dependencies } = manifest;
-  if (dependencies === null) return { layer: undefined, bytes: 0, fetched: 0 };
+  if (dependencies === null) return { folder, layer: undefined, bytes: 0, fetched: 0 };
   let bytes = 0;
   const lock = async () => {
     const from = (offset: number, shared: AbortSignal) => origin.blob(dependencies.lock.sha256, offset, shared);
@@ -41,18 +47,18 @@ export async function reuseWorkplace({ origin, manifest, folder, blobs, layers, 
   };
   const layer = await layers.ensure({ packageJson: dependencies.packageJson, lockSha256: dependencies.lock.sha256, lock }, signal);
   await linkDependencies(folder, await realpath(layer.nodeModules));
-  return { layer, bytes, fetched: bytes > 0 ? 1 : 0 };
+  return { folder, layer, bytes, fetched: bytes > 0 ? 1 : 0 };
 }
 
 /** Fetches, writes and installs beside the folder, then gives it its name; whatever stood there before is removed. */
 export async function makeWorkplace(order: WorkplaceOrder): Promise<MadeWorkplace> {
-  const { origin, manifest, folder, blobs, layers, fetchesAtOnce } = order;
+  const { origin, manifest, blobs, layers, fetchesAtOnce, log } = order;
   const { dependencies } = manifest;
   const failing = new AbortController();
   const onFailure = (error: unknown) => failing.abort(error);
   const signal = AbortSignal.any([order.signal, failing.signal]);
   setMaxListeners(0, signal); // one for each blob under way
-  const unfinished = unfinishedName(folder);
+  const unfinished = unfinishedName(order.folder);
   const sync = new BlobSync({ store: blobs, origin, blobs: allBlobs(manifest), atOnce: fetchesAtOnce, signal, onFailure });
   const install = async () => {
     if (dependencies === null) return undefined;
@@ -71,11 +77,12 @@ export async function makeWorkplace(order: WorkplaceOrder): Promise<MadeWorkplac
     signal.throwIfAborted();
     const layer = await steps[0];
     if (layer !== undefined) await linkDependencies(unfinished, await realpath(layer.nodeModules));
-    await removeAtOnce(folder);
-    await rename(unfinished, folder);
-    return { layer, bytes: sync.bytes, fetched: sync.fetched };
+    // Under its unfinished name it serves as well, until the next start sweeps it.
+    const folder = (await clearAtOnce(order.folder, log)) ? order.folder : unfinished;
+    if (folder !== unfinished) await rename(unfinished, folder);
+    return { folder, layer, bytes: sync.bytes, fetched: sync.fetched };
   } catch (error) {
-    await removeTree(unfinished);
+    await clearAway(unfinished, log);
     throw diskError(error);
   }
 }

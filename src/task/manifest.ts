@@ -6,6 +6,7 @@ import { childBounds } from '../job/child-bounds.js';
 import type { Json } from '../job/job.js';
 import { MAX_CHANNEL_CHARS } from '../job/limits.js';
 import type { SignedManifest } from '../job/source.js';
+import { parseJson } from '../kit/json.js';
 import { checkAssetPaths } from './asset-path.js';
 import { canonicalJson } from './canonical-json.js';
 
@@ -76,8 +77,8 @@ export function parseManifest(body: string, limits: ManifestLimits = DEFAULT_MAN
   if (Buffer.byteLength(body) > MAX_MANIFEST_BYTES) throw new PeerworkError('manifest-invalid', `more than ${MAX_MANIFEST_BYTES} bytes`);
   let value: Json;
   try {
-    value = JSON.parse(body) as Json;
-    // Also refuses keys that are there twice: of these JSON.parse shows only the last.
+    value = parseJson(body, { maxBytes: MAX_MANIFEST_BYTES }) as Json;
+    // Also refuses keys that are there twice: of these the parser shows only the last.
     if (canonicalJson(value) !== body) throw new Error('not canonical');
   } catch (cause) {
     throw new PeerworkError('manifest-invalid', 'it is not canonical JSON', { cause });

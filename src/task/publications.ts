@@ -1,8 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
 import type { SignedManifest } from '../job/source.js';
+import { LOCAL_JSON, parseJson } from '../kit/json.js';
+import { isMissing } from '../kit/system-error.js';
+import { writeWhole } from '../kit/whole-file.js';
 import type { BlobStore } from './blob-store.js';
-import { isMissing, writeWhole } from './disk.js';
 import { allBlobs, type Blob, type Manifest, manifestDigest, parseManifest } from './manifest.js';
 
 /** A version of a task as it is given to workers. */
@@ -112,7 +114,7 @@ export class Publications {
 
 function parseRemembered(text: string): v.InferOutput<typeof remembered> {
   try {
-    return v.parse(remembered, JSON.parse(text));
+    return v.parse(remembered, parseJson(text, LOCAL_JSON));
   } catch {
     return { publications: [], locks: {} }; // a spoilt file costs one new version, nothing more
   }

@@ -9,7 +9,8 @@ import { canonicalJson } from './canonical-json.js';
 import { type ExecAssets, listExecAssets } from './exec-assets.js';
 import { FolderWatch } from './folder-watch.js';
 import { listFolder, type TaskListing } from './listing.js';
-import { dependencyFields, installableLock, makeLock, textHash } from './lockfile.js';
+import { textHash } from './lockfile.js';
+import { checkLock, makeLock } from './make-lock.js';
 import {
   allBlobs,
   DEFAULT_MANIFEST_LIMITS,
@@ -21,6 +22,8 @@ import {
   type Sign,
   signManifest,
 } from './manifest.js';
+import type { NpmOptions } from './npm.js';
+import { dependencyFields } from './package-fields.js';
 import { type Publication, Publications } from './publications.js';
 
 export interface TaskPublisherOptions {
@@ -48,6 +51,8 @@ export interface TaskPublisherOptions {
   /** What relative paths of `source` start from. Default: the working directory. */
   readonly cwd?: string;
   readonly limits?: ManifestLimits;
+  /** What npm runs in when it makes a lockfile. */
+  readonly npm?: NpmOptions;
   readonly log?: Log;
   readonly clock?: Clock;
 }
@@ -234,8 +239,9 @@ export class TaskPublisher {
       const made = this.#publications.lockFor(textHash(fields));
       if (made !== undefined && (await store.has(made.sha256, made.size))) return { packageJson: fields, lock: made };
     }
-    const text = lock ?? (await makeLock(fields, this.#closing.signal));
-    installableLock(text, fields);
+    const run = { signal: this.#closing.signal, npm: this.#options.npm ?? {} };
+    const text = lock ?? (await makeLock(fields, run));
+    await checkLock(fields, text, run);
     const bytes = Buffer.from(text);
     const blob = { sha256: textHash(text), size: bytes.length };
     await store.put(blob.sha256, bytes);

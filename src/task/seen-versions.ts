@@ -2,7 +2,9 @@ import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
 import type { Clock } from '../clock.js';
 import { PeerworkError } from '../errors.js';
-import { isMissing, writeWhole } from './disk.js';
+import { JsonRefused, LOCAL_JSON, parseJson } from '../kit/json.js';
+import { isMissing } from '../kit/system-error.js';
+import { writeWhole } from '../kit/whole-file.js';
 
 const seen = v.object({
   version: v.pipe(v.number(), v.safeInteger()),
@@ -26,6 +28,8 @@ export class SeenVersions {
   readonly #clock: Clock;
   #loaded: Promise<Map<string, Seen[]>> | undefined;
   #writing: Promise<void> = Promise.resolve();
+  /** What was admitted last is not on disk: it was full. */
+  #unwritten = false;
 
   constructor(file: string, clock: Clock) {
     this.#file = file;
@@ -38,24 +42,30 @@ export class SeenVersions {
     const all = await this.#loaded;
     const key = `${publisher} ${channel}`;
     const versions = all.get(key) ?? [];
-    if (versions.some((known) => known.digest === digest)) return;
+    if (versions.some((known) => known.digest === digest)) return this.#unwritten ? this.#write(all) : undefined;
     if (versions.some((known) => known.version === version))
       throw new PeerworkError('manifest-invalid', `version ${version} was published twice with other content`);
     const now = this.#clock.now();
     const newer = versions.find((known) => known.version > version && known.at < now - REORDER_MS);
     if (newer !== undefined) throw new PeerworkError('manifest-older', `${version}, seen was ${newer.version}`);
     all.set(key, [...versions, { version, digest, at: now }].sort((a, b) => a.version - b.version).slice(-KEEP));
+    await this.#write(all);
+  }
+
+  async #write(all: ReadonlyMap<string, Seen[]>): Promise<void> {
     const text = JSON.stringify(Object.fromEntries(all));
+    this.#unwritten = true;
     this.#writing = this.#writing.catch(() => {}).then(() => writeWhole(this.#file, text));
     await this.#writing;
+    this.#unwritten = false;
   }
 
   async #load(): Promise<Map<string, Seen[]>> {
     try {
-      return new Map(Object.entries(v.parse(file, JSON.parse(await readFile(this.#file, 'utf8')))));
+      return new Map(Object.entries(v.parse(file, parseJson(await readFile(this.#file, 'utf8'), LOCAL_JSON))));
     } catch (error) {
       // A spoilt file is begun anew: refusing all work would be worse than a rollback that also needs the publisher's signature.
-      if (isMissing(error) || error instanceof SyntaxError || v.isValiError(error)) return new Map();
+      if (isMissing(error) || error instanceof JsonRefused || v.isValiError(error)) return new Map();
       this.#loaded = undefined;
       throw error;
     }

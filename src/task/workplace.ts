@@ -1,12 +1,15 @@
-import { mkdir, readdir, readFile, realpath, rm, stat, utimes } from 'node:fs/promises';
+import { mkdir, readdir, readFile, realpath, stat, utimes } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { type Clock, systemClock } from '../clock.js';
 import { PeerworkError } from '../errors.js';
 import type { Workplace } from '../job/runner.js';
 import type { SignedManifest, TaskOrigin } from '../job/source.js';
+import { clearAtOnce, clearAway, sweepAbandoned } from '../kit/clearing.js';
+import { LOCAL_JSON, parseJson } from '../kit/json.js';
+import { isMissing } from '../kit/system-error.js';
+import { writeWhole } from '../kit/whole-file.js';
 import { type Log, silentLog } from '../log.js';
 import type { BlobStore } from './blob-store.js';
-import { isMissing, removeAtOnce, sweepAbandoned, writeWhole } from './disk.js';
 import { abortError, Flights } from './flights.js';
 import { isFurnished } from './furnish.js';
 import type { DependencyLayers } from './layers.js';
@@ -170,15 +173,16 @@ export class Workplaces {
     let made: MadeWorkplace;
     try {
       const { blobs, layers, fetchesAtOnce = DEFAULT_FETCHES } = this.#options;
-      made = await (whole ? reuseWorkplace : makeWorkplace)({ origin, manifest, folder, blobs, layers, fetchesAtOnce, signal });
+      const order = { origin, manifest, folder, blobs, layers, fetchesAtOnce, signal, log: this.#log };
+      made = await (whole ? reuseWorkplace : makeWorkplace)(order);
     } finally {
       unpin();
     }
     if (stored === undefined) await writeWhole(`${folder}.json`, JSON.stringify(signed));
     const { layer, bytes, fetched } = made;
-    const readable = layer === undefined ? [folder] : [folder, layer.folder];
+    const readable = layer === undefined ? [made.folder] : [made.folder, layer.folder];
     const letLayerGo = layer === undefined ? () => {} : this.#options.layers.hold(layer.key);
-    const workplace = { digest, folder, entry: manifest.entry, readable };
+    const workplace = { digest, folder: made.folder, entry: manifest.entry, readable };
     this.#ready.set(digest, { workplace, manifest, publishers: new Set([publisher]), letLayerGo, users: 0 });
     this.#usedAt.set(digest, this.#clock.now());
     const now = new Date(this.#clock.now());
@@ -200,7 +204,7 @@ export class Workplaces {
 
   async #storedManifest(digest: string, publisher: string): Promise<SignedManifest | undefined> {
     try {
-      const signed: SignedManifest = JSON.parse(await readFile(join(this.#folder, `${digest}.json`), 'utf8'));
+      const signed = parseJson(await readFile(join(this.#folder, `${digest}.json`), 'utf8'), LOCAL_JSON) as SignedManifest;
       if (manifestDigest(signed.body) !== digest) return undefined;
       verifyManifest(signed, publisher, this.#options.verify, this.#options.limits);
       return signed;
@@ -212,7 +216,7 @@ export class Workplaces {
   async #open(): Promise<string> {
     const folder = this.#folder;
     await mkdir(folder, { recursive: true, mode: 0o755 });
-    await sweepAbandoned(folder);
+    void sweepAbandoned(folder, this.#log);
     for (const name of await readdir(folder)) {
       if (!/^[0-9a-f]{64}$/.test(name)) continue;
       const used = await stat(join(folder, `${name}.json`)).catch((error: unknown) => {
@@ -233,9 +237,7 @@ export class Workplaces {
       this.#forget(digest);
       this.#usedAt.delete(digest);
       const folder = join(this.#folder, digest);
-      const removed = Promise.all([rm(`${folder}.json`, { force: true }), removeAtOnce(folder)]).catch((error: unknown) => {
-        this.#log.warn('an old workplace could not be removed', { digest, error });
-      });
+      const removed = Promise.all([clearAway(`${folder}.json`, this.#log), clearAtOnce(folder, this.#log)]);
       this.#tidying = Promise.all([this.#tidying, removed]).then(() => {});
     }
   }

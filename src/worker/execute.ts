@@ -1,5 +1,6 @@
 import { type Clock, pause } from '../clock.js';
 import { asPeerworkError, type ErrorCode, PeerworkError } from '../errors.js';
+import { boundedProgress } from '../job/bounded-progress.js';
 import type { Outcome } from '../job/job.js';
 import type { Runner } from '../job/runner.js';
 import type { Lease, TaskOrigin } from '../job/source.js';
@@ -44,7 +45,10 @@ export async function execute(options: ExecuteOptions, lease: Lease, stop: Abort
       ...(lease.exchange === undefined ? {} : { exchange: lease.exchange }),
       signal,
       begin: () => lease.begin?.(),
-      report: (progress) => lease.report(progress),
+      report: (progress) => {
+        const bounded = boundedProgress(progress);
+        if (bounded !== undefined) lease.report(bounded);
+      },
     });
   } catch (thrown) {
     const error = asPeerworkError(thrown);

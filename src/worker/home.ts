@@ -1,6 +1,7 @@
-import { mkdir, open, readFile, rm } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { PeerworkError } from '../errors.js';
+import { createWhole } from '../kit/whole-file.js';
 
 /** Where peerwork keeps its things when nothing else is said, relative to the working directory. */
 export const DEFAULT_HOME = '.peerwork';
@@ -54,9 +55,11 @@ async function lockFolder(folder: string): Promise<(() => Promise<void>) | undef
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     for (let tries = 0; tries < 3; tries += 1) {
-      if (await createLock(path)) {
+      // As a whole: one that is found empty would be taken for that of a process that was killed.
+      if (await createWhole(path, `${process.pid}\n`)) {
         return async () => {
-          await rm(path, { force: true });
+          // It names a process that ends: whoever finds it takes it over.
+          await rm(path, { force: true }).catch(() => {});
           taken.delete(folder);
         };
       }
@@ -67,22 +70,10 @@ async function lockFolder(folder: string): Promise<(() => Promise<void>) | undef
     }
   } catch (error) {
     taken.delete(folder);
-    throw new PeerworkError('home-locked', folder, { cause: error });
+    throw error instanceof PeerworkError ? error : new PeerworkError('home-locked', folder, { cause: error });
   }
   taken.delete(folder);
   return undefined;
-}
-
-async function createLock(path: string): Promise<boolean> {
-  try {
-    const file = await open(path, 'wx', 0o600);
-    await file.writeFile(`${process.pid}\n`);
-    await file.close();
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
-    throw error;
-  }
 }
 
 function isAlive(pid: number): boolean {

@@ -7,6 +7,7 @@ import { nodePrimitives } from '../swarm/crypto.node.js';
 import { identityId, type KeyPair } from '../swarm/identity.js';
 import { BlobStore } from '../task/blob-store.js';
 import type { ExecAssets } from '../task/exec-assets.js';
+import type { NpmOptions } from '../task/npm.js';
 import { TaskPublisher } from '../task/publish.js';
 
 export interface LocalTasksOptions {
@@ -14,6 +15,8 @@ export interface LocalTasksOptions {
   readonly folder: string;
   /** The Worker's own: it signs what it runs for itself. */
   readonly identity: KeyPair;
+  /** What npm runs in when a task has no lockfile. */
+  readonly npm: NpmOptions;
   readonly clock: Clock;
   readonly log: Log;
   /** A change that cannot be published; the version before stays. */
@@ -33,12 +36,13 @@ export class LocalTasks {
 
   /** Rejects with the reason why it cannot be published. `channel` may be of any length and any characters. */
   async open(channel: string, source: string | ExecAssets): Promise<LocalTask> {
-    const { folder, identity, clock, log, onError } = this.#options;
+    const { folder, identity, npm, clock, log, onError } = this.#options;
     const publisher = new TaskPublisher({
       source,
       channel,
       store: this.#store,
       watch: true,
+      npm,
       clock,
       log,
       publisherId: identityId(identity.publicKey),

@@ -7,6 +7,7 @@ import type { Log } from '../log.js';
 import type { RunnerSetup } from '../runners/setup.js';
 import { TaskModuleRunner } from '../runners/task-module/task-module-runner.js';
 import type { Home } from './home.js';
+import { npmOf } from './open-workplaces.js';
 import type { WorkerOptions } from './options.js';
 
 const DEFAULT_MEMORY_MB = 512;
@@ -22,6 +23,7 @@ export interface OpenRunnersOptions {
 
 /** By kind. Rejects if one that is required cannot be had; another one that this machine cannot have is left out, with a line in the log. */
 export async function openRunners({ worker, concurrency, home, options, clock, log }: OpenRunnersOptions): Promise<Map<string, Runner>> {
+  const { taskNetwork } = options;
   const memoryMb = options.memoryMb ?? DEFAULT_MEMORY_MB;
   const opened = new Map<string, Runner>();
   /** By the reason, which several kinds may share. */
@@ -31,7 +33,8 @@ export async function openRunners({ worker, concurrency, home, options, clock, l
     const own = log.with({ runner: kind });
     try {
       await mkdir(folder, { recursive: true, mode: 0o700 });
-      opened.set(kind, await open({ worker, concurrency, memoryMb, folder, clock, log: own }));
+      const network = taskNetwork !== undefined && { network: taskNetwork };
+      opened.set(kind, await open({ worker, concurrency, memoryMb, folder, clock, log: own, npm: npmOf(options), ...network }));
     } catch (thrown) {
       if (required) throw thrown;
       const { message, code } = asPeerworkError(thrown);
@@ -50,11 +53,14 @@ export async function openRunners({ worker, concurrency, home, options, clock, l
 }
 
 /** Every Worker has this one. */
-function taskModules(home: Home, { taskNetwork = 'allow', sandbox = 'auto' }: WorkerOptions): RunnerSetup {
+function taskModules(home: Home, { taskNetwork = 'internet', sandbox = 'auto', bubblewrap }: WorkerOptions): RunnerSetup {
   return {
     kind: 'task-module',
     required: true,
     open: ({ clock, log, concurrency, memoryMb }) =>
-      TaskModuleRunner.start({ clock, log, concurrency, memoryMb, scratchFolder: home.scratch, network: taskNetwork, sandbox }),
+      TaskModuleRunner.start({
+        ...{ clock, log, concurrency, memoryMb, scratchFolder: home.scratch, network: taskNetwork, sandbox },
+        ...(bubblewrap !== undefined && { bubblewrap }),
+      }),
   };
 }

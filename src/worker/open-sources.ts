@@ -7,6 +7,7 @@ import type { Log } from '../log.js';
 import { Outbox } from '../sources/outbox.js';
 import type { SourceSetup } from '../sources/setup.js';
 import type { KeyFile } from '../swarm/key-file.node.js';
+import type { NpmOptions } from '../task/npm.js';
 import { LocalTasks } from './local-tasks.js';
 
 export interface OpenSourcesOptions {
@@ -17,6 +18,8 @@ export interface OpenSourcesOptions {
   readonly concurrency: number;
   readonly runners: readonly string[];
   readonly keys: KeyFile;
+  /** What npm runs in when a task has no lockfile. */
+  readonly npm?: NpmOptions;
   readonly clock: Clock;
   readonly log: Log;
   readonly onTrouble: (source: string, error: PeerworkError) => void;
@@ -44,7 +47,7 @@ export async function openSources(options: OpenSourcesOptions): Promise<OpenSour
     for (const { name, open } of options.setups) {
       const folder = join(options.folder, name);
       await mkdir(folder, { recursive: true, mode: 0o700 });
-      const { worker, concurrency, runners, clock, keys, onTrouble } = options;
+      const { worker, concurrency, runners, clock, keys, npm = {}, onTrouble } = options;
       const log = options.log.with({ source: name });
       let told = '';
       const trouble = (error: PeerworkError) => {
@@ -52,7 +55,7 @@ export async function openSources(options: OpenSourcesOptions): Promise<OpenSour
         told = error.message;
         onTrouble(name, error);
       };
-      const local = new LocalTasks({ folder: join(folder, 'tasks'), identity: keys.keyPair, clock, log, onError: trouble });
+      const local = new LocalTasks({ folder: join(folder, 'tasks'), identity: keys.keyPair, npm, clock, log, onError: trouble });
       tasks.push(local);
       const openOutbox = async () => {
         const outbox = await Outbox.open({ folder: join(folder, 'outbox'), key: keys.secret, clock, log });

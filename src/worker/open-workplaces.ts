@@ -4,11 +4,17 @@ import type { Log } from '../log.js';
 import { nodePrimitives } from '../swarm/crypto.node.js';
 import { BlobStore } from '../task/blob-store.js';
 import { DependencyLayers } from '../task/layers.js';
+import type { NpmOptions } from '../task/npm.js';
 import { type Synced, Workplaces } from '../task/workplace.js';
 import type { Home } from './home.js';
 import type { WorkerOptions } from './options.js';
 
 const DEFAULT_STORE_QUOTA_MB = 2_048;
+
+/** How npm runs for this worker: behind the same wall as jobs. */
+export function npmOf({ sandbox, npmCredentials }: WorkerOptions): NpmOptions {
+  return { sandbox: sandbox ?? 'auto', credentials: npmCredentials ?? [] };
+}
 
 /** The workplaces of one worker, on the files and dependencies that all workers of its home share. */
 export function openWorkplaces(
@@ -22,7 +28,12 @@ export function openWorkplaces(
     ...shared,
     folder: home.workplaces,
     blobs: new BlobStore({ folder: home.store, quotaBytes, log: shared.log }),
-    layers: new DependencyLayers({ ...shared, folder: join(home.store, 'layers'), allowScripts: options.allowInstallScripts ?? false }),
+    layers: new DependencyLayers({
+      ...shared,
+      folder: join(home.store, 'layers'),
+      allowScripts: options.allowInstallScripts ?? false,
+      npm: npmOf(options),
+    }),
     verify: (bytes, signature, publicKey) => nodePrimitives.verify(publicKey, bytes, signature),
     onSynced,
   });

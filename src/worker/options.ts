@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.js';
+import type { OwnerNetwork } from '../egress/policy.js';
 import type { PeerworkError } from '../errors.js';
 import type { Outcome } from '../job/job.js';
 import type { Log, LogLevel } from '../log.js';
@@ -25,8 +26,13 @@ export interface WorkerOptions {
   readonly memoryMb?: number;
   /** May dependencies run install scripts? Default false. */
   readonly allowInstallScripts?: boolean;
-  /** May tasks use the network? Default `allow`; `deny` needs bubblewrap. */
-  readonly taskNetwork?: 'allow' | 'deny';
+  /** Scopes (`@name`) of private registries: npm may use the registry and the credentials that the owner's npm settings have for them. Default none. */
+  readonly npmCredentials?: readonly string[];
+  /**
+   * What jobs may reach at most: `none`, `internet` (default), or hosts, which may be in the own network; with `internet` among them, both. Less than
+   * `internet` needs bubblewrap.
+   */
+  readonly taskNetwork?: OwnerNetwork;
   /** The stronger sandbox: used where it works (`auto`, default), demanded, or never used. */
   readonly sandbox?: 'auto' | 'required' | 'off';
   /** Where keys, outbox and files of tasks live; default `.peerwork` in the working directory. */
@@ -38,7 +44,9 @@ export interface WorkerOptions {
   readonly ice?: readonly string[];
   /** How long `drain` lets running jobs go on before it gives them back, in milliseconds; default 60 000. */
   readonly drainMs?: number;
-  /** What jobs may require, such as `gpu`; `os=…` and `arch=…` are there by themselves. */
+  /** Path of `bwrap`; default: the one in PATH or the system's folders. */
+  readonly bubblewrap?: string;
+  /** What jobs may require, such as `gpu`; `os=…`, `arch=…` and `isolation=…` are there by themselves, and only so. */
   readonly labels?: readonly string[];
   readonly log?: Log;
   readonly clock?: Clock;

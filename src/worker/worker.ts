@@ -1,11 +1,13 @@
 import { EventEmitter } from 'node:events';
 import { availableParallelism, hostname } from 'node:os';
 import { type Clock, systemClock } from '../clock.js';
+import { isReservedLabel } from '../config/labels.js';
 import { asPeerworkError, PeerworkError } from '../errors.js';
 import type { Outcome } from '../job/job.js';
 import type { Runner } from '../job/runner.js';
 import type { Source } from '../job/source.js';
 import { type Log, logToStderr } from '../log.js';
+import { keepInspectorShut } from '../sandbox/inspector.js';
 import type { MasterSource, WorkerFacts } from '../sources/master/master-source.js';
 import { Outbox } from '../sources/outbox.js';
 import { loadOrCreateKeyFile } from '../swarm/key-file.node.js';
@@ -18,7 +20,7 @@ import { DEFAULT_HOME, type Home, takeHome } from './home.js';
 import { joinMaster } from './join-master.js';
 import { openRunners } from './open-runners.js';
 import { type OpenSources, openSources } from './open-sources.js';
-import { openWorkplaces } from './open-workplaces.js';
+import { npmOf, openWorkplaces } from './open-workplaces.js';
 import type { WorkerEvents, WorkerOptions, WorkerStatus } from './options.js';
 import { WorkLoop } from './work-loop.js';
 
@@ -56,17 +58,21 @@ export class Worker extends EventEmitter<WorkerEvents> {
   #parts: Parts | undefined;
   #closing: Promise<void> | undefined;
 
-  /** Throws `token-missing` if there is nobody to work for, another `token-…` error if the token cannot be used. */
+  /** Throws `token-missing` if there is nobody to work for, another `token-…` error if the token cannot be used, `label-reserved`. */
   constructor(options: string | WorkerOptions) {
     super();
     this.#options = typeof options === 'string' ? { token: options } : options;
-    const { token, sources = [] } = this.#options;
+    const { token, sources = [], labels = [] } = this.#options;
+    const reserved = labels.find(isReservedLabel);
+    if (reserved !== undefined) throw new PeerworkError('label-reserved', reserved);
     if (!token && sources.length === 0) throw new PeerworkError('token-missing');
     this.#token = token ? parseToken(token) : undefined;
     this.name = this.#options.name ?? hostname();
     this.#clock = this.#options.clock ?? systemClock;
     this.#log = this.#options.log ?? logToStderr(this.#options.loglevel ?? 'warn');
     this.#concurrency = this.#options.concurrency ?? availableParallelism();
+    // Its jobs may run as the same user, and so may send it any signal.
+    keepInspectorShut();
     this.#starting = this.#start();
     const joined = new Promise<void>((resolve) => this.once('connected', () => resolve()));
     this.ready = this.#starting.then(() => (this.#token === undefined ? undefined : joined));
@@ -133,6 +139,7 @@ export class Worker extends EventEmitter<WorkerEvents> {
         concurrency,
         runners: [...runners.keys()],
         keys,
+        npm: npmOf(options),
         onTrouble: (source, error) => this.emit('trouble', error, source),
       });
       const loop = this.#makeLoop(sourcesOf({ master, others }), runners, workplaces);
@@ -169,11 +176,21 @@ export class Worker extends EventEmitter<WorkerEvents> {
   }
 
   #describe(runners: ReadonlyMap<string, Runner>): WorkerFacts {
+    const { isolation = '', tier } = runners.get('task-module') ?? {};
+    const ofMachine = [`os=${process.platform}`, `arch=${process.arch}`, ...(tier === undefined ? [] : [`isolation=${tier}`])];
+    if ([...runners.values()].some((runner) => runner.tier === 'container')) ofMachine.push('isolation=container');
     // Those of the machine, and those that the owner gave it.
-    const labels = [...new Set([`os=${process.platform}`, `arch=${process.arch}`, ...(this.#options.labels ?? [])])];
-    const isolation = runners.get('task-module')?.isolation ?? '';
+    const labels = [...new Set([...ofMachine, ...(this.#options.labels ?? [])])];
     const platform = `${process.platform} ${process.arch}`;
-    return { version, concurrency: this.#concurrency, isolation, platform, labels, runners: [...runners.keys()] };
+    return {
+      version,
+      concurrency: this.#concurrency,
+      isolation,
+      ...(tier !== undefined && { tier }),
+      platform,
+      labels,
+      runners: [...runners.keys()],
+    };
   }
 
   #listen(source: MasterSource): void {

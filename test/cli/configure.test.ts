@@ -51,7 +51,7 @@ t.test('on a terminal, configure asks, and offers what is there', async (t) => {
   if (!requireTools(t, { script: 'bsdutils' })) return;
   const owner = new OwnersFolder();
   t.teardown(() => owner.close());
-  writeFileSync(owner.file('.env'), `token=${token}\nname=old\n`);
+  writeFileSync(owner.file('.env'), `PEERWORK_SANDBOX=auto\ntoken=${token}\nname=old\n`);
   const run = `${process.execPath} ${join(packageRoot, 'bin', 'peerwork.js')} configure`;
   const terminal = execa('script', ['-qec', run, '/dev/null'], { cwd: owner.path, stdin: 'pipe', reject: false, timeout: 90_000 });
   let seen = '';

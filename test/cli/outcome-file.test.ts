@@ -1,4 +1,5 @@
 import { readFileSync, writeFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { bar, formatBytes, formatDuration, Meter, table } from '../../src/cli/figures.js';
@@ -45,6 +46,44 @@ t.test('a last line that a crash cut off is removed, wherever it was cut', async
       ['a', 'b'],
     );
   }
+});
+
+t.test('a write that fails at any byte leaves no half line, and is made up for', async (t) => {
+  const folder = t.testdir();
+  const line = `${JSON.stringify({ id: 'a', state: 'completed', output: { x: 'ü' }, attempts: 1, worker: 'pi', startedAt: 1, finishedAt: 2 })}\n`;
+  const size = Buffer.byteLength(line);
+  for (const cuts of [true, false])
+    for (let failAt = 0; failAt < size; failAt += 1) {
+      const path = join(folder, `${cuts}-${failAt}`);
+      let room = size + failAt;
+      let cutting = true;
+      const fault = () => Object.assign(new Error('injected'), { code: 'ENOSPC' });
+      const file = await OutcomeFile.open(path, async (name) => {
+        const real = await open(name, 'a+');
+        const write = async (bytes: Uint8Array, offset: number, length: number) => {
+          if (room === 0) throw fault();
+          const count = Math.min(length, room);
+          room -= count;
+          return real.write(bytes, offset, count);
+        };
+        const truncate = async (length?: number) => {
+          if (!cutting) throw fault();
+          await real.truncate(length);
+        };
+        return { write: write as typeof real.write, truncate, sync: () => real.sync(), close: () => real.close() };
+      });
+      cutting = cuts;
+      await file.write(done);
+      await new Promise((resolve) => setTimeout(resolve, 2));
+      await file.write({ ...done, id: 'b' });
+      await new Promise((resolve) => setTimeout(resolve, 2));
+      room = Number.POSITIVE_INFINITY;
+      cutting = true;
+      await file.close();
+      const again = await OutcomeFile.open(path);
+      if (![...again.earlier.keys()].every((id, at) => id === ['a', 'b'][at]) || again.earlier.size !== 2) t.fail(`${cuts} at ${failAt}`);
+      await again.close();
+    }
 });
 
 t.test('ten thousand outcomes at once arrive whole and in order', async (t) => {

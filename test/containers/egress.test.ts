@@ -184,9 +184,10 @@ t.test('what was allowed is reached: pairs of the owner or the source, ports of 
   const port = await server(t, 'hello');
   const other = await server(t, 'other');
   const { get } = await proxyFor(t, {
+    wish: 'lan',
     ceiling: { internet: false, hosts: [`127.0.0.1:${port}`] },
     trusted: [`host.docker.internal:${port}`],
-    tunnel: { open: async () => connect(other, '127.0.0.1') },
+    tunnel: () => ({ open: async () => connect(other, '127.0.0.1') }),
   });
   t.equal(await get(`127.0.0.1:${port}`), 'hello');
   t.equal(await get(`127.1:${port}`), 'hello', 'the same written differently');

@@ -141,6 +141,37 @@ t.test('text of any charset, also where a character is cut in two on its way', a
   );
 });
 
+t.test('a page that was cut off is never taken for a whole one, however it was cut', async (t) => {
+  const page = Buffer.from(`<title>cut</title>${'<p>text</p>'.repeat(20_000)}`);
+  const packed = gzipSync(page);
+  const half = packed.subarray(0, packed.length - 20);
+  const html = { 'content-type': 'text/html' };
+  const cuts: Readonly<Record<string, (response: ServerResponse) => unknown>> = {
+    '/length': (response) => response.writeHead(200, { ...html, 'content-length': page.length + 1 }).end(page),
+    '/chunks': (response) => response.writeHead(200, html).write(page, () => response.destroy()),
+    '/packed': (response) => response.writeHead(200, { ...html, 'content-encoding': 'gzip', 'content-length': half.length }).end(half),
+    '/reset': (response) => response.socket?.write(`HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\n\r\n${page}`),
+  };
+  const { site, crawlers } = await lab(t, {
+    answer: ({ url = '' }, response) => {
+      const cut = cuts[url];
+      cut?.(response);
+      if (url === '/reset') setTimeout(() => response.socket?.resetAndDestroy(), 100);
+      return cut !== undefined;
+    },
+  });
+  await crawlers.start({ startUrls: Object.keys(cuts).map((path) => site.url(path)), links: false, maxRetries: 0 }).ended;
+  t.same(
+    crawlers
+      .results()
+      .map(({ url, error }) => [new URL(url).pathname, typeof error])
+      .sort(),
+    Object.keys(cuts)
+      .map((path) => [path, 'string'])
+      .sort(),
+  );
+});
+
 t.test('robots.txt is obeyed unless told otherwise', async (t) => {
   const robots = 'User-agent: *\nDisallow: /page/3\nCrawl-delay: 0.3\n';
   const { site, crawlers } = await lab(t, {

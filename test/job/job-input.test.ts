@@ -117,9 +117,9 @@ const refused: readonly (readonly [unknown, RegExp])[] = [
   [{ data: { a: Symbol('x') } }, /data\.a is a symbol/],
   [{ data: new Map() }, /data is a Map/],
   [{ data: { a: new Uint8Array(2) } }, /data\.a is a Uint8Array/],
-  [{ data: { toJSON: () => undefined } }, /data is undefined as JSON/],
-  [{ data: cycle }, /nested too deeply or refers to itself/],
-  [{ data: deep }, /nested too deeply/],
+  [{ data: { toJSON: () => undefined } }, /data is not JSON: it becomes undefined/],
+  [{ data: cycle }, /nested more than 500 deep, or refers to itself/],
+  [{ data: deep }, /nested more than 500 deep/],
   [{ data: 'x'.repeat(MAX_JOB_DATA_BYTES) }, /data has more than 8388608 bytes/],
   [{ data: 'é'.repeat(MAX_JOB_DATA_BYTES / 2) }, /data has more than/],
 ];

@@ -4,9 +4,11 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import t, { type Test } from 'tap';
 import { PeerworkError } from '../../src/errors.js';
+import { exposeBreaks } from '../../src/kit/join-streams.js';
 import { openLedger } from '../../src/ledger/open.js';
 import { createLog } from '../../src/log.js';
 import { MAX_CONNECTIONS_PER_LEASE, MAX_CONNECTIONS_PER_WORKER, readTunnels, Tunnels } from '../../src/master/tunnels.js';
+import { openTunnelPort } from '../../src/runners/tunnel-port.js';
 import { PeerTunnel } from '../../src/sources/master/peer-tunnel.js';
 import type { RpcHandlers } from '../../src/swarm/peer.js';
 import { freePort } from '../lab/free-port.js';
@@ -344,4 +346,110 @@ t.test('whoever does not read holds up only its own connection, and little of it
   });
   await until(() => got > 10_000_000);
   for (const each of [lazy, eager]) each.destroy();
+});
+
+/** A server of whose every connection the way it ended is kept: `end` only if it was an orderly one. */
+async function countingServer(t: Test, serve: (socket: Socket) => void) {
+  const ends: string[] = [];
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    let bytes = 0;
+    exposeBreaks(socket);
+    socket.on('data', (chunk) => {
+      bytes += chunk.length;
+    });
+    socket.on('error', (error: NodeJS.ErrnoException) => ends.push(error.code ?? ''));
+    socket.on('end', () => {
+      ends.push(`${bytes} bytes`);
+      socket.end();
+    });
+    serve(socket);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => server.close());
+  return { ends, address: `127.0.0.1:${(server.address() as AddressInfo).port}` };
+}
+
+t.test('through the port on the worker and the link every byte arrives in both directions, at slow readers too', async (t) => {
+  const body = Buffer.alloc(20 * 1024 * 1024 + 99, 'x');
+  const { ends, address } = await countingServer(t, (socket) => socket.end(body));
+  const { link, key } = await setUp(t, { echo: address });
+  const pair = link();
+  const port = await openTunnelPort(new PeerTunnel(key, () => pair.worker), { onError: (error) => t.error(error) });
+  t.teardown(() => port.close());
+  const lengths = await Promise.all(
+    Array.from({ length: 4 }, async (_, n) => {
+      const program = connect({ ...port, allowHalfOpen: true });
+      let bytes = 0;
+      program.on('data', (chunk) => {
+        bytes += chunk.length;
+        if (n % 2 === 0 || bytes % 16 !== 0) return;
+        program.pause();
+        setTimeout(() => program.resume(), 1);
+      });
+      program.end(body);
+      await once(program, 'end');
+      return bytes;
+    }),
+  );
+  t.same(lengths, Array(4).fill(body.length));
+  await until(() => ends.length === 4);
+  t.same(ends, Array(4).fill(`${body.length} bytes`));
+});
+
+t.test('what breaks at the program, the link or the lease is no orderly end for the server', async (t) => {
+  const { ends, address } = await countingServer(t, (socket) => socket.write('ready'));
+  const { link, key, ledger } = await setUp(t, { echo: address });
+  const breaks: readonly [string, (program: Socket, pair: Pair) => unknown][] = [
+    ['the program', (program) => program.resetAndDestroy()],
+    ['the link', (_, pair) => [pair.wire.a, pair.wire.b].map((end) => end.close(new PeerworkError('link-lost', 'cable')))],
+    ['the lease', () => ledger.cancel(['job'], 1)],
+  ];
+  for (const [what, cut] of breaks) {
+    const pair = link();
+    const port = await openTunnelPort(new PeerTunnel(key, () => pair.worker));
+    t.teardown(() => port.close());
+    const program = connect({ ...port, allowHalfOpen: true });
+    const broken = new Promise((resolve) => program.on('error', ({ code }: NodeJS.ErrnoException) => resolve(code)));
+    program.write('half an upload');
+    await once(program, 'data');
+    cut(program, pair);
+    await until(() => ends.length > 0);
+    t.same(ends.splice(0), ['ECONNRESET'], what);
+    if (what !== 'the program') t.equal(await broken, 'ECONNRESET', `the program, for ${what}`);
+  }
+});
+
+t.test('a server that has ended and then breaks is told to the program that still sends', async (t) => {
+  const { address } = await countingServer(t, (socket) => {
+    socket.end('goodbye');
+    socket.once('data', () => socket.resetAndDestroy());
+  });
+  const { link, key, tunnels } = await setUp(t, { echo: address });
+  const pair = link();
+  const port = await openTunnelPort(new PeerTunnel(key, () => pair.worker));
+  t.teardown(() => port.close());
+  const program = connect({ ...port, allowHalfOpen: true });
+  const broken = new Promise((resolve) => program.on('error', ({ code }: NodeJS.ErrnoException) => resolve(code)));
+  program.resume();
+  await once(program, 'end');
+  const timer = setInterval(() => program.write(Buffer.alloc(1_000)), 1);
+  t.teardown(() => clearInterval(timer));
+  t.match(await broken, /^(ECONNRESET|EPIPE)$/);
+  await until(() => tunnels.size === 0);
+});
+
+t.test('a connection of which one half is silent for ever is broken off when the other has ended', async (t) => {
+  const { ends, address } = await countingServer(t, (socket) => socket.end('goodbye'));
+  const { link, key, clock, tunnels } = await setUp(t, { echo: address });
+  const pair = link();
+  const connection = await new PeerTunnel(key, () => pair.worker).open(never);
+  t.equal(await endOf(connection), 'end');
+  const broken = new Promise((resolve) => connection.on('error', resolve));
+  await until(async () => {
+    await clock.pass(60_000);
+    return tunnels.size === 0;
+  }, 1);
+  t.same(ends, ['ECONNRESET']);
+  t.match(await broken, { code: 'tunnel-broken' });
 });

@@ -1,4 +1,5 @@
 import { type StdioOptions, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, readdir, readFile, realpath, rm, symlink, writeFile } from 'node:fs/promises';
@@ -13,7 +14,8 @@ import { systemClock } from '../../src/clock.js';
 import { PeerworkError } from '../../src/errors.js';
 import type { Json, Outcome, Progress } from '../../src/job/job.js';
 import type { Workplace } from '../../src/job/runner.js';
-import { type TaskModuleOptions, TaskModuleRunner } from '../../src/runners/task-module/task-module-runner.js';
+import type { TaskModuleOptions } from '../../src/runners/task-module/options.js';
+import { TaskModuleRunner } from '../../src/runners/task-module/task-module-runner.js';
 import { requireThat, requireTools } from '../lab/require.js';
 
 const fixtures = fileURLToPath(new URL('../../../test/fixtures/task-module', import.meta.url));
@@ -53,6 +55,15 @@ class Stage {
   place(entry: string, digest = entry): Workplace {
     const folder = join(this.folder, 'task');
     return { digest, folder, entry, readable: [folder] };
+  }
+
+  /** The attacks once more, as a task with this task.json. */
+  async settle(settings: Json): Promise<Workplace> {
+    const digest = JSON.stringify(settings);
+    const folder = join(this.folder, `task-${createHash('sha256').update(digest).digest('hex').slice(0, 8)}`);
+    await cp(fixtures, folder, { recursive: true });
+    await writeFile(join(folder, 'task.json'), digest);
+    return { digest, folder, entry: 'attacks.cjs', readable: [folder] };
   }
 
   run(data: Json, wish: RunWish = {}): Promise<Outcome> {
@@ -370,7 +381,7 @@ t.test('without bubblewrap: auto says so, required refuses, and so does a denied
   const start = (options: Partial<TaskModuleOptions>) => TaskModuleRunner.start({ concurrency: 1, scratchFolder, bubblewrap, ...options });
   const runner = await start({ sandbox: 'auto' });
   t.teardown(() => runner.close());
-  t.match(runner.isolation, /own process.*no sandbox \(bubblewrap: not installed\)/);
+  t.match(runner.isolation, /own process.*no wall against malicious code \(bubblewrap: not installed\)/);
   t.ok(runner.isolation.length <= 200, 'fits into what a worker tells of itself');
   const refusal = (options: Partial<TaskModuleOptions>) =>
     start(options).then(
@@ -379,7 +390,9 @@ t.test('without bubblewrap: auto says so, required refuses, and so does a denied
     );
   t.equal(await refusal({ sandbox: 'required' }), 'sandbox-missing');
   const nodeDenies = Number(process.versions.node.split('.')[0]) >= 25;
-  t.equal(await refusal({ sandbox: 'auto', network: 'deny' }), nodeDenies ? 'started' : 'sandbox-missing');
+  t.equal(await refusal({ sandbox: 'auto', network: 'none' }), nodeDenies ? 'started' : 'sandbox-missing');
+  t.equal(await refusal({ sandbox: 'auto', network: ['10.1.2.3:80'] }), 'sandbox-missing', 'single hosts cannot be held by Node alone');
+  t.match(runner.isolation, /network not held/);
 });
 
 /** A program that runs one job of `attacks.cjs` and prints what comes of it, for what cannot be done to the test itself. */
@@ -521,14 +534,61 @@ for (const sandbox of ['off', 'required'] as const) {
   });
 }
 
-t.test('the network: open when allowed, closed when denied', async (t) => {
+t.test('the network of a task: as its task.json asks, no further than the owner allows', async (t) => {
   const server = createServer((_, response) => response.end('from the LAN')).listen(0, '127.0.0.1');
   t.teardown(() => server.close());
   await new Promise((resolve) => server.once('listening', resolve));
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
-  const open = await Stage.set(t, { sandbox: 'auto', network: 'allow' });
-  t.strictSame(await open.do('fetches', { url }), completed('from the LAN'));
-  const closed = await Stage.set(t, { sandbox: 'auto', network: 'deny' }).catch(() => undefined);
-  if (!requireThat(t, closed !== undefined, 'neither bubblewrap nor Node 25 to deny the network') || closed === undefined) return;
-  t.equal(failure(await closed.do('fetches', { url })).code, 'task-threw');
+  const { port } = server.address() as AddressInfo;
+  const url = `http://127.0.0.1:${port}/`;
+  const plain = await Stage.set(t, { sandbox: 'off' });
+  t.strictSame(await plain.do('fetches', { url }), completed('from the LAN'), 'in the tier process the network is not held');
+  const narrow = await plain.settle({ network: 'none' });
+  const reports: Progress[] = [];
+  await plain.do('fetches', { url }, { workplace: narrow, reports });
+  t.match(lines(reports).join(), 'cannot hold', 'and who asks for less is told so');
+
+  const stage = await Stage.set(t, { sandbox: 'auto', network: ['internet', `127.0.0.1:${port}`] });
+  if (!requireThat(t, stage.runner.isolation.startsWith('bubblewrap'), 'no bubblewrap')) return;
+  t.match(
+    failure(await stage.do('fetches', { url })),
+    { code: 'task-threw', message: /network-denied/ },
+    'without a wish nothing but the internet',
+  );
+  t.strictSame(await stage.do('fetches', { url }, { workplace: await stage.settle({ network: 'lan' }) }), completed('from the LAN'));
+  const listed = await stage.settle({ network: [`127.0.0.1:${port}`] });
+  t.strictSame(await stage.do('fetches', { url }, { workplace: listed }), completed('from the LAN'));
+  t.match(
+    failure(await stage.do('fetches', { url: 'http://127.0.0.1:4444/' }, { workplace: listed })).message,
+    /network-denied.*task\.json/,
+  );
+  t.match(failure(await stage.do('fetches', { url }, { workplace: narrow })).message, /network-denied.*task\.json/);
+  const none = await Stage.set(t, { sandbox: 'auto', network: 'none' });
+  t.match(
+    failure(await none.do('fetches', { url }, { workplace: await none.settle({ network: 'lan' }) })).message,
+    /network-denied.*owner/,
+  );
 });
+
+t.test('settings that a task.json cannot have are refused with their place', async (t) => {
+  const stage = await Stage.set(t, { sandbox: 'off' });
+  const code = async (settings: Json) => {
+    const { code, message } = failure(await stage.do('echo', {}, { workplace: await stage.settle(settings) }));
+    return `${code} ${message}`;
+  };
+  t.match(await code({ networks: 'none' }), /task-settings-invalid.*task\.json: networks: no setting has this name/);
+  t.match(await code({ network: 'all' }), /task-settings-invalid.*task\.json: network: must be/);
+  t.match(await code({ network: ['nas'] }), /task-settings-invalid.*network/, 'a word that may be a mistake');
+  t.match(await code({ process: 'own' }), /task-settings-invalid.*process/);
+  t.match(await code([]), /task-settings-invalid/);
+});
+
+for (const sandbox of ['off', 'auto'] as const) {
+  t.test(`"process": "per-job" gives each job a fresh process: sandbox ${sandbox}`, async (t) => {
+    const stage = await Stage.set(t, { sandbox, concurrency: 2 });
+    const workplace = await stage.settle({ process: 'per-job' });
+    const jobs = Array.from({ length: 6 }, () => stage.do('counts', {}, { workplace }));
+    for (const outcome of await Promise.all(jobs)) t.strictSame(outcome, completed(1), 'nothing of another job is there');
+    const shared = [await stage.do('counts'), await stage.do('counts')];
+    t.strictSame(shared, [completed(1), completed(2)], 'others go on sharing');
+  });
+}

@@ -48,7 +48,7 @@ t.test('a port for as long as a run lives', async (t) => {
   const { sockets, tunnel } = await serverFor(t, (socket) => socket.pipe(socket));
   const port = await openTunnelPort(tunnel);
   t.equal(port.host, '127.0.0.1');
-  const clients = Array.from({ length: 5 }, () => connect(port.port, port.host));
+  const clients = Array.from({ length: 5 }, () => connect(port.port, port.host).on('error', () => {}));
   const echoed = await Promise.all(
     clients.map(async (client, n) => {
       client.write(`hello ${n}`);
@@ -58,7 +58,7 @@ t.test('a port for as long as a run lives', async (t) => {
   t.same(echoed, ['hello 0', 'hello 1', 'hello 2', 'hello 3', 'hello 4']);
   clients[0]?.destroy();
   await until(() => sockets.size === 4);
-  const gone = clients.slice(1).map((client) => once(client, 'close'));
+  const gone = clients.slice(1).map((client) => new Promise((resolve) => client.on('close', resolve)));
   await port.close();
   await Promise.all(gone);
   await until(() => sockets.size === 0);

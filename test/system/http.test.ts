@@ -43,7 +43,13 @@ t.test('a Master with API and a Worker over a real link', { timeout: 60_000 }, a
   t.match(await ask('GET', '/v1/jobs/job-1'), { state: 'completed', settled: { output: 1, worker: 'anna' } });
   await until(async () => ((await ask('GET', '/v1/jobs/long')) as { state?: string }).state === 'leased');
   t.match(await ask('GET', '/v1/workers'), {
-    workers: [{ name: 'anna', connected: { path: 'direct', labels: ['os=linux', /arch=/, 'attic'] }, jobs: ['long'] }],
+    workers: [
+      {
+        name: 'anna',
+        connected: { path: 'direct', tier: /^(?:bwrap|process)$/, labels: ['os=linux', /arch=/, /isolation=/, 'attic'] },
+        jobs: ['long'],
+      },
+    ],
   });
   t.match(await ask('POST', '/v1/jobs/long/cancel'), { ids: ['long'] });
   await until(async () => {

@@ -2,7 +2,7 @@ import { mkdtemp, realpath } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
-import { removeTree } from '../../src/task/disk.js';
+import { removeTree } from '../../src/kit/remove-tree.js';
 
 /** An empty folder that is removed after the test. */
 export async function home(t: Test): Promise<string> {

@@ -5,8 +5,8 @@ import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
 import { systemClock } from '../../src/clock.js';
 import { DependencyLayers, type DependencyLayersOptions, type LayerRequest } from '../../src/task/layers.js';
-import { dependencyFields, installableLock, isRegistrySpec, textHash } from '../../src/task/lockfile.js';
-import { npmComplaint, npmEnvironment } from '../../src/task/npm.js';
+import { textHash } from '../../src/task/lockfile.js';
+import { npmComplaint } from '../../src/task/npm.js';
 import { writeTree } from './fixtures.js';
 import { home } from './home.js';
 import { openRegistry, type Registry } from './registry.js';
@@ -92,16 +92,11 @@ t.test('install scripts run only where the owner allows them, and see no secret'
 
 t.test('a failed install says why and leaves nothing', async (t) => {
   const { folder, request, make, entry } = await setUp(t);
-  const refuse = (lock: string, why: RegExp, name: string) =>
-    t.rejects(make().ensure(request(lock)), { code: 'dependencies-failed', message: why }, name);
+  const refuse = (lock: string, why: RegExp, name: string, code = 'dependencies-failed') =>
+    t.rejects(make().ensure(request(lock)), { code, message: why }, name);
   await refuse(lockOf({ ...entry, integrity: `sha512-${Buffer.alloc(64).toString('base64')}` }), /EINTEGRITY/, 'other content than locked');
-  await refuse(lockOf({ ...entry, version: '0.9.0' }), /EUSAGE|sync|satisfy/, 'lockfile and package.json disagree');
-  await refuse('{', /not JSON/, 'no JSON');
-  const path = process.env['PATH'];
-  process.env['PATH'] = '/nowhere';
-  await refuse(lockOf(entry), /npm was not found/, 'no npm').finally(() => {
-    process.env['PATH'] = path;
-  });
+  await refuse(lockOf({ ...entry, version: '0.9.0' }), /not in sync/, 'lockfile and package.json disagree', 'dependencies-refused');
+  await refuse('{', /not JSON/, 'no JSON', 'dependencies-refused');
   t.same(
     (await readdir(join(folder, 'layers'))).filter((name) => name !== 'npm-cache'),
     [],
@@ -141,70 +136,7 @@ t.test('layers that nobody uses go after a week', async (t) => {
   release();
 });
 
-t.test('only packages of a registry are installed', async (t) => {
-  const good = { version: '1.0.0', integrity: 'sha512-x', resolved: 'https://elsewhere/scripted.tgz' };
-  const kept = JSON.parse(installableLock(lockOf(good), packageJson));
-  t.same(
-    kept.packages,
-    { '': JSON.parse(packageJson), 'node_modules/scripted': { version: '1.0.0', integrity: 'sha512-x' } },
-    'addresses are taken out',
-  );
-  const bad: [string, object, string?][] = [
-    ['git', { ...good, resolved: 'git+ssh://git@github.com/a/b.git#0' }],
-    ['a file', { ...good, resolved: 'file:../x.tgz' }],
-    ['a link', { link: true, resolved: 'lib' }],
-    ['a workspace', { version: '1.0.0' }, 'packages/scripted'],
-    ['no integrity', { version: '1.0.0' }],
-    ['a path out', good, 'node_modules/../../scripted'],
-    ['a hidden folder', good, 'node_modules/.bin/scripted'],
-    ['a foreign need', { ...good, dependencies: { x: 'git+https://x/y' } }],
-    ['an optional foreign need', { ...good, optionalDependencies: { x: 'https://x/y.tgz' } }],
-  ];
-  for (const [name, entry, place] of bad)
-    t.throws(() => installableLock(lockOf(entry, place ?? 'node_modules/scripted'), packageJson), { code: 'dependencies-failed' }, name);
-  t.throws(
-    () => installableLock(lockOf(good), '{"dependencies":{"scripted":"file:../x"}}'),
-    { code: 'dependencies-failed' },
-    'a foreign wish',
-  );
-  t.doesNotThrow(() => installableLock(lockOf({ dev: true, link: true }, 'tools'), '{}'), 'development dependencies are left out');
-
-  for (const spec of ['^1.0.0', '1', '*', '', 'latest', '>=1 <2 || 3.x', 'npm:other@^1', 'npm:@scope/other@1.0.0'])
-    t.ok(isRegistrySpec(spec), spec);
-  for (const spec of ['npm:../x', 'a/b', 'github:a/b', 'http://x', '..', './x', 'x.tar.gz', 'file:x', 'C:\\x', 'npm:http://x'])
-    t.notOk(isRegistrySpec(spec), spec);
-  t.equal(dependencyFields('{"name":"x","devDependencies":{"a":"1"}}'), null);
-  t.equal(dependencyFields('{"dependencies":{"b":"1","a":"2"},"scripts":{"install":"rm -rf /"}}'), '{"dependencies":{"a":"2","b":"1"}}');
-});
-
-t.test('what npm sees of us, and what we understand of it', async (t) => {
-  const seen = npmEnvironment(
-    {
-      PATH: '/bin',
-      HTTPS_PROXY: 'http://proxy',
-      npm_config_registry: 'http://r',
-      'npm_config_@scope:registry': 'http://s',
-      HOME: '/nowhere',
-      token: 't',
-      transferEncryptToken: 'u',
-      NODE_OPTIONS: '--require x',
-      npm_config__authToken: 'v',
-      npm_config_ignore_scripts: 'false',
-      LD_PRELOAD: 'w',
-      npm_config_node_options: '--require x',
-      npm_config_script_shell: 'x',
-      npm_config_userconfig: '/etc/npmrc',
-    },
-    '/tmp/home',
-  );
-  t.same(seen, {
-    PATH: '/bin',
-    HTTPS_PROXY: 'http://proxy',
-    npm_config_registry: 'http://r',
-    'npm_config_@scope:registry': 'http://s',
-    HOME: '/tmp/home',
-    npm_config_userconfig: '/etc/npmrc',
-  });
+t.test('what we understand of npm', async (t) => {
   t.equal(
     npmComplaint(
       'npm warn x\nnpm error code E404\nnpm error 404 Not Found - GET https://user:pw@r/x\nnpm error\nnpm error A complete log of this run',

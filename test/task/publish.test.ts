@@ -252,8 +252,8 @@ t.test('what cannot be published says why', async (t) => {
     'package.json': typeof packageJson === 'string' ? packageJson : JSON.stringify(packageJson),
     ...(lock !== undefined && { 'package-lock.json': JSON.stringify(lock) }),
   });
-  await refuse('broken-package', withPackage('{'), 'manifest-invalid');
-  await refuse('odd-package', withPackage({ dependencies: ['a'] }), 'manifest-invalid');
+  await refuse('broken-package', withPackage('{'), 'dependencies-refused');
+  await refuse('odd-package', withPackage({ dependencies: ['a'] }), 'dependencies-refused');
   for (const [i, spec] of [
     'github:a/b',
     'a/b',
@@ -266,14 +266,14 @@ t.test('what cannot be published says why', async (t) => {
     'workspace:*',
     'x.tgz',
   ].entries())
-    await refuse(`foreign-${i}`, withPackage({ dependencies: { x: spec } }), 'manifest-invalid');
+    await refuse(`foreign-${i}`, withPackage({ dependencies: { x: spec } }), 'dependencies-refused');
   await refuse(
     'override',
     withPackage({ dependencies: { x: '1' }, overrides: { y: { '.': '2', z: 'git+https://x/y' } } }),
-    'manifest-invalid',
+    'dependencies-refused',
   );
-  await refuse('old-lock', withPackage({ dependencies: { x: '1' } }, { lockfileVersion: 1, dependencies: {} }), 'dependencies-failed');
-  await refuse('stale-lock', withPackage({ dependencies: { x: '1' } }, { lockfileVersion: 3, packages: {} }), 'dependencies-failed');
+  await refuse('old-lock', withPackage({ dependencies: { x: '1' } }, { lockfileVersion: 1, dependencies: {} }), 'dependencies-refused');
+  await refuse('stale-lock', withPackage({ dependencies: { x: '1' } }, { lockfileVersion: 3, packages: {} }), 'dependencies-refused');
   await refuse('unlockable', withPackage({ dependencies: { 'big.js': '^999.0.0' } }), 'dependencies-unlocked');
 
   const harmless = make({
@@ -317,7 +317,7 @@ t.test('queue-xec: execAssets', async (t) => {
   await refuse([entry, { ...half, masterPath: '/nothing.js' }], 'task-folder-missing', 'a file is not there');
   await refuse([half], 'task-entry-missing', 'no entry, and no /src/task.js either');
   for (const name of ['../x', 'a b', '', 'https://x/y.tgz', 'x@github:a/b'])
-    await refuse([entry], 'manifest-invalid', `dependency ${name}`, [name]);
+    await refuse([entry], 'dependencies-refused', `dependency ${name}`, [name]);
 
   await writeTree(cwd, { 'src/task.js': 'by default' });
   t.same(paths(await publish([half])), ['lib/half.js', 'task.js'], '/src/task.js is the entry when none is named');

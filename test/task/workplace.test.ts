@@ -366,11 +366,11 @@ t.test('a Master that lies', async (t) => {
   await refuse(liar(manifestOf({ 'task.js': 'x'.repeat(10_000_001) }), serve([])), 'asset-too-large', 'more than this worker allows');
   const lock = blobOf(Buffer.from('{}'));
   const withLock = manifestOf({ 'task.js': 'x' }, { dependencies: { packageJson: '{"dependencies":{"a":"1"}}', lock } });
-  await refuse(liar(withLock, serve(['x', '{}'])), 'dependencies-failed', 'a lockfile that is none');
+  await refuse(liar(withLock, serve(['x', '{}'])), 'dependencies-refused', 'a lockfile that is none');
   const odd = manifestOf(
     { 'task.js': 'x' },
     { dependencies: { packageJson: '{"scripts":{"install":"touch /tmp/evil"},"dependencies":{"a":"file:/etc"}}', lock } },
   );
-  await refuse(liar(odd, serve(['x', '{}'])), 'dependencies-failed', 'dependencies from this disk');
+  await refuse(liar(odd, serve(['x', '{}'])), 'dependencies-refused', 'dependencies from this disk');
   t.same(await readdir(outer), ['worker'], 'nothing was written anywhere else');
 });

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { Command as CommandName } from '../../config.js';
 import { isErrorCode, PeerworkError } from '../../errors.js';
+import { type JsonRefused, parseJson } from '../../kit/json.js';
 import { readOptions } from '../options.js';
 
 /** The HTTP API of a Master, as the command line asks it. */
@@ -27,7 +28,7 @@ export class ApiClient {
     const json = body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } };
     const response = await this.send(method, path, json);
     const text = await response.text();
-    return (text === '' ? undefined : JSON.parse(text)) as T;
+    return (text === '' ? undefined : parsed(text)) as T;
   }
 
   /** The answer, if it is no refusal, to be read as it comes. */
@@ -53,19 +54,40 @@ export class ApiClient {
     const response = await this.send(method, path, init);
     const decoder = new TextDecoder();
     let rest = '';
-    for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
+    for await (const chunk of this.#body(response, init.signal ?? undefined)) {
       const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n');
       rest = lines.pop() ?? '';
-      for (const line of lines) if (line !== '') yield JSON.parse(line) as T;
+      for (const line of lines) if (line !== '') yield parsed(line) as T;
     }
-    if (rest.trim() !== '') yield JSON.parse(rest) as T;
+    if (rest.trim() !== '') yield parsed(rest) as T;
+  }
+
+  /** Rejects with `api-unreachable` if the answer ends before its end. */
+  async *#body(response: Response, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array, void, undefined> {
+    try {
+      yield* response.body as unknown as AsyncIterable<Uint8Array>;
+    } catch (thrown) {
+      if (signal?.aborted) throw thrown;
+      throw new PeerworkError('api-unreachable', `${this.#url} (the answer was cut off)`, { cause: thrown });
+    }
+  }
+}
+
+/** A page of jobs holds up to a thousand of them. Rejects with `api-unreachable` what no Master sends. */
+const ANSWER_LIMITS = { maxBytes: 256 * 1024 * 1024 };
+
+function parsed(text: string): unknown {
+  try {
+    return parseJson(text, ANSWER_LIMITS);
+  } catch (thrown) {
+    throw new PeerworkError('api-unreachable', `what answers there is no Master: ${(thrown as JsonRefused).message}`);
   }
 }
 
 async function refusal(response: Response): Promise<PeerworkError> {
   const text = await response.text().catch(() => '');
   try {
-    const { code, detail = '' } = JSON.parse(text) as { code?: unknown; detail?: string };
+    const { code, detail = '' } = parsed(text) as { code?: unknown; detail?: string };
     if (isErrorCode(code)) return new PeerworkError(code, particulars(code, detail));
   } catch {
     // It is not peerwork that answers there.

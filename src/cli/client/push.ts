@@ -4,6 +4,8 @@ import { Readable } from 'node:stream';
 import type { Command } from 'commander';
 import { PeerworkError } from '../../errors.js';
 import type { JobInput } from '../../job/job.js';
+import { MESSAGE_LIMITS } from '../../job/limits.js';
+import { parseJson } from '../../kit/json.js';
 import { ApiClient } from './api-client.js';
 import { milliseconds, print, printJson, quietPipes } from './print.js';
 
@@ -86,9 +88,9 @@ function oneJob(flags: Readonly<Record<string, string | boolean | undefined>>): 
 
 function parsed(text: string, what: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text, MESSAGE_LIMITS);
   } catch (error) {
-    throw new PeerworkError('option-invalid', `${what} is no JSON: ${error instanceof Error ? error.message : error}`);
+    throw new PeerworkError('option-invalid', `${what} is no JSON that can be used: ${error instanceof Error ? error.message : error}`);
   }
 }
 

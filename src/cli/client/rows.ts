@@ -1,5 +1,7 @@
 import type { Command } from 'commander';
 import { PeerworkError } from '../../errors.js';
+import { MESSAGE_LIMITS } from '../../job/limits.js';
+import { parseJson } from '../../kit/json.js';
 import type { GroupRecord, ScheduleRecord, WorkerRecord, WorkgroupRecord } from '../../ledger/records.js';
 import { ApiClient } from './api-client.js';
 import { instant, milliseconds, print, printJson, printTable, quietPipes } from './print.js';
@@ -55,6 +57,7 @@ interface WorkerRow extends WorkerRecord {
     readonly running: number;
     readonly concurrency?: number;
     readonly platform?: string;
+    readonly tier?: string;
     readonly roundTripMs?: number;
   };
 }
@@ -74,18 +77,25 @@ export async function workers(command: Command): Promise<number> {
   if (json) for (const worker of all) printJson(worker);
   else
     printTable(
-      ['worker', 'link', 'running', 'round trip', 'platform', 'marks', 'id'],
+      ['worker', 'link', 'running', 'round trip', 'platform', 'isolation', 'marks', 'id'],
       all.map(({ id, name, connected, approvedAt, revokedAt, drainedAt }) => [
         name,
         connected?.path ?? 'away',
         connected === undefined ? '-' : `${connected.running}/${connected.concurrency ?? '?'}`,
         connected?.roundTripMs === undefined ? '-' : `${Math.round(connected.roundTripMs)} ms`,
         connected?.platform ?? '-',
+        tierOf(connected),
         [approvedAt && 'approved', revokedAt && 'revoked', drainedAt && 'drained'].filter(Boolean).join(' ') || '-',
         id,
       ]),
     );
   return 0;
+}
+
+/** The tier process is no wall, and is said to be none. */
+function tierOf(connected: WorkerRow['connected']): string {
+  if (connected === undefined) return '-';
+  return connected.tier === 'process' ? 'process (no wall)' : (connected.tier ?? 'unknown');
 }
 
 /** By its name, its id, or the beginning of either, as long as that is one. */
@@ -158,7 +168,7 @@ export async function schedule(command: Command): Promise<number> {
     if (cron === undefined || job === undefined) throw new PeerworkError('option-invalid', 'schedule put needs --cron and --job');
     let input: unknown;
     try {
-      input = JSON.parse(job);
+      input = parseJson(job, MESSAGE_LIMITS);
     } catch (error) {
       throw new PeerworkError('option-invalid', `--job is no JSON: ${error instanceof Error ? error.message : error}`);
     }

@@ -51,7 +51,7 @@ export async function health(command: Command): Promise<number> {
       (one) => unlessBroken('kind' in one ? one.kind : one.name, async () => (await one.check?.(options, question)) ?? []),
     ),
     unlessBroken('disk', async () => [await checkDisk(home)]),
-    unlessBroken('npm', async () => [await checkNpm(ending.signal)]),
+    unlessBroken('npm', async () => [await checkNpm(ending.signal, options)]),
     unlessBroken('sandbox', async () => [await checkSandbox(options)]),
     unlessBroken('memory', async () => [checkMemory(options)]),
     checkService(options),

@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import { DEFAULT_MEMORY_MB, type Options } from '../../config.js';
 import { asPeerworkError } from '../../errors.js';
 import type { Check } from '../../job/health.js';
-import { findSandbox, findTool } from '../../sandbox/sandbox.js';
+import { removeTree } from '../../kit/remove-tree.js';
 import { runNpm } from '../../task/npm.js';
 import { formatBytes } from '../figures.js';
+import { sandboxOf } from '../wall.js';
 
 const MiB = 1024 * 1024;
 /** Less, and npm or the next task file fails. */
@@ -53,11 +54,14 @@ export function checkMemory({ concurrency, memoryMb }: Pick<Options, 'concurrenc
 }
 
 /** npm is needed for tasks with dependencies; what was installed already works without a registry. */
-export async function checkNpm(signal: AbortSignal): Promise<Check> {
+export async function checkNpm(
+  signal: AbortSignal,
+  { sandbox, npmCredentials: credentials = [] }: Pick<Options, 'sandbox' | 'npmCredentials'>,
+): Promise<Check> {
   const name = 'npm';
   const folder = await mkdtemp(join(tmpdir(), 'peerwork-health-'));
   try {
-    const fault = await runNpm(['ping'], { cwd: folder, cacheFolder: join(folder, 'cache'), timeoutMs: 10_000, signal });
+    const { fault } = await runNpm(['ping'], { cwd: folder, timeoutMs: 10_000, signal }, { sandbox, credentials });
     if (fault === undefined) return { name, state: 'ok', detail: 'npm runs and its registry answers' };
     if (/not found on this machine/.test(fault)) return { name, state: 'fail', detail: fault, todo: 'Install npm; it comes with Node.' };
     return {
@@ -74,33 +78,17 @@ export async function checkNpm(signal: AbortSignal): Promise<Check> {
       todo: 'Tasks with new dependencies fail until it does: check network and proxy.',
     };
   } finally {
-    await rm(folder, { recursive: true, force: true, maxRetries: 3 });
+    await removeTree(folder);
   }
 }
 
 /** What jobs are kept in: docs/isolation.md. */
-export async function checkSandbox({
-  sandbox,
-  taskNetwork,
-  memoryMb = DEFAULT_MEMORY_MB,
-}: Pick<Options, 'sandbox' | 'taskNetwork' | 'memoryMb'>): Promise<Check> {
+export async function checkSandbox(options: Pick<Options, 'sandbox' | 'taskNetwork' | 'memoryMb' | 'bubblewrap'>): Promise<Check> {
   const name = 'sandbox';
   try {
-    const { tier, line } = await findSandbox({
-      sandbox,
-      network: taskNetwork,
-      memoryMb,
-      scratchBytes: 1024 * MiB,
-      bubblewrap: findTool('bwrap'),
-    });
-    if (tier === 'bwrap') return { name, state: 'ok', detail: line };
-    if (sandbox === 'off') return { name, state: 'ok', detail: line };
-    return {
-      name,
-      state: 'warn',
-      detail: line,
-      todo: 'Install bubblewrap and allow unprivileged user namespaces; without it jobs see more of this machine.',
-    };
+    const { line, remedy } = await sandboxOf(options);
+    if (remedy === undefined) return { name, state: 'ok', detail: line };
+    return { name, state: 'warn', detail: line, todo: remedy };
   } catch (thrown) {
     const { message, todo } = asPeerworkError(thrown);
     return { name, state: 'fail', detail: message, todo };

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { type Clock, pause } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
+import { withoutInspector } from '../../sandbox/inspector.js';
 import type { Keeper, KeeperState, ServicePlan } from './keeper.js';
 import { tailLog } from './log-tail.js';
 import { isAlive, type MarkedProcess, signalProcess } from './process-mark.js';
@@ -86,7 +87,7 @@ export class BackgroundKeeper implements Keeper {
   async #start(): Promise<void> {
     const record = await readRecord(this.#folder);
     const options = { cwd: this.#folder, detached: true, stdio: 'ignore', ...(record !== undefined && { env: record.env }) } as const;
-    const child = spawn(process.execPath, [supervisorProgram, this.#folder], options);
+    const child = spawn(process.execPath, [...withoutInspector, supervisorProgram, this.#folder], options);
     let ended = false;
     child.once('error', () => {
       ended = true;

@@ -10,6 +10,8 @@ export class RotatingLog {
   #handle: number;
   #bytes: number;
   #inLine = false;
+  /** A write ended in the middle. */
+  #torn = false;
 
   constructor(file: string, maxBytes = MAX_BYTES) {
     this.#file = file;
@@ -25,11 +27,21 @@ export class RotatingLog {
     try {
       const full = this.#bytes + bytes.length > this.#maxBytes && this.#bytes > 0;
       if (full && (!this.#inLine || this.#bytes > 2 * this.#maxBytes)) this.#rotate();
-      writeSync(this.#handle, bytes);
-      this.#bytes += bytes.length;
+      this.#append(bytes);
       this.#inLine = bytes.at(-1) !== 10;
     } catch {
-      // the disk is full, or the folder gone: there is nowhere to say so
+      // The disk is full, or the folder gone: there is nowhere to say so. What comes next begins a line of its own.
+      this.#torn = true;
+    }
+  }
+
+  #append(bytes: Uint8Array): void {
+    if (this.#torn) this.#bytes += writeSync(this.#handle, '\n');
+    this.#torn = false;
+    for (let at = 0; at < bytes.length; ) {
+      const written = writeSync(this.#handle, bytes, at);
+      at += written;
+      this.#bytes += written;
     }
   }
 

@@ -1,10 +1,11 @@
-import { rm, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { delimiter, dirname, isAbsolute, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { systemClock } from '../../clock.js';
 import { optionSpec, optionsOf } from '../../config.js';
 import { PeerworkError } from '../../errors.js';
+import { removeTree } from '../../kit/remove-tree.js';
 import { DEFAULT_HOME } from '../../worker/home.js';
 import { writeDotenv } from '../dotenv-file.js';
 import { EXIT_UNCONFIGURED } from '../failure.js';
@@ -60,7 +61,7 @@ export async function startBackground(command: Command): Promise<number> {
   if (forOther) await handOver(home, name, { uid, gid });
   const notes = await keeper.install(plan).catch(async (refusal: unknown) => {
     // A service that never was must not be found by the commands that come later.
-    if (before === undefined) await rm(folder, { recursive: true, force: true });
+    if (before === undefined) await removeTree(folder);
     throw refusal;
   });
   const says = await untilUp(keeper, home, installedAt);

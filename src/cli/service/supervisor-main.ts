@@ -2,11 +2,14 @@
  * A program of its own, `node supervisor-main.js FOLDER`, started by the keeper `background` (detached) and by launchd: keeps the
  * Worker of the service in that folder running until it gets SIGTERM; a second one makes the Worker give back what it holds.
  */
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { systemClock } from '../../clock.js';
-import { isAlive, markProcess } from './process-mark.js';
+import { LOCAL_JSON, parseJson } from '../../kit/json.js';
+import { createWhole } from '../../kit/whole-file.js';
+import { keepInspectorShut, withoutInspector } from '../../sandbox/inspector.js';
+import { isAlive, type MarkedProcess, markProcess } from './process-mark.js';
 import { readRecord } from './record.js';
 import { RotatingLog } from './rotating-log.js';
 import { Supervisor } from './supervisor.js';
@@ -15,12 +18,20 @@ import { logFile } from './supervisor-files.js';
 const folder = process.argv[2] ?? '';
 const lock = join(folder, 'supervisor.lock');
 process.title = 'peerwork supervisor';
+keepInspectorShut();
 
 const record = await readRecord(folder);
-if (record === undefined || !takeLock()) process.exit(1);
+if (record === undefined || !(await takeLock())) process.exit(1);
 const supervisor = new Supervisor({
   folder,
-  command: [process.execPath, fileURLToPath(new URL('./worker-main.js', import.meta.url)), 'worker', '--dotenv', record.dotenv],
+  command: [
+    process.execPath,
+    ...withoutInspector,
+    fileURLToPath(new URL('./worker-main.js', import.meta.url)),
+    'worker',
+    '--dotenv',
+    record.dotenv,
+  ],
   cwd: record.folder,
   env: record.env,
   drainMs: record.drainMs,
@@ -31,22 +42,18 @@ const supervisor = new Supervisor({
 process.on('SIGHUP', () => {});
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => supervisor.stop());
 await supervisor.run();
-rmSync(lock, { force: true });
+await rm(lock, { force: true }).catch(() => {}); // it names a process that is gone
 
 /** One supervisor a service, also when two are started at the same moment. */
-function takeLock(): boolean {
+async function takeLock(): Promise<boolean> {
   for (let tries = 0; tries < 3; tries += 1) {
+    if (await createWhole(lock, JSON.stringify(markProcess(process.pid)))) return true;
     try {
-      writeFileSync(lock, JSON.stringify(markProcess(process.pid)), { flag: 'wx', mode: 0o600 });
-      return true;
+      if (isAlive(parseJson(await readFile(lock, 'utf8'), LOCAL_JSON) as MarkedProcess)) return false;
     } catch {
-      try {
-        if (isAlive(JSON.parse(readFileSync(lock, 'utf8')))) return false;
-      } catch {
-        // not readable: nobody's
-      }
-      rmSync(lock, { force: true });
+      // not readable: nobody's
     }
+    await rm(lock, { force: true });
   }
   return false;
 }

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
+import { LOCAL_JSON, parseJson } from '../../kit/json.js';
 
 const marked = v.object({ pid: v.number(), mark: v.string() });
 const shape = v.object({
@@ -24,7 +25,7 @@ export function stateFile(folder: string): string {
 /** Undefined if there is none, or none that can be read. */
 export async function readSupervisorState(folder: string): Promise<SupervisorState | undefined> {
   try {
-    return v.parse(shape, JSON.parse(await readFile(stateFile(folder), 'utf8')));
+    return v.parse(shape, parseJson(await readFile(stateFile(folder), 'utf8'), LOCAL_JSON));
   } catch {
     return undefined;
   }

@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { rm } from 'node:fs/promises';
 import { type Clock, pause } from '../../clock.js';
+import { removeTree } from '../../kit/remove-tree.js';
+import { writeWhole } from '../../kit/whole-file.js';
 import { type MarkedProcess, markProcess, signalProcess } from './process-mark.js';
-import { writeWhole } from './record.js';
 import type { RotatingLog } from './rotating-log.js';
 import { type SupervisorState, stateFile } from './supervisor-state.js';
 
@@ -22,6 +22,7 @@ const RESTART_FIRST_MS = 1_000;
 const RESTART_CAP_MS = 60_000;
 /** A Worker that lived this long was well: the next restart comes soon again. */
 const WELL_MS = 60_000;
+const LAST_LINES_MS = 1_000;
 /** Over the Worker's own time to finish, for its last deliveries. */
 export const STOP_GRACE_MS = 15_000;
 
@@ -59,7 +60,7 @@ export class Supervisor {
       this.#restarts += 1;
     }
     log.say('supervisor: stopped');
-    await rm(stateFile(folder), { force: true });
+    await removeTree(stateFile(folder));
   }
 
   stop(): void {
@@ -80,6 +81,7 @@ export class Supervisor {
     const child = spawn(file, args, { cwd, env, detached: true, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
     child.stdout?.on('data', (chunk: Buffer) => log.write(chunk));
     child.stderr?.on('data', (chunk: Buffer) => log.write(chunk));
+    const written = new Promise<void>((resolve) => child.once('close', () => resolve()));
     const ended = once(child, 'exit').then(
       ([code, signal]) => (signal === null ? `exit code ${code}` : String(signal)),
       (error: Error) => error.message,
@@ -91,9 +93,16 @@ export class Supervisor {
     this.#lastEnd = await ended;
     this.#worker = undefined;
     if (child.pid !== undefined) killGroup(child.pid);
+    // Its last lines say why it ended, and may come behind its exit; what holds its output from outside its group is not waited for.
+    const enough = new AbortController();
+    await Promise.race([written, pause(this.#options.clock, LAST_LINES_MS, enough.signal)]);
+    enough.abort();
+    child.stdout?.destroy();
+    child.stderr?.destroy();
   }
 
   async #tell({ nextStartAt }: { nextStartAt?: number }): Promise<void> {
+    const { folder, log } = this.#options;
     const own = markProcess(process.pid);
     if (own === undefined) return;
     const worker = this.#worker?.marked;
@@ -104,7 +113,8 @@ export class Supervisor {
       ...(this.#lastEnd !== undefined && { lastEnd: this.#lastEnd }),
       ...(nextStartAt !== undefined && { nextStartAt }),
     };
-    await writeWhole(stateFile(this.#options.folder), state).catch((error: Error) => this.#options.log.say(`supervisor: ${error.message}`));
+    const text = `${JSON.stringify(state)}\n`;
+    await writeWhole(stateFile(folder), text).catch((error: Error) => log.say(`supervisor: ${error.message}`));
   }
 }
 

@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs';
-import { rm, rmdir } from 'node:fs/promises';
+import { rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { PeerworkError } from '../../errors.js';
+import { removeTree } from '../../kit/remove-tree.js';
 import { print } from '../client/print.js';
 import { isAttended, unlessLeft } from '../questions.js';
 import { readWorkersSay } from '../worker-status.js';
@@ -19,7 +20,7 @@ export async function uninstall(command: Command): Promise<number> {
   const { home, name, dotenv } = record;
   const shallGo = yes || (!keepData && isAttended() && (await askWhether(home)));
   await keeper.uninstall();
-  await rm(serviceFolder(home, name), { recursive: true, force: true });
+  await remove(serviceFolder(home, name));
   await rmdir(join(home, 'services')).catch(() => {});
   print(`The service ${name} is removed (it was ${keeper.description}).`);
   if (!shallGo) print(`Key, outbox and files of this Worker stay in ${home}: installed again, it is the same Worker.`);
@@ -31,12 +32,17 @@ export async function uninstall(command: Command): Promise<number> {
         'home-locked',
         `${home} is not deleted, other Workers use it${others.length > 0 ? `: ${others.join(', ')}` : ''}`,
       );
-    for (const entry of ENTRIES_OF_WORKERS) await rm(join(home, entry), { recursive: true, force: true });
+    for (const entry of ENTRIES_OF_WORKERS) await remove(join(home, entry));
     await rmdir(home).catch(() => print(`${home} stays, it holds other things than those of Workers.`));
     print('Key, outbox and files of this Worker are deleted.');
   }
   print(`${dotenv} stays, with the token in it.`);
   return 0;
+}
+
+async function remove(path: string): Promise<void> {
+  const remains = await removeTree(path);
+  if (remains !== undefined) print(`${remains.path} could not be removed (${remains.why}). ${remains.todo}`);
 }
 
 async function askWhether(home: string): Promise<boolean> {

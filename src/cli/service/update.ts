@@ -2,6 +2,7 @@ import { dirname } from 'node:path';
 import type { Command } from 'commander';
 import { systemClock } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
+import { LOCAL_JSON, parseJson } from '../../kit/json.js';
 import { version } from '../../version.js';
 import { print, printJson } from '../client/print.js';
 import { readOptions } from '../options.js';
@@ -80,7 +81,7 @@ async function latestVersion(run: RunTool): Promise<string | undefined> {
   if (code !== 0 && /E404/.test(stdout + stderr)) return undefined;
   if (code !== 0) throw new PeerworkError('update-failed', lastLines(stderr || stdout));
   try {
-    const answer: unknown = JSON.parse(stdout);
+    const answer: unknown = parseJson(stdout, LOCAL_JSON);
     if (typeof answer === 'string') return answer;
   } catch {
     // below

@@ -1,6 +1,7 @@
 import { PublicInternet } from '../../egress/addresses.js';
 import type { NetworkPolicy } from '../../egress/policy.js';
 import { EgressProxy } from '../../egress/proxy.js';
+import { PROXY_SOCKET } from '../../egress/way-out.js';
 import { PeerworkError } from '../../errors.js';
 import type { Tunnel } from '../../job/tunnel.js';
 import type { Mount } from '../container-spec.js';
@@ -10,8 +11,6 @@ import type { Firewall } from './firewall.js';
 
 /** An image with this label finds its way through the proxy socket and needs no network of its own. */
 export const EGRESS_LABEL = 'peerwork.egress';
-/** Where such an image finds the socket. */
-export const PROXY_SOCKET = '/run/peerwork/proxy.sock';
 
 /** How the containers of one job reach the network; shared by all of them. */
 export interface Egress {
@@ -70,10 +69,11 @@ async function throughProxy(
   means: EgressMeans,
   base: Pick<Egress, 'hostName' | 'mounts' | 'env' | 'close'>,
 ): Promise<Egress> {
+  const { tunnel } = wish;
   const proxy = await EgressProxy.open({
     policy: wish.policy,
     internet: means.internet ?? new PublicInternet(),
-    ...(wish.tunnel !== undefined && { tunnel: wish.tunnel }),
+    ...(tunnel !== undefined && { tunnel: () => tunnel }),
     ...(wish.onRefused !== undefined && { onRefused: wish.onRefused }),
   });
   return {

@@ -1,9 +1,9 @@
 import { closedIpv4 } from '../../egress/addresses.js';
 
-/** One address and port, IPv4. */
+/** One address, IPv4, and one port of it; absent: all of TCP. */
 export interface Opening {
   readonly address: string;
-  readonly port: number;
+  readonly port?: number;
 }
 
 export interface FirewallPlan {
@@ -27,7 +27,9 @@ export function firewallRules(plan: FirewallPlan): string {
   const { table, bridge } = plan;
   const closed = [...new Set([...closedIpv4, ...plan.own.filter((cidr) => !cidr.includes(':'))])];
   const allowed = [
-    ...plan.openings.map(({ address, port }) => `ip daddr ${address} tcp dport ${port} accept`),
+    ...plan.openings.map(
+      ({ address, port }) => `ip daddr ${address} ${port === undefined ? 'meta l4proto tcp' : `tcp dport ${port}`} accept`,
+    ),
     ...plan.nameServers.map((address) => `ip daddr ${address} meta l4proto { tcp, udp } th dport 53 accept`),
   ];
   const world = plan.internet ? ['ip daddr @closed drop', 'meta nfproto ipv4 accept'] : [];

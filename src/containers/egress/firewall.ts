@@ -136,15 +136,16 @@ async function openingsOf(policy: NetworkPolicy): Promise<Openings> {
   const hostPorts: number[] = [];
   for (const [pairs, trusted] of [[policy.trusted, true] as const, [policy.listed, false] as const]) {
     for (const pair of pairs) {
-      const target = readTarget(pair);
+      const everyPort = pair.endsWith(':*');
+      const target = readTarget(everyPort ? `${pair.slice(0, -1)}1` : pair);
       if (target === undefined) continue;
       if (target.host === 'host.docker.internal' || target.host === 'host.containers.internal') {
-        if (trusted) hostPorts.push(target.port);
+        if (trusted && !everyPort) hostPorts.push(target.port);
         continue;
       }
       const addresses = isIPv4(target.host) ? [target.host] : (await systemLookup(target.host)).filter((address) => isIPv4(address));
       const allowed = addresses.filter((address) => trusted || internet.has(address));
-      for (const address of allowed) openings.push({ address, port: target.port });
+      for (const address of allowed) openings.push(everyPort ? { address } : { address, port: target.port });
       const [first] = allowed;
       if (first !== undefined && first !== target.host) hosts.push(`${target.host}:${first}`);
     }

@@ -9,6 +9,13 @@ import { findTask, type Task, taskGroup } from './views.js';
 const OPERATORS = 'operators';
 /** Watched changes are told at most this often, each task once with what it is by then. */
 const TELL_MS = 50;
+/** What a watcher sends: a group and a token. */
+const MAX_MESSAGE_BYTES = 16 * 1024;
+const MAX_ROOMS = 1_000;
+/** Messages that a watcher has not read yet. */
+const MAX_UNREAD = 2_000;
+/** Tasks that are to be told of. */
+const MAX_WAITING = 20_000;
 
 /** The socket.io events of crew: who watches a group is told what happens to its tasks. Nobody watches: nothing is read. */
 export class Live {
@@ -18,6 +25,7 @@ export class Live {
   readonly #waiting = new Map<string, { readonly group: string; readonly event: 'task:create' | 'task:update' | 'task:delete' }>();
   readonly #unwatch: () => void;
   #timer: NodeJS.Timeout | undefined;
+  #telling = false;
 
   constructor(desk: Desk, gate: Gate) {
     this.#desk = desk;
@@ -29,7 +37,7 @@ export class Live {
 
   /** Serves `/socket.io` at the root of this server, as crew does. */
   attach(server: HttpServer): void {
-    const io = new Server(server, { serveClient: false });
+    const io = new Server(server, { serveClient: false, maxHttpBufferSize: MAX_MESSAGE_BYTES });
     this.#servers.add(io);
     io.on('connection', (socket) => {
       socket.on('watchTaskGroup', (message: unknown) => void this.#watch(socket, message));
@@ -42,7 +50,11 @@ export class Live {
   }
 
   group(group: string | null, event: string, payload: unknown): void {
-    if (group !== null) for (const io of this.#servers) io.to(group).emit(event, payload);
+    if (group === null) return;
+    for (const io of this.#servers) {
+      this.#dropSlow(io, group);
+      io.to(group).emit(event, payload);
+    }
   }
 
   operators(event: string, operator: Operator): void {
@@ -52,6 +64,7 @@ export class Live {
   async close(): Promise<void> {
     this.#unwatch();
     clearTimeout(this.#timer);
+    this.#waiting.clear();
     for (const io of this.#servers) {
       io.disconnectSockets(true);
       // The server below is closed by whoever made it.
@@ -63,9 +76,19 @@ export class Live {
   async #watch(socket: Socket, message: unknown): Promise<void> {
     try {
       const granted = await this.#gate.scopesOf(withToken(socket, message));
-      if (granted.has('read')) await socket.join(roomOf(message));
+      if (granted.has('read') && socket.rooms.size < MAX_ROOMS) await socket.join(roomOf(message));
     } catch (error) {
       this.#desk.log.debug('somebody may not watch a group', { error });
+    }
+  }
+
+  /** Who does not read is cut off: what waits for him would have no end. */
+  #dropSlow(io: Server, group: string): void {
+    for (const id of io.sockets.adapter.rooms.get(group) ?? []) {
+      const socket = io.sockets.sockets.get(id);
+      if (socket === undefined) continue;
+      const { writeBuffer } = socket.conn as unknown as { readonly writeBuffer: readonly unknown[] };
+      if (writeBuffer.length > MAX_UNREAD) socket.disconnect(true);
     }
   }
 
@@ -79,13 +102,27 @@ export class Live {
       const before = this.#waiting.get(id)?.event;
       const event = state === 'deleted' ? 'task:delete' : added === true || before === 'task:create' ? 'task:create' : 'task:update';
       this.#waiting.set(id, { group, event });
-      this.#timer ??= setTimeout(() => void this.#tell(), TELL_MS);
+      const [oldest] = this.#waiting.keys();
+      if (this.#waiting.size > MAX_WAITING && oldest !== undefined) this.#waiting.delete(oldest);
+      this.#schedule();
     }
     for (const { kind, id } of rows) if (kind === 'group' && this.#isWatched(id)) void this.#tellGroup(id);
   }
 
+  /** One round at a time: a slow ledger does not gather rounds. */
+  #schedule(): void {
+    if (this.#telling) return;
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.#telling = true;
+      void this.#tell().finally(() => {
+        this.#telling = false;
+        if (this.#waiting.size > 0) this.#schedule();
+      });
+    }, TELL_MS);
+  }
+
   async #tell(): Promise<void> {
-    this.#timer = undefined;
     const waiting = [...this.#waiting];
     this.#waiting.clear();
     for (const [id, { group, event }] of waiting) {
@@ -103,7 +140,8 @@ export class Live {
 
 function roomOf(message: unknown): string {
   const { taskGroupId } = (typeof message === 'object' && message !== null ? message : {}) as { readonly taskGroupId?: unknown };
-  return String(taskGroupId ?? '');
+  // Anything else may be nested so deep that making text of it ends the process.
+  return typeof taskGroupId === 'string' || typeof taskGroupId === 'number' ? String(taskGroupId) : '';
 }
 
 /** The token may come with the connection, its `auth`, or the message. */

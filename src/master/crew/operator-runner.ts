@@ -1,5 +1,7 @@
 import { pause } from '../../clock.js';
 import type { Json } from '../../job/job.js';
+import { VALUE_LIMITS } from '../../job/limits.js';
+import { parseJson } from '../../kit/json.js';
 import type { LeasedJob } from '../../ledger/ledger.js';
 import type { CrewContext } from './context.js';
 import { isSent, type Sent } from './inputs.js';
@@ -165,7 +167,7 @@ function headersOf({ headers, auth }: Sent): Record<string, string> {
 
 function parsed(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text, VALUE_LIMITS);
   } catch {
     return undefined;
   }

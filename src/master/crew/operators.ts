@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify';
 import type { Json } from '../../job/job.js';
+import { LOCAL_JSON, parseJson } from '../../kit/json.js';
 import type { Ledger } from '../../ledger/ledger.js';
 import type { CrewContext } from './context.js';
 import { isSent, type Sent } from './inputs.js';
@@ -31,7 +32,7 @@ export class Operators {
   /** The newest first. */
   async list(): Promise<Operator[]> {
     const text = await this.#ledger.recall(NOTE);
-    return text === undefined ? [] : (JSON.parse(text) as Operator[]);
+    return text === undefined ? [] : (parseJson(text, LOCAL_JSON) as Operator[]);
   }
 
   async change<T>(edit: (operators: Operator[]) => T): Promise<T> {

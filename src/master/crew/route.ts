@@ -1,5 +1,7 @@
 import type { FastifyInstance, RouteShorthandOptions } from 'fastify';
 import { asPeerworkError, PeerworkError } from '../../errors.js';
+import { MAX_MESSAGE_VALUES } from '../../job/limits.js';
+import { type JsonRefused, parseJson } from '../../kit/json.js';
 import type { Demand } from '../http/auth.js';
 import { asConfig } from '../http/route.js';
 import type { Sent } from './inputs.js';
@@ -41,12 +43,13 @@ const BODY_LIMIT = 10 * 1024 * 1024;
 /** Bodies and errors as crew has them: what is no JSON is an empty object, what goes wrong has a message. */
 export function crewManners(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser('application/json', { parseAs: 'string', bodyLimit: BODY_LIMIT }, (_request, body, done) => {
+  app.addContentTypeParser('application/json', { parseAs: 'buffer', bodyLimit: BODY_LIMIT }, (_request, body, done) => {
     try {
-      const parsed: unknown = body === '' ? {} : JSON.parse(body as string);
+      const parsed: unknown = body.length === 0 ? {} : parseJson(body as Buffer, { maxBytes: BODY_LIMIT, maxItems: MAX_MESSAGE_VALUES });
       done(null, typeof parsed === 'object' && parsed !== null ? parsed : {});
-    } catch {
-      done(new Refusal('the body is no JSON', 400));
+    } catch (thrown) {
+      const { reason, message } = thrown as JsonRefused;
+      done(new Refusal(reason === 'malformed' ? 'the body is no JSON' : message, reason === 'too-many' ? 413 : 400));
     }
   });
   app.addContentTypeParser('*', { bodyLimit: BODY_LIMIT }, (_request, payload, done) => {

@@ -1,5 +1,8 @@
 import type { JobError, Json } from '../../job/job.js';
+import { VALUE_LIMITS } from '../../job/limits.js';
+import { parseJson } from '../../kit/json.js';
 import type { GroupRecord, JobRecord, LeasedParent, Ledger } from '../../ledger/ledger.js';
+import { storedJson } from '../../ledger/stored-json.js';
 
 /** Our records in the shapes of crew (its REST resources of 1.0.25). */
 
@@ -80,7 +83,7 @@ function task(job: JobRecord, errors: Json[], isPaused: boolean): Task {
 function errorValue({ message }: JobError): Json {
   if (!/^[{[]/.test(message)) return message;
   try {
-    return JSON.parse(message) as Json;
+    return parseJson(message, VALUE_LIMITS) as Json;
   } catch {
     return message;
   }
@@ -94,7 +97,7 @@ export interface ParentData {
 }
 
 export function parentData({ id, channel, data, output }: LeasedParent): ParentData {
-  return { _id: id, channel, input: JSON.parse(data) as Json, output: JSON.parse(output) as Json };
+  return { _id: id, channel, input: storedJson<Json>(data), output: storedJson<Json>(output) };
 }
 
 function workerOf(id: string): string {

@@ -1,9 +1,11 @@
-import { isUtf8 } from 'node:buffer';
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import rateLimit from '@fastify/rate-limit';
 import fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions } from 'fastify';
 import { PeerworkError } from '../../errors.js';
+import { MESSAGE_LIMITS } from '../../job/limits.js';
+import { ByteBudget } from '../../kit/byte-budget.js';
+import { type JsonRefused, parseJson } from '../../kit/json.js';
 import { Crew } from '../crew/crew.js';
 import { Gate, require, type Scope } from './auth.js';
 import { channelRoutes } from './channels.js';
@@ -20,6 +22,7 @@ import { metricsRoutes } from './metrics.js';
 import { NDJSON } from './ndjson.js';
 import type { ApiOptions } from './options.js';
 import { asProblem, sendProblem } from './problems.js';
+import { refusalOf } from './refused-json.js';
 import { resultRoutes } from './results.js';
 import type { RouteConfig, Schema } from './route.js';
 import { scheduleRoutes } from './schedules.js';
@@ -32,6 +35,8 @@ import { workgroupRoutes } from './workgroups.js';
 /** What the identities of HTTP workers are made with, in the ledger, so that they are the same at all its Masters. */
 const IDENTITY_NOTE = 'http worker identities';
 const BODY_LIMIT = 1024 * 1024;
+/** Of all requests that are read or worked on. */
+const MAX_BODIES_BYTES = 256 * 1024 * 1024;
 const DEFAULT_BODY_TIMEOUT_MS = 30_000;
 const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'] as const;
 
@@ -129,11 +134,10 @@ function addBodies(app: FastifyInstance): void {
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => {
     const bytes = body as Buffer;
     if (bytes.length === 0) return done(null, undefined);
-    if (!isUtf8(bytes)) return done(new PeerworkError('request-invalid', 'the body is not UTF-8'));
     try {
-      done(null, JSON.parse(bytes.toString()));
-    } catch (error) {
-      done(new PeerworkError('request-invalid', error instanceof Error ? `the body is no JSON: ${error.message}` : 'the body is no JSON'));
+      done(null, parseJson(bytes, MESSAGE_LIMITS));
+    } catch (thrown) {
+      done(refusalOf(thrown as JsonRefused, 'the body'));
     }
   });
 }
@@ -182,9 +186,16 @@ async function addGuards(app: FastifyInstance, options: ApiOptions, gate: Gate):
     require(granted, demand);
     request.setDecorator('granted', granted);
   });
+  const bodies = new ByteBudget(MAX_BODIES_BYTES);
   const patienceMs = options.bodyTimeoutMs ?? DEFAULT_BODY_TIMEOUT_MS;
   app.addHook('preParsing', async (request, reply) => {
     if (request.headers['content-type']?.startsWith(NDJSON)) return;
+    const bytes = announcedBytes(request);
+    if (!bodies.take(bytes)) {
+      reply.header('retry-after', '1').header('connection', 'close');
+      throw new PeerworkError('rate-limited');
+    }
+    reply.raw.once('close', () => bodies.giveBack(bytes));
     const timer = setTimeout(() => {
       reply.header('connection', 'close');
       void sendProblem(request, reply, new PeerworkError('request-slow'));
@@ -195,6 +206,13 @@ async function addGuards(app: FastifyInstance, options: ApiOptions, gate: Gate):
     reply.raw.once('close', stop);
   });
   app.addHook('preValidation', async (request) => coerceQuery(request));
+}
+
+/** Of a body that does not say how long it is, as many as it may have. */
+function announcedBytes({ headers, routeOptions }: FastifyRequest): number {
+  const { bodyLimit = BODY_LIMIT } = routeOptions;
+  const { 'content-length': length, 'transfer-encoding': encoding } = headers;
+  return encoding === undefined ? Math.min(Number(length ?? 0) || 0, bodyLimit) : bodyLimit;
 }
 
 /** All of a query is text: what its schema has as numbers and truth values becomes that, and nothing else is guessed. */

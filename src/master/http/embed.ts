@@ -1,9 +1,14 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify';
+import { PeerworkError } from '../../errors.js';
+import { MAX_MESSAGE_BYTES } from '../../job/limits.js';
+import { formatJson, type JsonRefused, MAX_JSON_DEPTH } from '../../kit/json.js';
 import { createApi } from './api.js';
 import { setMount } from './mount.js';
 import type { ApiOptions } from './options.js';
+import { problemOf } from './problems.js';
+import { refusalOf } from './refused-json.js';
 
 /** What Express adds to a request. */
 interface HostRequest extends IncomingMessage {
@@ -25,7 +30,11 @@ export function requestListener(options: ApiOptions | Promise<ApiOptions>): Requ
   const listener = (request: IncomingMessage, response: ServerResponse) => {
     setMount(request, (request as HostRequest).baseUrl ?? '');
     starting.then(
-      ({ app }) => app.routing(unread(request), response),
+      ({ app }) => {
+        const body = unread(request);
+        if (!(body instanceof PeerworkError)) return app.routing(body, response);
+        response.writeHead(body.status, { 'content-type': 'application/problem+json' }).end(JSON.stringify(problemOf(body)));
+      },
       () => response.writeHead(500).end(),
     );
   };
@@ -58,10 +67,15 @@ export function fastifyPlugin(options: ApiOptions | Promise<ApiOptions>): Fastif
   };
 }
 
-/** A body that the host has read and parsed already is handed on as if it came now. */
-function unread(request: HostRequest): IncomingMessage {
+/** A body that the host has read and parsed already, within whatever limits, is handed on as if it came now. */
+function unread(request: HostRequest): IncomingMessage | PeerworkError {
   if (!request.readableEnded || request.body === undefined) return request;
-  const bytes = Buffer.from(JSON.stringify(request.body));
+  let bytes: Buffer;
+  try {
+    bytes = Buffer.from(formatJson(request.body, { maxBytes: MAX_MESSAGE_BYTES, maxDepth: MAX_JSON_DEPTH }));
+  } catch (thrown) {
+    return refusalOf(thrown as JsonRefused, 'the body');
+  }
   const replayed = Readable.from([bytes]) as unknown as IncomingMessage;
   return Object.assign(replayed, {
     method: request.method,

@@ -1,15 +1,22 @@
 import { randomBytes } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 import type { Clock, Timer } from '../../clock.js';
+import { sizeOfProgress } from '../../job/bounded-progress.js';
 import type { Desk, DeskEvent } from '../desk.js';
 
 const RING = 10_000;
+/** A progress value may have 64 KiB. */
+const RING_CHARS = 8 * 1024 * 1024;
+/** Of an event without a value of its own, ids included. */
+const EVENT_CHARS = 256;
 const WRITE_CHARS = 64 * 1024;
 
 interface FeedEvent {
   readonly n: number;
   readonly name: string;
   readonly data: Readonly<Record<string, unknown>>;
+  /** About how long its text is. */
+  readonly chars: number;
   /** As it is written; made when the first reader wants it. */
   text?: string;
 }
@@ -29,7 +36,7 @@ interface Reader {
 }
 
 /**
- * What happens, as server-sent events. The last 10 000 are kept in a ring, and every reader has only a place in it: what it does not take
+ * What happens, as server-sent events. The last 10 000 are kept in a ring, fewer if they are large, and every reader has only a place in it: what it does not take
  * costs nothing. One that falls behind the ring, or takes nothing from one heartbeat to the next, is cut off; it may come back and is told
  * of the gap. Event ids are `<epoch>-<n>`: another epoch is another run of the Master, whose events are gone.
  */
@@ -41,6 +48,7 @@ export class EventFeed {
   readonly #readers = new Set<Reader>();
   readonly #unwatch: () => void;
   #first = 1;
+  #chars = 0;
   #waking = false;
   #timer: Timer | undefined;
   #closed = false;
@@ -87,7 +95,7 @@ export class EventFeed {
   #take(event: DeskEvent): void {
     switch (event.kind) {
       case 'progress':
-        this.#add('progress', { id: event.id, worker: event.worker, progress: event.progress });
+        this.#add('progress', { id: event.id, worker: event.worker, progress: event.progress }, sizeOfProgress(event.progress));
         break;
       case 'worker':
         this.#add(event.event, { worker: event.worker });
@@ -101,19 +109,29 @@ export class EventFeed {
     }
   }
 
-  #add(name: string, data: FeedEvent['data']): void {
-    this.#ring.push({ n: this.#first + this.#ring.length, name, data });
+  #add(name: string, data: FeedEvent['data'], size = 0): void {
+    const chars = size + EVENT_CHARS;
+    this.#ring.push({ n: this.#first + this.#ring.length, name, data, chars });
+    this.#chars += chars;
     // In large steps: to take one from the front of a long list costs as much as to take many.
-    if (this.#ring.length >= 2 * RING) {
-      this.#ring.splice(0, RING);
-      this.#first += RING;
-    }
+    if (this.#ring.length >= 2 * RING || this.#chars >= 2 * RING_CHARS) this.#trim();
     if (this.#waking || this.#readers.size === 0) return;
     this.#waking = true;
     setImmediate(() => {
       this.#waking = false;
       for (const reader of this.#readers) this.#pump(reader);
     });
+  }
+
+  #trim(): void {
+    let count = 0;
+    for (const { chars } of this.#ring) {
+      if (this.#ring.length - count <= RING && this.#chars <= RING_CHARS) break;
+      this.#chars -= chars;
+      count += 1;
+    }
+    this.#ring.splice(0, count);
+    this.#first += count;
   }
 
   #pump(reader: Reader): void {

@@ -1,14 +1,14 @@
-import { isUtf8 } from 'node:buffer';
 import type { FastifyInstance } from 'fastify';
 import { PeerworkError } from '../../errors.js';
 import type { JobInput } from '../../job/job.js';
-import { MAX_MESSAGE_BYTES } from '../../job/limits.js';
-import { parseJson } from '../../kit/json.js';
+import { MAX_MESSAGE_BYTES, MESSAGE_LIMITS } from '../../job/limits.js';
+import { type JsonRefused, parseJson } from '../../kit/json.js';
 import type { JobChanges, JobFilter, JobState } from '../../ledger/ledger.js';
 import type { ApiContext } from './context.js';
 import { isLongerList } from './list-length.js';
 import { NDJSON, openStream } from './ndjson.js';
 import { PushStream } from './push-stream.js';
+import { refusalOf } from './refused-json.js';
 import { about, cursor, exactly, flag, idParams, list, object, ref, text, type WithId, whole } from './route.js';
 
 const TAG = 'jobs';
@@ -189,12 +189,11 @@ function pushRoute(app: FastifyInstance, { desk, options }: ApiContext): void {
 /** Throws `request-invalid`, or `body-too-large` before the jobs of a list that is too long are made. */
 function parsedList(bytes: Buffer): unknown {
   if (bytes.length === 0) return undefined;
-  if (!isUtf8(bytes)) throw new PeerworkError('request-invalid', 'the body is not UTF-8');
   if (isLongerList(bytes, MAX_JOBS)) throw new PeerworkError('body-too-large', `more than ${MAX_JOBS} jobs in one list`);
   try {
-    return parseJson(bytes, { maxBytes: MAX_MESSAGE_BYTES });
-  } catch (error) {
-    throw new PeerworkError('request-invalid', `the body is no JSON: ${error instanceof Error ? error.message : ''}`);
+    return parseJson(bytes, MESSAGE_LIMITS);
+  } catch (thrown) {
+    throw refusalOf(thrown as JsonRefused, 'the body');
   }
 }
 

@@ -2,14 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import { PeerworkError } from '../../errors.js';
 import type { Outcome } from '../../job/job.js';
-import {
-  DEFAULT_TIMEOUT_MS,
-  MAX_CHANNEL_CHARS,
-  MAX_JOB_DATA_BYTES,
-  MAX_LABEL_CHARS,
-  MAX_LABELS,
-  MAX_MESSAGE_BYTES,
-} from '../../job/limits.js';
+import { DEFAULT_TIMEOUT_MS, MAX_CHANNEL_CHARS, MAX_LABEL_CHARS, MAX_LABELS, MAX_MESSAGE_BYTES } from '../../job/limits.js';
 import type { LeaseKey, Settlement } from '../../job/verbs.js';
 import type { LeasedJob, WorkerRef } from '../../ledger/ledger.js';
 import type { RunReport } from '../desk.js';
@@ -125,13 +118,12 @@ export function leaseRoutes(app: FastifyInstance, { desk, gate, closing }: ApiCo
       bodyLimit: MAX_MESSAGE_BYTES,
     }),
     async (request) => {
-      const { body, headers } = request;
+      const { body } = request;
       const now = clock.now();
-      const large = Number(headers['content-length'] ?? Number.POSITIVE_INFINITY) > MAX_JOB_DATA_BYTES;
       const settlements: Settlement[] = body.results.map(({ id, lease, outcome, startedAt = now, finishedAt = now }) => ({
         id,
         lease,
-        outcome: large ? withinLimits(outcome) : outcome,
+        outcome,
         startedAt,
         finishedAt,
       }));
@@ -165,10 +157,4 @@ function leasedText({ id, lease, channel, data, attempt, timeoutMs = DEFAULT_TIM
       `{"id":${JSON.stringify(parent.id)},"channel":${JSON.stringify(parent.channel)},"data":${parent.data},"output":${parent.output}}`,
   );
   return `{"id":${JSON.stringify(id)},"lease":${lease},"channel":${JSON.stringify(channel)},"data":${data},"attempt":${attempt},"timeoutMs":${timeoutMs}${given === undefined ? '' : `,"parents":[${given.join(',')}]`}}`;
-}
-
-function withinLimits(outcome: Outcome): Outcome {
-  if (outcome.state !== 'completed' || Buffer.byteLength(JSON.stringify(outcome.output)) <= MAX_JOB_DATA_BYTES) return outcome;
-  const error = { code: 'output-too-large', message: `more than ${MAX_JOB_DATA_BYTES} bytes as JSON` };
-  return { state: 'failed', error, retry: false };
 }

@@ -2,11 +2,13 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { asPeerworkError, PeerworkError } from '../../errors.js';
 import type { JobInput } from '../../job/job.js';
 import { checkJobInput } from '../../job/job-input.js';
-import { MAX_MESSAGE_BYTES } from '../../job/limits.js';
+import { MAX_MESSAGE_BYTES, MESSAGE_LIMITS } from '../../job/limits.js';
+import { type JsonRefused, parseJson } from '../../kit/json.js';
 import type { AddedJob } from '../../ledger/ledger.js';
 import type { Desk } from '../desk.js';
 import { type Line, LineCutter, writeAll } from './ndjson.js';
 import { problemOf } from './problems.js';
+import { refusalOf } from './refused-json.js';
 
 const BATCH_JOBS = 500;
 const BATCH_CHARS = 4 * 1024 * 1024;
@@ -108,9 +110,9 @@ function parsed(text: string | undefined, fault: Line['fault']): Omit<Entry, 'li
     return { job: undefined, fault: refusal };
   }
   try {
-    return { job: JSON.parse(text) as JobInput, fault: undefined };
-  } catch (error) {
-    return { job: undefined, fault: new PeerworkError('request-invalid', error instanceof Error ? error.message : 'no JSON') };
+    return { job: parseJson(text, MESSAGE_LIMITS) as JobInput, fault: undefined };
+  } catch (thrown) {
+    return { job: undefined, fault: refusalOf(thrown as JsonRefused, 'the line') };
   }
 }
 

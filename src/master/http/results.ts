@@ -19,16 +19,21 @@ export function resultRoutes(app: FastifyInstance, { desk, closing }: ApiContext
     const signal = untilGone(request, reply, closing);
     const raw = openStream(reply, NDJSON);
     let left = limit;
+    let complete = false;
     try {
       for await (const result of follow ? desk.results.follow({ after, signal }) : stored(after)) {
         if (signal.aborted || !(await writeAll(raw, `${JSON.stringify(result)}\n`))) break;
         left -= 1;
         if (left === 0) break;
       }
+      complete = follow || left === 0 || !signal.aborted;
     } catch (thrown) {
+      complete = true;
       await writeAll(raw, `${JSON.stringify({ problem: problemOf(asPeerworkError(thrown)) })}\n`);
     }
-    raw.end();
+    // A Master that stops in the middle must not look like the end of the list.
+    if (complete) raw.end();
+    else raw.destroy();
     return reply;
   });
 

@@ -1,4 +1,5 @@
 import { PeerworkError } from '../../errors.js';
+import { LOCAL_JSON, parseJson } from '../../kit/json.js';
 import { blobsOf, type Manifest, type ManifestFile, parseManifest } from '../../task/manifest.js';
 import { sha256Of, type TransferKey, unifiedHash } from '../../wires/queue-xec/transfer.js';
 import type { Tasks } from '../tasks.js';
@@ -104,6 +105,6 @@ export class Bundles {
 /** Without versions: a queue-xec Worker asks Node whether it has a package of that very name, and installs the newest if not. */
 function dependencyNames({ dependencies }: Manifest): string[] {
   if (dependencies === null) return [];
-  const { dependencies: wanted = {} } = JSON.parse(dependencies.packageJson) as { dependencies?: Record<string, string> };
+  const { dependencies: wanted = {} } = parseJson(dependencies.packageJson, LOCAL_JSON) as { dependencies?: Record<string, string> };
   return Object.keys(wanted);
 }

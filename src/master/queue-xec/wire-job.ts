@@ -1,8 +1,12 @@
 import * as v from 'valibot';
+import { describeError } from '../../errors.js';
 import type { Json } from '../../job/job.js';
-import { MAX_JOB_DATA_BYTES, MAX_JOB_ID_CHARS, MAX_LOG_LINE_CHARS } from '../../job/limits.js';
+import { MAX_JOB_DATA_BYTES, MAX_JOB_ID_CHARS, MAX_LOG_LINE_CHARS, MAX_MESSAGE_BYTES } from '../../job/limits.js';
 import { checked, type LeaseKey, outcome, type Settlement } from '../../job/verbs.js';
+import { MAX_JSON_DEPTH } from '../../kit/json.js';
+import { outlineOf } from '../../kit/json-outline.js';
 import type { LeasedJob } from '../../ledger/ledger.js';
+import { storedJson } from '../../ledger/stored-json.js';
 import { parseJson, type TransferKey } from '../../wires/queue-xec/transfer.js';
 
 /** What the shim answers. */
@@ -21,8 +25,9 @@ const shared = v.object({
  * also when another process of this Master receives it.
  */
 export function sealJob(key: TransferKey, { id, lease, channel, data, attempt, parents }: LeasedJob): string {
-  const given = parents?.map((parent) => ({ ...parent, data: JSON.parse(parent.data), output: JSON.parse(parent.output) })) ?? [];
-  const job = { id: `${lease} ${id}`, data: { id, channel, data: JSON.parse(data), attempt, parents: given } };
+  const given =
+    parents?.map((parent) => ({ ...parent, data: storedJson<Json>(parent.data), output: storedJson<Json>(parent.output) })) ?? [];
+  const job = { id: `${lease} ${id}`, data: { id, channel, data: storedJson<Json>(data), attempt, parents: given } };
   return JSON.stringify(key.seal(JSON.stringify(job)));
 }
 
@@ -39,10 +44,19 @@ export interface SharedResult {
 
 /** Undefined if it was not sealed with the key, or is no result of a job of ours. */
 export function openResult(key: TransferKey, text: unknown): SharedResult | undefined {
-  const read = v.safeParse(shared, parseJson(key.openText(text) ?? ''));
+  const opened = key.openText(text) ?? '';
+  const read = v.safeParse(shared, parseJson(opened) ?? refusedResult(opened));
   if (!read.success) return undefined;
   const { jobID, worker, data = null } = read.output;
   return { jobID, worker: worker?.name, data };
+}
+
+/** A result that is nested too deep fails its job. */
+function refusedResult(text: string): unknown {
+  const outline = outlineOf(text, { maxBytes: MAX_MESSAGE_BYTES, maxDepth: 2 });
+  if (typeof outline !== 'object' || outline === null) return undefined;
+  const message = describeError('output-unsendable', `nested more than ${MAX_JSON_DEPTH} deep`);
+  return { ...outline, data: { error: { code: 'output-unsendable', message } } };
 }
 
 /** Undefined for an id that is none of ours. */

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { PeerworkError } from '../../errors.js';
 import type { Json } from '../../job/job.js';
 import { MAX_JOB_DATA_BYTES } from '../../job/limits.js';
-import { isMissing, systemCode } from '../../task/disk.js';
+import { MAX_VALUE_DEPTH, parseJson } from '../../kit/json.js';
+import { isMissing, systemCode } from '../../kit/system-error.js';
 import { matchesGlob } from './glob.js';
 
 /** A file that a container has left in its output folder. */
@@ -17,6 +18,8 @@ export interface CollectedFile {
 
 /** What a job gives back as JSON, if it left such a file. */
 const RESULT_FILE = 'result.json';
+/** It stands one deeper in the output. */
+const RESULT_LIMITS = { maxBytes: MAX_JOB_DATA_BYTES, maxDepth: MAX_VALUE_DEPTH - 1 };
 const MAX_FILES = 1_000;
 const MAX_DEPTH = 32;
 /** Room for the result, the end of stdout and the names. */
@@ -51,7 +54,7 @@ export async function readResult(folder: string): Promise<Json | undefined> {
   const bytes = await readPlain(join(folder, RESULT_FILE), MAX_JOB_DATA_BYTES, RESULT_FILE);
   if (bytes === undefined) return undefined;
   try {
-    return JSON.parse(bytes.toString()) as Json;
+    return parseJson(bytes, RESULT_LIMITS) as Json;
   } catch (error) {
     throw new PeerworkError('output-unsendable', `${RESULT_FILE}: ${error instanceof Error ? error.message : String(error)}`);
   }

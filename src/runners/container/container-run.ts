@@ -7,7 +7,9 @@ import { PeerworkError } from '../../errors.js';
 import type { Job, Json } from '../../job/job.js';
 import { MAX_JOB_DATA_BYTES } from '../../job/limits.js';
 import type { RunContext } from '../../job/runner.js';
-import { bytesBelow, removeTree } from '../../task/disk.js';
+import { bytesBelow } from '../../kit/bytes-below.js';
+import { clearAway } from '../../kit/clearing.js';
+import type { Log } from '../../log.js';
 import { collectFiles, readResult } from './collect.js';
 import { JobRoom } from './room.js';
 import { type ContainerJob, readContainerJob } from './settings.js';
@@ -16,6 +18,13 @@ import { type ContainerJob, readContainerJob } from './settings.js';
 const DISK_LOOK_MS = 250;
 const MAX_LAST_WORDS_CHARS = 300;
 const MEBIBYTE = 1024 * 1024;
+
+/** What the runner lends to each run. */
+export interface ContainerHost {
+  readonly engine: ContainerEngine;
+  readonly clock: Clock;
+  readonly log: Log;
+}
 
 /**
  * One job in one container: settings → image (pulled if need be) → way to the network → files → container → exit → result.
@@ -28,14 +37,16 @@ export class ContainerRun {
   readonly #clock: Clock;
   readonly #job: Job;
   readonly #context: RunContext;
+  readonly #log: Log;
   /** What must be undone, last first. */
   readonly #undo: (() => Promise<void> | void)[] = [];
   #container: Container | undefined;
   #cause: PeerworkError | undefined;
   #lastWords = '';
 
-  constructor(engine: ContainerEngine, clock: Clock, job: Job, context: RunContext) {
+  constructor({ engine, clock, log }: ContainerHost, job: Job, context: RunContext) {
     this.#engine = engine;
+    this.#log = log;
     this.#clock = clock;
     this.#job = job;
     this.#context = context;
@@ -71,7 +82,7 @@ export class ContainerRun {
     });
     this.#undo.push(() => egress.close());
     if (wish.network !== 'none') this.#say('log', `network: ${egress.line}`);
-    this.#undo.push(() => removeTree(folder));
+    this.#undo.push(async () => void (await clearAway(folder, this.#log)));
     const room = await JobRoom.make(folder, wish, this.#job, workplace);
     if (signal.aborted) throw new PeerworkError('cancelled');
     const { command, entrypoint, workdir, memoryMb, cpus, pids, tmpMb, stopGraceMs } = wish;

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, realpath } from 'node:fs/promises';
+import { mkdir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../clock.js';
 import { ContainerEngine } from '../../containers/container-engine.js';
@@ -7,7 +7,8 @@ import { type ContainerOptions, engineOptions } from '../../containers/owner-opt
 import { asPeerworkError, type ErrorCode, PeerworkError } from '../../errors.js';
 import type { Job, Outcome } from '../../job/job.js';
 import type { RunContext, Runner } from '../../job/runner.js';
-import { removeTree } from '../../task/disk.js';
+import { Clearing } from '../../kit/clearing.js';
+import type { Log } from '../../log.js';
 import type { RunnerContext, RunnerSetup } from '../setup.js';
 import { ContainerRun } from './container-run.js';
 
@@ -24,22 +25,35 @@ export function containerRunner(options: ContainerRunnerOptions = {}): RunnerSet
   return { kind: 'container', required: options.required ?? false, open: (context) => ContainerRunner.open(options, context) };
 }
 
+interface Parts {
+  readonly engine: ContainerEngine;
+  readonly jobs: string;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly leftovers: Clearing;
+}
+
 /** Runs each job in a container of its own. */
 export class ContainerRunner implements Runner {
   readonly kind = 'container';
   readonly queues = true;
   readonly isolation: string;
+  readonly tier = 'container' as const;
   readonly #engine: ContainerEngine;
   readonly #jobs: string;
   readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #leftovers: Clearing;
   readonly #closing = new AbortController();
   readonly #running = new Set<Promise<Outcome>>();
 
-  private constructor(engine: ContainerEngine, jobs: string, clock: Clock) {
+  private constructor({ engine, jobs, clock, log, leftovers }: Parts) {
     this.isolation = engine.isolation;
     this.#engine = engine;
     this.#jobs = jobs;
     this.#clock = clock;
+    this.#log = log;
+    this.#leftovers = leftovers;
   }
 
   /** Rejects with `engine-missing`. */
@@ -48,8 +62,9 @@ export class ContainerRunner implements Runner {
     const jobs = join(await realpath(context.folder), 'jobs');
     await mkdir(jobs, { recursive: true, mode: 0o700 });
     // What a worker that was killed has left; the engine has removed its containers already.
-    for (const name of await readdir(jobs)) await removeTree(join(jobs, name));
-    return new ContainerRunner(engine, jobs, context.clock);
+    const leftovers = new Clearing(context.log, context.clock);
+    await leftovers.sweep(jobs, () => true);
+    return new ContainerRunner({ ...context, engine, jobs, leftovers });
   }
 
   run(job: Job, context: RunContext): Promise<Outcome> {
@@ -62,11 +77,11 @@ export class ContainerRunner implements Runner {
   async close(): Promise<void> {
     this.#closing.abort();
     await Promise.all(this.#running);
-    await this.#engine.close();
+    await Promise.all([this.#engine.close(), this.#leftovers.close()]);
   }
 
   async #run(job: Job, context: RunContext): Promise<Outcome> {
-    const run = new ContainerRun(this.#engine, this.#clock, job, context);
+    const run = new ContainerRun({ engine: this.#engine, clock: this.#clock, log: this.#log }, job, context);
     const stopped = AbortSignal.any([context.signal, this.#closing.signal]);
     try {
       const folder = join(this.#jobs, randomBytes(8).toString('hex'));

@@ -3,11 +3,13 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import type { ContainerCeilings } from '../../containers/container-engine.js';
 import { invalid } from '../../containers/container-spec.js';
+import { networkSetting } from '../../egress/network-setting.js';
 import type { NetworkWish } from '../../egress/policy.js';
 import { PeerworkError } from '../../errors.js';
 import type { Job, Json } from '../../job/job.js';
 import { MAX_JOB_DATA_BYTES, MAX_TIMEOUT_MS } from '../../job/limits.js';
 import type { Workplace } from '../../job/runner.js';
+import { LOCAL_JSON, parseJson } from '../../kit/json.js';
 import { assetPathFault } from '../../task/asset-path.js';
 
 const word = v.string();
@@ -37,7 +39,7 @@ const shape = {
       stopGraceMs: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(300_000))),
     }),
   ),
-  network: v.optional(v.union([v.picklist(['none', 'internet']), v.pipe(v.array(word), v.maxLength(100))])),
+  network: v.optional(networkSetting),
 };
 
 /** task.json. Files of the task to be mounted: a path, or a path and where; absent: all of them. */
@@ -113,10 +115,10 @@ export async function readContainerJob(job: Job, workplace: Workplace | undefine
 }
 
 async function readTask({ folder, entry }: Workplace): Promise<Task> {
-  const text = await readFile(join(folder, entry), 'utf8');
+  const bytes = await readFile(join(folder, entry));
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    json = parseJson(bytes, LOCAL_JSON);
   } catch (error) {
     throw invalid(`${entry}: ${error instanceof Error ? error.message : String(error)}`);
   }

@@ -3,10 +3,13 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { readActor } from '../../crawl/actor.js';
 import { readRedisUrl } from '../../crawl/redis-url.js';
+import { networkSetting } from '../../egress/network-setting.js';
+import type { NetworkWish } from '../../egress/policy.js';
 import { PeerworkError } from '../../errors.js';
 import type { CrawlJob } from '../../job/crawl.js';
 import type { Job, Json } from '../../job/job.js';
 import type { Workplace } from '../../job/runner.js';
+import { LOCAL_JSON, parseJson } from '../../kit/json.js';
 
 const MAX_CONTAINERS = 1_000;
 const MAX_TEXT = 2_000;
@@ -51,6 +54,8 @@ export interface CheckedCrawl extends CrawlJob {
   readonly trusted: boolean;
   /** The name of the queue. */
   readonly queue: string;
+  /** What its containers may reach, besides its Redis and its API. */
+  readonly network: NetworkWish;
 }
 
 /**
@@ -58,29 +63,32 @@ export interface CheckedCrawl extends CrawlJob {
  * Rejects with `crawl-invalid` and the place of the fault, or `crawl-redis-missing`.
  */
 export async function readCrawlJob(job: Job, workplace: Workplace | undefined, hasTunnel: boolean): Promise<CheckedCrawl> {
-  const crawl = workplace === undefined ? checked(crawlSchema, job.data, '') : await ofTask(job, workplace);
+  // Where the owner has connected the worker to the source itself, a crawl may go wherever the owner lets jobs go.
+  const { network = workplace === undefined ? 'lan' : 'internet', ...crawl } =
+    workplace === undefined ? { ...checked(crawlSchema, job.data, ''), network: undefined } : await ofTask(job, workplace);
   const { distributed = false } = crawl;
   const shared = crawl.containers > 1 || distributed;
   if (shared && crawl.redisUrl === undefined && !hasTunnel) throw new PeerworkError('crawl-redis-missing');
   const trusted = workplace === undefined;
   // What is delivered elsewhere is delivered once, whichever attempt it is. What we bring back ourselves begins anew with each attempt.
   const queue = crawl.api !== undefined || job.attempt <= 1 ? crawl.runId : `${crawl.runId}~${job.attempt}`;
-  return { ...crawl, shared, trusted, queue };
+  return { ...crawl, shared, trusted, queue, network };
 }
 
-async function ofTask(job: Job, { folder, entry }: Workplace): Promise<CrawlJob> {
-  const { runner: _, ...settings } = await readSettings(join(folder, entry));
+async function ofTask(job: Job, { folder, entry }: Workplace): Promise<CrawlJob & { readonly network: NetworkWish | undefined }> {
+  const { runner: _, network: asked, ...settings } = await readSettings(join(folder, entry));
+  const { network } = checked(v.object({ network: v.optional(networkSetting) }), { network: asked }, 'task.json: ');
   const task = checked(partSchema, settings, 'task.json: ');
   const own = job.data === null ? {} : checked(partSchema, job.data, 'data: ');
   for (const field of SOURCES_ONLY)
     if (task[field] !== undefined || own[field] !== undefined) throw invalid(`${field}: a task cannot set it`);
   const merged = { runId: job.id, containers: 1, ...task, ...own, actor: { ...task.actor, ...own.actor } };
-  return checked(crawlSchema, merged, '');
+  return { ...checked(crawlSchema, merged, ''), network };
 }
 
 async function readSettings(file: string): Promise<{ readonly [key: string]: unknown }> {
   try {
-    const settings: unknown = JSON.parse(await readFile(file, 'utf8'));
+    const settings: unknown = parseJson(await readFile(file, 'utf8'), LOCAL_JSON);
     if (typeof settings === 'object' && settings !== null && !Array.isArray(settings)) return settings as Record<string, unknown>;
     throw invalid('task.json: it is not an object');
   } catch (thrown) {

@@ -9,8 +9,9 @@ import { asPeerworkError, PeerworkError } from '../../errors.js';
 import type { Job, Outcome } from '../../job/job.js';
 import { MAX_LOG_LINE_CHARS } from '../../job/limits.js';
 import type { RunContext, Runner } from '../../job/runner.js';
+import { Clearing, clearAway } from '../../kit/clearing.js';
+import { unfinishedName } from '../../kit/unfinished.js';
 import type { Log } from '../../log.js';
-import { removeTree, sweepAbandoned, unfinishedName } from '../../task/disk.js';
 import { type CheckedCrawl, checkActor, readCrawlJob } from './crawl-job.js';
 import { CrawlRun } from './crawl-run.js';
 import { buildCrawlerImage, ownImage } from './image.js';
@@ -53,9 +54,11 @@ export class CrawlRunner implements Runner {
   readonly kind = 'crawl';
   readonly queues = true;
   readonly isolation: string;
+  readonly tier = 'container' as const;
   readonly #options: CrawlRunnerOptions;
   readonly #engine: ContainerEngine;
   readonly #folder: string;
+  readonly #leftovers: Clearing;
   readonly #closing = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
   #building: Promise<void> | undefined;
@@ -65,11 +68,13 @@ export class CrawlRunner implements Runner {
     const scratch = join(options.folder, 'runs');
     await mkdir(scratch, { recursive: true, mode: 0o700 });
     const engine = await ContainerEngine.open({ ...options, folder: join(options.folder, 'engine') });
-    await sweepAbandoned(scratch);
-    return new CrawlRunner(options, engine, await realpath(scratch));
+    const leftovers = new Clearing(options.log, options.clock);
+    await leftovers.sweep(scratch);
+    return new CrawlRunner(options, engine, await realpath(scratch), leftovers);
   }
 
-  private constructor(options: CrawlRunnerOptions, engine: ContainerEngine, folder: string) {
+  private constructor(options: CrawlRunnerOptions, engine: ContainerEngine, folder: string, leftovers: Clearing) {
+    this.#leftovers = leftovers;
     this.#options = options;
     this.#engine = engine;
     this.#folder = folder;
@@ -90,7 +95,7 @@ export class CrawlRunner implements Runner {
   async close(): Promise<void> {
     this.#closing.abort();
     await Promise.all(this.#running);
-    await this.#engine.close();
+    await Promise.all([this.#engine.close(), this.#leftovers.close()]);
   }
 
   async #run(job: Job, context: RunContext): Promise<Outcome> {
@@ -107,7 +112,7 @@ export class CrawlRunner implements Runner {
       return await new CrawlRun(host, { job, crawl, image, folder, context, closing: this.#closing.signal }).run();
     } finally {
       image.release();
-      await removeTree(folder);
+      await clearAway(folder, log);
     }
   }
 

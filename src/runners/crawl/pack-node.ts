@@ -1,10 +1,11 @@
 import { constants } from 'node:fs';
-import { access, copyFile, mkdir, mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
+import { access, copyFile, mkdir, mkdtemp, realpath, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { CommandLine } from '../../containers/command-line.js';
 import { findProgram } from '../../containers/find-engine.js';
 import { PeerworkError } from '../../errors.js';
+import { removeTree } from '../../kit/remove-tree.js';
 
 const PACK_MS = 120_000;
 /** glibc loads these by name when it resolves hosts, so that `ldd` does not know them; from 2.34 on they are part of it. */
@@ -31,7 +32,7 @@ export async function packNode<T>(environment: NodeJS.ProcessEnv, use: (tar: str
     await program('tar', environment).run(['-C', root, '--owner=0', '--group=0', '-cf', tar, '.'], { timeoutMs: PACK_MS });
     return await use(tar);
   } finally {
-    await rm(folder, { recursive: true, force: true });
+    await removeTree(folder);
   }
 }
 

@@ -3,10 +3,14 @@ import { chmod, lstat, mkdir, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PeerworkError } from '../../errors.js';
 import type { Json } from '../../job/job.js';
+import { MAX_JOB_DATA_BYTES } from '../../job/limits.js';
+import { MAX_VALUE_DEPTH, parseJson } from '../../kit/json.js';
 
 /** Where it is in the container. */
 export const RESULTS_TARGET = '/run/peerwork/results';
 const MAX_FILES = 2_000;
+/** A list of them is the output. */
+const RESULT_LIMITS = { maxBytes: MAX_JOB_DATA_BYTES, maxDepth: MAX_VALUE_DEPTH - 2 };
 
 export interface CollectedResults {
   /** One a page, in no order. */
@@ -62,7 +66,7 @@ export async function collectResults(folder: string, maxBytes: number): Promise<
 
 function readResult(line: string): { readonly id: string; readonly result: Json; readonly failed: boolean } | undefined {
   try {
-    const result = JSON.parse(line) as { readonly [key: string]: Json } | null;
+    const result = parseJson(line, RESULT_LIMITS) as { readonly [key: string]: Json } | null;
     const id = result?.['requestId'];
     if (typeof id !== 'string' || result === null) return undefined;
     return { id, result, failed: result['error'] !== undefined };

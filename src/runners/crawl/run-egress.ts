@@ -43,7 +43,7 @@ export async function openRunEgress(
   const ofContainers = await engine.openEgress({
     job: job.id,
     imageLabels: image.labels,
-    network: 'internet',
+    network: crawl.network,
     trusted,
     ...(tunnel !== undefined && { tunnel }),
     onRefused: (target, reason) => {
@@ -53,8 +53,8 @@ export async function openRunEgress(
   });
   let proxy: EgressProxy | undefined;
   if (redisUrl !== undefined) {
-    const policy = lowerOf('internet', engine.ceilings.network, trusted);
-    proxy = await EgressProxy.open({ policy, internet, ...(tunnel !== undefined && { tunnel }) });
+    const policy = lowerOf(crawl.network, engine.ceilings.network, trusted);
+    proxy = await EgressProxy.open({ policy, internet, ...(tunnel !== undefined && { tunnel: () => tunnel }) });
   }
   return {
     ofContainers,

@@ -1,6 +1,5 @@
-import { join } from 'node:path';
 import type { OpenfnRun, OpenfnStep } from '../../job/openfn.js';
-import { runNpm } from '../../task/npm.js';
+import { type NpmOptions, runNpm } from '../../task/npm.js';
 
 const INSTALL_MS = 180_000;
 const SPECIFIER = /^(@?[a-z\d][\w.-]*(?:\/[a-z\d][\w.-]*)?)(?:@([\w.-]+))?$/i;
@@ -34,17 +33,17 @@ function fits(pattern: string, text: string): boolean {
 }
 
 /** Puts an adaptor where the engine looks for it: under its name and version, so that several versions lie side by side. */
-export async function installAdaptor(specifier: string, repoFolder: string, signal: AbortSignal): Promise<void> {
+export async function installAdaptor(specifier: string, repoFolder: string, signal: AbortSignal, npm: NpmOptions): Promise<void> {
   const [, name, version] = SPECIFIER.exec(specifier) ?? [];
   if (name === undefined || version === undefined) throw new Error('it has no version');
-  const fault = await runNpm(
-    ['install', '--no-package-lock', '--ignore-scripts', '--save-exact', `${name}_${version}@npm:${name}@${version}`],
-    {
-      cwd: repoFolder,
-      cacheFolder: join(repoFolder, '.npm'),
-      timeoutMs: INSTALL_MS,
-      signal,
-    },
-  );
+  const args = [
+    'install',
+    '--no-package-lock',
+    '--ignore-scripts',
+    '--no-bin-links',
+    '--save-exact',
+    `${name}_${version}@npm:${name}@${version}`,
+  ];
+  const { fault } = await runNpm(args, { cwd: repoFolder, timeoutMs: INSTALL_MS, signal }, npm);
   if (fault !== undefined) throw new Error(fault);
 }

@@ -1,7 +1,9 @@
 import type { Clock } from '../../clock.js';
 import type { Exchange } from '../../job/exchange.js';
 import type { Json } from '../../job/job.js';
+import { VALUE_LIMITS } from '../../job/limits.js';
 import type { OpenfnError, OpenfnEvent, OpenfnRun, OpenfnStep } from '../../job/openfn.js';
+import { isValueDeeper, MAX_JSON_DEPTH, parseJson } from '../../kit/json.js';
 import type { Engine, EngineEvent } from './engine.js';
 
 export interface EngineRunOptions {
@@ -38,6 +40,8 @@ export function runOnEngine(
     const on = (handle: (event: EngineEvent) => void) => (event: EngineEvent) => {
       if (ended) return;
       try {
+        // A state, or a log line of a state, comes as a value from another process.
+        if (isValueDeeper(event, MAX_JSON_DEPTH)) throw new Error('nested too deep');
         handle(event);
       } catch {
         // An adaptor may send what it likes from its thread: what makes no sense is not told.
@@ -111,7 +115,7 @@ function isMemory(value: unknown): value is { readonly job: number; readonly sys
 }
 
 function logLine({ level, name, message, time }: EngineEvent): OpenfnEvent | undefined {
-  const parts: unknown = typeof message === 'string' ? JSON.parse(message) : message;
+  const parts: unknown = typeof message === 'string' ? parseJson(message, VALUE_LIMITS) : message;
   const list = (Array.isArray(parts) ? parts : [parts]) as readonly Json[];
   // An empty console.log() says nothing.
   if (list.length === 0) return undefined;

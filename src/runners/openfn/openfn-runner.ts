@@ -3,9 +3,10 @@ import { join } from 'node:path';
 import type { Clock } from '../../clock.js';
 import { asPeerworkError, PeerworkError } from '../../errors.js';
 import type { Job, Json, Outcome } from '../../job/job.js';
-import { MAX_JOB_DATA_BYTES } from '../../job/limits.js';
+import { VALUE_LIMITS } from '../../job/limits.js';
 import type { OpenfnEvent, OpenfnRun } from '../../job/openfn.js';
 import type { RunContext, Runner, Workplace } from '../../job/runner.js';
+import { formatJson, type JsonRefused, LOCAL_JSON, parseJson } from '../../kit/json.js';
 import type { RunnerContext, RunnerSetup } from '../setup.js';
 import { type AdaptorPolicy, allowedSteps, installAdaptor } from './adaptors.js';
 import { type Engine, loadEngine, type OpenEngine } from './engine.js';
@@ -62,6 +63,7 @@ const TRIAL = {
  */
 export class OpenfnRunner implements Runner {
   readonly kind = 'openfn';
+  readonly tier = 'process' as const;
   readonly isolation = 'a process with an empty environment, a thread a run; adaptors only as allowed; no sandbox';
   readonly #open: () => Promise<Place>;
   readonly #clock: Clock;
@@ -99,7 +101,7 @@ export class OpenfnRunner implements Runner {
         runTimeoutMs: timeoutMs,
         statePropsToRemove: options.statePropsToRemove ?? ['configuration', 'response'],
         autoinstall: policy.install
-          ? { handleInstall: (specifier, folder) => installAdaptor(specifier, folder, stop.signal) }
+          ? { handleInstall: (specifier, folder) => installAdaptor(specifier, folder, stop.signal, context.npm ?? {}) }
           : { handleInstall: refuse, versionLookup: refuse },
       });
       let pid: number | undefined;
@@ -190,9 +192,13 @@ function outcomeOf(end: RunEnd, wantsOutput: boolean): Outcome {
     return failed(new PeerworkError('openfn-run-failed', `${type ?? name ?? 'Error'}: ${message}`));
   }
   if (!wantsOutput) return { state: 'completed', output: null };
-  const bytes = Buffer.byteLength(JSON.stringify(end.state));
-  if (bytes > MAX_JOB_DATA_BYTES) return failed(new PeerworkError('output-too-large', `${bytes} bytes`));
-  return { state: 'completed', output: end.state };
+  try {
+    formatJson(end.state, VALUE_LIMITS);
+    return { state: 'completed', output: end.state };
+  } catch (thrown) {
+    const { reason, message } = thrown as JsonRefused;
+    return failed(new PeerworkError(reason === 'too-large' ? 'output-too-large' : 'output-unsendable', message));
+  }
 }
 
 function failed({ code, message }: PeerworkError): Outcome {
@@ -201,7 +207,8 @@ function failed({ code, message }: PeerworkError): Outcome {
 
 /** Of a job whose source has no exchange: `task.json` and above it the job's data, in the shape of an OpenfnRun. */
 async function readRun({ id, data }: Job, workplace: Workplace | undefined): Promise<OpenfnRun> {
-  const task: Json = workplace === undefined ? {} : JSON.parse(await readFile(join(workplace.folder, workplace.entry), 'utf8'));
+  const task: Json =
+    workplace === undefined ? {} : (parseJson(await readFile(join(workplace.folder, workplace.entry)), LOCAL_JSON) as Json);
   const run = { ...(isObject(task) && task), ...(isObject(data) && data) };
   const { steps } = run;
   if (!Array.isArray(steps) || steps.length === 0 || !steps.every((step: Json) => isObject(step) && typeof step['id'] === 'string'))

@@ -1,6 +1,8 @@
 import { existsSync, lstatSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { PRELOAD, PROXY_SOCKET } from '../../egress/way-out.js';
+import { withoutInspector } from '../../sandbox/inspector.js';
 import { nodeMajor, permissionCoversNetwork, type Room, type Sandbox } from '../../sandbox/sandbox.js';
 
 /** What one child may read, and the limits that Node itself is told of. */
@@ -10,6 +12,8 @@ export interface ChildWish {
   readonly memoryMb: number;
   /** Where the network can be denied by Node alone. */
   readonly network: 'allow' | 'deny';
+  /** In bubblewrap: what leads out of the empty network namespace. */
+  readonly proxySocket?: string;
 }
 
 const packageFolder = realpathSync(fileURLToPath(new URL('../../../..', import.meta.url)));
@@ -20,6 +24,8 @@ const places = {
   // Our own package.json must not stand above the task's files: it would make ES modules of them.
   bwrap: { packageFile: '/peerwork/package.json', childFolder: '/peerwork/child' },
 } as const;
+/** `node:sqlite` of Node 22 and 24 opens files wherever its user may. Inside bubblewrap there is nothing to open. */
+const sqliteIgnoresPermissions = process.allowedNodeEnvironmentFlags.has('--experimental-sqlite');
 /** Stacks, code and buffers beside V8's old generation. */
 const HEAP_SHARE = 0.85;
 
@@ -28,23 +34,33 @@ export function childCommand(sandbox: Sandbox, wish: ChildWish): readonly [progr
   const placed = [
     { source: places.process.packageFile, target: places.bwrap.packageFile },
     { source: places.process.childFolder, target: places.bwrap.childFolder },
+    ...(wish.proxySocket === undefined ? [] : [PRELOAD, { source: wish.proxySocket, target: PROXY_SOCKET }]),
   ];
   const room: Room = { workdir: wish.workdir, readable: wish.readable, placed, environment: childEnvironment(wish.workdir) };
-  return sandbox.command(room, [process.execPath, ...nodeArguments(wish, places[sandbox.tier])]);
+  return sandbox.command(room, [process.execPath, ...nodeArguments(wish, sandbox.tier)]);
 }
 
-function nodeArguments(wish: ChildWish, own: (typeof places)[Sandbox['tier']]): string[] {
+function nodeArguments(wish: ChildWish, tier: Sandbox['tier']): string[] {
+  const own = places[tier];
   const reads = [own.packageFile, join(own.childFolder, '*'), join(wish.workdir, '*')];
   // Never `DIR` and `DIR/*` together: Node 20 aborts on the pair.
   for (const path of wish.readable) reads.push(isFolder(path) ? join(path, '*') : path);
+  const preloads = wish.proxySocket === undefined ? [] : ['--require', PRELOAD.target];
+  if (preloads.length > 0) reads.push(PRELOAD.target);
   return [
     nodeMajor >= 22 ? '--permission' : '--experimental-permission',
     ...reads.map((path) => `--allow-fs-read=${path}`),
     `--allow-fs-write=${join(wish.workdir, '*')}`,
-    ...(permissionCoversNetwork && wish.network === 'allow' ? ['--allow-net'] : []),
+    ...(permissionCoversNetwork && (wish.network === 'allow' || preloads.length > 0) ? ['--allow-net'] : []),
+    ...withoutInspector,
+    // V8 writes files when told so by flags, which code may set at any time.
+    '--freeze-flags-after-init',
+    '--no-addons',
+    ...(tier === 'process' && sqliteIgnoresPermissions ? ['--no-experimental-sqlite'] : []),
     '--disable-warning=ExperimentalWarning',
     '--disable-warning=SecurityWarning',
     `--max-old-space-size=${Math.max(16, Math.floor(wish.memoryMb * HEAP_SHARE))}`,
+    ...preloads,
     join(own.childFolder, 'main.js'),
   ];
 }

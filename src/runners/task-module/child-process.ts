@@ -1,13 +1,13 @@
 import type { Readable } from 'node:stream';
-import type { Clock } from '../../clock.js';
+import type { EgressProxy } from '../../egress/proxy.js';
 import { MAX_JOB_DATA_BYTES, MAX_LOG_LINE_CHARS } from '../../job/limits.js';
 import { killTree } from '../../sandbox/processes.js';
-import type { Sandbox } from '../../sandbox/sandbox.js';
 import { type ChildLine, type ChildSetup, LineSplitter } from './child/wire.js';
-import type { ChildWish } from './child-command.js';
+import type { ChildHost, ChildTask, Unloadable } from './child-host.js';
+import { openChildNetwork, tunnelAddress } from './child-network.js';
 import { type Ending, type Exit, howItEnded } from './ending.js';
 import { RawOutput } from './raw-output.js';
-import { readChildLine } from './read-child-line.js';
+import { MAX_LINE_BYTES, readChildLine } from './read-child-line.js';
 import type { Run, StopCause } from './run.js';
 import { type Spawned, spawnChild } from './spawn-child.js';
 
@@ -17,29 +17,6 @@ export const GRACE_MS = 500;
 const LOAD_LIMIT_MS = 60_000;
 /** From being handed over to beginning, when nothing is before it. */
 const BEGIN_LIMIT_MS = 5_000;
-const MAX_LINE_BYTES = MAX_JOB_DATA_BYTES + 64 * 1024;
-
-export interface ChildHost {
-  readonly sandbox: Sandbox;
-  /** What Node itself is told. */
-  readonly limits: Pick<ChildWish, 'memoryMb' | 'network'>;
-  readonly scratchFolder: string;
-  readonly clock: Clock;
-  ready(child: TaskChild): void;
-  /** A job has ended after `tookMs`; the child can take more. */
-  freed(child: TaskChild, tookMs: number): void;
-  /** Jobs that had not begun, oldest first. */
-  returned(child: TaskChild, runs: readonly Run[]): void;
-  /** The process is gone. `unloadable` says why it never became ready. */
-  ended(child: TaskChild, unloadable: Unloadable | undefined): void;
-}
-
-export interface Unloadable {
-  readonly code: 'memory' | 'task-unloadable';
-  readonly message: string;
-  /** True if the task is to blame, false if it may have been an accident. */
-  readonly certain: boolean;
-}
 
 interface Handed {
   readonly number: number;
@@ -63,6 +40,9 @@ export class TaskChild {
   state: 'starting' | 'ready' | 'ended' = 'starting';
   idleSince: number;
   readonly #host: ChildHost;
+  readonly #task: ChildTask;
+  /** In bubblewrap: the one way out of its empty network namespace. */
+  readonly #network: EgressProxy | undefined;
   readonly #spawned: Spawned;
   readonly #output: RawOutput;
   readonly #handed: Handed[] = [];
@@ -79,21 +59,39 @@ export class TaskChild {
   #settledAny = false;
   #retiring = false;
 
-  constructor(host: ChildHost, entry: string, readable: readonly string[]) {
+  constructor(host: ChildHost, task: ChildTask) {
     this.#host = host;
+    this.#task = task;
+    const { entry, readable, policy } = task;
+    const { sandbox, memoryMb } = host;
     this.#startedAt = host.clock.now();
     this.idleSince = this.#startedAt;
-    this.#spawned = spawnChild({ ...host, readable, onExit: () => this.#exited() });
+    const jobs = {
+      head: () => this.head,
+      numbered: (matches: (number: number) => boolean) => this.#handed.find((each) => matches(each.number))?.run,
+    };
+    this.#network = sandbox.tier === 'bwrap' ? openChildNetwork(policy, host.internet, jobs) : undefined;
+    const proxySocket = this.#network?.socketPath;
+    const limits = {
+      memoryMb,
+      network: policy.mode === 'none' ? 'deny' : 'allow',
+      ...(proxySocket !== undefined && { proxySocket }),
+    } as const;
+    this.#spawned = spawnChild({ ...host, limits, readable, onExit: () => this.#exited() });
     const { pid, workdir, answers, stdout, stderr, commands, ended } = this.#spawned;
     this.pid = pid;
     this.workdir = workdir;
     this.#output = new RawOutput(
       [stdout, stderr],
+      answers,
       () => host.clock.now(),
       (progress) => this.head?.report(progress),
     );
     this.#listen(answers);
-    this.gone = ended.then((exit) => this.#conclude(exit));
+    this.gone = ended.then((exit) => {
+      this.#conclude(exit);
+      return this.#network?.close();
+    });
     const setup: ChildSetup = { entry, workdir, maxOutputBytes: MAX_JOB_DATA_BYTES, maxLineChars: MAX_LOG_LINE_CHARS };
     commands.write(`${JSON.stringify(setup)}\n`);
   }
@@ -125,13 +123,21 @@ export class TaskChild {
   hand(run: Run): void {
     this.#lastNumber += 1;
     const { id, attempt, channel, data, parents } = run.job;
-    const { tunnel } = run;
-    const more = parents === undefined && tunnel === undefined ? '' : `,${JSON.stringify(parents ?? [])}`;
-    const last = tunnel === undefined ? '' : `,${JSON.stringify(tunnel)}`;
-    const line = `["job",${this.#lastNumber},${JSON.stringify(id)},${attempt},${JSON.stringify(channel)},${JSON.stringify(data)}${more}${last}]\n`;
+    const tunnel = this.#network !== undefined && run.way !== undefined ? tunnelAddress(this.#lastNumber) : run.tunnel;
+    let line: string;
+    try {
+      const more = parents === undefined && tunnel === undefined ? '' : `,${JSON.stringify(parents ?? [])}`;
+      const last = tunnel === undefined ? '' : `,${JSON.stringify(tunnel)}`;
+      line = `["job",${this.#lastNumber},${JSON.stringify(id)},${attempt},${JSON.stringify(channel)},${JSON.stringify(data)}${more}${last}]\n`;
+    } catch (thrown) {
+      // A source of an embedding program may give anything.
+      run.fail('job-invalid', thrown instanceof Error ? thrown.message : String(thrown), false);
+      return;
+    }
     this.#handed.push({ number: this.#lastNumber, run, size: line.length });
     this.#weight += line.length;
-    if (this.#handed.length === 1) run.begin(this.#host.clock.now());
+    if (this.#handed.length === 1) this.#begin(run);
+    if (this.#task.perJob) this.#retiring = true;
     if (this.#outgoing === '') setImmediate(() => this.#flush());
     this.#outgoing += line;
   }
@@ -222,8 +228,8 @@ export class TaskChild {
       for (const text of lines ?? []) {
         if (this.#breach !== '') return;
         const line = readChildLine(text);
-        if (line === undefined) this.#breachOf('a line that cannot be read');
-        else this.#take(line);
+        if (typeof line === 'string') this.#breachOf(line);
+        else this.#take(line, text.length);
       }
     });
   }
@@ -234,7 +240,7 @@ export class TaskChild {
     killTree(this.pid);
   }
 
-  #take(line: ChildLine): void {
+  #take(line: ChildLine, chars: number): void {
     switch (line[0]) {
       case 'completed':
         this.#settle(line[1], line[2], (run) => run.complete({ state: 'completed', output: line[3], ...line[4] }));
@@ -243,7 +249,7 @@ export class TaskChild {
         this.#settle(line[1], line[2], (run) => run.fail(line[3], line[4], line[5], line[6]));
         break;
       case 'report':
-        if (this.#handed[0]?.number === line[1]) for (const progress of line[2]) this.#output.pass(progress);
+        if (this.#handed[0]?.number === line[1]) this.#output.take(line[2], chars);
         break;
       case 'back':
         this.#takeBack(line[1]);
@@ -295,11 +301,16 @@ export class TaskChild {
 
   #next(): void {
     this.#graceEndsAt = Number.POSITIVE_INFINITY;
-    const now = this.#host.clock.now();
     const next = this.#handed[0];
-    if (next !== undefined) next.run.begin(now);
+    if (next !== undefined) this.#begin(next.run);
     else if (this.#retiring) this.kill('closed');
-    else this.idleSince = now;
+    else this.idleSince = this.#host.clock.now();
+  }
+
+  /** It is told to, at least. */
+  #begin(run: Run): void {
+    run.begin(this.#host.clock.now());
+    this.#network?.tellAnew();
   }
 
   /** Answers may still lie in the pipe; #conclude comes after them. */

@@ -1,6 +1,9 @@
-import { realpathSync } from 'node:fs';
+import { readFileSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
+import { lowerOf, type NetworkCeiling, type NetworkPolicy } from '../../egress/policy.js';
 import type { Workplace } from '../../job/runner.js';
+import { isMissing } from '../../kit/system-error.js';
+import { DEFAULT_TASK_SETTINGS, readTaskModuleSettings, SETTINGS_NAME, type TaskModuleSettings } from '../../task/task-settings.js';
 import type { TaskChild } from './child-process.js';
 import type { Run } from './run.js';
 
@@ -24,6 +27,12 @@ export class Lane {
   /** Absolute path, with symbolic links resolved: so the permission model compares paths. */
   readonly entry: string;
   readonly readable: readonly string[];
+  /** What its jobs may reach. */
+  readonly policy: NetworkPolicy;
+  /** The task asks for less than the public internet. */
+  readonly narrows: boolean;
+  /** Each job gets a fresh process. */
+  readonly perJob: boolean;
   readonly children = new Set<TaskChild>();
   /** Children in a row that ended before they did anything, without the task saying why. */
   stillborn = 0;
@@ -33,12 +42,16 @@ export class Lane {
   #first = 0;
   #averageMs = Number.POSITIVE_INFINITY;
 
-  /** Throws if the workplace is not there. */
-  constructor({ digest, folder, entry, readable }: Workplace) {
+  /** Throws if the workplace is not there, or `task-settings-invalid`. */
+  constructor({ digest, folder, entry, readable }: Workplace, ceiling: NetworkCeiling) {
     this.digest = digest;
     const home = realpathSync(folder);
     this.entry = join(home, entry);
     this.readable = [...new Set([home, ...readable.map((path) => realpathSync(path))])];
+    const { network, process } = settingsIn(home);
+    this.policy = lowerOf(network, ceiling);
+    this.narrows = network === 'none' || Array.isArray(network);
+    this.perJob = process === 'per-job';
   }
 
   get empty(): boolean {
@@ -89,7 +102,9 @@ export class Lane {
 
   /** How many jobs a child may hold, the running one included. */
   get depth(): number {
-    return this.#averageMs >= SHORT_MS ? 1 : Math.min(MAX_AHEAD, 1 + Math.floor(AHEAD_MS / Math.max(this.#averageMs, 0.001)));
+    return this.perJob || this.#averageMs >= SHORT_MS
+      ? 1
+      : Math.min(MAX_AHEAD, 1 + Math.floor(AHEAD_MS / Math.max(this.#averageMs, 0.001)));
   }
 
   /** The child that should get the next job: an idle one, used last first; else the least loaded that may have more. */
@@ -116,9 +131,29 @@ export class Lane {
     this.#servedAt = now;
   }
 
+  /** One of its children has no job, or starts. */
+  get hasIdle(): boolean {
+    return [...this.children].some((child) => child.load === 0 && child.state !== 'ended');
+  }
+
+  get busy(): number {
+    return [...this.children].filter((child) => child.load > 0).length;
+  }
+
   get starting(): number {
     let count = 0;
     for (const child of this.children) if (child.state === 'starting') count += 1;
     return count;
   }
+}
+
+function settingsIn(folder: string): TaskModuleSettings {
+  let text: Buffer;
+  try {
+    text = readFileSync(join(folder, SETTINGS_NAME));
+  } catch (error) {
+    if (isMissing(error)) return DEFAULT_TASK_SETTINGS;
+    throw error;
+  }
+  return readTaskModuleSettings(text);
 }

@@ -1,12 +1,15 @@
 import type { Readable } from 'node:stream';
+import { boundedProgress } from '../../job/bounded-progress.js';
 import type { Progress } from '../../job/job.js';
-import { MAX_LOG_LINE_CHARS } from '../../job/limits.js';
+import { MAX_LOG_LINE_CHARS, MAX_PROGRESS_BYTES } from '../../job/limits.js';
 import { FloodGate } from './child/flood.js';
 
 /** Bytes that are read between two ticks; then the pipe fills and the task waits, not the worker. */
 const BYTES_PER_TICK = 512 * 1024;
 /** Reports of one child between two ticks, beyond which they are dropped: the child sends far fewer. */
 const REPORTS_PER_TICK = 2_000;
+/** Lines of reports that are read between two ticks: ours hold fewer than 2 MB in 50 ms. */
+const REPORT_CHARS_PER_TICK = 2 * 1024 * 1024;
 const outOfMemory = /heap out of memory|process out of memory|Reached heap limit/i;
 
 /**
@@ -19,11 +22,15 @@ export class RawOutput {
   readonly #now: () => number;
   readonly #report: (progress: Progress) => void;
   readonly #gate: FloodGate;
+  readonly #answers: Readable;
   #bytes = 0;
+  #reportChars = 0;
   #reports = 0;
   #released = false;
 
-  constructor(streams: readonly (Readable | null)[], now: () => number, report: (progress: Progress) => void) {
+  /** @param answers the pipe that reports come by, so that a task which fills it waits too */
+  constructor(streams: readonly (Readable | null)[], answers: Readable, now: () => number, report: (progress: Progress) => void) {
+    this.#answers = answers;
     this.#streams = streams.filter((stream) => stream !== null);
     this.#now = now;
     this.#report = report;
@@ -46,7 +53,7 @@ export class RawOutput {
     });
   }
 
-  #line(stream: 'stdout' | 'stderr', line: string): void {
+  #line(stream: 'stdout' | 'stderr' | 'log', line: string): void {
     if (stream === 'stderr' && outOfMemory.test(line)) this.sawOutOfMemory = true;
     if (!this.#gate.passes(this.#now())) return;
     const dropped = this.#gate.takeDropped();
@@ -54,12 +61,22 @@ export class RawOutput {
     this.#report({ kind: 'log', stream, line: line.slice(0, MAX_LOG_LINE_CHARS) });
   }
 
-  /** A report as the child sent it, if it is one. */
-  pass(progress: Progress): void {
+  /** Reports as the child sent them, in a line of so many characters. */
+  take(reports: readonly Progress[], chars: number): void {
+    this.#reportChars += chars;
+    if (this.#reportChars > REPORT_CHARS_PER_TICK && !this.#released) this.#answers.pause();
+    for (const progress of reports) this.#pass(progress, chars);
+  }
+
+  #pass(progress: Progress, chars: number): void {
     this.#reports += 1;
     if (this.#reports > REPORTS_PER_TICK) return;
-    if (progress.kind === 'progress' && progress.value !== undefined) this.#report({ kind: 'progress', value: progress.value });
-    else if (progress.kind === 'log' && typeof progress.line === 'string') {
+    if (progress.kind === 'progress' && progress.value !== undefined) {
+      // Nothing in a short line is too large.
+      const bounded = chars <= MAX_PROGRESS_BYTES / 4 ? progress : boundedProgress(progress);
+      if (bounded !== undefined) this.#report({ kind: 'progress', value: progress.value });
+      else this.#line('log', `(a progress value was dropped: it is larger than ${MAX_PROGRESS_BYTES} bytes of JSON, or nested too deep)`);
+    } else if (progress.kind === 'log' && typeof progress.line === 'string') {
       const stream = progress.stream === 'stdout' || progress.stream === 'stderr' ? progress.stream : 'log';
       this.#report({ kind: 'log', stream, line: progress.line.slice(0, MAX_LOG_LINE_CHARS) });
     }
@@ -67,6 +84,8 @@ export class RawOutput {
 
   tick(): void {
     this.#reports = 0;
+    if (this.#reportChars > REPORT_CHARS_PER_TICK) this.#answers.resume();
+    this.#reportChars = 0;
     if (this.#bytes > BYTES_PER_TICK) for (const each of this.#streams) each.resume();
     this.#bytes = 0;
   }
@@ -74,6 +93,7 @@ export class RawOutput {
   /** The process has ended: what is left is read without pause. */
   release(): void {
     this.#released = true;
+    this.#answers.resume();
     for (const each of this.#streams) each.resume();
   }
 }

@@ -1,7 +1,10 @@
 import * as v from 'valibot';
 import type { ChildInput, Json, Progress } from '../../job/job.js';
-import { MAX_CHILDREN, MAX_DELAY_MS } from '../../job/limits.js';
+import { MAX_CHILDREN, MAX_DELAY_MS, MAX_JOB_DATA_BYTES, MAX_MESSAGE_VALUES, VALUE_LIMITS } from '../../job/limits.js';
+import { formatJson, type JsonLimits, type JsonRefused, MAX_VALUE_DEPTH, parseJson } from '../../kit/json.js';
 import type { ChildLine } from './child/wire.js';
+
+export const MAX_LINE_BYTES = MAX_JOB_DATA_BYTES + 64 * 1024;
 
 const number = v.number();
 const json = v.custom<Json>((value) => value !== undefined);
@@ -30,17 +33,48 @@ const childLine = v.union([
   v.strictTuple([v.literal('completed'), number, number, json, asks]),
 ]);
 
-/** One line of a child, which may be the task's own invention; undefined if it makes no sense. */
-export function readChildLine(text: string): ChildLine | undefined {
+/** `["completed", number, tookMs, output]` is one deeper than its output; nearly all lines pass this. */
+const LINE_LIMITS: JsonLimits = { maxBytes: MAX_LINE_BYTES, maxDepth: MAX_VALUE_DEPTH + 1, maxItems: MAX_MESSAGE_VALUES };
+/** The data of children stand four deep in a line. */
+const DEEP_LINE_LIMITS: JsonLimits = { ...LINE_LIMITS, maxDepth: MAX_VALUE_DEPTH + 4 };
+
+/** One line of a child, which may be the task's own invention; if it makes no sense, what is wrong with it. */
+export function readChildLine(text: string): ChildLine | string {
   let line: unknown;
+  let deep = false;
   try {
-    line = JSON.parse(text);
-  } catch {
-    return undefined;
+    line = parseJson(text, LINE_LIMITS);
+  } catch (thrown) {
+    if ((thrown as JsonRefused).reason !== 'too-deep') return faultOf(thrown);
+    try {
+      line = parseJson(text, DEEP_LINE_LIMITS);
+      deep = true;
+    } catch (again) {
+      return faultOf(again);
+    }
   }
+  if (Array.isArray(line) && line[0] === 'completed' && (deep || text.length > MAX_JOB_DATA_BYTES / 3)) line = withinLimits(line);
   // The line of almost every job, without the detour.
   if (Array.isArray(line) && line[0] === 'completed' && line.length === 4 && typeof line[1] === 'number' && typeof line[2] === 'number')
     return ['completed', line[1], line[2], line[3]];
   const { success, output } = v.safeParse(childLine, line);
-  return success ? output : undefined;
+  return success ? output : UNREADABLE;
+}
+
+/** The process around a task holds its output to the limits; who writes past it does not get further. */
+function withinLimits(line: readonly unknown[]): readonly unknown[] {
+  try {
+    formatJson(line[3], VALUE_LIMITS);
+    return line;
+  } catch (thrown) {
+    const { reason, message } = thrown as JsonRefused;
+    return ['failed', line[1], line[2], reason === 'too-large' ? 'output-too-large' : 'output-unsendable', message, false];
+  }
+}
+
+const UNREADABLE = 'a line that cannot be read';
+
+function faultOf(thrown: unknown): string {
+  const { reason, message } = thrown as JsonRefused;
+  return reason === 'malformed' ? UNREADABLE : message;
 }

@@ -3,6 +3,7 @@ import { describeError, type ErrorCode } from '../../errors.js';
 import type { Job, Outcome, Progress } from '../../job/job.js';
 import { MAX_LOG_LINE_CHARS } from '../../job/limits.js';
 import type { RunContext } from '../../job/runner.js';
+import type { Tunnel } from '../../job/tunnel.js';
 import type { TunnelAddress } from './child/wire.js';
 
 /** Why a run is being stopped. The first cause counts, whatever the process does on its way out. */
@@ -11,7 +12,7 @@ export type StopCause = 'timeout' | 'cancelled' | 'memory' | 'scratch-too-large'
 /** One call of `run(job, context)`, wherever it waits or runs; ends exactly once. */
 export class Run {
   readonly job: Job;
-  /** Where the task finds its tunnel. */
+  /** Where the task finds its tunnel, if it has a port of this machine. */
   readonly tunnel: TunnelAddress | undefined;
   readonly ended: Promise<Outcome>;
   /** When its process was told to begin it, milliseconds; 0 while it waits. */
@@ -42,6 +43,11 @@ export class Run {
   begin(now: number): void {
     this.begunAt = now;
     this.#context.begin?.();
+  }
+
+  /** The tunnel itself. */
+  get way(): Tunnel | undefined {
+    return this.#context.tunnel;
   }
 
   get cancelled(): boolean {

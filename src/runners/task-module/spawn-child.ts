@@ -4,10 +4,10 @@ import { closeSync, ftruncateSync, mkdirSync, openSync, unlinkSync } from 'node:
 import { join } from 'node:path';
 import type { Duplex, Readable } from 'node:stream';
 import type { Clock } from '../../clock.js';
+import type { Clearing } from '../../kit/clearing.js';
 import { blankDescriptors } from '../../sandbox/descriptors.js';
 import { endWithThisProcess, hasEnded, killTree } from '../../sandbox/processes.js';
 import type { Sandbox } from '../../sandbox/sandbox.js';
-import { removeTree } from '../../task/disk.js';
 import { FENCE_BYTES, Fence } from './child/fence.js';
 import { ANSWER_FD, COMMAND_FD, FENCE_FD } from './child/wire.js';
 import { type ChildWish, childCommand, childEnvironment } from './child-command.js';
@@ -26,21 +26,23 @@ export interface Spawned {
   readonly stdout: Readable | null;
   readonly stderr: Readable | null;
   readonly fence: Fence;
-  /** Resolves when the process has ended and its pipes are read to the end; then its folder is removed. */
+  /** Resolves when the process has ended and its pipes are read to the end; then its folder is on its way out. */
   readonly ended: Promise<Exit>;
 }
 
 interface SpawnOptions {
   readonly sandbox: Sandbox;
-  readonly limits: Pick<ChildWish, 'memoryMb' | 'network'>;
+  readonly limits: Pick<ChildWish, 'memoryMb' | 'network' | 'proxySocket'>;
   readonly scratchFolder: string;
   readonly clock: Clock;
+  /** Takes the folder when the process has ended. */
+  readonly leftovers: Clearing;
   readonly readable: readonly string[];
   /** The process itself is gone; what is left in its pipes is still to come. */
   readonly onExit: () => void;
 }
 
-export function spawnChild({ sandbox, limits, scratchFolder, clock, readable, onExit }: SpawnOptions): Spawned {
+export function spawnChild({ sandbox, limits, scratchFolder, clock, leftovers, readable, onExit }: SpawnOptions): Spawned {
   const name = randomBytes(6).toString('hex');
   const workdir = join(scratchFolder, name);
   mkdirSync(workdir, { mode: 0o700 });
@@ -66,7 +68,7 @@ export function spawnChild({ sandbox, limits, scratchFolder, clock, readable, on
     const begun = fence.begun();
     closeSync(fenceFd);
     for (const stream of child.stdio) stream?.destroy();
-    await removeTree(workdir).catch(() => {});
+    await leftovers.add(workdir);
     return { ...exit, begun };
   });
   const commands = child.stdio[COMMAND_FD] as unknown as Duplex;

@@ -1,49 +1,30 @@
 import { mkdir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Clock, systemClock, type Timer } from '../../clock.js';
+import { PublicInternet } from '../../egress/addresses.js';
+import { ceilingOf, heldNetwork, type NetworkCeiling } from '../../egress/policy.js';
+import { asPeerworkError, type ErrorCode } from '../../errors.js';
 import type { Job, Outcome } from '../../job/job.js';
-import type { RunContext, Runner, Workplace } from '../../job/runner.js';
+import type { IsolationTier, RunContext, Runner, Workplace } from '../../job/runner.js';
+import { Clearing } from '../../kit/clearing.js';
+import { unfinishedName } from '../../kit/unfinished.js';
 import { type Log, silentLog } from '../../log.js';
 import { findSandbox, findTool, type Sandbox } from '../../sandbox/sandbox.js';
-import { removeTree, sweepAbandoned, unfinishedName } from '../../task/disk.js';
 import { openTunnelPort } from '../tunnel-port.js';
 import type { TunnelAddress } from './child/wire.js';
-import { type ChildHost, TaskChild, type Unloadable } from './child-process.js';
+import type { ChildHost, Unloadable } from './child-host.js';
+import { TaskChild } from './child-process.js';
 import { Lane, STUCK_MS } from './lane.js';
+import type { TaskModuleOptions } from './options.js';
 import { Run } from './run.js';
 import { Watch } from './watch.js';
 
-export interface TaskModuleOptions {
-  /** How many jobs run at a time: one process each. */
-  readonly concurrency: number;
-  /** Memory of one job in MiB: its whole process, Node's own 45 MiB included. Default 256. */
-  readonly memoryMb?: number;
-  /** Files that one job may have at a time, in MiB. Default 1024. */
-  readonly scratchMb?: number;
-  /** An existing or new folder for the jobs' own folders; absolute. */
-  readonly scratchFolder: string;
-  /** Default `allow`. `deny` needs bubblewrap, or Node 25. */
-  readonly network?: 'allow' | 'deny';
-  /** bubblewrap: when it works (`auto`), always or refuse to start (`required`), never (`off`). Default `auto`. */
-  readonly sandbox?: 'auto' | 'required' | 'off';
-  /** Path of `bwrap`. Default: the one in PATH or the system's folders. */
-  readonly bubblewrap?: string;
-  /** An idle process stays warm this long; one of the task used last stays for good. Default 30 s. */
-  readonly warmMs?: number;
-  readonly log?: Log;
-  readonly clock?: Clock;
-}
+type Given = 'concurrency' | 'memoryMb' | 'scratchFolder' | 'warmMs' | 'network' | 'internet' | 'log' | 'clock';
 
-interface Parts {
-  readonly concurrency: number;
-  readonly log: Log;
-  readonly clock: Clock;
+interface Parts extends Required<Pick<TaskModuleOptions, Given>> {
   readonly sandbox: Sandbox;
-  readonly memoryMb: number;
-  readonly scratchFolder: string;
+  readonly leftovers: Clearing;
   readonly watch: Watch;
-  readonly warmMs: number;
-  readonly network: boolean;
 }
 
 const DEFAULT_MEMORY_MB = 256;
@@ -68,12 +49,12 @@ export class TaskModuleRunner implements Runner {
   readonly queues = true;
   /** One line that names the tier in force. */
   readonly isolation: string;
+  readonly tier: IsolationTier;
   readonly #concurrency: number;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #warmMs: number;
-  /** Jobs may use the network, and so a port of this machine. */
-  readonly #network: boolean;
+  readonly #ceiling: NetworkCeiling;
   readonly #host: ChildHost;
   readonly #watch: Watch;
   readonly #lanes = new Map<string, Lane>();
@@ -89,35 +70,33 @@ export class TaskModuleRunner implements Runner {
       memoryMb = DEFAULT_MEMORY_MB,
       scratchMb = DEFAULT_SCRATCH_MB,
       sandbox = 'auto',
-      network = 'allow',
+      network = 'internet',
+      internet = new PublicInternet(),
       clock = systemClock,
     } = options;
     const limits = { memoryBytes: memoryMb * 1024 * 1024, scratchBytes: scratchMb * 1024 * 1024 };
     await mkdir(options.scratchFolder, { recursive: true, mode: 0o700 });
-    await sweepAbandoned(options.scratchFolder);
-    const wish = { sandbox, network, memoryMb, scratchBytes: limits.scratchBytes, bubblewrap: options.bubblewrap ?? findTool('bwrap') };
-    const found = await findSandbox(wish);
-    const scratchFolder = join(await realpath(options.scratchFolder), unfinishedName('jobs'));
+    const folder = await realpath(options.scratchFolder);
+    const bubblewrap = options.bubblewrap ?? findTool('bwrap');
+    const { scratchBytes } = limits;
+    const found = await findSandbox({ sandbox, network: heldNetwork(network), memoryMb, scratchBytes, bubblewrap, folder });
+    const scratchFolder = join(folder, unfinishedName('jobs'));
     await mkdir(scratchFolder, { mode: 0o700 });
     const { concurrency, log = silentLog, warmMs = DEFAULT_WARM_MS } = options;
-    log.info('jobs are isolated', { by: found.line });
+    const leftovers = new Clearing(log, clock);
+    await leftovers.sweep(options.scratchFolder);
+    if (found.tier === 'process')
+      log.warn('no sandbox: malicious task code can do here whatever this user can', { isolation: found.line, todo: found.remedy });
+    else log.info('jobs are isolated', { by: found.line });
     const watch = new Watch(limits, clock);
-    return new TaskModuleRunner({
-      concurrency,
-      log,
-      clock,
-      sandbox: found,
-      memoryMb,
-      scratchFolder,
-      watch,
-      warmMs,
-      network: network === 'allow',
-    });
+    const parts = { concurrency, log, clock, memoryMb, scratchFolder, leftovers, watch, warmMs };
+    return new TaskModuleRunner({ ...parts, sandbox: found, network, internet });
   }
 
-  private constructor({ concurrency, log, clock, sandbox, memoryMb, scratchFolder, watch, warmMs, network }: Parts) {
-    this.#network = network;
+  private constructor({ concurrency, log, clock, sandbox, memoryMb, scratchFolder, leftovers, watch, warmMs, network, internet }: Parts) {
+    this.#ceiling = ceilingOf(network);
     this.isolation = sandbox.line;
+    this.tier = sandbox.tier;
     this.#log = log;
     this.#warmMs = warmMs;
     this.#concurrency = concurrency;
@@ -125,9 +104,11 @@ export class TaskModuleRunner implements Runner {
     this.#watch = watch;
     this.#host = {
       sandbox,
-      limits: { memoryMb, network: network ? 'allow' : 'deny' },
+      memoryMb,
+      internet,
       scratchFolder,
       clock,
+      leftovers,
       ready: (child) => this.#ready(child),
       freed: (child, tookMs) => this.#freed(child, tookMs),
       returned: (child, runs) => this.#returned(child, runs),
@@ -137,24 +118,33 @@ export class TaskModuleRunner implements Runner {
 
   async run(job: Job, context: RunContext): Promise<Outcome> {
     const { workplace, tunnel } = context;
-    if (workplace === undefined) return refused('no workplace was given');
-    if (tunnel === undefined || !this.#network) return this.#run(job, context, workplace, undefined);
+    if (workplace === undefined) return refused('task-unloadable', 'no workplace was given');
+    let lane: Lane;
+    try {
+      lane = this.#lane(workplace);
+    } catch (error) {
+      const { code, message } = asPeerworkError(error, 'task-unloadable');
+      return refused(code, message);
+    }
+    const { tier } = this.#host.sandbox;
+    // In bubblewrap a tunnel is reached by the way that all connections go.
+    if (tunnel === undefined || tier === 'bwrap' || lane.policy.mode === 'none') return this.#run(job, context, lane, undefined);
     const onError = ({ message }: Error) => context.report({ kind: 'log', stream: 'stderr', line: message });
     const port = await openTunnelPort(tunnel, { onError });
     try {
-      return await this.#run(job, context, workplace, { host: port.host, port: port.port });
+      return await this.#run(job, context, lane, { host: port.host, port: port.port });
     } finally {
       await port.close();
     }
   }
 
-  #run(job: Job, context: RunContext, workplace: Workplace, tunnel: TunnelAddress | undefined): Promise<Outcome> {
-    let lane: Lane;
-    try {
-      lane = this.#lane(workplace);
-    } catch (error) {
-      return Promise.resolve(refused(error instanceof Error ? error.message : String(error)));
-    }
+  #run(job: Job, context: RunContext, lane: Lane, tunnel: TunnelAddress | undefined): Promise<Outcome> {
+    if (lane.narrows && this.#host.sandbox.tier === 'process')
+      context.report({
+        kind: 'log',
+        stream: 'log',
+        line: 'this worker cannot hold what task.json says of the network: it has no bubblewrap',
+      });
     const run = new Run(job, context, tunnel, (aborted) => this.#cancel(lane, aborted));
     if (this.#closed) run.stop('closed');
     else if (context.signal.aborted) run.stop('cancelled');
@@ -168,7 +158,7 @@ export class TaskModuleRunner implements Runner {
   #lane(workplace: Workplace): Lane {
     let lane = this.#lanes.get(workplace.digest);
     if (lane === undefined) {
-      lane = new Lane(workplace);
+      lane = new Lane(workplace, this.#ceiling);
       for (const old of this.#lanes.values()) if (old.empty) this.#lanes.delete(old.digest);
       this.#lanes.set(workplace.digest, lane);
     }
@@ -180,7 +170,7 @@ export class TaskModuleRunner implements Runner {
     const lane = this.#laneOf(child);
     if (lane !== undefined) lane.stillborn = 0;
     // Before anybody can take the process away again: on a slow machine others lose their patience while it starts.
-    const run = lane?.take();
+    const run = this.#mayRunOneMore() ? lane?.take() : undefined;
     if (run !== undefined) child.hand(run);
     this.#dispatch();
   }
@@ -228,10 +218,23 @@ export class TaskModuleRunner implements Runner {
     while (lane.waiting > 0) {
       const child = lane.pick(now);
       if ((child === undefined || child.load > 0) && lane.waiting > lane.starting && this.#roomForOneMore(lane, now)) this.#spawn(lane);
-      if (child === undefined) break;
+      if (child === undefined || (child.load === 0 && !this.#mayRunOneMore())) break;
       const run = lane.take();
       if (run !== undefined) child.hand(run);
     }
+    this.#keepSpare(lane);
+  }
+
+  /** There may be more processes than jobs may run: spare ones of tasks that want a fresh one for each job. */
+  #mayRunOneMore(): boolean {
+    if (this.#children <= this.#concurrency) return true;
+    return [...this.#lanes.values()].reduce((busy, lane) => busy + lane.busy, 0) < this.#concurrency;
+  }
+
+  /** Starts the process of the next job while this one runs. */
+  #keepSpare(lane: Lane): void {
+    const wanted = lane.perJob && lane === this.#newest && !lane.hasIdle;
+    if (wanted && !this.#closed && this.#children <= this.#concurrency) this.#spawn(lane);
   }
 
   /** Another task has waited long enough: the next process that is idle makes room for it. */
@@ -243,7 +246,7 @@ export class TaskModuleRunner implements Runner {
 
   /** If the pool is full, ends an idle child of a task that has no work, or of any task if this one has waited too long. */
   #roomForOneMore(lane: Lane, now: number): boolean {
-    if (this.#children < this.#concurrency) return true;
+    if (this.#children < this.#concurrency + (lane.perJob ? 1 : 0)) return true;
     let oldest: TaskChild | undefined;
     for (const other of this.#lanes.values()) {
       if (other === lane || (other.waiting > 0 && !lane.isStarving(now))) continue;
@@ -259,7 +262,7 @@ export class TaskModuleRunner implements Runner {
   #spawn(lane: Lane): void {
     this.#children += 1;
     try {
-      const child = new TaskChild(this.#host, lane.entry, lane.readable);
+      const child = new TaskChild(this.#host, lane);
       lane.children.add(child);
       this.#log.debug('process started', { pid: child.pid, task: lane.digest.slice(0, 12) });
     } catch (error) {
@@ -283,6 +286,7 @@ export class TaskModuleRunner implements Runner {
       }
     }
     this.#dispatch();
+    if (lane !== undefined && unloadable === undefined) this.#keepSpare(lane);
     if (lane?.empty && lane !== this.#newest) this.#lanes.delete(lane.digest);
   }
 
@@ -336,10 +340,12 @@ export class TaskModuleRunner implements Runner {
       }
     }
     await Promise.all(gone);
-    await removeTree(this.#host.scratchFolder);
+    const { leftovers, scratchFolder } = this.#host;
+    void leftovers.add(scratchFolder);
+    await leftovers.close();
   }
 }
 
-function refused(message: string): Outcome {
-  return { state: 'failed', error: { code: 'task-unloadable', message }, retry: true };
+function refused(code: ErrorCode, message: string): Outcome {
+  return { state: 'failed', error: { code, message }, retry: true };
 }

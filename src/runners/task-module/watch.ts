@@ -1,6 +1,6 @@
 import type { Clock } from '../../clock.js';
+import { bytesBelow } from '../../kit/bytes-below.js';
 import { residentBytes, residentPollMs } from '../../sandbox/processes.js';
-import { bytesBelow } from '../../task/disk.js';
 import type { TaskChild } from './child-process.js';
 
 const SCRATCH_POLL_MS = 1_000;

@@ -1,4 +1,6 @@
 import { PeerworkError } from '../../errors.js';
+import { type JsonRefused, parseJson } from '../../kit/json.js';
+import { outlineOf } from '../../kit/json-outline.js';
 import { conceal, withoutPassword } from '../../log.js';
 import { type CrewTask, isFields, readAcquired } from './task.js';
 
@@ -6,6 +8,8 @@ import { type CrewTask, isFields, readAcquired } from './task.js';
 const ANSWER_MS = 30_000;
 const NEWEST_TASKS = 200;
 const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
+/** The answer, its task, the list of errors, an error. */
+const OUTLINE_DEPTH = 4;
 
 export interface CrewPlace {
   /** Where the routes of the server begin, such as `http://localhost:3000/` or `https://example.org/crew`. */
@@ -19,6 +23,8 @@ export interface CrewAnswer {
   readonly status: number;
   /** undefined: it was no JSON. */
   readonly body: unknown;
+  /** Why it is not taken as a whole: `body` is its outline then. */
+  readonly fault?: string | undefined;
   /** When it may be asked again, if it said so. */
   readonly retryAfterMs: number | undefined;
 }
@@ -45,7 +51,8 @@ export class CrewClient {
     const answer = await this.#ask('POST', `channel/${encodeURIComponent(channel)}/acquire`, { workerId });
     // A page or nothing at all is no work to crew's own workers; here its owner is told that this is hardly a crew server.
     if (answer.status < 200 || answer.status > 299 || answer.body === undefined) throw new CrewRefusal(answer, this.#base);
-    return readAcquired(answer.body);
+    const task = readAcquired(answer.body);
+    return task === undefined || answer.fault === undefined ? task : { ...task, input: null, parents: [], fault: answer.fault };
   }
 
   /** Of the newest tasks of a channel those that are assigned to this worker. */
@@ -84,7 +91,7 @@ export class CrewClient {
         signal: AbortSignal.timeout(ANSWER_MS),
       });
       const text = await textOf(response);
-      return { status: response.status, body: parsed(text), retryAfterMs: this.#retryAfter(response.headers.get('retry-after')) };
+      return { status: response.status, ...parsed(text), retryAfterMs: this.#retryAfter(response.headers.get('retry-after')) };
     } catch (error) {
       throw new PeerworkError('crew-unreachable', `${this.#base}: ${reasonOf(error)}`, { cause: error });
     }
@@ -135,11 +142,13 @@ async function textOf(response: Response): Promise<string> {
   return Buffer.concat(chunks).toString('utf8');
 }
 
-function parsed(text: string): unknown {
+function parsed(text: string): Pick<CrewAnswer, 'body' | 'fault'> {
   try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
+    return { body: parseJson(text, { maxBytes: MAX_ANSWER_BYTES }), fault: undefined };
+  } catch (thrown) {
+    const { reason, message } = thrown as JsonRefused;
+    if (reason === 'malformed') return { body: undefined, fault: undefined };
+    return { body: outlineOf(text, { maxBytes: MAX_ANSWER_BYTES, maxDepth: OUTLINE_DEPTH }), fault: message };
   }
 }
 

@@ -4,11 +4,15 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Clock } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
 import type { Outcome } from '../../job/job.js';
+import { ByteBudget } from '../../kit/byte-budget.js';
+import { type JsonRefused, MAX_JSON_DEPTH, parseJson } from '../../kit/json.js';
 import { releaseOf } from './release.js';
 import { type CrewTask, isFields, readAcquired } from './task.js';
 
 /** crew's own limit for bodies. */
 const MAX_BODY_BYTES = 10 * 1024 * 1024;
+/** Of all calls that are read, wait or run. */
+const MAX_BODIES_BYTES = 64 * 1024 * 1024;
 const BODY_MS = 30_000;
 const CLOSE_MS = 1_000;
 const LOOPBACK = /^(127\.\d+\.\d+\.\d+|localhost|\[?::1\]?)$/;
@@ -53,6 +57,7 @@ export class Endpoint {
   readonly #options: EndpointOptions;
   readonly #server: Server;
   readonly #waiting: Call[] = [];
+  readonly #bodies = new ByteBudget(MAX_BODIES_BYTES);
   #closed = false;
 
   constructor(options: EndpointOptions) {
@@ -120,8 +125,13 @@ export class Endpoint {
     // Who has the token need not be shown in the body: nobody's megabytes are read without one.
     const shown = url.searchParams.get('accessToken') ?? /^Bearer (.*)$/i.exec(request.headers.authorization ?? '')?.[1];
     if (token !== undefined && shown !== undefined && !same(shown, token)) return reply(response, 401, { error: 'Unauthorized' });
-    const body = await bodyOf(request, token !== undefined && shown === undefined ? 64 * 1024 : MAX_BODY_BYTES);
+    const most = token !== undefined && shown === undefined ? 64 * 1024 : MAX_BODY_BYTES;
+    const bytes = Math.min(most, Number(request.headers['content-length'] ?? most) || 0);
+    if (!this.#bodies.take(bytes)) return reply(response.setHeader('retry-after', '5'), 503, { error: 'This worker has too much to do' });
+    response.once('close', () => this.#bodies.giveBack(bytes));
+    const body = await bodyOf(request, most);
     if (body === 'too large') return reply(response, 413, { error: 'The body is too large' });
+    if (body === 'too deep') return reply(response, 400, { error: `The body is nested more than ${MAX_JSON_DEPTH} deep` });
     if (
       token !== undefined &&
       shown === undefined &&
@@ -177,9 +187,9 @@ async function bodyOf(request: IncomingMessage, mostBytes: number): Promise<unkn
     chunks.push(chunk);
   }
   try {
-    return JSON.parse(Buffer.concat(chunks).toString('utf8'));
-  } catch {
-    return undefined;
+    return parseJson(Buffer.concat(chunks), { maxBytes: mostBytes });
+  } catch (thrown) {
+    return (thrown as JsonRefused).reason === 'too-deep' ? 'too deep' : undefined;
   }
 }
 

@@ -1,5 +1,5 @@
 import { type Clock, pause, type Timer } from '../../clock.js';
-import { asPeerworkError, type PeerworkError } from '../../errors.js';
+import { asPeerworkError, describeError, type PeerworkError } from '../../errors.js';
 import type { Lease } from '../../job/source.js';
 import type { Log } from '../../log.js';
 import { HeldLease } from '../held-lease.js';
@@ -113,7 +113,13 @@ export class Poller {
         const task = await client.acquire(channel, workerId);
         if (task === undefined) return;
         const lease = this.#open(channel, task);
-        if (late) await lease.settle({ state: 'released', reason: 'the worker has no place for it any more' });
+        if (task.fault !== undefined)
+          await lease.settle({
+            state: 'failed',
+            error: { code: 'job-invalid', message: describeError('job-invalid', task.fault) },
+            retry: false,
+          });
+        else if (late) await lease.settle({ state: 'released', reason: 'the worker has no place for it any more' });
         else leases.push(lease);
       } catch (error) {
         failure = error;

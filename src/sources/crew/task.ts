@@ -11,6 +11,8 @@ export interface CrewTask {
   /** How often it failed before. */
   readonly failures: number;
   readonly attemptsLeft: number | undefined;
+  /** Why it cannot be run. */
+  readonly fault?: string;
 }
 
 export function isFields(value: unknown): value is Fields {

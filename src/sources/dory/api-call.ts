@@ -1,8 +1,10 @@
 import { type Clock, pause } from '../../clock.js';
 import { asPeerworkError, PeerworkError } from '../../errors.js';
+import { parseJson } from '../../kit/json.js';
 
 /** Of one answer. */
 const MAX_BODY_BYTES = 8 * 1024 * 1024;
+const MAX_ITEMS = 1_000_000;
 const FIRST_WAIT_MS = 300;
 const MAX_WAIT_MS = 5_000;
 
@@ -98,7 +100,7 @@ async function readText(response: Response): Promise<string> {
 
 function parsed(json: string): unknown {
   try {
-    return JSON.parse(json);
+    return parseJson(json, { maxBytes: MAX_BODY_BYTES, maxItems: MAX_ITEMS });
   } catch {
     return undefined;
   }

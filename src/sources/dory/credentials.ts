@@ -1,10 +1,11 @@
-import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
-import { chmod, mkdir, open, rename, rm } from 'node:fs/promises';
+import { chmod, mkdir, rm } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import * as v from 'valibot';
 import { PeerworkError } from '../../errors.js';
+import { LOCAL_JSON, parseJson } from '../../kit/json.js';
+import { writeWhole } from '../../kit/whole-file.js';
 import { conceal } from '../../log.js';
 
 const text = v.pipe(v.string(), v.minLength(1), v.maxLength(500));
@@ -48,17 +49,12 @@ export function readCredentials(file = credentialsFile()): DoryCredentials | und
 export async function writeCredentials(credentials: DoryCredentials, file = credentialsFile()): Promise<void> {
   conceal(credentials.apiKey);
   const folder = dirname(file);
-  const draft = join(folder, `.credentials.${randomBytes(6).toString('hex')}`);
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     await chmod(folder, 0o700);
-    const handle = await open(draft, 'wx', 0o600);
-    await handle.writeFile(`${JSON.stringify(credentials, null, 2)}\n`);
-    await handle.sync();
-    await handle.close();
-    await rename(draft, file);
+    await writeWhole(file, `${JSON.stringify(credentials, null, 2)}\n`, { durable: true });
   } catch (error) {
-    await rm(draft, { force: true });
+    if (error instanceof PeerworkError) throw error;
     throw new PeerworkError('dory-credentials-unusable', `${file} cannot be written: ${error instanceof Error ? error.message : error}`);
   }
 }
@@ -122,7 +118,7 @@ export function withoutSlash(url: string): string {
 
 function parsed(json: string): unknown {
   try {
-    return JSON.parse(json);
+    return parseJson(json, LOCAL_JSON);
   } catch {
     return undefined;
   }

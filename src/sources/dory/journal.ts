@@ -1,7 +1,8 @@
-import { randomBytes } from 'node:crypto';
-import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
+import { LOCAL_JSON, parseJson } from '../../kit/json.js';
+import { writeWhole } from '../../kit/whole-file.js';
 import type { Log } from '../../log.js';
 
 const text = v.pipe(v.string(), v.minLength(1));
@@ -37,7 +38,8 @@ export class Journal {
   static async open(folder: string, log: Log): Promise<Journal> {
     const journal = new Journal(join(folder, 'runs.json'), log);
     try {
-      for (const each of v.parse(entries, JSON.parse(await readFile(journal.#file, 'utf8')))) journal.#entries.set(keyOf(each), each);
+      for (const each of v.parse(entries, parseJson(await readFile(journal.#file, 'utf8'), LOCAL_JSON)))
+        journal.#entries.set(keyOf(each), each);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') log.warn('the file of held runs cannot be read and is begun anew', { error });
     }
@@ -60,14 +62,9 @@ export class Journal {
 
   #write(): Promise<void> {
     this.#writing = this.#writing.then(async () => {
-      const draft = `${this.#file}.${randomBytes(4).toString('hex')}`;
-      try {
-        await writeFile(draft, JSON.stringify(this.all()), { mode: 0o600 });
-        await rename(draft, this.#file);
-      } catch (error) {
+      await writeWhole(this.#file, JSON.stringify(this.all())).catch((error: unknown) => {
         this.#log.warn('the file of held runs cannot be written', { error });
-        await rm(draft, { force: true }).catch(() => {});
-      }
+      });
     });
     return this.#writing;
   }

@@ -3,6 +3,7 @@ import { EventEmitter } from 'node:events';
 import { type Clock, pause, type Timer } from '../../clock.js';
 import { asPeerworkError, type PeerworkError } from '../../errors.js';
 import type { Progress } from '../../job/job.js';
+import type { IsolationTier } from '../../job/runner.js';
 import type { Lease, Source } from '../../job/source.js';
 import { cancelWorkArgs, checked, isMasterAnswer, type LeaseKey, pingAnswer, requestWorkAnswer, type WorkItem } from '../../job/verbs.js';
 import type { Log } from '../../log.js';
@@ -14,13 +15,16 @@ import { PeerOrigin } from './origin.js';
 import { PeerTunnel } from './peer-tunnel.js';
 
 const RETRY_MS = 500;
-const MAX_REPORTS = 500;
+/** Each holds 64 KiB at most: they fit into one message. */
+const MAX_REPORTS = 200;
 
 /** What the Master is told about this worker when it connects. */
 export interface WorkerFacts {
   readonly version: string;
   readonly concurrency: number;
   readonly isolation: string;
+  /** Of task modules. */
+  readonly tier?: IsolationTier;
   readonly platform: string;
   readonly labels: readonly string[];
   readonly runners: readonly string[];
@@ -216,7 +220,7 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
     setImmediate(() => {
       this.#reporting = false;
       while (this.#master !== undefined && this.#reports.length > 0)
-        this.#master.peer.rpc.notify('report', { reports: this.#reports.splice(0, MAX_REPORTS) });
+        this.#master.peer.rpc.notify('report', { reports: this.#reports.splice(0, MAX_REPORTS) }, { lossy: true });
       this.#reports.length = 0;
     });
   }

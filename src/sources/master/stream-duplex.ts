@@ -102,12 +102,20 @@ export class StreamDuplex extends Duplex {
           this.#wanted = resolve;
         });
       },
-      // The peer reads no more. Its own end tells the rest.
+      // The peer reads no more. If it has not sent its own end yet, that one tells why.
       return: () => {
+        if (!this.#complete) this.#breakAfterEnd();
         this.#complete = true;
         this.#wanted?.(finished);
         return Promise.resolve(finished);
       },
     };
+  }
+
+  /** All that came is delivered first; what was written is not taken, which is no orderly end. */
+  #breakAfterEnd(): void {
+    const error = new PeerworkError('tunnel-broken', 'the other side takes no more');
+    if (this.readableEnded) this.destroy(error);
+    else this.once('end', () => this.destroy(error));
   }
 }

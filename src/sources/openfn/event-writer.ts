@@ -24,6 +24,8 @@ interface Waiting {
 const LOG = 'run:log';
 /** What waits of log lines when a run writes them faster than the server takes them; more are left out, and counted. */
 const MAX_WAITING_LOG_CHARS = 32 * 1024 * 1024;
+/** Of all other events: the state behind each step is in one. */
+const MAX_WAITING_EVENT_CHARS = 256 * 1024 * 1024;
 
 /**
  * The events of one run on their way to the server: one at a time, each after the answer to the one before it.
@@ -35,6 +37,7 @@ export class EventWriter {
   readonly #options: EventWriterOptions;
   #queue: Waiting[] = [];
   #logChars = 0;
+  #eventChars = 0;
   #leftOut = 0;
   #writing = false;
   #flush: Timer | undefined;
@@ -44,7 +47,14 @@ export class EventWriter {
   }
 
   write(event: string, payload: Record<string, unknown>, done?: (taken: boolean) => void): void {
-    this.#push({ event, payload, queuedAt: this.#options.clock.now(), chars: 0, done });
+    const chars = Object.values(payload).reduce<number>((sum, value) => sum + (typeof value === 'string' ? value.length : 0), 0);
+    if (this.#eventChars + chars > MAX_WAITING_EVENT_CHARS) {
+      this.#options.log.warn('an event of a run was left out: too much waits', { event });
+      done?.(false);
+      return;
+    }
+    this.#eventChars += chars;
+    this.#push({ event, payload, queuedAt: this.#options.clock.now(), chars, done });
   }
 
   /** A line without the run's id. */
@@ -91,7 +101,8 @@ export class EventWriter {
     const { batchLogs, clock, runId } = this.#options;
     if (first.event !== LOG || batchLogs === undefined) {
       this.#queue.shift();
-      this.#logChars -= first.chars;
+      if (first.event === LOG) this.#logChars -= first.chars;
+      else this.#eventChars -= first.chars;
       return first.event === LOG ? { ...first, payload: { run_id: runId, ...first.payload } } : first;
     }
     const end = this.#queue.findIndex(({ event }) => event !== LOG);

@@ -1,3 +1,8 @@
+import { type JsonRefused, parseJson } from '../../kit/json.js';
+import { outlineOf } from '../../kit/json-outline.js';
+
+export const MAX_FRAME_BYTES = 128 * 1024 * 1024;
+
 /**
  * Phoenix frames, serializer version 2.0.0. A text frame is a JSON array `[join_ref, ref, topic, event, payload]`. A binary frame is
  * kind (0 push, 1 reply, 2 broadcast), the lengths of join_ref, ref (absent in broadcasts), topic and event or status, those texts in
@@ -24,16 +29,20 @@ export function encodeRequest({ joinRef, ref, topic, event, payload }: Request):
 
 /** undefined for what is no frame. The response of a binary reply is a Buffer. */
 export function decodeFrame(data: Buffer, binary: boolean): Received | undefined {
-  return binary ? decodeBinary(data) : decodeText(data);
+  return binary ? decodeBinary(data) : decodeText(data.toString());
 }
 
-function decodeText(data: Buffer): Received | undefined {
-  let frame: unknown;
+function decodeText(text: string): Received | undefined {
   try {
-    frame = JSON.parse(data.toString('utf8'));
-  } catch {
-    return undefined;
+    return readFrame(parseJson(text, { maxBytes: MAX_FRAME_BYTES }));
+  } catch (thrown) {
+    // Who waits for an answer that is nested too deep hears so.
+    const frame = readFrame(outlineOf(text, { maxBytes: MAX_FRAME_BYTES, maxDepth: 2 }));
+    return frame?.kind === 'reply' ? { ...frame, ok: false, response: (thrown as JsonRefused).message } : undefined;
   }
+}
+
+function readFrame(frame: unknown): Received | undefined {
   if (!Array.isArray(frame) || frame.length !== 5) return undefined;
   const [joinRef, ref, topic, event, payload] = frame as unknown[];
   if (typeof topic !== 'string' || typeof event !== 'string') return undefined;

@@ -4,11 +4,13 @@ import type { Exchange } from '../../job/exchange.js';
 import type { Job, Json, Outcome } from '../../job/job.js';
 import type { OpenfnError, OpenfnEvent, OpenfnLogLine, OpenfnQuestion, OpenfnRun, OpenfnStepEnd } from '../../job/openfn.js';
 import type { Lease } from '../../job/source.js';
+import { parseJson } from '../../kit/json.js';
 import type { Log } from '../../log.js';
 import { version } from '../../version.js';
 import { Channel } from './channel.js';
 import { EventWriter } from './event-writer.js';
 import { type ExitReason, reasonOf } from './exit-reason.js';
+import { MAX_FRAME_BYTES } from './frames.js';
 import type { SourceSettings } from './options.js';
 import { type ReadPlan, readPlan } from './plan.js';
 import { Scrubber } from './scrub.js';
@@ -279,7 +281,7 @@ export class RunSession implements Lease {
 function readDataclip(response: unknown): Json {
   const bytes = Buffer.isBuffer(response) ? response : Array.isArray(response) ? Buffer.from(response as number[]) : undefined;
   if (bytes === undefined) throw new Error('[fetch:dataclip] the answer has no bytes');
-  return JSON.parse(bytes.toString('utf8')) as Json;
+  return parseJson(bytes, { maxBytes: MAX_FRAME_BYTES }) as Json;
 }
 
 function describeVersions(versions: Readonly<Record<string, string | readonly string[]>>): string {

@@ -1,7 +1,7 @@
 import { WebSocket } from 'ws';
 import type { Clock, Timer } from '../../clock.js';
 import type { Log } from '../../log.js';
-import { decodeFrame, encodeRequest, type Received } from './frames.js';
+import { decodeFrame, encodeRequest, MAX_FRAME_BYTES, type Received } from './frames.js';
 
 export const HEARTBEAT_MS = 30_000;
 const CONNECT_MS = 10_000;
@@ -10,7 +10,6 @@ const RETRY_STEP_MS = 1_000;
 const MAX_RETRY_MS = 30_000;
 /** A half-open connection does not answer the closing handshake. */
 const FAREWELL_MS = 1_000;
-const MAX_FRAME_BYTES = 128 * 1024 * 1024;
 
 /** Why a request has no good answer: the server said no, said nothing in time, or the connection is gone. */
 export class ReplyError extends Error {

@@ -1,7 +1,10 @@
 import { createHmac, createPublicKey, type KeyObject, verify } from 'node:crypto';
+import { parseJson } from '../../kit/json.js';
 
 /** The time that the clocks of server and worker may differ, in seconds. */
 const SKEW_S = 5;
+
+const CLAIMS_LIMITS = { maxBytes: 64 * 1024, maxDepth: 16 };
 
 const encode = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url');
 
@@ -40,7 +43,7 @@ export function runTokenFault(token: string, key: KeyObject, nowMs: number): str
 
 function decode(part: string): Readonly<Record<string, unknown>> | undefined {
   try {
-    const value: unknown = JSON.parse(Buffer.from(part, 'base64url').toString('utf8'));
+    const value = parseJson(Buffer.from(part, 'base64url'), CLAIMS_LIMITS);
     return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
   } catch {
     return undefined;

@@ -1,9 +1,8 @@
 import { createHash } from 'node:crypto';
-import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { PeerworkError } from '../../errors.js';
-import { writeWhole } from '../../task/disk.js';
+import { writeWhole } from '../../kit/whole-file.js';
 import type { ExecAssets } from '../../task/exec-assets.js';
 import { sha256Of, type TransferKey, unifiedHash } from '../../wires/queue-xec/transfer.js';
 
@@ -50,10 +49,8 @@ export function readAssets(received: unknown, key: TransferKey): ReceivedAssets 
   return { hash, digest: createHash('sha256').update(identity).digest('hex'), dependencies, files };
 }
 
-/** Writes them under names of our own, so that no path of theirs is ever one of ours; where they belong is checked when they are published. */
+/** Writes them into an empty folder under names of our own, so that no path of theirs is ever one of ours; where they belong is checked when they are published. */
 export async function writeAssets(folder: string, { dependencies, files }: ReceivedAssets): Promise<ExecAssets> {
-  await rm(folder, { recursive: true, force: true });
-  await mkdir(folder, { recursive: true, mode: 0o700 });
   const written = files.map(async ({ name, workerPath, text }, index) => {
     const masterPath = join(folder, String(index));
     await writeWhole(masterPath, text);

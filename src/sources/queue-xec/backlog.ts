@@ -1,7 +1,11 @@
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
-import { sweepAbandoned, writeWhole } from '../../task/disk.js';
+import { asPeerworkError } from '../../errors.js';
+import { clearAway, sweepAbandoned } from '../../kit/clearing.js';
+import { LOCAL_JSON, parseJson } from '../../kit/json.js';
+import { writeWhole } from '../../kit/whole-file.js';
+import type { Log } from '../../log.js';
 
 const stored = v.object({ sealed: v.string(), attempt: v.pipe(v.number(), v.safeInteger(), v.minValue(1)) });
 
@@ -26,16 +30,20 @@ export class Backlog {
   /** Waiting, in the order in which they came. */
   #waiting: Entry[] = [];
   #serial: number;
+  readonly #log: Log;
+  /** In memory only: the disk was full when they were to be written. Tried again whenever another one is written or done. */
+  readonly #unsafe = new Map<number, Entry>();
 
-  private constructor(folder: string, serial: number) {
+  private constructor(folder: string, serial: number, log: Log) {
     this.#folder = folder;
     this.#serial = serial;
+    this.#log = log;
   }
 
-  static async open(folder: string, now: number): Promise<Backlog> {
+  static async open(folder: string, now: number, log: Log): Promise<Backlog> {
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    await sweepAbandoned(folder);
-    const backlog = new Backlog(folder, now);
+    void sweepAbandoned(folder, log);
+    const backlog = new Backlog(folder, now, log);
     const serials = (await readdir(folder)).flatMap((name) => /^(\d{1,15})\.job$/.exec(name)?.[1] ?? []).map(Number);
     for (const serial of serials.sort((a, b) => a - b)) {
       const read = v.safeParse(stored, await readStored(backlog.#path(serial)));
@@ -54,7 +62,7 @@ export class Backlog {
     return this.#waiting.length === 0 ? undefined : Math.min(...this.#waiting.map(({ dueAt }) => dueAt));
   }
 
-  /** Resolves when it is on disk; a disk that is full costs the safety, not the job. */
+  /** Resolves when it is on disk, or cannot be written: that is logged, and costs the safety, not the job. */
   async add(sealed: string): Promise<void> {
     this.#serial += 1;
     const entry = { serial: this.#serial, sealed, attempt: 1, dueAt: 0 };
@@ -82,12 +90,35 @@ export class Backlog {
 
   /** Its outcome is safe. */
   async done({ serial }: Entry): Promise<void> {
-    await rm(this.#path(serial), { force: true });
+    this.#unsafe.delete(serial);
+    await clearAway(this.#path(serial), this.#log);
+    await this.#storeUnsafe();
   }
 
-  async #store({ serial, sealed, attempt }: Entry): Promise<void> {
-    // Not synced: it is the end of this process that must not lose a job, not that of the machine.
-    await writeWhole(this.#path(serial), JSON.stringify({ sealed, attempt })).catch(() => {});
+  async #store(entry: Entry): Promise<void> {
+    const wasSafe = this.#unsafe.size === 0;
+    this.#unsafe.set(entry.serial, entry);
+    await this.#storeUnsafe((error) => {
+      const { code, message } = asPeerworkError(error);
+      if (wasSafe) this.#log.error('a job is kept in memory only: it is lost if this process ends now', { code, message });
+    });
+  }
+
+  /** Oldest first, until one cannot be written. */
+  async #storeUnsafe(onFailure: (error: unknown) => void = () => {}): Promise<void> {
+    for (const [serial, entry] of this.#unsafe) {
+      const { sealed, attempt } = entry;
+      try {
+        // Not synced: it is the end of this process that must not lose a job, not that of the machine.
+        await writeWhole(this.#path(serial), JSON.stringify({ sealed, attempt }));
+      } catch (error) {
+        onFailure(error);
+        return;
+      }
+      if (this.#unsafe.get(serial) === entry) this.#unsafe.delete(serial);
+      // Its outcome came while it was being written.
+      else if (!this.#unsafe.has(serial)) await clearAway(this.#path(serial), this.#log);
+    }
   }
 
   #path(serial: number): string {
@@ -97,7 +128,7 @@ export class Backlog {
 
 async function readStored(file: string): Promise<unknown> {
   try {
-    return JSON.parse(await readFile(file, 'utf8'));
+    return parseJson(await readFile(file, 'utf8'), LOCAL_JSON);
   } catch {
     return undefined; // not one of ours, or a broken disk
   }

@@ -1,8 +1,10 @@
 import { type Clock, pause } from '../../clock.js';
-import { asPeerworkError, PeerworkError } from '../../errors.js';
+import { asPeerworkError, describeError, PeerworkError } from '../../errors.js';
 import type { Job, Json, Outcome } from '../../job/job.js';
-import { DEFAULT_ATTEMPTS, DEFAULT_BACKOFF_MS, MAX_JOB_ID_CHARS } from '../../job/limits.js';
+import { DEFAULT_ATTEMPTS, DEFAULT_BACKOFF_MS, MAX_JOB_ID_CHARS, MAX_MESSAGE_BYTES } from '../../job/limits.js';
 import type { Lease, Source } from '../../job/source.js';
+import { MAX_JSON_DEPTH } from '../../kit/json.js';
+import { outlineOf } from '../../kit/json-outline.js';
 import type { Log } from '../../log.js';
 import type { Room } from '../../wires/queue-xec/room.js';
 import { parseJson, type TransferKey } from '../../wires/queue-xec/transfer.js';
@@ -185,8 +187,15 @@ export class QueueXecSource implements Source {
 
   #lease(entry: Entry): Lease | undefined {
     const { key, channel, timeoutMs, shelf, backlog, clock, log, onTrouble } = this.#parts;
-    const payload = parseJson(key.openText(entry.sealed) ?? '');
+    const text = key.openText(entry.sealed) ?? '';
+    const payload = parseJson(text);
     if (typeof payload !== 'object' || payload === null || Array.isArray(payload)) {
+      const outline = outlineOf(text, { maxBytes: MAX_MESSAGE_BYTES, maxDepth: 1 });
+      if (typeof outline === 'object' && outline !== null && 'id' in outline) {
+        const error = { code: 'job-invalid', message: describeError('job-invalid', `nested more than ${MAX_JSON_DEPTH} deep`) };
+        void this.#settle(entry, JSON.stringify(outline.id), { state: 'failed', error, retry: false }, clock.now());
+        return undefined;
+      }
       onTrouble(new PeerworkError('queue-xec-key', 'a job does not open; it is dropped'));
       void backlog.done(entry);
       return undefined;

@@ -1,7 +1,9 @@
 import { type Clock, pause } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
 import type { Json, Outcome } from '../../job/job.js';
+import { VALUE_LIMITS } from '../../job/limits.js';
 import type { Settlement } from '../../job/verbs.js';
+import { parseJson } from '../../kit/json.js';
 import type { Log } from '../../log.js';
 import type { Call } from '../../wires/queue-xec/calls.js';
 import type { TransferKey } from '../../wires/queue-xec/transfer.js';
@@ -68,7 +70,11 @@ export class Results {
   /** False if there is nobody to send it to. */
   #send(settlement: Settlement): boolean {
     const { key, worker, share } = this.#options;
-    const text = JSON.stringify({ jobID: JSON.parse(settlement.id), worker: { name: worker }, data: dataOf(settlement.outcome) });
+    const text = JSON.stringify({
+      jobID: parseJson(settlement.id, VALUE_LIMITS),
+      worker: { name: worker },
+      data: dataOf(settlement.outcome),
+    });
     const call = share(JSON.stringify(key.seal(text)), CONFIRM_MS);
     if (call === undefined) return false;
     void this.#confirm(settlement, call);

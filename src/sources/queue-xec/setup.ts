@@ -35,9 +35,9 @@ export function queueXecSource(options: QueueXecSourceOptions): SourceSetup {
     async open({ worker, folder, clock, log, openOutbox, localTask, trouble }) {
       const assets = join(folder, 'assets');
       await mkdir(assets, { recursive: true, mode: 0o700 });
-      const backlog = await Backlog.open(join(folder, 'backlog'), clock.now());
+      const backlog = await Backlog.open(join(folder, 'backlog'), clock.now(), log);
       const outbox = await openOutbox();
-      const shelf = new TaskShelf(assets, name, localTask);
+      const shelf = new TaskShelf(assets, name, localTask, log);
       const shared = { clock, log, key };
       // The only call that a member may make of a Worker.
       const serve = new Map([['ping', async (_from: string, args: unknown) => ({ ...Object(args), pong: true })]]);

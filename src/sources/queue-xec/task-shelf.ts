@@ -1,6 +1,7 @@
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TaskOrigin } from '../../job/source.js';
+import { clearAway, freshFolder } from '../../kit/clearing.js';
+import type { Log } from '../../log.js';
 import type { LocalTask, SourceContext } from '../setup.js';
 import { type ReceivedAssets, writeAssets } from './assets.js';
 
@@ -17,9 +18,11 @@ export class TaskShelf {
   readonly #folder: string;
   readonly #channel: string;
   readonly #localTask: SourceContext['localTask'];
+  readonly #log: Log;
   #current: Shelved | undefined;
 
-  constructor(folder: string, channel: string, localTask: SourceContext['localTask']) {
+  constructor(folder: string, channel: string, localTask: SourceContext['localTask'], log: Log) {
+    this.#log = log;
     this.#folder = folder;
     this.#channel = channel;
     this.#localTask = localTask;
@@ -38,7 +41,7 @@ export class TaskShelf {
   async put(assets: ReceivedAssets): Promise<void> {
     const before = this.#current;
     if (before?.assets.digest === assets.digest) return;
-    const folder = join(this.#folder, assets.digest.slice(0, 16));
+    const folder = await freshFolder(join(this.#folder, assets.digest.slice(0, 16)), this.#log);
     const task = await this.#localTask(this.#channel, await writeAssets(folder, assets));
     this.#current = { assets, folder, task, uses: 0 };
     if (before?.uses === 0) await this.#drop(before);
@@ -58,6 +61,6 @@ export class TaskShelf {
 
   async #drop({ task, folder }: Shelved): Promise<void> {
     await task.close();
-    await rm(folder, { recursive: true, force: true });
+    await clearAway(folder, this.#log);
   }
 }

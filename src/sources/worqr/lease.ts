@@ -1,6 +1,7 @@
 import type { Json, Outcome } from '../../job/job.js';
-import { MAX_JOB_DATA_BYTES } from '../../job/limits.js';
+import { MAX_JOB_DATA_BYTES, VALUE_LIMITS } from '../../job/limits.js';
 import type { TaskOrigin } from '../../job/source.js';
+import { type JsonRefused, parseJson } from '../../kit/json.js';
 import { HeldLease } from '../held-lease.js';
 import { queueOf } from './names.js';
 
@@ -30,6 +31,8 @@ export type WorqrData = 'json' | 'text';
 /** A claimed task while it is this worker's. */
 export class HeldTask extends HeldLease {
   readonly claimed: Claimed;
+  /** Why it cannot be run. */
+  readonly fault: string | undefined;
 
   constructor(
     claimed: Claimed,
@@ -38,10 +41,11 @@ export class HeldTask extends HeldLease {
     onSettled: (held: HeldTask, outcome: Outcome) => Promise<void>,
   ) {
     const { process: id, task, tried } = claimed;
-    const data = run.data === 'json' ? dataOf(task) : task;
+    const { data, fault } = run.data === 'json' ? dataOf(task) : { data: task, fault: undefined };
     const job = { id, channel: queueOf(id), data, attempt: tried + 1, timeoutMs: run.timeoutMs };
     super(job, code, run.startedAt, (_, outcome) => onSettled(this, outcome));
     this.claimed = claimed;
+    this.fault = fault;
   }
 }
 
@@ -49,11 +53,12 @@ export function isTooLong({ bytes }: Claimed): boolean {
   return bytes > MAX_JOB_DATA_BYTES;
 }
 
-function dataOf(task: string): Json {
-  if (!/^\s*[[{]/.test(task)) return task;
+function dataOf(task: string): { readonly data: Json; readonly fault?: string } {
+  if (!/^\s*[[{]/.test(task)) return { data: task };
   try {
-    return JSON.parse(task) as Json;
-  } catch {
-    return task;
+    return { data: parseJson(task, VALUE_LIMITS) as Json };
+  } catch (thrown) {
+    const { reason, message } = thrown as JsonRefused;
+    return reason === 'malformed' ? { data: task } : { data: null, fault: message };
   }
 }

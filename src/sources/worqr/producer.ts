@@ -1,6 +1,8 @@
 import type { PeerworkError } from '../../errors.js';
 import { asPeerworkError } from '../../errors.js';
 import type { Json } from '../../job/job.js';
+import { MESSAGE_LIMITS } from '../../job/limits.js';
+import { parseJson } from '../../kit/json.js';
 import { WorqrConnection, type WorqrPlace } from './connection.js';
 import { refused } from './membership.js';
 import { channelOf, checkQueue, uniqueOf } from './names.js';
@@ -173,7 +175,7 @@ function textOf(task: WorqrTask): string {
 
 function readDone(message: string): { readonly task: string; readonly done: WorqrDone } | undefined {
   try {
-    const { task, workerId, result, error } = JSON.parse(message) as Readonly<Record<string, unknown>>;
+    const { task, workerId, result, error } = parseJson(message, MESSAGE_LIMITS) as Readonly<Record<string, unknown>>;
     if (typeof task !== 'string' || typeof workerId !== 'string') return undefined;
     const failed = typeof error === 'object' && error !== null ? (error as Readonly<Record<string, unknown>>) : undefined;
     return {

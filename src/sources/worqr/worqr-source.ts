@@ -208,14 +208,15 @@ class WorqrSource implements Source {
     });
     this.#held.set(claimed.process, held);
     this.#running.add(held);
-    const problem = this.#problemOf(claimed);
+    const problem = this.#problemOf(held);
     if (problem === undefined) return held;
     void held.settle({ state: 'failed', error: { code: problem.code, message: problem.message }, retry: false });
     return undefined;
   }
 
   /** What is never run: nobody could take it, or it has ended its workers too often already. */
-  #problemOf(claimed: Claimed): PeerworkError | undefined {
+  #problemOf({ claimed, fault }: HeldTask): PeerworkError | undefined {
+    if (fault !== undefined) return new PeerworkError('job-invalid', fault);
     if (isTooLong(claimed)) return new PeerworkError('job-invalid', `the task has ${claimed.bytes} bytes`);
     const attempts = this.#options.attempts ?? DEFAULT_ATTEMPTS;
     if (claimed.tried >= attempts) return new PeerworkError('worker-lost', `${claimed.tried} workers ended with this task`);

@@ -4,7 +4,7 @@ import { PeerworkError } from '../../errors.js';
 import type { Link } from '../link.js';
 import type { EngineChannel, EngineConnection, WebRtcEngine } from './engine.js';
 import { candidatesOf, describeCandidates, fingerprintOf } from './sdp.js';
-import { goodbye, WebRtcLink } from './webrtc-link.js';
+import { goodbye, MAX_EARLY_MESSAGES, WebRtcLink } from './webrtc-link.js';
 
 export interface AttemptSettings {
   readonly initiator: boolean;
@@ -112,8 +112,10 @@ export class Attempt {
     });
     peer.on('data', (data: unknown) => {
       if (data !== goodbye && !(data instanceof Uint8Array)) this.#ended(new PeerworkError('link-lost', 'the peer sent a text message'));
-      else if (this.#link === undefined) this.#early.push(data);
-      else this.#link.received(data);
+      else if (this.#link === undefined) {
+        if (this.#early.push(data) > MAX_EARLY_MESSAGES)
+          this.#ended(new PeerworkError('link-lost', 'the peer sent too much before the link was up'));
+      } else this.#link.received(data);
     });
     peer.once('connect', () => void this.#connected());
     // Depending on who ends it and how, simple-peer emits any of these, so the first one counts.

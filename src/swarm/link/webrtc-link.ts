@@ -24,6 +24,9 @@ export interface LinkFacts {
   readPath(): Promise<Link['path']>;
 }
 
+/** Of 64 KiB at most, before anybody listens: an honest peer sends one and waits. */
+export const MAX_EARLY_MESSAGES = 64;
+
 /**
  * A link over an open simple-peer. It is open until `close` is called here. Then it is closing: the goodbye is on its way,
  * and the other side answers it by ending the connection. It is closed when that is seen, or after `flushMs`. It is closed at
@@ -111,8 +114,10 @@ export class WebRtcLink implements Link {
     const allReceived = this.#receive !== undefined || this.#early.length === 0;
     if (message === goodbye && (allReceived || this.#closing)) this.ended(new PeerworkError('link-closed'));
     else if (this.#closing) return;
-    else if (this.#receive === undefined) this.#early.push(message);
-    else if (message !== goodbye) this.#receive(message);
+    else if (this.#receive !== undefined) {
+      if (message !== goodbye) this.#receive(message);
+    } else if (this.#early.push(message) > MAX_EARLY_MESSAGES)
+      this.ended(new PeerworkError('link-lost', 'the peer sent too much before hands were shaken'));
   }
 
   /** For the owner of the peer's events: it is over. */

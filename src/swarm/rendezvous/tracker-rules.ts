@@ -1,5 +1,9 @@
+import { type JsonLimits, type JsonRefused, parseJson } from '../../kit/json.js';
+
 /** What a tracker accepts from a peer: everything else is refused before the protocol's library sees it. */
 const MAX_OFFERS = 82;
+/** An offer is four deep and has four values. */
+const LIMITS: JsonLimits = { maxBytes: 256 * 1024, maxDepth: 8, maxItems: 1_024 };
 const MAX_SWARMS_PER_SOCKET = 100;
 const EVENTS: readonly unknown[] = [undefined, '', 'empty', 'started', 'update', 'completed', 'paused', 'stopped'];
 
@@ -10,9 +14,9 @@ const EVENTS: readonly unknown[] = [undefined, '', 'empty', 'started', 'update',
 export function whyMalformed(text: string, claim: (peerId: string) => string, swarms: Set<string>): string | undefined {
   let message: unknown;
   try {
-    message = JSON.parse(text);
-  } catch {
-    return 'not JSON';
+    message = parseJson(text, LIMITS);
+  } catch (thrown) {
+    return (thrown as JsonRefused).reason === 'malformed' ? 'not JSON' : (thrown as JsonRefused).message;
   }
   if (!isRecord(message)) return 'not an object';
   const { info_hash: infoHash, peer_id: peerId, offers, answer } = message;

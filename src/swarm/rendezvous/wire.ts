@@ -1,3 +1,4 @@
+import { type JsonLimits, parseJson } from '../../kit/json.js';
 import type { Role } from '../peer.js';
 
 /**
@@ -20,6 +21,8 @@ export interface OfferCopy {
 
 /** What trackers take and give at once; aquatic ends a connection above 64 KiB. */
 export const MAX_TRACKER_MESSAGE_BYTES = 64 * 1024;
+/** An offer in an announce is four deep. */
+export const TRACKER_LIMITS: JsonLimits = { maxBytes: MAX_TRACKER_MESSAGE_BYTES, maxDepth: 8, maxItems: 4_096 };
 const MAX_SDP_CHARS = 16 * 1024;
 const ID_CHARS = 20;
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
@@ -100,7 +103,7 @@ function sdpOf(description: unknown, type: 'offer' | 'answer'): string | undefin
 
 function parseObject(text: string): Record<string, unknown> | undefined {
   try {
-    const value: unknown = JSON.parse(text);
+    const value = parseJson(text, TRACKER_LIMITS);
     return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
   } catch {
     return undefined;

@@ -32,6 +32,8 @@ export class Outgoing implements Bulk {
   #creditBytes: number;
   #ending: BulkEnding | undefined;
   #stopped = false;
+  /** The ending is written. */
+  #ended = false;
   #iterator: AsyncIterator<Uint8Array> | undefined;
   #goOn: (() => void) | undefined;
 
@@ -97,12 +99,14 @@ export class Outgoing implements Bulk {
   }
 
   onEnded(): void {
+    this.#ended = true;
     this.#options.onEnded();
   }
 
   onCredit(bytes: number): void {
     this.#creditBytes += bytes;
-    if (!this.#stopped) this.#options.writer.offer(this);
+    // Credit that crosses the ending must not bring a second one: the peer would take that for nonsense and end the link.
+    if (!this.#stopped && !this.#ended) this.#options.writer.offer(this);
   }
 
   /** Sends nothing more, and closes the source. */

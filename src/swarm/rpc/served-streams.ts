@@ -79,6 +79,8 @@ export class ServedStreams {
  * the handler begins to read. It is over when both directions have ended, when the handler fails, or when it is stopped.
  */
 class ServedStream {
+  readonly #id: number;
+  readonly #writer: Writer;
   readonly #controller = new AbortController();
   readonly #outgoing: Outgoing;
   readonly #upload: Incoming;
@@ -86,13 +88,21 @@ class ServedStream {
   #failed = false;
   #sent = false;
 
+  /** The handler has stopped reading before the peer's end. */
+  #unread = false;
+
   constructor(id: number, writer: Writer, failed: (error: unknown) => void, onClosed: () => void) {
+    this.#id = id;
+    this.#writer = writer;
     this.#onClosed = onClosed;
     this.#upload = new Incoming({
       windowBytes: UPLOAD_WINDOW_BYTES,
       begun: false,
       grant: (bytes) => writer.signal(Kind.uploadCredit, id, uint32(bytes)),
-      onStop: () => {},
+      onStop: () => {
+        this.#unread = !this.#upload.ended;
+        this.#failIfUnread();
+      },
     });
     this.#outgoing = new Outgoing({
       id,
@@ -111,6 +121,7 @@ class ServedStream {
         this.#sent = true;
         if (!this.#upload.begun) this.#upload.onEnd(undefined);
         this.#closeIfOver();
+        this.#failIfUnread();
       },
     });
   }
@@ -139,6 +150,14 @@ class ServedStream {
     this.#controller.abort(reason);
     this.#upload.onEnd(reason);
     this.#outgoing.stop();
+  }
+
+  /** Behind the own end, so that the peer has all of that: it would else take for delivered what nobody reads. */
+  #failIfUnread(): void {
+    if (!this.#unread || !this.#sent || this.#failed || this.#upload.ended) return;
+    this.#failed = true;
+    this.#onClosed();
+    this.#writer.letter(Kind.fail, this.#id, formatRefusal(new PeerworkError('rpc-cancelled')));
   }
 
   #closeIfOver(): void {

@@ -27,6 +27,8 @@ export interface RpcSessionOptions {
 
 /** Signals are the only thing that is sent however much waits: a peer that never reads but asks for more of them is cut off here. */
 const MAX_BUFFERED_BYTES = 8 * 1024 * 1024;
+/** Of letters that wait: beyond, notes that may be lost are. */
+const MAX_LOSSY_CHARS = 4 * 1024 * 1024;
 
 /**
  * Calls, notes and streams with one peer, over a link on which hands were shaken.
@@ -125,8 +127,8 @@ export class RpcSession implements Rpc {
     return this.#calls.call(this.#newId(), verb, args, options);
   }
 
-  notify(verb: string, args: unknown): void {
-    if (this.#reason !== undefined) return;
+  notify(verb: string, args: unknown, { lossy = false }: { readonly lossy?: boolean } = {}): void {
+    if (this.#reason !== undefined || (lossy && this.#writer.waitingChars > MAX_LOSSY_CHARS)) return;
     const { text, bytes } = formatCall(verb, args);
     this.#writer.letter(Kind.note, 0, text, bytes);
   }

@@ -1,5 +1,6 @@
 import { asPeerworkError, type ErrorCode, isErrorCode, PeerworkError } from '../../errors.js';
-import { MAX_MESSAGE_BYTES } from '../../job/limits.js';
+import { MAX_MESSAGE_BYTES, MESSAGE_LIMITS } from '../../job/limits.js';
+import { type JsonRefused, parseJson as parse } from '../../kit/json.js';
 import { toUtf8 } from '../bytes.js';
 import { malformed } from './reader.js';
 
@@ -37,9 +38,9 @@ export function parseCall(text: string): { readonly verb: string; readonly args:
 export function parseJson(text: string): unknown {
   if (text === '') return undefined;
   try {
-    return JSON.parse(text);
-  } catch {
-    throw malformed('not JSON');
+    return parse(text, MESSAGE_LIMITS);
+  } catch (thrown) {
+    throw malformed((thrown as JsonRefused).message);
   }
 }
 

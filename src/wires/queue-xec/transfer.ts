@@ -1,6 +1,8 @@
 import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto';
 import * as v from 'valibot';
 import { PeerworkError } from '../../errors.js';
+import { MESSAGE_LIMITS } from '../../job/limits.js';
+import { parseJson as parse } from '../../kit/json.js';
 
 const KEY_BYTES = 32;
 const IV_BYTES = 16;
@@ -51,10 +53,10 @@ export class TransferKey {
   }
 }
 
-/** Undefined for what is not JSON. */
+/** Undefined for what is not JSON, or more of it than a message may hold. */
 export function parseJson(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parse(text, MESSAGE_LIMITS);
   } catch {
     return undefined;
   }

@@ -1,4 +1,5 @@
 import t from 'tap';
+import { ApiClient } from '../../../src/cli/client/api-client.js';
 import { linesOf, openApi } from '../../lab/desk.js';
 
 const worker = { name: 'w' };
@@ -98,3 +99,21 @@ async function listen(url: string, path: string, headers: Record<string, string>
       }),
   };
 }
+
+t.test('a Master that stops in the middle of a list cuts it off, as the command line says', async (t) => {
+  const { ledger, server, url } = await openApi(t);
+  const job = { id: 'a', channel: 'default', state: 'cancelled', attempt: 0, finishedAt: 1 };
+  // A list without end: the answer ends when the Master does.
+  Object.assign(ledger, {
+    settledAfter: async (after: number) => {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      return [{ cursor: after + 1, job }];
+    },
+  });
+  const lines = new ApiClient(url, undefined).lines('GET', 'v1/results');
+  t.match((await lines.next()).value, { cursor: 1 });
+  const rest = (async () => {
+    for await (const _ of lines);
+  })();
+  await Promise.all([t.rejects(rest, { code: 'api-unreachable', detail: /cut off/ }), server.close()]);
+});

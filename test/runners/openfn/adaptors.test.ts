@@ -33,10 +33,10 @@ t.test('an adaptor is installed under its name and version, without its scripts'
   const folder = join(t.testdirName, 'adaptors');
   t.testdir({ adaptors: {} });
   writeFileSync(join(folder, 'package.json'), '{ "private": true, "dependencies": {} }');
-  await installAdaptor('scripted@1.0.0', folder, new AbortController().signal);
+  await installAdaptor('scripted@1.0.0', folder, new AbortController().signal, {});
   const { dependencies } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
   t.same(dependencies, { 'scripted_1.0.0': 'npm:scripted@1.0.0' }, 'which is where the engine looks');
   t.ok(existsSync(join(folder, 'node_modules', 'scripted_1.0.0', 'index.js')));
   t.notOk(existsSync(join(folder, 'node_modules', 'scripted_1.0.0', 'ran.json')));
-  await t.rejects(installAdaptor('absent@1.0.0', folder, new AbortController().signal), /404|not found/i);
+  await t.rejects(installAdaptor('absent@1.0.0', folder, new AbortController().signal, {}), /404|not found/i);
 });

@@ -1,13 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { LOCAL_JSON, parseJson } from '../../../kit/json.js';
 
 /**
  * The names that an adaptor exports. Adaptors are bundles whose one list of exports stands in their text, and reading it is many times
  * quicker than running them; one without such a list is loaded.
  */
 export async function adaptorExports(folder: string): Promise<string[]> {
-  const manifest = JSON.parse(await readFile(join(folder, 'package.json'), 'utf8')) as {
+  const manifest = parseJson(await readFile(join(folder, 'package.json'), 'utf8'), LOCAL_JSON) as {
     readonly exports?: string | { readonly ['.']?: string | { readonly import?: unknown } };
     readonly main?: string;
   };

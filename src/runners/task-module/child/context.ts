@@ -2,10 +2,12 @@
 import { format } from 'node:util';
 import type { ChildInput, Json, ParentOutput } from '../../../job/job.js';
 import { toJsonText } from './output.js';
+import { byteLength, ceil, flat, isFiniteNumber, keysOf, max, parseJson, push } from './primordials.js';
 import type { Reports } from './reports.js';
 import type { Asks, TunnelAddress } from './wire.js';
 
-const MAX_PROGRESS_CHARS = 64 * 1024;
+/** As in job/limits.ts, which a child cannot read. */
+const MAX_PROGRESS_BYTES = 64 * 1024;
 
 export class JobContext {
   readonly jobId: string;
@@ -17,7 +19,8 @@ export class JobContext {
   readonly parents: readonly ParentOutput[];
   /** Where the one address is found that the job may reach at its Master: `{ host, port }`; undefined if its task names none. */
   readonly tunnel: TunnelAddress | undefined;
-  readonly #reports: Reports;
+  /** undefined once the job has ended: what it has left running does not speak for the next. */
+  #reports: Reports | undefined;
   readonly #children: ChildInput[] = [];
   #childrenDelayMs: number | undefined;
   #holdMs: number | undefined;
@@ -45,15 +48,16 @@ export class JobContext {
   /** Tells how far the job is: any JSON; a number is understood as a share of 1. Bound, so it can be passed on. */
   readonly progress = (value: unknown): void => {
     const text = toJsonText(value);
-    if (text.length > MAX_PROGRESS_CHARS) throw new RangeError(`progress is limited to ${MAX_PROGRESS_CHARS} characters of JSON`);
-    this.#reports.progress(JSON.parse(text) as Json);
+    if (byteLength(text) > MAX_PROGRESS_BYTES) throw new RangeError(`progress is limited to ${MAX_PROGRESS_BYTES} bytes of JSON`);
+    this.#reports?.progress(parseJson(text) as Json);
   };
 
-  readonly log = (...values: unknown[]): void => this.#reports.text('log', `${format(...values)}\n`);
+  readonly log = (...values: unknown[]): void => this.#reports?.text('log', `${format(...values)}\n`);
 
   /** Jobs to be created together with the completion of this one: all or none. They are its children, unless they name others. */
   readonly spawn = (...children: unknown[]): void => {
-    for (const child of children.flat()) this.#children.push(JSON.parse(toJsonText(child)) as ChildInput);
+    const each = flat(children);
+    for (let at = 0; at < each.length; at += 1) push(this.#children, parseJson(toJsonText(each[at])) as ChildInput);
   };
 
   /** No child of this job, new or old, runs sooner than this after its completion; in milliseconds. */
@@ -63,7 +67,7 @@ export class JobContext {
 
   /** Whatever becomes of this run: no job of its workgroup starts for so long, as when an API says that its limit is reached. In milliseconds. */
   readonly hold = (ms: number): void => {
-    this.#holdMs = Math.max(this.#holdMs ?? 0, duration(ms, 'hold'));
+    this.#holdMs = max(this.#holdMs ?? 0, duration(ms, 'hold'));
   };
 
   /** Not for the task: what it asked for besides its output; undefined if nothing. */
@@ -74,7 +78,12 @@ export class JobContext {
       ...(context.#childrenDelayMs !== undefined && { childrenDelayMs: context.#childrenDelayMs }),
       ...(context.#holdMs !== undefined && { holdMs: context.#holdMs }),
     };
-    return Object.keys(asks).length > 0 ? asks : undefined;
+    return keysOf(asks).length > 0 ? asks : undefined;
+  }
+
+  /** Not for the task: the job has ended. */
+  static end(context: JobContext): void {
+    context.#reports = undefined;
   }
 
   /** Not for the task: called by the process around it. */
@@ -85,6 +94,6 @@ export class JobContext {
 }
 
 function duration(ms: unknown, of: string): number {
-  if (typeof ms !== 'number' || !Number.isFinite(ms) || ms < 0) throw new RangeError(`${of} takes milliseconds from 0`);
-  return Math.ceil(ms);
+  if (typeof ms !== 'number' || !isFiniteNumber(ms) || ms < 0) throw new RangeError(`${of} takes milliseconds from 0`);
+  return ceil(ms);
 }

@@ -6,7 +6,7 @@
  * first, the other side sees it: if the child read a `revoked` below n, the parent will read a `begun` of at least n and
  * leave the job alone. Only when both came at once do both step back; then the child says `back` and the parent decides.
  */
-import { readSync, writeSync } from 'node:fs';
+import { file, Words } from './primordials.js';
 
 const BEGUN = 0;
 const REVOKED = 4;
@@ -14,7 +14,7 @@ export const FENCE_BYTES = 8;
 
 export class Fence {
   readonly #fd: number;
-  readonly #cell = Buffer.alloc(4);
+  readonly #cell = new Words(1);
 
   constructor(fd: number) {
     this.#fd = fd;
@@ -37,12 +37,12 @@ export class Fence {
   }
 
   #write(at: number, number: number): void {
-    this.#cell.writeUInt32LE(number);
-    writeSync(this.#fd, this.#cell, 0, 4, at);
+    this.#cell[0] = number;
+    file.writeSync(this.#fd, this.#cell, 0, 4, at);
   }
 
   #read(at: number): number {
-    readSync(this.#fd, this.#cell, 0, 4, at);
-    return this.#cell.readUInt32LE();
+    file.readSync(this.#fd, this.#cell, 0, 4, at);
+    return this.#cell[0] ?? 0;
   }
 }

@@ -5,14 +5,32 @@
  * It ends when the parent closes fd 3, and after anything that leaves its state in doubt: an uncaught exception or an
  * unhandled rejection.
  */
-import { readdirSync, rmSync, writeSync } from 'node:fs';
-import { Socket } from 'node:net';
-import { join } from 'node:path';
+import { readCommands } from './commands.js';
 import { JobContext } from './context.js';
 import { Fence } from './fence.js';
+import { Intrinsics } from './intrinsics.js';
 import { loadTask, type Task } from './load.js';
 import { toJsonText, UnsendableError } from './output.js';
+import {
+  apply,
+  Bytes,
+  byteLength,
+  defineProperty,
+  encodeInto,
+  exit,
+  file,
+  includes,
+  kill,
+  now,
+  parseJson,
+  round,
+  slice,
+  startsWith,
+  stringify,
+} from './primordials.js';
 import { Reports } from './reports.js';
+import { seal } from './seal.js';
+import { ProcessState, tidy } from './tidy.js';
 import {
   type AbortLine,
   ANSWER_FD,
@@ -22,7 +40,6 @@ import {
   type FailureCode,
   FENCE_FD,
   type JobLine,
-  LineSplitter,
 } from './wire.js';
 
 interface Running {
@@ -32,46 +49,69 @@ interface Running {
 }
 
 const fence = new Fence(FENCE_FD);
-const queue: string[] = [];
+/** Lines of jobs that wait; no array, whose methods a job could replace. */
+interface Waiting {
+  readonly line: string;
+  next: Waiting | undefined;
+}
+
+let first: Waiting | undefined;
+let last: Waiting | undefined;
 let setup: ChildSetup | undefined;
 let task: Task | undefined;
 let reports: Reports | undefined;
 let running: Running | undefined;
 let working = false;
-/** A file or folder of the job could not be removed: no more jobs here. */
-let soiled = false;
+/** How the process was when its task had been loaded. */
+let before: { readonly state: ProcessState; readonly intrinsics: Intrinsics } | undefined;
 
-/** Node's own, before the task can replace them. */
-const { exit, chdir, cwd, kill } = process;
+/** Not one of Node's pool, which jobs share: an output would lie in it for the next to read. */
+const outgoing = new Bytes(64 * 1024);
+const pausing = new Int32Array(new SharedArrayBuffer(4));
+const { wait } = Atomics;
+const { pid } = process;
 
 function writeText(text: string): void {
-  const bytes = Buffer.from(text);
-  let at = 0;
-  while (at < bytes.length) {
+  for (let from = 0; from < text.length; ) {
+    const { read, written } = encodeInto(from === 0 ? text : slice(text, from), outgoing);
+    writeBytes(written);
+    from += read;
+  }
+}
+
+function writeBytes(count: number): void {
+  for (let at = 0; at < count; ) {
     try {
-      at += writeSync(ANSWER_FD, bytes, at);
+      at += file.writeSync(ANSWER_FD, outgoing, at, count - at);
     } catch (error) {
       // The pipe blocks, unless the task opened it anew and made it non-blocking.
-      if ((error as NodeJS.ErrnoException).code === 'EAGAIN') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+      if ((error as NodeJS.ErrnoException).code === 'EAGAIN') wait(pausing, 0, 0, 1);
       else if ((error as NodeJS.ErrnoException).code !== 'EINTR') throw error;
     }
   }
 }
 
 function tell(line: ChildLine): void {
-  writeText(`${JSON.stringify(line)}\n`);
+  writeText(`${stringify(line)}\n`);
 }
 
 function took(run: Running): number {
-  return Math.round((performance.now() - run.begunAt) * 1_000) / 1_000;
+  return round((now() - run.begunAt) * 1_000) / 1_000;
+}
+
+/** What is said after this is not the job's. */
+function close(run: Running): void {
+  reports?.end();
+  running = undefined;
+  JobContext.end(run.context);
 }
 
 function fail(run: Running, code: FailureCode, message: string, retry: boolean): void {
-  reports?.end();
-  running = undefined;
+  close(run);
   const holdMs = JobContext.asks(run.context)?.holdMs;
-  const told = message.slice(0, setup?.maxLineChars);
-  tell(['failed', run.number, took(run), code, told, retry, ...(holdMs === undefined ? ([] as const) : ([holdMs] as const))]);
+  const told = slice(message, 0, setup?.maxLineChars);
+  if (holdMs === undefined) tell(['failed', run.number, took(run), code, told, retry]);
+  else tell(['failed', run.number, took(run), code, told, retry, holdMs]);
 }
 
 /** Name and message of whatever was thrown, even if it is built to throw again when touched. */
@@ -79,7 +119,9 @@ function describe(thrown: unknown): { message: string; stack: string; retry: boo
   try {
     if (!(thrown instanceof Error)) return { message: typeof thrown === 'string' ? thrown : toJsonText(thrown), stack: '', retry: true };
     const { name, message, stack, code, unrecoverable, retry } = thrown as Error & Record<string, unknown>;
-    const named = name === 'Error' ? String(message) : `${String(name)}: ${String(message)}`;
+    // `fetch` says only that it failed.
+    const why = thrown.cause instanceof Error ? `: ${String(thrown.cause.message)}` : '';
+    const named = `${name === 'Error' ? '' : `${String(name)}: `}${String(message)}${why}`;
     return {
       message: typeof code === 'string' ? `${named} [${code}]` : named,
       stack: String(stack ?? ''),
@@ -94,7 +136,7 @@ function failWith(run: Running, thrown: unknown): void {
   const { message, stack, retry } = describe(thrown);
   if (stack !== '') reports?.text('stderr', `${stack}\n`);
   // Off-heap memory is limited by the system: a refused allocation is the job asking for more than allowed.
-  if (thrown instanceof RangeError && message.includes('Array buffer allocation failed')) fail(run, 'memory', message, retry);
+  if (thrown instanceof RangeError && includes(message, 'Array buffer allocation failed')) fail(run, 'memory', message, retry);
   else fail(run, 'task-threw', message, retry);
 }
 
@@ -108,51 +150,64 @@ function complete(run: Running, output: unknown): void {
     return;
   }
   const asked = JobContext.asks(run.context);
-  const asks = asked === undefined ? '' : `,${JSON.stringify(asked)}`;
+  const asks = asked === undefined ? '' : `,${stringify(asked)}`;
   const limit = setup?.maxOutputBytes ?? 0;
   const size = text.length + asks.length;
-  if (size * 3 > limit && Buffer.byteLength(text) + Buffer.byteLength(asks) > limit) {
-    fail(run, 'output-too-large', `${Buffer.byteLength(text) + Buffer.byteLength(asks)} bytes of JSON, allowed are ${limit}`, false);
+  const bytes = size * 3 > limit ? byteLength(text) + byteLength(asks) : size;
+  if (bytes > limit) {
+    fail(run, 'output-too-large', `${bytes} bytes of JSON, allowed are ${limit}`, false);
     return;
   }
-  reports?.end();
-  running = undefined;
+  close(run);
   writeText(`["completed",${run.number},${took(run)},${text}${asks}]\n`);
 }
 
 async function runOne(line: string, call: Task, out: Reports, workdir: string): Promise<void> {
-  const [, number, id, attempt, channel, data, parents = [], tunnel] = JSON.parse(line) as JobLine;
+  const job = parseJson(line) as JobLine;
+  const number = job[1];
   if (!fence.begin(number)) {
     tell(['back', number]);
     return;
   }
-  const context = new JobContext({ jobId: id, attempt, parents, tunnel }, workdir, out);
-  const run: Running = { number, context, begunAt: performance.now() };
+  const id = job[2];
+  const attempt = job[3];
+  const parents = job[6] ?? [];
+  const context = new JobContext({ jobId: id, attempt, parents, tunnel: job[7] }, workdir, out);
+  const run: Running = { number, context, begunAt: now() };
   running = run;
   try {
-    const output = await call({ id, data, channel, attempt, parents }, context);
+    const output = await call({ id, data: job[5], channel: job[4], attempt, parents }, context);
     if (running === run) complete(run, output);
   } catch (error) {
     if (running === run) failWith(run, error);
   }
-  tidy(workdir);
 }
 
-function tidy(workdir: string): void {
-  try {
-    if (cwd() !== workdir) chdir(workdir);
-    for (const name of readdirSync(workdir)) rmSync(join(workdir, name), { recursive: true, force: true });
-  } catch {
-    soiled = true;
-  }
+/** False if the next job would find something of the one before. */
+function isClean(workdir: string): boolean {
+  return tidy(workdir) && (before?.state.restore() ?? true) && !(before?.intrinsics.changed() ?? false);
+}
+
+function enqueue(line: string): void {
+  const waiting: Waiting = { line, next: undefined };
+  if (last === undefined) first = waiting;
+  else last.next = waiting;
+  last = waiting;
+}
+
+function takeWaiting(): string | undefined {
+  const taken = first;
+  first = taken?.next;
+  if (first === undefined) last = undefined;
+  return taken?.line;
 }
 
 async function work(): Promise<void> {
   if (working || task === undefined || reports === undefined || setup === undefined) return;
   working = true;
-  for (let line = queue.shift(); line !== undefined; line = queue.shift()) {
+  for (let line = takeWaiting(); line !== undefined; line = takeWaiting()) {
     await runOne(line, task, reports, setup.workdir);
-    if (soiled) end();
+    if (!isClean(setup.workdir)) end();
   }
   working = false;
 }
@@ -177,7 +232,7 @@ function breakDown(code: 'crashed' | 'task-threw', thrown: unknown): void {
 /** Without Node's own way out, in which version 20 can hang under load. */
 function end(): never {
   tell(['worn']);
-  kill.call(process, process.pid, 'SIGKILL');
+  apply(kill, process, [pid, 'SIGKILL']);
   return exit(0);
 }
 
@@ -186,8 +241,8 @@ function keepSignalsHome(): void {
   const EPERM = -1;
   // process.kill goes through this undocumented binding (Node 20 to 26), so that one guard serves both.
   const raw = (process as unknown as { _kill: (pid: number, signal: number) => number })._kill;
-  const value = (pid: number, signal: number) => (pid === process.pid ? raw.call(process, pid, signal) : EPERM);
-  Object.defineProperty(process, '_kill', { value, writable: false, configurable: false });
+  const value = (target: number, signal: number) => (target === pid ? (apply(raw, process, [target, signal]) as number) : EPERM);
+  defineProperty(process, '_kill', { value, writable: false, configurable: false });
 }
 
 async function begin(given: ChildSetup): Promise<void> {
@@ -196,11 +251,12 @@ async function begin(given: ChildSetup): Promise<void> {
   reports = out;
   const stdout = out.stream('stdout');
   const stderr = out.stream('stderr');
-  Object.defineProperty(process, 'stdout', { get: () => stdout, configurable: true });
-  Object.defineProperty(process, 'stderr', { get: () => stderr, configurable: true });
+  defineProperty(process, 'stdout', { get: () => stdout, configurable: true });
+  defineProperty(process, 'stderr', { get: () => stderr, configurable: true });
   try {
     const loaded = await loadTask(given.entry);
     tidy(given.workdir);
+    before = { state: new ProcessState(), intrinsics: new Intrinsics() };
     task = loaded;
   } catch (error) {
     const { message, stack } = describe(error);
@@ -211,22 +267,15 @@ async function begin(given: ChildSetup): Promise<void> {
   await work();
 }
 
-function listen(): void {
-  const splitter = new LineSplitter(Number.POSITIVE_INFINITY);
-  const commands = new Socket({ fd: COMMAND_FD, readable: true, writable: false });
-  commands.on('data', (chunk: Buffer) => {
-    for (const line of splitter.push(chunk) ?? []) {
-      if (setup === undefined) void begin(JSON.parse(line) as ChildSetup);
-      else if (line.startsWith('["abort"')) {
-        const [, number, reason] = JSON.parse(line) as AbortLine;
-        if (running?.number === number) JobContext.abort(running.context, reason);
-      } else queue.push(line);
-    }
+function take(line: string): void {
+  if (setup === undefined) void begin(parseJson(line) as ChildSetup);
+  else if (startsWith(line, '["abort"')) {
+    const abort = parseJson(line) as AbortLine;
+    if (running?.number === abort[1]) JobContext.abort(running.context, abort[2]);
+  } else {
+    enqueue(line);
     void work();
-  });
-  const orphaned = () => kill.call(process, process.pid, 'SIGKILL');
-  commands.on('end', orphaned);
-  commands.on('error', orphaned);
+  }
 }
 
 process.on('uncaughtException', (error, origin) => breakDown(origin === 'unhandledRejection' ? 'task-threw' : 'crashed', error));
@@ -234,4 +283,5 @@ process.on('exit', (code) => {
   if (running !== undefined || task === undefined) tell(['bye', code]);
 });
 keepSignalsHome();
-listen();
+seal();
+readCommands(COMMAND_FD, take, () => apply(kill, process, [pid, 'SIGKILL']));

@@ -1,5 +1,7 @@
 /** Decides whether a value can be sent as JSON without quietly losing what the task meant to return. */
 
+import { isArray, isView, keysOf, slice, split, stringify } from './primordials.js';
+
 const MAX_DEPTH = 500;
 
 export class UnsendableError extends Error {}
@@ -9,9 +11,9 @@ export function toJsonText(value: unknown): string {
   if (value === undefined) return 'null';
   check(value, 'output', 0);
   try {
-    return JSON.stringify(value) ?? 'null';
+    return stringify(value) ?? 'null';
   } catch (error) {
-    throw new UnsendableError(error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error));
+    throw new UnsendableError(error instanceof Error ? (split(error.message, '\n')[0] ?? '') : String(error));
   }
 }
 
@@ -35,7 +37,7 @@ function check(value: unknown, place: string, depth: number): void {
 
 function checkObject(value: object, place: string, depth: number): void {
   if (depth > MAX_DEPTH) throw new UnsendableError(`${shorten(place)} refers to itself or is nested more than ${MAX_DEPTH} deep`);
-  if (Array.isArray(value)) {
+  if (isArray(value)) {
     for (let index = 0; index < value.length; index += 1) {
       const item: unknown = value[index];
       if (typeof item !== 'number' && typeof item !== 'string') check(item, `${place}[${index}]`, depth + 1);
@@ -45,12 +47,16 @@ function checkObject(value: object, place: string, depth: number): void {
   const hint = lossOf(value);
   if (hint !== undefined) throw new UnsendableError(`${place} is ${hint}`);
   if ('toJSON' in value && typeof value.toJSON === 'function') return;
-  for (const key of Object.keys(value)) check((value as Record<string, unknown>)[key], `${place}.${key}`, depth + 1);
+  const keys = keysOf(value);
+  for (let at = 0; at < keys.length; at += 1) {
+    const key = keys[at] ?? '';
+    check((value as Record<string, unknown>)[key], `${place}.${key}`, depth + 1);
+  }
 }
 
 /** What JSON would make nothing or nonsense of. */
 function lossOf(value: object): string | undefined {
-  if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) return 'binary; use base64: Buffer.from(value).toString("base64")';
+  if (isView(value) || value instanceof ArrayBuffer) return 'binary; use base64: Buffer.from(value).toString("base64")';
   if (value instanceof Map) return 'a Map; use Object.fromEntries(value)';
   if (value instanceof Set) return 'a Set; use [...value]';
   if (value instanceof Promise) return 'a Promise; await it';
@@ -61,5 +67,5 @@ function lossOf(value: object): string | undefined {
 }
 
 function shorten(place: string): string {
-  return place.length > 80 ? `${place.slice(0, 80)}…` : place;
+  return place.length > 80 ? `${slice(place, 0, 80)}…` : place;
 }

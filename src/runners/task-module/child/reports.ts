@@ -5,6 +5,7 @@
 import { Writable } from 'node:stream';
 import type { Json, Progress } from '../../../job/job.js';
 import { FloodGate } from './flood.js';
+import { pop, push, slice, split, now as steadyNow, timer } from './primordials.js';
 
 type StreamName = 'stdout' | 'stderr' | 'log';
 
@@ -24,7 +25,7 @@ export class Reports {
   #sentInWindow = 0;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(send: (progress: readonly Progress[]) => void, maxLineChars: number, now: () => number = () => performance.now()) {
+  constructor(send: (progress: readonly Progress[]) => void, maxLineChars: number, now: () => number = steadyNow) {
     this.#send = send;
     this.#maxLineChars = maxLineChars;
     this.#now = now;
@@ -32,22 +33,22 @@ export class Reports {
   }
 
   progress(value: Json): void {
-    const last = this.#held.at(-1);
-    if (last?.kind === 'progress') this.#held.pop();
+    const last = this.#held[this.#held.length - 1];
+    if (last?.kind === 'progress') pop(this.#held);
     this.#add({ kind: 'progress', value });
   }
 
   /** Takes text as it is written; a line is told when its end has come, or the job's. */
   text(stream: StreamName, text: string): void {
-    const lines = (this.#partial[stream] + text).split('\n');
-    this.#partial[stream] = (lines.pop() ?? '').slice(0, this.#maxLineChars + 1);
-    for (const line of lines) this.#line(stream, line);
+    const lines = split(this.#partial[stream] + text, '\n');
+    this.#partial[stream] = slice(pop(lines) ?? '', 0, this.#maxLineChars + 1);
+    for (let at = 0; at < lines.length; at += 1) this.#line(stream, lines[at] ?? '');
   }
 
   #line(stream: StreamName, line: string): void {
     if (!this.#gate.passes(this.#now())) return;
     this.#tellDropped();
-    const cut = line.length > this.#maxLineChars ? `${line.slice(0, this.#maxLineChars - 1)}…` : line;
+    const cut = line.length > this.#maxLineChars ? `${slice(line, 0, this.#maxLineChars - 1)}…` : line;
     this.#add({ kind: 'log', stream, line: cut });
   }
 
@@ -62,15 +63,18 @@ export class Reports {
       this.#windowFrom = now;
       this.#sentInWindow = 0;
     }
-    this.#held.push(progress);
+    push(this.#held, progress);
     if (this.#sentInWindow < AT_ONCE || this.#held.length >= MAX_HELD) {
       this.#sentInWindow += 1;
       this.#flush();
-    } else this.#timer ??= setTimeout(() => this.#flush(), WINDOW_MS).unref();
+    } else if (this.#timer === undefined) {
+      this.#timer = timer.set(() => this.#flush(), WINDOW_MS);
+      timer.unref(this.#timer);
+    }
   }
 
   #flush(): void {
-    clearTimeout(this.#timer);
+    timer.clear(this.#timer);
     this.#timer = undefined;
     if (this.#held.length === 0) return;
     this.#send(this.#held);
@@ -79,7 +83,9 @@ export class Reports {
 
   /** The job has ended: everything leaves, and the next job begins with a fresh allowance. */
   end(): void {
-    for (const stream of ['stdout', 'stderr', 'log'] as const) if (this.#partial[stream] !== '') this.text(stream, '\n');
+    if (this.#partial.stdout !== '') this.text('stdout', '\n');
+    if (this.#partial.stderr !== '') this.text('stderr', '\n');
+    if (this.#partial.log !== '') this.text('log', '\n');
     this.#tellDropped();
     this.#flush();
     this.#gate = new FloodGate(this.#now());

@@ -1,0 +1,58 @@
+import * as v from 'valibot';
+import { LOCAL_JSON, tryParseJson } from '../kit/json.js';
+
+/**
+ * What an engine's command line prints as JSON, as far as it is looked at. It may be another program of that name, or one of another version: a
+ * field that makes no sense counts as absent.
+ */
+const maybe = <const S extends v.GenericSchema>(schema: S) => v.optional(v.fallback(v.optional(schema), undefined));
+const text = maybe(v.string());
+const flag = maybe(v.boolean());
+const number = maybe(v.pipe(v.number(), v.finite()));
+const texts = maybe(v.array(v.string()));
+
+/** `info`, of docker and of podman; `docker` may be podman under another name. */
+export const engineInfo = v.object({
+  ServerVersion: text,
+  OSType: text,
+  Architecture: text,
+  OperatingSystem: text,
+  SecurityOptions: texts,
+  CgroupVersion: text,
+  NCPU: number,
+  MemoryLimit: flag,
+  CpuCfsQuota: flag,
+  PidsLimit: flag,
+  ClientInfo: maybe(v.object({ Context: text })),
+  host: maybe(
+    v.object({
+      os: text,
+      arch: text,
+      cpus: number,
+      cgroupVersion: text,
+      cgroupControllers: texts,
+      serviceIsRemote: flag,
+      security: maybe(v.object({ rootless: flag })),
+    }),
+  ),
+  version: maybe(v.object({ Version: text })),
+});
+
+/** `State` of `inspect`; podman's has the same names. */
+export const inspectedState = v.object({ Status: text, Running: flag, ExitCode: number, OOMKilled: flag, Error: text });
+export type InspectedState = v.InferOutput<typeof inspectedState>;
+
+/** `image inspect`: a list of one. */
+export const inspectedImages = v.array(
+  v.object({
+    Id: text,
+    Size: number,
+    Config: maybe(v.object({ Labels: maybe(v.record(v.string(), v.string())), Volumes: maybe(v.record(v.string(), v.unknown())) })),
+  }),
+);
+
+/** Undefined for what is no JSON of that kind. */
+export function readEngineJson<const S extends v.GenericSchema>(schema: S, json: string): v.InferOutput<S> | undefined {
+  const read = v.safeParse(schema, tryParseJson(json, LOCAL_JSON));
+  return read.success ? read.output : undefined;
+}

@@ -1,0 +1,41 @@
+import type { Clock, Timer } from '../clock.js';
+
+/**
+ * Calls `onSilent` once nothing has moved for `limitMs`, or for up to twice as long: it looks at each `limitMs`, so that what moves costs no timer and
+ * no look at the clock, and a clock that is set changes nothing. Does not keep the process alive.
+ */
+export class SilenceLimit {
+  readonly #clock: Clock;
+  readonly #limitMs: number;
+  readonly #onSilent: () => void;
+  #timer: Timer | undefined;
+  #moved = false;
+
+  constructor(clock: Clock, limitMs: number, onSilent: () => void) {
+    this.#clock = clock;
+    this.#limitMs = limitMs;
+    this.#onSilent = onSilent;
+  }
+
+  /** Does nothing if it has been started. */
+  start(): void {
+    this.#timer ??= this.#clock.after(this.#limitMs, () => this.#look(), { unref: true });
+  }
+
+  /** Something has moved. */
+  moved(): void {
+    this.#moved = true;
+  }
+
+  stop(): void {
+    this.#timer?.cancel();
+  }
+
+  #look(): void {
+    if (this.#moved) {
+      this.#moved = false;
+      this.#timer = undefined;
+      this.start();
+    } else this.#onSilent();
+  }
+}

@@ -1,0 +1,49 @@
+import type { PublicInternet } from '../../egress/addresses.js';
+import type { NetworkPolicy } from '../../egress/policy.js';
+import { EgressProxy } from '../../egress/proxy.js';
+import { TUNNEL_NAME } from '../../egress/reach.js';
+import { asPeerworkError } from '../../errors.js';
+import type { Tunnel } from '../../job/tunnel.js';
+import type { TunnelAddress } from './child/wire.js';
+import type { Run } from './run.js';
+
+const PORTS = 65_535;
+
+/** The jobs of a child. */
+export interface ChildJobs {
+  head(): Run | undefined;
+  /** By its number in the child; undefined once it has ended. */
+  numbered(matches: (number: number) => boolean): Run | undefined;
+}
+
+/** The way out of one child in bubblewrap. Throws if no socket can be made. */
+export function openChildNetwork(policy: NetworkPolicy, internet: PublicInternet, jobs: ChildJobs): EgressProxy {
+  return EgressProxy.start({
+    policy,
+    internet,
+    tunnel: (port) => tunnelOf(jobs.numbered((number) => portOf(number) === port)),
+    onRefused: (target, reason) => jobs.head()?.report({ kind: 'log', stream: 'log', line: `network-denied: ${target}: ${reason}` }),
+  });
+}
+
+/** Where the job with this number finds its tunnel. Each has a port of its own, so that it never meets the tunnel of the job before. */
+export function tunnelAddress(number: number): TunnelAddress {
+  return { host: TUNNEL_NAME, port: portOf(number) };
+}
+
+function portOf(number: number): number {
+  return ((number - 1) % PORTS) + 1;
+}
+
+/** The program sees only that its connection failed: the job's log says why. */
+function tunnelOf(run: Run | undefined): Tunnel | undefined {
+  const tunnel = run?.way;
+  if (run === undefined || tunnel === undefined) return undefined;
+  return {
+    open: (signal) =>
+      tunnel.open(signal).catch((error: unknown) => {
+        run.report({ kind: 'log', stream: 'stderr', line: asPeerworkError(error, 'tunnel-broken').message });
+        throw error;
+      }),
+  };
+}

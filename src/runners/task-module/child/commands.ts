@@ -1,0 +1,59 @@
+/**
+ * Reads the lines of the parent. Not by stream events: what they pass through could be replaced by a job, which would then see the data of those
+ * that were handed ahead. Node puts the bytes into a buffer of ours, and calls us.
+ */
+import { Socket, type SocketConstructorOpts, type TcpSocketConnectOpts } from 'node:net';
+import { Bytes, copyInto, decode, indexOfByte, max, Store } from './primordials.js';
+
+const READ_BYTES = 64 * 1024;
+const LINE_END = 10;
+
+/** `onLine` for each line, `onEnd` when the parent is gone. */
+export function readCommands(fd: number, onLine: (line: string) => void, onEnd: () => void): void {
+  const arrived = new Store(READ_BYTES);
+  const bytes = new Bytes(arrived);
+  /** The beginning of a line whose end is still to come. */
+  let keptStore = new Store(0);
+  let room = 0;
+  let keptBytes = 0;
+
+  const keep = (from: number, to: number) => {
+    const count = to - from;
+    if (keptBytes + count > room) {
+      room = max(room * 2, keptBytes + count);
+      const larger = new Store(room);
+      copyInto(new Bytes(larger), new Bytes(keptStore, 0, keptBytes));
+      keptStore = larger;
+    }
+    copyInto(new Bytes(keptStore), new Bytes(arrived, from, count), keptBytes);
+    keptBytes += count;
+  };
+
+  const take = (count: number): boolean => {
+    let from = 0;
+    for (let end = indexOfByte(bytes, LINE_END, from); end !== -1 && end < count; end = indexOfByte(bytes, LINE_END, from)) {
+      if (keptBytes === 0) onLine(decode(new Bytes(arrived, from, end - from)));
+      else {
+        keep(from, end);
+        const line = decode(new Bytes(keptStore, 0, keptBytes));
+        keptStore = new Store(0);
+        room = 0;
+        keptBytes = 0;
+        onLine(line);
+      }
+      from = end + 1;
+    }
+    if (from < count) keep(from, count);
+    return true;
+  };
+
+  // Node's types have `onread` for connections only; the constructor is where it is read.
+  const options: SocketConstructorOpts & Pick<TcpSocketConnectOpts, 'onread'> = {
+    ...{ fd, readable: true, writable: false },
+    onread: { buffer: bytes, callback: take },
+  };
+  const socket = new Socket(options);
+  socket.on('end', onEnd);
+  socket.on('error', onEnd);
+  socket.resume();
+}

@@ -1,0 +1,49 @@
+/**
+ * What the process around a task uses of JavaScript and Node, taken before any code of the task is loaded. A job that changes `JSON.parse` or
+ * `Array.prototype` so sees and alters its own doing only.
+ *
+ * In this folder: no method is called on a value of a job or of a line but through these, no array is destructured, spread or looped over with
+ * `of` (each calls a method of `Array.prototype`), and typed arrays are asked for nothing but their elements.
+ */
+import { readdirSync, readSync, rmSync, writeSync } from 'node:fs';
+import { performance } from 'node:perf_hooks';
+
+type Method<T, A extends unknown[], R> = (this: T, ...args: A) => R;
+
+/** `method.call(self, …args)`, whatever becomes of `Function.prototype.call`. */
+const uncurry = Function.prototype.bind.bind(Function.prototype.call) as unknown as <T, A extends unknown[], R>(
+  method: Method<T, A, R>,
+) => (self: T, ...args: A) => R;
+
+export const { parse: parseJson, stringify } = JSON;
+export const { apply, defineProperty, deleteProperty, getOwnPropertyDescriptor, ownKeys } = Reflect;
+export const { keys: keysOf, create } = Object;
+export const { isArray } = Array;
+export const { isView } = ArrayBuffer;
+export const { ceil, max, min, round } = Math;
+export const { isFinite: isFiniteNumber } = Number;
+export const { cwd, chdir, exit, kill, umask } = process;
+export const file = { readdirSync, readSync, rmSync, writeSync } as const;
+export const now = performance.now.bind(performance);
+const unreffed = setTimeout(() => {}, 0);
+clearTimeout(unreffed);
+export const timer = { set: setTimeout, clear: clearTimeout, unref: uncurry(unreffed.unref) } as const;
+
+export const push = uncurry(Array.prototype.push) as <T>(list: T[], item: T) => number;
+export const pop = uncurry(Array.prototype.pop) as <T>(list: T[]) => T | undefined;
+export const flat = uncurry(Array.prototype.flat) as (list: readonly unknown[]) => unknown[];
+export const split = uncurry(String.prototype.split as (separator: string) => string[]);
+export const slice = uncurry(String.prototype.slice);
+export const startsWith = uncurry(String.prototype.startsWith);
+export const includes = uncurry(String.prototype.includes);
+
+export const byteLength = Buffer.byteLength;
+export const Bytes = Uint8Array;
+export const Words = Uint32Array;
+export const Store = ArrayBuffer;
+export const indexOfByte = uncurry(Uint8Array.prototype.indexOf);
+export const copyInto = uncurry(Uint8Array.prototype.set);
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+export const decode = decoder.decode.bind(decoder);
+const encoder = new TextEncoder();
+export const encodeInto = encoder.encodeInto.bind(encoder);

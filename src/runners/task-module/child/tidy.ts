@@ -1,0 +1,165 @@
+/** What is put right between two jobs: the folder, and what a process has but once. */
+import {
+  apply,
+  chdir,
+  create,
+  cwd,
+  defineProperty,
+  deleteProperty,
+  file,
+  getOwnPropertyDescriptor,
+  keysOf,
+  ownKeys,
+  push,
+  umask,
+} from './primordials.js';
+
+const { env, eventNames, rawListeners, removeListener } = process;
+
+/** Empties the job's folder and goes back to it. False if it cannot: the next job would find what this one left. */
+export function tidy(workdir: string): boolean {
+  try {
+    if (cwd() !== workdir) chdir(workdir);
+    const names = file.readdirSync(workdir);
+    if (names.length === 0) return true;
+    for (let at = 0; at < names.length; at += 1) file.rmSync(`${workdir}/${names[at]}`, { recursive: true, force: true });
+    // Names that are not UTF-8 are shown as others, which are not there.
+    return file.readdirSync(workdir).length === 0;
+  } catch {
+    return false;
+  }
+}
+
+/** The methods of an object itself: with them a job could read what the next one says. */
+class Methods {
+  readonly #target: object;
+  readonly #before: Record<PropertyKey, PropertyDescriptor | undefined> = create(null);
+
+  readonly #names: PropertyKey[] = [];
+  readonly #all: boolean;
+  /** How many properties it has, methods or not. */
+  #count: number;
+
+  /** `all`: its other properties as well. */
+  constructor(target: object, all = false) {
+    this.#target = target;
+    this.#all = all;
+    for (const name of ownKeys(target)) {
+      const found = getOwnPropertyDescriptor(target, name);
+      if (!all && !isMethod(found)) continue;
+      this.#before[name] = found;
+      push(this.#names, name);
+    }
+    this.#count = ownKeys(target).length;
+  }
+
+  restore(): void {
+    const names = ownKeys(this.#target);
+    if (names.length === this.#count && !this.#differs()) return;
+    this.#compare(names);
+    this.#compare(this.#names);
+    this.#count = ownKeys(this.#target).length;
+  }
+
+  /** The quick look of almost every job. */
+  #differs(): boolean {
+    for (let at = 0; at < this.#names.length; at += 1) {
+      const name = this.#names[at] ?? '';
+      const before = this.#before[name];
+      if (before?.get === undefined && (this.#target as Record<PropertyKey, unknown>)[name] !== before?.value) return true;
+    }
+    return false;
+  }
+
+  #compare(names: readonly PropertyKey[]): void {
+    for (let at = 0; at < names.length; at += 1) {
+      const name = names[at] ?? '';
+      const before = this.#before[name];
+      if (before !== undefined || this.#all || isMethod(getOwnPropertyDescriptor(this.#target, name))) restore(this.#target, name, before);
+    }
+  }
+}
+
+function isMethod(found: PropertyDescriptor | undefined): boolean {
+  return typeof found?.value === 'function' || found?.get !== undefined;
+}
+
+/** The state of the process as the task left it when it was loaded, to which it goes back after each job. */
+export class ProcessState {
+  readonly #env: Record<string, string | undefined> = create(null);
+  readonly #envNames = keysOf(env);
+  readonly #console = globalThis.console;
+  readonly #outputs = [new Methods(this.#console, true), new Methods(process.stdout), new Methods(process.stderr)] as const;
+  readonly #listeners: Record<PropertyKey, readonly unknown[] | undefined> = create(null);
+  readonly #umask = umask();
+  readonly #stackTraceLimit = getOwnPropertyDescriptor(Error, 'stackTraceLimit');
+  readonly #prepareStackTrace = getOwnPropertyDescriptor(Error, 'prepareStackTrace');
+
+  constructor() {
+    for (const name of keysOf(env)) this.#env[name] = env[name];
+    for (const name of apply(eventNames, process, [])) this.#listeners[name] = apply(rawListeners, process, [name]);
+  }
+
+  /** False if it cannot be restored. */
+  restore(): boolean {
+    try {
+      this.#restoreEnv();
+      this.#restoreConsole();
+      this.#restoreListeners();
+      umask(this.#umask);
+      process.exitCode = undefined;
+      restore(Error, 'stackTraceLimit', this.#stackTraceLimit);
+      restore(Error, 'prepareStackTrace', this.#prepareStackTrace);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  #restoreEnv(): void {
+    if (process.env !== env) defineProperty(process, 'env', { value: env, writable: true, enumerable: true, configurable: true });
+    const names = keysOf(env);
+    for (let at = 0; at < names.length; at += 1) {
+      const name = names[at] ?? '';
+      if (this.#env[name] === undefined) delete env[name];
+    }
+    for (let at = 0; at < this.#envNames.length; at += 1) {
+      const name = this.#envNames[at] ?? '';
+      if (env[name] !== this.#env[name]) env[name] = this.#env[name];
+    }
+  }
+
+  #restoreConsole(): void {
+    if (globalThis.console !== this.#console)
+      defineProperty(globalThis, 'console', { value: this.#console, writable: true, enumerable: false, configurable: true });
+    for (let at = 0; at < this.#outputs.length; at += 1) this.#outputs[at]?.restore();
+  }
+
+  /** Takes those that the job has added. One that it has removed is missed by nobody but the task. */
+  #restoreListeners(): void {
+    const names = apply(eventNames, process, []) as (string | symbol)[];
+    for (let at = 0; at < names.length; at += 1) {
+      const name = names[at] ?? '';
+      const before = this.#listeners[name] ?? [];
+      const found = apply(rawListeners, process, [name]) as ((...args: unknown[]) => void)[];
+      for (let each = 0; each < found.length; each += 1) {
+        const listener = found[each];
+        if (listener !== undefined && !has(before, listener)) apply(removeListener, process, [name, listener]);
+      }
+    }
+  }
+}
+
+function restore(target: object, name: PropertyKey, before: PropertyDescriptor | undefined): void {
+  if (before === undefined) {
+    if (getOwnPropertyDescriptor(target, name) !== undefined) deleteProperty(target, name);
+    return;
+  }
+  const found = getOwnPropertyDescriptor(target, name);
+  if (found?.value !== before.value || found?.get !== before.get || found?.set !== before.set) defineProperty(target, name, before);
+}
+
+function has(list: readonly unknown[], item: unknown): boolean {
+  for (let at = 0; at < list.length; at += 1) if (list[at] === item) return true;
+  return false;
+}

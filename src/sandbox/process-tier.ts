@@ -1,0 +1,82 @@
+/** The tier without a sandbox: limits, no privileges, and where root starts it a uid of its own for each program. */
+import { chownSync } from 'node:fs';
+import { mkdir, mkdtemp, realpath, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { becoming } from './bwrap.js';
+import { byPrlimit, type Limits, MAX_PROCESSES } from './limits.js';
+import { closedFolders, type Paths, privateMounts } from './private-mounts.js';
+import type { Room } from './room.js';
+import { findTool, tryOut, WORKED } from './tools.js';
+import { findUids, type Uids } from './uids.js';
+
+/** What this machine has for it. */
+export interface Bounds {
+  /** For every program. */
+  readonly limits: Limits;
+  /** Not with bubblewrap, which needs its privileges to set up, and then does the same itself. */
+  readonly privileges: readonly string[];
+}
+
+/** As far as this machine has the tools. */
+export async function findBounds(sizes: NonNullable<Limits['sizes']>): Promise<Bounds> {
+  if (process.platform !== 'linux') return { limits: {}, privileges: [] };
+  const setpriv = [...endsWithUs(), '--no-new-privs', '--inh-caps=-all', '--bounding-set=-all', '--'];
+  const meek = [...endsWithUs(), '--no-new-privs', '--'];
+  const fits = async (words: readonly string[]) => (await tryOut([...words, '/bin/sh', '-c', `exit ${WORKED}`])) === undefined;
+  const [sized, bound, meekly] = await Promise.all([fits(byPrlimit({ sizes })), fits(setpriv), fits(meek)]);
+  return { limits: sized ? { sizes } : {}, privileges: bound ? setpriv : meekly ? meek : [] };
+}
+
+function endsWithUs(): string[] {
+  return [findTool('setpriv'), '--pdeathsig', 'KILL'];
+}
+
+/** How root gives each program a uid of its own here. */
+export interface OwnUid {
+  readonly uids: Uids;
+  /** Folders below closed ones can be shown to it. */
+  readonly mounts: boolean;
+}
+
+/** Tried in a folder like that of rooms. Undefined for ordinary users, where ids or tools are missing, and where it would not get to its room. */
+export async function findOwnUid(rooms: string): Promise<OwnUid | undefined> {
+  const uids = findUids();
+  if (uids === undefined) return undefined;
+  for (const mounts of [true, false]) {
+    const works = await inTrialRoom(rooms, async (folder) => {
+      // Below the folder, which only root may enter, or the folder itself.
+      const workdir = mounts ? join(folder, 'room') : folder;
+      await mkdir(workdir, { recursive: true });
+      const words = asOwnUid({ uids, mounts }, {}, { workdir, readable: [import.meta.filename], environment: {} });
+      return words !== undefined && (await tryOut([...words, process.execPath, '-e', trial(workdir)])) === undefined;
+    }).catch(() => false);
+    if (works) return { uids, mounts };
+  }
+  return undefined;
+}
+
+/** Has a new folder of our own used, and removes it. Rejects where that cannot be done. */
+export async function inTrialRoom<T>(rooms: string, use: (folder: string) => Promise<T>): Promise<T> {
+  const folder = await mkdtemp(join(await realpath(rooms), 'peerwork-trial-'));
+  return use(folder).finally(() => rm(folder, { recursive: true, force: true }));
+}
+
+/** A script that reads what is ours and writes into its room. */
+export function trial(workdir: string): string {
+  const [ours, own] = [import.meta.filename, join(workdir, 'file')].map((path) => JSON.stringify(path));
+  return `const fs = require('fs'); fs.readFileSync(${ours}); fs.writeFileSync(${own}, ''); process.exit(${WORKED})`;
+}
+
+/** The words in front of a program that limit it and give it a uid, and the room's folder to that; undefined if it could not get to its room. */
+export function asOwnUid({ uids, mounts }: OwnUid, limits: Limits, room: Room): string[] | undefined {
+  const paths: Paths = {
+    workdir: room.workdir,
+    readable: [process.execPath, ...room.readable, ...(room.placed ?? []).map(({ source }) => source)],
+  };
+  const closed = closedFolders(paths);
+  const opened = closed.length === 0 ? [] : mounts ? privateMounts(paths, closed) : undefined;
+  if (opened === undefined) return undefined;
+  const uid = uids.take();
+  chownSync(room.workdir, uid, uid);
+  return [...byPrlimit({ ...limits, processes: MAX_PROCESSES }), ...opened, ...endsWithUs(), ...becoming(uid), '--'];
+}

@@ -1,0 +1,84 @@
+/** What the owner of this machine can do where there is no wall around jobs. */
+import { existsSync, readFileSync } from 'node:fs';
+
+/** What the advice depends on; a port for tests. */
+export interface System {
+  readonly platform: NodeJS.Platform;
+  readonly isRoot: boolean;
+  /** The text of a file of the system; undefined if it cannot be read. */
+  readonly read: (path: string) => string | undefined;
+}
+
+export const thisSystem: System = {
+  platform: process.platform,
+  isRoot: process.geteuid?.() === 0,
+  read(path) {
+    try {
+      return existsSync(path) ? readFileSync(path, 'utf8') : undefined;
+    } catch {
+      return undefined;
+    }
+  },
+};
+
+/** By the ids that /etc/os-release gives: the system's own first, then those that it is like. */
+const installers: readonly (readonly [ids: readonly string[], command: string])[] = [
+  [['debian', 'ubuntu', 'raspbian', 'linuxmint', 'pop', 'kali', 'devuan'], 'apt install bubblewrap'],
+  [['fedora', 'rhel', 'centos', 'rocky', 'almalinux', 'ol', 'amzn'], 'dnf install bubblewrap'],
+  [['arch', 'manjaro', 'endeavouros', 'archarm'], 'pacman -S bubblewrap'],
+  [['alpine', 'postmarketos'], 'apk add bubblewrap'],
+  [['opensuse', 'opensuse-leap', 'opensuse-tumbleweed', 'suse', 'sles'], 'zypper install bubblewrap'],
+  [['void'], 'xbps-install -S bubblewrap'],
+  [['gentoo'], 'emerge sys-apps/bubblewrap'],
+  [['solus'], 'eopkg install bubblewrap'],
+];
+const KEEP = '/etc/sysctl.d/60-peerwork.conf';
+const APPARMOR_PROFILE = 'abi <abi/4.0>,\\nprofile bwrap /usr/bin/bwrap flags=(unconfined) {\\n  userns,\\n}\\n';
+
+/** One sentence: the command that installs bubblewrap here, or what keeps it from working and how to change that. */
+export function sandboxRemedy(isInstalled: boolean, system: System = thisSystem): string {
+  const { platform, read } = system;
+  const trust = 'or work only for Masters whose code you trust';
+  if (platform === 'darwin') return `macOS has no such wall: run the Worker in a Linux virtual machine, ${trust}.`;
+  if (platform === 'win32') return `Windows has no such wall: run the Worker in WSL 2 or a Linux virtual machine, ${trust}.`;
+  if (platform !== 'linux') return `Only Linux has such a wall: run the Worker in a Linux virtual machine, ${trust}.`;
+  if (!isInstalled) return `Install bubblewrap: \`${installCommand(system)}\`.`;
+  const onHost = isContainer(read) ? ' on the host of this container' : '';
+  const setting = (name: string) => read(`/proc/sys/${name.replaceAll('.', '/')}`)?.trim();
+  const set = (name: string, value: number) =>
+    `\`echo '${name} = ${value}' | ${asRoot(system, `tee ${KEEP}`)} && ${asRoot(system, 'sysctl --system')}\`${onHost}`;
+  if (setting('user.max_user_namespaces') === '0')
+    return `bubblewrap may not make user namespaces (user.max_user_namespaces is 0): ${set('user.max_user_namespaces', 15_000)}.`;
+  if (!system.isRoot && setting('kernel.unprivileged_userns_clone') === '0')
+    return `bubblewrap may not make user namespaces (kernel.unprivileged_userns_clone is 0): ${set('kernel.unprivileged_userns_clone', 1)}.`;
+  if (onHost !== '') return `This container may not make namespaces, and is itself the only wall: run the Worker on its host, ${trust}.`;
+  if (!system.isRoot && setting('kernel.apparmor_restrict_unprivileged_userns') === '1')
+    return (
+      'AppArmor keeps bubblewrap from making user namespaces; a profile allows it: ' +
+      `\`printf '${APPARMOR_PROFILE}' | ${asRoot(system, 'tee /etc/apparmor.d/bwrap')} && ${asRoot(system, 'systemctl reload apparmor')}\`.`
+    );
+  return 'bubblewrap is installed and fails: `bwrap --unshare-user --unshare-pid --ro-bind / / true` says more.';
+}
+
+function installCommand(system: System): string {
+  const release = system.read('/etc/os-release') ?? system.read('/usr/lib/os-release') ?? '';
+  const field = (name: string) => new RegExp(`^${name}=["']?([^"'\\n]*)`, 'm').exec(release)?.[1]?.toLowerCase() ?? '';
+  const id = field('ID');
+  if (id === 'nixos') return 'nix-env -iA nixos.bubblewrap';
+  const atomic = system.read('/run/ostree-booted') !== undefined;
+  for (const one of [id, ...field('ID_LIKE').split(/\s+/)]) {
+    const command = installers.find(([ids]) => ids.includes(one))?.[1];
+    if (command === undefined) continue;
+    const old = (id === 'centos' && field('VERSION_ID').startsWith('7')) || (id === 'amzn' && field('VERSION_ID') === '2');
+    return asRoot(system, old ? command.replace('dnf', 'yum') : atomic ? command.replace('dnf', 'rpm-ostree') : command);
+  }
+  return `${asRoot(system, '<package manager>')} install bubblewrap`;
+}
+
+function asRoot({ isRoot }: System, command: string): string {
+  return isRoot ? command : `sudo ${command}`;
+}
+
+function isContainer(read: System['read']): boolean {
+  return ['/.dockerenv', '/run/.containerenv', '/run/systemd/container'].some((path) => read(path) !== undefined);
+}

@@ -1,0 +1,35 @@
+/** The programs of this machine that a wall is built with. */
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+
+const TRIAL_MS = 5_000;
+/** The whole line about isolation must fit into what a worker tells of itself: 200 characters. */
+const MAX_REASON_CHARS = 60;
+/** What a trial's command exits with. */
+export const WORKED = 7;
+
+/** The absolute path of a tool: children have no PATH. */
+export function findTool(name: string): string {
+  const folders = [...(process.env['PATH'] ?? '').split(':'), '/usr/bin', '/bin', '/usr/sbin', '/sbin'];
+  return folders.map((folder) => join(folder, name)).find((path) => path.startsWith('/') && existsSync(path)) ?? `/usr/bin/${name}`;
+}
+
+export type Command = readonly [program: string, ...args: string[]];
+
+export function asCommand(words: readonly string[]): Command {
+  const [program, ...args] = words;
+  return [program ?? process.execPath, ...args];
+}
+
+/** Runs a command that must exit with `WORKED`; resolves with what went wrong, if anything did. */
+export function tryOut(words: readonly string[], expected = WORKED): Promise<string | undefined> {
+  const [program, ...args] = asCommand(words);
+  return new Promise((resolve) => {
+    execFile(program, args, { timeout: TRIAL_MS, killSignal: 'SIGKILL', env: {}, cwd: '/' }, (error, _stdout, stderr) => {
+      if (error === null) return resolve('it does not run its command');
+      if (error.code === expected) return resolve(undefined);
+      resolve(stderr.split('\n')[0]?.slice(0, MAX_REASON_CHARS) || 'it fails');
+    });
+  });
+}
