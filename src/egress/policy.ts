@@ -63,7 +63,9 @@ export function lowerOf(wish: NetworkWish, ceiling: NetworkCeiling, trusted: rea
   if (wish === 'internet') return ceiling.internet ? policy('internet', [], [], BY_OWNER) : policy('listed', byOwner, [], BY_OWNER);
   if (wish === 'lan') return policy(ceiling.internet ? 'internet' : 'listed', [], byOwner, BY_OWNER);
   const asked = wish.map(readHost);
-  return policy('listed', ceiling.internet ? asked : [], common(asked, byOwner), ceiling.internet ? BY_TASK : BY_OWNER);
+  const free = common(asked, byOwner);
+  const others = ceiling.internet ? asked.filter((host) => !free.includes(host)) : [];
+  return policy('listed', others, free, ceiling.internet ? BY_TASK : BY_OWNER);
 }
 
 /** Hosts that are in both lists, at the ports of both. */
@@ -81,19 +83,23 @@ export function holds(hosts: ReadonlySet<string>, pair: string): boolean {
 export function readHost(text: string): string {
   const [, host = text] = /^(.+):\*$/.exec(text) ?? [];
   const target = readTarget(text);
-  if (target !== undefined) return `${target.host}:${target.port}`;
+  if (target !== undefined) return pairOf(target.host, target.port);
   // A name without a dot could be a word that is written wrong.
   const whole = /[.:]/.test(host) ? readTarget(`${isIPv6(host) ? `[${host}]` : host}:1`) : undefined;
   if (whole === undefined)
     throw new PeerworkError('container-invalid', `${JSON.stringify(text.slice(0, 80))} is no host and not host:port`);
-  return `${whole.host}:*`;
+  return pairOf(whole.host, '*');
 }
 
 /** A `host:port` in the one form in which it is compared; throws `container-invalid`. */
 export function readPair(text: string): string {
   const target = readTarget(text);
   if (target === undefined) throw new PeerworkError('container-invalid', `${JSON.stringify(text.slice(0, 80))} is not host:port`);
-  return `${target.host}:${target.port}`;
+  return pairOf(target.host, target.port);
+}
+
+export function pairOf(host: string, port: number | '*'): string {
+  return `${isIPv6(host) ? `[${host}]` : host}:${port}`;
 }
 
 export interface Target {

@@ -3,7 +3,7 @@ import { connect, isIP } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Tunnel } from '../job/tunnel.js';
 import type { PublicInternet } from './addresses.js';
-import { holds, type NetworkPolicy, readTarget, type Target } from './policy.js';
+import { holds, type NetworkPolicy, pairOf, readTarget, type Target } from './policy.js';
 
 /** Names that mean this machine, as containers know it: its loopback, at ports that were allowed. */
 const hostNames: ReadonlySet<string> = new Set(['host.docker.internal', 'host.containers.internal']);
@@ -53,7 +53,7 @@ export async function reach(authority: string, options: ReachOptions, signal: Ab
 
 async function allowedAddresses({ host, port }: Target, options: ReachOptions): Promise<readonly string[]> {
   const { policy, internet } = options;
-  const pair = `${host}:${port}`;
+  const pair = pairOf(host, port);
   const trusted = holds(policy.trusted, pair);
   if (!trusted && policy.mode !== 'internet' && !holds(policy.listed, pair))
     throw new Refused(policy.why ?? 'it is not among the allowed hosts');

@@ -31,6 +31,11 @@ export const runErrors = {
   },
   exited: { message: 'The task ended its process: {detail}', todo: 'Return from the task instead of calling process.exit.', status: 500 },
   crashed: { message: 'The process of the task was killed: {detail}', todo: 'Look into the log of the job.', status: 500 },
+  'network-denied': {
+    message: 'The job may not reach this address: {detail}',
+    todo: 'Ask for it with `network` in task.json; addresses that are not public the owner of the worker must allow as well, by `--task-network`.',
+    status: 403,
+  },
   cancelled: { message: 'The job was cancelled', todo: 'Nothing.', status: 499 },
   'lease-expired': {
     message: 'The worker was not heard of until its lease ended',

@@ -5,6 +5,7 @@
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { LOCAL_JSON, parseJson } from '../kit/json.js';
 
 export const DEFAULT_REGISTRY = 'https://registry.npmjs.org/';
 const MAX_FILE_BYTES = 1024 * 1024;
@@ -138,7 +139,7 @@ export function readIni(text: string, environment: NodeJS.ProcessEnv): Values {
 function unquote(text: string): string {
   if (/^".*"$/s.test(text) && text.length > 1) {
     try {
-      const value: unknown = JSON.parse(text);
+      const value = parseJson(text, LOCAL_JSON);
       return typeof value === 'string' ? value : text;
     } catch {
       return text;

@@ -8,7 +8,7 @@ import { dirname } from 'node:path';
 import t, { type Test } from 'tap';
 import { firewallRules } from '../../src/containers/egress/firewall-rules.js';
 import { PublicInternet } from '../../src/egress/addresses.js';
-import { lowerOf, type NetworkCeiling, type NetworkWish, readTarget } from '../../src/egress/policy.js';
+import { ceilingOf, heldNetwork, lowerOf, type NetworkCeiling, type NetworkWish, type OwnerNetwork, readTarget } from '../../src/egress/policy.js';
 import { EgressProxy, type EgressProxyOptions } from '../../src/egress/proxy.js';
 
 const elsewhere = new PublicInternet([]);
@@ -124,13 +124,22 @@ t.test('the policy is the lower of what the job asks and what the owner allows',
   };
   t.same(of('none', internet), ['none', '', '']);
   t.same(of('internet', none), ['none', '', '']);
-  t.same(of('internet', internet), ['internet', '', 'nas.lan:80']);
-  t.same(of('internet', few), ['listed', '', 'nas.lan:80,example.com:443']);
+  t.same(of('internet', internet), ['internet', '', ''], 'what the owner opens of the own network is for tasks that ask for it');
+  t.same(of('internet', few), ['listed', 'nas.lan:80,example.com:443', '']);
+  t.same(of('lan', internet), ['internet', '', 'nas.lan:80']);
+  t.same(of('lan', few), ['listed', '', 'nas.lan:80,example.com:443']);
+  t.same(of('lan', none), ['none', '', '']);
   t.same(of(['a.example:80', 'NAS.lan:80'], internet), ['listed', 'a.example:80', 'nas.lan:80']);
+  t.same(of(['nas.lan', '10.0.0.5'], { internet: false, hosts: ['nas.lan:80', '10.0.0.5', 'fd00::1'] }), ['listed', '', '10.0.0.5:*,nas.lan:80']);
+  t.same(of('lan', ceilingOf(['FD00::0:1', '[fd00::2]:80', '0x0a.5'])), ['listed', '', '[fd00::1]:*,[fd00::2]:80,10.0.0.5:*']);
+  t.same(ceilingOf('internet'), { internet: true, hosts: [] });
+  t.same(ceilingOf(['none', 'NAS.lan']), { internet: false, hosts: ['nas.lan:*'] });
+  t.same(['internet', 'none', ['internet', '10.0.0.5'], ['10.0.0.5']].map((words) => heldNetwork(words as OwnerNetwork)), ['allow', 'deny', 'allow', 'hosts']);
   t.same(of(['a.example:80', 'example.com:443'], few), ['listed', '', 'example.com:443']);
   t.same(of(['a.example:80'], none), ['none', '', '']);
   t.same(of('internet', none, ['10.0.0.5:6379']), ['listed', '', '10.0.0.5:6379'], 'what comes with the job from its source');
-  t.throws(() => of(['a.example'], internet), { code: 'container-invalid' });
+  t.throws(() => of(['a example'], internet), { code: 'container-invalid' });
+  t.throws(() => of(['deny'], internet), { code: 'container-invalid' }, 'a name without a dot may be a word that is written wrong');
 });
 
 t.test('the proxy lets nothing through to this machine or its network, however it is written', async (t) => {
@@ -211,7 +220,7 @@ t.test('a listed host is held to public addresses unless the owner has named it'
 t.test('the proxy knows nothing but CONNECT, tells a dead target, and ends its streams with it', async (t) => {
   const port = await server(t, 'hello');
   const dead = port === 1 ? 2 : 1;
-  const { proxy, get } = await proxyFor(t, { ceiling: { internet: true, hosts: [`127.0.0.1:${port}`, `127.0.0.1:${dead}`] } });
+  const { proxy, get } = await proxyFor(t, { wish: 'lan', ceiling: { internet: true, hosts: [`127.0.0.1:${port}`, `127.0.0.1:${dead}`] } });
   const plain = request({ socketPath: proxy.socketPath, path: `http://127.0.0.1:${port}/` }).end();
   const [response] = await once(plain, 'response');
   t.equal(response.statusCode, 405);

@@ -319,7 +319,7 @@ t.test('code may serve itself on the loopback of its sandbox, and a worker threa
 t.test('a socket that is used again, is destroyed early, has a time limit or no reference', async (t) => {
   const port = await listening(
     t,
-    createServer((socket) => socket.end('once')),
+    createServer((socket) => socket.on('error', () => {}).end('once')),
   );
   const { run } = await stage(t, [port]);
   const told = await run(

@@ -23,7 +23,7 @@ async function setUp(t: Test, serve: (socket: Socket) => void, halfOpenIdleMs?: 
   await once(server, 'listening');
   const target = `127.0.0.1:${(server.address() as AddressInfo).port}`;
   const proxy = await EgressProxy.open({
-    policy: lowerOf('internet', { internet: true, hosts: [target] }),
+    policy: lowerOf('lan', { internet: true, hosts: [target] }),
     internet: new PublicInternet([]),
     ...(halfOpenIdleMs !== undefined && { halfOpenIdleMs }),
   });

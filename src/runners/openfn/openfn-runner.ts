@@ -1,6 +1,7 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../clock.js';
+import { heldNetwork } from '../../egress/policy.js';
 import { asPeerworkError, PeerworkError } from '../../errors.js';
 import type { Job, Json, Outcome } from '../../job/job.js';
 import { VALUE_LIMITS } from '../../job/limits.js';
@@ -64,7 +65,7 @@ const TRIAL = {
 export class OpenfnRunner implements Runner {
   readonly kind = 'openfn';
   readonly tier = 'process' as const;
-  readonly isolation = 'a process with an empty environment, a thread a run; adaptors only as allowed; no sandbox';
+  readonly isolation = 'a process with an empty environment, a thread a run; adaptors only as allowed; no sandbox, network not held';
   readonly #open: () => Promise<Place>;
   readonly #clock: Clock;
   readonly #policy: AdaptorPolicy;
@@ -84,8 +85,11 @@ export class OpenfnRunner implements Runner {
     this.#stop = settings.stop;
   }
 
-  /** Rejects with `openfn-engine-missing`. */
+  /** Rejects with `openfn-engine-missing`, and with `sandbox-missing` where the owner allows jobs less than the internet. */
   static async start(options: OpenfnRunnerOptions, context: RunnerContext): Promise<OpenfnRunner> {
+    // The engine starts its processes itself, and their adaptors are there for their network.
+    if (heldNetwork(context.network ?? 'internet') !== 'allow')
+      throw new PeerworkError('sandbox-missing', 'the network of OpenFn runs cannot be held');
     const openEngine: OpenEngine = await loadEngine(context.clock);
     const repoDir = options.adaptorFolder ?? join(context.folder, 'adaptors');
     await mkdir(repoDir, { recursive: true, mode: 0o700 });

@@ -47,7 +47,6 @@ const MAX_STILLBORN = 3;
 export class TaskModuleRunner implements Runner {
   readonly kind = 'task-module';
   readonly queues = true;
-  /** One line that names the tier in force. */
   readonly isolation: string;
   readonly tier: IsolationTier;
   readonly #concurrency: number;
