@@ -1,5 +1,5 @@
 import { setMaxListeners } from 'node:events';
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -71,7 +71,7 @@ export class EgressProxy {
     try {
       chmodSync(proxy.socketPath, 0o666);
     } catch (error) {
-      rmSync(folder, { recursive: true, force: true });
+      void removeTree(folder);
       throw error;
     }
     void sweep();

@@ -7,6 +7,11 @@ export const ledgerErrors = {
     todo: 'Correct the job; docs/jobs.md describes every field.',
     status: 400,
   },
+  'graph-too-large': {
+    message: 'The list names parents and is too large for one transaction: {detail}',
+    todo: 'Add it in portions, parents first: a job may name parents that are in the ledger already.',
+    status: 413,
+  },
   'job-unknown': { message: 'There is no job with this id: {detail}', todo: 'Check the id.', status: 404 },
   stale: { message: 'The lease is no longer valid: the job is or was with somebody else', todo: 'Nothing: drop the result.', status: 409 },
   'ledger-unusable': {

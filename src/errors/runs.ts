@@ -64,7 +64,12 @@ export const runErrors = {
   },
   'children-invalid': {
     message: 'The children that the run asked for cannot be created: {detail}',
-    todo: 'Correct the task; docs/jobs.md describes children.',
+    todo: 'Correct the task, or declare in its task.json what its children may be; docs/jobs.md describes children.',
+    status: 422,
+  },
+  'hold-too-long': {
+    message: 'The run asked for more time than it may: {detail}',
+    todo: 'Hold for less, and again when that is over; what the owner holds with the API has no such limit.',
     status: 422,
   },
 } as const satisfies Record<string, ErrorEntry>;

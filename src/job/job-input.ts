@@ -77,8 +77,11 @@ const fieldNames = {
 } as const satisfies Record<keyof JobInput, 0>;
 const fields: ReadonlySet<string> = new Set(Object.keys(fieldNames));
 
-/** Throws `job-invalid` with the field that is wrong. Falsy values are values like any other; `undefined` means missing. */
-export function checkJobInput(input: unknown): CheckedJob {
+/**
+ * Throws `job-invalid` with the field that is wrong. Falsy values are values like any other; `undefined` means missing. With `now`, instants that are too
+ * far from it are refused as well.
+ */
+export function checkJobInput(input: unknown, now?: number): CheckedJob {
   if (typeof input !== 'object' || input === null || Array.isArray(input)) throw refuse('it is not an object');
   const job = input as Readonly<Record<keyof JobInput, unknown>>;
   for (const field in job) if (!fields.has(field)) throw refuse(`there is no field ${quote(field)}`);
@@ -93,7 +96,7 @@ export function checkJobInput(input: unknown): CheckedJob {
     timeoutMs: integer(job.timeoutMs, 'timeoutMs', 0, MAX_TIMEOUT_MS),
     attempts: integer(job.attempts, 'attempts', 1, MAX_ATTEMPTS) ?? DEFAULT_ATTEMPTS,
     delayMs: integer(job.delayMs, 'delayMs', 0, MAX_DELAY_MS) ?? 0,
-    runAt: integer(job.runAt, 'runAt', 0, MAX_INSTANT),
+    runAt: integer(job.runAt, 'runAt', 0, now === undefined ? MAX_INSTANT : now + MAX_DELAY_MS),
     backoffMs: integer(job.backoffMs, 'backoffMs', 0, MAX_BACKOFF_MS) ?? DEFAULT_BACKOFF_MS,
     backoffFixed: oneOf(job.backoff, 'backoff', ['exponential', 'fixed']) === 'fixed',
     name: optional('name', MAX_JOB_ID_CHARS),

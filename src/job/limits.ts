@@ -29,12 +29,29 @@ export const DEFAULT_LEASE_MS = 30_000;
 /** … which beats this often for all its leases at once. */
 export const DEFAULT_BEAT_MS = 10_000;
 
+/** How many jobs at once a Worker may announce. */
+export const MAX_CONCURRENCY = 1_024;
+/** Jobs that a Worker may hold beyond those that it runs … */
+export const PREFETCH_JOBS = 8;
+/** … and beyond these, as many as it settled in this time of late: two round trips of a slow link, and what it works on meanwhile … */
+export const PREFETCH_MS = 250;
+/** … but never more than these. */
+export const MAX_PREFETCH_JOBS = 1_000;
+/** What a worker may hold that announces no concurrency: over HTTP, as a client of crew, in a room of queue-xec. */
+export const MAX_HELD_JOBS = 1_000;
+
 export const MAX_PRIORITY = 1_000_000;
 export const MAX_ATTEMPTS = 1_000_000;
 /** The longest that a timer of JavaScript can wait, just under 25 days. */
 export const MAX_TIMEOUT_MS = 2_147_483_647;
-/** Ten years. */
-export const MAX_DELAY_MS = 315_360_000_000;
+/** How long ended runs may take to say so before the Master ends them itself: more than a beat, and than a container needs to stop. */
+export const TIMEOUT_GRACE_MS = 15_000;
+/** How long a leased job may wait in its Worker, for files, dependencies or a place, before its time counts. */
+export const MAX_WAIT_MS = 3_600_000;
+/** A year: how far ahead a job may be put off, and how far back an outcome may be taken. */
+export const MAX_DELAY_MS = 31_536_000_000;
+/** A day: how long a run may hold its workgroup, or put off its children. */
+export const MAX_HOLD_MS = 86_400_000;
 
 /** A label that a job requires and a worker has, such as `gpu` or `arch=arm64`. */
 export const MAX_LABEL_CHARS = 64;
@@ -43,6 +60,9 @@ export const MAX_LABELS = 64;
 export const MAX_PARENTS = 10_000;
 /** How many children a run may create. */
 export const MAX_CHILDREN = 10_000;
+/** Jobs, and names of parents, in a list that names parents: it is added in one transaction. */
+export const MAX_GRAPH_JOBS = 10_000;
+export const MAX_GRAPH_EDGES = 50_000;
 export const MAX_WEIGHT = 1_000_000;
 /** `meta` of a job or group as JSON text in bytes. */
 export const MAX_META_BYTES = 64 * 1024;

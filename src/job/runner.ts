@@ -15,6 +15,8 @@ export interface Runner {
   readonly kind: string;
   /** One line that says how jobs are kept away from the rest of the machine, shown to the owner. */
   readonly isolation: string;
+  /** It says itself when the time of a run begins, by `begin`; absent: that is when `run` is called. */
+  readonly queues?: true;
   /** Absent: none that anybody should rely on. */
   readonly tier?: IsolationTier;
   /** Runs one job to its end. Never rejects: whatever happens is an outcome. */
@@ -31,6 +33,8 @@ export interface RunContext {
   readonly tunnel?: Tunnel;
   /** With the source that gave the job; absent: the source has none. */
   readonly exchange?: Exchange;
+  /** Called when the time of the run begins, if the runner `queues`. */
+  begin?(): void;
   report(progress: Progress): void;
 }
 

@@ -35,6 +35,8 @@ export interface Lease {
   /** For runners that talk with their source while they run; absent: the job's data is all there is. */
   readonly exchange?: Exchange;
   report(progress: Progress): void;
+  /** The run begins: until now it waited for files or for a place, which does not count as its time. */
+  begin?(): void;
   /** Resolves once the outcome is safe in the outbox; the source delivers it from there. Never rejects. */
   settle(outcome: Outcome): Promise<void>;
 }

@@ -4,7 +4,8 @@ import type { ChildInput, Json, ParentOutput } from './job.js';
 import {
   MAX_CHANNEL_CHARS,
   MAX_CHILDREN,
-  MAX_DELAY_MS,
+  MAX_CONCURRENCY,
+  MAX_INSTANT,
   MAX_JOB_ID_CHARS,
   MAX_LABEL_CHARS,
   MAX_LABELS,
@@ -19,7 +20,7 @@ import {
  * | verb | from | kind | meaning |
  * |---|---|---|---|
  * | isMaster | worker | call | first call: says who I am and which leases I still hold |
- * | ping | worker | call | the beat: renews all leases at once, learns which are lost |
+ * | ping | worker | call | the beat: renews all leases at once, says which have not begun, learns which are lost |
  * | requestExecAssets | worker | call | the signed manifest of a task version |
  * | requestBlob | worker | stream | the bytes of one file from an offset |
  * | openTunnel | worker | stream, both ways | a connection to the address that the job's task names |
@@ -32,7 +33,7 @@ import {
 const jsonValue = v.custom<Json>((value) => value !== undefined);
 const jobId = v.pipe(v.string(), v.minLength(1), v.maxLength(MAX_JOB_ID_CHARS));
 const leaseNumber = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
-const instant = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const instant = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(MAX_INSTANT));
 const hash = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 const MAX_BATCH = 10_000;
 
@@ -45,7 +46,7 @@ const leaseKeys = v.pipe(v.array(leaseKey), v.maxLength(MAX_BATCH));
 
 export const isMasterArgs = v.object({
   version: v.pipe(v.string(), v.maxLength(40)),
-  concurrency: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
+  concurrency: v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(MAX_CONCURRENCY)),
   /** Lines the owner may want to see: how jobs are isolated, which policy holds. */
   isolation: v.pipe(v.string(), v.maxLength(200)),
   /** What stands around task modules there: `bwrap`, or `process`, which is no wall. Absent: a Worker older than this. */
@@ -68,7 +69,8 @@ export const isMasterAnswer = v.object({
   lost: leaseKeys,
 });
 
-export const pingArgs = v.object({ holding: leaseKeys });
+/** `waiting`: those of them whose runs have not begun; the time of all others counts. */
+export const pingArgs = v.object({ holding: leaseKeys, waiting: v.optional(leaseKeys, []) });
 export const pingAnswer = v.object({ pong: v.literal(true), lost: leaseKeys });
 
 export const requestExecAssetsArgs = v.object({ digest: hash });
@@ -108,7 +110,8 @@ const jobError = v.object({
   message: v.pipe(v.string(), v.maxLength(MAX_LOG_LINE_CHARS)),
   exitCode: v.exactOptional(v.pipe(v.number(), v.safeInteger())),
 });
-const wait = v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(MAX_DELAY_MS)));
+/** What is too long fails the run rather than the call: whoever wrote the task is told. */
+const wait = v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0)));
 /** The ledger checks the rest, with words for whoever wrote the task. */
 const children = v.pipe(
   v.array(v.custom<ChildInput>((child) => typeof child === 'object' && child !== null)),

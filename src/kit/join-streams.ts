@@ -75,8 +75,11 @@ export function resetStream(stream: Duplex, error: Error): void {
   if (stream.destroyed) return;
   // The reset itself emits no error, and an error that comes late must not end the process.
   stream.on('error', () => {});
-  if (isTcp(stream)) stream.resetAndDestroy();
-  else stream.destroy(error);
+  if (!isTcp(stream)) stream.destroy(error);
+  // libuv refuses to reset while a shutdown is on its way, and Node would then never close the socket. It takes a turn of the event loop.
+  else if (stream.writableEnded && !stream.writableFinished && stream.writableLength === 0)
+    stream.once('finish', () => resetStream(stream, error));
+  else stream.resetAndDestroy();
 }
 
 /**

@@ -36,7 +36,7 @@ const simple: { readonly [F in keyof JobChanges]?: string } = {
 
 /** Answers whether there is such a job. Throws `job-invalid` or `job-ended`. */
 export async function changeJob(transaction: Transaction, lanes: LaneBook, id: string, changes: JobChanges, now: number): Promise<boolean> {
-  const checked = checkedChanges(changes);
+  const checked = checkedChanges(changes, now);
   const row = (await readRuns(transaction, [id])).get(id);
   if (row === undefined) return false;
   if (isEnded(row.state)) throw new PeerworkError('job-ended', id);
@@ -85,14 +85,14 @@ function lastError(present: Present | undefined): JobError {
 }
 
 /** The changes as values of their columns. */
-function checkedChanges(changes: JobChanges) {
+function checkedChanges(changes: JobChanges, now: number) {
   const { attemptsLeft, ...fields } = changes;
   integer(attemptsLeft, 'attemptsLeft', 0, MAX_ATTEMPTS);
   const given = Object.entries(fields).filter(([, value]) => value !== undefined);
   const present = Object.fromEntries(given.filter(([field, value]) => value !== null || field === 'data' || field === 'meta'));
   const unknown = given.find(([field]) => !(field in simple) && !['channel', 'key', 'workgroup', 'backoff', 'seed'].includes(field));
   if (unknown !== undefined) throw new PeerworkError('job-invalid', `${unknown[0]} cannot be changed`);
-  const job = checkJobInput({ data: null, ...present });
+  const job = checkJobInput({ data: null, ...present }, now);
   const orNull = <T>(field: 'name' | 'runAt', value: T | undefined) => (fields[field] === null ? null : value);
   return {
     name: orNull('name', job.name),

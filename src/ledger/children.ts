@@ -11,10 +11,12 @@ import type { Transaction } from './transaction.js';
 export interface CheckedChild {
   readonly job: CheckedJob;
   readonly parents: readonly number[] | undefined;
+  /** It names its priority itself. */
+  readonly prioritized: boolean;
 }
 
 /** Throws `children-invalid` with what is wrong, before anything is written. Siblings may name each other in any order. */
-export function checkChildren(children: readonly ChildInput[]): CheckedChild[] {
+export function checkChildren(children: readonly ChildInput[], now: number): CheckedChild[] {
   if (children.length > MAX_CHILDREN) throw refuse(`there are more than ${MAX_CHILDREN}`);
   const byRef = new Map<string, number>();
   for (const [index, child] of children.entries()) {
@@ -27,8 +29,9 @@ export function checkChildren(children: readonly ChildInput[]): CheckedChild[] {
   const checked = children.map((child, index) => {
     const { ref: _, parents, ...input } = child;
     if ('group' in input) throw refuse(`child ${index}: it joins the group of its creator`);
-    const job = within(index, () => checkJobInput(input));
-    if (parents === undefined) return { job, parents };
+    const job = within(index, () => checkJobInput(input, now));
+    const prioritized = input.priority !== undefined;
+    if (parents === undefined) return { job, parents, prioritized };
     if (!Array.isArray(parents)) throw refuse(`child ${index}: parents is not a list`);
     const siblings = new Set(
       (parents as readonly unknown[]).map((name) => {
@@ -37,7 +40,7 @@ export function checkChildren(children: readonly ChildInput[]): CheckedChild[] {
         return sibling;
       }),
     );
-    return { job, parents: [...siblings] };
+    return { job, parents: [...siblings], prioritized };
   });
   const circle = circleIn(checked.length, (index) => checked[index]?.parents ?? []);
   if (circle !== undefined)

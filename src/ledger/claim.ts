@@ -7,6 +7,7 @@ import { lanesFor } from './lane-book.js';
 import type { Claim, LeasedJob, LeasedParent } from './ledger.js';
 import { padded, repeated, sized } from './lists.js';
 import { endUntried } from './run-end.js';
+import { leaseEnd } from './run-time.js';
 import type { Transaction } from './transaction.js';
 
 interface ReadyRow extends Candidate {
@@ -32,9 +33,13 @@ const MAX_PROMOTED = 1_000;
 const READY = `SELECT seq, id, channel, priority, weight, grp, workgroup, merge_key, parents, lease, attempts_made, timeout_ms, data FROM job
   WHERE lane = ? AND state = 'ready' AND run_at IS NULL AND parked IS NULL ORDER BY priority DESC, seq LIMIT ? FOR UPDATE SKIP LOCKED`;
 const LEASE = sized(
-  (count) => `UPDATE job SET state = 'leased', lease = lease + 1, lease_until = ?, worker = ?, started_at = ?
-  WHERE seq IN (${repeated('?', count)})`,
+  (
+    count,
+  ) => `UPDATE job SET state = 'leased', lease = lease + 1, lease_until = ${leaseEnd('CAST(? AS INTEGER)')}, worker = ?, started_at = ?,
+  begun_at = NULL WHERE seq IN (${repeated('?', count)})`,
 );
+
+const HELD = `SELECT COUNT(*) AS held FROM job WHERE state = 'leased' AND worker = ?`;
 
 /** Rows read at once, so that large data which will not be handed out is not read in great numbers. */
 const PAGE = 64;
@@ -45,22 +50,18 @@ const MAX_HANDED_BYTES = MAX_MESSAGE_BYTES - 64 * 1024;
 /** Jobs that may not start and are walked over by one claim; the next goes on from there. */
 const MAX_PARKED = 1_000;
 
-export async function claimJobs(
-  transaction: Transaction,
-  worker: number,
-  claim: Pick<Claim, 'channels' | 'labels' | 'limit' | 'until'>,
-  now: number,
-): Promise<LeasedJob[]> {
+export async function claimJobs(transaction: Transaction, worker: number, claim: Omit<Claim, 'worker'>, now: number): Promise<LeasedJob[]> {
   if (transaction.promotedAt < now) {
     await transaction.run(PROMOTE, [now, MAX_PROMOTED]);
     transaction.promotedAt = now;
   }
   const lanes = await lanesFor(transaction, claim.channels, claim.labels ?? []);
   const leased: LeasedJob[] = [];
+  const wanted = await allowed(transaction, worker, claim);
   let room = MAX_CLAIM_BYTES;
   let parked = 0;
-  while (leased.length < claim.limit && room > 0) {
-    const limit = Math.min(PAGE, claim.limit - leased.length);
+  while (leased.length < wanted && room > 0) {
+    const limit = Math.min(PAGE, wanted - leased.length);
     const found = await readyRows(transaction, lanes, limit);
     const startable = await mayStart(transaction, found, now);
     parked += startable.parked;
@@ -80,7 +81,7 @@ export async function claimJobs(
     await refuse(transaction, tooLarge, now);
     if (rows.length > 0) {
       const list = padded(rows.map((row) => row.seq));
-      const changed = await transaction.run(LEASE(list.length), [claim.until, worker, now, ...list]);
+      const changed = await transaction.run(LEASE(list.length), [now, claim.until, claim.until, now, worker, now, ...list]);
       if (changed !== rows.length) throw new Error(`${rows.length} jobs were to be leased, ${changed} were`);
     }
     if (rows.length > 0) transaction.due(claim.until);
@@ -95,6 +96,14 @@ export async function claimJobs(
     }
   }
   return leased;
+}
+
+/** How many it may be given. */
+async function allowed(transaction: Transaction, worker: number, { limit, maxHeld, onFull }: Omit<Claim, 'worker'>): Promise<number> {
+  if (maxHeld === undefined) return limit;
+  const [{ held } = { held: 0 }] = await transaction.all<{ held: number }>(HELD, [worker]);
+  if (held + limit > maxHeld) onFull?.();
+  return Math.max(0, Math.min(limit, maxHeld - held));
 }
 
 async function readyRows(transaction: Transaction, lanes: readonly number[], limit: number): Promise<ReadyRow[]> {

@@ -1,18 +1,38 @@
 import { endRuns } from './end-runs.js';
 import { RUN_COLUMNS, type RunRow } from './job-row.js';
-import { endByLoss } from './run-end.js';
+import { endByLoss, endByTime, type RunEnd } from './run-end.js';
+import { exceededLimit, type LeaseTimes } from './run-time.js';
 import type { Transaction } from './transaction.js';
+import type { WorkerBook } from './worker-book.js';
 
-const ENDED = `SELECT ${RUN_COLUMNS} FROM job WHERE state = 'leased' AND lease_until <= ?
+const ENDED = `SELECT ${RUN_COLUMNS}, job.lease_until, job.timeout_ms, job.begun_at FROM job WHERE state = 'leased' AND lease_until <= ?
   ORDER BY lease_until LIMIT ? FOR UPDATE SKIP LOCKED`;
 
-/** Takes back at most `limit` leases; answers how many. */
-export async function expireLeases(transaction: Transaction, now: number, limit: number): Promise<number> {
-  const rows = await transaction.all<RunRow>(ENDED, [now, limit]);
-  await endRuns(
-    transaction,
-    rows.map((row) => endByLoss(row, 'lease-expired', now)),
-    now,
-  );
-  return rows.length;
+/**
+ * Takes back at most `limit` leases; answers how many. A run that is over its time ends as one that was stopped for it: its worker, which may be
+ * renewing it still, is told.
+ */
+export async function expireLeases(
+  transaction: Transaction,
+  workers: WorkerBook,
+  now: number,
+  limit: number,
+  random: () => number,
+): Promise<{ readonly ended: number; readonly late: number }> {
+  const rows = await transaction.all<RunRow & LeaseTimes>(ENDED, [now, limit]);
+  const ends: RunEnd[] = [];
+  let late = 0;
+  for (const row of rows) {
+    const limitMs = exceededLimit(row);
+    if (limitMs === undefined) {
+      ends.push(endByLoss(row, 'lease-expired', now));
+      continue;
+    }
+    late += 1;
+    ends.push(endByTime(row, limitMs, now, random));
+    const workerId = row.worker === null ? undefined : await workers.idOf(transaction, row.worker);
+    if (workerId !== undefined) transaction.cancelled.push({ id: row.id, running: { workerId, lease: row.lease } });
+  }
+  await endRuns(transaction, ends, now);
+  return { ended: rows.length, late };
 }

@@ -1,16 +1,23 @@
+import { MAX_WAIT_MS } from '../job/limits.js';
 import type { LeaseKey } from '../job/verbs.js';
 import { padded, pieces, repeated, sized } from './lists.js';
+import { leaseEnd } from './run-time.js';
 import { readRuns } from './settle.js';
 import type { Transaction } from './transaction.js';
 
-const RENEW = sized((count) => `UPDATE job SET lease_until = ? WHERE seq IN (${repeated('?', count)})`);
+const UNTIL = leaseEnd('COALESCE(begun_at, started_at)');
+const RENEW = sized((count) => `UPDATE job SET lease_until = ${UNTIL} WHERE seq IN (${repeated('?', count)})`);
+const HOLDS = sized((count) => `SELECT id, lease FROM job WHERE id IN (${repeated('?', count)}) AND state = 'leased' AND worker = ?`);
+/** One that has waited for too long counts as begun. */
+const WAITS = sized((count) => `UPDATE job SET begun_at = ? WHERE started_at > ? AND seq IN (${repeated('?', count)})`);
 
-/** Renews what the worker holds; answers what it does not hold. A lease that ended but was not taken back yet is renewed. */
+/** Renews what the worker holds, not beyond the time of the runs; answers what it does not hold. A lease that ended but was not taken back yet is renewed. */
 export async function extendLeases(
   transaction: Transaction,
   worker: number,
   leases: readonly LeaseKey[],
   until: number,
+  waiting?: { readonly leases: readonly LeaseKey[]; readonly now: number },
 ): Promise<LeaseKey[]> {
   const runs = await readRuns(
     transaction,
@@ -18,18 +25,37 @@ export async function extendLeases(
   );
   const lost: LeaseKey[] = [];
   const held: number[] = [];
+  const idOf = new Map<number, string>();
   for (const lease of leases) {
     const row = runs.get(lease.id);
-    if (row !== undefined && row.state === 'leased' && row.lease === lease.lease && row.worker === worker) held.push(row.seq);
-    else lost.push({ id: lease.id, lease: lease.lease });
+    if (row !== undefined && row.state === 'leased' && row.lease === lease.lease && row.worker === worker) {
+      held.push(row.seq);
+      idOf.set(row.seq, row.id);
+    } else lost.push({ id: lease.id, lease: lease.lease });
+  }
+  if (waiting !== undefined && waiting.leases.length > 0) {
+    const names = new Set(waiting.leases.map(({ id }) => id));
+    const seqs = held.filter((seq) => names.has(idOf.get(seq) ?? ''));
+    await transaction.runOf(WAITS, seqs, [waiting.now, waiting.now - MAX_WAIT_MS]);
   }
   await renewLeases(transaction, held, until);
   return lost;
 }
 
+/** Those that are not the worker's. */
+export async function lostLeases(transaction: Transaction, worker: number, leases: readonly LeaseKey[]): Promise<LeaseKey[]> {
+  const rows = await transaction.allOf<{ id: string; lease: number }>(
+    HOLDS,
+    leases.map(({ id }) => id),
+    [worker],
+  );
+  const held = new Map(rows.map(({ id, lease }) => [id, lease]));
+  return leases.filter(({ id, lease }) => held.get(id) !== lease).map(({ id, lease }) => ({ id, lease }));
+}
+
 export async function renewLeases(transaction: Transaction, seqs: readonly number[], until: number): Promise<void> {
   for (const piece of pieces(seqs)) {
     const list = padded(piece);
-    await transaction.run(RENEW(list.length), [until, ...list]);
+    await transaction.run(RENEW(list.length), [until, until, ...list]);
   }
 }

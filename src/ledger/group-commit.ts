@@ -23,18 +23,24 @@ export interface GroupCommitOptions {
 
 /** Jobs per transaction: at about 15 µs each, a full one stops the event loop for some 8 ms. */
 const MAX_WEIGHT = 500;
+/** Jobs of an operation that goes between larger ones, and how many of these go at once. */
+const SMALL = 4;
+const MAX_SMALL = MAX_WEIGHT / SMALL;
 /** Times that a transaction is run again after it met another one. Each is a chance; so many in a row are a fault. */
 const MAX_CONFLICTS = 20;
 
 /**
  * Everything asked for in one turn of the event loop shares a transaction, because commits, not statements, are the cost. Waiting
- * → (`setImmediate`: this turn's I/O is read first, for 0.02 ms on an idle ledger) → one transaction of at most 500 jobs → the promises resolve → the next turn.
+ * → (`setImmediate`: this turn's I/O is read first, for 0.02 ms on an idle ledger) → one transaction of at most 500 jobs → the promises
+ * resolve → the next turn. Small operations do not wait for a queue of large ones.
  * If an operation throws, the batch is rolled back and each of its operations gets a transaction of its own, so that none fails for another.
  */
 export class GroupCommit {
   readonly #driver: Driver;
   readonly #options: GroupCommitOptions;
   #waiting: Operation[] = [];
+  /** The batch before had a large operation. */
+  #large = false;
   #running: Promise<void> | undefined;
   #closed = false;
 
@@ -74,6 +80,16 @@ export class GroupCommit {
   }
 
   #next(): Operation[] {
+    const head = this.#waiting[0];
+    // Whoever asks for little does not wait for a queue of large operations: it goes between two of them.
+    const between = this.#large && head !== undefined && head.weight > SMALL;
+    const batch = between ? this.#takeSmall() : [];
+    if (batch.length === 0) batch.push(...this.#takeFirst());
+    this.#large = batch.some(({ weight }) => weight > SMALL);
+    return batch;
+  }
+
+  #takeFirst(): Operation[] {
     let weight = 0;
     let count = 0;
     for (const operation of this.#waiting) {
@@ -82,6 +98,14 @@ export class GroupCommit {
       count += 1;
     }
     return this.#waiting.splice(0, count);
+  }
+
+  #takeSmall(): Operation[] {
+    const small: Operation[] = [];
+    const others: Operation[] = [];
+    for (const operation of this.#waiting) (operation.weight <= SMALL && small.length < MAX_SMALL ? small : others).push(operation);
+    this.#waiting = others;
+    return small;
   }
 
   async #commit(batch: readonly Operation[], conflicts = 0): Promise<void> {

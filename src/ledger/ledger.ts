@@ -1,3 +1,4 @@
+import type { ChildBounds } from '../job/child-bounds.js';
 import type { JobInput, Json, SettledJob } from '../job/job.js';
 import type { LeaseKey, SettleAnswer, Settlement } from '../job/verbs.js';
 import type {
@@ -23,14 +24,15 @@ import type {
 
 /**
  * The Master's memory of jobs. No network but the database's and no timers: `now` (milliseconds, the Master's clock) comes in with each call.
- * Everything called in one event-loop turn shares one transaction (group commit), and takes effect in the order of the calls.
+ * Everything called in one event-loop turn shares one transaction (group commit), and takes effect in the order of the calls; but what touches
+ * hundreds of jobs is done in portions, between which others come in.
  */
 export interface Ledger extends JobLedger, GroupLedger, WorkgroupLedger, ScheduleLedger, WorkerLedger {
   /** Tells what changed, after each commit, also what other Masters did on the same ledger. Answers the function that ends it. */
   watch(listener: (change: LedgerChange) => void): () => void;
   /**
-   * What time brings about, a bounded amount a call: leases that ended are taken back (charging an attempt, code `lease-expired`) unless
-   * `keepLeases`, due schedules are fired, resumed jobs and opened workgroups are let out, what retention has outlived is deleted.
+   * What time brings about, a bounded amount a call: leases that ended are taken back (charging an attempt, code `lease-expired`, or `timeout` where
+   * the run was over its time) unless `keepLeases`, due schedules are fired, resumed jobs and opened workgroups are let out, what retention has outlived is deleted.
    */
   tend(now: number, options?: { readonly keepLeases?: boolean }): Promise<Tended>;
   /** A small durable value of the Master's own, such as the task version counter. */
@@ -45,7 +47,7 @@ export interface Ledger extends JobLedger, GroupLedger, WorkgroupLedger, Schedul
 export interface JobLedger {
   /**
    * Adds jobs in order; one whose id is known already is left as it is. Parents may stand anywhere in the list or be in the ledger already.
-   * Rejects before anything is written: `job-invalid`, `parent-unknown`, `graph-cycle`. Lists with parents are all or nothing.
+   * Rejects before anything is written: `job-invalid`, `parent-unknown`, `graph-cycle`, `graph-too-large`. Lists with parents are all or nothing.
    */
   add(jobs: readonly JobInput[], now: number): Promise<AddedJob[]>;
   /**
@@ -53,13 +55,24 @@ export interface JobLedger {
    * data together would be more than a job's data may be, so that the answer fits in a message. What is paused, held or full is passed over.
    */
   claim(claim: Claim, now: number): Promise<LeasedJob[]>;
-  /** Renews the leases of a worker; answers those that are not its any more. */
-  extend(worker: WorkerRef, leases: readonly LeaseKey[], until: number): Promise<LeaseKey[]>;
+  /**
+   * Renews the leases of a worker, but never beyond the time limit of the run and a grace (TIMEOUT_GRACE_MS); answers those that are not its any more. The
+   * time of those that are said to be waiting, and to have been leased for less than MAX_WAIT_MS, counts from `now`; else from the lease.
+   */
+  extend(
+    worker: WorkerRef,
+    leases: readonly LeaseKey[],
+    until: number,
+    waiting?: { readonly leases: readonly LeaseKey[]; readonly now: number },
+  ): Promise<LeaseKey[]>;
+  /** Those of the leases that are not the worker's. Nothing is renewed. */
+  lost(worker: WorkerRef, leases: readonly LeaseKey[]): Promise<LeaseKey[]>;
   /**
    * Records outcomes, one answer each: with its twins, its children, its hold, all at once. A `released` outcome gives the job back to the front
-   * without charging an attempt. Children that cannot be created make the run a failed one (`children-invalid`, not retried).
+   * without charging an attempt. Children that cannot be created, or that may not be by `policy` (default: those of the run's own channel may), make the
+   * run a failed one (`children-invalid`, not retried), and so does a hold that is too long (`hold-too-long`).
    */
-  settle(worker: WorkerRef, settlements: readonly Settlement[], now: number): Promise<SettleAnswer[]>;
+  settle(worker: WorkerRef, settlements: readonly Settlement[], now: number, policy?: ChildPolicy): Promise<SettleAnswer[]>;
   /**
    * After a worker returned: renews the leases of `holding` that are its, gives back the others that it had, and answers which of
    * `holding` are not its. With `charge` (its process had restarted: it may have died of the job) what is given back costs an attempt
@@ -170,7 +183,14 @@ export interface Claim {
   readonly labels?: readonly string[];
   readonly limit: number;
   readonly until: number;
+  /** How many jobs the worker may hold, with those that it holds already, wherever it got them. */
+  readonly maxHeld?: number;
+  /** Called when it holds as many as it may: there may be more for others. */
+  readonly onFull?: () => void;
 }
+
+/** What the children of runs may be, by the channel of the run; `any`: what its caller could push itself. */
+export type ChildPolicy = 'any' | ((channel: string) => ChildBounds);
 
 export interface AddedJob {
   readonly id: string;
@@ -211,8 +231,10 @@ export interface HistoryInput {
 }
 
 export interface Tended {
-  /** How many leases had ended. */
+  /** How many leases ended without a word from their workers. */
   readonly expired: number;
+  /** How many runs were ended because they were over their time. */
+  readonly late: number;
   /** Something became ready, or ended. */
   readonly changed: boolean;
   /** Call again at this instant (in the past: at once, there is more to do); undefined if nothing is waiting for time. */

@@ -70,6 +70,13 @@ export function endByLoss(row: RunRow, code: 'lease-expired' | 'worker-lost', no
   return { ...ended(row, 'failed', attemptsMade, { startedAt: row.started_at ?? now, finishedAt: now }, error), charge };
 }
 
+/** The run was over its time, and its worker did not end it. Charged as if it had; what the worker may say afterwards is stale. */
+export function endByTime(row: RunRow, limitMs: number, now: number, random: () => number): RunEnd {
+  const error = { code: 'timeout', message: describeError('timeout', `${limitMs} ms, and its worker did not end it`) };
+  const times = { startedAt: row.started_at ?? now, finishedAt: now };
+  return { ...endByOutcome(row, { state: 'failed', error, retry: true }, 'null', times, now, random), settled: false };
+}
+
 /** The worker never received the job. */
 export function endUnrun(row: RunRow): RunEnd {
   return givenBack(row, {});

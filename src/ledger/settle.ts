@@ -2,10 +2,12 @@ import { PeerworkError } from '../errors.js';
 import type { Outcome } from '../job/job.js';
 import type { SettleAnswer, Settlement } from '../job/verbs.js';
 import type { Adding } from './add.js';
+import { boundChildren, checkWaits } from './child-bounds.js';
 import { type CheckedChild, checkChildren, createChildren } from './children.js';
 import { type Completed, completeRuns, isBare } from './complete.js';
 import { endRuns } from './end-runs.js';
 import { RUN_COLUMNS, type RunRow } from './job-row.js';
+import type { ChildPolicy } from './ledger.js';
 import { repeated, sized } from './lists.js';
 import { endByOutcome, type RunEnd } from './run-end.js';
 import { type Settling, settling } from './settling.js';
@@ -25,6 +27,7 @@ export async function settleRuns(
   transaction: Transaction,
   worker: number,
   settlements: readonly Settlement[],
+  policy: ChildPolicy,
   adding: Adding,
 ): Promise<SettleAnswer[]> {
   const answers: SettleAnswer[] = [];
@@ -41,7 +44,7 @@ export async function settleRuns(
     const bare = entries.filter(isBareEntry);
     const others = entries.filter((entry) => !isBareEntry(entry));
     if (bare.length > 0) others.push(...(await settlePlain(transaction, worker, bare, adding.now, answers)));
-    if (others.length > 0) await settleOthers(transaction, worker, others, adding, answers);
+    if (others.length > 0) await settleOthers(transaction, worker, others, policy, adding, answers);
     waiting = later;
   }
   return answers;
@@ -75,6 +78,7 @@ async function settleOthers(
   transaction: Transaction,
   worker: number,
   entries: readonly Entry[],
+  policy: ChildPolicy,
   adding: Adding,
   answers: SettleAnswer[],
 ): Promise<void> {
@@ -92,7 +96,7 @@ async function settleOthers(
       continue;
     }
     answers[index] = 'settled';
-    const { outcome, children } = checkedOutcome(settlement.outcome);
+    const { outcome, children } = await checkedOutcome(transaction, row, settlement.outcome, policy, now);
     const creates = outcome.state === 'completed' && (children.length > 0 || outcome.childrenDelayMs !== undefined);
     if (creates) await continueWith(transaction, row, children, outcome.childrenDelayMs ?? 0, adding);
     ends.push(endByOutcome(creates ? { ...row, plain: 0 } : row, outcome, settlement.output, settlement, now, random));
@@ -104,19 +108,32 @@ async function settleOthers(
   await endRuns(transaction, ends, now);
 }
 
-/** A run whose children cannot be created has failed, and would again. */
-function checkedOutcome(outcome: Outcome): { readonly outcome: Outcome; readonly children: readonly CheckedChild[] } {
-  if (outcome.state !== 'completed' || outcome.children === undefined) return { outcome, children: [] };
+/** A run that asks for what it may not have has failed, and would again. Of one that has failed anyway, the error stays and the hold goes. */
+async function checkedOutcome(
+  transaction: Transaction,
+  row: RunRow,
+  outcome: Outcome,
+  policy: ChildPolicy,
+  now: number,
+): Promise<{ readonly outcome: Outcome; readonly children: readonly CheckedChild[] }> {
+  if (outcome.state === 'released') return { outcome, children: [] };
   try {
-    return { outcome, children: checkChildren(outcome.children) };
+    if (policy !== 'any') checkWaits(outcome);
+    const children = outcome.state === 'completed' && outcome.children !== undefined ? checkChildren(outcome.children, now) : [];
+    return { outcome, children: children.length === 0 ? children : await boundChildren(transaction, row, children, policy) };
   } catch (thrown) {
-    if (!(thrown instanceof PeerworkError)) throw thrown;
-    return {
-      outcome: { state: 'failed', error: { code: thrown.code, message: thrown.message }, retry: false, holdMs: outcome.holdMs },
-      children: [],
-    };
+    if (!(thrown instanceof PeerworkError) || !REFUSALS.has(thrown.code)) throw thrown;
+    const { code, message } = thrown;
+    if (outcome.state === 'failed') {
+      const { error, retry } = outcome;
+      return { outcome: { state: 'failed', error: { ...error, message: `${error.message} (${message})` }, retry }, children: [] };
+    }
+    const holdMs = code === 'hold-too-long' ? undefined : outcome.holdMs;
+    return { outcome: { state: 'failed', error: { code, message }, retry: false, holdMs }, children: [] };
   }
 }
+
+const REFUSALS: ReadonlySet<string> = new Set(['children-invalid', 'hold-too-long']);
 
 const NOT_BEFORE = `UPDATE job SET run_at = ? WHERE seq IN (SELECT child FROM edge WHERE parent = ?) AND state IN ('blocked', 'ready')
   AND (run_at IS NULL OR run_at < ?)`;

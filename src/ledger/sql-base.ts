@@ -56,18 +56,32 @@ export class SqlBase {
     return this.commits.run(weight, work);
   }
 
+  /**
+   * In portions of about CHUNK jobs, one after the other: whatever else the ledger is asked for meanwhile need not wait for all of them.
+   * `weigh` says how many jobs an item counts as; default 1.
+   */
   protected async inChunks<Item, Answer>(
     items: readonly Item[],
     work: (transaction: Transaction, chunk: readonly Item[]) => Promise<Answer[]>,
+    weigh: (item: Item) => number = one,
   ): Promise<Answer[]> {
-    if (items.length === 0) return [];
-    if (items.length <= CHUNK) return this.run(items.length, (transaction) => work(transaction, items));
-    const chunks: Promise<Answer[]>[] = [];
-    for (let start = 0; start < items.length; start += CHUNK) {
-      const chunk = items.slice(start, start + CHUNK);
-      chunks.push(this.run(chunk.length, (transaction) => work(transaction, chunk)));
+    let answers: Answer[] | undefined;
+    let from = 0;
+    while (from < items.length) {
+      let to = from;
+      let weight = 0;
+      for (; to < items.length && weight < CHUNK; to += 1) {
+        const more = weigh(items[to] as Item);
+        if (to > from && weight + more > CHUNK) break;
+        weight += more;
+      }
+      const chunk = from === 0 && to === items.length ? items : items.slice(from, to);
+      const some = await this.run(weight, (transaction) => work(transaction, chunk));
+      if (answers === undefined) answers = some;
+      else for (const answer of some) answers.push(answer);
+      from = to;
     }
-    return (await Promise.all(chunks)).flat();
+    return answers ?? [];
   }
 
   /** Runs `work`, which does something to at most CHUNK jobs, until it finds none. */
@@ -83,4 +97,8 @@ export class SqlBase {
   #tell(change: LedgerChange): void {
     for (const listener of this.#listeners) listener(change);
   }
+}
+
+function one(): number {
+  return 1;
 }

@@ -1,19 +1,21 @@
+import { PeerworkError } from '../errors.js';
 import type { JobInput, SettledJob } from '../job/job.js';
 import { type CheckedJob, checkJobInput, integer } from '../job/job-input.js';
-import { MAX_ATTEMPTS, MAX_JOB_DATA_BYTES } from '../job/limits.js';
+import { MAX_ATTEMPTS, MAX_GRAPH_EDGES, MAX_GRAPH_JOBS, MAX_JOB_DATA_BYTES } from '../job/limits.js';
 import type { LeaseKey, SettleAnswer, Settlement } from '../job/verbs.js';
 import { addJobs } from './add.js';
 import { cancelJobs } from './cancel.js';
 import { changeJob } from './change.js';
 import { claimJobs } from './claim.js';
 import { deleteJobs } from './delete.js';
-import { extendLeases } from './extend.js';
+import { extendLeases, lostLeases } from './extend.js';
 import { readHistory, recordHistory } from './history.js';
 import { getJob } from './job-record.js';
 import type {
   AddedJob,
   CancelledJob,
   ChannelRecord,
+  ChildPolicy,
   Claim,
   HistoryEntry,
   HistoryInput,
@@ -37,12 +39,25 @@ import { CHUNK, SqlBase } from './sql-base.js';
 /** The verbs about jobs, each taken to its statements. */
 export class SqlJobs extends SqlBase implements JobLedger {
   async add(jobs: readonly JobInput[], now: number): Promise<AddedJob[]> {
-    const checked: CheckedJob[] = jobs.map((job) => checkJobInput(job));
+    // In the turn of the call if it is short, so that claims of this turn share the transaction.
+    const checked = jobs.length <= CHUNK ? checkAll(jobs, now) : await this.#checkLong(jobs, now);
     const adding = this.adding(now);
     // Jobs that name each other must not be seen apart.
-    if (checked.some(({ parents }) => parents.length > 0))
-      return this.run(checked.length, (transaction) => addJobs(transaction, checked, adding));
-    return this.inChunks(checked, (transaction, chunk) => addJobs(transaction, chunk, adding));
+    const edges = checked.reduce((sum, { parents }) => sum + parents.length, 0);
+    if (edges === 0) return this.inChunks(checked, (transaction, chunk) => addJobs(transaction, chunk, adding), weightOf);
+    if (checked.length > MAX_GRAPH_JOBS) throw new PeerworkError('graph-too-large', `${checked.length} jobs, at most ${MAX_GRAPH_JOBS}`);
+    if (edges > MAX_GRAPH_EDGES) throw new PeerworkError('graph-too-large', `${edges} names of parents, at most ${MAX_GRAPH_EDGES}`);
+    return this.run(checked.length, (transaction) => addJobs(transaction, checked, adding));
+  }
+
+  /** Checking a million jobs takes seconds: others have their turns between. */
+  async #checkLong(jobs: readonly JobInput[], now: number): Promise<CheckedJob[]> {
+    const checked: CheckedJob[] = [];
+    for (let from = 0; from < jobs.length; from += CHUNK) {
+      for (const job of checkAll(jobs.slice(from, from + CHUNK), now)) checked.push(job);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    return checked;
   }
 
   async claim(claim: Claim, now: number): Promise<LeasedJob[]> {
@@ -60,16 +75,34 @@ export class SqlJobs extends SqlBase implements JobLedger {
     return leased;
   }
 
-  async extend(worker: WorkerRef, leases: readonly LeaseKey[], until: number): Promise<LeaseKey[]> {
+  async extend(
+    worker: WorkerRef,
+    leases: readonly LeaseKey[],
+    until: number,
+    waiting?: { readonly leases: readonly LeaseKey[]; readonly now: number },
+  ): Promise<LeaseKey[]> {
     return this.inChunks(leases, async (transaction, chunk) =>
-      extendLeases(transaction, await this.workers.seqOf(transaction, worker), chunk, until),
+      extendLeases(transaction, await this.workers.seqOf(transaction, worker), chunk, until, waiting),
     );
   }
 
-  async settle(worker: WorkerRef, settlements: readonly Settlement[], now: number): Promise<SettleAnswer[]> {
+  async lost(worker: WorkerRef, leases: readonly LeaseKey[]): Promise<LeaseKey[]> {
+    return this.inChunks(leases, async (transaction, chunk) =>
+      lostLeases(transaction, await this.workers.seqOf(transaction, worker), chunk),
+    );
+  }
+
+  async settle(
+    worker: WorkerRef,
+    settlements: readonly Settlement[],
+    now: number,
+    policy: ChildPolicy = ownChannel,
+  ): Promise<SettleAnswer[]> {
     const adding = this.adding(now);
-    return this.inChunks(settlements, async (transaction, chunk) =>
-      settleRuns(transaction, await this.workers.seqOf(transaction, worker), chunk, adding),
+    return this.inChunks(
+      settlements,
+      async (transaction, chunk) => settleRuns(transaction, await this.workers.seqOf(transaction, worker), chunk, policy, adding),
+      ({ outcome }) => 1 + (outcome.state === 'completed' ? (outcome.children?.length ?? 0) : 0),
     );
   }
 
@@ -169,3 +202,16 @@ export class SqlJobs extends SqlBase implements JobLedger {
     return this.run(limit, (transaction) => readHistory(transaction, id, after, limit));
   }
 }
+
+/** A chunk holds 8 MB at most, unless one job has more: writing more at once would hold up the others. */
+const CHARS_PER_WEIGHT = 16 * 1024;
+
+function weightOf({ data }: CheckedJob): number {
+  return 1 + Math.floor(data.length / CHARS_PER_WEIGHT);
+}
+
+function checkAll(jobs: readonly JobInput[], now: number): CheckedJob[] {
+  return jobs.map((job) => checkJobInput(job, now));
+}
+
+const ownChannel = () => ({});

@@ -11,7 +11,7 @@ const REMEMBER = 'INSERT INTO note (name, value) VALUES (?, ?) ON CONFLICT (name
 /** The ledger in SQL, whatever the engine: takes each verb to its statements, in a group commit. */
 export class SqlLedger extends SqlGroups implements Ledger {
   async tend(now: number, { keepLeases = false }: { readonly keepLeases?: boolean } = {}): Promise<Tended> {
-    return this.run(1, (transaction) => tend(transaction, this.options, keepLeases, this.adding(now)));
+    return this.run(1, (transaction) => tend(transaction, this.options, this.workers, keepLeases, this.adding(now)));
   }
 
   putSchedule(schedule: ScheduleInput, now: number): Promise<ScheduleRecord> {

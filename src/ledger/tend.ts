@@ -7,6 +7,7 @@ import type { LedgerOptions, Tended } from './ledger.js';
 import { purge } from './retention.js';
 import { fireSchedules, nextScheduleAt } from './schedules.js';
 import type { Transaction } from './transaction.js';
+import type { WorkerBook } from './worker-book.js';
 import { nextOpening, openWorkgroups } from './workgroups.js';
 
 /** Jobs that are touched of a kind in one call. */
@@ -17,9 +18,15 @@ const NEXT_DUE = `SELECT run_at AS wake_at FROM job WHERE state = 'ready' AND ru
 const NEXT_LEASE_END = `SELECT lease_until AS wake_at FROM job WHERE state = 'leased' ORDER BY lease_until LIMIT 1`;
 
 /** What time brings about. */
-export async function tend(transaction: Transaction, options: LedgerOptions, keepLeases: boolean, adding: Adding): Promise<Tended> {
+export async function tend(
+  transaction: Transaction,
+  options: LedgerOptions,
+  workers: WorkerBook,
+  keepLeases: boolean,
+  adding: Adding,
+): Promise<Tended> {
   const { now } = adding;
-  const expired = keepLeases ? 0 : await expireLeases(transaction, now, LIMIT);
+  const { ended, late } = keepLeases ? { ended: 0, late: 0 } : await expireLeases(transaction, workers, now, LIMIT, adding.random);
   await openWorkgroups(transaction, now);
   const resuming = await goOnResuming(transaction);
   const firing = await fireSchedules(transaction, now, (inputs) =>
@@ -30,8 +37,8 @@ export async function tend(transaction: Transaction, options: LedgerOptions, kee
     ),
   );
   const purged = await purge(transaction, options.retention ?? {}, now, LIMIT);
-  const more = expired === LIMIT || resuming || firing.more || purged === LIMIT;
-  return { expired, changed: transaction.change !== undefined, nextAt: more ? now : await nextAt(transaction, now) };
+  const more = ended === LIMIT || resuming || firing.more || purged === LIMIT;
+  return { expired: ended - late, late, changed: transaction.change !== undefined, nextAt: more ? now : await nextAt(transaction, now) };
 }
 
 async function nextAt(transaction: Transaction, now: number): Promise<number | undefined> {

@@ -1,10 +1,11 @@
 import type { Clock } from '../clock.js';
 import type { JobInput, Progress } from '../job/job.js';
 import type { LeaseKey, SettleAnswer, Settlement } from '../job/verbs.js';
-import type { AddedJob, LeasedJob, Ledger, LedgerChange, WorkerMarks, WorkerRef } from '../ledger/ledger.js';
+import type { AddedJob, ChildPolicy, LeasedJob, Ledger, LedgerChange, WorkerMarks, WorkerRef } from '../ledger/ledger.js';
 import type { Log } from '../log.js';
 import type { ConnectedWorker } from './options.js';
 import type { Results } from './results.js';
+import type { WorkerRates } from './worker-rates.js';
 
 /**
  * What stands between the Master's ledger and everything that drives it from outside: the HTTP API, the dashboard, crew clients.
@@ -31,17 +32,27 @@ export interface Desk {
    * `worker-revoked`; one that is drained gets none.
    */
   lease(request: LeaseRequest): Promise<LeasedJob[]>;
-  /** `leaseMs` from now; default: the Master's. */
-  extend(worker: WorkerRef, leases: readonly LeaseKey[], leaseMs?: number): Promise<LeaseKey[]>;
-  settle(worker: WorkerRef, settlements: readonly Settlement[]): Promise<SettleAnswer[]>;
+  /**
+   * `leaseMs` from now; default: the Master's. The time of those that wait has not begun. This and what follows rejects with `worker-revoked`,
+   * `worker-unapproved`, or `rpc-overloaded` if the worker asks for too much.
+   */
+  extend(
+    worker: WorkerRef,
+    leases: readonly LeaseKey[],
+    options?: { readonly leaseMs?: number; readonly waiting?: readonly LeaseKey[] },
+  ): Promise<LeaseKey[]>;
+  /** `policy`: where children may go; default: as the tasks and the owner say. */
+  settle(worker: WorkerRef, settlements: readonly Settlement[], policy?: ChildPolicy): Promise<SettleAnswer[]>;
   /** Gives back what nobody will run under these leases; nothing is charged. */
   giveBack(worker: WorkerRef, leases: readonly LeaseKey[], reason: string): Promise<void>;
-  /** Stores and announces what running jobs tell. */
+  /** Stores and announces what running jobs tell, under leases that the worker was found to hold. What is too much is dropped. */
   report(worker: WorkerRef, reports: readonly RunReport[]): void;
   /** Workers linked to this Master now. */
   workers(): ConnectedWorker[];
   /** Lets a worker in, puts it out (its link ends), stops or resumes handing it jobs. */
   mark(worker: WorkerRef, marks: WorkerMarks): Promise<void>;
+  /** What workers ask for, and how much of it they may. */
+  readonly rates: WorkerRates;
   /** What changes, from now on; the function ends it. */
   watch(listener: (event: DeskEvent) => void): () => void;
 }
@@ -58,6 +69,8 @@ export interface LeaseRequest {
   readonly labels?: readonly string[];
   readonly limit: number;
   readonly waitMs: number;
+  /** How many jobs the worker may hold in all; default: the most that any may, MAX_HELD_JOBS. */
+  readonly maxHeld?: () => number;
   /** Default: the Master's. */
   readonly leaseMs?: number;
   readonly signal?: AbortSignal;

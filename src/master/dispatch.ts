@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.js';
+import { MAX_HELD_JOBS } from '../job/limits.js';
 import type { LeasedJob, Ledger, WorkerRef } from '../ledger/ledger.js';
 import type { Log } from '../log.js';
 
@@ -16,6 +17,8 @@ export interface WorkRequest {
   /** Asked at each attempt: the channels that have a task may change. */
   readonly channels: () => readonly string[];
   readonly labels: readonly string[];
+  /** Asked at each attempt: how many jobs the worker may hold in all. Default MAX_HELD_JOBS. */
+  readonly maxHeld?: () => number;
   /** Default: the Master's. */
   readonly leaseMs?: number;
   /** One that asks with several keys may have several open requests. Default: the worker's id. */
@@ -29,6 +32,8 @@ interface Request extends WorkRequest {
   /** There was a wake while it was claiming: what it found then may be out of date. */
   woken: boolean;
 }
+
+const defaultHeld = () => MAX_HELD_JOBS;
 
 /** When all requests are tried, first one alone, and each time that all got some, this many times as many together. */
 const WIDENING = 4;
@@ -44,6 +49,8 @@ const WIDENING = 4;
 export class Dispatch {
   readonly #options: DispatchOptions;
   readonly #requests = new Map<string, Request>();
+  /** Open requests of workers that hold as many jobs as they may. */
+  readonly #full = new Set<Request>();
   readonly #onHold = new Set<string>();
   #waking = false;
   #wokenAgain = false;
@@ -75,7 +82,13 @@ export class Dispatch {
     const request = this.#requests.get(key);
     if (request === undefined) return;
     this.#requests.delete(key);
+    this.#full.delete(request);
     if (!request.claiming) request.answer([]);
+  }
+
+  /** A worker holds fewer jobs than before. */
+  freed(workerId: string): void {
+    for (const request of this.#full) if (request.worker.id === workerId) void this.#serve(request);
   }
 
   /** From now on the worker gets nothing, or jobs again. */
@@ -128,24 +141,35 @@ export class Dispatch {
     request.woken = true;
     if (request.claiming) return true;
     request.claiming = true;
+    this.#full.delete(request);
     const isOpen = () => this.#requests.get(request.key) === request;
     let jobs: LeasedJob[] = [];
+    let full = false;
+    const onFull = () => {
+      full = true;
+    };
     while (request.woken && jobs.length === 0 && isOpen()) {
       request.woken = false;
-      jobs = await this.#claim(request);
+      jobs = await this.#claim(request, onFull);
     }
     request.claiming = false;
-    if (jobs.length === 0 && isOpen()) return false;
+    // One that holds as many as it may waits until it has settled some; that says nothing about others.
+    if (jobs.length === 0 && isOpen()) {
+      if (full) this.#full.add(request);
+      return full;
+    }
     if (isOpen()) this.#requests.delete(request.key);
     request.answer(jobs);
     return jobs.length > 0;
   }
 
-  async #claim({ worker, capacity, channels, labels, leaseMs = this.#options.leaseMs }: Request): Promise<LeasedJob[]> {
+  async #claim(request: Request, onFull: () => void): Promise<LeasedJob[]> {
+    const { worker, capacity, channels, labels, maxHeld = defaultHeld, leaseMs = this.#options.leaseMs } = request;
     const { ledger, clock, log } = this.#options;
     const now = clock.now();
     try {
-      return await ledger.claim({ worker, channels: channels(), labels, limit: capacity, until: now + leaseMs }, now);
+      const wanted = { worker, channels: channels(), labels, limit: capacity, until: now + leaseMs };
+      return await ledger.claim({ ...wanted, maxHeld: maxHeld(), onFull }, now);
     } catch (error) {
       log.error('jobs could not be claimed', { error });
       return [];

@@ -1,9 +1,10 @@
 import { type Clock, pause } from '../clock.js';
 import { PeerworkError } from '../errors.js';
 import { boundedProgress } from '../job/bounded-progress.js';
+import type { ChildBounds } from '../job/child-bounds.js';
 import type { JobInput } from '../job/job.js';
 import type { LeaseKey, SettleAnswer, Settlement } from '../job/verbs.js';
-import type { AddedJob, CancelledJob, LeasedJob, Ledger, LedgerChange, WorkerMarks, WorkerRef } from '../ledger/ledger.js';
+import type { AddedJob, CancelledJob, ChildPolicy, LeasedJob, Ledger, LedgerChange, WorkerMarks, WorkerRef } from '../ledger/ledger.js';
 import type { Log } from '../log.js';
 import { version } from '../version.js';
 import type { Desk, DeskEvent, LeaseRequest, RunReport } from './desk.js';
@@ -12,6 +13,7 @@ import type { Journal } from './journal.js';
 import type { ConnectedWorker } from './options.js';
 import type { Permits } from './permits.js';
 import type { Results } from './results.js';
+import { WorkerRates } from './worker-rates.js';
 
 export interface JobDeskOptions {
   readonly name: string;
@@ -25,6 +27,8 @@ export interface JobDeskOptions {
   readonly leaseMs: number;
   readonly beatMs: number;
   readonly taskChannels: () => readonly string[];
+  /** Where children of a channel's jobs may go beside it; default: nowhere. */
+  readonly childBounds?: (channel: string) => ChildBounds;
   readonly workers: () => ConnectedWorker[];
   /** Tells a linked worker that a run of its does not count any more. */
   readonly tell: (workerId: string, lease: LeaseKey) => void;
@@ -36,6 +40,7 @@ export interface JobDeskOptions {
 export class JobDesk implements Desk {
   readonly version = version;
   readonly startedAt: number;
+  readonly rates = new WorkerRates();
   readonly #options: JobDeskOptions;
   readonly #listeners = new Set<(event: DeskEvent) => void>();
   readonly #unwatch: () => void;
@@ -93,7 +98,7 @@ export class JobDesk implements Desk {
   }
 
   async lease(request: LeaseRequest): Promise<LeasedJob[]> {
-    const { worker, channels, labels = [], limit, waitMs, leaseMs, signal } = request;
+    const { worker, channels, labels = [], limit, waitMs, leaseMs, signal, maxHeld } = request;
     const { dispatch, permits, clock } = this.#options;
     const refusal = permits.admit(worker.id, worker.name, clock.now());
     if (refusal !== undefined) throw new PeerworkError(refusal, worker.name);
@@ -109,6 +114,7 @@ export class JobDesk implements Desk {
       capacity: limit,
       channels: () => channels,
       labels,
+      ...(maxHeld === undefined ? {} : { maxHeld }),
       ...(leaseMs === undefined ? {} : { leaseMs }),
     });
     const waited = pause(clock, waitMs, waiting.signal).then(() => dispatch.withdraw(key));
@@ -116,33 +122,60 @@ export class JobDesk implements Desk {
     end();
     signal?.removeEventListener('abort', end);
     await waited;
-    if (!signal?.aborted || jobs.length === 0) return jobs;
-    // Who asked has gone: nobody will run them under these leases.
+    if (jobs.length === 0 || (!signal?.aborted && permits.refusalOf(worker.id) === undefined)) return jobs;
+    // Who asked has gone, or may not work any more: nobody will run them under these leases.
     await this.giveBack(worker, jobs, 'the link ended');
     return [];
   }
 
-  extend(worker: WorkerRef, leases: readonly LeaseKey[], leaseMs = this.#options.leaseMs): Promise<LeaseKey[]> {
-    return this.#options.ledger.extend(worker, leases, this.#options.clock.now() + leaseMs);
+  async extend(
+    worker: WorkerRef,
+    leases: readonly LeaseKey[],
+    options: { readonly leaseMs?: number; readonly waiting?: readonly LeaseKey[] } = {},
+  ): Promise<LeaseKey[]> {
+    const { ledger, clock, leaseMs } = this.#options;
+    const now = clock.now();
+    this.#admitted(worker);
+    const { waiting } = options;
+    return ledger.extend(worker, leases, now + (options.leaseMs ?? leaseMs), waiting && { leases: waiting, now });
   }
 
-  settle(worker: WorkerRef, settlements: readonly Settlement[]): Promise<SettleAnswer[]> {
-    const settling = this.#options.ledger.settle(worker, settlements, this.#options.clock.now());
+  async settle(
+    worker: WorkerRef,
+    settlements: readonly Settlement[],
+    policy: ChildPolicy = this.#options.childBounds ?? nowhereElse,
+  ): Promise<SettleAnswer[]> {
+    const { ledger, clock } = this.#options;
+    const now = clock.now();
+    this.#admitted(worker);
+    this.rates.take(worker.id, 'children', childrenIn(settlements), now);
+    const settling = ledger.settle(worker, settlements, now, policy);
     // Now, not afterwards: those who read the results share the transaction.
     this.wake();
-    return settling;
+    const answers = await settling;
+    this.rates.settled(worker.id, answers.filter((answer) => answer === 'settled').length, now);
+    this.#options.dispatch.freed(worker.id);
+    return answers;
   }
 
   async giveBack(worker: WorkerRef, leases: readonly LeaseKey[], reason: string): Promise<void> {
     const now = this.#options.clock.now();
     const outcome = { state: 'released', reason } as const;
-    await this.settle(
+    await this.#options.ledger.settle(
       worker,
       leases.map(({ id, lease }) => ({ id, lease, outcome, startedAt: now, finishedAt: now })),
+      now,
     );
+    this.wake();
   }
 
   report(worker: WorkerRef, reports: readonly RunReport[]): void {
+    const { clock, log } = this.#options;
+    this.#admitted(worker);
+    if (!this.rates.has(worker.id, 'reports', reports.length, clock.now())) {
+      log.debug('a worker tells too much: lines of its jobs are dropped', { worker: worker.name, lines: reports.length });
+      return;
+    }
     for (const { id, lease, progress: told } of reports) {
       const progress = boundedProgress(told);
       if (progress === undefined) continue;
@@ -155,8 +188,13 @@ export class JobDesk implements Desk {
     return this.#options.workers();
   }
 
-  mark(worker: WorkerRef, marks: WorkerMarks): Promise<void> {
-    return this.#options.permits.mark(worker, marks, this.#options.clock.now());
+  async mark(worker: WorkerRef, marks: WorkerMarks): Promise<void> {
+    const { permits, ledger, clock } = this.#options;
+    await permits.mark(worker, marks, clock.now());
+    if (permits.refusalOf(worker.id) === undefined) return;
+    // What it runs does not count any more, and can begin elsewhere now.
+    await ledger.reconcile(worker, [], clock.now(), { charge: false }, clock.now());
+    this.wake();
   }
 
   watch(listener: (event: DeskEvent) => void): () => void {
@@ -193,6 +231,11 @@ export class JobDesk implements Desk {
     this.#emit({ kind: 'ledger', change });
   }
 
+  #admitted({ id, name }: WorkerRef): void {
+    const refusal = this.#options.permits.refusalOf(id);
+    if (refusal !== undefined) throw new PeerworkError(refusal, name);
+  }
+
   /** Whichever Master cancelled it: the one that the worker is linked to tells it. */
   #tellCancelled(cancelled: readonly CancelledJob[]): void {
     for (const { id, running } of cancelled) if (running !== undefined) this.#options.tell(running.workerId, { id, lease: running.lease });
@@ -201,4 +244,10 @@ export class JobDesk implements Desk {
   #emit(event: DeskEvent): void {
     for (const listener of this.#listeners) listener(event);
   }
+}
+
+const nowhereElse = () => ({});
+
+function childrenIn(settlements: readonly Settlement[]): number {
+  return settlements.reduce((sum, { outcome }) => sum + (outcome.state === 'completed' ? (outcome.children?.length ?? 0) : 0), 0);
 }

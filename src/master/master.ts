@@ -176,7 +176,7 @@ export class Master extends EventEmitter<MasterEvents> {
     sweeper.start();
   }
 
-  async #api({ crew = {}, tokens, authorize }: EmbedOptions, desk?: JobDesk): Promise<ApiOptions> {
+  async #api({ crew = {}, tokens, authorize, identify }: EmbedOptions, desk?: JobDesk): Promise<ApiOptions> {
     const engine = /^postgres/.test(this.#options.ledger ?? '') ? 'postgres' : 'sqlite';
     return {
       desk: desk ?? (await this.desk),
@@ -185,6 +185,7 @@ export class Master extends EventEmitter<MasterEvents> {
       ...(crew !== false && { crew }),
       ...(tokens !== undefined && { tokens }),
       ...(authorize !== undefined && { authorize }),
+      ...(identify !== undefined && { identify }),
     };
   }
 

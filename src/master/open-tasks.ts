@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Clock } from '../clock.js';
 import type { PeerworkError } from '../errors.js';
+import type { ChildBounds } from '../job/child-bounds.js';
 import { DEFAULT_CHANNEL } from '../job/job.js';
 import { clearAway } from '../kit/clearing.js';
 import type { Log } from '../log.js';
@@ -32,6 +33,8 @@ export interface OpenTasksOptions {
   /** Where the files of published versions are kept; a passing folder when missing. */
   readonly folder: string | undefined;
   readonly watch: boolean;
+  /** Where children of a channel's jobs may go, beside what its task declares. */
+  readonly children?: Readonly<Record<string, ChildBounds>> | undefined;
   /** What npm runs in when a task has no lockfile. */
   readonly npm: NpmOptions;
   readonly identity: KeyPair;
@@ -52,7 +55,7 @@ export async function openTasks(options: OpenTasksOptions): Promise<Tasks> {
   const release = async () => {
     if (folder === undefined) await clearAway(kept, log);
   };
-  const tasks = new Tasks(publishers, release);
+  const tasks = new Tasks(publishers, release, options.children);
   try {
     for (const [channel, source] of byChannel(options.task)) {
       const publisher = new TaskPublisher({

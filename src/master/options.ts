@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Clock } from '../clock.js';
 import type { ErrorCode, PeerworkError } from '../errors.js';
+import type { ChildBounds } from '../job/child-bounds.js';
 import type { Json, Progress, SettledJob } from '../job/job.js';
 import type { Retention } from '../ledger/ledger.js';
 import type { Log, LogLevel } from '../log.js';
@@ -42,6 +43,11 @@ export interface MasterOptions {
   readonly retention?: Retention;
   /** Addresses that jobs may reach through the link, `host:port` by the name that their task.json says: docs/tunnel.md. Default: none. */
   readonly tunnels?: Readonly<Record<string, string>>;
+  /**
+   * Where children of a channel's jobs may go, beside their own channel and what its task.json declares; for channels whose workers come over HTTP
+   * it is the only place. Default: nowhere else.
+   */
+  readonly children?: Readonly<Record<string, ChildBounds>>;
   /** Where API, dashboard and crew clients are served; default: nowhere. `express()` and `fastify()` serve them in your own server. */
   readonly http?: HttpOptions;
   /** Workers of queue-xec 2 that are given jobs too; default: none. Weaker protected than ours: docs/sources/queue-xec.md. */
@@ -64,11 +70,13 @@ export interface HttpOptions {
   readonly port?: number;
   /** Takes a free port if that one is in use; default false. */
   readonly fallBack?: boolean;
-  /** Each `scope:token`, with the scope `read`, `work` or `admin`. None: only this machine is served, and may do everything. */
+  /** Each `scope:token`, with the scope `read`, `lease`, `work` or `admin`. None: only this machine is served, and may do everything. */
   readonly tokens?: readonly string[];
   /** How crew clients are served, under `/crew` unless it says otherwise; false: not at all. */
   readonly crew?: CrewOptions | false;
 }
+
+export type HttpScope = 'read' | 'lease' | 'work' | 'admin';
 
 /** Of the API in a server of your own. */
 export interface EmbedOptions {
@@ -76,9 +84,12 @@ export interface EmbedOptions {
   readonly tokens?: readonly string[];
   readonly crew?: CrewOptions | false;
   /** Which scopes a request has, by the rules of your app; none refuses it. Instead of tokens. */
-  readonly authorize?: (
-    request: IncomingMessage,
-  ) => readonly ('read' | 'work' | 'admin')[] | Promise<readonly ('read' | 'work' | 'admin')[]>;
+  readonly authorize?: (request: IncomingMessage) => readonly HttpScope[] | Promise<readonly HttpScope[]>;
+  /**
+   * With `authorize`: whose worker sends the request, so that a lease is its alone. Default: whoever shows the same bearer token; needed where that changes
+   * with time, or where there is none.
+   */
+  readonly identify?: (request: IncomingMessage) => string | undefined;
 }
 
 /** What queue-xec's `onResults` is given, and how the job ended. */

@@ -66,6 +66,7 @@ export async function openParts(
     task: options.task ?? options.execAssets,
     folder: fileOf(ledgerUrl, '.tasks'),
     watch: options.watch ?? true,
+    children: options.children,
     npm: { credentials: options.npmCredentials ?? [] },
     identity: key.identity,
     agree: (name, value) => ledger.agree(name, value),
@@ -79,14 +80,15 @@ export async function openParts(
   const dispatch = new Dispatch({ ...shared, ledger, leaseMs });
   const results = new Results(ledger);
   const journal = new Journal(ledger, shared.clock, shared.log);
-  const permits = new Permits({
+  const permits: Permits = new Permits({
     ledger,
     approval: options.approval ?? 'auto',
     admit: options.admit,
-    onChange: ({ id, drainedAt, revokedAt }) => {
-      dispatch.hold(id, drainedAt !== undefined || revokedAt !== undefined);
-      if (revokedAt === undefined) return;
-      roster.dismiss(id, 'worker-revoked');
+    onChange: ({ id, drainedAt }) => {
+      const refusal = permits.refusalOf(id);
+      dispatch.hold(id, drainedAt !== undefined || refusal !== undefined);
+      if (refusal === undefined) return;
+      roster.dismiss(id, refusal);
       legacy?.dismiss(id);
     },
   });
@@ -102,6 +104,7 @@ export async function openParts(
     // Three beats within a lease, so that two may get lost.
     beatMs: Math.min(DEFAULT_BEAT_MS, Math.ceil(leaseMs / 3)),
     taskChannels: () => tasks.channels,
+    childBounds: (channel) => tasks.childBounds(channel),
     workers: () => [...roster.list(), ...(legacy?.list() ?? [])],
     tell: (workerId, lease) => {
       roster.cancel(workerId, lease);

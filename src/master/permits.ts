@@ -48,6 +48,13 @@ export class Permits {
     return 'worker-unapproved';
   }
 
+  /** Of one that was admitted: what has become of that since. */
+  refusalOf(id: string): ErrorCode | undefined {
+    const known = this.#known.get(id);
+    if (known?.revokedAt !== undefined) return 'worker-revoked';
+    return this.#options.approval === 'auto' || known?.approvedAt !== undefined ? undefined : 'worker-unapproved';
+  }
+
   of(id: string): WorkerRecord | undefined {
     return this.#known.get(id);
   }
@@ -65,6 +72,7 @@ export class Permits {
   #take(worker: WorkerRecord): void {
     const before = this.#known.get(worker.id);
     this.#known.set(worker.id, worker);
-    if (before?.revokedAt !== worker.revokedAt || before?.drainedAt !== worker.drainedAt) this.#options.onChange(worker);
+    const changed = (['revokedAt', 'drainedAt', 'approvedAt'] as const).some((mark) => before?.[mark] !== worker[mark]);
+    if (changed) this.#options.onChange(worker);
   }
 }

@@ -1,6 +1,7 @@
 import type { Clock, Timer } from '../clock.js';
 import type { Ledger } from '../ledger/ledger.js';
 import type { Log } from '../log.js';
+import { Awake } from './awake.js';
 
 /** Looks at least this often, whatever the ledger says: the safety net. */
 const MAX_SLEEP_MS = 5_000;
@@ -24,6 +25,7 @@ export interface SweeperOptions {
 /** Has the ledger tended when time brings something about: a lease ends, a delayed job or a schedule is due, a hold is over. */
 export class Sweeper {
   readonly #options: SweeperOptions;
+  readonly #awake: Awake;
   #timer: Timer | undefined;
   #running: Promise<void> = Promise.resolve();
   #wakeAt = Number.POSITIVE_INFINITY;
@@ -32,10 +34,12 @@ export class Sweeper {
 
   constructor(options: SweeperOptions) {
     this.#options = options;
+    this.#awake = new Awake(options.clock);
   }
 
   start(): void {
     this.#expireFrom = this.#options.clock.now() + this.#options.graceMs;
+    this.#awake.start();
     this.#sleep(0);
   }
 
@@ -46,6 +50,7 @@ export class Sweeper {
 
   async close(): Promise<void> {
     this.#closed = true;
+    this.#awake.stop();
     this.#timer?.cancel();
     await this.#running;
   }
@@ -60,13 +65,16 @@ export class Sweeper {
   }
 
   async #sweep(): Promise<void> {
-    const { ledger, clock, log, onSweep } = this.#options;
+    const { ledger, clock, log, graceMs, onSweep } = this.#options;
     this.#wakeAt = Number.POSITIVE_INFINITY;
     let sleepMs = MAX_SLEEP_MS;
     try {
+      // What workers said while this process stood still is yet to be heard.
+      this.#expireFrom = Math.max(this.#expireFrom, clock.now() + Math.min(this.#awake.takeStalledMs(), graceMs));
       const keepLeases = clock.now() < this.#expireFrom;
-      const { expired, nextAt } = await ledger.tend(clock.now(), { keepLeases });
+      const { expired, late, nextAt } = await ledger.tend(clock.now(), { keepLeases });
       if (expired > 0) log.warn('leases ended without a word from their worker', { jobs: expired });
+      if (late > 0) log.warn('runs over their time were ended, their workers had not done so', { jobs: late });
       onSweep();
       if (nextAt !== undefined) sleepMs = Math.min(MAX_SLEEP_MS, Math.max(MIN_SLEEP_MS, nextAt - clock.now()));
       if (clock.now() < this.#expireFrom) sleepMs = Math.min(MAX_SLEEP_MS, Math.max(sleepMs, GRACE_TICK_MS));

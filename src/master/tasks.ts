@@ -1,4 +1,5 @@
 import { PeerworkError } from '../errors.js';
+import type { ChildBounds } from '../job/child-bounds.js';
 import type { SignedManifest } from '../job/source.js';
 import type { TaskPublisher } from '../task/publish.js';
 
@@ -7,9 +8,16 @@ export class Tasks {
   readonly #publishers: ReadonlyMap<string, TaskPublisher>;
   readonly #release: () => Promise<void>;
 
-  /** `release` gives up what the publishers stand on. */
-  constructor(publishers: ReadonlyMap<string, TaskPublisher>, release: () => Promise<void>) {
+  readonly #children: Readonly<Record<string, ChildBounds>>;
+
+  /** `release` gives up what the publishers stand on; `children` adds to what the tasks declare, by channel. */
+  constructor(
+    publishers: ReadonlyMap<string, TaskPublisher>,
+    release: () => Promise<void>,
+    children: Readonly<Record<string, ChildBounds>> = {},
+  ) {
     this.#publishers = publishers;
+    this.#children = children;
     this.#release = release;
   }
 
@@ -28,6 +36,16 @@ export class Tasks {
     if (publication === undefined) throw new PeerworkError('task-unknown', channel);
     const { runner, tunnel } = publication.manifest;
     return { runner, digest: publication.digest, ...(tunnel !== undefined && { tunnel }) };
+  }
+
+  /** Where children of this channel's jobs may go beside it: what its task declares in its present version, and what the owner adds. */
+  childBounds(channel: string): ChildBounds {
+    const declared = this.#publishers.get(channel)?.current?.manifest.children;
+    const added = Object.hasOwn(this.#children, channel) ? this.#children[channel] : undefined;
+    return {
+      channels: [...(declared?.channels ?? []), ...(added?.channels ?? [])],
+      workgroups: [...(declared?.workgroups ?? []), ...(added?.workgroups ?? [])],
+    };
   }
 
   signed(digest: string): SignedManifest {

@@ -1,6 +1,6 @@
 import { asPeerworkError, PeerworkError } from '../errors.js';
 import type { Json, ParentOutput } from '../job/job.js';
-import { DEFAULT_TIMEOUT_MS } from '../job/limits.js';
+import { DEFAULT_TIMEOUT_MS, MAX_CONCURRENCY } from '../job/limits.js';
 import {
   checked,
   isMasterArgs,
@@ -78,26 +78,38 @@ export class WorkerSession {
 
   readonly handlers: RpcHandlers = {
     calls: {
-      isMaster: (args) => this.#isMaster(args),
-      ping: (args) => this.#ping(args),
-      requestExecAssets: (args) => this.#options.tasks.signed(checked(requestExecAssetsArgs, args).digest),
-      requestWork: (args, signal) => this.#requestWork(args, signal),
-      shareResults: (args) => this.#shareResults(args),
+      isMaster: (args) => this.#counted(() => this.#isMaster(args)),
+      ping: (args) => this.#counted(() => this.#ping(args)),
+      requestExecAssets: (args) => this.#counted(() => this.#options.tasks.signed(checked(requestExecAssetsArgs, args).digest)),
+      requestWork: (args, signal) => this.#counted(() => this.#requestWork(args, signal)),
+      shareResults: (args) => this.#counted(() => this.#shareResults(args)),
     },
     notes: { report: (args) => this.#report(args) },
     streams: {
-      requestBlob: (args) => {
-        const { sha256, offset } = checked(requestBlobArgs, args);
-        return this.#options.tasks.blob(sha256, offset);
-      },
-      openTunnel: (args, signal, upload) => this.#options.tunnels.open(this.worker, args, signal, upload),
+      requestBlob: (args) =>
+        this.#counted(() => {
+          const { sha256, offset } = checked(requestBlobArgs, args);
+          return this.#options.tasks.blob(sha256, offset);
+        }),
+      openTunnel: (args, signal, upload) => this.#counted(() => this.#options.tunnels.open(this.worker, args, signal, upload)),
     },
   };
 
+  /** Before anything of it is looked at: throws `rpc-overloaded` if the worker calls too often. */
+  #counted<T>(serve: () => T): T {
+    const { desk } = this.#options;
+    desk.rates.take(this.worker.id, 'calls', 1, desk.clock.now());
+    return serve();
+  }
+
   async #isMaster(args: unknown): Promise<unknown> {
-    const { holding, instance, ...greeting } = checked(isMasterArgs, args);
     const { desk, instances } = this.#options;
+    this.#countLeases(args);
+    const { holding, instance, ...greeting } = checked(isMasterArgs, args);
     const { ledger, clock, name, version, leaseMs, beatMs } = desk;
+    const now = clock.now();
+    if (greeting.concurrency > (this.#greeting?.concurrency ?? MAX_CONCURRENCY))
+      throw new PeerworkError('rpc-invalid', 'concurrency cannot rise on the same link');
     const before = instances.get(this.worker.id);
     const restarted = before !== undefined && before !== instance;
     // The latest last: of too many, those that were not heard of for longest are forgotten.
@@ -105,34 +117,50 @@ export class WorkerSession {
     instances.set(this.worker.id, instance);
     const [oldest] = instances.keys();
     if (instances.size > MAX_INSTANCES && oldest !== undefined) instances.delete(oldest);
-    const now = clock.now();
     const lost = await ledger.reconcile(this.worker, holding, now + leaseMs, { charge: restarted }, now);
     this.#greeting = greeting;
     for (const { id, lease } of holding) this.#leases.set(id, lease);
-    for (const { id } of lost) this.#leases.delete(id);
+    for (const key of lost) this.forget(key);
     // What was given back may be done by others, and what was charged may have failed.
     this.#options.onChange();
     return { isMaster: 'yes', name, version, leaseMs, beatMs, lost };
   }
 
+  /** Before they are looked at one by one. */
+  #countLeases(args: unknown): void {
+    const { holding } = Object(args) as { readonly holding?: unknown };
+    const { desk } = this.#options;
+    if (Array.isArray(holding)) desk.rates.take(this.worker.id, 'leases', holding.length, desk.clock.now());
+  }
+
   async #ping(args: unknown): Promise<{ pong: true; lost: LeaseKey[] }> {
-    const { holding } = checked(pingArgs, args);
-    return { pong: true, lost: await this.#options.desk.extend(this.worker, holding) };
+    const { desk } = this.#options;
+    this.#countLeases(args);
+    const { holding, waiting } = checked(pingArgs, args);
+    const lost = await desk.extend(this.worker, holding, { waiting });
+    for (const key of lost) this.forget(key);
+    return { pong: true, lost };
   }
 
   async #requestWork(args: unknown, signal: AbortSignal): Promise<{ work: WorkItem[] }> {
     const { capacity } = checked(requestWorkArgs, args);
     if (this.#greeting === undefined) throw new PeerworkError('rpc-invalid', 'say isMaster first');
-    const { dispatch, tasks } = this.#options;
+    const { dispatch, tasks, desk } = this.#options;
     const withdraw = () => dispatch.withdraw(this.worker.id);
     signal.addEventListener('abort', withdraw, { once: true });
     const { labels, runners } = this.#greeting;
-    const jobs = await dispatch.request({ worker: this.worker, capacity, channels: () => tasks.channelsFor(runners), labels });
+    const jobs = await dispatch.request({
+      worker: this.worker,
+      capacity,
+      channels: () => tasks.channelsFor(runners),
+      labels,
+      maxHeld: () => (this.#greeting?.concurrency ?? 0) + desk.rates.prefetch(this.worker.id, desk.clock.now()),
+    });
     signal.removeEventListener('abort', withdraw);
     if (jobs.length === 0) return { work: [] };
     if (signal.aborted) {
       // The link ended while the jobs were being claimed: nobody will run them under these leases.
-      await this.#options.desk.giveBack(this.worker, jobs, 'the link ended');
+      await desk.giveBack(this.worker, jobs, 'the link ended');
       return { work: [] };
     }
     for (const { id, lease } of jobs) this.#leases.set(id, lease);
@@ -147,8 +175,10 @@ export class WorkerSession {
   }
 
   #report(args: unknown): void {
+    const { desk } = this.#options;
+    if (!desk.rates.has(this.worker.id, 'calls', 1, desk.clock.now())) return;
     const { reports } = checked(reportArgs, args);
-    this.#options.desk.report(
+    desk.report(
       this.worker,
       reports.filter(({ id, lease }) => this.#leases.get(id) === lease),
     );

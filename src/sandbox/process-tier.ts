@@ -1,7 +1,8 @@
 /** The tier without a sandbox: limits, no privileges, and where root starts it a uid of its own for each program. */
 import { chownSync } from 'node:fs';
-import { mkdir, mkdtemp, realpath, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
+import { removeTree } from '../kit/remove-tree.js';
 import { becoming } from './bwrap.js';
 import { byPrlimit, type Limits, MAX_PROCESSES } from './limits.js';
 import { closedFolders, type Paths, privateMounts } from './private-mounts.js';
@@ -58,7 +59,7 @@ export async function findOwnUid(rooms: string): Promise<OwnUid | undefined> {
 /** Has a new folder of our own used, and removes it. Rejects where that cannot be done. */
 export async function inTrialRoom<T>(rooms: string, use: (folder: string) => Promise<T>): Promise<T> {
   const folder = await mkdtemp(join(await realpath(rooms), 'peerwork-trial-'));
-  return use(folder).finally(() => rm(folder, { recursive: true, force: true }));
+  return use(folder).finally(() => removeTree(folder));
 }
 
 /** A script that reads what is ours and writes into its room. */

@@ -1,6 +1,8 @@
 import { stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
+import * as v from 'valibot';
 import { PeerworkError } from '../errors.js';
+import { type ChildBounds, childBounds } from '../job/child-bounds.js';
 import { checkAssetPaths } from './asset-path.js';
 import { TASK_MODULE, type TaskListing } from './listing.js';
 import { shown } from './package-fields.js';
@@ -11,6 +13,8 @@ export interface ExecAssets {
   readonly dependencies: readonly string[];
   /** Exactly one is named `task.js`; if none is, `/src/task.js` becomes `/workplace/task.js`, as in queue-xec. */
   readonly files: readonly ExecAsset[];
+  /** Where the children of its jobs may go, beside their own channel. */
+  readonly children?: ChildBounds;
 }
 
 export interface ExecAsset {
@@ -48,10 +52,16 @@ export async function listExecAssets(execAssets: ExecAssets, cwd: string): Promi
     assets: found,
     entry: paths[files.indexOf(entry)] ?? '',
     runner: TASK_MODULE,
+    ...(execAssets.children !== undefined && { children: checkedChildren(execAssets.children) }),
     packageJson: dependencyText(execAssets.dependencies),
     lock: null,
     watch: [...new Set(found.map(({ file }) => dirname(file)))],
   };
+}
+
+function checkedChildren(children: unknown): v.InferOutput<typeof childBounds> {
+  if (!v.is(childBounds, children)) throw new PeerworkError('manifest-invalid', 'children is not { channels: […], workgroups: […] }');
+  return children;
 }
 
 async function find(masterPath: string, cwd: string): Promise<string | undefined> {

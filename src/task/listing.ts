@@ -1,6 +1,8 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import * as v from 'valibot';
 import { PeerworkError } from '../errors.js';
+import { childBounds } from '../job/child-bounds.js';
 import { LOCAL_JSON, parseJson } from '../kit/json.js';
 import { isMissing } from '../kit/system-error.js';
 import { checkAssetPaths } from './asset-path.js';
@@ -15,6 +17,8 @@ export interface TaskListing {
   readonly runner: string;
   /** The tunnel of the Master that its jobs may use. */
   readonly tunnel?: string;
+  /** Where the children of its jobs may go. */
+  readonly children?: v.InferOutput<typeof childBounds>;
   /** The text of a package.json; null if there is none. */
   readonly packageJson: string | null;
   /** The text of a package-lock.json; null if there is none. */
@@ -75,20 +79,21 @@ export async function listFolder(folder: string): Promise<TaskListing> {
 }
 
 /** What a task.json says to all who have to do with the task. Rejects with `task-settings-invalid`. */
-async function readSettings(file: string, code: string | undefined): Promise<Pick<TaskListing, 'runner' | 'tunnel'>> {
+async function readSettings(file: string, code: string | undefined): Promise<Pick<TaskListing, 'runner' | 'tunnel' | 'children'>> {
   const bytes = await readFile(file);
-  let settings: { readonly runner?: unknown; readonly tunnel?: unknown } | null;
+  let settings: { readonly runner?: unknown; readonly tunnel?: unknown; readonly children?: unknown } | null;
   try {
     settings = parseJson(bytes, LOCAL_JSON) as typeof settings;
   } catch (cause) {
     throw new PeerworkError('task-settings-invalid', `${file}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
   }
-  const { runner = code === undefined ? undefined : TASK_MODULE, tunnel } = settings ?? {};
+  const { runner = code === undefined ? undefined : TASK_MODULE, tunnel, children } = settings ?? {};
   if (runner === TASK_MODULE) readTaskModuleSettings(bytes);
   if (!isName(runner)) throw new PeerworkError('task-settings-invalid', `${file} names no runner`);
-  if (tunnel === undefined) return { runner };
-  if (!isName(tunnel)) throw new PeerworkError('task-settings-invalid', `${file}: tunnel is not a name`);
-  return { runner, tunnel };
+  if (tunnel !== undefined && !isName(tunnel)) throw new PeerworkError('task-settings-invalid', `${file}: tunnel is not a name`);
+  if (children !== undefined && !v.is(childBounds, children))
+    throw new PeerworkError('task-settings-invalid', `${file}: children is not {"channels": […], "workgroups": […]}`);
+  return { runner, ...(tunnel !== undefined && { tunnel }), ...(children !== undefined && { children }) };
 }
 
 function isName(value: unknown): value is string {

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import * as v from 'valibot';
 import { TUNNEL_NAME } from '../config/tunnel.js';
 import { PeerworkError } from '../errors.js';
+import { childBounds } from '../job/child-bounds.js';
 import type { Json } from '../job/job.js';
 import { MAX_CHANNEL_CHARS } from '../job/limits.js';
 import type { SignedManifest } from '../job/source.js';
@@ -61,6 +62,8 @@ const manifest = v.strictObject({
   runner: v.pipe(v.string(), v.regex(/^[a-z][a-z\d-]{0,39}$/)),
   /** The tunnel of the Master that its jobs may use. */
   tunnel: v.exactOptional(v.pipe(v.string(), v.regex(TUNNEL_NAME))),
+  /** Where the children of its jobs may go. */
+  children: v.exactOptional(childBounds),
   entry: v.string(),
   files: v.array(file),
   dependencies: v.nullable(dependencies),

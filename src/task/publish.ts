@@ -209,8 +209,8 @@ export class TaskPublisher {
   async #publish(listing: TaskListing, files: ManifestFile[]): Promise<Publication> {
     const { publisherId, sign, store, nextVersion, limits } = this.#options;
     const dependencies = await this.#dependencies(listing);
-    const { runner, tunnel, entry } = listing;
-    const named = { runner, ...(tunnel !== undefined && { tunnel }), entry };
+    const { runner, tunnel, children, entry } = listing;
+    const named = { runner, ...(tunnel !== undefined && { tunnel }), ...(children !== undefined && { children }), entry };
     const content = { format: 1, channel: this.channel, ...named, files, dependencies } as const;
     const { newest } = this.#publications;
     if (newest !== undefined && sameContent(newest.manifest, content)) return newest;

@@ -3,6 +3,7 @@ import { TUNNEL_NAME } from '../config/tunnel.js';
 import { networkSetting } from '../egress/network-setting.js';
 import type { NetworkWish } from '../egress/policy.js';
 import { PeerworkError } from '../errors.js';
+import { childBounds } from '../job/child-bounds.js';
 import { type JsonLimits, parseJson } from '../kit/json.js';
 
 /** Beside the code of a task module, or instead of code for another runner. */
@@ -21,6 +22,7 @@ export const DEFAULT_TASK_SETTINGS: TaskModuleSettings = { network: 'internet', 
 const settings = v.strictObject({
   runner: v.exactOptional(v.literal('task-module')),
   tunnel: v.exactOptional(v.pipe(v.string(), v.regex(TUNNEL_NAME, 'must be the name of a tunnel'))),
+  children: v.exactOptional(childBounds),
   network: v.exactOptional(networkSetting),
   process: v.exactOptional(v.picklist(['shared', 'per-job'], 'must be "shared" or "per-job"')),
 });

@@ -38,11 +38,13 @@ export async function execute(options: ExecuteOptions, lease: Lease, stop: Abort
   try {
     if (lease.task !== undefined) workplace = await options.prepare(lease.task, signal);
     if (signal.aborted || stop.aborted) return RELEASED;
+    if (runner.queues !== true) lease.begin?.();
     return await runner.run(lease.job, {
       ...(workplace === undefined ? {} : { workplace }),
       ...(lease.tunnel === undefined ? {} : { tunnel: lease.tunnel }),
       ...(lease.exchange === undefined ? {} : { exchange: lease.exchange }),
       signal,
+      begin: () => lease.begin?.(),
       report: (progress) => {
         const bounded = boundedProgress(progress);
         if (bounded !== undefined) lease.report(bounded);

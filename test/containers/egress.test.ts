@@ -8,7 +8,15 @@ import { dirname } from 'node:path';
 import t, { type Test } from 'tap';
 import { firewallRules } from '../../src/containers/egress/firewall-rules.js';
 import { PublicInternet } from '../../src/egress/addresses.js';
-import { ceilingOf, heldNetwork, lowerOf, type NetworkCeiling, type NetworkWish, type OwnerNetwork, readTarget } from '../../src/egress/policy.js';
+import {
+  ceilingOf,
+  heldNetwork,
+  lowerOf,
+  type NetworkCeiling,
+  type NetworkWish,
+  type OwnerNetwork,
+  readTarget,
+} from '../../src/egress/policy.js';
 import { EgressProxy, type EgressProxyOptions } from '../../src/egress/proxy.js';
 
 const elsewhere = new PublicInternet([]);
@@ -130,11 +138,18 @@ t.test('the policy is the lower of what the job asks and what the owner allows',
   t.same(of('lan', few), ['listed', '', 'nas.lan:80,example.com:443']);
   t.same(of('lan', none), ['none', '', '']);
   t.same(of(['a.example:80', 'NAS.lan:80'], internet), ['listed', 'a.example:80', 'nas.lan:80']);
-  t.same(of(['nas.lan', '10.0.0.5'], { internet: false, hosts: ['nas.lan:80', '10.0.0.5', 'fd00::1'] }), ['listed', '', '10.0.0.5:*,nas.lan:80']);
+  t.same(of(['nas.lan', '10.0.0.5'], { internet: false, hosts: ['nas.lan:80', '10.0.0.5', 'fd00::1'] }), [
+    'listed',
+    '',
+    '10.0.0.5:*,nas.lan:80',
+  ]);
   t.same(of('lan', ceilingOf(['FD00::0:1', '[fd00::2]:80', '0x0a.5'])), ['listed', '', '[fd00::1]:*,[fd00::2]:80,10.0.0.5:*']);
   t.same(ceilingOf('internet'), { internet: true, hosts: [] });
   t.same(ceilingOf(['none', 'NAS.lan']), { internet: false, hosts: ['nas.lan:*'] });
-  t.same(['internet', 'none', ['internet', '10.0.0.5'], ['10.0.0.5']].map((words) => heldNetwork(words as OwnerNetwork)), ['allow', 'deny', 'allow', 'hosts']);
+  t.same(
+    ['internet', 'none', ['internet', '10.0.0.5'], ['10.0.0.5']].map((words) => heldNetwork(words as OwnerNetwork)),
+    ['allow', 'deny', 'allow', 'hosts'],
+  );
   t.same(of(['a.example:80', 'example.com:443'], few), ['listed', '', 'example.com:443']);
   t.same(of(['a.example:80'], none), ['none', '', '']);
   t.same(of('internet', none, ['10.0.0.5:6379']), ['listed', '', '10.0.0.5:6379'], 'what comes with the job from its source');

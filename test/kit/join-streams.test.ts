@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
 import { systemClock } from '../../src/clock.js';
-import { exposeBreaks, type JoinOptions, joinStreams } from '../../src/kit/join-streams.js';
+import { exposeBreaks, type JoinOptions, joinStreams, resetStream } from '../../src/kit/join-streams.js';
 import { ManualClock } from '../swarm/manual-clock.js';
 
 const BODY = Buffer.alloc(5 * 1024 * 1024 + 123, 'x');
@@ -154,4 +154,17 @@ t.test('the timer of a pair does not outlive it', async (t) => {
   right.end('b');
   await Promise.all([endOf(left), endOf(right), joined]);
   t.equal(timers, 0);
+});
+
+t.test('a reset that comes while an end is on its way closes the socket all the same', async (t) => {
+  for (let turn = 0; turn < 3; turn += 1) {
+    const [left, a] = await wire(t);
+    left.on('error', () => {}).resume();
+    const closed = once(a, 'close');
+    a.end();
+    for (let n = 0; n < turn; n += 1) await Promise.resolve();
+    if (turn === 2) await new Promise((resolve) => process.nextTick(resolve));
+    resetStream(a, new Error('cut'));
+    await closed;
+  }
 });

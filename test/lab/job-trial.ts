@@ -13,6 +13,8 @@ import { TaskModuleRunner } from '../../src/runners/task-module/task-module-runn
 export interface JobTrial {
   readonly isolation: string;
   readonly doors: Outcome;
+  /** How many trace files lie in the task's folder, where the job has gone, and in its own. */
+  readonly traces: Outcome;
   readonly databases: Outcome;
   readonly needs: Outcome;
   /** Names in a folder that no job was given, afterwards. */
@@ -46,11 +48,12 @@ async function main(sandbox: 'required' | 'off', folder: string): Promise<JobTri
       },
     );
   const doors = await run({ do: 'tries doors', folder: outside });
+  const traces = await run({ do: 'traces where it has gone' });
   const databases = await run({ do: 'opens databases', path: join(outside, 'database') });
   const needs = await run({ do: 'needs much of Node', url });
   await runner.close();
   server.close();
-  return { isolation: runner.isolation, doors, databases, needs, outside: await readdir(outside) };
+  return { isolation: runner.isolation, doors, traces, databases, needs, outside: await readdir(outside) };
 }
 
 const [, , sandbox, folder = ''] = process.argv;

@@ -26,6 +26,7 @@ for (const user of users) {
       const trial: JobTrial = JSON.parse(await runAs(t, user, program, [sandbox]));
       t.strictSame(trial.doors, { state: 'completed', output: [] }, 'doors that were found open');
       t.strictSame(trial.outside, ['secret'], 'nothing was written where no job may write');
+      t.strictSame(trial.traces, { state: 'completed', output: [0, 1] }, 'trace files lie in its own folder, wherever it has gone');
       t.match(trial.databases, { state: 'completed', output: /^(ERR_|SQLITE)/ });
       t.match(trial.needs, {
         state: 'completed',

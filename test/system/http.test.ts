@@ -46,7 +46,11 @@ t.test('a Master with API and a Worker over a real link', { timeout: 60_000 }, a
     workers: [
       {
         name: 'anna',
-        connected: { path: 'direct', tier: /^(?:bwrap|process)$/, labels: ['os=linux', /arch=/, /isolation=/, 'attic'] },
+        connected: {
+          path: 'direct',
+          tier: /^(?:bwrap|process)$/,
+          labels: ['os=linux', /arch=/, /isolation=/, /attic|isolation=container/],
+        },
         jobs: ['long'],
       },
     ],

@@ -1,4 +1,5 @@
 import type { Desk } from '../desk.js';
+import type { Gate } from '../http/auth.js';
 import type { Live } from './live.js';
 import type { Operators } from './operators.js';
 
@@ -18,6 +19,7 @@ export interface CrewOptions {
 /** What the routes of crew share. */
 export interface CrewContext {
   readonly desk: Desk;
+  readonly gate: Gate;
   readonly options: CrewOptions;
   readonly live: Live;
   readonly operators: Operators;

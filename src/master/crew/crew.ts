@@ -23,7 +23,7 @@ export class Crew {
   readonly #runner: OperatorRunner;
 
   constructor(desk: Desk, gate: Gate, options: CrewOptions) {
-    this.#context = { desk, options, live: new Live(desk, gate), operators: new Operators(desk.ledger) };
+    this.#context = { desk, gate, options, live: new Live(desk, gate), operators: new Operators(desk.ledger) };
     this.#runner = new OperatorRunner(this.#context);
   }
 

@@ -1,5 +1,5 @@
 import { type ChildInput, DEFAULT_CHANNEL, type JobInput, type Json } from '../../job/job.js';
-import { MAX_ATTEMPTS, MAX_BACKOFF_MS, MAX_DELAY_MS, MAX_INSTANT, MAX_PRIORITY, MAX_WEIGHT } from '../../job/limits.js';
+import { MAX_ATTEMPTS, MAX_BACKOFF_MS, MAX_DELAY_MS, MAX_PRIORITY, MAX_WEIGHT } from '../../job/limits.js';
 import type { JobChanges } from '../../ledger/ledger.js';
 import { objectId } from './object-id.js';
 
@@ -98,7 +98,7 @@ function errorDelayMs(seconds: unknown): number {
 function instantOf(value: unknown, now: number): number | undefined {
   if (value === undefined || value === null || value === '' || value === false || value === 0) return undefined;
   const ms = typeof value === 'number' ? value : Date.parse(String(value));
-  return Number.isFinite(ms) && ms > now ? Math.min(Math.round(ms), MAX_INSTANT) : undefined;
+  return Number.isFinite(ms) && ms > now ? Math.min(Math.round(ms), now + MAX_DELAY_MS) : undefined;
 }
 
 function within(value: unknown, min: number, max: number): number | undefined {

@@ -101,7 +101,7 @@ export function parentData({ id, channel, data, output }: LeasedParent): ParentD
 }
 
 function workerOf(id: string): string {
-  return id.startsWith(WORKER_PREFIX) ? id.slice(WORKER_PREFIX.length) : id;
+  return id.replace(/^crew(-[\w-]{16})?:/, '');
 }
 
 function instant(ms: number): string {

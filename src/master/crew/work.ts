@@ -12,19 +12,23 @@ const DEFAULT_ABANDONED_SECONDS = 60;
 
 /** Acquire and release: what crew's polling workers live by. */
 export function workRoutes(app: FastifyInstance, context: CrewContext): void {
-  const { desk, options, live } = context;
+  const { desk, gate, options, live } = context;
   const leaseMs = (options.abandonedSeconds ?? DEFAULT_ABANDONED_SECONDS) * 1_000;
 
-  app.post<CrewRoute<{ channel: string }>>('/api/v1/channel/:channel/acquire', crewRoute('work'), async ({ params: { channel }, body }) => {
-    const worker = workerOf(body);
+  app.post<CrewRoute<{ channel: string }>>('/api/v1/channel/:channel/acquire', crewRoute('work'), async (request) => {
+    const { channel } = request.params;
+    const worker = workerOf(request.body, gate.holderOf(request.raw));
+    desk.rates.take(worker.id, 'calls', 1, desk.clock.now());
     const [job] = await desk.lease({ worker, channels: [channel], limit: 1, waitMs: 0, leaseMs });
     if (job === undefined) return { task: null };
     const { task, parents } = await acquired(context, job);
     return { task: { ...task, parents }, parents };
   });
 
-  app.post<CrewRoute<{ id: string }>>('/api/v1/task/:id/release', crewRoute('work'), async ({ params: { id }, body }) => {
-    const worker = workerOf(body);
+  app.post<CrewRoute<{ id: string }>>('/api/v1/task/:id/release', crewRoute('work'), async (request) => {
+    const { body } = request;
+    const { id } = request.params;
+    const worker = workerOf(body, gate.holderOf(request.raw));
     const before = await desk.ledger.get(id);
     if (before === undefined) throw refuse('Unable to find task!');
     // Told again: it was released already, by whomever.
@@ -67,7 +71,8 @@ export async function release(
 ): Promise<void> {
   const now = desk.clock.now();
   const outcome = outcomeOf(sent, now);
-  const [answer] = await desk.settle(worker, [{ id: job.id, lease: job.lease, outcome, startedAt: now, finishedAt: now }]);
+  // As in crew, and as its scope `work` may: children of any channel.
+  const [answer] = await desk.settle(worker, [{ id: job.id, lease: job.lease, outcome, startedAt: now, finishedAt: now }], 'any');
   if (answer === 'stale') throw refuse('Worker id did not match!');
   const group = job.group ?? null;
   if (job.key !== undefined) {
@@ -98,7 +103,7 @@ function outcomeOf(sent: Sent, now: number): Exclude<Outcome, { state: 'released
   }
   const childrenDelayMs = delayMs(sent['childrenDelayInSeconds']);
   const inputs = childInputs(Array.isArray(children) ? children : [], childrenDelayMs, now);
-  checkChildren(inputs);
+  checkChildren(inputs, now);
   return {
     state: 'completed',
     output: (output as never) || null,
@@ -108,10 +113,11 @@ function outcomeOf(sent: Sent, now: number): Exclude<Outcome, { state: 'released
   };
 }
 
-function workerOf(body: unknown): WorkerRef {
+/** Whoever shows another token is another worker, whatever it calls itself. */
+function workerOf(body: unknown, holder: string | undefined): WorkerRef {
   const id = isSent(body) ? body['workerId'] : undefined;
   if (!id) throw refuse('workerId is required!');
   const name = String(id).slice(0, 200);
   if (/[\p{Cc}]/u.test(name)) throw new PeerworkError('request-invalid', 'workerId holds control characters');
-  return { id: `${WORKER_PREFIX}${name}`, name: name.slice(0, 64) };
+  return { id: holder === undefined ? `${WORKER_PREFIX}${name}` : `crew-${holder}:${name}`, name: name.slice(0, 64) };
 }

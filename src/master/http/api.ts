@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import rateLimit from '@fastify/rate-limit';
 import fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions } from 'fastify';
@@ -31,6 +32,8 @@ import { StatsSeries } from './stats-series.js';
 import { workerRoutes } from './workers.js';
 import { workgroupRoutes } from './workgroups.js';
 
+/** What the identities of HTTP workers are made with, in the ledger, so that they are the same at all its Masters. */
+const IDENTITY_NOTE = 'http worker identities';
 const BODY_LIMIT = 1024 * 1024;
 /** Of all requests that are read or worked on. */
 const MAX_BODIES_BYTES = 256 * 1024 * 1024;
@@ -74,9 +77,12 @@ export async function createApi(options: ApiOptions, server: FastifyServerOption
     frameworkErrors: (error, request, reply) => void sendProblem(request, reply, asProblem(error, desk.log)),
   });
   const closing = new AbortController();
+  const secret = await desk.ledger.agree(IDENTITY_NOTE, randomBytes(32).toString('base64url'));
+  const gate = new Gate(options, secret);
   const context: ApiContext = {
     desk,
     options,
+    gate,
     closing: closing.signal,
     feed: new EventFeed(desk, options.heartbeatMs ?? 15_000),
     series: new StatsSeries(desk),
@@ -91,7 +97,6 @@ export async function createApi(options: ApiOptions, server: FastifyServerOption
   app.setErrorHandler((error, request, reply) => sendProblem(request, reply, asProblem(error, desk.log)));
   addBodies(app);
   addMissing(app);
-  const gate = new Gate(options);
   await addGuards(app, options, gate);
   addSchemas(app);
   await addDocument(app);

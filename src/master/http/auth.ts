@@ -1,10 +1,10 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { PeerworkError } from '../../errors.js';
 import { conceal } from '../../log.js';
 import type { ApiOptions } from './options.js';
 
-export const scopes = ['read', 'work', 'admin'] as const;
+export const scopes = ['read', 'lease', 'work', 'admin'] as const;
 export type Scope = (typeof scopes)[number];
 /** What a route asks for: a scope, any of them, or nothing. */
 export type Demand = Scope | 'any' | 'none';
@@ -24,15 +24,30 @@ export class Gate {
   readonly #known: KnownToken[] = [];
   readonly #authorize: ApiOptions['authorize'];
 
-  /** Throws `option-invalid` for a token that is not `scope:token`. */
-  constructor({ tokens = [], authorize }: Pick<ApiOptions, 'tokens' | 'authorize'>) {
+  readonly #identify: ApiOptions['identify'];
+  readonly #secret: string;
+
+  /** Throws `option-invalid` for a token that is not `scope:token`. `secret` is what identities are made with: the same at all Masters of a ledger. */
+  constructor({ tokens = [], authorize, identify }: Pick<ApiOptions, 'tokens' | 'authorize' | 'identify'>, secret = '') {
     this.#authorize = authorize;
+    this.#identify = identify;
+    this.#secret = secret;
     for (const entry of tokens) this.#learn(entry);
   }
 
   /** Which token or address is behind a request: what the rate limit counts by. */
   keyOf(request: IncomingMessage): string {
     return this.#match(request)?.hash.toString('base64') ?? request.socket.remoteAddress ?? '';
+  }
+
+  /**
+   * Whose worker asks, as 16 characters that tell nothing about the token: whoever shows another token is another worker, whatever it calls itself.
+   * Undefined where no token is shown because none is asked for: there names tell workers apart.
+   */
+  holderOf(request: IncomingMessage): string | undefined {
+    const identity = this.#identify?.(request) ?? shownToken(request);
+    if (identity === undefined || (this.#authorize === undefined && this.#known.length === 0)) return undefined;
+    return createHmac('sha256', this.#secret).update(identity).digest('base64url').slice(0, 16);
   }
 
   /** Throws `http-unauthorized` or `http-forbidden`. */
@@ -52,10 +67,10 @@ export class Gate {
   }
 
   #learn(entry: string): void {
-    const [, name, token = ''] = /^(read|work|admin):(.+)$/.exec(entry) ?? [];
+    const [, name, token = ''] = /^(read|lease|work|admin):(.+)$/.exec(entry) ?? [];
     const scope = scopes.find((one) => one === name);
     if (scope === undefined || token.length < 8)
-      throw new PeerworkError('option-invalid', 'a token of the API is read:…, work:… or admin:… with 8 characters or more');
+      throw new PeerworkError('option-invalid', 'a token of the API is read:…, lease:…, work:… or admin:… with 8 characters or more');
     conceal(token);
     const hash = hashOf(token);
     const same = this.#known.find((known) => known.hash.equals(hash));
@@ -74,6 +89,7 @@ export class Gate {
 
 export function require(granted: ReadonlySet<Scope>, demand: Demand): void {
   if (demand === 'none' || (demand === 'any' && granted.size > 0)) return;
+  if (demand === 'lease' && granted.has('work')) return;
   if (demand === 'any' || !granted.has(demand)) throw new PeerworkError('http-forbidden', `it needs the scope ${demand}`);
 }
 

@@ -1,4 +1,5 @@
 import type { Desk } from '../desk.js';
+import type { Gate } from './auth.js';
 import type { EventFeed } from './event-feed.js';
 import type { ApiOptions } from './options.js';
 import type { StatsSeries } from './stats-series.js';
@@ -7,6 +8,7 @@ import type { StatsSeries } from './stats-series.js';
 export interface ApiContext {
   readonly desk: Desk;
   readonly options: ApiOptions;
+  readonly gate: Gate;
   readonly feed: EventFeed;
   readonly series: StatsSeries;
   /** Aborts when the API closes: long polls and streams end. */

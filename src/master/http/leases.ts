@@ -1,4 +1,6 @@
+import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance } from 'fastify';
+import { PeerworkError } from '../../errors.js';
 import type { Outcome } from '../../job/job.js';
 import { DEFAULT_TIMEOUT_MS, MAX_CHANNEL_CHARS, MAX_LABEL_CHARS, MAX_LABELS, MAX_MESSAGE_BYTES } from '../../job/limits.js';
 import type { LeaseKey, Settlement } from '../../job/verbs.js';
@@ -30,15 +32,21 @@ interface ResultBody {
   readonly finishedAt?: number;
 }
 
-const refOf = ({ worker: { name } }: Named): WorkerRef => ({ id: `http:${name}`, name });
-
 /** Workers in any language: the same leases and fences as those of Workers that are linked. */
-export function leaseRoutes(app: FastifyInstance, { desk, closing }: ApiContext): void {
+export function leaseRoutes(app: FastifyInstance, { desk, gate, closing }: ApiContext): void {
   const { clock } = desk;
+  /** The worker that asks, by its token and its name; throws `rpc-overloaded` if it asks too often. */
+  const askingOf = ({ raw, body }: { readonly raw: IncomingMessage; readonly body: Named }): WorkerRef => {
+    const { name } = body.worker;
+    const holder = gate.holderOf(raw);
+    const worker = { id: holder === undefined ? `http:${name}` : `http-${holder}:${name}`, name };
+    desk.rates.take(worker.id, 'calls', 1, clock.now());
+    return worker;
+  };
 
   app.post<{ Body: LeaseBody }>(
     '/v1/leases',
-    about('work', TAG, 'Lease jobs, waiting for them if there are none', {
+    about('lease', TAG, 'Lease jobs, waiting for them if there are none', {
       body: exactly(
         {
           worker,
@@ -59,7 +67,7 @@ export function leaseRoutes(app: FastifyInstance, { desk, closing }: ApiContext)
     }),
     async (request, reply) => {
       const { channels, labels, limit = 1, waitMs = 0, leaseMs = desk.leaseMs } = request.body;
-      const asking = refOf(request.body);
+      const asking = askingOf(request);
       const signal = untilGone(request, reply, closing);
       const jobs = await desk.lease({
         worker: asking,
@@ -79,13 +87,18 @@ export function leaseRoutes(app: FastifyInstance, { desk, closing }: ApiContext)
         .send(`{"worker":${JSON.stringify({ id: asking.id })},"leaseMs":${leaseMs},"beatMs":${beatMs},"jobs":[${given.join(',')}]}`);
     },
   );
-  app.post<{ Body: Named & { leases: LeaseKey[]; leaseMs?: number } }>(
+  app.post<{ Body: Named & { leases: LeaseKey[]; waiting?: LeaseKey[]; leaseMs?: number } }>(
     '/v1/leases/extend',
-    about('work', TAG, 'Renew leases; those that are lost are answered', {
-      body: exactly({ worker, leases: keys, leaseMs }, ['worker', 'leases']),
+    about('lease', TAG, 'Renew leases; those that are lost are answered', {
+      body: exactly({ worker, leases: keys, waiting: keys, leaseMs }, ['worker', 'leases']),
       answer: object({ lost: keys }),
     }),
-    async ({ body }) => ({ lost: await desk.extend(refOf(body), body.leases, body.leaseMs) }),
+    async (request) => {
+      const { leases, waiting = [], leaseMs } = request.body;
+      const asking = askingOf(request);
+      desk.rates.take(asking.id, 'leases', leases.length, clock.now());
+      return { lost: await desk.extend(asking, leases, { waiting, ...(leaseMs !== undefined && { leaseMs }) }) };
+    },
   );
   const result = exactly(
     {
@@ -99,12 +112,13 @@ export function leaseRoutes(app: FastifyInstance, { desk, closing }: ApiContext)
   );
   app.post<{ Body: Named & { results: ResultBody[] } }>(
     '/v1/leases/settle',
-    about('work', TAG, 'Say how runs ended', {
+    about('lease', TAG, 'Say how runs ended', {
       body: exactly({ worker, results: list(result, { maxItems: 10_000 }) }, ['worker', 'results']),
       answer: object({ answers: list({ type: 'string', enum: ['settled', 'duplicate', 'stale'] }) }),
       bodyLimit: MAX_MESSAGE_BYTES,
     }),
-    async ({ body }) => {
+    async (request) => {
+      const { body } = request;
       const now = clock.now();
       const settlements: Settlement[] = body.results.map(({ id, lease, outcome, startedAt = now, finishedAt = now }) => ({
         id,
@@ -113,7 +127,7 @@ export function leaseRoutes(app: FastifyInstance, { desk, closing }: ApiContext)
         startedAt,
         finishedAt,
       }));
-      return { answers: await desk.settle(refOf(body), settlements) };
+      return { answers: await desk.settle(askingOf(request), settlements) };
     },
   );
   const report = exactly(
@@ -122,11 +136,15 @@ export function leaseRoutes(app: FastifyInstance, { desk, closing }: ApiContext)
   );
   app.post<{ Body: Named & { reports: RunReport[] } }>(
     '/v1/leases/report',
-    about('work', TAG, 'Progress and log lines of running jobs', {
+    about('lease', TAG, 'Progress and log lines of running jobs', {
       body: exactly({ worker, reports: list(report, { maxItems: 1_000 }) }, ['worker', 'reports']),
     }),
-    async ({ body }, reply) => {
-      desk.report(refOf(body), body.reports);
+    async (request, reply) => {
+      const { reports } = request.body;
+      const asking = askingOf(request);
+      const [stale] = await desk.ledger.lost(asking, reports);
+      if (stale !== undefined) throw new PeerworkError('stale', stale.id);
+      desk.report(asking, reports);
       return reply.code(204).send();
     },
   );

@@ -9,6 +9,8 @@ export interface ApiOptions {
   readonly tokens?: readonly string[];
   /** In a host app with its own auth: which scopes the request has; none refuses it. Instead of `tokens`. */
   readonly authorize?: (request: IncomingMessage) => readonly Scope[] | Promise<readonly Scope[]>;
+  /** With `authorize`: whose worker sends the request. Default: whoever shows the same bearer token. */
+  readonly identify?: (request: IncomingMessage) => string | undefined;
   /** Folder with the dashboard's files; none: only the API is served. */
   readonly dashboard?: string;
   /** What the ledger is, as `/v1/status` tells it; default `sqlite`. */

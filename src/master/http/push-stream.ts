@@ -122,13 +122,13 @@ async function pushBatch(desk: Desk, batch: readonly Entry[]): Promise<Answer[]>
   if (!first.some((answer) => answer instanceof PeerworkError && answer.code === 'job-invalid')) return first;
   return pushAll(
     desk,
-    batch.map((entry) => (entry.fault === undefined ? { ...entry, fault: faultOf(entry.job) } : entry)),
+    batch.map((entry) => (entry.fault === undefined ? { ...entry, fault: faultOf(entry.job, desk.clock.now()) } : entry)),
   );
 }
 
-function faultOf(job: unknown): PeerworkError | undefined {
+function faultOf(job: unknown, now: number): PeerworkError | undefined {
   try {
-    checkJobInput(job);
+    checkJobInput(job, now);
     return undefined;
   } catch (thrown) {
     return asPeerworkError(thrown);

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { pause } from '../../clock.js';
 import { asPeerworkError, PeerworkError } from '../../errors.js';
-import { DEFAULT_TIMEOUT_MS, MAX_TIMEOUT_MS } from '../../job/limits.js';
+import { MAX_TIMEOUT_MS } from '../../job/limits.js';
 import type { LeaseKey } from '../../job/verbs.js';
 import type { LeasedJob, WorkerRef } from '../../ledger/ledger.js';
 import type { TransferKey } from '../../wires/queue-xec/transfer.js';
@@ -19,6 +19,9 @@ const FORGOTTEN_MS = 5_000;
 const SETTLE_AGAIN_MS = 1_000;
 const MAX_SETTLE_TRIES = 30;
 const MAX_NAME_CHARS = 64;
+/** One of ours may have several batches under way. */
+const MAX_HELD = 64;
+const maxHeld = () => MAX_HELD;
 
 export interface LegacyWorkerOptions {
   readonly address: string;
@@ -31,8 +34,6 @@ export interface LegacyWorkerOptions {
 interface Handed {
   readonly key: LeaseKey;
   readonly at: number;
-  /** Instant after which the lease is renewed no more. */
-  readonly until: number;
 }
 
 /** The Master's side of one queue-xec Worker, under the address that it has until it restarts. */
@@ -129,11 +130,9 @@ export class LegacyWorker {
     return { ok: true };
   }
 
-  /** Renews its leases, except those of jobs that run longer than they may. */
+  /** Renews its leases; the ledger ends those of jobs that run longer than they may. */
   async extend(): Promise<void> {
     const { desk } = this.#options;
-    const now = desk.clock.now();
-    for (const [jobID, { until }] of this.#handed) if (until < now) this.#handed.delete(jobID);
     const keys = this.#keys();
     if (keys.length === 0) return;
     for (const key of await desk.extend(this.ref, keys)) this.forget(key);
@@ -170,7 +169,7 @@ export class LegacyWorker {
   async #lease(limit: number, channels: readonly string[], signal: AbortSignal): Promise<LeasedJob[]> {
     if (this.#reserve.length > 0) return this.#reserve.splice(0, limit);
     try {
-      return await this.#options.desk.lease({ worker: this.ref, channels, limit, waitMs: MAX_TIMEOUT_MS, signal });
+      return await this.#options.desk.lease({ worker: this.ref, channels, limit, waitMs: MAX_TIMEOUT_MS, maxHeld, signal });
     } catch (error) {
       // Revoked, or not approved yet.
       this.#options.desk.log.debug('a queue-xec Worker is given nothing', { worker: this.#name, error });
@@ -190,9 +189,7 @@ export class LegacyWorker {
         this.#reserve.push(...jobs.slice(index));
         break;
       }
-      const { timeoutMs = DEFAULT_TIMEOUT_MS } = job;
-      const until = timeoutMs === 0 ? Number.POSITIVE_INFINITY : at + timeoutMs;
-      this.#handed.set(`${job.lease} ${job.id}`, { key: { id: job.id, lease: job.lease }, at, until });
+      this.#handed.set(`${job.lease} ${job.id}`, { key: { id: job.id, lease: job.lease }, at });
       sealed.push(text);
     }
     return sealed;

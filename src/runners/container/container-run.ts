@@ -106,6 +106,7 @@ export class ContainerRun {
     signal.addEventListener('abort', onAbort, { once: true });
     if (signal.aborted) onAbort();
     const late = () => this.#stop(new PeerworkError('timeout', `${wish.timeoutMs} ms`), () => container.kill());
+    this.#context.begin?.();
     const timer = wish.timeoutMs > 0 ? this.#clock.after(wish.timeoutMs, late) : undefined;
     const full = () => {
       const error = new PeerworkError('scratch-too-large', `more than ${Math.round(wish.diskBytes / MEBIBYTE)} MiB`);

@@ -36,6 +36,7 @@ interface Parts {
 /** Runs each job in a container of its own. */
 export class ContainerRunner implements Runner {
   readonly kind = 'container';
+  readonly queues = true;
   readonly isolation: string;
   readonly tier = 'container' as const;
   readonly #engine: ContainerEngine;

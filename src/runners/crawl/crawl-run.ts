@@ -120,6 +120,7 @@ export class CrawlRun {
       this.#containers.sort((a, b) => ids.indexOf(a.id) - ids.indexOf(b.id));
       const fault = started.find((each) => each.status === 'rejected');
       if (fault !== undefined) this.#stop('closed');
+      context.begin?.();
       for (const limitMs of this.#limits()) timers.push(this.#host.clock.after(limitMs, () => this.#stop('timeout')));
       this.#look(results);
       if (context.signal.aborted) onCancel();

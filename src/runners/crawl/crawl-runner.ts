@@ -52,6 +52,7 @@ const FINAL: ReadonlySet<string> = new Set(['crawl-invalid', 'crawl-redis-missin
  */
 export class CrawlRunner implements Runner {
   readonly kind = 'crawl';
+  readonly queues = true;
   readonly isolation: string;
   readonly tier = 'container' as const;
   readonly #options: CrawlRunnerOptions;

@@ -56,6 +56,9 @@ function nodeArguments(wish: ChildWish, tier: Sandbox['tier']): string[] {
     // V8 writes files when told so by flags, which code may set at any time.
     '--freeze-flags-after-init',
     '--no-addons',
+    // Node writes these by itself, and without them wherever a job has gone: the folder of a task is readable, and belongs to this user.
+    `--diagnostic-dir=${wish.workdir}`,
+    `--trace-event-file-pattern=${wish.workdir}/trace.\${rotation}.log`,
     ...(tier === 'process' && sqliteIgnoresPermissions ? ['--no-experimental-sqlite'] : []),
     '--disable-warning=ExperimentalWarning',
     '--disable-warning=SecurityWarning',

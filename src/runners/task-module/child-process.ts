@@ -309,7 +309,7 @@ export class TaskChild {
 
   /** It is told to, at least. */
   #begin(run: Run): void {
-    run.begunAt = this.#host.clock.now();
+    run.begin(this.#host.clock.now());
     this.#network?.tellAnew();
   }
 

@@ -40,6 +40,11 @@ export class Run {
     });
   }
 
+  begin(now: number): void {
+    this.begunAt = now;
+    this.#context.begin?.();
+  }
+
   /** The tunnel itself. */
   get way(): Tunnel | undefined {
     return this.#context.tunnel;

@@ -46,7 +46,7 @@ const MAX_STILLBORN = 3;
  */
 export class TaskModuleRunner implements Runner {
   readonly kind = 'task-module';
-  /** One line that names the tier in force. */
+  readonly queues = true;
   readonly isolation: string;
   readonly tier: IsolationTier;
   readonly #concurrency: number;

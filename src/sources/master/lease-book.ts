@@ -29,6 +29,11 @@ export class LeaseBook {
     return [...this.#held.values()].map(({ item }) => ({ id: item.id, lease: item.lease }));
   }
 
+  /** Those whose runs have not begun. */
+  waiting(): LeaseKey[] {
+    return [...this.#held.values()].filter(({ begun }) => !begun).map(({ item }) => ({ id: item.id, lease: item.lease }));
+  }
+
   open(item: WorkItem): Lease {
     const lease = new HeldLease(item, this.#duties, () => this.#held.delete(keyOf(item)));
     this.#held.set(keyOf(item), lease);
@@ -50,7 +55,8 @@ class HeldLease implements Lease {
   readonly #duties: LeaseDuties;
   readonly #forget: () => void;
   readonly #lost = new AbortController();
-  readonly #startedAt: number;
+  #startedAt: number;
+  #begun = false;
   #ended = false;
 
   constructor(item: WorkItem, duties: LeaseDuties, forget: () => void) {
@@ -67,6 +73,16 @@ class HeldLease implements Lease {
 
   get signal(): AbortSignal {
     return this.#lost.signal;
+  }
+
+  get begun(): boolean {
+    return this.#begun;
+  }
+
+  begin(): void {
+    if (this.#begun) return;
+    this.#begun = true;
+    this.#startedAt = this.#duties.now();
   }
 
   lose(): void {

@@ -171,7 +171,8 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
         if (this.#master?.peer !== peer) return;
         try {
           const holding = this.#holding();
-          if (holding.length > 0) this.#book.lose(checked(pingAnswer, await peer.rpc.call('ping', { holding })).lost);
+          if (holding.length > 0)
+            this.#book.lose(checked(pingAnswer, await peer.rpc.call('ping', { holding, waiting: this.#book.waiting() })).lost);
         } catch (error) {
           this.#options.log.debug('a beat failed', { error });
         }

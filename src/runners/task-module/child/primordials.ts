@@ -6,7 +6,6 @@
  * `of` (each calls a method of `Array.prototype`), and typed arrays are asked for nothing but their elements.
  */
 import { readdirSync, readSync, rmSync, writeSync } from 'node:fs';
-import { performance } from 'node:perf_hooks';
 
 type Method<T, A extends unknown[], R> = (this: T, ...args: A) => R;
 

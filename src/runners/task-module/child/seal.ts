@@ -1,33 +1,45 @@
 /**
  * Shuts what Node's permission model leaves open, before any task code is loaded. The model refuses modules, files and programs;
- * these are the ways found around it, none of which a task needs. It makes no wall of it: what has a hole in Node has all rights of this process.
+ * these are ways found around it, none of which a task needs. Others are shut by flags (child-command.ts). It makes no wall of it: what has a hole in Node
+ * has all rights of this process. What is loaded here is paid for by every start, about 0.5 ms a module.
  */
 import { syncBuiltinESMExports } from 'node:module';
 import os from 'node:os';
-import tracing from 'node:trace_events';
 import v8 from 'node:v8';
+import { defineProperty, getOwnPropertyDescriptor } from './primordials.js';
 
-/** Not imported from node:process: its facade reads every member, and `process.stdout`, once made, leaves the pipe non-blocking. */
 const { pid: ownPid } = process;
 
 export function seal(): void {
   // Signals that make Node processes listen, programs in place of this one, and modules that were linked into Node.
-  for (const name of ['_debugProcess', '_debugEnd', 'execve', '_linkedBinding']) remove(name);
-  const { report } = process;
-  // The writing half takes its folder from a member that nobody checks (Node 20). Libraries that look for musl need the other half.
-  const readOnly = Object.freeze({ getReport: (error?: Error) => report?.getReport(error), excludeNetwork: true });
-  Object.defineProperty(process, 'report', { value: readOnly, writable: false, configurable: false });
+  const shut = { value: undefined, writable: false, configurable: false };
+  defineProperty(process, '_debugProcess', shut);
+  defineProperty(process, '_debugEnd', shut);
+  defineProperty(process, 'execve', shut);
+  defineProperty(process, '_linkedBinding', shut);
+  defineProperty(process, 'report', { get: readOnlyReport(), configurable: false });
   // Frozen by --freeze-flags-after-init: a call would end the process.
   v8.setFlagsFromString = refused('v8.setFlagsFromString');
-  // Both write files by themselves, later.
   v8.setHeapSnapshotNearHeapLimit = refused('v8.setHeapSnapshotNearHeapLimit');
-  tracing.createTracing = refused('trace_events.createTracing');
   os.setPriority = ofOneself(os.setPriority);
   syncBuiltinESMExports();
 }
 
-function remove(name: string): void {
-  Object.defineProperty(process, name, { value: undefined, writable: false, configurable: false });
+/**
+ * The writing half takes its folder from a member that nobody checks (Node 20). Libraries that look for musl need the other half, which is made
+ * when it is asked for.
+ */
+function readOnlyReport(): () => Readonly<Pick<NodeJS.ProcessReport, 'getReport'>> | undefined {
+  const { get, value } = getOwnPropertyDescriptor(process, 'report') ?? {};
+  let shown: Readonly<Pick<NodeJS.ProcessReport, 'getReport'>> | undefined;
+  return () => {
+    if (shown !== undefined) return shown;
+    const report: NodeJS.ProcessReport | undefined = get === undefined ? value : Reflect.apply(get, process, []);
+    if (report === undefined) return undefined;
+    const getReport = report.getReport.bind(report);
+    shown = { getReport: (error?: Error) => getReport(error) };
+    return shown;
+  };
 }
 
 function refused(name: string): () => never {

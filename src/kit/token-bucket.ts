@@ -1,0 +1,28 @@
+export interface TokenRate {
+  /** Tokens in a full bucket. */
+  readonly burst: number;
+  readonly perSecond: number;
+}
+
+/** A rate limit that allows bursts: full at first, filled evenly, emptied by what is taken. */
+export class TokenBucket {
+  readonly #rate: TokenRate;
+  #tokens: number;
+  #filledAt: number;
+
+  constructor(rate: TokenRate, now: number) {
+    this.#rate = rate;
+    this.#tokens = rate.burst;
+    this.#filledAt = now;
+  }
+
+  /** False, and nothing is taken, if there are too few. More than a burst is given to whoever has a full bucket, on credit. */
+  take(count: number, now: number): boolean {
+    const { burst, perSecond } = this.#rate;
+    this.#tokens = Math.min(burst, this.#tokens + (Math.max(0, now - this.#filledAt) * perSecond) / 1_000);
+    this.#filledAt = now;
+    if (this.#tokens < Math.min(count, burst)) return false;
+    this.#tokens -= count;
+    return true;
+  }
+}
