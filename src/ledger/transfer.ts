@@ -1,6 +1,7 @@
 import { PeerworkError } from '../errors.js';
 import { MAX_MESSAGE_BYTES, VALUE_LIMITS } from '../job/limits.js';
 import { type JsonRefused, parseJson } from '../kit/json.js';
+import { shown } from '../kit/shown.js';
 import type { Driver, Statements, Value } from './driver.js';
 import { pieces, repeated } from './lists.js';
 import { SCHEMA_VERSION } from './migrate.js';
@@ -144,7 +145,7 @@ async function fill(sql: Statements, lines: AsyncIterable<string>): Promise<Read
     }
     if (number === 1) {
       if (line['format'] !== FORMAT) throw refuse(number, 'this is no export of a ledger');
-      if (line['schema'] !== SCHEMA_VERSION) throw refuse(number, `its schema is ${String(line['schema'])}, here it is ${SCHEMA_VERSION}`);
+      if (line['schema'] !== SCHEMA_VERSION) throw refuse(number, `its schema is ${shown(line['schema'])}, here it is ${SCHEMA_VERSION}`);
       continue;
     }
     await flush();

@@ -3,9 +3,9 @@ import { dirname, isAbsolute, join, resolve } from 'node:path';
 import * as v from 'valibot';
 import { PeerworkError } from '../errors.js';
 import { type ChildBounds, childBounds } from '../job/child-bounds.js';
+import { shown } from '../kit/shown.js';
 import { checkAssetPaths } from './asset-path.js';
 import { TASK_MODULE, type TaskListing } from './listing.js';
-import { shown } from './package-fields.js';
 
 /** A task in queue-xec's words. */
 export interface ExecAssets {

@@ -1,6 +1,7 @@
 import { PeerworkError } from '../errors.js';
+import { shown } from '../kit/shown.js';
 import { type LockedPackage, placeAround, readLock } from './lockfile.js';
-import { type PackageFields, readPackageFields, type Specs, shown } from './package-fields.js';
+import { type PackageFields, readPackageFields, type Specs } from './package-fields.js';
 import { fits, type Wanted } from './registry-spec.js';
 
 /** What npm is given in place of a package.json and a lockfile that somebody else wrote. */

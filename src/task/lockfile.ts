@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
+import { shown } from '../kit/shown.js';
 import { MAX_LOCK_BYTES } from './manifest.js';
-import { FieldReader, readJson, type Specs, shown } from './package-fields.js';
+import { FieldReader, readJson, type Specs } from './package-fields.js';
 import { isExactVersion, isPackageName, isRange } from './registry-spec.js';
 
 const MAX_PACKAGES = 20_000;
@@ -75,8 +76,8 @@ function readEntry(reader: FieldReader, place: string, entry: Fields): LockedPac
   const { name = key, version, integrity, resolved } = entry;
   if (entry['link'] !== undefined && entry['link'] !== false) refuse('is a link');
   if (entry['workspaces'] !== undefined) refuse('has workspaces');
-  if (typeof name !== 'string' || !isPackageName(name)) refuse(`has a name that no package has: ${shown(String(name))}`);
-  if (typeof version !== 'string' || !isExactVersion(version)) refuse(`has no exact version: ${shown(String(version))}`);
+  if (typeof name !== 'string' || !isPackageName(name)) refuse(`has a name that no package has: ${shown(name)}`);
+  if (typeof version !== 'string' || !isExactVersion(version)) refuse(`has no exact version: ${shown(version)}`);
   if (resolved !== undefined && (typeof resolved !== 'string' || !/^https?:\/\//.test(resolved))) refuse('does not come from a registry');
   const bundled = entry['inBundle'] === true && names.length > 1;
   const digest = bundled && integrity === undefined ? undefined : readIntegrity(integrity, refuse);
@@ -101,7 +102,7 @@ function readEntry(reader: FieldReader, place: string, entry: Fields): LockedPac
 function readIntegrity(integrity: unknown, refuse: (why: string) => never): string {
   if (integrity === undefined) return refuse('has no integrity');
   if (typeof integrity !== 'string' || !(SHA512.test(integrity) || SHA1.test(integrity)))
-    return refuse(`has an integrity that is not one SHA-512: ${shown(String(integrity))}`);
+    return refuse(`has an integrity that is not one SHA-512: ${shown(integrity)}`);
   const digest = integrity.replace(/^sha\d+-/, '');
   // The last letter holds bits that no byte needs.
   return Buffer.from(digest, 'base64').toString('base64') === digest ? integrity : refuse('has an integrity with stray bits');
@@ -134,7 +135,7 @@ function readBin(given: unknown, key: string, refuse: (why: string) => never): R
   if (given === undefined) return {};
   const commands = typeof given === 'string' ? [[key.replace(/^.*\//, ''), given] as const] : Object.entries(given ?? {});
   for (const [name, path] of commands)
-    if (!COMMAND.test(name) || typeof path !== 'string' || !isInside(path)) refuse(`has a command outside of it: ${shown(String(path))}`);
+    if (!COMMAND.test(name) || typeof path !== 'string' || !isInside(path)) refuse(`has a command outside of it: ${shown(path)}`);
   return Object.fromEntries(commands);
 }
 

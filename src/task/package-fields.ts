@@ -1,5 +1,6 @@
 import { PeerworkError } from '../errors.js';
 import { JsonRefused, parseJson } from '../kit/json.js';
+import { shown } from '../kit/shown.js';
 import { canonicalJson } from './canonical-json.js';
 import { isPackageName, readSpec, type Wanted } from './registry-spec.js';
 
@@ -144,9 +145,4 @@ export class FieldReader {
     }
     return optional;
   }
-}
-
-/** A foreign text in a message: short, on one line, without anything that a terminal obeys. */
-export function shown(text: string): string {
-  return JSON.stringify(text.length > 100 ? `${text.slice(0, 100)}…` : text).replace(/[^\x20-\x7e…]/g, '?');
 }

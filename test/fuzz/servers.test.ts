@@ -77,7 +77,13 @@ async function httpDoors(t: Test): Promise<Door[]> {
       samples: [{ worker, results: [{ id: 'a', lease: 1, outcome }] }],
       enter: send('POST', '/v1/leases/settle'),
     },
-    { name: 'POST /v1/leases/report', samples: [{ worker, reports: [report] }], enter: send('POST', '/v1/leases/report') },
+    // Who holds no lease has nothing to report.
+    {
+      name: 'POST /v1/leases/report',
+      samples: [{ worker, reports: [report] }],
+      enter: send('POST', '/v1/leases/report'),
+      refusesAll: true,
+    },
     { name: 'PUT /v1/groups/:id', samples: [{ name: 'n', meta: { a: 1 }, parentFailure: 'run' }], enter: send('PUT', '/v1/groups/g') },
     { name: 'PUT /v1/workgroups/:id', samples: [{ maxRunning: 1, rate: 2, periodMs: 5_000 }], enter: send('PUT', '/v1/workgroups/wg') },
     {

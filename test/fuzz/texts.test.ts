@@ -93,7 +93,7 @@ const lock = {
   lockfileVersion: 3,
   packages: {
     '': { dependencies: { a: '^1.0.0' } },
-    'node_modules/a': { version: '1.0.0', integrity: 'sha512-x', dependencies: { b: '1' } },
+    'node_modules/a': { version: '1.0.0', integrity: `sha512-${Buffer.alloc(64).toString('base64')}` },
   },
 };
 const plan = {
