@@ -9,7 +9,7 @@ import type { LabReport } from './dependencies/lab.js';
 const run = promisify(execFile);
 /** How many documents are tried, and how many of the trees that pass are installed by the whole product. */
 const DOCUMENTS = process.env['PEERWORK_ATTACK_DOCUMENTS'] ?? '20000';
-const LAYERS = process.env['PEERWORK_ATTACK_LAYERS'] ?? '24';
+const LAYERS = process.env['PEERWORK_ATTACK_LAYERS'] ?? '40';
 const SEED = process.env['PEERWORK_ATTACK_SEED'] ?? '20261130';
 const HOSTS = ['127.0.0.1', '192.168.77.1', '10.9.8.7', '169.254.169.254'];
 t.setTimeout(600_000);
