@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { lchown, lstat, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { lchown, lstat, mkdtemp, readdir, writeFile } from 'node:fs/promises';
 import { delimiter, dirname, join } from 'node:path';
 import { PublicInternet } from '../egress/addresses.js';
 import { readPair } from '../egress/policy.js';
@@ -81,7 +81,7 @@ export class NpmRoom {
       return new NpmRoom(sandbox, roomFor(needs, settings, folder, proxy), folder, proxy, refusals);
     } catch (error) {
       await proxy?.close();
-      await rm(folder, { recursive: true, force: true });
+      await removeTree(folder);
       throw error;
     }
   }

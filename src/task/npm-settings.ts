@@ -6,8 +6,8 @@ import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { tryParseJson } from '../kit/json.js';
+import { defaultRegistry } from './default-registry.js';
 
-export const DEFAULT_REGISTRY = 'https://registry.npmjs.org/';
 const MAX_FILE_BYTES = 1024 * 1024;
 
 /** `@scope` and what goes with it, of the scopes whose credentials the owner allows. */
@@ -49,7 +49,7 @@ export async function readNpmSettings({ environment, npmFolder, scopes }: Settin
   const globalFile = single([fromEnvironment, user, builtin], 'globalconfig') ?? join(prefix, 'etc', 'npmrc');
   const layers = [fromEnvironment, user, await ofFile(globalFile, environment), builtin];
 
-  const named = url(single(layers, 'registry'));
+  const registry = url(single(layers, 'registry')) ?? (await defaultRegistry(npmFolder));
   const caFile = single(layers, 'cafile');
   const ca = caFile === undefined ? many(layers, 'ca')?.join('\n').replace(/\\n/g, '\n') : await ofPath(caFile, environment);
   const extraFile = environment['NODE_EXTRA_CA_CERTS'];
@@ -58,8 +58,8 @@ export async function readNpmSettings({ environment, npmFolder, scopes }: Settin
   const httpsProxy = url(single(layers, 'https-proxy') ?? variable(environment, 'https_proxy'));
   const noProxy = many(layers, 'noproxy')?.join(',') ?? many(layers, 'no-proxy')?.join(',') ?? variable(environment, 'no_proxy');
   return {
-    registry: named ?? DEFAULT_REGISTRY,
-    scopes: new Map(scopes.map((scope) => [scope, ofScope(layers, scope, named ?? DEFAULT_REGISTRY)])),
+    registry,
+    scopes: new Map(scopes.map((scope) => [scope, ofScope(layers, scope, registry)])),
     strictSsl: single(layers, 'strict-ssl') !== 'false',
     ...(proxy !== undefined && { proxy }),
     ...(httpsProxy !== undefined && { httpsProxy }),

@@ -78,9 +78,9 @@ t.test("of the owner's settings what leads to a registry, and no more", async (t
     npm_config_userconfig: userFile,
   };
   t.match(await readNpmSettings({ ...none, environment: byEnvironment }), { registry: 'http://10.0.0.5:4873', strictSsl: true });
-  t.match(await readNpmSettings({ ...none, environment: { HOME: '/nowhere', npm_config_registry: 'file:///etc' } }), {
-    registry: 'https://registry.npmjs.org/',
-  });
+  const npmFolder = join(execFileSync('npm', ['root', '-g'], { encoding: 'utf8' }).trim(), 'npm');
+  const unset = await readNpmSettings({ ...none, npmFolder, environment: { HOME: '/nowhere', npm_config_registry: 'file:///etc' } });
+  t.match(unset.registry, /^https:\/\//, "npm's own, where the owner names none that can be used");
 });
 
 t.test('files of npm are read as npm reads them', async (t) => {

@@ -43,7 +43,7 @@ export function makeBases(registry: SmallRegistry): Base[] {
     const published = registry.find(name, version);
     return {
       version,
-      resolved: `https://registry.npmjs.org/${name}/-/${name}-${version}.tgz`,
+      resolved: `https://r.example/${name}/-/${name}-${version}.tgz`,
       integrity: published?.integrity,
       license: 'MIT',
       engines: { node: '>=4' },
