@@ -86,6 +86,11 @@ t.test('a value that cannot be used is refused with place, value and what is all
       ['master', { flags: { trackers: ['http://tracker.example'] } }],
       /--tracker is "http:\/\/tracker\.example", but must be ws:\/\/ or wss:\/\/ URLs/,
     ],
+    [
+      ['worker', { flags: { taskNetwork: ['deny'] } }],
+      /--task-network is "deny", but must be `none`, `internet`, host:port, or a name with a dot/,
+    ],
+    [['worker', { env: { PEERWORK_CONTAINER_NETWORK: 'internet,http://x' } }], /PEERWORK_CONTAINER_NETWORK/],
     [['master', { flags: { ledger: 'mysql://x' } }], /--ledger is "mysql:\/\/x", but must be sqlite:FILE, postgres:/],
     [['master', { flags: { leaseMs: '10' } }], /--lease-ms/],
     [['tracker', { flags: { trackerPort: '65536' } }], /--port/],

@@ -236,6 +236,9 @@ t.test('what cannot be published says why', async (t) => {
   await refuse('bad-tunnel', { 'task.json': '{"runner":"crawl","tunnel":"127.0.0.1:6379"}' }, 'task-settings-invalid');
   await refuse('no-code', { 'task.json': '{"runner":"task-module","tunnel":"redis"}' }, 'task-entry-missing');
   await refuse('no-runner', { 'task.json': '{"runner":"../x"}', 'task.js': '' }, 'task-settings-invalid');
+  await refuse('no-setting', { 'task.json': '{"networks":"none"}', 'task.js': '' }, 'task-settings-invalid');
+  await refuse('no-network', { 'task.json': '{"network":["nas"]}', 'task.js': '' }, 'task-settings-invalid');
+  await refuse('no-process', { 'task.json': '{"runner":"task-module","process":"none"}', 'task.js': '' }, 'task-settings-invalid');
   await refuse('in-a-folder', { 'src/task.js': '' }, 'task-entry-missing');
   await refuse('device', { 'task.js': '', 'aux.js': '' }, 'asset-path-unsafe');
   await refuse('twins', { 'task.js': '', 'Lib.js': '', 'lib.js': '' }, 'asset-path-unsafe');

@@ -46,6 +46,9 @@ const shape = {
 const taskSchema = v.strictObject({
   ...shape,
   runner: v.optional(v.literal('container')),
+  /** Read when the task is published, these two. */
+  tunnel: v.optional(v.unknown()),
+  children: v.optional(v.unknown()),
   input: v.optional(v.array(v.union([assetPath, v.strictObject({ path: assetPath, at: v.optional(word) })]))),
 });
 /** The data of a job, as far as it is about the container; the rest is for the program in it. */

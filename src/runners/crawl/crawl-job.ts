@@ -76,7 +76,8 @@ export async function readCrawlJob(job: Job, workplace: Workplace | undefined, h
 }
 
 async function ofTask(job: Job, { folder, entry }: Workplace): Promise<CrawlJob & { readonly network: NetworkWish | undefined }> {
-  const { runner: _, network: asked, ...settings } = await readSettings(join(folder, entry));
+  // The first three are read when the task is published.
+  const { runner: _, tunnel: _tunnel, children: _children, network: asked, ...settings } = await readSettings(join(folder, entry));
   const { network } = checked(v.object({ network: v.optional(networkSetting) }), { network: asked }, 'task.json: ');
   const task = checked(partSchema, settings, 'task.json: ');
   const own = job.data === null ? {} : checked(partSchema, job.data, 'data: ');

@@ -65,6 +65,16 @@ t.test('a task and the data of a job make one together', async (t) => {
   t.match(await readCrawlJob(job(null), taskOf(t, { runner: 'crawl', actor }), false), { containers: 1, shared: false });
 });
 
+t.test('a task says what its crawls may reach; a source that the owner has connected may use what the owner opens', async (t) => {
+  const network = async (settings: object) => (await readCrawlJob(job(null), taskOf(t, { actor, ...settings }), false)).network;
+  t.equal((await readCrawlJob(job({ runId: 'r1', actor, containers: 1 }), undefined, false)).network, 'lan');
+  t.equal(await network({}), 'internet');
+  t.equal(await network({ network: 'lan', tunnel: 'redis', children: { channels: [], most: 1 } }), 'lan');
+  t.same(await network({ network: ['a.example:80'] }), ['a.example:80']);
+  await t.rejects(network({ network: 'all' }), { code: 'crawl-invalid', message: /task\.json: network: / });
+  await t.rejects(readCrawlJob(job({ network: 'lan' }), taskOf(t, { actor }), false), { code: 'crawl-invalid' }, 'not the data of a job');
+});
+
 t.test('a task cannot say where results go, nor what the containers are called', async (t) => {
   const rejected = (settings: unknown, data: unknown, detail: RegExp) =>
     t.rejects(readCrawlJob(job(data), taskOf(t, settings), false), { code: 'crawl-invalid', detail });
