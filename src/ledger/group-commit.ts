@@ -23,16 +23,15 @@ export interface GroupCommitOptions {
 
 /** Jobs per transaction: at about 15 µs each, a full one stops the event loop for some 8 ms. */
 const MAX_WEIGHT = 500;
-/** Jobs of an operation that goes between larger ones, and how many of these go at once. */
-const SMALL = 4;
-const MAX_SMALL = MAX_WEIGHT / SMALL;
+/** Jobs of an operation that others may overtake: a portion of a long list. Among themselves the others keep their order. */
+const LARGE = 100;
 /** Times that a transaction is run again after it met another one. Each is a chance; so many in a row are a fault. */
 const MAX_CONFLICTS = 20;
 
 /**
  * Everything asked for in one turn of the event loop shares a transaction, because commits, not statements, are the cost. Waiting
  * → (`setImmediate`: this turn's I/O is read first, for 0.02 ms on an idle ledger) → one transaction of at most 500 jobs → the promises
- * resolve → the next turn. Small operations do not wait for a queue of large ones.
+ * resolve → the next turn. Others do not wait for a queue of large operations.
  * If an operation throws, the batch is rolled back and each of its operations gets a transaction of its own, so that none fails for another.
  */
 export class GroupCommit {
@@ -80,32 +79,33 @@ export class GroupCommit {
   }
 
   #next(): Operation[] {
-    const head = this.#waiting[0];
     // Whoever asks for little does not wait for a queue of large operations: it goes between two of them.
-    const between = this.#large && head !== undefined && head.weight > SMALL;
-    const batch = between ? this.#takeSmall() : [];
-    if (batch.length === 0) batch.push(...this.#takeFirst());
-    this.#large = batch.some(({ weight }) => weight > SMALL);
+    const between = this.#large && isLarge(this.#waiting[0]);
+    let batch = between ? this.#take((operation) => !isLarge(operation)) : [];
+    if (batch.length === 0) batch = this.#take(() => true);
+    this.#large = batch.some(isLarge);
     return batch;
   }
 
-  #takeFirst(): Operation[] {
-    let weight = 0;
-    let count = 0;
-    for (const operation of this.#waiting) {
-      weight += operation.weight;
-      if (count > 0 && weight > MAX_WEIGHT) break;
-      count += 1;
-    }
-    return this.#waiting.splice(0, count);
-  }
-
-  #takeSmall(): Operation[] {
-    const small: Operation[] = [];
+  /** The first ones of that kind, as many as go into a transaction. */
+  #take(wanted: (operation: Operation) => boolean): Operation[] {
+    const taken: Operation[] = [];
     const others: Operation[] = [];
-    for (const operation of this.#waiting) (operation.weight <= SMALL && small.length < MAX_SMALL ? small : others).push(operation);
+    let weight = 0;
+    for (const [index, operation] of this.#waiting.entries()) {
+      if (!wanted(operation)) {
+        others.push(operation);
+        continue;
+      }
+      if (taken.length > 0 && weight + operation.weight > MAX_WEIGHT) {
+        others.push(...this.#waiting.slice(index));
+        break;
+      }
+      weight += operation.weight;
+      taken.push(operation);
+    }
     this.#waiting = others;
-    return small;
+    return taken;
   }
 
   async #commit(batch: readonly Operation[], conflicts = 0): Promise<void> {
@@ -133,4 +133,8 @@ export class GroupCommit {
     if (change !== undefined) this.#options.onCommit?.(change);
     for (const operation of batch) operation.resolve();
   }
+}
+
+function isLarge(operation: Operation | undefined): boolean {
+  return operation !== undefined && operation.weight > LARGE;
 }
