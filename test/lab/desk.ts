@@ -1,5 +1,5 @@
 import type { Test } from 'tap';
-import { systemClock } from '../../src/clock.js';
+import { type Clock, systemClock } from '../../src/clock.js';
 import type { Ledger } from '../../src/ledger/ledger.js';
 import { openLedger } from '../../src/ledger/open.js';
 import { silentLog } from '../../src/log.js';
@@ -14,14 +14,14 @@ import { Sweeper } from '../../src/master/sweeper.js';
 /** A Master without a swarm: ledger, hand-out, sweeper and desk are real, only no Worker is linked. */
 export async function openDesk(
   t: Test,
-  options: { readonly ledger?: string; readonly leaseMs?: number } = {},
+  options: { readonly ledger?: string; readonly leaseMs?: number; readonly clock?: Clock } = {},
 ): Promise<{ desk: JobDesk; ledger: Ledger }> {
-  const { leaseMs = 30_000 } = options;
+  const { leaseMs = 30_000, clock = systemClock } = options;
   const ledger = await openLedger(options.ledger ?? 'memory:');
-  const shared = { clock: systemClock, log: silentLog };
+  const shared = { clock, log: silentLog };
   const dispatch = new Dispatch({ ...shared, ledger, leaseMs });
   const results = new Results(ledger);
-  const journal = new Journal(ledger, systemClock, silentLog);
+  const journal = new Journal(ledger, clock, silentLog);
   const permits: Permits = new Permits({
     ledger,
     approval: 'auto',

@@ -4,7 +4,7 @@ import { type AddressInfo, connect } from 'node:net';
 import express from 'express';
 import { io } from 'socket.io-client';
 import t from 'tap';
-import { systemClock } from '../../src/clock.js';
+import { type Clock, systemClock } from '../../src/clock.js';
 import type { Json, Progress } from '../../src/job/job.js';
 import { MAX_HISTORY_CHARS } from '../../src/ledger/history.js';
 import type { HistoryInput } from '../../src/ledger/ledger.js';
@@ -26,6 +26,9 @@ const lists = (depth: number) => '['.repeat(depth) + ']'.repeat(depth);
 const nest = (depth: number) => JSON.parse(lists(depth)) as Json;
 const DEPTHS = [513, 4_400, 8_000, 200_000, 3_000_000];
 const progress = (value: Json): Progress => ({ kind: 'progress', value });
+
+/** Its timers are real, its instants are those of the calls to the ledger. */
+const atNow: Clock = { ...systemClock, now: () => NOW };
 
 t.test('bodies that are nested too deep are refused, whatever route they take', async (t) => {
   const { ask, url, send } = await openCrew(t);
@@ -85,7 +88,7 @@ t.test('an Express host may have parsed the body without any limit', async (t) =
 });
 
 t.test('an output beyond the limits fails its job, whoever sent it', async (t) => {
-  const { desk, ledger } = await openDesk(t);
+  const { desk, ledger } = await openDesk(t, { clock: atNow });
   for (const [output, code] of [
     [nest(501), 'output-unsendable'],
     [nest(8_000), 'output-unsendable'],
@@ -123,9 +126,10 @@ t.test('a row that an earlier version let in fails its own job alone', async (t)
   await t.rejects(ledger.get('deep'), { code: 'ledger-damaged' });
   const jobs = await ledger.claim({ worker: ann, channels: ['default'], labels: [], limit: 5, until: NOW + 1e9 }, NOW);
   const desk = {
-    clock: systemClock,
+    clock: atNow,
     settle: (...args: [typeof ann, Parameters<SqlLedger['settle']>[1]]) => ledger.settle(...args, NOW),
     ledger: { reconcile: async () => [] },
+    rates: { take() {}, has: () => true },
     leaseMs: 1,
     beatMs: 1,
     name: 'm',
@@ -149,7 +153,7 @@ t.test('a row that an earlier version let in fails its own job alone', async (t)
 });
 
 t.test('progress beyond its limit is dropped again by the Master', async (t) => {
-  const { desk, ledger } = await openDesk(t);
+  const { desk, ledger } = await openDesk(t, { clock: atNow });
   await ledger.add([{ id: 'a', data: 1 }], NOW);
   const { lease } = await claimOne(ledger);
   const heard: unknown[] = [];
