@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { PeerworkError } from '../errors.js';
 import type { Json } from '../job/job.js';
 
@@ -24,4 +25,9 @@ export function canonicalJson(value: Json): string {
 /** `Array.isArray` does not narrow readonly arrays. */
 function isArray(value: Json): value is readonly Json[] {
   return Array.isArray(value);
+}
+
+/** SHA-256 of a text, in hexadecimal digits. */
+export function textHash(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
 }

@@ -1,20 +1,14 @@
 import { mkdir, readdir, rename, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Clock, systemClock, type Timer } from '../clock.js';
-import { PeerworkError } from '../errors.js';
-import { bytesBelow } from '../kit/bytes-below.js';
 import { clearAtOnce, clearAway, sweepAbandoned } from '../kit/clearing.js';
 import { diskError, isMissing, systemCode } from '../kit/system-error.js';
 import { unfinishedName } from '../kit/unfinished.js';
 import { type Log, silentLog } from '../log.js';
-import { canonicalJson } from './canonical-json.js';
-import { checkLayer } from './check-layer.js';
+import { canonicalJson, textHash } from './canonical-json.js';
 import { Flights } from './flights.js';
 import { underLock } from './folder-lock.js';
-import { type InstallPlan, planInstall } from './install-plan.js';
-import { textHash } from './lockfile.js';
-import { NPM_CACHE, type NpmOptions, type NpmResult, runNpm } from './npm.js';
-import { confirmWeak } from './weak-integrity.js';
+import type { NpmOptions } from './npm.js';
 
 export interface DependencyLayersOptions {
   /** May be shared by several processes. */
@@ -50,8 +44,6 @@ export interface Layer {
 const DEFAULT_TIMEOUT_MS = 10 * 60_000;
 const DEFAULT_KEEP = 8;
 const MARKER = 'layer.json';
-/** What npm keeps to save downloads; beyond that it begins anew. */
-const MAX_CACHE_BYTES = 1024 ** 3;
 /** Raised when layers are made by other rules: those from before are not used again. */
 const FORMAT = 2;
 const UNUSED_MS = 7 * 86_400_000;
@@ -152,10 +144,10 @@ export class DependencyLayers {
     const startedAt = clock.now();
     log.info('installing dependencies', { layer: key.slice(0, 12), scripts: allowScripts });
     try {
-      const plan = planInstall(request.packageJson, await request.lock(), allowScripts);
-      await mkdir(unfinished, { mode: 0o755 });
-      await this.#runNpm(plan, unfinished, signal);
-      await checkLayer(unfinished, plan.packages);
+      // Loaded only now: most starts find their layers, and what reads lockfiles takes 30 ms.
+      const { installLayer } = await import('./install-layer.js');
+      const lock = await request.lock();
+      await installLayer({ ...this.#options, unfinished, packageJson: request.packageJson, lock, signal });
       await writeFile(join(unfinished, MARKER), canonicalJson({ key, lockSha256: request.lockSha256, scripts: allowScripts }));
       await rename(unfinished, layer.folder);
     } catch (error) {
@@ -168,36 +160,6 @@ export class DependencyLayers {
     log.info('dependencies installed', { layer: key.slice(0, 12), ms: clock.now() - startedAt });
     await this.#prune(key);
     return layer;
-  }
-
-  async #runNpm(plan: InstallPlan, unfinished: string, signal: AbortSignal): Promise<void> {
-    const { allowScripts, timeoutMs, npm } = this.#options;
-    const names = plan.packages.map(({ name }) => name);
-    await writeFile(join(unfinished, 'package.json'), plan.packageJson);
-    await writeFile(join(unfinished, 'package-lock.json'), plan.lock);
-    const run = (args: readonly string[], credentials: readonly string[], scripts = false) =>
-      runNpm(args, { cwd: unfinished, timeoutMs, signal, scripts, names: credentials }, npm);
-    await this.#withCache(unfinished, async () => {
-      await confirmWeak(plan.packages, (args) => run(args, names));
-      // Without scripts nobody looks for commands, and their links are left out.
-      check(await run(['ci', '--omit=dev', '--ignore-scripts', ...(allowScripts ? [] : ['--no-bin-links'])], names));
-    });
-    // Apart from the download, so that a script sees neither credentials nor the cache of other tasks.
-    if (allowScripts) check(await run(['rebuild', '--no-ignore-scripts'], [], true));
-    await mkdir(join(unfinished, 'node_modules'), { recursive: true }); // npm makes none if every package is for other platforms
-  }
-
-  /** The cache belongs to one install at a time; another one goes without, or begins the next. */
-  async #withCache(unfinished: string, work: () => Promise<void>): Promise<void> {
-    const [shared, own] = [join(this.#options.folder, 'npm-cache'), join(unfinished, NPM_CACHE)];
-    await rename(shared, own).catch(() => {});
-    try {
-      await work();
-    } finally {
-      const tooLarge = (await bytesBelow(own, MAX_CACHE_BYTES)) > MAX_CACHE_BYTES;
-      if (!tooLarge) await rename(own, shared).catch(() => {});
-      await clearAway(own, this.#options.log);
-    }
   }
 
   /** Removes the layers that nobody has used for long. */
@@ -223,8 +185,4 @@ export class DependencyLayers {
     const folder = join(this.#options.folder, key);
     return { key, folder, nodeModules: join(folder, 'node_modules'), installed };
   }
-}
-
-function check({ fault }: NpmResult): void {
-  if (fault !== undefined) throw new PeerworkError('dependencies-failed', fault);
 }

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { shown } from '../kit/shown.js';
 import { MAX_LOCK_BYTES } from './manifest.js';
 import { FieldReader, readJson, type Specs } from './package-fields.js';
@@ -144,8 +143,4 @@ function isInside(path: string): boolean {
   return (
     path.length <= MAX_BIN_CHARS && /^[^\\:\p{Cc}]+$/u.test(path) && parts.every((part) => part !== '' && part !== '.' && part !== '..')
   );
-}
-
-export function textHash(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
 }

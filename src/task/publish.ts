@@ -5,11 +5,10 @@ import type { TaskOrigin } from '../job/source.js';
 import { type Log, silentLog } from '../log.js';
 import { AssetReader } from './asset-reader.js';
 import type { BlobStore } from './blob-store.js';
-import { canonicalJson } from './canonical-json.js';
+import { canonicalJson, textHash } from './canonical-json.js';
 import { type ExecAssets, listExecAssets } from './exec-assets.js';
 import { FolderWatch } from './folder-watch.js';
 import { listFolder, type TaskListing } from './listing.js';
-import { textHash } from './lockfile.js';
 import { checkLock, makeLock } from './make-lock.js';
 import {
   allBlobs,

@@ -8,7 +8,7 @@ import { identityId, type KeyPair } from '../swarm/identity.js';
 import { BlobStore } from '../task/blob-store.js';
 import type { ExecAssets } from '../task/exec-assets.js';
 import type { NpmOptions } from '../task/npm.js';
-import { TaskPublisher } from '../task/publish.js';
+import type { TaskPublisher } from '../task/publish.js';
 
 export interface LocalTasksOptions {
   /** Where versions are remembered and their files kept, for one source. */
@@ -37,6 +37,8 @@ export class LocalTasks {
   /** Rejects with the reason why it cannot be published. `channel` may be of any length and any characters. */
   async open(channel: string, source: string | ExecAssets): Promise<LocalTask> {
     const { folder, identity, npm, clock, log, onError } = this.#options;
+    // Most Workers publish nothing, and what reads lockfiles takes 30 ms to load.
+    const { TaskPublisher } = await import('../task/publish.js');
     const publisher = new TaskPublisher({
       source,
       channel,

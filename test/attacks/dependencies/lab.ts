@@ -5,9 +5,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PeerworkError } from '../../../src/errors.js';
+import { textHash } from '../../../src/task/canonical-json.js';
 import { type InstallPlan, planInstall } from '../../../src/task/install-plan.js';
 import { DependencyLayers } from '../../../src/task/layers.js';
-import { textHash } from '../../../src/task/lockfile.js';
 import { dependencyFields } from '../../../src/task/package-fields.js';
 import { seededRandom } from '../../lab/seeded-random.js';
 import { makeBases, publishAll } from './bases.js';
