@@ -1,4 +1,4 @@
-import { cpSync, writeFileSync } from 'node:fs';
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import type { CrawlOutput } from '../../src/job/crawl.js';
@@ -21,6 +21,10 @@ if (requireTools(t, dockerTools, { root: true })) {
     });
     await grid.tracker();
     cpSync(join(packageRoot, 'assets', 'tasks', 'crawl'), join(grid.folder, 'crawl'), { recursive: true });
+    const settingsFile = join(grid.folder, 'crawl', 'task.json');
+    // The site is on this machine: the owner names it below, and the task has to ask for it.
+    const settings = { ...(JSON.parse(readFileSync(settingsFile, 'utf8')) as object), network: 'lan' };
+    writeFileSync(settingsFile, JSON.stringify(settings));
     const startUrls = [site.url('/page/0', HOST)];
     const jobs = [
       { id: 'good', data: { actor: { startUrls } } },
