@@ -1,5 +1,5 @@
 // Writes what is made from the code's own tables: .env.example, the JSON Schema of crawls, and the marked parts of
-// docs/configuration.md and docs/errors.md. With --check it writes nothing and fails if something is not up to date.
+// docs/configuration.md, docs/errors.md and docs/isolation.md. With --check it writes nothing and fails if something is not up to date.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -7,6 +7,7 @@ import { toJsonSchema } from '@valibot/to-json-schema';
 import { optionNames, optionTable } from '../build/src/config.js';
 import { actorSchema } from '../build/src/crawl/actor.js';
 import { errorTable } from '../build/src/errors.js';
+import { attackTable } from '../build/test/attacks/table.js';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const specs = optionNames.map((name) => optionTable[name]);
@@ -71,6 +72,7 @@ const wanted = {
   'assets/crawler/actor.schema.json': actorJsonSchema(),
   'docs/configuration.md': withPart('docs/configuration.md', 'options', optionsTable()),
   'docs/errors.md': withPart('docs/errors.md', 'errors', errorsTable()),
+  'docs/isolation.md': withPart('docs/isolation.md', 'attacks', attackTable()),
 };
 for (const [file, text] of Object.entries(wanted)) {
   let present = '';

@@ -24,7 +24,7 @@ export const closedIpv4 = [
 const closedIpv6 = ['2001::/23', '2001:db8::/32', '2002::/16', '3fff::/20'] as const;
 
 /** Cloud metadata outside the ranges above: Alibaba's is in 100.64/10, Oracle's in 192.0.0/24, Azure's host node here. */
-const closedHosts = ['168.63.129.16'] as const;
+export const closedHosts = ['168.63.129.16'] as const;
 
 export interface OwnNetwork {
   readonly address: string;

@@ -48,7 +48,7 @@ Promise.all(targets.map(async (target) => [target, await attempt(target)]))
 `;
 
 if (lab !== undefined) {
-  const machines = ['9.9.9.9', '192.168.77.5', '169.254.169.254', '100.100.100.200'];
+  const machines = ['9.9.9.9', '192.168.77.5', '169.254.169.254', '100.100.100.200', '168.63.129.16'];
   for (const address of machines) await lab.addMachine(address);
   const [plain, obedient] = await Promise.all([lab.nodeImage(), lab.nodeImage('peerwork-test/obedient:1', ['peerwork.egress=proxy'])]);
   const here = createServer((_request, response) => response.end('hello from the host')).listen(0, '0.0.0.0');

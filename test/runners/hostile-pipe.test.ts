@@ -21,9 +21,9 @@ async function stage(t: Test) {
   t.teardown(() => runner.close());
   const workplace = { digest: 'pipe', folder: join(folder, 'task'), entry: 'pipe.cjs', readable: [join(folder, 'task')] };
   const reports: Progress[] = [];
-  const run = (data: Json): Promise<Outcome> =>
+  const run = (data: Json, timeoutMs = 60_000): Promise<Outcome> =>
     runner.run(
-      { id: 'a-job', channel: 'default', data, attempt: 1, timeoutMs: 60_000 },
+      { id: 'a-job', channel: 'default', data, attempt: 1, timeoutMs },
       { workplace, signal: new AbortController().signal, report: (progress) => reports.push(progress) },
     );
   return { run, reports };
@@ -44,6 +44,13 @@ t.test('a line that is nested too deep fails its job, and the Worker lives', asy
   t.match(await run({ as: 'output', depth: 501 }), { state: 'failed', error: { code: 'output-unsendable' }, retry: false });
   t.match(await run({ as: 'large output' }), { state: 'failed', error: { code: 'output-too-large' }, retry: false });
   t.match(await run({ as: 'many' }), { state: 'failed', error: { message: /values in the JSON/ } });
+});
+
+t.test('a job that says that it has not begun is not run for ever', async (t) => {
+  const { run } = await stage(t);
+  t.match(await run({ as: 'back' }), { state: 'failed', error: { code: 'crashed', message: /that a job had not begun/ } });
+  t.match(await run({ as: 'back when stopped' }, 100), { state: 'failed', error: { code: 'timeout' } });
+  t.match(await run({}), { state: 'completed', output: 'stayed' }, 'the next one runs');
 });
 
 t.test('data that no text can be made of fails its job, and nothing else', async (t) => {

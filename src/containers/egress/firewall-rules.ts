@@ -1,4 +1,4 @@
-import { closedIpv4 } from '../../egress/addresses.js';
+import { closedHosts, closedIpv4 } from '../../egress/addresses.js';
 
 /** One address, IPv4, and one port of it; absent: all of TCP. */
 export interface Opening {
@@ -25,7 +25,7 @@ export interface FirewallPlan {
  */
 export function firewallRules(plan: FirewallPlan): string {
   const { table, bridge } = plan;
-  const closed = [...new Set([...closedIpv4, ...plan.own.filter((cidr) => !cidr.includes(':'))])];
+  const closed = [...new Set([...closedIpv4, ...closedHosts, ...plan.own.filter((cidr) => !cidr.includes(':'))])];
   const allowed = [
     ...plan.openings.map(
       ({ address, port }) => `ip daddr ${address} ${port === undefined ? 'meta l4proto tcp' : `tcp dport ${port}`} accept`,

@@ -48,6 +48,8 @@ export class TaskChild {
   readonly #handed: Handed[] = [];
   #weight = 0;
   #lastNumber = 0;
+  /** Jobs up to this number were taken back, unless they had begun. */
+  #revoked = 0;
   #outgoing = '';
   #startedAt: number;
   #graceEndsAt = Number.POSITIVE_INFINITY;
@@ -150,7 +152,9 @@ export class TaskChild {
   /** Takes back what has not begun. */
   recall(): void {
     // Those still in #outgoing travel all the same; the child finds them revoked.
-    if (this.#handed.length > 0 && this.state !== 'ended') this.#giveBack(this.#spawned.fence.revoke(this.#lastNumber));
+    if (this.#handed.length === 0 || this.state === 'ended') return;
+    this.#revoked = this.#lastNumber;
+    this.#giveBack(this.#spawned.fence.revoke(this.#revoked));
   }
 
   #giveBack(begun: number): void {
@@ -292,11 +296,13 @@ export class TaskChild {
 
   #takeBack(number: number): void {
     const index = this.#handed.findIndex((each) => each.number === number);
-    if (index === -1) return;
-    const [back] = this.#handed.splice(index, 1);
-    if (back === undefined) return;
+    // Said by a task itself it would run without end: no limit of time would hold, and no attempt be charged.
+    const lie = number > this.#revoked || this.#handed[index]?.run.comesBack() === false;
+    if (lie) this.#breachOf('that a job had not begun');
+    if (lie || index === -1) return;
+    const back = this.#handed.splice(index, 1).map((handed) => this.#unload(handed));
     if (index === 0) this.#next();
-    this.#host.returned(this, [this.#unload(back)]);
+    this.#host.returned(this, back);
   }
 
   #next(): void {

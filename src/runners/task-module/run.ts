@@ -21,6 +21,7 @@ export class Run {
   /** Particulars of the cause. */
   detail = '';
   readonly #context: RunContext;
+  #backs = 0;
   #settle: ((outcome: Outcome) => void) | undefined;
 
   constructor(job: Job, context: RunContext, tunnel: TunnelAddress | undefined, onAbort: (run: Run) => void) {
@@ -59,6 +60,12 @@ export class Run {
     this.begunAt = 0;
     this.cause = undefined;
     return this;
+  }
+
+  /** Its process says that it was taken back just as it began. False from the second time on, which is as good as impossible: the task itself says it. */
+  comesBack(): boolean {
+    this.#backs += 1;
+    return this.#backs === 1;
   }
 
   report(progress: Progress): void {

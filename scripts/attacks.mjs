@@ -1,0 +1,12 @@
+// Runs the attack suite (test/attacks), and prints the table of what it saw: attack × tier. What is documented stands in docs/isolation.md.
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const table = join(root, 'build', 'attack-table.md');
+rmSync(table, { force: true });
+const { status } = spawnSync(process.execPath, [join(root, 'scripts', 'test.mjs'), 'test/attacks/'], { stdio: 'inherit' });
+if (existsSync(table)) console.log(`\n${readFileSync(table, 'utf8')}\nWhat each attack said: build/attack-notes.txt`);
+process.exitCode = status ?? 1;
