@@ -68,6 +68,12 @@ t.test('lists come from repeated flags, or from one variable', async (t) => {
   t.same(resolveOptions('master', { env: { PEERWORK_TRACKERS: urls.join(' ') } }).trackers, urls);
 });
 
+t.test('words of a network may be separated by commas, as in a variable', async (t) => {
+  const words = ['internet', 'nas.example', '192.168.1.20:5432'];
+  t.same(resolveOptions('worker', { flags: { taskNetwork: ['internet,nas.example', '192.168.1.20:5432'] } }).taskNetwork, words);
+  t.same(resolveOptions('worker', { env: { PEERWORK_TASK_NETWORK: words.join(', ') } }).taskNetwork, words);
+});
+
 t.test('a value that cannot be used is refused with place, value and what is allowed', async (t) => {
   const cases: [Parameters<typeof resolveOptions>, RegExp][] = [
     [['worker', { flags: { concurrency: 'zero' } }], /--concurrency is "zero", but must be a whole number from 1 to 1024/],

@@ -1,5 +1,5 @@
 import { option } from './option.js';
-import { ALLOWED_NETWORK, every, isNetworkWord, oneOf, single, wholeNumber, yesOrNo } from './values.js';
+import { ALLOWED_NETWORK, every, networkWords, oneOf, single, wholeNumber, yesOrNo } from './values.js';
 
 const engines = ['auto', 'docker', 'podman', 'off'] as const;
 const pullPolicies = ['missing', 'always', 'never'] as const;
@@ -116,7 +116,7 @@ export const containerOptions = {
     default: undefined,
     defaultText: 'as PEERWORK_TASK_NETWORK',
     many: true,
-    parse: every(isNetworkWord),
+    parse: networkWords,
   }),
   containersUnfiltered: option<boolean, false>({
     flag: '--containers-unfiltered',

@@ -25,10 +25,14 @@ export const oneOf = <T extends string>(values: readonly T[]) => single((text) =
 export const ALLOWED_NETWORK = '`none`, `internet`, host:port, or a name with a dot or an address for all of its ports';
 
 /** A word of what jobs may reach. A name without a dot and without a port could be a mistake, such as `deny`. */
-export const isNetworkWord = (text: string): boolean =>
+const isNetworkWord = (text: string): boolean =>
   /^(?:none|internet|(?:\[[\da-f:.]+\]|[^\s:/?#@[\]]+):\d{1,5}|[^\s:/?#@[\]]+\.[^\s:/?#@[\]]*|[\da-f:.]*:[\da-f:.]*:[\da-f:.]*)$/i.test(
     text,
   );
+
+/** Given one by one or with commas, as in a variable: one word with a comma would be the name of no host, and open nothing. */
+export const networkWords = (given: readonly string[]): readonly string[] | undefined =>
+  every(isNetworkWord)(given.flatMap((text) => text.split(',').map((word) => word.trim())));
 
 export const isTrackerUrl = (text: string) => /^wss?:$/.test(protocolOf(text));
 

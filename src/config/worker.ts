@@ -1,6 +1,6 @@
 import { isReservedLabel } from './labels.js';
 import { option } from './option.js';
-import { ALLOWED_NETWORK, anyText, every, isNetworkWord, oneOf, wholeNumber, yesOrNo } from './values.js';
+import { ALLOWED_NETWORK, anyText, every, networkWords, oneOf, wholeNumber, yesOrNo } from './values.js';
 
 const MAX_LABEL_CHARS = 64;
 const sandboxes = ['auto', 'required', 'off'] as const;
@@ -91,7 +91,7 @@ export const workerOptions = {
     default: undefined,
     defaultText: 'internet',
     many: true,
-    parse: every(isNetworkWord),
+    parse: networkWords,
   }),
   storeQuotaMb: option<number, undefined>({
     flag: '--store-quota-mb <MiB>',

@@ -15,7 +15,7 @@ const uncurry = Function.prototype.bind.bind(Function.prototype.call) as unknown
 ) => (self: T, ...args: A) => R;
 
 export const { parse: parseJson, stringify } = JSON;
-export const { apply, defineProperty, deleteProperty, getOwnPropertyDescriptor, ownKeys } = Reflect;
+export const { apply, defineProperty, deleteProperty, getOwnPropertyDescriptor, getPrototypeOf, ownKeys } = Reflect;
 export const { keys: keysOf, create } = Object;
 export const { isArray } = Array;
 export const { isView } = ArrayBuffer;

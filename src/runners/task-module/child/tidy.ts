@@ -8,6 +8,7 @@ import {
   deleteProperty,
   file,
   getOwnPropertyDescriptor,
+  getPrototypeOf,
   keysOf,
   ownKeys,
   push,
@@ -37,6 +38,8 @@ class Methods {
 
   readonly #names: PropertyKey[] = [];
   readonly #all: boolean;
+  /** What it has from its prototypes: a method of its own by such a name hides it. */
+  readonly #inherited: { readonly name: PropertyKey; readonly value: unknown }[] = [];
 
   /** `all`: its other properties as well. */
   constructor(target: object, all = false) {
@@ -48,6 +51,12 @@ class Methods {
       this.#before[name] = found;
       push(this.#names, name);
     }
+    for (let from = getPrototypeOf(target); from !== null && from !== Object.prototype; from = getPrototypeOf(from))
+      for (const name of ownKeys(from)) {
+        const value: unknown = getOwnPropertyDescriptor(from, name)?.value;
+        // Only of what is not hidden already.
+        if (typeof value === 'function' && value === (target as Record<PropertyKey, unknown>)[name]) push(this.#inherited, { name, value });
+      }
   }
 
   restore(): void {
@@ -56,12 +65,16 @@ class Methods {
     this.#compare(this.#names);
   }
 
-  /** The quick look of almost every job. What is new there hides nothing that was there before; to list it takes longer than all else. */
+  /** The quick look of almost every job. What is new there and hides nothing stays; to list it takes longer than all else. */
   #differs(): boolean {
     for (let at = 0; at < this.#names.length; at += 1) {
       const name = this.#names[at] ?? '';
       const before = this.#before[name];
       if (before?.get === undefined && (this.#target as Record<PropertyKey, unknown>)[name] !== before?.value) return true;
+    }
+    for (let at = 0; at < this.#inherited.length; at += 1) {
+      const method = this.#inherited[at];
+      if (method !== undefined && (this.#target as Record<PropertyKey, unknown>)[method.name] !== method.value) return true;
     }
     return false;
   }
