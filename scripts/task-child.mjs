@@ -5,6 +5,14 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const main = join(root, 'build', 'src', 'runners', 'task-module', 'child', 'main.js');
+const folder = join(root, 'build', 'src', 'runners', 'task-module', 'child');
 
-await build({ entryPoints: [main], outfile: main, allowOverwrite: true, bundle: true, platform: 'node', format: 'esm', target: 'node20' });
+// Beside main.js: in its place the next build would find the old bundle, where the compiler has nothing new to write.
+await build({
+  entryPoints: [join(folder, 'main.js')],
+  outfile: join(folder, 'task-process.js'),
+  bundle: true,
+  platform: 'node',
+  format: 'esm',
+  target: 'node20',
+});

@@ -195,7 +195,7 @@ export async function endWorker(worker: Program, { uid }: WorkerPlan, grid: Grid
 function isTask(pid: number, folder: string): boolean {
   try {
     const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
-    return line.includes(folder) && line.includes('child/main.js');
+    return line.includes(folder) && line.includes('child/task-process.js');
   } catch {
     return false;
   }

@@ -64,7 +64,8 @@ function nodeArguments(wish: ChildWish, tier: Sandbox['tier']): string[] {
     '--disable-warning=SecurityWarning',
     `--max-old-space-size=${Math.max(16, Math.floor(wish.memoryMb * HEAP_SHARE))}`,
     ...preloads,
-    join(own.childFolder, 'main.js'),
+    // main.ts and what it imports, in one file: scripts/task-child.mjs.
+    join(own.childFolder, 'task-process.js'),
   ];
 }
 
