@@ -15,7 +15,7 @@ const uncurry = Function.prototype.bind.bind(Function.prototype.call) as unknown
 ) => (self: T, ...args: A) => R;
 
 export const { parse: parseJson, stringify } = JSON;
-export const { apply, defineProperty, deleteProperty, getOwnPropertyDescriptor, getPrototypeOf, ownKeys } = Reflect;
+export const { apply, defineProperty, deleteProperty, getOwnPropertyDescriptor, getPrototypeOf, ownKeys, set: setProperty } = Reflect;
 export const { keys: keysOf, create } = Object;
 export const { isArray } = Array;
 export const { isView } = ArrayBuffer;
@@ -35,12 +35,13 @@ export const split = uncurry(String.prototype.split as (separator: string) => st
 export const slice = uncurry(String.prototype.slice);
 export const startsWith = uncurry(String.prototype.startsWith);
 export const includes = uncurry(String.prototype.includes);
+export const indexOf = uncurry(String.prototype.indexOf);
 
 export const byteLength = Buffer.byteLength;
 export const Bytes = Uint8Array;
 export const Words = Uint32Array;
 export const Store = ArrayBuffer;
-export const indexOfByte = uncurry(Uint8Array.prototype.indexOf);
+export const lastIndexOfByte = uncurry(Uint8Array.prototype.lastIndexOf);
 export const copyInto = uncurry(Uint8Array.prototype.set);
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 export const decode = decoder.decode.bind(decoder);

@@ -12,10 +12,38 @@ import {
   keysOf,
   ownKeys,
   push,
+  setProperty,
   umask,
 } from './primordials.js';
 
-const { env, eventNames, rawListeners, removeListener } = process;
+const { env: realEnv, eventNames, rawListeners, removeListener } = process;
+
+/** To list the variables after every job takes two microseconds, so what changes them says so. Everything else goes to Node's own object. */
+let envWasSet = false;
+const env = new Proxy(realEnv, {
+  set: (target, name, value) => noteEnv(setProperty(target, name, value)),
+  deleteProperty: (target, name) => noteEnv(deleteProperty(target, name)),
+  defineProperty: (target, name, descriptor) => noteEnv(defineProperty(target, name, descriptor)),
+});
+defineProperty(process, 'env', { value: env, writable: true, enumerable: true, configurable: true });
+
+function noteEnv(done: boolean): boolean {
+  envWasSet = true;
+  return done;
+}
+
+/** To ask for the mask after every job would be a system call. */
+let umaskWasSet = false;
+defineProperty(process, 'umask', {
+  value: (mask?: string | number) => {
+    if (mask === undefined) return umask();
+    umaskWasSet = true;
+    return umask(mask);
+  },
+  writable: true,
+  configurable: true,
+  enumerable: true,
+});
 
 /** Empties the job's folder and goes back to it. False if it cannot: the next job would find what this one left. */
 export function tidy(workdir: string): boolean {
@@ -95,7 +123,7 @@ function isMethod(found: PropertyDescriptor | undefined): boolean {
 /** The state of the process as the task left it when it was loaded, to which it goes back after each job. */
 export class ProcessState {
   readonly #env: Record<string, string | undefined> = create(null);
-  readonly #envNames = keysOf(env);
+  readonly #envNames = keysOf(realEnv);
   readonly #console = globalThis.console;
   readonly #outputs = [new Methods(this.#console, true), new Methods(process.stdout), new Methods(process.stderr)] as const;
   readonly #listeners: Record<PropertyKey, readonly unknown[] | undefined> = create(null);
@@ -104,7 +132,7 @@ export class ProcessState {
   readonly #prepareStackTrace = getOwnPropertyDescriptor(Error, 'prepareStackTrace');
 
   constructor() {
-    for (const name of keysOf(env)) this.#env[name] = env[name];
+    for (const name of keysOf(realEnv)) this.#env[name] = realEnv[name];
     for (const name of apply(eventNames, process, [])) this.#listeners[name] = apply(rawListeners, process, [name]);
   }
 
@@ -114,7 +142,8 @@ export class ProcessState {
       this.#restoreEnv();
       this.#restoreConsole();
       this.#restoreListeners();
-      umask(this.#umask);
+      if (umaskWasSet) umask(this.#umask);
+      umaskWasSet = false;
       process.exitCode = undefined;
       restore(Error, 'stackTraceLimit', this.#stackTraceLimit);
       restore(Error, 'prepareStackTrace', this.#prepareStackTrace);
@@ -126,14 +155,16 @@ export class ProcessState {
 
   #restoreEnv(): void {
     if (process.env !== env) defineProperty(process, 'env', { value: env, writable: true, enumerable: true, configurable: true });
-    const names = keysOf(env);
+    if (!envWasSet) return;
+    envWasSet = false;
+    const names = keysOf(realEnv);
     for (let at = 0; at < names.length; at += 1) {
       const name = names[at] ?? '';
-      if (this.#env[name] === undefined) delete env[name];
+      if (this.#env[name] === undefined) delete realEnv[name];
     }
     for (let at = 0; at < this.#envNames.length; at += 1) {
       const name = this.#envNames[at] ?? '';
-      if (env[name] !== this.#env[name]) env[name] = this.#env[name];
+      if (realEnv[name] !== this.#env[name]) realEnv[name] = this.#env[name];
     }
   }
 
