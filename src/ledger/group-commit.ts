@@ -25,6 +25,8 @@ export interface GroupCommitOptions {
 const MAX_WEIGHT = 500;
 /** Jobs of an operation that others may overtake: a portion of a long list. Among themselves the others keep their order. */
 const LARGE = 100;
+/** So many go one after the other: some 50 ms. What waits meanwhile shares a transaction; served after each one, it would be many small ones. */
+const LARGE_IN_A_ROW = 4;
 /** Times that a transaction is run again after it met another one. Each is a chance; so many in a row are a fault. */
 const MAX_CONFLICTS = 20;
 
@@ -38,8 +40,8 @@ export class GroupCommit {
   readonly #driver: Driver;
   readonly #options: GroupCommitOptions;
   #waiting: Operation[] = [];
-  /** The batch before had a large operation. */
-  #large = false;
+  /** How many batches before had a large operation. */
+  #largeInARow = 0;
   #running: Promise<void> | undefined;
   #closed = false;
 
@@ -79,11 +81,11 @@ export class GroupCommit {
   }
 
   #next(): Operation[] {
-    // Whoever asks for little does not wait for a queue of large operations: it goes between two of them.
-    const between = this.#large && isLarge(this.#waiting[0]);
+    // Whoever asks for little does not wait for a queue of large operations: it goes between some of them.
+    const between = this.#largeInARow >= LARGE_IN_A_ROW && isLarge(this.#waiting[0]);
     let batch = between ? this.#take((operation) => !isLarge(operation)) : [];
     if (batch.length === 0) batch = this.#take(() => true);
-    this.#large = batch.some(isLarge);
+    this.#largeInARow = batch.some(isLarge) ? this.#largeInARow + 1 : 0;
     return batch;
   }
 

@@ -1,4 +1,4 @@
-import type { Clock } from '../../clock.js';
+import type { Clock, Timer } from '../../clock.js';
 import { MAX_MESSAGE_BYTES } from '../../job/limits.js';
 import { checked, type Settlement, shareResultsAnswer } from '../../job/verbs.js';
 import type { Log } from '../../log.js';
@@ -7,12 +7,15 @@ import type { Outbox } from '../outbox.js';
 
 const MAX_RESULTS = 1_000;
 const RETRY_MS = 1_000;
+/** While a message is under way, outcomes gather for so long, or until there are so many: thousands a second go in few messages and transactions. */
+const GATHER_MS = 5;
+const GATHERED = 200;
 /** Half of what a message may hold: the estimate below counts characters, not bytes. */
 const MAX_BATCH_CHARS = MAX_MESSAGE_BYTES / 2;
 
 /**
- * Carries outcomes from the outbox to the Master. Outcomes of one event-loop turn travel in one message; what was not answered when
- * the link ended is sent again over the next one.
+ * Carries outcomes from the outbox to the Master. Outcomes of one event-loop turn travel in one message, and those that come while another is under way
+ * gather a little; what was not answered when the link ended is sent again over the next one.
  */
 export class Deliveries {
   readonly #outbox: Outbox;
@@ -21,6 +24,8 @@ export class Deliveries {
   #unsent: Settlement[] = [];
   #rpc: Rpc | undefined;
   #scheduled = false;
+  #gathering: Timer | undefined;
+  #underWay = 0;
 
   constructor(outbox: Outbox, clock: Clock, log: Log) {
     this.#outbox = outbox;
@@ -54,6 +59,17 @@ export class Deliveries {
 
   #schedule(): void {
     if (this.#scheduled || this.#rpc === undefined || this.#unsent.length === 0) return;
+    if (this.#underWay > 0 && this.#unsent.length < GATHERED) {
+      this.#gathering ??= this.#clock.after(GATHER_MS, () => this.#sendSoon(), { unref: true });
+      return;
+    }
+    this.#sendSoon();
+  }
+
+  #sendSoon(): void {
+    this.#gathering?.cancel();
+    this.#gathering = undefined;
+    if (this.#scheduled) return;
     this.#scheduled = true;
     setImmediate(() => {
       this.#scheduled = false;
@@ -73,6 +89,7 @@ export class Deliveries {
   }
 
   async #send(rpc: Rpc, results: Settlement[]): Promise<void> {
+    this.#underWay += 1;
     try {
       const { answers } = checked(shareResultsAnswer, await rpc.call('shareResults', { results }));
       for (const [at, result] of results.entries()) {
@@ -85,6 +102,8 @@ export class Deliveries {
       this.#log.debug('outcomes could not be delivered', { results: results.length, error });
       // The link may be alive (the Master's disk is full, say): ask again on this one, or wait for the next.
       if (this.#rpc === rpc) this.#clock.after(RETRY_MS, () => this.#retry(rpc, results), { unref: true });
+    } finally {
+      this.#underWay -= 1;
     }
   }
 

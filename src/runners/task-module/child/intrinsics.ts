@@ -83,8 +83,7 @@ export class Intrinsics {
     }
     for (const target of targets) this.#watchAll(target, watch);
     // What is added to these changes how everything behaves: `toJSON`, `then`, a setter for an index.
-    for (const { prototype } of [Object, Array, Function, Promise])
-      this.#counted.push({ target: prototype, keys: ownKeys(prototype).length });
+    for (const { prototype } of [Object, Array]) this.#counted.push({ target: prototype, keys: ownKeys(prototype).length });
     // Added, these would hide those that are inherited.
     for (const target of [...STREAMS, ...PLAIN])
       for (const key of INHERITED) watch(target, key, (target as Record<PropertyKey, unknown>)[key]);
