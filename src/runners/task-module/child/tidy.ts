@@ -125,7 +125,8 @@ export class ProcessState {
   readonly #env: Record<string, string | undefined> = create(null);
   readonly #envNames = keysOf(realEnv);
   readonly #console = globalThis.console;
-  readonly #outputs = [new Methods(this.#console, true), new Methods(process.stdout), new Methods(process.stderr)] as const;
+  readonly #consoleMethods = new Methods(this.#console, true);
+  readonly #outputs = [new Methods(process.stdout), new Methods(process.stderr)] as const;
   readonly #listeners: Record<PropertyKey, readonly unknown[] | undefined> = create(null);
   readonly #umask = umask();
   readonly #stackTraceLimit = getOwnPropertyDescriptor(Error, 'stackTraceLimit');
@@ -136,11 +137,12 @@ export class ProcessState {
     for (const name of apply(eventNames, process, [])) this.#listeners[name] = apply(rawListeners, process, [name]);
   }
 
-  /** False if it cannot be restored. */
-  restore(): boolean {
+  /** False if it cannot be restored. `quick`: without the methods of stdout and stderr. */
+  restore(quick = false): boolean {
     try {
       this.#restoreEnv();
       this.#restoreConsole();
+      if (!quick) for (let at = 0; at < this.#outputs.length; at += 1) this.#outputs[at]?.restore();
       this.#restoreListeners();
       if (umaskWasSet) umask(this.#umask);
       umaskWasSet = false;
@@ -171,7 +173,7 @@ export class ProcessState {
   #restoreConsole(): void {
     if (globalThis.console !== this.#console)
       defineProperty(globalThis, 'console', { value: this.#console, writable: true, enumerable: false, configurable: true });
-    for (let at = 0; at < this.#outputs.length; at += 1) this.#outputs[at]?.restore();
+    this.#consoleMethods.restore();
   }
 
   /** Takes those that the job has added. One that it has removed is missed by nobody but the task. */
