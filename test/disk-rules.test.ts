@@ -31,6 +31,7 @@ t.test('files are replaced as a whole by one piece', async (t) => {
       'kit/remove-tree.ts',
       // Named by their hash, and verified when they are read; made beside, then put in place.
       'task/blob-store.ts',
+      'task/install-layer.ts',
       'task/layers.ts',
       'task/make-workplace.ts',
     ],
