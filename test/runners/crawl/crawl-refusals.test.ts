@@ -62,7 +62,7 @@ if (lab !== undefined) {
 
   t.test('a task and its job make a crawl; its results come back', async (t) => {
     const { runner, start } = await crawlBed(t, lab);
-    const task = taskOf(t, { runner: 'crawl', actor: { startUrls: ['http://nobody.invalid/'], maxPages: 3 } });
+    const task = taskOf(t, { runner: 'crawl', network: 'lan', actor: { startUrls: ['http://nobody.invalid/'], maxPages: 3 } });
     const { output, outcome } = await runCrawl(
       runner,
       {},
