@@ -145,7 +145,8 @@ if (lab !== undefined) {
     };
     const task = mkdtempSync(join(tmpdir(), 'peerwork-task-'));
     t.teardown(() => rmSync(task, { recursive: true, force: true }));
-    writeFileSync(join(task, 'task.json'), JSON.stringify({ runner: 'crawl', actor: { startUrls: [start] }, containers: 2 }));
+    const settings = { runner: 'crawl', network: 'lan', actor: { startUrls: [start] }, containers: 2 };
+    writeFileSync(join(task, 'task.json'), JSON.stringify(settings));
     const workplace = { digest: '', folder: task, entry: 'task.json', readable: [task] };
     const { output, outcome } = await runCrawl(runner, { runId: 'far' }, { job: { data: null }, context: { workplace, tunnel } });
     t.equal(outcome.state, 'completed', JSON.stringify(outcome).slice(0, 500));
