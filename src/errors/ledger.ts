@@ -2,6 +2,11 @@ import type { ErrorEntry } from './entry.js';
 
 /** Jobs and the ledger that remembers them. */
 export const ledgerErrors = {
+  'value-unstorable': {
+    message: 'No database can hold this: {detail}',
+    todo: 'Leave NUL characters out of ids, names and other texts.',
+    status: 400,
+  },
   'job-invalid': {
     message: 'The job cannot be accepted: {detail}',
     todo: 'Correct the job; docs/jobs.md describes every field.',

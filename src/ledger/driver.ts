@@ -1,3 +1,5 @@
+import { PeerworkError } from '../errors.js';
+import { shown } from '../kit/shown.js';
 import type { LedgerChange } from './ledger.js';
 
 /**
@@ -46,11 +48,11 @@ export class Conflict extends Error {
   override readonly name = 'Conflict';
 }
 
-/** What both engines can store. Throws a TypeError: NUL in text, among others, is cut off by one and refused by the other. */
+/** What both engines can store. Throws `value-unstorable`: NUL in text is cut off by one and refused by the other. */
 export function checkedValues(values: readonly Value[]): readonly Value[] {
   for (const value of values) {
     if (typeof value === 'string' ? value.includes('\0') : typeof value === 'number' ? !Number.isFinite(value) : value !== null)
-      throw new TypeError(`A ${typeof value} of this kind cannot be stored: ${String(value).slice(0, 40)}`);
+      throw new PeerworkError('value-unstorable', typeof value === 'string' ? `a NUL character in ${shown(value)}` : `${shown(value)}`);
   }
   return values;
 }

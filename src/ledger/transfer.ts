@@ -193,7 +193,7 @@ function checkJson({ name, columns }: Table, row: readonly Value[], number: numb
 /** Not the database, but what it was given: of SQLite a constraint or a type, of Postgres class 22 or 23. */
 function isOfRow(error: unknown): boolean {
   const code = typeof error === 'object' && error !== null && 'code' in error ? String(error.code) : '';
-  return /^SQLITE_(CONSTRAINT|MISMATCH|RANGE|TOOBIG)|^2[23]/.test(code);
+  return /^SQLITE_(CONSTRAINT|MISMATCH|RANGE|TOOBIG)|^2[23]|^value-unstorable$/.test(code);
 }
 
 function isValue(value: unknown): value is Value {

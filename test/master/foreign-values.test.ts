@@ -287,3 +287,16 @@ t.test('bodies that are read together have a bound in bytes, and small ones pass
   await new Promise((resolve) => setTimeout(resolve, 300));
   t.match(await ask('POST', '/v1/jobs', { data: 'x'.repeat(1024 * 1024) }), { status: 201 }, 'and there is room again');
 });
+
+t.test('an id that no database can hold is refused as such', async (t) => {
+  const { desk, ledger } = await openDesk(t, { clock: atNow });
+  const lease = { id: 'a\0b', lease: 1 };
+  const outcome = { state: 'released', reason: 'drain' } as const;
+  const settlement = { ...lease, outcome, startedAt: NOW, finishedAt: NOW };
+  const refusal = { code: 'value-unstorable', message: /a NUL character in "a\\u0000b"/ };
+  await t.rejects(desk.settle(ann, [settlement]), refusal);
+  await t.rejects(desk.extend(ann, [lease]), refusal);
+  await t.rejects(ledger.get(lease.id), refusal);
+  await ledger.add([{ id: 'good', data: 1 }], NOW);
+  t.match(await claimOne(ledger), { id: 'good' }, 'and all goes on');
+});
