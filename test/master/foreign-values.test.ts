@@ -202,7 +202,7 @@ t.test('what waits for a slow ledger is bounded in bytes', async (t) => {
 });
 
 t.test('the ring of events and the lines of a job are bounded in bytes', async (t) => {
-  const { desk, ledger } = await openDesk(t);
+  const { desk, ledger } = await openDesk(t, { clock: atNow });
   const feed = new EventFeed(desk, 60_000);
   t.teardown(() => feed.close());
   const reader = () => {
