@@ -48,11 +48,16 @@ export class Conflict extends Error {
   override readonly name = 'Conflict';
 }
 
-/** What both engines can store. Throws `value-unstorable`: NUL in text is cut off by one and refused by the other. */
+/**
+ * What both engines can store. Throws `value-unstorable` for a text with NUL, which one engine cuts off and the other refuses, and a TypeError for
+ * what is neither text nor number nor null: that is a fault of ours.
+ */
 export function checkedValues(values: readonly Value[]): readonly Value[] {
   for (const value of values) {
-    if (typeof value === 'string' ? value.includes('\0') : typeof value === 'number' ? !Number.isFinite(value) : value !== null)
-      throw new PeerworkError('value-unstorable', typeof value === 'string' ? `a NUL character in ${shown(value)}` : `${shown(value)}`);
+    if (typeof value === 'string') {
+      if (value.includes('\0')) throw new PeerworkError('value-unstorable', `a NUL character in ${shown(value)}`);
+    } else if (typeof value === 'number' ? !Number.isFinite(value) : value !== null)
+      throw new TypeError(`A ${typeof value} of this kind cannot be stored`);
   }
   return values;
 }
