@@ -1,5 +1,6 @@
 import { PeerworkError } from '../errors.js';
 import { MAX_PREFETCH_JOBS, PREFETCH_JOBS, PREFETCH_MS } from '../job/limits.js';
+import { RecentRate } from '../kit/recent-rate.js';
 import { TokenBucket, type TokenRate } from '../kit/token-bucket.js';
 
 /**
@@ -20,14 +21,10 @@ export type RatedKind = keyof typeof workerRates;
 
 /** Workers that are remembered: who was not heard of for longest is forgotten first. */
 const MAX_WORKERS = 10_000;
-/** How fast a worker settles is measured over windows of this length. */
-const WINDOW_MS = 100;
 
 interface Account {
   readonly buckets: Map<RatedKind, TokenBucket>;
-  windowAt: number;
-  settled: number;
-  perMs: number;
+  readonly settled: RecentRate;
 }
 
 /** How much each worker has asked for of late, and how fast it works: by its identity, whatever links or names it comes with. */
@@ -51,21 +48,18 @@ export class WorkerRates {
   }
 
   settled(workerId: string, count: number, now: number): void {
-    const account = this.#account(workerId, now);
-    roll(account, now);
-    account.settled += count;
+    this.#account(workerId, now).settled.add(count, now);
   }
 
   /** How many jobs it may hold beyond those that it runs: a few, and what it will have done by the time that more can be with it. */
   prefetch(workerId: string, now: number): number {
-    const account = this.#account(workerId, now);
-    roll(account, now);
-    return PREFETCH_JOBS + Math.min(MAX_PREFETCH_JOBS, Math.floor(account.perMs * PREFETCH_MS));
+    const { settled } = this.#account(workerId, now);
+    return PREFETCH_JOBS + Math.min(MAX_PREFETCH_JOBS, Math.floor(settled.perMs(now) * PREFETCH_MS));
   }
 
   #account(workerId: string, now: number): Account {
     const known = this.#accounts.get(workerId);
-    const account = known ?? { buckets: new Map(), windowAt: now, settled: 0, perMs: 0 };
+    const account = known ?? { buckets: new Map(), settled: new RecentRate(now) };
     this.#accounts.delete(workerId);
     this.#accounts.set(workerId, account);
     if (known === undefined && this.#accounts.size > MAX_WORKERS)
@@ -75,16 +69,4 @@ export class WorkerRates {
       }
     return account;
   }
-}
-
-/** Within a window the rate only grows, so that a burst is not held back by the quiet before it. */
-function roll(account: Account, now: number): void {
-  const elapsedMs = now - account.windowAt;
-  if (elapsedMs >= 0 && elapsedMs < WINDOW_MS) {
-    account.perMs = Math.max(account.perMs, account.settled / WINDOW_MS);
-    return;
-  }
-  account.perMs = account.settled / Math.max(WINDOW_MS, elapsedMs);
-  account.settled = 0;
-  account.windowAt = now;
 }
