@@ -17,8 +17,6 @@ export interface NetworkCeiling {
   readonly hosts: readonly string[];
 }
 
-export const NO_NETWORK: NetworkCeiling = { internet: false, hosts: [] };
-
 /** The rule in force for one job. */
 export interface NetworkPolicy {
   /** `listed`: nothing but the hosts below. */

@@ -66,7 +66,7 @@ export function tryParseJson(source: string | Uint8Array, limits: JsonLimits): u
 }
 
 /** Is a text more than `maxBytes` of UTF-8? */
-export function isLarger(source: string | Uint8Array, maxBytes: number): boolean {
+function isLarger(source: string | Uint8Array, maxBytes: number): boolean {
   if (typeof source !== 'string') return source.byteLength > maxBytes;
   if (source.length > maxBytes) return true;
   // A UTF-16 unit is three bytes of UTF-8 at most: only what comes near the limit is counted.

@@ -9,7 +9,7 @@ export interface System {
   readonly read: (path: string) => string | undefined;
 }
 
-export const thisSystem: System = {
+const thisSystem: System = {
   platform: process.platform,
   isRoot: process.geteuid?.() === 0,
   read(path) {
