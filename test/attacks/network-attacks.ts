@@ -273,6 +273,9 @@ export const networkAttacks: readonly Attack[] = [
 /** The same without the preload, which no wall needs: by the proxy's socket alone. */
 export const mustReach = (): readonly Attack[] => mustWork.filter(({ body }) => body === 'connects to');
 
+/** On a machine that runs the rest of the suite besides. */
+const MUST_WORK_MS = 10_000;
+
 /** What must go on working with the policy `internet`, or none of the above means anything; and with `hosts`, what is listed. */
 export const mustWork: readonly Attack[] = [
   network('a public address', 'connects to', () => ({ host: publics.v4 })),
@@ -283,4 +286,4 @@ export const mustWork: readonly Attack[] = [
   network('HTTP/2', 'asks by http2', ({ port }) => ({ url: `http://public.example:${port}` })),
   network('hosts: a listed name', 'connects to', () => ({ host: 'listed.example' }), { policy: 'hosts' }),
   network('lan: what the owner has named', 'connects to', () => ({ host: 'opened.example' }), { policy: 'lan' }),
-].map((each): Attack => ({ ...each, evidence: 'reach any', expected: {} }));
+].map((each): Attack => ({ ...each, evidence: 'reach any', expected: {}, w: (aim) => ({ patienceMs: MUST_WORK_MS, ...each.w?.(aim) }) }));
