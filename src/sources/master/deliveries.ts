@@ -126,7 +126,9 @@ export class Deliveries {
 
   #add(settlement: Settlement): void {
     const { outcome } = settlement;
-    const chars = outcome.state === 'completed' ? weigh(outcome.output) + weigh(outcome.children ?? null) : 300;
+    let chars = 300;
+    if (outcome.state !== 'released') chars += weigh(outcome.output);
+    if (outcome.state === 'completed') chars += weigh(outcome.children);
     const parcel: Parcel = { settlement, chars, sent: false, upload: undefined };
     this.#parcels.set(keyOf(settlement), parcel);
     this.#chars += chars;
