@@ -1,5 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
+import { carryMs } from '../kit/carry-time.js';
 import { Deadline } from '../kit/deadline.js';
 import type { Environment } from './environment.js';
 import type { Fetcher } from './fetch.js';
@@ -116,7 +117,7 @@ export async function post(fetcher: Fetcher, api: NonNullable<Environment['api']
 }
 
 async function statusOf(fetcher: Fetcher, url: URL, headers: Readonly<Record<string, string>>, body: string): Promise<number> {
-  const deadline = new Deadline({ withinMs: CALL_MS });
+  const deadline = new Deadline({ withinMs: CALL_MS + carryMs(body.length) });
   const over = () => deadline.end();
   try {
     const answer = await fetcher.call(url, { method: 'POST', headers, body, signal: deadline.signal });
