@@ -95,7 +95,7 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
       tunnel: (key) => new PeerTunnel(key, () => this.#master?.peer.rpc),
       now: () => options.clock.now(),
     });
-    this.#swarm = options.join(() => ({ notes: { cancelWork: (args) => this.#book.lose(checked(cancelWorkArgs, args).leases) } }));
+    this.#swarm = options.join(() => ({ notes: { cancelWork: (args) => this.#book.cancel(checked(cancelWorkArgs, args).leases) } }));
     this.#swarm.on('connected', (peer) => void this.#greet(peer));
     this.#swarm.on('disconnected', (peer, error) => this.#leave(peer, asPeerworkError(error, 'link-lost')));
     this.#swarm.on('trouble', (error) => this.emit('trouble', error));
