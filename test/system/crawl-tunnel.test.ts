@@ -82,11 +82,11 @@ t.test('"tunnel" in task.json, by the documented commands, across routers', { ti
     ['two', 2],
     ['three', 3],
   ] as const) {
-    const output = outcomes.get(id)?.output as CrawlOutput | undefined;
+    const output = outcomes.get(id)?.output as unknown as CrawlOutput;
     t.match(output, { exitCode: 0, handled: PAGES, failed: 0 }, id);
-    t.equal(new Set((output?.results as { url: string }[]).map(({ url }) => url)).size, PAGES);
-    t.equal(output?.containers.length, containers);
-    for (const { id: name, handled } of output?.containers ?? []) t.ok(handled > 0, `${name} has its part of ${id}`);
+    t.equal(new Set((output.results as { url: string }[]).map(({ url }) => url)).size, PAGES);
+    t.equal(output.containers.length, containers);
+    for (const { id: name, handled } of output.containers) t.ok(handled > 0, `${name} has its part of ${id}`);
   }
   t.same(await site.call('asked'), { pages: PAGES, times: 2 * PAGES }, 'each page once a crawl');
   t.match(outcomes.get('ask'), { state: 'completed', output: { exitCode: 0, result: ['+OK', '$5', 'hello'] } });
