@@ -97,7 +97,7 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
       tunnel: (key) => new PeerTunnel(key, () => this.#master?.peer.rpc),
       now: () => options.clock.now(),
     });
-    this.#swarm = options.join(() => ({ notes: { cancelWork: (args) => this.#lose(checked(cancelWorkArgs, args).leases) } }));
+    this.#swarm = options.join(() => ({ notes: { cancelWork: (args) => this.#cancel(checked(cancelWorkArgs, args).leases) } }));
     this.#swarm.on('connected', (peer) => void this.#greet(peer));
     this.#swarm.on('disconnected', (peer, error) => this.#leave(peer, asPeerworkError(error, 'link-lost')));
     this.#swarm.on('trouble', (error) => this.emit('trouble', error));
@@ -147,6 +147,12 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
   /** The Master says that these are not ours any more. */
   #lose(keys: readonly LeaseKey[]): void {
     this.#book.lose(keys);
+    this.#deliveries.withdraw(keys);
+  }
+
+  /** The same, since somebody cancelled the jobs. */
+  #cancel(keys: readonly LeaseKey[]): void {
+    this.#book.cancel(keys);
     this.#deliveries.withdraw(keys);
   }
 
