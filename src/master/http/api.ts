@@ -205,7 +205,10 @@ async function addGuards(app: FastifyInstance, options: ApiOptions, gate: Gate):
     for (const event of ['end', 'close', 'error']) request.raw.once(event, stop);
     reply.raw.once('close', stop);
   });
-  app.addHook('preValidation', async (request) => coerceQuery(request));
+  app.addHook('preValidation', async (request) => {
+    takeIdOfQuery(request);
+    coerceQuery(request);
+  });
 }
 
 /** Of a body that does not say how long it is, as many as it may have. */
@@ -213,6 +216,14 @@ function announcedBytes({ headers, routeOptions }: FastifyRequest): number {
   const { bodyLimit = BODY_LIMIT } = routeOptions;
   const { 'content-length': length, 'transfer-encoding': encoding } = headers;
   return encoding === undefined ? Math.min(Number(length ?? 0) || 0, bodyLimit) : bodyLimit;
+}
+
+/** `/v1/jobs/~?id=..`: URL parsers take `..` in a path for a folder, and some proxies read `%2F` as a slash. */
+function takeIdOfQuery({ params, query }: FastifyRequest): void {
+  const { id } = query as { id?: unknown };
+  if (typeof id !== 'string' || typeof params !== 'object' || params === null || !('id' in params)) return;
+  params.id = id;
+  delete (query as { id?: unknown }).id;
 }
 
 /** All of a query is text: what its schema has as numbers and truth values becomes that, and nothing else is guessed. */
