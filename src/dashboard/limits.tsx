@@ -111,7 +111,7 @@ function Schedules() {
         onSubmit={async (event) => {
           event.preventDefault();
           const { id, cron, timeZone, job } = form;
-          if (await run('PUT', id, undefined, { cron, timeZone, job: parseJson(job, LOCAL_JSON) })) setForm(empty);
+          if (await run('PUT', id, undefined, { cron, timeZone, job: parseJson(job, { ...LOCAL_JSON, exact: true }) })) setForm(empty);
         }}
       >
         <label>

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { PeerworkError } from '../../errors.js';
-import { MESSAGE_LIMITS } from '../../job/limits.js';
+import { GIVEN_MESSAGE } from '../../job/limits.js';
 import { idPath } from '../../kit/id-path.js';
 import { parseJson } from '../../kit/json.js';
 import type { GroupRecord, ScheduleRecord, WorkerRecord, WorkgroupRecord } from '../../ledger/records.js';
@@ -169,9 +169,9 @@ export async function schedule(command: Command): Promise<number> {
     if (cron === undefined || job === undefined) throw new PeerworkError('option-invalid', 'schedule put needs --cron and --job');
     let input: unknown;
     try {
-      input = parseJson(job, MESSAGE_LIMITS);
+      input = parseJson(job, GIVEN_MESSAGE);
     } catch (error) {
-      throw new PeerworkError('option-invalid', `--job is no JSON: ${error instanceof Error ? error.message : error}`);
+      throw new PeerworkError('option-invalid', `--job cannot be used: ${error instanceof Error ? error.message : error}`);
     }
     all = [
       await api.ask<ScheduleRecord>('PUT', path, {

@@ -3,7 +3,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import rateLimit from '@fastify/rate-limit';
 import fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions } from 'fastify';
 import { PeerworkError } from '../../errors.js';
-import { MESSAGE_LIMITS } from '../../job/limits.js';
+import { GIVEN_MESSAGE } from '../../job/limits.js';
 import { ByteBudget } from '../../kit/byte-budget.js';
 import { type JsonRefused, parseJson } from '../../kit/json.js';
 import { Crew } from '../crew/crew.js';
@@ -135,7 +135,7 @@ function addBodies(app: FastifyInstance): void {
     const bytes = body as Buffer;
     if (bytes.length === 0) return done(null, undefined);
     try {
-      done(null, parseJson(bytes, MESSAGE_LIMITS));
+      done(null, parseJson(bytes, GIVEN_MESSAGE));
     } catch (thrown) {
       done(refusalOf(thrown as JsonRefused, 'the body'));
     }

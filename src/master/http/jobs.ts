@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify';
 import { PeerworkError } from '../../errors.js';
 import type { JobInput } from '../../job/job.js';
-import { MAX_MESSAGE_BYTES, MESSAGE_LIMITS } from '../../job/limits.js';
+import { GIVEN_MESSAGE, MAX_MESSAGE_BYTES } from '../../job/limits.js';
 import { type JsonRefused, parseJson } from '../../kit/json.js';
 import type { JobChanges, JobFilter, JobState, RedriveFilter } from '../../ledger/ledger.js';
 import type { ApiContext } from './context.js';
@@ -203,7 +203,7 @@ function parsedList(bytes: Buffer): unknown {
   if (bytes.length === 0) return undefined;
   if (isLongerList(bytes, MAX_JOBS)) throw new PeerworkError('body-too-large', `more than ${MAX_JOBS} jobs in one list`);
   try {
-    return parseJson(bytes, MESSAGE_LIMITS);
+    return parseJson(bytes, GIVEN_MESSAGE);
   } catch (thrown) {
     throw refusalOf(thrown as JsonRefused, 'the body');
   }
