@@ -13,6 +13,7 @@ import type {
   JobPage,
   JobRecord,
   JobState,
+  RedriveFilter,
   Retention,
   ScheduleInput,
   ScheduleRecord,
@@ -94,8 +95,11 @@ export interface JobLedger {
   cancel(ids: readonly string[], now: number): Promise<CancelledJob[]>;
   /** Failed and cancelled jobs wait again, with all their attempts; descendants that failed for their sake are blocked again. Answers the ids. */
   retry(ids: readonly string[], now: number): Promise<string[]>;
-  /** The dead list, or a part of it, waits again: at most `limit` jobs, oldest first; answers how many. */
-  redrive(filter: Pick<JobFilter, 'channel' | 'group' | 'workgroup'>, limit: number, now: number): Promise<number>;
+  /**
+   * The dead list, or a part of it, waits again: at most `limit` jobs, oldest first; answers how many. What fails again meanwhile does not count
+   * again. With the state `cancelled`, the cancelled ones.
+   */
+  redrive(filter: RedriveFilter, limit: number, now: number): Promise<number>;
   /**
    * Jobs in any state begin anew: no output, no history, all attempts (or so many), not delayed; running ones are cancelled. Those whose parents
    * have not ended are blocked again; their own children are left as they are.
@@ -109,6 +113,8 @@ export interface JobLedger {
   get(id: string, now?: number): Promise<JobRecord | undefined>;
   /** The states of jobs, by id; ids that are unknown are left out. */
   states(ids: readonly string[]): Promise<ReadonlyMap<string, JobState>>;
+  /** At most `limit` ids that begin like this, in their order: one that is just this comes first. */
+  idsLike(prefix: string, limit: number): Promise<string[]>;
   list(
     filter: JobFilter,
     page: { readonly after?: string; readonly limit: number; readonly oldestFirst?: boolean },

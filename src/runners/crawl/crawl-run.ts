@@ -3,7 +3,7 @@ import type { Container } from '../../containers/container.js';
 import type { Egress } from '../../containers/egress/egress.js';
 import { rewriteLocalhost } from '../../containers/localhost.js';
 import { type CrawlProgress, readProgress } from '../../crawl/progress.js';
-import { describeError, PeerworkError, PeerworkError } from '../../errors.js';
+import { PeerworkError } from '../../errors.js';
 import type { CrawlOutput } from '../../job/crawl.js';
 import type { Job, Outcome } from '../../job/job.js';
 import { MAX_JOB_DATA_BYTES, MAX_LOG_LINE_CHARS } from '../../job/limits.js';
