@@ -31,7 +31,7 @@ const BAR_WIDTH = 30;
 export class MasterRun {
   readonly failures: WrittenOutcome[] = [];
   readonly #options: MasterRunOptions;
-  readonly #meter = new Meter(Date.now);
+  readonly #meter = new Meter(() => systemClock.now());
   readonly #startedAt = Date.now();
   /** Ids of the input without an outcome yet. */
   readonly #open: Set<string>;
@@ -80,7 +80,7 @@ export class MasterRun {
 
   figures() {
     const { completed, failed, cancelled } = this.#ended;
-    const elapsedMs = Date.now() - this.#startedAt;
+    const elapsedMs = systemClock.now() - this.#startedAt;
     return { completed, failed, cancelled, ended: this.#endedNow, elapsedMs, perSecond: (this.#endedNow * 1000) / Math.max(1, elapsedMs) };
   }
 

@@ -1,6 +1,7 @@
 import { MAX_WAIT_MS } from '../job/limits.js';
 import type { LeaseKey } from '../job/verbs.js';
 import { padded, pieces, repeated, sized } from './lists.js';
+import { resumeRuns } from './resume.js';
 import { leaseEnd } from './run-time.js';
 import { readRuns } from './settle.js';
 import type { Transaction } from './transaction.js';
@@ -11,13 +12,14 @@ const HOLDS = sized((count) => `SELECT id, lease FROM job WHERE id IN (${repeate
 /** One that has waited for too long counts as begun. */
 const WAITS = sized((count) => `UPDATE job SET begun_at = ? WHERE started_at > ? AND seq IN (${repeated('?', count)})`);
 
-/** Renews what the worker holds, not beyond the time of the runs; answers what it does not hold. A lease that ended but was not taken back yet is renewed. */
+/** Renews what the worker holds, not beyond the time of the runs; answers what it does not hold. A lease that ended is renewed as well, while nobody else has the job. */
 export async function extendLeases(
   transaction: Transaction,
   worker: number,
   leases: readonly LeaseKey[],
   until: number,
-  waiting?: { readonly leases: readonly LeaseKey[]; readonly now: number },
+  now: number,
+  waiting?: readonly LeaseKey[],
 ): Promise<LeaseKey[]> {
   const runs = await readRuns(
     transaction,
@@ -26,17 +28,23 @@ export async function extendLeases(
   const lost: LeaseKey[] = [];
   const held: number[] = [];
   const idOf = new Map<number, string>();
+  const named = leases.flatMap(({ id, lease }) => {
+    const row = runs.get(id);
+    return row?.lease === lease && row.worker === worker ? [row] : [];
+  });
+  const resumed = await resumeRuns(transaction, named, until, now);
   for (const lease of leases) {
     const row = runs.get(lease.id);
+    if (row !== undefined && resumed.has(row.seq)) continue;
     if (row !== undefined && row.state === 'leased' && row.lease === lease.lease && row.worker === worker) {
       held.push(row.seq);
       idOf.set(row.seq, row.id);
     } else lost.push({ id: lease.id, lease: lease.lease });
   }
-  if (waiting !== undefined && waiting.leases.length > 0) {
-    const names = new Set(waiting.leases.map(({ id }) => id));
+  if (waiting !== undefined && waiting.length > 0) {
+    const names = new Set(waiting.map(({ id }) => id));
     const seqs = held.filter((seq) => names.has(idOf.get(seq) ?? ''));
-    await transaction.runOf(WAITS, seqs, [waiting.now, waiting.now - MAX_WAIT_MS]);
+    await transaction.runOf(WAITS, seqs, [now, now - MAX_WAIT_MS]);
   }
   await renewLeases(transaction, held, until);
   return lost;
