@@ -42,7 +42,7 @@ export interface MasterFinder {
 export interface MasterSourceOptions {
   /** Makes the swarm member; its handlers answer the Master's calls. */
   readonly join: (accept: (peer: PeerFacts) => RpcHandlers) => MasterFinder;
-  /** May take a while after the start; only the greeting waits for it. */
+  /** May take a while after the start; only the first greeting waits for it. What changes later is told by `renew`. */
   readonly facts: () => Promise<WorkerFacts>;
   /** The Master's public key, base64url: who must have signed its tasks. */
   readonly publisher: string;
@@ -81,6 +81,11 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
   #reporting = false;
   #master: JoinedMaster | undefined;
   #beat: Timer | undefined;
+  /** What this worker can do, and what the Master has heard of it. */
+  #facts: WorkerFacts | undefined;
+  #told: WorkerFacts | undefined;
+  /** Ends the open request for work. */
+  #withdraw: (() => void) | undefined;
   #waiting: (() => void)[] = [];
   #closed = false;
 
@@ -107,6 +112,12 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
 
   start(): void {
     this.#swarm.start();
+  }
+
+  /** The worker can do more: the Master hears of it with the next request for work, so the open one ends. */
+  renew(facts: WorkerFacts): void {
+    this.#facts = facts;
+    this.#withdraw?.();
   }
 
   async claim(capacity: number, signal: AbortSignal): Promise<Lease[]> {
@@ -138,12 +149,15 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
 
   async #greet(peer: Peer): Promise<void> {
     try {
-      const facts = await this.#options.facts();
+      const first = await this.#options.facts();
+      const facts = this.#facts ?? first;
+      this.#facts = facts;
       const answer = checked(
         isMasterAnswer,
         await peer.rpc.call('isMaster', { ...facts, instance: this.#instance, holding: this.#holding() }),
       );
       this.#master = { name: answer.name, peer };
+      this.#told = facts;
       this.#book.lose(answer.lost);
       this.#deliveries.connect(peer.rpc);
       this.#scheduleBeat(peer, answer.beatMs);
@@ -186,15 +200,22 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
     // The call itself is never cancelled: jobs that are on their way would be lost until their lease ends. A call with capacity 0
     // makes the Master answer the open one at once, with jobs or without.
     const withdraw = () => void rpc.call('requestWork', { capacity: 0 }).catch(() => {});
+    const facts = this.#facts;
+    const news = facts === undefined || facts === this.#told ? {} : { can: { labels: facts.labels, runners: facts.runners } };
     signal.addEventListener('abort', withdraw, { once: true });
+    this.#withdraw = withdraw;
     try {
-      return checked(requestWorkAnswer, await rpc.call('requestWork', { capacity }, { timeoutMs: 0 })).work;
+      const call = rpc.call('requestWork', { capacity, ...news }, { timeoutMs: 0 });
+      // What is sent arrives, or the link ends, and the next greeting says it all.
+      this.#told = facts;
+      return checked(requestWorkAnswer, await call).work;
     } catch (error) {
       this.#options.log.debug('a request for work ended', { error });
       if (this.#master?.peer.rpc === rpc) await pause(this.#options.clock, RETRY_MS, signal);
       return [];
     } finally {
       signal.removeEventListener('abort', withdraw);
+      this.#withdraw = undefined;
     }
   }
 
