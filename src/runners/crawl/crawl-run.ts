@@ -10,6 +10,7 @@ import type { CrawlOutput } from '../../job/crawl.js';
 import type { Job, JobError, Json, Outcome } from '../../job/job.js';
 import { MAX_JOB_DATA_BYTES, MAX_LOG_LINE_CHARS } from '../../job/limits.js';
 import type { RunContext } from '../../job/runner.js';
+import { isStackFrame } from '../../kit/fatal-words.js';
 import { conceal } from '../../log.js';
 import { crawlEnvironment } from './crawl-environment.js';
 import type { CheckedCrawl } from './crawl-job.js';
@@ -142,7 +143,7 @@ export class CrawlRun {
     const { job, crawl, image } = this.#options;
     const { engine } = this.#host;
     const { ceilings } = engine;
-    const memoryMb = Math.min(crawl.memoryMb ?? DEFAULT_MEMORY_MB, ceilings.memoryMb);
+    const memoryMb = this.#memoryMb;
     const api = crawl.api && { ...crawl.api, baseUrl: rewriteLocalhost(crawl.api.baseUrl, egress.hostName) };
     const env = crawlEnvironment(crawl, {
       id,
@@ -171,6 +172,11 @@ export class CrawlRun {
     this.#containers.push(own);
   }
 
+  /** Of one container. */
+  get #memoryMb(): number {
+    return Math.min(this.#options.crawl.memoryMb ?? DEFAULT_MEMORY_MB, this.#host.engine.ceilings.memoryMb);
+  }
+
   #line(id: string, own: CrawlContainer | undefined, stream: 'stdout' | 'stderr' | 'log', line: string): void {
     const progress = stream === 'stdout' ? readProgress(line) : undefined;
     if (progress !== undefined) {
@@ -180,7 +186,7 @@ export class CrawlRun {
     }
     // Why a page failed says more than the count of them.
     const tells = stream === 'stderr' || !own?.said.startsWith(FAILED_PAGE) || line.startsWith(FAILED_PAGE);
-    if (own !== undefined && line.trim() !== '' && tells) own.said = line;
+    if (own !== undefined && line.trim() !== '' && !isStackFrame(line) && tells) own.said = line;
     const shown = this.#options.crawl.containers > 1 ? `${id}: ${line}` : line;
     this.#options.context.report({ kind: 'log', stream, line: shown.slice(0, MAX_LOG_LINE_CHARS) });
   }
@@ -267,7 +273,7 @@ export class CrawlRun {
       const limit = crawl.timeoutSecs === undefined ? `${job.timeoutMs} ms` : `${crawl.timeoutSecs} s and a grace`;
       return { code: 'timeout', message: describeError('timeout', limit), exitCode };
     }
-    if (outOfMemory) return { code: 'memory', message: describeError('memory', `container ${id}`), exitCode };
+    if (outOfMemory) return { code: 'memory', message: describeError('memory', `${this.#memoryMb} MiB in container ${id}`), exitCode };
     const last = said === '' ? '' : `; its last words: ${said}`;
     const message = describeError('crawl-failed', `exit code ${exitCode} of ${id}${last}`).slice(0, MAX_LOG_LINE_CHARS);
     return { code: 'crawl-failed', message, exitCode };
