@@ -10,6 +10,7 @@ import type { Job, Outcome } from '../../job/job.js';
 import { MAX_LOG_LINE_CHARS } from '../../job/limits.js';
 import type { RunContext, Runner } from '../../job/runner.js';
 import { Clearing, clearAway } from '../../kit/clearing.js';
+import { within } from '../../kit/deadline.js';
 import { unfinishedName } from '../../kit/unfinished.js';
 import type { Log } from '../../log.js';
 import { type CheckedCrawl, checkActor, readCrawlJob } from './crawl-job.js';
@@ -103,8 +104,8 @@ export class CrawlRunner implements Runner {
     const { clock, log, maxContainers, timeoutGraceMs = DEFAULT_TIMEOUT_GRACE_MS, internet } = this.#options;
     if (crawl.containers > maxContainers)
       throw new PeerworkError('container-limits', `${crawl.containers} containers, allowed are ${maxContainers}`);
-    const signal = AbortSignal.any([context.signal, this.#closing.signal]);
-    const image = await this.#holdImage(crawl, { ...context, signal });
+    const signals = [context.signal, this.#closing.signal];
+    const image = await within({ signals }, (signal) => this.#holdImage(crawl, { ...context, signal }));
     const folder = join(this.#folder, unfinishedName('crawl'));
     await mkdir(folder, { mode: 0o700 });
     try {

@@ -1,4 +1,5 @@
 import { PeerworkError } from '../../errors.js';
+import { Deadline } from '../../kit/deadline.js';
 import { type JsonRefused, parseJson } from '../../kit/json.js';
 import { outlineOf } from '../../kit/json-outline.js';
 import { conceal, withoutPassword } from '../../log.js';
@@ -81,6 +82,7 @@ export class CrewClient {
   }
 
   async #ask(method: 'GET' | 'POST', path: string, body?: object): Promise<CrewAnswer> {
+    const deadline = new Deadline({ withinMs: ANSWER_MS });
     try {
       const response = await fetch(`${this.#base}${path}`, {
         method,
@@ -88,12 +90,14 @@ export class CrewClient {
         ...(body !== undefined && { body: JSON.stringify(body) }),
         // The authorization is for this server alone.
         redirect: 'manual',
-        signal: AbortSignal.timeout(ANSWER_MS),
+        signal: deadline.signal,
       });
       const text = await textOf(response);
       return { status: response.status, ...parsed(text), retryAfterMs: this.#retryAfter(response.headers.get('retry-after')) };
     } catch (error) {
       throw new PeerworkError('crew-unreachable', `${this.#base}: ${reasonOf(error)}`, { cause: error });
+    } finally {
+      deadline.end();
     }
   }
 

@@ -1,5 +1,6 @@
 import { type Clock, pause } from '../../clock.js';
 import { asPeerworkError, PeerworkError } from '../../errors.js';
+import { Deadline } from '../../kit/deadline.js';
 import { parseJson } from '../../kit/json.js';
 
 /** Of one answer. */
@@ -57,9 +58,9 @@ class Failure {
 
 async function attempt(clock: Clock, call: ApiCall): Promise<ApiAnswer | Failure> {
   const where = `${call.method} ${new URL(call.url).pathname}`;
-  const ending = new AbortController();
+  const ending = new Deadline({ signals: [call.signal] });
   const late = clock.after(call.timeoutMs, () => ending.abort(new Error(`no answer within ${call.timeoutMs} ms`)));
-  const signal = call.signal === undefined ? ending.signal : AbortSignal.any([ending.signal, call.signal]);
+  const { signal } = ending;
   try {
     const response = await fetch(call.url, {
       method: call.method,
@@ -83,6 +84,7 @@ async function attempt(clock: Clock, call: ApiCall): Promise<ApiAnswer | Failure
     return new Failure(new PeerworkError('dory-api-unreachable', `${where}: ${cause instanceof Error ? cause.message : message}`), true);
   } finally {
     late.cancel();
+    ending.end();
   }
 }
 
