@@ -21,6 +21,7 @@ import {
 } from './options.js';
 import { closeParts, openParts, type Parts } from './parts.js';
 import type { Result, Results } from './results.js';
+import type { Sweeper } from './sweeper.js';
 
 /**
  * Publishes tasks, remembers jobs in its ledger, hands them to the workers that join with its token, and records their outcomes.
@@ -37,6 +38,7 @@ export class Master extends EventEmitter<MasterEvents> {
   readonly #starting: Promise<Parts>;
   #ledger: Ledger | undefined;
   #desk: JobDesk | undefined;
+  #sweeper: Sweeper | undefined;
   #http: HttpServer | undefined;
   #url: string | undefined;
   #closing: Promise<void> | undefined;
@@ -172,6 +174,7 @@ export class Master extends EventEmitter<MasterEvents> {
   /** From here on it can be asked, and hands out. */
   async #open({ desk, results, swarm, sweeper, renewal, legacy }: Parts): Promise<void> {
     this.#desk = desk;
+    this.#sweeper = sweeper;
     desk.watch((event) => {
       if (event.kind === 'progress') this.emit('progress', { id: event.id, worker: event.worker, progress: event.progress });
     });
@@ -193,6 +196,7 @@ export class Master extends EventEmitter<MasterEvents> {
       desk: desk ?? (await this.desk),
       engine,
       dashboard: dashboardFolder,
+      leasesExpired: () => this.#sweeper?.expired ?? 0,
       ...(crew !== false && { crew }),
       ...(tokens !== undefined && { tokens }),
       ...(authorize !== undefined && { authorize }),
