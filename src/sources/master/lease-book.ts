@@ -46,9 +46,9 @@ export class LeaseBook {
     for (const key of keys) this.#held.get(keyOf(key))?.lose();
   }
 
-  /** The same, and nobody goes on with them: the signals of the runs abort with `cancelled`. */
+  /** The same, and nobody goes on with them: the signals of the runs abort with `cancelled`. What a run had made by then is still told. */
   cancel(keys: readonly LeaseKey[]): void {
-    for (const key of keys) this.#held.get(keyOf(key))?.lose(new PeerworkError('cancelled'));
+    for (const key of keys) this.#held.get(keyOf(key))?.cancel();
   }
 }
 
@@ -64,6 +64,7 @@ class HeldLease implements Lease {
   #startedAt: number;
   #begun = false;
   #ended = false;
+  #cancelled = false;
 
   constructor(item: WorkItem, duties: LeaseDuties, forget: () => void) {
     this.item = item;
@@ -91,9 +92,15 @@ class HeldLease implements Lease {
     this.#startedAt = this.#duties.now();
   }
 
-  lose(cause?: PeerworkError): void {
+  lose(): void {
     this.#end();
-    this.#lost.abort(cause);
+    this.#lost.abort();
+  }
+
+  cancel(): void {
+    this.#end();
+    this.#cancelled = true;
+    this.#lost.abort(new PeerworkError('cancelled'));
   }
 
   report(progress: Progress): void {
@@ -101,7 +108,9 @@ class HeldLease implements Lease {
   }
 
   async settle(outcome: Outcome): Promise<void> {
-    if (this.#ended) return;
+    const late = this.#cancelled && outcome.state === 'failed' && outcome.output !== undefined;
+    if (this.#ended && !late) return;
+    this.#cancelled = false;
     // The outbox takes over before the book forgets: a beat in between must still renew the lease.
     const safe = this.#duties.settle({
       id: this.item.id,
