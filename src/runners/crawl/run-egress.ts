@@ -1,7 +1,6 @@
 import type { Egress } from '../../containers/egress/egress.js';
 import { rewriteLocalhost } from '../../containers/localhost.js';
 import { hostName } from '../../containers/run-arguments.js';
-import { readRedisUrl } from '../../crawl/redis-url.js';
 import { PublicInternet } from '../../egress/addresses.js';
 import { lowerOf } from '../../egress/policy.js';
 import { EgressProxy } from '../../egress/proxy.js';
@@ -9,6 +8,7 @@ import { TUNNEL_NAME } from '../../egress/reach.js';
 import { PeerworkError } from '../../errors.js';
 import type { Job } from '../../job/job.js';
 import type { RunContext } from '../../job/runner.js';
+import { readRedisUrl } from '../../kit/redis-url.js';
 import type { CheckedCrawl } from './crawl-job.js';
 import type { CrawlHost, HeldImage } from './crawl-runner.js';
 

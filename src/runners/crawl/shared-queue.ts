@@ -4,6 +4,7 @@ import { type QueueCounts, RedisQueue } from '../../crawl/queue/redis-queue.js';
 import { openRedis } from '../../crawl/redis.js';
 import { PeerworkError } from '../../errors.js';
 import { MAX_JOB_DATA_BYTES } from '../../job/limits.js';
+import { isRedisDenial } from '../../kit/redis-retry.js';
 import { KEEP_MS } from './kept-crawls.js';
 import type { ResultBook } from './results.js';
 
@@ -28,7 +29,7 @@ export class SharedQueue {
     this.#clock = clock;
   }
 
-  /** Rejects with `crawl-redis-unreachable`. */
+  /** Rejects with `crawl-redis-unreachable` or `redis-denied`. */
   static async open(url: string, queue: string, proxySocket: string, clock: Clock): Promise<SharedQueue> {
     const redis = openRedis({ url, proxySocket, maxReceivedBytes: MAX_RECEIVED_BYTES });
     let fault = new Error('it does not answer');
@@ -44,7 +45,7 @@ export class SharedQueue {
     ]);
     if (answers) return new SharedQueue(redis, new RedisQueue({ redis, queue, client: 'coordinator' }), clock);
     redis.disconnect();
-    throw new PeerworkError('crawl-redis-unreachable', fault.message, { cause: fault });
+    throw new PeerworkError(isRedisDenial(fault) ? 'redis-denied' : 'crawl-redis-unreachable', fault.message, { cause: fault });
   }
 
   /** Frees what a container that died had claimed, so that the others need not wait for its locks. Answers how much; never rejects. */

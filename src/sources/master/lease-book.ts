@@ -17,6 +17,8 @@ export interface LeaseDuties {
 export class LeaseBook {
   readonly #duties: LeaseDuties;
   readonly #held = new Map<string, HeldLease>();
+  /** Of settlements that tell what a cancelled run had made. */
+  readonly #late = new Set<string>();
 
   constructor(duties: LeaseDuties) {
     this.#duties = duties;
@@ -35,8 +37,17 @@ export class LeaseBook {
     return [...this.#held.values()].filter(({ begun }) => !begun).map(({ item }) => ({ id: item.id, lease: item.lease }));
   }
 
+  /** Of outcomes on their way those whose leases the Master still knows. What a cancelled run had made has none, and is not to be withdrawn for that. */
+  renewable(keys: readonly LeaseKey[]): LeaseKey[] {
+    if (this.#late.size === 0) return [...keys];
+    const known = new Set(keys.map(keyOf));
+    for (const late of this.#late) if (!known.has(late)) this.#late.delete(late);
+    return keys.filter((key) => !this.#late.has(keyOf(key)));
+  }
+
   open(item: WorkItem): Lease {
-    const lease = new HeldLease(item, this.#duties, () => this.#held.delete(keyOf(item)));
+    const forget = () => this.#held.delete(keyOf(item));
+    const lease = new HeldLease(item, { ...this.#duties, late: () => this.#late.add(keyOf(item)) }, forget);
     this.#held.set(keyOf(item), lease);
     return lease;
   }
@@ -58,7 +69,7 @@ class HeldLease implements Lease {
   readonly task: TaskOrigin;
   readonly runner: string;
   readonly tunnel?: PeerTunnel;
-  readonly #duties: LeaseDuties;
+  readonly #duties: LeaseDuties & { late(): void };
   readonly #forget: () => void;
   readonly #lost = new AbortController();
   #startedAt: number;
@@ -66,7 +77,7 @@ class HeldLease implements Lease {
   #ended = false;
   #cancelled = false;
 
-  constructor(item: WorkItem, duties: LeaseDuties, forget: () => void) {
+  constructor(item: WorkItem, duties: LeaseDuties & { late(): void }, forget: () => void) {
     this.item = item;
     const { id, channel, data, attempt, timeoutMs, parents } = item;
     this.job = { id, channel, data, attempt, timeoutMs, ...(parents !== undefined && { parents }) };
@@ -110,6 +121,7 @@ class HeldLease implements Lease {
   async settle(outcome: Outcome): Promise<void> {
     const late = this.#cancelled && outcome.state === 'failed' && outcome.output !== undefined;
     if (this.#ended && !late) return;
+    if (late) this.#duties.late();
     this.#cancelled = false;
     // The outbox takes over before the book forgets: a beat in between must still renew the lease.
     const safe = this.#duties.settle({
