@@ -152,7 +152,7 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
   }
 
   #settled(): LeaseKey[] {
-    return this.#options.outbox.pending().map(({ id, lease }) => ({ id, lease }));
+    return this.#book.renewable(this.#options.outbox.pending().map(({ id, lease }) => ({ id, lease })));
   }
 
   /** The Master says that these are not ours any more. */

@@ -109,7 +109,8 @@ if (lab !== undefined) {
       if (how === 'socket') console.log(JSON.stringify(readdirSync('/run/peerwork')), readdirSync('/').includes('root'));`;
     const image = await imageOf('hostile', program);
     const run = (how: string) => runCrawl(runner, { image, actor: { how } });
-    t.match((await run('disk')).outcome, { state: 'failed', error: { code: 'output-too-large' }, retry: false });
+    const full = { state: 'failed', error: { code: 'scratch-too-large', message: /more than 4 MiB/ }, retry: false };
+    t.match((await run('disk')).outcome, full);
     t.match((await run('file')).outcome, { state: 'failed' });
     const forks = await run('forks');
     t.match(logLines(forks.reports).join(), /refused true/, JSON.stringify(forks.outcome));
