@@ -216,6 +216,7 @@ t.test('what cannot be prepared because of the link is given back after a pause;
   const pauses: number[] = [];
   const clock: Clock = {
     now: () => 0,
+    wall: () => 0,
     after(delayMs, action) {
       pauses.push(delayMs);
       queueMicrotask(action);

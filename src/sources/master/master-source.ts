@@ -81,13 +81,13 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
   #reporting = false;
   #master: JoinedMaster | undefined;
   #beat: Timer | undefined;
+  /** To requests for work, over this link, that brought some. */
+  #answers = 0;
   /** What this worker can do, and what the Master has heard of it. */
   #facts: WorkerFacts | undefined;
   #told: WorkerFacts | undefined;
   /** Ends the open request for work. */
   #withdraw: (() => void) | undefined;
-  /** To requests for work, over this link, that brought some. */
-  #answers = 0;
   #waiting: (() => void)[] = [];
   #closed = false;
 
@@ -177,8 +177,8 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
         await peer.rpc.call('isMaster', { ...facts, instance: this.#instance, holding: this.#holding() }),
       );
       this.#master = { name: answer.name, peer };
-      this.#told = facts;
       this.#answers = 0;
+      this.#told = facts;
       this.#lose(answer.lost);
       this.#deliveries.connect(peer.rpc);
       this.#scheduleBeat(peer, answer.beatMs);
