@@ -14,6 +14,7 @@ import type {
   JobPage,
   JobRecord,
   JobState,
+  RedriveFilter,
   Retention,
   ScheduleInput,
   ScheduleRecord,
@@ -45,6 +46,14 @@ export interface Ledger extends JobLedger, GroupLedger, WorkgroupLedger, Schedul
   close(): Promise<void>;
 }
 
+/** Leases whose time does not count at `now`. */
+export interface Paused {
+  /** Their runs have not begun. */
+  readonly leases: readonly LeaseKey[];
+  /** Their runs have ended, and their outcomes are on their way. */
+  readonly ended?: readonly LeaseKey[];
+}
+
 /** Jobs, from push to settlement. */
 export interface JobLedger {
   /**
@@ -59,10 +68,11 @@ export interface JobLedger {
   claim(claim: Claim, now: number): Promise<LeasedJob[]>;
   /**
    * Renews the leases of a worker, but never beyond the time limit of the run and a grace (TIMEOUT_GRACE_MS); answers those that are not its any more. The
-   * time of those that are said to be waiting, and to have been leased for less than MAX_WAIT_MS, counts from `now`; else from the lease. One that ended
-   * in silence is resumed, and not charged, unless the job was given to somebody else, a twin of it runs, or its workgroup is full.
+   * time of those that are said to be waiting, and to have been leased for less than MAX_WAIT_MS, counts from `now`; else from the lease. So does that of
+   * those whose outcome is said to be on its way, for MAX_WAIT_MS beyond the time that the run had. One that ended in silence is resumed, and not charged,
+   * unless the job was given to somebody else, a twin of it runs, or its workgroup is full.
    */
-  extend(worker: WorkerRef, leases: readonly LeaseKey[], until: number, now: number, waiting?: readonly LeaseKey[]): Promise<LeaseKey[]>;
+  extend(worker: WorkerRef, leases: readonly LeaseKey[], until: number, now: number, paused?: Paused): Promise<LeaseKey[]>;
   /** Those of the leases that are not the worker's. Nothing is renewed. */
   lost(worker: WorkerRef, leases: readonly LeaseKey[]): Promise<LeaseKey[]>;
   /**
@@ -87,8 +97,11 @@ export interface JobLedger {
   cancel(ids: readonly string[], now: number): Promise<CancelledJob[]>;
   /** Failed and cancelled jobs wait again, with all their attempts; descendants that failed for their sake are blocked again. Answers the ids. */
   retry(ids: readonly string[], now: number): Promise<string[]>;
-  /** The dead list, or a part of it, waits again: at most `limit` jobs, oldest first; answers how many. */
-  redrive(filter: Pick<JobFilter, 'channel' | 'group' | 'workgroup'>, limit: number, now: number): Promise<number>;
+  /**
+   * The dead list, or a part of it, waits again: at most `limit` jobs, oldest first; answers how many. What fails again meanwhile does not count
+   * again. With the state `cancelled`, the cancelled ones.
+   */
+  redrive(filter: RedriveFilter, limit: number, now: number): Promise<number>;
   /**
    * Jobs in any state begin anew: no output, no history, all attempts (or so many), not delayed; running ones are cancelled. Those whose parents
    * have not ended are blocked again; their own children are left as they are.
@@ -100,6 +113,10 @@ export interface JobLedger {
   delete(ids: readonly string[], now: number): Promise<{ readonly deleted: number; readonly cancelled: CancelledJob[] }>;
   /** Without `now` it is not said whether it waits for time. */
   get(id: string, now?: number): Promise<JobRecord | undefined>;
+  /** The states of jobs, by id; ids that are unknown are left out. */
+  states(ids: readonly string[]): Promise<ReadonlyMap<string, JobState>>;
+  /** At most `limit` ids that begin like this, in their order: one that is just this comes first. */
+  idsLike(prefix: string, limit: number): Promise<string[]>;
   list(
     filter: JobFilter,
     page: { readonly after?: string; readonly limit: number; readonly oldestFirst?: boolean },

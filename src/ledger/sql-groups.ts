@@ -13,7 +13,7 @@ import type {
 } from './ledger.js';
 import { getGroup, getWorkgroup, graphOf, listGroups, listWorkgroups } from './list.js';
 import { resetRuns, retryRuns } from './restart.js';
-import { allOfGroup, failedRows, someOfGroup, unfinishedOfGroup } from './select.js';
+import { allOfGroup, deadRows, someOfGroup, unfinishedOfGroup } from './select.js';
 import { CHUNK } from './sql-base.js';
 import { SqlJobs } from './sql-jobs.js';
 import type { Transaction } from './transaction.js';
@@ -55,8 +55,9 @@ export class SqlGroups extends SqlJobs implements GroupLedger, WorkgroupLedger {
 
   async retryGroup(id: string, now: number): Promise<number | undefined> {
     if ((await this.#inGroup(id, async () => true)) === undefined) return undefined;
+    const last = await this.lastSettled();
     const retried = await this.untilNone(async (transaction) =>
-      retryRuns(transaction, await failedRows(transaction, { group: id }, CHUNK), transaction.at(now)),
+      retryRuns(transaction, await deadRows(transaction, { group: id }, last, CHUNK), transaction.at(now)),
     );
     return retried.length;
   }

@@ -25,14 +25,17 @@ import type {
   JobLedger,
   JobPage,
   JobRecord,
+  JobState,
   LeasedJob,
+  Paused,
+  RedriveFilter,
   WorkerRef,
 } from './ledger.js';
-import { listChannels, listJobs } from './list.js';
-import { countJobs, lastSettled, settledAfter } from './read.js';
+import { idsLike, listChannels, listJobs } from './list.js';
+import { countJobs, jobStates, lastSettled, settledAfter } from './read.js';
 import { reconcileLeases } from './reconcile.js';
 import { resetRuns, retryRuns } from './restart.js';
-import { failedRows } from './select.js';
+import { deadRows } from './select.js';
 import { readRuns, settleRuns } from './settle.js';
 import { CHUNK, SqlBase } from './sql-base.js';
 
@@ -76,16 +79,10 @@ export class SqlJobs extends SqlBase implements JobLedger {
     return leased;
   }
 
-  async extend(
-    worker: WorkerRef,
-    leases: readonly LeaseKey[],
-    until: number,
-    now: number,
-    waiting?: readonly LeaseKey[],
-  ): Promise<LeaseKey[]> {
+  async extend(worker: WorkerRef, leases: readonly LeaseKey[], until: number, now: number, paused?: Paused): Promise<LeaseKey[]> {
     return this.inChunks(leases, async (transaction, chunk) => {
       const seq = await this.workers.seqOf(transaction, worker);
-      return extendLeases(transaction, seq, chunk, transaction.at(until), transaction.at(now), waiting);
+      return extendLeases(transaction, seq, chunk, transaction.at(until), transaction.at(now), paused);
     });
   }
 
@@ -133,12 +130,13 @@ export class SqlJobs extends SqlBase implements JobLedger {
     });
   }
 
-  async redrive(filter: Pick<JobFilter, 'channel' | 'group' | 'workgroup'>, limit: number, now: number): Promise<number> {
+  async redrive(filter: RedriveFilter, limit: number, now: number): Promise<number> {
     let redriven = 0;
+    const last = await this.lastSettled();
     while (redriven < limit) {
       const count = Math.min(CHUNK, limit - redriven);
       const some = await this.run(count, async (transaction) =>
-        retryRuns(transaction, await failedRows(transaction, filter, count), transaction.at(now)),
+        retryRuns(transaction, await deadRows(transaction, filter, last, count), transaction.at(now)),
       );
       redriven += some.length;
       if (some.length < count) break;
@@ -173,6 +171,15 @@ export class SqlJobs extends SqlBase implements JobLedger {
 
   get(id: string, now = Number.POSITIVE_INFINITY): Promise<JobRecord | undefined> {
     return this.run(1, (transaction) => getJob(transaction, id, transaction.at(now)));
+  }
+
+  async states(ids: readonly string[]): Promise<ReadonlyMap<string, JobState>> {
+    const found = await this.inChunks(ids, (transaction, chunk) => jobStates(transaction, chunk));
+    return new Map(found.map(({ id, state }) => [id, state]));
+  }
+
+  idsLike(prefix: string, limit: number): Promise<string[]> {
+    return this.run(limit, (transaction) => idsLike(transaction, prefix, limit));
   }
 
   list(

@@ -1,5 +1,5 @@
 import { PeerworkError } from '../errors.js';
-import { MAX_MESSAGE_BYTES, VALUE_LIMITS } from '../job/limits.js';
+import { GIVEN_VALUE, MAX_MESSAGE_BYTES } from '../job/limits.js';
 import { type JsonRefused, parseJson } from '../kit/json.js';
 import { shown } from '../kit/shown.js';
 import type { Driver, Statements, Value } from './driver.js';
@@ -183,7 +183,7 @@ function checkJson({ name, columns }: Table, row: readonly Value[], number: numb
     const text = row[index];
     if (typeof text !== 'string' || !(JSON_COLUMNS.has(column) || (name === 'schedule' && column === 'job'))) continue;
     try {
-      parseJson(text, VALUE_LIMITS);
+      parseJson(text, GIVEN_VALUE);
     } catch (thrown) {
       throw refuse(number, `${column} is not JSON that can be used: ${(thrown as JsonRefused).message}`);
     }

@@ -52,11 +52,11 @@ for (const engine of engines) {
     await ledger.add([{ id: 'a', data: 1, timeoutMs: 3_000 }], NOW);
     const run = await claimOne(ledger);
     let now = NOW;
-    for (; now < NOW + MAX_WAIT_MS; now += 10_000) await ledger.extend(ann, [run], now + LEASE_MS, now, [run]);
+    for (; now < NOW + MAX_WAIT_MS; now += 10_000) await ledger.extend(ann, [run], now + LEASE_MS, now, { leases: [run] });
     t.match(await ledger.tend(now), { late: 0 });
     const last = now - 10_000;
     now += 60_000;
-    await ledger.extend(ann, [run], now + LEASE_MS, now, [run]);
+    await ledger.extend(ann, [run], now + LEASE_MS, now, { leases: [run] });
     t.match(await ledger.get('a'), { leaseUntil: last + 3_000 + TIMEOUT_GRACE_MS });
     t.match(await ledger.tend(now), { late: 1 });
   });
@@ -65,7 +65,7 @@ for (const engine of engines) {
     await ledger.add([{ id: 'a', data: 1, timeoutMs: 3_000 }], NOW);
     const run = await claimOne(ledger);
     const now = NOW + 10_000;
-    t.strictSame(await ledger.extend(ben, [run], now + LEASE_MS, now, [run]), [{ id: 'a', lease: 1 }]);
+    t.strictSame(await ledger.extend(ben, [run], now + LEASE_MS, now, { leases: [run] }), [{ id: 'a', lease: 1 }]);
     t.match(await ledger.get('a'), { leaseUntil: NOW + 3_000 + TIMEOUT_GRACE_MS });
     t.strictSame(await ledger.lost(ben, [run]), [{ id: 'a', lease: 1 }]);
     t.strictSame(await ledger.lost(ann, [run, { id: 'a', lease: 2 }, { id: 'none', lease: 1 }]), [

@@ -5,7 +5,8 @@ import type { Ledger } from '../../ledger/ledger.js';
 import type { CrewContext } from './context.js';
 import { isSent, type Sent } from './inputs.js';
 import { objectId } from './object-id.js';
-import { type CrewRoute, crewRoute, notFound, pageOf, refuse } from './route.js';
+import { notFound, refuse } from './refusal.js';
+import { type CrewRoute, crewRoute, pageOf } from './route.js';
 
 /** Who runs the tasks of a channel by being called, instead of asking for them. */
 export interface Operator {

@@ -1,10 +1,10 @@
 import type { FastifyInstance } from 'fastify';
 import type { JobRecord } from '../../ledger/ledger.js';
 import type { CrewContext } from './context.js';
-import { taskChanges } from './inputs.js';
+import { attemptsOf, taskChanges } from './inputs.js';
 import { objectId } from './object-id.js';
-import { type CrewRoute, crewRoute, notFound, unknownTask } from './route.js';
-import { attemptsOf } from './task-groups.js';
+import { notFound, unknownTask } from './refusal.js';
+import { type CrewRoute, crewRoute } from './route.js';
 import { findTask, type Task } from './views.js';
 
 export function taskRoutes(app: FastifyInstance, { desk }: CrewContext): void {

@@ -24,6 +24,7 @@ export function openfnSource(options: OpenfnSourceOptions): SourceSetup {
   const settings = readSettings(options);
   return {
     name: 'openfn',
+    needs: [RUNNER],
     open: async (context) => {
       const source = new OpenfnSource(settings, context);
       if (options.port !== undefined) await source.serve(options.port, options.host);
