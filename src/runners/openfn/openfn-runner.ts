@@ -133,7 +133,7 @@ export class OpenfnRunner implements Runner {
   }
 
   #note(line: string): OpenfnEvent {
-    return { event: 'log', at: `${this.#clock.now()}000`, level: 'warn', source: 'RTE', message: [line] };
+    return { event: 'log', at: `${this.#clock.wall()}000`, level: 'warn', source: 'RTE', message: [line] };
   }
 
   async close(): Promise<void> {
