@@ -11,6 +11,7 @@ import {
   MAX_LABELS,
   MAX_LOG_LINE_CHARS,
   MAX_PARENTS,
+  MAX_REPORTS,
 } from './limits.js';
 
 /**
@@ -26,7 +27,7 @@ import {
  * | openTunnel | worker | stream, both ways | a connection to the address that the job's task names |
  * | requestWork | worker | call | waits for jobs, up to a capacity; a newer call ends the older one empty, capacity 0 only does that |
  * | shareResults | worker | call | outcomes, each answered one by one |
- * | report | worker | note | progress and log lines of running jobs |
+ * | report | worker | call | progress and log lines of running jobs, answered when they are kept |
  * | cancelWork | master | note | stop a run: its outcome will not count |
  */
 
@@ -123,15 +124,6 @@ export const outcome = v.variant('state', [
   v.object({ state: v.literal('failed'), error: jobError, retry: v.boolean(), output: v.exactOptional(jsonValue), holdMs: wait }),
   v.object({ state: v.literal('released'), reason: v.pipe(v.string(), v.maxLength(200)) }),
 ]);
-export const settlement = v.object({ id: jobId, lease: leaseNumber, outcome, startedAt: instant, finishedAt: instant });
-/** An outcome on its way to the ledger. */
-export type Settlement = v.InferOutput<typeof settlement>;
-export const shareResultsArgs = v.object({ results: v.pipe(v.array(settlement), v.maxLength(MAX_BATCH)) });
-/** `settled` now, `duplicate` of one already recorded under the same lease, or `stale`: all three end the worker's duty. */
-export const settleAnswer = v.picklist(['settled', 'duplicate', 'stale']);
-export type SettleAnswer = v.InferOutput<typeof settleAnswer>;
-export const shareResultsAnswer = v.object({ answers: v.array(settleAnswer) });
-
 export const progress = v.variant('kind', [
   v.object({ kind: v.literal('progress'), value: jsonValue }),
   v.object({
@@ -140,7 +132,29 @@ export const progress = v.variant('kind', [
     line: v.pipe(v.string(), v.maxLength(MAX_LOG_LINE_CHARS)),
   }),
 ]);
-export const reportArgs = v.object({ reports: v.pipe(v.array(v.object({ id: jobId, lease: leaseNumber, progress })), v.maxLength(1_000)) });
+/** What a run told, numbered from 1 so that what comes twice counts once; not numbered where it is sent once. */
+const report = v.object({ n: v.exactOptional(v.pipe(v.number(), v.safeInteger(), v.minValue(1))), progress });
+export type Report = v.InferOutput<typeof report>;
+export const reportArgs = v.object({
+  reports: v.pipe(v.array(v.object({ id: jobId, lease: leaseNumber, ...report.entries })), v.maxLength(MAX_REPORTS)),
+});
+
+export const settlement = v.object({
+  id: jobId,
+  lease: leaseNumber,
+  outcome,
+  startedAt: instant,
+  finishedAt: instant,
+  /** What the run told and is not known to be kept: it is recorded together with the outcome. */
+  reports: v.exactOptional(v.pipe(v.array(report), v.maxLength(MAX_REPORTS))),
+});
+/** An outcome on its way to the ledger. */
+export type Settlement = v.InferOutput<typeof settlement>;
+export const shareResultsArgs = v.object({ results: v.pipe(v.array(settlement), v.maxLength(MAX_BATCH)) });
+/** `settled` now, `duplicate` of one already recorded under the same lease, or `stale`: all three end the worker's duty. */
+export const settleAnswer = v.picklist(['settled', 'duplicate', 'stale']);
+export type SettleAnswer = v.InferOutput<typeof settleAnswer>;
+export const shareResultsAnswer = v.object({ answers: v.array(settleAnswer) });
 
 export const cancelWorkArgs = v.object({ leases: leaseKeys });
 

@@ -1,8 +1,8 @@
 import { MAX_WAIT_MS } from '../job/limits.js';
 import type { LeaseKey } from '../job/verbs.js';
 import { padded, pieces, repeated, sized } from './lists.js';
+import { readRuns } from './read-runs.js';
 import { leaseEnd } from './run-time.js';
-import { readRuns } from './settle.js';
 import type { Transaction } from './transaction.js';
 
 const UNTIL = leaseEnd('COALESCE(begun_at, started_at)');

@@ -30,10 +30,11 @@ import type {
 } from './ledger.js';
 import { listChannels, listJobs } from './list.js';
 import { countJobs, lastSettled, settledAfter } from './read.js';
+import { readRuns } from './read-runs.js';
 import { reconcileLeases } from './reconcile.js';
 import { resetRuns, retryRuns } from './restart.js';
 import { failedRows } from './select.js';
-import { readRuns, settleRuns } from './settle.js';
+import { settleRuns } from './settle.js';
 import { CHUNK, SqlBase } from './sql-base.js';
 
 /** The verbs about jobs, each taken to its statements. */
@@ -102,7 +103,8 @@ export class SqlJobs extends SqlBase implements JobLedger {
     return this.inChunks(
       settlements,
       async (transaction, chunk) => settleRuns(transaction, await this.workers.seqOf(transaction, worker), chunk, policy, adding),
-      ({ outcome }) => 1 + (outcome.state === 'completed' ? (outcome.children?.length ?? 0) : 0),
+      ({ outcome, reports = [] }) =>
+        1 + (outcome.state === 'completed' ? (outcome.children?.length ?? 0) : 0) + Math.floor(reports.length / REPORTS_PER_WEIGHT),
     );
   }
 
@@ -191,9 +193,9 @@ export class SqlJobs extends SqlBase implements JobLedger {
     return this.run(1, listChannels);
   }
 
-  async record(entries: readonly HistoryInput[], now: number): Promise<void> {
+  async record(worker: WorkerRef, entries: readonly HistoryInput[], now: number): Promise<void> {
     await this.inChunks(entries, async (transaction, chunk) => {
-      await recordHistory(transaction, chunk, now);
+      await recordHistory(transaction, await this.workers.seqOf(transaction, worker), chunk, now);
       return [];
     });
   }
@@ -203,6 +205,8 @@ export class SqlJobs extends SqlBase implements JobLedger {
   }
 }
 
+/** To keep a few lines is a small part of what it costs to settle a job. */
+const REPORTS_PER_WEIGHT = 4;
 /** A chunk holds 8 MB at most, unless one job has more: writing more at once would hold up the others. */
 const CHARS_PER_WEIGHT = 16 * 1024;
 

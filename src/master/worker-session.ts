@@ -83,8 +83,8 @@ export class WorkerSession {
       requestExecAssets: (args) => this.#counted(() => this.#options.tasks.signed(checked(requestExecAssetsArgs, args).digest)),
       requestWork: (args, signal) => this.#counted(() => this.#requestWork(args, signal)),
       shareResults: (args) => this.#counted(() => this.#shareResults(args)),
+      report: (args) => this.#counted(() => this.#report(args)),
     },
-    notes: { report: (args) => this.#report(args) },
     streams: {
       requestBlob: (args) =>
         this.#counted(() => {
@@ -169,19 +169,22 @@ export class WorkerSession {
 
   async #shareResults(args: unknown): Promise<unknown> {
     const { results } = checked(shareResultsArgs, args);
-    const answers = await this.#options.desk.settle(this.worker, results);
+    const answers = await this.#options.desk.settle(this.worker, results, undefined, (key) => this.#holds(key));
     for (const key of results) this.forget(key);
     return { answers };
   }
 
-  #report(args: unknown): void {
+  /** Answered when it is in the ledger: until then the worker keeps it. */
+  async #report(args: unknown): Promise<unknown> {
     const { desk } = this.#options;
-    if (!desk.rates.has(this.worker.id, 'calls', 1, desk.clock.now())) return;
     const { reports } = checked(reportArgs, args);
-    desk.report(
-      this.worker,
-      reports.filter(({ id, lease }) => this.#leases.get(id) === lease),
-    );
+    desk.report(this.worker, reports, (key) => this.#holds(key));
+    await desk.reported();
+    return {};
+  }
+
+  #holds({ id, lease }: LeaseKey): boolean {
+    return this.#leases.get(id) === lease;
   }
 
   /** A job whose data this version cannot hand out fails, and takes no other with it. */

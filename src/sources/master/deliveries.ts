@@ -1,4 +1,5 @@
 import type { Clock, Timer } from '../../clock.js';
+import { sizeOfProgress } from '../../job/bounded-progress.js';
 import { MAX_MESSAGE_BYTES } from '../../job/limits.js';
 import { checked, type Settlement, shareResultsAnswer } from '../../job/verbs.js';
 import type { Log } from '../../log.js';
@@ -80,8 +81,9 @@ export class Deliveries {
   #take(): Settlement[] {
     let chars = 0;
     let count = 0;
-    for (const { outcome } of this.#unsent) {
+    for (const { outcome, reports = [] } of this.#unsent) {
       chars += 300;
+      for (const { progress } of reports) chars += sizeOfProgress(progress);
       if (outcome.state !== 'released') chars += weigh(outcome.output);
       if (outcome.state === 'completed') chars += weigh(outcome.children);
       if (count > 0 && (count === MAX_RESULTS || chars > MAX_BATCH_CHARS)) break;

@@ -137,7 +137,7 @@ function describe(thrown: unknown): { message: string; stack: string; retry: boo
 
 function failWith(run: Running, thrown: unknown): void {
   const { message, stack, retry } = describe(thrown);
-  if (stack !== '') reports?.text('stderr', `${stack}\n`);
+  if (stack !== '') reports?.lines('stderr', stack);
   // Off-heap memory is limited by the system: a refused allocation is the job asking for more than allowed.
   if (thrown instanceof RangeError && includes(message, 'Array buffer allocation failed')) fail(run, 'memory', message, retry);
   else fail(run, 'task-threw', message, retry);
@@ -229,7 +229,7 @@ function breakDown(code: 'crashed' | 'task-threw', thrown: unknown): void {
     if (code === 'task-threw') failWith(run, thrown);
     else {
       const { message, stack, retry } = describe(thrown);
-      if (stack !== '') reports?.text('stderr', `${stack}\n`);
+      if (stack !== '') reports?.lines('stderr', stack);
       fail(run, 'crashed', `uncaught exception: ${message}`, retry);
     }
   } else if (task === undefined) {
@@ -290,6 +290,8 @@ function take(line: string): void {
 
 process.on('uncaughtException', (error, origin) => breakDown(origin === 'unhandledRejection' ? 'task-threw' : 'crashed', error));
 process.on('exit', (code) => {
+  // What it has begun to say, and progress that waits.
+  if (running !== undefined) reports?.end();
   if (running !== undefined || task === undefined) tell(['bye', code]);
 });
 keepSignalsHome();
