@@ -90,7 +90,10 @@ export class ContainerRunner implements Runner {
       if (this.#closing.signal.aborted) return { state: 'released', reason: 'the worker stopped' };
       const { code, message } = stopped.aborted ? new PeerworkError('cancelled') : asPeerworkError(thrown, 'engine-failed');
       const { exitCode } = run;
-      return { state: 'failed', error: { code, message, ...(exitCode !== undefined && { exitCode }) }, retry: !final.has(code) };
+      const error = { code, message, ...(exitCode !== undefined && { exitCode }) };
+      // Of a job that was cancelled nobody wants anything.
+      const output = code === 'cancelled' ? undefined : await run.remains();
+      return { state: 'failed', error, retry: !final.has(code), ...(output !== undefined && { output }) };
     } finally {
       run.giveBack();
     }
