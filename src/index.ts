@@ -6,6 +6,7 @@ export type { Job, JobError, JobInput, Json, Outcome, Progress, SettledJob } fro
 export type { RunContext, Runner } from './job/runner.js';
 export type { Lease, Source } from './job/source.js';
 export type { Tunnel } from './job/tunnel.js';
+export type { ErrorPart } from './kit/error-parts.js';
 export type { AddedJob } from './ledger/ledger.js';
 export type * from './ledger/records.js';
 export type { Log, LogLevel } from './log.js';

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { PeerworkError } from '../errors.js';
+import type { ErrorPart } from '../kit/error-parts.js';
 import type { ChildInput, Json, ParentOutput } from './job.js';
 import {
   MAX_CHANNEL_CHARS,
@@ -106,10 +107,13 @@ export const workItem = v.object({
 export type WorkItem = v.InferOutput<typeof workItem>;
 export const requestWorkAnswer = v.object({ work: v.pipe(v.array(workItem), v.maxLength(MAX_BATCH)) });
 
+/** The ledger keeps of it what has the shape of an error, within its limits. */
+const errorPart = v.custom<ErrorPart>((value) => typeof value === 'object' && value !== null);
 const jobError = v.object({
   code: v.pipe(v.string(), v.maxLength(60)),
   message: v.pipe(v.string(), v.maxLength(MAX_LOG_LINE_CHARS)),
   exitCode: v.exactOptional(v.pipe(v.number(), v.safeInteger())),
+  cause: v.exactOptional(errorPart),
 });
 /** What is too long fails the run rather than the call: whoever wrote the task is told. */
 const wait = v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0)));
