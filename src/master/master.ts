@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events';
 import { type Clock, systemClock } from '../clock.js';
 import { asPeerworkError, type PeerworkError } from '../errors.js';
 import type { JobInput, Json } from '../job/job.js';
-import type { AddedJob, JobCounts, JobRecord, Ledger } from '../ledger/ledger.js';
+import type { AddedJob, JobCounts, JobRecord, JobState, Ledger } from '../ledger/ledger.js';
 import { type Log, logToStderr } from '../log.js';
 import type { Desk } from './desk.js';
 import { fastifyPlugin, type RequestListener, requestListener } from './http/embed.js';
@@ -116,6 +116,16 @@ export class Master extends EventEmitter<MasterEvents> {
     return (await this.#starting).desk.cancel(ids);
   }
 
+  /** Failed and cancelled jobs wait again, with all their attempts, and those that failed for their sake; answers the ids of the former. */
+  async retry(...ids: string[]): Promise<string[]> {
+    return (await this.#starting).ledger.retry(ids, this.#clock.now());
+  }
+
+  /** The states of jobs, by id; ids that are unknown are left out. */
+  async states(ids: readonly string[]): Promise<ReadonlyMap<string, JobState>> {
+    return (await this.#starting).ledger.states(ids);
+  }
+
   /** The workers that are connected now. */
   workers(): ConnectedWorker[] {
     return this.#desk?.workers() ?? [];
@@ -160,7 +170,7 @@ export class Master extends EventEmitter<MasterEvents> {
   }
 
   /** From here on it can be asked, and hands out. */
-  async #open({ desk, results, swarm, sweeper, legacy }: Parts): Promise<void> {
+  async #open({ desk, results, swarm, sweeper, renewal, legacy }: Parts): Promise<void> {
     this.#desk = desk;
     desk.watch((event) => {
       if (event.kind === 'progress') this.emit('progress', { id: event.id, worker: event.worker, progress: event.progress });
@@ -174,6 +184,7 @@ export class Master extends EventEmitter<MasterEvents> {
     await legacy?.start();
     swarm.start();
     sweeper.start();
+    renewal.start();
   }
 
   async #api({ crew = {}, tokens, authorize, identify }: EmbedOptions, desk?: JobDesk): Promise<ApiOptions> {

@@ -29,6 +29,18 @@ for (const engine of engines) {
     t.equal(await claimIds(ledger, { labels: ['gpu', 'arch=arm64'] }), 'both');
   });
 
+  test('the states of many jobs at once, unknown ones left out', async (t, ledger) => {
+    await ledger.add(
+      Array.from({ length: 1_200 }, (_, n) => ({ id: `j${n}`, data: n })),
+      NOW,
+    );
+    await ledger.cancel(['j7'], NOW);
+    const states = await ledger.states(['nobody', ...Array.from({ length: 1_200 }, (_, n) => `j${n}`)]);
+    t.equal(states.size, 1_200);
+    t.same([states.get('j7'), states.get('j1199'), states.get('nobody')], ['cancelled', 'ready', undefined]);
+    t.equal((await ledger.states([])).size, 0);
+  });
+
   test('the first job of a channel can be claimed in the transaction that adds it, also after a claim in it that found none', async (t, ledger) => {
     const none = claimIds(ledger);
     const added = ledger.add([{ id: 'first', data: 1 }], NOW);
@@ -267,7 +279,7 @@ for (const engine of engines) {
       },
     })) as [Told, Told, Told, Told, Told];
     await ledger.cancel(['cancelled'], NOW);
-    await ledger.extend(ann, [done, bad, back], NOW + 10 * LEASE_MS);
+    await ledger.extend(ann, [done, bad, back], NOW + 10 * LEASE_MS, NOW);
     await expire(ledger, NOW + LEASE_MS);
     const [taken] = (await claim(ledger, { worker: ben })).filter(({ id }) => id === 'else');
     t.equal(taken?.lease, other.lease + 1);

@@ -1,10 +1,11 @@
 import t from 'tap';
+import { type Clock, systemClock } from '../../src/clock.js';
 import type { Progress } from '../../src/job/job.js';
 import type { LeaseKey, Settlement } from '../../src/job/verbs.js';
 import { openDesk } from '../lab/desk.js';
 import { ann, ben, claim, completed, NOW, said } from '../ledger/verbs.js';
 
-const atNow = { now: () => NOW, after: () => ({ cancel: () => {} }) };
+const atNow: Clock = { ...systemClock, now: () => NOW, wall: () => NOW, after: () => ({ cancel: () => {} }) };
 const progress = (value: number): Progress => ({ kind: 'progress', value });
 const having = (settlement: Settlement, ...reports: NonNullable<Settlement['reports']>): Settlement => ({ ...settlement, reports });
 

@@ -1,3 +1,4 @@
+import { PeerworkError } from '../../errors.js';
 import type { Job, Outcome, Progress } from '../../job/job.js';
 import type { Lease, TaskOrigin } from '../../job/source.js';
 import type { LeaseKey, Settlement, WorkItem } from '../../job/verbs.js';
@@ -42,9 +43,14 @@ export class LeaseBook {
     return lease;
   }
 
-  /** The Master says that these are not ours any more: stop the runs, their outcomes will not count. */
+  /** The Master says that these are not ours any more: stop the runs, their outcomes will not count. The jobs may go on elsewhere, or here. */
   lose(keys: readonly LeaseKey[]): void {
     for (const key of keys) this.#held.get(keyOf(key))?.lose();
+  }
+
+  /** The same, and nobody goes on with them: the signals of the runs abort with `cancelled`. */
+  cancel(keys: readonly LeaseKey[]): void {
+    for (const key of keys) this.#held.get(keyOf(key))?.lose(new PeerworkError('cancelled'));
   }
 }
 
@@ -88,9 +94,9 @@ class HeldLease implements Lease {
     this.#startedAt = this.#duties.now();
   }
 
-  lose(): void {
+  lose(cause?: PeerworkError): void {
     this.#release();
-    this.#lost.abort();
+    this.#lost.abort(cause);
   }
 
   /** Also when it is lost: what a run that is cancelled says on its way out is part of its log. */
