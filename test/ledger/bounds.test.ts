@@ -61,6 +61,19 @@ for (const engine of engines) {
     t.match(await ledger.tend(now), { late: 1 });
   });
 
+  test('an outcome on its way is not over the time of its run, but not for ever', async (t, ledger) => {
+    await ledger.add([{ id: 'a', data: 1, timeoutMs: 2 * MAX_WAIT_MS }], NOW);
+    const run = await claimOne(ledger);
+    const onItsWay = (now: number) => ledger.extend(ann, [run], now + LEASE_MS, now, { leases: [], ended: [run] });
+    let now = NOW + 2 * MAX_WAIT_MS - 1_000;
+    await ledger.extend(ann, [run], now + LEASE_MS, now);
+    for (; now < NOW + 3 * MAX_WAIT_MS; now += 10_000) t.strictSame(await onItsWay(now), []);
+    t.match(await ledger.tend(now), { expired: 0, late: 0 });
+    const last = now - 10_000;
+    await onItsWay(last + 2 * MAX_WAIT_MS + TIMEOUT_GRACE_MS - 1);
+    t.match(await ledger.get('a'), { leaseUntil: last + 2 * MAX_WAIT_MS + TIMEOUT_GRACE_MS });
+  });
+
   test('nobody says of another’s lease that it waits', async (t, ledger) => {
     await ledger.add([{ id: 'a', data: 1, timeoutMs: 3_000 }], NOW);
     const run = await claimOne(ledger);
