@@ -1,7 +1,9 @@
 import { Socket } from 'node:net';
 import { AbstractConnector, Redis } from 'ioredis';
+import { within } from '../kit/deadline.js';
+import { redisRetry } from '../kit/redis-retry.js';
+import { readRedisUrl } from '../kit/redis-url.js';
 import { openConnection } from './network.js';
-import { readRedisUrl } from './redis-url.js';
 
 export interface RedisOptions {
   /** `redis://` or `rediss://`, with user, password and database number where needed. */
@@ -14,6 +16,7 @@ export interface RedisOptions {
 
 const CONNECT_MS = 10_000;
 const DEFAULT_PATIENCE_MS = 60_000;
+const MIN_RETRY_MS = 50;
 const MAX_RETRY_MS = 1_000;
 
 /**
@@ -29,7 +32,8 @@ export function openRedis({ url, proxySocket, patienceMs = DEFAULT_PATIENCE_MS }
 
     async connect(): Promise<Socket> {
       this.connecting = true;
-      const socket = await openConnection(address, proxySocket, AbortSignal.timeout(CONNECT_MS)).catch((error: Error) => {
+      const connecting = within({ withinMs: CONNECT_MS }, (signal) => openConnection(address, proxySocket, signal));
+      const socket = await connecting.catch((error: Error) => {
         // Not a rejection: for ioredis that would be the end. A connection that is dead already is tried again.
         this.firstError = error;
         return new Socket().destroy();
@@ -42,22 +46,16 @@ export function openRedis({ url, proxySocket, patienceMs = DEFAULT_PATIENCE_MS }
       return socket;
     }
   }
-  let downSince: number | undefined;
+  const retry = redisRetry({ firstMs: MIN_RETRY_MS, capMs: MAX_RETRY_MS, patienceMs, resend: true });
   const redis = new Redis({
     Connector,
     db: address.db,
     ...(address.username === '' ? {} : { username: address.username }),
     ...(address.password === '' ? {} : { password: address.password }),
     maxRetriesPerRequest: null,
-    retryStrategy: (times) => {
-      downSince ??= Date.now();
-      if (Date.now() - downSince > patienceMs) return null;
-      return Math.min(50 * times, MAX_RETRY_MS);
-    },
+    ...retry.options,
   });
-  redis.on('ready', () => {
-    downSince = undefined;
-  });
+  redis.on('ready', retry.ready);
   // Each rejects the commands that wait for it; without a listener it would be printed too.
   redis.on('error', () => {});
   return redis;

@@ -10,6 +10,7 @@ import {
   MAX_LABEL_CHARS,
   MAX_LABELS,
   MAX_LOG_LINE_CHARS,
+  MAX_MESSAGE_BYTES,
   MAX_PARENTS,
 } from './limits.js';
 
@@ -20,12 +21,13 @@ import {
  * | verb | from | kind | meaning |
  * |---|---|---|---|
  * | isMaster | worker | call | first call: says who I am and which leases I still hold |
- * | ping | worker | call | the beat: renews all leases at once, says which have not begun, learns which are lost |
+ * | ping | worker | call | the beat: renews all leases at once, says which have not begun and which have ended, learns which are lost |
  * | requestExecAssets | worker | call | the signed manifest of a task version |
  * | requestBlob | worker | stream | the bytes of one file from an offset |
  * | openTunnel | worker | stream, both ways | a connection to the address that the job's task names |
  * | requestWork | worker | call | waits for jobs, up to a capacity; a newer call ends the older one empty, capacity 0 only does that |
  * | shareResults | worker | call | outcomes, each answered one by one |
+ * | uploadResult | worker | stream, both ways | one large outcome: the Master says from which byte, and what became of it |
  * | report | worker | note | progress and log lines of running jobs |
  * | cancelWork | master | note | stop a run: its outcome will not count |
  */
@@ -69,8 +71,16 @@ export const isMasterAnswer = v.object({
   lost: leaseKeys,
 });
 
-/** `waiting`: those of them whose runs have not begun; the time of all others counts. */
-export const pingArgs = v.object({ holding: leaseKeys, waiting: v.optional(leaseKeys, []) });
+/**
+ * `waiting`: those of them whose runs have not begun; `ended`: whose outcomes are on their way. The time of all others counts. `answers`: how many
+ * answers to `requestWork` have come over this link: what later ones bring is not named yet.
+ */
+export const pingArgs = v.object({
+  holding: leaseKeys,
+  waiting: v.optional(leaseKeys, []),
+  ended: v.optional(leaseKeys, []),
+  answers: v.exactOptional(v.pipe(v.number(), v.safeInteger(), v.minValue(0))),
+});
 export const pingAnswer = v.object({ pong: v.literal(true), lost: leaseKeys });
 
 export const requestExecAssetsArgs = v.object({ digest: hash });
@@ -120,7 +130,7 @@ const children = v.pipe(
 );
 export const outcome = v.variant('state', [
   v.object({ state: v.literal('completed'), output: jsonValue, children: v.optional(children), childrenDelayMs: wait, holdMs: wait }),
-  v.object({ state: v.literal('failed'), error: jobError, retry: v.boolean(), holdMs: wait }),
+  v.object({ state: v.literal('failed'), error: jobError, retry: v.boolean(), output: v.exactOptional(jsonValue), holdMs: wait }),
   v.object({ state: v.literal('released'), reason: v.pipe(v.string(), v.maxLength(200)) }),
 ]);
 export const settlement = v.object({ id: jobId, lease: leaseNumber, outcome, startedAt: instant, finishedAt: instant });
@@ -130,6 +140,20 @@ export const shareResultsArgs = v.object({ results: v.pipe(v.array(settlement), 
 /** `settled` now, `duplicate` of one already recorded under the same lease, or `stale`: all three end the worker's duty. */
 export const settleAnswer = v.picklist(['settled', 'duplicate', 'stale']);
 export type SettleAnswer = v.InferOutput<typeof settleAnswer>;
+/** The hash and the length are those of the settlement's JSON text in UTF-8, which is what is uploaded. */
+export const uploadResultArgs = v.object({
+  id: jobId,
+  lease: leaseNumber,
+  sha256: hash,
+  bytes: v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(MAX_MESSAGE_BYTES)),
+});
+export type UploadResult = v.InferOutput<typeof uploadResultArgs>;
+/** Lines of JSON: from which byte on the Master wants it, unless it is not wanted at all; then what became of it. */
+export const uploadResultAnswer = v.variant('kind', [
+  v.object({ kind: v.literal('from'), offset: v.pipe(v.number(), v.safeInteger(), v.minValue(0)) }),
+  v.object({ kind: v.literal('answer'), answer: settleAnswer }),
+]);
+export type UploadResultAnswer = v.InferOutput<typeof uploadResultAnswer>;
 export const shareResultsAnswer = v.object({ answers: v.array(settleAnswer) });
 
 export const progress = v.variant('kind', [

@@ -1,7 +1,8 @@
 import { MAX_WAIT_MS } from '../job/limits.js';
 import type { LeaseKey } from '../job/verbs.js';
+import type { Paused } from './ledger.js';
 import { padded, pieces, repeated, sized } from './lists.js';
-import { leaseEnd } from './run-time.js';
+import { LIMIT, leaseEnd } from './run-time.js';
 import { readRuns } from './settle.js';
 import type { Transaction } from './transaction.js';
 
@@ -10,6 +11,8 @@ const RENEW = sized((count) => `UPDATE job SET lease_until = ${UNTIL} WHERE seq 
 const HOLDS = sized((count) => `SELECT id, lease FROM job WHERE id IN (${repeated('?', count)}) AND state = 'leased' AND worker = ?`);
 /** One that has waited for too long counts as begun. */
 const WAITS = sized((count) => `UPDATE job SET begun_at = ? WHERE started_at > ? AND seq IN (${repeated('?', count)})`);
+/** The outcome of one may be on its way for as long beyond the time that its run had. */
+const ENDED = sized((count) => `UPDATE job SET begun_at = ? WHERE started_at + ${LIMIT} > ? AND seq IN (${repeated('?', count)})`);
 
 /** Renews what the worker holds, not beyond the time of the runs; answers what it does not hold. A lease that ended but was not taken back yet is renewed. */
 export async function extendLeases(
@@ -17,7 +20,7 @@ export async function extendLeases(
   worker: number,
   leases: readonly LeaseKey[],
   until: number,
-  waiting?: { readonly leases: readonly LeaseKey[]; readonly now: number },
+  paused?: Paused,
 ): Promise<LeaseKey[]> {
   const runs = await readRuns(
     transaction,
@@ -33,10 +36,17 @@ export async function extendLeases(
       idOf.set(row.seq, row.id);
     } else lost.push({ id: lease.id, lease: lease.lease });
   }
-  if (waiting !== undefined && waiting.leases.length > 0) {
-    const names = new Set(waiting.leases.map(({ id }) => id));
-    const seqs = held.filter((seq) => names.has(idOf.get(seq) ?? ''));
-    await transaction.runOf(WAITS, seqs, [waiting.now, waiting.now - MAX_WAIT_MS]);
+  if (paused !== undefined) {
+    const { leases: waiting, ended = [], now } = paused;
+    for (const [statement, keys] of [
+      [WAITS, waiting],
+      [ENDED, ended],
+    ] as const) {
+      if (keys.length === 0) continue;
+      const names = new Set(keys.map(({ id }) => id));
+      const seqs = held.filter((seq) => names.has(idOf.get(seq) ?? ''));
+      await transaction.runOf(statement, seqs, [now, now - MAX_WAIT_MS]);
+    }
   }
   await renewLeases(transaction, held, until);
   return lost;

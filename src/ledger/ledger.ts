@@ -44,6 +44,15 @@ export interface Ledger extends JobLedger, GroupLedger, WorkgroupLedger, Schedul
   close(): Promise<void>;
 }
 
+/** Leases whose time does not count at `now`. */
+export interface Paused {
+  /** Their runs have not begun. */
+  readonly leases: readonly LeaseKey[];
+  /** Their runs have ended, and their outcomes are on their way. */
+  readonly ended?: readonly LeaseKey[];
+  readonly now: number;
+}
+
 /** Jobs, from push to settlement. */
 export interface JobLedger {
   /**
@@ -58,14 +67,10 @@ export interface JobLedger {
   claim(claim: Claim, now: number): Promise<LeasedJob[]>;
   /**
    * Renews the leases of a worker, but never beyond the time limit of the run and a grace (TIMEOUT_GRACE_MS); answers those that are not its any more. The
-   * time of those that are said to be waiting, and to have been leased for less than MAX_WAIT_MS, counts from `now`; else from the lease.
+   * time of those that are said to be waiting, and to have been leased for less than MAX_WAIT_MS, counts from `now`; else from the lease. So does that of
+   * those whose outcome is said to be on its way, for MAX_WAIT_MS beyond the time that the run had.
    */
-  extend(
-    worker: WorkerRef,
-    leases: readonly LeaseKey[],
-    until: number,
-    waiting?: { readonly leases: readonly LeaseKey[]; readonly now: number },
-  ): Promise<LeaseKey[]>;
+  extend(worker: WorkerRef, leases: readonly LeaseKey[], until: number, paused?: Paused): Promise<LeaseKey[]>;
   /** Those of the leases that are not the worker's. Nothing is renewed. */
   lost(worker: WorkerRef, leases: readonly LeaseKey[]): Promise<LeaseKey[]>;
   /**

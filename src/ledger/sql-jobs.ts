@@ -27,6 +27,7 @@ import type {
   JobRecord,
   JobState,
   LeasedJob,
+  Paused,
   RedriveFilter,
   WorkerRef,
 } from './ledger.js';
@@ -77,14 +78,9 @@ export class SqlJobs extends SqlBase implements JobLedger {
     return leased;
   }
 
-  async extend(
-    worker: WorkerRef,
-    leases: readonly LeaseKey[],
-    until: number,
-    waiting?: { readonly leases: readonly LeaseKey[]; readonly now: number },
-  ): Promise<LeaseKey[]> {
+  async extend(worker: WorkerRef, leases: readonly LeaseKey[], until: number, paused?: Paused): Promise<LeaseKey[]> {
     return this.inChunks(leases, async (transaction, chunk) =>
-      extendLeases(transaction, await this.workers.seqOf(transaction, worker), chunk, until, waiting),
+      extendLeases(transaction, await this.workers.seqOf(transaction, worker), chunk, until, paused),
     );
   }
 

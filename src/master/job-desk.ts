@@ -131,13 +131,13 @@ export class JobDesk implements Desk {
   async extend(
     worker: WorkerRef,
     leases: readonly LeaseKey[],
-    options: { readonly leaseMs?: number; readonly waiting?: readonly LeaseKey[] } = {},
+    options: { readonly leaseMs?: number; readonly waiting?: readonly LeaseKey[]; readonly ended?: readonly LeaseKey[] } = {},
   ): Promise<LeaseKey[]> {
     const { ledger, clock, leaseMs } = this.#options;
     const now = clock.now();
     this.#admitted(worker);
-    const { waiting } = options;
-    return ledger.extend(worker, leases, now + (options.leaseMs ?? leaseMs), waiting && { leases: waiting, now });
+    const { waiting = [], ended = [] } = options;
+    return ledger.extend(worker, leases, now + (options.leaseMs ?? leaseMs), { leases: waiting, ended, now });
   }
 
   async settle(

@@ -57,6 +57,15 @@ export class Roster {
     this.#members.get(workerId)?.peer?.rpc.close(reason);
   }
 
+  /** Renews the leases of those that were heard of since the last time. */
+  renew(): void {
+    for (const { peer, session } of this.#members.values())
+      if (peer !== undefined)
+        session.renew(peer.rpc.traffic.received).catch((error: unknown) => {
+          this.#options.desk.log.debug('leases could not be renewed', { worker: session.worker.name, error });
+        });
+  }
+
   list(): ConnectedWorker[] {
     return [...this.#members.values()].filter(({ peer }) => peer !== undefined).map(describe);
   }

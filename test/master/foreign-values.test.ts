@@ -16,6 +16,7 @@ import { requestListener } from '../../src/master/http/embed.js';
 import { EventFeed } from '../../src/master/http/event-feed.js';
 import { Journal } from '../../src/master/journal.js';
 import { openResult, outcomeOf } from '../../src/master/queue-xec/wire-job.js';
+import { Uploads } from '../../src/master/uploads.js';
 import { WorkerSession } from '../../src/master/worker-session.js';
 import { TransferKey } from '../../src/wires/queue-xec/transfer.js';
 import { openDesk } from '../lab/desk.js';
@@ -163,6 +164,7 @@ t.test('a row that an earlier version let in fails its own job alone', async (t)
     dispatch: { request: async () => jobs, withdraw() {} },
     instances: new Map(),
     tunnels: {},
+    uploads: new Uploads(systemClock),
     onChange() {},
   } as never);
   const { isMaster, requestWork } = session.handlers.calls ?? {};

@@ -2,7 +2,6 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { readActor } from '../../crawl/actor.js';
-import { readRedisUrl } from '../../crawl/redis-url.js';
 import { networkSetting } from '../../egress/network-setting.js';
 import type { NetworkWish } from '../../egress/policy.js';
 import { PeerworkError } from '../../errors.js';
@@ -10,6 +9,7 @@ import type { CrawlJob } from '../../job/crawl.js';
 import type { Job, Json } from '../../job/job.js';
 import type { Workplace } from '../../job/runner.js';
 import { LOCAL_JSON, parseJson } from '../../kit/json.js';
+import { readRedisUrl } from '../../kit/redis-url.js';
 
 const MAX_CONTAINERS = 1_000;
 const MAX_TEXT = 2_000;

@@ -1,13 +1,13 @@
 import type { Egress } from '../../containers/egress/egress.js';
 import { rewriteLocalhost } from '../../containers/localhost.js';
 import { hostName } from '../../containers/run-arguments.js';
-import { readRedisUrl } from '../../crawl/redis-url.js';
 import { PublicInternet } from '../../egress/addresses.js';
 import { lowerOf } from '../../egress/policy.js';
 import { EgressProxy } from '../../egress/proxy.js';
 import { TUNNEL_NAME } from '../../egress/reach.js';
 import type { Job } from '../../job/job.js';
 import type { RunContext } from '../../job/runner.js';
+import { readRedisUrl } from '../../kit/redis-url.js';
 import type { CheckedCrawl } from './crawl-job.js';
 import type { CrawlHost, HeldImage } from './crawl-runner.js';
 

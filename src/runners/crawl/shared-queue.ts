@@ -3,6 +3,7 @@ import { type Clock, pause } from '../../clock.js';
 import { type QueueCounts, RedisQueue } from '../../crawl/queue/redis-queue.js';
 import { openRedis } from '../../crawl/redis.js';
 import { PeerworkError } from '../../errors.js';
+import { isRedisDenial } from '../../kit/redis-retry.js';
 
 /** A Redis that is there answers at once. */
 const PING_MS = 3_000;
@@ -19,7 +20,7 @@ export class SharedQueue {
     this.#queue = queue;
   }
 
-  /** Rejects with `crawl-redis-unreachable`. */
+  /** Rejects with `crawl-redis-unreachable` or `redis-denied`. */
   static async open(url: string, queue: string, proxySocket: string, clock: Clock): Promise<SharedQueue> {
     const redis = openRedis({ url, proxySocket });
     let fault = new Error('it does not answer');
@@ -35,7 +36,7 @@ export class SharedQueue {
     ]);
     if (answers) return new SharedQueue(redis, new RedisQueue({ redis, queue, client: 'coordinator' }));
     redis.disconnect();
-    throw new PeerworkError('crawl-redis-unreachable', fault.message, { cause: fault });
+    throw new PeerworkError(isRedisDenial(fault) ? 'redis-denied' : 'crawl-redis-unreachable', fault.message, { cause: fault });
   }
 
   /** Frees what a container that died had claimed, so that the others need not wait for its locks. Answers how much; never rejects. */

@@ -81,6 +81,8 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
   #reporting = false;
   #master: JoinedMaster | undefined;
   #beat: Timer | undefined;
+  /** To requests for work, over this link, that brought some. */
+  #answers = 0;
   #waiting: (() => void)[] = [];
   #closed = false;
 
@@ -95,7 +97,7 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
       tunnel: (key) => new PeerTunnel(key, () => this.#master?.peer.rpc),
       now: () => options.clock.now(),
     });
-    this.#swarm = options.join(() => ({ notes: { cancelWork: (args) => this.#book.lose(checked(cancelWorkArgs, args).leases) } }));
+    this.#swarm = options.join(() => ({ notes: { cancelWork: (args) => this.#lose(checked(cancelWorkArgs, args).leases) } }));
     this.#swarm.on('connected', (peer) => void this.#greet(peer));
     this.#swarm.on('disconnected', (peer, error) => this.#leave(peer, asPeerworkError(error, 'link-lost')));
     this.#swarm.on('trouble', (error) => this.emit('trouble', error));
@@ -113,6 +115,8 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
     while (!signal.aborted && !this.#closed) {
       const rpc = await this.#connected(signal);
       if (rpc === undefined) break;
+      await this.#deliveries.room(signal);
+      if (signal.aborted || this.#master?.peer.rpc !== rpc) continue;
       const work = await this.#requestWork(rpc, capacity, signal);
       if (work.length > 0) return work.map((item) => this.#book.open(item));
     }
@@ -133,7 +137,17 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
 
   /** Everything that the Master must not think lost: runs, and outcomes on their way. */
   #holding(): LeaseKey[] {
-    return [...this.#book.keys(), ...this.#options.outbox.pending().map(({ id, lease }) => ({ id, lease }))];
+    return [...this.#book.keys(), ...this.#settled()];
+  }
+
+  #settled(): LeaseKey[] {
+    return this.#options.outbox.pending().map(({ id, lease }) => ({ id, lease }));
+  }
+
+  /** The Master says that these are not ours any more. */
+  #lose(keys: readonly LeaseKey[]): void {
+    this.#book.lose(keys);
+    this.#deliveries.withdraw(keys);
   }
 
   async #greet(peer: Peer): Promise<void> {
@@ -144,7 +158,8 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
         await peer.rpc.call('isMaster', { ...facts, instance: this.#instance, holding: this.#holding() }),
       );
       this.#master = { name: answer.name, peer };
-      this.#book.lose(answer.lost);
+      this.#answers = 0;
+      this.#lose(answer.lost);
       this.#deliveries.connect(peer.rpc);
       this.#scheduleBeat(peer, answer.beatMs);
       for (const resolve of this.#waiting.splice(0)) resolve();
@@ -171,8 +186,10 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
         if (this.#master?.peer !== peer) return;
         try {
           const holding = this.#holding();
-          if (holding.length > 0)
-            this.#book.lose(checked(pingAnswer, await peer.rpc.call('ping', { holding, waiting: this.#book.waiting() })).lost);
+          if (holding.length > 0) {
+            const beat = { holding, waiting: this.#book.waiting(), ended: this.#settled(), answers: this.#answers };
+            this.#lose(checked(pingAnswer, await peer.rpc.call('ping', beat)).lost);
+          }
         } catch (error) {
           this.#options.log.debug('a beat failed', { error });
         }
@@ -188,7 +205,9 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
     const withdraw = () => void rpc.call('requestWork', { capacity: 0 }).catch(() => {});
     signal.addEventListener('abort', withdraw, { once: true });
     try {
-      return checked(requestWorkAnswer, await rpc.call('requestWork', { capacity }, { timeoutMs: 0 })).work;
+      const { work } = checked(requestWorkAnswer, await rpc.call('requestWork', { capacity }, { timeoutMs: 0 }));
+      if (work.length > 0) this.#answers += 1;
+      return work;
     } catch (error) {
       this.#options.log.debug('a request for work ended', { error });
       if (this.#master?.peer.rpc === rpc) await pause(this.#options.clock, RETRY_MS, signal);
