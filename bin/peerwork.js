@@ -5,6 +5,9 @@ import { existsSync } from 'node:fs';
 // Else Node opens its inspector on this signal, which jobs of the same user could send before src/sandbox/inspector.ts is loaded.
 process.on('SIGUSR1', () => {});
 
+// The title replaces the arguments in the process list, where a `--token` would be for all to see.
+process.title = 'peerwork';
+
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
 const main = new URL('../build/src/cli/main.js', import.meta.url);
 

@@ -34,10 +34,22 @@ export function conceal(secret: string): void {
   secrets.add(JSON.stringify(secret).slice(1, -1));
 }
 
+/** A token is known by its looks too: what was pasted into the wrong place was made known by nobody. */
+const TOKEN = /\bpw\d{1,2}\.[\w-]{20,}/g;
+
 export function redact(text: string): string {
   let clean = text;
   for (const secret of secrets) clean = clean.replaceAll(secret, '[secret]');
-  return clean;
+  return clean.includes('pw') ? clean.replace(TOKEN, '[secret]') : clean;
+}
+
+export function holdsToken(text: string): boolean {
+  return text.search(TOKEN) !== -1;
+}
+
+/** For what somebody typed and nobody understands: it may be any secret, or the half of one, so nothing that looks like random characters is shown. */
+export function withoutSecrets(typed: string): string {
+  return redact(typed).replace(/[\w-]{20,}/g, (word) => (/[a-z]/.test(word) && /[A-Z]/.test(word) && /\d/.test(word) ? '[secret]' : word));
 }
 
 export function createLog(options: LogOptions): Log {

@@ -3,7 +3,7 @@ import type { Command as CommandName } from '../config.js';
 import { keepInspectorShut } from '../sandbox/inspector.js';
 import { version } from '../version.js';
 import { addClientFlags, type ClientCommand, clientCommands } from './client/commands.js';
-import { EXIT_REFUSED, exitCodeOf, printFailure } from './failure.js';
+import { EXIT_REFUSED, exitCodeOf, printFailure, usageError } from './failure.js';
 import { commandWithOptions } from './options.js';
 import { serviceCommands } from './service/commands.js';
 
@@ -67,7 +67,7 @@ export async function main(args: readonly string[]): Promise<number> {
     .description('Puts any machine to work, peer to peer.')
     .version(version)
     .exitOverride()
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'peerwork: ')) })
+    .configureOutput({ outputError: (text, write) => write(usageError(text)) })
     .showSuggestionAfterError()
     .showHelpAfterError('Add --help to see what is understood. [option-invalid]')
     .addHelpText(
