@@ -61,9 +61,12 @@ t.test('what is written is what dotenv reads, whatever the characters', async (t
     'both \' and "',
     'x`y',
     '12%',
+    'two\nlines\r\n',
+    'a \' " `',
+    'C:\\folder\\',
   ];
   for (const value of values) t.equal(parse(setVariables('A=1\n', { name: value }))['name'], value, value);
-  t.throws(() => setVariables('', { name: `' " \`` }), { code: 'option-invalid' });
+  t.throws(() => setVariables('', { name: `' " \` #` }), { code: 'option-invalid' });
 });
 
 t.test('the file is readable by its owner only, from the first moment and also if it was not', async (t) => {
