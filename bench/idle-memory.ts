@@ -2,7 +2,7 @@ import { residentBytes, spawnCliWorker } from './lab/cli-worker.js';
 import { startMaster } from './lab/grid.js';
 import { type Benchmark, megabytes } from './lab/report.js';
 
-const LIMIT_BYTES = 90e6;
+const LIMIT_BYTES = 75e6;
 const IDLE_MS = 10_000;
 const JOBS = 100;
 

@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- [names…] [--json FILE] [--profile FOLDER] [--against CHECKOUT]`: runs the benchmarks in turn and prints one table. A missed target is
+ * `npm run bench -- [names…] [--json FILE] [--profile FOLDER]`: runs the benchmarks in turn and prints one table. A missed target is
  * told, not punished; the exit code is 1 when a benchmark could not be run. With `--profile` each process leaves a CPU profile, and
  * the functions that took most are printed; the figures are then lower.
  */
@@ -26,7 +26,6 @@ import { secondSync } from './second-sync.js';
 import { startToResult } from './start-to-result.js';
 import { throughput } from './throughput.js';
 import { tunnel } from './tunnel.js';
-import { versions } from './versions.js';
 import { worqr } from './worqr.js';
 
 const benchmarks = [
@@ -47,12 +46,11 @@ const benchmarks = [
   openfn,
   worqr,
   crewJobs,
-  versions,
 ];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { json: { type: 'string' }, profile: { type: 'string' }, against: { type: 'string' } },
+  options: { json: { type: 'string' }, profile: { type: 'string' } },
 });
 const unknown = positionals.filter((name) => !benchmarks.some((benchmark) => benchmark.name === name));
 if (unknown.length > 0) {
@@ -74,14 +72,7 @@ const rows: Row[] = [];
 const failures: { readonly benchmark: string; readonly error: string }[] = [];
 for (const benchmark of benchmarks) {
   if (stopped || (positionals.length > 0 && !positionals.includes(benchmark.name))) continue;
-  if (benchmark === versions && values.against === undefined) {
-    if (positionals.includes(versions.name)) console.error('versions: needs --against and the folder of another checkout that is built');
-    continue;
-  }
-  lab = new Lab({
-    ...(profileFolder !== undefined && { profileFolder }),
-    ...(values.against !== undefined && { against: resolve(values.against) }),
-  });
+  lab = new Lab(profileFolder === undefined ? {} : { profileFolder });
   const startedAt = performance.now();
   try {
     const measured = await benchmark.run(lab);

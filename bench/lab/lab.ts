@@ -17,8 +17,6 @@ export interface LabOptions {
   readonly profileFolder?: string;
   /** The package that is measured: this one, or another checkout that is built. */
   readonly root?: string;
-  /** A second checkout, for benchmarks that compare the two. */
-  readonly against?: string;
 }
 
 /** What one benchmark starts and leaves behind on disk: all of it is gone after `close`. */
@@ -26,7 +24,6 @@ export class Lab {
   readonly folder = mkdtempSync(join(tmpdir(), 'peerwork-bench-'));
   /** Where the programs come from that it starts. */
   readonly root: string;
-  readonly against: string | undefined;
   readonly #options: LabOptions;
   readonly #ends: (() => Promise<void>)[] = [];
   #folders = 0;
@@ -34,7 +31,6 @@ export class Lab {
   constructor(options: LabOptions = {}) {
     this.#options = options;
     this.root = options.root ?? packageRoot;
-    this.against = options.against;
   }
 
   makeFolder(name: string): string {

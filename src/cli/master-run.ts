@@ -3,9 +3,11 @@ import { PeerworkError } from '../errors.js';
 import type { JobInput, SettledJob } from '../job/job.js';
 import type { Log } from '../log.js';
 import type { Master } from '../master/master.js';
+import type { Result } from '../master/results.js';
+import { Batch } from './batch.js';
 import { bar, formatDuration, formatRate, Meter, table } from './figures.js';
 import { channelProblem, invalidLines, openJobFile, readJobLines } from './job-lines.js';
-import type { OutcomeFile, WrittenOutcome } from './outcome-file.js';
+import type { OutcomeFile } from './outcome-file.js';
 
 export interface MasterRunOptions {
   readonly master: Master;
@@ -15,7 +17,11 @@ export interface MasterRunOptions {
   readonly output?: OutcomeFile;
   /** The ids of the input, where it could be read beforehand. */
   readonly expected?: ReadonlySet<string>;
+  /** Jobs of the input that have failed wait again. */
+  readonly retryFailed?: boolean;
 }
+
+type InputJob = JobInput & { readonly id: string };
 
 /** Jobs handed to the ledger at once: the next lines are read when these are stored. */
 const BATCH = 500;
@@ -25,48 +31,63 @@ const MAX_SHOWN_FAILURES = 50;
 const BAR_WIDTH = 30;
 
 /**
- * One `peerwork master`: feeds the input's jobs to the Master and collects the outcomes of just these jobs, whether they settle now,
- * settled in an earlier run on the same ledger, or stand in the output file already. Without an input it collects every outcome.
+ * One `peerwork master`: feeds the input's jobs to the Master and collects the settlements of just these jobs, those of now and those of earlier runs on
+ * the same ledger. What the ledger does not know any more (it is a new one, or has outlived its retention) counts as the output file says. Without an
+ * input it collects every settlement.
+ *
+ * A job that has ended may be retried by someone, here or through the API. So when all have ended the ledger is asked once more: what is told at the
+ * end is what it says.
  */
 export class MasterRun {
-  readonly failures: WrittenOutcome[] = [];
   readonly #options: MasterRunOptions;
   readonly #meter = new Meter(Date.now);
   readonly #startedAt = Date.now();
-  /** Ids of the input without an outcome yet. */
-  readonly #open: Set<string>;
+  readonly #batch = new Batch();
   /** Settled jobs whose line has not been read yet: a stream tells its ids only one by one. */
-  readonly #early = new Map<string, SettledJob>();
-  readonly #ended = { completed: 0, failed: 0, cancelled: 0 };
+  readonly #early = new Map<string, Result>();
   readonly #stop = new AbortController();
+  /** Without an input: of all jobs. */
+  #served = { completed: 0, failed: 0, cancelled: 0 };
+  #settlements = 0;
   #endedNow = 0;
   #fed: boolean;
+  #comparing = false;
   #onDone: () => void = () => {};
+  #onBroken: (error: unknown) => void = () => {};
   #collecting: Promise<void> | undefined;
 
   constructor(options: MasterRunOptions) {
     this.#options = options;
-    this.#open = new Set(options.expected);
+    for (const id of options.expected ?? []) this.#batch.setOpen(id);
     this.#fed = options.input === undefined;
-    for (const id of this.#open) this.#takeEarlier(id);
   }
 
   get hasInput(): boolean {
     return this.#options.input !== undefined;
   }
 
+  get readsStdin(): boolean {
+    return this.#options.input === '-';
+  }
+
   get total(): number {
-    return this.#open.size + this.#ended.completed + this.#ended.failed + this.#ended.cancelled;
+    return this.#batch.size;
+  }
+
+  /** How many jobs of the input have not ended. */
+  get open(): number {
+    return this.#batch.open;
   }
 
   get allCompleted(): boolean {
-    return this.#open.size === 0 && this.#ended.failed + this.#ended.cancelled === 0;
+    return this.#batch.counts.completed === this.#batch.size;
   }
 
   /** Resolves when every job of the input has its outcome; never without an input. Rejects if the input or the output fails. */
   async work(): Promise<undefined> {
-    const done = new Promise<void>((resolve) => {
+    const done = new Promise<void>((resolve, reject) => {
       this.#onDone = resolve;
+      this.#onBroken = reject;
     });
     this.#collecting = this.#collect();
     await Promise.all([this.#feed(), Promise.race([done, this.#collecting.then(() => done)])]);
@@ -79,132 +100,180 @@ export class MasterRun {
   }
 
   figures() {
-    const { completed, failed, cancelled } = this.#ended;
+    const { completed, failed, cancelled } = this.#counts;
     const elapsedMs = Date.now() - this.#startedAt;
     return { completed, failed, cancelled, ended: this.#endedNow, elapsedMs, perSecond: (this.#endedNow * 1000) / Math.max(1, elapsedMs) };
   }
 
   /** Two or three lines for a terminal. */
   status(): string {
+    this.#countServed();
     const workers = this.#options.master.workers();
     const names = workers.slice(0, 6).map(({ name, running, path }) => `${name} (${path}, ${running} running)`);
     const who = `${workers.length} worker${workers.length === 1 ? '' : 's'}${workers.length > 6 ? '' : names.length > 0 ? `: ${names.join(', ')}` : ''}`;
     const rate = `${formatRate(this.#meter.perSecond)} jobs/s`;
-    const { completed, failed } = this.#ended;
+    const { completed, failed } = this.#counts;
     if (!this.hasInput) return `serving  ${completed} completed, ${failed} failed, ${rate}\n${who}`;
     const total = this.#fed || this.#options.expected !== undefined ? String(this.total) : `${this.total} so far`;
-    const ended = this.total - this.#open.size;
+    const ended = this.total - this.open;
     const share = this.total === 0 ? 0 : ended / this.total;
     return `${bar(share, BAR_WIDTH)} ${Math.floor(share * 100)} %  ${ended} of ${total}, ${failed} failed, ${rate}${this.#timeLeft()}\n${who}`;
   }
 
   /** One line for a log. */
   report(log: Log): void {
-    const { completed, failed, cancelled } = this.#ended;
+    this.#countServed();
+    const { completed, failed, cancelled } = this.#counts;
     const workers = this.#options.master.workers().length;
-    const jobs = this.hasInput ? { open: this.#open.size, left: this.#timeLeft().replace(/^, | left$/g, '') || undefined } : {};
+    const jobs = this.hasInput ? { open: this.open, left: this.#timeLeft().replace(/^, | left$/g, '') || undefined } : {};
     log.info('progress', { completed, failed, cancelled, ...jobs, perSecond: Number(formatRate(this.#meter.perSecond)), workers });
   }
 
+  /** Empty if all completed. */
   failureTable(): string {
-    const rows = this.failures.slice(0, MAX_SHOWN_FAILURES).map((job) => {
+    const { failures } = this.#batch;
+    if (failures.length === 0) return '';
+    const rows = failures.slice(0, MAX_SHOWN_FAILURES).map((job) => {
       const { code, message } = job.error ?? { code: job.state, message: '' };
       return [job.id, job.state, code, String(job.attempts), job.worker ?? '-', message.split('\n')[0] ?? ''];
     });
-    const more = this.failures.length - rows.length;
+    const more = failures.length - rows.length;
     const heading = ['job', 'state', 'code', 'attempts', 'worker', 'message'];
     return `${table([heading, ...rows])}${more > 0 ? `\n… and ${more} more` : ''}`;
+  }
+
+  /**
+   * Asks the ledger for the states of the input's jobs. One that waits or runs again is open again, and so is one that has ended otherwise than was
+   * told so far: that will be told. False: jobs settled meanwhile, so that it may not be all.
+   */
+  async compare(): Promise<boolean> {
+    const ids = [...this.#batch.ids];
+    let calm = true;
+    for (let from = 0; from < ids.length; from += BATCH) {
+      const before = this.#settlements;
+      const states = await this.#again(() => this.#options.master.states(ids.slice(from, from + BATCH)));
+      // What was settled meanwhile may be newer than the answer.
+      if (before !== this.#settlements) calm = false;
+      else for (const [id, state] of states) if (state !== this.#batch.stateOf(id)) this.#batch.setOpen(id);
+    }
+    return calm;
+  }
+
+  get #counts() {
+    return this.hasInput ? this.#batch.counts : this.#served;
+  }
+
+  /** For the next time that it is shown. */
+  #countServed(): void {
+    if (this.hasInput) return;
+    this.#options.master.counts().then(
+      (counts) => {
+        this.#served = counts;
+      },
+      () => {},
+    );
   }
 
   async #feed(): Promise<void> {
     const { input, channels } = this.#options;
     if (input === undefined) return;
-    let batch: JobInput[] = [];
+    let batch: InputJob[] = [];
     // Whoever has parents may name any line of the input: they go in together, after all others.
-    const children: JobInput[] = [];
+    const children: InputJob[] = [];
     for await (const entry of readJobLines(openJobFile(input))) {
       const problem = 'problem' in entry ? entry.problem : channelProblem(entry.job, channels);
       if ('problem' in entry || problem !== undefined) throw invalidLines(input, [`line ${entry.line}: ${problem}`]);
-      if (!this.#expect(entry.job.id)) continue;
+      await this.#expect(entry.job.id);
       (entry.job.parents === undefined ? batch : children).push(entry.job);
       if (batch.length < BATCH) continue;
-      await this.#push(batch);
+      await this.#add(batch);
       batch = [];
     }
-    if (batch.length > 0) await this.#push(batch);
-    if (children.length > 0) await this.#push(children);
+    if (batch.length > 0) await this.#add(batch);
+    if (children.length > 0) await this.#add(children);
     this.#fed = true;
     this.#early.clear();
     this.#finishIfDone();
   }
 
-  /** Jobs of an input have ids: pushing them again when nobody knows whether they arrived adds none twice. */
-  async #push(jobs: readonly JobInput[]): Promise<void> {
-    while (!this.#stop.signal.aborted) {
+  /** Adds what the ledger does not know, and opens again what shall be retried. */
+  async #add(jobs: readonly InputJob[]): Promise<void> {
+    const { master, output, retryFailed = false } = this.#options;
+    const states = await this.#again(() => master.states(jobs.map(({ id }) => id)));
+    const failed = retryFailed ? jobs.filter(({ id }) => states.get(id) === 'failed') : [];
+    const fresh = jobs.filter(({ id }) => {
+      const written = states.has(id) ? undefined : output?.earlier.get(id);
+      if (written === undefined || (retryFailed && written.state === 'failed')) return !states.has(id);
+      this.#batch.setEnded(written);
+      return false;
+    });
+    // Before it is asked to: what it comes to may be told before the answer.
+    for (const { id } of failed) this.#batch.setOpen(id);
+    if (failed.length > 0) await this.#again(() => master.retry(...failed.map(({ id }) => id)));
+    if (fresh.length > 0) await this.#again(() => master.push(fresh));
+  }
+
+  /** Jobs of an input have ids, so that all of this may be asked again when nobody knows whether it arrived. */
+  async #again<T>(ask: () => Promise<T>): Promise<T> {
+    for (;;) {
       try {
-        await this.#options.master.push(jobs);
-        return;
+        return await ask();
       } catch (thrown) {
-        if (!(thrown instanceof PeerworkError) || thrown.code !== 'ledger-away') throw thrown;
+        if (!(thrown instanceof PeerworkError) || thrown.code !== 'ledger-away' || this.#stop.signal.aborted) throw thrown;
         await pause(systemClock, AWAY_MS, this.#stop.signal);
       }
     }
   }
 
-  /** Notes a job of a stream; false if its outcome is known already. */
-  #expect(id: string): boolean {
-    if (this.#options.expected !== undefined) return this.#open.has(id);
-    this.#open.add(id);
-    if (this.#takeEarlier(id)) return false;
+  /** Notes a job of a stream. */
+  async #expect(id: string): Promise<void> {
+    if (this.#batch.stateOf(id) !== undefined) return;
+    this.#batch.setOpen(id);
     const early = this.#early.get(id);
-    if (early === undefined) return true;
+    if (early === undefined) return;
     this.#early.delete(id);
-    void this.#settle(early);
-    return false;
-  }
-
-  /** Counts an outcome that the output file holds from an earlier run. */
-  #takeEarlier(id: string): boolean {
-    const outcome = this.#options.output?.earlier.get(id);
-    if (outcome === undefined) return false;
-    this.#count(outcome);
-    return true;
+    await this.#settle(early);
   }
 
   async #collect(): Promise<void> {
     this.#finishIfDone();
-    for await (const { job } of this.#options.master.results({ signal: this.#stop.signal })) {
-      if (this.#options.output?.earlier.has(job.id)) continue;
-      if (!this.hasInput || this.#open.has(job.id)) await this.#settle(job);
-      else if (!this.#fed && this.#options.expected === undefined) this.#early.set(job.id, job);
+    for await (const result of this.#options.master.results({ signal: this.#stop.signal })) {
+      if (!this.hasInput || this.#batch.stateOf(result.job.id) !== undefined) await this.#settle(result);
+      else if (!this.#fed && this.#options.expected === undefined) this.#early.set(result.job.id, result);
     }
   }
 
-  async #settle(job: SettledJob): Promise<void> {
+  async #settle({ cursor, job }: Result): Promise<void> {
+    this.#settlements += 1;
     if (job.finishedAt >= this.#startedAt) {
       this.#endedNow += 1;
       this.#meter.add();
     }
-    const written = this.#options.output?.write(job);
-    const { output: _, ...outcome } = job;
-    this.#count(outcome);
+    const written = this.#options.output?.write(cursor, job);
+    if (this.hasInput) this.#batch.setEnded(withoutOutput(job));
     this.#finishIfDone();
     await written;
   }
 
-  #count(outcome: WrittenOutcome): void {
-    this.#open.delete(outcome.id);
-    this.#ended[outcome.state] += 1;
-    if (outcome.state !== 'completed' && this.hasInput) this.failures.push(outcome);
-  }
-
   #finishIfDone(): void {
-    if (this.hasInput && this.#fed && this.#open.size === 0) this.#onDone();
+    if (!this.hasInput || !this.#fed || this.open > 0 || this.#comparing) return;
+    this.#comparing = true;
+    this.compare()
+      .then((calm) => {
+        this.#comparing = false;
+        if (calm && this.open === 0) this.#onDone();
+        else this.#finishIfDone();
+      })
+      .catch((error: unknown) => this.#onBroken(error));
   }
 
   #timeLeft(): string {
     const perSecond = this.#meter.perSecond;
-    if (perSecond <= 0 || this.#open.size === 0) return '';
-    return `, ${formatDuration((this.#open.size / perSecond) * 1000)} left`;
+    if (perSecond <= 0 || this.open === 0) return '';
+    return `, ${formatDuration((this.open / perSecond) * 1000)} left`;
   }
+}
+
+function withoutOutput({ output: _, ...outcome }: SettledJob) {
+  return outcome;
 }

@@ -25,13 +25,19 @@ export async function master(command: Command): Promise<number> {
   const tasks = readTasks(options.task);
   const channels = new Set(Object.keys(tasks));
   const { input } = options;
+  if (input === undefined && options.retryFailed)
+    throw new PeerworkError(
+      'option-invalid',
+      '--retry-failed is about the jobs of an --input; `peerwork jobs --state failed --retry` is about all',
+    );
   // A bad file is refused before anything starts; stdin cannot be read twice and is checked line by line.
   const expected = input === undefined || input === '-' ? undefined : await checkJobFile(input, channels);
   const screen = await openScreen(process.stderr, options.logLevel);
   const output = options.output === undefined ? undefined : await OutcomeFile.open(options.output);
   const serving = new Master({ ...masterOptions(options), task: tasks, log: screen.log });
   const signals = catchSignals();
-  const run = new MasterRun({ master: serving, channels, ...given({ input, output, expected }) });
+  const { retryFailed, stay } = options;
+  const run = new MasterRun({ master: serving, channels, retryFailed, ...given({ input, output, expected }) });
   describeEvents(serving, screen.log);
   const tick = () => (screen.live ? screen.show(run.status()) : run.report(screen.log));
   let ticker: NodeJS.Timeout | undefined;
@@ -43,7 +49,7 @@ export async function master(command: Command): Promise<number> {
     const url = await serving.url;
     if (url !== undefined) process.stdout.write(`Dashboard: ${url}/\n`);
     ticker = setInterval(tick, screen.live ? REDRAW_MS : REPORT_MS);
-    return await serve(run, serving, signals, screen);
+    return await serve(run, serving, signals, screen, { stay, forgets: options.ledger === 'memory:' && output === undefined });
   } finally {
     clearInterval(ticker);
     screen.end();
@@ -54,17 +60,36 @@ export async function master(command: Command): Promise<number> {
   }
 }
 
-async function serve(run: MasterRun, serving: Master, signals: StopSignals, screen: Screen): Promise<number> {
+interface Ending {
+  /** It goes on serving when the input's jobs have ended. */
+  readonly stay: boolean;
+  /** Nothing of it is left for another run. */
+  readonly forgets: boolean;
+}
+
+async function serve(run: MasterRun, serving: Master, signals: StopSignals, screen: Screen, { stay, forgets }: Ending): Promise<number> {
   const broken = new Promise<never>((_resolve, reject) => serving.on('error', reject));
-  const signal = await Promise.race([run.work(), signals.first, broken]);
-  if (signal === undefined) {
+  const ended = await Promise.race([run.work(), signals.first, broken]);
+  if (ended === undefined) {
     summarise(run, screen);
-    return run.allCompleted ? 0 : 1;
+    if (!stay) return run.allCompleted ? 0 : 1;
+    screen.say('Serving on, until it is told to stop.');
   }
+  const signal = ended ?? (await Promise.race([signals.first, broken]));
   screen.say('Stopping when the jobs that run now have ended. Again to stop at once: the ledger keeps them.');
+  if (run.hasInput) await Promise.race([run.compare(), signals.second, broken]);
   const again = await Promise.race([serving.drain().then(() => undefined), signals.second, broken]);
   summarise(run, screen);
-  return again === undefined && !run.hasInput ? 0 : exitOfSignal(again ?? signal);
+  if (run.open > 0) screen.say(whatIsOpen(run, forgets));
+  if (again === undefined && !run.hasInput) return 0;
+  return again === undefined && ended === undefined ? Number(!run.allCompleted) : exitOfSignal(again ?? signal);
+}
+
+function whatIsOpen({ open, total, readsStdin }: MasterRun, forgets: boolean): string {
+  const jobs = `${open} of ${total} jobs ${open === 1 ? 'is' : 'are'} open.`;
+  const command = readsStdin ? 'The same command with the same input' : 'The same command';
+  if (forgets) return `${jobs} A ledger in memory forgets all of them: the same command begins again.`;
+  return `${jobs} ${command} goes on with ${open === 1 ? 'it' : 'them'}.`;
 }
 
 /** `folder`, or `channel=folder`; a folder whose name holds `=` is written with a slash before it. */
@@ -148,6 +173,8 @@ function summarise(run: MasterRun, screen: Screen): void {
   const { completed, failed, cancelled, ended, perSecond, elapsedMs } = run.figures();
   const parts = [`${completed} completed`, `${failed} failed`, ...(cancelled > 0 ? [`${cancelled} cancelled`] : [])];
   const speed = ended === 0 ? '' : ` in ${formatDuration(elapsedMs)} (${formatRate(perSecond)} jobs/s)`;
-  if (run.failures.length > 0) screen.say(run.failureTable());
+  const failures = run.failureTable();
+  if (failures !== '') screen.say(failures);
   screen.say(`${run.total} jobs: ${parts.join(', ')}${speed}.`);
+  if (failed > 0) screen.say('To try the failed ones again: the same command with --retry-failed.');
 }

@@ -12,6 +12,7 @@ const MAX_UNWRITTEN_CHARS = 4 * 1024 * 1024;
 
 const outcomeLine = v.object({
   id: v.string(),
+  settlement: v.optional(v.number()),
   state: v.picklist(['completed', 'failed', 'cancelled']),
   error: v.optional(v.object({ code: v.string(), message: v.string() })),
   attempts: v.number(),
@@ -21,15 +22,20 @@ const outcomeLine = v.object({
 /** What a run needs to know of an outcome written earlier; its output stays in the file. */
 export type WrittenOutcome = Omit<SettledJob, 'output'>;
 
+interface EarlierOutcome extends WrittenOutcome {
+  /** Which settlement of the ledger it is; files of older versions do not say. */
+  readonly settlement?: number;
+}
+
 export type OutcomeHandle = Pick<FileHandle, 'write' | 'truncate' | 'sync' | 'close'>;
 
 /**
- * A file that outcomes are appended to, one JSON object a line. Opened again, it knows what it holds, so that each outcome
- * stands in it once; a last line that was cut off by a crash is removed.
+ * A file that settlements are appended to, one JSON object a line: a job that is retried and settles again has a line for each, and the last
+ * one counts. Opened again, it knows what it holds, so that each settlement stands in it once; a last line that was cut off by a crash is removed.
  */
 export class OutcomeFile {
-  /** Outcomes of earlier runs, by id. */
-  readonly earlier: ReadonlyMap<string, WrittenOutcome>;
+  /** The last outcomes of earlier runs, by id. */
+  readonly earlier: ReadonlyMap<string, EarlierOutcome>;
   readonly #file: OutcomeHandle;
   /** Where the last whole line ends. */
   #bytes: number;
@@ -37,7 +43,7 @@ export class OutcomeFile {
   #unwritten = '';
   #writing: Promise<void> | undefined;
 
-  private constructor(file: OutcomeHandle, bytes: number, earlier: ReadonlyMap<string, WrittenOutcome>) {
+  private constructor(file: OutcomeHandle, bytes: number, earlier: ReadonlyMap<string, EarlierOutcome>) {
     this.#file = file;
     this.#bytes = bytes;
     this.earlier = earlier;
@@ -54,12 +60,15 @@ export class OutcomeFile {
   }
 
   /**
+   * Appends a settlement, unless an earlier run did. A ledger numbers its settlements, but a new ledger begins at 1 again: so the instant is compared too.
    * Resolves at once while the disk keeps up, else when it has caught up. Rejects with `disk-full`, or as the system does, if it cannot be
    * written; what was given is kept, and tried again at the next write and at `close`.
    */
-  async write(job: SettledJob): Promise<void> {
+  async write(settlement: number, job: SettledJob): Promise<void> {
     const { id, state, output, error, attempts, worker, startedAt, finishedAt } = job;
-    this.#unwritten += `${JSON.stringify({ id, state, output, error, attempts, worker, startedAt, finishedAt })}\n`;
+    const last = this.earlier.get(id);
+    if (last?.finishedAt === finishedAt && last.state === state && (last.settlement ?? settlement) === settlement) return;
+    this.#unwritten += `${JSON.stringify({ id, settlement, state, output, error, attempts, worker, startedAt, finishedAt })}\n`;
     this.#writing ??= this.#flush();
     if (this.#unwritten.length > MAX_UNWRITTEN_CHARS) await this.#writing;
     else this.#writing.catch(() => {}); // it comes back at the next write or at close
@@ -110,8 +119,8 @@ export class OutcomeFile {
   }
 }
 
-async function readOutcomes(path: string): Promise<{ earlier: Map<string, WrittenOutcome>; bytes: number }> {
-  const earlier = new Map<string, WrittenOutcome>();
+async function readOutcomes(path: string): Promise<{ earlier: Map<string, EarlierOutcome>; bytes: number }> {
+  const earlier = new Map<string, EarlierOutcome>();
   let bytes = 0;
   let number = 0;
   let rest: Buffer = Buffer.alloc(0);
@@ -134,10 +143,10 @@ async function readOutcomes(path: string): Promise<{ earlier: Map<string, Writte
   return { earlier, bytes };
 }
 
-function readOutcome(line: string): WrittenOutcome | undefined {
+function readOutcome(line: string): EarlierOutcome | undefined {
   try {
-    const { id, state, error, attempts, worker, finishedAt } = v.parse(outcomeLine, parseJson(line, MESSAGE_LIMITS));
-    return { id, state, attempts, finishedAt, ...(error && { error }), ...(worker && { worker }) };
+    const { id, settlement, state, error, attempts, worker, finishedAt } = v.parse(outcomeLine, parseJson(line, MESSAGE_LIMITS));
+    return { id, state, attempts, finishedAt, ...(settlement && { settlement }), ...(error && { error }), ...(worker && { worker }) };
   } catch {
     return undefined;
   }

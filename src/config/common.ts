@@ -64,11 +64,11 @@ export const commonOptions = {
     env: 'PEERWORK_ICE',
     commands: ['worker', 'master', 'token'],
     meaning: 'STUN and TURN servers: `stun:host:port`, `turn:user:password@host:port?transport=udp|tcp`, `turns:user:password@host:port`.',
-    allowed: 'stun:, turn: or turns: URLs',
+    allowed: 'stun:, turn: or turns: URLs, or `none`',
     default: undefined,
     defaultText: 'those of the token, else public STUN',
     secret: true,
     many: true,
-    parse: every((text) => /^(stun|turns?):[^\s,]+$/i.test(text)),
+    parse: (given) => (given.length === 1 && given[0] === 'none' ? [] : every((text) => /^(stun|turns?):[^\s,]+$/i.test(text))(given)),
   }),
 } as const;

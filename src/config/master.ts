@@ -37,10 +37,29 @@ export const masterOptions = {
   output: option<string, undefined>({
     flag: '--output <file>',
     commands: ['master'],
-    meaning: 'Where outcomes are appended, one JSON object a line, each exactly once also across restarts.',
+    meaning:
+      'Where settlements are appended, one JSON object a line, each exactly once also across restarts; of a job with several lines the last one counts.',
     allowed: 'a file',
     default: undefined,
     parse: anyText,
+  }),
+  retryFailed: option<boolean, false>({
+    flag: '--retry-failed',
+    commands: ['master'],
+    meaning: 'Jobs of the input that have failed wait again first, with all their attempts.',
+    allowed: 'yes or no',
+    default: false,
+    defaultText: 'no',
+    parse: yesOrNo,
+  }),
+  stay: option<boolean, false>({
+    flag: '--stay',
+    commands: ['master'],
+    meaning: 'Go on serving when the jobs of the input have ended.',
+    allowed: 'yes or no',
+    default: false,
+    defaultText: 'no',
+    parse: yesOrNo,
   }),
   ledger: option<string, 'sqlite:.peerwork/ledger.db'>({
     flag: '--ledger <url>',

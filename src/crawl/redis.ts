@@ -1,5 +1,6 @@
 import { Socket } from 'node:net';
 import { AbstractConnector, Redis } from 'ioredis';
+import { within } from '../kit/deadline.js';
 import { openConnection } from './network.js';
 import { readRedisUrl } from './redis-url.js';
 
@@ -29,7 +30,8 @@ export function openRedis({ url, proxySocket, patienceMs = DEFAULT_PATIENCE_MS }
 
     async connect(): Promise<Socket> {
       this.connecting = true;
-      const socket = await openConnection(address, proxySocket, AbortSignal.timeout(CONNECT_MS)).catch((error: Error) => {
+      const connecting = within({ withinMs: CONNECT_MS }, (signal) => openConnection(address, proxySocket, signal));
+      const socket = await connecting.catch((error: Error) => {
         // Not a rejection: for ioredis that would be the end. A connection that is dead already is tried again.
         this.firstError = error;
         return new Socket().destroy();

@@ -1,5 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Deadline } from '../kit/deadline.js';
 import type { Environment } from './environment.js';
 import type { Fetcher } from './fetch.js';
 
@@ -101,14 +102,7 @@ export async function post(fetcher: Fetcher, api: NonNullable<Environment['api']
   for (let backoffMs = 250; ; backoffMs = Math.min(backoffMs * 2, MAX_BACKOFF_MS)) {
     let fault: string;
     try {
-      const answer = await fetcher.call(new URL(`${api.baseUrl}${path}`), {
-        method: 'POST',
-        headers,
-        body,
-        signal: AbortSignal.timeout(CALL_MS),
-      });
-      answer.resume();
-      const status = answer.statusCode ?? 0;
+      const status = await statusOf(fetcher, new URL(`${api.baseUrl}${path}`), headers, body);
       if (status >= 200 && status < 300) return;
       fault = `it answers ${status}`;
       if (status < 500 && status !== 408 && status !== 429) throw new Undeliverable(`${path} of the API cannot be used: ${fault}`);
@@ -118,5 +112,19 @@ export async function post(fetcher: Fetcher, api: NonNullable<Environment['api']
     }
     if (Date.now() - startedAt > PATIENCE_MS) throw new Undeliverable(`${path} of the API cannot be reached: ${fault}`);
     await new Promise((resolve) => setTimeout(resolve, backoffMs));
+  }
+}
+
+async function statusOf(fetcher: Fetcher, url: URL, headers: Readonly<Record<string, string>>, body: string): Promise<number> {
+  const deadline = new Deadline({ withinMs: CALL_MS });
+  const over = () => deadline.end();
+  try {
+    const answer = await fetcher.call(url, { method: 'POST', headers, body, signal: deadline.signal });
+    // What else it says is read and dropped, within the time.
+    answer.once('close', over).resume();
+    return answer.statusCode ?? 0;
+  } catch (thrown) {
+    over();
+    throw thrown;
   }
 }

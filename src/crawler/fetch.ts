@@ -2,6 +2,7 @@ import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import type { Duplex } from 'node:stream';
 import { openConnection } from '../crawl/network.js';
+import { within } from '../kit/deadline.js';
 
 const CONNECT_MS = 15_000;
 
@@ -31,7 +32,7 @@ export class Fetcher {
       Object.assign(agent, {
         createConnection({ host, port }: { readonly host: string; readonly port: number }, connected: Connected) {
           const address = { host, port: Number(port), secure, verify };
-          openConnection(address, proxySocket, AbortSignal.timeout(CONNECT_MS)).then(
+          within({ withinMs: CONNECT_MS }, (signal) => openConnection(address, proxySocket, signal)).then(
             (socket) => connected(null, socket),
             (error: Error) => connected(error, undefined as unknown as Duplex),
           );

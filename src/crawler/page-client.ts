@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { addAbortSignal, PassThrough, pipeline, type Readable, Transform } from 'node:stream';
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 import { type BaseHttpClient, NonRetryableError, type RedirectHandler, type StreamingHttpResponse } from '@crawlee/cheerio';
+import { Deadline } from '../kit/deadline.js';
 import type { Fetcher } from './fetch.js';
 
 const MAX_REDIRECTS = 10;
@@ -33,14 +34,25 @@ export class PageClient implements BaseHttpClient {
 
   async stream(request: PageRequest, _onRedirect?: RedirectHandler): Promise<StreamingHttpResponse> {
     const timeoutMs = Number((request.timeout as { readonly request?: number } | undefined)?.request ?? DEFAULT_TIMEOUT_MS);
-    const signal = AbortSignal.timeout(timeoutMs);
+    // Ends with the body, or with what keeps the page from having one.
+    const deadline = new Deadline({ withinMs: timeoutMs });
+    try {
+      return await this.#ask(request, deadline);
+    } catch (thrown) {
+      deadline.end();
+      throw thrown;
+    }
+  }
+
+  async #ask(request: PageRequest, deadline: Deadline): Promise<StreamingHttpResponse> {
+    const { signal } = deadline;
     const headers = { ...(request.headers as Record<string, string>), 'accept-encoding': 'gzip, deflate, br' };
     const redirectUrls: URL[] = [];
     let url = new URL(request.url);
     for (;;) {
       const answer = await this.#fetcher.call(url, { headers, signal });
       const location = answer.headers.location;
-      if (location === undefined || !REDIRECTS.has(answer.statusCode ?? 0)) return this.#answer(answer, url, redirectUrls, signal);
+      if (location === undefined || !REDIRECTS.has(answer.statusCode ?? 0)) return this.#answer(answer, url, redirectUrls, deadline);
       answer.destroy();
       url = target(location, url);
       redirectUrls.push(url);
@@ -49,14 +61,14 @@ export class PageClient implements BaseHttpClient {
     }
   }
 
-  #answer(answer: IncomingMessage, url: URL, redirectUrls: URL[], signal: AbortSignal): StreamingHttpResponse {
+  #answer(answer: IncomingMessage, url: URL, redirectUrls: URL[], deadline: Deadline): StreamingHttpResponse {
     const { statusCode = 0, headers } = answer;
     if (statusCode >= 400) {
       answer.destroy();
       const fault = `the server answered ${statusCode}`;
       throw statusCode >= 500 || PASSING.has(statusCode) ? new Error(fault) : new NonRetryableError(fault);
     }
-    const stream = bounded(answer, this.#maxBytes, signal);
+    const stream = bounded(answer, this.#maxBytes, deadline);
     const progress = { percent: 0, transferred: 0 };
     const facts = { statusCode, headers, trailers: {}, complete: true, url: url.href, redirectUrls, request: { url: url.href } };
     return { ...facts, stream, downloadProgress: progress, uploadProgress: progress } as StreamingHttpResponse & PageAnswer;
@@ -76,7 +88,7 @@ function target(location: string, from: URL): URL {
 }
 
 /** The body as it was before compression, which must not be larger than allowed, whatever it was compressed to. */
-function bounded(answer: IncomingMessage, maxBytes: number, signal: AbortSignal): Readable {
+function bounded(answer: IncomingMessage, maxBytes: number, deadline: Deadline): Readable {
   let bytes = 0;
   const counter = new Transform({
     transform(chunk: Buffer, _encoding, done) {
@@ -86,10 +98,11 @@ function bounded(answer: IncomingMessage, maxBytes: number, signal: AbortSignal)
     },
   });
   const unpack = unpackerOf(answer.headers['content-encoding']);
-  const ignore = () => {};
-  addAbortSignal(signal, counter);
-  if (unpack === undefined) pipeline(answer, counter, ignore);
-  else pipeline(answer, unpack, counter, ignore);
+  // Whatever went wrong, the reader of the body is told.
+  const done = () => deadline.end();
+  addAbortSignal(deadline.signal, counter);
+  if (unpack === undefined) pipeline(answer, counter, done);
+  else pipeline(answer, unpack, counter, done);
   return counter;
 }
 

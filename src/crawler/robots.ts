@@ -1,4 +1,5 @@
 import robotsParser from 'robots-parser';
+import { within } from '../kit/deadline.js';
 import type { Fetcher } from './fetch.js';
 
 const MAX_BYTES = 512 * 1024;
@@ -43,7 +44,7 @@ export class Robots {
 
   async #ask(file: URL): Promise<Rules> {
     try {
-      const { status, text } = await this.#read(file);
+      const { status, text } = await within({ withinMs: TIMEOUT_MS }, (signal) => this.#read(file, signal));
       if (status >= 500) return CLOSED;
       if (status !== 200) return FREE;
       const parsed = robotsParser(file.href, text);
@@ -55,8 +56,7 @@ export class Robots {
     }
   }
 
-  async #read(file: URL): Promise<{ readonly status: number; readonly text: string }> {
-    const signal = AbortSignal.timeout(TIMEOUT_MS);
+  async #read(file: URL, signal: AbortSignal): Promise<{ readonly status: number; readonly text: string }> {
     let url = file;
     for (let hop = 0; ; hop += 1) {
       const answer = await this.#fetcher.call(url, { headers: { 'user-agent': this.#userAgent, accept: 'text/plain' }, signal });

@@ -14,6 +14,11 @@ export const peerErrors = {
     todo: 'Start the Master; this worker keeps looking.',
     status: 503,
   },
+  'master-busy': {
+    message: 'The Master is there, but has not taken up this worker yet',
+    todo: 'Nothing: it is busy, and this worker keeps asking.',
+    status: 503,
+  },
   'signal-malformed': {
     message: 'A peer sent a connection description that cannot be used: {detail}',
     todo: 'Nothing: it was ignored. If it persists, name another tracker with `--tracker`.',
@@ -23,6 +28,11 @@ export const peerErrors = {
     message: 'The peers found each other, but no path between them opened: {detail}',
     todo: 'Add a TURN server to the token, or forward one UDP port to the Master.',
     status: 504,
+  },
+  'ice-server-unusable': {
+    message: 'A STUN or TURN server was left out: {detail}',
+    todo: 'Correct it in `--ice`, or in the token by the `--ice` of the Master; an IPv6 address stands in brackets. The others are used meanwhile.',
+    status: 400,
   },
   'dtls-failed': {
     message: 'The peers reached each other, but no encryption came up between them: {detail}',

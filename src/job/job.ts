@@ -90,6 +90,8 @@ export type Outcome =
       readonly error: JobError;
       /** false: another attempt would fail the same way */
       readonly retry: boolean;
+      /** What it had made when it failed, such as what a container printed and its files; bounded as any output. Kept with the failure. */
+      readonly output?: Json;
     } & Hold)
   | { readonly state: 'released'; readonly reason: string };
 
@@ -117,6 +119,7 @@ export interface JobError {
 export interface SettledJob {
   readonly id: string;
   readonly state: 'completed' | 'failed' | 'cancelled';
+  /** Of a failed job: what its last run had made nevertheless, if it gave that back. */
   readonly output?: Json;
   readonly error?: JobError;
   readonly attempts: number;

@@ -120,7 +120,7 @@ const children = v.pipe(
 );
 export const outcome = v.variant('state', [
   v.object({ state: v.literal('completed'), output: jsonValue, children: v.optional(children), childrenDelayMs: wait, holdMs: wait }),
-  v.object({ state: v.literal('failed'), error: jobError, retry: v.boolean(), holdMs: wait }),
+  v.object({ state: v.literal('failed'), error: jobError, retry: v.boolean(), output: v.exactOptional(jsonValue), holdMs: wait }),
   v.object({ state: v.literal('released'), reason: v.pipe(v.string(), v.maxLength(200)) }),
 ]);
 export const settlement = v.object({ id: jobId, lease: leaseNumber, outcome, startedAt: instant, finishedAt: instant });

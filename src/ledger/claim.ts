@@ -122,8 +122,10 @@ function mayStart(
   return free ? Promise.resolve({ admitted: rows, parked: 0 }) : admit(transaction, rows, now);
 }
 
+/** What a failed parent had made nevertheless is no output that a child could count on. */
 const PARENTS = sized(
-  (count) => `SELECT edge.child, job.id, job.channel, job.data, job.output FROM edge JOIN job ON job.seq = edge.parent
+  (count) => `SELECT edge.child, job.id, job.channel, job.data,
+  CASE WHEN job.state = 'completed' THEN job.output END AS output FROM edge JOIN job ON job.seq = edge.parent
   WHERE edge.child IN (${repeated('?', count)}) ORDER BY edge.child, edge.place`,
 );
 

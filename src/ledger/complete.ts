@@ -50,7 +50,7 @@ export async function completeRuns(
       piece.map((settlement): readonly Value[] => {
         const tookMs = Math.max(0, settlement.finishedAt - settlement.startedAt);
         const from = Math.min(settlement.finishedAt, now) - tookMs;
-        return [settlement.id, settlement.lease, seq++, from, tookMs, settlement.output];
+        return [settlement.id, settlement.lease, seq++, from, tookMs, settlement.output ?? 'null'];
       }),
     );
     changed += await transaction.run(COMPLETE(list.length), [now, now, ...list.flat(), worker]);

@@ -58,7 +58,10 @@ export function settledJob(row: EndRow): SettledJob {
     state: row.state,
     ...(row.state === 'completed'
       ? { output: storedJson<NonNullable<SettledJob['output']>>(row.output ?? 'null') }
-      : { error: storedJson<JobError>(row.error ?? '{}') }),
+      : {
+          error: storedJson<JobError>(row.error ?? '{}'),
+          ...(row.output !== null && { output: storedJson<NonNullable<SettledJob['output']>>(row.output) }),
+        }),
     attempts: row.attempts_made,
     // A cancelled job was ended by its owner, whoever ran it.
     ...(row.worker_name !== null && row.state !== 'cancelled' && { worker: row.worker_name }),

@@ -102,6 +102,8 @@ export interface JobLedger {
   delete(ids: readonly string[], now: number): Promise<{ readonly deleted: number; readonly cancelled: CancelledJob[] }>;
   /** Without `now` it is not said whether it waits for time. */
   get(id: string, now?: number): Promise<JobRecord | undefined>;
+  /** The states of jobs, by id; ids that are unknown are left out. */
+  states(ids: readonly string[]): Promise<ReadonlyMap<string, JobState>>;
   list(
     filter: JobFilter,
     page: { readonly after?: string; readonly limit: number; readonly oldestFirst?: boolean },

@@ -3,6 +3,7 @@ import { MAX_MESSAGE_BYTES } from '../job/limits.js';
 import type { Statements } from './driver.js';
 import { END_COLUMNS, type EndRow, settledJob } from './job-row.js';
 import type { JobCounts, JobState } from './ledger.js';
+import { padded, pieces, repeated, sized } from './lists.js';
 import type { Transaction } from './transaction.js';
 
 const SETTLED = `SELECT job.settled_seq, ${END_COLUMNS} FROM job LEFT JOIN worker ON worker.seq = job.worker
@@ -38,6 +39,17 @@ const LAST_SETTLED = 'SELECT MAX(settled_seq) AS value FROM job WHERE settled_se
 export async function lastSettled(sql: Statements): Promise<number> {
   const [row] = await sql.all<{ value: number }>(LAST_SETTLED, [(await sql.numbers?.settledHorizon()) ?? Number.MAX_SAFE_INTEGER]);
   return row?.value ?? 0;
+}
+
+const STATES = sized((count) => `SELECT id, state FROM job WHERE id IN (${repeated('?', count)})`);
+
+export async function jobStates(sql: Statements, ids: readonly string[]): Promise<{ readonly id: string; readonly state: JobState }[]> {
+  const found: { readonly id: string; readonly state: JobState }[] = [];
+  for (const piece of pieces(ids)) {
+    const list = padded(piece);
+    found.push(...(await sql.all<{ readonly id: string; readonly state: JobState }>(STATES(list.length), list)));
+  }
+  return found;
 }
 
 const COUNTS = 'SELECT state, CAST(SUM(jobs) AS INTEGER) AS jobs FROM tally GROUP BY state';

@@ -40,23 +40,37 @@ export interface RunTimes {
 }
 
 /** `output` is JSON text. */
-export function endByOutcome(row: RunRow, outcome: Outcome, output: string, times: RunTimes, now: number, random: () => number): RunEnd {
+export function endByOutcome(
+  row: RunRow,
+  outcome: Outcome,
+  output: string | undefined,
+  times: RunTimes,
+  now: number,
+  random: () => number,
+): RunEnd {
   switch (outcome.state) {
     case 'released':
       return givenBack(row, { settled: true });
     case 'completed': {
       if (row.persistent === 1) return givenBack(row, { settled: true, attemptsMade: 0 });
       const made = row.attempts_made + 1;
-      return { ...ended(row, 'completed', made, within(row, times, now), null), settled: true, output };
+      return { ...ended(row, 'completed', made, within(row, times, now), null), settled: true, output: output ?? 'null' };
     }
     case 'failed': {
       const made = row.attempts_made + 1;
       const error = errorText(outcome.error);
       const charge = { final: !outcome.retry };
       if (row.persistent === 0 && (charge.final || made >= row.attempts_allowed))
-        return { ...ended(row, 'failed', made, within(row, times, now), error), settled: true, charge };
+        return { ...ended(row, 'failed', made, within(row, times, now), error), settled: true, charge, output: output ?? null };
       const wait = backoff(row, made, random);
-      return givenBack(row, { settled: true, attemptsMade: made, runAt: wait > 0 ? now + wait : null, error, charge });
+      return givenBack(row, {
+        settled: true,
+        attemptsMade: made,
+        runAt: wait > 0 ? now + wait : null,
+        error,
+        output: output ?? null,
+        charge,
+      });
     }
   }
 }
@@ -74,7 +88,7 @@ export function endByLoss(row: RunRow, code: 'lease-expired' | 'worker-lost', no
 export function endByTime(row: RunRow, limitMs: number, now: number, random: () => number): RunEnd {
   const error = { code: 'timeout', message: describeError('timeout', `${limitMs} ms, and its worker did not end it`) };
   const times = { startedAt: row.started_at ?? now, finishedAt: now };
-  return { ...endByOutcome(row, { state: 'failed', error, retry: true }, 'null', times, now, random), settled: false };
+  return { ...endByOutcome(row, { state: 'failed', error, retry: true }, undefined, times, now, random), settled: false };
 }
 
 /** The worker never received the job. */
@@ -100,7 +114,7 @@ export function endAsTwin(row: RunRow, end: RunEnd, now: number): RunEnd {
   if (end.state === 'completed') return { ...ended(row, 'completed', attemptsMade, times, null), output: end.output, mergedWith: end.row };
   const charge = { final: end.charge?.final ?? false };
   if (charge.final || attemptsMade >= row.attempts_allowed)
-    return { ...ended(row, 'failed', attemptsMade, times, end.error ?? ''), charge, mergedWith: end.row };
+    return { ...ended(row, 'failed', attemptsMade, times, end.error ?? ''), charge, output: end.output, mergedWith: end.row };
   return givenBack(row, { attemptsMade, runAt: end.runAt, error: end.error, charge });
 }
 
@@ -127,7 +141,10 @@ function ended(
   return { row, state, attemptsMade, runAt: null, settled: false, ...times, error, output: null };
 }
 
-function givenBack(row: RunRow, given: Partial<Pick<RunEnd, 'attemptsMade' | 'runAt' | 'settled' | 'error' | 'charge'>>): RunEnd {
+function givenBack(
+  row: RunRow,
+  given: Partial<Pick<RunEnd, 'attemptsMade' | 'runAt' | 'settled' | 'error' | 'output' | 'charge'>>,
+): RunEnd {
   return {
     row,
     // A twin may be waiting for its parents.
@@ -136,10 +153,10 @@ function givenBack(row: RunRow, given: Partial<Pick<RunEnd, 'attemptsMade' | 'ru
     runAt: null,
     settled: false,
     error: null,
+    output: null,
     ...given,
     startedAt: null,
     finishedAt: null,
-    output: null,
   };
 }
 

@@ -5,8 +5,8 @@ import { formatJson, type JsonRefused } from '../kit/json.js';
 
 /** A settlement whose output has become the text that is stored. */
 export interface Settling extends Settlement {
-  /** JSON text; `null` unless it completed. */
-  readonly output: string;
+  /** JSON text; undefined if there is none. */
+  readonly output: string | undefined;
 }
 
 /**
@@ -15,13 +15,20 @@ export interface Settling extends Settlement {
  */
 export function settling(settlement: Settlement): Settling {
   const { outcome } = settlement;
-  if (outcome.state !== 'completed' || outcome.output === undefined) return { ...settlement, output: 'null' };
+  if (outcome.state === 'released') return { ...settlement, output: undefined };
+  if (outcome.output === undefined) return { ...settlement, output: outcome.state === 'completed' ? 'null' : undefined };
   try {
     return { ...settlement, output: formatJson(outcome.output, VALUE_LIMITS) };
   } catch (thrown) {
     const { reason, message } = thrown as JsonRefused;
     const code = reason === 'too-large' ? 'output-too-large' : 'output-unsendable';
-    const error = { code, message: describeError(code, message) };
-    return { ...settlement, outcome: { state: 'failed', error, retry: false, holdMs: outcome.holdMs }, output: 'null' };
+    const { holdMs } = outcome;
+    const fault = describeError(code, message);
+    // Why it failed says more than what is wrong with the rest.
+    if (outcome.state === 'failed') {
+      const error = { ...outcome.error, message: `${outcome.error.message} (what it had made is not kept: ${fault})` };
+      return { ...settlement, outcome: { state: 'failed', error, retry: outcome.retry, holdMs }, output: undefined };
+    }
+    return { ...settlement, outcome: { state: 'failed', error: { code, message: fault }, retry: false, holdMs }, output: undefined };
   }
 }

@@ -25,11 +25,12 @@ import type {
   JobLedger,
   JobPage,
   JobRecord,
+  JobState,
   LeasedJob,
   WorkerRef,
 } from './ledger.js';
 import { listChannels, listJobs } from './list.js';
-import { countJobs, lastSettled, settledAfter } from './read.js';
+import { countJobs, jobStates, lastSettled, settledAfter } from './read.js';
 import { reconcileLeases } from './reconcile.js';
 import { resetRuns, retryRuns } from './restart.js';
 import { failedRows } from './select.js';
@@ -165,6 +166,11 @@ export class SqlJobs extends SqlBase implements JobLedger {
 
   get(id: string, now = Number.POSITIVE_INFINITY): Promise<JobRecord | undefined> {
     return this.run(1, (transaction) => getJob(transaction, id, now));
+  }
+
+  async states(ids: readonly string[]): Promise<ReadonlyMap<string, JobState>> {
+    const found = await this.inChunks(ids, (transaction, chunk) => jobStates(transaction, chunk));
+    return new Map(found.map(({ id, state }) => [id, state]));
   }
 
   list(

@@ -26,8 +26,8 @@ export function openMasterKey(options: MasterKeyOptions, defaultLedger: string):
     path === undefined
       ? { keyPair: createKeyPair(nodePrimitives), secret: nodePrimitives.randomBytes(32) }
       : loadOrCreateKeyFile(resolve(path));
-  const { trackers = [], ice = [] } = options;
-  const made = createToken({ publicKey: keyPair.publicKey, secret, trackers, ice }, nodePrimitives);
+  const { trackers = [], ice } = options;
+  const made = createToken({ publicKey: keyPair.publicKey, secret, trackers, ...(ice && { ice }) }, nodePrimitives);
   if (options.token === undefined) return { identity: keyPair, parsed: made, token: formatToken(made) };
   const given = parseToken(options.token);
   if (Buffer.compare(given.publicKey, made.publicKey) !== 0) {

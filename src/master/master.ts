@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events';
 import { type Clock, systemClock } from '../clock.js';
 import { asPeerworkError, type PeerworkError } from '../errors.js';
 import type { JobInput, Json } from '../job/job.js';
-import type { AddedJob, JobCounts, JobRecord, Ledger } from '../ledger/ledger.js';
+import type { AddedJob, JobCounts, JobRecord, JobState, Ledger } from '../ledger/ledger.js';
 import { type Log, logToStderr } from '../log.js';
 import type { Desk } from './desk.js';
 import { fastifyPlugin, type RequestListener, requestListener } from './http/embed.js';
@@ -114,6 +114,16 @@ export class Master extends EventEmitter<MasterEvents> {
   /** Cancels jobs, waiting or running; answers the ids that this ended. */
   async cancel(...ids: string[]): Promise<string[]> {
     return (await this.#starting).desk.cancel(ids);
+  }
+
+  /** Failed and cancelled jobs wait again, with all their attempts, and those that failed for their sake; answers the ids of the former. */
+  async retry(...ids: string[]): Promise<string[]> {
+    return (await this.#starting).ledger.retry(ids, this.#clock.now());
+  }
+
+  /** The states of jobs, by id; ids that are unknown are left out. */
+  async states(ids: readonly string[]): Promise<ReadonlyMap<string, JobState>> {
+    return (await this.#starting).ledger.states(ids);
   }
 
   /** The workers that are connected now. */

@@ -4,7 +4,8 @@ declare module 'bittorrent-tracker/server.js' {
     constructor(options: {
       http: false;
       udp: false;
-      ws: false;
+      /** Whether it opens a server of its own. */
+      ws: boolean;
       stats: false;
       /** Milliseconds; peers are told to announce five times as often. */
       interval?: number;

@@ -76,7 +76,9 @@ export class MasterSwarm extends Emitter<MasterSwarmEvents> {
   }
 
   start(): void {
-    if (!this.#closed) this.#lobby.start();
+    if (this.#closed) return;
+    if (this.#settings.iceRefusal) this.#tell(this.#settings.iceRefusal);
+    this.#lobby.start();
   }
 
   /** Leaves the trackers first, so that nobody comes back to a Master that is going; then closes all links. */

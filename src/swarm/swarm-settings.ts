@@ -2,7 +2,7 @@ import { type Clock, systemClock } from '../clock.js';
 import { PeerworkError } from '../errors.js';
 import { createLog, type Log } from '../log.js';
 import type { KeyPair } from './identity.js';
-import { defaultIceServers, type IceServerInit, parseIceServers } from './link/ice.js';
+import { defaultIceServers, type IceServerInit, readIceServers } from './link/ice.js';
 import type { PeerFacts, RpcHandlers } from './peer.js';
 import type { Platform } from './platform.js';
 import type { TrackerTimes } from './rendezvous/tracker-client.js';
@@ -38,7 +38,8 @@ export interface SwarmTimes extends TrackerTimes {
   /** How long an offer is shown; then its addresses may have been forgotten by the router, and a new one is made. */
   readonly offerMs: number;
   readonly masterAbsentMs: number;
-  /** The rest after a refusal that will hardly change by itself. */
+  readonly quietAfterMs: number;
+  /** The first rest after a refusal that will hardly change by itself; the next ones double. */
   readonly refusedMs: number;
 }
 
@@ -46,6 +47,8 @@ export interface SwarmSettings extends Omit<SwarmOptions, 'token' | 'ice'> {
   readonly token: Token;
   readonly trackers: readonly string[];
   readonly ice: ReturnType<Platform['openIce']>;
+  /** `ice-server-unusable`, if a server was left out. */
+  readonly iceRefusal: PeerworkError | undefined;
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Log;
@@ -56,7 +59,9 @@ export interface SwarmSettings extends Omit<SwarmOptions, 'token' | 'ice'> {
 export function settleOptions(options: SwarmOptions): SwarmSettings {
   const token = typeof options.token === 'string' ? parseToken(options.token) : options.token;
   const trackers = chooseTrackers(options.trackers, token.trackers);
-  const ice = options.ice ?? chooseIce(token, trackers);
+  if (options.trackers?.length === 0) throw new PeerworkError('option-invalid', 'the list of trackers is empty: there is nowhere to meet');
+  const { servers, refused } = readIceServers(options.ice ?? chooseIce(token, trackers));
+  if (options.ice && refused[0] && servers.length === 0) throw new PeerworkError('option-invalid', refused[0].detail);
   if (options.transferSecret && options.transferSecret.length !== 32)
     throw new PeerworkError('option-invalid', 'transferEncryptToken must have 32 characters');
   const clock = options.clock ?? systemClock;
@@ -65,7 +70,8 @@ export function settleOptions(options: SwarmOptions): SwarmSettings {
     ...options,
     token,
     trackers,
-    ice: options.platform.openIce(parseIceServers(ice), { clock, log }),
+    ice: options.platform.openIce(servers, { clock, log }),
+    iceRefusal: refused.length === 0 ? undefined : new PeerworkError('ice-server-unusable', refused.map(({ detail }) => detail).join('; ')),
     clock,
     random: options.random ?? Math.random,
     log,
@@ -73,9 +79,9 @@ export function settleOptions(options: SwarmOptions): SwarmSettings {
   };
 }
 
-/** The STUN and TURN servers of a token, else the default ones. */
+/** The STUN and TURN servers of a token, which may be none, else the default ones. */
 export function chooseIce(token: Token, trackers: readonly string[]): readonly string[] {
-  return token.ice.length > 0 ? token.ice : isLocal(trackers) ? [] : defaultIceServers;
+  return token.ice ?? (isLocal(trackers) ? [] : defaultIceServers);
 }
 
 /** Peers that meet at a tracker on their own machine need no STUN, which would cost each attempt a moment where there is no internet. */

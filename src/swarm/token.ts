@@ -24,8 +24,8 @@ export interface Token {
   readonly secret: Uint8Array;
   /** `ws:` and `wss:` URLs; empty: the default ones. */
   readonly trackers: readonly string[];
-  /** `stun:`, `turn:` and `turns:` URLs; empty: the default ones. */
-  readonly ice: readonly string[];
+  /** `stun:`, `turn:` and `turns:` URLs; empty: none; undefined: the default ones. */
+  readonly ice?: readonly string[] | undefined;
 }
 
 export interface TokenInput {
@@ -33,7 +33,8 @@ export interface TokenInput {
   /** 32 bytes, made up when missing. */
   readonly secret?: Uint8Array;
   readonly trackers?: readonly string[];
-  readonly ice?: readonly string[];
+  /** Undefined: the default ones. */
+  readonly ice?: readonly string[] | undefined;
 }
 
 /** Peers spread over this many info hashes, so that no single tracker list of peers grows too long. */
@@ -54,7 +55,7 @@ const MAX_URLS = 16;
 const urls = (pattern: RegExp) => v.pipe(v.array(v.pipe(v.string(), v.maxLength(500), v.regex(pattern))), v.maxLength(MAX_URLS));
 const extras = v.object({
   trackers: v.optional(urls(/^wss?:\/\/[^\s/]/), []),
-  ice: v.optional(urls(/^(stun|turns?):[^\s/]/), []),
+  ice: v.optional(urls(/^(stun|turns?):[^\s/]/)),
 });
 
 /** Throws `token-malformed` if a part of the input cannot be put into a token. */
@@ -62,14 +63,18 @@ export function createToken(input: TokenInput, primitives: Primitives): Token {
   const secret = input.secret ?? primitives.randomBytes(KEY_BYTES);
   if (input.publicKey.length !== KEY_BYTES || secret.length !== KEY_BYTES)
     throw new PeerworkError('token-malformed', `a key or secret has not ${KEY_BYTES} bytes`);
-  const token = { publicKey: input.publicKey, secret, ...readExtras({ trackers: input.trackers ?? [], ice: input.ice ?? [] }) };
+  const token = {
+    publicKey: input.publicKey,
+    secret,
+    ...readExtras({ trackers: input.trackers ?? [], ...(input.ice && { ice: input.ice }) }),
+  };
   concealToken(token);
   return token;
 }
 
 export function formatToken(token: Token): string {
   const { trackers, ice } = token;
-  const json = JSON.stringify({ ...(trackers.length > 0 && { trackers }), ...(ice.length > 0 && { ice }) });
+  const json = JSON.stringify({ ...(trackers.length > 0 && { trackers }), ...(ice && { ice }) });
   const extra = toUtf8(json === '{}' ? '' : json);
   const length = SMALLEST_BYTES + extra.length;
   const body = joinBytes(header(length), token.publicKey, token.secret, extra);
@@ -205,7 +210,7 @@ function concealToken(token: Token): void {
   conceal(toBase64url(token.secret));
   conceal(toHex(token.secret));
   // turn:user:password@host
-  for (const url of token.ice) {
+  for (const url of token.ice ?? []) {
     const credentials = /^turns?:(?:\/\/)?([^@]+)@/.exec(url)?.[1];
     if (credentials !== undefined) conceal(credentials.slice(credentials.indexOf(':') + 1));
   }

@@ -5,6 +5,7 @@ import { createOffer } from './link/dial.js';
 import type { Peer } from './peer.js';
 import { Backoff } from './rendezvous/backoff.js';
 import { Seeker } from './rendezvous/seeker.js';
+import { TrackerPace } from './rendezvous/tracker-pace.js';
 import { openSession, type Session } from './session.js';
 import { type SwarmOptions, type SwarmSettings, settleOptions } from './swarm-settings.js';
 import { rendezvousHashes } from './token.js';
@@ -15,17 +16,18 @@ export type WorkerSwarmEvents = {
   /** `error` says why the link ended. */
   disconnected: [peer: Peer, error: Error];
   /**
-   * A step failed, and is tried again: `tracker-unreachable`, `tracker-refused`, `master-absent`, `ice-failed`, `dtls-failed`, `link-timeout`,
+   * A step failed, and is tried again: `tracker-unreachable`, `tracker-refused`, `master-absent`, `master-busy`, `ice-failed`, `dtls-failed`, `link-timeout`,
    * or why the handshake was refused. The same trouble is told at most every 30 s.
    */
   trouble: [error: PeerworkError];
 };
 
 const OFFER_MS = 40_000;
-const REFUSED_MS = 8000;
+const REFUSED_FIRST_MS = 8000;
+const REFUSED_CAP_MS = 300_000;
 const RETRIES_AT_ONCE = 3;
 const RETRY_FIRST_MS = 500;
-const RETRY_CAP_MS = 8000;
+const RETRY_CAP_MS = 60_000;
 /** A link that ends sooner counts as a failed attempt: two workers with one key would otherwise throw each other out for ever. */
 const STABLE_MS = 5000;
 
@@ -45,12 +47,14 @@ const lasting: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
  *
  * seeking (at the trackers, with an offer) → opening (WebRTC) → shaking hands → connected (the trackers are left) → seeking
  * again, at once, when the link ends. A failed attempt is followed by the next at once, after three by pauses of 0.5 s
- * doubling to 8 s; after a lasting refusal the trackers are left for 8 to 12 s.
+ * doubling to a minute; after a lasting refusal the trackers are left for 8 s, doubling to five minutes.
  */
 export class WorkerSwarm extends Emitter<WorkerSwarmEvents> {
   readonly #settings: SwarmSettings;
   readonly #infoHash: Uint8Array;
   readonly #backoff: Backoff;
+  readonly #refusedBackoff: Backoff;
+  readonly #pace: TrackerPace;
   readonly #troubles: TroubleFilter;
   readonly #peers = new Map<string, Peer>();
   /** Trackers whose last answer came to nothing. */
@@ -69,6 +73,8 @@ export class WorkerSwarm extends Emitter<WorkerSwarmEvents> {
     // By the key, so that a worker is always in the same shard, and all of them evenly.
     this.#infoHash = hashes[(settings.identity.publicKey[0] ?? 0) % hashes.length] ?? new Uint8Array(20);
     this.#backoff = new Backoff(RETRY_FIRST_MS, RETRY_CAP_MS, settings.random);
+    this.#refusedBackoff = new Backoff(settings.times.refusedMs ?? REFUSED_FIRST_MS, REFUSED_CAP_MS, settings.random);
+    this.#pace = new TrackerPace(settings.clock);
     this.#troubles = new TroubleFilter(settings.clock);
   }
 
@@ -82,7 +88,9 @@ export class WorkerSwarm extends Emitter<WorkerSwarmEvents> {
   }
 
   start(): void {
-    if (!this.#ending.signal.aborted) this.#running ??= this.#run();
+    if (this.#ending.signal.aborted || this.#running) return;
+    if (this.#settings.iceRefusal) this.#tell(this.#settings.iceRefusal);
+    this.#running = this.#run();
   }
 
   /** Leaves the trackers, then closes the link. */
@@ -151,7 +159,9 @@ export class WorkerSwarm extends Emitter<WorkerSwarmEvents> {
       trackerTimes: times,
       distrusted: this.#distrusted,
       failed: (error) => this.#tell(error),
+      pace: this.#pace,
       ...(times.masterAbsentMs === undefined ? {} : { masterAbsentMs: times.masterAbsentMs }),
+      ...(times.quietAfterMs === undefined ? {} : { quietAfterMs: times.quietAfterMs }),
     });
     seeker.start();
     return seeker;
@@ -162,6 +172,8 @@ export class WorkerSwarm extends Emitter<WorkerSwarmEvents> {
     const { platform, ice, clock, times } = this.#settings;
     const { signal } = this.#ending;
     while (!signal.aborted) {
+      await seeker.untilWorthwhile(signal);
+      if (signal.aborted) break;
       const startedAt = clock.now();
       const connectTimeout = times.connectMs === undefined ? {} : { connectTimeoutMs: times.connectMs };
       const outgoing = await createOffer(platform.engine, ice, { clock, ...connectTimeout });
@@ -197,12 +209,12 @@ export class WorkerSwarm extends Emitter<WorkerSwarmEvents> {
     this.#failures = 0;
     this.#restMs = 0;
     this.#backoff.reset();
+    this.#refusedBackoff.reset();
   }
 
   #fail(error?: PeerworkError): void {
     this.#failures += 1;
-    const { times, random } = this.#settings;
-    if (error && lasting.has(error.code)) this.#restMs = (times.refusedMs ?? REFUSED_MS) * (1 + random() / 2);
+    if (error && lasting.has(error.code)) this.#restMs = this.#refusedBackoff.nextMs();
     else this.#restMs = this.#failures <= RETRIES_AT_ONCE ? 0 : this.#backoff.nextMs();
   }
 

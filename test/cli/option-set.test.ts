@@ -84,7 +84,7 @@ const samples: Readonly<Partial<Record<OptionName, readonly (string | boolean | 
   openfnRunSeconds: ['60'],
   openfnStatePropsToRemove: [['configuration', 'two words']],
   trackers: [['ws://a:1', 'wss://b']],
-  ice: [['stun:a:3478', 'turn:user:pa$s#w\'"ord@b:3478?transport=tcp']],
+  ice: [['none'], ['stun:a:3478', 'turn:user:pa$s#w\'"ord@b:3478?transport=tcp']],
   crawlContainers: ['2'],
   doryApi: ['https://dory.example/x'],
   doryKey: ['dwk_\'"`#$x'],

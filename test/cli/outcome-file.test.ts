@@ -13,19 +13,48 @@ t.test('outcomes are appended, and known again', async (t) => {
   const path = join(t.testdir(), 'out.ndjson');
   const file = await OutcomeFile.open(path);
   t.equal(file.earlier.size, 0);
-  await file.write(done);
-  await file.write(failed);
+  await file.write(7, done);
+  await file.write(8, failed);
   await file.close();
   t.equal(
     readFileSync(path, 'utf8'),
-    '{"id":"a","state":"completed","output":{"x":"ü"},"attempts":1,"worker":"pi","startedAt":1,"finishedAt":2}\n' +
-      '{"id":"b","state":"failed","error":{"code":"timeout","message":"too long"},"attempts":3,"finishedAt":9}\n',
+    '{"id":"a","settlement":7,"state":"completed","output":{"x":"ü"},"attempts":1,"worker":"pi","startedAt":1,"finishedAt":2}\n' +
+      '{"id":"b","settlement":8,"state":"failed","error":{"code":"timeout","message":"too long"},"attempts":3,"finishedAt":9}\n',
   );
   const again = await OutcomeFile.open(path);
   t.match(again.earlier.get('b'), { state: 'failed', error: { code: 'timeout' }, attempts: 3 });
-  await again.write({ ...done, id: 'c' });
+  await again.write(9, { ...done, id: 'c' });
   await again.close();
   t.equal(readFileSync(path, 'utf8').split('\n').length, 4);
+});
+
+t.test('each settlement of a job has a line, once, and the last one counts', async (t) => {
+  const path = join(t.testdir(), 'out.ndjson');
+  const again = async (...settlements: [number, SettledJob][]) => {
+    const file = await OutcomeFile.open(path);
+    for (const [settlement, job] of settlements) await file.write(settlement, job);
+    await file.close();
+    return readFileSync(path, 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((line) => [JSON.parse(line).settlement, JSON.parse(line).state]);
+  };
+  const first = { ...failed, id: 'a' };
+  t.same(await again([1, first]), [[1, 'failed']]);
+  t.same(await again([1, first]), [[1, 'failed']], 'known');
+  const both = [
+    [1, 'failed'],
+    [2, 'completed'],
+  ];
+  t.same(await again([2, { ...done, finishedAt: 20 }]), both);
+  t.same(await again([2, { ...done, finishedAt: 20 }]), both, 'known');
+  const file = await OutcomeFile.open(path);
+  t.match(file.earlier.get('a'), { state: 'completed', settlement: 2 });
+  await file.close();
+  t.same(await again([2, { ...done, finishedAt: 30 }]), [...both, [2, 'completed']], 'a new ledger begins at 1 again');
+
+  writeFileSync(path, `${JSON.stringify({ ...done, finishedAt: 30 })}\n`);
+  t.same(await again([5, { ...done, finishedAt: 30 }]), [[undefined, 'completed']], 'a line of an older version says no number');
 });
 
 t.test('a last line that a crash cut off is removed, wherever it was cut', async (t) => {
@@ -36,7 +65,7 @@ t.test('a last line that a crash cut off is removed, wherever it was cut', async
     writeFileSync(path, first + second.slice(0, length));
     const file = await OutcomeFile.open(path);
     t.same([...file.earlier.keys()], ['a']);
-    await file.write(failed);
+    await file.write(8, failed);
     await file.close();
     t.same(
       readFileSync(path, 'utf8')
@@ -50,7 +79,7 @@ t.test('a last line that a crash cut off is removed, wherever it was cut', async
 
 t.test('a write that fails at any byte leaves no half line, and is made up for', async (t) => {
   const folder = t.testdir();
-  const line = `${JSON.stringify({ id: 'a', state: 'completed', output: { x: 'ü' }, attempts: 1, worker: 'pi', startedAt: 1, finishedAt: 2 })}\n`;
+  const line = `${JSON.stringify({ id: 'a', settlement: 1, state: 'completed', output: { x: 'ü' }, attempts: 1, worker: 'pi', startedAt: 1, finishedAt: 2 })}\n`;
   const size = Buffer.byteLength(line);
   for (const cuts of [true, false])
     for (let failAt = 0; failAt < size; failAt += 1) {
@@ -73,9 +102,9 @@ t.test('a write that fails at any byte leaves no half line, and is made up for',
         return { write: write as typeof real.write, truncate, sync: () => real.sync(), close: () => real.close() };
       });
       cutting = cuts;
-      await file.write(done);
+      await file.write(1, done);
       await new Promise((resolve) => setTimeout(resolve, 2));
-      await file.write({ ...done, id: 'b' });
+      await file.write(2, { ...done, id: 'b' });
       await new Promise((resolve) => setTimeout(resolve, 2));
       room = Number.POSITIVE_INFINITY;
       cutting = true;
@@ -89,7 +118,7 @@ t.test('a write that fails at any byte leaves no half line, and is made up for',
 t.test('ten thousand outcomes at once arrive whole and in order', async (t) => {
   const path = join(t.testdir(), 'out.ndjson');
   const file = await OutcomeFile.open(path);
-  for (let n = 0; n < 10_000; n += 1) await file.write({ ...done, id: String(n), output: 'x'.repeat(500) });
+  for (let n = 0; n < 10_000; n += 1) await file.write(n, { ...done, id: String(n), output: 'x'.repeat(500) });
   await file.close();
   const ids = readFileSync(path, 'utf8')
     .trimEnd()

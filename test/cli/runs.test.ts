@@ -77,6 +77,70 @@ t.test('a run with failures: outcomes as promised, a table, exit code 1; run aga
   await worker.stop();
 });
 
+t.test('what failed and is tried again: a line for each settlement, and the ledger says how it ended', async (t) => {
+  const grid = await gridWithTask(t, [
+    { id: 'good', data: { n: 1 } },
+    { id: 'bad', data: { fail: 'no luck' }, attempts: 1 },
+  ]);
+  const first = await grid.master(ON_DISK);
+  const worker = grid.worker(first.token, 'attic');
+  t.match(await first.program.ended, { code: 1 });
+  t.match(first.program.text, /2 jobs: 1 completed, 1 failed in [\s\S]*the same command with --retry-failed/);
+  const states = () => grid.outcomes('results.ndjson').map(({ id, state }) => `${id} ${state}`);
+  t.same(states().sort(), ['bad failed', 'good completed']);
+
+  writeFileSync(join(grid.folder, 'task', 'task.mjs'), 'export default () => "mended";');
+  t.match(await (await grid.master(ON_DISK)).program.ended, { code: 1 }, 'nobody asked to try again');
+  const second = await grid.master([...ON_DISK, '--retry-failed']);
+  t.match(await second.program.ended, { code: 0 }, second.program.text.slice(-800));
+  t.match(second.program.text, /2 jobs: 2 completed, 0 failed/);
+  t.same(states().slice(2), ['bad completed']);
+  const settlements = grid.outcomes('results.ndjson').map(({ settlement }) => settlement as number);
+  t.same(settlements, [...new Set(settlements)].sort(), 'numbered as they came');
+
+  const third = await grid.master([...ON_DISK, '--retry-failed']);
+  t.match(await third.program.ended, { code: 0 });
+  t.match(third.program.text, /2 jobs: 2 completed, 0 failed\./, 'the failure is history');
+  t.equal(states().length, 3, 'and nothing is written twice');
+  await worker.stop();
+
+  // As an older version left it, and a ledger that knows nothing.
+  const lines = grid.outcomes('results.ndjson').map(({ settlement: _, ...line }) => `${JSON.stringify(line)}\n`);
+  writeFileSync(join(grid.folder, 'results.ndjson'), lines.join(''));
+  t.match(await (await grid.master(ON_DISK)).program.ended, { code: 0 });
+  t.match(await (await grid.master(ON_DISK.with(-1, 'memory:'))).program.ended, { code: 0 });
+  t.equal(states().length, 3);
+  t.match(await grid.start(['master', '--task', 'task', '--retry-failed']).ended, { code: 2 }, 'of which input?');
+});
+
+t.test('with --http and --stay a batch is served to its owner, who tries again what failed', async (t) => {
+  const grid = await gridWithTask(t, [
+    { id: 'good', data: { n: 1 } },
+    { id: 'bad', data: { fail: 'no luck' }, attempts: 1 },
+  ]);
+  const run = await grid.master([...ON_DISK, '--http', '127.0.0.1:0', '--stay']);
+  const [, api = ''] = /Dashboard: (http:\/\/\S+)\//.exec(await run.program.line(/Dashboard: /)) ?? [];
+  const worker = grid.worker(run.token, 'attic');
+  await run.program.line(/2 jobs: 1 completed, 1 failed/);
+  await run.program.line(/Serving on/);
+  writeFileSync(join(grid.folder, 'task', 'task.mjs'), 'export default () => "mended";');
+  await run.program.line(/published/);
+  const retried = grid.start(['job', 'bad', '--retry', '--api', api]);
+  t.match(await retried.ended, { code: 0 });
+  t.match(await grid.start(['job', 'bad', '--follow', '--api', api]).ended, { code: 0 });
+  run.program.signal('SIGTERM');
+  t.match(await run.program.ended, { code: 0 }, run.program.text.slice(-800));
+  t.match(run.program.text, /2 jobs: 2 completed, 0 failed/);
+  t.match(
+    grid.outcomes('results.ndjson').slice(1),
+    [
+      { id: 'bad', state: 'failed' },
+      { id: 'bad', state: 'completed' },
+    ].slice(-2),
+  );
+  await worker.stop();
+});
+
 t.test('jobs from stdin, as they come; a bad line ends it with its number', async (t) => {
   const grid = await gridWithTask(t, []);
   const args = ['--task', 'green=task', '--input', '-', '--output', 'results.ndjson', '--ledger', 'memory:'];
@@ -108,6 +172,7 @@ t.test('the first signal drains: running jobs end, the rest waits for the next s
   t.match(await worker.ended, { code: 0 });
   run.program.signal('SIGINT');
   t.match(await run.program.ended, { code: 130 });
+  t.match(run.program.text, /1 of 2 jobs is open\. The same command goes on with it\./);
   t.match(grid.outcomes('results.ndjson'), [{ id: 'running', state: 'completed' }]);
 
   const next = await grid.master(ON_DISK);

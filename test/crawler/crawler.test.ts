@@ -46,6 +46,17 @@ t.test('all pages of a site, each once, with what was asked for', async (t) => {
   t.match(output, /@peerwork \{"handled":50,"failed":0,"total":50,"pending":0\}/);
 });
 
+t.test('a page that is done leaves nothing in memory, although its time limit is far away', async (t) => {
+  const pages = 700;
+  const { site, crawlers } = await lab(t, { pages });
+  // Half of what the pages take together if each is kept until its time limit.
+  const env = { NODE_OPTIONS: '--max-old-space-size=28 --max-semi-space-size=2' };
+  const actor = { startUrls: [site.url('/page/0')], maxPages: pages, pageTimeoutSecs: 600, links: { selector: 'a[href]' } };
+  const { exitCode, output } = await crawlers.start(actor, env).ended;
+  t.equal(exitCode, 0, output.slice(-500));
+  t.same(site.asked, { pages, times: pages });
+});
+
 t.test('the same page by several addresses is one', async (t) => {
   const { site, crawlers } = await lab(t, { pages: 1 });
   const url = site.url('/page/0');

@@ -127,7 +127,9 @@ export class Grid {
   }
 
   /** The lines of a results file. */
-  outcomes(file: string): { id: string; state: string; output?: unknown; error?: { code: string }; worker?: string; attempts: number }[] {
+  outcomes(
+    file: string,
+  ): { id: string; state: string; output?: unknown; error?: { code: string }; worker?: string; attempts: number; settlement?: number }[] {
     return readFileSync(join(this.folder, file), 'utf8')
       .split('\n')
       .filter((line) => line !== '')

@@ -26,6 +26,18 @@ for (const engine of engines) {
     t.equal(await claimIds(ledger, { labels: ['gpu', 'arch=arm64'] }), 'both');
   });
 
+  test('the states of many jobs at once, unknown ones left out', async (t, ledger) => {
+    await ledger.add(
+      Array.from({ length: 1_200 }, (_, n) => ({ id: `j${n}`, data: n })),
+      NOW,
+    );
+    await ledger.cancel(['j7'], NOW);
+    const states = await ledger.states(['nobody', ...Array.from({ length: 1_200 }, (_, n) => `j${n}`)]);
+    t.equal(states.size, 1_200);
+    t.same([states.get('j7'), states.get('j1199'), states.get('nobody')], ['cancelled', 'ready', undefined]);
+    t.equal((await ledger.states([])).size, 0);
+  });
+
   test('the first job of a channel can be claimed in the transaction that adds it, also after a claim in it that found none', async (t, ledger) => {
     const none = claimIds(ledger);
     const added = ledger.add([{ id: 'first', data: 1 }], NOW);
@@ -48,6 +60,36 @@ for (const engine of engines) {
     await ledger.cancel(['p'], NOW);
     t.equal(await stateOf(ledger, 'p'), 'cancelled');
     await t.rejects(ledger.add([{ data: 1, persistent: true, key: 'k' }], NOW), { code: 'job-invalid' });
+  });
+
+  test('a failed run keeps what it had made, if it gave that back; nobody takes it for the output of a job that completed', async (t, ledger) => {
+    await ledger.add(
+      [
+        { id: 'a', data: 1, attempts: 2, backoffMs: 0, key: 'k' },
+        { id: 'twin', data: 1, attempts: 1, key: 'k' },
+        { id: 'child', data: 1, parents: ['a'], parentFailure: 'run' },
+        { id: 'huge', data: 1 },
+      ],
+      NOW,
+    );
+    const first = await claimOne(ledger);
+    await ledger.settle(ann, [failed(first, { output: { stdout: 'first' } })], NOW);
+    t.match(await ledger.get('twin'), { settled: { state: 'failed', output: { stdout: 'first' } } });
+    t.equal((await ledger.get('a'))?.settled, undefined);
+    const again = await claimOne(ledger);
+    await ledger.settle(ann, [failed(again, { output: { stdout: 'last' } })], NOW);
+    const told = { state: 'failed', error: { code: 'task-threw', message: 'no' }, output: { stdout: 'last' } };
+    t.match(await ledger.get('a'), { settled: told });
+    t.match((await ledger.settledAfter(0, 10)).at(-1)?.job, told);
+    const rest = await claim(ledger);
+    t.same(rest.find(({ id }) => id === 'child')?.parents, [{ id: 'a', channel: 'default', data: '1', output: 'null' }]);
+    const huge = rest.find(({ id }) => id === 'huge') as { id: string; lease: number };
+    await ledger.settle(ann, [failed(huge, { retry: false, output: 'x'.repeat(9 * 1024 * 1024) })], NOW);
+    const { error, output } = (await ledger.get('huge'))?.settled ?? {};
+    t.equal(output, undefined);
+    t.match(error, { code: 'task-threw', message: /^no \(what it had made is not kept: .*8388608 bytes/ }, 'why it failed is what counts');
+    await ledger.retry(['a'], NOW);
+    t.equal((await ledger.get('a'))?.settled, undefined);
   });
 
   test('jobs at an instant, with a fixed back-off, and falsy values that are values (crew: weight 0 and input 0 could not be said)', async (t, ledger) => {

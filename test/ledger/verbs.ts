@@ -48,10 +48,11 @@ export function completed({ id, lease }: { id: string; lease: number }, output: 
 
 export function failed(
   { id, lease }: { id: string; lease: number },
-  { retry = true, holdMs }: { retry?: boolean; holdMs?: number } = {},
+  { retry = true, holdMs, output }: { retry?: boolean; holdMs?: number; output?: Json } = {},
 ): Settlement {
   const error = { code: 'task-threw', message: 'no' };
-  return { id, lease, outcome: { state: 'failed', error, retry, holdMs }, startedAt: NOW, finishedAt: NOW };
+  const outcome = { state: 'failed', error, retry, holdMs, ...(output !== undefined && { output }) } as const;
+  return { id, lease, outcome, startedAt: NOW, finishedAt: NOW };
 }
 
 export function released({ id, lease }: { id: string; lease: number }): Settlement {

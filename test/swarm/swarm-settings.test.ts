@@ -39,6 +39,21 @@ t.test('options beat the token, the token beats what is built in', async (t) => 
   t.same(choose({ ice: [] }, ofToken).ice, [], 'an empty list of ICE servers is a choice');
 });
 
+t.test('an empty list in the token is a choice too, and goes through its text', async (t) => {
+  const { identity } = makeToken([]);
+  const none = createToken({ publicKey: identity.publicKey, ice: [] }, primitives);
+  t.same(choose({ token: formatToken(none) }).ice, []);
+  t.same(choose({ token: formatToken(makeToken([]).token) }).ice, defaultIceServers);
+  t.throws(() => choose({ trackers: [] }), { code: 'option-invalid', message: /empty/ });
+});
+
+t.test('a server that cannot be used does not stand in the way of the others', async (t) => {
+  const ice = ['stun:a.example:99999', 'stun:[2001:db8::1]:3478', 'stun:[::zz]:1', 'stun:2001:db8::1:3478'];
+  t.same(choose({ ice }).ice, ['stun:[2001:db8::1]:3478']);
+  t.same(choose({}, { ice: ['stun:a.example:99999'] }).ice, [], 'none is left: the token of another must not stop a worker');
+  t.throws(() => choose({ ice: ['stun:a.example:99999'] }), { code: 'option-invalid' });
+});
+
 t.test('peers that meet on their own machine ask no STUN server, unless told to', async (t) => {
   for (const host of ['127.0.0.1:8000', 'localhost:1', '[::1]:8000']) t.same(choose({ trackers: [`ws://${host}`] }).ice, [], host);
   t.same(choose({ trackers: ['ws://127.0.0.1:8000', 'wss://a.example'] }).ice, defaultIceServers);

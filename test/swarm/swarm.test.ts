@@ -351,6 +351,19 @@ t.test('trouble names the step that failed', async (test) => {
   });
 });
 
+t.test('STUN servers by IPv6 address serve, and one that cannot be used is left out and named', async (test) => {
+  const tracker = await startTracker(test);
+  const { token, identity } = makeToken([tracker.url]);
+  const ice = ['stun:[2001:db8::1]:3478', 'turn:me:hunter2hunter2@nowhere.example:70000'];
+  const master = startMaster(test, { token, identity, ice });
+  const worker = startWorker(test, { token, ice });
+  await until(() => worker.connected.length === 1);
+  for (const { troubles } of [master, worker]) {
+    test.match(troubles, [{ code: 'ice-server-unusable', detail: /turn:…@nowhere\.example:70000: the port/ }]);
+    test.notMatch(troubles[0]?.message, /hunter2/);
+  }
+});
+
 t.test('it can be closed at any moment', async (test) => {
   const tracker = await startTracker(test);
   const { token, identity } = makeToken([tracker.url]);

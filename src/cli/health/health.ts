@@ -7,7 +7,7 @@ import type { Options } from '../../config.js';
 import { asPeerworkError, PeerworkError } from '../../errors.js';
 import type { Check } from '../../job/health.js';
 import { redact } from '../../log.js';
-import { parseIceServers } from '../../swarm/link/ice.js';
+import { readIceServers } from '../../swarm/link/ice.js';
 import { nodePlatform } from '../../swarm/platform.node.js';
 import { chooseTrackers } from '../../swarm/rendezvous/trackers.js';
 import { chooseIce } from '../../swarm/swarm-settings.js';
@@ -113,7 +113,7 @@ async function checkSwarm({ options, home, signal }: Question): Promise<Check[]>
   const clock = systemClock;
   const platform = nodePlatform();
   const trackers = chooseTrackers(options.trackers, token.trackers);
-  const servers = parseIceServers(options.ice ?? chooseIce(token, trackers));
+  const { servers, refused } = readIceServers(options.ice ?? chooseIce(token, trackers));
   const infoHash = rendezvousHashes(token, platform.primitives)[0] ?? new Uint8Array(20);
   const worker = options.name ?? hostname();
   const [ofTrackers, ofIce, ofMaster, ofClock] = await Promise.all([
@@ -127,6 +127,7 @@ async function checkSwarm({ options, home, signal }: Question): Promise<Check[]>
     { name: 'token', state: 'ok', detail: 'whole' },
     ...ofTrackers,
     // Whoever is linked has a path, whichever server did not answer.
+    ...refused.map(({ message, todo }): Check => ({ name: 'ice', state: 'warn', detail: message, todo })),
     ...ofIce.map((check): Check => (found && check.state === 'fail' ? { ...check, state: 'warn' } : check)),
     ...ofClock,
     ...ofMaster,

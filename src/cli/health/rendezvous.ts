@@ -3,6 +3,7 @@ import type { PeerworkError } from '../../errors.js';
 import type { Check } from '../../job/health.js';
 import type { Platform } from '../../swarm/platform.js';
 import { TrackerClient } from '../../swarm/rendezvous/tracker-client.js';
+import { TrackerPace } from '../../swarm/rendezvous/tracker-pace.js';
 import { binaryText } from '../../swarm/rendezvous/wire.js';
 
 export interface TrackersQuestion {
@@ -55,11 +56,13 @@ function askTracker(url: string, question: Omit<TrackersQuestion, 'urls'>): Prom
         randomBytes: (count) => primitives.randomBytes(count),
         random: Math.random,
         clock,
+        pace: new TrackerPace(clock),
       },
       {
         opened: (own) => own.announce([]),
         // We are one of them.
         announced: (_client, members) => finish({ ms: clock.now() - startedAt, members: Math.max(0, members - 1) }),
+        due: () => {},
         offered: () => {},
         answered: () => {},
         failed: (_client, { detail }: PeerworkError) => finish({ why: detail }),

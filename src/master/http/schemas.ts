@@ -217,6 +217,7 @@ const shared: Readonly<Record<string, Schema>> = {
           state: { const: 'failed' },
           error: exactly({ code: { type: 'string', maxLength: 60 }, message: { type: 'string', maxLength: 8192 } }, ['code', 'message']),
           retry: flag,
+          output: anyJson,
           holdMs: cursor,
         },
         ['state', 'error', 'retry'],

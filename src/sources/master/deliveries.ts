@@ -81,7 +81,9 @@ export class Deliveries {
     let chars = 0;
     let count = 0;
     for (const { outcome } of this.#unsent) {
-      chars += outcome.state === 'completed' ? weigh(outcome.output) + weigh(outcome.children ?? null) : 300;
+      chars += 300;
+      if (outcome.state !== 'released') chars += weigh(outcome.output);
+      if (outcome.state === 'completed') chars += weigh(outcome.children);
       if (count > 0 && (count === MAX_RESULTS || chars > MAX_BATCH_CHARS)) break;
       count += 1;
     }

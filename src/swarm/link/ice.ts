@@ -45,6 +45,24 @@ export function parseIceServers(given: readonly (string | IceServerInit)[]): Ice
   return servers;
 }
 
+/** Reads each entry by itself: one that cannot be used, whoever wrote it into a token, must not stand in the way of the others. */
+export function readIceServers(given: readonly (string | IceServerInit)[]): {
+  readonly servers: readonly IceServer[];
+  /** `ice-server-unusable`, one for each entry that was left out. */
+  readonly refused: readonly PeerworkError[];
+} {
+  const servers: IceServer[] = [];
+  const refused: PeerworkError[] = [];
+  for (const entry of given) {
+    try {
+      servers.push(...parseIceServers([entry]));
+    } catch (thrown) {
+      refused.push(new PeerworkError('ice-server-unusable', thrown instanceof PeerworkError ? thrown.detail : 'it cannot be read'));
+    }
+  }
+  return { servers, refused };
+}
+
 /** The URL of one server without its credentials, as browsers want it and as logs may show it. */
 export function formatIceUrl(server: IceServer): string {
   const host = server.host.includes(':') ? `[${server.host}]` : server.host;
@@ -75,6 +93,7 @@ function parseIceUrl(url: string, outer: { readonly username?: string; readonly 
   if (port < 1 || port > 65535) throw invalid(url, 'the port is not between 1 and 65535');
   if (secure && transportText?.toLowerCase() === 'udp') throw invalid(url, 'turns goes over TCP only');
   const transport = secure ? 'tls' : kind === 'turn' && transportText?.toLowerCase() === 'tcp' ? 'tcp' : 'udp';
+  if (host.startsWith('[') && !URL.canParse(`http://${host}`)) throw invalid(url, 'no IPv6 address stands in the brackets');
   const plain = { transport, host: host.replace(/^\[|\]$/g, ''), port } as const;
   if (kind === 'stun') return { kind, ...plain };
   const colon = login?.indexOf(':') ?? -1;

@@ -7,7 +7,8 @@ export function nativeServers(servers: readonly RTCIceServer[]): RtcConfig['iceS
     for (const url of typeof urls === 'string' ? [urls] : urls) {
       const match = /^(stun|turn):(\[[^\]]+\]|[^:]+):(\d+)(?:\?transport=(\w+))?$/.exec(url);
       const [, scheme, host = '', port, transport = 'udp'] = match ?? [];
-      if (scheme === 'stun') found.push(`stun:${host}:${port}`);
+      // In parts: as text the library reads no IPv6 address.
+      if (scheme === 'stun') found.push({ hostname: host.replace(/^\[|\]$/g, ''), port: Number(port) });
       else if (scheme === 'turn' && transport === 'udp')
         found.push({
           hostname: host.replace(/^\[|\]$/g, ''),

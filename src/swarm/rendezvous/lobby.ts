@@ -3,7 +3,8 @@ import { PeerworkError } from '../../errors.js';
 import { Backoff, RateLimit } from './backoff.js';
 import type { OpenSocket } from './socket.js';
 import { TrackerClient, type TrackerListener, type TrackerTimes } from './tracker-client.js';
-import { binaryText, newOfferId, roleOfPeerId } from './wire.js';
+import { TrackerPace } from './tracker-pace.js';
+import { binaryText, KNOCK_SDP, newOfferId, roleOfPeerId } from './wire.js';
 
 export interface LobbyOptions {
   readonly trackers: readonly string[];
@@ -14,7 +15,7 @@ export interface LobbyOptions {
   readonly random: () => number;
   readonly clock: Clock;
   readonly trackerTimes?: Partial<TrackerTimes>;
-  /** Offers that are being answered at once; what comes above is ignored, its sender announces it again. Default 64. */
+  /** Offers that are being answered at once; the sender of one above hears that the Master is busy, and announces it again. Default 64. */
   readonly maxPending?: number;
 }
 
@@ -45,14 +46,17 @@ interface Sender {
   readonly offerId: string;
 }
 
-/** Every announce is answered, so this also finds dead sockets; the least patient tracker forgets a peer after 40 s. */
-const ANNOUNCE_MS = 15_000;
 const PROBE_REST_MS = 2000;
 const KNOCKS = 10;
 const KNOCK_FIRST_MS = 250;
 const KNOCK_CAP_MS = 8000;
-/** A session description without media: says only "here is the Master", and costs neither side a PeerConnection. */
-const KNOCK_SDP = 'v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n';
+/** Those who have not come by then hear the Master again at the tracker's interval: some trackers count the dead for 20 minutes. */
+const KNOCKING_MS = 60_000;
+/** An offer that is shown again after so long, while the answer to it is still being made, is let know that the Master is there. */
+const SLOW_MS = 1000;
+/** The Master says at most this often that it is busy. */
+const BUSY_BURST = 50;
+const BUSY_PER_SECOND = 20;
 const MAX_PENDING = 64;
 /** Answering an offer costs about 5 ms of a core. */
 const OFFERS_BURST = 200;
@@ -62,19 +66,20 @@ const MAX_ANSWERS_PER_VISIT = 40;
 /**
  * The Master's side of the star: waits in all shards at all trackers for the offers of workers, and offers nothing itself.
  *
- * When it comes, and for as long as a tracker says that others are in the shard (workers leave when connected, so these wait),
- * it knocks: an announce with empty offers, at which workers show theirs at once. Otherwise it announces every 15 s.
+ * When it comes, and while a tracker says that others are in the shard (workers leave when connected, so these wait), it knocks: an announce with
+ * empty offers, at which workers show theirs at once. That is done for a minute after their number has changed, and else as often as the tracker asks for.
  */
 export class Lobby implements TrackerListener {
   readonly #options: LobbyOptions;
   readonly #listener: LobbyListener;
   readonly #clients: readonly TrackerClient[];
-  readonly #rooms = new Map<TrackerClient, { readonly backoff: Backoff; members: number; timer: Timer | undefined }>();
+  readonly #rooms = new Map<TrackerClient, { readonly backoff: Backoff; members: number; changedAt: number; timer: Timer | undefined }>();
   readonly #errors = new Map<TrackerClient, PeerworkError>();
   /** By the text of the offer: a forged variation of somebody's offer must not stand in its way. */
   readonly #visits = new Map<string, Visit & { copy(sender: Sender): void }>();
   readonly #pending = new Map<string, number>();
   readonly #rates: ReadonlyMap<string, RateLimit>;
+  readonly #busySigns: RateLimit;
   #probedAt = 0;
   #reached = false;
   #closed = false;
@@ -85,11 +90,13 @@ export class Lobby implements TrackerListener {
     const { openSocket, randomBytes, random, clock, trackerTimes } = options;
     this.#rates = new Map(options.trackers.map((url) => [url, new RateLimit(OFFERS_BURST, OFFERS_PER_SECOND, () => clock.now())]));
     const times = trackerTimes ? { times: trackerTimes } : {};
+    this.#busySigns = new RateLimit(BUSY_BURST, BUSY_PER_SECOND, () => clock.now());
+    const pace = new TrackerPace(clock);
     this.#clients = options.trackers.flatMap((url) =>
       options.infoHashes.map((hash) => {
         const infoHash = binaryText(hash);
-        const client = new TrackerClient({ url, infoHash, role: 'master', openSocket, randomBytes, random, clock, ...times }, this);
-        this.#rooms.set(client, { backoff: new Backoff(KNOCK_FIRST_MS, KNOCK_CAP_MS, random), members: 0, timer: undefined });
+        const client = new TrackerClient({ url, infoHash, role: 'master', openSocket, randomBytes, random, clock, pace, ...times }, this);
+        this.#rooms.set(client, { backoff: new Backoff(KNOCK_FIRST_MS, KNOCK_CAP_MS, random), members: 0, changedAt: 0, timer: undefined });
         return client;
       }),
     );
@@ -129,14 +136,22 @@ export class Lobby implements TrackerListener {
     const room = this.#rooms.get(client);
     if (!room || this.#closed) return;
     this.#errors.delete(client);
-    if (members !== room.members) room.backoff.reset();
+    const { clock } = this.#options;
+    if (members !== room.members) {
+      room.backoff.reset();
+      room.changedAt = clock.now();
+    }
     room.members = members;
     room.timer?.cancel();
-    const delayMs = members > 1 ? room.backoff.nextMs() : ANNOUNCE_MS;
-    room.timer = this.#options.clock.after(delayMs, () => this.#announce(client));
+    if (members > 1 && clock.now() - room.changedAt < KNOCKING_MS)
+      room.timer = clock.after(room.backoff.nextMs(), () => this.#announce(client));
     if (this.#reached) return;
     this.#reached = true;
     this.#listener.reached();
+  }
+
+  due(client: TrackerClient): void {
+    this.#announce(client);
   }
 
   offered(client: TrackerClient, offer: { readonly from: string; readonly offerId: string; readonly sdp: string }): void {
@@ -148,7 +163,10 @@ export class Lobby implements TrackerListener {
     // Each tracker has its share of places and of work, so that a hostile one cannot take them all.
     const { maxPending = MAX_PENDING, trackers } = this.#options;
     const share = Math.max(1, Math.ceil(maxPending / trackers.length));
-    if (this.#pendingAt(client.url) >= share || !this.#rates.get(client.url)?.take()) return;
+    if (this.#pendingAt(client.url) >= share || !this.#rates.get(client.url)?.take()) {
+      this.#signalBusy(sender);
+      return;
+    }
     const visit = this.#receive(offer.sdp, sender);
     this.#listener.offered(visit);
   }
@@ -173,6 +191,9 @@ export class Lobby implements TrackerListener {
   }
 
   #receive(sdp: string, first: Sender): Visit {
+    const { clock } = this.#options;
+    const cameAt = clock.now();
+    const signalBusy = (sender: Sender) => this.#signalBusy(sender);
     const tracker = first.client.url;
     const senders: Sender[] = [first];
     let answered: string | undefined;
@@ -191,8 +212,12 @@ export class Lobby implements TrackerListener {
       tracker,
       copy(sender: Sender) {
         if (!isPending) return;
-        if (answered !== undefined) reply(answered, sender);
-        else if (senders.length < MAX_ANSWERS_PER_VISIT) senders.push(sender);
+        if (answered !== undefined) {
+          reply(answered, sender);
+          return;
+        }
+        if (senders.length < MAX_ANSWERS_PER_VISIT) senders.push(sender);
+        if (clock.now() - cameAt >= SLOW_MS) signalBusy(sender);
       },
       answer(answer: string) {
         answered = answer;
@@ -206,6 +231,10 @@ export class Lobby implements TrackerListener {
     };
     this.#visits.set(sdp, visit);
     return visit;
+  }
+
+  #signalBusy({ client, from, offerId }: Sender): void {
+    if (this.#busySigns.take()) client.answer(from, offerId, KNOCK_SDP);
   }
 
   #pendingAt(url: string): number {

@@ -1,9 +1,10 @@
-import type { Clock, Timer } from '../../clock.js';
+import { type Clock, pause, type Timer } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
 import { Backoff } from './backoff.js';
 import type { OpenSocket } from './socket.js';
 import { TrackerClient, type TrackerListener, type TrackerTimes } from './tracker-client.js';
-import { binaryText, MAX_TRACKER_MESSAGE_BYTES, newOfferId, type OfferCopy, roleOfPeerId } from './wire.js';
+import { TrackerPace } from './tracker-pace.js';
+import { binaryText, KNOCK_SDP, MAX_TRACKER_MESSAGE_BYTES, newOfferId, type OfferCopy, roleOfPeerId } from './wire.js';
 
 export interface SeekerOptions {
   readonly trackers: readonly string[];
@@ -14,11 +15,15 @@ export interface SeekerOptions {
   readonly random: () => number;
   readonly clock: Clock;
   readonly trackerTimes?: Partial<TrackerTimes>;
-  /** How long the trackers may answer without a Master doing so before that is called trouble. */
+  /** What trackers asked for before this search. */
+  readonly pace?: TrackerPace;
+  /** How long the trackers may answer without a Master doing so before that is called trouble. Default 5 s. */
   readonly masterAbsentMs?: number;
+  /** After so long a search the Master counts as away, and its knock is waited for. Default 60 s. */
+  readonly quietAfterMs?: number;
   /** Trackers whose last answer came to nothing: the answers of others are preferred. Asked anew for each answer. */
   readonly distrusted?: ReadonlySet<string>;
-  /** `tracker-unreachable` (all of them), `tracker-refused` or `master-absent`; seeking goes on. */
+  /** `tracker-unreachable` (all of them), `tracker-refused`, `master-absent` or `master-busy`; seeking goes on. */
   readonly failed: (error: PeerworkError) => void;
 }
 
@@ -36,8 +41,18 @@ const OFFER_COPIES = 10;
 const ANNOUNCE_FIRST_MS = 500;
 const ANNOUNCE_CAP_MS = 8000;
 const MASTER_ABSENT_MS = 5000;
+/** Others in the shard may be the Master, which knocks by then. */
+const UNSURE_FACTOR = 6;
+/** So long after its last sign a Master that answers no offer counts as busy. */
+const SIGN_MS = 60_000;
+const QUIET_AFTER_MS = 60_000;
+/** A Master that is away is shown a new offer this often, in case that its knock was lost. */
+const QUIET_OFFER_MS = 300_000;
 /** A Master that knocks is answered at once, but one that knocks all the time not all the time. */
-const KNOCK_REST_MS = 200;
+const KNOCK_REST_FIRST_MS = 200;
+const KNOCK_REST_CAP_MS = 8000;
+/** How long knocks are not heard after an offer that one of them had called for and nobody took up: doubles from this to QUIET_OFFER_MS. */
+const DEAF_FIRST_MS = 4000;
 const DISTRUSTED_DELAY_MS = 1500;
 
 /**
@@ -45,6 +60,9 @@ const DISTRUSTED_DELAY_MS = 1500;
  * and again (0.5 s, doubling to 8 s), until the Master answers it. The same copies go to all trackers, so that the first answer
  * settles it. Offers of other workers are ignored; an offer of a Master is a knock and only means "I am here": the
  * worker's own offer is announced again at once.
+ *
+ * After a minute the Master counts as away. The worker then keeps its place in the shard with an announce at each tracker's interval, which costs
+ * some 400 bytes, and makes no offer but every five minutes, until a knock says that the Master is back (`untilWorthwhile`).
  */
 export class Seeker implements TrackerListener {
   readonly #options: SeekerOptions;
@@ -52,6 +70,15 @@ export class Seeker implements TrackerListener {
   readonly #backoff: Backoff;
   readonly #errors = new Map<TrackerClient, PeerworkError>();
   readonly #announcedAt = new Map<TrackerClient, number>();
+  readonly #members = new Map<TrackerClient, number>();
+  readonly #knockRest: Backoff;
+  readonly #deafness: Backoff;
+  readonly #startedAt: number;
+  /** When the Master was last heard of, by a knock or as busy. */
+  #signAt = Number.NEGATIVE_INFINITY;
+  #knockRestMs = 0;
+  #isCalled = false;
+  #hear: () => void = () => {};
   #copies: readonly OfferCopy[] = [];
   #timer: Timer | undefined;
   #absence: Timer | undefined;
@@ -64,11 +91,14 @@ export class Seeker implements TrackerListener {
     this.#options = options;
     this.#backoff = new Backoff(ANNOUNCE_FIRST_MS, ANNOUNCE_CAP_MS, options.random);
     const infoHash = binaryText(options.infoHash);
-    const { openSocket, randomBytes, random, clock, trackerTimes } = options;
+    const { openSocket, randomBytes, random, clock, trackerTimes, pace = new TrackerPace(clock) } = options;
+    this.#startedAt = clock.now();
+    this.#knockRest = new Backoff(KNOCK_REST_FIRST_MS, KNOCK_REST_CAP_MS, random);
+    this.#deafness = new Backoff(DEAF_FIRST_MS, QUIET_OFFER_MS, random);
     this.#clients = options.trackers.map(
       (url) =>
         new TrackerClient(
-          { url, infoHash, role: 'worker', openSocket, randomBytes, random, clock, ...(trackerTimes ? { times: trackerTimes } : {}) },
+          { url, infoHash, role: 'worker', openSocket, randomBytes, random, clock, pace, ...(trackerTimes ? { times: trackerTimes } : {}) },
           this,
         ),
     );
@@ -77,6 +107,32 @@ export class Seeker implements TrackerListener {
   /** Opens the sockets; the offer may follow later. */
   start(): void {
     for (const client of this.#clients) client.start();
+  }
+
+  /** Resolves when an offer is worth its making: at once, or, while the Master is away, at its knock or after five minutes. */
+  async untilWorthwhile(signal: AbortSignal): Promise<void> {
+    if (!this.#isQuiet) return;
+    const { clock, random } = this.#options;
+    const wasCalled = this.#isCalled;
+    this.#isCalled = false;
+    const deafMs = wasCalled ? this.#deafness.nextMs() : 0;
+    await pause(clock, deafMs, signal);
+    const knocked = new AbortController();
+    const end = () => knocked.abort();
+    signal.addEventListener('abort', end, { once: true });
+    this.#hear = () => {
+      this.#isCalled = true;
+      end();
+    };
+    if (signal.aborted) end();
+    await pause(clock, Math.max(0, QUIET_OFFER_MS * (0.75 + random() / 2) - deafMs), knocked.signal);
+    this.#hear = () => {};
+    signal.removeEventListener('abort', end);
+  }
+
+  get #isQuiet(): boolean {
+    const { clock, quietAfterMs = QUIET_AFTER_MS } = this.#options;
+    return clock.now() - this.#startedAt >= quietAfterMs;
   }
 
   /**
@@ -108,23 +164,37 @@ export class Seeker implements TrackerListener {
   }
 
   opened(client: TrackerClient): void {
-    if (this.#copies.length > 0) this.#announce(client);
+    if (this.#copies.length > 0 || this.#isQuiet) this.#announce(client);
   }
 
-  announced(client: TrackerClient): void {
+  announced(client: TrackerClient, members: number): void {
     this.#errors.delete(client);
+    this.#members.set(client, members);
     this.#reached = true;
   }
 
+  due(client: TrackerClient): void {
+    this.#announce(client);
+  }
+
   offered(client: TrackerClient, offer: { readonly from: string }): void {
-    if (this.#copies.length === 0 || roleOfPeerId(offer.from) !== 'master') return;
-    const restedMs = this.#options.clock.now() - (this.#announcedAt.get(client) ?? 0);
-    if (restedMs < KNOCK_REST_MS) return;
+    if (roleOfPeerId(offer.from) !== 'master') return;
+    const { clock } = this.#options;
+    this.#signAt = clock.now();
+    this.#hear();
+    const restedMs = clock.now() - (this.#announcedAt.get(client) ?? 0);
+    if (this.#copies.length === 0 || restedMs < this.#knockRestMs) return;
+    this.#knockRestMs = this.#knockRest.nextMs();
+    this.#isCalled = true;
     this.#announce(client);
   }
 
   answered(client: TrackerClient, { offerId, sdp }: { readonly offerId: string; readonly sdp: string }): void {
     if (!this.#copies.some((copy) => copy.offerId === offerId)) return;
+    if (sdp === KNOCK_SDP) {
+      this.#signAt = this.#options.clock.now();
+      return;
+    }
     const answer = { sdp, tracker: client.url };
     const { distrusted, clock } = this.#options;
     if (distrusted?.has(client.url) && this.#clients.some(({ url, isOpen }) => isOpen && !distrusted.has(url))) {
@@ -153,18 +223,24 @@ export class Seeker implements TrackerListener {
 
   #announce(client: TrackerClient): void {
     this.#announcedAt.set(client, this.#options.clock.now());
-    client.announce(this.#copies);
+    client.announce(this.#isQuiet && !this.#isCalled ? this.#copies.slice(0, 1) : this.#copies);
   }
 
   #announceAll(): void {
     this.#timer?.cancel();
     for (const client of this.#clients) if (client.isOpen) this.#announce(client);
+    if (this.#isQuiet && !this.#isCalled) return;
     this.#timer = this.#options.clock.after(this.#backoff.nextMs(), () => this.#announceAll());
   }
 
   #awaitMaster(): void {
-    this.#absence = this.#options.clock.after(this.#options.masterAbsentMs ?? MASTER_ABSENT_MS, () => {
-      if (this.#reached) this.#options.failed(new PeerworkError('master-absent'));
+    const { clock, masterAbsentMs = MASTER_ABSENT_MS } = this.#options;
+    this.#absence = clock.after(masterAbsentMs, () => {
+      const now = clock.now();
+      const isAlone = [...this.#members.values()].every((members) => members <= 1);
+      if (this.#reached && now - this.#signAt < SIGN_MS) this.#options.failed(new PeerworkError('master-busy'));
+      else if (this.#reached && (isAlone || now - this.#startedAt >= masterAbsentMs * UNSURE_FACTOR))
+        this.#options.failed(new PeerworkError('master-absent'));
       this.#awaitMaster();
     });
   }

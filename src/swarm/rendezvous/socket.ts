@@ -6,13 +6,21 @@ export interface TextSocket {
   close(): void;
 }
 
+/** What is known of a socket's end beyond words. */
+export interface SocketEnd {
+  /** There was a server, and it refused: another attempt costs it and us a whole connection. */
+  readonly refused?: boolean;
+  /** It says when to come again. */
+  readonly retryAfterMs?: number;
+}
+
 /** Never called before `openSocket` has returned. */
 export interface TextSocketListener {
   opened(): void;
   message(text: string): void;
   /** Called once, also if it never opened; `reason` is for people. */
-  closed(reason: string): void;
+  closed(reason: string, end?: SocketEnd): void;
 }
 
-/** Messages above `maxMessageBytes` end the socket. May throw on an impossible URL. */
+/** Messages above `maxMessageBytes` end the socket, and so does a server that is gone without a word. May throw on an impossible URL. */
 export type OpenSocket = (url: string, listener: TextSocketListener, options: { readonly maxMessageBytes: number }) => TextSocket;

@@ -2,7 +2,8 @@ import type { Clock, Timer } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
 import type { Role } from '../peer.js';
 import { Backoff, RateLimit } from './backoff.js';
-import type { OpenSocket, TextSocket } from './socket.js';
+import type { OpenSocket, SocketEnd, TextSocket } from './socket.js';
+import { presenceMs, type TrackerPace } from './tracker-pace.js';
 import { announceText, answerText, MAX_TRACKER_MESSAGE_BYTES, newPeerId, type OfferCopy, readTrackerMessage } from './wire.js';
 
 export interface TrackerTimes {
@@ -13,9 +14,19 @@ export interface TrackerTimes {
   /** The wait before the next socket: doubles from first to cap. */
   readonly retryFirstMs: number;
   readonly retryCapMs: number;
+  /** The cap where there is a tracker, but one that refuses or ends what it had opened: each such attempt costs a whole connection. */
+  readonly refusedCapMs: number;
 }
 
-export const defaultTrackerTimes: TrackerTimes = { openMs: 5000, answerMs: 3000, retryFirstMs: 500, retryCapMs: 5000 };
+export const defaultTrackerTimes: TrackerTimes = {
+  openMs: 5000,
+  answerMs: 3000,
+  retryFirstMs: 500,
+  retryCapMs: 5000,
+  refusedCapMs: 300_000,
+};
+/** A socket that lived so long was not refused. */
+const STABLE_MS = 60_000;
 
 export interface TrackerClientOptions {
   readonly url: string;
@@ -26,6 +37,7 @@ export interface TrackerClientOptions {
   readonly randomBytes: (count: number) => Uint8Array;
   readonly random: () => number;
   readonly clock: Clock;
+  readonly pace: TrackerPace;
   readonly times?: Partial<TrackerTimes>;
 }
 
@@ -34,6 +46,8 @@ export interface TrackerListener {
   opened(client: TrackerClient): void;
   /** The tracker answered; `members` counts everybody in the swarm, ourselves included, as far as the tracker says. */
   announced(client: TrackerClient, members: number): void;
+  /** The tracker's interval is over since the last announce: without another it forgets us. */
+  due(client: TrackerClient): void;
   offered(client: TrackerClient, offer: { readonly from: string; readonly offerId: string; readonly sdp: string }): void;
   answered(client: TrackerClient, answer: { readonly from: string; readonly offerId: string; readonly sdp: string }): void;
   /** `tracker-unreachable` or `tracker-refused`; a new socket is tried after a while. */
@@ -50,6 +64,9 @@ const MAX_MESSAGES_PER_SECOND = 500;
  *
  * waiting → opening → open, and from anywhere back to waiting when the socket closes, does not open, leaves an announce
  * unanswered, or the tracker refuses. Each socket gets a new peer id. `close` ends it for good.
+ *
+ * A tracker says how often it wants to hear from a peer (`interval`) and when a refused one may come again (Retry-After of HTTP, `retry in` of BEP 31):
+ * both are obeyed. One that cannot be reached at all is tried every 5 s, which costs a packet; one that refuses, at last every five minutes.
  */
 export class TrackerClient {
   readonly url: string;
@@ -57,12 +74,15 @@ export class TrackerClient {
   readonly #listener: TrackerListener;
   readonly #times: TrackerTimes;
   readonly #backoff: Backoff;
+  readonly #refusedBackoff: Backoff;
   readonly #messages: RateLimit;
   #peerId = '';
   #socket: TextSocket | undefined;
   /** One object for each socket, so that late events of an old socket are known as such. */
   #session: object | undefined;
   #open = false;
+  #openedAt = 0;
+  #presence: Timer | undefined;
   #announcedBefore = false;
   #watchdog: Timer | undefined;
   #retry: Timer | undefined;
@@ -73,7 +93,9 @@ export class TrackerClient {
     this.#options = options;
     this.#listener = listener;
     this.#times = { ...defaultTrackerTimes, ...options.times };
-    this.#backoff = new Backoff(this.#times.retryFirstMs, this.#times.retryCapMs, options.random);
+    const { retryFirstMs, retryCapMs, refusedCapMs } = this.#times;
+    this.#backoff = new Backoff(retryFirstMs, retryCapMs, options.random);
+    this.#refusedBackoff = new Backoff(retryFirstMs, refusedCapMs, options.random);
     this.#messages = new RateLimit(MAX_MESSAGES_BURST, MAX_MESSAGES_PER_SECOND, () => options.clock.now());
   }
 
@@ -81,11 +103,13 @@ export class TrackerClient {
     return this.#open;
   }
 
-  /** Opens a socket now, unless one is open or opening. */
+  /** Opens a socket now, unless one is open or opening or the tracker asked to be left alone. */
   start(): void {
     if (this.#closed || this.#session) return;
     this.#retry?.cancel();
-    this.#connect();
+    const restMs = this.#options.pace.restMs(this.url);
+    if (restMs > 0) this.#fail('tracker-refused', `it asked to be left alone for ${Math.ceil(restMs / 1_000)} s`);
+    else this.#connect();
   }
 
   /** Does nothing unless open. An empty list only says that we are here. */
@@ -124,14 +148,15 @@ export class TrackerClient {
           opened: () => {
             if (!isCurrent()) return;
             this.#open = true;
+            this.#openedAt = this.#options.clock.now();
             this.#unwatch();
             this.#listener.opened(this);
           },
           message: (text) => {
             if (isCurrent()) this.#receive(text);
           },
-          closed: (reason) => {
-            if (isCurrent()) this.#fail('tracker-unreachable', reason);
+          closed: (reason, end) => {
+            if (isCurrent()) this.#fail(end?.refused ? 'tracker-refused' : 'tracker-unreachable', reason, end);
           },
         },
         { maxMessageBytes: MAX_TRACKER_MESSAGE_BYTES },
@@ -147,22 +172,33 @@ export class TrackerClient {
     if (!message) return;
     if (message.kind === 'offer') this.#listener.offered(this, message);
     else if (message.kind === 'answer') this.#listener.answered(this, message);
-    else if (message.kind === 'refused') this.#fail('tracker-refused', message.reason);
-    else {
+    else if (message.kind === 'refused') {
+      const { reason, retryAfterMs } = message;
+      this.#fail('tracker-refused', reason, retryAfterMs === undefined ? {} : { retryAfterMs });
+    } else {
       this.#unwatch();
       this.#backoff.reset();
+      this.#presence?.cancel();
+      this.#presence = this.#options.clock.after(presenceMs(message.intervalMs), () => this.#listener.due(this));
       this.#listener.announced(this, message.members);
     }
   }
 
-  #fail(code: 'tracker-unreachable' | 'tracker-refused', reason: string): void {
+  #fail(code: 'tracker-unreachable' | 'tracker-refused', reason: string, { retryAfterMs }: SocketEnd = {}): void {
+    const { clock, pace } = this.#options;
+    const wasThere = this.#open || code === 'tracker-refused';
+    if (this.#open && clock.now() - this.#openedAt >= STABLE_MS) this.#refusedBackoff.reset();
     this.#drop();
-    this.#retry = this.#options.clock.after(this.#backoff.nextMs(), () => this.#connect());
+    if (retryAfterMs !== undefined) pace.hold(this.url, retryAfterMs);
+    const backoffMs = (wasThere ? this.#refusedBackoff : this.#backoff).nextMs();
+    const restMs = pace.restMs(this.url);
+    this.#retry = clock.after(restMs > 0 ? restMs + backoffMs : backoffMs, () => this.start());
     this.#listener.failed(this, new PeerworkError(code, `${this.url}: ${reason}`));
   }
 
   #drop(): void {
     this.#unwatch();
+    this.#presence?.cancel();
     this.#session = undefined;
     this.#open = false;
     this.#socket?.close();

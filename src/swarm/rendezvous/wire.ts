@@ -9,8 +9,9 @@ import type { Role } from '../peer.js';
  * It answers every announce except those that carry an answer.
  */
 export type TrackerMessage =
-  | { readonly kind: 'announced'; readonly members: number }
-  | { readonly kind: 'refused'; readonly reason: string }
+  | { readonly kind: 'announced'; readonly members: number; readonly intervalMs: number | undefined }
+  /** `retryAfterMs`: when to come again, if it says so (BEP 31). */
+  | { readonly kind: 'refused'; readonly reason: string; readonly retryAfterMs: number | undefined }
   | { readonly kind: 'offer'; readonly from: string; readonly offerId: string; readonly sdp: string }
   | { readonly kind: 'answer'; readonly from: string; readonly offerId: string; readonly sdp: string };
 
@@ -23,6 +24,11 @@ export interface OfferCopy {
 export const MAX_TRACKER_MESSAGE_BYTES = 64 * 1024;
 /** An offer in an announce is four deep. */
 export const TRACKER_LIMITS: JsonLimits = { maxBytes: MAX_TRACKER_MESSAGE_BYTES, maxDepth: 8, maxItems: 4_096 };
+/**
+ * A session description without media: says only "the Master is here", and costs neither side a PeerConnection. As an offer it is a knock, at which
+ * Workers announce theirs; as an answer it means that the Master has seen an offer and is too busy to take it up.
+ */
+export const KNOCK_SDP = 'v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n';
 const MAX_SDP_CHARS = 16 * 1024;
 const ID_CHARS = 20;
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
@@ -83,7 +89,7 @@ export function readTrackerMessage(text: string, infoHash: string): TrackerMessa
   const message = parseObject(text);
   if (!message) return undefined;
   const refusal = message['failure reason'];
-  if (typeof refusal === 'string') return { kind: 'refused', reason: printable(refusal) };
+  if (typeof refusal === 'string') return { kind: 'refused', reason: printable(refusal), retryAfterMs: retryIn(message['retry in']) };
   if (message['info_hash'] !== infoHash || (message['action'] !== undefined && message['action'] !== 'announce')) return undefined;
   const { peer_id: from, offer_id: offerId } = message;
   if (message['offer'] !== undefined || message['answer'] !== undefined) {
@@ -92,7 +98,12 @@ export function readTrackerMessage(text: string, infoHash: string): TrackerMessa
     if (sdp === undefined || !isId(from) || !isId(offerId)) return undefined;
     return { kind, from, offerId, sdp };
   }
-  return { kind: 'announced', members: count(message['complete']) + count(message['incomplete']) };
+  const intervalMs = 1_000 * Math.max(count(message['interval']), count(message['min interval']));
+  return {
+    kind: 'announced',
+    members: count(message['complete']) + count(message['incomplete']),
+    intervalMs: intervalMs === 0 ? undefined : intervalMs,
+  };
 }
 
 function sdpOf(description: unknown, type: 'offer' | 'answer'): string | undefined {
@@ -116,6 +127,13 @@ function isId(value: unknown): value is string {
 
 function count(value: unknown): number {
   return typeof value === 'number' && Number.isSafeInteger(value) && value > 0 ? value : 0;
+}
+
+/** BEP 31: minutes, or `never`. */
+function retryIn(value: unknown): number | undefined {
+  if (value === 'never') return Number.MAX_SAFE_INTEGER;
+  const minutes = Number(value);
+  return (typeof value === 'string' || typeof value === 'number') && minutes > 0 ? minutes * 60_000 : undefined;
 }
 
 function printable(text: string): string {

@@ -237,6 +237,7 @@ t.test('a tracker that floods with junk and offers fills only its share and harm
   const server = await tracker(test);
   const evil = await fakeTracker(test, (message, socket) => {
     const { info_hash } = message;
+    if (message['answer'] !== undefined) return;
     socket.send(JSON.stringify({ action: 'announce', info_hash, complete: 5 }));
     for (let index = 0; index < 1500; index++) {
       socket.send('{"x":');

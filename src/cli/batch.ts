@@ -1,0 +1,54 @@
+import type { WrittenOutcome } from './outcome-file.js';
+
+type Ended = WrittenOutcome['state'];
+
+/** The jobs of one input, each with the state that is known of it. A job that has ended may be opened again, and end again. */
+export class Batch {
+  readonly #states = new Map<string, 'open' | Ended>();
+  readonly #counts = { open: 0, completed: 0, failed: 0, cancelled: 0 };
+  /** Of those that failed or were cancelled. */
+  readonly #failures = new Map<string, WrittenOutcome>();
+
+  get size(): number {
+    return this.#states.size;
+  }
+
+  get open(): number {
+    return this.#counts.open;
+  }
+
+  get counts(): Readonly<Record<Ended, number>> {
+    return this.#counts;
+  }
+
+  get ids(): IterableIterator<string> {
+    return this.#states.keys();
+  }
+
+  get failures(): readonly WrittenOutcome[] {
+    return [...this.#failures.values()];
+  }
+
+  stateOf(id: string): 'open' | Ended | undefined {
+    return this.#states.get(id);
+  }
+
+  /** Adds a job, or says that it waits or runs again. */
+  setOpen(id: string): void {
+    this.#move(id, 'open');
+    this.#failures.delete(id);
+  }
+
+  setEnded(outcome: WrittenOutcome): void {
+    this.#move(outcome.id, outcome.state);
+    if (outcome.state === 'completed') this.#failures.delete(outcome.id);
+    else this.#failures.set(outcome.id, outcome);
+  }
+
+  #move(id: string, state: 'open' | Ended): void {
+    const before = this.#states.get(id);
+    if (before !== undefined) this.#counts[before] -= 1;
+    this.#counts[state] += 1;
+    this.#states.set(id, state);
+  }
+}
