@@ -2,6 +2,8 @@
  * One line per event: `time level message key=value …`. Secrets that were made known with `conceal` never reach the
  * sink, whatever the level and wherever in the line they stand.
  */
+import { errorTable, isErrorCode, PeerworkError } from './errors.js';
+
 export const logLevels = ['off', 'error', 'warn', 'info', 'debug'] as const;
 export type LogLevel = (typeof logLevels)[number];
 
@@ -60,7 +62,9 @@ export function createLog(options: LogOptions): Log {
       if (logLevels.indexOf(level) > rank) return () => {};
       return (message: string, fields?: LogFields) =>
         options.write(
-          redact(`${new Date(now()).toISOString()} ${level.padEnd(5)} ${message}${formatFields(bound)}${formatFields(fields)}`),
+          redact(
+            `${new Date(now()).toISOString()} ${level.padEnd(5)} ${message}${formatFields(bound)}${formatFields(fields)}${hintOf(level, fields)}`,
+          ),
         );
     };
     return {
@@ -75,6 +79,13 @@ export function createLog(options: LogOptions): Log {
 }
 
 export const silentLog: Log = createLog({ level: 'off', write: () => {} });
+
+/** What to do about a warning or an error whose line says its code. */
+function hintOf(level: LogLevel, { code, error, hint, todo }: LogFields = {}): string {
+  if ((level !== 'warn' && level !== 'error') || hint !== undefined || todo !== undefined) return '';
+  const known = isErrorCode(code) ? code : error instanceof PeerworkError ? error.code : undefined;
+  return known === undefined ? '' : ` hint=${formatValue(errorTable[known].todo)}`;
+}
 
 function formatFields(fields: LogFields | undefined): string {
   if (fields === undefined) return '';

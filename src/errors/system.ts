@@ -53,11 +53,6 @@ export const systemErrors = {
     todo: 'End other programs, or run fewer jobs at once (`--concurrency`).',
     status: 503,
   },
-  'port-taken': {
-    message: 'Another program listens there already: {detail}',
-    todo: 'Choose another port, or stop that program.',
-    status: 500,
-  },
   'port-denied': {
     message: 'This user may not listen there: {detail}',
     todo: 'Choose a port from 1024 on.',

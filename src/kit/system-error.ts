@@ -36,7 +36,7 @@ const FILE_CODES: Readonly<Record<string, ErrorCode>> = {
 
 /** … and of an address to listen on or to connect to. */
 const ADDRESS_CODES: Readonly<Record<string, ErrorCode>> = {
-  EADDRINUSE: 'port-taken',
+  EADDRINUSE: 'address-unusable',
   EACCES: 'port-denied',
   EPERM: 'port-denied',
   EADDRNOTAVAIL: 'address-absent',

@@ -8,7 +8,7 @@ import { packageRoot } from '../lab/grid.js';
 import { requireThat, requireTools } from '../lab/require.js';
 
 /** An installation and a build, on a machine that has others to do. */
-t.setTimeout(580_000);
+t.setTimeout(1_500_000);
 
 const token = formatToken(createToken({ publicKey: nodePrimitives.randomBytes(32), trackers: ['ws://127.0.0.1:1'] }, nodePrimitives));
 

@@ -40,7 +40,14 @@ t.test('a lock whose number now belongs to another process is taken over, with i
   const lock = join(folder, 'workers', '1', 'lock');
   const written = readFileSync(lock, 'utf8');
   await mine.release();
-  for (const stale of [written.replace(String(process.pid), '1'), written.replace(/@[\w-]+/, '@another-boot'), '', 'x', '{}', `${process.pid}\n`]) {
+  for (const stale of [
+    written.replace(String(process.pid), '1'),
+    written.replace(/@[\w-]+/, '@another-boot'),
+    '',
+    'x',
+    '{}',
+    `${process.pid}\n`,
+  ]) {
     writeFileSync(lock, stale);
     const again = await takeHome(folder);
     t.equal(again.keyFile, mine.keyFile, stale);
