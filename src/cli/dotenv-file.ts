@@ -1,8 +1,8 @@
-import { isUtf8 } from 'node:buffer';
 import { readFile, realpath, stat } from 'node:fs/promises';
 import { parse } from 'dotenv';
 import { PeerworkError } from '../errors.js';
 import { fileError, systemCode } from '../kit/system-error.js';
+import { textOrFault } from '../kit/utf8.js';
 import { writeWhole } from '../kit/whole-file.js';
 
 /**
@@ -44,18 +44,11 @@ export async function readDotenvText(file: string): Promise<string> {
     if (systemCode(thrown) === 'ENOENT') return '';
     throw fileError(thrown, 'option-invalid', `${file} cannot be read`);
   }
-  // As Windows writes it where nobody says otherwise, with its mark in front or without.
-  const marked = /^(?:\xff\xfe|\xfe\xff)/.test(bytes.toString('latin1', 0, 2));
-  if (marked || bytes.subarray(0, 512).includes(0)) throw new PeerworkError('dotenv-encoding', `${file} is UTF-16`);
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch {
-    const bad = bytes
-      .toString('latin1')
-      .split('\n')
-      .findIndex((line) => !isUtf8(Buffer.from(line, 'latin1')));
-    throw new PeerworkError('dotenv-encoding', `line ${bad + 1} of ${file} holds bytes of another`);
-  }
+  const { text, fault } = textOrFault(bytes);
+  // As Windows writes it, without its mark in front, it is UTF-8 with a NUL behind each letter.
+  const why = fault ?? (text.includes('\0') ? 'it is UTF-16: save it as UTF-8' : undefined);
+  if (why !== undefined) throw new PeerworkError('dotenv-encoding', `${file} cannot be read: ${why}`);
+  return text ?? '';
 }
 
 /** Sets variables of a `.env` file in one step: at no moment is it half written, or readable by others. */

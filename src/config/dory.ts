@@ -1,3 +1,4 @@
+import { isRedisPlace } from '../kit/redis-url.js';
 import { withoutPassword } from '../log.js';
 import { type Command, option } from './option.js';
 import { anyText, oneOf, single, wholeNumber } from './values.js';
@@ -35,11 +36,11 @@ export const doryOptions = {
     env: 'REDIS_URL',
     commands: serving,
     meaning: 'The Redis of the run queue.',
-    allowed: 'a redis:// or rediss:// URL',
+    allowed: 'a redis://, rediss:// or redis+sentinel:// URL',
     default: undefined,
     defaultText: 'made of REDIS_HOST, REDIS_PORT and REDIS_PASSWORD',
     show: withoutPassword,
-    parse: url(/^rediss?:$/),
+    parse: single((given) => (isRedisPlace(given) ? given : undefined)),
   }),
   doryRedisHost: option<string, 'localhost'>({
     flag: '--dory-redis-host <host>',

@@ -1,3 +1,4 @@
+import { isRedisPlace } from '../kit/redis-url.js';
 import { withoutPassword } from '../log.js';
 import { option } from './option.js';
 import { anyText, everyPair, single, wholeNumber } from './values.js';
@@ -9,10 +10,10 @@ export const worqrOptions = {
     env: 'PEERWORK_WORQR_URL',
     commands: ['worker'],
     meaning: 'The Redis of worqr queues that this worker takes tasks from, with its password if it has one; needs `--worqr-task`.',
-    allowed: 'a redis:// or rediss:// URL',
+    allowed: 'a redis://, rediss:// or redis+sentinel:// URL',
     default: undefined,
     show: withoutPassword,
-    parse: single((text) => (URL.canParse(text) && /^rediss?:$/.test(new URL(text).protocol) ? text : undefined)),
+    parse: single((text) => (isRedisPlace(text) ? text : undefined)),
   }),
   worqrTasks: option<readonly string[], undefined>({
     flag: '--worqr-task <queue=folder>',

@@ -1,6 +1,6 @@
 import { type Actor, readActor } from '../crawl/actor.js';
-import { readRedisUrl } from '../crawl/redis-url.js';
 import { LOCAL_JSON, parseJson } from '../kit/json.js';
+import { readRedisUrl } from '../kit/redis-url.js';
 
 /** What the crawler is told by variables. */
 export interface Environment {

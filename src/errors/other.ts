@@ -13,4 +13,9 @@ export const otherErrors = {
     todo: 'Please report it with the log at LOG_LEVEL=debug.',
     status: 500,
   },
+  'redis-denied': {
+    message: 'A Redis refuses who we are, or what we may: {detail}',
+    todo: 'Correct user and password in its address, or give that user the keys and commands: see docs/sources/README.md.',
+    status: 502,
+  },
 } as const satisfies Record<string, ErrorEntry>;

@@ -10,6 +10,7 @@ import {
   MAX_LABEL_CHARS,
   MAX_LABELS,
   MAX_LOG_LINE_CHARS,
+  MAX_MESSAGE_BYTES,
   MAX_PARENTS,
 } from './limits.js';
 
@@ -20,12 +21,13 @@ import {
  * | verb | from | kind | meaning |
  * |---|---|---|---|
  * | isMaster | worker | call | first call: says who I am and which leases I still hold |
- * | ping | worker | call | the beat: renews all leases at once, says which have not begun, learns which are lost |
+ * | ping | worker | call | the beat: renews all leases at once, says which have not begun and which have ended, learns which are lost |
  * | requestExecAssets | worker | call | the signed manifest of a task version |
  * | requestBlob | worker | stream | the bytes of one file from an offset |
  * | openTunnel | worker | stream, both ways | a connection to the address that the job's task names |
- * | requestWork | worker | call | waits for jobs, up to a capacity; a newer call ends the older one empty, capacity 0 only does that |
+ * | requestWork | worker | call | waits for jobs, up to a capacity; a newer call ends the older one empty, capacity 0 only does that; says which kinds, if that has changed |
  * | shareResults | worker | call | outcomes, each answered one by one |
+ * | uploadResult | worker | stream, both ways | one large outcome: the Master says from which byte, and what became of it |
  * | report | worker | note | progress and log lines of running jobs |
  * | cancelWork | master | note | stop a run: its outcome will not count |
  */
@@ -42,6 +44,8 @@ export const leaseKey = v.object({ id: jobId, lease: leaseNumber });
 export type LeaseKey = v.InferOutput<typeof leaseKey>;
 const runnerKind = v.pipe(v.string(), v.maxLength(40));
 const tunnelName = v.pipe(v.string(), v.maxLength(40));
+const labels = v.pipe(v.array(v.pipe(v.string(), v.maxLength(MAX_LABEL_CHARS))), v.maxLength(MAX_LABELS));
+const runnerKinds = v.pipe(v.array(runnerKind), v.maxLength(20));
 const leaseKeys = v.pipe(v.array(leaseKey), v.maxLength(MAX_BATCH));
 
 export const isMasterArgs = v.object({
@@ -53,9 +57,9 @@ export const isMasterArgs = v.object({
   tier: v.exactOptional(v.pipe(v.string(), v.regex(/^[a-z-]{1,20}$/))),
   platform: v.pipe(v.string(), v.maxLength(100)),
   /** What jobs may require: `arch=…`, `os=…`, and what the owner named. */
-  labels: v.optional(v.pipe(v.array(v.pipe(v.string(), v.maxLength(MAX_LABEL_CHARS))), v.maxLength(MAX_LABELS)), []),
-  /** The kinds of jobs that it can run. */
-  runners: v.optional(v.pipe(v.array(runnerKind), v.maxLength(20)), ['task-module']),
+  labels: v.optional(labels, []),
+  /** The kinds of jobs that it can run by now. */
+  runners: v.optional(runnerKinds, ['task-module']),
   /** Made anew at each start of the worker's process: tells a restart from a mere reconnect. */
   instance: v.pipe(v.string(), v.maxLength(40)),
   holding: leaseKeys,
@@ -69,8 +73,16 @@ export const isMasterAnswer = v.object({
   lost: leaseKeys,
 });
 
-/** `waiting`: those of them whose runs have not begun; the time of all others counts. */
-export const pingArgs = v.object({ holding: leaseKeys, waiting: v.optional(leaseKeys, []) });
+/**
+ * `waiting`: those of them whose runs have not begun; `ended`: whose outcomes are on their way. The time of all others counts. `answers`: how many
+ * answers to `requestWork` have come over this link: what later ones bring is not named yet.
+ */
+export const pingArgs = v.object({
+  holding: leaseKeys,
+  waiting: v.optional(leaseKeys, []),
+  ended: v.optional(leaseKeys, []),
+  answers: v.exactOptional(v.pipe(v.number(), v.safeInteger(), v.minValue(0))),
+});
 export const pingAnswer = v.object({ pong: v.literal(true), lost: leaseKeys });
 
 export const requestExecAssetsArgs = v.object({ digest: hash });
@@ -81,7 +93,11 @@ export const requestBlobArgs = v.object({ sha256: hash, offset: v.pipe(v.number(
 /** Whoever asks says only for which run: where it leads to is the Master's business. */
 export const openTunnelArgs = leaseKey;
 
-export const requestWorkArgs = v.object({ capacity: v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(MAX_BATCH)) });
+export const requestWorkArgs = v.object({
+  capacity: v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(MAX_BATCH)),
+  /** In place of what `isMaster` said, from now on: a runner became ready. */
+  can: v.exactOptional(v.object({ labels, runners: runnerKinds })),
+});
 export const workItem = v.object({
   id: jobId,
   lease: leaseNumber,
@@ -130,6 +146,20 @@ export const shareResultsArgs = v.object({ results: v.pipe(v.array(settlement), 
 /** `settled` now, `duplicate` of one already recorded under the same lease, or `stale`: all three end the worker's duty. */
 export const settleAnswer = v.picklist(['settled', 'duplicate', 'stale']);
 export type SettleAnswer = v.InferOutput<typeof settleAnswer>;
+/** The hash and the length are those of the settlement's JSON text in UTF-8, which is what is uploaded. */
+export const uploadResultArgs = v.object({
+  id: jobId,
+  lease: leaseNumber,
+  sha256: hash,
+  bytes: v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(MAX_MESSAGE_BYTES)),
+});
+export type UploadResult = v.InferOutput<typeof uploadResultArgs>;
+/** Lines of JSON: from which byte on the Master wants it, unless it is not wanted at all; then what became of it. */
+export const uploadResultAnswer = v.variant('kind', [
+  v.object({ kind: v.literal('from'), offset: v.pipe(v.number(), v.safeInteger(), v.minValue(0)) }),
+  v.object({ kind: v.literal('answer'), answer: settleAnswer }),
+]);
+export type UploadResultAnswer = v.InferOutput<typeof uploadResultAnswer>;
 export const shareResultsAnswer = v.object({ answers: v.array(settleAnswer) });
 
 export const progress = v.variant('kind', [

@@ -1,7 +1,9 @@
 import { MAX_WAIT_MS } from '../job/limits.js';
 import type { LeaseKey } from '../job/verbs.js';
+import type { Paused } from './ledger.js';
 import { padded, pieces, repeated, sized } from './lists.js';
-import { leaseEnd } from './run-time.js';
+import { resumeRuns } from './resume.js';
+import { LIMIT, leaseEnd } from './run-time.js';
 import { readRuns } from './settle.js';
 import type { Transaction } from './transaction.js';
 
@@ -10,14 +12,17 @@ const RENEW = sized((count) => `UPDATE job SET lease_until = ${UNTIL} WHERE seq 
 const HOLDS = sized((count) => `SELECT id, lease FROM job WHERE id IN (${repeated('?', count)}) AND state = 'leased' AND worker = ?`);
 /** One that has waited for too long counts as begun. */
 const WAITS = sized((count) => `UPDATE job SET begun_at = ? WHERE started_at > ? AND seq IN (${repeated('?', count)})`);
+/** The outcome of one may be on its way for as long beyond the time that its run had. */
+const ENDED = sized((count) => `UPDATE job SET begun_at = ? WHERE started_at + ${LIMIT} > ? AND seq IN (${repeated('?', count)})`);
 
-/** Renews what the worker holds, not beyond the time of the runs; answers what it does not hold. A lease that ended but was not taken back yet is renewed. */
+/** Renews what the worker holds, not beyond the time of the runs; answers what it does not hold. A lease that ended is renewed as well, while nobody else has the job. */
 export async function extendLeases(
   transaction: Transaction,
   worker: number,
   leases: readonly LeaseKey[],
   until: number,
-  waiting?: { readonly leases: readonly LeaseKey[]; readonly now: number },
+  now: number,
+  paused?: Paused,
 ): Promise<LeaseKey[]> {
   const runs = await readRuns(
     transaction,
@@ -26,17 +31,30 @@ export async function extendLeases(
   const lost: LeaseKey[] = [];
   const held: number[] = [];
   const idOf = new Map<number, string>();
+  const named = leases.flatMap(({ id, lease }) => {
+    const row = runs.get(id);
+    return row?.lease === lease && row.worker === worker ? [row] : [];
+  });
+  const resumed = await resumeRuns(transaction, named, until, now);
   for (const lease of leases) {
     const row = runs.get(lease.id);
+    if (row !== undefined && resumed.has(row.seq)) continue;
     if (row !== undefined && row.state === 'leased' && row.lease === lease.lease && row.worker === worker) {
       held.push(row.seq);
       idOf.set(row.seq, row.id);
     } else lost.push({ id: lease.id, lease: lease.lease });
   }
-  if (waiting !== undefined && waiting.leases.length > 0) {
-    const names = new Set(waiting.leases.map(({ id }) => id));
-    const seqs = held.filter((seq) => names.has(idOf.get(seq) ?? ''));
-    await transaction.runOf(WAITS, seqs, [waiting.now, waiting.now - MAX_WAIT_MS]);
+  if (paused !== undefined) {
+    const { leases: waiting, ended = [] } = paused;
+    for (const [statement, keys] of [
+      [WAITS, waiting],
+      [ENDED, ended],
+    ] as const) {
+      if (keys.length === 0) continue;
+      const names = new Set(keys.map(({ id }) => id));
+      const seqs = held.filter((seq) => names.has(idOf.get(seq) ?? ''));
+      await transaction.runOf(statement, seqs, [now, now - MAX_WAIT_MS]);
+    }
   }
   await renewLeases(transaction, held, until);
   return lost;

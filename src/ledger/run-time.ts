@@ -1,7 +1,7 @@
 import { DEFAULT_TIMEOUT_MS, TIMEOUT_GRACE_MS } from '../job/limits.js';
 
 /** The time limit of a run in SQL; 0 is none. */
-const LIMIT = `COALESCE(timeout_ms, ${DEFAULT_TIMEOUT_MS})`;
+export const LIMIT = `COALESCE(timeout_ms, ${DEFAULT_TIMEOUT_MS})`;
 
 /**
  * `until`, which is a value given twice, but not beyond the time of the run: whoever renews a lease, it ends with that. `begun` says from when the

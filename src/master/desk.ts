@@ -33,13 +33,13 @@ export interface Desk {
    */
   lease(request: LeaseRequest): Promise<LeasedJob[]>;
   /**
-   * `leaseMs` from now; default: the Master's. The time of those that wait has not begun. This and what follows rejects with `worker-revoked`,
+   * `leaseMs` from now; default: the Master's. The time of those that wait has not begun, that of those that have ended is over. This and what follows rejects with `worker-revoked`,
    * `worker-unapproved`, or `rpc-overloaded` if the worker asks for too much.
    */
   extend(
     worker: WorkerRef,
     leases: readonly LeaseKey[],
-    options?: { readonly leaseMs?: number; readonly waiting?: readonly LeaseKey[] },
+    options?: { readonly leaseMs?: number; readonly waiting?: readonly LeaseKey[]; readonly ended?: readonly LeaseKey[] },
   ): Promise<LeaseKey[]>;
   /** `policy`: where children may go; default: as the tasks and the owner say. */
   settle(worker: WorkerRef, settlements: readonly Settlement[], policy?: ChildPolicy): Promise<SettleAnswer[]>;

@@ -48,7 +48,7 @@ export class JobDesk implements Desk {
 
   constructor(options: JobDeskOptions) {
     this.#options = options;
-    this.startedAt = options.clock.now();
+    this.startedAt = options.clock.wall();
     this.#unwatch = options.ledger.watch((change) => this.#changed(change));
   }
 
@@ -131,13 +131,13 @@ export class JobDesk implements Desk {
   async extend(
     worker: WorkerRef,
     leases: readonly LeaseKey[],
-    options: { readonly leaseMs?: number; readonly waiting?: readonly LeaseKey[] } = {},
+    options: { readonly leaseMs?: number; readonly waiting?: readonly LeaseKey[]; readonly ended?: readonly LeaseKey[] } = {},
   ): Promise<LeaseKey[]> {
     const { ledger, clock, leaseMs } = this.#options;
     const now = clock.now();
     this.#admitted(worker);
-    const { waiting } = options;
-    return ledger.extend(worker, leases, now + (options.leaseMs ?? leaseMs), waiting && { leases: waiting, now });
+    const { waiting = [], ended = [] } = options;
+    return ledger.extend(worker, leases, now + (options.leaseMs ?? leaseMs), now, { leases: waiting, ended });
   }
 
   async settle(

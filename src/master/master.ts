@@ -170,7 +170,7 @@ export class Master extends EventEmitter<MasterEvents> {
   }
 
   /** From here on it can be asked, and hands out. */
-  async #open({ desk, results, swarm, sweeper, legacy }: Parts): Promise<void> {
+  async #open({ desk, results, swarm, sweeper, renewal, legacy }: Parts): Promise<void> {
     this.#desk = desk;
     desk.watch((event) => {
       if (event.kind === 'progress') this.emit('progress', { id: event.id, worker: event.worker, progress: event.progress });
@@ -184,6 +184,7 @@ export class Master extends EventEmitter<MasterEvents> {
     await legacy?.start();
     swarm.start();
     sweeper.start();
+    renewal.start();
   }
 
   async #api({ crew = {}, tokens, authorize, identify }: EmbedOptions, desk?: JobDesk): Promise<ApiOptions> {

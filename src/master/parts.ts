@@ -17,11 +17,13 @@ import { openTasks, type Published } from './open-tasks.js';
 import { type ConnectedWorker, DEFAULT_LEDGER, type MasterOptions } from './options.js';
 import { Permits } from './permits.js';
 import { LegacyRoom } from './queue-xec/legacy-room.js';
+import { Renewal } from './renewal.js';
 import { Results } from './results.js';
 import { Roster } from './roster.js';
 import { Sweeper } from './sweeper.js';
 import type { Tasks } from './tasks.js';
 import { readTunnels, Tunnels } from './tunnels.js';
+import { Uploads } from './uploads.js';
 
 /** Everything that stands once the Master is ready. */
 export interface Parts {
@@ -33,6 +35,8 @@ export interface Parts {
   readonly sweeper: Sweeper;
   readonly roster: Roster;
   readonly tunnels: Tunnels;
+  readonly uploads: Uploads;
+  readonly renewal: Renewal;
   readonly desk: JobDesk;
   readonly swarm: MasterSwarm;
   /** Absent unless queue-xec Workers are served. */
@@ -58,7 +62,10 @@ export async function openParts(
   const ledgerUrl = options.ledger ?? DEFAULT_LEDGER;
   const file = fileOf(ledgerUrl, '');
   if (file !== undefined) await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-  const ledger = await openLedger(ledgerUrl, options.retention === undefined ? {} : { retention: options.retention });
+  const ledger = await openLedger(ledgerUrl, {
+    clock: shared.clock,
+    ...(options.retention !== undefined && { retention: options.retention }),
+  });
   hooks.onLedger(ledger);
   let legacy: LegacyRoom | undefined;
   const tasks = await openTasks({
@@ -114,7 +121,9 @@ export async function openParts(
   });
   const sweeper = new Sweeper({ ...shared, ledger, graceMs: leaseMs, onSweep: () => desk.wake() });
   const tunnels = new Tunnels({ ...shared, ledger, tasks, addresses });
-  const roster = new Roster({ desk, dispatch, tasks, tunnels, onChange: () => desk.wake() });
+  const uploads = new Uploads(shared.clock);
+  const roster = new Roster({ desk, dispatch, tasks, tunnels, uploads, onChange: () => desk.wake() });
+  const renewal = new Renewal({ clock: shared.clock, leaseMs, renew: () => roster.renew() });
   await permits.load();
   const swarm = joinSwarm(options, key, shared, roster, permits);
   const announce = (event: 'connected' | 'disconnected', worker: ConnectedWorker) => desk.announce(event, worker);
@@ -134,7 +143,7 @@ export async function openParts(
   swarm.on('trouble', hooks.onTrouble);
   if (options.legacyQueueXec !== undefined)
     legacy = new LegacyRoom(options.legacyQueueXec, desk, tasks, { onTrouble: hooks.onTrouble, onConnected, onDisconnected });
-  return { ledger, tasks, dispatch, results, journal, sweeper, roster, tunnels, desk, swarm, legacy };
+  return { ledger, tasks, dispatch, results, journal, sweeper, roster, tunnels, uploads, renewal, desk, swarm, legacy };
 }
 
 function joinSwarm(
@@ -165,6 +174,8 @@ export async function closeParts(parts: Parts): Promise<void> {
   await parts.legacy?.close();
   await parts.swarm.close();
   parts.tunnels.close();
+  parts.renewal.close();
+  parts.uploads.close();
   await parts.sweeper.close();
   await parts.journal.flush();
   await parts.results.close();

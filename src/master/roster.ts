@@ -26,7 +26,7 @@ export class Roster {
   /** A handshake succeeded: what this worker may call. A newer link of the same worker takes the place of the older. */
   accept(facts: PeerFacts): RpcHandlers {
     const session = new WorkerSession({ ...this.#options, facts, instances: this.#instances });
-    this.#members.set(facts.id, { session, connectedAt: this.#options.desk.clock.now(), peer: undefined });
+    this.#members.set(facts.id, { session, connectedAt: this.#options.desk.clock.wall(), peer: undefined });
     return session.handlers;
   }
 
@@ -55,6 +55,15 @@ export class Roster {
   /** Ends the link of a worker, and tells it why. */
   dismiss(workerId: string, reason: ErrorCode): void {
     this.#members.get(workerId)?.peer?.rpc.close(reason);
+  }
+
+  /** Renews the leases of those that were heard of since the last time. */
+  renew(): void {
+    for (const { peer, session } of this.#members.values())
+      if (peer !== undefined)
+        session.renew(peer.rpc.traffic.received).catch((error: unknown) => {
+          this.#options.desk.log.debug('leases could not be renewed', { worker: session.worker.name, error });
+        });
   }
 
   list(): ConnectedWorker[] {

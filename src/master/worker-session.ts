@@ -11,6 +11,8 @@ import {
   requestExecAssetsArgs,
   requestWorkArgs,
   shareResultsArgs,
+  type UploadResultAnswer,
+  uploadResultArgs,
   type WorkItem,
 } from '../job/verbs.js';
 import type { LeasedJob, LeasedParent, WorkerRef } from '../ledger/ledger.js';
@@ -18,8 +20,10 @@ import { storedJson } from '../ledger/stored-json.js';
 import type { PeerFacts, RpcHandlers } from '../swarm/peer.js';
 import type { Desk } from './desk.js';
 import type { Dispatch } from './dispatch.js';
+import { HeldLeases } from './held-leases.js';
 import type { Tasks } from './tasks.js';
 import type { Tunnels } from './tunnels.js';
+import type { Uploads } from './uploads.js';
 
 const MAX_INSTANCES = 10_000;
 
@@ -29,13 +33,14 @@ export interface WorkerSessionOptions {
   readonly dispatch: Dispatch;
   readonly tasks: Tasks;
   readonly tunnels: Tunnels;
+  readonly uploads: Uploads;
   /** The instance of this worker's process that was last seen, across links. */
   readonly instances: Map<string, string>;
   /** Jobs were given back or failed. */
   readonly onChange: () => void;
 }
 
-/** What a worker told about itself when it connected. */
+/** What a worker told about itself when it connected; what it can run may have grown since. */
 export interface WorkerGreeting {
   readonly version: string;
   readonly concurrency: number;
@@ -52,8 +57,10 @@ export class WorkerSession {
   readonly worker: WorkerRef;
   readonly facts: PeerFacts;
   readonly #options: WorkerSessionOptions;
-  readonly #leases = new Map<string, number>();
+  readonly #leases = new HeldLeases();
   #greeting: WorkerGreeting | undefined;
+  #renewedAt = 0;
+  #receivedBytes = 0;
 
   constructor(options: WorkerSessionOptions) {
     this.#options = options;
@@ -72,8 +79,25 @@ export class WorkerSession {
   }
 
   /** The lease is the worker's no more. */
-  forget({ id, lease }: LeaseKey): void {
-    if (this.#leases.get(id) === lease) this.#leases.delete(id);
+  forget(key: LeaseKey): void {
+    this.#leases.forget(key);
+    this.#options.uploads.forget(this.worker.id, key);
+  }
+
+  /**
+   * Whatever it has sent says that it is there: its leases are renewed if its beat has not done so for half their length.
+   *
+   * @param receivedBytes over its link until now
+   */
+  async renew(receivedBytes: number): Promise<void> {
+    const { desk } = this.#options;
+    const isHeard = receivedBytes !== this.#receivedBytes;
+    this.#receivedBytes = receivedBytes;
+    if (!isHeard || desk.clock.now() - this.#renewedAt < desk.leaseMs / 2) return;
+    const { leases, ...paused } = this.#leases.renewable();
+    if (leases.length === 0) return;
+    this.#renewedAt = desk.clock.now();
+    for (const key of await desk.extend(this.worker, leases, paused)) this.forget(key);
   }
 
   readonly handlers: RpcHandlers = {
@@ -91,6 +115,7 @@ export class WorkerSession {
           const { sha256, offset } = checked(requestBlobArgs, args);
           return this.#options.tasks.blob(sha256, offset);
         }),
+      uploadResult: (args, signal, upload) => this.#counted(() => this.#uploadResult(args, signal, upload)),
       openTunnel: (args, signal, upload) => this.#counted(() => this.#options.tunnels.open(this.worker, args, signal, upload)),
     },
   };
@@ -119,7 +144,8 @@ export class WorkerSession {
     if (instances.size > MAX_INSTANCES && oldest !== undefined) instances.delete(oldest);
     const lost = await ledger.reconcile(this.worker, holding, now + leaseMs, { charge: restarted }, now);
     this.#greeting = greeting;
-    for (const { id, lease } of holding) this.#leases.set(id, lease);
+    this.#leases.greet(holding);
+    this.#renewedAt = now;
     for (const key of lost) this.forget(key);
     // What was given back may be done by others, and what was charged may have failed.
     this.#options.onChange();
@@ -136,15 +162,18 @@ export class WorkerSession {
   async #ping(args: unknown): Promise<{ pong: true; lost: LeaseKey[] }> {
     const { desk } = this.#options;
     this.#countLeases(args);
-    const { holding, waiting } = checked(pingArgs, args);
-    const lost = await desk.extend(this.worker, holding, { waiting });
+    const beat = checked(pingArgs, args);
+    this.#leases.name(beat);
+    this.#renewedAt = desk.clock.now();
+    const lost = await desk.extend(this.worker, beat.holding, beat);
     for (const key of lost) this.forget(key);
     return { pong: true, lost };
   }
 
   async #requestWork(args: unknown, signal: AbortSignal): Promise<{ work: WorkItem[] }> {
-    const { capacity } = checked(requestWorkArgs, args);
+    const { capacity, can } = checked(requestWorkArgs, args);
     if (this.#greeting === undefined) throw new PeerworkError('rpc-invalid', 'say isMaster first');
+    if (can !== undefined) this.#greeting = { ...this.#greeting, ...can };
     const { dispatch, tasks, desk } = this.#options;
     const withdraw = () => dispatch.withdraw(this.worker.id);
     signal.addEventListener('abort', withdraw, { once: true });
@@ -163,7 +192,7 @@ export class WorkerSession {
       await desk.giveBack(this.worker, jobs, 'the link ended');
       return { work: [] };
     }
-    for (const { id, lease } of jobs) this.#leases.set(id, lease);
+    this.#leases.handOut(jobs);
     return { work: await this.#workItems(jobs) };
   }
 
@@ -174,13 +203,36 @@ export class WorkerSession {
     return { answers };
   }
 
+  /** One that is too large to share a message with others. What has come of it is kept, should the link end before the rest. */
+  async *#uploadResult(args: unknown, signal: AbortSignal, upload: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    const wanted = checked(uploadResultArgs, args);
+    const { desk, uploads } = this.#options;
+    const key: LeaseKey = { id: wanted.id, lease: wanted.lease };
+    const [lost] = await desk.extend(this.worker, [key], { ended: [key] });
+    if (lost !== undefined) {
+      this.forget(key);
+      yield line({ kind: 'answer', answer: 'stale' });
+      return;
+    }
+    const part = await uploads.take(this.worker.id, wanted, signal);
+    try {
+      yield line({ kind: 'from', offset: part.length });
+      for await (const bytes of upload) part.add(bytes);
+      const [answer] = await desk.settle(this.worker, [part.read()]);
+      this.forget(key);
+      yield line({ kind: 'answer', answer: answer ?? 'stale' });
+    } finally {
+      part.leave();
+    }
+  }
+
   #report(args: unknown): void {
     const { desk } = this.#options;
     if (!desk.rates.has(this.worker.id, 'calls', 1, desk.clock.now())) return;
     const { reports } = checked(reportArgs, args);
     desk.report(
       this.worker,
-      reports.filter(({ id, lease }) => this.#leases.get(id) === lease),
+      reports.filter((report) => this.#leases.has(report)),
     );
   }
 
@@ -213,6 +265,10 @@ export class WorkerSession {
       ...this.#options.tasks.current(job.channel),
     };
   }
+}
+
+function line(said: UploadResultAnswer): Uint8Array {
+  return Buffer.from(`${JSON.stringify(said)}\n`);
 }
 
 function parentOutput({ id, channel, data, output }: LeasedParent): ParentOutput {

@@ -27,7 +27,9 @@ export interface Rpc {
   notify(verb: string, args: unknown, options?: { readonly lossy?: boolean }): void;
   /** Reads a byte stream that the peer serves; credit-based, so that a slow reader slows only this stream. */
   stream(verb: string, args: unknown, options?: StreamOptions): AsyncIterable<Uint8Array>;
-  /** Smoothed round trip of the heartbeat; undefined before the first answer. */
+  /** What the line to the peer carried of late when it had more to carry than it can; undefined if that was never so. */
+  readonly bytesPerMs: number | undefined;
+  /** Smoothed round trip; undefined before the first answer. */
   readonly roundTripMs: number | undefined;
   /** Bytes sent and received on this link so far, as plaintext. */
   readonly traffic: { readonly sent: number; readonly received: number };
@@ -39,7 +41,10 @@ export interface Rpc {
 
 export interface CallOptions {
   readonly signal?: AbortSignal;
-  /** Default 30 s; 0 waits as long as the link lives. */
+  /**
+   * How long nothing may move: of what goes to the peer, until it has the call; then of its answer. Up to twice as long may pass. Default 30 s; 0 waits
+   * as long as the link lives.
+   */
   readonly timeoutMs?: number;
 }
 
@@ -50,7 +55,7 @@ export interface StreamOptions {
    * (`return`) when the stream ends before it. If it fails, the stream is cancelled.
    */
   readonly upload?: AsyncIterable<Uint8Array>;
-  /** How long the peer may take to accept `upload`, else `rpc-timeout`; default 30 s, 0 for ever. */
+  /** How long the peer may take to accept `upload`, else `rpc-timeout`; counted as for a call. Default 30 s, 0 for ever. */
   readonly timeoutMs?: number;
 }
 

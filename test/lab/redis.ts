@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { connect as connectTls } from 'node:tls';
 import { Redis } from 'ioredis';
 import { freePort } from './free-port.js';
 import { findTool, requireTools } from './require.js';
@@ -16,6 +17,10 @@ export interface LabRedisOptions {
   readonly password?: string;
   /** Whether what was written survives the server; the log is synced at every write. Default true. */
   readonly durable?: boolean;
+  /** Files in PEM: it then speaks TLS alone. */
+  readonly tls?: { readonly cert: string; readonly key: string; readonly ca: string };
+  /** Users beside the default one, as ACL rules, such as `me on >secret ~worqr* &* +@all`. */
+  readonly users?: readonly string[];
 }
 
 /** The Debian package that it needs, for `requireTools`. */
@@ -55,13 +60,15 @@ export class LabRedis {
 
   /** With the password, of database 0. */
   get url(): string {
-    const { password } = this.#options;
-    return `redis://${password === undefined ? '' : `:${encodeURIComponent(password)}@`}127.0.0.1:${this.port}`;
+    const { password, tls } = this.#options;
+    return `redis${tls === undefined ? '' : 's'}://${password === undefined ? '' : `:${encodeURIComponent(password)}@`}127.0.0.1:${this.port}`;
   }
 
   /** A client of it, which connects again when the server was away; the caller disconnects it. */
   connect(): Redis {
-    const client = new Redis(this.url, { maxRetriesPerRequest: null, retryStrategy: () => 50 });
+    const { tls } = this.#options;
+    const trust = tls === undefined ? {} : { tls: { ca: readFileSync(tls.ca) } };
+    const client = new Redis(this.url, { maxRetriesPerRequest: null, retryStrategy: () => 50, ...trust });
     client.on('error', () => {});
     return client;
   }
@@ -70,7 +77,15 @@ export class LabRedis {
   async startAgain(): Promise<void> {
     const { password, durable = true } = this.#options;
     const log = durable ? ['--appendonly', 'yes', '--appendfsync', 'always'] : ['--appendonly', 'no'];
-    const place = ['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.#folder, '--save', ''];
+    const { tls, users = [] } = this.#options;
+    const port = tls === undefined ? ['--port', String(this.port)] : ['--port', '0', '--tls-port', String(this.port)];
+    const files = tls === undefined ? [] : ['--tls-cert-file', tls.cert, '--tls-key-file', tls.key, '--tls-ca-cert-file', tls.ca];
+    const rules = [
+      ...files,
+      ...(tls === undefined ? [] : ['--tls-auth-clients', 'no']),
+      ...users.flatMap((user) => ['--user', ...user.split(' ')]),
+    ];
+    const place = [...port, ...rules, '--bind', '127.0.0.1', '--dir', this.#folder, '--save', ''];
     const access = password === undefined ? [] : ['--requirepass', password];
     const server = spawn(findTool('redis-server') ?? 'redis-server', [...place, ...log, ...access], {
       cwd: this.#folder,
@@ -121,9 +136,13 @@ export class LabRedis {
 
   /** Accepting is not enough: it reads its log first, and says LOADING until then. */
   async #answers(): Promise<boolean> {
-    const socket = createConnection(this.port, '127.0.0.1');
+    const { tls } = this.#options;
+    const socket =
+      tls === undefined
+        ? createConnection(this.port, '127.0.0.1')
+        : connectTls({ port: this.port, host: '127.0.0.1', ca: readFileSync(tls.ca) });
     try {
-      await once(socket, 'connect');
+      await once(socket, tls === undefined ? 'connect' : 'secureConnect');
       socket.write('PING\r\n');
       const [answer] = await once(socket, 'data');
       return !String(answer).startsWith('-LOADING');

@@ -1,14 +1,24 @@
 import { connect as connectPlain, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { Check } from '../../job/health.js';
+import { isRedisDenial } from '../../kit/redis-retry.js';
+import { type RedisPlace, readRedisPlace } from '../../kit/redis-url.js';
 import { conceal, redact, withoutPassword } from '../../log.js';
 
-const DEFAULT_PORT = 6379;
-const MAX_ANSWER_CHARS = 200;
+const MAX_REPLY_CHARS = 10_000;
+const MAX_SHOWN_CHARS = 200;
+
+/** Where one server listens, and how to log in there. */
+interface Server {
+  readonly host: string;
+  readonly port: number;
+  readonly secure: boolean;
+  readonly login: readonly string[];
+}
 
 /**
- * Asks a Redis for a PING, after AUTH if the URL (`redis://` or `rediss://`) has a password. Spoken by hand (RESP 2, inline
- * lengths), so that no client has to be loaded that would go on trying. `variable` names where the owner wrote the URL.
+ * Asks a Redis whether it is a primary that takes us, after AUTH if the address has a password; of sentinels, the one that they name. Spoken by hand
+ * (RESP 2), so that no client has to be loaded that would go on trying. `variable` names where the owner wrote the address.
  */
 export async function checkRedis(
   name: string,
@@ -17,30 +27,55 @@ export async function checkRedis(
 ): Promise<Check> {
   const shown = withoutPassword(url);
   const fail = (detail: string, todo: string): Check => ({ name, state: 'fail', detail: `${shown}: ${redact(detail)}`, todo });
-  if (!URL.canParse(url) || !/^rediss?:$/.test(new URL(url).protocol)) return fail('is no redis:// URL', `Correct ${variable}.`);
+  let place: RedisPlace;
+  try {
+    place = readRedisPlace(url);
+  } catch (thrown) {
+    return fail(thrown instanceof Error ? thrown.message : 'is no redis:// URL', `Correct ${variable}.`);
+  }
+  conceal(place.password);
   const startedAt = performance.now();
   try {
-    const answer = await ping(new URL(url), signal);
-    if (answer.startsWith('+PONG'))
-      return { name, state: 'ok', detail: `${shown} answers in ${Math.round(performance.now() - startedAt)} ms` };
-    const isLogin = /NOAUTH|WRONGPASS|invalid password/i.test(answer);
-    return fail(
-      answer.slice(1, MAX_ANSWER_CHARS).trim(),
-      isLogin ? `Give ${variable} the right password.` : 'Look into the log of this Redis.',
-    );
+    const server = await primaryOf(place, signal);
+    const [role = ''] = await ask(server, ['ROLE'], signal);
+    const took = `${shown} answers in ${Math.round(performance.now() - startedAt)} ms`;
+    if (role === 'slave') return fail('is a replica, which takes no writes', `Name the primary in ${variable}, or sentinels that know it.`);
+    return { name, state: 'ok', detail: took };
   } catch (thrown) {
     const why = signal.aborted ? 'no answer in time' : thrown instanceof Error ? thrown.message : String(thrown);
-    return fail(why, `Start this Redis, or correct ${variable}.`);
+    if (!(thrown instanceof Refusal)) return fail(why, `Start this Redis, or correct ${variable}.`);
+    if (/^NOPERM/.test(why)) return { name, state: 'ok', detail: `${shown} answers in ${Math.round(performance.now() - startedAt)} ms` };
+    return fail(
+      why.slice(0, MAX_SHOWN_CHARS),
+      isRedisDenial(thrown) ? `Give ${variable} the right password.` : 'Look into the log of this Redis.',
+    );
   }
 }
 
-/** The first answer that is an error, else the last. */
-async function ping(url: URL, signal: AbortSignal): Promise<string> {
-  const [username, password] = [decodeURIComponent(url.username), decodeURIComponent(url.password)];
-  conceal(password);
-  const login = password === '' ? [] : [username === '' ? ['AUTH', password] : ['AUTH', username, password]];
-  const commands = [...login, ['PING']];
-  const socket = open(url);
+/** The server said no. */
+class Refusal extends Error {}
+
+async function primaryOf(place: RedisPlace, signal: AbortSignal): Promise<Server> {
+  const { secure, username, password } = place;
+  const login = password === '' ? [] : username === '' ? ['AUTH', password] : ['AUTH', username, password];
+  if (place.kind === 'server') return { host: place.host.replace(/^\[|\]$/g, ''), port: place.port, secure, login };
+  let fault: unknown = new Error('no sentinel is named');
+  for (const sentinel of place.sentinels) {
+    try {
+      const [host, port] = await ask({ ...sentinel, secure, login: [] }, ['SENTINEL', 'get-master-addr-by-name', place.primary], signal);
+      if (host !== undefined && port !== undefined) return { host, port: Number(port), secure, login };
+      fault = new Refusal(`the sentinels know no primary called ${place.primary}`);
+    } catch (thrown) {
+      fault = thrown;
+    }
+  }
+  throw fault;
+}
+
+/** The first words of the reply to a command. Rejects with a Refusal that is what the server says. */
+async function ask({ login, ...server }: Server, command: readonly string[], signal: AbortSignal): Promise<string[]> {
+  const commands = [...(login.length > 0 ? [login] : []), command];
+  const socket = open(server);
   const end = () => socket.destroy(new Error('no answer in time'));
   signal.addEventListener('abort', end, { once: true });
   try {
@@ -53,9 +88,10 @@ async function ping(url: URL, signal: AbortSignal): Promise<string> {
       text += String(chunk);
       const lines = text.split('\r\n').slice(0, -1);
       const refusal = lines.find((line) => line.startsWith('-'));
-      if (refusal !== undefined) return refusal;
-      if (lines.length >= commands.length) return lines[commands.length - 1] ?? '';
-      if (text.length > 10_000) break;
+      if (refusal !== undefined) throw new Refusal(refusal.replace(/^-(ERR )?/, ''));
+      const words = wordsOf(lines.slice(login.length > 0 ? 1 : 0));
+      if (words !== undefined) return words;
+      if (text.length > MAX_REPLY_CHARS) break;
     }
     throw new Error('it does not speak as a Redis does');
   } finally {
@@ -64,8 +100,14 @@ async function ping(url: URL, signal: AbortSignal): Promise<string> {
   }
 }
 
-function open(url: URL): Socket {
-  const host = url.hostname.replace(/^\[|\]$/g, '');
-  const port = url.port === '' ? DEFAULT_PORT : Number(url.port);
-  return url.protocol === 'rediss:' ? connectTls({ host, port, servername: host }) : connectPlain({ host, port });
+/** The first two texts of a list; empty for a null; undefined while they have not come. */
+function wordsOf([first, ...rest]: readonly string[]): string[] | undefined {
+  if (first === '*-1' || first === '$-1') return [];
+  if (first === undefined || !/^\*[1-9]/.test(first)) return undefined;
+  const texts = rest.filter((line) => !/^[$:*]/.test(line));
+  return rest.length >= 3 ? texts.slice(0, 2) : undefined;
+}
+
+function open({ host, port, secure }: Omit<Server, 'login'>): Socket {
+  return secure ? connectTls({ host, port, ...(/^[\d.:]*$/.test(host) ? {} : { servername: host }) }) : connectPlain({ host, port });
 }

@@ -5,6 +5,7 @@ import { type JsonRefused, parseJson } from '../../kit/json.js';
 import type { Demand } from '../http/auth.js';
 import { asConfig } from '../http/route.js';
 import type { Sent } from './inputs.js';
+import { Refusal } from './refusal.js';
 
 export interface CrewRoute<Params = unknown> {
   Params: Params;
@@ -16,28 +17,6 @@ export function crewRoute(demand: Demand): RouteShorthandOptions {
   return { exposeHeadRoute: false, schema: { hide: true }, config: asConfig({ demand }) };
 }
 
-/** crew answers whatever goes wrong with 500 and a message; clients retry by that. */
-class Refusal extends Error {
-  readonly status: number;
-
-  constructor(message: string, status: number) {
-    super(message);
-    this.status = status;
-  }
-}
-
-export function refuse(message: string): Error {
-  return new Refusal(message, 500);
-}
-
-export function notFound(kind: string, id: string): Error {
-  return new Refusal(`${kind} with id ${id} not found!`, 404);
-}
-
-export function unknownTask(id: string): Error {
-  return refuse(`Unable to find task ${id}!`);
-}
-
 const BODY_LIMIT = 10 * 1024 * 1024;
 
 /** Bodies and errors as crew has them: what is no JSON is an empty object, what goes wrong has a message. */
@@ -45,7 +24,8 @@ export function crewManners(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('application/json', { parseAs: 'buffer', bodyLimit: BODY_LIMIT }, (_request, body, done) => {
     try {
-      const parsed: unknown = body.length === 0 ? {} : parseJson(body as Buffer, { maxBytes: BODY_LIMIT, maxItems: MAX_MESSAGE_VALUES });
+      const parsed: unknown =
+        body.length === 0 ? {} : parseJson(body as Buffer, { maxBytes: BODY_LIMIT, maxItems: MAX_MESSAGE_VALUES, exact: true });
       done(null, typeof parsed === 'object' && parsed !== null ? parsed : {});
     } catch (thrown) {
       const { reason, message } = thrown as JsonRefused;

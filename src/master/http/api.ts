@@ -3,7 +3,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import rateLimit from '@fastify/rate-limit';
 import fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions } from 'fastify';
 import { PeerworkError } from '../../errors.js';
-import { MESSAGE_LIMITS } from '../../job/limits.js';
+import { GIVEN_MESSAGE } from '../../job/limits.js';
 import { ByteBudget } from '../../kit/byte-budget.js';
 import { type JsonRefused, parseJson } from '../../kit/json.js';
 import { Crew } from '../crew/crew.js';
@@ -135,7 +135,7 @@ function addBodies(app: FastifyInstance): void {
     const bytes = body as Buffer;
     if (bytes.length === 0) return done(null, undefined);
     try {
-      done(null, parseJson(bytes, MESSAGE_LIMITS));
+      done(null, parseJson(bytes, GIVEN_MESSAGE));
     } catch (thrown) {
       done(refusalOf(thrown as JsonRefused, 'the body'));
     }
@@ -205,7 +205,10 @@ async function addGuards(app: FastifyInstance, options: ApiOptions, gate: Gate):
     for (const event of ['end', 'close', 'error']) request.raw.once(event, stop);
     reply.raw.once('close', stop);
   });
-  app.addHook('preValidation', async (request) => coerceQuery(request));
+  app.addHook('preValidation', async (request) => {
+    takeIdOfQuery(request);
+    coerceQuery(request);
+  });
 }
 
 /** Of a body that does not say how long it is, as many as it may have. */
@@ -213,6 +216,14 @@ function announcedBytes({ headers, routeOptions }: FastifyRequest): number {
   const { bodyLimit = BODY_LIMIT } = routeOptions;
   const { 'content-length': length, 'transfer-encoding': encoding } = headers;
   return encoding === undefined ? Math.min(Number(length ?? 0) || 0, bodyLimit) : bodyLimit;
+}
+
+/** `/v1/jobs/~?id=..`: URL parsers take `..` in a path for a folder, and some proxies read `%2F` as a slash. */
+function takeIdOfQuery({ params, query }: FastifyRequest): void {
+  const { id } = query as { id?: unknown };
+  if (typeof id !== 'string' || typeof params !== 'object' || params === null || !('id' in params)) return;
+  params.id = id;
+  delete (query as { id?: unknown }).id;
 }
 
 /** All of a query is text: what its schema has as numbers and truth values becomes that, and nothing else is guessed. */

@@ -7,12 +7,14 @@ import { PeerworkError } from '../../errors.js';
 import type { Job, Json } from '../../job/job.js';
 import { MAX_JOB_DATA_BYTES } from '../../job/limits.js';
 import type { RunContext } from '../../job/runner.js';
+import type { Tunnel } from '../../job/tunnel.js';
 import { bytesBelow } from '../../kit/bytes-below.js';
 import { clearAway } from '../../kit/clearing.js';
 import type { Log } from '../../log.js';
 import { collectFiles, readResult } from './collect.js';
 import { JobRoom } from './room.js';
 import { type ContainerJob, readContainerJob } from './settings.js';
+import { openTunnelSocket, type TunnelSocket } from './tunnel-socket.js';
 
 /** The files of a job are counted this often. Between two looks it can write more than it may; a single file never. */
 const DISK_LOOK_MS = 250;
@@ -81,6 +83,7 @@ export class ContainerRun {
       ...(tunnel !== undefined && { tunnel }),
     });
     this.#undo.push(() => egress.close());
+    const way = tunnel === undefined ? undefined : await this.#openTunnel(tunnel);
     if (wish.network !== 'none') this.#say('log', `network: ${egress.line}`);
     this.#undo.push(async () => void (await clearAway(folder, this.#log)));
     const room = await JobRoom.make(folder, wish, this.#job, workplace);
@@ -90,12 +93,20 @@ export class ContainerRun {
       ...{ job: this.#job.id, image: wish.image, command, memoryMb, cpus, pids, tmpMb, stopGraceMs, egress },
       ...(entrypoint !== undefined && { entrypoint }),
       ...(workdir !== undefined && { workdir }),
-      env: { ...wish.env, ...room.env },
-      mounts: room.mounts,
+      env: { ...wish.env, ...room.env, ...way?.env },
+      mounts: [...room.mounts, ...(way?.mounts ?? [])],
       maxFileBytes: wish.diskBytes,
     };
     this.#container = await engine.start(spec, (stream, line) => this.#say(stream, line));
     return room;
+  }
+
+  async #openTunnel(tunnel: Tunnel): Promise<TunnelSocket> {
+    if (!this.#engine.facts.local)
+      throw new PeerworkError('egress-unavailable', 'the tunnel of the job needs an engine on this very machine');
+    const way = await openTunnelSocket(tunnel, (error) => this.#say('log', `tunnel: ${error.message}`));
+    this.#undo.push(() => way.close());
+    return way;
   }
 
   /** Until it has ended, by itself or by us. Rejects with why it did, unless that was well. */

@@ -1,4 +1,4 @@
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../clock.js';
 import { heldNetwork } from '../../egress/policy.js';
@@ -6,12 +6,13 @@ import { asPeerworkError, PeerworkError } from '../../errors.js';
 import type { Job, Json, Outcome } from '../../job/job.js';
 import { VALUE_LIMITS } from '../../job/limits.js';
 import type { OpenfnEvent, OpenfnRun } from '../../job/openfn.js';
-import type { RunContext, Runner, Workplace } from '../../job/runner.js';
-import { formatJson, type JsonRefused, LOCAL_JSON, parseJson } from '../../kit/json.js';
+import type { RunContext, Runner } from '../../job/runner.js';
+import { formatJson, type JsonRefused } from '../../kit/json.js';
 import type { RunnerContext, RunnerSetup } from '../setup.js';
 import { type AdaptorPolicy, allowedSteps, installAdaptor } from './adaptors.js';
 import { type Engine, loadEngine, type OpenEngine } from './engine.js';
 import { type RunEnd, runOnEngine } from './engine-run.js';
+import { readRun } from './read-run.js';
 
 export interface OpenfnRunnerOptions {
   /** Which adaptors runs may use: names or specifiers, `*` for any characters. Default `@openfn/*`. */
@@ -124,6 +125,10 @@ export class OpenfnRunner implements Runner {
     return running.finally(() => this.#running.delete(running));
   }
 
+  #note(line: string): OpenfnEvent {
+    return { event: 'log', at: `${this.#clock.now()}000`, level: 'warn', source: 'RTE', message: [line] };
+  }
+
   async close(): Promise<void> {
     this.#stop.abort();
     await Promise.all(this.#running);
@@ -144,10 +149,13 @@ export class OpenfnRunner implements Runner {
       steps = allowedSteps(run, this.#policy);
     } catch (thrown) {
       const error = { severity: 'exception', name: 'AutoinstallError', message: thrown instanceof Error ? thrown.message : String(thrown) };
-      tell({ event: 'failed', at: `${this.#clock.now()}000`, error });
+      tell({ event: 'failed', at: `${this.#clock.wall()}000`, error });
       return outcomeOf({ error }, exchange === undefined);
     }
-    const memoryMb = Math.min(run.options.memoryMb ?? this.#memoryMb, this.#memoryMb);
+    const { memoryMb: wanted = this.#memoryMb } = run.options;
+    const memoryMb = Math.min(wanted, this.#memoryMb);
+    if (memoryMb < wanted)
+      tell(this.#note(`the run asks for ${wanted} MiB of memory, and has ${memoryMb}: the owner of this worker allows no more`));
     const timeoutMs = Math.min(run.options.timeoutMs ?? this.#timeoutMs, job.timeoutMs || Number.POSITIVE_INFINITY);
     const place = (await this.#takeIdle()) ?? (await this.#open());
     const { engine } = place;
@@ -207,21 +215,6 @@ function outcomeOf(end: RunEnd, wantsOutput: boolean): Outcome {
 
 function failed({ code, message }: PeerworkError): Outcome {
   return { state: 'failed', error: { code, message }, retry: false };
-}
-
-/** Of a job whose source has no exchange: `task.json` and above it the job's data, in the shape of an OpenfnRun. */
-async function readRun({ id, data }: Job, workplace: Workplace | undefined): Promise<OpenfnRun> {
-  const task: Json =
-    workplace === undefined ? {} : (parseJson(await readFile(join(workplace.folder, workplace.entry)), LOCAL_JSON) as Json);
-  const run = { ...(isObject(task) && task), ...(isObject(data) && data) };
-  const { steps } = run;
-  if (!Array.isArray(steps) || steps.length === 0 || !steps.every((step: Json) => isObject(step) && typeof step['id'] === 'string'))
-    throw new PeerworkError('openfn-run-failed', 'it has no steps, each with an id');
-  return { options: {}, input: {}, ...run, id } as unknown as OpenfnRun;
-}
-
-function isObject(value: Json): value is { readonly [name: string]: Json } {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function lineOf(message: readonly Json[]): string {

@@ -144,7 +144,7 @@ async function textOf(response: Response): Promise<string> {
 
 function parsed(text: string): Pick<CrewAnswer, 'body' | 'fault'> {
   try {
-    return { body: parseJson(text, { maxBytes: MAX_ANSWER_BYTES }), fault: undefined };
+    return { body: parseJson(text, { maxBytes: MAX_ANSWER_BYTES, exact: true }), fault: undefined };
   } catch (thrown) {
     const { reason, message } = thrown as JsonRefused;
     if (reason === 'malformed') return { body: undefined, fault: undefined };

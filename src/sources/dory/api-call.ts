@@ -1,6 +1,6 @@
 import { type Clock, pause } from '../../clock.js';
 import { asPeerworkError, PeerworkError } from '../../errors.js';
-import { parseJson } from '../../kit/json.js';
+import { JsonRefused, parseJson } from '../../kit/json.js';
 
 /** Of one answer. */
 const MAX_BODY_BYTES = 8 * 1024 * 1024;
@@ -100,8 +100,9 @@ async function readText(response: Response): Promise<string> {
 
 function parsed(json: string): unknown {
   try {
-    return parseJson(json, { maxBytes: MAX_BODY_BYTES, maxItems: MAX_ITEMS });
-  } catch {
+    return parseJson(json, { maxBytes: MAX_BODY_BYTES, maxItems: MAX_ITEMS, exact: true });
+  } catch (thrown) {
+    if (thrown instanceof JsonRefused && thrown.reason === 'inexact') throw new PeerworkError('dory-api-failed', thrown.message);
     return undefined;
   }
 }

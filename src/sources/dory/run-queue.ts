@@ -2,6 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { Job, Worker } from 'bullmq';
 import { type Clock, pause } from '../../clock.js';
 import { asPeerworkError, PeerworkError } from '../../errors.js';
+import { isRedisDenial, redisRetry } from '../../kit/redis-retry.js';
+import { type RedisPlace, redisClientOptions } from '../../kit/redis-url.js';
 import type { Log } from '../../log.js';
 import { HeldJob } from './held-job.js';
 import type { DoryTiming } from './timing.js';
@@ -14,9 +16,6 @@ const UNWAITED_MS = 20;
 const RECONNECT_MS = 200;
 const MAX_RECONNECT_MS = 2_000;
 const CLOSE_MS = 2_000;
-
-/** As ioredis takes it. */
-export type RedisPlace = { readonly url: string } | { readonly host: string; readonly port: number; readonly password?: string };
 
 export interface RunQueueOptions {
   readonly name: string;
@@ -34,7 +33,7 @@ export interface RunQueueOptions {
  */
 export class RunQueue {
   readonly #options: RunQueueOptions;
-  readonly #worker: Worker;
+  #worker: Worker;
   readonly #closing = new AbortController();
   #taker: ((job: HeldJob | undefined) => void) | undefined;
   #pumping = false;
@@ -44,25 +43,7 @@ export class RunQueue {
 
   constructor(options: RunQueueOptions) {
     this.#options = options;
-    const { name, redis, workerId, timing } = options;
-    this.#worker = new Worker(name, null, {
-      connection: {
-        ...redis,
-        maxRetriesPerRequest: null,
-        retryStrategy: (times: number) => Math.min(times * RECONNECT_MS, MAX_RECONNECT_MS),
-      },
-      autorun: false,
-      name: workerId,
-      lockDuration: timing.lockMs,
-      stalledInterval: timing.stalledMs,
-      maxStalledCount: MAX_STALLED,
-    });
-    // Without a listener an 'error' would end the process; BullMQ reconnects by itself.
-    this.#worker.on('error', (error) => this.#fault(error));
-    this.#worker.on('ready', () => {
-      this.#up = true;
-    });
-    void this.#worker.startStalledCheckTimer();
+    this.#worker = this.#open();
   }
 
   /** Whether Redis answers, as far as is known. */
@@ -102,6 +83,41 @@ export class RunQueue {
     await Promise.race([closing, pause(this.#options.clock, CLOSE_MS, closed.signal)]);
   }
 
+  #open(): Worker {
+    const { name, redis, workerId, timing } = this.#options;
+    const retry = redisRetry({ firstMs: RECONNECT_MS, capMs: MAX_RECONNECT_MS, resend: false });
+    const worker = new Worker(name, null, {
+      connection: { ...redisClientOptions(redis), maxRetriesPerRequest: null, ...retry.options },
+      autorun: false,
+      name: workerId,
+      lockDuration: timing.lockMs,
+      stalledInterval: timing.stalledMs,
+      maxStalledCount: MAX_STALLED,
+    });
+    // Without a listener an 'error' would end the process; BullMQ reconnects by itself.
+    worker.on('error', (error) => this.#fault(error));
+    worker.on('ready', () => {
+      this.#up = true;
+    });
+    void worker.startStalledCheckTimer().catch((error: unknown) => this.#fault(error));
+    return worker;
+  }
+
+  /** BullMQ asks for the server's version once: a client for which that failed, for want of rights or of a primary, fails for ever. */
+  async #renewIfBroken(): Promise<void> {
+    const broken = this.#worker;
+    const isBroken = await Promise.race([
+      broken.waitUntilReady().then(
+        () => false,
+        () => true,
+      ),
+      pause(this.#options.clock, 0).then(() => false),
+    ]);
+    if (!isBroken || this.#closing.signal.aborted || this.#worker !== broken) return;
+    this.#worker = this.#open();
+    await broken.close(true).catch(() => {});
+  }
+
   async #pump(): Promise<void> {
     const { clock } = this.#options;
     this.#pumping = true;
@@ -119,6 +135,7 @@ export class RunQueue {
       } catch (error) {
         this.#fault(error);
         await pause(clock, RETRY_MS, this.#closing.signal);
+        await this.#renewIfBroken();
       }
     }
     // In the same breath as the last look at who asks.
@@ -140,6 +157,11 @@ export class RunQueue {
     if (this.#closing.signal.aborted) return;
     this.#up = false;
     const { message } = asPeerworkError(fault);
-    this.#options.trouble(new PeerworkError('dory-redis-unreachable', fault instanceof Error ? fault.message || fault.name : message));
+    this.#options.trouble(
+      new PeerworkError(
+        isRedisDenial(fault) ? 'redis-denied' : 'dory-redis-unreachable',
+        fault instanceof Error ? fault.message || fault.name : message,
+      ),
+    );
   }
 }

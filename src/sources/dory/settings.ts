@@ -98,8 +98,7 @@ export function quietened(log: Log, level: () => LogLevel | undefined): Log {
 
 /** Of an address: it must not get into a log, wherever it came from. */
 export function concealPassword(url: string | undefined): void {
-  if (url === undefined || !URL.canParse(url)) return;
-  const { password } = new URL(url);
+  const [, password = ''] = /^[a-z+]+:\/\/[^@/]*?:([^@/]*)@/i.exec(url ?? '') ?? [];
   conceal(password);
   try {
     conceal(decodeURIComponent(password));

@@ -1,5 +1,6 @@
 import { PeerworkError } from '../../errors.js';
-import { conceal } from '../../log.js';
+import { isRedisPlace, type RedisPlace, readRedisPlace } from '../../kit/redis-url.js';
+import { conceal, withoutPassword } from '../../log.js';
 import type { SourceSetup } from '../setup.js';
 import { openAccess } from './credentials.js';
 import { DorySource } from './dory-source.js';
@@ -15,7 +16,7 @@ export interface DorySourceOptions {
   readonly apiKey?: string;
   /** Default `~/.dory/credentials`. */
   readonly credentialsFile?: string;
-  /** The Redis of the run queue; default `redis://localhost:6379`. */
+  /** The Redis of the run queue, or `redis+sentinel://host,host/primary`; default `redis://localhost:6379`. */
   readonly redisUrl?: string;
   readonly redis?: { readonly host: string; readonly port: number; readonly password?: string };
   /** Default `run-execution`. */
@@ -31,10 +32,22 @@ export interface DorySourceOptions {
   readonly timing?: Partial<DoryTiming>;
 }
 
+/** Throws `option-invalid`. */
+function placeOf(url: string | undefined, redis: DorySourceOptions['redis']): RedisPlace {
+  if (url === undefined) {
+    const { host, port, password = '' } = redis ?? { host: 'localhost', port: 6_379 };
+    return { kind: 'server', host, port, password, username: '', secure: false, db: 0 };
+  }
+  if (!isRedisPlace(url))
+    throw new PeerworkError('option-invalid', `the address of the run queue's Redis ${withoutPassword(url)} cannot be used`);
+  return readRedisPlace(url);
+}
+
 /** Serves a dory-api in place of dory-worker. Opening it rejects with `dory-key-…` or `dory-runner-missing`. */
 export function dorySource(options: DorySourceOptions = {}): SourceSetup {
   return {
     name: 'dory',
+    needs: ['crawl'],
     open: async ({ runners, folder, clock, log: ofWorker, trouble }) => {
       if (!runners.includes('crawl')) throw new PeerworkError('dory-runner-missing');
       const access = openAccess(options);
@@ -45,7 +58,7 @@ export function dorySource(options: DorySourceOptions = {}): SourceSetup {
       const { redisUrl, redis } = options;
       concealPassword(redisUrl);
       if (redis?.password !== undefined) conceal(redis.password);
-      const place = redisUrl === undefined ? (redis ?? { host: 'localhost', port: 6379 }) : { url: redisUrl };
+      const place = placeOf(redisUrl, redis);
       // Loaded only now: it takes a while, and whoever embeds a Worker for something else never needs it.
       const { RunQueue } = await import('./run-queue.js');
       const journal = await Journal.open(folder, log);

@@ -1,31 +1,60 @@
 import type { Clock, Timer } from '../../clock.js';
-import { MAX_MESSAGE_BYTES } from '../../job/limits.js';
-import { checked, type Settlement, shareResultsAnswer } from '../../job/verbs.js';
+import { PeerworkError } from '../../errors.js';
+import { checked, type LeaseKey, type SettleAnswer, type Settlement, shareResultsAnswer } from '../../job/verbs.js';
 import type { Log } from '../../log.js';
 import type { Rpc } from '../../swarm/peer.js';
 import type { Outbox } from '../outbox.js';
+import { uploadResult } from './upload-result.js';
 
 const MAX_RESULTS = 1_000;
 const RETRY_MS = 1_000;
 /** While a message is under way, outcomes gather for so long, or until there are so many: thousands a second go in few messages and transactions. */
 const GATHER_MS = 5;
 const GATHERED = 200;
-/** Half of what a message may hold: the estimate below counts characters, not bytes. */
-const MAX_BATCH_CHARS = MAX_MESSAGE_BYTES / 2;
+/** A larger outcome is a stream of its own, behind everything else; of others, so many characters share a message … */
+const LARGE_CHARS = 32 * 1024;
+const MAX_BATCH_CHARS = 256 * 1024;
+/** … and so many are under way: a beat that comes behind them does not wait for long. */
+const MAX_UNDER_WAY_CHARS = 1024 * 1024;
+/** While the one is being answered, the other fills the line. */
+const UPLOADS_AT_ONCE = 2;
+/** No more jobs are claimed while more waits than the line carries in this time, at least and at most so much. */
+const FULL_MS = 10_000;
+const LEAST_FULL_CHARS = 1024 * 1024;
+const MOST_FULL_CHARS = 64 * 1024 * 1024;
+
+/** An outcome that the Master has not answered for. */
+interface Parcel {
+  readonly settlement: Settlement;
+  readonly chars: number;
+  /** All of it is on its way, the answer will come. */
+  sent: boolean;
+  /** Ends its stream, while that is under way. */
+  upload: AbortController | undefined;
+}
 
 /**
- * Carries outcomes from the outbox to the Master. Outcomes of one event-loop turn travel in one message, and those that come while another is under way
- * gather a little; what was not answered when the link ended is sent again over the next one.
+ * Carries outcomes from the outbox to the Master. Small ones of one event-loop turn travel in one message, and those that come while another is under way
+ * gather a little; large ones travel each by itself. What was not answered when the link ended goes over the next one, of a large one only what the
+ * Master lacks. What the Master does not want any more is withdrawn at once, in the middle of its way too.
  */
 export class Deliveries {
   readonly #outbox: Outbox;
   readonly #clock: Clock;
   readonly #log: Log;
-  #unsent: Settlement[] = [];
+  readonly #parcels = new Map<string, Parcel>();
+  #small: Parcel[] = [];
+  #large: Parcel[] = [];
   #rpc: Rpc | undefined;
+  /** The Master is older than uploads: everything is sent in messages. */
+  #messagesOnly = false;
   #scheduled = false;
   #gathering: Timer | undefined;
   #underWay = 0;
+  #underWayChars = 0;
+  #uploads = 0;
+  #chars = 0;
+  #waiting: (() => void)[] = [];
 
   constructor(outbox: Outbox, clock: Clock, log: Log) {
     this.#outbox = outbox;
@@ -36,8 +65,13 @@ export class Deliveries {
   /** A link is up and the Master knows us: everything that waits goes out. */
   connect(rpc: Rpc): void {
     this.#rpc = rpc;
-    this.#unsent = this.#outbox.pending();
+    this.#messagesOnly = false;
+    this.#parcels.clear();
+    this.#chars = 0;
+    [this.#small, this.#large] = [[], []];
+    for (const settlement of this.#outbox.pending()) this.#add(settlement);
     this.#schedule();
+    this.#wake();
   }
 
   disconnect(rpc: Rpc): void {
@@ -47,9 +81,37 @@ export class Deliveries {
   /** Resolves once the outcome is safe: on disk, or acknowledged. */
   deliver(settlement: Settlement): Promise<void> {
     const safe = this.#outbox.put(settlement);
-    this.#unsent.push(settlement);
+    this.#add(settlement);
     this.#schedule();
     return safe;
+  }
+
+  /** The Master says that these leases are not ours any more: their outcomes do not count, and are not sent. */
+  withdraw(keys: readonly LeaseKey[]): void {
+    for (const key of keys) {
+      const parcel = this.#parcels.get(keyOf(key));
+      // What an earlier process has left, before the first link of this one.
+      if (parcel === undefined) this.#outbox.acknowledge(key);
+      // Its lease may be over because the outcome has just been taken.
+      if (parcel === undefined || parcel.sent) continue;
+      this.#log.warn('an outcome came too late and is not sent', { job: key.id, lease: key.lease });
+      this.#done(parcel);
+      parcel.upload?.abort();
+    }
+  }
+
+  /** Resolves when the line may be given more, or the signal aborts: a job whose outcome would wait here for long is better done elsewhere. */
+  async room(signal: AbortSignal): Promise<void> {
+    while (this.#isFull() && !signal.aborted) {
+      await new Promise<void>((resolve) => {
+        const wake = () => {
+          signal.removeEventListener('abort', wake);
+          resolve();
+        };
+        this.#waiting.push(wake);
+        signal.addEventListener('abort', wake);
+      });
+    }
   }
 
   /** Resolves when the outbox is empty, or the signal aborts. */
@@ -57,9 +119,36 @@ export class Deliveries {
     return this.#outbox.emptied(signal);
   }
 
+  #isFull(): boolean {
+    const carries = (this.#rpc?.bytesPerMs ?? 0) * FULL_MS;
+    return this.#rpc !== undefined && this.#chars > Math.min(MOST_FULL_CHARS, Math.max(LEAST_FULL_CHARS, carries));
+  }
+
+  #add(settlement: Settlement): void {
+    const { outcome } = settlement;
+    let chars = 300;
+    if (outcome.state !== 'released') chars += weigh(outcome.output);
+    if (outcome.state === 'completed') chars += weigh(outcome.children);
+    const parcel: Parcel = { settlement, chars, sent: false, upload: undefined };
+    this.#parcels.set(keyOf(settlement), parcel);
+    this.#chars += chars;
+    this.#queue(parcel);
+  }
+
+  #queue(parcel: Parcel): void {
+    parcel.sent = false;
+    if (parcel.chars > LARGE_CHARS && !this.#messagesOnly) this.#large.push(parcel);
+    else this.#small.push(parcel);
+  }
+
+  #isOpen(parcel: Parcel): boolean {
+    return this.#parcels.get(keyOf(parcel.settlement)) === parcel;
+  }
+
   #schedule(): void {
-    if (this.#scheduled || this.#rpc === undefined || this.#unsent.length === 0) return;
-    if (this.#underWay > 0 && this.#unsent.length < GATHERED) {
+    this.#startUploads();
+    if (this.#scheduled || this.#rpc === undefined || this.#small.length === 0) return;
+    if (this.#underWay > 0 && this.#small.length < GATHERED) {
       this.#gathering ??= this.#clock.after(GATHER_MS, () => this.#sendSoon(), { unref: true });
       return;
     }
@@ -73,47 +162,107 @@ export class Deliveries {
     this.#scheduled = true;
     setImmediate(() => {
       this.#scheduled = false;
-      while (this.#rpc !== undefined && this.#unsent.length > 0) void this.#send(this.#rpc, this.#take());
+      while (this.#rpc !== undefined && this.#small.length > 0 && this.#underWayChars < MAX_UNDER_WAY_CHARS)
+        void this.#send(this.#rpc, this.#take());
     });
   }
 
-  #take(): Settlement[] {
+  #take(): Parcel[] {
     let chars = 0;
     let count = 0;
-    for (const { outcome } of this.#unsent) {
-      chars += 300;
-      if (outcome.state !== 'released') chars += weigh(outcome.output);
-      if (outcome.state === 'completed') chars += weigh(outcome.children);
+    for (const parcel of this.#small) {
+      chars += parcel.chars;
       if (count > 0 && (count === MAX_RESULTS || chars > MAX_BATCH_CHARS)) break;
       count += 1;
     }
-    return this.#unsent.splice(0, count);
+    return this.#small.splice(0, count).filter((parcel) => this.#isOpen(parcel));
   }
 
-  async #send(rpc: Rpc, results: Settlement[]): Promise<void> {
+  async #send(rpc: Rpc, parcels: Parcel[]): Promise<void> {
+    if (parcels.length === 0) return;
+    const chars = parcels.reduce((sum, parcel) => sum + parcel.chars, 0);
+    for (const parcel of parcels) parcel.sent = true;
     this.#underWay += 1;
+    this.#underWayChars += chars;
     try {
+      const results = parcels.map(({ settlement }) => settlement);
       const { answers } = checked(shareResultsAnswer, await rpc.call('shareResults', { results }));
-      for (const [at, result] of results.entries()) {
+      for (const [at, parcel] of parcels.entries()) {
         const answer = answers[at];
         if (answer === undefined) throw new Error('the Master answered too few results');
-        if (answer === 'stale') this.#log.warn('an outcome came too late and was refused', { job: result.id, lease: result.lease });
-        this.#outbox.acknowledge(result);
+        this.#answered(parcel, answer);
       }
     } catch (error) {
-      this.#log.debug('outcomes could not be delivered', { results: results.length, error });
-      // The link may be alive (the Master's disk is full, say): ask again on this one, or wait for the next.
-      if (this.#rpc === rpc) this.#clock.after(RETRY_MS, () => this.#retry(rpc, results), { unref: true });
+      this.#failed(rpc, parcels, error);
     } finally {
       this.#underWay -= 1;
+      this.#underWayChars -= chars;
+      this.#schedule();
     }
   }
 
-  #retry(rpc: Rpc, results: Settlement[]): void {
-    if (this.#rpc !== rpc) return;
-    this.#unsent.push(...results);
-    this.#schedule();
+  #startUploads(): void {
+    while (this.#rpc !== undefined && this.#large.length > 0 && this.#uploads < UPLOADS_AT_ONCE) {
+      const parcel = this.#large.shift();
+      if (parcel !== undefined && this.#isOpen(parcel)) void this.#upload(this.#rpc, parcel);
+    }
   }
+
+  async #upload(rpc: Rpc, parcel: Parcel): Promise<void> {
+    const controller = new AbortController();
+    parcel.upload = controller;
+    this.#uploads += 1;
+    try {
+      const onSent = () => {
+        parcel.sent = true;
+      };
+      this.#answered(parcel, await uploadResult(rpc, parcel.settlement, { signal: controller.signal, onSent }));
+    } catch (error) {
+      if (error instanceof PeerworkError && error.code === 'rpc-unknown-verb') this.#messagesOnly = true;
+      this.#failed(rpc, [parcel], error);
+    } finally {
+      parcel.upload = undefined;
+      this.#uploads -= 1;
+      this.#schedule();
+    }
+  }
+
+  #answered(parcel: Parcel, answer: SettleAnswer): void {
+    const { id, lease } = parcel.settlement;
+    if (!this.#isOpen(parcel)) return;
+    if (answer === 'stale') this.#log.warn('an outcome came too late and was refused', { job: id, lease });
+    this.#done(parcel);
+  }
+
+  #done(parcel: Parcel): void {
+    this.#parcels.delete(keyOf(parcel.settlement));
+    this.#chars -= parcel.chars;
+    this.#outbox.acknowledge(parcel.settlement);
+    if (!this.#isFull()) this.#wake();
+  }
+
+  /** The link may be alive (the Master's disk is full, say): once more on this one after a while, or over the next. */
+  #failed(rpc: Rpc, parcels: readonly Parcel[], error: unknown): void {
+    this.#log.debug('outcomes could not be delivered', { results: parcels.length, error });
+    if (this.#rpc !== rpc) return;
+    this.#clock.after(
+      RETRY_MS,
+      () => {
+        if (this.#rpc !== rpc) return;
+        for (const parcel of parcels) if (this.#isOpen(parcel)) this.#queue(parcel);
+        this.#schedule();
+      },
+      { unref: true },
+    );
+  }
+
+  #wake(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+}
+
+function keyOf({ id, lease }: LeaseKey): string {
+  return `${lease} ${id}`;
 }
 
 function weigh(output: unknown): number {

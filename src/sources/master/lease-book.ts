@@ -1,3 +1,4 @@
+import { PeerworkError } from '../../errors.js';
 import type { Job, Outcome, Progress } from '../../job/job.js';
 import type { Lease, TaskOrigin } from '../../job/source.js';
 import type { LeaseKey, Settlement, WorkItem } from '../../job/verbs.js';
@@ -40,9 +41,14 @@ export class LeaseBook {
     return lease;
   }
 
-  /** The Master says that these are not ours any more: stop the runs, their outcomes will not count. */
+  /** The Master says that these are not ours any more: stop the runs, their outcomes will not count. The jobs may go on elsewhere, or here. */
   lose(keys: readonly LeaseKey[]): void {
     for (const key of keys) this.#held.get(keyOf(key))?.lose();
+  }
+
+  /** The same, and nobody goes on with them: the signals of the runs abort with `cancelled`. */
+  cancel(keys: readonly LeaseKey[]): void {
+    for (const key of keys) this.#held.get(keyOf(key))?.lose(new PeerworkError('cancelled'));
   }
 }
 
@@ -85,9 +91,9 @@ class HeldLease implements Lease {
     this.#startedAt = this.#duties.now();
   }
 
-  lose(): void {
+  lose(cause?: PeerworkError): void {
     this.#end();
-    this.#lost.abort();
+    this.#lost.abort(cause);
   }
 
   report(progress: Progress): void {

@@ -42,7 +42,7 @@ export interface MasterFinder {
 export interface MasterSourceOptions {
   /** Makes the swarm member; its handlers answer the Master's calls. */
   readonly join: (accept: (peer: PeerFacts) => RpcHandlers) => MasterFinder;
-  /** May take a while after the start; only the greeting waits for it. */
+  /** May take a while after the start; only the first greeting waits for it. What changes later is told by `renew`. */
   readonly facts: () => Promise<WorkerFacts>;
   /** The Master's public key, base64url: who must have signed its tasks. */
   readonly publisher: string;
@@ -81,6 +81,13 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
   #reporting = false;
   #master: JoinedMaster | undefined;
   #beat: Timer | undefined;
+  /** To requests for work, over this link, that brought some. */
+  #answers = 0;
+  /** What this worker can do, and what the Master has heard of it. */
+  #facts: WorkerFacts | undefined;
+  #told: WorkerFacts | undefined;
+  /** Ends the open request for work. */
+  #withdraw: (() => void) | undefined;
   #waiting: (() => void)[] = [];
   #closed = false;
 
@@ -95,7 +102,7 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
       tunnel: (key) => new PeerTunnel(key, () => this.#master?.peer.rpc),
       now: () => options.clock.now(),
     });
-    this.#swarm = options.join(() => ({ notes: { cancelWork: (args) => this.#book.lose(checked(cancelWorkArgs, args).leases) } }));
+    this.#swarm = options.join(() => ({ notes: { cancelWork: (args) => this.#cancel(checked(cancelWorkArgs, args).leases) } }));
     this.#swarm.on('connected', (peer) => void this.#greet(peer));
     this.#swarm.on('disconnected', (peer, error) => this.#leave(peer, asPeerworkError(error, 'link-lost')));
     this.#swarm.on('trouble', (error) => this.emit('trouble', error));
@@ -109,10 +116,18 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
     this.#swarm.start();
   }
 
+  /** The worker can do more: the Master hears of it with the next request for work, so the open one ends. */
+  renew(facts: WorkerFacts): void {
+    this.#facts = facts;
+    this.#withdraw?.();
+  }
+
   async claim(capacity: number, signal: AbortSignal): Promise<Lease[]> {
     while (!signal.aborted && !this.#closed) {
       const rpc = await this.#connected(signal);
       if (rpc === undefined) break;
+      await this.#deliveries.room(signal);
+      if (signal.aborted || this.#master?.peer.rpc !== rpc) continue;
       const work = await this.#requestWork(rpc, capacity, signal);
       if (work.length > 0) return work.map((item) => this.#book.open(item));
     }
@@ -133,18 +148,38 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
 
   /** Everything that the Master must not think lost: runs, and outcomes on their way. */
   #holding(): LeaseKey[] {
-    return [...this.#book.keys(), ...this.#options.outbox.pending().map(({ id, lease }) => ({ id, lease }))];
+    return [...this.#book.keys(), ...this.#settled()];
+  }
+
+  #settled(): LeaseKey[] {
+    return this.#options.outbox.pending().map(({ id, lease }) => ({ id, lease }));
+  }
+
+  /** The Master says that these are not ours any more. */
+  #lose(keys: readonly LeaseKey[]): void {
+    this.#book.lose(keys);
+    this.#deliveries.withdraw(keys);
+  }
+
+  /** The same, since somebody cancelled the jobs. */
+  #cancel(keys: readonly LeaseKey[]): void {
+    this.#book.cancel(keys);
+    this.#deliveries.withdraw(keys);
   }
 
   async #greet(peer: Peer): Promise<void> {
     try {
-      const facts = await this.#options.facts();
+      const first = await this.#options.facts();
+      const facts = this.#facts ?? first;
+      this.#facts = facts;
       const answer = checked(
         isMasterAnswer,
         await peer.rpc.call('isMaster', { ...facts, instance: this.#instance, holding: this.#holding() }),
       );
       this.#master = { name: answer.name, peer };
-      this.#book.lose(answer.lost);
+      this.#answers = 0;
+      this.#told = facts;
+      this.#lose(answer.lost);
       this.#deliveries.connect(peer.rpc);
       this.#scheduleBeat(peer, answer.beatMs);
       for (const resolve of this.#waiting.splice(0)) resolve();
@@ -171,8 +206,10 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
         if (this.#master?.peer !== peer) return;
         try {
           const holding = this.#holding();
-          if (holding.length > 0)
-            this.#book.lose(checked(pingAnswer, await peer.rpc.call('ping', { holding, waiting: this.#book.waiting() })).lost);
+          if (holding.length > 0) {
+            const beat = { holding, waiting: this.#book.waiting(), ended: this.#settled(), answers: this.#answers };
+            this.#lose(checked(pingAnswer, await peer.rpc.call('ping', beat)).lost);
+          }
         } catch (error) {
           this.#options.log.debug('a beat failed', { error });
         }
@@ -186,15 +223,24 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
     // The call itself is never cancelled: jobs that are on their way would be lost until their lease ends. A call with capacity 0
     // makes the Master answer the open one at once, with jobs or without.
     const withdraw = () => void rpc.call('requestWork', { capacity: 0 }).catch(() => {});
+    const facts = this.#facts;
+    const news = facts === undefined || facts === this.#told ? {} : { can: { labels: facts.labels, runners: facts.runners } };
     signal.addEventListener('abort', withdraw, { once: true });
+    this.#withdraw = withdraw;
     try {
-      return checked(requestWorkAnswer, await rpc.call('requestWork', { capacity }, { timeoutMs: 0 })).work;
+      const call = rpc.call('requestWork', { capacity, ...news }, { timeoutMs: 0 });
+      // What is sent arrives, or the link ends, and the next greeting says it all.
+      this.#told = facts;
+      const { work } = checked(requestWorkAnswer, await call);
+      if (work.length > 0) this.#answers += 1;
+      return work;
     } catch (error) {
       this.#options.log.debug('a request for work ended', { error });
       if (this.#master?.peer.rpc === rpc) await pause(this.#options.clock, RETRY_MS, signal);
       return [];
     } finally {
       signal.removeEventListener('abort', withdraw);
+      this.#withdraw = undefined;
     }
   }
 

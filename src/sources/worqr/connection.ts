@@ -1,5 +1,7 @@
 import { Redis } from 'ioredis';
 import { PeerworkError } from '../../errors.js';
+import { isRedisDenial, redisRetry } from '../../kit/redis-retry.js';
+import { type RedisPlace, readRedisPlace, redisClientOptions } from '../../kit/redis-url.js';
 import { conceal, withoutPassword } from '../../log.js';
 import { checkPrefix, DEFAULT_PREFIX } from './names.js';
 import { type ScriptName, scripts } from './scripts.js';
@@ -10,7 +12,7 @@ const MAX_RETRY_MS = 10_000;
 const ANSWER_MS = 5_000;
 
 export interface WorqrPlace {
-  /** `redis://` or `rediss://`, with the password and the number of the database if there are any. */
+  /** `redis://`, `rediss://` or `redis+sentinel://host,host/primary`, with user, password and the number of the database if there are any. */
   readonly url: string;
   /** worqr's `redisKeyPrefix`; default `worqr`. */
   readonly prefix?: string;
@@ -28,21 +30,21 @@ export class WorqrConnection {
   /** Throws `option-invalid`. `trouble` hears what keeps it from being connected. */
   constructor({ url, prefix = DEFAULT_PREFIX }: WorqrPlace, trouble: (error: PeerworkError) => void) {
     this.prefix = checkPrefix(prefix);
-    const place = URL.canParse(url) ? new URL(url) : undefined;
-    if (place === undefined || !/^rediss?:$/.test(place.protocol))
-      throw new PeerworkError('option-invalid', `the address of worqr's Redis ${JSON.stringify(withoutPassword(url))} is no redis:// URL`);
-    conceal(passwordOf(place));
+    const place = placeOf(url);
+    conceal(place.password);
+    const retry = redisRetry({ firstMs: MIN_RETRY_MS, capMs: MAX_RETRY_MS, resend: false });
     const options = {
+      ...redisClientOptions(place),
+      ...retry.options,
       lazyConnect: true,
       autoResendUnfulfilledCommands: false,
       maxRetriesPerRequest: null,
       connectTimeout: ANSWER_MS,
-      retryStrategy: (times: number) => Math.min(MIN_RETRY_MS * 2 ** Math.min(times - 1, 10), MAX_RETRY_MS) * (0.75 + Math.random() / 2),
       scripts: Object.fromEntries(Object.entries(scripts).map(([name, lua]) => [name, { lua, numberOfKeys: 0 }])),
     };
-    this.data = new Redis(url, { ...options, enableOfflineQueue: false, commandTimeout: ANSWER_MS });
+    this.data = new Redis({ ...options, enableOfflineQueue: false, commandTimeout: ANSWER_MS });
     // It sends nothing but subscriptions, which may wait for the connection.
-    this.listening = new Redis(url, options);
+    this.listening = new Redis(options);
     for (const redis of [this.data, this.listening]) redis.on('connect', () => guard(redis.stream));
     for (const redis of [this.data, this.listening]) redis.on('error', (error) => trouble(unreachable(withoutPassword(url), error)));
   }
@@ -83,16 +85,22 @@ function guard(stream: Redis['stream']): void {
 }
 
 /** Throws `option-invalid`. */
-function passwordOf({ password }: URL): string {
+function placeOf(url: string): RedisPlace {
   try {
-    return decodeURIComponent(password);
-  } catch {
-    throw new PeerworkError('option-invalid', "the password in the address of worqr's Redis has a % that must be written %25");
+    return readRedisPlace(url);
+  } catch (thrown) {
+    const why = thrown instanceof Error ? thrown.message : String(thrown);
+    throw new PeerworkError(
+      'option-invalid',
+      `the address of worqr's Redis ${JSON.stringify(withoutPassword(url))} cannot be used: ${why}`,
+    );
   }
 }
 
 function unreachable(place: string, error: Error): PeerworkError {
   // `AggregateError` of a name with several addresses says nothing by itself.
   const reasons = error instanceof AggregateError ? error.errors.map((each) => (each instanceof Error ? each.message : String(each))) : [];
-  return new PeerworkError('worqr-unreachable', `${place}: ${reasons[0] ?? error.message}`, { cause: error });
+  return new PeerworkError(isRedisDenial(error) ? 'redis-denied' : 'worqr-unreachable', `${place}: ${reasons[0] ?? error.message}`, {
+    cause: error,
+  });
 }

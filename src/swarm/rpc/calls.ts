@@ -1,8 +1,9 @@
-import type { Clock, Timer } from '../../clock.js';
+import type { Clock } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
 import type { CallOptions } from '../peer.js';
 import { Kind } from './messages.js';
 import { onAbort } from './on-abort.js';
+import { type Movement, Patience } from './patience.js';
 import { formatCall, parseJson, parseRefusal } from './text.js';
 import type { Letter, Writer } from './writer.js';
 
@@ -12,7 +13,7 @@ interface OpenCall {
   readonly letter: Letter;
   readonly resolve: (answer: unknown) => void;
   readonly reject: (error: Error) => void;
-  readonly timer: Timer | undefined;
+  readonly patience: Patience;
   readonly forgetSignal: (() => void) | undefined;
 }
 
@@ -20,11 +21,13 @@ interface OpenCall {
 export class OpenCalls {
   readonly #writer: Writer;
   readonly #clock: Clock;
+  readonly #movement: Movement;
   readonly #open = new Map<number, OpenCall>();
 
-  constructor(writer: Writer, clock: Clock) {
+  constructor(writer: Writer, clock: Clock, movement: Movement) {
     this.#writer = writer;
     this.#clock = clock;
+    this.#movement = movement;
   }
 
   has(id: number): boolean {
@@ -39,8 +42,8 @@ export class OpenCalls {
       const letter = this.#writer.letter(Kind.call, id, text, bytes);
       const forgetSignal = signal && onAbort(signal, () => this.#abandon(id, new PeerworkError('rpc-cancelled')));
       const onTimeout = () => this.#abandon(id, new PeerworkError('rpc-timeout', verb));
-      const timer = timeoutMs > 0 ? this.#clock.after(timeoutMs, onTimeout, { unref: true }) : undefined;
-      this.#open.set(id, { letter, resolve, reject, timer, forgetSignal });
+      const patience = new Patience(this.#clock, timeoutMs, letter, this.#movement, onTimeout);
+      this.#open.set(id, { letter, resolve, reject, patience, forgetSignal });
     });
   }
 
@@ -69,7 +72,7 @@ export class OpenCalls {
     const call = this.#open.get(id);
     if (call === undefined) return undefined;
     this.#open.delete(id);
-    call.timer?.cancel();
+    call.patience.end();
     call.forgetSignal?.();
     return call;
   }

@@ -4,7 +4,9 @@ export interface HeartbeatOptions {
   readonly clock: Clock;
   /** Say something if nothing was said for so long. The two sides differ, so that one asks and the other only answers. */
   readonly quietMs: number;
-  readonly ping: (id: number) => void;
+  readonly ping: () => void;
+  /** The longest round trip of late; default: none to speak of. */
+  readonly longestMs?: () => number;
   readonly lost: () => void;
 }
 
@@ -13,13 +15,19 @@ export const WORKER_QUIET_MS = 1_000;
 export const MASTER_QUIET_MS = 1_500;
 /** No frame for so long: the peer is gone. With the tick, a dead link is found after 3.0 to 3.5 s. */
 export const SILENCE_MS = 3_000;
+/**
+ * On a line where answers take long, because others fill its buffers or the peer has much to do, so many round trips more: a packet that is lost
+ * there is sent again after two or three of them.
+ */
+const SILENT_ROUND_TRIPS = 4;
+/** By then SCTP has given up itself. */
+const MAX_SILENCE_MS = 20_000;
 /** How often the round trip is measured on a link that has other things to say. */
 const MEASURE_MS = 5_000;
-const SMOOTHING = 1 / 8;
 
 /**
  * Tells a dead link from a quiet one. Each side makes sure that it says something every 1.5 s at most, so three seconds of silence mean that
- * the peer is gone, however slow the link is. Silence is only counted while this process is awake: a tick that comes late, because
+ * the peer is gone; on a line with long round trips more than that. Silence is only counted while this process is awake: a tick that comes late, because
  * the process or the whole machine was suspended, counts as two ticks at most.
  */
 export class Heartbeat {
@@ -30,18 +38,10 @@ export class Heartbeat {
   #heard = false;
   #quietMs = 0;
   #sinceMeasuredMs = 0;
-  #pingId = 0;
-  /** Undefined while no ping is under way. */
-  #pingAt: number | undefined;
-  #roundTripMs: number | undefined;
 
   constructor(options: HeartbeatOptions) {
     this.#options = options;
     this.#tickAt = options.clock.now();
-  }
-
-  get roundTripMs(): number | undefined {
-    return this.#roundTripMs;
   }
 
   start(): void {
@@ -61,13 +61,6 @@ export class Heartbeat {
     this.#quietMs = 0;
   }
 
-  pong(id: number): void {
-    if (id !== this.#pingId || this.#pingAt === undefined) return;
-    const sample = Math.max(0, this.#options.clock.now() - this.#pingAt);
-    this.#pingAt = undefined;
-    this.#roundTripMs = this.#roundTripMs === undefined ? sample : this.#roundTripMs + (sample - this.#roundTripMs) * SMOOTHING;
-  }
-
   #arm(): void {
     this.#timer = this.#options.clock.after(TICK_MS, () => this.#tick());
   }
@@ -81,7 +74,7 @@ export class Heartbeat {
     this.#heard = false;
     this.#quietMs += elapsedMs;
     this.#sinceMeasuredMs += elapsedMs;
-    if (this.#silentMs >= SILENCE_MS) {
+    if (this.#silentMs >= this.#patienceMs()) {
       this.#options.lost();
       return;
     }
@@ -91,8 +84,10 @@ export class Heartbeat {
 
   #ping(): void {
     this.#sinceMeasuredMs = 0;
-    this.#pingId = (this.#pingId + 1) >>> 0;
-    this.#pingAt = this.#options.clock.now();
-    this.#options.ping(this.#pingId);
+    this.#options.ping();
+  }
+
+  #patienceMs(): number {
+    return Math.min(MAX_SILENCE_MS, SILENCE_MS + SILENT_ROUND_TRIPS * (this.#options.longestMs?.() ?? 0));
   }
 }

@@ -1,4 +1,4 @@
-import type { Clock, Timer } from '../../clock.js';
+import type { Clock } from '../../clock.js';
 import { asPeerworkError, PeerworkError } from '../../errors.js';
 import type { StreamOptions } from '../peer.js';
 import { cancel, DEFAULT_CALL_TIMEOUT_MS } from './calls.js';
@@ -6,6 +6,7 @@ import { Incoming } from './incoming.js';
 import { Kind, STREAM_WINDOW_BYTES, uint32 } from './messages.js';
 import { onAbort } from './on-abort.js';
 import { Outgoing } from './outgoing.js';
+import { type Movement, Patience } from './patience.js';
 import { formatCall, parseRefusal } from './text.js';
 import type { Letter, Writer } from './writer.js';
 
@@ -13,11 +14,13 @@ import type { Letter, Writer } from './writer.js';
 export class OpenStreams {
   readonly #writer: Writer;
   readonly #clock: Clock;
+  readonly #movement: Movement;
   readonly #open = new Map<number, OpenStream>();
 
-  constructor(writer: Writer, clock: Clock) {
+  constructor(writer: Writer, clock: Clock, movement: Movement) {
     this.#writer = writer;
     this.#clock = clock;
+    this.#movement = movement;
   }
 
   has(id: number): boolean {
@@ -29,7 +32,7 @@ export class OpenStreams {
     const letter = this.#writer.letter(Kind.open, id, text, bytes);
     const stream = new OpenStream(id, letter, this.#writer, options.upload, () => this.#open.delete(id));
     this.#open.set(id, stream);
-    stream.start(verb, options, this.#clock);
+    stream.start(verb, options, this.#clock, this.#movement);
     return stream.incoming;
   }
 
@@ -69,7 +72,7 @@ class OpenStream {
   #outgoing: Outgoing | undefined;
   #sent = false;
   #over = false;
-  #timer: Timer | undefined;
+  #patience: Patience | undefined;
   #forgetSignal: (() => void) | undefined;
 
   constructor(id: number, letter: Letter, writer: Writer, upload: AsyncIterable<Uint8Array> | undefined, onClosed: () => void) {
@@ -86,19 +89,21 @@ class OpenStream {
     });
   }
 
-  start(verb: string, { signal, upload, timeoutMs = DEFAULT_CALL_TIMEOUT_MS }: StreamOptions, clock: Clock): void {
+  start(verb: string, options: StreamOptions, clock: Clock, movement: Movement): void {
+    const { signal, upload, timeoutMs = DEFAULT_CALL_TIMEOUT_MS } = options;
     const stop = () => this.#stop(new PeerworkError('rpc-cancelled'));
     if (signal?.aborted) {
       stop();
       return;
     }
     if (signal !== undefined) this.#forgetSignal = onAbort(signal, stop);
-    if (upload !== undefined && timeoutMs > 0)
-      this.#timer = clock.after(timeoutMs, () => this.#stop(new PeerworkError('rpc-timeout', verb)), { unref: true });
+    if (upload === undefined) return;
+    const onTimeout = () => this.#stop(new PeerworkError('rpc-timeout', verb));
+    this.#patience = new Patience(clock, timeoutMs, this.#letter, movement, onTimeout);
   }
 
   onUploadCredit(bytes: number): void {
-    this.#timer?.cancel();
+    this.#patience?.end();
     if (this.#outgoing !== undefined) {
       this.#outgoing.onCredit(bytes);
       return;
@@ -144,7 +149,7 @@ class OpenStream {
   #close(): void {
     if (this.#over) return;
     this.#over = true;
-    this.#timer?.cancel();
+    this.#patience?.end();
     this.#forgetSignal?.();
     this.#outgoing?.stop();
     this.#onClosed();

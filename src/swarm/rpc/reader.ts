@@ -24,9 +24,15 @@ interface Partial {
 export class Reader {
   readonly #listener: ReaderListener;
   #partial: Partial | undefined;
+  #partBytes = 0;
 
   constructor(listener: ReaderListener) {
     this.#listener = listener;
+  }
+
+  /** Of messages that came in parts, until now. */
+  get partBytes(): number {
+    return this.#partBytes;
   }
 
   /** `goOn` is asked after each message whether the rest of the frame is wanted. */
@@ -91,6 +97,7 @@ export class Reader {
       return;
     }
     if (more && payload.length === 0) throw malformed('an empty part');
+    this.#partBytes += payload.length;
     if (partial === undefined) {
       this.#partial = { kind, id, bytes: payload.slice(), length: payload.length };
       return;

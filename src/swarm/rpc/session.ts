@@ -10,6 +10,7 @@ import { OpenCalls } from './calls.js';
 import { Heartbeat, MASTER_QUIET_MS, WORKER_QUIET_MS } from './heartbeat.js';
 import { Kind, LAST_ID } from './messages.js';
 import { OpenStreams } from './open-streams.js';
+import { Pace } from './pace.js';
 import { Reader } from './reader.js';
 import { ServedCalls } from './served-calls.js';
 import { ServedStreams } from './served-streams.js';
@@ -42,10 +43,12 @@ export class RpcSession implements Rpc {
   readonly #early: readonly Uint8Array[];
   readonly #log: Log;
   readonly #sealed: SealedLink;
+  readonly #pace: Pace;
   readonly #writer: Writer;
   readonly #heartbeat: Heartbeat;
   readonly #calls: OpenCalls;
   readonly #streams: OpenStreams;
+  #reader: Reader | undefined;
   #servedCalls: ServedCalls | undefined;
   #servedStreams: ServedStreams | undefined;
   #nextId = 0;
@@ -57,19 +60,27 @@ export class RpcSession implements Rpc {
     this.#early = handshaken.early;
     this.#log = log;
     this.#sealed = new SealedLink(link, handshaken.keys, primitives);
+    this.#pace = new Pace(clock);
     this.#heartbeat = new Heartbeat({
       clock,
       quietMs: handshaken.peer.role === 'master' ? WORKER_QUIET_MS : MASTER_QUIET_MS,
-      ping: (id) => {
-        this.#writer.signal(Kind.ping, id);
-        // Should a link ever forget to tell that it drained.
-        this.#writer.flush();
-      },
+      // With what waits, should a link ever forget to tell that it drained.
+      ping: () => this.#writer.ping(),
+      longestMs: () => this.#pace.longestMs,
       lost: () => this.#end(new PeerworkError('link-lost', 'the peer fell silent'), false),
     });
-    this.#writer = new Writer(this.#sealed, () => this.#heartbeat.said());
-    this.#calls = new OpenCalls(this.#writer, clock);
-    this.#streams = new OpenStreams(this.#writer, clock);
+    this.#writer = new Writer(this.#sealed, this.#pace, () => this.#heartbeat.said());
+    const [pace, partBytes] = [this.#pace, () => this.#reader?.partBytes ?? 0];
+    const movement = {
+      get arrivedBytes() {
+        return pace.arrivedBytes;
+      },
+      get partBytes() {
+        return partBytes();
+      },
+    };
+    this.#calls = new OpenCalls(this.#writer, clock, movement);
+    this.#streams = new OpenStreams(this.#writer, clock, movement);
     this.closed = new Promise((resolve) => {
       this.#resolveClosed = resolve;
     });
@@ -80,7 +91,11 @@ export class RpcSession implements Rpc {
   }
 
   get roundTripMs(): number | undefined {
-    return this.#heartbeat.roundTripMs;
+    return this.#pace.roundTripMs;
+  }
+
+  get bytesPerMs(): number | undefined {
+    return this.#pace.bytesPerMs;
   }
 
   get traffic(): { readonly sent: number; readonly received: number } {
@@ -104,6 +119,7 @@ export class RpcSession implements Rpc {
       },
       bare: (kind, id) => this.#onBare(kind, id),
     });
+    this.#reader = reader;
     const goOn = () => this.#reason === undefined;
     const listener = {
       frame: (frame: Uint8Array) => {
@@ -191,7 +207,8 @@ export class RpcSession implements Rpc {
           return;
         }
       case Kind.pong:
-        this.#heartbeat.pong(id);
+        this.#pace.pong(id);
+        this.#writer.flush();
         return;
     }
   }

@@ -19,6 +19,7 @@ import { nodePlatform } from '../../../src/swarm/platform.node.js';
 import { freePort } from '../../lab/free-port.js';
 import { until } from '../../lab/grid.js';
 import { LabTool } from '../../lab/lab-tool.js';
+import { WatchedRedis } from '../../lab/redis-failover.js';
 import { requireTools } from '../../lab/require.js';
 
 t.setTimeout(60_000);
@@ -47,7 +48,16 @@ t.test('a Redis is asked with its password', async (t) => {
   t.notMatch(wrong.detail, /wrong-one/);
   t.match(await ask(`redis://127.0.0.1:${port}`), { state: 'fail', detail: /NOAUTH/, todo: /password/ });
   t.match(await ask(`redis://127.0.0.1:${await freePort()}`), { state: 'fail', detail: /ECONNREFUSED/, todo: /Start this Redis/ });
-  t.match(await ask('http://127.0.0.1'), { state: 'fail', detail: /no redis:/ });
+  t.match(await ask('http://127.0.0.1'), { state: 'fail', detail: /neither with redis:/ });
+});
+
+t.test('a replica is no place for a queue, and sentinels are asked for the primary', async (t) => {
+  if (!requireTools(t, { 'redis-server': 'redis-server' })) return;
+  const watched = await WatchedRedis.start(t);
+  const ask = (url: string) => checkRedis('redis', url, { variable: 'REDIS_URL', signal: AbortSignal.timeout(10_000) });
+  t.match(await ask(watched.replica.url), { state: 'fail', detail: /is a replica/, todo: /primary/ });
+  t.match(await ask(watched.url), { state: 'ok' }, 'one sentinel is away, the other answers');
+  t.match(await ask(watched.url.replace('/main', '/other')), { state: 'fail', detail: /no primary called other/ });
 });
 
 t.test('something that is no Redis, or says nothing, is not waited for', async (t) => {
@@ -183,7 +193,7 @@ t.test('a container engine that was demanded must be there', async (t) => {
 
 t.test('a clock that is off is found by what servers say', async (t) => {
   const url = (await serve(t, 426)).replace('http', 'ws');
-  const off = (ms: number): Clock => ({ ...systemClock, now: () => Date.now() + ms });
+  const off = (ms: number): Clock => ({ ...systemClock, wall: () => Date.now() + ms });
   const ask = (clock: Clock, urls = [url]) => checkWallClock({ urls, clock, signal: signal() });
   t.match(await ask(systemClock), { state: 'ok' });
   t.match(await ask(off(600_000)), { state: 'warn', detail: /^(599|600|601) s ahead$/, todo: /time service/ });

@@ -1,0 +1,172 @@
+import { createHash, type Hash } from 'node:crypto';
+import type { Clock, Timer } from '../clock.js';
+import { PeerworkError } from '../errors.js';
+import { MAX_MESSAGE_BYTES, MESSAGE_LIMITS } from '../job/limits.js';
+import { checked, type LeaseKey, type Settlement, settlement, type UploadResult } from '../job/verbs.js';
+import { parseJson } from '../kit/json.js';
+
+/** Of all Workers together, whole or in part. */
+const MAX_BYTES = 16 * MAX_MESSAGE_BYTES;
+/** That one Worker sends at once. */
+const MAX_AT_ONCE = 4;
+/** What was begun is kept for so long without its Worker. */
+const KEEP_MS = 10 * 60_000;
+
+interface Part {
+  readonly key: string;
+  readonly workerId: string;
+  readonly wanted: UploadResult;
+  readonly chunks: Uint8Array[];
+  readonly hash: Hash;
+  length: number;
+  /** Who adds to it now; undefined: nobody, until `timer`. */
+  owner: PartialResult | undefined;
+  timer: Timer | undefined;
+}
+
+/**
+ * Outcomes that arrive in pieces, in memory, by Worker, lease and hash: after a cut link the Worker sends the rest. There is room for MAX_BYTES. Who comes
+ * when that is taken has to wait; what its Worker has left lying makes room first. Lost when the Master ends: then it comes again from its beginning.
+ */
+export class Uploads {
+  readonly #clock: Clock;
+  readonly #maxBytes: number;
+  readonly #parts = new Map<string, Part>();
+  #bytes = 0;
+  #waiting: (() => void)[] = [];
+
+  constructor(clock: Clock, maxBytes = MAX_BYTES) {
+    this.#clock = clock;
+    this.#maxBytes = maxBytes;
+  }
+
+  /** Bytes that are taken. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /**
+   * What has come of this outcome so far. Whoever had it before, over an older link, cannot add to it any more. Rejects with `rpc-overloaded` if the
+   * Worker has too many, or with the signal's reason.
+   */
+  async take(workerId: string, wanted: UploadResult, signal: AbortSignal): Promise<PartialResult> {
+    const key = `${workerId} ${wanted.id} ${wanted.lease} ${wanted.sha256}`;
+    if (!this.#parts.has(key)) await this.#room(wanted.bytes, signal);
+    const atOnce = [...this.#parts.values()].filter((part) => part.workerId === workerId && part.owner !== undefined && part.key !== key);
+    if (atOnce.length >= MAX_AT_ONCE) throw new PeerworkError('rpc-overloaded', 'too many outcomes at once');
+    let part = this.#parts.get(key);
+    if (part === undefined) {
+      part = { key, workerId, wanted, chunks: [], hash: createHash('sha256'), length: 0, owner: undefined, timer: undefined };
+      this.#parts.set(key, part);
+      this.#bytes += wanted.bytes;
+    }
+    part.timer?.cancel();
+    const owner = new PartialResult(part, {
+      left: () => this.#left(part),
+      drop: () => this.#drop(part),
+    });
+    part.owner = owner;
+    return owner;
+  }
+
+  /** Its lease is over: what has come of it is of no use. Who sends it still is told. */
+  forget(workerId: string, { id, lease }: LeaseKey): void {
+    for (const part of this.#parts.values())
+      if (part.workerId === workerId && part.wanted.id === id && part.wanted.lease === lease) this.#drop(part);
+  }
+
+  close(): void {
+    for (const part of [...this.#parts.values()]) this.#drop(part);
+  }
+
+  async #room(bytes: number, signal: AbortSignal): Promise<void> {
+    while (this.#bytes + bytes > this.#maxBytes && this.#bytes > 0) {
+      signal.throwIfAborted();
+      const idle = [...this.#parts.values()].find(({ owner }) => owner === undefined);
+      if (idle !== undefined) {
+        this.#drop(idle);
+        continue;
+      }
+      await new Promise<void>((resolve) => {
+        this.#waiting.push(resolve);
+        signal.addEventListener('abort', () => resolve(), { once: true });
+      });
+    }
+  }
+
+  #left(part: Part): void {
+    if (this.#parts.get(part.key) !== part) return;
+    part.timer = this.#clock.after(KEEP_MS, () => this.#drop(part), { unref: true });
+    this.#wake();
+  }
+
+  #drop(part: Part): void {
+    part.timer?.cancel();
+    if (this.#parts.get(part.key) !== part) return;
+    this.#parts.delete(part.key);
+    part.owner = undefined;
+    this.#bytes -= part.wanted.bytes;
+    this.#wake();
+  }
+
+  #wake(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+}
+
+/** The right to add to an outcome that arrives in pieces. */
+class PartialResult {
+  readonly #part: Part;
+  readonly #ends: { readonly left: () => void; readonly drop: () => void };
+
+  constructor(part: Part, ends: { readonly left: () => void; readonly drop: () => void }) {
+    this.#part = part;
+    this.#ends = ends;
+  }
+
+  /** How much of it is here. */
+  get length(): number {
+    return this.#part.length;
+  }
+
+  /** Throws `rpc-cancelled` if another link has taken it over, `rpc-invalid` if it is more than was said. */
+  add(bytes: Uint8Array): void {
+    if (this.#part.owner !== this) throw new PeerworkError('rpc-cancelled');
+    if (this.#part.length + bytes.length > this.#part.wanted.bytes) throw this.#wrong('it is longer than it was said to be');
+    this.#part.chunks.push(bytes);
+    this.#part.hash.update(bytes);
+    this.#part.length += bytes.length;
+  }
+
+  /** The whole of it. Throws `rpc-invalid`, and forgets it, if it is not what was said. */
+  read(): Settlement {
+    const { wanted, chunks, hash, length } = this.#part;
+    if (length !== wanted.bytes || hash.copy().digest('hex') !== wanted.sha256) throw this.#wrong('it is not what it was said to be');
+    let value: unknown;
+    try {
+      value = parseJson(Buffer.concat(chunks), MESSAGE_LIMITS);
+    } catch (error) {
+      throw this.#wrong(error instanceof Error ? error.message : String(error));
+    }
+    const read = checked(settlement, value);
+    if (read.id !== wanted.id || read.lease !== wanted.lease) throw this.#wrong('it belongs to another lease');
+    return read;
+  }
+
+  /** It is over for this link; the rest may come over another. */
+  leave(): void {
+    if (this.#part.owner !== this) return;
+    this.#part.owner = undefined;
+    this.#ends.left();
+  }
+
+  /** It is not needed any more. */
+  drop(): void {
+    if (this.#part.owner === this) this.#ends.drop();
+  }
+
+  #wrong(detail: string): PeerworkError {
+    this.drop();
+    return new PeerworkError('rpc-invalid', detail);
+  }
+}
