@@ -5,13 +5,16 @@ import { existsSync } from 'node:fs';
 // Else Node opens its inspector on this signal, which jobs of the same user could send before src/sandbox/inspector.ts is loaded.
 process.on('SIGUSR1', () => {});
 
+// The title replaces the arguments in the process list, where a `--token` would be for all to see.
+process.title = 'peerwork';
+
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
 const main = new URL('../build/src/cli/bundle/main.js', import.meta.url);
 
 if (major < 20 || (major === 20 && minor < 19)) {
   console.error(`peerwork: Node 20.19 or newer is needed, this is ${process.version}.`);
   process.exitCode = 2;
-} else if (!existsSync(main)) {
+} else if (!(await isReady())) {
   console.error('peerwork: it is not built yet. Run `npm run build` in its folder first.');
   process.exitCode = 2;
 } else {
@@ -19,4 +22,15 @@ if (major < 20 || (major === 20 && minor < 19)) {
   process.exitCode = await run(process.argv.slice(2));
   // Native engines may keep threads for a moment; a command that has ended must not hang on them.
   setTimeout(() => process.exit(), 2_000).unref();
+}
+
+/** A fresh clone is made ready by the first command that is typed in it, whatever that is; an installed package comes built. */
+async function isReady() {
+  const there = (path) => existsSync(new URL(`../${path}`, import.meta.url));
+  if (!there('scripts/setup.mjs')) return existsSync(main);
+  if (existsSync(main) && there('build/.built') && there('node_modules')) return true;
+  console.error('peerwork: this clone is used for the first time: what it needs is installed and built, which takes some minutes.');
+  const { setUp } = await import('../scripts/setup.mjs');
+  setUp();
+  return existsSync(main);
 }

@@ -32,7 +32,7 @@ export function setUp({ installOnly = false } = {}) {
   if (!existsSync(at('src'))) return; // an installed package: built already
   const installedAt = changedAt(at('node_modules', '.package-lock.json'));
   if (installedAt === 0 || installedAt < changedAt(at('package-lock.json')))
-    run('installing dependencies', 'npm', ['ci', '--no-audit', '--no-fund']);
+    run('installing dependencies', 'npm', ['ci', '--no-audit', '--no-fund', '--prefer-offline', '--loglevel=error']);
   if (installOnly) return;
   const sourcesAt = Math.max(newest(at('src')), newest(at('test')), newest(at('bench')), changedAt(at('tsconfig.json')));
   if (changedAt(at('build', '.built')) <= sourcesAt) run('building', process.execPath, [at('scripts', 'build.mjs')]);

@@ -52,7 +52,7 @@ export type Options = {
 export const optionNames = Object.keys(optionTable) as readonly OptionName[];
 
 /** These take every option of `worker`, so that what a source or runner adds there is theirs as well. */
-const likeWorker: ReadonlySet<Command> = new Set<Command>(['configure', 'health', 'start', 'start-bg']);
+export const likeWorker: ReadonlySet<Command> = new Set<Command>(['setup', 'configure', 'health', 'start', 'start-bg']);
 
 export function optionsOf(command: Command): OptionName[] {
   return optionNames.filter((name) => {

@@ -12,6 +12,7 @@ import { queueXecErrors } from './errors/queue-xec.js';
 import { runErrors } from './errors/runs.js';
 import { serviceErrors } from './errors/service.js';
 import { setupErrors } from './errors/setup.js';
+import { systemErrors } from './errors/system.js';
 import { taskErrors } from './errors/tasks.js';
 import { tunnelErrors } from './errors/tunnel.js';
 import { worqrErrors } from './errors/worqr.js';
@@ -37,6 +38,7 @@ export const errorTable = {
   ...openfnErrors,
   ...worqrErrors,
   ...crewErrors,
+  ...systemErrors,
   ...otherErrors,
 } as const satisfies Record<string, ErrorEntry>;
 

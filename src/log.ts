@@ -4,6 +4,8 @@ import { messageOf } from './kit/error-parts.js';
  * One line per event: `time level message key=value …`. Secrets that were made known with `conceal` never reach the
  * sink, whatever the level and wherever in the line they stand.
  */
+import { errorTable, isErrorCode, PeerworkError } from './errors.js';
+
 export const logLevels = ['off', 'error', 'warn', 'info', 'debug'] as const;
 export type LogLevel = (typeof logLevels)[number];
 
@@ -36,10 +38,22 @@ export function conceal(secret: string): void {
   secrets.add(JSON.stringify(secret).slice(1, -1));
 }
 
+/** A token is known by its looks too: what was pasted into the wrong place was made known by nobody. */
+const TOKEN = /\bpw\d{1,2}\.[\w-]{20,}/g;
+
 export function redact(text: string): string {
   let clean = text;
   for (const secret of secrets) clean = clean.replaceAll(secret, '[secret]');
-  return clean;
+  return clean.includes('pw') ? clean.replace(TOKEN, '[secret]') : clean;
+}
+
+export function holdsToken(text: string): boolean {
+  return text.search(TOKEN) !== -1;
+}
+
+/** For what somebody typed and nobody understands: it may be any secret, or the half of one, so nothing that looks like random characters is shown. */
+export function withoutSecrets(typed: string): string {
+  return redact(typed).replace(/[\w-]{20,}/g, (word) => (/[a-z]/.test(word) && /[A-Z]/.test(word) && /\d/.test(word) ? '[secret]' : word));
 }
 
 export function createLog(options: LogOptions): Log {
@@ -50,7 +64,9 @@ export function createLog(options: LogOptions): Log {
       if (logLevels.indexOf(level) > rank) return () => {};
       return (message: string, fields?: LogFields) =>
         options.write(
-          redact(`${new Date(now()).toISOString()} ${level.padEnd(5)} ${message}${formatFields(bound)}${formatFields(fields)}`),
+          redact(
+            `${new Date(now()).toISOString()} ${level.padEnd(5)} ${message}${formatFields(bound)}${formatFields(fields)}${hintOf(level, fields)}`,
+          ),
         );
     };
     return {
@@ -65,6 +81,13 @@ export function createLog(options: LogOptions): Log {
 }
 
 export const silentLog: Log = createLog({ level: 'off', write: () => {} });
+
+/** What to do about a warning or an error whose line says its code. */
+function hintOf(level: LogLevel, { code, error, hint, todo }: LogFields = {}): string {
+  if ((level !== 'warn' && level !== 'error') || hint !== undefined || todo !== undefined) return '';
+  const known = isErrorCode(code) ? code : error instanceof PeerworkError ? error.code : undefined;
+  return known === undefined ? '' : ` hint=${formatValue(errorTable[known].todo)}`;
+}
 
 function formatFields(fields: LogFields | undefined): string {
   if (fields === undefined) return '';

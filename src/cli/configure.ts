@@ -5,10 +5,10 @@ import { parseToken } from '../swarm/token.js';
 import { setVariables, writeDotenv } from './dotenv-file.js';
 import { EXIT_UNCONFIGURED } from './failure.js';
 import { dotenvFile, readDotenv, readOptions, resolveOptions } from './options.js';
-import { askFor, asText, isAttended, unlessLeft } from './questions.js';
+import { askFor, isAttended, unlessLeft } from './questions.js';
 import { runnerCommands } from './runners/index.js';
 import { refuseUnready } from './service/readiness.js';
-import { commandLine, variablesToKeep } from './setup.js';
+import { commandLine, storedText, variablesToKeep } from './setup.js';
 import { sourceCommands } from './sources/index.js';
 import { acceptWall } from './wall.js';
 
@@ -126,8 +126,8 @@ async function ask(options: Options): Promise<{ left: readonly Servable[]; varia
   if (answers === undefined) return undefined;
   const variables: Record<string, string> = {};
   for (const [key, value] of Object.entries(answers)) {
-    const { env } = optionSpec(key as OptionName);
-    if (env !== undefined) variables[env] = asText(value);
+    const spec = optionSpec(key as OptionName);
+    if (spec.env !== undefined) variables[spec.env] = storedText(spec, value);
   }
   return { left: before.filter((servable) => !chosen.includes(servable)), variables };
 }

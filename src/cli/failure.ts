@@ -1,5 +1,5 @@
 import { asPeerworkError, type ErrorCode } from '../errors.js';
-import { redact } from '../log.js';
+import { redact, withoutSecrets } from '../log.js';
 
 /** Refusals and wrong usage. 1 is kept for "it ran, but jobs failed". */
 export const EXIT_REFUSED = 2;
@@ -28,4 +28,13 @@ export function printFailure(thrown: unknown): void {
   const cause = error.cause instanceof Error ? error.cause : error;
   const text = `peerwork: ${error.message}. ${error.todo} [${error.code}]\n${debug ? `${cause.stack ?? cause.message}\n` : ''}`;
   process.stderr.write(redact(text));
+}
+
+/** What commander says of a command line that it does not understand: a word of it may be a secret, or hold one behind `=`. */
+export function usageError(text: string): string {
+  const named = text
+    .replace(/^error: /, 'peerwork: ')
+    .replace(/'(--[\w-]+)=[\s\S]*'/, "'$1'")
+    .replace(/'(-[^-\s])[^'\s][^']*'/, "'$1'");
+  return withoutSecrets(named);
 }

@@ -3,7 +3,7 @@ import type { Command as CommandName } from '../config.js';
 import { keepInspectorShut } from '../sandbox/inspector.js';
 import { version } from '../version.js';
 import { addClientFlags, type ClientCommand, clientCommands } from './client/commands.js';
-import { EXIT_REFUSED, exitCodeOf, printFailure } from './failure.js';
+import { EXIT_REFUSED, exitCodeOf, printFailure, usageError } from './failure.js';
 import { commandWithOptions } from './options.js';
 import { serviceCommands } from './service/commands.js';
 
@@ -57,8 +57,16 @@ const commands: Readonly<Record<CommandName, ClientCommand>> = {
   },
 };
 
-/** Runs one command line (without node and script) to its end; answers the exit code and never rejects. */
-export async function main(args: readonly string[]): Promise<number> {
+type Load = ClientCommand['load'];
+
+/**
+ * Runs one command line (without node and script) to its end; answers the exit code and never rejects. `act` is what is done with a command line
+ * that was understood.
+ */
+export async function main(
+  args: readonly string[],
+  act: (command: Command, load: Load) => Promise<number> = async (command, load) => (await load())(command),
+): Promise<number> {
   keepInspectorShut();
   // The title replaces the arguments in the process list, where a `--token` would be for all to see.
   process.title = Object.hasOwn(commands, args[0] ?? '') ? `peerwork ${args[0]}` : 'peerwork';
@@ -67,7 +75,7 @@ export async function main(args: readonly string[]): Promise<number> {
     .description('Puts any machine to work, peer to peer.')
     .version(version)
     .exitOverride()
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'peerwork: ')) })
+    .configureOutput({ outputError: (text, write) => write(usageError(text)) })
     .showSuggestionAfterError()
     .showHelpAfterError('Add --help to see what is understood. [option-invalid]')
     .addHelpText(
@@ -82,8 +90,7 @@ export async function main(args: readonly string[]): Promise<number> {
     command.copyInheritedSettings(program).action(async (...given: unknown[]) => {
       // After the arguments and the flags.
       const self = given.at(-1) as Command;
-      const run = name === 'worker' && self.opts()['setup'] === true ? await commands.setup.load() : await load();
-      exitCode = await run(self);
+      exitCode = await act(self, name === 'worker' && self.opts()['setup'] === true ? commands.setup.load : load);
     });
     program.addCommand(command);
   }

@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import { Command, Option } from 'commander';
 import { parse as parseDotenv } from 'dotenv';
+import * as v from 'valibot';
 import {
   type Command as CommandName,
   longFlag,
@@ -12,8 +12,9 @@ import {
   optionsOf,
 } from '../config.js';
 import { PeerworkError } from '../errors.js';
-import { textOrFault } from '../kit/utf8.js';
-import { conceal } from '../log.js';
+import { LOCAL_JSON, parseJson } from '../kit/json.js';
+import { conceal, holdsToken, withoutSecrets } from '../log.js';
+import { isWritable, readDotenvText } from './dotenv-file.js';
 
 /** Values as they were given: flags beat the environment, which beats `.env`. An empty variable counts as absent. */
 export interface OptionSources {
@@ -31,29 +32,55 @@ export function resolveOptions(command: CommandName, sources: OptionSources): Op
   return resolved as unknown as Options;
 }
 
-function resolveOption(name: OptionName, spec: OptionSpec<unknown>, { flags = {}, env = {}, dotenv = {} }: OptionSources): unknown {
+/** One of them. */
+export function resolveOption(name: OptionName, spec: OptionSpec<unknown>, { flags = {}, env = {}, dotenv = {} }: OptionSources): unknown {
   const flag = flags[name];
   if (flag !== undefined) {
     const given = typeof flag === 'boolean' ? [flag ? 'yes' : 'no'] : typeof flag === 'string' ? [flag] : flag;
     return readOption(spec, given, longFlag(spec));
   }
   if (spec.env === undefined) return spec.default;
-  for (const [variables, place] of [
-    [env, 'in the environment'],
-    [dotenv, 'in .env'],
-  ] as const) {
-    const text = variables[spec.env]?.trim();
-    if (text) return readOption(spec, spec.many ? text.split(/[\s,]+/) : [text], `${spec.env} ${place}`);
-  }
+  // A shell such as cmd.exe keeps the blank before an `&&`; in a file, what is quoted is meant.
+  const [given, written] = [env[spec.env]?.trim(), dotenv[spec.env]];
+  if (given) return readOption(spec, spec.many ? listOf(given, spec.env) : [given], `${spec.env} in the environment`);
+  if (written?.trim())
+    return readOption(spec, spec.many || LIST.test(written) ? listOf(written, spec.env) : [written], `${spec.env} in .env`);
   return spec.default;
+}
+
+const LIST = /^\s*\["/;
+
+/** Several values in one variable: between blanks or commas, or where they hold such themselves as a JSON list. */
+export function listOf(text: string, where = ''): readonly string[] {
+  if (!LIST.test(text)) return text.trim().split(/[\s,]+/);
+  try {
+    return v.parse(v.array(v.string()), parseJson(text, LOCAL_JSON));
+  } catch {
+    throw new PeerworkError('option-invalid', `${where} begins as a JSON list of texts, but is none`);
+  }
+}
+
+/** The other way: one text from which `listOf` reads these values. */
+export function listText(values: readonly string[]): string {
+  return values.some((value) => /[\s,]/.test(value) || LIST.test(value)) ? jsonList(values) : values.join(' ');
+}
+
+/** A single value as it stands in `.env`: where that has no way to write it, as a list of one. */
+export function singleText(value: string): string {
+  return value.trim() === '' || LIST.test(value) || !isWritable(value) ? jsonList([value]) : value;
+}
+
+function jsonList(values: readonly string[]): string {
+  return JSON.stringify(values).replaceAll("'", '\\u0027').replaceAll('`', '\\u0060');
 }
 
 /** One value, checked; `where` names the place it came from. */
 export function readOption(spec: OptionSpec<unknown>, given: readonly string[], where: string): unknown {
   if (spec.secret) for (const secret of given) conceal(secret);
+  else if (given.some(holdsToken)) throw new PeerworkError('option-invalid', `${where} holds a token, which others would see there`);
   const value = given.includes('') ? undefined : spec.parse(given);
   if (value !== undefined) return value;
-  const shown = spec.secret ? '' : ` is ${given.map((text) => JSON.stringify(spec.show?.(text) ?? text)).join(' ')}, but`;
+  const shown = spec.secret ? '' : ` is ${given.map((text) => JSON.stringify(withoutSecrets(spec.show?.(text) ?? text))).join(' ')}, but`;
   throw new PeerworkError('option-invalid', `${where}${shown} must be ${spec.allowed}`);
 }
 
@@ -90,22 +117,15 @@ export function dotenvFile(command: Command): string {
   return String(command.opts()['dotenv'] ?? DEFAULT_DOTENV);
 }
 
-/** Throws `option-invalid` for a file that is not UTF-8: read as if it were, its variables would not be found. */
-export async function readDotenvText(file: string): Promise<string> {
-  const { text, fault } = textOrFault(await readFile(file));
-  if (text !== undefined) return text;
-  throw new PeerworkError('option-invalid', `${file} cannot be read: ${fault}`);
-}
-
 /** The variables of a `.env` file; none if there is no such file. */
 export async function readDotenv(file: string): Promise<Record<string, string>> {
-  try {
-    return parseDotenv(await readDotenvText(file));
-  } catch (thrown) {
-    if (thrown instanceof PeerworkError) throw thrown;
-    if (thrown instanceof Error && 'code' in thrown && thrown.code === 'ENOENT') return {};
-    throw new PeerworkError('option-invalid', `${file} cannot be read: ${thrown instanceof Error ? thrown.message : thrown}`);
-  }
+  return parseDotenv(wholeToken(await readDotenvText(file)));
+}
+
+/** A token that a terminal or an editor has cut into lines: dotenv would take the first of them, and drop the others. */
+function wholeToken(text: string): string {
+  const cut = /^([ \t]*(?:export[ \t]+)?token[ \t]*=[ \t]*(?:Token:[ \t]*)?pw1\.[\w-]*)((?:\r?\n[ \t]*[\w-]+[ \t]*(?=\r?\n|$))+)/m;
+  return text.replace(cut, (_, start: string, rest: string) => start + rest.replace(/\s/g, ''));
 }
 
 function flagsOf(key: OptionName): Option[] {

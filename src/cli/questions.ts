@@ -1,8 +1,13 @@
 import { availableParallelism, hostname } from 'node:os';
+import { PassThrough } from 'node:stream';
+import { StringDecoder } from 'node:string_decoder';
 import { DEFAULT_MEMORY_MB, longFlag, type OptionName, type Options, optionSpec } from '../config.js';
 import { PeerworkError } from '../errors.js';
-import { parseToken } from '../swarm/token.js';
-import { given, readOption } from './options.js';
+import { holdsToken, withoutSecrets } from '../log.js';
+import { parseToken, tokenIn } from '../swarm/token.js';
+import { askHidden } from './hidden-answer.js';
+import { given, listOf, listText, readOption } from './options.js';
+import { sourceCommands } from './sources/index.js';
 
 export type Answers = Partial<Record<OptionName, unknown>>;
 
@@ -24,8 +29,51 @@ const DEFAULTS: Readonly<Partial<Record<OptionName, () => unknown>>> = {
 export function askFor(keys: readonly OptionName[], options: Options): Promise<Answers | undefined> {
   return unlessLeft(async () => {
     const { default: inquirer } = await import('inquirer');
-    return given(await inquirer.prompt<Answers>(keys.map((key) => question(key, options))));
+    const answers: Answers = {};
+    for (const key of keys) {
+      if (optionSpec(key).secret) {
+        answers[key] = await askForSecret(key, options);
+        continue;
+      }
+      const typed = withoutPastedSecrets(process.stdin);
+      const prompt = inquirer.createPromptModule({ input: typed.input });
+      Object.assign(answers, await prompt<Answers>([question(key, options)]).finally(typed.end));
+    }
+    return given(answers);
   });
+}
+
+/**
+ * The keyboard for a question whose answer is shown as it is typed: of what comes at once, which is a paste, a token or the half of one is
+ * taken out before the line editor sees it.
+ */
+function withoutPastedSecrets(stdin: NodeJS.ReadStream) {
+  const input = Object.assign(new PassThrough(), { isTTY: true, setRawMode: (on: boolean) => stdin.setRawMode(on) });
+  const decoder = new StringDecoder('utf8');
+  const pass = (chunk: Buffer) => void input.write(withoutSecrets(decoder.write(chunk)));
+  const leave = () => void input.end();
+  stdin.on('data', pass).on('end', leave).resume();
+  const end = () => {
+    stdin.off('data', pass).off('end', leave).pause();
+  };
+  return { input, end };
+}
+
+/** What is there already is kept by an empty answer; it is not shown. */
+function askForSecret(key: OptionName, options: Options): Promise<string | undefined> {
+  const before = options[key];
+  const spec = optionSpec(key);
+  const isToken = key === 'token';
+  const what = isToken ? 'Token of the Master' : (MESSAGES[key] ?? spec.meaning);
+  const hint =
+    before !== undefined ? ' (Enter keeps the present one):' : isToken && !servesOthers(options) ? ' (pw1.…):' : ' (Enter for none):';
+  const accept = (text: string) => {
+    if (text === '' && (before !== undefined || !isToken || servesOthers(options))) return undefined;
+    const why = complaint(() => (isToken ? parseToken(text) : readOption(spec, spec.many ? listOf(text) : [text], longFlag(spec))));
+    if (why !== true) throw new Error(why);
+    return isToken ? tokenIn(text) : text;
+  };
+  return askHidden({ message: what + hint, accept });
 }
 
 /** undefined instead of inquirer's error if the owner pressed Ctrl-C or Ctrl-D at a question. */
@@ -48,20 +96,7 @@ function question(key: OptionName, options: Options) {
   if (!spec.flag.includes('<'))
     return { type: 'confirm' as const, name: key, message: MESSAGES[key] ?? spec.meaning, default: before === true };
   const check = (text: string) =>
-    complaint(() => (key === 'token' ? parseToken(text) : readOption(spec, spec.many ? text.split(/[\s,]+/) : [text], longFlag(spec))));
-  if (spec.secret) {
-    // What is there already is kept by an empty answer; it is not shown.
-    const what = key === 'token' ? 'Token of the Master' : (MESSAGES[key] ?? spec.meaning);
-    const hint = before === undefined ? (key === 'token' ? ' (pw1.…):' : ' (Enter for none):') : ' (Enter keeps the present one):';
-    return {
-      type: 'password' as const,
-      name: key,
-      message: what + hint,
-      mask: true,
-      validate: (text: string) => (text === '' && (before !== undefined || key !== 'token') ? true : check(text.trim())),
-      filter: (text: string) => (text === '' ? undefined : text.trim()),
-    };
-  }
+    isSafe(key, text) ? complaint(() => readOption(spec, spec.many ? listOf(text, longFlag(spec)) : [text], longFlag(spec))) : MISPLACED;
   const preset = before ?? DEFAULTS[key]?.();
   return {
     type: 'input' as const,
@@ -73,9 +108,21 @@ function question(key: OptionName, options: Options) {
   };
 }
 
+const MISPLACED = 'this looks like a token or a part of one, which does not belong here; clear it with Ctrl-U';
+
+/** A name is no long row of random characters; a path may be. */
+function isSafe(key: OptionName, text: string): boolean {
+  return !text.includes('[secret]') && (key === 'name' ? withoutSecrets(text) === text : !holdsToken(text));
+}
+
+/** A Worker needs no token where it has somebody else to work for. */
+function servesOthers(options: Options): boolean {
+  return sourceCommands.some((source) => source.configured(options));
+}
+
 /** As it is written into `.env`. */
 export function asText(value: unknown): string {
-  if (Array.isArray(value)) return value.join(' ');
+  if (Array.isArray(value)) return listText(value);
   return typeof value === 'boolean' ? (value ? 'yes' : 'no') : String(value);
 }
 

@@ -1,11 +1,13 @@
 import { relative, resolve } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import type { Command } from 'commander';
-import { type Command as CommandName, type OptionName, optionSpec, optionsOf } from '../config.js';
+import { type Command as CommandName, longFlag, type OptionName, type OptionSpec, optionSpec, optionsOf } from '../config.js';
 import { PeerworkError } from '../errors.js';
-import { parseToken } from '../swarm/token.js';
+import { parseToken, tokenIn } from '../swarm/token.js';
 import { writeDotenv } from './dotenv-file.js';
-import { attributeOf, dotenvFile, readOptions } from './options.js';
+import { attributeOf, dotenvFile, listOf, readOptions, resolveOption, singleText } from './options.js';
 import { type Answers, askFor, asText, isAttended } from './questions.js';
+import { sourceCommands } from './sources/index.js';
 import { acceptWall } from './wall.js';
 
 /** What is asked, in this order. The rest of the worker's options can be given as flags or written into `.env` by hand. */
@@ -20,7 +22,9 @@ export async function setup(command: Command): Promise<number> {
   const flags: Answers = command.opts();
   if (options.token !== undefined) parseToken(options.token);
   const attended = isAttended() && flags.token === undefined;
-  if (!attended && options.token === undefined) throw new PeerworkError('token-missing', 'without a terminal, set-up needs `--token`');
+  const served = options.token !== undefined || sourceCommands.some((source) => source.configured(options));
+  if (!attended && !served)
+    throw new PeerworkError('token-missing', 'without a terminal, set-up needs `--token`, or what switches a source on');
   const asked = QUESTIONS.filter((key) => flags[key] === undefined);
   const answers = attended ? await askFor(asked, options) : {};
   if (answers === undefined || !(await acceptWall(command, options, attended))) {
@@ -37,7 +41,10 @@ export async function setup(command: Command): Promise<number> {
   return 0;
 }
 
-/** What belongs into `.env`: the answers, and whatever was given as a flag. */
+/**
+ * What belongs into `.env`: the answers, and whatever was given as a flag. Throws `option-invalid` for what a start could not read from there
+ * as it was given.
+ */
 export function variablesToKeep(
   command: Command,
   name: CommandName,
@@ -46,14 +53,31 @@ export function variablesToKeep(
 ): Record<string, string> {
   const variables: Record<string, string> = {};
   for (const key of optionsOf(name)) {
-    const { env } = optionSpec(key);
+    const spec = optionSpec(key);
     const attribute = attributeOf(key);
     // As it was typed: what it was read as need not be text. A token from the environment is kept too: the next start may not have that.
     const typed: unknown = command.getOptionValueSource(attribute) === 'cli' ? command.opts()[attribute] : undefined;
     const value = answers[key] ?? typed ?? (key === 'token' ? options[key] : undefined);
-    if (env !== undefined && value !== undefined) variables[env] = asText(value);
+    if (value === undefined) continue;
+    const text = key === 'token' ? tokenIn(String(value)) : storedText(spec, value);
+    const why = whyUnstorable(key, text, key === 'token' ? text : value);
+    if (why !== undefined) throw new PeerworkError('option-invalid', `${longFlag(spec)} cannot be kept in .env: ${why}`);
+    if (spec.env !== undefined) variables[spec.env] = text;
   }
   return variables;
+}
+
+export function storedText(spec: OptionSpec<unknown>, value: unknown): string {
+  return typeof value === 'string' && !spec.many ? singleText(value) : asText(value);
+}
+
+function whyUnstorable(key: OptionName, text: string, value: unknown): string | undefined {
+  const spec = optionSpec(key);
+  if (spec.env === undefined) return 'it has no variable, give it with each start';
+  const given = typeof value === 'boolean' || Array.isArray(value) ? value : asText(value);
+  const meant = resolveOption(key, spec, { flags: { [key]: spec.many && typeof given === 'string' ? listOf(given) : given } });
+  const read = resolveOption(key, spec, { dotenv: { [spec.env]: text } });
+  return isDeepStrictEqual(meant, read) ? undefined : 'it would come back as something else';
 }
 
 /** How the owner types another command of this program, in the folder where this one was typed. */

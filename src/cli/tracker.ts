@@ -1,6 +1,6 @@
 import { networkInterfaces } from 'node:os';
 import type { Command } from 'commander';
-import { PeerworkError } from '../errors.js';
+import { listenError } from '../kit/system-error.js';
 import { logToStderr } from '../log.js';
 import { TrackerServer } from '../swarm/tracker-server.node.js';
 import { readOptions } from './options.js';
@@ -14,7 +14,7 @@ export async function tracker(command: Command): Promise<number> {
   try {
     await server.start(trackerPort, trackerHost);
   } catch (thrown) {
-    throw new PeerworkError('option-invalid', `the tracker cannot listen: ${thrown instanceof Error ? thrown.message : thrown}`);
+    throw listenError(thrown, 'address-unusable', `the tracker cannot listen on ${trackerHost}:${trackerPort}`);
   }
   const signals = catchSignals();
   for (const url of urlsOf(server, trackerHost)) process.stdout.write(`${url}\n`);

@@ -9,7 +9,7 @@ import { writeWhole } from '../kit/whole-file.js';
 import { redact } from '../log.js';
 import { version } from '../version.js';
 import type { Worker } from '../worker/worker.js';
-import { isAlive, type MarkedProcess, markProcess } from './service/process-mark.js';
+import { isAlive, type MarkedProcess, markProcess } from '../kit/process-mark.js';
 
 const shape = v.object({
   pid: v.number(),

@@ -10,7 +10,7 @@ export const commonOptions = {
   name: option<string, undefined>({
     flag: '--name <text>',
     env: 'name',
-    commands: ['setup', 'worker', 'master'],
+    commands: ['worker', 'master'],
     meaning: 'What this machine is called in lists and results.',
     allowed: `1 to ${MAX_NAME_CHARS} printable characters`,
     default: undefined,
@@ -20,7 +20,7 @@ export const commonOptions = {
   transferEncryptToken: option<string, undefined>({
     flag: '--transfer-encrypt-token <text>',
     env: 'transferEncryptToken',
-    commands: ['setup', 'worker', 'master'],
+    commands: ['worker', 'master'],
     meaning: 'An extra AES secret that Master and Workers must share, besides the token.',
     allowed: `exactly ${TRANSFER_TOKEN_CHARS} characters`,
     default: undefined,
@@ -30,7 +30,7 @@ export const commonOptions = {
   npmCredentials: option<readonly string[], undefined>({
     flag: '--npm-credentials <@scope>',
     env: 'PEERWORK_NPM_CREDENTIALS',
-    commands: ['setup', 'worker', 'master'],
+    commands: ['worker', 'master'],
     meaning:
       "Scopes of private npm registries whose packages tasks may have: npm then uses the registry and the credentials that this user's .npmrc has for them.",
     allowed: 'names of scopes, such as `@company`',
@@ -42,7 +42,7 @@ export const commonOptions = {
   logLevel: option<LogLevel, 'info'>({
     flag: '--log-level <level>',
     env: 'LOG_LEVEL',
-    commands: ['setup', 'worker', 'master', 'token', 'tracker'],
+    commands: ['worker', 'master', 'token', 'tracker'],
     meaning: 'How much is told.',
     allowed: `one of ${logLevels.join(', ')}`,
     default: 'info',
@@ -51,7 +51,7 @@ export const commonOptions = {
   trackers: option<readonly string[], undefined>({
     flag: '--tracker <url>',
     env: 'PEERWORK_TRACKERS',
-    commands: ['setup', 'worker', 'master', 'token'],
+    commands: ['worker', 'master', 'token'],
     meaning: 'Trackers to meet at. The Master writes those it is given into the token, so Workers need none of their own.',
     allowed: 'ws:// or wss:// URLs',
     default: undefined,
@@ -62,7 +62,7 @@ export const commonOptions = {
   ice: option<readonly string[], undefined>({
     flag: '--ice <url>',
     env: 'PEERWORK_ICE',
-    commands: ['setup', 'worker', 'master', 'token'],
+    commands: ['worker', 'master', 'token'],
     meaning: 'STUN and TURN servers: `stun:host:port`, `turn:user:password@host:port?transport=udp|tcp`, `turns:user:password@host:port`.',
     allowed: 'stun:, turn: or turns: URLs, or `none`',
     default: undefined,

@@ -8,8 +8,8 @@ export const httpErrors = {
     status: 503,
   },
   'address-unusable': {
-    message: 'The HTTP API cannot be served there: {detail}',
-    todo: 'Choose another port or host, or stop what listens there.',
+    message: 'It cannot be served there: {detail}',
+    todo: 'Choose another port or host, or stop what listens there (`ss -ltnp` names it).',
     status: 500,
   },
   'http-unauthorized': {

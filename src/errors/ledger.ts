@@ -39,6 +39,16 @@ export const ledgerErrors = {
     todo: 'Give this Master their key file (`--key-file`), or a database or schema of its own. If they have ended for good, wait a quarter of a minute.',
     status: 409,
   },
+  'ledger-locked': {
+    message: 'Another process has this ledger open: {detail}',
+    todo: 'Stop that process, or give this Master a file of its own with `--ledger`; several Masters share one on Postgres.',
+    status: 409,
+  },
+  'ledger-damaged-file': {
+    message: 'This file is no ledger, or is damaged: {detail}',
+    todo: 'Restore it from a backup, or move it away to begin anew; `sqlite3 FILE .recover` saves what can be read.',
+    status: 500,
+  },
   'ledger-newer': { message: 'The ledger was written by a newer peerwork', todo: 'Update peerwork on this machine.', status: 500 },
   'ledger-damaged': {
     message: 'The ledger holds a value that cannot be used: {detail}',

@@ -34,6 +34,11 @@ export const peerErrors = {
     todo: 'Correct it in `--ice`, or in the token by the `--ice` of the Master; an IPv6 address stands in brackets. The others are used meanwhile.',
     status: 400,
   },
+  'network-absent': {
+    message: 'This machine has no network but its own loopback, so no path to the peer opened: {detail}',
+    todo: 'Connect it to a network (`ip address` shows none); only peers on this very machine can be reached, and those by 127.0.0.1.',
+    status: 503,
+  },
   'dtls-failed': {
     message: 'The peers reached each other, but no encryption came up between them: {detail}',
     todo: 'If it stays so, something between the peers changes what they send: use another tracker, or look for a firewall that inspects DTLS.',

@@ -24,6 +24,11 @@ export const setupErrors = {
     todo: 'Correct the value; `peerwork help` and .env.example list what is allowed.',
     status: 400,
   },
+  'dotenv-encoding': {
+    message: 'The file of variables is not written in UTF-8: {detail}',
+    todo: 'Save it as UTF-8: in an editor, by `iconv -f UTF-16 -t UTF-8`, or in PowerShell with `Set-Content -Encoding utf8`.',
+    status: 400,
+  },
   'key-file-unusable': {
     message: 'The key file cannot be used: {detail}',
     todo: 'Restore the file from a backup, or move it away to begin anew with a new token.',
@@ -45,8 +50,13 @@ export const setupErrors = {
     status: 400,
   },
   'home-locked': {
-    message: 'Another process already works in this folder: {detail}',
-    todo: 'Stop the other process, or give this one its own `--home`.',
+    message: 'Other workers use this home: {detail}',
+    todo: 'Stop them, or give this one its own `--home`.',
     status: 409,
+  },
+  'home-unusable': {
+    message: 'The worker cannot keep its files there: {detail}',
+    todo: 'Name another folder with `--home`.',
+    status: 500,
   },
 } as const satisfies Record<string, ErrorEntry>;

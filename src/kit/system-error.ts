@@ -1,4 +1,4 @@
-import { PeerworkError } from '../errors.js';
+import { type ErrorCode, PeerworkError } from '../errors.js';
 
 /** The `code` of a system error; undefined for everything else. */
 export function systemCode(error: unknown): string | undefined {
@@ -9,6 +9,61 @@ export function systemCode(error: unknown): string | undefined {
 export function isMissing(error: unknown): boolean {
   const code = systemCode(error);
   return code === 'ENOENT' || code === 'ENOTDIR';
+}
+
+/** What the system says of files and folders, each under a code of its own: the remedies differ. */
+const FILE_CODES: Readonly<Record<string, ErrorCode>> = {
+  EACCES: 'file-denied',
+  EPERM: 'file-denied',
+  EROFS: 'file-system-read-only',
+  ENOENT: 'file-missing',
+  ENOTDIR: 'path-through-file',
+  EEXIST: 'path-through-file',
+  EISDIR: 'path-is-folder',
+  ELOOP: 'path-loop',
+  ENAMETOOLONG: 'path-too-long',
+  EMFILE: 'files-exhausted',
+  ENFILE: 'files-exhausted',
+  ENOSPC: 'disk-full',
+  EDQUOT: 'disk-full',
+  EIO: 'disk-failing',
+  ENXIO: 'disk-failing',
+  ESTALE: 'disk-failing',
+  EBUSY: 'file-busy',
+  ETXTBSY: 'file-busy',
+  ENOMEM: 'memory-exhausted',
+};
+
+/** … and of an address to listen on or to connect to. */
+const ADDRESS_CODES: Readonly<Record<string, ErrorCode>> = {
+  EADDRINUSE: 'address-unusable',
+  EACCES: 'port-denied',
+  EPERM: 'port-denied',
+  EADDRNOTAVAIL: 'address-absent',
+  EAFNOSUPPORT: 'address-absent',
+  ENOTFOUND: 'host-unknown',
+  EAI_AGAIN: 'host-unknown',
+  EMFILE: 'files-exhausted',
+  ENFILE: 'files-exhausted',
+};
+
+/** An error of a file or folder, with its path, under the code of its cause; `fallback` if the system's code is none that we know. */
+export function fileError(error: unknown, fallback: ErrorCode, path = ''): PeerworkError {
+  return systemError(error, FILE_CODES, fallback, path);
+}
+
+/** An error of an address, such as `127.0.0.1:80`, that could not be listened on. */
+export function listenError(error: unknown, fallback: ErrorCode, address: string): PeerworkError {
+  return systemError(error, ADDRESS_CODES, fallback, address);
+}
+
+function systemError(error: unknown, codes: Readonly<Record<string, ErrorCode>>, fallback: ErrorCode, where: string): PeerworkError {
+  if (error instanceof PeerworkError) return error;
+  const system = systemCode(error) ?? '';
+  const message = error instanceof Error ? error.message : String(error);
+  // The sentence of the system names the path, mostly.
+  const detail = where === '' || message.includes(where) ? message : `${where}: ${message}`;
+  return new PeerworkError(codes[system] ?? fallback, detail, { cause: error });
 }
 
 /** A full disk or an exhausted quota of the user as `disk-full`; anything else unchanged. */

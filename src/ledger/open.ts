@@ -8,7 +8,7 @@ import { Transaction } from './transaction.js';
 
 /**
  * Opens or creates a ledger. `sqlite:FILE` keeps it in a file (mode 0600, its folder must exist), `postgres://…` in a database that any number
- * may open at once, `memory:` until it is closed. Rejects with `ledger-unusable`, `ledger-encoding`, `ledger-key`, `ledger-newer`, `ledger-away`, or `home-locked` while
+ * may open at once, `memory:` until it is closed. Rejects with `ledger-…`, what the system says of the file (`file-denied` and the like), or `ledger-locked` while
  * another ledger has the file open.
  */
 export async function openLedger(url: string, options: LedgerOptions = {}): Promise<Ledger> {

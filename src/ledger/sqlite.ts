@@ -1,7 +1,8 @@
-import { closeSync, openSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { accessSync, closeSync, constants, openSync, statSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import Database from 'libsql';
 import { PeerworkError } from '../errors.js';
+import { fileError } from '../kit/system-error.js';
 import { checkedValues, type Driver, type Statements, type Value } from './driver.js';
 
 /** How long opening waits for a predecessor that is just ending. */
@@ -20,7 +21,7 @@ export class SqliteDriver implements Driver {
   readonly #database: Database.Database;
   readonly #prepared = new Map<string, Database.Statement<[readonly Value[]]>>();
 
-  /** `file` is a path or `:memory:`. Throws `ledger-unusable` or `home-locked`. */
+  /** `file` is a path or `:memory:`. Throws `ledger-locked`, `ledger-damaged-file`, `ledger-unusable`, or what the system says of the file. */
   constructor(file: string) {
     const path = file === ':memory:' ? file : resolve(file);
     this.#path = path;
@@ -122,9 +123,24 @@ function createPrivately(path: string): void {
 function refusal(thrown: unknown, path: string): unknown {
   if (!(thrown instanceof Error) || thrown instanceof TypeError) return thrown;
   const code = String((thrown as { code?: unknown }).code ?? '');
-  if (/^SQLITE_(BUSY|LOCKED)/.test(code)) return new PeerworkError('home-locked', path, { cause: thrown });
-  if (/^SQLITE_FULL|^ENOSPC/.test(code)) return new PeerworkError('disk-full', path, { cause: thrown });
-  if (/^SQLITE_(CANTOPEN|NOTADB|CORRUPT|IOERR|READONLY|PERM)|^E[A-Z]+$/.test(code) || thrown.message.startsWith('ConnectionFailed'))
-    return new PeerworkError('ledger-unusable', `${path}: ${thrown.message}`, { cause: thrown });
+  if (/^SQLITE_(BUSY|LOCKED)/.test(code)) return new PeerworkError('ledger-locked', path, { cause: thrown });
+  if (/^SQLITE_FULL/.test(code)) return new PeerworkError('disk-full', path, { cause: thrown });
+  if (/^SQLITE_(NOTADB|CORRUPT)/.test(code)) return new PeerworkError('ledger-damaged-file', `${path}: ${thrown.message}`, { cause: thrown });
+  if (/^E[A-Z]+$/.test(code)) return fileError(thrown, 'ledger-unusable', path);
+  if (/^SQLITE_(CANTOPEN|IOERR|READONLY|PERM)/.test(code) || thrown.message.startsWith('ConnectionFailed'))
+    return whyNot(path) ?? new PeerworkError('ledger-unusable', `${path}: ${thrown.message}`, { cause: thrown });
   return thrown;
+}
+
+/** SQLite says only that it cannot; the system says why. Nothing is opened: see the lock above. */
+function whyNot(path: string): PeerworkError | undefined {
+  try {
+    if (statSync(path).isDirectory()) return new PeerworkError('path-is-folder', path);
+    accessSync(path, constants.R_OK | constants.W_OK);
+    // Its log is made beside it.
+    accessSync(dirname(path), constants.W_OK);
+    return undefined;
+  } catch (thrown) {
+    return fileError(thrown, 'ledger-unusable', path);
+  }
 }

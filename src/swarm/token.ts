@@ -47,6 +47,9 @@ const HEADER_BYTES = 3;
 const CHECKSUM_BYTES = 4;
 const SMALLEST_BYTES = HEADER_BYTES + 2 * KEY_BYTES + CHECKSUM_BYTES;
 const MAX_TOKEN_CHARS = 8 * 1024;
+/** A token is found in a screen full of text, but not looked for in a book. */
+const MAX_PASTE_CHARS = 64 * 1024;
+const MAX_STARTS = 16;
 const MAX_URLS = 16;
 
 const urls = (pattern: RegExp) => v.pipe(v.array(v.pipe(v.string(), v.maxLength(500), v.regex(pattern))), v.maxLength(MAX_URLS));
@@ -81,28 +84,63 @@ export function formatToken(token: Token): string {
   return text;
 }
 
-/** Throws `token-malformed`, `token-cut`, `token-mistyped` or `token-newer`. Blanks and quotes around the token are tolerated. */
+/**
+ * Reads a token wherever it stands in a text, such as a whole line or command that was pasted: see `tokenIn`. Throws `token-malformed`,
+ * `token-cut`, `token-mistyped` or `token-newer`.
+ */
 export function parseToken(text: string): Token {
-  const trimmed = text.replace(/^[\s'"`]+|[\s'"`]+$/g, '');
-  if (trimmed.length > MAX_TOKEN_CHARS) throw new PeerworkError('token-malformed', 'it is too long');
-  if (!trimmed.startsWith(PREFIX)) {
-    if (/^pw([2-9]|[1-9]\d+)\./.test(trimmed)) throw new PeerworkError('token-newer');
-    if (/^pw?1?$/.test(trimmed) && trimmed !== '') throw new PeerworkError('token-cut');
-    throw new PeerworkError('token-malformed', `it does not start with \`${PREFIX}\``);
-  }
-  const bytes = readBytes(trimmed.slice(PREFIX.length));
-  const version = bytes[0];
-  const body = bytes.subarray(0, -CHECKSUM_BYTES);
-  if (version !== VERSION) throw new PeerworkError('token-newer');
+  const found = tokenIn(text);
+  const body = readBytes(found.slice(PREFIX.length)).subarray(0, -CHECKSUM_BYTES);
   const json = fromUtf8(body.subarray(HEADER_BYTES + 2 * KEY_BYTES));
   const token = {
     publicKey: body.slice(HEADER_BYTES, HEADER_BYTES + KEY_BYTES),
     secret: body.slice(HEADER_BYTES + KEY_BYTES, HEADER_BYTES + 2 * KEY_BYTES),
     ...readExtras(json === '' ? {} : parseJson(json)),
   };
-  conceal(trimmed);
+  conceal(found);
   concealToken(token);
   return token;
+}
+
+/**
+ * The token in a text, bare: between quotes, behind `Token:` or `token=`, in a command line, among other lines, or cut into several by the edge
+ * of a terminal, with or without prompts and indents in front of them. Length and checksum say where it ends. Throws as `parseToken`.
+ */
+export function tokenIn(text: string): string {
+  if (text.length > MAX_PASTE_CHARS) throw new PeerworkError('token-malformed', 'it is too long');
+  // The edge of a terminal may cut it here as well.
+  const starts = [...text.matchAll(/(?<![\w/.-])p\s{0,8}w\s{0,8}1\s{0,8}\./g)].slice(0, MAX_STARTS);
+  let why: unknown;
+  for (const { 0: prefix, index } of starts) {
+    for (const candidate of candidatesIn(text.slice(index + prefix.length))) {
+      try {
+        readBytes(candidate);
+        return PREFIX + candidate;
+      } catch (thrown) {
+        // What is wrong with the first, as it stands there.
+        why ??= thrown;
+      }
+    }
+  }
+  if (why !== undefined) throw why;
+  if (/\bpw([2-9]|[1-9]\d+)\./.test(text)) throw new PeerworkError('token-newer');
+  if (/^[\s'"`]*(p|pw|pw1)[\s'"`]*$/.test(text)) throw new PeerworkError('token-cut');
+  throw new PeerworkError('token-malformed', `it holds no \`${PREFIX}\``);
+}
+
+/** What behind `pw1.` may be the token: as it stands, and then with what a terminal or a mail program has put between its lines taken out. */
+function candidatesIn(rest: string): readonly string[] {
+  const [asItStands = ''] = /^[^\s'"`\\,;)\]}>\p{Cc}]*/u.exec(rest) ?? [];
+  // Line by line without prompts, which may hold words: what is longest in each.
+  const lines = rest
+    .split(/[\r\n]+/)
+    .map((line) => line.match(/[\w-]+/g)?.reduce((best, run) => (run.length > best.length ? run : best)) ?? '');
+  const joined = [rest.replace(/[^\w-]/g, ''), lines.join('')].flatMap((text) => {
+    const start = fromBase64url(text.slice(0, (HEADER_BYTES * 4) / 3));
+    const chars = Math.ceil(((((start?.[1] ?? 0) << 8) | (start?.[2] ?? 0)) * 4) / 3);
+    return chars > asItStands.length && chars <= MAX_TOKEN_CHARS && text.length >= chars ? [text.slice(0, chars)] : [];
+  });
+  return [asItStands, ...joined];
 }
 
 /** The info hashes under which the peers of this token look for each other: SHARDS of 20 bytes each. */
@@ -117,13 +155,16 @@ export function handshakeKey(token: Token, primitives: Primitives): Uint8Array {
   return primitives.hkdfSha256(token.secret, new Uint8Array(0), 'peerwork handshake', KEY_BYTES);
 }
 
-/** All bytes, length and checksum verified. */
+/** All bytes; version, length and checksum verified. */
 function readBytes(text: string): Uint8Array {
   if (!/^[\w-]*$/.test(text)) throw new PeerworkError('token-mistyped');
   const start = fromBase64url(text.slice(0, (HEADER_BYTES * 4) / 3));
   if (start?.length !== HEADER_BYTES) throw new PeerworkError('token-cut');
   const announced = ((start[1] ?? 0) << 8) | (start[2] ?? 0);
   const bytes = fromBase64url(text);
+  if (text.length > MAX_TOKEN_CHARS) throw new PeerworkError('token-malformed', 'it is too long');
+  if (start[0] !== VERSION && bytes !== undefined && announced === bytes.length && checksumFits(bytes))
+    throw new PeerworkError('token-newer');
   if (text.length < Math.ceil((announced * 4) / 3) && !fitsWithCorrectHeader(bytes)) throw new PeerworkError('token-cut');
   if (bytes === undefined || announced !== bytes.length || !checksumFits(bytes)) throw new PeerworkError('token-mistyped');
   return bytes;

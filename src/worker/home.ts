@@ -1,7 +1,8 @@
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { PeerworkError } from '../errors.js';
-import { createWhole } from '../kit/whole-file.js';
+import { isLock, type LockHolder, type ProcessLock, takeLock } from '../kit/process-lock.js';
+import { fileError } from '../kit/system-error.js';
 
 /** Where peerwork keeps its things when nothing else is said, relative to the working directory. */
 export const DEFAULT_HOME = '.peerwork';
@@ -24,16 +25,19 @@ export interface Home {
   release(): Promise<void>;
 }
 
-/** Folders taken by workers of this very process: its own pid in a lock file says nothing. */
-const taken = new Set<string>();
-
-/** Takes a worker's folder in `home`; throws `home-locked` if none is free. */
-export async function takeHome(home: string): Promise<Home> {
+/**
+ * Takes a worker's folder in `home`; folders whose workers live are passed over, and told to `onTaken`. Rejects with `home-locked` if none is
+ * free, or with what the system says of the folder: `file-denied`, `disk-full`, `path-too-long` and the like.
+ */
+export async function takeHome(home: string, onTaken: (folder: string, pid: number) => void = () => {}): Promise<Home> {
   const root = resolve(home);
   for (let number = 1; number <= MAX_WORKERS; number += 1) {
     const folder = join(root, 'workers', String(number));
-    const lock = await lockFolder(folder);
-    if (lock === undefined) continue;
+    const taken = await lockFolder(folder);
+    if (!isLock(taken)) {
+      onTaken(folder, taken.pid);
+      continue;
+    }
     return {
       keyFile: join(folder, 'key.json'),
       outbox: join(folder, 'outbox'),
@@ -42,46 +46,17 @@ export async function takeHome(home: string): Promise<Home> {
       store: join(root, 'store'),
       sources: join(folder, 'sources'),
       runners: join(folder, 'runners'),
-      release: lock,
+      release: () => taken.release(),
     };
   }
-  throw new PeerworkError('home-locked', root);
+  throw new PeerworkError('home-locked', `${MAX_WORKERS} of them in ${root}`);
 }
 
-async function lockFolder(folder: string): Promise<(() => Promise<void>) | undefined> {
-  if (taken.has(folder)) return undefined;
-  taken.add(folder);
-  const path = join(folder, 'lock');
+async function lockFolder(folder: string): Promise<ProcessLock | LockHolder> {
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    for (let tries = 0; tries < 3; tries += 1) {
-      // As a whole: one that is found empty would be taken for that of a process that was killed.
-      if (await createWhole(path, `${process.pid}\n`)) {
-        return async () => {
-          // It names a process that ends: whoever finds it takes it over.
-          await rm(path, { force: true }).catch(() => {});
-          taken.delete(folder);
-        };
-      }
-      const pid = Number.parseInt(await readFile(path, 'utf8').catch(() => ''), 10);
-      if (pid !== process.pid && isAlive(pid)) break;
-      // Left behind by a process that was killed.
-      await rm(path, { force: true });
-    }
+    return await takeLock(join(folder, 'lock'));
   } catch (error) {
-    taken.delete(folder);
-    throw error instanceof PeerworkError ? error : new PeerworkError('home-locked', folder, { cause: error });
-  }
-  taken.delete(folder);
-  return undefined;
-}
-
-function isAlive(pid: number): boolean {
-  if (!Number.isInteger(pid) || pid <= 0) return false;
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
+    throw fileError(error, 'home-unusable', folder);
   }
 }

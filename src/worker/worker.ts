@@ -114,7 +114,9 @@ export class Worker extends EventEmitter<WorkerEvents> {
   async #start(): Promise<Parts> {
     const shared = { clock: this.#clock, log: this.#log };
     const options = this.#options;
-    const home = await takeHome(options.home ?? DEFAULT_HOME);
+    const home = await takeHome(options.home ?? DEFAULT_HOME, (folder, pid) =>
+      this.#log.info('another worker has this folder: the next one is taken', { folder, process: pid }),
+    );
     const worker = this.name;
     const concurrency = this.#concurrency;
     let master: Parts['master'];

@@ -10,7 +10,7 @@ import { packageRoot, until } from '../lab/grid.js';
 import { requireTools } from '../lab/require.js';
 import { OwnersFolder } from '../lab/service.js';
 
-t.setTimeout(120_000);
+t.setTimeout(300_000);
 
 const token = formatToken(createToken({ publicKey: nodePrimitives.randomBytes(32), trackers: ['ws://127.0.0.1:1'] }, nodePrimitives));
 

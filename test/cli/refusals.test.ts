@@ -8,7 +8,7 @@ import { version } from '../../src/version.js';
 import { packageRoot } from '../lab/grid.js';
 import { requireTools } from '../lab/require.js';
 
-t.setTimeout(120_000);
+t.setTimeout(300_000);
 
 const token = formatToken(createToken({ publicKey: nodePrimitives.randomBytes(32), trackers: ['ws://127.0.0.1:1'] }, nodePrimitives));
 

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { markProcess } from '../../src/cli/service/process-mark.js';
+import { markProcess } from '../../src/kit/process-mark.js';
 import { packageRoot } from './grid.js';
 
 export interface Answer {

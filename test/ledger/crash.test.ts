@@ -59,14 +59,14 @@ t.test('a ledger that a process has open is refused to others, until that proces
   const holder = start(t, `sqlite:${file}`, 'hold');
   await holder.said;
   t.strictSame(holder.lines(), ['open']);
-  await t.rejects(openLedger(`sqlite:${file}`), { code: 'home-locked' });
+  await t.rejects(openLedger(`sqlite:${file}`), { code: 'ledger-locked' });
   await kill(holder.child);
 
   const ledger = await openLedger(`sqlite:${file}`);
-  await t.rejects(openLedger(`sqlite:${file}`), { code: 'home-locked' }, 'nor twice in one process');
+  await t.rejects(openLedger(`sqlite:${file}`), { code: 'ledger-locked' }, 'nor twice in one process');
   const second = start(t, `sqlite:${file}`, 'hold');
   await second.said;
-  t.strictSame(second.lines(), ['home-locked'], 'the refusal has not released the lock');
+  t.strictSame(second.lines(), ['ledger-locked'], 'the refusal has not released the lock');
   await ledger.add([{ id: 'a', data: null }], 0);
   await ledger.close();
   const again = await openLedger(`sqlite:${file}`);

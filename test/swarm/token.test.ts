@@ -4,7 +4,16 @@ import { redact } from '../../src/log.js';
 import { fromBase64url, toBase64url, toHex } from '../../src/swarm/bytes.js';
 import { nodePrimitives } from '../../src/swarm/crypto.node.js';
 import { createKeyPair, keyPairFromSeed } from '../../src/swarm/identity.js';
-import { createToken, formatToken, handshakeKey, INFO_HASH_BYTES, parseToken, rendezvousHashes, SHARDS } from '../../src/swarm/token.js';
+import {
+  createToken,
+  formatToken,
+  handshakeKey,
+  INFO_HASH_BYTES,
+  parseToken,
+  rendezvousHashes,
+  SHARDS,
+  tokenIn,
+} from '../../src/swarm/token.js';
 
 const keyPair = createKeyPair(nodePrimitives);
 const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
@@ -39,12 +48,14 @@ t.test('a token survives being written and read', async (t) => {
 t.test('a token of any release of this version is understood, and concealed', async (t) => {
   const text =
     'pw1.AQBriojj3XQJ8ZX9UtstPLpdcspnCb8dlBIb83SIAbQPb1wHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHB3sidHJhY2tlcnMiOlsid3M6Ly8xMjcuMC4wLjE6ODAwMCJdffcScTs';
-  t.match(redact(text), text, 'it was not written in this process');
+  t.equal(redact(`token=${text}!`), 'token=[secret]!', 'by its looks, though it was not written in this process');
+  t.match(redact('BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc'), /^Bwc/);
   const token = parseToken(text);
   t.same(token.secret, new Uint8Array(32).fill(7));
   t.same(token.publicKey, keyPairFromSeed(nodePrimitives, new Uint8Array(32).fill(1)).publicKey);
   t.same(token.trackers, ['ws://127.0.0.1:8000']);
   t.equal(redact(text), '[secret]');
+  t.equal(redact('BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc'), '[secret]');
 });
 
 t.test('a cut token is told apart from a mistyped one', async (t) => {
@@ -109,4 +120,43 @@ t.test('bytes have exactly one spelling in base64url', async (t) => {
     t.same(fromBase64url(toBase64url(bytes)), new Uint8Array(bytes));
   }
   for (const text of ['A', 'AB', 'AAB', 'AA=', 'A+AA', 'AA\n', 'ÄÄÄÄ']) t.equal(fromBase64url(text), undefined, text);
+});
+
+t.test('a token is found in whatever was pasted', async (t) => {
+  const trackers = ['wss://tracker.example:443/announce', 'ws://127.0.0.1:8000'];
+  const text = formatToken(createToken({ publicKey: keyPair.publicKey, trackers }, nodePrimitives));
+  const wrapped = (width: number, between: string) => (text.match(new RegExp(`.{1,${width}}`, 'g')) ?? []).join(between);
+  for (const pasted of [
+    `Token: ${text}`,
+    `Token: ${text}\nDashboard: http://127.0.0.1:8470/\n`,
+    `token=${text}`,
+    `token = "${text}"`,
+    `export token='${text}'`,
+    `PEERWORK_TOKEN=${text}`,
+    `node worker.js --setup --token ${text} --name attic`,
+    `user@pi:~/peerwork $ node worker.js --token=${text}`,
+    `<${text}>, and start it.`,
+    `(${text})`,
+    `The token is ${text}, keep it secret.`,
+    `\u001b[200~${text}\u001b[201~`,
+    `\u200b${text}\u00a0`,
+    `pw1.cut\n${text}`,
+    JSON.stringify({ token: text }),
+    ...[1, 2, 3, 4, 5, 20, 79, 80].flatMap((width) => [
+      wrapped(width, '\n'),
+      `Token: ${wrapped(width, '\r\n')}\r\nDashboard: http://127.0.0.1:8470/`,
+      ...(width < 3 ? [] : [wrapped(width, '\n    '), wrapped(width, '\\\n'), wrapped(width, '\n> '), wrapped(width, ' ')]),
+    ]),
+    `$ ${wrapped(60, '\nmail> ')}\nmail> `,
+  ]) {
+    t.equal(codeOf(pasted), 'accepted', JSON.stringify(pasted));
+    t.equal(tokenIn(pasted), text);
+  }
+  for (const [pasted, code] of [
+    [`Token: ${text.slice(0, 90)}\nDashboard: http://127.0.0.1:8470/\n`, 'token-cut'],
+    [`Token: ${text.replace('pw1', 'pw2')}`, 'token-newer'],
+    ['Token:', 'token-malformed'],
+    [`${text} `.repeat(2_000), 'token-malformed'],
+  ] as const)
+    t.equal(codeOf(pasted), code, pasted.slice(0, 100));
 });

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { markProcess } from '../../src/cli/service/process-mark.js';
+import { markProcess } from '../../src/kit/process-mark.js';
 import { Grid, until } from '../lab/grid.js';
 import { writeSlowTask } from '../lab/jobs.js';
 import { OwnersFolder } from '../lab/service.js';

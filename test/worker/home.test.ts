@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { takeHome } from '../../src/worker/home.js';
@@ -34,7 +34,44 @@ t.test('the lock of a living process holds, that of a dead one does not', async 
   await again.release();
 });
 
-t.test('a home that cannot be used is refused by its code', async (t) => {
+t.test('a lock whose number now belongs to another process is taken over, with its key', async (t) => {
+  const folder = t.testdir();
+  const mine = await takeHome(folder);
+  const lock = join(folder, 'workers', '1', 'lock');
+  const written = readFileSync(lock, 'utf8');
+  await mine.release();
+  for (const stale of [
+    written.replace(String(process.pid), '1'),
+    written.replace(/@[\w-]+/, '@another-boot'),
+    '',
+    'x',
+    '{}',
+    `${process.pid}\n`,
+  ]) {
+    writeFileSync(lock, stale);
+    const again = await takeHome(folder);
+    t.equal(again.keyFile, mine.keyFile, stale);
+    await again.release();
+  }
+  // As an earlier version wrote it, before that process was there.
+  writeFileSync(lock, `${process.ppid}\n`);
+  utimesSync(lock, new Date(0), new Date(0));
+  const over = await takeHome(folder);
+  t.equal(over.keyFile, mine.keyFile);
+  await over.release();
+});
+
+t.test('folders of workers that live are passed over, and named', async (t) => {
+  const folder = t.testdir();
+  const first = await takeHome(folder);
+  const passed: unknown[] = [];
+  const second = await takeHome(folder, (...one) => passed.push(one));
+  t.same(passed, [[join(folder, 'workers', '1'), process.pid]]);
+  await Promise.all([first.release(), second.release()]);
+});
+
+t.test('a home that cannot be used is refused by the cause', async (t) => {
   const folder = t.testdir({ file: '' });
-  await t.rejects(takeHome(join(folder, 'file')), { code: 'home-locked' });
+  await t.rejects(takeHome(join(folder, 'file')), { code: 'path-through-file' });
+  await t.rejects(takeHome(join(folder, 'x'.repeat(300))), { code: 'path-too-long' });
 });

@@ -122,6 +122,7 @@ async function checkSwarm({ options, home, signal }: Question): Promise<Check[]>
     unlessBroken('master', async () => [await checkMaster({ token, options, worker, home, platform, clock, signal })]),
     unlessBroken('clock', async () => [await checkWallClock({ urls: trackers, clock, signal })].filter((check) => check !== undefined)),
   ]);
+  const noTracker = ofTrackers.length > 0 && ofTrackers.every(({ state }) => state === 'fail');
   const found = ofMaster.every(({ state }) => state === 'ok');
   return [
     { name: 'token', state: 'ok', detail: 'whole' },
@@ -130,8 +131,14 @@ async function checkSwarm({ options, home, signal }: Question): Promise<Check[]>
     ...refused.map(({ message, todo }): Check => ({ name: 'ice', state: 'warn', detail: message, todo })),
     ...ofIce.map((check): Check => (found && check.state === 'fail' ? { ...check, state: 'warn' } : check)),
     ...ofClock,
-    ...ofMaster,
+    ...(noTracker ? ofMaster.map(notLookedFor) : ofMaster),
   ];
+}
+
+/** Without a tracker nothing can be said about the Master, and to start it would change nothing. */
+function notLookedFor(check: Check): Check {
+  if (check.state !== 'fail') return check;
+  return { ...check, detail: 'not looked for: no tracker answers', todo: 'See to the trackers first.' };
 }
 
 function checkService(options: Options): Promise<readonly Check[]> {

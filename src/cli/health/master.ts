@@ -1,7 +1,7 @@
 import { basename, dirname } from 'node:path';
 import type { Clock } from '../../clock.js';
 import type { Options } from '../../config.js';
-import { type ErrorCode, PeerworkError } from '../../errors.js';
+import { type ErrorCode, errorTable, isErrorCode, PeerworkError } from '../../errors.js';
 import type { Check } from '../../job/health.js';
 import { loadOrCreateKeyFile } from '../../swarm/key-file.node.js';
 import type { Platform } from '../../swarm/platform.js';
@@ -47,7 +47,12 @@ export async function checkMaster(question: MasterQuestion): Promise<Check> {
     if (master !== undefined) return { name, state: 'ok', detail: `the Worker that runs is connected to ${master.name} (${master.path})` };
     const trouble = first.troubles.find(({ source }) => source === 'master');
     const why = trouble === undefined ? '' : `: ${trouble.message} [${trouble.code}]`;
-    return { name, state: 'fail', detail: `the Worker that runs has not found it${why}`, todo: new PeerworkError('master-absent').todo };
+    return {
+      name,
+      state: 'fail',
+      detail: `the Worker that runs has not found it${why}`,
+      todo: errorTable[isErrorCode(trouble?.code) ? trouble.code : 'master-absent'].todo,
+    };
   }
   const home = await takeHome(question.home);
   try {

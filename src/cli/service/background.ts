@@ -4,7 +4,7 @@ import { PeerworkError } from '../../errors.js';
 import { withoutInspector } from '../../sandbox/inspector.js';
 import type { Keeper, KeeperState, ServicePlan } from './keeper.js';
 import { tailLog } from './log-tail.js';
-import { isAlive, type MarkedProcess, signalProcess } from './process-mark.js';
+import { isAlive, type MarkedProcess, signalProcess } from '../../kit/process-mark.js';
 import { readRecord, serviceFolder } from './record.js';
 import { STOP_GRACE_MS } from './supervisor.js';
 import { logFile, supervisorProgram } from './supervisor-files.js';

@@ -7,7 +7,7 @@ import { PeerworkError } from '../../errors.js';
 import type { Keeper, KeeperState, ServicePlan } from './keeper.js';
 import { launchdPlist } from './launchd-plist.js';
 import { tailLog } from './log-tail.js';
-import { isAlive, signalProcess } from './process-mark.js';
+import { isAlive, signalProcess } from '../../kit/process-mark.js';
 import { readRecord, serviceFolder } from './record.js';
 import { must, type RunTool } from './run-tool.js';
 import { STOP_GRACE_MS } from './supervisor.js';

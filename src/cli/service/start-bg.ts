@@ -10,7 +10,7 @@ import { DEFAULT_HOME } from '../../worker/home.js';
 import { writeDotenv } from '../dotenv-file.js';
 import { EXIT_UNCONFIGURED } from '../failure.js';
 import { dotenvFile, readDotenv, readOptions, resolveOptions } from '../options.js';
-import { commandLine, variablesToKeep } from '../setup.js';
+import { commandLine, storedText, variablesToKeep } from '../setup.js';
 import { chooseKeeper, openKeeper } from './choose-keeper.js';
 import { installKind } from './install-kind.js';
 import type { ServicePlan } from './keeper.js';
@@ -76,9 +76,9 @@ export async function startBackground(command: Command): Promise<number> {
 function ofEnvironment(environment: NodeJS.ProcessEnv): Record<string, string> {
   const variables: Record<string, string> = {};
   for (const key of optionsOf('start-bg')) {
-    const { env = '' } = optionSpec(key);
-    const text = environment[env]?.trim();
-    if (text) variables[env] = text;
+    const spec = optionSpec(key);
+    const text = environment[spec.env ?? '']?.trim();
+    if (text && spec.env !== undefined) variables[spec.env] = storedText(spec, text);
   }
   return variables;
 }

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { type Clock, pause } from '../../clock.js';
 import { removeTree } from '../../kit/remove-tree.js';
 import { writeWhole } from '../../kit/whole-file.js';
-import { type MarkedProcess, markProcess, signalProcess } from './process-mark.js';
+import { type MarkedProcess, markProcess, signalProcess } from '../../kit/process-mark.js';
 import type { RotatingLog } from './rotating-log.js';
 import { type SupervisorState, stateFile } from './supervisor-state.js';
 

@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import type { FastifyInstance } from 'fastify';
 import { PeerworkError } from '../../errors.js';
+import { listenError } from '../../kit/system-error.js';
 import { createApi } from './api.js';
 import type { ApiOptions } from './options.js';
 import { PROBLEM_TYPE, problemOf } from './problems.js';
@@ -44,7 +45,7 @@ export class HttpServer {
     return this.#server;
   }
 
-  /** Rejects with `address-unusable` if it cannot listen. */
+  /** Rejects with `address-unusable`, `port-denied`, `address-absent` or `host-unknown` if it cannot listen. */
   async start(): Promise<{ readonly url: string }> {
     const { host = '127.0.0.1', port = 8470, fallBack = false, desk } = this.#options;
     try {
@@ -118,5 +119,5 @@ export class HttpServer {
 }
 
 function unusable(error: unknown): PeerworkError {
-  return new PeerworkError('address-unusable', error instanceof Error ? error.message : String(error), { cause: error });
+  return listenError(error, 'address-unusable', '');
 }

@@ -6,6 +6,7 @@ import { PeerworkError } from '../../errors.js';
 import type { Outcome } from '../../job/job.js';
 import { ByteBudget } from '../../kit/byte-budget.js';
 import { JsonRefused, parseJson } from '../../kit/json.js';
+import { listenError } from '../../kit/system-error.js';
 import { releaseOf } from './release.js';
 import { type CrewTask, isFields, readAcquired } from './task.js';
 
@@ -72,7 +73,7 @@ export class Endpoint {
       this.#server.listen(port, host);
       await once(this.#server, 'listening');
     } catch (error) {
-      throw new PeerworkError('crew-endpoint-unusable', error instanceof Error ? error.message : String(error), { cause: error });
+      throw listenError(error, 'crew-endpoint-unusable', '');
     }
   }
 

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
-import { PeerworkError } from '../../errors.js';
+import { listenError } from '../../kit/system-error.js';
 
 /** Longer than a server takes to answer a claim that finds nothing. */
 const CLAIM_MS = 5_000;
@@ -28,7 +28,7 @@ export async function serveHealth(
   try {
     await once(server, 'listening');
   } catch (thrown) {
-    throw new PeerworkError('openfn-invalid', `port ${port}: ${thrown instanceof Error ? thrown.message : thrown}`);
+    throw listenError(thrown, 'openfn-invalid', `port ${port}`);
   }
   return server;
 }

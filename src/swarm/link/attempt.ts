@@ -181,7 +181,9 @@ export class Attempt {
     const stun = !asked('stun:') ? 'no STUN server' : local.includes('srflx') ? 'STUN answered' : 'no new address from STUN';
     const turn = !asked('turn') ? 'no TURN server' : local.includes('relay') ? 'TURN answered' : 'no relay from TURN';
     const sides = `candidates here ${describeCandidates(this.#local)}, there ${describeCandidates(this.#remote)}`;
-    return new PeerworkError('ice-failed', `${what}; ${sides}; ${stun}, ${turn}`);
+    // Loopback addresses are offered only where it is all that there is.
+    const alone = this.#local !== undefined && candidatesOf(this.#local).every(({ address }) => /^(?:127\.|::1$|$)/.test(address));
+    return new PeerworkError(alone ? 'network-absent' : 'ice-failed', `${what}; ${sides}; ${stun}, ${turn}`);
   }
 
   /**

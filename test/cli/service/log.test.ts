@@ -2,7 +2,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { tailLog } from '../../../src/cli/service/log-tail.js';
-import { isAlive, markProcess, signalProcess } from '../../../src/cli/service/process-mark.js';
+import { isAlive, markProcess, signalProcess } from '../../../src/kit/process-mark.js';
 import { RotatingLog } from '../../../src/cli/service/rotating-log.js';
 import { systemClock } from '../../../src/clock.js';
 import { until } from '../../lab/grid.js';

@@ -28,6 +28,16 @@ export function signalProcess(marked: MarkedProcess, signal: NodeJS.Signals, { g
   }
 }
 
+/** When it started, in milliseconds since the epoch and to a second or so; undefined if there is no such process. */
+export function startedAt(pid: number): number | undefined {
+  const mark = markProcess(pid)?.mark;
+  if (mark === undefined) return undefined;
+  if (process.platform !== 'linux') return Date.parse(mark);
+  const upMs = Number.parseFloat(readFileSync('/proc/uptime', 'latin1')) * 1_000;
+  // A tick is 10 ms on every Linux that Node runs on.
+  return Date.now() - upMs + Number.parseInt(mark, 10) * 10;
+}
+
 /** When it started, in clock ticks since the start of the machine, and which start that was. */
 function linuxMark(pid: number): string | undefined {
   try {

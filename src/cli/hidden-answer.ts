@@ -1,0 +1,100 @@
+import { StringDecoder } from 'node:string_decoder';
+import { type Clock, systemClock, type Timer } from '../clock.js';
+
+/**
+ * What comes within this time behind a line end belongs to the same paste. Nobody types that quickly, and a paste that takes longer (a slow
+ * line) is completed in the next round: what was entered stays.
+ */
+const QUIET_MS = 150;
+const MAX_CHARS = 64 * 1024;
+const MASK_CHARS = 32;
+
+const KEYS = { interrupt: '\u0003', end: '\u0004', backspace: /[\u007f\b]/, clear: '\u0015' } as const;
+// With it a terminal says where a paste begins and ends.
+const [PASTES_ON, PASTES_OFF, PASTE_BEGINS, PASTE_ENDS] = ['\u001b[?2004h', '\u001b[?2004l', '\u001b[200~', '\u001b[201~'] as const;
+/** One character or one whole key, such as an arrow. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: keys are sent as such.
+const KEY = /\u001b\[[\d;?]*[A-Za-z~]|\u001bO?.|[\s\S]/gu;
+
+export interface HiddenQuestion<T> {
+  readonly message: string;
+  /** Reads what was entered; what it throws is shown, and what was entered stays, to be completed or cleared (Ctrl-U). */
+  readonly accept: (text: string) => T;
+  readonly input?: NodeJS.ReadStream;
+  readonly output?: NodeJS.WriteStream;
+  readonly clock?: Clock;
+}
+
+/** Left with Ctrl-C or Ctrl-D; named as inquirer names it. */
+export class PromptLeft extends Error {
+  override readonly name = 'ExitPromptError';
+}
+
+/**
+ * Asks on a terminal for a secret, which is never shown. Unlike a line editor it takes a paste as a whole, line ends included: of a token that
+ * the edge of a terminal has cut no part is left over for the next question. Rejects with `PromptLeft`.
+ */
+export function askHidden<T>(question: HiddenQuestion<T>): Promise<T> {
+  const { message, accept, input = process.stdin, output = process.stdout, clock = systemClock } = question;
+  const decoder = new StringDecoder('utf8');
+  let text = '';
+  let pasting = false;
+  let entering: Timer | undefined;
+  const draw = () => {
+    // Some terminals say that they have no columns. A line that wraps could not be drawn over.
+    const room = Math.max(0, (output.columns || 80) - message.length - 4);
+    output.write(`\r\u001b[K? ${message} ${'*'.repeat(Math.min(MASK_CHARS, room, text.replace(/\s/g, '').length))}`);
+  };
+  return new Promise<T>((resolve, reject) => {
+    const end = () => {
+      entering?.cancel();
+      input.off('data', receive);
+      input.off('end', leave);
+      input.setRawMode(false);
+      input.pause();
+      output.write(`${PASTES_OFF}\n`);
+    };
+    const enter = () => {
+      entering = undefined;
+      try {
+        const answer = accept(text.trim());
+        end();
+        resolve(answer);
+      } catch (thrown) {
+        output.write(`\n> ${thrown instanceof Error ? thrown.message : String(thrown)}\n`);
+        if (text !== '') text += '\n';
+        draw();
+      }
+    };
+    const leave = () => {
+      end();
+      reject(new PromptLeft());
+    };
+    const take = (key: string) => {
+      if (key === PASTE_BEGINS || key === PASTE_ENDS) pasting = key === PASTE_BEGINS;
+      else if (key === KEYS.interrupt || (key === KEYS.end && text === '')) leave();
+      else if (key === KEYS.clear) text = '';
+      else if (KEYS.backspace.test(key)) text = text.replace(/[\s\S]$/u, '');
+      else if (/^[\r\n]$/.test(key)) {
+        text += '\n';
+        if (pasting) return;
+        entering?.cancel();
+        entering = clock.after(QUIET_MS, enter);
+      } else if (!/^\p{Cc}/u.test(key) && text.length < MAX_CHARS) text += key;
+    };
+    const receive = (chunk: Buffer | string) => {
+      entering?.cancel();
+      entering = undefined;
+      const keys = decoder.write(typeof chunk === 'string' ? Buffer.from(chunk) : chunk).match(KEY) ?? [];
+      for (const key of keys) take(key);
+      // More of the paste behind its last line end: it is still to be entered.
+      draw();
+    };
+    input.setRawMode(true);
+    input.on('data', receive);
+    input.on('end', leave);
+    input.resume();
+    output.write(PASTES_ON);
+    draw();
+  });
+}
