@@ -1,7 +1,8 @@
-import { readFile, realpath, stat } from 'node:fs/promises';
+import { realpath, stat } from 'node:fs/promises';
 import { parse } from 'dotenv';
 import { PeerworkError } from '../errors.js';
 import { writeWhole } from '../kit/whole-file.js';
+import { readDotenvText } from './options.js';
 
 /**
  * One assignment as dotenv reads it, also with a quoted value over several lines, but taking nothing of the lines around it,
@@ -36,7 +37,8 @@ const REMOVED = '\u0000removed\u0000';
 /** Sets variables of a `.env` file in one step: at no moment is it half written, or readable by others. */
 export async function writeDotenv(file: string, variables: Readonly<Record<string, string | undefined>>): Promise<void> {
   const target = await realpath(file).catch(() => file);
-  const before = await readFile(target, 'utf8').catch((error: NodeJS.ErrnoException) => {
+  const before = await readDotenvText(target).catch((error: NodeJS.ErrnoException) => {
+    if (error instanceof PeerworkError) throw error;
     if (error.code === 'ENOENT') return '';
     throw new PeerworkError('option-invalid', `${file} cannot be read: ${error.message}`);
   });

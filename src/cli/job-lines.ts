@@ -5,7 +5,8 @@ import { asPeerworkError, PeerworkError } from '../errors.js';
 import { DEFAULT_CHANNEL, type JobInput } from '../job/job.js';
 import { checkJobInput } from '../job/job-input.js';
 import { MAX_JOB_DATA_BYTES } from '../job/limits.js';
-import { parseJson } from '../kit/json.js';
+import { type JsonRefused, parseJson } from '../kit/json.js';
+import { type Line, LineCutter } from '../kit/line-cutter.js';
 
 /** A line of the input: a job, or why it is none. */
 export type JobLine =
@@ -18,11 +19,10 @@ const MAX_SHOWN_PROBLEMS = 10;
 
 /** The jobs of a stream of NDJSON, one at a time: nothing is read ahead of the reader. Blank lines are passed over. */
 export async function* readJobLines(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<JobLine, void, undefined> {
-  let line = 0;
-  for await (const text of splitLines(chunks)) {
-    line += 1;
-    if (text.trim() !== '') yield readJobLine(text, line);
-  }
+  const cutter = new LineCutter(MAX_LINE_BYTES);
+  for await (const chunk of chunks)
+    for (const line of cutter.take(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length))) yield readJobLine(line);
+  for (const line of cutter.end()) yield readJobLine(line);
 }
 
 /** Opens `file`, or stdin for `-`. */
@@ -69,12 +69,14 @@ function repetition(lines: Map<string, number>, id: string, line: number): strin
   return undefined;
 }
 
-function readJobLine(text: string, line: number): JobLine {
+function readJobLine({ number: line, text, fault = '' }: Line): JobLine {
+  if (text === undefined) return { line, problem: fault };
   let value: unknown;
   try {
-    value = parseJson(text, { maxBytes: MAX_LINE_BYTES });
+    value = parseJson(text, { maxBytes: MAX_LINE_BYTES, exact: true });
   } catch (thrown) {
-    return { line, problem: `is not JSON that can be used: ${thrown instanceof Error ? thrown.message : thrown}` };
+    const { reason, message } = thrown as JsonRefused;
+    return { line, problem: `${reason === 'malformed' ? 'is not JSON' : 'cannot be used'}: ${message}` };
   }
   let id: string | undefined;
   try {
@@ -83,24 +85,6 @@ function readJobLine(text: string, line: number): JobLine {
     return { line, problem: asPeerworkError(thrown).detail };
   }
   // Made of what the line says and where it stands, so that the same file given again adds nothing twice.
-  id ??= `${line}-${createHash('sha256').update(text.trim()).digest('hex').slice(0, 16)}`;
+  id ??= `${line}-${createHash('sha256').update(text).digest('hex').slice(0, 16)}`;
   return { line, job: { ...(value as JobInput), id } };
-}
-
-/** Splits at line feeds only: inside JSON strings other line separators may stand as they are. */
-async function* splitLines(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<string, void, undefined> {
-  const decoder = new TextDecoder();
-  let rest = '';
-  for await (const chunk of chunks) {
-    rest += decoder.decode(chunk, { stream: true });
-    if (!rest.includes('\n')) {
-      if (rest.length > MAX_LINE_BYTES) break;
-      continue;
-    }
-    const lines = rest.split('\n');
-    rest = lines.pop() ?? '';
-    yield* lines;
-  }
-  rest += decoder.decode();
-  if (rest !== '') yield rest;
 }

@@ -12,6 +12,7 @@ import {
   optionsOf,
 } from '../config.js';
 import { PeerworkError } from '../errors.js';
+import { textOrFault } from '../kit/utf8.js';
 import { conceal } from '../log.js';
 
 /** Values as they were given: flags beat the environment, which beats `.env`. An empty variable counts as absent. */
@@ -89,11 +90,19 @@ export function dotenvFile(command: Command): string {
   return String(command.opts()['dotenv'] ?? DEFAULT_DOTENV);
 }
 
+/** Throws `option-invalid` for a file that is not UTF-8: read as if it were, its variables would not be found. */
+export async function readDotenvText(file: string): Promise<string> {
+  const { text, fault } = textOrFault(await readFile(file));
+  if (text !== undefined) return text;
+  throw new PeerworkError('option-invalid', `${file} cannot be read: ${fault}`);
+}
+
 /** The variables of a `.env` file; none if there is no such file. */
 export async function readDotenv(file: string): Promise<Record<string, string>> {
   try {
-    return parseDotenv(await readFile(file));
+    return parseDotenv(await readDotenvText(file));
   } catch (thrown) {
+    if (thrown instanceof PeerworkError) throw thrown;
     if (thrown instanceof Error && 'code' in thrown && thrown.code === 'ENOENT') return {};
     throw new PeerworkError('option-invalid', `${file} cannot be read: ${thrown instanceof Error ? thrown.message : thrown}`);
   }

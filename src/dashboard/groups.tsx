@@ -1,4 +1,5 @@
 import { useRef, useState } from 'preact/hooks';
+import { idPath } from '../kit/id-path.js';
 import type { GroupGraph, GroupRecord, JobState } from '../ledger/records.js';
 import { Graph } from './graph.js';
 import { useEvents, useQuery } from './live.js';
@@ -43,14 +44,14 @@ export function Groups({
 }
 
 function GroupDetail({ id, close, openJob }: { id: string; close: () => void; openJob: (id: string) => void }) {
-  const path = `v1/groups/${encodeURIComponent(id)}`;
+  const path = idPath('v1/groups', id);
   const isMine = ({ name, data }: { name: string; data: { id?: string; group?: string } }) =>
     (name === 'group' && data.id === id) || (name === 'job' && data.group === id) || name === 'jobs';
   const isNew = (event: { name: string; data: { group?: string; added?: boolean; state?: string } }) =>
     event.name === 'jobs' ||
     (event.name === 'job' && event.data.group === id && (event.data.added === true || event.data.state === 'deleted'));
   const { data: group, error, reload } = useQuery<GroupRecord>(path, isMine, 500);
-  const { data: graph } = useQuery<GroupGraph>(`${path}/graph`, isNew, 2_000);
+  const { data: graph } = useQuery<GroupGraph>(idPath('v1/groups', id, 'graph'), isNew, 2_000);
   const live = useRef(new Map<string, JobState>());
   const [, repaint] = useState(0);
   useEvents((batch) => {
@@ -64,7 +65,7 @@ function GroupDetail({ id, close, openJob }: { id: string; close: () => void; op
   });
   useEscape(close);
   const run = async (verb: string) => {
-    if (await act('POST', `${path}/${verb}`)) reload();
+    if (await act('POST', idPath('v1/groups', id, verb))) reload();
   };
   return (
     <article class="detail" aria-label={`Group ${id}`}>

@@ -1,19 +1,20 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
+import { idPath } from '../kit/id-path.js';
 import type { HistoryEntry, JobRecord } from '../ledger/records.js';
 import { useEvents, useQuery } from './live.js';
 import { Action, act, duration, Json, Problem, State, useEscape, when } from './parts.js';
 
 /** One job: what it is given, what it gave, what it said, what it waits for; and what can be done about it. */
 export function JobDetail({ id, open }: { id: string; open: (id: string | undefined) => void }) {
-  const path = `v1/jobs/${encodeURIComponent(id)}`;
+  const path = idPath('v1/jobs', id);
   const isMine = ({ name, data }: { name: string; data: { id?: string } }) => name === 'job' && data.id === id;
   const { data: job, error, reload } = useQuery<JobRecord>(path, isMine, 300);
-  const { data: history } = useQuery<{ entries: HistoryEntry[] }>(`${path}/history`, isMine, 500);
+  const { data: history } = useQuery<{ entries: HistoryEntry[] }>(idPath('v1/jobs', id, 'history'), isMine, 500);
   const close = useRef<HTMLButtonElement>(null);
   useEffect(() => close.current?.focus(), [job === undefined]);
   useEscape(() => open(undefined));
   const run = async (method: string, verb: string) => {
-    if (await act(method, `${path}${verb}`)) reload();
+    if (await act(method, idPath('v1/jobs', id, verb))) reload();
   };
   if (job === undefined)
     return (
@@ -53,10 +54,10 @@ export function JobDetail({ id, open }: { id: string; open: (id: string | undefi
       </header>
       {job.name !== undefined && <p class="hint">{id}</p>}
       <div class="actions">
-        <Action disabled={ended} run={() => run('POST', '/cancel')}>
+        <Action disabled={ended} run={() => run('POST', 'cancel')}>
           Cancel
         </Action>
-        <Action disabled={state !== 'failed' && state !== 'cancelled'} run={() => run('POST', '/retry')}>
+        <Action disabled={state !== 'failed' && state !== 'cancelled'} run={() => run('POST', 'retry')}>
           Retry
         </Action>
         <Action

@@ -1,4 +1,5 @@
 import { useState } from 'preact/hooks';
+import { idPath } from '../kit/id-path.js';
 import { LOCAL_JSON, parseJson } from '../kit/json.js';
 import type { ScheduleRecord, WorkgroupRecord } from '../ledger/records.js';
 import { useQuery } from './live.js';
@@ -20,8 +21,8 @@ function Workgroups() {
     ({ name }) => name === 'workgroup' || name === 'job',
   );
   const [id, setId] = useState('');
-  const run = async (method: string, path: string, body?: unknown) => {
-    if (await act(method, `v1/workgroups/${path}`, body)) reload();
+  const run = async (method: string, id: string, verb?: string, body?: unknown) => {
+    if (await act(method, idPath('v1/workgroups', id, verb), body)) reload();
   };
   const now = Date.now();
   return (
@@ -30,7 +31,6 @@ function Workgroups() {
       <Problem error={error} />
       <ul class="cards">
         {(data?.workgroups ?? []).map((group) => {
-          const path = encodeURIComponent(group.id);
           const held = group.heldUntil !== undefined && group.heldUntil > now;
           return (
             <li key={group.id} class="card">
@@ -42,12 +42,12 @@ function Workgroups() {
                 {group.rate === undefined ? '' : ` · ${group.rate} starts in ${(group.periodMs ?? 0) / 1_000} s`}
               </small>
               <div class="actions">
-                <Action run={() => run('POST', `${path}/hold`, { ms: 60_000 })}>Hold for a minute</Action>
-                {held && <Action run={() => run('POST', `${path}/release`)}>Release</Action>}
+                <Action run={() => run('POST', group.id, 'hold', { ms: 60_000 })}>Hold for a minute</Action>
+                {held && <Action run={() => run('POST', group.id, 'release')}>Release</Action>}
                 <Action
                   run={() => {
                     const text = window.prompt('How many may run at once? Nothing for no limit.', String(group.maxRunning ?? ''));
-                    if (text !== null) return run('PUT', path, { maxRunning: text.trim() === '' ? null : Number(text) });
+                    if (text !== null) return run('PUT', group.id, undefined, { maxRunning: text.trim() === '' ? null : Number(text) });
                   }}
                 >
                   Limit
@@ -61,7 +61,7 @@ function Workgroups() {
         class="filters"
         onSubmit={(event) => {
           event.preventDefault();
-          if (id !== '') void run('PUT', encodeURIComponent(id), {});
+          if (id !== '') void run('PUT', id, undefined, {});
           setId('');
         }}
       >
@@ -80,8 +80,8 @@ const empty = { id: '', cron: '0 * * * *', timeZone: Intl.DateTimeFormat().resol
 function Schedules() {
   const { data, error, reload } = useQuery<{ schedules: ScheduleRecord[] }>('v1/schedules', ({ name }) => name === 'schedule');
   const [form, setForm] = useState(empty);
-  const run = async (method: string, path: string, body?: unknown) => {
-    const done = await act(method, `v1/schedules/${path}`, body);
+  const run = async (method: string, id: string, verb?: string, body?: unknown) => {
+    const done = await act(method, idPath('v1/schedules', id, verb), body);
     if (done) reload();
     return done;
   };
@@ -98,10 +98,8 @@ function Schedules() {
               {cron} · {timeZone} · next {when(nextAt)} · last {when(lastAt)}
             </small>
             <div class="actions">
-              <Action run={() => run('POST', `${encodeURIComponent(id)}/${paused ? 'resume' : 'pause'}`)}>
-                {paused ? 'Resume' : 'Pause'}
-              </Action>
-              <Action danger confirm={`Delete the schedule ${id}?`} run={() => run('DELETE', encodeURIComponent(id))}>
+              <Action run={() => run('POST', id, paused ? 'resume' : 'pause')}>{paused ? 'Resume' : 'Pause'}</Action>
+              <Action danger confirm={`Delete the schedule ${id}?`} run={() => run('DELETE', id)}>
                 Delete
               </Action>
             </div>
@@ -113,7 +111,7 @@ function Schedules() {
         onSubmit={async (event) => {
           event.preventDefault();
           const { id, cron, timeZone, job } = form;
-          if (await run('PUT', encodeURIComponent(id), { cron, timeZone, job: parseJson(job, LOCAL_JSON) })) setForm(empty);
+          if (await run('PUT', id, undefined, { cron, timeZone, job: parseJson(job, { ...LOCAL_JSON, exact: true }) })) setForm(empty);
         }}
       >
         <label>

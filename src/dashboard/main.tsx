@@ -22,7 +22,16 @@ interface Status {
 function place(): { readonly view: View; readonly chosen: string | undefined } {
   const [name = '', id] = location.hash.slice(1).split('/');
   const view = views.find((one) => one === name) ?? 'overview';
-  return { view, chosen: id === undefined || id === '' ? undefined : decodeURIComponent(id) };
+  return { view, chosen: id === undefined || id === '' ? undefined : decoded(id) };
+}
+
+/** A link that somebody typed may hold a bare `%`. */
+function decoded(id: string): string {
+  try {
+    return decodeURIComponent(id);
+  } catch {
+    return id;
+  }
 }
 
 function go(view: View, id?: string): void {

@@ -9,7 +9,11 @@ export function PushDialog({ onClose, onPushed }: { onClose: () => void; onPushe
   const [error, setError] = useState<ApiError | undefined>();
   const push = async () => {
     try {
-      const { jobs } = await ask<{ jobs: { id: string; added: boolean }[] }>('POST', 'v1/jobs', parseJson(text, LOCAL_JSON));
+      const { jobs } = await ask<{ jobs: { id: string; added: boolean }[] }>(
+        'POST',
+        'v1/jobs',
+        parseJson(text, { ...LOCAL_JSON, exact: true }),
+      );
       onClose();
       if (jobs[0] !== undefined) onPushed(jobs[0].id);
     } catch (thrown) {

@@ -1,3 +1,4 @@
+import { idPath } from '../kit/id-path.js';
 import type { WorkerRecord } from '../ledger/records.js';
 import { useQuery } from './live.js';
 import { Action, act, count, duration, Problem } from './parts.js';
@@ -30,7 +31,7 @@ export function Workers({ openJob }: { openJob: (id: string) => void }) {
   );
   const linked = workers.filter(({ connected }) => connected !== undefined);
   const run = async (id: string, verb: string) => {
-    if (await act('POST', `v1/workers/${encodeURIComponent(id)}/${verb}`)) reload();
+    if (await act('POST', idPath('v1/workers', id, verb))) reload();
   };
   return (
     <section>

@@ -4,7 +4,7 @@ import type { ErrorEntry } from './entry.js';
 export const httpErrors = {
   'api-unreachable': {
     message: 'The Master’s HTTP API does not answer: {detail}',
-    todo: 'Start `peerwork master` without --input, or name its address with `--api` or PEERWORK_API.',
+    todo: 'Start `peerwork master`, with --http beside an --input, or name its address with `--api` or PEERWORK_API.',
     status: 503,
   },
   'address-unusable': {

@@ -18,6 +18,11 @@ export const ledgerErrors = {
     status: 413,
   },
   'job-unknown': { message: 'There is no job with this id: {detail}', todo: 'Check the id.', status: 404 },
+  'job-ambiguous': {
+    message: 'Several jobs have an id that begins so: {detail}',
+    todo: 'Write more of the id, up to where it differs.',
+    status: 409,
+  },
   stale: { message: 'The lease is no longer valid: the job is or was with somebody else', todo: 'Nothing: drop the result.', status: 409 },
   'ledger-unusable': {
     message: 'The ledger cannot be opened: {detail}',

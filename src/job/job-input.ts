@@ -201,14 +201,27 @@ function faultIn(value: unknown, depth: number): string | undefined {
     }
     return undefined;
   }
+  if (value instanceof Date && Number.isNaN(value.getTime())) return ' is an invalid Date';
   if (typeof (value as { toJSON?: unknown }).toJSON === 'function') return undefined;
   const kind = Object.prototype.toString.call(value).slice(8, -1);
   if (kind !== 'Object') return ` is a ${kind}`;
-  for (const [key, item] of Object.entries(value)) {
+  const entries = Object.entries(value);
+  if (entries.length === 0 && !isPlain(value)) return ` is a ${nameOf(value)}, of which JSON keeps nothing`;
+  for (const [key, item] of entries) {
     const fault = item === undefined ? undefined : faultIn(item, depth + 1);
     if (fault !== undefined) return `.${key}${fault}`;
   }
   return undefined;
+}
+
+/** An object literal, of whichever realm: all that it has are its keys. */
+function isPlain(value: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
+}
+
+function nameOf({ constructor: made }: object): string {
+  return typeof made === 'function' && made.name !== '' ? made.name.slice(0, 40) : 'class instance';
 }
 
 /** A path may be hundreds of keys long, each as long as its author likes. */

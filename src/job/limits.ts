@@ -12,6 +12,9 @@ export const MAX_MESSAGE_VALUES = 5_000_000;
 export const MESSAGE_LIMITS: JsonLimits = { maxBytes: MAX_MESSAGE_BYTES, maxItems: MAX_MESSAGE_VALUES };
 /** Data, an output, `meta`: what people and tasks give. */
 export const VALUE_LIMITS: JsonLimits = { maxBytes: MAX_JOB_DATA_BYTES, maxDepth: MAX_VALUE_DEPTH };
+/** The same for what users and other programs wrote: numbers that would be rounded are refused. */
+export const GIVEN_MESSAGE: JsonLimits = { ...MESSAGE_LIMITS, exact: true };
+export const GIVEN_VALUE: JsonLimits = { ...VALUE_LIMITS, exact: true };
 /** One value of `progress()` as JSON text in bytes. */
 export const MAX_PROGRESS_BYTES = 64 * 1024;
 /** A line of a job's log is cut after this many characters. */

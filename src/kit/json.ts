@@ -1,4 +1,6 @@
+import { findInexactNumber } from './json-numbers.js';
 import { isDeeper, isMore } from './json-scan.js';
+import { notUtf8 } from './utf8.js';
 
 /**
  * The one door for JSON that somebody else wrote: a child, a peer, HTTP, a foreign server, a tracker, a file.
@@ -25,6 +27,8 @@ export interface JsonLimits {
   readonly maxDepth?: number;
   /** Values in all arrays and objects together. An empty object is three bytes of text and 60 of memory. Default: as many as fit into `maxBytes`. */
   readonly maxItems?: number;
+  /** Refuses numbers that would be rounded, with their place: for what a user wrote. What peerwork wrote itself has none. */
+  readonly exact?: boolean;
 }
 
 /** What a file of this machine or a program on it may hold: settings, records, what a tool prints. */
@@ -33,7 +37,7 @@ export const LOCAL_JSON: JsonLimits = { maxBytes: 16 * 1024 * 1024 };
 /** Why a text is not let in; the message is fit for a user. */
 export class JsonRefused extends Error {
   override readonly name = 'JsonRefused';
-  readonly reason: 'too-large' | 'too-deep' | 'too-many' | 'malformed';
+  readonly reason: 'too-large' | 'too-deep' | 'too-many' | 'malformed' | 'inexact';
 
   constructor(reason: JsonRefused['reason'], message: string) {
     super(message);
@@ -44,16 +48,25 @@ export class JsonRefused extends Error {
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
 /** Parses JSON within limits. Throws `JsonRefused`. Bytes are read as UTF-8, and refused if they are none. */
-export function parseJson(source: string | Uint8Array, { maxBytes, maxDepth = MAX_JSON_DEPTH, maxItems }: JsonLimits): unknown {
+export function parseJson(
+  source: string | Uint8Array,
+  { maxBytes, maxDepth = MAX_JSON_DEPTH, maxItems, exact = false }: JsonLimits,
+): unknown {
   if (isLarger(source, maxBytes)) throw new JsonRefused('too-large', `more than ${maxBytes} bytes of JSON`);
   const text = typeof source === 'string' ? source : decode(source);
   if (isDeeper(text, maxDepth)) throw new JsonRefused('too-deep', `JSON nested more than ${maxDepth} deep`);
   if (maxItems !== undefined && isMore(text, maxItems)) throw new JsonRefused('too-many', `more than ${maxItems} values in the JSON`);
+  let value: unknown;
   try {
-    return JSON.parse(text);
+    value = JSON.parse(text);
   } catch (error) {
     throw new JsonRefused('malformed', error instanceof Error ? error.message.slice(0, 200) : 'not JSON');
   }
+  const inexact = exact ? findInexactNumber(text) : undefined;
+  if (inexact === undefined) return value;
+  const { literal, path, line, column } = inexact;
+  const place = `${path === '' ? '' : ` at ${path}`} (${line === 1 ? '' : `line ${line}, `}column ${column})`;
+  throw new JsonRefused('inexact', `the number ${literal}${place} would become ${inexact.value}: write it as a string`);
 }
 
 /** As `parseJson`, where all that matters is whether it can be used: undefined if it is refused. */
@@ -74,7 +87,7 @@ function isLarger(source: string | Uint8Array, maxBytes: number): boolean {
 }
 
 /** JSON text of a value that somebody else made, such as a program's own data: what passes here passes every later door. Throws `JsonRefused`. */
-export function formatJson(value: unknown, { maxBytes, maxDepth = MAX_VALUE_DEPTH }: Omit<JsonLimits, 'maxItems'>): string {
+export function formatJson(value: unknown, { maxBytes, maxDepth = MAX_VALUE_DEPTH }: Omit<JsonLimits, 'maxItems' | 'exact'>): string {
   let text: string | undefined;
   try {
     text = JSON.stringify(value);
@@ -102,6 +115,6 @@ function decode(bytes: Uint8Array): string {
   try {
     return utf8.decode(bytes);
   } catch {
-    throw new JsonRefused('malformed', 'not UTF-8');
+    throw new JsonRefused('malformed', notUtf8(bytes));
   }
 }

@@ -1,6 +1,6 @@
 import { PeerworkError } from '../errors.js';
 import type { Json, ParentFailure } from '../job/job.js';
-import type { Value } from './driver.js';
+import type { Statements, Value } from './driver.js';
 import { jobSummary, SUMMARY, SUMMARY_FROM, type SummaryRow } from './job-record.js';
 import type { ChannelRecord, GroupGraph, GroupRecord, JobCounts, JobFilter, JobPage, JobState, WorkgroupRecord } from './ledger.js';
 import { repeated, sized } from './lists.js';
@@ -25,7 +25,7 @@ export async function listJobs(
   if (filter.channel !== undefined) where('job.channel = ?', filter.channel);
   if (filter.group !== undefined) where('job.grp = (SELECT seq FROM grp WHERE id = ?)', filter.group);
   if (filter.workgroup !== undefined) where('job.workgroup = (SELECT seq FROM workgroup WHERE id = ?)', filter.workgroup);
-  if (filter.idPrefix !== undefined) where('job.id >= ? AND job.id < ?', filter.idPrefix, `${filter.idPrefix}\u{10ffff}`);
+  if (filter.idPrefix !== undefined) where('job.id >= ? AND job.id < ?', filter.idPrefix, afterPrefix(filter.idPrefix));
   const { after, limit, oldestFirst = false } = page;
   if (after !== undefined) {
     const seq = Number(after);
@@ -42,6 +42,17 @@ export async function listJobs(
   const shown = rows.slice(0, limit);
   const last = shown[shown.length - 1];
   return { jobs: shown.map((row) => jobSummary(row, now)), ...(rows.length > limit && last !== undefined && { next: String(last.seq) }) };
+}
+
+const LIKE = 'SELECT id FROM job WHERE id >= ? AND id < ? ORDER BY id LIMIT ?';
+
+export async function idsLike(sql: Statements, prefix: string, limit: number): Promise<string[]> {
+  return (await sql.all<{ id: string }>(LIKE, [prefix, afterPrefix(prefix), limit])).map(({ id }) => id);
+}
+
+/** Greater than all that begin like this. */
+function afterPrefix(prefix: string): string {
+  return `${prefix}\u{10ffff}`;
 }
 
 const CHANNELS = 'SELECT channel, state, CAST(SUM(jobs) AS INTEGER) AS jobs FROM tally GROUP BY channel, state ORDER BY channel';

@@ -84,6 +84,11 @@ export interface JobFilter {
   readonly idPrefix?: string;
 }
 
+/** What waits again together; without a state, what has failed. */
+export interface RedriveFilter extends Pick<JobFilter, 'channel' | 'group' | 'workgroup'> {
+  readonly state?: 'failed' | 'cancelled';
+}
+
 /** Pages go from the newest to the oldest unless `oldestFirst`. */
 export interface JobPage {
   readonly jobs: readonly JobSummary[];

@@ -1,16 +1,18 @@
 import type { Value } from './driver.js';
 import { RUN_COLUMNS, type RunRow } from './job-row.js';
-import type { JobFilter } from './ledger.js';
+import type { RedriveFilter } from './ledger.js';
 import type { Transaction } from './transaction.js';
 
-/** The oldest jobs of the dead list, or of a part of it; locked. */
-export async function failedRows(
+/** The oldest jobs of the dead list, or of a part of it, that were settled up to a number; locked. */
+export async function deadRows(
   transaction: Transaction,
-  { channel, group, workgroup }: Pick<JobFilter, 'channel' | 'group' | 'workgroup'>,
+  { channel, group, workgroup, state = 'failed' }: RedriveFilter,
+  settledUpTo: number,
   limit: number,
 ): Promise<RunRow[]> {
-  const conditions = ["job.state = 'failed'"];
-  const values: Value[] = [];
+  // The state stands in the text: its index is a partial one.
+  const conditions = [`job.state = '${state}'`, 'job.settled_seq <= ?'];
+  const values: Value[] = [settledUpTo];
   const where = (condition: string, value: string | undefined) => {
     if (value === undefined) return;
     conditions.push(condition);

@@ -1,5 +1,5 @@
 import { PeerworkError } from '../errors.js';
-import { MAX_MESSAGE_BYTES, VALUE_LIMITS } from '../job/limits.js';
+import { GIVEN_VALUE, MAX_MESSAGE_BYTES } from '../job/limits.js';
 import { type JsonRefused, parseJson } from '../kit/json.js';
 import { shown } from '../kit/shown.js';
 import type { Driver, Statements, Value } from './driver.js';
@@ -44,7 +44,7 @@ const tables: readonly Table[] = [
     columns:
       `seq id channel state priority run_at pending grp workgroup merge_key weight seed requires timeout_ms attempts_allowed attempts_made
       backoff_ms lease lease_until worker settled_lease settled_seq created_at started_at finished_at name lane plain parked parents parent_failure
-      persistent merged_with backoff_fixed begun_at meta error data output`.split(/\s+/),
+      persistent merged_with backoff_fixed begun_at dated_at meta error data output`.split(/\s+/),
   },
   { name: 'edge', key: ['parent', 'child'], columns: ['parent', 'child', 'place', 'done'] },
   { name: 'history', key: ['seq'], columns: ['seq', 'job', 'happened_at', 'kind', 'body'] },
@@ -183,7 +183,7 @@ function checkJson({ name, columns }: Table, row: readonly Value[], number: numb
     const text = row[index];
     if (typeof text !== 'string' || !(JSON_COLUMNS.has(column) || (name === 'schedule' && column === 'job'))) continue;
     try {
-      parseJson(text, VALUE_LIMITS);
+      parseJson(text, GIVEN_VALUE);
     } catch (thrown) {
       throw refuse(number, `${column} is not JSON that can be used: ${(thrown as JsonRefused).message}`);
     }

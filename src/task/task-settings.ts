@@ -36,7 +36,7 @@ const schema = v.pipe(
 export function readTaskModuleSettings(text: string | Uint8Array): TaskModuleSettings {
   let value: unknown;
   try {
-    value = parseJson(text, MAX_SETTINGS);
+    value = parseJson(text, { ...MAX_SETTINGS, exact: true });
   } catch (cause) {
     throw new PeerworkError('task-settings-invalid', `${SETTINGS_NAME}: ${cause instanceof Error ? cause.message : 'not JSON'}`, { cause });
   }

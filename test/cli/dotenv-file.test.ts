@@ -3,6 +3,22 @@ import { join } from 'node:path';
 import { parse } from 'dotenv';
 import t from 'tap';
 import { setVariables, writeDotenv } from '../../src/cli/dotenv-file.js';
+import { readDotenv } from '../../src/cli/options.js';
+
+t.test('a file that is not UTF-8 is refused, and left as it is', async (t) => {
+  const file = join(t.testdir(), '.env');
+  for (const [bytes, why] of [
+    [Buffer.from('\ufefftoken=pw1.x\n', 'utf16le'), /it is UTF-16: save it as UTF-8/],
+    [Buffer.from('name=caf\u00e9\n', 'latin1'), /not UTF-8: byte 0xe9 at offset 8/],
+  ] as const) {
+    writeFileSync(file, bytes);
+    await t.rejects(readDotenv(file), { code: 'option-invalid', message: why });
+    await t.rejects(writeDotenv(file, { token: 'pw1.y' }), { code: 'option-invalid', message: why });
+    t.same(readFileSync(file), bytes);
+  }
+  writeFileSync(file, '\ufefftoken=pw1.x\n');
+  t.same(await readDotenv(file), { token: 'pw1.x' }, 'a mark at the beginning is passed over');
+});
 
 t.test('a variable is replaced where it stands, new ones come at the end, all else stays', async (t) => {
   const before = [

@@ -47,6 +47,24 @@ t.test('a bad line says why, the others are read on', async (t) => {
   ]);
 });
 
+t.test('what would be altered is refused with its place', async (t) => {
+  const latin1 = Buffer.from('{"data":"caf\u00e9"}\n', 'latin1');
+  const lines = await read(
+    '{"data":{"id":9007199254740993}}\n',
+    latin1,
+    Buffer.from('\ufeff{"data":1}\n', 'utf16le'),
+    '\n{"data":"\ud83d\ude00"}',
+  );
+  t.match(lines, [
+    { line: 1, problem: /the number 9007199254740993 at data\.id \(column 15\) would become 9007199254740992: write it as a string/ },
+    { line: 2, problem: 'not UTF-8: byte 0xe9 at offset 12' },
+    { line: 3, problem: /UTF-16: save it as UTF-8/ },
+    { line: 4, problem: String },
+    { line: 5, job: { data: '😀' } },
+  ]);
+  t.match(await read('\ufeff{"data":"a byte order mark before the text is none of it"}'), [{ line: 1, job: {} }]);
+});
+
 t.test('nothing is read ahead of the reader', async (t) => {
   let produced = 0;
   const endless = (async function* () {

@@ -322,7 +322,7 @@ const doors: readonly [Door, ...Door[]] = [
     samples: [{ a: 1 }, '[1,2]', 'text'],
     enter: ({ text }) =>
       new HeldTask(
-        { process: 'q_1', task: text, bytes: text.length, tried: 0 },
+        { process: 'q_1', task: text, bytes: text.length, tried: 0, garbled: false },
         { task: {} as never, runner: 'r' },
         { data: 'json', timeoutMs: 0, startedAt: 0 },
         async () => {},
@@ -330,7 +330,7 @@ const doors: readonly [Door, ...Door[]] = [
   },
   {
     name: 'claims of worqr',
-    samples: [[['p', 't', 1, 0]]],
+    samples: [[['p', 't', 1, 0, '']]],
     refuses: (thrown) => thrown instanceof Error && /something else/.test(thrown.message),
     enter: ({ text }) => readClaimed(parseJson(text, VALUE_LIMITS)),
   },

@@ -81,6 +81,13 @@ cycle.push(cycle);
 let deep: unknown = 1;
 for (let depth = 0; depth < 200_000; depth += 1) deep = [deep];
 
+class Hidden {
+  #value = 1;
+  get value() {
+    return this.#value;
+  }
+}
+
 const refused: readonly (readonly [unknown, RegExp])[] = [
   [undefined, /not an object/],
   [null, /not an object/],
@@ -117,6 +124,10 @@ const refused: readonly (readonly [unknown, RegExp])[] = [
   [{ data: { a: Symbol('x') } }, /data\.a is a symbol/],
   [{ data: new Map() }, /data is a Map/],
   [{ data: { a: new Uint8Array(2) } }, /data\.a is a Uint8Array/],
+  [{ data: { headers: new Headers({ a: 'b' }) } }, /data\.headers is a Headers/],
+  [{ data: new URLSearchParams('a=b') }, /data is a URLSearchParams/],
+  [{ data: { a: new Hidden() } }, /data\.a is a Hidden, of which JSON keeps nothing/],
+  [{ data: [new Date(Number.NaN)] }, /data\[0\] is an invalid Date/],
   [{ data: { toJSON: () => undefined } }, /data is not JSON: it becomes undefined/],
   [{ data: cycle }, /nested more than 500 deep, or refers to itself/],
   [{ data: deep }, /nested more than 500 deep/],

@@ -73,6 +73,75 @@ t.test('size, count and bytes', async (t) => {
   t.equal(tryParseJson(lists(600), { maxBytes: 5_000 }), undefined);
 });
 
+t.test('numbers that a double does not hold are refused where they are looked for, with their place', async (t) => {
+  const limits = { maxBytes: 64 * MEBIBYTE, exact: true };
+  const kept = [
+    ...['0', '-0', '0.0', '0e999', '1', '-1.5', '9007199254740991', '9007199254740992', '-9007199254740994', '123456789012345680'],
+    ...['1000000000000000000000', '1e21', '1E+22', '1e23', '1.7976931348623157e308', '5e-324', '2.2250738585072014e-308'],
+    ...[
+      '0.1',
+      '0.10000000000000001',
+      '3.141592653589793',
+      '3.14159265358979312',
+      '0.1000000000000000055511151231257827',
+      '1.0000000000000000000000000',
+    ],
+  ];
+  for (const text of kept) t.equal(reasonOf(`{"a":[${text}]}`, limits), 'let in', text);
+  const changed = [
+    ...[
+      '9007199254740993',
+      '-9007199254740993',
+      '12345678901234567',
+      '75773722160598580',
+      '100000000000000000000000',
+      '123456789012345678901234567890',
+      '9007199254740992.5',
+    ],
+    ...[
+      '1e309',
+      '-1e400',
+      '1e-400',
+      '1.234567e-320',
+      '0.1234567890123456789',
+      '3.1415926535897932385',
+      `0.${'3'.repeat(200)}`,
+      '1'.repeat(400),
+    ],
+  ];
+  for (const text of changed) t.equal(reasonOf(`{"a":[${text}]}`, limits), 'inexact', text);
+  t.equal(reasonOf('[9007199254740993]'), 'let in', 'where nobody asks');
+  for (const text of [
+    '"9007199254740993"',
+    '{"9007199254740993":"1e999, 0.1234567890123456789"}',
+    '["\\"",{"a\\\\":"12345678901234567890"},"1e400"]',
+  ])
+    t.equal(reasonOf(text, limits), 'let in', 'in texts they are none');
+
+  const place = (text: string) => {
+    try {
+      return parseJson(text, limits);
+    } catch (thrown) {
+      return (thrown as JsonRefused).message;
+    }
+  };
+  t.match(place('9007199254740993'), 'the number 9007199254740993 (column 1) would become 9007199254740992: write it as a string');
+  t.match(place('{"a":{"b":[1,{"c":"x"},{"d":1,"e":9007199254740993}]}}'), /at a\.b\[2\]\.e \(column 35\)/);
+  t.match(place('{\n  "ü ö": [\n    true,\n    1e999\n  ]\n}'), /at \["ü ö"\]\[1\] \(line 4, column 5\) would become Infinity/);
+  t.match(place(`{"a":"x","b":${'9'.repeat(5_000)}}`), /the number 9{40}… at b /);
+
+  const random = seededRandom(11);
+  for (let round = 0; round < 300; round += 1) {
+    const padding = 'x'.repeat(random.below(40));
+    const digits = 15 + random.below(4);
+    const number = String(1 + random.below(9)) + Array.from({ length: digits - 1 }, () => random.below(10)).join('');
+    const text = `{"${padding}":[${'1,'.repeat(random.below(9))}${number}]}`;
+    const expected = BigInt(number) === BigInt(Number(number)) ? 'let in' : 'inexact';
+    if (reasonOf(text, limits) !== expected) t.fail(`${text}: ${reasonOf(text, limits)}`);
+  }
+  t.pass('wherever they stand');
+});
+
 t.test('a key __proto__ arrives as it was sent, and sets no prototype', async (t) => {
   const value = parseJson('{"__proto__":{"polluted":true},"a":1}', { maxBytes: 100 }) as Record<string, unknown>;
   t.ok(Object.hasOwn(value, '__proto__'));

@@ -80,6 +80,7 @@ for (const engine of engines) {
     t.match(await ledger.list({ state: 'failed' }, { limit: 10 }, NOW), { jobs: [{ id: 'd' }, { id: 'c' }, { id: 'b' }, { id: 'a' }] });
     t.equal(await ledger.redrive({ channel: 'x' }, 10, NOW), 1);
     t.equal(await ledger.redrive({}, 1, NOW), 1);
+    t.equal(await ledger.redrive({ state: 'cancelled' }, 10, NOW), 0);
     t.equal(await claimIds(ledger), 'a');
     t.equal(await ledger.retryGroup('g', NOW), 1);
     t.match(await ledger.get('b'), { state: 'ready', attempts: { made: 0 } });

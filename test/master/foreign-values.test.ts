@@ -29,7 +29,7 @@ const DEPTHS = [513, 4_400, 8_000, 200_000, 3_000_000];
 const progress = (value: Json): Progress => ({ kind: 'progress', value });
 
 /** Its timers are real, its instants are those of the calls to the ledger. */
-const atNow: Clock = { ...systemClock, now: () => NOW };
+const atNow: Clock = { ...systemClock, now: () => NOW, wall: () => NOW };
 
 t.test('bodies that are nested too deep are refused, whatever route they take', async (t) => {
   const { ask, url, send } = await openCrew(t);
@@ -58,6 +58,26 @@ t.test('bodies that are nested too deep are refused, whatever route they take', 
     t.equal(response.status, 400);
     t.match(await response.text(), /nested more than 512 deep/);
   }
+  const rounded = /the number 9007199254740993 at .*n.* would become 9007199254740992: write it as a string/;
+  for (const body of ['{"data":{"n":9007199254740993}}', '[{"data":1},{"data":[{"n":9007199254740993}]}]'])
+    t.match(await ask('POST', '/v1/jobs', body), { status: 400, body: { code: 'request-invalid', detail: rounded } });
+  const lines = await ask('POST', '/v1/jobs', '{"data":{"n":9007199254740993}}\n{"data":1}\n', { 'content-type': 'application/x-ndjson' });
+  t.match(lines.text, /"line":1,"problem":\{.*would become 9007199254740992[\s\S]*"added":true/, 'a line alone');
+  t.match(
+    await ask(
+      'POST',
+      '/v1/leases/settle',
+      '{"worker":{"name":"w"},"results":[{"id":"a","lease":1,"outcome":{"state":"completed","output":1e999}}]}',
+    ),
+    { status: 400, body: { detail: /the number 1e999 at results\[0\]\.outcome\.output .* would become Infinity/ } },
+  );
+  const told = await fetch(`${url}/crew/api/v1/task_groups`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{"name":"g","n":0.12345678901234567890123}',
+  });
+  t.match(await told.text(), /would become 0\.12345678901234568/);
+
   t.match(await ask('POST', '/v1/jobs', `{"data":${lists(501)}}`), {
     status: 400,
     body: { code: 'job-invalid', detail: /nested more than 500 deep/ },

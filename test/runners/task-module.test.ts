@@ -151,6 +151,15 @@ t.test('what a task returns is sent as JSON, or refused with the place and the r
     ['returns symbol', /symbol/],
     ['returns map', /output\.counts is a Map/],
     ['returns buffer', /base64/],
+    ['returns headers', /output\.response\.headers is a Headers; use Object\.fromEntries\(value\)/],
+    ['returns query', /output\[0\] is a URLSearchParams; use Object/],
+    ['returns response', /output is a Response; return a plain object/],
+    ['returns hidden', /output\.account is a Account; return a plain object/],
+    ['returns nan', /output\.mean\[1\] is NaN; use null/],
+    ['returns infinity', /output\.most is -Infinity/],
+    ['returns gap', /output\.list\[1\] is undefined; use null/],
+    ['returns hole', /output\[1\] is undefined/],
+    ['returns no date', /output\.at is an invalid Date/],
   ];
   for (const [attack, message] of refused) {
     const { code, message: said, retry } = failure(await stage.do(attack));
@@ -161,6 +170,12 @@ t.test('what a task returns is sent as JSON, or refused with the place and the r
   t.equal(failure(await stage.do('returns too much')).code, 'output-too-large');
   t.strictSame(await stage.do('returns much'), completed('é'.repeat(3 * 1024 * 1024)));
   t.strictSame(await stage.do('returns nothing'), completed(null));
+  t.strictSame(
+    await stage.do('returns kept'),
+    completed({ none: {}, zero: 0, fields: { x: 1 }, big: '12345678901234567890', other: { a: {} } }),
+  );
+  t.match(failure(await stage.do('progress nan')), { code: 'task-threw', message: /progress\.done is NaN/ });
+  t.match(failure(await stage.do('spawns map')), { code: 'task-threw', message: /children\[1\]\.data is a Map/ });
   t.strictSame(await stage.do('returns date'), completed({ at: '1970-01-01T00:00:00.000Z' }));
 });
 
@@ -450,7 +465,7 @@ for (const sandbox of ['off', 'auto'] as const) {
 
 t.test('time in which the machine slept is not charged to a job', async (t) => {
   let ahead = 0;
-  const clock: Clock = { now: () => Date.now() + ahead, after: (ms, action, how) => systemClock.after(ms, action, how) };
+  const clock: Clock = { ...systemClock, now: () => systemClock.now() + ahead };
   const stage = await Stage.set(t, { sandbox: 'off', clock });
   const job = stage.do('sleeps', { ms: 500 }, { timeoutMs: 10_000 });
   await moment(300);

@@ -57,10 +57,10 @@ t.test('crew: of a list that is nested too deep the outline is looked at', async
   t.match(await new CrewClient({ url: 'http://127.0.0.1:1/' }, Date.now).assigned('c', 'w'), [{ id: 't' }]);
 });
 
-t.test('worqr: a task in JSON that is nested too deep is not run as text either', async (t) => {
-  const open = (task: string) =>
+t.test('worqr: a task in JSON that is nested too deep, or would be rounded, is not run as text either', async (t) => {
+  const open = (task: string, garbled = false) =>
     new HeldTask(
-      { process: 'q_1', task, bytes: task.length, tried: 0 },
+      { process: 'q_1', task, bytes: task.length, tried: 0, garbled },
       { task: {} as never, runner: 'task-module' },
       { data: 'json', timeoutMs: 0, startedAt: 0 },
       async () => {},
@@ -68,6 +68,8 @@ t.test('worqr: a task in JSON that is nested too deep is not run as text either'
   for (const depth of DEPTHS) t.match(open(lists(depth)).fault, /nested more than 500 deep/);
   t.match(open(lists(500)), { fault: undefined });
   t.match(open('[not json').job, { data: '[not json' });
+  t.match(open('{"n":[9007199254740993]}').fault, /the number 9007199254740993 at n\[0\] \(column 7\) would become 9007199254740992/);
+  t.equal(open('{"n":1}', true).fault, 'the task is not UTF-8');
 });
 
 t.test('Lightning: who waits for an answer that is nested too deep hears so', async (t) => {

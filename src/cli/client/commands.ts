@@ -33,20 +33,21 @@ export const clientCommands = {
     load: async () => (await import('./push.js')).push,
   },
   jobs: {
-    summary: 'List jobs, the newest first.',
+    summary: 'List jobs, the newest first; or retry those that failed.',
     flags: [
       ['--state <state>', 'blocked, ready, leased, completed, failed or cancelled.'],
       ['--channel <name>', 'Of this channel.'],
       ['--group <id>', 'Of this group.'],
       ['--workgroup <id>', 'Of this workgroup.'],
-      ['--limit <number>', 'How many (default: 50).'],
+      ['--limit <number>', 'How many (default: 50; with --retry all).'],
+      ['--retry', 'With --state failed or cancelled: they wait again, with all their attempts.'],
       json,
     ],
     load: async () => (await import('./jobs.js')).jobs,
   },
   job: {
     summary: 'Show one job, follow its log, or cancel, retry, reset or delete it.',
-    arguments: [['<id>', 'The job.']],
+    arguments: [['<id>', 'The job, or the beginning of its id.']],
     flags: [
       ['--follow', 'Print log and progress until it has ended; exit code 1 unless it completed.'],
       ['--cancel', 'End it, also while it runs.'],

@@ -1,20 +1,24 @@
 import type { Command } from 'commander';
 import { PeerworkError } from '../../errors.js';
+import { idPath } from '../../kit/id-path.js';
 import type { HistoryEntry, JobPage, JobRecord, JobSummary } from '../../ledger/records.js';
 import { ApiClient } from './api-client.js';
 import { instant, print, printJson, printTable, quietPipes } from './print.js';
 
 const PAGE = 500;
 const FOLLOW_MS = 500;
+/** As the API allows in one go. */
+const MAX_RETRIED = 1_000_000;
 
 /** Lists jobs, the newest first. */
 export async function jobs(command: Command): Promise<number> {
   quietPipes();
   const api = await ApiClient.of(command, 'jobs');
-  const { limit = '50', json, state, channel, group, workgroup } = command.opts<Record<string, string>>();
-  const wanted = Number(limit);
+  const { limit, json, state, channel, group, workgroup, retry } = command.opts<Record<string, string>>();
+  const wanted = Number(limit ?? (retry ? MAX_RETRIED : 50));
   if (!Number.isSafeInteger(wanted) || wanted < 1)
     throw new PeerworkError('option-invalid', `--limit is "${limit}", but must be a whole number from 1`);
+  if (retry) return retryAll(api, { state, channel, group, workgroup }, wanted, json !== undefined);
   const filter = Object.entries({ state, channel, group, workgroup }).filter((entry): entry is [string, string] => entry[1] !== undefined);
   const found: JobSummary[] = [];
   let after: string | undefined;
@@ -46,33 +50,55 @@ export async function jobs(command: Command): Promise<number> {
   return 0;
 }
 
+/** Failed or cancelled jobs wait again. */
+async function retryAll(
+  api: ApiClient,
+  filter: Readonly<Record<'state' | 'channel' | 'group' | 'workgroup', string | undefined>>,
+  limit: number,
+  asJson: boolean,
+): Promise<number> {
+  if (filter.state !== 'failed' && filter.state !== 'cancelled')
+    throw new PeerworkError('option-invalid', '--retry goes with --state failed or --state cancelled');
+  const answer = await api.ask<{ jobs: number }>('POST', 'v1/jobs/redrive', { ...filter, limit: Math.min(limit, MAX_RETRIED) });
+  if (asJson) printJson(answer);
+  else print(`${answer.jobs} ${answer.jobs === 1 ? 'job waits' : 'jobs wait'} again`);
+  return 0;
+}
+
 /** Shows one job, follows it to its end, or does something to it. */
 export async function job(command: Command): Promise<number> {
   quietPipes();
   const api = await ApiClient.of(command, 'job');
-  const [id = ''] = command.args;
+  const [given = ''] = command.args;
   const flags = command.opts<Record<string, boolean | undefined>>();
-  const path = `v1/jobs/${encodeURIComponent(id)}`;
-  for (const verb of ['cancel', 'retry', 'reset'] as const) if (flags[verb]) await api.ask('POST', `${path}/${verb}`);
+  let record = await api.get<JobRecord>(idPath('v1/jobs', given, undefined, { prefix: 'true' }));
+  const { id } = record;
+  const path = idPath('v1/jobs', id);
+  let changed = false;
+  for (const verb of ['cancel', 'retry', 'reset'] as const) {
+    if (!flags[verb]) continue;
+    await api.ask('POST', idPath('v1/jobs', id, verb));
+    changed = true;
+  }
   if (flags['delete']) {
     const answer = await api.ask<{ deleted: number }>('DELETE', path);
     if (flags['json']) printJson(answer);
     else print(`${answer.deleted} deleted`);
     return 0;
   }
-  let record = await api.get<JobRecord>(path);
-  if (flags['follow']) record = await follow(api, path, flags['json'] === true);
+  if (flags['follow']) record = await follow(api, id, flags['json'] === true);
+  else if (changed) record = await api.get<JobRecord>(path);
   if (flags['json']) printJson(record);
   else show(record);
   return flags['follow'] && record.state !== 'completed' ? 1 : 0;
 }
 
 /** Prints what the job says until it has ended. */
-async function follow(api: ApiClient, path: string, asJson: boolean): Promise<JobRecord> {
+async function follow(api: ApiClient, id: string, asJson: boolean): Promise<JobRecord> {
   let seen = 0;
   for (;;) {
-    const record = await api.get<JobRecord>(path);
-    const { entries } = await api.get<{ entries: HistoryEntry[] }>(`${path}/history?after=${seen}`);
+    const record = await api.get<JobRecord>(idPath('v1/jobs', id));
+    const { entries } = await api.get<{ entries: HistoryEntry[] }>(idPath('v1/jobs', id, 'history', { after: String(seen) }));
     for (const entry of entries) {
       seen = entry.seq;
       if (asJson) process.stderr.write(`${JSON.stringify(entry)}\n`);

@@ -4,7 +4,7 @@ import { Readable } from 'node:stream';
 import type { Command } from 'commander';
 import { PeerworkError } from '../../errors.js';
 import type { JobInput } from '../../job/job.js';
-import { MESSAGE_LIMITS } from '../../job/limits.js';
+import { GIVEN_MESSAGE } from '../../job/limits.js';
 import { parseJson } from '../../kit/json.js';
 import { ApiClient } from './api-client.js';
 import { milliseconds, print, printJson, quietPipes } from './print.js';
@@ -28,7 +28,7 @@ export async function push(command: Command): Promise<number> {
   if (flags['data'] !== undefined) return pushJobs(api, [oneJob(flags)], asJson);
   if (file === undefined) throw new PeerworkError('option-invalid', 'name a file, - for stdin, or --data');
   if (file.endsWith('.json')) {
-    const jobs = parsed(await readFile(file, 'utf8').catch((error: Error) => Promise.reject(unreadable(file, error))), file);
+    const jobs = parsed(await readFile(file).catch((error: Error) => Promise.reject(unreadable(file, error))), file);
     return pushJobs(api, Array.isArray(jobs) ? jobs : [jobs], asJson);
   }
   return pushLines(api, file, asJson);
@@ -86,9 +86,9 @@ function oneJob(flags: Readonly<Record<string, string | boolean | undefined>>): 
   };
 }
 
-function parsed(text: string, what: string): unknown {
+function parsed(text: string | Uint8Array, what: string): unknown {
   try {
-    return parseJson(text, MESSAGE_LIMITS);
+    return parseJson(text, GIVEN_MESSAGE);
   } catch (error) {
     throw new PeerworkError('option-invalid', `${what} is no JSON that can be used: ${error instanceof Error ? error.message : error}`);
   }

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { PeerworkError } from '../../errors.js';
-import { MESSAGE_LIMITS } from '../../job/limits.js';
+import { GIVEN_MESSAGE } from '../../job/limits.js';
+import { idPath } from '../../kit/id-path.js';
 import { parseJson } from '../../kit/json.js';
 import type { GroupRecord, ScheduleRecord, WorkerRecord, WorkgroupRecord } from '../../ledger/records.js';
 import { ApiClient } from './api-client.js';
@@ -18,9 +19,9 @@ export async function groups(command: Command): Promise<number> {
   const json = command.opts()['json'] === true;
   const [verb, id] = verbAndId(command, GROUP_VERBS);
   if (verb !== undefined) {
-    const path = `v1/groups/${encodeURIComponent(id)}`;
+    const path = idPath('v1/groups', id);
     if (verb === 'delete') await api.ask('DELETE', path);
-    else if (verb !== 'show') await api.ask('POST', `${path}/${verb}`);
+    else if (verb !== 'show') await api.ask('POST', idPath('v1/groups', id, verb));
     if (verb !== 'delete') showGroups([await api.get<GroupRecord>(path)], json);
     return 0;
   }
@@ -70,7 +71,7 @@ export async function workers(command: Command): Promise<number> {
   let { workers: all } = await api.get<{ workers: WorkerRow[] }>('v1/workers');
   if (verb !== undefined) {
     const { id } = oneWorker(all, name);
-    await api.ask('POST', `v1/workers/${encodeURIComponent(id)}/${verb}`);
+    await api.ask('POST', idPath('v1/workers', id, verb));
     ({ workers: all } = await api.get<{ workers: WorkerRow[] }>('v1/workers'));
     all = all.filter((worker) => worker.id === id);
   }
@@ -120,14 +121,14 @@ export async function hold(command: Command): Promise<number> {
   let all: WorkgroupRecord[];
   if (id === undefined) ({ workgroups: all } = await api.get<{ workgroups: WorkgroupRecord[] }>('v1/workgroups?limit=500'));
   else {
-    const path = `v1/workgroups/${encodeURIComponent(id)}`;
+    const path = idPath('v1/workgroups', id);
     if (maxRunning !== undefined) await api.ask('PUT', path, { maxRunning: maxRunning === 'none' ? null : Number(maxRunning) });
-    if (release) await api.ask('POST', `${path}/release`);
+    if (release) await api.ask('POST', idPath('v1/workgroups', id, 'release'));
     if (time !== undefined) {
       // A bare number is seconds here, as in every tool that waits.
       const ms = milliseconds(/^\d+$/.test(time) ? `${time}s` : time);
       if (ms === undefined) throw new PeerworkError('option-invalid', `${time} is no time: write 30, 90s, 15m, 12h`);
-      await api.ask('POST', `${path}/hold`, { ms });
+      await api.ask('POST', idPath('v1/workgroups', id, 'hold'), { ms });
     }
     all = [await api.get<WorkgroupRecord>(path)];
   }
@@ -157,7 +158,7 @@ export async function schedule(command: Command): Promise<number> {
     job?: string;
   }>();
   const [verb, id] = verbAndId(command, SCHEDULE_VERBS);
-  const path = `v1/schedules/${encodeURIComponent(id)}`;
+  const path = idPath('v1/schedules', id);
   let all: ScheduleRecord[];
   if (verb === 'delete') {
     await api.ask('DELETE', path);
@@ -168,9 +169,9 @@ export async function schedule(command: Command): Promise<number> {
     if (cron === undefined || job === undefined) throw new PeerworkError('option-invalid', 'schedule put needs --cron and --job');
     let input: unknown;
     try {
-      input = parseJson(job, MESSAGE_LIMITS);
+      input = parseJson(job, GIVEN_MESSAGE);
     } catch (error) {
-      throw new PeerworkError('option-invalid', `--job is no JSON: ${error instanceof Error ? error.message : error}`);
+      throw new PeerworkError('option-invalid', `--job cannot be used: ${error instanceof Error ? error.message : error}`);
     }
     all = [
       await api.ask<ScheduleRecord>('PUT', path, {
@@ -180,7 +181,8 @@ export async function schedule(command: Command): Promise<number> {
         ...(missed !== undefined && { missed }),
       }),
     ];
-  } else all = [await (verb === 'show' ? api.get<ScheduleRecord>(path) : api.ask<ScheduleRecord>('POST', `${path}/${verb}`))];
+  } else
+    all = [await (verb === 'show' ? api.get<ScheduleRecord>(path) : api.ask<ScheduleRecord>('POST', idPath('v1/schedules', id, verb)))];
   if (json) for (const each of all) printJson(each);
   else
     printTable(

@@ -1,7 +1,7 @@
 import { pause } from '../../clock.js';
 import type { Json } from '../../job/job.js';
-import { VALUE_LIMITS } from '../../job/limits.js';
-import { parseJson } from '../../kit/json.js';
+import { GIVEN_VALUE } from '../../job/limits.js';
+import { JsonRefused, parseJson } from '../../kit/json.js';
 import type { LeasedJob } from '../../ledger/ledger.js';
 import type { CrewContext } from './context.js';
 import { isSent, type Sent } from './inputs.js';
@@ -143,6 +143,7 @@ export class OperatorRunner {
       const text = await response.text();
       if (text.length > MAX_REPLY_BYTES) return { error: `The reply has more than ${MAX_REPLY_BYTES} bytes` };
       const reply = parsed(text);
+      if (reply instanceof JsonRefused) return { error: `The reply cannot be used: ${reply.message}` };
       if (response.ok) return isSent(reply) ? reply : {};
       const told = isSent(reply) ? (reply['error'] ?? reply['message']) : undefined;
       return { error: told ?? `Request failed with status code ${response.status}` };
@@ -167,8 +168,9 @@ function headersOf({ headers, auth }: Sent): Record<string, string> {
 
 function parsed(text: string): unknown {
   try {
-    return parseJson(text, VALUE_LIMITS);
-  } catch {
-    return undefined;
+    return parseJson(text, GIVEN_VALUE);
+  } catch (thrown) {
+    // What is no JSON at all is an empty reply, as in crew.
+    return thrown instanceof JsonRefused && thrown.reason === 'inexact' ? thrown : undefined;
   }
 }

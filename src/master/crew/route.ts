@@ -24,7 +24,8 @@ export function crewManners(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('application/json', { parseAs: 'buffer', bodyLimit: BODY_LIMIT }, (_request, body, done) => {
     try {
-      const parsed: unknown = body.length === 0 ? {} : parseJson(body as Buffer, { maxBytes: BODY_LIMIT, maxItems: MAX_MESSAGE_VALUES });
+      const parsed: unknown =
+        body.length === 0 ? {} : parseJson(body as Buffer, { maxBytes: BODY_LIMIT, maxItems: MAX_MESSAGE_VALUES, exact: true });
       done(null, typeof parsed === 'object' && parsed !== null ? parsed : {});
     } catch (thrown) {
       const { reason, message } = thrown as JsonRefused;

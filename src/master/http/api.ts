@@ -3,8 +3,9 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import rateLimit from '@fastify/rate-limit';
 import fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions } from 'fastify';
 import { PeerworkError } from '../../errors.js';
-import { MESSAGE_LIMITS } from '../../job/limits.js';
+import { GIVEN_MESSAGE } from '../../job/limits.js';
 import { ByteBudget } from '../../kit/byte-budget.js';
+import { carryMs } from '../../kit/carry-time.js';
 import { type JsonRefused, parseJson } from '../../kit/json.js';
 import { Crew } from '../crew/crew.js';
 import { Gate, require, type Scope } from './auth.js';
@@ -37,6 +38,7 @@ const IDENTITY_NOTE = 'http worker identities';
 const BODY_LIMIT = 1024 * 1024;
 /** Of all requests that are read or worked on. */
 const MAX_BODIES_BYTES = 256 * 1024 * 1024;
+/** Beside what a body may take on a slow line, as far as it has come. */
 const DEFAULT_BODY_TIMEOUT_MS = 30_000;
 const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'] as const;
 
@@ -135,7 +137,7 @@ function addBodies(app: FastifyInstance): void {
     const bytes = body as Buffer;
     if (bytes.length === 0) return done(null, undefined);
     try {
-      done(null, parseJson(bytes, MESSAGE_LIMITS));
+      done(null, parseJson(bytes, GIVEN_MESSAGE));
     } catch (thrown) {
       done(refusalOf(thrown as JsonRefused, 'the body'));
     }
@@ -196,16 +198,27 @@ async function addGuards(app: FastifyInstance, options: ApiOptions, gate: Gate):
       throw new PeerworkError('rate-limited');
     }
     reply.raw.once('close', () => bodies.giveBack(bytes));
-    const timer = setTimeout(() => {
+    const { socket } = request.raw;
+    const [startedAt, readBefore] = [performance.now(), socket.bytesRead ?? 0];
+    const look = () => {
+      const leftMs = startedAt + patienceMs + carryMs((socket.bytesRead ?? 0) - readBefore) - performance.now();
+      if (leftMs > 1) {
+        timer = setTimeout(look, leftMs);
+        return;
+      }
       reply.header('connection', 'close');
       void sendProblem(request, reply, new PeerworkError('request-slow'));
       reply.raw.once('finish', () => request.raw.destroy());
-    }, patienceMs);
+    };
+    let timer = setTimeout(look, patienceMs);
     const stop = () => clearTimeout(timer);
     for (const event of ['end', 'close', 'error']) request.raw.once(event, stop);
     reply.raw.once('close', stop);
   });
-  app.addHook('preValidation', async (request) => coerceQuery(request));
+  app.addHook('preValidation', async (request) => {
+    takeIdOfQuery(request);
+    coerceQuery(request);
+  });
 }
 
 /** Of a body that does not say how long it is, as many as it may have. */
@@ -213,6 +226,14 @@ function announcedBytes({ headers, routeOptions }: FastifyRequest): number {
   const { bodyLimit = BODY_LIMIT } = routeOptions;
   const { 'content-length': length, 'transfer-encoding': encoding } = headers;
   return encoding === undefined ? Math.min(Number(length ?? 0) || 0, bodyLimit) : bodyLimit;
+}
+
+/** `/v1/jobs/~?id=..`: URL parsers take `..` in a path for a folder, and some proxies read `%2F` as a slash. */
+function takeIdOfQuery({ params, query }: FastifyRequest): void {
+  const { id } = query as { id?: unknown };
+  if (typeof id !== 'string' || typeof params !== 'object' || params === null || !('id' in params)) return;
+  params.id = id;
+  delete (query as { id?: unknown }).id;
 }
 
 /** All of a query is text: what its schema has as numbers and truth values becomes that, and nothing else is guessed. */

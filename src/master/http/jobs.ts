@@ -1,10 +1,11 @@
 import type { FastifyInstance } from 'fastify';
 import { PeerworkError } from '../../errors.js';
 import type { JobInput } from '../../job/job.js';
-import { MAX_MESSAGE_BYTES, MESSAGE_LIMITS } from '../../job/limits.js';
+import { GIVEN_MESSAGE, MAX_MESSAGE_BYTES } from '../../job/limits.js';
 import { type JsonRefused, parseJson } from '../../kit/json.js';
-import type { JobChanges, JobFilter, JobState } from '../../ledger/ledger.js';
+import type { JobChanges, JobFilter, JobState, RedriveFilter } from '../../ledger/ledger.js';
 import type { ApiContext } from './context.js';
+import { wholeId } from './job-id.js';
 import { isLongerList } from './list-length.js';
 import { NDJSON, openStream } from './ndjson.js';
 import { PushStream } from './push-stream.js';
@@ -15,8 +16,12 @@ const TAG = 'jobs';
 /** In one list: more go as a stream. */
 const MAX_JOBS = 100_000;
 const filter = { channel: text, group: text, workgroup: text };
-const ids = exactly({ ids: list({ type: 'string', minLength: 1, maxLength: 200 }, { maxItems: 10_000 }) }, ['ids']);
-const withId = { params: idParams, answer: ref('Ids') };
+const ids = exactly({ ids: list({ type: 'string', minLength: 1, maxLength: 200 }, { maxItems: 10_000 }), prefix: flag }, ['ids']);
+const byId = {
+  params: idParams,
+  query: { prefix: { ...flag, description: 'The id may be the beginning of one, as long as only one begins so' } },
+};
+const withId = { ...byId, answer: ref('Ids') };
 
 interface ListQuery extends JobFilter {
   readonly state?: JobState;
@@ -26,9 +31,16 @@ interface ListQuery extends JobFilter {
 }
 
 export function jobRoutes(app: FastifyInstance, context: ApiContext): void {
-  const { desk } = context;
-  const { ledger, clock } = desk;
   void app.register(async (scoped) => pushRoute(scoped, context));
+  void app.register(async (scoped) => routes(scoped, context));
+}
+
+function routes(app: FastifyInstance, { desk }: ApiContext): void {
+  const { ledger, clock } = desk;
+  app.addHook('preHandler', async ({ params, query }) => {
+    const named = params as { id?: string };
+    if (named.id !== undefined && (query as { prefix?: boolean }).prefix === true) named.id = await wholeId(ledger, named.id);
+  });
 
   const query = {
     ...filter,
@@ -54,13 +66,13 @@ export function jobRoutes(app: FastifyInstance, context: ApiContext): void {
 
   app.get<WithId>(
     '/v1/jobs/:id',
-    about('read', TAG, 'One job, with all there is to know', { params: idParams, answer: ref('JobRecord') }),
+    about('read', TAG, 'One job, with all there is to know', { ...byId, answer: ref('JobRecord') }),
     async ({ params }) => known(await ledger.get(params.id, clock.now()), params.id),
   );
   app.patch<WithId & { Body: JobChanges }>(
     '/v1/jobs/:id',
     about('work', TAG, 'Change a job that has not ended', {
-      params: idParams,
+      ...byId,
       body: ref('JobChanges'),
       answer: ref('JobRecord'),
       bodyLimit: MAX_MESSAGE_BYTES,
@@ -70,7 +82,7 @@ export function jobRoutes(app: FastifyInstance, context: ApiContext): void {
   app.delete<WithId>(
     '/v1/jobs/:id',
     about('admin', TAG, 'Forget a job and all that descends from it', {
-      params: idParams,
+      ...byId,
       answer: object({ deleted: { type: 'integer' } }),
     }),
     async ({ params: { id } }) => {
@@ -82,8 +94,8 @@ export function jobRoutes(app: FastifyInstance, context: ApiContext): void {
   app.get<WithId & { Querystring: { after?: number; limit?: number } }>(
     '/v1/jobs/:id/history',
     about('read', TAG, 'What a job said while it ran, and its errors', {
-      params: idParams,
-      query: { after: cursor, limit: whole(1, 500) },
+      ...byId,
+      query: { ...byId.query, after: cursor, limit: whole(1, 500) },
       answer: object({ entries: list(ref('HistoryEntry')) }),
     }),
     async ({ params: { id }, query: { after = 0, limit = 500 } }) => {
@@ -108,11 +120,11 @@ export function jobRoutes(app: FastifyInstance, context: ApiContext): void {
     app.post<WithId>(`/v1/jobs/:id/${verb}`, about('work', TAG, `${what} a job`, withId), async ({ params: { id } }) =>
       one(id, await act([id])),
     );
-    app.post<{ Body: { ids: string[] } }>(
+    app.post<{ Body: { ids: string[]; prefix?: boolean } }>(
       `/v1/jobs/${verb}`,
       about('work', TAG, `${what} jobs`, { body: ids, answer: ref('Ids') }),
-      async ({ body }) => ({
-        ids: await act(body.ids),
+      async ({ body: { ids, prefix = false } }) => ({
+        ids: await act(prefix ? await Promise.all(ids.map((id) => wholeId(ledger, id))) : ids),
       }),
     );
   }
@@ -121,10 +133,10 @@ export function jobRoutes(app: FastifyInstance, context: ApiContext): void {
     await ledger.reset([id], clock.now());
     return { ids: [id] };
   });
-  app.post<{ Body: Pick<JobFilter, 'channel' | 'group' | 'workgroup'> & { limit?: number } }>(
+  app.post<{ Body: RedriveFilter & { limit?: number } }>(
     '/v1/jobs/redrive',
-    about('admin', TAG, 'Failed jobs wait again, oldest first', {
-      body: exactly({ ...filter, limit: whole(1, 100_000) }),
+    about('admin', TAG, 'Failed jobs wait again, or cancelled ones, oldest first', {
+      body: exactly({ ...filter, state: { type: 'string', enum: ['failed', 'cancelled'] }, limit: whole(1, 1_000_000) }),
       answer: object({ jobs: { type: 'integer' } }),
     }),
     async ({ body: { limit = 1_000, ...wanted } }) => ({ jobs: await ledger.redrive(wanted, limit, clock.now()) }),
@@ -191,7 +203,7 @@ function parsedList(bytes: Buffer): unknown {
   if (bytes.length === 0) return undefined;
   if (isLongerList(bytes, MAX_JOBS)) throw new PeerworkError('body-too-large', `more than ${MAX_JOBS} jobs in one list`);
   try {
-    return parseJson(bytes, MESSAGE_LIMITS);
+    return parseJson(bytes, GIVEN_MESSAGE);
   } catch (thrown) {
     throw refusalOf(thrown as JsonRefused, 'the body');
   }

@@ -2,11 +2,12 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { asPeerworkError, PeerworkError } from '../../errors.js';
 import type { JobInput } from '../../job/job.js';
 import { checkJobInput } from '../../job/job-input.js';
-import { MAX_MESSAGE_BYTES, MESSAGE_LIMITS } from '../../job/limits.js';
+import { GIVEN_MESSAGE, MAX_MESSAGE_BYTES } from '../../job/limits.js';
 import { type JsonRefused, parseJson } from '../../kit/json.js';
+import { type Line, LineCutter } from '../../kit/line-cutter.js';
 import type { AddedJob } from '../../ledger/ledger.js';
 import type { Desk } from '../desk.js';
-import { type Line, LineCutter, writeAll } from './ndjson.js';
+import { writeAll } from './ndjson.js';
 import { problemOf } from './problems.js';
 import { refusalOf } from './refused-json.js';
 
@@ -77,9 +78,9 @@ export class PushStream {
     return this.#batch.length >= BATCH_JOBS || this.#chars >= BATCH_CHARS;
   }
 
-  #enter({ number, text, fault }: Line): void {
-    this.#chars += text?.length ?? 0;
-    this.#batch.push({ line: number, ...parsed(text, fault) });
+  #enter(line: Line): void {
+    this.#chars += line.text?.length ?? 0;
+    this.#batch.push({ line: line.number, ...parsed(line) });
   }
 
   /** False: the client has gone. */
@@ -103,14 +104,11 @@ export class PushStream {
   }
 }
 
-function parsed(text: string | undefined, fault: Line['fault']): Omit<Entry, 'line'> {
-  if (text === undefined) {
-    const refusal =
-      fault === 'long' ? new PeerworkError('body-too-large', 'one line') : new PeerworkError('request-invalid', 'the line is not UTF-8');
-    return { job: undefined, fault: refusal };
-  }
+function parsed({ text, fault = '', tooLong }: Line): Omit<Entry, 'line'> {
+  if (text === undefined)
+    return { job: undefined, fault: new PeerworkError(tooLong ? 'body-too-large' : 'request-invalid', `the line: ${fault}`) };
   try {
-    return { job: parseJson(text, MESSAGE_LIMITS) as JobInput, fault: undefined };
+    return { job: parseJson(text, GIVEN_MESSAGE) as JobInput, fault: undefined };
   } catch (thrown) {
     return { job: undefined, fault: refusalOf(thrown as JsonRefused, 'the line') };
   }
@@ -122,7 +120,7 @@ async function pushBatch(desk: Desk, batch: readonly Entry[]): Promise<Answer[]>
   if (!first.some((answer) => answer instanceof PeerworkError && answer.code === 'job-invalid')) return first;
   return pushAll(
     desk,
-    batch.map((entry) => (entry.fault === undefined ? { ...entry, fault: faultOf(entry.job, desk.clock.now()) } : entry)),
+    batch.map((entry) => (entry.fault === undefined ? { ...entry, fault: faultOf(entry.job, desk.clock.wall()) } : entry)),
   );
 }
 

@@ -56,6 +56,8 @@ export function asConfig(config: RouteConfig): FastifyContextConfig {
 /** The options of a route: who may use it, and its part of the OpenAPI document. */
 export function about(demand: Demand, tag: string, summary: string, facts: RouteFacts = {}): RouteShorthandOptions {
   const { params, query, body, answer, type = 'application/json', status = answer === undefined ? 204 : 200, bodyLimit } = facts;
+  const byId =
+    params === idParams ? { id: { ...text, description: 'The id, where a path cannot hold it: then `~` stands in the path' } } : {};
   const good =
     answer === undefined ? { description: 'Done', type: 'null' } : { description: 'Done', content: { [type]: { schema: answer } } };
   return {
@@ -66,7 +68,7 @@ export function about(demand: Demand, tag: string, summary: string, facts: Route
       tags: [tag],
       summary,
       ...(params === undefined ? {} : { params }),
-      ...(query === undefined ? {} : { querystring: exactly({ ...query, access_token: text }) }),
+      ...(query === undefined && params !== idParams ? {} : { querystring: exactly({ ...byId, ...query, access_token: text }) }),
       ...(body === undefined ? {} : { body }),
       ...(demand === 'none' ? { security: [] } : {}),
       response: {

@@ -1,13 +1,13 @@
 import * as v from 'valibot';
 import { describeError } from '../../errors.js';
 import type { Json } from '../../job/job.js';
-import { MAX_JOB_DATA_BYTES, MAX_JOB_ID_CHARS, MAX_LOG_LINE_CHARS, MAX_MESSAGE_BYTES } from '../../job/limits.js';
+import { GIVEN_MESSAGE, MAX_JOB_DATA_BYTES, MAX_JOB_ID_CHARS, MAX_LOG_LINE_CHARS, MAX_MESSAGE_BYTES } from '../../job/limits.js';
 import { checked, type LeaseKey, outcome, type Settlement } from '../../job/verbs.js';
-import { MAX_JSON_DEPTH } from '../../kit/json.js';
+import { type JsonRefused, parseJson } from '../../kit/json.js';
 import { outlineOf } from '../../kit/json-outline.js';
 import type { LeasedJob } from '../../ledger/ledger.js';
 import { storedJson } from '../../ledger/stored-json.js';
-import { parseJson, type TransferKey } from '../../wires/queue-xec/transfer.js';
+import type { TransferKey } from '../../wires/queue-xec/transfer.js';
 
 /** What the shim answers. */
 const envelope = v.looseObject({ peerwork: v.literal(1), output: v.optional(v.custom<Json>(() => true)) });
@@ -45,17 +45,25 @@ export interface SharedResult {
 /** Undefined if it was not sealed with the key, or is no result of a job of ours. */
 export function openResult(key: TransferKey, text: unknown): SharedResult | undefined {
   const opened = key.openText(text) ?? '';
-  const read = v.safeParse(shared, parseJson(opened) ?? refusedResult(opened));
+  const read = v.safeParse(shared, readResult(opened));
   if (!read.success) return undefined;
   const { jobID, worker, data = null } = read.output;
   return { jobID, worker: worker?.name, data };
 }
 
-/** A result that is nested too deep fails its job. */
-function refusedResult(text: string): unknown {
+function readResult(text: string): unknown {
+  try {
+    return parseJson(text, GIVEN_MESSAGE);
+  } catch (thrown) {
+    return refusedResult(text, (thrown as JsonRefused).message);
+  }
+}
+
+/** A result that is nested too deep, or has numbers that would be rounded, fails its job. */
+function refusedResult(text: string, why: string): unknown {
   const outline = outlineOf(text, { maxBytes: MAX_MESSAGE_BYTES, maxDepth: 2 });
   if (typeof outline !== 'object' || outline === null) return undefined;
-  const message = describeError('output-unsendable', `nested more than ${MAX_JSON_DEPTH} deep`);
+  const message = describeError('output-unsendable', why);
   return { ...outline, data: { error: { code: 'output-unsendable', message } } };
 }
 

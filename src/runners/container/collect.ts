@@ -19,7 +19,7 @@ export interface CollectedFile {
 /** What a job gives back as JSON, if it left such a file. */
 const RESULT_FILE = 'result.json';
 /** It stands one deeper in the output. */
-const RESULT_LIMITS = { maxBytes: MAX_JOB_DATA_BYTES, maxDepth: MAX_VALUE_DEPTH - 1 };
+const RESULT_LIMITS = { maxBytes: MAX_JOB_DATA_BYTES, maxDepth: MAX_VALUE_DEPTH - 1, exact: true };
 const MAX_FILES = 1_000;
 const MAX_DEPTH = 32;
 /** Room for the result, the end of stdout and the names. */

@@ -127,7 +127,7 @@ async function readTask({ folder, entry }: Workplace): Promise<Task> {
   const bytes = await readFile(join(folder, entry));
   let json: unknown;
   try {
-    json = parseJson(bytes, LOCAL_JSON);
+    json = parseJson(bytes, { ...LOCAL_JSON, exact: true });
   } catch (error) {
     throw invalid(`${entry}: ${error instanceof Error ? error.message : String(error)}`);
   }

@@ -149,7 +149,7 @@ export class OpenfnRunner implements Runner {
       steps = allowedSteps(run, this.#policy);
     } catch (thrown) {
       const error = { severity: 'exception', name: 'AutoinstallError', message: thrown instanceof Error ? thrown.message : String(thrown) };
-      tell({ event: 'failed', at: `${this.#clock.now()}000`, error });
+      tell({ event: 'failed', at: `${this.#clock.wall()}000`, error });
       return outcomeOf({ error }, exchange === undefined);
     }
     const { memoryMb: wanted = this.#memoryMb } = run.options;

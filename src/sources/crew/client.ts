@@ -1,4 +1,5 @@
 import { PeerworkError } from '../../errors.js';
+import { carryMs } from '../../kit/carry-time.js';
 import { type JsonRefused, parseJson } from '../../kit/json.js';
 import { outlineOf } from '../../kit/json-outline.js';
 import { conceal, withoutPassword } from '../../log.js';
@@ -82,16 +83,20 @@ export class CrewClient {
 
   async #ask(method: 'GET' | 'POST', path: string, body?: object): Promise<CrewAnswer> {
     try {
+      const text = body === undefined ? undefined : JSON.stringify(body);
       const response = await fetch(`${this.#base}${path}`, {
         method,
         headers: { ...this.#headers, ...(body !== undefined && { 'content-type': 'application/json' }) },
-        ...(body !== undefined && { body: JSON.stringify(body) }),
+        ...(text !== undefined && { body: text }),
         // The authorization is for this server alone.
         redirect: 'manual',
-        signal: AbortSignal.timeout(ANSWER_MS),
+        signal: AbortSignal.timeout(ANSWER_MS + carryMs(text?.length ?? 0)),
       });
-      const text = await textOf(response);
-      return { status: response.status, ...parsed(text), retryAfterMs: this.#retryAfter(response.headers.get('retry-after')) };
+      return {
+        status: response.status,
+        ...parsed(await textOf(response)),
+        retryAfterMs: this.#retryAfter(response.headers.get('retry-after')),
+      };
     } catch (error) {
       throw new PeerworkError('crew-unreachable', `${this.#base}: ${reasonOf(error)}`, { cause: error });
     }
@@ -144,7 +149,7 @@ async function textOf(response: Response): Promise<string> {
 
 function parsed(text: string): Pick<CrewAnswer, 'body' | 'fault'> {
   try {
-    return { body: parseJson(text, { maxBytes: MAX_ANSWER_BYTES }), fault: undefined };
+    return { body: parseJson(text, { maxBytes: MAX_ANSWER_BYTES, exact: true }), fault: undefined };
   } catch (thrown) {
     const { reason, message } = thrown as JsonRefused;
     if (reason === 'malformed') return { body: undefined, fault: undefined };

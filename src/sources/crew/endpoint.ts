@@ -5,7 +5,7 @@ import type { Clock } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
 import type { Outcome } from '../../job/job.js';
 import { ByteBudget } from '../../kit/byte-budget.js';
-import { type JsonRefused, MAX_JSON_DEPTH, parseJson } from '../../kit/json.js';
+import { JsonRefused, parseJson } from '../../kit/json.js';
 import { releaseOf } from './release.js';
 import { type CrewTask, isFields, readAcquired } from './task.js';
 
@@ -131,7 +131,7 @@ export class Endpoint {
     response.once('close', () => this.#bodies.giveBack(bytes));
     const body = await bodyOf(request, most);
     if (body === 'too large') return reply(response, 413, { error: 'The body is too large' });
-    if (body === 'too deep') return reply(response, 400, { error: `The body is nested more than ${MAX_JSON_DEPTH} deep` });
+    if (body instanceof JsonRefused) return reply(response, 400, { error: `The body cannot be used: ${body.message}` });
     if (
       token !== undefined &&
       shown === undefined &&
@@ -156,7 +156,7 @@ export class Endpoint {
       answer: (outcome) => {
         if (outcome.state === 'released') return reply(response, 503, { error: `Given back: ${outcome.reason}` });
         // A failure is answered with 200 too: of any other status crew reads the error alone.
-        return reply(response, 200, releaseOf(outcome, this.#options.clock.now()));
+        return reply(response, 200, releaseOf(outcome, this.#options.clock.wall()));
       },
     };
     response.on('close', () => {
@@ -187,9 +187,9 @@ async function bodyOf(request: IncomingMessage, mostBytes: number): Promise<unkn
     chunks.push(chunk);
   }
   try {
-    return parseJson(Buffer.concat(chunks), { maxBytes: mostBytes });
+    return parseJson(Buffer.concat(chunks), { maxBytes: mostBytes, exact: true });
   } catch (thrown) {
-    return (thrown as JsonRefused).reason === 'too-deep' ? 'too deep' : undefined;
+    return thrown instanceof JsonRefused && thrown.reason !== 'malformed' ? thrown : undefined;
   }
 }
 

@@ -170,7 +170,7 @@ export class Poller {
         lease: this.#leases,
         outcome,
         startedAt: settled.startedAt,
-        finishedAt: clock.now(),
+        finishedAt: clock.wall(),
       });
     });
     this.#held.set(task.id, held);

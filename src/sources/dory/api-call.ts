@@ -1,6 +1,7 @@
 import { type Clock, pause } from '../../clock.js';
 import { asPeerworkError, PeerworkError } from '../../errors.js';
-import { parseJson } from '../../kit/json.js';
+import { carryMs } from '../../kit/carry-time.js';
+import { JsonRefused, parseJson } from '../../kit/json.js';
 
 /** Of one answer. */
 const MAX_BODY_BYTES = 8 * 1024 * 1024;
@@ -13,6 +14,7 @@ export interface ApiCall {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: unknown;
+  /** For the answer; what `body` may take on its way is added. */
   readonly timeoutMs: number;
   /** How often it is tried while the API is away or answers 5xx, 408 or 429; with back-off in between. */
   readonly tries: number;
@@ -58,13 +60,15 @@ class Failure {
 async function attempt(clock: Clock, call: ApiCall): Promise<ApiAnswer | Failure> {
   const where = `${call.method} ${new URL(call.url).pathname}`;
   const ending = new AbortController();
-  const late = clock.after(call.timeoutMs, () => ending.abort(new Error(`no answer within ${call.timeoutMs} ms`)));
+  const text = call.body === undefined ? undefined : JSON.stringify(call.body);
+  const withinMs = call.timeoutMs + carryMs(text?.length ?? 0);
+  const late = clock.after(withinMs, () => ending.abort(new Error(`no answer within ${withinMs} ms`)));
   const signal = call.signal === undefined ? ending.signal : AbortSignal.any([ending.signal, call.signal]);
   try {
     const response = await fetch(call.url, {
       method: call.method,
       headers: { accept: 'application/json', ...(call.body !== undefined && { 'content-type': 'application/json' }), ...call.headers },
-      ...(call.body !== undefined && { body: JSON.stringify(call.body) }),
+      ...(text !== undefined && { body: text }),
       redirect: 'manual',
       signal,
     });
@@ -100,8 +104,9 @@ async function readText(response: Response): Promise<string> {
 
 function parsed(json: string): unknown {
   try {
-    return parseJson(json, { maxBytes: MAX_BODY_BYTES, maxItems: MAX_ITEMS });
-  } catch {
+    return parseJson(json, { maxBytes: MAX_BODY_BYTES, maxItems: MAX_ITEMS, exact: true });
+  } catch (thrown) {
+    if (thrown instanceof JsonRefused && thrown.reason === 'inexact') throw new PeerworkError('dory-api-failed', thrown.message);
     return undefined;
   }
 }

@@ -258,7 +258,7 @@ export class RunSession implements Lease {
 
   /** Microseconds. */
   #now(): string {
-    return `${this.#options.clock.now()}000`;
+    return `${this.#options.clock.wall()}000`;
   }
 
   #lose(why: string): void {
@@ -281,7 +281,7 @@ export class RunSession implements Lease {
 function readDataclip(response: unknown): Json {
   const bytes = Buffer.isBuffer(response) ? response : Array.isArray(response) ? Buffer.from(response as number[]) : undefined;
   if (bytes === undefined) throw new Error('[fetch:dataclip] the answer has no bytes');
-  return parseJson(bytes, { maxBytes: MAX_FRAME_BYTES }) as Json;
+  return parseJson(bytes, { maxBytes: MAX_FRAME_BYTES, exact: true }) as Json;
 }
 
 function describeVersions(versions: Readonly<Record<string, string | readonly string[]>>): string {

@@ -1,13 +1,13 @@
 import { type Clock, pause } from '../../clock.js';
 import { asPeerworkError, describeError, PeerworkError } from '../../errors.js';
 import type { Job, Json, Outcome } from '../../job/job.js';
-import { DEFAULT_ATTEMPTS, DEFAULT_BACKOFF_MS, MAX_JOB_ID_CHARS, MAX_MESSAGE_BYTES } from '../../job/limits.js';
+import { DEFAULT_ATTEMPTS, DEFAULT_BACKOFF_MS, GIVEN_MESSAGE, MAX_JOB_ID_CHARS, MAX_MESSAGE_BYTES } from '../../job/limits.js';
 import type { Lease, Source } from '../../job/source.js';
-import { MAX_JSON_DEPTH } from '../../kit/json.js';
+import { type JsonRefused, parseJson } from '../../kit/json.js';
 import { outlineOf } from '../../kit/json-outline.js';
 import type { Log } from '../../log.js';
 import type { Room } from '../../wires/queue-xec/room.js';
-import { parseJson, type TransferKey } from '../../wires/queue-xec/transfer.js';
+import type { TransferKey } from '../../wires/queue-xec/transfer.js';
 import type { Backlog, Entry } from './backlog.js';
 import type { Results } from './results.js';
 import type { RoomMaster } from './room-master.js';
@@ -188,11 +188,11 @@ export class QueueXecSource implements Source {
   #lease(entry: Entry): Lease | undefined {
     const { key, channel, timeoutMs, shelf, backlog, clock, log, onTrouble } = this.#parts;
     const text = key.openText(entry.sealed) ?? '';
-    const payload = parseJson(text);
+    const { payload, fault } = read(text);
     if (typeof payload !== 'object' || payload === null || Array.isArray(payload)) {
       const outline = outlineOf(text, { maxBytes: MAX_MESSAGE_BYTES, maxDepth: 1 });
       if (typeof outline === 'object' && outline !== null && 'id' in outline) {
-        const error = { code: 'job-invalid', message: describeError('job-invalid', `nested more than ${MAX_JSON_DEPTH} deep`) };
+        const error = { code: 'job-invalid', message: describeError('job-invalid', fault) };
         void this.#settle(entry, JSON.stringify(outline.id), { state: 'failed', error, retry: false }, clock.now());
         return undefined;
       }
@@ -251,6 +251,14 @@ export class QueueXecSource implements Source {
 }
 
 /** An id may be any JSON; the Master gets it back as it was. */
+function read(text: string): { readonly payload?: unknown; readonly fault: string } {
+  try {
+    return { payload: parseJson(text, GIVEN_MESSAGE), fault: '' };
+  } catch (thrown) {
+    return { fault: (thrown as JsonRefused).message };
+  }
+}
+
 function shownId(id: Json): string {
   const text = typeof id === 'string' && id !== '' ? id : JSON.stringify(id);
   return text.replace(/[\p{Cc}\p{Cs}]/gu, '?').slice(0, MAX_JOB_ID_CHARS);

@@ -1,5 +1,6 @@
+import { createHash } from 'node:crypto';
 import type { Json, Outcome } from '../../job/job.js';
-import { MAX_JOB_DATA_BYTES, VALUE_LIMITS } from '../../job/limits.js';
+import { GIVEN_VALUE, MAX_JOB_DATA_BYTES } from '../../job/limits.js';
 import type { TaskOrigin } from '../../job/source.js';
 import { type JsonRefused, parseJson } from '../../kit/json.js';
 import { HeldLease } from '../held-lease.js';
@@ -11,6 +12,8 @@ export interface Claimed {
   readonly task: string;
   readonly bytes: number;
   readonly tried: number;
+  /** The text is not what stands in Redis: its bytes are no UTF-8. */
+  readonly garbled: boolean;
 }
 
 /** What a claim answers, checked: anything may stand in somebody's Redis. undefined: not registered. */
@@ -18,10 +21,11 @@ export function readClaimed(answer: unknown): Claimed[] | undefined {
   if (answer === null) return undefined;
   if (!Array.isArray(answer)) throw new Error('a claim was answered with something else');
   return answer.map((item: unknown) => {
-    const [process, task, bytes, tried]: unknown[] = Array.isArray(item) ? item : [];
+    const [process, task, bytes, tried, sha1]: unknown[] = Array.isArray(item) ? item : [];
     if (typeof process !== 'string' || typeof task !== 'string' || typeof bytes !== 'number')
       throw new Error('a claim was answered with something else');
-    return { process, task, bytes, tried: typeof tried === 'number' && tried >= 0 ? tried : 0 };
+    const garbled = typeof sha1 === 'string' && sha1 !== '' && task !== '' && createHash('sha1').update(task).digest('hex') !== sha1;
+    return { process, task, bytes, tried: typeof tried === 'number' && tried >= 0 ? tried : 0, garbled };
   });
 }
 
@@ -45,7 +49,7 @@ export class HeldTask extends HeldLease {
     const job = { id, channel: queueOf(id), data, attempt: tried + 1, timeoutMs: run.timeoutMs };
     super(job, code, run.startedAt, (_, outcome) => onSettled(this, outcome));
     this.claimed = claimed;
-    this.fault = fault;
+    this.fault = claimed.garbled ? 'the task is not UTF-8' : fault;
   }
 }
 
@@ -56,7 +60,7 @@ export function isTooLong({ bytes }: Claimed): boolean {
 function dataOf(task: string): { readonly data: Json; readonly fault?: string } {
   if (!/^\s*[[{]/.test(task)) return { data: task };
   try {
-    return { data: parseJson(task, VALUE_LIMITS) as Json };
+    return { data: parseJson(task, GIVEN_VALUE) as Json };
   } catch (thrown) {
     const { reason, message } = thrown as JsonRefused;
     return reason === 'malformed' ? { data: task } : { data: null, fault: message };

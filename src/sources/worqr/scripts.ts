@@ -59,7 +59,8 @@ redis.call('SET', key('workerTimers', W), 'RUN', 'PX', ARGV[4])
 for at = 5, #ARGV do redis.call('SADD', key('workingQueues', W), ARGV[at]) end
 return 1`;
 
-/** W, Q, most bytes of a task, then ids for processes. → {id, task, bytes, tried}…, or nil: not registered any more. A task that is too long is not sent. */
+/** W, Q, most bytes of a task, then ids for processes. → {id, task, bytes, tried, sha1}…, or nil: not registered any more. A task that is too long is not sent.
+ * `sha1` is that of a task with bytes beyond ASCII, else empty: it tells whether they arrived as they are, which only UTF-8 does. */
 const claim = `${KEYS}
 local W, Q, most = ARGV[3], ARGV[4], tonumber(ARGV[5])
 if redis.call('SISMEMBER', key('workingQueues', W), Q) == 0 then return false end
@@ -70,7 +71,8 @@ for at = 6, #ARGV do
   if not task then break end
   redis.call('SADD', key('workingProcesses', Q), process)
   local count = tonumber(redis.call('GET', tried(Q, task)) or '0')
-  claimed[#claimed + 1] = { process, #task <= most and task or '', #task, count }
+  local sha1 = string.find(task, '[\\128-\\255]') and redis.sha1hex(task) or ''
+  claimed[#claimed + 1] = { process, #task <= most and task or '', #task, count, sha1 }
 end
 return claimed`;
 

@@ -1,4 +1,5 @@
 import t from 'tap';
+import { idPath } from '../../../src/kit/id-path.js';
 import { linesOf, openApi } from '../../lab/desk.js';
 
 t.test('push, look, change, cancel, retry, reset, delete', async (t) => {
@@ -45,10 +46,48 @@ t.test('push, look, change, cancel, retry, reset, delete', async (t) => {
 
 t.test('ids with slashes, spaces and other alphabets', async (t) => {
   const { ask } = await openApi(t);
-  for (const id of ['a/b', 'ü ö', '50%', '../x', 'j?x=1#y', '日本']) {
+  for (const id of ['a/b', 'ü ö', '50%', '../x', 'j?x=1#y', '日本', '~', '%2e%2e', '日'.repeat(200)]) {
     await ask('POST', '/v1/jobs', { id, data: 1 });
     t.match(await ask('GET', `/v1/jobs/${encodeURIComponent(id)}`), { status: 200, body: { id } }, id);
   }
+});
+
+t.test('what stands under an id that no path can hold', async (t) => {
+  const { ask } = await openApi(t);
+  for (const id of ['..', '.', 'a/b', 'c\\d', '50%', '~', '🙂'.repeat(100)]) {
+    const to = (verb?: string, query?: Record<string, string>) => `/${idPath('v1/jobs', id, verb, query)}`;
+    t.match(await ask('POST', '/v1/jobs', { id, data: 1, group: id, workgroup: id }), { status: 201 }, id);
+    t.match(await ask('GET', to()), { body: { id, state: 'ready' } });
+    t.match(await ask('GET', to('history', { after: '0', limit: '5' })), { body: { entries: [] } });
+    t.match(await ask('PATCH', to(), { priority: 3 }), { body: { id, priority: 3 } });
+    for (const verb of ['cancel', 'retry', 'reset']) t.match(await ask('POST', to(verb)), { status: 200, body: { ids: [id] } }, verb);
+    t.match(await ask('GET', `/${idPath('v1/groups', id, 'graph')}`), { body: { nodes: [{ id }] } });
+    t.match(await ask('POST', `/${idPath('v1/groups', id, 'pause')}`), { body: { id, paused: true } });
+    t.match(await ask('POST', `/${idPath('v1/workgroups', id, 'hold')}`, { ms: 1_000 }), { body: { id, heldUntil: Number } });
+    t.match(await ask('DELETE', to()), { body: { deleted: 1 } });
+  }
+  t.match(await ask('GET', '/v1/jobs/~?id='), { status: 400, body: { code: 'request-invalid' } });
+  t.match(await ask('GET', '/v1/jobs/~?id=a&id=b'), { status: 400, body: { code: 'request-invalid' } });
+});
+
+t.test('the beginning of an id, where it is asked for and only one begins so', async (t) => {
+  const { ask } = await openApi(t);
+  const jobs = ['a-1', 'a-17', 'a-18', 'b', 'c-5'].map((id) => ({ id, data: 1 }));
+  await ask('POST', '/v1/jobs', [...jobs, ...Array.from({ length: 9 }, (_, n) => ({ id: `many${n}`, data: 1 }))]);
+  t.match(await ask('GET', '/v1/jobs/a-17?prefix=true'), { body: { id: 'a-17' } });
+  t.match(await ask('GET', '/v1/jobs/a-1?prefix=true'), { body: { id: 'a-1' } }, 'one that is just this');
+  t.match(await ask('GET', '/v1/jobs/c?prefix=true'), { body: { id: 'c-5' } });
+  t.match(await ask('GET', '/v1/jobs/c'), { status: 404 }, 'a program that names an id means that one');
+  t.match(await ask('GET', '/v1/jobs/a-?prefix=true'), {
+    status: 409,
+    body: { code: 'job-ambiguous', detail: /"a-" may be "a-1", "a-17", "a-18"$/ },
+  });
+  t.match(await ask('GET', '/v1/jobs/many?prefix=true'), { status: 409, body: { detail: /"many4" …$/ } });
+  t.match(await ask('GET', '/v1/jobs/nobody?prefix=true'), { status: 404, body: { code: 'job-unknown' } });
+  t.match(await ask('POST', '/v1/jobs/c/cancel?prefix=true'), { body: { ids: ['c-5'] } });
+  t.match(await ask('POST', '/v1/jobs/cancel', { ids: ['b', 'a-18'], prefix: true }), { body: { ids: ['b', 'a-18'] } });
+  t.match(await ask('POST', '/v1/jobs/retry', { ids: ['b', 'a'], prefix: true }), { status: 409 });
+  t.match(await ask('POST', '/v1/jobs/redrive', { state: 'cancelled' }), { body: { jobs: 3 } });
 });
 
 t.test('a stream of jobs: answered line by line, bad lines by number, the rest added', async (t) => {

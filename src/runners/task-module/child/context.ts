@@ -47,7 +47,7 @@ export class JobContext {
 
   /** Tells how far the job is: any JSON; a number is understood as a share of 1. Bound, so it can be passed on. */
   readonly progress = (value: unknown): void => {
-    const text = toJsonText(value);
+    const text = toJsonText(value, 'progress');
     if (byteLength(text) > MAX_PROGRESS_BYTES) throw new RangeError(`progress is limited to ${MAX_PROGRESS_BYTES} bytes of JSON`);
     this.#reports?.progress(parseJson(text) as Json);
   };
@@ -57,7 +57,7 @@ export class JobContext {
   /** Jobs to be created together with the completion of this one: all or none. They are its children, unless they name others. */
   readonly spawn = (...children: unknown[]): void => {
     const each = flat(children);
-    for (let at = 0; at < each.length; at += 1) push(this.#children, parseJson(toJsonText(each[at])) as ChildInput);
+    for (let at = 0; at < each.length; at += 1) push(this.#children, parseJson(toJsonText(each[at], `children[${at}]`)) as ChildInput);
   };
 
   /** No child of this job, new or old, runs sooner than this after its completion; in milliseconds. */

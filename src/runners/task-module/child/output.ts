@@ -1,15 +1,18 @@
 /** Decides whether a value can be sent as JSON without quietly losing what the task meant to return. */
 
-import { isArray, isView, keysOf, slice, split, stringify } from './primordials.js';
+import { getPrototypeOf, isArray, isFiniteNumber, isView, keysOf, slice, split, stringify, timeOf } from './primordials.js';
 
 const MAX_DEPTH = 500;
 
 export class UnsendableError extends Error {}
 
-/** JSON text of `value`; `undefined` becomes null. Throws UnsendableError with the place and what to do instead. */
-export function toJsonText(value: unknown): string {
+/**
+ * JSON text of `value`; `undefined` becomes null. Throws UnsendableError with the place and what to do instead. As everywhere in JavaScript keys whose
+ * value is undefined and symbols as keys are left out, `toJSON` is trusted, and -0 is 0; all else is kept or refused.
+ */
+export function toJsonText(value: unknown, place = 'output'): string {
   if (value === undefined) return 'null';
-  check(value, 'output', 0);
+  check(value, place, 0);
   try {
     return stringify(value) ?? 'null';
   } catch (error) {
@@ -17,21 +20,25 @@ export function toJsonText(value: unknown): string {
   }
 }
 
+/** True for what nearly all values in an output are: the path to it is put together only where it is needed. */
+function isKept(value: unknown): boolean {
+  const type = typeof value;
+  return type === 'string' || type === 'boolean' || (type === 'number' && isFiniteNumber(value));
+}
+
 function check(value: unknown, place: string, depth: number): void {
+  if (value === null || isKept(value)) return;
   switch (typeof value) {
-    case 'string':
     case 'number':
-    case 'boolean':
+      throw new UnsendableError(`${shorten(place)} is ${value}; use null, or a text`);
     case 'undefined':
-      return;
+      throw new UnsendableError(`${shorten(place)} is undefined; use null`);
     case 'bigint':
-      throw new UnsendableError(`${place} is a BigInt; use String(value)`);
-    case 'function':
-      throw new UnsendableError(`${place} is a function`);
-    case 'symbol':
-      throw new UnsendableError(`${place} is a symbol`);
+      throw new UnsendableError(`${shorten(place)} is a BigInt; use String(value)`);
     case 'object':
-      if (value !== null) checkObject(value, place, depth);
+      return checkObject(value as object, place, depth);
+    default:
+      throw new UnsendableError(`${shorten(place)} is a ${typeof value}`);
   }
 }
 
@@ -40,18 +47,38 @@ function checkObject(value: object, place: string, depth: number): void {
   if (isArray(value)) {
     for (let index = 0; index < value.length; index += 1) {
       const item: unknown = value[index];
-      if (typeof item !== 'number' && typeof item !== 'string') check(item, `${place}[${index}]`, depth + 1);
+      if (!isKept(item)) check(item, `${place}[${index}]`, depth + 1);
     }
     return;
   }
-  const hint = lossOf(value);
-  if (hint !== undefined) throw new UnsendableError(`${place} is ${hint}`);
+  const plain = isPlain(value);
+  const hint = plain ? undefined : lossOf(value);
+  if (hint !== undefined) throw new UnsendableError(`${shorten(place)} is ${hint}`);
   if ('toJSON' in value && typeof value.toJSON === 'function') return;
   const keys = keysOf(value);
+  if (!plain && keys.length === 0) throw new UnsendableError(`${shorten(place)} is ${kindOf(value)}`);
   for (let at = 0; at < keys.length; at += 1) {
     const key = keys[at] ?? '';
-    check((value as Record<string, unknown>)[key], `${place}.${key}`, depth + 1);
+    const item = (value as Record<string, unknown>)[key];
+    if (item !== undefined && !isKept(item)) check(item, `${place}.${key}`, depth + 1);
   }
+}
+
+/** An object literal, of whichever realm. */
+function isPlain(value: object): boolean {
+  const prototype = getPrototypeOf(value);
+  return prototype === null || getPrototypeOf(prototype) === null;
+}
+
+/** What keeps all that it has where JSON does not look, such as Headers. */
+function kindOf(value: object): string {
+  const { constructor: made } = value as { constructor?: unknown };
+  const name = typeof made === 'function' && made.name !== '' ? slice(made.name, 0, 40) : 'class instance';
+  const how =
+    typeof (value as { entries?: unknown }).entries === 'function'
+      ? 'use Object.fromEntries(value)'
+      : 'return a plain object of what matters';
+  return `a ${name}; ${how}`;
 }
 
 /** What JSON would make nothing or nonsense of. */
@@ -62,6 +89,7 @@ function lossOf(value: object): string | undefined {
   if (value instanceof Promise) return 'a Promise; await it';
   if (value instanceof Error) return 'an Error; throw it, or return its message';
   if (value instanceof RegExp) return 'a RegExp; use value.source';
+  if (value instanceof Date && !isFiniteNumber(timeOf(value))) return 'an invalid Date';
   if (value instanceof WeakMap || value instanceof WeakSet) return 'a WeakMap or WeakSet';
   return undefined;
 }

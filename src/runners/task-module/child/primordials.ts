@@ -37,6 +37,8 @@ export const startsWith = uncurry(String.prototype.startsWith);
 export const includes = uncurry(String.prototype.includes);
 export const indexOf = uncurry(String.prototype.indexOf);
 
+export const timeOf = uncurry(Date.prototype.getTime);
+
 export const byteLength = Buffer.byteLength;
 export const Bytes = Uint8Array;
 export const Words = Uint32Array;
