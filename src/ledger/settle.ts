@@ -95,12 +95,13 @@ async function settleOthers(
   const ends: RunEnd[] = [];
   const holds = new Map<number, number>();
   for (const [index, settlement] of entries) {
-    const row = await heldRun(transaction, runs.get(settlement.id), settlement, worker, now);
-    if (row !== undefined && isLateOutput(row, settlement, worker)) {
-      await keepLateOutput(transaction, row, settlement);
+    const found = runs.get(settlement.id);
+    if (found !== undefined && isLateOutput(found, settlement, worker)) {
+      await keepLateOutput(transaction, found, settlement);
       answers[index] = 'settled';
       continue;
     }
+    const row = await heldRun(transaction, found, settlement, worker, now);
     if (row === undefined || row.state !== 'leased' || row.lease !== settlement.lease || row.worker !== worker) {
       answers[index] = refusal(row, settlement, worker);
       continue;
