@@ -61,7 +61,12 @@ export class Container {
 
   /** The end of its stdout, 64 Ki characters at most. */
   get stdoutTail(): string {
-    return this.#lines.tail;
+    return this.#lines.tail('stdout');
+  }
+
+  /** The end of its stderr, likewise. */
+  get stderrTail(): string {
+    return this.#lines.tail('stderr');
   }
 
   /** Asks it to end, and kills it when the grace is over. Resolves when it is gone. */

@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { PeerworkError } from '../errors.js';
 import type { ChildInput, Json, Outcome, ParentOutput } from './job.js';
+import type { ErrorPart } from '../kit/error-parts.js';
 import {
   MAX_CHANNEL_CHARS,
   MAX_CHILDREN,
@@ -12,6 +13,7 @@ import {
   MAX_LOG_LINE_CHARS,
   MAX_MESSAGE_BYTES,
   MAX_PARENTS,
+  MAX_REPORTS,
 } from './limits.js';
 
 /**
@@ -28,7 +30,7 @@ import {
  * | requestWork | worker | call | waits for jobs, up to a capacity; a newer call ends the older one empty, capacity 0 only does that; says which kinds, if that has changed |
  * | shareResults | worker | call | outcomes, each answered one by one |
  * | uploadResult | worker | stream, both ways | one large outcome: the Master says from which byte, and what became of it |
- * | report | worker | note | progress and log lines of running jobs |
+ * | report | worker | call | progress and log lines of running jobs, answered when they are kept |
  * | cancelWork | master | note | stop a run: its outcome will not count |
  */
 
@@ -121,10 +123,13 @@ export const workItem = v.object({
 export type WorkItem = v.InferOutput<typeof workItem>;
 export const requestWorkAnswer = v.object({ work: v.pipe(v.array(workItem), v.maxLength(MAX_BATCH)) });
 
+/** The ledger keeps of it what has the shape of an error, within its limits. */
+const errorPart = v.custom<ErrorPart>((value) => typeof value === 'object' && value !== null);
 const jobError = v.object({
   code: v.pipe(v.string(), v.maxLength(60)),
   message: v.pipe(v.string(), v.maxLength(MAX_LOG_LINE_CHARS)),
   exitCode: v.exactOptional(v.pipe(v.number(), v.safeInteger())),
+  cause: v.exactOptional(errorPart),
 });
 /** What is too long fails the run rather than the call: whoever wrote the task is told. */
 const wait = v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0)));
@@ -140,7 +145,30 @@ export const outcome: v.GenericSchema<unknown, Outcome> = v.variant('state', [
   v.object({ state: v.literal('failed'), error: jobError, retry: v.boolean(), output: v.exactOptional(jsonValue), holdMs: wait }),
   v.object({ state: v.literal('released'), reason: v.pipe(v.string(), v.maxLength(200)) }),
 ]) as never;
-export const settlement = v.object({ id: jobId, lease: leaseNumber, outcome, startedAt: instant, finishedAt: instant });
+export const progress = v.variant('kind', [
+  v.object({ kind: v.literal('progress'), value: jsonValue }),
+  v.object({
+    kind: v.literal('log'),
+    stream: v.picklist(['stdout', 'stderr', 'log']),
+    line: v.pipe(v.string(), v.maxLength(MAX_LOG_LINE_CHARS)),
+  }),
+]);
+/** What a run told, numbered from 1 so that what comes twice counts once; not numbered where it is sent once. */
+const report = v.object({ n: v.exactOptional(v.pipe(v.number(), v.safeInteger(), v.minValue(1))), progress });
+export type Report = v.InferOutput<typeof report>;
+export const reportArgs = v.object({
+  reports: v.pipe(v.array(v.object({ id: jobId, lease: leaseNumber, ...report.entries })), v.maxLength(MAX_REPORTS)),
+});
+
+export const settlement = v.object({
+  id: jobId,
+  lease: leaseNumber,
+  outcome,
+  startedAt: instant,
+  finishedAt: instant,
+  /** What the run told and is not known to be kept: it is recorded together with the outcome. */
+  reports: v.exactOptional(v.pipe(v.array(report), v.maxLength(MAX_REPORTS))),
+});
 /** An outcome on its way to the ledger. */
 export type Settlement = v.InferOutput<typeof settlement>;
 export const shareResultsArgs = v.object({ results: v.pipe(v.array(settlement), v.maxLength(MAX_BATCH)) });
@@ -162,16 +190,6 @@ export const uploadResultAnswer = v.variant('kind', [
 ]);
 export type UploadResultAnswer = v.InferOutput<typeof uploadResultAnswer>;
 export const shareResultsAnswer = v.object({ answers: v.array(settleAnswer) });
-
-export const progress = v.variant('kind', [
-  v.object({ kind: v.literal('progress'), value: jsonValue }),
-  v.object({
-    kind: v.literal('log'),
-    stream: v.picklist(['stdout', 'stderr', 'log']),
-    line: v.pipe(v.string(), v.maxLength(MAX_LOG_LINE_CHARS)),
-  }),
-]);
-export const reportArgs = v.object({ reports: v.pipe(v.array(v.object({ id: jobId, lease: leaseNumber, progress })), v.maxLength(1_000)) });
 
 export const cancelWorkArgs = v.object({ leases: leaseKeys });
 

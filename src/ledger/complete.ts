@@ -1,5 +1,6 @@
 import type { Outcome } from '../job/job.js';
 import type { Value } from './driver.js';
+import { addLines, type Line, lastLines } from './history.js';
 import { padded, pieces, sized, valuesOf } from './lists.js';
 import type { Settling } from './settling.js';
 import type { Movable, Transaction } from './transaction.js';
@@ -31,11 +32,12 @@ const COMPLETE = sized(
   WHERE job.id = v.column1 AND job.lease = v.column2 AND job.state = 'leased' AND job.worker = ?
   AND job.plain = 1`,
 );
-const COMPLETED = 'SELECT id, channel, grp, weight, workgroup FROM job WHERE settled_seq >= ? AND settled_seq < ?';
+type CompletedRow = Movable & { readonly seq: number; readonly settled_seq: number; readonly workgroup: number | null };
+const COMPLETED = 'SELECT seq, settled_seq, id, channel, grp, weight, workgroup FROM job WHERE settled_seq >= ? AND settled_seq < ?';
 
 /**
  * Completes those runs that the worker holds and whose jobs are plain; no job may be named twice. Answers how many it was, and the number of the first: the
- * settlement with index i was recorded if its job has the number `firstSeq + i`.
+ * settlement with index i was recorded if its job has the number `firstSeq + i`. What their runs told last is recorded with them.
  */
 export async function completeRuns(
   transaction: Transaction,
@@ -57,10 +59,18 @@ export async function completeRuns(
     changed += await transaction.run(COMPLETE(list.length), [now, now, now, ...list.flat(), worker]);
   }
   const opened: number[] = [];
-  for (const row of await transaction.all<Movable & { readonly workgroup: number | null }>(COMPLETED, [firstSeq, seq])) {
+  const lines: Line[] = [];
+  const fresh = new Set<number>();
+  for (const row of await transaction.all<CompletedRow>(COMPLETED, [firstSeq, seq])) {
     transaction.moved(row, 'leased', 'completed');
     if (row.workgroup !== null) opened.push(row.workgroup);
+    const settlement = settlements[row.settled_seq - firstSeq];
+    if (settlement?.reports === undefined) continue;
+    lines.push(...lastLines(row.seq, settlement, now));
+    // The first run, and all that it told: to look for what is there already would be half of the work.
+    if (settlement.lease === 1 && settlement.reports[0]?.n === 1) fresh.add(row.seq);
   }
+  await addLines(transaction, lines, fresh);
   if (opened.length > 0) await slotsOpened(transaction, opened, now);
   return { changed, firstSeq };
 }

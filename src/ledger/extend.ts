@@ -2,9 +2,9 @@ import { MAX_WAIT_MS } from '../job/limits.js';
 import type { LeaseKey } from '../job/verbs.js';
 import type { Paused } from './ledger.js';
 import { padded, pieces, repeated, sized } from './lists.js';
+import { readRuns } from './read-runs.js';
 import { resumeRuns } from './resume.js';
 import { LIMIT, leaseEnd } from './run-time.js';
-import { readRuns } from './settle.js';
 import type { Transaction } from './transaction.js';
 
 const UNTIL = leaseEnd('COALESCE(begun_at, started_at)');

@@ -1,5 +1,5 @@
 import type { JobError, SettledJob } from '../job/job.js';
-import { MAX_LOG_LINE_CHARS } from '../job/limits.js';
+import { boundedError } from '../job/job-error.js';
 import type { JobState } from './ledger.js';
 import { storedJson } from './stored-json.js';
 
@@ -52,8 +52,6 @@ export interface EndRow {
 export const END_COLUMNS =
   'job.id, job.state, job.attempts_made, job.started_at, job.finished_at, job.error, job.output, worker.name AS worker_name';
 
-const MAX_CODE_CHARS = 60;
-
 export function settledJob(row: EndRow): SettledJob {
   return {
     id: row.id,
@@ -77,6 +75,6 @@ export function isEnded(state: JobState): state is EndRow['state'] {
 }
 
 /** JSON text keeps whatever a task wrote into its message, a NUL included. `code` comes first: see `PARENT_FAILED`. */
-export function errorText({ code, message, exitCode }: JobError): string {
-  return JSON.stringify({ code: code.slice(0, MAX_CODE_CHARS), message: message.slice(0, MAX_LOG_LINE_CHARS), exitCode });
+export function errorText(error: JobError): string {
+  return JSON.stringify(boundedError(error));
 }

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.js';
 import type { ChildBounds } from '../job/child-bounds.js';
-import type { JobInput, Json, SettledJob } from '../job/job.js';
+import type { JobInput, Progress, SettledJob } from '../job/job.js';
 import type { LeaseKey, SettleAnswer, Settlement } from '../job/verbs.js';
 import type {
   ChannelRecord,
@@ -76,7 +76,7 @@ export interface JobLedger {
   /** Those of the leases that are not the worker's. Nothing is renewed. */
   lost(worker: WorkerRef, leases: readonly LeaseKey[]): Promise<LeaseKey[]>;
   /**
-   * Records outcomes, one answer each: with its twins, its children, its hold, all at once. A `released` outcome gives the job back to the front
+   * Records outcomes, one answer each: with what their runs told last, its twins, its children, its hold, all at once. A `released` outcome gives the job back to the front
    * without charging an attempt. Children that cannot be created, or that may not be by `policy` (default: those of the run's own channel may), make the
    * run a failed one (`children-invalid`, not retried), and so does a hold that is too long (`hold-too-long`).
    */
@@ -128,8 +128,11 @@ export interface JobLedger {
   lastSettled(): Promise<number>;
   counts(): Promise<JobCounts>;
   channels(): Promise<ChannelRecord[]>;
-  /** Adds to the history of jobs; what comes under another lease than the present one is left out, and what is beyond 500 lines a job. */
-  record(entries: readonly HistoryInput[], now: number): Promise<void>;
+  /**
+   * Adds what the runs of a worker tell to the history of their jobs, also of those that have ended, as long as nobody else has had the job. What is
+   * beyond 500 lines a job is left out, and one line says so; 100 more are kept for what comes with the outcomes of runs.
+   */
+  record(worker: WorkerRef, entries: readonly HistoryInput[], now: number): Promise<void>;
   history(id: string, after: number, limit: number): Promise<HistoryEntry[]>;
 }
 
@@ -243,8 +246,7 @@ export interface CancelledJob {
 export interface HistoryInput {
   readonly id: string;
   readonly lease: number;
-  readonly kind: 'log' | 'progress';
-  readonly body: Json;
+  readonly progress: Progress;
 }
 
 export interface Tended {

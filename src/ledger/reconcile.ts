@@ -2,9 +2,9 @@ import type { LeaseKey } from '../job/verbs.js';
 import { endRuns } from './end-runs.js';
 import { renewLeases } from './extend.js';
 import { RUN_COLUMNS, type RunRow } from './job-row.js';
+import { readRuns } from './read-runs.js';
 import { resumeRuns } from './resume.js';
 import { endByLoss, endUnrun, type RunEnd } from './run-end.js';
-import { readRuns } from './settle.js';
 import type { Transaction } from './transaction.js';
 
 const HELD = `SELECT ${RUN_COLUMNS} FROM job WHERE state = 'leased' AND worker = ? ORDER BY seq FOR UPDATE`;

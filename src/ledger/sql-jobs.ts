@@ -33,10 +33,11 @@ import type {
 } from './ledger.js';
 import { idsLike, listChannels, listJobs } from './list.js';
 import { countJobs, jobStates, lastSettled, settledAfter } from './read.js';
+import { readRuns } from './read-runs.js';
 import { reconcileLeases } from './reconcile.js';
 import { resetRuns, retryRuns } from './restart.js';
 import { deadRows } from './select.js';
-import { readRuns, settleRuns } from './settle.js';
+import { settleRuns } from './settle.js';
 import { CHUNK, SqlBase } from './sql-base.js';
 
 /** The verbs about jobs, each taken to its statements. */
@@ -102,7 +103,8 @@ export class SqlJobs extends SqlBase implements JobLedger {
       settlements,
       async (transaction, chunk) =>
         settleRuns(transaction, await this.workers.seqOf(transaction, worker), chunk, policy, this.adding(transaction, now)),
-      ({ outcome }) => 1 + (outcome.state === 'completed' ? (outcome.children?.length ?? 0) : 0),
+      ({ outcome, reports = [] }) =>
+        1 + (outcome.state === 'completed' ? (outcome.children?.length ?? 0) : 0) + Math.floor(reports.length / REPORTS_PER_WEIGHT),
     );
   }
 
@@ -206,9 +208,9 @@ export class SqlJobs extends SqlBase implements JobLedger {
     return this.run(1, listChannels);
   }
 
-  async record(entries: readonly HistoryInput[], now: number): Promise<void> {
+  async record(worker: WorkerRef, entries: readonly HistoryInput[], now: number): Promise<void> {
     await this.inChunks(entries, async (transaction, chunk) => {
-      await recordHistory(transaction, chunk, transaction.at(now));
+      await recordHistory(transaction, await this.workers.seqOf(transaction, worker), chunk, transaction.at(now));
       return [];
     });
   }
@@ -218,6 +220,8 @@ export class SqlJobs extends SqlBase implements JobLedger {
   }
 }
 
+/** To keep a few lines is a small part of what it costs to settle a job. */
+const REPORTS_PER_WEIGHT = 4;
 /** A chunk holds 8 MB at most, unless one job has more: writing more at once would hold up the others. */
 const CHARS_PER_WEIGHT = 16 * 1024;
 

@@ -2,6 +2,7 @@ import { type Clock, pause } from '../clock.js';
 import { asPeerworkError, type ErrorCode, PeerworkError } from '../errors.js';
 import { boundedProgress } from '../job/bounded-progress.js';
 import type { Outcome } from '../job/job.js';
+import { jobErrorOf } from '../job/job-error.js';
 import type { Runner } from '../job/runner.js';
 import type { Lease, TaskOrigin } from '../job/source.js';
 import type { PreparedWorkplace } from '../task/workplace.js';
@@ -66,5 +67,5 @@ export async function execute(options: ExecuteOptions, lease: Lease, stop: Abort
 const RELEASED: Outcome = { state: 'released', reason: 'the worker stops' };
 
 function refused(error: PeerworkError): Outcome {
-  return { state: 'failed', error: { code: error.code, message: error.message }, retry: true };
+  return { state: 'failed', error: jobErrorOf(error), retry: true };
 }

@@ -84,6 +84,26 @@ if (lab !== undefined) {
     });
   });
 
+  t.test('a container that fails gives back what it printed, its files and its result all the same', async (t) => {
+    const stage = await ContainerStage.set(t);
+    const leave = 'echo printed; echo complained >&2; echo half > /peerwork/out/a.csv; printf \'{"rows":1}\' > /peerwork/out/result.json';
+    const files = [{ pattern: '*.csv' }];
+    const left = {
+      stdout: 'printed\n',
+      stderr: 'complained\n',
+      result: { rows: 1 },
+      files: [{ path: 'a.csv', bytes: 5, base64: Buffer.from('half\n').toString('base64') }],
+    };
+    t.same(output(await stage.run(shell(`${leave}; exit 7`, { files }))), { exitCode: 7, ...left });
+    const late = await stage.run(shell(`${leave}; sleep 1000`, { files }), { timeoutMs: 2_000 });
+    t.match(late, { state: 'failed', error: { code: 'timeout' }, output: left });
+    t.ok(stage.lines.includes('printed') && stage.lines.includes('complained'));
+    const torn = await stage.run(shell(`${leave}; printf '{"rows"' > /peerwork/out/result.json; exit 1`, { files }));
+    t.same(output(torn), { exitCode: 1, stdout: left.stdout, stderr: left.stderr, files: left.files });
+    t.ok(stage.lines.some((line) => /result is not given back: .*result\.json/.test(line)));
+    t.match(await stage.run(shell('exit 0', { limits: { diskMb: 100_000 } })), { state: 'failed', output: undefined }, 'it never ran');
+  });
+
   t.test('a cancelled job is asked to end, then killed', async (t) => {
     const stage = await ContainerStage.set(t);
     const started = () => new Promise<void>((resolve) => until(() => stage.lines.includes('started'), resolve));
@@ -235,4 +255,8 @@ if (lab !== undefined) {
 function until(condition: () => boolean, then: () => void): void {
   if (condition()) then();
   else setTimeout(() => until(condition, then), 20);
+}
+
+function output(outcome: Outcome): Json | undefined {
+  return outcome.state === 'released' ? undefined : outcome.output;
 }

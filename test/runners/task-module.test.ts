@@ -99,7 +99,8 @@ async function processesBelow(pid = process.pid): Promise<number[]> {
 
 function failure(outcome: Outcome): { code: string; message: string; retry: boolean } {
   if (outcome.state !== 'failed') return { code: outcome.state, message: JSON.stringify(outcome), retry: false };
-  return { ...outcome.error, retry: outcome.retry };
+  const { code, message } = outcome.error;
+  return { code, message, retry: outcome.retry };
 }
 
 const lines = (reports: readonly Progress[]) => reports.flatMap((report) => (report.kind === 'log' ? [report.line] : []));
@@ -188,6 +189,35 @@ t.test('what a task throws becomes its outcome, the stack its log', async (t) =>
   t.strictSame(failure(await stage.do('throws for good')), { code: 'task-threw', message: 'never works', retry: false });
   t.equal(failure(await stage.do('throws a trap')).code, 'task-threw');
   t.equal(failure(await stage.do('throws nothing')).code, 'task-threw');
+});
+
+t.test('what is thrown is told with its code, its stack, its causes and its parts, bounded, whatever it is made of', async (t) => {
+  const stage = await Stage.set(t, { sandbox: 'off' });
+  const error = async (name: string) => {
+    const outcome = await stage.do(name);
+    if (outcome.state !== 'failed') throw new Error(outcome.state);
+    return outcome.error;
+  };
+  const refused = (host: string) => ({ name: 'Error', message: `connect ECONNREFUSED ${host}`, code: 'ECONNREFUSED' });
+  t.match(await error('throws with causes'), {
+    code: 'task-threw',
+    message: 'TypeError: fetch failed: AggregateError [ECONNREFUSED] (connect ECONNREFUSED ::1:9; connect ECONNREFUSED 127.0.0.1:9)',
+    cause: {
+      name: 'TypeError',
+      message: 'fetch failed',
+      stack: /^TypeError: fetch failed\n.*attacks\.cjs/,
+      cause: { name: 'AggregateError', code: 'ECONNREFUSED', parts: [refused('::1:9'), refused('127.0.0.1:9')] },
+    },
+  });
+  t.match(await error('rejects'), { cause: { name: 'TypeError', message: 'no such page', code: 'E_PAGE' } });
+  const ring = await error('throws a ring');
+  t.match(ring.message, /^r{4096}/);
+  t.ok(JSON.stringify(ring).length < 40_000, `${JSON.stringify(ring).length}`);
+  t.match(await error('throws traps within'), {
+    message: /^outside \(.*; 5; text; RangeError: inside\)/,
+    cause: { parts: [{}, { message: '5' }, { message: 'text' }, { name: 'RangeError', message: 'inside' }] },
+  });
+  t.match(await error('throws a trap'), { message: 'something that cannot be shown' });
 });
 
 t.test('progress and log lines arrive in order and before the outcome', async (t) => {

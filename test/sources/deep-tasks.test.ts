@@ -1,10 +1,11 @@
+import { createHash } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import t from 'tap';
 import { crewSource } from '../../src/index.js';
 import { CrewClient } from '../../src/sources/crew/client.js';
 import { decodeFrame } from '../../src/sources/openfn/frames.js';
-import { HeldTask } from '../../src/sources/worqr/lease.js';
+import { HeldTask, readClaimed } from '../../src/sources/worqr/lease.js';
 import { echoTask, openSource, until } from '../lab/open-source.js';
 
 const lists = (depth: number) => '['.repeat(depth) + ']'.repeat(depth);
@@ -70,6 +71,12 @@ t.test('worqr: a task in JSON that is nested too deep, or would be rounded, is n
   t.match(open('[not json').job, { data: '[not json' });
   t.match(open('{"n":[9007199254740993]}').fault, /the number 9007199254740993 at n\[0\] \(column 7\) would become 9007199254740992/);
   t.equal(open('{"n":1}', true).fault, 'the task is not UTF-8');
+  const sha1 = (bytes: Buffer) => createHash('sha1').update(bytes).digest('hex');
+  const claimed = (bytes: Buffer) => readClaimed([['q_1', bytes.toString(), bytes.length, 0, sha1(bytes)]])?.[0]?.garbled;
+  t.same(
+    [claimed(Buffer.from('café')), claimed(Buffer.from('café', 'latin1')), claimed(Buffer.from([0xf0, 0x9f, 0x98]))],
+    [false, true, true],
+  );
 });
 
 t.test('Lightning: who waits for an answer that is nested too deep hears so', async (t) => {

@@ -3,7 +3,7 @@ import type { Container } from '../../containers/container.js';
 import type { ContainerEngine } from '../../containers/container-engine.js';
 import { exitError } from '../../containers/exit.js';
 import type { OutputStream } from '../../containers/output-lines.js';
-import { PeerworkError } from '../../errors.js';
+import { asPeerworkError, PeerworkError } from '../../errors.js';
 import type { Job, Json } from '../../job/job.js';
 import { MAX_JOB_DATA_BYTES } from '../../job/limits.js';
 import type { RunContext } from '../../job/runner.js';
@@ -20,6 +20,8 @@ import { openTunnelSocket, type TunnelSocket } from './tunnel-socket.js';
 /** The files of a job are counted this often. Between two looks it can write more than it may; a single file never. */
 const DISK_LOOK_MS = 250;
 const MAX_LAST_WORDS_CHARS = 300;
+/** Of the names around the parts. */
+const ENVELOPE_BYTES = 1_024;
 const MEBIBYTE = 1024 * 1024;
 
 /** What the runner lends to each run. */
@@ -44,6 +46,8 @@ export class ContainerRun {
   /** What must be undone, last first. */
   readonly #undo: (() => Promise<void> | void)[] = [];
   #container: Container | undefined;
+  #wish: ContainerJob | undefined;
+  #room: JobRoom | undefined;
   #cause: PeerworkError | undefined;
   #lastWords = '';
 
@@ -58,11 +62,44 @@ export class ContainerRun {
   /** Resolves with the output of the job; rejects with how it failed. `folder` does not exist yet. */
   async perform(folder: string, signal: AbortSignal): Promise<Json> {
     const wish = await readContainerJob(this.#job, this.#context.workplace, this.#engine.ceilings);
+    this.#wish = wish;
     const room = await this.#start(wish, folder, signal);
+    this.#room = room;
     const container = this.#container;
     if (container === undefined) throw new PeerworkError('cancelled');
     await this.#watch(container, wish, room, signal);
     return this.#output(container, wish, room);
+  }
+
+  /**
+   * What a container that has failed leaves: in the shape of the output of one that has not, as much of it as can be had. undefined if it never ran.
+   * A part that cannot be given back is named in the log of the job, and takes no other with it.
+   */
+  async remains(): Promise<Json | undefined> {
+    const [container, wish, room] = [this.#container, this.#wish, this.#room];
+    if (container === undefined || wish === undefined || room === undefined) return undefined;
+    // Of a run that we have stopped: it has ended by now, or is about to.
+    const exit = await container.ended;
+    if (exit.exitCode === undefined) return undefined;
+    const parts: { [name: string]: Json } = { exitCode: exit.exitCode };
+    let left = MAX_JOB_DATA_BYTES - ENVELOPE_BYTES;
+    const keep = async (name: string, collect: () => Promise<Json | undefined>) => {
+      try {
+        const part = await collect();
+        if (part === undefined) return;
+        const bytes = Buffer.byteLength(JSON.stringify(part));
+        if (bytes > left) throw new PeerworkError('output-too-large', `${name} has ${bytes} bytes of JSON`);
+        left -= bytes;
+        parts[name] = part;
+      } catch (thrown) {
+        this.#say('log', `of what the container has left, ${name} is not given back: ${asPeerworkError(thrown).message}`);
+      }
+    };
+    await keep('stdout', async () => container.stdoutTail);
+    await keep('stderr', async () => container.stderrTail);
+    await keep('result', () => readResult(room.out));
+    if (wish.files.length > 0) await keep('files', () => collectFiles(room.out, wish.files));
+    return parts;
   }
 
   giveBack(): void {

@@ -6,6 +6,7 @@ import { ContainerEngine } from '../../containers/container-engine.js';
 import { type ContainerOptions, engineOptions } from '../../containers/owner-options.js';
 import { asPeerworkError, type ErrorCode, PeerworkError } from '../../errors.js';
 import type { Job, Outcome } from '../../job/job.js';
+import { jobErrorOf } from '../../job/job-error.js';
 import type { RunContext, Runner } from '../../job/runner.js';
 import { Clearing } from '../../kit/clearing.js';
 import { Deadline } from '../../kit/deadline.js';
@@ -90,9 +91,13 @@ export class ContainerRunner implements Runner {
       return { state: 'completed', output: await run.perform(folder, stopped) };
     } catch (thrown) {
       if (this.#closing.signal.aborted) return { state: 'released', reason: 'the worker stopped' };
-      const { code, message } = stopped.aborted ? new PeerworkError('cancelled') : asPeerworkError(thrown, 'engine-failed');
+      const fault = stopped.aborted ? new PeerworkError('cancelled') : asPeerworkError(thrown, 'engine-failed');
+      const { code } = fault;
       const { exitCode } = run;
-      return { state: 'failed', error: { code, message, ...(exitCode !== undefined && { exitCode }) }, retry: !final.has(code) };
+      const error = { ...jobErrorOf(fault), ...(exitCode !== undefined && { exitCode }) };
+      // Of a job that was cancelled nobody wants anything.
+      const output = code === 'cancelled' ? undefined : await run.remains();
+      return { state: 'failed', error, retry: !final.has(code), ...(output !== undefined && { output }) };
     } finally {
       either.end();
       run.giveBack();

@@ -3,11 +3,13 @@ import type { Job, Outcome, Progress } from '../../job/job.js';
 import type { Lease, TaskOrigin } from '../../job/source.js';
 import type { LeaseKey, Settlement, WorkItem } from '../../job/verbs.js';
 import type { PeerTunnel } from './peer-tunnel.js';
+import type { ReportSender } from './report-sender.js';
+import type { RunReports } from './run-reports.js';
 
 /** What a lease needs from its source. */
 export interface LeaseDuties {
   settle(settlement: Settlement): Promise<void>;
-  report(id: string, lease: number, progress: Progress): void;
+  readonly reports: ReportSender;
   origin(digest: string): TaskOrigin;
   tunnel(key: LeaseKey): PeerTunnel;
   now(): number;
@@ -73,8 +75,9 @@ class HeldLease implements Lease {
   readonly #forget: () => void;
   readonly #lost = new AbortController();
   #startedAt: number;
+  #reports: RunReports | undefined;
   #begun = false;
-  #ended = false;
+  #settled = false;
   #cancelled = false;
 
   constructor(item: WorkItem, duties: LeaseDuties & { late(): void }, forget: () => void) {
@@ -104,25 +107,31 @@ class HeldLease implements Lease {
   }
 
   lose(): void {
-    this.#end();
+    this.#release();
     this.#lost.abort();
   }
 
   cancel(): void {
-    this.#end();
+    this.#release();
     this.#cancelled = true;
     this.#lost.abort(new PeerworkError('cancelled'));
   }
 
+  /** Also when it is lost: what a run that is cancelled says on its way out is part of its log. */
   report(progress: Progress): void {
-    if (!this.#ended) this.#duties.report(this.item.id, this.item.lease, progress);
+    if (this.#settled) return;
+    const { reports } = this.#duties;
+    this.#reports ??= reports.open(this.item);
+    reports.add(this.#reports, progress);
   }
 
   async settle(outcome: Outcome): Promise<void> {
-    const late = this.#cancelled && outcome.state === 'failed' && outcome.output !== undefined;
-    if (this.#ended && !late) return;
-    if (late) this.#duties.late();
-    this.#cancelled = false;
+    if (this.#settled) return;
+    this.#settled = true;
+    const isLate = this.#cancelled && outcome.state === 'failed' && outcome.output !== undefined;
+    if (this.#lost.signal.aborted && !isLate) return;
+    if (isLate) this.#duties.late();
+    const reports = this.#reports && this.#duties.reports.take(this.#reports);
     // The outbox takes over before the book forgets: a beat in between must still renew the lease.
     const safe = this.#duties.settle({
       id: this.item.id,
@@ -130,13 +139,13 @@ class HeldLease implements Lease {
       outcome,
       startedAt: this.#startedAt,
       finishedAt: this.#duties.now(),
+      ...(reports !== undefined && reports.length > 0 && { reports }),
     });
-    this.#end();
+    this.#release();
     await safe;
   }
 
-  #end(): void {
-    this.#ended = true;
+  #release(): void {
     this.tunnel?.close();
     this.#forget();
   }

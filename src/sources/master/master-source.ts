@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import { type Clock, pause, type Timer } from '../../clock.js';
 import { asPeerworkError, type PeerworkError } from '../../errors.js';
-import type { Progress } from '../../job/job.js';
 import type { IsolationTier } from '../../job/runner.js';
 import type { Lease, Source } from '../../job/source.js';
 import { cancelWorkArgs, checked, isMasterAnswer, type LeaseKey, pingAnswer, requestWorkAnswer, type WorkItem } from '../../job/verbs.js';
@@ -13,10 +12,9 @@ import { Deliveries } from './deliveries.js';
 import { LeaseBook } from './lease-book.js';
 import { PeerOrigin } from './origin.js';
 import { PeerTunnel } from './peer-tunnel.js';
+import { ReportSender } from './report-sender.js';
 
 const RETRY_MS = 500;
-/** Each holds 64 KiB at most: they fit into one message. */
-const MAX_REPORTS = 200;
 
 /** What the Master is told about this worker when it connects. */
 export interface WorkerFacts {
@@ -67,7 +65,7 @@ export interface MasterSourceEvents {
  * Leases jobs from a peerwork Master.
  *
  * Leases outlive links. When a link is lost the runs go on; over the next link the worker first says which leases it still holds
- * (`isMaster`), learns which of them are lost, delivers what waits in the outbox, and only then asks for more. While a link is up one
+ * (`isMaster`), learns which of them are lost, delivers what waits in the outbox and what runs have told meanwhile, and only then asks for more. While a link is up one
  * beat renews all leases at once.
  */
 export class MasterSource extends EventEmitter<MasterSourceEvents> implements Source {
@@ -77,8 +75,7 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
   readonly #book: LeaseBook;
   readonly #deliveries: Deliveries;
   readonly #instance = randomUUID();
-  readonly #reports: { id: string; lease: number; progress: Progress }[] = [];
-  #reporting = false;
+  readonly #reports: ReportSender;
   #master: JoinedMaster | undefined;
   #beat: Timer | undefined;
   /** To requests for work, over this link, that brought some. */
@@ -95,9 +92,10 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
     super();
     this.#options = options;
     this.#deliveries = new Deliveries(options.outbox, options.clock, options.log);
+    this.#reports = new ReportSender(options.clock, options.log);
     this.#book = new LeaseBook({
+      reports: this.#reports,
       settle: (settlement) => this.#deliveries.deliver(settlement),
-      report: (id, lease, progress) => this.#report(id, lease, progress),
       origin: (digest) => new PeerOrigin(digest, options.publisher, () => this.#master?.peer.rpc),
       tunnel: (key) => new PeerTunnel(key, () => this.#master?.peer.rpc),
       now: () => options.clock.now(),
@@ -141,6 +139,7 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
   async close(): Promise<void> {
     this.#closed = true;
     this.#beat?.cancel();
+    this.#reports.close();
     for (const resolve of this.#waiting.splice(0)) resolve();
     await this.#swarm.close();
     await this.#options.outbox.close();
@@ -181,6 +180,7 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
       this.#told = facts;
       this.#lose(answer.lost);
       this.#deliveries.connect(peer.rpc);
+      this.#reports.connect(peer.rpc);
       this.#scheduleBeat(peer, answer.beatMs);
       for (const resolve of this.#waiting.splice(0)) resolve();
       this.emit('connected', this.#master);
@@ -195,6 +195,7 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
     this.#master = undefined;
     this.#beat?.cancel();
     this.#deliveries.disconnect(peer.rpc);
+    this.#reports.disconnect(peer.rpc);
     this.emit('disconnected', error);
   }
 
@@ -257,18 +258,5 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
       });
     }
     return this.#master?.peer.rpc;
-  }
-
-  /** Reports of one turn share a message; without a link they are lost, as only outcomes must arrive. */
-  #report(id: string, lease: number, progress: Progress): void {
-    this.#reports.push({ id, lease, progress });
-    if (this.#reporting) return;
-    this.#reporting = true;
-    setImmediate(() => {
-      this.#reporting = false;
-      while (this.#master !== undefined && this.#reports.length > 0)
-        this.#master.peer.rpc.notify('report', { reports: this.#reports.splice(0, MAX_REPORTS) }, { lossy: true });
-      this.#reports.length = 0;
-    });
   }
 }

@@ -36,7 +36,8 @@ function check(value: unknown, place: string, depth: number): void {
     case 'bigint':
       throw new UnsendableError(`${shorten(place)} is a BigInt; use String(value)`);
     case 'object':
-      return checkObject(value as object, place, depth);
+      checkObject(value as object, place, depth);
+      return;
     default:
       throw new UnsendableError(`${shorten(place)} is a ${typeof value}`);
   }
