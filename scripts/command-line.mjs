@@ -39,7 +39,10 @@ const packagesOutside = {
       if (namespace === 'required' || kind !== 'import-statement' || isModule(path)) return { path, external: true };
       return { path, namespace: 'required' };
     });
-    onLoad({ filter: /./, namespace: 'required' }, ({ path }) => ({ contents: `module.exports = require(${JSON.stringify(path)});`, loader: 'js' }));
+    onLoad({ filter: /./, namespace: 'required' }, ({ path }) => ({
+      contents: `module.exports = require(${JSON.stringify(path)});`,
+      loader: 'js',
+    }));
   },
 };
 

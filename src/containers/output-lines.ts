@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
 import type { Clock, Timer } from '../clock.js';
 import { MAX_LOG_LINE_CHARS } from '../job/limits.js';
+import { tellsHeapFull } from '../kit/fatal-words.js';
 
 export type OutputStream = 'stdout' | 'stderr' | 'log';
 export type OnLine = (stream: OutputStream, line: string) => void;
@@ -24,6 +25,7 @@ export class OutputLines {
   #lines = 0;
   #dropped = 0;
   #tail = '';
+  #heapFull = false;
 
   constructor(stdout: Readable, stderr: Readable, clock: Clock, onLine: OnLine) {
     this.#streams = [stdout, stderr];
@@ -31,6 +33,11 @@ export class OutputLines {
     this.#onLine = onLine;
     this.#read(stdout, 'stdout');
     this.#read(stderr, 'stderr');
+  }
+
+  /** Node has said on stderr that its heap is full. */
+  get heapFull(): boolean {
+    return this.#heapFull;
   }
 
   /** The end of stdout, 64 Ki characters at most. */
@@ -83,6 +90,7 @@ export class OutputLines {
 
   #pass(stream: 'stdout' | 'stderr', line: string): void {
     this.#lines += 1;
+    if (stream === 'stderr' && tellsHeapFull(line)) this.#heapFull = true;
     if (this.#lines > LINES_PER_WINDOW) this.#dropped += 1;
     else this.#onLine(stream, line.replace(/\r$/, '').slice(0, MAX_LOG_LINE_CHARS));
   }

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { PeerworkError } from '../errors.js';
-import type { ChildInput, Json, ParentOutput } from './job.js';
+import type { ChildInput, Json, Outcome, ParentOutput } from './job.js';
 import {
   MAX_CHANNEL_CHARS,
   MAX_CHILDREN,
@@ -134,11 +134,12 @@ const children = v.pipe(
   v.maxLength(MAX_CHILDREN),
   v.readonly(),
 );
-export const outcome = v.variant('state', [
+/** With its type by name: inferred, it is deeper than a compiler follows in declarations. */
+export const outcome: v.GenericSchema<unknown, Outcome> = v.variant('state', [
   v.object({ state: v.literal('completed'), output: jsonValue, children: v.optional(children), childrenDelayMs: wait, holdMs: wait }),
   v.object({ state: v.literal('failed'), error: jobError, retry: v.boolean(), output: v.exactOptional(jsonValue), holdMs: wait }),
   v.object({ state: v.literal('released'), reason: v.pipe(v.string(), v.maxLength(200)) }),
-]);
+]) as never;
 export const settlement = v.object({ id: jobId, lease: leaseNumber, outcome, startedAt: instant, finishedAt: instant });
 /** An outcome on its way to the ledger. */
 export type Settlement = v.InferOutput<typeof settlement>;

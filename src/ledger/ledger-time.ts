@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.js';
+import { PeerworkError } from '../errors.js';
 import { shiftInstants } from './shift.js';
 import type { Transaction } from './transaction.js';
 
@@ -18,10 +19,11 @@ const SHARE = `${READ} FOR SHARE`;
 const LOCK = `${READ} FOR UPDATE`;
 const WRITE = `INSERT INTO note (name, value) VALUES ('${NAME}', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value`;
 
-/** The row: by how much all shifts together have moved the instants of the ledger, and the latest time at which somebody looked. */
+/** The row: by how much all shifts together have moved the instants of the ledger, the latest time at which somebody looked, and whose ledger it was. */
 interface Noted {
   readonly shiftedMs: number;
   readonly at: number;
+  readonly owner: string;
 }
 
 /**
@@ -38,12 +40,14 @@ export class LedgerTime {
   readonly #clock: Pick<Clock, 'now' | 'wall'> | undefined;
   /** A statement that reads the clock of the database; undefined: the machine's clock is the ledger's. */
   readonly #readClock: string | undefined;
+  readonly #owner: string;
   #offsetMs = 0;
   #shiftedMs = 0;
   #written: string | undefined;
 
   /** Without a clock the time that callers give is the ledger's. */
-  constructor(clock: Pick<Clock, 'now' | 'wall'> | undefined, readClock: string | undefined) {
+  constructor(clock: Pick<Clock, 'now' | 'wall'> | undefined, readClock: string | undefined, owner = '-') {
+    this.#owner = owner;
     this.#clock = clock;
     this.#readClock = readClock;
     if (clock !== undefined) this.#offsetMs = clock.wall() - clock.now();
@@ -83,15 +87,26 @@ export class LedgerTime {
     noted = await read(transaction, LOCK);
     seen = await this.#seen(transaction, clock);
     const shiftedMs = noted?.shiftedMs ?? 0;
+    if (opening && shared) this.#mayOpen(noted, seen.wall);
     let leftMs: number;
     if (opening) leftMs = noted === undefined ? 0 : Math.min(0, seen.wall - noted.at);
     else if (shared && this.#othersFoundItSteady(noted, seen.wall)) leftMs = 0;
     else leftMs = seen.jumpMs - (shiftedMs - this.#shiftedMs);
     const byMs = Math.abs(leftMs) > JUMP_MS ? leftMs : 0;
     if (byMs !== 0) await shiftInstants(transaction, byMs, seen.wall);
-    const text = `${shiftedMs + byMs} ${seen.wall}`;
+    const text = this.#text(shiftedMs + byMs, seen.wall);
     await transaction.run(WRITE, [text]);
     return this.#looked(transaction, seen, shiftedMs + byMs, byMs, text);
+  }
+
+  /** Masters of two keys would hand out the same jobs to Workers of two swarms, in tasks that the other's do not trust. */
+  #mayOpen(noted: Noted | undefined, wall: number): void {
+    if (noted === undefined || noted.owner === '-' || this.#owner === '-' || noted.owner === this.#owner) return;
+    if (Math.abs(wall - noted.at) < SHARED_RECENT_MS) throw new PeerworkError('ledger-key', noted.owner.slice(0, 12));
+  }
+
+  #text(shiftedMs: number, at: number): string {
+    return `${shiftedMs} ${at} ${this.#owner}`;
   }
 
   #isQuiet(noted: Noted | undefined, { wall, jumpMs }: Seen): boolean {
@@ -105,7 +120,7 @@ export class LedgerTime {
     if (clock === undefined) return;
     const noted = await read(transaction, LOCK);
     const { wall } = await this.#seen(transaction, clock);
-    if (noted !== undefined) await transaction.run(WRITE, [`${noted.shiftedMs} ${wall}`]);
+    if (noted !== undefined) await transaction.run(WRITE, [this.#text(noted.shiftedMs, wall)]);
   }
 
   adopt(look: Look | undefined): void {
@@ -122,7 +137,8 @@ export class LedgerTime {
   }
 
   #othersFoundItSteady(noted: Noted | undefined, wall: number): boolean {
-    if (noted === undefined || `${noted.shiftedMs} ${noted.at}` === this.#written || noted.shiftedMs !== this.#shiftedMs) return false;
+    if (noted === undefined || `${noted.shiftedMs} ${noted.at} ${noted.owner}` === this.#written || noted.shiftedMs !== this.#shiftedMs)
+      return false;
     const sinceMs = wall - noted.at;
     return sinceMs > -JUMP_MS && sinceMs < SHARED_RECENT_MS;
   }
@@ -160,6 +176,6 @@ export interface Look {
 
 async function read(transaction: Transaction, sql: string): Promise<Noted | undefined> {
   const [row] = await transaction.all<{ value: string }>(sql);
-  const [, shifted, at] = /^(-?\d{1,16}) (-?\d{1,16})$/.exec(row?.value ?? '') ?? [];
-  return at === undefined ? undefined : { shiftedMs: Number(shifted), at: Number(at) };
+  const [, shifted, at, owner = '-'] = /^(-?\d{1,16}) (-?\d{1,16}) (\S{1,100})$/.exec(row?.value ?? '') ?? [];
+  return at === undefined ? undefined : { shiftedMs: Number(shifted), at: Number(at), owner };
 }

@@ -179,6 +179,8 @@ export interface ScheduleLedger {
 }
 
 export interface WorkerLedger {
+  /** How many jobs these workers, by id, have leased. */
+  countLeased(workers: readonly string[]): Promise<number>;
   listWorkers(): Promise<WorkerRecord[]>;
   getWorker(id: string): Promise<WorkerRecord | undefined>;
   /** Sets or clears marks of a worker; enters one that is not known yet. Its leases are its until they end. */
@@ -287,6 +289,10 @@ export interface JobChange {
 }
 
 export interface LedgerOptions {
+  /** Whose ledger it is, where several may open it: who names another while it is at work is refused with `ledger-key`. At most 100 characters, no space. */
+  readonly owner?: string;
+  /** With Postgres behind a pooler: the address of the database itself, where this Master hears of others. Default: it looks every second. */
+  readonly listenUrl?: string;
   /**
    * Where the `now` of all calls comes from. With it the ledger keeps a time of its own, that of the machine's clock or of the database's, and
    * durations survive that this is set. Default: the ledger's time is what the calls say.

@@ -7,6 +7,7 @@ import { type CheckedChild, checkChildren, createChildren } from './children.js'
 import { type Completed, completeRuns, isBare } from './complete.js';
 import { endRuns } from './end-runs.js';
 import { RUN_COLUMNS, type RunRow } from './job-row.js';
+import { isLateOutput, keepLateOutput } from './late-output.js';
 import type { ChildPolicy } from './ledger.js';
 import { repeated, sized } from './lists.js';
 import { resumeRuns } from './resume.js';
@@ -23,7 +24,10 @@ export async function readRuns(transaction: Transaction, ids: readonly string[])
   return new Map((await transaction.allOf<RunRow>(READ, ids)).map((row) => [row.id, row]));
 }
 
-/** The fence: a run may be settled, once, by the worker and under the lease number that it is leased with now. */
+/**
+ * The fence: a run may be settled, once, by the worker and under the lease number that it is leased with now. Of one that was cancelled what it had made is
+ * taken.
+ */
 export async function settleRuns(
   transaction: Transaction,
   worker: number,
@@ -91,7 +95,13 @@ async function settleOthers(
   const ends: RunEnd[] = [];
   const holds = new Map<number, number>();
   for (const [index, settlement] of entries) {
-    const row = await heldRun(transaction, runs.get(settlement.id), settlement, worker, now);
+    const found = runs.get(settlement.id);
+    if (found !== undefined && isLateOutput(found, settlement, worker)) {
+      await keepLateOutput(transaction, found, settlement);
+      answers[index] = 'settled';
+      continue;
+    }
+    const row = await heldRun(transaction, found, settlement, worker, now);
     if (row === undefined || row.state !== 'leased' || row.lease !== settlement.lease || row.worker !== worker) {
       answers[index] = refusal(row, settlement, worker);
       continue;

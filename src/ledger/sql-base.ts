@@ -24,7 +24,7 @@ export class SqlBase {
   constructor(driver: Driver, options: LedgerOptions, shard: number) {
     this.driver = driver;
     this.options = options;
-    this.time = new LedgerTime(options.clock, driver.readClock);
+    this.time = new LedgerTime(options.clock, driver.readClock, options.owner);
     this.commits = new GroupCommit(driver, {
       shard,
       offsetMs: () => this.time.offsetMs,

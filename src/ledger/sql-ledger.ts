@@ -2,7 +2,7 @@ import type { Ledger, ScheduleInput, ScheduleRecord, Tended, WorkerMarks, Worker
 import { deleteSchedule, getSchedule, listSchedules, pauseSchedule, putSchedule } from './schedules.js';
 import { SqlGroups } from './sql-groups.js';
 import { tend } from './tend.js';
-import { getWorker, listWorkers, markWorker } from './worker-marks.js';
+import { countLeased, getWorker, listWorkers, markWorker } from './worker-marks.js';
 
 const RECALL = 'SELECT value FROM note WHERE name = ?';
 const REMEMBER_FIRST = 'INSERT INTO note (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING';
@@ -51,6 +51,10 @@ export class SqlLedger extends SqlGroups implements Ledger {
 
   getWorker(id: string): Promise<WorkerRecord | undefined> {
     return this.run(1, (transaction) => getWorker(transaction, id));
+  }
+
+  countLeased(workers: readonly string[]): Promise<number> {
+    return this.run(1, (transaction) => countLeased(transaction, workers));
   }
 
   markWorker(worker: WorkerRef, marks: WorkerMarks, now: number): Promise<WorkerRecord> {

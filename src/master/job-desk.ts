@@ -219,11 +219,13 @@ export class JobDesk implements Desk {
   }
 
   #changed(change: LedgerChange): void {
-    const { dispatch, results, permits, log, due } = this.#options;
+    const { clock, dispatch, results, permits, log, due } = this.#options;
     if (change.ready) dispatch.wake();
     if (change.settled) results.wake();
     if (change.dueAt !== undefined) due(change.dueAt);
     this.#tellCancelled(change.cancelled);
+    if (!change.own && change.cut)
+      permits.reload(clock.now()).catch((error: unknown) => log.warn('the marks of workers could not be read', { error }));
     if (!change.own)
       for (const { kind, id } of change.rows)
         if (kind === 'worker')

@@ -5,6 +5,7 @@ import { PeerworkError } from '../errors.js';
 import type { Workplace } from '../job/runner.js';
 import type { SignedManifest, TaskOrigin } from '../job/source.js';
 import { clearAtOnce, clearAway, sweepAbandoned } from '../kit/clearing.js';
+import { within } from '../kit/deadline.js';
 import { LOCAL_JSON, parseJson } from '../kit/json.js';
 import { isMissing } from '../kit/system-error.js';
 import { writeWhole } from '../kit/whole-file.js';
@@ -109,7 +110,7 @@ export class Workplaces {
       const ready = this.#ready.get(origin.digest);
       if (ready?.publishers.has(publisher)) return this.#take(ready);
       await this.#preparing.join(`${publisher} ${origin.digest}`, signal, (shared) =>
-        this.#prepare(origin, publisher, AbortSignal.any([shared, this.#closing.signal])),
+        within({ signals: [shared, this.#closing.signal] }, (signal) => this.#prepare(origin, publisher, signal)),
       );
     }
   }

@@ -5,6 +5,7 @@ import { isReservedLabel } from '../config/labels.js';
 import { asPeerworkError, PeerworkError } from '../errors.js';
 import type { Outcome } from '../job/job.js';
 import type { Source } from '../job/source.js';
+import { within } from '../kit/deadline.js';
 import { type Log, logToStderr } from '../log.js';
 import { keepInspectorShut } from '../sandbox/inspector.js';
 import type { MasterSource, WorkerFacts } from '../sources/master/master-source.js';
@@ -240,6 +241,5 @@ function sourcesOf({ master, others }: Pick<Parts, 'master' | 'others'>): readon
 }
 
 async function flush(sources: readonly Source[], withinMs: number): Promise<void> {
-  const signal = AbortSignal.timeout(withinMs);
-  await Promise.all(sources.map((source) => source.flush(signal)));
+  await within({ withinMs }, (signal) => Promise.all(sources.map((source) => source.flush(signal))));
 }

@@ -38,7 +38,12 @@ export interface OpenSource {
 }
 
 /** A source as a Worker opens it, with the test in the Worker's place. */
-export async function openSource(t: Test, setup: SourceSetup, folder = temporaryFolder(t, 'source')): Promise<OpenSource> {
+export async function openSource(
+  t: Test,
+  setup: SourceSetup,
+  folder = temporaryFolder(t, 'source'),
+  runners: readonly string[] = ['task-module'],
+): Promise<OpenSource> {
   const troubles: PeerworkError[] = [];
   const lines: string[] = [];
   const opened = new Sources({
@@ -46,7 +51,7 @@ export async function openSource(t: Test, setup: SourceSetup, folder = temporary
     folder,
     worker: 'lab',
     concurrency: 4,
-    runners: { find: async () => undefined, ready: new Map([['task-module', undefined]]) },
+    runners: { find: async () => undefined, ready: new Map(runners.map((kind) => [kind, undefined])) },
     keys: loadOrCreateKeyFile(join(folder, 'key.json')),
     clock: systemClock,
     log: createLog({ level: 'debug', write: (line) => lines.push(line) }),

@@ -508,7 +508,7 @@ for (const sandbox of ['off', 'required'] as const) {
     await ends('kills itself', 'crashed', /SIGKILL/);
     await ends('throws later', 'crashed', /uncaught exception: too late/);
     await ends('rejects aside', 'task-threw', /nobody cares/);
-    await ends('fills the heap', 'memory', /memory/);
+    await ends('fills the heap', 'memory', /192 MiB/);
     await ends('fills buffers', 'memory', /192 MiB|allocation failed/);
     await ends('forks', 'task-threw', /ERR_ACCESS_DENIED/);
     await ends('starts a thread', 'task-threw', /ERR_ACCESS_DENIED/);

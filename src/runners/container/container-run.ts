@@ -10,6 +10,7 @@ import type { RunContext } from '../../job/runner.js';
 import type { Tunnel } from '../../job/tunnel.js';
 import { bytesBelow } from '../../kit/bytes-below.js';
 import { clearAway } from '../../kit/clearing.js';
+import { isStackFrame } from '../../kit/fatal-words.js';
 import type { Log } from '../../log.js';
 import { collectFiles, readResult } from './collect.js';
 import { JobRoom } from './room.js';
@@ -164,7 +165,7 @@ export class ContainerRun {
   }
 
   #say(stream: OutputStream, line: string): void {
-    if (stream === 'stderr' && line.trim() !== '') this.#lastWords = line.trim().slice(0, MAX_LAST_WORDS_CHARS);
+    if (stream === 'stderr' && line.trim() !== '' && !isStackFrame(line)) this.#lastWords = line.trim().slice(0, MAX_LAST_WORDS_CHARS);
     this.#context.report({ kind: 'log', stream, line });
   }
 }

@@ -8,6 +8,7 @@ import { asPeerworkError, type ErrorCode, PeerworkError } from '../../errors.js'
 import type { Job, Outcome } from '../../job/job.js';
 import type { RunContext, Runner } from '../../job/runner.js';
 import { Clearing } from '../../kit/clearing.js';
+import { Deadline } from '../../kit/deadline.js';
 import type { Log } from '../../log.js';
 import type { RunnerContext, RunnerSetup } from '../setup.js';
 import { ContainerRun } from './container-run.js';
@@ -82,7 +83,8 @@ export class ContainerRunner implements Runner {
 
   async #run(job: Job, context: RunContext): Promise<Outcome> {
     const run = new ContainerRun({ engine: this.#engine, clock: this.#clock, log: this.#log }, job, context);
-    const stopped = AbortSignal.any([context.signal, this.#closing.signal]);
+    const either = new Deadline({ signals: [context.signal, this.#closing.signal] });
+    const stopped = either.signal;
     try {
       const folder = join(this.#jobs, randomBytes(8).toString('hex'));
       return { state: 'completed', output: await run.perform(folder, stopped) };
@@ -92,6 +94,7 @@ export class ContainerRunner implements Runner {
       const { exitCode } = run;
       return { state: 'failed', error: { code, message, ...(exitCode !== undefined && { exitCode }) }, retry: !final.has(code) };
     } finally {
+      either.end();
       run.giveBack();
     }
   }

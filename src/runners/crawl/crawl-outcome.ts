@@ -21,6 +21,8 @@ export interface CrawlEnd {
   /** As the messages of a timeout and of a full disk name them. */
   readonly timeLimit: string;
   readonly diskLimit: string;
+  /** Of one container, in MiB. */
+  readonly memoryMb: number;
   /** With no reason yet; its results are absent if they went elsewhere. */
   readonly output: CrawlOutput;
   /** The crawl knows as many pages as it may, and there were links to more. */
@@ -45,9 +47,9 @@ export function outcomeOf(end: CrawlEnd): Outcome {
   return { state: 'completed', output: jsonOf({ ...output, ...(reason !== undefined && { partial: true, reason }) }) };
 }
 
-function errorOf({ cause, timeLimit }: CrawlEnd, { id, exitCode, outOfMemory, said }: EndedContainer): JobError {
+function errorOf({ cause, timeLimit, memoryMb }: CrawlEnd, { id, exitCode, outOfMemory, said }: EndedContainer): JobError {
   if (cause === 'timeout') return { code: 'timeout', message: describeError('timeout', timeLimit), exitCode };
-  if (outOfMemory) return { code: 'memory', message: describeError('memory', `container ${id}`), exitCode };
+  if (outOfMemory) return { code: 'memory', message: describeError('memory', `${memoryMb} MiB in container ${id}`), exitCode };
   const last = said === '' ? '' : `; its last words: ${said}`;
   const message = describeError('crawl-failed', `exit code ${exitCode} of ${id}${last}`).slice(0, MAX_LOG_LINE_CHARS);
   return { code: 'crawl-failed', message, exitCode };

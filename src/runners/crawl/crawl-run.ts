@@ -8,6 +8,7 @@ import type { CrawlOutput } from '../../job/crawl.js';
 import type { Job, Outcome } from '../../job/job.js';
 import { MAX_JOB_DATA_BYTES, MAX_LOG_LINE_CHARS } from '../../job/limits.js';
 import type { RunContext } from '../../job/runner.js';
+import { isStackFrame } from '../../kit/fatal-words.js';
 import { readRedisUrl } from '../../kit/redis-url.js';
 import { conceal } from '../../log.js';
 import { crawlEnvironment } from './crawl-environment.js';
@@ -181,7 +182,7 @@ export class CrawlRun {
     const { job, crawl, image } = this.#options;
     const { engine } = this.#host;
     const { ceilings } = engine;
-    const memoryMb = Math.min(crawl.memoryMb ?? DEFAULT_MEMORY_MB, ceilings.memoryMb);
+    const memoryMb = this.#memoryMb;
     const api = crawl.api && { ...crawl.api, baseUrl: rewriteLocalhost(crawl.api.baseUrl, egress.hostName) };
     const env = crawlEnvironment(crawl, {
       id,
@@ -210,6 +211,11 @@ export class CrawlRun {
     this.#containers.push(own);
   }
 
+  /** Of one container. */
+  get #memoryMb(): number {
+    return Math.min(this.#options.crawl.memoryMb ?? DEFAULT_MEMORY_MB, this.#host.engine.ceilings.memoryMb);
+  }
+
   #line(id: string, own: CrawlContainer | undefined, stream: 'stdout' | 'stderr' | 'log', line: string): void {
     const progress = stream === 'stdout' ? readProgress(line) : undefined;
     if (progress !== undefined) {
@@ -219,7 +225,7 @@ export class CrawlRun {
     }
     // Why a page failed says more than the count of them.
     const tells = stream === 'stderr' || !own?.said.startsWith(FAILED_PAGE) || line.startsWith(FAILED_PAGE);
-    if (own !== undefined && line.trim() !== '' && tells) own.said = line;
+    if (own !== undefined && line.trim() !== '' && !isStackFrame(line) && tells) own.said = line;
     const shown = this.#options.crawl.containers > 1 ? `${id}: ${line}` : line;
     this.#options.context.report({ kind: 'log', stream, line: shown.slice(0, MAX_LOG_LINE_CHARS) });
   }
@@ -298,7 +304,7 @@ export class CrawlRun {
     const full = counts?.full ?? all.some((each) => each.full);
     const timeLimit = crawl.timeoutSecs === undefined ? `${job.timeoutMs} ms` : `${crawl.timeoutSecs} s and a grace`;
     const diskLimit = `more than ${this.#host.engine.ceilings.diskMb} MiB`;
-    return outcomeOf({ cause: this.#cause, ended, output, full, timeLimit, diskLimit });
+    return outcomeOf({ cause: this.#cause, ended, output, full, timeLimit, diskLimit, memoryMb: this.#memoryMb });
   }
 
   /** What is on this disk, and what earlier attempts elsewhere have left in Redis. */

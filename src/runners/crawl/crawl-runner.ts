@@ -9,6 +9,7 @@ import { asPeerworkError, PeerworkError } from '../../errors.js';
 import type { Job, Outcome } from '../../job/job.js';
 import { MAX_LOG_LINE_CHARS } from '../../job/limits.js';
 import type { RunContext, Runner } from '../../job/runner.js';
+import { within } from '../../kit/deadline.js';
 import type { Log } from '../../log.js';
 import { type CheckedCrawl, checkActor, readCrawlJob } from './crawl-job.js';
 import { CrawlRun } from './crawl-run.js';
@@ -100,8 +101,8 @@ export class CrawlRunner implements Runner {
     const { memoryMb } = this.#engine.ceilings;
     if (crawl.memoryMb !== undefined && crawl.memoryMb > memoryMb)
       throw new PeerworkError('container-limits', `memoryMb: ${crawl.memoryMb} MiB, allowed are ${memoryMb}`);
-    const signal = AbortSignal.any([context.signal, this.#closing.signal]);
-    const image = await this.#holdImage(crawl, { ...context, signal });
+    const signals = [context.signal, this.#closing.signal];
+    const image = await within({ signals }, (signal) => this.#holdImage(crawl, { ...context, signal }));
     let kept: KeptCrawl | undefined;
     try {
       if (crawl.api === undefined) kept = await this.#kept.take(crawl.key);

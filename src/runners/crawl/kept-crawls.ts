@@ -88,7 +88,7 @@ export class KeptCrawls {
       found.push({ name, usedAt: KEY.test(name) ? (facts?.mtimeMs ?? 0) : 0 });
     }
     found.sort((a, b) => b.usedAt - a.usedAt);
-    const now = this.#clock.now();
+    const now = this.#clock.wall();
     let bytes = 0;
     for (const [at, { name, usedAt }] of found.entries()) {
       // An instant that lies in the future is as wrong as one long ago: the clock was set back meanwhile.
@@ -104,7 +104,7 @@ export class KeptCrawls {
 
   /** Its age is counted from when it was last in use, also after a crawl of days whose Worker was killed. */
   async #touch(folder: string, ended: Promise<void>): Promise<void> {
-    const seconds = this.#clock.now() / 1_000;
+    const seconds = this.#clock.wall() / 1_000;
     await utimes(folder, seconds, seconds).catch(() => {});
     const again = this.#clock.after(TOUCH_MS, () => void this.#touch(folder, ended), { unref: true });
     void ended.then(() => again.cancel());

@@ -49,8 +49,8 @@ export class SharedQueue {
   }
 
   /** Frees what a container that died had claimed, so that the others need not wait for its locks. Answers how much; never rejects. */
-  release(container: string): Promise<number> {
-    return this.#queue.release(container).catch(() => 0);
+  async release(container: string): Promise<number> {
+    return (await this.#soon(this.#queue.release(container))) ?? 0;
   }
 
   /** undefined: Redis does not answer. */

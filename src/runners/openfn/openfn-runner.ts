@@ -7,7 +7,10 @@ import type { Job, Json, Outcome } from '../../job/job.js';
 import { VALUE_LIMITS } from '../../job/limits.js';
 import type { OpenfnEvent, OpenfnRun } from '../../job/openfn.js';
 import type { RunContext, Runner } from '../../job/runner.js';
+import { within } from '../../kit/deadline.js';
 import { formatJson, type JsonRefused } from '../../kit/json.js';
+import { orAborted } from '../../kit/or-aborted.js';
+import { OomKills } from '../../sandbox/oom-kills.js';
 import type { RunnerContext, RunnerSetup } from '../setup.js';
 import { type AdaptorPolicy, allowedSteps, installAdaptor } from './adaptors.js';
 import { type Engine, loadEngine, type OpenEngine } from './engine.js';
@@ -73,6 +76,7 @@ export class OpenfnRunner implements Runner {
   readonly #memoryMb: number;
   readonly #timeoutMs: number;
   readonly #stop: AbortController;
+  readonly #oomKills = new OomKills();
   readonly #running = new Set<Promise<unknown>>();
   #idle: Place[];
 
@@ -120,13 +124,16 @@ export class OpenfnRunner implements Runner {
   }
 
   async run(job: Job, context: RunContext): Promise<Outcome> {
-    const running = this.#run(job, context).catch((thrown: unknown): Outcome => failed(asPeerworkError(thrown)));
+    const signals = [context.signal, this.#stop.signal];
+    const running = within({ signals }, (stop) => this.#run(job, context, stop)).catch(
+      (thrown: unknown): Outcome => failed(asPeerworkError(thrown)),
+    );
     this.#running.add(running);
     return running.finally(() => this.#running.delete(running));
   }
 
   #note(line: string): OpenfnEvent {
-    return { event: 'log', at: `${this.#clock.now()}000`, level: 'warn', source: 'RTE', message: [line] };
+    return { event: 'log', at: `${this.#clock.wall()}000`, level: 'warn', source: 'RTE', message: [line] };
   }
 
   async close(): Promise<void> {
@@ -135,14 +142,13 @@ export class OpenfnRunner implements Runner {
     await Promise.all(this.#idle.splice(0).map(({ engine }) => engine.destroy(true)));
   }
 
-  async #run(job: Job, context: RunContext): Promise<Outcome> {
+  async #run(job: Job, context: RunContext, stop: AbortSignal): Promise<Outcome> {
     const { exchange } = context;
     const run = exchange === undefined ? await readRun(job, context.workplace) : ((await exchange.ask({ ask: 'run' })) as OpenfnRun);
     const tell = (event: OpenfnEvent) => {
       if (exchange !== undefined) exchange.tell(event);
       else if (event.event === 'log') context.report({ kind: 'log', stream: 'log', line: lineOf(event.message) });
     };
-    const stop = AbortSignal.any([context.signal, this.#stop.signal]);
     if (stop.aborted) return STOPPED;
     let steps: ReturnType<typeof allowedSteps>;
     try {
@@ -150,7 +156,7 @@ export class OpenfnRunner implements Runner {
     } catch (thrown) {
       const error = { severity: 'exception', name: 'AutoinstallError', message: thrown instanceof Error ? thrown.message : String(thrown) };
       tell({ event: 'failed', at: `${this.#clock.wall()}000`, error });
-      return outcomeOf({ error }, exchange === undefined);
+      return outcomeOf({ error }, { wantsOutput: exchange === undefined, memoryMb: this.#memoryMb });
     }
     const { memoryMb: wanted = this.#memoryMb } = run.options;
     const memoryMb = Math.min(wanted, this.#memoryMb);
@@ -159,11 +165,13 @@ export class OpenfnRunner implements Runner {
     const timeoutMs = Math.min(run.options.timeoutMs ?? this.#timeoutMs, job.timeoutMs || Number.POSITIVE_INFINITY);
     const place = (await this.#takeIdle()) ?? (await this.#open());
     const { engine } = place;
-    const end = await orStopped(runOnEngine(engine, { run, steps, tell, exchange, memoryMb, timeoutMs, clock: this.#clock }), stop);
+    const end = await orAborted(runOnEngine(engine, { run, steps, tell, exchange, memoryMb, timeoutMs, clock: this.#clock }), stop);
     const spoiled = end === undefined || ('error' in end && (SPOILED.has(end.error.type) || SPOILED.has(end.error.name)));
     if (spoiled || this.#stop.signal.aborted) await engine.destroy(true);
     else this.#idle.push(place);
-    return end === undefined ? STOPPED : outcomeOf(end, exchange === undefined);
+    const killed = end !== undefined && 'error' in end && end.error.type === 'ExitError' && this.#oomKills.more();
+    if (killed) return failed(new PeerworkError('memory', `the system had none left, although the run may have ${memoryMb} MiB`));
+    return end === undefined ? STOPPED : outcomeOf(end, { wantsOutput: exchange === undefined, memoryMb });
   }
 
   async #takeIdle(): Promise<Place | undefined> {
@@ -185,22 +193,11 @@ function lives(pid: number): boolean {
 
 const STOPPED: Outcome = { state: 'released', reason: 'the worker stops' };
 
-function orStopped(ended: Promise<RunEnd>, stop: AbortSignal): Promise<RunEnd | undefined> {
-  return new Promise((resolve) => {
-    const give = () => resolve(undefined);
-    if (stop.aborted) give();
-    stop.addEventListener('abort', give, { once: true });
-    void ended.then((end) => {
-      stop.removeEventListener('abort', give);
-      resolve(end);
-    });
-  });
-}
-
 /** A source with an exchange has had the state already. */
-function outcomeOf(end: RunEnd, wantsOutput: boolean): Outcome {
+function outcomeOf(end: RunEnd, { wantsOutput, memoryMb }: { readonly wantsOutput: boolean; readonly memoryMb: number }): Outcome {
   if ('error' in end) {
     const { type, name, message } = end.error;
+    if (type === 'OOMError' || name === 'OOMError') return failed(new PeerworkError('memory', `${memoryMb} MiB`));
     return failed(new PeerworkError('openfn-run-failed', `${type ?? name ?? 'Error'}: ${message}`));
   }
   if (!wantsOutput) return { state: 'completed', output: null };

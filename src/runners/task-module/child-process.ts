@@ -328,7 +328,7 @@ export class TaskChild {
   #conclude(exit: Exit): void {
     this.state = 'ended';
     const words = { breach: this.#breach, sawOutOfMemory: this.#output.sawOutOfMemory, byeCode: this.#byeCode };
-    const ending = howItEnded(exit, words, this.#host.sandbox.tier);
+    const ending = howItEnded(exit, words, { tier: this.#host.sandbox.tier, memoryMb: this.#host.memoryMb });
     const [head] = this.#handed;
     if (head !== undefined && head.number <= exit.begun) {
       this.#handed.shift();

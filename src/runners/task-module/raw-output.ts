@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream';
 import { boundedProgress } from '../../job/bounded-progress.js';
 import type { Progress } from '../../job/job.js';
 import { MAX_LOG_LINE_CHARS, MAX_PROGRESS_BYTES } from '../../job/limits.js';
+import { tellsHeapFull } from '../../kit/fatal-words.js';
 import { FloodGate } from './child/flood.js';
 
 /** Bytes that are read between two ticks; then the pipe fills and the task waits, not the worker. */
@@ -10,7 +11,6 @@ const BYTES_PER_TICK = 512 * 1024;
 const REPORTS_PER_TICK = 2_000;
 /** Lines of reports that are read between two ticks: ours hold fewer than 2 MB in 50 ms. */
 const REPORT_CHARS_PER_TICK = 2 * 1024 * 1024;
-const outOfMemory = /heap out of memory|process out of memory|Reached heap limit/i;
 
 /**
  * What a child tells of itself beside its answers, held to an amount that cannot harm the worker: raw stdout and stderr
@@ -54,7 +54,7 @@ export class RawOutput {
   }
 
   #line(stream: 'stdout' | 'stderr' | 'log', line: string): void {
-    if (stream === 'stderr' && outOfMemory.test(line)) this.sawOutOfMemory = true;
+    if (stream === 'stderr' && tellsHeapFull(line)) this.sawOutOfMemory = true;
     if (!this.#gate.passes(this.#now())) return;
     const dropped = this.#gate.takeDropped();
     if (dropped > 0) this.#report({ kind: 'log', stream: 'log', line: `(${dropped} lines were dropped: the task writes too many)` });

@@ -1,5 +1,6 @@
 import { PeerworkError } from '../../errors.js';
 import { carryMs } from '../../kit/carry-time.js';
+import { Deadline } from '../../kit/deadline.js';
 import { type JsonRefused, parseJson } from '../../kit/json.js';
 import { outlineOf } from '../../kit/json-outline.js';
 import { conceal, withoutPassword } from '../../log.js';
@@ -82,15 +83,16 @@ export class CrewClient {
   }
 
   async #ask(method: 'GET' | 'POST', path: string, body?: object): Promise<CrewAnswer> {
+    const text = body === undefined ? undefined : JSON.stringify(body);
+    const deadline = new Deadline({ withinMs: ANSWER_MS + carryMs(text?.length ?? 0) });
     try {
-      const text = body === undefined ? undefined : JSON.stringify(body);
       const response = await fetch(`${this.#base}${path}`, {
         method,
         headers: { ...this.#headers, ...(body !== undefined && { 'content-type': 'application/json' }) },
         ...(text !== undefined && { body: text }),
         // The authorization is for this server alone.
         redirect: 'manual',
-        signal: AbortSignal.timeout(ANSWER_MS + carryMs(text?.length ?? 0)),
+        signal: deadline.signal,
       });
       return {
         status: response.status,
@@ -99,6 +101,8 @@ export class CrewClient {
       };
     } catch (error) {
       throw new PeerworkError('crew-unreachable', `${this.#base}: ${reasonOf(error)}`, { cause: error });
+    } finally {
+      deadline.end();
     }
   }
 

@@ -1,6 +1,7 @@
 import { type Clock, pause } from '../../clock.js';
 import { asPeerworkError, PeerworkError } from '../../errors.js';
 import { carryMs } from '../../kit/carry-time.js';
+import { Deadline } from '../../kit/deadline.js';
 import { JsonRefused, parseJson } from '../../kit/json.js';
 
 /** Of one answer. */
@@ -59,11 +60,11 @@ class Failure {
 
 async function attempt(clock: Clock, call: ApiCall): Promise<ApiAnswer | Failure> {
   const where = `${call.method} ${new URL(call.url).pathname}`;
-  const ending = new AbortController();
   const text = call.body === undefined ? undefined : JSON.stringify(call.body);
   const withinMs = call.timeoutMs + carryMs(text?.length ?? 0);
+  const ending = new Deadline({ signals: [call.signal] });
   const late = clock.after(withinMs, () => ending.abort(new Error(`no answer within ${withinMs} ms`)));
-  const signal = call.signal === undefined ? ending.signal : AbortSignal.any([ending.signal, call.signal]);
+  const { signal } = ending;
   try {
     const response = await fetch(call.url, {
       method: call.method,
@@ -87,6 +88,7 @@ async function attempt(clock: Clock, call: ApiCall): Promise<ApiAnswer | Failure
     return new Failure(new PeerworkError('dory-api-unreachable', `${where}: ${cause instanceof Error ? cause.message : message}`), true);
   } finally {
     late.cancel();
+    ending.end();
   }
 }
 

@@ -17,6 +17,8 @@ export interface LeaseDuties {
 export class LeaseBook {
   readonly #duties: LeaseDuties;
   readonly #held = new Map<string, HeldLease>();
+  /** Of settlements that tell what a cancelled run had made. */
+  readonly #late = new Set<string>();
 
   constructor(duties: LeaseDuties) {
     this.#duties = duties;
@@ -35,8 +37,17 @@ export class LeaseBook {
     return [...this.#held.values()].filter(({ begun }) => !begun).map(({ item }) => ({ id: item.id, lease: item.lease }));
   }
 
+  /** Of outcomes on their way those whose leases the Master still knows. What a cancelled run had made has none, and is not to be withdrawn for that. */
+  renewable(keys: readonly LeaseKey[]): LeaseKey[] {
+    if (this.#late.size === 0) return [...keys];
+    const known = new Set(keys.map(keyOf));
+    for (const late of this.#late) if (!known.has(late)) this.#late.delete(late);
+    return keys.filter((key) => !this.#late.has(keyOf(key)));
+  }
+
   open(item: WorkItem): Lease {
-    const lease = new HeldLease(item, this.#duties, () => this.#held.delete(keyOf(item)));
+    const forget = () => this.#held.delete(keyOf(item));
+    const lease = new HeldLease(item, { ...this.#duties, late: () => this.#late.add(keyOf(item)) }, forget);
     this.#held.set(keyOf(item), lease);
     return lease;
   }
@@ -46,9 +57,9 @@ export class LeaseBook {
     for (const key of keys) this.#held.get(keyOf(key))?.lose();
   }
 
-  /** The same, and nobody goes on with them: the signals of the runs abort with `cancelled`. */
+  /** The same, and nobody goes on with them: the signals of the runs abort with `cancelled`. What a run had made by then is still told. */
   cancel(keys: readonly LeaseKey[]): void {
-    for (const key of keys) this.#held.get(keyOf(key))?.lose(new PeerworkError('cancelled'));
+    for (const key of keys) this.#held.get(keyOf(key))?.cancel();
   }
 }
 
@@ -58,14 +69,15 @@ class HeldLease implements Lease {
   readonly task: TaskOrigin;
   readonly runner: string;
   readonly tunnel?: PeerTunnel;
-  readonly #duties: LeaseDuties;
+  readonly #duties: LeaseDuties & { late(): void };
   readonly #forget: () => void;
   readonly #lost = new AbortController();
   #startedAt: number;
   #begun = false;
   #ended = false;
+  #cancelled = false;
 
-  constructor(item: WorkItem, duties: LeaseDuties, forget: () => void) {
+  constructor(item: WorkItem, duties: LeaseDuties & { late(): void }, forget: () => void) {
     this.item = item;
     const { id, channel, data, attempt, timeoutMs, parents } = item;
     this.job = { id, channel, data, attempt, timeoutMs, ...(parents !== undefined && { parents }) };
@@ -91,9 +103,15 @@ class HeldLease implements Lease {
     this.#startedAt = this.#duties.now();
   }
 
-  lose(cause?: PeerworkError): void {
+  lose(): void {
     this.#end();
-    this.#lost.abort(cause);
+    this.#lost.abort();
+  }
+
+  cancel(): void {
+    this.#end();
+    this.#cancelled = true;
+    this.#lost.abort(new PeerworkError('cancelled'));
   }
 
   report(progress: Progress): void {
@@ -101,7 +119,10 @@ class HeldLease implements Lease {
   }
 
   async settle(outcome: Outcome): Promise<void> {
-    if (this.#ended) return;
+    const late = this.#cancelled && outcome.state === 'failed' && outcome.output !== undefined;
+    if (this.#ended && !late) return;
+    if (late) this.#duties.late();
+    this.#cancelled = false;
     // The outbox takes over before the book forgets: a beat in between must still renew the lease.
     const safe = this.#duties.settle({
       id: this.item.id,

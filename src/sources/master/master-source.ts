@@ -152,7 +152,7 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
   }
 
   #settled(): LeaseKey[] {
-    return this.#options.outbox.pending().map(({ id, lease }) => ({ id, lease }));
+    return this.#book.renewable(this.#options.outbox.pending().map(({ id, lease }) => ({ id, lease })));
   }
 
   /** The Master says that these are not ours any more. */
@@ -229,12 +229,13 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
     this.#withdraw = withdraw;
     try {
       const call = rpc.call('requestWork', { capacity, ...news }, { timeoutMs: 0 });
-      // What is sent arrives, or the link ends, and the next greeting says it all.
       this.#told = facts;
       const { work } = checked(requestWorkAnswer, await call);
       if (work.length > 0) this.#answers += 1;
       return work;
     } catch (error) {
+      // It may not have been looked at.
+      this.#told = undefined;
       this.#options.log.debug('a request for work ended', { error });
       if (this.#master?.peer.rpc === rpc) await pause(this.#options.clock, RETRY_MS, signal);
       return [];

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Server } from 'node:http';
 import { PeerworkError } from '../../errors.js';
 import type { Lease, Source } from '../../job/source.js';
+import { orAborted } from '../../kit/or-aborted.js';
 import { conceal } from '../../log.js';
 import { version } from '../../version.js';
 import type { SourceContext, SourceSetup } from '../setup.js';
@@ -111,11 +112,7 @@ export class OpenfnSource implements Source {
   }
 
   async flush(signal: AbortSignal): Promise<void> {
-    while (this.#sessions.size > 0 && !signal.aborted)
-      await new Promise<void>((resolve) => {
-        this.#waiting.push(resolve);
-        signal.addEventListener('abort', () => resolve(), { once: true });
-      });
+    while (this.#sessions.size > 0 && !signal.aborted) await orAborted(new Promise<void>((resolve) => this.#waiting.push(resolve)), signal);
   }
 
   async close(): Promise<void> {
