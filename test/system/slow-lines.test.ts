@@ -5,6 +5,8 @@ import { Grid } from '../lab/grid.js';
 import { requireTools } from '../lab/require.js';
 import { type LineCount, type LineOptions, SlowLine, slowLineTools } from '../lab/slow-line.js';
 
+t.setTimeout(900_000);
+
 /** `{ bytes, n }` → as many characters that nothing packs, and `n`. */
 const WORDY_TASK = `
 import { randomBytes } from 'node:crypto';

@@ -3,6 +3,8 @@ import { Pace } from '../../../src/swarm/rpc/pace.js';
 import { ManualClock } from '../manual-clock.js';
 import { openPair, zeros } from '../pair.js';
 
+t.setTimeout(120_000);
+
 /** A way of `delayMs` there and back behind a line of so many bytes a millisecond, kept full by whoever may send. */
 async function fill(
   pace: Pace,
@@ -29,7 +31,7 @@ async function fill(
     pace.full();
     // What was measured on the way.
     if (clock.now() > startedAt + forMs / 2) mostWaiting = Math.max(mostWaiting, freeAt - clock.now());
-    await clock.pass(5);
+    await clock.pass(10);
   }
   return { carried: sent, mostWaiting };
 }
@@ -44,7 +46,7 @@ for (const [mbit, delayMs] of [
     const clock = new ManualClock();
     const pace = new Pace(clock);
     const bytesPerMs = mbit * 125;
-    const forMs = 60_000;
+    const forMs = 40_000;
     const { carried, mostWaiting } = await fill(pace, clock, bytesPerMs, delayMs, forMs);
     t.ok(carried >= 0.9 * bytesPerMs * forMs, `${Math.round((100 * carried) / (bytesPerMs * forMs))} % of what it can carry`);
     t.ok(mostWaiting < 1_000, `${Math.round(mostWaiting)} ms wait before it`);
