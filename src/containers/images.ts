@@ -97,7 +97,7 @@ export class Images {
         if (facts === undefined) throw new PeerworkError('image-missing', image);
       }
       if (ours) {
-        await this.#record.used(image, clock.now(), facts.bytes);
+        await this.#record.used(image, clock.wall(), facts.bytes);
         await this.tidy();
       }
       return { ...facts, release };

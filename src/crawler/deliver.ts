@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { KeptResult } from '../crawl/queue/redis-queue.js';
+import { carryMs } from '../kit/carry-time.js';
 import { Deadline } from '../kit/deadline.js';
 import { AppendFile } from './append-file.js';
 import { Batches } from './batches.js';
@@ -80,7 +81,7 @@ export async function post(fetcher: Fetcher, api: NonNullable<Environment['api']
 }
 
 async function statusOf(fetcher: Fetcher, url: URL, headers: Readonly<Record<string, string>>, body: string): Promise<number> {
-  const deadline = new Deadline({ withinMs: CALL_MS });
+  const deadline = new Deadline({ withinMs: CALL_MS + carryMs(body.length) });
   const over = () => deadline.end();
   try {
     const answer = await fetcher.call(url, { method: 'POST', headers, body, signal: deadline.signal });

@@ -25,7 +25,7 @@ import {
  * | requestExecAssets | worker | call | the signed manifest of a task version |
  * | requestBlob | worker | stream | the bytes of one file from an offset |
  * | openTunnel | worker | stream, both ways | a connection to the address that the job's task names |
- * | requestWork | worker | call | waits for jobs, up to a capacity; a newer call ends the older one empty, capacity 0 only does that |
+ * | requestWork | worker | call | waits for jobs, up to a capacity; a newer call ends the older one empty, capacity 0 only does that; says which kinds, if that has changed |
  * | shareResults | worker | call | outcomes, each answered one by one |
  * | uploadResult | worker | stream, both ways | one large outcome: the Master says from which byte, and what became of it |
  * | report | worker | note | progress and log lines of running jobs |
@@ -44,6 +44,8 @@ export const leaseKey = v.object({ id: jobId, lease: leaseNumber });
 export type LeaseKey = v.InferOutput<typeof leaseKey>;
 const runnerKind = v.pipe(v.string(), v.maxLength(40));
 const tunnelName = v.pipe(v.string(), v.maxLength(40));
+const labels = v.pipe(v.array(v.pipe(v.string(), v.maxLength(MAX_LABEL_CHARS))), v.maxLength(MAX_LABELS));
+const runnerKinds = v.pipe(v.array(runnerKind), v.maxLength(20));
 const leaseKeys = v.pipe(v.array(leaseKey), v.maxLength(MAX_BATCH));
 
 export const isMasterArgs = v.object({
@@ -55,9 +57,9 @@ export const isMasterArgs = v.object({
   tier: v.exactOptional(v.pipe(v.string(), v.regex(/^[a-z-]{1,20}$/))),
   platform: v.pipe(v.string(), v.maxLength(100)),
   /** What jobs may require: `arch=…`, `os=…`, and what the owner named. */
-  labels: v.optional(v.pipe(v.array(v.pipe(v.string(), v.maxLength(MAX_LABEL_CHARS))), v.maxLength(MAX_LABELS)), []),
-  /** The kinds of jobs that it can run. */
-  runners: v.optional(v.pipe(v.array(runnerKind), v.maxLength(20)), ['task-module']),
+  labels: v.optional(labels, []),
+  /** The kinds of jobs that it can run by now. */
+  runners: v.optional(runnerKinds, ['task-module']),
   /** Made anew at each start of the worker's process: tells a restart from a mere reconnect. */
   instance: v.pipe(v.string(), v.maxLength(40)),
   holding: leaseKeys,
@@ -91,7 +93,11 @@ export const requestBlobArgs = v.object({ sha256: hash, offset: v.pipe(v.number(
 /** Whoever asks says only for which run: where it leads to is the Master's business. */
 export const openTunnelArgs = leaseKey;
 
-export const requestWorkArgs = v.object({ capacity: v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(MAX_BATCH)) });
+export const requestWorkArgs = v.object({
+  capacity: v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(MAX_BATCH)),
+  /** In place of what `isMaster` said, from now on: a runner became ready. */
+  can: v.exactOptional(v.object({ labels, runners: runnerKinds })),
+});
 export const workItem = v.object({
   id: jobId,
   lease: leaseNumber,

@@ -51,6 +51,7 @@ export async function changeJob(transaction: Transaction, lanes: LaneBook, id: s
   }
   if (changes.backoff !== undefined) columns.set('backoff_fixed', changes.backoff === 'fixed' ? 1 : 0);
   if (changes.seed !== undefined) columns.set('seed', changes.seed ? 1 : 0);
+  if (columns.has('run_at')) columns.set('dated_at', columns.get('run_at') ?? null);
   if (running) columns.delete('run_at');
   if (changes.channel !== undefined && present !== undefined) {
     columns.set('channel', changes.channel);

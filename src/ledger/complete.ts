@@ -18,14 +18,15 @@ export function isBare({ outcome }: Settling): boolean {
  * What nearly all runs come to, so their rows are not read at all. A tuple is id, lease, settled_seq, the earliest start, the
  * duration, the output.
  *
- * The worker's own clock may be wrong: how long the run took is believed, and moved to between the claim and now.
+ * The worker's own clock may be wrong: how long the run took is believed, and moved to between the claim and now. Another Master, whose time is a
+ * little ahead, may have written the claim.
  */
 const COMPLETE = sized(
   (count) => `UPDATE job SET state = 'completed', settled_lease = lease, settled_seq = v.column3,
   attempts_made = attempts_made + 1, lease_until = NULL, error = NULL, output = v.column6,
   started_at = CASE WHEN started_at > v.column4 THEN started_at ELSE v.column4 END,
   finished_at = CASE WHEN started_at <= v.column4 THEN v.column4 + v.column5
-    WHEN started_at + v.column5 < CAST(? AS INTEGER) THEN started_at + v.column5 ELSE CAST(? AS INTEGER) END
+    WHEN started_at + v.column5 < CAST(? AS INTEGER) THEN started_at + v.column5 WHEN started_at < CAST(? AS INTEGER) THEN CAST(? AS INTEGER) ELSE started_at END
   FROM (${valuesOf(['TEXT', 'INTEGER', 'INTEGER', 'INTEGER', 'INTEGER', 'TEXT'], count)}) AS v
   WHERE job.id = v.column1 AND job.lease = v.column2 AND job.state = 'leased' AND job.worker = ?
   AND job.plain = 1`,
@@ -53,7 +54,7 @@ export async function completeRuns(
         return [settlement.id, settlement.lease, seq++, from, tookMs, settlement.output ?? 'null'];
       }),
     );
-    changed += await transaction.run(COMPLETE(list.length), [now, now, ...list.flat(), worker]);
+    changed += await transaction.run(COMPLETE(list.length), [now, now, now, ...list.flat(), worker]);
   }
   const opened: number[] = [];
   for (const row of await transaction.all<Movable & { readonly workgroup: number | null }>(COMPLETED, [firstSeq, seq])) {

@@ -61,10 +61,10 @@ export function jobSummary(row: SummaryRow, now: number): JobSummary {
     ...(row.worker_id !== null &&
       state !== 'ready' &&
       state !== 'blocked' && { worker: { id: row.worker_id, name: row.worker_name ?? '' } }),
-    ...(row.lease_until !== null && { leaseUntil: row.lease_until }),
+    ...(row.lease_until !== null && state === 'leased' && { leaseUntil: row.lease_until }),
     ...(row.run_at !== null && { runAt: row.run_at }),
     createdAt: row.created_at,
-    ...(row.started_at !== null && { startedAt: row.started_at }),
+    ...(row.started_at !== null && state !== 'ready' && { startedAt: row.started_at }),
     ...(row.finished_at !== null && { finishedAt: row.finished_at }),
     ...(row.error !== null && { error: storedJson<JobError>(row.error) }),
     ...(row.merged_id !== null && { mergedWith: row.merged_id }),

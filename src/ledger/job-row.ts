@@ -28,12 +28,14 @@ export interface RunRow {
   readonly worker: number | null;
   readonly settled_lease: number;
   readonly settled_seq: number | null;
+  /** Of a job that waits: when a lease ended in silence, which its worker may have back. */
+  readonly lease_until: number | null;
   readonly started_at: number | null;
 }
 
 export const RUN_COLUMNS = `job.seq, job.id, job.channel, job.state, job.plain, job.persistent, job.pending, job.parents, job.parked, job.run_at, job.grp,
   job.workgroup, job.merge_key, job.weight, job.attempts_allowed, job.attempts_made, job.backoff_ms, job.backoff_fixed, job.lease, job.worker,
-  job.settled_lease, job.settled_seq, job.started_at`;
+  job.settled_lease, job.settled_seq, job.lease_until, job.started_at`;
 
 /** What is read of a job that has ended, with the name of its worker. */
 export interface EndRow {

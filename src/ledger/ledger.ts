@@ -1,3 +1,4 @@
+import type { Clock } from '../clock.js';
 import type { ChildBounds } from '../job/child-bounds.js';
 import type { JobInput, Json, SettledJob } from '../job/job.js';
 import type { LeaseKey, SettleAnswer, Settlement } from '../job/verbs.js';
@@ -24,7 +25,8 @@ import type {
 } from './records.js';
 
 /**
- * The Master's memory of jobs. No network but the database's and no timers: `now` (milliseconds, the Master's clock) comes in with each call.
+ * The Master's memory of jobs. No network but the database's and no timers: `now` (milliseconds, steady: `Clock.now`) comes in with each call, and
+ * so do instants made from it. What it answers and stores is in the time of its clock, but for `nextAt` and `dueAt`, which are for timers.
  * Everything called in one event-loop turn shares one transaction (group commit), and takes effect in the order of the calls; but what touches
  * hundreds of jobs is done in portions, between which others come in.
  */
@@ -50,7 +52,6 @@ export interface Paused {
   readonly leases: readonly LeaseKey[];
   /** Their runs have ended, and their outcomes are on their way. */
   readonly ended?: readonly LeaseKey[];
-  readonly now: number;
 }
 
 /** Jobs, from push to settlement. */
@@ -68,9 +69,10 @@ export interface JobLedger {
   /**
    * Renews the leases of a worker, but never beyond the time limit of the run and a grace (TIMEOUT_GRACE_MS); answers those that are not its any more. The
    * time of those that are said to be waiting, and to have been leased for less than MAX_WAIT_MS, counts from `now`; else from the lease. So does that of
-   * those whose outcome is said to be on its way, for MAX_WAIT_MS beyond the time that the run had.
+   * those whose outcome is said to be on its way, for MAX_WAIT_MS beyond the time that the run had. One that ended in silence is resumed, and not charged,
+   * unless the job was given to somebody else, a twin of it runs, or its workgroup is full.
    */
-  extend(worker: WorkerRef, leases: readonly LeaseKey[], until: number, paused?: Paused): Promise<LeaseKey[]>;
+  extend(worker: WorkerRef, leases: readonly LeaseKey[], until: number, now: number, paused?: Paused): Promise<LeaseKey[]>;
   /** Those of the leases that are not the worker's. Nothing is renewed. */
   lost(worker: WorkerRef, leases: readonly LeaseKey[]): Promise<LeaseKey[]>;
   /**
@@ -80,7 +82,7 @@ export interface JobLedger {
    */
   settle(worker: WorkerRef, settlements: readonly Settlement[], now: number, policy?: ChildPolicy): Promise<SettleAnswer[]>;
   /**
-   * After a worker returned: renews the leases of `holding` that are its, gives back the others that it had, and answers which of
+   * After a worker returned: renews the leases of `holding` that are its, or resumes them as `extend` does, gives back the others that it had, and answers which of
    * `holding` are not its. With `charge` (its process had restarted: it may have died of the job) what is given back costs an attempt
    * and may fail with `worker-lost`; without, the worker never received it and nothing is charged.
    */
@@ -252,6 +254,8 @@ export interface Tended {
   readonly changed: boolean;
   /** Call again at this instant (in the past: at once, there is more to do); undefined if nothing is waiting for time. */
   readonly nextAt: number | undefined;
+  /** The clock of the ledger was set, and its instants shifted: other Masters may go by the old time for another moment. */
+  readonly moved: boolean;
 }
 
 /** What a commit changed. Of other Masters' commits the lists may be cut short: then `cut` is true and `jobs` is not all. */
@@ -283,6 +287,11 @@ export interface JobChange {
 }
 
 export interface LedgerOptions {
+  /**
+   * Where the `now` of all calls comes from. With it the ledger keeps a time of its own, that of the machine's clock or of the database's, and
+   * durations survive that this is set. Default: the ledger's time is what the calls say.
+   */
+  readonly clock?: Pick<Clock, 'now' | 'wall'>;
   /** Numbers from 0 to below 1, for the jitter of back-offs and made-up ids. Default `Math.random`. */
   readonly random?: () => number;
   /** How long ended jobs are kept. Default: for ever. */

@@ -14,7 +14,9 @@ import { Transaction } from './transaction.js';
 export async function openLedger(url: string, options: LedgerOptions = {}): Promise<Ledger> {
   const driver = await openDriver(url);
   try {
-    return new SqlLedger(driver, options, await shardOf(driver));
+    const ledger = new SqlLedger(driver, options, await shardOf(driver));
+    if (options.clock !== undefined) await ledger.begin();
+    return ledger;
   } catch (thrown) {
     await driver.close();
     throw thrown;

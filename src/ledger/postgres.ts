@@ -25,6 +25,7 @@ interface Prepared {
  * COMMIT was sent, rejects with `Conflict`: run again, nobody sees it. After a COMMIT without an answer nobody can know: `ledger-away`.
  */
 export class PostgresDriver implements Driver {
+  readonly readClock = 'SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT) AS now';
   readonly #place: string;
   readonly #work: PostgresConnection;
   readonly #wake: PostgresWake;

@@ -9,6 +9,7 @@ import { endRuns } from './end-runs.js';
 import { RUN_COLUMNS, type RunRow } from './job-row.js';
 import type { ChildPolicy } from './ledger.js';
 import { repeated, sized } from './lists.js';
+import { resumeRuns } from './resume.js';
 import { endByOutcome, type RunEnd } from './run-end.js';
 import { type Settling, settling } from './settling.js';
 import type { Transaction } from './transaction.js';
@@ -90,7 +91,7 @@ async function settleOthers(
   const ends: RunEnd[] = [];
   const holds = new Map<number, number>();
   for (const [index, settlement] of entries) {
-    const row = runs.get(settlement.id);
+    const row = await heldRun(transaction, runs.get(settlement.id), settlement, worker, now);
     if (row === undefined || row.state !== 'leased' || row.lease !== settlement.lease || row.worker !== worker) {
       answers[index] = refusal(row, settlement, worker);
       continue;
@@ -106,6 +107,19 @@ async function settleOthers(
   // Before the slots of the runs are given to others.
   await holdAfter(transaction, holds);
   await endRuns(transaction, ends, now);
+}
+
+/** The job as it is; as the worker holds it, if its lease ended in silence and nobody else has it: the outcome counts. */
+async function heldRun(
+  transaction: Transaction,
+  row: RunRow | undefined,
+  { lease }: Settling,
+  worker: number,
+  now: number,
+): Promise<RunRow | undefined> {
+  if (row === undefined || row.state !== 'ready' || row.lease !== lease || row.worker !== worker) return row;
+  const resumed = await resumeRuns(transaction, [row], now, now);
+  return resumed.has(row.seq) ? (await readRuns(transaction, [row.id])).get(row.id) : row;
 }
 
 /** A run that asks for what it may not have has failed, and would again. Of one that has failed anyway, the error stays and the hold goes. */

@@ -48,7 +48,7 @@ export class JobDesk implements Desk {
 
   constructor(options: JobDeskOptions) {
     this.#options = options;
-    this.startedAt = options.clock.now();
+    this.startedAt = options.clock.wall();
     this.#unwatch = options.ledger.watch((change) => this.#changed(change));
   }
 
@@ -137,7 +137,7 @@ export class JobDesk implements Desk {
     const now = clock.now();
     this.#admitted(worker);
     const { waiting = [], ended = [] } = options;
-    return ledger.extend(worker, leases, now + (options.leaseMs ?? leaseMs), { leases: waiting, ended, now });
+    return ledger.extend(worker, leases, now + (options.leaseMs ?? leaseMs), now, { leases: waiting, ended });
   }
 
   async settle(

@@ -62,7 +62,10 @@ export async function openParts(
   const ledgerUrl = options.ledger ?? DEFAULT_LEDGER;
   const file = fileOf(ledgerUrl, '');
   if (file !== undefined) await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-  const ledger = await openLedger(ledgerUrl, options.retention === undefined ? {} : { retention: options.retention });
+  const ledger = await openLedger(ledgerUrl, {
+    clock: shared.clock,
+    ...(options.retention !== undefined && { retention: options.retention }),
+  });
   hooks.onLedger(ledger);
   let legacy: LegacyRoom | undefined;
   const tasks = await openTasks({

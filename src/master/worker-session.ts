@@ -40,7 +40,7 @@ export interface WorkerSessionOptions {
   readonly onChange: () => void;
 }
 
-/** What a worker told about itself when it connected. */
+/** What a worker told about itself when it connected; what it can run may have grown since. */
 export interface WorkerGreeting {
   readonly version: string;
   readonly concurrency: number;
@@ -171,8 +171,9 @@ export class WorkerSession {
   }
 
   async #requestWork(args: unknown, signal: AbortSignal): Promise<{ work: WorkItem[] }> {
-    const { capacity } = checked(requestWorkArgs, args);
+    const { capacity, can } = checked(requestWorkArgs, args);
     if (this.#greeting === undefined) throw new PeerworkError('rpc-invalid', 'say isMaster first');
+    if (can !== undefined) this.#greeting = { ...this.#greeting, ...can };
     const { dispatch, tasks, desk } = this.#options;
     const withdraw = () => dispatch.withdraw(this.worker.id);
     signal.addEventListener('abort', withdraw, { once: true });

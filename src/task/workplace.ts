@@ -126,13 +126,13 @@ export class Workplaces {
   #take(ready: Ready): PreparedWorkplace {
     const { digest } = ready.workplace;
     ready.users += 1;
-    this.#usedAt.set(digest, this.#clock.now());
+    this.#usedAt.set(digest, this.#clock.wall());
     let taken = true;
     const release = () => {
       if (!taken) return;
       taken = false;
       ready.users -= 1;
-      this.#usedAt.set(digest, this.#clock.now());
+      this.#usedAt.set(digest, this.#clock.wall());
       if (ready.users === 0) this.#tidy();
     };
     return { ...ready.workplace, manifest: ready.manifest, release };
@@ -185,8 +185,8 @@ export class Workplaces {
     const letLayerGo = layer === undefined ? () => {} : this.#options.layers.hold(layer.key);
     const workplace = { digest, folder: made.folder, entry: manifest.entry, readable };
     this.#ready.set(digest, { workplace, manifest, publishers: new Set([publisher]), letLayerGo, users: 0 });
-    this.#usedAt.set(digest, this.#clock.now());
-    const now = new Date(this.#clock.now());
+    this.#usedAt.set(digest, this.#clock.wall());
+    const now = new Date(this.#clock.wall());
     await utimes(`${folder}.json`, now, now);
 
     const synced: Synced = {

@@ -29,7 +29,7 @@ const DEPTHS = [513, 4_400, 8_000, 200_000, 3_000_000];
 const progress = (value: Json): Progress => ({ kind: 'progress', value });
 
 /** Its timers are real, its instants are those of the calls to the ledger. */
-const atNow: Clock = { ...systemClock, now: () => NOW };
+const atNow: Clock = { ...systemClock, now: () => NOW, wall: () => NOW };
 
 t.test('bodies that are nested too deep are refused, whatever route they take', async (t) => {
   const { ask, url, send } = await openCrew(t);

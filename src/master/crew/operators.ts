@@ -56,7 +56,7 @@ export function operatorRoutes(app: FastifyInstance, { desk, operators, live }: 
   });
   app.get('/api/v1/operators/count', read, async () => ({ count: (await operators.list()).length }));
   app.post<CrewRoute>('/api/v1/operators', admin, async ({ body }) => {
-    const now = desk.clock.now();
+    const now = desk.clock.wall();
     const made: Operator = { _id: objectId(now), ...fields(body, undefined), createdAt: new Date(now).toISOString() };
     await operators.change((list) => list.unshift(made));
     live.operators('operator:create', made);

@@ -28,7 +28,7 @@ export function taskGroupRoutes(app: FastifyInstance, { desk, live }: CrewContex
   app.get('/api/v1/task_groups/count', read, async () => ({ count: (await allGroups(ledger)).length }));
   app.post<CrewRoute>('/api/v1/task_groups', work, async ({ body }) => {
     const { name, isPaused } = body;
-    const id = objectId(clock.now());
+    const id = objectId(clock.wall());
     const group = { id, paused: Boolean(isPaused), parentFailure: 'wait', ...(name ? { name: String(name) } : {}) } as const;
     const made = taskGroup(await ledger.putGroup(group, clock.now()));
     live.group(id, 'group:create', made);
@@ -62,7 +62,7 @@ export function taskGroupRoutes(app: FastifyInstance, { desk, live }: CrewContex
   );
   app.post<ById>('/api/v1/task_group/:id/tasks', work, async ({ params: { id }, body }) => {
     await known(id);
-    const input = taskInput(body, id, clock.now());
+    const input = taskInput(body, id, clock.wall());
     await desk.push([input]);
     const task = await findTask(ledger, input.id ?? '');
     if (task === undefined) throw refuse('Unable to find task!');

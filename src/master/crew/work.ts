@@ -71,7 +71,7 @@ export async function release(
   },
   sent: Sent,
 ): Promise<void> {
-  const now = desk.clock.now();
+  const now = desk.clock.wall();
   const outcome = outcomeOf(sent, now);
   // As in crew, and as its scope `work` may: children of any channel.
   const [answer] = await desk.settle(worker, [{ id: job.id, lease: job.lease, outcome, startedAt: now, finishedAt: now }], 'any');

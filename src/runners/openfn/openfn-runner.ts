@@ -155,7 +155,7 @@ export class OpenfnRunner implements Runner {
       steps = allowedSteps(run, this.#policy);
     } catch (thrown) {
       const error = { severity: 'exception', name: 'AutoinstallError', message: thrown instanceof Error ? thrown.message : String(thrown) };
-      tell({ event: 'failed', at: `${this.#clock.now()}000`, error });
+      tell({ event: 'failed', at: `${this.#clock.wall()}000`, error });
       return outcomeOf({ error }, { wantsOutput: exchange === undefined, memoryMb: this.#memoryMb });
     }
     const { memoryMb: wanted = this.#memoryMb } = run.options;

@@ -56,7 +56,7 @@ export function crewSource(options: CrewSourceOptions): SourceSetup {
         name,
         context,
         code,
-        client(() => context.clock.now()),
+        client(() => context.clock.wall()),
         outbox,
       );
       await source.start();

@@ -171,7 +171,7 @@ export class Poller {
         lease: this.#leases,
         outcome,
         startedAt: settled.startedAt,
-        finishedAt: clock.now(),
+        finishedAt: clock.wall(),
       });
     });
     this.#held.set(task.id, held);

@@ -64,7 +64,7 @@ export class DorySource implements Source {
   constructor(parts: DorySourceParts) {
     this.#parts = parts;
     const { workerId, access, settings, journal, timing, clock, log } = parts;
-    this.#startedAt = clock.now();
+    this.#startedAt = clock.wall();
     const api = new DoryApi(access, clock, parts.heartbeatPath);
     const closing = this.#closing.signal;
     const active = new ActiveRuns(() => this.#wake());

@@ -42,7 +42,7 @@ export interface MasterFinder {
 export interface MasterSourceOptions {
   /** Makes the swarm member; its handlers answer the Master's calls. */
   readonly join: (accept: (peer: PeerFacts) => RpcHandlers) => MasterFinder;
-  /** May take a while after the start; only the greeting waits for it. */
+  /** May take a while after the start; only the first greeting waits for it. What changes later is told by `renew`. */
   readonly facts: () => Promise<WorkerFacts>;
   /** The Master's public key, base64url: who must have signed its tasks. */
   readonly publisher: string;
@@ -83,6 +83,11 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
   #beat: Timer | undefined;
   /** To requests for work, over this link, that brought some. */
   #answers = 0;
+  /** What this worker can do, and what the Master has heard of it. */
+  #facts: WorkerFacts | undefined;
+  #told: WorkerFacts | undefined;
+  /** Ends the open request for work. */
+  #withdraw: (() => void) | undefined;
   #waiting: (() => void)[] = [];
   #closed = false;
 
@@ -109,6 +114,12 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
 
   start(): void {
     this.#swarm.start();
+  }
+
+  /** The worker can do more: the Master hears of it with the next request for work, so the open one ends. */
+  renew(facts: WorkerFacts): void {
+    this.#facts = facts;
+    this.#withdraw?.();
   }
 
   async claim(capacity: number, signal: AbortSignal): Promise<Lease[]> {
@@ -158,13 +169,16 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
 
   async #greet(peer: Peer): Promise<void> {
     try {
-      const facts = await this.#options.facts();
+      const first = await this.#options.facts();
+      const facts = this.#facts ?? first;
+      this.#facts = facts;
       const answer = checked(
         isMasterAnswer,
         await peer.rpc.call('isMaster', { ...facts, instance: this.#instance, holding: this.#holding() }),
       );
       this.#master = { name: answer.name, peer };
       this.#answers = 0;
+      this.#told = facts;
       this.#lose(answer.lost);
       this.#deliveries.connect(peer.rpc);
       this.#scheduleBeat(peer, answer.beatMs);
@@ -209,9 +223,15 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
     // The call itself is never cancelled: jobs that are on their way would be lost until their lease ends. A call with capacity 0
     // makes the Master answer the open one at once, with jobs or without.
     const withdraw = () => void rpc.call('requestWork', { capacity: 0 }).catch(() => {});
+    const facts = this.#facts;
+    const news = facts === undefined || facts === this.#told ? {} : { can: { labels: facts.labels, runners: facts.runners } };
     signal.addEventListener('abort', withdraw, { once: true });
+    this.#withdraw = withdraw;
     try {
-      const { work } = checked(requestWorkAnswer, await rpc.call('requestWork', { capacity }, { timeoutMs: 0 }));
+      const call = rpc.call('requestWork', { capacity, ...news }, { timeoutMs: 0 });
+      // What is sent arrives, or the link ends, and the next greeting says it all.
+      this.#told = facts;
+      const { work } = checked(requestWorkAnswer, await call);
       if (work.length > 0) this.#answers += 1;
       return work;
     } catch (error) {
@@ -220,6 +240,7 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
       return [];
     } finally {
       signal.removeEventListener('abort', withdraw);
+      this.#withdraw = undefined;
     }
   }
 

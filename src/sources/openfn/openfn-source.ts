@@ -25,6 +25,7 @@ export function openfnSource(options: OpenfnSourceOptions): SourceSetup {
   const settings = readSettings(options);
   return {
     name: 'openfn',
+    needs: [RUNNER],
     open: async (context) => {
       const source = new OpenfnSource(settings, context);
       if (options.port !== undefined) await source.serve(options.port, options.host);
@@ -61,7 +62,7 @@ export class OpenfnSource implements Source {
     this.#context = context;
     const { clock, log, concurrency } = context;
     this.#able = context.runners.includes(RUNNER);
-    const url = workerAddress(settings, `${context.worker}-${randomBytes(4).toString('hex')}`, clock.now());
+    const url = workerAddress(settings, `${context.worker}-${randomBytes(4).toString('hex')}`, clock.wall());
     this.#socket = new LightningSocket({ url, clock, log, onDown: (why) => this.#down(why) });
     const workloops = settings.workloops ?? [{ queues: ['manual', '*'], capacity: settings.capacity ?? concurrency }];
     this.#queue = new Channel(this.#socket, {
@@ -131,7 +132,7 @@ export class OpenfnSource implements Source {
   #lease({ run, free }: TakenRun): Lease | undefined {
     const { clock, log } = this.#context;
     const { publicKey } = this.#settings;
-    const fault = publicKey && runTokenFault(run.token, publicKey, clock.now());
+    const fault = publicKey && runTokenFault(run.token, publicKey, clock.wall());
     if (fault !== undefined) {
       free();
       this.#distrust(`run ${run.id}: ${fault}`);
