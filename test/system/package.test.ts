@@ -24,7 +24,7 @@ async function compileConsumer(home: string): Promise<string[]> {
   return stdout.split('\n').filter((line) => /^(consumer\.ts|node_modules\/peerwork\/)/.test(line));
 }
 
-t.test('the packed package works in an empty folder, without overrides', { timeout: 240_000 }, async (t) => {
+t.test('the packed package works in an empty folder, without overrides', { timeout: 480_000 }, async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'peerwork-package-'));
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
   // The build is there already: packing must not start another beside the running tests.

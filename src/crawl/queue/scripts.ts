@@ -63,8 +63,9 @@ return out`);
 
 /**
  * ARGV: client, limit, lock ms, balance (1 or 0), ms after which a silent client no longer counts.
- * Those that go first before the oldest. With balance, no client gets further ahead of the slowest that still asks for work than 8 % of
- * what is known, at least by one. Answers how many requests are not handled, how many there are at all, when the queue was made,
+ * Those that go first before the oldest. With balance, while fewer than a hundred pages for each client are known, no client gets further ahead of the slowest
+ * that still asks for work than 8 % of what is known, at least by one. With more of them nobody waits for anybody: each takes what it can run, and its
+ * share of what is left when that is less. Answers how many requests are not handled, how many there are at all, when the queue was made,
  * then id and JSON of each claimed.
  */
 export const CLAIM = script(`local client, limit = ARGV[1], tonumber(ARGV[2])
@@ -72,12 +73,15 @@ local made = redis.call('HGET', META, 'createdAt') or ''
 redis.call('ZADD', CLIENTS, now, client)
 local total = redis.call('HLEN', REQUESTS)
 if ARGV[4] == '1' and limit > 0 then
-  local low
+  local clients, low = 0, nil
   for _, other in ipairs(redis.call('ZRANGEBYSCORE', CLIENTS, now - tonumber(ARGV[5]), '+inf')) do
+    clients = clients + 1
     local claims = tonumber(redis.call('HGET', META, 'n:' .. other) or '0')
     if other ~= client and (not low or claims < low) then low = claims end
   end
-  if low then
+  if low and total > clients * 100 then
+    limit = math.min(limit, math.max(1, math.ceil(redis.call('ZCOUNT', ORDERING, -now, now) / clients)))
+  elseif low then
     local mine = tonumber(redis.call('HGET', META, 'n:' .. client) or '0')
     limit = math.max(0, math.min(limit, low + math.max(1, math.floor(total * 0.08)) - mine))
   end

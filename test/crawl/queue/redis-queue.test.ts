@@ -123,6 +123,21 @@ if (requireTools(t, redisTools)) {
     t.equal((await one.claim(25)).requests.length, 8);
   });
 
+  t.test('where there is plenty nobody waits for a slow one, and the last pages are shared', async (t) => {
+    const queue = newQueue();
+    const [one, two] = [client(queue, 'one', { balance: true }), client(queue, 'two', { balance: true })];
+    await one.join();
+    await two.join();
+    await one.add(pages(500));
+    for (let left = 500; left > 60; left -= 20) {
+      await two.join();
+      t.equal((await one.claim(20)).requests.length, 20, `of ${left}`);
+    }
+    await two.join();
+    t.equal((await one.claim(40)).requests.length, 30);
+    t.equal((await two.claim(40)).requests.length, 15);
+  });
+
   t.test('a client that is silent holds nobody up', async (t) => {
     const queue = newQueue();
     const [one, two] = [client(queue, 'one', { balance: true }), client(queue, 'two', { balance: true })];
