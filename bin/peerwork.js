@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 process.on('SIGUSR1', () => {});
 
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
-const main = new URL('../build/src/cli/main.js', import.meta.url);
+const main = new URL('../build/src/cli/bundle/main.js', import.meta.url);
 
 if (major < 20 || (major === 20 && minor < 19)) {
   console.error(`peerwork: Node 20.19 or newer is needed, this is ${process.version}.`);

@@ -35,17 +35,17 @@ class FolderSource {
   }
 
   async claim(capacity, signal) {
-    const ended = AbortSignal.any([signal, this.#closed.signal]);
-    while (!ended.aborted) {
+    // A source is closed when its last claim has ended: there is no need to listen to both.
+    while (!signal.aborted && !this.#closed.signal.aborted) {
       const leases = [];
       // A folder that is away for a while (a network drive) is no reason to end: it is looked at again.
       for (const file of await readdir(join(this.#folder, 'inbox')).catch(() => [])) {
-        if (leases.length === capacity || ended.aborted) break;
+        if (leases.length === capacity || signal.aborted) break;
         if (!file.endsWith('.json') || !(await this.#move(file, 'inbox', 'working'))) continue;
         leases.push(await this.#lease(file));
       }
       if (leases.length > 0) return leases;
-      await sleep(POLL_MS, undefined, { signal: ended }).catch(() => {});
+      await sleep(POLL_MS, undefined, { signal }).catch(() => {});
     }
     return [];
   }

@@ -19,7 +19,8 @@ for (const room of ['src', 'test', 'bench']) {
 
 const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
 const { status } = spawnSync(process.execPath, [tsc, '-p', root], { stdio: 'inherit' });
-if (status === 0) await Promise.all([import('./dashboard.mjs'), import('./crawler.mjs'), import('./task-child.mjs')]);
+if (status === 0)
+  await Promise.all([import('./dashboard.mjs'), import('./crawler.mjs'), import('./task-child.mjs'), import('./command-line.mjs')]);
 // The stamp that scripts/setup.mjs compares with the sources: only a build without errors counts.
 if (status === 0) writeFileSync(join(build, '.built'), '');
 process.exitCode = status ?? 1;

@@ -15,6 +15,7 @@ import { setupErrors } from './errors/setup.js';
 import { taskErrors } from './errors/tasks.js';
 import { tunnelErrors } from './errors/tunnel.js';
 import { worqrErrors } from './errors/worqr.js';
+import { messageOf } from './kit/error-parts.js';
 
 /**
  * The one table of everything that can be refused or go wrong: code → what it says, what to do, HTTP status. Its parts stand in `errors/`.
@@ -76,8 +77,8 @@ export function isErrorCode(code: unknown): code is ErrorCode {
   return typeof code === 'string' && Object.hasOwn(errorTable, code);
 }
 
-/** Whatever was thrown, as a PeerworkError; an unknown error becomes `fallback` with its message as detail. */
+/** Whatever was thrown, as a PeerworkError; an unknown error becomes `fallback` with its message, and those of its causes, as detail. */
 export function asPeerworkError(thrown: unknown, fallback: ErrorCode = 'internal'): PeerworkError {
   if (thrown instanceof PeerworkError) return thrown;
-  return new PeerworkError(fallback, thrown instanceof Error ? thrown.message : String(thrown), { cause: thrown });
+  return new PeerworkError(fallback, messageOf(thrown), { cause: thrown });
 }

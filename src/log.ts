@@ -1,3 +1,5 @@
+import { messageOf } from './kit/error-parts.js';
+
 /**
  * One line per event: `time level message key=value …`. Secrets that were made known with `conceal` never reach the
  * sink, whatever the level and wherever in the line they stand.
@@ -72,7 +74,7 @@ function formatFields(fields: LogFields | undefined): string {
 }
 
 function formatValue(value: unknown): string {
-  if (value instanceof Error) return JSON.stringify(value.message);
+  if (value instanceof Error) return JSON.stringify(messageOf(value));
   if (typeof value === 'string') return /^[\w.:/@+-]+$/.test(value) ? value : JSON.stringify(value);
   return JSON.stringify(value) ?? String(value);
 }

@@ -40,8 +40,8 @@ const BAR_WIDTH = 30;
  */
 export class MasterRun {
   readonly #options: MasterRunOptions;
-  readonly #meter = new Meter(Date.now);
-  readonly #startedAt = Date.now();
+  readonly #meter = new Meter(() => systemClock.now());
+  readonly #startedAt = systemClock.now();
   readonly #batch = new Batch();
   /** Settled jobs whose line has not been read yet: a stream tells its ids only one by one. */
   readonly #early = new Map<string, Result>();
@@ -101,7 +101,7 @@ export class MasterRun {
 
   figures() {
     const { completed, failed, cancelled } = this.#counts;
-    const elapsedMs = Date.now() - this.#startedAt;
+    const elapsedMs = systemClock.now() - this.#startedAt;
     return { completed, failed, cancelled, ended: this.#endedNow, elapsedMs, perSecond: (this.#endedNow * 1000) / Math.max(1, elapsedMs) };
   }
 

@@ -105,7 +105,8 @@ function readTasks(given: readonly string[] | undefined): Record<string, string>
 }
 
 function masterOptions(options: Options) {
-  const { ledger, keyFile, name, trackers, ice, transferEncryptToken, leaseMs, watch, retain, approval, npmCredentials } = options;
+  const { ledger, ledgerListen, keyFile, name, trackers, ice, transferEncryptToken, leaseMs, watch, retain, approval, npmCredentials } =
+    options;
   return {
     ledger,
     watch,
@@ -113,6 +114,7 @@ function masterOptions(options: Options) {
     name: name ?? hostname(),
     ...given({
       tunnels: tunnelsOf(options),
+      ledgerListen,
       keyFile,
       trackers,
       ice,

@@ -56,7 +56,7 @@ export class WorkerStatusFile {
     this.#folder = join(home, 'status');
     this.#worker = worker;
     this.#clock = clock;
-    this.#startedAt = clock.now();
+    this.#startedAt = clock.wall();
     this.#self = markProcess(process.pid) ?? { pid: process.pid, mark: '' };
     const change = () => this.#write();
     worker.on('connected', () => {
@@ -65,7 +65,7 @@ export class WorkerStatusFile {
     });
     worker.on('disconnected', change);
     worker.on('trouble', ({ code, message }, source) => {
-      this.#troubles.set(source, { source, code, message: redact(message), at: this.#clock.now() });
+      this.#troubles.set(source, { source, code, message: redact(message), at: this.#clock.wall() });
       change();
     });
     sweepDead(this.#folder);
@@ -103,7 +103,7 @@ export class WorkerStatusFile {
     const text = JSON.stringify(says);
     if (text === this.#written) return;
     this.#written = text;
-    const whole: WorkerSays = { ...says, at: this.#clock.now() };
+    const whole: WorkerSays = { ...says, at: this.#clock.wall() };
     this.#writing = this.#writing.then(async () => {
       try {
         await mkdir(this.#folder, { recursive: true, mode: 0o700 });

@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
+import { systemClock } from '../clock.js';
 import type { Options } from '../config.js';
 import { PeerworkError } from '../errors.js';
 import { parseToken } from '../swarm/token.js';
@@ -31,7 +32,7 @@ export async function worker(command: Command): Promise<number> {
   const signals = catchSignals();
   const working = new Worker({ ...workerOptions(options), ...given({ token }), ...besides, log: screen.log });
   const told = new WorkerStatusFile(resolve(options.home ?? DEFAULT_HOME), working);
-  const results = new Meter(Date.now);
+  const results = new Meter(() => systemClock.now());
   describeEvents(working, screen, results);
   const failed = new Promise<never>((_resolve, reject) => {
     working.on('error', reject);

@@ -72,6 +72,17 @@ export const masterOptions = {
     show: withoutPassword,
     parse: single((text) => (/^(sqlite:.+|postgres(ql)?:\/\/.+|memory:)$/.test(text) ? text : undefined)),
   }),
+  ledgerListen: option<string, undefined>({
+    flag: '--ledger-listen <url>',
+    env: 'PEERWORK_LEDGER_LISTEN',
+    commands: ['master'],
+    meaning: 'With the ledger behind a pooler: the address of its Postgres itself, where Masters hear of each other at once.',
+    allowed: 'postgres://USER:PASSWORD@HOST:PORT/DATABASE',
+    default: undefined,
+    defaultText: 'they look every second',
+    show: withoutPassword,
+    parse: single((text) => (/^postgres(ql)?:\/\/.+$/.test(text) ? text : undefined)),
+  }),
   keyFile: option<string, undefined>({
     flag: '--key-file <file>',
     env: 'PEERWORK_KEY_FILE',

@@ -61,7 +61,12 @@ export class Container {
 
   /** The end of its stdout, 64 Ki characters at most. */
   get stdoutTail(): string {
-    return this.#lines.tail;
+    return this.#lines.tail('stdout');
+  }
+
+  /** The end of its stderr, likewise. */
+  get stderrTail(): string {
+    return this.#lines.tail('stderr');
   }
 
   /** Asks it to end, and kills it when the grace is over. Resolves when it is gone. */
@@ -117,11 +122,15 @@ export class Container {
       const { stdout, exitCode: known } = await command.try(['inspect', '--format', '{{json .State}}', this.name]);
       if (known !== 0) {
         const gone = exitCode === ENGINE_ERROR || exitCode === undefined;
-        return gone ? { exitCode: undefined, outOfMemory: false, complaint: complaintOf(said()) } : { exitCode, outOfMemory: false };
+        if (gone) return { exitCode: undefined, outOfMemory: false, complaint: complaintOf(said()) };
+        return { exitCode, outOfMemory: this.#lines.heapFull && this.#stopping === undefined };
       }
       const state = readEngineJson(inspectedState, stdout);
       if (state === undefined) return { exitCode: undefined, outOfMemory: false, complaint: 'the engine does not say how it ended' };
-      if (state.Running !== true) return readExit(await this.#withOutOfMemory(state), this.#stopping !== undefined, complaintOf(said()));
+      if (state.Running !== true) {
+        const words = { said: complaintOf(said()), heapFull: this.#lines.heapFull };
+        return readExit(await this.#withOutOfMemory(state), this.#stopping !== undefined, words);
+      }
       // The engine has hung up on us (it was restarted, say) and the container runs on.
       const waited = await command.try(['wait', this.name], { timeoutMs: 2_147_000_000 });
       exitCode = waited.exitCode === 0 ? Number(waited.stdout.trim()) : undefined;

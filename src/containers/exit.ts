@@ -16,11 +16,12 @@ export const KILLED = 128 + 9;
 /**
  * What the engine says of an ended container. `byUs`: we have killed it, so 137 says nothing. `said`: what its command line printed, which
  * with podman alone tells why a container did not start.
+ * `heapFull`: a program in it has said so of its own heap.
  * `OOMKilled` is true whenever the kernel killed a process of the container for its memory, also one that was not the first.
  */
-export function readExit(state: InspectedState, byUs: boolean, said = ''): ContainerExit {
+export function readExit(state: InspectedState, byUs: boolean, { said = '', heapFull = false } = {}): ContainerExit {
   const exitCode = state.ExitCode ?? undefined;
-  const outOfMemory = !byUs && exitCode !== 0 && state.OOMKilled === true;
+  const outOfMemory = !byUs && exitCode !== 0 && (state.OOMKilled === true || heapFull);
   if (state.Status === 'created' || (state.Error ?? '') !== '')
     return { exitCode: undefined, outOfMemory: false, complaint: state.Error || said || 'it was not started' };
   return { exitCode, outOfMemory };

@@ -1,6 +1,7 @@
 import type { Clock } from '../clock.js';
 import { PeerworkError } from '../errors.js';
 import type { Json } from '../job/job.js';
+import { orAborted } from '../kit/or-aborted.js';
 import type { CommandLine } from './command-line.js';
 import { checkImageName } from './container-spec.js';
 import { inspectedImages, readEngineJson } from './engine-json.js';
@@ -96,7 +97,7 @@ export class Images {
         if (facts === undefined) throw new PeerworkError('image-missing', image);
       }
       if (ours) {
-        await this.#record.used(image, clock.now(), facts.bytes);
+        await this.#record.used(image, clock.wall(), facts.bytes);
         await this.tidy();
       }
       return { ...facts, release };
@@ -151,10 +152,11 @@ export class Images {
     pull.watchers.add(watch);
     watch({ pull: image, layers: 0, done: 0 });
     try {
-      await new Promise<void>((resolve, reject) => {
-        signal.addEventListener('abort', () => reject(new PeerworkError('cancelled')), { once: true });
-        pull.done.then(resolve, reject);
-      });
+      const pulled = await orAborted(
+        pull.done.then(() => true),
+        signal,
+      );
+      if (pulled === undefined) throw new PeerworkError('cancelled');
     } finally {
       pull.watchers.delete(watch);
       if (pull.watchers.size === 0) pull.giveUp.abort();

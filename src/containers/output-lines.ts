@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
 import type { Clock, Timer } from '../clock.js';
 import { MAX_LOG_LINE_CHARS } from '../job/limits.js';
+import { tellsHeapFull } from '../kit/fatal-words.js';
 
 export type OutputStream = 'stdout' | 'stderr' | 'log';
 export type OnLine = (stream: OutputStream, line: string) => void;
@@ -9,7 +10,7 @@ export type OnLine = (stream: OutputStream, line: string) => void;
 const WINDOW_MS = 250;
 /** What is read in one window: 10 MB/s. Then the pipe fills, and the container waits, not the worker. */
 const BYTES_PER_WINDOW = 2_500_000;
-/** Of stdout, its end is kept. */
+/** Of stdout and stderr, the end of each is kept. */
 const TAIL_CHARS = 64 * 1024;
 /** Lines that are passed on in one window; the rest is counted. */
 const LINES_PER_WINDOW = 250;
@@ -23,7 +24,8 @@ export class OutputLines {
   #bytes = 0;
   #lines = 0;
   #dropped = 0;
-  #tail = '';
+  readonly #tails = { stdout: '', stderr: '' };
+  #heapFull = false;
 
   constructor(stdout: Readable, stderr: Readable, clock: Clock, onLine: OnLine) {
     this.#streams = [stdout, stderr];
@@ -33,9 +35,14 @@ export class OutputLines {
     this.#read(stderr, 'stderr');
   }
 
-  /** The end of stdout, 64 Ki characters at most. */
-  get tail(): string {
-    return this.#tail.slice(-TAIL_CHARS);
+  /** Node has said on stderr that its heap is full. */
+  get heapFull(): boolean {
+    return this.#heapFull;
+  }
+
+  /** The end of what came by this stream, 64 Ki characters at most. */
+  tail(name: 'stdout' | 'stderr'): string {
+    return this.#tails[name].slice(-TAIL_CHARS);
   }
 
   #read(stream: Readable, name: 'stdout' | 'stderr'): void {
@@ -45,7 +52,7 @@ export class OutputLines {
     stream.on('data', (chunk: Buffer) => {
       this.#count(chunk.length);
       const text = decoder.write(chunk);
-      if (name === 'stdout') this.#keep(text);
+      this.#keep(name, text);
       const lines = (partial + text).split('\n');
       // A line without end must not fill the memory.
       partial = (lines.pop() ?? '').slice(0, MAX_LOG_LINE_CHARS);
@@ -54,7 +61,7 @@ export class OutputLines {
     stream.on('end', () => {
       // A character that was cut in two is shown as one that is unknown.
       const rest = decoder.end();
-      if (name === 'stdout') this.#keep(rest);
+      this.#keep(name, rest);
       partial += rest;
       if (partial !== '') this.#pass(name, partial);
       this.#tellDropped();
@@ -62,9 +69,9 @@ export class OutputLines {
   }
 
   /** Cut now and then only: this is called for each chunk. */
-  #keep(text: string): void {
-    this.#tail += text;
-    if (this.#tail.length > 4 * TAIL_CHARS) this.#tail = this.tail;
+  #keep(name: 'stdout' | 'stderr', text: string): void {
+    this.#tails[name] += text;
+    if (this.#tails[name].length > 4 * TAIL_CHARS) this.#tails[name] = this.tail(name);
   }
 
   #count(bytes: number): void {
@@ -83,6 +90,7 @@ export class OutputLines {
 
   #pass(stream: 'stdout' | 'stderr', line: string): void {
     this.#lines += 1;
+    if (stream === 'stderr' && tellsHeapFull(line)) this.#heapFull = true;
     if (this.#lines > LINES_PER_WINDOW) this.#dropped += 1;
     else this.#onLine(stream, line.replace(/\r$/, '').slice(0, MAX_LOG_LINE_CHARS));
   }

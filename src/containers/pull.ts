@@ -1,5 +1,6 @@
 import { PeerworkError } from '../errors.js';
 import type { Json } from '../job/job.js';
+import { within } from '../kit/deadline.js';
 import { type CommandLine, complaintOf } from './command-line.js';
 
 export interface PullOptions {
@@ -29,8 +30,9 @@ export async function pullImage({ command, image, signal, timeoutMs, onProgress 
     layers.set(layer, done);
     onProgress({ pull: image, layers: layers.size, done: [...layers.values()].filter(Boolean).length });
   };
-  const either = AbortSignal.any([signal, silence.signal]);
-  const result = await command.try(['pull', image], { timeoutMs, signal: either, onLine: read });
+  const result = await within({ signals: [signal, silence.signal] }, (either) =>
+    command.try(['pull', image], { timeoutMs, signal: either, onLine: read }),
+  );
   clearTimeout(timer);
   if (result.exitCode === 0) return;
   if (signal.aborted) throw new PeerworkError('cancelled');

@@ -12,6 +12,8 @@ export interface CrawlProgress {
   /** Of the whole crawl: pages known so far, and those not handled yet. */
   readonly total: number;
   readonly pending: number;
+  /** Links were left because the crawl knows as many pages as it may. */
+  readonly full: boolean;
 }
 
 /** What a line of output tells about progress; undefined if it is any other line. */
@@ -19,9 +21,9 @@ export function readProgress(line: string): CrawlProgress | undefined {
   if (!line.startsWith(PROGRESS_MARK)) return undefined;
   try {
     const told = parseJson(line.slice(PROGRESS_MARK.length), PROGRESS_LIMITS) as Partial<Record<keyof CrawlProgress, unknown>>;
-    const { handled, failed, total, pending } = told;
+    const { handled, failed, total, pending, full } = told;
     if (![handled, failed, total, pending].every((count) => Number.isSafeInteger(count) && Number(count) >= 0)) return undefined;
-    return { handled: Number(handled), failed: Number(failed), total: Number(total), pending: Number(pending) };
+    return { handled: Number(handled), failed: Number(failed), total: Number(total), pending: Number(pending), full: full === true };
   } catch {
     return undefined;
   }

@@ -12,6 +12,8 @@ export interface RedisOptions {
   readonly proxySocket?: string | undefined;
   /** After so long without a connection all that waits is rejected. In milliseconds. */
   readonly patienceMs?: number;
+  /** A connection that brings more than this is ended: whoever is at the other end could fill the memory with one answer. */
+  readonly maxReceivedBytes?: number;
 }
 
 const CONNECT_MS = 10_000;
@@ -23,7 +25,7 @@ const MAX_RETRY_MS = 1_000;
  * A Redis client over a connection of our own making. It connects again by itself for as long as patience lasts, sends again what was not
  * answered, and rejects then: every script of the queue may run twice.
  */
-export function openRedis({ url, proxySocket, patienceMs = DEFAULT_PATIENCE_MS }: RedisOptions): Redis {
+export function openRedis({ url, proxySocket, patienceMs = DEFAULT_PATIENCE_MS, maxReceivedBytes }: RedisOptions): Redis {
   const address = readRedisUrl(url);
   class Connector extends AbstractConnector {
     constructor(options: unknown) {
@@ -40,6 +42,10 @@ export function openRedis({ url, proxySocket, patienceMs = DEFAULT_PATIENCE_MS }
       });
       if (!this.connecting) socket.destroy();
       this.stream = socket;
+      if (maxReceivedBytes !== undefined)
+        socket.prependListener('data', () => {
+          if (socket.bytesRead > maxReceivedBytes) socket.destroy(new Error(`more than ${maxReceivedBytes} bytes were sent`));
+        });
       socket.once('error', (error) => {
         this.firstError = error;
       });

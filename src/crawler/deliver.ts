@@ -1,6 +1,9 @@
-import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { KeptResult } from '../crawl/queue/redis-queue.js';
+import { carryMs } from '../kit/carry-time.js';
 import { Deadline } from '../kit/deadline.js';
+import { AppendFile } from './append-file.js';
+import { Batches } from './batches.js';
 import type { Environment } from './environment.js';
 import type { Fetcher } from './fetch.js';
 
@@ -20,75 +23,37 @@ export interface Delivery {
 /** Nothing of this run can be delivered any more: it must end. */
 export class Undeliverable extends Error {}
 
-const BATCH = 100;
-const BATCH_BYTES = 1024 * 1024;
 const CALL_MS = 30_000;
 const PATIENCE_MS = 60_000;
 const MAX_BACKOFF_MS = 8_000;
 
-export async function openDelivery(environment: Environment, fetcher: Fetcher): Promise<Delivery> {
-  const sinks: ((lines: readonly string[]) => Promise<void>)[] = [];
-  let file: FileHandle | undefined;
+/** `keep` has them too, for a later attempt elsewhere. */
+export async function openDelivery(
+  environment: Environment,
+  fetcher: Fetcher,
+  keep?: (results: readonly KeptResult[]) => Promise<void>,
+): Promise<Delivery> {
+  const sinks: ((results: readonly KeptResult[]) => Promise<void>)[] = [];
+  let file: AppendFile | undefined;
   const { api, runId, resultsFolder, worker } = environment;
   if (resultsFolder !== undefined) {
     // What it is called comes from outside.
-    const opened = await open(join(resultsFolder, `${worker.replace(/[^\w-]/g, '_')}.ndjson`), 'a');
+    const opened = await AppendFile.open(join(resultsFolder, `${worker.replace(/[^\w-]/g, '_')}.ndjson`));
     file = opened;
-    // A write that failed may have left half a line, which must not spoil the next one.
-    let torn = false;
-    sinks.push(async (lines) => {
-      const block = `${torn ? '\n' : ''}${lines.join('\n')}\n`;
-      torn = true;
-      await opened.appendFile(block);
-      torn = false;
-    });
+    sinks.push((results) => opened.append(results.map(({ json }) => json)));
   }
+  if (keep !== undefined) sinks.push(keep);
   if (api !== undefined)
-    sinks.push((lines) => post(fetcher, api, `/api/runs/${encodeURIComponent(runId)}/results`, `[${lines.join(',')}]`));
-  const batches = new Batches(async (lines) => {
-    for (const sink of sinks) await sink(lines);
+    sinks.push((results) =>
+      post(fetcher, api, `/api/runs/${encodeURIComponent(runId)}/results`, `[${results.map(({ json }) => json).join(',')}]`),
+    );
+  const batches = new Batches<KeptResult>(async (results) => {
+    for (const sink of sinks) await sink(results);
   });
   return {
-    deliver: (result) => batches.add(JSON.stringify(result)),
+    deliver: (result) => batches.add({ id: result.requestId, failed: result['error'] !== undefined, json: JSON.stringify(result) }),
     close: async () => file?.close(),
   };
-}
-
-/** Group commit: what comes while a batch is on its way shares the next one. */
-class Batches {
-  readonly #send: (lines: readonly string[]) => Promise<void>;
-  #waiting: { readonly line: string; readonly done: (error?: unknown) => void }[] = [];
-  #sending = false;
-
-  constructor(send: (lines: readonly string[]) => Promise<void>) {
-    this.#send = send;
-  }
-
-  add(line: string): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ line, done: (error) => (error === undefined ? resolve() : reject(error)) });
-      if (!this.#sending) void this.#drain();
-    });
-  }
-
-  async #drain(): Promise<void> {
-    this.#sending = true;
-    while (this.#waiting.length > 0) {
-      let [count, bytes] = [0, 0];
-      for (const { line } of this.#waiting) {
-        if (count > 0 && (count >= BATCH || bytes + line.length > BATCH_BYTES)) break;
-        count += 1;
-        bytes += line.length;
-      }
-      const batch = this.#waiting.splice(0, count);
-      const failed = await this.#send(batch.map(({ line }) => line)).then(
-        () => undefined,
-        (error: unknown) => error ?? new Error('it failed'),
-      );
-      for (const { done } of batch) done(failed);
-    }
-    this.#sending = false;
-  }
 }
 
 /** Posts JSON to the API, again and again for a minute while it is away. Rejects with Undeliverable. */
@@ -116,7 +81,7 @@ export async function post(fetcher: Fetcher, api: NonNullable<Environment['api']
 }
 
 async function statusOf(fetcher: Fetcher, url: URL, headers: Readonly<Record<string, string>>, body: string): Promise<number> {
-  const deadline = new Deadline({ withinMs: CALL_MS });
+  const deadline = new Deadline({ withinMs: CALL_MS + carryMs(body.length) });
   const over = () => deadline.end();
   try {
     const answer = await fetcher.call(url, { method: 'POST', headers, body, signal: deadline.signal });

@@ -8,6 +8,7 @@ import { startCrawl } from './crawl.js';
 import { openDelivery, post } from './deliver.js';
 import { type Environment, readEnvironment, Unusable } from './environment.js';
 import { Fetcher } from './fetch.js';
+import { KeptQueue } from './kept-queue.js';
 
 /**
  * The program in the crawler's container: told all by variables (docs/crawls.md), ends with 0 when the crawl is done, 1 when not one page
@@ -28,13 +29,16 @@ async function main(): Promise<number> {
   const { shared, proxySocket, actor } = environment;
   const pages = new Fetcher(proxySocket, { verify: false });
   const api = new Fetcher(proxySocket, { verify: true });
-  const delivery = await openDelivery(environment, api);
   const redis = shared && openRedis({ url: shared.redisUrl, proxySocket });
+  const sharedQueue =
+    shared && redis && new RedisQueue({ redis, queue: shared.queue, client: environment.worker, maxRequests: actor.maxPages });
+  // Where results come back in the outcome, the next attempt of the job finds in Redis what this one has read.
+  const comesBack = environment.resultsFolder !== undefined && environment.api === undefined;
+  const delivery = await openDelivery(environment, api, comesBack ? sharedQueue && ((results) => sharedQueue.keep(results)) : undefined);
+  let own: KeptQueue | undefined;
   try {
-    const queue: PageQueue =
-      shared && redis
-        ? new RedisQueue({ redis, queue: shared.queue, client: environment.worker, maxRequests: actor.maxPages })
-        : new MemoryQueue(actor.maxPages);
+    if (sharedQueue === undefined && comesBack) own = await KeptQueue.open(environment.resultsFolder ?? '', actor.maxPages);
+    const queue: PageQueue = sharedQueue ?? own ?? new MemoryQueue(actor.maxPages);
     const crawl = startCrawl({ environment, queue, fetcher: pages, delivery, say });
     const ears = redis?.duplicate();
     ears?.on('error', () => {}).on('message', crawl.wake);
@@ -66,6 +70,7 @@ async function main(): Promise<number> {
     throw thrown;
   } finally {
     redis?.disconnect();
+    await own?.close();
     await delivery.close();
   }
 }
@@ -80,8 +85,8 @@ async function gather(queue: PageQueue, { containers }: Environment): Promise<vo
 function tellProgress(queue: PageQueue, tally: { readonly handled: number; readonly failed: number }) {
   let told = '';
   const tell = async () => {
-    const { total, pending } = await queue.counts();
-    const line = JSON.stringify({ handled: tally.handled + tally.failed, failed: tally.failed, total, pending });
+    const { total, pending, full } = await queue.counts();
+    const line = JSON.stringify({ handled: tally.handled + tally.failed, failed: tally.failed, total, pending, full });
     if (line !== told) say(`${PROGRESS_MARK}${line}`);
     told = line;
   };

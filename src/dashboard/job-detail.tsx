@@ -75,6 +75,12 @@ export function JobDetail({ id, open }: { id: string; open: (id: string | undefi
           <strong>{job.error.code}</strong> {job.error.message}
         </p>
       )}
+      {job.error?.cause !== undefined && (
+        <details>
+          <summary>What was thrown</summary>
+          <Json value={job.error.cause} />
+        </details>
+      )}
       <dl>
         {facts.map(([name, value]) =>
           value === undefined ? null : (

@@ -62,10 +62,9 @@ export class EgressProxy {
 
   /** The same at once: a process that is about to be started finds the socket. Throws if it cannot be made. */
   static start(options: EgressProxyOptions): EgressProxy {
-    // In the system's own folder, because the path of a socket has 107 bytes at most. The folder is ours alone; the socket, mounted, is for
-    // whatever user the container runs as.
-    const folder = mkdtempSync(join(tmpdir(), `${FOLDER_PREFIX}${process.pid}-`));
+    const folder = makeSocketFolder();
     const proxy = new EgressProxy(folder, options);
+    // The folder is ours alone; the socket, mounted, is for whatever user the container runs as.
     // A unix socket is bound before `listen` returns; what went wrong shows in its absence.
     proxy.#server.on('error', () => {}).listen(proxy.socketPath);
     try {
@@ -74,7 +73,6 @@ export class EgressProxy {
       void removeTree(folder);
       throw error;
     }
-    void sweep();
     return proxy;
   }
 
@@ -120,6 +118,13 @@ export class EgressProxy {
     this.#told.add(shown);
     this.#options.onRefused?.(shown, reason);
   }
+}
+
+/** For a socket: in the system's own folder, because its path has 107 bytes at most. What a killed process leaves there, a later one removes. */
+export function makeSocketFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), `${FOLDER_PREFIX}${process.pid}-`));
+  void sweep();
+  return folder;
 }
 
 let swept: Promise<void> | undefined;

@@ -29,6 +29,16 @@ export const ledgerErrors = {
     todo: 'Check the address and its permissions; `sqlite:FILE`, `postgres://…` and `memory:` are understood.',
     status: 500,
   },
+  'ledger-encoding': {
+    message: 'The database of the ledger cannot hold every text: {detail}',
+    todo: "Make one that can: `CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0 LOCALE 'C'`; `peerwork ledger export` and `import` move the jobs.",
+    status: 500,
+  },
+  'ledger-key': {
+    message: 'Masters with another key work on this ledger: {detail}…',
+    todo: 'Give this Master their key file (`--key-file`), or a database or schema of its own. If they have ended for good, wait a quarter of a minute.',
+    status: 409,
+  },
   'ledger-newer': { message: 'The ledger was written by a newer peerwork', todo: 'Update peerwork on this machine.', status: 500 },
   'ledger-damaged': {
     message: 'The ledger holds a value that cannot be used: {detail}',

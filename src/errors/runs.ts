@@ -21,7 +21,7 @@ export const runErrors = {
   timeout: { message: 'The job ran longer than allowed: {detail}', todo: 'Raise `timeoutMs` of the job, or make it shorter.', status: 504 },
   memory: {
     message: 'The job used more memory than allowed: {detail}',
-    todo: 'Raise the memory per job on the worker, or use less.',
+    todo: 'Use less, or raise the memory of a job on the worker: `--memory-mb`, for containers `--container-memory-mb`, and what task.json asks for.',
     status: 507,
   },
   'scratch-too-large': {

@@ -2,6 +2,8 @@ import { formatJson, MAX_VALUE_DEPTH } from '../kit/json.js';
 import type { Progress } from './job.js';
 import { MAX_LOG_LINE_CHARS, MAX_PROGRESS_BYTES } from './limits.js';
 
+/** Of the number and the names around it. */
+const REPORT_BYTES = 40;
 const PROGRESS_LIMITS = { maxBytes: MAX_PROGRESS_BYTES, maxDepth: MAX_VALUE_DEPTH };
 
 /**
@@ -18,6 +20,11 @@ export function boundedProgress(progress: Progress): Progress | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Bytes that it takes as JSON. */
+export function bytesOfProgress(progress: Progress): number {
+  return Buffer.byteLength(JSON.stringify(progress)) + REPORT_BYTES;
 }
 
 /** Characters that it takes as JSON, about. */

@@ -26,13 +26,23 @@ export interface CrawlJob {
   readonly labels?: { readonly [name: string]: string };
 }
 
-/** The output of a completed crawl. */
+/** What a crawl gives: the output of a completed one, and of a failed one what it had by then. */
 export interface CrawlOutput {
-  readonly exitCode: 0;
+  /** The highest of its containers; 0 if it completed. */
+  readonly exitCode: number;
   /** Pages that are done, and those of them that were given up. */
   readonly handled: number;
   readonly failed: number;
   readonly containers: readonly { readonly id: string; readonly exitCode: number; readonly handled: number }[];
   /** Absent if the containers delivered them elsewhere. */
   readonly results?: readonly Json[];
+  /** There was more to find: the crawl met a limit, or was stopped. */
+  readonly partial?: true;
+  /** Why it is partial: a `CrawlLimit`, or the code of the error. */
+  readonly reason?: string;
+  /** Pages whose results had no room in the output. */
+  readonly leftOut?: number;
 }
+
+/** `results`: they have no more room in one outcome. `pages`: `maxPages` was reached with links left. `disk`: what its containers may write. */
+export type CrawlLimit = 'results' | 'pages' | 'disk';

@@ -1,4 +1,5 @@
 /** The noun this project is about: one unit of work, and the forms it takes on its way. */
+import type { ErrorPart } from '../kit/error-parts.js';
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
@@ -110,9 +111,12 @@ export interface Hold {
 export interface JobError {
   /** A code of the error table; what the task threw is `task-threw`. */
   readonly code: string;
+  /** One sentence, with the messages of its causes. */
   readonly message: string;
   /** Of the program that failed, where the job was one: a container's, a crawl's. */
   readonly exitCode?: number;
+  /** What was thrown, with all that stands behind it. */
+  readonly cause?: ErrorPart;
 }
 
 /** The end of a job, as results are given to users: one line of `results.ndjson`. */

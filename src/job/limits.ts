@@ -20,6 +20,11 @@ export const MAX_PROGRESS_BYTES = 64 * 1024;
 /** A line of a job's log is cut after this many characters. */
 export const MAX_LOG_LINE_CHARS = 8 * 1024;
 
+/** Lines and progress in one message, or together with one outcome … */
+export const MAX_REPORTS = 1_000;
+/** … and their bytes there: an outcome of the largest size and these must fit into a message. */
+export const MAX_REPORT_BYTES = 1024 * 1024;
+
 export const MAX_JOB_ID_CHARS = 200;
 export const MAX_CHANNEL_CHARS = 100;
 

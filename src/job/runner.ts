@@ -27,7 +27,7 @@ export interface Runner {
 export interface RunContext {
   /** The prepared folder; absent for runners that need no task code. */
   readonly workplace?: Workplace;
-  /** Aborted when the job is cancelled or the worker stops at once. */
+  /** Aborted when the job is cancelled (with that error, where it is known), the lease is lost, or the worker stops at once. */
   readonly signal: AbortSignal;
   /** Absent: the job may reach nothing through its source. */
   readonly tunnel?: Tunnel;

@@ -28,7 +28,7 @@ export interface Lease {
   readonly task?: TaskOrigin;
   /** The kind of runner that the job needs, such as `task-module`. */
   readonly runner: string;
-  /** Aborted when the job is cancelled or the lease is lost: stop the run, its outcome will not count. */
+  /** Aborted when the job is cancelled (with that error, where it is known) or the lease is lost: stop the run, its outcome will not count; of a cancelled one the `output` is kept. */
   readonly signal: AbortSignal;
   /** Opens byte streams to the one address that the job may reach through its source; absent: there is none. */
   readonly tunnel?: Tunnel;

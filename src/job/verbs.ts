@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { PeerworkError } from '../errors.js';
-import type { ChildInput, Json, ParentOutput } from './job.js';
+import type { ChildInput, Json, Outcome, ParentOutput } from './job.js';
+import type { ErrorPart } from '../kit/error-parts.js';
 import {
   MAX_CHANNEL_CHARS,
   MAX_CHILDREN,
@@ -12,6 +13,7 @@ import {
   MAX_LOG_LINE_CHARS,
   MAX_MESSAGE_BYTES,
   MAX_PARENTS,
+  MAX_REPORTS,
 } from './limits.js';
 
 /**
@@ -25,10 +27,10 @@ import {
  * | requestExecAssets | worker | call | the signed manifest of a task version |
  * | requestBlob | worker | stream | the bytes of one file from an offset |
  * | openTunnel | worker | stream, both ways | a connection to the address that the job's task names |
- * | requestWork | worker | call | waits for jobs, up to a capacity; a newer call ends the older one empty, capacity 0 only does that |
+ * | requestWork | worker | call | waits for jobs, up to a capacity; a newer call ends the older one empty, capacity 0 only does that; says which kinds, if that has changed |
  * | shareResults | worker | call | outcomes, each answered one by one |
  * | uploadResult | worker | stream, both ways | one large outcome: the Master says from which byte, and what became of it |
- * | report | worker | note | progress and log lines of running jobs |
+ * | report | worker | call | progress and log lines of running jobs, answered when they are kept |
  * | cancelWork | master | note | stop a run: its outcome will not count |
  */
 
@@ -44,6 +46,8 @@ export const leaseKey = v.object({ id: jobId, lease: leaseNumber });
 export type LeaseKey = v.InferOutput<typeof leaseKey>;
 const runnerKind = v.pipe(v.string(), v.maxLength(40));
 const tunnelName = v.pipe(v.string(), v.maxLength(40));
+const labels = v.pipe(v.array(v.pipe(v.string(), v.maxLength(MAX_LABEL_CHARS))), v.maxLength(MAX_LABELS));
+const runnerKinds = v.pipe(v.array(runnerKind), v.maxLength(20));
 const leaseKeys = v.pipe(v.array(leaseKey), v.maxLength(MAX_BATCH));
 
 export const isMasterArgs = v.object({
@@ -55,9 +59,9 @@ export const isMasterArgs = v.object({
   tier: v.exactOptional(v.pipe(v.string(), v.regex(/^[a-z-]{1,20}$/))),
   platform: v.pipe(v.string(), v.maxLength(100)),
   /** What jobs may require: `arch=…`, `os=…`, and what the owner named. */
-  labels: v.optional(v.pipe(v.array(v.pipe(v.string(), v.maxLength(MAX_LABEL_CHARS))), v.maxLength(MAX_LABELS)), []),
-  /** The kinds of jobs that it can run. */
-  runners: v.optional(v.pipe(v.array(runnerKind), v.maxLength(20)), ['task-module']),
+  labels: v.optional(labels, []),
+  /** The kinds of jobs that it can run by now. */
+  runners: v.optional(runnerKinds, ['task-module']),
   /** Made anew at each start of the worker's process: tells a restart from a mere reconnect. */
   instance: v.pipe(v.string(), v.maxLength(40)),
   holding: leaseKeys,
@@ -91,7 +95,11 @@ export const requestBlobArgs = v.object({ sha256: hash, offset: v.pipe(v.number(
 /** Whoever asks says only for which run: where it leads to is the Master's business. */
 export const openTunnelArgs = leaseKey;
 
-export const requestWorkArgs = v.object({ capacity: v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(MAX_BATCH)) });
+export const requestWorkArgs = v.object({
+  capacity: v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(MAX_BATCH)),
+  /** In place of what `isMaster` said, from now on: a runner became ready. */
+  can: v.exactOptional(v.object({ labels, runners: runnerKinds })),
+});
 export const workItem = v.object({
   id: jobId,
   lease: leaseNumber,
@@ -115,10 +123,13 @@ export const workItem = v.object({
 export type WorkItem = v.InferOutput<typeof workItem>;
 export const requestWorkAnswer = v.object({ work: v.pipe(v.array(workItem), v.maxLength(MAX_BATCH)) });
 
+/** The ledger keeps of it what has the shape of an error, within its limits. */
+const errorPart = v.custom<ErrorPart>((value) => typeof value === 'object' && value !== null);
 const jobError = v.object({
   code: v.pipe(v.string(), v.maxLength(60)),
   message: v.pipe(v.string(), v.maxLength(MAX_LOG_LINE_CHARS)),
   exitCode: v.exactOptional(v.pipe(v.number(), v.safeInteger())),
+  cause: v.exactOptional(errorPart),
 });
 /** What is too long fails the run rather than the call: whoever wrote the task is told. */
 const wait = v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0)));
@@ -128,12 +139,36 @@ const children = v.pipe(
   v.maxLength(MAX_CHILDREN),
   v.readonly(),
 );
-export const outcome = v.variant('state', [
+/** With its type by name: inferred, it is deeper than a compiler follows in declarations. */
+export const outcome: v.GenericSchema<unknown, Outcome> = v.variant('state', [
   v.object({ state: v.literal('completed'), output: jsonValue, children: v.optional(children), childrenDelayMs: wait, holdMs: wait }),
   v.object({ state: v.literal('failed'), error: jobError, retry: v.boolean(), output: v.exactOptional(jsonValue), holdMs: wait }),
   v.object({ state: v.literal('released'), reason: v.pipe(v.string(), v.maxLength(200)) }),
+]) as never;
+export const progress = v.variant('kind', [
+  v.object({ kind: v.literal('progress'), value: jsonValue }),
+  v.object({
+    kind: v.literal('log'),
+    stream: v.picklist(['stdout', 'stderr', 'log']),
+    line: v.pipe(v.string(), v.maxLength(MAX_LOG_LINE_CHARS)),
+  }),
 ]);
-export const settlement = v.object({ id: jobId, lease: leaseNumber, outcome, startedAt: instant, finishedAt: instant });
+/** What a run told, numbered from 1 so that what comes twice counts once; not numbered where it is sent once. */
+const report = v.object({ n: v.exactOptional(v.pipe(v.number(), v.safeInteger(), v.minValue(1))), progress });
+export type Report = v.InferOutput<typeof report>;
+export const reportArgs = v.object({
+  reports: v.pipe(v.array(v.object({ id: jobId, lease: leaseNumber, ...report.entries })), v.maxLength(MAX_REPORTS)),
+});
+
+export const settlement = v.object({
+  id: jobId,
+  lease: leaseNumber,
+  outcome,
+  startedAt: instant,
+  finishedAt: instant,
+  /** What the run told and is not known to be kept: it is recorded together with the outcome. */
+  reports: v.exactOptional(v.pipe(v.array(report), v.maxLength(MAX_REPORTS))),
+});
 /** An outcome on its way to the ledger. */
 export type Settlement = v.InferOutput<typeof settlement>;
 export const shareResultsArgs = v.object({ results: v.pipe(v.array(settlement), v.maxLength(MAX_BATCH)) });
@@ -155,16 +190,6 @@ export const uploadResultAnswer = v.variant('kind', [
 ]);
 export type UploadResultAnswer = v.InferOutput<typeof uploadResultAnswer>;
 export const shareResultsAnswer = v.object({ answers: v.array(settleAnswer) });
-
-export const progress = v.variant('kind', [
-  v.object({ kind: v.literal('progress'), value: jsonValue }),
-  v.object({
-    kind: v.literal('log'),
-    stream: v.picklist(['stdout', 'stderr', 'log']),
-    line: v.pipe(v.string(), v.maxLength(MAX_LOG_LINE_CHARS)),
-  }),
-]);
-export const reportArgs = v.object({ reports: v.pipe(v.array(v.object({ id: jobId, lease: leaseNumber, progress })), v.maxLength(1_000)) });
 
 export const cancelWorkArgs = v.object({ leases: leaseKeys });
 

@@ -13,8 +13,8 @@ import type { Transaction } from './transaction.js';
 import { shareOutcomes } from './window.js';
 
 const COLUMNS = `seq, id, channel, lane, state, plain, priority, run_at, pending, parents, grp, workgroup, merge_key, weight, seed, requires,
-  persistent, parent_failure, backoff_fixed, name, timeout_ms, attempts_allowed, backoff_ms, created_at, meta, data`;
-const ADD = sized((count) => `INSERT INTO job (${COLUMNS}) VALUES ${repeated(`(${repeated('?', 26)})`, count)} ON CONFLICT DO NOTHING`);
+  persistent, parent_failure, backoff_fixed, name, timeout_ms, attempts_allowed, backoff_ms, created_at, dated_at, meta, data`;
+const ADD = sized((count) => `INSERT INTO job (${COLUMNS}) VALUES ${repeated(`(${repeated('?', 27)})`, count)} ON CONFLICT DO NOTHING`);
 const PRESENT = sized((count) => `SELECT seq FROM job WHERE seq IN (${repeated('?', count)})`);
 const KNOWN = sized((count) => `SELECT ${RUN_COLUMNS} FROM job WHERE job.id IN (${repeated('?', count)}) ORDER BY job.seq FOR UPDATE`);
 const ROWS = sized((count) => `SELECT ${RUN_COLUMNS} FROM job WHERE job.seq IN (${repeated('?', count)})`);
@@ -66,6 +66,7 @@ export async function addJobs(transaction: Transaction, jobs: readonly CheckedJo
       job.attempts,
       job.backoffMs,
       now,
+      job.runAt ?? null,
       job.meta ?? null,
       job.data,
     ];

@@ -1,8 +1,8 @@
 import { endRuns } from './end-runs.js';
 import { isEnded, type RunRow } from './job-row.js';
 import type { CancelledJob } from './ledger.js';
+import { readRuns } from './read-runs.js';
 import { endByCancel } from './run-end.js';
-import { readRuns } from './settle.js';
 import type { Transaction } from './transaction.js';
 import type { WorkerBook } from './worker-book.js';
 

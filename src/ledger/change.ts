@@ -7,9 +7,9 @@ import { endRuns } from './end-runs.js';
 import { isEnded } from './job-row.js';
 import type { LaneBook } from './lane-book.js';
 import type { JobChanges } from './ledger.js';
+import { readRuns } from './read-runs.js';
 import { workgroupsNamed } from './rows-by-name.js';
 import { endUntried } from './run-end.js';
-import { readRuns } from './settle.js';
 import { storedJson } from './stored-json.js';
 import type { Transaction } from './transaction.js';
 import { letTwinsOut } from './twins.js';
@@ -51,6 +51,7 @@ export async function changeJob(transaction: Transaction, lanes: LaneBook, id: s
   }
   if (changes.backoff !== undefined) columns.set('backoff_fixed', changes.backoff === 'fixed' ? 1 : 0);
   if (changes.seed !== undefined) columns.set('seed', changes.seed ? 1 : 0);
+  if (columns.has('run_at')) columns.set('dated_at', columns.get('run_at') ?? null);
   if (running) columns.delete('run_at');
   if (changes.channel !== undefined && present !== undefined) {
     columns.set('channel', changes.channel);

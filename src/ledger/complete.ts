@@ -1,5 +1,6 @@
 import type { Outcome } from '../job/job.js';
 import type { Value } from './driver.js';
+import { addLines, type Line, lastLines } from './history.js';
 import { padded, pieces, sized, valuesOf } from './lists.js';
 import type { Settling } from './settling.js';
 import type { Movable, Transaction } from './transaction.js';
@@ -18,23 +19,25 @@ export function isBare({ outcome }: Settling): boolean {
  * What nearly all runs come to, so their rows are not read at all. A tuple is id, lease, settled_seq, the earliest start, the
  * duration, the output.
  *
- * The worker's own clock may be wrong: how long the run took is believed, and moved to between the claim and now.
+ * The worker's own clock may be wrong: how long the run took is believed, and moved to between the claim and now. Another Master, whose time is a
+ * little ahead, may have written the claim.
  */
 const COMPLETE = sized(
   (count) => `UPDATE job SET state = 'completed', settled_lease = lease, settled_seq = v.column3,
   attempts_made = attempts_made + 1, lease_until = NULL, error = NULL, output = v.column6,
   started_at = CASE WHEN started_at > v.column4 THEN started_at ELSE v.column4 END,
   finished_at = CASE WHEN started_at <= v.column4 THEN v.column4 + v.column5
-    WHEN started_at + v.column5 < CAST(? AS INTEGER) THEN started_at + v.column5 ELSE CAST(? AS INTEGER) END
+    WHEN started_at + v.column5 < CAST(? AS INTEGER) THEN started_at + v.column5 WHEN started_at < CAST(? AS INTEGER) THEN CAST(? AS INTEGER) ELSE started_at END
   FROM (${valuesOf(['TEXT', 'INTEGER', 'INTEGER', 'INTEGER', 'INTEGER', 'TEXT'], count)}) AS v
   WHERE job.id = v.column1 AND job.lease = v.column2 AND job.state = 'leased' AND job.worker = ?
   AND job.plain = 1`,
 );
-const COMPLETED = 'SELECT id, channel, grp, weight, workgroup FROM job WHERE settled_seq >= ? AND settled_seq < ?';
+type CompletedRow = Movable & { readonly seq: number; readonly settled_seq: number; readonly workgroup: number | null };
+const COMPLETED = 'SELECT seq, settled_seq, id, channel, grp, weight, workgroup FROM job WHERE settled_seq >= ? AND settled_seq < ?';
 
 /**
  * Completes those runs that the worker holds and whose jobs are plain; no job may be named twice. Answers how many it was, and the number of the first: the
- * settlement with index i was recorded if its job has the number `firstSeq + i`.
+ * settlement with index i was recorded if its job has the number `firstSeq + i`. What their runs told last is recorded with them.
  */
 export async function completeRuns(
   transaction: Transaction,
@@ -53,13 +56,21 @@ export async function completeRuns(
         return [settlement.id, settlement.lease, seq++, from, tookMs, settlement.output ?? 'null'];
       }),
     );
-    changed += await transaction.run(COMPLETE(list.length), [now, now, ...list.flat(), worker]);
+    changed += await transaction.run(COMPLETE(list.length), [now, now, now, ...list.flat(), worker]);
   }
   const opened: number[] = [];
-  for (const row of await transaction.all<Movable & { readonly workgroup: number | null }>(COMPLETED, [firstSeq, seq])) {
+  const lines: Line[] = [];
+  const fresh = new Set<number>();
+  for (const row of await transaction.all<CompletedRow>(COMPLETED, [firstSeq, seq])) {
     transaction.moved(row, 'leased', 'completed');
     if (row.workgroup !== null) opened.push(row.workgroup);
+    const settlement = settlements[row.settled_seq - firstSeq];
+    if (settlement?.reports === undefined) continue;
+    lines.push(...lastLines(row.seq, settlement, now));
+    // The first run, and all that it told: to look for what is there already would be half of the work.
+    if (settlement.lease === 1 && settlement.reports[0]?.n === 1) fresh.add(row.seq);
   }
+  await addLines(transaction, lines, fresh);
   if (opened.length > 0) await slotsOpened(transaction, opened, now);
   return { changed, firstSeq };
 }

@@ -36,6 +36,8 @@ export interface Driver extends Statements {
   transaction<T>(work: (sql: Statements) => Promise<T>): Promise<T>;
   /** A transaction that no other opener of the ledger migrates or fills beside, however long it takes. Absent: any transaction is that. */
   exclusively?<T>(work: (sql: Statements) => Promise<T>): Promise<T>;
+  /** A statement that reads the clock that all openers go by, in milliseconds as `now`. Absent: the machine's is. */
+  readonly readClock?: string;
   /** Tells the other Masters on this ledger, soon and without a promise, what a commit changed. Absent: there can be none. */
   announce?(change: LedgerChange): void;
   /** Hears what they tell; also `cut`, `ready` and `settled` all true after something may have been missed. */

@@ -5,7 +5,7 @@ import { exceededLimit, type LeaseTimes } from './run-time.js';
 import type { Transaction } from './transaction.js';
 import type { WorkerBook } from './worker-book.js';
 
-const ENDED = `SELECT ${RUN_COLUMNS}, job.lease_until, job.timeout_ms, job.begun_at FROM job WHERE state = 'leased' AND lease_until <= ?
+const ENDED = `SELECT ${RUN_COLUMNS}, job.timeout_ms, job.begun_at FROM job WHERE state = 'leased' AND lease_until <= ?
   ORDER BY lease_until LIMIT ? FOR UPDATE SKIP LOCKED`;
 
 /**

@@ -2,8 +2,9 @@ import { MAX_WAIT_MS } from '../job/limits.js';
 import type { LeaseKey } from '../job/verbs.js';
 import type { Paused } from './ledger.js';
 import { padded, pieces, repeated, sized } from './lists.js';
+import { readRuns } from './read-runs.js';
+import { resumeRuns } from './resume.js';
 import { LIMIT, leaseEnd } from './run-time.js';
-import { readRuns } from './settle.js';
 import type { Transaction } from './transaction.js';
 
 const UNTIL = leaseEnd('COALESCE(begun_at, started_at)');
@@ -14,12 +15,13 @@ const WAITS = sized((count) => `UPDATE job SET begun_at = ? WHERE started_at > ?
 /** The outcome of one may be on its way for as long beyond the time that its run had. */
 const ENDED = sized((count) => `UPDATE job SET begun_at = ? WHERE started_at + ${LIMIT} > ? AND seq IN (${repeated('?', count)})`);
 
-/** Renews what the worker holds, not beyond the time of the runs; answers what it does not hold. A lease that ended but was not taken back yet is renewed. */
+/** Renews what the worker holds, not beyond the time of the runs; answers what it does not hold. A lease that ended is renewed as well, while nobody else has the job. */
 export async function extendLeases(
   transaction: Transaction,
   worker: number,
   leases: readonly LeaseKey[],
   until: number,
+  now: number,
   paused?: Paused,
 ): Promise<LeaseKey[]> {
   const runs = await readRuns(
@@ -29,15 +31,21 @@ export async function extendLeases(
   const lost: LeaseKey[] = [];
   const held: number[] = [];
   const idOf = new Map<number, string>();
+  const named = leases.flatMap(({ id, lease }) => {
+    const row = runs.get(id);
+    return row?.lease === lease && row.worker === worker ? [row] : [];
+  });
+  const resumed = await resumeRuns(transaction, named, until, now);
   for (const lease of leases) {
     const row = runs.get(lease.id);
+    if (row !== undefined && resumed.has(row.seq)) continue;
     if (row !== undefined && row.state === 'leased' && row.lease === lease.lease && row.worker === worker) {
       held.push(row.seq);
       idOf.set(row.seq, row.id);
     } else lost.push({ id: lease.id, lease: lease.lease });
   }
   if (paused !== undefined) {
-    const { leases: waiting, ended = [], now } = paused;
+    const { leases: waiting, ended = [] } = paused;
     for (const [statement, keys] of [
       [WAITS, waiting],
       [ENDED, ended],

@@ -16,6 +16,8 @@ interface Operation {
 export interface GroupCommitOptions {
   /** Numbers the opener of the ledger; default 0. */
   readonly shard?: number;
+  /** What is added to the time of callers, as it is at the beginning of a transaction; default nothing. */
+  readonly offsetMs?: () => number;
   readonly onRollback?: () => void;
   /** Told what a commit changed, before its operations resolve. */
   readonly onCommit?: (change: LedgerChange) => void;
@@ -116,7 +118,7 @@ export class GroupCommit {
     try {
       await this.#driver.transaction(async (sql) => {
         worked = false;
-        const transaction = new Transaction(sql, this.#options.shard);
+        const transaction = new Transaction(sql, this.#options.shard, this.#options.offsetMs?.());
         for (const operation of batch) await operation.work(transaction);
         await transaction.flush();
         await transaction.name();

@@ -1,14 +1,19 @@
-import type { Json } from '../job/job.js';
+import type { Json, Progress } from '../job/job.js';
+import type { Settlement } from '../job/verbs.js';
 import type { HistoryEntry, HistoryInput } from './ledger.js';
 import { padded, pieces, repeated, sized } from './lists.js';
-import { readRuns } from './settle.js';
+import { readRuns } from './read-runs.js';
 import { storedJson } from './stored-json.js';
 import type { Transaction } from './transaction.js';
 
-/** Lines that are kept of a job; what comes after them is dropped. */
+/** Lines that are kept of a job, progress and errors among them … */
 export const MAX_LINES = 500;
-/** Of all lines of a job as JSON text; what comes after them is dropped as well. */
+/** … and their JSON text: when there is as much, or more, one line says so. */
 export const MAX_HISTORY_CHARS = 4 * 1024 * 1024;
+/** What comes with the end of a run has room beyond: its last lines, its last progress, its error. */
+const END_LINES = 100;
+const END_CHARS = 2 * 1024 * 1024;
+const FULL = JSON.stringify({ stream: 'log', line: '(the history of this job is full: what it says from here on is not kept)' });
 
 const ADD = sized(
   (count) => `INSERT INTO history (seq, job, happened_at, kind, body) VALUES ${repeated('(?, ?, ?, ?, ?)', count)} ON CONFLICT DO NOTHING`,
@@ -19,27 +24,48 @@ const COUNT = sized(
 );
 const READ = `SELECT history.seq, happened_at, kind, body FROM history JOIN job ON job.seq = history.job
   WHERE job.id = ? AND history.seq > ? ORDER BY history.seq LIMIT ?`;
+const TOLD_FULL = sized((count) => `SELECT DISTINCT job FROM history WHERE job IN (${repeated('?', count)}) AND kind = 'log' AND body = ?`);
 const FORGET = sized((count) => `DELETE FROM history WHERE job IN (${repeated('?', count)})`);
 
-interface Line {
+export interface Line {
   readonly job: number;
   readonly at: number;
   readonly kind: HistoryEntry['kind'];
   /** JSON text. */
   readonly body: string;
+  /** It came with the end of a run. */
+  readonly last: boolean;
 }
 
-/** Keeps what running jobs tell, under the lease that they run with. */
-export async function recordHistory(transaction: Transaction, entries: readonly HistoryInput[], now: number): Promise<void> {
+/**
+ * Keeps what runs tell. The fence: as long as nobody else has the job, what its run said is its history, also when it has been settled, cancelled or
+ * taken back meanwhile.
+ */
+export async function recordHistory(
+  transaction: Transaction,
+  worker: number,
+  entries: readonly HistoryInput[],
+  now: number,
+): Promise<void> {
   const runs = await readRuns(
     transaction,
     entries.map(({ id }) => id),
   );
-  const lines = entries.flatMap(({ id, lease, kind, body }): Line[] => {
+  const lines = entries.flatMap(({ id, lease, progress }): Line[] => {
     const row = runs.get(id);
-    return row?.state === 'leased' && row.lease === lease ? [{ job: row.seq, at: now, kind, body: JSON.stringify(body) }] : [];
+    return row?.lease === lease && row.worker === worker ? [lineOf(row.seq, progress, now)] : [];
   });
   await addLines(transaction, lines);
+}
+
+/** The lines that came with an outcome. */
+export function lastLines(job: number, { reports = [] }: Pick<Settlement, 'reports'>, now: number): Line[] {
+  return reports.map(({ progress }) => ({ ...lineOf(job, progress, now), last: true }));
+}
+
+function lineOf(job: number, progress: Progress, at: number): Line {
+  const body = progress.kind === 'progress' ? progress.value : { stream: progress.stream, line: progress.line };
+  return { job, at, kind: progress.kind, body: JSON.stringify(body), last: false };
 }
 
 /** Keeps the errors of runs that failed; `error` is the JSON text of a JobError. */
@@ -49,28 +75,51 @@ export function addErrors(
 ): Promise<void> {
   return addLines(
     transaction,
-    errors.map(({ job, at, error }) => ({ job, at, kind: 'error', body: error })),
+    errors.map(({ job, at, error }) => ({ job, at, kind: 'error', body: error, last: true })),
   );
 }
 
-async function addLines(transaction: Transaction, lines: readonly Line[]): Promise<void> {
+/** `fresh`: jobs that are known to have no history yet. */
+export async function addLines(transaction: Transaction, lines: readonly Line[], fresh?: ReadonlySet<number>): Promise<void> {
   if (lines.length === 0) return;
-  const kept = new Map<number, { lines: number; chars: number }>();
-  for (const { job, lines: count, chars } of await transaction.allOf<{ job: number; lines: number; chars: number }>(COUNT, [
-    ...new Set(lines.map(({ job }) => job)),
-  ]))
-    kept.set(job, { lines: count, chars });
-  const fitting = lines.filter(({ job, body }) => {
-    const { lines: count, chars } = kept.get(job) ?? { lines: 0, chars: 0 };
-    if (count >= MAX_LINES || chars + body.length > MAX_HISTORY_CHARS) return false;
-    kept.set(job, { lines: count + 1, chars: chars + body.length });
-    return true;
+  const rooms = new Map<number, Room>();
+  const jobs = [...new Set(lines.map(({ job }) => job))].filter((job) => fresh?.has(job) !== true);
+  for (const { job, lines: count, chars } of await transaction.allOf<{ job: number; lines: number; chars: number }>(COUNT, jobs))
+    rooms.set(job, new Room(count, chars));
+  const overfull = new Map<number, number>();
+  const fitting = lines.filter((line) => {
+    const room = rooms.get(line.job) ?? new Room(0, 0);
+    rooms.set(line.job, room);
+    const fits = room.take(line);
+    if (!fits) overfull.set(line.job, line.at);
+    return fits;
   });
-  if (fitting.length === 0) return;
-  let seq = await transaction.draw('history', fitting.length);
-  for (const piece of pieces(fitting)) {
+  for (const { job } of await transaction.allOf<{ job: number }>(TOLD_FULL, [...overfull.keys()], [FULL])) overfull.delete(job);
+  const all = [...fitting, ...[...overfull].map(([job, at]): Line => ({ job, at, kind: 'log', body: FULL, last: true }))];
+  if (all.length === 0) return;
+  let seq = await transaction.draw('history', all.length);
+  for (const piece of pieces(all)) {
     const list = padded(piece.map(({ job, at, kind, body }) => [seq++, job, at, kind, body]));
     await transaction.run(ADD(list.length), list.flat());
+  }
+}
+
+/** What the history of one job still takes. */
+class Room {
+  #lines: number;
+  #chars: number;
+
+  constructor(lines: number, chars: number) {
+    this.#lines = lines;
+    this.#chars = chars;
+  }
+
+  take({ last, body }: Line): boolean {
+    const [maxLines, maxChars] = last ? [MAX_LINES + END_LINES, MAX_HISTORY_CHARS + END_CHARS] : [MAX_LINES, MAX_HISTORY_CHARS];
+    if (this.#lines >= maxLines || this.#chars + body.length > maxChars) return false;
+    this.#lines += 1;
+    this.#chars += body.length;
+    return true;
   }
 }
 

@@ -61,14 +61,19 @@ export function jobSummary(row: SummaryRow, now: number): JobSummary {
     ...(row.worker_id !== null &&
       state !== 'ready' &&
       state !== 'blocked' && { worker: { id: row.worker_id, name: row.worker_name ?? '' } }),
-    ...(row.lease_until !== null && { leaseUntil: row.lease_until }),
+    ...(row.lease_until !== null && state === 'leased' && { leaseUntil: row.lease_until }),
     ...(row.run_at !== null && { runAt: row.run_at }),
     createdAt: row.created_at,
-    ...(row.started_at !== null && { startedAt: row.started_at }),
+    ...(row.started_at !== null && state !== 'ready' && { startedAt: row.started_at }),
     ...(row.finished_at !== null && { finishedAt: row.finished_at }),
-    ...(row.error !== null && { error: storedJson<JobError>(row.error) }),
+    ...(row.error !== null && { error: briefError(storedJson<JobError>(row.error)) }),
     ...(row.merged_id !== null && { mergedWith: row.merged_id }),
   };
+}
+
+/** In a list of hundreds: what happened, not where. */
+function briefError({ code, message, exitCode }: JobError): JobError {
+  return { code, message, ...(exitCode !== undefined && { exitCode }) };
 }
 
 /** Whether it is parked yet or not, which only a claim decides. */
@@ -109,6 +114,7 @@ export async function getJob(transaction: Transaction, id: string, now: number):
   const children = await transaction.all<{ id: string }>(CHILDREN, [row.seq]);
   return {
     ...jobSummary(row, now),
+    ...(row.error !== null && { error: storedJson<JobError>(row.error) }),
     data: storedJson<Json>(row.data),
     parents: parents.map((parent) => parent.id),
     children: children.map((child) => child.id),

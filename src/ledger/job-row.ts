@@ -1,5 +1,5 @@
 import type { JobError, SettledJob } from '../job/job.js';
-import { MAX_LOG_LINE_CHARS } from '../job/limits.js';
+import { boundedError } from '../job/job-error.js';
 import type { JobState } from './ledger.js';
 import { storedJson } from './stored-json.js';
 
@@ -28,12 +28,14 @@ export interface RunRow {
   readonly worker: number | null;
   readonly settled_lease: number;
   readonly settled_seq: number | null;
+  /** Of a job that waits: when a lease ended in silence, which its worker may have back. */
+  readonly lease_until: number | null;
   readonly started_at: number | null;
 }
 
 export const RUN_COLUMNS = `job.seq, job.id, job.channel, job.state, job.plain, job.persistent, job.pending, job.parents, job.parked, job.run_at, job.grp,
   job.workgroup, job.merge_key, job.weight, job.attempts_allowed, job.attempts_made, job.backoff_ms, job.backoff_fixed, job.lease, job.worker,
-  job.settled_lease, job.settled_seq, job.started_at`;
+  job.settled_lease, job.settled_seq, job.lease_until, job.started_at`;
 
 /** What is read of a job that has ended, with the name of its worker. */
 export interface EndRow {
@@ -49,8 +51,6 @@ export interface EndRow {
 
 export const END_COLUMNS =
   'job.id, job.state, job.attempts_made, job.started_at, job.finished_at, job.error, job.output, worker.name AS worker_name';
-
-const MAX_CODE_CHARS = 60;
 
 export function settledJob(row: EndRow): SettledJob {
   return {
@@ -75,6 +75,6 @@ export function isEnded(state: JobState): state is EndRow['state'] {
 }
 
 /** JSON text keeps whatever a task wrote into its message, a NUL included. `code` comes first: see `PARENT_FAILED`. */
-export function errorText({ code, message, exitCode }: JobError): string {
-  return JSON.stringify({ code: code.slice(0, MAX_CODE_CHARS), message: message.slice(0, MAX_LOG_LINE_CHARS), exitCode });
+export function errorText(error: JobError): string {
+  return JSON.stringify(boundedError(error));
 }

@@ -1,5 +1,6 @@
+import type { Clock } from '../clock.js';
 import type { ChildBounds } from '../job/child-bounds.js';
-import type { JobInput, Json, SettledJob } from '../job/job.js';
+import type { JobInput, Progress, SettledJob } from '../job/job.js';
 import type { LeaseKey, SettleAnswer, Settlement } from '../job/verbs.js';
 import type {
   ChannelRecord,
@@ -24,7 +25,8 @@ import type {
 } from './records.js';
 
 /**
- * The Master's memory of jobs. No network but the database's and no timers: `now` (milliseconds, the Master's clock) comes in with each call.
+ * The Master's memory of jobs. No network but the database's and no timers: `now` (milliseconds, steady: `Clock.now`) comes in with each call, and
+ * so do instants made from it. What it answers and stores is in the time of its clock, but for `nextAt` and `dueAt`, which are for timers.
  * Everything called in one event-loop turn shares one transaction (group commit), and takes effect in the order of the calls; but what touches
  * hundreds of jobs is done in portions, between which others come in.
  */
@@ -50,7 +52,6 @@ export interface Paused {
   readonly leases: readonly LeaseKey[];
   /** Their runs have ended, and their outcomes are on their way. */
   readonly ended?: readonly LeaseKey[];
-  readonly now: number;
 }
 
 /** Jobs, from push to settlement. */
@@ -68,19 +69,20 @@ export interface JobLedger {
   /**
    * Renews the leases of a worker, but never beyond the time limit of the run and a grace (TIMEOUT_GRACE_MS); answers those that are not its any more. The
    * time of those that are said to be waiting, and to have been leased for less than MAX_WAIT_MS, counts from `now`; else from the lease. So does that of
-   * those whose outcome is said to be on its way, for MAX_WAIT_MS beyond the time that the run had.
+   * those whose outcome is said to be on its way, for MAX_WAIT_MS beyond the time that the run had. One that ended in silence is resumed, and not charged,
+   * unless the job was given to somebody else, a twin of it runs, or its workgroup is full.
    */
-  extend(worker: WorkerRef, leases: readonly LeaseKey[], until: number, paused?: Paused): Promise<LeaseKey[]>;
+  extend(worker: WorkerRef, leases: readonly LeaseKey[], until: number, now: number, paused?: Paused): Promise<LeaseKey[]>;
   /** Those of the leases that are not the worker's. Nothing is renewed. */
   lost(worker: WorkerRef, leases: readonly LeaseKey[]): Promise<LeaseKey[]>;
   /**
-   * Records outcomes, one answer each: with its twins, its children, its hold, all at once. A `released` outcome gives the job back to the front
+   * Records outcomes, one answer each: with what their runs told last, its twins, its children, its hold, all at once. A `released` outcome gives the job back to the front
    * without charging an attempt. Children that cannot be created, or that may not be by `policy` (default: those of the run's own channel may), make the
    * run a failed one (`children-invalid`, not retried), and so does a hold that is too long (`hold-too-long`).
    */
   settle(worker: WorkerRef, settlements: readonly Settlement[], now: number, policy?: ChildPolicy): Promise<SettleAnswer[]>;
   /**
-   * After a worker returned: renews the leases of `holding` that are its, gives back the others that it had, and answers which of
+   * After a worker returned: renews the leases of `holding` that are its, or resumes them as `extend` does, gives back the others that it had, and answers which of
    * `holding` are not its. With `charge` (its process had restarted: it may have died of the job) what is given back costs an attempt
    * and may fail with `worker-lost`; without, the worker never received it and nothing is charged.
    */
@@ -126,8 +128,11 @@ export interface JobLedger {
   lastSettled(): Promise<number>;
   counts(): Promise<JobCounts>;
   channels(): Promise<ChannelRecord[]>;
-  /** Adds to the history of jobs; what comes under another lease than the present one is left out, and what is beyond 500 lines a job. */
-  record(entries: readonly HistoryInput[], now: number): Promise<void>;
+  /**
+   * Adds what the runs of a worker tell to the history of their jobs, also of those that have ended, as long as nobody else has had the job. What is
+   * beyond 500 lines a job is left out, and one line says so; 100 more are kept for what comes with the outcomes of runs.
+   */
+  record(worker: WorkerRef, entries: readonly HistoryInput[], now: number): Promise<void>;
   history(id: string, after: number, limit: number): Promise<HistoryEntry[]>;
 }
 
@@ -177,6 +182,8 @@ export interface ScheduleLedger {
 }
 
 export interface WorkerLedger {
+  /** How many jobs these workers, by id, have leased. */
+  countLeased(workers: readonly string[]): Promise<number>;
   listWorkers(): Promise<WorkerRecord[]>;
   getWorker(id: string): Promise<WorkerRecord | undefined>;
   /** Sets or clears marks of a worker; enters one that is not known yet. Its leases are its until they end. */
@@ -239,8 +246,7 @@ export interface CancelledJob {
 export interface HistoryInput {
   readonly id: string;
   readonly lease: number;
-  readonly kind: 'log' | 'progress';
-  readonly body: Json;
+  readonly progress: Progress;
 }
 
 export interface Tended {
@@ -252,6 +258,8 @@ export interface Tended {
   readonly changed: boolean;
   /** Call again at this instant (in the past: at once, there is more to do); undefined if nothing is waiting for time. */
   readonly nextAt: number | undefined;
+  /** The clock of the ledger was set, and its instants shifted: other Masters may go by the old time for another moment. */
+  readonly moved: boolean;
 }
 
 /** What a commit changed. Of other Masters' commits the lists may be cut short: then `cut` is true and `jobs` is not all. */
@@ -283,6 +291,15 @@ export interface JobChange {
 }
 
 export interface LedgerOptions {
+  /** Whose ledger it is, where several may open it: who names another while it is at work is refused with `ledger-key`. At most 100 characters, no space. */
+  readonly owner?: string;
+  /** With Postgres behind a pooler: the address of the database itself, where this Master hears of others. Default: it looks every second. */
+  readonly listenUrl?: string;
+  /**
+   * Where the `now` of all calls comes from. With it the ledger keeps a time of its own, that of the machine's clock or of the database's, and
+   * durations survive that this is set. Default: the ledger's time is what the calls say.
+   */
+  readonly clock?: Pick<Clock, 'now' | 'wall'>;
   /** Numbers from 0 to below 1, for the jitter of back-offs and made-up ids. Default `Math.random`. */
   readonly random?: () => number;
   /** How long ended jobs are kept. Default: for ever. */

@@ -3,9 +3,10 @@ import type { Driver } from './driver.js';
 import { schema0001 } from './schema/0001.js';
 import { schema0002 } from './schema/0002.js';
 import { schema0003 } from './schema/0003.js';
+import { schema0004 } from './schema/0004.js';
 
 /** In order; number n is the migration to version n. Never change one that was released: add the next. */
-const migrations: readonly string[] = [schema0001, schema0002, schema0003];
+const migrations: readonly string[] = [schema0001, schema0002, schema0003, schema0004];
 
 export const SCHEMA_VERSION = migrations.length;
 

@@ -8,13 +8,15 @@ import { Transaction } from './transaction.js';
 
 /**
  * Opens or creates a ledger. `sqlite:FILE` keeps it in a file (mode 0600, its folder must exist), `postgres://…` in a database that any number
- * may open at once, `memory:` until it is closed. Rejects with `ledger-unusable`, `ledger-newer`, `ledger-away`, or `home-locked` while
+ * may open at once, `memory:` until it is closed. Rejects with `ledger-unusable`, `ledger-encoding`, `ledger-key`, `ledger-newer`, `ledger-away`, or `home-locked` while
  * another ledger has the file open.
  */
 export async function openLedger(url: string, options: LedgerOptions = {}): Promise<Ledger> {
-  const driver = await openDriver(url);
+  const driver = await openDriver(url, options);
   try {
-    return new SqlLedger(driver, options, await shardOf(driver));
+    const ledger = new SqlLedger(driver, options, await shardOf(driver));
+    if (options.clock !== undefined) await ledger.begin();
+    return ledger;
   } catch (thrown) {
     await driver.close();
     throw thrown;
@@ -22,8 +24,8 @@ export async function openLedger(url: string, options: LedgerOptions = {}): Prom
 }
 
 /** The engine of a ledger, its schema brought up to date. Rejects as `openLedger`. */
-export async function openDriver(url: string): Promise<Driver> {
-  const driver = await engineOf(url);
+export async function openDriver(url: string, options: Pick<LedgerOptions, 'listenUrl'> = {}): Promise<Driver> {
+  const driver = await engineOf(url, options);
   try {
     await migrate(driver);
     return driver;
@@ -42,8 +44,9 @@ async function shardOf(driver: Driver): Promise<number> {
 }
 
 /** Engines are loaded when they are used: a Worker has no ledger, and a native module less in its memory. */
-async function engineOf(url: string): Promise<Driver> {
-  if (/^postgres(ql)?:\/\//.test(url)) return (await import('./postgres.js')).PostgresDriver.open(url);
+async function engineOf(url: string, { listenUrl }: Pick<LedgerOptions, 'listenUrl'>): Promise<Driver> {
+  if (/^postgres(ql)?:\/\//.test(url))
+    return (await import('./postgres.js')).PostgresDriver.open(url, listenUrl === undefined ? {} : { listenUrl });
   const file = url === 'memory:' ? ':memory:' : fileOf(url);
   const { SqliteDriver } = await import('./sqlite.js');
   return new SqliteDriver(file);

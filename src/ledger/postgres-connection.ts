@@ -22,8 +22,33 @@ const types = {
  * The statements are written for SQLite, whose planner knows only nested loops over indexes. Held to the same, Postgres makes the same plans
  * whether or not it has looked at the tables since they were empty: a ledger grows by a million jobs between two visits of ANALYZE.
  */
-const SESSION = `SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;
-  SET statement_timeout = ${STATEMENT_LIMIT_MS}; SET idle_in_transaction_session_timeout = ${STATEMENT_LIMIT_MS}; SET client_min_messages = warning`;
+const SETTINGS = {
+  enable_seqscan: 'off',
+  enable_bitmapscan: 'off',
+  enable_hashjoin: 'off',
+  enable_mergejoin: 'off',
+  jit: 'off',
+  statement_timeout: STATEMENT_LIMIT_MS,
+  idle_in_transaction_session_timeout: STATEMENT_LIMIT_MS,
+  client_min_messages: 'warning',
+};
+const settingsAs = (set: string) =>
+  Object.entries(SETTINGS)
+    .map(([name, value]) => `${set} ${name} = ${value}`)
+    .join('; ');
+const SESSION = settingsAs('SET');
+/** For a transaction alone: behind a pooler the session is anybody's. */
+export const LOCAL_SETTINGS = settingsAs('SET LOCAL');
+
+const SERVER = `SELECT current_setting('server_version_num')::int AS server, current_setting('server_encoding') AS encoding,
+  pg_backend_pid() AS pid, pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool AS "readOnly"`;
+
+interface Server {
+  readonly server: number;
+  readonly encoding: string;
+  readonly pid: number;
+  readonly readOnly: boolean;
+}
 
 export interface ConnectionOptions {
   readonly url: string;
@@ -32,17 +57,21 @@ export interface ConnectionOptions {
   readonly name: string;
   readonly clock?: Clock;
   /** Runs on each new connection before it is used. */
-  readonly onUp?: (client: pg.Client) => Promise<unknown>;
+  readonly onUp?: (client: pg.Client, pooled: boolean) => Promise<unknown>;
 }
 
 /**
  * One connection that comes back. Down → connecting: who calls waits for the first attempt → up, or away: calls are refused at once with
- * `ledger-away` while further attempts go on, from 100 ms to 5 s apart.
+ * `ledger-away` while further attempts go on, from 100 ms to 5 s apart. A server that only reads, as a replica before it takes over, is away too.
+ *
+ * A pooler such as pgbouncer gives each transaction to whichever session is free: what is prepared, set, locked or listened for in one is not there in the
+ * next. It is known by the number of the process that it names as its own, which is not that of the server's.
  */
 export class PostgresConnection {
   readonly #options: ConnectionOptions;
   readonly #clock: Clock;
   #client: pg.Client | undefined;
+  #pooled = false;
   #attempt: Promise<pg.Client> | undefined;
   #away: PeerworkError | undefined;
   #retryMs = FIRST_RETRY_MS;
@@ -57,6 +86,11 @@ export class PostgresConnection {
   /** The connection as it is now. */
   get current(): pg.Client | undefined {
     return this.#client;
+  }
+
+  /** Whether a session lasts for one transaction. */
+  get pooled(): boolean {
+    return this.#pooled;
   }
 
   /** Rejects with `ledger-away`. The first call rejects with what the server said. */
@@ -124,11 +158,15 @@ export class PostgresConnection {
     client.on('end', () => this.lost(client));
     try {
       await client.connect();
-      const { rows } = await client.query<{ server: number }>("SELECT current_setting('server_version_num')::int AS server");
-      if ((rows[0]?.server ?? 0) < OLDEST_SERVER)
-        throw new PeerworkError('ledger-unusable', `${this.#options.place}: Postgres 12 or newer is needed`);
-      await client.query(SESSION);
-      await onUp?.(client);
+      const { rows } = await client.query<Server>(SERVER);
+      const { server = 0, encoding = '', pid, readOnly } = rows[0] ?? {};
+      const { place } = this.#options;
+      if (server < OLDEST_SERVER) throw new PeerworkError('ledger-unusable', `${place}: Postgres 12 or newer is needed`);
+      if (encoding !== 'UTF8') throw new PeerworkError('ledger-encoding', `${place} has ${encoding}`);
+      if (readOnly) throw new PeerworkError('ledger-away', `${place}: this server only reads, as a replica does`);
+      this.#pooled = pid !== (client as unknown as { readonly processID: number }).processID;
+      if (!this.#pooled) await client.query(SESSION);
+      await onUp?.(client, this.#pooled);
       return client;
     } catch (thrown) {
       await client.end().catch(() => {});

@@ -8,6 +8,8 @@ import { PostgresConnection } from './postgres-connection.js';
 const MAX_PAYLOAD_BYTES = 7_900;
 /** The first change is told at once, those that follow together: Postgres lets only one transaction at a time commit a NOTIFY. */
 const SPACING_MS = 20;
+/** Behind a pooler nobody can listen: whether there is something new is looked for as often. */
+const POLL_MS = 1_000;
 /** More changes than this need no list: they do not fit. */
 const MAX_KEPT = 200;
 
@@ -23,7 +25,8 @@ export interface WakeOptions {
 /**
  * Masters on one ledger telling each other what they changed. A connection of its own listens and tells: a NOTIFY in the transaction that made
  * the change would make all commits of the server wait for each other (its queue has one lock, held until the commit is on disk). It is told
- * right after the commit, and not waited for. What is lost when a Master dies in between, the others find by looking now and then.
+ * right after the commit, and not waited for. What is lost when a Master dies in between, the others find by looking now and then. Behind a pooler, where
+ * none can listen, looking is all there is.
  */
 export class PostgresWake {
   readonly #connection: PostgresConnection;
@@ -34,10 +37,12 @@ export class PostgresWake {
   #waiting: Told | undefined;
   #telling: Promise<void> = Promise.resolve();
   #timer: Timer | undefined;
+  #polling: Timer | undefined;
+  #closed = false;
 
   constructor(options: WakeOptions) {
     this.#clock = options.clock ?? systemClock;
-    this.#connection = new PostgresConnection({ ...options, onUp: (client) => this.#listen(client) });
+    this.#connection = new PostgresConnection({ ...options, onUp: (client, pooled) => (pooled ? this.#poll() : this.#listen(client)) });
   }
 
   async open(channel: string): Promise<void> {
@@ -55,6 +60,8 @@ export class PostgresWake {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
+    this.#polling?.cancel();
     this.#timer?.cancel();
     this.#tell();
     this.#timer?.cancel();
@@ -69,11 +76,10 @@ export class PostgresWake {
     this.#waiting = undefined;
     const client = this.#connection.current;
     // Without a connection the others hear nothing, and will look for themselves.
+    const named = this.#connection.pooled ? {} : { name: 'tell' };
     if (client !== undefined)
       this.#telling = Promise.all(
-        payloads(change).map((payload) =>
-          client.query({ name: 'tell', text: 'SELECT pg_notify($1, $2)', values: [this.#channel, payload] }),
-        ),
+        payloads(change).map((payload) => client.query({ ...named, text: 'SELECT pg_notify($1, $2)', values: [this.#channel, payload] })),
       ).then(
         () => {},
         () => {},
@@ -81,10 +87,24 @@ export class PostgresWake {
     this.#timer = this.#clock.after(SPACING_MS, () => this.#tell(), { unref: true });
   }
 
+  async #poll(): Promise<void> {
+    this.#polling?.cancel();
+    if (this.#closed) return;
+    this.#polling = this.#clock.after(
+      POLL_MS,
+      () => {
+        this.#hear('');
+        void this.#poll();
+      },
+      { unref: true },
+    );
+  }
+
   async #listen(client: pg.Client): Promise<void> {
     client.on('notification', ({ payload, processId }) => {
       if (processId !== (client as unknown as { readonly processID: number }).processID) this.#hear(payload ?? '');
     });
+    this.#polling?.cancel();
     await client.query(`SET synchronous_commit = off; LISTEN ${client.escapeIdentifier(this.#channel)}`);
     if (this.#wasUp) this.#hear('');
     this.#wasUp = true;

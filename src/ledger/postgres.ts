@@ -5,7 +5,7 @@ import { PeerworkError } from '../errors.js';
 import { conceal } from '../log.js';
 import { Conflict, checkedValues, type Driver, type Statements, type Value } from './driver.js';
 import type { LedgerChange } from './ledger.js';
-import { away, codeOf, PostgresConnection, reasonOf } from './postgres-connection.js';
+import { away, codeOf, LOCAL_SETTINGS, PostgresConnection, reasonOf } from './postgres-connection.js';
 import { PostgresNumbers, prepareNumbers } from './postgres-numbers.js';
 import { PostgresWake } from './postgres-wake.js';
 
@@ -13,6 +13,12 @@ import { PostgresWake } from './postgres-wake.js';
 const MIGRATION_LOCK = -1;
 /** What a timer can wait at most: 24 days. */
 const NO_LIMIT_MS = 2 ** 31 - 1;
+
+export interface PostgresOptions {
+  readonly clock?: Clock;
+  /** Where other Masters are heard, if the other address is that of a pooler. */
+  readonly listenUrl?: string;
+}
 
 interface Prepared {
   readonly name: string;
@@ -25,6 +31,7 @@ interface Prepared {
  * COMMIT was sent, rejects with `Conflict`: run again, nobody sees it. After a COMMIT without an answer nobody can know: `ledger-away`.
  */
 export class PostgresDriver implements Driver {
+  readonly readClock = 'SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT) AS now';
   readonly #place: string;
   readonly #work: PostgresConnection;
   readonly #wake: PostgresWake;
@@ -32,16 +39,16 @@ export class PostgresDriver implements Driver {
   #lockClass = 0;
   #patient = false;
 
-  private constructor(url: string, clock: Clock | undefined) {
+  private constructor(url: string, { clock, listenUrl = url }: PostgresOptions) {
     this.#place = placeOf(url);
     const options = { url, place: this.#place, ...(clock !== undefined && { clock }) };
     this.#work = new PostgresConnection({ ...options, name: 'peerwork' });
-    this.#wake = new PostgresWake({ ...options, name: 'peerwork wake' });
+    this.#wake = new PostgresWake({ ...options, url: listenUrl, place: placeOf(listenUrl), name: 'peerwork wake' });
   }
 
   /** Connects. Rejects with `ledger-away`, or with `ledger-unusable` if the server or its rules refuse. */
-  static async open(url: string, clock?: Clock): Promise<PostgresDriver> {
-    const driver = new PostgresDriver(url, clock);
+  static async open(url: string, options: PostgresOptions = {}): Promise<PostgresDriver> {
+    const driver = new PostgresDriver(url, options);
     try {
       const client = await driver.#work.ready();
       const { rows } = await client.query<{ name: string | null }>('SELECT current_schema() AS name');
@@ -104,7 +111,7 @@ export class PostgresDriver implements Driver {
     const client = await this.#ready();
     let committing = false;
     try {
-      const begun = client.query(begin);
+      const begun = client.query(this.#work.pooled ? begin.replace('BEGIN', `BEGIN; ${LOCAL_SETTINGS}`) : begin);
       begun.catch(() => {});
       const result = await work(this.#statements(client));
       await begun;
@@ -146,7 +153,9 @@ export class PostgresDriver implements Driver {
   }
 
   #query(client: pg.Client, sql: string, values: readonly Value[]): Promise<pg.QueryResult> {
-    return client.query({ ...this.#prepare(sql), ...this.#limit(), values: checkedValues(values) as Value[] });
+    const { name, text } = this.#prepare(sql);
+    // Behind a pooler the next transaction may be another session's, where nothing, or something else, has this name.
+    return client.query({ ...(!this.#work.pooled && { name }), text, ...this.#limit(), values: checkedValues(values) as Value[] });
   }
 
   #limit(): { readonly query_timeout?: number } {
@@ -166,10 +175,10 @@ export class PostgresDriver implements Driver {
   #isLost(client: pg.Client, thrown: unknown): boolean {
     if (thrown instanceof TypeError || thrown instanceof PeerworkError || thrown instanceof Conflict) return false;
     const code = codeOf(thrown);
-    // A prepared statement that the server does not know: the connection is not what it seemed.
+    // A prepared statement that the server does not know, or a server that only reads: the connection is not what it seemed.
     const lost =
       this.#work.current !== client ||
-      /^(08|57P|25P03|26000)/.test(code) ||
+      /^(08|57P|25P03|26000|25006)/.test(code) ||
       /^(E[A-Z]+|Query read timeout)$/.test(code || reasonOf(thrown));
     if (lost) this.#work.lost(client);
     return lost;

@@ -2,6 +2,8 @@ import type { LeaseKey } from '../job/verbs.js';
 import { endRuns } from './end-runs.js';
 import { renewLeases } from './extend.js';
 import { RUN_COLUMNS, type RunRow } from './job-row.js';
+import { readRuns } from './read-runs.js';
+import { resumeRuns } from './resume.js';
 import { endByLoss, endUnrun, type RunEnd } from './run-end.js';
 import type { Transaction } from './transaction.js';
 
@@ -24,5 +26,12 @@ export async function reconcileLeases(
   }
   await renewLeases(transaction, held, until);
   await endRuns(transaction, ends, now);
+  const runs = await readRuns(
+    transaction,
+    [...claimed.values()].map(({ id }) => id),
+  );
+  const named = [...runs.values()].filter((row) => row.worker === worker && claimed.has(`${row.lease} ${row.id}`));
+  const resumed = await resumeRuns(transaction, named, until, now);
+  for (const row of named) if (resumed.has(row.seq)) claimed.delete(`${row.lease} ${row.id}`);
   return [...claimed.values()].map(({ id, lease }) => ({ id, lease }));
 }

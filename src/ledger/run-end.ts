@@ -31,6 +31,8 @@ export interface RunEnd {
   readonly charge?: { readonly final: boolean };
   /** The twin whose outcome this is. */
   readonly mergedWith?: RunRow;
+  /** Its lease ended in silence: who held it may have it back, while nobody else has it. */
+  readonly resumable?: true;
 }
 
 /** When a run was under way. */
@@ -80,7 +82,8 @@ export function endByLoss(row: RunRow, code: 'lease-expired' | 'worker-lost', no
   const attemptsMade = row.attempts_made + 1;
   const error = errorText({ code, message: describeError(code) });
   const charge = { final: false };
-  if (attemptsMade < row.attempts_allowed || row.persistent === 1) return givenBack(row, { attemptsMade, error, charge });
+  const silent = code === 'lease-expired' && { resumable: true as const, startedAt: row.started_at };
+  if (attemptsMade < row.attempts_allowed || row.persistent === 1) return { ...givenBack(row, { attemptsMade, error, charge }), ...silent };
   return { ...ended(row, 'failed', attemptsMade, { startedAt: row.started_at ?? now, finishedAt: now }, error), charge };
 }
 
@@ -99,7 +102,7 @@ export function endUnrun(row: RunRow): RunEnd {
 export function endByCancel(row: RunRow, now: number): RunEnd {
   const error = errorText({ code: 'cancelled', message: describeError('cancelled') });
   const startedAt = row.state === 'leased' ? row.started_at : null;
-  return { ...ended(row, 'cancelled', row.attempts_made, { startedAt: 0, finishedAt: now }, error), startedAt };
+  return { ...ended(row, 'cancelled', row.attempts_made, { startedAt: startedAt ?? 0, finishedAt: now }, error), startedAt };
 }
 
 /** A job that does not run, and will not: for the sake of a parent, or because nobody wants to try it again. */
@@ -122,7 +125,7 @@ export function endAsTwin(row: RunRow, end: RunEnd, now: number): RunEnd {
 function within(row: RunRow, times: RunTimes, now: number): RunTimes {
   const tookMs = Math.max(0, times.finishedAt - times.startedAt);
   const startedAt = Math.max(row.started_at ?? 0, Math.min(times.finishedAt, now) - tookMs);
-  return { startedAt, finishedAt: Math.min(now, startedAt + tookMs) };
+  return { startedAt, finishedAt: Math.max(startedAt, Math.min(now, startedAt + tookMs)) };
 }
 
 /** Doubles with each failed run, up to an hour; up to a quarter more, so that jobs that failed together do not return together. */
@@ -138,7 +141,8 @@ function ended(
   times: RunTimes,
   error: string | null,
 ): RunEnd {
-  return { row, state, attemptsMade, runAt: null, settled: false, ...times, error, output: null };
+  const finishedAt = Math.max(times.startedAt, times.finishedAt);
+  return { row, state, attemptsMade, runAt: null, settled: false, ...times, finishedAt, error, output: null };
 }
 
 function givenBack(
@@ -174,12 +178,13 @@ const TYPES = [
   'TEXT',
   'INTEGER',
   'INTEGER',
+  'INTEGER',
 ] as const;
 /** The lease is compared again: the write is the fence. */
 const END = sized(
   (count) => `UPDATE job SET state = v.column3, run_at = v.column4, attempts_made = v.column5, settled_lease = v.column6,
   settled_seq = v.column7, started_at = v.column8, finished_at = v.column9, error = v.column10, output = v.column11, worker = v.column12,
-  merged_with = v.column13, lease_until = NULL, parked = NULL
+  merged_with = v.column13, lease_until = v.column14, parked = NULL
   FROM (${valuesOf(TYPES, count)}) AS v WHERE job.seq = v.column1 AND job.lease = v.column2`,
 );
 
@@ -206,6 +211,7 @@ export async function writeEnds(transaction: Transaction, ends: readonly RunEnd[
         end.output,
         end.mergedWith === undefined ? row.worker : end.mergedWith.worker,
         end.mergedWith?.seq ?? null,
+        end.resumable === true ? row.lease_until : null,
       ];
     });
     const list = padded(tuples);

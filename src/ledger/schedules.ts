@@ -25,6 +25,7 @@ const ENTER = `INSERT INTO schedule (seq, id, cron, time_zone, missed, paused, n
   next_at = excluded.next_at, job = excluded.job`;
 const DUE = `SELECT ${COLUMNS} FROM schedule WHERE paused = 0 AND next_at IS NOT NULL AND next_at <= ? ORDER BY next_at LIMIT 50 FOR UPDATE SKIP LOCKED`;
 const FIRED = 'UPDATE schedule SET last_at = ?, next_at = ? WHERE id = ?';
+const WAITING = `SELECT ${COLUMNS} FROM schedule WHERE paused = 0 AND next_at IS NOT NULL ORDER BY id FOR UPDATE`;
 const PAUSE = 'UPDATE schedule SET paused = ?, next_at = ? WHERE id = ?';
 const NEXT = 'SELECT MIN(next_at) AS next_at FROM schedule WHERE paused = 0 AND next_at IS NOT NULL';
 
@@ -107,6 +108,18 @@ export async function fireSchedules(
     more ||= !instants.complete;
   }
   return { more };
+}
+
+/**
+ * The clock was set: schedules go on from what it shows now. An instant that they have fired for they do not fire for again, unless it lies so far
+ * ahead that it was a mistake of the clock.
+ */
+export async function startSchedulesAnew(transaction: Transaction, now: number, mistakenMs: number): Promise<void> {
+  for (const row of await transaction.all<ScheduleRow>(WAITING)) {
+    const fired = row.last_at !== null && row.last_at - now <= mistakenMs ? row.last_at : now;
+    await transaction.run(FIRED, [row.last_at, nextAfter(row, Math.max(now, fired)), row.id]);
+    transaction.touched('schedule', row.id);
+  }
 }
 
 function isOfJob(thrown: unknown): boolean {

@@ -6,23 +6,21 @@ import { boundChildren, checkWaits } from './child-bounds.js';
 import { type CheckedChild, checkChildren, createChildren } from './children.js';
 import { type Completed, completeRuns, isBare } from './complete.js';
 import { endRuns } from './end-runs.js';
-import { RUN_COLUMNS, type RunRow } from './job-row.js';
+import { addLines, type Line, lastLines } from './history.js';
+import type { RunRow } from './job-row.js';
+import { isLateOutput, keepLateOutput } from './late-output.js';
 import type { ChildPolicy } from './ledger.js';
-import { repeated, sized } from './lists.js';
+import { readRuns } from './read-runs.js';
+import { resumeRuns } from './resume.js';
 import { endByOutcome, type RunEnd } from './run-end.js';
 import { type Settling, settling } from './settling.js';
 import type { Transaction } from './transaction.js';
 import { holdAfter } from './workgroups.js';
 
-/** In the order of `seq`: two transactions that lock the same jobs cannot wait for each other. */
-const READ = sized((count) => `SELECT ${RUN_COLUMNS} FROM job WHERE job.id IN (${repeated('?', count)}) ORDER BY job.seq FOR UPDATE`);
-
-/** The jobs with these ids, locked until the end of the transaction. */
-export async function readRuns(transaction: Transaction, ids: readonly string[]): Promise<Map<string, RunRow>> {
-  return new Map((await transaction.allOf<RunRow>(READ, ids)).map((row) => [row.id, row]));
-}
-
-/** The fence: a run may be settled, once, by the worker and under the lease number that it is leased with now. */
+/**
+ * The fence: a run may be settled, once, by the worker and under the lease number that it is leased with now. Of one that was cancelled what it had made is
+ * taken.
+ */
 export async function settleRuns(
   transaction: Transaction,
   worker: number,
@@ -89,8 +87,19 @@ async function settleOthers(
   );
   const ends: RunEnd[] = [];
   const holds = new Map<number, number>();
+  const lines: Line[] = [];
   for (const [index, settlement] of entries) {
-    const row = runs.get(settlement.id);
+    const found = runs.get(settlement.id);
+    const isLate = found !== undefined && isLateOutput(found, settlement, worker);
+    const row = isLate ? found : await heldRun(transaction, found, settlement, worker, now);
+    // What a run told that was ended from outside, by its owner say, is still what it told.
+    if (row !== undefined && row.lease === settlement.lease && row.worker === worker && row.settled_lease !== row.lease)
+      lines.push(...lastLines(row.seq, settlement, now));
+    if (isLate) {
+      await keepLateOutput(transaction, found, settlement);
+      answers[index] = 'settled';
+      continue;
+    }
     if (row === undefined || row.state !== 'leased' || row.lease !== settlement.lease || row.worker !== worker) {
       answers[index] = refusal(row, settlement, worker);
       continue;
@@ -103,9 +112,24 @@ async function settleOthers(
     if (outcome.state !== 'released' && outcome.holdMs !== undefined && row.workgroup !== null)
       holds.set(row.workgroup, Math.max(holds.get(row.workgroup) ?? 0, now + outcome.holdMs));
   }
+  // Before their errors.
+  await addLines(transaction, lines);
   // Before the slots of the runs are given to others.
   await holdAfter(transaction, holds);
   await endRuns(transaction, ends, now);
+}
+
+/** The job as it is; as the worker holds it, if its lease ended in silence and nobody else has it: the outcome counts. */
+async function heldRun(
+  transaction: Transaction,
+  row: RunRow | undefined,
+  { lease }: Settling,
+  worker: number,
+  now: number,
+): Promise<RunRow | undefined> {
+  if (row === undefined || row.state !== 'ready' || row.lease !== lease || row.worker !== worker) return row;
+  const resumed = await resumeRuns(transaction, [row], now, now);
+  return resumed.has(row.seq) ? (await readRuns(transaction, [row.id])).get(row.id) : row;
 }
 
 /** A run that asks for what it may not have has failed, and would again. Of one that has failed anyway, the error stays and the hold goes. */

@@ -3,6 +3,7 @@ import type { Driver } from './driver.js';
 import { GroupCommit } from './group-commit.js';
 import { LaneBook } from './lane-book.js';
 import type { LedgerChange, LedgerOptions } from './ledger.js';
+import { LedgerTime } from './ledger-time.js';
 import type { Transaction } from './transaction.js';
 import { WorkerBook } from './worker-book.js';
 
@@ -15,6 +16,7 @@ export class SqlBase {
   protected readonly options: LedgerOptions;
   protected readonly workers = new WorkerBook();
   protected readonly lanes = new LaneBook();
+  protected readonly time: LedgerTime;
   protected readonly commits: GroupCommit;
   readonly #listeners = new Set<(change: LedgerChange) => void>();
 
@@ -22,8 +24,10 @@ export class SqlBase {
   constructor(driver: Driver, options: LedgerOptions, shard: number) {
     this.driver = driver;
     this.options = options;
+    this.time = new LedgerTime(options.clock, driver.readClock, options.owner);
     this.commits = new GroupCommit(driver, {
       shard,
+      offsetMs: () => this.time.offsetMs,
       onRollback: () => {
         this.workers.forget();
         this.lanes.forget();
@@ -42,13 +46,15 @@ export class SqlBase {
   }
 
   async close(): Promise<void> {
+    // A database that is away is closed all the same.
+    if (this.options.clock !== undefined) await this.run(1, (transaction) => this.time.note(transaction)).catch(() => {});
     await this.commits.close();
     this.#listeners.clear();
     await this.driver.close();
   }
 
-  protected adding(now: number): Adding {
-    return { now, random: this.options.random ?? Math.random, lanes: this.lanes };
+  protected adding(transaction: Transaction, now: number): Adding {
+    return { now: transaction.at(now), random: this.options.random ?? Math.random, lanes: this.lanes };
   }
 
   /** One operation that touches about `weight` jobs. */
@@ -95,7 +101,9 @@ export class SqlBase {
   }
 
   #tell(change: LedgerChange): void {
-    for (const listener of this.#listeners) listener(change);
+    const { dueAt } = change;
+    const told = dueAt === undefined ? change : { ...change, dueAt: this.time.back(dueAt) };
+    for (const listener of this.#listeners) listener(told);
   }
 }
 

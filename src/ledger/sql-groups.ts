@@ -23,7 +23,7 @@ import { holdWorkgroup, putWorkgroup, releaseWorkgroup } from './workgroups.js';
 export class SqlGroups extends SqlJobs implements GroupLedger, WorkgroupLedger {
   putGroup(group: GroupInput, now: number): Promise<GroupRecord> {
     return this.run(1, async (transaction) => {
-      await putGroup(transaction, group, now);
+      await putGroup(transaction, group, transaction.at(now));
       const record = await getGroup(transaction, group.id);
       if (record === undefined) throw new Error('a group that was made is not there');
       return record;
@@ -57,7 +57,7 @@ export class SqlGroups extends SqlJobs implements GroupLedger, WorkgroupLedger {
     if ((await this.#inGroup(id, async () => true)) === undefined) return undefined;
     const last = await this.lastSettled();
     const retried = await this.untilNone(async (transaction) =>
-      retryRuns(transaction, await deadRows(transaction, { group: id }, last, CHUNK), now),
+      retryRuns(transaction, await deadRows(transaction, { group: id }, last, CHUNK), transaction.at(now)),
     );
     return retried.length;
   }
@@ -69,15 +69,15 @@ export class SqlGroups extends SqlJobs implements GroupLedger, WorkgroupLedger {
       const seeded = rows.some(({ seed }) => seed === 1);
       const gone = seeded ? rows.filter(({ seed }) => seed === 0) : [];
       const deleted = new Set(gone);
-      const { cancelled } = await deleteJobs(transaction, this.workers, gone, now);
+      const { cancelled } = await deleteJobs(transaction, this.workers, gone, transaction.at(now));
       const kept = rows.filter((row) => !deleted.has(row));
-      return [...cancelled, ...(await resetRuns(transaction, this.workers, kept, undefined, now))];
+      return [...cancelled, ...(await resetRuns(transaction, this.workers, kept, undefined, transaction.at(now)))];
     });
   }
 
   cancelGroup(id: string, now: number): Promise<CancelledJob[] | undefined> {
     return this.#throughout(id, async (transaction, grp) =>
-      cancelJobs(transaction, this.workers, await unfinishedOfGroup(transaction, grp, CHUNK), now),
+      cancelJobs(transaction, this.workers, await unfinishedOfGroup(transaction, grp, CHUNK), transaction.at(now)),
     );
   }
 
@@ -85,7 +85,7 @@ export class SqlGroups extends SqlJobs implements GroupLedger, WorkgroupLedger {
     const cancelled: CancelledJob[] = [];
     const deleted = await this.#throughout(id, async (transaction, grp) => {
       const rows = await someOfGroup(transaction, grp, CHUNK);
-      const gone = await deleteJobs(transaction, this.workers, rows, now);
+      const gone = await deleteJobs(transaction, this.workers, rows, transaction.at(now));
       cancelled.push(...gone.cancelled);
       if (rows.length === 0) await deleteGroupRow(transaction, id);
       return rows;
@@ -94,15 +94,15 @@ export class SqlGroups extends SqlJobs implements GroupLedger, WorkgroupLedger {
   }
 
   putWorkgroup(workgroup: WorkgroupInput, now: number): Promise<WorkgroupRecord> {
-    return this.run(1, (transaction) => putWorkgroup(transaction, workgroup, now));
+    return this.run(1, (transaction) => putWorkgroup(transaction, workgroup, transaction.at(now)));
   }
 
   holdWorkgroup(id: string, until: number, now: number): Promise<WorkgroupRecord> {
-    return this.run(1, (transaction) => holdWorkgroup(transaction, id, until, now));
+    return this.run(1, (transaction) => holdWorkgroup(transaction, id, transaction.at(until), transaction.at(now)));
   }
 
   releaseWorkgroup(id: string, now: number): Promise<WorkgroupRecord | undefined> {
-    return this.run(1, (transaction) => releaseWorkgroup(transaction, id, now));
+    return this.run(1, (transaction) => releaseWorkgroup(transaction, id, transaction.at(now)));
   }
 
   getWorkgroup(id: string): Promise<WorkgroupRecord | undefined> {

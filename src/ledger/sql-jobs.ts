@@ -33,24 +33,25 @@ import type {
 } from './ledger.js';
 import { idsLike, listChannels, listJobs } from './list.js';
 import { countJobs, jobStates, lastSettled, settledAfter } from './read.js';
+import { readRuns } from './read-runs.js';
 import { reconcileLeases } from './reconcile.js';
 import { resetRuns, retryRuns } from './restart.js';
 import { deadRows } from './select.js';
-import { readRuns, settleRuns } from './settle.js';
+import { settleRuns } from './settle.js';
 import { CHUNK, SqlBase } from './sql-base.js';
 
 /** The verbs about jobs, each taken to its statements. */
 export class SqlJobs extends SqlBase implements JobLedger {
   async add(jobs: readonly JobInput[], now: number): Promise<AddedJob[]> {
     // In the turn of the call if it is short, so that claims of this turn share the transaction.
-    const checked = jobs.length <= CHUNK ? checkAll(jobs, now) : await this.#checkLong(jobs, now);
-    const adding = this.adding(now);
+    const checked = jobs.length <= CHUNK ? checkAll(jobs, this.time.at(now)) : await this.#checkLong(jobs, this.time.at(now));
     // Jobs that name each other must not be seen apart.
     const edges = checked.reduce((sum, { parents }) => sum + parents.length, 0);
-    if (edges === 0) return this.inChunks(checked, (transaction, chunk) => addJobs(transaction, chunk, adding), weightOf);
+    if (edges === 0)
+      return this.inChunks(checked, (transaction, chunk) => addJobs(transaction, chunk, this.adding(transaction, now)), weightOf);
     if (checked.length > MAX_GRAPH_JOBS) throw new PeerworkError('graph-too-large', `${checked.length} jobs, at most ${MAX_GRAPH_JOBS}`);
     if (edges > MAX_GRAPH_EDGES) throw new PeerworkError('graph-too-large', `${edges} names of parents, at most ${MAX_GRAPH_EDGES}`);
-    return this.run(checked.length, (transaction) => addJobs(transaction, checked, adding));
+    return this.run(checked.length, (transaction) => addJobs(transaction, checked, this.adding(transaction, now)));
   }
 
   /** Checking a million jobs takes seconds: others have their turns between. */
@@ -68,9 +69,10 @@ export class SqlJobs extends SqlBase implements JobLedger {
     let bytes = 0;
     while (leased.length < claim.limit) {
       const limit = Math.min(CHUNK, claim.limit - leased.length);
-      const jobs = await this.run(limit, async (transaction) =>
-        claimJobs(transaction, await this.workers.seqOf(transaction, claim.worker), { ...claim, limit }, now),
-      );
+      const jobs = await this.run(limit, async (transaction) => {
+        const until = transaction.at(claim.until);
+        return claimJobs(transaction, await this.workers.seqOf(transaction, claim.worker), { ...claim, limit, until }, transaction.at(now));
+      });
       leased.push(...jobs);
       bytes += jobs.reduce((sum, job) => sum + Buffer.byteLength(job.data), 0);
       if (jobs.length < limit || bytes > MAX_JOB_DATA_BYTES / 2) break;
@@ -78,10 +80,11 @@ export class SqlJobs extends SqlBase implements JobLedger {
     return leased;
   }
 
-  async extend(worker: WorkerRef, leases: readonly LeaseKey[], until: number, paused?: Paused): Promise<LeaseKey[]> {
-    return this.inChunks(leases, async (transaction, chunk) =>
-      extendLeases(transaction, await this.workers.seqOf(transaction, worker), chunk, until, paused),
-    );
+  async extend(worker: WorkerRef, leases: readonly LeaseKey[], until: number, now: number, paused?: Paused): Promise<LeaseKey[]> {
+    return this.inChunks(leases, async (transaction, chunk) => {
+      const seq = await this.workers.seqOf(transaction, worker);
+      return extendLeases(transaction, seq, chunk, transaction.at(until), transaction.at(now), paused);
+    });
   }
 
   async lost(worker: WorkerRef, leases: readonly LeaseKey[]): Promise<LeaseKey[]> {
@@ -96,11 +99,12 @@ export class SqlJobs extends SqlBase implements JobLedger {
     now: number,
     policy: ChildPolicy = ownChannel,
   ): Promise<SettleAnswer[]> {
-    const adding = this.adding(now);
     return this.inChunks(
       settlements,
-      async (transaction, chunk) => settleRuns(transaction, await this.workers.seqOf(transaction, worker), chunk, policy, adding),
-      ({ outcome }) => 1 + (outcome.state === 'completed' ? (outcome.children?.length ?? 0) : 0),
+      async (transaction, chunk) =>
+        settleRuns(transaction, await this.workers.seqOf(transaction, worker), chunk, policy, this.adding(transaction, now)),
+      ({ outcome, reports = [] }) =>
+        1 + (outcome.state === 'completed' ? (outcome.children?.length ?? 0) : 0) + Math.floor(reports.length / REPORTS_PER_WEIGHT),
     );
   }
 
@@ -111,19 +115,20 @@ export class SqlJobs extends SqlBase implements JobLedger {
     options: { readonly charge: boolean },
     now: number,
   ): Promise<LeaseKey[]> {
-    return this.run(holding.length, async (transaction) =>
-      reconcileLeases(transaction, await this.workers.seqOf(transaction, worker), holding, until, options.charge, now),
-    );
+    return this.run(holding.length, async (transaction) => {
+      const seq = await this.workers.seqOf(transaction, worker);
+      return reconcileLeases(transaction, seq, holding, transaction.at(until), options.charge, transaction.at(now));
+    });
   }
 
   async cancel(ids: readonly string[], now: number): Promise<CancelledJob[]> {
-    return this.inChunks(ids, (transaction, chunk) => cancelJobs(transaction, this.workers, chunk, now));
+    return this.inChunks(ids, (transaction, chunk) => cancelJobs(transaction, this.workers, chunk, transaction.at(now)));
   }
 
   async retry(ids: readonly string[], now: number): Promise<string[]> {
     return this.inChunks(ids, async (transaction, chunk) => {
       const rows = [...(await readRuns(transaction, chunk)).values()];
-      return (await retryRuns(transaction, rows, now)).map(({ id }) => id);
+      return (await retryRuns(transaction, rows, transaction.at(now))).map(({ id }) => id);
     });
   }
 
@@ -133,7 +138,7 @@ export class SqlJobs extends SqlBase implements JobLedger {
     while (redriven < limit) {
       const count = Math.min(CHUNK, limit - redriven);
       const some = await this.run(count, async (transaction) =>
-        retryRuns(transaction, await deadRows(transaction, filter, last, count), now),
+        retryRuns(transaction, await deadRows(transaction, filter, last, count), transaction.at(now)),
       );
       redriven += some.length;
       if (some.length < count) break;
@@ -144,19 +149,21 @@ export class SqlJobs extends SqlBase implements JobLedger {
   async reset(ids: readonly string[], now: number, options: { readonly attempts?: number } = {}): Promise<CancelledJob[]> {
     const attempts = integer(options.attempts, 'attempts', 1, MAX_ATTEMPTS);
     return this.inChunks(ids, async (transaction, chunk) =>
-      resetRuns(transaction, this.workers, [...(await readRuns(transaction, chunk)).values()], attempts, now),
+      resetRuns(transaction, this.workers, [...(await readRuns(transaction, chunk)).values()], attempts, transaction.at(now)),
     );
   }
 
   async change(id: string, changes: JobChanges, now: number): Promise<JobRecord | undefined> {
     return this.run(1, async (transaction) =>
-      (await changeJob(transaction, this.lanes, id, changes, now)) ? getJob(transaction, id, now) : undefined,
+      (await changeJob(transaction, this.lanes, id, changes, transaction.at(now)))
+        ? getJob(transaction, id, transaction.at(now))
+        : undefined,
     );
   }
 
   async delete(ids: readonly string[], now: number): Promise<{ readonly deleted: number; readonly cancelled: CancelledJob[] }> {
     const parts = await this.inChunks(ids, async (transaction, chunk) => [
-      await deleteJobs(transaction, this.workers, [...(await readRuns(transaction, chunk)).values()], now),
+      await deleteJobs(transaction, this.workers, [...(await readRuns(transaction, chunk)).values()], transaction.at(now)),
     ]);
     return {
       deleted: parts.reduce((sum, { deleted }) => sum + deleted, 0),
@@ -165,7 +172,7 @@ export class SqlJobs extends SqlBase implements JobLedger {
   }
 
   get(id: string, now = Number.POSITIVE_INFINITY): Promise<JobRecord | undefined> {
-    return this.run(1, (transaction) => getJob(transaction, id, now));
+    return this.run(1, (transaction) => getJob(transaction, id, transaction.at(now)));
   }
 
   async states(ids: readonly string[]): Promise<ReadonlyMap<string, JobState>> {
@@ -182,7 +189,7 @@ export class SqlJobs extends SqlBase implements JobLedger {
     page: { readonly after?: string; readonly limit: number; readonly oldestFirst?: boolean },
     now: number,
   ): Promise<JobPage> {
-    return this.run(page.limit, (transaction) => listJobs(transaction, filter, page, now));
+    return this.run(page.limit, (transaction) => listJobs(transaction, filter, page, transaction.at(now)));
   }
 
   settledAfter(cursor: number, limit: number): Promise<{ readonly cursor: number; readonly job: SettledJob }[]> {
@@ -201,9 +208,9 @@ export class SqlJobs extends SqlBase implements JobLedger {
     return this.run(1, listChannels);
   }
 
-  async record(entries: readonly HistoryInput[], now: number): Promise<void> {
+  async record(worker: WorkerRef, entries: readonly HistoryInput[], now: number): Promise<void> {
     await this.inChunks(entries, async (transaction, chunk) => {
-      await recordHistory(transaction, chunk, now);
+      await recordHistory(transaction, await this.workers.seqOf(transaction, worker), chunk, transaction.at(now));
       return [];
     });
   }
@@ -213,6 +220,8 @@ export class SqlJobs extends SqlBase implements JobLedger {
   }
 }
 
+/** To keep a few lines is a small part of what it costs to settle a job. */
+const REPORTS_PER_WEIGHT = 4;
 /** A chunk holds 8 MB at most, unless one job has more: writing more at once would hold up the others. */
 const CHARS_PER_WEIGHT = 16 * 1024;
 

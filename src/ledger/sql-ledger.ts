@@ -2,7 +2,7 @@ import type { Ledger, ScheduleInput, ScheduleRecord, Tended, WorkerMarks, Worker
 import { deleteSchedule, getSchedule, listSchedules, pauseSchedule, putSchedule } from './schedules.js';
 import { SqlGroups } from './sql-groups.js';
 import { tend } from './tend.js';
-import { getWorker, listWorkers, markWorker } from './worker-marks.js';
+import { countLeased, getWorker, listWorkers, markWorker } from './worker-marks.js';
 
 const RECALL = 'SELECT value FROM note WHERE name = ?';
 const REMEMBER_FIRST = 'INSERT INTO note (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING';
@@ -10,16 +10,27 @@ const REMEMBER = 'INSERT INTO note (name, value) VALUES (?, ?) ON CONFLICT (name
 
 /** The ledger in SQL, whatever the engine: takes each verb to its statements, in a group commit. */
 export class SqlLedger extends SqlGroups implements Ledger {
+  /** Before anything else: the clock may have been set since the ledger was last at work. */
+  async begin(): Promise<void> {
+    this.time.adopt(await this.run(1, (transaction) => this.time.look(transaction, true)));
+  }
+
   async tend(now: number, { keepLeases = false }: { readonly keepLeases?: boolean } = {}): Promise<Tended> {
-    return this.run(1, (transaction) => tend(transaction, this.options, this.workers, keepLeases, this.adding(now)));
+    const { look, tended } = await this.run(1, async (transaction) => {
+      const look = await this.time.look(transaction);
+      return { look, tended: await tend(transaction, this.options, this.workers, keepLeases, this.adding(transaction, now)) };
+    });
+    this.time.adopt(look);
+    const { nextAt } = tended;
+    return { ...tended, moved: look?.moved ?? false, nextAt: nextAt === undefined ? undefined : this.time.back(nextAt) };
   }
 
   putSchedule(schedule: ScheduleInput, now: number): Promise<ScheduleRecord> {
-    return this.run(1, (transaction) => putSchedule(transaction, schedule, now));
+    return this.run(1, (transaction) => putSchedule(transaction, schedule, transaction.at(now)));
   }
 
   pauseSchedule(id: string, paused: boolean, now: number): Promise<ScheduleRecord | undefined> {
-    return this.run(1, (transaction) => pauseSchedule(transaction, id, paused, now));
+    return this.run(1, (transaction) => pauseSchedule(transaction, id, paused, transaction.at(now)));
   }
 
   deleteSchedule(id: string): Promise<boolean> {
@@ -42,10 +53,14 @@ export class SqlLedger extends SqlGroups implements Ledger {
     return this.run(1, (transaction) => getWorker(transaction, id));
   }
 
+  countLeased(workers: readonly string[]): Promise<number> {
+    return this.run(1, (transaction) => countLeased(transaction, workers));
+  }
+
   markWorker(worker: WorkerRef, marks: WorkerMarks, now: number): Promise<WorkerRecord> {
     return this.run(1, async (transaction) => {
       await this.workers.seqOf(transaction, worker);
-      return markWorker(transaction, worker, marks, now);
+      return markWorker(transaction, worker, marks, transaction.at(now));
     });
   }
 

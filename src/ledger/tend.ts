@@ -24,7 +24,7 @@ export async function tend(
   workers: WorkerBook,
   keepLeases: boolean,
   adding: Adding,
-): Promise<Tended> {
+): Promise<Omit<Tended, 'moved'>> {
   const { now } = adding;
   const { ended, late } = keepLeases ? { ended: 0, late: 0 } : await expireLeases(transaction, workers, now, LIMIT, adding.random);
   await openWorkgroups(transaction, now);

@@ -50,10 +50,19 @@ export class Transaction implements Statements {
   #cut = false;
   #dueAt: number | undefined;
 
+  /** What is added to the time of callers: it becomes the ledger's. */
+  offsetMs: number;
+
   /** `shard` numbers the opener of the ledger: its tallies are its own. */
-  constructor(sql: Statements, shard = 0) {
+  constructor(sql: Statements, shard = 0, offsetMs = 0) {
     this.#sql = sql;
     this.#shard = shard;
+    this.offsetMs = offsetMs;
+  }
+
+  /** An instant of a caller in the time of the ledger. */
+  at(now: number): number {
+    return now + this.offsetMs;
   }
 
   get numbers(): Numbers | undefined {

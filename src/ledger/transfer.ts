@@ -44,7 +44,7 @@ const tables: readonly Table[] = [
     columns:
       `seq id channel state priority run_at pending grp workgroup merge_key weight seed requires timeout_ms attempts_allowed attempts_made
       backoff_ms lease lease_until worker settled_lease settled_seq created_at started_at finished_at name lane plain parked parents parent_failure
-      persistent merged_with backoff_fixed begun_at meta error data output`.split(/\s+/),
+      persistent merged_with backoff_fixed begun_at dated_at meta error data output`.split(/\s+/),
   },
   { name: 'edge', key: ['parent', 'child'], columns: ['parent', 'child', 'place', 'done'] },
   { name: 'history', key: ['seq'], columns: ['seq', 'job', 'happened_at', 'kind', 'body'] },

@@ -1,4 +1,5 @@
 import type { WorkerMarks, WorkerRecord, WorkerRef } from './ledger.js';
+import { repeated, sized } from './lists.js';
 import type { Transaction } from './transaction.js';
 
 interface WorkerRow {
@@ -18,6 +19,16 @@ const columns = { approved: 'approved_at', revoked: 'revoked_at', drained: 'drai
 
 export async function listWorkers(transaction: Transaction): Promise<WorkerRecord[]> {
   return (await transaction.all<WorkerRow>(LIST)).map(workerRecord);
+}
+
+const LEASED = sized(
+  (count) =>
+    `SELECT COUNT(*) AS jobs FROM job JOIN worker ON worker.seq = job.worker WHERE job.state = 'leased' AND worker.id IN (${repeated('?', count)})`,
+);
+
+export async function countLeased(transaction: Transaction, workers: readonly string[]): Promise<number> {
+  const counts = await transaction.allOf<{ jobs: number }>(LEASED, workers);
+  return counts.reduce((sum, { jobs }) => sum + jobs, 0);
 }
 
 export async function getWorker(transaction: Transaction, id: string): Promise<WorkerRecord | undefined> {

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.js';
 import type { JobInput, Progress } from '../job/job.js';
-import type { LeaseKey, SettleAnswer, Settlement } from '../job/verbs.js';
+import type { LeaseKey, Report, SettleAnswer, Settlement } from '../job/verbs.js';
 import type { AddedJob, ChildPolicy, LeasedJob, Ledger, LedgerChange, WorkerMarks, WorkerRef } from '../ledger/ledger.js';
 import type { Log } from '../log.js';
 import type { ConnectedWorker } from './options.js';
@@ -41,12 +41,25 @@ export interface Desk {
     leases: readonly LeaseKey[],
     options?: { readonly leaseMs?: number; readonly waiting?: readonly LeaseKey[]; readonly ended?: readonly LeaseKey[] },
   ): Promise<LeaseKey[]>;
-  /** `policy`: where children may go; default: as the tasks and the owner say. */
-  settle(worker: WorkerRef, settlements: readonly Settlement[], policy?: ChildPolicy): Promise<SettleAnswer[]>;
+  /**
+   * `policy`: where children may go; default: as the tasks and the owner say. What the runs told last is announced before their ends, if `holds`
+   * says that the worker was found to hold the lease.
+   */
+  settle(
+    worker: WorkerRef,
+    settlements: readonly Settlement[],
+    policy?: ChildPolicy,
+    holds?: (key: LeaseKey) => boolean,
+  ): Promise<SettleAnswer[]>;
   /** Gives back what nobody will run under these leases; nothing is charged. */
   giveBack(worker: WorkerRef, leases: readonly LeaseKey[], reason: string): Promise<void>;
-  /** Stores and announces what running jobs tell, under leases that the worker was found to hold. What is too much is dropped. */
-  report(worker: WorkerRef, reports: readonly RunReport[]): void;
+  /**
+   * Stores what running jobs tell, and announces it where `holds` says that the worker was found to hold the lease. Of the rest the ledger knows whether
+   * the run has just ended, or never was the worker's. Throws `rpc-overloaded` if that is too much, and takes nothing of it then.
+   */
+  report(worker: WorkerRef, reports: readonly RunReport[], holds?: (key: LeaseKey) => boolean): void;
+  /** Resolves when all that was reported so far is in the ledger. */
+  reported(): Promise<void>;
   /** Workers linked to this Master now. */
   workers(): ConnectedWorker[];
   /** Lets a worker in, puts it out (its link ends), stops or resumes handing it jobs. */
@@ -57,11 +70,7 @@ export interface Desk {
   watch(listener: (event: DeskEvent) => void): () => void;
 }
 
-export interface RunReport {
-  readonly id: string;
-  readonly lease: number;
-  readonly progress: Progress;
-}
+export type RunReport = LeaseKey & Report;
 
 export interface LeaseRequest {
   readonly worker: WorkerRef;

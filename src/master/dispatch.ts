@@ -33,6 +33,7 @@ interface Request extends WorkRequest {
   woken: boolean;
 }
 
+const MAX_SERVED = 10_000;
 const defaultHeld = () => MAX_HELD_JOBS;
 
 /** When all requests are tried, first one alone, and each time that all got some, this many times as many together. */
@@ -52,6 +53,8 @@ export class Dispatch {
   /** Open requests of workers that hold as many jobs as they may. */
   readonly #full = new Set<Request>();
   readonly #onHold = new Set<string>();
+  /** Workers that were given jobs here, by id; those that were given none for longest are forgotten first. */
+  readonly #served = new Set<string>();
   #waking = false;
   #wokenAgain = false;
   #closed = false;
@@ -63,6 +66,11 @@ export class Dispatch {
   /** How many workers wait for jobs. */
   get waiting(): number {
     return this.#requests.size;
+  }
+
+  /** The workers that were given jobs here, by id. */
+  get served(): readonly string[] {
+    return [...this.#served];
   }
 
   /** Resolves with 1 to `capacity` jobs, or with none when the request was replaced or withdrawn. */
@@ -159,8 +167,16 @@ export class Dispatch {
       return full;
     }
     if (isOpen()) this.#requests.delete(request.key);
+    if (jobs.length > 0) this.#serves(request.worker.id);
     request.answer(jobs);
     return jobs.length > 0;
+  }
+
+  #serves(workerId: string): void {
+    this.#served.delete(workerId);
+    this.#served.add(workerId);
+    const [oldest] = this.#served;
+    if (this.#served.size > MAX_SERVED && oldest !== undefined) this.#served.delete(oldest);
   }
 
   async #claim(request: Request, onFull: () => void): Promise<LeasedJob[]> {

@@ -48,7 +48,7 @@ export class JobDesk implements Desk {
 
   constructor(options: JobDeskOptions) {
     this.#options = options;
-    this.startedAt = options.clock.now();
+    this.startedAt = options.clock.wall();
     this.#unwatch = options.ledger.watch((change) => this.#changed(change));
   }
 
@@ -137,19 +137,25 @@ export class JobDesk implements Desk {
     const now = clock.now();
     this.#admitted(worker);
     const { waiting = [], ended = [] } = options;
-    return ledger.extend(worker, leases, now + (options.leaseMs ?? leaseMs), { leases: waiting, ended, now });
+    return ledger.extend(worker, leases, now + (options.leaseMs ?? leaseMs), now, { leases: waiting, ended });
   }
 
   async settle(
     worker: WorkerRef,
     settlements: readonly Settlement[],
     policy: ChildPolicy = this.#options.childBounds ?? nowhereElse,
+    holds: (key: LeaseKey) => boolean = nobody,
   ): Promise<SettleAnswer[]> {
-    const { ledger, clock } = this.#options;
+    const { ledger, clock, journal } = this.#options;
     const now = clock.now();
     this.#admitted(worker);
     this.rates.take(worker.id, 'children', childrenIn(settlements), now);
-    const settling = ledger.settle(worker, settlements, now, policy);
+    const all = settlements.map((settlement) =>
+      journal.settled(worker, settlement, (progress) => {
+        if (holds(settlement)) this.#emit({ kind: 'progress', id: settlement.id, worker: worker.name, progress });
+      }),
+    );
+    const settling = ledger.settle(worker, all, now, policy);
     // Now, not afterwards: those who read the results share the transaction.
     this.wake();
     const answers = await settling;
@@ -169,19 +175,21 @@ export class JobDesk implements Desk {
     this.wake();
   }
 
-  report(worker: WorkerRef, reports: readonly RunReport[]): void {
-    const { clock, log } = this.#options;
+  report(worker: WorkerRef, reports: readonly RunReport[], holds: (key: LeaseKey) => boolean = anybody): void {
+    const { clock, journal } = this.#options;
     this.#admitted(worker);
-    if (!this.rates.has(worker.id, 'reports', reports.length, clock.now())) {
-      log.debug('a worker tells too much: lines of its jobs are dropped', { worker: worker.name, lines: reports.length });
-      return;
-    }
-    for (const { id, lease, progress: told } of reports) {
+    if (!journal.takes) throw new PeerworkError('rpc-overloaded', 'too many reports wait for the ledger');
+    this.rates.take(worker.id, 'reports', reports.length, clock.now());
+    for (const { id, lease, n, progress: told } of reports) {
       const progress = boundedProgress(told);
       if (progress === undefined) continue;
-      this.#options.journal.add(id, lease, progress);
-      this.#emit({ kind: 'progress', id, worker: worker.name, progress });
+      const isNew = journal.add(worker, { id, lease }, n === undefined ? { progress } : { n, progress });
+      if (isNew && holds({ id, lease })) this.#emit({ kind: 'progress', id, worker: worker.name, progress });
     }
+  }
+
+  reported(): Promise<void> {
+    return this.#options.journal.written();
   }
 
   workers(): ConnectedWorker[] {
@@ -219,11 +227,13 @@ export class JobDesk implements Desk {
   }
 
   #changed(change: LedgerChange): void {
-    const { dispatch, results, permits, log, due } = this.#options;
+    const { clock, dispatch, results, permits, log, due } = this.#options;
     if (change.ready) dispatch.wake();
     if (change.settled) results.wake();
     if (change.dueAt !== undefined) due(change.dueAt);
     this.#tellCancelled(change.cancelled);
+    if (!change.own && change.cut)
+      permits.reload(clock.now()).catch((error: unknown) => log.warn('the marks of workers could not be read', { error }));
     if (!change.own)
       for (const { kind, id } of change.rows)
         if (kind === 'worker')
@@ -247,6 +257,8 @@ export class JobDesk implements Desk {
 }
 
 const nowhereElse = () => ({});
+const nobody = () => false;
+const anybody = () => true;
 
 function childrenIn(settlements: readonly Settlement[]): number {
   return settlements.reduce((sum, { outcome }) => sum + (outcome.state === 'completed' ? (outcome.children?.length ?? 0) : 0), 0);

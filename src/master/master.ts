@@ -1,10 +1,11 @@
 import { EventEmitter } from 'node:events';
 import { type Clock, systemClock } from '../clock.js';
-import { asPeerworkError, type PeerworkError } from '../errors.js';
+import { asPeerworkError, PeerworkError } from '../errors.js';
 import type { JobInput, Json } from '../job/job.js';
 import type { AddedJob, JobCounts, JobRecord, JobState, Ledger } from '../ledger/ledger.js';
 import { type Log, logToStderr } from '../log.js';
 import type { Desk } from './desk.js';
+import type { Dispatch } from './dispatch.js';
 import { fastifyPlugin, type RequestListener, requestListener } from './http/embed.js';
 import type { ApiOptions } from './http/options.js';
 import { dashboardFolder, HttpServer } from './http/server.js';
@@ -21,6 +22,9 @@ import {
 } from './options.js';
 import { closeParts, openParts, type Parts } from './parts.js';
 import type { Result, Results } from './results.js';
+import type { Sweeper } from './sweeper.js';
+
+const DRAIN_POLL_MS = 100;
 
 /**
  * Publishes tasks, remembers jobs in its ledger, hands them to the workers that join with its token, and records their outcomes.
@@ -37,6 +41,7 @@ export class Master extends EventEmitter<MasterEvents> {
   readonly #starting: Promise<Parts>;
   #ledger: Ledger | undefined;
   #desk: JobDesk | undefined;
+  #sweeper: Sweeper | undefined;
   #http: HttpServer | undefined;
   #url: string | undefined;
   #closing: Promise<void> | undefined;
@@ -131,11 +136,12 @@ export class Master extends EventEmitter<MasterEvents> {
     return this.#desk?.workers() ?? [];
   }
 
-  /** Stops handing out jobs and waits until those that run have ended, then closes. */
+  /** Stops handing out jobs and waits until those that its Workers run have ended, then closes. What other Masters handed out is theirs. */
   async drain(): Promise<void> {
     const { ledger, dispatch } = await this.#starting;
     dispatch.close();
-    while (this.#closing === undefined && (await ledger.counts()).leased > 0) await new Promise((resolve) => setTimeout(resolve, 100));
+    while (this.#closing === undefined && (await isBusy(ledger, dispatch, this.workers())))
+      await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS));
     await this.close();
   }
 
@@ -172,6 +178,7 @@ export class Master extends EventEmitter<MasterEvents> {
   /** From here on it can be asked, and hands out. */
   async #open({ desk, results, swarm, sweeper, renewal, legacy }: Parts): Promise<void> {
     this.#desk = desk;
+    this.#sweeper = sweeper;
     desk.watch((event) => {
       if (event.kind === 'progress') this.emit('progress', { id: event.id, worker: event.worker, progress: event.progress });
     });
@@ -193,6 +200,7 @@ export class Master extends EventEmitter<MasterEvents> {
       desk: desk ?? (await this.desk),
       engine,
       dashboard: dashboardFolder,
+      leasesExpired: () => this.#sweeper?.expired ?? 0,
       ...(crew !== false && { crew }),
       ...(tokens !== undefined && { tokens }),
       ...(authorize !== undefined && { authorize }),
@@ -224,6 +232,16 @@ export class Master extends EventEmitter<MasterEvents> {
     if (this.#closing !== undefined) return;
     this.#log.error(error.message, { code: error.code });
     if (this.listenerCount('error') > 0) this.emit('error', error);
+  }
+}
+
+/** A database that is away for a moment says nothing about the jobs. */
+async function isBusy(ledger: Ledger, dispatch: Dispatch, linked: readonly ConnectedWorker[]): Promise<boolean> {
+  try {
+    return (await ledger.countLeased([...new Set([...dispatch.served, ...linked.map(({ id }) => id)])])) > 0;
+  } catch (thrown) {
+    if (thrown instanceof PeerworkError && thrown.code === 'ledger-away') return true;
+    throw thrown;
   }
 }
 

@@ -68,7 +68,7 @@ export async function openTasks(options: OpenTasksOptions): Promise<Tasks> {
         log,
         publisherId: identityId(identity.publicKey),
         sign: (bytes) => nodePrimitives.sign(identity.privateKey, bytes),
-        nextVersion: async (content) => Number(await agree(`task ${channel} ${content}`, String(clock.now()))),
+        nextVersion: async (content) => Number(await agree(`task ${channel} ${content}`, String(clock.wall()))),
         onChange: (publication) => onPublished(describe(channel, publication)),
         onError,
         ...(folder !== undefined && { rememberIn: join(folder, `${encodeURIComponent(channel)}.json`) }),

@@ -22,6 +22,8 @@ export interface MasterOptions {
   readonly execAssets?: TaskSource;
   /** `sqlite:FILE`, `postgres://…` or `memory:`; default `sqlite:.peerwork/ledger.db`. */
   readonly ledger?: string;
+  /** With the ledger behind a pooler: the address of its Postgres itself, where Masters hear of each other at once. Default: they look every second. */
+  readonly ledgerListen?: string;
   /**
    * Where the Master's private key lives; default: beside the ledger, `.peerwork/master.key` for Postgres, nowhere for `memory:`. Masters that
    * share a ledger share the key file.

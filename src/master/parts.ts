@@ -6,6 +6,7 @@ import { DEFAULT_BEAT_MS, DEFAULT_LEASE_MS } from '../job/limits.js';
 import type { Ledger } from '../ledger/ledger.js';
 import { openLedger } from '../ledger/open.js';
 import type { Log } from '../log.js';
+import { identityId } from '../swarm/identity.js';
 import { MasterSwarm } from '../swarm/master-swarm.js';
 import type { Peer } from '../swarm/peer.js';
 import { nodePlatform } from '../swarm/platform.node.js';
@@ -62,7 +63,12 @@ export async function openParts(
   const ledgerUrl = options.ledger ?? DEFAULT_LEDGER;
   const file = fileOf(ledgerUrl, '');
   if (file !== undefined) await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-  const ledger = await openLedger(ledgerUrl, options.retention === undefined ? {} : { retention: options.retention });
+  const ledger = await openLedger(ledgerUrl, {
+    clock: shared.clock,
+    owner: identityId(key.identity.publicKey),
+    ...(options.ledgerListen !== undefined && { listenUrl: options.ledgerListen }),
+    ...(options.retention !== undefined && { retention: options.retention }),
+  });
   hooks.onLedger(ledger);
   let legacy: LegacyRoom | undefined;
   const tasks = await openTasks({

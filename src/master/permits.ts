@@ -13,6 +13,7 @@ export interface PermitsOptions {
 
 /** Beyond, those that nobody approved are refused without being entered: whoever has the token can come under any number of keys. */
 const MAX_KNOWN = 100_000;
+const RELOAD_MS = 5_000;
 
 /**
  * Which workers may work. The ledger remembers the marks; here they are at hand, because a handshake is answered at once. What another
@@ -21,6 +22,7 @@ const MAX_KNOWN = 100_000;
 export class Permits {
   readonly #options: PermitsOptions;
   readonly #known = new Map<string, WorkerRecord>();
+  #loadedAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: PermitsOptions) {
     this.#options = options;
@@ -61,6 +63,13 @@ export class Permits {
 
   async mark(worker: WorkerRef, marks: WorkerMarks, now: number): Promise<void> {
     this.#take(await this.#options.ledger.markWorker(worker, marks, now));
+  }
+
+  /** Another Master may have marked any of them: reads all again, at most every few seconds. */
+  async reload(now: number): Promise<void> {
+    if (now - this.#loadedAt < RELOAD_MS) return;
+    this.#loadedAt = now;
+    await this.load();
   }
 
   /** Reads the marks of one worker again. */

@@ -26,7 +26,7 @@ export class Roster {
   /** A handshake succeeded: what this worker may call. A newer link of the same worker takes the place of the older. */
   accept(facts: PeerFacts): RpcHandlers {
     const session = new WorkerSession({ ...this.#options, facts, instances: this.#instances });
-    this.#members.set(facts.id, { session, connectedAt: this.#options.desk.clock.now(), peer: undefined });
+    this.#members.set(facts.id, { session, connectedAt: this.#options.desk.clock.wall(), peer: undefined });
     return session.handlers;
   }
 

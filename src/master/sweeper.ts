@@ -31,10 +31,16 @@ export class Sweeper {
   #wakeAt = Number.POSITIVE_INFINITY;
   #expireFrom = 0;
   #closed = false;
+  #expired = 0;
 
   constructor(options: SweeperOptions) {
     this.#options = options;
     this.#awake = new Awake(options.clock);
+  }
+
+  /** Leases that ended without a word from their worker, since the start. */
+  get expired(): number {
+    return this.#expired;
   }
 
   start(): void {
@@ -72,7 +78,10 @@ export class Sweeper {
       // What workers said while this process stood still is yet to be heard.
       this.#expireFrom = Math.max(this.#expireFrom, clock.now() + Math.min(this.#awake.takeStalledMs(), graceMs));
       const keepLeases = clock.now() < this.#expireFrom;
-      const { expired, late, nextAt } = await ledger.tend(clock.now(), { keepLeases });
+      const { expired, late, nextAt, moved } = await ledger.tend(clock.now(), { keepLeases });
+      // Another Master may have renewed leases by the time of before.
+      if (moved) this.#expireFrom = Math.max(this.#expireFrom, clock.now() + graceMs);
+      this.#expired += expired;
       if (expired > 0) log.warn('leases ended without a word from their worker', { jobs: expired });
       if (late > 0) log.warn('runs over their time were ended, their workers had not done so', { jobs: late });
       onSweep();

@@ -4,6 +4,7 @@ import { PeerworkError } from '../errors.js';
 import { MAX_MESSAGE_BYTES, MESSAGE_LIMITS } from '../job/limits.js';
 import { checked, type LeaseKey, type Settlement, settlement, type UploadResult } from '../job/verbs.js';
 import { parseJson } from '../kit/json.js';
+import { orAborted } from '../kit/or-aborted.js';
 
 /** Of all Workers together, whole or in part. */
 const MAX_BYTES = 16 * MAX_MESSAGE_BYTES;
@@ -87,10 +88,7 @@ export class Uploads {
         this.#drop(idle);
         continue;
       }
-      await new Promise<void>((resolve) => {
-        this.#waiting.push(resolve);
-        signal.addEventListener('abort', () => resolve(), { once: true });
-      });
+      await orAborted(new Promise<void>((resolve) => this.#waiting.push(resolve)), signal);
     }
   }
 

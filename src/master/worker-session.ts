@@ -40,7 +40,7 @@ export interface WorkerSessionOptions {
   readonly onChange: () => void;
 }
 
-/** What a worker told about itself when it connected. */
+/** What a worker told about itself when it connected; what it can run may have grown since. */
 export interface WorkerGreeting {
   readonly version: string;
   readonly concurrency: number;
@@ -107,8 +107,8 @@ export class WorkerSession {
       requestExecAssets: (args) => this.#counted(() => this.#options.tasks.signed(checked(requestExecAssetsArgs, args).digest)),
       requestWork: (args, signal) => this.#counted(() => this.#requestWork(args, signal)),
       shareResults: (args) => this.#counted(() => this.#shareResults(args)),
+      report: (args) => this.#counted(() => this.#report(args)),
     },
-    notes: { report: (args) => this.#report(args) },
     streams: {
       requestBlob: (args) =>
         this.#counted(() => {
@@ -171,8 +171,9 @@ export class WorkerSession {
   }
 
   async #requestWork(args: unknown, signal: AbortSignal): Promise<{ work: WorkItem[] }> {
-    const { capacity } = checked(requestWorkArgs, args);
+    const { capacity, can } = checked(requestWorkArgs, args);
     if (this.#greeting === undefined) throw new PeerworkError('rpc-invalid', 'say isMaster first');
+    if (can !== undefined) this.#greeting = { ...this.#greeting, ...can };
     const { dispatch, tasks, desk } = this.#options;
     const withdraw = () => dispatch.withdraw(this.worker.id);
     signal.addEventListener('abort', withdraw, { once: true });
@@ -197,7 +198,7 @@ export class WorkerSession {
 
   async #shareResults(args: unknown): Promise<unknown> {
     const { results } = checked(shareResultsArgs, args);
-    const answers = await this.#options.desk.settle(this.worker, results);
+    const answers = await this.#options.desk.settle(this.worker, results, undefined, (key) => this.#leases.has(key));
     for (const key of results) this.forget(key);
     return { answers };
   }
@@ -217,7 +218,7 @@ export class WorkerSession {
     try {
       yield line({ kind: 'from', offset: part.length });
       for await (const bytes of upload) part.add(bytes);
-      const [answer] = await desk.settle(this.worker, [part.read()]);
+      const [answer] = await desk.settle(this.worker, [part.read()], undefined, (held) => this.#leases.has(held));
       this.forget(key);
       yield line({ kind: 'answer', answer: answer ?? 'stale' });
     } finally {
@@ -225,14 +226,13 @@ export class WorkerSession {
     }
   }
 
-  #report(args: unknown): void {
+  /** Answered when it is in the ledger: until then the worker keeps it. */
+  async #report(args: unknown): Promise<unknown> {
     const { desk } = this.#options;
-    if (!desk.rates.has(this.worker.id, 'calls', 1, desk.clock.now())) return;
     const { reports } = checked(reportArgs, args);
-    desk.report(
-      this.worker,
-      reports.filter((report) => this.#leases.has(report)),
-    );
+    desk.report(this.worker, reports, (key) => this.#leases.has(key));
+    await desk.reported();
+    return {};
   }
 
   /** A job whose data this version cannot hand out fails, and takes no other with it. */

@@ -6,6 +6,7 @@ import { asPeerworkError } from '../errors.js';
 import { MESSAGE_LIMITS } from '../job/limits.js';
 import type { Settlement } from '../job/verbs.js';
 import { parseJson } from '../kit/json.js';
+import { orAborted } from '../kit/or-aborted.js';
 import { diskError } from '../kit/system-error.js';
 import type { Log } from '../log.js';
 import { frame, readRecords, Segment, type SegmentFiles, segmentFiles } from './outbox-segment.js';
@@ -120,10 +121,7 @@ export class Outbox {
   /** Resolves when everything in it is acknowledged, the signal aborts, or it is closed. */
   async emptied(signal: AbortSignal): Promise<void> {
     if (this.size === 0 || signal.aborted) return;
-    await new Promise<void>((resolve) => {
-      this.#awaiting.push(resolve);
-      signal.addEventListener('abort', () => resolve(), { once: true });
-    });
+    await orAborted(new Promise<void>((resolve) => this.#awaiting.push(resolve)), signal);
   }
 
   /** Writes everything that is not on disk yet. */

@@ -9,6 +9,8 @@ import type { Outbox } from './outbox.js';
 export interface SourceSetup {
   /** Unique within a Worker, such as `worqr`; names its folder and stands in its log lines. 1 to 40 of `a-z 0-9 -`. */
   readonly name: string;
+  /** Kinds of runners that it has nothing to do without: it is opened when each has joined, or is known to be missing. */
+  readonly needs?: readonly string[];
   /** Rejects if it can never work as it is set up; what may pass by itself (a server that is away) is the source's own business. */
   open(context: SourceContext): Promise<Source>;
 }
@@ -19,7 +21,7 @@ export interface SourceContext {
   readonly worker: string;
   /** How many jobs run at once, over all sources. */
   readonly concurrency: number;
-  /** The kinds of jobs that the Worker can run. */
+  /** The kinds of jobs that the Worker can run by now. Others may join later, except those that the source `needs`. */
   readonly runners: readonly string[];
   /** A folder for this source alone. */
   readonly folder: string;

@@ -82,6 +82,12 @@ export const nodePrimitives: Primitives = {
     };
   },
 
+  publicKey(privateKey) {
+    if (privateKey.length !== KEY_BYTES) throw new RangeError('a seed has 32 bytes');
+    const der = createPublicKey(signingKeyOf(privateKey)).export({ format: 'der', type: 'spki' });
+    return new Uint8Array(der.subarray(ed25519Header.length));
+  },
+
   sign(privateKey, message) {
     return sign(null, message, signingKeyOf(privateKey));
   },

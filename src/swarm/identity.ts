@@ -1,6 +1,5 @@
-import nacl from 'tweetnacl';
 import { toBase64url } from './bytes.js';
-import type { Primitives } from './crypto.js';
+import { KEY_BYTES, type Primitives } from './crypto.js';
 
 /** Who a peer is: an Ed25519 key pair. */
 export interface KeyPair {
@@ -11,12 +10,12 @@ export interface KeyPair {
 }
 
 export function createKeyPair(primitives: Primitives): KeyPair {
-  return keyPairFromSeed(primitives.randomBytes(nacl.sign.seedLength));
+  return keyPairFromSeed(primitives, primitives.randomBytes(KEY_BYTES));
 }
 
 /** Throws if the seed has not 32 bytes. */
-export function keyPairFromSeed(seed: Uint8Array): KeyPair {
-  return { publicKey: nacl.sign.keyPair.fromSeed(seed).publicKey, privateKey: seed };
+export function keyPairFromSeed(primitives: Primitives, seed: Uint8Array): KeyPair {
+  return { publicKey: primitives.publicKey(seed), privateKey: seed };
 }
 
 /** How a peer is called wherever it must be told apart from others: its public key, base64url (43 characters). */

@@ -53,7 +53,7 @@ function parseKeyFile(text: string): KeyFile | undefined {
     const file = v.parse(fileSchema, parseJson(text, LOCAL_JSON));
     const [publicKey, privateKey, secret] = [file.publicKey, file.privateKey, file.secret].map(fromBase64url);
     if (publicKey?.length !== KEY_BYTES || privateKey?.length !== KEY_BYTES || secret?.length !== KEY_BYTES) return undefined;
-    const keyPair = keyPairFromSeed(privateKey);
+    const keyPair = keyPairFromSeed(nodePrimitives, privateKey);
     if (!equalBytes(keyPair.publicKey, publicKey)) return undefined;
     conceal(file.privateKey);
     conceal(file.secret);

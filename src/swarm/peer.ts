@@ -55,6 +55,8 @@ export interface StreamOptions {
    * (`return`) when the stream ends before it. If it fails, the stream is cancelled.
    */
   readonly upload?: AsyncIterable<Uint8Array>;
+  /** All of `upload` is written, and soon with the peer. */
+  readonly onUploaded?: () => void;
   /** How long the peer may take to accept `upload`, else `rpc-timeout`; counted as for a call. Default 30 s, 0 for ever. */
   readonly timeoutMs?: number;
 }

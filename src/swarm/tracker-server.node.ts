@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import Server from 'bittorrent-tracker/server.js';
 import { type RawData, WebSocket, WebSocketServer } from 'ws';
+import { systemClock } from '../clock.js';
 import { RateLimit } from './rendezvous/backoff.js';
 import { whyMalformed } from './rendezvous/tracker-rules.js';
 
@@ -113,7 +114,7 @@ class Guest extends EventEmitter {
   /** The library reads the address from here and then sets it to null. */
   upgradeReq: IncomingMessage | null;
   readonly #socket: WebSocket;
-  readonly #rate = new RateLimit(MESSAGES_BURST, MESSAGES_PER_SECOND, Date.now);
+  readonly #rate = new RateLimit(MESSAGES_BURST, MESSAGES_PER_SECOND, () => systemClock.now());
   readonly #swarms = new Set<string>();
   #peerId: string | undefined;
 

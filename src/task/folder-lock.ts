@@ -16,11 +16,12 @@ export async function underLock<T>(
   file: string,
   { done, work, clock, signal }: { done: () => Promise<T | undefined>; work: () => Promise<T>; clock: Clock; signal: AbortSignal },
 ): Promise<T> {
+  const watch = new StaleWatch(clock);
   for (;;) {
     if (signal.aborted) throw abortError(signal);
     const already = await done();
     if (already !== undefined) return already;
-    if (await take(file)) break;
+    if (await take(file, watch)) break;
     await pause(clock, POLL_MS, signal);
   }
   let touching = clock.after(TOUCH_MS, function touch() {
@@ -36,7 +37,27 @@ export async function underLock<T>(
   }
 }
 
-async function take(file: string): Promise<boolean> {
+/** Tells that a lock is touched no more by looking on: its time and the clock may be those of two machines, or of before and after the clock was set. */
+class StaleWatch {
+  readonly #clock: Clock;
+  #mtimeMs: number | undefined;
+  #since = 0;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  isStale(mtimeMs: number): boolean {
+    const now = this.#clock.now();
+    if (mtimeMs !== this.#mtimeMs) {
+      this.#mtimeMs = mtimeMs;
+      this.#since = now;
+    }
+    return now - this.#since > STALE_MS;
+  }
+}
+
+async function take(file: string, watch: StaleWatch): Promise<boolean> {
   try {
     await writeFile(file, String(process.pid), { flag: 'wx' });
     return true;
@@ -46,7 +67,7 @@ async function take(file: string): Promise<boolean> {
   try {
     const { mtimeMs } = await stat(file);
     // Two that remove the same stale lock at once may both get it; each then installs into a folder of its own and one rename wins.
-    if (Date.now() - mtimeMs > STALE_MS) await rm(file, { force: true });
+    if (watch.isStale(mtimeMs)) await rm(file, { force: true });
   } catch (error) {
     if (!isMissing(error)) throw error;
   }

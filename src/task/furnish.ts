@@ -2,6 +2,7 @@ import { constants } from 'node:fs';
 import { lstat, mkdir, open, readdir, readlink, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join, sep } from 'node:path';
 import { PeerworkError } from '../errors.js';
+import { Deadline } from '../kit/deadline.js';
 import { isMissing } from '../kit/system-error.js';
 import { writeAll } from '../kit/whole-file.js';
 import { foldPath } from './asset-path.js';
@@ -26,11 +27,10 @@ export interface Furnishing {
 export async function furnish({ folder, manifest, bytes, signal }: Furnishing): Promise<void> {
   const waiting = manifest.files.values();
   const made = new Set<string>([folder]);
-  const failing = new AbortController();
-  const either = AbortSignal.any([signal, failing.signal]);
+  const either = new Deadline({ signals: [signal] });
   const write = async () => {
     for (const file of waiting) {
-      either.throwIfAborted();
+      either.signal.throwIfAborted();
       const path = join(folder, ...file.path.split('/'));
       if (!path.startsWith(folder + sep)) throw new PeerworkError('asset-path-unsafe', file.path); // checked before; a second lock on the door
       const parent = dirname(path);
@@ -42,8 +42,9 @@ export async function furnish({ folder, manifest, bytes, signal }: Furnishing): 
     }
   };
   // All must have ended before the caller may remove the folder.
-  await Promise.allSettled(Array.from({ length: FILES_AT_ONCE }, () => write().catch((error: unknown) => failing.abort(error))));
-  either.throwIfAborted();
+  await Promise.allSettled(Array.from({ length: FILES_AT_ONCE }, () => write().catch((error: unknown) => either.abort(error))));
+  either.end();
+  either.signal.throwIfAborted();
   if (needsPackageJson(manifest)) await writeFile(join(folder, 'package.json'), OWN_PACKAGE_JSON, { flag: 'wx', mode: 0o444 });
 }
 

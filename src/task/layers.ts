@@ -101,7 +101,7 @@ export class DependencyLayers {
 
   /** Notes the time of last use, for all processes. */
   async #touch(key: string): Promise<void> {
-    const now = new Date(this.#options.clock.now());
+    const now = new Date(this.#options.clock.wall());
     await utimes(join(this.#options.folder, key, MARKER), now, now);
   }
 
@@ -176,7 +176,7 @@ export class DependencyLayers {
     }
     idle.sort((a, b) => b.usedAt - a.usedAt);
     for (const { key, usedAt } of idle.slice(keep)) {
-      if (usedAt > clock.now() - UNUSED_MS) continue;
+      if (usedAt > clock.wall() - UNUSED_MS) continue;
       await clearAtOnce(join(folder, key), this.#options.log);
     }
   }

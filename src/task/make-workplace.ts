@@ -2,6 +2,7 @@ import { setMaxListeners } from 'node:events';
 import { mkdir, realpath, rename } from 'node:fs/promises';
 import type { TaskOrigin } from '../job/source.js';
 import { clearAtOnce, clearAway } from '../kit/clearing.js';
+import { Deadline } from '../kit/deadline.js';
 import { diskError } from '../kit/system-error.js';
 import { unfinishedName } from '../kit/unfinished.js';
 import type { Log } from '../log.js';
@@ -54,9 +55,9 @@ export async function reuseWorkplace({ origin, manifest, folder, blobs, layers, 
 export async function makeWorkplace(order: WorkplaceOrder): Promise<MadeWorkplace> {
   const { origin, manifest, blobs, layers, fetchesAtOnce, log } = order;
   const { dependencies } = manifest;
-  const failing = new AbortController();
-  const onFailure = (error: unknown) => failing.abort(error);
-  const signal = AbortSignal.any([order.signal, failing.signal]);
+  const either = new Deadline({ signals: [order.signal] });
+  const { signal } = either;
+  const onFailure = (error: unknown) => either.abort(error);
   setMaxListeners(0, signal); // one for each blob under way
   const unfinished = unfinishedName(order.folder);
   const sync = new BlobSync({ store: blobs, origin, blobs: allBlobs(manifest), atOnce: fetchesAtOnce, signal, onFailure });
@@ -84,5 +85,7 @@ export async function makeWorkplace(order: WorkplaceOrder): Promise<MadeWorkplac
   } catch (error) {
     await clearAway(unfinished, log);
     throw diskError(error);
+  } finally {
+    either.end();
   }
 }

@@ -214,7 +214,7 @@ export class TaskPublisher {
     const { newest } = this.#publications;
     if (newest !== undefined && sameContent(newest.manifest, content)) return newest;
 
-    const version = Math.max(await (nextVersion?.(contentHash(content)) ?? this.#clock.now()), (newest?.manifest.version ?? 0) + 1);
+    const version = Math.max(await (nextVersion?.(contentHash(content)) ?? this.#clock.wall()), (newest?.manifest.version ?? 0) + 1);
     const signed = signManifest({ ...content, version }, publisherId, sign);
     const manifest = parseManifest(signed.body, limits);
     const publication = { digest: manifestDigest(signed.body), signed, manifest };

@@ -45,8 +45,8 @@ export class SeenVersions {
     if (versions.some((known) => known.digest === digest)) return this.#unwritten ? this.#write(all) : undefined;
     if (versions.some((known) => known.version === version))
       throw new PeerworkError('manifest-invalid', `version ${version} was published twice with other content`);
-    const now = this.#clock.now();
-    const newer = versions.find((known) => known.version > version && known.at < now - REORDER_MS);
+    const now = this.#clock.wall();
+    const newer = versions.find((known) => known.version > version && Math.abs(now - known.at) > REORDER_MS);
     if (newer !== undefined) throw new PeerworkError('manifest-older', `${version}, seen was ${newer.version}`);
     all.set(key, [...versions, { version, digest, at: now }].sort((a, b) => a.version - b.version).slice(-KEEP));
     await this.#write(all);

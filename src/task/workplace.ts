@@ -5,6 +5,7 @@ import { PeerworkError } from '../errors.js';
 import type { Workplace } from '../job/runner.js';
 import type { SignedManifest, TaskOrigin } from '../job/source.js';
 import { clearAtOnce, clearAway, sweepAbandoned } from '../kit/clearing.js';
+import { within } from '../kit/deadline.js';
 import { LOCAL_JSON, parseJson } from '../kit/json.js';
 import { isMissing } from '../kit/system-error.js';
 import { writeWhole } from '../kit/whole-file.js';
@@ -109,7 +110,7 @@ export class Workplaces {
       const ready = this.#ready.get(origin.digest);
       if (ready?.publishers.has(publisher)) return this.#take(ready);
       await this.#preparing.join(`${publisher} ${origin.digest}`, signal, (shared) =>
-        this.#prepare(origin, publisher, AbortSignal.any([shared, this.#closing.signal])),
+        within({ signals: [shared, this.#closing.signal] }, (signal) => this.#prepare(origin, publisher, signal)),
       );
     }
   }
@@ -125,13 +126,13 @@ export class Workplaces {
   #take(ready: Ready): PreparedWorkplace {
     const { digest } = ready.workplace;
     ready.users += 1;
-    this.#usedAt.set(digest, this.#clock.now());
+    this.#usedAt.set(digest, this.#clock.wall());
     let taken = true;
     const release = () => {
       if (!taken) return;
       taken = false;
       ready.users -= 1;
-      this.#usedAt.set(digest, this.#clock.now());
+      this.#usedAt.set(digest, this.#clock.wall());
       if (ready.users === 0) this.#tidy();
     };
     return { ...ready.workplace, manifest: ready.manifest, release };
@@ -184,8 +185,8 @@ export class Workplaces {
     const letLayerGo = layer === undefined ? () => {} : this.#options.layers.hold(layer.key);
     const workplace = { digest, folder: made.folder, entry: manifest.entry, readable };
     this.#ready.set(digest, { workplace, manifest, publishers: new Set([publisher]), letLayerGo, users: 0 });
-    this.#usedAt.set(digest, this.#clock.now());
-    const now = new Date(this.#clock.now());
+    this.#usedAt.set(digest, this.#clock.wall());
+    const now = new Date(this.#clock.wall());
     await utimes(`${folder}.json`, now, now);
 
     const synced: Synced = {

@@ -2,12 +2,14 @@ import { type Clock, pause } from '../clock.js';
 import { asPeerworkError, type ErrorCode, PeerworkError } from '../errors.js';
 import { boundedProgress } from '../job/bounded-progress.js';
 import type { Outcome } from '../job/job.js';
+import { jobErrorOf } from '../job/job-error.js';
 import type { Runner } from '../job/runner.js';
 import type { Lease, TaskOrigin } from '../job/source.js';
 import type { PreparedWorkplace } from '../task/workplace.js';
 
 export interface ExecuteOptions {
-  readonly runners: ReadonlyMap<string, Runner>;
+  /** Waits for one that is on its way; undefined if there is none of that kind. */
+  readonly runner: (kind: string) => Promise<Runner | undefined>;
   readonly clock: Clock;
   readonly prepare: (origin: TaskOrigin, signal: AbortSignal) => Promise<PreparedWorkplace>;
 }
@@ -31,9 +33,10 @@ export const RELEASE_PAUSE_MS = 1_000;
  * closes the runners and what prepares workplaces, which ends both steps at once.
  */
 export async function execute(options: ExecuteOptions, lease: Lease, stop: AbortSignal): Promise<Outcome> {
-  const runner = options.runners.get(lease.runner);
-  if (runner === undefined) return refused(new PeerworkError('runner-missing', lease.runner));
+  const runner = await options.runner(lease.runner);
   const { signal } = lease;
+  if (stop.aborted) return RELEASED;
+  if (runner === undefined) return refused(new PeerworkError('runner-missing', lease.runner));
   let workplace: PreparedWorkplace | undefined;
   try {
     if (lease.task !== undefined) workplace = await options.prepare(lease.task, signal);
@@ -64,5 +67,5 @@ export async function execute(options: ExecuteOptions, lease: Lease, stop: Abort
 const RELEASED: Outcome = { state: 'released', reason: 'the worker stops' };
 
 function refused(error: PeerworkError): Outcome {
-  return { state: 'failed', error: { code: error.code, message: error.message }, retry: true };
+  return { state: 'failed', error: jobErrorOf(error), retry: true };
 }

@@ -5,7 +5,6 @@ import type { Capacity } from './capacity.js';
 import { claimable } from './shares.js';
 
 export interface WorkLoopOptions {
-  readonly sources: readonly Source[];
   readonly capacity: Capacity;
   readonly clock: Clock;
   /** Prepares and runs one lease. Never rejects. `stop` is `stopped`. */
@@ -32,21 +31,21 @@ interface Taker {
   readonly source: Source;
   readonly waiting: Lease[];
   running: number;
-  claim: { readonly capacity: number; readonly withdraw: AbortController } | undefined;
+  claim: { readonly capacity: number; readonly withdraw: AbortController; headStart?: Timer } | undefined;
   idle: boolean;
   servedAt: number;
 }
 
 /**
- * Claims from its sources and sees each lease through: claim → execute → settle. A source has one claim open at a time; how much it may
- * claim, `claimable` says. A running job never waits for a claim and a claim never for a running job.
+ * Claims from its sources and sees each lease through: claim → execute → settle. A source joins when it is ready, and has one claim open at a time; how
+ * much it may claim, `claimable` says. A running job never waits for a claim and a claim never for a running job.
  *
  * Life: running until `drain` (claims no more, waits for what runs; what is still running after the grace is given back) or `close`
  * (gives everything back at once).
  */
 export class WorkLoop {
   readonly #options: WorkLoopOptions;
-  readonly #takers: readonly Taker[];
+  readonly #takers: Taker[] = [];
   readonly #claiming = new AbortController();
   readonly #stop = new AbortController();
   readonly #running = new Set<Promise<void>>();
@@ -56,7 +55,6 @@ export class WorkLoop {
 
   constructor(options: WorkLoopOptions) {
     this.#options = options;
-    this.#takers = options.sources.map((source) => ({ source, waiting: [], running: 0, claim: undefined, idle: false, servedAt: 0 }));
   }
 
   /** Aborted when what runs must be given back. */
@@ -69,7 +67,11 @@ export class WorkLoop {
     return this.#takers.reduce((sum, { running, waiting }) => sum + running + waiting.length, 0);
   }
 
-  start(): void {
+  /** From now on they are claimed from as well. */
+  add(...sources: readonly Source[]): void {
+    for (const source of sources) this.#takers.push({ source, waiting: [], running: 0, claim: undefined, idle: false, servedAt: 0 });
+    // One that was alone until now may hold all places.
+    for (const taker of this.#takers) this.#giveHeadStart(taker);
     this.#fill();
   }
 
@@ -117,14 +119,12 @@ export class WorkLoop {
   async #claim(taker: Taker, capacity: number): Promise<void> {
     const withdraw = new AbortController();
     taker.claim = { capacity, withdraw };
-    const alone = this.#takers.length === 1;
-    const timer =
-      alone || taker.idle ? undefined : this.#options.clock.after(HEAD_START_MS, () => this.#countAsIdle(taker), { unref: true });
+    this.#giveHeadStart(taker);
     const leases = await taker.source.claim(capacity, withdraw.signal).catch((fault: unknown) => {
       this.#options.onFault(taker.source, fault);
       return [];
     });
-    timer?.cancel();
+    taker.claim.headStart?.cancel();
     taker.claim = undefined;
     if (leases.length > 0) {
       taker.idle = false;
@@ -142,6 +142,12 @@ export class WorkLoop {
   #reopen(taker: Taker): void {
     taker.claim = undefined;
     this.#fill();
+  }
+
+  /** Beside others, a claim without an answer does not keep its places for long. */
+  #giveHeadStart(taker: Taker): void {
+    if (taker.claim === undefined || taker.idle || this.#takers.length === 1) return;
+    taker.claim.headStart ??= this.#options.clock.after(HEAD_START_MS, () => this.#countAsIdle(taker), { unref: true });
   }
 
   #countAsIdle(taker: Taker): void {

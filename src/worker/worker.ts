@@ -4,8 +4,8 @@ import { type Clock, systemClock } from '../clock.js';
 import { isReservedLabel } from '../config/labels.js';
 import { asPeerworkError, PeerworkError } from '../errors.js';
 import type { Outcome } from '../job/job.js';
-import type { Runner } from '../job/runner.js';
 import type { Source } from '../job/source.js';
+import { within } from '../kit/deadline.js';
 import { type Log, logToStderr } from '../log.js';
 import { keepInspectorShut } from '../sandbox/inspector.js';
 import type { MasterSource, WorkerFacts } from '../sources/master/master-source.js';
@@ -18,10 +18,10 @@ import { Capacity } from './capacity.js';
 import { execute } from './execute.js';
 import { DEFAULT_HOME, type Home, takeHome } from './home.js';
 import { joinMaster } from './join-master.js';
-import { openRunners } from './open-runners.js';
-import { type OpenSources, openSources } from './open-sources.js';
 import { npmOf, openWorkplaces } from './open-workplaces.js';
 import type { WorkerEvents, WorkerOptions, WorkerStatus } from './options.js';
+import { Runners, TASK_MODULE } from './runners.js';
+import { Sources } from './sources.js';
 import { WorkLoop } from './work-loop.js';
 
 const DEFAULT_DRAIN_MS = 60_000;
@@ -31,9 +31,9 @@ const GIVE_BACK_MS = 1_000;
 
 interface Parts {
   readonly home: Home;
-  readonly runners: ReadonlyMap<string, Runner>;
+  readonly runners: Runners;
   readonly master: { readonly source: MasterSource; readonly outbox: Outbox } | undefined;
-  readonly others: OpenSources;
+  readonly others: Sources;
   readonly loop: WorkLoop;
   readonly workplaces: Workplaces;
 }
@@ -41,8 +41,9 @@ interface Parts {
 /**
  * Finds its Master, and opens its other sources, does their jobs, and gives back the results, for as long as it lives.
  *
- * It starts when it is made; `ready` resolves when it has joined its Master for the first time, or has opened its sources if it has no
- * Master, and rejects if it cannot start. `drain` finishes or gives back what it holds and flushes the outboxes; `close` gives everything
+ * It starts when it is made, and works as soon as one source and the runner of task modules are there; the others join when they are ready. `ready`
+ * resolves when it has joined its Master for the first time, and has what the owner demands: its sources, and the runners that are required. It rejects, and
+ * the Worker is closed, if one of them cannot be had. `drain` finishes or gives back what it holds and flushes the outboxes; `close` gives everything
  * back at once.
  */
 export class Worker extends EventEmitter<WorkerEvents> {
@@ -74,24 +75,24 @@ export class Worker extends EventEmitter<WorkerEvents> {
     // Its jobs may run as the same user, and so may send it any signal.
     keepInspectorShut();
     this.#starting = this.#start();
-    const joined = new Promise<void>((resolve) => this.once('connected', () => resolve()));
-    this.ready = this.#starting.then(() => (this.#token === undefined ? undefined : joined));
-    this.ready.catch((error: unknown) => this.#fail(asPeerworkError(error)));
+    this.ready = this.#getReady();
+    this.ready.catch(() => {});
   }
 
   status(): WorkerStatus {
-    const { master: joined, others, runners = new Map<string, Runner>(), loop } = this.#parts ?? {};
+    const { master: joined, others, loop } = this.#parts ?? {};
+    const runners = this.#parts?.runners.ready;
     const master = joined?.source.master;
     return {
       name: this.name,
       master: master && { name: master.name, path: master.peer.path, roundTripMs: master.peer.rpc.roundTripMs },
       sources: this.#sources,
-      runners: [...runners.values()].map(({ kind, isolation }) => ({ kind, isolation })),
+      runners: [...(runners?.values() ?? [])].map(({ kind, isolation }) => ({ kind, isolation })),
       running: Math.min(loop?.running ?? 0, this.#concurrency),
       concurrency: this.#concurrency,
       ...this.#ended,
-      outbox: (joined?.outbox.size ?? 0) + (others?.unsent() ?? 0),
-      isolation: runners.get('task-module')?.isolation ?? '',
+      outbox: (joined?.outbox.size ?? 0) + (others?.unsent ?? 0),
+      isolation: runners?.get(TASK_MODULE)?.isolation ?? '',
       traffic: master?.peer.rpc.traffic ?? { sent: 0, received: 0 },
     };
   }
@@ -116,54 +117,65 @@ export class Worker extends EventEmitter<WorkerEvents> {
     const home = await takeHome(options.home ?? DEFAULT_HOME);
     const worker = this.name;
     const concurrency = this.#concurrency;
-    // Finds out how this machine can isolate; meanwhile we look for the Master.
-    const starting = openRunners({ ...shared, worker, concurrency, home, options });
     let master: Parts['master'];
+    // Find out what this machine can do; meanwhile we look for the Master.
+    const runners = new Runners({
+      ...{ ...shared, worker, concurrency, home, options },
+      onJoin: () => master?.source.renew(this.#describe(runners.ready)),
+    });
     try {
       const keys = loadOrCreateKeyFile(home.keyFile);
       if (this.#token !== undefined) {
         const outbox = await Outbox.open({ ...shared, folder: home.outbox, key: keys.secret });
-        const facts = async () => this.#describe((await this.#starting).runners);
+        const facts = async () => {
+          await runners.taskModules;
+          return this.#describe(runners.ready);
+        };
         const source = joinMaster({ ...shared, token: this.#token, identity: keys.keyPair, name: worker, outbox, facts, options });
         master = { source, outbox };
         this.#listen(source);
         source.start();
       }
       const workplaces = openWorkplaces(home, options, shared, (synced) => this.emit('synced', synced));
-      const runners = await starting;
-      const others = await openSources({
-        ...shared,
-        setups: options.sources ?? [],
-        folder: home.sources,
-        worker,
-        concurrency,
-        runners: [...runners.keys()],
-        keys,
-        npm: npmOf(options),
+      await runners.taskModules;
+      const loop = this.#makeLoop(runners, workplaces);
+      loop.stopped.addEventListener('abort', () => void Promise.all([workplaces.close(), runners.close()]));
+      if (master !== undefined) loop.add(master.source);
+      const others = new Sources({
+        ...{ ...shared, worker, concurrency, runners, keys, folder: home.sources, setups: options.sources ?? [], npm: npmOf(options) },
+        onJoin: (source) => loop.add(source),
         onTrouble: (source, error) => this.emit('trouble', error, source),
       });
-      const loop = this.#makeLoop(sourcesOf({ master, others }), runners, workplaces);
-      loop.stopped.addEventListener('abort', () => void Promise.all([workplaces.close(), closeAll(runners)]));
       this.#parts = { home, runners, master, others, loop, workplaces };
-      loop.start();
       return this.#parts;
     } catch (error) {
-      await starting.then(closeAll, () => {});
+      await runners.close();
       await master?.source.close();
       await home.release();
       throw error;
     }
   }
 
-  #makeLoop(sources: readonly Source[], runners: ReadonlyMap<string, Runner>, workplaces: Workplaces): WorkLoop {
+  async #getReady(): Promise<void> {
+    const joined = this.#token !== undefined && new Promise<void>((resolve) => this.once('connected', () => resolve()));
+    try {
+      const { runners, others } = await this.#starting;
+      await Promise.all([joined, runners.required, others.opened]);
+    } catch (error) {
+      this.#fail(asPeerworkError(error));
+      await this.close();
+      throw error;
+    }
+  }
+
+  #makeLoop(runners: Runners, workplaces: Workplaces): WorkLoop {
     const clock = this.#clock;
     const prepare = (origin: Parameters<Workplaces['prepare']>[0], signal: AbortSignal) =>
       workplaces.prepare(origin, { publisher: origin.publisher, signal });
     return new WorkLoop({
       clock,
-      sources,
       capacity: new Capacity(this.#concurrency, () => clock.now()),
-      execute: (lease, stop) => execute({ runners, clock, prepare }, lease, stop),
+      execute: (lease, stop) => execute({ runner: (kind) => runners.find(kind), clock, prepare }, lease, stop),
       onFault: ({ name }, fault) => this.#log.error('a claim failed', { source: name, fault }),
       onStart: ({ job }, { name }) => this.emit('job', { id: job.id, channel: job.channel, attempt: job.attempt, source: name }),
       onEnd: ({ job }, outcome, ms, { name }) => this.#count(job.id, outcome, ms, name),
@@ -175,8 +187,8 @@ export class Worker extends EventEmitter<WorkerEvents> {
     return [...(this.#token === undefined ? [] : ['master']), ...(this.#options.sources ?? []).map(({ name }) => name)];
   }
 
-  #describe(runners: ReadonlyMap<string, Runner>): WorkerFacts {
-    const { isolation = '', tier } = runners.get('task-module') ?? {};
+  #describe(runners: Runners['ready']): WorkerFacts {
+    const { isolation = '', tier } = runners.get(TASK_MODULE) ?? {};
     const ofMachine = [`os=${process.platform}`, `arch=${process.arch}`, ...(tier === undefined ? [] : [`isolation=${tier}`])];
     if ([...runners.values()].some((runner) => runner.tier === 'container')) ofMachine.push('isolation=container');
     // Those of the machine, and those that the owner gave it.
@@ -212,7 +224,7 @@ export class Worker extends EventEmitter<WorkerEvents> {
     const reachable = sourcesOf(parts).filter((source) => source !== parts.master?.source || parts.master.source.master !== undefined);
     await flush(reachable, GIVE_BACK_MS);
     await Promise.all([parts.master?.source.close(), parts.others.close()]);
-    await closeAll(parts.runners);
+    await parts.runners.close();
     await parts.workplaces.close();
     await parts.home.release();
   }
@@ -225,14 +237,9 @@ export class Worker extends EventEmitter<WorkerEvents> {
 }
 
 function sourcesOf({ master, others }: Pick<Parts, 'master' | 'others'>): readonly Source[] {
-  return [...(master === undefined ? [] : [master.source]), ...others.sources];
+  return [...(master === undefined ? [] : [master.source]), ...others.ready];
 }
 
 async function flush(sources: readonly Source[], withinMs: number): Promise<void> {
-  const signal = AbortSignal.timeout(withinMs);
-  await Promise.all(sources.map((source) => source.flush(signal)));
-}
-
-async function closeAll(runners: ReadonlyMap<string, Runner>): Promise<void> {
-  await Promise.all([...runners.values()].map((runner) => runner.close()));
+  await within({ withinMs }, (signal) => Promise.all(sources.map((source) => source.flush(signal))));
 }

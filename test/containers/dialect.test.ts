@@ -109,10 +109,15 @@ t.test('how a container ended', async (t) => {
   t.equal(error({ ExitCode: 137, OOMKilled: true }, true), 'container-failed', 'we have killed it');
   t.equal(error({ Status: 'created', ExitCode: 127, Error: 'exec: "x": executable file not found in $PATH' }), 'container-failed');
   t.equal(
-    exitError(readExit({ Status: 'created', ExitCode: 0, Error: '' }, false, 'executable file not found in $PATH'), 64)?.code,
+    exitError(readExit({ Status: 'created', ExitCode: 0, Error: '' }, false, { said: 'executable file not found in $PATH' }), 64)?.code,
     'container-failed',
     'podman tells only its caller why',
   );
+  const heapFull = (ExitCode: number, byUs = false) => exitError(readExit({ ExitCode }, byUs, { heapFull: true }), 64);
+  t.match(heapFull(134), { code: 'memory', detail: '64 MiB' }, 'the heap of a Node in it was full');
+  t.equal(heapFull(139)?.code, 'memory');
+  t.equal(heapFull(0), undefined);
+  t.equal(heapFull(137, true)?.code, 'container-failed');
   t.equal(error({ Status: 'created', ExitCode: 128, Error: 'no space left on device' }), 'engine-failed');
 });
 

@@ -80,7 +80,7 @@ if (lab !== undefined) {
     const own = registry.image('own:1');
     await lab.docker('pull', own);
     let now = 1_000;
-    const clock = { ...systemClock, now: () => now };
+    const clock = { ...systemClock, now: () => now, wall: () => now };
     const { images } = await openImages(t, { folder, clock });
     const [first = '', second = '', third = ''] = names;
     const size = (await images.inspect(own))?.bytes ?? 0;

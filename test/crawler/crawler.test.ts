@@ -1,3 +1,4 @@
+import { appendFileSync, readFileSync } from 'node:fs';
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
@@ -43,7 +44,32 @@ t.test('all pages of a site, each once, with what was asked for', async (t) => {
     data: { heading: 'Heading 7', bold: /<b>a few/, none: null },
   });
   t.equal((page?.['data'] as { links: string[] } | undefined)?.links.length, 12);
-  t.match(output, /@peerwork \{"handled":50,"failed":0,"total":50,"pending":0\}/);
+  t.match(output, /@peerwork \{"handled":50,"failed":0,"total":50,"pending":0,"full":false\}/);
+});
+
+t.test('a crawl that was killed goes on where it was: no page that is done is asked for again', async (t) => {
+  const { site, crawlers } = await lab(t, { pages: 60, delayMs: 5 });
+  const env = { PEERWORK_RESULTS: join(crawlers.folder, 'kept') };
+  const actor = { startUrls: [site.url('/page/0')], maxConcurrency: 2, maxPages: 55 };
+  const first = crawlers.start(actor, { ...env, WORKER_ID: 'worker-1' });
+  while (site.asked.pages < 20) await new Promise((resolve) => setTimeout(resolve, 10));
+  first.kill('SIGKILL');
+  await first.ended;
+  const done = crawlers.results().length;
+  t.ok(done >= 10 && done < 55, `${done} pages are done`);
+  // As a writer leaves it that is killed in the middle of a line.
+  for (const file of ['worker-1.ndjson', 'pages.queue']) appendFileSync(join(env.PEERWORK_RESULTS, file), '{"requestId":"torn","id":"to');
+  const { exitCode, output } = await crawlers.start(actor, { ...env, WORKER_ID: 'worker-1' }).ended;
+  t.equal(exitCode, 0, output);
+  t.ok(site.asked.pages === 55 && site.asked.times <= 55 + 2, 'only what was on its way is asked for again');
+  t.match(output, /"total":55,"pending":0,"full":true/);
+  const again = await crawlers.start(actor, { ...env, WORKER_ID: 'worker-1' }).ended;
+  t.match(again, { exitCode: 0, output: /0 pages read, 0 failed; 55 of the whole crawl are handled/ });
+  const results = readFileSync(join(env.PEERWORK_RESULTS, 'worker-1.ndjson'), 'utf8').split('\n');
+  t.ok(
+    results.some((line) => line.endsWith('"id":"to')),
+    'the torn line stands alone',
+  );
 });
 
 t.test('a page that is done leaves nothing in memory, although its time limit is far away', async (t) => {

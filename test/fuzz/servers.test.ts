@@ -21,7 +21,7 @@ import { silentLog } from '../../src/log.js';
 import { createApi } from '../../src/master/http/api.js';
 import { readContainerJob } from '../../src/runners/container/settings.js';
 import { readCrawlJob } from '../../src/runners/crawl/crawl-job.js';
-import { collectResults } from '../../src/runners/crawl/results.js';
+import { enterResults, ResultBook } from '../../src/runners/crawl/results.js';
 import { CrewClient } from '../../src/sources/crew/client.js';
 import { DoryApi } from '../../src/sources/dory/api.js';
 import { readCredentials } from '../../src/sources/dory/credentials.js';
@@ -221,7 +221,11 @@ function fileDoors(t: Test): Door[] {
     {
       name: 'results of a crawl',
       samples: [`${JSON.stringify({ requestId: 'a', url: 'u', data: { t: 1 } })}\n`],
-      enter: written('crawl/a.ndjson', async () => (await collectResults(join(folder, 'crawl'), 1024 * 1024)).results[0]),
+      enter: written('crawl/a.ndjson', async () => {
+        const book = new ResultBook(1024 * 1024);
+        await enterResults(join(folder, 'crawl'), book, 1024 * 1024);
+        return book.results[0];
+      }),
     },
     {
       name: 'a key file',

@@ -144,9 +144,18 @@ const doors: readonly [Door, ...Door[]] = [
     samples: [
       ['completed', 1, 0.5, outcome.output],
       ['completed', 1, 0.5, 1, { children: [{ data: 1 }], childrenDelayMs: 5, holdMs: 1 }],
-      ['failed', 1, 0.5, 'task-threw', 'no', true, 5],
+      [
+        'failed',
+        1,
+        0.5,
+        'task-threw',
+        'no',
+        true,
+        5,
+        { name: 'TypeError', message: 'no', code: 'E', cause: { message: 'why' }, parts: [] },
+      ],
       ['report', 1, [report.progress, { kind: 'log', stream: 'log', line: 'x' }]],
-      ['unloadable', 'message', 'stack'],
+      ['unloadable', 'message', null],
       ['ready'],
     ],
     enter({ bytes }) {

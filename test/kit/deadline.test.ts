@@ -28,6 +28,7 @@ t.test('nothing of it is left once it is over, however it ended', async (t) => {
   const timers = new Set<object>();
   const clock = {
     now: () => 0,
+    wall: () => 0,
     after: () => {
       const timer = { cancel: () => void timers.delete(timer) };
       timers.add(timer);

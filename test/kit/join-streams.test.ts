@@ -140,6 +140,7 @@ t.test('the timer of a pair does not outlive it', async (t) => {
   let timers = 0;
   const clock = {
     now: systemClock.now,
+    wall: () => 0,
     after: () => {
       timers += 1;
       return {

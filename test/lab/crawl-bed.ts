@@ -18,6 +18,8 @@ export interface CrawlBed {
   readonly runner: CrawlRunner;
   /** A site that crawls may reach. */
   readonly site: Site;
+  /** The owner's, for another runner that may reach the same site. */
+  readonly ceilings: CrawlRunnerOptions['ceilings'];
   /** `http://host.docker.internal:…/page/0`. */
   readonly start: string;
 }
@@ -31,12 +33,12 @@ export async function crawlBed(
   const site = await Site.start({ pages: 50, ...siteOptions });
   const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'pw-crawl-')));
   const network = { internet: true, hosts: [`${HOST}:${site.port}`] };
+  const ceilings = { memoryMb: 512, cpus: 2, pids: 128, diskMb: 64, network, unfiltered: false, ...options.ceilings };
   const runner = await CrawlRunner.open({
     engine: 'docker',
     worker: 'tester',
     folder,
     maxContainers: 4,
-    ceilings: { memoryMb: 512, cpus: 2, pids: 128, diskMb: 64, network, unfiltered: false },
     pull: 'missing',
     pullTimeoutMs: 60_000,
     imageQuotaMb: 4_096,
@@ -44,13 +46,14 @@ export async function crawlBed(
     log: silentLog,
     environment: { ...process.env, ...lab.environment },
     ...options,
+    ceilings,
   });
   t.teardown(async () => {
     await runner.close();
     await site.close();
     await rm(folder, { recursive: true, force: true });
   });
-  return { runner, site, start: site.url('/page/0', HOST) };
+  return { runner, site, ceilings, start: site.url('/page/0', HOST) };
 }
 
 export interface Ran {

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -21,9 +21,12 @@ export class LabCrawlers {
   readonly folder = mkdtempSync(join(tmpdir(), 'peerwork-crawl-'));
   readonly #children = new Set<ChildProcess>();
 
-  /** Starts one; results go into the folder unless `env` says otherwise. */
+  #started = 0;
+
+  /** Starts one; its results go into a folder of its own unless `env` says otherwise. */
   start(actor: object | string, env: Readonly<Record<string, string>> = {}): LabCrawler {
-    const results = join(this.folder, 'results');
+    this.#started += 1;
+    const results = env['PEERWORK_RESULTS'] || join(this.folder, `results-${this.#started}`);
     mkdirSync(results, { recursive: true });
     const config = typeof actor === 'string' ? actor : Buffer.from(JSON.stringify(actor)).toString('base64');
     const child = spawn(process.execPath, [bundle], {
@@ -36,14 +39,15 @@ export class LabCrawlers {
 
   /** Whole lines of all results so far; a line that a killed crawler left unfinished is none. */
   results(): PageRecord[] {
-    const folder = join(this.folder, 'results');
-    if (!existsSync(folder)) return [];
-    return readdirSync(folder).flatMap((file) =>
-      readFileSync(join(folder, file), 'utf8')
-        .split('\n')
-        .slice(0, -1)
-        .map((line) => JSON.parse(line) as PageRecord),
-    );
+    const files = readdirSync(this.folder, { recursive: true, encoding: 'utf8' }).map((name) => join(this.folder, name));
+    return files
+      .filter((file) => file.endsWith('.ndjson'))
+      .flatMap((file) =>
+        readFileSync(file, 'utf8')
+          .split('\n')
+          .slice(0, -1)
+          .map((line) => JSON.parse(line) as PageRecord),
+      );
   }
 
   async close(): Promise<void> {

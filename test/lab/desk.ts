@@ -17,7 +17,7 @@ export async function openDesk(
   options: { readonly ledger?: string; readonly leaseMs?: number; readonly clock?: Clock } = {},
 ): Promise<{ desk: JobDesk; ledger: Ledger }> {
   const { leaseMs = 30_000, clock = systemClock } = options;
-  const ledger = await openLedger(options.ledger ?? 'memory:');
+  const ledger = await openLedger(options.ledger ?? 'memory:', { clock });
   const shared = { clock, log: silentLog };
   const dispatch = new Dispatch({ ...shared, ledger, leaseMs });
   const results = new Results(ledger);

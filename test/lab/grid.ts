@@ -13,6 +13,8 @@ export interface StartOptions {
   /** Put before the command, such as `ip netns exec NAME`. */
   readonly prefix?: readonly string[];
   readonly cwd?: string;
+  /** In place of the front door, such as `worker.js` in the package's root. */
+  readonly script?: string;
 }
 
 /** One peerwork process, started through the real command line as a user would. */
@@ -24,7 +26,7 @@ export class Program {
 
   constructor(args: readonly string[], cwd: string, options: StartOptions) {
     const [file = process.execPath, ...before] = [...(options.prefix ?? []), process.execPath];
-    this.#child = spawn(file, [...before, COMMAND, ...args], {
+    this.#child = spawn(file, [...before, options.script ?? COMMAND, ...args], {
       cwd,
       env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...options.env },
       stdio: ['pipe', 'pipe', 'pipe'],

@@ -8,7 +8,7 @@ import type { Lease, Source } from '../../src/job/source.js';
 import { createLog } from '../../src/log.js';
 import type { SourceSetup } from '../../src/sources/setup.js';
 import { loadOrCreateKeyFile } from '../../src/swarm/key-file.node.js';
-import { openSources } from '../../src/worker/open-sources.js';
+import { Sources } from '../../src/worker/sources.js';
 
 /** A folder that is gone with the test. */
 export function temporaryFolder(t: Test, name = 'test'): string {
@@ -38,18 +38,24 @@ export interface OpenSource {
 }
 
 /** A source as a Worker opens it, with the test in the Worker's place. */
-export async function openSource(t: Test, setup: SourceSetup, folder = temporaryFolder(t, 'source')): Promise<OpenSource> {
+export async function openSource(
+  t: Test,
+  setup: SourceSetup,
+  folder = temporaryFolder(t, 'source'),
+  runners: readonly string[] = ['task-module'],
+): Promise<OpenSource> {
   const troubles: PeerworkError[] = [];
   const lines: string[] = [];
-  const opened = await openSources({
+  const opened = new Sources({
     setups: [setup],
     folder,
     worker: 'lab',
     concurrency: 4,
-    runners: ['task-module'],
+    runners: { find: async () => undefined, ready: new Map(runners.map((kind) => [kind, undefined])) },
     keys: loadOrCreateKeyFile(join(folder, 'key.json')),
     clock: systemClock,
     log: createLog({ level: 'debug', write: (line) => lines.push(line) }),
+    onJoin: () => {},
     onTrouble: (_, error) => troubles.push(error),
   });
   let closing: Promise<void> | undefined;
@@ -58,13 +64,14 @@ export async function openSource(t: Test, setup: SourceSetup, folder = temporary
     return closing;
   };
   t.teardown(close);
-  const source = opened.sources[0] as Source;
+  await opened.opened;
+  const source = opened.ready[0] as Source;
   const take = async () => {
     const [lease] = await source.claim(1, AbortSignal.timeout(20_000));
     if (lease === undefined) throw new Error('no lease came');
     return lease;
   };
-  return { source, troubles, lines, unsent: opened.unsent, close, take };
+  return { source, troubles, lines, unsent: () => opened.unsent, close, take };
 }
 
 /** Until it is true; the test's own timeout ends the wait. */

@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -23,6 +23,7 @@ export class LabPostgres {
   readonly #options: LabPostgresOptions;
   #server: ChildProcess | undefined;
   #databases = 0;
+  #data = 'data';
   readonly #onExit = () => this.#server?.kill('SIGKILL');
 
   private constructor(folder: string, port: number, options: LabPostgresOptions) {
@@ -53,7 +54,7 @@ export class LabPostgres {
   async startAgain(): Promise<void> {
     const { durable = false } = this.#options;
     const settings = ['fsync', 'full_page_writes'].flatMap((name) => ['-c', `${name}=${durable ? 'on' : 'off'}`]);
-    const place = ['-D', join(this.#folder, 'data'), '-k', this.#folder, '-p', String(this.port), '-c', 'listen_addresses=127.0.0.1'];
+    const place = ['-D', join(this.#folder, this.#data), '-k', this.#folder, '-p', String(this.port), '-c', 'listen_addresses=127.0.0.1'];
     const server = spawn(programOf('postgres'), [...place, ...settings, '-c', 'shared_buffers=256MB', '-c', 'max_connections=60'], {
       cwd: this.#folder,
       stdio: ['ignore', 'ignore', 'pipe'],
@@ -83,16 +84,30 @@ export class LabPostgres {
     clearTimeout(timer);
   }
 
+  /** A replica with a copy of the data takes the place of the server, which is gone. It only reads, until it is promoted. */
+  async failOver(): Promise<void> {
+    await this.stop();
+    const from = join(this.#folder, this.#data);
+    this.#data = 'replica';
+    await run('cp', ['-a', from, join(this.#folder, this.#data)]);
+    writeFileSync(join(this.#folder, this.#data, 'standby.signal'), '');
+    await this.startAgain();
+  }
+
+  async promote(): Promise<void> {
+    await this.query('SELECT pg_promote()');
+  }
+
   /** The URL of a new empty database. */
-  async createDatabase(): Promise<string> {
+  async createDatabase(encoding = 'UTF8'): Promise<string> {
     this.#databases += 1;
     const name = `test_${this.#databases}`;
-    await this.query(`CREATE DATABASE ${name}`);
+    await this.query(`CREATE DATABASE ${name} ENCODING '${encoding}' TEMPLATE template0`);
     return this.urlOf(name);
   }
 
-  urlOf(database: string): string {
-    return `postgres://peerwork:not-checked-here@127.0.0.1:${this.port}/${database}`;
+  urlOf(database: string, port = this.port): string {
+    return `postgres://peerwork:not-checked-here@127.0.0.1:${port}/${database}`;
   }
 
   /** One statement, as the superuser. */
@@ -139,7 +154,7 @@ export function findPostgres(name = 'postgres'): string | undefined {
 }
 
 /** Postgres refuses to be run by root. */
-function ownerOfServers(): { readonly uid: number; readonly gid: number } | undefined {
+export function ownerOfServers(): { readonly uid: number; readonly gid: number } | undefined {
   if (process.getuid?.() !== 0) return undefined;
   const lines = readFileSync('/etc/passwd', 'utf8')
     .split('\n')

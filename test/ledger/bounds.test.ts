@@ -17,7 +17,7 @@ for (const engine of engines) {
     const run = await claimOne(ledger);
     const endsAt = NOW + 3_000 + TIMEOUT_GRACE_MS;
     for (let now = NOW; now < endsAt; now += 1_000) {
-      t.strictSame(await ledger.extend(ann, [run], now + LEASE_MS), []);
+      t.strictSame(await ledger.extend(ann, [run], now + LEASE_MS, now), []);
       t.match(await ledger.tend(now), { expired: 0, late: 0 });
     }
     t.match(await ledger.get('a'), { leaseUntil: endsAt });
@@ -27,7 +27,7 @@ for (const engine of engines) {
     const cancelled = changes.flatMap((change) => change.cancelled);
     t.strictSame(cancelled, [{ id: 'a', running: { workerId: ann.id, lease: 1 } }], 'its worker is told');
     t.strictSame(await ledger.settle(ann, [completed(run, 1)], endsAt), ['stale'], 'and its word counts no more');
-    t.strictSame(await ledger.extend(ann, [run], endsAt + LEASE_MS), [{ id: 'a', lease: 1 }]);
+    t.strictSame(await ledger.extend(ann, [run], endsAt + LEASE_MS, endsAt), [{ id: 'a', lease: 1 }]);
     await claimOne(ledger, { now: endsAt + 500 });
     await ledger.tend(endsAt + 500 + 3_000 + TIMEOUT_GRACE_MS);
     t.match(await ledger.get('a'), { state: 'failed', settled: { error: { code: 'timeout' }, attempts: 2 } });
@@ -42,7 +42,7 @@ for (const engine of engines) {
       NOW,
     );
     const [, endless] = await claim(ledger);
-    await ledger.extend(ann, [endless as never], NOW + 10 ** 9);
+    await ledger.extend(ann, [endless as never], NOW + 10 ** 9, NOW);
     t.match(await ledger.tend(NOW + LEASE_MS), { expired: 1, late: 0 });
     t.match(await ledger.history('silent', 0, 9), [{ body: { code: 'lease-expired' } }]);
     t.match(await ledger.get('endless'), { state: 'leased', leaseUntil: NOW + 10 ** 9 });
@@ -52,20 +52,33 @@ for (const engine of engines) {
     await ledger.add([{ id: 'a', data: 1, timeoutMs: 3_000 }], NOW);
     const run = await claimOne(ledger);
     let now = NOW;
-    for (; now < NOW + MAX_WAIT_MS; now += 10_000) await ledger.extend(ann, [run], now + LEASE_MS, { leases: [run], now });
+    for (; now < NOW + MAX_WAIT_MS; now += 10_000) await ledger.extend(ann, [run], now + LEASE_MS, now, { leases: [run] });
     t.match(await ledger.tend(now), { late: 0 });
     const last = now - 10_000;
     now += 60_000;
-    await ledger.extend(ann, [run], now + LEASE_MS, { leases: [run], now });
+    await ledger.extend(ann, [run], now + LEASE_MS, now, { leases: [run] });
     t.match(await ledger.get('a'), { leaseUntil: last + 3_000 + TIMEOUT_GRACE_MS });
     t.match(await ledger.tend(now), { late: 1 });
+  });
+
+  test('an outcome on its way is not over the time of its run, but not for ever', async (t, ledger) => {
+    await ledger.add([{ id: 'a', data: 1, timeoutMs: 2 * MAX_WAIT_MS }], NOW);
+    const run = await claimOne(ledger);
+    const onItsWay = (now: number) => ledger.extend(ann, [run], now + LEASE_MS, now, { leases: [], ended: [run] });
+    let now = NOW + 2 * MAX_WAIT_MS - 1_000;
+    await ledger.extend(ann, [run], now + LEASE_MS, now);
+    for (; now < NOW + 3 * MAX_WAIT_MS; now += 10_000) t.strictSame(await onItsWay(now), []);
+    t.match(await ledger.tend(now), { expired: 0, late: 0 });
+    const last = now - 10_000;
+    await onItsWay(last + 2 * MAX_WAIT_MS + TIMEOUT_GRACE_MS - 1);
+    t.match(await ledger.get('a'), { leaseUntil: last + 2 * MAX_WAIT_MS + TIMEOUT_GRACE_MS });
   });
 
   test('nobody says of another’s lease that it waits', async (t, ledger) => {
     await ledger.add([{ id: 'a', data: 1, timeoutMs: 3_000 }], NOW);
     const run = await claimOne(ledger);
     const now = NOW + 10_000;
-    t.strictSame(await ledger.extend(ben, [run], now + LEASE_MS, { leases: [run], now }), [{ id: 'a', lease: 1 }]);
+    t.strictSame(await ledger.extend(ben, [run], now + LEASE_MS, now, { leases: [run] }), [{ id: 'a', lease: 1 }]);
     t.match(await ledger.get('a'), { leaseUntil: NOW + 3_000 + TIMEOUT_GRACE_MS });
     t.strictSame(await ledger.lost(ben, [run]), [{ id: 'a', lease: 1 }]);
     t.strictSame(await ledger.lost(ann, [run, { id: 'a', lease: 2 }, { id: 'none', lease: 1 }]), [

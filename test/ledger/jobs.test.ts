@@ -1,8 +1,11 @@
 import t, { type Test } from 'tap';
+import type { Settlement } from '../../src/job/verbs.js';
 import type { Driver } from '../../src/ledger/driver.js';
-import type { Ledger, LedgerChange } from '../../src/ledger/ledger.js';
+import type { LeasedJob, Ledger, LedgerChange } from '../../src/ledger/ledger.js';
 import { engines, expire } from './engines.js';
-import { ann, ben, claim, claimIds, claimOne, completed, failed, ids, LEASE_MS, NOW, stateOf } from './verbs.js';
+import { ann, ben, claim, claimIds, claimOne, completed, failed, ids, LEASE_MS, NOW, released, said, stateOf } from './verbs.js';
+
+type Told = LeasedJob & { readonly told: Pick<Settlement, 'reports'> };
 
 for (const engine of engines) {
   const test = (name: string, body: (t: Test, ledger: Ledger, driver: Driver) => Promise<void>) =>
@@ -203,40 +206,98 @@ for (const engine of engines) {
     await t.rejects(ledger.list({}, { limit: 9, after: 'x' }, NOW), { code: 'request-invalid' });
   });
 
-  test('history: under the present lease only, errors too, 500 lines at most', async (t, ledger) => {
+  test('history: of the latest run only, errors too, 500 lines, and what comes with the end of a run beyond', async (t, ledger) => {
     await ledger.add([{ id: 'a', data: 1, attempts: 5, backoffMs: 0 }], NOW);
     const first = await claimOne(ledger);
+    const { lease } = first;
     await ledger.record(
+      ann,
       [
-        { id: 'a', lease: first.lease, kind: 'log', body: { line: 'nul \0' } },
-        { id: 'nobody', lease: 1, kind: 'log', body: 1 },
+        { id: 'a', lease, progress: said('nul \0') },
+        { id: 'nobody', lease: 1, progress: said('x') },
       ],
       NOW + 1,
     );
-    await ledger.settle(ann, [failed(first)], NOW + 2);
+    await ledger.record(ben, [{ id: 'a', lease, progress: said('of another') }], NOW + 1);
+    await ledger.settle(ann, [{ ...failed(first), reports: [{ progress: said('the stack') }] }], NOW + 2);
+    await ledger.record(ann, [{ id: 'a', lease, progress: said('late, and nobody has it yet') }], NOW + 3);
     const second = await claimOne(ledger, { now: NOW + 3 });
     await ledger.record(
+      ann,
       [
-        { id: 'a', lease: first.lease, kind: 'log', body: 'stale' },
-        { id: 'a', lease: second.lease, kind: 'progress', body: 0.5 },
+        { id: 'a', lease, progress: said('stale') },
+        { id: 'a', lease: second.lease, progress: { kind: 'progress', value: 0.5 } },
       ],
       NOW + 4,
     );
     const lines = await ledger.history('a', 0, 10);
     t.match(lines, [
-      { at: NOW + 1, kind: 'log', body: { line: 'nul \0' } },
+      { at: NOW + 1, kind: 'log', body: { stream: 'stdout', line: 'nul \0' } },
+      { at: NOW + 2, kind: 'log', body: { line: 'the stack' } },
       { at: NOW + 2, kind: 'error', body: { code: 'task-threw', message: 'no' } },
+      { at: NOW + 3, kind: 'log', body: { line: 'late, and nobody has it yet' } },
       { at: NOW + 4, kind: 'progress', body: 0.5 },
     ]);
-    t.equal(lines.length, 3);
-    t.equal((await ledger.history('a', lines[0]?.seq ?? 0, 10)).length, 2);
-    await ledger.record(
-      Array.from({ length: 700 }, (_, body) => ({ id: 'a', lease: second.lease, kind: 'log', body })),
-      NOW + 5,
-    );
-    t.equal((await ledger.history('a', 0, 1_000)).length, 500);
+    t.equal(lines.length, 5);
+    t.equal((await ledger.history('a', lines[0]?.seq ?? 0, 10)).length, 4);
+    for (let times = 0; times < 2; times += 1)
+      await ledger.record(
+        ann,
+        Array.from({ length: 700 }, (_, at) => ({ id: 'a', lease: second.lease, progress: said(String(at)) })),
+        NOW + 5,
+      );
+    const reports = [{ progress: said('the last line') }, { progress: { kind: 'progress', value: 1 } as const }];
+    await ledger.settle(ann, [{ ...failed(second, { retry: false }), reports }], NOW + 6);
+    const all = await ledger.history('a', 0, 1_000);
+    t.match(all.slice(498), [
+      { body: { line: '493' } },
+      { body: { line: '494' } },
+      { body: { line: /history of this job is full/ } },
+      { body: { line: 'the last line' } },
+      { kind: 'progress', body: 1 },
+      { kind: 'error' },
+    ]);
     await ledger.reset(['a'], NOW);
+    await ledger.record(ann, [{ id: 'a', lease: second.lease, progress: said('before it began anew') }], NOW);
     t.strictSame(await ledger.history('a', 0, 10), []);
+  });
+
+  test('history: what runs say last is kept with their ends, whatever these are, each once', async (t, ledger) => {
+    const all = ['done', 'failed', 'back', 'cancelled', 'else'];
+    await ledger.add(
+      all.map((id) => ({ id, data: 1 })),
+      NOW,
+    );
+    const jobs = await claim(ledger);
+    const [done, bad, back, cancelled, other] = jobs.map((job) => ({
+      ...job,
+      told: {
+        reports: [
+          { n: 1, progress: said(`${job.id} 1`) },
+          { n: 2, progress: said(`${job.id} 2`) },
+        ],
+      },
+    })) as [Told, Told, Told, Told, Told];
+    await ledger.cancel(['cancelled'], NOW);
+    await ledger.extend(ann, [done, bad, back], NOW + 10 * LEASE_MS, NOW);
+    await expire(ledger, NOW + LEASE_MS);
+    const [taken] = (await claim(ledger, { worker: ben })).filter(({ id }) => id === 'else');
+    t.equal(taken?.lease, other.lease + 1);
+    const settlements = [
+      { ...completed(done), ...done.told },
+      { ...failed(bad, { retry: false }), ...bad.told },
+      { ...released(back), ...back.told },
+      { ...completed(cancelled), ...cancelled.told },
+      { ...completed(other), ...other.told },
+    ];
+    t.same(await ledger.settle(ann, settlements, NOW), ['settled', 'settled', 'settled', 'stale', 'stale']);
+    t.same(await ledger.settle(ann, settlements.slice(0, 3), NOW), ['duplicate', 'duplicate', 'duplicate']);
+    for (const id of ['done', 'failed', 'back', 'cancelled']) {
+      const lines = (await ledger.history(id, 0, 10)).filter(({ kind }) => kind === 'log');
+      t.match(lines, [{ body: { line: `${id} 1` } }, { body: { line: `${id} 2` } }]);
+      t.equal(lines.length, 2, id);
+    }
+    t.equal((await ledger.history('else', 0, 10)).filter(({ kind }) => kind === 'log').length, 0, 'another has it');
   });
 
   test('retention: by state and by group, never what an unfinished child needs', async (t, _ledger, driver) => {

@@ -205,7 +205,7 @@ for (const engine of engines) {
     t.strictSame(await ledger.settle(ann, [completed({ id: 'a', lease: 2 }), failed(gone)], NOW), ['stale', 'stale'], 'not given out yet');
     t.equal(await expire(ledger, NOW + LEASE_MS - 1), 0);
     t.equal(await expire(ledger, NOW + LEASE_MS), 1);
-    t.strictSame(await ledger.settle(ann, [completed(first)], NOW), ['stale'], 'taken back');
+    t.strictSame(await ledger.settle(bob, [completed(first)], NOW), ['stale'], 'of another worker, after it was taken back');
     const second = await one(ledger, bob);
     t.equal(second.lease, 2);
     t.strictSame(await ledger.settle(ann, [completed(first), failed(first), released(first)], NOW), Array(3).fill('stale'));
@@ -291,13 +291,13 @@ for (const engine of engines) {
     await ledger.add(jobs('a', 'b', 'c'), NOW);
     const [a, b, c] = (await claim(ledger)) as [LeasedJob, LeasedJob, LeasedJob];
     await ledger.settle(ann, [completed(c)], NOW);
-    t.strictSame(await ledger.extend(ann, [], NOW), []);
-    t.strictSame(await ledger.extend(ann, [a, { id: 'b', lease: 7 }, c, gone], NOW + 2 * LEASE_MS), [
+    t.strictSame(await ledger.extend(ann, [], NOW, NOW), []);
+    t.strictSame(await ledger.extend(ann, [a, { id: 'b', lease: 7 }, c, gone], NOW + 2 * LEASE_MS, NOW), [
       { id: 'b', lease: 7 },
       { id: 'c', lease: c.lease },
       gone,
     ]);
-    t.strictSame(await ledger.extend(bob, [b], NOW + 9 * LEASE_MS), [{ id: 'b', lease: b.lease }]);
+    t.strictSame(await ledger.extend(bob, [b], NOW + 9 * LEASE_MS, NOW), [{ id: 'b', lease: b.lease }]);
     t.equal(await nextWakeAt(ledger, NOW), NOW + LEASE_MS);
     t.equal(await nextWakeAt(ledger, NOW + 5 * LEASE_MS), NOW + 5 * LEASE_MS, 'overdue is now');
     t.equal(await expire(ledger, NOW + LEASE_MS), 1);
@@ -370,7 +370,7 @@ for (const engine of engines) {
     ]);
     t.strictSame(await ledger.cancel(['running', 'waiting'], NOW), []);
     t.strictSame(await ledger.settle(ann, [completed(running)], NOW), ['stale']);
-    t.strictSame(await ledger.extend(ann, [running], NOW), [{ id: 'running', lease: running.lease }]);
+    t.strictSame(await ledger.extend(ann, [running], NOW, NOW), [{ id: 'running', lease: running.lease }]);
     t.strictSame((await ledger.get('running'))?.settled, {
       id: 'running',
       state: 'cancelled',

@@ -84,7 +84,7 @@ for (const engine of engines) {
       }
       if (dice < 0.87) {
         const runs = someRuns(worker);
-        return compare('extend', ledger.extend(worker, runs, until), model.extend(worker, runs, until)).then(() => {});
+        return compare('extend', ledger.extend(worker, runs, until, at), model.extend(worker, runs, until)).then(() => {});
       }
       if (dice < 0.91) {
         const holding = [...new Map(someRuns(worker).map((run) => [`${run.id} ${run.lease}`, run])).values()];

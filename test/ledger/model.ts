@@ -14,6 +14,8 @@ interface ModelJob {
   worker: string;
   /** The lease that ended by the word of its worker. */
   settledLease: number;
+  /** Its lease ended in silence. */
+  silent: boolean;
 }
 
 /** What the ledger should do, as plainly as can be said: a list and loops. */
@@ -30,7 +32,17 @@ export class ModelLedger {
       if (this.#find(input.id)) return { id: input.id, added: false };
       const full = { channel: '', priority: 0, timeoutMs: 0, attempts: 3, delayMs: 0, backoffMs: 1_000, ...input };
       const runAt = now + full.delayMs;
-      this.#jobs.push({ input: full, state: 'ready', runAt, charged: 0, lease: 0, leaseUntil: 0, worker: '', settledLease: 0 });
+      this.#jobs.push({
+        input: full,
+        state: 'ready',
+        runAt,
+        charged: 0,
+        lease: 0,
+        leaseUntil: 0,
+        worker: '',
+        settledLease: 0,
+        silent: false,
+      });
       return { id: input.id, added: true };
     });
   }
@@ -40,7 +52,7 @@ export class ModelLedger {
     const ready = this.#jobs.filter((job) => job.state === 'ready' && job.runAt <= now && channels.includes(job.input.channel));
     ready.sort((a, b) => b.input.priority - a.input.priority);
     return ready.slice(0, limit).map((job) => {
-      Object.assign(job, { state: 'leased', lease: job.lease + 1, leaseUntil: until, worker: worker.id });
+      Object.assign(job, { state: 'leased', lease: job.lease + 1, leaseUntil: until, worker: worker.id, silent: false });
       return { id: job.input.id, lease: job.lease, attempt: job.charged + 1 };
     });
   }
@@ -50,7 +62,7 @@ export class ModelLedger {
       const job = this.#find(settlement.id);
       if (job === undefined || job.lease !== settlement.lease || job.worker !== worker.id) return 'stale';
       if (job.settledLease === job.lease) return 'duplicate';
-      if (job.state !== 'leased') return 'stale';
+      if (this.#held(worker, settlement) === undefined) return 'stale';
       const { outcome } = settlement;
       job.settledLease = job.lease;
       if (outcome.state !== 'released') job.charged += 1;
@@ -94,13 +106,17 @@ export class ModelLedger {
       else if (job?.state === 'ready') cancelled.push({ id });
       else continue;
       job.state = 'cancelled';
+      job.silent = false;
     }
     return cancelled;
   }
 
   expire(now: number): number {
     const ended = this.#jobs.filter((job) => job.state === 'leased' && job.leaseUntil <= now);
-    for (const job of ended) this.#lose(job, true, now);
+    for (const job of ended) {
+      this.#lose(job, true, now);
+      job.silent = job.state === 'ready';
+    }
     return ended.length;
   }
 
@@ -138,6 +154,12 @@ export class ModelLedger {
 
   #held(worker: WorkerRef, lease: LeaseKey): ModelJob | undefined {
     const job = this.#find(lease.id);
+    if (job?.silent === true && job.lease === lease.lease && job.worker === worker.id) {
+      // Nobody else has it: as if the lease had not ended.
+      job.silent = false;
+      job.state = 'leased';
+      job.charged -= 1;
+    }
     return job?.state === 'leased' && job.lease === lease.lease && job.worker === worker.id ? job : undefined;
   }
 }

@@ -158,7 +158,9 @@ for (const engine of engines)
       t.strictSame(faults, []);
       await compareTallies();
       t.strictSame(
-        await driver.all("SELECT COUNT(*) AS n FROM job WHERE parked IS NOT NULL OR (state <> 'leased' AND lease_until IS NOT NULL)"),
+        await driver.all(
+          "SELECT COUNT(*) AS n FROM job WHERE parked IS NOT NULL OR (state NOT IN ('leased', 'ready') AND lease_until IS NOT NULL)",
+        ),
         [{ n: 0 }],
       );
       t.ok(KEYS.length > 0 && inputs.size > 100, `${inputs.size} jobs`);

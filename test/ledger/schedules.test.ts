@@ -78,6 +78,21 @@ for (const engine of engines) {
     );
     for (const day of ['10-25', '10-26']) await tendAll(ledger, at(`2026-${day}T12:00:00Z`));
     t.equal((await made(ledger)).filter((id) => id.startsWith('a@')).length, 2, 'once, also on the day that has it twice');
+    for (const [from, to] of [
+      ['2026-10-24T22:10:00Z', '2026-10-25T03:00:00Z'],
+      ['2027-03-27T23:10:00Z', '2027-03-28T04:00:00Z'],
+    ] as const) {
+      const id = to.slice(0, 4);
+      await ledger.putSchedule({ id, cron: '*/30 * * * *', timeZone: 'Europe/Berlin', missed: 'all', job: { data: null } }, at(from));
+      await tendAll(ledger, at(to));
+      const minutes = (at(to) - at(from)) / 60_000;
+      t.equal(
+        (await made(ledger)).filter((each) => each.startsWith(`${id}@`)).length,
+        Math.floor(minutes / 30) + 1,
+        'each half hour, in both nights',
+      );
+      await ledger.deleteSchedule(id);
+    }
   });
 
   test('pause, list, delete', async (t, ledger) => {

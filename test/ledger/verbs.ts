@@ -1,4 +1,4 @@
-import type { ChildInput, Json } from '../../src/job/job.js';
+import type { ChildInput, Json, Progress } from '../../src/job/job.js';
 import type { Settlement } from '../../src/job/verbs.js';
 import type { LeasedJob, Ledger, WorkerRef } from '../../src/ledger/ledger.js';
 
@@ -53,6 +53,10 @@ export function failed(
   const error = { code: 'task-threw', message: 'no' };
   const outcome = { state: 'failed', error, retry, holdMs, ...(output !== undefined && { output }) } as const;
   return { id, lease, outcome, startedAt: NOW, finishedAt: NOW };
+}
+
+export function said(line: string): Progress {
+  return { kind: 'log', stream: 'stdout', line };
 }
 
 export function released({ id, lease }: { id: string; lease: number }): Settlement {

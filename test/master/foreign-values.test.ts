@@ -7,7 +7,7 @@ import t from 'tap';
 import { type Clock, systemClock } from '../../src/clock.js';
 import type { Json, Progress } from '../../src/job/job.js';
 import { MAX_HISTORY_CHARS } from '../../src/ledger/history.js';
-import type { HistoryInput } from '../../src/ledger/ledger.js';
+import type { HistoryInput, WorkerRef } from '../../src/ledger/ledger.js';
 import { migrate } from '../../src/ledger/migrate.js';
 import { SqlLedger } from '../../src/ledger/sql-ledger.js';
 import { SqliteDriver } from '../../src/ledger/sqlite.js';
@@ -29,7 +29,7 @@ const DEPTHS = [513, 4_400, 8_000, 200_000, 3_000_000];
 const progress = (value: Json): Progress => ({ kind: 'progress', value });
 
 /** Its timers are real, its instants are those of the calls to the ledger. */
-const atNow: Clock = { ...systemClock, now: () => NOW };
+const atNow: Clock = { ...systemClock, now: () => NOW, wall: () => NOW };
 
 t.test('bodies that are nested too deep are refused, whatever route they take', async (t) => {
   const { ask, url, send } = await openCrew(t);
@@ -196,7 +196,7 @@ t.test('what waits for a slow ledger is bounded in bytes', async (t) => {
   const written: (readonly HistoryInput[])[] = [];
   let go: () => void = () => {};
   const ledger = {
-    record: (entries: readonly HistoryInput[]) =>
+    record: (_: WorkerRef, entries: readonly HistoryInput[]) =>
       new Promise<void>((resolve) => {
         written.push(entries);
         go = resolve;
@@ -205,8 +205,12 @@ t.test('what waits for a slow ledger is bounded in bytes', async (t) => {
   const journal = new Journal(ledger as never, systemClock, silentLog);
   const line = 'x'.repeat(8_000);
   const fill = () => {
-    for (let at = 0; at < 1_900; at += 1)
-      journal.add(`job ${at}`, 1, at % 2 === 0 ? { kind: 'log', stream: 'log', line } : progress('y'.repeat(60_000)));
+    for (let at = 0; at < 1_900 && journal.takes; at += 1)
+      journal.add(
+        ann,
+        { id: `job ${at}`, lease: 1 },
+        { progress: at % 2 === 0 ? { kind: 'log', stream: 'log', line } : progress('y'.repeat(60_000)) },
+      );
   };
   fill();
   const flushed = journal.flush();
@@ -257,7 +261,8 @@ t.test('the ring of events and the lines of a job are bounded in bytes', async (
   const { lease } = await claimOne(ledger);
   for (let times = 0; times < 4; times += 1)
     await ledger.record(
-      Array.from({ length: 25 }, () => ({ id: 'b', lease, kind: 'progress' as const, body: 'h'.repeat(65_000) })),
+      ann,
+      Array.from({ length: 25 }, () => ({ id: 'b', lease, progress: progress('h'.repeat(65_000)) })),
       NOW,
     );
   const kept = await ledger.history('b', 0, 1_000);

@@ -36,7 +36,7 @@ t.test('whoever works fast may hold more, and no longer when it slows down', asy
 t.test('a process that stood still knows for how long', async (t) => {
   let now = 0;
   const clock = new ManualClock();
-  const late = { now: () => clock.now() + now, after: clock.after.bind(clock) };
+  const late = { now: () => clock.now() + now, wall: () => clock.wall(), after: clock.after.bind(clock) };
   const awake = new Awake(late);
   awake.start();
   await clock.pass(10_000);

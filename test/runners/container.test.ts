@@ -70,6 +70,10 @@ if (lab !== undefined) {
     // Not at once: docker watches the memory of a container only some moments after its start.
     t.same(await end('sleep 0.5; tail /dev/zero', { limits: { memoryMb: 32 } }), { code: 'memory', exitCode: 137 });
     t.same(await end('kill -9 $$'), { code: 'container-failed', exitCode: 137 }, 'killed, but not for its memory');
+    const v8 = `echo 'FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory' >&2; echo ' 1: 0xb82c28 node::Abort() [node]' >&2`;
+    const full = await stage.run(shell(`${v8}; exit 134`, { limits: { memoryMb: 48 } }));
+    t.match(full, { error: { code: 'memory', message: /48 MiB/, exitCode: 134 } }, 'as Node ends when its heap is full');
+    t.match(message(await stage.run(shell(`echo 'abort: why' >&2; echo ' 1: 0xb82c28 node::Abort() [node]' >&2; exit 134`))), /abort: why$/);
     t.same(await end('sleep 1000', {}, { timeoutMs: 500 }), { code: 'timeout', exitCode: null });
     t.same(await end('sleep 1000', { limits: { timeoutMs: 500 } }), { code: 'timeout', exitCode: null });
     t.match(message(await stage.run(shell('echo first >&2; echo the reason >&2; exit 3'))), /exit code 3: the reason/);
@@ -78,6 +82,26 @@ if (lab !== undefined) {
       // As their init has it.
       exitCode: lab.engine === 'podman' ? 1 : 127,
     });
+  });
+
+  t.test('a container that fails gives back what it printed, its files and its result all the same', async (t) => {
+    const stage = await ContainerStage.set(t);
+    const leave = 'echo printed; echo complained >&2; echo half > /peerwork/out/a.csv; printf \'{"rows":1}\' > /peerwork/out/result.json';
+    const files = [{ pattern: '*.csv' }];
+    const left = {
+      stdout: 'printed\n',
+      stderr: 'complained\n',
+      result: { rows: 1 },
+      files: [{ path: 'a.csv', bytes: 5, base64: Buffer.from('half\n').toString('base64') }],
+    };
+    t.same(output(await stage.run(shell(`${leave}; exit 7`, { files }))), { exitCode: 7, ...left });
+    const late = await stage.run(shell(`${leave}; sleep 1000`, { files }), { timeoutMs: 2_000 });
+    t.match(late, { state: 'failed', error: { code: 'timeout' }, output: left });
+    t.ok(stage.lines.includes('printed') && stage.lines.includes('complained'));
+    const torn = await stage.run(shell(`${leave}; printf '{"rows"' > /peerwork/out/result.json; exit 1`, { files }));
+    t.same(output(torn), { exitCode: 1, stdout: left.stdout, stderr: left.stderr, files: left.files });
+    t.ok(stage.lines.some((line) => /result is not given back: .*result\.json/.test(line)));
+    t.match(await stage.run(shell('exit 0', { limits: { diskMb: 100_000 } })), { state: 'failed', output: undefined }, 'it never ran');
   });
 
   t.test('a cancelled job is asked to end, then killed', async (t) => {
@@ -231,4 +255,8 @@ if (lab !== undefined) {
 function until(condition: () => boolean, then: () => void): void {
   if (condition()) then();
   else setTimeout(() => until(condition, then), 20);
+}
+
+function output(outcome: Outcome): Json | undefined {
+  return outcome.state === 'released' ? undefined : outcome.output;
 }

@@ -99,7 +99,8 @@ async function processesBelow(pid = process.pid): Promise<number[]> {
 
 function failure(outcome: Outcome): { code: string; message: string; retry: boolean } {
   if (outcome.state !== 'failed') return { code: outcome.state, message: JSON.stringify(outcome), retry: false };
-  return { ...outcome.error, retry: outcome.retry };
+  const { code, message } = outcome.error;
+  return { code, message, retry: outcome.retry };
 }
 
 const lines = (reports: readonly Progress[]) => reports.flatMap((report) => (report.kind === 'log' ? [report.line] : []));
@@ -188,6 +189,35 @@ t.test('what a task throws becomes its outcome, the stack its log', async (t) =>
   t.strictSame(failure(await stage.do('throws for good')), { code: 'task-threw', message: 'never works', retry: false });
   t.equal(failure(await stage.do('throws a trap')).code, 'task-threw');
   t.equal(failure(await stage.do('throws nothing')).code, 'task-threw');
+});
+
+t.test('what is thrown is told with its code, its stack, its causes and its parts, bounded, whatever it is made of', async (t) => {
+  const stage = await Stage.set(t, { sandbox: 'off' });
+  const error = async (name: string) => {
+    const outcome = await stage.do(name);
+    if (outcome.state !== 'failed') throw new Error(outcome.state);
+    return outcome.error;
+  };
+  const refused = (host: string) => ({ name: 'Error', message: `connect ECONNREFUSED ${host}`, code: 'ECONNREFUSED' });
+  t.match(await error('throws with causes'), {
+    code: 'task-threw',
+    message: 'TypeError: fetch failed: AggregateError [ECONNREFUSED] (connect ECONNREFUSED ::1:9; connect ECONNREFUSED 127.0.0.1:9)',
+    cause: {
+      name: 'TypeError',
+      message: 'fetch failed',
+      stack: /^TypeError: fetch failed\n.*attacks\.cjs/,
+      cause: { name: 'AggregateError', code: 'ECONNREFUSED', parts: [refused('::1:9'), refused('127.0.0.1:9')] },
+    },
+  });
+  t.match(await error('rejects'), { cause: { name: 'TypeError', message: 'no such page', code: 'E_PAGE' } });
+  const ring = await error('throws a ring');
+  t.match(ring.message, /^r{4096}/);
+  t.ok(JSON.stringify(ring).length < 40_000, `${JSON.stringify(ring).length}`);
+  t.match(await error('throws traps within'), {
+    message: /^outside \(.*; 5; text; RangeError: inside\)/,
+    cause: { parts: [{}, { message: '5' }, { message: 'text' }, { name: 'RangeError', message: 'inside' }] },
+  });
+  t.match(await error('throws a trap'), { message: 'something that cannot be shown' });
 });
 
 t.test('progress and log lines arrive in order and before the outcome', async (t) => {
@@ -465,7 +495,7 @@ for (const sandbox of ['off', 'auto'] as const) {
 
 t.test('time in which the machine slept is not charged to a job', async (t) => {
   let ahead = 0;
-  const clock: Clock = { now: () => Date.now() + ahead, after: (ms, action, how) => systemClock.after(ms, action, how) };
+  const clock: Clock = { ...systemClock, now: () => systemClock.now() + ahead };
   const stage = await Stage.set(t, { sandbox: 'off', clock });
   const job = stage.do('sleeps', { ms: 500 }, { timeoutMs: 10_000 });
   await moment(300);
@@ -508,7 +538,7 @@ for (const sandbox of ['off', 'required'] as const) {
     await ends('kills itself', 'crashed', /SIGKILL/);
     await ends('throws later', 'crashed', /uncaught exception: too late/);
     await ends('rejects aside', 'task-threw', /nobody cares/);
-    await ends('fills the heap', 'memory', /memory/);
+    await ends('fills the heap', 'memory', /192 MiB/);
     await ends('fills buffers', 'memory', /192 MiB|allocation failed/);
     await ends('forks', 'task-threw', /ERR_ACCESS_DENIED/);
     await ends('starts a thread', 'task-threw', /ERR_ACCESS_DENIED/);

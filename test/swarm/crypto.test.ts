@@ -43,7 +43,9 @@ t.test('AES-256-GCM opens only what was sealed', async (t) => {
 
 t.test('Ed25519 signatures are those of tweetnacl', async (t) => {
   const seed = primitives.randomBytes(32);
-  const pair = keyPairFromSeed(seed);
+  const pair = keyPairFromSeed(primitives, seed);
+  t.equal(toHex(pair.publicKey), toHex(nacl.sign.keyPair.fromSeed(seed).publicKey));
+  t.throws(() => keyPairFromSeed(primitives, seed.subarray(1)), RangeError);
   const message = toUtf8('said');
   const signature = primitives.sign(pair.privateKey, message);
   t.equal(toHex(signature), toHex(nacl.sign.detached(message, nacl.sign.keyPair.fromSeed(seed).secretKey)));

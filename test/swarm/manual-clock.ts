@@ -14,6 +14,10 @@ export class ManualClock implements Clock {
     return Math.round(this.#now);
   }
 
+  wall(): number {
+    return this.now();
+  }
+
   after(delayMs: number, action: () => void): Timer {
     const entry = { at: this.#now + Math.max(0, delayMs), action };
     this.#entries.add(entry);

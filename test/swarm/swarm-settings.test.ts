@@ -69,7 +69,7 @@ t.test('what cannot be used is refused at once', async (t) => {
 
 t.test('the same trouble is told again after a while, after another one, or after all was well', async (t) => {
   let now = 1000;
-  const filter = new TroubleFilter({ now: () => now, after: () => ({ cancel: () => {} }) });
+  const filter = new TroubleFilter({ now: () => now, wall: () => now, after: () => ({ cancel: () => {} }) });
   const absent = new PeerworkError('master-absent');
   t.equal(filter.isNews(absent), true);
   now += 20_000;
@@ -84,7 +84,7 @@ t.test('the same trouble is told again after a while, after another one, or afte
 
 t.test('encryption that failed once is tried again without a word; twice is told', async (t) => {
   let now = 1000;
-  const filter = new TroubleFilter({ now: () => now, after: () => ({ cancel: () => {} }) });
+  const filter = new TroubleFilter({ now: () => now, wall: () => now, after: () => ({ cancel: () => {} }) });
   const failed = new PeerworkError('dtls-failed');
   t.equal(filter.isNews(failed), false);
   t.equal(filter.isNews(failed), true);

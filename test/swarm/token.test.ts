@@ -42,7 +42,7 @@ t.test('a token of any release of this version is understood, and concealed', as
   t.match(redact(text), text, 'it was not written in this process');
   const token = parseToken(text);
   t.same(token.secret, new Uint8Array(32).fill(7));
-  t.same(token.publicKey, keyPairFromSeed(new Uint8Array(32).fill(1)).publicKey);
+  t.same(token.publicKey, keyPairFromSeed(nodePrimitives, new Uint8Array(32).fill(1)).publicKey);
   t.same(token.trackers, ['ws://127.0.0.1:8000']);
   t.equal(redact(text), '[secret]');
 });

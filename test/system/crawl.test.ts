@@ -1,10 +1,10 @@
-import { cpSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import type { CrawlOutput } from '../../src/job/crawl.js';
 import { HOST } from '../lab/crawl-bed.js';
 import { dockerTools, LabDocker } from '../lab/docker.js';
-import { Grid, packageRoot } from '../lab/grid.js';
+import { Grid, packageRoot, until } from '../lab/grid.js';
 import { requireTools } from '../lab/require.js';
 import { Site } from '../lab/site.js';
 
@@ -51,5 +51,40 @@ if (requireTools(t, dockerTools, { root: true })) {
     worker.signal('SIGTERM');
     t.equal((await worker.ended).code, 0);
     t.equal(await lab.docker('ps', '-aq'), '', 'nothing is left behind');
+  });
+
+  t.test('a Worker that is killed: the next attempt goes on with what its home holds', { timeout: 180_000 }, async (t) => {
+    const site = await Site.start({ pages: 120, delayMs: 50 });
+    const grid = new Grid();
+    t.teardown(async () => {
+      await grid.close();
+      await site.close();
+    });
+    await grid.tracker();
+    mkdirSync(join(grid.folder, 'crawl'));
+    const actor = { startUrls: [site.url('/page/0', HOST)], maxConcurrency: 2 };
+    writeFileSync(join(grid.folder, 'crawl', 'task.json'), JSON.stringify({ runner: 'crawl', network: 'lan', actor }));
+    writeFileSync(join(grid.folder, 'jobs.ndjson'), '{"id":"long","data":null}\n');
+    const { program, token } = await grid.master(['--task', 'crawl', '--input', 'jobs.ndjson', '--output', 'results.ndjson']);
+    const args = ['--containers', 'docker', '--container-network', `internet,${HOST}:${site.port}`];
+    const victim = grid.worker(token, 'anna', args, { env: lab.environment });
+    await until(() => site.asked.pages >= 40);
+    await victim.stop('SIGKILL');
+    // Its container goes with it; what that asks for until then is nobody's result.
+    await until(async () => (await lab.docker('ps', '-q')) === '');
+    const before = site.asked;
+    t.ok(before.pages < 120, 'it was in the middle');
+    const worker = grid.worker(token, 'anna', args, { env: lab.environment });
+    const { code } = await program.ended;
+    t.equal(code, 0, program.text.slice(-2_000) + worker.text.slice(-2_000));
+    const [outcome] = grid.outcomes('results.ndjson');
+    t.match(outcome, { state: 'completed', attempts: 2 });
+    const output = outcome?.output as unknown as CrawlOutput;
+    t.match(output, { exitCode: 0, handled: 120, failed: 0, partial: undefined });
+    t.equal(new Set((output.results as { url: string }[]).map(({ url }) => url)).size, 120);
+    t.ok(site.asked.times <= 120 + 2, `only what was on its way is asked for again: ${site.asked.times}`);
+    t.match(program.text, /goes on where an earlier attempt was: \d+ pages are done/);
+    await worker.stop();
+    t.same(readdirSync(join(grid.folder, 'anna', '.peerwork', 'workers', '1', 'runners', 'crawl', 'kept')), [], 'nothing is kept of it');
   });
 }

@@ -2,8 +2,9 @@ import { existsSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { Grid, until } from '../lab/grid.js';
 import { allOnce, writeSlowJobs, writeSlowTask } from '../lab/jobs.js';
+import { LabPgbouncer, pgbouncerTools } from '../lab/pgbouncer.js';
 import { findPostgres, LabPostgres } from '../lab/postgres.js';
-import { requireThat } from '../lab/require.js';
+import { requireThat, requireTools } from '../lab/require.js';
 
 const KILLS = 10;
 
@@ -78,4 +79,42 @@ t.test('a Postgres that goes away in the middle of a run and returns: nothing is
   t.equal((await program.ended).code, 0, program.text.slice(-1_000));
   allOnce(t, grid, 80);
   t.notMatch(program.text, /not-checked-here/, 'the password is in no log');
+});
+
+t.test('behind pgbouncer in transaction mode Masters and their commands work as before', { timeout: 120_000 }, async (t) => {
+  if (!requireThat(t, findPostgres() !== undefined, 'postgres missing: apt-get install postgresql')) return;
+  if (!requireTools(t, pgbouncerTools)) return;
+  const { lab, grid, env } = await newGrid(t, 40, 20);
+  const pooler = await LabPgbouncer.start(lab);
+  t.teardown(() => pooler.close());
+  const direct = env.PEERWORK_LEDGER;
+  const pooled = { PEERWORK_LEDGER: lab.urlOf(direct.slice(direct.lastIndexOf('/') + 1), pooler.port) };
+  const serving = await grid.master(['--task', 'task', '--http', 'off'], { env: { ...pooled, PEERWORK_LEDGER_LISTEN: direct } });
+  const giving = await grid.master(['--task', 'task', '--input', 'jobs.ndjson', '--output', 'results.ndjson'], { env: pooled });
+  grid.worker(giving.token, 'anna', ['--concurrency', '2']);
+  grid.worker(giving.token, 'berta', ['--concurrency', '2']);
+  t.equal((await giving.program.ended).code, 0, giving.program.text.slice(-1_000));
+  allOnce(t, grid, 40);
+  t.notMatch(giving.program.text + serving.program.text, /prepared statement|could not be/);
+});
+
+t.test('a Master with another key is refused, and one that ends waits for its own jobs alone', { timeout: 120_000 }, async (t) => {
+  if (!requireThat(t, findPostgres() !== undefined, 'postgres missing: apt-get install postgresql')) return;
+  const { lab, grid, env } = await newGrid(t, 1, 600_000);
+  const one = await grid.master(['--task', 'task', '--input', 'jobs.ndjson', '--output', 'one.ndjson'], { env });
+  const stranger = grid.start(['master', '--tracker', grid.trackerUrl, '--task', 'task', '--key-file', 'other.key'], { env });
+  t.equal((await stranger.ended).code === 0, false);
+  t.match(stranger.text, /Masters with another key work on this ledger/);
+  t.match(stranger.text, /--key-file/, 'and what to do');
+
+  grid.worker(one.token, 'anna', ['--concurrency', '1']);
+  const database = env.PEERWORK_LEDGER.slice(env.PEERWORK_LEDGER.lastIndexOf('/') + 1);
+  const leased = async () => (await lab.query("SELECT id FROM job WHERE state = 'leased'", database)).length;
+  await until(async () => (await leased()) === 1);
+  // No Worker ever finds this one: its tracker is not there.
+  const two = await grid.master(['--task', 'task', '--http', 'off', '--tracker', 'ws://127.0.0.1:9'], { env });
+  await two.program.stop('SIGTERM');
+  t.equal((await two.program.ended).code, 0, two.program.text.slice(-1_000));
+  t.equal(await leased(), 1, 'the job of the other runs on');
+  t.ok(one.program.running);
 });

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -7,6 +7,22 @@ import t from 'tap';
 import { packageRoot } from '../lab/grid.js';
 
 const run = promisify(execFile);
+
+/** The errors in what a program writes, and in our own declarations; those of other packages are theirs. */
+async function compileConsumer(home: string): Promise<string[]> {
+  copyFileSync(join(packageRoot, 'test/fixtures/consumer/consumer.ts'), join(home, 'consumer.ts'));
+  const compilerOptions = {
+    ...{ strict: true, exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true, skipLibCheck: false, declaration: true },
+    ...{ target: 'ES2022', module: 'NodeNext', moduleResolution: 'NodeNext', outDir: 'out' },
+    ...{ types: ['node'], typeRoots: [join(packageRoot, 'node_modules/@types')] },
+  };
+  writeFileSync(join(home, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['consumer.ts'] }));
+  const tsc = join(packageRoot, 'node_modules/typescript/bin/tsc');
+  const { stdout } = await run(process.execPath, [tsc, '-p', home, '--pretty', 'false'], { cwd: home }).catch(
+    (error: { stdout: string }) => error,
+  );
+  return stdout.split('\n').filter((line) => /^(consumer\.ts|node_modules\/peerwork\/)/.test(line));
+}
 
 t.test('the packed package works in an empty folder, without overrides', { timeout: 240_000 }, async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'peerwork-package-'));
@@ -21,6 +37,8 @@ t.test('the packed package works in an empty folder, without overrides', { timeo
 
   const { stdout } = await run('npx', ['--no-install', 'peerwork', '--help'], { cwd: home });
   t.match(stdout, /Usage: peerwork/);
+
+  t.same(await compileConsumer(home), [], 'a strict consumer compiles');
 
   mkdirSync(join(home, 'task'));
   writeFileSync(join(home, 'task', 'task.mjs'), 'export default (data) => data + 1;\n');

@@ -124,7 +124,7 @@ t.test('layers that nobody uses go after a week', async (t) => {
   const { folder, request, make, entry } = await setUp(t);
   let ahead = 0;
   const keys = async () => (await readdir(join(folder, 'layers'))).filter((name) => name !== 'npm-cache').sort();
-  const layers = make({ keep: 0, clock: { ...systemClock, now: () => Date.now() + ahead } });
+  const layers = make({ keep: 0, clock: { ...systemClock, wall: () => Date.now() + ahead } });
   const [idle, held] = ['11'.repeat(32), '22'.repeat(32)];
   await writeTree(join(folder, 'layers'), { [`${idle}/layer.json`]: '{}', [`${held}/layer.json`]: '{}' });
   const release = layers.hold(held);

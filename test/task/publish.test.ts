@@ -165,6 +165,7 @@ t.test('a file system that reports nothing is looked at all the same', async (t)
   const timers: { delayMs: number; action: () => void }[] = [];
   const clock: Clock = {
     now: () => 0,
+    wall: () => 0,
     after(delayMs, action) {
       const timer = { delayMs, action };
       timers.push(timer);

@@ -218,7 +218,7 @@ t.test('a cut link, a spoilt blob, a cancelled job', async (t) => {
 t.test('workplaces in which nothing runs go, those in use stay', async (t) => {
   const { publisher, makeWorker, key, task, folder } = await pair(t, { 'task.js': '0' }, { worker: { keep: 1 } });
   let now = Date.now();
-  const worker = makeWorker({ clock: { ...systemClock, now: () => now } });
+  const worker = makeWorker({ clock: { ...systemClock, wall: () => now } });
   const prepare = async (content: string) => {
     now += 1_000;
     await writeFile(join(task, 'task.js'), content);
@@ -269,7 +269,7 @@ t.test('versions do not go back', async (t) => {
       blobs: new BlobStore({ folder: join(folder, 'store') }),
       layers: new DependencyLayers({ folder: join(folder, 'layers') }),
       verify,
-      clock: { ...systemClock, now: () => now },
+      clock: { ...systemClock, wall: () => now },
     });
   const prepare = (one: TaskOrigin) => open().prepare(one, { publisher: key.publisher });
   await prepare(origin(3));

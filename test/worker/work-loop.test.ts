@@ -66,8 +66,8 @@ function start(
   const slow = () => (now += 10_000);
   const capacity = new Capacity(concurrency, [sources].flat().length > 1 ? slow : Date.now);
   const all = [sources].flat();
-  const loop = new WorkLoop({ sources: all, onFault, capacity, clock: systemClock, execute, onStart: () => {}, onEnd: () => {} });
-  loop.start();
+  const loop = new WorkLoop({ onFault, capacity, clock: systemClock, execute, onStart: () => {}, onEnd: () => {} });
+  loop.add(...all);
   return loop;
 }
 
@@ -216,6 +216,7 @@ t.test('what cannot be prepared because of the link is given back after a pause;
   const pauses: number[] = [];
   const clock: Clock = {
     now: () => 0,
+    wall: () => 0,
     after(delayMs, action) {
       pauses.push(delayMs);
       queueMicrotask(action);
@@ -226,7 +227,7 @@ t.test('what cannot be prepared because of the link is given back after a pause;
   const task = { digest: 'd', publisher: 'p', manifest: () => Promise.reject(new Error('unused')), blob: () => [] as never };
   const outcomeOf = (code: 'asset-unknown' | 'manifest-unsigned') =>
     execute(
-      { runners: new Map([['test', runner]]), clock, prepare: () => Promise.reject(new PeerworkError(code)) },
+      { runner: async () => runner, clock, prepare: () => Promise.reject(new PeerworkError(code)) },
       { ...lease, job: lease.job, signal: lease.signal, runner: 'test', task, report: () => {}, settle: async () => {} },
       new AbortController().signal,
     );

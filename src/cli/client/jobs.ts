@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { PeerworkError } from '../../errors.js';
+import { type ErrorPart, wordsOf as errorWords } from '../../kit/error-parts.js';
 import { idPath } from '../../kit/id-path.js';
 import type { HistoryEntry, JobPage, JobRecord, JobSummary } from '../../ledger/records.js';
 import { ApiClient } from './api-client.js';
@@ -148,8 +149,19 @@ function show(record: JobRecord): void {
     ['started', startedAt === undefined ? undefined : instant(startedAt)],
     ['ended', finishedAt === undefined ? undefined : instant(finishedAt)],
     ['error', error === undefined ? undefined : `${error.code}: ${error.message}`],
+    ['thrown', error?.cause === undefined ? undefined : thrownText(error.cause)],
     ['data', JSON.stringify(data)],
     ['output', settled?.output === undefined ? undefined : JSON.stringify(settled.output)],
   ];
-  for (const [key, value] of rows) if (value !== undefined) print(`${key.padEnd(9)} ${value}`);
+  for (const [key, value] of rows) if (value !== undefined) print(`${key.padEnd(9)} ${value.replaceAll('\n', `\n${' '.repeat(10)}`)}`);
 }
+
+/** An error with its stack, then what brought it about and what it is made of. */
+function thrownText(part: ErrorPart): string {
+  const { cause, parts = [], stack = errorWords({ ...part, parts: [] }) } = part;
+  const behind = [...parts.map((each) => `part: ${thrownText(each)}`), ...(cause === undefined ? [] : [`cause: ${thrownText(cause)}`])];
+  return [stack, ...behind].join('\n').replace(CONTROL, '?');
+}
+
+/** Whatever a terminal obeys. */
+const CONTROL = /[^\P{Cc}\n]/gu;

@@ -32,9 +32,9 @@ export async function checkWallClock({ urls, clock, signal }: WallClockQuestion)
 /** How many milliseconds the server is ahead of us. */
 async function askTime(url: string, clock: Clock, signal: AbortSignal): Promise<number | 'untimely' | undefined> {
   try {
-    const askedAt = clock.now();
+    const askedAt = clock.wall();
     const response = await fetch(url, { method: 'HEAD', redirect: 'manual', signal });
-    const [answeredAt, date] = [clock.now(), Date.parse(response.headers.get('date') ?? '')];
+    const [answeredAt, date] = [clock.wall(), Date.parse(response.headers.get('date') ?? '')];
     // In the middle of the second that it names, and in the middle of the time that the question took.
     return Number.isNaN(date) ? undefined : date + 500 - (askedAt + answeredAt) / 2;
   } catch (thrown) {

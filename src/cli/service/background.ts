@@ -46,7 +46,7 @@ export class BackgroundKeeper implements Keeper {
       return { running: false, detail: worker === undefined ? 'stopped' : 'the supervisor was killed, the Worker is ending' };
     const { restarts, lastEnd, nextStartAt } = state;
     if (worker !== undefined) return { running: true, pid: worker.pid, restarts, detail: 'running' };
-    const waitMs = Math.max(0, (nextStartAt ?? 0) - this.#clock.now());
+    const waitMs = Math.max(0, (nextStartAt ?? 0) - this.#clock.wall());
     return { running: false, restarts, detail: `ended (${lastEnd}), starts again in ${Math.ceil(waitMs / 1_000)} s` };
   }
 

@@ -55,7 +55,7 @@ export async function startBackground(command: Command): Promise<number> {
     env: serviceEnvironment({ forOther }),
     drainMs,
   };
-  const installedAt = systemClock.now();
+  const installedAt = systemClock.wall();
   const { env, folder: workingFolder } = plan;
   await writeRecord(folder, { name, keeper: keeper.kind, home, folder: workingFolder, dotenv, drainMs, env, installedAt });
   if (forOther) await handOver(home, name, { uid, gid });

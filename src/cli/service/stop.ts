@@ -19,7 +19,7 @@ export async function restart(command: Command): Promise<number> {
   const { record, keeper } = await serviceOf(command, 'restart');
   // A mistake in .env must not end a Worker that runs.
   demandConfiguration(resolveOptions('worker', { dotenv: await readDotenv(record.dotenv) }));
-  const since = systemClock.now();
+  const since = systemClock.wall();
   await keeper.restart({ now: command.opts()['now'] === true });
   const { name } = await untilUp(keeper, record.home, since);
   print(`The Worker ${name} runs again, kept by ${keeper.description}.`);

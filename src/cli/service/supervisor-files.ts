@@ -6,4 +6,4 @@ export function logFile(folder: string): string {
   return join(folder, 'worker.log');
 }
 
-export const supervisorProgram = fileURLToPath(new URL('./supervisor-main.js', import.meta.url));
+export const supervisorProgram = fileURLToPath(new URL('../bundle/supervisor-main.js', import.meta.url));

@@ -27,7 +27,7 @@ const supervisor = new Supervisor({
   command: [
     process.execPath,
     ...withoutInspector,
-    fileURLToPath(new URL('./worker-main.js', import.meta.url)),
+    fileURLToPath(new URL('../bundle/worker-main.js', import.meta.url)),
     'worker',
     '--dotenv',
     record.dotenv,

@@ -54,7 +54,7 @@ export class Supervisor {
       if (this.#stopping.signal.aborted) break;
       if (clock.now() - startedAt >= WELL_MS) waitMs = RESTART_FIRST_MS;
       log.say(`supervisor: the Worker ended (${this.#lastEnd}); it is started again in ${waitMs / 1_000} s`);
-      await this.#tell({ nextStartAt: clock.now() + waitMs });
+      await this.#tell({ nextStartAt: clock.wall() + waitMs });
       await pause(clock, waitMs, this.#stopping.signal);
       waitMs = Math.min(RESTART_CAP_MS, waitMs * 2);
       this.#restarts += 1;

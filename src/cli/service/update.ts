@@ -66,7 +66,7 @@ export async function update(command: Command): Promise<number> {
   const service = await findService(options);
   const runs = service !== undefined && (await service.keeper.state()).running;
   if (runs) {
-    const since = systemClock.now();
+    const since = systemClock.wall();
     await service.keeper.restart({ now: false });
     await untilUp(service.keeper, service.record.home, since);
   }

@@ -1,7 +1,7 @@
 import type { PageQueue } from './page-queue.js';
 import type { AddAnswer, Claimed, QueueCounts, QueuedRequest } from './redis-queue.js';
 
-/** The same queue for one crawler alone: nothing is shared and nothing survives, so there are no locks. */
+/** The same queue for one crawler alone: nothing is shared, so there are no locks. */
 export class MemoryQueue implements PageQueue {
   readonly #maxRequests: number;
   readonly #now: () => number;
@@ -14,6 +14,7 @@ export class MemoryQueue implements PageQueue {
   /** Not to be claimed before an instant. */
   #later: { readonly dueAt: number; readonly request: QueuedRequest }[] = [];
   #failed = 0;
+  #full = false;
 
   constructor(maxRequests: number, now: () => number = Date.now) {
     this.#maxRequests = maxRequests;
@@ -27,11 +28,27 @@ export class MemoryQueue implements PageQueue {
   async add(requests: readonly QueuedRequest[]): Promise<AddAnswer[]> {
     return requests.map((request) => {
       if (this.#known.has(request.id)) return this.#handled.has(request.id) ? 'handled' : 'present';
-      if (this.#known.size >= this.#maxRequests) return 'full';
+      if (this.#known.size >= this.#maxRequests) {
+        this.#full = true;
+        return 'full';
+      }
       this.#known.add(request.id);
       this.#ready.push(request);
       return 'added';
     });
+  }
+
+  /** Done by an earlier attempt. */
+  protected restore(id: string, failed: boolean): void {
+    this.#known.add(id);
+    if (this.#handled.has(id)) return;
+    this.#handled.add(id);
+    if (failed) this.#failed += 1;
+  }
+
+  /** An earlier attempt had no room for some. */
+  protected markFull(): void {
+    this.#full = true;
   }
 
   async claim(limit: number): Promise<Claimed> {
@@ -71,7 +88,8 @@ export class MemoryQueue implements PageQueue {
   }
 
   async counts(): Promise<QueueCounts> {
-    return { total: this.#known.size, handled: this.#handled.size, failed: this.#failed, pending: this.#pending, byClient: new Map() };
+    const counts = { total: this.#known.size, handled: this.#handled.size, failed: this.#failed, pending: this.#pending };
+    return { ...counts, full: this.#full, resultBytes: 0, byClient: new Map() };
   }
 
   get #pending(): number {

@@ -1,5 +1,20 @@
 import { queueKeys, wakeChannel } from './keys.js';
-import { ADD, CLAIM, COUNTS, EXPIRE, HANDLE, JOIN, PROLONG, RECLAIM, RELEASE, type Script, SLOT } from './scripts.js';
+import {
+  ADD,
+  CLAIM,
+  COUNTS,
+  EXPIRE,
+  HANDLE,
+  JOIN,
+  KEEP,
+  PROLONG,
+  RECLAIM,
+  RELEASE,
+  REMOVE,
+  RESULTS_FROM,
+  type Script,
+  SLOT,
+} from './scripts.js';
 
 /** As much of a Redis client as the queue needs; ioredis has it. */
 export interface ScriptRedis {
@@ -29,8 +44,19 @@ export interface QueueCounts {
   readonly handled: number;
   readonly failed: number;
   readonly pending: number;
+  /** Some had no room. */
+  readonly full: boolean;
+  /** Of the results that are kept, in bytes. */
+  readonly resultBytes: number;
   /** Handled, by client. */
   readonly byClient: ReadonlyMap<string, number>;
+}
+
+/** The result of one page, as JSON text. */
+export interface KeptResult {
+  readonly id: string;
+  readonly failed: boolean;
+  readonly json: string;
 }
 
 export interface RedisQueueOptions {
@@ -46,6 +72,7 @@ export interface RedisQueueOptions {
 }
 
 const DEFAULT_LOCK_MS = 15_000;
+const RESULTS_AT_ONCE = 100;
 /** Long enough for a crawl that stands still over night, short enough that forgotten ones do not fill Redis. */
 const KEEP_MS = 7 * 86_400_000;
 /** A client that has not asked for so long has enough to do, or is gone: the others need not wait for it. */
@@ -122,12 +149,43 @@ export class RedisQueue {
   }
 
   async counts(): Promise<QueueCounts> {
-    const [total, handled, failed, pending, ...parts] = (await this.#run(COUNTS)) as [number, number, number, number, ...string[]];
-    return { total, handled, failed, pending, byClient: new Map(pairs(parts).map(([client, count]) => [client, Number(count)])) };
+    const [total, handled, failed, pending, full, resultBytes, ...parts] = (await this.#run(COUNTS)) as [
+      ...[number, number, number, number, number, number],
+      ...string[],
+    ];
+    return {
+      total,
+      handled,
+      failed,
+      pending,
+      full: full === 1,
+      resultBytes,
+      byClient: new Map(pairs(parts).map(([client, count]) => [client, Number(count)])),
+    };
   }
 
   async expire(ms: number): Promise<void> {
     await this.#run(EXPIRE, ms);
+  }
+
+  async remove(): Promise<void> {
+    await this.#run(REMOVE);
+  }
+
+  /** Keeps results for whoever goes on after this attempt. */
+  async keep(results: readonly KeptResult[]): Promise<void> {
+    if (results.length === 0) return;
+    await this.#run(KEEP, ...results.flatMap(({ id, failed, json }) => [id, failed ? '1' : '0', json]));
+  }
+
+  /** All that are kept, one now and then twice; of those longer than `maxBytes` only the id. */
+  async *results(maxBytes: number): AsyncGenerator<{ readonly id: string; readonly json: string }> {
+    let cursor = '0';
+    do {
+      const [next, ...parts] = (await this.#run(RESULTS_FROM, cursor, RESULTS_AT_ONCE, maxBytes)) as [string, ...string[]];
+      for (const [id, json] of pairs(parts)) yield { id, json };
+      cursor = next;
+    } while (cursor !== '0');
   }
 
   async #run({ sha1, lua }: Script, ...args: (string | number)[]): Promise<unknown> {

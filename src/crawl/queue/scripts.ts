@@ -9,7 +9,7 @@ export interface Script {
   readonly sha1: string;
 }
 
-const KEYS = `local META, REQUESTS, ORDERING, HANDLED, LOCKS, CLIENTS, HOSTS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+const KEYS = `local META, REQUESTS, ORDERING, HANDLED, LOCKS, CLIENTS, HOSTS, RESULTS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 `;
@@ -46,6 +46,7 @@ for i = 1, count do
     out[i] = redis.call('SISMEMBER', HANDLED, id) == 1 and 2 or 1
   elseif total >= max then
     out[i] = 3
+    redis.call('HSET', META, 'full', 1)
   else
     redis.call('HSET', REQUESTS, id, json)
     -- Never in the future, which would mean locked; in the order given, and those that go first the last one foremost.
@@ -146,7 +147,7 @@ if left == 0 then
 end
 return { left, 1 - fresh }`);
 
-/** ARGV: channel to wake others on, client. All locks of a client that died. Answers how many. */
+/** ARGV: channel to wake others on, client. All locks of a client that died, and its place among those who claim. Answers how many. */
 export const RELEASE = script(`local count, all = 0, redis.call('HGETALL', LOCKS)
 for i = 1, #all, 2 do
   if all[i + 1] == ARGV[2] then
@@ -159,6 +160,7 @@ for i = 1, #all, 2 do
   end
 end
 redis.call('ZREM', CLIENTS, ARGV[2])
+redis.call('HDEL', META, 'n:' .. ARGV[2])
 redis.call('PUBLISH', ARGV[1], count)
 return count`);
 
@@ -167,9 +169,10 @@ export const SLOT = script(`local at = math.max(now, tonumber(redis.call('HGET',
 redis.call('HSET', HOSTS, ARGV[1], at + tonumber(ARGV[2]))
 return at - now`);
 
-/** Answers requests in all, handled, failed for good, not handled, and then client and count of handled for each client. */
+/** Answers requests in all, handled, failed for good, not handled, 1 if some had no room, bytes of results, then client and count of handled for each. */
 export const COUNTS = script(`local out = { redis.call('HLEN', REQUESTS), redis.call('SCARD', HANDLED),
-  tonumber(redis.call('HGET', META, 'failedRequestCount') or '0'), redis.call('ZCARD', ORDERING) }
+  tonumber(redis.call('HGET', META, 'failedRequestCount') or '0'), redis.call('ZCARD', ORDERING),
+  redis.call('HEXISTS', META, 'full'), tonumber(redis.call('HGET', META, 'resultBytes') or '0') }
 local meta = redis.call('HGETALL', META)
 for i = 1, #meta, 2 do
   if string.sub(meta[i], 1, 2) == 'h:' then
@@ -182,3 +185,28 @@ return out`);
 /** ARGV: ms. All keys go after so long. */
 export const EXPIRE = script(`for i = 1, #KEYS do redis.call('PEXPIRE', KEYS[i], ARGV[1]) end
 return 1`);
+
+/** All keys, at once. */
+export const REMOVE = script(`redis.call('DEL', unpack(KEYS))
+return 1`);
+
+/** ARGV: id, 1 if it failed, and JSON of each result. One a page: a page that was read is not replaced by one that failed. Answers their bytes in all. */
+export const KEEP = script(`local bytes = 0
+for i = 1, #ARGV, 3 do
+  local id, failed, json = ARGV[i], ARGV[i + 1] == '1', ARGV[i + 2]
+  local old = redis.call('HGET', RESULTS, id)
+  if not (old and failed) then
+    redis.call('HSET', RESULTS, id, json)
+    bytes = bytes + #json - (old and #old or 0)
+  end
+end
+return redis.call('HINCRBY', META, 'resultBytes', bytes)`);
+
+/** ARGV: cursor, how many, most bytes of one. Answers the next cursor, then id and JSON of each; '' for what is longer. */
+export const RESULTS_FROM = script(`local found = redis.call('HSCAN', RESULTS, ARGV[1], 'COUNT', ARGV[2])
+local out, most = { found[1] }, tonumber(ARGV[3])
+for i = 1, #found[2], 2 do
+  out[#out + 1] = found[2][i]
+  out[#out + 1] = #found[2][i + 1] <= most and found[2][i + 1] or ''
+end
+return out`);

@@ -1,6 +1,7 @@
 import { pause } from '../../clock.js';
 import type { Json } from '../../job/job.js';
 import { GIVEN_VALUE } from '../../job/limits.js';
+import { within } from '../../kit/deadline.js';
 import { JsonRefused, parseJson } from '../../kit/json.js';
 import type { LeasedJob } from '../../ledger/ledger.js';
 import type { CrewContext } from './context.js';
@@ -134,13 +135,12 @@ export class OperatorRunner {
       const url = new URL(target.urlOf(job.channel));
       for (const [name, value] of Object.entries(isSent(config['params']) ? config['params'] : {}))
         url.searchParams.set(name, String(value));
-      const response = await fetch(url, {
-        method: 'POST',
-        headers: headersOf(config),
-        body: JSON.stringify(body),
-        signal: AbortSignal.any([this.#stop.signal, AbortSignal.timeout(this.#timeoutMs(target))]),
+      const request = { method: 'POST', headers: headersOf(config), body: JSON.stringify(body) };
+      const limits = { signals: [this.#stop.signal], withinMs: this.#timeoutMs(target) };
+      const { response, text } = await within(limits, async (signal) => {
+        const response = await fetch(url, { ...request, signal });
+        return { response, text: await response.text() };
       });
-      const text = await response.text();
       if (text.length > MAX_REPLY_BYTES) return { error: `The reply has more than ${MAX_REPLY_BYTES} bytes` };
       const reply = parsed(text);
       if (reply instanceof JsonRefused) return { error: `The reply cannot be used: ${reply.message}` };

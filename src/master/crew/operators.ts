@@ -5,7 +5,8 @@ import type { Ledger } from '../../ledger/ledger.js';
 import type { CrewContext } from './context.js';
 import { isSent, type Sent } from './inputs.js';
 import { objectId } from './object-id.js';
-import { type CrewRoute, crewRoute, notFound, pageOf, refuse } from './route.js';
+import { notFound, refuse } from './refusal.js';
+import { type CrewRoute, crewRoute, pageOf } from './route.js';
 
 /** Who runs the tasks of a channel by being called, instead of asking for them. */
 export interface Operator {
@@ -55,7 +56,7 @@ export function operatorRoutes(app: FastifyInstance, { desk, operators, live }: 
   });
   app.get('/api/v1/operators/count', read, async () => ({ count: (await operators.list()).length }));
   app.post<CrewRoute>('/api/v1/operators', admin, async ({ body }) => {
-    const now = desk.clock.now();
+    const now = desk.clock.wall();
     const made: Operator = { _id: objectId(now), ...fields(body, undefined), createdAt: new Date(now).toISOString() };
     await operators.change((list) => list.unshift(made));
     live.operators('operator:create', made);

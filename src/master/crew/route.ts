@@ -5,6 +5,7 @@ import { type JsonRefused, parseJson } from '../../kit/json.js';
 import type { Demand } from '../http/auth.js';
 import { asConfig } from '../http/route.js';
 import type { Sent } from './inputs.js';
+import { Refusal } from './refusal.js';
 
 export interface CrewRoute<Params = unknown> {
   Params: Params;
@@ -14,28 +15,6 @@ export interface CrewRoute<Params = unknown> {
 
 export function crewRoute(demand: Demand): RouteShorthandOptions {
   return { exposeHeadRoute: false, schema: { hide: true }, config: asConfig({ demand }) };
-}
-
-/** crew answers whatever goes wrong with 500 and a message; clients retry by that. */
-class Refusal extends Error {
-  readonly status: number;
-
-  constructor(message: string, status: number) {
-    super(message);
-    this.status = status;
-  }
-}
-
-export function refuse(message: string): Error {
-  return new Refusal(message, 500);
-}
-
-export function notFound(kind: string, id: string): Error {
-  return new Refusal(`${kind} with id ${id} not found!`, 404);
-}
-
-export function unknownTask(id: string): Error {
-  return refuse(`Unable to find task ${id}!`);
 }
 
 const BODY_LIMIT = 10 * 1024 * 1024;

@@ -2,9 +2,10 @@ import type { FastifyInstance } from 'fastify';
 import type { Json } from '../../job/job.js';
 import type { GroupRecord, JobFilter, Ledger } from '../../ledger/ledger.js';
 import type { CrewContext } from './context.js';
-import { taskInput } from './inputs.js';
+import { attemptsOf, taskInput } from './inputs.js';
 import { objectId } from './object-id.js';
-import { type CrewRoute, crewRoute, notFound, pageOf, refuse } from './route.js';
+import { notFound, refuse } from './refusal.js';
+import { type CrewRoute, crewRoute, pageOf } from './route.js';
 import { findTask, findTasks, type Task, taskGroup } from './views.js';
 
 const PAGE = 500;
@@ -27,7 +28,7 @@ export function taskGroupRoutes(app: FastifyInstance, { desk, live }: CrewContex
   app.get('/api/v1/task_groups/count', read, async () => ({ count: (await allGroups(ledger)).length }));
   app.post<CrewRoute>('/api/v1/task_groups', work, async ({ body }) => {
     const { name, isPaused } = body;
-    const id = objectId(clock.now());
+    const id = objectId(clock.wall());
     const group = { id, paused: Boolean(isPaused), parentFailure: 'wait', ...(name ? { name: String(name) } : {}) } as const;
     const made = taskGroup(await ledger.putGroup(group, clock.now()));
     live.group(id, 'group:create', made);
@@ -61,7 +62,7 @@ export function taskGroupRoutes(app: FastifyInstance, { desk, live }: CrewContex
   );
   app.post<ById>('/api/v1/task_group/:id/tasks', work, async ({ params: { id }, body }) => {
     await known(id);
-    const input = taskInput(body, id, clock.now());
+    const input = taskInput(body, id, clock.wall());
     await desk.push([input]);
     const task = await findTask(ledger, input.id ?? '');
     if (task === undefined) throw refuse('Unable to find task!');
@@ -75,6 +76,7 @@ export function taskGroupRoutes(app: FastifyInstance, { desk, live }: CrewContex
   app.post<ById>('/api/v1/task_group/:id/retry', work, async ({ params: { id }, body }) => {
     const group = await ledger.getGroup(id);
     if (group === undefined) return null;
+    const attemptsLeft = attemptsOf(body);
     for (;;) {
       const { jobs } = await ledger.list({ group: id, state: 'failed' }, { limit: PAGE }, clock.now());
       if (jobs.length === 0) break;
@@ -82,7 +84,7 @@ export function taskGroupRoutes(app: FastifyInstance, { desk, live }: CrewContex
         jobs.map((job) => job.id),
         clock.now(),
       );
-      await Promise.all(retried.map((job) => ledger.change(job, { attemptsLeft: attemptsOf(body) }, clock.now())));
+      await Promise.all(retried.map((job) => ledger.change(job, { attemptsLeft }, clock.now())));
       if (retried.length === 0) break;
     }
     live.group(id, 'group:retry', null);
@@ -109,12 +111,6 @@ export function taskGroupRoutes(app: FastifyInstance, { desk, live }: CrewContex
       assignedCount: counts.leased,
     })),
   );
-}
-
-/** `remainingAttempts` of the body; crew's default is 2. */
-export function attemptsOf(body: Readonly<Record<string, unknown>>): number {
-  const value = Math.round(Number(body['remainingAttempts'] ?? 2));
-  return Number.isSafeInteger(value) && value > 0 ? Math.min(value, 1_000_000) : 2;
 }
 
 /** The newest first. */

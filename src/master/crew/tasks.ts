@@ -1,10 +1,10 @@
 import type { FastifyInstance } from 'fastify';
 import type { JobRecord } from '../../ledger/ledger.js';
 import type { CrewContext } from './context.js';
-import { taskChanges } from './inputs.js';
+import { attemptsOf, taskChanges } from './inputs.js';
 import { objectId } from './object-id.js';
-import { type CrewRoute, crewRoute, notFound, unknownTask } from './route.js';
-import { attemptsOf } from './task-groups.js';
+import { notFound, unknownTask } from './refusal.js';
+import { type CrewRoute, crewRoute } from './route.js';
 import { findTask, type Task } from './views.js';
 
 export function taskRoutes(app: FastifyInstance, { desk }: CrewContext): void {
@@ -35,7 +35,7 @@ export function taskRoutes(app: FastifyInstance, { desk }: CrewContext): void {
   });
   app.put<ById>('/api/v1/task/:id', work, async ({ params: { id }, body }) => {
     const job = await known(id);
-    const { attemptsLeft, ...changes } = taskChanges(body, clock.now());
+    const { attemptsLeft, ...changes } = taskChanges(body, clock.wall());
     if (attemptsLeft !== undefined && attemptsLeft > 0) await allow(job, attemptsLeft);
     if (Object.keys(changes).length > 0) await ledger.change(id, changes, clock.now());
     if (attemptsLeft === 0 && job.state !== 'failed') await ledger.change(id, { attemptsLeft }, clock.now());
@@ -57,11 +57,10 @@ export function taskRoutes(app: FastifyInstance, { desk }: CrewContext): void {
   });
   app.post<ById>('/api/v1/task/:id/pluck', work, async ({ params: { id } }) => {
     const { channel, data, name, workgroup, key, priority, weight, seed, backoffMs } = await known(id);
-    const now = clock.now();
-    const group = objectId(now);
-    await ledger.putGroup({ id: group, name: `Pluck Task ${id}`, paused: true, parentFailure: 'wait' }, now);
+    const group = objectId(clock.wall());
+    await ledger.putGroup({ id: group, name: `Pluck Task ${id}`, paused: true, parentFailure: 'wait' }, clock.now());
     const copy = {
-      ...{ id: objectId(now), group, channel, data, priority, weight, seed, backoffMs },
+      ...{ id: objectId(clock.wall()), group, channel, data, priority, weight, seed, backoffMs },
       ...({ backoff: 'fixed', attempts: 5, parentFailure: 'wait' } as const),
       ...(name !== undefined && { name }),
       ...(workgroup !== undefined && { workgroup }),

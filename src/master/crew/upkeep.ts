@@ -11,7 +11,7 @@ const DAY_MS = 86_400_000;
 export function upkeepRoutes(app: FastifyInstance, { desk, options }: CrewContext): void {
   const { ledger, clock } = desk;
   app.all<CrewRoute>('/api/v1/clean', crewRoute('admin'), async ({ query }) => {
-    const before = clock.now() - (options.expiredGroupDays ?? DEFAULT_EXPIRED_DAYS) * DAY_MS;
+    const before = clock.wall() - (options.expiredGroupDays ?? DEFAULT_EXPIRED_DAYS) * DAY_MS;
     const batch = Math.max(1, Number.parseInt(query['batch'] ?? '', 10) || DEFAULT_BATCH);
     const expired = (await allGroups(ledger)).filter(({ createdAt }) => createdAt < before).slice(-batch);
     for (const { id } of expired) await ledger.deleteGroup(id, clock.now());

@@ -1,11 +1,13 @@
 import type { FastifyInstance } from 'fastify';
 import { PeerworkError } from '../../errors.js';
 import type { Outcome } from '../../job/job.js';
+import { MAX_HOLD_MS } from '../../job/limits.js';
 import { checkChildren } from '../../ledger/children.js';
 import type { LeasedJob, WorkerRef } from '../../ledger/ledger.js';
 import type { CrewContext } from './context.js';
 import { childInputs, delayMs, isSent, type Sent } from './inputs.js';
-import { type CrewRoute, crewRoute, refuse, unknownTask } from './route.js';
+import { refuse, unknownTask } from './refusal.js';
+import { type CrewRoute, crewRoute } from './route.js';
 import { findTask, type ParentData, parentData, type Task, WORKER_PREFIX } from './views.js';
 
 const DEFAULT_ABANDONED_SECONDS = 60;
@@ -69,7 +71,7 @@ export async function release(
   },
   sent: Sent,
 ): Promise<void> {
-  const now = desk.clock.now();
+  const now = desk.clock.wall();
   const outcome = outcomeOf(sent, now);
   // As in crew, and as its scope `work` may: children of any channel.
   const [answer] = await desk.settle(worker, [{ id: job.id, lease: job.lease, outcome, startedAt: now, finishedAt: now }], 'any');
@@ -95,13 +97,13 @@ export async function release(
 /** Throws before anything is settled if its children cannot be created. */
 function outcomeOf(sent: Sent, now: number): Exclude<Outcome, { state: 'released' }> {
   const { error, output, children } = sent;
-  const hold = delayMs(sent['workgroupDelayInSeconds']);
+  const hold = delayMs(sent, 'workgroupDelayInSeconds', MAX_HOLD_MS);
   const holdMs = hold > 0 ? hold : undefined;
   if (error) {
     const message = typeof error === 'string' ? error : JSON.stringify(error);
     return { state: 'failed', error: { code: 'task-threw', message }, retry: true, holdMs };
   }
-  const childrenDelayMs = delayMs(sent['childrenDelayInSeconds']);
+  const childrenDelayMs = delayMs(sent, 'childrenDelayInSeconds', MAX_HOLD_MS);
   const inputs = childInputs(Array.isArray(children) ? children : [], childrenDelayMs, now);
   checkChildren(inputs, now);
   return {

@@ -5,6 +5,7 @@ import fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerO
 import { PeerworkError } from '../../errors.js';
 import { GIVEN_MESSAGE } from '../../job/limits.js';
 import { ByteBudget } from '../../kit/byte-budget.js';
+import { carryMs } from '../../kit/carry-time.js';
 import { type JsonRefused, parseJson } from '../../kit/json.js';
 import { Crew } from '../crew/crew.js';
 import { Gate, require, type Scope } from './auth.js';
@@ -37,6 +38,7 @@ const IDENTITY_NOTE = 'http worker identities';
 const BODY_LIMIT = 1024 * 1024;
 /** Of all requests that are read or worked on. */
 const MAX_BODIES_BYTES = 256 * 1024 * 1024;
+/** Beside what a body may take on a slow line, as far as it has come. */
 const DEFAULT_BODY_TIMEOUT_MS = 30_000;
 const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'] as const;
 
@@ -196,11 +198,19 @@ async function addGuards(app: FastifyInstance, options: ApiOptions, gate: Gate):
       throw new PeerworkError('rate-limited');
     }
     reply.raw.once('close', () => bodies.giveBack(bytes));
-    const timer = setTimeout(() => {
+    const { socket } = request.raw;
+    const [startedAt, readBefore] = [performance.now(), socket.bytesRead ?? 0];
+    const look = () => {
+      const leftMs = startedAt + patienceMs + carryMs((socket.bytesRead ?? 0) - readBefore) - performance.now();
+      if (leftMs > 1) {
+        timer = setTimeout(look, leftMs);
+        return;
+      }
       reply.header('connection', 'close');
       void sendProblem(request, reply, new PeerworkError('request-slow'));
       reply.raw.once('finish', () => request.raw.destroy());
-    }, patienceMs);
+    };
+    let timer = setTimeout(look, patienceMs);
     const stop = () => clearTimeout(timer);
     for (const event of ['end', 'close', 'error']) request.raw.once(event, stop);
     reply.raw.once('close', stop);

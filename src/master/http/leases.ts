@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import { PeerworkError } from '../../errors.js';
-import type { Outcome } from '../../job/job.js';
-import { DEFAULT_TIMEOUT_MS, MAX_CHANNEL_CHARS, MAX_LABEL_CHARS, MAX_LABELS, MAX_MESSAGE_BYTES } from '../../job/limits.js';
+import type { Outcome, Progress } from '../../job/job.js';
+import { DEFAULT_TIMEOUT_MS, MAX_CHANNEL_CHARS, MAX_LABEL_CHARS, MAX_LABELS, MAX_MESSAGE_BYTES, MAX_REPORTS } from '../../job/limits.js';
 import type { LeaseKey, Settlement } from '../../job/verbs.js';
 import type { LeasedJob, WorkerRef } from '../../ledger/ledger.js';
 import type { RunReport } from '../desk.js';
@@ -30,6 +30,7 @@ interface ResultBody {
   readonly outcome: Outcome;
   readonly startedAt?: number;
   readonly finishedAt?: number;
+  readonly reports?: readonly Progress[];
 }
 
 /** Workers in any language: the same leases and fences as those of Workers that are linked. */
@@ -107,6 +108,7 @@ export function leaseRoutes(app: FastifyInstance, { desk, gate, closing }: ApiCo
       outcome: ref('Outcome'),
       startedAt: cursor,
       finishedAt: cursor,
+      reports: list(ref('Progress'), { maxItems: MAX_REPORTS }),
     },
     ['id', 'lease', 'outcome'],
   );
@@ -120,14 +122,19 @@ export function leaseRoutes(app: FastifyInstance, { desk, gate, closing }: ApiCo
     async (request) => {
       const { body } = request;
       const now = clock.now();
-      const settlements: Settlement[] = body.results.map(({ id, lease, outcome, startedAt = now, finishedAt = now }) => ({
+      const settlements: Settlement[] = body.results.map(({ id, lease, outcome, startedAt = now, finishedAt = now, reports }) => ({
         id,
         lease,
         outcome,
         startedAt,
         finishedAt,
+        ...(reports !== undefined && { reports: reports.map((progress) => ({ progress })) }),
       }));
-      return { answers: await desk.settle(askingOf(request), settlements) };
+      const asking = askingOf(request);
+      const told = settlements.filter(({ reports }) => reports !== undefined);
+      // To look whether it holds them costs a transaction: only for those who tell something.
+      const lost = new Set((told.length === 0 ? [] : await desk.ledger.lost(asking, told)).map(({ id, lease }) => `${lease} ${id}`));
+      return { answers: await desk.settle(asking, settlements, undefined, ({ id, lease }) => !lost.has(`${lease} ${id}`)) };
     },
   );
   const report = exactly(

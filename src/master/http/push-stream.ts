@@ -120,7 +120,7 @@ async function pushBatch(desk: Desk, batch: readonly Entry[]): Promise<Answer[]>
   if (!first.some((answer) => answer instanceof PeerworkError && answer.code === 'job-invalid')) return first;
   return pushAll(
     desk,
-    batch.map((entry) => (entry.fault === undefined ? { ...entry, fault: faultOf(entry.job, desk.clock.now()) } : entry)),
+    batch.map((entry) => (entry.fault === undefined ? { ...entry, fault: faultOf(entry.job, desk.clock.wall()) } : entry)),
   );
 }
 

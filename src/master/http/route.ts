@@ -1,5 +1,6 @@
 import type { FastifyContextConfig, FastifyReply, FastifyRequest, RouteShorthandOptions } from 'fastify';
 import '@fastify/swagger';
+import { Deadline } from '../../kit/deadline.js';
 import type { Demand } from './auth.js';
 
 export type Schema = Readonly<Record<string, unknown>>;
@@ -81,7 +82,7 @@ export function about(demand: Demand, tag: string, summary: string, facts: Route
 
 /** Aborts when the client has gone before it was answered, or the server closes. */
 export function untilGone(_request: FastifyRequest, reply: FastifyReply, closing: AbortSignal): AbortSignal {
-  const gone = new AbortController();
+  const gone = new Deadline({ signals: [closing] });
   reply.raw.once('close', () => gone.abort());
-  return AbortSignal.any([closing, gone.signal]);
+  return gone.signal;
 }

@@ -10,7 +10,7 @@ const oneOf = (...values: string[]): Schema => ({ type: 'string', enum: values }
 const policy = oneOf('fail', 'wait', 'run');
 const backoff = oneOf('exponential', 'fixed');
 const worker = object({ id: text, name: text });
-const error = object({ code: text, message: text });
+const error = object({ code: text, message: text, exitCode: { type: 'integer' }, cause: anyJson }, ['exitCode', 'cause']);
 const name: Schema = { type: 'string', minLength: 1, maxLength: 200 };
 const integer: Schema = { type: 'integer' };
 
@@ -215,7 +215,15 @@ const shared: Readonly<Record<string, Schema>> = {
       exactly(
         {
           state: { const: 'failed' },
-          error: exactly({ code: { type: 'string', maxLength: 60 }, message: { type: 'string', maxLength: 8192 } }, ['code', 'message']),
+          error: exactly(
+            {
+              code: { type: 'string', maxLength: 60 },
+              message: { type: 'string', maxLength: 8192 },
+              exitCode: integer,
+              cause: { type: 'object' },
+            },
+            ['code', 'message'],
+          ),
           retry: flag,
           output: anyJson,
           holdMs: cursor,

@@ -98,7 +98,7 @@ export class StatsSeries {
 
   #next(): void {
     if (this.#closed) return;
-    const now = this.#desk.clock.now();
+    const now = this.#desk.clock.wall();
     this.#steps.push({ at: now - (now % STEP_MS), added: 0, completed: 0, failed: 0, waits: new Sample(), runs: new Sample() });
     if (this.#steps.length > STEPS) this.#steps.shift();
     void this.#count(this.#steps.at(-2));

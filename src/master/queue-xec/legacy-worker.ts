@@ -54,7 +54,7 @@ export class LegacyWorker {
   constructor(options: LegacyWorkerOptions) {
     this.#options = options;
     this.#name = options.address.slice(0, 12);
-    this.connectedAt = options.desk.clock.now();
+    this.connectedAt = options.desk.clock.wall();
   }
 
   get ref(): WorkerRef {

@@ -3,20 +3,25 @@ import type { Container } from '../../containers/container.js';
 import type { ContainerEngine } from '../../containers/container-engine.js';
 import { exitError } from '../../containers/exit.js';
 import type { OutputStream } from '../../containers/output-lines.js';
-import { PeerworkError } from '../../errors.js';
+import { asPeerworkError, PeerworkError } from '../../errors.js';
 import type { Job, Json } from '../../job/job.js';
 import { MAX_JOB_DATA_BYTES } from '../../job/limits.js';
 import type { RunContext } from '../../job/runner.js';
+import type { Tunnel } from '../../job/tunnel.js';
 import { bytesBelow } from '../../kit/bytes-below.js';
 import { clearAway } from '../../kit/clearing.js';
+import { isStackFrame } from '../../kit/fatal-words.js';
 import type { Log } from '../../log.js';
 import { collectFiles, readResult } from './collect.js';
 import { JobRoom } from './room.js';
 import { type ContainerJob, readContainerJob } from './settings.js';
+import { openTunnelSocket, type TunnelSocket } from './tunnel-socket.js';
 
 /** The files of a job are counted this often. Between two looks it can write more than it may; a single file never. */
 const DISK_LOOK_MS = 250;
 const MAX_LAST_WORDS_CHARS = 300;
+/** Of the names around the parts. */
+const ENVELOPE_BYTES = 1_024;
 const MEBIBYTE = 1024 * 1024;
 
 /** What the runner lends to each run. */
@@ -41,6 +46,8 @@ export class ContainerRun {
   /** What must be undone, last first. */
   readonly #undo: (() => Promise<void> | void)[] = [];
   #container: Container | undefined;
+  #wish: ContainerJob | undefined;
+  #room: JobRoom | undefined;
   #cause: PeerworkError | undefined;
   #lastWords = '';
 
@@ -55,11 +62,44 @@ export class ContainerRun {
   /** Resolves with the output of the job; rejects with how it failed. `folder` does not exist yet. */
   async perform(folder: string, signal: AbortSignal): Promise<Json> {
     const wish = await readContainerJob(this.#job, this.#context.workplace, this.#engine.ceilings);
+    this.#wish = wish;
     const room = await this.#start(wish, folder, signal);
+    this.#room = room;
     const container = this.#container;
     if (container === undefined) throw new PeerworkError('cancelled');
     await this.#watch(container, wish, room, signal);
     return this.#output(container, wish, room);
+  }
+
+  /**
+   * What a container that has failed leaves: in the shape of the output of one that has not, as much of it as can be had. undefined if it never ran.
+   * A part that cannot be given back is named in the log of the job, and takes no other with it.
+   */
+  async remains(): Promise<Json | undefined> {
+    const [container, wish, room] = [this.#container, this.#wish, this.#room];
+    if (container === undefined || wish === undefined || room === undefined) return undefined;
+    // Of a run that we have stopped: it has ended by now, or is about to.
+    const exit = await container.ended;
+    if (exit.exitCode === undefined) return undefined;
+    const parts: { [name: string]: Json } = { exitCode: exit.exitCode };
+    let left = MAX_JOB_DATA_BYTES - ENVELOPE_BYTES;
+    const keep = async (name: string, collect: () => Promise<Json | undefined>) => {
+      try {
+        const part = await collect();
+        if (part === undefined) return;
+        const bytes = Buffer.byteLength(JSON.stringify(part));
+        if (bytes > left) throw new PeerworkError('output-too-large', `${name} has ${bytes} bytes of JSON`);
+        left -= bytes;
+        parts[name] = part;
+      } catch (thrown) {
+        this.#say('log', `of what the container has left, ${name} is not given back: ${asPeerworkError(thrown).message}`);
+      }
+    };
+    await keep('stdout', async () => container.stdoutTail);
+    await keep('stderr', async () => container.stderrTail);
+    await keep('result', () => readResult(room.out));
+    if (wish.files.length > 0) await keep('files', () => collectFiles(room.out, wish.files));
+    return parts;
   }
 
   giveBack(): void {
@@ -81,6 +121,7 @@ export class ContainerRun {
       ...(tunnel !== undefined && { tunnel }),
     });
     this.#undo.push(() => egress.close());
+    const way = tunnel === undefined ? undefined : await this.#openTunnel(tunnel);
     if (wish.network !== 'none') this.#say('log', `network: ${egress.line}`);
     this.#undo.push(async () => void (await clearAway(folder, this.#log)));
     const room = await JobRoom.make(folder, wish, this.#job, workplace);
@@ -90,12 +131,20 @@ export class ContainerRun {
       ...{ job: this.#job.id, image: wish.image, command, memoryMb, cpus, pids, tmpMb, stopGraceMs, egress },
       ...(entrypoint !== undefined && { entrypoint }),
       ...(workdir !== undefined && { workdir }),
-      env: { ...wish.env, ...room.env },
-      mounts: room.mounts,
+      env: { ...wish.env, ...room.env, ...way?.env },
+      mounts: [...room.mounts, ...(way?.mounts ?? [])],
       maxFileBytes: wish.diskBytes,
     };
     this.#container = await engine.start(spec, (stream, line) => this.#say(stream, line));
     return room;
+  }
+
+  async #openTunnel(tunnel: Tunnel): Promise<TunnelSocket> {
+    if (!this.#engine.facts.local)
+      throw new PeerworkError('egress-unavailable', 'the tunnel of the job needs an engine on this very machine');
+    const way = await openTunnelSocket(tunnel, (error) => this.#say('log', `tunnel: ${error.message}`));
+    this.#undo.push(() => way.close());
+    return way;
   }
 
   /** Until it has ended, by itself or by us. Rejects with why it did, unless that was well. */
@@ -153,7 +202,7 @@ export class ContainerRun {
   }
 
   #say(stream: OutputStream, line: string): void {
-    if (stream === 'stderr' && line.trim() !== '') this.#lastWords = line.trim().slice(0, MAX_LAST_WORDS_CHARS);
+    if (stream === 'stderr' && line.trim() !== '' && !isStackFrame(line)) this.#lastWords = line.trim().slice(0, MAX_LAST_WORDS_CHARS);
     this.#context.report({ kind: 'log', stream, line });
   }
 }

@@ -6,8 +6,10 @@ import { ContainerEngine } from '../../containers/container-engine.js';
 import { type ContainerOptions, engineOptions } from '../../containers/owner-options.js';
 import { asPeerworkError, type ErrorCode, PeerworkError } from '../../errors.js';
 import type { Job, Outcome } from '../../job/job.js';
+import { jobErrorOf } from '../../job/job-error.js';
 import type { RunContext, Runner } from '../../job/runner.js';
 import { Clearing } from '../../kit/clearing.js';
+import { Deadline } from '../../kit/deadline.js';
 import type { Log } from '../../log.js';
 import type { RunnerContext, RunnerSetup } from '../setup.js';
 import { ContainerRun } from './container-run.js';
@@ -82,16 +84,22 @@ export class ContainerRunner implements Runner {
 
   async #run(job: Job, context: RunContext): Promise<Outcome> {
     const run = new ContainerRun({ engine: this.#engine, clock: this.#clock, log: this.#log }, job, context);
-    const stopped = AbortSignal.any([context.signal, this.#closing.signal]);
+    const either = new Deadline({ signals: [context.signal, this.#closing.signal] });
+    const stopped = either.signal;
     try {
       const folder = join(this.#jobs, randomBytes(8).toString('hex'));
       return { state: 'completed', output: await run.perform(folder, stopped) };
     } catch (thrown) {
       if (this.#closing.signal.aborted) return { state: 'released', reason: 'the worker stopped' };
-      const { code, message } = stopped.aborted ? new PeerworkError('cancelled') : asPeerworkError(thrown, 'engine-failed');
+      const fault = stopped.aborted ? new PeerworkError('cancelled') : asPeerworkError(thrown, 'engine-failed');
+      const { code } = fault;
       const { exitCode } = run;
-      return { state: 'failed', error: { code, message, ...(exitCode !== undefined && { exitCode }) }, retry: !final.has(code) };
+      const error = { ...jobErrorOf(fault), ...(exitCode !== undefined && { exitCode }) };
+      // Of a job that was cancelled nobody wants anything.
+      const output = code === 'cancelled' ? undefined : await run.remains();
+      return { state: 'failed', error, retry: !final.has(code), ...(output !== undefined && { output }) };
     } finally {
+      either.end();
       run.giveBack();
     }
   }

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import type { ContainerCeilings } from '../../containers/container-engine.js';
-import { invalid } from '../../containers/container-spec.js';
+import { invalid, MIN_PIDS } from '../../containers/container-spec.js';
 import { networkSetting } from '../../egress/network-setting.js';
 import type { NetworkWish } from '../../egress/policy.js';
 import { PeerworkError } from '../../errors.js';
@@ -32,7 +32,9 @@ const shape = {
     v.strictObject({
       memoryMb: v.optional(amount(1_048_576)),
       cpus: v.optional(v.pipe(v.number(), v.minValue(0.01), v.maxValue(1_024))),
-      pids: v.optional(amount(1_048_576)),
+      pids: v.optional(
+        v.pipe(amount(1_048_576), v.minValue(MIN_PIDS, `with fewer than ${MIN_PIDS} processes Node hangs instead of failing`)),
+      ),
       tmpMb: v.optional(amount(1_048_576)),
       diskMb: v.optional(amount(1_048_576)),
       timeoutMs: v.optional(amount(MAX_TIMEOUT_MS)),
@@ -46,7 +48,7 @@ const shape = {
 const taskSchema = v.strictObject({
   ...shape,
   runner: v.optional(v.literal('container')),
-  /** Read when the task is published, these two. */
+  /** Read when the task is published, these two: the run is given the tunnel, and its Master holds children to their bounds. */
   tunnel: v.optional(v.unknown()),
   children: v.optional(v.unknown()),
   input: v.optional(v.array(v.union([assetPath, v.strictObject({ path: assetPath, at: v.optional(word) })]))),
@@ -95,8 +97,12 @@ export async function readContainerJob(job: Job, workplace: Workplace | undefine
   const limits = { ...task.limits, ...data.limits };
   const memoryMb = limits.memoryMb ?? ceilings.memoryMb;
   const diskMb = limits.diskMb ?? ceilings.diskMb;
-  if (memoryMb > ceilings.memoryMb) throw tooMuch(`${memoryMb} MiB of memory`, `${ceilings.memoryMb}`);
-  if (diskMb > ceilings.diskMb) throw tooMuch(`${diskMb} MiB of files`, `${ceilings.diskMb}`);
+  const { cpus, pids, tmpMb } = limits;
+  if (memoryMb > ceilings.memoryMb) throw tooMuch(`${memoryMb} MiB of memory`, ceilings.memoryMb);
+  if (diskMb > ceilings.diskMb) throw tooMuch(`${diskMb} MiB of files`, ceilings.diskMb);
+  if (cpus !== undefined && cpus > ceilings.cpus) throw tooMuch(`${cpus} cores`, ceilings.cpus);
+  if (pids !== undefined && pids > ceilings.pids) throw tooMuch(`${pids} processes`, ceilings.pids);
+  if (tmpMb !== undefined && tmpMb > memoryMb) throw tooMuch(`${tmpMb} MiB in /tmp, which lies in the memory of the job`, memoryMb);
   return {
     image,
     command: [...(data.command ?? task.command ?? []), ...(data.args ?? [])],
@@ -107,9 +113,9 @@ export async function readContainerJob(job: Job, workplace: Workplace | undefine
     assets: workplace === undefined ? [] : assetsOf(task),
     files: (data.files ?? task.files ?? []).map(({ pattern, maxBytes = MAX_JOB_DATA_BYTES }) => ({ pattern, maxBytes })),
     memoryMb,
-    cpus: Math.min(limits.cpus ?? DEFAULT_CPUS, ceilings.cpus),
-    pids: Math.min(limits.pids ?? DEFAULT_PIDS, ceilings.pids),
-    tmpMb: Math.min(limits.tmpMb ?? DEFAULT_TMP_MB, memoryMb),
+    cpus: cpus ?? Math.min(DEFAULT_CPUS, ceilings.cpus),
+    pids: pids ?? Math.min(DEFAULT_PIDS, ceilings.pids),
+    tmpMb: tmpMb ?? Math.min(DEFAULT_TMP_MB, memoryMb),
     diskBytes: diskMb * MEBIBYTE,
     timeoutMs: shorter(job.timeoutMs, limits.timeoutMs ?? 0),
     stopGraceMs: limits.stopGraceMs ?? DEFAULT_GRACE_MS,
@@ -152,6 +158,6 @@ function shorter(one: number, other: number): number {
   return one === 0 || other === 0 ? Math.max(one, other) : Math.min(one, other);
 }
 
-function tooMuch(asked: string, allowed: string): PeerworkError {
+function tooMuch(asked: string, allowed: number): PeerworkError {
   return new PeerworkError('container-limits', `${asked}, allowed are ${allowed}`);
 }

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
@@ -10,9 +11,13 @@ import type { Job, Json } from '../../job/job.js';
 import type { Workplace } from '../../job/runner.js';
 import { LOCAL_JSON, parseJson } from '../../kit/json.js';
 import { readRedisUrl } from '../../kit/redis-url.js';
+import { canonicalJson } from '../../task/canonical-json.js';
 
 const MAX_CONTAINERS = 1_000;
 const MAX_TEXT = 2_000;
+const QUEUE_KEY_CHARS = 16;
+/** What a timer can wait, a little less than 25 days. */
+const MAX_TIMEOUT_SECS = 2_147_000;
 
 const text = (max: number) => v.pipe(v.string(), v.minLength(1), v.maxLength(max), v.regex(/^\P{Cc}+$/u, 'holds control characters'));
 const whole = (min: number, max: number) => v.pipe(v.number(), v.integer(), v.minValue(min), v.maxValue(max));
@@ -27,7 +32,7 @@ const containers = whole(1, MAX_CONTAINERS);
 const others = {
   image: may(text(400)),
   memoryMb: may(whole(32, 1_048_576)),
-  timeoutSecs: may(v.pipe(v.number(), v.minValue(0.001), v.maxValue(31_536_000))),
+  timeoutSecs: may(v.pipe(v.number(), v.minValue(0.001), v.maxValue(MAX_TIMEOUT_SECS))),
   redisUrl: may(v.pipe(text(MAX_TEXT), v.check(isRedisUrl, 'must begin with redis:// or rediss:// and name a host'))),
   distributed: may(v.boolean()),
   containerIdPrefix: may(v.pipe(v.string(), v.regex(/^[\w.-]{1,100}$/, 'must be letters, digits, _, . and -'))),
@@ -54,6 +59,8 @@ export interface CheckedCrawl extends CrawlJob {
   readonly trusted: boolean;
   /** The name of the queue. */
   readonly queue: string;
+  /** The same for each attempt of the job, as long as its task and all that it is told are the same; in hexadecimal. */
+  readonly key: string;
   /** What its containers may reach, besides its Redis and its API. */
   readonly network: NetworkWish;
 }
@@ -70,9 +77,12 @@ export async function readCrawlJob(job: Job, workplace: Workplace | undefined, h
   const shared = crawl.containers > 1 || distributed;
   if (shared && crawl.redisUrl === undefined && !hasTunnel) throw new PeerworkError('crawl-redis-missing');
   const trusted = workplace === undefined;
-  // What is delivered elsewhere is delivered once, whichever attempt it is. What we bring back ourselves begins anew with each attempt.
-  const queue = crawl.api !== undefined || job.attempt <= 1 ? crawl.runId : `${crawl.runId}~${job.attempt}`;
-  return { ...crawl, shared, trusted, queue, network };
+  const key = createHash('sha256')
+    .update(canonicalJson([job.id, job.channel, workplace?.digest ?? '', crawl as unknown as Json]))
+    .digest('hex');
+  // What is delivered elsewhere belongs to the run, whoever works on it. What comes back in the outcome belongs to this very job.
+  const queue = crawl.api !== undefined ? crawl.runId : `${crawl.runId}~${key.slice(0, QUEUE_KEY_CHARS)}`;
+  return { ...crawl, shared, trusted, queue, key, network };
 }
 
 async function ofTask(job: Job, { folder, entry }: Workplace): Promise<CrawlJob & { readonly network: NetworkWish | undefined }> {

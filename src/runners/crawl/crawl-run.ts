@@ -1,20 +1,22 @@
-import { join } from 'node:path';
 import type { Timer } from '../../clock.js';
 import type { Container } from '../../containers/container.js';
 import type { Egress } from '../../containers/egress/egress.js';
 import { rewriteLocalhost } from '../../containers/localhost.js';
 import { type CrawlProgress, readProgress } from '../../crawl/progress.js';
-import { describeError, PeerworkError } from '../../errors.js';
+import { PeerworkError } from '../../errors.js';
 import type { CrawlOutput } from '../../job/crawl.js';
-import type { Job, JobError, Json, Outcome } from '../../job/job.js';
+import type { Job, Outcome } from '../../job/job.js';
 import { MAX_JOB_DATA_BYTES, MAX_LOG_LINE_CHARS } from '../../job/limits.js';
 import type { RunContext } from '../../job/runner.js';
+import { isStackFrame } from '../../kit/fatal-words.js';
 import { readRedisUrl } from '../../kit/redis-url.js';
 import { conceal } from '../../log.js';
 import { crawlEnvironment } from './crawl-environment.js';
 import type { CheckedCrawl } from './crawl-job.js';
+import { type EndedContainer, outcomeOf, type StopCause } from './crawl-outcome.js';
 import type { CrawlHost, HeldImage } from './crawl-runner.js';
-import { collectResults, makeResultsFolder, RESULTS_TARGET, sizeOfResults } from './results.js';
+import type { KeptCrawl } from './kept-crawls.js';
+import { enterResults, RESULTS_TARGET, ResultBook, sizeOfResults } from './results.js';
 import { openRunEgress, type RunEgress } from './run-egress.js';
 import type { SharedQueue } from './shared-queue.js';
 
@@ -22,8 +24,8 @@ export interface CrawlRunOptions {
   readonly job: Job;
   readonly crawl: CheckedCrawl;
   readonly image: HeldImage;
-  /** Of this run alone. */
-  readonly folder: string;
+  /** Where its containers write, with what earlier attempts left there; absent if results go elsewhere. */
+  readonly kept: KeptCrawl | undefined;
   readonly context: RunContext;
   /** The runner closes: the run is given back. */
   readonly closing: AbortSignal;
@@ -37,23 +39,14 @@ interface CrawlContainer {
   said: string;
 }
 
-interface EndedContainer {
-  readonly id: string;
-  readonly exitCode: number;
-  readonly outOfMemory: boolean;
-  readonly handled: number;
-  readonly said: string;
-}
-
-/** Why containers are being stopped; the first cause counts. */
-type StopCause = 'cancelled' | 'closed' | 'timeout' | 'too-large';
-
 const DEFAULT_MEMORY_MB = 512;
 const TMP_MB = 32;
 const STOP_GRACE_MS = 10_000;
-const LOOK_MS = 1_000;
+const LOOK_MS = 250;
 /** Output that is not the results: exit codes, counts. */
 const ENVELOPE_BYTES = 256 * 1024;
+/** Results, as JSON. */
+const ROOM_BYTES = MAX_JOB_DATA_BYTES - ENVELOPE_BYTES;
 const EXIT_NOT_STARTED = 125;
 const EXIT_TIMEOUT = 124;
 const DEFAULT_PREFIX = 'worker-';
@@ -64,8 +57,8 @@ const FAILED_PAGE = 'failed ';
  * One crawl from its network to its outcome.
  *
  * egress → Redis answers → containers started together → each that dies frees its locks, so that the others go on → all ended → results
- * merged → keys left to expire. Time limit, cancellation, closing and results beyond the limit stop all containers; the first of them is
- * what the outcome tells.
+ * merged → what the next attempt would need removed, or left to it. Time limit, cancellation, closing and results beyond the limit stop all
+ * containers; the first of them is what the outcome tells.
  */
 export class CrawlRun {
   readonly #host: CrawlHost;
@@ -74,6 +67,10 @@ export class CrawlRun {
   #cause: StopCause | undefined;
   #told = '';
   #looking: Timer | undefined;
+  /** By earlier attempts: pages, and bytes of results that are not on this disk. */
+  #before = { handled: 0, failed: 0, bytes: 0 };
+  /** Pages that were read, in the end. */
+  #read = 0;
 
   constructor(host: CrawlHost, options: CrawlRunOptions) {
     this.#host = host;
@@ -81,23 +78,35 @@ export class CrawlRun {
   }
 
   async run(): Promise<Outcome> {
-    const { job, crawl, image, folder, context } = this.#options;
+    const { job, crawl, image, kept, context } = this.#options;
     // Of the owner's own services, and so few that they are kept for good.
     if (crawl.trusted) for (const secret of secretsOf(crawl)) conceal(secret);
-    const results = crawl.api === undefined ? await makeResultsFolder(join(folder, 'results')) : undefined;
     const egress = await openRunEgress(this.#host, { job, crawl, image, context });
     try {
       const queue = await this.#openQueue(egress);
       try {
-        const ended = await this.#runContainers(egress.ofContainers, results, queue);
-        if (queue !== undefined && (crawl.containerIdPrefix ?? DEFAULT_PREFIX) === DEFAULT_PREFIX) await queue.expire();
-        return await this.#outcome(ended, results, queue);
+        await this.#lookBack(queue);
+        const ended = await this.#runContainers(egress.ofContainers, queue);
+        const outcome = await this.#outcome(ended, queue);
+        if (crawl.api === undefined) await this.#leave(outcome, queue);
+        else if (this.#prefix === DEFAULT_PREFIX) await queue?.expire();
+        return outcome;
       } finally {
         queue?.close();
       }
     } finally {
+      // Known to be over, or kept for the next attempt: in no case needed here.
+      kept?.release();
       await egress.close();
     }
+  }
+
+  get #prefix(): string {
+    return this.#options.crawl.containerIdPrefix ?? DEFAULT_PREFIX;
+  }
+
+  get #ids(): string[] {
+    return Array.from({ length: this.#options.crawl.containers }, (_, at) => `${this.#prefix}${at + 1}`);
   }
 
   /** The Redis of the run, reached just as its containers will reach it; a container that cannot would only say so much later. */
@@ -107,15 +116,46 @@ export class CrawlRun {
     return SharedQueue.open(redisUrl, this.#options.crawl.queue, proxySocket, this.#host.clock);
   }
 
-  async #runContainers(egress: Egress, results: string | undefined, queue: SharedQueue | undefined): Promise<EndedContainer[]> {
-    const { crawl, context, closing } = this.#options;
+  /** What earlier attempts have done, here or, with a Redis, anywhere. */
+  async #lookBack(queue: SharedQueue | undefined): Promise<void> {
+    const { crawl, kept, context } = this.#options;
+    if (kept === undefined) return;
+    const book = new ResultBook(ROOM_BYTES);
+    await enterResults(kept.results, book, ROOM_BYTES);
+    if (queue === undefined) this.#before = { handled: book.results.length, failed: book.failed, bytes: 0 };
+    else {
+      // Whatever of an earlier attempt may still run has lost its lease.
+      if (!crawl.trusted) for (const id of this.#ids) await queue.release(id);
+      const counts = await queue.counts();
+      const { results } = await sizeOfResults(kept.results);
+      if (counts !== undefined)
+        this.#before = { handled: counts.handled, failed: counts.failed, bytes: Math.max(0, counts.resultBytes - results) };
+    }
+    const { handled } = this.#before;
+    if (handled > 0)
+      context.report({ kind: 'log', stream: 'log', line: `goes on where an earlier attempt was: ${handled} pages are done` });
+  }
+
+  /** Nothing is kept of a crawl that is over, nor of one that has read no page: it begins anew. */
+  async #leave(outcome: Outcome, queue: SharedQueue | undefined): Promise<void> {
+    const { kept, context } = this.#options;
+    // Whoever lost the lease does not know whether the job goes on elsewhere, or here.
+    const lost = context.signal.aborted && !isCancelled(context.signal);
+    const again = outcome.state === 'released' || lost || (outcome.state === 'failed' && outcome.retry && this.#read > 0);
+    if (again) return queue?.expire();
+    await Promise.all([queue?.remove(), kept?.forget()]);
+  }
+
+  async #runContainers(egress: Egress, queue: SharedQueue | undefined): Promise<EndedContainer[]> {
+    const { kept, context, closing } = this.#options;
+    const results = kept?.results;
     const timers: Timer[] = [];
     const onCancel = () => this.#stop('cancelled');
     const onClose = () => this.#stop('closed');
     context.signal.addEventListener('abort', onCancel);
     closing.addEventListener('abort', onClose);
     try {
-      const ids = Array.from({ length: crawl.containers }, (_, at) => `${crawl.containerIdPrefix ?? DEFAULT_PREFIX}${at + 1}`);
+      const ids = this.#ids;
       const started = await Promise.allSettled(ids.map((id) => this.#start(id, egress, results)));
       this.#containers.sort((a, b) => ids.indexOf(a.id) - ids.indexOf(b.id));
       const fault = started.find((each) => each.status === 'rejected');
@@ -142,7 +182,7 @@ export class CrawlRun {
     const { job, crawl, image } = this.#options;
     const { engine } = this.#host;
     const { ceilings } = engine;
-    const memoryMb = Math.min(crawl.memoryMb ?? DEFAULT_MEMORY_MB, ceilings.memoryMb);
+    const memoryMb = this.#memoryMb;
     const api = crawl.api && { ...crawl.api, baseUrl: rewriteLocalhost(crawl.api.baseUrl, egress.hostName) };
     const env = crawlEnvironment(crawl, {
       id,
@@ -171,6 +211,11 @@ export class CrawlRun {
     this.#containers.push(own);
   }
 
+  /** Of one container. */
+  get #memoryMb(): number {
+    return Math.min(this.#options.crawl.memoryMb ?? DEFAULT_MEMORY_MB, this.#host.engine.ceilings.memoryMb);
+  }
+
   #line(id: string, own: CrawlContainer | undefined, stream: 'stdout' | 'stderr' | 'log', line: string): void {
     const progress = stream === 'stdout' ? readProgress(line) : undefined;
     if (progress !== undefined) {
@@ -180,7 +225,7 @@ export class CrawlRun {
     }
     // Why a page failed says more than the count of them.
     const tells = stream === 'stderr' || !own?.said.startsWith(FAILED_PAGE) || line.startsWith(FAILED_PAGE);
-    if (own !== undefined && line.trim() !== '' && tells) own.said = line;
+    if (own !== undefined && line.trim() !== '' && !isStackFrame(line) && tells) own.said = line;
     const shown = this.#options.crawl.containers > 1 ? `${id}: ${line}` : line;
     this.#options.context.report({ kind: 'log', stream, line: shown.slice(0, MAX_LOG_LINE_CHARS) });
   }
@@ -189,8 +234,8 @@ export class CrawlRun {
   #report(): void {
     const all = this.#containers.flatMap(({ progress }) => progress ?? []);
     const value = {
-      handled: sum(all.map(({ handled }) => handled)),
-      failed: sum(all.map(({ failed }) => failed)),
+      handled: this.#before.handled + sum(all.map(({ handled }) => handled)),
+      failed: this.#before.failed + sum(all.map(({ failed }) => failed)),
       known: Math.max(0, ...all.map(({ total }) => total)),
     };
     const told = JSON.stringify(value);
@@ -224,16 +269,16 @@ export class CrawlRun {
   #limits(): number[] {
     const { crawl, job } = this.#options;
     const own = crawl.timeoutSecs === undefined ? [] : [crawl.timeoutSecs * 1_000 + this.#host.timeoutGraceMs];
-    return [...own, ...(job.timeoutMs > 0 ? [job.timeoutMs] : [])].map((ms) => Math.min(ms, 2_147_000_000));
+    return [...own, ...(job.timeoutMs > 0 ? [job.timeoutMs] : [])];
   }
 
   /** What containers write is on the owner's disk: no more than can be given back anyway, and no more than the owner allows. */
   #look(results: string | undefined): void {
     if (results === undefined) return;
-    const most = Math.min(this.#host.engine.ceilings.diskMb * 1024 * 1024, MAX_JOB_DATA_BYTES * 2);
     const look = async () => {
-      const bytes = await sizeOfResults(results).catch(() => 0);
-      if (bytes > most) this.#stop('too-large');
+      const bytes = await sizeOfResults(results).catch(() => ({ results: 0, all: 0 }));
+      if (bytes.results + this.#before.bytes > ROOM_BYTES) this.#stop('results');
+      else if (bytes.all > this.#host.engine.ceilings.diskMb * 1024 * 1024) this.#stop('disk');
       else if (this.#looking !== undefined) again();
     };
     const again = () => {
@@ -242,45 +287,43 @@ export class CrawlRun {
     again();
   }
 
-  async #outcome(ended: readonly EndedContainer[], results: string | undefined, queue: SharedQueue | undefined): Promise<Outcome> {
-    if (this.#cause === 'closed') return { state: 'released', reason: 'the worker stopped' };
-    if (this.#cause === 'cancelled') return failed({ code: 'cancelled', message: describeError('cancelled') }, false);
-    if (this.#cause === 'too-large') throw new PeerworkError('output-too-large', `the results have more than ${MAX_JOB_DATA_BYTES} bytes`);
-    const worst = ended.reduce((a, b) => (b.exitCode > a.exitCode ? b : a), ended[0] as EndedContainer);
-    if (worst.exitCode !== 0) return failed(this.#error(worst), true);
-    const collected = results === undefined ? undefined : await collectResults(results, MAX_JOB_DATA_BYTES - ENVELOPE_BYTES);
+  async #outcome(ended: readonly EndedContainer[], queue: SharedQueue | undefined): Promise<Outcome> {
+    const { crawl, job, kept } = this.#options;
+    const book = kept === undefined ? undefined : await this.#collect(kept.results, queue);
+    this.#read = book === undefined ? 0 : book.results.length - book.failed;
     const counts = await queue?.counts();
     const all = this.#containers.flatMap(({ progress }) => progress ?? []);
     const output: CrawlOutput = {
       exitCode: 0,
-      handled: collected?.results.length ?? counts?.handled ?? sum(all.map(({ handled }) => handled)),
-      failed: collected?.failed ?? counts?.failed ?? sum(all.map(({ failed }) => failed)),
+      handled: (book && book.results.length + book.leftOut) ?? counts?.handled ?? sum(all.map(({ handled }) => handled)),
+      failed: book?.failed ?? counts?.failed ?? sum(all.map(({ failed }) => failed)),
       containers: ended.map(({ id, exitCode, handled }) => ({ id, exitCode, handled: counts?.byClient.get(id) ?? handled })),
-      ...(collected !== undefined && { results: collected.results }),
+      ...(book !== undefined && { results: book.results }),
+      ...(book !== undefined && book.leftOut > 0 && { leftOut: book.leftOut }),
     };
-    return { state: 'completed', output: output as unknown as Json };
+    const full = counts?.full ?? all.some((each) => each.full);
+    const timeLimit = crawl.timeoutSecs === undefined ? `${job.timeoutMs} ms` : `${crawl.timeoutSecs} s and a grace`;
+    const diskLimit = `more than ${this.#host.engine.ceilings.diskMb} MiB`;
+    return outcomeOf({ cause: this.#cause, ended, output, full, timeLimit, diskLimit, memoryMb: this.#memoryMb });
   }
 
-  #error({ id, exitCode, outOfMemory, said }: EndedContainer): JobError {
-    const { crawl, job } = this.#options;
-    if (this.#cause === 'timeout') {
-      const limit = crawl.timeoutSecs === undefined ? `${job.timeoutMs} ms` : `${crawl.timeoutSecs} s and a grace`;
-      return { code: 'timeout', message: describeError('timeout', limit), exitCode };
-    }
-    if (outOfMemory) return { code: 'memory', message: describeError('memory', `container ${id}`), exitCode };
-    const last = said === '' ? '' : `; its last words: ${said}`;
-    const message = describeError('crawl-failed', `exit code ${exitCode} of ${id}${last}`).slice(0, MAX_LOG_LINE_CHARS);
-    return { code: 'crawl-failed', message, exitCode };
+  /** What is on this disk, and what earlier attempts elsewhere have left in Redis. */
+  async #collect(results: string, queue: SharedQueue | undefined): Promise<ResultBook> {
+    const book = new ResultBook(ROOM_BYTES);
+    await enterResults(results, book, ROOM_BYTES);
+    await queue?.enter(book);
+    return book;
   }
+}
+
+/** Not merely that the lease was lost. */
+function isCancelled({ reason }: AbortSignal): boolean {
+  return reason instanceof PeerworkError && reason.code === 'cancelled';
 }
 
 function secretsOf({ api, redisUrl }: CheckedCrawl): string[] {
   const { password = '' } = redisUrl === undefined ? {} : readRedisUrl(redisUrl);
   return [api?.key ?? '', password].filter(Boolean);
-}
-
-function failed(error: JobError, retry: boolean): Outcome {
-  return { state: 'failed', error, retry };
 }
 
 function sum(numbers: readonly number[]): number {

@@ -1,4 +1,4 @@
-import { mkdir, realpath } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../clock.js';
 import { ContainerEngine, type ContainerEngineOptions } from '../../containers/container-engine.js';
@@ -9,15 +9,15 @@ import { asPeerworkError, PeerworkError } from '../../errors.js';
 import type { Job, Outcome } from '../../job/job.js';
 import { MAX_LOG_LINE_CHARS } from '../../job/limits.js';
 import type { RunContext, Runner } from '../../job/runner.js';
-import { Clearing, clearAway } from '../../kit/clearing.js';
-import { unfinishedName } from '../../kit/unfinished.js';
+import { within } from '../../kit/deadline.js';
 import type { Log } from '../../log.js';
 import { type CheckedCrawl, checkActor, readCrawlJob } from './crawl-job.js';
 import { CrawlRun } from './crawl-run.js';
 import { buildCrawlerImage, ownImage } from './image.js';
+import { type KeptCrawl, KeptCrawls } from './kept-crawls.js';
 
 export interface CrawlRunnerOptions extends Omit<ContainerEngineOptions, 'folder'> {
-  /** For the results of running crawls and what the engine keeps: of this runner alone. */
+  /** For what crawls have found and what the engine keeps: of this runner alone. */
   readonly folder: string;
   /** How many containers one crawl may have here. */
   readonly maxContainers: number;
@@ -44,7 +44,7 @@ const DEFAULT_TIMEOUT_GRACE_MS = 30_000;
 /** As `docker run` itself answers when there is no container. */
 const EXIT_NOT_STARTED = 125;
 /** Another attempt, here or elsewhere, would end the same way. */
-const FINAL: ReadonlySet<string> = new Set(['crawl-invalid', 'crawl-redis-missing', 'container-invalid', 'output-too-large', 'cancelled']);
+const FINAL: ReadonlySet<string> = new Set(['crawl-invalid', 'crawl-redis-missing', 'container-invalid', 'cancelled']);
 
 /**
  * Runs crawls in containers. What can be refused is refused before the first of them starts: the job, its config, its image, its network,
@@ -57,27 +57,22 @@ export class CrawlRunner implements Runner {
   readonly tier = 'container' as const;
   readonly #options: CrawlRunnerOptions;
   readonly #engine: ContainerEngine;
-  readonly #folder: string;
-  readonly #leftovers: Clearing;
+  readonly #kept: KeptCrawls;
   readonly #closing = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
   #building: Promise<void> | undefined;
 
   /** Rejects with `engine-missing`. */
   static async open(options: CrawlRunnerOptions): Promise<CrawlRunner> {
-    const scratch = join(options.folder, 'runs');
-    await mkdir(scratch, { recursive: true, mode: 0o700 });
+    await mkdir(options.folder, { recursive: true, mode: 0o700 });
     const engine = await ContainerEngine.open({ ...options, folder: join(options.folder, 'engine') });
-    const leftovers = new Clearing(options.log, options.clock);
-    await leftovers.sweep(scratch);
-    return new CrawlRunner(options, engine, await realpath(scratch), leftovers);
+    return new CrawlRunner(options, engine, await KeptCrawls.open(join(options.folder, 'kept'), options.clock, options.log));
   }
 
-  private constructor(options: CrawlRunnerOptions, engine: ContainerEngine, folder: string, leftovers: Clearing) {
-    this.#leftovers = leftovers;
+  private constructor(options: CrawlRunnerOptions, engine: ContainerEngine, kept: KeptCrawls) {
     this.#options = options;
     this.#engine = engine;
-    this.#folder = folder;
+    this.#kept = kept;
     this.isolation = engine.isolation;
   }
 
@@ -95,7 +90,7 @@ export class CrawlRunner implements Runner {
   async close(): Promise<void> {
     this.#closing.abort();
     await Promise.all(this.#running);
-    await Promise.all([this.#engine.close(), this.#leftovers.close()]);
+    await Promise.all([this.#engine.close(), this.#kept.close()]);
   }
 
   async #run(job: Job, context: RunContext): Promise<Outcome> {
@@ -103,16 +98,20 @@ export class CrawlRunner implements Runner {
     const { clock, log, maxContainers, timeoutGraceMs = DEFAULT_TIMEOUT_GRACE_MS, internet } = this.#options;
     if (crawl.containers > maxContainers)
       throw new PeerworkError('container-limits', `${crawl.containers} containers, allowed are ${maxContainers}`);
-    const signal = AbortSignal.any([context.signal, this.#closing.signal]);
-    const image = await this.#holdImage(crawl, { ...context, signal });
-    const folder = join(this.#folder, unfinishedName('crawl'));
-    await mkdir(folder, { mode: 0o700 });
+    const { memoryMb } = this.#engine.ceilings;
+    if (crawl.memoryMb !== undefined && crawl.memoryMb > memoryMb)
+      throw new PeerworkError('container-limits', `memoryMb: ${crawl.memoryMb} MiB, allowed are ${memoryMb}`);
+    const signals = [context.signal, this.#closing.signal];
+    const image = await within({ signals }, (signal) => this.#holdImage(crawl, { ...context, signal }));
+    let kept: KeptCrawl | undefined;
     try {
+      if (crawl.api === undefined) kept = await this.#kept.take(crawl.key);
       const host: CrawlHost = { engine: this.#engine, clock, log, timeoutGraceMs, ...(internet !== undefined && { internet }) };
-      return await new CrawlRun(host, { job, crawl, image, folder, context, closing: this.#closing.signal }).run();
+      return await new CrawlRun(host, { job, crawl, image, kept, context, closing: this.#closing.signal }).run();
     } finally {
+      kept?.release();
       image.release();
-      await clearAway(folder, log);
+      await this.#kept.sweep();
     }
   }
 

@@ -1,67 +1,105 @@
 import { constants } from 'node:fs';
-import { chmod, lstat, mkdir, open, readdir } from 'node:fs/promises';
+import { chmod, lstat, mkdir, open, opendir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PeerworkError } from '../../errors.js';
 import type { Json } from '../../job/job.js';
 import { MAX_JOB_DATA_BYTES } from '../../job/limits.js';
 import { MAX_VALUE_DEPTH, parseJson } from '../../kit/json.js';
+import { isMissing } from '../../kit/system-error.js';
 
 /** Where it is in the container. */
 export const RESULTS_TARGET = '/run/peerwork/results';
+/** More than containers have reason to make: beyond, the rest is not looked at. */
 const MAX_FILES = 2_000;
+const RESULTS_ENDING = '.ndjson';
 /** A list of them is the output. */
 const RESULT_LIMITS = { maxBytes: MAX_JOB_DATA_BYTES, maxDepth: MAX_VALUE_DEPTH - 2 };
 
-export interface CollectedResults {
-  /** One a page, in no order. */
-  readonly results: readonly Json[];
-  /** Those of them that tell of a page that was given up. */
-  readonly failed: number;
-}
-
 /** A folder that the containers of one run share for writing, whoever they run as; what is above it must be ours alone. */
 export async function makeResultsFolder(path: string): Promise<string> {
-  await mkdir(path, { mode: 0o700 });
+  await mkdir(path, { recursive: true, mode: 0o700 });
   // mkdir's own mode is cut by the umask.
   await chmod(path, 0o777);
   return path;
 }
 
-/** Bytes in it so far, its files counted with a little each, so that empty ones do not come for nothing. */
-export async function sizeOfResults(folder: string): Promise<number> {
-  let bytes = 0;
-  for (const name of (await readdir(folder)).slice(0, MAX_FILES + 1)) {
+/** Bytes in it so far: of results, and of all files, each counted with a little more, so that empty ones do not come for nothing. */
+export async function sizeOfResults(folder: string): Promise<{ readonly results: number; readonly all: number }> {
+  let [results, all] = [0, 0];
+  for (const name of await namesIn(folder)) {
     const { size } = await lstat(join(folder, name)).catch(() => ({ size: 0 }));
-    bytes += size + 512;
+    if (name.endsWith(RESULTS_ENDING)) results += size;
+    all += size + 512;
   }
-  return bytes;
+  return { results, all };
+}
+
+interface KnownPage {
+  readonly result: Json;
+  readonly failed: boolean;
+  readonly bytes: number;
 }
 
 /**
- * The results that the containers have written, one a page: what comes twice, as after a crash, counts once, and a page that was read
- * beats one that failed. The containers must be gone: what they have left may be anything, such as a link to a file of ours.
- * Rejects with `output-too-large`.
+ * The results of a crawl, one a page: what comes twice, as after a crash, counts once, and a page that was read beats one that failed. Holds as
+ * many as have room in so many bytes of JSON, and counts the others.
  */
-export async function collectResults(folder: string, maxBytes: number): Promise<CollectedResults> {
-  const byPage = new Map<string, { readonly result: Json; readonly failed: boolean; readonly bytes: number }>();
-  let left = maxBytes;
-  const names = (await readdir(folder)).filter((name) => name.endsWith('.ndjson')).sort();
-  for (const name of names.slice(0, MAX_FILES)) {
+export class ResultBook {
+  readonly #pages = new Map<string, KnownPage>();
+  readonly #leftOut = new Set<string>();
+  #left: number;
+
+  constructor(maxBytes: number) {
+    this.#left = maxBytes;
+  }
+
+  /** One result as JSON text; what is none is left out. */
+  add(line: string): void {
+    const read = readResult(line);
+    if (read === undefined) return;
+    const { id, result, failed } = read;
+    const known = this.#pages.get(id);
+    if (known !== undefined && (!known.failed || failed)) return;
+    const bytes = Buffer.byteLength(JSON.stringify(result)) + 1;
+    if (this.#left + (known?.bytes ?? 0) < bytes) {
+      if (known === undefined) this.#leftOut.add(id);
+      return;
+    }
+    this.#left += (known?.bytes ?? 0) - bytes;
+    this.#leftOut.delete(id);
+    this.#pages.set(id, { result, failed, bytes });
+  }
+
+  has(id: string): boolean {
+    return this.#pages.has(id);
+  }
+
+  /** In the order in which they came. */
+  get results(): readonly Json[] {
+    return [...this.#pages.values()].map(({ result }) => result);
+  }
+
+  /** Those of them that tell of a page that was given up. */
+  get failed(): number {
+    return [...this.#pages.values()].filter(({ failed }) => failed).length;
+  }
+
+  /** Pages whose results had no room. */
+  get leftOut(): number {
+    return this.#leftOut.size;
+  }
+}
+
+/**
+ * Enters what the containers have written. They must be gone: what they have left may be anything, such as a link to a file of ours. No file is
+ * read beyond twice `maxBytes`.
+ */
+export async function enterResults(folder: string, book: ResultBook, maxBytes: number): Promise<void> {
+  const names = (await namesIn(folder)).filter((name) => name.endsWith(RESULTS_ENDING)).sort();
+  for (const name of names) {
     const text = await readPlainFile(join(folder, name), maxBytes * 2);
     // The last line has no end if its container was killed while it wrote; its page was not handled then.
-    for (const line of text.split('\n').slice(0, -1)) {
-      const read = readResult(line);
-      if (read === undefined) continue;
-      const known = byPage.get(read.id);
-      if (known !== undefined && (!known.failed || read.failed)) continue;
-      left += known?.bytes ?? 0;
-      left -= line.length + 1;
-      if (left < 0) throw new PeerworkError('output-too-large', `the results have more than ${maxBytes} bytes`);
-      byPage.set(read.id, { result: read.result, failed: read.failed, bytes: line.length + 1 });
-    }
+    for (const line of text.split('\n').slice(0, -1)) book.add(line);
   }
-  const all = [...byPage.values()];
-  return { results: all.map(({ result }) => result), failed: all.filter(({ failed }) => failed).length };
 }
 
 function readResult(line: string): { readonly id: string; readonly result: Json; readonly failed: boolean } | undefined {
@@ -75,7 +113,17 @@ function readResult(line: string): { readonly id: string; readonly result: Json;
   }
 }
 
-/** Neither through a link nor from a pipe or device. Rejects with `output-too-large`. */
+async function namesIn(folder: string): Promise<string[]> {
+  const names: string[] = [];
+  try {
+    for await (const { name } of await opendir(folder)) if (names.push(name) === MAX_FILES) break;
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+  }
+  return names;
+}
+
+/** Neither through a link nor from a pipe or device. */
 async function readPlainFile(path: string, maxBytes: number): Promise<string> {
   const { O_RDONLY, O_NOFOLLOW = 0, O_NONBLOCK = 0 } = constants;
   const file = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK).catch(() => undefined);
@@ -83,8 +131,14 @@ async function readPlainFile(path: string, maxBytes: number): Promise<string> {
   try {
     const facts = await file.stat();
     if (!facts.isFile()) return '';
-    if (facts.size > maxBytes) throw new PeerworkError('output-too-large', `the results have more than ${maxBytes} bytes`);
-    return await file.readFile('utf8');
+    const bytes = Buffer.alloc(Math.min(facts.size, maxBytes));
+    let read = 0;
+    while (read < bytes.length) {
+      const { bytesRead } = await file.read(bytes, read, bytes.length - read, read);
+      if (bytesRead === 0) break;
+      read += bytesRead;
+    }
+    return bytes.toString('utf8', 0, read);
   } finally {
     await file.close();
   }

@@ -5,6 +5,7 @@ import { PublicInternet } from '../../egress/addresses.js';
 import { lowerOf } from '../../egress/policy.js';
 import { EgressProxy } from '../../egress/proxy.js';
 import { TUNNEL_NAME } from '../../egress/reach.js';
+import { PeerworkError } from '../../errors.js';
 import type { Job } from '../../job/job.js';
 import type { RunContext } from '../../job/runner.js';
 import { readRedisUrl } from '../../kit/redis-url.js';
@@ -51,6 +52,13 @@ export async function openRunEgress(
       context.report({ kind: 'log', stream: 'log', line: `refused ${target}: ${reason}` });
     },
   });
+  if (redis !== undefined && crawl.redisUrl === undefined && ofContainers.mode !== 'proxy') {
+    await ofContainers.close();
+    throw new PeerworkError(
+      'egress-unavailable',
+      'the tunnel to its Redis leads through the proxy socket, which this image or engine does not have',
+    );
+  }
   let proxy: EgressProxy | undefined;
   if (redisUrl !== undefined) {
     const policy = lowerOf(crawl.network, engine.ceilings.network, trusted);

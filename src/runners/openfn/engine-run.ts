@@ -66,7 +66,7 @@ export function runOnEngine(
       'workflow-error': on((event) => {
         const error = readError(event);
         // The only event without a time.
-        end({ error }, { event: 'failed', at: `${clock.now()}000`, error });
+        end({ error }, { event: 'failed', at: `${clock.wall()}000`, error });
       }),
     });
     const { options } = run;

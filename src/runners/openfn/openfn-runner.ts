@@ -1,4 +1,4 @@
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../clock.js';
 import { heldNetwork } from '../../egress/policy.js';
@@ -6,12 +6,16 @@ import { asPeerworkError, PeerworkError } from '../../errors.js';
 import type { Job, Json, Outcome } from '../../job/job.js';
 import { VALUE_LIMITS } from '../../job/limits.js';
 import type { OpenfnEvent, OpenfnRun } from '../../job/openfn.js';
-import type { RunContext, Runner, Workplace } from '../../job/runner.js';
-import { formatJson, type JsonRefused, LOCAL_JSON, parseJson } from '../../kit/json.js';
+import type { RunContext, Runner } from '../../job/runner.js';
+import { within } from '../../kit/deadline.js';
+import { formatJson, type JsonRefused } from '../../kit/json.js';
+import { orAborted } from '../../kit/or-aborted.js';
+import { OomKills } from '../../sandbox/oom-kills.js';
 import type { RunnerContext, RunnerSetup } from '../setup.js';
 import { type AdaptorPolicy, allowedSteps, installAdaptor } from './adaptors.js';
 import { type Engine, loadEngine, type OpenEngine } from './engine.js';
 import { type RunEnd, runOnEngine } from './engine-run.js';
+import { readRun } from './read-run.js';
 
 export interface OpenfnRunnerOptions {
   /** Which adaptors runs may use: names or specifiers, `*` for any characters. Default `@openfn/*`. */
@@ -72,6 +76,7 @@ export class OpenfnRunner implements Runner {
   readonly #memoryMb: number;
   readonly #timeoutMs: number;
   readonly #stop: AbortController;
+  readonly #oomKills = new OomKills();
   readonly #running = new Set<Promise<unknown>>();
   #idle: Place[];
 
@@ -119,9 +124,16 @@ export class OpenfnRunner implements Runner {
   }
 
   async run(job: Job, context: RunContext): Promise<Outcome> {
-    const running = this.#run(job, context).catch((thrown: unknown): Outcome => failed(asPeerworkError(thrown)));
+    const signals = [context.signal, this.#stop.signal];
+    const running = within({ signals }, (stop) => this.#run(job, context, stop)).catch(
+      (thrown: unknown): Outcome => failed(asPeerworkError(thrown)),
+    );
     this.#running.add(running);
     return running.finally(() => this.#running.delete(running));
+  }
+
+  #note(line: string): OpenfnEvent {
+    return { event: 'log', at: `${this.#clock.wall()}000`, level: 'warn', source: 'RTE', message: [line] };
   }
 
   async close(): Promise<void> {
@@ -130,32 +142,36 @@ export class OpenfnRunner implements Runner {
     await Promise.all(this.#idle.splice(0).map(({ engine }) => engine.destroy(true)));
   }
 
-  async #run(job: Job, context: RunContext): Promise<Outcome> {
+  async #run(job: Job, context: RunContext, stop: AbortSignal): Promise<Outcome> {
     const { exchange } = context;
     const run = exchange === undefined ? await readRun(job, context.workplace) : ((await exchange.ask({ ask: 'run' })) as OpenfnRun);
     const tell = (event: OpenfnEvent) => {
       if (exchange !== undefined) exchange.tell(event);
       else if (event.event === 'log') context.report({ kind: 'log', stream: 'log', line: lineOf(event.message) });
     };
-    const stop = AbortSignal.any([context.signal, this.#stop.signal]);
     if (stop.aborted) return STOPPED;
     let steps: ReturnType<typeof allowedSteps>;
     try {
       steps = allowedSteps(run, this.#policy);
     } catch (thrown) {
       const error = { severity: 'exception', name: 'AutoinstallError', message: thrown instanceof Error ? thrown.message : String(thrown) };
-      tell({ event: 'failed', at: `${this.#clock.now()}000`, error });
-      return outcomeOf({ error }, exchange === undefined);
+      tell({ event: 'failed', at: `${this.#clock.wall()}000`, error });
+      return outcomeOf({ error }, { wantsOutput: exchange === undefined, memoryMb: this.#memoryMb });
     }
-    const memoryMb = Math.min(run.options.memoryMb ?? this.#memoryMb, this.#memoryMb);
+    const { memoryMb: wanted = this.#memoryMb } = run.options;
+    const memoryMb = Math.min(wanted, this.#memoryMb);
+    if (memoryMb < wanted)
+      tell(this.#note(`the run asks for ${wanted} MiB of memory, and has ${memoryMb}: the owner of this worker allows no more`));
     const timeoutMs = Math.min(run.options.timeoutMs ?? this.#timeoutMs, job.timeoutMs || Number.POSITIVE_INFINITY);
     const place = (await this.#takeIdle()) ?? (await this.#open());
     const { engine } = place;
-    const end = await orStopped(runOnEngine(engine, { run, steps, tell, exchange, memoryMb, timeoutMs, clock: this.#clock }), stop);
+    const end = await orAborted(runOnEngine(engine, { run, steps, tell, exchange, memoryMb, timeoutMs, clock: this.#clock }), stop);
     const spoiled = end === undefined || ('error' in end && (SPOILED.has(end.error.type) || SPOILED.has(end.error.name)));
     if (spoiled || this.#stop.signal.aborted) await engine.destroy(true);
     else this.#idle.push(place);
-    return end === undefined ? STOPPED : outcomeOf(end, exchange === undefined);
+    const killed = end !== undefined && 'error' in end && end.error.type === 'ExitError' && this.#oomKills.more();
+    if (killed) return failed(new PeerworkError('memory', `the system had none left, although the run may have ${memoryMb} MiB`));
+    return end === undefined ? STOPPED : outcomeOf(end, { wantsOutput: exchange === undefined, memoryMb });
   }
 
   async #takeIdle(): Promise<Place | undefined> {
@@ -177,22 +193,11 @@ function lives(pid: number): boolean {
 
 const STOPPED: Outcome = { state: 'released', reason: 'the worker stops' };
 
-function orStopped(ended: Promise<RunEnd>, stop: AbortSignal): Promise<RunEnd | undefined> {
-  return new Promise((resolve) => {
-    const give = () => resolve(undefined);
-    if (stop.aborted) give();
-    stop.addEventListener('abort', give, { once: true });
-    void ended.then((end) => {
-      stop.removeEventListener('abort', give);
-      resolve(end);
-    });
-  });
-}
-
 /** A source with an exchange has had the state already. */
-function outcomeOf(end: RunEnd, wantsOutput: boolean): Outcome {
+function outcomeOf(end: RunEnd, { wantsOutput, memoryMb }: { readonly wantsOutput: boolean; readonly memoryMb: number }): Outcome {
   if ('error' in end) {
     const { type, name, message } = end.error;
+    if (type === 'OOMError' || name === 'OOMError') return failed(new PeerworkError('memory', `${memoryMb} MiB`));
     return failed(new PeerworkError('openfn-run-failed', `${type ?? name ?? 'Error'}: ${message}`));
   }
   if (!wantsOutput) return { state: 'completed', output: null };
@@ -207,21 +212,6 @@ function outcomeOf(end: RunEnd, wantsOutput: boolean): Outcome {
 
 function failed({ code, message }: PeerworkError): Outcome {
   return { state: 'failed', error: { code, message }, retry: false };
-}
-
-/** Of a job whose source has no exchange: `task.json` and above it the job's data, in the shape of an OpenfnRun. */
-async function readRun({ id, data }: Job, workplace: Workplace | undefined): Promise<OpenfnRun> {
-  const task: Json =
-    workplace === undefined ? {} : (parseJson(await readFile(join(workplace.folder, workplace.entry)), LOCAL_JSON) as Json);
-  const run = { ...(isObject(task) && task), ...(isObject(data) && data) };
-  const { steps } = run;
-  if (!Array.isArray(steps) || steps.length === 0 || !steps.every((step: Json) => isObject(step) && typeof step['id'] === 'string'))
-    throw new PeerworkError('openfn-run-failed', 'it has no steps, each with an id');
-  return { options: {}, input: {}, ...run, id } as unknown as OpenfnRun;
-}
-
-function isObject(value: Json): value is { readonly [name: string]: Json } {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function lineOf(message: readonly Json[]): string {

@@ -2,12 +2,15 @@ import type { Clock } from '../../clock.js';
 import type { PublicInternet } from '../../egress/addresses.js';
 import type { NetworkPolicy } from '../../egress/policy.js';
 import type { Clearing } from '../../kit/clearing.js';
+import type { OomKills } from '../../sandbox/oom-kills.js';
 import type { Sandbox } from '../../sandbox/sandbox.js';
 import type { TaskChild } from './child-process.js';
 import type { Run } from './run.js';
 
 export interface ChildHost {
   readonly sandbox: Sandbox;
+  /** Of the cgroup that its children are in. */
+  readonly oomKills: OomKills;
   readonly memoryMb: number;
   readonly internet: PublicInternet;
   readonly scratchFolder: string;

@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import type { EgressProxy } from '../../egress/proxy.js';
 import { MAX_JOB_DATA_BYTES, MAX_LOG_LINE_CHARS } from '../../job/limits.js';
+import { wordsOf } from '../../kit/error-parts.js';
 import { killTree } from '../../sandbox/processes.js';
 import { type ChildLine, type ChildSetup, LineSplitter } from './child/wire.js';
 import type { ChildHost, ChildTask, Unloadable } from './child-host.js';
@@ -250,7 +251,7 @@ export class TaskChild {
         this.#settle(line[1], line[2], (run) => run.complete({ state: 'completed', output: line[3], ...line[4] }));
         break;
       case 'failed':
-        this.#settle(line[1], line[2], (run) => run.fail(line[3], line[4], line[5], line[6]));
+        this.#settle(line[1], line[2], (run) => run.fail(line[3], line[4], line[5], line[6] ?? undefined, line[7] ?? undefined));
         break;
       case 'report':
         if (this.#handed[0]?.number === line[1]) this.#output.take(line[2], chars);
@@ -262,7 +263,7 @@ export class TaskChild {
         this.#becomeReady();
         break;
       case 'unloadable':
-        this.#unloadable ??= { code: 'task-unloadable', message: line[1], certain: true };
+        this.#unloadable ??= { code: 'task-unloadable', message: line[2] === null ? line[1] : wordsOf(line[2]), certain: true };
         break;
       case 'worn':
         this.retire();
@@ -328,14 +329,13 @@ export class TaskChild {
   #conclude(exit: Exit): void {
     this.state = 'ended';
     const words = { breach: this.#breach, sawOutOfMemory: this.#output.sawOutOfMemory, byeCode: this.#byeCode };
-    const ending = howItEnded(exit, words, this.#host.sandbox.tier);
+    const ending = howItEnded(exit, words, { tier: this.#host.sandbox.tier, memoryMb: this.#host.memoryMb });
     const [head] = this.#handed;
     if (head !== undefined && head.number <= exit.begun) {
       this.#handed.shift();
-      const { run } = head;
-      if (this.#doom !== undefined) run.stop(this.#doom.cause, this.#doom.detail);
-      else if (run.cause !== undefined) run.stop(run.cause);
-      else run.fail(ending.code, ending.message);
+      if (this.#doom !== undefined) head.run.stop(this.#doom.cause, this.#doom.detail);
+      else if (head.run.cause !== undefined) head.run.stop(head.run.cause);
+      else head.run.fail(ending.code, ending.message);
     }
     this.#giveBack(0);
     const barren = this.#doom === undefined && !this.#settledAny && exit.begun === 0;

@@ -9,6 +9,8 @@ export interface Exit {
   readonly problem: string;
   /** The last job it began, by the fence; 0 for none. */
   readonly begun: number;
+  /** The system has killed processes for their memory while it lived. */
+  readonly amongOomKills: boolean;
 }
 
 /** What it said itself. */
@@ -25,15 +27,22 @@ export interface Ending {
   readonly message: string;
 }
 
+interface Bounds {
+  readonly tier: 'process' | 'bwrap';
+  readonly memoryMb: number;
+}
+
 /** How a process ended that nobody had asked to. */
-export function howItEnded(exit: Exit, words: LastWords, tier: 'process' | 'bwrap'): Ending {
+export function howItEnded(exit: Exit, words: LastWords, { tier, memoryMb }: Bounds): Ending {
   if (exit.problem !== '') return ending('crashed', `the process did not start: ${exit.problem}`);
   if (words.breach !== '') return ending('crashed', words.breach);
-  if (words.sawOutOfMemory) return ending('memory', 'the heap is full');
+  if (words.sawOutOfMemory) return ending('memory', `${memoryMb} MiB, its heap is full`);
   if (words.byeCode !== undefined) return ending('exited', `with code ${words.byeCode}`);
   const killedBy = exit.signal ?? (tier === 'bwrap' ? signalOf(exit.code) : undefined);
   // RLIMIT_FSIZE
   if (killedBy === 'SIGXFSZ') return ending('scratch-too-large', 'one file alone');
+  if (killedBy === 'SIGKILL' && exit.amongOomKills)
+    return ending('memory', `the system had none left, although the job may have ${memoryMb} MiB`);
   if (killedBy !== undefined) return ending('crashed', `by ${killedBy}`);
   return ending('exited', `with code ${exit.code}`);
 }

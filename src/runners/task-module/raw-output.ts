@@ -2,15 +2,15 @@ import type { Readable } from 'node:stream';
 import { boundedProgress } from '../../job/bounded-progress.js';
 import type { Progress } from '../../job/job.js';
 import { MAX_LOG_LINE_CHARS, MAX_PROGRESS_BYTES } from '../../job/limits.js';
+import { tellsHeapFull } from '../../kit/fatal-words.js';
 import { FloodGate } from './child/flood.js';
 
 /** Bytes that are read between two ticks; then the pipe fills and the task waits, not the worker. */
 const BYTES_PER_TICK = 512 * 1024;
-/** Reports of one child between two ticks, beyond which they are dropped: the child sends far fewer. */
+/** Reports of one child between two ticks, beyond which its answers are not read: 40,000 a second. */
 const REPORTS_PER_TICK = 2_000;
 /** Lines of reports that are read between two ticks: ours hold fewer than 2 MB in 50 ms. */
 const REPORT_CHARS_PER_TICK = 2 * 1024 * 1024;
-const outOfMemory = /heap out of memory|process out of memory|Reached heap limit/i;
 
 /**
  * What a child tells of itself beside its answers, held to an amount that cannot harm the worker: raw stdout and stderr
@@ -54,7 +54,7 @@ export class RawOutput {
   }
 
   #line(stream: 'stdout' | 'stderr' | 'log', line: string): void {
-    if (stream === 'stderr' && outOfMemory.test(line)) this.sawOutOfMemory = true;
+    if (stream === 'stderr' && tellsHeapFull(line)) this.sawOutOfMemory = true;
     if (!this.#gate.passes(this.#now())) return;
     const dropped = this.#gate.takeDropped();
     if (dropped > 0) this.#report({ kind: 'log', stream: 'log', line: `(${dropped} lines were dropped: the task writes too many)` });
@@ -64,13 +64,12 @@ export class RawOutput {
   /** Reports as the child sent them, in a line of so many characters. */
   take(reports: readonly Progress[], chars: number): void {
     this.#reportChars += chars;
-    if (this.#reportChars > REPORT_CHARS_PER_TICK && !this.#released) this.#answers.pause();
+    this.#reports += reports.length;
+    if (this.#isFull && !this.#released) this.#answers.pause();
     for (const progress of reports) this.#pass(progress, chars);
   }
 
   #pass(progress: Progress, chars: number): void {
-    this.#reports += 1;
-    if (this.#reports > REPORTS_PER_TICK) return;
     if (progress.kind === 'progress' && progress.value !== undefined) {
       // Nothing in a short line is too large.
       const bounded = chars <= MAX_PROGRESS_BYTES / 4 ? progress : boundedProgress(progress);
@@ -82,9 +81,13 @@ export class RawOutput {
     }
   }
 
+  get #isFull(): boolean {
+    return this.#reportChars > REPORT_CHARS_PER_TICK || this.#reports > REPORTS_PER_TICK;
+  }
+
   tick(): void {
+    if (this.#isFull) this.#answers.resume();
     this.#reports = 0;
-    if (this.#reportChars > REPORT_CHARS_PER_TICK) this.#answers.resume();
     this.#reportChars = 0;
     if (this.#bytes > BYTES_PER_TICK) for (const each of this.#streams) each.resume();
     this.#bytes = 0;

@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import type { ChildInput, Json, Progress } from '../../job/job.js';
 import { MAX_CHILDREN, MAX_DELAY_MS, MAX_JOB_DATA_BYTES, MAX_MESSAGE_VALUES, VALUE_LIMITS } from '../../job/limits.js';
+import { errorPart } from '../../kit/error-parts.js';
 import { formatJson, type JsonLimits, type JsonRefused, MAX_VALUE_DEPTH, parseJson } from '../../kit/json.js';
 import type { ChildLine } from './child/wire.js';
 
@@ -20,12 +21,17 @@ const asks = v.object({
   holdMs: v.exactOptional(wait),
 });
 
+/** What has the shape of an error, within its limits. */
+const details = v.pipe(
+  v.unknown(),
+  v.transform((value) => errorPart(value) ?? null),
+);
+
 const childLine = v.union([
   v.strictTuple([v.literal('ready')]),
   v.strictTuple([v.literal('worn')]),
-  v.strictTuple([v.literal('unloadable'), v.string(), v.string()]),
-  v.strictTuple([v.literal('failed'), number, number, failureCode, v.string(), v.boolean()]),
-  v.strictTuple([v.literal('failed'), number, number, failureCode, v.string(), v.boolean(), wait]),
+  v.strictTuple([v.literal('unloadable'), v.string(), details]),
+  v.strictTuple([v.literal('failed'), number, number, failureCode, v.string(), v.boolean(), v.nullable(wait), details]),
   v.strictTuple([v.literal('back'), number]),
   v.strictTuple([v.literal('report'), number, v.array(progress)]),
   v.strictTuple([v.literal('bye'), number]),
@@ -68,7 +74,7 @@ function withinLimits(line: readonly unknown[]): readonly unknown[] {
     return line;
   } catch (thrown) {
     const { reason, message } = thrown as JsonRefused;
-    return ['failed', line[1], line[2], reason === 'too-large' ? 'output-too-large' : 'output-unsendable', message, false];
+    return ['failed', line[1], line[2], reason === 'too-large' ? 'output-too-large' : 'output-unsendable', message, false, null, null];
   }
 }
 

@@ -4,6 +4,7 @@ import type { Job, Outcome, Progress } from '../../job/job.js';
 import { MAX_LOG_LINE_CHARS } from '../../job/limits.js';
 import type { RunContext } from '../../job/runner.js';
 import type { Tunnel } from '../../job/tunnel.js';
+import { type ErrorPart, wordsOf } from '../../kit/error-parts.js';
 import type { TunnelAddress } from './child/wire.js';
 
 /** Why a run is being stopped. The first cause counts, whatever the process does on its way out. */
@@ -78,8 +79,11 @@ export class Run {
     settle?.(this.cause === undefined ? outcome : this.#stopped(this.cause));
   }
 
-  fail(code: ErrorCode, detail: string, retry = true, holdMs?: number): void {
-    const error = { code, message: detail.slice(0, MAX_LOG_LINE_CHARS) };
+  /** `cause` is what was thrown, and then gives the message. */
+  fail(code: ErrorCode, message: string, retry = true, holdMs?: number, cause?: ErrorPart): void {
+    const thrown = cause === undefined ? message : wordsOf(cause);
+    const words = cause !== undefined && code === 'crashed' ? `uncaught exception: ${thrown}` : thrown;
+    const error = { code, message: words.slice(0, MAX_LOG_LINE_CHARS), ...(cause !== undefined && { cause }) };
     this.complete({ state: 'failed', error, retry, ...(holdMs !== undefined && { holdMs }) });
   }
 

@@ -6,6 +6,7 @@ import type { Duplex, Readable } from 'node:stream';
 import type { Clock } from '../../clock.js';
 import type { Clearing } from '../../kit/clearing.js';
 import { blankDescriptors } from '../../sandbox/descriptors.js';
+import type { OomKills } from '../../sandbox/oom-kills.js';
 import { endWithThisProcess, hasEnded, killTree } from '../../sandbox/processes.js';
 import type { Sandbox } from '../../sandbox/sandbox.js';
 import { FENCE_BYTES, Fence } from './child/fence.js';
@@ -32,6 +33,7 @@ export interface Spawned {
 
 interface SpawnOptions {
   readonly sandbox: Sandbox;
+  readonly oomKills: OomKills;
   readonly limits: Pick<ChildWish, 'memoryMb' | 'network' | 'proxySocket'>;
   readonly scratchFolder: string;
   readonly clock: Clock;
@@ -42,7 +44,7 @@ interface SpawnOptions {
   readonly onExit: () => void;
 }
 
-export function spawnChild({ sandbox, limits, scratchFolder, clock, leftovers, readable, onExit }: SpawnOptions): Spawned {
+export function spawnChild({ sandbox, oomKills, limits, scratchFolder, clock, leftovers, readable, onExit }: SpawnOptions): Spawned {
   const name = randomBytes(6).toString('hex');
   const workdir = join(scratchFolder, name);
   mkdirSync(workdir, { mode: 0o700 });
@@ -69,7 +71,8 @@ export function spawnChild({ sandbox, limits, scratchFolder, clock, leftovers, r
     closeSync(fenceFd);
     for (const stream of child.stdio) stream?.destroy();
     await leftovers.add(workdir);
-    return { ...exit, begun };
+    const amongOomKills = isKill(exit) && oomKills.more();
+    return { ...exit, begun, amongOomKills };
   });
   const commands = child.stdio[COMMAND_FD] as unknown as Duplex;
   const answers = child.stdio[ANSWER_FD] as Readable;
@@ -77,7 +80,14 @@ export function spawnChild({ sandbox, limits, scratchFolder, clock, leftovers, r
   return { pid, workdir, commands, answers, stdout: child.stdout, stderr: child.stderr, fence, ended };
 }
 
-function untilDrained(child: ChildProcess, pid: number, clock: Clock, onExit: () => void): Promise<Omit<Exit, 'begun'>> {
+type End = Pick<Exit, 'code' | 'signal' | 'problem'>;
+
+/** By SIGKILL, which bubblewrap tells of as 128 + its number. */
+function isKill({ code, signal }: End): boolean {
+  return signal === 'SIGKILL' || code === 128 + 9;
+}
+
+function untilDrained(child: ChildProcess, pid: number, clock: Clock, onExit: () => void): Promise<End> {
   return new Promise((resolve) => {
     child.once('error', (error) => resolve({ code: null, signal: null, problem: error.message }));
     child.once('exit', (code, signal) => {

@@ -9,6 +9,7 @@ import type { IsolationTier, RunContext, Runner, Workplace } from '../../job/run
 import { Clearing } from '../../kit/clearing.js';
 import { unfinishedName } from '../../kit/unfinished.js';
 import { type Log, silentLog } from '../../log.js';
+import { OomKills } from '../../sandbox/oom-kills.js';
 import { findSandbox, findTool, type Sandbox } from '../../sandbox/sandbox.js';
 import { openTunnelPort } from '../tunnel-port.js';
 import type { TunnelAddress } from './child/wire.js';
@@ -102,12 +103,8 @@ export class TaskModuleRunner implements Runner {
     this.#clock = clock;
     this.#watch = watch;
     this.#host = {
-      sandbox,
-      memoryMb,
-      internet,
-      scratchFolder,
-      clock,
-      leftovers,
+      ...{ sandbox, memoryMb, internet, scratchFolder, clock, leftovers },
+      oomKills: new OomKills(),
       ready: (child) => this.#ready(child),
       freed: (child, tookMs) => this.#freed(child, tookMs),
       returned: (child, runs) => this.#returned(child, runs),

@@ -1,4 +1,6 @@
 import { PeerworkError } from '../../errors.js';
+import { carryMs } from '../../kit/carry-time.js';
+import { Deadline } from '../../kit/deadline.js';
 import { type JsonRefused, parseJson } from '../../kit/json.js';
 import { outlineOf } from '../../kit/json-outline.js';
 import { conceal, withoutPassword } from '../../log.js';
@@ -81,19 +83,26 @@ export class CrewClient {
   }
 
   async #ask(method: 'GET' | 'POST', path: string, body?: object): Promise<CrewAnswer> {
+    const text = body === undefined ? undefined : JSON.stringify(body);
+    const deadline = new Deadline({ withinMs: ANSWER_MS + carryMs(text?.length ?? 0) });
     try {
       const response = await fetch(`${this.#base}${path}`, {
         method,
         headers: { ...this.#headers, ...(body !== undefined && { 'content-type': 'application/json' }) },
-        ...(body !== undefined && { body: JSON.stringify(body) }),
+        ...(text !== undefined && { body: text }),
         // The authorization is for this server alone.
         redirect: 'manual',
-        signal: AbortSignal.timeout(ANSWER_MS),
+        signal: deadline.signal,
       });
-      const text = await textOf(response);
-      return { status: response.status, ...parsed(text), retryAfterMs: this.#retryAfter(response.headers.get('retry-after')) };
+      return {
+        status: response.status,
+        ...parsed(await textOf(response)),
+        retryAfterMs: this.#retryAfter(response.headers.get('retry-after')),
+      };
     } catch (error) {
       throw new PeerworkError('crew-unreachable', `${this.#base}: ${reasonOf(error)}`, { cause: error });
+    } finally {
+      deadline.end();
     }
   }
 

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { pause } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
 import type { Lease, Source } from '../../job/source.js';
+import { Deadline, within } from '../../kit/deadline.js';
 import { conceal } from '../../log.js';
 import type { ExecAssets } from '../../task/exec-assets.js';
 import { HeldLease } from '../held-lease.js';
@@ -55,7 +56,7 @@ export function crewSource(options: CrewSourceOptions): SourceSetup {
         name,
         context,
         code,
-        client(() => context.clock.now()),
+        client(() => context.clock.wall()),
         outbox,
       );
       await source.start();
@@ -118,8 +119,11 @@ class CrewSource implements Source {
     this.#poller?.start();
   }
 
-  async claim(capacity: number, signal: AbortSignal): Promise<Lease[]> {
-    const ended = AbortSignal.any([signal, this.#closed.signal]);
+  claim(capacity: number, signal: AbortSignal): Promise<Lease[]> {
+    return within({ signals: [signal, this.#closed.signal] }, (ended) => this.#claim(capacity, ended));
+  }
+
+  async #claim(capacity: number, ended: AbortSignal): Promise<Lease[]> {
     while (!ended.aborted) {
       // Whoever calls is waiting for the answer.
       const calls = this.#endpoint?.take(capacity) ?? [];
@@ -155,12 +159,13 @@ class CrewSource implements Source {
 
   /** Until a call comes, a channel is due, or it ends. */
   async #somethingNew(ended: AbortSignal): Promise<void> {
-    const woken = new AbortController();
+    const woken = new Deadline({ signals: [ended] });
     this.#wake = () => woken.abort();
-    const signal = AbortSignal.any([ended, woken.signal]);
+    const { signal } = woken;
     const waitMs = this.#poller?.waitMs();
     if (waitMs !== undefined) await pause(this.#context.clock, waitMs, signal);
     else await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+    woken.end();
     this.#wake = () => {};
   }
 }

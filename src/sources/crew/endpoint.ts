@@ -156,7 +156,7 @@ export class Endpoint {
       answer: (outcome) => {
         if (outcome.state === 'released') return reply(response, 503, { error: `Given back: ${outcome.reason}` });
         // A failure is answered with 200 too: of any other status crew reads the error alone.
-        return reply(response, 200, releaseOf(outcome, this.#options.clock.now()));
+        return reply(response, 200, releaseOf(outcome, this.#options.clock.wall()));
       },
     };
     response.on('close', () => {

@@ -1,6 +1,7 @@
 import { type Clock, pause, type Timer } from '../../clock.js';
 import { asPeerworkError, describeError, type PeerworkError } from '../../errors.js';
 import type { Lease } from '../../job/source.js';
+import { orAborted } from '../../kit/or-aborted.js';
 import type { Log } from '../../log.js';
 import { HeldLease } from '../held-lease.js';
 import type { Outbox } from '../outbox.js';
@@ -92,7 +93,7 @@ export class Poller {
     const { clock } = this.#options;
     const limit = new AbortController();
     const timer = clock.after(LAST_WORDS_MS, () => limit.abort());
-    await Promise.race([Promise.all(this.#asking), aborted(limit.signal)]);
+    await orAborted(Promise.all(this.#asking), limit.signal);
     if (!limit.signal.aborted) await this.#deliveries.flush(limit.signal);
     timer.cancel();
     this.#deliveries.close();
@@ -131,7 +132,7 @@ export class Poller {
     void all.finally(() => this.#asking.delete(all));
     const answered = new AbortController();
     void all.then(() => answered.abort());
-    if (!signal.aborted) await aborted(AbortSignal.any([signal, answered.signal]));
+    await orAborted(all, signal);
     if (!answered.signal.aborted) await pause(clock, LATE_MS, answered.signal);
     late = true;
     if (failure === undefined) this.#channels.answered(channel, count, leases.length, clock.now());
@@ -170,7 +171,7 @@ export class Poller {
         lease: this.#leases,
         outcome,
         startedAt: settled.startedAt,
-        finishedAt: clock.now(),
+        finishedAt: clock.wall(),
       });
     });
     this.#held.set(task.id, held);
@@ -195,8 +196,4 @@ export class Poller {
       held.lose();
     }
   }
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => (signal.aborted ? resolve() : signal.addEventListener('abort', () => resolve(), { once: true })));
 }

@@ -1,3 +1,4 @@
+import { orAborted } from '../../kit/or-aborted.js';
 import type { RunLease } from './run-lease.js';
 
 export interface ActiveRun {
@@ -57,11 +58,7 @@ export class ActiveRuns {
 
   /** Resolves when nothing is left, or the signal aborts. */
   async ended(signal: AbortSignal): Promise<void> {
-    if (signal.aborted) return;
-    await Promise.race([
-      Promise.all([...this.#runs.values()].map(({ over }) => over)),
-      new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true })),
-    ]);
+    await orAborted(Promise.all([...this.#runs.values()].map(({ over }) => over)), signal);
   }
 }
 

@@ -1,5 +1,7 @@
 import { type Clock, pause } from '../../clock.js';
 import { asPeerworkError, PeerworkError } from '../../errors.js';
+import { carryMs } from '../../kit/carry-time.js';
+import { Deadline } from '../../kit/deadline.js';
 import { JsonRefused, parseJson } from '../../kit/json.js';
 
 /** Of one answer. */
@@ -13,6 +15,7 @@ export interface ApiCall {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: unknown;
+  /** For the answer; what `body` may take on its way is added. */
   readonly timeoutMs: number;
   /** How often it is tried while the API is away or answers 5xx, 408 or 429; with back-off in between. */
   readonly tries: number;
@@ -57,14 +60,16 @@ class Failure {
 
 async function attempt(clock: Clock, call: ApiCall): Promise<ApiAnswer | Failure> {
   const where = `${call.method} ${new URL(call.url).pathname}`;
-  const ending = new AbortController();
-  const late = clock.after(call.timeoutMs, () => ending.abort(new Error(`no answer within ${call.timeoutMs} ms`)));
-  const signal = call.signal === undefined ? ending.signal : AbortSignal.any([ending.signal, call.signal]);
+  const text = call.body === undefined ? undefined : JSON.stringify(call.body);
+  const withinMs = call.timeoutMs + carryMs(text?.length ?? 0);
+  const ending = new Deadline({ signals: [call.signal] });
+  const late = clock.after(withinMs, () => ending.abort(new Error(`no answer within ${withinMs} ms`)));
+  const { signal } = ending;
   try {
     const response = await fetch(call.url, {
       method: call.method,
       headers: { accept: 'application/json', ...(call.body !== undefined && { 'content-type': 'application/json' }), ...call.headers },
-      ...(call.body !== undefined && { body: JSON.stringify(call.body) }),
+      ...(text !== undefined && { body: text }),
       redirect: 'manual',
       signal,
     });
@@ -83,6 +88,7 @@ async function attempt(clock: Clock, call: ApiCall): Promise<ApiAnswer | Failure
     return new Failure(new PeerworkError('dory-api-unreachable', `${where}: ${cause instanceof Error ? cause.message : message}`), true);
   } finally {
     late.cancel();
+    ending.end();
   }
 }
 

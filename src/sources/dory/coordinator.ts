@@ -1,4 +1,5 @@
 import { asPeerworkError, PeerworkError } from '../../errors.js';
+import { Deadline, within } from '../../kit/deadline.js';
 import { crawlOfRun } from './crawl-of-run.js';
 import type { HeldJob } from './held-job.js';
 import type { HelperWatch } from './helper-watch.js';
@@ -60,7 +61,8 @@ export class Coordinator {
     }
     const entry: JournalEntry = { runId, role: 'coordinator', workerId, jobId: job.id, token: job.token };
     await journal.put(entry);
-    const withdrawn = AbortSignal.any([signal, job.lost]);
+    const either = new Deadline({ signals: [signal, job.lost] });
+    const withdrawn = either.signal;
     try {
       if (job.doomed !== undefined) throw new PeerworkError('dory-run-invalid', `${runId}: ${job.doomed}`);
       const prepared = await this.#prepare(runId, withdrawn);
@@ -80,6 +82,8 @@ export class Coordinator {
       }
       await job.giveBack();
       await journal.remove(entry);
+    } finally {
+      either.end();
     }
     return undefined;
   }
@@ -129,7 +133,8 @@ export class Coordinator {
     const distributed = settings.containers > 1;
     let verdict = verdictOf(await lease.outcome);
     if (verdict !== undefined && distributed && lease.reason === undefined) {
-      const exits = await helpers.left(runId, config.actorTimeoutSecs, AbortSignal.any([closing, lease.signal]));
+      const signals = [closing, lease.signal];
+      const exits = await within({ signals }, (signal) => helpers.left(runId, config.actorTimeoutSecs, signal));
       // Helpers are still at it, and this Worker stops: another one becomes the coordinator.
       verdict = exits === undefined ? undefined : withHelpers(verdict, exits);
     }

@@ -2,6 +2,8 @@ import { hostname } from 'node:os';
 import type { Clock } from '../../clock.js';
 import type { PeerworkError } from '../../errors.js';
 import type { Lease, Source } from '../../job/source.js';
+import { Deadline, within } from '../../kit/deadline.js';
+import { orAborted } from '../../kit/or-aborted.js';
 import type { Log } from '../../log.js';
 import { version } from '../../version.js';
 import { ActiveRuns } from './active-runs.js';
@@ -62,7 +64,7 @@ export class DorySource implements Source {
   constructor(parts: DorySourceParts) {
     this.#parts = parts;
     const { workerId, access, settings, journal, timing, clock, log } = parts;
-    this.#startedAt = clock.now();
+    this.#startedAt = clock.wall();
     const api = new DoryApi(access, clock, parts.heartbeatPath);
     const closing = this.#closing.signal;
     const active = new ActiveRuns(() => this.#wake());
@@ -90,9 +92,12 @@ export class DorySource implements Source {
     this.#started = Promise.all([reporter.recover(parts.queue), this.#heartbeat.first]);
   }
 
-  async claim(_capacity: number, signal: AbortSignal): Promise<Lease[]> {
-    const ended = AbortSignal.any([signal, this.#closing.signal]);
-    await unlessAborted(this.#started, ended);
+  claim(_capacity: number, signal: AbortSignal): Promise<Lease[]> {
+    return within({ signals: [signal, this.#closing.signal] }, (ended) => this.#claim(ended));
+  }
+
+  async #claim(ended: AbortSignal): Promise<Lease[]> {
+    await orAborted(this.#started, ended);
     while (!ended.aborted) {
       if (!this.#heartbeat.welcome || this.#active.size >= this.#parts.settings.maxConcurrentRuns) {
         await this.#change(ended);
@@ -126,9 +131,8 @@ export class DorySource implements Source {
 
   async #takeOne(ended: AbortSignal): Promise<Lease | undefined> {
     const { queue } = this.#parts;
-    const asking = new AbortController();
-    const either = AbortSignal.any([ended, asking.signal]);
-    const [next, offer] = [queue.next(either), this.#discovery.next(either)];
+    const asking = new Deadline({ signals: [ended] });
+    const [next, offer] = [queue.next(asking.signal), this.#discovery.next(asking.signal)];
     const first = await Promise.race([next.then((job) => ({ job })), offer.then((runs) => ({ runs }))]);
     asking.abort();
     if ('job' in first) return first.job && this.#coordinator.take(first.job, ended);
@@ -184,9 +188,4 @@ export class DorySource implements Source {
   #wake(): void {
     for (const wake of [...this.#waiting]) wake();
   }
-}
-
-async function unlessAborted(promise: Promise<unknown>, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return;
-  await Promise.race([promise, new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))]);
 }

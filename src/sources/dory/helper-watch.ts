@@ -50,7 +50,7 @@ export class HelperWatch {
     const { api, workerId, clock, timing, log, helpsToo } = this.#options;
     try {
       const run = (await api.distributedRuns(signal)).find((each) => each.runId === runId);
-      const heardOf = (at: number | undefined) => at === undefined || clock.now() - at < timing.staleMs;
+      const heardOf = (at: number | undefined) => at === undefined || clock.wall() - at < timing.staleMs;
       const others = (run?.participants ?? []).filter((each) => each.workerId !== workerId || helpsToo(runId));
       const helping = others.filter((each) => heardOf(each.heartbeatAt));
       return { helping: helping.map((each) => each.workerId), exits: run?.exits ?? [] };

@@ -47,6 +47,7 @@ function placeOf(url: string | undefined, redis: DorySourceOptions['redis']): Re
 export function dorySource(options: DorySourceOptions = {}): SourceSetup {
   return {
     name: 'dory',
+    needs: ['crawl'],
     open: async ({ runners, folder, clock, log: ofWorker, trouble }) => {
       if (!runners.includes('crawl')) throw new PeerworkError('dory-runner-missing');
       const access = openAccess(options);

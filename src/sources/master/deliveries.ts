@@ -1,5 +1,6 @@
 import type { Clock, Timer } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
+import { sizeOfProgress } from '../../job/bounded-progress.js';
 import { checked, type LeaseKey, type SettleAnswer, type Settlement, shareResultsAnswer } from '../../job/verbs.js';
 import type { Log } from '../../log.js';
 import type { Rpc } from '../../swarm/peer.js';
@@ -125,8 +126,9 @@ export class Deliveries {
   }
 
   #add(settlement: Settlement): void {
-    const { outcome } = settlement;
+    const { outcome, reports = [] } = settlement;
     let chars = 300;
+    for (const { progress } of reports) chars += sizeOfProgress(progress);
     if (outcome.state !== 'released') chars += weigh(outcome.output);
     if (outcome.state === 'completed') chars += weigh(outcome.children);
     const parcel: Parcel = { settlement, chars, sent: false, upload: undefined };

@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import { type Clock, pause, type Timer } from '../../clock.js';
 import { asPeerworkError, type PeerworkError } from '../../errors.js';
-import type { Progress } from '../../job/job.js';
 import type { IsolationTier } from '../../job/runner.js';
 import type { Lease, Source } from '../../job/source.js';
 import { cancelWorkArgs, checked, isMasterAnswer, type LeaseKey, pingAnswer, requestWorkAnswer, type WorkItem } from '../../job/verbs.js';
@@ -13,10 +12,9 @@ import { Deliveries } from './deliveries.js';
 import { LeaseBook } from './lease-book.js';
 import { PeerOrigin } from './origin.js';
 import { PeerTunnel } from './peer-tunnel.js';
+import { ReportSender } from './report-sender.js';
 
 const RETRY_MS = 500;
-/** Each holds 64 KiB at most: they fit into one message. */
-const MAX_REPORTS = 200;
 
 /** What the Master is told about this worker when it connects. */
 export interface WorkerFacts {
@@ -42,7 +40,7 @@ export interface MasterFinder {
 export interface MasterSourceOptions {
   /** Makes the swarm member; its handlers answer the Master's calls. */
   readonly join: (accept: (peer: PeerFacts) => RpcHandlers) => MasterFinder;
-  /** May take a while after the start; only the greeting waits for it. */
+  /** May take a while after the start; only the first greeting waits for it. What changes later is told by `renew`. */
   readonly facts: () => Promise<WorkerFacts>;
   /** The Master's public key, base64url: who must have signed its tasks. */
   readonly publisher: string;
@@ -67,7 +65,7 @@ export interface MasterSourceEvents {
  * Leases jobs from a peerwork Master.
  *
  * Leases outlive links. When a link is lost the runs go on; over the next link the worker first says which leases it still holds
- * (`isMaster`), learns which of them are lost, delivers what waits in the outbox, and only then asks for more. While a link is up one
+ * (`isMaster`), learns which of them are lost, delivers what waits in the outbox and what runs have told meanwhile, and only then asks for more. While a link is up one
  * beat renews all leases at once.
  */
 export class MasterSource extends EventEmitter<MasterSourceEvents> implements Source {
@@ -77,12 +75,16 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
   readonly #book: LeaseBook;
   readonly #deliveries: Deliveries;
   readonly #instance = randomUUID();
-  readonly #reports: { id: string; lease: number; progress: Progress }[] = [];
-  #reporting = false;
+  readonly #reports: ReportSender;
   #master: JoinedMaster | undefined;
   #beat: Timer | undefined;
   /** To requests for work, over this link, that brought some. */
   #answers = 0;
+  /** What this worker can do, and what the Master has heard of it. */
+  #facts: WorkerFacts | undefined;
+  #told: WorkerFacts | undefined;
+  /** Ends the open request for work. */
+  #withdraw: (() => void) | undefined;
   #waiting: (() => void)[] = [];
   #closed = false;
 
@@ -90,14 +92,15 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
     super();
     this.#options = options;
     this.#deliveries = new Deliveries(options.outbox, options.clock, options.log);
+    this.#reports = new ReportSender(options.clock, options.log);
     this.#book = new LeaseBook({
+      reports: this.#reports,
       settle: (settlement) => this.#deliveries.deliver(settlement),
-      report: (id, lease, progress) => this.#report(id, lease, progress),
       origin: (digest) => new PeerOrigin(digest, options.publisher, () => this.#master?.peer.rpc),
       tunnel: (key) => new PeerTunnel(key, () => this.#master?.peer.rpc),
       now: () => options.clock.now(),
     });
-    this.#swarm = options.join(() => ({ notes: { cancelWork: (args) => this.#lose(checked(cancelWorkArgs, args).leases) } }));
+    this.#swarm = options.join(() => ({ notes: { cancelWork: (args) => this.#cancel(checked(cancelWorkArgs, args).leases) } }));
     this.#swarm.on('connected', (peer) => void this.#greet(peer));
     this.#swarm.on('disconnected', (peer, error) => this.#leave(peer, asPeerworkError(error, 'link-lost')));
     this.#swarm.on('trouble', (error) => this.emit('trouble', error));
@@ -109,6 +112,12 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
 
   start(): void {
     this.#swarm.start();
+  }
+
+  /** The worker can do more: the Master hears of it with the next request for work, so the open one ends. */
+  renew(facts: WorkerFacts): void {
+    this.#facts = facts;
+    this.#withdraw?.();
   }
 
   async claim(capacity: number, signal: AbortSignal): Promise<Lease[]> {
@@ -130,6 +139,7 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
   async close(): Promise<void> {
     this.#closed = true;
     this.#beat?.cancel();
+    this.#reports.close();
     for (const resolve of this.#waiting.splice(0)) resolve();
     await this.#swarm.close();
     await this.#options.outbox.close();
@@ -141,7 +151,7 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
   }
 
   #settled(): LeaseKey[] {
-    return this.#options.outbox.pending().map(({ id, lease }) => ({ id, lease }));
+    return this.#book.renewable(this.#options.outbox.pending().map(({ id, lease }) => ({ id, lease })));
   }
 
   /** The Master says that these are not ours any more. */
@@ -150,17 +160,27 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
     this.#deliveries.withdraw(keys);
   }
 
+  /** The same, since somebody cancelled the jobs. */
+  #cancel(keys: readonly LeaseKey[]): void {
+    this.#book.cancel(keys);
+    this.#deliveries.withdraw(keys);
+  }
+
   async #greet(peer: Peer): Promise<void> {
     try {
-      const facts = await this.#options.facts();
+      const first = await this.#options.facts();
+      const facts = this.#facts ?? first;
+      this.#facts = facts;
       const answer = checked(
         isMasterAnswer,
         await peer.rpc.call('isMaster', { ...facts, instance: this.#instance, holding: this.#holding() }),
       );
       this.#master = { name: answer.name, peer };
       this.#answers = 0;
+      this.#told = facts;
       this.#lose(answer.lost);
       this.#deliveries.connect(peer.rpc);
+      this.#reports.connect(peer.rpc);
       this.#scheduleBeat(peer, answer.beatMs);
       for (const resolve of this.#waiting.splice(0)) resolve();
       this.emit('connected', this.#master);
@@ -175,6 +195,7 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
     this.#master = undefined;
     this.#beat?.cancel();
     this.#deliveries.disconnect(peer.rpc);
+    this.#reports.disconnect(peer.rpc);
     this.emit('disconnected', error);
   }
 
@@ -203,17 +224,25 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
     // The call itself is never cancelled: jobs that are on their way would be lost until their lease ends. A call with capacity 0
     // makes the Master answer the open one at once, with jobs or without.
     const withdraw = () => void rpc.call('requestWork', { capacity: 0 }).catch(() => {});
+    const facts = this.#facts;
+    const news = facts === undefined || facts === this.#told ? {} : { can: { labels: facts.labels, runners: facts.runners } };
     signal.addEventListener('abort', withdraw, { once: true });
+    this.#withdraw = withdraw;
     try {
-      const { work } = checked(requestWorkAnswer, await rpc.call('requestWork', { capacity }, { timeoutMs: 0 }));
+      const call = rpc.call('requestWork', { capacity, ...news }, { timeoutMs: 0 });
+      this.#told = facts;
+      const { work } = checked(requestWorkAnswer, await call);
       if (work.length > 0) this.#answers += 1;
       return work;
     } catch (error) {
+      // It may not have been looked at.
+      this.#told = undefined;
       this.#options.log.debug('a request for work ended', { error });
       if (this.#master?.peer.rpc === rpc) await pause(this.#options.clock, RETRY_MS, signal);
       return [];
     } finally {
       signal.removeEventListener('abort', withdraw);
+      this.#withdraw = undefined;
     }
   }
 
@@ -229,18 +258,5 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
       });
     }
     return this.#master?.peer.rpc;
-  }
-
-  /** Reports of one turn share a message; without a link they are lost, as only outcomes must arrive. */
-  #report(id: string, lease: number, progress: Progress): void {
-    this.#reports.push({ id, lease, progress });
-    if (this.#reporting) return;
-    this.#reporting = true;
-    setImmediate(() => {
-      this.#reporting = false;
-      while (this.#master !== undefined && this.#reports.length > 0)
-        this.#master.peer.rpc.notify('report', { reports: this.#reports.splice(0, MAX_REPORTS) }, { lossy: true });
-      this.#reports.length = 0;
-    });
   }
 }

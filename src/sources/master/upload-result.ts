@@ -30,10 +30,9 @@ export async function uploadResult(rpc: Rpc, settlement: Settlement, { signal, o
   });
   async function* rest(): AsyncGenerator<Uint8Array> {
     for (let at = await offset; at < bytes.length; at += PIECE_BYTES) yield bytes.subarray(at, at + PIECE_BYTES);
-    onSent();
   }
   let answer: SettleAnswer | undefined;
-  const stream = rpc.stream('uploadResult', { id, lease, sha256, bytes: bytes.length }, { upload: rest(), signal });
+  const stream = rpc.stream('uploadResult', { id, lease, sha256, bytes: bytes.length }, { upload: rest(), onUploaded: onSent, signal });
   for await (const line of linesOf(stream)) {
     const said = checked(uploadResultAnswer, parseJson(line, MESSAGE_LIMITS));
     if (said.kind === 'from') begin(said.offset);

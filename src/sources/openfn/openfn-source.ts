@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Server } from 'node:http';
 import { PeerworkError } from '../../errors.js';
 import type { Lease, Source } from '../../job/source.js';
+import { orAborted } from '../../kit/or-aborted.js';
 import { conceal } from '../../log.js';
 import { version } from '../../version.js';
 import type { SourceContext, SourceSetup } from '../setup.js';
@@ -24,6 +25,7 @@ export function openfnSource(options: OpenfnSourceOptions): SourceSetup {
   const settings = readSettings(options);
   return {
     name: 'openfn',
+    needs: [RUNNER],
     open: async (context) => {
       const source = new OpenfnSource(settings, context);
       if (options.port !== undefined) await source.serve(options.port, options.host);
@@ -60,7 +62,7 @@ export class OpenfnSource implements Source {
     this.#context = context;
     const { clock, log, concurrency } = context;
     this.#able = context.runners.includes(RUNNER);
-    const url = workerAddress(settings, `${context.worker}-${randomBytes(4).toString('hex')}`, clock.now());
+    const url = workerAddress(settings, `${context.worker}-${randomBytes(4).toString('hex')}`, clock.wall());
     this.#socket = new LightningSocket({ url, clock, log, onDown: (why) => this.#down(why) });
     const workloops = settings.workloops ?? [{ queues: ['manual', '*'], capacity: settings.capacity ?? concurrency }];
     this.#queue = new Channel(this.#socket, {
@@ -110,11 +112,7 @@ export class OpenfnSource implements Source {
   }
 
   async flush(signal: AbortSignal): Promise<void> {
-    while (this.#sessions.size > 0 && !signal.aborted)
-      await new Promise<void>((resolve) => {
-        this.#waiting.push(resolve);
-        signal.addEventListener('abort', () => resolve(), { once: true });
-      });
+    while (this.#sessions.size > 0 && !signal.aborted) await orAborted(new Promise<void>((resolve) => this.#waiting.push(resolve)), signal);
   }
 
   async close(): Promise<void> {
@@ -134,7 +132,7 @@ export class OpenfnSource implements Source {
   #lease({ run, free }: TakenRun): Lease | undefined {
     const { clock, log } = this.#context;
     const { publicKey } = this.#settings;
-    const fault = publicKey && runTokenFault(run.token, publicKey, clock.now());
+    const fault = publicKey && runTokenFault(run.token, publicKey, clock.wall());
     if (fault !== undefined) {
       free();
       this.#distrust(`run ${run.id}: ${fault}`);

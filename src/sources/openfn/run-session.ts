@@ -258,7 +258,7 @@ export class RunSession implements Lease {
 
   /** Microseconds. */
   #now(): string {
-    return `${this.#options.clock.now()}000`;
+    return `${this.#options.clock.wall()}000`;
   }
 
   #lose(why: string): void {

@@ -1,5 +1,6 @@
 import { WebSocket } from 'ws';
 import type { Clock, Timer } from '../../clock.js';
+import { carryMs } from '../../kit/carry-time.js';
 import type { Log } from '../../log.js';
 import { decodeFrame, encodeRequest, MAX_FRAME_BYTES, type Received } from './frames.js';
 
@@ -62,6 +63,8 @@ export class LightningSocket {
   #ref = 0;
   #failures = 0;
   #heard = true;
+  /** What waited behind the last heartbeat: as long as that changes, the line is alive, and the answer to it may be a while. */
+  #queuedBytes = 0;
   #beat: Timer | undefined;
   #retry: Timer | undefined;
   #closed = false;
@@ -126,12 +129,13 @@ export class LightningSocket {
     const ws = this.#ws;
     if (ws === undefined || !this.isOpen) return Promise.reject(new ReplyError('lost', 'not connected'));
     return new Promise((resolve, reject) => {
-      const timer = this.#options.clock.after(timeoutMs, () => {
+      ws.send(encodeRequest({ joinRef, ref, topic, event, payload }));
+      // It is behind all that waits.
+      const timer = this.#options.clock.after(timeoutMs + carryMs(ws.bufferedAmount), () => {
         this.#waiting.delete(ref);
         reject(new ReplyError('timeout', 'timeout'));
       });
       this.#waiting.set(ref, { topic, timer, resolve, reject });
-      ws.send(encodeRequest({ joinRef, ref, topic, event, payload }));
     });
   }
 
@@ -155,6 +159,7 @@ export class LightningSocket {
 
   #open(): void {
     this.#heard = true;
+    this.#queuedBytes = 0;
     this.#scheduleBeat();
     for (const channel of [...this.#channels.values()]) channel.opened();
   }
@@ -165,12 +170,14 @@ export class LightningSocket {
       () => {
         const ws = this.#ws;
         if (ws === undefined) return;
-        if (!this.#heard) {
+        const isMoving = ws.bufferedAmount !== this.#queuedBytes;
+        if (!this.#heard && !isMoving) {
           this.#lose(ws, 'heartbeat timeout');
           return;
         }
         this.#heard = false;
         ws.send(encodeRequest({ joinRef: null, ref: this.nextRef(), topic: 'phoenix', event: 'heartbeat', payload: {} }));
+        this.#queuedBytes = ws.bufferedAmount;
         this.#scheduleBeat();
       },
       { unref: true },

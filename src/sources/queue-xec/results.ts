@@ -3,6 +3,7 @@ import { PeerworkError } from '../../errors.js';
 import type { Json, Outcome } from '../../job/job.js';
 import { VALUE_LIMITS } from '../../job/limits.js';
 import type { Settlement } from '../../job/verbs.js';
+import { carryMs } from '../../kit/carry-time.js';
 import { parseJson } from '../../kit/json.js';
 import type { Log } from '../../log.js';
 import type { Call } from '../../wires/queue-xec/calls.js';
@@ -75,7 +76,8 @@ export class Results {
       worker: { name: worker },
       data: dataOf(settlement.outcome),
     });
-    const call = share(JSON.stringify(key.seal(text)), CONFIRM_MS);
+    const sealed = JSON.stringify(key.seal(text));
+    const call = share(sealed, CONFIRM_MS + carryMs(sealed.length));
     if (call === undefined) return false;
     void this.#confirm(settlement, call);
     return true;

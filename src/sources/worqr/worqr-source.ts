@@ -3,6 +3,7 @@ import { pause } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
 import { MAX_JOB_DATA_BYTES } from '../../job/limits.js';
 import type { Lease, Source } from '../../job/source.js';
+import { Deadline, within } from '../../kit/deadline.js';
 import type { ExecAssets } from '../../task/exec-assets.js';
 import type { Outbox } from '../outbox.js';
 import type { LocalTask, SourceContext, SourceSetup } from '../setup.js';
@@ -146,8 +147,11 @@ class WorqrSource implements Source {
     );
   }
 
-  async claim(capacity: number, signal: AbortSignal): Promise<Lease[]> {
-    const ended = AbortSignal.any([signal, this.#closed.signal]);
+  claim(capacity: number, signal: AbortSignal): Promise<Lease[]> {
+    return within({ signals: [signal, this.#closed.signal] }, (ended) => this.#claim(capacity, ended));
+  }
+
+  async #claim(capacity: number, ended: AbortSignal): Promise<Lease[]> {
     while (!ended.aborted) {
       const leases: Lease[] = [];
       if (this.#connection.isUp && this.#membership.isRegistered && this.#context.clock.now() >= this.#notBefore)
@@ -168,7 +172,8 @@ class WorqrSource implements Source {
   async close(): Promise<void> {
     this.#closed.abort();
     this.#deliveries.hurry();
-    if (this.#connection.isUp) await this.#deliveries.flush(AbortSignal.timeout(LAST_WORDS_MS));
+    if (this.#connection.isUp)
+      await within({ withinMs: LAST_WORDS_MS, clock: this.#context.clock }, (signal) => this.#deliveries.flush(signal));
     this.#deliveries.close();
     await this.#membership.close();
     this.#connection.close();
@@ -261,9 +266,10 @@ class WorqrSource implements Source {
     const ready = this.#connection.isUp && this.#membership.isRegistered;
     // Marked while the last round was on its way.
     if (holdMs <= 0 && ready && this.#promising.size > 0) return;
-    const woken = new AbortController();
+    const woken = new Deadline({ signals: [ended] });
     if (holdMs <= 0) this.#wake = () => woken.abort();
-    await pause(clock, holdMs > 0 ? holdMs : (this.#options.pollMs ?? DEFAULT_POLL_MS), AbortSignal.any([ended, woken.signal]));
+    await pause(clock, holdMs > 0 ? holdMs : (this.#options.pollMs ?? DEFAULT_POLL_MS), woken.signal);
+    woken.end();
     this.#wake = () => {};
     if (!ended.aborted && !woken.signal.aborted && holdMs <= 0) for (const queue of this.#code.keys()) this.#promising.add(queue);
   }

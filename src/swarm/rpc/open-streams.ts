@@ -30,9 +30,9 @@ export class OpenStreams {
   open(id: number, verb: string, args: unknown, options: StreamOptions): AsyncIterableIterator<Uint8Array> {
     const { text, bytes } = formatCall(verb, args);
     const letter = this.#writer.letter(Kind.open, id, text, bytes);
-    const stream = new OpenStream(id, letter, this.#writer, options.upload, () => this.#open.delete(id));
+    const stream = new OpenStream(id, letter, this.#writer, options, () => this.#open.delete(id));
     this.#open.set(id, stream);
-    stream.start(verb, options, this.#clock, this.#movement);
+    stream.start(verb, this.#clock, this.#movement);
     return stream.incoming;
   }
 
@@ -67,7 +67,7 @@ class OpenStream {
   readonly #id: number;
   readonly #letter: Letter;
   readonly #writer: Writer;
-  readonly #upload: AsyncIterable<Uint8Array> | undefined;
+  readonly #options: StreamOptions;
   readonly #onClosed: () => void;
   #outgoing: Outgoing | undefined;
   #sent = false;
@@ -75,11 +75,11 @@ class OpenStream {
   #patience: Patience | undefined;
   #forgetSignal: (() => void) | undefined;
 
-  constructor(id: number, letter: Letter, writer: Writer, upload: AsyncIterable<Uint8Array> | undefined, onClosed: () => void) {
+  constructor(id: number, letter: Letter, writer: Writer, options: StreamOptions, onClosed: () => void) {
     this.#id = id;
     this.#letter = letter;
     this.#writer = writer;
-    this.#upload = upload;
+    this.#options = options;
     this.#onClosed = onClosed;
     this.incoming = new Incoming({
       windowBytes: STREAM_WINDOW_BYTES,
@@ -89,8 +89,8 @@ class OpenStream {
     });
   }
 
-  start(verb: string, options: StreamOptions, clock: Clock, movement: Movement): void {
-    const { signal, upload, timeoutMs = DEFAULT_CALL_TIMEOUT_MS } = options;
+  start(verb: string, clock: Clock, movement: Movement): void {
+    const { signal, upload, timeoutMs = DEFAULT_CALL_TIMEOUT_MS } = this.#options;
     const stop = () => this.#stop(new PeerworkError('rpc-cancelled'));
     if (signal?.aborted) {
       stop();
@@ -108,7 +108,7 @@ class OpenStream {
       this.#outgoing.onCredit(bytes);
       return;
     }
-    const upload = this.#upload ?? nothing();
+    const { upload = nothing(), onUploaded } = this.#options;
     this.#outgoing = new Outgoing({
       id: this.#id,
       kind: Kind.upload,
@@ -121,6 +121,7 @@ class OpenStream {
       },
       onEnded: () => {
         this.#sent = true;
+        onUploaded?.();
         if (this.incoming.ended) this.#close();
       },
     });

@@ -161,7 +161,7 @@ export class Calls {
     const { clock, onSkew, onSeen } = this.#options;
     const { address, ek, sentAt, body } = packet;
     if (this.#keys.some((own) => own.address === address)) return;
-    const skewMs = sentAt - clock.now();
+    const skewMs = sentAt - clock.wall();
     if (Math.abs(skewMs) > SKEW_MS) onSkew?.(skewMs);
     if (skewMs <= -MAX_AGE_MS) return;
     const known = this.#known.get(address);
@@ -210,7 +210,7 @@ export class Calls {
 
   #signed(body: PacketBody, keys = this.#keys[0]): Buffer {
     const { token, clock } = this.#options;
-    return signPacket(keys, token, clock.now(), body);
+    return signPacket(keys, token, clock.wall(), body);
   }
 
   #sealed(address: string, body: PacketBody, keys = this.#keys[0]): Buffer | undefined {

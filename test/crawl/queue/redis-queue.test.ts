@@ -162,11 +162,53 @@ if (requireTools(t, redisTools)) {
     const [id = ''] = ids(await one.claim(2));
     await one.handle(id, '{}', false);
     await one.slot('a.test', 1);
+    await one.keep([{ id, failed: false, json: '{}' }]);
     await one.expire(86_400_000);
     for (const key of queueKeys(queue)) {
       const ttl = await redis.pttl(key);
       t.ok(ttl > 86_000_000 && ttl <= 86_400_000, key);
     }
+    await one.remove();
+    t.equal(await redis.exists(...queueKeys(queue)), 0, 'or at once');
+  });
+
+  t.test('results are kept, one a page: a page that was read is not replaced by one that failed', async (t) => {
+    const queue = newQueue();
+    const one = client(queue, 'one');
+    await one.keep(Array.from({ length: 500 }, (_, n) => ({ id: `p${n}`, failed: false, json: JSON.stringify({ n }) })));
+    await one.keep([
+      { id: 'p1', failed: true, json: '{"error":1}' },
+      { id: 'q', failed: true, json: '{"error":1}' },
+      { id: 'q', failed: false, json: '"read"' },
+      { id: 'large', failed: false, json: JSON.stringify('x'.repeat(2_000)) },
+    ]);
+    const found = new Map<string, string>();
+    for await (const { id, json } of client(queue, 'two').results(1_000)) found.set(id, json);
+    t.equal(found.size, 502);
+    t.match([found.get('p1'), found.get('q'), found.get('large')], ['{"n":1}', '"read"', '']);
+    const sum = [...found.values()].reduce((bytes, json) => bytes + json.length, 2_002);
+    t.equal((await one.counts()).resultBytes, sum);
+  });
+
+  t.test('it is remembered that some pages had no room', async (t) => {
+    const queue = newQueue();
+    const small = new RedisQueue({ redis, queue, client: 'one', maxRequests: 2 });
+    await small.add(pages(2));
+    t.equal((await small.counts()).full, false);
+    await small.add(pages(3));
+    t.equal((await client(queue, 'two').counts()).full, true);
+  });
+
+  t.test('a client that goes on after one of its name died is not behind the others', async (t) => {
+    const queue = newQueue();
+    const [one, two] = [client(queue, 'one'), client(queue, 'two')];
+    await one.join();
+    await one.add(pages(100));
+    t.equal((await one.claim(50)).requests.length, 50);
+    t.equal(await one.release('one'), 50);
+    await one.join();
+    await two.join();
+    t.ok((await one.claim(8)).requests.length > 0);
   });
 
   t.test('8 clients at once: every page is claimed by one of them', async (t) => {

@@ -165,3 +165,43 @@ t.test('group reset, retry, pause; task reset, retry, pluck', async (t) => {
   t.match(await post('task/nobody/examine'), { task: null });
   for (const verb of ['clean', 'bootstrap', 'sync']) t.match(await get(verb), { success: true });
 });
+
+t.test('what cannot be kept just so is refused as crew refuses, with its field, and nothing is changed', async (t) => {
+  const { get, send, group, task, acquire, release } = await openCrew(t);
+  const id = await group();
+  const path = `task_group/${id}/tasks`;
+  const wrong: readonly [object, RegExp][] = [
+    [{ priority: 1e9 }, /^priority: 1000000000 cannot be kept; it must be a whole number from -1000000 to 1000000$/],
+    [{ priority: 1.5 }, /^priority: 1\.5 cannot/],
+    [{ progressWeight: 0.25 }, /^progressWeight: 0\.25 cannot/],
+    [{ remainingAttempts: '3' }, /^remainingAttempts: "3" cannot/],
+    [{ remainingAttempts: -1 }, /^remainingAttempts: -1 cannot/],
+    [{ errorDelayInSeconds: 7_200 }, /^errorDelayInSeconds: 7200 cannot be kept; it must be seconds from 0 to 3600$/],
+    [{ errorDelayInSeconds: 'soon' }, /^errorDelayInSeconds: "soon" cannot/],
+    [{ runAfter: '2999-01-01T00:00:00Z' }, /^runAfter: .*within a year$/],
+    [{ channel: { a: 1 } }, /^channel: \{"a":1\} cannot be kept; it must be a text$/],
+  ];
+  for (const [fields, message] of wrong)
+    t.match(await send('POST', path, { name: 'T', channel: 'c', ...fields }), { status: 500, body: { message } });
+  t.same(await get(path), [], 'nothing is made of them');
+  const made = await task(id, { priority: -5, progressWeight: 1_000_000, remainingAttempts: 2, errorDelayInSeconds: '1.5' });
+  t.match(made, { priority: -5, progressWeight: 1_000_000, remainingAttempts: 2, errorDelayInSeconds: 1.5 }, 'and this is kept exactly');
+  for (const [fields, message] of wrong)
+    t.match(await send('PUT', `task/${made._id}`, { name: 'changed', ...fields }), { status: 500, body: { message } });
+  t.match(await get(`task/${made._id}`), made, 'all of a change, or nothing');
+  for (const verb of ['reset', 'retry'])
+    t.match(await send('POST', `task/${made._id}/${verb}`, { remainingAttempts: 2.5 }), {
+      status: 500,
+      body: { message: /^remainingAttempts: 2\.5 cannot/ },
+    });
+  await acquire();
+  const children = [{ channel: 'c' }, { channel: 'c', priority: 0.5 }];
+  t.match(await release(made._id, { output: 1, children }), { status: 500, body: { message: /^children\.1\.priority: 0\.5 cannot/ } });
+  t.match(await release(made._id, { output: 1, childrenDelayInSeconds: 1e9 }), {
+    status: 500,
+    body: { message: /^childrenDelayInSeconds: / },
+  });
+  t.match(await get(`task/${made._id}`), { assignedTo: 'w1', isComplete: false });
+  t.match(await release(made._id, { output: 1, children: children.slice(0, 1) }), { status: 200, body: { isComplete: true } });
+  t.equal((await get(path)).length, 2);
+});

@@ -121,6 +121,24 @@ t.test('slow and broken clients are shown the door, others are served meanwhile'
   t.match(nonsense, /^HTTP\/1.1 400[\s\S]*request-invalid/);
 });
 
+t.test('a body that takes long but comes steadily is taken', async (t) => {
+  const { url } = await openApi(t, { bodyTimeoutMs: 300 });
+  const text = JSON.stringify({ data: 'x'.repeat(200_000) });
+  async function* slowly() {
+    for (let at = 0; at < text.length; at += 16_384) {
+      yield Buffer.from(text.slice(at, at + 16_384));
+      await new Promise((resolve) => setTimeout(resolve, 60));
+    }
+  }
+  const response = await fetch(`${url}/v1/jobs`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: slowly(),
+    duplex: 'half',
+  } as never);
+  t.equal(response.status, 201, await response.text());
+});
+
 /** What the server says until it ends the connection. */
 function raw(url: string, text: string): Promise<string> {
   return new Promise((resolve, reject) => {

@@ -29,7 +29,9 @@ t.test('a source gives a whole crawl', async (t) => {
   t.match(await readCrawlJob(job(crawl, { attempt: 3 }), undefined, false), { queue: 'r1' });
   const single = { runId: 'r1', actor, containers: 1 };
   t.match(await readCrawlJob(job(single), undefined, false), { shared: false });
-  t.match(await readCrawlJob(job(single, { attempt: 3 }), undefined, false), { queue: 'r1~3' }, 'whose results begin anew');
+  const { queue, key } = await readCrawlJob(job(single), undefined, false);
+  t.equal(queue, `r1~${key.slice(0, 16)}`, 'results that come back belong to the job');
+  t.match(await readCrawlJob(job(single, { attempt: 3 }), undefined, false), { queue, key }, 'each attempt goes on with them');
 });
 
 t.test('what is wrong is told with its place', async (t) => {
@@ -63,6 +65,15 @@ t.test('a task and the data of a job make one together', async (t) => {
     trusted: false,
   });
   t.match(await readCrawlJob(job(null), taskOf(t, { runner: 'crawl', actor }), false), { containers: 1, shared: false });
+});
+
+t.test('what an attempt goes on with is of the same job, task and crawl', async (t) => {
+  const task = { ...taskOf(t, { runner: 'crawl', actor }), digest: 'd1' };
+  const keyOf = async (data: unknown, more: object = {}, workplace = task) => (await readCrawlJob(job(data, more), workplace, false)).key;
+  const key = await keyOf(null);
+  t.equal(await keyOf(null, { attempt: 2, timeoutMs: 5 }), key);
+  for (const other of [keyOf(null, { id: 'j2' }), keyOf({ memoryMb: 64 }), keyOf(null, {}, { ...task, digest: 'd2' })])
+    t.not(await other, key);
 });
 
 t.test('a task says what its crawls may reach; a source that the owner has connected may use what the owner opens', async (t) => {

@@ -97,23 +97,26 @@ if (lab !== undefined) {
     const { runner } = await crawlBed(t, lab, { ceilings });
     const program = `
       import { appendFileSync, symlinkSync, writeFileSync, readdirSync } from 'node:fs';
-      import { spawn } from 'node:child_process';
+      import { spawn, spawnSync } from 'node:child_process';
       const folder = process.env.PEERWORK_RESULTS;
       const { how } = JSON.parse(Buffer.from(process.env.ACTOR_CONFIG, 'base64'));
       if (how === 'disk') for (let file = 0; ; file += 1) { try { writeFileSync(folder + '/' + file, Buffer.alloc(1e6)); } catch {} await new Promise((r) => setTimeout(r, 5)); }
       if (how === 'file') for (;;) { appendFileSync(folder + '/a.ndjson', 'x'.repeat(1e5)); await new Promise((r) => setTimeout(r, 5)); }
       if (how === 'forks') { let refused = 0; for (let n = 0; n < 200; n += 1) spawn('sleep', ['100']).on('error', () => refused++); setTimeout(() => { console.log('refused', refused > 100); process.exit(0); }, 1000); }
       if (how === 'memory') { const all = []; for (;;) all.push(Buffer.alloc(1e7, 1)); }
+      if (how === 'heap') process.exit(spawnSync(process.execPath, ['--max-old-space-size=16', '-e', 'const all = []; for (;;) all.push([all.length])'], { stdio: 'inherit' }).status ?? 134);
       if (how === 'link') { for (const path of ['/etc/shadow', '/proc/self/environ']) symlinkSync(path, folder + '/' + path.replaceAll('/', '_') + '.ndjson'); writeFileSync(folder + '/ok.ndjson', '{"requestId":"1"}\\n'); }
       if (how === 'socket') console.log(JSON.stringify(readdirSync('/run/peerwork')), readdirSync('/').includes('root'));`;
     const image = await imageOf('hostile', program);
     const run = (how: string) => runCrawl(runner, { image, actor: { how } });
-    t.match((await run('disk')).outcome, { state: 'failed', error: { code: 'output-too-large' }, retry: false });
+    const full = { state: 'failed', error: { code: 'scratch-too-large', message: /more than 4 MiB/ }, retry: false };
+    t.match((await run('disk')).outcome, full);
     t.match((await run('file')).outcome, { state: 'failed' });
     const forks = await run('forks');
     t.match(logLines(forks.reports).join(), /refused true/, JSON.stringify(forks.outcome));
     // Whether the engine has heard by then that it was the memory is its own affair.
     t.match((await run('memory')).outcome, { state: 'failed', error: { code: /^(memory|crawl-failed)$/, exitCode: 137 } });
+    t.match((await run('heap')).outcome, { state: 'failed', error: { code: 'memory', message: /: 128 MiB in container worker-1$/, exitCode: 134 } });
     const link = await run('link');
     t.match(link.output, { handled: 1, results: [{ requestId: '1' }] });
     t.match(logLines((await run('socket')).reports).join(), /\["proxy\.sock","results"\]/);

@@ -3,13 +3,19 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { collectResults, sizeOfResults } from '../../../src/runners/crawl/results.js';
+import { enterResults, ResultBook, sizeOfResults } from '../../../src/runners/crawl/results.js';
 
 function folderOf(t: Test, files: Readonly<Record<string, string>>): string {
   const folder = mkdtempSync(join(tmpdir(), 'peerwork-results-'));
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
   for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text);
   return folder;
+}
+
+async function collectResults(folder: string, maxBytes: number): Promise<ResultBook> {
+  const book = new ResultBook(maxBytes);
+  await enterResults(folder, book, maxBytes);
+  return book;
 }
 
 const page = (requestId: string, more: object = {}) => `${JSON.stringify({ requestId, ...more })}\n`;
@@ -42,10 +48,36 @@ t.test('links, pipes and folders are not read', async (t) => {
   t.same((await collectResults(folder, 1_000)).results, [{ requestId: '1' }]);
 });
 
-t.test('more than can be given back is refused before it is in memory', async (t) => {
-  const small = folderOf(t, { 'a.ndjson': page('1', { text: 'x'.repeat(600) }), 'b.ndjson': page('2', { text: 'x'.repeat(600) }) });
-  await t.rejects(collectResults(small, 1_000), { code: 'output-too-large' });
-  const large = folderOf(t, { 'a.ndjson': page('1', { text: 'x'.repeat(6_000) }) });
-  await t.rejects(collectResults(large, 1_000), { code: 'output-too-large' });
-  t.ok((await sizeOfResults(small)) > 1_200);
+t.test('as many as have room are kept, in bytes of JSON, and the others are counted', async (t) => {
+  const folder = folderOf(t, {
+    'a.ndjson':
+      page('1', { text: 'x'.repeat(600) }) + page('2', { text: 'x'.repeat(600) }) + page('2', { error: 'x' }) + page('3', { a: 1 }),
+  });
+  const book = await collectResults(folder, 1_000);
+  t.same(
+    book.results.map((result) => (result as { requestId: string }).requestId),
+    ['1', '2', '3'],
+  );
+  t.match(book, { leftOut: 0, failed: 1 }, 'what a page that had no room said of its failure had');
+  const some = folderOf(t, { 'a.ndjson': page('1', { text: 'x'.repeat(90) }) + page('2') + page('2', { text: 'x'.repeat(90) }) });
+  t.match(await collectResults(some, 100), { leftOut: 1, results: [{ requestId: '2' }] });
+  const wide = folderOf(t, {
+    'a.ndjson': page('1', { text: '\u4e2d'.repeat(400) }) + page('2', { n: 1 }).replace('1}', `1${'0'.repeat(500)}}`),
+  });
+  t.match(await collectResults(wide, 1_000), { leftOut: 1, results: [{ requestId: '2' }] }, 'a letter may be three bytes');
+});
+
+t.test('a file is read to its limit, and what was torn there is left out', async (t) => {
+  const folder = folderOf(t, { 'a.ndjson': page('1') + page('2', { text: 'x'.repeat(6_000) }) + page('3') });
+  t.same((await collectResults(folder, 1_000)).results, [{ requestId: '1' }]);
+  const { results, all } = await sizeOfResults(folder);
+  t.ok(results > 6_000 && all > results);
+});
+
+t.test('what earlier attempts read is not replaced by what failed since', async (t) => {
+  const book = new ResultBook(1_000);
+  book.add('{"requestId":"1","a":1}');
+  book.add('{"requestId":"1","error":"x"}');
+  t.ok(book.has('1'));
+  t.same(book.results, [{ requestId: '1', a: 1 }]);
 });

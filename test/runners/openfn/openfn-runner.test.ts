@@ -172,7 +172,8 @@ t.test('how runs fail: in the words of OpenFn', async (t) => {
     await t.test(what, async (t) => {
       const told = await run(steps, more);
       t.match(failure(told), error);
-      t.match(told.outcome, { state: 'failed', error: { code: 'openfn-run-failed' }, retry: false });
+      const code = 'type' in error && error.type === 'OOMError' ? 'memory' : 'openfn-run-failed';
+      t.match(told.outcome, { state: 'failed', error: { code }, retry: false });
       t.equal(told.events.at(-1), ending(told), 'nothing comes after the end');
     });
   t.match((await run([{ expression: 'fn(s => s)' }])).outcome, { state: 'completed' }, 'and the next run is well');

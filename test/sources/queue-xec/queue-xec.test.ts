@@ -146,7 +146,7 @@ t.test('a Master cannot write beside the workplace, whatever paths it names', as
 });
 
 /** Waits a tenth of the time. */
-const hasty: Clock = { now: () => systemClock.now(), after: (ms, action, options) => systemClock.after(ms / 10, action, options) };
+const hasty: Clock = { ...systemClock, after: (ms, action, options) => systemClock.after(ms / 10, action, options) };
 
 t.test('a result that the Master does not confirm is sent again over a new link, and a Master that hangs is left', async (t) => {
   const key = new TransferKey(KEY);

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import t from 'tap';
+import { nodePrimitives } from '../../../src/swarm/crypto.node.js';
 import { keyPairFromSeed } from '../../../src/swarm/identity.js';
 import { base58, base58check, fromBase58 } from '../../../src/wires/queue-xec/base58.js';
 import { decode, encode } from '../../../src/wires/queue-xec/bencode.js';
@@ -11,7 +12,7 @@ import { sha256Of, TransferKey, unifiedHash } from '../../../src/wires/queue-xec
 const vectors = JSON.parse(readFileSync(new URL('../../../../test/wires/queue-xec/vectors.json', import.meta.url), 'utf8'));
 const hex = (text: string) => Buffer.from(text, 'hex');
 
-const sender = new RoomKeys(keyPairFromSeed(hex(vectors.signing.seed_hex)), hex(vectors.box.senderSecret_hex));
+const sender = new RoomKeys(keyPairFromSeed(nodePrimitives, hex(vectors.signing.seed_hex)), hex(vectors.box.senderSecret_hex));
 const receiver = new RoomKeys(undefined, hex(vectors.box.receiverSecret_hex));
 const { fields } = vectors.packet;
 const body = { y: 'r', c: fields.c, a: fields.a, rn: hex(fields.rn_hex) } as const;

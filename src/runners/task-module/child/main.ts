@@ -5,8 +5,11 @@
  * It ends when the parent closes fd 3, and after anything that leaves its state in doubt: an uncaught exception or an
  * unhandled rejection.
  */
+
+import type { ErrorPart } from '../../../kit/error-parts.js';
 import { readCommands } from './commands.js';
 import { JobContext } from './context.js';
+import { failureOf } from './failure.js';
 import { Fence } from './fence.js';
 import { Intrinsics } from './intrinsics.js';
 import { loadTask, type Task } from './load.js';
@@ -109,38 +112,18 @@ function close(run: Running): void {
   JobContext.end(run.context);
 }
 
-function fail(run: Running, code: FailureCode, message: string, retry: boolean): void {
+function fail(run: Running, code: FailureCode, message: string, retry: boolean, details?: ErrorPart): void {
   close(run);
-  const holdMs = JobContext.asks(run.context)?.holdMs;
-  const told = slice(message, 0, setup?.maxLineChars);
-  if (holdMs === undefined) tell(['failed', run.number, took(run), code, told, retry]);
-  else tell(['failed', run.number, took(run), code, told, retry, holdMs]);
-}
-
-/** Name and message of whatever was thrown, even if it is built to throw again when touched. */
-function describe(thrown: unknown): { message: string; stack: string; retry: boolean } {
-  try {
-    if (!(thrown instanceof Error)) return { message: typeof thrown === 'string' ? thrown : toJsonText(thrown), stack: '', retry: true };
-    const { name, message, stack, code, unrecoverable, retry } = thrown as Error & Record<string, unknown>;
-    // `fetch` says only that it failed.
-    const why = thrown.cause instanceof Error ? `: ${String(thrown.cause.message)}` : '';
-    const named = `${name === 'Error' ? '' : `${String(name)}: `}${String(message)}${why}`;
-    return {
-      message: typeof code === 'string' ? `${named} [${code}]` : named,
-      stack: String(stack ?? ''),
-      retry: unrecoverable !== true && retry !== false,
-    };
-  } catch {
-    return { message: 'something that cannot be shown', stack: '', retry: true };
-  }
+  const holdMs = JobContext.asks(run.context)?.holdMs ?? null;
+  tell(['failed', run.number, took(run), code, slice(message, 0, setup?.maxLineChars), retry, holdMs, details ?? null]);
 }
 
 function failWith(run: Running, thrown: unknown): void {
-  const { message, stack, retry } = describe(thrown);
-  if (stack !== '') reports?.text('stderr', `${stack}\n`);
+  const { message, stack, retry, details } = failureOf(thrown);
+  if (stack !== '') reports?.lines('stderr', stack);
   // Off-heap memory is limited by the system: a refused allocation is the job asking for more than allowed.
   if (thrown instanceof RangeError && includes(message, 'Array buffer allocation failed')) fail(run, 'memory', message, retry);
-  else fail(run, 'task-threw', message, retry);
+  else fail(run, 'task-threw', message, retry, details);
 }
 
 function complete(run: Running, output: unknown): void {
@@ -228,15 +211,19 @@ function breakDown(code: 'crashed' | 'task-threw', thrown: unknown): void {
   if (run !== undefined) {
     if (code === 'task-threw') failWith(run, thrown);
     else {
-      const { message, stack, retry } = describe(thrown);
-      if (stack !== '') reports?.text('stderr', `${stack}\n`);
-      fail(run, 'crashed', `uncaught exception: ${message}`, retry);
+      const { message, stack, retry, details } = failureOf(thrown);
+      if (stack !== '') reports?.lines('stderr', stack);
+      fail(run, 'crashed', message, retry, details);
     }
   } else if (task === undefined) {
-    const { message, stack } = describe(thrown);
-    tell(['unloadable', message, stack]);
+    tellUnloadable(thrown);
   }
   end();
+}
+
+function tellUnloadable(thrown: unknown): void {
+  const { message, details } = failureOf(thrown);
+  tell(['unloadable', message, details ?? null]);
 }
 
 /** Without Node's own way out, in which version 20 can hang under load. */
@@ -269,8 +256,7 @@ async function begin(given: ChildSetup): Promise<void> {
     before = { state: new ProcessState(), intrinsics: new Intrinsics() };
     task = loaded;
   } catch (error) {
-    const { message, stack } = describe(error);
-    tell(['unloadable', message, stack]);
+    tellUnloadable(error);
     end();
   }
   tell(['ready']);
@@ -290,6 +276,8 @@ function take(line: string): void {
 
 process.on('uncaughtException', (error, origin) => breakDown(origin === 'unhandledRejection' ? 'task-threw' : 'crashed', error));
 process.on('exit', (code) => {
+  // What it has begun to say, and progress that waits.
+  if (running !== undefined) reports?.end();
   if (running !== undefined || task === undefined) tell(['bye', code]);
 });
 keepSignalsHome();

@@ -1,6 +1,7 @@
 /**
- * Progress and log lines of the running job on their way out. The first few of each 50 ms leave at once, so that they
- * survive if the next statement never returns; more are gathered and leave together. Floods are cut, see flood.ts.
+ * Progress and log lines of the running job on their way out. Lines leave at once, those of one write together, so that they survive if the next
+ * statement never returns or ends the process; so do values of
+ * progress, and of more than 4,000 a second the latest in each 50 ms. Floods are cut, see flood.ts.
  */
 import { Writable } from 'node:stream';
 import type { Json, Progress } from '../../../job/job.js';
@@ -10,7 +11,8 @@ import { pop, push, slice, split, now as steadyNow, timer } from './primordials.
 type StreamName = 'stdout' | 'stderr' | 'log';
 
 const WINDOW_MS = 50;
-const AT_ONCE = 10;
+/** Of progress; no work that is done between two values is shorter. */
+const AT_ONCE = 200;
 /** Lines and progress are limited in size, so this many fit into one message. */
 const MAX_HELD = 50;
 
@@ -43,18 +45,24 @@ export class Reports {
     const lines = split(this.#partial[stream] + text, '\n');
     this.#partial[stream] = slice(pop(lines) ?? '', 0, this.#maxLineChars + 1);
     for (let at = 0; at < lines.length; at += 1) this.#line(stream, lines[at] ?? '');
+    if (lines.length > 0) this.#flush();
+  }
+
+  /** Lines of our own, which begin anew whatever the task has written before. */
+  lines(stream: StreamName, text: string): void {
+    this.text(stream, `${this.#partial[stream] === '' ? '' : '\n'}${text}\n`);
   }
 
   #line(stream: StreamName, line: string): void {
     if (!this.#gate.passes(this.#now())) return;
     this.#tellDropped();
     const cut = line.length > this.#maxLineChars ? `${slice(line, 0, this.#maxLineChars - 1)}…` : line;
-    this.#add({ kind: 'log', stream, line: cut });
+    this.#hold({ kind: 'log', stream, line: cut });
   }
 
   #tellDropped(): void {
     const dropped = this.#gate.takeDropped();
-    if (dropped > 0) this.#add({ kind: 'log', stream: 'log', line: `(${dropped} lines were dropped: the task writes too many)` });
+    if (dropped > 0) this.#hold({ kind: 'log', stream: 'log', line: `(${dropped} lines were dropped: the task writes too many)` });
   }
 
   #add(progress: Progress): void {
@@ -64,13 +72,18 @@ export class Reports {
       this.#sentInWindow = 0;
     }
     push(this.#held, progress);
-    if (this.#sentInWindow < AT_ONCE || this.#held.length >= MAX_HELD) {
+    if (this.#sentInWindow < AT_ONCE) {
       this.#sentInWindow += 1;
       this.#flush();
     } else if (this.#timer === undefined) {
       this.#timer = timer.set(() => this.#flush(), WINDOW_MS);
       timer.unref(this.#timer);
     }
+  }
+
+  #hold(progress: Progress): void {
+    push(this.#held, progress);
+    if (this.#held.length >= MAX_HELD) this.#flush();
   }
 
   #flush(): void {

@@ -5,7 +5,9 @@
  * a job is safe in the pipe when the next one kills the process. fd 5 is the fence (see fence.ts).
  * The parent trusts none of it: the task can write to the same descriptors.
  */
+
 import type { Continuation, Hold, Json, ParentOutput, Progress } from '../../../job/job.js';
+import type { ErrorPart } from '../../../kit/error-parts.js';
 
 /** The first line a child gets. */
 export interface ChildSetup {
@@ -45,9 +47,18 @@ export type Asks = Continuation & Hold;
 
 export type ChildLine =
   | readonly ['ready']
-  | readonly ['unloadable', message: string, stack: string]
+  | readonly ['unloadable', message: string, details: ErrorPart | null]
   | readonly ['completed', number: number, tookMs: number, output: Json, asks?: Asks]
-  | readonly ['failed', number: number, tookMs: number, code: FailureCode, message: string, retry: boolean, holdMs?: number]
+  | readonly [
+      'failed',
+      number: number,
+      tookMs: number,
+      code: FailureCode,
+      message: string,
+      retry: boolean,
+      holdMs: number | null,
+      details: ErrorPart | null,
+    ]
   /** Not begun, because the parent had taken it back. */
   | readonly ['back', number: number]
   | readonly ['report', number: number, progress: readonly Progress[]]

@@ -1,0 +1,33 @@
+import { type FileHandle, open } from 'node:fs/promises';
+
+const NEWLINE = 0x0a;
+
+/** A file of lines that only grows. What an earlier write left torn, in this life or one before, spoils no later line. */
+export class AppendFile {
+  readonly #file: FileHandle;
+  #torn: boolean;
+
+  private constructor(file: FileHandle, torn: boolean) {
+    this.#file = file;
+    this.#torn = torn;
+  }
+
+  static async open(path: string): Promise<AppendFile> {
+    const file = await open(path, 'a+');
+    const { size } = await file.stat();
+    const last = Buffer.alloc(1);
+    if (size > 0) await file.read(last, 0, 1, size - 1);
+    return new AppendFile(file, size > 0 && last[0] !== NEWLINE);
+  }
+
+  async append(lines: readonly string[]): Promise<void> {
+    const block = `${this.#torn ? '\n' : ''}${lines.join('\n')}\n`;
+    this.#torn = true;
+    await this.#file.appendFile(block);
+    this.#torn = false;
+  }
+
+  async close(): Promise<void> {
+    await this.#file.close();
+  }
+}

@@ -1,0 +1,80 @@
+/** An error as it was thrown. Of one with all its causes and parts 24 Ki characters are kept, six deep, two dozen in all. */
+export interface ErrorPart {
+  readonly name?: string;
+  readonly message: string;
+  /** Its own, such as `ECONNREFUSED`. */
+  readonly code?: string;
+  /** As the engine writes it; 4 Ki characters. */
+  readonly stack?: string;
+  /** As in `error.cause`. */
+  readonly cause?: ErrorPart;
+  /** The errors that it is made of, as in `AggregateError.errors`. */
+  readonly parts?: readonly ErrorPart[];
+}
+
+/** Causes of causes, and parts of parts. */
+const MAX_DEPTH = 6;
+/** Errors in one, however they hang together. */
+const MAX_PARTS = 24;
+/** Of all texts together, and of each. */
+const MAX_CHARS = 24 * 1024;
+const MAX_MESSAGE_CHARS = 8 * 1024;
+const MAX_STACK_CHARS = 4 * 1024;
+const MAX_NAME_CHARS = 100;
+/** Parts that are named in a sentence. */
+const MAX_NAMED = 5;
+
+/** What is left to give. */
+interface Room {
+  chars: number;
+  parts: number;
+}
+
+/** An error that was thrown here, or one that came from outside: what is too deep, too many or too long is left out or cut. undefined if it is none. */
+export function errorPart(value: unknown): ErrorPart | undefined {
+  return partOf(value, { chars: MAX_CHARS, parts: MAX_PARTS }, 0);
+}
+
+/** An error and what brought it about, in one line: `TypeError: fetch failed: connect ECONNREFUSED 127.0.0.1:9`. */
+export function wordsOf({ name = '', message, code, cause, parts = [] }: ErrorPart): string {
+  const named = UNNAMED.has(name) ? message : message === '' ? name : `${name}: ${message}`;
+  // Ours say all in the message.
+  const coded = code === undefined || message.includes(code) || name === 'PeerworkError' ? named : `${named} [${code}]`;
+  const some = parts.slice(0, MAX_NAMED).map(wordsOf);
+  if (parts.length > some.length) some.push(`and ${parts.length - some.length} more`);
+  const all = some.length === 0 ? coded : `${coded} (${some.join('; ')})`;
+  const why = cause === undefined ? '' : wordsOf(cause);
+  if (why === '' || all.includes(why)) return all;
+  return all === '' ? why : `${all}: ${why}`;
+}
+
+const UNNAMED: ReadonlySet<string> = new Set(['', 'Error', 'PeerworkError']);
+
+/** The message of whatever was thrown, with those of its causes and parts. */
+export function messageOf(thrown: unknown): string {
+  if (!(thrown instanceof Error)) return String(thrown);
+  const part = errorPart(thrown);
+  return part?.cause === undefined && part?.parts === undefined ? thrown.message : wordsOf(part);
+}
+
+function partOf(value: unknown, room: Room, depth: number): ErrorPart | undefined {
+  if (typeof value !== 'object' || value === null || depth > MAX_DEPTH || room.parts <= 0) return undefined;
+  room.parts -= 1;
+  const { name, message, code, stack, cause, parts, errors } = value as Readonly<Record<string, unknown>>;
+  const own = {
+    ...(typeof name === 'string' && { name: take(name, MAX_NAME_CHARS, room) }),
+    message: typeof message === 'string' ? take(message, MAX_MESSAGE_CHARS, room) : '',
+    ...(typeof code === 'string' && { code: take(code, MAX_NAME_CHARS, room) }),
+    ...(typeof stack === 'string' && stack !== '' && { stack: take(stack, MAX_STACK_CHARS, room) }),
+  };
+  const because = partOf(cause, room, depth + 1);
+  const list = Array.isArray(parts) ? parts : Array.isArray(errors) ? errors : [];
+  const some = list.slice(0, MAX_PARTS).flatMap((part) => partOf(part, room, depth + 1) ?? []);
+  return { ...own, ...(because !== undefined && { cause: because }), ...(some.length > 0 && { parts: some }) };
+}
+
+function take(text: string, maxChars: number, room: Room): string {
+  const taken = text.slice(0, Math.min(maxChars, room.chars));
+  room.chars -= taken.length;
+  return taken;
+}

@@ -1,0 +1,43 @@
+import { chmod } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Mount } from '../../containers/container-spec.js';
+import { makeSocketFolder } from '../../egress/proxy.js';
+import type { PeerworkError } from '../../errors.js';
+import type { Tunnel } from '../../job/tunnel.js';
+import { removeTree } from '../../kit/remove-tree.js';
+import { openTunnelPort, type TunnelPort } from '../tunnel-port.js';
+
+/** Where a container finds the tunnel of its job, whatever its network is; `PEERWORK_TUNNEL` says so. */
+const TUNNEL_SOCKET = '/run/peerwork/tunnel.sock';
+
+export interface TunnelSocket {
+  readonly mounts: readonly Mount[];
+  readonly env: Readonly<Record<string, string>>;
+  /** Ends all connections. */
+  close(): Promise<void>;
+}
+
+/** A unix socket to be mounted into a container: each connection to it is one to the server at the other end of the tunnel. */
+export async function openTunnelSocket(tunnel: Tunnel, onError: (error: PeerworkError) => void): Promise<TunnelSocket> {
+  const folder = makeSocketFolder();
+  let port: TunnelPort | undefined;
+  try {
+    const path = join(folder, 'tunnel.sock');
+    port = await openTunnelPort(tunnel, { path, onError });
+    // The folder is ours alone; the socket, mounted, is for whatever user the container runs as.
+    await chmod(path, 0o666);
+    const opened = port;
+    return {
+      mounts: [{ source: path, target: TUNNEL_SOCKET }],
+      env: { PEERWORK_TUNNEL: TUNNEL_SOCKET },
+      close: async () => {
+        await opened.close();
+        await removeTree(folder);
+      },
+    };
+  } catch (thrown) {
+    await port?.close();
+    await removeTree(folder);
+    throw thrown;
+  }
+}

@@ -1,0 +1,112 @@
+import { mkdir, readdir, realpath, stat, utimes } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Clock } from '../../clock.js';
+import { bytesBelow } from '../../kit/bytes-below.js';
+import { Clearing, clearAtOnce } from '../../kit/clearing.js';
+import { isAbandoned } from '../../kit/unfinished.js';
+import type { Log } from '../../log.js';
+import { makeResultsFolder } from './results.js';
+
+/** What a crawl has left for its next attempt is of no use to anybody after so long. */
+export const KEEP_MS = 86_400_000;
+const TOUCH_MS = 3_600_000;
+/** Beside those that run: what was used longest ago goes first. */
+const MAX_CRAWLS = 64;
+const MAX_BYTES = 512 * 1024 * 1024;
+const KEY = /^[0-9a-f]{64}$/;
+
+/** A crawl's place while it runs. */
+export interface KeptCrawl {
+  /** Mounted into its containers: results and known pages, of earlier attempts too. What is in it may be anything. */
+  readonly results: string;
+  /** Nothing will go on from here. */
+  forget(): Promise<void>;
+  /** Another run of the same crawl may have it. */
+  release(): void;
+}
+
+/**
+ * What crawls have found, kept on disk so that the next attempt of a job goes on where the last one was, however that ended. A crawl is known
+ * by its key: the job, the exact version of its task, and all that it was told. Bounded in number, bytes and age.
+ */
+export class KeptCrawls {
+  readonly #folder: string;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #clearing: Clearing;
+  /** Of each that runs, what the next one waits for. */
+  readonly #inUse = new Map<string, Promise<void>>();
+
+  private constructor(folder: string, clock: Clock, log: Log) {
+    this.#folder = folder;
+    this.#clock = clock;
+    this.#log = log;
+    this.#clearing = new Clearing(log, clock);
+  }
+
+  static async open(folder: string, clock: Clock, log: Log): Promise<KeptCrawls> {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const kept = new KeptCrawls(await realpath(folder), clock, log);
+    await kept.sweep();
+    return kept;
+  }
+
+  /** Of two runs of one crawl (a lease that was lost, and came back) the second waits until the first has ended. */
+  async take(key: string): Promise<KeptCrawl> {
+    const before = this.#inUse.get(key);
+    let release = () => {};
+    const ended = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const mine = (before ?? Promise.resolve()).then(() => ended);
+    this.#inUse.set(key, mine);
+    const done = () => {
+      if (this.#inUse.get(key) === mine) this.#inUse.delete(key);
+      release();
+    };
+    await before;
+    const folder = join(this.#folder, key);
+    try {
+      await mkdir(folder, { recursive: true, mode: 0o700 });
+      const results = await makeResultsFolder(join(folder, 'results'));
+      await this.#touch(folder, ended);
+      return { results, forget: async () => void (await clearAtOnce(folder, this.#log)), release: done };
+    } catch (thrown) {
+      done();
+      throw thrown;
+    }
+  }
+
+  /** Removes what is too old or too much, in the background. Never rejects. */
+  async sweep(): Promise<void> {
+    const found: { readonly name: string; readonly usedAt: number }[] = [];
+    for (const name of await readdir(this.#folder).catch(() => [])) {
+      if (this.#inUse.has(name)) continue;
+      // What is on its way out goes by itself, unless that was cut off.
+      if (!KEY.test(name) && !isAbandoned(name)) continue;
+      const facts = await stat(join(this.#folder, name)).catch(() => undefined);
+      found.push({ name, usedAt: KEY.test(name) ? (facts?.mtimeMs ?? 0) : 0 });
+    }
+    found.sort((a, b) => b.usedAt - a.usedAt);
+    const now = this.#clock.wall();
+    let bytes = 0;
+    for (const [at, { name, usedAt }] of found.entries()) {
+      // An instant that lies in the future is as wrong as one long ago: the clock was set back meanwhile.
+      const old = Math.abs(now - usedAt) > KEEP_MS;
+      if (!old && at < MAX_CRAWLS && bytes <= MAX_BYTES) bytes += await bytesBelow(join(this.#folder, name), MAX_BYTES);
+      if (old || at >= MAX_CRAWLS || bytes > MAX_BYTES) void this.#clearing.add(join(this.#folder, name));
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#clearing.close();
+  }
+
+  /** Its age is counted from when it was last in use, also after a crawl of days whose Worker was killed. */
+  async #touch(folder: string, ended: Promise<void>): Promise<void> {
+    const seconds = this.#clock.wall() / 1_000;
+    await utimes(folder, seconds, seconds).catch(() => {});
+    const again = this.#clock.after(TOUCH_MS, () => void this.#touch(folder, ended), { unref: true });
+    void ended.then(() => again.cancel());
+  }
+}

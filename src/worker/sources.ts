@@ -1,0 +1,104 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Clock } from '../clock.js';
+import { PeerworkError } from '../errors.js';
+import type { Source } from '../job/source.js';
+import type { Log } from '../log.js';
+import { Outbox } from '../sources/outbox.js';
+import type { SourceSetup } from '../sources/setup.js';
+import type { KeyFile } from '../swarm/key-file.node.js';
+import type { NpmOptions } from '../task/npm.js';
+import { LocalTasks } from './local-tasks.js';
+
+export interface SourcesOptions {
+  readonly setups: readonly SourceSetup[];
+  /** Each source has a folder in it. */
+  readonly folder: string;
+  readonly worker: string;
+  readonly concurrency: number;
+  readonly runners: { find(kind: string): Promise<unknown>; readonly ready: ReadonlyMap<string, unknown> };
+  readonly keys: KeyFile;
+  /** What npm runs in when a task has no lockfile. */
+  readonly npm?: NpmOptions;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** One of them can be claimed from. */
+  readonly onJoin: (source: Source) => void;
+  readonly onTrouble: (source: string, error: PeerworkError) => void;
+}
+
+/** The sources that a Worker serves besides its Master. All are opened at once when it is made, and each joins when it is ready. */
+export class Sources {
+  /** Resolves when all have joined; rejects with what the first that cannot be opened rejected with. */
+  readonly opened: Promise<void>;
+  readonly #options: SourcesOptions;
+  readonly #sources: Source[] = [];
+  readonly #tasks: LocalTasks[] = [];
+  readonly #outboxes: Outbox[] = [];
+  readonly #tried: Promise<unknown>;
+  #closing: Promise<void> | undefined;
+
+  /** Throws `source-invalid`. */
+  constructor(options: SourcesOptions) {
+    checkNames(options.setups);
+    this.#options = options;
+    const opening = options.setups.map((setup) => this.#open(setup));
+    this.opened = Promise.all(opening).then(() => {});
+    this.opened.catch(() => {});
+    this.#tried = Promise.allSettled(opening);
+  }
+
+  /** Those that have joined by now. */
+  get ready(): readonly Source[] {
+    return this.#sources;
+  }
+
+  /** Outcomes that are not acknowledged yet, over all of them. */
+  get unsent(): number {
+    return this.#outboxes.reduce((sum, { size }) => sum + size, 0);
+  }
+
+  /** Those that are on their way are closed as soon as they are there. */
+  close(): Promise<void> {
+    this.#closing ??= this.#tried.then(async () => {
+      await Promise.all(this.#sources.map((source) => source.close()));
+      await Promise.all(this.#tasks.map((each) => each.close()));
+    });
+    return this.#closing;
+  }
+
+  async #open({ name, needs = [], open }: SourceSetup): Promise<void> {
+    const { worker, concurrency, runners, clock, keys, npm = {}, onTrouble, onJoin } = this.#options;
+    const folder = join(this.#options.folder, name);
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const log = this.#options.log.with({ source: name });
+    let told = '';
+    const trouble = (error: PeerworkError) => {
+      if (error.message !== told) log.warn(error.message, { code: error.code });
+      told = error.message;
+      onTrouble(name, error);
+    };
+    const local = new LocalTasks({ folder: join(folder, 'tasks'), identity: keys.keyPair, npm, clock, log, onError: trouble });
+    this.#tasks.push(local);
+    const openOutbox = async () => {
+      const outbox = await Outbox.open({ folder: join(folder, 'outbox'), key: keys.secret, clock, log });
+      this.#outboxes.push(outbox);
+      return outbox;
+    };
+    const localTask = local.open.bind(local);
+    await Promise.all(needs.map((kind) => runners.find(kind)));
+    const there = [...runners.ready.keys()];
+    const source = await open({ worker, concurrency, runners: there, folder, clock, log, openOutbox, localTask, trouble });
+    this.#sources.push(source);
+    onJoin(source);
+  }
+}
+
+function checkNames(setups: readonly SourceSetup[]): void {
+  const names = new Set(['master']);
+  for (const { name } of setups) {
+    if (!/^[a-z\d][a-z\d-]{0,39}$/.test(name)) throw new PeerworkError('source-invalid', `${JSON.stringify(name)} is no name for one`);
+    if (names.has(name)) throw new PeerworkError('source-invalid', `two are called ${name}`);
+    names.add(name);
+  }
+}

@@ -1,0 +1,159 @@
+import { randomBytes } from 'node:crypto';
+import t, { type Test } from 'tap';
+import { systemClock } from '../../../src/clock.js';
+import type { Settlement } from '../../../src/job/verbs.js';
+import { silentLog } from '../../../src/log.js';
+import { Uploads } from '../../../src/master/uploads.js';
+import { WorkerSession } from '../../../src/master/worker-session.js';
+import { Deliveries } from '../../../src/sources/master/deliveries.js';
+import { Outbox } from '../../../src/sources/outbox.js';
+import type { Rpc, RpcHandlers } from '../../../src/swarm/peer.js';
+import { openDesk } from '../../lab/desk.js';
+import { until } from '../../lab/grid.js';
+import { openPair, type Pair } from '../../swarm/pair.js';
+
+const ann = { id: 'ann', name: 'ann' };
+const LARGE = 400_000;
+
+interface Bed {
+  readonly deliveries: Deliveries;
+  readonly outbox: Outbox;
+  readonly ledger: Awaited<ReturnType<typeof openDesk>>['ledger'];
+  readonly settlements: Settlement[];
+  /** Another link, at so many bytes a second. */
+  connect(bytesPerSecond?: number, change?: (handlers: RpcHandlers) => RpcHandlers): Pair;
+}
+
+/** A Worker's outbox and a Master's desk; `jobs` are leased to the Worker, which has an outcome of so many characters for each. */
+async function openBed(t: Test, jobs: number, chars: number): Promise<Bed> {
+  const { desk, ledger } = await openDesk(t);
+  await ledger.add(
+    Array.from({ length: jobs }, (_, n) => ({ id: `job-${n}`, data: n })),
+    systemClock.now(),
+  );
+  const leased = await ledger.claim(
+    { worker: ann, channels: ['default'], limit: jobs, until: systemClock.now() + 60_000 },
+    systemClock.now(),
+  );
+  const outbox = await Outbox.open({ folder: t.testdir(), key: randomBytes(32), clock: systemClock, log: silentLog });
+  const deliveries = new Deliveries(outbox, systemClock, silentLog);
+  const uploads = new Uploads(systemClock);
+  const pairs: Pair[] = [];
+  t.teardown(async () => {
+    for (const { wire } of pairs) wire.a.close();
+    await outbox.close();
+  });
+  return {
+    deliveries,
+    outbox,
+    ledger,
+    settlements: leased.map(({ id, lease }) => ({
+      id,
+      lease,
+      outcome: { state: 'completed', output: randomBytes(chars / 2).toString('hex') },
+      startedAt: 1,
+      finishedAt: 2,
+    })),
+    connect(bytesPerSecond, change = (handlers) => handlers) {
+      const facts = { ...ann, role: 'worker', path: 'direct', connectMs: 1 };
+      const session = new WorkerSession({ facts, desk, uploads, tasks: {}, dispatch: {}, tunnels: {}, instances: new Map() } as never);
+      const pair = openPair(change(session.handlers), {}, bytesPerSecond === undefined ? {} : { bytesPerSecond });
+      pairs.push(pair);
+      deliveries.connect(pair.worker);
+      return pair;
+    },
+  };
+}
+
+const { signal } = new AbortController();
+
+t.test('outcomes of every size arrive, each once', async (t) => {
+  const bed = await openBed(t, 6, LARGE);
+  bed.connect();
+  const small = bed.settlements.slice(0, 3).map((settlement) => ({ ...settlement, outcome: { state: 'completed', output: 7 } as const }));
+  for (const settlement of [...small, ...bed.settlements.slice(3)]) void bed.deliveries.deliver(settlement);
+  await bed.deliveries.flush(signal);
+  for (const { id, outcome } of [...small, ...bed.settlements.slice(3)])
+    t.match(await bed.ledger.get(id), { state: 'completed', settled: { output: outcome.state === 'completed' ? outcome.output : 0 } });
+});
+
+t.test('after a link was lost only the rest of a large outcome is sent', async (t) => {
+  const bed = await openBed(t, 1, LARGE);
+  const [settlement] = bed.settlements as [Settlement];
+  const first = bed.connect(200_000);
+  void bed.deliveries.deliver(settlement);
+  await until(() => first.master.traffic.received > LARGE / 2);
+  bed.deliveries.disconnect(first.worker);
+  first.wire.a.close();
+  const received = first.master.traffic.received;
+  const second = bed.connect();
+  await bed.deliveries.flush(signal);
+  t.match(await bed.ledger.get(settlement.id), {
+    state: 'completed',
+    settled: { output: (settlement.outcome as { output: string }).output },
+  });
+  t.ok(
+    second.master.traffic.received < 1.05 * LARGE - received + 20_000,
+    `${received} and then ${second.master.traffic.received} of ${LARGE}`,
+  );
+});
+
+t.test('what does not count any more is withdrawn in the middle of its way', async (t) => {
+  const bed = await openBed(t, 3, LARGE);
+  const [first, second, waiting] = bed.settlements as [Settlement, Settlement, Settlement];
+  const { master } = bed.connect(100_000);
+  for (const settlement of bed.settlements) void bed.deliveries.deliver(settlement);
+  await until(() => master.traffic.received > 50_000);
+  bed.deliveries.withdraw([first, waiting]);
+  await bed.deliveries.flush(signal);
+  t.match(await bed.ledger.get(second.id), { state: 'completed' });
+  for (const { id } of [first, waiting]) t.match(await bed.ledger.get(id), { state: 'leased' });
+  t.ok(master.traffic.received < 2 * LARGE, `${master.traffic.received} bytes for one outcome of ${LARGE} and a part of another`);
+});
+
+t.test('the Master refuses what is stale before it is sent', async (t) => {
+  const bed = await openBed(t, 1, LARGE);
+  const [settlement] = bed.settlements as [Settlement];
+  await bed.ledger.cancel([settlement.id], systemClock.now());
+  const { master } = bed.connect();
+  void bed.deliveries.deliver(settlement);
+  await bed.deliveries.flush(signal);
+  t.match(await bed.ledger.get(settlement.id), { state: 'cancelled' });
+  t.ok(master.traffic.received < 2_000, `${master.traffic.received} bytes`);
+});
+
+t.test('a Master that knows no uploads gets messages', async (t) => {
+  const bed = await openBed(t, 2, LARGE);
+  bed.connect(undefined, ({ calls = {} }) => ({ calls }));
+  for (const settlement of bed.settlements) void bed.deliveries.deliver(settlement);
+  await bed.deliveries.flush(signal);
+  for (const { id } of bed.settlements) t.match(await bed.ledger.get(id), { state: 'completed' });
+});
+
+t.test('there is room for more until as much waits as the line carries in ten seconds', async (t) => {
+  const bed = await openBed(t, 12, LARGE);
+  const line = { bytesPerMs: 200 } as Rpc;
+  const idle = {
+    ...line,
+    call: () => new Promise(() => {}),
+    stream: () => ({ [Symbol.asyncIterator]: () => ({ next: () => new Promise(() => {}) }) }),
+  };
+  bed.deliveries.connect(idle as never);
+  for (const settlement of bed.settlements.slice(0, 4)) void bed.deliveries.deliver(settlement);
+  await bed.deliveries.room(signal);
+  for (const settlement of bed.settlements.slice(4)) void bed.deliveries.deliver(settlement);
+  let hasRoom = false;
+  const room = bed.deliveries.room(signal).then(() => {
+    hasRoom = true;
+  });
+  bed.deliveries.withdraw(bed.settlements.slice(0, 6));
+  await new Promise(setImmediate);
+  t.notOk(hasRoom, '2.4 MB wait, 2 are the limit');
+  const stopped = new AbortController();
+  const given = bed.deliveries.room(stopped.signal);
+  stopped.abort();
+  await given;
+  bed.deliveries.withdraw(bed.settlements.slice(0, 8));
+  await room;
+  t.ok(hasRoom);
+});
