@@ -10,7 +10,7 @@ export default async (data, { signal }) => {
   return { double: data.n * 2 };
 };`;
 
-t.setTimeout(180_000);
+t.setTimeout(600_000);
 
 async function gridWithTask(t: Test, jobs: readonly object[]): Promise<Grid> {
   const grid = new Grid();

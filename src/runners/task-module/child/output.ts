@@ -1,6 +1,17 @@
 /** Decides whether a value can be sent as JSON without quietly losing what the task meant to return. */
 
-import { getPrototypeOf, isArray, isFiniteNumber, isView, keysOf, slice, split, stringify, timeOf } from './primordials.js';
+import {
+  getPrototypeOf,
+  isArray,
+  isFiniteNumber,
+  isView,
+  keysOf,
+  objectPrototype,
+  slice,
+  split,
+  stringify,
+  timeOf,
+} from './primordials.js';
 
 const MAX_DEPTH = 500;
 
@@ -68,7 +79,7 @@ function checkObject(value: object, place: string, depth: number): void {
 /** An object literal, of whichever realm. */
 function isPlain(value: object): boolean {
   const prototype = getPrototypeOf(value);
-  return prototype === null || getPrototypeOf(prototype) === null;
+  return prototype === objectPrototype || prototype === null || getPrototypeOf(prototype) === null;
 }
 
 /** What keeps all that it has where JSON does not look, such as Headers. */

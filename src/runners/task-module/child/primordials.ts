@@ -16,7 +16,7 @@ const uncurry = Function.prototype.bind.bind(Function.prototype.call) as unknown
 
 export const { parse: parseJson, stringify } = JSON;
 export const { apply, defineProperty, deleteProperty, getOwnPropertyDescriptor, getPrototypeOf, ownKeys, set: setProperty } = Reflect;
-export const { keys: keysOf, create } = Object;
+export const { keys: keysOf, create, prototype: objectPrototype } = Object;
 export const { isArray } = Array;
 export const { isView } = ArrayBuffer;
 export const { ceil, max, min, round } = Math;
