@@ -26,8 +26,8 @@ export type {
 export type { IsolationTier, RunContext, Runner, Workplace } from './job/runner.js';
 export type { Lease, SignedManifest, Source, TaskOrigin } from './job/source.js';
 export type { Tunnel } from './job/tunnel.js';
-export type { ErrorPart } from './kit/error-parts.js';
 export type { LeaseKey, SettleAnswer, Settlement } from './job/verbs.js';
+export type { ErrorPart } from './kit/error-parts.js';
 export type {
   AddedJob,
   CancelledJob,

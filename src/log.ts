@@ -1,10 +1,9 @@
-import { messageOf } from './kit/error-parts.js';
-
 /**
  * One line per event: `time level message key=value …`. Secrets that were made known with `conceal` never reach the
  * sink, whatever the level and wherever in the line they stand.
  */
 import { errorTable, isErrorCode, PeerworkError } from './errors.js';
+import { messageOf } from './kit/error-parts.js';
 
 export const logLevels = ['off', 'error', 'warn', 'info', 'debug'] as const;
 export type LogLevel = (typeof logLevels)[number];

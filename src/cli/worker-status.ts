@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { type Clock, systemClock, type Timer } from '../clock.js';
 import { LOCAL_JSON, parseJson } from '../kit/json.js';
+import { isAlive, type MarkedProcess, markProcess } from '../kit/process-mark.js';
 import { removeTree } from '../kit/remove-tree.js';
 import { writeWhole } from '../kit/whole-file.js';
 import { redact } from '../log.js';
 import { version } from '../version.js';
 import type { Worker } from '../worker/worker.js';
-import { isAlive, type MarkedProcess, markProcess } from '../kit/process-mark.js';
 
 const shape = v.object({
   pid: v.number(),

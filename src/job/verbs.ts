@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import { PeerworkError } from '../errors.js';
-import type { ChildInput, Json, Outcome, ParentOutput } from './job.js';
 import type { ErrorPart } from '../kit/error-parts.js';
+import type { ChildInput, Json, Outcome, ParentOutput } from './job.js';
 import {
   MAX_CHANNEL_CHARS,
   MAX_CHILDREN,

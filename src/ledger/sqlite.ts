@@ -125,7 +125,8 @@ function refusal(thrown: unknown, path: string): unknown {
   const code = String((thrown as { code?: unknown }).code ?? '');
   if (/^SQLITE_(BUSY|LOCKED)/.test(code)) return new PeerworkError('ledger-locked', path, { cause: thrown });
   if (/^SQLITE_FULL/.test(code)) return new PeerworkError('disk-full', path, { cause: thrown });
-  if (/^SQLITE_(NOTADB|CORRUPT)/.test(code)) return new PeerworkError('ledger-damaged-file', `${path}: ${thrown.message}`, { cause: thrown });
+  if (/^SQLITE_(NOTADB|CORRUPT)/.test(code))
+    return new PeerworkError('ledger-damaged-file', `${path}: ${thrown.message}`, { cause: thrown });
   if (/^E[A-Z]+$/.test(code)) return fileError(thrown, 'ledger-unusable', path);
   if (/^SQLITE_(CANTOPEN|IOERR|READONLY|PERM)/.test(code) || thrown.message.startsWith('ConnectionFailed'))
     return whyNot(path) ?? new PeerworkError('ledger-unusable', `${path}: ${thrown.message}`, { cause: thrown });

@@ -41,7 +41,7 @@ const samples: Readonly<Partial<Record<OptionName, readonly (string | boolean | 
   concurrency: ['3'],
   memoryMb: ['256'],
   allowInstallScripts: [true, false],
-  home: ['~/it\'s #1', '/srv/two words'],
+  home: ["~/it's #1", '/srv/two words'],
   sandbox: ['required', 'off'],
   bubblewrap: ['/opt/my tools/bwrap'],
   taskNetwork: [['internet', 'db.lan:5432'], ['none'], ['a.example,b.example'], ['[2001:db8::1]:443']],

@@ -73,7 +73,10 @@ if (lab !== undefined) {
     const v8 = `echo 'FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory' >&2; echo ' 1: 0xb82c28 node::Abort() [node]' >&2`;
     const full = await stage.run(shell(`${v8}; exit 134`, { limits: { memoryMb: 48 } }));
     t.match(full, { error: { code: 'memory', message: /48 MiB/, exitCode: 134 } }, 'as Node ends when its heap is full');
-    t.match(message(await stage.run(shell(`echo 'abort: why' >&2; echo ' 1: 0xb82c28 node::Abort() [node]' >&2; exit 134`))), /abort: why$/);
+    t.match(
+      message(await stage.run(shell(`echo 'abort: why' >&2; echo ' 1: 0xb82c28 node::Abort() [node]' >&2; exit 134`))),
+      /abort: why$/,
+    );
     t.same(await end('sleep 1000', {}, { timeoutMs: 500 }), { code: 'timeout', exitCode: null });
     t.same(await end('sleep 1000', { limits: { timeoutMs: 500 } }), { code: 'timeout', exitCode: null });
     t.match(message(await stage.run(shell('echo first >&2; echo the reason >&2; exit 3'))), /exit code 3: the reason/);

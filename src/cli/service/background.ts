@@ -1,10 +1,10 @@
 import { spawn } from 'node:child_process';
 import { type Clock, pause } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
+import { isAlive, type MarkedProcess, signalProcess } from '../../kit/process-mark.js';
 import { withoutInspector } from '../../sandbox/inspector.js';
 import type { Keeper, KeeperState, ServicePlan } from './keeper.js';
 import { tailLog } from './log-tail.js';
-import { isAlive, type MarkedProcess, signalProcess } from '../../kit/process-mark.js';
 import { readRecord, serviceFolder } from './record.js';
 import { STOP_GRACE_MS } from './supervisor.js';
 import { logFile, supervisorProgram } from './supervisor-files.js';

@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type Clock, pause } from '../../clock.js';
+import { type MarkedProcess, markProcess, signalProcess } from '../../kit/process-mark.js';
 import { removeTree } from '../../kit/remove-tree.js';
 import { writeWhole } from '../../kit/whole-file.js';
-import { type MarkedProcess, markProcess, signalProcess } from '../../kit/process-mark.js';
 import type { RotatingLog } from './rotating-log.js';
 import { type SupervisorState, stateFile } from './supervisor-state.js';
 

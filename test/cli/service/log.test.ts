@@ -2,9 +2,9 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { tailLog } from '../../../src/cli/service/log-tail.js';
-import { isAlive, markProcess, signalProcess } from '../../../src/kit/process-mark.js';
 import { RotatingLog } from '../../../src/cli/service/rotating-log.js';
 import { systemClock } from '../../../src/clock.js';
+import { isAlive, markProcess, signalProcess } from '../../../src/kit/process-mark.js';
 import { until } from '../../lab/grid.js';
 
 t.test('a log takes a bounded place, keeps lines whole, and goes on where it was', async (t) => {

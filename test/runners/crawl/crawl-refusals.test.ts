@@ -116,7 +116,10 @@ if (lab !== undefined) {
     t.match(logLines(forks.reports).join(), /refused true/, JSON.stringify(forks.outcome));
     // Whether the engine has heard by then that it was the memory is its own affair.
     t.match((await run('memory')).outcome, { state: 'failed', error: { code: /^(memory|crawl-failed)$/, exitCode: 137 } });
-    t.match((await run('heap')).outcome, { state: 'failed', error: { code: 'memory', message: /: 128 MiB in container worker-1$/, exitCode: 134 } });
+    t.match((await run('heap')).outcome, {
+      state: 'failed',
+      error: { code: 'memory', message: /: 128 MiB in container worker-1$/, exitCode: 134 },
+    });
     const link = await run('link');
     t.match(link.output, { handled: 1, results: [{ requestId: '1' }] });
     t.match(logLines((await run('socket')).reports).join(), /\["proxy\.sock","results"\]/);
