@@ -109,7 +109,7 @@ export function parseToken(text: string): Token {
 export function tokenIn(text: string): string {
   if (text.length > MAX_PASTE_CHARS) throw new PeerworkError('token-malformed', 'it is too long');
   // The edge of a terminal may cut it here as well.
-  const starts = [...text.matchAll(/(?<![\w/.-])p\s{0,8}w\s{0,8}1\s{0,8}\./g)].slice(0, MAX_STARTS);
+  const starts = [...text.matchAll(/(?<![\w/.-])p[^\w.]{0,8}w[^\w.]{0,8}1[^\w.]{0,8}\./g)].slice(0, MAX_STARTS);
   let why: unknown;
   for (const { 0: prefix, index } of starts) {
     for (const candidate of candidatesIn(text.slice(index + prefix.length))) {

@@ -172,6 +172,7 @@ export async function until(grid: Grid, count: number, worker: Program): Promise
   const file = join(grid.folder, OUTCOMES);
   while (worker.running && (!existsSync(file) || grid.outcomes(OUTCOMES).length < count))
     await new Promise((resolve) => setTimeout(resolve, 50));
+  if (!worker.running && grid.outcomes(OUTCOMES).length < count) throw new Error(`the Worker ended: ${worker.text.slice(-2_000)}`);
 }
 
 /** The most that one of them took, in MiB. */

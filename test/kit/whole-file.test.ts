@@ -66,7 +66,7 @@ t.test('on a full disk every file keeps what it held, the error says so, and it 
     const { Backlog } = await load('sources/queue-xec/backlog.js');
     const { Journal } = await load('sources/dory/journal.js');
     const silent = { error() {}, warn() {}, info() {}, debug() {} };
-    const clock = { now: () => Date.now() };
+    const clock = { now: () => Date.now(), wall: () => Date.now() };
     const long = 'x'.repeat(6_000);
     const record = (name) => ({ name, keeper: 'background', home: '/h', folder: '/f', dotenv: long, drainMs: 1, env: {}, installedAt: 1 });
     const versions = () => new SeenVersions('versions.json', clock);

@@ -46,7 +46,8 @@ t.test('what cannot be opened', async (t) => {
   mkdirSync(join(folder, 'folder'));
   for (const url of ['', 'sqlite:', 'sqlite::memory:', 'sqlite:http://there', 'postgres:there', 'ledger.db', 'mysql:x', 'Memory:'])
     await t.rejects(openLedger(url), { code: 'ledger-unusable' }, url);
-  for (const name of ['text', 'folder', 'missing/ledger.db']) await t.rejects(openLedger(file(name)), { code: 'ledger-unusable' }, name);
+  const causes = { text: 'ledger-damaged-file', folder: 'path-is-folder', 'missing/ledger.db': 'file-missing' } as const;
+  for (const [name, code] of Object.entries(causes)) await t.rejects(openLedger(file(name)), { code }, name);
   t.match(readFileSync(join(folder, 'text'), 'utf8'), /^this is no ledger/, 'and is left alone');
 });
 
