@@ -123,7 +123,12 @@ export class Worker extends EventEmitter<WorkerEvents> {
     // Find out what this machine can do; meanwhile we look for the Master.
     const runners = new Runners({
       ...{ ...shared, worker, concurrency, home, options },
-      onJoin: () => master?.source.renew(this.#describe(runners.ready)),
+      // Without that of task modules, which every Worker has, it is not described yet.
+      onJoin: () =>
+        void runners.taskModules.then(
+          () => master?.source.renew(this.#describe(runners.ready)),
+          () => {},
+        ),
     });
     try {
       const keys = loadOrCreateKeyFile(home.keyFile);

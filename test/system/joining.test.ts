@@ -76,6 +76,16 @@ t.test('a runner that takes long to open holds up no job of another, and gets it
   t.equal(slow.closed(), 1);
 });
 
+t.test('a runner that is there before that of task modules hides it from nobody', async (t) => {
+  const { master, start, outcomeOf } = await setUp(t);
+  const slow = slowRunner();
+  slow.go();
+  const worker = start({ runners: [slow.setup] });
+  await Promise.all([master.push({ channel: 'slow', data: 1 }), master.push({ channel: 'code', data: 1 })].map(async (id) => outcomeOf(await id)));
+  t.same([...(master.workers()[0]?.runners ?? [])].sort(), ['slow', 'task-module']);
+  await worker.close();
+});
+
 t.test('a Worker whose demanded runner cannot be opened works until that is known, and then ends', async (t) => {
   const { master, start, outcomeOf } = await setUp(t);
   const slow = slowRunner(true);
