@@ -4,7 +4,9 @@ const ID_CHARS = 15;
 
 /** As Crawlee's clients compute it: base64 of the SHA-256 of the unique key without `+`, `/` and `=`, cut to 15 characters. */
 export function requestId(uniqueKey: string): string {
-  return createHash('sha256').update(uniqueKey).digest('base64').replace(/[+/=]/g, '').slice(0, ID_CHARS);
+  const hash = createHash('sha256').update(uniqueKey).digest('base64').replace(/[+/=]/g, '');
+  // Copied: a slice would hold on to the whole hash, for each page of a crawl.
+  return Buffer.from(hash.slice(0, ID_CHARS), 'latin1').toString('latin1');
 }
 
 /**
