@@ -108,7 +108,7 @@ class CrewSource implements Source {
       });
   }
 
-  /** Rejects with `crew-endpoint-unusable`. */
+  /** Rejects with `address-unusable`, another code for what the system says of the address, or `crew-endpoint-unusable`. */
   async start(): Promise<void> {
     try {
       await this.#endpoint?.open();

@@ -66,7 +66,7 @@ export class Endpoint {
     this.#server = createServer({ requestTimeout: BODY_MS }, (request, response) => void this.#handle(request, response));
   }
 
-  /** Rejects with `crew-endpoint-unusable`. */
+  /** Rejects with `address-unusable`, another code for what the system says of the address, or `crew-endpoint-unusable`. */
   async open(): Promise<void> {
     const { host = '127.0.0.1', port } = this.#options;
     try {

@@ -145,5 +145,5 @@ t.test('who hangs up wants it no more; what was not run is answered when the wor
 
 t.test('a port that is taken is told', async (t) => {
   const { port } = await openEndpoint(t);
-  await t.rejects(openSource(t, crewSource({ tasks: { c: echoTask(t) }, endpoint: { port } })), { code: 'crew-endpoint-unusable' });
+  await t.rejects(openSource(t, crewSource({ tasks: { c: echoTask(t) }, endpoint: { port } })), { code: 'address-unusable' });
 });
