@@ -81,7 +81,9 @@ t.test('a runner that is there before that of task modules hides it from nobody'
   const slow = slowRunner();
   slow.go();
   const worker = start({ runners: [slow.setup] });
-  await Promise.all([master.push({ channel: 'slow', data: 1 }), master.push({ channel: 'code', data: 1 })].map(async (id) => outcomeOf(await id)));
+  await Promise.all(
+    [master.push({ channel: 'slow', data: 1 }), master.push({ channel: 'code', data: 1 })].map(async (id) => outcomeOf(await id)),
+  );
   t.same([...(master.workers()[0]?.runners ?? [])].sort(), ['slow', 'task-module']);
   await worker.close();
 });
