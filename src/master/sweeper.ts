@@ -79,8 +79,8 @@ export class Sweeper {
       this.#expireFrom = Math.max(this.#expireFrom, clock.now() + Math.min(this.#awake.takeStalledMs(), graceMs));
       const keepLeases = clock.now() < this.#expireFrom;
       const { expired, late, nextAt, moved } = await ledger.tend(clock.now(), { keepLeases });
-      // Another Master may have renewed leases by the time of before.
-      if (moved) this.#expireFrom = Math.max(this.#expireFrom, clock.now() + graceMs);
+      // Another Master renews leases by the time of before until it looks as well, and by the new one within a lease of that.
+      if (moved) this.#expireFrom = Math.max(this.#expireFrom, clock.now() + MAX_SLEEP_MS + graceMs);
       this.#expired += expired;
       if (expired > 0) log.warn('leases ended without a word from their worker', { jobs: expired });
       if (late > 0) log.warn('runs over their time were ended, their workers had not done so', { jobs: late });
