@@ -18,11 +18,14 @@ export class SqlLedger extends SqlGroups implements Ledger {
   async tend(now: number, { keepLeases = false }: { readonly keepLeases?: boolean } = {}): Promise<Tended> {
     const { look, tended } = await this.run(1, async (transaction) => {
       const look = await this.time.look(transaction);
-      return { look, tended: await tend(transaction, this.options, this.workers, keepLeases, this.adding(transaction, now)) };
+      const moved = look?.moved ?? false;
+      // What this Master has renewed since another one shifted the ledger, it has renewed by the time of before.
+      const tended = await tend(transaction, this.options, this.workers, keepLeases || moved, this.adding(transaction, now));
+      return { look, tended: { ...tended, moved } };
     });
     this.time.adopt(look);
     const { nextAt } = tended;
-    return { ...tended, moved: look?.moved ?? false, nextAt: nextAt === undefined ? undefined : this.time.back(nextAt) };
+    return { ...tended, nextAt: nextAt === undefined ? undefined : this.time.back(nextAt) };
   }
 
   putSchedule(schedule: ScheduleInput, now: number): Promise<ScheduleRecord> {

@@ -4,6 +4,7 @@ import type { JobRecord } from '../../src/ledger/ledger.js';
 import { freePort } from '../lab/free-port.js';
 import { Grid, type Program, until } from '../lab/grid.js';
 import { writeSlowTask } from '../lab/jobs.js';
+import { findPostgres, LabPostgres } from '../lab/postgres.js';
 import { requireThat } from '../lab/require.js';
 import { shiftedClock } from '../lab/shifted-clock.js';
 
@@ -120,4 +121,51 @@ t.test('a Worker that stood still for longer than its leases goes on with its ru
   for (const id of ids) await reaches(id, 'completed');
   for (const id of ids)
     t.match(await job(id), { attempts: { made: 1 }, lease: 1, settled: { attempts: 1 } }, 'one run, under its first lease');
+});
+
+t.test('the clock of the database is set: its Masters take back no lease, and forget none', LIMIT, async (t) => {
+  if (!requireThat(t, findPostgres() !== undefined, 'postgres missing: apt-get install postgresql')) return;
+  const lab = await LabPostgres.start();
+  const grid = newGrid(t);
+  t.teardown(() => lab.close());
+  await grid.tracker();
+  const url = await lab.createDatabase();
+  const database = url.slice(url.lastIndexOf('/') + 1);
+  // It is found before the database's own.
+  await lab.query(
+    `CREATE TABLE fake_clock (ms BIGINT); INSERT INTO fake_clock VALUES (0);
+    CREATE FUNCTION clock_timestamp() RETURNS TIMESTAMPTZ LANGUAGE SQL
+      AS 'SELECT pg_catalog.clock_timestamp() + ms * INTERVAL ''1 ms'' FROM public.fake_clock';
+    ALTER DATABASE ${database} SET search_path = public, pg_catalog`,
+    database,
+  );
+  const env = { PEERWORK_LEDGER: url };
+  const one = await startMaster(grid, env);
+  // Its own clock is an hour off from the start: that of the database counts.
+  const two = await startMaster(grid, { ...env, ...shiftedClock(grid.folder, -HOUR) });
+  two.program.signal('SIGUSR2');
+  const worker = grid.worker(one.token, 'worker', ['--concurrency', '2']);
+  await worker.line(/connected/);
+  for (const shiftMs of [HOUR, -HOUR]) {
+    const name = shiftMs > 0 ? 'ahead' : 'back';
+    await one.ask('/jobs', [
+      { id: `running ${name}`, data: { ms: 9_000, n: 1 }, attempts: 1 },
+      { id: `delayed ${name}`, data: { ms: 1, n: 2 }, delayMs: DELAY_MS },
+    ]);
+    const pushedAt = performance.now();
+    await one.reaches(`running ${name}`, 'leased');
+    await lab.query(`UPDATE fake_clock SET ms = ms + ${shiftMs}`, database);
+    await two.reaches(`delayed ${name}`, 'completed');
+    t.ok(performance.now() - pushedAt >= DELAY_MS, 'not early');
+    await two.reaches(`running ${name}`, 'completed');
+    const { startedAt = 0, finishedAt = 0, ...record } = await two.job(`running ${name}`);
+    t.match(record, { attempts: { made: 1 }, lease: 1 });
+    t.ok(finishedAt >= startedAt);
+  }
+  await lab.query(`UPDATE fake_clock SET ms = ms - ${HOUR}`, database);
+  await one.ask('/jobs', { id: 'lost', data: { ms: 60_000, n: 1 }, attempts: 1 });
+  await one.reaches('lost', 'leased');
+  worker.signal('SIGKILL');
+  await lab.query(`UPDATE fake_clock SET ms = ms - ${HOUR}`, database);
+  await two.reaches('lost', 'failed');
 });
