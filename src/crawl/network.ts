@@ -1,5 +1,6 @@
 import { connect as connectPlain, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
+import { bareHost, serverName } from '../kit/host.js';
 import { exposeBreaks } from '../kit/join-streams.js';
 
 const MAX_ANSWER_BYTES = 8_192;
@@ -25,7 +26,7 @@ export async function openConnection(address: Address, proxySocket: string | und
   }
   const secured = connectTls({
     socket,
-    ...(/^[\d.:[\]]*$/.test(address.host) ? {} : { servername: address.host }),
+    ...serverName(address.host),
     rejectUnauthorized: address.verify ?? true,
   });
   exposeBreaks(secured);
@@ -34,7 +35,7 @@ export async function openConnection(address: Address, proxySocket: string | und
 }
 
 async function direct({ host, port }: Address, signal: AbortSignal): Promise<Socket> {
-  const socket = connectPlain({ host: bare(host), port });
+  const socket = connectPlain({ host: bareHost(host), port });
   await settled(socket, 'connect', signal);
   return socket;
 }
@@ -101,9 +102,4 @@ function settled(socket: Socket, event: 'connect' | 'secureConnect', signal: Abo
     signal.addEventListener('abort', aborted, { once: true });
     if (signal.aborted) aborted();
   });
-}
-
-/** IPv6 addresses stand in brackets in a URL, and nowhere else. */
-function bare(host: string): string {
-  return host.startsWith('[') ? host.slice(1, -1) : host;
 }

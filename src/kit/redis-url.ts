@@ -1,4 +1,5 @@
 /** Addresses of a Redis, as every option that names one takes them. */
+import { bareHost, serverName } from './host.js';
 
 export interface RedisUrl {
   readonly host: string;
@@ -48,7 +49,7 @@ export function readRedisPlace(text: string): RedisPlace {
   const [, protocol, login = '', hosts = '', primary = '', db = '0'] = SENTINELS.exec(text) ?? [];
   if (protocol === undefined) throw new Error('sentinels are written redis+sentinel://host:port,host:port/name-of-the-primary');
   const each = hosts.split(',').map((host) => readRedisUrl(`${protocol}://${login === '' ? '' : `${login}@`}${host}/${db}`, SENTINEL_PORT));
-  const sentinels = each.map(({ host, port }) => ({ host: bare(host), port }));
+  const sentinels = each.map(({ host, port }) => ({ host: bareHost(host), port }));
   const [{ secure, username, password } = { secure: false, username: '', password: '' }] = each;
   return { kind: 'sentinels', sentinels, primary, secure, username, password, db: Number(db) };
 }
@@ -66,7 +67,8 @@ export function isRedisPlace(text: string): boolean {
 export function redisClientOptions(place: RedisPlace) {
   const { username, password, db, secure } = place;
   const login = { db, ...(username !== '' && { username }), ...(password !== '' && { password }) };
-  if (place.kind === 'server') return { host: bare(place.host), port: place.port, ...login, ...(secure && { tls: tlsOf(place.host) }) };
+  if (place.kind === 'server')
+    return { host: bareHost(place.host), port: place.port, ...login, ...(secure && { tls: serverName(place.host) }) };
   const sentinels = place.sentinels.map((each) => ({ ...each }));
   return {
     sentinels,
@@ -74,16 +76,6 @@ export function redisClientOptions(place: RedisPlace) {
     ...login,
     ...(secure && { tls: {}, enableTLSForSentinelMode: true, sentinelTLS: {} }),
   };
-}
-
-/** A certificate is for a name, or for an address, which must not be sent as a name. */
-function tlsOf(host: string): { servername?: string } {
-  return /^[\d.:[\]]*$/.test(host) ? {} : { servername: host };
-}
-
-/** IPv6 addresses stand in brackets in a URL, and nowhere else. */
-function bare(host: string): string {
-  return host.replace(/^\[|\]$/g, '');
 }
 
 function decoded(text: string): string {

@@ -1,6 +1,7 @@
 import { connect as connectPlain, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { Check } from '../../job/health.js';
+import { bareHost, serverName } from '../../kit/host.js';
 import { isRedisDenial } from '../../kit/redis-retry.js';
 import { type RedisPlace, readRedisPlace } from '../../kit/redis-url.js';
 import { conceal, redact, withoutPassword } from '../../log.js';
@@ -58,7 +59,7 @@ class Refusal extends Error {}
 async function primaryOf(place: RedisPlace, signal: AbortSignal): Promise<Server> {
   const { secure, username, password } = place;
   const login = password === '' ? [] : username === '' ? ['AUTH', password] : ['AUTH', username, password];
-  if (place.kind === 'server') return { host: place.host.replace(/^\[|\]$/g, ''), port: place.port, secure, login };
+  if (place.kind === 'server') return { host: bareHost(place.host), port: place.port, secure, login };
   let fault: unknown = new Error('no sentinel is named');
   for (const sentinel of place.sentinels) {
     try {
@@ -109,5 +110,5 @@ function wordsOf([first, ...rest]: readonly string[]): string[] | undefined {
 }
 
 function open({ host, port, secure }: Omit<Server, 'login'>): Socket {
-  return secure ? connectTls({ host, port, ...(/^[\d.:]*$/.test(host) ? {} : { servername: host }) }) : connectPlain({ host, port });
+  return secure ? connectTls({ host, port, ...serverName(host) }) : connectPlain({ host, port });
 }

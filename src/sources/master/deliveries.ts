@@ -2,6 +2,7 @@ import type { Clock, Timer } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
 import { sizeOfProgress } from '../../job/bounded-progress.js';
 import { checked, type LeaseKey, type SettleAnswer, type Settlement, shareResultsAnswer } from '../../job/verbs.js';
+import { orAborted } from '../../kit/or-aborted.js';
 import type { Log } from '../../log.js';
 import type { Rpc } from '../../swarm/peer.js';
 import type { Outbox } from '../outbox.js';
@@ -103,16 +104,7 @@ export class Deliveries {
 
   /** Resolves when the line may be given more, or the signal aborts: a job whose outcome would wait here for long is better done elsewhere. */
   async room(signal: AbortSignal): Promise<void> {
-    while (this.#isFull() && !signal.aborted) {
-      await new Promise<void>((resolve) => {
-        const wake = () => {
-          signal.removeEventListener('abort', wake);
-          resolve();
-        };
-        this.#waiting.push(wake);
-        signal.addEventListener('abort', wake);
-      });
-    }
+    while (this.#isFull() && !signal.aborted) await orAborted(new Promise<void>((resolve) => this.#waiting.push(resolve)), signal);
   }
 
   /** Resolves when the outbox is empty, or the signal aborts. */

@@ -5,6 +5,7 @@ import { asPeerworkError, type PeerworkError } from '../../errors.js';
 import type { IsolationTier } from '../../job/runner.js';
 import type { Lease, Source } from '../../job/source.js';
 import { cancelWorkArgs, checked, isMasterAnswer, type LeaseKey, pingAnswer, requestWorkAnswer, type WorkItem } from '../../job/verbs.js';
+import { orAborted } from '../../kit/or-aborted.js';
 import type { Log } from '../../log.js';
 import type { Peer, PeerFacts, Rpc, RpcHandlers } from '../../swarm/peer.js';
 import type { Outbox } from '../outbox.js';
@@ -247,16 +248,8 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
   }
 
   async #connected(signal: AbortSignal): Promise<Rpc | undefined> {
-    while (this.#master === undefined && !signal.aborted && !this.#closed) {
-      await new Promise<void>((resolve) => {
-        const wake = () => {
-          signal.removeEventListener('abort', wake);
-          resolve();
-        };
-        this.#waiting.push(wake);
-        signal.addEventListener('abort', wake);
-      });
-    }
+    while (this.#master === undefined && !signal.aborted && !this.#closed)
+      await orAborted(new Promise<void>((resolve) => this.#waiting.push(resolve)), signal);
     return this.#master?.peer.rpc;
   }
 }

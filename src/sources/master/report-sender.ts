@@ -104,8 +104,7 @@ export class ReportSender {
     const now = this.#clock.now();
     let [count, bytes] = [0, 0];
     for (const run of [...this.#runs]) {
-      // Also if the clock was set meanwhile.
-      if (Math.abs(now - run.oldestAt) < TELL_MS / 2) continue;
+      if (now - run.oldestAt < TELL_MS / 2) continue;
       count += run.size;
       bytes += run.bytes;
       if (batch.length > 0 && (count > MAX_REPORTS || bytes > MAX_BYTES)) break;

@@ -250,7 +250,6 @@ export class QueueXecSource implements Source {
   }
 }
 
-/** An id may be any JSON; the Master gets it back as it was. */
 function read(text: string): { readonly payload?: unknown; readonly fault: string } {
   try {
     return { payload: parseJson(text, GIVEN_MESSAGE), fault: '' };
@@ -259,6 +258,7 @@ function read(text: string): { readonly payload?: unknown; readonly fault: strin
   }
 }
 
+/** An id may be any JSON; the Master gets it back as it was. */
 function shownId(id: Json): string {
   const text = typeof id === 'string' && id !== '' ? id : JSON.stringify(id);
   return text.replace(/[\p{Cc}\p{Cs}]/gu, '?').slice(0, MAX_JOB_ID_CHARS);

@@ -1,5 +1,6 @@
 import { type Clock, pause, type Timer } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
+import { Deadline } from '../../kit/deadline.js';
 import { Backoff } from './backoff.js';
 import type { OpenSocket } from './socket.js';
 import { TrackerClient, type TrackerListener, type TrackerTimes } from './tracker-client.js';
@@ -117,17 +118,14 @@ export class Seeker implements TrackerListener {
     this.#isCalled = false;
     const deafMs = wasCalled ? this.#deafness.nextMs() : 0;
     await pause(clock, deafMs, signal);
-    const knocked = new AbortController();
-    const end = () => knocked.abort();
-    signal.addEventListener('abort', end, { once: true });
+    const knocked = new Deadline({ signals: [signal] });
     this.#hear = () => {
       this.#isCalled = true;
-      end();
+      knocked.abort();
     };
-    if (signal.aborted) end();
     await pause(clock, Math.max(0, QUIET_OFFER_MS * (0.75 + random() / 2) - deafMs), knocked.signal);
     this.#hear = () => {};
-    signal.removeEventListener('abort', end);
+    knocked.end();
   }
 
   get #isQuiet(): boolean {
