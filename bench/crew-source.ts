@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { crewSource } from '../src/sources/crew/crew-source.js';
+import { crewSource } from '../src/wires/crew/source/crew-source.js';
 import type { CrewProcess } from './lab/crew-process.js';
 import { drainSource, openSource } from './lab/open-source.js';
 import { type Benchmark, median, type Row } from './lab/report.js';

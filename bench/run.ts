@@ -10,7 +10,7 @@ import { parseArgs } from 'node:util';
 import { assetSync } from './asset-sync.js';
 import { backlog } from './backlog.js';
 import { containerJob } from './container-job.js';
-import { crawl } from './crawl.js';
+import { crawl, crawlMemory } from './crawl.js';
 import { crewJobs } from './crew-source.js';
 import { http } from './http.js';
 import { idleMemory } from './idle-memory.js';
@@ -20,6 +20,7 @@ import { printProfiles } from './lab/profile.js';
 import { isMet, type Row, table } from './lab/report.js';
 import { ledgerQueues } from './ledger-queues.js';
 import { openfn } from './openfn.js';
+import { queueXec } from './queue-xec.js';
 import { requestQueue } from './request-queue.js';
 import { roundTrip } from './round-trip.js';
 import { secondSync } from './second-sync.js';
@@ -43,8 +44,10 @@ const benchmarks = [
   containerJob,
   requestQueue,
   crawl,
+  crawlMemory,
   openfn,
   worqr,
+  queueXec,
   crewJobs,
 ];
 

@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { Redis } from 'ioredis';
-import { worqrSource } from '../src/sources/worqr/worqr-source.js';
+import { worqrSource } from '../src/wires/worqr/source/worqr-source.js';
 import { drainSource, openSource } from './lab/open-source.js';
 import { startRedis } from './lab/redis.js';
 import { type Benchmark, median, type Row } from './lab/report.js';

@@ -18,10 +18,18 @@ if (major < 20 || (major === 20 && minor < 19)) {
   console.error('peerwork: it is not built yet. Run `npm run build` in its folder first.');
   process.exitCode = 2;
 } else {
-  const { main: run } = await import(main.href);
+  const run = await import(main.href).then((module) => module.main, refuse);
   process.exitCode = await run(process.argv.slice(2));
   // Native engines may keep threads for a moment; a command that has ended must not hang on them.
   setTimeout(() => process.exit(), 2_000).unref();
+}
+
+/** Where a process may open too few files even the error table cannot be read. */
+function refuse(thrown) {
+  if (thrown.code !== 'EMFILE' && thrown.code !== 'ENFILE') throw thrown;
+  const hint = 'Raise the limit (`ulimit -n 65536`, or the service’s `LimitNOFILE=`), or run fewer programs.';
+  console.error(`peerwork: Too many files are open: its own cannot be read. ${hint} [files-exhausted]`);
+  return () => 1;
 }
 
 /** A fresh clone is made ready by the first command that is typed in it, whatever that is; an installed package comes built. */
@@ -31,6 +39,6 @@ async function isReady() {
   if (existsSync(main) && there('build/.built') && there('node_modules')) return true;
   console.error('peerwork: this clone is used for the first time: what it needs is installed and built, which takes some minutes.');
   const { setUp } = await import('../scripts/setup.mjs');
-  setUp();
+  await setUp({ forUse: true });
   return existsSync(main);
 }

@@ -4,9 +4,9 @@
 //   done/NAME.json     the output                              failed/NAME.json   the error
 //
 // A claim is a rename: of several Workers on one folder, one gets the file.
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { HeldLease, LeasedSource, OutcomeSender } from 'peerwork';
 
 const POLL_MS = 500;
 
@@ -17,82 +17,83 @@ export function folderSource({ folder, task, name = 'folder' }) {
     async open(context) {
       for (const state of ['inbox', 'working', 'done', 'failed']) await mkdir(join(folder, state), { recursive: true });
       const code = await context.localTask('default', task);
-      return new FolderSource(name, folder, code);
+      return new FolderSource(name, folder, code, await context.openOutbox(), context);
     },
   };
 }
 
-class FolderSource {
+class FolderSource extends LeasedSource {
   #folder;
   #code;
-  #closed = new AbortController();
-  #settling = new Set();
+  #outbox;
+  #sender;
 
-  constructor(name, folder, code) {
-    this.name = name;
+  constructor(name, folder, code, outbox, { clock, log }) {
+    super(name, clock);
     this.#folder = folder;
     this.#code = code;
+    this.#outbox = outbox;
+    // A folder that is away for a while (a network drive) is no reason to end: an outcome waits in the outbox until it is back.
+    this.#sender = new OutcomeSender({
+      ...{ outbox, clock, firstMs: POLL_MS, capMs: 10_000 },
+      send: ({ id, outcome }) => this.#send(`${id}.json`, outcome),
+      onFault: ({ id }, error) => log.debug('an outcome could not be written', { job: id, error }),
+    });
+    this.#sender.sendAll();
   }
 
-  async claim(capacity, signal) {
-    // A source is closed when its last claim has ended: there is no need to listen to both.
-    while (!signal.aborted && !this.#closed.signal.aborted) {
-      const leases = [];
-      // A folder that is away for a while (a network drive) is no reason to end: it is looked at again.
-      for (const file of await readdir(join(this.#folder, 'inbox')).catch(() => [])) {
-        if (leases.length === capacity || signal.aborted) break;
-        if (!file.endsWith('.json') || !(await this.#move(file, 'inbox', 'working'))) continue;
-        leases.push(await this.#lease(file));
-      }
-      if (leases.length > 0) return leases;
-      await sleep(POLL_MS, undefined, { signal }).catch(() => {});
+  async take(capacity, signal) {
+    const leases = [];
+    for (const file of await readdir(join(this.#folder, 'inbox')).catch(() => [])) {
+      if (leases.length === capacity || signal.aborted) break;
+      if (!file.endsWith('.json') || !(await this.#move(file, 'inbox', 'working'))) continue;
+      leases.push(await this.#lease(file));
     }
-    return [];
+    return leases;
+  }
+
+  idleMs() {
+    return POLL_MS;
   }
 
   async #lease(file) {
     const text = await readFile(join(this.#folder, 'working', file), 'utf8');
-    const data = parse(text);
+    const data = await Promise.resolve(text)
+      .then((each) => JSON.parse(each))
+      .catch(() => text);
     const job = { id: file.slice(0, -'.json'.length), channel: 'default', data, attempt: 1, timeoutMs: 0 };
-    const settle = (outcome) => {
-      const settled = this.#settle(file, outcome).finally(() => this.#settling.delete(settled));
-      this.#settling.add(settled);
-      return settled;
-    };
-    return { job, ...this.#code.lease(), signal: this.#closed.signal, report: () => {}, settle };
+    const startedAt = this.clock.now();
+    return new HeldLease({ job, ...this.#code.lease(), startedAt }, (outcome) =>
+      this.#sender.deliver({ id: job.id, lease: startedAt, outcome, startedAt, finishedAt: this.clock.now() }),
+    );
   }
 
-  async #settle(file, outcome) {
-    if (outcome.state === 'released') return void (await this.#move(file, 'working', 'inbox'));
+  async #send(file, outcome) {
+    const working = join(this.#folder, 'working');
+    await access(working);
+    if (outcome.state === 'released') return (await this.#move(file, 'working', 'inbox')) ? 'accepted' : 'stale';
     const [state, value] = outcome.state === 'completed' ? ['done', outcome.output] : ['failed', outcome.error];
     // Whoever looks finds it whole, or not at all.
     await writeFile(join(this.#folder, state, `${file}.tmp`), `${JSON.stringify(value)}\n`);
-    await this.#move(`${file}.tmp`, state, state, file);
-    await rm(join(this.#folder, 'working', file));
+    await rename(join(this.#folder, state, `${file}.tmp`), join(this.#folder, state, file));
+    await rm(join(working, file), { force: true });
+    return 'accepted';
   }
 
-  #move(file, from, to, name = file) {
-    const move = rename(join(this.#folder, from, file), join(this.#folder, to, name));
+  #move(file, from, to) {
+    const move = rename(join(this.#folder, from, file), join(this.#folder, to, file));
     return move.then(
       () => true,
       () => false, // another Worker was quicker
     );
   }
 
-  async flush() {
-    await Promise.all(this.#settling);
+  flush(signal) {
+    return this.#sender.flush(signal);
   }
 
-  async close() {
-    this.#closed.abort();
-    await this.flush();
-  }
-}
-
-function parse(text) {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return text;
+  async end() {
+    await this.#sender.close(1_000);
+    await this.#outbox.close();
   }
 }

@@ -1,7 +1,6 @@
-// Puts the command line into a few files, split where it loads code only when that is needed: to find, read and link two hundred files is most of
-// what a Worker does in its first half second. What the files know about their own place stays true, and the others stay where they are, for whoever
-// imports the package.
-import { rmSync } from 'node:fs';
+// Puts the command line, and what the package exports, into a few files, split where it loads code only when that is needed: to find, read and link
+// two hundred files is most of what a Worker does in its first half second. What the files know about their own place stays true.
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join, relative, sep } from 'node:path';
@@ -11,7 +10,10 @@ import { build } from 'esbuild';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const compiled = join(root, 'build', 'src');
 const cli = join(compiled, 'cli');
+const compat = join(compiled, 'wires', 'queue-xec', 'compat');
 const outdir = join(cli, 'bundle');
+const wires = join(compiled, 'wires');
+const exportedWires = readdirSync(wires).filter((name) => existsSync(join(wires, name, 'index.js')));
 const require = createRequire(import.meta.url);
 
 /** `import.meta.url` of a file in the bundle is that of the compiled file. */
@@ -46,16 +48,26 @@ const packagesOutside = {
   },
 };
 
+/** One that is not installed counts as one: Node takes a little longer to import it, when it is there one day. */
 function isModule(path) {
   const [scope = '', name = ''] = path.split('/');
-  return require(join(root, 'node_modules', scope, scope.startsWith('@') ? name : '', 'package.json')).type === 'module';
+  const file = join(root, 'node_modules', scope, scope.startsWith('@') ? name : '', 'package.json');
+  return !existsSync(file) || require(file).type === 'module';
 }
 
 // What an earlier build has left: the names of the parts change with what is in them.
 rmSync(outdir, { recursive: true, force: true });
 await build({
-  entryPoints: [join(cli, 'main.js'), join(cli, 'service', 'supervisor-main.js'), join(cli, 'service', 'worker-main.js')],
-  entryNames: '[name]',
+  entryPoints: {
+    main: join(cli, 'main.js'),
+    'supervisor-main': join(cli, 'service', 'supervisor-main.js'),
+    'worker-main': join(cli, 'service', 'worker-main.js'),
+    index: join(compiled, 'index.js'),
+    ...Object.fromEntries(exportedWires.map((name) => [`wire-${name}`, join(wires, name, 'index.js')])),
+    'queue-xec': join(compat, 'index.js'),
+    'queue-xec-master': join(compat, 'master.js'),
+    'queue-xec-worker': join(compat, 'worker.js'),
+  },
   outdir,
   bundle: true,
   splitting: true,

@@ -114,7 +114,7 @@ function sayHowToGoOn() {
 
 It prints a token and finds its Workers through public trackers (\`peerwork tracker\` runs one of your own). There:
 
-  git clone … && cd peerwork && npm run build
+  git clone … && cd peerwork
   node worker.js --setup        # paste the token
   node worker.js
 `);

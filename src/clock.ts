@@ -13,7 +13,10 @@ export interface Clock {
   now(): number;
   /** What the clock of the machine shows: for what people, files, certificates and other programs are told. It may jump, either way. */
   wall(): number;
-  /** Calls `action` once after `delayMs`, not counting suspension; a pending timer keeps the process alive unless `unref` is true. */
+  /**
+   * Calls `action` once after `delayMs`, not counting suspension, and after 24 days at the latest; a pending timer keeps the process alive unless `unref`
+   * is true.
+   */
   after(delayMs: number, action: () => void, options?: { unref?: boolean }): Timer;
 }
 
@@ -84,11 +87,14 @@ const steady = new SteadyTime({
   uptime: () => (os?.uptime() ?? 0) * 1_000,
 });
 
+/** With more, `setTimeout` calls at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
 export const systemClock: Clock = {
   now: () => steady.now(),
   wall: () => Date.now(),
   after(delayMs, action, options) {
-    const handle = setTimeout(action, delayMs);
+    const handle = setTimeout(action, Math.min(delayMs, MAX_TIMER_MS));
     if (options?.unref && typeof handle === 'object') handle.unref();
     return { cancel: () => clearTimeout(handle) };
   },

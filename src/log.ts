@@ -2,7 +2,7 @@
  * One line per event: `time level message key=value …`. Secrets that were made known with `conceal` never reach the
  * sink, whatever the level and wherever in the line they stand.
  */
-import { errorTable, isErrorCode, PeerworkError } from './errors.js';
+import { knownError, PeerworkError } from './errors.js';
 import { messageOf } from './kit/error-parts.js';
 
 export const logLevels = ['off', 'error', 'warn', 'info', 'debug'] as const;
@@ -82,10 +82,10 @@ export function createLog(options: LogOptions): Log {
 export const silentLog: Log = createLog({ level: 'off', write: () => {} });
 
 /** What to do about a warning or an error whose line says its code. */
-function hintOf(level: LogLevel, { code, error, hint, todo }: LogFields = {}): string {
-  if ((level !== 'warn' && level !== 'error') || hint !== undefined || todo !== undefined) return '';
-  const known = isErrorCode(code) ? code : error instanceof PeerworkError ? error.code : undefined;
-  return known === undefined ? '' : ` hint=${formatValue(errorTable[known].todo)}`;
+function hintOf(level: LogLevel, { code, error, hint }: LogFields = {}): string {
+  if ((level !== 'warn' && level !== 'error') || hint !== undefined) return '';
+  const known = knownError(code) ?? (error instanceof PeerworkError ? error : undefined);
+  return known === undefined ? '' : ` hint=${formatValue(known.hint)}`;
 }
 
 function formatFields(fields: LogFields | undefined): string {
@@ -104,6 +104,16 @@ function formatValue(value: unknown): string {
 /** The log of the embedded classes: stderr, so that the host program's stdout stays its own. */
 export function logToStderr(level: LogLevel): Log {
   return createLog({ level, write: (line) => process.stderr.write(`${line}\n`) });
+}
+
+/** Of a Worker or Master in a program; the command line shows more. */
+export const DEFAULT_LOG_LEVEL: LogLevel = 'warn';
+
+/** The log of a program's options. Throws `option-invalid` for a level that there is not. */
+export function logOf({ log, loglevel = DEFAULT_LOG_LEVEL }: { readonly log?: Log; readonly loglevel?: LogLevel }): Log {
+  if (!logLevels.includes(loglevel))
+    throw new PeerworkError('option-invalid', `loglevel is ${formatValue(loglevel)}, it must be one of ${logLevels.join(', ')}`);
+  return log ?? logToStderr(loglevel);
 }
 
 /** For messages: an address with a typing error is shown, its password is not. */

@@ -1,11 +1,18 @@
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { longFlag, optionNames, optionSpec } from '../src/cli/option-table.js';
 import { resolveOptions } from '../src/cli/options.js';
-import { optionNames, optionSpec } from '../src/config.js';
+import { wires } from '../src/cli/wires.js';
+import { systemClock } from '../src/clock.js';
+import { coreOptions } from '../src/config/core.js';
+import { DEFAULT_MEMORY_MB } from '../src/config/defaults.js';
+import { engineOptions } from '../src/containers/owner-options.js';
 import { PeerworkError } from '../src/errors.js';
-import { redact } from '../src/log.js';
+import { redact, silentLog } from '../src/log.js';
+import { readSettings } from '../src/wires/openfn/source/options.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -34,6 +41,46 @@ t.test('every variable stands in .env.example once, commented out, and in the do
     t.equal(example.split('\n').filter((line) => line.startsWith(`# ${env}=`)).length, 1, `${env} is in .env.example`);
   }
   t.notMatch(example, /^\w+=/m, 'copied as it is, it changes nothing');
+});
+
+t.test('each default is written once: in a defaults.ts, which an option table and a room use', async (t) => {
+  const files = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
+  const texts = new Map(files.map((file) => [file.split(sep).join('/'), readFileSync(join(root, 'src', file), 'utf8')]));
+  const isTable = (file: string) => /^config\/|^wires\/[\w-]+\/options\.ts$/.test(file);
+  for (const [file, text] of texts) {
+    if (isTable(file)) t.notMatch(text, /defaultText: '\d+'/, `${file} has no number of its own`);
+    if (!/^(?:config|wires\/[\w-]+)\/defaults\.ts$/.test(file)) continue;
+    const shared = [...texts].filter(
+      ([user, lines]) =>
+        user !== file && (user.startsWith(`${dirname(file)}/`) || file.startsWith('config/')) && /defaults\.js'/.test(lines),
+    );
+    for (const [, name = ''] of text.matchAll(/export const (\w+)/g)) {
+      const users = shared.filter(([, lines]) => new RegExp(`\\b${name}\\b`).test(lines)).map(([user]) => user);
+      t.ok(users.some(isTable), `${name} of ${file} is shown by a table`);
+      t.ok(
+        users.some((user) => !isTable(user)),
+        `${name} of ${file} is what a room uses`,
+      );
+    }
+  }
+});
+
+t.test('the defaults that are shown are in force', async (t) => {
+  const place = { worker: 'w', folder: root, memoryMb: DEFAULT_MEMORY_MB, clock: systemClock, log: silentLog };
+  const { engine, pull, pullTimeoutMs, imageQuotaMb, ceilings } = engineOptions({}, place);
+  const shown = (name: 'pullTimeoutMs' | 'imageQuotaMb' | 'containerPids' | 'containerDiskMb') => Number(optionSpec(name).defaultText);
+  t.same([engine, pull], [optionSpec('containers').default, optionSpec('pull').default]);
+  t.same([pullTimeoutMs, imageQuotaMb], [shown('pullTimeoutMs'), shown('imageQuotaMb')]);
+  t.same([ceilings.pids, ceilings.diskMb], [shown('containerPids'), shown('containerDiskMb')]);
+  t.equal(ceilings.defaultMemoryMb, Number(optionSpec('memoryMb').defaultText));
+  const { messageMs, claimMs, payloadLimitMb, backoffMs, sendFinalState } = readSettings({ url: 'ws://localhost:4000/worker' });
+  t.same(
+    [messageMs, claimMs].map((ms) => String(ms / 1_000)),
+    [optionSpec('openfnMessageSeconds').defaultText, optionSpec('openfnClaimSeconds').defaultText],
+  );
+  t.equal(String(payloadLimitMb), optionSpec('openfnPayloadMb').defaultText);
+  t.equal(backoffMs.map((ms) => ms / 1_000).join('/'), optionSpec('openfnBackoff').defaultText);
+  t.equal(sendFinalState, optionSpec('openfnFinalState').default);
 });
 
 t.test('queue-xec’s names are honoured', async (t) => {
@@ -121,4 +168,29 @@ t.test('a secret is not shown when it is refused, nor afterwards', async (t) => 
 
 t.test('a command has its own options only', async (t) => {
   t.equal(resolveOptions('tracker', { env: { token: 'not even looked at', PEERWORK_CONCURRENCY: 'nonsense' } }).token, undefined);
+});
+
+t.test('what wires bring takes nothing away from others', async (t) => {
+  t.equal(
+    optionNames.length,
+    [coreOptions, ...wires.map(({ options }) => options)].flatMap((table) => Object.keys(table)).length,
+    'each name once',
+  );
+  const taken = new Map<string, string>();
+  for (const name of optionNames) {
+    const { commands, env } = optionSpec(name);
+    for (const command of commands) {
+      const place = `${command} ${longFlag(optionSpec(name))}`;
+      t.equal(taken.get(place), undefined, `${place} of ${name}`);
+      taken.set(place, name);
+    }
+    if (env !== undefined) t.equal(taken.get(env), undefined, `${env} of ${name}`);
+    taken.set(env ?? '', '');
+  }
+  for (const { name, questions = [], options } of wires)
+    t.same(
+      questions.filter((key) => !(key in options)),
+      [],
+      `${name} asks for its own options`,
+    );
 });

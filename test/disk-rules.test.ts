@@ -25,8 +25,11 @@ t.test('files are replaced as a whole by one piece', async (t) => {
   t.same(
     uses(/\brename(?:Sync)?\(/).filter((name) => name !== 'kit/whole-file.ts'),
     [
+      // Made beside, then put in place.
+      'cli/packages.ts',
       // Out of the way, to be removed.
       'cli/service/rotating-log.ts',
+      'containers/run-log.ts',
       'kit/clearing.ts',
       'kit/remove-tree.ts',
       // Named by their hash, and verified when they are read; made beside, then put in place.

@@ -6,15 +6,13 @@ import type { Command } from 'commander';
 import { execa } from 'execa';
 import t from 'tap';
 import { main } from '../src/cli/main.js';
+import { type CommandName, optionNames, optionSpec } from '../src/cli/option-table.js';
 import { readOptions } from '../src/cli/options.js';
-import { type Command as CommandName, optionNames, optionSpec } from '../src/config.js';
 import { checkJobInput } from '../src/job/job-input.js';
 import { readContainerJob } from '../src/runners/container/settings.js';
 import { checkActor, readCrawlJob } from '../src/runners/crawl/crawl-job.js';
 import { readTaskModuleSettings } from '../src/task/task-settings.js';
 import { Grid, packageRoot } from './lab/grid.js';
-
-t.setTimeout(300_000);
 
 interface Block {
   readonly place: string;
@@ -58,14 +56,14 @@ t.test('every command line is understood by the program that it names', async (t
   for (const { place, text } of of('sh')) {
     for (const words of commandsOf(text)) {
       const [program = '', first = ''] = words;
-      if (program === 'peerwork' || program === 'node') {
+      if (['peerwork', 'dory-worker', 'node'].includes(program)) {
         own += 1;
-        const fault = await faultOf(program === 'peerwork' ? words.slice(1) : words.slice(2), program === 'peerwork' ? 'peerwork' : first);
+        const fault = await faultOf(words.slice(program === 'node' ? 2 : 1), program === 'node' ? first : program);
         if (fault !== '') wrong.push(`${place}: ${words.join(' ')}: ${fault}`);
       } else if (program === 'npm') {
         const known = first === 'run' ? scripts[words[2] ?? ''] !== undefined : ['test', 'install', 'ci'].includes(first);
         if (!known) wrong.push(`${place}: ${words.join(' ')}`);
-      } else if (!['git', 'mkdir', 'cd', 'curl'].includes(program)) wrong.push(`${place}: ${program}`);
+      } else if (!['git', 'mkdir', 'cd', 'curl', 'npx'].includes(program)) wrong.push(`${place}: ${program}`);
     }
   }
   t.same(wrong, []);
@@ -106,7 +104,7 @@ t.test('every block of code compiles against the public types', async (t) => {
   const names = of('js').map(({ text, place }) => {
     const commonJs = /^module\.exports/m.test(text);
     const name = `${place.replace(/\W+/g, '-')}.${commonJs ? 'c' : 'm'}js`;
-    const uses = !commonJs && /\b(?:Worker|Master)\b/.test(text) && !/from 'peerwork'/.test(text);
+    const uses = !commonJs && /\b(?:Worker|Master)\b/.test(text) && !/(?:from |require\()'peerwork['/]/.test(text);
     writeFileSync(join(folder, name), uses ? `import { Master, Worker } from 'peerwork';\nvoid [Master, Worker];\n${text}` : text);
     return name;
   });
@@ -179,7 +177,7 @@ t.test("the README's commands run as written, and so do its programs", async (t)
   writeFileSync(join(folder, 'program.mjs'), joined.join('\n'));
   mkdirSync(join(folder, 'node_modules'));
   symlinkSync(packageRoot, join(folder, 'node_modules', 'peerwork'));
-  const run = await execa(process.execPath, ['program.mjs'], { cwd: folder, all: true, reject: false, timeout: 200_000 });
+  const run = await execa(process.execPath, ['program.mjs'], { cwd: folder, all: true, reject: false, timeout: 240_000 });
   t.equal(run.exitCode, 0, run.all);
   for (const answer of ['2', '4', '6']) t.match(run.all, new RegExp(`completed \\{ answer: '?${answer}'? \\}`));
 });
@@ -196,14 +194,14 @@ function commandsOf(text: string): string[][] {
 
 /** What the real command line has against it: an unknown command or flag, a missing argument, or a value of an option that is not allowed. */
 async function faultOf(args: readonly string[], script: string): Promise<string> {
-  const line = script === 'worker.js' ? ['worker', ...args] : args;
+  const line = [...(script === 'worker.js' ? ['worker'] : script === 'dory-worker' ? ['dory'] : []), ...args];
   const said: string[] = [];
   const before = process.stderr.write;
   process.stderr.write = ((text: string) => said.push(text) > 0) as typeof process.stderr.write;
   try {
     const code = await main(line, async (command: Command, load) => {
       await load();
-      await readOptions(command, line[0] as CommandName);
+      await readOptions(command, command.name() as CommandName);
       return 0;
     });
     return code === 0 ? '' : said.join('');

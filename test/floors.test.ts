@@ -13,9 +13,9 @@ const floors = [
   ['egress'],
   ['sandbox'],
   ['swarm', 'task', 'containers', 'crawl'],
-  ['wires'],
   ['ledger', 'sources', 'runners'],
   ['worker', 'master'],
+  ['wires'],
   ['cli', 'index'],
 ] as const;
 const floorOf = new Map<string, number>(floors.flatMap((rooms, floor) => rooms.map((room) => [room, floor] as const)));
@@ -78,19 +78,66 @@ t.test('imports only go down', async (t) => {
   t.same(wrong, []);
 });
 
-t.test('no source imports another source, no runner another runner', async (t) => {
+t.test('no file imports itself through others, types included', async (t) => {
+  const imports = new Map<string, readonly string[]>();
+  for (const file of readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })) {
+    if (!/\.tsx?$/.test(file) || file.endsWith('.d.ts')) continue;
+    const source = readSource(join(root, 'src', file));
+    imports.set(
+      source.path,
+      source.imports.flatMap(({ target }) => target ?? []),
+    );
+  }
+  t.ok(imports.size > 20, 'the sources were found');
+  const nameOf = (target: string) => [target, target.replace(/\.ts$/, '.tsx')].find((name) => imports.has(name));
+  const circles: string[] = [];
+  const done = new Set<string>();
+  const visit = (file: string, path: readonly string[]): void => {
+    const at = path.indexOf(file);
+    if (at !== -1) circles.push([...path.slice(at), file].join(' → '));
+    if (at !== -1 || done.has(file)) return;
+    for (const target of imports.get(file) ?? []) {
+      const next = nameOf(target);
+      if (next !== undefined) visit(next, [...path, file]);
+    }
+    done.add(file);
+  };
+  for (const file of imports.keys()) visit(file, []);
+  t.same(circles, []);
+});
+
+t.test('no source imports another source, no runner another runner, no wire another wire', async (t) => {
   const wrong: string[] = [];
   for (const { path, room, imports } of sources) {
-    if (room !== 'sources' && room !== 'runners') continue;
+    if (room !== 'sources' && room !== 'runners' && room !== 'wires') continue;
     const own = path.split('/')[2] ?? '';
     for (const { target } of imports) {
       if (target === undefined || roomOf(target) !== room) continue;
       const other = target.split('/')[2] ?? '';
-      // A file directly in the room is shared by all in it (the outbox); a folder is one wire or one way to run.
-      if (!other.endsWith('.ts') && other !== own) wrong.push(`${path} → ${target}`);
+      // A file directly in the room is shared by all in it (the outbox), and so are the checks of health; a folder is one wire or one way to run.
+      if (!other.endsWith('.ts') && other !== own && target.split('/')[2] !== 'health') wrong.push(`${path} → ${target}`);
     }
   }
   t.same(wrong, []);
+});
+
+/** The key of a pushed payload in a job's data, as ledgers have it. */
+const ofPushedJobs = /^src\/(job\/pushed|runners\/task-module\/child\/load)\.ts$/;
+
+t.test('a wire is named in its own folder, in the one list of wires, and in the public face', async (t) => {
+  const names = readdirSync(join(root, 'src', 'wires'), { withFileTypes: true }).filter(
+    (entry) => entry.isDirectory() && entry.name !== 'health',
+  );
+  t.ok(names.length >= 5);
+  for (const { name } of names) {
+    // queue-xec, queueXec and QueueXec; of an import only what it brings.
+    const word = new RegExp(`(?<![a-z])${name.replace('-', '-?')}(?![a-z])|${name.replace('-', '')}(?=[A-Z])`, 'i');
+    const wrong = sources
+      .filter(({ path }) => !path.startsWith(`src/wires/${name}/`) && path !== 'src/cli/wires.ts' && path !== 'src/index.ts')
+      .filter(({ path }) => !ofPushedJobs.test(path))
+      .flatMap(({ path, text }) => (word.test(withoutComments(text)) ? [`${path}: ${word.exec(withoutComments(text))?.[0]}`] : []));
+    t.same(wrong, [], name);
+  }
 });
 
 t.test('the swarm could live in a browser: nothing of Node outside *.node.ts', async (t) => {
@@ -130,7 +177,11 @@ t.test('no source uses any or silences a type error', async (t) => {
 });
 
 t.test('every package that is imported is declared, and the other way round', async (t) => {
-  const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { dependencies: Record<string, string> };
+  const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+    dependencies: Record<string, string>;
+    peerDependencies: Record<string, string>;
+  };
+  const declared: Record<string, string> = { ...manifest.dependencies, ...manifest.peerDependencies };
   const imported = new Set<string>();
   for (const { imports } of sources)
     for (const { specifier } of imports)
@@ -142,7 +193,7 @@ t.test('every package that is imported is declared, and the other way round', as
             .join('/'),
         );
   t.same(
-    [...imported].filter((name) => manifest.dependencies[name] === undefined),
+    [...imported].filter((name) => declared[name] === undefined),
     [],
     'imported but not declared',
   );
@@ -161,7 +212,7 @@ t.test('the public face only re-exports', async (t) => {
   t.notMatch(code, /\b(function|class|const|let)\s+\w+/, 'and it defines nothing');
 });
 
-t.test('the dashboard is a page: of the other rooms it knows the types, and the kit', async (t) => {
+t.test('the dashboard is a page: of the other rooms it knows the types, the table of job fields, and the kit', async (t) => {
   const pages = readdirSync(join(root, 'src', 'dashboard'))
     .filter((file) => /\.tsx?$/.test(file))
     .map((file) => readSource(join(root, 'src', 'dashboard', file)));
@@ -169,7 +220,7 @@ t.test('the dashboard is a page: of the other rooms it knows the types, and the 
   for (const { path, text, imports } of pages) {
     t.ok(text.split('\n').length <= MAX_LINES, `${path}: not too long`);
     for (const { specifier, typeOnly } of imports)
-      t.ok(typeOnly || !specifier.startsWith('../') || specifier.startsWith('../kit/'), `${path}: ${specifier}`);
+      t.ok(typeOnly || !specifier.startsWith('../') || /^\.\.\/(kit\/|job\/field-facts\.js$)/.test(specifier), `${path}: ${specifier}`);
   }
 });
 

@@ -25,7 +25,7 @@ const allowed: Readonly<Record<string, { readonly times: number; readonly becaus
       'in a child process: lines of its Worker, whose values came through its doors, and copies of what the task gives, from text made just before; a child reads no other room',
   },
   'src/crawl/queue/redis-queue.ts': { times: 1, because: 'the name of a command of Redis' },
-  'src/master/queue-xec/shim.ts': { times: 1, because: 'program text for a foreign Worker; there it copies its own value' },
+  'src/wires/queue-xec/server/shim.ts': { times: 1, because: 'program text for a foreign Worker; there it copies its own value' },
 };
 
 const withoutComments = (text: string) => text.replace(/\/\*[\s\S]*?\*\/|(?<!:)\/\/.*$/gm, '');

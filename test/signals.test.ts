@@ -14,10 +14,9 @@ const count = (code: string, pattern: RegExp) => [...code.matchAll(pattern)].len
 const kept: Readonly<Record<string, { readonly times: number; readonly because: string }>> = {
   'src/cli/health/master.ts': { times: 1, because: 'the signal is of one check' },
   'src/containers/images.ts': { times: 1, because: 'the signal is of one pull' },
-  'src/sources/crew/crew-source.ts': { times: 2, because: 'the signals are of one call, and of one wait' },
-  'src/sources/dory/coordinator.ts': { times: 1, because: 'the signal is of one job' },
-  'src/sources/dory/held-job.ts': { times: 1, because: 'the signal is of one job, and this is its end' },
-  'src/sources/openfn/openfn-source.ts': { times: 1, because: 'it ends when the signal does' },
+  'src/wires/crew/source/crew-source.ts': { times: 1, because: 'the signal is of one call' },
+  'src/wires/dory/source/coordinator.ts': { times: 1, because: 'the signal is of one job' },
+  'src/wires/dory/source/held-job.ts': { times: 1, because: 'the signal is of one job, and this is its end' },
   'src/swarm/rpc/on-abort.ts': { times: 1, because: 'one for each signal, however many wait for it' },
   'src/task/npm.ts': { times: 1, because: 'the signal is of one run of npm' },
   'src/worker/worker.ts': { times: 1, because: 'one for the life of a Worker' },

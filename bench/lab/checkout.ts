@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { constants } from 'node:fs';
-import { copyFile, link, mkdir, mkdtemp, readdir, readFile, readlink, rm, symlink } from 'node:fs/promises';
+import { copyFile, link, mkdir, mkdtemp, readdir, readFile, readlink, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { removeFolder } from '../../test/lab/remove-folder.js';
 
 /**
  * Another revision of this repository, installed and built in a folder for temporary files. Nothing of it is left after `close`, also where
@@ -46,7 +47,7 @@ export class Checkout {
   async close(): Promise<void> {
     this.#stop.abort();
     await this.#opening;
-    await rm(this.#parent, { recursive: true, force: true, maxRetries: 3 });
+    await removeFolder(this.#parent);
     // What it knows of work trees whose folder is gone.
     await once(spawn('git', ['worktree', 'prune'], { cwd: this.#root, stdio: 'ignore' }), 'exit').catch(() => {});
   }

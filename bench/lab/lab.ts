@@ -1,9 +1,10 @@
 import { type ChildProcess, fork, type SpawnOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { removeFolder } from '../../test/lab/remove-folder.js';
 import { type Answer, END, type Question, type Verbs } from './child.js';
 
 /** The folder of the package; compiled, this file lies three folders below it. */
@@ -73,7 +74,7 @@ export class Lab {
 
   async close(): Promise<void> {
     for (const end of this.#ends.splice(0).reverse()) await end();
-    rmSync(this.folder, { recursive: true, force: true, maxRetries: 3 });
+    await removeFolder(this.folder);
   }
 
   #profileName(label: string): string {

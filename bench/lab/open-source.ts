@@ -21,10 +21,10 @@ export async function openSource(lab: Lab, setup: SourceSetup): Promise<Source> 
   const shared = { clock: systemClock, log: silentLog };
   const source = await setup.open({
     ...shared,
-    ...{ worker: 'bench', concurrency: 16, runners: ['bench'], folder },
+    ...{ worker: 'bench', concurrency: 16, runnerJoined: () => Promise.resolve(), runners: ['bench'], folder },
     openOutbox: () => Outbox.open({ ...shared, folder: join(folder, 'outbox'), key: randomBytes(32) }),
     localTask: async () => ({ lease: () => noTask, close: async () => {} }),
-    trouble: (error) => console.error(error.message),
+    warning: (error) => console.error(error.message),
   });
   lab.onClose(() => source.close());
   return source;

@@ -1,11 +1,12 @@
 import type { WrittenOutcome } from './outcome-file.js';
 
-type Ended = WrittenOutcome['state'];
+/** A job that somebody deleted has no outcome, and will not have one. */
+type Ended = WrittenOutcome['state'] | 'deleted';
 
 /** The jobs of one input, each with the state that is known of it. A job that has ended may be opened again, and end again. */
 export class Batch {
   readonly #states = new Map<string, 'open' | Ended>();
-  readonly #counts = { open: 0, completed: 0, failed: 0, cancelled: 0 };
+  readonly #counts = { open: 0, completed: 0, failed: 0, cancelled: 0, deleted: 0 };
   /** Of those that failed or were cancelled. */
   readonly #failures = new Map<string, WrittenOutcome>();
 
@@ -25,6 +26,14 @@ export class Batch {
     return this.#states.keys();
   }
 
+  get openIds(): string[] {
+    return this.#idsOf('open');
+  }
+
+  get deletedIds(): string[] {
+    return this.#idsOf('deleted');
+  }
+
   get failures(): readonly WrittenOutcome[] {
     return [...this.#failures.values()];
   }
@@ -39,10 +48,19 @@ export class Batch {
     this.#failures.delete(id);
   }
 
+  setDeleted(id: string): void {
+    this.#move(id, 'deleted');
+    this.#failures.delete(id);
+  }
+
   setEnded(outcome: WrittenOutcome): void {
     this.#move(outcome.id, outcome.state);
     if (outcome.state === 'completed') this.#failures.delete(outcome.id);
     else this.#failures.set(outcome.id, outcome);
+  }
+
+  #idsOf(wanted: 'open' | Ended): string[] {
+    return [...this.#states].filter(([, state]) => state === wanted).map(([id]) => id);
   }
 
   #move(id: string, state: 'open' | Ended): void {

@@ -1,16 +1,17 @@
 import type { Command } from 'commander';
-import { type OptionName, type Options, optionSpec } from '../config.js';
 import { PeerworkError } from '../errors.js';
+import { isAttended, unlessLeft } from '../kit/terminal.js';
 import { parseToken } from '../swarm/token.js';
 import { setVariables, writeDotenv } from './dotenv-file.js';
 import { EXIT_UNCONFIGURED } from './failure.js';
+import { type OptionName, type Options, optionSpec, questionsOf } from './option-table.js';
 import { dotenvFile, readDotenv, readOptions, resolveOptions } from './options.js';
-import { askFor, isAttended, unlessLeft } from './questions.js';
-import { runnerCommands } from './runners/index.js';
+import { askFor } from './questions.js';
+import { runnerCommands } from './runners.js';
 import { refuseUnready } from './service/readiness.js';
 import { commandLine, storedText, variablesToKeep } from './setup.js';
-import { sourceCommands } from './sources/index.js';
 import { acceptWall } from './wall.js';
+import { wires } from './wires.js';
 
 /** Of every Worker, whomever it serves. */
 const GENERAL = ['name', 'concurrency', 'memoryMb', 'allowInstallScripts'] as const satisfies readonly OptionName[];
@@ -30,10 +31,10 @@ function servables(): readonly Servable[] {
     questions: ['token'],
     isOn: ({ token }) => token !== undefined,
   };
-  const others = sourceCommands.map((source) => ({
+  const others = wires.map((source) => ({
     name: source.name,
     title: source.name,
-    questions: source.questions ?? [],
+    questions: questionsOf(source),
     isOn: (options: Options) => source.configured(options),
   }));
   return [master, ...others];
@@ -107,7 +108,7 @@ async function ask(options: Options): Promise<{ left: readonly Servable[]; varia
         {
           type: 'checkbox',
           name: 'served',
-          message: 'For whom shall this Worker work?',
+          message: 'Which system should this Worker serve?',
           choices: known.map((servable) => ({
             name: servable.title,
             value: servable.name,
@@ -120,7 +121,7 @@ async function ask(options: Options): Promise<{ left: readonly Servable[]; varia
     if (answer === undefined) return undefined;
     chosen = known.filter(({ name }) => answer.served.includes(name));
   }
-  const runners = runnerCommands.filter((runner) => runner.wanted(options)).flatMap(({ questions = [] }) => questions);
+  const runners = runnerCommands.filter((runner) => runner.wanted(options)).flatMap(questionsOf);
   const keys = [...new Set<OptionName>([...chosen.flatMap(({ questions }) => questions), ...GENERAL, ...runners])];
   const answers = await askFor(keys, options);
   if (answers === undefined) return undefined;

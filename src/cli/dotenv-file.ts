@@ -1,4 +1,4 @@
-import { readFile, realpath, stat } from 'node:fs/promises';
+import { readFile, realpath, rm, stat } from 'node:fs/promises';
 import { parse } from 'dotenv';
 import { PeerworkError } from '../errors.js';
 import { fileError, systemCode } from '../kit/system-error.js';
@@ -71,6 +71,17 @@ export async function writeDotenv(file: string, variables: Readonly<Record<strin
     if (systemCode(error) === 'ENOENT') throw new PeerworkError('option-invalid', `${why}: its folder is not there`);
     throw fileError(error, 'option-invalid', why);
   }
+}
+
+/** Remembers a `.env` as it is now; what it answers puts it back, or removes what was not there. Never rejects. */
+export async function restorerOf(file: string): Promise<() => Promise<void>> {
+  const target = await realpath(file).catch(() => file);
+  const before = await readFile(target).catch(() => undefined);
+  const owner = await stat(target).catch(() => undefined);
+  return async () => {
+    if (before === undefined) await rm(target, { force: true }).catch(() => {});
+    else await writeWhole(target, before, { durable: true, ...(process.getuid?.() === 0 && owner && { owner }) }).catch(() => {});
+  };
 }
 
 /**

@@ -5,13 +5,14 @@ import { asPeerworkError, PeerworkError } from '../errors.js';
 import { DEFAULT_CHANNEL, type JobInput } from '../job/job.js';
 import { checkJobInput } from '../job/job-input.js';
 import { MAX_JOB_DATA_BYTES } from '../job/limits.js';
-import { type JsonRefused, parseJson } from '../kit/json.js';
-import { type Line, LineCutter } from '../kit/line-cutter.js';
+import { formatJson, type JsonRefused, parseJson } from '../kit/json.js';
+import { type Line, LineCutter } from '../kit/lines.js';
+import { fileError } from '../kit/system-error.js';
 
 /** A line of the input: a job, or why it is none. */
 export type JobLine =
   | { readonly line: number; readonly job: JobInput & { readonly id: string } }
-  | { readonly line: number; readonly problem: string };
+  | { readonly line: number; readonly problem: string; readonly tooLarge?: boolean };
 
 /** Longer than the largest job: what has no line end by then is no job file. */
 const MAX_LINE_BYTES = MAX_JOB_DATA_BYTES + 64 * 1024;
@@ -19,41 +20,50 @@ const MAX_SHOWN_PROBLEMS = 10;
 
 /** The jobs of a stream of NDJSON, one at a time: nothing is read ahead of the reader. Blank lines are passed over. */
 export async function* readJobLines(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<JobLine, void, undefined> {
-  const cutter = new LineCutter(MAX_LINE_BYTES);
-  for await (const chunk of chunks)
-    for (const line of cutter.take(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length))) yield readJobLine(line);
+  const cutter = new LineCutter(MAX_LINE_BYTES, { trimmed: true });
+  for await (const chunk of chunks) for (const line of cutter.take(chunk)) yield readJobLine(line);
   for (const line of cutter.end()) yield readJobLine(line);
 }
 
-/** Opens `file`, or stdin for `-`. */
-export function openJobFile(file: string): AsyncIterable<Uint8Array> {
-  return file === '-' ? process.stdin : createReadStream(file, { highWaterMark: 256 * 1024 });
+/** The bytes of `file`, or of stdin for `-`; what the system says of the file is told under its own code. */
+export async function* openJobFile(file: string): AsyncGenerator<Uint8Array, void, undefined> {
+  try {
+    yield* file === '-' ? process.stdin : createReadStream(file, { highWaterMark: 256 * 1024 });
+  } catch (thrown) {
+    throw fileError(thrown, 'option-invalid', `--input ${file}`);
+  }
 }
 
 /**
  * Reads a whole job file once, so that it is refused before anything is added; answers the ids in it.
- * Throws `job-invalid` with the first bad lines.
+ * Throws `job-invalid` or `job-too-large` with the first bad lines, or what the system says of the file.
  */
 export async function checkJobFile(file: string, channels: ReadonlySet<string>): Promise<Set<string>> {
-  const found = await stat(file).catch(() => undefined);
-  if (found === undefined || found.isDirectory()) throw new PeerworkError('option-invalid', `--input ${file}: there is no such file`);
+  const found = await stat(file).catch((thrown: unknown) => Promise.reject(fileError(thrown, 'option-invalid', `--input ${file}`)));
+  if (found.isDirectory()) throw new PeerworkError('path-is-folder', `--input ${file}`);
   const lines = new Map<string, number>();
   const problems: string[] = [];
   let more = 0;
+  let tooLarge = true;
   for await (const entry of readJobLines(openJobFile(file))) {
     const problem =
       'problem' in entry ? entry.problem : (channelProblem(entry.job, channels) ?? repetition(lines, entry.job.id, entry.line));
     if (problem === undefined) continue;
+    tooLarge &&= 'problem' in entry && entry.tooLarge === true;
     if (problems.length < MAX_SHOWN_PROBLEMS) problems.push(`line ${entry.line}: ${problem}`);
     else more += 1;
   }
-  if (problems.length > 0) throw invalidLines(file, problems, more);
+  if (problems.length > 0) throw invalidLines(file, problems, { more, tooLarge });
   return new Set(lines.keys());
 }
 
-export function invalidLines(file: string, problems: readonly string[], more = 0): PeerworkError {
+/** `job-too-large` if that is all that is wrong with these lines, else `job-invalid`. */
+export function invalidLines(file: string, problems: readonly string[], { more = 0, tooLarge = false } = {}): PeerworkError {
   const rest = more === 0 ? '' : `\n  … and ${more} more`;
-  return new PeerworkError('job-invalid', `${file === '-' ? 'stdin' : file}\n  ${problems.join('\n  ')}${rest}\n`);
+  return new PeerworkError(
+    tooLarge ? 'job-too-large' : 'job-invalid',
+    `${file === '-' ? 'stdin' : file}\n  ${problems.join('\n  ')}${rest}\n`,
+  );
 }
 
 /** A job that no task serves would wait for ever. */
@@ -69,20 +79,34 @@ function repetition(lines: Map<string, number>, id: string, line: number): strin
   return undefined;
 }
 
-function readJobLine({ number: line, text, fault = '' }: Line): JobLine {
-  if (text === undefined) return { line, problem: fault };
+function isLimit(reason: JsonRefused['reason']): boolean {
+  return reason === 'too-large' || reason === 'too-deep' || reason === 'too-many';
+}
+
+/** More than a job's data may be, in bytes or in depth. */
+function isTooLarge(job: unknown): boolean {
+  try {
+    formatJson((job as { readonly data?: unknown } | null)?.data, { maxBytes: MAX_JOB_DATA_BYTES });
+    return false;
+  } catch (thrown) {
+    return isLimit((thrown as JsonRefused).reason);
+  }
+}
+
+function readJobLine({ number: line, text, fault = '', tooLong = false }: Line): JobLine {
+  if (text === undefined) return { line, problem: fault, tooLarge: tooLong };
   let value: unknown;
   try {
     value = parseJson(text, { maxBytes: MAX_LINE_BYTES, exact: true });
   } catch (thrown) {
     const { reason, message } = thrown as JsonRefused;
-    return { line, problem: `${reason === 'malformed' ? 'is not JSON' : 'cannot be used'}: ${message}` };
+    return { line, problem: `${reason === 'malformed' ? 'is not JSON' : 'cannot be used'}: ${message}`, tooLarge: isLimit(reason) };
   }
   let id: string | undefined;
   try {
     id = checkJobInput(value).id;
   } catch (thrown) {
-    return { line, problem: asPeerworkError(thrown).detail };
+    return { line, problem: asPeerworkError(thrown).detail, tooLarge: isTooLarge(value) };
   }
   // Made of what the line says and where it stands, so that the same file given again adds nothing twice.
   id ??= `${line}-${createHash('sha256').update(text).digest('hex').slice(0, 16)}`;

@@ -4,7 +4,8 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Command } from 'commander';
 import { PeerworkError } from '../errors.js';
-import { exportLines, importLines, withDriver } from '../ledger/transfer.js';
+import { linesOf } from '../kit/lines.js';
+import { exportLines, importLines, invalidExport, MAX_LINE_BYTES, withDriver } from '../ledger/transfer.js';
 import { readOptions } from './options.js';
 
 /** `ledger export FILE`, `ledger import FILE`: how a ledger moves from a file to Postgres, or the other way. The Master must be stopped. */
@@ -31,7 +32,8 @@ export async function ledger(command: Command): Promise<number> {
   try {
     // A file that is not there is told before the ledger is opened.
     if (source instanceof ReadStream) await once(source, 'open');
-    const counts = await withDriver(url, (driver) => importLines(driver, linesOf(source)));
+    const lines = linesOf(source, MAX_LINE_BYTES, (fault, line) => invalidExport(line, fault));
+    const counts = await withDriver(url, (driver) => importLines(driver, lines));
     process.stderr.write(`${counts['job'] ?? 0} jobs imported\n`);
     return 0;
   } catch (thrown) {
@@ -39,17 +41,6 @@ export async function ledger(command: Command): Promise<number> {
   } finally {
     source.destroy();
   }
-}
-
-async function* linesOf(source: Readable): AsyncGenerator<string, void, undefined> {
-  let rest = '';
-  source.setEncoding('utf8');
-  for await (const chunk of source as AsyncIterable<string>) {
-    const lines = (rest + chunk).split('\n');
-    rest = lines.pop() ?? '';
-    yield* lines;
-  }
-  yield rest;
 }
 
 /** A file that cannot be read or written is the user's to mend. */

@@ -1,20 +1,24 @@
 import { Command, CommanderError } from 'commander';
-import type { Command as CommandName } from '../config.js';
 import { keepInspectorShut } from '../sandbox/inspector.js';
 import { version } from '../version.js';
-import { addClientFlags, type ClientCommand, clientCommands } from './client/commands.js';
+import type { WireProgram } from '../wires/wire.js';
+import { addOwnFlags, clientCommands } from './client/commands.js';
 import { EXIT_REFUSED, exitCodeOf, printFailure, usageError } from './failure.js';
+import type { CommandEntry, Command as CoreCommand } from './option-table.js';
 import { commandWithOptions } from './options.js';
+import { offerPackages } from './packages.js';
 import { serviceCommands } from './service/commands.js';
+import { lineOf, programCommands, wireBehind, wireCommands } from './wire-commands.js';
+import { wires } from './wires.js';
 
 /** Each command's code is loaded only when it runs: `--help` must not load a WebRTC engine. */
-const commands: Readonly<Record<CommandName, ClientCommand>> = {
+const commands: Readonly<Record<CoreCommand, CommandEntry> & Record<string, CommandEntry>> = {
   setup: {
     summary: 'Ask for the token and write .env, as `worker --setup` does.',
     load: async () => (await import('./setup.js')).setup,
   },
   worker: {
-    summary: 'Do the jobs of a Master until told to stop. The same as `node worker.js`.',
+    summary: 'Do the jobs of a Master until stopped. Same as `node worker.js`.',
     load: async () => (await import('./worker.js')).worker,
   },
   master: {
@@ -43,69 +47,75 @@ const commands: Readonly<Record<CommandName, ClientCommand>> = {
     ],
     load: async () => (await import('./ledger.js')).ledger,
   },
-  login: {
-    summary: 'Get a key for this machine from a dory-api and keep it in ~/.dory/credentials.',
-    load: async () => (await import('./dory-login.js')).login,
-  },
-  logout: {
-    summary: 'Remove the stored key of the dory-api.',
-    load: async () => (await import('./dory-login.js')).logout,
-  },
-  whoami: {
-    summary: 'Print with which key of which dory-api this machine works.',
-    load: async () => (await import('./dory-login.js')).whoami,
-  },
+  ...wireCommands,
 };
 
-type Load = ClientCommand['load'];
+type Load = CommandEntry['load'];
 
 /**
- * Runs one command line (without node and script) to its end; answers the exit code and never rejects. `act` is what is done with a command line
- * that was understood.
+ * Runs one command line (without node and script) to its end; returns the exit code and never rejects. `act` is what is done with a command line
+ * that was understood. What is behind the name of a wire with a program of its own is a command line of that program.
  */
 export async function main(
   args: readonly string[],
   act: (command: Command, load: Load) => Promise<number> = async (command, load) => (await load())(command),
 ): Promise<number> {
   keepInspectorShut();
+  const wire = wireBehind(args[0]);
+  const line = wire === undefined ? args : lineOf(wire.program, args.slice(1));
+  const known = wire === undefined ? commands : programCommands(wire, commands);
+  const named = Object.hasOwn(known, line[0] ?? '') ? ` ${line[0]}` : '';
   // The title replaces the arguments in the process list, where a `--token` would be for all to see.
-  process.title = Object.hasOwn(commands, args[0] ?? '') ? `peerwork ${args[0]}` : 'peerwork';
+  process.title = `${wire?.program.name ?? 'peerwork'}${named}`;
   let exitCode = 0;
-  const program = new Command('peerwork')
-    .description('Puts any machine to work, peer to peer.')
+  const program = (wire === undefined ? peerworkProgram() : programOf(wire.program))
     .version(version)
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(usageError(text)) })
     .showSuggestionAfterError()
-    .showHelpAfterError('Add --help to see what is understood. [option-invalid]')
-    .addHelpText(
-      'after',
-      '\nStart a Master:      peerwork master --task <folder> --input jobs.ndjson --output results.ndjson\nSet up a Worker:     peerwork worker --setup\nStart the Worker:    peerwork worker',
-    );
-  for (const [name, own] of Object.entries(commands)) {
+    .showHelpAfterError('Add --help to see what is understood. [option-invalid]');
+  for (const [name, own] of Object.entries(known)) {
     const { summary, load } = own;
-    const command = commandWithOptions(name as CommandName, summary);
+    const command = commandWithOptions(own.optionsOf ?? name, summary).name(name);
     if (name === 'worker') addWorkerSetup(command);
-    addClientFlags(command, own);
+    addOwnFlags(command, own);
     command.copyInheritedSettings(program).action(async (...given: unknown[]) => {
       // After the arguments and the flags.
       const self = given.at(-1) as Command;
+      offerPackages(self);
       exitCode = await act(self, name === 'worker' && self.opts()['setup'] === true ? commands.setup.load : load);
     });
     program.addCommand(command);
   }
+  // Only for the help: its command line is that of another program.
+  for (const { name, program: other } of wire === undefined ? wires : [])
+    if (other !== undefined)
+      program.command(name).description(`All of ${other.name}: \`peerwork ${name} --help\`, or \`${other.name} --help\`.`);
   try {
-    if (args.length === 0) {
+    if (line.length === 0) {
       program.outputHelp({ error: true });
       return EXIT_REFUSED;
     }
-    await program.parseAsync(args, { from: 'user' });
+    await program.parseAsync(line, { from: 'user' });
     return exitCode;
   } catch (thrown) {
     if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? 0 : EXIT_REFUSED;
     printFailure(thrown);
     return exitCodeOf(thrown);
   }
+}
+
+function peerworkProgram(): Command {
+  return new Command('peerwork')
+    .description('Puts any machine to work, peer to peer.')
+    .addHelpText(
+      'after',
+      '\nStart a Master:      peerwork master --task <folder> --input jobs.ndjson --output results.ndjson\nSet up a Worker:     peerwork worker --setup\nStart the Worker:    peerwork worker',
+    );
+}
+
+function programOf({ name, description, example }: WireProgram): Command {
+  return new Command(name).description(description).addHelpText('after', `\n${example}`);
 }
 
 function addWorkerSetup(command: Command): void {

@@ -27,6 +27,10 @@ type InputJob = JobInput & { readonly id: string };
 const BATCH = 500;
 /** How long to wait for a database that is away. */
 const AWAY_MS = 500;
+/** Nobody tells that a job was deleted: when no outcome has come for so long, the ledger is asked for those that are awaited … */
+const QUIET_MS = 10_000;
+/** … and again after so many times what that took. */
+const LOOK_PAUSE = 50;
 const MAX_SHOWN_FAILURES = 50;
 const BAR_WIDTH = 30;
 
@@ -36,7 +40,7 @@ const BAR_WIDTH = 30;
  * input it collects every settlement.
  *
  * A job that has ended may be retried by someone, here or through the API. So when all have ended the ledger is asked once more: what is told at the
- * end is what it says.
+ * end is what it says. And one that somebody deletes is waited for no longer.
  */
 export class MasterRun {
   readonly #options: MasterRunOptions;
@@ -47,7 +51,7 @@ export class MasterRun {
   readonly #early = new Map<string, Result>();
   readonly #stop = new AbortController();
   /** Without an input: of all jobs. */
-  #served = { completed: 0, failed: 0, cancelled: 0 };
+  #served = { completed: 0, failed: 0, cancelled: 0, deleted: 0 };
   #settlements = 0;
   #endedNow = 0;
   #fed: boolean;
@@ -90,6 +94,7 @@ export class MasterRun {
       this.#onBroken = reject;
     });
     this.#collecting = this.#collect();
+    this.#watch().catch((error: unknown) => this.#onBroken(error));
     await Promise.all([this.#feed(), Promise.race([done, this.#collecting.then(() => done)])]);
     return undefined;
   }
@@ -100,9 +105,10 @@ export class MasterRun {
   }
 
   figures() {
-    const { completed, failed, cancelled } = this.#counts;
+    const { completed, failed, cancelled, deleted } = this.#counts;
     const elapsedMs = systemClock.now() - this.#startedAt;
-    return { completed, failed, cancelled, ended: this.#endedNow, elapsedMs, perSecond: (this.#endedNow * 1000) / Math.max(1, elapsedMs) };
+    const perSecond = (this.#endedNow * 1000) / Math.max(1, elapsedMs);
+    return { completed, failed, cancelled, deleted, ended: this.#endedNow, elapsedMs, perSecond };
   }
 
   /** Two or three lines for a terminal. */
@@ -123,38 +129,48 @@ export class MasterRun {
   /** One line for a log. */
   report(log: Log): void {
     this.#countServed();
-    const { completed, failed, cancelled } = this.#counts;
+    const { completed, failed, cancelled, deleted } = this.#counts;
     const workers = this.#options.master.workers().length;
-    const jobs = this.hasInput ? { open: this.open, left: this.#timeLeft().replace(/^, | left$/g, '') || undefined } : {};
+    const jobs = this.hasInput
+      ? { ...(deleted > 0 && { deleted }), open: this.open, left: this.#timeLeft().replace(/^, | left$/g, '') || undefined }
+      : {};
     log.info('progress', { completed, failed, cancelled, ...jobs, perSecond: Number(formatRate(this.#meter.perSecond)), workers });
   }
 
   /** Empty if all completed. */
   failureTable(): string {
-    const { failures } = this.#batch;
-    if (failures.length === 0) return '';
-    const rows = failures.slice(0, MAX_SHOWN_FAILURES).map((job) => {
-      const { code, message } = job.error ?? { code: job.state, message: '' };
-      return [job.id, job.state, code, String(job.attempts), job.worker ?? '-', message.split('\n')[0] ?? ''];
-    });
-    const more = failures.length - rows.length;
+    const { failures, deletedIds } = this.#batch;
+    if (failures.length + deletedIds.length === 0) return '';
+    const rows = [
+      ...failures.slice(0, MAX_SHOWN_FAILURES).map((job) => {
+        const { code, message } = job.error ?? { code: job.state, message: '' };
+        return [job.id, job.state, code, String(job.attempts), job.worker ?? '-', message.split('\n')[0] ?? ''];
+      }),
+      ...deletedIds.map((id) => [id, 'deleted', '-', '-', '-', 'It was deleted before it had ended']),
+    ].slice(0, MAX_SHOWN_FAILURES);
+    const more = failures.length + deletedIds.length - rows.length;
     const heading = ['job', 'state', 'code', 'attempts', 'worker', 'message'];
     return `${table([heading, ...rows])}${more > 0 ? `\n… and ${more} more` : ''}`;
   }
 
   /**
    * Asks the ledger for the states of the input's jobs. One that waits or runs again is open again, and so is one that has ended otherwise than was
-   * told so far: that will be told. False: jobs settled meanwhile, so that it may not be all.
+   * told so far: that will be told. One that is open and not there was deleted. False: jobs settled meanwhile, so that it may not be all.
    */
-  async compare(): Promise<boolean> {
-    const ids = [...this.#batch.ids];
+  async compare(ids: readonly string[] = [...this.#batch.ids]): Promise<boolean> {
     let calm = true;
     for (let from = 0; from < ids.length; from += BATCH) {
+      const asked = ids.slice(from, from + BATCH);
       const before = this.#settlements;
-      const states = await this.#again(() => this.#options.master.states(ids.slice(from, from + BATCH)));
+      const states = await this.#again(() => this.#options.master.states(asked));
       // What was settled meanwhile may be newer than the answer.
-      if (before !== this.#settlements) calm = false;
-      else for (const [id, state] of states) if (state !== this.#batch.stateOf(id)) this.#batch.setOpen(id);
+      if (before !== this.#settlements) {
+        calm = false;
+        continue;
+      }
+      for (const [id, state] of states) if (state !== this.#batch.stateOf(id)) this.#batch.setOpen(id);
+      // While the input is read, it may not have been added yet.
+      if (this.#fed) for (const id of asked) if (!states.has(id) && this.#batch.stateOf(id) === 'open') this.#batch.setDeleted(id);
     }
     return calm;
   }
@@ -168,7 +184,7 @@ export class MasterRun {
     if (this.hasInput) return;
     this.#options.master.counts().then(
       (counts) => {
-        this.#served = counts;
+        this.#served = { ...counts, deleted: 0 };
       },
       () => {},
     );
@@ -182,7 +198,8 @@ export class MasterRun {
     const children: InputJob[] = [];
     for await (const entry of readJobLines(openJobFile(input))) {
       const problem = 'problem' in entry ? entry.problem : channelProblem(entry.job, channels);
-      if ('problem' in entry || problem !== undefined) throw invalidLines(input, [`line ${entry.line}: ${problem}`]);
+      if ('problem' in entry || problem !== undefined)
+        throw invalidLines(input, [`line ${entry.line}: ${problem}`], { tooLarge: 'problem' in entry && entry.tooLarge === true });
       await this.#expect(entry.job.id);
       (entry.job.parents === undefined ? batch : children).push(entry.job);
       if (batch.length < BATCH) continue;
@@ -233,6 +250,22 @@ export class MasterRun {
     if (early === undefined) return;
     this.#early.delete(id);
     await this.#settle(early);
+  }
+
+  async #watch(): Promise<void> {
+    const { signal } = this.#stop;
+    let seen = this.#settlements;
+    for (let waitMs = QUIET_MS; this.hasInput && !signal.aborted; ) {
+      await pause(systemClock, waitMs, signal);
+      const isQuiet = seen === this.#settlements && this.#fed && this.open > 0 && !signal.aborted;
+      seen = this.#settlements;
+      waitMs = QUIET_MS;
+      if (!isQuiet) continue;
+      const startedAt = systemClock.now();
+      await this.compare(this.#batch.openIds);
+      waitMs = Math.max(QUIET_MS, (systemClock.now() - startedAt) * LOOK_PAUSE);
+      this.#finishIfDone();
+    }
   }
 
   async #collect(): Promise<void> {

@@ -1,20 +1,26 @@
 import { hostname } from 'node:os';
 import type { Command } from 'commander';
 import { tunnelAddress } from '../config/tunnel.js';
-import type { Options } from '../config.js';
 import { PeerworkError } from '../errors.js';
 import { DEFAULT_CHANNEL } from '../job/job.js';
+import { omitUndefined } from '../kit/omit.js';
+import { requirePackages } from '../kit/optional-package.js';
+import type { PackageSetName } from '../kit/package-sets.js';
+import { packageOfLedger } from '../ledger/package-of-ledger.js';
 import type { Log } from '../log.js';
 import { Master } from '../master/master.js';
 import type { HttpOptions } from '../master/options.js';
+import type { ServerSetup } from '../master/server-setup.js';
 import { formatDuration, formatRate } from './figures.js';
 import { checkJobFile } from './job-lines.js';
 import { MasterRun } from './master-run.js';
-import { given, readOptions } from './options.js';
+import type { Options } from './option-table.js';
+import { readOptions } from './options.js';
 import { OutcomeFile } from './outcome-file.js';
-import { queueXecRoom } from './queue-xec-room.js';
+import { askNoMore } from './packages.js';
 import { openScreen, REDRAW_MS, REPORT_MS, type Screen } from './screen.js';
 import { catchSignals, exitOfSignal, type StopSignals } from './stop.js';
+import { wires } from './wires.js';
 
 /**
  * Publishes the tasks, prints the token on stdout, adds the jobs of `--input` and writes their outcomes to `--output`.
@@ -22,7 +28,7 @@ import { catchSignals, exitOfSignal, type StopSignals } from './stop.js';
  */
 export async function master(command: Command): Promise<number> {
   const options = await readOptions(command, 'master');
-  const tasks = readTasks(options.task);
+  const tasks = readTasks(options);
   const channels = new Set(Object.keys(tasks));
   const { input } = options;
   if (input === undefined && options.retryFailed)
@@ -30,14 +36,19 @@ export async function master(command: Command): Promise<number> {
       'option-invalid',
       '--retry-failed is about the jobs of an --input; `peerwork jobs --state failed --retry` is about all',
     );
+  const servers = (await Promise.all(wires.map((wire) => wire.server?.(options)))).filter((one) => one !== undefined);
   // A bad file is refused before anything starts; stdin cannot be read twice and is checked line by line.
   const expected = input === undefined || input === '-' ? undefined : await checkJobFile(input, channels);
+  await requirePackages(...packagesOf(options, servers));
+  askNoMore();
   const screen = await openScreen(process.stderr, options.logLevel);
   const output = options.output === undefined ? undefined : await OutcomeFile.open(options.output);
-  const serving = new Master({ ...masterOptions(options), task: tasks, log: screen.log });
+  const serving = new Master({ ...masterOptions(options), serve: servers, task: tasks, log: screen.log });
+  const broken = new Promise<never>((_resolve, reject) => serving.on('error', reject));
+  broken.catch(() => {});
   const signals = catchSignals();
   const { retryFailed, stay } = options;
-  const run = new MasterRun({ master: serving, channels, retryFailed, ...given({ input, output, expected }) });
+  const run = new MasterRun({ master: serving, channels, retryFailed, ...omitUndefined({ input, output, expected }) });
   describeEvents(serving, screen.log);
   const tick = () => (screen.live ? screen.show(run.status()) : run.report(screen.log));
   let ticker: NodeJS.Timeout | undefined;
@@ -49,7 +60,7 @@ export async function master(command: Command): Promise<number> {
     const url = await serving.url;
     if (url !== undefined) process.stdout.write(`Dashboard: ${url}/\n`);
     ticker = setInterval(tick, screen.live ? REDRAW_MS : REPORT_MS);
-    return await serve(run, serving, signals, screen, { stay, forgets: options.ledger === 'memory:' && output === undefined });
+    return await serve({ run, serving, broken, signals, screen }, { stay, forgets: options.ledger === 'memory:' && output === undefined });
   } finally {
     clearInterval(ticker);
     screen.end();
@@ -67,13 +78,21 @@ interface Ending {
   readonly forgets: boolean;
 }
 
-async function serve(run: MasterRun, serving: Master, signals: StopSignals, screen: Screen, { stay, forgets }: Ending): Promise<number> {
-  const broken = new Promise<never>((_resolve, reject) => serving.on('error', reject));
+interface Served {
+  readonly run: MasterRun;
+  readonly serving: Master;
+  /** Rejects when the Master cannot go on. */
+  readonly broken: Promise<never>;
+  readonly signals: StopSignals;
+  readonly screen: Screen;
+}
+
+async function serve({ run, serving, broken, signals, screen }: Served, { stay, forgets }: Ending): Promise<number> {
   const ended = await Promise.race([run.work(), signals.first, broken]);
   if (ended === undefined) {
     summarise(run, screen);
     if (!stay) return run.allCompleted ? 0 : 1;
-    screen.say('Serving on, until it is told to stop.');
+    screen.say('Serving until stopped.');
   }
   const signal = ended ?? (await Promise.race([signals.first, broken]));
   screen.say('Stopping when the jobs that run now have ended. Again to stop at once: the ledger keeps them.');
@@ -92,11 +111,18 @@ function whatIsOpen({ open, total, readsStdin }: MasterRun, forgets: boolean): s
   return `${jobs} ${command} goes on with ${open === 1 ? 'it' : 'them'}.`;
 }
 
-/** `folder`, or `channel=folder`; a folder whose name holds `=` is written with a slash before it. */
-function readTasks(given: readonly string[] | undefined): Record<string, string> {
-  if (given === undefined) throw new PeerworkError('option-invalid', '`--task <folder>` is missing');
+/**
+ * `folder`, or `channel=folder`; a folder whose name holds `=` is written with a slash before it. Where `--http` is asked for there may be none: workers
+ * that come over HTTP bring their code with them.
+ */
+function readTasks({ task, http, input }: Options): Record<string, string> {
+  if (task === undefined && (http === undefined || http === 'off' || input !== undefined))
+    throw new PeerworkError(
+      'option-invalid',
+      '`--task <folder>` is missing (or `--http <address>`, for workers that bring their own code)',
+    );
   const tasks: Record<string, string> = {};
-  for (const text of given) {
+  for (const text of task ?? []) {
     const [, channel = DEFAULT_CHANNEL, folder = text] = /^([\w.:-]+)=(.+)$/.exec(text) ?? [];
     if (tasks[channel] !== undefined) throw new PeerworkError('option-invalid', `--task: two folders for the channel ${channel}`);
     tasks[channel] = folder;
@@ -112,7 +138,7 @@ function masterOptions(options: Options) {
     watch,
     approval,
     name: name ?? hostname(),
-    ...given({
+    ...omitUndefined({
       tunnels: tunnelsOf(options),
       ledgerListen,
       keyFile,
@@ -124,8 +150,14 @@ function masterOptions(options: Options) {
       retention: retain,
       http: httpOf(options),
     }),
-    ...(options.legacyQueueXec && { legacyQueueXec: queueXecRoom(options) }),
   };
+}
+
+/** What was not installed with peerwork: asked for before anything starts. */
+function packagesOf(options: Options, servers: readonly ServerSetup[]): PackageSetName[] {
+  const ledger = packageOfLedger(options.ledger);
+  const http = httpOf(options) === undefined ? [] : ['fastify' as const, ...servers.flatMap(({ packages = [] }) => packages)];
+  return [...(ledger === undefined ? [] : [ledger]), ...http];
 }
 
 function tunnelsOf({ tunnels }: Options): Record<string, string> | undefined {
@@ -136,24 +168,9 @@ function tunnelsOf({ tunnels }: Options): Record<string, string> | undefined {
 
 /** A Master that serves until it is told to stop serves its owner too. */
 function httpOf(options: Options): HttpOptions | undefined {
-  const { http, httpTokens, input } = options;
+  const { http, httpTokens: tokens, httpOrigins: origins, input } = options;
   if (http === 'off' || (http === undefined && input !== undefined)) return undefined;
-  return { fallBack: http === undefined, ...http, ...given({ tokens: httpTokens }), crew: crewOf(options) };
-}
-
-function crewOf({
-  crewPath: path,
-  crewAbandonedSeconds,
-  crewVirtualOperator,
-  crewVirtualOperatorToken,
-}: Options): NonNullable<HttpOptions['crew']> {
-  if (path === 'off') return false;
-  return given({
-    path,
-    abandonedSeconds: crewAbandonedSeconds,
-    virtualOperatorUrl: crewVirtualOperator,
-    virtualOperatorToken: crewVirtualOperatorToken,
-  });
+  return { fallBack: http === undefined, ...http, ...omitUndefined({ tokens, origins }) };
 }
 
 /** What the Master does not log by itself. */
@@ -172,8 +189,10 @@ function summarise(run: MasterRun, screen: Screen): void {
   screen.show(run.status());
   screen.end();
   if (!run.hasInput) return;
-  const { completed, failed, cancelled, ended, perSecond, elapsedMs } = run.figures();
-  const parts = [`${completed} completed`, `${failed} failed`, ...(cancelled > 0 ? [`${cancelled} cancelled`] : [])];
+  const { completed, failed, cancelled, deleted, ended, perSecond, elapsedMs } = run.figures();
+  const parts = [`${completed} completed`, `${failed} failed`];
+  if (cancelled > 0) parts.push(`${cancelled} cancelled`);
+  if (deleted > 0) parts.push(`${deleted} deleted`);
   const speed = ended === 0 ? '' : ` in ${formatDuration(elapsedMs)} (${formatRate(perSecond)} jobs/s)`;
   const failures = run.failureTable();
   if (failures !== '') screen.say(failures);

@@ -1,8 +1,15 @@
+import { homedir } from 'node:os';
+import { join, parse as parsePath } from 'node:path';
 import { Command, Option } from 'commander';
 import { parse as parseDotenv } from 'dotenv';
 import * as v from 'valibot';
+import { DEFAULT_HOME } from '../config/defaults.js';
+import { PeerworkError } from '../errors.js';
+import { LOCAL_JSON, parseJson } from '../kit/json.js';
+import { conceal, holdsToken, withoutSecrets } from '../log.js';
+import { isWritable, readDotenvText } from './dotenv-file.js';
 import {
-  type Command as CommandName,
+  type CommandName,
   longFlag,
   type OptionName,
   type OptionSpec,
@@ -10,11 +17,8 @@ import {
   optionNames,
   optionSpec,
   optionsOf,
-} from '../config.js';
-import { PeerworkError } from '../errors.js';
-import { LOCAL_JSON, parseJson } from '../kit/json.js';
-import { conceal, holdsToken, withoutSecrets } from '../log.js';
-import { isWritable, readDotenvText } from './dotenv-file.js';
+} from './option-table.js';
+import { programNames } from './wires.js';
 
 /** Values as they were given: flags beat the environment, which beats `.env`. An empty variable counts as absent. */
 export interface OptionSources {
@@ -22,6 +26,8 @@ export interface OptionSources {
   readonly flags?: Readonly<Partial<Record<OptionName, string | boolean | readonly string[]>>>;
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly dotenv?: Readonly<Record<string, string | undefined>>;
+  /** What holds instead of a default, by option name. */
+  readonly preset?: Readonly<Partial<Record<OptionName, string>>>;
 }
 
 /** The options of a command, checked. Throws `option-invalid` with the option, its value (unless secret) and what is allowed. */
@@ -33,19 +39,21 @@ export function resolveOptions(command: CommandName, sources: OptionSources): Op
 }
 
 /** One of them. */
-export function resolveOption(name: OptionName, spec: OptionSpec<unknown>, { flags = {}, env = {}, dotenv = {} }: OptionSources): unknown {
+export function resolveOption(name: OptionName, spec: OptionSpec<unknown>, sources: OptionSources): unknown {
+  const { flags = {}, env = {}, dotenv = {}, preset = {} } = sources;
+  const otherwise = preset[name] ?? spec.default;
   const flag = flags[name];
   if (flag !== undefined) {
     const given = typeof flag === 'boolean' ? [flag ? 'yes' : 'no'] : typeof flag === 'string' ? [flag] : flag;
     return readOption(spec, given, longFlag(spec));
   }
-  if (spec.env === undefined) return spec.default;
+  if (spec.env === undefined) return otherwise;
   // A shell such as cmd.exe keeps the blank before an `&&`; in a file, what is quoted is meant.
   const [given, written] = [env[spec.env]?.trim(), dotenv[spec.env]];
   if (given) return readOption(spec, spec.many ? listOf(given, spec.env) : [given], `${spec.env} in the environment`);
   if (written?.trim())
     return readOption(spec, spec.many || LIST.test(written) ? listOf(written, spec.env) : [written], `${spec.env} in .env`);
-  return spec.default;
+  return otherwise;
 }
 
 const LIST = /^\s*\["/;
@@ -84,13 +92,6 @@ export function readOption(spec: OptionSpec<unknown>, given: readonly string[], 
   throw new PeerworkError('option-invalid', `${where}${shown} must be ${spec.allowed}`);
 }
 
-/** Without the members that are undefined: what an optional argument of a constructor wants. */
-export function given<T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as {
-    [K in keyof T]?: Exclude<T[K], undefined>;
-  };
-}
-
 /** Not `--env-file`: Node 20 takes that one for itself wherever it stands. */
 export const DOTENV_FLAG = '--dotenv <file>';
 export const DEFAULT_DOTENV = '.env';
@@ -110,7 +111,16 @@ export async function readOptions(command: Command, name: CommandName): Promise<
     const value = values[attributeOf(key)];
     if (typeof value === 'string' || typeof value === 'boolean' || Array.isArray(value)) flags[key] = value;
   }
-  return resolveOptions(name, { flags, env: process.env, dotenv: await readDotenv(dotenvFile(command)) });
+  return resolveOptions(name, { flags, env: process.env, dotenv: await readDotenv(dotenvFile(command)), preset: presetOf(command) });
+}
+
+/** What holds instead of defaults under the name that the program was called by. */
+export function presetOf(command: Command): NonNullable<OptionSources['preset']> {
+  const program = command.parent?.name();
+  if (program === undefined || !programNames.includes(program)) return {};
+  // Units and scripts that know a program know its service by that name too. A unit that names no working directory starts in the root.
+  const folder = process.cwd();
+  return { serviceName: program, ...(folder === parsePath(folder).root && { home: join(homedir(), DEFAULT_HOME) }) };
 }
 
 export function dotenvFile(command: Command): string {

@@ -5,7 +5,7 @@ import { PeerworkError } from '../errors.js';
 import type { SettledJob } from '../job/job.js';
 import { MESSAGE_LIMITS } from '../job/limits.js';
 import { parseJson } from '../kit/json.js';
-import { diskError } from '../kit/system-error.js';
+import { diskError, fileError } from '../kit/system-error.js';
 import { writeAll } from '../kit/whole-file.js';
 
 const MAX_UNWRITTEN_CHARS = 4 * 1024 * 1024;
@@ -49,10 +49,10 @@ export class OutcomeFile {
     this.earlier = earlier;
   }
 
-  /** Throws `option-invalid` if the file cannot be written or holds something else. `openFile` is for tests. */
+  /** Throws `option-invalid` if the file holds something else, or what the system says of it. `openFile` is for tests. */
   static async open(path: string, openFile: (path: string) => Promise<OutcomeHandle> = (name) => open(name, 'a+')): Promise<OutcomeFile> {
-    const file = await openFile(path).catch((error: Error) => {
-      throw new PeerworkError('option-invalid', `--output ${path}: ${error.message}`);
+    const file = await openFile(path).catch((error: unknown) => {
+      throw fileError(error, 'option-invalid', `--output ${path}`);
     });
     const { earlier, bytes } = await readOutcomes(path);
     await file.truncate(bytes);

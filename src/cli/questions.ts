@@ -1,13 +1,16 @@
 import { availableParallelism, hostname } from 'node:os';
 import { PassThrough } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
-import { DEFAULT_MEMORY_MB, longFlag, type OptionName, type Options, optionSpec } from '../config.js';
+import { DEFAULT_MEMORY_MB } from '../config/defaults.js';
 import { PeerworkError } from '../errors.js';
+import { omitUndefined } from '../kit/omit.js';
+import { unlessLeft } from '../kit/terminal.js';
 import { holdsToken, withoutSecrets } from '../log.js';
 import { parseToken, tokenIn } from '../swarm/token.js';
 import { askHidden } from './hidden-answer.js';
-import { given, listOf, listText, readOption } from './options.js';
-import { sourceCommands } from './sources/index.js';
+import { longFlag, type OptionName, type Options, optionSpec } from './option-table.js';
+import { listOf, listText, readOption } from './options.js';
+import { wires } from './wires.js';
 
 export type Answers = Partial<Record<OptionName, unknown>>;
 
@@ -39,7 +42,7 @@ export function askFor(keys: readonly OptionName[], options: Options): Promise<A
       const prompt = inquirer.createPromptModule({ input: typed.input });
       Object.assign(answers, await prompt<Answers>([question(key, options)]).finally(typed.end));
     }
-    return given(answers);
+    return omitUndefined(answers);
   });
 }
 
@@ -76,20 +79,6 @@ function askForSecret(key: OptionName, options: Options): Promise<string | undef
   return askHidden({ message: what + hint, accept });
 }
 
-/** undefined instead of inquirer's error if the owner pressed Ctrl-C or Ctrl-D at a question. */
-export async function unlessLeft<T>(ask: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await ask();
-  } catch (thrown) {
-    if (thrown instanceof Error && thrown.name === 'ExitPromptError') return undefined;
-    throw thrown;
-  }
-}
-
-export function isAttended(): boolean {
-  return process.stdin.isTTY === true && process.stdout.isTTY === true;
-}
-
 function question(key: OptionName, options: Options) {
   const before = options[key];
   const spec = optionSpec(key);
@@ -117,7 +106,7 @@ function isSafe(key: OptionName, text: string): boolean {
 
 /** A Worker needs no token where it has somebody else to work for. */
 function servesOthers(options: Options): boolean {
-  return sourceCommands.some((source) => source.configured(options));
+  return wires.some((source) => source.configured(options));
 }
 
 /** As it is written into `.env`. */

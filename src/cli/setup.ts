@@ -1,14 +1,15 @@
 import { relative, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { Command } from 'commander';
-import { type Command as CommandName, longFlag, type OptionName, type OptionSpec, optionSpec, optionsOf } from '../config.js';
 import { PeerworkError } from '../errors.js';
+import { isAttended } from '../kit/terminal.js';
 import { parseToken, tokenIn } from '../swarm/token.js';
 import { writeDotenv } from './dotenv-file.js';
+import { type CommandName, longFlag, type OptionName, type OptionSpec, optionSpec, optionsOf } from './option-table.js';
 import { attributeOf, dotenvFile, listOf, readOptions, resolveOption, singleText } from './options.js';
-import { type Answers, askFor, asText, isAttended } from './questions.js';
-import { sourceCommands } from './sources/index.js';
+import { type Answers, askFor, asText } from './questions.js';
 import { acceptWall } from './wall.js';
+import { programNames, wires } from './wires.js';
 
 /** What is asked, in this order. The rest of the worker's options can be given as flags or written into `.env` by hand. */
 const QUESTIONS = ['token', 'name', 'concurrency', 'memoryMb', 'allowInstallScripts'] as const satisfies readonly OptionName[];
@@ -22,7 +23,7 @@ export async function setup(command: Command): Promise<number> {
   const flags: Answers = command.opts();
   if (options.token !== undefined) parseToken(options.token);
   const attended = isAttended() && flags.token === undefined;
-  const served = options.token !== undefined || sourceCommands.some((source) => source.configured(options));
+  const served = options.token !== undefined || wires.some((source) => source.configured(options));
   if (!attended && !served)
     throw new PeerworkError('token-missing', 'without a terminal, set-up needs `--token`, or what switches a source on');
   const asked = QUESTIONS.filter((key) => flags[key] === undefined);
@@ -83,8 +84,15 @@ function whyUnstorable(key: OptionName, text: string, value: unknown): string | 
 /** How the owner types another command of this program, in the folder where this one was typed. */
 export function commandLine(words: string): string {
   const script = process.argv[1] ?? '';
+  const programs = programNames.join('|');
+  const isOurs = new RegExp(`(?:^|[\\\\/])(?:worker|bin[\\\\/](?:peerwork|${programs}))\\.js$`).test(script);
+  const called = new RegExp(`(?:^|[\\\\/])(${programs})(?:\\.js)?$`).exec(script)?.[1];
+  const behind = wires.find(({ name, program }) => program !== undefined && name === process.argv[2])?.name;
   // Installed by npm it is called by its name.
-  if (!/(?:^|[\\/])(?:worker|bin[\\/]peerwork)\.js$/.test(script) || script.includes('node_modules')) return `peerwork ${words}`;
-  const door = relative(process.cwd(), script.replace(/worker\.js$/, 'bin/peerwork.js'));
-  return `node ${door.startsWith('..') ? resolve(door) : door} ${words}`;
+  if (!isOurs || script.includes('node_modules')) {
+    return `${called ?? (behind === undefined ? 'peerwork' : `peerwork ${behind}`)} ${words}`;
+  }
+  const door = relative(process.cwd(), called !== undefined ? script : script.replace(/worker\.js$/, 'bin/peerwork.js'));
+  const between = called === undefined && behind !== undefined ? `${behind} ` : '';
+  return `node ${door.startsWith('..') ? resolve(door) : door} ${between}${words}`;
 }

@@ -43,3 +43,18 @@ export function catchSignals(): StopSignals {
     },
   };
 }
+
+/** Runs until its end or the first signal, which aborts it; resolves with the exit code. */
+export async function untilStopped(run: (signal: AbortSignal) => Promise<number>): Promise<number> {
+  const signals = catchSignals();
+  const stopping = new AbortController();
+  const stopped = signals.first.then((signal) => {
+    stopping.abort();
+    return exitOfSignal(signal);
+  });
+  try {
+    return await Promise.race([run(stopping.signal), stopped]);
+  } finally {
+    signals.release();
+  }
+}

@@ -2,7 +2,7 @@ import { networkInterfaces } from 'node:os';
 import type { Command } from 'commander';
 import { listenError } from '../kit/system-error.js';
 import { logToStderr } from '../log.js';
-import { TrackerServer } from '../swarm/tracker-server.node.js';
+import type { TrackerServer } from '../swarm/tracker-server.node.js';
 import { readOptions } from './options.js';
 import { catchSignals } from './stop.js';
 
@@ -10,6 +10,7 @@ import { catchSignals } from './stop.js';
 export async function tracker(command: Command): Promise<number> {
   const { trackerHost, trackerPort, logLevel } = await readOptions(command, 'tracker');
   const log = logToStderr(logLevel);
+  const { TrackerServer } = await import('../swarm/tracker-server.node.js');
   const server = new TrackerServer();
   try {
     await server.start(trackerPort, trackerHost);

@@ -1,9 +1,10 @@
 import type { Command } from 'commander';
-import { DEFAULT_MEMORY_MB, type Options, optionSpec } from '../config.js';
+import { DEFAULT_MEMORY_MB, DEFAULT_NETWORK } from '../config/defaults.js';
 import { heldNetwork } from '../egress/policy.js';
+import { unlessLeft } from '../kit/terminal.js';
 import { findSandbox, findTool, type Sandbox } from '../sandbox/sandbox.js';
+import { type Options, optionSpec } from './option-table.js';
 import { attributeOf, dotenvFile, readDotenv } from './options.js';
-import { unlessLeft } from './questions.js';
 
 type WallOptions = Pick<Options, 'sandbox' | 'taskNetwork' | 'memoryMb' | 'bubblewrap'>;
 
@@ -12,7 +13,7 @@ export function sandboxOf({ sandbox, taskNetwork, memoryMb = DEFAULT_MEMORY_MB, 
   const scratchBytes = 1024 ** 3;
   return findSandbox({
     sandbox,
-    network: heldNetwork(taskNetwork ?? 'internet'),
+    network: heldNetwork(taskNetwork ?? DEFAULT_NETWORK),
     memoryMb,
     scratchBytes,
     bubblewrap: bubblewrap ?? findTool('bwrap'),
@@ -27,10 +28,10 @@ export async function acceptWall(command: Command, options: WallOptions, attende
   // Neither what is demanded nor what is denied is of interest yet, but what there is.
   const { remedy } = await sandboxOf({ ...options, sandbox: options.sandbox === 'off' ? 'off' : 'auto', taskNetwork: undefined });
   if (remedy === undefined) return true;
-  const mustHold = options.sandbox === 'required' || heldNetwork(options.taskNetwork ?? 'internet') !== 'allow';
+  const mustHold = options.sandbox === 'required' || heldNetwork(options.taskNetwork ?? DEFAULT_NETWORK) !== 'allow';
   const needed = mustHold ? 'The Worker will not start as it is. ' : '';
   process.stderr.write(
-    `No sandbox: malicious task code can do here whatever this user can, and nothing that follows is a wall against it.\n${needed}${remedy}\n`,
+    `No sandbox: malicious task code can do anything this user can, and nothing that follows is a wall against it.\n${needed}${remedy}\n`,
   );
   if (!attended || (await isChosen(command))) return true;
   const { default: inquirer } = await import('inquirer');

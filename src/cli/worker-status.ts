@@ -1,9 +1,9 @@
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { type Clock, systemClock, type Timer } from '../clock.js';
 import { LOCAL_JSON, parseJson } from '../kit/json.js';
+import { makeFolder } from '../kit/make-folder.js';
 import { isAlive, type MarkedProcess, markProcess } from '../kit/process-mark.js';
 import { removeTree } from '../kit/remove-tree.js';
 import { writeWhole } from '../kit/whole-file.js';
@@ -30,13 +30,13 @@ const shape = v.object({
   outbox: v.number(),
   isolation: v.string(),
   /** The last thing that was wrong with each source, gone when its Master is found. */
-  troubles: v.array(v.object({ source: v.string(), code: v.string(), message: v.string(), at: v.number() })),
+  warnings: v.array(v.object({ source: v.string(), code: v.string(), message: v.string(), at: v.number() })),
 });
 
 /** What `peerwork worker` tells of itself in `<home>/status/<pid>.json`, for `peerwork status` and `health`; it holds no secrets. */
 export type WorkerSays = v.InferOutput<typeof shape>;
 
-/** Rarely, for the sake of SD cards; what matters most (the Master found or lost, trouble) is written at once. */
+/** Rarely, for the sake of SD cards; what matters most (the Master found or lost, a warning) is written at once. */
 const WRITE_MS = 10_000;
 
 /** Keeps that file while the Worker lives. */
@@ -46,7 +46,7 @@ export class WorkerStatusFile {
   readonly #clock: Clock;
   readonly #startedAt: number;
   readonly #self: MarkedProcess;
-  readonly #troubles = new Map<string, WorkerSays['troubles'][number]>();
+  readonly #warnings = new Map<string, WorkerSays['warnings'][number]>();
   #written = '';
   #writing: Promise<void> = Promise.resolve();
   #timer: Timer | undefined;
@@ -60,12 +60,12 @@ export class WorkerStatusFile {
     this.#self = markProcess(process.pid) ?? { pid: process.pid, mark: '' };
     const change = () => this.#write();
     worker.on('connected', () => {
-      this.#troubles.delete('master');
+      this.#warnings.delete('master');
       change();
     });
     worker.on('disconnected', change);
-    worker.on('trouble', ({ code, message }, source) => {
-      this.#troubles.set(source, { source, code, message: redact(message), at: this.#clock.wall() });
+    worker.on('warning', ({ code, message }, source) => {
+      this.#warnings.set(source, { source, code, message: redact(message), at: this.#clock.wall() });
       change();
     });
     sweepDead(this.#folder);
@@ -98,7 +98,7 @@ export class WorkerStatusFile {
       startedAt: this.#startedAt,
       ...(master !== undefined && { master: { name: master.name, path: master.path } }),
       ...{ sources: [...sources], running, concurrency, completed, failed, released, outbox, isolation },
-      troubles: [...this.#troubles.values()],
+      warnings: [...this.#warnings.values()],
     };
     const text = JSON.stringify(says);
     if (text === this.#written) return;
@@ -106,7 +106,7 @@ export class WorkerStatusFile {
     const whole: WorkerSays = { ...says, at: this.#clock.wall() };
     this.#writing = this.#writing.then(async () => {
       try {
-        await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+        makeFolder(this.#folder);
         await writeWhole(this.#file, `${JSON.stringify(whole)}\n`);
       } catch {
         // the disk is full: the Worker itself says so where it matters
@@ -117,7 +117,7 @@ export class WorkerStatusFile {
 }
 
 /** What the Workers that run in this home say. */
-export function readWorkersSay(home: string): WorkerSays[] {
+export function readWorkerStatuses(home: string): WorkerSays[] {
   return readFolder(join(home, 'status')).flatMap(({ says }) => (says !== undefined && isAlive(says) ? [says] : []));
 }
 

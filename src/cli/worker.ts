@@ -1,25 +1,28 @@
-import { hostname } from 'node:os';
+import { availableParallelism, hostname } from 'node:os';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { systemClock } from '../clock.js';
-import type { Options } from '../config.js';
+import { DEFAULT_HOME } from '../config/defaults.js';
 import { PeerworkError } from '../errors.js';
+import { omitUndefined } from '../kit/omit.js';
 import { parseToken } from '../swarm/token.js';
-import { DEFAULT_HOME } from '../worker/home.js';
+import type { Wire } from '../wires/wire.js';
 import type { Worker } from '../worker/worker.js';
 import { formatBytes, formatDuration, formatRate, Meter } from './figures.js';
-import { given, readOptions } from './options.js';
-import { runnerCommands } from './runners/index.js';
+import type { Options } from './option-table.js';
+import { readOptions } from './options.js';
+import { askNoMore } from './packages.js';
+import { runnerCommands } from './runners.js';
 import { openScreen, REDRAW_MS, type Screen } from './screen.js';
-import { sourceCommands } from './sources/index.js';
 import { catchSignals, exitOfSignal } from './stop.js';
+import { wires } from './wires.js';
 import { WorkerStatusFile } from './worker-status.js';
 
 /** Works until it is told to stop. stdout gets one line an event, or on a terminal a live status. */
 export async function worker(command: Command): Promise<number> {
   const options = await readOptions(command, 'worker');
   const { token } = options;
-  const sources = sourceCommands.filter((source) => source.configured(options));
+  const sources = wires.filter((source) => source.configured(options));
   if (token !== undefined) parseToken(token);
   else if (sources.length === 0) throw new PeerworkError('token-missing');
   const besides = {
@@ -28,9 +31,16 @@ export async function worker(command: Command): Promise<number> {
   };
   // Loaded only now: a refusal should not wait for a WebRTC engine.
   const { Worker } = await import('../worker/worker.js');
+  askNoMore();
   const screen = await openScreen(process.stdout, options.logLevel);
   const signals = catchSignals();
-  const working = new Worker({ ...workerOptions(options), ...given({ token }), ...besides, log: screen.log });
+  const working = new Worker({
+    ...workerOptions(options),
+    ...placesOf(options, sources),
+    ...omitUndefined({ token }),
+    ...besides,
+    log: screen.log,
+  });
   const told = new WorkerStatusFile(resolve(options.home ?? DEFAULT_HOME), working);
   const results = new Meter(() => systemClock.now());
   describeEvents(working, screen, results);
@@ -78,7 +88,7 @@ function workerOptions(options: Options) {
     loglevel: logLevel,
     allowInstallScripts,
     sandbox,
-    ...given({
+    ...omitUndefined({
       taskNetwork,
       transferEncryptToken,
       concurrency,
@@ -93,6 +103,13 @@ function workerOptions(options: Options) {
       ice,
     }),
   };
+}
+
+/** A Worker that serves one source alone has as many places as that may fill. */
+function placesOf(options: Options, [first, ...others]: readonly Wire[]): { concurrency?: number } {
+  const { token, concurrency } = options;
+  if (concurrency !== undefined || token !== undefined || first?.places === undefined || others.length > 0) return {};
+  return { concurrency: Math.max(availableParallelism(), first.places(options)) };
 }
 
 /** What the Worker does not log by itself. */

@@ -1,6 +1,6 @@
 import { type LogLevel, logLevels } from '../log.js';
 import { option } from './option.js';
-import { every, isTrackerUrl, oneOf, single } from './values.js';
+import { every, isTrackerUrl, oneOf, single, yesOrNo } from './values.js';
 
 const MAX_NAME_CHARS = 64;
 const TRANSFER_TOKEN_CHARS = 32;
@@ -11,7 +11,7 @@ export const commonOptions = {
     flag: '--name <text>',
     env: 'name',
     commands: ['worker', 'master'],
-    meaning: 'What this machine is called in lists and results.',
+    meaning: 'Name of this machine in lists and results.',
     allowed: `1 to ${MAX_NAME_CHARS} printable characters`,
     default: undefined,
     defaultText: 'the host name',
@@ -21,7 +21,7 @@ export const commonOptions = {
     flag: '--transfer-encrypt-token <text>',
     env: 'transferEncryptToken',
     commands: ['worker', 'master'],
-    meaning: 'An extra AES secret that Master and Workers must share, besides the token.',
+    meaning: 'Additional AES secret shared by the Master and its Workers, on top of the token.',
     allowed: `exactly ${TRANSFER_TOKEN_CHARS} characters`,
     default: undefined,
     secret: true,
@@ -32,8 +32,8 @@ export const commonOptions = {
     env: 'PEERWORK_NPM_CREDENTIALS',
     commands: ['worker', 'master'],
     meaning:
-      "Scopes of private npm registries whose packages tasks may have: npm then uses the registry and the credentials that this user's .npmrc has for them.",
-    allowed: 'names of scopes, such as `@company`',
+      "Private npm scopes that tasks may depend on: npm then uses the registry and credentials in this user's .npmrc for these scopes.",
+    allowed: 'scope names, such as `@company`',
     default: undefined,
     defaultText: 'none',
     many: true,
@@ -43,19 +43,29 @@ export const commonOptions = {
     flag: '--log-level <level>',
     env: 'LOG_LEVEL',
     commands: ['worker', 'master', 'token', 'tracker'],
-    meaning: 'How much is told.',
+    meaning: 'Log verbosity.',
     allowed: `one of ${logLevels.join(', ')}`,
     default: 'info',
     parse: oneOf(logLevels),
+  }),
+  installMissing: option<boolean, false>({
+    flag: '--install-missing',
+    env: 'PEERWORK_INSTALL_MISSING',
+    commands: ['worker', 'master', 'token', 'tracker', 'ledger'],
+    meaning: 'Install packages that are needed and are not there, such as the client of a database, without asking.',
+    allowed: 'yes or no',
+    default: false,
+    defaultText: 'no',
+    parse: yesOrNo,
   }),
   trackers: option<readonly string[], undefined>({
     flag: '--tracker <url>',
     env: 'PEERWORK_TRACKERS',
     commands: ['worker', 'master', 'token'],
-    meaning: 'Trackers to meet at. The Master writes those it is given into the token, so Workers need none of their own.',
+    meaning: 'Trackers used for rendezvous. The Master writes its own into the token, so Workers need not set any.',
     allowed: 'ws:// or wss:// URLs',
     default: undefined,
-    defaultText: 'those of the token, else the public ones',
+    defaultText: 'from the token, else public trackers',
     many: true,
     parse: every(isTrackerUrl),
   }),
@@ -66,7 +76,7 @@ export const commonOptions = {
     meaning: 'STUN and TURN servers: `stun:host:port`, `turn:user:password@host:port?transport=udp|tcp`, `turns:user:password@host:port`.',
     allowed: 'stun:, turn: or turns: URLs, or `none`',
     default: undefined,
-    defaultText: 'those of the token, else public STUN',
+    defaultText: 'from the token, else public STUN',
     secret: true,
     many: true,
     parse: (given) => (given.length === 1 && given[0] === 'none' ? [] : every((text) => /^(stun|turns?):[^\s,]+$/i.test(text))(given)),

@@ -1,14 +1,14 @@
 import { option } from './option.js';
 import { every } from './values.js';
 
-/** Where a Master's jobs may get to through the link. */
+/** What a Master's jobs may reach through the link. */
 export const tunnelOptions = {
   tunnels: option<readonly string[], undefined>({
     flag: '--tunnel <name=address>',
     env: 'PEERWORK_TUNNELS',
     commands: ['master'],
-    meaning: 'An address that jobs may reach through the link, such as `redis=127.0.0.1:6379`, if their task.json names it.',
-    allowed: 'name=host:port, the name of small letters, digits and hyphens',
+    meaning: 'Address that jobs may reach through the link, such as `redis=127.0.0.1:6379`, if their task.json declares it.',
+    allowed: 'name=host:port, with a name of lower-case letters, digits and hyphens',
     default: undefined,
     defaultText: 'none',
     many: true,
@@ -26,7 +26,7 @@ export interface TunnelAddress {
   readonly port: number;
 }
 
-/** What `name=host:port` says; IPv6 stands in brackets. */
+/** Parses `name=host:port`; IPv6 addresses are in brackets. */
 export function tunnelAddress(text: string): { readonly name: string; readonly address: string } | undefined {
   const at = text.indexOf('=');
   const [name, address] = [text.slice(0, at), text.slice(at + 1)];

@@ -1,4 +1,4 @@
-/** How values are read that are written as text: undefined is what is not allowed. */
+/** Parsers for option values given as text; they return undefined for values that are not allowed. */
 
 export const single =
   <T>(read: (text: string) => T | undefined) =>
@@ -24,13 +24,13 @@ export const oneOf = <T extends string>(values: readonly T[]) => single((text) =
 
 export const ALLOWED_NETWORK = '`none`, `internet`, host:port, or a name with a dot or an address for all of its ports';
 
-/** A word of what jobs may reach. A name without a dot and without a port could be a mistake, such as `deny`. */
+/** One entry of what jobs may reach. A name without a dot and without a port is refused: it could be a mistake, such as `deny`. */
 const isNetworkWord = (text: string): boolean =>
   /^(?:none|internet|(?:\[[\da-f:.]+\]|[^\s:/?#@[\]]+):\d{1,5}|[^\s:/?#@[\]]+\.[^\s:/?#@[\]]*|[\da-f:.]*:[\da-f:.]*:[\da-f:.]*)$/i.test(
     text,
   );
 
-/** Given one by one or with commas, as in a variable: one word with a comma would be the name of no host, and open nothing. */
+/** One word per flag, or several separated by commas as in a variable: read as one word, a list with a comma would match no host and open nothing. */
 export const networkWords = (given: readonly string[]): readonly string[] | undefined =>
   every(isNetworkWord)(given.flatMap((text) => text.split(',').map((word) => word.trim())));
 
@@ -69,7 +69,7 @@ export function readHttpAddress(text: string): HttpAddress | undefined {
   return { port: Number(port), ...(host !== undefined && { host: host.replace(/^\[|\]$/g, '') }) };
 }
 
-/** `name=value` each, as an object; a name that stands twice is not allowed. */
+/** `name=value` each, as an object; duplicate names are not allowed. */
 export function pairs(given: readonly string[]): Readonly<Record<string, string>> | undefined {
   const found = new Map<string, string>();
   for (const text of given) {
@@ -82,5 +82,5 @@ export function pairs(given: readonly string[]): Readonly<Record<string, string>
   return Object.fromEntries(found);
 }
 
-/** The same, kept as it was written: options are written into `.env` again. */
+/** The same, kept as written, since options are written back to `.env`. */
 export const everyPair = (given: readonly string[]): readonly string[] | undefined => (pairs(given) === undefined ? undefined : given);

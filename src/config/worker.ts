@@ -1,10 +1,12 @@
-import { isReservedLabel } from './labels.js';
+import { DEFAULT_DRAIN_MS, DEFAULT_HOME, DEFAULT_MEMORY_MB, DEFAULT_NETWORK, DEFAULT_SANDBOX, DEFAULT_STORE_QUOTA_MB } from './defaults.js';
 import { option } from './option.js';
 import { ALLOWED_NETWORK, anyText, every, networkWords, oneOf, wholeNumber, yesOrNo } from './values.js';
 
+/** Labels that the Worker sets itself: an owner who could write them might claim a sandbox that is not there. */
+const RESERVED = /^\s*(?:os|arch|isolation)\s*=/i;
+
 const MAX_LABEL_CHARS = 64;
 const sandboxes = ['auto', 'required', 'off'] as const;
-export const DEFAULT_MEMORY_MB = 512;
 
 /** Options of Workers. */
 export const workerOptions = {
@@ -13,8 +15,8 @@ export const workerOptions = {
     env: 'token',
     commands: ['worker'],
     meaning:
-      'The token that the Master printed: whom to work for. Better kept in .env than given as a flag, which other users of the machine can read for a moment.',
-    allowed: 'the whole line that begins with `pw1.`',
+      'The token printed by the Master to work for. Prefer .env to the flag, which other users of the machine can read for a moment.',
+    allowed: 'the whole line that starts with `pw1.`',
     default: undefined,
     secret: true,
     parse: anyText,
@@ -23,7 +25,7 @@ export const workerOptions = {
     flag: '--concurrency <jobs>',
     env: 'PEERWORK_CONCURRENCY',
     commands: ['worker'],
-    meaning: 'How many jobs run at once.',
+    meaning: 'Number of jobs to run at once.',
     allowed: 'a whole number from 1 to 1024',
     unit: 'jobs',
     default: undefined,
@@ -34,11 +36,11 @@ export const workerOptions = {
     flag: '--memory-mb <MiB>',
     env: 'PEERWORK_MEMORY_MB',
     commands: ['worker'],
-    meaning: 'How much memory one job may use before it is stopped.',
+    meaning: 'Memory limit of one job; a job that exceeds it is stopped.',
     allowed: 'a whole number from 32 to 1048576',
     unit: 'MiB',
     default: undefined,
-    defaultText: '512',
+    defaultText: String(DEFAULT_MEMORY_MB),
     parse: wholeNumber(32, 1_048_576),
   }),
   allowInstallScripts: option<boolean, false>({
@@ -46,7 +48,7 @@ export const workerOptions = {
     env: 'PEERWORK_ALLOW_INSTALL_SCRIPTS',
     commands: ['worker'],
     meaning:
-      'Whether the npm dependencies of a task may run install scripts. With bubblewrap they run behind a wall that holds the registry alone; without it they have the rights of this user.',
+      'Allow npm dependencies of tasks to run install scripts. With bubblewrap they run in a sandbox that can reach only the registry; without it they run with this user’s permissions.',
     allowed: 'yes or no',
     default: false,
     defaultText: 'no',
@@ -56,26 +58,26 @@ export const workerOptions = {
     flag: '--home <folder>',
     env: 'PEERWORK_HOME',
     commands: ['worker', 'status', 'logs', 'restart', 'stop', 'update', 'uninstall'],
-    meaning: 'Where the worker keeps its key, fetched files, dependencies and unsent results. Several workers may share it.',
+    meaning: 'Folder for the worker’s key, fetched files, dependencies and unsent results. Several workers may share it.',
     allowed: 'a folder',
     default: undefined,
-    defaultText: '.peerwork',
+    defaultText: DEFAULT_HOME,
     parse: anyText,
   }),
-  sandbox: option<(typeof sandboxes)[number], 'auto'>({
+  sandbox: option<(typeof sandboxes)[number], typeof DEFAULT_SANDBOX>({
     flag: '--sandbox <when>',
     env: 'PEERWORK_SANDBOX',
     commands: ['worker'],
-    meaning: 'The stronger sandbox (bubblewrap): used where it works, demanded (no job runs without it), or never used.',
+    meaning: 'Use of the stronger sandbox, bubblewrap: `auto` where it works, `required` (no job runs without it), or `off`.',
     allowed: `one of ${sandboxes.join(', ')}`,
-    default: 'auto',
+    default: DEFAULT_SANDBOX,
     parse: oneOf(sandboxes),
   }),
   bubblewrap: option<string, undefined>({
     flag: '--bubblewrap <path>',
     env: 'PEERWORK_BUBBLEWRAP',
     commands: ['worker'],
-    meaning: 'Where bubblewrap is, if it is not where programs are.',
+    meaning: 'Path of bubblewrap, if it is not on the PATH.',
     allowed: 'a path',
     default: undefined,
     defaultText: '`bwrap` on the PATH',
@@ -86,10 +88,10 @@ export const workerOptions = {
     env: 'PEERWORK_TASK_NETWORK',
     commands: ['worker'],
     meaning:
-      'What jobs may reach at most: `none`; `internet`, which is public addresses only, never your own network; or hosts, which may be in your network if a task asks for them. Several add up. Less than `internet` needs the stronger sandbox.',
+      'Network that jobs may reach: `none`; `internet`, which means public addresses only, never your own network; or hosts, which may be in your network, for tasks that request them. Repeat to combine. Anything less than `internet` needs the stronger sandbox.',
     allowed: ALLOWED_NETWORK,
     default: undefined,
-    defaultText: 'internet',
+    defaultText: DEFAULT_NETWORK,
     many: true,
     parse: networkWords,
   }),
@@ -97,22 +99,22 @@ export const workerOptions = {
     flag: '--store-quota-mb <MiB>',
     env: 'PEERWORK_STORE_QUOTA_MB',
     commands: ['worker'],
-    meaning: 'How much disk the fetched files of tasks may take; what was not used for longest goes first.',
+    meaning: 'Disk quota for fetched task files; the least recently used are removed first.',
     allowed: 'a whole number from 16 to 1048576',
     unit: 'MiB',
     default: undefined,
-    defaultText: '2048',
+    defaultText: String(DEFAULT_STORE_QUOTA_MB),
     parse: wholeNumber(16, 1_048_576),
   }),
   drainMs: option<number, undefined>({
     flag: '--drain-ms <ms>',
     env: 'PEERWORK_DRAIN_MS',
     commands: ['worker'],
-    meaning: 'How long running jobs may go on after the first Ctrl-C before they are given back.',
+    meaning: 'How long running jobs may continue after the first Ctrl-C before they are given back.',
     allowed: 'a whole number from 0 to 86400000',
     unit: 'milliseconds',
     default: undefined,
-    defaultText: '60000',
+    defaultText: String(DEFAULT_DRAIN_MS),
     parse: wholeNumber(0, 86_400_000),
   }),
   labels: option<readonly string[], undefined>({
@@ -120,11 +122,15 @@ export const workerOptions = {
     env: 'PEERWORK_LABELS',
     commands: ['worker'],
     meaning:
-      'What jobs may require of this machine, such as `gpu`; `os=linux`, `arch=arm64`, `isolation=bwrap` and the like are there by themselves.',
-    allowed: `1 to ${MAX_LABEL_CHARS} printable characters each, without commas, and not beginning with os=, arch= or isolation=, which the Worker finds out by itself`,
+      'Labels that jobs may require, such as `gpu`; labels such as `os=linux`, `arch=arm64` and `isolation=bwrap` are set automatically.',
+    allowed: `1 to ${MAX_LABEL_CHARS} printable characters each, without commas, and not starting with os=, arch= or isolation=, which the Worker sets itself`,
     default: undefined,
     defaultText: 'none',
     many: true,
     parse: every((text) => /^[^\p{Cc},]+$/u.test(text) && text.length <= MAX_LABEL_CHARS && !isReservedLabel(text)),
   }),
 } as const;
+
+export function isReservedLabel(label: string): boolean {
+  return RESERVED.test(label);
+}

@@ -117,7 +117,8 @@ export class CommandLine {
 export function complaintOf(stderr: string): string {
   const text = stderr
     .split('\n')
-    .map((line) => line.trim())
+    // Podman's log lines bear the time: the same complaint would be another one in the next second.
+    .map((line) => line.trim().replace(/^time="[^"]*" level=\w+ msg="?(.*?)"?$/, '$1'))
     .filter((line) => line !== '' && !/^(?:See '|Run '|WARNING:|DEPRECATED)/.test(line))
     .map((line) => line.replace(/^(?:docker: |Error response from daemon: |Error: )+/, ''))
     .join('; ');

@@ -3,25 +3,30 @@ import { mkdir, readdir, realpath, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Clock } from '../clock.js';
 import type { PublicInternet } from '../egress/addresses.js';
-import { lowerOf, type NetworkCeiling, type NetworkWish } from '../egress/policy.js';
+import { effectivePolicy, type NetworkCeiling, type NetworkWish } from '../egress/policy.js';
 import { PeerworkError } from '../errors.js';
-import type { Tunnel } from '../job/tunnel.js';
+import type { Tunnel } from '../job/source.js';
 import { clearAway } from '../kit/clearing.js';
 import type { Log } from '../log.js';
 import { Container } from './container.js';
 import { type ContainerSpec, checkSpec } from './container-spec.js';
 import { type Egress, openEgress } from './egress/egress.js';
 import { Firewall } from './egress/firewall.js';
-import { type EngineFacts, type EngineKind, type FoundEngine, findEngine, missingLimits } from './find-engine.js';
+import type { EngineFacts, EngineKind } from './engine-facts.js';
+import { type FoundEngine, findEngine, missingLimits } from './find-engine.js';
+import { isTrustedImage } from './image-names.js';
 import { Images, type PullPolicy } from './images.js';
 import { Leash } from './leash.js';
 import type { OnLine } from './output-lines.js';
 import { Removal } from './removal.js';
-import { runArguments } from './run-arguments.js';
+import { type RunIdentity, runArguments } from './run-arguments.js';
+import { seesLayers } from './writable-layer.js';
 
 /** What the owner of a worker allows containers at most. */
 export interface ContainerCeilings {
   readonly memoryMb: number;
+  /** What a container is given whose job says nothing. */
+  readonly defaultMemoryMb: number;
   readonly cpus: number;
   readonly pids: number;
   /** Files that one job may write, in MiB. */
@@ -37,8 +42,11 @@ export interface ContainerEngineOptions {
   readonly worker: string;
   /** A folder of this engine alone; the same folder at the next start finds what was left behind. */
   readonly folder: string;
-  readonly ceilings: ContainerCeilings;
+  /** Without a bound of memory: what the engine's machine can spare. */
+  readonly ceilings: Omit<ContainerCeilings, 'memoryMb'> & { readonly memoryMb: number | undefined };
   readonly allowedImages?: readonly string[];
+  /** Images that run as they would with the engine alone, but for the network and privileges: see `isTrustedImage`. Default none. */
+  readonly trustedImages?: readonly string[];
   readonly pull: PullPolicy;
   readonly pullTimeoutMs: number;
   readonly imageQuotaMb: number;
@@ -61,6 +69,8 @@ export interface JobEgress {
 }
 
 const UNPRIVILEGED = '1000:1000';
+/** Of the machine's memory, what one container may have where the owner sets no bound: the rest is for the system, the engine and the worker. */
+const MEMORY_SHARE = 0.75;
 
 /**
  * Docker or podman, as one worker uses it: its images, its containers, and what they may reach. Opened once; `close` leaves nothing behind,
@@ -87,7 +97,9 @@ export class ContainerEngine {
   private constructor(options: ContainerEngineOptions, engine: FoundEngine, images: Images, worker: string, folder: string) {
     this.facts = engine.facts;
     this.images = images;
-    this.ceilings = { ...options.ceilings, cpus: Math.min(options.ceilings.cpus, engine.facts.cpus) };
+    const { ceilings } = options;
+    const memoryMb = ceilings.memoryMb ?? Math.max(Math.floor(engine.facts.memoryMb * MEMORY_SHARE), ceilings.defaultMemoryMb);
+    this.ceilings = { ...ceilings, memoryMb, cpus: Math.min(ceilings.cpus, engine.facts.cpus) };
     this.user = userFor(engine.facts);
     this.#options = options;
     this.#engine = engine;
@@ -115,7 +127,11 @@ export class ContainerEngine {
     const worker = createHash('sha256').update(folder).digest('hex').slice(0, 12);
     const opened = new ContainerEngine(options, engine, images, worker, folder);
     const missing = missingLimits(engine.facts);
-    if (missing !== '') options.log.warn('containers cannot be held to all limits here', { missing });
+    if (missing !== '')
+      options.log.warn('containers cannot be held to all limits here', {
+        missing,
+        hint: 'Enable the limits as described in docs/containers.md: cgroup v2, `Delegate=yes`, or the boot option `cgroup_enable=memory`.',
+      });
     await opened.#sweep();
     return opened;
   }
@@ -124,8 +140,9 @@ export class ContainerEngine {
   get isolation(): string {
     const { kind, version, rootless } = this.facts;
     const missing = missingLimits(this.facts);
-    const limits = missing === '' ? `limits, ${this.ceilings.memoryMb} MiB a job` : `no limit of ${missing}`;
-    return `${kind} ${version}${rootless ? ' (rootless)' : ''}: no capabilities, read-only root, ${limits}`;
+    const limits = missing === '' ? `limits, ${this.ceilings.memoryMb} MiB a job at most` : `no limit of ${missing}`;
+    const trusted = (this.#options.trustedImages ?? []).length === 0 ? '' : ' (trusted images as they are)';
+    return `${kind} ${version}${rootless ? ' (rootless)' : ''}: no capabilities, read-only root${trusted}, ${limits}`;
   }
 
   /** How the containers of one job will reach the network, never more than the owner allows. Rejects with `egress-unavailable`. */
@@ -135,7 +152,7 @@ export class ContainerEngine {
     const { imageLabels, tunnel, onRefused } = wish;
     return openEgress(
       {
-        policy: lowerOf(wish.network, network, wish.trusted),
+        policy: effectivePolicy(wish.network, network, wish.trusted),
         imageLabels,
         labels: this.#labels(wish.job),
         ...(tunnel !== undefined && { tunnel }),
@@ -171,12 +188,19 @@ export class ContainerEngine {
     const env = Object.entries({ ...spec.env, ...spec.egress.env });
     await writeFile(envFile, env.map(([key, value]) => `${key}=${value}\n`).join(''), { mode: 0o600, flag: 'wx' });
     this.#leash.hold();
-    const identity = { name, labels: this.#labels(spec.job), user: this.user, envFile, volumes: image.volumes };
     const { command, facts } = this.#engine;
+    const trusted = isTrustedImage(wish.image, image, this.#options.trustedImages);
+    const identity: RunIdentity = {
+      ...{ name, labels: this.#labels(spec.job), envFile },
+      ...(trusted ? { imageUser: image.user } : { user: this.user }),
+      // Those of a trusted image are counted with its layer, where that can be done.
+      volumes: trusted && seesLayers(facts) ? [] : image.volumes,
+    };
     const run = await command.open(runArguments(facts, spec, identity), folder);
     const container = new Container({ facts, command, clock: this.#options.clock }, name, run, {
       folder,
       onLine,
+      writable: trusted,
       ...(spec.stopGraceMs !== undefined && { graceMs: spec.stopGraceMs }),
     });
     this.#containers.add(container);
@@ -190,7 +214,12 @@ export class ContainerEngine {
     const removed = container === undefined ? Promise.resolve() : this.#removal.add(container);
     const leaving = removed
       .then(rest)
-      .catch((error: unknown) => this.#options.log.warn('something of a container job was left behind', { error }))
+      .catch((error: unknown) =>
+        this.#options.log.warn('something of a container job was left behind', {
+          error,
+          hint: 'No action needed if the Worker’s next start removes it. Otherwise check the engine: `docker ps -a`, `docker network ls`, its log.',
+        }),
+      )
       .finally(() => {
         this.#leaving.delete(leaving);
         if (container !== undefined) this.#containers.delete(container);
@@ -234,7 +263,7 @@ export class ContainerEngine {
     const names = await readdir(this.#folder);
     if (!names.includes(basename(this.#markFile))) return;
     const removed = await this.#removeAll();
-    if (removed > 0) this.#options.log.warn('containers of an earlier run were still there', { removed });
+    if (removed > 0) this.#options.log.info('containers of an earlier run were still there and are removed', { removed });
     const folders = names.filter((name) => name.startsWith(`peerwork-${this.#worker}-`));
     for (const name of folders) await clearAway(join(this.#folder, name), this.#options.log);
     const firewall = await this.#findFirewall();

@@ -1,5 +1,4 @@
 import { PeerworkError } from '../errors.js';
-import type { Egress } from './egress/egress.js';
 
 /** What a container is made of. Everything that is not said here is forbidden to it. */
 export interface ContainerSpec {
@@ -22,10 +21,17 @@ export interface ContainerSpec {
   /** The largest single file that it may write, in bytes. */
   readonly maxFileBytes?: number;
   /** How it reaches the network. */
-  readonly egress: Egress;
+  readonly egress: NetworkAccess;
   readonly labels?: Readonly<Record<string, string>>;
   /** Time between the polite request to end and the kill. */
   readonly stopGraceMs?: number;
+}
+
+/** What a container is given so that it reaches the network. */
+export interface NetworkAccess {
+  readonly runArguments: readonly string[];
+  readonly mounts: readonly Mount[];
+  readonly env: Readonly<Record<string, string>>;
 }
 
 export interface Mount {

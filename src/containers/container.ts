@@ -2,10 +2,11 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Clock, pause } from '../clock.js';
 import { type CommandLine, complaintOf, type OpenCommand } from './command-line.js';
+import type { EngineFacts } from './engine-facts.js';
 import { type InspectedState, inspectedState, readEngineJson } from './engine-json.js';
 import { type ContainerExit, KILLED, readExit } from './exit.js';
-import type { EngineFacts } from './find-engine.js';
 import { type OnLine, OutputLines } from './output-lines.js';
+import { WritableLayer } from './writable-layer.js';
 
 export interface ContainerHost {
   readonly facts: EngineFacts;
@@ -18,11 +19,13 @@ export interface ContainerOptions {
   readonly folder: string;
   readonly graceMs?: number;
   readonly onLine: OnLine;
+  /** It may write where nothing is mounted. */
+  readonly writable: boolean;
 }
 
 const DEFAULT_GRACE_MS = 10_000;
 /** Beyond the grace, until the engine itself is taken to be stuck. */
-const PATIENCE_MS = 30_000;
+const STOP_MARGIN_MS = 30_000;
 const RECONNECT_MS = 1_000;
 const LATE_EVENT_MS = 300;
 const ENGINE_ERROR = 125;
@@ -42,6 +45,7 @@ export class Container {
   readonly #folder: string;
   readonly #graceMs: number;
   readonly #lines: OutputLines;
+  readonly #layer: WritableLayer | undefined;
   #stopping: Promise<void> | undefined;
 
   constructor(host: ContainerHost, name: string, run: OpenCommand, options: ContainerOptions) {
@@ -50,6 +54,7 @@ export class Container {
     this.#host = host;
     this.#run = run;
     this.#graceMs = options.graceMs ?? DEFAULT_GRACE_MS;
+    this.#layer = options.writable ? new WritableLayer(host, name) : undefined;
     let said = '';
     this.#lines = new OutputLines(run.stdout, run.stderr, host.clock, (stream, line) => {
       // Where the container does not start, stderr is the engine's.
@@ -67,6 +72,11 @@ export class Container {
   /** The end of its stderr, likewise. */
   get stderrTail(): string {
     return this.#lines.tail('stderr');
+  }
+
+  /** What it has written so far outside of what is mounted into it, in bytes; stops counting beyond `enough`. Never rejects. */
+  async written(enough: number): Promise<number> {
+    return (await this.#layer?.bytes(enough)) ?? 0;
   }
 
   /** Asks it to end, and kills it when the grace is over. Resolves when it is gone. */
@@ -91,7 +101,7 @@ export class Container {
   }
 
   async #stop(args: readonly string[], graceMs: number): Promise<void> {
-    const result = await this.#host.command.try(args, { timeoutMs: graceMs + PATIENCE_MS });
+    const result = await this.#host.command.try(args, { timeoutMs: graceMs + STOP_MARGIN_MS });
     // It may not have started yet, or be gone already; else `rm -f` is the last word.
     if (result.exitCode !== 0) await this.remove();
     await this.ended;

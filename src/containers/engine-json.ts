@@ -20,6 +20,7 @@ export const engineInfo = v.object({
   SecurityOptions: texts,
   CgroupVersion: text,
   NCPU: number,
+  MemTotal: number,
   MemoryLimit: flag,
   CpuCfsQuota: flag,
   PidsLimit: flag,
@@ -29,6 +30,7 @@ export const engineInfo = v.object({
       os: text,
       arch: text,
       cpus: number,
+      memTotal: number,
       cgroupVersion: text,
       cgroupControllers: texts,
       serviceIsRemote: flag,
@@ -47,9 +49,19 @@ export const inspectedImages = v.array(
   v.object({
     Id: text,
     Size: number,
-    Config: maybe(v.object({ Labels: maybe(v.record(v.string(), v.string())), Volumes: maybe(v.record(v.string(), v.unknown())) })),
+    RepoDigests: texts,
+    Config: maybe(
+      v.object({ User: text, Labels: maybe(v.record(v.string(), v.string())), Volumes: maybe(v.record(v.string(), v.unknown())) }),
+    ),
   }),
 );
+
+/** `inspect` of a container: where on this machine its own layer and its volumes are, if its storage driver has such folders. */
+export const inspectedStorage = v.object({
+  State: maybe(v.object({ Running: flag })),
+  GraphDriver: maybe(v.object({ Data: maybe(v.object({ UpperDir: text })) })),
+  Mounts: maybe(v.array(v.object({ Type: text, Source: text }))),
+});
 
 /** Undefined for what is no JSON of that kind. */
 export function readEngineJson<const S extends v.GenericSchema>(schema: S, json: string): v.InferOutput<S> | undefined {

@@ -1,43 +1,19 @@
 import { execFile } from 'node:child_process';
 import { accessSync, constants, existsSync } from 'node:fs';
+import { totalmem } from 'node:os';
 import { delimiter, isAbsolute, join } from 'node:path';
 import { PeerworkError } from '../errors.js';
 import { CommandLine, complaintOf } from './command-line.js';
+import { type EngineFacts, type EngineKind, engineKinds, globalArguments, limitKinds } from './engine-facts.js';
 import { engineInfo, readEngineJson } from './engine-json.js';
-import { globalArguments } from './run-arguments.js';
-
-export const engineKinds = ['docker', 'podman'] as const;
-export type EngineKind = (typeof engineKinds)[number];
-
-/** What containers should be held to, in the kernel's words. */
-export const limitKinds = ['memory', 'cpu', 'pids'] as const;
-export type LimitKind = (typeof limitKinds)[number];
-
-/** What an engine is and can do. */
-export interface EngineFacts {
-  readonly kind: EngineKind;
-  readonly version: string;
-  /** Of the engine, which may be another machine's than ours; as Node calls them: `linux`, `x64`. */
-  readonly os: string;
-  readonly arch: string;
-  readonly rootless: boolean;
-  readonly cgroupVersion: 1 | 2;
-  readonly cpus: number;
-  /** Those it can hold containers to: a Raspberry Pi's kernel may have memory switched off, a rootless engine may have been given nothing. */
-  readonly limits: readonly LimitKind[];
-  /** Containers may have a process at PID 1 that reaps children and hands on signals. Docker brings one, podman takes a package (catatonit). */
-  readonly init: boolean;
-  /** The engine runs on this very machine and kernel: its bridges are our interfaces, and our sockets can be mounted. */
-  readonly local: boolean;
-}
 
 export interface FoundEngine {
   readonly facts: EngineFacts;
   readonly command: CommandLine;
 }
 
-/** A worker does not start before: an engine that hangs must not hold it up for long. */
-const PROBE_MS = 8_000;
+/** A busy machine takes its time for a cold engine. The Worker serves other jobs meanwhile: its runners join when they are ready. */
+const PROBE_MS = 30_000;
 const MAX_FACTS_CHARS = 4 * 1024 * 1024;
 /** Where podman looks for it. */
 const podmanInits = ['/usr/local/libexec', '/usr/local/lib', '/usr/libexec', '/usr/lib'].map((folder) => `${folder}/podman/catatonit`);
@@ -68,7 +44,7 @@ function askForFacts({ program, environment }: CommandLine): Promise<{ readonly 
   const options = { env: environment, timeout: PROBE_MS, killSignal: 'SIGKILL', maxBuffer: MAX_FACTS_CHARS } as const;
   return new Promise((resolve) => {
     execFile(program, ['info', '--format', '{{json .}}'], options, (error, stdout, stderr) =>
-      resolve({ stdout, stderr: stderr || (error?.killed ? `no answer within ${PROBE_MS / 1_000} s` : '') }),
+      resolve({ stdout, stderr: stderr || (error?.killed ? `no response within ${PROBE_MS / 1_000} s` : '') }),
     );
   });
 }
@@ -104,6 +80,7 @@ export function readFacts(kind: EngineKind, json: string, environment: NodeJS.Pr
       rootless: host.security?.rootless ?? false,
       cgroupVersion: host.cgroupVersion === 'v1' ? 1 : 2,
       cpus: host.cpus ?? 1,
+      memoryMb: mebibytes(host.memTotal),
       limits: limitKinds.filter((kind) => host.cgroupControllers?.includes(kind) ?? true),
       init: host.serviceIsRemote === true || podmanInits.some((path) => existsSync(path)),
       local: host.serviceIsRemote !== true && process.platform === 'linux',
@@ -118,6 +95,7 @@ export function readFacts(kind: EngineKind, json: string, environment: NodeJS.Pr
     rootless: (info.SecurityOptions ?? []).some((option) => option.includes('rootless')),
     cgroupVersion: info.CgroupVersion === '1' ? 1 : 2,
     cpus: info.NCPU ?? 1,
+    memoryMb: mebibytes(info.MemTotal),
     limits: limitKinds.filter((kind) => ({ memory: info.MemoryLimit, cpu: info.CpuCfsQuota, pids: info.PidsLimit })[kind] !== false),
     init: true,
     // Docker Desktop is a virtual machine even on Linux; an engine behind TCP or SSH is who knows where.
@@ -136,6 +114,10 @@ export function missingLimits({ limits }: Pick<EngineFacts, 'limits'>): string {
     .filter((kind) => !limits.includes(kind))
     .map((kind) => words[kind])
     .join(', ');
+}
+
+function mebibytes(bytes = totalmem()): number {
+  return Math.floor(bytes / (1024 * 1024));
 }
 
 function nodeArch(name: string | undefined): string {

@@ -19,6 +19,26 @@ export function isAllowedImage(image: string, patterns: readonly string[] | unde
   return patterns.some((pattern) => pattern === '*' || expressionOf(pattern).test(full));
 }
 
+/** What else an image is known by besides the name that a job gives it. */
+export interface ImageIdentity {
+  readonly id: string;
+  readonly digests: readonly string[];
+}
+
+/**
+ * Whether the owner has named an image as trusted. Besides patterns of names the list may hold digests (`name@sha256:…`, of whatever name the
+ * job asks for) and ids of images (`sha256:…`). No list trusts none.
+ */
+export function isTrustedImage(image: string, { id, digests }: ImageIdentity, patterns: readonly string[] = []): boolean {
+  const bare = (text: string) => text.replace(/^sha256:/, '');
+  return patterns.some((pattern) => {
+    if (pattern.startsWith('sha256:')) return bare(id) === bare(pattern);
+    if (pattern.includes('@')) return [image, ...digests].some((name) => isAllowedImage(name, [pattern]));
+    // By its id an image has no name that a pattern could be about.
+    return pattern === '*' || (!image.startsWith('sha256:') && isAllowedImage(image, [pattern]));
+  });
+}
+
 function expressionOf(pattern: string): RegExp {
   const source = withHost(pattern)
     .replace(/[.+?^${}()|[\]\\/]/g, '\\$&')

@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.js';
 import { PeerworkError } from '../errors.js';
 import type { Json } from '../job/job.js';
-import { orAborted } from '../kit/or-aborted.js';
+import { orAborted } from '../kit/deadline.js';
 import type { CommandLine } from './command-line.js';
 import { checkImageName } from './container-spec.js';
 import { inspectedImages, readEngineJson } from './engine-json.js';
@@ -31,6 +31,10 @@ export interface ImageFacts {
   readonly labels: Readonly<Record<string, string>>;
   /** Folders for which an engine would make volumes on its disk, where nothing limits them. */
   readonly volumes: readonly string[];
+  /** Who its program runs as if nobody says otherwise; empty: root. */
+  readonly user: string;
+  /** `name@sha256:…`, of the registries that have it. */
+  readonly digests: readonly string[];
 }
 
 export interface ImageWish {
@@ -130,8 +134,15 @@ export class Images {
     if (exitCode !== 0) return undefined;
     const [found] = readEngineJson(inspectedImages, stdout) ?? [];
     if (found === undefined) return undefined;
-    const { Id, Size, Config } = found;
-    return { id: Id ?? '', bytes: Size ?? 0, labels: Config?.Labels ?? {}, volumes: Object.keys(Config?.Volumes ?? {}) };
+    const { Id, Size, RepoDigests, Config } = found;
+    return {
+      id: Id ?? '',
+      bytes: Size ?? 0,
+      labels: Config?.Labels ?? {},
+      volumes: Object.keys(Config?.Volumes ?? {}),
+      user: Config?.User ?? '',
+      digests: RepoDigests ?? [],
+    };
   }
 
   /** Removes pulled images beyond the quota; what a container still uses stays. */

@@ -3,6 +3,7 @@ import { StringDecoder } from 'node:string_decoder';
 import type { Clock, Timer } from '../clock.js';
 import { MAX_LOG_LINE_CHARS } from '../job/limits.js';
 import { tellsHeapFull } from '../kit/fatal-words.js';
+import { TextLines } from '../kit/lines.js';
 
 export type OutputStream = 'stdout' | 'stderr' | 'log';
 export type OnLine = (stream: OutputStream, line: string) => void;
@@ -47,23 +48,20 @@ export class OutputLines {
 
   #read(stream: Readable, name: 'stdout' | 'stderr'): void {
     const decoder = new StringDecoder('utf8');
-    let partial = '';
+    const lines = new TextLines(MAX_LOG_LINE_CHARS);
     stream.on('error', () => {});
     stream.on('data', (chunk: Buffer) => {
       this.#count(chunk.length);
       const text = decoder.write(chunk);
       this.#keep(name, text);
-      const lines = (partial + text).split('\n');
-      // A line without end must not fill the memory.
-      partial = (lines.pop() ?? '').slice(0, MAX_LOG_LINE_CHARS);
-      for (const line of lines) this.#pass(name, line);
+      for (const line of lines.push(text)) this.#pass(name, line);
     });
     stream.on('end', () => {
       // A character that was cut in two is shown as one that is unknown.
       const rest = decoder.end();
       this.#keep(name, rest);
-      partial += rest;
-      if (partial !== '') this.#pass(name, partial);
+      const last = lines.rest() + rest;
+      if (last !== '') this.#pass(name, last);
       this.#tellDropped();
     });
   }

@@ -1,42 +1,73 @@
 import type { Clock } from '../clock.js';
+import {
+  DEFAULT_CONTAINER_DISK_MB,
+  DEFAULT_CONTAINER_LOG_MB,
+  DEFAULT_CONTAINER_PIDS,
+  DEFAULT_ENGINE,
+  DEFAULT_IMAGE_QUOTA_MB,
+  DEFAULT_NETWORK,
+  DEFAULT_PULL,
+  DEFAULT_PULL_TIMEOUT_MS,
+} from '../config/defaults.js';
 import { ceilingOf, type OwnerNetwork } from '../egress/policy.js';
 import type { Log } from '../log.js';
 import type { ContainerEngineOptions } from './container-engine.js';
-import type { EngineKind } from './find-engine.js';
+import type { EngineKind } from './engine-facts.js';
 import type { PullPolicy } from './images.js';
 
 /** What the owner of a worker says about containers; all of it has a default. */
 export interface ContainerOptions {
-  /** Default `auto`: docker, else podman. */
+  // generated from containerConstructor by `npm run generate`
+  /** Container engine; `auto` takes docker, else podman. Default: `auto`. */
   readonly engine?: EngineKind | 'auto';
-  /** Images that jobs may use, such as `node`, `ghcr.io/acme/*`; default: all. */
+  /** Images that jobs may use, such as `node`, `node:20-slim` or `ghcr.io/acme/*`; a name without a tag allows all tags. Default: all. */
   readonly images?: readonly string[];
-  /** When images are pulled: when they are missing (default), always, never. */
+  /**
+   * Images that run with the engine’s own defaults: as their own user, including root, and with a writable layer. Limits still apply, your own
+   * network stays closed, and they cannot gain privileges. Patterns as in `images`, names with a digest (`name@sha256:…`), or ids. Default:
+   * none.
+   */
+  readonly trustedImages?: readonly string[];
+  /** When a job’s image is pulled from its registry. `missing`, `always` or `never`. Default: `missing`. */
   readonly pull?: PullPolicy;
-  /** How long one pull may take, in milliseconds; default 10 minutes. */
+  /** Timeout for pulling one image. Default: 600,000 ms. */
   readonly pullTimeoutMs?: number;
-  /** What the images that this worker has pulled may take, in MiB; default 10240. Those that were there before are not touched. */
+  /** Disk quota for images pulled by this worker; the least recently used are removed first. Other images are never removed. Default: 10,240 MiB. */
   readonly imageQuotaMb?: number;
-  /** Memory of one job at most, in MiB; default: the worker's memory of a job. */
+  /**
+   * Memory limit of one container, also used when its job requests none. A job that requests more is refused. Default: three quarters of the
+   * engine's machine, and the Worker's `memoryMb` for jobs that request none.
+   */
   readonly memoryMb?: number;
-  /** Processors of one job at most; default: all. */
+  /** CPU limit of one container, in cores; fractions such as 0.5 are allowed. Default: all. */
   readonly cpus?: number;
-  /** Processes and threads of one job at most; default 512. */
+  /** Limit on processes and threads in one container. Default: 512. */
   readonly pids?: number;
-  /** Files that one job may write, in MiB; default 1024. */
+  /**
+   * How much one container may write to its output folder and, if its image is trusted, to its own layer; it cannot write anywhere else on disk.
+   * Default: 1,024 MiB.
+   */
   readonly diskMb?: number;
-  /** What containers may reach at most; default: what the worker's tasks may. */
+  /**
+   * Disk quota for stored container output (`peerwork logs`), separately for container jobs and for crawls; the oldest is removed first. 0
+   * stores nothing. Default: 256 MiB.
+   */
+  readonly logMb?: number;
+  /** Network that containers may reach, if different from other jobs: `none`, `internet` or hosts. Default: the Worker's `taskNetwork`. */
   readonly network?: OwnerNetwork;
-  /** Containers that this worker cannot filter may use the whole network, the owner's own included. Default false. */
+  /**
+   * Allow containers whose traffic this machine cannot filter to use the whole network, including your own. Without it, such a job fails if it
+   * needs a network. Default: `false`.
+   */
   readonly unfiltered?: boolean;
-  /** Where programs and the engine are found; default `process.env`. */
+  /** Variables that lead to programs and to the engine. Default: `process.env`. */
   readonly environment?: NodeJS.ProcessEnv;
+  // end
 }
 
-const DEFAULT_PULL_TIMEOUT_MS = 600_000;
-const DEFAULT_IMAGE_QUOTA_MB = 10_240;
-const DEFAULT_PIDS = 512;
-const DEFAULT_DISK_MB = 1_024;
+export function logQuotaBytes({ logMb = DEFAULT_CONTAINER_LOG_MB }: ContainerOptions): number {
+  return logMb * 1024 * 1024;
+}
 
 export interface EnginePlace {
   readonly worker: string;
@@ -50,20 +81,22 @@ export interface EnginePlace {
 /** With the defaults filled in. Throws `container-invalid` for a network that cannot be read. */
 export function engineOptions(owner: ContainerOptions, place: EnginePlace): ContainerEngineOptions {
   const { worker, folder, clock, log } = place;
-  const { images, environment, engine = 'auto', pull = 'missing', unfiltered = false } = owner;
+  const { images, trustedImages, environment, engine = DEFAULT_ENGINE, pull = DEFAULT_PULL, unfiltered = false } = owner;
   return {
     ...{ worker, folder, clock, log, engine, pull },
     pullTimeoutMs: owner.pullTimeoutMs ?? DEFAULT_PULL_TIMEOUT_MS,
     imageQuotaMb: owner.imageQuotaMb ?? DEFAULT_IMAGE_QUOTA_MB,
     ceilings: {
-      memoryMb: owner.memoryMb ?? place.memoryMb,
+      memoryMb: owner.memoryMb,
+      defaultMemoryMb: owner.memoryMb ?? place.memoryMb,
       cpus: owner.cpus ?? Number.POSITIVE_INFINITY,
-      pids: owner.pids ?? DEFAULT_PIDS,
-      diskMb: owner.diskMb ?? DEFAULT_DISK_MB,
-      network: ceilingOf(owner.network ?? place.network ?? 'internet'),
+      pids: owner.pids ?? DEFAULT_CONTAINER_PIDS,
+      diskMb: owner.diskMb ?? DEFAULT_CONTAINER_DISK_MB,
+      network: ceilingOf(owner.network ?? place.network ?? DEFAULT_NETWORK),
       unfiltered,
     },
     ...(images !== undefined && { allowedImages: images }),
+    ...(trustedImages !== undefined && { trustedImages }),
     ...(environment !== undefined && { environment }),
   };
 }

@@ -37,7 +37,7 @@ export async function pullImage({ command, image, signal, timeoutMs, onProgress 
   if (result.exitCode === 0) return;
   if (signal.aborted) throw new PeerworkError('cancelled');
   if (silence.signal.aborted)
-    throw new PeerworkError('image-missing', `${image}: its registry did not answer within ${ANSWER_MS / 1_000} s`);
+    throw new PeerworkError('image-missing', `${image}: its registry did not respond within ${ANSWER_MS / 1_000} s`);
   const why = result.exitCode === undefined ? `it took longer than ${Math.round(timeoutMs / 1_000)} s` : complaintOf(result.stderr);
   throw new PeerworkError('image-missing', `${image}: ${why}`);
 }

@@ -1,7 +1,7 @@
 import { connect as connectPlain, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
-import { bareHost, serverName } from '../kit/host.js';
 import { exposeBreaks } from '../kit/join-streams.js';
+import { bareHost, serverName } from '../kit/redis-url.js';
 
 const MAX_ANSWER_BYTES = 8_192;
 
@@ -51,7 +51,7 @@ async function throughProxy({ host, port }: Address, path: string, signal: Abort
   socket.destroy();
   const refused = /^x-peerwork-refused: *(.*)$/im.exec(answer)?.[1]?.trim();
   if (refused !== undefined) throw new Error(`${target} is refused: ${refused}`);
-  throw new Error(`${target} cannot be reached: the proxy answered ${status} ${reason.trim()}`.trim());
+  throw new Error(`${target} cannot be reached: the proxy responded ${status} ${reason.trim()}`.trim());
 }
 
 /** Everything up to the empty line; what comes after it stays in the socket. */
@@ -78,7 +78,7 @@ function readAnswer(socket: Socket, signal: AbortSignal): Promise<string> {
           if (rest.length > 0) socket.unshift(rest);
           return;
         }
-        if (answer.length > MAX_ANSWER_BYTES) return done(new Error('the proxy answered something else than HTTP'));
+        if (answer.length > MAX_ANSWER_BYTES) return done(new Error('the proxy’s response is not HTTP'));
       }
     };
     socket.on('readable', read).on('error', done).on('close', closed);

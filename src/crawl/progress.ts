@@ -14,6 +14,8 @@ export interface CrawlProgress {
   readonly pending: number;
   /** Links were left because the crawl knows as many pages as it may. */
   readonly full: boolean;
+  /** The API was told, and has noted, how the run ended. */
+  readonly told: boolean;
 }
 
 /** What a line of output tells about progress; undefined if it is any other line. */
@@ -22,8 +24,9 @@ export function readProgress(line: string): CrawlProgress | undefined {
   try {
     const told = parseJson(line.slice(PROGRESS_MARK.length), PROGRESS_LIMITS) as Partial<Record<keyof CrawlProgress, unknown>>;
     const { handled, failed, total, pending, full } = told;
+    const counts = { handled: Number(handled), failed: Number(failed), total: Number(total), pending: Number(pending) };
     if (![handled, failed, total, pending].every((count) => Number.isSafeInteger(count) && Number(count) >= 0)) return undefined;
-    return { handled: Number(handled), failed: Number(failed), total: Number(total), pending: Number(pending), full: full === true };
+    return { ...counts, full: full === true, told: told.told === true };
   } catch {
     return undefined;
   }

@@ -1,9 +1,12 @@
 import { Socket } from 'node:net';
-import { AbstractConnector, Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { within } from '../kit/deadline.js';
 import { redisRetry } from '../kit/redis-retry.js';
 import { readRedisUrl } from '../kit/redis-url.js';
 import { openConnection } from './network.js';
+
+/** The package: bundled into the crawler, optional elsewhere. */
+export type Ioredis = Pick<typeof import('ioredis'), 'AbstractConnector' | 'Redis'>;
 
 export interface RedisOptions {
   /** `redis://` or `rediss://`, with user, password and database number where needed. */
@@ -25,9 +28,9 @@ const MAX_RETRY_MS = 1_000;
  * A Redis client over a connection of our own making. It connects again by itself for as long as patience lasts, sends again what was not
  * answered, and rejects then: every script of the queue may run twice.
  */
-export function openRedis({ url, proxySocket, patienceMs = DEFAULT_PATIENCE_MS, maxReceivedBytes }: RedisOptions): Redis {
+export function openRedis(ioredis: Ioredis, { url, proxySocket, patienceMs = DEFAULT_PATIENCE_MS, maxReceivedBytes }: RedisOptions): Redis {
   const address = readRedisUrl(url);
-  class Connector extends AbstractConnector {
+  class Connector extends ioredis.AbstractConnector {
     constructor(options: unknown) {
       super((options as { readonly disconnectTimeout?: number }).disconnectTimeout ?? 2_000);
     }
@@ -53,7 +56,7 @@ export function openRedis({ url, proxySocket, patienceMs = DEFAULT_PATIENCE_MS, 
     }
   }
   const retry = redisRetry({ firstMs: MIN_RETRY_MS, capMs: MAX_RETRY_MS, patienceMs, resend: true });
-  const redis = new Redis({
+  const redis = new ioredis.Redis({
     Connector,
     db: address.db,
     ...(address.username === '' ? {} : { username: address.username }),

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 
-const ID_CHARS = 15;
+export const ID_CHARS = 15;
 
 /** As Crawlee's clients compute it: base64 of the SHA-256 of the unique key without `+`, `/` and `=`, cut to 15 characters. */
 export function requestId(uniqueKey: string): string {
@@ -13,9 +13,11 @@ export function requestId(uniqueKey: string): string {
  * What makes two addresses the same page, as Crawlee sees it: without fragment, `utm_…` parameters and the last slash, parameters sorted.
  * The address must be one.
  */
-export function uniqueKeyOf(address: string): string {
-  const { protocol, host, pathname, search, searchParams } = new URL(address);
+export function uniqueKeyOf(address: string | URL): string {
+  const url = typeof address === 'string' ? new URL(address) : address;
+  const { protocol, host, pathname, search } = url;
   if (search === '') return `${protocol}//${host}${pathname.replace(/\/$/, '')}`;
+  const searchParams = new URLSearchParams(search);
   for (const name of [...searchParams.keys()]) if (name.startsWith('utm_')) searchParams.delete(name);
   searchParams.sort();
   const query = searchParams.toString();

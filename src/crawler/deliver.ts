@@ -1,9 +1,9 @@
 import { join } from 'node:path';
+import { Batches } from '../crawl/queue/batches.js';
 import type { KeptResult } from '../crawl/queue/redis-queue.js';
-import { carryMs } from '../kit/carry-time.js';
-import { Deadline } from '../kit/deadline.js';
+import { Backoff, retry } from '../kit/backoff.js';
+import { carryMs, Deadline } from '../kit/deadline.js';
 import { AppendFile } from './append-file.js';
-import { Batches } from './batches.js';
 import type { Environment } from './environment.js';
 import type { Fetcher } from './fetch.js';
 
@@ -24,7 +24,8 @@ export interface Delivery {
 export class Undeliverable extends Error {}
 
 const CALL_MS = 30_000;
-const PATIENCE_MS = 60_000;
+const RETRY_LIMIT_MS = 60_000;
+const FIRST_BACKOFF_MS = 250;
 const MAX_BACKOFF_MS = 8_000;
 
 /** `keep` has them too, for a later attempt elsewhere. */
@@ -49,6 +50,7 @@ export async function openDelivery(
     );
   const batches = new Batches<KeptResult>(async (results) => {
     for (const sink of sinks) await sink(results);
+    return [];
   });
   return {
     deliver: (result) => batches.add({ id: result.requestId, failed: result['error'] !== undefined, json: JSON.stringify(result) }),
@@ -63,21 +65,18 @@ export async function post(fetcher: Fetcher, api: NonNullable<Environment['api']
     'content-length': String(Buffer.byteLength(body)),
     ...(api.key !== '' && { 'x-api-key': api.key }),
   };
-  const startedAt = Date.now();
-  for (let backoffMs = 250; ; backoffMs = Math.min(backoffMs * 2, MAX_BACKOFF_MS)) {
-    let fault: string;
-    try {
-      const status = await statusOf(fetcher, new URL(`${api.baseUrl}${path}`), headers, body);
-      if (status >= 200 && status < 300) return;
-      fault = `it answers ${status}`;
-      if (status < 500 && status !== 408 && status !== 429) throw new Undeliverable(`${path} of the API cannot be used: ${fault}`);
-    } catch (thrown) {
-      if (thrown instanceof Undeliverable) throw thrown;
-      fault = (thrown as Error).message;
-    }
-    if (Date.now() - startedAt > PATIENCE_MS) throw new Undeliverable(`${path} of the API cannot be reached: ${fault}`);
-    await new Promise((resolve) => setTimeout(resolve, backoffMs));
-  }
+  const attempt = async () => {
+    const status = await statusOf(fetcher, new URL(`${api.baseUrl}${path}`), headers, body);
+    if (status >= 200 && status < 300) return;
+    if (status >= 500 || status === 408 || status === 429) throw new Error(`it responded ${status}`);
+    throw new Undeliverable(`${path} of the API cannot be used: it responded ${status}`);
+  };
+  const startedAt = performance.now();
+  const backoff = new Backoff({ firstMs: FIRST_BACKOFF_MS, capMs: MAX_BACKOFF_MS });
+  const isPassing = (thrown: unknown) => !(thrown instanceof Undeliverable) && performance.now() - startedAt <= RETRY_LIMIT_MS;
+  await retry(attempt, { backoff, isPassing }).catch((thrown: Error) => {
+    throw thrown instanceof Undeliverable ? thrown : new Undeliverable(`${path} of the API cannot be reached: ${thrown.message}`);
+  });
 }
 
 async function statusOf(fetcher: Fetcher, url: URL, headers: Readonly<Record<string, string>>, body: string): Promise<number> {

@@ -1,9 +1,6 @@
-import type { CheerioCrawlingContext } from '@crawlee/cheerio';
+import type { AnyNode, CheerioAPI, Element } from 'cheerio';
 import { getDomain } from 'tldts';
 import type { Actor, Fields, Handler, Links } from '../crawl/actor.js';
-import { compileGlobs, type Glob } from './globs.js';
-
-export type Page = CheerioCrawlingContext['$'];
 
 const MAX_TITLE_CHARS = 1_000;
 
@@ -70,7 +67,7 @@ function followed(links: Links | false): FollowedLinks | undefined {
 }
 
 /** The fields of a page. Throws Missing. */
-export function extractFields($: Page, fields: Fields): Record<string, unknown> {
+export function extractFields($: CheerioAPI, fields: Fields): Record<string, unknown> {
   const data: Record<string, unknown> = {};
   for (const [name, field] of Object.entries(fields)) {
     const { selector, attribute, html = false, all = false, required = false } = typeof field === 'string' ? { selector: field } : field;
@@ -87,23 +84,61 @@ export function extractFields($: Page, fields: Fields): Record<string, unknown> 
   return data;
 }
 
-export function titleOf($: Page): string | undefined {
-  const title = $('title').first().text().replace(/\s+/g, ' ').trim();
-  return title === '' ? undefined : title.slice(0, MAX_TITLE_CHARS);
+export function titleOf($: CheerioAPI, { title }: Outline): string | undefined {
+  const text = title === undefined ? '' : $(title).text().replace(/\s+/g, ' ').trim();
+  return text === '' ? undefined : text.slice(0, MAX_TITLE_CHARS);
+}
+
+/** What is looked for on every page, found in one walk: a selector each costs more than the parser does. */
+export interface Outline {
+  readonly title: Element | undefined;
+  /** Of the base that has one. */
+  readonly baseHref: string | undefined;
+  /** All `a[href]`. */
+  readonly anchors: readonly Element[];
+}
+
+export function outlineOf($: CheerioAPI): Outline {
+  let title: Element | undefined;
+  let baseHref: string | undefined;
+  const anchors: Element[] = [];
+  const root = $.root()[0];
+  // Not by recursion: a page may be nested as deeply as it likes.
+  for (let node: AnyNode | null | undefined = root; node != null; ) {
+    if (isTag(node)) {
+      if (node.name === 'title') title ??= node;
+      else if (node.attribs['href'] !== undefined) {
+        if (node.name === 'a') anchors.push(node);
+        else if (node.name === 'base') baseHref ??= node.attribs['href'];
+      }
+    }
+    const child: AnyNode | undefined = 'children' in node ? node.children[0] : undefined;
+    if (child !== undefined) node = child;
+    else {
+      while (node != null && node.next === null) node = node.parent;
+      node = node?.next;
+    }
+  }
+  return { title, baseHref, anchors };
 }
 
 /** The addresses that a page leads on to, each once, without fragments. */
-export function linksOf($: Page, loadedUrl: string, links: FollowedLinks): URL[] {
+export function linksOf($: CheerioAPI, outline: Outline, loadedUrl: string, links: FollowedLinks): URL[] {
   const from = new URL(loadedUrl);
-  const base = resolve($('base[href]').first().attr('href'), from) ?? from;
+  const base = resolve(outline.baseHref, from) ?? from;
   const found = new Map<string, URL>();
-  for (const element of $(links.selector).toArray()) {
-    const url = resolve($(element).attr('href'), base);
+  const elements = links.selector === 'a[href]' ? outline.anchors : $(links.selector).toArray();
+  for (const element of elements) {
+    const url = isTag(element) ? resolve(element.attribs['href'], base) : undefined;
     if (url === undefined || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '') continue;
-    url.hash = '';
+    if (url.href.includes('#')) url.hash = '';
     if (!found.has(url.href) && links.follows(url, from)) found.set(url.href, url);
   }
   return [...found.values()];
+}
+
+function isTag(node: AnyNode): node is Element {
+  return 'attribs' in node;
 }
 
 function resolve(href: string | undefined, base: URL): URL | undefined {
@@ -112,4 +147,22 @@ function resolve(href: string | undefined, base: URL): URL | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Whether a text matches a glob: `*` within a part of a path, `**` across parts, `?` any one character but a slash. */
+type Glob = (text: string) => boolean;
+
+function compileGlobs(globs: readonly string[]): Glob {
+  const patterns = globs.map((glob) => new RegExp(`^${translate(glob)}$`));
+  return (text) => patterns.some((pattern) => pattern.test(text));
+}
+
+function translate(glob: string): string {
+  return glob.replace(/\*\*|[*?]|[.+^${}()|[\]\\]/g, (token) => {
+    if (token === '**') return '.*';
+    if (token === '*') return '[^/]*';
+    // A question mark is part of many addresses, and matches itself too.
+    if (token === '?') return '[^/]';
+    return `\\${token}`;
+  });
 }

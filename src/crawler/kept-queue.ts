@@ -2,11 +2,11 @@ import { constants } from 'node:fs';
 import { open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { Batches } from '../crawl/queue/batches.js';
 import { MemoryQueue } from '../crawl/queue/memory-queue.js';
 import type { AddAnswer, QueuedRequest } from '../crawl/queue/redis-queue.js';
 import { type JsonLimits, parseJson } from '../kit/json.js';
 import { AppendFile } from './append-file.js';
-import { Batches } from './batches.js';
 
 const QUEUE_FILE = 'pages.queue';
 /** Its line that says that some pages had no room. */
@@ -25,7 +25,10 @@ export class KeptQueue extends MemoryQueue {
   private constructor(maxRequests: number, file: AppendFile) {
     super(maxRequests);
     this.#file = file;
-    this.#batches = new Batches((lines) => file.append(lines.map(({ json }) => json)));
+    this.#batches = new Batches<{ readonly json: string }>(async (lines) => {
+      await file.append(lines.map(({ json }) => json));
+      return [];
+    });
   }
 
   /** Goes on with what the folder holds. */

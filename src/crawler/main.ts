@@ -1,9 +1,11 @@
+import * as ioredis from 'ioredis';
 import { PROGRESS_MARK } from '../crawl/progress.js';
 import { wakeChannel } from '../crawl/queue/keys.js';
 import { MemoryQueue } from '../crawl/queue/memory-queue.js';
 import type { PageQueue } from '../crawl/queue/page-queue.js';
 import { RedisQueue } from '../crawl/queue/redis-queue.js';
 import { openRedis } from '../crawl/redis.js';
+import { forListening } from '../kit/redis-retry.js';
 import { startCrawl } from './crawl.js';
 import { openDelivery, post } from './deliver.js';
 import { type Environment, readEnvironment, Unusable } from './environment.js';
@@ -29,18 +31,19 @@ async function main(): Promise<number> {
   const { shared, proxySocket, actor } = environment;
   const pages = new Fetcher(proxySocket, { verify: false });
   const api = new Fetcher(proxySocket, { verify: true });
-  const redis = shared && openRedis({ url: shared.redisUrl, proxySocket });
+  const redis = shared && openRedis(ioredis, { url: shared.redisUrl, proxySocket });
   const sharedQueue =
     shared && redis && new RedisQueue({ redis, queue: shared.queue, client: environment.worker, maxRequests: actor.maxPages });
   // Where results come back in the outcome, the next attempt of the job finds in Redis what this one has read.
   const comesBack = environment.resultsFolder !== undefined && environment.api === undefined;
   const delivery = await openDelivery(environment, api, comesBack ? sharedQueue && ((results) => sharedQueue.keep(results)) : undefined);
   let own: KeptQueue | undefined;
+  let progress: ReturnType<typeof tellProgress> | undefined;
   try {
     if (sharedQueue === undefined && comesBack) own = await KeptQueue.open(environment.resultsFolder ?? '', actor.maxPages);
     const queue: PageQueue = sharedQueue ?? own ?? new MemoryQueue(actor.maxPages);
     const crawl = startCrawl({ environment, queue, fetcher: pages, delivery, say });
-    const ears = redis?.duplicate();
+    const ears = redis && forListening(redis.duplicate());
     ears?.on('error', () => {}).on('message', crawl.wake);
     if (shared) await ears?.subscribe(wakeChannel(shared.queue));
     let stopped = false;
@@ -48,7 +51,7 @@ async function main(): Promise<number> {
       stopped = true;
       crawl.stop();
     });
-    const progress = tellProgress(queue, crawl.tally);
+    progress = tellProgress(queue, crawl.tally);
     try {
       await gather(queue, environment);
       await crawl.run();
@@ -62,11 +65,14 @@ async function main(): Promise<number> {
     say(
       `${crawl.tally.handled} pages read, ${crawl.tally.failed} failed; ${handled} of the whole crawl are handled, ${failed} of them failed`,
     );
-    if (environment.api !== undefined && shared === undefined && !stopped) await tellStatus(api, environment, exitCode, crawl.tally);
+    if (environment.api !== undefined && shared === undefined && !stopped) {
+      await tellStatus(api, environment, exitCode, crawl.tally);
+      progress.told();
+    }
     return exitCode;
   } catch (thrown) {
     if (environment.api !== undefined && shared === undefined)
-      await tellStatus(api, environment, EXIT_FAILED, undefined, thrown).catch(() => {});
+      await tellStatus(api, environment, EXIT_FAILED, undefined, thrown).then(progress?.told, () => {});
     throw thrown;
   } finally {
     redis?.disconnect();
@@ -84,9 +90,11 @@ async function gather(queue: PageQueue, { containers }: Environment): Promise<vo
 /** A line for whoever watches the output, at most one a second and one at the end. */
 function tellProgress(queue: PageQueue, tally: { readonly handled: number; readonly failed: number }) {
   let told = '';
+  let last = { handled: 0, failed: 0, total: 0, pending: 0, full: false };
   const tell = async () => {
     const { total, pending, full } = await queue.counts();
-    const line = JSON.stringify({ handled: tally.handled + tally.failed, failed: tally.failed, total, pending, full });
+    last = { handled: tally.handled + tally.failed, failed: tally.failed, total, pending, full };
+    const line = JSON.stringify(last);
     if (line !== told) say(`${PROGRESS_MARK}${line}`);
     told = line;
   };
@@ -96,6 +104,8 @@ function tellProgress(queue: PageQueue, tally: { readonly handled: number; reado
       clearInterval(timer);
       await tell().catch(() => {});
     },
+    /** The API knows how the run ended. */
+    told: () => say(`${PROGRESS_MARK}${JSON.stringify({ ...last, told: true })}`),
   };
 }
 

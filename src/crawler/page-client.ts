@@ -1,77 +1,102 @@
 import type { IncomingMessage } from 'node:http';
-import { addAbortSignal, PassThrough, pipeline, type Readable, Transform } from 'node:stream';
+import { extname } from 'node:path';
+import type { Readable, Transform } from 'node:stream';
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
-import { type BaseHttpClient, NonRetryableError, type RedirectHandler, type StreamingHttpResponse } from '@crawlee/cheerio';
 import { Deadline } from '../kit/deadline.js';
 import type { Fetcher } from './fetch.js';
+import { Final } from './page.js';
+
+/** A page as it came. */
+export interface PageAnswer {
+  readonly statusCode: number;
+  /** Where redirects led to in the end. */
+  readonly url: string;
+  /** Such as `text/html`. */
+  readonly type: string;
+  readonly text: string;
+}
+
+export interface PageClientOptions {
+  readonly fetcher: Fetcher;
+  /** Sent with every request. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** Of a body, whatever it was compressed to. */
+  readonly maxBytes: number;
+  /** For the whole page, redirects and body included. */
+  readonly timeoutMs: number;
+  /** Throws if an address that a redirect leads to must not be asked for. */
+  readonly judge: (url: URL) => Promise<void>;
+}
 
 const MAX_REDIRECTS = 10;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 /** May be answered differently another time, as a 5xx may; every other 4xx is final. */
 const PASSING = new Set([408, 425, 429]);
-const DEFAULT_TIMEOUT_MS = 30_000;
+const TYPES = new Set(['text/html', 'text/xml', 'application/xhtml+xml', 'application/xml', 'application/json']);
+/** Of pages that do not say what they are. */
+const TYPE_BY_ENDING: Readonly<Record<string, string>> = {
+  '.html': 'text/html',
+  '.htm': 'text/html',
+  '.shtml': 'text/html',
+  '.xhtml': 'application/xhtml+xml',
+  '.xml': 'application/xml',
+  '.json': 'application/json',
+};
+const CONTENT_TYPE = /^\s*([\w!#$%&'*+.^`|~-]+\/[\w!#$%&'*+.^`|~-]+)\s*(?:;|$)/;
+const CHARSET = /;\s*charset\s*=\s*"?([^\s";]+)/i;
 
-type PageRequest = Parameters<BaseHttpClient['stream']>[0];
-type PageAnswer = Awaited<ReturnType<BaseHttpClient['sendRequest']>>;
+/** Asks for pages: redirects by hand, so that each address on the way is judged, and bodies within bounds. */
+export class PageClient {
+  readonly #options: PageClientOptions;
+  readonly #headers: Readonly<Record<string, string>>;
 
-/** Asks for pages on behalf of Crawlee: redirects by hand, so that each address on the way is judged, and bodies within bounds. */
-export class PageClient implements BaseHttpClient {
-  readonly #fetcher: Fetcher;
-  readonly #maxBytes: number;
-  readonly #judge: (url: URL) => Promise<void>;
-
-  /** `judge` throws if an address that a redirect leads to must not be asked for. */
-  constructor(fetcher: Fetcher, maxBytes: number, judge: (url: URL) => Promise<void>) {
-    this.#fetcher = fetcher;
-    this.#maxBytes = maxBytes;
-    this.#judge = judge;
+  constructor(options: PageClientOptions) {
+    this.#options = options;
+    this.#headers = { ...options.headers, 'accept-encoding': 'gzip, deflate, br' };
   }
 
-  sendRequest(): Promise<never> {
-    // Part of Crawlee's port; nothing here asks for it.
-    return Promise.reject(new Error('only pages are asked for'));
-  }
-
-  async stream(request: PageRequest, _onRedirect?: RedirectHandler): Promise<StreamingHttpResponse> {
-    const timeoutMs = Number((request.timeout as { readonly request?: number } | undefined)?.request ?? DEFAULT_TIMEOUT_MS);
-    // Ends with the body, or with what keeps the page from having one.
-    const deadline = new Deadline({ withinMs: timeoutMs });
+  /** Rejects with Final if asking again would not help. */
+  async read(address: string): Promise<PageAnswer> {
+    const deadline = new Deadline({ withinMs: this.#options.timeoutMs });
     try {
-      return await this.#ask(request, deadline);
+      return await this.#read(new URL(address), deadline.signal);
     } catch (thrown) {
+      if (!deadline.signal.aborted) throw thrown;
+      throw new Error(`the page took longer than ${this.#options.timeoutMs / 1_000} s`, { cause: thrown });
+    } finally {
       deadline.end();
-      throw thrown;
     }
   }
 
-  async #ask(request: PageRequest, deadline: Deadline): Promise<StreamingHttpResponse> {
-    const { signal } = deadline;
-    const headers = { ...(request.headers as Record<string, string>), 'accept-encoding': 'gzip, deflate, br' };
-    const redirectUrls: URL[] = [];
-    let url = new URL(request.url);
-    for (;;) {
-      const answer = await this.#fetcher.call(url, { headers, signal });
-      const location = answer.headers.location;
-      if (location === undefined || !REDIRECTS.has(answer.statusCode ?? 0)) return this.#answer(answer, url, redirectUrls, deadline);
+  async #read(start: URL, signal: AbortSignal): Promise<PageAnswer> {
+    let url = start;
+    for (let redirects = 0; ; redirects += 1) {
+      const answer = await this.#options.fetcher.call(url, { headers: this.#headers, signal });
+      const { location } = answer.headers;
+      if (location === undefined || !REDIRECTS.has(answer.statusCode ?? 0)) return this.#take(answer, url);
       answer.destroy();
       url = target(location, url);
-      redirectUrls.push(url);
-      if (redirectUrls.length > MAX_REDIRECTS) throw new NonRetryableError(`more than ${MAX_REDIRECTS} redirects`);
-      await this.#judge(url);
+      if (redirects === MAX_REDIRECTS) throw new Final(`more than ${MAX_REDIRECTS} redirects`);
+      await this.#options.judge(url);
     }
   }
 
-  #answer(answer: IncomingMessage, url: URL, redirectUrls: URL[], deadline: Deadline): StreamingHttpResponse {
+  async #take(answer: IncomingMessage, url: URL): Promise<PageAnswer> {
     const { statusCode = 0, headers } = answer;
-    if (statusCode >= 400) {
+    try {
+      if (statusCode >= 400) {
+        const fault = `the server responded ${statusCode}`;
+        throw statusCode >= 500 || PASSING.has(statusCode) ? new Error(fault) : new Final(fault);
+      }
+      const { type, charset } = typeOf(headers['content-type'], url);
+      if (!TYPES.has(type)) throw new Final(`it is ${type}; only ${[...TYPES].join(', ')} are read`);
+      const decoder = decoderOf(charset);
+      const body = await wholeBody(answer, this.#options.maxBytes);
+      return { statusCode, url: url.href, type, text: decoder.decode(body) };
+    } catch (thrown) {
       answer.destroy();
-      const fault = `the server answered ${statusCode}`;
-      throw statusCode >= 500 || PASSING.has(statusCode) ? new Error(fault) : new NonRetryableError(fault);
+      throw thrown;
     }
-    const stream = bounded(answer, this.#maxBytes, deadline);
-    const progress = { percent: 0, transferred: 0 };
-    const facts = { statusCode, headers, trailers: {}, complete: true, url: url.href, redirectUrls, request: { url: url.href } };
-    return { ...facts, stream, downloadProgress: progress, uploadProgress: progress } as StreamingHttpResponse & PageAnswer;
   }
 }
 
@@ -80,38 +105,61 @@ function target(location: string, from: URL): URL {
   try {
     url = new URL(location, from);
   } catch {
-    throw new NonRetryableError('it redirects to something that is no address');
+    throw new Final('it redirects to something that is no address');
   }
-  if (url.protocol !== 'http:' && url.protocol !== 'https:')
-    throw new NonRetryableError(`it redirects to ${url.protocol}, which is not followed`);
+  if (url.protocol !== 'http:' && url.protocol !== 'https:') throw new Final(`it redirects to ${url.protocol}, which is not followed`);
   return url;
 }
 
-/** The body as it was before compression, which must not be larger than allowed, whatever it was compressed to. */
-function bounded(answer: IncomingMessage, maxBytes: number, deadline: Deadline): Readable {
-  let bytes = 0;
-  const counter = new Transform({
-    transform(chunk: Buffer, _encoding, done) {
+function typeOf(header: string | undefined, url: URL): { readonly type: string; readonly charset: string } {
+  const type = CONTENT_TYPE.exec(header ?? '')?.[1]?.toLowerCase();
+  if (type !== undefined) return { type, charset: CHARSET.exec(header ?? '')?.[1] ?? 'utf-8' };
+  return { type: TYPE_BY_ENDING[extname(url.pathname).toLowerCase()] ?? 'application/octet-stream', charset: 'utf-8' };
+}
+
+const UTF8 = new TextDecoder();
+
+function decoderOf(charset: string): { decode(bytes: Buffer): string } {
+  if (/^utf-?8$/i.test(charset)) return UTF8;
+  try {
+    return new TextDecoder(charset);
+  } catch {
+    throw new Error(`it is written in ${charset}, which cannot be read`);
+  }
+}
+
+/**
+ * As it was before compression. Rejects if it is larger, or was cut off. Collected by hand: a chain of streams with a signal costs several times
+ * what the page itself does.
+ */
+function wholeBody(answer: IncomingMessage, maxBytes: number): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const unpack = unpackerOf(answer.headers['content-encoding']);
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    const fail = (error: Error) => {
+      answer.destroy();
+      unpack?.destroy();
+      reject(error);
+    };
+    const body: Readable = unpack ?? answer;
+    body.on('data', (chunk: Buffer) => {
       bytes += chunk.length;
-      if (bytes > maxBytes) done(new NonRetryableError(`the page has more than ${maxBytes} bytes`));
-      else done(null, chunk);
-    },
+      if (bytes > maxBytes) fail(new Final(`the page has more than ${maxBytes} bytes`));
+      else chunks.push(chunk);
+    });
+    body.on('end', () => resolve(chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks, bytes)));
+    answer.on('error', fail);
+    // What ends without an end was cut off.
+    answer.on('close', () => {
+      if (!answer.readableEnded) fail(new Error('the connection was closed before the page was complete'));
+    });
+    if (unpack !== undefined) answer.pipe(unpack.on('error', fail));
   });
-  const unpack = unpackerOf(answer.headers['content-encoding']);
-  // Whatever went wrong, the reader of the body is told.
-  const done = () => deadline.end();
-  addAbortSignal(deadline.signal, counter);
-  if (unpack === undefined) pipeline(answer, counter, done);
-  else pipeline(answer, unpack, counter, done);
-  return counter;
 }
 
 function unpackerOf(encoding: string | undefined): Transform | undefined {
   switch (encoding?.trim().toLowerCase()) {
-    case undefined:
-    case '':
-    case 'identity':
-      return undefined;
     case 'gzip':
     case 'x-gzip':
       return createGunzip();
@@ -120,6 +168,6 @@ function unpackerOf(encoding: string | undefined): Transform | undefined {
     case 'br':
       return createBrotliDecompress();
     default:
-      return new PassThrough();
+      return undefined;
   }
 }

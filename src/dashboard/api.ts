@@ -1,4 +1,6 @@
+import type { Progress } from '../job/job.js';
 import { parseJson } from '../kit/json.js';
+import type { JobChange } from '../ledger/ledger-change.js';
 
 /** The Master's HTTP API as the dashboard uses it. Addresses are relative, so that it works wherever it is mounted. */
 
@@ -7,12 +9,12 @@ const TOKEN_KEY = 'peerwork token';
 
 export class ApiError extends Error {
   readonly status: number;
-  readonly todo: string;
+  readonly hint: string;
 
-  constructor(status: number, message: string, todo: string) {
+  constructor(status: number, message: string, hint: string) {
     super(message);
     this.status = status;
-    this.todo = todo;
+    this.hint = hint;
   }
 }
 
@@ -36,25 +38,35 @@ export async function ask<T>(method: string, path: string, body?: unknown): Prom
       ...(body !== undefined && { body: JSON.stringify(body) }),
     });
   } catch {
-    throw new ApiError(0, 'The Master does not answer', 'Look whether it runs.');
+    throw new ApiError(0, 'The Master does not respond', 'Check that it is running.');
   }
   const text = await response.text();
   const answer = text === '' ? undefined : parseJson(text, ANSWER_LIMITS);
   if (response.ok) return answer as T;
-  const { detail = response.statusText, todo = '' } = (answer ?? {}) as { detail?: string; todo?: string };
-  throw new ApiError(response.status, detail, todo);
+  const { detail = response.statusText, hint = '' } = (answer ?? {}) as { detail?: string; hint?: string };
+  throw new ApiError(response.status, detail, hint);
 }
 
 export const get = <T>(path: string): Promise<T> => ask<T>('GET', path);
 
-export interface ServerEvent {
-  readonly name: string;
-  // biome-ignore lint/suspicious/noExplicitAny: each kind of event has fields of its own.
-  readonly data: any;
-}
+/** As `src/master/http/event-feed.ts` writes them; `gap`: what came before is not known. */
+export type ServerEvent =
+  | { readonly name: 'job'; readonly data: JobChange }
+  | { readonly name: 'jobs'; readonly data: { readonly cut: true } }
+  | { readonly name: 'progress'; readonly data: { readonly id: string; readonly worker: string; readonly progress: Progress } }
+  | { readonly name: 'connected' | 'disconnected'; readonly data: { readonly worker: { readonly id: string; readonly name: string } } }
+  | { readonly name: 'group' | 'workgroup' | 'schedule' | 'worker'; readonly data: { readonly id: string } }
+  | { readonly name: 'gap' };
 
-/** Reads server-sent events until `signal`; fetch, because EventSource sends no token. Resolves when the stream ends. */
-export async function readEvents(lastId: string, signal: AbortSignal, take: (event: ServerEvent, id: string) => void): Promise<void> {
+/**
+ * Reads server-sent events until `signal`; fetch, because EventSource sends no token. Resolves when the stream ends. An id may come without an event, as the
+ * place to come back to.
+ */
+export async function readEvents(
+  lastId: string,
+  signal: AbortSignal,
+  take: (id: string, event: ServerEvent | undefined) => void,
+): Promise<void> {
   const response = await fetch('v1/events', { headers: { ...headers(), ...(lastId !== '' && { 'last-event-id': lastId }) }, signal });
   if (!response.ok || response.body === null) throw new ApiError(response.status, 'events are not to be had', '');
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -67,8 +79,9 @@ export async function readEvents(lastId: string, signal: AbortSignal, take: (eve
     for (const block of blocks) {
       const field = (name: string) => block.match(new RegExp(`^${name}: (.*)$`, 'm'))?.[1];
       const id = field('id');
-      const data = field('data');
-      if (id !== undefined) take({ name: field('event') ?? '', data: data === undefined ? undefined : parseJson(data, ANSWER_LIMITS) }, id);
+      const [name, data] = [field('event'), field('data')];
+      if (id === undefined) continue;
+      take(id, name === undefined || data === undefined ? undefined : ({ name, data: parseJson(data, ANSWER_LIMITS) } as ServerEvent));
     }
   }
 }

@@ -43,7 +43,7 @@ export function Graph({
     <div class="graph">
       <p class="hint">
         <button onClick={() => zoom(1.25)}>Larger</button> <button onClick={() => zoom(0.8)}>Smaller</button>{' '}
-        <button onClick={() => setView({ x: 0, y: 0, scale: 1 })}>Whole</button> {nodes.length} jobs
+        <button onClick={() => setView({ x: 0, y: 0, scale: 1 })}>Fit</button> {nodes.length} jobs
         {graph.truncated ? ', the first of many' : ''}
       </p>
       <svg

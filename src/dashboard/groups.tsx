@@ -1,11 +1,12 @@
 import { useRef, useState } from 'preact/hooks';
 import { idPath } from '../kit/id-path.js';
 import type { GroupGraph, GroupRecord, JobState } from '../ledger/records.js';
+import type { ServerEvent } from './api.js';
 import { Graph } from './graph.js';
 import { useEvents, useQuery } from './live.js';
 import { Action, act, count, Problem, State, states, useEscape } from './parts.js';
 
-const isGroup = ({ name }: { name: string }) => name === 'group' || name === 'job' || name === 'jobs';
+const isGroup = ({ name }: ServerEvent) => name === 'group' || name === 'job' || name === 'jobs';
 
 export function Groups({
   chosen,
@@ -36,7 +37,7 @@ export function Groups({
             </li>
           ))}
         </ul>
-        {groups.length === 0 && <p class="hint">There are no groups. A job with “group” makes one.</p>}
+        {groups.length === 0 && <p class="hint">No groups yet. Push a job with “group” to create one.</p>}
       </div>
       {chosen !== undefined && <GroupDetail key={chosen} id={chosen} close={() => open(undefined)} openJob={openJob} />}
     </section>
@@ -45,9 +46,9 @@ export function Groups({
 
 function GroupDetail({ id, close, openJob }: { id: string; close: () => void; openJob: (id: string) => void }) {
   const path = idPath('v1/groups', id);
-  const isMine = ({ name, data }: { name: string; data: { id?: string; group?: string } }) =>
-    (name === 'group' && data.id === id) || (name === 'job' && data.group === id) || name === 'jobs';
-  const isNew = (event: { name: string; data: { group?: string; added?: boolean; state?: string } }) =>
+  const isMine = (event: ServerEvent) =>
+    (event.name === 'group' && event.data.id === id) || (event.name === 'job' && event.data.group === id) || event.name === 'jobs';
+  const isNew = (event: ServerEvent) =>
     event.name === 'jobs' ||
     (event.name === 'job' && event.data.group === id && (event.data.added === true || event.data.state === 'deleted'));
   const { data: group, error, reload } = useQuery<GroupRecord>(path, isMine, 500);
@@ -56,9 +57,11 @@ function GroupDetail({ id, close, openJob }: { id: string; close: () => void; op
   const [, repaint] = useState(0);
   useEvents((batch) => {
     let changed = false;
-    for (const { name, data } of batch)
-      if (name === 'job' && data.group === id) {
-        live.current.set(data.id, data.state);
+    for (const event of batch)
+      if (event.name === 'job' && event.data.group === id) {
+        const { id: job, state } = event.data;
+        if (state === 'deleted') live.current.delete(job);
+        else live.current.set(job, state);
         changed = true;
       }
     if (changed) repaint((times) => times + 1);
@@ -87,10 +90,10 @@ function GroupDetail({ id, close, openJob }: { id: string; close: () => void; op
             <Action disabled={group.counts.failed === 0} run={() => run('retry')}>
               Retry failed
             </Action>
-            <Action confirm="Cancel all that has not ended?" run={() => run('cancel')}>
+            <Action confirm="Cancel all unfinished jobs?" run={() => run('cancel')}>
               Cancel
             </Action>
-            <Action danger confirm="Begin anew? Outputs are lost; with seeds, all other jobs are deleted." run={() => run('reset')}>
+            <Action danger confirm="Reset? Outputs are lost; with seeds, all other jobs are deleted." run={() => run('reset')}>
               Reset
             </Action>
             <Action

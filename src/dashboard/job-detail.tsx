@@ -1,13 +1,18 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
+import { fieldFacts } from '../job/field-facts.js';
 import { idPath } from '../kit/id-path.js';
 import type { HistoryEntry, JobRecord } from '../ledger/records.js';
+import type { ServerEvent } from './api.js';
 import { useEvents, useQuery } from './live.js';
 import { Action, act, duration, Json, Problem, State, useEscape, when } from './parts.js';
+
+/** Shown in a way of their own. */
+const OWN = ['name', 'channel', 'priority'] as const;
 
 /** One job: what it is given, what it gave, what it said, what it waits for; and what can be done about it. */
 export function JobDetail({ id, open }: { id: string; open: (id: string | undefined) => void }) {
   const path = idPath('v1/jobs', id);
-  const isMine = ({ name, data }: { name: string; data: { id?: string } }) => name === 'job' && data.id === id;
+  const isMine = (event: ServerEvent) => event.name === 'job' && event.data.id === id;
   const { data: job, error, reload } = useQuery<JobRecord>(path, isMine, 300);
   const { data: history } = useQuery<{ entries: HistoryEntry[] }>(idPath('v1/jobs', id, 'history'), isMine, 500);
   const close = useRef<HTMLButtonElement>(null);
@@ -29,15 +34,11 @@ export function JobDetail({ id, open }: { id: string; open: (id: string | undefi
   const ended = settled !== undefined;
   const facts: readonly (readonly [string, unknown])[] = [
     ['Channel', job.channel],
-    ['Group', job.group],
-    ['Workgroup', job.workgroup],
-    ['Key', job.key],
+    ...fieldFacts(job, job.parents.length > 0 ? OWN : [...OWN, 'parentFailure'], { instant: when, duration }),
     ['Merged with', job.mergedWith],
-    ['Requires', job.requires.join(', ') || undefined],
     ['Attempts', `${job.attempts.made} of ${job.attempts.allowed}`],
     ['Worker', job.worker?.name],
     ['Priority', job.priority],
-    ['Not before', job.runAt === undefined ? undefined : when(job.runAt)],
     ['Added', when(job.createdAt)],
     ['Started', job.startedAt === undefined ? undefined : when(job.startedAt)],
     ['Ended', job.finishedAt === undefined ? undefined : when(job.finishedAt)],
@@ -77,7 +78,7 @@ export function JobDetail({ id, open }: { id: string; open: (id: string | undefi
       )}
       {job.error?.cause !== undefined && (
         <details>
-          <summary>What was thrown</summary>
+          <summary>Error details</summary>
           <Json value={job.error.cause} />
         </details>
       )}
@@ -129,10 +130,11 @@ function Said({ id, entries }: { id: string; entries: readonly HistoryEntry[] })
   useEffect(() => setLive([]), [entries.length]);
   useEvents((batch) => {
     const lines: string[] = [];
-    for (const { name, data } of batch) {
-      if (name !== 'progress' || data.id !== id) continue;
-      if (data.progress.kind === 'progress') setProgress(data.progress.value);
-      else lines.push(`${when(Date.now())}  ${data.progress.line}`);
+    for (const event of batch) {
+      if (event.name !== 'progress' || event.data.id !== id) continue;
+      const { progress: said } = event.data;
+      if (said.kind === 'progress') setProgress(said.value);
+      else lines.push(`${when(Date.now())}  ${said.line}`);
     }
     if (lines.length > 0) setLive((before) => [...before, ...lines].slice(-500));
   });

@@ -153,9 +153,9 @@ function useJobs(filter: Filter) {
   useEvents((batch) => {
     const changed = new Map<string, JobState | 'deleted'>();
     let unseen = false;
-    for (const { name, data } of batch) {
-      if (name === 'job') changed.set(data.id, data.state);
-      if (name === 'gap' || name === 'jobs' || (name === 'job' && data.added === true)) unseen = true;
+    for (const event of batch) {
+      if (event.name === 'job') changed.set(event.data.id, event.data.state);
+      if (event.name === 'gap' || event.name === 'jobs' || (event.name === 'job' && event.data.added === true)) unseen = true;
     }
     if (changed.size > 0)
       setJobs((before) =>

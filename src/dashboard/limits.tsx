@@ -46,7 +46,7 @@ function Workgroups() {
                 {held && <Action run={() => run('POST', group.id, 'release')}>Release</Action>}
                 <Action
                   run={() => {
-                    const text = window.prompt('How many may run at once? Nothing for no limit.', String(group.maxRunning ?? ''));
+                    const text = window.prompt('Jobs at once? Leave empty for no limit.', String(group.maxRunning ?? ''));
                     if (text !== null) return run('PUT', group.id, undefined, { maxRunning: text.trim() === '' ? null : Number(text) });
                   }}
                 >

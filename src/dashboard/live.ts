@@ -16,7 +16,6 @@ let timer: ReturnType<typeof setTimeout> | undefined;
 let connected = false;
 
 function take(event: ServerEvent): void {
-  if (event.name === '') return;
   if (batch.length < MAX_BATCH) batch.push(event);
   if (timer !== undefined) return;
   timer = setTimeout(() => {
@@ -38,16 +37,16 @@ export async function listen(): Promise<never> {
   let last = '';
   for (;;) {
     try {
-      await readEvents(last, new AbortController().signal, (event, id) => {
+      await readEvents(last, new AbortController().signal, (id, event) => {
         last = id;
         setConnected(true);
-        take(event);
+        if (event !== undefined) take(event);
       });
     } catch {
       // Tried again below.
     }
     setConnected(false);
-    take({ name: 'gap', data: undefined });
+    take({ name: 'gap' });
     await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
   }
 }

@@ -134,7 +134,7 @@ function Login({ error, enter }: { error: ApiError; enter: () => void }) {
       }}
     >
       <h1>peerwork</h1>
-      <p>{error.status === 401 ? 'This Master wants a token.' : `${error.message} ${error.todo}`}</p>
+      <p>{error.status === 401 ? 'This Master requires a token.' : `${error.message} ${error.hint}`}</p>
       <label>
         Token
         <input

@@ -1,6 +1,6 @@
 import { useEffect } from 'preact/hooks';
 import type { ChannelRecord, JobCounts } from '../ledger/records.js';
-import type { Series } from '../master/http/stats-series.js';
+import type { Series } from '../master/http/series.js';
 import { useQuery } from './live.js';
 import { count, duration, Problem, State, states } from './parts.js';
 import { Plot } from './plot.js';

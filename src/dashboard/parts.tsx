@@ -63,7 +63,7 @@ export async function act(method: string, path: string, body?: unknown): Promise
     await ask(method, path, body);
     return true;
   } catch (error) {
-    tell(error instanceof ApiError ? `${error.message} ${error.todo}` : String(error));
+    tell(error instanceof ApiError ? `${error.message} ${error.hint}` : String(error));
     return false;
   }
 }
@@ -119,7 +119,7 @@ export function Json({ value }: { value: unknown }) {
 export function Problem({ error }: { error: ApiError | undefined }) {
   return error === undefined ? null : (
     <p class="problem" role="alert">
-      {error.message} {error.todo}
+      {error.message} {error.hint}
     </p>
   );
 }

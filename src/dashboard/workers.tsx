@@ -1,5 +1,6 @@
 import { idPath } from '../kit/id-path.js';
 import type { WorkerRecord } from '../ledger/records.js';
+import type { ServerEvent } from './api.js';
 import { useQuery } from './live.js';
 import { Action, act, count, duration, Problem } from './parts.js';
 
@@ -22,7 +23,7 @@ interface Row extends WorkerRecord {
   readonly jobs?: readonly string[];
 }
 
-const isWorker = ({ name }: { name: string }) => name === 'worker' || name === 'connected' || name === 'disconnected' || name === 'job';
+const isWorker = ({ name }: ServerEvent) => name === 'worker' || name === 'connected' || name === 'disconnected' || name === 'job';
 
 export function Workers({ openJob }: { openJob: (id: string) => void }) {
   const { data, error, reload } = useQuery<{ workers: Row[] }>('v1/workers', isWorker, 2_000);
@@ -47,7 +48,7 @@ export function Workers({ openJob }: { openJob: (id: string) => void }) {
           </li>
         ))}
       </ul>
-      {workers.length === 0 && <p class="hint">No worker yet. Give one the token that the Master prints: node worker.js --setup</p>}
+      {workers.length === 0 && <p class="hint">No workers yet. Set one up with the Master’s token: node worker.js --setup</p>}
     </section>
   );
 }

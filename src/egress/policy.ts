@@ -1,5 +1,21 @@
 import { isIPv6 } from 'node:net';
+import * as v from 'valibot';
 import { PeerworkError } from '../errors.js';
+
+const MAX_HOSTS = 100;
+
+const hosts = v.pipe(v.array(v.pipe(v.string(), v.check(isHost))), v.maxLength(MAX_HOSTS));
+
+const named = v.pipe(
+  v.strictObject({ hosts }),
+  v.transform((setting) => setting.hosts),
+);
+
+/** `network` in a task.json, for every runner; and in the data of container jobs. A list of hosts may also be written as `{ "hosts": […] }`. */
+export const networkSetting: v.GenericSchema<unknown, NetworkWish> = v.union(
+  [v.picklist(['none', 'internet', 'lan']), hosts, named],
+  `must be "none", "internet", "lan" or a list of at most ${MAX_HOSTS} hosts such as "api.example.org:443"`,
+);
 
 /**
  * What a task asks for: nothing, public addresses (`internet`), these and what the owner opens of the own network (`lan`), or these hosts alone:
@@ -49,7 +65,7 @@ export function heldNetwork(network: OwnerNetwork): 'allow' | 'hosts' | 'deny' {
  * The lower of what a task asks and what the owner allows. `trusted`: hosts that come with the job from where the owner has connected this
  * worker to, such as its Redis.
  */
-export function lowerOf(wish: NetworkWish, ceiling: NetworkCeiling, trusted: readonly string[] = []): NetworkPolicy {
+export function effectivePolicy(wish: NetworkWish, ceiling: NetworkCeiling, trusted: readonly string[] = []): NetworkPolicy {
   const byOwner = ceiling.hosts.map(readHost);
   const extra = trusted.map(readHost);
   const policy = (mode: NetworkPolicy['mode'], listed: readonly string[], free: readonly string[], why: string): NetworkPolicy => {
@@ -119,4 +135,13 @@ export function readTarget(authority: string): Target | undefined {
   if (written === '' || port < 1 || port > 65_535 || !URL.canParse(url)) return undefined;
   const host = new URL(url).hostname.replace(/^\[|\]$/g, '').replace(/\.$/, '');
   return host === '' ? undefined : { host, port };
+}
+
+function isHost(text: string): boolean {
+  try {
+    readHost(text);
+    return true;
+  } catch {
+    return false;
+  }
 }

@@ -5,9 +5,16 @@ import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
+import { fileURLToPath } from 'node:url';
 import { HALF_OPEN_IDLE_MS, joinStreams } from '../kit/join-streams.js';
 import { removeTree } from '../kit/remove-tree.js';
 import { type ReachOptions, Refused, reach } from './reach.js';
+
+/** Where what runs without a network of its own finds the proxy's socket. */
+export const PROXY_SOCKET = '/run/peerwork/proxy.sock';
+
+/** Loaded by `node --require` in such a sandbox, it leads ordinary connections through that socket. */
+export const PRELOAD = { source: fileURLToPath(new URL('./preload.cjs', import.meta.url)), target: '/run/peerwork/preload.cjs' } as const;
 
 export interface EgressProxyOptions extends ReachOptions {
   /** Something was refused, said once for each target. */

@@ -1,7 +1,7 @@
 import { lookup } from 'node:dns/promises';
 import { connect, isIP } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { Tunnel } from '../job/tunnel.js';
+import type { Tunnel } from '../job/source.js';
 import type { PublicInternet } from './addresses.js';
 import { holds, type NetworkPolicy, pairOf, readTarget, type Target } from './policy.js';
 
@@ -88,7 +88,7 @@ export async function systemLookup(host: string): Promise<readonly string[]> {
 function connectTo(address: string, port: number, signal: AbortSignal): Promise<Duplex> {
   return new Promise((resolve, reject) => {
     const socket = connect({ host: address, port, noDelay: true, keepAlive: true, allowHalfOpen: true });
-    const timer = setTimeout(() => socket.destroy(failure('ETIMEDOUT', 'it does not answer')), CONNECT_MS);
+    const timer = setTimeout(() => socket.destroy(failure('ETIMEDOUT', 'it does not respond')), CONNECT_MS);
     // Only while it connects: a stream that is cut later is reset, and `connect`'s own option would end it.
     const giveUp = () => socket.destroy(new Error('it is no longer wanted'));
     const done = () => {

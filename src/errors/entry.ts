@@ -1,9 +1,11 @@
-/** What the table says of a code. */
+/** One error code. */
 export interface ErrorEntry {
-  /** What happened, one sentence without a full stop; `{detail}` is replaced by the particulars. */
+  /** What happened, one sentence without a full stop; `{detail}` is replaced by the specifics. */
   readonly message: string;
   /** What the reader can do about it, one sentence. */
-  readonly todo: string;
-  /** The HTTP status that a server answers with. */
+  readonly hint: string;
+  /** The HTTP status of the response. */
   readonly status: number;
+  /** The exit code of a command that ends with it; default 2, a refusal. 3: not set up, or not logged in. */
+  readonly exitCode?: 1 | 3;
 }

@@ -3,38 +3,57 @@ import type { ErrorEntry } from './entry.js';
 /** A Worker that is set up once and kept running. */
 export const serviceErrors = {
   'worker-unconfigured': {
-    message: 'This Worker has nobody to work for yet',
-    todo: 'Run `peerwork configure`, which writes .env, and then this again.',
+    message: 'This Worker is not configured yet',
+    hint: 'Run `peerwork configure`, which writes .env, then run this command again.',
     status: 400,
+    exitCode: 3,
   },
   'service-missing': {
-    message: 'No Worker was installed from this folder: {detail}',
-    todo: 'Run `peerwork start-bg` in the folder that holds the .env of the Worker, or change into that folder.',
+    message: 'No service was installed from this folder: {detail}',
+    hint: 'Run `peerwork start-bg` in the folder with the Worker’s .env, or change to the folder it was installed from.',
     status: 404,
+    exitCode: 3,
   },
   'service-taken': {
     message: 'Another Worker has this service name: {detail}',
-    todo: 'Give this one a name of its own with `--service-name`.',
+    hint: 'Give this one its own name with `--service-name`.',
     status: 409,
   },
   'service-failed': {
-    message: 'The service does not do what it was told: {detail}',
-    todo: 'See `peerwork logs` and `peerwork health` for the reason.',
+    message: 'The service manager failed: {detail}',
+    hint: 'Run `peerwork logs` and `peerwork health` to find the cause.',
+    status: 500,
+    exitCode: 1,
+  },
+  'service-record-damaged': {
+    message: 'The service record of the Worker is damaged: {detail}',
+    hint: 'Move it away, then run `peerwork start-bg` again.',
     status: 500,
   },
+  'run-log-missing': {
+    message: 'No stored output for this run: {detail}',
+    hint: 'Run `peerwork logs --runs` in the Worker’s folder or with its `--home`; each Worker keeps its own logs.',
+    status: 404,
+  },
+  'run-log-ambiguous': {
+    message: 'Several runs have an id with this prefix: {detail}',
+    hint: 'Use a longer prefix; `peerwork logs --runs` lists the ids.',
+    status: 400,
+  },
   'keeper-missing': {
-    message: 'This machine has not what was asked to keep the Worker running: {detail}',
-    todo: 'Leave `--keeper` out to take what is there.',
+    message: 'The requested service manager is not available on this machine: {detail}',
+    hint: 'Omit `--keeper` to use what is available.',
     status: 501,
   },
   'install-fleeting': {
-    message: 'peerwork was started by npx, whose cache is emptied one day',
-    todo: 'Install it first (`npm install -g peerwork`), then run `peerwork start-bg`.',
+    message: 'peerwork was started by npx, whose cache is cleared from time to time',
+    hint: 'Install it first (`npm install -g peerwork`), then run `peerwork start-bg`.',
     status: 409,
   },
   'update-failed': {
     message: 'peerwork was not updated: {detail}',
-    todo: 'Check the connection to the npm registry and the rights on the folder; the present version goes on working.',
+    hint: 'Check the connection to the npm registry and the permissions of the folder; the installed version keeps working.',
     status: 502,
+    exitCode: 1,
   },
 } as const satisfies Record<string, ErrorEntry>;

@@ -4,42 +4,42 @@ import type { ErrorEntry } from './entry.js';
 export const tunnelErrors = {
   'tunnel-invalid': {
     message: 'A tunnel cannot be offered: {detail}',
-    todo: 'Write `name=host:port`, the name of small letters, digits and hyphens.',
+    hint: 'Write `name=host:port`; the name consists of lower-case letters, digits and hyphens.',
     status: 400,
   },
   'tunnel-none': {
-    message: 'The task of this job names no tunnel',
-    todo: 'Name one in task.json, such as `"tunnel": "redis"`.',
+    message: 'The job’s task declares no tunnel',
+    hint: 'Declare one in task.json, such as `"tunnel": "redis"`.',
     status: 403,
   },
   'tunnel-unknown': {
-    message: 'The Master offers no tunnel of this name: {detail}',
-    todo: 'Start the Master with `--tunnel name=host:port`, or correct the name in task.json.',
+    message: 'The Master offers no tunnel with this name: {detail}',
+    hint: 'Start the Master with `--tunnel name=host:port`, or fix the name in task.json.',
     status: 404,
   },
   'tunnel-lease-ended': {
-    message: 'The tunnel has ended with the lease of its job',
-    todo: 'Nothing: the job has ended, or was given to another worker.',
+    message: 'The tunnel closed with the lease of its job',
+    hint: 'No action needed; the job has ended or was given to another worker.',
     status: 409,
   },
   'tunnel-full': {
     message: 'Too many connections are open through the tunnel: {detail}',
-    todo: 'Close some, or use fewer connections for more commands each.',
+    hint: 'Close some, or send more commands over fewer connections.',
     status: 429,
   },
   'tunnel-unreachable': {
-    message: 'The Master cannot reach the address of the tunnel: {detail}',
-    todo: 'Check that the server behind it runs and that the Master was given its address.',
+    message: 'The Master cannot reach the tunnel’s address: {detail}',
+    hint: 'Check that the server behind it is running and that the Master has its address.',
     status: 502,
   },
   'tunnel-broken': {
     message: 'The connection behind the tunnel broke: {detail}',
-    todo: 'Connect again; if it persists, look at the server behind the tunnel.',
+    hint: 'Reconnect; if it persists, check the server behind the tunnel.',
     status: 502,
   },
   'tunnel-unsupported': {
-    message: 'The Master is of a version that has no tunnels',
-    todo: 'Update peerwork on the Master.',
+    message: 'The Master’s version does not support tunnels',
+    hint: 'Update peerwork on the Master.',
     status: 501,
   },
 } as const satisfies Record<string, ErrorEntry>;

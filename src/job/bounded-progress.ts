@@ -7,8 +7,8 @@ const REPORT_BYTES = 40;
 const PROGRESS_LIMITS = { maxBytes: MAX_PROGRESS_BYTES, maxDepth: MAX_VALUE_DEPTH };
 
 /**
- * What a run tells, held to its limits wherever it crosses a border: a longer line is cut, a larger value is dropped (undefined), since half of a
- * JSON value is none.
+ * A run's reports, held to their limits at every boundary: a longer line is cut, a larger value is dropped (undefined), because half a JSON value is
+ * invalid.
  */
 export function boundedProgress(progress: Progress): Progress | undefined {
   if (progress.kind === 'log')
@@ -22,12 +22,12 @@ export function boundedProgress(progress: Progress): Progress | undefined {
   }
 }
 
-/** Bytes that it takes as JSON. */
+/** Its size as JSON, in bytes. */
 export function bytesOfProgress(progress: Progress): number {
   return Buffer.byteLength(JSON.stringify(progress)) + REPORT_BYTES;
 }
 
-/** Characters that it takes as JSON, about. */
+/** Its approximate size as JSON, in characters. */
 export function sizeOfProgress(progress: Progress): number {
   if (progress.kind === 'log') return progress.line.length + 32;
   return typeof progress.value === 'number' ? 32 : JSON.stringify(progress.value).length + 32;

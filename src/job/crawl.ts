@@ -1,6 +1,6 @@
 import type { Json } from './job.js';
 
-/** A crawl as the runner `crawl` takes it: a source gives it as the job's data, or `task.json` and the data of a Master's job make it. */
+/** Input of the runner `crawl`: a source passes it as the job's data; for a Master's job, `task.json` and the job's data are merged into it. */
 export interface CrawlJob {
   /** Also the name of the request queue. */
   readonly runId: string;
@@ -10,39 +10,39 @@ export interface CrawlJob {
   readonly image?: string;
   /** At least 1. */
   readonly containers: number;
-  /** Of one container, in MiB; absent: the container is told nothing. */
+  /** Memory of one container, in MiB; absent: the container is not given a limit in its environment. */
   readonly memoryMb?: number;
   /** After this long, and some grace, the containers are stopped. In seconds. */
   readonly timeoutSecs?: number;
-  /** The Redis of the request queue as containers shall reach it, before `localhost` is rewritten; several containers need one. */
+  /** Address of the Redis of the request queue from the containers, before `localhost` is rewritten; several containers need one. */
   readonly redisUrl?: string;
-  /** Uses the request queue in Redis with one container too: others help. */
+  /** Uses the request queue in Redis even with one container, because others help. */
   readonly distributed?: boolean;
-  /** A container is called this and its number, from 1; default `worker-`. */
+  /** Prefix of container names, followed by a number from 1; default `worker-`. */
   readonly containerIdPrefix?: string;
-  /** Where containers deliver results themselves; absent: results come back in the outcome. */
+  /** Where containers deliver results themselves; absent: results are part of the outcome. */
   readonly api?: { readonly baseUrl: string; readonly key: string };
-  /** Of the containers, such as `dory.run`. */
+  /** Labels of the containers, such as `dory.run`. */
   readonly labels?: { readonly [name: string]: string };
 }
 
-/** What a crawl gives: the output of a completed one, and of a failed one what it had by then. */
+/** Output of a completed crawl, and partial output of a failed one. */
 export interface CrawlOutput {
-  /** The highest of its containers; 0 if it completed. */
+  /** The highest of its containers'; 0 if it completed. */
   readonly exitCode: number;
-  /** Pages that are done, and those of them that were given up. */
+  /** Finished pages, and those of them that were given up. */
   readonly handled: number;
   readonly failed: number;
   readonly containers: readonly { readonly id: string; readonly exitCode: number; readonly handled: number }[];
   /** Absent if the containers delivered them elsewhere. */
   readonly results?: readonly Json[];
-  /** There was more to find: the crawl met a limit, or was stopped. */
+  /** More was left to find: the crawl met a limit, or was stopped. */
   readonly partial?: true;
   /** Why it is partial: a `CrawlLimit`, or the code of the error. */
   readonly reason?: string;
-  /** Pages whose results had no room in the output. */
+  /** Pages whose results did not fit into the output. */
   readonly leftOut?: number;
 }
 
-/** `results`: they have no more room in one outcome. `pages`: `maxPages` was reached with links left. `disk`: what its containers may write. */
+/** `results`: the outcome is full. `pages`: `maxPages` was reached with links left over. `disk`: the limit of what its containers may write. */
 export type CrawlLimit = 'results' | 'pages' | 'disk';

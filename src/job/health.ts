@@ -1,19 +1,19 @@
-/** What `peerwork health` tells, one line each. */
+/** The result of `peerwork health`, one line each. */
 export interface Check {
-  /** What was looked at, such as `redis` or `dory api`; short, for the first column. */
+  /** The subject, such as `redis` or `dory api`; short, for the first column. */
   readonly name: string;
-  /** `warn`: it works, but not as well as it could, or it could not be found out. `fail`: jobs will not get done. */
+  /** `warn`: it works, but not as well as it could, or the check was inconclusive. `fail`: jobs will not get done. */
   readonly state: 'ok' | 'warn' | 'fail';
-  /** What was found, one line, without secrets. */
+  /** The finding, one line, without secrets. */
   readonly detail: string;
-  /** What the owner can do about it, one sentence; with `warn` and `fail`. */
-  readonly todo?: string;
+  /** The hint, one sentence; with `warn` and `fail`. */
+  readonly hint?: string;
 }
 
-/** What whoever checks may use. */
+/** Context of a check. */
 export interface CheckContext {
-  /** Aborts when the time is up: whoever has no answer by then says so, it does not wait on. */
+  /** Aborts when the time is up: a check without a result then reports that instead of waiting on. */
   readonly signal: AbortSignal;
-  /** The Worker's home, absolute; it may not be there yet. */
+  /** The Worker's home, absolute; it may not exist yet. */
   readonly home: string;
 }

@@ -5,7 +5,7 @@ import { MAX_LOG_LINE_CHARS } from './limits.js';
 
 const MAX_CODE_CHARS = 60;
 
-/** An error as it may be stored and shown, whoever made it: what is too long, too deep or no error is cut or left out. */
+/** Any error in a form that may be stored and shown: parts that are too long or too deep are cut, anything that is no error is left out. */
 export function boundedError({ code, message, exitCode, cause }: JobError): JobError {
   const because = errorPart(cause);
   return {
@@ -17,7 +17,7 @@ export function boundedError({ code, message, exitCode, cause }: JobError): JobE
   };
 }
 
-/** The error of a run that one of ours has ended, with what stands behind it; no stack of ours, which tells a user nothing. */
+/** The error of a run that one of our own errors has ended, with its causes; without our stack, which does not help a user. */
 export function jobErrorOf({ code, message, cause }: PeerworkError): JobError {
   const because = errorPart(cause);
   if (because === undefined) return { code, message };

@@ -1,10 +1,9 @@
-import type { Exchange } from './exchange.js';
 import type { Job, Outcome, Progress } from './job.js';
-import type { Tunnel } from './tunnel.js';
+import type { Exchange, Tunnel } from './source.js';
 
 /**
- * What stands between a job and the machine. `process`: limits and Node's permission model, no wall against malice; `bwrap`: bubblewrap; `container`: docker or
- * podman.
+ * The wall between a job and the machine. `process`: limits and Node's permission model, no wall against malice; `bwrap`: bubblewrap; `container`:
+ * docker or podman.
  */
 export type IsolationTier = 'process' | 'bwrap' | 'container';
 
@@ -13,13 +12,13 @@ export type IsolationTier = 'process' | 'bwrap' | 'container';
  */
 export interface Runner {
   readonly kind: string;
-  /** One line that says how jobs are kept away from the rest of the machine, shown to the owner. */
+  /** One line about how jobs are isolated from the machine, shown to the owner. */
   readonly isolation: string;
-  /** It says itself when the time of a run begins, by `begin`; absent: that is when `run` is called. */
+  /** The runner reports by `begin` when the time of a run begins; absent: the time begins when `run` is called. */
   readonly queues?: true;
-  /** Absent: none that anybody should rely on. */
+  /** Absent: no isolation to rely on. */
   readonly tier?: IsolationTier;
-  /** Runs one job to its end. Never rejects: whatever happens is an outcome. */
+  /** Runs one job to its end. Never rejects: every end is an outcome. */
   run(job: Job, context: RunContext): Promise<Outcome>;
   close(): Promise<void>;
 }
@@ -27,11 +26,11 @@ export interface Runner {
 export interface RunContext {
   /** The prepared folder; absent for runners that need no task code. */
   readonly workplace?: Workplace;
-  /** Aborted when the job is cancelled (with that error, where it is known), the lease is lost, or the worker stops at once. */
+  /** Aborted when the job is cancelled (with that error, if it is known), the lease is lost, or the worker stops at once. */
   readonly signal: AbortSignal;
   /** Absent: the job may reach nothing through its source. */
   readonly tunnel?: Tunnel;
-  /** With the source that gave the job; absent: the source has none. */
+  /** To the source that leased the job; absent: the source has none. */
   readonly exchange?: Exchange;
   /** Called when the time of the run begins, if the runner `queues`. */
   begin?(): void;

@@ -1,19 +1,18 @@
-import type { Exchange } from './exchange.js';
+import type { Duplex } from 'node:stream';
 import type { Job, Outcome, Progress } from './job.js';
-import type { Tunnel } from './tunnel.js';
 
 /**
- * The port to a place that leases jobs to a Worker. How a lease is kept alive is the source's own business.
- * A new wire is one new file in `src/sources/` that implements this.
+ * The port to a place that leases jobs to a Worker. Keeping a lease alive is the source's own business. A new wire implements it in a folder of its
+ * own in `src/wires/`.
  */
 export interface Source {
   readonly name: string;
   /**
-   * Waits until there is at least one job, then answers with 1 to `capacity` leases.
-   * Answers with none when the signal aborts or the source is closed. Never rejects.
+   * Waits until there is at least one job, then resolves with 1 to `capacity` leases. Resolves with none when the signal aborts or the source is
+   * closed. Never rejects.
    *
-   * One claim is open at a time. A Worker with several sources may withdraw it at any time, as when another source has filled the last
-   * place, and make the next one soon: what a source has learned about waiting (its back-off) must outlive a claim.
+   * One claim is open at a time. A Worker with several sources may withdraw it at any time, for example when another source fills the last slot, and
+   * make the next one soon. So a source's back-off must outlive a claim.
    */
   claim(capacity: number, signal: AbortSignal): Promise<Lease[]>;
   /** Resolves when everything settled so far has been acknowledged, or the signal aborts. */
@@ -21,27 +20,30 @@ export interface Source {
   close(): Promise<void>;
 }
 
-/** The right to run one job. What it settles as `released` goes back unrun. */
+/** The right to run one job. `released` gives it back unrun. */
 export interface Lease {
   readonly job: Job;
-  /** Where the code that does this job comes from; absent if the runner needs none. */
+  /** Origin of the job's code; absent if the runner needs none. */
   readonly task?: TaskOrigin;
   /** The kind of runner that the job needs, such as `task-module`. */
   readonly runner: string;
-  /** Aborted when the job is cancelled (with that error, where it is known) or the lease is lost: stop the run, its outcome will not count; of a cancelled one the `output` is kept. */
+  /**
+   * Aborted when the job is cancelled (with that error, if it is known) or the lease is lost: stop the run, its outcome will not count. Of a
+   * cancelled run the `output` is kept.
+   */
   readonly signal: AbortSignal;
-  /** Opens byte streams to the one address that the job may reach through its source; absent: there is none. */
+  /** Opens byte streams to the one address that the job may reach through its source; absent: it may reach none. */
   readonly tunnel?: Tunnel;
-  /** For runners that talk with their source while they run; absent: the job's data is all there is. */
+  /** For runners that talk to the source during the run; absent: the job's data is everything. */
   readonly exchange?: Exchange;
   report(progress: Progress): void;
-  /** The run begins: until now it waited for files or for a place, which does not count as its time. */
+  /** The run begins: the time spent waiting for files or for a slot does not count. */
   begin?(): void;
   /** Resolves once the outcome is safe in the outbox; the source delivers it from there. Never rejects. */
   settle(outcome: Outcome): Promise<void>;
 }
 
-/** Where the files of a task come from. Manifest and hashes are hexadecimal SHA-256. */
+/** Origin of a task's files. Manifest and hashes are hexadecimal SHA-256. */
 export interface TaskOrigin {
   /** SHA-256 of the canonical manifest: the exact version of the task. */
   readonly digest: string;
@@ -52,7 +54,7 @@ export interface TaskOrigin {
   blob(sha256: string, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array>;
 }
 
-/** A manifest as it travels: the exact bytes that were signed. */
+/** A manifest in transit: the exact bytes that were signed. */
 export interface SignedManifest {
   /** Canonical JSON. */
   readonly body: string;
@@ -60,4 +62,22 @@ export interface SignedManifest {
   readonly signature: string;
   /** Ed25519 public key of the publisher, base64url. The receiver compares it with the key it expects. */
   readonly publisher: string;
+}
+
+/**
+ * What the runner of a job and the source that gave it say to each other while it runs, for wires on which a run is more than data in
+ * and output out. Both sides speak JSON of a shape that they have agreed on in a file of this folder (`openfn.ts`), so neither imports
+ * the other. `Progress` stays what people see of a run; this is the run's own business.
+ */
+export interface Exchange {
+  /** Rejects with an error whose message the run may show. */
+  ask(question: unknown): Promise<unknown>;
+  /** In order; never waits and never throws. */
+  tell(event: unknown): void;
+}
+
+/** A way through a source to the one address that its owner allows a job. It ends with the lease. */
+export interface Tunnel {
+  /** One connection to the address, as long as the signal lasts. Rejects with `tunnel-…` or a link error. */
+  open(signal: AbortSignal): Promise<Duplex>;
 }

@@ -41,9 +41,14 @@ const instant = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(MA
 const hash = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 const MAX_BATCH = 10_000;
 
-/** A job together with the lease number it was claimed under: the fence of everything said about the run. */
+/** A job together with the lease number it was claimed under: the fence for every message about the run. */
 export const leaseKey = v.object({ id: jobId, lease: leaseNumber });
 export type LeaseKey = v.InferOutput<typeof leaseKey>;
+
+/** The lease as one text, for maps and sets. */
+export function leaseKeyOf({ id, lease }: LeaseKey): string {
+  return `${lease} ${id}`;
+}
 const runnerKind = v.pipe(v.string(), v.maxLength(40));
 const tunnelName = v.pipe(v.string(), v.maxLength(40));
 const labels = v.pipe(v.array(v.pipe(v.string(), v.maxLength(MAX_LABEL_CHARS))), v.maxLength(MAX_LABELS));
@@ -53,16 +58,16 @@ const leaseKeys = v.pipe(v.array(leaseKey), v.maxLength(MAX_BATCH));
 export const isMasterArgs = v.object({
   version: v.pipe(v.string(), v.maxLength(40)),
   concurrency: v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(MAX_CONCURRENCY)),
-  /** Lines the owner may want to see: how jobs are isolated, which policy holds. */
+  /** Lines for the owner: how jobs are isolated, which policy is in force. */
   isolation: v.pipe(v.string(), v.maxLength(200)),
-  /** What stands around task modules there: `bwrap`, or `process`, which is no wall. Absent: a Worker older than this. */
+  /** Isolation of task modules there: `bwrap`, or `process`, which is no wall. Absent: a Worker older than this field. */
   tier: v.exactOptional(v.pipe(v.string(), v.regex(/^[a-z-]{1,20}$/))),
   platform: v.pipe(v.string(), v.maxLength(100)),
-  /** What jobs may require: `arch=…`, `os=…`, and what the owner named. */
+  /** Labels for `requires`: `arch=…`, `os=…`, and the owner's. */
   labels: v.optional(labels, []),
-  /** The kinds of jobs that it can run by now. */
+  /** The kinds of jobs that it can run so far. */
   runners: v.optional(runnerKinds, ['task-module']),
-  /** Made anew at each start of the worker's process: tells a restart from a mere reconnect. */
+  /** New at each start of the worker's process: distinguishes a restart from a reconnect. */
   instance: v.pipe(v.string(), v.maxLength(40)),
   holding: leaseKeys,
 });
@@ -76,8 +81,8 @@ export const isMasterAnswer = v.object({
 });
 
 /**
- * `waiting`: those of them whose runs have not begun; `ended`: whose outcomes are on their way. The time of all others counts. `answers`: how many
- * answers to `requestWork` have come over this link: what later ones bring is not named yet.
+ * `waiting`: leases whose runs have not begun; `ended`: leases whose outcomes are in transit. The time of all others counts. `answers`: the number of
+ * answers to `requestWork` received over this link; the jobs of later ones are not named yet.
  */
 export const pingArgs = v.object({
   holding: leaseKeys,
@@ -92,12 +97,12 @@ export const requestExecAssetsAnswer = v.object({ body: v.string(), signature: v
 
 export const requestBlobArgs = v.object({ sha256: hash, offset: v.pipe(v.number(), v.safeInteger(), v.minValue(0)) });
 
-/** Whoever asks says only for which run: where it leads to is the Master's business. */
+/** The Worker names only the run: where it leads is the Master's decision. */
 export const openTunnelArgs = leaseKey;
 
 export const requestWorkArgs = v.object({
   capacity: v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(MAX_BATCH)),
-  /** In place of what `isMaster` said, from now on: a runner became ready. */
+  /** Replaces what `isMaster` reported: a runner became ready. */
   can: v.exactOptional(v.object({ labels, runners: runnerKinds })),
 });
 export const workItem = v.object({
@@ -115,7 +120,7 @@ export const workItem = v.object({
       v.maxLength(MAX_PARENTS),
     ),
   ),
-  /** The exact version of the task that the run shall use. */
+  /** The exact version of the task for this run. */
   digest: hash,
   /** The tunnel that the task names; absent if it needs none. */
   tunnel: v.exactOptional(tunnelName),
@@ -123,7 +128,7 @@ export const workItem = v.object({
 export type WorkItem = v.InferOutput<typeof workItem>;
 export const requestWorkAnswer = v.object({ work: v.pipe(v.array(workItem), v.maxLength(MAX_BATCH)) });
 
-/** The ledger keeps of it what has the shape of an error, within its limits. */
+/** The ledger keeps the parts that have the shape of an error, within its limits. */
 const errorPart = v.custom<ErrorPart>((value) => typeof value === 'object' && value !== null);
 const jobError = v.object({
   code: v.pipe(v.string(), v.maxLength(60)),
@@ -131,15 +136,15 @@ const jobError = v.object({
   exitCode: v.exactOptional(v.pipe(v.number(), v.safeInteger())),
   cause: v.exactOptional(errorPart),
 });
-/** What is too long fails the run rather than the call: whoever wrote the task is told. */
+/** Too long a value fails the run rather than the call, so that the task's author sees the error. */
 const wait = v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0)));
-/** The ledger checks the rest, with words for whoever wrote the task. */
+/** The ledger checks the rest, with messages for the task's author. */
 const children = v.pipe(
   v.array(v.custom<ChildInput>((child) => typeof child === 'object' && child !== null)),
   v.maxLength(MAX_CHILDREN),
   v.readonly(),
 );
-/** With its type by name: inferred, it is deeper than a compiler follows in declarations. */
+/** With an explicit type: the inferred one is too deep for declarations. */
 export const outcome: v.GenericSchema<unknown, Outcome> = v.variant('state', [
   v.object({ state: v.literal('completed'), output: jsonValue, children: v.optional(children), childrenDelayMs: wait, holdMs: wait }),
   v.object({ state: v.literal('failed'), error: jobError, retry: v.boolean(), output: v.exactOptional(jsonValue), holdMs: wait }),
@@ -153,7 +158,7 @@ export const progress = v.variant('kind', [
     line: v.pipe(v.string(), v.maxLength(MAX_LOG_LINE_CHARS)),
   }),
 ]);
-/** What a run told, numbered from 1 so that what comes twice counts once; not numbered where it is sent once. */
+/** A run's reports, numbered from 1 so that a duplicate counts once; without numbers if sent only once. */
 const report = v.object({ n: v.exactOptional(v.pipe(v.number(), v.safeInteger(), v.minValue(1))), progress });
 export type Report = v.InferOutput<typeof report>;
 export const reportArgs = v.object({
@@ -166,24 +171,26 @@ export const settlement = v.object({
   outcome,
   startedAt: instant,
   finishedAt: instant,
-  /** What the run told and is not known to be kept: it is recorded together with the outcome. */
+  /** The run's reports that are not known to be stored: recorded together with the outcome. */
   reports: v.exactOptional(v.pipe(v.array(report), v.maxLength(MAX_REPORTS))),
 });
-/** An outcome on its way to the ledger. */
+/** An outcome in transit to the ledger. */
 export type Settlement = v.InferOutput<typeof settlement>;
 export const shareResultsArgs = v.object({ results: v.pipe(v.array(settlement), v.maxLength(MAX_BATCH)) });
-/** `settled` now, `duplicate` of one already recorded under the same lease, or `stale`: all three end the worker's duty. */
+/** `settled` now, `duplicate` of one already recorded under the same lease, or `stale`: after any of them the worker can forget the outcome. */
 export const settleAnswer = v.picklist(['settled', 'duplicate', 'stale']);
 export type SettleAnswer = v.InferOutput<typeof settleAnswer>;
-/** The hash and the length are those of the settlement's JSON text in UTF-8, which is what is uploaded. */
+/** Hash and length of the settlement's JSON text in UTF-8, which is uploaded. */
 export const uploadResultArgs = v.object({
   id: jobId,
   lease: leaseNumber,
   sha256: hash,
   bytes: v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(MAX_MESSAGE_BYTES)),
+  /** A failed run with a partial output, which is kept if the job was cancelled: read although the lease is over. */
+  late: v.exactOptional(v.boolean()),
 });
 export type UploadResult = v.InferOutput<typeof uploadResultArgs>;
-/** Lines of JSON: from which byte on the Master wants it, unless it is not wanted at all; then what became of it. */
+/** Lines of JSON: the byte from which the Master wants the text, unless it does not want it; then the result. */
 export const uploadResultAnswer = v.variant('kind', [
   v.object({ kind: v.literal('from'), offset: v.pipe(v.number(), v.safeInteger(), v.minValue(0)) }),
   v.object({ kind: v.literal('answer'), answer: settleAnswer }),
@@ -193,7 +200,7 @@ export const shareResultsAnswer = v.object({ answers: v.array(settleAnswer) });
 
 export const cancelWorkArgs = v.object({ leases: leaseKeys });
 
-/** What came over the wire, checked; throws `rpc-invalid` naming the first wrong part. */
+/** A value from the wire, checked; throws `rpc-invalid` with the first wrong part. */
 export function checked<const S extends v.GenericSchema>(schema: S, received: unknown): v.InferOutput<S> {
   const result = v.safeParse(schema, received, { abortEarly: true });
   if (result.success) return result.output;

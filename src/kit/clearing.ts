@@ -4,7 +4,7 @@ import { type Clock, pause } from '../clock.js';
 import type { Log } from '../log.js';
 import { type Remains, removeTree } from './remove-tree.js';
 import { isMissing } from './system-error.js';
-import { isAbandoned, unfinishedName } from './unfinished.js';
+import { isAbandoned, unfinishedName } from './whole-file.js';
 
 /** Removes a folder that may hold anything. Never rejects: what cannot be removed is told with its remedy. True if all is gone. */
 export async function clearAway(path: string, log: Log, signal?: AbortSignal): Promise<boolean> {
@@ -42,8 +42,8 @@ async function namesIn(folder: string): Promise<string[]> {
   return readdir(folder).catch(() => []);
 }
 
-function tell({ path, why, todo }: Remains, log: Log): void {
-  log.warn('something could not be removed; the next start tries again', { path, why, todo });
+function tell({ path, why, hint }: Remains, log: Log): void {
+  log.warn('something could not be removed; the next start tries again', { path, why, hint });
 }
 
 /** So many folders may wait to be removed before whoever makes them has to wait too: a disk is not filled by what is on its way out. */

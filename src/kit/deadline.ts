@@ -1,8 +1,13 @@
 import { type Clock, systemClock, type Timer } from '../clock.js';
 
+/** The slowest line that is reckoned with, 128 kbit/s. */
+const BYTES_PER_SECOND = 16 * 1024;
+
 export interface DeadlineOptions {
-  /** Aborts after so long, with a `TimeoutError`; default never. The timer does not keep the process alive. */
+  /** Aborts after so long, with a `TimeoutError`; default never. */
   readonly withinMs?: number;
+  /** Whether its timer keeps the process alive: for what must come to its end when nothing else is left to do. Default false. */
+  readonly keepsAlive?: boolean;
   /** Aborts with the first of them, for its reason. */
   readonly signals?: readonly (AbortSignal | undefined)[];
   readonly clock?: Clock;
@@ -19,13 +24,13 @@ export class Deadline {
   readonly #signals: readonly AbortSignal[];
   readonly #timer: Timer | undefined;
 
-  constructor({ withinMs, signals = [], clock = systemClock }: DeadlineOptions) {
+  constructor({ withinMs, keepsAlive = false, signals = [], clock = systemClock }: DeadlineOptions) {
     this.#signals = signals.filter((signal) => signal !== undefined);
     const aborted = this.#signals.find((signal) => signal.aborted);
     if (aborted !== undefined) this.#controller.abort(aborted.reason);
     else {
       for (const signal of this.#signals) signal.addEventListener('abort', this.#follow);
-      if (withinMs !== undefined) this.#timer = clock.after(withinMs, () => this.abort(timeoutError()), { unref: true });
+      if (withinMs !== undefined) this.#timer = clock.after(withinMs, () => this.abort(timeoutError()), { unref: !keepsAlive });
     }
   }
 
@@ -59,4 +64,23 @@ export async function within<T>(options: DeadlineOptions, operation: (signal: Ab
 
 function timeoutError(): DOMException {
   return new DOMException('The operation was aborted due to timeout', 'TimeoutError');
+}
+
+/** What the promise comes to, or undefined as soon as the signal aborts. Either way nothing is left on the signal, which may live long. */
+export function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  return new Promise((resolve, reject) => {
+    const giveUp = () => resolve(undefined);
+    signal.addEventListener('abort', giveUp, { once: true });
+    if (signal.aborted) giveUp();
+    const settled = () => signal.removeEventListener('abort', giveUp);
+    promise.then(resolve, reject).finally(settled);
+  });
+}
+
+/**
+ * How long so many bytes may be on their way: to be added to the time that an answer to them may take. For connections of others, which do not tell
+ * what has arrived; our own links look at that.
+ */
+export function carryMs(bytes: number): number {
+  return Math.ceil((bytes / BYTES_PER_SECOND) * 1_000);
 }

@@ -20,6 +20,8 @@ export const MAX_JSON_DEPTH = 512;
  */
 export const MAX_VALUE_DEPTH = 500;
 
+export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
+
 export interface JsonLimits {
   /** Bytes of UTF-8. */
   readonly maxBytes: number;

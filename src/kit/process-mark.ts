@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, readlinkSync } from 'node:fs';
+import { hostname } from 'node:os';
 
 /** A process as it can be told from a later one with the same number. */
 export interface MarkedProcess {
@@ -15,6 +16,29 @@ export function markProcess(pid: number): MarkedProcess | undefined {
 
 export function isAlive({ pid, mark }: MarkedProcess): boolean {
   return markProcess(pid)?.mark === mark;
+}
+
+/** A process as it can be told from those of other machines and containers, too. */
+export interface PlacedProcess extends MarkedProcess {
+  readonly host: string;
+  /** Which numbers its number is one of: every container has its own. Empty where the system does not say. */
+  readonly numbers: string;
+}
+
+/** This very process. */
+export function placeSelf(): PlacedProcess {
+  return { ...(markProcess(process.pid) ?? { pid: process.pid, mark: '' }), host: hostname(), numbers: processNumbers() };
+}
+
+/**
+ * Whether the process is known to have ended: of this machine and among the numbers seen from here it is not there, or the machine was started anew
+ * since. False says nothing: it may be a process of another machine or container that shares a folder with this one.
+ */
+export function isKnownDead(placed: PlacedProcess): boolean {
+  const self = placeSelf();
+  if (placed.host !== self.host || placed.mark === '') return false;
+  const isFromBefore = process.platform === 'linux' && bootOf(placed.mark) !== bootOf(self.mark);
+  return isFromBefore || (placed.numbers === self.numbers && !isAlive(placed));
 }
 
 /** Signals the process, or with `group` all of the group that it leads; false if it is gone already. */
@@ -48,6 +72,18 @@ function linuxMark(pid: number): string | undefined {
     return `${fields[19]}@${readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()}`;
   } catch {
     return undefined;
+  }
+}
+
+function bootOf(mark: string): string {
+  return mark.slice(mark.indexOf('@') + 1);
+}
+
+function processNumbers(): string {
+  try {
+    return process.platform === 'linux' ? readlinkSync('/proc/self/ns/pid') : '';
+  } catch {
+    return '';
   }
 }
 

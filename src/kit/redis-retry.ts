@@ -1,10 +1,10 @@
+import { backoffMs, jittered } from './backoff.js';
+
 /**
  * What a Redis says while it is no primary, or not yet: after a failover the connection to the old one stays open, and would say so for ever. The
  * command was not executed.
  */
 const NOT_PRIMARY = /^-?(READONLY|LOADING|UNBLOCKED|MASTERDOWN|NOREPLICAS|CLUSTERDOWN|TRYAGAIN)\b/;
-/** Of a login or of rights: no further attempt changes it. */
-const DENIED = /^-?(NOAUTH|WRONGPASS|NOPERM)\b|invalid (username-)?password|without any password configured/i;
 /** Refusals that are further apart than this belong to different failovers. */
 const CALM_MS = 30_000;
 
@@ -18,11 +18,8 @@ export interface RedisRetryOptions {
   readonly resend: boolean;
   /** Milliseconds that only grow. */
   readonly now?: () => number;
-}
-
-/** Whether a Redis refused who we are, or what we may. */
-export function isRedisDenial(error: unknown): boolean {
-  return error instanceof Error && DENIED.test(error.message);
+  /** Numbers from 0 to below 1. Default `Math.random`. */
+  readonly random?: () => number;
 }
 
 /** How an ioredis client comes through a restart and a failover: `options` goes into its options, `ready` is called at its event of that name. */
@@ -32,6 +29,7 @@ export function redisRetry({
   patienceMs = Number.POSITIVE_INFINITY,
   resend,
   now = () => performance.now(),
+  random = Math.random,
 }: RedisRetryOptions) {
   let refusals = 0;
   let refusedAt = Number.NEGATIVE_INFINITY;
@@ -53,12 +51,26 @@ export function redisRetry({
       retryStrategy: (times: number): number | null => {
         if (isOver()) return null;
         const attempts = isCalm() ? times : Math.max(times, refusals);
-        return Math.min(firstMs * 2 ** Math.min(attempts - 1, 16), capMs) * (0.75 + Math.random() / 2);
+        return jittered(backoffMs(attempts, { firstMs, capMs }), random);
       },
     },
-    /** A connection alone is no end of the trouble: it may be to a server that refuses. */
+    /** A connection alone does not end the fault: the server may refuse every command. */
     ready: () => {
       if (isCalm()) downSince = undefined;
     },
   };
+}
+
+/**
+ * A connection that listens subscribes again by itself when it is back, and ioredis 5 leaves the promise of that to nobody: closed in that moment it
+ * would end the process with an unhandled rejection. Whoever calls `subscribe` is still told.
+ */
+export function forListening<T extends { subscribe(...channels: never): Promise<unknown> }>(redis: T): T {
+  const subscribe = redis.subscribe.bind(redis) as (...channels: readonly unknown[]) => Promise<unknown>;
+  redis.subscribe = ((...channels: readonly unknown[]) => {
+    const subscribed = subscribe(...channels);
+    subscribed.catch(() => {});
+    return subscribed;
+  }) as T['subscribe'];
+  return redis;
 }

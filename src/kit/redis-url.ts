@@ -1,5 +1,4 @@
 /** Addresses of a Redis, as every option that names one takes them. */
-import { bareHost, serverName } from './host.js';
 
 export interface RedisUrl {
   readonly host: string;
@@ -84,4 +83,14 @@ function decoded(text: string): string {
   } catch {
     throw new Error('a % in its user or password must be written %25');
   }
+}
+
+/** A host as a socket takes it: IPv6 addresses stand in brackets in a URL, and nowhere else. */
+export function bareHost(host: string): string {
+  return host.replace(/^\[|\]$/g, '');
+}
+
+/** For TLS: a certificate is for a name, or for an address, which must not be sent as a name. */
+export function serverName(host: string): { readonly servername?: string } {
+  return /^[\d.:[\]]*$/.test(host) ? {} : { servername: host };
 }

@@ -12,7 +12,7 @@ export interface Remains {
   readonly path: string;
   readonly why: string;
   /** What a person can do. */
-  readonly todo: string;
+  readonly hint: string;
 }
 
 const SLASH = Buffer.from('/');
@@ -83,7 +83,10 @@ class Removal {
     });
     if (found === undefined) return false;
     if (!found.isDirectory()) {
-      await unlink(this.#root);
+      await unlink(this.#root).catch((error: unknown) => {
+        // Somebody else was quicker.
+        if (systemCode(error) !== 'ENOENT') throw error;
+      });
       return false;
     }
     this.#device = found.dev;
@@ -230,5 +233,5 @@ const remedies: Readonly<Record<string, string>> = {
 
 function remainsOf(path: string, error: unknown): Remains {
   const code = typeof error === 'object' && error !== null && 'code' in error ? String(error.code) : 'ENOTEMPTY';
-  return { path, why: code, todo: remedies[code] ?? '`rm -rf` it; if that fails too, as root.' };
+  return { path, why: code, hint: remedies[code] ?? '`rm -rf` it; if that fails too, as root.' };
 }

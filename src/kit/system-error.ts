@@ -1,4 +1,6 @@
-import { type ErrorCode, PeerworkError } from '../errors.js';
+import { accessSync, constants, existsSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { asPeerworkError, type ErrorCode, type MakeError, makeError, PeerworkError } from '../errors.js';
 
 /** The `code` of a system error; undefined for everything else. */
 export function systemCode(error: unknown): string | undefined {
@@ -48,22 +50,58 @@ const ADDRESS_CODES: Readonly<Record<string, ErrorCode>> = {
 };
 
 /** An error of a file or folder, with its path, under the code of its cause; `fallback` if the system's code is none that we know. */
-export function fileError(error: unknown, fallback: ErrorCode, path = ''): PeerworkError {
-  return systemError(error, FILE_CODES, fallback, path);
+export function fileError(error: unknown, fallback: ErrorCode | MakeError, path = ''): PeerworkError {
+  return systemError(whyNoFolder(error) ?? error, FILE_CODES, fallback, path);
+}
+
+/** A folder that cannot be made with those above it is told of as missing, whatever is in the way: the first that is there knows better. */
+function whyNoFolder(error: unknown): unknown {
+  if (systemCode(error) !== 'ENOENT') return undefined;
+  const { syscall, path } = error as NodeJS.ErrnoException;
+  if (syscall !== 'mkdir' || path === undefined) return undefined;
+  let above = dirname(path);
+  while (above !== dirname(above) && !existsSync(above)) above = dirname(above);
+  try {
+    accessSync(above, constants.W_OK | constants.X_OK);
+    return undefined;
+  } catch (why) {
+    return why;
+  }
 }
 
 /** An error of an address, such as `127.0.0.1:80`, that could not be listened on. */
-export function listenError(error: unknown, fallback: ErrorCode, address: string): PeerworkError {
+export function listenError(error: unknown, fallback: ErrorCode | MakeError, address: string): PeerworkError {
   return systemError(error, ADDRESS_CODES, fallback, address);
 }
 
-function systemError(error: unknown, codes: Readonly<Record<string, ErrorCode>>, fallback: ErrorCode, where: string): PeerworkError {
+function systemError(
+  error: unknown,
+  codes: Readonly<Record<string, ErrorCode>>,
+  fallback: ErrorCode | MakeError,
+  where: string,
+): PeerworkError {
   if (error instanceof PeerworkError) return error;
   const system = systemCode(error) ?? '';
   const message = error instanceof Error ? error.message : String(error);
   // The sentence of the system names the path, mostly.
   const detail = where === '' || message.includes(where) ? message : `${where}: ${message}`;
-  return new PeerworkError(codes[system] ?? fallback, detail, { cause: error });
+  return makeError(codes[system] ?? fallback, detail, { cause: error });
+}
+
+/** As `asPeerworkError`; but what the system has refused, wherever that was, has the code of its cause in place of `internal`. */
+export function asKnownError(thrown: unknown): PeerworkError {
+  const error = asPeerworkError(thrown);
+  if (error.code !== 'internal') return error;
+  const cause = error.cause ?? thrown;
+  return systemCode(cause)?.startsWith('E') === true ? fileError(cause, 'internal') : error;
+}
+
+/** As Node and OpenSSL name what is wrong with a certificate, or with a peer that speaks no TLS. */
+const TLS_CODE = /^(EPROTO|ERR_(TLS|SSL|OSSL)_\w+|[A-Z_]*CERT[A-Z_]*|UNABLE_TO_\w+|INVALID_(CA|PURPOSE))$/;
+
+/** Whether TLS did not come up: a certificate that nobody vouches for, or the other side speaks none. */
+export function isTlsError(error: unknown): boolean {
+  return TLS_CODE.test(systemCode(error) ?? '');
 }
 
 /** A full disk or an exhausted quota of the user as `disk-full`; anything else unchanged. */

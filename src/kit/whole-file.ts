@@ -1,7 +1,10 @@
+import { randomBytes } from 'node:crypto';
 import { type FileHandle, link, open, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { diskError, systemCode } from './system-error.js';
-import { unfinishedName } from './unfinished.js';
+
+/** Tells this process from an earlier one with the same id: in a container every Worker may be number 1. */
+const INSTANCE = randomBytes(3).toString('hex');
 
 export interface WholeFileOptions {
   /** Default 0600. */
@@ -84,5 +87,24 @@ export async function writeAll(handle: Pick<FileHandle, 'write'>, bytes: Uint8Ar
   for (let at = 0; at < bytes.length; ) {
     const { bytesWritten } = await handle.write(bytes, at, bytes.length - at, position === null ? null : position + at);
     at += bytesWritten;
+  }
+}
+
+/** A name for something unfinished. The process id in it lets a later process tell whether its maker still lives. */
+export function unfinishedName(prefix: string): string {
+  return `${prefix}.${process.pid}.${INSTANCE}${randomBytes(4).toString('hex')}`;
+}
+
+/** Whether the maker of such a name is gone. Not sure across containers that share the folder: only delete or copy on its word. */
+export function isAbandoned(name: string): boolean {
+  const [, digits, instance] = /\.(\d+)\.([0-9a-f]{6})[0-9a-f]{6,8}$/.exec(name) ?? [];
+  const pid = Number(digits);
+  if (!Number.isSafeInteger(pid) || pid <= 0) return false;
+  if (pid === process.pid) return instance !== INSTANCE;
+  try {
+    process.kill(pid, 0);
+    return false;
+  } catch (error) {
+    return systemCode(error) === 'ESRCH';
   }
 }

@@ -1,33 +1,57 @@
 import { describeError, PeerworkError } from '../errors.js';
-import type { CheckedJob } from '../job/job-input.js';
+import type { CheckedJob } from '../job/job-fields.js';
 import type { Value } from './driver.js';
 import { endRuns } from './end-runs.js';
 import { circleIn, recount } from './graph.js';
+import { storedFields } from './job-columns.js';
 import { isEnded, RUN_COLUMNS, type RunRow } from './job-row.js';
-import type { LaneBook } from './lane-book.js';
-import type { AddedJob } from './ledger.js';
-import { padded, pieces, repeated, sized } from './lists.js';
+import { padded, pieces, repeated, sized, valuesOf } from './lists.js';
+import type { Adding } from './operations.js';
+import type { AddedJob } from './requests.js';
 import { groupsNamed, workgroupsNamed } from './rows-by-name.js';
-import { endUntried } from './run-end.js';
+import { failWithoutRun, type RunEnd } from './run-end.js';
 import type { Transaction } from './transaction.js';
-import { shareOutcomes } from './window.js';
+import { weightColumns } from './weight.js';
 
-const COLUMNS = `seq, id, channel, lane, state, plain, priority, run_at, pending, parents, grp, workgroup, merge_key, weight, seed, requires,
-  persistent, parent_failure, backoff_fixed, name, timeout_ms, attempts_allowed, backoff_ms, created_at, dated_at, meta, data`;
-const ADD = sized((count) => `INSERT INTO job (${COLUMNS}) VALUES ${repeated(`(${repeated('?', 27)})`, count)} ON CONFLICT DO NOTHING`);
+const ADDED = sized((count) => `SELECT ${RUN_COLUMNS} FROM job WHERE job.seq IN (${repeated('?', count)})`);
+
+const LATEST = `SELECT ${RUN_COLUMNS}, job.output, job.finished_at FROM job WHERE job.merge_key IS NOT NULL AND job.state = 'completed'
+  AND job.channel = ? AND job.merge_key = ? AND job.finished_at >= ? ORDER BY job.finished_at DESC LIMIT 1`;
+
+/** What each job has for itself … */
+const OWN = ['seq', 'id', 'data'];
+/** … what follows from several fields, or from rows elsewhere … */
+const DERIVED = {
+  lane: 'INTEGER',
+  state: 'TEXT',
+  plain: 'INTEGER',
+  run_at: 'INTEGER',
+  pending: 'INTEGER',
+  parents: 'INTEGER',
+  grp: 'INTEGER',
+  workgroup: 'INTEGER',
+  weight: 'INTEGER',
+  weight_part: 'INTEGER',
+  created_at: 'INTEGER',
+  dated_at: 'INTEGER',
+} as const;
+/** … and the fields that are stored as they are. But for the first, all is often the same for a whole list, as it comes from one program. */
+const PLAIN = storedFields.filter(({ column }) => !OWN.includes(column) && !(column in DERIVED));
+const SHARED_TYPES = [...Object.values(DERIVED), ...PLAIN.map(({ type }) => type)];
+const COLUMNS = [...OWN, ...Object.keys(DERIVED), ...PLAIN.map(({ column }) => column)];
+const INSERT = `INSERT INTO job (${COLUMNS.join(', ')})`;
+const ADD = sized((count) => `${INSERT} VALUES ${repeated(`(${repeated('?', COLUMNS.length)})`, count)} ON CONFLICT DO NOTHING`);
+/** To hand a value to SQLite costs about 1 µs, so what is shared is handed over once. `WHERE`: SQLite would take `ON` for a join. */
+const ADD_ALIKE = sized((count) => {
+  const shared = SHARED_TYPES.map((type) => `CAST(? AS ${type})`);
+  return `${INSERT} SELECT v.column1, v.column2, v.column3, ${shared.join(', ')}
+  FROM (${valuesOf(['INTEGER', 'TEXT', 'TEXT'], count)}) AS v WHERE v.column1 > 0 ON CONFLICT DO NOTHING`;
+});
 const PRESENT = sized((count) => `SELECT seq FROM job WHERE seq IN (${repeated('?', count)})`);
 const KNOWN = sized((count) => `SELECT ${RUN_COLUMNS} FROM job WHERE job.id IN (${repeated('?', count)}) ORDER BY job.seq FOR UPDATE`);
 const ROWS = sized((count) => `SELECT ${RUN_COLUMNS} FROM job WHERE job.seq IN (${repeated('?', count)})`);
 const EDGE = sized((count) => `INSERT INTO edge (parent, child, place) VALUES ${repeated('(?, ?, ?)', count)} ON CONFLICT DO NOTHING`);
 const HAVE_CHILDREN = sized((count) => `UPDATE job SET plain = 0 WHERE plain = 1 AND seq IN (${repeated('?', count)})`);
-
-export interface Adding {
-  readonly now: number;
-  readonly random: () => number;
-  readonly lanes: LaneBook;
-  /** The group that all of them join, by number, whatever they name. */
-  readonly grp?: number | null;
-}
 
 /** Adds jobs that were checked, in order. Throws `parent-unknown` or `graph-cycle`: then the transaction must be rolled back. */
 export async function addJobs(transaction: Transaction, jobs: readonly CheckedJob[], adding: Adding): Promise<AddedJob[]> {
@@ -40,43 +64,34 @@ export async function addJobs(transaction: Transaction, jobs: readonly CheckedJo
     const runAt = job.runAt ?? (job.delayMs > 0 ? now + job.delayMs : undefined);
     const { lane, grp, workgroup } = places(index);
     if (runAt !== undefined && runAt > now) transaction.due(runAt);
+    const { weight, weight_part } = weightColumns(job.weight);
     const plain = job.key === undefined && !job.persistent && graph?.inner.has(index) !== true;
-    return [
+    const row: Value[] = [
       first + index,
       ids[index] ?? '',
-      job.channel,
+      job.data,
       lane,
       job.parents.length > 0 ? 'blocked' : 'ready',
       plain ? 1 : 0,
-      job.priority,
       runAt !== undefined && runAt > now ? runAt : null,
       job.parents.length,
       job.parents.length,
       grp,
       workgroup,
-      job.key ?? null,
-      job.weight,
-      job.seed ? 1 : 0,
-      job.requires === '' ? null : job.requires,
-      job.persistent ? 1 : 0,
-      job.parentFailure ?? null,
-      job.backoffFixed ? 1 : 0,
-      job.name ?? null,
-      job.timeoutMs ?? null,
-      job.attempts,
-      job.backoffMs,
+      weight,
+      weight_part,
       now,
       job.runAt ?? null,
-      job.meta ?? null,
-      job.data,
     ];
+    for (const { field, encode } of PLAIN) row.push(encode(job[field]));
+    return row;
   });
   const added = await insert(transaction, rows);
   for (const [index, job] of jobs.entries()) {
     const { grp } = places(index);
     if (added(index))
       transaction.moved(
-        { id: ids[index] ?? '', channel: job.channel, grp, weight: job.weight },
+        { id: ids[index] ?? '', channel: job.channel, grp, ...weightColumns(job.weight) },
         undefined,
         job.parents.length > 0 ? 'blocked' : 'ready',
       );
@@ -92,10 +107,14 @@ export async function addJobs(transaction: Transaction, jobs: readonly CheckedJo
 /** Answers which indexes were new. */
 async function insert(transaction: Transaction, rows: readonly Value[][]): Promise<(index: number) => boolean> {
   const first = rows[0]?.[0] as number;
+  const shared = sharedBy(rows);
   let known: Set<number> | undefined;
   for (const piece of pieces(rows)) {
     const list = padded(piece);
-    const changed = await transaction.run(ADD(list.length), list.flat());
+    const changed =
+      shared === undefined
+        ? await transaction.run(ADD(list.length), list.flat())
+        : await transaction.run(ADD_ALIKE(list.length), [...shared, ...list.flatMap((row) => row.slice(0, OWN.length))]);
     if (changed !== piece.length) {
       const seqs = piece.map(([seq]) => seq as number);
       const present = new Set((await transaction.allOf<{ seq: number }>(PRESENT, seqs)).map(({ seq }) => seq));
@@ -104,6 +123,14 @@ async function insert(transaction: Transaction, rows: readonly Value[][]): Promi
     }
   }
   return (index) => known?.has(index) !== true;
+}
+
+/** What all of the rows have beside their own; undefined if they differ. */
+function sharedBy(rows: readonly Value[][]): readonly Value[] | undefined {
+  const [first, ...others] = rows;
+  if (first === undefined || others.length === 0) return undefined;
+  const isShared = (value: Value, at: number) => at < OWN.length || value === first[at];
+  return others.every((row) => row.every(isShared)) ? first.slice(OWN.length) : undefined;
 }
 
 /** Where each job belongs, by number. */
@@ -193,7 +220,7 @@ async function join(
   const failed = await recount(transaction, await transaction.allOf<RunRow>(ROWS, [...recounted]));
   await endRuns(
     transaction,
-    failed.map(({ row, parent }) => endUntried(row, { code: 'parent-failed', message: describeError('parent-failed', parent) }, now)),
+    failed.map(({ row, parent }) => failWithoutRun(row, { code: 'parent-failed', message: describeError('parent-failed', parent) }, now)),
     now,
   );
 }
@@ -212,4 +239,34 @@ function madeUpId(seq: number, random: () => number): string {
   return `${seq.toString(36).padStart(7, '0')}-${Math.floor(random() * 36 ** 6)
     .toString(36)
     .padStart(6, '0')}`;
+}
+
+/** Jobs that accept an outcome of the recent past take that of the latest duplicate that completed within their window. */
+async function shareOutcomes(
+  transaction: Transaction,
+  jobs: readonly { readonly seq: number; readonly keyWindowMs: number }[],
+  now: number,
+): Promise<void> {
+  const windows = new Map(jobs.map(({ seq, keyWindowMs }) => [seq, keyWindowMs]));
+  const rows = await transaction.allOf<RunRow>(ADDED, [...windows.keys()]);
+  const ends: RunEnd[] = [];
+  for (const row of rows) {
+    const from = now - (windows.get(row.seq) ?? 0);
+    const [duplicate] = await transaction.all<RunRow & { output: string; finished_at: number }>(LATEST, [row.channel, row.merge_key, from]);
+    if (duplicate === undefined) continue;
+    const { output, started_at: startedAt, finished_at: finishedAt } = duplicate;
+    ends.push({
+      row,
+      state: 'completed',
+      attemptsMade: 0,
+      runAt: null,
+      settled: false,
+      startedAt,
+      finishedAt,
+      error: null,
+      output,
+      mergedWith: duplicate,
+    });
+  }
+  await endRuns(transaction, ends, now);
 }

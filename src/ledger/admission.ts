@@ -1,6 +1,6 @@
 import { padded, pieces, repeated, sized } from './lists.js';
 import type { Transaction } from './transaction.js';
-import { closeRooms, type Room, roomsOf } from './workgroups.js';
+import { type SlotBudget, slotBudgetsOf, useSlots } from './workgroups.js';
 
 /** What decides whether a job that is ready may start. */
 export interface Candidate {
@@ -17,7 +17,7 @@ const RUNNING = sized(
   (count) => `SELECT channel, merge_key FROM job WHERE state = 'leased' AND merge_key IS NOT NULL AND merge_key IN (${repeated('?', count)})
   AND channel = ?`,
 );
-/** A run that another transaction is ending is left out: its twins must not be parked for it. */
+/** A run that another transaction is ending is left out: its duplicates must not be parked for it. */
 const RUNS_ON = sized((count) => `${RUNNING(count)} ORDER BY seq FOR UPDATE SKIP LOCKED`);
 const PARK = sized((count) => `UPDATE job SET parked = ? WHERE seq IN (${repeated('?', count)})`);
 
@@ -35,22 +35,22 @@ export async function admit<C extends Candidate>(
   const paused = await pausedGroups(transaction, candidates);
   const keys = await runningKeys(transaction, candidates);
   const workgroups = distinct(candidates.map(({ workgroup }) => workgroup));
-  const rooms: Map<number, Room> = workgroups.length === 0 ? new Map() : await roomsOf(transaction, workgroups, now);
+  const budgets: Map<number, SlotBudget> = workgroups.length === 0 ? new Map() : await slotBudgetsOf(transaction, workgroups, now);
   const admitted: C[] = [];
   const parked: Record<Reason, C[]> = { group: [], workgroup: [], twin: [] };
   for (const candidate of candidates) {
     const { grp, workgroup, merge_key } = candidate;
     const key = merge_key === null ? undefined : keyOf(candidate);
-    const room = workgroup === null ? undefined : rooms.get(workgroup);
+    const budget = workgroup === null ? undefined : budgets.get(workgroup);
     if (grp !== null && paused.has(grp)) parked.group.push(candidate);
     else if (key !== undefined && keys.running.has(key)) {
       if (keys.locked.has(key)) parked.twin.push(candidate);
-    } else if (room !== undefined && room.left === 0) parked.workgroup.push(candidate);
+    } else if (budget !== undefined && budget.left === 0) parked.workgroup.push(candidate);
     else {
       admitted.push(candidate);
-      if (room !== undefined) {
-        room.left -= 1;
-        room.started += 1;
+      if (budget !== undefined) {
+        budget.left -= 1;
+        budget.started += 1;
       }
       if (key !== undefined) {
         keys.running.add(key);
@@ -63,7 +63,7 @@ export async function admit<C extends Candidate>(
       const list = padded(piece);
       await transaction.run(PARK(list.length), [reason, ...list]);
     }
-  await closeRooms(transaction, rooms, distinct(parked.workgroup.map(({ workgroup }) => workgroup)), now);
+  await useSlots(transaction, budgets, distinct(parked.workgroup.map(({ workgroup }) => workgroup)), now);
   return { admitted, parked: parked.group.length + parked.workgroup.length + parked.twin.length };
 }
 

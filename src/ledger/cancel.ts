@@ -1,6 +1,6 @@
 import { endRuns } from './end-runs.js';
 import { isEnded, type RunRow } from './job-row.js';
-import type { CancelledJob } from './ledger.js';
+import type { CancelledJob } from './ledger-change.js';
 import { readRuns } from './read-runs.js';
 import { endByCancel } from './run-end.js';
 import type { Transaction } from './transaction.js';

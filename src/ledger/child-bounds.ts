@@ -1,12 +1,12 @@
 import { PeerworkError } from '../errors.js';
-import type { CheckedJob } from '../job/job-input.js';
-import { labelSet, labelsOf } from '../job/labels.js';
+import type { CheckedJob } from '../job/job-fields.js';
+import { labelSet, labelsOf } from '../job/kinds.js';
 import { DEFAULT_TIMEOUT_MS, MAX_HOLD_MS, MAX_LABELS } from '../job/limits.js';
 import type { CheckedChild } from './children.js';
 import { circleIn } from './graph.js';
 import type { RunRow } from './job-row.js';
-import type { ChildPolicy } from './ledger.js';
 import { repeated, sized } from './lists.js';
+import type { ChildPolicy } from './requests.js';
 import type { Transaction } from './transaction.js';
 
 /** What decides about the children of a job. */
@@ -96,7 +96,7 @@ function refuseCircles(creator: string, children: readonly CheckedChild[]): void
   }
   const first = (index: number) => byId.get(children[index]?.job.id ?? '') ?? index;
   const circle = circleIn(children.length, (index) => children[index]?.parents?.map(first) ?? []);
-  if (circle !== undefined) throw refuse(`children of the same id wait for each other in a circle: ${children[circle[0] ?? 0]?.job.id}`);
+  if (circle !== undefined) throw refuse(`children of the same id wait for each other in a cycle: ${children[circle[0] ?? 0]?.job.id}`);
 }
 
 async function refuseStrangers(transaction: Transaction, { seq }: RunRow, children: readonly CheckedChild[]): Promise<void> {

@@ -1,10 +1,13 @@
 import { PeerworkError } from '../errors.js';
 import type { ChildInput } from '../job/job.js';
-import { type CheckedJob, checkJobInput, text } from '../job/job-input.js';
+import type { CheckedJob } from '../job/job-fields.js';
+import { checkJobInput } from '../job/job-input.js';
+import { check, text } from '../job/kinds.js';
 import { MAX_CHILDREN, MAX_JOB_ID_CHARS } from '../job/limits.js';
-import { type Adding, addJobs } from './add.js';
+import { addJobs } from './add.js';
 import { circleIn } from './graph.js';
 import type { RunRow } from './job-row.js';
+import type { Adding } from './operations.js';
 import type { Transaction } from './transaction.js';
 
 /** A child that can be created: `parents` are indexes of its siblings; undefined, the job that creates it. */
@@ -22,7 +25,7 @@ export function checkChildren(children: readonly ChildInput[], now: number): Che
   for (const [index, child] of children.entries()) {
     if (typeof child !== 'object' || child === null || Array.isArray(child)) throw refuse(`child ${index} is not an object`);
     if (child.ref === undefined) continue;
-    const ref = within(index, () => text(child.ref, 'ref', MAX_JOB_ID_CHARS));
+    const ref = within(index, () => check(text(MAX_JOB_ID_CHARS), child.ref, 'ref'));
     if (byRef.has(ref)) throw refuse(`two children are called ${JSON.stringify(ref)}`);
     byRef.set(ref, index);
   }
@@ -43,8 +46,7 @@ export function checkChildren(children: readonly ChildInput[], now: number): Che
     return { job, parents: [...siblings], prioritized };
   });
   const circle = circleIn(checked.length, (index) => checked[index]?.parents ?? []);
-  if (circle !== undefined)
-    throw refuse(`they wait for each other in a circle: ${circle.map((index) => children[index]?.ref).join(' → ')}`);
+  if (circle !== undefined) throw refuse(`they wait for each other in a cycle: ${circle.map((index) => children[index]?.ref).join(' → ')}`);
   return checked;
 }
 
@@ -68,7 +70,7 @@ export async function createChildren(
   adding: Adding,
 ): Promise<void> {
   if (children.length === 0) return;
-  // Siblings are told apart by id: those that have none get one before they are added.
+  // Siblings are distinguished by id: those that have none get one before they are added.
   const first = await transaction.draw('job', children.length);
   const ids = children.map(({ job }, index) => job.id ?? `${creator.id.slice(0, 150)}/${(first + index).toString(36)}`);
   const jobs = children.map(({ job, parents }, index): CheckedJob => {

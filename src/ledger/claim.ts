@@ -4,9 +4,11 @@ import { admit, type Candidate } from './admission.js';
 import { endRuns } from './end-runs.js';
 import { RUN_COLUMNS, type RunRow } from './job-row.js';
 import { lanesFor } from './lane-book.js';
-import type { Claim, LeasedJob, LeasedParent } from './ledger.js';
 import { padded, repeated, sized } from './lists.js';
-import { endUntried } from './run-end.js';
+import { CHUNK, type Operations } from './operations.js';
+import { packed } from './packed.js';
+import type { Claim, LeasedJob, LeasedParent } from './requests.js';
+import { failWithoutRun } from './run-end.js';
 import { leaseEnd } from './run-time.js';
 import type { Transaction } from './transaction.js';
 
@@ -14,6 +16,7 @@ interface ReadyRow extends Candidate {
   readonly id: string;
   readonly priority: number;
   readonly weight: number;
+  readonly weight_part: number;
   readonly parents: number;
   readonly lease: number;
   readonly attempts_made: number;
@@ -30,7 +33,7 @@ const PROMOTE = `UPDATE job SET run_at = NULL WHERE seq IN (
 /** Bounds the time that one claim can take when very many jobs become due at the same instant; the next claims promote the others. */
 const MAX_PROMOTED = 1_000;
 
-const READY = `SELECT seq, id, channel, priority, weight, grp, workgroup, merge_key, parents, lease, attempts_made, timeout_ms, data FROM job
+const READY = `SELECT ${packed('seq, id, channel, priority, grp, workgroup, parents, lease, attempts_made, timeout_ms, merge_key, weight, weight_part')}, data FROM job
   WHERE lane = ? AND state = 'ready' AND run_at IS NULL AND parked IS NULL ORDER BY priority DESC, seq LIMIT ? FOR UPDATE SKIP LOCKED`;
 const LEASE = sized(
   (
@@ -50,7 +53,25 @@ const MAX_HANDED_BYTES = MAX_MESSAGE_BYTES - 64 * 1024;
 /** Jobs that may not start and are walked over by one claim; the next goes on from there. */
 const MAX_PARKED = 1_000;
 
-export async function claimJobs(transaction: Transaction, worker: number, claim: Omit<Claim, 'worker'>, now: number): Promise<LeasedJob[]> {
+/** In portions, so that a large claim does not hold up the others; ends early once it has half of the data that one message may carry. */
+export async function claimUpTo(operations: Operations, claim: Claim, now: number): Promise<LeasedJob[]> {
+  const leased: LeasedJob[] = [];
+  let bytes = 0;
+  while (leased.length < claim.limit) {
+    const limit = Math.min(CHUNK, claim.limit - leased.length);
+    const jobs = await operations.run(limit, async (transaction) => {
+      const until = transaction.at(claim.until);
+      const worker = await operations.workers.seqOf(transaction, claim.worker);
+      return claimJobs(transaction, worker, { ...claim, limit, until }, transaction.at(now));
+    });
+    leased.push(...jobs);
+    bytes += jobs.reduce((sum, job) => sum + Buffer.byteLength(job.data), 0);
+    if (jobs.length < limit || bytes > MAX_JOB_DATA_BYTES / 2) break;
+  }
+  return leased;
+}
+
+async function claimJobs(transaction: Transaction, worker: number, claim: Omit<Claim, 'worker'>, now: number): Promise<LeasedJob[]> {
   if (transaction.promotedAt < now) {
     await transaction.run(PROMOTE, [now, MAX_PROMOTED]);
     transaction.promotedAt = now;
@@ -158,7 +179,7 @@ async function refuse(transaction: Transaction, rows: readonly ReadyRow[], now: 
   );
   await endRuns(
     transaction,
-    runs.map((row) => endUntried(row, error, now)),
+    runs.map((row) => failWithoutRun(row, error, now)),
     now,
   );
 }

@@ -2,6 +2,7 @@ import type { Outcome } from '../job/job.js';
 import type { Value } from './driver.js';
 import { addLines, type Line, lastLines } from './history.js';
 import { padded, pieces, sized, valuesOf } from './lists.js';
+import { packed } from './packed.js';
 import type { Settling } from './settling.js';
 import type { Movable, Transaction } from './transaction.js';
 import { slotsOpened } from './workgroups.js';
@@ -9,7 +10,7 @@ import { slotsOpened } from './workgroups.js';
 export type Completed = Settling & { readonly outcome: Extract<Outcome, { state: 'completed' }> };
 
 /** An outcome that asks for nothing more. */
-export function isBare({ outcome }: Settling): boolean {
+export function isPlainCompletion({ outcome }: Settling): boolean {
   return (
     outcome.state === 'completed' && outcome.children === undefined && outcome.childrenDelayMs === undefined && outcome.holdMs === undefined
   );
@@ -33,11 +34,11 @@ const COMPLETE = sized(
   AND job.plain = 1`,
 );
 type CompletedRow = Movable & { readonly seq: number; readonly settled_seq: number; readonly workgroup: number | null };
-const COMPLETED = 'SELECT seq, settled_seq, id, channel, grp, weight, workgroup FROM job WHERE settled_seq >= ? AND settled_seq < ?';
+const COMPLETED = `SELECT ${packed('seq, settled_seq, id, channel, grp, workgroup, weight, weight_part')} FROM job WHERE settled_seq >= ? AND settled_seq < ?`;
 
 /**
- * Completes those runs that the worker holds and whose jobs are plain; no job may be named twice. Answers how many it was, and the number of the first: the
- * settlement with index i was recorded if its job has the number `firstSeq + i`. What their runs told last is recorded with them.
+ * Completes those runs that the worker holds and whose jobs are plain; no job may be named twice. Returns how many there were, and the number of the first: the
+ * settlement with index i was recorded if its job has the number `firstSeq + i`. Their last reports are recorded with them.
  */
 export async function completeRuns(
   transaction: Transaction,
@@ -67,7 +68,7 @@ export async function completeRuns(
     const settlement = settlements[row.settled_seq - firstSeq];
     if (settlement?.reports === undefined) continue;
     lines.push(...lastLines(row.seq, settlement, now));
-    // The first run, and all that it told: to look for what is there already would be half of the work.
+    // The first run, and all of its reports: looking for earlier ones would be half of the work.
     if (settlement.lease === 1 && settlement.reports[0]?.n === 1) fresh.add(row.seq);
   }
   await addLines(transaction, lines, fresh);

@@ -1,20 +1,35 @@
 import { stopRuns } from './cancel.js';
-import { deleteRows } from './delete-rows.js';
+import { releaseDuplicates } from './duplicates.js';
 import { descendantsOf } from './graph.js';
+import { forgetHistory } from './history.js';
 import type { RunRow } from './job-row.js';
-import type { CancelledJob } from './ledger.js';
-import type { Transaction } from './transaction.js';
-import { letTwinsOut } from './twins.js';
+import type { CancelledJob } from './ledger-change.js';
+import { repeated, sized } from './lists.js';
+import type { Operations } from './operations.js';
+import { readRuns } from './read-runs.js';
+import type { JobState } from './records.js';
+import type { Movable, Transaction } from './transaction.js';
 import type { WorkerBook } from './worker-book.js';
 import { slotsOpened } from './workgroups.js';
 
-/** Forgets jobs, which are locked, with all that descends from them. */
-export async function deleteJobs(
-  transaction: Transaction,
-  workers: WorkerBook,
-  rows: readonly RunRow[],
-  now: number,
-): Promise<{ readonly deleted: number; readonly cancelled: CancelledJob[] }> {
+const EDGES_UP = sized((count) => `DELETE FROM edge WHERE child IN (${repeated('?', count)})`);
+const EDGES_DOWN = sized((count) => `DELETE FROM edge WHERE parent IN (${repeated('?', count)})`);
+const JOBS = sized((count) => `DELETE FROM job WHERE seq IN (${repeated('?', count)})`);
+
+interface Deleted {
+  readonly deleted: number;
+  readonly cancelled: CancelledJob[];
+}
+
+export async function deleteInChunks(operations: Operations, ids: readonly string[], now: number): Promise<Deleted> {
+  const parts = await operations.inChunks(ids, async (transaction, chunk) => [
+    await deleteJobs(transaction, operations.workers, [...(await readRuns(transaction, chunk)).values()], transaction.at(now)),
+  ]);
+  return { deleted: parts.reduce((sum, { deleted }) => sum + deleted, 0), cancelled: parts.flatMap(({ cancelled }) => cancelled) };
+}
+
+/** Deletes jobs, which are locked, with all their descendants. */
+export async function deleteJobs(transaction: Transaction, workers: WorkerBook, rows: readonly RunRow[], now: number): Promise<Deleted> {
   const all = await descendantsOf(
     transaction,
     rows.map(({ seq }) => seq),
@@ -24,8 +39,21 @@ export async function deleteJobs(
   const running = gone.filter(({ state }) => state === 'leased');
   const cancelled = await stopRuns(transaction, workers, running);
   await deleteRows(transaction, gone);
-  for (const row of running) await letTwinsOut(transaction, row);
+  for (const row of running) await releaseDuplicates(transaction, row);
   const opened = running.flatMap(({ workgroup }) => workgroup ?? []);
   if (opened.length > 0) await slotsOpened(transaction, opened, now);
   return { deleted: gone.length, cancelled };
+}
+
+/** Deletes jobs, which are locked, with their edges and histories. The caller makes sure that no other job needs them. */
+export async function deleteRows(
+  transaction: Transaction,
+  rows: readonly (Movable & { readonly seq: number; readonly state: JobState })[],
+): Promise<void> {
+  const seqs = rows.map(({ seq }) => seq);
+  await transaction.runOf(EDGES_UP, seqs);
+  await transaction.runOf(EDGES_DOWN, seqs);
+  await forgetHistory(transaction, seqs);
+  await transaction.runOf(JOBS, seqs);
+  for (const row of rows) transaction.moved(row, row.state, 'deleted');
 }

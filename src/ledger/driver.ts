@@ -1,6 +1,6 @@
 import { PeerworkError } from '../errors.js';
 import { shown } from '../kit/shown.js';
-import type { LedgerChange } from './ledger.js';
+import type { LedgerChange } from './ledger-change.js';
 
 /**
  * The port to a SQL engine. Statements are written once, in the intersection of SQLite and Postgres: integer milliseconds, JSON as
@@ -10,9 +10,9 @@ import type { LedgerChange } from './ledger.js';
 export type Value = string | number | null;
 
 export interface Statements {
-  /** Runs one statement and answers its rows, also those of RETURNING. Their order is that of ORDER BY only. */
+  /** Runs one statement and returns its rows, also those of RETURNING. Their order is that of ORDER BY only. */
   all<Row>(sql: string, values?: readonly Value[]): Promise<Row[]>;
-  /** Runs one statement without RETURNING and answers how many rows it changed. */
+  /** Runs one statement without RETURNING and returns how many rows it changed. */
   run(sql: string, values?: readonly Value[]): Promise<number>;
   /** Where transactions run side by side: numbers that they need not wait for each other to draw. Absent: the rows of `counter`. */
   readonly numbers?: Numbers | undefined;
@@ -20,7 +20,7 @@ export interface Statements {
 
 /** What the rows of `counter` are where there is one writer. */
 export interface Numbers {
-  /** Draws `count` consecutive numbers, the first is answered; undefined: this counter is drawn from its row. */
+  /** Draws `count` consecutive numbers and returns the first; undefined: this counter is drawn from its row. */
   draw(counter: string, count: number): Promise<number> | undefined;
   /** No other transaction that is still under way has drawn a settlement number up to this one. */
   settledHorizon(): Promise<number>;
@@ -38,9 +38,11 @@ export interface Driver extends Statements {
   exclusively?<T>(work: (sql: Statements) => Promise<T>): Promise<T>;
   /** A statement that reads the clock that all openers go by, in milliseconds as `now`. Absent: the machine's is. */
   readonly readClock?: string;
-  /** Tells the other Masters on this ledger, soon and without a promise, what a commit changed. Absent: there can be none. */
+  /** The name of the collation that orders texts by their bytes. Absent: there is no other. */
+  readonly byteOrder?: string;
+  /** Notifies the other Masters on this ledger of what a commit changed, soon and without a guarantee. Absent: there can be none. */
   announce?(change: LedgerChange): void;
-  /** Hears what they tell; also `cut`, `ready` and `settled` all true after something may have been missed. */
+  /** Calls `listener` with their announcements; also `cut`, `ready` and `settled` all true after something may have been missed. */
   onAnnounced?(listener: (change: LedgerChange) => void): void;
   close(): Promise<void>;
 }

@@ -1,8 +1,10 @@
 import { MAX_WAIT_MS } from '../job/limits.js';
 import type { LeaseKey } from '../job/verbs.js';
-import type { Paused } from './ledger.js';
 import { padded, pieces, repeated, sized } from './lists.js';
+import type { Operations } from './operations.js';
 import { readRuns } from './read-runs.js';
+import type { WorkerRef } from './records.js';
+import type { Paused } from './requests.js';
 import { resumeRuns } from './resume.js';
 import { LIMIT, leaseEnd } from './run-time.js';
 import type { Transaction } from './transaction.js';
@@ -15,8 +17,25 @@ const WAITS = sized((count) => `UPDATE job SET begun_at = ? WHERE started_at > ?
 /** The outcome of one may be on its way for as long beyond the time that its run had. */
 const ENDED = sized((count) => `UPDATE job SET begun_at = ? WHERE started_at + ${LIMIT} > ? AND seq IN (${repeated('?', count)})`);
 
-/** Renews what the worker holds, not beyond the time of the runs; answers what it does not hold. A lease that ended is renewed as well, while nobody else has the job. */
-export async function extendLeases(
+export function extendInChunks(
+  operations: Operations,
+  worker: WorkerRef,
+  leases: readonly LeaseKey[],
+  until: number,
+  now: number,
+  paused?: Paused,
+): Promise<LeaseKey[]> {
+  return operations.ofWorker(worker, leases, (transaction, seq, chunk) =>
+    extendLeases(transaction, seq, chunk, transaction.at(until), transaction.at(now), paused),
+  );
+}
+
+export function lostInChunks(operations: Operations, worker: WorkerRef, leases: readonly LeaseKey[]): Promise<LeaseKey[]> {
+  return operations.ofWorker(worker, leases, lostLeases);
+}
+
+/** Renews what the worker holds, not beyond the time limit of the runs; returns what it does not hold. A lease that ended is renewed as well, while nobody else has the job. */
+async function extendLeases(
   transaction: Transaction,
   worker: number,
   leases: readonly LeaseKey[],
@@ -61,7 +80,7 @@ export async function extendLeases(
 }
 
 /** Those that are not the worker's. */
-export async function lostLeases(transaction: Transaction, worker: number, leases: readonly LeaseKey[]): Promise<LeaseKey[]> {
+async function lostLeases(transaction: Transaction, worker: number, leases: readonly LeaseKey[]): Promise<LeaseKey[]> {
   const rows = await transaction.allOf<{ id: string; lease: number }>(
     HOLDS,
     leases.map(({ id }) => id),

@@ -1,6 +1,6 @@
 import { isEnded, RUN_COLUMNS, type RunRow } from './job-row.js';
-import type { JobState } from './ledger.js';
 import { padded, pieces, repeated, sized, valuesOf } from './lists.js';
+import type { JobState } from './records.js';
 import type { RunEnd } from './run-end.js';
 import type { Transaction } from './transaction.js';
 
@@ -15,34 +15,34 @@ const POLICY = `COALESCE(child.parent_failure, grp.parent_failure, 'fail')`;
 const BLOCKED = `child.state || '' = 'blocked'`;
 
 const FALLEN = sized(
-  (count) => `WITH RECURSIVE fallen (seq) AS (
+  (count) => `WITH RECURSIVE descendants (seq) AS (
     SELECT child.seq FROM edge JOIN job AS child ON child.seq = edge.child LEFT JOIN grp ON grp.seq = child.grp
     WHERE edge.parent IN (${repeated('?', count)}) AND ${BLOCKED} AND ${POLICY} = 'fail'
-    UNION SELECT child.seq FROM fallen JOIN edge ON edge.parent = fallen.seq JOIN job AS child ON child.seq = edge.child
+    UNION SELECT child.seq FROM descendants JOIN edge ON edge.parent = descendants.seq JOIN job AS child ON child.seq = edge.child
     LEFT JOIN grp ON grp.seq = child.grp WHERE ${BLOCKED} AND ${POLICY} = 'fail')
-  SELECT ${RUN_COLUMNS} FROM job WHERE job.seq IN (SELECT seq FROM fallen) ORDER BY job.seq FOR UPDATE`,
+  SELECT ${RUN_COLUMNS} FROM job WHERE job.seq IN (SELECT seq FROM descendants) ORDER BY job.seq FOR UPDATE`,
 );
 const PARENTS_OF = sized((count) => `SELECT child, parent FROM edge WHERE child IN (${repeated('?', count)}) ORDER BY child, place`);
 
 /** Blocked jobs that fail with these parents, directly or through each other, each with the parent that it fails for; locked. */
-export async function fallenWith(
+export async function failedDescendants(
   transaction: Transaction,
   parents: readonly RunRow[],
 ): Promise<{ readonly row: RunRow; readonly parent: string }[]> {
-  const fallen = new Map<number, RunRow>();
+  const descendants = new Map<number, RunRow>();
   for (const row of await transaction.allOf<RunRow>(
     FALLEN,
     parents.map(({ seq }) => seq),
   ))
-    if (row.state === 'blocked') fallen.set(row.seq, row);
-  if (fallen.size === 0) return [];
-  const failing = new Map([...parents, ...fallen.values()].map(({ seq, id }) => [seq, id]));
+    if (row.state === 'blocked') descendants.set(row.seq, row);
+  if (descendants.size === 0) return [];
+  const failing = new Map([...parents, ...descendants.values()].map(({ seq, id }) => [seq, id]));
   const because = new Map<number, string>();
-  for (const { child, parent } of await transaction.allOf<{ child: number; parent: number }>(PARENTS_OF, [...fallen.keys()])) {
+  for (const { child, parent } of await transaction.allOf<{ child: number; parent: number }>(PARENTS_OF, [...descendants.keys()])) {
     const id = failing.get(parent);
     if (id !== undefined && !because.has(child)) because.set(child, id);
   }
-  return [...fallen.values()].map((row) => ({ row, parent: because.get(row.seq) ?? '' }));
+  return [...descendants.values()].map((row) => ({ row, parent: because.get(row.seq) ?? '' }));
 }
 
 const OPENED = sized(
@@ -67,7 +67,7 @@ const PENDING = sized(
 );
 
 /** Jobs that have ended let their children go, as far as these wait for nothing else. The ends are written already. */
-export async function passOn(transaction: Transaction, ends: readonly RunEnd[]): Promise<void> {
+export async function propagateEnds(transaction: Transaction, ends: readonly RunEnd[]): Promise<void> {
   const opened = new Map<number, number>();
   const pass = async (parents: readonly number[], select: (count: number) => string, mark: (count: number) => string) => {
     const found = await transaction.allOf<{ child: number; edges: number }>(select, parents);
@@ -114,7 +114,7 @@ interface EdgeRow {
 }
 
 /**
- * Counts anew what blocked jobs wait for, and lets go those that wait for nothing. Answers those that a parent has failed for already, with that
+ * Recounts what blocked jobs wait for, and releases those that wait for nothing. Returns those that a parent has failed for already, with that
  * parent: they stay blocked, unless the caller ends them.
  */
 export async function recount(
@@ -173,13 +173,13 @@ export async function descendantsOf(transaction: Transaction, seqs: readonly num
   return new Map(rows.map((row) => [row.seq, row]));
 }
 
-/** `code` stands first in the text of an error. */
+/** `code` comes first in the text of an error. */
 const FAILED_FOR_PARENT = `child.state || '' = 'failed' AND child.error LIKE '{"code":"parent-failed"%'`;
 const FAILED_WITH = sized(
-  (count) => `WITH RECURSIVE fallen (seq) AS (
+  (count) => `WITH RECURSIVE descendants (seq) AS (
     SELECT child.seq FROM edge JOIN job AS child ON child.seq = edge.child WHERE edge.parent IN (${repeated('?', count)}) AND ${FAILED_FOR_PARENT}
-    UNION SELECT child.seq FROM fallen JOIN edge ON edge.parent = fallen.seq JOIN job AS child ON child.seq = edge.child WHERE ${FAILED_FOR_PARENT})
-  SELECT ${RUN_COLUMNS} FROM job WHERE job.seq IN (SELECT seq FROM fallen) ORDER BY job.seq FOR UPDATE`,
+    UNION SELECT child.seq FROM descendants JOIN edge ON edge.parent = descendants.seq JOIN job AS child ON child.seq = edge.child WHERE ${FAILED_FOR_PARENT})
+  SELECT ${RUN_COLUMNS} FROM job WHERE job.seq IN (SELECT seq FROM descendants) ORDER BY job.seq FOR UPDATE`,
 );
 
 /** Jobs that failed for the sake of these, directly or through each other; locked. */
@@ -188,7 +188,7 @@ export async function failedWith(transaction: Transaction, seqs: readonly number
   return [...new Map(rows.filter(({ state }) => state === 'failed').map((row) => [row.seq, row])).values()];
 }
 
-/** Names jobs that wait for each other in a circle; undefined if none do. `parentsOf` answers those within the list, by index. */
+/** Names jobs that wait for each other in a circle; undefined if none do. `parentsOf` returns those within the list, by index. */
 export function circleIn(count: number, parentsOf: (index: number) => readonly number[]): readonly number[] | undefined {
   const waits = Array.from({ length: count }, (_, index) => parentsOf(index).length);
   const children: number[][] = Array.from({ length: count }, () => []);

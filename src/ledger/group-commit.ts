@@ -1,6 +1,6 @@
 import { PeerworkError } from '../errors.js';
 import { Conflict, type Driver } from './driver.js';
-import type { LedgerChange } from './ledger.js';
+import type { LedgerChange } from './ledger-change.js';
 import { Transaction } from './transaction.js';
 
 interface Operation {

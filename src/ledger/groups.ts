@@ -1,8 +1,10 @@
 import { PeerworkError } from '../errors.js';
-import { checkJobInput, integer, jsonText, text } from '../job/job-input.js';
-import { MAX_DELAY_MS, MAX_JOB_ID_CHARS, MAX_META_BYTES } from '../job/limits.js';
+import { checkJobField } from '../job/job-input.js';
+import { check, flag, integer } from '../job/kinds.js';
+import { MAX_DELAY_MS } from '../job/limits.js';
 import type { Value } from './driver.js';
-import type { GroupInput } from './ledger.js';
+import { getGroup } from './list.js';
+import type { GroupInput, GroupRecord } from './records.js';
 import { groupsNamed } from './rows-by-name.js';
 import type { Transaction } from './transaction.js';
 
@@ -16,25 +18,27 @@ export async function lockGroup(transaction: Transaction, id: string): Promise<n
 }
 
 /** Makes or changes a group. Throws `group-invalid`. */
-export async function putGroup(transaction: Transaction, input: GroupInput, now: number): Promise<void> {
+export async function putGroup(transaction: Transaction, input: GroupInput, now: number): Promise<GroupRecord> {
   const columns = checkedGroup(input);
   const seq = (await groupsNamed(transaction, [input.id], now)).get(input.id) ?? 0;
   for (const [column, value] of columns) await transaction.run(`UPDATE grp SET ${column} = ? WHERE seq = ?`, [value, seq]);
   transaction.touched('group', input.id);
   if (input.paused !== undefined) await setPaused(transaction, seq, input.paused);
+  const record = await getGroup(transaction, input.id);
+  if (record === undefined) throw new Error('a group that was made is not there');
+  return record;
 }
 
 function checkedGroup(input: GroupInput): Map<string, Value> {
   const columns = new Map<string, Value>();
   try {
-    text(input.id, 'id', MAX_JOB_ID_CHARS);
+    checkJobField('id', input.id);
     const { name, parentFailure, retainMs, meta, paused } = input;
-    if (paused !== undefined && typeof paused !== 'boolean') throw new PeerworkError('job-invalid', 'paused is neither true nor false');
-    if (name !== undefined) columns.set('name', text(name, 'name', MAX_JOB_ID_CHARS));
-    if (parentFailure !== undefined) columns.set('parent_failure', checkJobInput({ data: null, parentFailure }).parentFailure ?? null);
-    if (retainMs !== undefined)
-      columns.set('retain_ms', retainMs === null ? null : (integer(retainMs, 'retainMs', 0, MAX_DELAY_MS) ?? null));
-    if (meta !== undefined) columns.set('meta', jsonText(meta, 'meta', MAX_META_BYTES));
+    if (paused !== undefined) check(flag, paused, 'paused');
+    if (name !== undefined) columns.set('name', checkJobField('name', name));
+    if (parentFailure !== undefined) columns.set('parent_failure', checkJobField('parentFailure', parentFailure));
+    if (retainMs !== undefined) columns.set('retain_ms', retainMs === null ? null : check(integer(0, MAX_DELAY_MS), retainMs, 'retainMs'));
+    if (meta !== undefined) columns.set('meta', checkJobField('meta', meta));
   } catch (thrown) {
     throw thrown instanceof PeerworkError ? new PeerworkError('group-invalid', thrown.detail) : thrown;
   }
@@ -42,7 +46,7 @@ function checkedGroup(input: GroupInput): Map<string, Value> {
 }
 
 const PAUSE = 'UPDATE grp SET paused = 1, resuming = 0 WHERE seq = ?';
-/** Its jobs that were parked are let out in pieces. */
+/** Its parked jobs are released in portions. */
 const RESUME = 'UPDATE grp SET paused = 0, resuming = 1 WHERE seq = ? AND (paused = 1 OR resuming = 1)';
 
 /** Pauses or resumes a group, which is locked. */
@@ -50,30 +54,30 @@ export async function setPaused(transaction: Transaction, seq: number, paused: b
   await transaction.run(paused ? PAUSE : RESUME, [seq]);
   if (!paused) {
     transaction.freed();
-    await letOut(transaction, seq);
+    await release(transaction, seq);
   }
   const [row] = await transaction.all<{ id: string }>(NAMED, [seq]);
   if (row !== undefined) transaction.touched('group', row.id);
 }
 
-/** Parked jobs that are let out at once. */
-const MAX_LET_OUT = 1_000;
+/** Parked jobs that are released at once. */
+const MAX_RELEASED = 1_000;
 const RESUMING = 'SELECT seq FROM grp WHERE resuming = 1 ORDER BY seq LIMIT 20 FOR UPDATE';
-const LET_OUT = `UPDATE job SET parked = NULL WHERE seq IN (SELECT seq FROM job WHERE grp = ? AND parked = 'group'
+const RELEASE = `UPDATE job SET parked = NULL WHERE seq IN (SELECT seq FROM job WHERE grp = ? AND parked = 'group'
   ORDER BY priority DESC, seq LIMIT ? FOR UPDATE SKIP LOCKED)`;
 const PARKED = `SELECT seq FROM job WHERE grp = ? AND parked = 'group' LIMIT 1`;
 const RESUMED = 'UPDATE grp SET resuming = 0 WHERE seq = ?';
 
-/** Lets out more of what was parked in groups that are resumed; answers whether there is still more. */
+/** Releases more of what was parked in groups that are resumed; returns whether there is still more. */
 export async function goOnResuming(transaction: Transaction): Promise<boolean> {
   let more = false;
-  for (const { seq } of await transaction.all<{ seq: number }>(RESUMING)) more = !(await letOut(transaction, seq)) || more;
+  for (const { seq } of await transaction.all<{ seq: number }>(RESUMING)) more = !(await release(transaction, seq)) || more;
   return more;
 }
 
-/** Answers whether that was all. */
-async function letOut(transaction: Transaction, seq: number): Promise<boolean> {
-  if ((await transaction.run(LET_OUT, [seq, MAX_LET_OUT])) > 0) transaction.freed();
+/** Returns whether that was all. */
+async function release(transaction: Transaction, seq: number): Promise<boolean> {
+  if ((await transaction.run(RELEASE, [seq, MAX_RELEASED])) > 0) transaction.freed();
   const [parked] = await transaction.all(PARKED, [seq]);
   if (parked !== undefined) return false;
   await transaction.run(RESUMED, [seq]);

@@ -1,8 +1,10 @@
 import type { Json, Progress } from '../job/job.js';
 import type { Settlement } from '../job/verbs.js';
-import type { HistoryEntry, HistoryInput } from './ledger.js';
 import { padded, pieces, repeated, sized } from './lists.js';
+import type { Operations } from './operations.js';
 import { readRuns } from './read-runs.js';
+import type { HistoryEntry, WorkerRef } from './records.js';
+import type { HistoryInput } from './requests.js';
 import { storedJson } from './stored-json.js';
 import type { Transaction } from './transaction.js';
 
@@ -41,12 +43,19 @@ export interface Line {
  * Keeps what runs tell. The fence: as long as nobody else has the job, what its run said is its history, also when it has been settled, cancelled or
  * taken back meanwhile.
  */
-export async function recordHistory(
-  transaction: Transaction,
-  worker: number,
+export async function recordInChunks(
+  operations: Operations,
+  worker: WorkerRef,
   entries: readonly HistoryInput[],
   now: number,
 ): Promise<void> {
+  await operations.ofWorker(worker, entries, async (transaction, seq, chunk) => {
+    await recordHistory(transaction, seq, chunk, transaction.at(now));
+    return [];
+  });
+}
+
+async function recordHistory(transaction: Transaction, worker: number, entries: readonly HistoryInput[], now: number): Promise<void> {
   const runs = await readRuns(
     transaction,
     entries.map(({ id }) => id),

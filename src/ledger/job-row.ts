@@ -1,29 +1,27 @@
 import type { JobError, SettledJob } from '../job/job.js';
 import { boundedError } from '../job/job-error.js';
-import type { JobState } from './ledger.js';
+import type { FieldsWith } from '../job/job-fields.js';
+import { type ColumnsOf, columnsWhere } from './job-columns.js';
+import { packed } from './packed.js';
+import type { JobState } from './records.js';
 import { storedJson } from './stored-json.js';
 
-/** What every statement about the end of a run reads of a job. */
-export interface RunRow {
+/** What every statement about the end of a run reads of a job: of its fields those that the table has `inRun`, and what the ledger keeps of it. */
+export interface RunRow extends ColumnsOf<FieldsWith<{ readonly inRun: true }>> {
   readonly seq: number;
   readonly id: string;
   readonly channel: string;
   readonly state: JobState;
   readonly plain: 0 | 1;
-  readonly persistent: 0 | 1;
   readonly pending: number;
   /** How many it has. */
   readonly parents: number;
   readonly parked: 'group' | 'workgroup' | 'twin' | null;
-  readonly run_at: number | null;
   readonly grp: number | null;
   readonly workgroup: number | null;
-  readonly merge_key: string | null;
   readonly weight: number;
-  readonly attempts_allowed: number;
+  readonly weight_part: number;
   readonly attempts_made: number;
-  readonly backoff_ms: number;
-  readonly backoff_fixed: 0 | 1;
   readonly lease: number;
   readonly worker: number | null;
   readonly settled_lease: number;
@@ -33,9 +31,9 @@ export interface RunRow {
   readonly started_at: number | null;
 }
 
-export const RUN_COLUMNS = `job.seq, job.id, job.channel, job.state, job.plain, job.persistent, job.pending, job.parents, job.parked, job.run_at, job.grp,
-  job.workgroup, job.merge_key, job.weight, job.attempts_allowed, job.attempts_made, job.backoff_ms, job.backoff_fixed, job.lease, job.worker,
-  job.settled_lease, job.settled_seq, job.lease_until, job.started_at`;
+export const RUN_COLUMNS = `job.seq, job.id, job.channel, job.state, job.plain, job.pending, job.parents, job.parked, job.grp, job.workgroup, job.weight,
+  job.weight_part, job.attempts_made, job.lease, job.worker, job.settled_lease, job.settled_seq, job.lease_until, job.started_at,
+  ${columnsWhere(({ inRun }) => inRun === true)}`;
 
 /** What is read of a job that has ended, with the name of its worker. */
 export interface EndRow {
@@ -49,8 +47,7 @@ export interface EndRow {
   readonly worker_name: string | null;
 }
 
-export const END_COLUMNS =
-  'job.id, job.state, job.attempts_made, job.started_at, job.finished_at, job.error, job.output, worker.name AS worker_name';
+export const END_COLUMNS = `${packed('job.id, job.state, job.attempts_made, job.started_at, job.finished_at, worker.name AS worker_name')}, job.error, job.output`;
 
 export function settledJob(row: EndRow): SettledJob {
   return {

@@ -1,4 +1,4 @@
-import { labelsOf } from '../job/labels.js';
+import { labelsOf } from '../job/kinds.js';
 import { repeated, sized } from './lists.js';
 import type { Transaction } from './transaction.js';
 

@@ -1,7 +1,23 @@
 import type { Clock } from '../clock.js';
 import { PeerworkError } from '../errors.js';
-import { shiftInstants } from './shift.js';
+import { startSchedulesAnew } from './schedules.js';
 import type { Transaction } from './transaction.js';
+
+/** What is stored for a duration; `dated_at` marks an instant that was asked for. */
+const SHIFTS = [
+  `UPDATE job SET lease_until = lease_until + ?, started_at = started_at + ?, begun_at = begun_at + ? WHERE state = 'leased'`,
+  `UPDATE job SET run_at = run_at + ? WHERE state = 'ready' AND run_at IS NOT NULL AND (dated_at IS NULL OR run_at <> dated_at)`,
+  `UPDATE job SET run_at = run_at + ? WHERE state = 'blocked' AND run_at IS NOT NULL AND (dated_at IS NULL OR run_at <> dated_at)`,
+  'UPDATE workgroup SET held_until = held_until + ?, window_at = window_at + ? WHERE held_until IS NOT NULL OR window_at IS NOT NULL',
+];
+
+/** 2020: a clock that shows less was never set, as on a board that starts in 1970. What happened under it is dated anew, or retention would end it at once. */
+const UNSET_BEFORE = 1_577_836_800_000;
+
+const DATES = ['created_at', 'started_at', 'finished_at'];
+
+/** A jump by more is a clock that was wrong, not time that passed unseen: nothing is made up for. */
+const DAY_MS = 86_400_000;
 
 /** A ledger's clock that is off by more than this was set; less is drift, and followed without a word. */
 const JUMP_MS = 1_000;
@@ -32,7 +48,7 @@ interface Noted {
  *
  * When the clock is set, what the ledger stores for a duration (the ends of leases, delays, back-offs and holds, windows of rates, when runs
  * began) is shifted by as much in one transaction, and nobody loses or gains time. What is an instant (`runAt`, schedules) stays: it means the
- * clock. Several Masters see the same clock jump: the first shifts, the row of `note` tells the others by how much, and what is left for
+ * clock. Several Masters see the same clock jump: the first shifts, the others read from the row of `note` by how much, and what is left for
  * them to do is nothing. One whose own time stood still (a virtual machine that was paused) finds that the others did not see a jump, and
  * goes by the clock.
  */
@@ -114,7 +130,7 @@ export class LedgerTime {
     return Math.abs(wall - noted.at) < (this.#readClock === undefined ? NOTE_MS : SHARED_NOTE_MS);
   }
 
-  /** Before the ledger is closed: whoever opens it again knows until when it was at work. */
+  /** Before the ledger is closed: the next opener knows until when it was at work. */
   async note(transaction: Transaction): Promise<void> {
     const clock = this.#clock;
     if (clock === undefined) return;
@@ -178,4 +194,13 @@ async function read(transaction: Transaction, sql: string): Promise<Noted | unde
   const [row] = await transaction.all<{ value: string }>(sql);
   const [, shifted, at, owner = '-'] = /^(-?\d{1,16}) (-?\d{1,16}) (\S{1,100})$/.exec(row?.value ?? '') ?? [];
   return at === undefined ? undefined : { shiftedMs: Number(shifted), at: Number(at), owner };
+}
+
+/** The clock of the ledger was set, by `byMs`, to `now`: what is left of durations stays what it was. */
+async function shiftInstants(transaction: Transaction, byMs: number, now: number): Promise<void> {
+  for (const sql of SHIFTS) await transaction.run(sql, Array<number>(sql.split('?').length - 1).fill(byMs));
+  if (byMs > 0 && now - byMs < UNSET_BEFORE && now >= UNSET_BEFORE)
+    for (const column of DATES) await transaction.run(`UPDATE job SET ${column} = ${column} + ? WHERE ${column} < ?`, [byMs, UNSET_BEFORE]);
+  if (byMs < 0 || byMs > DAY_MS) await startSchedulesAnew(transaction, now, DAY_MS);
+  transaction.due(now);
 }

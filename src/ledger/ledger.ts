@@ -1,309 +1,337 @@
-import type { Clock } from '../clock.js';
-import type { ChildBounds } from '../job/child-bounds.js';
-import type { JobInput, Progress, SettledJob } from '../job/job.js';
+import type { JobInput, SettledJob } from '../job/job.js';
 import type { LeaseKey, SettleAnswer, Settlement } from '../job/verbs.js';
-import type {
-  ChannelRecord,
-  GroupGraph,
-  GroupInput,
-  GroupRecord,
-  HistoryEntry,
-  JobChanges,
-  JobCounts,
-  JobFilter,
-  JobPage,
-  JobRecord,
-  JobState,
-  RedriveFilter,
-  Retention,
-  ScheduleInput,
-  ScheduleRecord,
-  WorkerRecord,
-  WorkerRef,
-  WorkgroupInput,
-  WorkgroupRecord,
-} from './records.js';
+import { cancelJobs } from './cancel.js';
+import { changeAndRead } from './change.js';
+import { claimUpTo } from './claim.js';
+import { deleteInChunks } from './delete.js';
+import type { Driver } from './driver.js';
+import { extendInChunks, lostInChunks } from './extend.js';
+import { putGroup } from './groups.js';
+import { readHistory, recordInChunks } from './history.js';
+import { getJob } from './job-record.js';
+import type { CancelledJob, LedgerChange } from './ledger-change.js';
+import { getGroup, getWorkgroup, graphOf, idsLike, listChannels, listGroups, listJobs, listWorkgroups } from './list.js';
+import { maintain } from './maintain.js';
+import { agreeOnNote, readNote, writeNote } from './notes.js';
+import { Operations } from './operations.js';
+import { pushJobs } from './push.js';
+import { countJobs, jobStates, lastSettled, settledAfter } from './read.js';
+import { reconcileAll } from './reconcile.js';
+import type * as records from './records.js';
+import type { WorkerRef } from './records.js';
+import type * as requests from './requests.js';
+import type { ChildPolicy, Paused } from './requests.js';
+import { redrive, resetJobs, retryJobs } from './restart.js';
+import * as schedules from './schedules.js';
+import { settleInChunks } from './settle.js';
+import type { Transaction } from './transaction.js';
+import { cancelGroup, deleteGroup, resetGroup, retryGroup, setGroupPaused } from './whole-group.js';
+import { countLeased, getWorker, listWorkers, markWorker } from './worker-marks.js';
+import { holdWorkgroup, putWorkgroup, releaseWorkgroup } from './workgroups.js';
+
+export type * from './ledger-change.js';
+export type * from './records.js';
+export type * from './requests.js';
 
 /**
- * The Master's memory of jobs. No network but the database's and no timers: `now` (milliseconds, steady: `Clock.now`) comes in with each call, and
- * so do instants made from it. What it answers and stores is in the time of its clock, but for `nextAt` and `dueAt`, which are for timers.
- * Everything called in one event-loop turn shares one transaction (group commit), and takes effect in the order of the calls; but what touches
- * hundreds of jobs is done in portions, between which others come in.
+ * The Master's memory of jobs, in SQL, whatever the engine. No network but the database's and no timers: `now` (milliseconds, steady: `Clock.now`) is
+ * passed with each call, and so are instants made from it. What is stored and returned is in the ledger's own time, except for `nextAt` and
+ * `dueAt`, which are for timers. All calls of one event-loop turn share one transaction (group commit) and take effect in their order; what
+ * touches hundreds of jobs is done in portions, with other calls in between. A verb has a file of its own; its method here only opens the transaction.
  */
-export interface Ledger extends JobLedger, GroupLedger, WorkgroupLedger, ScheduleLedger, WorkerLedger {
-  /** Tells what changed, after each commit, also what other Masters did on the same ledger. Answers the function that ends it. */
-  watch(listener: (change: LedgerChange) => void): () => void;
-  /**
-   * What time brings about, a bounded amount a call: leases that ended are taken back (charging an attempt, code `lease-expired`, or `timeout` where
-   * the run was over its time) unless `keepLeases`, due schedules are fired, resumed jobs and opened workgroups are let out, what retention has outlived is deleted.
-   */
-  tend(now: number, options?: { readonly keepLeases?: boolean }): Promise<Tended>;
-  /** A small durable value of the Master's own, such as the task version counter. */
-  remember(key: string, value: string): Promise<void>;
-  recall(key: string): Promise<string | undefined>;
-  /** Keeps the value if there is none for the key yet; answers the one that is kept, which may be another Master's. */
-  agree(key: string, value: string): Promise<string>;
-  close(): Promise<void>;
-}
+export class Ledger {
+  readonly #operations: Operations;
 
-/** Leases whose time does not count at `now`. */
-export interface Paused {
-  /** Their runs have not begun. */
-  readonly leases: readonly LeaseKey[];
-  /** Their runs have ended, and their outcomes are on their way. */
-  readonly ended?: readonly LeaseKey[];
-}
+  /** Use `openLedger`. The driver's schema is up to date; `shard` numbers this opener among those who have the ledger open. */
+  constructor(driver: Driver, options: requests.LedgerOptions, shard: number) {
+    this.#operations = new Operations(driver, options, shard);
+  }
 
-/** Jobs, from push to settlement. */
-export interface JobLedger {
+  /** Before anything else, if there is a clock: it may have been set since the ledger was last at work. */
+  async begin(): Promise<void> {
+    const { time } = this.#operations;
+    time.adopt(await this.#run((transaction) => time.look(transaction, true)));
+  }
+
+  /** Calls `listener` after each commit with what changed, also by other Masters on the same ledger. The returned function ends it. */
+  watch(listener: (change: LedgerChange) => void): () => void {
+    return this.#operations.watch(listener);
+  }
+
+  close(): Promise<void> {
+    return this.#operations.close();
+  }
+
   /**
-   * Adds jobs in order; one whose id is known already is left as it is. Parents may stand anywhere in the list or be in the ledger already.
-   * Rejects before anything is written: `job-invalid`, `parent-unknown`, `graph-cycle`, `graph-too-large`. Lists with parents are all or nothing.
+   * Does what is due, a bounded amount a call: takes back leases that ended (charging an attempt, code `lease-expired`, or `timeout` where the run was
+   * over its time limit) unless `keepLeases`, fires schedules, releases jobs of resumed groups and opened workgroups, deletes what retention has outlived.
    */
-  add(jobs: readonly JobInput[], now: number): Promise<AddedJob[]>;
+  maintain(now: number, { keepLeases = false }: { readonly keepLeases?: boolean } = {}): Promise<requests.MaintenanceResult> {
+    return maintain(this.#operations, now, keepLeases);
+  }
+
+  /** Stores a small durable value of the Master's own, such as the task version counter. */
+  remember(key: string, value: string): Promise<void> {
+    return this.#run((transaction) => writeNote(transaction, key, value));
+  }
+
+  recall(key: string): Promise<string | undefined> {
+    return this.#run((transaction) => readNote(transaction, key));
+  }
+
+  /** Stores the value if there is none for the key yet; returns the one that is kept, which may be another Master's. */
+  agree(key: string, value: string): Promise<string> {
+    return this.#run((transaction) => agreeOnNote(transaction, key, value));
+  }
+
   /**
-   * Leases up to `limit` ready jobs of these channels to a worker that has the labels they require: priority first, then oldest. Fewer if their
-   * data together would be more than a job's data may be, so that the answer fits in a message. What is paused, held or full is passed over.
+   * Adds jobs in order; one whose id is known already is left as it is. Parents may be anywhere in the list or in the ledger already. Rejects before
+   * anything is written: `job-invalid`, `parent-unknown`, `graph-cycle`, `graph-too-large`. Lists with parents are all or nothing.
    */
-  claim(claim: Claim, now: number): Promise<LeasedJob[]>;
+  add(jobs: readonly JobInput[], now: number): Promise<requests.AddedJob[]> {
+    return pushJobs(this.#operations, jobs, now);
+  }
+
   /**
-   * Renews the leases of a worker, but never beyond the time limit of the run and a grace (TIMEOUT_GRACE_MS); answers those that are not its any more. The
-   * time of those that are said to be waiting, and to have been leased for less than MAX_WAIT_MS, counts from `now`; else from the lease. So does that of
-   * those whose outcome is said to be on its way, for MAX_WAIT_MS beyond the time that the run had. One that ended in silence is resumed, and not charged,
-   * unless the job was given to somebody else, a twin of it runs, or its workgroup is full.
+   * Leases up to `limit` ready jobs of these channels to a worker that has the labels they require: priority first, then oldest. Fewer if their data
+   * together would not fit in a message. What is paused, held or full is passed over.
    */
-  extend(worker: WorkerRef, leases: readonly LeaseKey[], until: number, now: number, paused?: Paused): Promise<LeaseKey[]>;
-  /** Those of the leases that are not the worker's. Nothing is renewed. */
-  lost(worker: WorkerRef, leases: readonly LeaseKey[]): Promise<LeaseKey[]>;
+  claim(claim: requests.Claim, now: number): Promise<requests.LeasedJob[]> {
+    return claimUpTo(this.#operations, claim, now);
+  }
+
   /**
-   * Records outcomes, one answer each: with what their runs told last, its twins, its children, its hold, all at once. A `released` outcome gives the job back to the front
-   * without charging an attempt. Children that cannot be created, or that may not be by `policy` (default: those of the run's own channel may), make the
-   * run a failed one (`children-invalid`, not retried), and so does a hold that is too long (`hold-too-long`).
+   * Renews the leases of a worker, but never beyond the time limit of the run and a grace (TIMEOUT_GRACE_MS); returns those that are no longer its own. The
+   * time limit of `paused.leases`, if leased for less than MAX_WAIT_MS, counts from `now`, else from the lease; so does that of `paused.ended`, for
+   * MAX_WAIT_MS beyond the limit. A lease that expired is resumed, and not charged, unless the job was given to another worker, a duplicate of it runs, or
+   * its workgroup is full.
    */
-  settle(worker: WorkerRef, settlements: readonly Settlement[], now: number, policy?: ChildPolicy): Promise<SettleAnswer[]>;
+  extend(worker: WorkerRef, leases: readonly LeaseKey[], until: number, now: number, paused?: Paused): Promise<LeaseKey[]> {
+    return extendInChunks(this.#operations, worker, leases, until, now, paused);
+  }
+
+  /** Returns those of the leases that are not the worker's. Nothing is renewed. */
+  lost(worker: WorkerRef, leases: readonly LeaseKey[]): Promise<LeaseKey[]> {
+    return lostInChunks(this.#operations, worker, leases);
+  }
+
   /**
-   * After a worker returned: renews the leases of `holding` that are its, or resumes them as `extend` does, gives back the others that it had, and answers which of
-   * `holding` are not its. With `charge` (its process had restarted: it may have died of the job) what is given back costs an attempt
-   * and may fail with `worker-lost`; without, the worker never received it and nothing is charged.
+   * Records outcomes, each in one transaction with its last reports, its duplicates, its children and its hold; returns one answer each. A `released`
+   * outcome gives the job back to the front without charging an attempt. Children that cannot be created, or that `policy` (default: only those of the
+   * run's own channel) refuses, make the run a failed one (`children-invalid`, not retried), and so does a hold that is too long (`hold-too-long`).
    */
-  reconcile(
-    worker: WorkerRef,
-    holding: readonly LeaseKey[],
-    until: number,
-    options: { readonly charge: boolean },
-    now: number,
-  ): Promise<LeaseKey[]>;
-  /** Ends jobs as cancelled, also running ones; answers who runs them now, so that they can be told. Unknown and ended ids are left out. */
-  cancel(ids: readonly string[], now: number): Promise<CancelledJob[]>;
-  /** Failed and cancelled jobs wait again, with all their attempts; descendants that failed for their sake are blocked again. Answers the ids. */
-  retry(ids: readonly string[], now: number): Promise<string[]>;
+  settle(worker: WorkerRef, settlements: readonly Settlement[], now: number, policy?: ChildPolicy): Promise<SettleAnswer[]> {
+    return settleInChunks(this.#operations, worker, settlements, now, policy);
+  }
+
   /**
-   * The dead list, or a part of it, waits again: at most `limit` jobs, oldest first; answers how many. What fails again meanwhile does not count
-   * again. With the state `cancelled`, the cancelled ones.
+   * After a worker returned: renews its leases among `holding`, or resumes them as `extend` does, gives back all others that it had, and returns which of
+   * `holding` are not its own. With `charge` (its process had restarted: it may have died of the job) what is given back costs an attempt and may
+   * fail with `worker-lost`; without, the worker never received it and nothing is charged.
    */
-  redrive(filter: RedriveFilter, limit: number, now: number): Promise<number>;
+  reconcile(worker: WorkerRef, holding: readonly LeaseKey[], until: number, { charge }: { readonly charge: boolean }, now: number) {
+    return reconcileAll(this.#operations, worker, holding, until, charge, now);
+  }
+
+  /** Ends jobs as cancelled, also running ones; returns which, and their workers, so that these can be notified. Unknown and ended ids are left out. */
+  cancel(ids: readonly string[], now: number): Promise<CancelledJob[]> {
+    const { workers } = this.#operations;
+    return this.#operations.inChunks(ids, (transaction, chunk) => cancelJobs(transaction, workers, chunk, transaction.at(now)));
+  }
+
+  /** Failed and cancelled jobs wait again, with all their attempts; descendants that failed because of them are blocked again. Returns the ids. */
+  retry(ids: readonly string[], now: number): Promise<string[]> {
+    return retryJobs(this.#operations, ids, now);
+  }
+
   /**
-   * Jobs in any state begin anew: no output, no history, all attempts (or so many), not delayed; running ones are cancelled. Those whose parents
-   * have not ended are blocked again; their own children are left as they are.
+   * Failed jobs that match wait again: at most `limit` jobs, oldest first; returns how many. What fails again meanwhile does not count again.
+   * With the state `cancelled`, the cancelled ones.
    */
-  reset(ids: readonly string[], now: number, options?: { readonly attempts?: number }): Promise<CancelledJob[]>;
-  /** Changes a job that has not ended; of one that runs only what matters afterwards. Undefined: unknown. Rejects with `job-invalid` or `job-ended`. */
-  change(id: string, changes: JobChanges, now: number): Promise<JobRecord | undefined>;
-  /** Forgets jobs with all that descends from them; running ones are cancelled. Answers how many went, and who runs. */
-  delete(ids: readonly string[], now: number): Promise<{ readonly deleted: number; readonly cancelled: CancelledJob[] }>;
-  /** Without `now` it is not said whether it waits for time. */
-  get(id: string, now?: number): Promise<JobRecord | undefined>;
+  redrive(filter: records.RedriveFilter, limit: number, now: number): Promise<number> {
+    return redrive(this.#operations, filter, limit, now);
+  }
+
+  /**
+   * Jobs in any state begin anew: no output, no history, all attempts (or so many), not delayed; running ones are cancelled. Those whose parents have not
+   * ended are blocked again; their own children are left as they are.
+   */
+  reset(ids: readonly string[], now: number, { attempts }: { readonly attempts?: number } = {}): Promise<CancelledJob[]> {
+    return resetJobs(this.#operations, ids, now, attempts);
+  }
+
+  /**
+   * Changes a job that has not ended; of one that runs only what matters afterwards. With `ended` also one that has ended, except for its attempts; the
+   * change matters when it is reset or retried. Undefined: unknown. Rejects with `job-invalid` or `job-ended`.
+   */
+  change(id: string, changes: records.JobChanges, now: number, { ended = false }: { readonly ended?: boolean } = {}) {
+    return changeAndRead(this.#operations, id, changes, now, ended);
+  }
+
+  /** Deletes jobs with all their descendants; running ones are cancelled. Returns how many were deleted, and which of them ran. */
+  delete(ids: readonly string[], now: number): Promise<{ readonly deleted: number; readonly cancelled: CancelledJob[] }> {
+    return deleteInChunks(this.#operations, ids, now);
+  }
+
+  /** Without `now` a job that waits for its time counts as one that does not. */
+  get(id: string, now = Number.POSITIVE_INFINITY): Promise<records.JobRecord | undefined> {
+    return this.#run((transaction) => getJob(transaction, id, transaction.at(now)));
+  }
+
   /** The states of jobs, by id; ids that are unknown are left out. */
-  states(ids: readonly string[]): Promise<ReadonlyMap<string, JobState>>;
-  /** At most `limit` ids that begin like this, in their order: one that is just this comes first. */
-  idsLike(prefix: string, limit: number): Promise<string[]>;
-  list(
-    filter: JobFilter,
-    page: { readonly after?: string; readonly limit: number; readonly oldestFirst?: boolean },
-    now: number,
-  ): Promise<JobPage>;
+  async states(ids: readonly string[]): Promise<ReadonlyMap<string, records.JobState>> {
+    const found = await this.#operations.inChunks(ids, jobStates);
+    return new Map(found.map(({ id, state }) => [id, state]));
+  }
+
+  /** At most `limit` ids with this prefix, in their order: the prefix itself comes first. */
+  idsLike(prefix: string, limit: number): Promise<string[]> {
+    return this.#operations.run(limit, (transaction) => idsLike(transaction, prefix, limit));
+  }
+
+  list(filter: records.JobFilter, page: requests.Page & { readonly oldestFirst?: boolean }, now: number): Promise<records.JobPage> {
+    return this.#operations.run(page.limit, (transaction) => listJobs(transaction, filter, page, transaction.at(now)));
+  }
+
   /** Settled jobs in the order of their settlement, after the given cursor; fewer than `limit` if their outputs are large, none only at the end. */
-  settledAfter(cursor: number, limit: number): Promise<{ readonly cursor: number; readonly job: SettledJob }[]>;
+  settledAfter(cursor: number, limit: number): Promise<{ readonly cursor: number; readonly job: SettledJob }[]> {
+    return this.#operations.run(limit, (transaction) => settledAfter(transaction, cursor, limit));
+  }
+
   /** The cursor of the latest settlement; 0 if there is none. */
-  lastSettled(): Promise<number>;
-  counts(): Promise<JobCounts>;
-  channels(): Promise<ChannelRecord[]>;
-  /**
-   * Adds what the runs of a worker tell to the history of their jobs, also of those that have ended, as long as nobody else has had the job. What is
-   * beyond 500 lines a job is left out, and one line says so; 100 more are kept for what comes with the outcomes of runs.
-   */
-  record(worker: WorkerRef, entries: readonly HistoryInput[], now: number): Promise<void>;
-  history(id: string, after: number, limit: number): Promise<HistoryEntry[]>;
-}
+  lastSettled(): Promise<number> {
+    return this.#run(lastSettled);
+  }
 
-export interface GroupLedger {
+  counts(): Promise<records.JobCounts> {
+    return this.#run(countJobs);
+  }
+
+  channels(): Promise<records.ChannelRecord[]> {
+    return this.#run(listChannels);
+  }
+
+  /**
+   * Adds reports of a worker's runs to the history of their jobs, also of those that have ended, as long as no other worker has had the job. Beyond
+   * 500 lines a job they are left out, and one line says so; 100 more are kept for what comes with the outcomes of runs.
+   */
+  record(worker: WorkerRef, entries: readonly requests.HistoryInput[], now: number): Promise<void> {
+    return recordInChunks(this.#operations, worker, entries, now);
+  }
+
+  history(id: string, after: number, limit: number): Promise<records.HistoryEntry[]> {
+    return this.#operations.run(limit, (transaction) => readHistory(transaction, id, after, limit));
+  }
+
   /** Makes a group, or changes the given fields of one that is there. */
-  putGroup(group: GroupInput, now: number): Promise<GroupRecord>;
-  getGroup(id: string): Promise<GroupRecord | undefined>;
-  listGroups(page: {
-    readonly after?: string;
-    readonly limit: number;
-  }): Promise<{ readonly groups: readonly GroupRecord[]; readonly next?: string }>;
-  graphOf(id: string, limit: number): Promise<GroupGraph | undefined>;
-  /** One row is written: jobs of the group, also later ones, start no more until it is resumed. Running ones go on. False: unknown. */
-  pauseGroup(id: string, now: number): Promise<boolean>;
-  resumeGroup(id: string, now: number): Promise<boolean>;
-  /** Its failed jobs wait again. Answers how many; undefined: unknown. */
-  retryGroup(id: string, now: number): Promise<number | undefined>;
+  putGroup(group: records.GroupInput, now: number): Promise<records.GroupRecord> {
+    return this.#run((transaction) => putGroup(transaction, group, transaction.at(now)));
+  }
+
+  getGroup(id: string): Promise<records.GroupRecord | undefined> {
+    return this.#run((transaction) => getGroup(transaction, id));
+  }
+
+  listGroups(page: requests.Page): Promise<{ readonly groups: readonly records.GroupRecord[]; readonly next?: string }> {
+    return this.#operations.run(page.limit, (transaction) => listGroups(transaction, page));
+  }
+
+  graphOf(id: string, limit: number): Promise<records.GroupGraph | undefined> {
+    return this.#operations.run(limit, (transaction) => graphOf(transaction, id, limit));
+  }
+
+  /** Writes one row: jobs of the group, also later ones, start no more until it is resumed. Running ones go on. False: unknown. */
+  pauseGroup(id: string): Promise<boolean> {
+    return setGroupPaused(this.#operations, id, true);
+  }
+
+  resumeGroup(id: string): Promise<boolean> {
+    return setGroupPaused(this.#operations, id, false);
+  }
+
+  /** Its failed jobs wait again. Returns how many; undefined: unknown. */
+  retryGroup(id: string, now: number): Promise<number | undefined> {
+    return retryGroup(this.#operations, id, now);
+  }
+
   /** All to the beginning: with seeds, all other jobs are deleted; those that stay wait again. Running ones are cancelled. Undefined: unknown. */
-  resetGroup(id: string, now: number): Promise<CancelledJob[] | undefined>;
+  resetGroup(id: string, now: number): Promise<CancelledJob[] | undefined> {
+    return resetGroup(this.#operations, id, now);
+  }
+
   /** Cancels all that has not ended. Undefined: unknown. */
-  cancelGroup(id: string, now: number): Promise<CancelledJob[] | undefined>;
+  cancelGroup(id: string, now: number): Promise<CancelledJob[] | undefined> {
+    return cancelGroup(this.#operations, id, now);
+  }
+
   /** Deletes it with its jobs, running ones are cancelled. Undefined: unknown. */
-  deleteGroup(id: string, now: number): Promise<CancelledJob[] | undefined>;
-}
+  deleteGroup(id: string, now: number): Promise<CancelledJob[] | undefined> {
+    return deleteGroup(this.#operations, id, now);
+  }
 
-export interface WorkgroupLedger {
   /** Makes a workgroup, or changes the given limits of one that is there. */
-  putWorkgroup(workgroup: WorkgroupInput, now: number): Promise<WorkgroupRecord>;
+  putWorkgroup(workgroup: records.WorkgroupInput, now: number): Promise<records.WorkgroupRecord> {
+    return this.#run((transaction) => putWorkgroup(transaction, workgroup, transaction.at(now)));
+  }
+
   /** No job of it starts before `until`, or an earlier hold's later end. Makes it if it is unknown. */
-  holdWorkgroup(id: string, until: number, now: number): Promise<WorkgroupRecord>;
+  holdWorkgroup(id: string, until: number, now: number): Promise<records.WorkgroupRecord> {
+    return this.#run((transaction) => holdWorkgroup(transaction, id, transaction.at(until), transaction.at(now)));
+  }
+
   /** Ends a hold. Undefined: unknown. */
-  releaseWorkgroup(id: string, now: number): Promise<WorkgroupRecord | undefined>;
-  getWorkgroup(id: string): Promise<WorkgroupRecord | undefined>;
-  listWorkgroups(page: {
-    readonly after?: string;
-    readonly limit: number;
-  }): Promise<{ readonly workgroups: readonly WorkgroupRecord[]; readonly next?: string }>;
-}
+  releaseWorkgroup(id: string, now: number): Promise<records.WorkgroupRecord | undefined> {
+    return this.#run((transaction) => releaseWorkgroup(transaction, id, transaction.at(now)));
+  }
 
-export interface ScheduleLedger {
+  getWorkgroup(id: string): Promise<records.WorkgroupRecord | undefined> {
+    return this.#run((transaction) => getWorkgroup(transaction, id));
+  }
+
+  listWorkgroups(page: requests.Page): Promise<{ readonly workgroups: readonly records.WorkgroupRecord[]; readonly next?: string }> {
+    return this.#operations.run(page.limit, (transaction) => listWorkgroups(transaction, page));
+  }
+
   /** Makes or replaces a schedule. Rejects with `schedule-invalid` or `job-invalid`. */
-  putSchedule(schedule: ScheduleInput, now: number): Promise<ScheduleRecord>;
-  pauseSchedule(id: string, paused: boolean, now: number): Promise<ScheduleRecord | undefined>;
-  deleteSchedule(id: string): Promise<boolean>;
-  getSchedule(id: string): Promise<ScheduleRecord | undefined>;
-  listSchedules(): Promise<ScheduleRecord[]>;
-}
+  putSchedule(schedule: records.ScheduleInput, now: number): Promise<records.ScheduleRecord> {
+    return this.#run((transaction) => schedules.putSchedule(transaction, schedule, transaction.at(now)));
+  }
 
-export interface WorkerLedger {
+  pauseSchedule(id: string, paused: boolean, now: number): Promise<records.ScheduleRecord | undefined> {
+    return this.#run((transaction) => schedules.pauseSchedule(transaction, id, paused, transaction.at(now)));
+  }
+
+  deleteSchedule(id: string): Promise<boolean> {
+    return this.#run((transaction) => schedules.deleteSchedule(transaction, id));
+  }
+
+  getSchedule(id: string): Promise<records.ScheduleRecord | undefined> {
+    return this.#run((transaction) => schedules.getSchedule(transaction, id));
+  }
+
+  listSchedules(): Promise<records.ScheduleRecord[]> {
+    return this.#run(schedules.listSchedules);
+  }
+
+  listWorkers(): Promise<records.WorkerRecord[]> {
+    return this.#run(listWorkers);
+  }
+
+  getWorker(id: string): Promise<records.WorkerRecord | undefined> {
+    return this.#run((transaction) => getWorker(transaction, id));
+  }
+
   /** How many jobs these workers, by id, have leased. */
-  countLeased(workers: readonly string[]): Promise<number>;
-  listWorkers(): Promise<WorkerRecord[]>;
-  getWorker(id: string): Promise<WorkerRecord | undefined>;
-  /** Sets or clears marks of a worker; enters one that is not known yet. Its leases are its until they end. */
-  markWorker(worker: WorkerRef, marks: WorkerMarks, now: number): Promise<WorkerRecord>;
+  countLeased(workers: readonly string[]): Promise<number> {
+    return this.#run((transaction) => countLeased(transaction, workers));
+  }
+
+  /** Sets or clears marks of a worker; enters one that is not known yet. Its leases stay its own until they end. */
+  markWorker(worker: WorkerRef, marks: requests.WorkerMarks, now: number): Promise<records.WorkerRecord> {
+    return this.#run((transaction) => markWorker(transaction, this.#operations.workers, worker, marks, transaction.at(now)));
+  }
+
+  #run<T>(work: (transaction: Transaction) => Promise<T>): Promise<T> {
+    return this.#operations.run(1, work);
+  }
 }
-
-export interface WorkerMarks {
-  readonly approved?: boolean;
-  readonly revoked?: boolean;
-  readonly drained?: boolean;
-}
-
-export interface Claim {
-  readonly worker: WorkerRef;
-  readonly channels: readonly string[];
-  /** Of the worker, such as `arch=arm64` or `gpu`. */
-  readonly labels?: readonly string[];
-  readonly limit: number;
-  readonly until: number;
-  /** How many jobs the worker may hold, with those that it holds already, wherever it got them. */
-  readonly maxHeld?: number;
-  /** Called when it holds as many as it may: there may be more for others. */
-  readonly onFull?: () => void;
-}
-
-/** What the children of runs may be, by the channel of the run; `any`: what its caller could push itself. */
-export type ChildPolicy = 'any' | ((channel: string) => ChildBounds);
-
-export interface AddedJob {
-  readonly id: string;
-  /** false: a job with this id was there already. */
-  readonly added: boolean;
-}
-
-export interface LeasedJob {
-  readonly id: string;
-  readonly lease: number;
-  readonly channel: string;
-  /** JSON text, as stored. */
-  readonly data: string;
-  readonly attempt: number;
-  readonly timeoutMs: number | undefined;
-  /** In the order in which the job names them; absent if it has none. `data` and `output` are JSON texts. */
-  readonly parents?: readonly LeasedParent[];
-}
-
-export interface LeasedParent {
-  readonly id: string;
-  readonly channel: string;
-  readonly data: string;
-  readonly output: string;
-}
-
-export interface CancelledJob {
-  readonly id: string;
-  /** Set if it was running. */
-  readonly running?: { readonly workerId: string; readonly lease: number };
-}
-
-export interface HistoryInput {
-  readonly id: string;
-  readonly lease: number;
-  readonly progress: Progress;
-}
-
-export interface Tended {
-  /** How many leases ended without a word from their workers. */
-  readonly expired: number;
-  /** How many runs were ended because they were over their time. */
-  readonly late: number;
-  /** Something became ready, or ended. */
-  readonly changed: boolean;
-  /** Call again at this instant (in the past: at once, there is more to do); undefined if nothing is waiting for time. */
-  readonly nextAt: number | undefined;
-  /** The clock of the ledger was set, and its instants shifted: other Masters may go by the old time for another moment. */
-  readonly moved: boolean;
-}
-
-/** What a commit changed. Of other Masters' commits the lists may be cut short: then `cut` is true and `jobs` is not all. */
-export interface LedgerChange {
-  /** Jobs that were added or changed their state, by their state now. */
-  readonly jobs: readonly JobChange[];
-  readonly cut: boolean;
-  /** Something may be ready that was not. */
-  readonly ready: boolean;
-  /** Something was settled. */
-  readonly settled: boolean;
-  /** Runs that do not count any more, with their workers. */
-  readonly cancelled: readonly CancelledJob[];
-  /** Groups, workgroups, schedules and workers that were made, changed or deleted. */
-  readonly rows: readonly { readonly kind: 'group' | 'workgroup' | 'schedule' | 'worker'; readonly id: string }[];
-  /** The first instant at which time will bring about something that it has arranged. */
-  readonly dueAt?: number;
-  /** False: another Master did it. */
-  readonly own: boolean;
-}
-
-export interface JobChange {
-  readonly id: string;
-  readonly channel: string;
-  readonly group?: string;
-  readonly state: JobState | 'deleted';
-  /** It is new. */
-  readonly added?: true;
-}
-
-export interface LedgerOptions {
-  /** Whose ledger it is, where several may open it: who names another while it is at work is refused with `ledger-key`. At most 100 characters, no space. */
-  readonly owner?: string;
-  /** With Postgres behind a pooler: the address of the database itself, where this Master hears of others. Default: it looks every second. */
-  readonly listenUrl?: string;
-  /**
-   * Where the `now` of all calls comes from. With it the ledger keeps a time of its own, that of the machine's clock or of the database's, and
-   * durations survive that this is set. Default: the ledger's time is what the calls say.
-   */
-  readonly clock?: Pick<Clock, 'now' | 'wall'>;
-  /** Numbers from 0 to below 1, for the jitter of back-offs and made-up ids. Default `Math.random`. */
-  readonly random?: () => number;
-  /** How long ended jobs are kept. Default: for ever. */
-  readonly retention?: Retention;
-}
-
-export type * from './records.js';

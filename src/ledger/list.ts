@@ -2,10 +2,11 @@ import { PeerworkError } from '../errors.js';
 import type { Json, ParentFailure } from '../job/job.js';
 import type { Statements, Value } from './driver.js';
 import { jobSummary, SUMMARY, SUMMARY_FROM, type SummaryRow } from './job-record.js';
-import type { ChannelRecord, GroupGraph, GroupRecord, JobCounts, JobFilter, JobPage, JobState, WorkgroupRecord } from './ledger.js';
 import { repeated, sized } from './lists.js';
+import type { ChannelRecord, GroupGraph, GroupRecord, JobCounts, JobFilter, JobPage, JobState, WorkgroupRecord } from './records.js';
 import { storedJson } from './stored-json.js';
 import type { Transaction } from './transaction.js';
+import { weightOf } from './weight.js';
 
 export const noJobs: JobCounts = { blocked: 0, ready: 0, leased: 0, completed: 0, failed: 0, cancelled: 0 };
 
@@ -25,7 +26,11 @@ export async function listJobs(
   if (filter.channel !== undefined) where('job.channel = ?', filter.channel);
   if (filter.group !== undefined) where('job.grp = (SELECT seq FROM grp WHERE id = ?)', filter.group);
   if (filter.workgroup !== undefined) where('job.workgroup = (SELECT seq FROM workgroup WHERE id = ?)', filter.workgroup);
-  if (filter.idPrefix !== undefined) where('job.id >= ? AND job.id < ?', filter.idPrefix, afterPrefix(filter.idPrefix));
+  if (filter.idPrefix !== undefined) {
+    where('job.id >= ?', filter.idPrefix);
+    const end = afterPrefix(filter.idPrefix);
+    if (end !== undefined) where('job.id < ?', end);
+  }
   const { after, limit, oldestFirst = false } = page;
   if (after !== undefined) {
     const seq = Number(after);
@@ -45,14 +50,26 @@ export async function listJobs(
 }
 
 const LIKE = 'SELECT id FROM job WHERE id >= ? AND id < ? ORDER BY id LIMIT ?';
+const FROM = 'SELECT id FROM job WHERE id >= ? ORDER BY id LIMIT ?';
 
 export async function idsLike(sql: Statements, prefix: string, limit: number): Promise<string[]> {
-  return (await sql.all<{ id: string }>(LIKE, [prefix, afterPrefix(prefix), limit])).map(({ id }) => id);
+  const end = afterPrefix(prefix);
+  const rows = await (end === undefined
+    ? sql.all<{ id: string }>(FROM, [prefix, limit])
+    : sql.all<{ id: string }>(LIKE, [prefix, end, limit]));
+  return rows.map(({ id }) => id);
 }
 
-/** Greater than all that begin like this. */
-function afterPrefix(prefix: string): string {
-  return `${prefix}\u{10ffff}`;
+const LAST = 0x10ffff;
+const [BEFORE_SURROGATES, AFTER_SURROGATES] = [0xd7ff, 0xe000];
+
+/** The first text that is greater, by its bytes, than all that begin like this; undefined: there is none. */
+function afterPrefix(prefix: string): string | undefined {
+  const points = Array.from(prefix, (character) => character.codePointAt(0) as number);
+  while (points.at(-1) === LAST) points.pop();
+  const last = points.pop();
+  if (last === undefined) return undefined;
+  return String.fromCodePoint(...points, last === BEFORE_SURROGATES ? AFTER_SURROGATES : last + 1);
 }
 
 const CHANNELS = 'SELECT channel, state, CAST(SUM(jobs) AS INTEGER) AS jobs FROM tally GROUP BY channel, state ORDER BY channel';
@@ -83,7 +100,8 @@ const GROUP_COLUMNS = 'seq, id, name, paused, parent_failure, retain_ms, created
 const GROUP = `SELECT ${GROUP_COLUMNS} FROM grp WHERE id = ?`;
 const GROUPS = `SELECT ${GROUP_COLUMNS} FROM grp WHERE id > ? ORDER BY id LIMIT ?`;
 const GROUP_TALLIES = sized(
-  (count) => `SELECT grp, state, CAST(SUM(jobs) AS INTEGER) AS jobs, CAST(SUM(weight) AS INTEGER) AS weight FROM grp_tally
+  (count) => `SELECT grp, state, CAST(SUM(jobs) AS INTEGER) AS jobs, CAST(SUM(weight) AS INTEGER) AS weight,
+  CAST(SUM(weight_part) AS INTEGER) AS weight_part FROM grp_tally
   WHERE grp IN (${repeated('?', count)}) GROUP BY grp, state`,
 );
 
@@ -102,7 +120,7 @@ export async function listGroups(
 
 async function groupRecords(transaction: Transaction, rows: readonly GroupRow[]): Promise<GroupRecord[]> {
   await transaction.flush();
-  const tallies = await transaction.allOf<{ grp: number; state: JobState; jobs: number; weight: number }>(
+  const tallies = await transaction.allOf<{ grp: number; state: JobState; jobs: number; weight: number; weight_part: number }>(
     GROUP_TALLIES,
     rows.map(({ seq }) => seq),
   );
@@ -113,8 +131,8 @@ async function groupRecords(transaction: Transaction, rows: readonly GroupRow[])
     for (const tally of tallies) {
       if (tally.grp !== row.seq) continue;
       counts[tally.state] = tally.jobs;
-      weight += tally.weight;
-      if (tally.state === 'completed') done = tally.weight;
+      weight += weightOf(tally);
+      if (tally.state === 'completed') done = weightOf(tally);
     }
     return {
       id: row.id,
@@ -125,7 +143,7 @@ async function groupRecords(transaction: Transaction, rows: readonly GroupRow[])
       createdAt: row.created_at,
       ...(row.meta !== null && { meta: storedJson<Json>(row.meta) }),
       counts,
-      progress: weight === 0 ? 0 : done / weight,
+      progress: weight === 0 ? 0 : Math.min(1, done / weight),
     };
   });
 }

@@ -1,9 +1,9 @@
 import { PeerworkError } from '../errors.js';
 import { withoutPassword } from '../log.js';
 import type { Driver } from './driver.js';
-import type { Ledger, LedgerOptions } from './ledger.js';
+import { Ledger } from './ledger.js';
 import { migrate } from './migrate.js';
-import { SqlLedger } from './sql-ledger.js';
+import type { LedgerOptions } from './requests.js';
 import { Transaction } from './transaction.js';
 
 /**
@@ -14,7 +14,7 @@ import { Transaction } from './transaction.js';
 export async function openLedger(url: string, options: LedgerOptions = {}): Promise<Ledger> {
   const driver = await openDriver(url, options);
   try {
-    const ledger = new SqlLedger(driver, options, await shardOf(driver));
+    const ledger = new Ledger(driver, options, await shardOf(driver));
     if (options.clock !== undefined) await ledger.begin();
     return ledger;
   } catch (thrown) {

@@ -1,6 +1,10 @@
-import pg from 'pg';
+import type pg from 'pg';
 import { type Clock, systemClock, type Timer } from '../clock.js';
 import { PeerworkError } from '../errors.js';
+import { Backoff } from '../kit/backoff.js';
+import { optionalPackage } from '../kit/optional-package.js';
+
+export const { default: postgres } = await optionalPackage('pg');
 
 const CONNECT_LIMIT_MS = 5_000;
 /** A statement is ended by the server after this time, a connection that does not answer at all is given up a little later. */
@@ -15,7 +19,7 @@ const INT8 = 20;
 const NUMERIC = 1700;
 const types = {
   getTypeParser: ((oid: number, format?: 'text') =>
-    oid === INT8 || oid === NUMERIC ? Number : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser,
+    oid === INT8 || oid === NUMERIC ? Number : postgres.types.getTypeParser(oid, format)) as typeof postgres.types.getTypeParser,
 };
 
 /**
@@ -74,7 +78,7 @@ export class PostgresConnection {
   #pooled = false;
   #attempt: Promise<pg.Client> | undefined;
   #away: PeerworkError | undefined;
-  #retryMs = FIRST_RETRY_MS;
+  readonly #backoff = new Backoff({ firstMs: FIRST_RETRY_MS, capMs: MAX_RETRY_MS });
   #timer: Timer | undefined;
   #closed = false;
 
@@ -123,7 +127,7 @@ export class PostgresConnection {
       (client) => {
         this.#attempt = undefined;
         this.#away = undefined;
-        this.#retryMs = FIRST_RETRY_MS;
+        this.#backoff.reset();
         if (!this.#closed) this.#client = client;
         return client;
       },
@@ -139,13 +143,12 @@ export class PostgresConnection {
 
   #retryLater(): void {
     if (this.#closed) return;
-    this.#timer = this.#clock.after(this.#retryMs, () => this.#connect().catch(() => {}), { unref: true });
-    this.#retryMs = Math.min(MAX_RETRY_MS, this.#retryMs * 2);
+    this.#timer = this.#clock.after(this.#backoff.nextMs(), () => this.#connect().catch(() => {}), { unref: true });
   }
 
   async #open(): Promise<pg.Client> {
     const { url, name, onUp } = this.#options;
-    const client = new pg.Client({
+    const client = new postgres.Client({
       connectionString: url,
       application_name: name,
       connectionTimeoutMillis: CONNECT_LIMIT_MS,
@@ -161,9 +164,9 @@ export class PostgresConnection {
       const { rows } = await client.query<Server>(SERVER);
       const { server = 0, encoding = '', pid, readOnly } = rows[0] ?? {};
       const { place } = this.#options;
-      if (server < OLDEST_SERVER) throw new PeerworkError('ledger-unusable', `${place}: Postgres 12 or newer is needed`);
+      if (server < OLDEST_SERVER) throw new PeerworkError('ledger-server-old', `${place}: ${Math.floor(server / 10_000)}`);
       if (encoding !== 'UTF8') throw new PeerworkError('ledger-encoding', `${place} has ${encoding}`);
-      if (readOnly) throw new PeerworkError('ledger-away', `${place}: this server only reads, as a replica does`);
+      if (readOnly) throw new OnlyReads('this server only reads, as a replica does');
       this.#pooled = pid !== (client as unknown as { readonly processID: number }).processID;
       if (!this.#pooled) await client.query(SESSION);
       await onUp?.(client, this.#pooled);
@@ -173,6 +176,11 @@ export class PostgresConnection {
       throw thrown;
     }
   }
+}
+
+/** To an open ledger a server that only reads is away until it takes over; a ledger to be opened is at the wrong server. */
+export class OnlyReads extends Error {
+  override readonly name = 'OnlyReads';
 }
 
 /** What went wrong, by its code: the sentence of a driver or server may hold what the URL held. */

@@ -1,12 +1,12 @@
 import type pg from 'pg';
 import { type Clock, systemClock, type Timer } from '../clock.js';
 import { parseJson } from '../kit/json.js';
-import type { CancelledJob, JobChange, LedgerChange } from './ledger.js';
+import type { CancelledJob, JobChange, LedgerChange } from './ledger-change.js';
 import { PostgresConnection } from './postgres-connection.js';
 
 /** Postgres takes fewer than 8,000 bytes. */
 const MAX_PAYLOAD_BYTES = 7_900;
-/** The first change is told at once, those that follow together: Postgres lets only one transaction at a time commit a NOTIFY. */
+/** The first change is sent at once, those that follow together: Postgres lets only one transaction at a time commit a NOTIFY. */
 const SPACING_MS = 20;
 /** Behind a pooler nobody can listen: whether there is something new is looked for as often. */
 const POLL_MS = 1_000;
@@ -23,8 +23,8 @@ export interface WakeOptions {
 }
 
 /**
- * Masters on one ledger telling each other what they changed. A connection of its own listens and tells: a NOTIFY in the transaction that made
- * the change would make all commits of the server wait for each other (its queue has one lock, held until the commit is on disk). It is told
+ * Notifications between Masters on one ledger of what they changed. A separate connection listens and notifies: a NOTIFY in the transaction that made
+ * the change would make all commits of the server wait for each other (its queue has one lock, held until the commit is on disk). It is sent
  * right after the commit, and not waited for. What is lost when a Master dies in between, the others find by looking now and then. Behind a pooler, where
  * none can listen, looking is all there is.
  */
@@ -137,7 +137,7 @@ function earlier(one: number | undefined, other: number | undefined): Pick<Told,
 }
 
 /**
- * As many as the runs that are to be stopped need; the other lists are cut short to what is left. Jobs are told as `[id, channel, state, group]`.
+ * As many as the runs that are to be stopped need; the other lists are cut short to what is left. Jobs are sent as `[id, channel, state, group]`.
  */
 export function payloads(change: Told): string[] {
   const texts: string[] = [];
@@ -175,10 +175,10 @@ function take<T>(list: readonly T[], room: { bytes: number }): T[] {
 /** Postgres itself allows 8,000 bytes. */
 const PAYLOAD_LIMITS = { maxBytes: 64 * 1024, maxDepth: 8 };
 
-/** What cannot be read stands for anything: another version may write it, and anyone in the database can. */
+/** What cannot be read may mean anything: another version may write it, and anyone in the database can. */
 export function readPayload(payload: string): Told {
   try {
-    const told = parseJson(payload, PAYLOAD_LIMITS) as {
+    const sent = parseJson(payload, PAYLOAD_LIMITS) as {
       readonly jobs: readonly (readonly [string, string, JobChange['state'], string?])[];
       readonly rows: Told['rows'];
       readonly cancelled: readonly CancelledJob[];
@@ -187,9 +187,9 @@ export function readPayload(payload: string): Told {
       readonly settled: boolean;
       readonly dueAt?: number;
     };
-    const jobs = told.jobs.map(([id, channel, state, group]): JobChange => ({ id, channel, state, ...(group !== undefined && { group }) }));
-    const { cut, ready, settled, dueAt } = told;
-    return { jobs, rows: [...told.rows], cancelled: [...told.cancelled], cut, ready, settled, ...(dueAt !== undefined && { dueAt }) };
+    const jobs = sent.jobs.map(([id, channel, state, group]): JobChange => ({ id, channel, state, ...(group !== undefined && { group }) }));
+    const { cut, ready, settled, dueAt } = sent;
+    return { jobs, rows: [...sent.rows], cancelled: [...sent.cancelled], cut, ready, settled, ...(dueAt !== undefined && { dueAt }) };
   } catch {
     return unknown;
   }

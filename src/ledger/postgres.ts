@@ -1,13 +1,28 @@
 import { createHash } from 'node:crypto';
-import pg from 'pg';
+import type pg from 'pg';
 import type { Clock } from '../clock.js';
-import { PeerworkError } from '../errors.js';
+import { type ErrorCode, PeerworkError } from '../errors.js';
+import { fileError, isTlsError, systemCode } from '../kit/system-error.js';
 import { conceal } from '../log.js';
 import { Conflict, checkedValues, type Driver, type Statements, type Value } from './driver.js';
-import type { LedgerChange } from './ledger.js';
-import { away, codeOf, LOCAL_SETTINGS, PostgresConnection, reasonOf } from './postgres-connection.js';
+import type { LedgerChange } from './ledger-change.js';
+import { away, codeOf, LOCAL_SETTINGS, OnlyReads, PostgresConnection, postgres, reasonOf } from './postgres-connection.js';
 import { PostgresNumbers, prepareNumbers } from './postgres-numbers.js';
 import { PostgresWake } from './postgres-wake.js';
+
+/** What keeps a ledger on Postgres from being opened: the code of a server or a system, or the sentence of a driver that gives none, and what it means. */
+const CAUSES: readonly (readonly [RegExp, ErrorCode])[] = [
+  [/^28|^SASL/, 'ledger-login'],
+  [/^3D000/, 'ledger-database-missing'],
+  [/^3F000/, 'ledger-schema-missing'],
+  [/^42501/, 'ledger-rights'],
+  [/^53300/, 'ledger-connections'],
+  [/^53100/, 'disk-full'],
+  [/^25006/, 'ledger-read-only'],
+  [/^(ENOTFOUND|EAI_)/, 'host-unknown'],
+  [/does not support SSL|SSL connection/i, 'ledger-tls'],
+  [/^(08|53|57|E[A-Z]+$)|timeout|terminated|ended|closed/i, 'ledger-unreachable'],
+];
 
 /** Second half of the advisory lock of who migrates; settlements have the blocks of their numbers there. */
 const MIGRATION_LOCK = -1;
@@ -32,6 +47,7 @@ interface Prepared {
  */
 export class PostgresDriver implements Driver {
   readonly readClock = 'SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT) AS now';
+  readonly byteOrder = '"C"';
   readonly #place: string;
   readonly #work: PostgresConnection;
   readonly #wake: PostgresWake;
@@ -46,20 +62,22 @@ export class PostgresDriver implements Driver {
     this.#wake = new PostgresWake({ ...options, url: listenUrl, place: placeOf(listenUrl), name: 'peerwork wake' });
   }
 
-  /** Connects. Rejects with `ledger-away`, or with `ledger-unusable` if the server or its rules refuse. */
+  /** Connects. Rejects with the code of what is in the way, `ledger-unreachable`, `ledger-login` and the like; `ledger-away` is for later. */
   static async open(url: string, options: PostgresOptions = {}): Promise<PostgresDriver> {
     const driver = new PostgresDriver(url, options);
+    let place = driver.#place;
     try {
       const client = await driver.#work.ready();
       const { rows } = await client.query<{ name: string | null }>('SELECT current_schema() AS name');
       const schema = rows[0]?.name;
-      if (typeof schema !== 'string') throw new PeerworkError('ledger-unusable', `${driver.#place}: there is no schema to use`);
+      if (typeof schema !== 'string') throw new PeerworkError('ledger-schema-missing', place);
       driver.#lockClass = createHash('sha256').update(`peerwork ${schema}`).digest().readUInt32BE() >>> 1;
+      place = placeOf(options.listenUrl ?? url);
       await driver.#wake.open(`peerwork ${schema}`.slice(0, 60));
       return driver;
     } catch (thrown) {
       await driver.close();
-      throw refusal(driver.#place, thrown);
+      throw openingError(place, thrown);
     }
   }
 
@@ -175,10 +193,11 @@ export class PostgresDriver implements Driver {
   #isLost(client: pg.Client, thrown: unknown): boolean {
     if (thrown instanceof TypeError || thrown instanceof PeerworkError || thrown instanceof Conflict) return false;
     const code = codeOf(thrown);
-    // A prepared statement that the server does not know, or a server that only reads: the connection is not what it seemed.
+    // A prepared statement that the server does not know, or whose columns another Master has migrated, or a server that only reads: the
+    // connection is not what it seemed.
     const lost =
       this.#work.current !== client ||
-      /^(08|57P|25P03|26000|25006)/.test(code) ||
+      /^(08|57P|25P03|26000|25006|0A000)/.test(code) ||
       /^(E[A-Z]+|Query read timeout)$/.test(code || reasonOf(thrown));
     if (lost) this.#work.lost(client);
     return lost;
@@ -200,11 +219,11 @@ export function translated(sql: string): string {
 /** `host:port/database`. The password is never written to a log of this process from now on. */
 function placeOf(url: string): string {
   try {
-    const { host, port, database, password } = new pg.Client({ connectionString: url });
+    const { host, port, database, password } = new postgres.Client({ connectionString: url });
     if (typeof password === 'string') conceal(password);
     return `${host}:${port}/${database}`;
-  } catch {
-    throw new PeerworkError('ledger-unusable', 'postgres://…: this is no address of a Postgres database');
+  } catch (thrown) {
+    throw addressError(thrown);
   }
 }
 
@@ -215,6 +234,36 @@ function refusal(place: string, thrown: unknown): unknown {
   if (code === '53100') return new PeerworkError('disk-full', place, { cause: thrown });
   if (/^(53|57|08|25006|E[A-Z]+$)/.test(code)) return away(place, thrown);
   // Refused rather than gone: a wrong password, no such database, no right to make a table.
-  if (/^(28|3D|42501|3F)/.test(code)) return new PeerworkError('ledger-unusable', `${place}: ${reasonOf(thrown)}`, { cause: thrown });
-  return thrown;
+  return /^(28|3D|42501|3F)/.test(code) ? openingError(place, thrown) : thrown;
+}
+
+/** Why a ledger on Postgres was not opened, each cause under its own code: nobody tries again, so none of them may say `ledger-away`. */
+function openingError(place: string, thrown: unknown): unknown {
+  if (thrown instanceof PeerworkError && thrown.code !== 'ledger-away') return thrown;
+  if (thrown instanceof TypeError) return thrown;
+  if (thrown instanceof OnlyReads || (thrown instanceof PeerworkError && thrown.cause instanceof OnlyReads))
+    return new PeerworkError('ledger-read-only', place, { cause: thrown });
+  const first = firstOf(thrown instanceof PeerworkError ? (thrown.cause ?? thrown) : thrown);
+  const cause = codeOf(first) || reasonOf(first);
+  const code = isTlsError(first) ? 'ledger-tls' : CAUSES.find(([pattern]) => pattern.test(cause))?.[1];
+  if (code === undefined) return thrown;
+  return new PeerworkError(code, `${place}: ${plainReason(reasonOf(first))}`, { cause: first });
+}
+
+/** What the driver says in words of its own. */
+function plainReason(reason: string): string {
+  if (/client password must be/.test(reason)) return 'it wants a password, and the address has none';
+  return reason === 'timeout expired' ? 'it did not respond in time' : reason;
+}
+
+/** An address that cannot be read: it names a file that cannot, or it is none. What the parser says may hold the address, with its password. */
+function addressError(thrown: unknown): PeerworkError {
+  if (systemCode(thrown)?.startsWith('E') === true && (thrown as NodeJS.ErrnoException).syscall !== undefined)
+    return fileError(thrown, 'ledger-unusable', 'a file that the address of the ledger names');
+  return new PeerworkError('ledger-unusable', 'postgres://…: this is no address of a Postgres database');
+}
+
+/** A name with several addresses gives an error that says nothing by itself. */
+function firstOf(thrown: unknown): unknown {
+  return thrown instanceof AggregateError && thrown.errors.length > 0 ? thrown.errors[0] : thrown;
 }

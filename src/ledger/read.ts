@@ -2,8 +2,8 @@ import type { SettledJob } from '../job/job.js';
 import { MAX_MESSAGE_BYTES } from '../job/limits.js';
 import type { Statements } from './driver.js';
 import { END_COLUMNS, type EndRow, settledJob } from './job-row.js';
-import type { JobCounts, JobState } from './ledger.js';
 import { padded, pieces, repeated, sized } from './lists.js';
+import type { JobCounts, JobState } from './records.js';
 import type { Transaction } from './transaction.js';
 
 const SETTLED = `SELECT job.settled_seq, ${END_COLUMNS} FROM job LEFT JOIN worker ON worker.seq = job.worker

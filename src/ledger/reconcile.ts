@@ -2,14 +2,30 @@ import type { LeaseKey } from '../job/verbs.js';
 import { endRuns } from './end-runs.js';
 import { renewLeases } from './extend.js';
 import { RUN_COLUMNS, type RunRow } from './job-row.js';
+import type { Operations } from './operations.js';
 import { readRuns } from './read-runs.js';
+import type { WorkerRef } from './records.js';
 import { resumeRuns } from './resume.js';
 import { endByLoss, endUnrun, type RunEnd } from './run-end.js';
 import type { Transaction } from './transaction.js';
 
 const HELD = `SELECT ${RUN_COLUMNS} FROM job WHERE state = 'leased' AND worker = ? ORDER BY seq FOR UPDATE`;
 
-export async function reconcileLeases(
+export function reconcileAll(
+  operations: Operations,
+  worker: WorkerRef,
+  holding: readonly LeaseKey[],
+  until: number,
+  charge: boolean,
+  now: number,
+): Promise<LeaseKey[]> {
+  return operations.run(holding.length, async (transaction) => {
+    const seq = await operations.workers.seqOf(transaction, worker);
+    return reconcileLeases(transaction, seq, holding, transaction.at(until), charge, transaction.at(now));
+  });
+}
+
+async function reconcileLeases(
   transaction: Transaction,
   worker: number,
   holding: readonly LeaseKey[],

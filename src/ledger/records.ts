@@ -1,6 +1,7 @@
 import type { JobError, Json, ParentFailure, SettledJob } from '../job/job.js';
+import type { ChangedFields, ShownFields } from '../job/job-fields.js';
 
-/** The forms in which the ledger answers what it remembers. Instants in milliseconds since the epoch. */
+/** The records that the ledger returns. Instants in milliseconds since the epoch. */
 
 export interface WorkerRef {
   /** Public key, base64url; `http:name` for one that works over HTTP. */
@@ -12,67 +13,40 @@ export type JobState = 'blocked' | 'ready' | 'leased' | 'completed' | 'failed' |
 export type JobCounts = Readonly<Record<JobState, number>>;
 
 /** Why a ready job is not handed out now. */
-export type Waiting = 'delayed' | 'group-paused' | 'workgroup-held' | 'workgroup-full' | 'twin-runs';
+export type Waiting = 'delayed' | 'group-paused' | 'workgroup-held' | 'workgroup-full' | 'duplicate-runs';
 
 /** A job as lists show it, without its data and output. */
-export interface JobSummary {
+export interface JobSummary extends ShownFields<'summary'> {
   readonly id: string;
-  readonly name?: string;
-  readonly channel: string;
   readonly state: JobState;
   readonly waiting?: Waiting;
-  readonly group?: string;
-  readonly workgroup?: string;
-  readonly key?: string;
-  readonly priority: number;
-  readonly weight: number;
   readonly attempts: { readonly made: number; readonly allowed: number };
   readonly lease: number;
   readonly worker?: WorkerRef;
   readonly leaseUntil?: number;
-  readonly runAt?: number;
   readonly createdAt: number;
   readonly startedAt?: number;
   readonly finishedAt?: number;
   /** The last one, also of a job that waits for another attempt. */
   readonly error?: JobError;
-  /** Its outcome is that of this twin. */
+  /** Its outcome is that of this duplicate. */
   readonly mergedWith?: string;
 }
 
 /** All there is to know about one job. */
-export interface JobRecord extends JobSummary {
-  readonly data: Json;
+export interface JobRecord extends JobSummary, ShownFields<'record'> {
   readonly parents: readonly string[];
   readonly children: readonly string[];
+  /** That of its group, if it says nothing itself. */
   readonly parentFailure: ParentFailure;
-  readonly requires: readonly string[];
-  readonly seed: boolean;
-  readonly persistent: boolean;
-  readonly timeoutMs?: number;
-  readonly backoffMs: number;
-  readonly backoff: 'exponential' | 'fixed';
-  readonly meta?: Json;
   /** Once it has ended. */
   readonly settled?: SettledJob;
 }
 
 /** What may be changed of a job that does not run; null takes a value away. */
-export interface JobChanges {
-  readonly name?: string | null;
-  readonly data?: Json;
-  readonly channel?: string;
-  readonly priority?: number;
-  readonly runAt?: number | null;
+export interface JobChanges extends ChangedFields {
   /** How many runs may still fail, from 0: at 0 a waiting job fails now. */
   readonly attemptsLeft?: number;
-  readonly backoffMs?: number;
-  readonly backoff?: 'exponential' | 'fixed';
-  readonly workgroup?: string | null;
-  readonly key?: string | null;
-  readonly weight?: number;
-  readonly seed?: boolean;
-  readonly meta?: Json;
 }
 
 export interface JobFilter {

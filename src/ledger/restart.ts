@@ -1,11 +1,17 @@
+import { checkJobField } from '../job/job-input.js';
 import { stopRuns } from './cancel.js';
+import { releaseDuplicates } from './duplicates.js';
 import { failedWith, recount } from './graph.js';
 import { forgetHistory } from './history.js';
 import { isEnded, type RunRow } from './job-row.js';
-import type { CancelledJob } from './ledger.js';
+import type { CancelledJob } from './ledger-change.js';
 import { padded, pieces, repeated, sized } from './lists.js';
+import { CHUNK, type Operations } from './operations.js';
+import { lastSettled } from './read.js';
+import { readRuns } from './read-runs.js';
+import type { RedriveFilter } from './records.js';
+import { deadRows } from './select.js';
 import type { Transaction } from './transaction.js';
-import { letTwinsOut } from './twins.js';
 import type { WorkerBook } from './worker-book.js';
 import { slotsOpened } from './workgroups.js';
 
@@ -17,6 +23,40 @@ const RESTART = sized(
   WHERE seq IN (${repeated('?', count)})`,
 );
 const ALLOW = sized((count) => `UPDATE job SET attempts_allowed = ? WHERE seq IN (${repeated('?', count)})`);
+
+export function retryJobs(operations: Operations, ids: readonly string[], now: number): Promise<string[]> {
+  return operations.inChunks(ids, async (transaction, chunk) => {
+    const rows = [...(await readRuns(transaction, chunk)).values()];
+    return (await retryRuns(transaction, rows, transaction.at(now))).map(({ id }) => id);
+  });
+}
+
+export async function redrive(operations: Operations, filter: RedriveFilter, limit: number, now: number): Promise<number> {
+  let redriven = 0;
+  const last = await operations.run(1, lastSettled);
+  while (redriven < limit) {
+    const count = Math.min(CHUNK, limit - redriven);
+    const some = await operations.run(count, async (transaction) =>
+      retryRuns(transaction, await deadRows(transaction, filter, last, count), transaction.at(now)),
+    );
+    redriven += some.length;
+    if (some.length < count) break;
+  }
+  return redriven;
+}
+
+/** `attempts`: how many they have from now on; default: as many as before. Throws `job-invalid`. */
+export async function resetJobs(
+  operations: Operations,
+  ids: readonly string[],
+  now: number,
+  attempts: number | undefined,
+): Promise<CancelledJob[]> {
+  const allowed = attempts === undefined ? undefined : checkJobField('attempts', attempts);
+  return operations.inChunks(ids, async (transaction, chunk) =>
+    resetRuns(transaction, operations.workers, [...(await readRuns(transaction, chunk)).values()], allowed, transaction.at(now)),
+  );
+}
 
 /** Jobs, which are locked, wait again with all their attempts: for their parents as far as these have not ended, else to be claimed. */
 export async function restart(transaction: Transaction, rows: readonly RunRow[], now: number): Promise<void> {
@@ -30,12 +70,12 @@ export async function restart(transaction: Transaction, rows: readonly RunRow[],
     rows.map((row) => ({ ...row, state: 'blocked' })),
   );
   const running = rows.filter(({ state }) => state === 'leased');
-  for (const row of running) await letTwinsOut(transaction, row);
+  for (const row of running) await releaseDuplicates(transaction, row);
   const opened = running.flatMap(({ workgroup }) => workgroup ?? []);
   if (opened.length > 0) await slotsOpened(transaction, opened, now);
 }
 
-/** Failed and cancelled jobs wait again, and with them those that failed for their sake. Answers the former. */
+/** Failed and cancelled jobs wait again, and with them those that failed because of them. Returns the former. */
 export async function retryRuns(transaction: Transaction, rows: readonly RunRow[], now: number): Promise<RunRow[]> {
   const retried = rows.filter(({ state }) => state === 'failed' || state === 'cancelled');
   if (retried.length === 0) return [];
@@ -45,7 +85,7 @@ export async function retryRuns(transaction: Transaction, rows: readonly RunRow[
   return retried;
 }
 
-/** Jobs in any state begin anew, without a past. Answers those that ran. */
+/** Jobs in any state begin anew, without a history. Returns those that ran. */
 export async function resetRuns(
   transaction: Transaction,
   workers: WorkerBook,

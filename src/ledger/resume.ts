@@ -15,7 +15,7 @@ const IS_FULL = `SELECT seq FROM workgroup WHERE seq = ? AND max_running IS NOT 
 
 /**
  * Gives leases back that ended in silence, under the number that they had: the worker holds the runs still, nobody else was given the jobs, and so
- * nothing is lost, run twice or charged. The rows, which are locked, are those that the worker names. Answers their numbers.
+ * nothing is lost, run twice or charged. The rows, which are locked, are those that the worker names. Returns their numbers.
  */
 export async function resumeRuns(
   transaction: Transaction,

@@ -1,8 +1,8 @@
-import { deleteRows } from './delete-rows.js';
+import { deleteRows } from './delete.js';
 import { deleteGroupRow } from './groups.js';
 import { RUN_COLUMNS, type RunRow } from './job-row.js';
-import type { Retention } from './ledger.js';
 import { repeated, sized } from './lists.js';
+import type { Retention } from './records.js';
 import type { Transaction } from './transaction.js';
 
 /** What an unfinished child needs stays, and what belongs to a group that has a retention of its own. */
@@ -10,7 +10,7 @@ const OUTLIVED = `SELECT ${RUN_COLUMNS} FROM job WHERE job.state = ? AND job.fin
   AND NOT EXISTS (SELECT 1 FROM grp WHERE grp.seq = job.grp AND grp.retain_ms IS NOT NULL)
   AND NOT EXISTS (SELECT 1 FROM edge JOIN job AS child ON child.seq = edge.child WHERE edge.parent = job.seq AND child.finished_at IS NULL)
   ORDER BY job.finished_at LIMIT ? FOR UPDATE SKIP LOCKED`;
-/** The job that was added last has mostly ended last: it tells that it is too early without a look at all of them. */
+/** The job that was added last has mostly ended last: it shows that it is too early without reading all of them. */
 const LAST_ENDED = (state: string) =>
   `COALESCE((SELECT job.finished_at FROM job WHERE job.grp = grp.seq AND job.state = '${state}' ORDER BY job.seq DESC LIMIT 1), 0)`;
 const KEPT_GROUPS = `SELECT seq, id FROM grp WHERE retain_ms IS NOT NULL
@@ -29,7 +29,7 @@ const NEEDED = sized(
 );
 const ANY_OF_GROUP = 'SELECT seq FROM job WHERE grp = ? LIMIT 1';
 
-/** Deletes at most `limit` jobs that were kept long enough, and groups with the last of their jobs; answers how many jobs. */
+/** Deletes at most `limit` jobs that were kept long enough, and groups with the last of their jobs; returns how many jobs. */
 export async function purge(transaction: Transaction, retention: Retention, now: number, limit: number): Promise<number> {
   let purged = 0;
   const { completedMs, failedMs, cancelledMs } = retention;

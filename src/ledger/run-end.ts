@@ -1,10 +1,11 @@
 import { describeError } from '../errors.js';
 import type { JobError, Outcome } from '../job/job.js';
 import { MAX_BACKOFF_MS } from '../job/limits.js';
+import { backoffMs } from '../kit/backoff.js';
 import type { Value } from './driver.js';
 import { errorText, isEnded, type RunRow } from './job-row.js';
-import type { JobState } from './ledger.js';
 import { padded, pieces, sized, valuesOf } from './lists.js';
+import type { JobState } from './records.js';
 import type { Transaction } from './transaction.js';
 
 /**
@@ -12,7 +13,7 @@ import type { Transaction } from './transaction.js';
  *   completed                           by an outcome with output,
  *   failed                              by an error when it is final or no attempt is left,
  *   ready, not before a back-off        by an error otherwise (an attempt is charged),
- *   ready, at its old place             when released or never received (nothing is charged) or when its worker was lost (an attempt is charged),
+ *   ready, at its old place             when released or never received (nothing is charged) or when its worker was lost (an attempt is charged; with `workerLoss: fail` it fails),
  *   cancelled                           by its owner, from `ready` and `blocked` as well.
  * A persistent one is never completed and never fails: it is ready again. What follows from ends for other jobs is in end-runs.ts.
  */
@@ -27,9 +28,9 @@ export interface RunEnd {
   readonly finishedAt: number | null;
   readonly error: string | null;
   readonly output: string | null;
-  /** What it was charged for; its twins are charged as well. `final`: no attempt would help. */
+  /** What it was charged for; its duplicates are charged as well. `final`: no attempt would help. */
   readonly charge?: { readonly final: boolean };
-  /** The twin whose outcome this is. */
+  /** The duplicate whose outcome this is. */
   readonly mergedWith?: RunRow;
   /** Its lease ended in silence: who held it may have it back, while nobody else has it. */
   readonly resumable?: true;
@@ -83,7 +84,8 @@ export function endByLoss(row: RunRow, code: 'lease-expired' | 'worker-lost', no
   const error = errorText({ code, message: describeError(code) });
   const charge = { final: false };
   const silent = code === 'lease-expired' && { resumable: true as const, startedAt: row.started_at };
-  if (attemptsMade < row.attempts_allowed || row.persistent === 1) return { ...givenBack(row, { attemptsMade, error, charge }), ...silent };
+  const again = row.persistent === 1 || (attemptsMade < row.attempts_allowed && row.worker_loss === 0);
+  if (again) return { ...givenBack(row, { attemptsMade, error, charge }), ...silent };
   return { ...ended(row, 'failed', attemptsMade, { startedAt: row.started_at ?? now, finishedAt: now }, error), charge };
 }
 
@@ -106,12 +108,12 @@ export function endByCancel(row: RunRow, now: number): RunEnd {
 }
 
 /** A job that does not run, and will not: for the sake of a parent, or because nobody wants to try it again. */
-export function endUntried(row: RunRow, error: JobError, now: number): RunEnd {
+export function failWithoutRun(row: RunRow, error: JobError, now: number): RunEnd {
   return { ...ended(row, 'failed', row.attempts_made, { startedAt: 0, finishedAt: now }, errorText(error)), startedAt: null };
 }
 
-/** The end of a twin of a run that ended: the same outcome, or the same charge. */
-export function endAsTwin(row: RunRow, end: RunEnd, now: number): RunEnd {
+/** The end of a duplicate of a run that ended: the same outcome, or the same charge. */
+export function endAsDuplicate(row: RunRow, end: RunEnd, now: number): RunEnd {
   const attemptsMade = row.attempts_made + 1;
   const times = { startedAt: end.startedAt ?? now, finishedAt: end.finishedAt ?? now };
   if (end.state === 'completed') return { ...ended(row, 'completed', attemptsMade, times, null), output: end.output, mergedWith: end.row };
@@ -131,7 +133,7 @@ function within(row: RunRow, times: RunTimes, now: number): RunTimes {
 /** Doubles with each failed run, up to an hour; up to a quarter more, so that jobs that failed together do not return together. */
 function backoff(row: RunRow, failures: number, random: () => number): number {
   if (row.backoff_fixed === 1) return row.backoff_ms;
-  return Math.min(MAX_BACKOFF_MS, Math.round(row.backoff_ms * 2 ** Math.min(failures - 1, 40) * (1 + random() / 4)));
+  return Math.min(MAX_BACKOFF_MS, Math.round(backoffMs(failures, { firstMs: row.backoff_ms, capMs: MAX_BACKOFF_MS }) * (1 + random() / 4)));
 }
 
 function ended(
@@ -151,7 +153,7 @@ function givenBack(
 ): RunEnd {
   return {
     row,
-    // A twin may be waiting for its parents.
+    // A duplicate may be waiting for its parents.
     state: row.state === 'blocked' ? 'blocked' : 'ready',
     attemptsMade: row.attempts_made,
     runAt: null,

@@ -4,8 +4,8 @@ import { DEFAULT_TIMEOUT_MS, TIMEOUT_GRACE_MS } from '../job/limits.js';
 export const LIMIT = `COALESCE(timeout_ms, ${DEFAULT_TIMEOUT_MS})`;
 
 /**
- * `until`, which is a value given twice, but not beyond the time of the run: whoever renews a lease, it ends with that. `begun` says from when the
- * time counts.
+ * `until`, a value that is passed twice, but not beyond the time limit of the run, whoever renews the lease. `begun` is the instant from which the
+ * limit counts.
  */
 export function leaseEnd(begun: string): string {
   const end = `${begun} + ${LIMIT} + ${TIMEOUT_GRACE_MS}`;

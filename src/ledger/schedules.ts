@@ -1,8 +1,9 @@
 import { Cron } from 'croner';
 import { PeerworkError } from '../errors.js';
 import type { JobInput, Json } from '../job/job.js';
-import { checkJobInput, text } from '../job/job-input.js';
-import type { Missed, ScheduleInput, ScheduleRecord } from './ledger.js';
+import { checkJobInput } from '../job/job-input.js';
+import { check, choice, flag, string, text } from '../job/kinds.js';
+import type { Missed, ScheduleInput, ScheduleRecord } from './records.js';
 import { storedJson } from './stored-json.js';
 import type { Transaction } from './transaction.js';
 
@@ -80,7 +81,7 @@ export async function listSchedules(transaction: Transaction): Promise<ScheduleR
 
 /**
  * Adds the jobs of schedules that are due. A job is called after its schedule and the instant it is for, so that it cannot be added twice,
- * whoever tries. A schedule whose job is refused is paused. `add` refuses before it writes anything. Answers whether there is more to do.
+ * whoever tries. A schedule whose job is refused is paused. `add` refuses before it writes anything. Returns whether there is more to do.
  */
 export async function fireSchedules(
   transaction: Transaction,
@@ -171,14 +172,14 @@ function nextAfter(row: Pick<ScheduleRow, 'cron' | 'time_zone'>, after: number):
 /** JSON text of the job. */
 function checked(id: string, { cron, timeZone = 'UTC', missed = 'once', paused = false, job }: ScheduleInput): string {
   try {
-    text(id, 'id', MAX_ID_CHARS);
+    check(text(MAX_ID_CHARS), id, 'id');
+    check(string, timeZone, 'timeZone');
+    check(choice(['skip', 'once', 'all']), missed, 'missed');
+    check(flag, paused, 'paused');
   } catch (thrown) {
     throw thrown instanceof PeerworkError ? refuse(thrown.detail) : thrown;
   }
   if (typeof cron !== 'string' || ![5, 6].includes(cron.trim().split(/\s+/).length)) throw refuse('cron has neither five fields nor six');
-  if (typeof timeZone !== 'string') throw refuse('timeZone is not a string');
-  if (!['skip', 'once', 'all'].includes(missed)) throw refuse('missed is none of skip, once, all');
-  if (typeof paused !== 'boolean') throw refuse('paused is neither true nor false');
   try {
     new Intl.DateTimeFormat('en', { timeZone });
   } catch {

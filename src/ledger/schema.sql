@@ -1,4 +1,4 @@
--- Version 4, as made by the migrations. Written by `PEERWORK_WRITE_SCHEMA=1 node build/test/ledger/schema.test.js`.
+-- Version 7, as made by the migrations. Written by `PEERWORK_WRITE_SCHEMA=1 node build/test/ledger/schema.test.js`.
 
 CREATE TABLE counter (
   name TEXT PRIMARY KEY,
@@ -29,7 +29,7 @@ CREATE TABLE grp_tally (
   state TEXT NOT NULL,
   shard INTEGER NOT NULL,
   jobs INTEGER NOT NULL,
-  weight INTEGER NOT NULL,
+  weight INTEGER NOT NULL, weight_part INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (grp, state, shard)
 );
 
@@ -72,7 +72,7 @@ CREATE TABLE job (
   error TEXT,
   data TEXT NOT NULL,
   output TEXT
-, name TEXT, lane INTEGER, plain INTEGER NOT NULL DEFAULT 1, parked TEXT CHECK (parked IN ('group', 'workgroup', 'twin')), parents INTEGER NOT NULL DEFAULT 0, parent_failure TEXT CHECK (parent_failure IN ('fail', 'wait', 'run')), persistent INTEGER NOT NULL DEFAULT 0, merged_with INTEGER, backoff_fixed INTEGER NOT NULL DEFAULT 0, meta TEXT, begun_at INTEGER, dated_at INTEGER);
+, name TEXT, lane INTEGER, plain INTEGER NOT NULL DEFAULT 1, parked TEXT CHECK (parked IN ('group', 'workgroup', 'twin')), parents INTEGER NOT NULL DEFAULT 0, parent_failure TEXT CHECK (parent_failure IN ('fail', 'wait', 'run')), persistent INTEGER NOT NULL DEFAULT 0, merged_with INTEGER, backoff_fixed INTEGER NOT NULL DEFAULT 0, meta TEXT, begun_at INTEGER, dated_at INTEGER, weight_part INTEGER NOT NULL DEFAULT 0, worker_loss INTEGER NOT NULL DEFAULT 0);
 
 CREATE INDEX job_channel ON job (channel, seq);
 

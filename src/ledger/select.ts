@@ -1,6 +1,6 @@
 import type { Value } from './driver.js';
 import { RUN_COLUMNS, type RunRow } from './job-row.js';
-import type { RedriveFilter } from './ledger.js';
+import type { RedriveFilter } from './records.js';
 import type { Transaction } from './transaction.js';
 
 /** The oldest jobs of the dead list, or of a part of it, that were settled up to a number; locked. */

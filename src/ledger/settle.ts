@@ -1,27 +1,50 @@
 import { PeerworkError } from '../errors.js';
 import type { Outcome } from '../job/job.js';
 import type { SettleAnswer, Settlement } from '../job/verbs.js';
-import type { Adding } from './add.js';
 import { boundChildren, checkWaits } from './child-bounds.js';
 import { type CheckedChild, checkChildren, createChildren } from './children.js';
-import { type Completed, completeRuns, isBare } from './complete.js';
+import { type Completed, completeRuns, isPlainCompletion } from './complete.js';
 import { endRuns } from './end-runs.js';
 import { addLines, type Line, lastLines } from './history.js';
 import type { RunRow } from './job-row.js';
-import { isLateOutput, keepLateOutput } from './late-output.js';
-import type { ChildPolicy } from './ledger.js';
+import type { Adding, Operations } from './operations.js';
 import { readRuns } from './read-runs.js';
+import type { WorkerRef } from './records.js';
+import type { ChildPolicy } from './requests.js';
 import { resumeRuns } from './resume.js';
 import { endByOutcome, type RunEnd } from './run-end.js';
 import { type Settling, settling } from './settling.js';
 import type { Transaction } from './transaction.js';
 import { holdAfter } from './workgroups.js';
 
+const KEEP_OUTPUT = `UPDATE job SET output = ?, settled_lease = lease, settled_seq = ? WHERE seq = ? AND lease = ? AND state = 'cancelled'`;
+
+/** Keeping a few reports is a small part of what it costs to settle a job. */
+const REPORTS_PER_WEIGHT = 4;
+
+const ownChannelOnly: ChildPolicy = () => ({});
+
+export function settleInChunks(
+  operations: Operations,
+  worker: WorkerRef,
+  settlements: readonly Settlement[],
+  now: number,
+  policy: ChildPolicy = ownChannelOnly,
+): Promise<SettleAnswer[]> {
+  return operations.ofWorker(
+    worker,
+    settlements,
+    (transaction, seq, chunk) => settleRuns(transaction, seq, chunk, policy, operations.adding(transaction, now)),
+    ({ outcome, reports = [] }) =>
+      1 + (outcome.state === 'completed' ? (outcome.children?.length ?? 0) : 0) + Math.floor(reports.length / REPORTS_PER_WEIGHT),
+  );
+}
+
 /**
  * The fence: a run may be settled, once, by the worker and under the lease number that it is leased with now. Of one that was cancelled what it had made is
  * taken.
  */
-export async function settleRuns(
+async function settleRuns(
   transaction: Transaction,
   worker: number,
   settlements: readonly Settlement[],
@@ -39,9 +62,9 @@ export async function settleRuns(
       else round.set(entry[1].id, entry);
     }
     const entries = [...round.values()];
-    const bare = entries.filter(isBareEntry);
-    const others = entries.filter((entry) => !isBareEntry(entry));
-    if (bare.length > 0) others.push(...(await settlePlain(transaction, worker, bare, adding.now, answers)));
+    const plain = entries.filter(isPlainEntry);
+    const others = entries.filter((entry) => !isPlainEntry(entry));
+    if (plain.length > 0) others.push(...(await settlePlain(transaction, worker, plain, adding.now, answers)));
     if (others.length > 0) await settleOthers(transaction, worker, others, policy, adding, answers);
     waiting = later;
   }
@@ -50,11 +73,11 @@ export async function settleRuns(
 
 type Entry<S extends Settling = Settling> = readonly [index: number, settlement: S];
 
-function isBareEntry(entry: Entry): entry is Entry<Completed> {
-  return isBare(entry[1]);
+function isPlainEntry(entry: Entry): entry is Entry<Completed> {
+  return isPlainCompletion(entry[1]);
 }
 
-/** What nearly all are: completions that change nothing for other jobs. Answers those that were not, or that the worker does not hold. */
+/** What nearly all are: completions that change nothing for other jobs. Returns those that were not, or that the worker does not hold. */
 async function settlePlain(
   transaction: Transaction,
   worker: number,
@@ -92,7 +115,7 @@ async function settleOthers(
     const found = runs.get(settlement.id);
     const isLate = found !== undefined && isLateOutput(found, settlement, worker);
     const row = isLate ? found : await heldRun(transaction, found, settlement, worker, now);
-    // What a run told that was ended from outside, by its owner say, is still what it told.
+    // Reports of a run that was ended from outside, as by its owner, are kept all the same.
     if (row !== undefined && row.lease === settlement.lease && row.worker === worker && row.settled_lease !== row.lease)
       lines.push(...lastLines(row.seq, settlement, now));
     if (isLate) {
@@ -183,4 +206,17 @@ function idOf(settlement: Settlement): string {
 function refusal(row: RunRow | undefined, settlement: Settlement, worker: number): SettleAnswer {
   const again = row !== undefined && row.worker === worker && row.lease === settlement.lease && row.settled_lease === row.lease;
   return again ? 'duplicate' : 'stale';
+}
+
+/** Whether a settlement carries the output of a run that was cancelled meanwhile. */
+function isLateOutput(row: RunRow, { lease, outcome, output }: Settling, worker: number): boolean {
+  if (row.state !== 'cancelled' || row.lease !== lease || row.worker !== worker || row.settled_lease === lease) return false;
+  return outcome.state === 'failed' && output !== undefined;
+}
+
+/** The job stays cancelled, whatever the reason; its end is announced once more, with the output. */
+async function keepLateOutput(transaction: Transaction, row: RunRow, { output }: Settling): Promise<void> {
+  const settledSeq = await transaction.draw('settled', 1);
+  await transaction.run(KEEP_OUTPUT, [output ?? null, settledSeq, row.seq, row.lease]);
+  transaction.moved(row, 'cancelled', 'cancelled');
 }

@@ -10,7 +10,7 @@ export interface Settling extends Settlement {
 }
 
 /**
- * Makes the text of an output once, held to the limits that its Worker should have held it to: whoever is handed it later, as the output of a
+ * Makes the text of an output once, held to the limits that its Worker should have held it to: a later reader, as of the output of a
  * parent say, must not fall over it. What exceeds them is a failure that another run would repeat.
  */
 export function settling(settlement: Settlement): Settling {

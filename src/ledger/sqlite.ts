@@ -1,25 +1,29 @@
 import { accessSync, closeSync, constants, openSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import Database from 'libsql';
 import { PeerworkError } from '../errors.js';
 import { fileError } from '../kit/system-error.js';
 import { checkedValues, type Driver, type Statements, type Value } from './driver.js';
+import { type Packing, packing } from './packed.js';
+import { openSqlite, type SqliteConnection, type SqliteStatement } from './sqlite-engine.js';
+
+interface Prepared {
+  readonly statement: SqliteStatement;
+  readonly unpack: Packing['unpack'];
+}
 
 /** How long opening waits for a predecessor that is just ending. */
 const OPEN_TIMEOUT_MS = 500;
 
 /**
- * libsql with a guard around it. libsql aborts the process when a boolean is bound, takes a lone `null` or a typed array for the list
- * of values, cuts text at a NUL, and neither executes nor counts RETURNING in `run`: so values go in as one checked array, and
- * only `all` is given statements that return rows.
+ * A SQLite file with a guard around it.
  *
  * The file is locked by the operating system for as long as it is open (`locking_mode=EXCLUSIVE`, a lock that ends with the process, however
  * that ends). POSIX drops such a lock when *any* descriptor of the file is closed in this process: nothing here opens an existing file.
  */
 export class SqliteDriver implements Driver {
   readonly #path: string;
-  readonly #database: Database.Database;
-  readonly #prepared = new Map<string, Database.Statement<[readonly Value[]]>>();
+  readonly #database: SqliteConnection;
+  readonly #prepared = new Map<string, Prepared>();
 
   /** `file` is a path or `:memory:`. Throws `ledger-locked`, `ledger-damaged-file`, `ledger-unusable`, or what the system says of the file. */
   constructor(file: string) {
@@ -27,7 +31,7 @@ export class SqliteDriver implements Driver {
     this.#path = path;
     try {
       if (path !== ':memory:') createPrivately(path);
-      this.#database = new Database(path, { timeout: OPEN_TIMEOUT_MS });
+      this.#database = openSqlite(path, OPEN_TIMEOUT_MS);
     } catch (thrown) {
       throw refusal(thrown, path);
     }
@@ -42,11 +46,15 @@ export class SqliteDriver implements Driver {
   }
 
   async all<Row>(sql: string, values: readonly Value[] = []): Promise<Row[]> {
-    return this.#guard(() => this.#prepare(sql).all(checkedValues(values)) as Row[]);
+    return this.#guard(() => {
+      const { statement, unpack } = this.#prepare(sql);
+      const rows = statement.all(checkedValues(values));
+      return (unpack === undefined ? rows : rows.map(unpack)) as Row[];
+    });
   }
 
   async run(sql: string, values: readonly Value[] = []): Promise<number> {
-    return this.#guard(() => this.#prepare(sql).run(checkedValues(values)).changes);
+    return this.#guard(() => this.#prepare(sql).statement.run(checkedValues(values)));
   }
 
   async exec(script: string): Promise<void> {
@@ -67,16 +75,15 @@ export class SqliteDriver implements Driver {
 
   #rollBack(): void {
     try {
-      // A full disk has rolled back already.
-      if (this.#database.inTransaction) this.#database.exec('ROLLBACK');
+      this.#database.exec('ROLLBACK');
     } catch {
-      // What made it necessary is the error to be told.
+      // A full disk has rolled back already. What made it necessary is the error to report.
     }
   }
 
   async close(): Promise<void> {
     this.#prepared.clear();
-    if (this.#database.open) this.#letGo();
+    if (this.#database.isOpen) this.#letGo();
   }
 
   /**
@@ -92,14 +99,15 @@ export class SqliteDriver implements Driver {
     this.#database.close();
   }
 
-  #prepare(sql: string): Database.Statement<[readonly Value[]]> {
-    let statement = this.#prepared.get(sql);
-    if (statement === undefined) {
+  #prepare(sql: string): Prepared {
+    let prepared = this.#prepared.get(sql);
+    if (prepared === undefined) {
       // One writer holds the whole file: there are no rows to lock.
-      statement = this.#database.prepare(sql.replace(/\sFOR UPDATE( SKIP LOCKED)?/g, ''));
-      this.#prepared.set(sql, statement);
+      const { sql: text, unpack } = packing(sql.replace(/\sFOR UPDATE( SKIP LOCKED)?/g, ''));
+      prepared = { statement: this.#database.prepare(text), unpack };
+      this.#prepared.set(sql, prepared);
     }
-    return statement;
+    return prepared;
   }
 
   #guard<T>(action: () => T): T {

@@ -1,6 +1,8 @@
 import type { Numbers, Statements, Value } from './driver.js';
-import type { CancelledJob, JobChange, JobState, LedgerChange } from './ledger.js';
+import type { CancelledJob, JobChange, LedgerChange } from './ledger-change.js';
 import { padded, pieces, repeated, sized } from './lists.js';
+import type { JobState } from './records.js';
+import type { WeightColumns } from './weight.js';
 
 // RETURNING costs libsql twice what two statements do.
 const DRAW = 'UPDATE counter SET value = value + ? WHERE name = ?';
@@ -10,23 +12,25 @@ const TALLY = sized(
   ON CONFLICT (channel, state, shard) DO UPDATE SET jobs = tally.jobs + excluded.jobs`,
 );
 const GROUP_TALLY = sized(
-  (count) => `INSERT INTO grp_tally (grp, state, shard, jobs, weight) VALUES ${repeated('(?, ?, ?, ?, ?)', count)}
-  ON CONFLICT (grp, state, shard) DO UPDATE SET jobs = grp_tally.jobs + excluded.jobs, weight = grp_tally.weight + excluded.weight`,
+  (count) => `INSERT INTO grp_tally (grp, state, shard, jobs, weight, weight_part) VALUES ${repeated('(?, ?, ?, ?, ?, ?)', count)}
+  ON CONFLICT (grp, state, shard) DO UPDATE SET jobs = grp_tally.jobs + excluded.jobs, weight = grp_tally.weight + excluded.weight,
+  weight_part = grp_tally.weight_part + excluded.weight_part`,
 );
 const GROUP_IDS = sized((count) => `SELECT seq, id FROM grp WHERE seq IN (${repeated('?', count)})`);
 
 export type Counter = 'job' | 'settled' | 'worker' | 'lane' | 'grp' | 'workgroup' | 'schedule' | 'history' | 'shard';
 
-/** What is told of a job when its state changes. `grp` is the number of its group. */
+/** What a change of a job's state reports. `grp` is the number of its group. */
 export interface Movable {
   readonly id: string;
   readonly channel: string;
   readonly grp: number | null;
   readonly weight: number;
+  readonly weight_part: number;
 }
 
-/** Changes that are told one by one: beyond, whoever shows jobs reads them again anyway. */
-const MAX_TOLD = 2_000;
+/** Changes that are reported one by one: beyond that, a page that shows jobs reads them again anyway. */
+const MAX_CHANGES = 2_000;
 
 type Row = LedgerChange['rows'][number];
 
@@ -35,11 +39,11 @@ export class Transaction implements Statements {
   readonly #sql: Statements;
   readonly #shard: number;
   readonly #tallies = new Map<string, [channel: string, state: JobState, jobs: number]>();
-  readonly #groupTallies = new Map<string, [grp: number, state: JobState, jobs: number, weight: number]>();
-  readonly #told = new Map<string, { readonly job: Movable; readonly state: JobChange['state']; readonly added: boolean }>();
+  readonly #groupTallies = new Map<string, [grp: number, state: JobState, jobs: number, weight: number, part: number]>();
+  readonly #changes = new Map<string, { readonly job: Movable; readonly state: JobChange['state']; readonly added: boolean }>();
   readonly #rows = new Map<string, Row>();
   readonly #groupIds = new Map<number, string>();
-  /** What was looked up once for all operations of this transaction, by whoever looked it up. */
+  /** What was looked up once for all operations of this transaction, keyed by the reader. */
   readonly cache = new Map<string, unknown>();
   /** Jobs delayed until this instant have been made due already. */
   promotedAt = Number.NEGATIVE_INFINITY;
@@ -77,7 +81,7 @@ export class Transaction implements Statements {
     return this.#sql.run(sql, values);
   }
 
-  /** Runs a statement that reads, for a list of any length; the answers of its pieces follow each other. */
+  /** Runs a statement that reads, for a list of any length; the rows of its portions follow each other. */
   async allOf<Row>(statement: (count: number) => string, list: readonly Value[], more: readonly Value[] = []): Promise<Row[]> {
     const rows: Row[] = [];
     for (const piece of pieces(list)) {
@@ -87,7 +91,7 @@ export class Transaction implements Statements {
     return rows;
   }
 
-  /** Runs a statement that writes, for a list of any length; answers how many rows it changed. */
+  /** Runs a statement that writes, for a list of any length; returns how many rows it changed. */
   async runOf(statement: (count: number) => string, list: readonly Value[], before: readonly Value[] = []): Promise<number> {
     let changed = 0;
     for (const piece of pieces(list)) {
@@ -97,7 +101,7 @@ export class Transaction implements Statements {
     return changed;
   }
 
-  /** Draws `count` consecutive numbers that were never drawn before; answers the first. */
+  /** Draws `count` consecutive numbers that were never drawn before; returns the first. */
   async draw(counter: Counter, count: number): Promise<number> {
     const drawn = this.#sql.numbers?.draw(counter, count);
     if (drawn !== undefined) return drawn;
@@ -111,9 +115,9 @@ export class Transaction implements Statements {
   moved(job: Movable, from: JobState | undefined, to: JobState | 'deleted'): void {
     if (to === 'ready') this.#ready = true;
     else if (to === 'completed' || to === 'failed' || to === 'cancelled') this.#settled = true;
-    const told = this.#told.get(job.id);
-    const added = from === undefined || told?.added === true;
-    if (told !== undefined || this.#told.size < MAX_TOLD) this.#told.set(job.id, { job, state: to, added });
+    const earlier = this.#changes.get(job.id);
+    const added = from === undefined || earlier?.added === true;
+    if (earlier !== undefined || this.#changes.size < MAX_CHANGES) this.#changes.set(job.id, { job, state: to, added });
     else this.#cut = true;
     if (from === to) return;
     if (from !== undefined) this.#count(job, from, -1);
@@ -121,8 +125,8 @@ export class Transaction implements Statements {
   }
 
   /** Notes that the weight of a job changed. */
-  weighed(job: Movable, state: JobState, by: number): void {
-    if (job.grp !== null) this.#countGroup(job.grp, state, 0, by);
+  weighed(job: Movable, state: JobState, now: WeightColumns): void {
+    if (job.grp !== null) this.#countGroup(job.grp, state, 0, now.weight - job.weight, now.weight_part - job.weight_part);
   }
 
   /** Notes that jobs may be claimed that could not be before. */
@@ -144,9 +148,9 @@ export class Transaction implements Statements {
   get change(): LedgerChange | undefined {
     const { cancelled } = this;
     const dueAt = this.#dueAt;
-    const nothing = this.#told.size === 0 && this.#rows.size === 0 && cancelled.length === 0;
+    const nothing = this.#changes.size === 0 && this.#rows.size === 0 && cancelled.length === 0;
     if (nothing && !this.#ready && !this.#settled && dueAt === undefined) return undefined;
-    const jobs = [...this.#told.values()].map(({ job, state, added }): JobChange => {
+    const jobs = [...this.#changes.values()].map(({ job, state, added }): JobChange => {
       const group = job.grp === null ? undefined : this.#groupIds.get(job.grp);
       return { id: job.id, channel: job.channel, state, ...(group !== undefined && { group }), ...(added && { added }) };
     });
@@ -172,20 +176,20 @@ export class Transaction implements Statements {
         TALLY(piece.length),
         piece.flatMap(([channel, state, jobs]) => [channel, state, this.#shard, jobs]),
       );
-    const groupTallies = [...this.#groupTallies.values()].filter(([, , jobs, weight]) => jobs !== 0 || weight !== 0);
+    const groupTallies = [...this.#groupTallies.values()].filter(([, , ...sums]) => sums.some((sum) => sum !== 0));
     this.#groupTallies.clear();
     groupTallies.sort((a, b) => a[0] - b[0] || compare(a[1], b[1]));
     for (const piece of pieces(groupTallies))
       await this.run(
         GROUP_TALLY(piece.length),
-        piece.flatMap(([grp, state, jobs, weight]) => [grp, state, this.#shard, jobs, weight]),
+        piece.flatMap(([grp, state, jobs, weight, part]) => [grp, state, this.#shard, jobs, weight, part]),
       );
   }
 
-  /** Reads the names that `change` tells; after the last `flush`. */
+  /** Reads the names that `change` reports; after the last `flush`. */
   async name(): Promise<void> {
     const unknown = new Set<number>();
-    for (const { job } of this.#told.values()) if (job.grp !== null && !this.#groupIds.has(job.grp)) unknown.add(job.grp);
+    for (const { job } of this.#changes.values()) if (job.grp !== null && !this.#groupIds.has(job.grp)) unknown.add(job.grp);
     for (const { seq, id } of await this.allOf<{ seq: number; id: string }>(GROUP_IDS, [...unknown])) this.#groupIds.set(seq, id);
   }
 
@@ -199,16 +203,17 @@ export class Transaction implements Statements {
     const tally = this.#tallies.get(key);
     if (tally === undefined) this.#tallies.set(key, [job.channel, state, by]);
     else tally[2] += by;
-    if (job.grp !== null) this.#countGroup(job.grp, state, by, by * job.weight);
+    if (job.grp !== null) this.#countGroup(job.grp, state, by, by * job.weight, by * job.weight_part);
   }
 
-  #countGroup(grp: number, state: JobState, jobs: number, weight: number): void {
+  #countGroup(grp: number, state: JobState, jobs: number, weight: number, part: number): void {
     const key = `${grp} ${state}`;
     const tally = this.#groupTallies.get(key);
-    if (tally === undefined) this.#groupTallies.set(key, [grp, state, jobs, weight]);
+    if (tally === undefined) this.#groupTallies.set(key, [grp, state, jobs, weight, part]);
     else {
       tally[2] += jobs;
       tally[3] += weight;
+      tally[4] += part;
     }
   }
 }

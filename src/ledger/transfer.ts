@@ -1,8 +1,10 @@
 import { PeerworkError } from '../errors.js';
+import { fieldSpec } from '../job/job-fields.js';
 import { GIVEN_VALUE, MAX_MESSAGE_BYTES } from '../job/limits.js';
 import { type JsonRefused, parseJson } from '../kit/json.js';
 import { shown } from '../kit/shown.js';
 import type { Driver, Statements, Value } from './driver.js';
+import { storedFields } from './job-columns.js';
 import { pieces, repeated } from './lists.js';
 import { SCHEMA_VERSION } from './migrate.js';
 import { openDriver } from './open.js';
@@ -22,7 +24,9 @@ interface Table {
 const FORMAT = 'peerwork ledger';
 const PAGE = 500;
 /** A job with its data and output, which are JSON in JSON. */
-const LINE_LIMITS = { maxBytes: 4 * MAX_MESSAGE_BYTES, maxDepth: 4 };
+/** Of an export. */
+export const MAX_LINE_BYTES = 4 * MAX_MESSAGE_BYTES;
+const LINE_LIMITS = { maxBytes: MAX_LINE_BYTES, maxDepth: 4 };
 
 const tables: readonly Table[] = [
   { name: 'lane', key: ['seq'], columns: ['seq', 'channel', 'requires'] },
@@ -41,10 +45,11 @@ const tables: readonly Table[] = [
   {
     name: 'job',
     key: ['seq'],
-    columns:
-      `seq id channel state priority run_at pending grp workgroup merge_key weight seed requires timeout_ms attempts_allowed attempts_made
-      backoff_ms lease lease_until worker settled_lease settled_seq created_at started_at finished_at name lane plain parked parents parent_failure
-      persistent merged_with backoff_fixed begun_at dated_at meta error data output`.split(/\s+/),
+    columns: [
+      ...`seq id state pending grp workgroup weight weight_part attempts_made lease lease_until worker settled_lease settled_seq created_at started_at
+      finished_at lane plain parked parents merged_with begun_at dated_at error output`.split(/\s+/),
+      ...storedFields.map(({ column }) => column),
+    ],
   },
   { name: 'edge', key: ['parent', 'child'], columns: ['parent', 'child', 'place', 'done'] },
   { name: 'history', key: ['seq'], columns: ['seq', 'job', 'happened_at', 'kind', 'body'] },
@@ -88,7 +93,7 @@ async function* rowsOf(driver: Driver, { name, columns, key }: Table): AsyncGene
 
 /**
  * Fills an empty ledger from the lines of an export, all or nothing. Rejects with `ledger-not-empty`, or with `export-invalid` and the number of the
- * line that is wrong. Answers how many rows of each table there are.
+ * line that is wrong. Returns how many rows of each table there are.
  */
 export async function importLines(driver: Driver, lines: AsyncIterable<string>): Promise<Readonly<Record<string, number>>> {
   const begin = driver.exclusively?.bind(driver) ?? driver.transaction.bind(driver);
@@ -99,8 +104,8 @@ export async function importLines(driver: Driver, lines: AsyncIterable<string>):
     const counts = await fill(sql, lines);
     await sql.run("UPDATE job SET lease_until = 0 WHERE state = 'leased'");
     await sql.run('INSERT INTO tally (channel, state, shard, jobs) SELECT channel, state, 0, COUNT(*) FROM job GROUP BY channel, state');
-    await sql.run(`INSERT INTO grp_tally (grp, state, shard, jobs, weight)
-      SELECT grp, state, 0, COUNT(*), CAST(SUM(weight) AS INTEGER) FROM job WHERE grp IS NOT NULL GROUP BY grp, state`);
+    await sql.run(`INSERT INTO grp_tally (grp, state, shard, jobs, weight, weight_part)
+      SELECT grp, state, 0, COUNT(*), CAST(SUM(weight) AS INTEGER), CAST(SUM(weight_part) AS INTEGER) FROM job WHERE grp IS NOT NULL GROUP BY grp, state`);
     for (const [counter, from] of [
       ['job', 'SELECT MAX(seq) FROM job'],
       ['settled', 'SELECT MAX(settled_seq) FROM job'],
@@ -124,7 +129,7 @@ async function fill(sql: Statements, lines: AsyncIterable<string>): Promise<Read
       const tuples = repeated(`(${repeated('?', into.columns.length)})`, piece.length);
       const insert = `INSERT INTO ${into.name} (${into.columns.join(', ')}) VALUES ${tuples} ON CONFLICT DO NOTHING`;
       await sql.run(insert, piece.flat()).catch((error: unknown) => {
-        throw isOfRow(error) ? refuse(number, `a row of ${into.name} cannot be stored`) : error;
+        throw isOfRow(error) ? invalidExport(number, `a row of ${into.name} cannot be stored`) : error;
       });
     }
     counts[into.name] = (counts[into.name] ?? 0) + rows.length;
@@ -134,18 +139,19 @@ async function fill(sql: Statements, lines: AsyncIterable<string>): Promise<Read
     number += 1;
     if (text === '') continue;
     const line = parsed(text, number);
-    if (ended) throw refuse(number, 'there is something after the end');
+    if (ended) throw invalidExport(number, 'there is something after the end');
     if (Array.isArray(line)) {
       if (table === undefined || line.length !== table.columns.length || !line.every(isValue))
-        throw refuse(number, 'this is no row of a table');
+        throw invalidExport(number, 'this is no row of a table');
       checkJson(table, line, number);
       rows.push(line);
       if (rows.length >= PAGE / 2) await flush();
       continue;
     }
     if (number === 1) {
-      if (line['format'] !== FORMAT) throw refuse(number, 'this is no export of a ledger');
-      if (line['schema'] !== SCHEMA_VERSION) throw refuse(number, `its schema is ${shown(line['schema'])}, here it is ${SCHEMA_VERSION}`);
+      if (line['format'] !== FORMAT) throw invalidExport(number, 'this is no export of a ledger');
+      if (line['schema'] !== SCHEMA_VERSION)
+        throw invalidExport(number, `its schema is ${shown(line['schema'])}, here it is ${SCHEMA_VERSION}`);
       continue;
     }
     await flush();
@@ -153,16 +159,24 @@ async function fill(sql: Statements, lines: AsyncIterable<string>): Promise<Read
       const end = line['end'] as Readonly<Record<string, number>>;
       for (const { name } of tables)
         if ((end[name] ?? 0) !== (counts[name] ?? 0))
-          throw refuse(number, `${end[name]} rows of ${name} are announced, ${counts[name] ?? 0} are there`);
+          throw invalidExport(number, `${end[name]} rows of ${name} are announced, ${counts[name] ?? 0} are there`);
       ended = true;
       continue;
     }
-    table = tables.find(({ name }) => name === line['table']);
-    if (table === undefined || JSON.stringify(line['columns']) !== JSON.stringify(table.columns))
-      throw refuse(number, 'this is no table that is known here');
+    table = tableOf(line);
+    if (table === undefined) throw invalidExport(number, 'this is no table that is known here');
   }
-  if (!ended) throw refuse(number, 'the file is cut off');
+  if (!ended) throw invalidExport(number, 'the file is cut off');
   return counts;
+}
+
+/** A table with its columns in the order of the file. */
+function tableOf({ table: name, columns }: Readonly<Record<string, unknown>>): Table | undefined {
+  const table = tables.find((each) => each.name === name);
+  if (table === undefined || !Array.isArray(columns)) return undefined;
+  const given = columns as readonly string[];
+  const isSame = given.length === table.columns.length && table.columns.every((column) => given.includes(column));
+  return isSame ? { ...table, columns: given } : undefined;
 }
 
 function parsed(text: string, number: number): Value[] | Readonly<Record<string, unknown>> {
@@ -172,11 +186,14 @@ function parsed(text: string, number: number): Value[] | Readonly<Record<string,
   } catch {
     // Refused below.
   }
-  throw refuse(number, 'this is no JSON of an export');
+  throw invalidExport(number, 'this is no JSON of an export');
 }
 
-/** Texts in which JSON stands: what is read of them later must pass the same door. */
-const JSON_COLUMNS: ReadonlySet<string> = new Set(['meta', 'error', 'data', 'output', 'body']);
+/** Texts that hold JSON: what is read of them later must pass the same door. */
+const JSON_COLUMNS: ReadonlySet<string> = new Set([
+  ...['meta', 'error', 'output', 'body'],
+  ...storedFields.flatMap(({ field, column }) => (fieldSpec(field).kind === 'json' ? [column] : [])),
+]);
 
 function checkJson({ name, columns }: Table, row: readonly Value[], number: number): void {
   for (const [index, column] of columns.entries()) {
@@ -185,7 +202,7 @@ function checkJson({ name, columns }: Table, row: readonly Value[], number: numb
     try {
       parseJson(text, GIVEN_VALUE);
     } catch (thrown) {
-      throw refuse(number, `${column} is not JSON that can be used: ${(thrown as JsonRefused).message}`);
+      throw invalidExport(number, `${column} is not JSON that can be used: ${(thrown as JsonRefused).message}`);
     }
   }
 }
@@ -200,7 +217,8 @@ function isValue(value: unknown): value is Value {
   return value === null || typeof value === 'string' || (typeof value === 'number' && Number.isFinite(value));
 }
 
-function refuse(number: number, detail: string): PeerworkError {
+/** What is wrong with a line of an export. */
+export function invalidExport(number: number, detail: string): PeerworkError {
   return new PeerworkError('export-invalid', `line ${number}: ${detail}`);
 }
 

@@ -1,4 +1,4 @@
-import type { WorkerRef } from './ledger.js';
+import type { WorkerRef } from './records.js';
 import type { Transaction } from './transaction.js';
 
 const ENTER = `INSERT INTO worker (seq, id, name) VALUES (?, ?, ?)

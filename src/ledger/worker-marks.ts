@@ -1,6 +1,8 @@
-import type { WorkerMarks, WorkerRecord, WorkerRef } from './ledger.js';
 import { repeated, sized } from './lists.js';
+import type { WorkerRecord, WorkerRef } from './records.js';
+import type { WorkerMarks } from './requests.js';
 import type { Transaction } from './transaction.js';
+import type { WorkerBook } from './worker-book.js';
 
 interface WorkerRow {
   readonly id: string;
@@ -36,7 +38,15 @@ export async function getWorker(transaction: Transaction, id: string): Promise<W
 }
 
 /** The worker is entered already. */
-export async function markWorker(transaction: Transaction, { id }: WorkerRef, marks: WorkerMarks, now: number): Promise<WorkerRecord> {
+export async function markWorker(
+  transaction: Transaction,
+  workers: WorkerBook,
+  worker: WorkerRef,
+  marks: WorkerMarks,
+  now: number,
+): Promise<WorkerRecord> {
+  await workers.seqOf(transaction, worker);
+  const { id } = worker;
   for (const mark of ['approved', 'revoked', 'drained'] as const) {
     const set = marks[mark];
     if (set === undefined) continue;

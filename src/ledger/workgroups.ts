@@ -1,9 +1,10 @@
 import { PeerworkError } from '../errors.js';
-import { integer, text } from '../job/job-input.js';
-import { MAX_DELAY_MS, MAX_INSTANT, MAX_JOB_ID_CHARS } from '../job/limits.js';
-import type { WorkgroupInput, WorkgroupRecord } from './ledger.js';
+import { checkJobField } from '../job/job-input.js';
+import { check, integer } from '../job/kinds.js';
+import { MAX_DELAY_MS, MAX_INSTANT } from '../job/limits.js';
 import { getWorkgroup } from './list.js';
 import { repeated, sized } from './lists.js';
+import type { WorkgroupInput, WorkgroupRecord } from './records.js';
 import { workgroupsNamed } from './rows-by-name.js';
 import type { Transaction } from './transaction.js';
 
@@ -27,23 +28,23 @@ const LIMITING = sized(
 );
 const RUNNING = `SELECT COUNT(*) AS jobs FROM job WHERE workgroup = ? AND state = 'leased' AND workgroup IS NOT NULL`;
 
-/** Room in a workgroup, which is locked: only this transaction takes of it. */
-export interface Room {
+/** What may start in a workgroup, which is locked: only this transaction takes of it. */
+export interface SlotBudget {
   readonly row: WorkgroupRow;
   /** How many of its jobs may start now. */
   left: number;
   started: number;
 }
 
-/** The rooms of those of these workgroups that limit anything now, by number. */
-export async function roomsOf(transaction: Transaction, seqs: readonly number[], now: number): Promise<Map<number, Room>> {
-  const rooms = new Map<number, Room>();
+/** The budgets of these workgroups, as far as they limit anything now, by number. */
+export async function slotBudgetsOf(transaction: Transaction, seqs: readonly number[], now: number): Promise<Map<number, SlotBudget>> {
+  const budgets = new Map<number, SlotBudget>();
   for (const row of await transaction.allOf<WorkgroupRow>(LIMITING, seqs, [now]))
-    rooms.set(row.seq, { row, left: await roomIn(transaction, row, now), started: 0 });
-  return rooms;
+    budgets.set(row.seq, { row, left: await slotsLeft(transaction, row, now), started: 0 });
+  return budgets;
 }
 
-async function roomIn(transaction: Transaction, row: WorkgroupRow, now: number): Promise<number> {
+async function slotsLeft(transaction: Transaction, row: WorkgroupRow, now: number): Promise<number> {
   if (row.held_until !== null && row.held_until > now) return 0;
   let left = Number.MAX_SAFE_INTEGER;
   if (row.rate !== null) left = Math.min(left, row.rate - (isOver(row, now) ? 0 : row.window_used));
@@ -62,14 +63,14 @@ function isOver({ window_at, period_ms }: WorkgroupRow, now: number): boolean {
 const STARTED = 'UPDATE workgroup SET window_at = ?, window_used = ? WHERE seq = ?';
 const WAITING = sized((count) => `UPDATE workgroup SET waiting = 1 WHERE waiting = 0 AND seq IN (${repeated('?', count)})`);
 
-/** Writes down what was started in the rooms, and in which of them jobs are parked. */
-export async function closeRooms(
+/** Writes down what was started, and in which workgroups jobs are parked. */
+export async function useSlots(
   transaction: Transaction,
-  rooms: ReadonlyMap<number, Room>,
+  budgets: ReadonlyMap<number, SlotBudget>,
   parked: readonly number[],
   now: number,
 ): Promise<void> {
-  for (const { row, started } of rooms.values()) {
+  for (const { row, started } of budgets.values()) {
     if (row.rate === null || started === 0) continue;
     const over = isOver(row, now);
     transaction.due((over ? now : (row.window_at ?? now)) + (row.period_ms ?? 0));
@@ -111,9 +112,9 @@ const NONE_WAITS = 'UPDATE workgroup SET waiting = 0 WHERE seq = ?';
 /** As many parked jobs as there is room for are ready to be claimed again. The row is locked. */
 async function letOut(transaction: Transaction, row: WorkgroupRow, now: number): Promise<void> {
   if (row.waiting === 0) return;
-  const room = Math.min(MAX_LET_OUT, await roomIn(transaction, row, now));
-  if (room === 0) return;
-  if ((await transaction.run(LET_OUT, [row.seq, room])) > 0) transaction.freed();
+  const slots = Math.min(MAX_LET_OUT, await slotsLeft(transaction, row, now));
+  if (slots === 0) return;
+  if ((await transaction.run(LET_OUT, [row.seq, slots])) > 0) transaction.freed();
   const [parked] = await transaction.all(PARKED, [row.seq]);
   if (parked === undefined) await transaction.run(NONE_WAITS, [row.seq]);
 }
@@ -145,7 +146,7 @@ export async function putWorkgroup(transaction: Transaction, input: WorkgroupInp
 
 /** Lets nothing of the workgroup start before `until`; a later end of an earlier hold stays. */
 export async function holdWorkgroup(transaction: Transaction, id: string, until: number, now: number): Promise<WorkgroupRecord> {
-  checked(() => integer(until, 'until', 0, MAX_INSTANT));
+  checked(() => check(integer(0, MAX_INSTANT), until, 'until'));
   const row = await locked(transaction, id);
   await hold(transaction, row, until);
   return changed(transaction, id, row.seq, now);
@@ -175,7 +176,7 @@ async function hold(transaction: Transaction, row: WorkgroupRow, until: number):
 }
 
 async function locked(transaction: Transaction, id: string): Promise<WorkgroupRow> {
-  checked(() => text(id, 'id', MAX_JOB_ID_CHARS));
+  checked(() => checkJobField('id', id));
   const seq = (await workgroupsNamed(transaction, [id])).get(id) ?? 0;
   const [row] = await transaction.all<WorkgroupRow>(LOCK, [seq]);
   if (row === undefined) throw new Error('a workgroup that was made is not there');
@@ -194,7 +195,7 @@ async function changed(transaction: Transaction, id: string, seq: number, now: n
 
 function checkedLimits({ maxRunning, rate, periodMs }: WorkgroupInput) {
   const limit = (value: number | null | undefined, field: string, max: number) =>
-    value === null ? null : checked(() => integer(value, field, 1, max));
+    value === null || value === undefined ? value : checked(() => check(integer(1, max), value, field));
   return {
     maxRunning: limit(maxRunning, 'maxRunning', 1_000_000),
     rate: limit(rate, 'rate', 1_000_000),

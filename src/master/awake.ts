@@ -1,10 +1,10 @@
 import type { Clock, Timer } from '../clock.js';
 
 const TICK_MS = 500;
-/** A tick that is so late was kept from its turn by this process itself, or by the machine. */
+/** A tick this late was delayed by this process itself, or by the machine. */
 const STALL_MS = 1_000;
 
-/** Watches for how long this process stood still: silence in that time is its own, not that of others. */
+/** Measures how long this process was suspended or blocked: silence in that time is its own, not that of others. */
 export class Awake {
   readonly #clock: Clock;
   #timer: Timer | undefined;
@@ -24,9 +24,9 @@ export class Awake {
     this.#timer?.cancel();
   }
 
-  /** For how long it stood still since this was last asked; short stalls do not count. */
+  /** The time it was suspended or blocked since the last call; short stalls do not count. */
   takeStalledMs(): number {
-    // Whoever asks may have its turn before the tick that is late.
+    // The caller may run before the late tick.
     this.#look();
     const stalledMs = this.#stalledMs;
     this.#stalledMs = 0;

@@ -10,18 +10,18 @@ export interface DispatchOptions {
   readonly leaseMs: number;
 }
 
-/** What a worker can do, and asks for. */
+/** A worker's abilities, and its request. */
 export interface WorkRequest {
   readonly worker: WorkerRef;
   readonly capacity: number;
-  /** Asked at each attempt: the channels that have a task may change. */
+  /** Called at each attempt, because the channels with a task may change. */
   readonly channels: () => readonly string[];
   readonly labels: readonly string[];
-  /** Asked at each attempt: how many jobs the worker may hold in all. Default MAX_HELD_JOBS. */
+  /** Called at each attempt: how many jobs the worker may hold in all. Default MAX_HELD_JOBS. */
   readonly maxHeld?: () => number;
   /** Default: the Master's. */
   readonly leaseMs?: number;
-  /** One that asks with several keys may have several open requests. Default: the worker's id. */
+  /** A worker with several keys may have several open requests. Default: the worker's id. */
   readonly key?: string;
 }
 
@@ -29,23 +29,23 @@ interface Request extends WorkRequest {
   readonly key: string;
   readonly answer: (jobs: LeasedJob[]) => void;
   claiming: boolean;
-  /** There was a wake while it was claiming: what it found then may be out of date. */
+  /** A wake came while it was claiming: the result may be out of date. */
   woken: boolean;
 }
 
 const MAX_SERVED = 10_000;
 const defaultHeld = () => MAX_HELD_JOBS;
 
-/** When all requests are tried, first one alone, and each time that all got some, this many times as many together. */
+/** When all requests are tried, one alone comes first; each time all got some, this many times as many are tried together. */
 const WIDENING = 4;
 
 /**
  * Brings waiting workers and ready jobs together.
  *
- * A worker has one open request, unless it tells them apart by keys. A request is tried against the ledger at once, and again at every wake (jobs were added,
- * given back, became due) until it gets at least one job, is replaced by a newer request of the same worker, or is withdrawn.
- * Requests are served in the order they came, so that no worker starves. When one got nothing, others that ask for the same
- * channels with the same labels need not ask. Nothing is claimed for a worker on hold (it is drained); its request waits.
+ * A worker has one open request, unless it uses several keys. A request is tried against the ledger at once, and again at every wake (jobs were
+ * added, given back, became due) until it gets at least one job, is replaced by a newer request of the same worker, or is withdrawn. Requests are
+ * served in order of arrival, so that no worker starves. If one got nothing, others with the same channels and labels need not be tried. Nothing is
+ * claimed for a worker on hold (it is drained); its request waits.
  */
 export class Dispatch {
   readonly #options: DispatchOptions;
@@ -53,7 +53,7 @@ export class Dispatch {
   /** Open requests of workers that hold as many jobs as they may. */
   readonly #full = new Set<Request>();
   readonly #onHold = new Set<string>();
-  /** Workers that were given jobs here, by id; those that were given none for longest are forgotten first. */
+  /** Workers that received jobs here, by id; those without jobs for longest are forgotten first. */
   readonly #served = new Set<string>();
   #waking = false;
   #wokenAgain = false;
@@ -68,7 +68,7 @@ export class Dispatch {
     return this.#requests.size;
   }
 
-  /** The workers that were given jobs here, by id. */
+  /** The workers that received jobs here, by id. */
   get served(): readonly string[] {
     return [...this.#served];
   }
@@ -85,7 +85,7 @@ export class Dispatch {
     });
   }
 
-  /** Ends an open request, by its key; jobs that are being claimed for it at this moment still go to it. */
+  /** Ends an open request, by its key; jobs that are just being claimed for it are still delivered. */
   withdraw(key: string): void {
     const request = this.#requests.get(key);
     if (request === undefined) return;
@@ -105,7 +105,7 @@ export class Dispatch {
     else if (this.#onHold.delete(workerId)) this.wake();
   }
 
-  /** There may be jobs now, or will be by what the ledger was given in this turn: the claims then share its transaction. */
+  /** There may be jobs now, or will be after the ledger's work of this turn: the claims then share its transaction. */
   wake(): void {
     this.#wokenAgain = true;
     if (this.#waking || this.#requests.size === 0) return;
@@ -126,7 +126,7 @@ export class Dispatch {
     this.#waking = false;
   }
 
-  /** The open requests by what they ask for. */
+  /** The open requests, grouped by channels and labels. */
   #alike(): Map<string, Request[]> {
     const kinds = new Map<string, Request[]>();
     for (const request of this.#requests.values()) {
@@ -143,7 +143,7 @@ export class Dispatch {
       more = (await Promise.all(open.splice(0, width).map((request) => this.#serve(request)))).every(Boolean);
   }
 
-  /** Says whether there may be more jobs for its like. */
+  /** Returns whether there may be more jobs for similar requests. */
   async #serve(request: Request): Promise<boolean> {
     if (this.#onHold.has(request.worker.id)) return true;
     request.woken = true;
@@ -161,7 +161,7 @@ export class Dispatch {
       jobs = await this.#claim(request, onFull);
     }
     request.claiming = false;
-    // One that holds as many as it may waits until it has settled some; that says nothing about others.
+    // A worker at its limit waits until it has settled some; that means nothing for others.
     if (jobs.length === 0 && isOpen()) {
       if (full) this.#full.add(request);
       return full;
@@ -187,7 +187,10 @@ export class Dispatch {
       const wanted = { worker, channels: channels(), labels, limit: capacity, until: now + leaseMs };
       return await ledger.claim({ ...wanted, maxHeld: maxHeld(), onFull }, now);
     } catch (error) {
-      log.error('jobs could not be claimed', { error });
+      log.error('jobs could not be claimed', {
+        error,
+        hint: 'No action needed if it passes; it is retried. Otherwise check the disk or database of the ledger.',
+      });
       return [];
     }
   }

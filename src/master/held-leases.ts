@@ -1,12 +1,12 @@
-import type { LeaseKey } from '../job/verbs.js';
+import { type LeaseKey, leaseKeyOf } from '../job/verbs.js';
 
 interface Held {
   readonly lease: number;
-  /** In which answer to `requestWork` it was handed out; 0: the Worker has named it itself. */
+  /** The answer to `requestWork` in which it was handed out; 0: the Worker has named it itself. */
   readonly answer: number;
 }
 
-/** What a Worker has said of its leases. */
+/** A Worker's statement about its leases. */
 interface Named {
   readonly holding: readonly LeaseKey[];
   readonly waiting?: readonly LeaseKey[];
@@ -16,8 +16,8 @@ interface Named {
 }
 
 /**
- * The leases of one Worker, as far as its link knows. While it is heard, those are renewed that it has named itself the last time, and those on their
- * way to it: it cannot name what it has not received. What it has received and does not name, it has lost.
+ * The leases of one Worker, as far as its link knows. While the Worker is heard, two kinds are renewed: leases that it named in its last beat, and
+ * leases in transit to it, which it cannot name yet. A lease that it has received and does not name is lost.
  */
 export class HeldLeases {
   readonly #held = new Map<string, Held>();
@@ -45,11 +45,11 @@ export class HeldLeases {
     for (const { id, lease } of keys) this.#held.set(id, { lease, answer: this.#answers });
   }
 
-  /** A beat. `answers` is not said by a Worker that is older than it: it has received all. */
+  /** A beat. A Worker older than `answers` does not send it: it has received all. */
   name({ holding, waiting = [], ended = [], answers = this.#answers }: Named): void {
-    this.#named = new Set(holding.map(nameOf));
-    this.#waiting = new Set(waiting.map(nameOf));
-    this.#ended = new Set(ended.map(nameOf));
+    this.#named = new Set(holding.map(leaseKeyOf));
+    this.#waiting = new Set(waiting.map(leaseKeyOf));
+    this.#ended = new Set(ended.map(leaseKeyOf));
     this.#received = answers;
   }
 
@@ -59,21 +59,17 @@ export class HeldLeases {
     this.name({ holding });
   }
 
-  /** What is renewed while the Worker is heard. */
+  /** The leases to renew while the Worker is heard. */
   renewable(): { leases: LeaseKey[]; waiting: LeaseKey[]; ended: LeaseKey[] } {
     const leases: LeaseKey[] = [];
     const undelivered: LeaseKey[] = [];
     for (const [id, { lease, answer }] of this.#held) {
       const key = { id, lease };
-      if (this.#named.has(nameOf(key))) leases.push(key);
+      if (this.#named.has(leaseKeyOf(key))) leases.push(key);
       else if (answer > this.#received) undelivered.push(key);
     }
-    const waiting = leases.filter((key) => this.#waiting.has(nameOf(key)));
-    const ended = leases.filter((key) => this.#ended.has(nameOf(key)));
+    const waiting = leases.filter((key) => this.#waiting.has(leaseKeyOf(key)));
+    const ended = leases.filter((key) => this.#ended.has(leaseKeyOf(key)));
     return { leases: [...leases, ...undelivered], waiting: [...waiting, ...undelivered], ended };
   }
-}
-
-function nameOf({ id, lease }: LeaseKey): string {
-  return `${lease} ${id}`;
 }

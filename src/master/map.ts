@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { JobInput, Json, SettledJob } from '../job/job.js';
 import type { Results } from './results.js';
 
-/** How many inputs may be unsettled at once: the rest stays with the caller's iterable. */
+/** How many inputs may be unsettled at once: the rest stays in the caller's iterable. */
 const WINDOW = 1_000;
 
 export interface MapOptions extends Omit<JobInput, 'id' | 'data'> {

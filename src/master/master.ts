@@ -1,73 +1,70 @@
-import { EventEmitter } from 'node:events';
 import { type Clock, systemClock } from '../clock.js';
+import { DEFAULT_LEDGER } from '../config/defaults.js';
 import { asPeerworkError, PeerworkError } from '../errors.js';
-import type { JobInput, Json } from '../job/job.js';
+import type { JobInput, Json, SettledJob } from '../job/job.js';
+import { GuardedEmitter } from '../kit/guarded-emitter.js';
+import { omitNull, type WithoutNull } from '../kit/omit.js';
+import { asKnownError } from '../kit/system-error.js';
 import type { AddedJob, JobCounts, JobRecord, JobState, Ledger } from '../ledger/ledger.js';
-import { type Log, logToStderr } from '../log.js';
-import type { Desk } from './desk.js';
+import { type Log, logOf } from '../log.js';
+import type { ConnectedWorker } from './connected-worker.js';
 import type { Dispatch } from './dispatch.js';
 import { fastifyPlugin, type RequestListener, requestListener } from './http/embed.js';
 import type { ApiOptions } from './http/options.js';
 import { dashboardFolder, HttpServer } from './http/server.js';
-import type { JobDesk } from './job-desk.js';
+import type { JobService } from './job-service.js';
+import type { Maintenance } from './maintenance.js';
 import { type MapOptions, type MappedOutcome, mapJobs } from './map.js';
 import { type MasterKey, openMasterKey } from './master-key.js';
-import {
-  type ConnectedWorker,
-  DEFAULT_LEDGER,
-  type EmbedOptions,
-  type HttpOptions,
-  type MasterEvents,
-  type MasterOptions,
-} from './options.js';
+import type { EmbedOptions, HttpOptions, MasterEvents, MasterOptions, PushResult } from './options.js';
 import { closeParts, openParts, type Parts } from './parts.js';
+import { type PushOptions, pushedIdIn, pushedIdOf, pushedJob } from './pushed-job.js';
 import type { Result, Results } from './results.js';
-import type { Sweeper } from './sweeper.js';
 
 const DRAIN_POLL_MS = 100;
 
 /**
  * Publishes tasks, remembers jobs in its ledger, hands them to the workers that join with its token, and records their outcomes.
  *
- * It starts when it is made; `ready` resolves when ledger, tasks and swarm stand. `drain` stops handing out and waits for the jobs
- * that run now; `close` ends at once and loses nothing: what runs goes on and is delivered to the next Master on this ledger.
+ * It starts when it is made; `ready` resolves when ledger, tasks and swarm are up. `drain` stops handing out and waits for running jobs. `close` ends
+ * at once and loses nothing: running jobs continue and are delivered to the next Master on this ledger.
  */
-export class Master extends EventEmitter<MasterEvents> {
+export class Master extends GuardedEmitter<MasterEvents> {
   readonly ready: Promise<void>;
-  readonly #options: MasterOptions;
+  readonly #options: WithoutNull<MasterOptions>;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #key: MasterKey;
   readonly #starting: Promise<Parts>;
   #ledger: Ledger | undefined;
-  #desk: JobDesk | undefined;
-  #sweeper: Sweeper | undefined;
+  #service: JobService | undefined;
+  #maintenance: Maintenance | undefined;
   #http: HttpServer | undefined;
   #url: string | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(options: MasterOptions = {}) {
     super();
-    this.#options = options;
-    this.#clock = options.clock ?? systemClock;
-    this.#log = options.log ?? logToStderr(options.loglevel ?? 'warn');
-    this.#key = openMasterKey(options, DEFAULT_LEDGER);
+    this.#options = omitNull(options);
+    this.#clock = this.#options.clock ?? systemClock;
+    this.#log = logOf(this.#options);
+    this.#key = openMasterKey(this.#options, DEFAULT_LEDGER);
     this.#starting = this.#start();
     this.ready = this.#starting.then(({ swarm }) => swarm.ready);
-    this.ready.catch((error: unknown) => this.#fail(asPeerworkError(error)));
+    this.ready.catch((error: unknown) => this.#fail(asKnownError(error)));
   }
 
   /** Everything that the API and the dashboard can do: groups, holds, schedules, workers, the whole ledger. */
-  get desk(): Promise<Desk> {
-    return this.#starting.then(({ desk }) => desk);
+  get service(): Promise<JobService> {
+    return this.#starting.then(({ service }) => service);
   }
 
-  /** Where API and dashboard are served; undefined unless `http` was given. Rejects with `address-unusable`. */
+  /** Address of API and dashboard; undefined unless `http` was given. Rejects with `address-unusable`. */
   get url(): Promise<string | undefined> {
     return this.#starting.then(() => this.#url);
   }
 
-  /** API and dashboard for `app.use('/path', master.express())` of Express and its like; close it when the app ends. */
+  /** API and dashboard for `app.use('/path', master.express())` of Express and similar frameworks; close it when the app ends. */
   express(options: EmbedOptions = {}): RequestListener {
     return requestListener(this.#api(options));
   }
@@ -77,23 +74,26 @@ export class Master extends EventEmitter<MasterEvents> {
     return fastifyPlugin(this.#api(options));
   }
 
-  /** What a Worker needs to join. A secret: whoever has it may join. */
+  /** What a Worker needs to join. A secret: anyone who has it may join. */
   get token(): string {
     return this.#key.token;
   }
 
-  /** Adds one job, or many; resolves when they are in the ledger. An id that is known already adds nothing. */
+  /** Adds one job, or many; resolves when they are in the ledger. An existing id adds nothing. */
   async push(job: JobInput): Promise<string>;
   async push(jobs: readonly JobInput[]): Promise<AddedJob[]>;
   async push(input: JobInput | readonly JobInput[]): Promise<string | AddedJob[]> {
-    const { desk } = await this.#starting;
-    const added = await desk.push(isList(input) ? input : [input]);
+    const { service } = await this.#starting;
+    const added = await service.push(isList(input) ? input : [input]);
     return isList(input) ? added : (added[0]?.id ?? '');
   }
 
-  /** As in queue-xec. */
-  pushNewJob(job: JobInput): Promise<string> {
-    return this.push(job);
+  /**
+   * As in queue-xec: any JSON value, or its JSON text, is a job, and the task sees it unchanged, with all its fields. Each call is new work, whatever
+   * `id` the payload has; `onResults` receives that id. Resolves with the id in the ledger. Rejects with `job-invalid`.
+   */
+  async pushNewJob(payload: unknown, options: PushOptions = {}): Promise<string> {
+    return this.push(pushedJob(payload, options));
   }
 
   /** Does one job for each input and yields each input's one outcome, as they settle. */
@@ -102,7 +102,7 @@ export class Master extends EventEmitter<MasterEvents> {
     yield* mapJobs(inputs, options, (jobs) => this.push(jobs), results, await ledger.lastSettled());
   }
 
-  /** Follows the settled jobs from behind `after` (default: from the first) until the Master closes. */
+  /** Follows the settled jobs after `after` (default: from the first) until the Master closes. */
   async *results(options: { readonly after?: number; readonly signal?: AbortSignal } = {}): AsyncGenerator<Result, void, undefined> {
     const { results } = await this.#starting;
     yield* results.follow(options);
@@ -116,27 +116,29 @@ export class Master extends EventEmitter<MasterEvents> {
     return (await this.#starting).ledger.counts();
   }
 
-  /** Cancels jobs, waiting or running; answers the ids that this ended. */
+  /** Cancels jobs, waiting or running; resolves with the ids that this ended. */
   async cancel(...ids: string[]): Promise<string[]> {
-    return (await this.#starting).desk.cancel(ids);
+    return (await this.#starting).service.cancel(ids);
   }
 
-  /** Failed and cancelled jobs wait again, with all their attempts, and those that failed for their sake; answers the ids of the former. */
+  /**
+   * Failed and cancelled jobs wait again, with all their attempts, and so do jobs that failed because of them; resolves with the ids of the former.
+   */
   async retry(...ids: string[]): Promise<string[]> {
     return (await this.#starting).ledger.retry(ids, this.#clock.now());
   }
 
-  /** The states of jobs, by id; ids that are unknown are left out. */
+  /** The states of jobs, by id, without unknown ids. */
   async states(ids: readonly string[]): Promise<ReadonlyMap<string, JobState>> {
     return (await this.#starting).ledger.states(ids);
   }
 
   /** The workers that are connected now. */
   workers(): ConnectedWorker[] {
-    return this.#desk?.workers() ?? [];
+    return this.#service?.workers() ?? [];
   }
 
-  /** Stops handing out jobs and waits until those that its Workers run have ended, then closes. What other Masters handed out is theirs. */
+  /** Stops handing out jobs, waits until the running jobs of its own Workers have ended, then closes. Jobs handed out by other Masters are theirs. */
   async drain(): Promise<void> {
     const { ledger, dispatch } = await this.#starting;
     dispatch.close();
@@ -160,7 +162,7 @@ export class Master extends EventEmitter<MasterEvents> {
           this.#ledger = ledger;
         },
         onPublished: (task) => this.emit('published', task),
-        onTrouble: (error) => this.emit('trouble', error),
+        onWarning: (error) => this.emit('warning', error),
         onConnected: (worker) => this.emit('connected', worker),
         onDisconnected: (worker, error) => this.emit('disconnected', worker, asPeerworkError(error, 'link-lost')),
       },
@@ -175,50 +177,63 @@ export class Master extends EventEmitter<MasterEvents> {
     }
   }
 
-  /** From here on it can be asked, and hands out. */
-  async #open({ desk, results, swarm, sweeper, renewal, legacy }: Parts): Promise<void> {
-    this.#desk = desk;
-    this.#sweeper = sweeper;
-    desk.watch((event) => {
+  /** From here on it accepts calls, and hands out jobs. */
+  async #open({ service, results, swarm, maintenance, renewal, foreign }: Parts): Promise<void> {
+    this.#service = service;
+    this.#maintenance = maintenance;
+    service.watch((event) => {
       if (event.kind === 'progress') this.emit('progress', { id: event.id, worker: event.worker, progress: event.progress });
     });
     await this.#announce(results);
     const { http } = this.#options;
     if (http !== undefined) {
-      this.#http = new HttpServer({ ...addressOf(http), ...(await this.#api(http, desk)) });
+      this.#http = new HttpServer({ ...addressOf(http), ...(await this.#api(http, service)) });
       this.#url = (await this.#http.start()).url;
     }
-    await legacy?.start();
+    for (const one of foreign) await one.start();
     swarm.start();
-    sweeper.start();
+    maintenance.start();
     renewal.start();
   }
 
-  async #api({ crew = {}, tokens, authorize, identify }: EmbedOptions, desk?: JobDesk): Promise<ApiOptions> {
+  async #api(
+    { serve = this.#options.serve, tokens, origins, authorize, identify }: EmbedOptions,
+    service?: JobService,
+  ): Promise<ApiOptions> {
     const engine = /^postgres/.test(this.#options.ledger ?? '') ? 'postgres' : 'sqlite';
     return {
-      desk: desk ?? (await this.desk),
+      service: service ?? (await this.service),
       engine,
       dashboard: dashboardFolder,
-      leasesExpired: () => this.#sweeper?.expired ?? 0,
-      ...(crew !== false && { crew }),
+      leasesExpired: () => this.#maintenance?.expired ?? 0,
+      ...(serve !== undefined && { serve }),
       ...(tokens !== undefined && { tokens }),
+      ...(origins !== undefined && { origins }),
       ...(authorize !== undefined && { authorize }),
       ...(identify !== undefined && { identify }),
     };
   }
 
-  /** Turns what is settled from now on into events. */
+  /** Turns settlements into events from now on. */
   async #announce(results: Results): Promise<void> {
     const { onResults } = this.#options;
     const after = (await this.#ledger?.lastSettled()) ?? 0;
     const follow = async () => {
       for await (const { job } of results.follow({ after })) {
         this.emit('settled', job);
-        onResults?.({ ...job, jobID: job.id, data: job.output });
+        if (onResults === undefined) continue;
+        const result = await this.#resultOf(job);
+        this.guard('onResults', () => onResults(result));
       }
     };
-    follow().catch((error: unknown) => this.#fail(asPeerworkError(error)));
+    follow().catch((error: unknown) => this.#fail(asKnownError(error)));
+  }
+
+  async #resultOf(job: SettledJob): Promise<PushResult> {
+    const pushed = pushedIdIn(job.id);
+    const jobID = pushed === undefined ? job.id : pushed === 'unsaid' ? pushedIdOf((await this.#ledger?.get(job.id))?.data) : pushed.jobID;
+    const { worker, ...rest } = job;
+    return { ...rest, jobID, worker: worker === undefined ? undefined : { name: worker }, data: job.output };
   }
 
   async #close(): Promise<void> {
@@ -228,14 +243,18 @@ export class Master extends EventEmitter<MasterEvents> {
     await this.#ledger?.close();
   }
 
+  protected override onListenerError(error: PeerworkError): void {
+    this.#log.error(error.message, { code: error.code });
+  }
+
   #fail(error: PeerworkError): void {
     if (this.#closing !== undefined) return;
-    this.#log.error(error.message, { code: error.code });
     if (this.listenerCount('error') > 0) this.emit('error', error);
+    else this.#log.error(error.message, { code: error.code });
   }
 }
 
-/** A database that is away for a moment says nothing about the jobs. */
+/** A database that is unreachable for a moment says nothing about the jobs. */
 async function isBusy(ledger: Ledger, dispatch: Dispatch, linked: readonly ConnectedWorker[]): Promise<boolean> {
   try {
     return (await ledger.countLeased([...new Set([...dispatch.served, ...linked.map(({ id }) => id)])])) > 0;

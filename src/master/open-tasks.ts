@@ -16,7 +16,7 @@ import type { Publication } from '../task/publications.js';
 import { TaskPublisher } from '../task/publish.js';
 import { Tasks } from './tasks.js';
 
-/** A folder that holds a task, or a task in queue-xec's words. */
+/** A folder with a task, or a task in queue-xec's format. */
 export type TaskSource = string | ExecAssets;
 
 export interface Published {
@@ -30,15 +30,15 @@ export interface Published {
 export interface OpenTasksOptions {
   /** One task, or several by channel. */
   readonly task: TaskSource | Readonly<Record<string, TaskSource>> | undefined;
-  /** Where the files of published versions are kept; a passing folder when missing. */
+  /** Where the files of published versions are kept; a temporary folder if missing. */
   readonly folder: string | undefined;
   readonly watch: boolean;
-  /** Where children of a channel's jobs may go, beside what its task declares. */
+  /** Where children of a channel's jobs may go, besides those that its task declares. */
   readonly children?: Readonly<Record<string, ChildBounds>> | undefined;
-  /** What npm runs in when a task has no lockfile. */
+  /** The sandbox for npm if a task has no lockfile. */
   readonly npm: NpmOptions;
   readonly identity: KeyPair;
-  /** Several Masters on one ledger agree on a value: the first that is named stays. */
+  /** Several Masters on one ledger agree on a value: the first one stays. */
   readonly agree: (key: string, value: string) => Promise<string>;
   readonly clock: Clock;
   readonly log: Log;
@@ -81,6 +81,13 @@ export async function openTasks(options: OpenTasksOptions): Promise<Tasks> {
     throw error;
   }
   return tasks;
+}
+
+/** queue-xec's `execAssets`, in which either list may be missing or empty. */
+export function namedAssets(execAssets: TaskSource): TaskSource | undefined {
+  if (typeof execAssets === 'string') return execAssets;
+  if (Object.keys(execAssets).length === 0) return undefined;
+  return { ...execAssets, files: execAssets.files ?? [] };
 }
 
 function byChannel(task: OpenTasksOptions['task']): [string, TaskSource][] {

@@ -5,77 +5,97 @@ import type { ChildBounds } from '../job/child-bounds.js';
 import type { Json, Progress, SettledJob } from '../job/job.js';
 import type { Retention } from '../ledger/ledger.js';
 import type { Log, LogLevel } from '../log.js';
-import type { PeerFacts } from '../swarm/peer.js';
-import type { CrewOptions } from './crew/context.js';
+import type { ConnectedWorker } from './connected-worker.js';
 import type { Published, TaskSource } from './open-tasks.js';
-import type { LegacyQueueXecOptions } from './queue-xec/legacy-room.js';
-import type { WorkerGreeting } from './worker-session.js';
-
-export const DEFAULT_LEDGER = 'sqlite:.peerwork/ledger.db';
+import type { ServerSetup } from './server-setup.js';
 
 export interface MasterOptions {
-  /** A token made earlier; must belong to the key file. Made from the key file when missing. */
-  readonly token?: string;
-  /** A folder with a task, queue-xec's `execAssets`, or several of them by channel. */
+  // generated from masterConstructor by `npm run generate`
+  /** A folder with a task, an `execAssets` object, or an object of these by channel. Default: none. */
   readonly task?: TaskSource | Readonly<Record<string, TaskSource>>;
-  /** As in queue-xec: the same as `task`. */
+  /** Another name of `task`. Default: none. */
   readonly execAssets?: TaskSource;
-  /** `sqlite:FILE`, `postgres://…` or `memory:`; default `sqlite:.peerwork/ledger.db`. */
+  /**
+   * Where the jobs are stored: `sqlite:FILE`, `postgres://…`, which several Masters may share, or `memory:`. Default:
+   * `sqlite:.peerwork/ledger.db`.
+   */
   readonly ledger?: string;
-  /** With the ledger behind a pooler: the address of its Postgres itself, where Masters hear of each other at once. Default: they look every second. */
+  /**
+   * If the ledger is behind a connection pooler: direct address of its Postgres, through which Masters notify each other immediately. Default:
+   * they poll every second.
+   */
   readonly ledgerListen?: string;
   /**
-   * Where the Master's private key lives; default: beside the ledger, `.peerwork/master.key` for Postgres, nowhere for `memory:`. Masters that
-   * share a ledger share the key file.
+   * The Master's private key. Masters that share a ledger share it. With `memory:` and no key file, each start makes a new key, and token.
+   * Default: next to the ledger; `.peerwork/master.key` for Postgres.
    */
   readonly keyFile?: string;
+  /** A token made earlier; it must belong to the key file. Default: made from the key file. */
+  readonly token?: string | null;
+  /** Name of this Master as Workers see it. Default: `master`. */
   readonly name?: string;
+  /** Trackers used for rendezvous, written into the token. Default: public trackers. */
   readonly trackers?: readonly string[];
-  /** STUN and TURN servers, as URLs. */
+  /** STUN and TURN servers as URLs, written into the token. `[]` for none. Default: public STUN. */
   readonly ice?: readonly string[];
-  /** An extra AES secret of 32 characters that Master and Workers must share. */
-  readonly transferEncryptToken?: string;
-  /** How long a worker may be silent before its jobs go to others, in milliseconds; default 30 000. */
+  /** Additional AES secret of 32 characters, shared by the Master and its Workers. Null is none. Default: none. */
+  readonly transferEncryptToken?: string | null;
+  /** How long a worker may stay silent before its jobs go to other workers. Default: 30,000 ms. */
   readonly leaseMs?: number;
-  /** Publish changes of the task folder while running; default true. */
+  /** Publish the task again when a file in its folder changes. Default: `true`. */
   readonly watch?: boolean;
-  /** Scopes (`@name`) whose registry and credentials in the owner's npm settings are used when a lockfile is made. Default none. */
+  /**
+   * Private npm scopes that tasks may depend on: npm then uses the registry and credentials in this user's .npmrc for these scopes. Default:
+   * none.
+   */
   readonly npmCredentials?: readonly string[];
-  /** How long ended jobs are kept; default: for ever. */
+  /** How long ended jobs are kept: `{ completedMs, failedMs, cancelledMs }`, each optional. Default: forever. */
   readonly retention?: Retention;
-  /** Addresses that jobs may reach through the link, `host:port` by the name that their task.json says: docs/tunnel.md. Default: none. */
+  /** Addresses that jobs may reach through a tunnel: `host:port` by the name that their task.json declares. Default: none. */
   readonly tunnels?: Readonly<Record<string, string>>;
   /**
-   * Where children of a channel's jobs may go, beside their own channel and what its task.json declares; for channels whose workers come over HTTP
-   * it is the only place. Default: nowhere else.
+   * Where children of a channel's jobs may go, in addition to what its task.json declares: `{ crawl: { channels: ['page'] } }`. For channels
+   * whose workers come over HTTP it is the only declaration. Default: none.
    */
   readonly children?: Readonly<Record<string, ChildBounds>>;
-  /** Where API, dashboard and crew clients are served; default: nowhere. `express()` and `fastify()` serve them in your own server. */
+  /**
+   * Address of the API, the dashboard and the routes of `serve`, as `HttpOptions`. `express()` and `fastify()` serve them in your own server.
+   * Default: none.
+   */
   readonly http?: HttpOptions;
-  /** Workers of queue-xec 2 that are given jobs too; default: none. Weaker protected than ours: docs/sources/queue-xec.md. */
-  readonly legacyQueueXec?: LegacyQueueXecOptions;
-  /** Whether an unknown worker may work at once (default), or when it was approved. */
+  /** Foreign systems whose clients and workers are served too. Default: none. */
+  readonly serve?: readonly ServerSetup[];
+  /** Whether a new worker may start at once (`auto`) or must be approved first (`manual`). Default: `auto`. */
   readonly approval?: 'auto' | 'manual';
-  /** Decides who may work: a code of the error table refuses. */
+  /** Decides who may work: an error code such as `worker-revoked` refuses a Worker. Default: every Worker. */
   readonly admit?: (id: string, name: string) => ErrorCode | undefined;
-  /** As in queue-xec: called with each result. */
-  readonly onResults?: (result: QueueXecResult) => void;
+  /** Called with each result. Default: none. */
+  readonly onResults?: (result: PushResult) => void;
+  /** Log verbosity: `off`, `error`, `warn`, `info`, `debug`. Lines go to stderr. Default: `warn`. */
   readonly loglevel?: LogLevel;
+  /** A log of your own: `error`, `warn`, `info`, `debug`, `with(fields)`. Default: stderr. */
   readonly log?: Log;
+  /** Source of time, for tests. Default: the system's. */
   readonly clock?: Clock;
+  // end
 }
 
 export interface HttpOptions {
-  /** Default 127.0.0.1. */
+  // generated from httpConstructor by `npm run generate`
+  /** Address to listen on. Default: `127.0.0.1`. */
   readonly host?: string;
-  /** Default 8470; 0 takes a free one. */
+  /** Port to listen on; 0 takes a free one. Default: 8470. */
   readonly port?: number;
-  /** Takes a free port if that one is in use; default false. */
+  /** Take a free port if that one is in use. Default: `false`. */
   readonly fallBack?: boolean;
-  /** Each `scope:token`, with the scope `read`, `lease`, `work` or `admin`. None: only this machine is served, and may do everything. */
+  /**
+   * API tokens, each with its scope: `read:…`, `lease:…`, `work:…` or `admin:…`. Without any, only this machine has access, and may do
+   * everything. Default: none.
+   */
   readonly tokens?: readonly string[];
-  /** How crew clients are served, under `/crew` unless it says otherwise; false: not at all. */
-  readonly crew?: CrewOptions | false;
+  /** Origins of other web pages that may use the API (CORS), such as `http://localhost:3001`. Default: only the dashboard’s own. */
+  readonly origins?: readonly string[];
+  // end
 }
 
 export type HttpScope = 'read' | 'lease' | 'work' | 'admin';
@@ -84,7 +104,10 @@ export type HttpScope = 'read' | 'lease' | 'work' | 'admin';
 export interface EmbedOptions {
   /** As in HttpOptions. */
   readonly tokens?: readonly string[];
-  readonly crew?: CrewOptions | false;
+  /** As in HttpOptions. Where your own server answers for CORS, leave it out. */
+  readonly origins?: readonly string[];
+  /** Foreign systems whose routes are served with the API; default: those of the Master's `serve`. */
+  readonly serve?: readonly ServerSetup[];
   /** Which scopes a request has, by the rules of your app; none refuses it. Instead of tokens. */
   readonly authorize?: (request: IncomingMessage) => readonly HttpScope[] | Promise<readonly HttpScope[]>;
   /**
@@ -95,21 +118,13 @@ export interface EmbedOptions {
 }
 
 /** What queue-xec's `onResults` is given, and how the job ended. */
-export interface QueueXecResult extends SettledJob {
-  readonly jobID: string;
+export interface PushResult extends Omit<SettledJob, 'worker'> {
+  /** The job's `id` as it was pushed, of any JSON; undefined if what was pushed had none. */
+  readonly jobID: Json | undefined;
+  /** Undefined if no Worker ended it. */
+  readonly worker: { readonly name: string } | undefined;
+  /** What the task gave back; undefined for a job that failed. */
   readonly data: Json | undefined;
-}
-
-export interface ConnectedWorker extends Partial<WorkerGreeting> {
-  readonly id: string;
-  readonly name: string;
-  readonly path: PeerFacts['path'];
-  readonly connectMs: number;
-  readonly connectedAt: number;
-  readonly running: number;
-  readonly roundTripMs: number | undefined;
-  /** Bytes as the Master sees them. */
-  readonly traffic: { readonly sent: number; readonly received: number };
 }
 
 export interface MasterEvents {
@@ -119,6 +134,6 @@ export interface MasterEvents {
   progress: [report: { readonly id: string; readonly worker: string; readonly progress: Progress }];
   published: [task: Published];
   /** Something is wrong but the Master goes on: a tracker is away, a peer was refused. */
-  trouble: [error: PeerworkError];
+  warning: [error: PeerworkError];
   error: [error: PeerworkError];
 }

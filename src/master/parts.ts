@@ -1,8 +1,10 @@
-import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Clock } from '../clock.js';
+import { DEFAULT_APPROVAL, DEFAULT_LEASE_MS, DEFAULT_LEDGER, DEFAULT_MASTER_NAME, DEFAULT_WATCH } from '../config/defaults.js';
 import type { PeerworkError } from '../errors.js';
-import { DEFAULT_BEAT_MS, DEFAULT_LEASE_MS } from '../job/limits.js';
+import { DEFAULT_BEAT_MS } from '../job/limits.js';
+import { makeFolder } from '../kit/make-folder.js';
+import type { WithoutNull } from '../kit/omit.js';
 import type { Ledger } from '../ledger/ledger.js';
 import { openLedger } from '../ledger/open.js';
 import type { Log } from '../log.js';
@@ -10,51 +12,52 @@ import { identityId } from '../swarm/identity.js';
 import { MasterSwarm } from '../swarm/master-swarm.js';
 import type { Peer } from '../swarm/peer.js';
 import { nodePlatform } from '../swarm/platform.node.js';
+import type { ConnectedWorker } from './connected-worker.js';
 import { Dispatch } from './dispatch.js';
-import { JobDesk } from './job-desk.js';
-import { Journal } from './journal.js';
+import { HistoryWriter } from './history-writer.js';
+import { JobService } from './job-service.js';
+import { Maintenance } from './maintenance.js';
 import { fileOf, type MasterKey } from './master-key.js';
-import { openTasks, type Published } from './open-tasks.js';
-import { type ConnectedWorker, DEFAULT_LEDGER, type MasterOptions } from './options.js';
+import { namedAssets, openTasks, type Published } from './open-tasks.js';
+import type { MasterOptions } from './options.js';
 import { Permits } from './permits.js';
-import { LegacyRoom } from './queue-xec/legacy-room.js';
 import { Renewal } from './renewal.js';
 import { Results } from './results.js';
 import { Roster } from './roster.js';
-import { Sweeper } from './sweeper.js';
+import type { WorkersServer } from './server-setup.js';
 import type { Tasks } from './tasks.js';
 import { readTunnels, Tunnels } from './tunnels.js';
 import { Uploads } from './uploads.js';
 
-/** Everything that stands once the Master is ready. */
+/** Everything that exists once the Master is ready. */
 export interface Parts {
   readonly ledger: Ledger;
   readonly tasks: Tasks;
   readonly dispatch: Dispatch;
   readonly results: Results;
-  readonly journal: Journal;
-  readonly sweeper: Sweeper;
+  readonly history: HistoryWriter;
+  readonly maintenance: Maintenance;
   readonly roster: Roster;
   readonly tunnels: Tunnels;
   readonly uploads: Uploads;
   readonly renewal: Renewal;
-  readonly desk: JobDesk;
+  readonly service: JobService;
   readonly swarm: MasterSwarm;
-  /** Absent unless queue-xec Workers are served. */
-  readonly legacy: LegacyRoom | undefined;
+  /** The servers for workers of foreign systems. */
+  readonly foreign: readonly WorkersServer[];
 }
 
 export interface PartsHooks {
   readonly onLedger: (ledger: Ledger) => void;
   readonly onPublished: (task: Published) => void;
-  readonly onTrouble: (error: PeerworkError) => void;
+  readonly onWarning: (error: PeerworkError) => void;
   readonly onConnected: (worker: ConnectedWorker) => void;
   readonly onDisconnected: (worker: ConnectedWorker, error: Error) => void;
 }
 
-/** Opens the ledger, publishes the tasks and puts the Master's parts together; nothing is handed out before the caller starts swarm and sweeper. */
+/** Opens the ledger, publishes the tasks and assembles the Master's parts; nothing is handed out before the caller starts swarm and maintenance. */
 export async function openParts(
-  options: MasterOptions,
+  options: WithoutNull<MasterOptions>,
   key: MasterKey,
   shared: { clock: Clock; log: Log },
   hooks: PartsHooks,
@@ -62,7 +65,7 @@ export async function openParts(
   const addresses = readTunnels(options.tunnels ?? {});
   const ledgerUrl = options.ledger ?? DEFAULT_LEDGER;
   const file = fileOf(ledgerUrl, '');
-  if (file !== undefined) await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+  if (file !== undefined) makeFolder(dirname(file));
   const ledger = await openLedger(ledgerUrl, {
     clock: shared.clock,
     owner: identityId(key.identity.publicKey),
@@ -70,66 +73,66 @@ export async function openParts(
     ...(options.retention !== undefined && { retention: options.retention }),
   });
   hooks.onLedger(ledger);
-  let legacy: LegacyRoom | undefined;
+  const foreign: WorkersServer[] = [];
   const tasks = await openTasks({
     ...shared,
-    task: options.task ?? options.execAssets,
+    task: options.task ?? (options.execAssets && namedAssets(options.execAssets)),
     folder: fileOf(ledgerUrl, '.tasks'),
-    watch: options.watch ?? true,
+    watch: options.watch ?? DEFAULT_WATCH,
     children: options.children,
     npm: { credentials: options.npmCredentials ?? [] },
     identity: key.identity,
     agree: (name, value) => ledger.agree(name, value),
     onPublished: (task) => {
       hooks.onPublished(task);
-      legacy?.published();
+      for (const one of foreign) one.published();
     },
-    onError: hooks.onTrouble,
+    onError: hooks.onWarning,
   });
   const leaseMs = options.leaseMs ?? DEFAULT_LEASE_MS;
   const dispatch = new Dispatch({ ...shared, ledger, leaseMs });
   const results = new Results(ledger);
-  const journal = new Journal(ledger, shared.clock, shared.log);
+  const history = new HistoryWriter(ledger, shared.clock, shared.log);
   const permits: Permits = new Permits({
     ledger,
-    approval: options.approval ?? 'auto',
+    approval: options.approval ?? DEFAULT_APPROVAL,
     admit: options.admit,
     onChange: ({ id, drainedAt }) => {
       const refusal = permits.refusalOf(id);
       dispatch.hold(id, drainedAt !== undefined || refusal !== undefined);
       if (refusal === undefined) return;
       roster.dismiss(id, refusal);
-      legacy?.dismiss(id);
+      for (const one of foreign) one.dismiss(id);
     },
   });
-  const desk: JobDesk = new JobDesk({
+  const service: JobService = new JobService({
     ...shared,
-    name: options.name ?? 'master',
+    name: options.name ?? DEFAULT_MASTER_NAME,
     ledger,
     results,
     dispatch,
-    journal,
+    history,
     permits,
     leaseMs,
     // Three beats within a lease, so that two may get lost.
     beatMs: Math.min(DEFAULT_BEAT_MS, Math.ceil(leaseMs / 3)),
     taskChannels: () => tasks.channels,
     childBounds: (channel) => tasks.childBounds(channel),
-    workers: () => [...roster.list(), ...(legacy?.list() ?? [])],
+    workers: () => [...roster.list(), ...foreign.flatMap((one) => one.list())],
     tell: (workerId, lease) => {
       roster.cancel(workerId, lease);
-      legacy?.cancel(workerId, lease);
+      for (const one of foreign) one.cancel(workerId, lease);
     },
-    due: (at) => sweeper.hint(at),
+    due: (at) => maintenance.hint(at),
   });
-  const sweeper = new Sweeper({ ...shared, ledger, graceMs: leaseMs, onSweep: () => desk.wake() });
+  const maintenance = new Maintenance({ ...shared, ledger, graceMs: leaseMs, onChange: () => service.wake() });
   const tunnels = new Tunnels({ ...shared, ledger, tasks, addresses });
   const uploads = new Uploads(shared.clock);
-  const roster = new Roster({ desk, dispatch, tasks, tunnels, uploads, onChange: () => desk.wake() });
+  const roster = new Roster({ service, dispatch, tasks, tunnels, uploads, onChange: () => service.wake() });
   const renewal = new Renewal({ clock: shared.clock, leaseMs, renew: () => roster.renew() });
   await permits.load();
   const swarm = joinSwarm(options, key, shared, roster, permits);
-  const announce = (event: 'connected' | 'disconnected', worker: ConnectedWorker) => desk.announce(event, worker);
+  const announce = (event: 'connected' | 'disconnected', worker: ConnectedWorker) => service.announce(event, worker);
   const onConnected = (worker: ConnectedWorker) => {
     hooks.onConnected(worker);
     announce('connected', worker);
@@ -143,14 +146,16 @@ export async function openParts(
     const worker = roster.leave(peer);
     if (worker !== undefined) onDisconnected(worker, error);
   });
-  swarm.on('trouble', hooks.onTrouble);
-  if (options.legacyQueueXec !== undefined)
-    legacy = new LegacyRoom(options.legacyQueueXec, desk, tasks, { onTrouble: hooks.onTrouble, onConnected, onDisconnected });
-  return { ledger, tasks, dispatch, results, journal, sweeper, roster, tunnels, uploads, renewal, desk, swarm, legacy };
+  swarm.on('warning', hooks.onWarning);
+  for (const { workers } of options.serve ?? []) {
+    const one = workers?.({ service, tasks, onWarning: hooks.onWarning, onConnected, onDisconnected });
+    if (one !== undefined) foreign.push(one);
+  }
+  return { ledger, tasks, dispatch, results, history, maintenance, roster, tunnels, uploads, renewal, service, swarm, foreign };
 }
 
 function joinSwarm(
-  options: MasterOptions,
+  options: WithoutNull<MasterOptions>,
   key: MasterKey,
   shared: { clock: Clock; log: Log },
   roster: Roster,
@@ -161,7 +166,7 @@ function joinSwarm(
     ...shared,
     token: key.parsed,
     identity: key.identity,
-    name: name ?? 'master',
+    name: name ?? DEFAULT_MASTER_NAME,
     platform: nodePlatform(),
     ...(transferEncryptToken === undefined ? {} : { transferSecret: transferEncryptToken }),
     ...(trackers === undefined ? {} : { trackers }),
@@ -171,17 +176,17 @@ function joinSwarm(
   });
 }
 
-/** Ends them in the order in which they stand on each other; what runs goes on. */
+/** Ends them in reverse order of their dependencies; running jobs continue. */
 export async function closeParts(parts: Parts): Promise<void> {
   parts.dispatch.close();
-  await parts.legacy?.close();
+  await Promise.all(parts.foreign.map((one) => one.close()));
   await parts.swarm.close();
   parts.tunnels.close();
   parts.renewal.close();
   parts.uploads.close();
-  await parts.sweeper.close();
-  await parts.journal.flush();
+  await parts.maintenance.close();
+  await parts.history.flush();
   await parts.results.close();
-  parts.desk.close();
+  parts.service.close();
   await parts.tasks.close();
 }

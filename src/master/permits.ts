@@ -3,21 +3,21 @@ import type { Ledger, WorkerMarks, WorkerRecord, WorkerRef } from '../ledger/led
 
 export interface PermitsOptions {
   readonly ledger: Ledger;
-  /** `manual`: a worker that was never seen may not work until it is approved. */
+  /** `manual`: an unknown worker may not work until it is approved. */
   readonly approval: 'auto' | 'manual';
-  /** Asked first: a code refuses. */
+  /** Called first: a code refuses. */
   readonly admit: ((id: string, name: string) => ErrorCode | undefined) | undefined;
-  /** What a worker may do has changed. */
+  /** A worker's permission has changed. */
   readonly onChange: (worker: WorkerRecord) => void;
 }
 
-/** Beyond, those that nobody approved are refused without being entered: whoever has the token can come under any number of keys. */
+/** Beyond this, unapproved workers are refused without being recorded: a holder of the token can use any number of keys. */
 const MAX_KNOWN = 100_000;
 const RELOAD_MS = 5_000;
 
 /**
- * Which workers may work. The ledger remembers the marks; here they are at hand, because a handshake is answered at once. What another
- * Master marks on the same ledger arrives by `refresh`.
+ * Which workers may work. The ledger stores the marks; here they are in memory, because a handshake is answered at once. Marks by another Master on
+ * the same ledger arrive through `refresh`.
  */
 export class Permits {
   readonly #options: PermitsOptions;
@@ -41,7 +41,7 @@ export class Permits {
     if (refusal !== undefined) return refusal;
     if (known?.revokedAt !== undefined) return 'worker-revoked';
     if (approval === 'auto' || known?.approvedAt !== undefined) return undefined;
-    // Entered, so that the owner sees whom there is to approve.
+    // Recorded, so that the owner sees the workers that wait for approval.
     if (known === undefined && this.#known.size < MAX_KNOWN)
       void ledger.markWorker({ id, name }, {}, now).then(
         (worker) => this.#take(worker),
@@ -50,7 +50,7 @@ export class Permits {
     return 'worker-unapproved';
   }
 
-  /** Of one that was admitted: what has become of that since. */
+  /** The current permission of a worker that was admitted. */
   refusalOf(id: string): ErrorCode | undefined {
     const known = this.#known.get(id);
     if (known?.revokedAt !== undefined) return 'worker-revoked';

@@ -4,11 +4,11 @@ export interface RenewalOptions {
   readonly clock: Clock;
   /** Of leases. */
   readonly leaseMs: number;
-  /** Renews the leases of those that were heard of since the last time. */
+  /** Renews the leases of the workers heard since the last time. */
   readonly renew: () => void;
 }
 
-/** A look at what came over the links, six times in the length of a lease: a beat that is late must not cost a lease while its Worker is heard. */
+/** Checks the received traffic six times per lease: a late beat must not cost a lease while its Worker is heard. */
 export class Renewal {
   readonly #options: RenewalOptions;
   #timer: Timer | undefined;

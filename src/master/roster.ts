@@ -1,7 +1,7 @@
 import type { ErrorCode } from '../errors.js';
 import type { LeaseKey } from '../job/verbs.js';
 import type { Peer, PeerFacts, RpcHandlers } from '../swarm/peer.js';
-import type { ConnectedWorker } from './options.js';
+import type { ConnectedWorker } from './connected-worker.js';
 import { WorkerSession, type WorkerSessionOptions } from './worker-session.js';
 
 interface Member {
@@ -16,17 +16,17 @@ export type RosterOptions = Omit<WorkerSessionOptions, 'facts' | 'instances'>;
 export class Roster {
   readonly #options: RosterOptions;
   readonly #members = new Map<string, Member>();
-  /** Which instance of a worker's process was seen last: survives links, not this Master. */
+  /** The last seen instance of a worker's process: survives links, not this Master. */
   readonly #instances = new Map<string, string>();
 
   constructor(options: RosterOptions) {
     this.#options = options;
   }
 
-  /** A handshake succeeded: what this worker may call. A newer link of the same worker takes the place of the older. */
+  /** A handshake succeeded: sets up the calls of this worker. A newer link of the same worker replaces the older. */
   accept(facts: PeerFacts): RpcHandlers {
     const session = new WorkerSession({ ...this.#options, facts, instances: this.#instances });
-    this.#members.set(facts.id, { session, connectedAt: this.#options.desk.clock.wall(), peer: undefined });
+    this.#members.set(facts.id, { session, connectedAt: this.#options.service.clock.wall(), peer: undefined });
     return session.handlers;
   }
 
@@ -37,7 +37,7 @@ export class Roster {
     return describe(member);
   }
 
-  /** Undefined if a newer link has taken its place. */
+  /** Undefined if a newer link has replaced it. */
   leave(peer: Peer): ConnectedWorker | undefined {
     const member = this.#members.get(peer.id);
     if (member?.peer !== peer) return undefined;
@@ -45,24 +45,24 @@ export class Roster {
     return describe(member);
   }
 
-  /** Tells a worker that a run of its does not count any more. */
+  /** Notifies a worker that one of its runs no longer counts. */
   cancel(workerId: string, lease: LeaseKey): void {
     const member = this.#members.get(workerId);
     member?.session.forget(lease);
     member?.peer?.rpc.notify('cancelWork', { leases: [lease] });
   }
 
-  /** Ends the link of a worker, and tells it why. */
+  /** Ends the link of a worker, with the reason. */
   dismiss(workerId: string, reason: ErrorCode): void {
     this.#members.get(workerId)?.peer?.rpc.close(reason);
   }
 
-  /** Renews the leases of those that were heard of since the last time. */
+  /** Renews the leases of the workers heard since the last time. */
   renew(): void {
     for (const { peer, session } of this.#members.values())
       if (peer !== undefined)
         session.renew(peer.rpc.traffic.received).catch((error: unknown) => {
-          this.#options.desk.log.debug('leases could not be renewed', { worker: session.worker.name, error });
+          this.#options.service.log.debug('leases could not be renewed', { worker: session.worker.name, error });
         });
   }
 

@@ -3,14 +3,14 @@ import type { ChildBounds } from '../job/child-bounds.js';
 import type { SignedManifest } from '../job/source.js';
 import type { TaskPublisher } from '../task/publish.js';
 
-/** The tasks that this Master publishes: one publisher a channel. */
+/** The tasks that this Master publishes: one publisher per channel. */
 export class Tasks {
   readonly #publishers: ReadonlyMap<string, TaskPublisher>;
   readonly #release: () => Promise<void>;
 
   readonly #children: Readonly<Record<string, ChildBounds>>;
 
-  /** `release` gives up what the publishers stand on; `children` adds to what the tasks declare, by channel. */
+  /** `release` frees what the publishers use; `children` adds to the tasks' declarations, by channel. */
   constructor(
     publishers: ReadonlyMap<string, TaskPublisher>,
     release: () => Promise<void>,
@@ -25,12 +25,12 @@ export class Tasks {
     return [...this.#publishers.keys()];
   }
 
-  /** Those whose tasks are for one of these kinds of runner. */
+  /** The channels whose tasks need one of these kinds of runner. */
   channelsFor(runners: readonly string[]): readonly string[] {
     return this.channels.filter((channel) => runners.includes(this.current(channel).runner));
   }
 
-  /** The version that a run of this channel which is leased now shall use. */
+  /** The version for a run of this channel that is leased now. */
   current(channel: string): { readonly runner: string; readonly digest: string; readonly tunnel?: string } {
     const publication = this.#publishers.get(channel)?.current;
     if (publication === undefined) throw new PeerworkError('task-unknown', channel);
@@ -38,7 +38,7 @@ export class Tasks {
     return { runner, digest: publication.digest, ...(tunnel !== undefined && { tunnel }) };
   }
 
-  /** Where children of this channel's jobs may go beside it: what its task declares in its present version, and what the owner adds. */
+  /** Where children of this channel's jobs may go besides it: what its task's current version declares, and what the owner adds. */
   childBounds(channel: string): ChildBounds {
     const declared = this.#publishers.get(channel)?.current?.manifest.children;
     const added = Object.hasOwn(this.#children, channel) ? this.#children[channel] : undefined;

@@ -10,13 +10,13 @@ import type { Tasks } from './tasks.js';
 import { carry } from './tunnel-connection.js';
 
 export const MAX_CONNECTIONS_PER_LEASE = 64;
-/** Fewer than a link has streams, so that files can be fetched beside them. */
+/** Fewer than the streams of a link, so that files can be fetched at the same time. */
 export const MAX_CONNECTIONS_PER_WORKER = 96;
 const CONNECT_LIMIT_MS = 10_000;
 
 export type TunnelAddresses = ReadonlyMap<string, TunnelAddress>;
 
-/** From `host:port` by name. Throws `tunnel-invalid`, which tells the name alone. */
+/** From `host:port` by name. Throws `tunnel-invalid`, which names only the tunnel. */
 export function readTunnels(given: Readonly<Record<string, string>>): TunnelAddresses {
   const addresses = new Map<string, TunnelAddress>();
   for (const [name, text] of Object.entries(given)) {
@@ -28,7 +28,7 @@ export function readTunnels(given: Readonly<Record<string, string>>): TunnelAddr
 }
 
 export interface TunnelsOptions {
-  /** By name, as the Master's owner allows them. */
+  /** By name, as allowed by the Master's owner. */
   readonly addresses: TunnelAddresses;
   readonly ledger: Pick<Ledger, 'get' | 'watch'>;
   readonly tasks: Pick<Tasks, 'current'>;
@@ -36,12 +36,12 @@ export interface TunnelsOptions {
   readonly log: Log;
 }
 
-/** A lease that was found to be held, with what is open under it. */
+/** A lease that is known to be held, with its open connections. */
 interface Grant {
   readonly worker: WorkerRef;
   readonly key: LeaseKey;
   readonly sockets: Set<Socket>;
-  /** Of the job: found once, for all that open while one is open. Rejects if the lease is not held. */
+  /** The job's, looked up once for all connections that are open at the same time. Rejects if the lease is not held. */
   channel: Promise<string> | undefined;
   /** Connections that are open or being opened. */
   open: number;
@@ -49,9 +49,9 @@ interface Grant {
 }
 
 /**
- * Connections that the Master opens for jobs which run elsewhere. A worker says only which of its runs asks. The address is the one that the
- * owner gave the name which the task of that job has in its present version, and the ledger says whether the run still holds its lease: at the
- * first connection, and again whenever the job changes. With the lease all its connections end.
+ * Connections that the Master opens for jobs on Workers. A Worker names only the run. The current version of that job's task names the tunnel, and
+ * the owner's options its address. The ledger decides whether the run still holds its lease: at the first connection, and again whenever the job
+ * changes. With the lease all its connections end.
  */
 export class Tunnels {
   readonly #options: TunnelsOptions;
@@ -68,7 +68,7 @@ export class Tunnels {
     return [...this.#grants.values()].reduce((sum, { sockets }) => sum + sockets.size, 0);
   }
 
-  /** Answers what the address sends; fails with `tunnel-…`. */
+  /** Yields the bytes of the address; fails with `tunnel-…`. */
   async *open(worker: WorkerRef, args: unknown, signal: AbortSignal, upload: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     const key = checked(openTunnelArgs, args);
     this.#checkRoom(worker, nameOf(worker, key));
@@ -145,7 +145,7 @@ export class Tunnels {
         reject(error);
       };
       const giveUp = () => fail(new PeerworkError('rpc-cancelled'));
-      const late = () => fail(new PeerworkError('tunnel-unreachable', `${name}: no answer in ${CONNECT_LIMIT_MS} ms`));
+      const late = () => fail(new PeerworkError('tunnel-unreachable', `${name}: no response in ${CONNECT_LIMIT_MS} ms`));
       const timer = this.#options.clock.after(CONNECT_LIMIT_MS, late, { unref: true });
       signal.addEventListener('abort', giveUp, { once: true });
       const done = () => {
@@ -156,7 +156,7 @@ export class Tunnels {
         done();
         resolve();
       });
-      // Stays: a connection that breaks while nobody reads must not end the Master.
+      // Stays: a connection that breaks without a reader must not end the Master.
       socket.on('error', (error: NodeJS.ErrnoException) => {
         done();
         reject(error instanceof PeerworkError ? error : new PeerworkError('tunnel-unreachable', `${name}: ${error.code ?? 'failed'}`));
@@ -180,7 +180,7 @@ export class Tunnels {
     }
   }
 
-  /** It may be leased anew, to whomever. */
+  /** It may be leased again, to any worker. */
   async #lookAgain(grant: Grant): Promise<void> {
     const held = await this.#channelOf(grant.worker, grant.key).catch(() => undefined);
     if (held === undefined) this.#end(grant);

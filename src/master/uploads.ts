@@ -4,13 +4,13 @@ import { PeerworkError } from '../errors.js';
 import { MAX_MESSAGE_BYTES, MESSAGE_LIMITS } from '../job/limits.js';
 import { checked, type LeaseKey, type Settlement, settlement, type UploadResult } from '../job/verbs.js';
 import { parseJson } from '../kit/json.js';
-import { orAborted } from '../kit/or-aborted.js';
+import { Wake } from '../kit/wake.js';
 
 /** Of all Workers together, whole or in part. */
 const MAX_BYTES = 16 * MAX_MESSAGE_BYTES;
-/** That one Worker sends at once. */
+/** Concurrent uploads of one Worker. */
 const MAX_AT_ONCE = 4;
-/** What was begun is kept for so long without its Worker. */
+/** How long an unfinished upload is kept without its Worker. */
 const KEEP_MS = 10 * 60_000;
 
 interface Part {
@@ -20,34 +20,35 @@ interface Part {
   readonly chunks: Uint8Array[];
   readonly hash: Hash;
   length: number;
-  /** Who adds to it now; undefined: nobody, until `timer`. */
+  /** The current sender; undefined: none, until `timer`. */
   owner: PartialResult | undefined;
   timer: Timer | undefined;
 }
 
 /**
- * Outcomes that arrive in pieces, in memory, by Worker, lease and hash: after a cut link the Worker sends the rest. There is room for MAX_BYTES. Who comes
- * when that is taken has to wait; what its Worker has left lying makes room first. Lost when the Master ends: then it comes again from its beginning.
+ * Outcomes that arrive in pieces, in memory, by Worker, lease and hash: after a cut link the Worker sends the rest. There is room for MAX_BYTES. When
+ * that is used up, a new upload waits; idle uploads of its own Worker make room first. They are lost when the Master ends: the next upload starts
+ * from the beginning.
  */
 export class Uploads {
   readonly #clock: Clock;
   readonly #maxBytes: number;
   readonly #parts = new Map<string, Part>();
   #bytes = 0;
-  #waiting: (() => void)[] = [];
+  readonly #freed = new Wake();
 
   constructor(clock: Clock, maxBytes = MAX_BYTES) {
     this.#clock = clock;
     this.#maxBytes = maxBytes;
   }
 
-  /** Bytes that are taken. */
+  /** Bytes in use. */
   get bytes(): number {
     return this.#bytes;
   }
 
   /**
-   * What has come of this outcome so far. Whoever had it before, over an older link, cannot add to it any more. Rejects with `rpc-overloaded` if the
+   * The part of this outcome received so far. An older link that was sending it loses the right to add to it. Rejects with `rpc-overloaded` if the
    * Worker has too many, or with the signal's reason.
    */
   async take(workerId: string, wanted: UploadResult, signal: AbortSignal): Promise<PartialResult> {
@@ -70,7 +71,7 @@ export class Uploads {
     return owner;
   }
 
-  /** Its lease is over: what has come of it is of no use. Who sends it still is told. */
+  /** Its lease is over, so the received part is useless. A current sender is notified. */
   forget(workerId: string, { id, lease }: LeaseKey): void {
     for (const part of this.#parts.values())
       if (part.workerId === workerId && part.wanted.id === id && part.wanted.lease === lease) this.#drop(part);
@@ -88,14 +89,14 @@ export class Uploads {
         this.#drop(idle);
         continue;
       }
-      await orAborted(new Promise<void>((resolve) => this.#waiting.push(resolve)), signal);
+      await this.#freed.wait({ signal });
     }
   }
 
   #left(part: Part): void {
     if (this.#parts.get(part.key) !== part) return;
     part.timer = this.#clock.after(KEEP_MS, () => this.#drop(part), { unref: true });
-    this.#wake();
+    this.#freed.wake();
   }
 
   #drop(part: Part): void {
@@ -104,11 +105,7 @@ export class Uploads {
     this.#parts.delete(part.key);
     part.owner = undefined;
     this.#bytes -= part.wanted.bytes;
-    this.#wake();
-  }
-
-  #wake(): void {
-    for (const resolve of this.#waiting.splice(0)) resolve();
+    this.#freed.wake();
   }
 }
 
@@ -122,12 +119,12 @@ class PartialResult {
     this.#ends = ends;
   }
 
-  /** How much of it is here. */
+  /** Bytes received so far. */
   get length(): number {
     return this.#part.length;
   }
 
-  /** Throws `rpc-cancelled` if another link has taken it over, `rpc-invalid` if it is more than was said. */
+  /** Throws `rpc-cancelled` if another link has taken it over, `rpc-invalid` if it exceeds the announced length. */
   add(bytes: Uint8Array): void {
     if (this.#part.owner !== this) throw new PeerworkError('rpc-cancelled');
     if (this.#part.length + bytes.length > this.#part.wanted.bytes) throw this.#wrong('it is longer than it was said to be');
@@ -136,7 +133,7 @@ class PartialResult {
     this.#part.length += bytes.length;
   }
 
-  /** The whole of it. Throws `rpc-invalid`, and forgets it, if it is not what was said. */
+  /** The whole outcome. Throws `rpc-invalid`, and forgets it, if it differs from the announcement. */
   read(): Settlement {
     const { wanted, chunks, hash, length } = this.#part;
     if (length !== wanted.bytes || hash.copy().digest('hex') !== wanted.sha256) throw this.#wrong('it is not what it was said to be');
@@ -151,14 +148,14 @@ class PartialResult {
     return read;
   }
 
-  /** It is over for this link; the rest may come over another. */
+  /** This link is done with it; the rest may come over another. */
   leave(): void {
     if (this.#part.owner !== this) return;
     this.#part.owner = undefined;
     this.#ends.left();
   }
 
-  /** It is not needed any more. */
+  /** It is no longer needed. */
   drop(): void {
     if (this.#part.owner === this) this.#ends.drop();
   }

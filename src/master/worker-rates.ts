@@ -4,13 +4,13 @@ import { RecentRate } from '../kit/recent-rate.js';
 import { TokenBucket, type TokenRate } from '../kit/token-bucket.js';
 
 /**
- * What one worker may ask for. Measured: a Worker that does 4,000 jobs a second makes some 1,000 calls a second; a beat names its leases once in
- * ten seconds; a task writes 100 lines a second after its first 500.
+ * Rate limits of one worker. Measured: a Worker that does 4,000 jobs a second makes some 1,000 calls a second; a beat names its leases once in ten
+ * seconds; a task writes 100 lines a second after its first 500.
  */
 export const workerRates = {
   /** Calls, notes and streams. */
   calls: { burst: 8_000, perSecond: 4_000 },
-  /** Leases that it names to renew them. */
+  /** Leases named for renewal. */
   leases: { burst: 20_000, perSecond: 10_000 },
   /** Lines and progress of its jobs. */
   reports: { burst: 40_000, perSecond: 10_000 },
@@ -19,7 +19,7 @@ export const workerRates = {
 } as const satisfies Record<string, TokenRate>;
 export type RatedKind = keyof typeof workerRates;
 
-/** Workers that are remembered: who was not heard of for longest is forgotten first. */
+/** Workers that are remembered; the least recently heard are forgotten first. */
 const MAX_WORKERS = 10_000;
 
 interface Account {
@@ -27,16 +27,16 @@ interface Account {
   readonly settled: RecentRate;
 }
 
-/** How much each worker has asked for of late, and how fast it works: by its identity, whatever links or names it comes with. */
+/** Each worker's recent requests, and its speed: by its identity, whatever its links or names. */
 export class WorkerRates {
   readonly #accounts = new Map<string, Account>();
 
-  /** Throws `rpc-overloaded` if that is too much. */
+  /** Throws `rpc-overloaded` above the limit. */
   take(workerId: string, kind: RatedKind, count: number, now: number): void {
     if (!this.has(workerId, kind, count, now)) throw new PeerworkError('rpc-overloaded', `too many ${kind}`);
   }
 
-  /** Takes, and says whether there was enough. */
+  /** Takes from the budget, and returns whether there was enough. */
   has(workerId: string, kind: RatedKind, count: number, now: number): boolean {
     const { buckets } = this.#account(workerId, now);
     let bucket = buckets.get(kind);
@@ -51,7 +51,7 @@ export class WorkerRates {
     this.#account(workerId, now).settled.add(count, now);
   }
 
-  /** How many jobs it may hold beyond those that it runs: a few, and what it will have done by the time that more can be with it. */
+  /** How many jobs it may hold beyond those that it runs: a few, and as many as it will finish before more can arrive. */
   prefetch(workerId: string, now: number): number {
     const { settled } = this.#account(workerId, now);
     return PREFETCH_JOBS + Math.min(MAX_PREFETCH_JOBS, Math.floor(settled.perMs(now) * PREFETCH_MS));

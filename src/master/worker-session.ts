@@ -18,9 +18,10 @@ import {
 import type { LeasedJob, LeasedParent, WorkerRef } from '../ledger/ledger.js';
 import { storedJson } from '../ledger/stored-json.js';
 import type { PeerFacts, RpcHandlers } from '../swarm/peer.js';
-import type { Desk } from './desk.js';
+import type { WorkerGreeting } from './connected-worker.js';
 import type { Dispatch } from './dispatch.js';
 import { HeldLeases } from './held-leases.js';
+import type { JobService } from './job-service.js';
 import type { Tasks } from './tasks.js';
 import type { Tunnels } from './tunnels.js';
 import type { Uploads } from './uploads.js';
@@ -29,30 +30,18 @@ const MAX_INSTANCES = 10_000;
 
 export interface WorkerSessionOptions {
   readonly facts: PeerFacts;
-  readonly desk: Desk;
+  readonly service: JobService;
   readonly dispatch: Dispatch;
   readonly tasks: Tasks;
   readonly tunnels: Tunnels;
   readonly uploads: Uploads;
-  /** The instance of this worker's process that was last seen, across links. */
+  /** The last seen instance of this worker's process, across links. */
   readonly instances: Map<string, string>;
   /** Jobs were given back or failed. */
   readonly onChange: () => void;
 }
 
-/** What a worker told about itself when it connected; what it can run may have grown since. */
-export interface WorkerGreeting {
-  readonly version: string;
-  readonly concurrency: number;
-  readonly isolation: string;
-  /** As the Worker says; see docs/isolation.md. */
-  readonly tier?: string;
-  readonly platform: string;
-  readonly labels: readonly string[];
-  readonly runners: readonly string[];
-}
-
-/** The Master's side of one link: answers the verbs of one worker. */
+/** The Master's side of one link: implements the verbs for one worker. */
 export class WorkerSession {
   readonly worker: WorkerRef;
   readonly facts: PeerFacts;
@@ -68,7 +57,7 @@ export class WorkerSession {
     this.worker = { id: options.facts.id, name: options.facts.name };
   }
 
-  /** Undefined until the worker has said `isMaster`. */
+  /** Undefined until the worker has called `isMaster`. */
   get greeting(): WorkerGreeting | undefined {
     return this.#greeting;
   }
@@ -78,26 +67,26 @@ export class WorkerSession {
     return this.#leases.size;
   }
 
-  /** The lease is the worker's no more. */
+  /** The worker no longer holds the lease. */
   forget(key: LeaseKey): void {
     this.#leases.forget(key);
     this.#options.uploads.forget(this.worker.id, key);
   }
 
   /**
-   * Whatever it has sent says that it is there: its leases are renewed if its beat has not done so for half their length.
+   * Anything the worker sends shows that it is alive: its leases are renewed if its beat has not done so for half their length.
    *
    * @param receivedBytes over its link until now
    */
   async renew(receivedBytes: number): Promise<void> {
-    const { desk } = this.#options;
+    const { service } = this.#options;
     const isHeard = receivedBytes !== this.#receivedBytes;
     this.#receivedBytes = receivedBytes;
-    if (!isHeard || desk.clock.now() - this.#renewedAt < desk.leaseMs / 2) return;
+    if (!isHeard || service.clock.now() - this.#renewedAt < service.leaseMs / 2) return;
     const { leases, ...paused } = this.#leases.renewable();
     if (leases.length === 0) return;
-    this.#renewedAt = desk.clock.now();
-    for (const key of await desk.extend(this.worker, leases, paused)) this.forget(key);
+    this.#renewedAt = service.clock.now();
+    for (const key of await service.extend(this.worker, leases, paused)) this.forget(key);
   }
 
   readonly handlers: RpcHandlers = {
@@ -120,24 +109,24 @@ export class WorkerSession {
     },
   };
 
-  /** Before anything of it is looked at: throws `rpc-overloaded` if the worker calls too often. */
+  /** Before the call is parsed: throws `rpc-overloaded` if the worker calls too often. */
   #counted<T>(serve: () => T): T {
-    const { desk } = this.#options;
-    desk.rates.take(this.worker.id, 'calls', 1, desk.clock.now());
+    const { service } = this.#options;
+    service.rates.take(this.worker.id, 'calls', 1, service.clock.now());
     return serve();
   }
 
   async #isMaster(args: unknown): Promise<unknown> {
-    const { desk, instances } = this.#options;
+    const { service, instances } = this.#options;
     this.#countLeases(args);
     const { holding, instance, ...greeting } = checked(isMasterArgs, args);
-    const { ledger, clock, name, version, leaseMs, beatMs } = desk;
+    const { ledger, clock, name, version, leaseMs, beatMs } = service;
     const now = clock.now();
     if (greeting.concurrency > (this.#greeting?.concurrency ?? MAX_CONCURRENCY))
       throw new PeerworkError('rpc-invalid', 'concurrency cannot rise on the same link');
     const before = instances.get(this.worker.id);
     const restarted = before !== undefined && before !== instance;
-    // The latest last: of too many, those that were not heard of for longest are forgotten.
+    // The latest last: if there are too many, the least recently heard are forgotten.
     instances.delete(this.worker.id);
     instances.set(this.worker.id, instance);
     const [oldest] = instances.keys();
@@ -147,25 +136,25 @@ export class WorkerSession {
     this.#leases.greet(holding);
     this.#renewedAt = now;
     for (const key of lost) this.forget(key);
-    // What was given back may be done by others, and what was charged may have failed.
+    // Jobs given back may go to others, and charged ones may have failed.
     this.#options.onChange();
     return { isMaster: 'yes', name, version, leaseMs, beatMs, lost };
   }
 
-  /** Before they are looked at one by one. */
+  /** Before they are checked one by one. */
   #countLeases(args: unknown): void {
     const { holding } = Object(args) as { readonly holding?: unknown };
-    const { desk } = this.#options;
-    if (Array.isArray(holding)) desk.rates.take(this.worker.id, 'leases', holding.length, desk.clock.now());
+    const { service } = this.#options;
+    if (Array.isArray(holding)) service.rates.take(this.worker.id, 'leases', holding.length, service.clock.now());
   }
 
   async #ping(args: unknown): Promise<{ pong: true; lost: LeaseKey[] }> {
-    const { desk } = this.#options;
+    const { service } = this.#options;
     this.#countLeases(args);
     const beat = checked(pingArgs, args);
     this.#leases.name(beat);
-    this.#renewedAt = desk.clock.now();
-    const lost = await desk.extend(this.worker, beat.holding, beat);
+    this.#renewedAt = service.clock.now();
+    const lost = await service.extend(this.worker, beat.holding, beat);
     for (const key of lost) this.forget(key);
     return { pong: true, lost };
   }
@@ -174,7 +163,7 @@ export class WorkerSession {
     const { capacity, can } = checked(requestWorkArgs, args);
     if (this.#greeting === undefined) throw new PeerworkError('rpc-invalid', 'say isMaster first');
     if (can !== undefined) this.#greeting = { ...this.#greeting, ...can };
-    const { dispatch, tasks, desk } = this.#options;
+    const { dispatch, tasks, service } = this.#options;
     const withdraw = () => dispatch.withdraw(this.worker.id);
     signal.addEventListener('abort', withdraw, { once: true });
     const { labels, runners } = this.#greeting;
@@ -183,13 +172,13 @@ export class WorkerSession {
       capacity,
       channels: () => tasks.channelsFor(runners),
       labels,
-      maxHeld: () => (this.#greeting?.concurrency ?? 0) + desk.rates.prefetch(this.worker.id, desk.clock.now()),
+      maxHeld: () => (this.#greeting?.concurrency ?? 0) + service.rates.prefetch(this.worker.id, service.clock.now()),
     });
     signal.removeEventListener('abort', withdraw);
     if (jobs.length === 0) return { work: [] };
     if (signal.aborted) {
-      // The link ended while the jobs were being claimed: nobody will run them under these leases.
-      await desk.giveBack(this.worker, jobs, 'the link ended');
+      // The link ended while the jobs were being claimed: these leases will not be used.
+      await service.giveBack(this.worker, jobs, 'the link ended');
       return { work: [] };
     }
     this.#leases.handOut(jobs);
@@ -198,18 +187,18 @@ export class WorkerSession {
 
   async #shareResults(args: unknown): Promise<unknown> {
     const { results } = checked(shareResultsArgs, args);
-    const answers = await this.#options.desk.settle(this.worker, results, undefined, (key) => this.#leases.has(key));
+    const answers = await this.#options.service.settle(this.worker, results, undefined, (key) => this.#leases.has(key));
     for (const key of results) this.forget(key);
     return { answers };
   }
 
-  /** One that is too large to share a message with others. What has come of it is kept, should the link end before the rest. */
+  /** An outcome too large to share a message with others. The received part is kept, should the link end before the rest. */
   async *#uploadResult(args: unknown, signal: AbortSignal, upload: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     const wanted = checked(uploadResultArgs, args);
-    const { desk, uploads } = this.#options;
+    const { service, uploads } = this.#options;
     const key: LeaseKey = { id: wanted.id, lease: wanted.lease };
-    const [lost] = await desk.extend(this.worker, [key], { ended: [key] });
-    if (lost !== undefined) {
+    const [lost] = await service.extend(this.worker, [key], { ended: [key] });
+    if (lost !== undefined && wanted.late !== true) {
       this.forget(key);
       yield line({ kind: 'answer', answer: 'stale' });
       return;
@@ -218,7 +207,7 @@ export class WorkerSession {
     try {
       yield line({ kind: 'from', offset: part.length });
       for await (const bytes of upload) part.add(bytes);
-      const [answer] = await desk.settle(this.worker, [part.read()], undefined, (held) => this.#leases.has(held));
+      const [answer] = await service.settle(this.worker, [part.read()], undefined, (held) => this.#leases.has(held));
       this.forget(key);
       yield line({ kind: 'answer', answer: answer ?? 'stale' });
     } finally {
@@ -228,17 +217,17 @@ export class WorkerSession {
 
   /** Answered when it is in the ledger: until then the worker keeps it. */
   async #report(args: unknown): Promise<unknown> {
-    const { desk } = this.#options;
+    const { service } = this.#options;
     const { reports } = checked(reportArgs, args);
-    desk.report(this.worker, reports, (key) => this.#leases.has(key));
-    await desk.reported();
+    service.report(this.worker, reports, (key) => this.#leases.has(key));
+    await service.reported();
     return {};
   }
 
-  /** A job whose data this version cannot hand out fails, and takes no other with it. */
+  /** A job whose data this version cannot hand out fails, and does not affect the others. */
   async #workItems(jobs: readonly LeasedJob[]): Promise<WorkItem[]> {
     const items: WorkItem[] = [];
-    const now = this.#options.desk.clock.now();
+    const now = this.#options.service.clock.now();
     for (const job of jobs) {
       try {
         items.push(this.#workItem(job));
@@ -246,7 +235,7 @@ export class WorkerSession {
         const { code, message } = asPeerworkError(thrown);
         const outcome = { state: 'failed', error: { code, message }, retry: false } as const;
         this.forget(job);
-        await this.#options.desk.settle(this.worker, [{ id: job.id, lease: job.lease, outcome, startedAt: now, finishedAt: now }]);
+        await this.#options.service.settle(this.worker, [{ id: job.id, lease: job.lease, outcome, startedAt: now, finishedAt: now }]);
       }
     }
     return items;

@@ -4,28 +4,28 @@ import type { Runner } from '../job/runner.js';
 import type { Log } from '../log.js';
 import type { NpmOptions } from '../task/npm.js';
 
-/** A way to run jobs as a Worker is given it: the Worker opens it when it starts. */
+/** A way to run jobs as it is passed to a Worker, which opens it when it starts. */
 export interface RunnerSetup {
   readonly kind: string;
-  /** A Worker that cannot have it does not start. Default: it works without it, and says why. */
+  /** A Worker that cannot have it does not start. Default: it works without it and logs the reason. */
   readonly required?: boolean;
   /** Rejects if this machine cannot do it. */
   open(context: RunnerContext): Promise<Runner>;
 }
 
-/** What a runner may use of the Worker that it works for. */
+/** A runner's access to its Worker. */
 export interface RunnerContext {
-  /** What the Worker is called. */
+  /** The Worker's name. */
   readonly worker: string;
   /** How many jobs run at once, over all runners. */
   readonly concurrency: number;
   /** Of one job, in MiB. */
   readonly memoryMb: number;
-  /** What npm runs in, for runners that install what is missing. Default: the wall that this machine has, no credentials. */
+  /** The sandbox for npm, for runners that install what is missing. Default: this machine's sandbox, no credentials. */
   readonly npm?: NpmOptions;
-  /** What the owner lets jobs reach at most; default `internet`. */
+  /** The most that the owner lets jobs reach; default `internet`. */
   readonly network?: OwnerNetwork;
-  /** A folder for this runner alone; what an earlier process left in it is still there. */
+  /** A folder for this runner alone; files of an earlier process are still in it. */
   readonly folder: string;
   readonly clock: Clock;
   /** Its lines carry the runner's kind. */

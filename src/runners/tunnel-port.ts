@@ -1,7 +1,7 @@
 import { once, setMaxListeners } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { asPeerworkError, PeerworkError } from '../errors.js';
-import type { Tunnel } from '../job/tunnel.js';
+import type { Tunnel } from '../job/source.js';
 import { joinStreams, resetStream } from '../kit/join-streams.js';
 
 /** As many as a Master allows a job. */
@@ -10,11 +10,11 @@ const MAX_CONNECTIONS = 64;
 export interface TunnelPortOptions {
   /** A unix socket instead of a port on 127.0.0.1: its folder decides who may use it. */
   readonly path?: string;
-  /** A connection could not be opened, or broke: the program that asked sees only that it was closed. */
+  /** A connection could not be opened, or broke: the program only sees that it was closed. */
   readonly onError?: (error: PeerworkError) => void;
 }
 
-/** Where a program finds the other end of a tunnel; until `close`. */
+/** The local end of a tunnel for a program; until `close`. */
 export interface TunnelPort {
   /** Empty with a unix socket. */
   readonly host: string;
@@ -24,11 +24,11 @@ export interface TunnelPort {
   close(): Promise<void>;
 }
 
-/** Listens for the life of a run, and pipes each connection through the tunnel. Rejects if it cannot listen. */
+/** Listens during the run, and pipes each connection through the tunnel. Rejects if it cannot listen. */
 export async function openTunnelPort(tunnel: Tunnel, { path, onError = () => {} }: TunnelPortOptions = {}): Promise<TunnelPort> {
   const sockets = new Set<Socket>();
   const ending = new AbortController();
-  // Every connection hangs on it.
+  // Every connection listens to it.
   setMaxListeners(0, ending.signal);
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     sockets.add(socket);
@@ -59,7 +59,7 @@ export async function openTunnelPort(tunnel: Tunnel, { path, onError = () => {} 
 
 const NOWHERE: AddressInfo = { address: '', port: 0, family: '' };
 
-/** Both directions, each to its own end. Rejects if one breaks, which resets the other. */
+/** Pipes both directions, each to its own end. Rejects if one breaks, which resets the other. */
 async function pass(socket: Socket, tunnel: Tunnel, signal: AbortSignal): Promise<void> {
   socket.on('error', () => {});
   const far = await tunnel.open(signal);
@@ -70,7 +70,7 @@ async function pass(socket: Socket, tunnel: Tunnel, signal: AbortSignal): Promis
   try {
     await joinStreams(far, socket, { signal });
   } catch (error) {
-    // A program that goes away is no fault of the tunnel.
+    // A program that disconnects is no fault of the tunnel.
     if (error !== ofProgram) throw error;
   }
 }

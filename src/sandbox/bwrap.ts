@@ -2,9 +2,8 @@
 import { chownSync, lstatSync, readlinkSync } from 'node:fs';
 import { release } from 'node:os';
 import { basename, join } from 'node:path';
-import { FILTER_FD, openFilter } from './filter-file.js';
-import { byPrlimit, type Limits, MAX_PROCESSES } from './limits.js';
-import type { Room } from './room.js';
+import { byPrlimit, type Limits, MAX_PROCESSES, type ProgramAccess } from './limits.js';
+import { FILTER_FD, openFilter } from './seccomp.js';
 import { findTool } from './tools.js';
 import type { Uids } from './uids.js';
 
@@ -38,7 +37,7 @@ export interface Bwrap {
 }
 
 /** The words in front of a program. With `uids` the room's folder now belongs to the program. */
-export function bwrapWords({ bubblewrap, manner, limits }: Bwrap, room: Room): string[] {
+export function bwrapWords({ bubblewrap, manner, limits }: Bwrap, room: ProgramAccess): string[] {
   const { uids, filter } = manner;
   const starter = uids === undefined ? startInNamespace(manner, limits) : startAs(uids.take(), room.workdir, limits);
   const [tool] = starter.inside;
@@ -106,7 +105,7 @@ function toolPath(tool: string): string {
   return join(TOOLS_FOLDER, basename(tool));
 }
 
-function contents(room: Room, tools: readonly string[]): string[] {
+function contents(room: ProgramAccess, tools: readonly string[]): string[] {
   const others = ['/usr/lib', join(TOOLS_FOLDER, 'tool'), room.workdir];
   const placed = [...[process.execPath, ...room.readable].map((path) => ({ source: path, target: path })), ...(room.placed ?? [])];
   const args = ['--tmpfs', '/', '--proc', '/proc', ...devices(), ...inMemory('/tmp')];

@@ -4,9 +4,8 @@ import { mkdir, mkdtemp, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { removeTree } from '../kit/remove-tree.js';
 import { becoming } from './bwrap.js';
-import { byPrlimit, type Limits, MAX_PROCESSES } from './limits.js';
+import { byPrlimit, type Limits, MAX_PROCESSES, type ProgramAccess } from './limits.js';
 import { closedFolders, type Paths, privateMounts } from './private-mounts.js';
-import type { Room } from './room.js';
 import { findTool, tryOut, WORKED } from './tools.js';
 import { findUids, type Uids } from './uids.js';
 
@@ -69,7 +68,7 @@ export function trial(workdir: string): string {
 }
 
 /** The words in front of a program that limit it and give it a uid, and the room's folder to that; undefined if it could not get to its room. */
-export function asOwnUid({ uids, mounts }: OwnUid, limits: Limits, room: Room): string[] | undefined {
+export function asOwnUid({ uids, mounts }: OwnUid, limits: Limits, room: ProgramAccess): string[] | undefined {
   const paths: Paths = {
     workdir: room.workdir,
     readable: [process.execPath, ...room.readable, ...(room.placed ?? []).map(({ source }) => source)],

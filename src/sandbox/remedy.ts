@@ -1,4 +1,4 @@
-/** What the owner of this machine can do where there is no wall around jobs. */
+/** What the owner of this machine can do where there is no wall around jobs, and how packages are installed on it. */
 import { existsSync, readFileSync } from 'node:fs';
 
 /** What the advice depends on; a port for tests. */
@@ -9,7 +9,7 @@ export interface System {
   readonly read: (path: string) => string | undefined;
 }
 
-const thisSystem: System = {
+export const thisSystem: System = {
   platform: process.platform,
   isRoot: process.geteuid?.() === 0,
   read(path) {
@@ -23,15 +23,18 @@ const thisSystem: System = {
 
 /** By the ids that /etc/os-release gives: the system's own first, then those that it is like. */
 const installers: readonly (readonly [ids: readonly string[], command: string])[] = [
-  [['debian', 'ubuntu', 'raspbian', 'linuxmint', 'pop', 'kali', 'devuan'], 'apt install bubblewrap'],
-  [['fedora', 'rhel', 'centos', 'rocky', 'almalinux', 'ol', 'amzn'], 'dnf install bubblewrap'],
-  [['arch', 'manjaro', 'endeavouros', 'archarm'], 'pacman -S bubblewrap'],
-  [['alpine', 'postmarketos'], 'apk add bubblewrap'],
-  [['opensuse', 'opensuse-leap', 'opensuse-tumbleweed', 'suse', 'sles'], 'zypper install bubblewrap'],
-  [['void'], 'xbps-install -S bubblewrap'],
-  [['gentoo'], 'emerge sys-apps/bubblewrap'],
-  [['solus'], 'eopkg install bubblewrap'],
+  [['debian', 'ubuntu', 'raspbian', 'linuxmint', 'pop', 'kali', 'devuan'], 'apt install'],
+  [['fedora', 'rhel', 'centos', 'rocky', 'almalinux', 'ol', 'amzn'], 'dnf install'],
+  [['arch', 'manjaro', 'endeavouros', 'archarm'], 'pacman -S'],
+  [['alpine', 'postmarketos'], 'apk add'],
+  [['opensuse', 'opensuse-leap', 'opensuse-tumbleweed', 'suse', 'sles'], 'zypper install'],
+  [['void'], 'xbps-install -S'],
+  [['gentoo'], 'emerge'],
+  [['solus'], 'eopkg install'],
 ];
+/** What a program's package is called: by the id of a system, or by the first of those above; `other` everywhere else. */
+export type PackageNames = Readonly<Partial<Record<string, string>>> & { readonly other: string };
+const BUBBLEWRAP: PackageNames = { other: 'bubblewrap', gentoo: 'sys-apps/bubblewrap' };
 const KEEP = '/etc/sysctl.d/60-peerwork.conf';
 const APPARMOR_PROFILE = 'abi <abi/4.0>,\\nprofile bwrap /usr/bin/bwrap flags=(unconfined) {\\n  userns,\\n}\\n';
 
@@ -42,7 +45,7 @@ export function sandboxRemedy(isInstalled: boolean, system: System = thisSystem)
   if (platform === 'darwin') return `macOS has no such wall: run the Worker in a Linux virtual machine, ${trust}.`;
   if (platform === 'win32') return `Windows has no such wall: run the Worker in WSL 2 or a Linux virtual machine, ${trust}.`;
   if (platform !== 'linux') return `Only Linux has such a wall: run the Worker in a Linux virtual machine, ${trust}.`;
-  if (!isInstalled) return `Install bubblewrap: \`${installCommand(system)}\`.`;
+  if (!isInstalled) return `Install bubblewrap: \`${installCommand(BUBBLEWRAP, system)}\`.`;
   const onHost = isContainer(read) ? ' on the host of this container' : '';
   const setting = (name: string) => read(`/proc/sys/${name.replaceAll('.', '/')}`)?.trim();
   const set = (name: string, value: number) =>
@@ -60,19 +63,21 @@ export function sandboxRemedy(isInstalled: boolean, system: System = thisSystem)
   return 'bubblewrap is installed and fails: `bwrap --unshare-user --unshare-pid --ro-bind / / true` says more.';
 }
 
-function installCommand(system: System): string {
+/** The command that installs a package on this Linux. */
+export function installCommand(names: PackageNames, system: System = thisSystem): string {
   const release = system.read('/etc/os-release') ?? system.read('/usr/lib/os-release') ?? '';
   const field = (name: string) => new RegExp(`^${name}=["']?([^"'\\n]*)`, 'm').exec(release)?.[1]?.toLowerCase() ?? '';
   const id = field('ID');
-  if (id === 'nixos') return 'nix-env -iA nixos.bubblewrap';
+  if (id === 'nixos') return `nix-env -iA nixos.${names.other}`;
   const atomic = system.read('/run/ostree-booted') !== undefined;
   for (const one of [id, ...field('ID_LIKE').split(/\s+/)]) {
-    const command = installers.find(([ids]) => ids.includes(one))?.[1];
-    if (command === undefined) continue;
+    const [ids = [], tool] = installers.find(([ids]) => ids.includes(one)) ?? [];
+    if (tool === undefined) continue;
+    const command = `${tool} ${names[id] ?? names[one] ?? names[ids[0] ?? ''] ?? names.other}`;
     const old = (id === 'centos' && field('VERSION_ID').startsWith('7')) || (id === 'amzn' && field('VERSION_ID') === '2');
     return asRoot(system, old ? command.replace('dnf', 'yum') : atomic ? command.replace('dnf', 'rpm-ostree') : command);
   }
-  return `${asRoot(system, '<package manager>')} install bubblewrap`;
+  return `${asRoot(system, '<package manager>')} install ${names.other}`;
 }
 
 function asRoot({ isRoot }: System, command: string): string {

@@ -9,15 +9,15 @@
 import { existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { PeerworkError } from '../errors.js';
-import { bwrapWords, type Manner } from './bwrap.js';
-import { findBwrap } from './bwrap-tier.js';
-import { byPrlimit, type Limits, MAX_PROCESSES } from './limits.js';
-import { asOwnUid, type Bounds, findBounds, findOwnUid, type OwnUid } from './process-tier.js';
+import { bwrapWords, countsInNamespace, type Manner } from './bwrap.js';
+import { byPrlimit, type Limits, MAX_PROCESSES, type ProgramAccess } from './limits.js';
+import { asOwnUid, type Bounds, findBounds, findOwnUid, inTrialRoom, type OwnUid, trial } from './process-tier.js';
 import { sandboxRemedy } from './remedy.js';
-import type { Room } from './room.js';
-import { asCommand, type Command } from './tools.js';
+import { filterFile } from './seccomp.js';
+import { asCommand, type Command, tryOut } from './tools.js';
+import { findUids } from './uids.js';
 
-export type { Room } from './room.js';
+export type { ProgramAccess } from './limits.js';
 export { findTool } from './tools.js';
 
 export interface SandboxWish {
@@ -42,7 +42,7 @@ export interface Sandbox {
   /** In the tier process: how this machine gets a wall, one sentence. */
   readonly remedy?: string;
   /** The command line that runs `program` in the room. Its first word must be a path that is in the room. */
-  command(room: Room, program: readonly string[]): Command;
+  command(room: ProgramAccess, program: readonly string[]): Command;
 }
 
 export const nodeMajor = Number(process.versions.node.split('.')[0]);
@@ -112,4 +112,42 @@ function bwrapSandbox(wish: SandboxWish, limits: Limits, manner: Manner): Sandbo
     line: walls.filter((wall) => wall !== false).join(', '),
     command: (room, program) => asCommand([...bwrapWords({ ...wish, manner, limits }, room), ...program]),
   };
+}
+
+interface BwrapWish {
+  readonly bubblewrap: string;
+  /** A folder like that of rooms. */
+  readonly rooms: string;
+}
+
+/** The strongest manner that works here, found by trying. */
+async function findBwrap({ bubblewrap, rooms }: BwrapWish): Promise<{ readonly manner: Manner } | { readonly why: string }> {
+  if (process.platform !== 'linux') return { why: 'Linux only' };
+  if (!existsSync(bubblewrap)) return { why: 'not installed' };
+  let why = '';
+  for (const manner of manners()) {
+    const fault = await inTrialRoom(rooms, (workdir) => {
+      const words = bwrapWords({ bubblewrap, manner, limits: {} }, { workdir, readable: [import.meta.dirname], environment: {} });
+      return tryOut([...words, process.execPath, '-e', trial(workdir)]);
+    }).catch((error: Error) => error.message);
+    if (fault === undefined) return { manner };
+    why = fault;
+  }
+  return { why };
+}
+
+/** Strongest first. The last is what any bubblewrap can do that may make namespaces: what it says is why there is none. */
+function manners(): Manner[] {
+  const uids = findUids();
+  const filter = filterFile();
+  // Without the filter nothing would keep such a program from making user namespaces.
+  const asRoot = uids === undefined || filter === undefined ? [] : [{ uids, lastUserNamespace: false, filter, countsProcesses: true }];
+  const inNamespace: Manner[] = [];
+  for (const opens of filter === undefined ? [undefined] : [filter, undefined]) {
+    for (const countsProcesses of countsInNamespace ? [true, false] : [false]) {
+      for (const lastUserNamespace of [true, false])
+        inNamespace.push({ uids: undefined, lastUserNamespace, filter: opens, countsProcesses });
+    }
+  }
+  return [...asRoot, ...inNamespace];
 }

@@ -7,6 +7,17 @@
  * read them, and glibc then takes clone, whose flags are in a register.
  */
 
+import { randomBytes } from 'node:crypto';
+import { openSync, unlinkSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { byShell, type Limits } from './limits.js';
+
+/** The descriptor by which bubblewrap finds the filter. Of one digit: a shell need not know more. */
+export const FILTER_FD = 9;
+
+let kept: string | undefined;
+
 /** Numbers of each call: `_` where the architecture has no such call. */
 type Row = readonly [name: string, x64: number, arm64: number, arm: number];
 const _ = -1;
@@ -216,4 +227,30 @@ export function refusedCalls(architecture: FilteredArchitecture): readonly { nam
   const rows = (list: readonly Row[], errno: number) =>
     list.filter((row) => row[column] !== _).map((row) => ({ name: row[0], number: row[column], errno }));
   return [...rows(notPermitted, EPERM), ...rows(notImplemented, ENOSYS)];
+}
+
+/**
+ * Where the filter can be read; undefined where there is none for this architecture. The file has no name any more and ends with this process:
+ * nothing is left behind, and nobody can put another in its place.
+ */
+export function filterFile(architecture: string = process.arch): string | undefined {
+  if (!isFiltered(architecture)) return undefined;
+  kept ??= writeFilter(seccompFilter(architecture));
+  return kept;
+}
+
+/**
+ * The words in front of a command that limit it and open the filter for it as `FILTER_FD`. Each command opens it anew, since a shared
+ * descriptor would be read to its end by the first.
+ */
+export function openFilter(file: string, limits: Limits): string[] {
+  return ['/bin/sh', '-c', `${byShell(limits)}exec "$@" ${FILTER_FD}<"$0"`, file];
+}
+
+function writeFilter(bytes: Buffer): string {
+  const path = join(tmpdir(), `peerwork-seccomp-${randomBytes(12).toString('hex')}`);
+  const descriptor = openSync(path, 'wx+', 0o600);
+  unlinkSync(path);
+  writeSync(descriptor, bytes);
+  return `/proc/${process.pid}/fd/${descriptor}`;
 }

@@ -1,48 +1,61 @@
-import type { Job, Outcome } from '../job/job.js';
+import type { Job, Outcome, Progress } from '../job/job.js';
 import type { Lease, TaskOrigin } from '../job/source.js';
 
+export interface HeldRun {
+  readonly job: Job;
+  readonly runner: string;
+  /** The code that does the job; absent if the runner needs none. */
+  readonly task?: TaskOrigin;
+  /** When it was claimed, on the source's clock. */
+  readonly startedAt: number;
+}
+
 /**
- * A lease of a source whose jobs are done by code on this machine. How its outcome goes back is `onSettled`'s: called once, unless the lease
- * was lost before.
+ * A lease while this Worker holds it: held → settled, or held → lost. `onSettled` receives its outcome, once; the outcome of a lost lease is dropped.
  */
 export class HeldLease implements Lease {
   readonly job: Job;
-  readonly task: TaskOrigin;
   readonly runner: string;
+  readonly task?: TaskOrigin;
   readonly startedAt: number;
-  readonly #onSettled: (held: HeldLease, outcome: Outcome) => Promise<void>;
-  readonly #lost = new AbortController();
+  readonly #onSettled: (outcome: Outcome, lease: HeldLease) => Promise<void>;
+  readonly #ended = new AbortController();
   #settled = false;
 
-  constructor(
-    job: Job,
-    code: { readonly task: TaskOrigin; readonly runner: string },
-    startedAt: number,
-    onSettled: (held: HeldLease, outcome: Outcome) => Promise<void>,
-  ) {
+  constructor({ job, runner, task, startedAt }: HeldRun, onSettled: (outcome: Outcome, lease: HeldLease) => Promise<void>) {
     this.job = job;
-    this.task = code.task;
-    this.runner = code.runner;
+    this.runner = runner;
+    if (task !== undefined) this.task = task;
     this.startedAt = startedAt;
     this.#onSettled = onSettled;
   }
 
   get signal(): AbortSignal {
-    return this.#lost.signal;
+    return this.#ended.signal;
   }
 
-  /** It is somebody else's, or nobody's: the run stops, and its outcome is nothing to anybody. */
+  /** It was settled or lost: a later outcome is dropped. */
+  get isOver(): boolean {
+    return this.#settled;
+  }
+
+  /** The job belongs to another worker, or to none: the run stops, and its outcome is dropped. */
   lose(): void {
     this.#settled = true;
-    this.#lost.abort();
+    this.#ended.abort();
   }
 
-  /** Progress and logs: for sources that have a place for them to overwrite. */
-  report(): void {}
+  /** The run stops; its outcome still counts. */
+  stop(reason?: unknown): void {
+    this.#ended.abort(reason);
+  }
+
+  /** Drops the run's reports: for sources that cannot carry them. */
+  report(_progress: Progress): void {}
 
   async settle(outcome: Outcome): Promise<void> {
     if (this.#settled) return;
     this.#settled = true;
-    await this.#onSettled(this, outcome);
+    await this.#onSettled(outcome, this);
   }
 }

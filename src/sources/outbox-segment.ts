@@ -1,10 +1,10 @@
 import { type FileHandle, open, readFile, rm } from 'node:fs/promises';
 import { writeAll } from '../kit/whole-file.js';
 
-/** What a segment needs of a file; tests give it one that fails. */
+/** The file operations of a segment; tests pass a file that fails. */
 export type SegmentFile = Pick<FileHandle, 'write' | 'truncate' | 'close'>;
 
-/** Where segments are kept: the file system, unless a test stands in for it. */
+/** The storage of segments: the file system, unless a test replaces it. */
 export interface SegmentFiles {
   open(path: string): Promise<SegmentFile>;
   read(path: string): Promise<Buffer>;
@@ -17,7 +17,7 @@ export const segmentFiles: SegmentFiles = {
   remove: (path) => rm(path, { force: true }),
 };
 
-/** Before each record, so that it is found again behind bytes that are torn: eight that no length and no chance brings about. */
+/** Precedes each record, so that it is found again after torn bytes: eight bytes that no length and no chance produces. */
 const MARK = Buffer.from([0x70, 0x77, 0x9e, 0x4f, 0x42, 0xc3, 0x52, 0x0a]);
 const LENGTH_BYTES = 4;
 
@@ -29,8 +29,8 @@ export function frame(sealed: Buffer): Buffer {
 }
 
 /**
- * Every record that `unseal` accepts, wherever it stands; `torn` says that there were bytes between them. Records of before the marks, which
- * begin with their length, are read as far as they are whole.
+ * Every record that `unseal` accepts, at any offset; `torn` means that there were bytes between them. Records from before the marks begin with their
+ * length and are read as far as they are whole.
  */
 export function readRecords<T>(bytes: Buffer, unseal: (sealed: Buffer) => T | undefined): { records: T[]; torn: boolean } {
   const records: T[] = [];
@@ -54,16 +54,16 @@ export function readRecords<T>(bytes: Buffer, unseal: (sealed: Buffer) => T | un
 }
 
 /**
- * One file of the outbox. What `append` has resolved for stays readable whatever happens to a later one: bytes that a failed append has left are
- * cut off, and where even that fails they lie between records that are found by their marks.
+ * One file of the outbox. A record whose `append` has resolved stays readable whatever happens to a later one. The bytes of a failed append are cut
+ * off; if that fails too, the marks of the records behind them are found.
  */
 export class Segment {
   readonly path: string;
-  /** Records in it that are not acknowledged. */
+  /** Unacknowledged records in it. */
   live = 0;
   /** Where the last whole record ends. */
   #bytes = 0;
-  /** An append or the cut behind it has failed: nothing more is written here. */
+  /** An append, or the cut after it, has failed: nothing more is written here. */
   #broken = false;
   readonly #file: SegmentFile | undefined;
 

@@ -2,29 +2,28 @@ import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock, Timer } from '../clock.js';
-import { asPeerworkError } from '../errors.js';
 import { MESSAGE_LIMITS } from '../job/limits.js';
-import type { Settlement } from '../job/verbs.js';
+import { leaseKeyOf, type Settlement } from '../job/verbs.js';
 import { parseJson } from '../kit/json.js';
-import { orAborted } from '../kit/or-aborted.js';
-import { diskError } from '../kit/system-error.js';
+import { fileError } from '../kit/system-error.js';
+import { Wake } from '../kit/wake.js';
 import type { Log } from '../log.js';
 import { frame, readRecords, Segment, type SegmentFiles, segmentFiles } from './outbox-segment.js';
 
 /**
- * Settled outcomes that their source has not acknowledged yet, kept on disk and sealed with AES-256-GCM.
+ * Settled outcomes that their source has not acknowledged yet, on disk and sealed with AES-256-GCM.
  *
- * The file is a row of segments, each a sequence of records `mark (8) · length (u32 BE) · nonce (12) · tag (16) · ciphertext`. Records are only
- * appended; a segment is deleted when everything in it is acknowledged. There are no acknowledgement records: what is sent a second
- * time after a restart is answered `duplicate` or `stale` by the ledger, which is harmless.
+ * It consists of segments, each a sequence of records `mark (8) · length (u32 BE) · nonce (12) · tag (16) · ciphertext`. Records are only appended; a
+ * segment is deleted when all its records are acknowledged. There are no acknowledgement records: the ledger answers a repetition after a restart
+ * with `duplicate` or `stale`, which is harmless.
  *
- * An outcome that is acknowledged within WRITE_DELAY_MS never touches the disk: on an SD card, thousands of quick jobs would
- * otherwise cost thousands of writes that nobody will ever read. After twice that time it is written: once every WRITE_DELAY_MS
- * those leave that were there the last time already. A crash before that costs a second run, nothing else. For the same reason
- * nothing is fsynced: what `put` has resolved for outlives the end of this process, and most power cuts.
+ * An outcome acknowledged within WRITE_DELAY_MS never touches the disk: on an SD card, thousands of quick jobs would otherwise cost thousands of
+ * writes that nobody reads. An outcome is written after twice that time at the latest: every WRITE_DELAY_MS, those that were already there the last
+ * time are written. A crash before that costs a second run, nothing else. For the same reason nothing is fsynced: an outcome whose `put` has resolved
+ * survives the end of this process, and most power cuts.
  *
- * While nothing can be written (the disk is full, say) outcomes stay in memory and are tried again every second; their `put` waits, and with it
- * the place of the job, so that no more of them come than jobs run at once.
+ * While nothing can be written (a full disk, for example) outcomes stay in memory and are retried every second. Their `put` waits, and with it the
+ * job's slot, so there are never more of them than concurrent jobs.
  */
 export const WRITE_DELAY_MS = 25;
 const RETRY_MS = 1_000;
@@ -52,7 +51,7 @@ export interface OutboxOptions {
 export class Outbox {
   readonly #options: OutboxOptions;
   readonly #entries = new Map<string, Entry>();
-  /** Not written, and came since the last look at them … */
+  /** Not written, and added since the last pass … */
   #fresh = new Set<string>();
   /** … or before it. */
   #aged = new Set<string>();
@@ -60,9 +59,10 @@ export class Outbox {
   #timer: Timer | undefined;
   #writing: Promise<void> = Promise.resolve();
   #serial = 0;
-  #awaiting: (() => void)[] = [];
+  /** It is empty, or closed. */
+  readonly #emptied = new Wake();
   readonly #files: SegmentFiles;
-  /** Since when nothing could be written; said once. */
+  /** Since when writing has failed; logged once. */
   #failing = false;
 
   private constructor(options: OutboxOptions) {
@@ -73,15 +73,14 @@ export class Outbox {
   /** Opens the folder and reads what an earlier process left in it. */
   static async open(options: OutboxOptions): Promise<Outbox> {
     const outbox = new Outbox(options);
-    await mkdir(options.folder, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
-      throw diskError(error);
-    });
-    const names = (await readdir(options.folder))
-      .filter((name) => /^\d+\.outbox$/.test(name))
-      .sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10));
+    const found = await mkdir(options.folder, { recursive: true, mode: 0o700 })
+      .then(() => readdir(options.folder))
+      .catch((error: unknown) => Promise.reject(fileError(error, 'internal', options.folder)));
+    const names = found.filter((name) => /^\d+\.outbox$/.test(name)).sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10));
     for (const name of names)
       await outbox.#restore(name).catch((error: unknown) => {
-        options.log.error('a file of the outbox cannot be read; it is left alone', { file: name, error });
+        const path = join(options.folder, name);
+        options.log.error('a file of the outbox cannot be read; it is left alone', { path, error, hint: unreadable(error) });
       });
     return outbox;
   }
@@ -90,24 +89,28 @@ export class Outbox {
     return this.#entries.size;
   }
 
-  /** What waits for its acknowledgement, oldest first. */
+  /** Outcomes that wait for acknowledgement, oldest first. */
   pending(): Settlement[] {
     return [...this.#entries.values()].map((entry) => entry.settlement);
+  }
+
+  get({ id, lease }: { readonly id: string; readonly lease: number }): Settlement | undefined {
+    return this.#entries.get(leaseKeyOf({ id, lease }))?.settlement;
   }
 
   /** Resolves once the outcome is on disk or acknowledged. */
   put(settlement: Settlement): Promise<void> {
     return new Promise((resolve) => {
-      const key = keyOf(settlement);
+      const key = leaseKeyOf(settlement);
       this.#entries.set(key, { settlement, segment: undefined, safe: resolve });
       this.#fresh.add(key);
       this.#arm();
     });
   }
 
-  /** The source has answered for this outcome: forget it. */
+  /** The source has acknowledged this outcome: forget it. */
   acknowledge(settlement: { readonly id: string; readonly lease: number }): void {
-    const key = keyOf(settlement);
+    const key = leaseKeyOf(settlement);
     const entry = this.#entries.get(key);
     if (entry === undefined) return;
     this.#entries.delete(key);
@@ -115,13 +118,12 @@ export class Outbox {
     this.#aged.delete(key);
     entry.safe();
     if (entry.segment !== undefined) this.#letGo(entry.segment);
-    if (this.size === 0) this.#endAwaiting();
+    if (this.size === 0) this.#emptied.wake();
   }
 
   /** Resolves when everything in it is acknowledged, the signal aborts, or it is closed. */
   async emptied(signal: AbortSignal): Promise<void> {
-    if (this.size === 0 || signal.aborted) return;
-    await orAborted(new Promise<void>((resolve) => this.#awaiting.push(resolve)), signal);
+    if (this.size > 0) await this.#emptied.wait({ signal });
   }
 
   /** Writes everything that is not on disk yet. */
@@ -133,7 +135,7 @@ export class Outbox {
   }
 
   async close(): Promise<void> {
-    this.#endAwaiting();
+    this.#emptied.wake();
     this.#timer?.cancel();
     await this.flush();
     this.#timer?.cancel();
@@ -144,12 +146,9 @@ export class Outbox {
     this.#options.log.error('outcomes are lost, the outbox could not be written: their jobs will run again', {
       jobs: unsafe.map(({ settlement }) => settlement.id).slice(0, 20),
       count: unsafe.length,
+      hint: 'Free space on the disk of `--home`, and make it writable for this user, before you restart the Worker.',
     });
     for (const { safe } of unsafe) safe();
-  }
-
-  #endAwaiting(): void {
-    for (const resolve of this.#awaiting.splice(0)) resolve();
   }
 
   #arm(delayMs = WRITE_DELAY_MS): void {
@@ -178,7 +177,7 @@ export class Outbox {
   }
 
   #failed(keys: readonly string[], thrown: unknown): void {
-    const { code, message } = asPeerworkError(diskError(thrown));
+    const { code, message } = fileError(thrown, 'internal');
     if (!this.#failing) this.#options.log.error('the outbox cannot be written; outcomes stay in memory', { code, error: message });
     this.#failing = true;
     for (const key of keys) if (this.#entries.get(key)?.segment === undefined && this.#entries.has(key)) this.#aged.add(key);
@@ -186,7 +185,7 @@ export class Outbox {
   }
 
   async #append(keys: readonly string[]): Promise<boolean> {
-    // Written already, if it waited for two tries at once.
+    // Already written, if it waited for two attempts at once.
     const batch = keys.flatMap((key) => this.#entries.get(key) ?? []).filter(({ segment }) => segment === undefined);
     if (batch.length === 0) return false;
     const bytes = Buffer.concat(batch.map((entry) => this.#seal(entry.settlement)));
@@ -194,8 +193,8 @@ export class Outbox {
     await segment.append(bytes);
     for (const entry of batch) {
       entry.safe();
-      // Acknowledged while it was being written: the record is there, but nobody waits for it.
-      if (this.#entries.get(keyOf(entry.settlement)) !== entry) continue;
+      // Acknowledged while it was being written: the record is on disk, but no longer needed.
+      if (this.#entries.get(leaseKeyOf(entry.settlement)) !== entry) continue;
       entry.segment = segment;
       segment.live += 1;
     }
@@ -225,7 +224,7 @@ export class Outbox {
     this.#writing = this.#writing.then(() => this.#remove(segment));
   }
 
-  /** One that stays only makes its outcomes come a second time. */
+  /** One that stays only makes its outcomes be sent a second time. */
   async #remove({ path }: Segment): Promise<void> {
     await this.#files.remove(path).catch(() => {});
   }
@@ -234,11 +233,16 @@ export class Outbox {
     const path = join(this.#options.folder, name);
     this.#serial = Math.max(this.#serial, Number.parseInt(name, 10));
     const { records, torn } = readRecords(await this.#files.read(path), (sealed) => this.#unseal(sealed));
-    // What a kill or a full disk in the middle of a write leaves behind; nobody was told that it is safe.
-    if (torn) this.#options.log.warn('the outbox has bytes that are no record; they are left out', { path, records: records.length });
+    // Left by a kill or a full disk in the middle of a write; nothing in it was confirmed.
+    if (torn)
+      this.#options.log.warn('the outbox has bytes that are no record; they are left out', {
+        path,
+        records: records.length,
+        hint: 'No action needed after a kill, a power cut or a full disk; the jobs of these outcomes run again. Otherwise check the disk (`dmesg`).',
+      });
     const segment = new Segment(path);
     for (const settlement of records) {
-      this.#entries.set(keyOf(settlement), { settlement, segment, safe: () => {} });
+      this.#entries.set(leaseKeyOf(settlement), { settlement, segment, safe: () => {} });
       segment.live += 1;
     }
     if (segment.live === 0) await this.#remove(segment);
@@ -263,6 +267,8 @@ export class Outbox {
   }
 }
 
-function keyOf({ id, lease }: { readonly id: string; readonly lease: number }): string {
-  return `${lease} ${id}`;
+/** The outcomes in it are not lost yet. */
+function unreadable(error: unknown): string {
+  const { hint } = fileError(error, 'disk-failing');
+  return `${hint} Then start the Worker again: it delivers what is in the file.`;
 }

@@ -1,5 +1,5 @@
 import type { Clock, Timer } from '../clock.js';
-import { asPeerworkError, type ErrorCode, isErrorCode, PeerworkError } from '../errors.js';
+import { asPeerworkError, type ErrorCode, knownError, PeerworkError } from '../errors.js';
 import { conceal } from '../log.js';
 import { equalBytes, fromUtf8, joinBytes, toUtf8 } from './bytes.js';
 import { type Agreement, KEY_BYTES, NONCE_BYTES, type Primitives } from './crypto.js';
@@ -248,7 +248,7 @@ class Handshake {
     const rest = plaintext.subarray(1);
     if (plaintext[0] === REFUSED) {
       const code = fromUtf8(rest.subarray(0, 100));
-      throw new PeerworkError(isErrorCode(code) ? code : 'handshake-malformed');
+      throw knownError(code) ?? new PeerworkError('handshake-malformed');
     }
     if (plaintext[0] !== ACCEPTED) throw new PeerworkError('handshake-malformed');
     const { confirmation, ...keys } = this.#sessionKeys();

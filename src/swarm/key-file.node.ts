@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, fsyncSync, linkSync, mkdirSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { closeSync, fsyncSync, linkSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import * as v from 'valibot';
 import { PeerworkError } from '../errors.js';
 import { LOCAL_JSON, parseJson } from '../kit/json.js';
-import { diskError } from '../kit/system-error.js';
+import { makeFolder } from '../kit/make-folder.js';
+import { fileError } from '../kit/system-error.js';
 import { conceal } from '../log.js';
 import { equalBytes, fromBase64url, toBase64url } from './bytes.js';
 import { KEY_BYTES } from './crypto.js';
@@ -28,7 +29,7 @@ const fileSchema = v.object({
 /**
  * Reads the key file, or creates it (mode 0600, with its folder) if there is none; two processes that create it at once get the same
  * one. Synchronous, so that a Master has its token from the moment it is made.
- * Throws `key-file-unusable` if it is corrupt or others may read it, `disk-full` if there is no room for a new one.
+ * Throws `key-file-unusable` if it is damaged, `key-file-open` if others may read it, or what the system says of it: `file-denied`, `disk-full` and the like.
  */
 export function loadOrCreateKeyFile(path: string): KeyFile {
   return loadKeyFile(path) ?? createKeyFile(path) ?? loadKeyFile(path) ?? unusable(path, 'it comes and goes');
@@ -38,12 +39,12 @@ function loadKeyFile(path: string): KeyFile | undefined {
   let text: string;
   try {
     const { mode } = statSync(path);
-    if (process.platform !== 'win32' && (mode & 0o077) !== 0) unusable(path, 'others may read it: `chmod 600` it');
+    if (process.platform !== 'win32' && (mode & 0o077) !== 0) throw new PeerworkError('key-file-open', path);
     text = readFileSync(path, 'utf8');
   } catch (error) {
     if (error instanceof PeerworkError) throw error;
     if (errorCode(error) === 'ENOENT') return undefined;
-    return unusable(path, errorCode(error) ?? 'cannot be read');
+    throw fileError(error, 'key-file-unusable', path);
   }
   return parseKeyFile(text) ?? unusable(path, 'its content is damaged');
 }
@@ -70,7 +71,7 @@ function createKeyFile(path: string): KeyFile | undefined {
   const [publicKey, privateKey, secretText] = [keyPair.publicKey, keyPair.privateKey, secret].map(toBase64url);
   const draft = `${path}.${randomBytes(6).toString('hex')}.tmp`;
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    makeFolder(dirname(path));
     const file = openSync(draft, 'wx', 0o600);
     try {
       writeFileSync(file, `${JSON.stringify({ peerworkKey: 1, publicKey, privateKey, secret: secretText }, null, 2)}\n`);
@@ -83,9 +84,7 @@ function createKeyFile(path: string): KeyFile | undefined {
     syncFolder(dirname(path));
   } catch (error) {
     if (errorCode(error) === 'EEXIST') return undefined;
-    const known = diskError(error);
-    if (known instanceof PeerworkError) throw known;
-    return unusable(path, errorCode(error) ?? 'cannot be written');
+    throw fileError(error, 'key-file-unusable', path);
   } finally {
     discard(draft);
   }

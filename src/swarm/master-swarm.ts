@@ -1,12 +1,11 @@
 import { asPeerworkError, type ErrorCode, PeerworkError } from '../errors.js';
-import { Emitter } from './events.js';
+import { Emitter, WarningFilter } from './events.js';
 import { answerOffer } from './link/dial.js';
 import type { Peer } from './peer.js';
 import { Lobby, type Visit } from './rendezvous/lobby.js';
 import { openSession, type Session } from './session.js';
 import { type SwarmOptions, type SwarmSettings, settleOptions } from './swarm-settings.js';
 import { rendezvousHashes } from './token.js';
-import { TroubleFilter } from './trouble.js';
 
 export interface MasterSwarmOptions extends SwarmOptions {
   /** Asked about each worker that has proven who it is; a code refuses it and is told to it: `worker-revoked`, `worker-unapproved`. */
@@ -19,8 +18,8 @@ export type MasterSwarmEvents = {
   connected: [peer: Peer];
   /** `error` says why the link ended. */
   disconnected: [peer: Peer, error: Error];
-  /** A tracker trouble, or a worker that came and did not get in. The same trouble is told at most every 30 s. */
-  trouble: [error: PeerworkError];
+  /** A tracker warning, or a worker that came and did not get in. The same warning is told at most every 30 s. */
+  warning: [error: PeerworkError];
 };
 
 /**
@@ -33,7 +32,7 @@ export class MasterSwarm extends Emitter<MasterSwarmEvents> {
   readonly #settings: SwarmSettings;
   readonly #admit: MasterSwarmOptions['admit'];
   readonly #lobby: Lobby;
-  readonly #troubles: TroubleFilter;
+  readonly #warnings: WarningFilter;
   readonly #peers = new Map<string, Peer>();
   /** Everything between an offer and the end of its link, with the way to end it. */
   readonly #visits = new Map<AbortController, Promise<void>>();
@@ -46,7 +45,7 @@ export class MasterSwarm extends Emitter<MasterSwarmEvents> {
     const { platform, trackers, token, random, clock, times } = settings;
     this.#settings = settings;
     this.#admit = options.admit;
-    this.#troubles = new TroubleFilter(clock);
+    this.#warnings = new WarningFilter(clock);
     let reached = () => {};
     this.ready = new Promise((resolve) => {
       reached = resolve;
@@ -153,8 +152,8 @@ export class MasterSwarm extends Emitter<MasterSwarmEvents> {
 
   #tell(error: PeerworkError): void {
     const { log } = this.#settings;
-    const isNews = this.#troubles.isNews(error);
+    const isNews = this.#warnings.isNews(error);
     log[isNews ? 'warn' : 'debug'](error.message, { code: error.code });
-    if (isNews) this.emit('trouble', error);
+    if (isNews) this.emit('warning', error);
   }
 }

@@ -6,8 +6,19 @@ import { defaultIceServers, type IceServerInit, readIceServers } from './link/ic
 import type { PeerFacts, RpcHandlers } from './peer.js';
 import type { Platform } from './platform.js';
 import type { TrackerTimes } from './rendezvous/tracker-client.js';
-import { chooseTrackers } from './rendezvous/trackers.js';
 import { parseToken, type Token } from './token.js';
+
+/**
+ * Public WebSocket trackers, used when neither the token nor an option names any. They are run by volunteers and come and
+ * go, hence several; they see addresses and certificate fingerprints of peers, never the secret of the token.
+ */
+export const publicTrackers: readonly string[] = [
+  'wss://tracker.openwebtorrent.com',
+  'wss://tracker.webtorrent.dev',
+  'wss://tracker.btorrent.xyz',
+];
+
+const MAX_TRACKERS = 16;
 
 /** What both sides of a swarm are told. */
 export interface SwarmOptions {
@@ -87,4 +98,14 @@ export function chooseIce(token: Token, trackers: readonly string[]): readonly s
 /** Peers that meet at a tracker on their own machine need no STUN, which would cost each attempt a moment where there is no internet. */
 function isLocal(trackers: readonly string[]): boolean {
   return trackers.every((url) => /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(new URL(url).hostname));
+}
+
+/** The first list that is not empty, without doubles. Throws `option-invalid` for what is not a WebSocket URL. */
+export function chooseTrackers(...lists: readonly (readonly string[] | undefined)[]): readonly string[] {
+  const chosen = lists.find((list) => list && list.length > 0) ?? publicTrackers;
+  for (const url of chosen) {
+    if (!URL.canParse(url) || !/^wss?:$/.test(new URL(url).protocol))
+      throw new PeerworkError('option-invalid', `a tracker is a ws:// or wss:// URL, not ${url.slice(0, 100)}`);
+  }
+  return [...new Set(chosen)].slice(0, MAX_TRACKERS);
 }

@@ -125,7 +125,10 @@ export function tokenIn(text: string): string {
   if (why !== undefined) throw why;
   if (/\bpw([2-9]|[1-9]\d+)\./.test(text)) throw new PeerworkError('token-newer');
   if (/^[\s'"`]*(p|pw|pw1)[\s'"`]*$/.test(text)) throw new PeerworkError('token-cut');
-  throw new PeerworkError('token-malformed', `it holds no \`${PREFIX}\``);
+  throw new PeerworkError(
+    'token-malformed',
+    `it holds no \`${PREFIX}\`; the token of another system is given to its own option: docs/sources/README.md`,
+  );
 }
 
 /** What behind `pw1.` may be the token: as it stands, and then with what a terminal or a mail program has put between its lines taken out. */

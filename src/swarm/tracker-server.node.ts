@@ -1,11 +1,13 @@
 import { EventEmitter } from 'node:events';
 import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import Server from 'bittorrent-tracker/server.js';
 import { type RawData, WebSocket, WebSocketServer } from 'ws';
 import { systemClock } from '../clock.js';
-import { RateLimit } from './rendezvous/backoff.js';
+import { optionalPackage } from '../kit/optional-package.js';
+import { TokenBucket } from '../kit/token-bucket.js';
 import { whyMalformed } from './rendezvous/tracker-rules.js';
+
+const { default: Server } = await optionalPackage('bittorrent-tracker/server.js');
 
 export interface TrackerServerOptions {
   /** How often each socket is asked whether it lives; one that does not answer until the next time is ended. Default 15 s. */
@@ -114,7 +116,7 @@ class Guest extends EventEmitter {
   /** The library reads the address from here and then sets it to null. */
   upgradeReq: IncomingMessage | null;
   readonly #socket: WebSocket;
-  readonly #rate = new RateLimit(MESSAGES_BURST, MESSAGES_PER_SECOND, () => systemClock.now());
+  readonly #rate = new TokenBucket({ burst: MESSAGES_BURST, perSecond: MESSAGES_PER_SECOND }, systemClock.now());
   readonly #swarms = new Set<string>();
   #peerId: string | undefined;
 
@@ -134,7 +136,7 @@ class Guest extends EventEmitter {
   }
 
   #receive(data: RawData): void {
-    if (!this.#rate.take()) {
+    if (!this.#rate.take(1, systemClock.now())) {
       this.#socket.close(1008, 'too many messages');
       return;
     }

@@ -1,15 +1,14 @@
 import { pause } from '../clock.js';
 import { asPeerworkError, type ErrorCode, PeerworkError } from '../errors.js';
-import { Emitter } from './events.js';
+import { Backoff } from '../kit/backoff.js';
+import { Emitter, WarningFilter } from './events.js';
 import { createOffer } from './link/dial.js';
 import type { Peer } from './peer.js';
-import { Backoff } from './rendezvous/backoff.js';
 import { Seeker } from './rendezvous/seeker.js';
 import { TrackerPace } from './rendezvous/tracker-pace.js';
 import { openSession, type Session } from './session.js';
 import { type SwarmOptions, type SwarmSettings, settleOptions } from './swarm-settings.js';
 import { rendezvousHashes } from './token.js';
-import { TroubleFilter } from './trouble.js';
 
 export type WorkerSwarmEvents = {
   connected: [peer: Peer];
@@ -17,9 +16,9 @@ export type WorkerSwarmEvents = {
   disconnected: [peer: Peer, error: Error];
   /**
    * A step failed, and is tried again: `tracker-unreachable`, `tracker-refused`, `master-absent`, `master-busy`, `ice-failed`, `dtls-failed`, `link-timeout`,
-   * or why the handshake was refused. The same trouble is told at most every 30 s.
+   * or why the handshake was refused. The same warning is told at most every 30 s.
    */
-  trouble: [error: PeerworkError];
+  warning: [error: PeerworkError];
 };
 
 const OFFER_MS = 40_000;
@@ -32,7 +31,7 @@ const RETRY_CAP_MS = 60_000;
 const STABLE_MS = 5000;
 
 /** Refusals that a person has to settle. */
-const lasting: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+const lasting: ReadonlySet<string> = new Set<ErrorCode>([
   'worker-revoked',
   'worker-unapproved',
   'worker-impostor',
@@ -55,7 +54,7 @@ export class WorkerSwarm extends Emitter<WorkerSwarmEvents> {
   readonly #backoff: Backoff;
   readonly #refusedBackoff: Backoff;
   readonly #pace: TrackerPace;
-  readonly #troubles: TroubleFilter;
+  readonly #warnings: WarningFilter;
   readonly #peers = new Map<string, Peer>();
   /** Trackers whose last answer came to nothing. */
   readonly #distrusted = new Set<string>();
@@ -72,10 +71,14 @@ export class WorkerSwarm extends Emitter<WorkerSwarmEvents> {
     const hashes = rendezvousHashes(settings.token, settings.platform.primitives);
     // By the key, so that a worker is always in the same shard, and all of them evenly.
     this.#infoHash = hashes[(settings.identity.publicKey[0] ?? 0) % hashes.length] ?? new Uint8Array(20);
-    this.#backoff = new Backoff(RETRY_FIRST_MS, RETRY_CAP_MS, settings.random);
-    this.#refusedBackoff = new Backoff(settings.times.refusedMs ?? REFUSED_FIRST_MS, REFUSED_CAP_MS, settings.random);
+    this.#backoff = new Backoff({ firstMs: RETRY_FIRST_MS, capMs: RETRY_CAP_MS, random: settings.random });
+    this.#refusedBackoff = new Backoff({
+      firstMs: settings.times.refusedMs ?? REFUSED_FIRST_MS,
+      capMs: REFUSED_CAP_MS,
+      random: settings.random,
+    });
     this.#pace = new TrackerPace(settings.clock);
-    this.#troubles = new TroubleFilter(settings.clock);
+    this.#warnings = new WarningFilter(settings.clock);
   }
 
   get trackers(): readonly string[] {
@@ -107,7 +110,7 @@ export class WorkerSwarm extends Emitter<WorkerSwarmEvents> {
       if (!session) return;
       const { peer } = session;
       const connectedAt = clock.now();
-      this.#troubles.reset();
+      this.#warnings.reset();
       this.#peers.set(peer.id, peer);
       log.info('connected', { to: peer.name, path: peer.path, ms: peer.connectMs });
       this.emit('connected', peer);
@@ -220,8 +223,8 @@ export class WorkerSwarm extends Emitter<WorkerSwarmEvents> {
 
   #tell(error: PeerworkError): void {
     const { log } = this.#settings;
-    const isNews = this.#troubles.isNews(error);
+    const isNews = this.#warnings.isNews(error);
     log[isNews ? 'warn' : 'debug'](error.message, { code: error.code });
-    if (isNews) this.emit('trouble', error);
+    if (isNews) this.emit('warning', error);
   }
 }

@@ -47,7 +47,7 @@ export function checkAssetPaths(paths: Iterable<string>): void {
     if (fault !== undefined) refuse(path, fault);
     const folded = foldPath(path);
     const twin = files.get(folded);
-    if (twin !== undefined) refuse(path, twin === path ? 'it is there twice' : `it cannot be told from ${shown(twin)}`);
+    if (twin !== undefined) refuse(path, twin === path ? 'it is there twice' : `it cannot be distinguished from ${shown(twin)}`);
     if (folders.has(folded)) refuse(path, 'another file needs it to be a folder');
     files.set(folded, path);
     for (let slash = path.indexOf('/'); slash !== -1; slash = path.indexOf('/', slash + 1)) {
@@ -55,7 +55,7 @@ export function checkAssetPaths(paths: Iterable<string>): void {
       const foldedFolder = foldPath(folder);
       if (files.has(foldedFolder)) refuse(path, `${shown(folder)} is a file`);
       const folderTwin = folders.get(foldedFolder);
-      if (folderTwin !== undefined && folderTwin !== folder) refuse(path, `its folder cannot be told from ${shown(folderTwin)}`);
+      if (folderTwin !== undefined && folderTwin !== folder) refuse(path, `its folder cannot be distinguished from ${shown(folderTwin)}`);
       folders.set(foldedFolder, folder);
     }
   }

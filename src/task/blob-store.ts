@@ -4,12 +4,10 @@ import { join } from 'node:path';
 import { PeerworkError } from '../errors.js';
 import { clearAway } from '../kit/clearing.js';
 import { diskError, isMissing } from '../kit/system-error.js';
-import { isAbandoned, unfinishedName } from '../kit/unfinished.js';
-import { writeWhole } from '../kit/whole-file.js';
+import { isAbandoned, unfinishedName, writeWhole } from '../kit/whole-file.js';
 import { type Log, silentLog } from '../log.js';
 import { BlobQuota } from './blob-quota.js';
 import { abortError, Flights } from './flights.js';
-import { receiveBlob } from './receive-blob.js';
 
 export interface BlobStoreOptions {
   /** May be shared by several processes. */
@@ -76,7 +74,10 @@ export class BlobStore {
       throw isMissing(error) ? new PeerworkError('asset-unknown', sha256) : error;
     });
     if (createHash('sha256').update(bytes).digest('hex') === sha256) return bytes;
-    this.#log.warn('a blob on disk has gone bad', { sha256 });
+    this.#log.warn('a blob on disk is damaged', {
+      sha256,
+      hint: 'No action needed; it is fetched again. If it recurs, the disk is failing: check `dmesg`.',
+    });
     await clearAway(path, this.#log);
     throw new PeerworkError('asset-unknown', sha256);
   }
@@ -146,7 +147,12 @@ export class BlobStore {
           room.used();
           return { received, bytes: result.bytes };
         }
-        this.#log.warn('a blob arrived wrong', { sha256, fault: result.fault, attempt });
+        this.#log.warn('a blob arrived damaged', {
+          sha256,
+          fault: result.fault,
+          attempt,
+          hint: 'No action needed if the second attempt succeeds. Otherwise check the Master’s disk and restart the Master, so that it publishes the task again.',
+        });
         if (attempt === 2) throw new PeerworkError('asset-hash-mismatch', `${sha256}: ${result.fault}`);
       }
     } catch (error) {
@@ -190,7 +196,11 @@ export class BlobStore {
       await writeWhole(join(this.#arriving, `${sha256}.rest`), bytes);
       this.#rests.add(sha256);
     } catch (error) {
-      this.#log.warn('what had come of a blob could not be kept', { sha256, error });
+      this.#log.warn('a partial blob could not be stored', {
+        sha256,
+        error,
+        hint: 'Free space on the disk of `--home`, and make it writable for this user; until then interrupted transfers start over.',
+      });
     }
   }
 
@@ -230,4 +240,50 @@ export class BlobStore {
     if (!/^[0-9a-f]{64}$/.test(sha256)) throw new PeerworkError('asset-unknown', 'not a SHA-256 in hexadecimal');
     return join(this.#blobs, sha256.slice(0, 2), sha256.slice(2));
   }
+}
+
+interface BlobArrival {
+  readonly sha256: string;
+  readonly size: number;
+  /** What an earlier transfer that was cut had brought; its bytes are no better than any others. */
+  readonly rest: Uint8Array | undefined;
+  readonly from: (offset: number, signal: AbortSignal) => AsyncIterable<Uint8Array>;
+  readonly signal: AbortSignal;
+  /** Takes what had come when the stream was cut. */
+  readonly keepRest: (bytes: Uint8Array) => Promise<void>;
+}
+
+/** `received` counts the bytes of the stream alone; `fault` says what was not as announced. */
+type BlobReceived = { readonly received: number } & ({ readonly bytes: Uint8Array } | { readonly fault: string });
+
+/**
+ * Receives one blob into memory and verifies it. Stops a stream at the first byte beyond the announced size. Rejects with what the
+ * stream rejects with.
+ */
+async function receiveBlob({ sha256, size, rest, from, signal, keepRest }: BlobArrival): Promise<BlobReceived> {
+  // Not from Node's shared pool, and not cleared: every byte is written before anybody reads it.
+  const bytes = Buffer.allocUnsafeSlow(size);
+  let length = 0;
+  if (rest !== undefined && rest.length <= size) {
+    bytes.set(rest);
+    length = rest.length;
+  }
+  let received = 0;
+  if (length < size) {
+    try {
+      for await (const piece of from(length, signal)) {
+        if (signal.aborted) throw abortError(signal);
+        received += piece.length;
+        if (length + piece.length > size) return { received, fault: `more than the ${size} bytes announced` };
+        bytes.set(piece, length);
+        length += piece.length;
+      }
+    } catch (error) {
+      if (length > 0) await keepRest(bytes.subarray(0, length));
+      throw error;
+    }
+  }
+  if (length < size) return { received, fault: `${length} of the ${size} bytes announced` };
+  if (createHash('sha256').update(bytes).digest('hex') !== sha256) return { received, fault: 'other content' };
+  return { received, bytes };
 }

@@ -9,8 +9,8 @@ import { TASK_MODULE, type TaskListing } from './listing.js';
 
 /** A task in queue-xec's words. */
 export interface ExecAssets {
-  /** Names of npm packages, optionally with a range: `big.js`, `big.js@^7`. */
-  readonly dependencies: readonly string[];
+  /** Names of npm packages, optionally with a range: `big.js`, `big.js@^7`. Default: none. */
+  readonly dependencies?: readonly string[] | null;
   /** Exactly one is named `task.js`; if none is, `/src/task.js` becomes `/workplace/task.js`, as in queue-xec. */
   readonly files: readonly ExecAsset[];
   /** Where the children of its jobs may go, beside their own channel. */
@@ -53,7 +53,7 @@ export async function listExecAssets(execAssets: ExecAssets, cwd: string): Promi
     entry: paths[files.indexOf(entry)] ?? '',
     runner: TASK_MODULE,
     ...(execAssets.children !== undefined && { children: checkedChildren(execAssets.children) }),
-    packageJson: dependencyText(execAssets.dependencies),
+    packageJson: dependencyText(execAssets.dependencies ?? []),
     lock: null,
     watch: [...new Set(found.map(({ file }) => dirname(file)))],
   };

@@ -7,7 +7,7 @@ interface Flight<T> {
 }
 
 /** Failures of the one who did the work that say nothing about how another would fare. */
-const personal: ReadonlySet<ErrorCode> = new Set([
+const personal: ReadonlySet<string> = new Set<ErrorCode>([
   ...(['cancelled', 'closed', 'asset-unknown', 'link-lost', 'link-closed', 'link-timeout'] as const),
   ...(['rpc-timeout', 'rpc-cancelled', 'rpc-overloaded', 'rpc-failed'] as const),
 ]);

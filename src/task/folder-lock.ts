@@ -1,11 +1,13 @@
-import { rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { type Clock, pause } from '../clock.js';
+import { LOCAL_JSON, parseJson } from '../kit/json.js';
+import { isKnownDead, type PlacedProcess, placeSelf } from '../kit/process-mark.js';
 import { isMissing, systemCode } from '../kit/system-error.js';
 import { abortError } from './flights.js';
 
 const POLL_MS = 200;
 const TOUCH_MS = 2_000;
-/** A holder that has not touched its lock for this long was killed. */
+/** A holder of which nothing else is known, since it may be of another machine or container, and that has not touched its lock for this long was killed. */
 const STALE_MS = 10_000;
 
 /**
@@ -59,17 +61,32 @@ class StaleWatch {
 
 async function take(file: string, watch: StaleWatch): Promise<boolean> {
   try {
-    await writeFile(file, String(process.pid), { flag: 'wx' });
+    await writeFile(file, `${JSON.stringify(placeSelf())}\n`, { flag: 'wx' });
     return true;
   } catch (error) {
     if (systemCode(error) !== 'EEXIST') throw error;
   }
   try {
     const { mtimeMs } = await stat(file);
+    const holder = holderOf(await readFile(file, 'utf8'));
     // Two that remove the same stale lock at once may both get it; each then installs into a folder of its own and one rename wins.
-    if (watch.isStale(mtimeMs)) await rm(file, { force: true });
+    if ((holder !== undefined && isKnownDead(holder)) || watch.isStale(mtimeMs)) {
+      await rm(file, { force: true });
+      return await take(file, watch);
+    }
   } catch (error) {
     if (!isMissing(error)) throw error;
   }
   return false;
+}
+
+/** Undefined: it is being written, was cut off, or is of an earlier version, which wrote a number alone. */
+function holderOf(text: string): PlacedProcess | undefined {
+  try {
+    const { pid, mark, host, numbers } = parseJson(text, LOCAL_JSON) as PlacedProcess;
+    const isWhole = Number.isSafeInteger(pid) && pid > 0 && [mark, host, numbers].every((part) => typeof part === 'string');
+    return isWhole ? { pid, mark, host, numbers } : undefined;
+  } catch {
+    return undefined;
+  }
 }

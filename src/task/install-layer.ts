@@ -6,8 +6,8 @@ import { clearAway } from '../kit/clearing.js';
 import type { Log } from '../log.js';
 import { checkLayer } from './check-layer.js';
 import { type InstallPlan, planInstall } from './install-plan.js';
+import { confirmWeak } from './make-lock.js';
 import { NPM_CACHE, type NpmOptions, type NpmResult, runNpm } from './npm.js';
-import { confirmWeak } from './weak-integrity.js';
 
 export interface LayerInstall {
   /** Where layers are kept, and npm's cache beside them. */

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { type Clock, systemClock, type Timer } from '../clock.js';
 import { clearAtOnce, clearAway, sweepAbandoned } from '../kit/clearing.js';
 import { diskError, isMissing, systemCode } from '../kit/system-error.js';
-import { unfinishedName } from '../kit/unfinished.js';
+import { unfinishedName } from '../kit/whole-file.js';
 import { type Log, silentLog } from '../log.js';
 import { canonicalJson, textHash } from './canonical-json.js';
 import { Flights } from './flights.js';
@@ -96,7 +96,13 @@ export class DependencyLayers {
   #touchHeld(): void {
     this.#touching = this.#held.size === 0 ? undefined : this.#options.clock.after(TOUCH_MS, () => this.#touchHeld(), { unref: true });
     for (const key of this.#held.keys())
-      this.#touch(key).catch((error: unknown) => this.#options.log.warn('a layer in use is gone', { key, error }));
+      this.#touch(key).catch((error: unknown) =>
+        this.#options.log.warn('a layer in use is gone', {
+          key,
+          error,
+          hint: 'Keep other programs from cleaning up `--home`; missing dependencies are reinstalled with the next version of the task, or after a restart.',
+        }),
+      );
   }
 
   /** Notes the time of last use, for all processes. */

@@ -4,7 +4,7 @@ import * as v from 'valibot';
 import { PeerworkError } from '../errors.js';
 import { childBounds } from '../job/child-bounds.js';
 import { LOCAL_JSON, parseJson } from '../kit/json.js';
-import { isMissing } from '../kit/system-error.js';
+import { fileError, isMissing, systemCode } from '../kit/system-error.js';
 import { checkAssetPaths } from './asset-path.js';
 import { readTaskModuleSettings, SETTINGS_NAME } from './task-settings.js';
 
@@ -54,7 +54,8 @@ const ignored = [
 /** Rejects with `task-folder-missing`, `task-entry-missing` or `asset-path-unsafe` (also for symbolic links and sockets). */
 export async function listFolder(folder: string): Promise<TaskListing> {
   const found = await stat(folder).catch((cause: unknown) => {
-    throw new PeerworkError('task-folder-missing', folder, { cause });
+    if (systemCode(cause) === 'ENOENT') throw new PeerworkError('task-folder-missing', folder, { cause });
+    throw fileError(cause, 'task-folder-missing', folder);
   });
   if (!found.isDirectory()) throw new PeerworkError('task-folder-missing', `${folder} is not a folder`);
   const assets: AssetFile[] = [];

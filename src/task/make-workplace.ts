@@ -4,7 +4,7 @@ import type { TaskOrigin } from '../job/source.js';
 import { clearAtOnce, clearAway } from '../kit/clearing.js';
 import { Deadline } from '../kit/deadline.js';
 import { diskError } from '../kit/system-error.js';
-import { unfinishedName } from '../kit/unfinished.js';
+import { unfinishedName } from '../kit/whole-file.js';
 import type { Log } from '../log.js';
 import type { BlobStore } from './blob-store.js';
 import { furnish, linkDependencies } from './furnish.js';

@@ -1,12 +1,12 @@
 import { existsSync } from 'node:fs';
 import { lchown, lstat, mkdtemp, readdir, writeFile } from 'node:fs/promises';
 import { delimiter, dirname, join } from 'node:path';
+import { DEFAULT_SANDBOX } from '../config/defaults.js';
 import { PublicInternet } from '../egress/addresses.js';
 import { readPair } from '../egress/policy.js';
-import { EgressProxy } from '../egress/proxy.js';
-import { PRELOAD, PROXY_SOCKET } from '../egress/way-out.js';
+import { EgressProxy, PRELOAD, PROXY_SOCKET } from '../egress/proxy.js';
 import { removeTree } from '../kit/remove-tree.js';
-import { findSandbox, findTool, type Room, type Sandbox } from '../sandbox/sandbox.js';
+import { findSandbox, findTool, type ProgramAccess, type Sandbox } from '../sandbox/sandbox.js';
 import { type NpmSettings, npmrcOf, readNpmSettings, registryPairs } from './npm-settings.js';
 
 export interface NpmRoomOptions {
@@ -47,14 +47,14 @@ export class NpmRoom {
   /** Of the program that is started; npm's own is in the command where there is a wall. */
   readonly environment: Readonly<Record<string, string>>;
   readonly #sandbox: Sandbox;
-  readonly #room: Room;
+  readonly #room: ProgramAccess;
   readonly #folder: string;
   /** Whose the folder was before it was given away. */
   #owner: { readonly uid: number; readonly gid: number } | undefined;
   readonly #proxy: EgressProxy | undefined;
   readonly #refusals: AbortController;
 
-  private constructor(sandbox: Sandbox, room: Room, folder: string, proxy: EgressProxy | undefined, refusals: AbortController) {
+  private constructor(sandbox: Sandbox, room: ProgramAccess, folder: string, proxy: EgressProxy | undefined, refusals: AbortController) {
     this.#sandbox = sandbox;
     this.#room = room;
     this.#folder = folder;
@@ -119,7 +119,10 @@ async function giveTo(owner: { readonly uid: number; readonly gid: number }, pat
 }
 
 /** The network is none in it: what npm reaches, it reaches through the proxy. */
-async function npmSandbox({ sandbox: mode = 'auto', bubblewrap = findTool('bwrap') }: NpmRoomOptions, folder: string): Promise<Sandbox> {
+async function npmSandbox(
+  { sandbox: mode = DEFAULT_SANDBOX, bubblewrap = findTool('bwrap') }: NpmRoomOptions,
+  folder: string,
+): Promise<Sandbox> {
   const limits = { memoryMb: MEMORY_MB, scratchBytes: MAX_FILE_BYTES, bubblewrap, folder };
   if (mode !== 'off') {
     try {
@@ -146,7 +149,7 @@ async function writeSettings(folder: string, settings: NpmSettings, scopes: read
   await writeFile(join(folder, 'empty'), '', { mode: 0o600 });
 }
 
-function roomFor(needs: NpmRoomNeeds, settings: NpmSettings, folder: string, proxy: EgressProxy | undefined): Room {
+function roomFor(needs: NpmRoomNeeds, settings: NpmSettings, folder: string, proxy: EgressProxy | undefined): ProgramAccess {
   const { cwd, npmFolder, environment, scripts = false } = needs;
   // Debian puts npm's own packages beside it instead of below.
   const npm = existsSync(join(npmFolder, 'node_modules')) ? npmFolder : dirname(npmFolder);

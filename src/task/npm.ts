@@ -111,7 +111,8 @@ function collect(stream: Readable | null): () => string {
 }
 
 /** The program that `npm` is here: npm of the PATH, else what came with this Node. */
-function findNpm(environment: NodeJS.ProcessEnv): string | undefined {
+/** npm's own program beside Node or on the PATH, as a file that Node can run. */
+export function findNpm(environment: NodeJS.ProcessEnv): string | undefined {
   const path = environment['PATH'] ?? environment['Path'] ?? '';
   const node = dirname(process.execPath);
   const candidates = [

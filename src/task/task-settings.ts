@@ -1,7 +1,6 @@
 import * as v from 'valibot';
 import { TUNNEL_NAME } from '../config/tunnel.js';
-import { networkSetting } from '../egress/network-setting.js';
-import type { NetworkWish } from '../egress/policy.js';
+import { type NetworkWish, networkSetting } from '../egress/policy.js';
 import { PeerworkError } from '../errors.js';
 import { childBounds } from '../job/child-bounds.js';
 import { type JsonLimits, parseJson } from '../kit/json.js';

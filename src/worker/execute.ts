@@ -8,14 +8,14 @@ import type { Lease, TaskOrigin } from '../job/source.js';
 import type { PreparedWorkplace } from '../task/workplace.js';
 
 export interface ExecuteOptions {
-  /** Waits for one that is on its way; undefined if there is none of that kind. */
+  /** Waits for one that is still opening; undefined if there is none of that kind. */
   readonly runner: (kind: string) => Promise<Runner | undefined>;
   readonly clock: Clock;
   readonly prepare: (origin: TaskOrigin, signal: AbortSignal) => Promise<PreparedWorkplace>;
 }
 
-/** Errors of preparation that are not the job's fault: it goes back unrun and uncharged. */
-const RELEASE: ReadonlySet<ErrorCode> = new Set([
+/** Errors of preparation that are not the job's fault: the job is released unrun and uncharged. */
+const RELEASE: ReadonlySet<string> = new Set<ErrorCode>([
   'link-lost',
   'link-closed',
   'link-timeout',
@@ -25,12 +25,12 @@ const RELEASE: ReadonlySet<ErrorCode> = new Set([
   'asset-unknown',
 ]);
 
-/** A job that cannot be prepared here goes to the front of the queue, and may come straight back: not faster than this. */
+/** A job that cannot be prepared here returns to the front of the queue and may come straight back. This is the minimum delay. */
 export const RELEASE_PAUSE_MS = 1_000;
 
 /**
- * One lease from preparation to its outcome. Never rejects. `stop` says that the worker gives everything back: whoever aborts it also
- * closes the runners and what prepares workplaces, which ends both steps at once.
+ * Takes one lease from preparation to its outcome. Never rejects. `stop` means that the worker gives everything back. Its owner also closes the
+ * runners and the workplaces, which ends both steps at once.
  */
 export async function execute(options: ExecuteOptions, lease: Lease, stop: AbortSignal): Promise<Outcome> {
   const runner = await options.runner(lease.runner);

@@ -1,17 +1,15 @@
-import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { PeerworkError } from '../errors.js';
+import { makeFolder } from '../kit/make-folder.js';
 import { isLock, type LockHolder, type ProcessLock, takeLock } from '../kit/process-lock.js';
 import { fileError } from '../kit/system-error.js';
 
-/** Where peerwork keeps its things when nothing else is said, relative to the working directory. */
-export const DEFAULT_HOME = '.peerwork';
 /** More workers than this in one home are surely a mistake. */
 const MAX_WORKERS = 256;
 
 /**
- * A worker's own folder. Workers of one machine may share a home: each takes the first free `workers/N` (key, outbox, scratch,
- * workplaces), and all share `store` (files of tasks, dependencies), whose parts are safe to be used by several processes.
+ * A worker's own folder. Workers of one machine may share a home. Each takes the first free `workers/N` (key, outbox, scratch, workplaces). All share
+ * `store` (files of tasks, dependencies), whose parts are safe for use by several processes.
  */
 export interface Home {
   readonly keyFile: string;
@@ -19,15 +17,15 @@ export interface Home {
   readonly scratch: string;
   readonly workplaces: string;
   readonly store: string;
-  /** A folder for each source and runner that keeps something of its own. */
+  /** A folder for each source and runner that keeps files. */
   readonly sources: string;
   readonly runners: string;
   release(): Promise<void>;
 }
 
 /**
- * Takes a worker's folder in `home`; folders whose workers live are passed over, and told to `onTaken`. Rejects with `home-locked` if none is
- * free, or with what the system says of the folder: `file-denied`, `disk-full`, `path-too-long` and the like.
+ * Takes a worker's folder in `home`. Folders of living workers are skipped and reported to `onTaken`. Rejects with `home-locked` if none is free, or
+ * with the system's error for the folder: `file-denied`, `disk-full`, `path-too-long` and similar.
  */
 export async function takeHome(home: string, onTaken: (folder: string, pid: number) => void = () => {}): Promise<Home> {
   const root = resolve(home);
@@ -54,7 +52,7 @@ export async function takeHome(home: string, onTaken: (folder: string, pid: numb
 
 async function lockFolder(folder: string): Promise<ProcessLock | LockHolder> {
   try {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    makeFolder(folder);
     return await takeLock(join(folder, 'lock'));
   } catch (error) {
     throw fileError(error, 'home-unusable', folder);

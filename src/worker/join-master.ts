@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.js';
+import type { WithoutNull } from '../kit/omit.js';
 import type { Log } from '../log.js';
 import { MasterSource, type WorkerFacts } from '../sources/master/master-source.js';
 import type { Outbox } from '../sources/outbox.js';
@@ -15,12 +16,12 @@ export interface JoinMasterOptions {
   readonly outbox: Outbox;
   /** May take a while after the start. */
   readonly facts: () => Promise<WorkerFacts>;
-  readonly options: WorkerOptions;
+  readonly options: WithoutNull<WorkerOptions>;
   readonly clock: Clock;
   readonly log: Log;
 }
 
-/** The source of the Master whose token this is; it looks for it once it is started. */
+/** The source of the Master of this token. It looks for the Master once it is started. */
 export function joinMaster({ token, identity, name, outbox, facts, options, clock, log }: JoinMasterOptions): MasterSource {
   const { transferEncryptToken, trackers, ice } = options;
   return new MasterSource({

@@ -11,19 +11,19 @@ import type { NpmOptions } from '../task/npm.js';
 import type { TaskPublisher } from '../task/publish.js';
 
 export interface LocalTasksOptions {
-  /** Where versions are remembered and their files kept, for one source. */
+  /** Where versions and their files are kept, for one source. */
   readonly folder: string;
-  /** The Worker's own: it signs what it runs for itself. */
+  /** The Worker's own key: it signs the tasks that it runs for itself. */
   readonly identity: KeyPair;
-  /** What npm runs in when a task has no lockfile. */
+  /** The sandbox for npm if a task has no lockfile. */
   readonly npm: NpmOptions;
   readonly clock: Clock;
   readonly log: Log;
-  /** A change that cannot be published; the version before stays. */
+  /** A change that cannot be published; the previous version stays. */
   readonly onError: (error: PeerworkError) => void;
 }
 
-/** Tasks that lie on this machine, published by a Worker to itself: from there on they are tasks like those of a Master. */
+/** Tasks on this machine. The Worker publishes them to itself; after that they are tasks like those of a Master. */
 export class LocalTasks {
   readonly #options: LocalTasksOptions;
   readonly #store: BlobStore;
@@ -34,10 +34,10 @@ export class LocalTasks {
     this.#store = new BlobStore({ folder: options.folder, log: options.log });
   }
 
-  /** Rejects with the reason why it cannot be published. `channel` may be of any length and any characters. */
+  /** Rejects with the reason why it cannot be published. `channel` may have any length and any characters. */
   async open(channel: string, source: string | ExecAssets): Promise<LocalTask> {
     const { folder, identity, npm, clock, log, onError } = this.#options;
-    // Most Workers publish nothing, and what reads lockfiles takes 30 ms to load.
+    // Most Workers publish nothing, and the lockfile reader takes 30 ms to load.
     const { TaskPublisher } = await import('../task/publish.js');
     const publisher = new TaskPublisher({
       source,

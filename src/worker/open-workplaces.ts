@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { Clock } from '../clock.js';
+import { DEFAULT_SANDBOX, DEFAULT_STORE_QUOTA_MB } from '../config/defaults.js';
 import type { Log } from '../log.js';
 import { nodePrimitives } from '../swarm/crypto.node.js';
 import { BlobStore } from '../task/blob-store.js';
@@ -9,11 +10,9 @@ import { type Synced, Workplaces } from '../task/workplace.js';
 import type { Home } from './home.js';
 import type { WorkerOptions } from './options.js';
 
-const DEFAULT_STORE_QUOTA_MB = 2_048;
-
-/** How npm runs for this worker: behind the same wall as jobs. */
+/** How npm runs for this worker: in the same sandbox as jobs. */
 export function npmOf({ sandbox, bubblewrap, npmCredentials }: WorkerOptions): NpmOptions {
-  return { sandbox: sandbox ?? 'auto', credentials: npmCredentials ?? [], ...(bubblewrap !== undefined && { bubblewrap }) };
+  return { sandbox: sandbox ?? DEFAULT_SANDBOX, credentials: npmCredentials ?? [], ...(bubblewrap !== undefined && { bubblewrap }) };
 }
 
 /** The workplaces of one worker, on the files and dependencies that all workers of its home share. */

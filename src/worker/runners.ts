@@ -1,8 +1,11 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Clock } from '../clock.js';
-import { asPeerworkError, type ErrorCode } from '../errors.js';
+import { type Clock, pause } from '../clock.js';
+import { DEFAULT_MEMORY_MB, DEFAULT_NETWORK, DEFAULT_SANDBOX } from '../config/defaults.js';
+import { asPeerworkError, type PeerworkError } from '../errors.js';
 import type { Runner } from '../job/runner.js';
+import { Backoff, retry } from '../kit/backoff.js';
+import { Wake } from '../kit/wake.js';
 import type { Log } from '../log.js';
 import type { RunnerSetup } from '../runners/setup.js';
 import { TaskModuleRunner } from '../runners/task-module/task-module-runner.js';
@@ -10,7 +13,8 @@ import type { Home } from './home.js';
 import { npmOf } from './open-workplaces.js';
 import type { WorkerOptions } from './options.js';
 
-const DEFAULT_MEMORY_MB = 512;
+/** A runner that is not there may come: a container engine is started after the Worker, or installed; a machine was too busy. */
+const RETRY = { firstMs: 60_000, capMs: 15 * 60_000 };
 
 export interface RunnersOptions {
   readonly worker: string;
@@ -19,25 +23,26 @@ export interface RunnersOptions {
   readonly options: WorkerOptions;
   readonly clock: Clock;
   readonly log: Log;
-  /** One more is ready, besides that of task modules. */
+  /** Another runner is ready, besides that of task modules. */
   readonly onJoin: () => void;
 }
 
 /**
- * The ways in which a Worker can run jobs. All are opened at once when it is made, and each joins when it is ready: finding out about a container engine
- * takes half a second or more, and no job for another runner waits for that.
+ * A Worker's ways to run jobs. All are opened at once when it is made, and each joins when it is ready. Probing a container engine takes half a
+ * second or more, and no job for another runner waits for that. One that cannot be opened is retried, finally every quarter of an hour.
  */
 export class Runners {
-  /** Resolves when task modules can be run. Rejects with `sandbox-missing`. */
+  /** Resolves when task modules can run. Rejects with `sandbox-missing`. */
   readonly taskModules: Promise<void>;
-  /** Resolves when all are there that the owner demands; rejects with what the first of them rejected with. */
+  /** Resolves when all required runners are ready; rejects with the first one's error. */
   readonly required: Promise<void>;
   readonly #options: RunnersOptions;
   readonly #opened = new Map<string, Runner>();
   readonly #opening = new Map<string, Promise<void>>();
-  /** By the reason, which several kinds may share. */
-  readonly #missing = new Map<string, { readonly code: ErrorCode; readonly kinds: readonly string[] }>();
   readonly #tried: Promise<unknown>;
+  readonly #end = new AbortController();
+  readonly #joins = new Wake();
+  #retries: readonly Promise<void>[] = [];
   #closing: Promise<void> | undefined;
 
   constructor(options: RunnersOptions) {
@@ -48,56 +53,87 @@ export class Runners {
     this.taskModules = this.#opening.get(TASK_MODULE) ?? Promise.resolve();
     this.required = Promise.all(required).then(() => {});
     this.required.catch(() => {});
-    this.#tried = Promise.allSettled(this.#opening.values()).then(() => this.#tellMissing());
+    this.#tried = Promise.allSettled(setups.map(({ kind }) => this.#opening.get(kind))).then((results) => {
+      const missing = setups.flatMap((setup, at): Missing[] => {
+        const result = results[at];
+        return setup.required || result?.status !== 'rejected' ? [] : [{ setup, error: asPeerworkError(result.reason) }];
+      });
+      this.#tellMissing(missing);
+      this.#retries = missing.map(({ setup }) => this.#retry(setup));
+    });
   }
 
-  /** Those that are there by now, by kind. */
+  /** Those ready so far, by kind. */
   get ready(): ReadonlyMap<string, Runner> {
     return this.#opened;
   }
 
-  /** Waits for one that is on its way; undefined if this Worker has none of that kind. */
+  /** Waits for one that is still opening; undefined if this Worker has none of that kind. */
   async find(kind: string): Promise<Runner | undefined> {
     if (!this.#opened.has(kind)) await this.#opening.get(kind)?.catch(() => {});
     return this.#opened.get(kind);
   }
 
-  /** Those that are on their way are closed as soon as they are there. */
+  /** Resolves when this Worker can run jobs of that kind, however late; never if it never can. */
+  async joined(kind: string): Promise<void> {
+    await this.#joins.until(() => this.#opened.has(kind));
+  }
+
+  /** Those still opening are closed as soon as they are ready. */
   close(): Promise<void> {
+    this.#end.abort();
     this.#closing ??= this.#tried.then(async () => {
+      await Promise.all(this.#retries);
       await Promise.all([...this.#opened.values()].map((runner) => runner.close()));
     });
     return this.#closing;
   }
 
-  async #open({ kind, required = false, open }: RunnerSetup): Promise<void> {
+  async #open({ kind, open }: RunnerSetup): Promise<void> {
     const { worker, concurrency, home, options, clock, log, onJoin } = this.#options;
     const { taskNetwork, memoryMb = DEFAULT_MEMORY_MB } = options;
     const folder = join(home.runners, kind);
     const own = log.with({ runner: kind });
-    try {
-      await mkdir(folder, { recursive: true, mode: 0o700 });
-      const network = taskNetwork !== undefined && { network: taskNetwork };
-      const runner = await open({ worker, concurrency, memoryMb, folder, clock, log: own, npm: npmOf(options), ...network });
-      this.#opened.set(kind, runner);
-      if (kind !== TASK_MODULE) onJoin();
-    } catch (thrown) {
-      if (required) throw thrown;
-      const { message, code } = asPeerworkError(thrown);
-      this.#missing.set(message, { code, kinds: [...(this.#missing.get(message)?.kinds ?? []), kind] });
-    }
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const network = taskNetwork !== undefined && { network: taskNetwork };
+    const runner = await open({ worker, concurrency, memoryMb, folder, clock, log: own, npm: npmOf(options), ...network });
+    this.#opened.set(kind, runner);
+    this.#joins.wake();
+    if (kind !== TASK_MODULE) onJoin();
   }
 
-  #tellMissing(): void {
-    for (const [message, { code, kinds }] of this.#missing)
-      this.#options.log.info(`jobs for ${kinds.join(' and ')} are left to others: ${message}`, { code });
+  async #retry(setup: RunnerSetup): Promise<void> {
+    const { clock, log } = this.#options;
+    const { signal } = this.#end;
+    const backoff = new Backoff(RETRY);
+    await pause(clock, backoff.nextMs(), signal);
+    if (signal.aborted) return;
+    await retry(() => this.#open(setup), { clock, backoff, signal }).then(
+      () => log.info(`jobs for ${setup.kind} are taken from now on`),
+      () => {},
+    );
   }
+
+  /** Several kinds may share a reason. */
+  #tellMissing(missing: readonly Missing[]): void {
+    for (const message of new Set(missing.map(({ error }) => error.message))) {
+      const shared = missing.filter(({ error }) => error.message === message);
+      const kinds = shared.map(({ setup }) => setup.kind).sort();
+      this.#options.log.info(`jobs for ${kinds.join(' and ')} are left to others: ${message}`, { code: shared[0]?.error.code });
+    }
+  }
+}
+
+/** A runner that could not be opened, and why. */
+interface Missing {
+  readonly setup: RunnerSetup;
+  readonly error: PeerworkError;
 }
 
 /** Every Worker has this one. */
 export const TASK_MODULE = 'task-module';
 
-function taskModules(home: Home, { taskNetwork = 'internet', sandbox = 'auto', bubblewrap }: WorkerOptions): RunnerSetup {
+function taskModules(home: Home, { taskNetwork = DEFAULT_NETWORK, sandbox = DEFAULT_SANDBOX, bubblewrap }: WorkerOptions): RunnerSetup {
   return {
     kind: TASK_MODULE,
     required: true,

@@ -1,41 +1,82 @@
-/** What one source has of the Worker's places at this moment. */
+import { RecentRate } from '../kit/recent-rate.js';
+
+/**
+ * How many jobs to hold at once: as many as may run, plus as many as finish in PREFETCH_MS at the present rate. So long jobs are never hoarded (below
+ * 20 a second nothing is prefetched), while thousands of quick jobs hide the round trip. A job takes some 30 ms between Master and Worker when both
+ * are busy, and the batch of one claim or settlement grows with the number in transit.
+ */
+const PREFETCH_MS = 100;
+const MAX_PREFETCH = 500;
+
+/** One source's use of the Worker's slots at this moment. */
 export interface Share {
-  /** Jobs that run, or wait for a place here. */
+  /** Jobs that run, or wait for a slot here. */
   readonly held: number;
-  /** The capacity of its open claim; undefined if none is open. */
+  /** Capacity of its open claim; 0 while it must not be claimed from, undefined if it may be. */
   readonly claiming: number | undefined;
-  /** Its last claim stayed open for a while without an answer. */
+  /** Its last claim has been open for a while, or had been when it returned jobs. */
   readonly idle: boolean;
-  /** Grows with each lease that any source gives: when this one last gave some. */
-  readonly servedAt: number;
+  /** Total slot time of its jobs. */
+  readonly usedMs: number;
+}
+
+export interface Places {
+  readonly target: number;
+  /** Slots become free often: a job that waits here does not wait long. */
+  readonly turning: boolean;
 }
 
 /**
- * How much each source may claim now, by its place in `shares`; 0 for none.
+ * How much each source may claim now, by its index in `shares`; 0 for none.
  *
- * What is free is divided among the sources that have work, those first that hold least, then those that were served longest ago; so each
- * gets the same share while all have enough to do, and one alone gets everything. A source that is known to be idle keeps a claim open on
- * places that others may take as well: nothing is kept free for it, and its next job is heard of at once. In the rare case that both
- * answer, the later job waits here for the next place that is free.
+ * Free slots go to the sources that have work, one after the other, each to the source that then holds the fewest or has used the least time. So all
+ * get the same share while all have enough work, and a single one gets everything. The share of a source with an open claim waits until that claim
+ * returns. An idle source keeps a claim open on slots that others may take as well: nothing is reserved for it, and its next job arrives at once.
+ *
+ * A source that is slow to hand out jobs would lose every slot to quicker ones. So while slots turn over, a source that has not used more than the
+ * others claims its share before a slot is free; its jobs wait here for the next one.
  */
-export function claimable(target: number, shares: readonly Share[]): number[] {
+export function claimable({ target, turning }: Places, shares: readonly Share[]): number[] {
   const free = target - shares.reduce((sum, { held }) => sum + held, 0);
-  const reserved = shares.reduce((sum, { claiming = 0, idle }) => sum + (idle ? 0 : claiming), 0);
   const amounts = shares.map(() => 0);
-  if (free <= 0) return amounts;
-  const order = shares.map((share, at) => ({ ...share, at })).filter(({ claiming }) => claiming === undefined);
-  order.sort((a, b) => a.held - b.held || a.servedAt - b.servedAt);
-  let left = Math.max(0, free - reserved);
-  let waiting = order.filter(({ idle }) => !idle).length;
-  for (const { at, idle } of order) {
-    if (idle) {
-      amounts[at] = Math.ceil(free / shares.length);
-      continue;
-    }
-    const amount = Math.ceil(left / waiting);
-    amounts[at] = amount;
-    left -= amount;
-    waiting -= 1;
+  if (free <= 0 && !turning) return amounts;
+  const all = shares.map((share, at) => ({ ...share, at, due: share.held + (share.idle ? 0 : (share.claiming ?? 0)) }));
+  const busy = all.filter(({ idle, claiming }) => !idle && claiming !== 0);
+  for (let left = busy.length === 0 ? 0 : target - all.reduce((sum, { due }) => sum + due, 0); left > 0; left -= 1)
+    busy.reduce((a, b) => ((a.due - b.due || a.usedMs - b.usedMs) <= 0 ? a : b)).due += 1;
+  const active = all.filter(({ held, idle }) => held > 0 || !idle);
+  const usualMs = active.reduce((sum, { usedMs }) => sum + usedMs, 0) / active.length;
+  for (const share of all) {
+    const { at, held, idle, usedMs, due } = share;
+    if (share.claiming !== undefined) continue;
+    const part = Math.ceil(target / (active.includes(share) ? active.length : active.length + 1));
+    // A slow source: the jobs that it has here now will be done by then.
+    const ahead = turning && (active.length === 0 || usedMs <= usualMs) ? part - (idle ? 0 : held) : 0;
+    amounts[at] = Math.max(due - held, ahead, idle ? Math.ceil(free / shares.length) : 0);
   }
   return amounts;
+}
+
+export class Capacity {
+  readonly #concurrency: number;
+  readonly #now: () => number;
+  readonly #ended: RecentRate;
+
+  constructor(concurrency: number, now: () => number) {
+    this.#concurrency = concurrency;
+    this.#now = now;
+    this.#ended = new RecentRate(now());
+  }
+
+  /** A job has ended. */
+  count(): void {
+    this.#ended.add(1, this.#now());
+  }
+
+  /** How many jobs this worker wants to hold now. */
+  get target(): number {
+    // Without the one whose place is free now.
+    const ahead = Math.floor(this.#ended.perMs(this.#now()) * PREFETCH_MS) - 1;
+    return this.#concurrency + Math.max(0, Math.min(MAX_PREFETCH, ahead));
+  }
 }

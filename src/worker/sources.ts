@@ -10,26 +10,35 @@ import type { KeyFile } from '../swarm/key-file.node.js';
 import type { NpmOptions } from '../task/npm.js';
 import { LocalTasks } from './local-tasks.js';
 
+/** After this long without a repetition, a warning counts as new; every source retries more often. */
+const CALM_MS = 10 * 60_000;
+/** Warnings remembered per source. */
+const MAX_HEARD = 16;
+
 export interface SourcesOptions {
   readonly setups: readonly SourceSetup[];
   /** Each source has a folder in it. */
   readonly folder: string;
   readonly worker: string;
   readonly concurrency: number;
-  readonly runners: { find(kind: string): Promise<unknown>; readonly ready: ReadonlyMap<string, unknown> };
+  readonly runners: {
+    find(kind: string): Promise<unknown>;
+    joined(kind: string): Promise<void>;
+    readonly ready: ReadonlyMap<string, unknown>;
+  };
   readonly keys: KeyFile;
-  /** What npm runs in when a task has no lockfile. */
+  /** The sandbox for npm if a task has no lockfile. */
   readonly npm?: NpmOptions;
   readonly clock: Clock;
   readonly log: Log;
   /** One of them can be claimed from. */
   readonly onJoin: (source: Source) => void;
-  readonly onTrouble: (source: string, error: PeerworkError) => void;
+  readonly onWarning: (source: string, error: PeerworkError) => void;
 }
 
 /** The sources that a Worker serves besides its Master. All are opened at once when it is made, and each joins when it is ready. */
 export class Sources {
-  /** Resolves when all have joined; rejects with what the first that cannot be opened rejected with. */
+  /** Resolves when all have joined; rejects with the first error of one that cannot be opened. */
   readonly opened: Promise<void>;
   readonly #options: SourcesOptions;
   readonly #sources: Source[] = [];
@@ -48,17 +57,17 @@ export class Sources {
     this.#tried = Promise.allSettled(opening);
   }
 
-  /** Those that have joined by now. */
+  /** Those that have joined so far. */
   get ready(): readonly Source[] {
     return this.#sources;
   }
 
-  /** Outcomes that are not acknowledged yet, over all of them. */
+  /** Outcomes not acknowledged yet, over all sources. */
   get unsent(): number {
     return this.#outboxes.reduce((sum, { size }) => sum + size, 0);
   }
 
-  /** Those that are on their way are closed as soon as they are there. */
+  /** Those still opening are closed as soon as they are ready. */
   close(): Promise<void> {
     this.#closing ??= this.#tried.then(async () => {
       await Promise.all(this.#sources.map((source) => source.close()));
@@ -68,17 +77,16 @@ export class Sources {
   }
 
   async #open({ name, needs = [], open }: SourceSetup): Promise<void> {
-    const { worker, concurrency, runners, clock, keys, npm = {}, onTrouble, onJoin } = this.#options;
+    const { worker, concurrency, runners, clock, keys, npm = {}, onWarning, onJoin } = this.#options;
     const folder = join(this.#options.folder, name);
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const log = this.#options.log.with({ source: name });
-    let told = '';
-    const trouble = (error: PeerworkError) => {
-      if (error.message !== told) log.warn(error.message, { code: error.code });
-      told = error.message;
-      onTrouble(name, error);
+    const news = new News(clock);
+    const warning = (error: PeerworkError) => {
+      if (news.is(error.message)) log.warn(error.message, { code: error.code });
+      onWarning(name, error);
     };
-    const local = new LocalTasks({ folder: join(folder, 'tasks'), identity: keys.keyPair, npm, clock, log, onError: trouble });
+    const local = new LocalTasks({ folder: join(folder, 'tasks'), identity: keys.keyPair, npm, clock, log, onError: warning });
     this.#tasks.push(local);
     const openOutbox = async () => {
       const outbox = await Outbox.open({ folder: join(folder, 'outbox'), key: keys.secret, clock, log });
@@ -88,9 +96,29 @@ export class Sources {
     const localTask = local.open.bind(local);
     await Promise.all(needs.map((kind) => runners.find(kind)));
     const there = [...runners.ready.keys()];
-    const source = await open({ worker, concurrency, runners: there, folder, clock, log, openOutbox, localTask, trouble });
+    const runnerJoined = (kind: string) => runners.joined(kind);
+    const source = await open({ worker, concurrency, runners: there, runnerJoined, folder, clock, log, openOutbox, localTask, warning });
     this.#sources.push(source);
     onJoin(source);
+  }
+}
+
+/** A lasting warning is logged once, even if two of them alternate. A warning that was resolved is logged again. */
+class News {
+  readonly #clock: Clock;
+  readonly #heard = new Map<string, number>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  is(message: string): boolean {
+    const now = this.#clock.now();
+    const before = this.#heard.get(message);
+    this.#heard.delete(message);
+    this.#heard.set(message, now);
+    for (const oldest of this.#heard.keys()) if (this.#heard.size > MAX_HEARD) this.#heard.delete(oldest);
+    return before === undefined || now - before > CALM_MS;
   }
 }
 

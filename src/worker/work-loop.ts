@@ -1,8 +1,7 @@
 import type { Clock, Timer } from '../clock.js';
 import type { Outcome } from '../job/job.js';
 import type { Lease, Source } from '../job/source.js';
-import type { Capacity } from './capacity.js';
-import { claimable } from './shares.js';
+import { type Capacity, claimable } from './shares.js';
 
 export interface WorkLoopOptions {
   readonly capacity: Capacity;
@@ -10,38 +9,41 @@ export interface WorkLoopOptions {
   /** Prepares and runs one lease. Never rejects. `stop` is `stopped`. */
   readonly execute: (lease: Lease, stop: AbortSignal) => Promise<Outcome>;
   readonly onStart: (lease: Lease, source: Source) => void;
-  /** A source broke the promise that a claim never rejects; it is asked again later. */
+  /** A source broke the promise that a claim never rejects; the next claim waits this long. */
   readonly onFault: (source: Source, fault: unknown) => void;
   readonly onEnd: (lease: Lease, outcome: Outcome, runMs: number, source: Source) => void;
 }
 
-/** A source whose claim was not answered for so long counts as idle: its places may be taken by others. */
+/** A source whose claim stays open this long counts as idle until one returns sooner: others may take its slots. */
 const HEAD_START_MS = 200;
 /**
- * Claims of idle sources are withdrawn when no place has been free for so long: what they brought would have to wait here. While jobs are
- * quicker than this, one soon will be free. What such a source has then is not known any more, so that its next claim has a head start again:
- * at worst a tenth of the time of one place.
+ * Claims of idle sources are withdrawn when no slot has been free for this long: their jobs would have to wait here. While jobs are quicker than
+ * this, a slot will soon be free. After that it is unknown whether such a source has work, so its next claim gets a head start again: at worst a
+ * tenth of the time of one slot.
  */
 const FULL_MS = 2_000;
-/** A source that answers with nothing although nobody asked it to is asked again after this long. */
+/** Delay after a source returns no jobs although its claim was not withdrawn. */
 const EMPTY_MS = 1_000;
+/** When a source has work again after a pause, its use is at most this far from the others': unused time is not saved up. */
+const CREDIT_MS = 10_000;
 
-/** A source with what it has of the places. */
+/** A source with its use of the slots. */
 interface Taker {
   readonly source: Source;
   readonly waiting: Lease[];
   running: number;
   claim: { readonly capacity: number; readonly withdraw: AbortController; headStart?: Timer } | undefined;
   idle: boolean;
-  servedAt: number;
+  /** Total slot time of its jobs since it joined, including preparation. */
+  usedMs: number;
 }
 
 /**
- * Claims from its sources and sees each lease through: claim → execute → settle. A source joins when it is ready, and has one claim open at a time; how
- * much it may claim, `claimable` says. A running job never waits for a claim and a claim never for a running job.
+ * Claims from its sources and takes each lease through claim → execute → settle. A source joins when it is ready and has one claim open at a time;
+ * `claimable` decides how much it may claim. A running job never waits for a claim, nor a claim for a running job.
  *
- * Life: running until `drain` (claims no more, waits for what runs; what is still running after the grace is given back) or `close`
- * (gives everything back at once).
+ * Life: running until `drain` (no more claims, waits for running jobs, gives the rest back after the grace) or `close` (gives everything back at
+ * once).
  */
 export class WorkLoop {
   readonly #options: WorkLoopOptions;
@@ -50,14 +52,16 @@ export class WorkLoop {
   readonly #stop = new AbortController();
   readonly #running = new Set<Promise<void>>();
   readonly #claims = new Set<Promise<void>>();
-  #served = 0;
+  #chargedAt = 0;
+  /** When slots became free: the last time, and the one before. */
+  #freedAt: readonly [last: number, before: number] = [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY];
   #full: Timer | undefined;
 
   constructor(options: WorkLoopOptions) {
     this.#options = options;
   }
 
-  /** Aborted when what runs must be given back. */
+  /** Aborted when running jobs must be given back. */
   get stopped(): AbortSignal {
     return this.#stop.signal;
   }
@@ -67,10 +71,10 @@ export class WorkLoop {
     return this.#takers.reduce((sum, { running, waiting }) => sum + running + waiting.length, 0);
   }
 
-  /** From now on they are claimed from as well. */
+  /** From now on it is claimed from as well. */
   add(...sources: readonly Source[]): void {
-    for (const source of sources) this.#takers.push({ source, waiting: [], running: 0, claim: undefined, idle: false, servedAt: 0 });
-    // One that was alone until now may hold all places.
+    for (const source of sources) this.#takers.push({ source, waiting: [], running: 0, claim: undefined, idle: false, usedMs: 0 });
+    // A source that was alone until now may hold all slots.
     for (const taker of this.#takers) this.#giveHeadStart(taker);
     this.#fill();
   }
@@ -93,7 +97,7 @@ export class WorkLoop {
     this.#full?.cancel();
     for (const taker of this.#takers) this.#withdraw(taker);
     await Promise.all(this.#claims);
-    // What never got a place can start elsewhere sooner than here.
+    // A job that never got a slot here can start elsewhere sooner.
     await Promise.all(this.#takers.flatMap(({ waiting }) => waiting.splice(0).map(giveBack)));
   }
 
@@ -101,13 +105,16 @@ export class WorkLoop {
   #fill(): void {
     if (this.#claiming.signal.aborted) return;
     const { target } = this.#options.capacity;
-    const shares = this.#takers.map(({ running, waiting, claim, idle, servedAt }) => ({
+    this.#charge();
+    const shares = this.#takers.map(({ running, waiting, claim, idle, usedMs }) => ({
       held: running + waiting.length,
       claiming: claim?.capacity,
       idle,
-      servedAt,
+      usedMs,
     }));
-    for (const [at, capacity] of claimable(target, shares).entries()) {
+    // Twice in a row: the end of one long job does not mean that the next will end soon.
+    const turning = this.#takers.length > 1 && this.#chargedAt - this.#freedAt[1] < FULL_MS;
+    for (const [at, capacity] of claimable({ target, turning }, shares).entries()) {
       const taker = this.#takers[at];
       if (taker === undefined || capacity === 0) continue;
       const claim = this.#claim(taker, capacity).finally(() => this.#claims.delete(claim));
@@ -117,6 +124,8 @@ export class WorkLoop {
   }
 
   async #claim(taker: Taker, capacity: number): Promise<void> {
+    const { clock } = this.#options;
+    const askedAt = clock.now();
     const withdraw = new AbortController();
     taker.claim = { capacity, withdraw };
     this.#giveHeadStart(taker);
@@ -124,17 +133,19 @@ export class WorkLoop {
       this.#options.onFault(taker.source, fault);
       return [];
     });
+    const quick = clock.now() - askedAt < HEAD_START_MS;
     taker.claim.headStart?.cancel();
     taker.claim = undefined;
     if (leases.length > 0) {
-      taker.idle = false;
-      taker.servedAt = ++this.#served;
+      if (quick) taker.idle = false;
+      this.#charge();
+      this.#level(taker);
       taker.waiting.push(...leases);
       this.#startWaiting();
     } else if (!withdraw.signal.aborted) {
-      // Closed, or out of order: not asked again in the same breath.
+      // Closed, or broken: not claimed from again in the same turn.
       taker.claim = { capacity: 0, withdraw };
-      this.#options.clock.after(EMPTY_MS, () => this.#reopen(taker));
+      clock.after(EMPTY_MS, () => this.#reopen(taker));
     }
     this.#fill();
   }
@@ -144,7 +155,7 @@ export class WorkLoop {
     this.#fill();
   }
 
-  /** Beside others, a claim without an answer does not keep its places for long. */
+  /** With other sources, a claim that does not return does not keep its slots for long. */
   #giveHeadStart(taker: Taker): void {
     if (taker.claim === undefined || taker.idle || this.#takers.length === 1) return;
     taker.claim.headStart ??= this.#options.clock.after(HEAD_START_MS, () => this.#countAsIdle(taker), { unref: true });
@@ -155,7 +166,7 @@ export class WorkLoop {
     this.#fill();
   }
 
-  /** While all places stay taken, claims that stand on the same places would only bring jobs that wait here. */
+  /** While all slots stay taken, several claims on the same slots would only bring jobs that wait here. */
   #watchFullness(target: number): void {
     const open = this.#takers.length > 1 && this.#takers.some(({ claim }) => claim !== undefined);
     if (!open || this.running < target) {
@@ -178,19 +189,38 @@ export class WorkLoop {
     taker.claim?.withdraw.abort();
   }
 
-  /** Gives free places to leases that wait, those first whose source has the fewest. */
+  /** Charges each source for the slot time of its jobs since the last time. */
+  #charge(): void {
+    const now = this.#options.clock.now();
+    for (const taker of this.#takers) taker.usedMs += taker.running * (now - this.#chargedAt);
+    this.#chargedAt = now;
+  }
+
+  /** Before a source that had nothing here starts again. */
+  #level(taker: Taker): void {
+    const others = this.#takers.filter((other) => other !== taker && other.running > 0);
+    if (taker.running + taker.waiting.length > 0 || others.length === 0) return;
+    const least = Math.min(...others.map(({ usedMs }) => usedMs));
+    taker.usedMs = Math.min(Math.max(taker.usedMs, least - CREDIT_MS), least + CREDIT_MS);
+  }
+
+  /** Gives free slots to waiting leases: first of the source with the fewest running jobs, then of the one with the least use. */
   #startWaiting(): void {
     const { target } = this.#options.capacity;
     while (this.#running.size < target) {
       const next = this.#takers
         .filter(({ waiting }) => waiting.length > 0)
-        .sort((a, b) => a.running - b.running)
+        .sort((a, b) => a.running - b.running || a.usedMs - b.usedMs)
         .at(0);
       const lease = next?.waiting.shift();
       if (next === undefined || lease === undefined) return;
       next.running += 1;
       const run = this.#seeThrough(lease, next.source).finally(() => {
         this.#running.delete(run);
+        this.#charge();
+        this.#freedAt = [this.#chargedAt, this.#freedAt[0]];
+        this.#full?.cancel();
+        this.#full = undefined;
         next.running -= 1;
         this.#startWaiting();
         this.#fill();
@@ -207,7 +237,7 @@ export class WorkLoop {
     const outcome = await execute(lease, this.#stop.signal);
     capacity.count();
     onEnd(lease, outcome, clock.now() - startedAt, source);
-    // Not awaited: the outbox and the source carry it from here, and this slot is free already.
+    // Not awaited: the outbox and the source take over from here, and this slot is already free.
     void lease.settle(outcome);
   }
 }

@@ -1,12 +1,14 @@
-import { EventEmitter } from 'node:events';
 import { availableParallelism, hostname } from 'node:os';
 import { type Clock, systemClock } from '../clock.js';
-import { isReservedLabel } from '../config/labels.js';
-import { asPeerworkError, PeerworkError } from '../errors.js';
+import { DEFAULT_DRAIN_MS, DEFAULT_HOME } from '../config/defaults.js';
+import type { PeerworkError } from '../errors.js';
 import type { Outcome } from '../job/job.js';
 import type { Source } from '../job/source.js';
 import { within } from '../kit/deadline.js';
-import { type Log, logToStderr } from '../log.js';
+import { GuardedEmitter } from '../kit/guarded-emitter.js';
+import type { WithoutNull } from '../kit/omit.js';
+import { asKnownError } from '../kit/system-error.js';
+import { type Log, logOf } from '../log.js';
 import { keepInspectorShut } from '../sandbox/inspector.js';
 import type { MasterSource, WorkerFacts } from '../sources/master/master-source.js';
 import { Outbox } from '../sources/outbox.js';
@@ -14,18 +16,17 @@ import { loadOrCreateKeyFile } from '../swarm/key-file.node.js';
 import { parseToken, type Token } from '../swarm/token.js';
 import type { Workplaces } from '../task/workplace.js';
 import { version } from '../version.js';
-import { Capacity } from './capacity.js';
 import { execute } from './execute.js';
-import { DEFAULT_HOME, type Home, takeHome } from './home.js';
+import { type Home, takeHome } from './home.js';
 import { joinMaster } from './join-master.js';
 import { npmOf, openWorkplaces } from './open-workplaces.js';
-import type { WorkerEvents, WorkerOptions, WorkerStatus } from './options.js';
+import { resolveOptions, type WorkerEvents, type WorkerOptions, type WorkerStatus } from './options.js';
 import { Runners, TASK_MODULE } from './runners.js';
+import { Capacity } from './shares.js';
 import { Sources } from './sources.js';
 import { WorkLoop } from './work-loop.js';
 
-const DEFAULT_DRAIN_MS = 60_000;
-/** How long a drain waits for the sources to acknowledge what is in their outboxes; the rest is delivered at the next start. */
+/** How long a drain waits for the sources to acknowledge the outboxes; the rest is delivered at the next start. */
 const FLUSH_MS = 5_000;
 const GIVE_BACK_MS = 1_000;
 
@@ -39,17 +40,16 @@ interface Parts {
 }
 
 /**
- * Finds its Master, and opens its other sources, does their jobs, and gives back the results, for as long as it lives.
+ * Finds its Master, opens its other sources, does their jobs and returns the results, for as long as it lives.
  *
- * It starts when it is made, and works as soon as one source and the runner of task modules are there; the others join when they are ready. `ready`
- * resolves when it has joined its Master for the first time, and has what the owner demands: its sources, and the runners that are required. It rejects, and
- * the Worker is closed, if one of them cannot be had. `drain` finishes or gives back what it holds and flushes the outboxes; `close` gives everything
- * back at once.
+ * It starts when it is made, and works as soon as one source and the runner of task modules are ready; the others join later. `ready` resolves when
+ * it has joined its Master for the first time, and its sources and required runners are ready. It rejects, and the Worker closes, if one of them is
+ * not possible. `drain` finishes or gives back its jobs and flushes the outboxes; `close` gives everything back at once.
  */
-export class Worker extends EventEmitter<WorkerEvents> {
+export class Worker extends GuardedEmitter<WorkerEvents> {
   readonly ready: Promise<void>;
   readonly name: string;
-  readonly #options: WorkerOptions;
+  readonly #options: WithoutNull<WorkerOptions>;
   readonly #token: Token | undefined;
   readonly #clock: Clock;
   readonly #log: Log;
@@ -59,20 +59,20 @@ export class Worker extends EventEmitter<WorkerEvents> {
   #parts: Parts | undefined;
   #closing: Promise<void> | undefined;
 
-  /** Throws `token-missing` if there is nobody to work for, another `token-…` error if the token cannot be used, `label-reserved`. */
-  constructor(options: string | WorkerOptions) {
+  /**
+   * Without a token, and without `sources`, `token` and `transferEncryptToken` come from the environment. Throws `token-missing` if there is nothing
+   * to work for, another `token-…` error if the token is invalid, `label-reserved`, `option-invalid`.
+   */
+  constructor(options: string | WorkerOptions = {}) {
     super();
-    this.#options = typeof options === 'string' ? { token: options } : options;
-    const { token, sources = [], labels = [] } = this.#options;
-    const reserved = labels.find(isReservedLabel);
-    if (reserved !== undefined) throw new PeerworkError('label-reserved', reserved);
-    if (!token && sources.length === 0) throw new PeerworkError('token-missing');
+    this.#options = resolveOptions(options);
+    const { token } = this.#options;
     this.#token = token ? parseToken(token) : undefined;
     this.name = this.#options.name ?? hostname();
     this.#clock = this.#options.clock ?? systemClock;
-    this.#log = this.#options.log ?? logToStderr(this.#options.loglevel ?? 'warn');
+    this.#log = logOf(this.#options);
     this.#concurrency = this.#options.concurrency ?? availableParallelism();
-    // Its jobs may run as the same user, and so may send it any signal.
+    // Its jobs may run as the same user and so send it any signal.
     keepInspectorShut();
     this.#starting = this.#start();
     this.ready = this.#getReady();
@@ -97,7 +97,7 @@ export class Worker extends EventEmitter<WorkerEvents> {
     };
   }
 
-  /** Takes no more jobs, finishes what runs (or gives it back after `drainMs`), delivers what is in the outboxes, then closes. */
+  /** Takes no more jobs, finishes running ones (or gives them back after `drainMs`), delivers the outboxes, then closes. */
   async drain(): Promise<void> {
     const parts = await this.#starting;
     await parts.loop.drain(this.#options.drainMs ?? DEFAULT_DRAIN_MS);
@@ -120,10 +120,10 @@ export class Worker extends EventEmitter<WorkerEvents> {
     const worker = this.name;
     const concurrency = this.#concurrency;
     let master: Parts['master'];
-    // Find out what this machine can do; meanwhile we look for the Master.
+    // Probe this machine; meanwhile we look for the Master.
     const runners = new Runners({
       ...{ ...shared, worker, concurrency, home, options },
-      // Without that of task modules, which every Worker has, it is not described yet.
+      // Every Worker has the runner of task modules: without it there is nothing to describe yet.
       onJoin: () =>
         void runners.taskModules.then(
           () => master?.source.renew(this.#describe(runners.ready)),
@@ -151,7 +151,7 @@ export class Worker extends EventEmitter<WorkerEvents> {
       const others = new Sources({
         ...{ ...shared, worker, concurrency, runners, keys, folder: home.sources, setups: options.sources ?? [], npm: npmOf(options) },
         onJoin: (source) => loop.add(source),
-        onTrouble: (source, error) => this.emit('trouble', error, source),
+        onWarning: (source, error) => this.emit('warning', error, source),
       });
       this.#parts = { home, runners, master, others, loop, workplaces };
       return this.#parts;
@@ -169,7 +169,7 @@ export class Worker extends EventEmitter<WorkerEvents> {
       const { runners, others } = await this.#starting;
       await Promise.all([joined, runners.required, others.opened]);
     } catch (error) {
-      this.#fail(asPeerworkError(error));
+      this.#fail(asKnownError(error));
       await this.close();
       throw error;
     }
@@ -183,7 +183,12 @@ export class Worker extends EventEmitter<WorkerEvents> {
       clock,
       capacity: new Capacity(this.#concurrency, () => clock.now()),
       execute: (lease, stop) => execute({ runner: (kind) => runners.find(kind), clock, prepare }, lease, stop),
-      onFault: ({ name }, fault) => this.#log.error('a claim failed', { source: name, fault }),
+      onFault: ({ name }, fault) =>
+        this.#log.error('a claim failed', {
+          source: name,
+          fault,
+          hint: 'No action needed if it passes; it is retried. Otherwise report it with the log at LOG_LEVEL=debug.',
+        }),
       onStart: ({ job }, { name }) => this.emit('job', { id: job.id, channel: job.channel, attempt: job.attempt, source: name }),
       onEnd: ({ job }, outcome, ms, { name }) => this.#count(job.id, outcome, ms, name),
     });
@@ -198,7 +203,7 @@ export class Worker extends EventEmitter<WorkerEvents> {
     const { isolation = '', tier } = runners.get(TASK_MODULE) ?? {};
     const ofMachine = [`os=${process.platform}`, `arch=${process.arch}`, ...(tier === undefined ? [] : [`isolation=${tier}`])];
     if ([...runners.values()].some((runner) => runner.tier === 'container')) ofMachine.push('isolation=container');
-    // Those of the machine, and those that the owner gave it.
+    // The machine's labels and the owner's.
     const labels = [...new Set([...ofMachine, ...(this.#options.labels ?? [])])];
     const platform = `${process.platform} ${process.arch}`;
     return {
@@ -215,7 +220,7 @@ export class Worker extends EventEmitter<WorkerEvents> {
   #listen(source: MasterSource): void {
     source.on('connected', ({ name, peer }) => this.emit('connected', { id: peer.id, name, path: peer.path, connectMs: peer.connectMs }));
     source.on('disconnected', (error) => this.emit('disconnected', error));
-    source.on('trouble', (error) => this.emit('trouble', error, source.name));
+    source.on('warning', (error) => this.emit('warning', error, source.name));
   }
 
   #count(id: string, outcome: Outcome, ms: number, source: string): void {
@@ -227,7 +232,7 @@ export class Worker extends EventEmitter<WorkerEvents> {
     const parts = await this.#starting.catch(() => undefined);
     if (parts === undefined) return;
     await parts.loop.close();
-    // What was given back should reach others now, not when its lease ends.
+    // Jobs given back should reach others now, not when their leases end.
     const reachable = sourcesOf(parts).filter((source) => source !== parts.master?.source || parts.master.source.master !== undefined);
     await flush(reachable, GIVE_BACK_MS);
     await Promise.all([parts.master?.source.close(), parts.others.close()]);
@@ -236,10 +241,14 @@ export class Worker extends EventEmitter<WorkerEvents> {
     await parts.home.release();
   }
 
+  protected override onListenerError(error: PeerworkError): void {
+    this.#log.error(error.message, { code: error.code });
+  }
+
   #fail(error: PeerworkError): void {
     if (this.#closing !== undefined) return;
-    this.#log.error(error.message, { code: error.code });
     if (this.listenerCount('error') > 0) this.emit('error', error);
+    else this.#log.error(error.message, { code: error.code });
   }
 }
 

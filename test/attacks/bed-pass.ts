@@ -12,7 +12,7 @@ import type { WorkerPlan } from './worker-pass.js';
 
 const bedProgram = fileURLToPath(new URL('./bed.js', import.meta.url));
 const compact: ReadonlySet<string> = new Set(['the heap', 'buffers', 'the disk', 'the disk by one file']);
-const LIMIT_MS = 240_000;
+const LIMIT_MS = 900_000;
 
 /** What is filled up, and what one job does to the next, in the runner for task modules. */
 export async function runBed(stage: Stage, { name, tier, uid }: WorkerPlan): Promise<Finding[]> {

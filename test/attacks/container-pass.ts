@@ -7,11 +7,21 @@ import { conclude, type Finding } from './passes.js';
 import { orderOf, takeAim } from './shots.js';
 import type { Stage } from './stage.js';
 import type { Said, Shot } from './verdict.js';
-import { endWorker, LOOP_LIMIT_MS, loops, pushJobs, startWorker, targetOf, until, type WorkerReport, writeOther } from './worker-pass.js';
+import {
+  endWorker,
+  LOOP_LIMIT_MS,
+  loops,
+  pushJobs,
+  startWorker,
+  targetOf,
+  untilOutcomes,
+  type WorkerReport,
+  writeOther,
+} from './worker-pass.js';
 
 const NAME = 'container';
 /** They do so little but wait that many may run at once. */
-const BATCH_LIMIT_MS = 120_000;
+const BATCH_LIMIT_MS = 600_000;
 const FILL_LIMIT_MS = 20_000;
 const alone = (attack: Attack) => attack.name === '4,000 processes';
 
@@ -56,7 +66,7 @@ export async function runContainers(stage: Stage, attacks: readonly Attack[]): P
     const plan = { name: NAME, tier: 'process', uid: 0 } as const;
     const worker = startWorker(stage, grid, plan, token, options, stage.lab.environment);
     await pushJobs(grid, here, api, [{ id: 'first', channel: 'other', data: null }]);
-    await until(grid, 1, worker);
+    await untilOutcomes(grid, 1, worker);
     const target = { ...targetOf(stage, grid, plan, worker, token), zone: 'eth0' };
     const direct = await takeAim(
       { ...target, name: `${NAME}-direct` },
@@ -77,7 +87,7 @@ export async function runContainers(stage: Stage, attacks: readonly Attack[]): P
       { id: 'last', channel: 'other', data: null },
     ];
     await pushJobs(grid, here, api, jobs);
-    await until(grid, jobs.length + 1, worker);
+    await untilOutcomes(grid, jobs.length + 1, worker);
     const outcomes = new Map(grid.outcomes('outcomes.ndjson').map((outcome) => [outcome.id, outcome]));
     const harm: string[] = [];
     for (const { id, shots } of batches) {

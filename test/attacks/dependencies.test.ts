@@ -12,7 +12,6 @@ const DOCUMENTS = process.env['PEERWORK_ATTACK_DOCUMENTS'] ?? '20000';
 const LAYERS = process.env['PEERWORK_ATTACK_LAYERS'] ?? '40';
 const SEED = process.env['PEERWORK_ATTACK_SEED'] ?? '20261130';
 const HOSTS = ['127.0.0.1', '192.168.77.1', '10.9.8.7', '169.254.169.254'];
-t.setTimeout(600_000);
 
 t.test('seeded hostile manifests and lockfiles against the real npm, among canaries', async (t) => {
   if (!requireTools(t, { unshare: 'util-linux', ip: 'iproute2', npm: 'npm' })) return;

@@ -200,7 +200,8 @@ export class Stage {
 
   /** The process must be in a mount namespace of its own. */
   #nameFiles(): void {
-    const texts = ['127.0.0.1 localhost\n::1 localhost\n', `nameserver ${router}\noptions timeout:1 attempts:1\n`];
+    // The name server answers everything, but on a busy machine it may take its time.
+    const texts = ['127.0.0.1 localhost\n::1 localhost\n', `nameserver ${router}\noptions timeout:10 attempts:3\n`];
     for (const [index, target] of namedFiles.entries()) {
       const source = join(this.folder, target.replaceAll('/', '-'));
       writeFileSync(source, texts[index] ?? '');

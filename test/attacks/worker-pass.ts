@@ -1,11 +1,13 @@
 import { execFileSync } from 'node:child_process';
 import { chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { PROXY_SOCKET } from '../../src/egress/way-out.js';
+import { PROXY_SOCKET } from '../../src/egress/proxy.js';
 import type { Grid, Program } from '../lab/grid.js';
+import { until } from '../lab/until.js';
 import { ownersWords, wishes } from './addresses.js';
 import type { Attack, Policy, Tier } from './attack.js';
 import { listNumbers, residentMb } from './machine.js';
+import { mustWork } from './network-attacks.js';
 import { conclude, type Finding, namesIn, ownFolder, PATIENCE_MS } from './passes.js';
 import { contentOf, ENVIRONMENT_SECRET, inventOwner, orderOf, type Target, takeAim } from './shots.js';
 import type { Stage } from './stage.js';
@@ -26,6 +28,8 @@ export interface WorkerReport {
 const policies: readonly Policy[] = ['internet', 'none', 'hosts', 'lan'];
 const OUTCOMES = 'outcomes.ndjson';
 const JOB_LIMIT_MS = 10_000;
+/** Of those that are to come through, with the start of their process on a busy machine. */
+const PATIENT_JOB_LIMIT_MS = 120_000;
 /** Of jobs that never end by themselves. */
 export const LOOP_LIMIT_MS = 1_000;
 export const loops = /loop|ignores its end|hangs when/;
@@ -46,14 +50,14 @@ export async function runWorker(stage: Stage, plan: WorkerPlan, attacks: readonl
     const push = (jobs: readonly unknown[]) => pushJobs(grid, here, api, jobs);
     const worker = startWorker(stage, grid, plan, token);
     await push([{ id: 'first', channel: 'other', data: null }]);
-    await until(grid, 1, worker);
+    await untilOutcomes(grid, 1, worker);
     const target = targetOf(stage, grid, plan, worker, token);
     const shots = await takeAim(target, attacks);
     const peak = watch([master, worker]);
     await push(shots.map((shot) => jobOf(shot, plan.tier)));
-    await until(grid, shots.length + 1, worker);
+    await untilOutcomes(grid, shots.length + 1, worker);
     await push([{ id: 'last', channel: 'other', data: null }]);
-    await until(grid, shots.length + 2, worker);
+    await untilOutcomes(grid, shots.length + 2, worker);
     peak.stop();
     const outcomes = new Map(grid.outcomes(OUTCOMES).map((outcome) => [outcome.id, outcome]));
     for (const shot of shots) shot.said = saidOf(outcomes.get(shot.aim.id));
@@ -139,10 +143,12 @@ export function targetOf(stage: Stage, grid: Grid, { name, uid }: WorkerPlan, wo
 }
 
 function jobOf(shot: Shot, tier: WorkerPlan['tier']): unknown {
-  const { attack, w } = orderOf(shot, tier === 'process' && shot.attack.expected?.process === 'open' ? PATIENCE_MS : undefined);
+  const open = tier === 'process' && shot.attack.expected?.process === 'open';
+  const { attack, w } = orderOf(shot, open ? PATIENCE_MS : undefined);
   // Node's permission model tells nobody that it is there, and connects all the same.
   const data = { attack, w: tier === 'bwrap' ? { ...w, proxy: PROXY_SOCKET } : w };
-  const timeoutMs = loops.test(shot.attack.body) ? LOOP_LIMIT_MS : JOB_LIMIT_MS;
+  const patient = open || mustWork.includes(shot.attack);
+  const timeoutMs = loops.test(shot.attack.body) ? LOOP_LIMIT_MS : patient ? PATIENT_JOB_LIMIT_MS : JOB_LIMIT_MS;
   return {
     id: shot.aim.id,
     channel: shot.attack.policy ?? 'internet',
@@ -168,10 +174,14 @@ export async function pushJobs(grid: Grid, prefix: readonly string[], api: strin
 }
 
 /** Waits for that many outcomes, or the end of the Worker. */
-export async function until(grid: Grid, count: number, worker: Program): Promise<void> {
+export async function untilOutcomes(grid: Grid, count: number, worker: Program): Promise<void> {
   const file = join(grid.folder, OUTCOMES);
-  while (worker.running && (!existsSync(file) || grid.outcomes(OUTCOMES).length < count))
-    await new Promise((resolve) => setTimeout(resolve, 50));
+  const there = () => existsSync(file) && grid.outcomes(OUTCOMES).length >= count;
+  await until(
+    () => !worker.running || there(),
+    50,
+    () => worker.text.slice(-2_000),
+  );
   if (!worker.running && grid.outcomes(OUTCOMES).length < count) throw new Error(`the Worker ended: ${worker.text.slice(-2_000)}`);
 }
 
@@ -208,8 +218,7 @@ async function startsAgain(stage: Stage, grid: Grid, plan: WorkerPlan, token: st
   const scratch = join(grid.folder, plan.name, '.peerwork/workers/1/scratch');
   // What an earlier life left is cleared away while it works already.
   const others = () => namesIn(scratch).filter((name) => !name.includes(`.${worker.pid}.`));
-  for (let tries = 0; tries < 100 && worker.running && others().length > 0; tries += 1)
-    await new Promise((resolve) => setTimeout(resolve, 50));
+  await until(() => !worker.running || others().length === 0).catch(() => {});
   worker.signal('SIGTERM');
   const { code } = await worker.ended;
   if (started instanceof Error) return [`it does not start again: ${started.message.slice(-600)}`];

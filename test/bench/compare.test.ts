@@ -6,6 +6,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { Checkout } from '../../bench/lab/checkout.js';
+import { until } from '../lab/until.js';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 const git = (cwd: string, ...args: string[]) =>
@@ -57,7 +58,7 @@ t.test(
       folder = / is built in (.+)$/.exec(line)?.[1] ?? '';
       if (folder !== '') break;
     }
-    while (!existsSync(join(folder, 'node_modules'))) await new Promise((resolve) => setTimeout(resolve, 20));
+    await until(() => existsSync(join(folder, 'node_modules')));
     compare.kill('SIGINT');
     const [code] = await once(compare, 'exit');
     t.equal(code, 130);

@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs';
 import t from 'tap';
-import { Grid, type Program, until } from '../lab/grid.js';
+import { Grid, type Program } from '../lab/grid.js';
 import { allOnce, slowMaster, writeSlowJobs, writeSlowTask } from '../lab/jobs.js';
 import { seededRandom } from '../lab/seeded-random.js';
+import { until } from '../lab/until.js';
 
 const ROUNDS = Number(process.env['PEERWORK_CHAOS_ROUNDS'] ?? 100);
 const SEED = Number(process.env['PEERWORK_CHAOS_SEED'] ?? Date.now() % 1_000_000);

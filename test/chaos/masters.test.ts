@@ -1,9 +1,10 @@
 import t from 'tap';
-import { Grid, until } from '../lab/grid.js';
+import { Grid } from '../lab/grid.js';
 import { allOnce, writeSlowJobs, writeSlowTask } from '../lab/jobs.js';
 import { findPostgres, LabPostgres } from '../lab/postgres.js';
 import { requireThat } from '../lab/require.js';
 import { seededRandom } from '../lab/seeded-random.js';
+import { until } from '../lab/until.js';
 
 const JOBS = 10_000;
 const SEED = Number(process.env['PEERWORK_CHAOS_SEED'] ?? Date.now() % 1_000_000);

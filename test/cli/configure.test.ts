@@ -6,11 +6,10 @@ import { handOver, serviceFolder, writeRecord } from '../../src/cli/service/reco
 import { serviceEnvironment } from '../../src/cli/service/start-bg.js';
 import { nodePrimitives } from '../../src/swarm/crypto.node.js';
 import { createToken, formatToken } from '../../src/swarm/token.js';
-import { packageRoot, until } from '../lab/grid.js';
+import { packageRoot } from '../lab/grid.js';
 import { requireTools } from '../lab/require.js';
 import { OwnersFolder } from '../lab/service.js';
-
-t.setTimeout(300_000);
+import { until } from '../lab/until.js';
 
 const token = formatToken(createToken({ publicKey: nodePrimitives.randomBytes(32), trackers: ['ws://127.0.0.1:1'] }, nodePrimitives));
 
@@ -53,7 +52,7 @@ t.test('on a terminal, configure asks, and offers what is there', async (t) => {
   t.teardown(() => owner.close());
   writeFileSync(owner.file('.env'), `PEERWORK_SANDBOX=auto\ntoken=${token}\nname=old\n`);
   const run = `${process.execPath} ${join(packageRoot, 'bin', 'peerwork.js')} configure`;
-  const terminal = execa('script', ['-qec', run, '/dev/null'], { cwd: owner.path, stdin: 'pipe', reject: false, timeout: 90_000 });
+  const terminal = execa('script', ['-qec', run, '/dev/null'], { cwd: owner.path, stdin: 'pipe', reject: false, timeout: 240_000 });
   let seen = '';
   terminal.stdout.on('data', (chunk) => {
     seen += String(chunk);
@@ -68,8 +67,8 @@ t.test('on a terminal, configure asks, and offers what is there', async (t) => {
     terminal.stdin.write(keys);
   };
   // With no source built in beside the Master there is nothing to choose between; else the Master stays chosen.
-  await until(() => answered || /For whom|Token of the Master/.test(seen));
-  if (seen.includes('For whom')) terminal.stdin.write('\r');
+  await until(() => answered || /Which system|Token of the Master/.test(seen));
+  if (seen.includes('Which system')) terminal.stdin.write('\r');
   await answer('Enter keeps the present one', '\r');
   await answer('Name of this worker', '\u0015new\r');
   await answer('How many jobs at once', '\u00152\r');

@@ -86,3 +86,31 @@ t.test('a long list of bad lines is cut short', async (t) => {
   writeFileSync(file, 'x\n'.repeat(25));
   await t.rejects(checkJobFile(file, new Set(['default'])), { code: 'job-invalid', message: /line 10:[\s\S]*and 15 more/ });
 });
+
+t.test('a job that is too large, too long or too deep is told under a code of its own, with its line and the limit', async (t) => {
+  const file = join(t.testdir(), 'jobs.ndjson');
+  const deep = (levels: number) => `{"data":${'['.repeat(levels)}${']'.repeat(levels)}}`;
+  const cases: readonly (readonly [string, string, RegExp])[] = [
+    ['a line that is too long', `{"data":"${'x'.repeat(9 * 1024 * 1024)}"}`, /line 2: more than \d+ bytes/],
+    ['data that is too large', `{"data":"${'x'.repeat(8 * 1024 * 1024)}"}`, /line 2: data has more than 8388608 bytes/],
+    ['data that is a little too deep', deep(505), /line 2: data.* nested more than 500 deep/],
+    ['a line that is much too deep', deep(5_000), /line 2: cannot be used: JSON nested more than 512 deep/],
+  ];
+  for (const [what, line, message] of cases) {
+    writeFileSync(file, `{"data":1}\n${line}\n`);
+    const refused = await checkJobFile(file, new Set(['default'])).then(
+      () => 'taken',
+      (error: Error) => error,
+    );
+    t.match(refused, { code: 'job-too-large', message }, what);
+    t.notMatch((refused as Error).message, /not JSON:/, what);
+  }
+  writeFileSync(file, `${deep(505)}\n{"data":\n`);
+  await t.rejects(
+    checkJobFile(file, new Set(['default'])),
+    { code: 'job-invalid', message: /line 2: is not JSON/ },
+    'among others it is one of them',
+  );
+  writeFileSync(file, '{"data":{"at":"https://example.org/large.bin"}}\n');
+  t.equal((await checkJobFile(file, new Set(['default']))).size, 1, 'the place of it instead is taken');
+});

@@ -2,14 +2,12 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { main } from '../../src/cli/main.js';
+import { longFlag, type OptionName, optionSpec, optionsOf } from '../../src/cli/option-table.js';
 import { attributeOf, commandWithOptions, readDotenv, resolveOptions } from '../../src/cli/options.js';
-import { longFlag, type OptionName, optionSpec, optionsOf } from '../../src/config.js';
 import { nodePrimitives } from '../../src/swarm/crypto.node.js';
 import { createToken, formatToken } from '../../src/swarm/token.js';
-import { until } from '../lab/grid.js';
 import { OwnersFolder } from '../lab/service.js';
-
-t.setTimeout(300_000);
+import { until } from '../lab/until.js';
 
 const token = formatToken(createToken({ publicKey: nodePrimitives.randomBytes(32), trackers: ['ws://127.0.0.1:1'] }, nodePrimitives));
 
@@ -37,6 +35,7 @@ const samples: Readonly<Partial<Record<OptionName, readonly (string | boolean | 
   name: ODD,
   transferEncryptToken: [`${'x'.repeat(24)} '"\`#$üzzzzzzzz`.slice(0, 32)],
   npmCredentials: [['@company', '@other']],
+  installMissing: [true],
   logLevel: ['warn'],
   concurrency: ['3'],
   memoryMb: ['256'],
@@ -53,6 +52,8 @@ const samples: Readonly<Partial<Record<OptionName, readonly (string | boolean | 
   pull: ['never'],
   pullTimeoutMs: ['5000'],
   imageQuotaMb: ['0'],
+  containerLogMb: ['64'],
+  trustedImages: ['dory-core', 'ghcr.io/acme/*'],
   containerMemoryMb: ['64'],
   containerCpus: ['0.5'],
   containerPids: ['100'],
@@ -78,6 +79,7 @@ const samples: Readonly<Partial<Record<OptionName, readonly (string | boolean | 
   openfnCollectionsVersion: ['0.8.3'],
   openfnPort: ['2222'],
   openfnRepo: ['/srv/two words'],
+  openfnMonorepo: ['/srv/adaptors'],
   openfnAdaptors: [['@openfn/*', '@acme/x']],
   openfnInstall: [false],
   openfnMemoryMb: ['300'],

@@ -8,8 +8,7 @@ import { Worker } from '../../src/worker/worker.js';
 import { packageRoot } from '../lab/grid.js';
 import { requireTools } from '../lab/require.js';
 import { OwnersFolder } from '../lab/service.js';
-
-t.setTimeout(300_000);
+import { until } from '../lab/until.js';
 
 const token = formatToken(createToken({ publicKey: nodePrimitives.randomBytes(32), trackers: ['ws://127.0.0.1:1'] }, nodePrimitives));
 const half = token.slice(0, 60);
@@ -87,7 +86,7 @@ t.test('on a terminal a paste is taken as a whole, and nothing of it is shown', 
     const dir = t.testdir();
     const run = `${process.execPath} ${join(packageRoot, 'worker.js')} --setup`;
     const env = { PEERWORK_SANDBOX: 'auto', PEERWORK_BUBBLEWRAP: '/nowhere/bwrap' };
-    const terminal = execa('script', ['-qec', run, '/dev/null'], { cwd: dir, env, stdin: 'pipe', reject: false, timeout: 100_000 });
+    const terminal = execa('script', ['-qec', run, '/dev/null'], { cwd: dir, env, stdin: 'pipe', reject: false, timeout: 240_000 });
     let all = '';
     let seen = '';
     terminal.stdout.on('data', (chunk) => {
@@ -95,13 +94,13 @@ t.test('on a terminal a paste is taken as a whole, and nothing of it is shown', 
       seen += String(chunk);
     });
     const shown = async (text: string) => {
-      while (!seen.includes(text) && terminal.exitCode === null) await new Promise((resolve) => setTimeout(resolve, 20));
+      await until(() => seen.includes(text) || terminal.exitCode !== null);
       seen = seen.slice(seen.indexOf(text) + text.length);
     };
     await shown('Token of the Master');
     for (const [index, paste] of pastes.entries()) {
       terminal.stdin.write(paste);
-      if (index + 1 < pastes.length) await shown('cut short');
+      if (index + 1 < pastes.length) await shown('truncated');
     }
     await shown('Name of this worker');
     // One paste too many, into the wrong question.

@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import t from 'tap';
 import { commandEnvironment, complaintOf } from '../../src/containers/command-line.js';
 import { type ContainerSpec, checkSpec } from '../../src/containers/container-spec.js';
+import { type EngineFacts, globalArguments, hostName, limitKinds, rewriteLocalhost } from '../../src/containers/engine-facts.js';
 import { exitError, readExit } from '../../src/containers/exit.js';
-import { type EngineFacts, findEngine, limitKinds, missingLimits, readFacts } from '../../src/containers/find-engine.js';
-import { rewriteLocalhost } from '../../src/containers/localhost.js';
-import { globalArguments, hostName, runArguments } from '../../src/containers/run-arguments.js';
+import { findEngine, missingLimits, readFacts } from '../../src/containers/find-engine.js';
+import { runArguments } from '../../src/containers/run-arguments.js';
 
 const docker: EngineFacts = {
   kind: 'docker',
@@ -17,6 +17,7 @@ const docker: EngineFacts = {
   rootless: false,
   cgroupVersion: 2,
   cpus: 4,
+  memoryMb: 4_096,
   limits: limitKinds,
   init: true,
   local: true,
@@ -37,7 +38,7 @@ const spec: ContainerSpec = {
   tmpMb: 16,
   maxFileBytes: 1_000,
   labels: { 'dory.run': '1' },
-  egress: { mode: 'none', line: '', runArguments: ['--network=none'], mounts: [], env: {}, hostName: '', close: async () => {} },
+  egress: { runArguments: ['--network=none'], mounts: [], env: {} },
 };
 const identity = {
   name: 'peerwork-x',
@@ -185,6 +186,10 @@ t.test('the engine’s command line sees nothing of the worker’s secrets', asy
     AWS_SECRET: 'x',
   };
   t.same(Object.keys(commandEnvironment(environment)).sort(), ['CONTAINERS_CONF', 'DOCKER_HOST', 'HOME', 'PATH']);
+  t.equal(
+    complaintOf('time="2026-12-01T13:59:04Z" level=error msg="finding config: no such file"\nError: x'),
+    'finding config: no such file; x',
+  );
   t.equal(complaintOf("docker: Error response from daemon: No such container: x.\nSee 'docker run --help'.\n"), 'No such container: x.');
 });
 

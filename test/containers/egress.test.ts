@@ -10,8 +10,8 @@ import { firewallRules } from '../../src/containers/egress/firewall-rules.js';
 import { PublicInternet } from '../../src/egress/addresses.js';
 import {
   ceilingOf,
+  effectivePolicy,
   heldNetwork,
-  lowerOf,
   type NetworkCeiling,
   type NetworkWish,
   type OwnerNetwork,
@@ -25,7 +25,7 @@ async function proxyFor(
   t: Test,
   options: Partial<EgressProxyOptions> & { wish?: NetworkWish; ceiling?: NetworkCeiling; trusted?: string[] },
 ) {
-  const policy = lowerOf(options.wish ?? 'internet', options.ceiling ?? { internet: true, hosts: [] }, options.trusted);
+  const policy = effectivePolicy(options.wish ?? 'internet', options.ceiling ?? { internet: true, hosts: [] }, options.trusted);
   const refused: string[] = [];
   const proxy = await EgressProxy.open({
     policy,
@@ -127,7 +127,7 @@ t.test('the policy is the lower of what the job asks and what the owner allows',
   const few = { internet: false, hosts: ['nas.lan:80', 'example.com:443'] };
   const none = { internet: false, hosts: [] };
   const of = (wish: NetworkWish, ceiling: NetworkCeiling, trusted?: string[]) => {
-    const { mode, listed, trusted: free } = lowerOf(wish, ceiling, trusted);
+    const { mode, listed, trusted: free } = effectivePolicy(wish, ceiling, trusted);
     return [mode, [...listed].join(), [...free].join()];
   };
   t.same(of('none', internet), ['none', '', '']);

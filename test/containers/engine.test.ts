@@ -3,7 +3,7 @@ import t from 'tap';
 import { insideDockerLab } from '../lab/docker.js';
 import { openEngine, runIn } from './stage.js';
 
-const lab = await insideDockerLab(t, import.meta.url, {}, ['docker', 'podman']);
+const lab = await insideDockerLab(t, import.meta.url);
 
 if (lab !== undefined) {
   const image = await lab.tinyImage();
@@ -11,7 +11,7 @@ if (lab !== undefined) {
   t.test('a container runs with the least that the engine can give', async (t) => {
     const engine = await openEngine(t);
     t.match(engine.facts, { kind: lab.engine, init: true, local: true, rootless: false });
-    t.match(engine.isolation, /^(?:docker|podman) \S+: no capabilities, read-only root, limits, 512 MiB a job$/);
+    t.match(engine.isolation, /^(?:docker|podman) \S+: no capabilities, read-only root, limits, 512 MiB a job at most$/);
     const status = 'while read l; do case $l in CapEff*|NoNewPrivs*|Seccomp:*) echo $l;; esac; done < /proc/self/status';
     const script = `id -u; ${status}; touch /x; echo $A >&2; touch /tmp/y && exit 3`;
     const { lines, stdout, exit } = await runIn(engine, image, ['sh', '-c', script], { env: { A: 'b c' } });
@@ -45,7 +45,8 @@ if (lab !== undefined) {
     const container = await engine.start({ job: 'a-job', image, command: ['sh', '-c', wait], egress, ...limits }, () => started());
     await running;
     for (const pid of await commandsOf(container.name)) process.kill(pid, 'SIGKILL');
-    await lab.docker('exec', container.name, 'touch', '/tmp/go');
+    // The container may be at its end, and its processes killed, before this one has ended by itself.
+    await lab.docker('exec', container.name, 'touch', '/tmp/go').catch((error: { exitCode?: number }) => t.equal(error.exitCode, 137));
     t.same(await container.ended, { exitCode: 9, outOfMemory: false });
   });
 }

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -10,9 +10,10 @@ import { Images, type ImagesOptions } from '../../src/containers/images.js';
 import type { Json } from '../../src/job/job.js';
 import { insideDockerLab } from '../lab/docker.js';
 import { LabRegistry } from '../lab/registry.js';
+import { removeFolder } from '../lab/remove-folder.js';
 
 const never = new AbortController().signal;
-const lab = await insideDockerLab(t, import.meta.url, {}, ['docker', 'podman']);
+const lab = await insideDockerLab(t, import.meta.url);
 
 if (lab !== undefined) {
   const registry = await LabRegistry.start(lab, await lab.tinyImage());
@@ -20,7 +21,7 @@ if (lab !== undefined) {
 
   const openImages = async (t: Test, options: Partial<ImagesOptions> = {}) => {
     const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'peerwork-images-')));
-    t.teardown(() => rm(folder, { recursive: true, force: true }));
+    t.teardown(() => removeFolder(folder));
     const command = new CommandLine(findProgram('docker', process.env) ?? '', process.env);
     const defaults = { command, folder, pull: 'missing', pullTimeoutMs: 60_000, quotaBytes: 1e12, clock: systemClock } as const;
     return { folder, images: await Images.open({ ...defaults, ...options }) };

@@ -6,7 +6,7 @@ import t from 'tap';
 import { insideDockerLab } from '../lab/docker.js';
 import { labCeilings, openEngine, runIn } from './stage.js';
 
-const lab = await insideDockerLab(t, import.meta.url, { nft: 'nftables' }, ['docker', 'podman']);
+const lab = await insideDockerLab(t, import.meta.url, { nft: 'nftables' });
 
 /**
  * `<how many should answer> <targets…>`: tries to connect to each and prints what came of it, as JSON. Through the proxy's socket where there is one. Those that do not answer

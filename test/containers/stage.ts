@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
@@ -7,9 +7,11 @@ import { ContainerEngine, type ContainerEngineOptions, type JobEgress } from '..
 import type { ContainerSpec } from '../../src/containers/container-spec.js';
 import type { ContainerExit } from '../../src/containers/exit.js';
 import { silentLog } from '../../src/log.js';
+import { removeFolder } from '../lab/remove-folder.js';
 
 export const labCeilings = {
   memoryMb: 512,
+  defaultMemoryMb: 512,
   cpus: 2,
   pids: 128,
   diskMb: 64,
@@ -34,7 +36,7 @@ export async function openEngine(t: Test, options: Partial<ContainerEngineOption
   });
   t.teardown(async () => {
     await engine.close();
-    await rm(folder, { recursive: true, force: true });
+    await removeFolder(folder);
   });
   return engine;
 }

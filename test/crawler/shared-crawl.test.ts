@@ -4,6 +4,7 @@ import { LabCrawlers } from '../lab/crawler.js';
 import { LabRedis, redisTools } from '../lab/redis.js';
 import { requireTools } from '../lab/require.js';
 import { Site, type SiteOptions } from '../lab/site.js';
+import { until } from '../lab/until.js';
 
 if (requireTools(t, redisTools)) {
   const server = await LabRedis.start();
@@ -87,7 +88,7 @@ if (requireTools(t, redisTools)) {
       },
     });
     const crawler = start('slow', 'a', { respectRobotsTxt: false, pageTimeoutSecs: 60 });
-    while (!site.hits.has('/page/0')) await new Promise((resolve) => setTimeout(resolve, 20));
+    await until(() => site.hits.has('/page/0'));
     const [, first] = await redis.zrange('rq:slow:ordering', 0, 0, 'WITHSCORES');
     let later = first;
     while (Number(later) < Number(first) + 1_000) {
@@ -101,7 +102,7 @@ if (requireTools(t, redisTools)) {
   t.test('a Redis that has forgotten the queue, or is not there, ends the crawl with an error', async (t) => {
     const { start, site } = await lab(t, { pages: 5_000, delayMs: 20 });
     const crawler = start('lost', 'a', { maxPages: 5_000 });
-    while (site.asked.pages < 20) await new Promise((resolve) => setTimeout(resolve, 20));
+    await until(() => site.asked.pages >= 20);
     await redis.del(...(await redis.keys('rq:lost:*')));
     const { exitCode, output } = await crawler.ended;
     t.equal(exitCode, 1);

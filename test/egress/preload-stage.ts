@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { Test } from 'tap';
 import { PublicInternet } from '../../src/egress/addresses.js';
-import { lowerOf } from '../../src/egress/policy.js';
+import { effectivePolicy } from '../../src/egress/policy.js';
 import { EgressProxy, type EgressProxyOptions } from '../../src/egress/proxy.js';
 
 export const preload = fileURLToPath(new URL('../../src/egress/preload.cjs', import.meta.url));
@@ -17,7 +17,10 @@ export const preload = fileURLToPath(new URL('../../src/egress/preload.cjs', imp
 export async function stage(t: Test, ports: readonly number[], options: Partial<EgressProxyOptions> = {}) {
   const hosts = ports.flatMap((port) => [`service.test:${port}`, `other.test:${port}`]);
   const proxy = await EgressProxy.open({
-    policy: lowerOf([...hosts, 'away.test:9', 'lost.test:80', 'private.test:80'], { internet: true, hosts: [...hosts, 'away.test:9'] }),
+    policy: effectivePolicy([...hosts, 'away.test:9', 'lost.test:80', 'private.test:80'], {
+      internet: true,
+      hosts: [...hosts, 'away.test:9'],
+    }),
     internet: new PublicInternet([]),
     lookup: async (name) => {
       if (name === 'lost.test') throw Object.assign(new Error('no such name'), { code: 'ENOTFOUND' });

@@ -3,9 +3,10 @@ import { request } from 'node:http';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
 import { PublicInternet } from '../../src/egress/addresses.js';
-import { lowerOf } from '../../src/egress/policy.js';
+import { effectivePolicy } from '../../src/egress/policy.js';
 import { EgressProxy } from '../../src/egress/proxy.js';
 import { confirmEnd } from '../../src/kit/join-streams.js';
+import { until } from '../lab/until.js';
 
 const MIB = 1024 * 1024;
 /** 20 MiB, and no multiple of anything. */
@@ -23,7 +24,7 @@ async function setUp(t: Test, serve: (socket: Socket) => void, halfOpenIdleMs?: 
   await once(server, 'listening');
   const target = `127.0.0.1:${(server.address() as AddressInfo).port}`;
   const proxy = await EgressProxy.open({
-    policy: lowerOf('lan', { internet: true, hosts: [target] }),
+    policy: effectivePolicy('lan', { internet: true, hosts: [target] }),
     internet: new PublicInternet([]),
     ...(halfOpenIdleMs !== undefined && { halfOpenIdleMs }),
   });
@@ -224,7 +225,3 @@ t.test('a refused client that does not hang up does not keep the proxy from clos
   t.teardown(() => socket.destroy());
   await proxy.close();
 });
-
-async function until(is: () => boolean): Promise<void> {
-  while (!is()) await new Promise((resolve) => setTimeout(resolve, 5));
-}

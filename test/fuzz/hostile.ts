@@ -1,6 +1,6 @@
 import type { SeededRandom } from '../lab/seeded-random.js';
 
-/** What makes trouble where another value was expected. */
+/** What makes warning where another value was expected. */
 const values: readonly [unknown, ...unknown[]] = [
   null,
   true,

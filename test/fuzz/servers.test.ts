@@ -13,8 +13,8 @@ import { MESSAGE_LIMITS } from '../../src/job/limits.js';
 import { checked, reportArgs, shareResultsArgs } from '../../src/job/verbs.js';
 import { parseJson } from '../../src/kit/json.js';
 import type { Driver } from '../../src/ledger/driver.js';
+import { Ledger } from '../../src/ledger/ledger.js';
 import { migrate } from '../../src/ledger/migrate.js';
-import { SqlLedger } from '../../src/ledger/sql-ledger.js';
 import { SqliteDriver } from '../../src/ledger/sqlite.js';
 import { exportLines, importLines } from '../../src/ledger/transfer.js';
 import { silentLog } from '../../src/log.js';
@@ -22,16 +22,17 @@ import { createApi } from '../../src/master/http/api.js';
 import { readContainerJob } from '../../src/runners/container/settings.js';
 import { readCrawlJob } from '../../src/runners/crawl/crawl-job.js';
 import { enterResults, ResultBook } from '../../src/runners/crawl/results.js';
-import { CrewClient } from '../../src/sources/crew/client.js';
-import { DoryApi } from '../../src/sources/dory/api.js';
-import { readCredentials } from '../../src/sources/dory/credentials.js';
-import { Journal } from '../../src/sources/dory/journal.js';
 import { Outbox } from '../../src/sources/outbox.js';
-import { Backlog } from '../../src/sources/queue-xec/backlog.js';
 import { loadOrCreateKeyFile } from '../../src/swarm/key-file.node.js';
 import { listFolder } from '../../src/task/listing.js';
 import { SeenVersions } from '../../src/task/seen-versions.js';
-import { openDesk } from '../lab/desk.js';
+import { crewServer } from '../../src/wires/crew/server/crew.js';
+import { CrewClient } from '../../src/wires/crew/source/client.js';
+import { DoryApi } from '../../src/wires/dory/source/api.js';
+import { readCredentials } from '../../src/wires/dory/source/credentials.js';
+import { Journal } from '../../src/wires/dory/source/journal.js';
+import { Backlog } from '../../src/wires/queue-xec/source/backlog.js';
+import { openJobService } from '../lab/job-service.js';
 import { type Door, type DoorInput, fuzz, INPUTS } from './doors.js';
 
 const worker = { name: 'w' };
@@ -54,8 +55,8 @@ const crewTask = {
 
 /** The HTTP API and crew's routes, as they are served: whatever is sent, the answer is no accident. */
 async function httpDoors(t: Test): Promise<Door[]> {
-  const { desk, ledger } = await openDesk(t);
-  const { app } = await createApi({ desk, crew: {}, requestsPer10s: 1e9 });
+  const { service, ledger } = await openJobService(t);
+  const { app } = await createApi({ service, serve: [crewServer()], requestsPer10s: 1e9 });
   t.teardown(() => app.close());
   await ledger.add([{ id: 'known', data: 1 }], systemClock.now());
   const send =
@@ -109,12 +110,12 @@ async function httpDoors(t: Test): Promise<Door[]> {
     {
       name: 'outcomes of a Worker',
       samples: [{ results: [{ id: 'known', lease: 1, outcome, startedAt: 1, finishedAt: 2 }] }],
-      enter: ({ text }) => desk.settle(worth, checked(shareResultsArgs, parseJson(text, MESSAGE_LIMITS)).results),
+      enter: ({ text }) => service.settle(worth, checked(shareResultsArgs, parseJson(text, MESSAGE_LIMITS)).results),
     },
     {
       name: 'reports of a Worker',
       samples: [{ reports: [report, { id: 'a', lease: 1, progress: { kind: 'log', stream: 'log', line: 'x' } }] }],
-      enter: ({ text }) => desk.report(worth, checked(reportArgs, parseJson(text, MESSAGE_LIMITS)).reports) ?? 1,
+      enter: ({ text }) => service.report(worth, checked(reportArgs, parseJson(text, MESSAGE_LIMITS)).reports) ?? 1,
     },
   ];
 }
@@ -310,7 +311,7 @@ function fileDoors(t: Test): Door[] {
 async function ledgerDoor(t: Test): Promise<Door> {
   const source = new SqliteDriver(':memory:');
   await migrate(source);
-  const from = new SqlLedger(source, { random: () => 0 }, 0);
+  const from = new Ledger(source, { random: () => 0 }, 0);
   await from.add(
     [
       { id: 'p', data: { n: 1 }, group: 'g' },

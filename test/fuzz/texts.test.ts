@@ -12,20 +12,11 @@ import { VALUE_LIMITS } from '../../src/job/limits.js';
 import { checked, isMasterArgs, pingArgs, reportArgs, requestWorkAnswer, shareResultsArgs } from '../../src/job/verbs.js';
 import { parseJson } from '../../src/kit/json.js';
 import { outlineOf } from '../../src/kit/json-outline.js';
+import { LineCutter } from '../../src/kit/lines.js';
 import { readPayload } from '../../src/ledger/postgres-wake.js';
 import { settling } from '../../src/ledger/settling.js';
-import { openResult, outcomeOf } from '../../src/master/queue-xec/wire-job.js';
-import { LineSplitter } from '../../src/runners/task-module/child/wire.js';
 import { RawOutput } from '../../src/runners/task-module/raw-output.js';
 import { readChildLine } from '../../src/runners/task-module/read-child-line.js';
-import { readAcquired } from '../../src/sources/crew/task.js';
-import { distributedRuns, heartbeatReply, runConfig } from '../../src/sources/dory/shapes.js';
-import { decodeFrame } from '../../src/sources/openfn/frames.js';
-import { readPlan } from '../../src/sources/openfn/plan.js';
-import { Scrubber } from '../../src/sources/openfn/scrub.js';
-import { runTokenFault } from '../../src/sources/openfn/tokens.js';
-import { readAssets } from '../../src/sources/queue-xec/assets.js';
-import { HeldTask, readClaimed } from '../../src/sources/worqr/lease.js';
 import { nodePrimitives } from '../../src/swarm/crypto.node.js';
 import { whyMalformed } from '../../src/swarm/rendezvous/tracker-rules.js';
 import { readTrackerMessage } from '../../src/swarm/rendezvous/wire.js';
@@ -37,9 +28,18 @@ import { canonicalJson } from '../../src/task/canonical-json.js';
 import { planInstall } from '../../src/task/install-plan.js';
 import { parseManifest } from '../../src/task/manifest.js';
 import { dependencyFields } from '../../src/task/package-fields.js';
-import { decode, WireFault } from '../../src/wires/queue-xec/bencode.js';
-import { Budget, FrameReader } from '../../src/wires/queue-xec/frames.js';
-import { sha256Of, TransferKey } from '../../src/wires/queue-xec/transfer.js';
+import { readAcquired } from '../../src/wires/crew/source/task.js';
+import { distributedRuns, heartbeatReply, runConfig } from '../../src/wires/dory/source/shapes.js';
+import { decodeFrame } from '../../src/wires/openfn/source/frames.js';
+import { readPlan } from '../../src/wires/openfn/source/plan.js';
+import { Scrubber } from '../../src/wires/openfn/source/scrub.js';
+import { runTokenFault } from '../../src/wires/openfn/source/tokens.js';
+import { decode, WireFault } from '../../src/wires/queue-xec/protocol/bencode.js';
+import { Budget, FrameReader } from '../../src/wires/queue-xec/protocol/frames.js';
+import { sha256Of, TransferKey } from '../../src/wires/queue-xec/protocol/transfer.js';
+import { openResult, outcomeOf } from '../../src/wires/queue-xec/server/wire-job.js';
+import { readAssets } from '../../src/wires/queue-xec/source/assets.js';
+import { HeldTask, readClaimed } from '../../src/wires/worqr/source/lease.js';
 import { type Door, fuzz, INPUTS } from './doors.js';
 
 const key = new TransferKey('0123456789abcdef0123456789abcdef');
@@ -126,7 +126,7 @@ const stateOf = (state: InspectedState | undefined) => (state === undefined ? un
 const token = formatToken(
   createToken({ publicKey: new Uint8Array(32), secret: new Uint8Array(32), trackers: ['wss://t.example/'], ice: [] }, nodePrimitives),
 );
-const splitter = new LineSplitter(8 * 1024 * 1024);
+const cutter = new LineCutter(8 * 1024 * 1024);
 const told: unknown[] = [];
 let now = 0;
 const output = new RawOutput(
@@ -161,7 +161,8 @@ const doors: readonly [Door, ...Door[]] = [
     enter({ bytes }) {
       now += 1;
       output.tick();
-      for (const text of splitter.push(Buffer.concat([bytes, Buffer.from('\n')])) ?? []) {
+      for (const { text } of cutter.take(Buffer.concat([bytes, Buffer.from('\n')]))) {
+        if (text === undefined) continue;
         const line = readChildLine(text);
         if (typeof line === 'string') continue;
         if (line[0] === 'report') output.take(line[2], text.length);
@@ -340,7 +341,7 @@ const doors: readonly [Door, ...Door[]] = [
   {
     name: 'claims of worqr',
     samples: [[['p', 't', 1, 0, '']]],
-    refuses: (thrown) => thrown instanceof Error && /something else/.test(thrown.message),
+    refuses: (thrown) => thrown instanceof Error && /unexpected response/.test(thrown.message),
     enter: ({ text }) => readClaimed(parseJson(text, VALUE_LIMITS)),
   },
   { name: 'tasks of crew', samples: [crewTask], enter: ({ text }) => readAcquired(parseJson(text, VALUE_LIMITS)) },

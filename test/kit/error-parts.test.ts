@@ -13,7 +13,7 @@ t.test('an error says what brought it about', async (t) => {
   t.equal(messageOf(new Error('alone')), 'alone');
   t.equal(messageOf('thrown text'), 'thrown text');
   const ours = asPeerworkError(fetchFailed);
-  t.equal(ours.message, `Something happened that should not: ${words}`);
+  t.equal(ours.message, `Internal error: ${words}`);
   t.match(jobErrorOf(ours), { code: 'internal', cause: { name: 'TypeError', cause: { parts: [{ code: 'ECONNREFUSED' }, {}] } } });
   let line = '';
   createLog({ level: 'info', write: (text) => (line = text) }).warn('no', { error: fetchFailed, ours });

@@ -1,5 +1,6 @@
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { readDotenv } from '../../src/cli/options.js';
@@ -8,9 +9,8 @@ import { fileError, listenError } from '../../src/kit/system-error.js';
 import { openLedger } from '../../src/ledger/open.js';
 import { createLog } from '../../src/log.js';
 import { takeHome } from '../../src/worker/home.js';
+import { requireTools } from '../lab/require.js';
 import { OwnersFolder } from '../lab/service.js';
-
-t.setTimeout(120_000);
 
 const codeOf = (work: Promise<unknown>) =>
   work.then(
@@ -58,7 +58,7 @@ t.test('what is said to do about a ledger helps', async (t) => {
   mkdirSync(join(folder, 'none'));
   const one = await openLedger(url('none/jobs.db'));
   t.equal(await codeOf(openLedger(url('none/jobs.db'))), 'ledger-locked');
-  t.notMatch(errorTable['ledger-locked'].todo, '--home');
+  t.notMatch(errorTable['ledger-locked'].hint, '--home');
   await one.close();
   await (await openLedger(url('none/jobs.db'))).close();
 });
@@ -100,8 +100,24 @@ t.test('a warning whose line has a code says what to do', async (t) => {
   log.warn('no', { code: 'master-absent' });
   log.error('no', { error: new PeerworkError('ice-failed', 'x') });
   log.info('no', { code: 'master-absent' });
-  log.warn('no', { code: 'master-absent', todo: 'that' });
-  t.match(lines[0], `hint=${JSON.stringify(errorTable['master-absent'].todo)}`);
-  t.match(lines[1], `hint=${JSON.stringify(errorTable['ice-failed'].todo)}`);
-  t.notMatch(`${lines[2]}${lines[3]}`, 'hint=');
+  log.warn('no', { code: 'master-absent', hint: 'that' });
+  t.match(lines[0], `hint=${JSON.stringify(errorTable['master-absent'].hint)}`);
+  t.match(lines[1], `hint=${JSON.stringify(errorTable['ice-failed'].hint)}`);
+  t.notMatch(lines[2], 'hint=');
+  t.match(lines[3], /hint=that$/, 'its own');
+  t.equal(lines[3]?.match(/hint=/g)?.length, 1);
+});
+
+t.test('a folder that cannot be made is told of with what is in the way, not as missing', async (t) => {
+  if (!requireTools(t, { unshare: 'util-linux', mount: 'util-linux' }, { root: true })) return;
+  const folder = t.testdir({ place: {} });
+  const program = [
+    "const { mkdir } = await import('node:fs/promises');",
+    `const { fileError } = await import(${JSON.stringify(new URL('../../src/kit/system-error.js', import.meta.url).href)});`,
+    "await mkdir('place/a/b', { recursive: true }).catch((error) => console.log(fileError(error, 'internal').code));",
+  ].join('\n');
+  const script = 'mount -t tmpfs -o ro none place; exec "$@"';
+  const words = ['-m', 'sh', '-ec', script, 'sh', process.execPath, '--input-type=module', '-e', program];
+  t.equal(execFileSync('unshare', words, { cwd: folder, encoding: 'utf8' }).trim(), 'file-system-read-only');
+  t.match(fileError(await mkdir(join(folder, 'a', 'b')).catch((error) => error), 'internal'), { code: 'file-missing' });
 });

@@ -2,11 +2,9 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { isAbandoned, unfinishedName } from '../../src/kit/unfinished.js';
-import { createWhole, writeWhole } from '../../src/kit/whole-file.js';
+import { createWhole, isAbandoned, unfinishedName, writeWhole } from '../../src/kit/whole-file.js';
 import { requireTools } from '../lab/require.js';
 
-t.setTimeout(120_000);
 const src = new URL('../../src', import.meta.url).pathname;
 
 t.test('a file is replaced as a whole, for its owner only, and nothing else is left', async (t) => {
@@ -57,14 +55,14 @@ t.test('on a full disk every file keeps what it held, the error says so, and it 
     const src = process.argv[1];
     const load = (path) => import(src + '/' + path);
     const { writeDotenv } = await load('cli/dotenv-file.js');
-    const { writeCredentials, readCredentials } = await load('sources/dory/credentials.js');
+    const { writeCredentials, readCredentials } = await load('wires/dory/source/credentials.js');
     const { writeRecord, readRecord } = await load('cli/service/record.js');
     const { loadOrCreateKeyFile } = await load('swarm/key-file.node.js');
     const { SeenVersions } = await load('task/seen-versions.js');
     const { ImageRecord } = await load('containers/image-record.js');
     const { takeHome } = await load('worker/home.js');
-    const { Backlog } = await load('sources/queue-xec/backlog.js');
-    const { Journal } = await load('sources/dory/journal.js');
+    const { Backlog } = await load('wires/queue-xec/source/backlog.js');
+    const { Journal } = await load('wires/dory/source/journal.js');
     const silent = { error() {}, warn() {}, info() {}, debug() {} };
     const clock = { now: () => Date.now(), wall: () => Date.now() };
     const long = 'x'.repeat(6_000);
@@ -102,7 +100,7 @@ t.test('on a full disk every file keeps what it held, the error says so, and it 
     console.log(JSON.stringify({ failed, then, drafts, now: await look(), kept, old }));`;
   const script = 'mount -t tmpfs -o size=512k none "$1" && cd "$1" && exec "$2" --input-type=module -e "$3" "$4"';
   const args = ['-m', 'sh', '-ec', script, 'sh', t.testdir(), process.execPath, program, src];
-  const { stdout, stderr, status } = spawnSync('unshare', args, { encoding: 'utf8', timeout: 60_000 });
+  const { stdout, stderr, status } = spawnSync('unshare', args, { encoding: 'utf8', timeout: 240_000 });
   t.equal(status, 0, stderr);
   const said = JSON.parse(stdout);
   t.match(said.failed, {

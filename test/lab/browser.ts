@@ -5,6 +5,9 @@ import type { Test } from 'tap';
 
 const places = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
 
+/** Only bounds what hangs: on a busy machine a page takes its time. */
+const PATIENCE_MS = 600_000;
+
 export function findChromium(): string | undefined {
   return places.find((place) => existsSync(place));
 }
@@ -15,6 +18,12 @@ export async function openBrowser(t: Test): Promise<Browser> {
   if (executablePath === undefined) throw new Error('there is no Chromium');
   const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-dev-shm-usage'] });
   t.teardown(() => browser.close());
+  const newPage = browser.newPage.bind(browser);
+  browser.newPage = async (...args) => {
+    const page = await newPage(...args);
+    page.setDefaultTimeout(PATIENCE_MS);
+    return page;
+  };
   return browser;
 }
 

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
@@ -9,6 +9,7 @@ import type { RunContext } from '../../src/job/runner.js';
 import { silentLog } from '../../src/log.js';
 import { CrawlRunner, type CrawlRunnerOptions } from '../../src/runners/crawl/crawl-runner.js';
 import type { LabDocker } from './docker.js';
+import { removeFolder } from './remove-folder.js';
 import { Site, type SiteOptions } from './site.js';
 
 /** How containers call this machine. */
@@ -33,7 +34,7 @@ export async function crawlBed(
   const site = await Site.start({ pages: 50, ...siteOptions });
   const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'pw-crawl-')));
   const network = { internet: true, hosts: [`${HOST}:${site.port}`] };
-  const ceilings = { memoryMb: 512, cpus: 2, pids: 128, diskMb: 64, network, unfiltered: false, ...options.ceilings };
+  const ceilings = { memoryMb: 512, defaultMemoryMb: 512, cpus: 2, pids: 128, diskMb: 64, network, unfiltered: false, ...options.ceilings };
   const runner = await CrawlRunner.open({
     engine: 'docker',
     worker: 'tester',
@@ -51,7 +52,7 @@ export async function crawlBed(
   t.teardown(async () => {
     await runner.close();
     await site.close();
-    await rm(folder, { recursive: true, force: true });
+    await removeFolder(folder);
   });
   return { runner, site, ceilings, start: site.url('/page/0', HOST) };
 }

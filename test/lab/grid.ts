@@ -1,9 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { removeFolder } from './remove-folder.js';
+import { until } from './until.js';
 
 export const packageRoot = fileURLToPath(new URL('../../..', import.meta.url));
 const COMMAND = join(packageRoot, 'bin', 'peerwork.js');
@@ -22,7 +24,6 @@ export class Program {
   readonly lines: string[] = [];
   readonly ended: Promise<{ readonly code: number | null; readonly signal: string | null }>;
   readonly #child: ChildProcess;
-  #waiting: (() => void)[] = [];
 
   constructor(args: readonly string[], cwd: string, options: StartOptions) {
     const [file = process.execPath, ...before] = [...(options.prefix ?? []), process.execPath];
@@ -33,17 +34,9 @@ export class Program {
     });
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       if (stream === null) continue;
-      createInterface({ input: stream }).on('line', (line) => {
-        this.lines.push(line);
-        this.#wake();
-      });
+      createInterface({ input: stream }).on('line', (line) => this.lines.push(line));
     }
-    this.ended = new Promise((resolve) =>
-      this.#child.once('close', (code, signal) => {
-        resolve({ code, signal });
-        this.#wake();
-      }),
-    );
+    this.ended = new Promise((resolve) => this.#child.once('close', (code, signal) => resolve({ code, signal })));
   }
 
   get pid(): number {
@@ -60,12 +53,17 @@ export class Program {
 
   /** The first line, from the first to come, that matches. Fails if the program ends before. */
   async line(pattern: RegExp, from = 0): Promise<string> {
-    for (;;) {
-      const found = this.lines.slice(from).find((line) => pattern.test(line));
-      if (found !== undefined) return found;
-      if (!this.running) throw new Error(`ended without a line like ${pattern}:\n${this.text}`);
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    }
+    let [found, next]: [string | undefined, number] = [undefined, from];
+    const there = () => {
+      while (found === undefined && next < this.lines.length) {
+        const line = this.lines[next++] ?? '';
+        if (pattern.test(line)) found = line;
+      }
+      return found !== undefined || !this.running;
+    };
+    await until(there, 10, () => `no line like ${pattern}:\n${this.text}`);
+    if (found === undefined) throw new Error(`ended without a line like ${pattern}:\n${this.text}`);
+    return found;
   }
 
   write(text: string): void {
@@ -84,10 +82,6 @@ export class Program {
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     this.signal(signal);
     await this.ended;
-  }
-
-  #wake(): void {
-    for (const resolve of this.#waiting.splice(0)) resolve();
   }
 }
 
@@ -141,11 +135,6 @@ export class Grid {
   /** Ends everything that this grid started. */
   async close(): Promise<void> {
     await Promise.all(this.programs.map((program) => program.stop('SIGKILL')));
-    rmSync(this.folder, { recursive: true, force: true, maxRetries: 5 });
+    await removeFolder(this.folder);
   }
-}
-
-/** Waits until `check` is true; tests have time limits of their own. */
-export async function until(check: () => boolean | Promise<boolean>, everyMs = 50): Promise<void> {
-  while (!(await check())) await new Promise((resolve) => setTimeout(resolve, everyMs));
 }

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { type NatType, type RouterType, routerRules, udpStreamTimeoutS, udpTimeoutS } from './nat-rules.js';
+import { removeFolder } from './remove-folder.js';
 
 export type Side = 'a' | 'b';
 
@@ -113,7 +114,7 @@ export class NatLab {
     for (const child of this.#processes) child.kill('SIGKILL');
     await Promise.all(ends);
     this.#removeNamespaces();
-    rmSync(this.folder, { recursive: true, force: true });
+    await removeFolder(this.folder);
   }
 
   async #build(hosts: number): Promise<void> {

@@ -16,7 +16,7 @@ export interface Cell {
   readonly connectMs: number;
   readonly sinceStartMs: number;
   /** What failed before it succeeded. */
-  readonly troubles: readonly string[];
+  readonly warnings: readonly string[];
 }
 
 /** The swarm tries again by itself; two failed attempts take less. */
@@ -66,11 +66,11 @@ export async function measureMatrix(onCell: (cell: Cell) => void, types: readonl
 async function connect(worker: LabProcess, relayNeeded: boolean): Promise<Omit<Cell, 'master' | 'worker'>> {
   const connected = await Promise.race([worker.call<Connected>('connected'), delay(maxConnectMs, undefined, { ref: false })]);
   const none = { openedPath: undefined, path: undefined, connectMs: Number.NaN, sinceStartMs: Number.NaN };
-  if (connected === undefined) return { ...none, troubles: await worker.call<string[]>('troubles') };
+  if (connected === undefined) return { ...none, warnings: await worker.call<string[]>('warnings') };
   const { path: openedPath, ...times } = connected;
   const args = { text: 'x'.repeat(100_000) };
   const answer = await worker.call<unknown>('call', { args });
-  if (JSON.stringify(answer) !== JSON.stringify([args, args])) return { ...none, troubles: ['the call was answered wrongly'] };
+  if (JSON.stringify(answer) !== JSON.stringify([args, args])) return { ...none, warnings: ['the call was answered wrongly'] };
   const path = openedPath === 'relay' && !relayNeeded ? await settledPath(worker) : openedPath;
   return { openedPath, path, ...times };
 }
@@ -101,7 +101,7 @@ export function formatMatrix(cells: readonly Cell[]): string {
   const types = [...new Set(cells.map((cell) => cell.master))];
   const text = (cell: Cell | undefined) => {
     if (cell?.path === undefined) return '**no path**';
-    const attempts = cell.troubles.length + 1;
+    const attempts = cell.warnings.length + 1;
     return `${Math.round(cell.connectMs)}${cell.path === 'relay' ? ' R' : ''}${attempts > 1 ? ` ×${attempts}` : ''}`;
   };
   const row = (columns: readonly string[]) => `| ${columns.join(' | ')} |`;

@@ -1,9 +1,10 @@
 /** A Master's or a Worker's place in the swarm, in the NAT lab. */
 import { createKeyPair } from '../../src/swarm/identity.js';
+import { MasterSwarm } from '../../src/swarm/master-swarm.js';
 import type { Peer } from '../../src/swarm/peer.js';
 import { nodePlatform } from '../../src/swarm/platform.node.js';
-import { MasterSwarm, WorkerSwarm } from '../../src/swarm/swarm.js';
 import { createToken, formatToken } from '../../src/swarm/token.js';
+import { WorkerSwarm } from '../../src/swarm/worker-swarm.js';
 import { serve } from './lab-process.js';
 
 export interface Connected {
@@ -14,7 +15,7 @@ export interface Connected {
   /** From the start of the Worker. */
   readonly sinceStartMs: number;
   /** What went wrong before. */
-  readonly troubles: readonly string[];
+  readonly warnings: readonly string[];
 }
 
 interface Start {
@@ -26,7 +27,7 @@ interface Start {
 let swarm: MasterSwarm | WorkerSwarm | undefined;
 let connected: Promise<Connected> | undefined;
 let peer: Peer | undefined;
-let troubles: string[] = [];
+let warnings: string[] = [];
 
 serve({
   /** Resolves with the token when the tracker has answered. */
@@ -51,18 +52,18 @@ serve({
     const platform = nodePlatform({ turnCa: ca });
     const worker = new WorkerSwarm({ token, identity: createKeyPair(platform.primitives), name: 'worker', platform, accept: () => ({}) });
     swarm = worker;
-    troubles = [];
-    worker.on('trouble', (error) => troubles.push(error.message));
+    warnings = [];
+    worker.on('warning', (error) => warnings.push(error.message));
     connected = new Promise((resolve) => {
       worker.on('connected', (master) => {
         peer = master;
-        resolve({ path: master.path, connectMs: master.connectMs, sinceStartMs: performance.now() - startedAt, troubles });
+        resolve({ path: master.path, connectMs: master.connectMs, sinceStartMs: performance.now() - startedAt, warnings });
       });
     });
     worker.start();
   },
   connected: () => connected,
-  troubles: () => troubles,
+  warnings: () => warnings,
   path: () => peer?.path,
   call: ({ args }: { args: unknown }) => peer?.rpc.call('double', args),
   async stop(): Promise<void> {

@@ -1,19 +1,20 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
-import { systemClock } from '../../src/clock.js';
+import { type Clock, systemClock } from '../../src/clock.js';
 import type { PeerworkError } from '../../src/errors.js';
 import type { Lease, Source } from '../../src/job/source.js';
 import { createLog } from '../../src/log.js';
 import type { SourceSetup } from '../../src/sources/setup.js';
 import { loadOrCreateKeyFile } from '../../src/swarm/key-file.node.js';
 import { Sources } from '../../src/worker/sources.js';
+import { removeFolder } from './remove-folder.js';
 
 /** A folder that is gone with the test. */
 export function temporaryFolder(t: Test, name = 'test'): string {
   const folder = mkdtempSync(join(tmpdir(), `peerwork-${name}-`));
-  t.teardown(() => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }));
+  t.teardown(() => removeFolder(folder));
   return folder;
 }
 
@@ -26,7 +27,7 @@ export function echoTask(t: Test): string {
 
 export interface OpenSource {
   readonly source: Source;
-  readonly troubles: PeerworkError[];
+  readonly warnings: PeerworkError[];
   /** What it logged, at every level. */
   readonly lines: string[];
   /** Outcomes that are not acknowledged. */
@@ -43,20 +44,21 @@ export async function openSource(
   setup: SourceSetup,
   folder = temporaryFolder(t, 'source'),
   runners: readonly string[] = ['task-module'],
+  clock: Clock = systemClock,
 ): Promise<OpenSource> {
-  const troubles: PeerworkError[] = [];
+  const warnings: PeerworkError[] = [];
   const lines: string[] = [];
   const opened = new Sources({
     setups: [setup],
     folder,
     worker: 'lab',
     concurrency: 4,
-    runners: { find: async () => undefined, ready: new Map(runners.map((kind) => [kind, undefined])) },
+    runners: { joined: () => Promise.resolve(), find: async () => undefined, ready: new Map(runners.map((kind) => [kind, undefined])) },
     keys: loadOrCreateKeyFile(join(folder, 'key.json')),
-    clock: systemClock,
+    clock,
     log: createLog({ level: 'debug', write: (line) => lines.push(line) }),
     onJoin: () => {},
-    onTrouble: (_, error) => troubles.push(error),
+    onWarning: (_, error) => warnings.push(error),
   });
   let closing: Promise<void> | undefined;
   const close = () => {
@@ -67,16 +69,11 @@ export async function openSource(
   await opened.opened;
   const source = opened.ready[0] as Source;
   const take = async () => {
-    const [lease] = await source.claim(1, AbortSignal.timeout(20_000));
+    const [lease] = await source.claim(1, AbortSignal.timeout(240_000));
     if (lease === undefined) throw new Error('no lease came');
     return lease;
   };
-  return { source, troubles, lines, unsent: () => opened.unsent, close, take };
-}
-
-/** Until it is true; the test's own timeout ends the wait. */
-export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 10));
+  return { source, warnings, lines, unsent: () => opened.unsent, close, take };
 }
 
 export function aborted(signal: AbortSignal): Promise<void> {

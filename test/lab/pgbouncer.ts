@@ -1,15 +1,16 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chownSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chownSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePort } from './free-port.js';
 import { type LabPostgres, ownerOfServers } from './postgres.js';
+import { removeFolder } from './remove-folder.js';
 import { findTool } from './require.js';
 
 export const pgbouncerTools = { pgbouncer: 'pgbouncer' };
-const START_LIMIT_MS = 30_000;
+const START_LIMIT_MS = 240_000;
 
 /** pgbouncer in transaction mode before a Postgres of the lab, with fewer sessions than it has clients. */
 export class LabPgbouncer {
@@ -69,7 +70,7 @@ server_login_retry = 1
       this.#server.kill('SIGKILL');
       await gone;
     }
-    rmSync(this.#folder, { recursive: true, force: true, maxRetries: 3 });
+    await removeFolder(this.#folder);
   }
 }
 

@@ -1,19 +1,22 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import pg from 'pg';
 import { freePort } from './free-port.js';
+import { removeFolder } from './remove-folder.js';
 
 const run = promisify(execFile);
-const START_LIMIT_MS = 30_000;
+const START_LIMIT_MS = 240_000;
 const END_LIMIT_MS = 10_000;
 
 export interface LabPostgresOptions {
   /** Whether commits reach the disk, for benchmarks. Default false: they survive the server, not the machine. */
   readonly durable?: boolean;
+  /** Files in PEM: it takes connections with TLS as well, also at 127.0.0.2, which a certificate may not name. */
+  readonly tls?: { readonly cert: string; readonly key: string };
 }
 
 /** A Postgres of our own, on a free port of this machine, in a folder that is gone with it. */
@@ -42,6 +45,7 @@ export class LabPostgres {
     try {
       const args = ['-D', join(folder, 'data'), '-U', 'peerwork', '--auth=trust', '--encoding=UTF8', '--locale=C', '--no-sync'];
       await run(programOf('initdb'), args, { cwd: folder, ...owner, env: environment });
+      lab.#takeCertificate();
       await lab.startAgain();
       return lab;
     } catch (error) {
@@ -52,15 +56,28 @@ export class LabPostgres {
 
   /** After `stop`. */
   async startAgain(): Promise<void> {
-    const { durable = false } = this.#options;
+    const { durable = false, tls } = this.#options;
     const settings = ['fsync', 'full_page_writes'].flatMap((name) => ['-c', `${name}=${durable ? 'on' : 'off'}`]);
-    const place = ['-D', join(this.#folder, this.#data), '-k', this.#folder, '-p', String(this.port), '-c', 'listen_addresses=127.0.0.1'];
-    const server = spawn(programOf('postgres'), [...place, ...settings, '-c', 'shared_buffers=256MB', '-c', 'max_connections=60'], {
-      cwd: this.#folder,
-      stdio: ['ignore', 'ignore', 'pipe'],
-      env: environment,
-      ...ownerOfServers(),
-    });
+    const place = [
+      '-D',
+      join(this.#folder, this.#data),
+      '-k',
+      this.#folder,
+      '-p',
+      String(this.port),
+      '-c',
+      `listen_addresses=127.0.0.1${tls === undefined ? '' : ',127.0.0.2'}`,
+    ];
+    const server = spawn(
+      programOf('postgres'),
+      [...place, ...settings, '-c', 'shared_buffers=256MB', '-c', 'max_connections=60', '-c', `ssl=${tls === undefined ? 'off' : 'on'}`],
+      {
+        cwd: this.#folder,
+        stdio: ['ignore', 'ignore', 'pipe'],
+        env: environment,
+        ...ownerOfServers(),
+      },
+    );
     this.#server = server;
     let said = '';
     server.stderr?.on('data', (data) => {
@@ -84,6 +101,24 @@ export class LabPostgres {
     clearTimeout(timer);
   }
 
+  /** Lines of pg_hba.conf, which hold for everybody but the superuser; without a call everybody is let in. */
+  async letIn(...rules: readonly string[]): Promise<void> {
+    const own = ['local all all trust', 'host all peerwork 127.0.0.1/32 trust'];
+    writeFileSync(join(this.#folder, this.#data, 'pg_hba.conf'), [...own, ...rules, ''].join('\n'));
+    await this.query('SELECT pg_reload_conf()');
+  }
+
+  #takeCertificate(): void {
+    const { tls } = this.#options;
+    if (tls === undefined) return;
+    const owner = ownerOfServers();
+    for (const [from, name] of [[tls.cert, 'server.crt'] as const, [tls.key, 'server.key'] as const]) {
+      const to = join(this.#folder, this.#data, name);
+      writeFileSync(to, readFileSync(from), { mode: 0o600 });
+      if (owner !== undefined) chownSync(to, owner.uid, owner.gid);
+    }
+  }
+
   /** A replica with a copy of the data takes the place of the server, which is gone. It only reads, until it is promoted. */
   async failOver(): Promise<void> {
     await this.stop();
@@ -98,11 +133,12 @@ export class LabPostgres {
     await this.query('SELECT pg_promote()');
   }
 
-  /** The URL of a new empty database. */
-  async createDatabase(encoding = 'UTF8'): Promise<string> {
+  /** The URL of a new empty database. `icuLocale`: it orders texts as this language does, not by their bytes. */
+  async createDatabase(encoding = 'UTF8', icuLocale?: string): Promise<string> {
     this.#databases += 1;
     const name = `test_${this.#databases}`;
-    await this.query(`CREATE DATABASE ${name} ENCODING '${encoding}' TEMPLATE template0`);
+    const locale = icuLocale === undefined ? '' : ` LOCALE_PROVIDER icu ICU_LOCALE '${icuLocale}'`;
+    await this.query(`CREATE DATABASE ${name} ENCODING '${encoding}'${locale} TEMPLATE template0`);
     return this.urlOf(name);
   }
 
@@ -124,7 +160,7 @@ export class LabPostgres {
   async close(): Promise<void> {
     await this.stop('immediate');
     process.off('exit', this.#onExit);
-    rmSync(this.#folder, { recursive: true, force: true, maxRetries: 3 });
+    await removeFolder(this.#folder);
   }
 
   async #answers(): Promise<boolean> {

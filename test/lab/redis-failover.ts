@@ -1,6 +1,6 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,7 +8,9 @@ import { Redis } from 'ioredis';
 import type { Test } from 'tap';
 import { freePort } from './free-port.js';
 import { LabRedis } from './redis.js';
+import { removeFolder } from './remove-folder.js';
 import { findTool } from './require.js';
+import { until } from './until.js';
 
 /** A primary and its replica behind one address, as a service's name or a virtual address gives it. */
 export class RedisPair {
@@ -103,13 +105,13 @@ export class WatchedRedis {
       await ended(sentinel);
       await primary.close();
       await replica.close();
-      rmSync(folder, { recursive: true, force: true });
+      await removeFolder(folder);
     });
     const client = new Redis({ port, host: '127.0.0.1', retryStrategy: () => 50, maxRetriesPerRequest: null });
     client.on('error', () => {});
     // It hears of the replica from the primary, every ten seconds.
     const known = async () => ((await client.call('SENTINEL', 'replicas', 'main')) as unknown[]).length === 1;
-    while (!(await known())) await new Promise((resolve) => setTimeout(resolve, 100));
+    await until(known);
     client.disconnect();
     return new WatchedRedis(primary, replica, port);
   }
@@ -128,7 +130,7 @@ export class WatchedRedis {
 /** A certificate of its own authority for 127.0.0.1. */
 export function makeCertificate(t: Test): { readonly folder: string; readonly ca: string; readonly cert: string; readonly key: string } {
   const folder = mkdtempSync(join(tmpdir(), 'peerwork-tls-'));
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  t.teardown(() => removeFolder(folder));
   const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];
   const names = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1'];
   execFileSync('openssl', ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-keyout', key, '-out', cert, ...names], {
@@ -147,8 +149,7 @@ async function command(lab: LabRedis, name: string, ...words: string[]): Promise
 }
 
 async function linkUp(replica: LabRedis): Promise<void> {
-  while (!String(await command(replica, 'INFO', 'replication')).includes('master_link_status:up'))
-    await new Promise((resolve) => setTimeout(resolve, 50));
+  await until(async () => String(await command(replica, 'INFO', 'replication')).includes('master_link_status:up'));
 }
 
 /** What was written so far is at the replica too. */

@@ -1,15 +1,16 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import { Redis } from 'ioredis';
 import { freePort } from './free-port.js';
+import { removeFolder } from './remove-folder.js';
 import { findTool, requireTools } from './require.js';
 
-const START_LIMIT_MS = 20_000;
+const START_LIMIT_MS = 240_000;
 const END_LIMIT_MS = 10_000;
 
 export interface LabRedisOptions {
@@ -131,7 +132,7 @@ export class LabRedis {
   async close(): Promise<void> {
     await this.stop('kill');
     process.off('exit', this.#onExit);
-    rmSync(this.#folder, { recursive: true, force: true, maxRetries: 3 });
+    await removeFolder(this.#folder);
   }
 
   /** Accepting is not enough: it reads its log first, and says LOADING until then. */

@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { markProcess } from '../../src/kit/process-mark.js';
 import { packageRoot } from './grid.js';
+import { removeFolder } from './remove-folder.js';
 
 export interface Answer {
   readonly code: number | null;
@@ -63,7 +64,7 @@ export class OwnersFolder {
     return [supervisor, worker].filter((one) => one !== undefined && markProcess(one.pid)?.mark === one.mark).map(({ pid }) => pid);
   }
 
-  close(): void {
+  async close(): Promise<void> {
     for (const pid of this.processes()) {
       try {
         process.kill(pid, 'SIGKILL');
@@ -71,6 +72,6 @@ export class OwnersFolder {
         // it has just ended
       }
     }
-    rmSync(this.path, { recursive: true, force: true, maxRetries: 5 });
+    await removeFolder(this.path);
   }
 }

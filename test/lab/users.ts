@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chown, mkdtemp, realpath, rm } from 'node:fs/promises';
+import { chown, mkdtemp, realpath } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
+import { removeFolder } from './remove-folder.js';
 
 /** An id that no machine has an account for. */
 const ORDINARY = 61_999;
@@ -14,7 +15,7 @@ export const users: readonly ('root' | 'ordinary')[] = process.getuid?.() === 0 
 /** Runs one of our programs as such a user. Its last argument is a temporary folder of that user, which is also its TMPDIR. Resolves with what it prints. */
 export async function runAs(t: Test, user: 'root' | 'ordinary', program: string, args: readonly string[]): Promise<string> {
   const folder = await realpath(await mkdtemp(join(tmpdir(), 'peerwork-user-')));
-  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  t.teardown(() => removeFolder(folder));
   const words = [process.execPath, program, ...args, folder];
   if (user === 'ordinary' && process.getuid?.() === 0) {
     await chown(folder, ORDINARY, ORDINARY);

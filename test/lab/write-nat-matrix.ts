@@ -4,9 +4,9 @@ import { fileURLToPath } from 'node:url';
 import { type Cell, formatMatrix, measureMatrix, medianMs, needsRelay } from './nat-matrix.js';
 
 const target = fileURLToPath(new URL('../../../docs/nat-matrix.md', import.meta.url));
-const cells = await measureMatrix(({ master, worker, path, connectMs, sinceStartMs, troubles }) =>
+const cells = await measureMatrix(({ master, worker, path, connectMs, sinceStartMs, warnings }) =>
   process.stderr.write(
-    `${master} ${worker} ${path ?? 'no path'} ${connectMs} ms, ${Math.round(sinceStartMs)} ms in all ${troubles.join('; ')}\n`,
+    `${master} ${worker} ${path ?? 'no path'} ${connectMs} ms, ${Math.round(sinceStartMs)} ms in all ${warnings.join('; ')}\n`,
   ),
 );
 const direct = cells.filter(({ master, worker }) => !needsRelay(master, worker));
@@ -26,7 +26,7 @@ take well under a millisecond: add about six of your own.
 
 ${formatMatrix(cells)}
 
-- ${connected.length} of ${cells.length} pairs connect, ${count(connected, (cell) => cell.troubles.length === 0)} of them at the first attempt.
+- ${connected.length} of ${cells.length} pairs connect, ${count(connected, (cell) => cell.warnings.length === 0)} of them at the first attempt.
 - Where no relay is needed the median is ${medianMs(direct, 'connectMs')} ms (${medianMs(direct, 'sinceStartMs')} ms since the Worker was made); ${count(direct, (cell) => cell.path === 'direct')} of ${direct.length} end up
   direct. ${count(direct, (cell) => cell.openedPath === 'relay' && cell.path === 'direct')} of these opened through the relay and moved to the direct path within 2.5 s, without a pause.
 - Through a relay the median is ${medianMs(relayed, 'connectMs')} ms (${medianMs(relayed, 'sinceStartMs')} ms since the Worker was made).

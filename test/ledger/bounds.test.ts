@@ -18,10 +18,10 @@ for (const engine of engines) {
     const endsAt = NOW + 3_000 + TIMEOUT_GRACE_MS;
     for (let now = NOW; now < endsAt; now += 1_000) {
       t.strictSame(await ledger.extend(ann, [run], now + LEASE_MS, now), []);
-      t.match(await ledger.tend(now), { expired: 0, late: 0 });
+      t.match(await ledger.maintain(now), { expired: 0, late: 0 });
     }
     t.match(await ledger.get('a'), { leaseUntil: endsAt });
-    t.match(await ledger.tend(endsAt), { expired: 0, late: 1 });
+    t.match(await ledger.maintain(endsAt), { expired: 0, late: 1 });
     t.match(await ledger.get('a', endsAt), { state: 'ready', attempts: { made: 1 }, runAt: endsAt + 500 });
     t.match(await ledger.history('a', 0, 9), [{ kind: 'error', body: { code: 'timeout' } }]);
     const cancelled = changes.flatMap((change) => change.cancelled);
@@ -29,7 +29,7 @@ for (const engine of engines) {
     t.strictSame(await ledger.settle(ann, [completed(run, 1)], endsAt), ['stale'], 'and its word counts no more');
     t.strictSame(await ledger.extend(ann, [run], endsAt + LEASE_MS, endsAt), [{ id: 'a', lease: 1 }]);
     await claimOne(ledger, { now: endsAt + 500 });
-    await ledger.tend(endsAt + 500 + 3_000 + TIMEOUT_GRACE_MS);
+    await ledger.maintain(endsAt + 500 + 3_000 + TIMEOUT_GRACE_MS);
     t.match(await ledger.get('a'), { state: 'failed', settled: { error: { code: 'timeout' }, attempts: 2 } });
   });
 
@@ -43,7 +43,7 @@ for (const engine of engines) {
     );
     const [, endless] = await claim(ledger);
     await ledger.extend(ann, [endless as never], NOW + 10 ** 9, NOW);
-    t.match(await ledger.tend(NOW + LEASE_MS), { expired: 1, late: 0 });
+    t.match(await ledger.maintain(NOW + LEASE_MS), { expired: 1, late: 0 });
     t.match(await ledger.history('silent', 0, 9), [{ body: { code: 'lease-expired' } }]);
     t.match(await ledger.get('endless'), { state: 'leased', leaseUntil: NOW + 10 ** 9 });
   });
@@ -53,12 +53,12 @@ for (const engine of engines) {
     const run = await claimOne(ledger);
     let now = NOW;
     for (; now < NOW + MAX_WAIT_MS; now += 10_000) await ledger.extend(ann, [run], now + LEASE_MS, now, { leases: [run] });
-    t.match(await ledger.tend(now), { late: 0 });
+    t.match(await ledger.maintain(now), { late: 0 });
     const last = now - 10_000;
     now += 60_000;
     await ledger.extend(ann, [run], now + LEASE_MS, now, { leases: [run] });
     t.match(await ledger.get('a'), { leaseUntil: last + 3_000 + TIMEOUT_GRACE_MS });
-    t.match(await ledger.tend(now), { late: 1 });
+    t.match(await ledger.maintain(now), { late: 1 });
   });
 
   test('an outcome on its way is not over the time of its run, but not for ever', async (t, ledger) => {
@@ -68,7 +68,7 @@ for (const engine of engines) {
     let now = NOW + 2 * MAX_WAIT_MS - 1_000;
     await ledger.extend(ann, [run], now + LEASE_MS, now);
     for (; now < NOW + 3 * MAX_WAIT_MS; now += 10_000) t.strictSame(await onItsWay(now), []);
-    t.match(await ledger.tend(now), { expired: 0, late: 0 });
+    t.match(await ledger.maintain(now), { expired: 0, late: 0 });
     const last = now - 10_000;
     await onItsWay(last + 2 * MAX_WAIT_MS + TIMEOUT_GRACE_MS - 1);
     t.match(await ledger.get('a'), { leaseUntil: last + 2 * MAX_WAIT_MS + TIMEOUT_GRACE_MS });
@@ -143,7 +143,7 @@ for (const engine of engines) {
       [
         [child({ id: 'x', parents: ['y'] }), child({ id: 'y', ref: 'y', parents: ['z'] }), child({ id: 'x', ref: 'z' })],
         {},
-        /of the same id wait for each other in a circle/,
+        /of the same id wait for each other in a cycle/,
       ],
       [[child({ runAt: NOW + 400 * 86_400_000 })], {}, /runAt/],
     ] as const)

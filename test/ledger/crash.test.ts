@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { openLedger } from '../../src/ledger/open.js';
 import { SqliteDriver } from '../../src/ledger/sqlite.js';
+import { until } from '../lab/until.js';
 import { temporaryFolder } from './engines.js';
 
 const WRITER = fileURLToPath(new URL('./crash-writer.js', import.meta.url));
@@ -35,7 +36,7 @@ t.test('kill -9 while writing: whatever was acknowledged is there', async (t) =>
   const added = new Set<string>();
   for (let round = 0; round < ROUNDS; round += 1) {
     const writer = start(t, `sqlite:${file}`);
-    await writer.said;
+    await until(() => writer.lines().some((line) => line.startsWith('=')));
     await new Promise((resolve) => setTimeout(resolve, Math.random() * 80));
     await kill(writer.child);
     for (const line of writer.lines()) (line.startsWith('+') ? added : completed).add(line.slice(1));

@@ -1,21 +1,21 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { Driver } from '../../src/ledger/driver.js';
-import type { Ledger } from '../../src/ledger/ledger.js';
+import { Ledger } from '../../src/ledger/ledger.js';
 import { migrate } from '../../src/ledger/migrate.js';
 import { PostgresDriver } from '../../src/ledger/postgres.js';
-import { SqlLedger } from '../../src/ledger/sql-ledger.js';
 import { SqliteDriver } from '../../src/ledger/sqlite.js';
 import { findPostgres, LabPostgres } from '../lab/postgres.js';
+import { removeFolder } from '../lab/remove-folder.js';
 import { requireThat } from '../lab/require.js';
 
 /** A way to open an empty ledger; the conformance suite and the model test run on each. */
 export interface Engine {
   readonly name: string;
   /** A new ledger, and the driver below it for looking at rows while no call is under way. Both end with the test. */
-  open(t: Test, random?: () => number): Promise<{ ledger: SqlLedger; driver: Driver }>;
+  open(t: Test, random?: () => number): Promise<{ ledger: Ledger; driver: Driver }>;
 }
 
 export const engines: readonly Engine[] = [
@@ -57,7 +57,7 @@ function requirePostgres(t: Test): boolean {
 
 async function open(t: Test, driver: Driver, random: () => number = Math.random) {
   await migrate(driver);
-  const ledger = new SqlLedger(driver, { random }, 0);
+  const ledger = new Ledger(driver, { random }, 0);
   t.teardown(() => ledger.close());
   return { ledger, driver };
 }
@@ -66,19 +66,19 @@ async function open(t: Test, driver: Driver, random: () => number = Math.random)
 export async function expire(ledger: Ledger, now: number): Promise<number> {
   let expired = 0;
   for (;;) {
-    const tended = await ledger.tend(now);
-    expired += tended.expired;
-    if (tended.nextAt === undefined || tended.nextAt > now) return expired;
+    const maintained = await ledger.maintain(now);
+    expired += maintained.expired;
+    if (maintained.nextAt === undefined || maintained.nextAt > now) return expired;
   }
 }
 
-/** When the ledger wants to be tended again, with leases left as they are. */
+/** When the ledger wants to be maintained again, with leases left as they are. */
 export async function nextWakeAt(ledger: Ledger, now: number): Promise<number | undefined> {
-  return (await ledger.tend(now, { keepLeases: true })).nextAt;
+  return (await ledger.maintain(now, { keepLeases: true })).nextAt;
 }
 
 export function temporaryFolder(t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'peerwork-test-'));
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  t.teardown(() => removeFolder(folder));
   return folder;
 }

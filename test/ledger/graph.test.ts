@@ -167,7 +167,7 @@ for (const engine of engines) {
           { data: 1, ref: 'a', parents: ['b'] },
           { data: 1, ref: 'b', parents: ['a'] },
         ],
-        /circle/,
+        /cycle/,
       ],
       [[{ data: 1, parents: ['nobody'] }], /nobody/],
       [

@@ -37,19 +37,56 @@ for (const engine of engines) {
       await t.rejects(ledger.putGroup(bad as never, NOW), { code: 'group-invalid' });
   });
 
+  test('weights have decimals, and their sums are exact: what was counted up comes down to nothing', async (t, ledger, driver) => {
+    const weights = [0.1, 0.2, 0.3, 0.000001, 999_999.999999, 0.25];
+    await ledger.add(
+      weights.map((weight, at) => job(`j${at}`, { weight })),
+      NOW,
+    );
+    for (const [at, weight] of weights.entries()) t.match(await ledger.get(`j${at}`), { weight });
+    for (const weight of [0.0000001, 1 / 3, -0.1, 1_000_000.5, Number.NaN])
+      await t.rejects(ledger.add([job('bad', { weight })], NOW), { code: 'job-invalid' }, String(weight));
+    await ledger.change('j5', { weight: 1.5 }, NOW);
+    t.match(await ledger.get('j5'), { weight: 1.5 });
+    const sums = 'SELECT CAST(SUM(weight) AS INTEGER) AS whole, CAST(SUM(weight_part) AS INTEGER) AS parts FROM grp_tally';
+    await ledger.delete(['j0', 'j1', 'j3', 'j4'], NOW);
+    await ledger.settle(ann, [completed(await claimOne(ledger))], NOW);
+    t.match(await ledger.getGroup('g'), { progress: 0.3 / 1.8 });
+    await ledger.delete(['j2', 'j5'], NOW);
+    t.strictSame(await driver.all(sums), [{ whole: 0, parts: 0 }]);
+  });
+
+  test('a job that has ended is changed for its next life, if that is asked for', async (t, ledger) => {
+    await ledger.add([job('a', { weight: 1 }), job('b', { weight: 1 })], NOW);
+    await ledger.settle(ann, [completed(await claimOne(ledger))], NOW);
+    await t.rejects(ledger.change('a', { name: 'x' }, NOW), { code: 'job-ended' });
+    await t.rejects(ledger.change('a', { attemptsLeft: 2 }, NOW, { ended: true }), { code: 'job-ended' });
+    const changes = { name: 'x', weight: 3, meta: { m: 1 }, channel: 'other', data: 'new', runAt: NOW + 5 };
+    t.match(await ledger.change('a', changes, NOW, { ended: true }), {
+      state: 'completed',
+      name: 'x',
+      weight: 3,
+      channel: 'other',
+      data: 'new',
+    });
+    t.match(await ledger.getGroup('g'), { progress: 0.75, counts: { completed: 1, ready: 1 } });
+    await ledger.reset(['a'], NOW);
+    t.equal(await claimIds(ledger, { channels: ['other'] }), 'a');
+  });
+
   test('pause: later jobs obey, running ones go on, others are not held up, and one row is written', async (t, ledger, driver) => {
     await ledger.add([job('a', { priority: 9 }), job('b', { priority: 9 }), job('free', { group: 'h' })], NOW);
     const a = await claimOne(ledger);
-    t.ok(await ledger.pauseGroup('g', NOW));
+    t.ok(await ledger.pauseGroup('g'));
     t.strictSame(await driver.all('SELECT COUNT(*) AS n FROM job WHERE parked IS NOT NULL'), [{ n: 0 }]);
     await ledger.add([job('later', { priority: 9 })], NOW);
     t.equal(await claimIds(ledger, { limit: 1 }), 'free', 'a paused group in front of the line is walked over');
     t.match(await ledger.get('b'), { state: 'ready', waiting: 'group-paused' });
     t.strictSame(await ledger.settle(ann, [completed(a)], NOW), ['settled']);
-    t.ok(await ledger.resumeGroup('g', NOW));
+    t.ok(await ledger.resumeGroup('g'));
     t.equal(await claimIds(ledger), 'b later', 'in their old places');
-    t.notOk(await ledger.pauseGroup('nobody', NOW));
-    t.notOk(await ledger.resumeGroup('nobody', NOW));
+    t.notOk(await ledger.pauseGroup('nobody'));
+    t.notOk(await ledger.resumeGroup('nobody'));
   });
 
   test('thousands of paused jobs: claims walk over them once, resuming lets all out', async (t, ledger, driver) => {
@@ -58,12 +95,12 @@ for (const engine of engines) {
       NOW,
     );
     await ledger.add([job('free', { group: 'h' })], NOW);
-    await ledger.pauseGroup('g', NOW);
+    await ledger.pauseGroup('g');
     let found = '';
     for (let tries = 0; tries < 10 && found === ''; tries += 1) found = await claimIds(ledger);
     t.equal(found, 'free');
     t.strictSame(await driver.all("SELECT COUNT(*) AS n FROM job WHERE parked = 'group'"), [{ n: 5_000 }]);
-    await ledger.resumeGroup('g', NOW);
+    await ledger.resumeGroup('g');
     await expire(ledger, NOW);
     t.strictSame(await driver.all('SELECT COUNT(*) AS n FROM job WHERE parked IS NOT NULL'), [{ n: 0 }]);
     t.equal((await claim(ledger, { limit: 9_000 })).length, 5_000);

@@ -65,6 +65,22 @@ for (const engine of engines) {
     await t.rejects(ledger.add([{ data: 1, persistent: true, key: 'k' }], NOW), { code: 'job-invalid' });
   });
 
+  test('a job that must never run twice fails when its worker is lost, and not when it is given back unrun', async (t, ledger) => {
+    await ledger.add([{ id: 'pay', data: 1, workerLoss: 'fail' }], NOW);
+    t.match(await ledger.get('pay'), { workerLoss: 'fail' });
+    const run = await claimOne(ledger);
+    await ledger.settle(ann, [released(run)], NOW);
+    await claimOne(ledger);
+    await expire(ledger, NOW + LEASE_MS);
+    t.match(await ledger.get('pay'), { state: 'failed', settled: { error: { code: 'lease-expired' }, attempts: 1 } });
+    await ledger.retry(['pay'], NOW);
+    t.match(await ledger.change('pay', { workerLoss: 'retry' }, NOW), { workerLoss: 'retry', state: 'ready' });
+    await claimOne(ledger);
+    await expire(ledger, NOW + LEASE_MS);
+    t.match(await ledger.get('pay'), { state: 'ready', error: { code: 'lease-expired' } });
+    t.equal((await ledger.get((await ledger.add([{ data: 1 }], NOW))[0]?.id ?? ''))?.workerLoss, 'retry', 'as is usual');
+  });
+
   test('a failed run keeps what it had made, if it gave that back; nobody takes it for the output of a job that completed', async (t, ledger) => {
     await ledger.add(
       [
@@ -301,8 +317,8 @@ for (const engine of engines) {
   });
 
   test('retention: by state and by group, never what an unfinished child needs', async (t, _ledger, driver) => {
-    const { SqlLedger } = await import('../../src/ledger/sql-ledger.js');
-    const ledger = new SqlLedger(driver, { retention: { completedMs: 1_000, failedMs: 5_000 } }, 0);
+    const { Ledger } = await import('../../src/ledger/ledger.js');
+    const ledger = new Ledger(driver, { retention: { completedMs: 1_000, failedMs: 5_000 } }, 0);
     await ledger.putGroup({ id: 'kept', retainMs: 10_000 }, NOW);
     await ledger.add(
       [
@@ -321,19 +337,19 @@ for (const engine of engines) {
       NOW,
     );
     const left = async () => (await ledger.list({}, { limit: 99, oldestFirst: true }, NOW)).jobs.map(({ id }) => id).join(' ');
-    await ledger.tend(NOW + 999);
+    await ledger.maintain(NOW + 999);
     t.equal(await left(), 'done failed parent child kept');
-    await ledger.tend(NOW + 1_000);
+    await ledger.maintain(NOW + 1_000);
     t.equal(await left(), 'failed parent child kept');
-    await ledger.tend(NOW + 9_999);
+    await ledger.maintain(NOW + 9_999);
     t.equal(await left(), 'parent child kept');
-    await ledger.tend(NOW + 10_000);
+    await ledger.maintain(NOW + 10_000);
     t.equal(await left(), 'parent child');
     t.equal(await ledger.getGroup('kept'), undefined);
     t.ok(await ledger.getGroup('g'), 'a group without a policy stays');
     await ledger.settle(ann, [completed(await claimOne(ledger, { now: NOW + 1_000_000 }))], NOW + 1_000_000);
-    await ledger.tend(NOW + 2_000_000);
-    await ledger.tend(NOW + 2_000_000);
+    await ledger.maintain(NOW + 2_000_000);
+    await ledger.maintain(NOW + 2_000_000);
     t.match(await ledger.counts(), { completed: 0, failed: 0 });
     t.strictSame(await driver.all('SELECT COUNT(*) AS n FROM edge'), [{ n: 0 }]);
     t.strictSame(await driver.all('SELECT COUNT(*) AS n FROM history'), [{ n: 0 }]);

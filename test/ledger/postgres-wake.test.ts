@@ -2,9 +2,9 @@ import t from 'tap';
 import type { LedgerChange } from '../../src/ledger/ledger.js';
 import { openLedger } from '../../src/ledger/open.js';
 import { payloads, readPayload } from '../../src/ledger/postgres-wake.js';
-import { until } from '../lab/grid.js';
 import { findPostgres } from '../lab/postgres.js';
 import { requireThat } from '../lab/require.js';
+import { until } from '../lab/until.js';
 import { emptyDatabase, labPostgres } from './engines.js';
 
 const NOW = 1_700_000_000_000;

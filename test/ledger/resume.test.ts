@@ -1,12 +1,11 @@
 import t, { type Test } from 'tap';
-import type { LedgerChange } from '../../src/ledger/ledger.js';
-import type { SqlLedger } from '../../src/ledger/sql-ledger.js';
+import type { Ledger, LedgerChange } from '../../src/ledger/ledger.js';
 import { engines } from './engines.js';
 import { ann, ben, claim, claimOne, completed, failed, LEASE_MS, NOW, released } from './verbs.js';
 
 /** Leases that ended in silence: a machine that was suspended, a line that was cut. */
 for (const engine of engines) {
-  const test = (name: string, body: (t: Test, ledger: SqlLedger) => Promise<void>) =>
+  const test = (name: string, body: (t: Test, ledger: Ledger) => Promise<void>) =>
     t.test(`${engine.name}: ${name}`, async (t) => body(t, (await engine.open(t, () => 0)).ledger));
   const later = NOW + LEASE_MS;
   const until = later + LEASE_MS;
@@ -14,7 +13,7 @@ for (const engine of engines) {
   test('who returns in time goes on under the same number, uncharged', async (t, ledger) => {
     await ledger.add([{ id: 'a', data: 1, attempts: 2 }], NOW);
     const run = await claimOne(ledger);
-    t.match(await ledger.tend(later), { expired: 1 });
+    t.match(await ledger.maintain(later), { expired: 1 });
     t.match(await ledger.get('a'), { state: 'ready', attempts: { made: 1 }, error: { code: 'lease-expired' } });
     const waiting = await ledger.get('a');
     t.notOk(waiting !== undefined && ('leaseUntil' in waiting || 'startedAt' in waiting || 'worker' in waiting), 'nobody has it');
@@ -38,7 +37,7 @@ for (const engine of engines) {
     );
     const runs = await claim(ledger);
     const [a, b, c, d] = runs as [(typeof runs)[0], (typeof runs)[0], (typeof runs)[0], (typeof runs)[0]];
-    await ledger.tend(later);
+    await ledger.maintain(later);
     t.strictSame(await ledger.reconcile(ann, [a], until, { charge: true }, later), []);
     t.match(await ledger.get('a'), { state: 'leased', attempts: { made: 0 } });
     t.match(await ledger.get('b'), { state: 'ready', attempts: { made: 1 } }, 'what it does not hold is not its');
@@ -64,7 +63,7 @@ for (const engine of engines) {
       NOW,
     );
     const runs = await claim(ledger);
-    await ledger.tend(later);
+    await ledger.maintain(later);
     await claimOne(ledger, { worker: ben, now: later });
     await ledger.cancel(['cancelled'], later);
     await ledger.reset(['reset'], later);
@@ -92,7 +91,7 @@ for (const engine of engines) {
       NOW,
     );
     const runs = await claim(ledger);
-    await ledger.tend(later);
+    await ledger.maintain(later);
     await ledger.add(
       [
         { id: 'other twin', data: 1, key: 'k', priority: 1 },
@@ -115,7 +114,7 @@ for (const engine of engines) {
       NOW,
     );
     const runs = await claim(ledger);
-    t.match(await ledger.tend(later), { expired: 1, late: 1 });
+    t.match(await ledger.maintain(later), { expired: 1, late: 1 });
     const hour = later + 3_600_000;
     const keys = runs.map(({ id, lease }) => ({ id, lease }));
     t.strictSame(await ledger.extend(ann, keys, hour + LEASE_MS, hour), [{ id: 'late', lease: 1 }]);

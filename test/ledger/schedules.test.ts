@@ -11,7 +11,7 @@ for (const engine of engines) {
   const made = async (ledger: Ledger) => (await ledger.list({}, { limit: 500, oldestFirst: true }, NOW)).jobs.map(({ id }) => id);
   const tendAll = async (ledger: Ledger, now: number) => {
     for (;;) {
-      const { nextAt } = await ledger.tend(now);
+      const { nextAt } = await ledger.maintain(now);
       if (nextAt === undefined || nextAt > now) return nextAt;
     }
   };

@@ -109,13 +109,13 @@ for (const engine of ['sqlite', ...(findPostgres() === undefined ? [] : ['postgr
       t.equal((await claim(ledger, { now: now(), channels: ['rated'] })).length, 1);
       t.strictSame(await claim(ledger, { now: now() }), []);
       await lab.pass(10_000);
-      await ledger.tend(now());
+      await ledger.maintain(now());
 
       await lab.set(byMs);
       const done = runs[3] as never;
       t.strictSame(await ledger.settle(ann, [{ ...completed(done), startedAt: now() - 5_000, finishedAt: now() }], now()), ['settled']);
-      const { nextAt } = await ledger.tend(now());
-      t.equal(nextAt, START + LEASE_MS, 'the next end of a lease, in the time of who tends');
+      const { nextAt } = await ledger.maintain(now());
+      t.equal(nextAt, START + LEASE_MS, 'the next end of a lease, in the time of the Master that asks');
       t.match(await seen('leased'), { leaseUntil: lab.wall() + 20_000, startedAt: lab.wall() - 10_000 });
       t.match(await seen('delayed'), { runAt: lab.wall() + 30_000, waiting: 'delayed' });
       t.match(await seen('child'), { runAt: lab.wall() + 30_000 });
@@ -130,15 +130,15 @@ for (const engine of ['sqlite', ...(findPostgres() === undefined ? [] : ['postgr
       t.match(await seen('limited'), { leaseUntil: lab.wall() + 10_000 + TIMEOUT_GRACE_MS }, 'its time goes on as it did');
 
       await lab.pass(30_000);
-      t.match(await ledger.tend(now()), { expired: 2, late: 1 }, 'leases end when they should: those of both channels');
-      const { expired } = await ledger.tend(now());
+      t.match(await ledger.maintain(now()), { expired: 2, late: 1 }, 'leases end when they should: those of both channels');
+      const { expired } = await ledger.maintain(now());
       t.equal(expired, 0);
       const ids = (await claim(ledger, { worker: ben, now: now(), channels: ['default', 'rated'] })).map(({ id }) => id).sort();
       t.strictSame(ids.slice(0, 5), ['delayed', 'failing', 'held', 'leased', 'rated 1'], 'and what was to wait has waited');
       t.match(await seen('dated'), { state: 'ready' });
 
       await lab.pass(runAt - lab.wall());
-      await ledger.tend(now());
+      await ledger.maintain(now());
       t.ok(
         (await claim(ledger, { worker: ben, now: now() })).some(({ id }) => id === 'dated'),
         'at the instant that the clock shows',
@@ -156,7 +156,7 @@ for (const engine of ['sqlite', ...(findPostgres() === undefined ? [] : ['postgr
     );
     await claimOne(first.ledger, { now: first.now() });
     await lab.pass(5_000);
-    await first.ledger.tend(first.now());
+    await first.ledger.maintain(first.now());
     await first.ledger.close();
     // A board without a battery clock starts in 1970, and the network tells it the time a minute later.
     const awayMs = 56 * 365 * 24 * HOUR;
@@ -170,7 +170,7 @@ for (const engine of ['sqlite', ...(findPostgres() === undefined ? [] : ['postgr
     t.ok(((await ledger.get('c'))?.finishedAt ?? 0) < Date.parse('1980-01-01'));
     await lab.pass(10_000);
     await lab.set(awayMs);
-    await ledger.tend(now());
+    await ledger.maintain(now());
     t.match(await ledger.get('a'), { leaseUntil: lab.wall() + 15_000 });
     t.match(await ledger.get('b'), { runAt: lab.wall() + 25_000 });
     t.match(
@@ -186,37 +186,37 @@ for (const engine of ['sqlite', ...(findPostgres() === undefined ? [] : ['postgr
       (await ledger.list({ idPrefix: `${of}@` }, { limit: 500, oldestFirst: true }, now())).jobs.map(({ id }) =>
         id.slice(id.indexOf('T') + 1, -8),
       );
-    const tend = async () => {
-      await ledger.tend(now());
-      await ledger.tend(now());
+    const maintain = async () => {
+      await ledger.maintain(now());
+      await ledger.maintain(now());
     };
     for (const missed of ['skip', 'once', 'all'] as const)
       await ledger.putSchedule({ id: missed, cron: '*/30 * * * *', missed, job: { data: null } }, now());
     await lab.pass(23 * 60_000);
-    await tend();
+    await maintain();
     await lab.pass(2 * 60_000);
     t.strictSame(await made('skip'), ['10:30'], '10:32');
     await lab.set(HOUR);
-    await tend();
+    await maintain();
     t.strictSame(await made('skip'), ['10:30'], '11:32: what the clock left out was missed');
     t.strictSame(await made('once'), ['10:30', '11:30']);
     t.strictSame(await made('all'), ['10:30', '11:00', '11:30']);
     await lab.set(-HOUR);
     for (let minutes = 0; minutes < 120; minutes += 10) {
       await lab.pass(10 * 60_000);
-      await tend();
+      await maintain();
     }
     t.strictSame(await made('once'), ['10:30', '11:30', '12:00', '12:30'], 'from 10:32 on again: what has fired does not fire again');
     await lab.set(-20 * 365 * 24 * HOUR);
-    await tend();
+    await maintain();
     await lab.pass(30 * 60_000);
-    await tend();
+    await maintain();
     t.equal((await made('once')).length, 5, 'a clock that was wrong by years does not silence it for years');
     const before = (await made('all')).length;
     await lab.set(20 * 365 * 24 * HOUR);
-    await tend();
+    await maintain();
     await lab.pass(30 * 60_000);
-    await tend();
+    await maintain();
     t.equal((await made('all')).length, before + 1, 'nor are the years made up for');
   });
 
@@ -227,7 +227,7 @@ for (const engine of ['sqlite', ...(findPostgres() === undefined ? [] : ['postgr
     for (let step = 0; step < 10; step += 1) {
       await lab.set(-600);
       await lab.pass(100);
-      t.match(await ledger.tend(now()), { moved: false });
+      t.match(await ledger.maintain(now()), { moved: false });
     }
     t.match(await ledger.get('a'), { runAt });
   });
@@ -252,13 +252,13 @@ for (const engine of ['sqlite', ...(findPostgres() === undefined ? [] : ['postgr
         await lab.set(byMs);
         const left = LEASE_MS - 1_000 * (shifts.length + 1);
         for (const { ledger, now } of all) {
-          t.match(await ledger.tend(now()), { expired: 0, moved: true });
+          t.match(await ledger.maintain(now()), { expired: 0, moved: true });
           for (const index of [0, 1, 2]) t.match(await ledger.get(`${index}`), { leaseUntil: lab.wall() + left }, 'shifted once');
         }
         shifts.push('');
       }
       await lab.pass(LEASE_MS);
-      t.match(await three.ledger.tend(three.now()), { expired: 3, moved: false });
+      t.match(await three.ledger.maintain(three.now()), { expired: 3, moved: false });
     });
 
     test('a Master that stood still does not set the clock of the others', async (t, lab) => {
@@ -274,13 +274,13 @@ for (const engine of ['sqlite', ...(findPostgres() === undefined ? [] : ['postgr
       stoodMs = HOUR;
       for (let tenth = 0; tenth < 6; tenth += 1) {
         await lab.pass(HOUR / 6);
-        await one.ledger.tend(one.now());
+        await one.ledger.maintain(one.now());
       }
-      t.match(await other.tend(paused.now()), { moved: false });
+      t.match(await other.maintain(paused.now()), { moved: false });
       t.match(await other.get('a'), { runAt });
       await other.add([{ id: 'b', data: 1, delayMs: 1_000 }], paused.now());
       t.match(await other.get('b'), { runAt: lab.wall() + 1_000 });
-      t.match(await one.ledger.tend(one.now()), { moved: false });
+      t.match(await one.ledger.maintain(one.now()), { moved: false });
     });
   }
 }
@@ -290,5 +290,5 @@ t.test('without a clock the time of a ledger is what its callers say', async (t)
   t.teardown(() => ledger.close());
   await ledger.add([{ id: 'a', data: 1 }], 5_000);
   t.match(await ledger.get('a'), { createdAt: 5_000 });
-  t.match(await ledger.tend(6_000), { moved: false });
+  t.match(await ledger.maintain(6_000), { moved: false });
 });

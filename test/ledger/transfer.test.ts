@@ -1,7 +1,7 @@
 import t from 'tap';
 import type { Driver } from '../../src/ledger/driver.js';
+import { Ledger } from '../../src/ledger/ledger.js';
 import { migrate, SCHEMA_VERSION } from '../../src/ledger/migrate.js';
-import { SqlLedger } from '../../src/ledger/sql-ledger.js';
 import { SqliteDriver } from '../../src/ledger/sqlite.js';
 import { exportLines, importLines } from '../../src/ledger/transfer.js';
 import { engines, expire } from './engines.js';
@@ -23,7 +23,7 @@ async function emptyDriver(): Promise<SqliteDriver> {
   return driver;
 }
 
-async function fill(ledger: SqlLedger): Promise<void> {
+async function fill(ledger: Ledger): Promise<void> {
   await ledger.add(
     [
       { id: 'p', data: { n: 1 }, group: 'g', weight: 3 },
@@ -48,7 +48,7 @@ async function fill(ledger: SqlLedger): Promise<void> {
 for (const engine of engines)
   t.test(`from a file to ${engine.name}: all is there, and goes on`, async (t) => {
     const source = await emptyDriver();
-    const from = new SqlLedger(source, { random: () => 0 }, 0);
+    const from = new Ledger(source, { random: () => 0 }, 0);
     await fill(from);
     const counts = await from.counts();
     const settled = await from.settledAfter(0, 10);
@@ -77,7 +77,7 @@ for (const engine of engines)
 
 t.test('what cannot be imported leaves nothing behind', async (t) => {
   const source = await emptyDriver();
-  const from = new SqlLedger(source, {}, 0);
+  const from = new Ledger(source, {}, 0);
   await fill(from);
   const lines = await linesOf(source);
   await from.close();
@@ -109,7 +109,7 @@ t.test('an older ledger is brought up to date with its jobs', async (t) => {
     INSERT INTO job (seq, id, channel, state, priority, attempts_allowed, backoff_ms, created_at, data) VALUES
     (1, 'a', 'default', 'ready', 0, 3, 1000, 1, '1'), (2, 'b', 'default', 'ready', 5, 3, 1000, 1, '2'), (3, 'c', 'x', 'ready', 0, 3, 1000, 1, '3')`);
   await migrate(driver);
-  const ledger = new SqlLedger(driver, {}, 0);
+  const ledger = new Ledger(driver, {}, 0);
   t.teardown(() => ledger.close());
   t.match(await ledger.counts(), { ready: 3 });
   await ledger.add([{ id: 'd', data: 4 }], NOW);

@@ -18,7 +18,7 @@ for (const engine of engines) {
     t.match(await ledger.getWorkgroup('w'), { heldUntil: NOW + 10_000, running: 1 });
     t.strictSame(await ledger.settle(ann, [completed(b)], NOW + 1), ['settled']);
     t.equal(await nextWakeAt(ledger, NOW + 1), NOW + 10_000);
-    t.ok((await ledger.tend(NOW + 10_000)).changed);
+    t.ok((await ledger.maintain(NOW + 10_000)).changed);
     t.equal(await claimIds(ledger, { now: NOW + 10_000 }), 'later c');
   });
 
@@ -31,7 +31,7 @@ for (const engine of engines) {
     t.match(await ledger.get('a', NOW + 1_000), { runAt: NOW + 1_000, waiting: 'workgroup-held' });
     t.match(await ledger.getWorkgroup('w'), { heldUntil: NOW + 50_000 });
     t.equal(await claimIds(ledger, { now: NOW + 49_999 }), '');
-    await ledger.tend(NOW + 50_000, { keepLeases: true });
+    await ledger.maintain(NOW + 50_000, { keepLeases: true });
     t.equal(await claimIds(ledger, { now: NOW + 50_000 }), 'a');
   });
 
@@ -92,7 +92,7 @@ for (const engine of engines) {
     await ledger.settle(ann, [completed(a), completed(b)], NOW + 10);
     t.equal(await claimIds(ledger, { now: NOW + 999 }), '');
     t.equal(await nextWakeAt(ledger, NOW + 999), NOW + 1_000);
-    t.ok((await ledger.tend(NOW + 1_000)).changed);
+    t.ok((await ledger.maintain(NOW + 1_000)).changed);
     t.equal(await claimIds(ledger, { now: NOW + 1_000 }), 'c d');
   });
 

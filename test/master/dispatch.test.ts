@@ -4,8 +4,9 @@ import type { Ledger, WorkerRef } from '../../src/ledger/ledger.js';
 import { openLedger } from '../../src/ledger/open.js';
 import { silentLog } from '../../src/log.js';
 import { Dispatch } from '../../src/master/dispatch.js';
+import { Maintenance } from '../../src/master/maintenance.js';
 import { Results } from '../../src/master/results.js';
-import { Sweeper } from '../../src/master/sweeper.js';
+import { until } from '../lab/until.js';
 
 const anna = { id: 'a', name: 'anna' };
 const berta = { id: 'b', name: 'berta' };
@@ -116,20 +117,20 @@ t.test('a closed dispatch answers everybody with nothing', async (t) => {
   await ledger.close();
 });
 
-t.test('the sweeper wakes for delayed jobs and for leases that ended', async (t) => {
+t.test('the maintenance wakes for delayed jobs and for leases that ended', async (t) => {
   const { ledger, dispatch } = await setUp();
-  const sweeper = new Sweeper({ ledger, clock: systemClock, log: silentLog, graceMs: 300, onSweep: () => dispatch.wake() });
-  sweeper.start();
+  const maintenance = new Maintenance({ ledger, clock: systemClock, log: silentLog, graceMs: 300, onChange: () => dispatch.wake() });
+  maintenance.start();
   const now = Date.now();
   const delayed = ask(dispatch, anna, 1);
   await ledger.add([{ id: 'later', data: null, delayMs: 150 }], now);
-  sweeper.hint(now + 150);
+  maintenance.hint(now + 150);
   t.match(await delayed, [{ id: 'later' }]);
   t.ok(Date.now() >= now + 150, 'not early');
   // Nobody is heard of: after its lease of one second the job goes to another.
-  sweeper.hint(Date.now() + 1_000);
+  maintenance.hint(Date.now() + 1_000);
   t.match(await ask(dispatch, berta, 1), [{ id: 'later', attempt: 2 }]);
-  await sweeper.close();
+  await maintenance.close();
   await ledger.close();
 });
 
@@ -151,7 +152,7 @@ t.test('results are followed from any cursor, each once, until closed', async (t
   })();
   await settle('two');
   await settle('three');
-  while (all.length < 3) await new Promise((resolve) => setImmediate(resolve));
+  await until(() => all.length >= 3);
   const [first] = await ledger.settledAfter(0, 1);
   const rest: string[] = [];
   const ending = new AbortController();

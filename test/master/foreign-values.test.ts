@@ -8,20 +8,20 @@ import { type Clock, systemClock } from '../../src/clock.js';
 import type { Json, Progress } from '../../src/job/job.js';
 import { MAX_HISTORY_CHARS } from '../../src/ledger/history.js';
 import type { HistoryInput, WorkerRef } from '../../src/ledger/ledger.js';
+import { Ledger } from '../../src/ledger/ledger.js';
 import { migrate } from '../../src/ledger/migrate.js';
-import { SqlLedger } from '../../src/ledger/sql-ledger.js';
 import { SqliteDriver } from '../../src/ledger/sqlite.js';
 import { silentLog } from '../../src/log.js';
+import { HistoryWriter } from '../../src/master/history-writer.js';
 import { requestListener } from '../../src/master/http/embed.js';
 import { EventFeed } from '../../src/master/http/event-feed.js';
-import { Journal } from '../../src/master/journal.js';
-import { openResult, outcomeOf } from '../../src/master/queue-xec/wire-job.js';
 import { Uploads } from '../../src/master/uploads.js';
 import { WorkerSession } from '../../src/master/worker-session.js';
-import { TransferKey } from '../../src/wires/queue-xec/transfer.js';
-import { openDesk } from '../lab/desk.js';
+import { TransferKey } from '../../src/wires/queue-xec/protocol/transfer.js';
+import { openResult, outcomeOf } from '../../src/wires/queue-xec/server/wire-job.js';
+import { openJobService } from '../lab/job-service.js';
 import { ann, claimOne, completed, NOW } from '../ledger/verbs.js';
-import { openCrew } from './crew/client.js';
+import { openCrew } from '../wires/crew/server/client.js';
 
 const lists = (depth: number) => '['.repeat(depth) + ']'.repeat(depth);
 const nest = (depth: number) => JSON.parse(lists(depth)) as Json;
@@ -89,10 +89,10 @@ t.test('bodies that are nested too deep are refused, whatever route they take', 
 });
 
 t.test('an Express host may have parsed the body without any limit', async (t) => {
-  const { desk } = await openDesk(t);
+  const { service } = await openJobService(t);
   const app = express();
   app.use(express.json({ limit: '20mb' }));
-  const api = requestListener({ desk });
+  const api = requestListener({ service });
   app.use('/work', api);
   const server = createServer(app).listen(0, '127.0.0.1');
   await new Promise((resolve) => server.once('listening', resolve));
@@ -109,7 +109,7 @@ t.test('an Express host may have parsed the body without any limit', async (t) =
 });
 
 t.test('an output beyond the limits fails its job, whoever sent it', async (t) => {
-  const { desk, ledger } = await openDesk(t, { clock: atNow });
+  const { service, ledger } = await openJobService(t, { clock: atNow });
   for (const [output, code] of [
     [nest(501), 'output-unsendable'],
     [nest(8_000), 'output-unsendable'],
@@ -117,7 +117,7 @@ t.test('an output beyond the limits fails its job, whoever sent it', async (t) =
   ] as const) {
     await ledger.add([{ data: 1, attempts: 3 }], NOW);
     const job = await claimOne(ledger);
-    t.same(await desk.settle(ann, [completed(job, output)]), ['settled']);
+    t.same(await service.settle(ann, [completed(job, output)]), ['settled']);
     t.match(await ledger.get(job.id), { state: 'failed', settled: { error: { code } } });
   }
   await ledger.add(
@@ -127,14 +127,14 @@ t.test('an output beyond the limits fails its job, whoever sent it', async (t) =
     ],
     NOW,
   );
-  await desk.settle(ann, [completed(await claimOne(ledger), nest(500))]);
+  await service.settle(ann, [completed(await claimOne(ledger), nest(500))]);
   t.match(await claimOne(ledger), { id: 'child', parents: [{ output: lists(500) }] }, 'what is allowed reaches the next job');
 });
 
 t.test('a row that an earlier version let in fails its own job alone', async (t) => {
   const driver = new SqliteDriver(':memory:');
   await migrate(driver);
-  const ledger = new SqlLedger(driver, { random: () => 0 }, 0);
+  const ledger = new Ledger(driver, { random: () => 0 }, 0);
   t.teardown(() => ledger.close());
   await ledger.add(
     [
@@ -146,9 +146,9 @@ t.test('a row that an earlier version let in fails its own job alone', async (t)
   await driver.run(`UPDATE job SET data = ? WHERE id = 'deep'`, [lists(4_400)]);
   await t.rejects(ledger.get('deep'), { code: 'ledger-damaged' });
   const jobs = await ledger.claim({ worker: ann, channels: ['default'], labels: [], limit: 5, until: NOW + 1e9 }, NOW);
-  const desk = {
+  const service = {
     clock: atNow,
-    settle: (...args: [typeof ann, Parameters<SqlLedger['settle']>[1]]) => ledger.settle(...args, NOW),
+    settle: (...args: [typeof ann, Parameters<Ledger['settle']>[1]]) => ledger.settle(...args, NOW),
     ledger: { reconcile: async () => [] },
     rates: { take() {}, has: () => true },
     leaseMs: 1,
@@ -159,7 +159,7 @@ t.test('a row that an earlier version let in fails its own job alone', async (t)
   const tasks = { channelsFor: () => ['default'], current: () => ({ runner: 'task-module', digest: 'a'.repeat(64) }) };
   const session = new WorkerSession({
     facts: { ...ann, role: 'worker', path: 'direct', connectMs: 1 },
-    desk,
+    service,
     tasks,
     dispatch: { request: async () => jobs, withdraw() {} },
     instances: new Map(),
@@ -175,12 +175,12 @@ t.test('a row that an earlier version let in fails its own job alone', async (t)
 });
 
 t.test('progress beyond its limit is dropped again by the Master', async (t) => {
-  const { desk, ledger } = await openDesk(t, { clock: atNow });
+  const { service, ledger } = await openJobService(t, { clock: atNow });
   await ledger.add([{ id: 'a', data: 1 }], NOW);
   const { lease } = await claimOne(ledger);
   const heard: unknown[] = [];
-  desk.watch((event) => event.kind === 'progress' && heard.push(event.progress));
-  desk.report(ann, [
+  service.watch((event) => event.kind === 'progress' && heard.push(event.progress));
+  service.report(ann, [
     { id: 'a', lease, progress: progress('x'.repeat(64 * 1024)) },
     { id: 'a', lease, progress: progress(nest(501)) },
     { id: 'a', lease, progress: { kind: 'log', stream: 'log', line: 'y'.repeat(100_000) } },
@@ -202,18 +202,18 @@ t.test('what waits for a slow ledger is bounded in bytes', async (t) => {
         go = resolve;
       }),
   };
-  const journal = new Journal(ledger as never, systemClock, silentLog);
+  const history = new HistoryWriter(ledger as never, systemClock, silentLog);
   const line = 'x'.repeat(8_000);
   const fill = () => {
-    for (let at = 0; at < 1_900 && journal.takes; at += 1)
-      journal.add(
+    for (let at = 0; at < 1_900 && history.takes; at += 1)
+      history.add(
         ann,
         { id: `job ${at}`, lease: 1 },
         { progress: at % 2 === 0 ? { kind: 'log', stream: 'log', line } : progress('y'.repeat(60_000)) },
       );
   };
   fill();
-  const flushed = journal.flush();
+  const flushed = history.flush();
   await new Promise((resolve) => setImmediate(resolve));
   for (let times = 0; times < 5; times += 1) fill();
   t.equal(written.length, 1, 'one write at a time');
@@ -221,15 +221,15 @@ t.test('what waits for a slow ledger is bounded in bytes', async (t) => {
   t.ok(chars > 4 * 1024 * 1024 && chars < 9 * 1024 * 1024, `${chars} characters`);
   go();
   await flushed;
-  void journal.flush();
+  void history.flush();
   await new Promise((resolve) => setTimeout(resolve, 10));
   t.ok(JSON.stringify(written[1]).length < 9 * 1024 * 1024);
   go();
 });
 
 t.test('the ring of events and the lines of a job are bounded in bytes', async (t) => {
-  const { desk, ledger } = await openDesk(t, { clock: atNow });
-  const feed = new EventFeed(desk, 60_000);
+  const { service, ledger } = await openJobService(t, { clock: atNow });
+  const feed = new EventFeed(service, 60_000);
   t.teardown(() => feed.close());
   const reader = () => {
     let text = '';
@@ -248,7 +248,7 @@ t.test('the ring of events and the lines of a job are bounded in bytes', async (
   feed.attach(first.raw, {});
   const epoch = /id: (\w+)-/.exec(first.text())?.[1] ?? '';
   first.raw.emit('close');
-  for (let at = 0; at < 1_000; at += 1) desk.report(ann, [{ id: 'a', lease: 1, progress: progress('z'.repeat(65_000)) }]);
+  for (let at = 0; at < 1_000; at += 1) service.report(ann, [{ id: 'a', lease: 1, progress: progress('z'.repeat(65_000)) }]);
   const late = reader();
   feed.attach(late.raw, {}, `${epoch}-0`);
   t.match(late.text(), /event: gap/, 'the oldest are gone');
@@ -316,13 +316,13 @@ t.test('bodies that are read together have a bound in bytes, and small ones pass
 });
 
 t.test('an id that no database can hold is refused as such', async (t) => {
-  const { desk, ledger } = await openDesk(t, { clock: atNow });
+  const { service, ledger } = await openJobService(t, { clock: atNow });
   const lease = { id: 'a\0b', lease: 1 };
   const outcome = { state: 'released', reason: 'drain' } as const;
   const settlement = { ...lease, outcome, startedAt: NOW, finishedAt: NOW };
   const refusal = { code: 'value-unstorable', message: /a NUL character in "a\\u0000b"/ };
-  await t.rejects(desk.settle(ann, [settlement]), refusal);
-  await t.rejects(desk.extend(ann, [lease]), refusal);
+  await t.rejects(service.settle(ann, [settlement]), refusal);
+  await t.rejects(service.extend(ann, [lease]), refusal);
   await t.rejects(ledger.get(lease.id), refusal);
   await ledger.add([{ id: 'good', data: 1 }], NOW);
   t.match(await claimOne(ledger), { id: 'good' }, 'and all goes on');

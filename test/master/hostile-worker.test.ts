@@ -7,8 +7,8 @@ import { PREFETCH_JOBS } from '../../src/job/limits.js';
 import type { WorkItem } from '../../src/job/verbs.js';
 import { createKeyPair, type KeyPair } from '../../src/swarm/identity.js';
 import { parseToken } from '../../src/swarm/token.js';
-import { until } from '../lab/grid.js';
 import { seededRandom } from '../lab/seeded-random.js';
+import { until } from '../lab/until.js';
 import { primitives, startTracker, startWorker } from '../swarm/grid.js';
 
 /** A Master with a task for `default`, which declares `pages` for children, and one for `other`. */
@@ -30,7 +30,7 @@ async function setUp(t: Test, leaseMs = 30_000) {
   });
   t.teardown(() => master.close());
   await master.ready;
-  const { ledger } = await master.desk;
+  const { ledger } = await master.service;
   /** A peer with a valid token that says what it likes. */
   const join_ = async (identity: KeyPair = createKeyPair(primitives), name = 'hostile') => {
     const cancelled: unknown[] = [];
@@ -69,7 +69,7 @@ const codeOf = (promise: Promise<unknown>) =>
 const key = ({ id, lease }: WorkItem) => ({ id, lease });
 const jobs = (count: number, more: object = {}) => Array.from({ length: count }, (_, at) => ({ id: `j${at}`, data: at, ...more }));
 
-t.test('a Worker gets what it announced and a small prefetch, however often it asks and announces', { timeout: 60_000 }, async (t) => {
+t.test('a Worker gets what it announced and a small prefetch, however often it asks and announces', async (t) => {
   const { master, ledger, join } = await setUp(t);
   await master.push(jobs(2_000));
   const identity = createKeyPair(primitives);
@@ -96,7 +96,7 @@ t.test('a Worker gets what it announced and a small prefetch, however often it a
   t.ok(more.length >= 4 && more.length < 100, `whoever works is given more: ${more.length}`);
 });
 
-t.test('a run over its time is ended by the Master, whoever renews it, and its Worker is told', { timeout: 90_000 }, async (t) => {
+t.test('a run over its time is ended by the Master, whoever renews it, and its Worker is told', async (t) => {
   const { master, ledger, join } = await setUp(t);
   const settled: unknown[] = [];
   master.on('settled', (job) => settled.push(job));
@@ -119,7 +119,7 @@ t.test('a run over its time is ended by the Master, whoever renews it, and its W
   t.match(await ledger.get('a'), { state: 'failed' });
 });
 
-t.test('children, holds and times beyond what a run may', { timeout: 60_000 }, async (t) => {
+t.test('children, holds and times beyond what a run may', async (t) => {
   const { master, ledger, join } = await setUp(t);
   await master.push(jobs(8, { attempts: 1, workgroup: 'w' }));
   const worker = await join();
@@ -144,7 +144,7 @@ t.test('children, holds and times beyond what a run may', { timeout: 60_000 }, a
   t.match(await ledger.counts(), { ready: 2, leased: 3 });
 });
 
-t.test('beats without end keep nobody waiting, and nobody is taken for silent', { timeout: 120_000 }, async (t) => {
+t.test('beats without end keep nobody waiting, and nobody is taken for silent', async (t) => {
   const { master, ledger, join } = await setUp(t);
   await master.push(jobs(3));
   const idle = await join(undefined, 'idle');
@@ -171,107 +171,101 @@ t.test('beats without end keep nobody waiting, and nobody is taken for silent', 
   t.match(await idle.call('ping', { holding: [key(item as WorkItem)] }), { lost: [] });
 });
 
-t.test('whoever is revoked goes on with nothing, and what it ran begins elsewhere at once, uncharged', { timeout: 60_000 }, async (t) => {
+t.test('whoever is revoked goes on with nothing, and what it ran begins elsewhere at once, uncharged', async (t) => {
   const { master, ledger, join } = await setUp(t);
   await master.push(jobs(1));
   const worker = await join();
   await worker.greet(1);
   const [item] = await worker.work(1);
   const [known] = master.workers();
-  const desk = await master.desk;
-  await desk.mark({ id: known?.id ?? '', name: 'hostile' }, { revoked: true });
+  const service = await master.service;
+  await service.mark({ id: known?.id ?? '', name: 'hostile' }, { revoked: true });
   t.match(await ledger.get('j0'), { state: 'ready', attempts: { made: 0 } });
   await until(() => worker.disconnected.length > 0);
   t.not(await codeOf(worker.call('ping', { holding: [key(item as WorkItem)] })), 'answered');
-  await t.rejects(desk.settle({ id: known?.id ?? '', name: 'hostile' }, []), { code: 'worker-revoked' });
-  await t.rejects(desk.extend({ id: known?.id ?? '', name: 'hostile' }, []), { code: 'worker-revoked' });
+  await t.rejects(service.settle({ id: known?.id ?? '', name: 'hostile' }, []), { code: 'worker-revoked' });
+  await t.rejects(service.extend({ id: known?.id ?? '', name: 'hostile' }, []), { code: 'worker-revoked' });
 });
 
-t.test(
-  '3,000 seeded calls of a Worker that follows no rules: no job is lost, none of others is touched',
-  { timeout: 240_000 },
-  async (t) => {
-    const { master, ledger, join } = await setUp(t);
-    const random = seededRandom(7);
-    await master.push(jobs(200, { attempts: 1_000, backoffMs: 0, workgroup: 'w' }));
-    await master.push(Array.from({ length: 20 }, (_, at) => ({ id: `o${at}`, data: at, channel: 'other' })));
-    const honest = await join(undefined, 'honest');
-    await honest.greet(8);
-    const own = await honest.work(8);
-    t.equal(own.length, 8);
-    const worker = await join();
-    await worker.greet(2);
-    let held: { id: string; lease: number }[] = [];
-    const anyKey = () =>
-      random.pick([...held, ...own.map(key), { id: `j${random.below(300)}`, lease: 1 + random.below(4) }] as [
-        { id: string; lease: number },
-      ]);
-    const keys = () => Array.from({ length: random.below(6) }, anyKey);
-    const odd = (): Json => random.pick([null, -1, 1e15, 1e300, '', 'x'.repeat(300), [], {}, true, [[]], '\u0000', 0.5]);
-    const maybe = <T>(value: T): T | Json => (random.below(12) === 0 ? odd() : value);
-    const outcome = () =>
-      random.pick<() => unknown>([
-        () => ({ state: 'completed', output: maybe(1), holdMs: maybe(random.pick([0, 1, 10 ** 12])), childrenDelayMs: maybe(0) }),
-        () => ({
-          state: 'completed',
-          output: 1,
-          children: [{ data: 1, channel: maybe(random.pick(['other', 'none'])), priority: maybe(5), persistent: maybe(true) }],
-        }),
-        () => ({ state: 'failed', error: { code: maybe('x'), message: maybe('y') }, retry: maybe(true) }),
-        () => ({ state: 'released', reason: maybe('because') }),
-        () => maybe({ state: 'done' }),
-      ])();
-    const verbs: (() => Promise<unknown>)[] = [
-      async () => {
-        const { work } = (await worker.call('requestWork', { capacity: maybe(random.below(100)) })) as { work: WorkItem[] };
-        held.push(...work.map(key));
-      },
-      () => worker.call('requestWork', { capacity: 0 }),
-      async () => {
-        const { lost } = (await worker.call('ping', { holding: maybe(keys()), waiting: maybe(keys()) })) as {
-          lost: { id: string; lease: number }[];
-        };
-        held = held.filter((one) => !lost.some(({ id, lease }) => id === one.id && lease === one.lease));
-      },
-      () =>
-        worker.call('shareResults', {
-          results: maybe(keys().map((one) => ({ ...one, outcome: outcome(), startedAt: maybe(1), finishedAt: maybe(2) }))),
-        }),
-      async () =>
-        worker.notify('report', { reports: maybe(keys().map((one) => ({ ...one, progress: maybe({ kind: 'progress', value: odd() }) }))) }),
-      () =>
-        worker.call('isMaster', {
-          version: '1',
-          concurrency: maybe(2),
-          isolation: '',
-          platform: '',
-          runners: ['task-module'],
-          instance: maybe('i'),
-          holding: maybe(held),
-        }),
-      () => worker.call('requestExecAssets', { digest: maybe('a'.repeat(64)) }),
-      () => worker.call(random.pick(['constructor', 'toString', 'cancelWork', 'requestTheMoon']), odd()),
-    ];
-    const open = new Set<Promise<unknown>>();
-    for (let made = 0; made < 3_000; made += 1) {
-      const one = random
-        .pick(verbs as [() => Promise<unknown>])()
-        .catch(() => {});
-      const done = Promise.race([one, new Promise((resolve) => setTimeout(resolve, 2_000))]).finally(() => open.delete(done));
-      open.add(done);
-      if (open.size >= 16) await Promise.race(open);
-    }
-    await Promise.all(open);
-    t.same(
-      worker.disconnected.map(({ error }) => [error.message, String(error.cause)]),
-      [],
-    );
-    const { ready, leased, completed, failed, blocked, cancelled } = await ledger.counts();
-    const sum = ready + leased + completed + failed + blocked + cancelled;
-    t.equal(sum, 220, 'no job is lost, and none was made');
-    t.ok(leased <= 8 + 2 + 1_000, 'and few are held');
-    for (const item of own) t.match(await ledger.get(item.id), { state: 'leased', lease: item.lease, worker: { name: 'honest' } });
-    t.match(await honest.call('ping', { holding: own.map(key) }), { lost: [] });
-    for (const item of own) t.match(await honest.settle(item, { state: 'completed', output: 1 }), { answers: ['settled'] });
-  },
-);
+t.test('3,000 seeded calls of a Worker that follows no rules: no job is lost, none of others is touched', async (t) => {
+  const { master, ledger, join } = await setUp(t);
+  const random = seededRandom(7);
+  await master.push(jobs(200, { attempts: 1_000, backoffMs: 0, workgroup: 'w' }));
+  await master.push(Array.from({ length: 20 }, (_, at) => ({ id: `o${at}`, data: at, channel: 'other' })));
+  const honest = await join(undefined, 'honest');
+  await honest.greet(8);
+  const own = await honest.work(8);
+  t.equal(own.length, 8);
+  const worker = await join();
+  await worker.greet(2);
+  let held: { id: string; lease: number }[] = [];
+  const anyKey = () =>
+    random.pick([...held, ...own.map(key), { id: `j${random.below(300)}`, lease: 1 + random.below(4) }] as [{ id: string; lease: number }]);
+  const keys = () => Array.from({ length: random.below(6) }, anyKey);
+  const odd = (): Json => random.pick([null, -1, 1e15, 1e300, '', 'x'.repeat(300), [], {}, true, [[]], '\u0000', 0.5]);
+  const maybe = <T>(value: T): T | Json => (random.below(12) === 0 ? odd() : value);
+  const outcome = () =>
+    random.pick<() => unknown>([
+      () => ({ state: 'completed', output: maybe(1), holdMs: maybe(random.pick([0, 1, 10 ** 12])), childrenDelayMs: maybe(0) }),
+      () => ({
+        state: 'completed',
+        output: 1,
+        children: [{ data: 1, channel: maybe(random.pick(['other', 'none'])), priority: maybe(5), persistent: maybe(true) }],
+      }),
+      () => ({ state: 'failed', error: { code: maybe('x'), message: maybe('y') }, retry: maybe(true) }),
+      () => ({ state: 'released', reason: maybe('because') }),
+      () => maybe({ state: 'done' }),
+    ])();
+  const verbs: (() => Promise<unknown>)[] = [
+    async () => {
+      const { work } = (await worker.call('requestWork', { capacity: maybe(random.below(100)) })) as { work: WorkItem[] };
+      held.push(...work.map(key));
+    },
+    () => worker.call('requestWork', { capacity: 0 }),
+    async () => {
+      const { lost } = (await worker.call('ping', { holding: maybe(keys()), waiting: maybe(keys()) })) as {
+        lost: { id: string; lease: number }[];
+      };
+      held = held.filter((one) => !lost.some(({ id, lease }) => id === one.id && lease === one.lease));
+    },
+    () =>
+      worker.call('shareResults', {
+        results: maybe(keys().map((one) => ({ ...one, outcome: outcome(), startedAt: maybe(1), finishedAt: maybe(2) }))),
+      }),
+    async () =>
+      worker.notify('report', { reports: maybe(keys().map((one) => ({ ...one, progress: maybe({ kind: 'progress', value: odd() }) }))) }),
+    () =>
+      worker.call('isMaster', {
+        version: '1',
+        concurrency: maybe(2),
+        isolation: '',
+        platform: '',
+        runners: ['task-module'],
+        instance: maybe('i'),
+        holding: maybe(held),
+      }),
+    () => worker.call('requestExecAssets', { digest: maybe('a'.repeat(64)) }),
+    () => worker.call(random.pick(['constructor', 'toString', 'cancelWork', 'requestTheMoon']), odd()),
+  ];
+  const open = new Set<Promise<unknown>>();
+  for (let made = 0; made < 3_000; made += 1) {
+    const one = random
+      .pick(verbs as [() => Promise<unknown>])()
+      .catch(() => {});
+    const done = Promise.race([one, new Promise((resolve) => setTimeout(resolve, 2_000))]).finally(() => open.delete(done));
+    open.add(done);
+    if (open.size >= 16) await Promise.race(open);
+  }
+  await Promise.all(open);
+  t.same(
+    worker.disconnected.map(({ error }) => [error.message, String(error.cause)]),
+    [],
+  );
+  const { ready, leased, completed, failed, blocked, cancelled } = await ledger.counts();
+  const sum = ready + leased + completed + failed + blocked + cancelled;
+  t.equal(sum, 220, 'no job is lost, and none was made');
+  t.ok(leased <= 8 + 2 + 1_000, 'and few are held');
+  for (const item of own) t.match(await ledger.get(item.id), { state: 'leased', lease: item.lease, worker: { name: 'honest' } });
+  t.match(await honest.call('ping', { holding: own.map(key) }), { lost: [] });
+  for (const item of own) t.match(await honest.settle(item, { state: 'completed', output: 1 }), { answers: ['settled'] });
+});

@@ -12,7 +12,7 @@ import { openTunnelPort } from '../../src/runners/tunnel-port.js';
 import { PeerTunnel } from '../../src/sources/master/peer-tunnel.js';
 import type { RpcHandlers } from '../../src/swarm/peer.js';
 import { freePort } from '../lab/free-port.js';
-import { until } from '../lab/grid.js';
+import { until } from '../lab/until.js';
 import { ManualClock } from '../swarm/manual-clock.js';
 import { openPair, type Pair } from '../swarm/pair.js';
 
@@ -200,7 +200,7 @@ t.test('with its lease a tunnel ends', async (t) => {
       'given back',
       (lease) => ledger.settle(worker, [{ ...key, lease, outcome: { state: 'released', reason: '' }, startedAt: 0, finishedAt: 1 }], 1),
     ],
-    ['lost', () => ledger.tend(100_000)],
+    ['lost', () => ledger.maintain(100_000)],
     ['begun anew', () => ledger.reset(['job'], 100_000)],
     ['cancelled', () => ledger.cancel(['job'], 200_000)],
     ['deleted', () => ledger.delete(['job'], 300_000)],

@@ -3,8 +3,6 @@ import t, { type Test } from 'tap';
 import type { Json, Progress } from '../../src/job/job.js';
 import { TaskModuleRunner } from '../../src/runners/task-module/task-module-runner.js';
 
-t.setTimeout(120_000);
-
 /** Runs the text that is its data, with some modules at hand. */
 const TASK = `
   const fs = require('node:fs');

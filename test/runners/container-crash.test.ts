@@ -1,17 +1,18 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { insideDockerLab } from '../lab/docker.js';
+import { removeFolder } from '../lab/remove-folder.js';
+import { until } from '../lab/until.js';
 import { ContainerStage } from './container-stage.js';
 
-const lab = await insideDockerLab(t, import.meta.url, { nft: 'nftables' }, ['docker', 'podman']);
+const lab = await insideDockerLab(t, import.meta.url, { nft: 'nftables' });
 
 if (lab !== undefined) {
-  t.setTimeout(300_000);
   const image = await lab.tinyImage();
 
   /** A worker process whose job runs in a container. */
@@ -22,7 +23,7 @@ if (lab !== undefined) {
     const victim = spawn(process.execPath, [program, join(folder, 'runner'), image], { stdio: ['ignore', 'pipe', 'inherit'] });
     t.teardown(() => {
       victim.kill('SIGKILL');
-      return rm(folder, { recursive: true, force: true });
+      return removeFolder(folder);
     });
     await once(victim.stdout, 'data');
     return { folder, victim };
@@ -38,9 +39,9 @@ if (lab !== undefined) {
     const { victim } = await startVictim(t);
     t.not(await containers(), '', 'it runs');
     await killHard(victim);
-    while ((await containers()) !== '') await new Promise((resolve) => setTimeout(resolve, 50));
+    await until(async () => (await containers()) === '');
     const all = async () => `${await lab.docker('network', 'ls')} ${await lab.run('nft', ['list', 'tables'])}`;
-    while (/peerwork/.test(await all())) await new Promise((resolve) => setTimeout(resolve, 50));
+    await until(async () => !/peerwork/.test(await all()));
     t.pass('the leash has removed it, with its network and its rules');
   });
 
@@ -72,7 +73,7 @@ if (lab !== undefined) {
     await other.runner.close();
     t.not(await containers(), '', 'its container still runs');
     await killHard(victim);
-    while ((await containers()) !== '') await new Promise((resolve) => setTimeout(resolve, 50));
+    await until(async () => (await containers()) === '');
   });
 }
 

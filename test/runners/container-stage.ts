@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Test } from 'tap';
@@ -7,6 +7,7 @@ import type { Job, Json, Outcome, Progress } from '../../src/job/job.js';
 import type { RunContext, Workplace } from '../../src/job/runner.js';
 import { silentLog } from '../../src/log.js';
 import { ContainerRunner, type ContainerRunnerOptions } from '../../src/runners/container/container-runner.js';
+import { removeFolder } from '../lab/remove-folder.js';
 
 export interface Wish extends Partial<Job> {
   /** Other files of the task, by path. */
@@ -31,7 +32,7 @@ export class ContainerStage {
       await runner.close();
       const left = await readdir(join(folder, 'runner', 'jobs'));
       if (left.length > 0) throw new Error(`files of jobs are left: ${left}`);
-      await rm(folder, { recursive: true, force: true });
+      await removeFolder(folder);
     });
     return new ContainerStage(runner, folder);
   }

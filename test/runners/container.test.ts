@@ -1,12 +1,12 @@
 import t from 'tap';
 import type { Json, Outcome } from '../../src/job/job.js';
 import { insideDockerLab } from '../lab/docker.js';
+import { until } from '../lab/until.js';
 import { ContainerStage, summary } from './container-stage.js';
 
-const lab = await insideDockerLab(t, import.meta.url, {}, ['docker', 'podman']);
+const lab = await insideDockerLab(t, import.meta.url);
 
 if (lab !== undefined) {
-  t.setTimeout(300_000);
   const image = await lab.tinyImage();
   const shell = (script: string, more: { readonly [key: string]: Json } = {}) => ({ image, command: ['sh', '-c', script], ...more });
   const message = (outcome: Outcome) => (outcome.state === 'failed' ? outcome.error.message : outcome.state);
@@ -109,7 +109,7 @@ if (lab !== undefined) {
 
   t.test('a cancelled job is asked to end, then killed', async (t) => {
     const stage = await ContainerStage.set(t);
-    const started = () => new Promise<void>((resolve) => until(() => stage.lines.includes('started'), resolve));
+    const started = () => until(() => stage.lines.includes('started'));
     for (const [script, says, stopGraceMs] of [
       ["trap 'echo asked; exit 0' TERM; echo started; while :; do sleep 0.1; done", true, 30_000],
       ["trap '' TERM; echo started; while :; do sleep 0.1; done", false, 1_000],
@@ -129,12 +129,12 @@ if (lab !== undefined) {
   t.test('a container that somebody kills is a failure, and one whose worker closes is given back', async (t) => {
     const stage = await ContainerStage.set(t);
     const victim = stage.run(shell('echo started; sleep 1000'));
-    await new Promise<void>((resolve) => until(() => stage.lines.includes('started'), resolve));
+    await until(() => stage.lines.includes('started'));
     await lab.docker('kill', '-s', 'KILL', await lab.docker('ps', '-q', '--filter', 'label=peerwork.job=a-job'));
     t.same(summary(await victim), { code: 'container-failed', exitCode: 137 });
     stage.reports.length = 0;
     const open = stage.run(shell('echo started; sleep 1000'));
-    await new Promise<void>((resolve) => until(() => stage.lines.includes('started'), resolve));
+    await until(() => stage.lines.includes('started'));
     await stage.runner.close();
     t.equal((await open).state, 'released');
     t.equal(await lab.docker('ps', '-aq'), '', 'no container is left');
@@ -165,11 +165,16 @@ if (lab !== undefined) {
     t.equal(await code({ image, env: { A: 'x\nB=y' } }), 'container-invalid');
     t.equal(await code({ image }, { data: { network: ['no port'] } }), 'container-invalid');
     t.equal(await code({ image }, { data: { image: 'alpine' } }), 'image-refused', 'the data of a job are held to the same');
+    for (const data of [{ gpus: 'all' }, { n: 1, volumes: ['/:/x'] }, { input: { n: 1 }, comand: ['sh'] }, { input: null, n: 1 }])
+      t.equal(await code({ image }, { data }), 'container-invalid', `nothing is passed over: ${JSON.stringify(data)}`);
   });
 
   t.test('an image that cannot be pulled is an error in seconds', async (t) => {
     const stage = await ContainerStage.set(t, { pull: 'missing' });
-    t.equal(message(await stage.run({ image: '127.0.0.1:1/nothing:here' })).startsWith('The image is not here and cannot be pulled'), true);
+    t.equal(
+      message(await stage.run({ image: '127.0.0.1:1/nothing:here' })).startsWith('The image is not present and cannot be pulled'),
+      true,
+    );
     t.match(stage.reports, [{ kind: 'progress', value: { pull: '127.0.0.1:1/nothing:here' } }]);
   });
 
@@ -253,11 +258,6 @@ if (lab !== undefined) {
   t.test('nothing is left behind', async (t) => {
     t.equal(await lab.docker('ps', '-aq'), '');
   });
-}
-
-function until(condition: () => boolean, then: () => void): void {
-  if (condition()) then();
-  else setTimeout(() => until(condition, then), 20);
 }
 
 function output(outcome: Outcome): Json | undefined {

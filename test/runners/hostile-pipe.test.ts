@@ -1,4 +1,4 @@
-import { cp, mkdtemp, realpath, rm } from 'node:fs/promises';
+import { cp, mkdtemp, realpath } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
@@ -9,13 +9,14 @@ import { MAX_PROGRESS_BYTES } from '../../src/job/limits.js';
 import { RawOutput } from '../../src/runners/task-module/raw-output.js';
 import { readChildLine } from '../../src/runners/task-module/read-child-line.js';
 import { TaskModuleRunner } from '../../src/runners/task-module/task-module-runner.js';
+import { removeFolder } from '../lab/remove-folder.js';
 
 const fixtures = fileURLToPath(new URL('../../../test/fixtures/task-module', import.meta.url));
 const lists = (depth: number) => '['.repeat(depth) + ']'.repeat(depth);
 
 async function stage(t: Test) {
   const folder = await realpath(await mkdtemp(join(tmpdir(), 'peerwork-pipe-')));
-  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  t.teardown(() => removeFolder(folder));
   await cp(fixtures, join(folder, 'task'), { recursive: true });
   const runner = await TaskModuleRunner.start({ concurrency: 1, memoryMb: 256, scratchFolder: join(folder, 'scratch') });
   t.teardown(() => runner.close());
@@ -51,6 +52,16 @@ t.test('a job that says that it has not begun is not run for ever', async (t) =>
   t.match(await run({ as: 'back' }), { state: 'failed', error: { code: 'crashed', message: /that a job had not begun/ } });
   t.match(await run({ as: 'back when stopped' }, 100), { state: 'failed', error: { code: 'timeout' } });
   t.match(await run({}), { state: 'completed', output: 'stayed' }, 'the next one runs');
+});
+
+t.test('a job that spoils what says which jobs have begun does not fail those behind it', async (t) => {
+  const { run } = await stage(t);
+  t.match(await run({}), { state: 'completed' }, 'a process is warm');
+  const outcomes = await Promise.all([run({ as: 'spoiled fence' }), run({}), run({}), run({})]);
+  t.match(
+    outcomes,
+    ['spoiled', 'stayed', 'stayed', 'stayed'].map((output) => ({ state: 'completed', output })),
+  );
 });
 
 t.test('data that no text can be made of fails its job, and nothing else', async (t) => {

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { cp, mkdtemp, readFile, realpath, rm } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, realpath } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -7,14 +7,14 @@ import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
 import type { Json, Outcome } from '../../src/job/job.js';
 import { TaskModuleRunner } from '../../src/runners/task-module/task-module-runner.js';
+import { removeFolder } from '../lab/remove-folder.js';
 
 const tasks = fileURLToPath(new URL('../../../assets/tasks', import.meta.url));
-t.setTimeout(120_000);
 
 /** Copies the task as a worker would have it, and gives back a way to run its jobs. */
 async function stage(t: Test, name: string, entry: string): Promise<{ folder: string; run(id: string, data: Json): Promise<Outcome> }> {
   const home = await realpath(await mkdtemp(join(tmpdir(), 'peerwork-sample-')));
-  t.teardown(() => rm(home, { recursive: true, force: true }));
+  t.teardown(() => removeFolder(home));
   const folder = join(home, 'task');
   await cp(join(tasks, name), folder, { recursive: true });
   const runner = await TaskModuleRunner.start({ concurrency: 2, scratchFolder: join(home, 'scratch') });

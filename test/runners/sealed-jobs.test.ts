@@ -6,7 +6,6 @@ import { findTool, requireThat, requireTools } from '../lab/require.js';
 import { runAs, users } from '../lab/users.js';
 
 const program = fileURLToPath(new URL('../lab/job-trial.js', import.meta.url));
-t.setTimeout(120_000);
 
 for (const user of users) {
   for (const sandbox of ['off', 'required'] as const) {

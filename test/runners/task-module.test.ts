@@ -2,7 +2,7 @@ import { type StdioOptions, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
-import { cp, mkdir, mkdtemp, readdir, readFile, realpath, rm, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, realpath, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -16,10 +16,11 @@ import type { Json, Outcome, Progress } from '../../src/job/job.js';
 import type { Workplace } from '../../src/job/runner.js';
 import type { TaskModuleOptions } from '../../src/runners/task-module/options.js';
 import { TaskModuleRunner } from '../../src/runners/task-module/task-module-runner.js';
+import { removeFolder } from '../lab/remove-folder.js';
 import { requireThat, requireTools } from '../lab/require.js';
+import { until } from '../lab/until.js';
 
 const fixtures = fileURLToPath(new URL('../../../test/fixtures/task-module', import.meta.url));
-t.setTimeout(300_000);
 process.env['PEERWORK_TEST_SECRET'] = 'do-not-show-this';
 
 interface RunWish {
@@ -38,7 +39,7 @@ class Stage {
 
   static async set(t: Test, options: Partial<TaskModuleOptions> = {}): Promise<Stage> {
     const folder = await realpath(await mkdtemp(join(tmpdir(), 'peerwork-task-module-')));
-    t.teardown(() => rm(folder, { recursive: true, force: true }));
+    t.teardown(() => removeFolder(folder));
     await cp(fixtures, join(folder, 'task'), { recursive: true });
     await writeFile(join(folder, 'task/broken.cjs'), 'module.exports = (;');
     const runner = await TaskModuleRunner.start({ concurrency: 1, memoryMb: 192, scratchFolder: join(folder, 'scratch'), ...options });
@@ -109,7 +110,7 @@ const completed = (output: Json): Outcome => ({ state: 'completed', output });
 /** Resolves once none of them is there: what init reaps may show for a moment longer. */
 async function allGone(pids: readonly number[]): Promise<void> {
   for (const pid of pids) {
-    while ((await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => ') Z')).split(') ')[1]?.startsWith('Z') === false) await moment();
+    await until(async () => (await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => ') Z')).split(') ')[1]?.startsWith('Z') !== false);
   }
 }
 
@@ -300,7 +301,7 @@ t.test('cancel: running jobs end by themselves or are killed, waiting ones never
   const deaf = new AbortController();
   const heard: Progress[] = [];
   const looping = stage.do('speaks and hangs', {}, { signal: deaf.signal, reports: heard });
-  while (heard.length === 0) await moment();
+  await until(() => heard.length > 0);
   deaf.abort();
   t.equal(failure(await looping).code, 'cancelled');
   t.notSame(await stage.do('process id'), first, 'the deaf process was killed');
@@ -352,7 +353,7 @@ t.test('no task waits for ever while another has work without end', async (t) =>
   const two = stage.place('attacks.cjs', 'two');
   t.strictSame(await stage.do('echo', { value: 1 }, { workplace: two }), completed(1));
   const before = done;
-  while (done === before) await moment();
+  await until(() => done !== before);
   t.pass('the first goes on');
   more = false;
   await Promise.all(stream);
@@ -400,7 +401,7 @@ t.test('processes start when they are needed, and idle ones end, but for the las
   const stage = await Stage.set(t, { sandbox: 'off', concurrency: 3, warmMs: 300 });
   t.equal((await processesBelow()).length, before, 'none without a job');
   await Promise.all([1, 2, 3].map((ms) => stage.do('sleeps', { ms: 500 + ms })));
-  while ((await processesBelow()).length > before + 1) await moment();
+  await until(async () => (await processesBelow()).length <= before + 1);
   await moment(1_500);
   t.equal((await processesBelow()).length, before + 1);
 });
@@ -409,7 +410,7 @@ t.test('close releases what runs and waits, and leaves neither process nor file'
   const stage = await Stage.set(t, { sandbox: 'off', concurrency: 2 });
   const before = new Set(await processesBelow());
   const jobs = [stage.do('loops'), stage.do('sleeps', { ms: 60_000 }), stage.do('echo', { value: 1 })];
-  while ((await processesBelow()).filter((pid) => !before.has(pid)).length < 2) await moment();
+  await until(async () => (await processesBelow()).filter((pid) => !before.has(pid)).length >= 2);
   const mine = (await processesBelow()).filter((pid) => !before.has(pid));
   await moment(200);
   await stage.runner.close();

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { cp, mkdir, mkdtemp, readdir, realpath, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, realpath, writeFile } from 'node:fs/promises';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,18 +8,18 @@ import t, { type Test } from 'tap';
 import { FOLDER_PREFIX } from '../../src/egress/proxy.js';
 import type { Json, Progress } from '../../src/job/job.js';
 import type { Workplace } from '../../src/job/runner.js';
-import type { Tunnel } from '../../src/job/tunnel.js';
+import type { Tunnel } from '../../src/job/source.js';
 import type { TaskModuleOptions } from '../../src/runners/task-module/options.js';
 import { TaskModuleRunner } from '../../src/runners/task-module/task-module-runner.js';
 import { insideNetNamespace, openNetWorld, outcomeOf } from '../lab/net-world.js';
+import { removeFolder } from '../lab/remove-folder.js';
 
 const fixture = fileURLToPath(new URL('../../../test/fixtures/task-network', import.meta.url));
-t.setTimeout(300_000);
 
 /** Jobs of one runner: `run(what, settings)` gives the output and the lines of the log. */
 async function stage(t: Test, options: Partial<TaskModuleOptions> = {}) {
   const folder = await realpath(await mkdtemp(join(tmpdir(), 'peerwork-task-network-')));
-  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  t.teardown(() => removeFolder(folder));
   const runner = await TaskModuleRunner.start({ concurrency: 1, scratchFolder: join(folder, 'scratch'), sandbox: 'required', ...options });
   t.teardown(() => runner.close());
   const place = async (settings: Json): Promise<Workplace> => {

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -7,12 +7,13 @@ import { asPeerworkError } from '../../src/errors.js';
 import type { Workplace } from '../../src/job/runner.js';
 import { readContainerJob } from '../../src/runners/container/settings.js';
 import { readCrawlJob } from '../../src/runners/crawl/crawl-job.js';
-import { readRun } from '../../src/runners/openfn/read-run.js';
 import { listFolder } from '../../src/task/listing.js';
 import { readTaskModuleSettings } from '../../src/task/task-settings.js';
+import { readRun } from '../../src/wires/openfn/runner/openfn-runner.js';
+import { removeFolder } from '../lab/remove-folder.js';
 
 const job = { id: 'j1', channel: 'default', data: null, attempt: 1, timeoutMs: 0 };
-const ceilings = { memoryMb: 512, cpus: 2, pids: 512, diskMb: 64, network: ceilingOf('internet'), unfiltered: false };
+const ceilings = { memoryMb: 512, defaultMemoryMb: 512, cpus: 2, pids: 512, diskMb: 64, network: ceilingOf('internet'), unfiltered: false };
 
 /** What each runner's own task.json needs, and how it reads it. */
 const runners = {
@@ -39,7 +40,7 @@ const fields: Readonly<Record<string, { readonly value: unknown; readonly acts: 
 
 function taskOf(t: Test, kind: Kind, settings: object) {
   const folder = mkdtempSync(join(tmpdir(), 'peerwork-task-'));
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  t.teardown(() => removeFolder(folder));
   const text = JSON.stringify({ runner: kind, ...runners[kind].settings, ...settings });
   writeFileSync(join(folder, 'task.json'), text);
   if (kind === 'task-module') writeFileSync(join(folder, 'task.mjs'), '');

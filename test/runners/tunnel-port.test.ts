@@ -4,9 +4,9 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { PeerworkError } from '../../src/errors.js';
-import type { Tunnel } from '../../src/job/tunnel.js';
+import type { Tunnel } from '../../src/job/source.js';
 import { openTunnelPort } from '../../src/runners/tunnel-port.js';
-import { until } from '../lab/grid.js';
+import { until } from '../lab/until.js';
 
 /** A server, and a tunnel that leads to it without a link. */
 async function serverFor(t: Test, serve: (socket: Socket) => void) {

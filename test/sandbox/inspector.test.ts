@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
+import { until } from '../lab/until.js';
 
 const source = (path: string) => new URL(`../../src/${path}`, import.meta.url).href;
 const frontDoor = fileURLToPath(new URL('../../../bin/peerwork.js', import.meta.url));
@@ -16,8 +17,7 @@ function start(t: Test, args: readonly string[]): { child: ChildProcess; said: (
   let said = '';
   for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk) => (said += chunk));
   const says = async (text: string) => {
-    while (!said.includes(text) && child.exitCode === null && child.signalCode === null)
-      await new Promise((resolve) => setTimeout(resolve, 20));
+    await until(() => said.includes(text) || child.exitCode !== null || child.signalCode !== null);
     if (!said.includes(text)) t.fail(`it ended without saying ${text}: ${said}`);
   };
   return { child, said: () => said, says };

@@ -5,8 +5,6 @@ import { execa } from 'execa';
 import t from 'tap';
 import { packageRoot } from '../lab/grid.js';
 
-t.setTimeout(180_000);
-
 const PNG_SIGNATURE = '89504e470d0a1a0a';
 
 t.test('the demo paints its picture, says how it went, and leaves nothing behind', async (t) => {

@@ -3,10 +3,11 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import t from 'tap';
 import { crewSource } from '../../src/index.js';
-import { CrewClient } from '../../src/sources/crew/client.js';
-import { decodeFrame } from '../../src/sources/openfn/frames.js';
-import { HeldTask, readClaimed } from '../../src/sources/worqr/lease.js';
-import { echoTask, openSource, until } from '../lab/open-source.js';
+import { CrewClient } from '../../src/wires/crew/source/client.js';
+import { decodeFrame } from '../../src/wires/openfn/source/frames.js';
+import { HeldTask, readClaimed } from '../../src/wires/worqr/source/lease.js';
+import { echoTask, openSource } from '../lab/open-source.js';
+import { until } from '../lab/until.js';
 
 const lists = (depth: number) => '['.repeat(depth) + ']'.repeat(depth);
 const DEPTHS = [600, 4_400, 8_000, 200_000, 3_000_000];

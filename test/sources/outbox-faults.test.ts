@@ -10,7 +10,6 @@ import { Outbox } from '../../src/sources/outbox.js';
 import { frame, readRecords, type SegmentFile, type SegmentFiles, segmentFiles } from '../../src/sources/outbox-segment.js';
 import { requireTools } from '../lab/require.js';
 
-t.setTimeout(120_000);
 const key = randomBytes(32);
 const OUTBOX = new URL('../../src/sources/outbox.js', import.meta.url).pathname;
 
@@ -181,7 +180,7 @@ t.test('on a full disk nothing confirmed is lost, and it goes on when there is r
     await outbox.close(); await again.close();`;
   const script = 'mount -t tmpfs -o size=96k none "$1" && cd "$1" && exec "$2" --input-type=module -e "$3" "$4"';
   const args = ['-m', 'sh', '-ec', script, 'sh', t.testdir(), process.execPath, program, OUTBOX];
-  const { stdout, stderr, status } = spawnSync('unshare', args, { encoding: 'utf8', timeout: 60_000 });
+  const { stdout, stderr, status } = spawnSync('unshare', args, { encoding: 'utf8', timeout: 240_000 });
   t.equal(status, 0, stderr);
   const { full, found, confirmed, lines } = JSON.parse(stdout) as Record<'found' | 'confirmed' | 'lines', string[]> & { full: number };
   t.ok(full > 3 && full < 12, `the disk was full after ${full}`);

@@ -2,11 +2,13 @@ import type { Test } from 'tap';
 import type { PeerworkError } from '../../src/errors.js';
 import { createKeyPair, type KeyPair } from '../../src/swarm/identity.js';
 import type { WebRtcEngine } from '../../src/swarm/link/engine.js';
+import { MasterSwarm, type MasterSwarmOptions } from '../../src/swarm/master-swarm.js';
 import type { Peer } from '../../src/swarm/peer.js';
 import { nodePlatform } from '../../src/swarm/platform.node.js';
-import { MasterSwarm, type MasterSwarmOptions, type SwarmOptions, WorkerSwarm } from '../../src/swarm/swarm.js';
+import type { SwarmOptions } from '../../src/swarm/swarm-settings.js';
 import { createToken, type Token } from '../../src/swarm/token.js';
 import { TrackerServer } from '../../src/swarm/tracker-server.node.js';
+import { WorkerSwarm } from '../../src/swarm/worker-swarm.js';
 
 export const platform = nodePlatform();
 export const { primitives } = platform;
@@ -58,16 +60,12 @@ export function startWorker(test: Test, options: Partial<SwarmOptions> & Pick<Sw
 function follow<Swarm extends MasterSwarm | WorkerSwarm>(test: Test, swarm: Swarm) {
   const connected: Peer[] = [];
   const disconnected: { peer: Peer; error: Error }[] = [];
-  const troubles: PeerworkError[] = [];
+  const warnings: PeerworkError[] = [];
   const either: MasterSwarm | WorkerSwarm = swarm;
   either.on('connected', (peer) => connected.push(peer));
   either.on('disconnected', (peer, error) => disconnected.push({ peer, error }));
-  either.on('trouble', (error) => troubles.push(error));
+  either.on('warning', (error) => warnings.push(error));
   test.teardown(() => either.close());
   either.start();
-  return { swarm, connected, disconnected, troubles, codes: () => troubles.map(({ code }) => code) };
-}
-
-export async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 10));
+  return { swarm, connected, disconnected, warnings, codes: () => warnings.map(({ code }) => code) };
 }

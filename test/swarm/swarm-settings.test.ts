@@ -1,10 +1,9 @@
 import t from 'tap';
 import { PeerworkError } from '../../src/errors.js';
+import { WarningFilter } from '../../src/swarm/events.js';
 import { defaultIceServers, formatIceUrl, type IceServer, plainIce } from '../../src/swarm/link/ice.js';
-import { publicTrackers } from '../../src/swarm/rendezvous/trackers.js';
-import { type SwarmOptions, settleOptions } from '../../src/swarm/swarm-settings.js';
+import { publicTrackers, type SwarmOptions, settleOptions } from '../../src/swarm/swarm-settings.js';
 import { createToken, formatToken } from '../../src/swarm/token.js';
-import { TroubleFilter } from '../../src/swarm/trouble.js';
 import { makeToken, platform, primitives } from './grid.js';
 
 /** What is chosen when these options are given. */
@@ -67,9 +66,9 @@ t.test('what cannot be used is refused at once', async (t) => {
   t.throws(() => choose({ token: formatToken(makeToken([]).token).slice(0, -5) }), { code: 'token-cut' });
 });
 
-t.test('the same trouble is told again after a while, after another one, or after all was well', async (t) => {
+t.test('the same warning is told again after a while, after another one, or after all was well', async (t) => {
   let now = 1000;
-  const filter = new TroubleFilter({ now: () => now, wall: () => now, after: () => ({ cancel: () => {} }) });
+  const filter = new WarningFilter({ now: () => now, wall: () => now, after: () => ({ cancel: () => {} }) });
   const absent = new PeerworkError('master-absent');
   t.equal(filter.isNews(absent), true);
   now += 20_000;
@@ -84,7 +83,7 @@ t.test('the same trouble is told again after a while, after another one, or afte
 
 t.test('encryption that failed once is tried again without a word; twice is told', async (t) => {
   let now = 1000;
-  const filter = new TroubleFilter({ now: () => now, wall: () => now, after: () => ({ cancel: () => {} }) });
+  const filter = new WarningFilter({ now: () => now, wall: () => now, after: () => ({ cancel: () => {} }) });
   const failed = new PeerworkError('dtls-failed');
   t.equal(filter.isNews(failed), false);
   t.equal(filter.isNews(failed), true);
@@ -92,5 +91,5 @@ t.test('encryption that failed once is tried again without a word; twice is told
   filter.reset();
   t.equal(filter.isNews(failed), false);
   now += 30_000;
-  t.equal(filter.isNews(failed), false, 'once in a while is no trouble');
+  t.equal(filter.isNews(failed), false, 'once in a while is no warning');
 });

@@ -9,7 +9,8 @@ import { plainIce } from '../../src/swarm/link/ice.js';
 import { openConnections } from '../../src/swarm/link/webrtc.node.js';
 import type { Link } from '../../src/swarm/link.js';
 import { createToken, formatToken } from '../../src/swarm/token.js';
-import { countingPlatform, makeToken, platform, primitives, startMaster, startTracker, startWorker, until } from './grid.js';
+import { until } from '../lab/until.js';
+import { countingPlatform, makeToken, platform, primitives, startMaster, startTracker, startWorker } from './grid.js';
 import { startTrackerProxy, withSdp } from './tracker-proxy.js';
 
 const quick = { retryFirstMs: 20, retryCapMs: 200, connectMs: 2000, masterAbsentMs: 300, refusedMs: 100 };
@@ -34,7 +35,7 @@ t.test('a worker and its Master find each other, know who the other is, and leav
   await master.swarm.close();
   await until(() => tracker.peers === 0 && openConnections() === 0);
   test.same(
-    [...worker.troubles, ...master.troubles].map(({ message }) => message),
+    [...worker.warnings, ...master.warnings].map(({ message }) => message),
     [],
   );
 });
@@ -271,26 +272,26 @@ t.test('a tracker that links to both sides itself, and passes every byte on, is 
   const master = startMaster(test, { token, identity, times: quick });
   await master.swarm.ready;
   const worker = startWorker(test, { token, times: quick });
-  await until(() => links.length > 0 && worker.troubles.length > 0 && master.troubles.length > 0);
+  await until(() => links.length > 0 && worker.warnings.length > 0 && master.warnings.length > 0);
   const codes = [...worker.codes(), ...master.codes()];
   test.ok(codes.includes('fingerprint-mismatch'), codes.join());
   test.equal(master.connected.length + worker.connected.length, 0);
 });
 
-t.test('trouble names the step that failed', async (test) => {
+t.test('warning names the step that failed', async (test) => {
   const tracker = await startTracker(test);
   const { token, identity } = makeToken([tracker.url]);
 
   await test.test('no Master', async (test) => {
     const worker = startWorker(test, { token, times: quick });
-    await until(() => worker.troubles.length > 0);
-    test.equal(worker.troubles[0]?.code, 'master-absent');
+    await until(() => worker.warnings.length > 0);
+    test.equal(worker.warnings[0]?.code, 'master-absent');
   });
 
   await test.test('no tracker', async (test) => {
     const worker = startWorker(test, { token, trackers: ['ws://127.0.0.1:1'], times: quick });
-    await until(() => worker.troubles.length > 0);
-    test.match(worker.troubles[0], { code: 'tracker-unreachable', detail: /^ws:\/\/127\.0\.0\.1:1: .*ECONNREFUSED/ });
+    await until(() => worker.warnings.length > 0);
+    test.match(worker.warnings[0], { code: 'tracker-unreachable', detail: /^ws:\/\/127\.0\.0\.1:1: .*ECONNREFUSED/ });
   });
 
   await test.test('a tracker that refuses', async (test) => {
@@ -302,8 +303,8 @@ t.test('trouble names the step that failed', async (test) => {
     });
     test.teardown(() => proxy.close());
     const worker = startWorker(test, { token, trackers: [proxy.url], times: quick });
-    await until(() => worker.troubles.length > 0);
-    test.match(worker.troubles[0], { code: 'tracker-refused', detail: /not here/ });
+    await until(() => worker.warnings.length > 0);
+    test.match(worker.warnings[0], { code: 'tracker-refused', detail: /not here/ });
   });
 
   await test.test('no path between the peers', async (test) => {
@@ -313,8 +314,8 @@ t.test('trouble names the step that failed', async (test) => {
     test.teardown(() => proxy.close());
     startMaster(test, { token, identity, trackers: [proxy.url], times: quick });
     const worker = startWorker(test, { token, trackers: [proxy.url], times: { ...quick, connectMs: 500 } });
-    await until(() => worker.troubles.length > 0);
-    test.match(worker.troubles[0], { code: 'ice-failed', detail: /candidates/ });
+    await until(() => worker.warnings.length > 0);
+    test.match(worker.warnings[0], { code: 'ice-failed', detail: /candidates/ });
   });
 
   await test.test('a worker that was revoked; approved later, it gets in', async (test) => {
@@ -327,9 +328,9 @@ t.test('trouble names the step that failed', async (test) => {
     const master = startMaster(test, { token, identity, times: quick, admit });
     const keys = createKeyPair(primitives);
     const worker = startWorker(test, { token, identity: keys, times: quick });
-    await until(() => worker.troubles.length > 0 && master.troubles.length > 0);
-    test.equal(worker.troubles.at(-1)?.code, 'worker-revoked');
-    test.equal(master.troubles.at(-1)?.code, 'worker-revoked');
+    await until(() => worker.warnings.length > 0 && master.warnings.length > 0);
+    test.equal(worker.warnings.at(-1)?.code, 'worker-revoked');
+    test.equal(master.warnings.at(-1)?.code, 'worker-revoked');
     test.equal(asked[0], identityId(keys.publicKey));
     admitted = true;
     await until(() => worker.swarm.peers.size === 1);
@@ -358,9 +359,9 @@ t.test('STUN servers by IPv6 address serve, and one that cannot be used is left 
   const master = startMaster(test, { token, identity, ice });
   const worker = startWorker(test, { token, ice });
   await until(() => worker.connected.length === 1);
-  for (const { troubles } of [master, worker]) {
-    test.match(troubles, [{ code: 'ice-server-unusable', detail: /turn:…@nowhere\.example:70000: the port/ }]);
-    test.notMatch(troubles[0]?.message, /hunter2/);
+  for (const { warnings } of [master, worker]) {
+    test.match(warnings, [{ code: 'ice-server-unusable', detail: /turn:…@nowhere\.example:70000: the port/ }]);
+    test.notMatch(warnings[0]?.message, /hunter2/);
   }
 });
 

@@ -2,12 +2,12 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { insideDockerLab } from '../lab/docker.js';
-import { Grid, until } from '../lab/grid.js';
+import { Grid } from '../lab/grid.js';
+import { until } from '../lab/until.js';
 
 const lab = await insideDockerLab(t, import.meta.url);
 
 if (lab !== undefined) {
-  t.setTimeout(120_000);
   const image = await lab.tinyImage();
 
   /** The task folder of a Master, and the jobs for it. */
@@ -74,6 +74,6 @@ if (lab !== undefined) {
     t.equal(without.lines.filter((line) => line.includes('engine-missing')).length, 1);
     const demanded = grid.worker(token, 'carla', ['--containers', 'docker'], { env });
     t.not((await demanded.ended).code, 0, 'an engine that is demanded must be there');
-    t.match(demanded.text, /No container engine can be used here: docker: /);
+    t.match(demanded.text, /No usable container engine: docker: /);
   });
 }

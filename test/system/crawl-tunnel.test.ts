@@ -30,8 +30,7 @@ socket.write('SET from-a-container yes\\r\\nECHO hello\\r\\n');
 `;
 
 // A Master with its Redis behind one router, a Worker behind another, the website between them, and the engine beside the Worker.
-t.test('"tunnel" in task.json, by the documented commands, across routers', { timeout: 400_000 }, async (t) => {
-  t.setTimeout(400_000);
+t.test('"tunnel" in task.json, by the documented commands, across routers', async (t) => {
   if (!requireTools(t, { ...turnLabTools, ...dockerTools, ...redisTools, 'redis-cli': 'redis-tools' }, { root: true })) return;
   const [docker, lab] = await Promise.all([LabDocker.start(), NatLab.open()]);
   const grid = new Grid();

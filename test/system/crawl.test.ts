@@ -4,15 +4,16 @@ import t from 'tap';
 import type { CrawlOutput } from '../../src/job/crawl.js';
 import { HOST } from '../lab/crawl-bed.js';
 import { dockerTools, LabDocker } from '../lab/docker.js';
-import { Grid, packageRoot, until } from '../lab/grid.js';
+import { Grid, packageRoot } from '../lab/grid.js';
 import { requireTools } from '../lab/require.js';
 import { Site } from '../lab/site.js';
+import { until } from '../lab/until.js';
 
 // Master, Worker and site are here; only the engine is elsewhere, and its containers have no network but the Worker's proxy.
 if (requireTools(t, dockerTools, { root: true })) {
   const lab = await LabDocker.start();
   t.teardown(() => lab.close());
-  t.test('a Master’s crawl task runs in a Worker’s container, and its pages come back over the link', { timeout: 120_000 }, async (t) => {
+  t.test('a Master’s crawl task runs in a Worker’s container, and its pages come back over the link', async (t) => {
     const site = await Site.start({ pages: 30 });
     const grid = new Grid();
     t.teardown(async () => {
@@ -53,7 +54,7 @@ if (requireTools(t, dockerTools, { root: true })) {
     t.equal(await lab.docker('ps', '-aq'), '', 'nothing is left behind');
   });
 
-  t.test('a Worker that is killed: the next attempt goes on with what its home holds', { timeout: 180_000 }, async (t) => {
+  t.test('a Worker that is killed: the next attempt goes on with what its home holds', async (t) => {
     const site = await Site.start({ pages: 120, delayMs: 50 });
     const grid = new Grid();
     t.teardown(async () => {
@@ -83,7 +84,7 @@ if (requireTools(t, dockerTools, { root: true })) {
     t.match(output, { exitCode: 0, handled: 120, failed: 0, partial: undefined });
     t.equal(new Set((output.results as { url: string }[]).map(({ url }) => url)).size, 120);
     t.ok(site.asked.times <= 120 + 2, `only what was on its way is asked for again: ${site.asked.times}`);
-    t.match(program.text, /goes on where an earlier attempt was: \d+ pages are done/);
+    t.match(program.text, /continues where an earlier attempt stopped: \d+ pages are done/);
     await worker.stop();
     t.same(readdirSync(join(grid.folder, 'anna', '.peerwork', 'workers', '1', 'runners', 'crawl', 'kept')), [], 'nothing is kept of it');
   });

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Queue } from 'bullmq';
@@ -8,14 +8,16 @@ import { findEngine } from '../../src/containers/find-engine.js';
 import { createLog } from '../../src/log.js';
 import { buildCrawlerImage } from '../../src/runners/crawl/image.js';
 import { crawlRunner } from '../../src/runners/crawl/setup.js';
-import { type DorySourceOptions, dorySource } from '../../src/sources/dory/setup.js';
+import { type DorySourceOptions, dorySource } from '../../src/wires/dory/source/setup.js';
 import { Worker } from '../../src/worker/worker.js';
 import { HOST } from '../lab/crawl-bed.js';
 import type { LabDocker } from '../lab/docker.js';
 import { LabRedis } from '../lab/redis.js';
+import { removeFolder } from '../lab/remove-folder.js';
 import { Site } from '../lab/site.js';
-import { FakeApi } from '../sources/dory/fake-api.js';
-import { shortTimes } from '../sources/dory/lab.js';
+import { until } from '../lab/until.js';
+import { FakeApi } from '../wires/dory/source/fake-api.js';
+import { shortTimes } from '../wires/dory/source/lab.js';
 
 export const IMAGE = 'dory-core:v2';
 const script = fileURLToPath(new URL('dory-process.js', import.meta.url));
@@ -130,12 +132,13 @@ export class DoryBed {
 
   /** How the job ended. */
   async ended(id: string): Promise<'completed' | 'failed'> {
-    for (let tries = 0; tries < 6_000; tries += 1) {
-      const state = await this.queue.getJobState(id);
-      if (state === 'completed' || state === 'failed') return state;
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-    throw new Error(`job ${id} does not end; last calls: ${JSON.stringify(this.api.calls.slice(-10))}`);
+    let state = '';
+    const ended = async () => {
+      state = await this.queue.getJobState(id);
+      return state === 'completed' || state === 'failed';
+    };
+    await until(ended, 20, () => `job ${id} is ${state}; last calls: ${JSON.stringify(this.api.calls.slice(-10))}`);
+    return state === 'completed' ? 'completed' : 'failed';
   }
 
   /** Containers of a run that are there, running or not. */
@@ -145,11 +148,12 @@ export class DoryBed {
 
   /** What is left of a run's containers; those that have ended are cleared away a moment later. */
   async leftOf(runId: string): Promise<readonly string[]> {
-    let left = await this.containersOf(runId);
-    for (let tries = 0; left.length > 0 && tries < 300; tries += 1) {
-      await new Promise((resolve) => setTimeout(resolve, 50));
+    let left: readonly string[] = [];
+    const gone = async () => {
       left = await this.containersOf(runId);
-    }
+      return left.length === 0;
+    };
+    await until(gone, 50, () => `containers of ${runId} are left: ${left}`);
     return left;
   }
 
@@ -203,7 +207,7 @@ export class DoryBed {
     await this.site.close();
     await this.api.close();
     await this.redis.close();
-    rmSync(this.#folder, { recursive: true, force: true });
+    await removeFolder(this.#folder);
   }
 }
 

@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rename, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -7,6 +7,8 @@ import t, { type Test } from 'tap';
 import { createLog } from '../../src/log.js';
 import type { SourceSetup } from '../../src/sources/setup.js';
 import { Worker } from '../../src/worker/worker.js';
+import { removeFolder } from '../lab/remove-folder.js';
+import { until } from '../lab/until.js';
 
 const example = new URL('../../../examples/folder-source.mjs', import.meta.url);
 const { folderSource } = (await import(pathToFileURL(example.pathname).href)) as {
@@ -23,7 +25,7 @@ const TASK = `module.exports = async (data, context) => {
 
 async function setUp(t: Test) {
   const root = await mkdtemp(join(tmpdir(), 'folder-source-'));
-  t.teardown(() => rm(root, { recursive: true, force: true }));
+  t.teardown(() => removeFolder(root));
   await mkdir(join(root, 'task'));
   await writeFile(join(root, 'task', 'task.cjs'), TASK);
   const lines: string[] = [];
@@ -46,10 +48,6 @@ async function setUp(t: Test) {
   const read = (source: string, state: string, name: string) => JSON.parse(readFileSync(join(root, source, state, `${name}.json`), 'utf8'));
   return { root, lines, open, push, names, read };
 }
-
-const until = async (met: () => boolean) => {
-  while (!met()) await new Promise((resolve) => setTimeout(resolve, 10));
-};
 
 t.test('a source of under a hundred lines: outputs, errors, and what is given back', async (t) => {
   t.ok(readFileSync(example, 'utf8').split('\n').length <= 100);

@@ -2,7 +2,8 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { Grid, until } from '../lab/grid.js';
+import { Grid } from '../lab/grid.js';
+import { until } from '../lab/until.js';
 
 const fixture = fileURLToPath(new URL('../../../test/fixtures/task-module/pipe.cjs', import.meta.url));
 const TOKEN = 'a-token-of-the-test';
@@ -16,7 +17,7 @@ function residentBytes(pid: number): number {
 
 t.test(
   'jobs that write what they like to their pipe end neither Worker nor Master',
-  { timeout: 280_000, skip: !existsSync('/proc/self/status') },
+  { skip: !existsSync('/proc/self/status') },
   async (t) => {
     const grid = new Grid();
     t.teardown(() => grid.close());

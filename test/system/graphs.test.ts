@@ -2,7 +2,8 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 
-import { Grid, until } from '../lab/grid.js';
+import { Grid } from '../lab/grid.js';
+import { until } from '../lab/until.js';
 
 /** Splits a text into words, has each counted by a child, and the counts added by a grandchild. */
 const TASK = `
@@ -20,7 +21,7 @@ export default (data, { spawn, hold, parents, delayChildren }) => {
 };
 `;
 
-t.test('a graph from a file: parents, continuations and labels, over real links', { timeout: 60_000 }, async (t) => {
+t.test('a graph from a file: parents, continuations and labels, over real links', async (t) => {
   const grid = new Grid();
   t.teardown(() => grid.close());
   mkdirSync(join(grid.folder, 'task'));

@@ -20,7 +20,6 @@ export default async () => {
 };
 `;
 const SECRET = 'KEY=of-the-owner';
-t.setTimeout(120_000);
 
 /** A Master that publishes what it likes: one job of a task with this lockfile. */
 function hostileMaster(dependencies: object, lock: string): { readonly setup: SourceSetup; readonly outcome: Promise<Outcome> } {

@@ -2,9 +2,10 @@ import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { Grid, packageRoot, until } from '../lab/grid.js';
+import { Grid, packageRoot } from '../lab/grid.js';
 import { writeSlowTask } from '../lab/jobs.js';
 import { requireThat } from '../lab/require.js';
+import { until } from '../lab/until.js';
 
 const TOKEN = 'a-token-of-the-test';
 const env = { PEERWORK_HTTP_TOKENS: `admin:${TOKEN}` };
@@ -27,7 +28,7 @@ async function serving(grid: Grid) {
 
 const ended = (grid: Grid) => (existsSync(join(grid.folder, 'o.ndjson')) ? grid.outcomes('o.ndjson').length : 0);
 
-t.test('a Master with API and a Worker over a real link', { timeout: 60_000 }, async (t) => {
+t.test('a Master with API and a Worker over a real link', async (t) => {
   const grid = new Grid();
   t.teardown(() => grid.close());
   const { program, token, url, ask } = await serving(grid);
@@ -63,7 +64,7 @@ t.test('a Master with API and a Worker over a real link', { timeout: 60_000 }, a
   t.notMatch(program.text, new RegExp(TOKEN));
 });
 
-t.test('a Worker in Python: settles, fails, gives back on SIGTERM', { timeout: 60_000 }, async (t) => {
+t.test('a Worker in Python: settles, fails, gives back on SIGTERM', async (t) => {
   if (!requireThat(t, spawnSync('python3', ['--version']).status === 0, 'python3 missing: apt-get install python3')) return;
   const grid = new Grid();
   t.teardown(() => grid.close());
@@ -92,7 +93,7 @@ t.test('a Worker in Python: settles, fails, gives back on SIGTERM', { timeout: 6
   t.equal(await exit, 0);
 });
 
-t.test('a port that is taken', { timeout: 30_000 }, async (t) => {
+t.test('a port that is taken', async (t) => {
   const grid = new Grid();
   t.teardown(() => grid.close());
   const { url } = await serving(grid);

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { Master, PeerworkError, type RunnerSetup, type Source, type SourceSetup, Worker } from '../../src/index.js';
 import { TrackerServer } from '../../src/swarm/tracker-server.node.js';
-import { until } from '../lab/grid.js';
+import { until } from '../lab/until.js';
 
 /** A Master with a task of JavaScript and one for the runner `slow`. */
 async function setUp(t: Test) {

@@ -3,10 +3,8 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { Master, type SettledJob, Worker } from '../../src/index.js';
 import { TrackerServer } from '../../src/swarm/tracker-server.node.js';
-import { until } from '../lab/grid.js';
 import { requireTools } from '../lab/require.js';
-
-t.setTimeout(180_000);
+import { until } from '../lab/until.js';
 
 const TASK = `
   import fs from 'node:fs';

@@ -5,12 +5,13 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { crewSource, dorySource, Master, openfnSource, queueXecSource, type SourceSetup, Worker, worqrSource } from '../../src/index.js';
 import { TrackerServer } from '../../src/swarm/tracker-server.node.js';
+import { crewServer } from '../../src/wires/crew/server/crew.js';
 import { CrewServer } from '../lab/crew-server.js';
-import { openApi } from '../lab/desk.js';
-import { until } from '../lab/grid.js';
+import { openApi } from '../lab/job-service.js';
 import { Listening } from '../lab/listening.js';
 import { echoTask, openSource } from '../lab/open-source.js';
 import { KEY, TOKEN } from '../lab/queue-xec/foreign.js';
+import { until } from '../lab/until.js';
 
 const OPERATIONS = 60;
 /** Of what lives as long as its room: a few parts of it listen, and what is under way just now. */
@@ -22,7 +23,7 @@ function listen(t: Test): Listening {
   return listening;
 }
 
-t.test('jobs leave nothing on the signals of Master and Worker, nor on the caller’s', { timeout: 120_000 }, async (t) => {
+t.test('jobs leave nothing on the signals of Master and Worker, nor on the caller’s', async (t) => {
   const listening = listen(t);
   const folder = t.testdir({ task: { 'task.mjs': 'export default (data) => data;' } });
   const tracker = new TrackerServer();
@@ -45,13 +46,13 @@ t.test('jobs leave nothing on the signals of Master and Worker, nor on the calle
   t.ok(listening.most < MOST, String(listening.most));
 });
 
-t.test('requests leave nothing on the signals of an API, nor calls of operators', { timeout: 120_000 }, async (t) => {
+t.test('requests leave nothing on the signals of an API, nor calls of operators', async (t) => {
   const listening = listen(t);
   const operator = createServer((request, response) => request.resume().once('end', () => response.end('{"output":1}')));
   await new Promise<void>((resolve) => operator.listen(0, '127.0.0.1', resolve));
   t.teardown(() => operator.close());
   const virtualOperatorUrl = `http://127.0.0.1:${(operator.address() as AddressInfo).port}/`;
-  const { ask, ledger } = await openApi(t, { crew: { virtualOperatorUrl } });
+  const { ask, ledger } = await openApi(t, { serve: [crewServer({ virtualOperatorUrl })] });
   for (let call = 0; call < OPERATIONS; call += 1) {
     const claimed = await ask('POST', '/v1/leases', { worker: { name: 'w' }, channels: ['none'] });
     const results = await ask('GET', '/v1/results');
@@ -66,7 +67,7 @@ t.test('requests leave nothing on the signals of an API, nor calls of operators'
   t.ok(listening.most < MOST, String(listening.most));
 });
 
-t.test('claims leave nothing on the signals of a source', { timeout: 120_000 }, async (t) => {
+t.test('claims leave nothing on the signals of a source', async (t) => {
   const nowhere = '127.0.0.1:1';
   const credentialsFile = join(t.testdir(), 'credentials');
   const setups: Readonly<Record<string, (t: Test) => SourceSetup>> = {
@@ -95,7 +96,7 @@ t.test('claims leave nothing on the signals of a source', { timeout: 120_000 }, 
     });
 });
 
-t.test('tasks of a crew server leave nothing', { timeout: 120_000 }, async (t) => {
+t.test('tasks of a crew server leave nothing', async (t) => {
   const listening = listen(t);
   const server = new CrewServer();
   await server.start();

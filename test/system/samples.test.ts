@@ -5,7 +5,7 @@ import { Grid, packageRoot } from '../lab/grid.js';
 
 /** The whole path through the command line, in separate processes, for each sample task. */
 for (const sample of ['hello', 'word-count', 'mandelbrot']) {
-  t.test(`${sample}: tracker, Master and two Workers bring every job to its one outcome`, { timeout: 120_000 }, async (t) => {
+  t.test(`${sample}: tracker, Master and two Workers bring every job to its one outcome`, async (t) => {
     const grid = new Grid();
     t.teardown(() => grid.close());
     await grid.tracker();

@@ -4,8 +4,7 @@ import t, { type Test } from 'tap';
 import { Grid } from '../lab/grid.js';
 import { requireTools } from '../lab/require.js';
 import { type LineCount, type LineOptions, SlowLine, slowLineTools } from '../lab/slow-line.js';
-
-t.setTimeout(900_000);
+import { until } from '../lab/until.js';
 
 /** `{ bytes, n }` → as many characters that nothing packs, and `n`. */
 const WORDY_TASK = `
@@ -51,7 +50,7 @@ function allCarriedOnce(t: Test, { grid }: Bed, jobs: number, bytes: number, bef
     'each with its own output',
   );
   t.strictSame([...new Set(outcomes.map(({ attempts }) => attempts))], [1], 'no attempt is charged');
-  t.notMatch(text, /leases ended without a word/);
+  t.notMatch(text, /leases expired: their workers went silent/);
   const carried = after.up + after.lostUp - before.up - before.lostUp;
   t.ok(carried < 1.3 * jobs * bytes, `${carried} bytes on the line for ${jobs * bytes} of output`);
 }
@@ -60,7 +59,7 @@ for (const { jobs, bytes, upMbit, leaseMs } of [
   { jobs: 1, bytes: 2_400_000, upMbit: 1, leaseMs: 3_000 },
   { jobs: 8, bytes: 480_000, upMbit: 2, leaseMs: 3_000 },
 ])
-  t.test(`${jobs} outcomes of ${bytes} bytes over ${upMbit} Mbit/s, in leases of ${leaseMs} ms`, { timeout: 300_000 }, async (t) => {
+  t.test(`${jobs} outcomes of ${bytes} bytes over ${upMbit} Mbit/s, in leases of ${leaseMs} ms`, async (t) => {
     if (!requireTools(t, slowLineTools, { root: true })) return;
     const bed = await openBed(t, jobs, bytes, leaseMs, { upMbit, downMbit: 8, bufferMs: 8_000 });
     const { grid, line, args } = bed;
@@ -72,7 +71,7 @@ for (const { jobs, bytes, upMbit, leaseMs } of [
     t.notMatch(worker.text, /fell silent/);
   });
 
-t.test('a line that is cut in the middle of an outcome carries only the rest when it is back', { timeout: 300_000 }, async (t) => {
+t.test('a line that is cut in the middle of an outcome carries only the rest when it is back', async (t) => {
   if (!requireTools(t, slowLineTools, { root: true })) return;
   const bytes = 2_400_000;
   const bed = await openBed(t, 1, bytes, 20_000, { upMbit: 2, downMbit: 8 });
@@ -80,7 +79,7 @@ t.test('a line that is cut in the middle of an outcome carries only the rest whe
   const { program, token } = await grid.master(args, { prefix: line.inside('far') });
   const before = await line.count();
   const worker = grid.worker(token, 'slow', [], { prefix: line.inside('near') });
-  while ((await line.count()).up - before.up < bytes * 0.7) await new Promise((resolve) => setTimeout(resolve, 100));
+  await until(async () => (await line.count()).up - before.up >= bytes * 0.7);
   await line.cut();
   await worker.line(/disconnected/);
   await line.mend();

@@ -11,9 +11,10 @@ import type { RunnerSetup } from '../../src/runners/setup.js';
 import { openTunnelPort } from '../../src/runners/tunnel-port.js';
 import { TrackerServer } from '../../src/swarm/tracker-server.node.js';
 import { Cable } from '../lab/cable.js';
-import { Grid, until } from '../lab/grid.js';
+import { Grid } from '../lab/grid.js';
 import { LabRedis, requireRedis } from '../lab/redis.js';
 import { requireTools } from '../lab/require.js';
+import { until } from '../lab/until.js';
 
 interface ProbeRun {
   readonly job: Job;
@@ -103,7 +104,7 @@ async function clientsOf(redis: Redis): Promise<number> {
   );
 }
 
-t.test('a private Redis through a link', { timeout: 120_000 }, async (t) => {
+t.test('a private Redis through a link', async (t) => {
   if (!requireRedis(t)) return;
   const redis = await LabRedis.start({ durable: false });
   t.teardown(() => redis.close());
@@ -237,7 +238,7 @@ export default async (data, { tunnel }) => {
 };
 `;
 
-t.test('task modules use it from the command line, and no log tells the address', { timeout: 90_000 }, async (t) => {
+t.test('task modules use it from the command line, and no log tells the address', async (t) => {
   if (!requireRedis(t)) return;
   const redis = await LabRedis.start({ durable: false });
   t.teardown(() => redis.close());
@@ -290,7 +291,7 @@ export default async (data, { tunnel, log }) => {
 };
 `;
 
-t.test('a link that is cut: the connection ends, and the same run opens another', { timeout: 120_000 }, async (t) => {
+t.test('a link that is cut: the connection ends, and the same run opens another', async (t) => {
   if (!requireRedis(t) || !requireTools(t, { ip: 'iproute2' }, { root: true })) return;
   const grid = new Grid();
   const cable = new Cable();

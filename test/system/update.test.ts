@@ -12,8 +12,6 @@ import { version } from '../../src/version.js';
 import { packageRoot } from '../lab/grid.js';
 import { OwnersFolder } from '../lab/service.js';
 
-t.setTimeout(120_000);
-
 /** A registry that knows one package in one version, or none: enough of npm's protocol for `view` and `install`. */
 async function startRegistry(t: Test, published?: { readonly version: string; readonly tarball: Buffer }): Promise<string> {
   const server = createServer((request, response) => {
@@ -62,7 +60,7 @@ t.test('an installation is told by where it lies, and each is updated in its own
   });
   t.match(step('lib', 'node_modules', 'peerwork'), { kind: 'global', npm: { args: ['install', '--global', 'peerwork@latest'] } });
   t.match(step('_npx', 'abc', 'node_modules', 'peerwork'), { kind: 'npx', npm: undefined, line: /npx peerwork@latest/ });
-  t.match(step('clone'), { kind: 'clone', npm: undefined, line: /git pull --ff-only && npm run build/ });
+  t.match(step('clone'), { kind: 'clone', npm: undefined, line: /git pull --ff-only && node scripts\/setup.mjs --for-use/ });
 });
 
 t.test('versions are compared by their numbers', async (t) => {

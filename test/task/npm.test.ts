@@ -15,7 +15,6 @@ import { findTool, requireTools } from '../lab/require.js';
 import { writeTree } from './fixtures.js';
 import { home } from './home.js';
 
-t.setTimeout(180_000);
 const variable = (name: string) => `\${${name}}`;
 const none = { npmFolder: '/nowhere', scopes: [] };
 

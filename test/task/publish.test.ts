@@ -8,6 +8,7 @@ import { FolderWatch } from '../../src/task/folder-watch.js';
 import { verifyManifest } from '../../src/task/manifest.js';
 import type { Publication } from '../../src/task/publications.js';
 import { TaskPublisher, type TaskPublisherOptions } from '../../src/task/publish.js';
+import { until } from '../lab/until.js';
 import { blobOf, collect, makeKey, noise, verify, writeTree } from './fixtures.js';
 import { home } from './home.js';
 
@@ -31,10 +32,6 @@ async function setUp(t: Test, files: Record<string, string | Uint8Array>) {
     return publisher;
   };
   return { folder, task, key, make, published, errors };
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 10));
 }
 
 const paths = ({ manifest }: Publication) => manifest.files.map(({ path }) => path);

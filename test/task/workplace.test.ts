@@ -10,6 +10,7 @@ import { BlobStore } from '../../src/task/blob-store.js';
 import { DependencyLayers } from '../../src/task/layers.js';
 import { TaskPublisher, type TaskPublisherOptions } from '../../src/task/publish.js';
 import { type Synced, Workplaces, type WorkplacesOptions } from '../../src/task/workplace.js';
+import { until } from '../lab/until.js';
 import { blobOf, liar, makeKey, manifestOf, noise, serve, verify, writeTree } from './fixtures.js';
 import { home } from './home.js';
 
@@ -237,7 +238,7 @@ t.test('workplaces in which nothing runs go, those in use stay', async (t) => {
       ),
     );
   const settled = async (expected: boolean[]) => {
-    while (String(await there()) !== String(expected)) await new Promise((resolve) => setTimeout(resolve, 10));
+    await until(async () => String(await there()) === String(expected));
     t.same(await there(), expected);
   };
   await settled([true, true, true]);

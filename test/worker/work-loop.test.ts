@@ -3,9 +3,11 @@ import { type Clock, systemClock } from '../../src/clock.js';
 import { PeerworkError } from '../../src/errors.js';
 import type { Outcome } from '../../src/job/job.js';
 import type { Lease, Source } from '../../src/job/source.js';
-import { Capacity } from '../../src/worker/capacity.js';
 import { execute, RELEASE_PAUSE_MS } from '../../src/worker/execute.js';
+import { Capacity } from '../../src/worker/shares.js';
 import { WorkLoop } from '../../src/worker/work-loop.js';
+import { until } from '../lab/until.js';
+import { ManualClock } from '../swarm/manual-clock.js';
 
 /** A source with a given number of jobs, which then waits as a real one would. */
 class ListSource implements Source {
@@ -84,11 +86,11 @@ t.test('every job is executed and settled once, never more at a time than wanted
     running -= 1;
     return done;
   });
-  while (source.settled.length < 20) await new Promise((resolve) => setTimeout(resolve, 10));
+  await until(() => source.settled.length >= 20);
   await loop.close();
   t.equal(new Set(source.settled.map(({ id }) => id)).size, 20);
-  // 3 jobs of 30 ms are 100 a second: five may be fetched ahead.
-  t.ok(most <= 3 + 5, `${most} at once`);
+  // 3 jobs of 30 ms are 100 a second: nine may be fetched ahead.
+  t.ok(most <= 3 + 9, `${most} at once`);
 });
 
 t.test('a drain lets running jobs finish and claims no more', async (t) => {
@@ -126,10 +128,6 @@ function gate() {
   const count = (name: string) => started.filter((each) => each === name).length;
   return { started, count, execute, letGo: () => waiting.shift()?.() };
 }
-
-const until = async (met: () => boolean) => {
-  while (!met()) await new Promise((resolve) => setTimeout(resolve, 5));
-};
 
 t.test('two sources with enough to do get the same share, and never more together than there are places', async (t) => {
   const [a, b] = [new ListSource(50, 'a'), new ListSource(50, 'b')];
@@ -169,6 +167,94 @@ t.test('a source that is idle leaves its places to the others, and has one as so
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
   await closing;
+});
+
+interface Habit {
+  readonly jobMs: number;
+  /** How long its server needs to hand out what there is. */
+  readonly claimMs: number;
+  /** It has no job before. */
+  readonly fromMs?: number;
+}
+
+/** Lets sources that never run out of jobs share the places for a while; returns how many places each had on the average of the time measured. */
+async function shareOut(places: number, habits: readonly Habit[], { fromMs, forMs }: { fromMs: number; forMs: number }): Promise<number[]> {
+  const clock = new ManualClock();
+  const begunAt = clock.now();
+  const usedMs = habits.map(() => 0);
+  const after = (ms: number, signal?: AbortSignal) =>
+    new Promise<void>((resolve) => {
+      const timer = clock.after(ms, resolve);
+      signal?.addEventListener('abort', () => timer.cancel(), { once: true });
+      signal?.addEventListener('abort', () => resolve(), { once: true });
+    });
+  const sources = habits.map(({ jobMs, claimMs, fromMs = 0 }, at): Source => {
+    const list = new ListSource(1_000_000, String(at));
+    return {
+      name: `${jobMs}-${at}`,
+      claim: async (capacity, signal) => {
+        await after(Math.max(claimMs, begunAt + fromMs - clock.now()), signal);
+        return list.claim(capacity, signal);
+      },
+      flush: async () => {},
+      close: async () => {},
+    };
+  });
+  const execute = async ({ job }: Lease) => {
+    const at = Number(job.id.split('-')[0]);
+    const startedAt = clock.now();
+    await after(habits[at]?.jobMs ?? 0);
+    const measured = Math.min(clock.now(), begunAt + fromMs + forMs) - Math.max(startedAt, begunAt + fromMs);
+    usedMs[at] = (usedMs[at] ?? 0) + Math.max(0, measured);
+    return done;
+  };
+  let slow = 0;
+  const capacity = new Capacity(places, () => (slow += 10_000));
+  const loop = new WorkLoop({ onFault: () => {}, capacity, clock, execute, onStart: () => {}, onEnd: () => {} });
+  loop.add(...sources);
+  await clock.pass(fromMs + forMs);
+  const closing = loop.close();
+  await clock.pass(20_000);
+  await closing;
+  return usedMs.map((ms) => ms / forMs);
+}
+
+t.test('shares are counted in time: a source with long jobs, or with a slow server, has as much of the places as the others', async (t) => {
+  const even = (shares: readonly number[], least: number, most: number, what: string) => {
+    t.ok(
+      shares.every((share) => share >= least && share <= most),
+      `${what}: ${shares.map((share) => share.toFixed(2)).join(', ')}`,
+    );
+  };
+  const quick = { jobMs: 100, claimMs: 0 };
+  const span = { fromMs: 10_000, forMs: 60_000 };
+  even(await shareOut(4, [{ jobMs: 3_000, claimMs: 0 }, quick, quick, quick, quick, quick], span), 0.55, 0.8, 'more sources than places');
+  even(await shareOut(4, [{ jobMs: 3_000, claimMs: 0 }, quick], span), 1.7, 2.3, 'one with long jobs');
+  even(
+    await shareOut(
+      4,
+      [
+        { jobMs: 600, claimMs: 500 },
+        { jobMs: 300, claimMs: 0 },
+      ],
+      span,
+    ),
+    1.6,
+    2.4,
+    'one with a slow server',
+  );
+  even(
+    await shareOut(2, [{ jobMs: 300, claimMs: 300 }, quick, quick], span),
+    0.45,
+    0.85,
+    'one with a slow server, more sources than places',
+  );
+});
+
+t.test('what a source left unused is not saved up', async (t) => {
+  const late = { jobMs: 1_000, claimMs: 0, fromMs: 600_000 };
+  const [early = 0, then = 0] = await shareOut(1, [{ jobMs: 1_000, claimMs: 0 }, late], { fromMs: 620_000, forMs: 60_000 });
+  t.ok(early > 0.4 && then > 0.4, `${early.toFixed(2)} and ${then.toFixed(2)}, ten minutes after the first`);
 });
 
 t.test('a claim that fails is told and does not stop the others', async (t) => {

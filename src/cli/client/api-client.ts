@@ -1,7 +1,9 @@
 import type { Command } from 'commander';
-import type { Command as CommandName } from '../../config.js';
-import { isErrorCode, PeerworkError } from '../../errors.js';
+import { knownError, PeerworkError } from '../../errors.js';
+import { boundedBytes, TooManyBytes } from '../../kit/bounded-bytes.js';
 import { type JsonRefused, parseJson } from '../../kit/json.js';
+import { linesOf } from '../../kit/lines.js';
+import type { CommandName } from '../option-table.js';
 import { readOptions } from '../options.js';
 
 /** The HTTP API of a Master, as the command line asks it. */
@@ -27,8 +29,10 @@ export class ApiClient {
   async ask<T>(method: string, path: string, body?: unknown): Promise<T> {
     const json = body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } };
     const response = await this.send(method, path, json);
-    const text = await response.text();
-    return (text === '' ? undefined : parsed(text)) as T;
+    const bytes = await boundedBytes(this.#body(response, undefined), ANSWER_LIMITS.maxBytes).catch((thrown: unknown) => {
+      throw thrown instanceof TooManyBytes ? notMaster(thrown.message) : thrown;
+    });
+    return (bytes.length === 0 ? undefined : parsed(bytes)) as T;
   }
 
   /** The answer, if it is no refusal, to be read as it comes. */
@@ -52,23 +56,17 @@ export class ApiClient {
   /** The lines of an answer, each parsed. */
   async *lines<T>(method: string, path: string, init: RequestInit = {}): AsyncGenerator<T, void, undefined> {
     const response = await this.send(method, path, init);
-    const decoder = new TextDecoder();
-    let rest = '';
-    for await (const chunk of this.#body(response, init.signal ?? undefined)) {
-      const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n');
-      rest = lines.pop() ?? '';
-      for (const line of lines) if (line !== '') yield parsed(line) as T;
-    }
-    if (rest.trim() !== '') yield parsed(rest) as T;
+    const lines = linesOf(this.#body(response, init.signal ?? undefined), ANSWER_LIMITS.maxBytes, notMaster);
+    for await (const line of lines) if (line.trim() !== '') yield parsed(line) as T;
   }
 
   /** Rejects with `api-unreachable` if the answer ends before its end. */
   async *#body(response: Response, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array, void, undefined> {
     try {
-      yield* response.body as unknown as AsyncIterable<Uint8Array>;
+      yield* (response.body ?? []) as AsyncIterable<Uint8Array>;
     } catch (thrown) {
       if (signal?.aborted) throw thrown;
-      throw new PeerworkError('api-unreachable', `${this.#url} (the answer was cut off)`, { cause: thrown });
+      throw new PeerworkError('api-unreachable', `${this.#url} (the response was cut off)`, { cause: thrown });
     }
   }
 }
@@ -76,11 +74,15 @@ export class ApiClient {
 /** A page of jobs holds up to a thousand of them. Rejects with `api-unreachable` what no Master sends. */
 const ANSWER_LIMITS = { maxBytes: 256 * 1024 * 1024 };
 
-function parsed(text: string): unknown {
+function notMaster(why: string): PeerworkError {
+  return new PeerworkError('api-unreachable', `the server there is not a Master: ${why}`);
+}
+
+function parsed(text: string | Uint8Array): unknown {
   try {
     return parseJson(text, ANSWER_LIMITS);
   } catch (thrown) {
-    throw new PeerworkError('api-unreachable', `what answers there is no Master: ${(thrown as JsonRefused).message}`);
+    throw notMaster((thrown as JsonRefused).message);
   }
 }
 
@@ -88,7 +90,8 @@ async function refusal(response: Response): Promise<PeerworkError> {
   const text = await response.text().catch(() => '');
   try {
     const { code, detail = '' } = parsed(text) as { code?: unknown; detail?: string };
-    if (isErrorCode(code)) return new PeerworkError(code, particulars(code, detail));
+    const bare = knownError(code);
+    if (bare !== undefined) return knownError(code, particulars(bare.message, detail)) ?? bare;
   } catch {
     // It is not peerwork that answers there.
   }
@@ -96,7 +99,6 @@ async function refusal(response: Response): Promise<PeerworkError> {
 }
 
 /** The API tells whole sentences; the table puts particulars into its own. */
-function particulars(code: Parameters<typeof isErrorCode>[0], detail: string): string {
-  const bare = isErrorCode(code) ? new PeerworkError(code).message : '';
+function particulars(bare: string, detail: string): string {
   return detail === bare ? '' : detail.startsWith(`${bare}: `) ? detail.slice(bare.length + 2) : detail;
 }

@@ -1,35 +1,21 @@
 import type { Command } from 'commander';
-import type { Command as CommandName } from '../../config.js';
+import { fieldSpec, jobFieldNames } from '../../job/job-fields.js';
+import type { CommandEntry, CommandName } from '../option-table.js';
 
-type Action = (command: Command) => Promise<number>;
-
-/** A command that asks a running Master: its arguments and flags beside those of the option table. */
-export interface ClientCommand {
-  readonly summary: string;
-  readonly arguments?: readonly (readonly [name: string, meaning: string])[];
-  readonly flags?: readonly (readonly [flag: string, meaning: string])[];
-  readonly load: () => Promise<Action>;
-}
-
+/** Of the fields that the table of job fields gives one. */
+const jobFlags = jobFieldNames.flatMap((field) => {
+  const { flag } = fieldSpec(field);
+  return flag === undefined ? [] : [flag];
+});
 const json = ['--json', 'One JSON object a line.'] as const;
 const rows = () => import('./rows.js');
 
+/** Commands that ask a running Master. */
 export const clientCommands = {
   push: {
     summary: 'Push jobs to a running Master: a file, stdin, or one by --data.',
     arguments: [['[file]', 'Jobs, one JSON object a line; - reads stdin; a .json file holds one or a list.']],
-    flags: [
-      ['--data <json>', 'One job with this data.'],
-      ['--id <id>', 'Its id.'],
-      ['--channel <name>', 'Its channel.'],
-      ['--group <id>', 'Its group.'],
-      ['--workgroup <id>', 'Its workgroup.'],
-      ['--key <text>', 'Its key.'],
-      ['--priority <number>', 'Higher goes first.'],
-      ['--delay <time>', 'Not before this long from now: 500ms, 90s, 15m, 12h, 7d.'],
-      ['--after <ids>', 'Its parents, with commas.'],
-      json,
-    ],
+    flags: [['--data <json>', 'One job with this data.'], ...jobFlags, json],
     load: async () => (await import('./push.js')).push,
   },
   jobs: {
@@ -52,7 +38,7 @@ export const clientCommands = {
       ['--follow', 'Print log and progress until it has ended; exit code 1 unless it completed.'],
       ['--cancel', 'End it, also while it runs.'],
       ['--retry', 'It waits again, with all its attempts.'],
-      ['--reset', 'It begins anew.'],
+      ['--reset', 'It starts over.'],
       ['--delete', 'Forget it, and all that descends from it.'],
       json,
     ],
@@ -109,10 +95,10 @@ export const clientCommands = {
     ],
     load: async () => (await rows()).results,
   },
-} as const satisfies Partial<Record<CommandName, ClientCommand>>;
+} as const satisfies Partial<Record<CommandName, CommandEntry>>;
 
 /** Adds what the option table does not declare. */
-export function addClientFlags(command: Command, { arguments: names = [], flags = [] }: ClientCommand): void {
+export function addOwnFlags(command: Command, { arguments: names = [], flags = [] }: CommandEntry): void {
   for (const [name, meaning] of names) command.argument(name, meaning);
   for (const [flag, meaning] of flags) command.option(flag, meaning);
 }

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { PeerworkError } from '../../errors.js';
+import { fieldFacts } from '../../job/field-facts.js';
 import { type ErrorPart, wordsOf as errorWords } from '../../kit/error-parts.js';
 import { idPath } from '../../kit/id-path.js';
 import type { HistoryEntry, JobPage, JobRecord, JobSummary } from '../../ledger/records.js';
@@ -65,6 +66,9 @@ async function retryAll(
   else print(`${answer.jobs} ${answer.jobs === 1 ? 'job waits' : 'jobs wait'} again`);
   return 0;
 }
+
+/** Shown in a way of their own; what a parent does to it says nothing to those without. */
+const OWN = ['name', 'channel', 'group', 'parentFailure'] as const;
 
 /** Shows one job, follows it to its end, or does something to it. */
 export async function job(command: Command): Promise<number> {
@@ -135,12 +139,14 @@ function show(record: JobRecord): void {
     data,
     settled,
   } = record;
+  const facts = fieldFacts(record, OWN, { instant, duration: (ms) => `${ms / 1_000} s` });
   const rows: [string, string | undefined][] = [
     ['id', id],
     ['name', name],
     ['state', waiting === undefined ? state : `${state} (${waiting})`],
     ['channel', channel],
     ['group', group],
+    ...facts.map(([label, text]) => [label.toLowerCase(), text] satisfies [string, string]),
     ['attempts', `${attempts.made} of ${attempts.allowed}`],
     ['worker', worker?.name],
     ['parents', parents.join(' ') || undefined],
@@ -153,7 +159,9 @@ function show(record: JobRecord): void {
     ['data', JSON.stringify(data)],
     ['output', settled?.output === undefined ? undefined : JSON.stringify(settled.output)],
   ];
-  for (const [key, value] of rows) if (value !== undefined) print(`${key.padEnd(9)} ${value.replaceAll('\n', `\n${' '.repeat(10)}`)}`);
+  const said = rows.filter((row): row is [string, string] => row[1] !== undefined);
+  const width = Math.max(...said.map(([key]) => key.length));
+  for (const [key, value] of said) print(`${key.padEnd(width)} ${value.replaceAll('\n', `\n${' '.repeat(width + 1)}`)}`);
 }
 
 /** An error with its stack, then what brought it about and what it is made of. */

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import type { Command } from 'commander';
 import { PeerworkError } from '../../errors.js';
-import type { JobInput } from '../../job/job.js';
+import { type FieldSpec, fieldSpec, jobFieldNames } from '../../job/job-fields.js';
 import { GIVEN_MESSAGE } from '../../job/limits.js';
 import { parseJson } from '../../kit/json.js';
 import { ApiClient } from './api-client.js';
@@ -58,7 +58,7 @@ async function pushLines(api: ApiClient, file: string, asJson: boolean): Promise
     else process.stderr.write(`line ${answer.line}: ${answer.problem.detail} [${answer.problem.code}]\n`);
   }
   if (summary === undefined)
-    throw new PeerworkError('api-unreachable', 'the answer was cut off: push again, nothing is added twice if the jobs have ids');
+    throw new PeerworkError('api-unreachable', 'the response was cut off: push again; with ids, no job is added twice');
   if (asJson) printJson(summary);
   else
     print(
@@ -67,23 +67,25 @@ async function pushLines(api: ApiClient, file: string, asJson: boolean): Promise
   return summary.refused > 0 ? 1 : 0;
 }
 
-function oneJob(flags: Readonly<Record<string, string | boolean | undefined>>): JobInput {
-  const text = (name: string) => (typeof flags[name] === 'string' ? { [name]: flags[name] } : {});
-  const delay = flags['delay'] === undefined ? undefined : milliseconds(String(flags['delay']));
-  if (flags['delay'] !== undefined && delay === undefined)
-    throw new PeerworkError('option-invalid', '--delay must be a time such as 500ms, 90s, 15m, 12h, 7d');
-  const number = flags['priority'];
-  return {
-    data: parsed(String(flags['data']), '--data') as JobInput['data'],
-    ...text('id'),
-    ...text('channel'),
-    ...text('group'),
-    ...text('key'),
-    ...text('workgroup'),
-    ...(number !== undefined && { priority: Number(number) }),
-    ...(delay !== undefined && { delayMs: delay }),
-    ...(typeof flags['after'] === 'string' && { parents: flags['after'].split(',') }),
-  };
+function oneJob(flags: Readonly<Record<string, string | boolean | undefined>>): unknown {
+  const job: Record<string, unknown> = { data: parsed(String(flags['data']), '--data') };
+  for (const field of jobFieldNames) {
+    const { flag: [usage = ''] = [], kind } = fieldSpec(field);
+    const name = /^--([\w-]+)/.exec(usage)?.[1] ?? '';
+    const given = flags[name];
+    if (given !== undefined) job[field] = readFlag(kind, given, name);
+  }
+  return job;
+}
+
+/** What a flag gives a field. Whether it is within its limits is for the Master to say. */
+function readFlag(kind: FieldSpec['kind'], given: string | boolean, name: string): unknown {
+  if (typeof given === 'boolean' || kind === 'text' || kind === 'choice') return given;
+  if (kind === 'texts' || kind === 'labels') return given.split(',');
+  if (kind !== 'duration') return Number(given);
+  const ms = milliseconds(given);
+  if (ms === undefined) throw new PeerworkError('option-invalid', `--${name} must be a time such as 500ms, 90s, 15m, 12h, 7d`);
+  return ms;
 }
 
 function parsed(text: string | Uint8Array, what: string): unknown {

@@ -1,4 +1,5 @@
-import { type EngineFacts, missingLimits } from '../../containers/find-engine.js';
+import type { EngineFacts } from '../../containers/engine-facts.js';
+import { missingLimits } from '../../containers/find-engine.js';
 import { asPeerworkError } from '../../errors.js';
 import type { Check } from '../../job/health.js';
 
@@ -6,7 +7,7 @@ import type { Check } from '../../job/health.js';
 export type EngineSays = Pick<EngineFacts, 'kind' | 'version' | 'rootless' | 'limits'>;
 
 const SWITCH_ON =
-  'Switch on these cgroup controllers in the kernel: on a Raspberry Pi, add `cgroup_enable=memory` to the line in /boot/firmware/cmdline.txt and start it anew.';
+  'Switch on these cgroup controllers in the kernel: on a Raspberry Pi, add `cgroup_enable=memory` to the line in /boot/firmware/cmdline.txt and reboot.';
 const DELEGATE =
   'Let this user have these cgroup controllers: on cgroup v2, `Delegate=cpu memory pids` for user@.service of systemd; with cgroup v1 only an engine that runs as root has them.';
 
@@ -29,16 +30,16 @@ export async function checkEngine(
       name,
       state: 'warn',
       detail: `${detail}; containers cannot be held to limits of ${missing}`,
-      todo: rootless ? DELEGATE : SWITCH_ON,
+      hint: rootless ? DELEGATE : SWITCH_ON,
     };
   } catch (thrown) {
-    const { message, todo } = asPeerworkError(thrown);
-    if (demanded) return { name, state: 'fail', detail: message, todo };
+    const { message, hint } = asPeerworkError(thrown);
+    if (demanded) return { name, state: 'fail', detail: message, hint };
     return {
       name,
       state: 'warn',
       detail: `${message}; jobs with containers are left to others`,
-      todo: `${todo.slice(0, -1)}, or set PEERWORK_CONTAINERS=off.`,
+      hint: `${hint.slice(0, -1)}, or set PEERWORK_CONTAINERS=off.`,
     };
   }
 }

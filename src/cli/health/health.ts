@@ -3,23 +3,22 @@ import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { systemClock } from '../../clock.js';
-import type { Options } from '../../config.js';
+import { DEFAULT_HOME } from '../../config/defaults.js';
 import { asPeerworkError, PeerworkError } from '../../errors.js';
 import type { Check } from '../../job/health.js';
 import { redact } from '../../log.js';
 import { readIceServers } from '../../swarm/link/ice.js';
 import { nodePlatform } from '../../swarm/platform.node.js';
-import { chooseTrackers } from '../../swarm/rendezvous/trackers.js';
-import { chooseIce } from '../../swarm/swarm-settings.js';
+import { chooseIce, chooseTrackers } from '../../swarm/swarm-settings.js';
 import { parseToken, rendezvousHashes, type Token } from '../../swarm/token.js';
 import { version } from '../../version.js';
-import { DEFAULT_HOME } from '../../worker/home.js';
 import { print, printJson } from '../client/print.js';
+import type { Options } from '../option-table.js';
 import { dotenvFile, readOptions } from '../options.js';
-import { runnerCommands } from '../runners/index.js';
+import { runnerCommands } from '../runners.js';
 import { findService } from '../service/installed.js';
 import { commandLine } from '../setup.js';
-import { sourceCommands } from '../sources/index.js';
+import { wires } from '../wires.js';
 import { checkIce } from './ice.js';
 import { checkDisk, checkMemory, checkNpm, checkSandbox } from './machine.js';
 import { checkMaster } from './master.js';
@@ -40,15 +39,24 @@ export async function health(command: Command): Promise<number> {
   if (!/^[1-9]\d{0,3}$/.test(timeout))
     throw new PeerworkError('option-invalid', `--timeout is "${timeout}", but must be a number of seconds`);
   const options = await readOptions(command, 'health');
+  const checks = await checksOf(options, dotenvFile(command), Number(timeout) * 1_000);
+  const failed = checks.filter(({ state }) => state === 'fail').length;
+  if (json) printJson({ healthy: failed === 0, checks: checks.map((check) => ({ ...check, detail: redact(check.detail) })) });
+  else print(describeChecks(checks));
+  return failed === 0 ? 0 : 1;
+}
+
+/** All that a Worker with these options needs. Never rejects. */
+export async function checksOf(options: Options, dotenv: string, withinMs = DEFAULT_SECONDS * 1_000): Promise<readonly Check[]> {
   const home = resolve(options.home ?? DEFAULT_HOME);
   const ending = new AbortController();
-  const timer = systemClock.after(Number(timeout) * 1_000, () => ending.abort());
+  const timer = systemClock.after(withinMs, () => ending.abort());
   const question: Question = { options, home, signal: ending.signal };
   const parts = await Promise.all([
-    checkConfiguration(options, dotenvFile(command)),
+    checkConfiguration(options, dotenv),
     checkSwarm(question),
-    ...[...sourceCommands.filter((source) => source.configured(options)), ...runnerCommands.filter((runner) => runner.wanted(options))].map(
-      (one) => unlessBroken('kind' in one ? one.kind : one.name, async () => (await one.check?.(options, question)) ?? []),
+    ...[...wires.filter((source) => source.configured(options)), ...runnerCommands.filter((runner) => runner.wanted(options))].map((one) =>
+      unlessBroken('kind' in one ? one.kind : one.name, async () => (await one.check?.(options, question)) ?? []),
     ),
     unlessBroken('disk', async () => [await checkDisk(home)]),
     unlessBroken('npm', async () => [await checkNpm(ending.signal, options)]),
@@ -57,18 +65,14 @@ export async function health(command: Command): Promise<number> {
     checkService(options),
   ]);
   timer.cancel();
-  const checks = parts.flat();
-  const failed = checks.filter(({ state }) => state === 'fail').length;
-  if (json) printJson({ healthy: failed === 0, checks: checks.map((check) => ({ ...check, detail: redact(check.detail) })) });
-  else print(describe(checks));
-  return failed === 0 ? 0 : 1;
+  return parts.flat();
 }
 
-function describe(checks: readonly Check[]): string {
+export function describeChecks(checks: readonly Check[]): string {
   const width = Math.max(...checks.map(({ name }) => name.length));
-  const lines = checks.flatMap(({ name, state, detail, todo }) => [
+  const lines = checks.flatMap(({ name, state, detail, hint }) => [
     `${state.padEnd(4)}  ${name.padEnd(width)}  ${redact(detail)}`,
-    ...(todo === undefined ? [] : [`${' '.repeat(8 + width)}→ ${todo}`]),
+    ...(hint === undefined ? [] : [`${' '.repeat(8 + width)}→ ${hint}`]),
   ]);
   const count = (wanted: Check['state']) => checks.filter(({ state }) => state === wanted).length;
   return `${lines.join('\n')}\n\n${count('ok')} ok, ${count('warn')} to look at, ${count('fail')} failed`;
@@ -82,12 +86,12 @@ async function checkConfiguration(options: Options, dotenv: string): Promise<Che
   };
   const served = [
     ...(options.token === undefined ? [] : ['master']),
-    ...sourceCommands.filter((one) => one.configured(options)).map(({ name }) => name),
+    ...wires.filter((one) => one.configured(options)).map(({ name }) => name),
   ];
   const serves: Check =
     served.length > 0
       ? { name: 'serves', state: 'ok', detail: served.join(', ') }
-      : { name: 'serves', state: 'fail', detail: 'nobody', todo: `Run \`${commandLine('configure')}\`.` };
+      : { name: 'serves', state: 'fail', detail: 'nobody', hint: `Run \`${commandLine('configure')}\`.` };
   const mode = await stat(dotenv).then(
     (found) => found.mode & 0o077,
     () => 0,
@@ -96,7 +100,7 @@ async function checkConfiguration(options: Options, dotenv: string): Promise<Che
   return [
     runs,
     serves,
-    { name: '.env', state: 'warn', detail: `others on this machine can read ${dotenv}`, todo: `Run \`chmod 600 ${dotenv}\`.` },
+    { name: '.env', state: 'warn', detail: `others on this machine can read ${dotenv}`, hint: `Run \`chmod 600 ${dotenv}\`.` },
   ];
 }
 
@@ -107,8 +111,8 @@ async function checkSwarm({ options, home, signal }: Question): Promise<Check[]>
   try {
     token = parseToken(options.token);
   } catch (thrown) {
-    const { message, todo } = asPeerworkError(thrown);
-    return [{ name: 'token', state: 'fail', detail: message, todo }];
+    const { message, hint } = asPeerworkError(thrown);
+    return [{ name: 'token', state: 'fail', detail: message, hint }];
   }
   const clock = systemClock;
   const platform = nodePlatform();
@@ -128,7 +132,7 @@ async function checkSwarm({ options, home, signal }: Question): Promise<Check[]>
     { name: 'token', state: 'ok', detail: 'whole' },
     ...ofTrackers,
     // Whoever is linked has a path, whichever server did not answer.
-    ...refused.map(({ message, todo }): Check => ({ name: 'ice', state: 'warn', detail: message, todo })),
+    ...refused.map(({ message, hint }): Check => ({ name: 'ice', state: 'warn', detail: message, hint })),
     ...ofIce.map((check): Check => (found && check.state === 'fail' ? { ...check, state: 'warn' } : check)),
     ...ofClock,
     ...(noTracker ? ofMaster.map(notLookedFor) : ofMaster),
@@ -138,7 +142,7 @@ async function checkSwarm({ options, home, signal }: Question): Promise<Check[]>
 /** Without a tracker nothing can be said about the Master, and to start it would change nothing. */
 function notLookedFor(check: Check): Check {
   if (check.state !== 'fail') return check;
-  return { ...check, detail: 'not looked for: no tracker answers', todo: 'See to the trackers first.' };
+  return { ...check, detail: 'not looked for: no tracker responds', hint: 'Fix the trackers first.' };
 }
 
 function checkService(options: Options): Promise<readonly Check[]> {
@@ -151,7 +155,7 @@ function checkService(options: Options): Promise<readonly Check[]> {
     const what = `${service.keeper.description}: ${detail}`;
     if (running) return [{ name, state: 'ok', detail: what }];
     return [
-      { name, state: 'fail', detail: what, todo: `Run \`${commandLine('restart')}\`; \`${commandLine('logs')}\` says why it ended.` },
+      { name, state: 'fail', detail: what, hint: `Run \`${commandLine('restart')}\`; \`${commandLine('logs')}\` shows why it ended.` },
     ];
   });
 }
@@ -161,7 +165,7 @@ async function unlessBroken(name: string, check: () => Promise<readonly Check[]>
   try {
     return await check();
   } catch (thrown) {
-    const { message, todo } = asPeerworkError(thrown);
-    return [{ name, state: 'fail', detail: message, todo }];
+    const { message, hint } = asPeerworkError(thrown);
+    return [{ name, state: 'fail', detail: message, hint }];
   }
 }

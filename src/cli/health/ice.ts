@@ -31,10 +31,15 @@ export async function checkIce({ servers, ...question }: IceQuestion): Promise<C
     ...stun.map((server): Check => {
       const ms = answers.get(server);
       const url = formatIceUrl(server);
-      if (ms !== undefined) return { name, state: 'ok', detail: `${url} answers in ${ms} ms` };
-      const todo =
+      if (ms !== undefined) return { name, state: 'ok', detail: `${url} responded in ${ms} ms` };
+      const hint =
         'Check that UDP passes the firewall; a TURN server over TCP or TLS works without it (`--ice turns:user:password@host:443`).';
-      return { name, state: missing, detail: `${url} does not answer`, todo: works ? 'Nothing, as long as another one answers.' : todo };
+      return {
+        name,
+        state: missing,
+        detail: `${url} does not respond`,
+        hint: works ? 'No action needed as long as another one responds.' : hint,
+      };
     }),
     ...turn.map((server, index): Check => {
       const url = formatIceUrl(server);
@@ -43,7 +48,7 @@ export async function checkIce({ servers, ...question }: IceQuestion): Promise<C
         name,
         state: missing,
         detail: `${url} gives no relay`,
-        todo: 'Check that it runs, its user and password, and that its port passes.',
+        hint: 'Check that it is running, its user and password, and that the firewall lets its port through.',
       };
     }),
   ];

@@ -1,12 +1,14 @@
-import { mkdir, mkdtemp, rm, statfs, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, statfs, writeFile } from 'node:fs/promises';
 import { availableParallelism, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
-import { DEFAULT_MEMORY_MB, type Options } from '../../config.js';
+import { DEFAULT_MEMORY_MB } from '../../config/defaults.js';
 import { asPeerworkError } from '../../errors.js';
 import type { Check } from '../../job/health.js';
+import { makeFolder } from '../../kit/make-folder.js';
 import { removeTree } from '../../kit/remove-tree.js';
 import { runNpm } from '../../task/npm.js';
 import { formatBytes } from '../figures.js';
+import type { Options } from '../option-table.js';
 import { sandboxOf } from '../wall.js';
 
 const MiB = 1024 * 1024;
@@ -18,7 +20,7 @@ const DISK_ENOUGH = 1024 * MiB;
 export async function checkDisk(home: string): Promise<Check> {
   const name = 'disk';
   try {
-    await mkdir(home, { recursive: true, mode: 0o700 });
+    makeFolder(home);
     const probe = join(home, `.health-${process.pid}`);
     await writeFile(probe, 'x');
     await rm(probe);
@@ -28,17 +30,17 @@ export async function checkDisk(home: string): Promise<Check> {
       name,
       state: 'fail',
       detail: `${home} cannot be written: ${why}`,
-      todo: 'Give this user the folder, or choose another `--home`.',
+      hint: 'Make this user the folder’s owner, or choose another `--home`.',
     };
   }
   const { bavail, bsize, ffree, files } = await statfs(home);
   const free = bavail * bsize;
   const detail = `${formatBytes(free)} free for ${home}`;
-  const todo = 'Make room, or set PEERWORK_STORE_QUOTA_MB lower.';
+  const hint = 'Make room, or set PEERWORK_STORE_QUOTA_MB lower.';
   // Some file systems count no inodes.
   if (free < DISK_LEAST || (files > 0 && ffree < 1_000))
-    return { name, state: 'fail', detail: files > 0 && ffree < 1_000 ? `${home}: no inodes left` : detail, todo };
-  return free < DISK_ENOUGH ? { name, state: 'warn', detail, todo } : { name, state: 'ok', detail };
+    return { name, state: 'fail', detail: files > 0 && ffree < 1_000 ? `${home}: no inodes left` : detail, hint };
+  return free < DISK_ENOUGH ? { name, state: 'warn', detail, hint } : { name, state: 'ok', detail };
 }
 
 export function checkMemory({ concurrency, memoryMb }: Pick<Options, 'concurrency' | 'memoryMb'>, total = totalmem()): Check {
@@ -49,7 +51,7 @@ export function checkMemory({ concurrency, memoryMb }: Pick<Options, 'concurrenc
     name: 'memory',
     state: 'warn',
     detail,
-    todo: 'Lower PEERWORK_CONCURRENCY or PEERWORK_MEMORY_MB: if all jobs take what they may, the machine runs out.',
+    hint: 'Lower PEERWORK_CONCURRENCY or PEERWORK_MEMORY_MB: if all jobs use their full limit, the machine runs out of memory.',
   };
 }
 
@@ -63,22 +65,22 @@ export async function checkNpm(
   try {
     const npm = { sandbox, credentials: npmCredentials ?? [], ...(bubblewrap !== undefined && { bubblewrap }) };
     const { fault } = await runNpm(['ping'], { cwd: folder, timeoutMs: 10_000, signal }, npm);
-    if (fault === undefined) return { name, state: 'ok', detail: 'npm runs and its registry answers' };
-    if (/not found on this machine/.test(fault)) return { name, state: 'fail', detail: fault, todo: 'Install npm; it comes with Node.' };
+    if (fault === undefined) return { name, state: 'ok', detail: 'npm runs and its registry responds' };
+    if (/not found on this machine/.test(fault)) return { name, state: 'fail', detail: fault, hint: 'Install npm; it comes with Node.' };
     return {
       name,
       state: 'warn',
-      detail: `the registry does not answer: ${fault}`,
-      todo: 'Tasks with new dependencies fail until it does: check network, proxy and ~/.npmrc.',
+      detail: `the registry does not respond: ${fault}`,
+      hint: 'Check the network, the proxy and ~/.npmrc; until then tasks with new dependencies fail.',
     };
   } catch (thrown) {
-    const { code, message, todo } = asPeerworkError(thrown);
-    if (code === 'sandbox-missing') return { name, state: 'fail', detail: message, todo };
+    const { code, message, hint } = asPeerworkError(thrown);
+    if (code === 'sandbox-missing') return { name, state: 'fail', detail: message, hint };
     return {
       name,
       state: 'warn',
-      detail: 'the registry does not answer in time',
-      todo: 'Tasks with new dependencies fail until it does: check network and proxy.',
+      detail: 'the registry did not respond in time',
+      hint: 'Check the network and the proxy; until then tasks with new dependencies fail.',
     };
   } finally {
     await removeTree(folder);
@@ -91,9 +93,9 @@ export async function checkSandbox(options: Pick<Options, 'sandbox' | 'taskNetwo
   try {
     const { line, remedy } = await sandboxOf(options);
     if (remedy === undefined) return { name, state: 'ok', detail: line };
-    return { name, state: 'warn', detail: line, todo: remedy };
+    return { name, state: 'warn', detail: line, hint: remedy };
   } catch (thrown) {
-    const { message, todo } = asPeerworkError(thrown);
-    return { name, state: 'fail', detail: message, todo };
+    const { message, hint } = asPeerworkError(thrown);
+    return { name, state: 'fail', detail: message, hint };
   }
 }

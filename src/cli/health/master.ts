@@ -1,16 +1,16 @@
 import { basename, dirname } from 'node:path';
 import type { Clock } from '../../clock.js';
-import type { Options } from '../../config.js';
-import { type ErrorCode, errorTable, isErrorCode, PeerworkError } from '../../errors.js';
+import { type ErrorCode, knownError, type PeerworkError } from '../../errors.js';
 import type { Check } from '../../job/health.js';
+import { omitUndefined } from '../../kit/omit.js';
 import { loadOrCreateKeyFile } from '../../swarm/key-file.node.js';
 import type { Platform } from '../../swarm/platform.js';
 import type { Token } from '../../swarm/token.js';
 import { WorkerSwarm } from '../../swarm/worker-swarm.js';
 import { takeHome } from '../../worker/home.js';
 import { formatDuration } from '../figures.js';
-import { given } from '../options.js';
-import { readWorkersSay } from '../worker-status.js';
+import type { Options } from '../option-table.js';
+import { readWorkerStatuses } from '../worker-status.js';
 
 export interface MasterQuestion {
   readonly token: Token;
@@ -24,8 +24,9 @@ export interface MasterQuestion {
 }
 
 const name = 'master';
+const UNHEARD = 'Check the trackers above; if they respond, run this again with more time (`--timeout 60`).';
 /** Refusals that no further attempt would change: there is no need to wait for the end of the time. */
-const final: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+const final: ReadonlySet<string> = new Set<ErrorCode>([
   'worker-revoked',
   'worker-unapproved',
   'worker-impostor',
@@ -40,24 +41,29 @@ const final: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
  * sees no stranger and says also whether this Worker is approved. Nobody else can take the key meanwhile: the home is locked.
  */
 export async function checkMaster(question: MasterQuestion): Promise<Check> {
-  const running = readWorkersSay(question.home).filter(({ sources }) => sources.includes('master'));
+  const running = readWorkerStatuses(question.home).filter(({ sources }) => sources.includes('master'));
   const [first] = running;
   if (first !== undefined) {
     const { master } = running.find((one) => one.master !== undefined) ?? {};
     if (master !== undefined) return { name, state: 'ok', detail: `the Worker that runs is connected to ${master.name} (${master.path})` };
-    const trouble = first.troubles.find(({ source }) => source === 'master');
-    const why = trouble === undefined ? '' : `: ${trouble.message} [${trouble.code}]`;
+    const warning = first.warnings.find(({ source }) => source === 'master');
+    const why = warning === undefined ? '' : `: ${warning.message} [${warning.code}]`;
     return {
       name,
       state: 'fail',
       detail: `the Worker that runs has not found it${why}`,
-      todo: errorTable[isErrorCode(trouble?.code) ? trouble.code : 'master-absent'].todo,
+      hint: knownError(warning?.code)?.hint ?? 'Run this again in a minute: it has only begun to look.',
     };
   }
   const home = await takeHome(question.home);
   try {
     if (basename(dirname(home.keyFile)) !== '1')
-      return { name, state: 'warn', detail: 'another program works in this home and does not tell', todo: 'Stop it and run this again.' };
+      return {
+        name,
+        state: 'warn',
+        detail: 'another program is using this home and gives no details',
+        hint: 'Stop it, then run this again.',
+      };
     return await join(question, home.keyFile);
   } finally {
     await home.release();
@@ -70,19 +76,32 @@ async function join({ token, options, worker, platform, clock, signal }: MasterQ
   const startedAt = clock.now();
   // It asks for no work and answers nothing: it is gone again before the Master gives it any.
   const accept = () => ({});
-  const swarm = new WorkerSwarm({ token, identity, name: worker, platform, clock, accept, ...given({ transferSecret, trackers, ice }) });
-  let trouble = new PeerworkError('master-absent');
+  const swarm = new WorkerSwarm({
+    token,
+    identity,
+    name: worker,
+    platform,
+    clock,
+    accept,
+    ...omitUndefined({ transferSecret, trackers, ice }),
+  });
+  let warning: PeerworkError | undefined;
   try {
     return await new Promise<Check>((resolve) => {
-      const fail = () => resolve({ name, state: 'fail', detail: `${trouble.message} [${trouble.code}]`, todo: trouble.todo });
+      const fail = () =>
+        resolve(
+          warning === undefined
+            ? { name, state: 'fail', detail: 'nothing was heard in the time that there was', hint: UNHEARD }
+            : { name, state: 'fail', detail: `${warning.message} [${warning.code}]`, hint: warning.hint },
+        );
       if (signal.aborted) return fail();
       signal.addEventListener('abort', fail, { once: true });
       swarm.on('connected', (peer) => {
         const after = formatDuration(clock.now() - startedAt);
         resolve({ name, state: 'ok', detail: `${peer.name} found after ${after}, path ${peer.path}, and it takes this Worker` });
       });
-      swarm.on('trouble', (error) => {
-        trouble = error;
+      swarm.on('warning', (error) => {
+        warning = error;
         if (final.has(error.code)) fail();
       });
       swarm.start();

@@ -21,11 +21,11 @@ export async function checkTrackers({ urls, ...question }: TrackersQuestion): Pr
   const someAnswered = answers.some(({ ms }) => ms !== undefined);
   return answers.map(({ url, ms, members, why }): Check => {
     const name = 'tracker';
-    if (ms !== undefined) return { name, state: 'ok', detail: `${url} answers in ${ms} ms, ${members} there for this token` };
-    const todo = someAnswered
-      ? 'Nothing, as long as another one answers.'
+    if (ms !== undefined) return { name, state: 'ok', detail: `${url} responded in ${ms} ms, ${members} there for this token` };
+    const hint = someAnswered
+      ? 'No action needed as long as another one responds.'
       : 'Check the internet connection and that WebSockets (wss://) pass the firewall, or use a tracker of your own.';
-    return { name, state: someAnswered ? 'warn' : 'fail', detail: why ?? `${url}: no answer in time`, todo };
+    return { name, state: someAnswered ? 'warn' : 'fail', detail: why ?? `${url}: no response in time`, hint };
   });
 }
 

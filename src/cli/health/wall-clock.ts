@@ -17,16 +17,16 @@ const DAY_MS = 86_400_000;
 export async function checkWallClock({ urls, clock, signal }: WallClockQuestion): Promise<Check | undefined> {
   const asked = [...new Set(urls.map((url) => new URL('/', url.replace(/^ws/, 'http')).href))];
   const answers = await Promise.all(asked.map((url) => askTime(url, clock, signal)));
-  const todo = 'Switch on the time service of this machine (`timedatectl set-ntp true`).';
+  const hint = 'Switch on the time service of this machine (`timedatectl set-ntp true`).';
   const known = answers.find((answer) => typeof answer === 'number');
   if (typeof known !== 'number')
     return answers.includes('untimely')
-      ? { name, state: 'fail', detail: 'certificates are not valid at the time that this machine believes it is', todo }
+      ? { name, state: 'fail', detail: 'certificates are not valid at the time that this machine believes it is', hint }
       : undefined;
   const off = `${Math.round(Math.abs(known) / 1_000)} s ${known > 0 ? 'behind' : 'ahead'}`;
   if (Math.abs(known) <= TOLERATED_MS)
     return { name, state: 'ok', detail: Math.abs(known) < 2_000 ? 'right' : `${off}, which does not matter` };
-  return { name, state: Math.abs(known) > DAY_MS ? 'fail' : 'warn', detail: off, todo };
+  return { name, state: Math.abs(known) > DAY_MS ? 'fail' : 'warn', detail: off, hint };
 }
 
 /** How many milliseconds the server is ahead of us. */

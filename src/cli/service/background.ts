@@ -7,8 +7,7 @@ import type { Keeper, KeeperState, ServicePlan } from './keeper.js';
 import { tailLog } from './log-tail.js';
 import { readRecord, serviceFolder } from './record.js';
 import { STOP_GRACE_MS } from './supervisor.js';
-import { logFile, supervisorProgram } from './supervisor-files.js';
-import { readSupervisorState } from './supervisor-state.js';
+import { logFile, readSupervisorState, supervisorProgram } from './supervisor-state.js';
 
 const POLL_MS = 50;
 const START_MS = 10_000;

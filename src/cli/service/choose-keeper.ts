@@ -1,12 +1,12 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { type Clock, systemClock } from '../../clock.js';
-import type { KeeperKind } from '../../config.js';
 import { PeerworkError } from '../../errors.js';
+import { type RunTool, runTool } from '../../kit/run-tool.js';
+import type { KeeperKind } from '../option-table.js';
 import { BackgroundKeeper } from './background.js';
 import type { Keeper, ServicePlan } from './keeper.js';
 import { LaunchdKeeper } from './launchd.js';
-import { type RunTool, runTool } from './run-tool.js';
 import { SystemdKeeper } from './systemd.js';
 
 export interface KeeperPlace {
@@ -60,7 +60,7 @@ export async function chooseKeeper(wanted: KeeperKind | 'auto', place: KeeperPla
 function systemdState({ stdout, stderr }: { readonly stdout: string; readonly stderr: string }): string | undefined {
   const word = stdout.trim();
   if (/^(running|degraded|starting|initializing|maintenance)$/.test(word)) return undefined;
-  return `systemd does not run here (${word || stderr.trim().split('\n')[0] || 'no answer'})`;
+  return `systemd does not run here (${word || stderr.trim().split('\n')[0] || 'no output'})`;
 }
 
 /** After `su`, or in a bare ssh session, the address of the user's own systemd is not in the environment. */

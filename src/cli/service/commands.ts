@@ -1,12 +1,11 @@
-import type { Command as CommandName } from '../../config.js';
-import type { ClientCommand } from '../client/commands.js';
+import type { CommandEntry, CommandName } from '../option-table.js';
 
 const json = ['--json', 'As JSON.'] as const;
 
 /** The commands of a Worker that is set up once and forgotten for a year: docs/service.md. */
 export const serviceCommands = {
   configure: {
-    summary: 'Ask for, or take from flags, all that this Worker shall serve, and write .env.',
+    summary: 'Ask for the systems this Worker serves, or take them from flags, and write .env.',
     flags: [['--without <names>', 'Work no longer for these, with commas: master, or a source; their variables leave .env.']],
     load: async () => (await import('../configure.js')).configure,
   },
@@ -16,7 +15,7 @@ export const serviceCommands = {
     load: async () => (await import('../health/health.js')).health,
   },
   start: {
-    summary: 'Work in the foreground until told to stop; refuses with exit code 3 if nothing is configured.',
+    summary: 'Work in the foreground until stopped; exits with code 3 if nothing is configured.',
     load: async () => (await import('./start.js')).start,
   },
   'start-bg': {
@@ -29,10 +28,13 @@ export const serviceCommands = {
     load: async () => (await import('./status.js')).status,
   },
   logs: {
-    summary: 'Print the last lines that the installed Worker wrote.',
+    summary: 'Print the last lines that the installed Worker wrote, or what the containers of a run have printed.',
+    arguments: [['[run]', 'The id of a job or run that ran in containers here, or how it begins.']],
     flags: [
-      ['--lines <number>', 'How many (default: 100).'],
-      ['--follow', 'And those that come, until Ctrl-C.'],
+      ['--runs', 'List the runs whose output is kept.'],
+      ['--lines <number>', 'How many (default: 100 of the Worker, all of a run).'],
+      ['--follow', 'And those that come, until the run has ended, or Ctrl-C.'],
+      json,
     ],
     load: async () => (await import('./logs.js')).logs,
   },
@@ -52,11 +54,11 @@ export const serviceCommands = {
     load: async () => (await import('./update.js')).update,
   },
   uninstall: {
-    summary: 'Stop and remove the service; asks whether the key, outbox and files of this Worker shall go as well.',
+    summary: 'Stop and remove the service; asks whether to delete the key, outbox and files of this Worker too.',
     flags: [
       ['--keep-data', 'Leave the home folder as it is.'],
       ['--yes', 'Delete what Workers keep in the home folder, without asking.'],
     ],
     load: async () => (await import('./uninstall.js')).uninstall,
   },
-} as const satisfies Partial<Record<CommandName, ClientCommand>>;
+} as const satisfies Partial<Record<CommandName, CommandEntry>>;

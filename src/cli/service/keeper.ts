@@ -1,4 +1,4 @@
-import type { KeeperKind } from '../../config.js';
+import type { KeeperKind } from '../option-table.js';
 
 /** Everything a keeper must know to run one Worker. All paths are absolute. */
 export interface ServicePlan {

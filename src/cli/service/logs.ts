@@ -1,18 +1,38 @@
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
+import { DEFAULT_HOME } from '../../config/defaults.js';
 import { PeerworkError } from '../../errors.js';
 import { quietPipes } from '../client/print.js';
-import { serviceOf } from './installed.js';
+import { readOptions } from '../options.js';
+import { findService, serviceOf } from './installed.js';
 
 const DEFAULT_LINES = 100;
 
+interface Flags {
+  readonly lines?: string;
+  readonly follow?: boolean;
+  readonly runs?: boolean;
+  readonly json?: boolean;
+}
+
 export async function logs(command: Command): Promise<number> {
   quietPipes();
-  const { lines = String(DEFAULT_LINES), follow = false } = command.opts<{ lines?: string; follow?: boolean }>();
-  if (!/^\d{1,7}$/.test(lines)) throw new PeerworkError('option-invalid', `--lines is "${lines}", but must be a whole number`);
+  const { lines, follow = false, runs = false, json = false } = command.opts<Flags>();
+  if (lines !== undefined && !/^\d{1,7}$/.test(lines))
+    throw new PeerworkError('option-invalid', `--lines is "${lines}", but must be a whole number`);
+  const options = await readOptions(command, 'logs');
+  const [run] = command.args;
+  // Where nothing is installed there are no other lines.
+  if (run !== undefined || runs || (await findService(options)) === undefined) {
+    const { printRun, printRuns } = await import('./run-output.js');
+    const root = resolve(options.home ?? DEFAULT_HOME);
+    if (run === undefined) return printRuns(root, { json, asked: runs });
+    return printRun(root, run, { follow, ...(lines !== undefined && { lines: Number(lines) }) });
+  }
   const { keeper } = await serviceOf(command, 'logs');
   const ending = new AbortController();
   const end = () => ending.abort();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, end);
-  await keeper.logs({ lines: Number(lines), follow, signal: ending.signal });
+  await keeper.logs({ lines: Number(lines ?? DEFAULT_LINES), follow, signal: ending.signal });
   return 0;
 }

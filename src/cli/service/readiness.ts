@@ -1,19 +1,19 @@
-import type { Options } from '../../config.js';
 import { PeerworkError } from '../../errors.js';
 import { parseToken } from '../../swarm/token.js';
 import { printFailure } from '../failure.js';
-import { sourceCommands } from '../sources/index.js';
+import type { Options } from '../option-table.js';
+import { wires } from '../wires.js';
 
 /** Throws `worker-unconfigured`, or what is wrong with the token, if a Worker with these options could not even start. */
 export function demandConfiguration(options: Options): void {
-  const served = sourceCommands.filter((source) => source.configured(options));
+  const served = wires.filter((source) => source.configured(options));
   if (options.token !== undefined) parseToken(options.token);
   else if (served.length === 0) throw new PeerworkError('worker-unconfigured');
 }
 
 /** True, with the reason on stderr, if a person has to settle something first, such as a log-in: the command then ends with 3. */
 export async function refuseUnready(options: Options): Promise<boolean> {
-  for (const source of sourceCommands) {
+  for (const source of wires) {
     if (!source.configured(options)) continue;
     try {
       await source.ready?.(options);

@@ -1,10 +1,12 @@
-import { lchown, mkdir, readFile } from 'node:fs/promises';
+import { lchown, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as v from 'valibot';
-import { keeperKinds } from '../../config.js';
 import { PeerworkError } from '../../errors.js';
 import { LOCAL_JSON, parseJson } from '../../kit/json.js';
+import { makeFolder } from '../../kit/make-folder.js';
+import { fileError, isMissing } from '../../kit/system-error.js';
 import { writeWhole } from '../../kit/whole-file.js';
+import { keeperKinds } from '../option-table.js';
 
 const shape = v.object({
   name: v.string(),
@@ -26,17 +28,20 @@ export function serviceFolder(home: string, name: string): string {
 }
 
 export async function readRecord(folder: string): Promise<ServiceRecord | undefined> {
-  const text = await readFile(join(folder, 'service.json'), 'utf8').catch(() => undefined);
+  const text = await readFile(join(folder, 'service.json'), 'utf8').catch((error: unknown) => {
+    if (isMissing(error)) return undefined;
+    throw fileError(error, 'service-failed', join(folder, 'service.json'));
+  });
   if (text === undefined) return undefined;
   try {
     return v.parse(shape, parseJson(text, LOCAL_JSON));
   } catch {
-    throw new PeerworkError('service-failed', `${join(folder, 'service.json')} cannot be read: run \`peerwork start-bg\` again`);
+    throw new PeerworkError('service-record-damaged', join(folder, 'service.json'));
   }
 }
 
 export async function writeRecord(folder: string, record: ServiceRecord): Promise<void> {
-  await mkdir(folder, { recursive: true, mode: 0o700 });
+  makeFolder(folder);
   await writeWhole(join(folder, 'service.json'), `${JSON.stringify(record)}\n`, { durable: true });
 }
 

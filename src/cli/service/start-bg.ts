@@ -3,13 +3,13 @@ import { homedir } from 'node:os';
 import { delimiter, dirname, isAbsolute, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { systemClock } from '../../clock.js';
-import { optionSpec, optionsOf } from '../../config.js';
+import { DEFAULT_DRAIN_MS, DEFAULT_HOME } from '../../config/defaults.js';
 import { PeerworkError } from '../../errors.js';
 import { removeTree } from '../../kit/remove-tree.js';
-import { DEFAULT_HOME } from '../../worker/home.js';
-import { writeDotenv } from '../dotenv-file.js';
+import { restorerOf, writeDotenv } from '../dotenv-file.js';
 import { EXIT_UNCONFIGURED } from '../failure.js';
-import { dotenvFile, readDotenv, readOptions, resolveOptions } from '../options.js';
+import { optionSpec, optionsOf } from '../option-table.js';
+import { dotenvFile, presetOf, readDotenv, readOptions, resolveOptions } from '../options.js';
 import { commandLine, storedText, variablesToKeep } from '../setup.js';
 import { chooseKeeper, openKeeper } from './choose-keeper.js';
 import { installKind } from './install-kind.js';
@@ -18,21 +18,18 @@ import { demandConfiguration, refuseUnready } from './readiness.js';
 import { handOver, readRecord, serviceFolder, writeRecord } from './record.js';
 import { untilUp } from './until-up.js';
 
-/** As in worker.ts. */
-const DEFAULT_DRAIN_MS = 60_000;
-
 /**
- * Installs the Worker of this folder as a service and starts it. Flags, and options of the environment, are written into `.env` first: the
- * service has no others. Where it is installed already it is renewed, and restarted with what `.env` says now.
+ * Installs the Worker of this folder as a service and starts it. Flags, and options of the environment, are written into `.env`: the service
+ * has no others. A refusal leaves that file as it was. Where it is installed already it is renewed, and restarted with what `.env` says now.
  */
 export async function startBackground(command: Command): Promise<number> {
   const options = await readOptions(command, 'start-bg');
   demandConfiguration(options);
   if (installKind() === 'npx') throw new PeerworkError('install-fleeting');
   const dotenv = resolve(dotenvFile(command));
-  await writeDotenv(dotenv, { ...ofEnvironment(process.env), ...variablesToKeep(command, 'start-bg', options) });
-  // Without flags and environment, as the service will find it.
-  const kept = resolveOptions('start-bg', { dotenv: await readDotenv(dotenv) });
+  const variables = { ...ofEnvironment(process.env), ...variablesToKeep(command, 'start-bg', options) };
+  // Without flags and environment, as the service will find it; written only when nothing stands against the service.
+  const kept = resolveOptions('start-bg', { dotenv: { ...(await readDotenv(dotenv)), ...variables }, preset: presetOf(command) });
   if (await refuseUnready(kept)) return EXIT_UNCONFIGURED;
 
   const home = resolve(kept.home ?? DEFAULT_HOME);
@@ -41,6 +38,8 @@ export async function startBackground(command: Command): Promise<number> {
   const before = await readRecord(folder);
   if (before !== undefined && before.folder !== process.cwd()) throw new PeerworkError('service-taken', `it works in ${before.folder}`);
   const keeper = await chooseKeeper(kept.keeper, { home, name });
+  const putBack = await restorerOf(dotenv);
+  await writeDotenv(dotenv, variables);
   // Of another kind than now: its unit would start a second Worker one day.
   if (before !== undefined && before.keeper !== keeper.kind) await openKeeper(before.keeper, { home, name }).uninstall();
   const { uid, gid } = await stat(dotenv);
@@ -61,7 +60,7 @@ export async function startBackground(command: Command): Promise<number> {
   if (forOther) await handOver(home, name, { uid, gid });
   const notes = await keeper.install(plan).catch(async (refusal: unknown) => {
     // A service that never was must not be found by the commands that come later.
-    if (before === undefined) await removeTree(folder);
+    if (before === undefined) await Promise.all([removeTree(folder), putBack()]);
     throw refusal;
   });
   const says = await untilUp(keeper, home, installedAt);

@@ -1,27 +1,27 @@
 import type { Command } from 'commander';
 import { print, printJson } from '../client/print.js';
 import { formatDuration } from '../figures.js';
-import { readWorkersSay } from '../worker-status.js';
+import { readWorkerStatuses } from '../worker-status.js';
 import { serviceOf } from './installed.js';
 
 /** Exit code 0: it runs; 1: it is installed but does not run; 3: none is installed here. */
 export async function status(command: Command): Promise<number> {
   const { record, keeper } = await serviceOf(command, 'status');
   const state = await keeper.state();
-  const says = readWorkersSay(record.home).find(({ pid }) => pid === state.pid);
+  const says = readWorkerStatuses(record.home).find(({ pid }) => pid === state.pid);
   if (command.opts()['json'] === true) {
     const { name, folder, home, dotenv, installedAt } = record;
     printJson({ service: name, keeper: keeper.kind, folder, home, dotenv, installedAt, ...state, worker: says ?? null });
     return state.running ? 0 : 1;
   }
-  const restarts = state.restarts ? `, started anew ${state.restarts} ${state.restarts === 1 ? 'time' : 'times'}` : '';
+  const restarts = state.restarts ? `, restarted ${state.restarts} ${state.restarts === 1 ? 'time' : 'times'}` : '';
   const lines = [
     `service    ${record.name}, ${keeper.description}`,
     `state      ${state.detail}${state.pid === undefined ? '' : `, pid ${state.pid}`}${restarts}`,
     `folder     ${record.folder}`,
   ];
   if (says !== undefined) {
-    const { master, sources, troubles } = says;
+    const { master, sources, warnings } = says;
     const served = sources.map((source) =>
       source !== 'master' ? source : master ? `Master ${master.name} (${master.path})` : 'Master not found yet',
     );
@@ -31,7 +31,7 @@ export async function status(command: Command): Promise<number> {
       `jobs       ${says.running} of ${says.concurrency} running, ${says.completed} completed, ${says.failed} failed, ${says.released} given back`,
       ...(says.outbox > 0 ? [`outbox     ${says.outbox} not delivered yet`] : []),
       `isolation  ${says.isolation || '…'}`,
-      ...troubles.map(({ source, message, code }) => `trouble    ${source}: ${message} [${code}]`),
+      ...warnings.map(({ source, message, code }) => `warning    ${source}: ${message} [${code}]`),
     );
   }
   print(lines.join('\n'));

@@ -16,7 +16,12 @@ export async function stop(command: Command): Promise<number> {
 }
 
 export async function restart(command: Command): Promise<number> {
-  const { record, keeper } = await serviceOf(command, 'restart');
+  const { record, keeper, foreign } = await serviceOf(command, 'restart');
+  if (foreign) {
+    await keeper.restart({ now: command.opts()['now'] === true });
+    print(`Restarted: ${keeper.description}. \`${commandLine('status')}\` says whether it runs.`);
+    return 0;
+  }
   // A mistake in .env must not end a Worker that runs.
   demandConfiguration(resolveOptions('worker', { dotenv: await readDotenv(record.dotenv) }));
   const since = systemClock.wall();

@@ -10,7 +10,7 @@ import { keepInspectorShut, withoutInspector } from '../../sandbox/inspector.js'
 import { readRecord } from './record.js';
 import { RotatingLog } from './rotating-log.js';
 import { Supervisor } from './supervisor.js';
-import { logFile } from './supervisor-files.js';
+import { logFile } from './supervisor-state.js';
 
 const folder = process.argv[2] ?? '';
 process.title = 'peerwork supervisor';

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import * as v from 'valibot';
 import { LOCAL_JSON, parseJson } from '../../kit/json.js';
 
@@ -30,3 +31,10 @@ export async function readSupervisorState(folder: string): Promise<SupervisorSta
     return undefined;
   }
 }
+
+/** What the Worker of a service writes, where we keep the log ourselves; beside it up to four older ones. */
+export function logFile(folder: string): string {
+  return join(folder, 'worker.log');
+}
+
+export const supervisorProgram = fileURLToPath(new URL('../bundle/supervisor-main.js', import.meta.url));

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type Clock, pause } from '../../clock.js';
+import { Backoff } from '../../kit/backoff.js';
 import { type MarkedProcess, markProcess, signalProcess } from '../../kit/process-mark.js';
 import { removeTree } from '../../kit/remove-tree.js';
 import { writeWhole } from '../../kit/whole-file.js';
@@ -22,7 +23,7 @@ const RESTART_FIRST_MS = 1_000;
 const RESTART_CAP_MS = 60_000;
 /** A Worker that lived this long was well: the next restart comes soon again. */
 const WELL_MS = 60_000;
-const LAST_LINES_MS = 1_000;
+const LAST_LINES_MS = 3_000;
 /** Over the Worker's own time to finish, for its last deliveries. */
 export const STOP_GRACE_MS = 15_000;
 
@@ -47,16 +48,16 @@ export class Supervisor {
   /** Runs until it was told to stop and the Worker has ended. */
   async run(): Promise<void> {
     const { clock, log, folder } = this.#options;
-    let waitMs = RESTART_FIRST_MS;
+    const backoff = new Backoff({ firstMs: RESTART_FIRST_MS, capMs: RESTART_CAP_MS });
     while (!this.#stopping.signal.aborted) {
       const startedAt = clock.now();
       await this.#runWorker();
       if (this.#stopping.signal.aborted) break;
-      if (clock.now() - startedAt >= WELL_MS) waitMs = RESTART_FIRST_MS;
+      if (clock.now() - startedAt >= WELL_MS) backoff.reset();
+      const waitMs = backoff.nextMs();
       log.say(`supervisor: the Worker ended (${this.#lastEnd}); it is started again in ${waitMs / 1_000} s`);
       await this.#tell({ nextStartAt: clock.wall() + waitMs });
       await pause(clock, waitMs, this.#stopping.signal);
-      waitMs = Math.min(RESTART_CAP_MS, waitMs * 2);
       this.#restarts += 1;
     }
     log.say('supervisor: stopped');

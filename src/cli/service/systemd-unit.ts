@@ -1,6 +1,9 @@
 import type { ServicePlan } from './keeper.js';
 import { STOP_GRACE_MS } from './supervisor.js';
 
+/** The first line of a unit. */
+export const MADE_BY = '# Written by `peerwork start-bg`, which overwrites it';
+
 /** systemd's own words for a string that holds blanks, quotes, percent or dollar signs; `%` and `$` would be expanded. */
 export function quoteUnit(text: string): string {
   const escaped = text.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('%', '%%').replaceAll('\n', '\\n');
@@ -20,24 +23,24 @@ export function systemdUnit(plan: ServicePlan, command: readonly string[], { sys
   const { name, folder, env, drainMs, user } = plan;
   const isRoot = system && (user === undefined || user.uid === 0);
   return [
-    '# Made by `peerwork start-bg`, which writes it anew; `peerwork uninstall` removes it. Changes belong into a drop-in:',
+    `${MADE_BY}; \`peerwork uninstall\` removes it. Changes belong into a drop-in:`,
     `# systemctl${system ? '' : ' --user'} edit ${name}`,
     '[Unit]',
     `Description=peerwork worker in ${folder.replaceAll('%', '%%').replaceAll('\n', ' ')}`,
     ...(system ? ['Wants=network-online.target', 'After=network-online.target docker.service podman.socket redis-server.service'] : []),
-    '# Tried again for ever: a router may be away for longer than any limit.',
+    '# Restarted without limit: a router may be down for longer than any limit.',
     'StartLimitIntervalSec=0',
     '',
     '[Service]',
     'Type=exec',
     ...(system && user !== undefined && user.uid !== 0 ? [`User=${user.uid}`, `Group=${user.gid}`] : []),
     `WorkingDirectory=${folder.replaceAll('%', '%%')}`,
-    '# Not by EnvironmentFile: systemd reads quotes in .env differently, and shows the token to whoever asks it.',
+    '# Not by EnvironmentFile: systemd parses quotes in .env differently, and shows the token to anyone who asks.',
     `ExecStart=${command.map((word) => quoteUnit(word).replaceAll('$', '$$$$')).join(' ')}`,
     ...Object.entries(env).map(([key, value]) => `Environment=${quoteUnit(`${key}=${value}`)}`),
     'Restart=always',
     'RestartSec=10',
-    '# The Worker is told, and tells its jobs; what is left after its time is killed.',
+    '# The Worker gets the signal and passes it to its jobs; what is left after the timeout is killed.',
     'KillMode=mixed',
     `TimeoutStopSec=${Math.ceil((drainMs + STOP_GRACE_MS) / 1_000)}`,
     '# A job that took too much memory is the end of that job, not of the Worker.',

@@ -4,8 +4,8 @@ import { homedir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { type Clock, pause } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
+import { must, type RunTool } from '../../kit/run-tool.js';
 import type { Keeper, KeeperState, ServicePlan } from './keeper.js';
-import { must, type RunTool } from './run-tool.js';
 import { systemdUnit } from './systemd-unit.js';
 
 export interface SystemdOptions {
@@ -37,7 +37,7 @@ export class SystemdKeeper implements Keeper {
     this.#options = options;
     this.kind = options.system ? ('systemd-system' as const) : ('systemd-user' as const);
     this.#unit = `${options.name}.service`;
-    const units = options.units ?? (options.system ? '/etc/systemd/system' : join(configFolder(), 'systemd', 'user'));
+    const units = options.units ?? unitFolders()[this.kind];
     this.#file = join(units, this.#unit);
     this.description = `the systemd ${options.system ? 'system' : 'user'} service ${this.#unit}`;
   }
@@ -45,8 +45,10 @@ export class SystemdKeeper implements Keeper {
   async install(plan: ServicePlan): Promise<readonly string[]> {
     const { system, command } = this.#options;
     const before = await readFile(this.#file, 'utf8').catch(() => '');
-    if (before !== '' && !before.includes(`\nWorkingDirectory=${plan.folder.replaceAll('%', '%%')}\n`))
-      throw new PeerworkError('service-taken', this.#file);
+    const folder = plan.folder.replaceAll('%', '%%');
+    // The second as a unit has it that `start-bg` did not write.
+    const isOfFolder = [`WorkingDirectory=${folder}`, `EnvironmentFile=${folder}/.env`].some((line) => before.split('\n').includes(line));
+    if (before !== '' && !isOfFolder) throw new PeerworkError('service-taken', this.#file);
     try {
       await mkdir(join(this.#file, '..'), { recursive: true });
       // A proxy in it may have a password.
@@ -109,7 +111,7 @@ export class SystemdKeeper implements Keeper {
     const { code, stdout } = await run('loginctl', ['show-user', user, '--property=Linger', '--value']);
     if (code === 0 && stdout.trim() === 'yes') return [];
     if ((await run('loginctl', ['enable-linger', user])).code === 0)
-      return ['Lingering was enabled for your user: the Worker starts with the machine and goes on when you log out.'];
+      return ['Lingering was enabled for your user: the Worker starts with the machine and keeps running when you log out.'];
     return ['The Worker ends when you log out, until an administrator allows lingering:', `sudo loginctl enable-linger ${user}`];
   }
 
@@ -120,6 +122,10 @@ export class SystemdKeeper implements Keeper {
   #flags(args: readonly string[]): readonly string[] {
     return this.#options.system ? args : ['--user', ...args];
   }
+}
+
+export function unitFolders(): Readonly<Record<'systemd-system' | 'systemd-user', string>> {
+  return { 'systemd-system': '/etc/systemd/system', 'systemd-user': join(configFolder(), 'systemd', 'user') };
 }
 
 function configFolder(): string {

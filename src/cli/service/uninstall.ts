@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { PeerworkError } from '../../errors.js';
 import { removeTree } from '../../kit/remove-tree.js';
+import { isAttended, unlessLeft } from '../../kit/terminal.js';
 import { print } from '../client/print.js';
-import { isAttended, unlessLeft } from '../questions.js';
-import { readWorkersSay } from '../worker-status.js';
+import { readWorkerStatuses } from '../worker-status.js';
 import { serviceOf } from './installed.js';
 import { serviceFolder } from './record.js';
 
@@ -26,7 +26,7 @@ export async function uninstall(command: Command): Promise<number> {
   if (!shallGo) print(`Key, outbox and files of this Worker stay in ${home}: installed again, it is the same Worker.`);
   else {
     // Others may have been started by hand, or have services of their own.
-    const others = readWorkersSay(home).map(({ name: worker }) => worker);
+    const others = readWorkerStatuses(home).map(({ name: worker }) => worker);
     if (others.length > 0 || existsSync(join(home, 'services')))
       throw new PeerworkError(
         'home-locked',
@@ -42,7 +42,7 @@ export async function uninstall(command: Command): Promise<number> {
 
 async function remove(path: string): Promise<void> {
   const remains = await removeTree(path);
-  if (remains !== undefined) print(`${remains.path} could not be removed (${remains.why}). ${remains.todo}`);
+  if (remains !== undefined) print(`${remains.path} could not be removed (${remains.why}). ${remains.hint}`);
 }
 
 async function askWhether(home: string): Promise<boolean> {

@@ -1,6 +1,6 @@
 import { pause, systemClock } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
-import { readWorkersSay, type WorkerSays } from '../worker-status.js';
+import { readWorkerStatuses, type WorkerSays } from '../worker-status.js';
 import type { Keeper } from './keeper.js';
 
 /** A Pi needs a while to load everything. */
@@ -13,7 +13,7 @@ export async function untilUp(keeper: Keeper, home: string, since: number): Prom
   let before: number | undefined;
   for (;;) {
     const { pid, restarts = 0, detail } = await keeper.state();
-    const says = readWorkersSay(home).find((one) => one.pid === pid && one.startedAt >= since);
+    const says = readWorkerStatuses(home).find((one) => one.pid === pid && one.startedAt >= since);
     if (says !== undefined) return says;
     before ??= restarts;
     // Started anew before it could say anything: it will go on like that.

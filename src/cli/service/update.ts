@@ -3,12 +3,12 @@ import type { Command } from 'commander';
 import { systemClock } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
 import { LOCAL_JSON, parseJson } from '../../kit/json.js';
+import { type RunTool, runTool } from '../../kit/run-tool.js';
 import { version } from '../../version.js';
 import { print, printJson } from '../client/print.js';
 import { readOptions } from '../options.js';
 import { type InstallKind, installKind, packageFolder } from './install-kind.js';
 import { findService } from './installed.js';
-import { type RunTool, runTool } from './run-tool.js';
 import { untilUp } from './until-up.js';
 
 const ASK_MS = 60_000;
@@ -25,7 +25,8 @@ export interface UpdateStep {
 
 export function updateStep(kind: InstallKind, folder = packageFolder): UpdateStep {
   const npm = (cwd: string, ...args: readonly string[]) => ({ line: `npm ${args.join(' ')}  (in ${cwd})`, npm: { args, cwd } });
-  if (kind === 'clone') return { line: `cd ${folder} && git pull --ff-only && npm run build && node bin/peerwork.js restart` };
+  if (kind === 'clone')
+    return { line: `cd ${folder} && git pull --ff-only && node scripts/setup.mjs --for-use && node bin/peerwork.js restart` };
   if (kind === 'npx') return { line: 'npx peerwork@latest … takes the latest by itself' };
   if (kind === 'global') return npm(dirname(folder), 'install', '--global', `${PACKAGE}@latest`);
   return npm(dirname(dirname(folder)), 'install', `${PACKAGE}@latest`);
@@ -68,7 +69,7 @@ export async function update(command: Command): Promise<number> {
   if (runs) {
     const since = systemClock.wall();
     await service.keeper.restart({ now: false });
-    await untilUp(service.keeper, service.record.home, since);
+    if (!service.foreign) await untilUp(service.keeper, service.record.home, since);
   }
   if (json) printJson({ installed: latest, latest, newer: false, kind, restarted: runs });
   else print(`Updated to ${latest}.${runs ? ' The Worker was restarted.' : ''}`);

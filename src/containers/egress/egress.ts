@@ -1,25 +1,21 @@
 import { PublicInternet } from '../../egress/addresses.js';
 import type { NetworkPolicy } from '../../egress/policy.js';
-import { EgressProxy } from '../../egress/proxy.js';
-import { PROXY_SOCKET } from '../../egress/way-out.js';
+import { EgressProxy, PROXY_SOCKET } from '../../egress/proxy.js';
 import { PeerworkError } from '../../errors.js';
-import type { Tunnel } from '../../job/tunnel.js';
-import type { Mount } from '../container-spec.js';
-import type { EngineFacts } from '../find-engine.js';
-import { hostName } from '../run-arguments.js';
+import type { Tunnel } from '../../job/source.js';
+import type { NetworkAccess } from '../container-spec.js';
+import type { EngineFacts } from '../engine-facts.js';
+import { hostName } from '../engine-facts.js';
 import type { Firewall } from './firewall.js';
 
 /** An image with this label finds its way through the proxy socket and needs no network of its own. */
 export const EGRESS_LABEL = 'peerwork.egress';
 
 /** How the containers of one job reach the network; shared by all of them. */
-export interface Egress {
+export interface Egress extends NetworkAccess {
   readonly mode: 'none' | 'proxy' | 'firewall' | 'unfiltered';
   /** One line for the log of the job. */
   readonly line: string;
-  readonly runArguments: readonly string[];
-  readonly mounts: readonly Mount[];
-  readonly env: Readonly<Record<string, string>>;
   /** The name under which this machine is reached, if the policy allows any of its ports. */
   readonly hostName: string;
   /** After the containers are gone. */

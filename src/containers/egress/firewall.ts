@@ -6,8 +6,8 @@ import { type NetworkPolicy, readTarget } from '../../egress/policy.js';
 import { systemLookup } from '../../egress/reach.js';
 import { asPeerworkError, PeerworkError } from '../../errors.js';
 import { CommandLine, complaintOf } from '../command-line.js';
+import { hostName } from '../engine-facts.js';
 import { type FoundEngine, findProgram } from '../find-engine.js';
-import { hostName } from '../run-arguments.js';
 import { firewallRules, type Opening } from './firewall-rules.js';
 
 const CAP_NET_ADMIN = 12n;

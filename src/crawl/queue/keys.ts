@@ -3,7 +3,7 @@
  *
  * | key | type | content |
  * |---|---|---|
- * | `rq:<id>:meta` | hash | id, createdAt, modifiedAt, totalRequestCount, handledRequestCount, pendingRequestCount, failedRequestCount, full, resultBytes; `n:<client>` pages claimed, `h:<client>` handled |
+ * | `rq:<id>:meta` | hash | id, createdAt, modifiedAt, totalRequestCount, handledRequestCount, pendingRequestCount, failedRequestCount, full, resultBytes, hungry (a client waits for pages); `n:<client>` pages claimed, `h:<client>` handled |
  * | `rq:<id>:requests` | hash | request id → the request as JSON |
  * | `rq:<id>:ordering` | sorted set | request id, by the millisecond it was added or, while it is locked, at which its lock ends; negative for those that go first |
  * | `rq:<id>:handled` | set | ids of requests that are done or given up |

@@ -1,16 +1,17 @@
+import { PageIds } from './page-ids.js';
 import type { PageQueue } from './page-queue.js';
 import type { AddAnswer, Claimed, QueueCounts, QueuedRequest } from './redis-queue.js';
+import { TextSpool } from './text-spool.js';
 
-/** The same queue for one crawler alone: nothing is shared, so there are no locks. */
+/** The same queue for one crawler alone: nothing is shared, so there are no locks. Of a page that is handled it keeps the bits of its id. */
 export class MemoryQueue implements PageQueue {
   readonly #maxRequests: number;
   readonly #now: () => number;
-  readonly #known = new Set<string>();
-  readonly #handled = new Set<string>();
-  readonly #inWork = new Map<string, QueuedRequest>();
+  readonly #pages = new PageIds();
+  readonly #inWork = new Set<string>();
   readonly #hosts = new Map<string, number>();
-  /** In the order in which they came. */
-  #ready: QueuedRequest[] = [];
+  /** In the order in which they came: id and JSON, a line each. */
+  readonly #ready = new TextSpool();
   /** Not to be claimed before an instant. */
   #later: { readonly dueAt: number; readonly request: QueuedRequest }[] = [];
   #failed = 0;
@@ -27,23 +28,20 @@ export class MemoryQueue implements PageQueue {
 
   async add(requests: readonly QueuedRequest[]): Promise<AddAnswer[]> {
     return requests.map((request) => {
-      if (this.#known.has(request.id)) return this.#handled.has(request.id) ? 'handled' : 'present';
-      if (this.#known.size >= this.#maxRequests) {
+      if (this.#pages.has(request.id)) return this.#pages.isHandled(request.id) ? 'handled' : 'present';
+      if (this.#pages.size >= this.#maxRequests) {
         this.#full = true;
         return 'full';
       }
-      this.#known.add(request.id);
-      this.#ready.push(request);
+      this.#pages.add(request.id);
+      this.#push(request);
       return 'added';
     });
   }
 
   /** Done by an earlier attempt. */
   protected restore(id: string, failed: boolean): void {
-    this.#known.add(id);
-    if (this.#handled.has(id)) return;
-    this.#handled.add(id);
-    if (failed) this.#failed += 1;
+    if (this.#pages.handle(id) && failed) this.#failed += 1;
   }
 
   /** An earlier attempt had no room for some. */
@@ -56,11 +54,18 @@ export class MemoryQueue implements PageQueue {
     const due = this.#later.filter(({ dueAt }) => dueAt <= now);
     if (due.length > 0) {
       this.#later = this.#later.filter(({ dueAt }) => dueAt > now);
-      this.#ready.push(...due.map(({ request }) => request));
+      for (const { request } of due) this.#push(request);
     }
-    const requests = this.#ready.splice(0, limit);
-    for (const request of requests) this.#inWork.set(request.id, request);
-    return { requests, pending: this.#pending, total: this.#known.size, known: true };
+    const requests: QueuedRequest[] = [];
+    while (requests.length < limit) {
+      const line = this.#ready.shift();
+      if (line === undefined) break;
+      const end = line.indexOf('\n');
+      const request = { id: line.slice(0, end), json: line.slice(end + 1) };
+      this.#inWork.add(request.id);
+      requests.push(request);
+    }
+    return { requests, pending: this.#pending, total: this.#pages.size, known: true };
   }
 
   async prolong(): Promise<string[]> {
@@ -75,8 +80,7 @@ export class MemoryQueue implements PageQueue {
 
   async handle(id: string, _json: string, failed: boolean): Promise<number> {
     this.#inWork.delete(id);
-    this.#handled.add(id);
-    if (failed) this.#failed += 1;
+    if (this.#pages.handle(id) && failed) this.#failed += 1;
     return this.#pending;
   }
 
@@ -88,8 +92,12 @@ export class MemoryQueue implements PageQueue {
   }
 
   async counts(): Promise<QueueCounts> {
-    const counts = { total: this.#known.size, handled: this.#handled.size, failed: this.#failed, pending: this.#pending };
+    const counts = { total: this.#pages.size, handled: this.#pages.handled, failed: this.#failed, pending: this.#pending };
     return { ...counts, full: this.#full, resultBytes: 0, byClient: new Map() };
+  }
+
+  #push({ id, json }: QueuedRequest): void {
+    this.#ready.push(`${id}\n${json}`);
   }
 
   get #pending(): number {

@@ -4,7 +4,8 @@ import type { AddAnswer, Claimed, QueueCounts, QueuedRequest } from './redis-que
 export interface PageQueue {
   join(): Promise<number>;
   add(requests: readonly QueuedRequest[]): Promise<AddAnswer[]>;
-  claim(limit: number): Promise<Claimed>;
+  /** `ahead`: how many more it may be while there is plenty. */
+  claim(limit: number, ahead: number): Promise<Claimed>;
   /** Answers the ids that are this client's no longer. */
   prolong(ids: readonly string[]): Promise<string[]>;
   reclaim(id: string, json: string, options: { readonly delayMs: number }): Promise<boolean>;

@@ -1,3 +1,4 @@
+import { Batches } from './batches.js';
 import { queueKeys, wakeChannel } from './keys.js';
 import {
   ADD,
@@ -84,6 +85,8 @@ export class RedisQueue {
   readonly #options: RedisQueueOptions;
   readonly #keys: readonly string[];
   readonly #wake: string;
+  readonly #adds = new Batches<QueuedRequest, AddAnswer>((requests) => this.#add(requests, '0'));
+  readonly #handles = new Batches<KeptResult, number>((pages) => this.#handle(pages));
   /** Of the queue that was joined: one that was made later is another one. */
   #madeAt: string | undefined;
 
@@ -100,17 +103,23 @@ export class RedisQueue {
     return clients;
   }
 
+  /** `first`: before all others. What is asked for at the same time shares its way there. */
   async add(requests: readonly QueuedRequest[], first = false): Promise<AddAnswer[]> {
+    if (first) return this.#add(requests, '1');
+    return Promise.all(requests.map((request) => this.#adds.add(request)));
+  }
+
+  async #add(requests: readonly QueuedRequest[], place: '0' | '1'): Promise<AddAnswer[]> {
     if (requests.length === 0) return [];
     const max = this.#options.maxRequests ?? Number.MAX_SAFE_INTEGER;
     const parts = requests.flatMap(({ id, json }) => [id, json]);
-    const codes = (await this.#run(ADD, this.#wake, max, first ? '1' : '0', ...parts)) as number[];
+    const codes = (await this.#run(ADD, this.#wake, max, place, ...parts)) as number[];
     return codes.map((code) => answers[code] ?? 'full');
   }
 
-  async claim(limit: number): Promise<Claimed> {
+  async claim(limit: number, ahead = 0): Promise<Claimed> {
     const { client, lockMs = DEFAULT_LOCK_MS, balance = true } = this.#options;
-    const [pending, total, madeAt, ...parts] = (await this.#run(CLAIM, client, limit, lockMs, balance ? '1' : '0', SILENT_MS)) as [
+    const [pending, total, madeAt, ...parts] = (await this.#run(CLAIM, client, limit, lockMs, balance ? '1' : '0', SILENT_MS, ahead)) as [
       number,
       number,
       string,
@@ -133,9 +142,14 @@ export class RedisQueue {
   }
 
   /** Done, or given up. Answers how many are not handled yet. */
-  async handle(id: string, json: string, failed: boolean): Promise<number> {
-    const [pending] = (await this.#run(HANDLE, this.#options.client, id, json, failed ? '1' : '0')) as [number];
-    return pending;
+  handle(id: string, json: string, failed: boolean): Promise<number> {
+    return this.#handles.add({ id, json, failed });
+  }
+
+  async #handle(pages: readonly KeptResult[]): Promise<readonly number[]> {
+    const parts = pages.flatMap(({ id, failed, json }) => [id, failed ? '1' : '0', json]);
+    const pending = Number(await this.#run(HANDLE, this.#options.client, ...parts));
+    return pages.map(() => pending);
   }
 
   /** Frees everything that a client which died had claimed. */

@@ -57,35 +57,46 @@ for i = 1, count do
 end
 if added > 0 then
   ${COUNT}
-  redis.call('PUBLISH', ARGV[1], added)
+  -- Those who have enough to do need not hear of it.
+  if redis.call('HDEL', META, 'hungry') == 1 then redis.call('PUBLISH', ARGV[1], added) end
 end
 return out`);
 
 /**
- * ARGV: client, limit, lock ms, balance (1 or 0), ms after which a silent client no longer counts.
- * Those that go first before the oldest. With balance, while fewer than a hundred pages for each client are known, no client gets further ahead of the slowest
- * that still asks for work than 8 % of what is known, at least by one. With more of them nobody waits for anybody: each takes what it can run, and its
- * share of what is left when that is less. Answers how many requests are not handled, how many there are at all, when the queue was made,
- * then id and JSON of each claimed.
+ * How many pages one client may have. Where work is scarce (fewer than a hundred pages for each client are known), no client gets further ahead of
+ * the slowest that still asks for work than 8 % of what is known, at least by one, so that even ten pages are shared fairly, and none claims ahead of what
+ * it can run. With more nobody waits for anybody: each takes what it can run and soon will run, and its share of what is left when that is less.
+ *
+ * limit: what it can run now; ahead: how many more it would take; ready: pages that nobody has; total: pages known; clients: those that ask for work; mine: what
+ * it has claimed so far; low: what the slowest other one has, nil without another.
  */
-export const CLAIM = script(`local client, limit = ARGV[1], tonumber(ARGV[2])
+export const ALLOWANCE = `local function allowance(limit, ahead, ready, total, clients, mine, low)
+  if not low then return limit + ahead end
+  if total > clients * 100 then return math.min(limit + ahead, math.max(1, math.ceil(ready / clients))) end
+  return math.max(0, math.min(limit, low + math.max(1, math.floor(total * 0.08)) - mine))
+end
+`;
+
+/**
+ * ARGV: client, limit, lock ms, balance (1 or 0), ms after which a silent client no longer counts, how many more than the limit while there is plenty.
+ * Those that go first before the oldest; how many, see `ALLOWANCE`. Answers how many requests are not handled, how many there are at all, when the queue
+ * was made, then id and JSON of each claimed.
+ */
+export const CLAIM = script(`${ALLOWANCE}
+local client, limit, ahead = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[6])
 local made = redis.call('HGET', META, 'createdAt') or ''
 redis.call('ZADD', CLIENTS, now, client)
 local total = redis.call('HLEN', REQUESTS)
-if ARGV[4] == '1' and limit > 0 then
-  local clients, low = 0, nil
+local clients, low, mine = 0, nil, 0
+if ARGV[4] == '1' then
   for _, other in ipairs(redis.call('ZRANGEBYSCORE', CLIENTS, now - tonumber(ARGV[5]), '+inf')) do
     clients = clients + 1
     local claims = tonumber(redis.call('HGET', META, 'n:' .. other) or '0')
-    if other ~= client and (not low or claims < low) then low = claims end
-  end
-  if low and total > clients * 100 then
-    limit = math.min(limit, math.max(1, math.ceil(redis.call('ZCOUNT', ORDERING, -now, now) / clients)))
-  elseif low then
-    local mine = tonumber(redis.call('HGET', META, 'n:' .. client) or '0')
-    limit = math.max(0, math.min(limit, low + math.max(1, math.floor(total * 0.08)) - mine))
+    if other == client then mine = claims
+    elseif not low or claims < low then low = claims end
   end
 end
+limit = allowance(limit, ahead, low and redis.call('ZCOUNT', ORDERING, -now, now) or 0, total, clients, mine, low)
 local out = { 0, total, made }
 if limit > 0 then
   local found = redis.call('ZRANGEBYSCORE', ORDERING, -now, now, 'WITHSCORES', 'LIMIT', 0, limit)
@@ -102,6 +113,7 @@ if limit > 0 then
     ${COUNT}
   end
 end
+if #out < 3 + 2 * tonumber(ARGV[2]) then redis.call('HSET', META, 'hungry', 1) end
 out[1] = redis.call('ZCARD', ORDERING)
 return out`);
 
@@ -133,23 +145,25 @@ redis.call('ZADD', ORDERING, 'XX', ARGV[3] == '1' and -from or from, ARGV[2])
 return 1`);
 
 /**
- * ARGV: client, id, JSON, 1 if it failed. Also by a client that lost the lock meanwhile: it has done the work.
- * Answers requests not handled and 1 if it was handled before.
+ * ARGV: client, then id, 1 if it failed, and JSON of each. Also by a client that lost the lock meanwhile: it has done the work.
+ * Answers how many requests are not handled.
  */
-export const HANDLE = script(`local fresh = redis.call('SADD', HANDLED, ARGV[2])
-redis.call('ZREM', ORDERING, ARGV[2])
-redis.call('HDEL', LOCKS, ARGV[2])
-if fresh == 1 then
-  redis.call('HSET', REQUESTS, ARGV[2], ARGV[3])
-  redis.call('HINCRBY', META, 'h:' .. ARGV[1], 1)
-  if ARGV[4] == '1' then redis.call('HINCRBY', META, 'failedRequestCount', 1) end
+export const HANDLE = script(`for i = 2, #ARGV, 3 do
+  local id, failed, json = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  redis.call('ZREM', ORDERING, id)
+  redis.call('HDEL', LOCKS, id)
+  if redis.call('SADD', HANDLED, id) == 1 then
+    redis.call('HSET', REQUESTS, id, json)
+    redis.call('HINCRBY', META, 'h:' .. ARGV[1], 1)
+    if failed == '1' then redis.call('HINCRBY', META, 'failedRequestCount', 1) end
+  end
 end
 local left = redis.call('ZCARD', ORDERING)
 -- Else the next claim counts, which is soon enough, and 25 times cheaper.
 if left == 0 then
   ${COUNT}
 end
-return { left, 1 - fresh }`);
+return left`);
 
 /** ARGV: channel to wake others on, client. All locks of a client that died, and its place among those who claim. Answers how many. */
 export const RELEASE = script(`local count, all = 0, redis.call('HGETALL', LOCKS)

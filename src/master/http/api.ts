@@ -1,13 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
-import rateLimit from '@fastify/rate-limit';
-import fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions } from 'fastify';
+import type { FastifyInstance, FastifyRequest, FastifyServerOptions } from 'fastify';
 import { PeerworkError } from '../../errors.js';
 import { GIVEN_MESSAGE } from '../../job/limits.js';
-import { ByteBudget } from '../../kit/byte-budget.js';
-import { carryMs } from '../../kit/carry-time.js';
+import { ByteBudget } from '../../kit/bounded-bytes.js';
+import { carryMs } from '../../kit/deadline.js';
 import { type JsonRefused, parseJson } from '../../kit/json.js';
-import { Crew } from '../crew/crew.js';
+import { optionalPackage } from '../../kit/optional-package.js';
 import { Gate, require, type Scope } from './auth.js';
 import { channelRoutes } from './channels.js';
 import type { ApiContext } from './context.js';
@@ -33,6 +32,11 @@ import { StatsSeries } from './stats-series.js';
 import { workerRoutes } from './workers.js';
 import { workgroupRoutes } from './workgroups.js';
 
+/** For pages of other origins; browsers ask again after so long, in seconds. */
+const CORS_METHODS = 'GET, HEAD, POST, PUT, PATCH, DELETE';
+const CORS_MAX_AGE = '600';
+const CORS_EXPOSED = 'Location, Retry-After, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset';
+
 /** What the identities of HTTP workers are made with, in the ledger, so that they are the same at all its Masters. */
 const IDENTITY_NOTE = 'http worker identities';
 const BODY_LIMIT = 1024 * 1024;
@@ -57,9 +61,10 @@ export interface Api {
   readonly attachLive: (server: Server) => void;
 }
 
-/** All routes with their checks, ready to be served alone or in a host app. Closing it ends streams and long polls. */
+/** All routes with their checks, ready to be served alone or in a host app. Closing it ends streams and long polls. Rejects with `package-missing`. */
 export async function createApi(options: ApiOptions, server: FastifyServerOptions = {}): Promise<Api> {
-  const { desk } = options;
+  const { service } = options;
+  const { fastify } = await optionalPackage('fastify');
   const app = fastify({
     ...server,
     logger: false,
@@ -76,18 +81,18 @@ export async function createApi(options: ApiOptions, server: FastifyServerOption
         strict: false,
       },
     },
-    frameworkErrors: (error, request, reply) => void sendProblem(request, reply, asProblem(error, desk.log)),
+    frameworkErrors: (error, request, reply) => void sendProblem(request, reply, asProblem(error, service.log)),
   });
   const closing = new AbortController();
-  const secret = await desk.ledger.agree(IDENTITY_NOTE, randomBytes(32).toString('base64url'));
+  const secret = await service.ledger.agree(IDENTITY_NOTE, randomBytes(32).toString('base64url'));
   const gate = new Gate(options, secret);
   const context: ApiContext = {
-    desk,
+    service,
     options,
     gate,
     closing: closing.signal,
-    feed: new EventFeed(desk, options.heartbeatMs ?? 15_000),
-    series: new StatsSeries(desk),
+    feed: new EventFeed(service, options.heartbeatMs ?? 15_000),
+    series: new StatsSeries(service),
   };
   app.addHook('preClose', async () => {
     closing.abort();
@@ -96,7 +101,7 @@ export async function createApi(options: ApiOptions, server: FastifyServerOption
   });
   // Answers are what the code makes: the schemas describe them, and a test holds the two together.
   app.setSerializerCompiler(() => JSON.stringify);
-  app.setErrorHandler((error, request, reply) => sendProblem(request, reply, asProblem(error, desk.log)));
+  app.setErrorHandler((error, request, reply) => sendProblem(request, reply, asProblem(error, service.log)));
   addBodies(app);
   addMissing(app);
   await addGuards(app, options, gate);
@@ -119,11 +124,16 @@ export async function createApi(options: ApiOptions, server: FastifyServerOption
   metricsRoutes(app, context);
   dashboardRoutes(app, context);
   await docsRoutes(app);
-  const crew = options.crew === undefined ? undefined : new Crew(desk, gate, options.crew);
-  await crew?.register(app);
-  app.addHook('preClose', async () => crew?.close());
+  const foreign = (options.serve ?? []).flatMap(({ routes }) => routes?.({ service, gate }) ?? []);
+  for (const one of foreign) {
+    await one.register(app);
+    app.addHook('preClose', () => one.close());
+  }
   await app.ready();
-  return { app, attachLive: (live) => crew?.attach(live) };
+  const attachLive = (server: Server) => {
+    for (const one of foreign) one.attach?.(server, options.origins ?? []);
+  };
+  return { app, attachLive };
 }
 
 /** Serves one request of a host app, whose address is relative to where the API is mounted. */
@@ -173,7 +183,8 @@ function matches(app: FastifyInstance, method: string, path: string): boolean {
 /** In the order in which they are asked: headers, rate, scope, the time that the body takes, and the types of the query. */
 async function addGuards(app: FastifyInstance, options: ApiOptions, gate: Gate): Promise<void> {
   app.addHook('onRequest', async (_request, reply) => void reply.headers(HEADERS));
-  await app.register(rateLimit, {
+  addOrigins(app, options.origins ?? []);
+  await app.register((await optionalPackage('@fastify/rate-limit')).default, {
     global: true,
     max: options.requestsPer10s ?? 20_000,
     timeWindow: 10_000,
@@ -246,4 +257,26 @@ function coerceQuery(request: FastifyRequest): void {
     if (type === 'integer' && /^-?\d+$/.test(value)) query[name] = Number(value);
     if (type === 'boolean' && /^(true|false)$/.test(value)) query[name] = value === 'true';
   }
+}
+
+/**
+ * Web pages of these origins may read what is answered, errors too, and send what is no simple request: CORS as the Fetch standard has it. A preflight
+ * shows no token, so it is answered before anyone is asked for one. Pages of other origins get no such header, and their browser keeps the answer from them.
+ * Throws `option-invalid` for what is no origin.
+ */
+function addOrigins(app: FastifyInstance, origins: readonly string[]): void {
+  for (const origin of origins)
+    if (!URL.canParse(origin) || new URL(origin).origin !== origin)
+      throw new PeerworkError('option-invalid', `${JSON.stringify(origin)} is no origin of web pages, such as http://localhost:3001`);
+  if (origins.length === 0) return;
+  app.addHook('onRequest', async (request, reply) => {
+    reply.header('vary', 'Origin');
+    const { origin = '', 'access-control-request-method': wanted, 'access-control-request-headers': named } = request.headers;
+    if (!origins.includes(origin)) return;
+    reply.header('access-control-allow-origin', origin).header('access-control-expose-headers', CORS_EXPOSED);
+    if (request.method !== 'OPTIONS' || wanted === undefined) return;
+    reply.header('access-control-allow-methods', CORS_METHODS).header('access-control-max-age', CORS_MAX_AGE);
+    if (named !== undefined) reply.header('access-control-allow-headers', named);
+    return reply.code(204).send();
+  });
 }

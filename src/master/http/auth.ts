@@ -2,12 +2,22 @@ import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { PeerworkError } from '../../errors.js';
 import { conceal } from '../../log.js';
-import type { ApiOptions } from './options.js';
 
 export const scopes = ['read', 'lease', 'work', 'admin'] as const;
 export type Scope = (typeof scopes)[number];
 /** What a route asks for: a scope, any of them, or nothing. */
 export type Demand = Scope | 'any' | 'none';
+
+export interface GateOptions {
+  /** Each `scope:token`; a token that is listed several times has all those scopes. */
+  readonly tokens?: readonly string[];
+  /** Origins of web pages that may use the API from elsewhere (CORS). */
+  readonly origins?: readonly string[];
+  /** In a host app with its own auth: which scopes the request has; none refuses it. Instead of `tokens`. */
+  readonly authorize?: (request: IncomingMessage) => readonly Scope[] | Promise<readonly Scope[]>;
+  /** With `authorize`: the worker that sends the request. Default: one for each bearer token. */
+  readonly identify?: (request: IncomingMessage) => string | undefined;
+}
 
 interface KnownToken {
   readonly hash: Buffer;
@@ -18,17 +28,19 @@ const hashOf = (token: string) => createHash('sha256').update(token).digest();
 
 /**
  * Who may do what. With tokens each request shows one; without, only this machine is served: the peer and the name that it asks for must
- * be of the loopback, and a page that asks must come from here, so that no page of another site can reach it (DNS rebinding).
+ * be of the loopback, and a page that asks must come from here or from an origin that the owner named, so that no page of another site can reach
+ * it (DNS rebinding).
  */
 export class Gate {
   readonly #known: KnownToken[] = [];
-  readonly #authorize: ApiOptions['authorize'];
-
-  readonly #identify: ApiOptions['identify'];
+  readonly #authorize: GateOptions['authorize'];
+  readonly #identify: GateOptions['identify'];
   readonly #secret: string;
+  readonly #origins: readonly string[];
 
   /** Throws `option-invalid` for a token that is not `scope:token`. `secret` is what identities are made with: the same at all Masters of a ledger. */
-  constructor({ tokens = [], authorize, identify }: Pick<ApiOptions, 'tokens' | 'authorize' | 'identify'>, secret = '') {
+  constructor({ tokens = [], authorize, identify, origins = [] }: GateOptions, secret = '') {
+    this.#origins = origins;
     this.#authorize = authorize;
     this.#identify = identify;
     this.#secret = secret;
@@ -62,7 +74,7 @@ export class Gate {
       if (known === undefined) throw new PeerworkError('http-unauthorized');
       return withAdmin(known.granted);
     }
-    refuseStrangers(request);
+    refuseStrangers(request, this.#origins);
     return new Set(scopes);
   }
 
@@ -104,12 +116,12 @@ function shownToken(request: IncomingMessage): string | undefined {
   return new URLSearchParams((request.url ?? '').split('?')[1]).get('access_token') ?? undefined;
 }
 
-function refuseStrangers(request: IncomingMessage): void {
+function refuseStrangers(request: IncomingMessage, origins: readonly string[]): void {
   const { host = '', origin, forwarded, 'x-forwarded-for': forwardedFor } = request.headers;
   if (!isLoopbackAddress(request.socket.remoteAddress ?? '') || forwarded !== undefined || forwardedFor !== undefined)
     throw new PeerworkError('http-forbidden', 'without tokens only the Master’s own machine is served');
   if (!isLoopbackName(host)) throw new PeerworkError('http-forbidden', 'it was asked for under another name than this machine’s');
-  if (origin !== undefined && origin.replace(/^https?:\/\//, '') !== host)
+  if (origin !== undefined && origin.replace(/^https?:\/\//, '') !== host && !origins.includes(origin))
     throw new PeerworkError('http-forbidden', 'the page that asks is of another site');
 }
 

@@ -1,4 +1,4 @@
-import type { Desk } from '../desk.js';
+import type { JobService } from '../job-service.js';
 import type { Gate } from './auth.js';
 import type { EventFeed } from './event-feed.js';
 import type { ApiOptions } from './options.js';
@@ -6,7 +6,7 @@ import type { StatsSeries } from './stats-series.js';
 
 /** What the routes share. */
 export interface ApiContext {
-  readonly desk: Desk;
+  readonly service: JobService;
   readonly options: ApiOptions;
   readonly gate: Gate;
   readonly feed: EventFeed;

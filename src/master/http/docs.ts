@@ -1,13 +1,12 @@
-import swagger from '@fastify/swagger';
-import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { optionalPackage } from '../../kit/optional-package.js';
 import { version } from '../../version.js';
 import { mountOf } from './mount.js';
 import { about } from './route.js';
 
 /** Register it before the routes: it hears of them as they are added. */
 export async function addDocument(app: FastifyInstance): Promise<void> {
-  await app.register(swagger, {
+  await app.register((await optionalPackage('@fastify/swagger')).default, {
     openapi: {
       openapi: '3.1.0',
       info: {
@@ -29,7 +28,7 @@ export async function docsRoutes(app: FastifyInstance): Promise<void> {
   app.get('/openapi.json', about('none', 'docs', 'This API as an OpenAPI 3.1 document', { answer: { type: 'object' } }), async (request) =>
     document(request),
   );
-  await app.register(swaggerUi, {
+  await app.register((await optionalPackage('@fastify/swagger-ui')).default, {
     routePrefix: '/docs',
     transformSpecificationClone: false,
     transformSpecification: (_document, request) => document(request),

@@ -1,10 +1,10 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
-import type { FastifyInstance, FastifyPluginAsync } from 'fastify';
+import type { FastifyInstance } from 'fastify';
 import { PeerworkError } from '../../errors.js';
 import { MAX_MESSAGE_BYTES } from '../../job/limits.js';
 import { formatJson, type JsonRefused, MAX_JSON_DEPTH } from '../../kit/json.js';
-import { createApi } from './api.js';
+import type { Api } from './api.js';
 import { setMount } from './mount.js';
 import type { ApiOptions } from './options.js';
 import { problemOf } from './problems.js';
@@ -19,13 +19,13 @@ interface HostRequest extends IncomingMessage {
 /** For `app.use('/path', …)` of Express and its like: requests come with addresses relative to the mount path. */
 export interface RequestListener {
   (request: IncomingMessage, response: ServerResponse): void;
-  /** Serves the live events of crew clients to the clients of your server. */
+  /** Serves the live events of foreign systems to the clients of your server. */
   attachLive(server: Server): Promise<void>;
   close(): Promise<void>;
 }
 
 export function requestListener(options: ApiOptions | Promise<ApiOptions>): RequestListener {
-  const starting = Promise.resolve(options).then((ready) => createApi(ready));
+  const starting = Promise.resolve(options).then((ready) => openApi(ready));
   starting.catch(() => {});
   const listener = (request: IncomingMessage, response: ServerResponse) => {
     setMount(request, (request as HostRequest).baseUrl ?? '');
@@ -44,10 +44,23 @@ export function requestListener(options: ApiOptions | Promise<ApiOptions>): Requ
   });
 }
 
+/** A Fastify instance: its own types would have to be installed wherever ours are. */
+export interface FastifyHost {
+  readonly server: Server;
+  readonly prefix: string;
+}
+
+/** Loaded only now: a Master without HTTP needs none of it. Rejects with `package-missing`. */
+async function openApi(options: ApiOptions): Promise<Api> {
+  const { createApi } = await import('./api.js');
+  return createApi(options);
+}
+
 /** For `app.register(…, { prefix })` of a Fastify host: its hooks come first, everything else is as when the API is served alone. */
-export function fastifyPlugin(options: ApiOptions | Promise<ApiOptions>): FastifyPluginAsync {
-  return async (host: FastifyInstance) => {
-    const { app, attachLive } = await createApi(await options);
+export function fastifyPlugin(options: ApiOptions | Promise<ApiOptions>): (host: FastifyHost) => Promise<void> {
+  return async (instance) => {
+    const host = instance as FastifyInstance;
+    const { app, attachLive } = await openApi(await options);
     attachLive(host.server);
     host.addHook('onClose', () => app.close());
     host.removeAllContentTypeParsers();

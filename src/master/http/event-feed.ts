@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 import type { Clock, Timer } from '../../clock.js';
 import { sizeOfProgress } from '../../job/bounded-progress.js';
-import type { Desk, DeskEvent } from '../desk.js';
+import type { JobService, JobServiceEvent } from '../job-service.js';
 
 const RING = 10_000;
 /** A progress value may have 64 KiB. */
@@ -53,10 +53,10 @@ export class EventFeed {
   #timer: Timer | undefined;
   #closed = false;
 
-  constructor(desk: Desk, heartbeatMs: number) {
-    this.#clock = desk.clock;
+  constructor(service: JobService, heartbeatMs: number) {
+    this.#clock = service.clock;
     this.#heartbeatMs = heartbeatMs;
-    this.#unwatch = desk.watch((event) => this.#take(event));
+    this.#unwatch = service.watch((event) => this.#take(event));
     this.#beat();
   }
 
@@ -92,7 +92,7 @@ export class EventFeed {
     this.#readers.clear();
   }
 
-  #take(event: DeskEvent): void {
+  #take(event: JobServiceEvent): void {
     switch (event.kind) {
       case 'progress':
         this.#add('progress', { id: event.id, worker: event.worker, progress: event.progress }, sizeOfProgress(event.progress));

@@ -6,8 +6,8 @@ import { about, idParams, list, object, ref, text, type WithId, whole } from './
 
 const TAG = 'groups';
 
-export function groupRoutes(app: FastifyInstance, { desk }: ApiContext): void {
-  const { ledger, clock } = desk;
+export function groupRoutes(app: FastifyInstance, { service }: ApiContext): void {
+  const { ledger, clock } = service;
   const record = async (id: string): Promise<GroupRecord> => known(await ledger.getGroup(id), id);
   const answer = { params: idParams, answer: ref('GroupRecord') };
 
@@ -41,10 +41,10 @@ export function groupRoutes(app: FastifyInstance, { desk }: ApiContext): void {
   );
 
   const verbs = {
-    pause: ['work', 'No job of the group starts any more', async (id: string) => (await ledger.pauseGroup(id, clock.now())) || undefined],
-    resume: ['work', 'Jobs of the group start again', async (id: string) => (await ledger.resumeGroup(id, clock.now())) || undefined],
+    pause: ['work', 'No job of the group starts any more', async (id: string) => (await ledger.pauseGroup(id)) || undefined],
+    resume: ['work', 'Jobs of the group start again', async (id: string) => (await ledger.resumeGroup(id)) || undefined],
     retry: ['work', 'Failed jobs of the group wait again', (id: string) => ledger.retryGroup(id, clock.now())],
-    reset: ['admin', 'The group begins anew', (id: string) => ledger.resetGroup(id, clock.now())],
+    reset: ['admin', 'Reset a group', (id: string) => ledger.resetGroup(id, clock.now())],
     cancel: ['work', 'Cancel all of the group that has not ended', (id: string) => ledger.cancelGroup(id, clock.now())],
   } as const;
   for (const [verb, [scope, summary, act]] of Object.entries(verbs))

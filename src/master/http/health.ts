@@ -3,20 +3,20 @@ import { pause } from '../../clock.js';
 import type { ApiContext } from './context.js';
 import { about, flag, object } from './route.js';
 
-const PATIENCE_MS = 3_000;
+const LEDGER_TIMEOUT_MS = 3_000;
 
-export function healthRoutes(app: FastifyInstance, { desk }: ApiContext): void {
+export function healthRoutes(app: FastifyInstance, { service }: ApiContext): void {
   for (const path of ['/health', '/v1/health'])
     app.get(
       path,
-      about('none', 'health', 'Whether the ledger answers; 503 if not', { answer: object({ healthy: flag }) }),
+      about('none', 'health', 'Whether the ledger responds; 503 if not', { answer: object({ healthy: flag }) }),
       async (_request, reply) => {
         const answered = new AbortController();
-        const asked = desk.ledger.lastSettled().then(
+        const asked = service.ledger.lastSettled().then(
           () => true,
           () => false,
         );
-        const healthy = await Promise.race([asked, pause(desk.clock, PATIENCE_MS, answered.signal).then(() => false)]);
+        const healthy = await Promise.race([asked, pause(service.clock, LEDGER_TIMEOUT_MS, answered.signal).then(() => false)]);
         answered.abort();
         return reply.code(healthy ? 200 : 503).send({ healthy });
       },

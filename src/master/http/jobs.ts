@@ -3,16 +3,30 @@ import { PeerworkError } from '../../errors.js';
 import type { JobInput } from '../../job/job.js';
 import { GIVEN_MESSAGE, MAX_MESSAGE_BYTES } from '../../job/limits.js';
 import { type JsonRefused, parseJson } from '../../kit/json.js';
-import type { JobChanges, JobFilter, JobState, RedriveFilter } from '../../ledger/ledger.js';
+import type { JobChanges, JobFilter, JobState, Ledger, RedriveFilter } from '../../ledger/ledger.js';
 import type { ApiContext } from './context.js';
-import { wholeId } from './job-id.js';
-import { isLongerList } from './list-length.js';
 import { NDJSON, openStream } from './ndjson.js';
 import { PushStream } from './push-stream.js';
 import { refusalOf } from './refused-json.js';
 import { about, cursor, exactly, flag, idParams, list, object, ref, text, type WithId, whole } from './route.js';
 
+const QUOTE = 0x22;
+
+const BACKSLASH = 0x5c;
+
+const COMMA = 0x2c;
+
+const OPEN_ARRAY = 0x5b;
+
+const CLOSE_ARRAY = 0x5d;
+
+const OPEN_OBJECT = 0x7b;
+
+const CLOSE_OBJECT = 0x7d;
+
 const TAG = 'jobs';
+/** Candidates that the refusal of an ambiguous prefix names. */
+const MAX_SHOWN = 5;
 /** In one list: more go as a stream. */
 const MAX_JOBS = 100_000;
 const filter = { channel: text, group: text, workgroup: text };
@@ -35,8 +49,8 @@ export function jobRoutes(app: FastifyInstance, context: ApiContext): void {
   void app.register(async (scoped) => routes(scoped, context));
 }
 
-function routes(app: FastifyInstance, { desk }: ApiContext): void {
-  const { ledger, clock } = desk;
+function routes(app: FastifyInstance, { service }: ApiContext): void {
+  const { ledger, clock } = service;
   app.addHook('preHandler', async ({ params, query }) => {
     const named = params as { id?: string };
     if (named.id !== undefined && (query as { prefix?: boolean }).prefix === true) named.id = await wholeId(ledger, named.id);
@@ -110,7 +124,7 @@ function routes(app: FastifyInstance, { desk }: ApiContext): void {
     if (changed.length === 0) known(await ledger.get(id), id);
     return { ids: changed };
   };
-  const cancel = (ids: readonly string[]) => desk.cancel(ids);
+  const cancel = (ids: readonly string[]) => service.cancel(ids);
   const retry = (ids: readonly string[]) => ledger.retry(ids, clock.now());
   for (const [verb, act] of [
     ['cancel', cancel],
@@ -128,7 +142,7 @@ function routes(app: FastifyInstance, { desk }: ApiContext): void {
       }),
     );
   }
-  app.post<WithId>('/v1/jobs/:id/reset', about('admin', TAG, 'A job begins anew', withId), async ({ params: { id } }) => {
+  app.post<WithId>('/v1/jobs/:id/reset', about('admin', TAG, 'Reset a job', withId), async ({ params: { id } }) => {
     known(await ledger.get(id), id);
     await ledger.reset([id], clock.now());
     return { ids: [id] };
@@ -148,7 +162,7 @@ function known<T>(found: T | undefined, id: string): T {
   return found;
 }
 
-function pushRoute(app: FastifyInstance, { desk, options }: ApiContext): void {
+function pushRoute(app: FastifyInstance, { service, options }: ApiContext): void {
   app.removeContentTypeParser('application/json');
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => {
     try {
@@ -185,14 +199,14 @@ function pushRoute(app: FastifyInstance, { desk, options }: ApiContext): void {
     if (request.headers['content-type']?.startsWith(NDJSON)) {
       const answers = openStream(reply, NDJSON);
       const { streamIdleMs: idleMs = 60_000 } = options;
-      await new PushStream({ desk, source: request.raw, answers, problemsOnly: request.query.answers === 'problems', idleMs }).run();
+      await new PushStream({ service, source: request.raw, answers, problemsOnly: request.query.answers === 'problems', idleMs }).run();
       return reply;
     }
     // The ledger checks jobs itself, with the field that is wrong: the same answer as on every other way in.
     const { body } = request;
     if (body === undefined || body === null) throw new PeerworkError('request-invalid', 'there is no body');
     const list = Array.isArray(body) ? (body as readonly JobInput[]) : [body as JobInput];
-    const jobs = await desk.push(list);
+    const jobs = await service.push(list);
     reply.code(201);
     return { jobs };
   });
@@ -215,4 +229,40 @@ function checkedPushQuery(query: unknown): true | { readonly error: Error } {
   if (unknown !== undefined) return { error: new PeerworkError('request-invalid', `there is no ${unknown.slice(0, 40)} in the query`) };
   if (answers === undefined || answers === 'all' || answers === 'problems') return true;
   return { error: new PeerworkError('request-invalid', 'answers is neither all nor problems') };
+}
+
+/** The given id, or the only one with this prefix. Throws `job-unknown`, or `job-ambiguous` with some of the candidates. */
+async function wholeId(ledger: Ledger, given: string): Promise<string> {
+  const found = await ledger.idsLike(given, MAX_SHOWN + 1);
+  if (found.length === 1 || found[0] === given) return found[0] as string;
+  if (found.length === 0) throw new PeerworkError('job-unknown', given);
+  const shown = found.slice(0, MAX_SHOWN).map((id) => JSON.stringify(id));
+  throw new PeerworkError('job-ambiguous', `${JSON.stringify(given)} may be ${shown.join(', ')}${found.length > MAX_SHOWN ? ' …' : ''}`);
+}
+
+/**
+ * Whether a text of JSON is a list of more than `max` entries, found without making them: 11 MB that parse into a million objects hold up the event loop
+ * for a second, this for a twentieth of it. Of what is not JSON it may say anything.
+ */
+export function isLongerList(bytes: Uint8Array, max: number): boolean {
+  let depth = 0;
+  let commas = 0;
+  let quoted = false;
+  for (let at = 0; at < bytes.length; at += 1) {
+    const byte = bytes[at];
+    if (quoted) {
+      if (byte === BACKSLASH) at += 1;
+      else if (byte === QUOTE) quoted = false;
+    } else if (byte === QUOTE) quoted = true;
+    else if (byte === OPEN_ARRAY || byte === OPEN_OBJECT) {
+      // An object is one job, however many fields it has.
+      if (depth === 0 && byte === OPEN_OBJECT) return false;
+      depth += 1;
+    } else if (byte === CLOSE_ARRAY || byte === CLOSE_OBJECT) depth -= 1;
+    else if (byte === COMMA && depth === 1) {
+      commas += 1;
+      if (commas >= max) return true;
+    }
+  }
+  return false;
 }

@@ -3,9 +3,9 @@ import type { FastifyInstance } from 'fastify';
 import { PeerworkError } from '../../errors.js';
 import type { Outcome, Progress } from '../../job/job.js';
 import { DEFAULT_TIMEOUT_MS, MAX_CHANNEL_CHARS, MAX_LABEL_CHARS, MAX_LABELS, MAX_MESSAGE_BYTES, MAX_REPORTS } from '../../job/limits.js';
-import type { LeaseKey, Settlement } from '../../job/verbs.js';
+import { type LeaseKey, leaseKeyOf, type Settlement } from '../../job/verbs.js';
 import type { LeasedJob, WorkerRef } from '../../ledger/ledger.js';
-import type { RunReport } from '../desk.js';
+import type { RunReport } from '../job-service.js';
 import type { ApiContext } from './context.js';
 import { about, cursor, exactly, list, object, ref, text, untilGone, whole } from './route.js';
 
@@ -34,14 +34,14 @@ interface ResultBody {
 }
 
 /** Workers in any language: the same leases and fences as those of Workers that are linked. */
-export function leaseRoutes(app: FastifyInstance, { desk, gate, closing }: ApiContext): void {
-  const { clock } = desk;
+export function leaseRoutes(app: FastifyInstance, { service, gate, closing }: ApiContext): void {
+  const { clock } = service;
   /** The worker that asks, by its token and its name; throws `rpc-overloaded` if it asks too often. */
   const askingOf = ({ raw, body }: { readonly raw: IncomingMessage; readonly body: Named }): WorkerRef => {
     const { name } = body.worker;
     const holder = gate.holderOf(raw);
     const worker = { id: holder === undefined ? `http:${name}` : `http-${holder}:${name}`, name };
-    desk.rates.take(worker.id, 'calls', 1, clock.now());
+    service.rates.take(worker.id, 'calls', 1, clock.now());
     return worker;
   };
 
@@ -67,10 +67,10 @@ export function leaseRoutes(app: FastifyInstance, { desk, gate, closing }: ApiCo
       }),
     }),
     async (request, reply) => {
-      const { channels, labels, limit = 1, waitMs = 0, leaseMs = desk.leaseMs } = request.body;
+      const { channels, labels, limit = 1, waitMs = 0, leaseMs = service.leaseMs } = request.body;
       const asking = askingOf(request);
       const signal = untilGone(request, reply, closing);
-      const jobs = await desk.lease({
+      const jobs = await service.lease({
         worker: asking,
         channels,
         limit,
@@ -79,8 +79,8 @@ export function leaseRoutes(app: FastifyInstance, { desk, gate, closing }: ApiCo
         signal,
         ...(labels === undefined ? {} : { labels }),
       });
-      if (signal.aborted && jobs.length > 0) await desk.giveBack(asking, jobs, 'the worker has gone');
-      const beatMs = Math.min(desk.beatMs, Math.ceil(leaseMs / 3));
+      if (signal.aborted && jobs.length > 0) await service.giveBack(asking, jobs, 'the worker has gone');
+      const beatMs = Math.min(service.beatMs, Math.ceil(leaseMs / 3));
       const given = signal.aborted ? [] : jobs.map(leasedText);
       return reply
         .type('application/json; charset=utf-8')
@@ -90,15 +90,15 @@ export function leaseRoutes(app: FastifyInstance, { desk, gate, closing }: ApiCo
   );
   app.post<{ Body: Named & { leases: LeaseKey[]; waiting?: LeaseKey[]; leaseMs?: number } }>(
     '/v1/leases/extend',
-    about('lease', TAG, 'Renew leases; those that are lost are answered', {
+    about('lease', TAG, 'Renew leases; the response lists the lost ones', {
       body: exactly({ worker, leases: keys, waiting: keys, leaseMs }, ['worker', 'leases']),
       answer: object({ lost: keys }),
     }),
     async (request) => {
       const { leases, waiting = [], leaseMs } = request.body;
       const asking = askingOf(request);
-      desk.rates.take(asking.id, 'leases', leases.length, clock.now());
-      return { lost: await desk.extend(asking, leases, { waiting, ...(leaseMs !== undefined && { leaseMs }) }) };
+      service.rates.take(asking.id, 'leases', leases.length, clock.now());
+      return { lost: await service.extend(asking, leases, { waiting, ...(leaseMs !== undefined && { leaseMs }) }) };
     },
   );
   const result = exactly(
@@ -133,8 +133,8 @@ export function leaseRoutes(app: FastifyInstance, { desk, gate, closing }: ApiCo
       const asking = askingOf(request);
       const told = settlements.filter(({ reports }) => reports !== undefined);
       // To look whether it holds them costs a transaction: only for those who tell something.
-      const lost = new Set((told.length === 0 ? [] : await desk.ledger.lost(asking, told)).map(({ id, lease }) => `${lease} ${id}`));
-      return { answers: await desk.settle(asking, settlements, undefined, ({ id, lease }) => !lost.has(`${lease} ${id}`)) };
+      const lost = new Set((told.length === 0 ? [] : await service.ledger.lost(asking, told)).map(leaseKeyOf));
+      return { answers: await service.settle(asking, settlements, undefined, (key) => !lost.has(leaseKeyOf(key))) };
     },
   );
   const report = exactly(
@@ -149,9 +149,9 @@ export function leaseRoutes(app: FastifyInstance, { desk, gate, closing }: ApiCo
     async (request, reply) => {
       const { reports } = request.body;
       const asking = askingOf(request);
-      const [stale] = await desk.ledger.lost(asking, reports);
+      const [stale] = await service.ledger.lost(asking, reports);
       if (stale !== undefined) throw new PeerworkError('stale', stale.id);
-      desk.report(asking, reports);
+      service.report(asking, reports);
       return reply.code(204).send();
     },
   );

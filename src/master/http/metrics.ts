@@ -14,7 +14,7 @@ interface Histogram {
 const quote = (value: string) => `"${value.replace(/\\/g, '\\\\').replace(/"/g, '\\"').replace(/\n/g, '\\n')}"`;
 
 /** Prometheus text, format 0.0.4. */
-export function metricsRoutes(app: FastifyInstance, { desk, series, feed, options }: ApiContext): void {
+export function metricsRoutes(app: FastifyInstance, { service, series, feed, options }: ApiContext): void {
   const requests = new Map<string, Histogram>();
   const lag = monitorEventLoopDelay({ resolution: 20 });
   lag.enable();
@@ -35,7 +35,7 @@ export function metricsRoutes(app: FastifyInstance, { desk, series, feed, option
       lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`);
       for (const [labels, value] of values) lines.push(`${name}${labels === '' ? '' : `{${labels}}`} ${value}`);
     };
-    const channels = await desk.ledger.channels();
+    const channels = await service.ledger.channels();
     metric(
       'peerwork_jobs',
       'gauge',
@@ -50,7 +50,7 @@ export function metricsRoutes(app: FastifyInstance, { desk, series, feed, option
       'Jobs that ended since this Master started.',
       Object.entries(series.settled).map(([state, count]) => [`state="${state}"`, count] as const),
     );
-    metric('peerwork_workers_connected', 'gauge', 'Workers linked to this Master.', [['', desk.workers().length]]);
+    metric('peerwork_workers_connected', 'gauge', 'Workers linked to this Master.', [['', service.workers().length]]);
     if (options.leasesExpired !== undefined)
       metric('peerwork_leases_expired_total', 'counter', 'Leases that ended without a word of their worker.', [
         ['', options.leasesExpired()],

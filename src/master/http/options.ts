@@ -1,16 +1,9 @@
-import type { IncomingMessage } from 'node:http';
-import type { CrewOptions } from '../crew/context.js';
-import type { Desk } from '../desk.js';
-import type { Scope } from './auth.js';
+import type { JobService } from '../job-service.js';
+import type { ServerSetup } from '../server-setup.js';
+import type { GateOptions } from './auth.js';
 
-export interface ApiOptions {
-  readonly desk: Desk;
-  /** Each `scope:token`; a token that stands there several times has all those scopes. */
-  readonly tokens?: readonly string[];
-  /** In a host app with its own auth: which scopes the request has; none refuses it. Instead of `tokens`. */
-  readonly authorize?: (request: IncomingMessage) => readonly Scope[] | Promise<readonly Scope[]>;
-  /** With `authorize`: whose worker sends the request. Default: whoever shows the same bearer token. */
-  readonly identify?: (request: IncomingMessage) => string | undefined;
+export interface ApiOptions extends GateOptions {
+  readonly service: JobService;
   /** Folder with the dashboard's files; none: only the API is served. */
   readonly dashboard?: string;
   /** What the ledger is, as `/v1/status` tells it; default `sqlite`. */
@@ -23,8 +16,8 @@ export interface ApiOptions {
   readonly streamIdleMs?: number;
   /** Between two heartbeats of an event stream, in milliseconds; default 15 000. */
   readonly heartbeatMs?: number;
-  /** crew clients are served too; absent: they are not. */
-  readonly crew?: CrewOptions;
+  /** Foreign systems whose routes are served with these; default: none. */
+  readonly serve?: readonly ServerSetup[];
   /** Leases that ended without a word of their worker, for the metrics. */
   readonly leasesExpired?: () => number;
 }

@@ -1,5 +1,5 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
-import { describeError, type ErrorCode, errorTable, PeerworkError } from '../../errors.js';
+import { type AnyErrorCode, describeError, errorTable, PeerworkError } from '../../errors.js';
 import type { Log } from '../../log.js';
 
 /** An error as RFC 9457 has it, with the code and the advice of the error table. */
@@ -7,9 +7,9 @@ export interface Problem {
   readonly type: string;
   readonly title: string;
   readonly status: number;
-  readonly code: ErrorCode;
+  readonly code: AnyErrorCode;
   readonly detail: string;
-  readonly todo: string;
+  readonly hint: string;
   readonly instance?: string;
 }
 
@@ -20,11 +20,11 @@ export function problemOf(error: PeerworkError, instance?: string): Problem {
   return {
     type: `urn:peerwork:error:${code}`,
     title: describeError(code),
-    status: errorTable[code].status,
+    status: error.status,
     code,
     // What should not happen is for the log alone.
     detail: code === 'internal' ? describeError(code) : error.message,
-    todo: error.todo,
+    hint: error.hint,
     ...(instance === undefined ? {} : { instance }),
   };
 }
@@ -32,7 +32,7 @@ export function problemOf(error: PeerworkError, instance?: string): Problem {
 /** Whatever was thrown while a request was served; what nobody foresaw becomes `internal` and is logged. */
 export function asProblem(thrown: unknown, log: Log): PeerworkError {
   if (thrown instanceof PeerworkError) {
-    if (thrown.code === 'internal') log.error('a request failed', { error: thrown });
+    if (thrown.code === 'internal') log.error('a request failed', { error: thrown, hint: errorTable.internal.hint });
     return thrown;
   }
   const error = thrown as Partial<FastifyError>;
@@ -46,7 +46,7 @@ export function asProblem(thrown: unknown, log: Log): PeerworkError {
   }
   const { statusCode = 500 } = error;
   if (statusCode >= 400 && statusCode < 500) return new PeerworkError('request-invalid', error.message ?? '');
-  log.error('a request failed', { error: thrown });
+  log.error('a request failed', { error: thrown, hint: errorTable.internal.hint });
   return new PeerworkError('internal', '', { cause: thrown });
 }
 

@@ -4,9 +4,9 @@ import type { JobInput } from '../../job/job.js';
 import { checkJobInput } from '../../job/job-input.js';
 import { GIVEN_MESSAGE, MAX_MESSAGE_BYTES } from '../../job/limits.js';
 import { type JsonRefused, parseJson } from '../../kit/json.js';
-import { type Line, LineCutter } from '../../kit/line-cutter.js';
+import { type Line, LineCutter } from '../../kit/lines.js';
 import type { AddedJob } from '../../ledger/ledger.js';
-import type { Desk } from '../desk.js';
+import type { JobService } from '../job-service.js';
 import { writeAll } from './ndjson.js';
 import { problemOf } from './problems.js';
 import { refusalOf } from './refused-json.js';
@@ -22,7 +22,7 @@ interface Entry {
 type Answer = AddedJob | PeerworkError;
 
 export interface PushStreamOptions {
-  readonly desk: Desk;
+  readonly service: JobService;
   readonly source: IncomingMessage;
   readonly answers: ServerResponse;
   /** Lines for jobs that were added are left out. */
@@ -39,14 +39,16 @@ export class PushStream {
   readonly #summary = { added: 0, known: 0, refused: 0 };
   #batch: Entry[] = [];
   #chars = 0;
+  /** The ledger is at work: it is not the client that is slow. */
+  #storing = false;
 
   constructor(options: PushStreamOptions) {
     this.#options = options;
   }
 
   async run(): Promise<void> {
-    const { source, answers, desk } = this.#options;
-    const cutter = new LineCutter(MAX_MESSAGE_BYTES);
+    const { source, answers, service } = this.#options;
+    const cutter = new LineCutter(MAX_MESSAGE_BYTES, { trimmed: true });
     const timer = this.#watchIdle();
     // Not by iterating: that would destroy the connection when it ends early, and with it the answers.
     try {
@@ -63,7 +65,7 @@ export class PushStream {
       for (const line of cutter.end()) this.#enter(line);
       if (await this.#flush()) answers.end(`${JSON.stringify({ summary: this.#summary })}\n`);
     } catch (error) {
-      desk.log.debug('a stream of jobs ended early', { error });
+      service.log.debug('a stream of jobs ended early', { error });
       answers.destroy();
     } finally {
       clearTimeout(timer);
@@ -71,7 +73,12 @@ export class PushStream {
   }
 
   #watchIdle(): NodeJS.Timeout {
-    return setTimeout(() => this.#options.source.destroy(new PeerworkError('request-slow')), this.#options.idleMs);
+    const { source, idleMs } = this.#options;
+    const timer = setTimeout(() => {
+      if (this.#storing) timer.refresh();
+      else source.destroy(new PeerworkError('request-slow'));
+    }, idleMs);
+    return timer;
   }
 
   #isFull(): boolean {
@@ -89,7 +96,9 @@ export class PushStream {
     this.#batch = [];
     this.#chars = 0;
     if (batch.length === 0) return !this.#options.answers.destroyed;
-    const answers = await pushBatch(this.#options.desk, batch);
+    this.#storing = true;
+    const answers = await pushBatch(this.#options.service, batch);
+    this.#storing = false;
     let text = '';
     for (const [index, answer] of answers.entries()) {
       if (answer instanceof PeerworkError) {
@@ -115,12 +124,12 @@ function parsed({ text, fault = '', tooLong }: Line): Omit<Entry, 'line'> {
 }
 
 /** All in one if it can be; what cannot be accepted is sorted out, so that one wrong line never takes others with it. */
-async function pushBatch(desk: Desk, batch: readonly Entry[]): Promise<Answer[]> {
-  const first = await pushAll(desk, batch);
+async function pushBatch(service: JobService, batch: readonly Entry[]): Promise<Answer[]> {
+  const first = await pushAll(service, batch);
   if (!first.some((answer) => answer instanceof PeerworkError && answer.code === 'job-invalid')) return first;
   return pushAll(
-    desk,
-    batch.map((entry) => (entry.fault === undefined ? { ...entry, fault: faultOf(entry.job, desk.clock.wall()) } : entry)),
+    service,
+    batch.map((entry) => (entry.fault === undefined ? { ...entry, fault: faultOf(entry.job, service.clock.wall()) } : entry)),
   );
 }
 
@@ -133,9 +142,9 @@ function faultOf(job: unknown, now: number): PeerworkError | undefined {
   }
 }
 
-async function pushAll(desk: Desk, batch: readonly Entry[]): Promise<Answer[]> {
+async function pushAll(service: JobService, batch: readonly Entry[]): Promise<Answer[]> {
   const jobs = batch.flatMap(({ job, fault }) => (fault === undefined ? [job as JobInput] : []));
-  const pushed = await pushOrEach(desk, jobs);
+  const pushed = await pushOrEach(service, jobs);
   let next = 0;
   return batch.map(({ fault }) => {
     if (fault !== undefined) return fault;
@@ -144,21 +153,25 @@ async function pushAll(desk: Desk, batch: readonly Entry[]): Promise<Answer[]> {
   });
 }
 
-async function pushOrEach(desk: Desk, jobs: readonly JobInput[]): Promise<Answer[]> {
+async function pushOrEach(service: JobService, jobs: readonly JobInput[]): Promise<Answer[]> {
   if (jobs.length === 0) return [];
   try {
-    return await desk.push(jobs);
+    return await service.push(jobs);
   } catch (thrown) {
-    const error = refusal(desk, thrown);
-    // Another kind of trouble would meet each of them alike; invalid ones are found before the next try.
+    const error = refusal(service, thrown);
+    // Another failure would meet each of them alike; invalid ones are found before the next try.
     if (jobs.length === 1 || (error.code !== 'parent-unknown' && error.code !== 'graph-cycle')) return jobs.map(() => error);
-    const each = jobs.map(async (job) => desk.push([job]));
+    const each = jobs.map(async (job) => service.push([job]));
     const settled = await Promise.allSettled(each);
-    return settled.map((one) => (one.status === 'fulfilled' ? (one.value[0] as AddedJob) : refusal(desk, one.reason)));
+    return settled.map((one) => (one.status === 'fulfilled' ? (one.value[0] as AddedJob) : refusal(service, one.reason)));
   }
 }
 
-function refusal(desk: Desk, thrown: unknown): PeerworkError {
-  if (!(thrown instanceof PeerworkError)) desk.log.error('jobs could not be pushed', { error: thrown });
+function refusal(service: JobService, thrown: unknown): PeerworkError {
+  if (!(thrown instanceof PeerworkError))
+    service.log.error('jobs could not be pushed', {
+      error: thrown,
+      hint: 'No action needed if it passes; it is retried. Otherwise check the disk or database of the ledger.',
+    });
   return asPeerworkError(thrown);
 }

@@ -8,7 +8,7 @@ import { about, cursor, flag, object, ref, untilGone, whole } from './route.js';
 
 const PAGE = 100;
 
-export function resultRoutes(app: FastifyInstance, { desk, closing }: ApiContext): void {
+export function resultRoutes(app: FastifyInstance, { service, closing }: ApiContext): void {
   const facts = about('read', 'results', 'Settled jobs in the order of their settlement, from behind a cursor', {
     query: { after: cursor, limit: whole(1, 1_000_000), follow: flag },
     type: NDJSON,
@@ -21,7 +21,7 @@ export function resultRoutes(app: FastifyInstance, { desk, closing }: ApiContext
     let left = limit;
     let complete = false;
     try {
-      for await (const result of follow ? desk.results.follow({ after, signal }) : stored(after)) {
+      for await (const result of follow ? service.results.follow({ after, signal }) : stored(after)) {
         if (signal.aborted || !(await writeAll(raw, `${JSON.stringify(result)}\n`))) break;
         left -= 1;
         if (left === 0) break;
@@ -39,7 +39,7 @@ export function resultRoutes(app: FastifyInstance, { desk, closing }: ApiContext
 
   async function* stored(from: number): AsyncGenerator<{ readonly cursor: number; readonly job: SettledJob }, void, undefined> {
     for (let after = from; ; ) {
-      const page = await desk.ledger.settledAfter(after, PAGE);
+      const page = await service.ledger.settledAfter(after, PAGE);
       yield* page;
       const last = page.at(-1);
       if (last === undefined) return;

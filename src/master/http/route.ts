@@ -1,5 +1,5 @@
+import type {} from '@fastify/swagger';
 import type { FastifyContextConfig, FastifyReply, FastifyRequest, RouteShorthandOptions } from 'fastify';
-import '@fastify/swagger';
 import { Deadline } from '../../kit/deadline.js';
 import type { Demand } from './auth.js';
 

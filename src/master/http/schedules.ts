@@ -7,8 +7,8 @@ import { about, idParams, list, object, ref, type WithId } from './route.js';
 
 const TAG = 'schedules';
 
-export function scheduleRoutes(app: FastifyInstance, { desk }: ApiContext): void {
-  const { ledger, clock } = desk;
+export function scheduleRoutes(app: FastifyInstance, { service }: ApiContext): void {
+  const { ledger, clock } = service;
   const answer = { params: idParams, answer: ref('ScheduleRecord') };
 
   app.get(

@@ -1,4 +1,6 @@
 import type { FastifyInstance } from 'fastify';
+import { type FieldSpec, fieldSpec, jobFieldNames } from '../../job/job-fields.js';
+import { MAX_ATTEMPTS, MAX_WEIGHT } from '../../job/limits.js';
 import { anyJson, cursor, exactly, flag, list, object, ref, type Schema, text, whole } from './route.js';
 
 /** The shapes of the API that stand in several places; those that are sent to us are exact. */
@@ -8,96 +10,100 @@ const number: Schema = { type: 'number' };
 const nullable = (schema: Schema): Schema => ({ anyOf: [schema, { type: 'null' }] });
 const oneOf = (...values: string[]): Schema => ({ type: 'string', enum: values });
 const policy = oneOf('fail', 'wait', 'run');
-const backoff = oneOf('exponential', 'fixed');
 const worker = object({ id: text, name: text });
 const error = object({ code: text, message: text, exitCode: { type: 'integer' }, cause: anyJson }, ['exitCode', 'cause']);
 const name: Schema = { type: 'string', minLength: 1, maxLength: 200 };
 const integer: Schema = { type: 'integer' };
 
-const input = {
-  id: name,
-  data: anyJson,
-  channel: name,
-  priority: integer,
-  timeoutMs: integer,
-  attempts: integer,
-  delayMs: integer,
-  backoffMs: integer,
-  backoff,
-  runAt: instant,
-  name: text,
-  parentFailure: policy,
-  workgroup: name,
-  key: text,
-  keyWindowMs: integer,
-  weight: integer,
-  seed: flag,
-  requires: list(text),
-  persistent: flag,
-  meta: anyJson,
-};
+const kinds = {
+  text,
+  texts: list(text),
+  labels: list(text),
+  integer,
+  duration: { type: 'integer', description: 'Milliseconds' },
+  instant,
+  weight: number,
+  flag,
+  json: anyJson,
+} as const;
+
+function fieldSchema(spec: FieldSpec): Schema {
+  return spec.kind === 'choice' ? oneOf(...spec.of) : kinds[spec.kind];
+}
+
+/** With the limits and the default, as the ledger has them. */
+function limitedSchema(spec: FieldSpec): Schema {
+  return { ...fieldSchema(spec), ...limitsOf(spec), ...(spec.default !== undefined && { default: spec.default }) };
+}
+
+function limitsOf(spec: FieldSpec): Schema {
+  switch (spec.kind) {
+    case 'text':
+      return { minLength: 1, maxLength: spec.maxChars };
+    case 'texts':
+    case 'labels':
+      return { items: { ...text, minLength: 1, maxLength: spec.maxChars }, maxItems: spec.max };
+    case 'integer':
+      return { minimum: spec.min, maximum: spec.max };
+    case 'duration':
+    case 'instant':
+      return { minimum: 0, maximum: spec.max };
+    case 'weight':
+      return { minimum: 0, maximum: MAX_WEIGHT };
+    default:
+      return {};
+  }
+}
+
+/** The fields of a job that the table says this of. Those that are sent: their values are checked by the ledger, with the field and its limits. */
+function fields(says: (spec: FieldSpec) => boolean, of = fieldSchema): Readonly<Record<string, Schema>> {
+  return Object.fromEntries(jobFieldNames.flatMap((field) => (says(fieldSpec(field)) ? [[field, of(fieldSpec(field))] as const] : [])));
+}
+
+const { group: _, ...childFields } = fields(() => true);
+const summaryFields = fields(({ shown }) => shown === 'summary');
+const recordFields = fields(({ shown }) => shown === 'record');
+const optionalFields = jobFieldNames.filter((field) => {
+  const { shown, required, default: preset } = fieldSpec(field);
+  return shown !== undefined && required !== true && preset === undefined;
+});
 
 const summary = {
   id: text,
-  name: text,
-  channel: text,
+  ...summaryFields,
   state,
-  waiting: oneOf('delayed', 'group-paused', 'workgroup-held', 'workgroup-full', 'twin-runs'),
-  group: text,
-  workgroup: text,
-  key: text,
-  priority: integer,
-  weight: number,
+  waiting: oneOf('delayed', 'group-paused', 'workgroup-held', 'workgroup-full', 'duplicate-runs'),
   attempts: object({ made: integer, allowed: integer }),
   lease: integer,
   worker,
   leaseUntil: instant,
-  runAt: instant,
   createdAt: instant,
   startedAt: instant,
   finishedAt: instant,
   error,
   mergedWith: text,
 };
-const maybe = [
-  'name',
-  'waiting',
-  'group',
-  'workgroup',
-  'key',
-  'worker',
-  'leaseUntil',
-  'runAt',
-  'startedAt',
-  'finishedAt',
-  'error',
-  'mergedWith',
-];
+const maybe = ['waiting', 'worker', 'leaseUntil', 'startedAt', 'finishedAt', 'error', 'mergedWith', ...optionalFields];
 
 const shared: Readonly<Record<string, Schema>> = {
-  Problem: object({ type: text, title: text, status: integer, code: text, detail: text, todo: text, instance: text }, ['instance']),
-  JobInput: exactly({ ...input, group: name, parents: list(name) }, ['data']),
-  ChildInput: exactly({ ...input, ref: text, parents: list(text) }, ['data']),
+  Problem: object({ type: text, title: text, status: integer, code: text, detail: text, hint: text, instance: text }, ['instance']),
+  JobInput: exactly(
+    fields(() => true, limitedSchema),
+    ['data'],
+  ),
+  ChildInput: exactly({ ...childFields, ref: text, parents: list(text) }, ['data']),
   AddedJob: object({ id: text, added: flag }),
   Ids: object({ ids: list(text) }),
   JobSummary: object(summary, maybe),
   JobRecord: object(
     {
       ...summary,
-      data: anyJson,
+      ...recordFields,
       parents: list(text),
       children: list(text),
-      parentFailure: policy,
-      requires: list(text),
-      seed: flag,
-      persistent: flag,
-      timeoutMs: integer,
-      backoffMs: integer,
-      backoff,
-      meta: anyJson,
       settled: ref('SettledJob'),
     },
-    [...maybe, 'timeoutMs', 'meta', 'settled'],
+    [...maybe.filter((field) => field !== 'parentFailure'), 'settled'],
   ),
   SettledJob: object(
     {
@@ -113,19 +119,11 @@ const shared: Readonly<Record<string, Schema>> = {
     ['output', 'error', 'worker', 'startedAt'],
   ),
   JobChanges: exactly({
-    name: nullable(text),
-    data: anyJson,
-    channel: name,
-    priority: integer,
-    runAt: nullable(instant),
-    attemptsLeft: whole(0, 1_000_000),
-    backoffMs: integer,
-    backoff,
-    workgroup: nullable(name),
-    key: nullable(text),
-    weight: whole(0, Number.MAX_SAFE_INTEGER),
-    seed: flag,
-    meta: anyJson,
+    ...fields(
+      ({ change }) => change !== undefined,
+      (spec) => (spec.change === 'clear' ? nullable(fieldSchema(spec)) : fieldSchema(spec)),
+    ),
+    attemptsLeft: whole(0, MAX_ATTEMPTS),
   }),
   HistoryEntry: object({ seq: integer, at: instant, kind: oneOf('log', 'progress', 'error'), body: anyJson }),
   JobCounts: object({ blocked: integer, ready: integer, leased: integer, completed: integer, failed: integer, cancelled: integer }),

@@ -3,9 +3,9 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import type { FastifyInstance } from 'fastify';
+import { DEFAULT_HTTP_HOST, DEFAULT_HTTP_PORT } from '../../config/defaults.js';
 import { PeerworkError } from '../../errors.js';
 import { listenError } from '../../kit/system-error.js';
-import { createApi } from './api.js';
 import type { ApiOptions } from './options.js';
 import { PROBLEM_TYPE, problemOf } from './problems.js';
 
@@ -47,12 +47,15 @@ export class HttpServer {
 
   /** Rejects with `address-unusable`, `port-denied`, `address-absent` or `host-unknown` if it cannot listen. */
   async start(): Promise<{ readonly url: string }> {
-    const { host = '127.0.0.1', port = 8470, fallBack = false, desk } = this.#options;
+    const { host = DEFAULT_HTTP_HOST, port = DEFAULT_HTTP_PORT, fallBack = false, service } = this.#options;
     try {
       await this.#listen(host, port);
     } catch (error) {
       if (!fallBack || (error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw unusable(error);
-      desk.log.warn('the port of the HTTP API is in use: another is taken', { port });
+      service.log.warn('the port of the HTTP API is in use: using another', {
+        port,
+        hint: 'No action needed if any port will do. Otherwise stop the process that is listening there (`ss -ltnp` shows it), or choose another port with `--http`.',
+      });
       await this.#listen(host, 0).catch((again) => Promise.reject(unusable(again)));
     }
     const address = this.#server?.address() as AddressInfo;
@@ -61,6 +64,8 @@ export class HttpServer {
   }
 
   async #listen(host: string, port: number): Promise<void> {
+    // Loaded only now: a Master without HTTP needs none of it.
+    const { createApi } = await import('./api.js');
     const { app, attachLive } = await createApi(this.#options, {
       forceCloseConnections: 'idle',
       serverFactory: (handler) => {
@@ -119,5 +124,5 @@ export class HttpServer {
 }
 
 function unusable(error: unknown): PeerworkError {
-  return listenError(error, 'address-unusable', '');
+  return error instanceof PeerworkError ? error : listenError(error, 'address-unusable', '');
 }

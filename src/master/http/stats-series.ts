@@ -1,6 +1,7 @@
 import type { Timer } from '../../clock.js';
-import type { JobChange } from '../../ledger/ledger.js';
-import type { Desk } from '../desk.js';
+import type { JobChange } from '../../ledger/ledger-change.js';
+import type { JobService } from '../job-service.js';
+import type { Series } from './series.js';
 
 export const STEP_MS = 5_000;
 const STEPS = 720;
@@ -8,20 +9,6 @@ const STEPS = 720;
 const MAX_FOLLOWED = 20_000;
 /** So many latencies are kept of one step; of more, a random part. */
 const MAX_SAMPLES = 500;
-
-export interface Series {
-  readonly stepMs: number;
-  /** Starts of the steps. */
-  readonly at: readonly number[];
-  readonly added: readonly number[];
-  readonly completed: readonly number[];
-  readonly failed: readonly number[];
-  /** From ready (a delay counts) to leased, and from leased to settled; null where nothing was. In milliseconds. */
-  readonly waitP50Ms: readonly (number | null)[];
-  readonly waitP95Ms: readonly (number | null)[];
-  readonly runP50Ms: readonly (number | null)[];
-  readonly runP95Ms: readonly (number | null)[];
-}
 
 interface Step {
   readonly at: number;
@@ -55,7 +42,7 @@ class Sample {
 /** The last hour in steps of five seconds, in memory, from what this Master's ledger tells; it begins anew with the Master. */
 export class StatsSeries {
   readonly settled = { completed: 0, failed: 0, cancelled: 0 };
-  readonly #desk: Desk;
+  readonly #service: JobService;
   readonly #steps: Step[] = [];
   readonly #since = new Map<string, { readonly state: string; readonly at: number }>();
   readonly #unwatch: () => void;
@@ -65,9 +52,9 @@ export class StatsSeries {
   #changed = true;
   #closed = false;
 
-  constructor(desk: Desk) {
-    this.#desk = desk;
-    this.#unwatch = desk.watch((event) => {
+  constructor(service: JobService) {
+    this.#service = service;
+    this.#unwatch = service.watch((event) => {
       if (event.kind !== 'ledger') return;
       this.#changed = true;
       for (const job of event.change.jobs) this.#take(job);
@@ -98,11 +85,11 @@ export class StatsSeries {
 
   #next(): void {
     if (this.#closed) return;
-    const now = this.#desk.clock.wall();
+    const now = this.#service.clock.wall();
     this.#steps.push({ at: now - (now % STEP_MS), added: 0, completed: 0, failed: 0, waits: new Sample(), runs: new Sample() });
     if (this.#steps.length > STEPS) this.#steps.shift();
     void this.#count(this.#steps.at(-2));
-    this.#timer = this.#desk.clock.after(STEP_MS - (now % STEP_MS), () => this.#next(), { unref: true });
+    this.#timer = this.#service.clock.after(STEP_MS - (now % STEP_MS), () => this.#next(), { unref: true });
   }
 
   /** How many were added is how much more there are: a change does not tell a new job from one that waits again. */
@@ -112,20 +99,20 @@ export class StatsSeries {
     const deleted = this.#deleted;
     this.#deleted = 0;
     try {
-      const total = Object.values(await this.#desk.ledger.counts()).reduce((sum, count) => sum + count, 0);
+      const total = Object.values(await this.#service.ledger.counts()).reduce((sum, count) => sum + count, 0);
       if (step !== undefined && this.#total !== undefined) step.added = Math.max(0, total - this.#total + deleted);
       this.#total = total;
     } catch (error) {
       this.#changed = true;
       this.#deleted += deleted;
-      this.#desk.log.debug('jobs could not be counted', { error });
+      this.#service.log.debug('jobs could not be counted', { error });
     }
   }
 
   #take({ id, state }: JobChange): void {
     const step = this.#steps.at(-1);
     const before = this.#since.get(id);
-    const at = this.#desk.clock.now();
+    const at = this.#service.clock.now();
     this.#since.delete(id);
     if (state === 'ready' || state === 'leased') this.#since.set(id, { state, at });
     if (this.#since.size > MAX_FOLLOWED) for (const [oldest] of this.#since) if (this.#since.delete(oldest)) break;

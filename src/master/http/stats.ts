@@ -6,7 +6,7 @@ import { about, list, object, ref, text } from './route.js';
 const integer = { type: 'integer' };
 const latencies = list({ anyOf: [{ type: 'number' }, { type: 'null' }] });
 
-export function statsRoutes(app: FastifyInstance, { desk, series, options }: ApiContext): void {
+export function statsRoutes(app: FastifyInstance, { service, series, options }: ApiContext): void {
   const figures = object({
     stepMs: integer,
     at: list(integer),
@@ -20,8 +20,8 @@ export function statsRoutes(app: FastifyInstance, { desk, series, options }: Api
   });
   const stats = object({ counts: ref('JobCounts'), workers: object({ connected: integer }), series: figures });
   app.get('/v1/stats', about('read', 'stats', 'Counts, and the last hour in steps', { answer: stats }), async () => ({
-    counts: await desk.ledger.counts(),
-    workers: { connected: desk.workers().length },
+    counts: await service.ledger.counts(),
+    workers: { connected: service.workers().length },
     series: series.read(),
   }));
 
@@ -33,9 +33,9 @@ export function statsRoutes(app: FastifyInstance, { desk, series, options }: Api
     scopes: list(text),
   });
   app.get('/v1/status', about('any', 'stats', 'Who this Master is, and what you may do', { answer: status }), async (request) => ({
-    name: desk.name,
-    version: desk.version,
-    startedAt: desk.startedAt,
+    name: service.name,
+    version: service.version,
+    startedAt: service.startedAt,
     ledger: options.engine ?? 'sqlite',
     scopes: [...request.getDecorator<ReadonlySet<Scope>>('granted')],
   }));

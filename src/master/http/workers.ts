@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify';
 import { PeerworkError } from '../../errors.js';
 import type { WorkerMarks, WorkerRecord } from '../../ledger/ledger.js';
-import type { ConnectedWorker } from '../options.js';
+import type { ConnectedWorker } from '../connected-worker.js';
 import type { ApiContext } from './context.js';
 import { about, idParams, list, object, ref, type WithId } from './route.js';
 
@@ -14,8 +14,8 @@ interface WorkerView extends WorkerRecord {
   readonly jobs?: readonly string[];
 }
 
-export function workerRoutes(app: FastifyInstance, { desk }: ApiContext): void {
-  const { ledger, clock } = desk;
+export function workerRoutes(app: FastifyInstance, { service }: ApiContext): void {
+  const { ledger, clock } = service;
 
   const running = async (): Promise<Map<string, string[]>> => {
     const jobs = new Map<string, string[]>();
@@ -25,7 +25,7 @@ export function workerRoutes(app: FastifyInstance, { desk }: ApiContext): void {
   };
   const views = async (): Promise<WorkerView[]> => {
     const [records, jobs] = await Promise.all([ledger.listWorkers(), running()]);
-    const connected = new Map(desk.workers().map((worker) => [worker.id, worker]));
+    const connected = new Map(service.workers().map((worker) => [worker.id, worker]));
     const known = new Map<string, WorkerRecord>([...connected.values()].map(({ id, name }) => [id, { id, name }]));
     for (const record of records) known.set(record.id, record);
     return [...known.values()].map((record) => {
@@ -54,9 +54,9 @@ export function workerRoutes(app: FastifyInstance, { desk }: ApiContext): void {
       `/v1/workers/:id/${verb}`,
       about('admin', TAG, summary, { params: idParams, answer: ref('Worker') }),
       async ({ params: { id } }) => {
-        const worker = (await ledger.getWorker(id)) ?? desk.workers().find((one) => one.id === id);
+        const worker = (await ledger.getWorker(id)) ?? service.workers().find((one) => one.id === id);
         if (worker === undefined) throw new PeerworkError('worker-unknown', id);
-        await desk.mark({ id, name: worker.name }, marks);
+        await service.mark({ id, name: worker.name }, marks);
         return (await views()).find((view) => view.id === id);
       },
     );

@@ -7,8 +7,8 @@ import { about, exactly, idParams, list, object, ref, text, type WithId, whole }
 
 const TAG = 'workgroups';
 
-export function workgroupRoutes(app: FastifyInstance, { desk }: ApiContext): void {
-  const { ledger, clock } = desk;
+export function workgroupRoutes(app: FastifyInstance, { service }: ApiContext): void {
+  const { ledger, clock } = service;
   const answer = { params: idParams, answer: ref('WorkgroupRecord') };
 
   app.get<{ Querystring: { after?: string; limit?: number } }>(

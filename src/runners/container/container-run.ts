@@ -1,24 +1,23 @@
 import type { Clock } from '../../clock.js';
 import type { Container } from '../../containers/container.js';
 import type { ContainerEngine } from '../../containers/container-engine.js';
+import { DiskWatch } from '../../containers/disk-watch.js';
 import { exitError } from '../../containers/exit.js';
 import type { OutputStream } from '../../containers/output-lines.js';
 import { asPeerworkError, PeerworkError } from '../../errors.js';
 import type { Job, Json } from '../../job/job.js';
 import { MAX_JOB_DATA_BYTES } from '../../job/limits.js';
 import type { RunContext } from '../../job/runner.js';
-import type { Tunnel } from '../../job/tunnel.js';
+import type { Tunnel } from '../../job/source.js';
 import { bytesBelow } from '../../kit/bytes-below.js';
 import { clearAway } from '../../kit/clearing.js';
 import { isStackFrame } from '../../kit/fatal-words.js';
 import type { Log } from '../../log.js';
 import { collectFiles, readResult } from './collect.js';
-import { JobRoom } from './room.js';
+import { JobFolder } from './job-folder.js';
 import { type ContainerJob, readContainerJob } from './settings.js';
 import { openTunnelSocket, type TunnelSocket } from './tunnel-socket.js';
 
-/** The files of a job are counted this often. Between two looks it can write more than it may; a single file never. */
-const DISK_LOOK_MS = 250;
 const MAX_LAST_WORDS_CHARS = 300;
 /** Of the names around the parts. */
 const ENVELOPE_BYTES = 1_024;
@@ -29,6 +28,8 @@ export interface ContainerHost {
   readonly engine: ContainerEngine;
   readonly clock: Clock;
   readonly log: Log;
+  /** Takes the variables of the container: what is secret among them is not kept of what it prints. */
+  readonly learn: (env: Readonly<Record<string, string>>) => void;
 }
 
 /**
@@ -43,17 +44,19 @@ export class ContainerRun {
   readonly #job: Job;
   readonly #context: RunContext;
   readonly #log: Log;
+  readonly #learn: ContainerHost['learn'];
   /** What must be undone, last first. */
   readonly #undo: (() => Promise<void> | void)[] = [];
   #container: Container | undefined;
   #wish: ContainerJob | undefined;
-  #room: JobRoom | undefined;
+  #room: JobFolder | undefined;
   #cause: PeerworkError | undefined;
   #lastWords = '';
 
-  constructor({ engine, clock, log }: ContainerHost, job: Job, context: RunContext) {
+  constructor({ engine, clock, log, learn }: ContainerHost, job: Job, context: RunContext) {
     this.#engine = engine;
     this.#log = log;
+    this.#learn = learn;
     this.#clock = clock;
     this.#job = job;
     this.#context = context;
@@ -63,6 +66,7 @@ export class ContainerRun {
   async perform(folder: string, signal: AbortSignal): Promise<Json> {
     const wish = await readContainerJob(this.#job, this.#context.workplace, this.#engine.ceilings);
     this.#wish = wish;
+    this.#learn(wish.env);
     const room = await this.#start(wish, folder, signal);
     this.#room = room;
     const container = this.#container;
@@ -108,7 +112,7 @@ export class ContainerRun {
     });
   }
 
-  async #start(wish: ContainerJob, folder: string, signal: AbortSignal): Promise<JobRoom> {
+  async #start(wish: ContainerJob, folder: string, signal: AbortSignal): Promise<JobFolder> {
     const { report, tunnel, workplace } = this.#context;
     const engine = this.#engine;
     const image = await engine.images.hold(wish.image, { signal, onProgress: (value) => report({ kind: 'progress', value }) });
@@ -124,7 +128,7 @@ export class ContainerRun {
     const way = tunnel === undefined ? undefined : await this.#openTunnel(tunnel);
     if (wish.network !== 'none') this.#say('log', `network: ${egress.line}`);
     this.#undo.push(async () => void (await clearAway(folder, this.#log)));
-    const room = await JobRoom.make(folder, wish, this.#job, workplace);
+    const room = await JobFolder.make(folder, wish, this.#job, workplace);
     if (signal.aborted) throw new PeerworkError('cancelled');
     const { command, entrypoint, workdir, memoryMb, cpus, pids, tmpMb, stopGraceMs } = wish;
     const spec = {
@@ -148,7 +152,7 @@ export class ContainerRun {
   }
 
   /** Until it has ended, by itself or by us. Rejects with why it did, unless that was well. */
-  async #watch(container: Container, wish: ContainerJob, room: JobRoom, signal: AbortSignal): Promise<void> {
+  async #watch(container: Container, wish: ContainerJob, room: JobFolder, signal: AbortSignal): Promise<void> {
     // A job that is cancelled may clean up; a worker that closes does not wait for it.
     const end = () => (this.#context.signal.aborted ? container.stop() : container.kill());
     const onAbort = () => this.#stop(new PeerworkError('cancelled'), end);
@@ -161,15 +165,14 @@ export class ContainerRun {
       const error = new PeerworkError('scratch-too-large', `more than ${Math.round(wish.diskBytes / MEBIBYTE)} MiB`);
       this.#stop(error, () => container.kill());
     };
-    let ended = false;
-    const look = async () => {
-      if ((await bytesBelow(room.out, wish.diskBytes)) > wish.diskBytes) full();
-      else if (!ended) looking = this.#clock.after(DISK_LOOK_MS, () => void look());
-    };
-    let looking = this.#clock.after(DISK_LOOK_MS, () => void look());
+    const watch = new DiskWatch(this.#clock, async () => {
+      const given = await bytesBelow(room.out, wish.diskBytes);
+      const all = given > wish.diskBytes ? given : given + (await container.written(wish.diskBytes - given));
+      if (all > wish.diskBytes) full();
+      return all > wish.diskBytes;
+    });
     const exit = await container.ended;
-    ended = true;
-    looking.cancel();
+    watch.stop();
     timer?.cancel();
     signal.removeEventListener('abort', onAbort);
     if (this.#cause !== undefined) throw this.#cause;
@@ -177,8 +180,8 @@ export class ContainerRun {
     const error = exitError(exit, wish.memoryMb);
     if (error === undefined) return;
     if (error.code === 'image-missing') this.#engine.images.forget(wish.image);
-    const words = error.code === 'container-failed' && this.#lastWords !== '' ? `${error.detail}: ${this.#lastWords}` : error.detail;
-    throw new PeerworkError(error.code, words);
+    if (error.code !== 'container-failed' || this.#lastWords === '') throw error;
+    throw new PeerworkError('container-failed', `${error.detail}: ${this.#lastWords}`);
   }
 
   /** The first cause counts. */
@@ -187,7 +190,7 @@ export class ContainerRun {
     void how();
   }
 
-  async #output(container: Container, wish: ContainerJob, room: JobRoom): Promise<Json> {
+  async #output(container: Container, wish: ContainerJob, room: JobFolder): Promise<Json> {
     const [result, files] = await Promise.all([readResult(room.out), collectFiles(room.out, wish.files)]);
     const output = {
       exitCode: 0,

@@ -3,7 +3,8 @@ import { mkdir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../clock.js';
 import { ContainerEngine } from '../../containers/container-engine.js';
-import { type ContainerOptions, engineOptions } from '../../containers/owner-options.js';
+import { type ContainerOptions, engineOptions, logQuotaBytes } from '../../containers/owner-options.js';
+import { type KeptRun, RunLogs } from '../../containers/run-logs.js';
 import { asPeerworkError, type ErrorCode, PeerworkError } from '../../errors.js';
 import type { Job, Outcome } from '../../job/job.js';
 import { jobErrorOf } from '../../job/job-error.js';
@@ -15,12 +16,14 @@ import type { RunnerContext, RunnerSetup } from '../setup.js';
 import { ContainerRun } from './container-run.js';
 
 export interface ContainerRunnerOptions extends ContainerOptions {
-  /** A Worker without a container engine does not start. Default: it works without containers, and says why. */
+  // generated from containerRunnerConstructor by `npm run generate`
+  /** Without a container engine the Worker does not start. By default it works without these jobs and logs the reason. Default: `false`. */
   readonly required?: boolean;
+  // end
 }
 
 /** Another attempt would end the same way, here and elsewhere. */
-const final: ReadonlySet<ErrorCode> = new Set(['container-invalid', 'cancelled']);
+const final: ReadonlySet<string> = new Set<ErrorCode>(['container-invalid', 'cancelled']);
 
 /** Lets a Worker run container jobs, where it has docker or podman. */
 export function containerRunner(options: ContainerRunnerOptions = {}): RunnerSetup {
@@ -33,6 +36,7 @@ interface Parts {
   readonly clock: Clock;
   readonly log: Log;
   readonly leftovers: Clearing;
+  readonly logs: RunLogs;
 }
 
 /** Runs each job in a container of its own. */
@@ -46,16 +50,18 @@ export class ContainerRunner implements Runner {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #leftovers: Clearing;
+  readonly #logs: RunLogs;
   readonly #closing = new AbortController();
   readonly #running = new Set<Promise<Outcome>>();
 
-  private constructor({ engine, jobs, clock, log, leftovers }: Parts) {
+  private constructor({ engine, jobs, clock, log, leftovers, logs }: Parts) {
     this.isolation = engine.isolation;
     this.#engine = engine;
     this.#jobs = jobs;
     this.#clock = clock;
     this.#log = log;
     this.#leftovers = leftovers;
+    this.#logs = logs;
   }
 
   /** Rejects with `engine-missing`. */
@@ -66,11 +72,21 @@ export class ContainerRunner implements Runner {
     // What a worker that was killed has left; the engine has removed its containers already.
     const leftovers = new Clearing(context.log, context.clock);
     await leftovers.sweep(jobs, () => true);
-    return new ContainerRunner({ ...context, engine, jobs, leftovers });
+    const { clock, log } = context;
+    const logs = await RunLogs.open({
+      folder: join(context.folder, 'logs'),
+      kind: 'container',
+      quotaBytes: logQuotaBytes(options),
+      clock,
+      log,
+    });
+    return new ContainerRunner({ ...context, engine, jobs, leftovers, logs });
   }
 
   run(job: Job, context: RunContext): Promise<Outcome> {
-    const run = this.#run(job, context).finally(() => this.#running.delete(run));
+    const run = this.#logs
+      .keep(job, context.report, (kept) => this.#run(job, { ...context, report: kept.report }, kept))
+      .finally(() => this.#running.delete(run));
     this.#running.add(run);
     return run;
   }
@@ -79,11 +95,11 @@ export class ContainerRunner implements Runner {
   async close(): Promise<void> {
     this.#closing.abort();
     await Promise.all(this.#running);
-    await Promise.all([this.#engine.close(), this.#leftovers.close()]);
+    await Promise.all([this.#engine.close(), this.#leftovers.close(), this.#logs.close()]);
   }
 
-  async #run(job: Job, context: RunContext): Promise<Outcome> {
-    const run = new ContainerRun({ engine: this.#engine, clock: this.#clock, log: this.#log }, job, context);
+  async #run(job: Job, context: RunContext, { learn }: KeptRun): Promise<Outcome> {
+    const run = new ContainerRun({ engine: this.#engine, clock: this.#clock, log: this.#log, learn }, job, context);
     const either = new Deadline({ signals: [context.signal, this.#closing.signal] });
     const stopped = either.signal;
     try {

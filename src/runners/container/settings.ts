@@ -3,8 +3,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import type { ContainerCeilings } from '../../containers/container-engine.js';
 import { invalid, MIN_PIDS } from '../../containers/container-spec.js';
-import { networkSetting } from '../../egress/network-setting.js';
-import type { NetworkWish } from '../../egress/policy.js';
+import { type NetworkWish, networkSetting } from '../../egress/policy.js';
 import { PeerworkError } from '../../errors.js';
 import type { Job, Json } from '../../job/job.js';
 import { MAX_JOB_DATA_BYTES, MAX_TIMEOUT_MS } from '../../job/limits.js';
@@ -53,8 +52,16 @@ const taskSchema = v.strictObject({
   children: v.optional(v.unknown()),
   input: v.optional(v.array(v.union([assetPath, v.strictObject({ path: assetPath, at: v.optional(word) })]))),
 });
-/** The data of a job, as far as it is about the container; the rest is for the program in it. */
+/** The data of a job, as far as it is about the container; the rest is for the program in it, unless that is given its own `input`. */
 const dataSchema = v.object({ ...shape, args: v.optional(words) });
+const strictDataSchema = v.strictObject({ ...dataSchema.entries, input: v.unknown() });
+/** Settings of docker, podman and compose files that jobs do not have here. Whoever writes them expects something of them. */
+const FOREIGN_SETTINGS = new Set(
+  (
+    'gpus gpu device devices privileged volumes volume mounts mount binds ports publish expose runtime cap_add capAdd cap_drop capDrop security_opt securityOpt ' +
+    'shm_size shmSize ulimits userns_mode network_mode networkMode networks restart_policy pid_mode ipc_mode sysctls extra_hosts extraHosts depends_on hostConfig HostConfig'
+  ).split(' '),
+);
 
 type Task = v.InferOutput<typeof taskSchema>;
 type Data = v.InferOutput<typeof dataSchema>;
@@ -91,18 +98,18 @@ const DEFAULT_GRACE_MS = 5_000;
 /** Puts together what the task and the job say, held to what the owner allows. Rejects with `container-invalid` or `container-limits`. */
 export async function readContainerJob(job: Job, workplace: Workplace | undefined, ceilings: ContainerCeilings): Promise<ContainerJob> {
   const task = workplace === undefined ? {} : await readTask(workplace);
-  const data = isObject(job.data) ? check(dataSchema, job.data, 'the data of the job') : {};
+  const data = isObject(job.data) ? readData(job.data) : {};
   const image = data.image ?? task.image;
   if (image === undefined) throw invalid('no image is named');
   const limits = { ...task.limits, ...data.limits };
-  const memoryMb = limits.memoryMb ?? ceilings.memoryMb;
+  const memoryMb = limits.memoryMb ?? ceilings.defaultMemoryMb;
   const diskMb = limits.diskMb ?? ceilings.diskMb;
   const { cpus, pids, tmpMb } = limits;
   if (memoryMb > ceilings.memoryMb) throw tooMuch(`${memoryMb} MiB of memory`, ceilings.memoryMb);
   if (diskMb > ceilings.diskMb) throw tooMuch(`${diskMb} MiB of files`, ceilings.diskMb);
   if (cpus !== undefined && cpus > ceilings.cpus) throw tooMuch(`${cpus} cores`, ceilings.cpus);
   if (pids !== undefined && pids > ceilings.pids) throw tooMuch(`${pids} processes`, ceilings.pids);
-  if (tmpMb !== undefined && tmpMb > memoryMb) throw tooMuch(`${tmpMb} MiB in /tmp, which lies in the memory of the job`, memoryMb);
+  if (tmpMb !== undefined && tmpMb > memoryMb) throw tooMuch(`${tmpMb} MiB in /tmp, which is in the job’s memory`, memoryMb);
   return {
     image,
     command: [...(data.command ?? task.command ?? []), ...(data.args ?? [])],
@@ -134,8 +141,25 @@ async function readTask({ folder, entry }: Workplace): Promise<Task> {
   return check(taskSchema, json, entry);
 }
 
-function check<T extends typeof taskSchema | typeof dataSchema>(schema: T, value: unknown, place: string): v.InferOutput<T>;
-function check(schema: typeof taskSchema | typeof dataSchema, value: unknown, place: string): Task | Data {
+/** Nothing that could be meant for the container is passed over: what it does not have is refused. */
+function readData(data: { readonly [key: string]: Json }): Data {
+  const foreign = Object.keys(data).find((key) => FOREIGN_SETTINGS.has(key));
+  if (foreign !== undefined)
+    throw invalid(
+      `the data of the job: ${foreign}: containers of jobs have no such setting; what is meant for the program goes into input`,
+    );
+  // With an input of its own the program would see nothing of the rest.
+  return data['input'] === undefined
+    ? check(dataSchema, data, 'the data of the job')
+    : check(strictDataSchema, data, 'the data of the job');
+}
+
+function check<T extends typeof taskSchema | typeof dataSchema | typeof strictDataSchema>(
+  schema: T,
+  value: unknown,
+  place: string,
+): v.InferOutput<T>;
+function check(schema: typeof taskSchema | typeof dataSchema | typeof strictDataSchema, value: unknown, place: string): Task | Data {
   const result = v.safeParse(schema, value);
   if (result.success) return result.output;
   const [issue] = result.issues;

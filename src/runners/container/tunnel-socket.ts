@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Mount } from '../../containers/container-spec.js';
 import { makeSocketFolder } from '../../egress/proxy.js';
 import type { PeerworkError } from '../../errors.js';
-import type { Tunnel } from '../../job/tunnel.js';
+import type { Tunnel } from '../../job/source.js';
 import { removeTree } from '../../kit/remove-tree.js';
 import { openTunnelPort, type TunnelPort } from '../tunnel-port.js';
 

@@ -1,4 +1,4 @@
-import { rewriteLocalhost } from '../../containers/localhost.js';
+import { rewriteLocalhost } from '../../containers/engine-facts.js';
 import type { CrawlJob } from '../../job/crawl.js';
 import type { CheckedCrawl } from './crawl-job.js';
 import { redisUrlOf } from './run-egress.js';

@@ -40,8 +40,14 @@ export function outcomeOf(end: CrawlEnd): Outcome {
   const limit = cause === 'results' || cause === 'disk' ? cause : undefined;
   if (cause === 'cancelled') return failed({ code: 'cancelled', message: describeError('cancelled') }, false, output, worst);
   if (worst.exitCode !== 0 && limit === undefined) return failed(errorOf(end, worst), true, output, worst);
-  if (limit === 'disk' && output.results?.length === output.failed)
-    return failed({ code: 'scratch-too-large', message: describeError('scratch-too-large', end.diskLimit) }, false, output, worst);
+  // With pages that were read the crawl is of use; of what went elsewhere nobody here knows whether it is whole.
+  if (limit === 'disk' && (output.results === undefined || output.results.length === output.failed))
+    return failed(
+      { code: 'scratch-too-large', message: describeError('scratch-too-large', end.diskLimit), exitCode: worst.exitCode },
+      false,
+      output,
+      worst,
+    );
   const stopped = limit !== undefined && worst.exitCode !== 0 ? limit : undefined;
   const reason = stopped ?? (output.leftOut !== undefined ? 'results' : full ? 'pages' : undefined);
   return { state: 'completed', output: jsonOf({ ...output, ...(reason !== undefined && { partial: true, reason }) }) };

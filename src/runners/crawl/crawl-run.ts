@@ -1,7 +1,8 @@
 import type { Timer } from '../../clock.js';
 import type { Container } from '../../containers/container.js';
+import { DiskWatch } from '../../containers/disk-watch.js';
 import type { Egress } from '../../containers/egress/egress.js';
-import { rewriteLocalhost } from '../../containers/localhost.js';
+import { rewriteLocalhost } from '../../containers/engine-facts.js';
 import { type CrawlProgress, readProgress } from '../../crawl/progress.js';
 import { PeerworkError } from '../../errors.js';
 import type { CrawlOutput } from '../../job/crawl.js';
@@ -12,9 +13,9 @@ import { isStackFrame } from '../../kit/fatal-words.js';
 import { readRedisUrl } from '../../kit/redis-url.js';
 import { conceal } from '../../log.js';
 import { crawlEnvironment } from './crawl-environment.js';
+import type { CrawlHost, HeldImage } from './crawl-host.js';
 import type { CheckedCrawl } from './crawl-job.js';
 import { type EndedContainer, outcomeOf, type StopCause } from './crawl-outcome.js';
-import type { CrawlHost, HeldImage } from './crawl-runner.js';
 import type { KeptCrawl } from './kept-crawls.js';
 import { enterResults, RESULTS_TARGET, ResultBook, sizeOfResults } from './results.js';
 import { openRunEgress, type RunEgress } from './run-egress.js';
@@ -42,7 +43,6 @@ interface CrawlContainer {
 const DEFAULT_MEMORY_MB = 512;
 const TMP_MB = 32;
 const STOP_GRACE_MS = 10_000;
-const LOOK_MS = 250;
 /** Output that is not the results: exit codes, counts. */
 const ENVELOPE_BYTES = 256 * 1024;
 /** Results, as JSON. */
@@ -50,6 +50,7 @@ const ROOM_BYTES = MAX_JOB_DATA_BYTES - ENVELOPE_BYTES;
 const EXIT_NOT_STARTED = 125;
 const EXIT_TIMEOUT = 124;
 const DEFAULT_PREFIX = 'worker-';
+const NOTHING = { results: 0, all: 0 };
 /** Begins the crawler's line on a page that is given up. */
 const FAILED_PAGE = 'failed ';
 
@@ -66,7 +67,6 @@ export class CrawlRun {
   readonly #containers: CrawlContainer[] = [];
   #cause: StopCause | undefined;
   #told = '';
-  #looking: Timer | undefined;
   /** By earlier attempts: pages, and bytes of results that are not on this disk. */
   #before = { handled: 0, failed: 0, bytes: 0 };
   /** Pages that were read, in the end. */
@@ -133,7 +133,7 @@ export class CrawlRun {
     }
     const { handled } = this.#before;
     if (handled > 0)
-      context.report({ kind: 'log', stream: 'log', line: `goes on where an earlier attempt was: ${handled} pages are done` });
+      context.report({ kind: 'log', stream: 'log', line: `continues where an earlier attempt stopped: ${handled} pages are done` });
   }
 
   /** Nothing is kept of a crawl that is over, nor of one that has read no page: it begins anew. */
@@ -150,6 +150,7 @@ export class CrawlRun {
     const { kept, context, closing } = this.#options;
     const results = kept?.results;
     const timers: Timer[] = [];
+    let watch: DiskWatch | undefined;
     const onCancel = () => this.#stop('cancelled');
     const onClose = () => this.#stop('closed');
     context.signal.addEventListener('abort', onCancel);
@@ -162,7 +163,7 @@ export class CrawlRun {
       if (fault !== undefined) this.#stop('closed');
       context.begin?.();
       for (const limitMs of this.#limits()) timers.push(this.#host.clock.after(limitMs, () => this.#stop('timeout')));
-      this.#look(results);
+      watch = this.#watch(results);
       if (context.signal.aborted) onCancel();
       if (closing.aborted) onClose();
       const ended = await Promise.all(this.#containers.map((each) => this.#end(each, queue)));
@@ -170,8 +171,7 @@ export class CrawlRun {
       return ended;
     } finally {
       for (const timer of timers) timer.cancel();
-      this.#looking?.cancel();
-      this.#looking = undefined;
+      watch?.stop();
       context.signal.removeEventListener('abort', onCancel);
       closing.removeEventListener('abort', onClose);
       for (const { container } of this.#containers) this.#host.engine.discard(container);
@@ -191,6 +191,7 @@ export class CrawlRun {
       api,
       hostName: egress.hostName,
     });
+    this.#host.learn(env);
     const spec = {
       job: job.id,
       image: image.name,
@@ -237,6 +238,7 @@ export class CrawlRun {
       handled: this.#before.handled + sum(all.map(({ handled }) => handled)),
       failed: this.#before.failed + sum(all.map(({ failed }) => failed)),
       known: Math.max(0, ...all.map(({ total }) => total)),
+      ...(all.some(({ told }) => told) && { told: true }),
     };
     const told = JSON.stringify(value);
     if (told === this.#told) return;
@@ -251,7 +253,8 @@ export class CrawlRun {
       own.said = exit.complaint ?? own.said;
       exitCode = EXIT_NOT_STARTED;
     }
-    if (this.#cause === 'timeout') exitCode = Math.max(exitCode, EXIT_TIMEOUT);
+    // What it says to the signal that stops it, 143 or 137, is no news; one that ended before keeps its own.
+    if (this.#cause === 'timeout') exitCode = EXIT_TIMEOUT;
     if (exitCode !== 0) {
       const freed = (await queue?.release(own.id)) ?? 0;
       if (freed > 0) this.#host.log.info('a container died: what it held is free again', { container: own.id, exitCode, pages: freed });
@@ -272,19 +275,17 @@ export class CrawlRun {
     return [...own, ...(job.timeoutMs > 0 ? [job.timeoutMs] : [])];
   }
 
-  /** What containers write is on the owner's disk: no more than can be given back anyway, and no more than the owner allows. */
-  #look(results: string | undefined): void {
-    if (results === undefined) return;
-    const look = async () => {
-      const bytes = await sizeOfResults(results).catch(() => ({ results: 0, all: 0 }));
+  /** What containers write is on the owner's disk: no more than can be given back anyway, and each no more than the owner allows. */
+  #watch(results: string | undefined): DiskWatch {
+    const { clock, engine } = this.#host;
+    const allowed = engine.ceilings.diskMb * 1024 * 1024;
+    return new DiskWatch(clock, async () => {
+      const bytes = results === undefined ? NOTHING : await sizeOfResults(results).catch(() => NOTHING);
+      const layers = await Promise.all(this.#containers.map(({ container }) => container.written(allowed)));
       if (bytes.results + this.#before.bytes > ROOM_BYTES) this.#stop('results');
-      else if (bytes.all > this.#host.engine.ceilings.diskMb * 1024 * 1024) this.#stop('disk');
-      else if (this.#looking !== undefined) again();
-    };
-    const again = () => {
-      this.#looking = this.#host.clock.after(LOOK_MS, () => void look(), { unref: true });
-    };
-    again();
+      else if (Math.max(bytes.all, ...layers) > allowed) this.#stop('disk');
+      return this.#cause !== undefined;
+    });
   }
 
   async #outcome(ended: readonly EndedContainer[], queue: SharedQueue | undefined): Promise<Outcome> {

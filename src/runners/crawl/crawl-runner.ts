@@ -1,16 +1,14 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Clock } from '../../clock.js';
 import { ContainerEngine, type ContainerEngineOptions } from '../../containers/container-engine.js';
 import { findEngine } from '../../containers/find-engine.js';
-import type { ImageFacts } from '../../containers/images.js';
-import type { PublicInternet } from '../../egress/addresses.js';
+import { type KeptRun, RunLogs } from '../../containers/run-logs.js';
 import { asPeerworkError, PeerworkError } from '../../errors.js';
 import type { Job, Outcome } from '../../job/job.js';
 import { MAX_LOG_LINE_CHARS } from '../../job/limits.js';
 import type { RunContext, Runner } from '../../job/runner.js';
 import { within } from '../../kit/deadline.js';
-import type { Log } from '../../log.js';
+import type { CrawlHost, HeldImage } from './crawl-host.js';
 import { type CheckedCrawl, checkActor, readCrawlJob } from './crawl-job.js';
 import { CrawlRun } from './crawl-run.js';
 import { buildCrawlerImage, ownImage } from './image.js';
@@ -23,19 +21,10 @@ export interface CrawlRunnerOptions extends Omit<ContainerEngineOptions, 'folder
   readonly maxContainers: number;
   /** What a crawl that names no image runs in; default: our own crawler, built when it is first needed. */
   readonly image?: string;
+  /** What may be kept of what its containers print; default nothing. */
+  readonly logBytes?: number;
   /** How long after a crawl's own time limit its containers are stopped. */
   readonly timeoutGraceMs?: number;
-}
-
-export type HeldImage = ImageFacts & { readonly name: string; release(): void };
-
-/** What the runner lends to each run. */
-export interface CrawlHost {
-  readonly engine: ContainerEngine;
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly timeoutGraceMs: number;
-  readonly internet?: PublicInternet;
 }
 
 /** In our crawler's image, and in none of anybody else. */
@@ -58,6 +47,7 @@ export class CrawlRunner implements Runner {
   readonly #options: CrawlRunnerOptions;
   readonly #engine: ContainerEngine;
   readonly #kept: KeptCrawls;
+  readonly #logs: RunLogs;
   readonly #closing = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
   #building: Promise<void> | undefined;
@@ -66,18 +56,24 @@ export class CrawlRunner implements Runner {
   static async open(options: CrawlRunnerOptions): Promise<CrawlRunner> {
     await mkdir(options.folder, { recursive: true, mode: 0o700 });
     const engine = await ContainerEngine.open({ ...options, folder: join(options.folder, 'engine') });
-    return new CrawlRunner(options, engine, await KeptCrawls.open(join(options.folder, 'kept'), options.clock, options.log));
+    const { folder, clock, log, logBytes = 0 } = options;
+    const kept = await KeptCrawls.open(join(folder, 'kept'), clock, log);
+    const logs = await RunLogs.open({ folder: join(folder, 'logs'), kind: 'crawl', quotaBytes: logBytes, clock, log });
+    return new CrawlRunner(options, engine, kept, logs);
   }
 
-  private constructor(options: CrawlRunnerOptions, engine: ContainerEngine, kept: KeptCrawls) {
+  private constructor(options: CrawlRunnerOptions, engine: ContainerEngine, kept: KeptCrawls, logs: RunLogs) {
     this.#options = options;
     this.#engine = engine;
     this.#kept = kept;
+    this.#logs = logs;
     this.isolation = engine.isolation;
   }
 
   async run(job: Job, context: RunContext): Promise<Outcome> {
-    const running = this.#run(job, context).catch((thrown: unknown) => this.#refuse(thrown, context.signal));
+    const perform = (kept: KeptRun) =>
+      this.#run(job, { ...context, report: kept.report }, kept).catch((thrown: unknown) => this.#refuse(thrown, context.signal));
+    const running = this.#logs.keep(job, context.report, perform);
     this.#running.add(running);
     try {
       return await running;
@@ -90,23 +86,23 @@ export class CrawlRunner implements Runner {
   async close(): Promise<void> {
     this.#closing.abort();
     await Promise.all(this.#running);
-    await Promise.all([this.#engine.close(), this.#kept.close()]);
+    await Promise.all([this.#engine.close(), this.#kept.close(), this.#logs.close()]);
   }
 
-  async #run(job: Job, context: RunContext): Promise<Outcome> {
+  async #run(job: Job, context: RunContext, { learn }: KeptRun): Promise<Outcome> {
     const crawl = await readCrawlJob(job, context.workplace, context.tunnel !== undefined);
     const { clock, log, maxContainers, timeoutGraceMs = DEFAULT_TIMEOUT_GRACE_MS, internet } = this.#options;
     if (crawl.containers > maxContainers)
       throw new PeerworkError('container-limits', `${crawl.containers} containers, allowed are ${maxContainers}`);
     const { memoryMb } = this.#engine.ceilings;
     if (crawl.memoryMb !== undefined && crawl.memoryMb > memoryMb)
-      throw new PeerworkError('container-limits', `memoryMb: ${crawl.memoryMb} MiB, allowed are ${memoryMb}`);
+      throw new PeerworkError('container-limits', `${crawl.memoryMb} MiB of memory for each container, allowed are ${memoryMb}`);
     const signals = [context.signal, this.#closing.signal];
     const image = await within({ signals }, (signal) => this.#holdImage(crawl, { ...context, signal }));
     let kept: KeptCrawl | undefined;
     try {
       if (crawl.api === undefined) kept = await this.#kept.take(crawl.key);
-      const host: CrawlHost = { engine: this.#engine, clock, log, timeoutGraceMs, ...(internet !== undefined && { internet }) };
+      const host: CrawlHost = { engine: this.#engine, clock, log, learn, timeoutGraceMs, ...(internet !== undefined && { internet }) };
       return await new CrawlRun(host, { job, crawl, image, kept, context, closing: this.#closing.signal }).run();
     } finally {
       kept?.release();
@@ -157,7 +153,7 @@ export class CrawlRunner implements Runner {
     if (this.#closing.signal.aborted && !cancelled.aborted) return { state: 'released', reason: 'the worker stopped' };
     const error = cancelled.aborted ? new PeerworkError('cancelled') : asPeerworkError(thrown);
     const { code, message } = error;
-    if (code === 'internal') this.#options.log.error('a crawl failed for a reason of our own', { error: message });
+    if (code === 'internal') this.#options.log.error('a crawl failed for a reason of our own', { code, error: message });
     const exitCode = code === 'image-missing' || code === 'engine-failed' ? EXIT_NOT_STARTED : 1;
     return { state: 'failed', error: { code, message: message.slice(0, MAX_LOG_LINE_CHARS), exitCode }, retry: !FINAL.has(code) };
   }

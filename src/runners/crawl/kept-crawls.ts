@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Clock } from '../../clock.js';
 import { bytesBelow } from '../../kit/bytes-below.js';
 import { Clearing, clearAtOnce } from '../../kit/clearing.js';
-import { isAbandoned } from '../../kit/unfinished.js';
+import { isAbandoned } from '../../kit/whole-file.js';
 import type { Log } from '../../log.js';
 import { makeResultsFolder } from './results.js';
 

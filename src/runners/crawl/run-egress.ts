@@ -1,16 +1,15 @@
 import type { Egress } from '../../containers/egress/egress.js';
-import { rewriteLocalhost } from '../../containers/localhost.js';
-import { hostName } from '../../containers/run-arguments.js';
+import { hostName, rewriteLocalhost } from '../../containers/engine-facts.js';
 import { PublicInternet } from '../../egress/addresses.js';
-import { lowerOf } from '../../egress/policy.js';
+import { effectivePolicy } from '../../egress/policy.js';
 import { EgressProxy } from '../../egress/proxy.js';
 import { TUNNEL_NAME } from '../../egress/reach.js';
 import { PeerworkError } from '../../errors.js';
 import type { Job } from '../../job/job.js';
 import type { RunContext } from '../../job/runner.js';
 import { readRedisUrl } from '../../kit/redis-url.js';
+import type { CrawlHost, HeldImage } from './crawl-host.js';
 import type { CheckedCrawl } from './crawl-job.js';
-import type { CrawlHost, HeldImage } from './crawl-runner.js';
 
 export interface RunEgress {
   readonly ofContainers: Egress;
@@ -61,7 +60,7 @@ export async function openRunEgress(
   }
   let proxy: EgressProxy | undefined;
   if (redisUrl !== undefined) {
-    const policy = lowerOf(crawl.network, engine.ceilings.network, trusted);
+    const policy = effectivePolicy(crawl.network, engine.ceilings.network, trusted);
     proxy = await EgressProxy.open({ policy, internet, ...(tunnel !== undefined && { tunnel: () => tunnel }) });
   }
   return {

@@ -1,22 +1,23 @@
 import { join } from 'node:path';
-import { type ContainerOptions, engineOptions } from '../../containers/owner-options.js';
+import { DEFAULT_CRAWL_CONTAINERS } from '../../config/defaults.js';
+import { type ContainerOptions, engineOptions, logQuotaBytes } from '../../containers/owner-options.js';
 import type { RunnerSetup } from '../setup.js';
 
 /** What the owner of a Worker says about crawls; all of it has a default. */
 export interface CrawlSetupOptions extends ContainerOptions {
-  /** A Worker without a container engine does not start. Default: it works without crawls, and says why. */
+  // generated from crawlRunnerConstructor by `npm run generate`
+  /** Without a container engine the Worker does not start. By default it works without these jobs and logs the reason. Default: `false`. */
   readonly required?: boolean;
-  /** How many containers one crawl may have here; default 8. */
+  /** Limit on containers that one crawl may start on this worker. Default: 8. */
   readonly maxContainers?: number;
-  /** What a crawl that names no image runs in; default: our own crawler, built when it is first needed. */
+  /** Image for crawls that name none. Default: peerwork's own crawler, built when it is first needed. */
   readonly image?: string;
+  // end
 }
-
-const DEFAULT_MAX_CONTAINERS = 8;
 
 /** Lets a Worker run crawls, where it has docker or podman. */
 export function crawlRunner(options: CrawlSetupOptions = {}): RunnerSetup {
-  const { required = false, maxContainers = DEFAULT_MAX_CONTAINERS, image, ...owner } = options;
+  const { required = false, maxContainers = DEFAULT_CRAWL_CONTAINERS, image, ...owner } = options;
   return {
     kind: 'crawl',
     required,
@@ -24,7 +25,8 @@ export function crawlRunner(options: CrawlSetupOptions = {}): RunnerSetup {
       // Loaded only now: most Workers run none.
       const { CrawlRunner } = await import('./crawl-runner.js');
       const engine = engineOptions(owner, { ...context, folder: join(context.folder, 'engine') });
-      return CrawlRunner.open({ ...engine, folder: context.folder, maxContainers, ...(image !== undefined && { image }) });
+      const logBytes = logQuotaBytes(owner);
+      return CrawlRunner.open({ ...engine, folder: context.folder, maxContainers, logBytes, ...(image !== undefined && { image }) });
     },
   };
 }

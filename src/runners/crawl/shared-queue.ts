@@ -2,9 +2,9 @@ import type { Redis } from 'ioredis';
 import { type Clock, pause } from '../../clock.js';
 import { type QueueCounts, RedisQueue } from '../../crawl/queue/redis-queue.js';
 import { openRedis } from '../../crawl/redis.js';
-import { PeerworkError } from '../../errors.js';
 import { MAX_JOB_DATA_BYTES } from '../../job/limits.js';
-import { isRedisDenial } from '../../kit/redis-retry.js';
+import { optionalPackage } from '../../kit/optional-package.js';
+import { redisError } from '../../kit/redis-fault.js';
 import { KEEP_MS } from './kept-crawls.js';
 import type { ResultBook } from './results.js';
 
@@ -29,10 +29,10 @@ export class SharedQueue {
     this.#clock = clock;
   }
 
-  /** Rejects with `crawl-redis-unreachable` or `redis-denied`. */
+  /** Rejects with `crawl-redis-unreachable`, or what else `redisError` finds. */
   static async open(url: string, queue: string, proxySocket: string, clock: Clock): Promise<SharedQueue> {
-    const redis = openRedis({ url, proxySocket, maxReceivedBytes: MAX_RECEIVED_BYTES });
-    let fault = new Error('it does not answer');
+    const redis = openRedis(await optionalPackage('ioredis'), { url, proxySocket, maxReceivedBytes: MAX_RECEIVED_BYTES });
+    let fault = new Error('it does not respond');
     redis.on('error', (error) => {
       fault = error;
     });
@@ -45,7 +45,7 @@ export class SharedQueue {
     ]);
     if (answers) return new SharedQueue(redis, new RedisQueue({ redis, queue, client: 'coordinator' }), clock);
     redis.disconnect();
-    throw new PeerworkError(isRedisDenial(fault) ? 'redis-denied' : 'crawl-redis-unreachable', fault.message, { cause: fault });
+    throw redisError(fault, 'crawl-redis-unreachable');
   }
 
   /** Frees what a container that died had claimed, so that the others need not wait for its locks. Answers how much; never rejects. */

@@ -1,42 +1,42 @@
 import { existsSync, lstatSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { PRELOAD, PROXY_SOCKET } from '../../egress/way-out.js';
+import { PRELOAD, PROXY_SOCKET } from '../../egress/proxy.js';
 import { withoutInspector } from '../../sandbox/inspector.js';
-import { nodeMajor, permissionCoversNetwork, type Room, type Sandbox } from '../../sandbox/sandbox.js';
+import { nodeMajor, type ProgramAccess, permissionCoversNetwork, type Sandbox } from '../../sandbox/sandbox.js';
 
-/** What one child may read, and the limits that Node itself is told of. */
+/** Files that a child may read, and limits that are passed to Node. */
 export interface ChildWish {
   readonly workdir: string;
   readonly readable: readonly string[];
   readonly memoryMb: number;
-  /** Where the network can be denied by Node alone. */
+  /** If Node alone can deny the network. */
   readonly network: 'allow' | 'deny';
-  /** In bubblewrap: what leads out of the empty network namespace. */
+  /** In bubblewrap: the way out of the empty network namespace. */
   readonly proxySocket?: string;
 }
 
 const packageFolder = realpathSync(fileURLToPath(new URL('../../../..', import.meta.url)));
 const childFolder = realpathSync(fileURLToPath(new URL('./child', import.meta.url)));
-/** Where the code of the child process itself lies, as the child sees it. */
+/** Location of the child's own code, as the child sees it. */
 const places = {
   process: { packageFile: join(packageFolder, 'package.json'), childFolder },
-  // Our own package.json must not stand above the task's files: it would make ES modules of them.
+  // Our own package.json must not be above the task's files: it would make ES modules of them.
   bwrap: { packageFile: '/peerwork/package.json', childFolder: '/peerwork/child' },
 } as const;
 /** `node:sqlite` of Node 22 and 24 opens files wherever its user may. Inside bubblewrap there is nothing to open. */
 const sqliteIgnoresPermissions = process.allowedNodeEnvironmentFlags.has('--experimental-sqlite');
-/** Stacks, code and buffers beside V8's old generation. */
+/** Stacks, code and buffers, in addition to V8's old generation. */
 const HEAP_SHARE = 0.85;
 
-/** The command line of a child process, behind the wall of this machine. */
+/** The command line of a child process, inside this machine's sandbox. */
 export function childCommand(sandbox: Sandbox, wish: ChildWish): readonly [program: string, ...args: string[]] {
   const placed = [
     { source: places.process.packageFile, target: places.bwrap.packageFile },
     { source: places.process.childFolder, target: places.bwrap.childFolder },
     ...(wish.proxySocket === undefined ? [] : [PRELOAD, { source: wish.proxySocket, target: PROXY_SOCKET }]),
   ];
-  const room: Room = { workdir: wish.workdir, readable: wish.readable, placed, environment: childEnvironment(wish.workdir) };
+  const room: ProgramAccess = { workdir: wish.workdir, readable: wish.readable, placed, environment: childEnvironment(wish.workdir) };
   return sandbox.command(room, [process.execPath, ...nodeArguments(wish, sandbox.tier)]);
 }
 
@@ -53,10 +53,10 @@ function nodeArguments(wish: ChildWish, tier: Sandbox['tier']): string[] {
     `--allow-fs-write=${join(wish.workdir, '*')}`,
     ...(permissionCoversNetwork && (wish.network === 'allow' || preloads.length > 0) ? ['--allow-net'] : []),
     ...withoutInspector,
-    // V8 writes files when told so by flags, which code may set at any time.
+    // V8 writes files if flags request it, and code may set flags at any time.
     '--freeze-flags-after-init',
     '--no-addons',
-    // Node writes these by itself, and without them wherever a job has gone: the folder of a task is readable, and belongs to this user.
+    // Node writes these files itself, by default into the job's current directory: the folder of a task is readable, and belongs to this user.
     `--diagnostic-dir=${wish.workdir}`,
     `--trace-event-file-pattern=${wish.workdir}/trace.\${rotation}.log`,
     ...(tier === 'process' && sqliteIgnoresPermissions ? ['--no-experimental-sqlite'] : []),
@@ -69,7 +69,7 @@ function nodeArguments(wish: ChildWish, tier: Sandbox['tier']): string[] {
   ];
 }
 
-/** All that a child ever sees of the environment. */
+/** The whole environment of a child. */
 export function childEnvironment(workdir: string): Record<string, string> {
   const environment: Record<string, string> = { HOME: workdir, TMPDIR: workdir };
   for (const name of ['LANG', 'LC_ALL', 'TZ', 'NODE_ENV']) {

@@ -4,10 +4,10 @@ import type { NetworkPolicy } from '../../egress/policy.js';
 import type { Clearing } from '../../kit/clearing.js';
 import type { OomKills } from '../../sandbox/oom-kills.js';
 import type { Sandbox } from '../../sandbox/sandbox.js';
-import type { TaskChild } from './child-process.js';
 import type { Run } from './run.js';
 
-export interface ChildHost {
+/** The runner as seen by a child; `Child` is the child itself. */
+export interface ChildHost<Child> {
   readonly sandbox: Sandbox;
   /** Of the cgroup that its children are in. */
   readonly oomKills: OomKills;
@@ -16,13 +16,13 @@ export interface ChildHost {
   readonly scratchFolder: string;
   readonly clock: Clock;
   readonly leftovers: Clearing;
-  ready(child: TaskChild): void;
+  ready(child: Child): void;
   /** A job has ended after `tookMs`; the child can take more. */
-  freed(child: TaskChild, tookMs: number): void;
+  freed(child: Child, tookMs: number): void;
   /** Jobs that had not begun, oldest first. */
-  returned(child: TaskChild, runs: readonly Run[]): void;
-  /** The process is gone. `unloadable` says why it never became ready. */
-  ended(child: TaskChild, unloadable: Unloadable | undefined): void;
+  returned(child: Child, runs: readonly Run[]): void;
+  /** The process is gone. `unloadable`: the reason if it never became ready. */
+  ended(child: Child, unloadable: Unloadable | undefined): void;
 }
 
 export interface Unloadable {
@@ -32,7 +32,7 @@ export interface Unloadable {
   readonly certain: boolean;
 }
 
-/** What all children of one task have in common. */
+/** Shared by all children of one task. */
 export interface ChildTask {
   readonly entry: string;
   readonly readable: readonly string[];

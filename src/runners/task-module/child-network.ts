@@ -3,7 +3,7 @@ import type { NetworkPolicy } from '../../egress/policy.js';
 import { EgressProxy } from '../../egress/proxy.js';
 import { TUNNEL_NAME } from '../../egress/reach.js';
 import { asPeerworkError } from '../../errors.js';
-import type { Tunnel } from '../../job/tunnel.js';
+import type { Tunnel } from '../../job/source.js';
 import type { TunnelAddress } from './child/wire.js';
 import type { Run } from './run.js';
 
@@ -16,7 +16,7 @@ export interface ChildJobs {
   numbered(matches: (number: number) => boolean): Run | undefined;
 }
 
-/** The way out of one child in bubblewrap. Throws if no socket can be made. */
+/** The network access of one child in bubblewrap. Throws if no socket can be created. */
 export function openChildNetwork(policy: NetworkPolicy, internet: PublicInternet, jobs: ChildJobs): EgressProxy {
   return EgressProxy.start({
     policy,
@@ -26,7 +26,7 @@ export function openChildNetwork(policy: NetworkPolicy, internet: PublicInternet
   });
 }
 
-/** Where the job with this number finds its tunnel. Each has a port of its own, so that it never meets the tunnel of the job before. */
+/** The tunnel address of the job with this number. Each has a port of its own, so that it never reaches the tunnel of the job before. */
 export function tunnelAddress(number: number): TunnelAddress {
   return { host: TUNNEL_NAME, port: portOf(number) };
 }
@@ -35,7 +35,7 @@ function portOf(number: number): number {
   return ((number - 1) % PORTS) + 1;
 }
 
-/** The program sees only that its connection failed: the job's log says why. */
+/** The program only sees that its connection failed: the job's log has the reason. */
 function tunnelOf(run: Run | undefined): Tunnel | undefined {
   const tunnel = run?.way;
   if (run === undefined || tunnel === undefined) return undefined;

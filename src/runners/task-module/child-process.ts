@@ -2,21 +2,22 @@ import type { Readable } from 'node:stream';
 import type { EgressProxy } from '../../egress/proxy.js';
 import { MAX_JOB_DATA_BYTES, MAX_LOG_LINE_CHARS } from '../../job/limits.js';
 import { wordsOf } from '../../kit/error-parts.js';
+import { LineCutter } from '../../kit/lines.js';
 import { killTree } from '../../sandbox/processes.js';
-import { type ChildLine, type ChildSetup, LineSplitter } from './child/wire.js';
+import type { ChildLine, ChildSetup } from './child/wire.js';
 import type { ChildHost, ChildTask, Unloadable } from './child-host.js';
 import { openChildNetwork, tunnelAddress } from './child-network.js';
-import { type Ending, type Exit, howItEnded } from './ending.js';
+import { type Exit, howItEnded, startupCrash } from './ending.js';
 import { RawOutput } from './raw-output.js';
 import { MAX_LINE_BYTES, readChildLine } from './read-child-line.js';
 import type { Run, StopCause } from './run.js';
 import { type Spawned, spawnChild } from './spawn-child.js';
 
-/** How long a job may go on after it was asked to stop. */
+/** How long a job may continue after it was asked to stop. */
 export const GRACE_MS = 500;
-/** Loading a task with all it imports, on a slow machine. */
+/** Time limit for loading a task with all its imports, on a slow machine. */
 const LOAD_LIMIT_MS = 60_000;
-/** From being handed over to beginning, when nothing is before it. */
+/** Time limit from handing a job over to its beginning, with none before it. */
 const BEGIN_LIMIT_MS = 5_000;
 
 interface Handed {
@@ -29,20 +30,20 @@ interface Handed {
 /**
  * One process of one workplace.
  *
- * starting → (ready) → idle ⇄ busy → ended. Jobs are handed over only after `ready`, one or several ahead; the head of the
- * queue is the one that runs. Stopping the head: it is asked (`abort`), and after a grace the whole tree is killed. However
- * the process ends, the head is blamed if the fence says that it had begun, and the others go back to the runner.
+ * starting → (ready) → idle ⇄ busy → ended. Jobs are handed over only after `ready`, one or several ahead; the head of the queue is the running one.
+ * To stop the head, the child is asked (`abort`), and after a grace the whole tree is killed. However the process ends, the head is charged if the
+ * fence shows that it had begun, and the others go back to the runner.
  */
 export class TaskChild {
   readonly pid: number;
   readonly workdir: string;
-  /** Resolves when the process is gone and every job that it had has moved on. */
+  /** Resolves when the process is gone and all its jobs have moved on. */
   readonly gone: Promise<void>;
   state: 'starting' | 'ready' | 'ended' = 'starting';
   idleSince: number;
-  readonly #host: ChildHost;
+  readonly #host: ChildHost<TaskChild>;
   readonly #task: ChildTask;
-  /** In bubblewrap: the one way out of its empty network namespace. */
+  /** In bubblewrap: the only way out of its empty network namespace. */
   readonly #network: EgressProxy | undefined;
   readonly #spawned: Spawned;
   readonly #output: RawOutput;
@@ -54,15 +55,15 @@ export class TaskChild {
   #outgoing = '';
   #startedAt: number;
   #graceEndsAt = Number.POSITIVE_INFINITY;
-  /** Set when the whole child is condemned, not just a job. */
-  #doom: { readonly cause: StopCause; readonly detail: string } | undefined;
+  /** Set when the whole child is to be terminated, not just a job. */
+  #termination: { readonly cause: StopCause; readonly detail: string } | undefined;
   #unloadable: Unloadable | undefined;
   #byeCode: number | undefined;
   #breach = '';
   #settledAny = false;
   #retiring = false;
 
-  constructor(host: ChildHost, task: ChildTask) {
+  constructor(host: ChildHost<TaskChild>, task: ChildTask) {
     this.#host = host;
     this.#task = task;
     const { entry, readable, policy } = task;
@@ -104,7 +105,7 @@ export class TaskChild {
     return this.#handed[0]?.run;
   }
 
-  /** How many jobs it has, the running one included. */
+  /** The number of its jobs, including the running one. */
   get load(): number {
     return this.#handed.length;
   }
@@ -118,9 +119,9 @@ export class TaskChild {
     return this.#handed.some((each) => each.run === run);
   }
 
-  /** False once it is on its way out. */
+  /** False once it is ending. */
   get usable(): boolean {
-    return this.state === 'ready' && !this.#retiring && this.#doom === undefined && this.#graceEndsAt === Number.POSITIVE_INFINITY;
+    return this.state === 'ready' && !this.#retiring && this.#termination === undefined && this.#graceEndsAt === Number.POSITIVE_INFINITY;
   }
 
   hand(run: Run): void {
@@ -133,7 +134,7 @@ export class TaskChild {
       const last = tunnel === undefined ? '' : `,${JSON.stringify(tunnel)}`;
       line = `["job",${this.#lastNumber},${JSON.stringify(id)},${attempt},${JSON.stringify(channel)},${JSON.stringify(data)}${more}${last}]\n`;
     } catch (thrown) {
-      // A source of an embedding program may give anything.
+      // A source of an embedding program may pass anything.
       run.fail('job-invalid', thrown instanceof Error ? thrown.message : String(thrown), false);
       return;
     }
@@ -152,7 +153,7 @@ export class TaskChild {
 
   /** Takes back what has not begun. */
   recall(): void {
-    // Those still in #outgoing travel all the same; the child finds them revoked.
+    // Jobs still in #outgoing are sent all the same; the child finds them revoked.
     if (this.#handed.length === 0 || this.state === 'ended') return;
     this.#revoked = this.#lastNumber;
     this.#giveBack(this.#spawned.fence.revoke(this.#revoked));
@@ -171,7 +172,7 @@ export class TaskChild {
     return run;
   }
 
-  /** Stops one of its jobs: takes it back if it has not begun, else asks it to end, and kills after the grace. */
+  /** Stops one of its jobs: takes it back if it has not begun; otherwise asks it to end, and kills after the grace. */
   stop(run: Run, cause: StopCause, detail = ''): void {
     this.recall();
     if (run !== this.head || run.cause !== undefined) return;
@@ -183,7 +184,7 @@ export class TaskChild {
 
   /** Ends the process at once; the running job ends with this cause. */
   kill(cause: StopCause, detail = ''): void {
-    this.#doom ??= { cause, detail };
+    this.#termination ??= { cause, detail };
     if (this.state !== 'ended') killTree(this.pid);
   }
 
@@ -195,7 +196,7 @@ export class TaskChild {
     if (this.head === undefined) this.kill('closed');
   }
 
-  /** This process did not run for a while, or the clock was set: that time is not the job's. */
+  /** This process was suspended for a while, or the clock was set: that time is not the job's. */
   forgive(gapMs: number): void {
     this.#startedAt += gapMs;
     this.#graceEndsAt += gapMs;
@@ -203,7 +204,7 @@ export class TaskChild {
     if (this.head !== undefined) this.head.begunAt += gapMs;
   }
 
-  /** Called every so often: deadlines are as exact as that. */
+  /** Called at intervals, which bound the precision of deadlines. */
   tick(now: number): void {
     this.#output.tick();
     if (now >= this.#graceEndsAt && this.state !== 'ended') killTree(this.pid);
@@ -218,20 +219,19 @@ export class TaskChild {
     const number = this.#handed[0]?.number;
     if (head === undefined || number === undefined || this.state === 'ended') return;
     if (this.#spawned.fence.begun() < number) {
-      // It hangs between two jobs, perhaps in what one of them left behind. Nobody is blamed.
+      // It hangs between two jobs, perhaps because of leftovers of one. No job is charged.
       if (now - head.begunAt > BEGIN_LIMIT_MS) this.kill('closed');
     } else if (head.cause === undefined && head.job.timeoutMs > 0 && now - head.begunAt >= head.job.timeoutMs)
       this.stop(head, 'timeout', `${head.job.timeoutMs} ms`);
   }
 
   #listen(answers: Readable): void {
-    const splitter = new LineSplitter(MAX_LINE_BYTES);
+    const cutter = new LineCutter(MAX_LINE_BYTES);
     answers.on('error', () => {});
     answers.on('data', (chunk: Buffer) => {
-      const lines = splitter.push(chunk);
-      if (lines === undefined) this.#breachOf('a line without end');
-      for (const text of lines ?? []) {
+      for (const { text, tooLong } of cutter.take(chunk)) {
         if (this.#breach !== '') return;
+        if (text === undefined) return this.#breachOf(tooLong ? 'a line without end' : 'bytes that are not UTF-8');
         const line = readChildLine(text);
         if (typeof line === 'string') this.#breachOf(line);
         else this.#take(line, text.length);
@@ -297,10 +297,12 @@ export class TaskChild {
 
   #takeBack(number: number): void {
     const index = this.#handed.findIndex((each) => each.number === number);
-    // Said by a task itself it would run without end: no limit of time would hold, and no attempt be charged.
-    const lie = number > this.#revoked || this.#handed[index]?.run.comesBack() === false;
-    if (lie) this.#breachOf('that a job had not begun');
-    if (lie || index === -1) return;
+    const wasRecalled = number <= this.#revoked;
+    // Claimed by a task itself, it would run endlessly: no time limit would apply, and no attempt be charged.
+    if (index === -1 ? !wasRecalled : this.#handed[index]?.run.comesBack() === false) this.#breachOf('that a job had not begun');
+    if (index === -1 || this.#breach !== '') return;
+    // An earlier job has spoiled the fence: no job can begin in this process any more.
+    if (!wasRecalled) this.#retiring = true;
     const back = this.#handed.splice(index, 1).map((handed) => this.#unload(handed));
     if (index === 0) this.#next();
     this.#host.returned(this, back);
@@ -314,13 +316,13 @@ export class TaskChild {
     else this.idleSince = this.#host.clock.now();
   }
 
-  /** It is told to, at least. */
+  /** It has at least been asked to. */
   #begin(run: Run): void {
     run.begin(this.#host.clock.now());
     this.#network?.tellAnew();
   }
 
-  /** Answers may still lie in the pipe; #conclude comes after them. */
+  /** Answers may still be in the pipe; #conclude comes after them. */
   #exited(): void {
     this.state = 'ended';
     this.#output.release();
@@ -333,18 +335,12 @@ export class TaskChild {
     const [head] = this.#handed;
     if (head !== undefined && head.number <= exit.begun) {
       this.#handed.shift();
-      if (this.#doom !== undefined) head.run.stop(this.#doom.cause, this.#doom.detail);
+      if (this.#termination !== undefined) head.run.stop(this.#termination.cause, this.#termination.detail);
       else if (head.run.cause !== undefined) head.run.stop(head.run.cause);
       else head.run.fail(ending.code, ending.message);
     }
     this.#giveBack(0);
-    const barren = this.#doom === undefined && !this.#settledAny && exit.begun === 0;
-    this.#host.ended(this, barren ? (this.#unloadable ?? this.#stillborn(ending)) : undefined);
-  }
-
-  /** It died before any job began: by its own doing, or perhaps by somebody else's. */
-  #stillborn({ code, message }: Ending): Unloadable {
-    if (code === 'memory') return { code, message, certain: true };
-    return { code: 'task-unloadable', message, certain: this.#byeCode !== undefined };
+    const barren = this.#termination === undefined && !this.#settledAny && exit.begun === 0;
+    this.#host.ended(this, barren ? (this.#unloadable ?? startupCrash(ending, this.#byeCode)) : undefined);
   }
 }

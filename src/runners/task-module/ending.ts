@@ -1,7 +1,7 @@
 import { constants } from 'node:os';
 import { describeError } from '../../errors.js';
 
-/** What the system says of a process that ended. */
+/** The system's report of a process that ended. */
 export interface Exit {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
@@ -13,7 +13,7 @@ export interface Exit {
   readonly amongOomKills: boolean;
 }
 
-/** What it said itself. */
+/** Its own statement. */
 export interface LastWords {
   /** The task broke the rules of the channel. */
   readonly breach: string;
@@ -32,7 +32,7 @@ interface Bounds {
   readonly memoryMb: number;
 }
 
-/** How a process ended that nobody had asked to. */
+/** The reason for the end of a process that was not asked to end. */
 export function howItEnded(exit: Exit, words: LastWords, { tier, memoryMb }: Bounds): Ending {
   if (exit.problem !== '') return ending('crashed', `the process did not start: ${exit.problem}`);
   if (words.breach !== '') return ending('crashed', words.breach);
@@ -51,8 +51,14 @@ function ending(code: Ending['code'], detail: string): Ending {
   return { code, message: describeError(code, detail) };
 }
 
-/** bubblewrap tells of a signal as 128 + its number. */
+/** bubblewrap reports a signal as 128 + its number. */
 function signalOf(code: number | null): string | undefined {
   if (code === null || code <= 128) return undefined;
   return Object.entries(constants.signals).find(([, number]) => number === code - 128)?.[0];
+}
+
+/** The end of a process that died before any job began: caused by the task itself, or perhaps by something else. */
+export function startupCrash({ code, message }: Ending, byeCode: number | undefined) {
+  if (code === 'memory') return { code, message, certain: true } as const;
+  return { code: 'task-unloadable', message, certain: byeCode !== undefined } as const;
 }

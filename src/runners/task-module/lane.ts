@@ -1,25 +1,27 @@
 import { readFileSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
-import { lowerOf, type NetworkCeiling, type NetworkPolicy } from '../../egress/policy.js';
+import { effectivePolicy, type NetworkCeiling, type NetworkPolicy } from '../../egress/policy.js';
 import type { Workplace } from '../../job/runner.js';
 import { isMissing } from '../../kit/system-error.js';
 import { DEFAULT_TASK_SETTINGS, readTaskModuleSettings, SETTINGS_NAME, type TaskModuleSettings } from '../../task/task-settings.js';
 import type { TaskChild } from './child-process.js';
 import type { Run } from './run.js';
 
-/** Jobs handed ahead to one child are worth about this much time … */
+/** Jobs queued ahead in one child are worth about this much time … */
 const AHEAD_MS = 8;
 /** … and never more than this many. */
 const MAX_AHEAD = 64;
+/** Jobs worth less than this together go to one child: waking another costs more than they take. */
+const PACKET_MS = 1;
 /** Nor more characters, so that large data is not kept twice. */
 const MAX_AHEAD_CHARS = 256 * 1024;
-/** Jobs shorter than this on average are handed ahead. */
+/** Jobs shorter than this on average are queued ahead. */
 const SHORT_MS = 5;
-/** A child that has been at one job this long gets nothing more, and gives back what waits behind it. */
+/** A child that has run one job this long gets nothing more, and gives back the jobs behind it. */
 export const STUCK_MS = 20;
 const SMOOTHING = 0.2;
-/** A task without a process waits this long while others have work, then one of theirs makes room. */
-const PATIENCE_MS = 500;
+/** A task without a process waits this long while others have work; then one of their processes makes room. */
+const STARVING_MS = 500;
 
 /** One version of one task: its waiting jobs and its children. */
 export class Lane {
@@ -27,29 +29,29 @@ export class Lane {
   /** Absolute path, with symbolic links resolved: so the permission model compares paths. */
   readonly entry: string;
   readonly readable: readonly string[];
-  /** What its jobs may reach. */
+  /** The network of its jobs. */
   readonly policy: NetworkPolicy;
-  /** The task asks for less than the public internet. */
+  /** The task requests less than the public internet. */
   readonly narrows: boolean;
   /** Each job gets a fresh process. */
   readonly perJob: boolean;
   readonly children = new Set<TaskChild>();
-  /** Children in a row that ended before they did anything, without the task saying why. */
-  stillborn = 0;
+  /** Consecutive children that ended before they did anything, without a reason from the task. */
+  startupCrashes = 0;
   /** When it last had nothing to wait for. */
   #servedAt = 0;
   #waiting: Run[] = [];
   #first = 0;
   #averageMs = Number.POSITIVE_INFINITY;
 
-  /** Throws if the workplace is not there, or `task-settings-invalid`. */
+  /** Throws if the workplace is missing, or `task-settings-invalid`. */
   constructor({ digest, folder, entry, readable }: Workplace, ceiling: NetworkCeiling) {
     this.digest = digest;
     const home = realpathSync(folder);
     this.entry = join(home, entry);
     this.readable = [...new Set([home, ...readable.map((path) => realpathSync(path))])];
     const { network, process } = settingsIn(home);
-    this.policy = lowerOf(network, ceiling);
+    this.policy = effectivePolicy(network, ceiling);
     this.narrows = network === 'none' || Array.isArray(network);
     this.perJob = process === 'per-job';
   }
@@ -67,7 +69,7 @@ export class Lane {
     this.#waiting.push(run);
   }
 
-  /** Those given back come first again. */
+  /** Jobs given back come first again. */
   putBack(runs: readonly Run[]): void {
     this.#waiting = [...runs, ...this.#waiting.slice(this.#first)];
     this.#first = 0;
@@ -107,31 +109,45 @@ export class Lane {
       : Math.min(MAX_AHEAD, 1 + Math.floor(AHEAD_MS / Math.max(this.#averageMs, 0.001)));
   }
 
-  /** The child that should get the next job: an idle one, used last first; else the least loaded that may have more. */
+  /** Below this many jobs, another child is not worth waking. */
+  get packet(): number {
+    return this.perJob ? 1 : Math.floor(PACKET_MS / this.#averageMs);
+  }
+
+  /**
+   * The child for the next job: one with room in its packet, then an idle one, the most recently used first; otherwise the least loaded one that may
+   * have more.
+   */
   pick(now: number): TaskChild | undefined {
     let best: TaskChild | undefined;
-    const { depth } = this;
+    const { depth, packet } = this;
     for (const child of this.children) {
-      if (!child.usable || child.load >= depth) continue;
+      const { load } = child;
+      if (!child.usable || load >= depth) continue;
       if (child.weight > MAX_AHEAD_CHARS) continue;
-      if (child.load > 0 && now - (child.head?.begunAt ?? now) > STUCK_MS) continue;
-      if (best === undefined || child.load < best.load || (child.load === 0 && best.load === 0 && child.idleSince > best.idleSince))
-        best = child;
+      if (load > 0 && now - (child.head?.begunAt ?? now) > STUCK_MS) continue;
+      if (load > 0 && load < packet) return child;
+      if (best === undefined || load < best.load || (load === 0 && best.load === 0 && child.idleSince > best.idleSince)) best = child;
     }
     return best;
   }
 
-  /** True if its jobs have waited for a process of their own for too long. */
-  isStarving(now: number): boolean {
-    return this.waiting > 0 && this.children.size === 0 && now - this.#servedAt > PATIENCE_MS;
+  /** More work waits than the next child, and those that are starting, will do. */
+  needsOneMore(child: TaskChild | undefined): boolean {
+    return (child === undefined || child.load >= Math.max(1, this.packet)) && this.waiting > this.starting;
   }
 
-  /** It had a process until now. */
-  bereft(now: number): void {
+  /** True if its jobs have waited too long for a process of their own. */
+  isStarving(now: number): boolean {
+    return this.waiting > 0 && this.children.size === 0 && now - this.#servedAt > STARVING_MS;
+  }
+
+  /** One of its processes has ended: from now on it may have none. */
+  onChildExit(now: number): void {
     this.#servedAt = now;
   }
 
-  /** One of its children has no job, or starts. */
+  /** One of its children has no job, or is starting. */
   get hasIdle(): boolean {
     return [...this.children].some((child) => child.load === 0 && child.state !== 'ended');
   }

@@ -3,18 +3,19 @@ import { boundedProgress } from '../../job/bounded-progress.js';
 import type { Progress } from '../../job/job.js';
 import { MAX_LOG_LINE_CHARS, MAX_PROGRESS_BYTES } from '../../job/limits.js';
 import { tellsHeapFull } from '../../kit/fatal-words.js';
+import { TextLines } from '../../kit/lines.js';
 import { FloodGate } from './child/flood.js';
 
-/** Bytes that are read between two ticks; then the pipe fills and the task waits, not the worker. */
+/** Bytes read between two ticks; then the pipe fills and the task waits, not the worker. */
 const BYTES_PER_TICK = 512 * 1024;
-/** Reports of one child between two ticks, beyond which its answers are not read: 40,000 a second. */
+/** Reports of one child between two ticks; beyond, its pipe is not read: 40,000 a second. */
 const REPORTS_PER_TICK = 2_000;
-/** Lines of reports that are read between two ticks: ours hold fewer than 2 MB in 50 ms. */
+/** Report bytes read between two ticks: ours hold fewer than 2 MB in 50 ms. */
 const REPORT_CHARS_PER_TICK = 2 * 1024 * 1024;
 
 /**
- * What a child tells of itself beside its answers, held to an amount that cannot harm the worker: raw stdout and stderr
- * (console and process.stdout come as reports, in order with the outcome), and the reports themselves.
+ * A child's output besides its answers, held to an amount that cannot harm the worker: raw stdout and stderr (console and process.stdout come as
+ * reports, in order with the outcome), and the reports themselves.
  */
 export class RawOutput {
   sawOutOfMemory = false;
@@ -28,7 +29,7 @@ export class RawOutput {
   #reports = 0;
   #released = false;
 
-  /** @param answers the pipe that reports come by, so that a task which fills it waits too */
+  /** @param answers the pipe that carries reports, so that a task which fills it waits too */
   constructor(streams: readonly (Readable | null)[], answers: Readable, now: () => number, report: (progress: Progress) => void) {
     this.#answers = answers;
     this.#streams = streams.filter((stream) => stream !== null);
@@ -39,17 +40,16 @@ export class RawOutput {
   }
 
   #read(stream: Readable | null, name: 'stdout' | 'stderr'): void {
-    let partial = '';
+    const lines = new TextLines(MAX_LOG_LINE_CHARS);
     stream?.on('error', () => {});
     stream?.on('data', (chunk: Buffer) => {
       this.#bytes += chunk.length;
       if (this.#bytes > BYTES_PER_TICK && !this.#released) for (const each of this.#streams) each.pause();
-      const lines = (partial + chunk.toString()).split('\n');
-      partial = (lines.pop() ?? '').slice(0, MAX_LOG_LINE_CHARS);
-      for (const line of lines) this.#line(name, line);
+      for (const line of lines.push(chunk.toString())) this.#line(name, line);
     });
     stream?.on('end', () => {
-      if (partial !== '') this.#line(name, partial);
+      const last = lines.rest();
+      if (last !== '') this.#line(name, last);
     });
   }
 
@@ -61,7 +61,7 @@ export class RawOutput {
     this.#report({ kind: 'log', stream, line: line.slice(0, MAX_LOG_LINE_CHARS) });
   }
 
-  /** Reports as the child sent them, in a line of so many characters. */
+  /** Reports as the child sent them, in a line of this many characters. */
   take(reports: readonly Progress[], chars: number): void {
     this.#reportChars += chars;
     this.#reports += reports.length;
@@ -93,7 +93,7 @@ export class RawOutput {
     this.#bytes = 0;
   }
 
-  /** The process has ended: what is left is read without pause. */
+  /** The process has ended: the rest is read without pause. */
   release(): void {
     this.#released = true;
     this.#answers.resume();

@@ -10,7 +10,7 @@ export const MAX_LINE_BYTES = MAX_JOB_DATA_BYTES + 64 * 1024;
 const number = v.number();
 const json = v.custom<Json>((value) => value !== undefined);
 const progress = v.custom<Progress>((value) => typeof value === 'object' && value !== null && 'kind' in value);
-/** What a child may say of a failed job; anything else is the task speaking. */
+/** Codes that a child may report for a failed job; any other is the task's invention. */
 const failureCode = v.fallback(v.picklist(['task-threw', 'output-unsendable', 'output-too-large', 'crashed', 'memory']), 'task-threw');
 
 const wait = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(MAX_DELAY_MS));
@@ -21,7 +21,7 @@ const asks = v.object({
   holdMs: v.exactOptional(wait),
 });
 
-/** What has the shape of an error, within its limits. */
+/** Values in the shape of an error, within its limits. */
 const details = v.pipe(
   v.unknown(),
   v.transform((value) => errorPart(value) ?? null),
@@ -44,7 +44,7 @@ const LINE_LIMITS: JsonLimits = { maxBytes: MAX_LINE_BYTES, maxDepth: MAX_VALUE_
 /** The data of children stand four deep in a line. */
 const DEEP_LINE_LIMITS: JsonLimits = { ...LINE_LIMITS, maxDepth: MAX_VALUE_DEPTH + 4 };
 
-/** One line of a child, which may be the task's own invention; if it makes no sense, what is wrong with it. */
+/** One line of a child, which may be the task's own invention; if it is invalid, the reason. */
 export function readChildLine(text: string): ChildLine | string {
   let line: unknown;
   let deep = false;
@@ -60,14 +60,14 @@ export function readChildLine(text: string): ChildLine | string {
     }
   }
   if (Array.isArray(line) && line[0] === 'completed' && (deep || text.length > MAX_JOB_DATA_BYTES / 3)) line = withinLimits(line);
-  // The line of almost every job, without the detour.
+  // The line of almost every job, on a short path.
   if (Array.isArray(line) && line[0] === 'completed' && line.length === 4 && typeof line[1] === 'number' && typeof line[2] === 'number')
     return ['completed', line[1], line[2], line[3]];
   const { success, output } = v.safeParse(childLine, line);
   return success ? output : UNREADABLE;
 }
 
-/** The process around a task holds its output to the limits; who writes past it does not get further. */
+/** The process around a task enforces the limits of its output; code that bypasses it meets them here. */
 function withinLimits(line: readonly unknown[]): readonly unknown[] {
   try {
     formatJson(line[3], VALUE_LIMITS);

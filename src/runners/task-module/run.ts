@@ -3,23 +3,25 @@ import { describeError, type ErrorCode } from '../../errors.js';
 import type { Job, Outcome, Progress } from '../../job/job.js';
 import { MAX_LOG_LINE_CHARS } from '../../job/limits.js';
 import type { RunContext } from '../../job/runner.js';
-import type { Tunnel } from '../../job/tunnel.js';
+import type { Tunnel } from '../../job/source.js';
 import { type ErrorPart, wordsOf } from '../../kit/error-parts.js';
 import type { TunnelAddress } from './child/wire.js';
 
-/** Why a run is being stopped. The first cause counts, whatever the process does on its way out. */
+/** Why a run is being stopped. The first cause counts, however the process then ends. */
 export type StopCause = 'timeout' | 'cancelled' | 'memory' | 'scratch-too-large' | 'closed';
+
+const MAX_BACKS = 3;
 
 /** One call of `run(job, context)`, wherever it waits or runs; ends exactly once. */
 export class Run {
   readonly job: Job;
-  /** Where the task finds its tunnel, if it has a port of this machine. */
+  /** The task's tunnel address, if it is a port of this machine. */
   readonly tunnel: TunnelAddress | undefined;
   readonly ended: Promise<Outcome>;
-  /** When its process was told to begin it, milliseconds; 0 while it waits. */
+  /** When its process was asked to begin it, milliseconds; 0 while it waits. */
   begunAt = 0;
   cause: StopCause | undefined;
-  /** Particulars of the cause. */
+  /** Details of the cause. */
   detail = '';
   readonly #context: RunContext;
   #backs = 0;
@@ -56,17 +58,20 @@ export class Run {
     return this.#context.signal.aborted;
   }
 
-  /** It had not begun, whatever was meant to stop it: it waits again. */
+  /** It had not begun, whatever was to stop it: it waits again. */
   renew(): this {
     this.begunAt = 0;
     this.cause = undefined;
     return this;
   }
 
-  /** Its process says that it was taken back just as it began. False from the second time on, which is as good as impossible: the task itself says it. */
+  /**
+   * Its process reports that it was taken back just as it began, or must not begin. False if that was reported so often that the task itself must be
+   * the sender.
+   */
   comesBack(): boolean {
     this.#backs += 1;
-    return this.#backs === 1;
+    return this.#backs <= MAX_BACKS;
   }
 
   report(progress: Progress): void {
@@ -79,7 +84,7 @@ export class Run {
     settle?.(this.cause === undefined ? outcome : this.#stopped(this.cause));
   }
 
-  /** `cause` is what was thrown, and then gives the message. */
+  /** `cause` is the thrown error, and then provides the message. */
   fail(code: ErrorCode, message: string, retry = true, holdMs?: number, cause?: ErrorPart): void {
     const thrown = cause === undefined ? message : wordsOf(cause);
     const words = cause !== undefined && code === 'crashed' ? `uncaught exception: ${thrown}` : thrown;

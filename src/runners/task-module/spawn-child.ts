@@ -14,7 +14,7 @@ import { ANSWER_FD, COMMAND_FD, FENCE_FD } from './child/wire.js';
 import { type ChildWish, childCommand, childEnvironment } from './child-command.js';
 import type { Exit } from './ending.js';
 
-/** Pipes may be held open by something that escaped the kill. */
+/** A process that escaped the kill may hold pipes open. */
 const DRAIN_LIMIT_MS = 1_000;
 
 /** A started process with its pipes, its fence and its folder. */
@@ -27,7 +27,7 @@ export interface Spawned {
   readonly stdout: Readable | null;
   readonly stderr: Readable | null;
   readonly fence: Fence;
-  /** Resolves when the process has ended and its pipes are read to the end; then its folder is on its way out. */
+  /** Resolves when the process has ended and its pipes are read to the end; the removal of its folder has then begun. */
   readonly ended: Promise<Exit>;
 }
 
@@ -40,7 +40,7 @@ interface SpawnOptions {
   /** Takes the folder when the process has ended. */
   readonly leftovers: Clearing;
   readonly readable: readonly string[];
-  /** The process itself is gone; what is left in its pipes is still to come. */
+  /** The process itself is gone; the rest of its pipes is still to come. */
   readonly onExit: () => void;
 }
 
@@ -82,7 +82,7 @@ export function spawnChild({ sandbox, oomKills, limits, scratchFolder, clock, le
 
 type End = Pick<Exit, 'code' | 'signal' | 'problem'>;
 
-/** By SIGKILL, which bubblewrap tells of as 128 + its number. */
+/** By SIGKILL, which bubblewrap reports as 128 + its number. */
 function isKill({ code, signal }: End): boolean {
   return signal === 'SIGKILL' || code === 128 + 9;
 }
@@ -91,7 +91,7 @@ function untilDrained(child: ChildProcess, pid: number, clock: Clock, onExit: ()
   return new Promise((resolve) => {
     child.once('error', (error) => resolve({ code: null, signal: null, problem: error.message }));
     child.once('exit', (code, signal) => {
-      // What the leader left behind goes too.
+      // Processes that the leader left behind are killed too.
       killTree(pid);
       onExit();
       const drained = () => {

@@ -1,13 +1,14 @@
 import { mkdir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Clock, systemClock, type Timer } from '../../clock.js';
+import { DEFAULT_NETWORK, DEFAULT_SANDBOX } from '../../config/defaults.js';
 import { PublicInternet } from '../../egress/addresses.js';
 import { ceilingOf, heldNetwork, type NetworkCeiling } from '../../egress/policy.js';
-import { asPeerworkError, type ErrorCode } from '../../errors.js';
+import { type AnyErrorCode, asPeerworkError } from '../../errors.js';
 import type { Job, Outcome } from '../../job/job.js';
 import type { IsolationTier, RunContext, Runner, Workplace } from '../../job/runner.js';
 import { Clearing } from '../../kit/clearing.js';
-import { unfinishedName } from '../../kit/unfinished.js';
+import { unfinishedName } from '../../kit/whole-file.js';
 import { type Log, silentLog } from '../../log.js';
 import { OomKills } from '../../sandbox/oom-kills.js';
 import { findSandbox, findTool, type Sandbox } from '../../sandbox/sandbox.js';
@@ -33,17 +34,16 @@ const DEFAULT_SCRATCH_MB = 1_024;
 const DEFAULT_WARM_MS = 30_000;
 const TICK_MS = 50;
 const IDLE_TICK_MS = 1_000;
-/** A tick so late means that the machine slept, or its clock was set. */
+/** A tick this late means that the machine slept, or its clock was set. */
 const MAX_GAP_MS = 5_000;
-/** Children that die without a word before their first job, until the task is blamed. */
-const MAX_STILLBORN = 3;
+/** Children that die silently before their first job, until the task is blamed. */
+const MAX_STARTUP_CRASHES = 3;
 
 /**
  * Runs task modules in a warm pool of child processes, at most `concurrency` of them, each for one version of one task.
  *
- * Jobs wait in the lane of their task until a child is idle, or, while jobs are short, until one may take more ahead: then
- * many cross in one message and the pool is not held up by round trips. Whatever a child does ends in an outcome of the job
- * that was running; jobs behind it move to another child as if nothing had happened.
+ * Jobs wait in the lane of their task until a child is idle. While jobs are short, a busy child may take more ahead: then many cross in one message,
+ * and the pool does not wait for round trips. Whatever a child does ends in an outcome of the running job; the jobs behind it move to another child.
  */
 export class TaskModuleRunner implements Runner {
   readonly kind = 'task-module';
@@ -55,7 +55,7 @@ export class TaskModuleRunner implements Runner {
   readonly #log: Log;
   readonly #warmMs: number;
   readonly #ceiling: NetworkCeiling;
-  readonly #host: ChildHost;
+  readonly #host: ChildHost<TaskChild>;
   readonly #watch: Watch;
   readonly #lanes = new Map<string, Lane>();
   #newest: Lane | undefined;
@@ -64,13 +64,13 @@ export class TaskModuleRunner implements Runner {
   #tickDueAt = 0;
   #closed = false;
 
-  /** Finds out how this machine can isolate. Rejects with `sandbox-missing`. */
+  /** Detects the isolation available on this machine. Rejects with `sandbox-missing`. */
   static async start(options: TaskModuleOptions): Promise<TaskModuleRunner> {
     const {
       memoryMb = DEFAULT_MEMORY_MB,
       scratchMb = DEFAULT_SCRATCH_MB,
-      sandbox = 'auto',
-      network = 'internet',
+      sandbox = DEFAULT_SANDBOX,
+      network = DEFAULT_NETWORK,
       internet = new PublicInternet(),
       clock = systemClock,
     } = options;
@@ -86,7 +86,7 @@ export class TaskModuleRunner implements Runner {
     const leftovers = new Clearing(log, clock);
     await leftovers.sweep(options.scratchFolder);
     if (found.tier === 'process')
-      log.warn('no sandbox: malicious task code can do here whatever this user can', { isolation: found.line, todo: found.remedy });
+      log.warn('no sandbox: malicious task code can do anything this user can', { isolation: found.line, hint: found.remedy });
     else log.info('jobs are isolated', { by: found.line });
     const watch = new Watch(limits, clock);
     const parts = { concurrency, log, clock, memoryMb, scratchFolder, leftovers, watch, warmMs };
@@ -123,7 +123,7 @@ export class TaskModuleRunner implements Runner {
       return refused(code, message);
     }
     const { tier } = this.#host.sandbox;
-    // In bubblewrap a tunnel is reached by the way that all connections go.
+    // In bubblewrap a tunnel uses the same way out as all connections.
     if (tunnel === undefined || tier === 'bwrap' || lane.policy.mode === 'none') return this.#run(job, context, lane, undefined);
     const onError = ({ message }: Error) => context.report({ kind: 'log', stream: 'stderr', line: message });
     const port = await openTunnelPort(tunnel, { onError });
@@ -164,8 +164,8 @@ export class TaskModuleRunner implements Runner {
 
   #ready(child: TaskChild): void {
     const lane = this.#laneOf(child);
-    if (lane !== undefined) lane.stillborn = 0;
-    // Before anybody can take the process away again: on a slow machine others lose their patience while it starts.
+    if (lane !== undefined) lane.startupCrashes = 0;
+    // Before the process can be taken away again: on a slow machine the wait of others runs out while it starts.
     const run = this.#mayRunOneMore() ? lane?.take() : undefined;
     if (run !== undefined) child.hand(run);
     this.#dispatch();
@@ -213,7 +213,7 @@ export class TaskModuleRunner implements Runner {
     if (this.#mustYield(lane, now)) return;
     while (lane.waiting > 0) {
       const child = lane.pick(now);
-      if ((child === undefined || child.load > 0) && lane.waiting > lane.starting && this.#roomForOneMore(lane, now)) this.#spawn(lane);
+      if (lane.needsOneMore(child) && this.#roomForOneMore(lane, now)) this.#spawn(lane);
       if (child === undefined || (child.load === 0 && !this.#mayRunOneMore())) break;
       const run = lane.take();
       if (run !== undefined) child.hand(run);
@@ -221,7 +221,7 @@ export class TaskModuleRunner implements Runner {
     this.#keepSpare(lane);
   }
 
-  /** There may be more processes than jobs may run: spare ones of tasks that want a fresh one for each job. */
+  /** There may be more processes than concurrent jobs: spare ones of tasks that need a fresh one for each job. */
   #mayRunOneMore(): boolean {
     if (this.#children <= this.#concurrency) return true;
     return [...this.#lanes.values()].reduce((busy, lane) => busy + lane.busy, 0) < this.#concurrency;
@@ -233,14 +233,14 @@ export class TaskModuleRunner implements Runner {
     if (wanted && !this.#closed && this.#children <= this.#concurrency) this.#spawn(lane);
   }
 
-  /** Another task has waited long enough: the next process that is idle makes room for it. */
+  /** Another task has waited long enough: the next idle process makes room for it. */
   #mustYield(lane: Lane, now: number): boolean {
     if (this.#lanes.size === 1) return false;
     for (const other of this.#lanes.values()) if (other !== lane && other.isStarving(now) && !lane.isStarving(now)) return true;
     return false;
   }
 
-  /** If the pool is full, ends an idle child of a task that has no work, or of any task if this one has waited too long. */
+  /** If the pool is full, ends an idle child of a task without work, or of any task if this one has waited too long. */
   #roomForOneMore(lane: Lane, now: number): boolean {
     if (this.#children < this.#concurrency + (lane.perJob ? 1 : 0)) return true;
     let oldest: TaskChild | undefined;
@@ -250,7 +250,7 @@ export class TaskModuleRunner implements Runner {
         if (child.usable && child.load === 0 && child.idleSince < (oldest?.idleSince ?? Number.POSITIVE_INFINITY)) oldest = child;
       }
     }
-    // Its place is free once it is gone; that calls #dispatch again.
+    // Its slot is free once it is gone; that calls #dispatch again.
     oldest?.kill('closed');
     return false;
   }
@@ -271,13 +271,13 @@ export class TaskModuleRunner implements Runner {
   #ended(child: TaskChild, unloadable: Unloadable | undefined): void {
     const lane = this.#laneOf(child);
     lane?.children.delete(child);
-    lane?.bereft(this.#clock.now());
+    lane?.onChildExit(this.#clock.now());
     this.#children -= 1;
     this.#log.debug('process ended', { pid: child.pid, unloadable: unloadable?.message });
     if (lane !== undefined && unloadable !== undefined) {
-      lane.stillborn += 1;
-      if (unloadable.certain || lane.stillborn >= MAX_STILLBORN) {
-        lane.stillborn = 0;
+      lane.startupCrashes += 1;
+      if (unloadable.certain || lane.startupCrashes >= MAX_STARTUP_CRASHES) {
+        lane.startupCrashes = 0;
         for (const run of lane.takeAll()) run.fail(unloadable.code, unloadable.message, !unloadable.certain);
       }
     }
@@ -342,6 +342,6 @@ export class TaskModuleRunner implements Runner {
   }
 }
 
-function refused(code: ErrorCode, message: string): Outcome {
+function refused(code: AnyErrorCode, message: string): Outcome {
   return { state: 'failed', error: { code, message }, retry: true };
 }

@@ -5,10 +5,10 @@ import type { TaskChild } from './child-process.js';
 
 const SCRATCH_POLL_MS = 1_000;
 
-/** A process that has grown this far towards its limit takes no further job, which would be blamed for what others left behind. */
+/** A process that has grown this far towards its limit takes no further job, which would be charged for leftovers of others. */
 const TIRED_SHARE = 0.9;
 
-/** Looks from outside at what running jobs use, and kills those that use too much. */
+/** Measures running jobs from outside, and kills those that exceed a limit. */
 export class Watch {
   readonly #limits: { readonly memoryBytes: number; readonly scratchBytes: number };
   readonly #clock: Clock;

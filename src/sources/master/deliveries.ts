@@ -1,11 +1,12 @@
 import type { Clock, Timer } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
 import { sizeOfProgress } from '../../job/bounded-progress.js';
-import { checked, type LeaseKey, type SettleAnswer, type Settlement, shareResultsAnswer } from '../../job/verbs.js';
-import { orAborted } from '../../kit/or-aborted.js';
+import { checked, type LeaseKey, leaseKeyOf, type SettleAnswer, type Settlement, shareResultsAnswer } from '../../job/verbs.js';
+import { Wake } from '../../kit/wake.js';
 import type { Log } from '../../log.js';
 import type { Rpc } from '../../swarm/peer.js';
 import type { Outbox } from '../outbox.js';
+import { LastWords } from './last-words.js';
 import { uploadResult } from './upload-result.js';
 
 const MAX_RESULTS = 1_000;
@@ -38,13 +39,16 @@ interface Parcel {
 /**
  * Carries outcomes from the outbox to the Master. Small ones of one event-loop turn travel in one message, and those that come while another is under way
  * gather a little; large ones travel each by itself. What was not answered when the link ended goes over the next one, of a large one only what the
- * Master lacks. What the Master does not want any more is withdrawn at once, in the middle of its way too.
+ * Master lacks. What the Master does not want any more is withdrawn at once, in the middle of its way too; what its run told is delivered still.
  */
 export class Deliveries {
   readonly #outbox: Outbox;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #parcels = new Map<string, Parcel>();
+  readonly #lastWords: LastWords;
+  /** Those that the Master has no lease of any more, and that are delivered all the same. */
+  readonly #late = new Set<string>();
   #small: Parcel[] = [];
   #large: Parcel[] = [];
   #rpc: Rpc | undefined;
@@ -56,12 +60,14 @@ export class Deliveries {
   #underWayChars = 0;
   #uploads = 0;
   #chars = 0;
-  #waiting: (() => void)[] = [];
+  /** The line may be given more. */
+  readonly #room = new Wake();
 
   constructor(outbox: Outbox, clock: Clock, log: Log) {
     this.#outbox = outbox;
     this.#clock = clock;
     this.#log = log;
+    this.#lastWords = new LastWords(outbox, clock, log);
   }
 
   /** A link is up and the Master knows us: everything that waits goes out. */
@@ -71,40 +77,61 @@ export class Deliveries {
     this.#parcels.clear();
     this.#chars = 0;
     [this.#small, this.#large] = [[], []];
-    for (const settlement of this.#outbox.pending()) this.#add(settlement);
+    for (const settlement of this.#outbox.pending()) if (!this.#lastWords.has(settlement)) this.#add(settlement);
+    this.#lastWords.connect(rpc);
     this.#schedule();
-    this.#wake();
+    this.#room.wake();
   }
 
   disconnect(rpc: Rpc): void {
     if (this.#rpc === rpc) this.#rpc = undefined;
+    this.#lastWords.disconnect(rpc);
   }
 
-  /** Resolves once the outcome is safe: on disk, or acknowledged. */
-  deliver(settlement: Settlement): Promise<void> {
+  /** Of the outcomes on their way those whose leases the Master is to renew. */
+  leased(): LeaseKey[] {
+    return this.#outbox
+      .pending()
+      .filter((settlement) => !this.#late.has(leaseKeyOf(settlement)) && !this.#lastWords.has(settlement))
+      .map(({ id, lease }) => ({ id, lease }));
+  }
+
+  /** Resolves once the outcome is safe: on disk, or acknowledged. `late`: it tells what a run had made that was cancelled under it. */
+  deliver(settlement: Settlement, late = false): Promise<void> {
+    if (late) this.#late.add(leaseKeyOf(settlement));
     const safe = this.#outbox.put(settlement);
     this.#add(settlement);
     this.#schedule();
     return safe;
   }
 
-  /** The Master says that these leases are not ours any more: their outcomes do not count, and are not sent. */
+  /**
+   * The Master says that these leases are not ours any more: their outcomes do not count, and are not sent. What a run that failed had made is: if it was
+   * cancelled, that is kept. And what it told, as it belongs to the history of its job.
+   */
   withdraw(keys: readonly LeaseKey[]): void {
     for (const key of keys) {
-      const parcel = this.#parcels.get(keyOf(key));
-      // What an earlier process has left, before the first link of this one.
-      if (parcel === undefined) this.#outbox.acknowledge(key);
+      const parcel = this.#parcels.get(leaseKeyOf(key));
+      // Without a parcel: what an earlier process has left, before the first link of this one.
+      const settlement = parcel?.settlement ?? this.#outbox.get(key);
       // Its lease may be over because the outcome has just been taken.
-      if (parcel === undefined || parcel.sent) continue;
-      this.#log.warn('an outcome came too late and is not sent', { job: key.id, lease: key.lease });
-      this.#done(parcel);
-      parcel.upload?.abort();
+      if (settlement === undefined || parcel?.sent || this.#lastWords.has(key)) continue;
+      if (isWithOutput(settlement)) this.#late.add(leaseKeyOf(key));
+      else {
+        this.#log.warn('an outcome came too late and is not sent', {
+          job: key.id,
+          lease: key.lease,
+          hint: 'No action needed; another worker has the job. If this is frequent, raise the Master’s `--lease-ms`.',
+        });
+        this.#giveUp(settlement);
+        parcel?.upload?.abort();
+      }
     }
   }
 
   /** Resolves when the line may be given more, or the signal aborts: a job whose outcome would wait here for long is better done elsewhere. */
-  async room(signal: AbortSignal): Promise<void> {
-    while (this.#isFull() && !signal.aborted) await orAborted(new Promise<void>((resolve) => this.#waiting.push(resolve)), signal);
+  room(signal: AbortSignal): Promise<void> {
+    return this.#room.until(() => !this.#isFull(), signal);
   }
 
   /** Resolves when the outbox is empty, or the signal aborts. */
@@ -124,7 +151,7 @@ export class Deliveries {
     if (outcome.state !== 'released') chars += weigh(outcome.output);
     if (outcome.state === 'completed') chars += weigh(outcome.children);
     const parcel: Parcel = { settlement, chars, sent: false, upload: undefined };
-    this.#parcels.set(keyOf(settlement), parcel);
+    this.#parcels.set(leaseKeyOf(settlement), parcel);
     this.#chars += chars;
     this.#queue(parcel);
   }
@@ -136,7 +163,7 @@ export class Deliveries {
   }
 
   #isOpen(parcel: Parcel): boolean {
-    return this.#parcels.get(keyOf(parcel.settlement)) === parcel;
+    return this.#parcels.get(leaseKeyOf(parcel.settlement)) === parcel;
   }
 
   #schedule(): void {
@@ -183,7 +210,7 @@ export class Deliveries {
       const { answers } = checked(shareResultsAnswer, await rpc.call('shareResults', { results }));
       for (const [at, parcel] of parcels.entries()) {
         const answer = answers[at];
-        if (answer === undefined) throw new Error('the Master answered too few results');
+        if (answer === undefined) throw new Error('the Master’s response has too few results');
         this.#answered(parcel, answer);
       }
     } catch (error) {
@@ -210,7 +237,8 @@ export class Deliveries {
       const onSent = () => {
         parcel.sent = true;
       };
-      this.#answered(parcel, await uploadResult(rpc, parcel.settlement, { signal: controller.signal, onSent }));
+      const late = isWithOutput(parcel.settlement);
+      this.#answered(parcel, await uploadResult(rpc, parcel.settlement, { late, signal: controller.signal, onSent }));
     } catch (error) {
       if (error instanceof PeerworkError && error.code === 'rpc-unknown-verb') this.#messagesOnly = true;
       this.#failed(rpc, [parcel], error);
@@ -224,15 +252,33 @@ export class Deliveries {
   #answered(parcel: Parcel, answer: SettleAnswer): void {
     const { id, lease } = parcel.settlement;
     if (!this.#isOpen(parcel)) return;
-    if (answer === 'stale') this.#log.warn('an outcome came too late and was refused', { job: id, lease });
-    this.#done(parcel);
+    if (answer === 'stale')
+      this.#log.warn('an outcome came too late and was refused', {
+        job: id,
+        lease,
+        hint: 'No action needed; another worker has the job. If this is frequent, raise the Master’s `--lease-ms`.',
+      });
+    // Of what was refused unseen, the Master has not read what the run told.
+    if (answer === 'stale' && !parcel.sent) this.#giveUp(parcel.settlement);
+    else {
+      this.#outbox.acknowledge(parcel.settlement);
+      this.#forget(parcel.settlement);
+    }
   }
 
-  #done(parcel: Parcel): void {
-    this.#parcels.delete(keyOf(parcel.settlement));
-    this.#chars -= parcel.chars;
-    this.#outbox.acknowledge(parcel.settlement);
-    if (!this.#isFull()) this.#wake();
+  /** Nothing of it is delivered but what its run told. */
+  #giveUp(settlement: Settlement): void {
+    if (settlement.reports === undefined) this.#outbox.acknowledge(settlement);
+    else this.#lastWords.add(settlement);
+    this.#forget(settlement);
+  }
+
+  #forget(settlement: Settlement): void {
+    const key = leaseKeyOf(settlement);
+    this.#late.delete(key);
+    this.#chars -= this.#parcels.get(key)?.chars ?? 0;
+    this.#parcels.delete(key);
+    if (!this.#isFull()) this.#room.wake();
   }
 
   /** The link may be alive (the Master's disk is full, say): once more on this one after a while, or over the next. */
@@ -249,14 +295,11 @@ export class Deliveries {
       { unref: true },
     );
   }
-
-  #wake(): void {
-    for (const resolve of this.#waiting.splice(0)) resolve();
-  }
 }
 
-function keyOf({ id, lease }: LeaseKey): string {
-  return `${lease} ${id}`;
+/** What a run that failed had made: the Master keeps it also of one that was cancelled. */
+function isWithOutput({ outcome }: Settlement): boolean {
+  return outcome.state === 'failed' && outcome.output !== undefined;
 }
 
 function weigh(output: unknown): number {

@@ -1,26 +1,26 @@
 import { PeerworkError } from '../../errors.js';
-import type { Job, Outcome, Progress } from '../../job/job.js';
+import type { Outcome, Progress } from '../../job/job.js';
 import type { Lease, TaskOrigin } from '../../job/source.js';
-import type { LeaseKey, Settlement, WorkItem } from '../../job/verbs.js';
+import { type LeaseKey, leaseKeyOf, type Settlement, type WorkItem } from '../../job/verbs.js';
+import { HeldLease } from '../held-lease.js';
 import type { PeerTunnel } from './peer-tunnel.js';
 import type { ReportSender } from './report-sender.js';
 import type { RunReports } from './run-reports.js';
 
 /** What a lease needs from its source. */
 export interface LeaseDuties {
-  settle(settlement: Settlement): Promise<void>;
+  /** `late`: partial output of a run that was cancelled. */
+  settle(settlement: Settlement, late: boolean): Promise<void>;
   readonly reports: ReportSender;
   origin(digest: string): TaskOrigin;
   tunnel(key: LeaseKey): PeerTunnel;
   now(): number;
 }
 
-/** The leases that this worker holds of its Master, from the moment they arrive until they are settled or lost. */
+/** The leases that this worker holds from its Master, from their arrival until they are settled or lost. */
 export class LeaseBook {
   readonly #duties: LeaseDuties;
-  readonly #held = new Map<string, HeldLease>();
-  /** Of settlements that tell what a cancelled run had made. */
-  readonly #late = new Set<string>();
+  readonly #held = new Map<string, MasterLease>();
 
   constructor(duties: LeaseDuties) {
     this.#duties = duties;
@@ -34,113 +34,91 @@ export class LeaseBook {
     return [...this.#held.values()].map(({ item }) => ({ id: item.id, lease: item.lease }));
   }
 
-  /** Those whose runs have not begun. */
+  /** Leases whose runs have not begun. */
   waiting(): LeaseKey[] {
     return [...this.#held.values()].filter(({ begun }) => !begun).map(({ item }) => ({ id: item.id, lease: item.lease }));
   }
 
-  /** Of outcomes on their way those whose leases the Master still knows. What a cancelled run had made has none, and is not to be withdrawn for that. */
-  renewable(keys: readonly LeaseKey[]): LeaseKey[] {
-    if (this.#late.size === 0) return [...keys];
-    const known = new Set(keys.map(keyOf));
-    for (const late of this.#late) if (!known.has(late)) this.#late.delete(late);
-    return keys.filter((key) => !this.#late.has(keyOf(key)));
-  }
-
   open(item: WorkItem): Lease {
-    const forget = () => this.#held.delete(keyOf(item));
-    const lease = new HeldLease(item, { ...this.#duties, late: () => this.#late.add(keyOf(item)) }, forget);
-    this.#held.set(keyOf(item), lease);
+    const forget = () => this.#held.delete(leaseKeyOf(item));
+    const lease = new MasterLease(item, this.#duties, forget);
+    this.#held.set(leaseKeyOf(item), lease);
     return lease;
   }
 
-  /** The Master says that these are not ours any more: stop the runs, their outcomes will not count. The jobs may go on elsewhere, or here. */
+  /** The Master reports these as lost: stop the runs, their outcomes will not count. The jobs may continue elsewhere, or here. */
   lose(keys: readonly LeaseKey[]): void {
-    for (const key of keys) this.#held.get(keyOf(key))?.lose();
+    for (const key of keys) this.#held.get(leaseKeyOf(key))?.lose();
   }
 
-  /** The same, and nobody goes on with them: the signals of the runs abort with `cancelled`. What a run had made by then is still told. */
+  /** The same for cancelled jobs: the signals of the runs abort with `cancelled`. The partial output of a run is still reported. */
   cancel(keys: readonly LeaseKey[]): void {
-    for (const key of keys) this.#held.get(keyOf(key))?.cancel();
+    for (const key of keys) this.#held.get(leaseKeyOf(key))?.cancel();
   }
 }
 
-class HeldLease implements Lease {
+class MasterLease extends HeldLease {
   readonly item: WorkItem;
-  readonly job: Job;
-  readonly task: TaskOrigin;
-  readonly runner: string;
   readonly tunnel?: PeerTunnel;
-  readonly #duties: LeaseDuties & { late(): void };
+  readonly #duties: LeaseDuties;
   readonly #forget: () => void;
-  readonly #lost = new AbortController();
-  #startedAt: number;
+  #begunAt: number | undefined;
   #reports: RunReports | undefined;
-  #begun = false;
-  #settled = false;
   #cancelled = false;
 
-  constructor(item: WorkItem, duties: LeaseDuties & { late(): void }, forget: () => void) {
+  constructor(item: WorkItem, duties: LeaseDuties, forget: () => void) {
+    const { id, lease, channel, data, attempt, timeoutMs, parents, runner, digest } = item;
+    const job = { id, channel, data, attempt, timeoutMs, ...(parents !== undefined && { parents }) };
+    const run = { job, runner, task: duties.origin(digest), startedAt: duties.now() };
+    super(run, (outcome) => this.#deliver(outcome));
     this.item = item;
-    const { id, channel, data, attempt, timeoutMs, parents } = item;
-    this.job = { id, channel, data, attempt, timeoutMs, ...(parents !== undefined && { parents }) };
-    this.runner = item.runner;
-    this.task = duties.origin(item.digest);
-    if (item.tunnel !== undefined) this.tunnel = duties.tunnel({ id, lease: item.lease });
+    if (item.tunnel !== undefined) this.tunnel = duties.tunnel({ id, lease });
     this.#duties = duties;
     this.#forget = forget;
-    this.#startedAt = duties.now();
-  }
-
-  get signal(): AbortSignal {
-    return this.#lost.signal;
   }
 
   get begun(): boolean {
-    return this.#begun;
+    return this.#begunAt !== undefined;
   }
 
   begin(): void {
-    if (this.#begun) return;
-    this.#begun = true;
-    this.#startedAt = this.#duties.now();
+    this.#begunAt ??= this.#duties.now();
   }
 
-  lose(): void {
+  /** Reports until its end are still sent. */
+  override lose(): void {
     this.#release();
-    this.#lost.abort();
+    this.stop();
   }
 
   cancel(): void {
     this.#release();
     this.#cancelled = true;
-    this.#lost.abort(new PeerworkError('cancelled'));
+    this.stop(new PeerworkError('cancelled'));
   }
 
-  /** Also when it is lost: what a run that is cancelled says on its way out is part of its log. */
-  report(progress: Progress): void {
-    if (this.#settled) return;
+  /** Even when it is lost: the last lines of a cancelled run are part of its log. */
+  override report(progress: Progress): void {
+    if (this.isOver) return;
     const { reports } = this.#duties;
     this.#reports ??= reports.open(this.item);
     reports.add(this.#reports, progress);
   }
 
-  async settle(outcome: Outcome): Promise<void> {
-    if (this.#settled) return;
-    this.#settled = true;
+  async #deliver(outcome: Outcome): Promise<void> {
     const isLate = this.#cancelled && outcome.state === 'failed' && outcome.output !== undefined;
-    if (this.#lost.signal.aborted && !isLate) return;
-    if (isLate) this.#duties.late();
+    if (this.signal.aborted && !isLate) return;
     const reports = this.#reports && this.#duties.reports.take(this.#reports);
     // The outbox takes over before the book forgets: a beat in between must still renew the lease.
-    const safe = this.#duties.settle({
+    const settlement: Settlement = {
       id: this.item.id,
       lease: this.item.lease,
       outcome,
-      startedAt: this.#startedAt,
+      startedAt: this.#begunAt ?? this.startedAt,
       finishedAt: this.#duties.now(),
       ...(reports !== undefined && reports.length > 0 && { reports }),
-    });
+    };
+    const safe = this.#duties.settle(settlement, isLate);
     this.#release();
     await safe;
   }
@@ -149,8 +127,4 @@ class HeldLease implements Lease {
     this.tunnel?.close();
     this.#forget();
   }
-}
-
-function keyOf({ id, lease }: LeaseKey): string {
-  return `${lease} ${id}`;
 }

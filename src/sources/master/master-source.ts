@@ -1,23 +1,31 @@
 import { randomUUID } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import { type Clock, pause, type Timer } from '../../clock.js';
-import { asPeerworkError, type PeerworkError } from '../../errors.js';
+import { asPeerworkError, PeerworkError } from '../../errors.js';
 import type { IsolationTier } from '../../job/runner.js';
-import type { Lease, Source } from '../../job/source.js';
-import { cancelWorkArgs, checked, isMasterAnswer, type LeaseKey, pingAnswer, requestWorkAnswer, type WorkItem } from '../../job/verbs.js';
-import { orAborted } from '../../kit/or-aborted.js';
+import type { Lease, SignedManifest, TaskOrigin } from '../../job/source.js';
+import {
+  cancelWorkArgs,
+  checked,
+  isMasterAnswer,
+  type LeaseKey,
+  pingAnswer,
+  requestExecAssetsAnswer,
+  requestWorkAnswer,
+  type WorkItem,
+} from '../../job/verbs.js';
 import type { Log } from '../../log.js';
 import type { Peer, PeerFacts, Rpc, RpcHandlers } from '../../swarm/peer.js';
+import { LeasedSource } from '../leased-source.js';
 import type { Outbox } from '../outbox.js';
 import { Deliveries } from './deliveries.js';
 import { LeaseBook } from './lease-book.js';
-import { PeerOrigin } from './origin.js';
 import { PeerTunnel } from './peer-tunnel.js';
 import { ReportSender } from './report-sender.js';
 
 const RETRY_MS = 500;
 
-/** What the Master is told about this worker when it connects. */
+/** What the worker reports about itself when it connects. */
 export interface WorkerFacts {
   readonly version: string;
   readonly concurrency: number;
@@ -33,24 +41,24 @@ export interface WorkerFacts {
 export interface MasterFinder {
   on(event: 'connected', listener: (peer: Peer) => void): unknown;
   on(event: 'disconnected', listener: (peer: Peer, error: Error) => void): unknown;
-  on(event: 'trouble', listener: (error: PeerworkError) => void): unknown;
+  on(event: 'warning', listener: (error: PeerworkError) => void): unknown;
   start(): void;
   close(): Promise<void>;
 }
 
 export interface MasterSourceOptions {
-  /** Makes the swarm member; its handlers answer the Master's calls. */
+  /** Creates the swarm member; its handlers serve the Master's calls. */
   readonly join: (accept: (peer: PeerFacts) => RpcHandlers) => MasterFinder;
-  /** May take a while after the start; only the first greeting waits for it. What changes later is told by `renew`. */
+  /** May take a while after the start; only the first greeting waits for it. `renew` reports later changes. */
   readonly facts: () => Promise<WorkerFacts>;
-  /** The Master's public key, base64url: who must have signed its tasks. */
+  /** The Master's public key, base64url: the required signer of its tasks. */
   readonly publisher: string;
   readonly outbox: Outbox;
   readonly clock: Clock;
   readonly log: Log;
 }
 
-/** The Master that we are linked with and that knows us. */
+/** The Master that we are linked with and that has accepted our greeting. */
 export interface JoinedMaster {
   readonly name: string;
   readonly peer: Peer;
@@ -59,18 +67,18 @@ export interface JoinedMaster {
 export interface MasterSourceEvents {
   connected: [master: JoinedMaster];
   disconnected: [error: PeerworkError];
-  trouble: [error: PeerworkError];
+  warning: [error: PeerworkError];
 }
 
 /**
  * Leases jobs from a peerwork Master.
  *
- * Leases outlive links. When a link is lost the runs go on; over the next link the worker first says which leases it still holds
- * (`isMaster`), learns which of them are lost, delivers what waits in the outbox and what runs have told meanwhile, and only then asks for more. While a link is up one
- * beat renews all leases at once.
+ * Leases outlive links. When a link is lost the runs continue. Over the next link the worker first reports the leases that it still holds
+ * (`isMaster`) and learns which of them are lost. It delivers the outbox and the runs' reports, and only then requests more work. While a link is up
+ * one beat renews all leases at once.
  */
-export class MasterSource extends EventEmitter<MasterSourceEvents> implements Source {
-  readonly name = 'master';
+export class MasterSource extends LeasedSource {
+  readonly #events = new EventEmitter<MasterSourceEvents>();
   readonly #options: MasterSourceOptions;
   readonly #swarm: MasterFinder;
   readonly #book: LeaseBook;
@@ -79,24 +87,22 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
   readonly #reports: ReportSender;
   #master: JoinedMaster | undefined;
   #beat: Timer | undefined;
-  /** To requests for work, over this link, that brought some. */
+  /** Answers with jobs to requests for work, over this link. */
   #answers = 0;
-  /** What this worker can do, and what the Master has heard of it. */
+  /** What this worker can do, and the last state reported to the Master. */
   #facts: WorkerFacts | undefined;
   #told: WorkerFacts | undefined;
   /** Ends the open request for work. */
   #withdraw: (() => void) | undefined;
-  #waiting: (() => void)[] = [];
-  #closed = false;
 
   constructor(options: MasterSourceOptions) {
-    super();
+    super('master', options.clock);
     this.#options = options;
     this.#deliveries = new Deliveries(options.outbox, options.clock, options.log);
     this.#reports = new ReportSender(options.clock, options.log);
     this.#book = new LeaseBook({
       reports: this.#reports,
-      settle: (settlement) => this.#deliveries.deliver(settlement),
+      settle: (settlement, late) => this.#deliveries.deliver(settlement, late),
       origin: (digest) => new PeerOrigin(digest, options.publisher, () => this.#master?.peer.rpc),
       tunnel: (key) => new PeerTunnel(key, () => this.#master?.peer.rpc),
       now: () => options.clock.now(),
@@ -104,7 +110,12 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
     this.#swarm = options.join(() => ({ notes: { cancelWork: (args) => this.#cancel(checked(cancelWorkArgs, args).leases) } }));
     this.#swarm.on('connected', (peer) => void this.#greet(peer));
     this.#swarm.on('disconnected', (peer, error) => this.#leave(peer, asPeerworkError(error, 'link-lost')));
-    this.#swarm.on('trouble', (error) => this.emit('trouble', error));
+    this.#swarm.on('warning', (error) => this.#events.emit('warning', error));
+  }
+
+  on<K extends keyof MasterSourceEvents>(event: K, listener: (...args: MasterSourceEvents[K]) => void): this {
+    (this.#events as EventEmitter).on(event, listener as (...args: unknown[]) => void);
+    return this;
   }
 
   get master(): JoinedMaster | undefined {
@@ -115,53 +126,54 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
     this.#swarm.start();
   }
 
-  /** The worker can do more: the Master hears of it with the next request for work, so the open one ends. */
+  /** The worker can do more. The next request for work reports it, so the open one ends. */
   renew(facts: WorkerFacts): void {
     this.#facts = facts;
     this.#withdraw?.();
   }
 
-  async claim(capacity: number, signal: AbortSignal): Promise<Lease[]> {
-    while (!signal.aborted && !this.#closed) {
-      const rpc = await this.#connected(signal);
-      if (rpc === undefined) break;
-      await this.#deliveries.room(signal);
-      if (signal.aborted || this.#master?.peer.rpc !== rpc) continue;
-      const work = await this.#requestWork(rpc, capacity, signal);
-      if (work.length > 0) return work.map((item) => this.#book.open(item));
-    }
-    return [];
+  /** Also the reports of runs that no longer count: no outcome carries them. */
+  async flush(signal: AbortSignal): Promise<void> {
+    await Promise.all([this.#deliveries.flush(signal), this.#reports.emptied(signal)]);
   }
 
-  flush(signal: AbortSignal): Promise<void> {
-    return this.#deliveries.flush(signal);
+  protected async take(capacity: number, signal: AbortSignal): Promise<Lease[]> {
+    const rpc = this.#master?.peer.rpc;
+    if (rpc === undefined) return [];
+    await this.#deliveries.room(signal);
+    if (signal.aborted || this.#master?.peer.rpc !== rpc) return [];
+    const work = await this.#requestWork(rpc, capacity, signal);
+    return work.map((item) => this.#book.open(item));
   }
 
-  async close(): Promise<void> {
-    this.#closed = true;
+  /** While there is a Master, the request itself waits for work; otherwise only its return wakes the claim. */
+  protected override idleMs(): number {
+    return this.#master === undefined ? Number.POSITIVE_INFINITY : 0;
+  }
+
+  protected async end(): Promise<void> {
     this.#beat?.cancel();
     this.#reports.close();
-    for (const resolve of this.#waiting.splice(0)) resolve();
     await this.#swarm.close();
     await this.#options.outbox.close();
   }
 
-  /** Everything that the Master must not think lost: runs, and outcomes on their way. */
+  /** Everything that the Master must keep leased: runs, and outcomes in transit. */
   #holding(): LeaseKey[] {
     return [...this.#book.keys(), ...this.#settled()];
   }
 
   #settled(): LeaseKey[] {
-    return this.#book.renewable(this.#options.outbox.pending().map(({ id, lease }) => ({ id, lease })));
+    return this.#deliveries.leased();
   }
 
-  /** The Master says that these are not ours any more. */
+  /** The Master reports these as lost. */
   #lose(keys: readonly LeaseKey[]): void {
     this.#book.lose(keys);
     this.#deliveries.withdraw(keys);
   }
 
-  /** The same, since somebody cancelled the jobs. */
+  /** The same, because the jobs were cancelled. */
   #cancel(keys: readonly LeaseKey[]): void {
     this.#book.cancel(keys);
     this.#deliveries.withdraw(keys);
@@ -183,10 +195,10 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
       this.#deliveries.connect(peer.rpc);
       this.#reports.connect(peer.rpc);
       this.#scheduleBeat(peer, answer.beatMs);
-      for (const resolve of this.#waiting.splice(0)) resolve();
-      this.emit('connected', this.#master);
+      this.wake();
+      this.#events.emit('connected', this.#master);
     } catch (error) {
-      this.emit('trouble', asPeerworkError(error));
+      this.#events.emit('warning', asPeerworkError(error));
       peer.rpc.close();
     }
   }
@@ -197,7 +209,7 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
     this.#beat?.cancel();
     this.#deliveries.disconnect(peer.rpc);
     this.#reports.disconnect(peer.rpc);
-    this.emit('disconnected', error);
+    this.#events.emit('disconnected', error);
   }
 
   #scheduleBeat(peer: Peer, beatMs: number): void {
@@ -222,8 +234,8 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
   }
 
   async #requestWork(rpc: Rpc, capacity: number, signal: AbortSignal): Promise<WorkItem[]> {
-    // The call itself is never cancelled: jobs that are on their way would be lost until their lease ends. A call with capacity 0
-    // makes the Master answer the open one at once, with jobs or without.
+    // The call itself is never cancelled: jobs in transit would be lost until their lease ends. A call with capacity 0 makes the Master answer the
+    // open one at once, with jobs or without.
     const withdraw = () => void rpc.call('requestWork', { capacity: 0 }).catch(() => {});
     const facts = this.#facts;
     const news = facts === undefined || facts === this.#told ? {} : { can: { labels: facts.labels, runners: facts.runners } };
@@ -236,7 +248,7 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
       if (work.length > 0) this.#answers += 1;
       return work;
     } catch (error) {
-      // It may not have been looked at.
+      // The Master may not have read it.
       this.#told = undefined;
       this.#options.log.debug('a request for work ended', { error });
       if (this.#master?.peer.rpc === rpc) await pause(this.#options.clock, RETRY_MS, signal);
@@ -246,10 +258,31 @@ export class MasterSource extends EventEmitter<MasterSourceEvents> implements So
       this.#withdraw = undefined;
     }
   }
+}
 
-  async #connected(signal: AbortSignal): Promise<Rpc | undefined> {
-    while (this.#master === undefined && !signal.aborted && !this.#closed)
-      await orAborted(new Promise<void>((resolve) => this.#waiting.push(resolve)), signal);
-    return this.#master?.peer.rpc;
+/** The files of one task version, fetched from whichever link to the Master is up at that moment. */
+class PeerOrigin implements TaskOrigin {
+  readonly digest: string;
+  readonly publisher: string;
+  readonly #rpc: () => Rpc | undefined;
+
+  constructor(digest: string, publisher: string, rpc: () => Rpc | undefined) {
+    this.digest = digest;
+    this.publisher = publisher;
+    this.#rpc = rpc;
+  }
+
+  async manifest(signal: AbortSignal): Promise<SignedManifest> {
+    return checked(requestExecAssetsAnswer, await this.#link().call('requestExecAssets', { digest: this.digest }, { signal }));
+  }
+
+  blob(sha256: string, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array> {
+    return this.#link().stream('requestBlob', { sha256, offset }, { signal });
+  }
+
+  #link(): Rpc {
+    const rpc = this.#rpc();
+    if (rpc === undefined) throw new PeerworkError('link-lost');
+    return rpc;
   }
 }

@@ -1,17 +1,17 @@
 import type { Duplex } from 'node:stream';
 import { asPeerworkError, PeerworkError } from '../../errors.js';
-import type { Tunnel } from '../../job/tunnel.js';
+import type { Tunnel } from '../../job/source.js';
 import type { LeaseKey } from '../../job/verbs.js';
 import type { Rpc } from '../../swarm/peer.js';
 import { onAbort } from '../../swarm/rpc/on-abort.js';
 import { StreamDuplex } from './stream-duplex.js';
 
-/** Longer than the Master tries to connect: its answer says why it could not. */
+/** Longer than the Master tries to connect, so that its answer with the reason arrives. */
 const OPEN_LIMIT_MS = 15_000;
 
 /**
- * The tunnel of one lease, over whichever link to the Master is up when a connection is opened. Connections end with their link, as with a cut
- * cable, and all of them with the lease; over the next link new ones can be opened.
+ * The tunnel of one lease, over the link to the Master that is up when a connection is opened. Connections end with their link, as with a cut cable,
+ * and all of them with the lease; new ones can be opened over the next link.
  */
 export class PeerTunnel implements Tunnel {
   readonly #key: LeaseKey;

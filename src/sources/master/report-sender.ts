@@ -2,30 +2,32 @@ import type { Clock, Timer } from '../../clock.js';
 import type { Progress } from '../../job/job.js';
 import { MAX_REPORT_BYTES, MAX_REPORTS } from '../../job/limits.js';
 import type { LeaseKey, Report } from '../../job/verbs.js';
+import { Wake } from '../../kit/wake.js';
 import type { Log } from '../../log.js';
 import type { Rpc } from '../../swarm/peer.js';
 import { RunReports } from './run-reports.js';
 
-/** What a run tells is sent after this long: what a quick job tells travels with its outcome alone, and costs no message. */
+/** Reports are sent after this delay: those of a quick job travel with its outcome only, and cost no message. */
 const TELL_MS = 50;
 const RETRY_MS = 1_000;
 /** Of one message. */
 const MAX_BYTES = 2 * MAX_REPORT_BYTES;
 
 /**
- * Carries to the Master what runs tell while they run. One message at a time; what it holds is kept until the Master has answered that it is in the
- * ledger, so that a link that ends loses none of it. What a run that ends has told and is not answered goes with its outcome; of a run that does not
- * count any more it goes this way.
+ * Delivers the reports of running jobs to the Master. One message at a time. Reports are kept until the Master has confirmed that they are in the
+ * ledger, so that the end of a link loses none. Unconfirmed reports of a run that ends travel with its outcome; those of a run that no longer counts
+ * are sent here.
  */
 export class ReportSender {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #shared = { held: 0 };
-  /** Those that have something to send. */
+  /** Runs with reports to send. */
   readonly #runs = new Set<RunReports>();
   #rpc: Rpc | undefined;
   #timer: Timer | undefined;
   #sending = false;
+  readonly #delivered = new Wake();
 
   constructor(clock: Clock, log: Log) {
     this.#clock = clock;
@@ -51,12 +53,18 @@ export class ReportSender {
     this.#arm();
   }
 
-  /** Everything that the run has told and that is not known to be kept; whoever takes it sends it. */
+  /** All reports of the run that are not confirmed; the caller sends them. */
   take(run: RunReports): Report[] {
     const reports = run.all();
     run.clear();
     this.#runs.delete(run);
+    this.#delivered.wake();
     return reports;
+  }
+
+  /** Resolves when all reports are delivered, or taken over by an outcome; or when the signal aborts. */
+  emptied(signal: AbortSignal): Promise<void> {
+    return this.#delivered.until(() => this.#runs.size === 0, signal);
   }
 
   close(): void {
@@ -89,8 +97,9 @@ export class ReportSender {
         run.acknowledge(reports.at(-1)?.n ?? 0, now);
         if (run.empty) this.#runs.delete(run);
       }
+      this.#delivered.wake();
     } catch (error) {
-      this.#log.debug('what jobs tell could not be delivered', { error });
+      this.#log.debug('reports of jobs could not be delivered', { error });
       delayMs = RETRY_MS;
     } finally {
       this.#sending = false;
@@ -98,7 +107,7 @@ export class ReportSender {
     }
   }
 
-  /** As much as goes into a message, of the runs that have waited long enough. */
+  /** As much as fits into a message, of the runs that have waited long enough. */
   #batch(): { readonly run: RunReports; readonly reports: Report[] }[] {
     const batch: { run: RunReports; reports: Report[] }[] = [];
     const now = this.#clock.now();
@@ -109,7 +118,7 @@ export class ReportSender {
       bytes += run.bytes;
       if (batch.length > 0 && (count > MAX_REPORTS || bytes > MAX_BYTES)) break;
       batch.push({ run, reports: run.send() });
-      // The next time it is the turn of others first.
+      // Next time others come first.
       this.#runs.delete(run);
       this.#runs.add(run);
     }

@@ -3,10 +3,10 @@ import type { Progress } from '../../job/job.js';
 import { MAX_REPORT_BYTES, MAX_REPORTS } from '../../job/limits.js';
 import type { LeaseKey, Report } from '../../job/verbs.js';
 
-/** Room for the line that tells how many were dropped, and a progress value that is kept apart. */
+/** Room for the line with the number of dropped lines, and for a progress value that is kept separately. */
 const MAX_HELD = MAX_REPORTS - 2;
 const MAX_HELD_BYTES = MAX_REPORT_BYTES - 128 * 1024;
-/** Of all runs together; beyond, each keeps less: a Worker without a link must not be filled by what its jobs print. */
+/** Of all runs together; beyond, each keeps less: a Worker without a link must not be filled by the output of its jobs. */
 const MAX_SHARED_BYTES = 32 * 1024 * 1024;
 const MAX_BYTES_THEN = 64 * 1024;
 
@@ -16,14 +16,14 @@ interface Held {
   readonly bytes: number;
 }
 
-/** What the reports of all runs of a Worker take. */
+/** The size of all reports of a Worker. */
 export interface HeldBytes {
   held: number;
 }
 
 /**
- * What one run has told and its Master is not known to have, numbered from 1. When there is no room for more the oldest lines are dropped, and a line
- * says how many; the last progress stays.
+ * The unconfirmed reports of one run, numbered from 1. If there is no more room the oldest lines are dropped, and a line gives their number; the last
+ * progress stays.
  */
 export class RunReports {
   readonly key: LeaseKey;
@@ -31,12 +31,12 @@ export class RunReports {
   #held: Held[] = [];
   #bytes = 0;
   #lastN = 0;
-  /** Up to here it is under way. */
+  /** Reports up to this number are in transit. */
   #sentN = 0;
   #dropped = { count: 0, n: 0 };
-  /** The latest progress, if what came after it has pushed it out. */
+  /** The latest progress, if later lines have pushed it out. */
   #progress: Held | undefined;
-  /** When the oldest of it came. */
+  /** Arrival of the oldest report. */
   oldestAt = 0;
 
   constructor({ id, lease }: LeaseKey, shared: HeldBytes) {
@@ -48,7 +48,7 @@ export class RunReports {
     return this.#held.length === 0 && this.#dropped.count === 0 && this.#progress === undefined;
   }
 
-  /** At most as many as `all` gives. */
+  /** At most as many as `all` returns. */
   get size(): number {
     return this.#held.length + 2;
   }
@@ -79,13 +79,13 @@ export class RunReports {
     return first;
   }
 
-  /** All of it, which is now under way. */
+  /** All of them, now in transit. */
   send(): Report[] {
     this.#sentN = this.#lastN;
     return this.all();
   }
 
-  /** The Master has what was numbered up to `n`. */
+  /** The Master has the reports up to number `n`. */
   acknowledge(n: number, now: number): void {
     const count = this.#held.findIndex((each) => each.n > n);
     for (const { bytes } of this.#held.splice(0, count === -1 ? this.#held.length : count)) this.#count(-bytes);
@@ -94,12 +94,12 @@ export class RunReports {
     this.oldestAt = now;
   }
 
-  /** It is somebody else's to send. */
+  /** Another sender takes them over. */
   clear(): void {
     this.acknowledge(Number.POSITIVE_INFINITY, 0);
   }
 
-  /** A value that nobody has seen yet gives way to the next. */
+  /** A progress value that was not sent yet is replaced by the next. */
   #replaceProgress(): void {
     this.#forgetProgress();
     const last = this.#held[this.#held.length - 1];

@@ -7,11 +7,11 @@ type Result = IteratorResult<Uint8Array, undefined>;
 const finished: Result = { done: true, value: undefined };
 
 /**
- * A stream of a link in both directions as Node's Duplex; each direction ends by itself. What is written waits here until the link has taken
- * what was written before, and nothing is read from the link that is not read from here.
+ * A stream of a link in both directions as Node's Duplex; each direction ends separately. A write waits until the link has taken the one before, and
+ * bytes are read from the link only as they are read here.
  */
 export class StreamDuplex extends Duplex {
-  /** Resolves when the peer has accepted; rejects with why it did not. */
+  /** Resolves when the peer has accepted; rejects with its reason if it did not. */
   readonly accepted: Promise<void>;
   readonly #controller = new AbortController();
   #isAccepted = false;
@@ -20,7 +20,7 @@ export class StreamDuplex extends Duplex {
   #readOn: (() => void) | undefined;
   /** Written, and not taken by the link yet. */
   #written: { readonly bytes: Uint8Array; readonly taken: Callback } | undefined;
-  /** The link waits for what is written next. */
+  /** The link waits for the next write. */
   #wanted: ((result: Result) => void) | undefined;
   #complete = false;
 
@@ -31,7 +31,7 @@ export class StreamDuplex extends Duplex {
       this.#refuse = reject;
     });
     this.accepted.catch(() => {});
-    // A connection that breaks while nobody listens must not end the Worker.
+    // A connection that breaks without a listener must not end the Worker.
     this.on('error', () => {});
     void this.#receive(open({ [Symbol.asyncIterator]: () => this.#upload() }, this.#controller.signal));
   }
@@ -64,7 +64,7 @@ export class StreamDuplex extends Duplex {
     this.#written = undefined;
     this.#wanted?.(finished);
     this.#readOn?.();
-    // After an orderly end the last bytes may still be on their way.
+    // After an orderly end the last bytes may still be in transit.
     if (!orderly) this.#controller.abort(error ?? undefined);
     this.#refuse(error ?? new PeerworkError('rpc-cancelled'));
     callback(error);
@@ -102,7 +102,7 @@ export class StreamDuplex extends Duplex {
           this.#wanted = resolve;
         });
       },
-      // The peer reads no more. If it has not sent its own end yet, that one tells why.
+      // The peer no longer reads. If it has not sent its own end yet, that will carry the reason.
       return: () => {
         if (!this.#complete) this.#breakAfterEnd();
         this.#complete = true;
@@ -112,7 +112,7 @@ export class StreamDuplex extends Duplex {
     };
   }
 
-  /** All that came is delivered first; what was written is not taken, which is no orderly end. */
+  /** Everything received is delivered first; written bytes are not taken, which is not an orderly end. */
   #breakAfterEnd(): void {
     const error = new PeerworkError('tunnel-broken', 'the other side takes no more');
     if (this.readableEnded) this.destroy(error);

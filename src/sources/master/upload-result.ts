@@ -3,6 +3,7 @@ import { PeerworkError } from '../../errors.js';
 import { MESSAGE_LIMITS } from '../../job/limits.js';
 import { checked, type SettleAnswer, type Settlement, uploadResultAnswer } from '../../job/verbs.js';
 import { parseJson } from '../../kit/json.js';
+import { linesOf } from '../../kit/lines.js';
 import type { Rpc } from '../../swarm/peer.js';
 
 const PIECE_BYTES = 64 * 1024;
@@ -10,17 +11,19 @@ const PIECE_BYTES = 64 * 1024;
 const MAX_ANSWER_BYTES = 1_024;
 
 export interface UploadOptions {
+  /** The Master wants it even if the run was cancelled. */
+  readonly late: boolean;
   /** Stops it. */
   readonly signal: AbortSignal;
-  /** All of it is on its way: only the answer is awaited. */
+  /** All bytes are sent: only the answer is awaited. */
   readonly onSent: () => void;
 }
 
 /**
- * Brings one outcome to the Master as a stream, which yields to everything else on the link, from the byte on that the Master lacks. Rejects with why
- * it did not arrive; what has arrived until then need not be sent again.
+ * Delivers one outcome to the Master as a stream, which yields to everything else on the link, from the first byte that the Master lacks. Rejects
+ * with the reason if it did not arrive; bytes received until then need not be sent again.
  */
-export async function uploadResult(rpc: Rpc, settlement: Settlement, { signal, onSent }: UploadOptions): Promise<SettleAnswer> {
+export async function uploadResult(rpc: Rpc, settlement: Settlement, { late, signal, onSent }: UploadOptions): Promise<SettleAnswer> {
   const bytes = Buffer.from(JSON.stringify(settlement));
   const { id, lease } = settlement;
   const sha256 = createHash('sha256').update(bytes).digest('hex');
@@ -32,8 +35,9 @@ export async function uploadResult(rpc: Rpc, settlement: Settlement, { signal, o
     for (let at = await offset; at < bytes.length; at += PIECE_BYTES) yield bytes.subarray(at, at + PIECE_BYTES);
   }
   let answer: SettleAnswer | undefined;
-  const stream = rpc.stream('uploadResult', { id, lease, sha256, bytes: bytes.length }, { upload: rest(), onUploaded: onSent, signal });
-  for await (const line of linesOf(stream)) {
+  const args = { id, lease, sha256, bytes: bytes.length, ...(late && { late }) };
+  const stream = rpc.stream('uploadResult', args, { upload: rest(), onUploaded: onSent, signal });
+  for await (const line of linesOf(stream, MAX_ANSWER_BYTES, refuse)) {
     const said = checked(uploadResultAnswer, parseJson(line, MESSAGE_LIMITS));
     if (said.kind === 'from') begin(said.offset);
     else answer = said.answer;
@@ -42,14 +46,6 @@ export async function uploadResult(rpc: Rpc, settlement: Settlement, { signal, o
   return answer;
 }
 
-async function* linesOf(stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  let rest = Buffer.alloc(0);
-  for await (const bytes of stream) {
-    rest = Buffer.concat([rest, bytes]);
-    for (let end = rest.indexOf('\n'); end >= 0; end = rest.indexOf('\n')) {
-      yield rest.subarray(0, end);
-      rest = rest.subarray(end + 1);
-    }
-    if (rest.length > MAX_ANSWER_BYTES) throw new PeerworkError('rpc-invalid', 'the Master answers at too great length');
-  }
+function refuse(fault: string): PeerworkError {
+  return new PeerworkError('rpc-invalid', `the Master’s response: ${fault}`);
 }

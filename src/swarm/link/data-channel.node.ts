@@ -1,5 +1,4 @@
 import type { DataChannel } from 'node-datachannel';
-import { safely } from './callback.node.js';
 
 type Handler<Event> = ((event: Event) => void) | null;
 
@@ -78,4 +77,20 @@ function wholeBuffer(message: ArrayBuffer | Buffer): ArrayBuffer {
   const { buffer, byteOffset, byteLength } = message;
   if (buffer instanceof ArrayBuffer && byteOffset === 0 && byteLength === buffer.byteLength) return buffer;
   return new Uint8Array(message).buffer;
+}
+
+/**
+ * A JS exception that leaves a node-datachannel callback aborts the process (SIGABRT, `uncaughtException` is not even
+ * asked). So every callback given to it goes through here: the exception is thrown again where Node can report it.
+ */
+export function safely<Args extends unknown[]>(callback: (...args: Args) => void): (...args: Args) => void {
+  return (...args) => {
+    try {
+      callback(...args);
+    } catch (error) {
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
+  };
 }

@@ -93,7 +93,7 @@ function parseIceUrl(url: string, outer: { readonly username?: string; readonly 
   if (port < 1 || port > 65535) throw invalid(url, 'the port is not between 1 and 65535');
   if (secure && transportText?.toLowerCase() === 'udp') throw invalid(url, 'turns goes over TCP only');
   const transport = secure ? 'tls' : kind === 'turn' && transportText?.toLowerCase() === 'tcp' ? 'tcp' : 'udp';
-  if (host.startsWith('[') && !URL.canParse(`http://${host}`)) throw invalid(url, 'no IPv6 address stands in the brackets');
+  if (host.startsWith('[') && !URL.canParse(`http://${host}`)) throw invalid(url, 'the brackets contain no IPv6 address');
   const plain = { transport, host: host.replace(/^\[|\]$/g, ''), port } as const;
   if (kind === 'stun') return { kind, ...plain };
   const colon = login?.indexOf(':') ?? -1;

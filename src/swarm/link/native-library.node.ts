@@ -1,6 +1,15 @@
+import { createSocket, type Socket } from 'node:dgram';
 import { createRequire } from 'node:module';
 import type { PeerConnection, RtcConfig } from 'node-datachannel';
-import { Kicker } from './kick.node.js';
+
+/**
+ * libdatachannel 0.24.5 leaves a DTLS ClientHello that came early in its queue until the next datagram arrives, which is
+ * OpenSSL's retransmission after 1 s: a third of all connections lost that second. So the DTLS server gets
+ * datagrams from this machine itself: a UDP socket on loopback is made known as a candidate of the lowest priority, and
+ * once ICE is connected it sends single bytes until the connection is. The library drops those bytes after looking at
+ * its queue.
+ */
+const kickAtMs = [2, 10, 25, 50, 100, 200, 400];
 
 /** The library keeps the process alive after its last connection; it is shut down after this long without any. */
 const idleMs = 200;
@@ -42,6 +51,45 @@ class NativeLibrary {
     if (this.#open.size > 0) return;
     this.kicker.close();
     this.#module?.cleanup();
+  }
+}
+
+class Kicker {
+  #socket: Socket | undefined;
+  #port: number | undefined;
+
+  /** Binding takes a turn of the event loop: called when a connection is made, long before the answer comes. */
+  prepare(): void {
+    if (this.#socket !== undefined) return;
+    const socket = createSocket('udp4');
+    this.#socket = socket;
+    socket.unref();
+    socket.on('message', () => {}); // the library's connectivity checks; unanswered, this path never wins
+    socket.on('error', () => this.close()); // without loopback there is no kick, only the old delay
+    socket.bind(0, '127.0.0.1', () => {
+      if (this.#socket === socket) this.#port = socket.address().port;
+    });
+  }
+
+  /** The candidate line to add to a connection, once its remote description is set. */
+  candidate(): string | undefined {
+    if (this.#port === undefined) return undefined;
+    return `candidate:kick 1 UDP 1 127.0.0.1 ${this.#port} typ host`;
+  }
+
+  /** Sends to the connection's own port until it is connected or closed. */
+  start(localPort: number, isOver: () => boolean): void {
+    for (const delayMs of kickAtMs) {
+      setTimeout(() => {
+        if (!isOver() && this.#port !== undefined) this.#socket?.send(Uint8Array.of(0), localPort, '127.0.0.1', () => {});
+      }, delayMs).unref();
+    }
+  }
+
+  close(): void {
+    this.#port = undefined;
+    this.#socket?.close();
+    this.#socket = undefined;
   }
 }
 

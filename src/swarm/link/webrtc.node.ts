@@ -1,12 +1,9 @@
-import type { DataChannel, PeerConnection } from 'node-datachannel';
-import { safely } from './callback.node.js';
-import { NodeDataChannel } from './data-channel.node.js';
-import { IceCandidate, SessionDescription } from './description.node.js';
+import type { DataChannel, PeerConnection, RtcConfig } from 'node-datachannel';
+import { NodeDataChannel, safely } from './data-channel.node.js';
 import type { WebRtcEngine } from './engine.js';
 import { Gathering } from './gathering.node.js';
 import { helloGate } from './hello-gate.node.js';
 import { library } from './native-library.node.js';
-import { nativeServers } from './native-servers.node.js';
 import { type CandidateKind, candidatesOf, isDtlsClient, parseCandidate, splitCandidates } from './sdp.js';
 
 /**
@@ -272,4 +269,50 @@ class NodePeerConnection {
   #assertOpen(): void {
     if (this.#closed) throw new Error('the connection is closed');
   }
+}
+
+class SessionDescription {
+  readonly type: 'offer' | 'answer';
+  readonly sdp: string;
+
+  constructor(init: RTCSessionDescriptionInit) {
+    this.type = init.type === 'answer' ? 'answer' : 'offer';
+    this.sdp = init.sdp ?? '';
+  }
+}
+
+class IceCandidate {
+  readonly candidate: string;
+  readonly sdpMid: string;
+
+  constructor(init: RTCIceCandidateInit) {
+    this.candidate = init.candidate ?? '';
+    this.sdpMid = init.sdpMid ?? '0';
+  }
+
+  get address(): string | undefined {
+    return parseCandidate(this.candidate)?.address;
+  }
+}
+
+/** TURN over TCP or TLS is left out: the library cannot, the bridge in `openIce` hands it a UDP address instead. */
+function nativeServers(servers: readonly RTCIceServer[]): RtcConfig['iceServers'] {
+  const found: RtcConfig['iceServers'] = [];
+  for (const { urls, username, credential } of servers) {
+    for (const url of typeof urls === 'string' ? [urls] : urls) {
+      const match = /^(stun|turn):(\[[^\]]+\]|[^:]+):(\d+)(?:\?transport=(\w+))?$/.exec(url);
+      const [, scheme, host = '', port, transport = 'udp'] = match ?? [];
+      // In parts: as text the library reads no IPv6 address.
+      if (scheme === 'stun') found.push({ hostname: host.replace(/^\[|\]$/g, ''), port: Number(port) });
+      else if (scheme === 'turn' && transport === 'udp')
+        found.push({
+          hostname: host.replace(/^\[|\]$/g, ''),
+          port: Number(port),
+          username: username ?? '',
+          password: credential ?? '',
+          relayType: 'TurnUdp',
+        });
+    }
+  }
+  return found;
 }

@@ -1,6 +1,7 @@
 import type { Clock, Timer } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
-import { Backoff, RateLimit } from './backoff.js';
+import { Backoff } from '../../kit/backoff.js';
+import { TokenBucket } from '../../kit/token-bucket.js';
 import type { OpenSocket } from './socket.js';
 import { TrackerClient, type TrackerListener, type TrackerTimes } from './tracker-client.js';
 import { TrackerPace } from './tracker-pace.js';
@@ -78,8 +79,8 @@ export class Lobby implements TrackerListener {
   /** By the text of the offer: a forged variation of somebody's offer must not stand in its way. */
   readonly #visits = new Map<string, Visit & { copy(sender: Sender): void }>();
   readonly #pending = new Map<string, number>();
-  readonly #rates: ReadonlyMap<string, RateLimit>;
-  readonly #busySigns: RateLimit;
+  readonly #rates: ReadonlyMap<string, TokenBucket>;
+  readonly #busySigns: TokenBucket;
   #probedAt = 0;
   #reached = false;
   #closed = false;
@@ -88,15 +89,22 @@ export class Lobby implements TrackerListener {
     this.#options = options;
     this.#listener = listener;
     const { openSocket, randomBytes, random, clock, trackerTimes } = options;
-    this.#rates = new Map(options.trackers.map((url) => [url, new RateLimit(OFFERS_BURST, OFFERS_PER_SECOND, () => clock.now())]));
+    this.#rates = new Map(
+      options.trackers.map((url) => [url, new TokenBucket({ burst: OFFERS_BURST, perSecond: OFFERS_PER_SECOND }, clock.now())]),
+    );
     const times = trackerTimes ? { times: trackerTimes } : {};
-    this.#busySigns = new RateLimit(BUSY_BURST, BUSY_PER_SECOND, () => clock.now());
+    this.#busySigns = new TokenBucket({ burst: BUSY_BURST, perSecond: BUSY_PER_SECOND }, clock.now());
     const pace = new TrackerPace(clock);
     this.#clients = options.trackers.flatMap((url) =>
       options.infoHashes.map((hash) => {
         const infoHash = binaryText(hash);
         const client = new TrackerClient({ url, infoHash, role: 'master', openSocket, randomBytes, random, clock, pace, ...times }, this);
-        this.#rooms.set(client, { backoff: new Backoff(KNOCK_FIRST_MS, KNOCK_CAP_MS, random), members: 0, changedAt: 0, timer: undefined });
+        this.#rooms.set(client, {
+          backoff: new Backoff({ firstMs: KNOCK_FIRST_MS, capMs: KNOCK_CAP_MS, random }),
+          members: 0,
+          changedAt: 0,
+          timer: undefined,
+        });
         return client;
       }),
     );
@@ -163,7 +171,7 @@ export class Lobby implements TrackerListener {
     // Each tracker has its share of places and of work, so that a hostile one cannot take them all.
     const { maxPending = MAX_PENDING, trackers } = this.#options;
     const share = Math.max(1, Math.ceil(maxPending / trackers.length));
-    if (this.#pendingAt(client.url) >= share || !this.#rates.get(client.url)?.take()) {
+    if (this.#pendingAt(client.url) >= share || !this.#rates.get(client.url)?.take(1, this.#options.clock.now())) {
       this.#signalBusy(sender);
       return;
     }
@@ -234,7 +242,7 @@ export class Lobby implements TrackerListener {
   }
 
   #signalBusy({ client, from, offerId }: Sender): void {
-    if (this.#busySigns.take()) client.answer(from, offerId, KNOCK_SDP);
+    if (this.#busySigns.take(1, this.#options.clock.now())) client.answer(from, offerId, KNOCK_SDP);
   }
 
   #pendingAt(url: string): number {

@@ -1,7 +1,7 @@
 import { type Clock, pause, type Timer } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
+import { Backoff } from '../../kit/backoff.js';
 import { Deadline } from '../../kit/deadline.js';
-import { Backoff } from './backoff.js';
 import type { OpenSocket } from './socket.js';
 import { TrackerClient, type TrackerListener, type TrackerTimes } from './tracker-client.js';
 import { TrackerPace } from './tracker-pace.js';
@@ -18,7 +18,7 @@ export interface SeekerOptions {
   readonly trackerTimes?: Partial<TrackerTimes>;
   /** What trackers asked for before this search. */
   readonly pace?: TrackerPace;
-  /** How long the trackers may answer without a Master doing so before that is called trouble. Default 5 s. */
+  /** How long the trackers may answer without a Master doing so before a warning is emitted. Default 5 s. */
   readonly masterAbsentMs?: number;
   /** After so long a search the Master counts as away, and its knock is waited for. Default 60 s. */
   readonly quietAfterMs?: number;
@@ -90,12 +90,12 @@ export class Seeker implements TrackerListener {
 
   constructor(options: SeekerOptions) {
     this.#options = options;
-    this.#backoff = new Backoff(ANNOUNCE_FIRST_MS, ANNOUNCE_CAP_MS, options.random);
+    this.#backoff = new Backoff({ firstMs: ANNOUNCE_FIRST_MS, capMs: ANNOUNCE_CAP_MS, random: options.random });
     const infoHash = binaryText(options.infoHash);
     const { openSocket, randomBytes, random, clock, trackerTimes, pace = new TrackerPace(clock) } = options;
     this.#startedAt = clock.now();
-    this.#knockRest = new Backoff(KNOCK_REST_FIRST_MS, KNOCK_REST_CAP_MS, random);
-    this.#deafness = new Backoff(DEAF_FIRST_MS, QUIET_OFFER_MS, random);
+    this.#knockRest = new Backoff({ firstMs: KNOCK_REST_FIRST_MS, capMs: KNOCK_REST_CAP_MS, random });
+    this.#deafness = new Backoff({ firstMs: DEAF_FIRST_MS, capMs: QUIET_OFFER_MS, random });
     this.#clients = options.trackers.map(
       (url) =>
         new TrackerClient(

@@ -1,7 +1,8 @@
 import type { Clock, Timer } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
+import { Backoff } from '../../kit/backoff.js';
+import { TokenBucket } from '../../kit/token-bucket.js';
 import type { Role } from '../peer.js';
-import { Backoff, RateLimit } from './backoff.js';
 import type { OpenSocket, SocketEnd, TextSocket } from './socket.js';
 import { presenceMs, type TrackerPace } from './tracker-pace.js';
 import { announceText, answerText, MAX_TRACKER_MESSAGE_BYTES, newPeerId, type OfferCopy, readTrackerMessage } from './wire.js';
@@ -75,7 +76,7 @@ export class TrackerClient {
   readonly #times: TrackerTimes;
   readonly #backoff: Backoff;
   readonly #refusedBackoff: Backoff;
-  readonly #messages: RateLimit;
+  readonly #messages: TokenBucket;
   #peerId = '';
   #socket: TextSocket | undefined;
   /** One object for each socket, so that late events of an old socket are known as such. */
@@ -94,9 +95,9 @@ export class TrackerClient {
     this.#listener = listener;
     this.#times = { ...defaultTrackerTimes, ...options.times };
     const { retryFirstMs, retryCapMs, refusedCapMs } = this.#times;
-    this.#backoff = new Backoff(retryFirstMs, retryCapMs, options.random);
-    this.#refusedBackoff = new Backoff(retryFirstMs, refusedCapMs, options.random);
-    this.#messages = new RateLimit(MAX_MESSAGES_BURST, MAX_MESSAGES_PER_SECOND, () => options.clock.now());
+    this.#backoff = new Backoff({ firstMs: retryFirstMs, capMs: retryCapMs, random: options.random });
+    this.#refusedBackoff = new Backoff({ firstMs: retryFirstMs, capMs: refusedCapMs, random: options.random });
+    this.#messages = new TokenBucket({ burst: MAX_MESSAGES_BURST, perSecond: MAX_MESSAGES_PER_SECOND }, options.clock.now());
   }
 
   get isOpen(): boolean {
@@ -117,7 +118,7 @@ export class TrackerClient {
     if (!this.#open) return;
     this.#socket?.send(announceText(this.#options.infoHash, this.#peerId, offers, this.#announcedBefore ? '' : 'started'));
     this.#announcedBefore = true;
-    if (!this.#watchdog) this.#watch(this.#times.answerMs, 'an announce was not answered');
+    if (!this.#watchdog) this.#watch(this.#times.answerMs, 'an announce got no response');
   }
 
   /** Does nothing unless open. */
@@ -167,7 +168,7 @@ export class TrackerClient {
   }
 
   #receive(text: string): void {
-    if (!this.#messages.take()) return;
+    if (!this.#messages.take(1, this.#options.clock.now())) return;
     const message = readTrackerMessage(text, this.#options.infoHash);
     if (!message) return;
     if (message.kind === 'offer') this.#listener.offered(this, message);

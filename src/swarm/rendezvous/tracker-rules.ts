@@ -27,7 +27,7 @@ export function whyMalformed(text: string, claim: (peerId: string) => string, sw
   if (offers !== undefined && offers !== null && !(Array.isArray(offers) && offers.length <= MAX_OFFERS && offers.every(isOffer)))
     return 'invalid offers';
   if (answer !== undefined && answer !== null && !(isDescription(answer) && isId(message['to_peer_id']) && isId(message['offer_id'])))
-    return 'invalid answer';
+    return 'invalid response';
   if (claim(peerId) !== peerId) return 'another peer_id was used on this socket';
   if (!swarms.has(infoHash) && swarms.size >= MAX_SWARMS_PER_SOCKET) return 'too many swarms on one socket';
   swarms.add(infoHash);

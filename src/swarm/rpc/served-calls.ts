@@ -63,7 +63,12 @@ export class ServedCalls {
       this.#log.debug('unknown note', { verb });
       return;
     }
-    const failed = (error: unknown) => this.#log.warn('a note could not be handled', { verb, error });
+    const failed = (error: unknown) =>
+      this.#log.warn('a note could not be handled', {
+        verb,
+        error,
+        hint: 'Update peerwork on both sides; if it persists, report it with the log at LOG_LEVEL=debug.',
+      });
     try {
       const result: unknown = handler(args);
       if (isPromise(result)) result.then(undefined, failed);
@@ -99,7 +104,12 @@ export class ServedCalls {
 
   #fail(id: number, verb: string, error: unknown): void {
     if (!this.#running.delete(id)) return;
-    if (!(error instanceof PeerworkError)) this.#log.error('a call could not be handled', { verb, error });
+    if (!(error instanceof PeerworkError))
+      this.#log.error('a call could not be handled', {
+        verb,
+        error,
+        hint: 'Update peerwork on both sides; if it persists, report it with the log at LOG_LEVEL=debug.',
+      });
     this.#refuse(id, error);
   }
 

@@ -40,7 +40,12 @@ export class ServedStreams {
       return;
     }
     const failed = (error: unknown) => {
-      if (!(error instanceof PeerworkError)) this.#log.error('a stream could not be served', { verb, error });
+      if (!(error instanceof PeerworkError))
+        this.#log.error('a stream could not be served', {
+          verb,
+          error,
+          hint: 'No action needed if the disk or the ledger was unavailable; the peer retries. Otherwise report it with the log at LOG_LEVEL=debug.',
+        });
     };
     const stream = new ServedStream(id, this.#writer, failed, () => this.#running.delete(id));
     this.#running.set(id, stream);

@@ -1,5 +1,5 @@
 import type { Clock } from '../../clock.js';
-import { asPeerworkError, type ErrorCode, isErrorCode, PeerworkError } from '../../errors.js';
+import { asPeerworkError, type ErrorCode, knownError, PeerworkError } from '../../errors.js';
 import type { Log } from '../../log.js';
 import type { Primitives } from '../crypto.js';
 import type { Handshaken } from '../handshake.js';
@@ -184,7 +184,7 @@ export class RpcSession implements Rpc {
         this.#streams.onFail(id, text);
         return;
       case Kind.goodbye:
-        this.#end(new PeerworkError(isErrorCode(text) ? text : 'link-closed'), false);
+        this.#end(knownError(text) ?? new PeerworkError('link-closed'), false);
         return;
     }
   }
@@ -214,7 +214,7 @@ export class RpcSession implements Rpc {
   }
 
   /** @param told the code in the goodbye */
-  #end(reason: PeerworkError, sayGoodbye: boolean, told: ErrorCode = reason.code): void {
+  #end(reason: PeerworkError, sayGoodbye: boolean, told: string = reason.code): void {
     if (this.#reason !== undefined) return;
     this.#reason = reason;
     this.#heartbeat.stop();

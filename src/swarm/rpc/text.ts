@@ -1,4 +1,4 @@
-import { asPeerworkError, type ErrorCode, isErrorCode, PeerworkError } from '../../errors.js';
+import { asPeerworkError, type ErrorCode, knownError, PeerworkError } from '../../errors.js';
 import { MAX_MESSAGE_BYTES, MESSAGE_LIMITS } from '../../job/limits.js';
 import { type JsonRefused, parseJson as parse } from '../../kit/json.js';
 import { toUtf8 } from '../bytes.js';
@@ -54,8 +54,7 @@ export function parseRefusal(text: string): PeerworkError {
   const end = text.indexOf('\n');
   const code = end < 0 ? text : text.slice(0, end);
   const detail = end < 0 ? '' : printable(text.slice(end + 1, end + 1 + MAX_DETAIL_CHARS));
-  if (isErrorCode(code)) return new PeerworkError(code, detail);
-  return new PeerworkError('rpc-failed', `${printable(code.slice(0, MAX_VERB_CHARS))} ${detail}`.trim());
+  return knownError(code, detail) ?? new PeerworkError('rpc-failed', `${printable(code.slice(0, MAX_VERB_CHARS))} ${detail}`.trim());
 }
 
 /** Words of a peer may be shown on a terminal. */

@@ -1,170 +1,61 @@
-import type { Socket } from 'node:net';
-import type { Clock, Timer } from '../../clock.js';
-import { type Bendict, bytesIn, decodeDict, type Encodable, encode, isDict, WireFault } from './bencode.js';
-import { type Budget, type ExtendedMessage, extendedFrame, FrameReader, handshake, KEEP_ALIVE, readHandshake } from './frames.js';
-import { addressOf } from './keys.js';
-import { keyIn } from './packet.js';
+import type { OptionsOf } from '../../config/option.js';
+import { PeerworkError } from '../../errors.js';
+import { requirePackages } from '../../kit/optional-package.js';
+import { checkTcp } from '../health/check-tcp.js';
+import type { Wire } from '../wire.js';
+import { QueueXecError } from './errors.js';
+import { queueXecOptions } from './options.js';
+import type { Meeting, PeerAt } from './protocol/room.js';
 
-/** One channel message: a result of 8 MB is 16 MB in hexadecimal; a task's files come in one as well. */
-export const MAX_FRAME_BYTES = 32 * 1024 * 1024;
-const CONGESTED_BYTES = 1024 * 1024;
-const OPEN_MS = 10_000;
-const KEEP_ALIVE_MS = 55_000;
-/** Two keep-alives of the other side and a bit: it sends one every 55 s. */
-const SILENCE_MS = 150_000;
-const CHANNEL = 'bo_channel';
-const OWN_EXTENSION = 4;
-const HELLO = 0;
-/** Messages a second that are read of one peer, and how many at once: beyond that they are dropped. */
-const RATE_PER_MS = 1;
-const BURST = 2_000;
+/** Jobs of a queue-xec 2 Master. */
+export const queueXec: Wire<typeof queueXecOptions> = {
+  name: 'queue-xec',
+  summary: 'a queue-xec 2 Master; and how a Master of ours serves queue-xec 2 Workers',
+  options: queueXecOptions,
+  errors: QueueXecError,
+  configured: ({ queueXecToken }) => queueXecToken !== undefined,
+  questions: ['queueXecToken', 'queueXecKey'],
+  /** Who is in the room is known only to who stands in it for a while; those that the owner named can be asked. */
+  async check({ queueXecPeers: peers = [] }, { signal }) {
+    if (peers.length === 0)
+      return [{ name: 'queue-xec', state: 'ok', detail: 'its Master is looked for in the LAN and the DHT while the Worker runs' }];
+    return Promise.all(peers.map((peer) => checkTcp('queue-xec', peer, { variable: 'PEERWORK_QUEUE_XEC_PEERS', signal })));
+  },
+  async server(options) {
+    if (!options.legacyQueueXec) return undefined;
+    const room = queueXecRoom(options);
+    if (room.dht !== false) await requirePackages('bittorrent-dht').catch(() => {});
+    const { queueXecServer } = await import('./server/legacy-room.js');
+    return queueXecServer(room);
+  },
+  async setup(options) {
+    const room = queueXecRoom(options);
+    // Without it the DHT says that it does not work, and the room is looked for in the LAN.
+    if (room.dht !== false) await requirePackages('bittorrent-dht').catch(() => {});
+    const { queueXecSource } = await import('./source/setup.js');
+    return queueXecSource(room);
+  },
+};
 
-/** What the other side says of itself; nothing of it is signed. */
-export interface Hello {
-  readonly address: string;
-  readonly ek: Buffer;
+/** What Worker and Master alike need of the options to enter a queue-xec room. Throws `option-invalid` if token or key is missing. */
+function queueXecRoom(
+  options: OptionsOf<typeof queueXecOptions>,
+): Meeting & { readonly token: string; readonly transferEncryptToken: string } {
+  const { queueXecToken: token, queueXecKey: transferEncryptToken, queueXecPeers, queueXecListen, queueXecLsd, queueXecDht } = options;
+  if (token === undefined) throw new PeerworkError('option-invalid', '`PEERWORK_QUEUE_XEC_TOKEN` is missing');
+  if (transferEncryptToken === undefined) throw new PeerworkError('option-invalid', '`PEERWORK_QUEUE_XEC_KEY` is missing');
+  const isSwitch = queueXecDht?.length === 1 && /^(yes|no)$/.test(queueXecDht[0] ?? '');
+  return {
+    token,
+    transferEncryptToken,
+    ...(queueXecPeers !== undefined && { peers: queueXecPeers.map(peerAt) }),
+    ...(queueXecListen !== undefined && { listen: peerAt(queueXecListen) }),
+    ...(!queueXecLsd && { lsd: false as const }),
+    ...(queueXecDht !== undefined && { dht: isSwitch ? queueXecDht[0] === 'yes' && {} : { nodes: queueXecDht } }),
+  };
 }
 
-export interface WireOptions {
-  readonly socket: Socket;
-  readonly infoHash: Buffer;
-  readonly peerId: Buffer;
-  /** What is told to the other side besides the number of the channel. */
-  readonly hello: { readonly id: string; readonly pk: string; readonly ek: string };
-  readonly budget: Budget;
-  readonly clock: Clock;
-  readonly onOpen: (hello: Hello) => void;
-  readonly onMessage: (message: Buffer) => void;
-  readonly onClose: (reason: string) => void;
-}
-
-/**
- * One BitTorrent connection of a room. States: opening → open → closed. `opening` ends with the other side's extended handshake;
- * a peer that is no member (no channel, another room, ourselves) is closed, and whatever breaks the protocol too.
- */
-export class Wire {
-  readonly outgoing: boolean;
-  readonly #options: WireOptions;
-  readonly #reader: FrameReader;
-  readonly #opening: Timer;
-  #keepAlive: Timer | undefined;
-  #hello: Hello | undefined;
-  #extension = 0;
-  #heardAt: number;
-  #allowance = BURST;
-  #allowedAt: number;
-  #closed = false;
-
-  constructor(options: WireOptions, outgoing: boolean) {
-    this.#options = options;
-    this.outgoing = outgoing;
-    const { socket, clock, infoHash, peerId, budget } = options;
-    this.#heardAt = clock.now();
-    this.#allowedAt = this.#heardAt;
-    this.#reader = new FrameReader(budget, MAX_FRAME_BYTES);
-    this.#opening = clock.after(OPEN_MS, () => this.close('no handshake'), { unref: true });
-    socket.setNoDelay(true);
-    socket.on('data', (chunk) => this.#receive(chunk));
-    socket.on('error', () => {});
-    socket.once('close', () => this.close('the link was lost'));
-    socket.write(handshake(infoHash, peerId));
-    this.#beat();
-  }
-
-  /** Undefined while it is opening. */
-  get hello(): Hello | undefined {
-    return this.#hello;
-  }
-
-  get remote(): { readonly host: string; readonly port: number } {
-    const { remoteAddress = '', remotePort = 0 } = this.#options.socket;
-    return { host: remoteAddress.replace(/^::ffff:/, ''), port: remotePort };
-  }
-
-  /** The other side reads more slowly than it is written to. */
-  get congested(): boolean {
-    return this.#options.socket.writableLength > CONGESTED_BYTES;
-  }
-
-  /** False if the wire is not open. */
-  send(message: Uint8Array): boolean {
-    const { socket } = this.#options;
-    if (this.#hello === undefined || this.#closed) return false;
-    socket.write(extendedFrame(this.#extension, message));
-    // Somebody who never reads must not fill our memory.
-    if (socket.writableLength > 2 * MAX_FRAME_BYTES) this.close('it does not read');
-    return !this.#closed;
-  }
-
-  close(reason: string): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#opening.cancel();
-    this.#keepAlive?.cancel();
-    this.#options.socket.destroy();
-    this.#reader.close();
-    this.#options.onClose(reason);
-  }
-
-  #receive(chunk: Uint8Array): void {
-    if (this.#closed) return;
-    this.#heardAt = this.#options.clock.now();
-    try {
-      for (const piece of this.#reader.push(chunk)) {
-        if (this.#closed) return;
-        if (Buffer.isBuffer(piece)) this.#shake(piece);
-        else this.#take(piece);
-      }
-    } catch (fault) {
-      this.close(fault instanceof WireFault ? fault.message : String(fault));
-    }
-  }
-
-  #shake(bytes: Buffer): void {
-    const { infoHash, peerId, hello, socket } = this.#options;
-    if (readHandshake(bytes, infoHash).equals(peerId)) throw new WireFault('it is ourselves');
-    const said: Encodable = { m: { [CHANNEL]: OWN_EXTENSION }, ...hello };
-    socket.write(extendedFrame(HELLO, encode(said)));
-  }
-
-  #take({ extension, payload }: ExtendedMessage): void {
-    if (extension === HELLO) this.#greet(decodeDict(payload));
-    else if (extension === OWN_EXTENSION && this.#hello !== undefined && this.#allowed()) this.#options.onMessage(payload);
-  }
-
-  /** A second handshake may change the number of the channel, not who the peer is. */
-  #greet(said: Bendict): void {
-    const extensions = said.get('m');
-    const extension = isDict(extensions) ? extensions.get(CHANNEL) : undefined;
-    if (typeof extension !== 'number' || extension < 1 || extension > 255) throw new WireFault(`it has no ${CHANNEL}`);
-    const hello = { address: addressOf(keyIn(bytesIn(said, 'pk'))), ek: keyIn(bytesIn(said, 'ek')) };
-    this.#extension = extension;
-    if (this.#hello !== undefined) return;
-    this.#hello = hello;
-    this.#opening.cancel();
-    this.#options.onOpen(hello);
-  }
-
-  #allowed(): boolean {
-    const now = this.#options.clock.now();
-    this.#allowance = Math.min(BURST, this.#allowance + (now - this.#allowedAt) * RATE_PER_MS);
-    this.#allowedAt = now;
-    if (this.#allowance < 1) return false;
-    this.#allowance -= 1;
-    return true;
-  }
-
-  #beat(): void {
-    const { clock, socket } = this.#options;
-    this.#keepAlive = clock.after(
-      KEEP_ALIVE_MS,
-      () => {
-        if (clock.now() - this.#heardAt > SILENCE_MS) this.close('it is silent');
-        if (this.#closed) return;
-        socket.write(KEEP_ALIVE);
-        this.#beat();
-      },
-      { unref: true },
-    );
-  }
+function peerAt(text: string): PeerAt {
+  const at = text.lastIndexOf(':');
+  return { host: text.slice(0, at).replace(/^\[|\]$/g, ''), port: Number(text.slice(at + 1)) };
 }

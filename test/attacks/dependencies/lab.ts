@@ -67,7 +67,7 @@ for (const { plan, from } of trees.values()) {
   wrong.push(...faultsOf(join(path, 'node_modules'), plan, canaries).map((each) => `${from.name}: ${each}`));
   if (canaries.touched.size > 0) wrong.push(`${from.name}: npm reached ${[...canaries.touched].join()}`);
   canaries.touched.clear();
-  done();
+  await done();
 }
 
 let layers = 0;
@@ -141,7 +141,7 @@ async function tripCanaries(): Promise<string[]> {
     );
     if (inside || canaries.touched.size > 0) tripped.push(name);
     canaries.touched.clear();
-    done();
+    await done();
   }
   return tripped;
 }

@@ -1,6 +1,7 @@
-import { existsSync, mkdirSync, readdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, realpathSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
+import { removeFolder } from '../../lab/remove-folder.js';
 import { findTool } from '../../lab/require.js';
 
 interface Tree {
@@ -34,7 +35,10 @@ export class PlainNpm {
   }
 
   /** Resolves with the folder, and the fault if there was one; `done` removes it. */
-  async install(packageJson: string, lock: string): Promise<{ readonly path: string; readonly fault: string | undefined; done(): void }> {
+  async install(
+    packageJson: string,
+    lock: string,
+  ): Promise<{ readonly path: string; readonly fault: string | undefined; done(): Promise<void> }> {
     this.#count += 1;
     const path = join(this.#folder, String(this.#count));
     mkdirSync(path, { recursive: true });
@@ -64,7 +68,7 @@ export class PlainNpm {
     } catch (error) {
       fault = error instanceof Error ? error.message : String(error);
     }
-    return { path, fault, done: () => rmSync(path, { recursive: true, force: true }) };
+    return { path, fault, done: () => removeFolder(path) };
   }
 }
 

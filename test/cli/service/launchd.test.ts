@@ -2,10 +2,9 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import t from 'tap';
-import { LaunchdKeeper } from '../../../src/cli/service/launchd.js';
-import { launchdPlist } from '../../../src/cli/service/launchd-plist.js';
-import type { RunTool } from '../../../src/cli/service/run-tool.js';
+import { LaunchdKeeper, launchdPlist } from '../../../src/cli/service/launchd.js';
 import { systemClock } from '../../../src/clock.js';
+import type { RunTool } from '../../../src/kit/run-tool.js';
 import { requireTools } from '../../lab/require.js';
 
 t.test('the property list is XML that says what was meant', async (t) => {

@@ -5,7 +5,7 @@ import { tailLog } from '../../../src/cli/service/log-tail.js';
 import { RotatingLog } from '../../../src/cli/service/rotating-log.js';
 import { systemClock } from '../../../src/clock.js';
 import { isAlive, markProcess, signalProcess } from '../../../src/kit/process-mark.js';
-import { until } from '../../lab/grid.js';
+import { until } from '../../lab/until.js';
 
 t.test('a log takes a bounded place, keeps lines whole, and goes on where it was', async (t) => {
   const file = join(t.testdir(), 'worker.log');

@@ -4,15 +4,14 @@ import t from 'tap';
 import { RotatingLog } from '../../../src/cli/service/rotating-log.js';
 import { Supervisor } from '../../../src/cli/service/supervisor.js';
 import { systemClock } from '../../../src/clock.js';
-import { until } from '../../lab/grid.js';
+import { until } from '../../lab/until.js';
 
 t.test('the last lines of a Worker stand in the log before what is said of its end', async (t) => {
   const folder = t.testdir();
   const file = join(folder, 'worker.log');
   const log = new RotatingLog(file, 10_000_000);
   // A child of its own in another group writes the end behind the Worker's exit, as a slow pipe would.
-  const late = `setTimeout(() => console.log('the last line'), 300)`;
-  const program = `require('node:child_process').spawn(process.execPath, ['-e', ${JSON.stringify(late)}], { detached: true, stdio: 'inherit' }).unref();
+  const program = `require('node:child_process').spawn('sh', ['-c', 'sleep 0.3; echo the last line'], { detached: true, stdio: 'inherit' }).unref();
     console.log('the first line'); process.exit(3)`;
   const supervisor = new Supervisor({
     folder,

@@ -3,11 +3,12 @@ import { join } from 'node:path';
 import { execa } from 'execa';
 import t from 'tap';
 import { chooseKeeper } from '../../../src/cli/service/choose-keeper.js';
+import { findService } from '../../../src/cli/service/installed.js';
 import type { ServicePlan } from '../../../src/cli/service/keeper.js';
-import type { RunTool, ToolAnswer } from '../../../src/cli/service/run-tool.js';
 import { SystemdKeeper } from '../../../src/cli/service/systemd.js';
 import { quoteUnit, systemdUnit } from '../../../src/cli/service/systemd-unit.js';
 import { systemClock } from '../../../src/clock.js';
+import type { RunTool, ToolAnswer } from '../../../src/kit/run-tool.js';
 import { requireTools } from '../../lab/require.js';
 
 const plan: ServicePlan = {
@@ -67,6 +68,30 @@ t.test('a unit restarts for ever, lets jobs finish, and keeps what docker, podma
   t.equal(quoteUnit('a "b" \\ 5%'), '"a \\"b\\" \\\\ 5%%"');
 });
 
+t.test('a unit that dory-worker, or its owner, has written is found, and renewed in its own folder alone', async (t) => {
+  const units = t.testdir({});
+  const folders = { 'systemd-system': join(units, 'system'), 'systemd-user': units };
+  const file = join(units, 'dory-worker.service');
+  const find = () => findService({ home: join(units, 'nothing'), serviceName: 'dory-worker' }, folders);
+  t.equal(await find(), undefined);
+  const old = '[Service]\nExecStart=/usr/bin/dory-worker start\nEnvironmentFile=/srv/attic/.env\nRestart=always\n';
+  writeFileSync(file, old);
+  t.match(await find(), { foreign: true, record: { keeper: 'systemd-user', folder: '/srv/attic', dotenv: '/srv/attic/.env' } });
+  writeFileSync(file, old.replace('EnvironmentFile=', 'EnvironmentFile=-').replace('[Service]', '[Service]\nWorkingDirectory=/srv/cellar'));
+  t.match(await find(), { record: { folder: '/srv/cellar', home: '/srv/cellar/.peerwork' } });
+  writeFileSync(file, old.replace('/usr/bin/dory-worker start', '/usr/bin/something-else'));
+  t.equal(await find(), undefined);
+
+  const { run } = fakeTools();
+  const keeper = new SystemdKeeper({ name: 'dory-worker', run, clock: systemClock, system: false, command, units });
+  writeFileSync(file, old);
+  await t.rejects(keeper.install({ ...plan, name: 'dory-worker', folder: '/srv/elsewhere' }), { code: 'service-taken' });
+  t.equal(readFileSync(file, 'utf8'), old);
+  await keeper.install({ ...plan, name: 'dory-worker' });
+  t.match(readFileSync(file, 'utf8'), /Written by `peerwork start-bg`[\s\S]*WorkingDirectory=\/srv\/attic/);
+  t.equal(await find(), undefined, 'one of our own is found by its record');
+});
+
 t.test('systemd itself finds nothing wrong with the units', async (t) => {
   if (!requireTools(t, { 'systemd-analyze': 'systemd', setpriv: 'util-linux' })) return;
   const dir = t.testdir();
@@ -83,7 +108,7 @@ t.test('systemd itself finds nothing wrong with the units', async (t) => {
     const own = { ...plan, name, folder, env: { PATH: '/usr/bin', ODD: 'a "b" $c 5%' }, ...(user && { user }) };
     writeFileSync(file, systemdUnit(own, [process.execPath, '-e', 'odd "word" $HOME 5%'], { system }), { mode: 0o644 });
     const [tool = '', ...args] = [...meek, 'systemd-analyze', 'verify', '--man=no', ...(system ? [] : ['--user']), file];
-    const { exitCode, stderr } = await execa(tool, args, { reject: false, env: { XDG_RUNTIME_DIR: dir }, timeout: 30_000 });
+    const { exitCode, stderr } = await execa(tool, args, { reject: false, env: { XDG_RUNTIME_DIR: dir }, timeout: 240_000 });
     // It also reads the other units of the machine, which are not our business.
     t.same(
       stderr.split('\n').filter((line) => line.includes(name)),

@@ -1,10 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
-import { queueKeys } from '../../../src/crawl/queue/keys.js';
+import { queueKeys, wakeChannel } from '../../../src/crawl/queue/keys.js';
 import { RedisQueue } from '../../../src/crawl/queue/redis-queue.js';
+import { ALLOWANCE } from '../../../src/crawl/queue/scripts.js';
 import { requestId } from '../../../src/crawl/request-id.js';
 import { LabRedis, redisTools } from '../../lab/redis.js';
 import { requireTools } from '../../lab/require.js';
+import { until } from '../../lab/until.js';
 
 if (requireTools(t, redisTools)) {
   const server = await LabRedis.start();
@@ -136,6 +138,46 @@ if (requireTools(t, redisTools)) {
     await two.join();
     t.equal((await one.claim(40)).requests.length, 30);
     t.equal((await two.claim(40)).requests.length, 15);
+  });
+
+  t.test('what one client may have: bounded where work is scarce, and nowhere else', async (t) => {
+    const lua = `${ALLOWANCE} return allowance(unpack(cjson.decode(ARGV[1])))`;
+    const allowance = (limit: number, ahead: number, ready: number, total: number, clients: number, mine: number, low?: number) =>
+      redis.eval(lua, 0, JSON.stringify([limit, ahead, ready, total, clients, mine, ...(low === undefined ? [] : [low])]));
+    t.equal(await allowance(10, 10, 0, 0, 1, 500), 20, 'alone: whatever it would take');
+    t.equal(await allowance(10, 10, 5_000, 10_000, 3, 4_000, 1), 20, 'plenty: however far ahead of the others');
+    t.equal(await allowance(0, 10, 5_000, 10_000, 3, 4_000, 1), 10, 'and ahead of what it can run');
+    t.equal(await allowance(10, 10, 30, 10_000, 3, 4_000, 4_000), 10, 'the last pages: its share of what nobody has');
+    t.equal(await allowance(10, 10, 0, 10_000, 3, 4_000, 4_000), 1);
+    t.equal(await allowance(10, 10, 200, 300, 3, 20, 20), 10, 'scarce: nothing ahead of what it can run');
+    t.equal(await allowance(0, 10, 200, 300, 3, 20, 20), 0);
+    t.equal(await allowance(10, 10, 40, 50, 3, 12, 10), 2, 'scarce: no further than 8 % of all pages ahead of the slowest');
+    t.equal(await allowance(10, 10, 40, 50, 3, 14, 10), 0);
+    t.equal(await allowance(10, 10, 40, 50, 3, 2, 10), 10, 'who is behind catches up');
+    t.equal(await allowance(10, 10, 5, 10, 3, 3, 3), 1, 'by one at least');
+  });
+
+  t.test('a client that had to do with fewer pages than it could run hears of new ones, the others do not', async (t) => {
+    const queue = newQueue();
+    const one = client(queue, 'one');
+    const ears = server.connect();
+    t.teardown(() => ears.disconnect());
+    let heard = 0;
+    ears.on('message', () => {
+      heard += 1;
+    });
+    await ears.subscribe(wakeChannel(queue));
+    await one.join();
+    await one.add(pages(10));
+    await one.claim(5);
+    await one.add(pages(1, 10));
+    await one.claim(10);
+    await one.add(pages(1, 11));
+    await until(() => heard > 0);
+    await one.add(pages(1, 12));
+    await one.release('one');
+    await until(() => heard >= 2);
+    t.equal(heard, 2, 'once for the hungry one, and once for what was released');
   });
 
   t.test('a client that is silent holds nobody up', async (t) => {

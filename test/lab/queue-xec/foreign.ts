@@ -1,11 +1,12 @@
 import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
-import { until } from '../grid.js';
+import { removeFolder } from '../remove-folder.js';
+import { until } from '../until.js';
 
 export const TOKEN = 'a-room-of-the-tests-only';
 export const KEY = '0123456789abcdef0123456789abcdef';
@@ -69,7 +70,7 @@ export function foreigners(t: Test) {
   const started: Foreign[] = [];
   t.teardown(async () => {
     await Promise.all(started.filter(({ running }) => running).map((each) => each.kill()));
-    rmSync(folder, { recursive: true, force: true });
+    await removeFolder(folder);
   });
   const start = (script: string, plan: object, cwd = folder, netns?: string) => {
     const each = new Foreign(

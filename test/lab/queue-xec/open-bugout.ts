@@ -1,6 +1,6 @@
 import Bugout from 'bugout';
 import WebTorrent from 'webtorrent';
-import { until } from '../grid.js';
+import { until } from '../until.js';
 
 export interface BugoutPlace {
   readonly token: string;

@@ -4,7 +4,7 @@ import express from 'express';
 import fastify from 'fastify';
 import t from 'tap';
 import { fastifyPlugin, requestListener } from '../../../src/master/http/embed.js';
-import { openDesk } from '../../lab/desk.js';
+import { openJobService } from '../../lab/job-service.js';
 
 const authorize = ({ headers }: { readonly headers: { readonly [name: string]: unknown } }) =>
   headers['x-user'] === 'ann' ? (['admin'] as const) : [];
@@ -17,10 +17,10 @@ const push = (base: string, user = 'ann') =>
 
 for (const parsed of [false, true])
   t.test(`in an Express app${parsed ? ' that parses bodies itself' : ''}, with its own auth`, async (t) => {
-    const { desk, ledger } = await openDesk(t);
+    const { service, ledger } = await openJobService(t);
     const app = express();
     if (parsed) app.use(express.json());
-    const api = requestListener({ desk, authorize });
+    const api = requestListener({ service, authorize });
     app.use('/work', api);
     app.get('/mine', (_request, response) => void response.send('mine'));
     const server = createServer(app).listen(0, '127.0.0.1');
@@ -40,9 +40,9 @@ for (const parsed of [false, true])
   });
 
 t.test('in a Fastify app, under a prefix', async (t) => {
-  const { desk, ledger } = await openDesk(t);
+  const { service, ledger } = await openJobService(t);
   const app = fastify();
-  await app.register(fastifyPlugin({ desk, authorize }), { prefix: '/work' });
+  await app.register(fastifyPlugin({ service, authorize }), { prefix: '/work' });
   app.get('/mine', async () => 'mine');
   const base = await app.listen({ port: 0, host: '127.0.0.1' });
   t.teardown(() => app.close());

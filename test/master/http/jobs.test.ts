@@ -1,6 +1,6 @@
 import t from 'tap';
 import { idPath } from '../../../src/kit/id-path.js';
-import { linesOf, openApi } from '../../lab/desk.js';
+import { linesOf, openApi } from '../../lab/job-service.js';
 
 t.test('push, look, change, cancel, retry, reset, delete', async (t) => {
   const { ask } = await openApi(t);
@@ -40,7 +40,7 @@ t.test('push, look, change, cancel, retry, reset, delete', async (t) => {
     ['POST', '/v1/jobs/a/retry'],
     ['POST', '/v1/jobs/a/reset'],
   ] as const)
-    t.match(await ask(method, path), { status: 404, body: { code: 'job-unknown', todo: 'Check the id.' } }, `${method} ${path}`);
+    t.match(await ask(method, path), { status: 404, body: { code: 'job-unknown', hint: 'Check the id.' } }, `${method} ${path}`);
   t.match(await ask('PATCH', '/v1/jobs/a', {}), { status: 404 });
 });
 
@@ -132,9 +132,19 @@ t.test('20,000 jobs as a stream, cut in the middle, then again: each is there on
       },
     }),
   } as RequestInit);
-  sending.catch(() => {});
-  while ((await ledger.counts()).ready < 1_000) await new Promise((resolve) => setTimeout(resolve, 10));
+  // The answer is read: fetch ends a stream whose answer nobody holds any more.
+  let ended: unknown;
+  const reading = sending
+    .then((response) => response.text())
+    .catch((error: unknown) => {
+      ended = error;
+    });
+  while ((await ledger.counts()).ready < 1_000) {
+    if (ended !== undefined) throw ended;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
   gone.abort();
+  await reading;
   const text = Array.from({ length: count }, (_, at) => line(at)).join('');
   const answer = await ask('POST', '/v1/jobs?answers=problems', text, { 'content-type': 'application/x-ndjson' });
   const [{ summary }] = linesOf(answer.text) as [{ summary: { added: number; known: number; refused: number } }];

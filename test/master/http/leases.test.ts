@@ -1,7 +1,7 @@
 import t from 'tap';
-import { isLongerList } from '../../../src/master/http/list-length.js';
+import { isLongerList } from '../../../src/master/http/jobs.js';
 import { HttpServer } from '../../../src/master/http/server.js';
-import { openApi, openDesk } from '../../lab/desk.js';
+import { openApi, openJobService } from '../../lab/job-service.js';
 
 const worker = { name: 'py' };
 
@@ -91,7 +91,7 @@ t.test('drained, revoked, resumed', async (t) => {
 
 t.test('another token is another worker, whatever it calls itself, and each verb asks for the lease', async (t) => {
   const tokens = ['lease:first-token', 'lease:second-token', 'work:third-token', 'admin:admin-token'];
-  const { ask, ledger, desk } = await openApi(t, { tokens });
+  const { ask, ledger, service } = await openApi(t, { tokens });
   const as = (token: string) => ({ authorization: `Bearer ${token}-token` });
   const verb = (token: string, path: string, body: object, who = worker) =>
     ask('POST', `/v1/leases${path}`, { worker: who, ...body }, as(token));
@@ -102,7 +102,7 @@ t.test('another token is another worker, whatever it calls itself, and each verb
   const report = { reports: [{ id: 'a', lease: 1, progress: { kind: 'log', stream: 'log', line: 'forged' } }] };
   const results = { results: [{ id: 'a', lease: 1, outcome: { state: 'completed', output: 'forged' } }] };
   const told: unknown[] = [];
-  desk.watch((event) => event.kind === 'progress' && told.push(event));
+  service.watch((event) => event.kind === 'progress' && told.push(event));
   const imitated = { name: leased.body.worker.id.slice('http-'.length) };
   for (const [token, who] of [
     ['second', worker],
@@ -132,10 +132,10 @@ t.test('another token is another worker, whatever it calls itself, and each verb
 });
 
 t.test('the same token is the same worker at another Master of the ledger', async (t) => {
-  const { desk } = await openDesk(t);
+  const { service } = await openJobService(t);
   const ids = [];
   for (let at = 0; at < 2; at += 1) {
-    const server = new HttpServer({ desk, port: 0, tokens: ['work:some-token'] });
+    const server = new HttpServer({ service, port: 0, tokens: ['work:some-token'] });
     const { url } = await server.start();
     t.teardown(() => server.close());
     const headers = { authorization: 'Bearer some-token', 'content-type': 'application/json' };
@@ -178,7 +178,7 @@ t.test('while a long list is pushed the health check is answered, and a longer o
   }
   t.ok(answered > 3, `${answered} times`);
   t.match(await pushing, { status: 201 });
-  t.match(await ask('POST', '/v1/jobs', list(100_001)), { status: 413, body: { code: 'body-too-large', todo: /ndjson/ } });
+  t.match(await ask('POST', '/v1/jobs', list(100_001)), { status: 413, body: { code: 'body-too-large', hint: /ndjson/ } });
   t.ok(isLongerList(Buffer.from('[[1,2],{"a":",","b":[1,2]},"\\",,,"]'), 2), 'three entries');
   t.notOk(isLongerList(Buffer.from('[[1,2],{"a":",","b":[1,2]},"\\",,,"]'), 3), 'commas inside do not count');
   t.notOk(isLongerList(Buffer.from('{"data":[1,2,3,4]}'), 1), 'one job');

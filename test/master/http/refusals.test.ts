@@ -1,6 +1,6 @@
 import { connect } from 'node:net';
 import t from 'tap';
-import { openApi } from '../../lab/desk.js';
+import { linesOf, openApi } from '../../lab/job-service.js';
 
 t.test('bad input: a clear problem each time, with what to do', async (t) => {
   const { ask, ledger } = await openApi(t);
@@ -45,7 +45,7 @@ t.test('bad input: a clear problem each time, with what to do', async (t) => {
     const answer = await ask(method, path, body, body === '' ? { 'content-type': 'application/json' } : {});
     t.match(
       answer,
-      { status, body: { code, status, type: `urn:peerwork:error:${code}`, todo: /\.$/ } },
+      { status, body: { code, status, type: `urn:peerwork:error:${code}`, hint: /\.$/ } },
       `${method} ${path} ${JSON.stringify(body)?.slice(0, 60)}`,
     );
     t.match(answer.headers.get('content-type'), /problem\+json/);
@@ -119,6 +119,19 @@ t.test('slow and broken clients are shown the door, others are served meanwhile'
   t.match(body, /^HTTP\/1.1 408[\s\S]*request-slow/);
   t.notMatch(stream, /summary/);
   t.match(nonsense, /^HTTP\/1.1 400[\s\S]*request-invalid/);
+});
+
+t.test('a ledger that is slow does not make a client one: its stream is not cut', async (t) => {
+  const { service, ledger, ask } = await openApi(t, { streamIdleMs: 300 });
+  const push = service.push.bind(service);
+  service.push = async (jobs) => {
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    return push(jobs);
+  };
+  const text = Array.from({ length: 1_200 }, (_, at) => `{"id":"job-${at}","data":null}\n`).join('');
+  const { text: answer } = await ask('POST', '/v1/jobs?answers=problems', text, { 'content-type': 'application/x-ndjson' });
+  t.same(linesOf(answer), [{ summary: { added: 1_200, known: 0, refused: 0 } }]);
+  t.equal((await ledger.counts()).ready, 1_200);
 });
 
 t.test('a body that takes long but comes steadily is taken', async (t) => {

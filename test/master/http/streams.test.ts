@@ -1,6 +1,6 @@
 import t from 'tap';
 import { ApiClient } from '../../../src/cli/client/api-client.js';
-import { linesOf, openApi } from '../../lab/desk.js';
+import { linesOf, openApi } from '../../lab/job-service.js';
 
 const worker = { name: 'w' };
 

@@ -1,9 +1,10 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { Json } from '../../../src/job/job.js';
 import { checkActor, readCrawlJob } from '../../../src/runners/crawl/crawl-job.js';
+import { removeFolder } from '../../lab/remove-folder.js';
 
 const job = (data: unknown, more: object = {}) => ({ id: 'j1', channel: 'default', data: data as Json, attempt: 1, timeoutMs: 0, ...more });
 const actor = { startUrls: ['http://site.test/'] };
@@ -11,7 +12,7 @@ const redisUrl = 'redis://:secret@localhost:6379/1';
 
 function taskOf(t: Test, settings: unknown) {
   const folder = mkdtempSync(join(tmpdir(), 'peerwork-task-'));
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  t.teardown(() => removeFolder(folder));
   writeFileSync(join(folder, 'task.json'), typeof settings === 'string' ? settings : JSON.stringify(settings));
   return { digest: '', folder, entry: 'task.json', readable: [folder] };
 }

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
@@ -6,6 +6,7 @@ import t, { type Test } from 'tap';
 import { crawlBed, HOST, logLines, runCrawl } from '../../lab/crawl-bed.js';
 import { insideDockerLab } from '../../lab/docker.js';
 import { freePort } from '../../lab/free-port.js';
+import { removeFolder } from '../../lab/remove-folder.js';
 
 const lab = await insideDockerLab(t, import.meta.url);
 
@@ -13,7 +14,7 @@ if (lab !== undefined) {
   const made = async () => (await lab.docker('ps', '-aq')).split('\n').filter(Boolean);
   const taskOf = (t: Test, settings: object) => {
     const folder = mkdtempSync(join(tmpdir(), 'peerwork-task-'));
-    t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+    t.teardown(() => removeFolder(folder));
     writeFileSync(join(folder, 'task.json'), JSON.stringify(settings));
     return { digest: '', folder, entry: 'task.json', readable: [folder] };
   };
@@ -93,7 +94,15 @@ if (lab !== undefined) {
   });
 
   t.test('a hostile image: filling the disk, forking without end, eating memory, reading our files', async (t) => {
-    const ceilings = { memoryMb: 128, cpus: 1, pids: 64, diskMb: 4, network: { internet: true, hosts: [] }, unfiltered: false };
+    const ceilings = {
+      memoryMb: 128,
+      defaultMemoryMb: 128,
+      cpus: 1,
+      pids: 64,
+      diskMb: 4,
+      network: { internet: true, hosts: [] },
+      unfiltered: false,
+    };
     const { runner } = await crawlBed(t, lab, { ceilings });
     const program = `
       import { appendFileSync, symlinkSync, writeFileSync, readdirSync } from 'node:fs';

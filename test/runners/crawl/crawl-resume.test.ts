@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -7,8 +7,9 @@ import type { CrawlJob, CrawlOutput } from '../../../src/job/crawl.js';
 import type { Outcome } from '../../../src/job/job.js';
 import { crawlBed, logLines, runCrawl } from '../../lab/crawl-bed.js';
 import { insideDockerLab } from '../../lab/docker.js';
-import { until } from '../../lab/grid.js';
 import { LabRedis, redisTools } from '../../lab/redis.js';
+import { removeFolder } from '../../lab/remove-folder.js';
+import { until } from '../../lab/until.js';
 
 const lab = await insideDockerLab(t, import.meta.url, redisTools);
 
@@ -19,7 +20,7 @@ if (lab !== undefined) {
   t.teardown(() => client.disconnect());
   const folderOf = (t: Test) => {
     const folder = mkdtempSync(join(tmpdir(), 'pw-crawl-'));
-    t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+    t.teardown(() => removeFolder(folder));
     return folder;
   };
   const kept = (folder: string) => readdirSync(join(folder, 'kept'));
@@ -48,7 +49,7 @@ if (lab !== undefined) {
     t.equal(again.output.partial, undefined);
     t.equal(new Set((again.output.results as { url: string }[]).map(({ url }) => url)).size, 60);
     t.ok(site.asked.pages === 60 && site.asked.times <= 60 + 2, 'no page that was done is asked for again');
-    t.ok(logLines(again.reports).some((line) => line === `goes on where an earlier attempt was: ${had.handled} pages are done`));
+    t.ok(logLines(again.reports).some((line) => line === `continues where an earlier attempt stopped: ${had.handled} pages are done`));
     t.match(
       again.reports.findLast(({ kind }) => kind === 'progress'),
       { value: { handled: 60, failed: 0, known: 60 } },
@@ -78,7 +79,7 @@ if (lab !== undefined) {
     };
     const lost = await runAndAbort();
     t.match(lost.outcome, { state: 'failed', error: { code: 'cancelled' }, output: { partial: true } });
-    t.ok(logLines(lost.reports).some((line) => line.startsWith('goes on where')));
+    t.ok(logLines(lost.reports).some((line) => line.startsWith('continues where')));
     t.equal(kept(folder).length, 1, 'the job goes on somewhere, perhaps here');
     const cancelled = await runAndAbort(new PeerworkError('cancelled'));
     t.ok(outputOf(cancelled.outcome).handled >= 20, 'what there was by then goes along');
@@ -157,6 +158,10 @@ if (lab !== undefined) {
   t.test('more memory than the owner allows is refused with both numbers', async (t) => {
     const { runner, start } = await crawlBed(t, lab);
     const { outcome } = await runCrawl(runner, { actor: { startUrls: [start] }, memoryMb: 4096 });
-    t.match(outcome, { state: 'failed', error: { code: 'container-limits', message: /4096 MiB, allowed are 512/ }, retry: true });
+    t.match(outcome, {
+      state: 'failed',
+      error: { code: 'container-limits', message: /4096 MiB of memory for each container, allowed are 512/ },
+      retry: true,
+    });
   });
 }

@@ -8,8 +8,8 @@ import { WorkerSession } from '../../../src/master/worker-session.js';
 import { Deliveries } from '../../../src/sources/master/deliveries.js';
 import { Outbox } from '../../../src/sources/outbox.js';
 import type { Rpc, RpcHandlers } from '../../../src/swarm/peer.js';
-import { openDesk } from '../../lab/desk.js';
-import { until } from '../../lab/grid.js';
+import { openJobService } from '../../lab/job-service.js';
+import { until } from '../../lab/until.js';
 import { openPair, type Pair } from '../../swarm/pair.js';
 
 const ann = { id: 'ann', name: 'ann' };
@@ -18,15 +18,15 @@ const LARGE = 400_000;
 interface Bed {
   readonly deliveries: Deliveries;
   readonly outbox: Outbox;
-  readonly ledger: Awaited<ReturnType<typeof openDesk>>['ledger'];
+  readonly ledger: Awaited<ReturnType<typeof openJobService>>['ledger'];
   readonly settlements: Settlement[];
   /** Another link, at so many bytes a second. */
   connect(bytesPerSecond?: number, change?: (handlers: RpcHandlers) => RpcHandlers): Pair;
 }
 
-/** A Worker's outbox and a Master's desk; `jobs` are leased to the Worker, which has an outcome of so many characters for each. */
+/** A Worker's outbox and a Master's service; `jobs` are leased to the Worker, which has an outcome of so many characters for each. */
 async function openBed(t: Test, jobs: number, chars: number): Promise<Bed> {
-  const { desk, ledger } = await openDesk(t);
+  const { service, ledger } = await openJobService(t);
   await ledger.add(
     Array.from({ length: jobs }, (_, n) => ({ id: `job-${n}`, data: n })),
     systemClock.now(),
@@ -56,7 +56,7 @@ async function openBed(t: Test, jobs: number, chars: number): Promise<Bed> {
     })),
     connect(bytesPerSecond, change = (handlers) => handlers) {
       const facts = { ...ann, role: 'worker', path: 'direct', connectMs: 1 };
-      const session = new WorkerSession({ facts, desk, uploads, tasks: {}, dispatch: {}, tunnels: {}, instances: new Map() } as never);
+      const session = new WorkerSession({ facts, service, uploads, tasks: {}, dispatch: {}, tunnels: {}, instances: new Map() } as never);
       const pair = openPair(change(session.handlers), {}, bytesPerSecond === undefined ? {} : { bytesPerSecond });
       pairs.push(pair);
       deliveries.connect(pair.worker);
@@ -156,4 +156,62 @@ t.test('there is room for more until as much waits as the line carries in ten se
   bed.deliveries.withdraw(bed.settlements.slice(0, 8));
   await room;
   t.ok(hasRoom);
+});
+
+for (const chars of [20, LARGE])
+  t.test(`an outcome of ${chars} characters that is not wanted any more: what its run told is`, async (t) => {
+    const bed = await openBed(t, 3, chars);
+    const said = (line: string) => ({ kind: 'log', stream: 'stdout', line }) as const;
+    const [cut, under, ended] = bed.settlements.map((settlement) => ({
+      ...settlement,
+      reports: [
+        { n: 1, progress: said(`first of ${settlement.id}`) },
+        { n: 2, progress: said('x'.repeat(7_000)) },
+        { n: 3, progress: said('last') },
+      ].slice(0, chars === LARGE ? 3 : 1),
+    })) as [Settlement, Settlement, Settlement];
+    const words = async ({ id }: Settlement) => (await bed.ledger.history(id, 0, 10)).map(({ body }) => (body as { line: string }).line);
+    // It came while there was no link; the greeting tells that its lease is over.
+    void bed.deliveries.deliver(cut);
+    await bed.ledger.cancel([cut.id], systemClock.now());
+    bed.deliveries.withdraw([cut]);
+    t.same(bed.deliveries.leased(), [], 'nobody need renew it');
+    const first = bed.connect(chars === LARGE ? 100_000 : undefined);
+    // Refused by the Master before it was sent.
+    await bed.ledger.cancel([ended.id], systemClock.now());
+    void bed.deliveries.deliver(ended);
+    // In the middle of its way.
+    void bed.deliveries.deliver(under);
+    if (chars === LARGE) {
+      await until(() => first.master.traffic.received > 50_000);
+      await bed.ledger.cancel([under.id], systemClock.now());
+      bed.deliveries.withdraw([under]);
+    }
+    await bed.deliveries.flush(signal);
+    for (const settlement of [cut, ended, ...(chars === LARGE ? [under] : [])]) {
+      t.same(
+        await words(settlement),
+        (settlement.reports ?? []).map(({ progress }) => (progress as { line: string }).line),
+        settlement.id,
+      );
+      t.match(await bed.ledger.get(settlement.id), { state: 'cancelled', settled: { output: undefined } });
+    }
+    t.equal(bed.outbox.size, 0);
+  });
+
+t.test('what a cancelled run had made is taken however large it is, also by a later process', async (t) => {
+  const bed = await openBed(t, 2, LARGE);
+  const [known, left] = bed.settlements.map((settlement, n) => {
+    const output = (settlement.outcome as { output: string }).output;
+    return { ...settlement, outcome: { state: 'failed', error: { code: 'cancelled', message: '' }, retry: n === 0, output } as const };
+  }) as [Settlement, Settlement];
+  await bed.ledger.cancel([known.id, left.id], systemClock.now());
+  void bed.deliveries.deliver(known, true);
+  void bed.deliveries.deliver(left);
+  bed.deliveries.withdraw([left]);
+  t.same(bed.deliveries.leased(), []);
+  bed.connect();
+  await bed.deliveries.flush(signal);
+  for (const { id, outcome } of [known, left])
+    t.match(await bed.ledger.get(id), { state: 'cancelled', settled: { output: (outcome as { output: string }).output } });
 });

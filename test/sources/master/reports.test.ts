@@ -52,7 +52,7 @@ t.test('beyond its room the oldest lines go, which is said; the last progress st
   t.equal(shared.held, 0);
 });
 
-t.test('what was under way when the link ended goes over the next; what an outcome takes is not sent', { timeout: 60_000 }, async (t) => {
+t.test('what was under way when the link ended goes over the next; what an outcome takes is not sent', async (t) => {
   const sent: { link: string; reports: (LeaseKey & Report)[]; answer(error?: Error): void }[] = [];
   let came: () => void = () => {};
   const link = (name: string): Rpc =>

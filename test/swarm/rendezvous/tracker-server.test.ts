@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import t, { type Test } from 'tap';
 import { WebSocket } from 'ws';
 import { TrackerServer, type TrackerServerOptions } from '../../../src/swarm/tracker-server.node.js';
+import { until } from '../../lab/until.js';
 
 type Message = Record<string, unknown>;
 
@@ -119,7 +120,7 @@ t.test('ends a socket that does not answer pings, and forgets empty swarms', asy
   await alive.hear();
   test.equal(server.peers, 2);
   dead.socket.pause();
-  while (server.peers > 1) await new Promise((resolve) => setTimeout(resolve, 20));
+  await until(() => server.peers <= 1);
   alive.say({ action: 'announce', info_hash: infoHash, peer_id: peerId('l') });
   test.match(await alive.hear(), { incomplete: 1 });
 });

@@ -3,8 +3,6 @@ import { Pace } from '../../../src/swarm/rpc/pace.js';
 import { ManualClock } from '../manual-clock.js';
 import { openPair, zeros } from '../pair.js';
 
-t.setTimeout(120_000);
-
 /** A way of `delayMs` there and back behind a line of so many bytes a millisecond, kept full by whoever may send. */
 async function fill(
   pace: Pace,

@@ -1,18 +1,14 @@
 /** Loads the task and makes one way of calling it out of the forms it may have. */
+
 import { pathToFileURL } from 'node:url';
 import type { ParentOutput } from '../../../job/job.js';
 import type { JobContext } from './context.js';
+import { isArray, keysOf } from './primordials.js';
 
-/** What the class form gets. */
-export interface TaskJob {
-  readonly id: string;
-  readonly data: unknown;
-  readonly channel: string;
-  readonly attempt: number;
-  readonly parents: readonly ParentOutput[];
-}
+/** As in job/pushed.ts, which a child cannot read. */
+const PUSHED = 'queue-xec:job';
 
-export type Task = (job: TaskJob, context: JobContext) => unknown;
+export type Task = (given: Given, context: JobContext) => unknown;
 
 /** CommonJS and ESM alike. Rejects when the module throws, or exports neither a function nor something with `run(job)`. */
 export async function loadTask(entry: string): Promise<Task> {
@@ -33,13 +29,44 @@ function callable(exported: unknown): Task | undefined {
   if (typeof exported === 'function') {
     if (hasRun(exported.prototype)) {
       const instance: unknown = Reflect.construct(exported, []);
-      return hasRun(instance) ? (job, context) => instance.run(job, context) : undefined;
+      return hasRun(instance) ? ({ job }, context) => instance.run(job, context) : undefined;
     }
-    return (job, context) => exported(job.data, context);
+    return ({ data }, context) => exported(data, context);
   }
-  return hasRun(exported) ? (job, context) => exported.run(job, context) : undefined;
+  return hasRun(exported) ? ({ job }, context) => exported.run(job, context) : undefined;
 }
 
-function hasRun(value: unknown): value is { run(job: TaskJob, context: JobContext): unknown } {
+function hasRun(value: unknown): value is { run(job: unknown, context: JobContext): unknown } {
   return typeof value === 'object' && value !== null && 'run' in value && typeof value.run === 'function';
+}
+
+/** What a task is called with: a class and an object are given the job, a function its data. */
+interface Given {
+  readonly job: unknown;
+  readonly data: unknown;
+}
+
+/** The fields of a job of ours. */
+interface TaskJob {
+  readonly id: string;
+  readonly data: unknown;
+  readonly channel: string;
+  readonly attempt: number;
+  readonly parents: readonly ParentOutput[];
+}
+
+/** A job that was pushed as with queue-xec is what was pushed, and has our fields only where it has none of that name. */
+export function givenOf(job: TaskJob): Given {
+  const { data } = job;
+  if (!isObject(data)) return { job, data };
+  const keys = keysOf(data);
+  if (keys.length !== 1 || keys[0] !== PUSHED) return { job, data };
+  const payload = data[PUSHED];
+  if (!isObject(payload)) return { job: payload, data: payload };
+  const { id, channel, attempt, parents } = job;
+  return { job: { id, channel, attempt, parents, ...payload }, data: 'data' in payload ? payload['data'] : payload };
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !isArray(value);
 }

@@ -12,7 +12,7 @@ import { JobContext } from './context.js';
 import { failureOf } from './failure.js';
 import { Fence } from './fence.js';
 import { Intrinsics } from './intrinsics.js';
-import { loadTask, type Task } from './load.js';
+import { givenOf, loadTask, type Task } from './load.js';
 import { toJsonText, UnsendableError } from './output.js';
 import {
   apply,
@@ -162,7 +162,7 @@ async function runOne(line: string, call: Task, out: Reports, workdir: string): 
   const run: Running = { number, context, begunAt: now() };
   running = run;
   try {
-    const output = await call({ id, data: job[5], channel: job[4], attempt, parents }, context);
+    const output = await call(givenOf({ id, data: job[5], channel: job[4], attempt, parents }), context);
     if (running === run) complete(run, output);
   } catch (error) {
     if (running === run) failWith(run, error);

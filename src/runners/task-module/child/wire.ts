@@ -70,37 +70,3 @@ export type ChildLine =
 export const COMMAND_FD = 3;
 export const ANSWER_FD = 4;
 export const FENCE_FD = 5;
-
-/** Splits bytes into lines, however they are cut into chunks. A line longer than `maxBytes` makes `push` answer undefined. */
-export class LineSplitter {
-  readonly #maxBytes: number;
-  #kept: Buffer[] = [];
-  #keptBytes = 0;
-
-  constructor(maxBytes: number) {
-    this.#maxBytes = maxBytes;
-  }
-
-  push(chunk: Buffer): string[] | undefined {
-    const end = chunk.lastIndexOf(10);
-    if (end === -1) {
-      this.#kept.push(chunk);
-      this.#keptBytes += chunk.length;
-      return this.#keptBytes > this.#maxBytes ? undefined : [];
-    }
-    const whole = chunk.subarray(0, end);
-    const text = (this.#kept.length === 0 ? whole : Buffer.concat([...this.#kept, whole])).toString();
-    const rest = chunk.subarray(end + 1);
-    this.#kept = rest.length === 0 ? [] : [rest];
-    this.#keptBytes = rest.length;
-    return text.split('\n');
-  }
-
-  /** What came after the last line end. */
-  rest(): string {
-    const text = Buffer.concat(this.#kept).toString();
-    this.#kept = [];
-    this.#keptBytes = 0;
-    return text;
-  }
-}

@@ -1,0 +1,1 @@
+export default ({ amount }) => ({ total: amount + 2 });

@@ -1,0 +1,35 @@
+// A Master and a Worker in one process, for the examples: on one machine, over a real link, with nothing kept afterwards.
+// Trackers come from PEERWORK_TRACKERS (such as those of `peerwork tracker`); without it, the public ones are used.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Master, Worker } from 'peerwork';
+
+const trackers = process.env.PEERWORK_TRACKERS?.split(/[\s,]+/);
+const network = trackers === undefined ? {} : { trackers, ice: [] };
+
+/** Runs `use(master, worker)`; `task` is a folder next to the example, `options` go to the Master. */
+export async function withGrid(task, use, options = {}) {
+  const home = await mkdtemp(join(tmpdir(), 'peerwork-example-'));
+  const master = new Master({ task: fileURLToPath(task), ledger: 'memory:', ...network, ...options });
+  const worker = new Worker({ token: master.token, home, concurrency: 2, ...network });
+  try {
+    await worker.ready;
+    await use(master, worker);
+  } finally {
+    await worker.close();
+    await master.close();
+    await rm(home, { recursive: true, force: true });
+  }
+}
+
+/** The outcomes of the first `count` jobs that settle. */
+export async function settled(master, count) {
+  const jobs = [];
+  for await (const { job } of master.results()) {
+    jobs.push(job);
+    if (jobs.length === count) break;
+  }
+  return jobs;
+}

@@ -1,0 +1,18 @@
+import { crew } from '../wires/crew/wire.js';
+import { dory } from '../wires/dory/wire.js';
+import { openfn } from '../wires/openfn/wire.js';
+import { queueXec } from '../wires/queue-xec/wire.js';
+import type { Wire } from '../wires/wire.js';
+import { worqr } from '../wires/worqr/wire.js';
+
+/** The one list of the foreign systems that peerwork knows. */
+const list = [queueXec, dory, worqr, crew, openfn] as const;
+
+type Both<U> = (U extends unknown ? (one: U) => void : never) extends (all: infer I) => void ? I : never;
+/** What all of them declare, in one table. */
+export type WireOptionTables = Both<(typeof list)[number]['options']>;
+
+export const wires: readonly Wire[] = list;
+
+/** By which other names than its own peerwork can be called. */
+export const programNames: readonly string[] = wires.flatMap(({ program }) => program?.name ?? []);

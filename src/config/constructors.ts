@@ -1,0 +1,225 @@
+/**
+ * The options of constructors: `new Worker({ … })`, `new Master({ … })` and what is passed to them. Options that the command line has too take their
+ * meaning and default from its tables. `npm run generate` makes the interfaces in the rooms and the tables in docs/embedding.md from this.
+ */
+import { DEFAULT_LOG_LEVEL, logLevels } from '../log.js';
+import { commonOptions } from './common.js';
+import { containerOptions } from './containers.js';
+import { crawlOptions } from './core.js';
+import { DEFAULT_APPROVAL, DEFAULT_CONTAINER_LOG_MB, DEFAULT_HTTP_HOST, DEFAULT_HTTP_PORT, DEFAULT_MASTER_NAME } from './defaults.js';
+import { masterOptions } from './master.js';
+import type { OptionSpec } from './option.js';
+import { workerOptions } from './worker.js';
+
+export interface ConstructorOption {
+  /** As TypeScript has it. */
+  readonly type: string;
+  /** Markdown. */
+  readonly meaning: string;
+  /** Markdown. */
+  readonly default: string;
+}
+
+export type ConstructorOptions = Readonly<Record<string, ConstructorOption>>;
+
+const UNITS: Readonly<Record<string, string>> = { milliseconds: 'ms', MiB: 'MiB' };
+const WORDS = new Set(['none', 'all', 'forever']);
+
+/** A value is set as code, words are not; numbers have their unit. */
+function shownDefault({ default: value, defaultText, unit = '' }: OptionSpec<unknown>): string {
+  if (typeof value === 'boolean') return `\`${value}\``;
+  const text = defaultText ?? String(value ?? 'none');
+  if (/^\d+$/.test(text)) return [Number(text).toLocaleString('en'), UNITS[unit] ?? ''].join(' ').trim();
+  return WORDS.has(text) || !/^[\w.:/-]+$/.test(text) ? text : `\`${text}\``;
+}
+
+/** As on the command line, but for what is given. */
+function like(spec: OptionSpec<unknown>, type: string, other: Partial<ConstructorOption> = {}): ConstructorOption {
+  return { type, meaning: spec.meaning, default: shownDefault(spec), ...other };
+}
+
+const logOptions: ConstructorOptions = {
+  loglevel: like(commonOptions.logLevel, 'LogLevel', {
+    default: `\`${DEFAULT_LOG_LEVEL}\``,
+    meaning: `Log verbosity: ${logLevels.map((level) => `\`${level}\``).join(', ')}. Lines go to stderr.`,
+  }),
+  log: { type: 'Log', default: 'stderr', meaning: 'A log of your own: `error`, `warn`, `info`, `debug`, `with(fields)`.' },
+  clock: { type: 'Clock', default: "the system's", meaning: 'Source of time, for tests.' },
+};
+
+const transferEncryptToken = like(commonOptions.transferEncryptToken, 'string | null', {
+  meaning: 'Additional AES secret of 32 characters, shared by the Master and its Workers. Null is none.',
+});
+
+const workerConstructor: ConstructorOptions = {
+  token: {
+    type: 'string | null',
+    default: 'without `sources`: `token` of the environment',
+    meaning: "The Master's token. Required unless there are other `sources`.",
+  },
+  sources: {
+    type: 'readonly SourceSetup[]',
+    default: 'none',
+    meaning: 'Other queues to take jobs from, in addition to the Master or instead of it. They share the slots fairly.',
+  },
+  runners: {
+    type: 'readonly RunnerSetup[]',
+    default: 'none',
+    meaning:
+      'Other ways to run jobs than task modules, such as [`containerRunner()`](containers.md#the-owners-say) and [`crawlRunner()`](crawls.md#the-owners-say).',
+  },
+  transferEncryptToken,
+  name: like(commonOptions.name, 'string'),
+  concurrency: like(workerOptions.concurrency, 'number'),
+  memoryMb: like(workerOptions.memoryMb, 'number'),
+  allowInstallScripts: like(workerOptions.allowInstallScripts, 'boolean'),
+  npmCredentials: like(commonOptions.npmCredentials, 'readonly string[]'),
+  labels: like(workerOptions.labels, 'readonly string[]'),
+  taskNetwork: like(workerOptions.taskNetwork, 'OwnerNetwork', {
+    meaning:
+      "Network that jobs may reach: `'none'`; `'internet'`, which means public addresses only; or a list of hosts, which may be in your own network ([policy](network.md)). Anything less than `'internet'` needs the stronger sandbox.",
+  }),
+  sandbox: like(workerOptions.sandbox, "'auto' | 'required' | 'off'"),
+  bubblewrap: like(workerOptions.bubblewrap, 'string'),
+  home: like(workerOptions.home, 'string'),
+  storeQuotaMb: like(workerOptions.storeQuotaMb, 'number'),
+  trackers: like(commonOptions.trackers, 'readonly string[]'),
+  ice: like(commonOptions.ice, 'readonly string[]', { meaning: `${commonOptions.ice.meaning} \`[]\` for none.` }),
+  drainMs: like(workerOptions.drainMs, 'number', { meaning: 'How long `drain` lets running jobs continue before it gives them back.' }),
+  ...logOptions,
+};
+
+const masterConstructor: ConstructorOptions = {
+  task: {
+    type: 'TaskSource | Readonly<Record<string, TaskSource>>',
+    default: 'none',
+    meaning: 'A folder with a task, an `execAssets` object, or an object of these by channel.',
+  },
+  execAssets: { type: 'TaskSource', default: 'none', meaning: 'Another name of `task`.' },
+  ledger: like(masterOptions.ledger, 'string', {
+    meaning: 'Where the jobs are stored: `sqlite:FILE`, `postgres://…`, which several Masters may share, or `memory:`.',
+  }),
+  ledgerListen: like(masterOptions.ledgerListen, 'string'),
+  keyFile: like(masterOptions.keyFile, 'string', {
+    default: 'next to the ledger; `.peerwork/master.key` for Postgres',
+    meaning:
+      "The Master's private key. Masters that share a ledger share it. With `memory:` and no key file, each start makes a new key, and token.",
+  }),
+  token: {
+    type: 'string | null',
+    default: 'made from the key file',
+    meaning: 'A token made earlier; it must belong to the key file.',
+  },
+  name: like(commonOptions.name, 'string', { default: `\`${DEFAULT_MASTER_NAME}\``, meaning: 'Name of this Master as Workers see it.' }),
+  trackers: like(commonOptions.trackers, 'readonly string[]', {
+    default: 'public trackers',
+    meaning: 'Trackers used for rendezvous, written into the token.',
+  }),
+  ice: like(commonOptions.ice, 'readonly string[]', {
+    default: 'public STUN',
+    meaning: 'STUN and TURN servers as URLs, written into the token. `[]` for none.',
+  }),
+  transferEncryptToken,
+  leaseMs: like(masterOptions.leaseMs, 'number'),
+  watch: like(masterOptions.watch, 'boolean'),
+  npmCredentials: like(commonOptions.npmCredentials, 'readonly string[]'),
+  retention: like(masterOptions.retain, 'Retention', {
+    meaning: 'How long ended jobs are kept: `{ completedMs, failedMs, cancelledMs }`, each optional.',
+  }),
+  tunnels: {
+    type: 'Readonly<Record<string, string>>',
+    default: 'none',
+    meaning: 'Addresses that jobs may reach through a [tunnel](tunnel.md): `host:port` by the name that their task.json declares.',
+  },
+  children: {
+    type: 'Readonly<Record<string, ChildBounds>>',
+    default: 'none',
+    meaning:
+      "Where children of a channel's jobs may go, in addition to what its task.json [declares](jobs.md#graphs): `{ crawl: { channels: ['page'] } }`. For channels whose workers come over HTTP it is the only declaration.",
+  },
+  http: {
+    type: 'HttpOptions',
+    default: 'none',
+    meaning:
+      'Address of the API, the dashboard and the routes of `serve`, as [`HttpOptions`](#http). `express()` and `fastify()` serve them in your own server.',
+  },
+  serve: {
+    type: 'readonly ServerSetup[]',
+    default: 'none',
+    meaning: '[Foreign systems](sources/README.md) whose clients and workers are served too.',
+  },
+  approval: like(masterOptions.approval, "'auto' | 'manual'", { default: `\`${DEFAULT_APPROVAL}\`` }),
+  admit: {
+    type: '(id: string, name: string) => ErrorCode | undefined',
+    default: 'every Worker',
+    meaning: 'Decides who may work: an error code such as `worker-revoked` refuses a Worker.',
+  },
+  onResults: { type: '(result: PushResult) => void', default: 'none', meaning: 'Called with each result.' },
+  ...logOptions,
+};
+
+const httpConstructor: ConstructorOptions = {
+  host: { type: 'string', default: `\`${DEFAULT_HTTP_HOST}\``, meaning: 'Address to listen on.' },
+  port: { type: 'number', default: String(DEFAULT_HTTP_PORT), meaning: 'Port to listen on; 0 takes a free one.' },
+  fallBack: { type: 'boolean', default: '`false`', meaning: 'Take a free port if that one is in use.' },
+  tokens: like(masterOptions.httpTokens, 'readonly string[]', {
+    meaning:
+      'API tokens, each with its scope: `read:…`, `lease:…`, `work:…` or `admin:…`. Without any, only this machine has access, and may do everything.',
+  }),
+  origins: like(masterOptions.httpOrigins, 'readonly string[]', {
+    meaning: 'Origins of other web pages that may use the API (CORS), such as `http://localhost:3001`.',
+  }),
+};
+
+const containerConstructor: ConstructorOptions = {
+  engine: like(containerOptions.containers, "EngineKind | 'auto'", { meaning: 'Container engine; `auto` takes docker, else podman.' }),
+  images: like(containerOptions.images, 'readonly string[]'),
+  trustedImages: like(containerOptions.trustedImages, 'readonly string[]', {
+    meaning: `${containerOptions.trustedImages.meaning} Patterns as in \`images\`, names with a digest (\`name@sha256:…\`), or ids.`,
+  }),
+  pull: like(containerOptions.pull, 'PullPolicy', { meaning: `${containerOptions.pull.meaning} \`missing\`, \`always\` or \`never\`.` }),
+  pullTimeoutMs: like(containerOptions.pullTimeoutMs, 'number'),
+  imageQuotaMb: like(containerOptions.imageQuotaMb, 'number'),
+  memoryMb: like(containerOptions.containerMemoryMb, 'number', {
+    default: "three quarters of the engine's machine, and the Worker's `memoryMb` for jobs that request none",
+  }),
+  cpus: like(containerOptions.containerCpus, 'number'),
+  pids: like(containerOptions.containerPids, 'number'),
+  diskMb: like(containerOptions.containerDiskMb, 'number'),
+  logMb: like(containerOptions.containerLogMb, 'number', { default: `${DEFAULT_CONTAINER_LOG_MB} MiB` }),
+  network: like(containerOptions.containerNetwork, 'OwnerNetwork', { default: "the Worker's `taskNetwork`" }),
+  unfiltered: like(containerOptions.containersUnfiltered, 'boolean'),
+  environment: {
+    type: 'NodeJS.ProcessEnv',
+    default: '`process.env`',
+    meaning: 'Variables that lead to programs and to the engine.',
+  },
+};
+
+const required: ConstructorOption = {
+  type: 'boolean',
+  default: '`false`',
+  meaning: 'Without a container engine the Worker does not start. By default it works without these jobs and logs the reason.',
+};
+
+const containerRunnerConstructor: ConstructorOptions = { required };
+
+const crawlRunnerConstructor: ConstructorOptions = {
+  required,
+  maxContainers: like(crawlOptions.crawlContainers, 'number'),
+  image: {
+    type: 'string',
+    default: "peerwork's own crawler, built when it is first needed",
+    meaning: 'Image for crawls that name none.',
+  },
+};
+
+/** By the name with which generated parts are marked. */
+export const constructors = {
+  workerConstructor,
+  masterConstructor,
+  httpConstructor,
+  containerConstructor,
+  containerRunnerConstructor,
+  crawlRunnerConstructor,
+} as const;

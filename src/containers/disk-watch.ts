@@ -1,0 +1,35 @@
+import type { Clock, Timer } from '../clock.js';
+
+/** Between two looks more can be written than may be; a single file is held to the limit by the kernel. */
+const POLL_INTERVAL_MS = 250;
+/** Looking takes no more than a quarter of the time, however many files there are. */
+const REST_PER_LOOK = 3;
+
+/** Looks again and again at what is on the disk, until `look` says that it is enough, or `stop`. */
+export class DiskWatch {
+  readonly #clock: Clock;
+  readonly #look: () => Promise<boolean>;
+  #timer: Timer | undefined;
+  #stopped = false;
+
+  constructor(clock: Clock, look: () => Promise<boolean>) {
+    this.#clock = clock;
+    this.#look = look;
+    this.#wait(POLL_INTERVAL_MS);
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#timer?.cancel();
+  }
+
+  #wait(ms: number): void {
+    this.#timer = this.#clock.after(ms, () => void this.#next(), { unref: true });
+  }
+
+  async #next(): Promise<void> {
+    const startedAt = this.#clock.now();
+    const over = await this.#look().catch(() => false);
+    if (!over && !this.#stopped) this.#wait(Math.max(POLL_INTERVAL_MS, REST_PER_LOOK * (this.#clock.now() - startedAt)));
+  }
+}

@@ -1,0 +1,73 @@
+import { access, constants } from 'node:fs/promises';
+import type { Clock } from '../clock.js';
+import { bytesBelow } from '../kit/bytes-below.js';
+import type { CommandLine } from './command-line.js';
+import type { EngineFacts } from './engine-facts.js';
+import { inspectedStorage, readEngineJson } from './engine-json.js';
+
+/** Not the whole: of that podman makes a list. */
+const STORAGE = '{"State":{{json .State}},"GraphDriver":{{json .GraphDriver}},"Mounts":{{json .Mounts}}}';
+/** Asking the engine takes a process, and the engine a walk over the layer. */
+const ASK_MS = 2_000;
+
+/** Where the layers and volumes of containers can be looked at without asking the engine: they are root's. */
+export function seesLayers(facts: Pick<EngineFacts, 'local'>): boolean {
+  return facts.local && process.getuid?.() === 0;
+}
+
+/**
+ * How much a container has written outside of what is mounted into it. Engines limit that on few file systems only (overlay2 on XFS with
+ * project quotas), so it is counted: in the folders of the layer and the volumes where they can be read, else as the engine counts the layer.
+ */
+export class WritableLayer {
+  readonly #facts: EngineFacts;
+  readonly #command: CommandLine;
+  readonly #clock: Clock;
+  readonly #name: string;
+  /** undefined: not known yet. Empty: they cannot be read. */
+  #folders: readonly string[] | undefined;
+  #asked: { readonly bytes: number; readonly at: number } | undefined;
+
+  constructor({ facts, command, clock }: { facts: EngineFacts; command: CommandLine; clock: Clock }, name: string) {
+    this.#facts = facts;
+    this.#command = command;
+    this.#clock = clock;
+    this.#name = name;
+  }
+
+  /** In bytes; 0 as long as there is no such container, infinite for what cannot be counted. Stops counting beyond `enough`. Never rejects. */
+  async bytes(enough: number): Promise<number> {
+    this.#folders ??= await this.#find();
+    if (this.#folders === undefined) return 0;
+    if (this.#folders.length === 0) return this.#ask();
+    let bytes = 0;
+    for (const folder of this.#folders) if (bytes <= enough) bytes += await bytesBelow(folder, enough - bytes);
+    return bytes;
+  }
+
+  async #find(): Promise<readonly string[] | undefined> {
+    if (!seesLayers(this.#facts)) return [];
+    const { stdout, exitCode } = await this.#command.try(['inspect', '--format', STORAGE, this.#name]);
+    if (exitCode !== 0) return undefined;
+    const { State, GraphDriver, Mounts = [] } = readEngineJson(inspectedStorage, stdout) ?? {};
+    // While it is being made it has no volumes yet.
+    if (State?.Running !== true) return undefined;
+    const layer = GraphDriver?.Data?.UpperDir;
+    if (layer === undefined) return [];
+    const volumes = Mounts.flatMap(({ Type, Source }) => (Type === 'volume' && Source ? [Source] : []));
+    const readable = await access(layer, constants.R_OK | constants.X_OK).then(
+      () => true,
+      () => false,
+    );
+    return readable ? [layer, ...volumes] : [];
+  }
+
+  async #ask(): Promise<number> {
+    const now = this.#clock.now();
+    if (this.#asked !== undefined && now - this.#asked.at < ASK_MS) return this.#asked.bytes;
+    const { stdout, exitCode } = await this.#command.try(['inspect', '--size', '--format', '{{.SizeRw}}', this.#name]);
+    const bytes = exitCode === 0 ? Number(/^\d+/.exec(stdout.trim())?.[0] ?? 0) : 0;
+    this.#asked = { bytes, at: this.#clock.now() };
+    return bytes;
+  }
+}

@@ -1,0 +1,42 @@
+const BATCH = 100;
+const BATCH_BYTES = 1024 * 1024;
+
+/** Group commit: what comes while a batch is on its way shares the next one. `send` resolves with an answer for each, in their order. */
+export class Batches<T extends { readonly json: string }, A = void> {
+  readonly #send: (batch: readonly T[]) => Promise<readonly A[]>;
+  #waiting: { readonly item: T; readonly resolve: (answer: A) => void; readonly reject: (error: unknown) => void }[] = [];
+  #sending = false;
+
+  constructor(send: (batch: readonly T[]) => Promise<readonly A[]>) {
+    this.#send = send;
+  }
+
+  add(item: T): Promise<A> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ item, resolve, reject });
+      if (this.#sending) return;
+      this.#sending = true;
+      // What else comes in this turn of the event loop is in the first batch already.
+      queueMicrotask(() => void this.#drain());
+    });
+  }
+
+  async #drain(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      let [count, bytes] = [0, 0];
+      for (const { item } of this.#waiting) {
+        if (count > 0 && (count >= BATCH || bytes + item.json.length > BATCH_BYTES)) break;
+        count += 1;
+        bytes += item.json.length;
+      }
+      const batch = this.#waiting.splice(0, count);
+      try {
+        const answers = await this.#send(batch.map(({ item }) => item));
+        for (const [at, { resolve }] of batch.entries()) resolve(answers[at] as A);
+      } catch (thrown) {
+        for (const { reject } of batch) reject(thrown);
+      }
+    }
+    this.#sending = false;
+  }
+}

@@ -1,0 +1,61 @@
+import { MAX_VALUE_DEPTH } from '../kit/json.js';
+
+/**
+ * Values that JSON.stringify would drop or change silently, as path and reason: a job must reach its task unchanged. A key that is undefined is left
+ * out, as everywhere in JavaScript, and `toJSON` is trusted.
+ */
+export function lossIn(value: unknown): string | undefined {
+  const fault = faultIn(value, 0);
+  return fault === undefined ? undefined : shorten(fault).trimStart();
+}
+
+function faultIn(value: unknown, depth: number): string | undefined {
+  switch (typeof value) {
+    case 'string':
+    case 'boolean':
+      return undefined;
+    case 'number':
+      return Number.isFinite(value) ? undefined : ` is ${value}`;
+    case 'undefined':
+      return ' is undefined';
+    case 'object':
+      break;
+    default:
+      return ` is a ${typeof value}`;
+  }
+  if (value === null) return undefined;
+  if (depth === MAX_VALUE_DEPTH) return ` is nested more than ${MAX_VALUE_DEPTH} deep, or refers to itself`;
+  if (Array.isArray(value)) {
+    for (let index = 0; index < value.length; index += 1) {
+      const fault = faultIn(value[index], depth + 1);
+      if (fault !== undefined) return `[${index}]${fault}`;
+    }
+    return undefined;
+  }
+  if (value instanceof Date && Number.isNaN(value.getTime())) return ' is an invalid Date';
+  if (typeof (value as { toJSON?: unknown }).toJSON === 'function') return undefined;
+  const kind = Object.prototype.toString.call(value).slice(8, -1);
+  if (kind !== 'Object') return ` is a ${kind}`;
+  const entries = Object.entries(value);
+  if (entries.length === 0 && !isPlain(value)) return ` is a ${nameOf(value)}, of which JSON keeps nothing`;
+  for (const [key, item] of entries) {
+    const fault = item === undefined ? undefined : faultIn(item, depth + 1);
+    if (fault !== undefined) return `.${key}${fault}`;
+  }
+  return undefined;
+}
+
+/** An object literal of any realm: it has nothing but its keys. */
+function isPlain(value: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
+}
+
+function nameOf({ constructor: made }: object): string {
+  return typeof made === 'function' && made.name !== '' ? made.name.slice(0, 40) : 'class instance';
+}
+
+/** A path may be hundreds of keys long, each as long as its author likes. */
+function shorten(fault: string): string {
+  return fault.length > 200 ? `${fault.slice(0, 80)}…${fault.slice(-120)}` : fault;
+}

@@ -1,0 +1,42 @@
+import { PeerworkError } from '../errors.js';
+
+export interface ToolAnswer {
+  /** Undefined: it could not be started, or was ended by a signal. */
+  readonly code: number | undefined;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** The port to the tools of the system: systemctl, loginctl, journalctl, launchctl, npm. Never rejects. */
+export type RunTool = (file: string, args: readonly string[], options?: ToolOptions) => Promise<ToolAnswer>;
+
+export interface ToolOptions {
+  readonly cwd?: string;
+  readonly timeoutMs?: number;
+  /** Its output goes where ours goes; nothing is answered of it. */
+  readonly shown?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+const DEFAULT_TIMEOUT_MS = 30_000;
+
+export const runTool: RunTool = async (file, args, { cwd, timeoutMs = DEFAULT_TIMEOUT_MS, shown = false, signal } = {}) => {
+  const { execa } = await import('execa');
+  const { exitCode, stdout, stderr, code } = await execa(file, args, {
+    stdin: 'ignore',
+    reject: false,
+    timeout: timeoutMs,
+    ...(cwd !== undefined && { cwd }),
+    ...(signal !== undefined && { cancelSignal: signal }),
+    ...(shown ? { stdout: 'inherit', stderr: 'inherit' } : {}),
+  });
+  return { code: exitCode, stdout: stdout ?? '', stderr: code === 'ENOENT' ? `${file} was not found` : (stderr ?? '') };
+};
+
+/** Runs a tool that must succeed; rejects with `service-failed` and what it said. Answers its output. */
+export async function must(run: RunTool, file: string, args: readonly string[], options?: ToolOptions): Promise<string> {
+  const { code, stdout, stderr } = await run(file, args, options);
+  if (code === 0) return stdout;
+  const said = (stderr || stdout).trim().split('\n').slice(-3).join(' ');
+  throw new PeerworkError('service-failed', `${[file, ...args].join(' ')}: ${said || `exit code ${code}`}`);
+}

@@ -1,0 +1,29 @@
+import { RUN_COLUMNS, type RunRow } from './job-row.js';
+import { endAsDuplicate, type RunEnd } from './run-end.js';
+import type { Transaction } from './transaction.js';
+
+const UNFINISHED = `SELECT ${RUN_COLUMNS} FROM job WHERE merge_key IS NOT NULL AND state IN ('ready', 'blocked') AND channel = ? AND merge_key = ?
+  ORDER BY seq FOR UPDATE`;
+const RELEASE = `UPDATE job SET parked = NULL WHERE parked = 'twin' AND channel = ? AND merge_key = ?`;
+
+/**
+ * The ends that runs with a key bring about for their unfinished duplicates, including paused and blocked ones and those that came later: the same
+ * output, or the same charge. A run without a result (given back, cancelled, reset) only makes way for the next duplicate.
+ */
+export async function endsOfDuplicates(transaction: Transaction, ends: readonly RunEnd[], now: number): Promise<RunEnd[]> {
+  const duplicates: RunEnd[] = [];
+  for (const end of ends) {
+    const { seq, state, channel, merge_key } = end.row;
+    if (state !== 'leased' || merge_key === null) continue;
+    if (end.state === 'completed' || end.charge !== undefined) {
+      for (const row of await transaction.all<RunRow>(UNFINISHED, [channel, merge_key]))
+        if (row.seq !== seq) duplicates.push(endAsDuplicate(row, end, now));
+    } else await releaseDuplicates(transaction, end.row);
+  }
+  return duplicates;
+}
+
+/** The run of this job has ended: one of its duplicates may run. */
+export async function releaseDuplicates(transaction: Transaction, { channel, merge_key }: RunRow): Promise<void> {
+  if (merge_key !== null && (await transaction.run(RELEASE, [channel, merge_key])) > 0) transaction.freed();
+}

@@ -1,0 +1,90 @@
+import {
+  type FieldSpec,
+  type FieldsWith,
+  fieldSpec,
+  type JobField,
+  jobFieldNames,
+  type jobFields,
+  type Settled,
+  type ShownFields,
+} from '../job/job-fields.js';
+import { labelsOf } from '../job/kinds.js';
+import type { Value } from './driver.js';
+import { storedJson } from './stored-json.js';
+
+/** A field of the table of job fields that has a column of its own, and how its values go in and out. */
+export interface StoredField {
+  readonly field: JobField;
+  readonly column: string;
+  readonly type: 'INTEGER' | 'TEXT';
+  /** Of a checked value, or undefined. */
+  readonly encode: (value: unknown) => Value;
+  readonly decode: (value: NonNullable<Value>) => unknown;
+}
+
+const asItIs = (value: unknown): Value => (value ?? null) as Value;
+
+function codecOf(spec: FieldSpec): Pick<StoredField, 'type' | 'encode' | 'decode'> {
+  switch (spec.kind) {
+    case 'flag':
+      return { type: 'INTEGER', encode: (value) => (value === true ? 1 : 0), decode: (value) => value === 1 };
+    case 'integer':
+    case 'duration':
+    case 'instant':
+      return { type: 'INTEGER', encode: asItIs, decode: (value) => value };
+    case 'choice': {
+      const { of, byIndex = false } = spec;
+      if (!byIndex) return { type: 'TEXT', encode: asItIs, decode: (value) => value };
+      return { type: 'INTEGER', encode: (value) => of.indexOf(value as string), decode: (value) => of[value as number] };
+    }
+    case 'labels':
+      return { type: 'TEXT', encode: (value) => (value === '' ? null : asItIs(value)), decode: (value) => labelsOf(String(value)) };
+    case 'json':
+      return { type: 'TEXT', encode: asItIs, decode: (value) => storedJson(String(value)) };
+    case 'text':
+      return { type: 'TEXT', encode: asItIs, decode: (value) => value };
+    default:
+      throw new Error(`a field of kind ${spec.kind} has no column of its own`);
+  }
+}
+
+export const storedFields: readonly StoredField[] = jobFieldNames.flatMap((field) => {
+  const spec = fieldSpec(field);
+  return spec.column === undefined ? [] : [{ field, column: spec.column, ...codecOf(spec) }];
+});
+
+/** Columns of a SELECT: those of the fields of which the table says so. */
+export function columnsWhere(says: (spec: FieldSpec) => boolean): string {
+  return storedFields.flatMap(({ field, column }) => (says(fieldSpec(field)) ? `job.${column}` : [])).join(', ');
+}
+
+/** Fields with a column of their own that answers show. */
+type ShownColumns<S> = FieldsWith<{ readonly shown: S; readonly column: string }>;
+/** Makes the function that reads what is shown from a row: a field whose column is empty is its default, or absent. */
+export function shownReader<S extends 'summary' | 'record'>(shown: S): (row: object) => ShownFields<S, ShownColumns<S>> {
+  const fields = storedFields.flatMap(({ field, column, decode }) => {
+    const spec = fieldSpec(field);
+    return spec.shown === shown ? [{ field, column, decode, preset: spec.default }] : [];
+  });
+  return (row) => {
+    const found: Record<string, unknown> = {};
+    for (const { field, column, decode, preset } of fields) {
+      const value = (row as Readonly<Record<string, Value>>)[column] ?? null;
+      if (value !== null) found[field] = decode(value);
+      else if (preset !== undefined) found[field] = preset;
+    }
+    return found as ShownFields<S, ShownColumns<S>>;
+  };
+}
+
+type Table = typeof jobFields;
+type Cell<S> = S extends { readonly kind: 'flag' } | { readonly byIndex: true }
+  ? 0 | 1
+  : S extends { readonly kind: 'integer' | 'duration' | 'instant' }
+    ? number
+    : string;
+
+/** The columns of these fields, as a row has them. */
+export type ColumnsOf<F extends FieldsWith<{ readonly column: string }>> = {
+  readonly [N in F as Table[N]['column']]: Cell<Table[N]> | (N extends Settled ? never : null);
+};

@@ -1,0 +1,135 @@
+import type { Driver } from './driver.js';
+import { GroupCommit } from './group-commit.js';
+import { LaneBook } from './lane-book.js';
+import type { LedgerChange } from './ledger-change.js';
+import { LedgerTime } from './ledger-time.js';
+import type { WorkerRef } from './records.js';
+import type { LedgerOptions } from './requests.js';
+import type { Transaction } from './transaction.js';
+import { WorkerBook } from './worker-book.js';
+
+/** Jobs per operation. Longer lists become several, so that no transaction holds up the event loop for long; each is all or nothing. */
+export const CHUNK = 500;
+
+/** What adding jobs needs besides the jobs. */
+export interface Adding {
+  readonly now: number;
+  readonly random: () => number;
+  readonly lanes: LaneBook;
+  /** The group that all of them join, by number, whatever they name. */
+  readonly grp?: number | null;
+}
+
+/** Runs the work of the verbs in the database: as one operation, or in portions, all of them through the group commit. */
+export class Operations {
+  readonly options: LedgerOptions;
+  readonly workers = new WorkerBook();
+  readonly lanes = new LaneBook();
+  readonly time: LedgerTime;
+  readonly #driver: Driver;
+  readonly #commits: GroupCommit;
+  readonly #listeners = new Set<(change: LedgerChange) => void>();
+
+  constructor(driver: Driver, options: LedgerOptions, shard: number) {
+    this.#driver = driver;
+    this.options = options;
+    this.time = new LedgerTime(options.clock, driver.readClock, options.owner);
+    this.#commits = new GroupCommit(driver, {
+      shard,
+      offsetMs: () => this.time.offsetMs,
+      onRollback: () => {
+        this.workers.forget();
+        this.lanes.forget();
+      },
+      onCommit: (change) => {
+        this.#notify(change);
+        driver.announce?.(change);
+      },
+    });
+    driver.onAnnounced?.((change) => this.#notify(change));
+  }
+
+  watch(listener: (change: LedgerChange) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async close(): Promise<void> {
+    // A database that is away is closed all the same.
+    if (this.options.clock !== undefined) await this.run(1, (transaction) => this.time.note(transaction)).catch(() => {});
+    await this.#commits.close();
+    this.#listeners.clear();
+    await this.#driver.close();
+  }
+
+  adding(transaction: Transaction, now: number): Adding {
+    return { now: transaction.at(now), random: this.options.random ?? Math.random, lanes: this.lanes };
+  }
+
+  /** One operation that touches about `weight` jobs. */
+  run<T>(weight: number, work: (transaction: Transaction) => Promise<T>): Promise<T> {
+    return this.#commits.run(weight, work);
+  }
+
+  /**
+   * In portions of about CHUNK jobs, one after the other: other operations run between them. `weigh` returns how many jobs an item counts as;
+   * default 1.
+   */
+  async inChunks<Item, Result>(
+    items: readonly Item[],
+    work: (transaction: Transaction, chunk: readonly Item[]) => Promise<Result[]>,
+    weigh: (item: Item) => number = one,
+  ): Promise<Result[]> {
+    let results: Result[] | undefined;
+    let from = 0;
+    while (from < items.length) {
+      let to = from;
+      let weight = 0;
+      for (; to < items.length && weight < CHUNK; to += 1) {
+        const more = weigh(items[to] as Item);
+        if (to > from && weight + more > CHUNK) break;
+        weight += more;
+      }
+      const chunk = from === 0 && to === items.length ? items : items.slice(from, to);
+      const some = await this.run(weight, (transaction) => work(transaction, chunk));
+      if (results === undefined) results = some;
+      else for (const result of some) results.push(result);
+      from = to;
+    }
+    return results ?? [];
+  }
+
+  /** As `inChunks`, for what a worker names; a worker that is not known yet is entered. */
+  ofWorker<Item, Result>(
+    worker: WorkerRef,
+    items: readonly Item[],
+    work: (transaction: Transaction, worker: number, chunk: readonly Item[]) => Promise<Result[]>,
+    weigh?: (item: Item) => number,
+  ): Promise<Result[]> {
+    return this.inChunks(
+      items,
+      async (transaction, chunk) => work(transaction, await this.workers.seqOf(transaction, worker), chunk),
+      weigh,
+    );
+  }
+
+  /** Runs `work`, which does something to at most CHUNK jobs, until it finds none. */
+  async untilNone<Result>(work: (transaction: Transaction) => Promise<readonly Result[]>): Promise<Result[]> {
+    const results: Result[] = [];
+    for (;;) {
+      const some = await this.run(CHUNK, work);
+      if (some.length === 0) return results;
+      results.push(...some);
+    }
+  }
+
+  #notify(change: LedgerChange): void {
+    const { dueAt } = change;
+    const event = dueAt === undefined ? change : { ...change, dueAt: this.time.back(dueAt) };
+    for (const listener of this.#listeners) listener(event);
+  }
+}
+
+function one(): number {
+  return 1;
+}

@@ -1,0 +1,130 @@
+import type LibsqlDatabase from 'libsql';
+import { optionalPackage } from '../kit/optional-package.js';
+import type { Value } from './driver.js';
+import { hasNodeSqlite } from './package-of-ledger.js';
+
+/** An open SQLite database, by whichever library. Errors have `code` by the names of SQLite, such as `SQLITE_BUSY`. */
+export interface SqliteConnection {
+  prepare(sql: string): SqliteStatement;
+  /** Runs a script of several statements. */
+  exec(script: string): void;
+  readonly isOpen: boolean;
+  close(): void;
+}
+
+export interface SqliteStatement {
+  all(values: readonly Value[]): Record<string, Value>[];
+  /** How many rows it changed. */
+  run(values: readonly Value[]): number;
+}
+
+/** What is used of `node:sqlite`, which the types of Node 20 do not have. */
+interface NodeSqlite {
+  readonly DatabaseSync: new (
+    path: string,
+  ) => {
+    prepare(sql: string): { all(...values: Value[]): Record<string, Value>[]; run(...values: Value[]): { changes: number | bigint } };
+    exec(script: string): void;
+    close(): void;
+  };
+}
+
+/** Loaded only where it is used. */
+const libsql = hasNodeSqlite() ? undefined : (await optionalPackage('libsql')).default;
+
+/** Node's own SQLite where there is one: it takes half the time for a value's way in and out. Else libsql. */
+export function openSqlite(path: string, timeoutMs: number): SqliteConnection {
+  const builtin = nodeSqlite();
+  return builtin === undefined ? new LibsqlConnection(path, timeoutMs) : new NodeConnection(builtin, path, timeoutMs);
+}
+
+function nodeSqlite(): NodeSqlite | undefined {
+  if (!hasNodeSqlite()) return undefined;
+  const { emitWarning } = process;
+  // It would tell users of peerwork that a part of Node may change, which is for us to follow.
+  process.emitWarning = () => {};
+  try {
+    const { getBuiltinModule } = process as { getBuiltinModule?: (name: string) => unknown };
+    return getBuiltinModule?.('node:sqlite') as NodeSqlite | undefined;
+  } finally {
+    process.emitWarning = emitWarning;
+  }
+}
+
+class NodeConnection implements SqliteConnection {
+  readonly #database: InstanceType<NodeSqlite['DatabaseSync']>;
+  isOpen = true;
+
+  constructor({ DatabaseSync }: NodeSqlite, path: string, timeoutMs: number) {
+    this.#database = named(() => new DatabaseSync(path));
+    this.exec(`PRAGMA busy_timeout=${timeoutMs}`);
+  }
+
+  prepare(sql: string): SqliteStatement {
+    const statement = named(() => this.#database.prepare(sql));
+    return {
+      // Its rows have no prototype.
+      all: (values) => named(() => statement.all(...values)).map((row) => ({ ...row })),
+      run: (values) => Number(named(() => statement.run(...values)).changes),
+    };
+  }
+
+  exec(script: string): void {
+    named(() => this.#database.exec(script));
+  }
+
+  close(): void {
+    this.isOpen = false;
+    this.#database.close();
+  }
+}
+
+/** The primary result codes that matter when a ledger is opened: https://sqlite.org/rescode.html */
+const RESULT_CODES: Readonly<Record<number, string>> = {
+  ...{ 3: 'SQLITE_PERM', 5: 'SQLITE_BUSY', 6: 'SQLITE_LOCKED', 8: 'SQLITE_READONLY', 10: 'SQLITE_IOERR' },
+  ...{ 11: 'SQLITE_CORRUPT', 13: 'SQLITE_FULL', 14: 'SQLITE_CANTOPEN', 26: 'SQLITE_NOTADB' },
+};
+
+function named<T>(action: () => T): T {
+  try {
+    return action();
+  } catch (thrown) {
+    const { errcode } = thrown as { errcode?: number };
+    const code = errcode === undefined ? undefined : RESULT_CODES[errcode & 0xff];
+    if (code !== undefined) (thrown as { code?: string }).code = code;
+    throw thrown;
+  }
+}
+
+/**
+ * libsql aborts the process when a boolean is bound, takes a lone `null` or a typed array for the list of values, cuts text at a NUL, and
+ * neither executes nor counts RETURNING in `run`: so values go in as one checked array, and only `all` is given statements that return rows.
+ */
+class LibsqlConnection implements SqliteConnection {
+  readonly #database: LibsqlDatabase.Database;
+
+  constructor(path: string, timeoutMs: number) {
+    if (libsql === undefined) throw new Error('libsql is loaded where Node has no SQLite');
+    this.#database = new libsql(path, { timeout: timeoutMs });
+  }
+
+  get isOpen(): boolean {
+    return this.#database.open;
+  }
+
+  prepare(sql: string): SqliteStatement {
+    const statement = this.#database.prepare<[readonly Value[]]>(sql);
+    return {
+      all: (values) => statement.all(values) as Record<string, Value>[],
+      run: (values) => statement.run(values).changes,
+    };
+  }
+
+  exec(script: string): void {
+    this.#database.exec(script);
+  }
+
+  close(): void {
+    this.#database.close();
+  }
+}

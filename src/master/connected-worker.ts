@@ -1,0 +1,25 @@
+import type { PeerFacts } from '../swarm/peer.js';
+
+/** What a worker reported when it connected; the kinds that it can run may have grown since. */
+export interface WorkerGreeting {
+  readonly version: string;
+  readonly concurrency: number;
+  readonly isolation: string;
+  /** As reported by the Worker; see docs/isolation.md. */
+  readonly tier?: string;
+  readonly platform: string;
+  readonly labels: readonly string[];
+  readonly runners: readonly string[];
+}
+
+export interface ConnectedWorker extends Partial<WorkerGreeting> {
+  readonly id: string;
+  readonly name: string;
+  readonly path: PeerFacts['path'];
+  readonly connectMs: number;
+  readonly connectedAt: number;
+  readonly running: number;
+  readonly roundTripMs: number | undefined;
+  /** Bytes as counted by the Master. */
+  readonly traffic: { readonly sent: number; readonly received: number };
+}

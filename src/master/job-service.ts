@@ -1,0 +1,310 @@
+import { type Clock, pause } from '../clock.js';
+import { PeerworkError } from '../errors.js';
+import { boundedProgress } from '../job/bounded-progress.js';
+import type { ChildBounds } from '../job/child-bounds.js';
+import type { JobInput, Progress } from '../job/job.js';
+import type { LeaseKey, Report, SettleAnswer, Settlement } from '../job/verbs.js';
+import type { AddedJob, CancelledJob, ChildPolicy, LeasedJob, Ledger, LedgerChange, WorkerMarks, WorkerRef } from '../ledger/ledger.js';
+import type { Log } from '../log.js';
+import { version } from '../version.js';
+import type { ConnectedWorker } from './connected-worker.js';
+import type { Dispatch } from './dispatch.js';
+import type { HistoryWriter } from './history-writer.js';
+import type { Permits } from './permits.js';
+import type { Results } from './results.js';
+import { WorkerRates } from './worker-rates.js';
+
+export type RunReport = LeaseKey & Report;
+
+export interface LeaseRequest {
+  readonly worker: WorkerRef;
+  readonly channels: readonly string[];
+  readonly labels?: readonly string[];
+  readonly limit: number;
+  readonly waitMs: number;
+  /** How many jobs the worker may hold in all; default: the maximum of any worker, MAX_HELD_JOBS. */
+  readonly maxHeld?: () => number;
+  /** Default: the Master's. */
+  readonly leaseMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface ExtendOptions {
+  /** From now on, in milliseconds; default: the Master's. */
+  readonly leaseMs?: number;
+  /** Leases whose runs have not begun: their time limit does not count yet. */
+  readonly waiting?: readonly LeaseKey[];
+  /** Leases whose runs have ended: their time limit no longer counts. */
+  readonly ended?: readonly LeaseKey[];
+}
+
+export type JobServiceEvent =
+  | { readonly kind: 'ledger'; readonly change: LedgerChange }
+  | { readonly kind: 'progress'; readonly id: string; readonly worker: string; readonly progress: Progress }
+  | { readonly kind: 'worker'; readonly event: 'connected' | 'disconnected'; readonly worker: ConnectedWorker };
+
+export interface JobServiceOptions {
+  readonly name: string;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly ledger: Ledger;
+  readonly results: Results;
+  readonly dispatch: Dispatch;
+  readonly history: HistoryWriter;
+  readonly permits: Permits;
+  /** Lease of workers, in milliseconds. */
+  readonly leaseMs: number;
+  /** Between two heartbeats of a worker, in milliseconds. */
+  readonly beatMs: number;
+  /** Channels for which this Master has a task. */
+  readonly taskChannels: () => readonly string[];
+  /** Where children of a channel's jobs may go besides it; default: nowhere. */
+  readonly childBounds?: (channel: string) => ChildBounds;
+  readonly workers: () => ConnectedWorker[];
+  /** Notifies a linked worker that one of its runs no longer counts. */
+  readonly tell: (workerId: string, lease: LeaseKey) => void;
+  /** Something will be due at this instant. */
+  readonly due: (at: number) => void;
+}
+
+/**
+ * The one entry for everything that drives the Master from outside: linked workers, the HTTP API, the dashboard, foreign clients. Changes to the
+ * ledger wake what waits for them, and changes by other Masters on the same ledger are passed on. Reads, and writes that nothing waits for, go to
+ * `ledger` directly.
+ */
+export class JobService {
+  readonly name: string;
+  readonly version = version;
+  readonly startedAt: number;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly ledger: Ledger;
+  readonly results: Results;
+  readonly leaseMs: number;
+  readonly beatMs: number;
+  readonly taskChannels: () => readonly string[];
+  /** Rate limits of workers. */
+  readonly rates = new WorkerRates();
+  readonly #options: JobServiceOptions;
+  readonly #listeners = new Set<(event: JobServiceEvent) => void>();
+  readonly #unwatch: () => void;
+  #requests = 0;
+
+  constructor(options: JobServiceOptions) {
+    this.#options = options;
+    this.name = options.name;
+    this.startedAt = options.clock.wall();
+    this.clock = options.clock;
+    this.log = options.log;
+    this.ledger = options.ledger;
+    this.results = options.results;
+    this.leaseMs = options.leaseMs;
+    this.beatMs = options.beatMs;
+    this.taskChannels = options.taskChannels;
+    this.#unwatch = options.ledger.watch((change) => this.#changed(change));
+  }
+
+  push(jobs: readonly JobInput[]): Promise<AddedJob[]> {
+    const { ledger, clock } = this.#options;
+    const adding = ledger.add(jobs, clock.now());
+    // Now, not afterwards: the claims of waiting workers share the transaction, which saves a third of the wait on an idle grid.
+    this.wake();
+    return adding;
+  }
+
+  /** Returns the ids that this ended; their workers are notified. */
+  async cancel(ids: readonly string[]): Promise<string[]> {
+    const { ledger, clock } = this.#options;
+    return (await ledger.cancel(ids, clock.now())).map(({ id }) => id);
+  }
+
+  /**
+   * Leases jobs to a worker that is not linked: waits up to `waitMs` for at least one. Rejects with `worker-revoked` or `worker-unapproved`; a
+   * drained worker gets none.
+   */
+  async lease(request: LeaseRequest): Promise<LeasedJob[]> {
+    const { worker, channels, labels = [], limit, waitMs, leaseMs, signal, maxHeld } = request;
+    const { dispatch, permits, clock } = this.#options;
+    const refusal = permits.admit(worker.id, worker.name, clock.now());
+    if (refusal !== undefined) throw new PeerworkError(refusal, worker.name);
+    const waiting = new AbortController();
+    const end = () => waiting.abort();
+    signal?.addEventListener('abort', end, { once: true });
+    if (signal?.aborted) end();
+    this.#requests += 1;
+    const key = `${worker.id} ${this.#requests}`;
+    const requested = dispatch.request({
+      worker,
+      key,
+      capacity: limit,
+      channels: () => channels,
+      labels,
+      ...(maxHeld === undefined ? {} : { maxHeld }),
+      ...(leaseMs === undefined ? {} : { leaseMs }),
+    });
+    const waited = pause(clock, waitMs, waiting.signal).then(() => dispatch.withdraw(key));
+    const jobs = await requested;
+    end();
+    signal?.removeEventListener('abort', end);
+    await waited;
+    if (jobs.length === 0 || (!signal?.aborted && permits.refusalOf(worker.id) === undefined)) return jobs;
+    // The caller is gone, or may no longer work: these leases will not be used.
+    await this.giveBack(worker, jobs, 'the link ended');
+    return [];
+  }
+
+  /** Renews leases; returns those that are not the worker's. This and what follows rejects with `worker-revoked`, `worker-unapproved` or `rpc-overloaded`. */
+  async extend(worker: WorkerRef, leases: readonly LeaseKey[], options: ExtendOptions = {}): Promise<LeaseKey[]> {
+    const { ledger, clock, leaseMs } = this.#options;
+    const now = clock.now();
+    this.#admitted(worker);
+    const { waiting = [], ended = [] } = options;
+    return ledger.extend(worker, leases, now + (options.leaseMs ?? leaseMs), now, { leases: waiting, ended });
+  }
+
+  /**
+   * `policy`: where children may go; default: as declared by tasks and owner. Reports that come with an outcome are emitted before it, if `holds`
+   * returns true for the lease.
+   */
+  async settle(
+    worker: WorkerRef,
+    settlements: readonly Settlement[],
+    policy: ChildPolicy = this.#options.childBounds ?? nowhereElse,
+    holds: (key: LeaseKey) => boolean = nobody,
+  ): Promise<SettleAnswer[]> {
+    const { ledger, clock, history } = this.#options;
+    const now = clock.now();
+    this.#admitted(worker);
+    this.rates.take(worker.id, 'children', childrenIn(settlements), now);
+    const all = settlements.map((settlement) =>
+      history.settled(worker, settlement, (progress) => {
+        if (holds(settlement)) this.#emit({ kind: 'progress', id: settlement.id, worker: worker.name, progress });
+      }),
+    );
+    const settling = ledger.settle(worker, all, now, policy);
+    // Now, not afterwards: readers of results share the transaction.
+    this.wake();
+    const answers = await settling;
+    this.rates.settled(worker.id, answers.filter((answer) => answer === 'settled').length, now);
+    this.#options.dispatch.freed(worker.id);
+    return answers;
+  }
+
+  /** Gives back jobs that will not be run under these leases; no attempt is charged. */
+  async giveBack(worker: WorkerRef, leases: readonly LeaseKey[], reason: string): Promise<void> {
+    const now = this.#options.clock.now();
+    const outcome = { state: 'released', reason } as const;
+    await this.#options.ledger.settle(
+      worker,
+      leases.map(({ id, lease }) => ({ id, lease, outcome, startedAt: now, finishedAt: now })),
+      now,
+    );
+    this.wake();
+  }
+
+  /**
+   * Stores reports of running jobs, and emits them if `holds` returns true for the lease. For the others, the ledger knows whether the run has just
+   * ended or never was the worker's. Throws `rpc-overloaded` if there are too many, and then stores none.
+   */
+  report(worker: WorkerRef, reports: readonly RunReport[], holds: (key: LeaseKey) => boolean = anybody): void {
+    const { clock, history } = this.#options;
+    this.#admitted(worker);
+    if (!history.takes) throw new PeerworkError('rpc-overloaded', 'too many reports wait for the ledger');
+    this.rates.take(worker.id, 'reports', reports.length, clock.now());
+    for (const { id, lease, n, progress: told } of reports) {
+      const progress = boundedProgress(told);
+      if (progress === undefined) continue;
+      const isNew = history.add(worker, { id, lease }, n === undefined ? { progress } : { n, progress });
+      if (isNew && holds({ id, lease })) this.#emit({ kind: 'progress', id, worker: worker.name, progress });
+    }
+  }
+
+  /** Resolves when all earlier reports are in the ledger. */
+  reported(): Promise<void> {
+    return this.#options.history.written();
+  }
+
+  /** Workers linked to this Master now. */
+  workers(): ConnectedWorker[] {
+    return this.#options.workers();
+  }
+
+  /** Approves a worker, revokes it (its link ends), drains it or resumes it. */
+  async mark(worker: WorkerRef, marks: WorkerMarks): Promise<void> {
+    const { permits, ledger, clock } = this.#options;
+    await permits.mark(worker, marks, clock.now());
+    if (permits.refusalOf(worker.id) === undefined) return;
+    // Its runs no longer count, and can begin elsewhere now.
+    await ledger.reconcile(worker, [], clock.now(), { charge: false }, clock.now());
+    this.wake();
+  }
+
+  /** Calls `listener` with each event from now on; the returned function ends it. */
+  watch(listener: (event: JobServiceEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Jobs may be ready or results available, or will be after the ledger's work of this turn. */
+  wake(): void {
+    this.#options.results.wake();
+    this.#options.dispatch.wake();
+  }
+
+  /** A worker came or went. */
+  announce(event: 'connected' | 'disconnected', worker: ConnectedWorker): void {
+    this.#emit({ kind: 'worker', event, worker });
+  }
+
+  close(): void {
+    this.#unwatch();
+    this.#listeners.clear();
+  }
+
+  #changed(change: LedgerChange): void {
+    const { clock, dispatch, results, permits, log, due } = this.#options;
+    if (change.ready) dispatch.wake();
+    if (change.settled) results.wake();
+    if (change.dueAt !== undefined) due(change.dueAt);
+    this.#tellCancelled(change.cancelled);
+    if (!change.own && change.cut)
+      permits.reload(clock.now()).catch((error: unknown) =>
+        log.warn('the marks of workers could not be read', {
+          error,
+          hint: 'Check the ledger’s database; if a worker was approved or revoked in the meantime, do it again.',
+        }),
+      );
+    if (!change.own)
+      for (const { kind, id } of change.rows)
+        if (kind === 'worker')
+          permits.refresh(id).catch((error: unknown) =>
+            log.warn('the marks of a worker could not be read', {
+              error,
+              hint: 'Check the ledger’s database; if this worker was approved or revoked in the meantime, do it again.',
+            }),
+          );
+    this.#emit({ kind: 'ledger', change });
+  }
+
+  #admitted({ id, name }: WorkerRef): void {
+    const refusal = this.#options.permits.refusalOf(id);
+    if (refusal !== undefined) throw new PeerworkError(refusal, name);
+  }
+
+  /** Whichever Master cancelled it: the one with the worker's link notifies it. */
+  #tellCancelled(cancelled: readonly CancelledJob[]): void {
+    for (const { id, running } of cancelled) if (running !== undefined) this.#options.tell(running.workerId, { id, lease: running.lease });
+  }
+
+  #emit(event: JobServiceEvent): void {
+    for (const listener of this.#listeners) listener(event);
+  }
+}
+
+const nowhereElse = () => ({});
+const nobody = () => false;
+const anybody = () => true;
+
+function childrenIn(settlements: readonly Settlement[]): number {
+  return settlements.reduce((sum, { outcome }) => sum + (outcome.state === 'completed' ? (outcome.children?.length ?? 0) : 0), 0);
+}

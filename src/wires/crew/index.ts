@@ -1,0 +1,7 @@
+/** What the package exports of this wire, as `peerwork/wires/crew` and among the rest of `peerwork`. */
+
+export type { CrewOptions } from './server/context.js';
+export { crewServer } from './server/crew.js';
+export type { CrewPlace } from './source/client.js';
+export { type CrewSourceOptions, crewSource } from './source/crew-source.js';
+export type { CrewEndpointOptions } from './source/endpoint.js';

@@ -1,0 +1,76 @@
+import { PeerworkError } from '../../../errors.js';
+import { isRedisPlace, type RedisPlace, readRedisPlace } from '../../../kit/redis-url.js';
+import { conceal, withoutPassword } from '../../../log.js';
+import type { SourceSetup } from '../../../sources/setup.js';
+import { DEFAULT_QUEUE } from '../defaults.js';
+import { DoryError } from '../errors.js';
+import { openAccess } from './credentials.js';
+import { DorySource } from './dory-source.js';
+import { Journal } from './journal.js';
+import { concealPassword, quietened, Settings } from './settings.js';
+import type { OperationalSettings } from './shapes.js';
+import { type DoryTiming, defaultTiming } from './timing.js';
+
+export interface DorySourceOptions {
+  /** Default: that of the stored credentials. */
+  readonly apiBaseUrl?: string;
+  /** `dwk_…`; default: that of the stored credentials, followed when somebody logs in anew. */
+  readonly apiKey?: string;
+  /** Default `~/.dory/credentials`. */
+  readonly credentialsFile?: string;
+  /** The Redis of the run queue, or `redis+sentinel://host,host/primary`; default `redis://localhost:6379`. */
+  readonly redisUrl?: string;
+  readonly redis?: { readonly host: string; readonly port: number; readonly password?: string };
+  /** Default `run-execution`. */
+  readonly queue?: string;
+  /** Unique among the API's Workers; default `dory-worker-` and the process's number. */
+  readonly workerId?: string;
+  /** Of this machine, where the API says nothing else. */
+  readonly settings?: OperationalSettings;
+  /** Whether the settings that the API serves are ignored. Default false. */
+  readonly pinned?: boolean;
+  /** Where heartbeats are posted; default `/api/workers/heartbeat`. */
+  readonly heartbeatPath?: string;
+  readonly timing?: Partial<DoryTiming>;
+}
+
+/** Throws `option-invalid`. */
+function placeOf(url: string | undefined, redis: DorySourceOptions['redis']): RedisPlace {
+  if (url === undefined) {
+    const { host, port, password = '' } = redis ?? { host: 'localhost', port: 6_379 };
+    return { kind: 'server', host, port, password, username: '', secure: false, db: 0 };
+  }
+  if (!isRedisPlace(url))
+    throw new PeerworkError('option-invalid', `the address of the run queue's Redis ${withoutPassword(url)} cannot be used`);
+  return readRedisPlace(url);
+}
+
+/** Serves a dory-api in place of dory-worker. Opening it rejects with `dory-key-…` or `dory-runner-missing`. */
+export function dorySource(options: DorySourceOptions = {}): SourceSetup {
+  return {
+    name: 'dory',
+    needs: ['crawl'],
+    open: async ({ runners, folder, clock, log: ofWorker, warning }) => {
+      if (!runners.includes('crawl')) throw new DoryError('dory-runner-missing');
+      const access = openAccess(options);
+      const workerId = options.workerId ?? `dory-worker-${process.pid}`;
+      const settings = new Settings(workerId, options.settings ?? {}, options.pinned ?? false);
+      const log = quietened(ofWorker, () => settings.logLevel);
+      const timing = { ...defaultTiming, ...options.timing };
+      const { redisUrl, redis } = options;
+      concealPassword(redisUrl);
+      if (redis?.password !== undefined) conceal(redis.password);
+      const place = placeOf(redisUrl, redis);
+      // Loaded only now: it takes a while, and whoever embeds a Worker for something else never needs it.
+      const [{ RunQueue }, { SharedMarks }] = await Promise.all([import('./run-queue.js'), import('./shared-marks.js')]);
+      const journal = await Journal.open(folder, log);
+      const name = options.queue ?? DEFAULT_QUEUE;
+      const marks = new SharedMarks({ redis: place, queue: name, workerId, staleMs: timing.staleMs, clock, log });
+      const queue = new RunQueue({ name, redis: place, workerId, timing, clock, log, warning });
+      return new DorySource({
+        ...{ workerId, access, settings, queue, marks, journal, timing, clock, log, warning },
+        heartbeatPath: options.heartbeatPath,
+      });
+    },
+  };
+}

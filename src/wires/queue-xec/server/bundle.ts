@@ -1,0 +1,111 @@
+import { PeerworkError } from '../../../errors.js';
+import { LOCAL_JSON, parseJson } from '../../../kit/json.js';
+import type { Tasks } from '../../../master/tasks.js';
+import { blobsOf, type Manifest, type ManifestFile, parseManifest } from '../../../task/manifest.js';
+import { QueueXecError } from '../errors.js';
+import { sha256Of, type TransferKey, unifiedHash } from '../protocol/transfer.js';
+import { type ShimTask, shimText } from './shim.js';
+
+/** All in one message, in hexadecimal, and a Worker of queue-xec is slow at opening it. */
+const MAX_BUNDLE_BYTES = 8 * 1024 * 1024;
+const DIGEST_CHARS = 16;
+
+interface BundledFile {
+  readonly name: string;
+  readonly workerPath: string;
+  readonly sha256: string;
+  readonly text: string;
+}
+
+/** Our tasks as the files that a queue-xec Worker asks for. */
+export interface Bundle {
+  readonly hash: string;
+  readonly channels: readonly string[];
+  /** The answer to `requestExecAssets`. */
+  answer(key: TransferKey): object;
+}
+
+/** Puts together what queue-xec Workers can do: the task modules of all channels behind one `task.js`. */
+export class Bundles {
+  readonly #tasks: Tasks;
+  readonly #onWarning: (error: PeerworkError) => void;
+  #key = '';
+  #made: Promise<Bundle> | undefined;
+
+  constructor(tasks: Tasks, onWarning: (error: PeerworkError) => void) {
+    this.#tasks = tasks;
+    this.#onWarning = onWarning;
+  }
+
+  /** Of the tasks as they are published now. Rejects with `queue-xec-task` if there is none. */
+  current(): Promise<Bundle> {
+    const tasks = this.#tasks;
+    const versions = tasks.channelsFor(['task-module']).map((channel) => ({ channel, digest: tasks.current(channel).digest }));
+    const key = JSON.stringify(versions);
+    if (this.#made === undefined || key !== this.#key) {
+      this.#key = key;
+      this.#made = this.#make(versions);
+      this.#made.catch(() => {});
+    }
+    return this.#made;
+  }
+
+  async #make(versions: readonly { readonly channel: string; readonly digest: string }[]): Promise<Bundle> {
+    const files: BundledFile[] = [];
+    const dependencies = new Set<string>();
+    const entries: Record<string, ShimTask> = {};
+    let bytes = 0;
+    for (const { channel, digest } of versions) {
+      // A folder for each version: what a Worker's Node has loaded once, it never loads again.
+      const folder = digest.slice(0, DIGEST_CHARS);
+      const manifest = parseManifest(this.#tasks.signed(digest).body);
+      try {
+        const read: BundledFile[] = [];
+        for (const file of manifest.files) {
+          bytes += file.size;
+          if (bytes > MAX_BUNDLE_BYTES) throw new QueueXecError('queue-xec-task', `${channel}: more than ${MAX_BUNDLE_BYTES} bytes`);
+          const text = await this.#text(file);
+          read.push({ name: `${folder}/${file.path}`, workerPath: `/workplace/${folder}/${file.path}`, sha256: sha256Of(text), text });
+        }
+        files.push(...read);
+        for (const name of dependencyNames(manifest)) dependencies.add(name);
+        entries[channel] = { folder, entry: manifest.entry };
+      } catch (error) {
+        if (!(error instanceof PeerworkError) || error.code !== 'queue-xec-task') throw error;
+        this.#onWarning(error);
+      }
+    }
+    const channels = Object.keys(entries);
+    if (channels.length === 0) throw new QueueXecError('queue-xec-task', 'none is published');
+    const text = shimText(entries);
+    const all = [{ name: 'task.js', workerPath: '/workplace/task.js', sha256: sha256Of(text), text }, ...files];
+    const answer = (key: TransferKey) => ({
+      status: 'changed',
+      dependencies: [...dependencies],
+      files: all.map(({ name, workerPath, sha256, text }) => ({
+        masterPath: `/${name}`,
+        name,
+        workerPath,
+        sha256,
+        content: key.seal(text),
+      })),
+    });
+    return { hash: unifiedHash(all), channels, answer };
+  }
+
+  async #text(file: ManifestFile): Promise<string> {
+    const pieces: Uint8Array[] = [];
+    for (const { sha256 } of blobsOf(file)) for await (const piece of this.#tasks.blob(sha256, 0)) pieces.push(piece);
+    const bytes = Buffer.concat(pieces);
+    const text = bytes.toString();
+    if (!Buffer.from(text).equals(bytes)) throw new QueueXecError('queue-xec-task', `${file.path} is no text file`);
+    return text;
+  }
+}
+
+/** Without versions: a queue-xec Worker asks Node whether it has a package of that very name, and installs the newest if not. */
+function dependencyNames({ dependencies }: Manifest): string[] {
+  if (dependencies === null) return [];
+  const { dependencies: wanted = {} } = parseJson(dependencies.packageJson, LOCAL_JSON) as { dependencies?: Record<string, string> };
+  return Object.keys(wanted);
+}

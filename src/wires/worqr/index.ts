@@ -1,0 +1,6 @@
+/** What the package exports of this wire, as `peerwork/wires/worqr` and among the rest of `peerwork`. */
+
+export type { WorqrData } from './source/lease.js';
+export type { WorqrPlace } from './source/names.js';
+export { type WorqrDone, WorqrProducer, type WorqrProducerOptions, type WorqrTask } from './source/producer.js';
+export { type WorqrSourceOptions, worqrSource } from './source/worqr-source.js';

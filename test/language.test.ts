@@ -1,0 +1,64 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join, sep } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { optionNames, optionSpec } from '../src/cli/option-table.js';
+import { wires } from '../src/cli/wires.js';
+import { errorTable } from '../src/errors.js';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+/** Words and turns of phrase that the glossary in docs/architecture.md replaces. */
+const REPLACED = new RegExp(
+  [
+    'told(?! apart)|tells?(?! \\w+ apart)|stands?(?!-| in\\b)|whoever|answers?|answered|anew|shall|beside|twins?|bereft|stillborn',
+    'tended|tends|trouble|for ever|without a word|muddle|of late|and the like|(?:its|their) kin|passed over|for (?:its|whose) sake',
+    'looks? through|looked through|puts? together|cleared away|taken for|but for|must bear|handed ahead|made known|let in',
+  ]
+    .map((words) => `\\b(?:${words})\\b`)
+    .join('|'),
+  'gi',
+);
+
+/** Prose only: names and quotes of foreign systems are in code, and tables made from the code or naming tests say what those say. */
+function replacedWords(text: string): string[] {
+  const prose = text
+    .replace(/^ *```[\s\S]*?^ *```/gm, '')
+    .replace(/<!-- generated[\s\S]*?<!-- end -->/g, '')
+    .replace(/`[\w./-]+\.test\.ts`: [^|\n]*/g, '')
+    .replace(/`[^`\n]*`/g, '')
+    .replace(/\]\([^)\s]*\)/g, '');
+  return [...prose.matchAll(REPLACED)].map(([word]) => word);
+}
+
+const errors = [errorTable, ...wires.map((wire) => wire.errors.table)].flatMap((table) => Object.entries(table));
+
+t.test('error tables are written in the words of the glossary, and a hint is an action or says that none is needed', async (t) => {
+  t.ok(errors.length > 150);
+  for (const [code, { message, hint }] of errors) {
+    t.same(replacedWords(`${message} ${hint}`), [], code);
+    t.notMatch(hint, /^Nothing\b/, code);
+  }
+});
+
+t.test('so are the meanings of options', async (t) => {
+  for (const name of optionNames) {
+    const { meaning, allowed, defaultText = '' } = optionSpec(name);
+    t.same(replacedWords(`${meaning} ${allowed} ${defaultText}`), [], name);
+  }
+});
+
+/** The glossary names the words it replaces. */
+const GLOSSARY = 'docs/architecture.md';
+/** There an answer is a kind of message, and half of an SDP exchange. */
+const PROTOCOL = 'docs/protocol.md';
+
+t.test('so are the pages', async (t) => {
+  const pages = ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', 'examples/README.md']
+    .concat(readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' }).map((name) => `docs/${name.split(sep).join('/')}`))
+    .filter((page) => page.endsWith('.md') && page !== GLOSSARY);
+  for (const page of pages) {
+    const found = replacedWords(readFileSync(join(root, page), 'utf8'));
+    t.same(page === PROTOCOL ? found.filter((word) => !/^answer/i.test(word)) : found, [], page);
+  }
+});
