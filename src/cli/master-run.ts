@@ -1,12 +1,13 @@
 import { pause, systemClock } from '../clock.js';
 import { PeerworkError } from '../errors.js';
-import type { JobInput, SettledJob } from '../job/job.js';
+import type { SettledJob } from '../job/job.js';
 import type { Log } from '../log.js';
+import type { JobWithFiles } from '../master/files.js';
 import type { Master } from '../master/master.js';
 import type { Result } from '../master/results.js';
 import { Batch } from './batch.js';
 import { bar, formatDuration, formatRate, Meter, table } from './figures.js';
-import { channelProblem, invalidLines, openJobFile, readJobLines } from './job-lines.js';
+import { channelProblem, folderOf, invalidLines, openJobFile, readJobLines } from './job-lines.js';
 import type { OutcomeFile } from './outcome-file.js';
 
 export interface MasterRunOptions {
@@ -21,7 +22,7 @@ export interface MasterRunOptions {
   readonly retryFailed?: boolean;
 }
 
-type InputJob = JobInput & { readonly id: string };
+type InputJob = JobWithFiles & { readonly id: string };
 
 /** Jobs handed to the ledger at once: the next lines are read when these are stored. */
 const BATCH = 500;
@@ -196,7 +197,7 @@ export class MasterRun {
     let batch: InputJob[] = [];
     // Whoever has parents may name any line of the input: they go in together, after all others.
     const children: InputJob[] = [];
-    for await (const entry of readJobLines(openJobFile(input))) {
+    for await (const entry of readJobLines(openJobFile(input), folderOf(input))) {
       const problem = 'problem' in entry ? entry.problem : channelProblem(entry.job, channels);
       if ('problem' in entry || problem !== undefined)
         throw invalidLines(input, [`line ${entry.line}: ${problem}`], { tooLarge: 'problem' in entry && entry.tooLarge === true });

@@ -131,8 +131,21 @@ function readTasks({ task, http, input }: Options): Record<string, string> {
 }
 
 function masterOptions(options: Options) {
-  const { ledger, ledgerListen, keyFile, name, trackers, ice, transferEncryptToken, leaseMs, watch, retain, approval, npmCredentials } =
-    options;
+  const {
+    ledger,
+    files,
+    ledgerListen,
+    keyFile,
+    name,
+    trackers,
+    ice,
+    transferEncryptToken,
+    leaseMs,
+    watch,
+    retain,
+    approval,
+    npmCredentials,
+  } = options;
   return {
     ledger,
     watch,
@@ -140,6 +153,7 @@ function masterOptions(options: Options) {
     name: name ?? hostname(),
     ...omitUndefined({
       tunnels: tunnelsOf(options),
+      files,
       ledgerListen,
       keyFile,
       trackers,

@@ -83,6 +83,7 @@ const workerConstructor: ConstructorOptions = {
   bubblewrap: like(workerOptions.bubblewrap, 'string'),
   home: like(workerOptions.home, 'string'),
   storeQuotaMb: like(workerOptions.storeQuotaMb, 'number'),
+  fileQuotaMb: like(workerOptions.fileQuotaMb, 'number'),
   trackers: like(commonOptions.trackers, 'readonly string[]'),
   ice: like(commonOptions.ice, 'readonly string[]', { meaning: `${commonOptions.ice.meaning} \`[]\` for none.` }),
   drainMs: like(workerOptions.drainMs, 'number', { meaning: 'How long `drain` lets running jobs continue before it gives them back.' }),
@@ -100,6 +101,9 @@ const masterConstructor: ConstructorOptions = {
     meaning: 'Where the jobs are stored: `sqlite:FILE`, `postgres://…`, which several Masters may share, or `memory:`.',
   }),
   ledgerListen: like(masterOptions.ledgerListen, 'string'),
+  files: like(masterOptions.files, 'string', {
+    default: 'next to the ledger; for `memory:` a temporary folder',
+  }),
   keyFile: like(masterOptions.keyFile, 'string', {
     default: 'next to the ledger; `.peerwork/master.key` for Postgres',
     meaning:

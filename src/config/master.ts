@@ -73,6 +73,16 @@ export const masterOptions = {
     show: withoutPassword,
     parse: single((text) => (/^(sqlite:.+|postgres(ql)?:\/\/.+|memory:)$/.test(text) ? text : undefined)),
   }),
+  files: option<string, undefined>({
+    flag: '--files <place>',
+    env: 'PEERWORK_FILES',
+    commands: ['master'],
+    meaning: 'Where the files of jobs are stored. Masters on one Postgres ledger need the same folder.',
+    allowed: 'folder:PATH',
+    default: undefined,
+    defaultText: 'next to the ledger',
+    parse: single((text) => (/^folder:./.test(text) ? text : undefined)),
+  }),
   ledgerListen: option<string, undefined>({
     flag: '--ledger-listen <url>',
     env: 'PEERWORK_LEDGER_LISTEN',

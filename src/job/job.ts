@@ -1,6 +1,7 @@
 /** The central noun of this project: one unit of work, in its different forms. */
 import type { ErrorPart } from '../kit/error-parts.js';
 import type { Json } from '../kit/json.js';
+import type { JobFiles } from './files.js';
 import type { JobInput, ParentFailure } from './job-fields.js';
 
 export { DEFAULT_CHANNEL } from './limits.js';
@@ -34,6 +35,8 @@ export interface Job {
   readonly timeoutMs: number;
   /** In the order in which the job names them; absent if it has none. */
   readonly parents?: readonly ParentOutput[];
+  /** References by name; absent if it has none. */
+  readonly files?: JobFiles;
 }
 
 /** How a run ended. */

@@ -26,6 +26,8 @@ export interface Runner {
 export interface RunContext {
   /** The prepared folder; absent for runners that need no task code. */
   readonly workplace?: Workplace;
+  /** Files of the job, read-only, by name: absolute paths on this machine; absent if it has none. */
+  readonly files?: Readonly<Record<string, string>>;
   /** Aborted when the job is cancelled (with that error, if it is known), the lease is lost, or the worker stops at once. */
   readonly signal: AbortSignal;
   /** Absent: the job may reach nothing through its source. */

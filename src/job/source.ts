@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import type { JobFiles } from './files.js';
 import type { Job, Outcome, Progress } from './job.js';
 
 /**
@@ -25,6 +26,8 @@ export interface Lease {
   readonly job: Job;
   /** Origin of the job's code; absent if the runner needs none. */
   readonly task?: TaskOrigin;
+  /** Files of the job; absent if it has none. */
+  readonly files?: FileOrigin;
   /** The kind of runner that the job needs, such as `task-module`. */
   readonly runner: string;
   /**
@@ -52,6 +55,13 @@ export interface TaskOrigin {
   manifest(signal: AbortSignal): Promise<SignedManifest>;
   /** The bytes of one file from `offset` to its end. Rejects with `asset-unknown` or a link error. */
   blob(sha256: string, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array>;
+}
+
+/** The files of one job, and where their content comes from. */
+export interface FileOrigin {
+  readonly files: JobFiles;
+  /** The bytes of one of them from `offset` to its end. Rejects with `file-…` or a link error. */
+  open(sha256: string, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array>;
 }
 
 /** A manifest in transit: the exact bytes that were signed. */

@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { PeerworkError } from '../errors.js';
 import type { ErrorPart } from '../kit/error-parts.js';
+import { jobFilesSchema } from './files.js';
 import type { ChildInput, Json, Outcome, ParentOutput } from './job.js';
 import {
   MAX_CHANNEL_CHARS,
@@ -26,6 +27,7 @@ import {
  * | ping | worker | call | the beat: renews all leases at once, says which have not begun and which have ended, learns which are lost |
  * | requestExecAssets | worker | call | the signed manifest of a task version |
  * | requestBlob | worker | stream | the bytes of one file from an offset |
+ * | requestFile | worker | stream | the bytes of a file of a leased job, from an offset |
  * | openTunnel | worker | stream, both ways | a connection to the address that the job's task names |
  * | requestWork | worker | call | waits for jobs, up to a capacity; a newer call ends the older one empty, capacity 0 only does that; says which kinds, if that has changed |
  * | shareResults | worker | call | outcomes, each answered one by one |
@@ -97,6 +99,9 @@ export const requestExecAssetsAnswer = v.object({ body: v.string(), signature: v
 
 export const requestBlobArgs = v.object({ sha256: hash, offset: v.pipe(v.number(), v.safeInteger(), v.minValue(0)) });
 
+/** A file of the job that the Worker runs under this lease. */
+export const requestFileArgs = v.object({ ...leaseKey.entries, sha256: hash, offset: v.pipe(v.number(), v.safeInteger(), v.minValue(0)) });
+
 /** The Worker names only the run: where it leads is the Master's decision. */
 export const openTunnelArgs = leaseKey;
 
@@ -120,6 +125,8 @@ export const workItem = v.object({
       v.maxLength(MAX_PARENTS),
     ),
   ),
+  /** Absent if the job has none. */
+  files: v.exactOptional(jobFilesSchema),
   /** The exact version of the task for this run. */
   digest: hash,
   /** The tunnel that the task names; absent if it needs none. */

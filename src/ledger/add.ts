@@ -2,6 +2,7 @@ import { describeError, PeerworkError } from '../errors.js';
 import type { CheckedJob } from '../job/job-fields.js';
 import type { Value } from './driver.js';
 import { endRuns } from './end-runs.js';
+import { nameFiles } from './files.js';
 import { circleIn, recount } from './graph.js';
 import { storedFields } from './job-columns.js';
 import { isEnded, RUN_COLUMNS, type RunRow } from './job-row.js';
@@ -53,7 +54,7 @@ const ROWS = sized((count) => `SELECT ${RUN_COLUMNS} FROM job WHERE job.seq IN (
 const EDGE = sized((count) => `INSERT INTO edge (parent, child, place) VALUES ${repeated('(?, ?, ?)', count)} ON CONFLICT DO NOTHING`);
 const HAVE_CHILDREN = sized((count) => `UPDATE job SET plain = 0 WHERE plain = 1 AND seq IN (${repeated('?', count)})`);
 
-/** Adds jobs that were checked, in order. Throws `parent-unknown` or `graph-cycle`: then the transaction must be rolled back. */
+/** Adds jobs that were checked, in order. Throws `parent-unknown`, `graph-cycle` or `file-unknown`: then the transaction must be rolled back. */
 export async function addJobs(transaction: Transaction, jobs: readonly CheckedJob[], adding: Adding): Promise<AddedJob[]> {
   const { now } = adding;
   const first = await transaction.draw('job', jobs.length);
@@ -96,6 +97,8 @@ export async function addJobs(transaction: Transaction, jobs: readonly CheckedJo
         job.parents.length > 0 ? 'blocked' : 'ready',
       );
   }
+  const withFiles = jobs.flatMap(({ files }, index) => (files !== undefined && added(index) ? [{ seq: first + index, files }] : []));
+  if (withFiles.length > 0) await nameFiles(transaction, withFiles, now);
   if (graph !== undefined) await join(transaction, jobs, ids, first, added, graph, now);
   const waiting = jobs.flatMap(({ keyWindowMs }, index) =>
     keyWindowMs !== undefined && added(index) ? [{ seq: first + index, keyWindowMs }] : [],

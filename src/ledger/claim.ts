@@ -1,4 +1,5 @@
 import { describeError } from '../errors.js';
+import type { JobFiles } from '../job/files.js';
 import { MAX_JOB_DATA_BYTES, MAX_MESSAGE_BYTES } from '../job/limits.js';
 import { admit, type Candidate } from './admission.js';
 import { endRuns } from './end-runs.js';
@@ -10,6 +11,7 @@ import { packed } from './packed.js';
 import type { Claim, LeasedJob, LeasedParent } from './requests.js';
 import { failWithoutRun } from './run-end.js';
 import { leaseEnd } from './run-time.js';
+import { storedJson } from './stored-json.js';
 import type { Transaction } from './transaction.js';
 
 interface ReadyRow extends Candidate {
@@ -22,6 +24,7 @@ interface ReadyRow extends Candidate {
   readonly attempts_made: number;
   readonly timeout_ms: number | null;
   readonly data: string;
+  readonly files: string | null;
 }
 
 /**
@@ -33,7 +36,7 @@ const PROMOTE = `UPDATE job SET run_at = NULL WHERE seq IN (
 /** Bounds the time that one claim can take when very many jobs become due at the same instant; the next claims promote the others. */
 const MAX_PROMOTED = 1_000;
 
-const READY = `SELECT ${packed('seq, id, channel, priority, grp, workgroup, parents, lease, attempts_made, timeout_ms, merge_key, weight, weight_part')}, data FROM job
+const READY = `SELECT ${packed('seq, id, channel, priority, grp, workgroup, parents, lease, attempts_made, timeout_ms, merge_key, weight, weight_part, files')}, data FROM job
   WHERE lane = ? AND state = 'ready' AND run_at IS NULL AND parked IS NULL ORDER BY priority DESC, seq LIMIT ? FOR UPDATE SKIP LOCKED`;
 const LEASE = sized(
   (
@@ -163,8 +166,9 @@ async function parentsOf(transaction: Transaction, rows: readonly ReadyRow[]): P
   return parents;
 }
 
-function bytesOf({ data }: ReadyRow, parents: readonly LeasedParent[] = []): number {
-  return parents.reduce((sum, parent) => sum + Buffer.byteLength(parent.data) + Buffer.byteLength(parent.output), Buffer.byteLength(data));
+function bytesOf({ data, files }: ReadyRow, parents: readonly LeasedParent[] = []): number {
+  const own = Buffer.byteLength(data) + (files === null ? 0 : Buffer.byteLength(files));
+  return parents.reduce((sum, parent) => sum + Buffer.byteLength(parent.data) + Buffer.byteLength(parent.output), own);
 }
 
 const ROWS = sized((count) => `SELECT ${RUN_COLUMNS} FROM job WHERE job.seq IN (${repeated('?', count)})`);
@@ -193,5 +197,6 @@ function leasedJob(row: ReadyRow, parents: LeasedParent[] | undefined): LeasedJo
     attempt: row.attempts_made + 1,
     timeoutMs: row.timeout_ms ?? undefined,
     ...(parents !== undefined && { parents }),
+    ...(row.files !== null && { files: storedJson<JobFiles>(row.files) }),
   };
 }

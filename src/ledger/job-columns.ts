@@ -41,6 +41,12 @@ function codecOf(spec: FieldSpec): Pick<StoredField, 'type' | 'encode' | 'decode
       return { type: 'TEXT', encode: (value) => (value === '' ? null : asItIs(value)), decode: (value) => labelsOf(String(value)) };
     case 'json':
       return { type: 'TEXT', encode: asItIs, decode: (value) => storedJson(String(value)) };
+    case 'files':
+      return {
+        type: 'TEXT',
+        encode: (value) => (value === undefined ? null : JSON.stringify(value)),
+        decode: (value) => storedJson(String(value)),
+      };
     case 'text':
       return { type: 'TEXT', encode: asItIs, decode: (value) => value };
     default:

@@ -6,6 +6,7 @@ import { claimUpTo } from './claim.js';
 import { deleteInChunks } from './delete.js';
 import type { Driver } from './driver.js';
 import { extendInChunks, lostInChunks } from './extend.js';
+import { drawFile, enterFile, fileOfLease, type StoredFile, sweepFiles, useFile } from './files.js';
 import { putGroup } from './groups.js';
 import { readHistory, recordInChunks } from './history.js';
 import { getJob } from './job-record.js';
@@ -29,6 +30,7 @@ import { cancelGroup, deleteGroup, resetGroup, retryGroup, setGroupPaused } from
 import { countLeased, getWorker, listWorkers, markWorker } from './worker-marks.js';
 import { holdWorkgroup, putWorkgroup, releaseWorkgroup } from './workgroups.js';
 
+export type { StoredFile } from './files.js';
 export type * from './ledger-change.js';
 export type * from './records.js';
 export type * from './requests.js';
@@ -329,6 +331,31 @@ export class Ledger {
   /** Sets or clears marks of a worker; enters one that is not known yet. Its leases stay its own until they end. */
   markWorker(worker: WorkerRef, marks: requests.WorkerMarks, now: number): Promise<records.WorkerRecord> {
     return this.#run((transaction) => markWorker(transaction, this.#operations.workers, worker, marks, transaction.at(now)));
+  }
+
+  /** The stored file with this content; its unused time begins anew. Undefined: it has to be stored. */
+  useFile(sha256: string, now: number): Promise<StoredFile | undefined> {
+    return this.#run((transaction) => useFile(transaction, sha256, transaction.at(now)));
+  }
+
+  /** A number under which content can be stored, to be entered afterwards. */
+  drawFile(): Promise<number> {
+    return this.#run(drawFile);
+  }
+
+  /** Enters a file whose content is stored. Returns the one that is kept: if that has another number, this content is superfluous. */
+  enterFile(file: StoredFile, now: number): Promise<StoredFile> {
+    return this.#run((transaction) => enterFile(transaction, file, transaction.at(now)));
+  }
+
+  /** Removes the entries of files that no job names and that were last used before this instant; returns them, at most `limit`. */
+  sweepFiles(before: number, limit: number): Promise<StoredFile[]> {
+    return this.#operations.run(limit, (transaction) => sweepFiles(transaction, transaction.at(before), limit));
+  }
+
+  /** A file of a job that this worker runs; undefined if it does not, or the job does not name it. */
+  fileOfLease(worker: WorkerRef, { id, lease }: LeaseKey, sha256: string): Promise<StoredFile | undefined> {
+    return this.#run((transaction) => fileOfLease(transaction, { id, lease, worker: worker.id, sha256 }));
   }
 
   #run<T>(work: (transaction: Transaction) => Promise<T>): Promise<T> {

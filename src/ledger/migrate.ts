@@ -42,6 +42,28 @@ ALTER TABLE job ADD COLUMN worker_loss INTEGER NOT NULL DEFAULT 0;
 `;
 
 /**
+ * Files of jobs. The content is in the file store, under the hash and the number of the file's row; `job_file` says which jobs need it. `used_at`: when
+ * it was stored or last named by a new job.
+ */
+const schema0008 = `
+ALTER TABLE job ADD COLUMN files TEXT;
+CREATE TABLE file (
+  seq INTEGER PRIMARY KEY,
+  sha256 TEXT NOT NULL UNIQUE,
+  size INTEGER NOT NULL,
+  used_at INTEGER NOT NULL
+);
+CREATE INDEX file_used ON file (used_at);
+CREATE TABLE job_file (
+  job INTEGER NOT NULL,
+  file INTEGER NOT NULL,
+  PRIMARY KEY (job, file)
+);
+CREATE INDEX job_file_file ON job_file (file);
+INSERT INTO counter (name, value) VALUES ('file', 0);
+`;
+
+/**
  * In order; number n is the migration to version n. Never change one that was released: add the next, here, or in a file of its own if it is long.
  */
 const migrations: readonly (string | ((driver: Driver) => string))[] = [
@@ -52,6 +74,7 @@ const migrations: readonly (string | ((driver: Driver) => string))[] = [
   schema0005,
   schema0006,
   schema0007,
+  schema0008,
 ];
 
 export const SCHEMA_VERSION = migrations.length;

@@ -51,6 +51,8 @@ const tables: readonly Table[] = [
       ...storedFields.map(({ column }) => column),
     ],
   },
+  { name: 'file', key: ['seq'], columns: ['seq', 'sha256', 'size', 'used_at'] },
+  { name: 'job_file', key: ['job', 'file'], columns: ['job', 'file'] },
   { name: 'edge', key: ['parent', 'child'], columns: ['parent', 'child', 'place', 'done'] },
   { name: 'history', key: ['seq'], columns: ['seq', 'job', 'happened_at', 'kind', 'body'] },
   { name: 'note', key: ['name'], columns: ['name', 'value'] },

@@ -25,6 +25,8 @@ export interface MasterOptions {
    * they poll every second.
    */
   readonly ledgerListen?: string;
+  /** x */
+  readonly files?: string;
   /**
    * The Master's private key. Masters that share a ledger share it. With `memory:` and no key file, each start makes a new key, and token.
    * Default: next to the ledger; `.peerwork/master.key` for Postgres.

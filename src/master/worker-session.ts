@@ -9,6 +9,7 @@ import {
   reportArgs,
   requestBlobArgs,
   requestExecAssetsArgs,
+  requestFileArgs,
   requestWorkArgs,
   shareResultsArgs,
   type UploadResultAnswer,
@@ -20,6 +21,7 @@ import { storedJson } from '../ledger/stored-json.js';
 import type { PeerFacts, RpcHandlers } from '../swarm/peer.js';
 import type { WorkerGreeting } from './connected-worker.js';
 import type { Dispatch } from './dispatch.js';
+import type { MasterFiles } from './files.js';
 import { HeldLeases } from './held-leases.js';
 import type { JobService } from './job-service.js';
 import type { Tasks } from './tasks.js';
@@ -34,6 +36,7 @@ export interface WorkerSessionOptions {
   readonly dispatch: Dispatch;
   readonly tasks: Tasks;
   readonly tunnels: Tunnels;
+  readonly files: MasterFiles;
   readonly uploads: Uploads;
   /** The last seen instance of this worker's process, across links. */
   readonly instances: Map<string, string>;
@@ -103,6 +106,11 @@ export class WorkerSession {
         this.#counted(() => {
           const { sha256, offset } = checked(requestBlobArgs, args);
           return this.#options.tasks.blob(sha256, offset);
+        }),
+      requestFile: (args) =>
+        this.#counted(() => {
+          const { sha256, offset, ...key } = checked(requestFileArgs, args);
+          return this.#options.files.read(this.worker, key, sha256, offset);
         }),
       uploadResult: (args, signal, upload) => this.#counted(() => this.#uploadResult(args, signal, upload)),
       openTunnel: (args, signal, upload) => this.#counted(() => this.#options.tunnels.open(this.worker, args, signal, upload)),
@@ -250,6 +258,7 @@ export class WorkerSession {
       attempt: job.attempt,
       timeoutMs: job.timeoutMs ?? DEFAULT_TIMEOUT_MS,
       ...(job.parents !== undefined && { parents: job.parents.map(parentOutput) }),
+      ...(job.files !== undefined && { files: job.files }),
       ...this.#options.tasks.current(job.channel),
     };
   }

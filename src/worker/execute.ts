@@ -4,7 +4,8 @@ import { boundedProgress } from '../job/bounded-progress.js';
 import type { Outcome } from '../job/job.js';
 import { jobErrorOf } from '../job/job-error.js';
 import type { Runner } from '../job/runner.js';
-import type { Lease, TaskOrigin } from '../job/source.js';
+import type { FileOrigin, Lease, TaskOrigin } from '../job/source.js';
+import type { CachedFiles } from '../task/file-cache.js';
 import type { PreparedWorkplace } from '../task/workplace.js';
 
 export interface ExecuteOptions {
@@ -12,6 +13,7 @@ export interface ExecuteOptions {
   readonly runner: (kind: string) => Promise<Runner | undefined>;
   readonly clock: Clock;
   readonly prepare: (origin: TaskOrigin, signal: AbortSignal) => Promise<PreparedWorkplace>;
+  readonly fetchFiles: (origin: FileOrigin, signal: AbortSignal) => Promise<CachedFiles>;
 }
 
 /** Errors of preparation that are not the job's fault: the job is released unrun and uncharged. */
@@ -23,6 +25,7 @@ const RELEASE: ReadonlySet<string> = new Set<ErrorCode>([
   'rpc-cancelled',
   'rpc-overloaded',
   'asset-unknown',
+  'file-unknown',
 ]);
 
 /** A job that cannot be prepared here returns to the front of the queue and may come straight back. This is the minimum delay. */
@@ -38,12 +41,15 @@ export async function execute(options: ExecuteOptions, lease: Lease, stop: Abort
   if (stop.aborted) return RELEASED;
   if (runner === undefined) return refused(new PeerworkError('runner-missing', lease.runner));
   let workplace: PreparedWorkplace | undefined;
+  let files: CachedFiles | undefined;
   try {
     if (lease.task !== undefined) workplace = await options.prepare(lease.task, signal);
+    if (lease.files !== undefined) files = await options.fetchFiles(lease.files, signal);
     if (signal.aborted || stop.aborted) return RELEASED;
     if (runner.queues !== true) lease.begin?.();
     return await runner.run(lease.job, {
       ...(workplace === undefined ? {} : { workplace }),
+      ...(files === undefined ? {} : { files: files.paths }),
       ...(lease.tunnel === undefined ? {} : { tunnel: lease.tunnel }),
       ...(lease.exchange === undefined ? {} : { exchange: lease.exchange }),
       signal,
@@ -61,6 +67,7 @@ export async function execute(options: ExecuteOptions, lease: Lease, stop: Abort
     return { state: 'released', reason: error.message };
   } finally {
     workplace?.release();
+    files?.release();
   }
 }
 

@@ -21,7 +21,7 @@ if (lab !== undefined) {
       echo "$1 $A $B $PEERWORK_ATTEMPT"`;
     const task = { image, command: ['sh', '-c', script, 'sh'], env: { A: 'from the task', B: 1 }, files: [{ pattern: '**/*.txt' }] };
     const data = { args: ['an argument'], env: { A: 'from the job' }, input: { n: [1, 2] } };
-    const outcome = await stage.run(task, { data, attempt: 2, files: { 'words/a.txt': 'hello' } });
+    const outcome = await stage.run(task, { data, attempt: 2, assets: { 'words/a.txt': 'hello' } });
     t.same(summary(outcome), {
       exitCode: 0,
       result: { n: [1, 2] },
@@ -51,11 +51,11 @@ if (lab !== undefined) {
 
   t.test('only the files that are named are mounted, where it is said', async (t) => {
     const stage = await ContainerStage.set(t);
-    const files = { 'a.txt': 'A', 'b/c.txt': 'C', 'd.txt': 'D' };
+    const assets = { 'a.txt': 'A', 'b/c.txt': 'C', 'd.txt': 'D' };
     const input = ['a.txt', { path: 'b', at: '/somewhere/else' }];
-    const outcome = await stage.run(shell('cd /peerwork/task; ls; cat a.txt /somewhere/else/c.txt', { input }), { files });
+    const outcome = await stage.run(shell('cd /peerwork/task; ls; cat a.txt /somewhere/else/c.txt', { input }), { assets });
     t.match(summary(outcome), { stdout: 'a.txt\nAC' });
-    const missing = await stage.run(shell('true', { input: ['none.txt'] }), { files });
+    const missing = await stage.run(shell('true', { input: ['none.txt'] }), { assets });
     t.match(missing, { state: 'failed', error: { code: 'container-invalid', message: /none\.txt/ }, retry: false });
   });
 

@@ -15,7 +15,12 @@ export const clientCommands = {
   push: {
     summary: 'Push jobs to a running Master: a file, stdin, or one by --data.',
     arguments: [['[file]', 'Jobs, one JSON object a line; - reads stdin; a .json file holds one or a list.']],
-    flags: [['--data <json>', 'One job with this data.'], ...jobFlags, json],
+    flags: [
+      ['--data <json>', 'One job with this data.'],
+      ...jobFlags,
+      ['--file <name=path...>', 'A file for the job of --data; may be given several times.'],
+      json,
+    ],
     load: async () => (await import('./push.js')).push,
   },
   jobs: {

@@ -43,10 +43,14 @@ export interface RouteFacts {
   readonly type?: string;
   /** Bytes of the body; default 1 MiB. */
   readonly bodyLimit?: number;
+  /** The route reads its body as it comes. */
+  readonly streamed?: boolean;
 }
 
 export interface RouteConfig {
   readonly demand?: Demand;
+  /** Its body is handled as it comes, whatever its length. */
+  readonly streamed?: boolean;
 }
 
 /** Fastify keeps what a route tells about itself, without knowing what it is. */
@@ -56,7 +60,16 @@ export function asConfig(config: RouteConfig): FastifyContextConfig {
 
 /** The options of a route: who may use it, and its part of the OpenAPI document. */
 export function about(demand: Demand, tag: string, summary: string, facts: RouteFacts = {}): RouteShorthandOptions {
-  const { params, query, body, answer, type = 'application/json', status = answer === undefined ? 204 : 200, bodyLimit } = facts;
+  const {
+    params,
+    query,
+    body,
+    answer,
+    type = 'application/json',
+    status = answer === undefined ? 204 : 200,
+    bodyLimit,
+    streamed = false,
+  } = facts;
   const byId =
     params === idParams ? { id: { ...text, description: 'The id, where a path cannot hold it: then `~` stands in the path' } } : {};
   const good =
@@ -64,7 +77,7 @@ export function about(demand: Demand, tag: string, summary: string, facts: Route
   return {
     ...(bodyLimit === undefined ? {} : { bodyLimit }),
     exposeHeadRoute: false,
-    config: asConfig({ demand }),
+    config: asConfig({ demand, streamed }),
     schema: {
       tags: [tag],
       summary,

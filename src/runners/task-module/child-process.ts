@@ -1,10 +1,14 @@
+import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import type { EgressProxy } from '../../egress/proxy.js';
+import type { Job } from '../../job/job.js';
 import { MAX_JOB_DATA_BYTES, MAX_LOG_LINE_CHARS } from '../../job/limits.js';
 import { wordsOf } from '../../kit/error-parts.js';
 import { LineCutter } from '../../kit/lines.js';
+import { fileError } from '../../kit/system-error.js';
 import { killTree } from '../../sandbox/processes.js';
-import type { ChildLine, ChildSetup } from './child/wire.js';
+import { LinkedFiles } from '../../task/linked-files.js';
+import type { ChildFiles, ChildLine, ChildSetup } from './child/wire.js';
 import type { ChildHost, ChildTask, Unloadable } from './child-host.js';
 import { openChildNetwork, tunnelAddress } from './child-network.js';
 import { type Exit, howItEnded, startupCrash } from './ending.js';
@@ -25,6 +29,8 @@ interface Handed {
   readonly run: Run;
   /** Characters on the wire. */
   readonly size: number;
+  /** Where it finds its files. */
+  readonly files: LinkedFiles | undefined;
 }
 
 /**
@@ -127,18 +133,31 @@ export class TaskChild {
   hand(run: Run): void {
     this.#lastNumber += 1;
     const { id, attempt, channel, data, parents } = run.job;
+    let files: LinkedFiles | undefined;
+    try {
+      files = run.files && new LinkedFiles(join(this.#spawned.filesFolder, String(this.#lastNumber)), run.files);
+    } catch (thrown) {
+      const { code, message } = fileError(thrown, 'internal');
+      run.fail(code, message);
+      return;
+    }
     const tunnel = this.#network !== undefined && run.way !== undefined ? tunnelAddress(this.#lastNumber) : run.tunnel;
     let line: string;
     try {
-      const more = parents === undefined && tunnel === undefined ? '' : `,${JSON.stringify(parents ?? [])}`;
-      const last = tunnel === undefined ? '' : `,${JSON.stringify(tunnel)}`;
-      line = `["job",${this.#lastNumber},${JSON.stringify(id)},${attempt},${JSON.stringify(channel)},${JSON.stringify(data)}${more}${last}]\n`;
+      const more =
+        files !== undefined
+          ? [parents ?? [], tunnel ?? null, childFiles(files.paths, run.job.files)]
+          : tunnel !== undefined
+            ? [parents ?? [], tunnel]
+            : parents && [parents];
+      const rest = more === undefined ? '' : `,${JSON.stringify(more).slice(1, -1)}`;
+      line = `["job",${this.#lastNumber},${JSON.stringify(id)},${attempt},${JSON.stringify(channel)},${JSON.stringify(data)}${rest}]\n`;
     } catch (thrown) {
       // A source of an embedding program may pass anything.
       run.fail('job-invalid', thrown instanceof Error ? thrown.message : String(thrown), false);
       return;
     }
-    this.#handed.push({ number: this.#lastNumber, run, size: line.length });
+    this.#handed.push({ number: this.#lastNumber, run, size: line.length, files });
     this.#weight += line.length;
     if (this.#handed.length === 1) this.#begin(run);
     if (this.#task.perJob) this.#retiring = true;
@@ -167,8 +186,9 @@ export class TaskChild {
     this.#host.returned(this, back);
   }
 
-  #unload({ run, size }: Handed): Run {
+  #unload({ run, size, files }: Handed): Run {
     this.#weight -= size;
+    files?.remove();
     return run;
   }
 
@@ -343,4 +363,8 @@ export class TaskChild {
     const barren = this.#termination === undefined && !this.#settledAny && exit.begun === 0;
     this.#host.ended(this, barren ? (this.#unloadable ?? startupCrash(ending, this.#byeCode)) : undefined);
   }
+}
+
+function childFiles(paths: LinkedFiles['paths'], refs: Job['files'] = {}): ChildFiles {
+  return Object.fromEntries(Object.entries(paths).map(([name, path]) => [name, { path, ...(refs[name] ?? { sha256: '', size: 0 }) }]));
 }

@@ -1,6 +1,6 @@
 import { PeerworkError } from '../../errors.js';
 import type { Outcome, Progress } from '../../job/job.js';
-import type { Lease, TaskOrigin } from '../../job/source.js';
+import type { FileOrigin, Lease, TaskOrigin } from '../../job/source.js';
 import { type LeaseKey, leaseKeyOf, type Settlement, type WorkItem } from '../../job/verbs.js';
 import { HeldLease } from '../held-lease.js';
 import type { PeerTunnel } from './peer-tunnel.js';
@@ -14,6 +14,7 @@ export interface LeaseDuties {
   readonly reports: ReportSender;
   origin(digest: string): TaskOrigin;
   tunnel(key: LeaseKey): PeerTunnel;
+  openFile(key: LeaseKey, sha256: string, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array>;
   now(): number;
 }
 
@@ -60,6 +61,7 @@ export class LeaseBook {
 class MasterLease extends HeldLease {
   readonly item: WorkItem;
   readonly tunnel?: PeerTunnel;
+  readonly files?: FileOrigin;
   readonly #duties: LeaseDuties;
   readonly #forget: () => void;
   #begunAt: number | undefined;
@@ -67,11 +69,14 @@ class MasterLease extends HeldLease {
   #cancelled = false;
 
   constructor(item: WorkItem, duties: LeaseDuties, forget: () => void) {
-    const { id, lease, channel, data, attempt, timeoutMs, parents, runner, digest } = item;
-    const job = { id, channel, data, attempt, timeoutMs, ...(parents !== undefined && { parents }) };
+    const { id, lease, channel, data, attempt, timeoutMs, parents, files, runner, digest } = item;
+    const more = { ...(parents !== undefined && { parents }), ...(files !== undefined && { files }) };
+    const job = { id, channel, data, attempt, timeoutMs, ...more };
     const run = { job, runner, task: duties.origin(digest), startedAt: duties.now() };
     super(run, (outcome) => this.#deliver(outcome));
     this.item = item;
+    if (files !== undefined)
+      this.files = { files, open: (sha256, offset, signal) => duties.openFile({ id, lease }, sha256, offset, signal) };
     if (item.tunnel !== undefined) this.tunnel = duties.tunnel({ id, lease });
     this.#duties = duties;
     this.#forget = forget;

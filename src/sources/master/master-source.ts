@@ -105,6 +105,7 @@ export class MasterSource extends LeasedSource {
       settle: (settlement, late) => this.#deliveries.deliver(settlement, late),
       origin: (digest) => new PeerOrigin(digest, options.publisher, () => this.#master?.peer.rpc),
       tunnel: (key) => new PeerTunnel(key, () => this.#master?.peer.rpc),
+      openFile: ({ id, lease }, sha256, offset, signal) => this.#link().stream('requestFile', { id, lease, sha256, offset }, { signal }),
       now: () => options.clock.now(),
     });
     this.#swarm = options.join(() => ({ notes: { cancelWork: (args) => this.#cancel(checked(cancelWorkArgs, args).leases) } }));
@@ -156,6 +157,12 @@ export class MasterSource extends LeasedSource {
     this.#reports.close();
     await this.#swarm.close();
     await this.#options.outbox.close();
+  }
+
+  #link(): Rpc {
+    const rpc = this.#master?.peer.rpc;
+    if (rpc === undefined) throw new PeerworkError('link-lost');
+    return rpc;
   }
 
   /** Everything that the Master must keep leased: runs, and outcomes in transit. */

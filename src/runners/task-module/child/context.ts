@@ -1,13 +1,16 @@
 /** The second argument of a task. Made for every job, so what is seldom used is made when first asked for. */
 import { format } from 'node:util';
+import type { FileRef } from '../../../job/files.js';
 import type { ChildInput, Json, ParentOutput } from '../../../job/job.js';
 import { toJsonText } from './output.js';
-import { byteLength, ceil, flat, isFiniteNumber, keysOf, max, parseJson, push } from './primordials.js';
+import { byteLength, ceil, create, flat, getOwnPropertyDescriptor, isFiniteNumber, keysOf, max, parseJson, push } from './primordials.js';
 import type { Reports } from './reports.js';
-import type { Asks, TunnelAddress } from './wire.js';
+import type { Asks, ChildFiles, TunnelAddress } from './wire.js';
 
 /** As in job/limits.ts, which a child cannot read. */
 const MAX_PROGRESS_BYTES = 64 * 1024;
+
+const NO_FILES: Readonly<Record<string, string>> = Object.freeze(create(null));
 
 export class JobContext {
   readonly jobId: string;
@@ -19,6 +22,9 @@ export class JobContext {
   readonly parents: readonly ParentOutput[];
   /** Where the one address is found that the job may reach at its Master: `{ host, port }`; undefined if its task names none. */
   readonly tunnel: TunnelAddress | undefined;
+  /** Read-only files of the job: absolute paths by name. */
+  readonly files: Readonly<Record<string, string>>;
+  readonly #files: ChildFiles | undefined;
   /** undefined once the job has ended: what it has left running does not speak for the next. */
   #reports: Reports | undefined;
   readonly #children: ChildInput[] = [];
@@ -27,11 +33,17 @@ export class JobContext {
   #controller: AbortController | undefined;
   #abortedWith: Error | undefined;
 
-  constructor(job: Pick<JobContext, 'jobId' | 'attempt' | 'parents' | 'tunnel'>, workdir: string, reports: Reports) {
+  constructor(
+    job: Pick<JobContext, 'jobId' | 'attempt' | 'parents' | 'tunnel'> & { readonly files: ChildFiles | undefined },
+    workdir: string,
+    reports: Reports,
+  ) {
     this.jobId = job.jobId;
     this.attempt = job.attempt;
     this.parents = job.parents;
     this.tunnel = job.tunnel;
+    this.#files = job.files;
+    this.files = job.files === undefined ? NO_FILES : pathsOf(job.files);
     this.workdir = workdir;
     this.#reports = reports;
   }
@@ -58,6 +70,13 @@ export class JobContext {
   readonly spawn = (...children: unknown[]): void => {
     const each = flat(children);
     for (let at = 0; at < each.length; at += 1) push(this.#children, parseJson(toJsonText(each[at], `children[${at}]`)) as ChildInput);
+  };
+
+  /** The reference of one of the job's files, for the `files` of a child: its content is not sent again. */
+  readonly fileRef = (name: string): FileRef => {
+    const found = this.#files && (getOwnPropertyDescriptor(this.#files, name)?.value as ChildFiles[string] | undefined);
+    if (found === undefined) throw new RangeError(`the job has no file ${name}`);
+    return { sha256: found.sha256, size: found.size };
   };
 
   /** No child of this job, new or old, runs sooner than this after its completion; in milliseconds. */
@@ -91,6 +110,17 @@ export class JobContext {
     context.#abortedWith = Object.assign(new Error(`the job was stopped: ${reason}`), { name: 'AbortError' });
     context.#controller?.abort(context.#abortedWith);
   }
+}
+
+/** Without a prototype: a file may have any name. */
+function pathsOf(files: ChildFiles): Readonly<Record<string, string>> {
+  const paths: Record<string, string> = create(null);
+  const names = keysOf(files);
+  for (let at = 0; at < names.length; at += 1) {
+    const name = names[at] as string;
+    paths[name] = files[name]?.path ?? '';
+  }
+  return paths;
 }
 
 function duration(ms: unknown, of: string): number {

@@ -158,7 +158,7 @@ async function runOne(line: string, call: Task, out: Reports, workdir: string): 
   const id = job[2];
   const attempt = job[3];
   const parents = job[6] ?? [];
-  const context = new JobContext({ jobId: id, attempt, parents, tunnel: job[7] }, workdir, out);
+  const context = new JobContext({ jobId: id, attempt, parents, tunnel: job[7] ?? undefined, files: job[8] }, workdir, out);
   const run: Running = { number, context, begunAt: now() };
   running = run;
   try {

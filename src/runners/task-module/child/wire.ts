@@ -6,6 +6,7 @@
  * The parent trusts none of it: the task can write to the same descriptors.
  */
 
+import type { FileRef } from '../../../job/files.js';
 import type { Continuation, Hold, Json, ParentOutput, Progress } from '../../../job/job.js';
 import type { ErrorPart } from '../../../kit/error-parts.js';
 
@@ -28,8 +29,12 @@ export type JobLine = readonly [
   channel: string,
   data: Json,
   parents?: readonly ParentOutput[],
-  tunnel?: TunnelAddress,
+  tunnel?: TunnelAddress | null,
+  files?: ChildFiles,
 ];
+
+/** Files of a job by name: where the child finds each, and its reference. */
+export type ChildFiles = Readonly<Record<string, FileRef & { readonly path: string }>>;
 
 /** A port of this machine that leads to the one address at its Master which the job may reach. */
 export interface TunnelAddress {
