@@ -18,6 +18,7 @@ const FORGET = sized((count) => `DELETE FROM job_file WHERE job IN (${repeated('
 const UNUSED = `SELECT seq, sha256, size FROM file WHERE used_at < ? AND NOT EXISTS (SELECT 1 FROM job_file WHERE job_file.file = file.seq)
   ORDER BY used_at LIMIT ? FOR UPDATE SKIP LOCKED`;
 const REMOVE = sized((count) => `DELETE FROM file WHERE seq IN (${repeated('?', count)})`);
+const KNOWN = sized((count) => `SELECT seq FROM file WHERE seq IN (${repeated('?', count)})`);
 const SCHEDULED = `SELECT job FROM schedule WHERE job LIKE '%"files"%'`;
 const OF_LEASE = `SELECT job.files FROM job JOIN worker ON worker.seq = job.worker WHERE job.id = ? AND job.lease = ? AND job.state = 'leased' AND worker.id = ?`;
 
@@ -103,6 +104,11 @@ export async function sweepFiles(transaction: Transaction, before: number, limit
     swept.map(({ seq }) => seq),
   );
   return swept;
+}
+
+/** Which of these numbers are those of files. */
+export async function knownFiles(transaction: Transaction, seqs: readonly number[]): Promise<ReadonlySet<number>> {
+  return new Set((await transaction.allOf<{ seq: number }>(KNOWN, seqs)).map(({ seq }) => seq));
 }
 
 /** The stored file with this content, if the job that this worker has under this lease names it. */

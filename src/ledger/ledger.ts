@@ -6,7 +6,7 @@ import { claimUpTo } from './claim.js';
 import { deleteInChunks } from './delete.js';
 import type { Driver } from './driver.js';
 import { extendInChunks, lostInChunks } from './extend.js';
-import { drawFile, enterFile, fileOfLease, type StoredFile, sweepFiles, useFile } from './files.js';
+import { drawFile, enterFile, fileOfLease, knownFiles, type StoredFile, sweepFiles, useFile } from './files.js';
 import { putGroup } from './groups.js';
 import { readHistory, recordInChunks } from './history.js';
 import { getJob } from './job-record.js';
@@ -351,6 +351,11 @@ export class Ledger {
   /** Removes the entries of files that no job names and that were last used before this instant; returns them, at most `limit`. */
   sweepFiles(before: number, limit: number): Promise<StoredFile[]> {
     return this.#operations.run(limit, (transaction) => sweepFiles(transaction, transaction.at(before), limit));
+  }
+
+  /** Which of these numbers belong to files. */
+  knownFiles(seqs: readonly number[]): Promise<ReadonlySet<number>> {
+    return this.#operations.run(seqs.length, (transaction) => knownFiles(transaction, seqs));
   }
 
   /** A file of a job that this worker runs; undefined if it does not, or the job does not name it. */

@@ -10,7 +10,7 @@ import type { LeaseKey } from '../job/verbs.js';
 import { fileError } from '../kit/system-error.js';
 import type { Ledger, WorkerRef } from '../ledger/ledger.js';
 import type { Log } from '../log.js';
-import { type FileStore, keyOf, type Upload } from '../task/file-store.js';
+import { type FileStore, keyOf, seqOf, type Upload } from '../task/file-store.js';
 
 /** A file for a job: a path on this machine, the content itself, a stream of it, or a reference to content that is stored already. */
 export type FileSource = string | Uint8Array | AsyncIterable<Uint8Array> | FileRef;
@@ -28,6 +28,8 @@ const SWEEP_FILES = 256;
 /** Paths whose content is known: thousands of jobs may name the same one. */
 const MAX_KNOWN_PATHS = 10_000;
 const READ_BYTES = 1024 * 1024;
+/** Jobs whose files are stored side by side: they share the ledger's transactions. */
+const STORED_AT_ONCE = 8;
 
 export interface MasterFilesOptions {
   readonly ledger: Ledger;
@@ -44,6 +46,8 @@ export class MasterFiles {
   readonly #options: MasterFilesOptions;
   /** References by path and the facts that change with its content. */
   readonly #paths = new Map<string, { readonly facts: string; readonly file: FileRef }>();
+  /** Paths that are being read. */
+  readonly #storing = new Map<string, Promise<FileRef>>();
   #timer: Timer | undefined;
   #sweeping: Promise<void> = Promise.resolve();
 
@@ -64,23 +68,32 @@ export class MasterFiles {
   /** Stores the files of jobs and puts references in their place. Rejects with `file-…`, `disk-full` or `job-invalid`. */
   async stored(jobs: readonly JobWithFiles[]): Promise<readonly JobInput[]> {
     if (jobs.every(({ files }) => files === undefined)) return jobs as readonly JobInput[];
-    const stored: JobInput[] = [];
-    for (const job of jobs) {
-      if (typeof job.files !== 'object' || job.files === null || Array.isArray(job.files)) {
-        // Whatever is wrong with it, the ledger says so as with any other field.
-        stored.push(job as JobInput);
-        continue;
-      }
-      const files: [string, FileRef][] = [];
-      for (const [name, source] of Object.entries(job.files)) files.push([name, await this.put(source)]);
-      stored.push({ ...job, files: Object.fromEntries(files) });
-    }
-    return stored;
+    const stored = [...jobs];
+    const queue = jobs.entries();
+    const lane = async () => {
+      for (const [index, job] of queue) stored[index] = await this.#storedJob(job);
+    };
+    await Promise.all(Array.from({ length: STORED_AT_ONCE }, lane));
+    return stored as JobInput[];
+  }
+
+  async #storedJob(job: JobWithFiles): Promise<JobWithFiles> {
+    // Anything else is refused by the ledger, like any other field.
+    if (typeof job.files !== 'object' || job.files === null || Array.isArray(job.files)) return job;
+    const files: [string, FileRef][] = [];
+    for (const [name, source] of Object.entries(job.files)) files.push([name, await this.put(source)]);
+    return { ...job, files: Object.fromEntries(files) };
   }
 
   /** Stores one file, or finds it stored. A reference is returned as it is: the ledger checks it. */
   async put(source: FileSource): Promise<FileRef> {
-    if (typeof source === 'string') return this.#putPath(source);
+    if (typeof source === 'string') {
+      const underWay = this.#storing.get(source);
+      if (underWay !== undefined) return underWay;
+      const storing = this.#putPath(source).finally(() => this.#storing.delete(source));
+      this.#storing.set(source, storing);
+      return storing;
+    }
     if (source instanceof Uint8Array) return this.#putStream([source]);
     if (Symbol.asyncIterator in source) return this.#putStream(source);
     return source;
@@ -141,6 +154,22 @@ export class MasterFiles {
         log.error('the content of a stored file is missing', { sha256, hint: error.hint });
       throw error;
     }
+  }
+
+  /** Content that was stored just before this process was killed, and never entered. */
+  async #removeOrphans(before: number): Promise<void> {
+    const { ledger, store } = this.#options;
+    let keys: string[] = [];
+    const check = async () => {
+      const known = await ledger.knownFiles(keys.flatMap((key) => seqOf(key) ?? []));
+      for (const key of keys) if (!known.has(seqOf(key) ?? -1)) await store.remove(key);
+      keys = [];
+    };
+    for await (const key of store.keys(before)) {
+      keys.push(key);
+      if (keys.length === SWEEP_FILES) await check();
+    }
+    if (keys.length > 0) await check();
   }
 
   async #putPath(path: string): Promise<FileRef> {
@@ -222,6 +251,7 @@ export class MasterFiles {
         if (swept.length < SWEEP_FILES) break;
       }
       await store.removeUploads(clock.wall() - UNNAMED_MS);
+      await this.#removeOrphans(clock.wall() - UNNAMED_MS);
     } catch (error) {
       log.warn('files that no job needs could not be removed', {
         error,

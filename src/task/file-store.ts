@@ -8,6 +8,8 @@ export interface FileStore {
   /** The content from `offset` up to `end`, default to its end. Rejects with `file-lost`. */
   read(key: string, offset?: number, end?: number): AsyncIterable<Uint8Array>;
   remove(key: string): Promise<void>;
+  /** The keys of entries that were stored before this instant of the wall clock. */
+  keys(before: number): AsyncIterable<string>;
   /** Removes uploads that nobody has written to since `before`, an instant of the wall clock. */
   removeUploads(before: number): Promise<void>;
   close(): Promise<void>;
@@ -30,4 +32,10 @@ export interface Upload {
 
 export function keyOf({ sha256, seq }: { readonly sha256: string; readonly seq: number }): string {
   return `${sha256}-${seq}`;
+}
+
+/** The number in a key; undefined if it is no key. */
+export function seqOf(key: string): number | undefined {
+  const [, digits] = /^[0-9a-f]{64}-(\d{1,15})$/.exec(key) ?? [];
+  return digits === undefined ? undefined : Number(digits);
 }

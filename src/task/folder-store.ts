@@ -12,6 +12,7 @@ export class FolderStore implements FileStore {
   readonly #folder: string;
   readonly #temporary: boolean;
   readonly #open = new Map<string, FolderUpload>();
+  #turn: Promise<void> = Promise.resolve();
   #ready: Promise<void> | undefined;
 
   /** `temporary`: it is removed on `close`. */
@@ -20,7 +21,17 @@ export class FolderStore implements FileStore {
     this.#temporary = temporary;
   }
 
-  async upload(name: string): Promise<Upload> {
+  upload(name: string): Promise<Upload> {
+    // One after the other: of two that open the same upload, the first must have left before the second reads its length.
+    const opened = this.#turn.then(() => this.#take(name));
+    this.#turn = opened.then(
+      () => {},
+      () => {},
+    );
+    return opened;
+  }
+
+  async #take(name: string): Promise<FolderUpload> {
     this.#ready ??= this.#prepare();
     await this.#ready;
     await this.#open.get(name)?.leave();
@@ -53,6 +64,14 @@ export class FolderStore implements FileStore {
 
   async remove(key: string): Promise<void> {
     await rm(this.#path(key), { force: true });
+  }
+
+  async *keys(before: number): AsyncGenerator<string> {
+    for (const prefix of await readdir(join(this.#folder, 'files')).catch(() => []))
+      for (const key of await readdir(join(this.#folder, 'files', prefix)).catch(() => [])) {
+        const found = await stat(this.#path(key)).catch(() => undefined); // swept meanwhile
+        if (found !== undefined && found.mtimeMs < before) yield key;
+      }
   }
 
   async removeUploads(before: number): Promise<void> {

@@ -131,6 +131,17 @@ t.test('content that no job names goes after a day, and with it uploads that nob
   await files.sweep();
 });
 
+t.test('content that a killed Master stored and never entered is removed', async (t) => {
+  const clock: Clock = { now: systemClock.now, wall: () => Date.now() + 2 * 86_400_000, after: systemClock.after.bind(systemClock) };
+  const { folder, files, stored } = await openFiles(t, clock);
+  const { sha256 } = await files.put(Buffer.from('known'));
+  const orphan = shaOf('orphan');
+  mkdirSync(join(folder, 'store', 'files', orphan.slice(0, 2)), { recursive: true });
+  writeFileSync(join(folder, 'store', 'files', orphan.slice(0, 2), `${orphan}-99`), 'orphan');
+  await files.sweep();
+  t.same(stored(), [sha256]);
+});
+
 t.test('content that is missing from the store is told as that', async (t) => {
   const { folder, ledger, files, readAll } = await openFiles(t);
   await ledger.add(await files.stored([{ id: 'a', data: 1, files: { in: Buffer.from('lost') } }]), systemClock.now());
