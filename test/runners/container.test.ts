@@ -1,3 +1,5 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import type { Json, Outcome } from '../../src/job/job.js';
 import { insideDockerLab } from '../lab/docker.js';
@@ -47,6 +49,17 @@ if (lab !== undefined) {
     const parents = [{ id: 'p', channel: 'default', data: 1, output: { sum: 3 } }];
     const outcome = await stage.run(shell('cat $PEERWORK_PARENTS > /peerwork/out/result.json'), { parents });
     t.same((summary(outcome) as { result: Json }).result, parents);
+  });
+
+  t.test('files of the job lie in a folder of their own, read-only, and a variable says where', async (t) => {
+    const stage = await ContainerStage.set(t);
+    const content = join(stage.folder, 'content');
+    writeFileSync(content, 'of the job', { mode: 0o444 });
+    const script = 'cat $PEERWORK_FILES/in/a.txt; (echo x > $PEERWORK_FILES/in/a.txt) 2>/dev/null || echo; echo refused';
+    const outcome = await stage.run(shell(script), { context: { files: { 'in/a.txt': content } } });
+    t.match(summary(outcome), { stdout: 'of the job\nrefused\n' });
+    t.equal(readFileSync(content, 'utf8'), 'of the job');
+    t.match(summary(await stage.run(shell('echo $(printenv PEERWORK_FILES || echo none)'))), { stdout: 'none\n' });
   });
 
   t.test('only the files that are named are mounted, where it is said', async (t) => {

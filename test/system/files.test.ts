@@ -125,7 +125,7 @@ t.test('peerwork push: --file, and paths in lines; a bad one is told before anyt
       20,
       () => `${id}: ${program.text}`,
     );
-    t.match((await get()).output, files, id);
+    t.match((await get()).settled.output, files, id);
   }
 });
 

@@ -50,7 +50,8 @@ export function spawnChild({ sandbox, oomKills, limits, scratchFolder, clock, le
   const name = randomBytes(6).toString('hex');
   const workdir = join(scratchFolder, name);
   mkdirSync(workdir, { mode: 0o700 });
-  const filesFolder = join(scratchFolder, `${name}.files`);
+  // Not `${name}…`: Node 20 forgets that a folder may be read when another path that may be begins like it.
+  const filesFolder = join(scratchFolder, `files-${name}`);
   // Entered by the user that the process runs as.
   mkdirSync(filesFolder, { mode: 0o755 });
   const fencePath = join(scratchFolder, `${name}.fence`);

@@ -35,7 +35,7 @@ t.test('content is stored by its hash, in parts if need be, and a job refers to 
   t.match(await ask('GET', at, undefined, { range: 'bytes=6-' }), { status: 400 });
   t.match(await ask('GET', `/v1/files/${shaOf('none')}`), { status: 404, body: { code: 'file-unknown' } });
   t.match(await ask('POST', '/v1/jobs', job), { status: 201 });
-  t.match(await ask('POST', '/v1/leases', { worker: 'w', channels: ['default'] }), { body: { jobs: [{ id: 'a', files: job.files }] } });
+  t.match(await ask('POST', '/v1/leases', { worker: { name: 'w' }, channels: ['default'] }), { body: { jobs: [{ id: 'a', files: job.files }] } });
   t.match(await ask('GET', '/v1/jobs/a'), { body: { files: { 'in.txt': { sha256, size: 6 } } } });
 });
 
@@ -52,12 +52,12 @@ t.test('what is sent wrongly is refused, and takes nothing', async (t) => {
 });
 
 t.test('only who may push may store', async (t) => {
-  const { ask } = await openApi(t, { tokens: ['read:reader', 'work:worker'] });
+  const { ask } = await openApi(t, { tokens: ['read:the-reader', 'work:the-worker'] });
   const at = `/v1/files/${shaOf('x')}`;
   const as = (token: string) => ({ ...binary, authorization: `Bearer ${token}` });
-  t.match(await ask('PUT', at, 'x', as('reader')), { status: 403 });
+  t.match(await ask('PUT', at, 'x', as('the-reader')), { status: 403 });
   t.match(await ask('PUT', at, 'x', binary), { status: 401 });
-  t.match(await ask('PUT', at, 'x', as('worker')), { status: 201 });
+  t.match(await ask('PUT', at, 'x', as('the-worker')), { status: 201 });
 });
 
 t.test('a client that goes, or sends nothing more, leaves what has come', async (t) => {
