@@ -1,6 +1,8 @@
 import type { Json } from './job.js';
 
-/** Input of the runner `crawl`: a source passes it as the job's data; for a Master's job, `task.json` and the job's data are merged into it. */
+/**
+ * Input of the runner `crawl`. A source passes it as the job's data; for a Master's job it is `task.json` merged with the job's data.
+ */
 export interface CrawlJob {
   /** Id of the crawl; also the name of its request queue. */
   readonly runId: string;

@@ -12,7 +12,7 @@ export interface Check {
 
 /** Context of a health check. */
 export interface CheckContext {
-  /** Aborts when the time is up: a check that has no result by then reports that instead of waiting on. */
+  /** Aborts when the time is up: a check that has no result by then reports that instead of waiting any longer. */
   readonly signal: AbortSignal;
   /** The Worker's home, absolute; it may not exist yet. */
   readonly home: string;

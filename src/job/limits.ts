@@ -40,7 +40,7 @@ export const DEFAULT_BEAT_MS = 10_000;
 
 /** Maximum concurrency that a Worker may announce. */
 export const MAX_CONCURRENCY = 1_024;
-/** Jobs that a Worker may hold in addition to those it runs. On top come as many as it recently settled within PREFETCH_MS. */
+/** Jobs that a Worker may hold in addition to those it runs, plus as many as it recently settled within PREFETCH_MS. */
 export const PREFETCH_JOBS = 8;
 /** Covers two round trips of a slow link and the work done meanwhile. */
 export const PREFETCH_MS = 250;

@@ -23,11 +23,11 @@ import {
  * | verb | from | kind | meaning |
  * |---|---|---|---|
  * | isMaster | worker | call | the first call: identifies the worker and lists the leases that it still holds |
- * | ping | worker | call | the beat: renews all leases at once, reports which runs have not begun and which have ended, learns which leases are lost |
+ * | ping | worker | call | the beat: renews all leases, reports which runs have not begun or have ended, learns which leases are lost |
  * | requestExecAssets | worker | call | fetches the signed manifest of a task version |
  * | requestBlob | worker | stream | fetches the bytes of one file from an offset |
  * | openTunnel | worker | stream, both ways | opens a connection to the address that the job's task names |
- * | requestWork | worker | call | waits for jobs, up to a capacity; a newer call ends the older one empty, and capacity 0 does only that; reports changed runner kinds |
+ * | requestWork | worker | call | waits for jobs; a newer call ends the older one empty, capacity 0 does only that; reports changed kinds |
  * | shareResults | worker | call | delivers outcomes, each answered individually |
  * | uploadResult | worker | stream, both ways | delivers one large outcome: the Master names the first byte it lacks, then the result |
  * | report | worker | call | delivers progress and log lines of running jobs; answered once they are stored |

@@ -92,7 +92,8 @@ async function runningKeys(transaction: Transaction, candidates: readonly Candid
     const found = await transaction.allOf<{ channel: string; merge_key: string }>(RUNNING, [...keys], [channel]);
     for (const row of found) running.add(keyOf(row));
     const names = found.map(({ merge_key }) => merge_key);
-    for (const row of await transaction.allOf<{ channel: string; merge_key: string }>(LOCK_RUNNING, names, [channel])) locked.add(keyOf(row));
+    for (const row of await transaction.allOf<{ channel: string; merge_key: string }>(LOCK_RUNNING, names, [channel]))
+      locked.add(keyOf(row));
   }
   return { running, locked };
 }

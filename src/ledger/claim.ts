@@ -52,7 +52,7 @@ const MAX_CLAIM_BYTES = MAX_JOB_DATA_BYTES;
  * Limit on everything sent with one job, including the data and outputs of its parents: less than a message, because JSON texts are
  * JSON-encoded again in it.
  */
-const MAX_HANDED_BYTES = MAX_MESSAGE_BYTES - 64 * 1024;
+const MAX_SENT_BYTES = MAX_MESSAGE_BYTES - 64 * 1024;
 /** Maximum number of jobs one claim may park; the next claim continues from there. */
 const MAX_PARKED = 1_000;
 
@@ -94,7 +94,7 @@ async function claimJobs(transaction: Transaction, worker: number, claim: Omit<C
     const tooLarge: ReadyRow[] = [];
     for (const row of startable.admitted) {
       const bytes = bytesOf(row, parents?.get(row.seq));
-      if (bytes > MAX_HANDED_BYTES) {
+      if (bytes > MAX_SENT_BYTES) {
         tooLarge.push(row);
         continue;
       }
@@ -175,7 +175,7 @@ const ROWS = sized((count) => `SELECT ${RUN_COLUMNS} FROM job WHERE job.seq IN (
 /** Fails jobs that are too large for any message, since they could never run. */
 async function failTooLarge(transaction: Transaction, rows: readonly ReadyRow[], now: number): Promise<void> {
   if (rows.length === 0) return;
-  const error = { code: 'parents-too-large', message: describeError('parents-too-large', `${MAX_HANDED_BYTES} bytes may go with a job`) };
+  const error = { code: 'parents-too-large', message: describeError('parents-too-large', `${MAX_SENT_BYTES} bytes may go with a job`) };
   const runs = await transaction.allOf<RunRow>(
     ROWS,
     rows.map(({ seq }) => seq),

@@ -129,7 +129,7 @@ export class GroupCommit {
         const transaction = new Transaction(sql, this.#options.shard, this.#options.offsetMs?.());
         for (const operation of batch) await operation.work(transaction);
         await transaction.flush();
-        await transaction.name();
+        await transaction.readGroupIds();
         change = transaction.change;
         worked = true;
       });

@@ -88,7 +88,7 @@ async function release(transaction: Transaction, seq: number): Promise<boolean> 
 export async function deleteGroupRow(transaction: Transaction, id: string): Promise<void> {
   const seq = await lockGroup(transaction, id);
   if (seq === undefined) return;
-  transaction.named(seq, id);
+  transaction.rememberGroupId(seq, id);
   await transaction.run('DELETE FROM grp_tally WHERE grp = ?', [seq]);
   await transaction.run('DELETE FROM grp WHERE seq = ?', [seq]);
   transaction.touched('group', id);

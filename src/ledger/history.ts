@@ -26,7 +26,9 @@ const COUNT = sized(
 );
 const READ = `SELECT history.seq, happened_at, kind, body FROM history JOIN job ON job.seq = history.job
   WHERE job.id = ? AND history.seq > ? ORDER BY history.seq LIMIT ?`;
-const MARKED_FULL = sized((count) => `SELECT DISTINCT job FROM history WHERE job IN (${repeated('?', count)}) AND kind = 'log' AND body = ?`);
+const MARKED_FULL = sized(
+  (count) => `SELECT DISTINCT job FROM history WHERE job IN (${repeated('?', count)}) AND kind = 'log' AND body = ?`,
+);
 const FORGET = sized((count) => `DELETE FROM history WHERE job IN (${repeated('?', count)})`);
 
 export interface Line {

@@ -82,7 +82,7 @@ export class LedgerTime {
   }
 
   /** Converts an instant of the ledger to the callers' time. */
-  back(at: number): number {
+  toCallerTime(at: number): number {
     return at - this.#offsetMs;
   }
 
@@ -206,7 +206,8 @@ async function read(transaction: Transaction, sql: string): Promise<Noted | unde
 async function shiftInstants(transaction: Transaction, byMs: number, now: number): Promise<void> {
   for (const sql of SHIFTS) await transaction.run(sql, Array<number>(sql.split('?').length - 1).fill(byMs));
   if (byMs > 0 && now - byMs < UNSET_BEFORE && now >= UNSET_BEFORE)
-    for (const column of EVENT_COLUMNS) await transaction.run(`UPDATE job SET ${column} = ${column} + ? WHERE ${column} < ?`, [byMs, UNSET_BEFORE]);
+    for (const column of EVENT_COLUMNS)
+      await transaction.run(`UPDATE job SET ${column} = ${column} + ? WHERE ${column} < ?`, [byMs, UNSET_BEFORE]);
   if (byMs < 0 || byMs > DAY_MS) await restartSchedules(transaction, now, DAY_MS);
   transaction.due(now);
 }

@@ -28,7 +28,7 @@ export async function maintain(operations: Operations, now: number, keepLeases: 
   });
   time.adopt(checked);
   const { nextAt } = result;
-  return { ...result, nextAt: nextAt === undefined ? undefined : time.back(nextAt) };
+  return { ...result, nextAt: nextAt === undefined ? undefined : time.toCallerTime(nextAt) };
 }
 
 async function runDue(

@@ -125,7 +125,7 @@ export class Operations {
 
   #notify(change: LedgerChange): void {
     const { dueAt } = change;
-    const event = dueAt === undefined ? change : { ...change, dueAt: this.time.back(dueAt) };
+    const event = dueAt === undefined ? change : { ...change, dueAt: this.time.toCallerTime(dueAt) };
     for (const listener of this.#listeners) listener(event);
   }
 }

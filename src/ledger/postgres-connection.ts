@@ -112,7 +112,8 @@ export class PostgresConnection {
     if (this.#client !== client) return;
     this.#client = undefined;
     client.end().catch(() => {});
-    // Even a server that is gone only for a moment is seldom back within this turn, so nobody waits for this attempt.
+    // Reconnect at once. The first attempt often fails, since even a server that is gone only briefly is seldom back within this turn; it
+    // is then retried.
     if (!this.#closed) this.#connect().catch(() => {});
   }
 

@@ -143,7 +143,7 @@ export class PostgresDriver implements Driver {
     } catch (thrown) {
       if (this.#isLost(client, thrown)) throw committing ? away(this.#place, thrown) : new Conflict(reasonOf(thrown), { cause: thrown });
       if (!committing) await client.query('ROLLBACK').catch(() => this.#work.lost(client));
-      throw refusal(this.#place, thrown);
+      throw toPeerworkError(this.#place, thrown);
     }
   }
 
@@ -169,7 +169,7 @@ export class PostgresDriver implements Driver {
       return await action(client);
     } catch (thrown) {
       if (this.#isLost(client, thrown)) throw away(this.#place, thrown);
-      throw refusal(this.#place, thrown);
+      throw toPeerworkError(this.#place, thrown);
     }
   }
 
@@ -233,7 +233,7 @@ function placeOf(url: string): string {
   }
 }
 
-function refusal(place: string, thrown: unknown): unknown {
+function toPeerworkError(place: string, thrown: unknown): unknown {
   if (thrown instanceof PeerworkError || thrown instanceof Conflict || thrown instanceof TypeError) return thrown;
   const code = codeOf(thrown);
   if (/^(40P01|40001|23505)$/.test(code)) return new Conflict(reasonOf(thrown), { cause: thrown });

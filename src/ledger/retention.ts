@@ -44,7 +44,7 @@ export async function purge(transaction: Transaction, retention: Retention, now:
 async function purgeGroup(transaction: Transaction, now: number, limit: number): Promise<number> {
   const [group] = await transaction.all<{ seq: number; id: string }>(EXPIRED_GROUPS, [now, now, now, now]);
   if (group === undefined) return 0;
-  transaction.named(group.seq, group.id);
+  transaction.rememberGroupId(group.seq, group.id);
   const purged = await deleteUnneeded(transaction, await transaction.all<RunRow>(ENDED_OF_GROUP, [group.seq, limit]));
   if ((await transaction.all(ANY_OF_GROUP, [group.seq])).length === 0) await deleteGroupRow(transaction, group.id);
   return purged;

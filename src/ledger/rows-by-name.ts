@@ -34,7 +34,12 @@ export function workgroupsNamed(transaction: Transaction, ids: Iterable<string>)
   return idsToSeqs(transaction, workgroups, ids, []);
 }
 
-async function idsToSeqs(transaction: Transaction, table: Table, ids: Iterable<string>, more: readonly number[]): Promise<Map<string, number>> {
+async function idsToSeqs(
+  transaction: Transaction,
+  table: Table,
+  ids: Iterable<string>,
+  more: readonly number[],
+): Promise<Map<string, number>> {
   const found = new Map<string, number>();
   const wanted = [...new Set(ids)].sort();
   const find = async (names: readonly string[]) => {

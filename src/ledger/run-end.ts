@@ -13,8 +13,8 @@ import type { Transaction } from './transaction.js';
  *   completed                           by an outcome with output,
  *   failed                              by an error that is final or that used up the last attempt,
  *   ready after a back-off              by any other error (an attempt is charged),
- *   ready, at its old place             when released or never received (nothing is charged), or when its worker was lost (an attempt is charged;
- *                                       with `workerLoss: fail` it fails),
+ *   ready, at its old place             when released or never received (nothing is charged), or when its worker was lost (an attempt is
+ *                                       charged; with `workerLoss: fail` it fails),
  *   cancelled                           by its owner, also from `ready` and `blocked`.
  * A persistent job never completes and never fails: it becomes ready again. What an end causes for other jobs is in end-runs.ts.
  */

@@ -127,7 +127,7 @@ async function settleOthers(
       continue;
     }
     if (row === undefined || row.state !== 'leased' || row.lease !== settlement.lease || row.worker !== worker) {
-      answers[index] = refusal(row, settlement, worker);
+      answers[index] = unsettledAnswer(row, settlement, worker);
       continue;
     }
     answers[index] = 'settled';
@@ -209,7 +209,7 @@ function idOf(settlement: Settlement): string {
   return settlement.id;
 }
 
-function refusal(row: RunRow | undefined, settlement: Settlement, worker: number): SettleAnswer {
+function unsettledAnswer(row: RunRow | undefined, settlement: Settlement, worker: number): SettleAnswer {
   const again = row !== undefined && row.worker === worker && row.lease === settlement.lease && row.settled_lease === row.lease;
   return again ? 'duplicate' : 'stale';
 }

@@ -190,14 +190,14 @@ export class Transaction implements Statements {
   }
 
   /** Reads the group ids that `change` reports. Call after the last `flush`. */
-  async name(): Promise<void> {
+  async readGroupIds(): Promise<void> {
     const unknown = new Set<number>();
     for (const { job } of this.#changes.values()) if (job.grp !== null && !this.#groupIds.has(job.grp)) unknown.add(job.grp);
     for (const { seq, id } of await this.allOf<{ seq: number; id: string }>(GROUP_IDS, [...unknown])) this.#groupIds.set(seq, id);
   }
 
   /** Remembers the id of a group that this transaction deletes, since it could not be read afterwards. */
-  named(grp: number, id: string): void {
+  rememberGroupId(grp: number, id: string): void {
     this.#groupIds.set(grp, id);
   }
 

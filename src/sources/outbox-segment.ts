@@ -73,7 +73,7 @@ export class Segment {
   }
 
   /** Returns whether more records may be appended. */
-  takes(maxBytes: number): boolean {
+  accepts(maxBytes: number): boolean {
     return this.#file !== undefined && !this.#broken && this.#bytes < maxBytes;
   }
 

@@ -203,7 +203,7 @@ export class Outbox {
   }
 
   async #segmentFor(): Promise<Segment> {
-    if (this.#current?.takes(SEGMENT_BYTES)) return this.#current;
+    if (this.#current?.accepts(SEGMENT_BYTES)) return this.#current;
     const before = this.#current;
     this.#serial += 1;
     const path = join(this.#options.folder, `${this.#serial}.outbox`);

@@ -47,7 +47,8 @@ export function checkAssetPaths(paths: Iterable<string>): void {
     if (fault !== undefined) refuse(path, fault);
     const folded = foldPath(path);
     const duplicate = files.get(folded);
-    if (duplicate !== undefined) refuse(path, duplicate === path ? 'it is there twice' : `it cannot be distinguished from ${quoted(duplicate)}`);
+    if (duplicate !== undefined)
+      refuse(path, duplicate === path ? 'it is there twice' : `it cannot be distinguished from ${quoted(duplicate)}`);
     if (folders.has(folded)) refuse(path, 'another file needs it to be a folder');
     files.set(folded, path);
     for (let slash = path.indexOf('/'); slash !== -1; slash = path.indexOf('/', slash + 1)) {
@@ -55,7 +56,8 @@ export function checkAssetPaths(paths: Iterable<string>): void {
       const foldedFolder = foldPath(folder);
       if (files.has(foldedFolder)) refuse(path, `${quoted(folder)} is a file`);
       const duplicateFolder = folders.get(foldedFolder);
-      if (duplicateFolder !== undefined && duplicateFolder !== folder) refuse(path, `its folder cannot be distinguished from ${quoted(duplicateFolder)}`);
+      if (duplicateFolder !== undefined && duplicateFolder !== folder)
+        refuse(path, `its folder cannot be distinguished from ${quoted(duplicateFolder)}`);
       folders.set(foldedFolder, folder);
     }
   }

@@ -11,7 +11,7 @@ import { TASK_MODULE, type TaskListing } from './listing.js';
 export interface ExecAssets {
   /** npm packages, optionally with a range: `big.js`, `big.js@^7`. Default: none. */
   readonly dependencies?: readonly string[] | null;
-  /** Exactly one file must be named `task.js`. If none is, `/src/task.js` becomes `/workplace/task.js`, as in queue-xec. */
+  /** At most one file is named `task.js`. If none is, `/src/task.js` becomes `/workplace/task.js`, as in queue-xec. */
   readonly files: readonly ExecAsset[];
   /** Where the children of its jobs may go in addition to their own channel. */
   readonly children?: ChildBounds;

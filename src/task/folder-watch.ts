@@ -7,8 +7,8 @@ const POLL_MS = 5_000;
 const MAX_WATCHED = 1_000;
 
 /**
- * Calls `onChange` when something may have changed in one of the folders: about 100 ms after the system reported it, and every few seconds in
- * any case, because some file systems (network, containers on a Mac) report nothing.
+ * Calls `onChange` when something may have changed in one of the folders: about 100 ms after the system reported it, and every few seconds
+ * in any case, because some file systems (network, containers on a Mac) report nothing.
  */
 export class FolderWatch {
   readonly #onChange: () => void;

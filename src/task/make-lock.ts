@@ -56,7 +56,8 @@ export async function confirmSha1Only(
   npm: (args: readonly string[]) => Promise<NpmResult>,
 ): Promise<void> {
   const sha1Only = packages.filter(({ integrity }) => integrity.startsWith('sha1-'));
-  if (sha1Only.length > MAX_SHA1_ONLY) throw new PeerworkError('dependencies-refused', `${sha1Only.length} packages are locked by SHA-1 only`);
+  if (sha1Only.length > MAX_SHA1_ONLY)
+    throw new PeerworkError('dependencies-refused', `${sha1Only.length} packages are locked by SHA-1 only`);
   for (const { name, version, integrity } of sha1Only) {
     const { fault, stdout } = await npm(['view', `${name}@${version}`, 'dist', '--json']);
     if (fault !== undefined) throw new PeerworkError('dependencies-failed', fault);

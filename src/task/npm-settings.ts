@@ -56,12 +56,13 @@ export async function readNpmSettings({ environment, npmFolder, scopes }: Settin
 
   const registry = url(lastValue(layers, 'registry')) ?? (await defaultRegistry(npmFolder));
   const caFile = lastValue(layers, 'cafile');
-  const ca = caFile === undefined ? lastNonEmpty(layers, 'ca')?.join('\n').replace(/\\n/g, '\n') : await readText(caFile, environment);
+  const ca = caFile === undefined ? firstNonEmpty(layers, 'ca')?.join('\n').replace(/\\n/g, '\n') : await readText(caFile, environment);
   const extraFile = environment['NODE_EXTRA_CA_CERTS'];
   const extraCa = extraFile === undefined ? undefined : await readText(extraFile, environment);
   const proxy = url(lastValue(layers, 'proxy') ?? variable(environment, 'http_proxy'));
   const httpsProxy = url(lastValue(layers, 'https-proxy') ?? variable(environment, 'https_proxy'));
-  const noProxy = lastNonEmpty(layers, 'noproxy')?.join(',') ?? lastNonEmpty(layers, 'no-proxy')?.join(',') ?? variable(environment, 'no_proxy');
+  const noProxy =
+    firstNonEmpty(layers, 'noproxy')?.join(',') ?? firstNonEmpty(layers, 'no-proxy')?.join(',') ?? variable(environment, 'no_proxy');
   return {
     registry,
     scopes: new Map(scopes.map((scope) => [scope, readScope(layers, scope, registry)])),
@@ -89,10 +90,10 @@ function readScope(layers: readonly Values[], scope: string, fallback: string): 
 }
 
 function lastValue(layers: readonly Values[], key: string): string | undefined {
-  return lastNonEmpty(layers, key)?.at(-1);
+  return firstNonEmpty(layers, key)?.at(-1);
 }
 
-function lastNonEmpty(layers: readonly Values[], key: string): readonly string[] | undefined {
+function firstNonEmpty(layers: readonly Values[], key: string): readonly string[] | undefined {
   return layers.find((layer) => (layer.get(key)?.at(-1) ?? '') !== '')?.get(key);
 }
 

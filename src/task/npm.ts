@@ -141,7 +141,11 @@ export function npmComplaint(output: string): string | undefined {
   const lines: string[] = [];
   for (const line of output.split('\n')) {
     const complaint = /^npm (?:error|ERR!) ?(.*)$/.exec(line.trim())?.[1]?.trim();
-    if (complaint === undefined || complaint === '' || /^(?:A complete log|Log files|For a full report|errno|syscall|Run "npm help)/.test(complaint))
+    if (
+      complaint === undefined ||
+      complaint === '' ||
+      /^(?:A complete log|Log files|For a full report|errno|syscall|Run "npm help)/.test(complaint)
+    )
       continue;
     lines.push(complaint);
   }

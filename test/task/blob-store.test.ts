@@ -11,7 +11,7 @@ import { home } from './home.js';
 const run = promisify(execFile);
 const storeModule = new URL('../../src/task/blob-store.js', import.meta.url);
 
-/** Yields the bytes from the offset in pieces, then does `after`. */
+/** Yields the bytes from the offset in pieces; fails with `link-lost` at `cutAt`. */
 function stream(bytes: Uint8Array, { pieceBytes = 1_000, cutAt = Number.POSITIVE_INFINITY }: { pieceBytes?: number; cutAt?: number } = {}) {
   const offsets: number[] = [];
   const from = async function* (offset: number) {
@@ -199,7 +199,7 @@ t.test('under a quota the least recently used go first, what is pinned stays', a
   };
   const [oldest, second, third, fourth] = [await put(1, 400), await put(2, 300), await put(3, 200), await put(4, 100)];
   const unpin = store.pin([oldest, oldest]);
-  await store.fetch(blobOf(noise(20_000, 2)), () => t.fail('it is there') as never); // now used recently
+  await store.fetch(blobOf(noise(20_000, 2)), () => t.fail('it is there') as never); // marks it as recently used
   await put(5, 0);
   await put(6, 0);
   t.same(await Promise.all([oldest, second, third, fourth].map((hash) => store.has(hash))), [true, true, false, false]);

@@ -16,7 +16,7 @@ import { home } from './home.js';
 
 const run = promisify(execFile);
 
-/** A Master with a task folder and a worker, joined in one process. */
+/** A Master with a task folder and a worker, connected within one process. */
 async function pair(
   t: Test,
   files: Record<string, string | Uint8Array>,

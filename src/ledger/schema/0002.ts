@@ -1,10 +1,10 @@
 /**
  * Support for groups, graphs, merging, workgroups and several Masters.
  *
- * - A **lane** is what can be claimed together: the jobs of a channel that require the same labels. Its ready jobs share one index range, so a claim
- *   never walks over jobs that its worker may not run.
- * - A claim **parks** a job, taking it out of that index, when it finds that the job's group is paused, its workgroup held or full, or a duplicate
- *   running; it is released when that ends. So pausing writes one row, and a million paused jobs are walked over once.
+ * - A **lane** is what can be claimed together: the jobs of a channel that require the same labels. Its ready jobs share one index range,
+ *   so a claim never walks over jobs that its worker may not run.
+ * - A claim **parks** a job, taking it out of that index, when it finds that the job's group is paused, its workgroup held or full, or a
+ *   duplicate running; it is released when that ends. So pausing writes one row, and a million paused jobs are walked over once.
  * - A job is **plain** when its end changes nothing else: no key, no children, not persistent.
  * - The running jobs of a workgroup are counted in an index when its limit matters: a counter could drift.
  * - Each index that a run passes through adds to its cost: running and completed jobs have no index of their own for lists or retention.

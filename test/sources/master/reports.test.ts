@@ -70,7 +70,7 @@ t.test('what was under way when the link ended goes over the next; what an outco
       });
     return sent[count - 1] as (typeof sent)[number];
   };
-  // Its timers keep no process alive.
+  // Its timers do not keep the process alive.
   const alive = setInterval(() => {}, 1_000);
   t.teardown(() => clearInterval(alive));
   const sender = new ReportSender(systemClock, silentLog);
