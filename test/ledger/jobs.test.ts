@@ -336,15 +336,15 @@ for (const engine of engines) {
       jobs.map((job) => (job.id === 'failed' ? failed(job, { retry: false }) : completed(job))),
       NOW,
     );
-    const left = async () => (await ledger.list({}, { limit: 99, oldestFirst: true }, NOW)).jobs.map(({ id }) => id).join(' ');
+    const remaining = async () => (await ledger.list({}, { limit: 99, oldestFirst: true }, NOW)).jobs.map(({ id }) => id).join(' ');
     await ledger.maintain(NOW + 999);
-    t.equal(await left(), 'done failed parent child kept');
+    t.equal(await remaining(), 'done failed parent child kept');
     await ledger.maintain(NOW + 1_000);
-    t.equal(await left(), 'failed parent child kept');
+    t.equal(await remaining(), 'failed parent child kept');
     await ledger.maintain(NOW + 9_999);
-    t.equal(await left(), 'parent child kept');
+    t.equal(await remaining(), 'parent child kept');
     await ledger.maintain(NOW + 10_000);
-    t.equal(await left(), 'parent child');
+    t.equal(await remaining(), 'parent child');
     t.equal(await ledger.getGroup('kept'), undefined);
     t.ok(await ledger.getGroup('g'), 'a group without a policy stays');
     await ledger.settle(ann, [completed(await claimOne(ledger, { now: NOW + 1_000_000 }))], NOW + 1_000_000);

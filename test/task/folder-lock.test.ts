@@ -17,7 +17,7 @@ const frozenClock: Clock = { ...systemClock, now: () => 1_000_000 };
 const take = (file: string, clock: Clock) => underLock(file, { done: async () => undefined, work: async () => 'mine', clock, signal });
 
 /** A process that holds the lock and works forever. */
-async function holder(t: Test, file: string): Promise<ChildProcess> {
+async function startHolder(t: Test, file: string): Promise<ChildProcess> {
   const url = (path: string) => JSON.stringify(new URL(path, import.meta.url).href);
   const script = `
     const { underLock } = await import(${url('../../src/task/folder-lock.js')});
@@ -35,7 +35,7 @@ async function holder(t: Test, file: string): Promise<ChildProcess> {
 
 t.test('the lock of a process that was killed is had at once, that of a living one when it is let go', async (t) => {
   const file = join(await home(t), 'a.lock');
-  const child = await holder(t, file);
+  const child = await startHolder(t, file);
   const taken = take(file, frozenClock);
   const early = await Promise.race([taken, new Promise((resolve) => setTimeout(resolve, 500, 'waits'))]);
   t.equal(early, 'waits');
