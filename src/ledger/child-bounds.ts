@@ -109,8 +109,8 @@ async function refuseStrangers(transaction: Transaction, { seq }: RunRow, childr
 /** Throws `hold-too-long` if the outcome requests a hold or a delay of its children longer than MAX_HOLD_MS. */
 export function checkWaits(outcome: { readonly holdMs?: number | undefined; readonly childrenDelayMs?: number | undefined }): void {
   const { holdMs = 0, childrenDelayMs = 0 } = outcome;
-  const asked = holdMs > MAX_HOLD_MS ? `a hold of ${holdMs} ms` : `a delay of its children of ${childrenDelayMs} ms`;
-  if (Math.max(holdMs, childrenDelayMs) > MAX_HOLD_MS) throw new PeerworkError('hold-too-long', `${asked}, at most ${MAX_HOLD_MS}`);
+  const requested = holdMs > MAX_HOLD_MS ? `a hold of ${holdMs} ms` : `a delay of its children of ${childrenDelayMs} ms`;
+  if (Math.max(holdMs, childrenDelayMs) > MAX_HOLD_MS) throw new PeerworkError('hold-too-long', `${requested}, at most ${MAX_HOLD_MS}`);
 }
 
 function invalid(detail: string): PeerworkError {

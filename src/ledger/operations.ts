@@ -91,9 +91,9 @@ export class Operations {
         weight += more;
       }
       const chunk = from === 0 && to === items.length ? items : items.slice(from, to);
-      const some = await this.run(weight, (transaction) => work(transaction, chunk));
-      if (results === undefined) results = some;
-      else for (const result of some) results.push(result);
+      const batch = await this.run(weight, (transaction) => work(transaction, chunk));
+      if (results === undefined) results = batch;
+      else for (const result of batch) results.push(result);
       from = to;
     }
     return results ?? [];
@@ -117,9 +117,9 @@ export class Operations {
   async untilNone<Result>(work: (transaction: Transaction) => Promise<readonly Result[]>): Promise<Result[]> {
     const results: Result[] = [];
     for (;;) {
-      const some = await this.run(CHUNK, work);
-      if (some.length === 0) return results;
-      results.push(...some);
+      const batch = await this.run(CHUNK, work);
+      if (batch.length === 0) return results;
+      results.push(...batch);
     }
   }
 

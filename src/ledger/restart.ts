@@ -36,11 +36,11 @@ export async function redrive(operations: Operations, filter: RedriveFilter, lim
   const last = await operations.run(1, lastSettled);
   while (redriven < limit) {
     const count = Math.min(CHUNK, limit - redriven);
-    const some = await operations.run(count, async (transaction) =>
+    const batch = await operations.run(count, async (transaction) =>
       retryRuns(transaction, await endedRows(transaction, filter, last, count), transaction.at(now)),
     );
-    redriven += some.length;
-    if (some.length < count) break;
+    redriven += batch.length;
+    if (batch.length < count) break;
   }
   return redriven;
 }

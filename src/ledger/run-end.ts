@@ -87,8 +87,8 @@ export function endByLoss(row: RunRow, code: 'lease-expired' | 'worker-lost', no
   const error = errorText({ code, message: describeError(code) });
   const charge = { final: false };
   const silent = code === 'lease-expired' && { resumable: true as const, startedAt: row.started_at };
-  const again = row.persistent === 1 || (attemptsMade < row.attempts_allowed && row.worker_loss === 0);
-  if (again) return { ...backToReady(row, { attemptsMade, error, charge }), ...silent };
+  const runsAgain = row.persistent === 1 || (attemptsMade < row.attempts_allowed && row.worker_loss === 0);
+  if (runsAgain) return { ...backToReady(row, { attemptsMade, error, charge }), ...silent };
   return { ...ended(row, 'failed', attemptsMade, { startedAt: row.started_at ?? now, finishedAt: now }, error), charge };
 }
 

@@ -210,8 +210,8 @@ function idOf(settlement: Settlement): string {
 }
 
 function unsettledAnswer(row: RunRow | undefined, settlement: Settlement, worker: number): SettleAnswer {
-  const again = row !== undefined && row.worker === worker && row.lease === settlement.lease && row.settled_lease === row.lease;
-  return again ? 'duplicate' : 'stale';
+  const isRepeat = row !== undefined && row.worker === worker && row.lease === settlement.lease && row.settled_lease === row.lease;
+  return isRepeat ? 'duplicate' : 'stale';
 }
 
 /** Returns whether the settlement carries the output of a run that was cancelled in the meantime. */

@@ -79,9 +79,9 @@ async function inChunksOfGroup<T>(
 ): Promise<T[] | undefined> {
   const results: T[] = [];
   for (let known = false; ; known = true) {
-    const some = await inGroup(operations, id, work);
-    if (some === undefined) return known ? results : undefined;
-    if (some.length === 0) return results;
-    results.push(...some);
+    const batch = await inGroup(operations, id, work);
+    if (batch === undefined) return known ? results : undefined;
+    if (batch.length === 0) return results;
+    results.push(...batch);
   }
 }

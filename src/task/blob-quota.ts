@@ -56,16 +56,16 @@ export class BlobQuota {
   }
 
   pin(hashes: Iterable<string>): () => void {
-    const mine = [...hashes];
-    for (const hash of mine) this.#pins.set(hash, (this.#pins.get(hash) ?? 0) + 1);
+    const hashList = [...hashes];
+    for (const hash of hashList) this.#pins.set(hash, (this.#pins.get(hash) ?? 0) + 1);
     let pinned = true;
     return () => {
       if (!pinned) return;
       pinned = false;
-      for (const hash of mine) {
-        const others = (this.#pins.get(hash) ?? 1) - 1;
-        if (others === 0) this.#pins.delete(hash);
-        else this.#pins.set(hash, others);
+      for (const hash of hashList) {
+        const remaining = (this.#pins.get(hash) ?? 1) - 1;
+        if (remaining === 0) this.#pins.delete(hash);
+        else this.#pins.set(hash, remaining);
       }
     };
   }

@@ -24,9 +24,9 @@ export class Flights<T> {
 
   join(key: string, signal: AbortSignal | undefined, start: (signal: AbortSignal) => Promise<T>): Promise<T> {
     if (signal?.aborted) return Promise.reject(abortError(signal));
-    const others = this.#flights.get(key);
-    if (others === undefined) return this.#wait(key, this.#start(key, start), signal);
-    return this.#wait(key, others, signal).catch((error: unknown) => {
+    const existing = this.#flights.get(key);
+    if (existing === undefined) return this.#wait(key, this.#start(key, start), signal);
+    return this.#wait(key, existing, signal).catch((error: unknown) => {
       if (signal?.aborted || !(error instanceof PeerworkError) || !callerSpecific.has(error.code)) throw error;
       return this.join(key, signal, start);
     });

@@ -26,7 +26,7 @@ export interface Furnishing {
 /** Writes the files of a verified manifest. Each file matches the manifest because each of its pieces was verified. */
 export async function furnish({ folder, manifest, bytes, signal }: Furnishing): Promise<void> {
   const queue = manifest.files.values();
-  const made = new Set<string>([folder]);
+  const createdFolders = new Set<string>([folder]);
   const deadline = new Deadline({ signals: [signal] });
   const write = async () => {
     for (const file of queue) {
@@ -34,9 +34,9 @@ export async function furnish({ folder, manifest, bytes, signal }: Furnishing): 
       const path = join(folder, ...file.path.split('/'));
       if (!path.startsWith(folder + sep)) throw new PeerworkError('asset-path-unsafe', file.path); // already checked when the manifest was parsed; a second line of defence
       const parent = dirname(path);
-      if (!made.has(parent)) {
+      if (!createdFolders.has(parent)) {
         await mkdir(parent, { recursive: true, mode: 0o755 });
-        made.add(parent);
+        createdFolders.add(parent);
       }
       await writeAsset(path, file, bytes);
     }

@@ -90,9 +90,9 @@ export class DependencyLayers {
     return () => {
       if (!held) return;
       held = false;
-      const others = (this.#held.get(key) ?? 1) - 1;
-      if (others === 0) this.#held.delete(key);
-      else this.#held.set(key, others);
+      const remaining = (this.#held.get(key) ?? 1) - 1;
+      if (remaining === 0) this.#held.delete(key);
+      else this.#held.set(key, remaining);
     };
   }
 

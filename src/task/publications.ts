@@ -103,9 +103,9 @@ export class Publications {
     const drop = () => {
       unpin();
       for (const hash of hashes) {
-        const others = (this.#needed.get(hash) ?? 1) - 1;
-        if (others === 0) this.#needed.delete(hash);
-        else this.#needed.set(hash, others);
+        const remaining = (this.#needed.get(hash) ?? 1) - 1;
+        if (remaining === 0) this.#needed.delete(hash);
+        else this.#needed.set(hash, remaining);
       }
     };
     this.#held.push({ publication, drop });

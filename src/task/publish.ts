@@ -238,8 +238,8 @@ export class TaskPublisher {
     if (fields === null) return null;
     const { store } = this.#options;
     if (lock === null) {
-      const made = this.#publications.lockFor(textHash(fields));
-      if (made !== undefined && (await store.has(made.sha256, made.size))) return { packageJson: fields, lock: made };
+      const known = this.#publications.lockFor(textHash(fields));
+      if (known !== undefined && (await store.has(known.sha256, known.size))) return { packageJson: fields, lock: known };
     }
     const run = { signal: this.#closing.signal, npm: this.#options.npm ?? {} };
     const text = lock ?? (await makeLock(fields, run));

@@ -142,12 +142,12 @@ export class Workplaces {
     const { digest } = origin;
     if (!/^[0-9a-f]{64}$/.test(digest)) throw new PeerworkError('manifest-invalid', 'its digest is no SHA-256');
     if (signal.aborted) throw abortError(signal);
-    const mine = { digest };
-    this.#busy.add(mine);
+    const entry = { digest };
+    this.#busy.add(entry);
     try {
       await this.#prepareBusy(origin, publisher, signal);
     } finally {
-      this.#busy.delete(mine);
+      this.#busy.delete(entry);
     }
   }
 
