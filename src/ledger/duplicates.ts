@@ -23,7 +23,7 @@ export async function endsOfDuplicates(transaction: Transaction, ends: readonly 
   return duplicates;
 }
 
-/** Called when the run of this job has ended: one of its duplicates may run now. */
+/** Releases the parked duplicates of a job whose run has ended: one of them may run now. */
 export async function releaseDuplicates(transaction: Transaction, { channel, merge_key }: RunRow): Promise<void> {
   if (merge_key !== null && (await transaction.run(RELEASE, [channel, merge_key])) > 0) transaction.freed();
 }

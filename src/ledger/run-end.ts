@@ -43,7 +43,7 @@ export interface RunTimes {
   readonly finishedAt: number;
 }
 
-/** `output` is JSON text. */
+/** Ends a run by the outcome that its worker reported. `output` is JSON text; `random` is for the back-off's jitter. */
 export function endByOutcome(
   row: RunRow,
   outcome: Outcome,
@@ -80,7 +80,8 @@ export function endByOutcome(
 }
 
 /**
- * The worker went silent, or came back without the job: an attempt is charged, so that a job that kills its workers is not retried forever.
+ * Ends a run whose worker went silent or came back without the job. An attempt is charged, so that a job that kills its workers is not
+ * retried forever.
  */
 export function endByLoss(row: RunRow, code: 'lease-expired' | 'worker-lost', now: number): RunEnd {
   const attemptsMade = row.attempts_made + 1;
@@ -92,14 +93,17 @@ export function endByLoss(row: RunRow, code: 'lease-expired' | 'worker-lost', no
   return { ...ended(row, 'failed', attemptsMade, { startedAt: row.started_at ?? now, finishedAt: now }, error), charge };
 }
 
-/** The run exceeded its time limit and its worker did not end it. Charged as if the worker had; a later settlement is stale. */
+/**
+ * Ends a run that exceeded its time limit without being ended by its worker. Charged as if the worker had ended it; a later settlement is
+ * stale.
+ */
 export function endByTime(row: RunRow, limitMs: number, now: number, random: () => number): RunEnd {
   const error = { code: 'timeout', message: describeError('timeout', `${limitMs} ms, and its worker did not end it`) };
   const times = { startedAt: row.started_at ?? now, finishedAt: now };
   return { ...endByOutcome(row, { state: 'failed', error, retry: true }, undefined, times, now, random), settled: false };
 }
 
-/** The worker never received the job. */
+/** Ends the lease of a job that its worker never received; nothing is charged. */
 export function endUnrun(row: RunRow): RunEnd {
   return backToReady(row, {});
 }
@@ -110,12 +114,12 @@ export function endByCancel(row: RunRow, now: number): RunEnd {
   return { ...ended(row, 'cancelled', row.attempts_made, { startedAt: startedAt ?? 0, finishedAt: now }, error), startedAt };
 }
 
-/** A job that fails without a run: because of a parent, or because it is not to be tried again. */
+/** Fails a job without a run: because of a parent, or because it is not to be tried again. */
 export function failWithoutRun(row: RunRow, error: JobError, now: number): RunEnd {
   return { ...ended(row, 'failed', row.attempts_made, { startedAt: 0, finishedAt: now }, errorText(error)), startedAt: null };
 }
 
-/** The end of a run as it applies to a duplicate: the same outcome, or the same charge. */
+/** Applies the end of a run to a duplicate: the same outcome, or the same charge. */
 export function endAsDuplicate(row: RunRow, end: RunEnd, now: number): RunEnd {
   const attemptsMade = row.attempts_made + 1;
   const times = { startedAt: end.startedAt ?? now, finishedAt: end.finishedAt ?? now };
@@ -126,14 +130,17 @@ export function endAsDuplicate(row: RunRow, end: RunEnd, now: number): RunEnd {
   return backToReady(row, { attemptsMade, runAt: end.runAt, error: end.error, charge });
 }
 
-/** The TypeScript counterpart of the SQL in complete.ts: the duration is trusted, the worker's clock is not. */
+/** Bounds the reported times, like the SQL in complete.ts: the duration is trusted, the worker's clock is not. */
 function within(row: RunRow, times: RunTimes, now: number): RunTimes {
   const tookMs = Math.max(0, times.finishedAt - times.startedAt);
   const startedAt = Math.max(row.started_at ?? 0, Math.min(times.finishedAt, now) - tookMs);
   return { startedAt, finishedAt: Math.max(startedAt, Math.min(now, startedAt + tookMs)) };
 }
 
-/** Doubles with each failed run, up to an hour, plus up to 25 % jitter so that jobs that failed together do not return together. */
+/**
+ * Returns the back-off in ms. It doubles with each failed run, up to an hour, plus up to 25 % jitter so that jobs that failed together do
+ * not return together.
+ */
 function backoff(row: RunRow, failures: number, random: () => number): number {
   if (row.backoff_fixed === 1) return row.backoff_ms;
   return Math.min(MAX_BACKOFF_MS, Math.round(backoffMs(failures, { firstMs: row.backoff_ms, capMs: MAX_BACKOFF_MS }) * (1 + random() / 4)));
