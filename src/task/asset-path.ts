@@ -1,21 +1,21 @@
 import { PeerworkError } from '../errors.js';
 
 /**
- * The paths that a task may carry. They must mean the same file on every system, so the strictest of Linux, macOS and
- * Windows decides: relative, `/` between segments, NFC, and no two that any of these systems would take for one.
+ * The paths that a task's files may have. A path must mean the same file on every system, so the strictest of Linux, macOS and Windows
+ * decides: relative, `/` between segments, NFC, and no two paths that any of these systems would treat as the same.
  */
 export const MAX_PATH_BYTES = 512;
-/** Linux allows 255 bytes in a name; a little room is left for the suffixes of editors and archivers. */
+/** Linux allows 255 bytes per name; the rest is left for the suffixes of editors and archivers. */
 export const MAX_SEGMENT_BYTES = 240;
 export const MAX_PATH_DEPTH = 32;
 
-/** Control, format (invisible) and surrogate characters, line and paragraph separators. */
+/** Control, format (invisible) and surrogate characters, and line and paragraph separators. */
 const invisible = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u;
-/** Windows cannot store these; `:` would also make a drive letter or a second data stream. */
+/** Windows cannot store these; `:` would also denote a drive or an alternate data stream. */
 const unstorable = /[<>:"|?*]/;
 const windowsDevice = /^(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³])(?:\s*\..*)?$/i;
 
-/** What is wrong with the path taken alone; undefined if nothing is. */
+/** Returns what is wrong with a path on its own; undefined if nothing is. */
 export function assetPathFault(path: string): string | undefined {
   if (path === '') return 'it is empty';
   if (invisible.test(path)) return 'it has a control or invisible character';
@@ -38,7 +38,7 @@ export function assetPathFault(path: string): string | undefined {
   return undefined;
 }
 
-/** Throws `asset-path-unsafe` for the first path that is not allowed, alone or beside the others. */
+/** Throws `asset-path-unsafe` for the first path that is not allowed, on its own or next to the others. */
 export function checkAssetPaths(paths: Iterable<string>): void {
   const files = new Map<string, string>();
   const folders = new Map<string, string>();
@@ -46,35 +46,37 @@ export function checkAssetPaths(paths: Iterable<string>): void {
     const fault = assetPathFault(path);
     if (fault !== undefined) refuse(path, fault);
     const folded = foldPath(path);
-    const twin = files.get(folded);
-    if (twin !== undefined) refuse(path, twin === path ? 'it is there twice' : `it cannot be distinguished from ${shown(twin)}`);
+    const duplicate = files.get(folded);
+    if (duplicate !== undefined)
+      refuse(path, duplicate === path ? 'it is there twice' : `it cannot be distinguished from ${quoted(duplicate)}`);
     if (folders.has(folded)) refuse(path, 'another file needs it to be a folder');
     files.set(folded, path);
     for (let slash = path.indexOf('/'); slash !== -1; slash = path.indexOf('/', slash + 1)) {
       const folder = path.slice(0, slash);
       const foldedFolder = foldPath(folder);
-      if (files.has(foldedFolder)) refuse(path, `${shown(folder)} is a file`);
-      const folderTwin = folders.get(foldedFolder);
-      if (folderTwin !== undefined && folderTwin !== folder) refuse(path, `its folder cannot be distinguished from ${shown(folderTwin)}`);
+      if (files.has(foldedFolder)) refuse(path, `${quoted(folder)} is a file`);
+      const duplicateFolder = folders.get(foldedFolder);
+      if (duplicateFolder !== undefined && duplicateFolder !== folder)
+        refuse(path, `its folder cannot be distinguished from ${quoted(duplicateFolder)}`);
       folders.set(foldedFolder, folder);
     }
   }
 }
 
 /**
- * The same for all spellings that some file system takes for one name. Upper before lower case, because the upper case of
- * several letters is their full folding (`ß`, `ſ`, the Kelvin sign).
+ * Folds all spellings that some file system treats as the same name to one. Upper case before lower case, because the upper case of several
+ * letters is their full folding (`ß`, `ſ`, the Kelvin sign).
  */
 export function foldPath(path: string): string {
   return path.normalize('NFD').toUpperCase().toLowerCase().normalize('NFC');
 }
 
 function refuse(path: string, fault: string): never {
-  throw new PeerworkError('asset-path-unsafe', `${shown(path)}: ${fault}`);
+  throw new PeerworkError('asset-path-unsafe', `${quoted(path)}: ${fault}`);
 }
 
-/** Quoted and escaped, so that a hostile name can neither break a log line nor hide in it. */
-function shown(path: string): string {
+/** Quotes and escapes a path, so that a hostile name can neither break a log line nor hide in it. */
+function quoted(path: string): string {
   const text = JSON.stringify(path).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (char) => `\\u{${char.codePointAt(0)?.toString(16)}}`);
   return text.length > 120 ? `${text.slice(0, 120)}…` : text;
 }
