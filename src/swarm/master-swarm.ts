@@ -8,9 +8,12 @@ import { type SwarmOptions, type SwarmSettings, settleOptions } from './swarm-se
 import { rendezvousHashes } from './token.js';
 
 export interface MasterSwarmOptions extends SwarmOptions {
-  /** Asked about each worker that has proven who it is; a code refuses it and is told to it: `worker-revoked`, `worker-unapproved`. */
+  /**
+   * Called for each worker that has proven its identity. A returned code refuses the worker and is sent to it: `worker-revoked`,
+   * `worker-unapproved`.
+   */
   readonly admit?: ((id: string, name: string) => ErrorCode | undefined) | undefined;
-  /** Offers answered at once; default 64. */
+  /** Offers answered concurrently; default 64. */
   readonly maxPending?: number | undefined;
 }
 
@@ -18,27 +21,27 @@ export type MasterSwarmEvents = {
   connected: [peer: Peer];
   /** `error` says why the link ended. */
   disconnected: [peer: Peer, error: Error];
-  /** A tracker warning, or a worker that came and did not get in. The same warning is told at most every 30 s. */
+  /** A tracker warning, or a worker that tried to connect and failed. The same warning is emitted at most every 30 s. */
   warning: [error: PeerworkError];
 };
 
 /**
- * The Master's place in the swarm: waits at all trackers for workers, answers their offers, and keeps a link to each that
- * proves itself. A worker that comes again takes the place of its old link.
+ * The Master's place in the swarm: waits at all trackers for workers, answers their offers, and keeps a link to each that proves itself.
+ * The link of a worker that connects again replaces its previous one.
  */
 export class MasterSwarm extends Emitter<MasterSwarmEvents> {
-  /** Resolves when the first tracker has answered; never rejects, and stays open on a swarm that is closed before. */
+  /** Resolves when the first tracker has responded; never rejects, and stays pending if the swarm is closed before. */
   readonly ready: Promise<void>;
   readonly #settings: SwarmSettings;
   readonly #admit: MasterSwarmOptions['admit'];
   readonly #lobby: Lobby;
   readonly #warnings: WarningFilter;
   readonly #peers = new Map<string, Peer>();
-  /** Everything between an offer and the end of its link, with the way to end it. */
+  /** Every visit, from its offer to the end of its link, with the controller that ends it. */
   readonly #visits = new Map<AbortController, Promise<void>>();
   #closed = false;
 
-  /** Throws `option-invalid` or what is wrong with the token. */
+  /** Throws `option-invalid` or the code of the token error. */
   constructor(options: MasterSwarmOptions) {
     super();
     const settings = settleOptions(options);
@@ -80,7 +83,7 @@ export class MasterSwarm extends Emitter<MasterSwarmEvents> {
     this.#lobby.start();
   }
 
-  /** Leaves the trackers first, so that nobody comes back to a Master that is going; then closes all links. */
+  /** Leaves the trackers first, so that no worker reconnects to a Master that is shutting down; then closes all links. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#lobby.close();
@@ -102,7 +105,7 @@ export class MasterSwarm extends Emitter<MasterSwarmEvents> {
     this.#visits.set(ending, served);
   }
 
-  /** From a worker's offer to the end of its link. */
+  /** Serves one worker, from its offer to the end of its link. */
   async #serve(visit: Visit, signal: AbortSignal): Promise<void> {
     const { platform, ice, clock, times } = this.#settings;
     const startedAt = clock.now();
@@ -141,7 +144,7 @@ export class MasterSwarm extends Emitter<MasterSwarmEvents> {
     start();
   }
 
-  /** Once for each peer, whether its link ended or another took its place. */
+  /** Runs once per peer, whether its link ended or another replaced it. */
   #part(peer: Peer, error: Error): void {
     if (this.#peers.get(peer.id) !== peer) return;
     this.#peers.delete(peer.id);

@@ -7,30 +7,30 @@ import { library } from './native-library.node.js';
 import { type CandidateKind, candidatesOf, isDtlsClient, parseCandidate, splitCandidates } from './sdp.js';
 
 /**
- * How long after its answer the answerer adds the offer's candidates: meanwhile the library asks the STUN server, which
- * each remote candidate would put off by 50 ms. Without a server, coming behind the answer is enough to keep clear of the library's race
- * between description and candidates ("remote candidate without ICE transport").
+ * How long after its answer the answerer adds the offer's candidates. Meanwhile the library queries the STUN server, which each remote
+ * candidate would delay by 50 ms. Without a server it is enough to come after the answer, which avoids the library's race between
+ * description and candidates ("remote candidate without ICE transport").
  */
 const lateWithServersMs = 40;
 const lateWithoutMs = 0;
 
-/** From the event `connected` until DTLS has surely started. */
+/** From the event `connected` until DTLS has certainly started. */
 const gateMs = 20;
 
-/** An engine that `new SimplePeer({ wrtc })` takes, over node-datachannel. Engines share one native library. */
+/** Returns an engine for `new SimplePeer({ wrtc })` over node-datachannel. Engines share one native library. */
 export function createNodeEngine(): WebRtcEngine {
   library.load();
   return { RTCPeerConnection: NodePeerConnection, RTCSessionDescription: SessionDescription, RTCIceCandidate: IceCandidate };
 }
 
-/** How many connections the process holds: for tests and metrics. */
+/** Returns how many connections the process holds; for tests and metrics. */
 export function openConnections(): number {
   return library.connections;
 }
 
 /**
- * RTCPeerConnection as far as data channels need it. Candidates are not trickled: they stand in `localDescription` when
- * `onicecandidate` is called with null, the early end of gathering.
+ * RTCPeerConnection as far as data channels need it. Candidates are not trickled: they are in `localDescription` when `onicecandidate` is
+ * called with null, the early end of gathering.
  */
 class NodePeerConnection {
   onicecandidate: ((event: { readonly candidate: null }) => void) | null = null;
@@ -41,17 +41,17 @@ class NodePeerConnection {
   ondatachannel: ((event: { readonly channel: NodeDataChannel }) => void) | null = null;
   ontrack: (() => void) | null = null;
   readonly #native: PeerConnection;
-  /** The wrappers hold the native channels: one that is collected never opens. */
+  /** Strong references: a wrapper that is garbage-collected takes its native channel with it, which then never opens. */
   readonly #channels = new Set<NodeDataChannel>();
   readonly #channelListeners = new Set<(event: { readonly channel: NodeDataChannel }) => void>();
   readonly #gathering: Gathering;
   readonly #lateMs: number;
   readonly #timers = new Set<NodeJS.Timeout>();
-  /** Remote candidates that wait for the remote description, or for our answer to be out. */
+  /** Remote candidates that wait for the remote description, or for our answer to be sent. */
   #waiting: IceCandidate[] = [];
   #takesCandidates = false;
   #remote: SessionDescription | null = null;
-  /** As last told by the library's events: asked at any other time, it may be ahead of them. */
+  /** As last reported by the library's events; its getters may be ahead of them. */
   #state = 'new';
   #iceState = 'new';
   #gathered = false;
@@ -129,7 +129,7 @@ class NodePeerConnection {
     this.#waiting.push(...candidates.map((candidate) => new IceCandidate({ candidate })));
     const kick = isDtlsClient(description.sdp) ? library.kicker.candidate() : undefined;
     if (kick !== undefined) this.#waiting.push(new IceCandidate({ candidate: kick }));
-    // Those of an offer are added when the answer is out.
+    // Candidates of an offer are added after the answer was sent.
     if (description.type === 'answer') this.#takeCandidates();
   }
 
@@ -140,7 +140,7 @@ class NodePeerConnection {
     if (this.#takesCandidates) this.#takeCandidates();
   }
 
-  /** The selected pair alone, as W3C reports it; empty before there is one. */
+  /** Reports only the selected pair, in the format of W3C; empty before there is one. */
   async getStats(): Promise<Map<string, object>> {
     const report = new Map<string, object>();
     const pair = this.#closed ? null : this.#native.getSelectedCandidatePair();
@@ -238,7 +238,7 @@ class NodePeerConnection {
     }
   }
 
-  /** The event comes a moment before the library starts DTLS. */
+  /** Delayed, because the event comes a moment before the library starts DTLS. */
   #openGate(): void {
     if (this.#gatePort !== undefined) return;
     const port = this.#hostPort();
@@ -247,7 +247,7 @@ class NodePeerConnection {
     this.#later(gateMs, () => helloGate.open(port));
   }
 
-  /** Only the DTLS server, and only once. */
+  /** Only for the DTLS server, and only once. */
   #kick(): void {
     if (!isDtlsClient(this.#remote?.sdp ?? '') || this.#native.state() === 'connected') return;
     const port = this.#hostPort();
@@ -295,14 +295,14 @@ class IceCandidate {
   }
 }
 
-/** TURN over TCP or TLS is left out: the library cannot, the bridge in `openIce` hands it a UDP address instead. */
+/** Drops TURN over TCP or TLS, which the library does not support: the bridge in `openIce` provides a UDP address instead. */
 function nativeServers(servers: readonly RTCIceServer[]): RtcConfig['iceServers'] {
   const found: RtcConfig['iceServers'] = [];
   for (const { urls, username, credential } of servers) {
     for (const url of typeof urls === 'string' ? [urls] : urls) {
       const match = /^(stun|turn):(\[[^\]]+\]|[^:]+):(\d+)(?:\?transport=(\w+))?$/.exec(url);
       const [, scheme, host = '', port, transport = 'udp'] = match ?? [];
-      // In parts: as text the library reads no IPv6 address.
+      // As separate fields: as text the library parses no IPv6 address.
       if (scheme === 'stun') found.push({ hostname: host.replace(/^\[|\]$/g, ''), port: Number(port) });
       else if (scheme === 'turn' && transport === 'udp')
         found.push({

@@ -9,61 +9,61 @@ import { binaryText, KNOCK_SDP, MAX_TRACKER_MESSAGE_BYTES, newOfferId, type Offe
 
 export interface SeekerOptions {
   readonly trackers: readonly string[];
-  /** The one shard that this worker waits in, 20 bytes. */
+  /** Info hash of the one shard that this worker waits in, 20 bytes. */
   readonly infoHash: Uint8Array;
   readonly openSocket: OpenSocket;
   readonly randomBytes: (count: number) => Uint8Array;
   readonly random: () => number;
   readonly clock: Clock;
   readonly trackerTimes?: Partial<TrackerTimes>;
-  /** What trackers asked for before this search. */
+  /** Pauses that trackers requested before this search. */
   readonly pace?: TrackerPace;
-  /** How long the trackers may answer without a Master doing so before a warning is emitted. Default 5 s. */
+  /** How long trackers may respond without an answer from a Master before a warning is emitted. Default 5 s. */
   readonly masterAbsentMs?: number;
-  /** After so long a search the Master counts as away, and its knock is waited for. Default 60 s. */
+  /** After this long the Master counts as absent, and the worker waits for its knock. Default 60 s. */
   readonly quietAfterMs?: number;
-  /** Trackers whose last answer came to nothing: the answers of others are preferred. Asked anew for each answer. */
+  /** Trackers whose last answer led nowhere: answers of others are preferred. Read again for each answer. */
   readonly distrusted?: ReadonlySet<string>;
-  /** `tracker-unreachable` (all of them), `tracker-refused`, `master-absent` or `master-busy`; seeking goes on. */
+  /** Called with `tracker-unreachable` (all of them), `tracker-refused`, `master-absent` or `master-busy`; the search goes on. */
   readonly failed: (error: PeerworkError) => void;
 }
 
 export interface Answer {
   readonly sdp: string;
-  /** The URL it came through. */
+  /** URL of the tracker through which it arrived. */
   readonly tracker: string;
 }
 
 /**
- * A tracker gives each offer to another random member, and a shard holds other waiting workers too: ten copies reach the
- * Master nearly always. Public trackers take no more than ten.
+ * A tracker passes each offer to a random other member, and a shard also holds other waiting workers: ten copies nearly always reach the
+ * Master. Public trackers accept no more than ten.
  */
 const OFFER_COPIES = 10;
 const ANNOUNCE_FIRST_MS = 500;
 const ANNOUNCE_CAP_MS = 8000;
 const MASTER_ABSENT_MS = 5000;
-/** Others in the shard may be the Master, which knocks by then. */
+/** Other members of the shard may be the Master, which will have knocked after this many times `masterAbsentMs`. */
 const UNSURE_FACTOR = 6;
-/** So long after its last sign a Master that answers no offer counts as busy. */
+/** A Master that does not answer offers counts as busy for this long after its last sign. */
 const SIGN_MS = 60_000;
 const QUIET_AFTER_MS = 60_000;
-/** A Master that is away is shown a new offer this often, in case that its knock was lost. */
+/** An absent Master is shown a new offer this often, in case its knock was lost. */
 const QUIET_OFFER_MS = 300_000;
-/** A Master that knocks is answered at once, but one that knocks all the time not all the time. */
+/** Back-off of the replies to knocks: the first is replied to at once, a stream of them is not. */
 const KNOCK_REST_FIRST_MS = 200;
 const KNOCK_REST_CAP_MS = 8000;
-/** How long knocks are not heard after an offer that one of them had called for and nobody took up: doubles from this to QUIET_OFFER_MS. */
+/** How long knocks are ignored after an offer that a knock had triggered and nobody answered: doubles from this to QUIET_OFFER_MS. */
 const DEAF_FIRST_MS = 4000;
 const DISTRUSTED_DELAY_MS = 1500;
 
 /**
- * The worker's side of the star: shows one offer, in several copies, to whoever is in its shard at any of the trackers, again
- * and again (0.5 s, doubling to 8 s), until the Master answers it. The same copies go to all trackers, so that the first answer
- * settles it. Offers of other workers are ignored; an offer of a Master is a knock and only means "I am here": the
- * worker's own offer is announced again at once.
+ * The worker's side of the star: announces one offer, in several copies, to the members of its shard at all trackers, again and again
+ * (0.5 s, doubling to 8 s), until the Master answers it. All trackers get the same copies, so that the first answer settles it. Offers of
+ * other workers are ignored; an offer of a Master is a knock and only means "I am here": the worker announces its own offer again at
+ * once.
  *
- * After a minute the Master counts as away. The worker then keeps its place in the shard with an announce at each tracker's interval, which costs
- * some 400 bytes, and makes no offer but every five minutes, until a knock says that the Master is back (`untilWorthwhile`).
+ * After a minute the Master counts as absent. The worker then keeps its place in the shard with one announce per interval of each
+ * tracker, some 400 bytes, and makes an offer only every five minutes, until a knock signals that the Master is back (`untilWorthwhile`).
  */
 export class Seeker implements TrackerListener {
   readonly #options: SeekerOptions;
@@ -75,7 +75,7 @@ export class Seeker implements TrackerListener {
   readonly #knockRest: Backoff;
   readonly #deafness: Backoff;
   readonly #startedAt: number;
-  /** When the Master was last heard of, by a knock or as busy. */
+  /** Time of the Master's last sign: a knock or a busy sign. */
   #signAt = Number.NEGATIVE_INFINITY;
   #knockRestMs = 0;
   #isCalled = false;
@@ -110,7 +110,7 @@ export class Seeker implements TrackerListener {
     for (const client of this.#clients) client.start();
   }
 
-  /** Resolves when an offer is worth its making: at once, or, while the Master is away, at its knock or after five minutes. */
+  /** Resolves when making an offer is worthwhile: at once, or, while the Master is absent, at its knock or after five minutes. */
   async untilWorthwhile(signal: AbortSignal): Promise<void> {
     if (!this.#isQuiet) return;
     const { clock, random } = this.#options;
@@ -134,8 +134,8 @@ export class Seeker implements TrackerListener {
   }
 
   /**
-   * Shows this offer, in place of an earlier one, until it is answered. Resolves with the first answer, or with undefined
-   * when it is withdrawn, replaced by another or the seeker closed.
+   * Announces this offer, replacing an earlier one, until it is answered. Resolves with the first answer, or with undefined if the offer
+   * is withdrawn or replaced, or the seeker closed.
    */
   offer(sdp: string): Promise<Answer | undefined> {
     this.withdraw();

@@ -2,11 +2,11 @@ import { DATA_OVERHEAD_BYTES } from './messages.js';
 import { malformed } from './reader.js';
 
 export interface IncomingOptions {
-  /** How much the peer may send ahead of the reader. */
+  /** How much the peer may send ahead of the reader, in bytes. */
   readonly windowBytes: number;
-  /** The peer may send from the beginning; otherwise it is told so when somebody reads for the first time. */
+  /** Whether the peer may send from the start; otherwise it is granted credit when somebody reads for the first time. */
   readonly begun: boolean;
-  /** Tells the peer how much more it may send. */
+  /** Grants the peer credit for further bytes. */
   readonly grant: (bytes: number) => void;
   /** The reader wants no more. */
   readonly onStop: () => void;
@@ -20,8 +20,8 @@ interface Waiting {
 const finished: IteratorReturnResult<undefined> = { done: true, value: undefined };
 
 /**
- * The bytes of one direction of a stream, as they arrive. The peer may send as long as it has credit; whoever takes bytes out of the
- * queue gives new credit, a quarter of the window at a time. What arrived before a failure is delivered before it.
+ * The bytes of one direction of a stream, as they arrive. The peer may send as long as it has credit; a reader that takes bytes out of
+ * the queue grants new credit, a quarter of the window at a time. What arrived before a failure is delivered before it.
  */
 export class Incoming implements AsyncIterableIterator<Uint8Array> {
   readonly #options: IncomingOptions;
@@ -40,7 +40,7 @@ export class Incoming implements AsyncIterableIterator<Uint8Array> {
     this.#creditBytes = options.begun ? options.windowBytes : 0;
   }
 
-  /** The peer was told that it may send. */
+  /** Whether the peer was granted its first credit. */
   get begun(): boolean {
     return this.#begun;
   }
@@ -76,7 +76,7 @@ export class Incoming implements AsyncIterableIterator<Uint8Array> {
     return Promise.resolve(finished);
   }
 
-  /** Nothing of it is wanted any more, neither what is here nor what still comes: that is thrown away, so that the peer gets to its end. */
+  /** Drops what is queued and what still arrives, with credit for it, so that the peer reaches its end. */
   discard(): void {
     this.#unwanted = true;
     this.#error = undefined;
@@ -94,7 +94,7 @@ export class Incoming implements AsyncIterableIterator<Uint8Array> {
       return;
     }
     if (this.#ended) throw malformed('data after its end');
-    // A little view must not keep a large frame in memory.
+    // A small view must not keep a large frame in memory.
     const kept = bytes.length * 2 < frameBytes ? bytes.slice() : bytes;
     const waiting = this.#waiting.shift();
     if (waiting === undefined) {
@@ -105,7 +105,7 @@ export class Incoming implements AsyncIterableIterator<Uint8Array> {
     waiting.resolve({ done: false, value: kept });
   }
 
-  /** @param dropped without what is still here */
+  /** @param dropped drops what is still queued */
   onEnd(error: Error | undefined, dropped = false): void {
     if (dropped) this.#queue.length = 0;
     if (this.#ended) return;
