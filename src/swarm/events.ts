@@ -9,7 +9,7 @@ const REPEAT_MS = 30_000;
  * the fingerprint in it: where packets travel in microseconds and the machine is busy, the peer's certificate can arrive first and is
  * then rejected (`unknown CA`). The next attempt follows at once and succeeds.
  */
-const PASSING: ReadonlySet<string> = new Set<ErrorCode>(['dtls-failed']);
+const TRANSIENT: ReadonlySet<string> = new Set<ErrorCode>(['dtls-failed']);
 
 /**
  * A small typed emitter; `Events` maps an event name to the arguments of its listeners. A listener that throws does not keep the others
@@ -50,30 +50,30 @@ export class Emitter<Events extends { [name in keyof Events]: readonly unknown[]
 export class WarningFilter {
   readonly #clock: Clock;
   #last = '';
-  #toldAt = 0;
-  #passing = '';
-  #passedAt = 0;
+  #reportedAt = 0;
+  #transient = '';
+  #transientAt = 0;
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  isNews({ code }: PeerworkError): boolean {
+  isNew({ code }: PeerworkError): boolean {
     const now = this.#clock.now();
-    if (PASSING.has(code) && (this.#passing !== code || now - this.#passedAt >= REPEAT_MS)) {
-      this.#passing = code;
-      this.#passedAt = now;
+    if (TRANSIENT.has(code) && (this.#transient !== code || now - this.#transientAt >= REPEAT_MS)) {
+      this.#transient = code;
+      this.#transientAt = now;
       return false;
     }
-    if (code === this.#last && now - this.#toldAt < REPEAT_MS) return false;
+    if (code === this.#last && now - this.#reportedAt < REPEAT_MS) return false;
     this.#last = code;
-    this.#toldAt = now;
+    this.#reportedAt = now;
     return true;
   }
 
   /** Called after a success: the next failure is reported, whatever it is. */
   reset(): void {
     this.#last = '';
-    this.#passing = '';
+    this.#transient = '';
   }
 }

@@ -87,7 +87,7 @@ function createKeyFile(path: string): KeyFile | undefined {
     if (errorCode(error) === 'EEXIST') return undefined;
     throw fileError(error, 'key-file-unusable', path);
   } finally {
-    discard(draft);
+    removeDraft(draft);
   }
   conceal(toBase64url(keyPair.privateKey));
   conceal(toBase64url(secret));
@@ -108,7 +108,7 @@ function syncFolder(folder: string): void {
   }
 }
 
-function discard(draft: string): void {
+function removeDraft(draft: string): void {
   try {
     rmSync(draft, { force: true });
   } catch {

@@ -4,7 +4,7 @@ import { answerOffer } from './link/dial.js';
 import type { Peer } from './peer.js';
 import { Lobby, type Visit } from './rendezvous/lobby.js';
 import { openSession, type Session } from './session.js';
-import { type SwarmOptions, type SwarmSettings, settleOptions } from './swarm-settings.js';
+import { type SwarmOptions, type SwarmSettings, resolveOptions } from './swarm-settings.js';
 import { rendezvousHashes } from './token.js';
 
 export interface MasterSwarmOptions extends SwarmOptions {
@@ -44,7 +44,7 @@ export class MasterSwarm extends Emitter<MasterSwarmEvents> {
   /** Throws `option-invalid` or the code of the token error. */
   constructor(options: MasterSwarmOptions) {
     super();
-    const settings = settleOptions(options);
+    const settings = resolveOptions(options);
     const { platform, trackers, token, random, clock, times } = settings;
     this.#settings = settings;
     this.#admit = options.admit;
@@ -64,7 +64,7 @@ export class MasterSwarm extends Emitter<MasterSwarmEvents> {
         trackerTimes: times,
         ...(options.maxPending === undefined ? {} : { maxPending: options.maxPending }),
       },
-      { reached: () => reached(), failed: (error) => this.#tell(error), offered: (visit) => this.#receive(visit) },
+      { reached: () => reached(), failed: (error) => this.#report(error), offered: (visit) => this.#receive(visit) },
     );
   }
 
@@ -79,7 +79,7 @@ export class MasterSwarm extends Emitter<MasterSwarmEvents> {
 
   start(): void {
     if (this.#closed) return;
-    if (this.#settings.iceRefusal) this.#tell(this.#settings.iceRefusal);
+    if (this.#settings.iceRefusal) this.#report(this.#settings.iceRefusal);
     this.#lobby.start();
   }
 
@@ -96,7 +96,7 @@ export class MasterSwarm extends Emitter<MasterSwarmEvents> {
     const ending = new AbortController();
     const served = this.#serve(visit, ending.signal)
       .catch((thrown: unknown) => {
-        if (!ending.signal.aborted) this.#tell(asPeerworkError(thrown));
+        if (!ending.signal.aborted) this.#report(asPeerworkError(thrown));
       })
       .finally(() => {
         visit.end();
@@ -124,19 +124,19 @@ export class MasterSwarm extends Emitter<MasterSwarmEvents> {
         admit: this.#admit,
       });
       visit.admit();
-      this.#welcome(session);
-      this.#part(session.peer, await session.ended);
+      this.#register(session);
+      this.#unregister(session.peer, await session.ended);
     } finally {
       signal.removeEventListener('abort', cancel);
       incoming.cancel();
     }
   }
 
-  #welcome({ peer, start }: Session): void {
+  #register({ peer, start }: Session): void {
     const old = this.#peers.get(peer.id);
     if (old) {
       old.rpc.close();
-      this.#part(old, new PeerworkError('link-closed', 'the worker came again'));
+      this.#unregister(old, new PeerworkError('link-closed', 'the worker came again'));
     }
     this.#peers.set(peer.id, peer);
     this.#settings.log.info('connected', { worker: peer.name, path: peer.path, ms: peer.connectMs });
@@ -145,7 +145,7 @@ export class MasterSwarm extends Emitter<MasterSwarmEvents> {
   }
 
   /** Runs once per peer, whether its link ended or another replaced it. */
-  #part(peer: Peer, error: Error): void {
+  #unregister(peer: Peer, error: Error): void {
     if (this.#peers.get(peer.id) !== peer) return;
     this.#peers.delete(peer.id);
     if (error instanceof PeerworkError && error.code === 'link-lost') this.#lobby.probe();
@@ -153,10 +153,10 @@ export class MasterSwarm extends Emitter<MasterSwarmEvents> {
     this.emit('disconnected', peer, error);
   }
 
-  #tell(error: PeerworkError): void {
+  #report(error: PeerworkError): void {
     const { log } = this.#settings;
-    const isNews = this.#warnings.isNews(error);
-    log[isNews ? 'warn' : 'debug'](error.message, { code: error.code });
-    if (isNews) this.emit('warning', error);
+    const isNew = this.#warnings.isNew(error);
+    log[isNew ? 'warn' : 'debug'](error.message, { code: error.code });
+    if (isNew) this.emit('warning', error);
   }
 }

@@ -67,7 +67,7 @@ export interface SwarmSettings extends Omit<SwarmOptions, 'token' | 'ice'> {
 }
 
 /** Throws `option-invalid` or the code of the token error. */
-export function settleOptions(options: SwarmOptions): SwarmSettings {
+export function resolveOptions(options: SwarmOptions): SwarmSettings {
   const token = typeof options.token === 'string' ? parseToken(options.token) : options.token;
   const trackers = chooseTrackers(options.trackers, token.trackers);
   if (options.trackers?.length === 0) throw new PeerworkError('option-invalid', 'the list of trackers is empty: there is nowhere to meet');

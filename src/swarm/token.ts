@@ -135,7 +135,7 @@ export function tokenIn(text: string): string {
 
 /** Returns what may be the token after `pw1.`: first as it is, then without whatever a terminal or mail program put between its lines. */
 function candidatesIn(rest: string): readonly string[] {
-  const [asItStands = ''] = /^[^\s'"`\\,;)\]}>\p{Cc}]*/u.exec(rest) ?? [];
+  const [verbatim = ''] = /^[^\s'"`\\,;)\]}>\p{Cc}]*/u.exec(rest) ?? [];
   // Line by line, because prompts may contain words: the longest run of each line.
   const lines = rest
     .split(/[\r\n]+/)
@@ -143,9 +143,9 @@ function candidatesIn(rest: string): readonly string[] {
   const joined = [rest.replace(/[^\w-]/g, ''), lines.join('')].flatMap((text) => {
     const start = fromBase64url(text.slice(0, (HEADER_BYTES * 4) / 3));
     const chars = Math.ceil(((((start?.[1] ?? 0) << 8) | (start?.[2] ?? 0)) * 4) / 3);
-    return chars > asItStands.length && chars <= MAX_TOKEN_CHARS && text.length >= chars ? [text.slice(0, chars)] : [];
+    return chars > verbatim.length && chars <= MAX_TOKEN_CHARS && text.length >= chars ? [text.slice(0, chars)] : [];
   });
-  return [asItStands, ...joined];
+  return [verbatim, ...joined];
 }
 
 /** Returns the info hashes under which peers of this token find each other: SHARDS of 20 bytes each. */

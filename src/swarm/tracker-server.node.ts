@@ -98,7 +98,7 @@ export class TrackerServer {
     }
     this.#alive.add(socket);
     socket.on('pong', () => this.#alive.add(socket));
-    this.#tracker.onWebSocketConnection(new Guest(socket, request));
+    this.#tracker.onWebSocketConnection(new GuardedSocket(socket, request));
   }
 
   #tick(): void {
@@ -112,7 +112,7 @@ export class TrackerServer {
 }
 
 /** A socket as the library sees it: only well-formed messages get through. */
-class Guest extends EventEmitter {
+class GuardedSocket extends EventEmitter {
   /** The library reads the address from here and then sets it to null. */
   upgradeReq: IncomingMessage | null;
   readonly #socket: WebSocket;

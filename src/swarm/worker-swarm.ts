@@ -7,7 +7,7 @@ import type { Peer } from './peer.js';
 import { Seeker } from './rendezvous/seeker.js';
 import { TrackerPace } from './rendezvous/tracker-pace.js';
 import { openSession, type Session } from './session.js';
-import { type SwarmOptions, type SwarmSettings, settleOptions } from './swarm-settings.js';
+import { type SwarmOptions, type SwarmSettings, resolveOptions } from './swarm-settings.js';
 import { rendezvousHashes } from './token.js';
 
 export type WorkerSwarmEvents = {
@@ -34,7 +34,7 @@ const RETRY_CAP_MS = 60_000;
 const STABLE_MS = 5000;
 
 /** Refusals that need a person to resolve them. */
-const lasting: ReadonlySet<string> = new Set<ErrorCode>([
+const lastingRefusals: ReadonlySet<string> = new Set<ErrorCode>([
   'worker-revoked',
   'worker-unapproved',
   'worker-impostor',
@@ -69,7 +69,7 @@ export class WorkerSwarm extends Emitter<WorkerSwarmEvents> {
   /** Throws `option-invalid` or the code of the token error. */
   constructor(options: SwarmOptions) {
     super();
-    const settings = settleOptions(options);
+    const settings = resolveOptions(options);
     this.#settings = settings;
     const hashes = rendezvousHashes(settings.token, settings.platform.primitives);
     // Sharded by key, so that a worker is always in the same shard and the shards fill evenly.
@@ -95,7 +95,7 @@ export class WorkerSwarm extends Emitter<WorkerSwarmEvents> {
 
   start(): void {
     if (this.#ending.signal.aborted || this.#running) return;
-    if (this.#settings.iceRefusal) this.#tell(this.#settings.iceRefusal);
+    if (this.#settings.iceRefusal) this.#report(this.#settings.iceRefusal);
     this.#running = this.#run();
   }
 
@@ -142,8 +142,8 @@ export class WorkerSwarm extends Emitter<WorkerSwarmEvents> {
           if (signal.aborted) return undefined;
           const error = asPeerworkError(thrown);
           this.#fail(error);
-          this.#tell(error);
-          if (!lasting.has(error.code)) continue;
+          this.#report(error);
+          if (!lastingRefusals.has(error.code)) continue;
           seeker.close();
           seeker = undefined;
         }
@@ -164,7 +164,7 @@ export class WorkerSwarm extends Emitter<WorkerSwarmEvents> {
       clock,
       trackerTimes: times,
       distrusted: this.#distrusted,
-      failed: (error) => this.#tell(error),
+      failed: (error) => this.#report(error),
       pace: this.#pace,
       ...(times.masterAbsentMs === undefined ? {} : { masterAbsentMs: times.masterAbsentMs }),
       ...(times.quietAfterMs === undefined ? {} : { quietAfterMs: times.quietAfterMs }),
@@ -220,14 +220,14 @@ export class WorkerSwarm extends Emitter<WorkerSwarmEvents> {
 
   #fail(error?: PeerworkError): void {
     this.#failures += 1;
-    if (error && lasting.has(error.code)) this.#restMs = this.#refusedBackoff.nextMs();
+    if (error && lastingRefusals.has(error.code)) this.#restMs = this.#refusedBackoff.nextMs();
     else this.#restMs = this.#failures <= RETRIES_AT_ONCE ? 0 : this.#backoff.nextMs();
   }
 
-  #tell(error: PeerworkError): void {
+  #report(error: PeerworkError): void {
     const { log } = this.#settings;
-    const isNews = this.#warnings.isNews(error);
-    log[isNews ? 'warn' : 'debug'](error.message, { code: error.code });
-    if (isNews) this.emit('warning', error);
+    const isNew = this.#warnings.isNew(error);
+    log[isNew ? 'warn' : 'debug'](error.message, { code: error.code });
+    if (isNew) this.emit('warning', error);
   }
 }

@@ -176,9 +176,9 @@ export class Attempt {
   #iceFailed(what: string): PeerworkError {
     const local = candidatesOf(this.#local ?? '').map((candidate) => candidate.kind);
     const urls = this.#servers.flatMap((server) => server.urls);
-    const asked = (scheme: string) => urls.some((url) => url.startsWith(scheme));
-    const stun = !asked('stun:') ? 'no STUN server' : local.includes('srflx') ? 'STUN answered' : 'no new address from STUN';
-    const turn = !asked('turn') ? 'no TURN server' : local.includes('relay') ? 'TURN answered' : 'no relay from TURN';
+    const hasServer = (scheme: string) => urls.some((url) => url.startsWith(scheme));
+    const stun = !hasServer('stun:') ? 'no STUN server' : local.includes('srflx') ? 'STUN answered' : 'no new address from STUN';
+    const turn = !hasServer('turn') ? 'no TURN server' : local.includes('relay') ? 'TURN answered' : 'no relay from TURN';
     const sides = `candidates here ${describeCandidates(this.#local)}, there ${describeCandidates(this.#remote)}`;
     // Loopback addresses are offered only if there are no others.
     const alone = this.#local !== undefined && candidatesOf(this.#local).every(({ address }) => /^(?:127\.|::1$|$)/.test(address));

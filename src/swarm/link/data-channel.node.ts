@@ -23,7 +23,7 @@ export class NodeDataChannel {
     native.onClosed(safely(() => this.#closed()));
     native.onError(safely((message) => this.onerror?.({ error: new Error(message) })));
     native.onBufferedAmountLow(safely(() => this.onbufferedamountlow?.({})));
-    native.onMessage(safely((message) => this.onmessage?.({ data: typeof message === 'string' ? message : wholeBuffer(message) })));
+    native.onMessage(safely((message) => this.onmessage?.({ data: typeof message === 'string' ? message : exactBuffer(message) })));
     // A channel created by the other side is open before simple-peer has had a chance to listen.
     if (this.#state === 'open') queueMicrotask(() => this.onopen?.({}));
   }
@@ -72,7 +72,7 @@ export class NodeDataChannel {
   }
 }
 
-function wholeBuffer(message: ArrayBuffer | Buffer): ArrayBuffer {
+function exactBuffer(message: ArrayBuffer | Buffer): ArrayBuffer {
   if (message instanceof ArrayBuffer) return message;
   const { buffer, byteOffset, byteLength } = message;
   if (buffer instanceof ArrayBuffer && byteOffset === 0 && byteLength === buffer.byteLength) return buffer;

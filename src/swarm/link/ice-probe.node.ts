@@ -13,8 +13,8 @@ const sendAtMs = [0, 200, 500];
 export function askUdp(servers: readonly IceServer[], answered: (server: IceServer) => void): () => void {
   const sockets = new Map<number, Socket>();
   const timers: NodeJS.Timeout[] = [];
-  const asked = new Map<string, IceServer>();
-  let over = false;
+  const pending = new Map<string, IceServer>();
+  let stopped = false;
   const socketOf = (family: number): Socket => {
     const known = sockets.get(family);
     if (known !== undefined) return known;
@@ -24,25 +24,25 @@ export function askUdp(servers: readonly IceServer[], answered: (server: IceServ
     socket.on('message', (message) => {
       // Binding success response (0x0101), with our transaction id at offset 8.
       const id = message.subarray(8, 20).toString('hex');
-      const server = message.length >= 20 && message.readUInt16BE(0) === 0x0101 ? asked.get(id) : undefined;
+      const server = message.length >= 20 && message.readUInt16BE(0) === 0x0101 ? pending.get(id) : undefined;
       if (server === undefined) return;
-      asked.delete(id);
+      pending.delete(id);
       answered(server);
     });
     return socket;
   };
-  const ask = async (server: IceServer) => {
+  const probe = async (server: IceServer) => {
     const { address, family } = await lookup(server.host);
-    if (over) return;
+    if (stopped) return;
     const transaction = randomBytes(12);
-    asked.set(transaction.toString('hex'), server);
+    pending.set(transaction.toString('hex'), server);
     // Binding request (0x0001), no attributes, magic cookie.
     const request = Buffer.concat([Buffer.from('000100002112a442', 'hex'), transaction]);
     for (const delayMs of sendAtMs) timers.push(setTimeout(() => socketOf(family).send(request, server.port, address, () => {}), delayMs));
   };
-  for (const server of servers) ask(server).catch(() => {}); // An unknown name counts as no reply.
+  for (const server of servers) probe(server).catch(() => {}); // An unknown name counts as no reply.
   return () => {
-    over = true;
+    stopped = true;
     for (const timer of timers) clearTimeout(timer);
     for (const socket of sockets.values()) socket.close();
   };

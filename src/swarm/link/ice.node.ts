@@ -141,7 +141,7 @@ class NodeIce implements IceAccess {
         resolve({ udpWorks, answered });
       };
       this.#stops.add(finish);
-      const heard = (server: IceServer) => {
+      const onReply = (server: IceServer) => {
         answered.push(server);
         if (server.transport !== 'udp') {
           timers.push(this.#clock.after(Math.max(0, beganAt + tcpDecidesMs - this.#clock.now()), () => udpWorks || finish()));
@@ -151,9 +151,9 @@ class NodeIce implements IceAccess {
         udpWorks = true;
         if (this.#turnUdp.every((turn) => answered.includes(turn))) finish();
       };
-      stops.push(askUdp(udpServers, heard));
+      stops.push(askUdp(udpServers, onReply));
       const tcpAt = udpServers.length === 0 ? 0 : tcpAfterMs;
-      timers.push(this.#clock.after(tcpAt, () => void (udpWorks || stops.push(askTcp(this.#turnTcp, heard)))));
+      timers.push(this.#clock.after(tcpAt, () => void (udpWorks || stops.push(askTcp(this.#turnTcp, onReply)))));
       timers.push(this.#clock.after(probeMs, finish));
     });
   }

@@ -35,7 +35,7 @@ export class TurnBridge {
     });
     this.port.catch(() => {});
     this.#udp.on('error', () => {}); // A send to a port that has closed.
-    this.#udp.on('message', (datagram, sender) => this.#outward(datagram, sender));
+    this.#udp.on('message', (datagram, sender) => this.#sendToServer(datagram, sender));
     this.#udp.unref();
   }
 
@@ -47,14 +47,14 @@ export class TurnBridge {
     this.#udp.close();
   }
 
-  #outward(datagram: Uint8Array, { port }: RemoteInfo): void {
+  #sendToServer(datagram: Uint8Array, { port }: RemoteInfo): void {
     if (!this.#closed) (this.#flows.get(port) ?? this.#open(port))?.send(datagram);
   }
 
   #open(port: number): Upstream | undefined {
     if (this.#flows.size >= maxFlows) return undefined;
     const flow = openUpstream(this.#server, this.#options.ca, {
-      received: (message) => helloGate.pass(port, message, () => this.#inward(message, port)),
+      received: (message) => helloGate.pass(port, message, () => this.#sendToClient(message, port)),
       closed: () => {
         if (this.#flows.get(port) === flow) this.#flows.delete(port);
       },
@@ -63,7 +63,7 @@ export class TurnBridge {
     return flow;
   }
 
-  #inward(message: Uint8Array, port: number): void {
+  #sendToClient(message: Uint8Array, port: number): void {
     if (!this.#closed) this.#udp.send(message, port, '127.0.0.1', () => {});
   }
 }

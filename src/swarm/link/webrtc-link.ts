@@ -13,7 +13,7 @@ const flushMs = 1000;
 export const goodbye = 'bye';
 
 /** When to check again a path that was relayed at first: ICE continues for 2 s and moves to a direct path if one opens meanwhile. */
-const lookAgainAtMs = [600, 2500];
+const recheckPathAtMs = [600, 2500];
 
 export interface LinkFacts {
   readonly fingerprints: Link['fingerprints'];
@@ -56,7 +56,7 @@ export class WebRtcLink implements Link {
     channel.bufferedAmountLowThreshold = LOW_WATER_BYTES;
     channel.onbufferedamountlow = () => this.#drained();
     if (facts.path !== 'relay') return;
-    for (const delayMs of lookAgainAtMs) clock.after(delayMs, () => void this.#look(facts), { unref: true });
+    for (const delayMs of recheckPathAtMs) clock.after(delayMs, () => void this.#recheckPath(facts), { unref: true });
   }
 
   get path(): Link['path'] {
@@ -129,7 +129,7 @@ export class WebRtcLink implements Link {
     for (const listener of listeners) listener(this.#end);
   }
 
-  async #look(facts: LinkFacts): Promise<void> {
+  async #recheckPath(facts: LinkFacts): Promise<void> {
     if (this.#end === undefined && this.#path === 'relay') this.#path = await facts.readPath();
   }
 

@@ -11,8 +11,8 @@ import { type CandidateKind, candidatesOf, isDtlsClient, parseCandidate, splitCa
  * candidate would delay by 50 ms. Without a server it is enough to come after the answer, which avoids the library's race between
  * description and candidates ("remote candidate without ICE transport").
  */
-const lateWithServersMs = 40;
-const lateWithoutMs = 0;
+const candidateDelayWithServersMs = 40;
+const candidateDelayMs = 0;
 
 /** From the event `connected` until DTLS has certainly started. */
 const gateMs = 20;
@@ -45,11 +45,11 @@ class NodePeerConnection {
   readonly #channels = new Set<NodeDataChannel>();
   readonly #channelListeners = new Set<(event: { readonly channel: NodeDataChannel }) => void>();
   readonly #gathering: Gathering;
-  readonly #lateMs: number;
+  readonly #candidateDelayMs: number;
   readonly #timers = new Set<NodeJS.Timeout>();
   /** Remote candidates that wait for the remote description, or for our answer to be sent. */
-  #waiting: IceCandidate[] = [];
-  #takesCandidates = false;
+  #pendingCandidates: IceCandidate[] = [];
+  #acceptsCandidates = false;
   #remote: SessionDescription | null = null;
   /** As last reported by the library's events; its getters may be ahead of them. */
   #state = 'new';
@@ -63,7 +63,7 @@ class NodePeerConnection {
     const awaited: CandidateKind[] = [];
     if (iceServers.length > 0) awaited.push('srflx');
     if (iceServers.some((server) => typeof server === 'object')) awaited.push('relay');
-    this.#lateMs = iceServers.length > 0 ? lateWithServersMs : lateWithoutMs;
+    this.#candidateDelayMs = iceServers.length > 0 ? candidateDelayWithServersMs : candidateDelayMs;
     this.#gathering = new Gathering(awaited, () => this.#endOfCandidates());
     this.#native = library.connect({
       iceServers,
@@ -126,18 +126,18 @@ class NodePeerConnection {
     const { bare, candidates } = splitCandidates(description.sdp);
     this.#native.setRemoteDescription(bare, description.type);
     this.#remote = description;
-    this.#waiting.push(...candidates.map((candidate) => new IceCandidate({ candidate })));
+    this.#pendingCandidates.push(...candidates.map((candidate) => new IceCandidate({ candidate })));
     const kick = isDtlsClient(description.sdp) ? library.kicker.candidate() : undefined;
-    if (kick !== undefined) this.#waiting.push(new IceCandidate({ candidate: kick }));
+    if (kick !== undefined) this.#pendingCandidates.push(new IceCandidate({ candidate: kick }));
     // Candidates of an offer are added after the answer was sent.
-    if (description.type === 'answer') this.#takeCandidates();
+    if (description.type === 'answer') this.#addPendingCandidates();
   }
 
   async addIceCandidate(candidate: IceCandidate): Promise<void> {
     this.#assertOpen();
     if (candidate.candidate === '') return;
-    this.#waiting.push(candidate);
-    if (this.#takesCandidates) this.#takeCandidates();
+    this.#pendingCandidates.push(candidate);
+    if (this.#acceptsCandidates) this.#addPendingCandidates();
   }
 
   /** Reports only the selected pair, in the format of W3C; empty before there is one. */
@@ -176,14 +176,14 @@ class NodePeerConnection {
         if (state === 'complete' && !this.#closed) this.#gathering.finish();
       }),
     );
-    native.onIceStateChange(safely((state) => this.#iceStateIs(state)));
+    native.onIceStateChange(safely((state) => this.#setIceState(state)));
     native.onStateChange(
       safely((state) => {
         if (this.#closed) return;
         this.#state = state;
         this.onconnectionstatechange?.();
         // When the other side ends the connection, the ICE state's last event is swallowed more often than not.
-        if (state === 'closed') this.#iceStateIs('closed');
+        if (state === 'closed') this.#setIceState('closed');
       }),
     );
     native.onSignalingStateChange(
@@ -201,7 +201,7 @@ class NodePeerConnection {
     );
   }
 
-  #iceStateIs(state: string): void {
+  #setIceState(state: string): void {
     if (this.#closed || this.#iceState === state) return;
     this.#iceState = state;
     if (state === 'connected' || state === 'completed') {
@@ -221,14 +221,14 @@ class NodePeerConnection {
     this.#gathered = true;
     this.onicegatheringstatechange?.();
     this.onicecandidate?.({ candidate: null });
-    if (this.#remote?.type === 'offer') this.#later(this.#lateMs, () => this.#takeCandidates());
+    if (this.#remote?.type === 'offer') this.#schedule(this.#candidateDelayMs, () => this.#addPendingCandidates());
   }
 
-  #takeCandidates(): void {
+  #addPendingCandidates(): void {
     if (this.#closed) return;
-    this.#takesCandidates = true;
-    const candidates = this.#waiting;
-    this.#waiting = [];
+    this.#acceptsCandidates = true;
+    const candidates = this.#pendingCandidates;
+    this.#pendingCandidates = [];
     for (const { candidate, sdpMid } of candidates) {
       try {
         this.#native.addRemoteCandidate(candidate, sdpMid);
@@ -244,7 +244,7 @@ class NodePeerConnection {
     const port = this.#hostPort();
     if (port === undefined) return;
     this.#gatePort = port;
-    this.#later(gateMs, () => helloGate.open(port));
+    this.#schedule(gateMs, () => helloGate.open(port));
   }
 
   /** Only for the DTLS server, and only once. */
@@ -258,7 +258,7 @@ class NodePeerConnection {
     return candidatesOf(this.#native.localDescription()?.sdp ?? '').find(({ kind }) => kind === 'host')?.port;
   }
 
-  #later(delayMs: number, action: () => void): void {
+  #schedule(delayMs: number, action: () => void): void {
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
       action();

@@ -201,7 +201,7 @@ export class Lobby implements TrackerListener {
 
   #receive(sdp: string, first: Sender): Visit {
     const { clock } = this.#options;
-    const cameAt = clock.now();
+    const arrivedAt = clock.now();
     const signalBusy = (sender: Sender) => this.#signalBusy(sender);
     const tracker = first.client.url;
     const senders: Sender[] = [first];
@@ -226,7 +226,7 @@ export class Lobby implements TrackerListener {
           return;
         }
         if (senders.length < MAX_ANSWERS_PER_VISIT) senders.push(sender);
-        if (clock.now() - cameAt >= SLOW_MS) signalBusy(sender);
+        if (clock.now() - arrivedAt >= SLOW_MS) signalBusy(sender);
       },
       answer(answer: string) {
         answered = answer;

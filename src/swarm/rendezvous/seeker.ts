@@ -53,7 +53,7 @@ const QUIET_OFFER_MS = 300_000;
 const KNOCK_REST_FIRST_MS = 200;
 const KNOCK_REST_CAP_MS = 8000;
 /** How long knocks are ignored after an offer that a knock had triggered and nobody answered: doubles from this to QUIET_OFFER_MS. */
-const DEAF_FIRST_MS = 4000;
+const KNOCK_IGNORE_FIRST_MS = 4000;
 const DISTRUSTED_DELAY_MS = 1500;
 
 /**
@@ -72,18 +72,18 @@ export class Seeker implements TrackerListener {
   readonly #errors = new Map<TrackerClient, PeerworkError>();
   readonly #announcedAt = new Map<TrackerClient, number>();
   readonly #members = new Map<TrackerClient, number>();
-  readonly #knockRest: Backoff;
-  readonly #deafness: Backoff;
+  readonly #knockBackoff: Backoff;
+  readonly #knockIgnore: Backoff;
   readonly #startedAt: number;
   /** Time of the Master's last sign: a knock or a busy sign. */
   #signAt = Number.NEGATIVE_INFINITY;
   #knockRestMs = 0;
-  #isCalled = false;
-  #hear: () => void = () => {};
+  #wasKnocked = false;
+  #onKnock: () => void = () => {};
   #copies: readonly OfferCopy[] = [];
   #timer: Timer | undefined;
   #absence: Timer | undefined;
-  #held: Timer | undefined;
+  #heldAnswer: Timer | undefined;
   #reached = false;
   #settle: (answer: Answer | undefined) => void = () => {};
   #closed = false;
@@ -94,8 +94,8 @@ export class Seeker implements TrackerListener {
     const infoHash = binaryText(options.infoHash);
     const { openSocket, randomBytes, random, clock, trackerTimes, pace = new TrackerPace(clock) } = options;
     this.#startedAt = clock.now();
-    this.#knockRest = new Backoff({ firstMs: KNOCK_REST_FIRST_MS, capMs: KNOCK_REST_CAP_MS, random });
-    this.#deafness = new Backoff({ firstMs: DEAF_FIRST_MS, capMs: QUIET_OFFER_MS, random });
+    this.#knockBackoff = new Backoff({ firstMs: KNOCK_REST_FIRST_MS, capMs: KNOCK_REST_CAP_MS, random });
+    this.#knockIgnore = new Backoff({ firstMs: KNOCK_IGNORE_FIRST_MS, capMs: QUIET_OFFER_MS, random });
     this.#clients = options.trackers.map(
       (url) =>
         new TrackerClient(
@@ -114,17 +114,17 @@ export class Seeker implements TrackerListener {
   async untilWorthwhile(signal: AbortSignal): Promise<void> {
     if (!this.#isQuiet) return;
     const { clock, random } = this.#options;
-    const wasCalled = this.#isCalled;
-    this.#isCalled = false;
-    const deafMs = wasCalled ? this.#deafness.nextMs() : 0;
-    await pause(clock, deafMs, signal);
+    const wasKnocked = this.#wasKnocked;
+    this.#wasKnocked = false;
+    const ignoreMs = wasKnocked ? this.#knockIgnore.nextMs() : 0;
+    await pause(clock, ignoreMs, signal);
     const knocked = new Deadline({ signals: [signal] });
-    this.#hear = () => {
-      this.#isCalled = true;
+    this.#onKnock = () => {
+      this.#wasKnocked = true;
       knocked.abort();
     };
-    await pause(clock, Math.max(0, QUIET_OFFER_MS * (0.75 + random() / 2) - deafMs), knocked.signal);
-    this.#hear = () => {};
+    await pause(clock, Math.max(0, QUIET_OFFER_MS * (0.75 + random() / 2) - ignoreMs), knocked.signal);
+    this.#onKnock = () => {};
     knocked.end();
   }
 
@@ -147,12 +147,12 @@ export class Seeker implements TrackerListener {
       this.#settle = resolve;
     });
     this.#announceAll();
-    this.#awaitMaster();
+    this.#watchForMaster();
     return answered;
   }
 
   withdraw(): void {
-    this.#take(undefined);
+    this.#endOffer(undefined);
   }
 
   close(): void {
@@ -179,11 +179,11 @@ export class Seeker implements TrackerListener {
     if (roleOfPeerId(offer.from) !== 'master') return;
     const { clock } = this.#options;
     this.#signAt = clock.now();
-    this.#hear();
+    this.#onKnock();
     const restedMs = clock.now() - (this.#announcedAt.get(client) ?? 0);
     if (this.#copies.length === 0 || restedMs < this.#knockRestMs) return;
-    this.#knockRestMs = this.#knockRest.nextMs();
-    this.#isCalled = true;
+    this.#knockRestMs = this.#knockBackoff.nextMs();
+    this.#wasKnocked = true;
     this.#announce(client);
   }
 
@@ -196,10 +196,10 @@ export class Seeker implements TrackerListener {
     const answer = { sdp, tracker: client.url };
     const { distrusted, clock } = this.#options;
     if (distrusted?.has(client.url) && this.#clients.some(({ url, isOpen }) => isOpen && !distrusted.has(url))) {
-      this.#held ??= clock.after(DISTRUSTED_DELAY_MS, () => this.#take(answer));
+      this.#heldAnswer ??= clock.after(DISTRUSTED_DELAY_MS, () => this.#endOffer(answer));
       return;
     }
-    this.#take(answer);
+    this.#endOffer(answer);
   }
 
   failed(client: TrackerClient, error: PeerworkError): void {
@@ -211,27 +211,27 @@ export class Seeker implements TrackerListener {
     this.#options.failed(refusal ?? new PeerworkError('tracker-unreachable', errors.map(({ detail }) => detail).join('; ')));
   }
 
-  #take(answer: Answer | undefined): void {
+  #endOffer(answer: Answer | undefined): void {
     if (answer) this.#backoff.reset();
     this.#copies = [];
-    for (const timer of [this.#timer, this.#absence, this.#held]) timer?.cancel();
-    this.#held = undefined;
+    for (const timer of [this.#timer, this.#absence, this.#heldAnswer]) timer?.cancel();
+    this.#heldAnswer = undefined;
     this.#settle(answer);
   }
 
   #announce(client: TrackerClient): void {
     this.#announcedAt.set(client, this.#options.clock.now());
-    client.announce(this.#isQuiet && !this.#isCalled ? this.#copies.slice(0, 1) : this.#copies);
+    client.announce(this.#isQuiet && !this.#wasKnocked ? this.#copies.slice(0, 1) : this.#copies);
   }
 
   #announceAll(): void {
     this.#timer?.cancel();
     for (const client of this.#clients) if (client.isOpen) this.#announce(client);
-    if (this.#isQuiet && !this.#isCalled) return;
+    if (this.#isQuiet && !this.#wasKnocked) return;
     this.#timer = this.#options.clock.after(this.#backoff.nextMs(), () => this.#announceAll());
   }
 
-  #awaitMaster(): void {
+  #watchForMaster(): void {
     const { clock, masterAbsentMs = MASTER_ABSENT_MS } = this.#options;
     this.#absence = clock.after(masterAbsentMs, () => {
       const now = clock.now();
@@ -239,7 +239,7 @@ export class Seeker implements TrackerListener {
       if (this.#reached && now - this.#signAt < SIGN_MS) this.#options.failed(new PeerworkError('master-busy'));
       else if (this.#reached && (isAlone || now - this.#startedAt >= masterAbsentMs * UNSURE_FACTOR))
         this.#options.failed(new PeerworkError('master-absent'));
-      this.#awaitMaster();
+      this.#watchForMaster();
     });
   }
 }

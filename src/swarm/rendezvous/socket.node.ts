@@ -63,13 +63,13 @@ export const openNodeSocket: OpenSocket = (url, listener, { maxMessageBytes }) =
 /** Calls `dead` when an open socket has been silent for PING_AFTER_MS and does not respond to a ping. */
 function watchLife(socket: WebSocket, dead: () => void): { stop(): void } {
   let timer: NodeJS.Timeout | undefined;
-  const ask = () => {
+  const ping = () => {
     socket.ping(() => {});
     timer = setTimeout(dead, PONG_MS).unref();
   };
   const alive = () => {
     clearTimeout(timer);
-    timer = setTimeout(ask, PING_AFTER_MS).unref();
+    timer = setTimeout(ping, PING_AFTER_MS).unref();
   };
   for (const event of ['open', 'message', 'ping', 'pong']) socket.on(event, alive);
   return { stop: () => clearTimeout(timer) };

@@ -50,25 +50,25 @@ export class OpenCalls {
   /** Throws `frame-malformed`. The reply to an abandoned call is ignored. */
   onAnswer(id: number, text: string): void {
     const answer = parseJson(text);
-    this.#take(id)?.resolve(answer);
+    this.#remove(id)?.resolve(answer);
   }
 
   onRefusal(id: number, text: string): void {
-    this.#take(id)?.reject(parseRefusal(text));
+    this.#remove(id)?.reject(parseRefusal(text));
   }
 
   end(reason: PeerworkError): void {
-    for (const id of [...this.#open.keys()]) this.#take(id)?.reject(reason);
+    for (const id of [...this.#open.keys()]) this.#remove(id)?.reject(reason);
   }
 
   #abandon(id: number, error: PeerworkError): void {
-    const call = this.#take(id);
+    const call = this.#remove(id);
     if (call === undefined) return;
     cancel(this.#writer, id, call.letter);
     call.reject(error);
   }
 
-  #take(id: number): OpenCall | undefined {
+  #remove(id: number): OpenCall | undefined {
     const call = this.#open.get(id);
     if (call === undefined) return undefined;
     this.#open.delete(id);

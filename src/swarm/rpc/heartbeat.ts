@@ -35,7 +35,7 @@ export class Heartbeat {
   #timer: Timer | undefined;
   #tickAt: number;
   #silentMs = 0;
-  #heard = false;
+  #received = false;
   #quietMs = 0;
   #sinceMeasuredMs = 0;
 
@@ -53,11 +53,11 @@ export class Heartbeat {
     this.#timer?.cancel();
   }
 
-  heard(): void {
-    this.#heard = true;
+  received(): void {
+    this.#received = true;
   }
 
-  said(): void {
+  sent(): void {
     this.#quietMs = 0;
   }
 
@@ -70,11 +70,11 @@ export class Heartbeat {
     const elapsedMs = Math.min(Math.max(now - this.#tickAt, 0), 2 * TICK_MS);
     this.#tickAt = now;
     // A frame resets the silence at the end of its tick, so that the limit is never less than three seconds.
-    this.#silentMs = this.#heard ? 0 : this.#silentMs + elapsedMs;
-    this.#heard = false;
+    this.#silentMs = this.#received ? 0 : this.#silentMs + elapsedMs;
+    this.#received = false;
     this.#quietMs += elapsedMs;
     this.#sinceMeasuredMs += elapsedMs;
-    if (this.#silentMs >= this.#patienceMs()) {
+    if (this.#silentMs >= this.#silenceLimitMs()) {
       this.#options.lost();
       return;
     }
@@ -87,7 +87,7 @@ export class Heartbeat {
     this.#options.ping();
   }
 
-  #patienceMs(): number {
+  #silenceLimitMs(): number {
     return Math.min(MAX_SILENCE_MS, SILENCE_MS + SILENT_ROUND_TRIPS * (this.#options.longestMs?.() ?? 0));
   }
 }

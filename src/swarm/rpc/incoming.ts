@@ -28,11 +28,11 @@ export class Incoming implements AsyncIterableIterator<Uint8Array> {
   readonly #queue: Uint8Array[] = [];
   readonly #waiting: Waiting[] = [];
   #begun: boolean;
-  #unwanted = false;
+  #discarding = false;
   #ended = false;
   #error: Error | undefined;
   #creditBytes: number;
-  #takenBytes = 0;
+  #consumedBytes = 0;
 
   constructor(options: IncomingOptions) {
     this.#options = options;
@@ -57,10 +57,10 @@ export class Incoming implements AsyncIterableIterator<Uint8Array> {
     this.#begin();
     const bytes = this.#queue.shift();
     if (bytes !== undefined) {
-      this.#taken(bytes);
+      this.#consumed(bytes);
       return Promise.resolve({ done: false, value: bytes });
     }
-    if (this.#ended || this.#unwanted) {
+    if (this.#ended || this.#discarding) {
       const error = this.#error;
       this.#error = undefined;
       return error === undefined ? Promise.resolve(finished) : Promise.reject(error);
@@ -78,9 +78,9 @@ export class Incoming implements AsyncIterableIterator<Uint8Array> {
 
   /** Drops what is queued and what still arrives, with credit for it, so that the peer reaches its end. */
   discard(): void {
-    this.#unwanted = true;
+    this.#discarding = true;
     this.#error = undefined;
-    for (const bytes of this.#queue.splice(0)) this.#taken(bytes);
+    for (const bytes of this.#queue.splice(0)) this.#consumed(bytes);
     for (const { resolve } of this.#waiting.splice(0)) resolve(finished);
   }
 
@@ -89,8 +89,8 @@ export class Incoming implements AsyncIterableIterator<Uint8Array> {
     const cost = bytes.length + DATA_OVERHEAD_BYTES;
     if (cost > this.#creditBytes) throw malformed('more data than there was credit for');
     this.#creditBytes -= cost;
-    if (this.#unwanted) {
-      this.#taken(bytes);
+    if (this.#discarding) {
+      this.#consumed(bytes);
       return;
     }
     if (this.#ended) throw malformed('data after its end');
@@ -101,7 +101,7 @@ export class Incoming implements AsyncIterableIterator<Uint8Array> {
       this.#queue.push(kept);
       return;
     }
-    this.#taken(kept);
+    this.#consumed(kept);
     waiting.resolve({ done: false, value: kept });
   }
 
@@ -113,22 +113,22 @@ export class Incoming implements AsyncIterableIterator<Uint8Array> {
     const [first, ...others] = this.#waiting.splice(0);
     if (error === undefined) first?.resolve(finished);
     else if (first !== undefined) first.reject(error);
-    else if (!this.#unwanted) this.#error = error;
+    else if (!this.#discarding) this.#error = error;
     for (const waiting of others) waiting.resolve(finished);
   }
 
   #begin(): void {
-    if (this.#begun || this.#ended || this.#unwanted) return;
+    if (this.#begun || this.#ended || this.#discarding) return;
     this.#begun = true;
     this.#creditBytes = this.#options.windowBytes;
     this.#options.grant(this.#creditBytes);
   }
 
-  #taken(bytes: Uint8Array): void {
-    this.#takenBytes += bytes.length + DATA_OVERHEAD_BYTES;
-    if (this.#takenBytes < this.#options.windowBytes / 4 || this.#ended) return;
-    this.#creditBytes += this.#takenBytes;
-    this.#options.grant(this.#takenBytes);
-    this.#takenBytes = 0;
+  #consumed(bytes: Uint8Array): void {
+    this.#consumedBytes += bytes.length + DATA_OVERHEAD_BYTES;
+    if (this.#consumedBytes < this.#options.windowBytes / 4 || this.#ended) return;
+    this.#creditBytes += this.#consumedBytes;
+    this.#options.grant(this.#consumedBytes);
+    this.#consumedBytes = 0;
   }
 }

@@ -35,7 +35,7 @@ export class Outgoing implements Bulk {
   /** The ending is written. */
   #ended = false;
   #iterator: AsyncIterator<Uint8Array> | undefined;
-  #goOn: (() => void) | undefined;
+  #resume: (() => void) | undefined;
 
   constructor(options: OutgoingOptions) {
     this.id = options.id;
@@ -69,7 +69,7 @@ export class Outgoing implements Bulk {
         this.#chunks.push(value);
         this.#aheadBytes += value.length;
         writer.offer(this);
-        while (this.#isFarAhead() && !this.#stopped) await this.#room();
+        while (this.#isFarAhead() && !this.#stopped) await this.#whenRoom();
       }
       if (!this.#stopped) this.#ending = ending(undefined);
     } catch (error) {
@@ -94,7 +94,7 @@ export class Outgoing implements Bulk {
     }
     this.#aheadBytes -= at;
     this.#creditBytes -= at + DATA_OVERHEAD_BYTES;
-    if (!this.#isFarAhead()) this.#goOn?.();
+    if (!this.#isFarAhead()) this.#resume?.();
     return at;
   }
 
@@ -117,7 +117,7 @@ export class Outgoing implements Bulk {
     this.#options.writer.removeBulk(this);
     this.#chunks.length = 0;
     this.#aheadBytes = 0;
-    this.#goOn?.();
+    this.#resume?.();
     void this.#iterator?.return?.().catch(() => {});
   }
 
@@ -125,9 +125,9 @@ export class Outgoing implements Bulk {
     return this.#aheadBytes + this.#chunks.length * DATA_OVERHEAD_BYTES >= READ_AHEAD_BYTES;
   }
 
-  #room(): Promise<void> {
+  #whenRoom(): Promise<void> {
     return new Promise((resolve) => {
-      this.#goOn = resolve;
+      this.#resume = resolve;
     });
   }
 }

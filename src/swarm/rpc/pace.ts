@@ -49,9 +49,9 @@ interface Mark {
 export class Pace {
   readonly #clock: Clock;
   readonly #marks: Mark[] = [];
-  readonly #rate = new Extreme(Math.max);
-  readonly #shortest = new Extreme(Math.min);
-  readonly #longest = new Extreme(Math.max);
+  readonly #rate = new RecentExtreme(Math.max);
+  readonly #shortest = new RecentExtreme(Math.min);
+  readonly #longest = new RecentExtreme(Math.max);
   #id = 0;
   #sentBytes = 0;
   #arrivedBytes = 0;
@@ -60,7 +60,7 @@ export class Pace {
   /** Value of #sentBytes up to which the sender had more to send than it was allowed to. */
   #fullUntil = 0;
   /** Value of #arrivedBytes up to which nothing may queue. */
-  #dryUntil = 0;
+  #drainUntil = 0;
   #roundTripMs: number | undefined;
 
   constructor(clock: Clock) {
@@ -92,7 +92,7 @@ export class Pace {
   }
 
   get windowBytes(): number {
-    if (this.#arrivedBytes >= this.#dryUntil) return this.#windowBytes;
+    if (this.#arrivedBytes >= this.#drainUntil) return this.#windowBytes;
     return Math.min(this.#windowBytes, Math.max(MIN_WINDOW_BYTES, (this.#rate.value ?? 0) * (this.#shortest.value ?? 0)));
   }
 
@@ -147,18 +147,18 @@ export class Pace {
     const rate = (mark.sentBytes - mark.arrivedBytes) / Math.max(1, now - mark.arrivedAt);
     this.#arrivedBytes = mark.sentBytes;
     this.#arrivedAt = now;
-    this.#follow(rate, full, now);
+    this.#updateWindow(rate, full, now);
   }
 
   #measure(roundTripMs: number, now: number): void {
     this.#roundTripMs = this.#roundTripMs === undefined ? roundTripMs : this.#roundTripMs + (roundTripMs - this.#roundTripMs) * SMOOTHING;
     this.#longest.add(roundTripMs, now, ROUND_TRIPS_MS);
     // A shortest round trip that was not seen again for this long may have grown; our own queue must not be what hides it.
-    if (this.#shortest.add(roundTripMs, now, ROUND_TRIPS_MS) && this.#fullUntil > this.#arrivedBytes) this.#dryUntil = this.#sentBytes;
+    if (this.#shortest.add(roundTripMs, now, ROUND_TRIPS_MS) && this.#fullUntil > this.#arrivedBytes) this.#drainUntil = this.#sentBytes;
   }
 
   /** Sending with pauses does not measure the capacity of the link, unless the rate exceeds the one known. */
-  #follow(rate: number, full: boolean, now: number): void {
+  #updateWindow(rate: number, full: boolean, now: number): void {
     if (rate <= 0) return;
     const windowMs = (this.#shortest.value ?? 0) * QUEUE_SHARE + QUEUE_MS;
     // The assumed rate holds until enough was measured.
@@ -172,7 +172,7 @@ export class Pace {
 }
 
 /** The recent maximum or minimum: of the current period and the one before. */
-class Extreme {
+class RecentExtreme {
   readonly #better: (a: number, b: number) => number;
   #before: number | undefined;
   #current: number | undefined;

@@ -45,10 +45,10 @@ export class Patience {
   }
 
   #wait(ms: number): void {
-    this.#timer = this.#clock.after(ms, () => this.#look(), { unref: true });
+    this.#timer = this.#clock.after(ms, () => this.#check(), { unref: true });
   }
 
-  #look(): void {
+  #check(): void {
     const now = this.#clock.now();
     const { arrivedBytes, partBytes } = this.#movement;
     const { writtenAt } = this.#letter;

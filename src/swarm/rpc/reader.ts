@@ -35,8 +35,8 @@ export class Reader {
     return this.#partBytes;
   }
 
-  /** `goOn` is called after each message and returns whether the rest of the frame is wanted. */
-  read(frame: Uint8Array, goOn: () => boolean): void {
+  /** `wantsMore` is called after each message and returns whether the rest of the frame is wanted. */
+  read(frame: Uint8Array, wantsMore: () => boolean): void {
     let at = 0;
     do {
       if (frame.length - at < HEADER_BYTES) throw malformed('a header is cut');
@@ -47,7 +47,7 @@ export class Reader {
       if (flags > MORE) throw malformed('unknown flags');
       this.#message(frame[at] ?? 0, flags === MORE, readUint32(frame, at + 2), frame.subarray(at + HEADER_BYTES, end), frame.length);
       at = end;
-    } while (at < frame.length && goOn());
+    } while (at < frame.length && wantsMore());
   }
 
   #message(kind: number, more: boolean, id: number, payload: Uint8Array, frameBytes: number): void {

@@ -70,7 +70,7 @@ export class RpcSession implements Rpc {
       longestMs: () => this.#pace.longestMs,
       lost: () => this.#end(new PeerworkError('link-lost', 'the peer fell silent'), false),
     });
-    this.#writer = new Writer(this.#sealed, this.#pace, () => this.#heartbeat.said());
+    this.#writer = new Writer(this.#sealed, this.#pace, () => this.#heartbeat.sent());
     const [pace, partBytes] = [this.#pace, () => this.#reader?.partBytes ?? 0];
     const movement = {
       get arrivedBytes() {
@@ -121,13 +121,13 @@ export class RpcSession implements Rpc {
       bare: (kind, id) => this.#onBare(kind, id),
     });
     this.#reader = reader;
-    const goOn = () => this.#reason === undefined;
+    const isOpen = () => this.#reason === undefined;
     const listener = {
       frame: (frame: Uint8Array) => {
-        if (!goOn()) return;
-        this.#heartbeat.heard();
+        if (!isOpen()) return;
+        this.#heartbeat.received();
         try {
-          reader.read(frame, goOn);
+          reader.read(frame, isOpen);
         } catch (error) {
           this.#end(asPeerworkError(error), true);
         }
@@ -214,13 +214,13 @@ export class RpcSession implements Rpc {
     }
   }
 
-  /** @param told code sent in the goodbye */
-  #end(reason: PeerworkError, sayGoodbye: boolean, told: string = reason.code): void {
+  /** @param goodbye code sent in the goodbye */
+  #end(reason: PeerworkError, sendGoodbye: boolean, goodbye: string = reason.code): void {
     if (this.#reason !== undefined) return;
     this.#reason = reason;
     this.#heartbeat.stop();
-    if (sayGoodbye) {
-      this.#writer.end(told);
+    if (sendGoodbye) {
+      this.#writer.end(goodbye);
     } else {
       this.#writer.drop();
       // Not after the link is closed: a dead one takes another second to close.

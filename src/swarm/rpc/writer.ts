@@ -83,7 +83,7 @@ export class Writer {
   #scheduled = false;
   #pingWanted = false;
   /** There is more to write than may be written now. */
-  #held = false;
+  #blocked = false;
   #ended = false;
 
   /** @param onWritten called for each frame */
@@ -101,7 +101,7 @@ export class Writer {
   signal(kind: Kind, id: number, payload?: Uint8Array): void {
     if (this.#ended) return;
     this.#signals.push({ kind, id, payload });
-    this.#wake();
+    this.#scheduleFlush();
   }
 
   /** Sends a ping at once; `Pace` waits for its pong. */
@@ -116,7 +116,7 @@ export class Writer {
     if (this.#ended) return letter;
     this.#letters.push(letter);
     this.#waitingChars += text.length;
-    this.#wake();
+    this.#scheduleFlush();
     return letter;
   }
 
@@ -131,14 +131,14 @@ export class Writer {
   offer(bulk: Bulk): void {
     if (this.#ended) return;
     this.#bulks.add(bulk);
-    this.#wake();
+    this.#scheduleFlush();
   }
 
   removeBulk(bulk: Bulk): void {
     this.#bulks.delete(bulk);
   }
 
-  #wake(): void {
+  #scheduleFlush(): void {
     if (this.#scheduled || this.#ended) return;
     this.#scheduled = true;
     atTurnEnd(() => {
@@ -151,7 +151,7 @@ export class Writer {
   flush(): void {
     while (!this.#ended) {
       let length = this.#fill();
-      const isStuck = this.#held && this.#pace.full();
+      const isStuck = this.#blocked && this.#pace.full();
       const pings = this.#pingWanted || isStuck || (length > 0 && this.#pace.isDue(length));
       if (length === 0 && !pings) return;
       this.#pingWanted = false;
@@ -183,7 +183,7 @@ export class Writer {
 
   #fill(): number {
     let at = this.#fillSignals();
-    this.#held = false;
+    this.#blocked = false;
     if (this.#letters.length === 0 && this.#bulks.size === 0) return at;
     const waiting = this.#link.bufferedBytes;
     const { roomBytes, windowBytes, pieceBytes } = this.#pace;
@@ -192,7 +192,7 @@ export class Writer {
     const lettersWait = this.#firstLetter < this.#letters.length;
     const mayBulk = waiting < HIGH_WATER_BYTES && roomBytes > 0;
     if (!lettersWait && mayBulk) at = this.#fillBulk(at, limit);
-    this.#held = at === 0 && (lettersWait || (!mayBulk && this.#bulks.size > 0));
+    this.#blocked = at === 0 && (lettersWait || (!mayBulk && this.#bulks.size > 0));
     return at;
   }
 

@@ -66,11 +66,11 @@ t.test('who was suspended does not blame the link', async (t) => {
     const clock = new ManualClock();
     const { heartbeat, lost } = lonely(clock);
     await clock.pass(2_000);
-    heartbeat.heard();
+    heartbeat.received();
     clock.jump(suspendedMs);
     await clock.pass(400);
     t.same(lost, [], 'the first timers fire before what arrived meanwhile is read');
-    heartbeat.heard();
+    heartbeat.received();
     await clock.pass(2_900);
     t.same(lost, []);
     await clock.pass(1_000);
@@ -93,13 +93,13 @@ t.test('says something after a second of saying nothing, and not before', async 
   const { heartbeat, pings } = lonely(clock);
   for (let count = 0; count < 40; count++) {
     await clock.pass(100);
-    heartbeat.heard();
-    heartbeat.said();
+    heartbeat.received();
+    heartbeat.sent();
   }
   t.equal(pings.length, 1, 'only the first, that measures');
   for (let count = 0; count < 20; count++) {
     await clock.pass(100);
-    heartbeat.heard();
+    heartbeat.received();
   }
   t.ok(pings.length >= 2, 'however much is heard');
   heartbeat.stop();
