@@ -1,11 +1,11 @@
 import type { Clock, Timer } from '../clock.js';
 
-/** Between two looks more can be written than may be; a single file is held to the limit by the kernel. */
+/** Between two checks more can be written than allowed; the kernel limits a single file. */
 const POLL_INTERVAL_MS = 250;
-/** Looking takes no more than a quarter of the time, however many files there are. */
+/** Checks take no more than a quarter of the time, however many files there are. */
 const REST_PER_LOOK = 3;
 
-/** Looks again and again at what is on the disk, until `look` says that it is enough, or `stop`. */
+/** Checks what is on the disk periodically, until `look` returns that the limit is exceeded, or `stop` is called. */
 export class DiskWatch {
   readonly #clock: Clock;
   readonly #look: () => Promise<boolean>;

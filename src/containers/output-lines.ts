@@ -9,14 +9,14 @@ export type OutputStream = 'stdout' | 'stderr' | 'log';
 export type OnLine = (stream: OutputStream, line: string) => void;
 
 const WINDOW_MS = 250;
-/** What is read in one window: 10 MB/s. Then the pipe fills, and the container waits, not the worker. */
+/** Bytes read in one window: 10 MB/s. Beyond it the pipe fills, and the container waits, not the worker. */
 const BYTES_PER_WINDOW = 2_500_000;
-/** Of stdout and stderr, the end of each is kept. */
+/** The end of stdout and of stderr is kept. */
 const TAIL_CHARS = 64 * 1024;
-/** Lines that are passed on in one window; the rest is counted. */
+/** Lines forwarded in one window; the rest is counted. */
 const LINES_PER_WINDOW = 250;
 
-/** The lines that a container prints, as they come, held to an amount that cannot harm the worker or its link. */
+/** The lines that a container prints, as they arrive, limited to an amount that cannot harm the worker or its link. */
 export class OutputLines {
   readonly #streams: readonly Readable[];
   readonly #clock: Clock;
@@ -36,12 +36,12 @@ export class OutputLines {
     this.#read(stderr, 'stderr');
   }
 
-  /** Node has said on stderr that its heap is full. */
+  /** Node has reported on stderr that its heap is full. */
   get heapFull(): boolean {
     return this.#heapFull;
   }
 
-  /** The end of what came by this stream, 64 Ki characters at most. */
+  /** The end of this stream, at most 64 Ki characters. */
   tail(name: 'stdout' | 'stderr'): string {
     return this.#tails[name].slice(-TAIL_CHARS);
   }
@@ -57,7 +57,7 @@ export class OutputLines {
       for (const line of lines.push(text)) this.#pass(name, line);
     });
     stream.on('end', () => {
-      // A character that was cut in two is shown as one that is unknown.
+      // A truncated character appears as a replacement character.
       const rest = decoder.end();
       this.#keep(name, rest);
       const last = lines.rest() + rest;
@@ -66,7 +66,7 @@ export class OutputLines {
     });
   }
 
-  /** Cut now and then only: this is called for each chunk. */
+  /** Truncated only occasionally, because this is called for each chunk. */
   #keep(name: 'stdout' | 'stderr', text: string): void {
     this.#tails[name] += text;
     if (this.#tails[name].length > 4 * TAIL_CHARS) this.#tails[name] = this.tail(name);

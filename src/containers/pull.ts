@@ -7,12 +7,12 @@ export interface PullOptions {
   readonly command: CommandLine;
   readonly image: string;
   readonly signal: AbortSignal;
-  /** For the whole pull. */
+  /** Limit for the whole pull. */
   readonly timeoutMs: number;
   readonly onProgress: (progress: Json) => void;
 }
 
-/** A registry that has not said a word by then is not there: an engine alone would try for minutes. */
+/** A registry that has sent nothing by then counts as absent: the engine itself would keep trying for minutes. */
 const ANSWER_MS = 20_000;
 
 /** Pulls an image; rejects with `image-missing`. Progress: `{ pull, layers, done }`. */
@@ -21,7 +21,7 @@ export async function pullImage({ command, image, signal, timeoutMs, onProgress 
   const timer = setTimeout(() => silence.abort(), ANSWER_MS);
   const layers = new Map<string, boolean>();
   const read = (line: string) => {
-    // Podman says this before it has asked anybody.
+    // Podman prints this before it has contacted any registry.
     if (/^trying to pull/i.test(line)) return;
     clearTimeout(timer);
     const { layer, done } = layerOf(line.trim());
@@ -42,7 +42,10 @@ export async function pullImage({ command, image, signal, timeoutMs, onProgress 
   throw new PeerworkError('image-missing', `${image}: ${why}`);
 }
 
-/** What docker says on stdout (`<layer>: Pull complete`), podman on stderr (`Copying blob sha256:<layer> done`; 4.3 says no more of its end). */
+/**
+ * Parses the progress that docker prints on stdout (`<layer>: Pull complete`) and podman on stderr (`Copying blob sha256:<layer> done`;
+ * 4.3 prints nothing else about the end of a layer).
+ */
 function layerOf(line: string): { readonly layer: string; readonly done: boolean } {
   const docker = /^([0-9a-f]{8,}): (.*)$/.exec(line);
   if (docker !== null) return { layer: docker[1] ?? '', done: /^(?:pull complete|already exists)/i.test(docker[2] ?? '') };

@@ -1,12 +1,13 @@
 /**
- * Loaded by `--require` before any other code in a sandbox whose network namespace is empty: leads TCP connections of ordinary Node code (fetch, http,
- * tls, ws, database clients) through the EgressProxy, whose unix socket is bound into the sandbox. A comfort, not a wall: what goes around it reaches nothing.
+ * Preloaded by `--require` before any other code in a sandbox whose network namespace is empty: routes TCP connections of ordinary Node
+ * code (fetch, http, tls, ws, database clients) through the EgressProxy, whose unix socket is bound into the sandbox. A convenience, not
+ * a wall: code that bypasses it reaches nothing.
  *
- * A connection is opened as `CONNECT host:port` on the proxy's socket; once that is granted its handle takes the place of the one that the caller's socket
- * would have had, by the method with which Node itself changes from IPv6 to IPv4 (`kReinitializeHandle`, Node 20 to 24), so that TLS keeps its SNI and its
- * check of the name. Names travel as they are: what they lead to is judged by the proxy alone.
+ * A connection is opened as `CONNECT host:port` on the proxy's socket. Once granted, its handle replaces the one that the caller's socket
+ * would have had, by the method with which Node itself falls back from IPv6 to IPv4 (`kReinitializeHandle`, Node 20 to 24), so that TLS
+ * keeps its SNI and host name check. Names are passed on unresolved: only the proxy judges what they resolve to.
  *
- * In plain CommonJS, without another file: it is placed into sandboxes by itself.
+ * Plain CommonJS in a single file, because it is placed into sandboxes by itself.
  */
 import type { LookupAddress, LookupOptions } from 'node:dns';
 import type { Socket as NetSocket, SocketConnectOpts } from 'node:net';
@@ -28,7 +29,7 @@ interface Handle {
   close(): void;
 }
 
-/** What Node's own sockets have besides what is documented. */
+/** Undocumented members of Node's own sockets. */
 interface Socket extends NetSocket {
   connecting: boolean;
   encrypted?: boolean;
@@ -57,9 +58,9 @@ prototype['connect'] = function connect(this: Socket, ...args: unknown[]): Socke
   const normalized = Array.isArray(first) ? (first as unknown as Normalized) : normalizeArgs(args);
   const [options, callback] = normalized;
   const target = targetOf(options);
-  // A unix socket, a mistake that Node itself reports, or a socket inside of one that connects already.
+  // A unix socket, invalid arguments that Node itself reports, or a socket wrapped around one that is already connecting.
   if (target === undefined || this._parent?.connecting === true) return direct.call(this, normalized);
-  // The sandbox has a loopback of its own, on which the task may serve itself.
+  // The sandbox has its own loopback, on which the task may run servers.
   if (isLoopback(target.host)) return connectWithin(this, target, normalized);
   if (callback !== null) this.once('connect', callback);
   connectThrough(this, target);
@@ -77,7 +78,7 @@ function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (net.isIPv4(host) && host.startsWith('127.'));
 }
 
-/** The sandbox's own loopback; if nobody listens there, the proxy says whether this machine's is open to the task. */
+/** Tries the sandbox's own loopback; if nothing listens there, the proxy decides whether this machine's is open to the task. */
 function connectWithin(socket: Socket, target: Target, [options, callback]: Normalized): Socket {
   const host = target.host === 'localhost' ? '127.0.0.1' : target.host;
   const forget = () => {
@@ -101,7 +102,7 @@ function connectWithin(socket: Socket, target: Target, [options, callback]: Norm
 
 function connectThrough(socket: Socket, target: Target): void {
   if (socket.destroyed) {
-    // Node lets a socket that has ended connect anew.
+    // Node allows a socket that has ended to connect again.
     socket._handle = null;
     socket._peername = null;
     socket._sockname = null;
@@ -137,7 +138,7 @@ function connectThrough(socket: Socket, target: Target): void {
   else process.nextTick(fail, failure('ENOTFOUND', target));
 }
 
-/** The stream behind the proxy's answer becomes the caller's own. */
+/** Hands the stream that follows the proxy's reply over to the caller's socket. */
 function succeed(socket: Socket, way: Socket, { host, port }: Target, rest: Buffer): void {
   const handle = way._handle;
   way._handle = null;
@@ -151,7 +152,7 @@ function succeed(socket: Socket, way: Socket, { host, port }: Target, rest: Buff
     if (socket.connecting) socket.destroy(new Error(`this version of Node (${process.version}) has no network in this sandbox`));
     return;
   }
-  // It would forget that the caller has ended the socket already.
+  // Otherwise it would forget that the caller has already ended the socket.
   socket._undestroy = () => {};
   (socket as unknown as Record<symbol, (handle: Handle) => void>)[takeHandle]?.(handle);
   Reflect.deleteProperty(socket, '_undestroy');
@@ -168,8 +169,9 @@ function succeed(socket: Socket, way: Socket, { host, port }: Target, rest: Buff
 }
 
 /**
- * A unix socket has no reset: where the stream behind the proxy broke it is closed, and a write, even of nothing, fails with EPIPE; an orderly end is a
- * half-close. Only that one may look like an end. `way` has given its handle away and borrows it for the question, below TLS.
+ * Distinguishes an orderly end from a broken stream. A unix socket has no reset: if the stream behind the proxy broke, the socket is
+ * closed, and a write, even an empty one, fails with EPIPE; an orderly end is a half-close. Only the latter may appear as an end. `way`
+ * has given its handle away and borrows it for this probe, below TLS.
  */
 function confirmEndOf(socket: Socket, way: Socket, handle: Handle, target: Target): void {
   const push = socket.push.bind(socket);
@@ -188,14 +190,14 @@ function confirmEndOf(socket: Socket, way: Socket, handle: Handle, target: Targe
   };
 }
 
-/** What came right behind the proxy's answer: of protocols in which the server speaks first. */
+/** Delivers bytes that arrived together with the proxy's reply, as in protocols where the server speaks first. */
 function feed(socket: Socket, bytes: Buffer): void {
   const own = (name: string) => {
     const key = Object.getOwnPropertySymbols(socket).find(({ description }) => description === name);
     return key === undefined ? undefined : (socket as unknown as Record<symbol, unknown>)[key];
   };
   const [buffer, take] = [own('kBuffer'), own('kBufferCb')];
-  // The option `onread`: the caller's own buffer is filled again and again.
+  // The option `onread`: the caller's own buffer is filled repeatedly.
   if (buffer instanceof Uint8Array && typeof take === 'function') {
     for (let at = 0; at < bytes.length; at += buffer.length) {
       const part = bytes.subarray(at, at + buffer.length);
@@ -213,7 +215,7 @@ function errorOf(answer: string, target: Target): Error {
   return failure(/^E[A-Z\d_]{2,30}$/.exec(header('x-peerwork-error') ?? '')?.[0] ?? 'ECONNREFUSED', target);
 }
 
-/** In the form of Node's own errors, so that clients treat it as theirs. */
+/** Formatted like Node's own errors, so that clients treat it as one. */
 function failure(code: string, { host, port }: Target, why = ''): Error {
   const lost = code === 'ENOTFOUND' || code === 'EAI_AGAIN';
   const what =
@@ -226,8 +228,8 @@ function failure(code: string, { host, port }: Target, why = ''): Error {
 }
 
 /*
- * Names. Nothing in the sandbox can resolve one. Clients that do so before they connect get an address of 198.18.0.0/15, which stands for the name until they
- * connect to it; whether the name exists shows then.
+ * Names cannot be resolved in the sandbox. Clients that resolve before they connect get a stand-in address of 198.18.0.0/15, which maps
+ * back to the name when they connect to it; only then it turns out whether the name exists.
  */
 const MAX_STAND_INS = 65_536;
 const standIns = new Map<string, string>();
@@ -247,7 +249,7 @@ function standInOf(name: string): string {
   return address;
 }
 
-/** In ASCII and lower case, and what a stand-in stands for. */
+/** Normalises to ASCII and lower case, and maps a stand-in back to its name. */
 function nameOf(host: string): string {
   const known = namesOf.get(host);
   if (known !== undefined) return known;
@@ -255,7 +257,7 @@ function nameOf(host: string): string {
   return plain.toLowerCase();
 }
 
-/** The addresses of a name, or the code of what is wrong with it. */
+/** Returns the addresses of a name, or an error code. */
 function resolve(name: string, family: 0 | 4 | 6): LookupAddress[] | string {
   const plain = nameOf(name);
   if (plain === 'localhost') return [family === 6 ? { address: '::1', family: 6 } : { address: '127.0.0.1', family: 4 }];
@@ -291,7 +293,7 @@ function records(name: string, family: 4 | 6, options: unknown): unknown[] {
 
 type Method = (...args: unknown[]) => unknown;
 
-/** Puts `stand` in the place of a method, for what it has a word to say about; the rest goes on to Node's own. */
+/** Replaces a method by `stand` for the calls that it handles; other calls go to Node's own. */
 function replace(owner: object, name: string, promised: boolean, stand: (args: readonly unknown[]) => (() => unknown) | undefined): void {
   const methods = owner as Record<string, Method | undefined>;
   const own = methods[name];
@@ -310,7 +312,7 @@ function replace(owner: object, name: string, promised: boolean, stand: (args: r
     );
     return {};
   };
-  // With its name, and what promisify() needs to know.
+  // Keeps its name, and what promisify() needs.
   methods[name] = Object.defineProperties(replacement, Object.getOwnPropertyDescriptors(own)) as Method;
 }
 
