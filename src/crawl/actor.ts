@@ -1,8 +1,8 @@
 import * as v from 'valibot';
 
 /**
- * What a crawl shall do: its actor config. The one source of truth: the Worker checks against it before a container starts, the crawler
- * when it starts, and `assets/crawler/actor.schema.json` is made from it (`npm run generate`).
+ * The actor config: what a crawl is to do. Single source of truth: the Worker validates against it before a container starts, the crawler
+ * when it starts, and `assets/crawler/actor.schema.json` is generated from it (`npm run generate`).
  */
 
 const MAX_START_URLS = 10_000;
@@ -125,7 +125,7 @@ export type Handler = v.InferOutput<typeof handler>;
 export type Links = v.InferOutput<typeof links>;
 export type Fields = v.InferOutput<typeof fields>;
 
-/** The config with its defaults, or where it is wrong: the path of the first wrong field, and why. */
+/** Returns the config with its defaults, or its fault: the path of the first invalid field, and the reason. */
 export function readActor(config: unknown): { readonly actor: Actor } | { readonly fault: string } {
   const result = v.safeParse(actorSchema, config, { abortPipeEarly: true });
   if (result.success) return { actor: result.output };
@@ -133,7 +133,7 @@ export function readActor(config: unknown): { readonly actor: Actor } | { readon
 }
 
 function describeFault(issue: v.BaseIssue<unknown>): string {
-  // Of a choice, the branch that got furthest knows best what is wrong.
+  // Of a union, the branch that got furthest has the most specific message.
   const deepest = [...(issue.issues ?? [])].sort((a, b) => (b.path?.length ?? 0) - (a.path?.length ?? 0))[0];
   if (deepest?.path !== undefined) {
     const inner = describeFault(deepest);

@@ -6,10 +6,10 @@ const MAX_BYTES = 512 * 1024;
 const TIMEOUT_MS = 10_000;
 const MAX_REDIRECTS = 5;
 const MAX_CRAWL_DELAY_MS = 60_000;
-/** How many hosts are remembered. */
+/** Limit on cached hosts. */
 const MAX_HOSTS = 5_000;
 
-/** What the robots.txt of a host says. */
+/** The rules in the robots.txt of a host. */
 export interface Rules {
   allows(url: string): boolean;
   readonly delayMs: number;
@@ -18,7 +18,7 @@ export interface Rules {
 const FREE: Rules = { allows: () => true, delayMs: 0 };
 const CLOSED: Rules = { allows: () => false, delayMs: 0 };
 
-/** The rules of each host, asked for once (RFC 9309): none where there is no file, and no page at all where the server fails. */
+/** The rules of each host, fetched once (RFC 9309): none if there is no file, and no page at all if the server fails. */
 export class Robots {
   readonly #fetcher: Fetcher;
   readonly #userAgent: string;
@@ -29,7 +29,7 @@ export class Robots {
     this.#userAgent = userAgent;
   }
 
-  /** At once if they are known. */
+  /** Returns synchronously if they are known. */
   rules(url: URL): Rules | Promise<Rules> {
     const known = this.#hosts.get(url.origin);
     if (known !== undefined) return known;
@@ -51,7 +51,7 @@ export class Robots {
       const delayMs = Math.min(MAX_CRAWL_DELAY_MS, Math.max(0, (parsed.getCrawlDelay(this.#userAgent) ?? 0) * 1_000));
       return { allows: (url) => parsed.isAllowed(url, this.#userAgent) !== false, delayMs };
     } catch {
-      // Nobody there, or nobody who may be asked: the page itself will say so.
+      // Unreachable, or not allowed: the request of the page itself will report it.
       return FREE;
     }
   }
@@ -69,7 +69,7 @@ export class Robots {
         continue;
       }
       let text = '';
-      // What is past the bound is left out, as the RFC allows.
+      // The rest is ignored, as the RFC allows.
       answer.setEncoding('utf8');
       for await (const chunk of answer) {
         text += String(chunk);

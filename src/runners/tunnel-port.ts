@@ -4,17 +4,17 @@ import { asPeerworkError, PeerworkError } from '../errors.js';
 import type { Tunnel } from '../job/source.js';
 import { joinStreams, resetStream } from '../kit/join-streams.js';
 
-/** As many as a Master allows a job. */
+/** The limit that a Master sets for a job. */
 const MAX_CONNECTIONS = 64;
 
 export interface TunnelPortOptions {
   /** A unix socket instead of a port on 127.0.0.1: its folder decides who may use it. */
   readonly path?: string;
-  /** A connection could not be opened, or broke: the program only sees that it was closed. */
+  /** Called if a connection could not be opened, or broke: the program only sees that it was closed. */
   readonly onError?: (error: PeerworkError) => void;
 }
 
-/** The local end of a tunnel for a program; until `close`. */
+/** The local end of a tunnel for a program, open until `close`. */
 export interface TunnelPort {
   /** Empty with a unix socket. */
   readonly host: string;
@@ -70,7 +70,7 @@ async function pass(socket: Socket, tunnel: Tunnel, signal: AbortSignal): Promis
   try {
     await joinStreams(far, socket, { signal });
   } catch (error) {
-    // A program that disconnects is no fault of the tunnel.
+    // A program that disconnects is not a fault of the tunnel.
     if (error !== ofProgram) throw error;
   }
 }

@@ -19,25 +19,25 @@ import { type ContainerJob, readContainerJob } from './settings.js';
 import { openTunnelSocket, type TunnelSocket } from './tunnel-socket.js';
 
 const MAX_LAST_WORDS_CHARS = 300;
-/** Of the names around the parts. */
+/** Names around the parts of the output. */
 const ENVELOPE_BYTES = 1_024;
 const MEBIBYTE = 1024 * 1024;
 
-/** What the runner lends to each run. */
+/** The runner's resources that a run uses. */
 export interface ContainerHost {
   readonly engine: ContainerEngine;
   readonly clock: Clock;
   readonly log: Log;
-  /** Takes the variables of the container: what is secret among them is not kept of what it prints. */
+  /** Registers variables of the container, so that secrets among them are redacted from its stored output. */
   readonly learn: (env: Readonly<Record<string, string>>) => void;
 }
 
 /**
- * One job in one container: settings → image (pulled if need be) → way to the network → files → container → exit → result.
- * Whatever was taken on the way is given back by `giveBack`.
+ * One job in one container: settings → image (pulled if necessary) → network access → files → container → exit → result. Whatever was
+ * acquired on the way is released by `giveBack`.
  */
 export class ContainerRun {
-  /** Of the container, once it has ended by itself. */
+  /** Exit code of the container, once it has ended by itself. */
   exitCode: number | undefined;
   readonly #engine: ContainerEngine;
   readonly #clock: Clock;
@@ -45,7 +45,7 @@ export class ContainerRun {
   readonly #context: RunContext;
   readonly #log: Log;
   readonly #learn: ContainerHost['learn'];
-  /** What must be undone, last first. */
+  /** Clean-up steps, executed in reverse order. */
   readonly #undo: (() => Promise<void> | void)[] = [];
   #container: Container | undefined;
   #wish: ContainerJob | undefined;
@@ -62,7 +62,7 @@ export class ContainerRun {
     this.#context = context;
   }
 
-  /** Resolves with the output of the job; rejects with how it failed. `folder` does not exist yet. */
+  /** Resolves with the output of the job; rejects with the reason of its failure. `folder` must not exist yet. */
   async perform(folder: string, signal: AbortSignal): Promise<Json> {
     const wish = await readContainerJob(this.#job, this.#context.workplace, this.#engine.ceilings);
     this.#wish = wish;
@@ -76,13 +76,13 @@ export class ContainerRun {
   }
 
   /**
-   * What a container that has failed leaves: in the shape of the output of one that has not, as much of it as can be had. undefined if it never ran.
-   * A part that cannot be given back is named in the log of the job, and takes no other with it.
+   * Returns what a failed container left, in the shape of a successful output, as far as it is available; undefined if it never ran. A
+   * part that cannot be returned is reported in the job's log and does not affect the others.
    */
   async remains(): Promise<Json | undefined> {
     const [container, wish, room] = [this.#container, this.#wish, this.#room];
     if (container === undefined || wish === undefined || room === undefined) return undefined;
-    // Of a run that we have stopped: it has ended by now, or is about to.
+    // If we stopped the run, the container has ended by now or is about to.
     const exit = await container.ended;
     if (exit.exitCode === undefined) return undefined;
     const parts: { [name: string]: Json } = { exitCode: exit.exitCode };
@@ -151,9 +151,9 @@ export class ContainerRun {
     return way;
   }
 
-  /** Until it has ended, by itself or by us. Rejects with why it did, unless that was well. */
+  /** Waits until the container has ended, by itself or because we stopped it. Rejects with the reason, unless it succeeded. */
   async #watch(container: Container, wish: ContainerJob, room: JobFolder, signal: AbortSignal): Promise<void> {
-    // A job that is cancelled may clean up; a worker that closes does not wait for it.
+    // A cancelled job may clean up; a worker that closes does not wait for it.
     const end = () => (this.#context.signal.aborted ? container.stop() : container.kill());
     const onAbort = () => this.#stop(new PeerworkError('cancelled'), end);
     signal.addEventListener('abort', onAbort, { once: true });
@@ -184,7 +184,7 @@ export class ContainerRun {
     throw new PeerworkError('container-failed', `${error.detail}: ${this.#lastWords}`);
   }
 
-  /** The first cause counts. */
+  /** Records the first cause only. */
   #stop(cause: PeerworkError, how: () => Promise<void>): void {
     this.#cause ??= cause;
     void how();

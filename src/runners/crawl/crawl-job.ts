@@ -15,7 +15,7 @@ import { canonicalJson } from '../../task/canonical-json.js';
 const MAX_CONTAINERS = 1_000;
 const MAX_TEXT = 2_000;
 const QUEUE_KEY_CHARS = 16;
-/** What a timer can wait, a little less than 25 days. */
+/** The maximum of a timer, a little less than 25 days. */
 const MAX_TIMEOUT_SECS = 2_147_000;
 
 const text = (max: number) => v.pipe(v.string(), v.minLength(1), v.maxLength(max), v.regex(/^\P{Cc}+$/u, 'holds control characters'));
@@ -43,33 +43,33 @@ const others = {
   ),
   labels: may(v.record(v.string(), v.pipe(v.string(), v.maxLength(MAX_TEXT)))),
 };
-/** As a source gives it. */
+/** The data of a job from a source. */
 const crawlSchema = v.strictObject({ runId, actor, containers, ...others });
-/** As task.json and the data of a job each hold a part of it. */
+/** The parts in task.json and in the data of a job. */
 const partSchema = v.strictObject({ runId: may(runId), actor: may(actor), containers: may(containers), ...others });
-/** What only a source may say: where results go instead of to whoever asked, and what the owner's engine calls things. */
+/** Fields that only a source may set: where results go instead of the outcome, and names and labels of containers. */
 const SOURCES_ONLY = ['api', 'labels', 'containerIdPrefix'] as const;
 
-/** What a run needs to know of its job. */
+/** A validated job, with what a run needs to know about it. */
 export interface CheckedCrawl extends CrawlJob {
-  /** The queue is shared in Redis. */
+  /** Whether the queue is shared in Redis. */
   readonly shared: boolean;
-  /** The owner of this Worker has connected it to where the job comes from: its Redis and its API may be anywhere. */
+  /** Whether the owner of this Worker has connected it to the source of the job: its Redis and its API may then be anywhere. */
   readonly trusted: boolean;
-  /** The name of the queue. */
+  /** Name of the queue. */
   readonly queue: string;
-  /** The same for each attempt of the job, as long as its task and all that it is told are the same; in hexadecimal. */
+  /** Equal for all attempts of the job, as long as its task and its settings are the same; hexadecimal. */
   readonly key: string;
-  /** What its containers may reach, besides its Redis and its API. */
+  /** What its containers may reach, in addition to its Redis and its API. */
   readonly network: NetworkWish;
 }
 
 /**
- * The crawl that a job asks for: its data alone when a source gives it, or `task.json` with the job's data over it, `actor` field by field.
- * Rejects with `crawl-invalid` and the place of the fault, or `crawl-redis-missing`.
+ * Reads the crawl that a job requests: its data alone if it is from a source, else `task.json` merged with the job's data, `actor` field
+ * by field. Rejects with `crawl-invalid` and the path of the fault, or `crawl-redis-missing`.
  */
 export async function readCrawlJob(job: Job, workplace: Workplace | undefined, hasTunnel: boolean): Promise<CheckedCrawl> {
-  // Where the owner has connected the worker to the source itself, a crawl may go wherever the owner lets jobs go.
+  // If the owner has connected the worker to the source itself, a crawl may reach whatever the owner allows jobs to reach.
   const { network = workplace === undefined ? 'lan' : 'internet', ...crawl } =
     workplace === undefined ? { ...checked(crawlSchema, job.data, ''), network: undefined } : await ofTask(job, workplace);
   const { distributed = false } = crawl;
@@ -79,7 +79,7 @@ export async function readCrawlJob(job: Job, workplace: Workplace | undefined, h
   const key = createHash('sha256')
     .update(canonicalJson([job.id, job.channel, workplace?.digest ?? '', crawl as unknown as Json]))
     .digest('hex');
-  // What is delivered elsewhere belongs to the run, whoever works on it. What comes back in the outcome belongs to this very job.
+  // Results that are delivered elsewhere belong to the run, whichever job works on it. Results in the outcome belong to this very job.
   const queue = crawl.api !== undefined ? crawl.runId : `${crawl.runId}~${key.slice(0, QUEUE_KEY_CHARS)}`;
   return { ...crawl, shared, trusted, queue, key, network };
 }
@@ -107,7 +107,7 @@ async function readSettings(file: string): Promise<{ readonly [key: string]: unk
   }
 }
 
-/** Of crawls for our own crawler; another image has an actor config of its own. Throws `crawl-invalid`. */
+/** Validates a config for our own crawler; another image has a config of its own. Throws `crawl-invalid`. */
 export function checkActor(crawl: CrawlJob): void {
   const read = readActor(crawl.actor);
   if ('fault' in read) throw invalid(`actor.${read.fault}`);

@@ -13,19 +13,19 @@ import type { CheckedCrawl } from './crawl-job.js';
 
 export interface RunEgress {
   readonly ofContainers: Egress;
-  /** The run's Redis as its containers reach it; absent if its queue is not shared. */
+  /** URL of the run's Redis as its containers reach it; undefined if its queue is not shared. */
   readonly redisUrl: string | undefined;
-  /** The way on which we reach it ourselves, held to the same rules: an address that a job names must not lead us where it may not go. */
+  /** Our own path to it, subject to the same rules: an address in a job must not give us access to anything that it may not reach. */
   readonly proxySocket: string | undefined;
   close(): Promise<void>;
 }
 
-/** The Redis of a shared queue: the one that is named, else the one at the other end of the job's tunnel. */
+/** Returns the Redis of a shared queue: the configured one, else the one at the other end of the job's tunnel. */
 export function redisUrlOf(crawl: CheckedCrawl): string | undefined {
   return crawl.shared ? (crawl.redisUrl ?? `redis://${TUNNEL_NAME}:6379`) : undefined;
 }
 
-/** The network of one crawl: the public internet, its Redis and its API. Rejects with `egress-unavailable`. */
+/** Opens the network of one crawl: the public internet, its Redis and its API. Rejects with `egress-unavailable`. */
 export async function openRunEgress(
   { engine, log, internet = new PublicInternet() }: CrawlHost,
   {

@@ -9,7 +9,7 @@ import type { Run } from './run.js';
 /** The runner as seen by a child; `Child` is the child itself. */
 export interface ChildHost<Child> {
   readonly sandbox: Sandbox;
-  /** Of the cgroup that its children are in. */
+  /** Counts OOM kills in the cgroup of its children. */
   readonly oomKills: OomKills;
   readonly memoryMb: number;
   readonly internet: PublicInternet;
@@ -21,7 +21,7 @@ export interface ChildHost<Child> {
   freed(child: Child, tookMs: number): void;
   /** Jobs that had not begun, oldest first. */
   returned(child: Child, runs: readonly Run[]): void;
-  /** The process is gone. `unloadable`: the reason if it never became ready. */
+  /** The process has ended. `unloadable`: the reason if it never became ready. */
   ended(child: Child, unloadable: Unloadable | undefined): void;
 }
 

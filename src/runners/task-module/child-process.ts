@@ -196,7 +196,7 @@ export class TaskChild {
     if (this.head === undefined) this.kill('closed');
   }
 
-  /** This process was suspended for a while, or the clock was set: that time is not the job's. */
+  /** Called when this process was suspended for a while, or the clock was set: that time is not charged to the job. */
   forgive(gapMs: number): void {
     this.#startedAt += gapMs;
     this.#graceEndsAt += gapMs;
@@ -239,7 +239,7 @@ export class TaskChild {
     });
   }
 
-  /** Only the task itself can have written it: the process around it does not. */
+  /** Only the task itself can have written it: the process around it never does. */
   #breachOf(what: string): void {
     this.#breach ||= `the task wrote ${what} into the channel of its process`;
     killTree(this.pid);
@@ -316,7 +316,7 @@ export class TaskChild {
     else this.idleSince = this.#host.clock.now();
   }
 
-  /** It has at least been asked to. */
+  /** At this point it has at least been asked to begin. */
   #begin(run: Run): void {
     run.begin(this.#host.clock.now());
     this.#network?.tellAnew();

@@ -7,13 +7,12 @@ import { DEFAULT_TASK_SETTINGS, readTaskModuleSettings, SETTINGS_NAME, type Task
 import type { TaskChild } from './child-process.js';
 import type { Run } from './run.js';
 
-/** Jobs queued ahead in one child are worth about this much time … */
+/** Jobs are queued ahead in one child up to this much estimated time, and never more than MAX_AHEAD. */
 const AHEAD_MS = 8;
-/** … and never more than this many. */
 const MAX_AHEAD = 64;
 /** Jobs worth less than this together go to one child: waking another costs more than they take. */
 const PACKET_MS = 1;
-/** Nor more characters, so that large data is not kept twice. */
+/** Limit on queued characters, so that large data is not held twice. */
 const MAX_AHEAD_CHARS = 256 * 1024;
 /** Jobs shorter than this on average are queued ahead. */
 const SHORT_MS = 5;

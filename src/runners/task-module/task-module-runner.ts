@@ -34,7 +34,7 @@ const DEFAULT_SCRATCH_MB = 1_024;
 const DEFAULT_WARM_MS = 30_000;
 const TICK_MS = 50;
 const IDLE_TICK_MS = 1_000;
-/** A tick this late means that the machine slept, or its clock was set. */
+/** A tick this late means that the machine was suspended, or its clock was set. */
 const MAX_GAP_MS = 5_000;
 /** Children that die silently before their first job, until the task is blamed. */
 const MAX_STARTUP_CRASHES = 3;
@@ -165,7 +165,7 @@ export class TaskModuleRunner implements Runner {
   #ready(child: TaskChild): void {
     const lane = this.#laneOf(child);
     if (lane !== undefined) lane.startupCrashes = 0;
-    // Before the process can be taken away again: on a slow machine the wait of others runs out while it starts.
+    // Before the process can be taken away again: on a slow machine the waiting time of others expires while it starts.
     const run = this.#mayRunOneMore() ? lane?.take() : undefined;
     if (run !== undefined) child.hand(run);
     this.#dispatch();
@@ -196,7 +196,7 @@ export class TaskModuleRunner implements Runner {
     return undefined;
   }
 
-  /** Lanes take turns: each time, another one is first. */
+  /** Round-robin: each time, another lane is first. */
   #dispatch(): void {
     for (const lane of [...this.#lanes.values()]) {
       if (lane.waiting === 0) continue;

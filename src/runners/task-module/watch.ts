@@ -5,7 +5,7 @@ import type { TaskChild } from './child-process.js';
 
 const SCRATCH_POLL_MS = 1_000;
 
-/** A process that has grown this far towards its limit takes no further job, which would be charged for leftovers of others. */
+/** A process that has come this close to its memory limit takes no further job, which would be charged for leftovers of others. */
 const TIRED_SHARE = 0.9;
 
 /** Measures running jobs from outside, and kills those that exceed a limit. */

@@ -1,4 +1,4 @@
-/** What is told of a thing that was thrown, with its causes and parts. It may be built to throw again, or to differ, whenever it is touched. */
+/** Describes a thrown value, with its causes and parts. It may be designed to throw again, or to change, whenever it is accessed. */
 import type { ErrorPart } from '../../../kit/error-parts.js';
 import { toJsonText } from './output.js';
 import { isArray, push, slice } from './primordials.js';
@@ -58,7 +58,7 @@ function partOf(thrown: unknown, depth: number): ErrorPart {
   return part;
 }
 
-/** Also one of another realm. */
+/** Includes errors of another realm. */
 function isError(value: unknown): value is object {
   if (typeof value !== 'object' || value === null) return false;
   try {
