@@ -35,7 +35,7 @@ const MAX_COMPLAINT_CHARS = 400;
  * Our environment variables that the engine's command line may see: where programs are, which engine is meant, how to reach a registry. A
  * worker's token or a job's secrets are not among them.
  */
-const passed = [
+const allowedVariables = [
   /^(?:path|home|user|logname|lang|lc_all|tz|temp|tmp|tmpdir|userprofile|systemroot|windir|comspec|pathext|appdata|localappdata|programfiles)$/i,
   /^(?:docker|containers?|podman|buildah|xdg)_/i,
   /^(?:https?|all|no)_?proxy$/i,
@@ -45,7 +45,7 @@ const passed = [
 export function commandEnvironment(environment: NodeJS.ProcessEnv): Record<string, string> {
   const clean: Record<string, string> = {};
   for (const [name, value] of Object.entries(environment))
-    if (value !== undefined && passed.some((pattern) => pattern.test(name))) clean[name] = value;
+    if (value !== undefined && allowedVariables.some((pattern) => pattern.test(name))) clean[name] = value;
   return clean;
 }
 

@@ -95,7 +95,7 @@ export class ContainerEngine {
   readonly #leash: Leash;
   readonly #containers = new Set<Container>();
   readonly #removal: Removal;
-  readonly #leaving = new Set<Promise<void>>();
+  readonly #removals = new Set<Promise<void>>();
   #firewall: Promise<Firewall | string> | undefined;
   #used = false;
   #closed = false;
@@ -218,7 +218,7 @@ export class ContainerEngine {
   /** Removes an ended container and then calls `rest`, in the background: the outcome of a job does not wait for it, `close` does. */
   discard(container: Container | undefined, rest: () => Promise<void> = async () => {}): void {
     const removed = container === undefined ? Promise.resolve() : this.#removal.add(container);
-    const leaving = removed
+    const removing = removed
       .then(rest)
       .catch((error: unknown) =>
         this.#options.log.warn('something of a container job was left behind', {
@@ -227,10 +227,10 @@ export class ContainerEngine {
         }),
       )
       .finally(() => {
-        this.#leaving.delete(leaving);
+        this.#removals.delete(removing);
         if (container !== undefined) this.#containers.delete(container);
       });
-    this.#leaving.add(leaving);
+    this.#removals.add(removing);
   }
 
   /** Kills and removes whatever is left. */
@@ -239,7 +239,7 @@ export class ContainerEngine {
     await Promise.all([...this.#containers].map((container) => container.remove()));
     await Promise.all([...this.#containers].map((container) => container.ended));
     this.#removal.flush();
-    await Promise.all(this.#leaving);
+    await Promise.all(this.#removals);
     // A container whose start was interrupted may have been created after all.
     if (this.#used) {
       await this.#removeAll().catch(() => 0);

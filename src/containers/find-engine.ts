@@ -31,7 +31,7 @@ export async function findEngine(wish: EngineKind | 'auto', environment: NodeJS.
       continue;
     }
     const command = new CommandLine(program, environment);
-    const { stdout, stderr } = await askForFacts(command);
+    const { stdout, stderr } = await queryFacts(command);
     const facts = readFacts(kind, stdout, environment);
     if (facts !== undefined) return { facts, command: new CommandLine(program, environment, globalArguments(facts)) };
     faults.push(`${kind}: ${complaintOf(stderr)}`);
@@ -40,7 +40,7 @@ export async function findEngine(wish: EngineKind | 'auto', environment: NodeJS.
 }
 
 /** Without execa, which takes 17 MB: every worker looks for an engine, few ever run a container. */
-function askForFacts({ program, environment }: CommandLine): Promise<{ readonly stdout: string; readonly stderr: string }> {
+function queryFacts({ program, environment }: CommandLine): Promise<{ readonly stdout: string; readonly stderr: string }> {
   const options = { env: environment, timeout: PROBE_MS, killSignal: 'SIGKILL', maxBuffer: MAX_FACTS_CHARS } as const;
   return new Promise((resolve) => {
     execFile(program, ['info', '--format', '{{json .}}'], options, (error, stdout, stderr) =>

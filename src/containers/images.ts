@@ -47,7 +47,7 @@ const KNOWN_MS = 60_000;
 interface Pull {
   readonly done: Promise<void>;
   readonly watchers: Set<(progress: Json) => void>;
-  readonly giveUp: AbortController;
+  readonly controller: AbortController;
 }
 
 /** The images of an engine, as far as the owner lets jobs use them. */
@@ -170,19 +170,19 @@ export class Images {
       if (pulled === undefined) throw new PeerworkError('cancelled');
     } finally {
       pull.watchers.delete(watch);
-      if (pull.watchers.size === 0) pull.giveUp.abort();
+      if (pull.watchers.size === 0) pull.controller.abort();
     }
   }
 
   #startPull(image: string): Pull {
-    const giveUp = new AbortController();
+    const controller = new AbortController();
     const watchers = new Set<(progress: Json) => void>();
     const { command, pullTimeoutMs } = this.#options;
     const done = pullImage({
       command,
       // The full name: podman refuses short names unless its owner has configured what they mean.
       image: fullImageName(image),
-      signal: giveUp.signal,
+      signal: controller.signal,
       timeoutMs: pullTimeoutMs,
       onProgress: (progress) => {
         for (const watch of watchers) watch(progress);
@@ -191,9 +191,9 @@ export class Images {
       if (this.#pulls.get(image) === pull) this.#pulls.delete(image);
     });
     done.catch(() => {});
-    const pull: Pull = { done, watchers, giveUp };
+    const pull: Pull = { done, watchers, controller };
     // Nobody may join a pull that is being abandoned.
-    giveUp.signal.addEventListener('abort', () => {
+    controller.signal.addEventListener('abort', () => {
       if (this.#pulls.get(image) === pull) this.#pulls.delete(image);
     });
     this.#pulls.set(image, pull);

@@ -39,11 +39,11 @@ export class Leash {
       stdio: ['pipe', 'ignore', 'ignore'],
       detached: true,
     });
-    const gone = () => {
+    const onExit = () => {
       if (this.#shell === shell) this.#shell = undefined;
     };
-    shell.once('error', gone);
-    shell.once('exit', gone);
+    shell.once('error', onExit);
+    shell.once('exit', onExit);
     shell.stdin?.on('error', () => {});
     shell.unref();
     this.#shell = shell;

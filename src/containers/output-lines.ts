@@ -53,47 +53,47 @@ export class OutputLines {
     stream.on('data', (chunk: Buffer) => {
       this.#count(chunk.length);
       const text = decoder.write(chunk);
-      this.#keep(name, text);
-      for (const line of lines.push(text)) this.#pass(name, line);
+      this.#appendTail(name, text);
+      for (const line of lines.push(text)) this.#forward(name, line);
     });
     stream.on('end', () => {
       // A truncated character appears as a replacement character.
       const rest = decoder.end();
-      this.#keep(name, rest);
+      this.#appendTail(name, rest);
       const last = lines.rest() + rest;
-      if (last !== '') this.#pass(name, last);
-      this.#tellDropped();
+      if (last !== '') this.#forward(name, last);
+      this.#reportDropped();
     });
   }
 
   /** Truncated only occasionally, because this is called for each chunk. */
-  #keep(name: 'stdout' | 'stderr', text: string): void {
+  #appendTail(name: 'stdout' | 'stderr', text: string): void {
     this.#tails[name] += text;
     if (this.#tails[name].length > 4 * TAIL_CHARS) this.#tails[name] = this.tail(name);
   }
 
   #count(bytes: number): void {
-    this.#window ??= this.#clock.after(WINDOW_MS, () => this.#next(), { unref: true });
+    this.#window ??= this.#clock.after(WINDOW_MS, () => this.#resetWindow(), { unref: true });
     this.#bytes += bytes;
     if (this.#bytes > BYTES_PER_WINDOW) for (const each of this.#streams) each.pause();
   }
 
-  #next(): void {
+  #resetWindow(): void {
     this.#window = undefined;
     if (this.#bytes > BYTES_PER_WINDOW) for (const each of this.#streams) each.resume();
     this.#bytes = 0;
     this.#lines = 0;
-    this.#tellDropped();
+    this.#reportDropped();
   }
 
-  #pass(stream: 'stdout' | 'stderr', line: string): void {
+  #forward(stream: 'stdout' | 'stderr', line: string): void {
     this.#lines += 1;
     if (stream === 'stderr' && tellsHeapFull(line)) this.#heapFull = true;
     if (this.#lines > LINES_PER_WINDOW) this.#dropped += 1;
     else this.#onLine(stream, line.replace(/\r$/, '').slice(0, MAX_LOG_LINE_CHARS));
   }
 
-  #tellDropped(): void {
+  #reportDropped(): void {
     if (this.#dropped > 0) this.#onLine('log', `(${this.#dropped} lines were dropped: the container prints too many)`);
     this.#dropped = 0;
   }

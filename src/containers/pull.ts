@@ -13,12 +13,12 @@ export interface PullOptions {
 }
 
 /** A registry that has sent nothing by then counts as absent: the engine itself would keep trying for minutes. */
-const ANSWER_MS = 20_000;
+const FIRST_OUTPUT_MS = 20_000;
 
 /** Pulls an image; rejects with `image-missing`. Progress: `{ pull, layers, done }`. */
 export async function pullImage({ command, image, signal, timeoutMs, onProgress }: PullOptions): Promise<void> {
   const silence = new AbortController();
-  const timer = setTimeout(() => silence.abort(), ANSWER_MS);
+  const timer = setTimeout(() => silence.abort(), FIRST_OUTPUT_MS);
   const layers = new Map<string, boolean>();
   const read = (line: string) => {
     // Podman prints this before it has contacted any registry.
@@ -37,7 +37,7 @@ export async function pullImage({ command, image, signal, timeoutMs, onProgress 
   if (result.exitCode === 0) return;
   if (signal.aborted) throw new PeerworkError('cancelled');
   if (silence.signal.aborted)
-    throw new PeerworkError('image-missing', `${image}: its registry did not respond within ${ANSWER_MS / 1_000} s`);
+    throw new PeerworkError('image-missing', `${image}: its registry did not respond within ${FIRST_OUTPUT_MS / 1_000} s`);
   const why = result.exitCode === undefined ? `it took longer than ${Math.round(timeoutMs / 1_000)} s` : complaintOf(result.stderr);
   throw new PeerworkError('image-missing', `${image}: ${why}`);
 }

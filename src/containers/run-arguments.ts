@@ -68,11 +68,11 @@ function isRoot(imageUser: string): boolean {
 
 /** Returns /tmp if the root is read-only, and the volumes of the image that nothing else is mounted on. */
 function memoryFolders(spec: ContainerSpec, { user, volumes }: RunIdentity): readonly string[] {
-  const taken = new Set([...(spec.mounts ?? []), ...spec.egress.mounts].map(({ target }) => posix.normalize(target)));
+  const mounted = new Set([...(spec.mounts ?? []), ...spec.egress.mounts].map(({ target }) => posix.normalize(target)));
   const folders = new Set([...(user === undefined ? [] : ['/tmp']), ...volumes.map((volume) => posix.resolve('/', volume))]);
   for (const folder of folders)
     if (/[:,]/.test(folder) || folder === '/') throw invalid(`the image has the volume ${JSON.stringify(folder)}`);
-  return [...folders].filter((folder) => !taken.has(folder));
+  return [...folders].filter((folder) => !mounted.has(folder));
 }
 
 /**

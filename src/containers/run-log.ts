@@ -34,7 +34,7 @@ const FLUSH_MS = 100;
 const MAX_WAITING_CHARS = 4 * 1024 * 1024;
 const SECRET_NAME = /key|token|secret|passw|pwd|credential|auth/i;
 const MIN_SECRET_CHARS = 6;
-const SHOWN = '[secret]';
+const REDACTED = '[secret]';
 
 /**
  * The lines of one run, on this machine's disk, readable by its owner only. Never fails: a write error is reported once, and the run goes
@@ -74,7 +74,7 @@ export class RunLog {
     }
     // Without colours and anything else that a terminal would interpret.
     let clean = stripVTControlCharacters(redact(text)).replace(/[^\P{Cc}\t]/gu, '');
-    for (const secret of this.#secrets) clean = clean.replaceAll(secret, SHOWN);
+    for (const secret of this.#secrets) clean = clean.replaceAll(secret, REDACTED);
     const line = `${new Date(this.#place.clock.wall()).toISOString()} ${stream.padEnd(6)} ${clean}\n`;
     this.#waiting.push(line);
     this.#waitingChars += line.length;
@@ -84,7 +84,7 @@ export class RunLog {
   /** Resolves when everything is on disk. Never rejects. */
   end(how: string): Promise<void> {
     let clean = redact(how);
-    for (const secret of this.#secrets) clean = clean.replaceAll(secret, SHOWN);
+    for (const secret of this.#secrets) clean = clean.replaceAll(secret, REDACTED);
     this.#facts = { ...this.#facts, endedAt: this.#place.clock.wall(), ended: clean };
     this.#flush();
     this.#writing = this.#write(() => this.#writeFacts());

@@ -49,7 +49,7 @@ export class RunLogs {
   readonly #options: RunLogsOptions;
   readonly #open = new Set<string>();
   #sweeping: Promise<void> = Promise.resolve();
-  #told = false;
+  #faultReported = false;
 
   private constructor(options: RunLogsOptions) {
     this.#options = options;
@@ -57,14 +57,14 @@ export class RunLogs {
 
   static async open(options: RunLogsOptions): Promise<RunLogs> {
     const logs = new RunLogs(options);
-    await mkdir(options.folder, { recursive: true, mode: 0o700 }).catch((error: unknown) => logs.#tell(error));
+    await mkdir(options.folder, { recursive: true, mode: 0o700 }).catch((error: unknown) => logs.#reportFault(error));
     // Nobody else writes here: a log without an end was interrupted.
     for (const { path, bytes: _, ...facts } of await listRunLogs(options.folder))
       if (facts.endedAt === undefined)
         await writeWhole(
           `${path}.json`,
           JSON.stringify({ ...facts, endedAt: Math.max(facts.startedAt, options.clock.wall()), ended: 'interrupted' }),
-        ).catch((error: unknown) => logs.#tell(error));
+        ).catch((error: unknown) => logs.#reportFault(error));
     await logs.#sweep();
     return logs;
   }
@@ -78,7 +78,7 @@ export class RunLogs {
     const { id, channel, attempt } = job;
     this.#open.add(name);
     const log = new RunLog(
-      { path: join(folder, name), maxBytes: Math.min(MAX_RUN_BYTES, quotaBytes / 2), clock, onFault: (error) => this.#tell(error) },
+      { path: join(folder, name), maxBytes: Math.min(MAX_RUN_BYTES, quotaBytes / 2), clock, onFault: (error) => this.#reportFault(error) },
       { run: id, kind, channel, attempt, startedAt },
     );
     let ended = 'interrupted';
@@ -117,9 +117,9 @@ export class RunLogs {
     }
   }
 
-  #tell(error: unknown): void {
-    if (this.#told) return;
-    this.#told = true;
+  #reportFault(error: unknown): void {
+    if (this.#faultReported) return;
+    this.#faultReported = true;
     const hint = 'Free space on the disk, and make the home folder writable; jobs continue without stored output.';
     this.#options.log.warn('container output cannot be stored', { error, hint });
   }

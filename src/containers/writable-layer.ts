@@ -8,7 +8,7 @@ import { inspectedStorage, readEngineJson } from './engine-json.js';
 /** Only the needed parts: podman prints the whole as a list. */
 const STORAGE = '{"State":{{json .State}},"GraphDriver":{{json .GraphDriver}},"Mounts":{{json .Mounts}}}';
 /** A query takes a process, and the engine walks the layer. */
-const ASK_MS = 2_000;
+const QUERY_MS = 2_000;
 
 /** Whether the layers and volumes of containers can be read without the engine: they belong to root. */
 export function seesLayers(facts: Pick<EngineFacts, 'local'>): boolean {
@@ -27,7 +27,7 @@ export class WritableLayer {
   readonly #name: string;
   /** Undefined: not known yet. Empty: not readable. */
   #folders: readonly string[] | undefined;
-  #asked: { readonly bytes: number; readonly at: number } | undefined;
+  #lastQuery: { readonly bytes: number; readonly at: number } | undefined;
 
   constructor({ facts, command, clock }: { facts: EngineFacts; command: CommandLine; clock: Clock }, name: string) {
     this.#facts = facts;
@@ -43,7 +43,7 @@ export class WritableLayer {
   async bytes(enough: number): Promise<number> {
     this.#folders ??= await this.#find();
     if (this.#folders === undefined) return 0;
-    if (this.#folders.length === 0) return this.#ask();
+    if (this.#folders.length === 0) return this.#queryEngine();
     let bytes = 0;
     for (const folder of this.#folders) if (bytes <= enough) bytes += await bytesBelow(folder, enough - bytes);
     return bytes;
@@ -66,12 +66,12 @@ export class WritableLayer {
     return readable ? [layer, ...volumes] : [];
   }
 
-  async #ask(): Promise<number> {
+  async #queryEngine(): Promise<number> {
     const now = this.#clock.now();
-    if (this.#asked !== undefined && now - this.#asked.at < ASK_MS) return this.#asked.bytes;
+    if (this.#lastQuery !== undefined && now - this.#lastQuery.at < QUERY_MS) return this.#lastQuery.bytes;
     const { stdout, exitCode } = await this.#command.try(['inspect', '--size', '--format', '{{.SizeRw}}', this.#name]);
     const bytes = exitCode === 0 ? Number(/^\d+/.exec(stdout.trim())?.[0] ?? 0) : 0;
-    this.#asked = { bytes, at: this.#clock.now() };
+    this.#lastQuery = { bytes, at: this.#clock.now() };
     return bytes;
   }
 }

@@ -22,11 +22,11 @@ export interface CrawlProgress {
 export function readProgress(line: string): CrawlProgress | undefined {
   if (!line.startsWith(PROGRESS_MARK)) return undefined;
   try {
-    const told = parseJson(line.slice(PROGRESS_MARK.length), PROGRESS_LIMITS) as Partial<Record<keyof CrawlProgress, unknown>>;
-    const { handled, failed, total, pending, full } = told;
+    const message = parseJson(line.slice(PROGRESS_MARK.length), PROGRESS_LIMITS) as Partial<Record<keyof CrawlProgress, unknown>>;
+    const { handled, failed, total, pending, full } = message;
     const counts = { handled: Number(handled), failed: Number(failed), total: Number(total), pending: Number(pending) };
     if (![handled, failed, total, pending].every((count) => Number.isSafeInteger(count) && Number(count) >= 0)) return undefined;
-    return { ...counts, full: full === true, told: told.told === true };
+    return { ...counts, full: full === true, told: message.told === true };
   } catch {
     return undefined;
   }

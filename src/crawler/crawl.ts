@@ -41,7 +41,7 @@ export function startCrawl({ environment, queue, fetcher, delivery, say }: Crawl
     }
   }
 
-  const forbid = async (url: URL) => {
+  const checkRobots = async (url: URL) => {
     if (!actor.respectRobotsTxt) return;
     if (!(await robots.rules(url)).allows(url.href)) throw new Final(`the robots.txt of ${url.host} forbids it`);
   };
@@ -57,11 +57,11 @@ export function startCrawl({ environment, queue, fetcher, delivery, say }: Crawl
     headers: { accept: 'text/html,application/xhtml+xml,*/*;q=0.5', ...actor.headers, 'user-agent': userAgent },
     maxBytes: actor.maxPageBytes,
     timeoutMs: actor.pageTimeoutSecs * 1_000,
-    judge: forbid,
+    checkRedirect: checkRobots,
   });
 
   /** A page is not to blame if its result or links cannot be stored, and retrying it would not help. */
-  const orBreak = async <T>(safe: Promise<T>): Promise<T> => {
+  const breakOnFailure = async <T>(safe: Promise<T>): Promise<T> => {
     try {
       return await safe;
     } catch (thrown) {
@@ -69,9 +69,9 @@ export function startCrawl({ environment, queue, fetcher, delivery, say }: Crawl
       throw thrown;
     }
   };
-  const deliver = (result: PageResult) => orBreak(delivery.deliver(result));
+  const deliver = (result: PageResult) => breakOnFailure(delivery.deliver(result));
   const visit = async (page: QueuedPage) => {
-    await forbid(new URL(page.url));
+    await checkRobots(new URL(page.url));
     const answer = await client.read(page.url);
     const { statusCode, url, type } = answer;
     if (url !== page.url) page.loadedUrl = url;
@@ -85,7 +85,7 @@ export function startCrawl({ environment, queue, fetcher, delivery, say }: Crawl
     const result = { ...facts, statusCode, contentType: type, depth, handler: name, title, data, worker };
     // Links first: a page that counts as handled before its links are known would end the crawl too early.
     if ($ !== undefined && outline !== undefined && links !== undefined && depth < (actor.maxDepth ?? Number.POSITIVE_INFINITY))
-      await orBreak(loop.enqueue(await permitted(linksOf($, outline, url, links)), depth + 1));
+      await breakOnFailure(loop.enqueue(await permitted(linksOf($, outline, url, links)), depth + 1));
     await deliver({ ...result, crawledAt: new Date().toISOString() });
     tally.handled += 1;
   };

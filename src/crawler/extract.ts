@@ -58,12 +58,12 @@ function followed(links: Links | false): FollowedLinks | undefined {
   const { selector, globs, exclude = [], within = globs === undefined ? 'host' : 'all' } = links;
   const wanted: Glob = globs === undefined ? () => true : compileGlobs(globs);
   const unwanted = compileGlobs(exclude);
-  const near = {
+  const inScope = {
     host: (url: URL, from: URL) => url.host === from.host,
     domain: (url: URL, from: URL) => url.host === from.host || (getDomain(url.hostname) ?? url.hostname) === getDomain(from.hostname),
     all: () => true,
   }[within];
-  return { selector, follows: (url, from) => near(url, from) && wanted(url.href) && !unwanted(url.href) };
+  return { selector, follows: (url, from) => inScope(url, from) && wanted(url.href) && !unwanted(url.href) };
 }
 
 /** Returns the fields of a page. Throws Missing. */

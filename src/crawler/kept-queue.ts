@@ -20,7 +20,7 @@ const LINE_LIMITS: JsonLimits = { maxBytes: 16 * 1024 * 1024 };
 export class KeptQueue extends MemoryQueue {
   readonly #file: AppendFile;
   readonly #batches: Batches<{ readonly json: string }>;
-  #toldFull = false;
+  #wroteFull = false;
 
   private constructor(maxRequests: number, file: AppendFile) {
     super(maxRequests);
@@ -52,8 +52,8 @@ export class KeptQueue extends MemoryQueue {
   override async add(requests: readonly QueuedRequest[]): Promise<AddAnswer[]> {
     const answers = await this.admit(requests);
     const lines = requests.filter((_, at) => answers[at] === 'added').map(({ json }) => json);
-    if (answers.includes('full') && !this.#toldFull) {
-      this.#toldFull = true;
+    if (answers.includes('full') && !this.#wroteFull) {
+      this.#wroteFull = true;
       lines.push(FULL);
     }
     await Promise.all(lines.map((json) => this.#batches.add({ json })));

@@ -38,26 +38,26 @@ async function main(): Promise<number> {
   const comesBack = environment.resultsFolder !== undefined && environment.api === undefined;
   const delivery = await openDelivery(environment, api, comesBack ? sharedQueue && ((results) => sharedQueue.keep(results)) : undefined);
   let own: KeptQueue | undefined;
-  let progress: ReturnType<typeof tellProgress> | undefined;
+  let progress: ReturnType<typeof reportProgress> | undefined;
   try {
     if (sharedQueue === undefined && comesBack) own = await KeptQueue.open(environment.resultsFolder ?? '', actor.maxPages);
     const queue: PageQueue = sharedQueue ?? own ?? new MemoryQueue(actor.maxPages);
     const crawl = startCrawl({ environment, queue, fetcher: pages, delivery, say });
-    const ears = redis && forListening(redis.duplicate());
-    ears?.on('error', () => {}).on('message', crawl.wake);
-    if (shared) await ears?.subscribe(wakeChannel(shared.queue));
+    const subscriber = redis && forListening(redis.duplicate());
+    subscriber?.on('error', () => {}).on('message', crawl.wake);
+    if (shared) await subscriber?.subscribe(wakeChannel(shared.queue));
     let stopped = false;
     process.once('SIGTERM', () => {
       stopped = true;
       crawl.stop();
     });
-    progress = tellProgress(queue, crawl.tally);
+    progress = reportProgress(queue, crawl.tally);
     try {
-      await gather(queue, environment);
+      await waitForContainers(queue, environment);
       await crawl.run();
     } finally {
       await progress.end();
-      ears?.disconnect();
+      subscriber?.disconnect();
     }
     const { handled, failed } = await queue.counts();
     // One bad page must not fail a crawl, and neither must one container that got only bad ones.
@@ -66,13 +66,13 @@ async function main(): Promise<number> {
       `${crawl.tally.handled} pages read, ${crawl.tally.failed} failed; ${handled} of the whole crawl are handled, ${failed} of them failed`,
     );
     if (environment.api !== undefined && shared === undefined && !stopped) {
-      await tellStatus(api, environment, exitCode, crawl.tally);
-      progress.told();
+      await postStatus(api, environment, exitCode, crawl.tally);
+      progress.acknowledged();
     }
     return exitCode;
   } catch (thrown) {
     if (environment.api !== undefined && shared === undefined)
-      await tellStatus(api, environment, EXIT_FAILED, undefined, thrown).then(progress?.told, () => {});
+      await postStatus(api, environment, EXIT_FAILED, undefined, thrown).then(progress?.acknowledged, () => {});
     throw thrown;
   } finally {
     redis?.disconnect();
@@ -82,34 +82,34 @@ async function main(): Promise<number> {
 }
 
 /** Waits until all containers have joined or a time limit has passed: the first one would otherwise claim most of a small crawl. */
-async function gather(queue: PageQueue, { containers }: Environment): Promise<void> {
+async function waitForContainers(queue: PageQueue, { containers }: Environment): Promise<void> {
   for (const startedAt = Date.now(); (await queue.join()) < containers && Date.now() - startedAt < BARRIER_MS; )
     await new Promise((resolve) => setTimeout(resolve, BARRIER_LOOK_MS));
 }
 
 /** Prints progress for the reader of the output, at most one line a second and one at the end. */
-function tellProgress(queue: PageQueue, tally: { readonly handled: number; readonly failed: number }) {
-  let told = '';
+function reportProgress(queue: PageQueue, tally: { readonly handled: number; readonly failed: number }) {
+  let lastLine = '';
   let last = { handled: 0, failed: 0, total: 0, pending: 0, full: false };
-  const tell = async () => {
+  const print = async () => {
     const { total, pending, full } = await queue.counts();
     last = { handled: tally.handled + tally.failed, failed: tally.failed, total, pending, full };
     const line = JSON.stringify(last);
-    if (line !== told) say(`${PROGRESS_MARK}${line}`);
-    told = line;
+    if (line !== lastLine) say(`${PROGRESS_MARK}${line}`);
+    lastLine = line;
   };
-  const timer = setInterval(() => void tell().catch(() => {}), PROGRESS_MS);
+  const timer = setInterval(() => void print().catch(() => {}), PROGRESS_MS);
   return {
     end: async () => {
       clearInterval(timer);
-      await tell().catch(() => {});
+      await print().catch(() => {});
     },
     /** The API has acknowledged the final status of the run. */
-    told: () => say(`${PROGRESS_MARK}${JSON.stringify({ ...last, told: true })}`),
+    acknowledged: () => say(`${PROGRESS_MARK}${JSON.stringify({ ...last, told: true })}`),
   };
 }
 
-async function tellStatus(api: Fetcher, environment: Environment, exitCode: number, stats?: object, thrown?: unknown): Promise<void> {
+async function postStatus(api: Fetcher, environment: Environment, exitCode: number, stats?: object, thrown?: unknown): Promise<void> {
   if (environment.api === undefined) return;
   const status = exitCode === 0 ? 'completed' : 'failed';
   const error = thrown instanceof Error ? thrown.message : undefined;

@@ -25,13 +25,13 @@ export interface PageClientOptions {
   /** Limit for the whole page, including redirects and body. */
   readonly timeoutMs: number;
   /** Throws if the target of a redirect must not be requested. */
-  readonly judge: (url: URL) => Promise<void>;
+  readonly checkRedirect: (url: URL) => Promise<void>;
 }
 
 const MAX_REDIRECTS = 10;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 /** Temporary, like 5xx; every other 4xx is final. */
-const PASSING = new Set([408, 425, 429]);
+const TEMPORARY = new Set([408, 425, 429]);
 const TYPES = new Set(['text/html', 'text/xml', 'application/xhtml+xml', 'application/xml', 'application/json']);
 /** For pages without a content type. */
 const TYPE_BY_ENDING: Readonly<Record<string, string>> = {
@@ -77,7 +77,7 @@ export class PageClient {
       answer.destroy();
       url = target(location, url);
       if (redirects === MAX_REDIRECTS) throw new Final(`more than ${MAX_REDIRECTS} redirects`);
-      await this.#options.judge(url);
+      await this.#options.checkRedirect(url);
     }
   }
 
@@ -86,7 +86,7 @@ export class PageClient {
     try {
       if (statusCode >= 400) {
         const fault = `the server responded ${statusCode}`;
-        throw statusCode >= 500 || PASSING.has(statusCode) ? new Error(fault) : new Final(fault);
+        throw statusCode >= 500 || TEMPORARY.has(statusCode) ? new Error(fault) : new Final(fault);
       }
       const { type, charset } = typeOf(headers['content-type'], url);
       if (!TYPES.has(type)) throw new Final(`it is ${type}; only ${[...TYPES].join(', ')} are read`);

@@ -49,9 +49,9 @@ export class PageLoop {
   #pending = 0;
   #total = 0;
   #stopped = false;
-  #looking = false;
-  #lookAgain = false;
-  #woken = false;
+  #polling = false;
+  #pollAgain = false;
+  #wakeScheduled = false;
   #end: { readonly resolve: () => void; readonly reject: (error: Error) => void } | undefined;
   #broken: Error | undefined;
 
@@ -65,7 +65,7 @@ export class PageLoop {
    */
   async run(): Promise<void> {
     const renewal = setInterval(() => void this.#renew(), RENEW_MS);
-    const look = setInterval(() => this.wake(), POLL_INTERVAL_MS);
+    const polling = setInterval(() => this.wake(), POLL_INTERVAL_MS);
     try {
       await new Promise<void>((resolve, reject) => {
         this.#end = { resolve, reject };
@@ -74,7 +74,7 @@ export class PageLoop {
       });
     } finally {
       clearInterval(renewal);
-      clearInterval(look);
+      clearInterval(polling);
     }
   }
 
@@ -92,11 +92,11 @@ export class PageLoop {
 
   /** Called when there may be a page to run. */
   wake(): void {
-    if (this.#woken || this.#end === undefined) return;
-    this.#woken = true;
+    if (this.#wakeScheduled || this.#end === undefined) return;
+    this.#wakeScheduled = true;
     setImmediate(() => {
-      this.#woken = false;
-      this.#look().catch((error: Error) => this.break(error));
+      this.#wakeScheduled = false;
+      this.#poll().catch((error: Error) => this.break(error));
     });
   }
 
@@ -122,19 +122,19 @@ export class PageLoop {
     this.wake();
   }
 
-  async #look(): Promise<void> {
+  async #poll(): Promise<void> {
     this.#start();
-    this.#lookAgain = true;
-    if (this.#looking) return;
-    this.#looking = true;
+    this.#pollAgain = true;
+    if (this.#polling) return;
+    this.#polling = true;
     try {
-      while (this.#lookAgain && this.#broken === undefined) {
-        this.#lookAgain = false;
+      while (this.#pollAgain && this.#broken === undefined) {
+        this.#pollAgain = false;
         if (!this.#stopped) await this.#claim();
         this.#start();
       }
     } finally {
-      this.#looking = false;
+      this.#polling = false;
     }
     if (this.#isFinished()) this.#end?.resolve();
   }
@@ -205,15 +205,15 @@ export class PageLoop {
         page.retryCount += 1;
         const delayMs = backoffMs(page.retryCount, { firstMs: FIRST_BACKOFF_MS, capMs: MAX_BACKOFF_MS });
         await queue.reclaim(page.id, storedPage(page), { delayMs });
-        return this.#let(page);
+        return this.#release(page);
       }
       await onGivenUp(page, message);
     }
     this.#pending = await queue.handle(page.id, storedPage(page, new Date().toISOString()), failed);
-    this.#let(page);
+    this.#release(page);
   }
 
-  #let(page: QueuedPage): void {
+  #release(page: QueuedPage): void {
     this.#held.delete(page.id);
     this.#running.delete(page.id);
     this.#busyAt = Date.now();

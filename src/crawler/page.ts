@@ -33,8 +33,8 @@ export function readPage(id: string, json: string): QueuedPage {
 export function storedPage(page: QueuedPage, handledAt?: string): string {
   const { id, url, uniqueKey, depth, retryCount, noRetry, loadedUrl, errorMessages } = page;
   const when = handledAt === undefined ? { orderNo: Date.now() } : { handledAt };
-  const told = { id, url, uniqueKey, method: 'GET', retryCount, ...when, noRetry, loadedUrl, errorMessages, userData: { depth } };
-  return JSON.stringify(told);
+  const stored = { id, url, uniqueKey, method: 'GET', retryCount, ...when, noRetry, loadedUrl, errorMessages, userData: { depth } };
+  return JSON.stringify(stored);
 }
 
 interface StoredPage {

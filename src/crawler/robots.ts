@@ -15,8 +15,8 @@ export interface Rules {
   readonly delayMs: number;
 }
 
-const FREE: Rules = { allows: () => true, delayMs: 0 };
-const CLOSED: Rules = { allows: () => false, delayMs: 0 };
+const ALLOW_ALL: Rules = { allows: () => true, delayMs: 0 };
+const ALLOW_NONE: Rules = { allows: () => false, delayMs: 0 };
 
 /** The rules of each host, fetched once (RFC 9309): none if there is no file, and no page at all if the server fails. */
 export class Robots {
@@ -34,25 +34,25 @@ export class Robots {
     const known = this.#hosts.get(url.origin);
     if (known !== undefined) return known;
     if (this.#hosts.size >= MAX_HOSTS) this.#hosts.clear();
-    const asked = this.#ask(new URL('/robots.txt', url)).then((rules) => {
+    const pending = this.#fetch(new URL('/robots.txt', url)).then((rules) => {
       this.#hosts.set(url.origin, rules);
       return rules;
     });
-    this.#hosts.set(url.origin, asked);
-    return asked;
+    this.#hosts.set(url.origin, pending);
+    return pending;
   }
 
-  async #ask(file: URL): Promise<Rules> {
+  async #fetch(file: URL): Promise<Rules> {
     try {
       const { status, text } = await within({ withinMs: TIMEOUT_MS }, (signal) => this.#read(file, signal));
-      if (status >= 500) return CLOSED;
-      if (status !== 200) return FREE;
+      if (status >= 500) return ALLOW_NONE;
+      if (status !== 200) return ALLOW_ALL;
       const parsed = robotsParser(file.href, text);
       const delayMs = Math.min(MAX_CRAWL_DELAY_MS, Math.max(0, (parsed.getCrawlDelay(this.#userAgent) ?? 0) * 1_000));
       return { allows: (url) => parsed.isAllowed(url, this.#userAgent) !== false, delayMs };
     } catch {
       // Unreachable, or not allowed: the request of the page itself will report it.
-      return FREE;
+      return ALLOW_ALL;
     }
   }
 

@@ -82,9 +82,9 @@ export function effectivePolicy(wish: NetworkWish, ceiling: NetworkCeiling, trus
   if (wish === 'none') return policy('listed', [], [], BY_TASK);
   if (wish === 'internet') return ceiling.internet ? policy('internet', [], [], BY_OWNER) : policy('listed', byOwner, [], BY_OWNER);
   if (wish === 'lan') return policy(ceiling.internet ? 'internet' : 'listed', [], byOwner, BY_OWNER);
-  const asked = wish.map(readHost);
-  const free = common(asked, byOwner);
-  const others = ceiling.internet ? asked.filter((host) => !free.includes(host)) : [];
+  const requested = wish.map(readHost);
+  const free = common(requested, byOwner);
+  const others = ceiling.internet ? requested.filter((host) => !free.includes(host)) : [];
   return policy('listed', others, free, ceiling.internet ? BY_TASK : BY_OWNER);
 }
 
@@ -105,10 +105,10 @@ export function readHost(text: string): string {
   const target = readTarget(text);
   if (target !== undefined) return pairOf(target.host, target.port);
   // A name without a dot could be a misspelt keyword.
-  const whole = /[.:]/.test(host) ? readTarget(`${isIPv6(host) ? `[${host}]` : host}:1`) : undefined;
-  if (whole === undefined)
+  const bare = /[.:]/.test(host) ? readTarget(`${isIPv6(host) ? `[${host}]` : host}:1`) : undefined;
+  if (bare === undefined)
     throw new PeerworkError('container-invalid', `${JSON.stringify(text.slice(0, 80))} is no host and not host:port`);
-  return pairOf(whole.host, '*');
+  return pairOf(bare.host, '*');
 }
 
 /** Normalises a `host:port` to the form used in comparisons; throws `container-invalid`. */

@@ -111,15 +111,15 @@ function connectThrough(socket: Socket, target: Target): void {
   socket._unrefTimer();
   socket.connecting = true;
   if (net.isIP(target.host) === 0) socket._host = target.host;
-  const way = new net.Socket() as Socket;
-  const abandon = () => way.destroy();
+  const proxied = new net.Socket() as Socket;
+  const abandon = () => proxied.destroy();
   socket.once('close', abandon);
   const fail = (error: Error) => {
-    way.destroy();
+    proxied.destroy();
     if (socket.connecting) socket.destroy(error);
   };
   const head: Buffer[] = [];
-  way.on('data', (chunk: Buffer) => {
+  proxied.on('data', (chunk: Buffer) => {
     head.push(chunk);
     const bytes = Buffer.concat(head);
     const end = bytes.indexOf('\r\n\r\n');
@@ -127,26 +127,26 @@ function connectThrough(socket: Socket, target: Target): void {
     const answer = bytes.toString('latin1', 0, Math.max(end, 0));
     if (!/^HTTP\/1\.1 200 /.test(answer)) return fail(errorOf(answer, target));
     socket.off('close', abandon);
-    succeed(socket, way, target, bytes.subarray(end + 4));
+    succeed(socket, proxied, target, bytes.subarray(end + 4));
   });
-  way.on('error', () => fail(failure('ECONNREFUSED', target, 'the way out of the sandbox is closed')));
-  way.on('end', () => fail(failure('ECONNRESET', target, 'the way out of the sandbox was closed')));
-  direct.call(way, normalizeArgs([{ path: PROXY }]));
+  proxied.on('error', () => fail(failure('ECONNREFUSED', target, 'the way out of the sandbox is closed')));
+  proxied.on('end', () => fail(failure('ECONNRESET', target, 'the way out of the sandbox was closed')));
+  direct.call(proxied, normalizeArgs([{ path: PROXY }]));
   const authority = net.isIPv6(target.host) ? `[${target.host}]` : target.host;
   if (/^[\x21-\x7e]{1,260}$/.test(authority))
-    way.write(`CONNECT ${authority}:${target.port} HTTP/1.1\r\nhost: ${authority}:${target.port}\r\n\r\n`);
+    proxied.write(`CONNECT ${authority}:${target.port} HTTP/1.1\r\nhost: ${authority}:${target.port}\r\n\r\n`);
   else process.nextTick(fail, failure('ENOTFOUND', target));
 }
 
 /** Hands the stream that follows the proxy's reply over to the caller's socket. */
-function succeed(socket: Socket, way: Socket, { host, port }: Target, rest: Buffer): void {
-  const handle = way._handle;
-  way._handle = null;
-  way.removeAllListeners();
+function succeed(socket: Socket, proxied: Socket, { host, port }: Target, rest: Buffer): void {
+  const handle = proxied._handle;
+  proxied._handle = null;
+  proxied.removeAllListeners();
   if (handle === null) return;
   handle.readStop();
   handle.reading = false;
-  const buffered: Buffer | null = way.read();
+  const buffered: Buffer | null = proxied.read();
   if (!socket.connecting || takeHandle === undefined) {
     handle.close();
     if (socket.connecting) socket.destroy(new Error(`this version of Node (${process.version}) has no network in this sandbox`));
@@ -160,7 +160,7 @@ function succeed(socket: Socket, way: Socket, { host, port }: Target, rest: Buff
   const address = net.isIP(host) === 0 ? standInOf(host) : host;
   socket._peername = { address, family: net.isIPv6(address) ? 'IPv6' : 'IPv4', port };
   socket._unrefTimer();
-  confirmEndOf(socket, way, handle, { host, port });
+  confirmEndOf(socket, proxied, handle, { host, port });
   socket.emit('connect');
   socket.emit('ready');
   if (socket.destroyed) return;
@@ -170,22 +170,22 @@ function succeed(socket: Socket, way: Socket, { host, port }: Target, rest: Buff
 
 /**
  * Distinguishes an orderly end from a broken stream. A unix socket has no reset: if the stream behind the proxy broke, the socket is
- * closed, and a write, even an empty one, fails with EPIPE; an orderly end is a half-close. Only the latter may appear as an end. `way`
+ * closed, and a write, even an empty one, fails with EPIPE; an orderly end is a half-close. Only the latter may appear as an end. `proxied`
  * has given its handle away and borrows it for this probe, below TLS.
  */
-function confirmEndOf(socket: Socket, way: Socket, handle: Handle, target: Target): void {
+function confirmEndOf(socket: Socket, proxied: Socket, handle: Handle, target: Target): void {
   const push = socket.push.bind(socket);
   socket.push = (chunk: unknown, encoding?: BufferEncoding) => {
     if (chunk !== null || socket.writableEnded) return push(chunk, encoding);
     Reflect.deleteProperty(socket, 'push');
-    way.on('error', () => socket.destroy(failure('ECONNRESET', target)));
-    way._handle = handle;
-    way.write(NOTHING, (error) => {
+    proxied.on('error', () => socket.destroy(failure('ECONNRESET', target)));
+    proxied._handle = handle;
+    proxied.write(NOTHING, (error) => {
       if (error || socket.destroyed) return;
       push(null);
       socket.read(0);
     });
-    way._handle = null;
+    proxied._handle = null;
     return false;
   };
 }
@@ -234,13 +234,13 @@ function failure(code: string, { host, port }: Target, why = ''): Error {
 const MAX_STAND_INS = 65_536;
 const standIns = new Map<string, string>();
 const namesOf = new Map<string, string>();
-let given = 0;
+let lastStandIn = 0;
 
 function standInOf(name: string): string {
   let address = standIns.get(name);
   if (address === undefined) {
-    given = (given % MAX_STAND_INS) + 1;
-    address = `198.${18 + (given >> 16)}.${(given >> 8) & 255}.${given & 255}`;
+    lastStandIn = (lastStandIn % MAX_STAND_INS) + 1;
+    address = `198.${18 + (lastStandIn >> 16)}.${(lastStandIn >> 8) & 255}.${lastStandIn & 255}`;
     const forgotten = namesOf.get(address);
     if (forgotten !== undefined) standIns.delete(forgotten);
     standIns.set(name, address);
@@ -293,22 +293,22 @@ function records(name: string, family: 4 | 6, options: unknown): unknown[] {
 
 type Method = (...args: unknown[]) => unknown;
 
-/** Replaces a method by `stand` for the calls that it handles; other calls go to Node's own. */
-function replace(owner: object, name: string, promised: boolean, stand: (args: readonly unknown[]) => (() => unknown) | undefined): void {
+/** Replaces a method by `override` for the calls that it handles; other calls go to Node's own. */
+function replace(owner: object, name: string, promised: boolean, override: (args: readonly unknown[]) => (() => unknown) | undefined): void {
   const methods = owner as Record<string, Method | undefined>;
   const own = methods[name];
   if (own === undefined) return;
   const replacement = function (this: unknown, ...args: unknown[]): unknown {
     const callback = promised ? undefined : args.at(-1);
-    const say = (promised || typeof callback === 'function') && typeof args[0] === 'string' ? stand(args) : undefined;
-    if (say === undefined) return own.apply(this, args);
-    const said = new Promise((resolve) => resolve(say()));
-    if (promised) return said;
+    const compute = (promised || typeof callback === 'function') && typeof args[0] === 'string' ? override(args) : undefined;
+    if (compute === undefined) return own.apply(this, args);
+    const result = new Promise((resolve) => resolve(compute()));
+    if (promised) return result;
     const done = callback as Callback;
-    const tell = (...values: unknown[]) => process.nextTick(done, ...values);
-    said.then(
-      (value) => (name === 'lookup' && !Array.isArray(value) ? tell(null, ...Object.values(value as object)) : tell(null, value)),
-      tell,
+    const callBack = (...values: unknown[]) => process.nextTick(done, ...values);
+    result.then(
+      (value) => (name === 'lookup' && !Array.isArray(value) ? callBack(null, ...Object.values(value as object)) : callBack(null, value)),
+      callBack,
     );
     return {};
   };

@@ -26,7 +26,7 @@ export interface EgressProxyOptions extends ReachOptions {
 /** Followed by the process id. */
 export const FOLDER_PREFIX = 'peerwork-egress-';
 const MAX_STREAMS = 512;
-const MAX_TOLD = 50;
+const MAX_REPORTED = 50;
 const HEADERS_MS = 10_000;
 
 /**
@@ -47,7 +47,7 @@ export class EgressProxy {
   readonly #options: EgressProxyOptions;
   readonly #server: Server;
   readonly #clients = new Set<Duplex>();
-  readonly #told = new Set<string>();
+  readonly #reported = new Set<string>();
   readonly #closing = new AbortController();
 
   private constructor(folder: string, options: EgressProxyOptions) {
@@ -86,8 +86,8 @@ export class EgressProxy {
   }
 
   /** Forgets which refusals were reported, so that they are reported again. */
-  tellAnew(): void {
-    this.#told.clear();
+  forgetReported(): void {
+    this.#reported.clear();
   }
 
   /** Ends every stream immediately. */
@@ -105,7 +105,7 @@ export class EgressProxy {
     const full = this.#clients.size >= MAX_STREAMS;
     this.#clients.add(client);
     client.once('close', () => this.#clients.delete(client));
-    if (full) return answer(client, '503 Too Many Streams');
+    if (full) return reply(client, '503 Too Many Streams');
     // Before anything asynchronous: a client that has ended by then would emit its end over an empty buffer.
     if (head.length > 0) client.unshift(head);
     try {
@@ -115,16 +115,16 @@ export class EgressProxy {
       // The stream itself signals a break to both sides.
       await joinStreams(client, there, { signal: this.#closing.signal, halfOpenIdleMs }).catch(() => {});
     } catch (error) {
-      if (!(error instanceof Refused)) return answer(client, '502 Bad Gateway', `x-peerwork-error: ${codeOf(error)}`);
-      this.#tell(target, error.message);
-      answer(client, '403 Forbidden', `x-peerwork-refused: ${error.message}`);
+      if (!(error instanceof Refused)) return reply(client, '502 Bad Gateway', `x-peerwork-error: ${codeOf(error)}`);
+      this.#report(target, error.message);
+      reply(client, '403 Forbidden', `x-peerwork-refused: ${error.message}`);
     }
   }
 
-  #tell(target: string, reason: string): void {
+  #report(target: string, reason: string): void {
     const shown = target.slice(0, 120).replace(/[^\x20-\x7e]/g, '?');
-    if (this.#told.has(shown) || this.#told.size >= MAX_TOLD) return;
-    this.#told.add(shown);
+    if (this.#reported.has(shown) || this.#reported.size >= MAX_REPORTED) return;
+    this.#reported.add(shown);
     this.#options.onRefused?.(shown, reason);
   }
 }
@@ -162,7 +162,7 @@ function isOfDeadProcess(name: string): boolean {
   }
 }
 
-function answer(client: Duplex, status: string, ...headers: readonly string[]): void {
+function reply(client: Duplex, status: string, ...headers: readonly string[]): void {
   // Does not wait for the client's own end.
   client.once('finish', () => client.destroy());
   client.end([`HTTP/1.1 ${status}`, ...headers, 'connection: close', 'content-length: 0', '', ''].join('\r\n'));

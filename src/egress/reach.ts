@@ -67,13 +67,13 @@ async function allowedAddresses({ host, port }: Target, options: ReachOptions): 
   return allowed;
 }
 
-async function resolveName(host: string, ask: (host: string) => Promise<readonly string[]>): Promise<readonly string[]> {
+async function resolveName(host: string, resolver: (host: string) => Promise<readonly string[]>): Promise<readonly string[]> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(() => reject(failure('EAI_AGAIN', `the name ${host} was not resolved in time`)), LOOKUP_MS);
   });
   try {
-    const addresses = await Promise.race([ask(host), late]);
+    const addresses = await Promise.race([resolver(host), late]);
     if (addresses.length === 0) throw failure('ENOTFOUND', `the name ${host} has no address`);
     return addresses;
   } finally {
@@ -90,12 +90,12 @@ function connectTo(address: string, port: number, signal: AbortSignal): Promise<
     const socket = connect({ host: address, port, noDelay: true, keepAlive: true, allowHalfOpen: true });
     const timer = setTimeout(() => socket.destroy(failure('ETIMEDOUT', 'it does not respond')), CONNECT_MS);
     // Only while connecting: a stream that is cut later is reset, whereas the signal option of `connect` would end it.
-    const giveUp = () => socket.destroy(new Error('it is no longer wanted'));
+    const onAbort = () => socket.destroy(new Error('it is no longer wanted'));
     const done = () => {
       clearTimeout(timer);
-      signal.removeEventListener('abort', giveUp);
+      signal.removeEventListener('abort', onAbort);
     };
-    signal.addEventListener('abort', giveUp, { once: true });
+    signal.addEventListener('abort', onAbort, { once: true });
     socket.once('error', (error) => {
       done();
       reject(error);
@@ -105,7 +105,7 @@ function connectTo(address: string, port: number, signal: AbortSignal): Promise<
       socket.removeAllListeners('error');
       resolve(socket);
     });
-    if (signal.aborted) giveUp();
+    if (signal.aborted) onAbort();
   });
 }
 

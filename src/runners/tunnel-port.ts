@@ -33,7 +33,7 @@ export async function openTunnelPort(tunnel: Tunnel, { path, onError = () => {} 
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
-    pass(socket, tunnel, ending.signal).catch((error: unknown) => {
+    pipe(socket, tunnel, ending.signal).catch((error: unknown) => {
       resetStream(socket, error instanceof Error ? error : new PeerworkError('tunnel-broken'));
       if (!ending.signal.aborted) onError(asPeerworkError(error, 'tunnel-broken'));
     });
@@ -60,17 +60,17 @@ export async function openTunnelPort(tunnel: Tunnel, { path, onError = () => {} 
 const NOWHERE: AddressInfo = { address: '', port: 0, family: '' };
 
 /** Pipes both directions, each to its own end. Rejects if one breaks, which resets the other. */
-async function pass(socket: Socket, tunnel: Tunnel, signal: AbortSignal): Promise<void> {
+async function pipe(socket: Socket, tunnel: Tunnel, signal: AbortSignal): Promise<void> {
   socket.on('error', () => {});
-  const far = await tunnel.open(signal);
-  let ofProgram: unknown;
+  const remote = await tunnel.open(signal);
+  let programError: unknown;
   socket.once('error', (error) => {
-    if (!far.destroyed) ofProgram = error;
+    if (!remote.destroyed) programError = error;
   });
   try {
-    await joinStreams(far, socket, { signal });
+    await joinStreams(remote, socket, { signal });
   } catch (error) {
     // A program that disconnects is not a fault of the tunnel.
-    if (error !== ofProgram) throw error;
+    if (error !== programError) throw error;
   }
 }

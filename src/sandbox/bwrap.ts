@@ -74,12 +74,12 @@ function startAs(uid: number, workdir: string, limits: Limits): Starter {
   return {
     outside: { ...limits, processes: MAX_PROCESSES },
     namespaces: [...namespaces, ...keep],
-    inside: [findTool('setpriv'), ...becoming(uid), '--'],
+    inside: [findTool('setpriv'), ...becomeUid(uid), '--'],
   };
 }
 
 /** Returns the options of setpriv that drop everything root has. */
-export function becoming(uid: number): string[] {
+export function becomeUid(uid: number): string[] {
   return ['--reuid', String(uid), '--regid', String(uid), '--clear-groups', '--no-new-privs', '--inh-caps=-all', '--bounding-set=-all'];
 }
 

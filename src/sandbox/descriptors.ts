@@ -9,17 +9,17 @@ const FOLDERS = process.platform === 'linux' ? ['/proc/self/fd', '/dev/fd'] : ['
 const MARGIN = 16;
 const O_CLOEXEC = 0o2_000_000;
 
-let nothing: number | undefined;
+let devNull: number | undefined;
 
 /** Returns entries for `stdio` of spawn, from descriptor `from` on, that substitute /dev/null for anything that would be inherited. */
 export function blankDescriptors(from: number): ('ignore' | number)[] {
   if (process.platform === 'win32') return [];
-  nothing ??= openSync('/dev/null', 'r+');
+  devNull ??= openSync('/dev/null', 'r+');
   const open = new Set(openDescriptors());
   const entries: ('ignore' | number)[] = [];
   const end = Math.max(from, ...open) + MARGIN;
   for (let descriptor = from; descriptor < end; descriptor += 1) {
-    entries.push(open.has(descriptor) && closesOnExec(descriptor) ? 'ignore' : nothing);
+    entries.push(open.has(descriptor) && closesOnExec(descriptor) ? 'ignore' : devNull);
   }
   return entries;
 }

@@ -3,7 +3,7 @@ import { chownSync } from 'node:fs';
 import { mkdir, mkdtemp, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { removeTree } from '../kit/remove-tree.js';
-import { becoming } from './bwrap.js';
+import { becomeUid } from './bwrap.js';
 import { byPrlimit, type Limits, MAX_PROCESSES, type ProgramAccess } from './limits.js';
 import { closedFolders, type Paths, privateMounts } from './private-mounts.js';
 import { findTool, tryOut, WORKED } from './tools.js';
@@ -20,14 +20,14 @@ export interface Bounds {
 /** Detects the limits and privileges for which this machine has the tools. */
 export async function findBounds(sizes: NonNullable<Limits['sizes']>): Promise<Bounds> {
   if (process.platform !== 'linux') return { limits: {}, privileges: [] };
-  const setpriv = [...endsWithUs(), '--no-new-privs', '--inh-caps=-all', '--bounding-set=-all', '--'];
-  const meek = [...endsWithUs(), '--no-new-privs', '--'];
+  const full = [...dieWithParent(), '--no-new-privs', '--inh-caps=-all', '--bounding-set=-all', '--'];
+  const minimal = [...dieWithParent(), '--no-new-privs', '--'];
   const fits = async (words: readonly string[]) => (await tryOut([...words, '/bin/sh', '-c', `exit ${WORKED}`])) === undefined;
-  const [sized, bound, meekly] = await Promise.all([fits(byPrlimit({ sizes })), fits(setpriv), fits(meek)]);
-  return { limits: sized ? { sizes } : {}, privileges: bound ? setpriv : meekly ? meek : [] };
+  const [fitsSizes, fitsFull, fitsMinimal] = await Promise.all([fits(byPrlimit({ sizes })), fits(full), fits(minimal)]);
+  return { limits: fitsSizes ? { sizes } : {}, privileges: fitsFull ? full : fitsMinimal ? minimal : [] };
 }
 
-function endsWithUs(): string[] {
+function dieWithParent(): string[] {
   return [findTool('setpriv'), '--pdeathsig', 'KILL'];
 }
 
@@ -84,5 +84,5 @@ export function asOwnUid({ uids, mounts }: OwnUid, limits: Limits, room: Program
   if (opened === undefined) return undefined;
   const uid = uids.take();
   chownSync(room.workdir, uid, uid);
-  return [...byPrlimit({ ...limits, processes: MAX_PROCESSES }), ...opened, ...endsWithUs(), ...becoming(uid), '--'];
+  return [...byPrlimit({ ...limits, processes: MAX_PROCESSES }), ...opened, ...dieWithParent(), ...becomeUid(uid), '--'];
 }

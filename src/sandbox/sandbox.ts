@@ -66,14 +66,14 @@ export function findSandbox(wish: SandboxWish): Promise<Sandbox> {
   const key = JSON.stringify(wish);
   let sandbox = found.get(key);
   if (sandbox === undefined) {
-    sandbox = lookForSandbox(wish);
+    sandbox = detectSandbox(wish);
     found.set(key, sandbox);
     sandbox.catch(() => found.delete(key));
   }
   return sandbox;
 }
 
-async function lookForSandbox(wish: SandboxWish): Promise<Sandbox> {
+async function detectSandbox(wish: SandboxWish): Promise<Sandbox> {
   const rooms = wish.folder ?? tmpdir();
   const sizes = { dataBytes: (wish.memoryMb + DATA_HEADROOM_MB) * 1024 * 1024, fileBytes: wish.scratchBytes };
   const [bounds, bwrap] = await Promise.all([

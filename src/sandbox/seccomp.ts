@@ -17,7 +17,7 @@ import { byShell, type Limits } from './limits.js';
 /** The descriptor on which bubblewrap finds the filter. A single digit, because that is all a shell has to support. */
 export const FILTER_FD = 9;
 
-let kept: string | undefined;
+let filterPath: string | undefined;
 
 /** Numbers of each call: `_` if the architecture has no such call. */
 type Row = readonly [name: string, x64: number, arm64: number, arm: number];
@@ -191,7 +191,7 @@ function program(name: FilteredArchitecture): Block {
   const { column, audit, ceiling } = architectures[name];
   const refusals = (rows: readonly Row[], errno: number) =>
     rows.filter((row) => row[column] !== _).flatMap((row) => when(EQUAL, row[column], [end(refuse(errno))]));
-  const judge = (row: Row, rules: Block) => when(EQUAL, row[column], rules);
+  const rulesFor = (row: Row, rules: Block) => when(EQUAL, row[column], rules);
   return [
     load(ARCHITECTURE),
     ...unlessOneOf([audit], KILL),
@@ -199,10 +199,10 @@ function program(name: FilteredArchitecture): Block {
     ...(ceiling === undefined ? [] : when(AT_LEAST, ceiling, [end(KILL)])),
     ...refusals(notPermitted, EPERM),
     ...refusals(notImplemented, ENOSYS),
-    ...judge(clone, [load(argument(0)), ...when(ANY_BIT, CLONE_NAMESPACES, [end(refuse(EPERM))]), end(ALLOW)]),
-    ...judge(ioctl, [load(argument(1)), ...TERMINAL_REQUESTS.flatMap((request) => when(EQUAL, request, [end(refuse(EPERM))])), end(ALLOW)]),
-    ...judge(socket, socketRules()),
-    ...judge(socketpair, [load(argument(0)), ...unlessOneOf([AF_UNIX], refuse(EAFNOSUPPORT)), end(ALLOW)]),
+    ...rulesFor(clone, [load(argument(0)), ...when(ANY_BIT, CLONE_NAMESPACES, [end(refuse(EPERM))]), end(ALLOW)]),
+    ...rulesFor(ioctl, [load(argument(1)), ...TERMINAL_REQUESTS.flatMap((request) => when(EQUAL, request, [end(refuse(EPERM))])), end(ALLOW)]),
+    ...rulesFor(socket, socketRules()),
+    ...rulesFor(socketpair, [load(argument(0)), ...unlessOneOf([AF_UNIX], refuse(EAFNOSUPPORT)), end(ALLOW)]),
     end(ALLOW),
   ];
 }
@@ -239,8 +239,8 @@ export function refusedCalls(architecture: FilteredArchitecture): readonly { nam
  */
 export function filterFile(architecture: string = process.arch): string | undefined {
   if (!isFiltered(architecture)) return undefined;
-  kept ??= writeFilter(seccompFilter(architecture));
-  return kept;
+  filterPath ??= writeFilter(seccompFilter(architecture));
+  return filterPath;
 }
 
 /**

@@ -50,13 +50,13 @@ const OTHERS = 0o005;
 /** Returns undefined unless this process is root, ids of a known range exist here, and others can read what it unpacks for them. */
 export function findUids(): Uids | undefined {
   if (process.platform !== 'linux' || process.geteuid?.() !== 0 || (process.umask() & OTHERS) !== 0) return undefined;
-  const [uids, gids] = [mapped('/proc/self/uid_map'), mapped('/proc/self/gid_map')];
+  const [uids, gids] = [mappedRanges('/proc/self/uid_map'), mappedRanges('/proc/self/gid_map')];
   const range = candidates.find((candidate) => covers(uids, candidate) && covers(gids, candidate));
-  return range === undefined ? undefined : new Uids(range, accounts());
+  return range === undefined ? undefined : new Uids(range, accountIds());
 }
 
 /** Returns the ids that this user namespace maps; each line holds the first id inside, the first id outside, and a count. */
-function mapped(file: string): readonly Range[] {
+function mappedRanges(file: string): readonly Range[] {
   return readLines(file).map((line) => {
     const [first = 0, , count = 0] = line.trim().split(/\s+/).map(Number);
     return { first, last: first + count - 1 };
@@ -67,7 +67,7 @@ function covers(ranges: readonly Range[], { first, last }: Range): boolean {
   return ranges.some((range) => range.first <= first && range.last >= last);
 }
 
-function accounts(): ReadonlySet<number> {
+function accountIds(): ReadonlySet<number> {
   return new Set(readLines('/etc/passwd').map((line) => Number(line.split(':')[2])));
 }
 

@@ -44,7 +44,7 @@ export class Firewall {
     if (!facts.local || facts.rootless) return 'a firewall needs an engine of this machine that runs as root';
     const nft = findProgram('nft', { PATH: `${process.env['PATH'] ?? ''}:${systemFolders}` });
     if (nft === undefined) return 'nft is not installed (apt install nftables)';
-    if (!(await mayAdministrateNetwork())) return 'a firewall needs root or CAP_NET_ADMIN';
+    if (!(await hasNetAdmin())) return 'a firewall needs root or CAP_NET_ADMIN';
     const command = new CommandLine(nft, process.env);
     const { exitCode, stderr } = await command.try(['list', 'tables']);
     return exitCode === 0 ? new Firewall(engine, command, worker) : `nft: ${complaintOf(stderr)}`;
@@ -92,19 +92,19 @@ export class Firewall {
   /** Creates the network. Its bridge has the requested name with docker, and one that podman chooses otherwise. */
   async #createNetwork(
     name: string,
-    wished: string,
+    requestedName: string,
     labels: Readonly<Record<string, string>>,
   ): Promise<{ bridge: string; gateway: string }> {
     const { facts, command } = this.#engine;
     // Podman chooses the name itself, at least before 4.5. Its name server would listen on this machine; without it containers query this
     // machine's own.
-    const named = facts.kind === 'podman' ? ['--disable-dns'] : ['--opt', `com.docker.network.bridge.name=${wished}`];
-    const marks = Object.entries(labels).flatMap(([label, value]) => ['--label', `${label}=${value}`]);
-    await command.run(['network', 'create', '--driver', 'bridge', ...named, ...marks, name]);
+    const named = facts.kind === 'podman' ? ['--disable-dns'] : ['--opt', `com.docker.network.bridge.name=${requestedName}`];
+    const labelArguments = Object.entries(labels).flatMap(([label, value]) => ['--label', `${label}=${value}`]);
+    await command.run(['network', 'create', '--driver', 'bridge', ...named, ...labelArguments, name]);
     const inspected = await command.run(['network', 'inspect', name]);
     const gateway = /"gateway":\s*"([\d.]+)/i.exec(inspected)?.[1];
     if (gateway === undefined || !isIPv4(gateway)) throw new Error('the network of the job has no IPv4 gateway');
-    const bridge = facts.kind === 'podman' ? /"network_interface":\s*"([\w.-]+)"/.exec(inspected)?.[1] : wished;
+    const bridge = facts.kind === 'podman' ? /"network_interface":\s*"([\w.-]+)"/.exec(inspected)?.[1] : requestedName;
     if (bridge === undefined) throw new Error('the network of the job has no bridge');
     // Podman creates the bridge with its first container.
     if (facts.kind === 'docker' && !(await readFile('/proc/self/net/dev', 'utf8')).includes(`${bridge}:`))
@@ -117,7 +117,7 @@ function tablePrefix(worker: string): string {
   return `peerwork_${worker}_`;
 }
 
-async function mayAdministrateNetwork(): Promise<boolean> {
+async function hasNetAdmin(): Promise<boolean> {
   const status = await readFile('/proc/self/status', 'utf8').catch(() => '');
   const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0'}`);
   return ((effective >> CAP_NET_ADMIN) & 1n) === 1n;
@@ -160,8 +160,8 @@ async function nameServers(): Promise<readonly string[]> {
   for (const file of ['/etc/resolv.conf', '/run/systemd/resolve/resolv.conf']) {
     const text = await readFile(file, 'utf8').catch(() => '');
     const servers = [...text.matchAll(/^\s*nameserver\s+(\S+)/gm)].map(([, address = '']) => address);
-    const asked = servers.filter((address) => isIPv4(address) && !address.startsWith('127.'));
-    if (asked.length > 0) return asked;
+    const usable = servers.filter((address) => isIPv4(address) && !address.startsWith('127.'));
+    if (usable.length > 0) return usable;
   }
   return [];
 }

@@ -30,13 +30,13 @@ const MAX_FILE_BYTES = Math.floor(((MAX_JOB_DATA_BYTES - 512 * 1024) * 3) / 4);
  */
 export async function collectFiles(
   folder: string,
-  wishes: readonly { readonly pattern: string; readonly maxBytes: number }[],
+  patterns: readonly { readonly pattern: string; readonly maxBytes: number }[],
 ): Promise<CollectedFile[]> {
-  if (wishes.length === 0) return [];
+  if (patterns.length === 0) return [];
   const files: CollectedFile[] = [];
   let sum = 0;
   for (const path of await pathsBelow(folder, '', 0)) {
-    const wish = wishes.find(({ pattern }) => matchesGlob(path, pattern));
+    const wish = patterns.find(({ pattern }) => matchesGlob(path, pattern));
     if (wish === undefined) continue;
     const bytes = await readPlain(join(folder, path), wish.maxBytes, path);
     if (bytes === undefined) continue;

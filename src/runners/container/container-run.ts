@@ -18,7 +18,7 @@ import { JobFolder } from './job-folder.js';
 import { type ContainerJob, readContainerJob } from './settings.js';
 import { openTunnelSocket, type TunnelSocket } from './tunnel-socket.js';
 
-const MAX_LAST_WORDS_CHARS = 300;
+const MAX_ERROR_LINE_CHARS = 300;
 /** Names around the parts of the output. */
 const ENVELOPE_BYTES = 1_024;
 const MEBIBYTE = 1024 * 1024;
@@ -34,7 +34,7 @@ export interface ContainerHost {
 
 /**
  * One job in one container: settings → image (pulled if necessary) → network access → files → container → exit → result. Whatever was
- * acquired on the way is released by `giveBack`.
+ * acquired on the way is given back by `release`.
  */
 export class ContainerRun {
   /** Exit code of the container, once it has ended by itself. */
@@ -51,7 +51,7 @@ export class ContainerRun {
   #wish: ContainerJob | undefined;
   #room: JobFolder | undefined;
   #cause: PeerworkError | undefined;
-  #lastWords = '';
+  #lastErrorLine = '';
 
   constructor({ engine, clock, log, learn }: ContainerHost, job: Job, context: RunContext) {
     this.#engine = engine;
@@ -79,7 +79,7 @@ export class ContainerRun {
    * Returns what a failed container left, in the shape of a successful output, as far as it is available; undefined if it never ran. A
    * part that cannot be returned is reported in the job's log and does not affect the others.
    */
-  async remains(): Promise<Json | undefined> {
+  async partialOutput(): Promise<Json | undefined> {
     const [container, wish, room] = [this.#container, this.#wish, this.#room];
     if (container === undefined || wish === undefined || room === undefined) return undefined;
     // If we stopped the run, the container has ended by now or is about to.
@@ -96,7 +96,7 @@ export class ContainerRun {
         left -= bytes;
         parts[name] = part;
       } catch (thrown) {
-        this.#say('log', `of what the container has left, ${name} is not given back: ${asPeerworkError(thrown).message}`);
+        this.#reportLine('log', `of what the container has left, ${name} is not given back: ${asPeerworkError(thrown).message}`);
       }
     };
     await keep('stdout', async () => container.stdoutTail);
@@ -106,7 +106,7 @@ export class ContainerRun {
     return parts;
   }
 
-  giveBack(): void {
+  release(): void {
     this.#engine.discard(this.#container, async () => {
       for (const undo of this.#undo.reverse()) await undo();
     });
@@ -121,12 +121,12 @@ export class ContainerRun {
       job: this.#job.id,
       imageLabels: image.labels,
       network: wish.network,
-      onRefused: (target, reason) => this.#say('log', `the network policy refused ${target}: ${reason}`),
+      onRefused: (target, reason) => this.#reportLine('log', `the network policy refused ${target}: ${reason}`),
       ...(tunnel !== undefined && { tunnel }),
     });
     this.#undo.push(() => egress.close());
-    const way = tunnel === undefined ? undefined : await this.#openTunnel(tunnel);
-    if (wish.network !== 'none') this.#say('log', `network: ${egress.line}`);
+    const tunnelSocket = tunnel === undefined ? undefined : await this.#openTunnel(tunnel);
+    if (wish.network !== 'none') this.#reportLine('log', `network: ${egress.line}`);
     this.#undo.push(async () => void (await clearAway(folder, this.#log)));
     const room = await JobFolder.make(folder, wish, this.#job, workplace);
     if (signal.aborted) throw new PeerworkError('cancelled');
@@ -135,20 +135,20 @@ export class ContainerRun {
       ...{ job: this.#job.id, image: wish.image, command, memoryMb, cpus, pids, tmpMb, stopGraceMs, egress },
       ...(entrypoint !== undefined && { entrypoint }),
       ...(workdir !== undefined && { workdir }),
-      env: { ...wish.env, ...room.env, ...way?.env },
-      mounts: [...room.mounts, ...(way?.mounts ?? [])],
+      env: { ...wish.env, ...room.env, ...tunnelSocket?.env },
+      mounts: [...room.mounts, ...(tunnelSocket?.mounts ?? [])],
       maxFileBytes: wish.diskBytes,
     };
-    this.#container = await engine.start(spec, (stream, line) => this.#say(stream, line));
+    this.#container = await engine.start(spec, (stream, line) => this.#reportLine(stream, line));
     return room;
   }
 
   async #openTunnel(tunnel: Tunnel): Promise<TunnelSocket> {
     if (!this.#engine.facts.local)
       throw new PeerworkError('egress-unavailable', 'the tunnel of the job needs an engine on this very machine');
-    const way = await openTunnelSocket(tunnel, (error) => this.#say('log', `tunnel: ${error.message}`));
-    this.#undo.push(() => way.close());
-    return way;
+    const tunnelSocket = await openTunnelSocket(tunnel, (error) => this.#reportLine('log', `tunnel: ${error.message}`));
+    this.#undo.push(() => tunnelSocket.close());
+    return tunnelSocket;
   }
 
   /** Waits until the container has ended, by itself or because we stopped it. Rejects with the reason, unless it succeeded. */
@@ -158,18 +158,18 @@ export class ContainerRun {
     const onAbort = () => this.#stop(new PeerworkError('cancelled'), end);
     signal.addEventListener('abort', onAbort, { once: true });
     if (signal.aborted) onAbort();
-    const late = () => this.#stop(new PeerworkError('timeout', `${wish.timeoutMs} ms`), () => container.kill());
+    const onTimeout = () => this.#stop(new PeerworkError('timeout', `${wish.timeoutMs} ms`), () => container.kill());
     this.#context.begin?.();
-    const timer = wish.timeoutMs > 0 ? this.#clock.after(wish.timeoutMs, late) : undefined;
-    const full = () => {
+    const timer = wish.timeoutMs > 0 ? this.#clock.after(wish.timeoutMs, onTimeout) : undefined;
+    const onDiskFull = () => {
       const error = new PeerworkError('scratch-too-large', `more than ${Math.round(wish.diskBytes / MEBIBYTE)} MiB`);
       this.#stop(error, () => container.kill());
     };
     const watch = new DiskWatch(this.#clock, async () => {
-      const given = await bytesBelow(room.out, wish.diskBytes);
-      const all = given > wish.diskBytes ? given : given + (await container.written(wish.diskBytes - given));
-      if (all > wish.diskBytes) full();
-      return all > wish.diskBytes;
+      const outBytes = await bytesBelow(room.out, wish.diskBytes);
+      const totalBytes = outBytes > wish.diskBytes ? outBytes : outBytes + (await container.written(wish.diskBytes - outBytes));
+      if (totalBytes > wish.diskBytes) onDiskFull();
+      return totalBytes > wish.diskBytes;
     });
     const exit = await container.ended;
     watch.stop();
@@ -180,8 +180,8 @@ export class ContainerRun {
     const error = exitError(exit, wish.memoryMb);
     if (error === undefined) return;
     if (error.code === 'image-missing') this.#engine.images.forget(wish.image);
-    if (error.code !== 'container-failed' || this.#lastWords === '') throw error;
-    throw new PeerworkError('container-failed', `${error.detail}: ${this.#lastWords}`);
+    if (error.code !== 'container-failed' || this.#lastErrorLine === '') throw error;
+    throw new PeerworkError('container-failed', `${error.detail}: ${this.#lastErrorLine}`);
   }
 
   /** Records the first cause only. */
@@ -204,8 +204,8 @@ export class ContainerRun {
     return output;
   }
 
-  #say(stream: OutputStream, line: string): void {
-    if (stream === 'stderr' && line.trim() !== '' && !isStackFrame(line)) this.#lastWords = line.trim().slice(0, MAX_LAST_WORDS_CHARS);
+  #reportLine(stream: OutputStream, line: string): void {
+    if (stream === 'stderr' && line.trim() !== '' && !isStackFrame(line)) this.#lastErrorLine = line.trim().slice(0, MAX_ERROR_LINE_CHARS);
     this.#context.report({ kind: 'log', stream, line });
   }
 }

@@ -112,11 +112,11 @@ export class ContainerRunner implements Runner {
       const { exitCode } = run;
       const error = { ...jobErrorOf(fault), ...(exitCode !== undefined && { exitCode }) };
       // Nobody needs the output of a cancelled job.
-      const output = code === 'cancelled' ? undefined : await run.remains();
+      const output = code === 'cancelled' ? undefined : await run.partialOutput();
       return { state: 'failed', error, retry: !final.has(code), ...(output !== undefined && { output }) };
     } finally {
       either.end();
-      run.giveBack();
+      run.release();
     }
   }
 }

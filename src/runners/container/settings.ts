@@ -108,11 +108,11 @@ export async function readContainerJob(job: Job, workplace: Workplace | undefine
   const memoryMb = limits.memoryMb ?? ceilings.defaultMemoryMb;
   const diskMb = limits.diskMb ?? ceilings.diskMb;
   const { cpus, pids, tmpMb } = limits;
-  if (memoryMb > ceilings.memoryMb) throw tooMuch(`${memoryMb} MiB of memory`, ceilings.memoryMb);
-  if (diskMb > ceilings.diskMb) throw tooMuch(`${diskMb} MiB of files`, ceilings.diskMb);
-  if (cpus !== undefined && cpus > ceilings.cpus) throw tooMuch(`${cpus} cores`, ceilings.cpus);
-  if (pids !== undefined && pids > ceilings.pids) throw tooMuch(`${pids} processes`, ceilings.pids);
-  if (tmpMb !== undefined && tmpMb > memoryMb) throw tooMuch(`${tmpMb} MiB in /tmp, which is in the job’s memory`, memoryMb);
+  if (memoryMb > ceilings.memoryMb) throw overLimit(`${memoryMb} MiB of memory`, ceilings.memoryMb);
+  if (diskMb > ceilings.diskMb) throw overLimit(`${diskMb} MiB of files`, ceilings.diskMb);
+  if (cpus !== undefined && cpus > ceilings.cpus) throw overLimit(`${cpus} cores`, ceilings.cpus);
+  if (pids !== undefined && pids > ceilings.pids) throw overLimit(`${pids} processes`, ceilings.pids);
+  if (tmpMb !== undefined && tmpMb > memoryMb) throw overLimit(`${tmpMb} MiB in /tmp, which is in the job’s memory`, memoryMb);
   return {
     image,
     command: [...(data.command ?? task.command ?? []), ...(data.args ?? [])],
@@ -185,6 +185,6 @@ function shorter(one: number, other: number): number {
   return one === 0 || other === 0 ? Math.max(one, other) : Math.min(one, other);
 }
 
-function tooMuch(asked: string, allowed: number): PeerworkError {
+function overLimit(asked: string, allowed: number): PeerworkError {
   return new PeerworkError('container-limits', `${asked}, allowed are ${allowed}`);
 }

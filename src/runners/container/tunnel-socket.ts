@@ -26,12 +26,12 @@ export async function openTunnelSocket(tunnel: Tunnel, onError: (error: Peerwork
     port = await openTunnelPort(tunnel, { path, onError });
     // The folder is accessible to us alone; the mounted socket is for whatever user the container runs as.
     await chmod(path, 0o666);
-    const opened = port;
+    const listening = port;
     return {
       mounts: [{ source: path, target: TUNNEL_SOCKET }],
       env: { PEERWORK_TUNNEL: TUNNEL_SOCKET },
       close: async () => {
-        await opened.close();
+        await listening.close();
         await removeTree(folder);
       },
     };

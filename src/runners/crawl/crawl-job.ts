@@ -19,34 +19,34 @@ const QUEUE_KEY_CHARS = 16;
 const MAX_TIMEOUT_SECS = 2_147_000;
 
 const text = (max: number) => v.pipe(v.string(), v.minLength(1), v.maxLength(max), v.regex(/^\P{Cc}+$/u, 'holds control characters'));
-const whole = (min: number, max: number) => v.pipe(v.number(), v.integer(), v.minValue(min), v.maxValue(max));
+const integer = (min: number, max: number) => v.pipe(v.number(), v.integer(), v.minValue(min), v.maxValue(max));
 
-const may = v.exactOptional;
+const optional = v.exactOptional;
 const runId = text(200);
 const actor = v.record(
   v.string(),
   v.custom<Json>((value) => value !== undefined),
 );
-const containers = whole(1, MAX_CONTAINERS);
-const others = {
-  image: may(text(400)),
-  memoryMb: may(whole(32, 1_048_576)),
-  timeoutSecs: may(v.pipe(v.number(), v.minValue(0.001), v.maxValue(MAX_TIMEOUT_SECS))),
-  redisUrl: may(v.pipe(text(MAX_TEXT), v.check(isRedisUrl, 'must begin with redis:// or rediss:// and name a host'))),
-  distributed: may(v.boolean()),
-  containerIdPrefix: may(v.pipe(v.string(), v.regex(/^[\w.-]{1,100}$/, 'must be letters, digits, _, . and -'))),
-  api: may(
+const containers = integer(1, MAX_CONTAINERS);
+const otherFields = {
+  image: optional(text(400)),
+  memoryMb: optional(integer(32, 1_048_576)),
+  timeoutSecs: optional(v.pipe(v.number(), v.minValue(0.001), v.maxValue(MAX_TIMEOUT_SECS))),
+  redisUrl: optional(v.pipe(text(MAX_TEXT), v.check(isRedisUrl, 'must begin with redis:// or rediss:// and name a host'))),
+  distributed: optional(v.boolean()),
+  containerIdPrefix: optional(v.pipe(v.string(), v.regex(/^[\w.-]{1,100}$/, 'must be letters, digits, _, . and -'))),
+  api: optional(
     v.strictObject({
       baseUrl: v.pipe(text(MAX_TEXT), v.regex(/^https?:\/\//i, 'must be http or https')),
       key: v.pipe(v.string(), v.maxLength(MAX_TEXT), v.regex(/^\P{Cc}*$/u, 'holds control characters')),
     }),
   ),
-  labels: may(v.record(v.string(), v.pipe(v.string(), v.maxLength(MAX_TEXT)))),
+  labels: optional(v.record(v.string(), v.pipe(v.string(), v.maxLength(MAX_TEXT)))),
 };
 /** The data of a job from a source. */
-const crawlSchema = v.strictObject({ runId, actor, containers, ...others });
+const crawlSchema = v.strictObject({ runId, actor, containers, ...otherFields });
 /** The parts in task.json and in the data of a job. */
-const partSchema = v.strictObject({ runId: may(runId), actor: may(actor), containers: may(containers), ...others });
+const partSchema = v.strictObject({ runId: optional(runId), actor: optional(actor), containers: optional(containers), ...otherFields });
 /** Fields that only a source may set: where results go instead of the outcome, and names and labels of containers. */
 const SOURCES_ONLY = ['api', 'labels', 'containerIdPrefix'] as const;
 
@@ -71,7 +71,7 @@ export interface CheckedCrawl extends CrawlJob {
 export async function readCrawlJob(job: Job, workplace: Workplace | undefined, hasTunnel: boolean): Promise<CheckedCrawl> {
   // If the owner has connected the worker to the source itself, a crawl may reach whatever the owner allows jobs to reach.
   const { network = workplace === undefined ? 'lan' : 'internet', ...crawl } =
-    workplace === undefined ? { ...checked(crawlSchema, job.data, ''), network: undefined } : await ofTask(job, workplace);
+    workplace === undefined ? { ...parse(crawlSchema, job.data, ''), network: undefined } : await readTaskCrawl(job, workplace);
   const { distributed = false } = crawl;
   const shared = crawl.containers > 1 || distributed;
   if (shared && crawl.redisUrl === undefined && !hasTunnel) throw new PeerworkError('crawl-redis-missing');
@@ -84,16 +84,16 @@ export async function readCrawlJob(job: Job, workplace: Workplace | undefined, h
   return { ...crawl, shared, trusted, queue, key, network };
 }
 
-async function ofTask(job: Job, { folder, entry }: Workplace): Promise<CrawlJob & { readonly network: NetworkWish | undefined }> {
+async function readTaskCrawl(job: Job, { folder, entry }: Workplace): Promise<CrawlJob & { readonly network: NetworkWish | undefined }> {
   // The first three are read when the task is published.
-  const { runner: _, tunnel: _tunnel, children: _children, network: asked, ...settings } = await readSettings(join(folder, entry));
-  const { network } = checked(v.object({ network: v.optional(networkSetting) }), { network: asked }, 'task.json: ');
-  const task = checked(partSchema, settings, 'task.json: ');
-  const own = job.data === null ? {} : checked(partSchema, job.data, 'data: ');
+  const { runner: _, tunnel: _tunnel, children: _children, network: requested, ...settings } = await readSettings(join(folder, entry));
+  const { network } = parse(v.object({ network: v.optional(networkSetting) }), { network: requested }, 'task.json: ');
+  const task = parse(partSchema, settings, 'task.json: ');
+  const own = job.data === null ? {} : parse(partSchema, job.data, 'data: ');
   for (const field of SOURCES_ONLY)
     if (task[field] !== undefined || own[field] !== undefined) throw invalid(`${field}: a task cannot set it`);
   const merged = { runId: job.id, containers: 1, ...task, ...own, actor: { ...task.actor, ...own.actor } };
-  return { ...checked(crawlSchema, merged, ''), network };
+  return { ...parse(crawlSchema, merged, ''), network };
 }
 
 async function readSettings(file: string): Promise<{ readonly [key: string]: unknown }> {
@@ -113,7 +113,7 @@ export function checkActor(crawl: CrawlJob): void {
   if ('fault' in read) throw invalid(`actor.${read.fault}`);
 }
 
-function checked<const S extends v.GenericSchema>(schema: S, value: unknown, where: string): v.InferOutput<S> {
+function parse<const S extends v.GenericSchema>(schema: S, value: unknown, where: string): v.InferOutput<S> {
   const result = v.safeParse(schema, value, { abortEarly: true });
   if (result.success) return result.output;
   const issue = result.issues[0];

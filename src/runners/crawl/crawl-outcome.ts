@@ -11,7 +11,7 @@ export interface EndedContainer {
   readonly exitCode: number;
   readonly outOfMemory: boolean;
   readonly handled: number;
-  readonly said: string;
+  readonly lastLine: string;
 }
 
 /** How the containers of a crawl ended, and its results so far. */
@@ -53,17 +53,17 @@ export function outcomeOf(end: CrawlEnd): Outcome {
   return { state: 'completed', output: jsonOf({ ...output, ...(reason !== undefined && { partial: true, reason }) }) };
 }
 
-function errorOf({ cause, timeLimit, memoryMb }: CrawlEnd, { id, exitCode, outOfMemory, said }: EndedContainer): JobError {
+function errorOf({ cause, timeLimit, memoryMb }: CrawlEnd, { id, exitCode, outOfMemory, lastLine }: EndedContainer): JobError {
   if (cause === 'timeout') return { code: 'timeout', message: describeError('timeout', timeLimit), exitCode };
   if (outOfMemory) return { code: 'memory', message: describeError('memory', `${memoryMb} MiB in container ${id}`), exitCode };
-  const last = said === '' ? '' : `; its last words: ${said}`;
+  const last = lastLine === '' ? '' : `; its last words: ${lastLine}`;
   const message = describeError('crawl-failed', `exit code ${exitCode} of ${id}${last}`).slice(0, MAX_LOG_LINE_CHARS);
   return { code: 'crawl-failed', message, exitCode };
 }
 
 function failed(error: JobError, retry: boolean, output: CrawlOutput, { exitCode }: EndedContainer): Outcome {
-  const had = output.results !== undefined && { output: jsonOf({ ...output, exitCode, partial: true, reason: error.code }) };
-  return { state: 'failed', error, retry, ...had };
+  const partial = output.results !== undefined && { output: jsonOf({ ...output, exitCode, partial: true, reason: error.code }) };
+  return { state: 'failed', error, retry, ...partial };
 }
 
 function jsonOf(output: CrawlOutput): Json {

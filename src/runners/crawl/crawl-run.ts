@@ -37,7 +37,7 @@ interface CrawlContainer {
   readonly container: Container;
   progress: CrawlProgress | undefined;
   /** Its last line that is not progress. */
-  said: string;
+  lastLine: string;
 }
 
 const DEFAULT_MEMORY_MB = 512;
@@ -66,7 +66,7 @@ export class CrawlRun {
   readonly #options: CrawlRunOptions;
   readonly #containers: CrawlContainer[] = [];
   #cause: StopCause | undefined;
-  #told = '';
+  #lastReport = '';
   /** Of earlier attempts: pages, and bytes of results that are not on this disk. */
   #before = { handled: 0, failed: 0, bytes: 0 };
   /** Pages that were read, known at the end. */
@@ -85,10 +85,10 @@ export class CrawlRun {
     try {
       const queue = await this.#openQueue(egress);
       try {
-        await this.#lookBack(queue);
+        await this.#countEarlierAttempts(queue);
         const ended = await this.#runContainers(egress.ofContainers, queue);
         const outcome = await this.#outcome(ended, queue);
-        if (crawl.api === undefined) await this.#leave(outcome, queue);
+        if (crawl.api === undefined) await this.#cleanUp(outcome, queue);
         else if (this.#prefix === DEFAULT_PREFIX) await queue?.expire();
         return outcome;
       } finally {
@@ -117,7 +117,7 @@ export class CrawlRun {
   }
 
   /** Counts what earlier attempts have done, here or, with a Redis, anywhere. */
-  async #lookBack(queue: SharedQueue | undefined): Promise<void> {
+  async #countEarlierAttempts(queue: SharedQueue | undefined): Promise<void> {
     const { crawl, kept, context } = this.#options;
     if (kept === undefined) return;
     const book = new ResultBook(ROOM_BYTES);
@@ -137,7 +137,7 @@ export class CrawlRun {
   }
 
   /** Removes the state of a crawl that is over, or that has read no page and will restart from the beginning. */
-  async #leave(outcome: Outcome, queue: SharedQueue | undefined): Promise<void> {
+  async #cleanUp(outcome: Outcome, queue: SharedQueue | undefined): Promise<void> {
     const { kept, context } = this.#options;
     // After a lost lease it is unknown whether the job continues elsewhere, or here.
     const lost = context.signal.aborted && !isCancelled(context.signal);
@@ -208,7 +208,7 @@ export class CrawlRun {
     };
     let own: CrawlContainer | undefined;
     const container = await engine.start(spec, (stream, line) => this.#line(id, own, stream, line));
-    own = { id, container, progress: undefined, said: '' };
+    own = { id, container, progress: undefined, lastLine: '' };
     this.#containers.push(own);
   }
 
@@ -225,8 +225,8 @@ export class CrawlRun {
       return;
     }
     // The reason why a page failed is more useful than the number of failures.
-    const tells = stream === 'stderr' || !own?.said.startsWith(FAILED_PAGE) || line.startsWith(FAILED_PAGE);
-    if (own !== undefined && line.trim() !== '' && !isStackFrame(line) && tells) own.said = line;
+    const isInformative = stream === 'stderr' || !own?.lastLine.startsWith(FAILED_PAGE) || line.startsWith(FAILED_PAGE);
+    if (own !== undefined && line.trim() !== '' && !isStackFrame(line) && isInformative) own.lastLine = line;
     const shown = this.#options.crawl.containers > 1 ? `${id}: ${line}` : line;
     this.#options.context.report({ kind: 'log', stream, line: shown.slice(0, MAX_LOG_LINE_CHARS) });
   }
@@ -240,9 +240,9 @@ export class CrawlRun {
       known: Math.max(0, ...all.map(({ total }) => total)),
       ...(all.some(({ told }) => told) && { told: true }),
     };
-    const told = JSON.stringify(value);
-    if (told === this.#told) return;
-    this.#told = told;
+    const text = JSON.stringify(value);
+    if (text === this.#lastReport) return;
+    this.#lastReport = text;
     this.#options.context.report({ kind: 'progress', value });
   }
 
@@ -250,7 +250,7 @@ export class CrawlRun {
     const exit = await own.container.ended;
     let { exitCode } = exit;
     if (exitCode === undefined) {
-      own.said = exit.complaint ?? own.said;
+      own.lastLine = exit.complaint ?? own.lastLine;
       exitCode = EXIT_NOT_STARTED;
     }
     // The exit code after our signal, 143 or 137, is meaningless; a container that ended before keeps its own.
@@ -259,7 +259,7 @@ export class CrawlRun {
       const freed = (await queue?.release(own.id)) ?? 0;
       if (freed > 0) this.#host.log.info('a container died: what it held is free again', { container: own.id, exitCode, pages: freed });
     }
-    return { id: own.id, exitCode, outOfMemory: exit.outOfMemory, handled: own.progress?.handled ?? 0, said: own.said };
+    return { id: own.id, exitCode, outOfMemory: exit.outOfMemory, handled: own.progress?.handled ?? 0, lastLine: own.lastLine };
   }
 
   /** Stops every container; an earlier cause is kept. */

@@ -58,10 +58,10 @@ export class KeptCrawls {
     const ended = new Promise<void>((resolve) => {
       release = resolve;
     });
-    const mine = (before ?? Promise.resolve()).then(() => ended);
-    this.#inUse.set(key, mine);
+    const chained = (before ?? Promise.resolve()).then(() => ended);
+    this.#inUse.set(key, chained);
     const done = () => {
-      if (this.#inUse.get(key) === mine) this.#inUse.delete(key);
+      if (this.#inUse.get(key) === chained) this.#inUse.delete(key);
       release();
     };
     await before;

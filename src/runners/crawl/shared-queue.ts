@@ -11,7 +11,7 @@ import type { ResultBook } from './results.js';
 /** A running Redis responds immediately. */
 const PING_MS = 3_000;
 /** An unreachable Redis must not delay the end of a run. */
-const LAST_MS = 10_000;
+const CLEAN_UP_MS = 10_000;
 /** Of one result: a longer one would not fit anyway. */
 const MAX_RESULT_BYTES = MAX_JOB_DATA_BYTES;
 /** What this Redis may send during a run: its results, twice over, and many small replies. */
@@ -36,14 +36,14 @@ export class SharedQueue {
     redis.on('error', (error) => {
       fault = error;
     });
-    const answers = await Promise.race([
+    const isUp = await Promise.race([
       redis.ping().then(Boolean, (error: Error) => {
         fault = error;
         return false;
       }),
       pause(clock, PING_MS).then(() => false),
     ]);
-    if (answers) return new SharedQueue(redis, new RedisQueue({ redis, queue, client: 'coordinator' }), clock);
+    if (isUp) return new SharedQueue(redis, new RedisQueue({ redis, queue, client: 'coordinator' }), clock);
     redis.disconnect();
     throw redisError(fault, 'crawl-redis-unreachable');
   }
@@ -52,12 +52,12 @@ export class SharedQueue {
    * Frees what a dead container had claimed, so that the others need not wait for its locks. Returns the number of pages; never rejects.
    */
   async release(container: string): Promise<number> {
-    return (await this.#soon(this.#queue.release(container))) ?? 0;
+    return (await this.#bounded(this.#queue.release(container))) ?? 0;
   }
 
   /** Resolves with undefined if Redis does not respond. */
   counts(): Promise<QueueCounts | undefined> {
-    return this.#soon(this.#queue.counts());
+    return this.#bounded(this.#queue.counts());
   }
 
   /** Adds the results that are only in Redis. Never rejects: results that Redis does not return are missing. */
@@ -65,21 +65,21 @@ export class SharedQueue {
     const enter = async () => {
       for await (const { id, json } of this.#queue.results(MAX_RESULT_BYTES)) if (!book.has(id)) book.add(json);
     };
-    await this.#soon(enter());
+    await this.#bounded(enter());
   }
 
   /** Called at the end of an attempt: if there is no next one, its state expires after a day. Never rejects. */
   async expire(): Promise<void> {
-    await this.#soon(this.#queue.expire(KEEP_MS));
+    await this.#bounded(this.#queue.expire(KEEP_MS));
   }
 
   /** Removes the queue, since no attempt will continue from it. Never rejects. */
   async remove(): Promise<void> {
-    await this.#soon(this.#queue.remove());
+    await this.#bounded(this.#queue.remove());
   }
 
-  async #soon<T>(answer: Promise<T>): Promise<T | undefined> {
-    return Promise.race([answer.catch(() => undefined), pause(this.#clock, LAST_MS).then(() => undefined)]);
+  async #bounded<T>(answer: Promise<T>): Promise<T | undefined> {
+    return Promise.race([answer.catch(() => undefined), pause(this.#clock, CLEAN_UP_MS).then(() => undefined)]);
   }
 
   close(): void {

@@ -7,7 +7,7 @@ import { killTree } from '../../sandbox/processes.js';
 import type { ChildLine, ChildSetup } from './child/wire.js';
 import type { ChildHost, ChildTask, Unloadable } from './child-host.js';
 import { openChildNetwork, tunnelAddress } from './child-network.js';
-import { type Exit, howItEnded, startupCrash } from './ending.js';
+import { determineEnding, type Exit, startupCrash } from './ending.js';
 import { RawOutput } from './raw-output.js';
 import { MAX_LINE_BYTES, readChildLine } from './read-child-line.js';
 import type { Run, StopCause } from './run.js';
@@ -197,7 +197,7 @@ export class TaskChild {
   }
 
   /** Called when this process was suspended for a while, or the clock was set: that time is not charged to the job. */
-  forgive(gapMs: number): void {
+  shiftDeadlines(gapMs: number): void {
     this.#startedAt += gapMs;
     this.#graceEndsAt += gapMs;
     this.idleSince += gapMs;
@@ -319,7 +319,7 @@ export class TaskChild {
   /** At this point it has at least been asked to begin. */
   #begin(run: Run): void {
     run.begin(this.#host.clock.now());
-    this.#network?.tellAnew();
+    this.#network?.forgetReported();
   }
 
   /** Answers may still be in the pipe; #conclude comes after them. */
@@ -330,8 +330,8 @@ export class TaskChild {
 
   #conclude(exit: Exit): void {
     this.state = 'ended';
-    const words = { breach: this.#breach, sawOutOfMemory: this.#output.sawOutOfMemory, byeCode: this.#byeCode };
-    const ending = howItEnded(exit, words, { tier: this.#host.sandbox.tier, memoryMb: this.#host.memoryMb });
+    const lastWords = { breach: this.#breach, sawOutOfMemory: this.#output.sawOutOfMemory, byeCode: this.#byeCode };
+    const ending = determineEnding(exit, lastWords, { tier: this.#host.sandbox.tier, memoryMb: this.#host.memoryMb });
     const [head] = this.#handed;
     if (head !== undefined && head.number <= exit.begun) {
       this.#handed.shift();
@@ -340,7 +340,7 @@ export class TaskChild {
       else head.run.fail(ending.code, ending.message);
     }
     this.#giveBack(0);
-    const barren = this.#termination === undefined && !this.#settledAny && exit.begun === 0;
-    this.#host.ended(this, barren ? (this.#unloadable ?? startupCrash(ending, this.#byeCode)) : undefined);
+    const diedUnused = this.#termination === undefined && !this.#settledAny && exit.begun === 0;
+    this.#host.ended(this, diedUnused ? (this.#unloadable ?? startupCrash(ending, this.#byeCode)) : undefined);
   }
 }

@@ -33,7 +33,7 @@ interface Bounds {
 }
 
 /** Determines why a process ended that was not asked to. */
-export function howItEnded(exit: Exit, words: LastWords, { tier, memoryMb }: Bounds): Ending {
+export function determineEnding(exit: Exit, words: LastWords, { tier, memoryMb }: Bounds): Ending {
   if (exit.problem !== '') return ending('crashed', `the process did not start: ${exit.problem}`);
   if (words.breach !== '') return ending('crashed', words.breach);
   if (words.sawOutOfMemory) return ending('memory', `${memoryMb} MiB, its heap is full`);

@@ -303,7 +303,7 @@ export class TaskModuleRunner implements Runner {
     this.#timer = undefined;
     const now = this.#clock.now();
     const gapMs = now - this.#tickDueAt;
-    if (Math.abs(gapMs) > MAX_GAP_MS) for (const lane of this.#lanes.values()) for (const child of lane.children) child.forgive(gapMs);
+    if (Math.abs(gapMs) > MAX_GAP_MS) for (const lane of this.#lanes.values()) for (const child of lane.children) child.shiftDeadlines(gapMs);
     let busy = false;
     for (const lane of [...this.#lanes.values()]) {
       let staying = lane.children.size;
@@ -312,7 +312,7 @@ export class TaskModuleRunner implements Runner {
         if (child.load > 1 && now - (child.head?.begunAt ?? now) > STUCK_MS) child.recall();
         if (child.load > 0 || child.state === 'starting') {
           busy = true;
-          this.#watch.look(child);
+          this.#watch.check(child);
         } else if (now - child.idleSince > this.#warmMs && (lane !== this.#newest || staying > 1)) {
           staying -= 1;
           child.kill('closed');

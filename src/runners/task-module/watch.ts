@@ -12,7 +12,7 @@ const TIRED_SHARE = 0.9;
 export class Watch {
   readonly #limits: { readonly memoryBytes: number; readonly scratchBytes: number };
   readonly #clock: Clock;
-  readonly #looked = new WeakMap<TaskChild, { memoryAt: number; scratchAt: number }>();
+  readonly #lastChecks = new WeakMap<TaskChild, { memoryAt: number; scratchAt: number }>();
 
   constructor(limits: { readonly memoryBytes: number; readonly scratchBytes: number }, clock: Clock) {
     this.#limits = limits;
@@ -20,20 +20,20 @@ export class Watch {
   }
 
   /** Called for each busy child at each tick; returns at once. */
-  look(child: TaskChild): void {
+  check(child: TaskChild): void {
     const now = this.#clock.now();
-    let looked = this.#looked.get(child);
-    if (looked === undefined) {
-      looked = { memoryAt: 0, scratchAt: now };
-      this.#looked.set(child, looked);
+    let lastChecks = this.#lastChecks.get(child);
+    if (lastChecks === undefined) {
+      lastChecks = { memoryAt: 0, scratchAt: now };
+      this.#lastChecks.set(child, lastChecks);
     }
-    if (now - looked.memoryAt >= residentPollMs) {
-      looked.memoryAt = now;
+    if (now - lastChecks.memoryAt >= residentPollMs) {
+      lastChecks.memoryAt = now;
       void this.#memory(child);
     }
-    if (now - looked.scratchAt >= SCRATCH_POLL_MS) {
-      looked.scratchAt = Number.POSITIVE_INFINITY;
-      const last = looked;
+    if (now - lastChecks.scratchAt >= SCRATCH_POLL_MS) {
+      lastChecks.scratchAt = Number.POSITIVE_INFINITY;
+      const last = lastChecks;
       void this.#scratch(child).finally(() => {
         last.scratchAt = this.#clock.now();
       });

@@ -66,14 +66,14 @@ let reports: Reports | undefined;
 let running: Running | undefined;
 let working = false;
 /** State of the process after its task was loaded. */
-let before: { readonly state: ProcessState; readonly intrinsics: Intrinsics } | undefined;
+let baseline: { readonly state: ProcessState; readonly intrinsics: Intrinsics } | undefined;
 /** Interval of comparisons between jobs that were queued ahead, see isClean. */
 const COMPARE_MS = 1;
 let comparedAt = Number.NEGATIVE_INFINITY;
 
 /** Not one of Node's pool, which jobs share: an output would remain in it for the next job to read. */
 const outgoing = new Bytes(64 * 1024);
-const pausing = new Int32Array(new SharedArrayBuffer(4));
+const sleepCell = new Int32Array(new SharedArrayBuffer(4));
 const { wait } = Atomics;
 const { pid } = process;
 
@@ -91,17 +91,17 @@ function writeBytes(count: number): void {
       at += file.writeSync(ANSWER_FD, outgoing, at, count - at);
     } catch (error) {
       // The pipe blocks, unless the task reopened it and made it non-blocking.
-      if ((error as NodeJS.ErrnoException).code === 'EAGAIN') wait(pausing, 0, 0, 1);
+      if ((error as NodeJS.ErrnoException).code === 'EAGAIN') wait(sleepCell, 0, 0, 1);
       else if ((error as NodeJS.ErrnoException).code !== 'EINTR') throw error;
     }
   }
 }
 
-function tell(line: ChildLine): void {
+function send(line: ChildLine): void {
   writeText(`${stringify(line)}\n`);
 }
 
-function took(run: Running): number {
+function elapsedMs(run: Running): number {
   return round((now() - run.begunAt) * 1_000) / 1_000;
 }
 
@@ -115,7 +115,7 @@ function close(run: Running): void {
 function fail(run: Running, code: FailureCode, message: string, retry: boolean, details?: ErrorPart): void {
   close(run);
   const holdMs = JobContext.asks(run.context)?.holdMs ?? null;
-  tell(['failed', run.number, took(run), code, slice(message, 0, setup?.maxLineChars), retry, holdMs, details ?? null]);
+  send(['failed', run.number, elapsedMs(run), code, slice(message, 0, setup?.maxLineChars), retry, holdMs, details ?? null]);
 }
 
 function failWith(run: Running, thrown: unknown): void {
@@ -145,14 +145,14 @@ function complete(run: Running, output: unknown): void {
     return;
   }
   close(run);
-  writeText(`["completed",${run.number},${took(run)},${text}${asks}]\n`);
+  writeText(`["completed",${run.number},${elapsedMs(run)},${text}${asks}]\n`);
 }
 
 async function runOne(line: string, call: Task, out: Reports, workdir: string): Promise<void> {
   const job = parseJson(line) as JobLine;
   const number = job[1];
   if (!fence.begin(number)) {
-    tell(['back', number]);
+    send(['back', number]);
     return;
   }
   const id = job[2];
@@ -178,8 +178,8 @@ function isClean(workdir: string): boolean {
   const at = now();
   const quick = first !== undefined && at - comparedAt < COMPARE_MS;
   if (!quick) comparedAt = at;
-  if (!tidy(workdir) || before === undefined || !before.state.restore(quick)) return false;
-  return quick || !before.intrinsics.changed();
+  if (!tidy(workdir) || baseline === undefined || !baseline.state.restore(quick)) return false;
+  return quick || !baseline.intrinsics.changed();
 }
 
 function enqueue(line: string): void {
@@ -201,13 +201,13 @@ async function work(): Promise<void> {
   working = true;
   for (let line = takeWaiting(); line !== undefined; line = takeWaiting()) {
     await runOne(line, task, reports, setup.workdir);
-    if (!isClean(setup.workdir)) end();
+    if (!isClean(setup.workdir)) terminate();
   }
   working = false;
 }
 
 /** The state of the process is unknown from here on. */
-function breakDown(code: 'crashed' | 'task-threw', thrown: unknown): void {
+function crash(code: 'crashed' | 'task-threw', thrown: unknown): void {
   const run = running;
   if (run !== undefined) {
     if (code === 'task-threw') failWith(run, thrown);
@@ -217,25 +217,25 @@ function breakDown(code: 'crashed' | 'task-threw', thrown: unknown): void {
       fail(run, 'crashed', message, retry, details);
     }
   } else if (task === undefined) {
-    tellUnloadable(thrown);
+    sendUnloadable(thrown);
   }
-  end();
+  terminate();
 }
 
-function tellUnloadable(thrown: unknown): void {
+function sendUnloadable(thrown: unknown): void {
   const { message, details } = failureOf(thrown);
-  tell(['unloadable', message, details ?? null]);
+  send(['unloadable', message, details ?? null]);
 }
 
 /** Bypasses Node's own exit, in which version 20 can hang under load. */
-function end(): never {
-  tell(['worn']);
+function terminate(): never {
+  send(['worn']);
   apply(kill, process, [pid, 'SIGKILL']);
   return exit(0);
 }
 
 /** Prevents a task from signalling its parent by accident; a wall only if the parent is in another pid namespace. */
-function keepSignalsHome(): void {
+function restrictSignals(): void {
   const EPERM = -1;
   // process.kill uses this undocumented binding (Node 20 to 26), so that one guard covers both.
   const raw = (process as unknown as { _kill: (pid: number, signal: number) => number })._kill;
@@ -245,7 +245,7 @@ function keepSignalsHome(): void {
 
 async function begin(given: ChildSetup): Promise<void> {
   setup = given;
-  const out = new Reports((progress) => running && tell(['report', running.number, progress]), given.maxLineChars);
+  const out = new Reports((progress) => running && send(['report', running.number, progress]), given.maxLineChars);
   reports = out;
   const stdout = out.stream('stdout');
   const stderr = out.stream('stderr');
@@ -254,13 +254,13 @@ async function begin(given: ChildSetup): Promise<void> {
   try {
     const loaded = await loadTask(given.entry);
     tidy(given.workdir);
-    before = { state: new ProcessState(), intrinsics: new Intrinsics() };
+    baseline = { state: new ProcessState(), intrinsics: new Intrinsics() };
     task = loaded;
   } catch (error) {
-    tellUnloadable(error);
-    end();
+    sendUnloadable(error);
+    terminate();
   }
-  tell(['ready']);
+  send(['ready']);
   await work();
 }
 
@@ -275,12 +275,12 @@ function take(line: string): void {
   }
 }
 
-process.on('uncaughtException', (error, origin) => breakDown(origin === 'unhandledRejection' ? 'task-threw' : 'crashed', error));
+process.on('uncaughtException', (error, origin) => crash(origin === 'unhandledRejection' ? 'task-threw' : 'crashed', error));
 process.on('exit', (code) => {
   // Flushes unfinished lines and held progress.
   if (running !== undefined) reports?.end();
-  if (running !== undefined || task === undefined) tell(['bye', code]);
+  if (running !== undefined || task === undefined) send(['bye', code]);
 });
-keepSignalsHome();
+restrictSignals();
 seal();
 readCommands(COMMAND_FD, take, () => apply(kill, process, [pid, 'SIGKILL']));

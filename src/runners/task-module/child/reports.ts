@@ -12,7 +12,7 @@ type StreamName = 'stdout' | 'stderr' | 'log';
 
 const WINDOW_MS = 50;
 /** Values of progress per window that are sent immediately; no work between two values takes less time than that. */
-const AT_ONCE = 200;
+const MAX_IMMEDIATE = 200;
 /** Lines and progress are limited in size, so this many fit into one message. */
 const MAX_HELD = 50;
 
@@ -55,12 +55,12 @@ export class Reports {
 
   #line(stream: StreamName, line: string): void {
     if (!this.#gate.passes(this.#now())) return;
-    this.#tellDropped();
+    this.#reportDropped();
     const cut = line.length > this.#maxLineChars ? `${slice(line, 0, this.#maxLineChars - 1)}…` : line;
     this.#hold({ kind: 'log', stream, line: cut });
   }
 
-  #tellDropped(): void {
+  #reportDropped(): void {
     const dropped = this.#gate.takeDropped();
     if (dropped > 0) this.#hold({ kind: 'log', stream: 'log', line: `(${dropped} lines were dropped: the task writes too many)` });
   }
@@ -72,7 +72,7 @@ export class Reports {
       this.#sentInWindow = 0;
     }
     push(this.#held, progress);
-    if (this.#sentInWindow < AT_ONCE) {
+    if (this.#sentInWindow < MAX_IMMEDIATE) {
       this.#sentInWindow += 1;
       this.#flush();
     } else if (this.#timer === undefined) {
@@ -99,7 +99,7 @@ export class Reports {
     if (this.#partial.stdout !== '') this.text('stdout', '\n');
     if (this.#partial.stderr !== '') this.text('stderr', '\n');
     if (this.#partial.log !== '') this.text('log', '\n');
-    this.#tellDropped();
+    this.#reportDropped();
     this.#flush();
     this.#gate = new FloodGate(this.#now());
     this.#sentInWindow = 0;

@@ -12,16 +12,16 @@ const { pid: ownPid } = process;
 
 export function seal(): void {
   // Signals that open the inspector of a Node process, replacing this process by another program, and modules linked into Node.
-  const shut = { value: undefined, writable: false, configurable: false };
-  defineProperty(process, '_debugProcess', shut);
-  defineProperty(process, '_debugEnd', shut);
-  defineProperty(process, 'execve', shut);
-  defineProperty(process, '_linkedBinding', shut);
+  const closed = { value: undefined, writable: false, configurable: false };
+  defineProperty(process, '_debugProcess', closed);
+  defineProperty(process, '_debugEnd', closed);
+  defineProperty(process, 'execve', closed);
+  defineProperty(process, '_linkedBinding', closed);
   defineProperty(process, 'report', { get: readOnlyReport(), configurable: false });
   // Frozen by --freeze-flags-after-init: a call would end the process.
   v8.setFlagsFromString = refused('v8.setFlagsFromString');
   v8.setHeapSnapshotNearHeapLimit = refused('v8.setHeapSnapshotNearHeapLimit');
-  os.setPriority = ofOneself(os.setPriority);
+  os.setPriority = restrictedToSelf(os.setPriority);
   syncBuiltinESMExports();
 }
 
@@ -49,7 +49,7 @@ function refused(name: string): () => never {
 }
 
 /** Protects the priority of the Worker and of other processes of the same user. */
-function ofOneself(setPriority: typeof os.setPriority): typeof os.setPriority {
+function restrictedToSelf(setPriority: typeof os.setPriority): typeof os.setPriority {
   return (pid: number, priority?: number) => {
     if (priority === undefined) return setPriority(pid);
     if (pid !== 0 && pid !== ownPid) return refused('os.setPriority of others')();
