@@ -34,7 +34,7 @@ async function proxyFor(
     ...options,
   });
   t.teardown(() => proxy.close());
-  /** The status of CONNECT, and through the stream the body of `GET /`. */
+  /** Returns the status of CONNECT, and the body of `GET /` through the stream. */
   const get = (target: string): Promise<string> =>
     new Promise((resolve, reject) => {
       const tunnel = request({ socketPath: proxy.socketPath, method: 'CONNECT', path: target });

@@ -9,8 +9,8 @@ import { labCeilings, openEngine, runIn } from './stage.js';
 const lab = await insideDockerLab(t, import.meta.url, { nft: 'nftables' });
 
 /**
- * `<how many should answer> <targets…>`: tries to connect to each and prints what came of it, as JSON. Through the proxy's socket where there is one. Those that do not answer
- * are given another second once as many have as should, or ten.
+ * `<expected number of successes> <targets…>`: tries to connect to each, through the proxy's socket if there is one, and prints the
+ * results as JSON. Once the expected number has succeeded, or after ten seconds, the others get one more second.
  */
 const tryAll = `
 const { connect } = require('node:net');
@@ -90,7 +90,7 @@ if (lab !== undefined) {
       t.same(reached(stdout), {
         '192.168.77.5:80': 'hello from 192.168.77.5',
         [`${ownName}:${port}`]: 'hello from the host',
-        // Which is the address that the name has there.
+        // The address of that name in this network.
         ...(way === 'the firewall' && lab.engine === 'podman' && { [`${gateway}:${port}`]: 'hello from the host' }),
       });
     });
@@ -116,7 +116,7 @@ if (lab !== undefined) {
     t.notMatch(await lab.run('nft', ['list', 'tables']), /peerwork/);
   });
 
-  // Podman has no daemon that could be far away.
+  // Podman has no daemon that could be remote.
   if (lab.engine === 'docker') {
     t.test('where nothing can filter, a job with a network fails, unless the owner lets it', async (t) => {
       // An engine behind TCP may be anywhere: its bridges are not this machine's.

@@ -28,7 +28,7 @@ t.test('an image is trusted by its name, its digest or its id, and by nothing th
 
 const lab = await insideDockerLab(t, import.meta.url, podmanTools);
 
-/** What a process may do, told by the kernel and by trying. */
+/** What a process may do, from the kernel's report and by trying. */
 const probes = [
   'id -u',
   'while read -r name value; do case $name in Cap[EPB]*|NoNewPrivs:|Seccomp:) echo $name $value;; esac; done < /proc/self/status',
@@ -37,7 +37,7 @@ const probes = [
   'df -k /dev/shm | tail -n 1',
   'mount -t tmpfs none /work && echo MOUNTED',
   'mknod /tmp/disk b 8 0 && echo DEVICE',
-  // Podman's own filter lets it; what is won there ends there.
+  // Podman's own filter allows it; it gives access to nothing outside the container.
   ...(lab?.engine === 'podman' ? [] : ['unshare -Ur id -u && echo NAMESPACE']),
   'echo 1 > /proc/sys/kernel/panic && echo SYSCTL',
   'chmod 4755 /bin/id; /bin/id -u',
@@ -61,7 +61,7 @@ if (lab !== undefined) {
     for (const place of ['/', '/etc', '/tmp', '/app']) t.ok(said.includes(`writes ${place}`), place);
     t.ok(said.includes('runs from /tmp'));
     t.match(stdout, /\s262144\s/, 'shared memory up to its memory');
-    // CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID; neither raw sockets nor devices, mounts, chroot, audit or capabilities of files.
+    // CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID; no raw sockets, devices, mounts, chroot, audit or file capabilities.
     for (const set of ['CapPrm', 'CapEff', 'CapBnd']) t.match(stdout, `${set}: 00000000000000eb`);
     t.match(stdout, 'NoNewPrivs: 1');
     t.match(stdout, 'Seccomp: 2');

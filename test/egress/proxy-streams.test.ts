@@ -9,10 +9,10 @@ import { confirmEnd } from '../../src/kit/join-streams.js';
 import { until } from '../lab/until.js';
 
 const MIB = 1024 * 1024;
-/** 20 MiB, and no multiple of anything. */
+/** A little more than 20 MiB, not a multiple of any chunk size. */
 const BODY = Buffer.alloc(20 * MIB + 4_567, 'peerwork');
 
-/** A server, and a proxy whose streams lead to it. */
+/** Starts a server, and a proxy whose streams lead to it. */
 async function setUp(t: Test, serve: (socket: Socket) => void, halfOpenIdleMs?: number) {
   const sockets = new Set<Socket>();
   const server = createServer({ allowHalfOpen: true }, (socket) => {
@@ -49,7 +49,7 @@ interface Received {
   readonly end: 'end' | 'broken';
 }
 
-/** All that a stream delivers, and how it ended; a slow reader pauses after each chunk. */
+/** Collects all that a stream delivers, and how it ended; a slow reader pauses after each chunk. */
 function receive(socket: Socket, slow = false): Promise<Received> {
   return new Promise((resolve) => {
     let bytes = 0;

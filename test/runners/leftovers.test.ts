@@ -48,7 +48,7 @@ const TASK = `
   };
 `;
 
-/** Longer than the system can say: 120 levels of 200 bytes. */
+/** Longer than the maximum path length: 120 levels of 200 bytes. */
 function plantChain(folder: string): void {
   mkdirSync(folder, { recursive: true });
   const [a, b] = [join(folder, 'a'), join(folder, 'b')];
@@ -60,7 +60,7 @@ function plantChain(folder: string): void {
   }
 }
 
-/** A process id that nobody has. */
+/** Returns a process id that is not in use. */
 function deadPid(): number {
   return spawnSync(process.execPath, ['-e', '']).pid;
 }

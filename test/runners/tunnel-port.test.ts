@@ -8,7 +8,7 @@ import type { Tunnel } from '../../src/job/source.js';
 import { openTunnelPort } from '../../src/runners/tunnel-port.js';
 import { until } from '../lab/until.js';
 
-/** A server, and a tunnel that leads to it without a link. */
+/** Starts a server, and a tunnel that leads to it without a link. */
 async function serverFor(t: Test, serve: (socket: Socket) => void) {
   const sockets = new Set<Socket>();
   const server: Server = createServer({ allowHalfOpen: true }, (socket) => {

@@ -7,7 +7,7 @@ import { until } from '../lab/until.js';
 const source = (path: string) => new URL(`../../src/${path}`, import.meta.url).href;
 const frontDoor = fileURLToPath(new URL('../../../bin/peerwork.js', import.meta.url));
 
-/** A started program, and what it has said so far. */
+/** Starts a program and collects its output. */
 function start(t: Test, args: readonly string[]): { child: ChildProcess; said: () => string; says: (text: string) => Promise<void> } {
   const child = spawn(process.execPath, ['--inspect-port=0', ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -23,7 +23,7 @@ function start(t: Test, args: readonly string[]): { child: ChildProcess; said: (
   return { child, said: () => said, says };
 }
 
-/** Waits for a turn of its event loop after the signal, in which Node would have opened the inspector and said so. */
+/** Waits one turn of the event loop after the signal, in which Node would have opened and announced the inspector. */
 const program = (body: string) => [
   '--input-type=module',
   '-e',

@@ -1,7 +1,7 @@
 import t from 'tap';
 import { ALLOW, type FilteredArchitecture, isFiltered, KILL, refuse, refusedCalls, seccompFilter } from '../../src/sandbox/seccomp.js';
 
-/** What the kernel does with the filter, for the instructions that it has: classic BPF over `struct seccomp_data`. */
+/** Interprets the filter as the kernel does, for the instructions that it uses: classic BPF over `struct seccomp_data`. */
 function judge(filter: Buffer, audit: number, number: number, args: readonly number[] = []): number {
   const data = Buffer.alloc(64);
   data.writeUInt32LE(number, 0);
@@ -27,7 +27,7 @@ function judge(filter: Buffer, audit: number, number: number, args: readonly num
   throw new Error('it runs past its end');
 }
 
-/** Written anew from the headers of the kernel, apart from the table that is tested. */
+/** Taken from the kernel's headers again, independently of the tested table. */
 const machines: Record<
   FilteredArchitecture,
   { audit: number; clone: number; ioctl: number; socket: number; socketpair: number; harmless: number[] }
@@ -35,7 +35,7 @@ const machines: Record<
   // read, mmap, futex, execve, openat, prctl, seccomp
   x64: { audit: 0xc000003e, clone: 56, ioctl: 16, socket: 41, socketpair: 53, harmless: [0, 9, 202, 59, 257, 157, 317] },
   arm64: { audit: 0xc00000b7, clone: 220, ioctl: 29, socket: 198, socketpair: 199, harmless: [63, 222, 98, 221, 56, 167, 277] },
-  // … and cacheflush, with which V8 makes code
+  // The same, and cacheflush, which V8 needs to generate code.
   arm: { audit: 0x40000028, clone: 120, ioctl: 54, socket: 281, socketpair: 288, harmless: [3, 192, 240, 11, 322, 172, 383, 0xf0002] },
 };
 const I386 = 0x40000003;

@@ -15,7 +15,7 @@ import { RawMaster } from './raw-master.js';
 const transferSecret = 'an-extra-secret-of-32-characters';
 const errors: Error[] = [];
 
-/** The code that it was refused with; `shaken` if it was not. */
+/** Returns the code of the refusal; `shaken` if there was none. */
 async function ending(handshake: Promise<unknown>): Promise<string> {
   return handshake.then(
     () => 'shaken',
@@ -40,7 +40,7 @@ function closing(link: MemoryLink): Promise<unknown> {
 }
 
 const attackerKeys = createKeyPair(nodePrimitives);
-/** What somebody makes of the token who has its secret, but not the Master's key. */
+/** A token forged by someone who has its secret, but not the Master's key. */
 const forgedToken: Token = { ...token, publicKey: attackerKeys.publicKey };
 
 t.test('Master and Worker learn who the other is and get matching keys', async (t) => {
@@ -99,7 +99,7 @@ t.test('a Worker cannot be another Worker', async (t) => {
   t.same(await bothEndings({}, { keyPair: posing }), { endings: ['worker-impostor', 'worker-impostor'], closed: true });
 });
 
-/** Two links with somebody in between, who has a certificate of his own for each. */
+/** Returns two links with a man in the middle, who has a certificate of his own for each. */
 function between(change: (message: Uint8Array, towards: 'worker' | 'master') => Uint8Array): {
   readonly master: MemoryLink;
   readonly worker: MemoryLink;

@@ -6,7 +6,7 @@ import { publicTrackers, type SwarmOptions, resolveOptions } from '../../src/swa
 import { createToken, formatToken } from '../../src/swarm/token.js';
 import { makeToken, platform, primitives } from './grid.js';
 
-/** What is chosen when these options are given. */
+/** Returns the servers chosen for these options. */
 function choose(options: Partial<SwarmOptions>, inToken: { trackers?: string[]; ice?: string[] } = {}) {
   let opened: readonly IceServer[] = [];
   const { identity } = makeToken([]);

@@ -223,7 +223,7 @@ t.test('a tracker that links to both sides itself, and passes every byte on, is 
     one.onClose(() => other.close());
     other.onClose(() => one.close());
   };
-  // It keeps the worker's offer, answers it with a connection of its own, and shows the Master an offer of its own instead.
+  // It keeps the worker's offer, answers it with its own connection, and shows the Master an offer of its own instead.
   const own = new Map<string, Promise<OutgoingAttempt>>();
   const proxy = await startTrackerProxy(tracker.url, {
     fromPeer: (message, say) => {
@@ -308,7 +308,7 @@ t.test('warning names the step that failed', async (test) => {
   });
 
   await test.test('no path between the peers', async (test) => {
-    // TEST-NET-1: nobody is there.
+    // TEST-NET-1: unreachable.
     const astray = (sdp: string) => sdp.replace(/(a=candidate:.* udp \d+) \S+ \d+ typ/gi, '$1 192.0.2.1 9 typ');
     const proxy = await startTrackerProxy(tracker.url, { fromTracker: (message) => withSdp(message, astray) });
     test.teardown(() => proxy.close());

@@ -75,7 +75,7 @@ function seek(test: Test, trackers: readonly string[], shard = 0, options: Parti
   return { seeker, sdp, errors, answers, answered };
 }
 
-/** A tracker of one's own making: answers each announce with what `reply` says. */
+/** A scripted tracker: responds to each announce with what `reply` returns. */
 async function fakeTracker(test: Test, reply: (message: Record<string, unknown>, socket: WebSocket) => void): Promise<string> {
   const server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
   await once(server, 'listening');

@@ -170,7 +170,7 @@ t.test('a deadline', async (t) => {
   void watch('short', worker.call('never', 1, { timeoutMs: 2_000 }));
   void watch('default', worker.call('never', 2));
   void watch('endless', worker.call('never', 3, { timeoutMs: 0 }));
-  // They are on their way before time passes.
+  // They are in flight before time passes.
   await turn();
   await clock.pass(1_999);
   t.same(endings, []);

@@ -146,7 +146,7 @@ t.test('a peer that asks and never reads', async (t) => {
   const session = new RpcSession({ link: wire.a, handshaken: ofMaster, primitives: nodePrimitives, clock, log: silentLog });
   const big = 'x'.repeat(1_000_000);
   session.start({ calls: { big: () => big } });
-  // The hostile end hands its frames over directly: only the way back is slow.
+  // The hostile end delivers its frames directly: only the return path is slow.
   const outbox = new MemoryWire();
   outbox.b.onMessage((frame) => wire.a.arrive(frame));
   const hostile = new SealedLink(outbox.a, ofWorker.keys, nodePrimitives);
@@ -188,7 +188,7 @@ const texts = [
   'internal\nx',
 ] as [string, ...string[]];
 
-/** Mostly in order, sometimes not. */
+/** Usually valid, sometimes not. */
 function hostileFrame(random: SeededRandom): Uint8Array {
   const parts: Uint8Array[] = [];
   for (let count = 1 + random.below(4); count > 0; count--) {
@@ -209,7 +209,7 @@ function hostileFrame(random: SeededRandom): Uint8Array {
 
 t.test('40,000 frames of a peer that holds the keys and follows no rules', async (t) => {
   const random = seededRandom(64);
-  // Tens of thousands of errors are made here; their stacks take most of the time.
+  // Tens of thousands of errors are created here; their stacks take most of the time.
   const { stackTraceLimit } = Error;
   Error.stackTraceLimit = 0;
   t.teardown(() => {

@@ -242,7 +242,7 @@ t.test('both directions at full speed through a slow link delay neither the hear
   t.ok(slowestMs <= 2 * (fullBufferMs + 100), `the slowest call, there and back, took ${slowestMs} ms`);
 });
 
-/** A peer that holds the keys and does with uploads what must not be done. */
+/** Returns how the link ends for a peer that holds the keys and violates the rules of uploads. */
 async function endingOf(handlers: RpcHandlers, ...frames: Uint8Array[]): Promise<string> {
   const wire = new MemoryWire();
   const [ofMaster, ofWorker] = shakenByHand();
@@ -308,7 +308,7 @@ t.test('a hostile peer', async (t) => {
   for (const [name, frames, code] of cases) t.equal(await endingOf(handlers, ...frames), code, name);
   t.equal(held, 1_000);
 
-  // One that gives credit without end gets no more than its stream's source is read ahead.
+  // A peer that grants unlimited credit gets no more than the read-ahead of its stream's source.
   const wire = new MemoryWire({ bytesPerSecond: 1_000, clock: new ManualClock() });
   const [ofMaster, ofWorker] = shakenByHand();
   const session = new RpcSession({ link: wire.a, handshaken: ofMaster, primitives: nodePrimitives, clock: systemClock, log: silentLog });
