@@ -10,7 +10,7 @@ const lab = await insideDockerLab(t, import.meta.url, { nft: 'nftables' });
 
 /**
  * `<expected number of successes> <targets…>`: tries to connect to each, through the proxy's socket if there is one, and prints the
- * results as JSON. Once the expected number has succeeded, or after ten seconds, the others get one more second.
+ * results as JSON. Once the expected number has succeeded, the others get one more second; the limit is ten seconds.
  */
 const tryAll = `
 const { connect } = require('node:net');
@@ -102,11 +102,11 @@ if (lab !== undefined) {
     { skip: nameServer === undefined },
     async (t) => {
       await lab.addMachine(String(nameServer), [53, 80]);
-      const ask = (wanted: number) => ['node', '-e', tryAll, String(wanted), `${nameServer}:53`, `${nameServer}:80`];
+      const probe = (wanted: number) => ['node', '-e', tryAll, String(wanted), `${nameServer}:53`, `${nameServer}:80`];
       const engine = await openEngine(t);
-      const open = await runIn(engine, plain, ask(1), {}, { network: 'internet' });
+      const open = await runIn(engine, plain, probe(1), {}, { network: 'internet' });
       t.same(Object.keys(reached(open.stdout)), [`${nameServer}:53`]);
-      const listed = await runIn(engine, plain, ask(0), {}, { network: ['9.9.9.9:80'] });
+      const listed = await runIn(engine, plain, probe(0), {}, { network: ['9.9.9.9:80'] });
       t.same(reached(listed.stdout), {}, 'names of listed hosts are resolved by the worker');
     },
   );
@@ -120,14 +120,14 @@ if (lab !== undefined) {
   if (lab.engine === 'docker') {
     t.test('where nothing can filter, a job with a network fails, unless the owner lets it', async (t) => {
       // An engine behind TCP may be anywhere: its bridges are not this machine's.
-      const far = createTcpServer({ allowHalfOpen: true }, (client) => {
+      const remote = createTcpServer({ allowHalfOpen: true }, (client) => {
         const engine = connect({ path: lab.socket, allowHalfOpen: true });
         client.pipe(engine).pipe(client);
         for (const socket of [client, engine]) socket.on('error', () => [client, engine].map((each) => each.destroy()));
       }).listen(0, '127.0.0.1');
-      await once(far, 'listening');
-      t.teardown(() => far.close());
-      const environment = { ...process.env, DOCKER_HOST: `tcp://127.0.0.1:${(far.address() as AddressInfo).port}` };
+      await once(remote, 'listening');
+      t.teardown(() => remote.close());
+      const environment = { ...process.env, DOCKER_HOST: `tcp://127.0.0.1:${(remote.address() as AddressInfo).port}` };
       const engine = await openEngine(t, { environment });
       t.equal(engine.facts.local, false);
       for (const [image, imageLabels] of [[plain, {}] as const, [obedient, proxied] as const])

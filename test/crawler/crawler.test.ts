@@ -131,12 +131,12 @@ t.test('handlers by address', async (t) => {
 });
 
 t.test('a page that fails is tried again, and told of when it is given up', async (t) => {
-  let asked = 0;
+  let requests = 0;
   const { crawlers, site } = await lab(t, {
     answer: ({ url }, response) => {
       if (url === '/flaky') {
-        asked += 1;
-        return html(response, 'not now', asked < 3 ? 503 : 200);
+        requests += 1;
+        return html(response, 'not now', requests < 3 ? 503 : 200);
       }
       if (url === '/broken') return html(response, 'never', 500);
       return false;

@@ -44,8 +44,8 @@ export async function stage(t: Test, ports: readonly number[], options: Partial<
 export function certificate(t: Test): { readonly key: string; readonly cert: string; readonly certFile: string } {
   const folder = t.testdir({});
   const [keyFile, certFile] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
-  const words = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=service.test'];
-  execFileSync('openssl', [...words, '-addext', 'subjectAltName=DNS:service.test', '-keyout', keyFile, '-out', certFile], {
+  const opensslArguments = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=service.test'];
+  execFileSync('openssl', [...opensslArguments, '-addext', 'subjectAltName=DNS:service.test', '-keyout', keyFile, '-out', certFile], {
     stdio: 'ignore',
   });
   return { key: readFileSync(keyFile, 'utf8'), cert: readFileSync(certFile, 'utf8'), certFile };

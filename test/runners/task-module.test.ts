@@ -135,9 +135,9 @@ t.test('a task that cannot be loaded fails its jobs for good, and all that wait'
   ] as const) {
     const workplace = stage.place(entry);
     for (const outcome of await Promise.all([1, 2, 3].map((data) => stage.run(data, { workplace })))) {
-      const { code, message: said, retry } = failure(outcome);
+      const { code, message: actual, retry } = failure(outcome);
       t.equal(code, 'task-unloadable', entry);
-      t.match(said, message);
+      t.match(actual, message);
       t.equal(retry, false);
     }
   }
@@ -164,9 +164,9 @@ t.test('what a task returns is sent as JSON, or refused with the place and the r
     ['returns no date', /output\.at is an invalid Date/],
   ];
   for (const [attack, message] of refused) {
-    const { code, message: said, retry } = failure(await stage.do(attack));
+    const { code, message: actual, retry } = failure(await stage.do(attack));
     t.equal(code, 'output-unsendable', attack);
-    t.match(said, message);
+    t.match(actual, message);
     t.equal(retry, false);
   }
   t.equal(failure(await stage.do('returns too much')).code, 'output-too-large');
@@ -298,11 +298,11 @@ t.test('cancel: running jobs end by themselves or are killed, waiting ones never
   t.strictSame(reports, []);
   const first = await other;
   t.equal(first.state, 'completed');
-  const deaf = new AbortController();
-  const heard: Progress[] = [];
-  const looping = stage.do('speaks and hangs', {}, { signal: deaf.signal, reports: heard });
-  await until(() => heard.length > 0);
-  deaf.abort();
+  const ignoring = new AbortController();
+  const reported: Progress[] = [];
+  const looping = stage.do('speaks and hangs', {}, { signal: ignoring.signal, reports: reported });
+  await until(() => reported.length > 0);
+  ignoring.abort();
   t.equal(failure(await looping).code, 'cancelled');
   t.notSame(await stage.do('process id'), first, 'the deaf process was killed');
   t.equal(failure(await stage.do('echo', {}, { signal: AbortSignal.abort() })).code, 'cancelled');
@@ -488,12 +488,12 @@ for (const sandbox of ['off', 'auto'] as const) {
     const stdio: StdioOptions = ['ignore', 'pipe', 'inherit', ...new Array(57).fill('ignore'), secret, secret];
     const worker = spawn(process.execPath, ['--input-type=module', '-e', program], { stdio });
     t.teardown(() => worker.kill('SIGKILL'));
-    let said = '';
+    let actual = '';
     worker.stdout?.on('data', (chunk) => {
-      said += chunk;
+      actual += chunk;
     });
     await once(worker, 'close');
-    t.strictSame(JSON.parse(said), completed([]));
+    t.strictSame(JSON.parse(actual), completed([]));
   });
 }
 
@@ -530,9 +530,9 @@ for (const sandbox of ['off', 'required'] as const) {
       return outcome;
     };
     const ends = async (name: string, code: string, message: RegExp, data = {}, wish: RunWish = {}) => {
-      const { code: got, message: said } = failure(await attack(name, data, wish));
+      const { code: got, message: actual } = failure(await attack(name, data, wish));
       t.equal(got, code, name);
-      t.match(said, message, name);
+      t.match(actual, message, name);
     };
 
     await ends('loops', 'timeout', /300 ms/, {}, { timeoutMs: 300 });

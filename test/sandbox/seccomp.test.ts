@@ -2,7 +2,7 @@ import t from 'tap';
 import { ALLOW, type FilteredArchitecture, isFiltered, KILL, refuse, refusedCalls, seccompFilter } from '../../src/sandbox/seccomp.js';
 
 /** Interprets the filter as the kernel does, for the instructions that it uses: classic BPF over `struct seccomp_data`. */
-function judge(filter: Buffer, audit: number, number: number, args: readonly number[] = []): number {
+function evaluate(filter: Buffer, audit: number, number: number, args: readonly number[] = []): number {
   const data = Buffer.alloc(64);
   data.writeUInt32LE(number, 0);
   data.writeUInt32LE(audit, 4);
@@ -46,13 +46,13 @@ for (const [name, machine] of Object.entries(machines)) {
   t.test(`the filter of ${name} refuses what Node does not need, and nothing else`, async (t) => {
     if (!isFiltered(name)) return t.fail('it has no filter');
     const filter = seccompFilter(name);
-    const of = (number: number, ...args: number[]) => judge(filter, machine.audit, number, args);
+    const of = (number: number, ...args: number[]) => evaluate(filter, machine.audit, number, args);
 
     for (const call of refusedCalls(name)) t.equal(of(call.number), refuse(call.errno), call.name);
     t.equal(of(435), refuse(38), 'clone3, in whose place glibc then calls clone');
     for (const number of machine.harmless) t.equal(of(number), ALLOW, `call ${number}`);
     for (const { audit } of [...Object.values(machines), { audit: I386 }])
-      t.equal(judge(filter, audit, 0), audit === machine.audit ? ALLOW : KILL, `architecture ${audit.toString(16)}`);
+      t.equal(evaluate(filter, audit, 0), audit === machine.audit ? ALLOW : KILL, `architecture ${audit.toString(16)}`);
 
     t.equal(of(machine.clone, 0x3d0f00), ALLOW, 'a thread, as glibc makes it');
     t.equal(of(machine.clone, 0x1200011), ALLOW, 'a process, as fork makes it');

@@ -23,7 +23,7 @@ export interface Pair {
 }
 
 /** Returns both ends of a session after a simulated handshake, with matching keys. */
-export function shakenByHand(): readonly [Handshaken, Handshaken] {
+export function pairedHandshakes(): readonly [Handshaken, Handshaken] {
   const [toMaster, toWorker] = [nodePrimitives.randomBytes(32), nodePrimitives.randomBytes(32)];
   const [master, worker] = [
     { id: identityId(masterKeys.publicKey), name: 'the master', role: 'master' },
@@ -39,7 +39,7 @@ export function shakenByHand(): readonly [Handshaken, Handshaken] {
 export function openPair(masterHandlers: RpcHandlers, workerHandlers: RpcHandlers, options: MemoryLinkOptions = {}): Pair {
   const clock: Clock = options.clock ?? systemClock;
   const wire = new MemoryWire(options);
-  const [ofMaster, ofWorker] = shakenByHand();
+  const [ofMaster, ofWorker] = pairedHandshakes();
   const common = { primitives: nodePrimitives, clock, log: silentLog };
   const master = new RpcSession({ link: wire.a, handshaken: ofMaster, ...common });
   const worker = new RpcSession({ link: wire.b, handshaken: ofWorker, ...common });

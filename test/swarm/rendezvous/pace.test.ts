@@ -74,7 +74,7 @@ const basics = (clock: ManualClock, openSocket: OpenSocket) => ({
 });
 
 /** Seeks as a Worker does, with a new offer every 40 s while one is worthwhile. */
-function seek(test: Test, clock: ManualClock, openSocket: OpenSocket, more: Partial<SeekerOptions> = {}) {
+function startSeeker(test: Test, clock: ManualClock, openSocket: OpenSocket, more: Partial<SeekerOptions> = {}) {
   const ending = new AbortController();
   const seeker = new Seeker({ ...basics(clock, openSocket), infoHash: new Uint8Array(20), failed: () => {}, ...more });
   test.teardown(() => {
@@ -98,7 +98,7 @@ for (const interval of [undefined, 20, 120, 1_800]) {
     const clock = new ManualClock();
     const startedAt = clock.now();
     const { seen, openSocket } = scriptedTracker(clock, interval === undefined ? {} : { interval });
-    seek(test, clock, openSocket);
+    startSeeker(test, clock, openSocket);
     await clock.pass(DAY_MS);
     const megabytes = seen.bytes / 1e6;
     test.comment(`${megabytes.toFixed(2)} MB, ${seen.announces.length} announces`);
@@ -119,7 +119,7 @@ t.test('a tracker that refuses is left alone, for as long as it says', async (te
   ] as const) {
     const clock = new ManualClock();
     const { seen, openSocket } = scriptedTracker(clock, script);
-    seek(test, clock, openSocket);
+    startSeeker(test, clock, openSocket);
     await clock.pass(DAY_MS);
     test.ok(seen.sockets > 10 && seen.sockets <= most, `${what}: ${seen.sockets} sockets`);
     test.ok(seen.bytes < 5e6, `${what}: ${seen.bytes} bytes`);
@@ -140,7 +140,7 @@ t.test('what a tracker asked of one socket holds for all of a swarm, and for the
   pace.hold('wss://a', 600_000);
   const errors: PeerworkError[] = [];
   const another = scriptedTracker(clock, {});
-  seek(test, clock, another.openSocket, { pace, failed: (error) => errors.push(error) });
+  startSeeker(test, clock, another.openSocket, { pace, failed: (error) => errors.push(error) });
   await clock.pass(590_000);
   test.equal(another.seen.sockets, 0);
   test.match(errors[0], { code: 'tracker-refused', detail: /600 s/ });

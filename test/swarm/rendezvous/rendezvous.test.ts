@@ -154,9 +154,9 @@ t.test('workers do not answer each other', async (test) => {
 
 t.test('one dead tracker among two does not matter; two dead ones are warning', async (test) => {
   const server = await tracker(test);
-  const gone = await tracker(test);
-  const dead = gone.url;
-  await gone.close();
+  const unreachable = await tracker(test);
+  const dead = unreachable.url;
+  await unreachable.close();
   const master = lobby(test, [dead, server.url]);
   const worker = seek(test, [dead, server.url], 1);
   test.equal((await worker.answered)?.tracker, server.url);

@@ -9,7 +9,7 @@ import { SealedLink } from '../../../src/swarm/sealed.js';
 import { type SeededRandom, seededRandom } from '../../lab/seeded-random.js';
 import { ManualClock, turn } from '../manual-clock.js';
 import { MemoryWire } from '../memory-link.js';
-import { shakenByHand } from '../pair.js';
+import { pairedHandshakes } from '../pair.js';
 
 const handlers: RpcHandlers = {
   calls: { echo: (args) => args, later: async (args) => args, never: () => new Promise(() => {}) },
@@ -31,7 +31,7 @@ class Target {
   told: string | undefined;
 
   constructor(clock = systemClock) {
-    const [ofMaster, ofWorker] = shakenByHand();
+    const [ofMaster, ofWorker] = pairedHandshakes();
     this.session = new RpcSession({ link: this.wire.a, handshaken: ofMaster, primitives: nodePrimitives, clock, log: silentLog });
     this.hostile = new SealedLink(this.wire.b, ofWorker.keys, nodePrimitives);
     this.session.start(handlers);
@@ -142,7 +142,7 @@ t.test('more data than there was credit for', async (t) => {
 t.test('a peer that asks and never reads', async (t) => {
   const clock = new ManualClock();
   const wire = new MemoryWire({ clock, bytesPerSecond: 1 });
-  const [ofMaster, ofWorker] = shakenByHand();
+  const [ofMaster, ofWorker] = pairedHandshakes();
   const session = new RpcSession({ link: wire.a, handshaken: ofMaster, primitives: nodePrimitives, clock, log: silentLog });
   const big = 'x'.repeat(1_000_000);
   session.start({ calls: { big: () => big } });

@@ -12,7 +12,7 @@ import { SealedLink } from '../../../src/swarm/sealed.js';
 import { seededRandom } from '../../lab/seeded-random.js';
 import { ManualClock, turn } from '../manual-clock.js';
 import { MemoryWire } from '../memory-link.js';
-import { openStreamPair, shakenByHand, zeros } from '../pair.js';
+import { openStreamPair, pairedHandshakes, zeros } from '../pair.js';
 
 async function* echo(_args: unknown, _signal: AbortSignal, upload: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   yield* upload;
@@ -245,7 +245,7 @@ t.test('both directions at full speed through a slow link delay neither the hear
 /** Returns how the link ends for a peer that holds the keys and violates the rules of uploads. */
 async function endingOf(handlers: RpcHandlers, ...frames: Uint8Array[]): Promise<string> {
   const wire = new MemoryWire();
-  const [ofMaster, ofWorker] = shakenByHand();
+  const [ofMaster, ofWorker] = pairedHandshakes();
   const session = new RpcSession({
     link: wire.a,
     handshaken: ofMaster,
@@ -310,7 +310,7 @@ t.test('a hostile peer', async (t) => {
 
   // A peer that grants unlimited credit gets no more than the read-ahead of its stream's source.
   const wire = new MemoryWire({ bytesPerSecond: 1_000, clock: new ManualClock() });
-  const [ofMaster, ofWorker] = shakenByHand();
+  const [ofMaster, ofWorker] = pairedHandshakes();
   const session = new RpcSession({ link: wire.a, handshaken: ofMaster, primitives: nodePrimitives, clock: systemClock, log: silentLog });
   session.start({});
   const way = new MemoryWire();
