@@ -10,7 +10,7 @@ export interface ContainerExit {
   readonly complaint?: string;
 }
 
-/** Exit code after a SIGKILL, whoever sent it. */
+/** Exit code after a SIGKILL, no matter who sent it. */
 export const KILLED = 128 + 9;
 
 /**

@@ -293,14 +293,14 @@ function records(name: string, family: 4 | 6, options: unknown): unknown[] {
 
 type Method = (...args: unknown[]) => unknown;
 
-/** Replaces a method by `override` for the calls that it handles; other calls go to Node's own. */
-function replace(owner: object, name: string, promised: boolean, override: (args: readonly unknown[]) => (() => unknown) | undefined): void {
+/** Replaces a method by `stub` for the calls that it handles; other calls go to Node's own. */
+function replace(owner: object, name: string, promised: boolean, stub: (args: readonly unknown[]) => (() => unknown) | undefined): void {
   const methods = owner as Record<string, Method | undefined>;
   const own = methods[name];
   if (own === undefined) return;
   const replacement = function (this: unknown, ...args: unknown[]): unknown {
     const callback = promised ? undefined : args.at(-1);
-    const compute = (promised || typeof callback === 'function') && typeof args[0] === 'string' ? override(args) : undefined;
+    const compute = (promised || typeof callback === 'function') && typeof args[0] === 'string' ? stub(args) : undefined;
     if (compute === undefined) return own.apply(this, args);
     const result = new Promise((resolve) => resolve(compute()));
     if (promised) return result;

@@ -191,7 +191,7 @@ function program(name: FilteredArchitecture): Block {
   const { column, audit, ceiling } = architectures[name];
   const refusals = (rows: readonly Row[], errno: number) =>
     rows.filter((row) => row[column] !== _).flatMap((row) => when(EQUAL, row[column], [end(refuse(errno))]));
-  const rulesFor = (row: Row, rules: Block) => when(EQUAL, row[column], rules);
+  const check = (row: Row, rules: Block) => when(EQUAL, row[column], rules);
   return [
     load(ARCHITECTURE),
     ...unlessOneOf([audit], KILL),
@@ -199,10 +199,10 @@ function program(name: FilteredArchitecture): Block {
     ...(ceiling === undefined ? [] : when(AT_LEAST, ceiling, [end(KILL)])),
     ...refusals(notPermitted, EPERM),
     ...refusals(notImplemented, ENOSYS),
-    ...rulesFor(clone, [load(argument(0)), ...when(ANY_BIT, CLONE_NAMESPACES, [end(refuse(EPERM))]), end(ALLOW)]),
-    ...rulesFor(ioctl, [load(argument(1)), ...TERMINAL_REQUESTS.flatMap((request) => when(EQUAL, request, [end(refuse(EPERM))])), end(ALLOW)]),
-    ...rulesFor(socket, socketRules()),
-    ...rulesFor(socketpair, [load(argument(0)), ...unlessOneOf([AF_UNIX], refuse(EAFNOSUPPORT)), end(ALLOW)]),
+    ...check(clone, [load(argument(0)), ...when(ANY_BIT, CLONE_NAMESPACES, [end(refuse(EPERM))]), end(ALLOW)]),
+    ...check(ioctl, [load(argument(1)), ...TERMINAL_REQUESTS.flatMap((request) => when(EQUAL, request, [end(refuse(EPERM))])), end(ALLOW)]),
+    ...check(socket, socketRules()),
+    ...check(socketpair, [load(argument(0)), ...unlessOneOf([AF_UNIX], refuse(EAFNOSUPPORT)), end(ALLOW)]),
     end(ALLOW),
   ];
 }

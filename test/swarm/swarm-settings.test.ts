@@ -2,7 +2,7 @@ import t from 'tap';
 import { PeerworkError } from '../../src/errors.js';
 import { WarningFilter } from '../../src/swarm/events.js';
 import { defaultIceServers, formatIceUrl, type IceServer, plainIce } from '../../src/swarm/link/ice.js';
-import { publicTrackers, type SwarmOptions, resolveOptions } from '../../src/swarm/swarm-settings.js';
+import { publicTrackers, resolveOptions, type SwarmOptions } from '../../src/swarm/swarm-settings.js';
 import { createToken, formatToken } from '../../src/swarm/token.js';
 import { makeToken, platform, primitives } from './grid.js';
 

@@ -56,7 +56,7 @@ function nodeArguments(wish: ChildWish, tier: Sandbox['tier']): string[] {
     // V8 writes files if flags request it, and code may set flags at any time.
     '--freeze-flags-after-init',
     '--no-addons',
-    // Node writes these files itself, by default into the job's current directory: the folder of a task is readable, and belongs to this user.
+    // Node writes these files itself, by default into the job's current directory. A task's folder is readable and belongs to this user.
     `--diagnostic-dir=${wish.workdir}`,
     `--trace-event-file-pattern=${wish.workdir}/trace.\${rotation}.log`,
     ...(tier === 'process' && sqliteIgnoresPermissions ? ['--no-experimental-sqlite'] : []),

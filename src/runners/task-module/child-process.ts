@@ -30,9 +30,9 @@ interface Handed {
 /**
  * One process of one workplace.
  *
- * starting → (ready) → idle ⇄ busy → ended. Jobs are handed over only after `ready`, one or several ahead; the head of the queue is the running one.
- * To stop the head, the child is asked (`abort`), and after a grace the whole tree is killed. However the process ends, the head is charged if the
- * fence shows that it had begun, and the others go back to the runner.
+ * starting → (ready) → idle ⇄ busy → ended. Jobs are handed over only after `ready`, one or several ahead; the head of the queue is
+ * running. To stop the head, the child is asked (`abort`), and after a grace the whole tree is killed. However the process ends, the head
+ * is charged if the fence shows that it had begun, and the others return to the runner.
  */
 export class TaskChild {
   readonly pid: number;
@@ -197,7 +197,7 @@ export class TaskChild {
   }
 
   /** Called when this process was suspended for a while, or the clock was set: that time is not charged to the job. */
-  shiftDeadlines(gapMs: number): void {
+  excludeGap(gapMs: number): void {
     this.#startedAt += gapMs;
     this.#graceEndsAt += gapMs;
     this.idleSince += gapMs;

@@ -114,8 +114,8 @@ export class Lane {
   }
 
   /**
-   * The child for the next job: one with room in its packet, then an idle one, the most recently used first; otherwise the least loaded one that may
-   * have more.
+   * Picks the child for the next job: one with room in its packet, then an idle one, the most recently used first; otherwise the least
+   * loaded one that may have more.
    */
   pick(now: number): TaskChild | undefined {
     let best: TaskChild | undefined;

@@ -42,8 +42,9 @@ const MAX_STARTUP_CRASHES = 3;
 /**
  * Runs task modules in a warm pool of child processes, at most `concurrency` of them, each for one version of one task.
  *
- * Jobs wait in the lane of their task until a child is idle. While jobs are short, a busy child may take more ahead: then many cross in one message,
- * and the pool does not wait for round trips. Whatever a child does ends in an outcome of the running job; the jobs behind it move to another child.
+ * Jobs wait in the lane of their task until a child is idle. While jobs are short, a busy child may queue several ahead, which then share
+ * a message without a round trip each. Whatever a child does ends in an outcome of the running job; the jobs behind it move to another
+ * child.
  */
 export class TaskModuleRunner implements Runner {
   readonly kind = 'task-module';
@@ -303,7 +304,7 @@ export class TaskModuleRunner implements Runner {
     this.#timer = undefined;
     const now = this.#clock.now();
     const gapMs = now - this.#tickDueAt;
-    if (Math.abs(gapMs) > MAX_GAP_MS) for (const lane of this.#lanes.values()) for (const child of lane.children) child.shiftDeadlines(gapMs);
+    if (Math.abs(gapMs) > MAX_GAP_MS) for (const lane of this.#lanes.values()) for (const child of lane.children) child.excludeGap(gapMs);
     let busy = false;
     for (const lane of [...this.#lanes.values()]) {
       let staying = lane.children.size;

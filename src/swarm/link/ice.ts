@@ -45,7 +45,7 @@ export function parseIceServers(given: readonly (string | IceServerInit)[]): Ice
   return servers;
 }
 
-/** Parses each entry by itself: an invalid one, whoever wrote it into a token, must not disable the others. */
+/** Parses each entry by itself: an invalid one in a token must not disable the others. */
 export function readIceServers(given: readonly (string | IceServerInit)[]): {
   readonly servers: readonly IceServer[];
   /** `ice-server-unusable`, one for each entry that was left out. */
