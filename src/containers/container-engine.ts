@@ -29,7 +29,7 @@ export interface ContainerCeilings {
   readonly defaultMemoryMb: number;
   readonly cpus: number;
   readonly pids: number;
-  /** Bytes on disk that one job may write, in MiB. */
+  /** Disk space that one job may use, in MiB. */
   readonly diskMb: number;
   readonly network: NetworkCeiling;
   /** Containers that cannot be filtered may use the whole network, the owner's own included. */

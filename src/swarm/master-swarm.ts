@@ -21,7 +21,10 @@ export type MasterSwarmEvents = {
   connected: [peer: Peer];
   /** `error` says why the link ended. */
   disconnected: [peer: Peer, error: Error];
-  /** A tracker warning, or a worker that tried to connect and failed. The same warning is emitted at most every 30 s. */
+  /**
+   * A tracker warning, or a worker that tried to connect and failed. A warning that repeats the previous one is emitted at most every 30
+   * s.
+   */
   warning: [error: PeerworkError];
 };
 

@@ -16,7 +16,8 @@ export type WorkerSwarmEvents = {
   disconnected: [peer: Peer, error: Error];
   /**
    * A step failed and is being retried: `tracker-unreachable`, `tracker-refused`, `master-absent`, `master-busy`, `ice-failed`,
-   * `dtls-failed`, `link-timeout`, or the code with which the handshake was refused. The same warning is emitted at most every 30 s.
+   * `dtls-failed`, `link-timeout`, or the code with which the handshake was refused. A warning that repeats the previous one is emitted
+   * at most every 30 s.
    */
   warning: [error: PeerworkError];
 };

@@ -26,9 +26,9 @@ const MAX_SILENCE_MS = 20_000;
 const MEASURE_MS = 5_000;
 
 /**
- * Distinguishes a dead link from a quiet one. Each side sends something at least every 1.5 s, so three seconds of silence mean that the
- * peer is gone; on a link with long round trips, more than that. Silence is counted only while this process is awake: a tick that comes
- * late, because the process or the whole machine was suspended, counts as two ticks at most.
+ * Distinguishes a dead link from a quiet one. Each side sends something at least every 1.5 s (Worker) or 2 s (Master), so three seconds
+ * of silence mean that the peer is gone; on a link with long round trips, more than that. Silence is counted only while this process is
+ * awake: a tick that comes late, because the process or the whole machine was suspended, counts as two ticks at most.
  */
 export class Heartbeat {
   readonly #options: HeartbeatOptions;
