@@ -55,13 +55,13 @@ export class Container {
     this.#run = run;
     this.#graceMs = options.graceMs ?? DEFAULT_GRACE_MS;
     this.#layer = options.writable ? new WritableLayer(host, name) : undefined;
-    let said = '';
+    let stderrStart = '';
     this.#lines = new OutputLines(run.stdout, run.stderr, host.clock, (stream, line) => {
       // If the container does not start, stderr is the engine's.
-      if (stream === 'stderr') said = `${said}${line}\n`.slice(0, 4_000);
+      if (stream === 'stderr') stderrStart = `${stderrStart}${line}\n`.slice(0, 4_000);
       options.onLine(stream, line);
     });
-    this.ended = this.#end(() => said);
+    this.ended = this.#end(() => stderrStart);
   }
 
   /** The end of its stdout, at most 64 Ki characters. */
@@ -126,7 +126,7 @@ export class Container {
     return { ...state, OOMKilled: /^oom/m.test(stdout) };
   }
 
-  async #end(said: () => string): Promise<ContainerExit> {
+  async #end(stderrStart: () => string): Promise<ContainerExit> {
     let exitCode = await this.#run.ended;
     if (exitCode === 0) return { exitCode, outOfMemory: false };
     const { command, clock } = this.#host;
@@ -134,13 +134,13 @@ export class Container {
       const { stdout, exitCode: known } = await command.try(['inspect', '--format', '{{json .State}}', this.name]);
       if (known !== 0) {
         const gone = exitCode === ENGINE_ERROR || exitCode === undefined;
-        if (gone) return { exitCode: undefined, outOfMemory: false, complaint: complaintOf(said()) };
+        if (gone) return { exitCode: undefined, outOfMemory: false, complaint: complaintOf(stderrStart()) };
         return { exitCode, outOfMemory: this.#lines.heapFull && this.#stopping === undefined };
       }
       const state = readEngineJson(inspectedState, stdout);
       if (state === undefined) return { exitCode: undefined, outOfMemory: false, complaint: 'the engine does not say how it ended' };
       if (state.Running !== true) {
-        const words = { said: complaintOf(said()), heapFull: this.#lines.heapFull };
+        const words = { said: complaintOf(stderrStart()), heapFull: this.#lines.heapFull };
         return readExit(await this.#withOutOfMemory(state), this.#stopping !== undefined, words);
       }
       // The engine has disconnected (because it was restarted, for example), and the container is still running.

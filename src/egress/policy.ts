@@ -74,8 +74,8 @@ export function heldNetwork(network: OwnerNetwork): 'allow' | 'hosts' | 'deny' {
 export function effectivePolicy(wish: NetworkWish, ceiling: NetworkCeiling, trusted: readonly string[] = []): NetworkPolicy {
   const byOwner = ceiling.hosts.map(readHost);
   const extra = trusted.map(readHost);
-  const policy = (mode: NetworkPolicy['mode'], listed: readonly string[], free: readonly string[], why: string): NetworkPolicy => {
-    const all = new Set([...free, ...extra]);
+  const policy = (mode: NetworkPolicy['mode'], listed: readonly string[], unrestricted: readonly string[], why: string): NetworkPolicy => {
+    const all = new Set([...unrestricted, ...extra]);
     const empty = mode === 'listed' && all.size + listed.length === 0;
     return { mode: empty ? 'none' : mode, listed: new Set(listed), trusted: all, why };
   };
@@ -83,19 +83,19 @@ export function effectivePolicy(wish: NetworkWish, ceiling: NetworkCeiling, trus
   if (wish === 'internet') return ceiling.internet ? policy('internet', [], [], BY_OWNER) : policy('listed', byOwner, [], BY_OWNER);
   if (wish === 'lan') return policy(ceiling.internet ? 'internet' : 'listed', [], byOwner, BY_OWNER);
   const requested = wish.map(readHost);
-  const free = common(requested, byOwner);
-  const others = ceiling.internet ? requested.filter((host) => !free.includes(host)) : [];
-  return policy('listed', others, free, ceiling.internet ? BY_TASK : BY_OWNER);
+  const unrestricted = intersection(requested, byOwner);
+  const others = ceiling.internet ? requested.filter((host) => !unrestricted.includes(host)) : [];
+  return policy('listed', others, unrestricted, ceiling.internet ? BY_TASK : BY_OWNER);
 }
 
 /** Returns hosts that are in both lists, at ports that both allow. */
-function common(some: readonly string[], others: readonly string[]): string[] {
-  const found = some.filter((host) => holds(new Set(others), host));
-  return [...found, ...others.filter((host) => holds(new Set(some), host))];
+function intersection(some: readonly string[], others: readonly string[]): string[] {
+  const found = some.filter((host) => includesPair(new Set(others), host));
+  return [...found, ...others.filter((host) => includesPair(new Set(some), host))];
 }
 
 /** Whether a list contains this `host:port`, or all ports of the host. */
-export function holds(hosts: ReadonlySet<string>, pair: string): boolean {
+export function includesPair(hosts: ReadonlySet<string>, pair: string): boolean {
   return hosts.has(pair) || hosts.has(`${pair.slice(0, pair.lastIndexOf(':'))}:*`);
 }
 

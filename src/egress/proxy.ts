@@ -109,11 +109,11 @@ export class EgressProxy {
     // Before anything asynchronous: a client that has ended by then would emit its end over an empty buffer.
     if (head.length > 0) client.unshift(head);
     try {
-      const there = await reach(target, this.#options, this.#closing.signal);
+      const upstream = await reach(target, this.#options, this.#closing.signal);
       if (!client.destroyed) client.write('HTTP/1.1 200 Connection Established\r\n\r\n');
       const { halfOpenIdleMs = HALF_OPEN_IDLE_MS } = this.#options;
       // The stream itself signals a break to both sides.
-      await joinStreams(client, there, { signal: this.#closing.signal, halfOpenIdleMs }).catch(() => {});
+      await joinStreams(client, upstream, { signal: this.#closing.signal, halfOpenIdleMs }).catch(() => {});
     } catch (error) {
       if (!(error instanceof Refused)) return reply(client, '502 Bad Gateway', `x-peerwork-error: ${codeOf(error)}`);
       this.#report(target, error.message);

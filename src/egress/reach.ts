@@ -3,7 +3,7 @@ import { connect, isIP } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Tunnel } from '../job/source.js';
 import type { PublicInternet } from './addresses.js';
-import { holds, type NetworkPolicy, pairOf, readTarget, type Target } from './policy.js';
+import { includesPair, type NetworkPolicy, pairOf, readTarget, type Target } from './policy.js';
 
 /** Names by which containers address this machine: its loopback, at ports that were allowed. */
 const hostNames: ReadonlySet<string> = new Set(['host.docker.internal', 'host.containers.internal']);
@@ -54,8 +54,8 @@ export async function reach(authority: string, options: ReachOptions, signal: Ab
 async function allowedAddresses({ host, port }: Target, options: ReachOptions): Promise<readonly string[]> {
   const { policy, internet } = options;
   const pair = pairOf(host, port);
-  const trusted = holds(policy.trusted, pair);
-  if (!trusted && policy.mode !== 'internet' && !holds(policy.listed, pair))
+  const trusted = includesPair(policy.trusted, pair);
+  if (!trusted && policy.mode !== 'internet' && !includesPair(policy.listed, pair))
     throw new Refused(policy.why ?? 'it is not among the allowed hosts');
   if (hostNames.has(host)) {
     if (!trusted) throw new Refused('this port of the host was not allowed by its owner');

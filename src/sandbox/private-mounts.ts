@@ -20,7 +20,7 @@ const stages = ['/mnt', '/media', '/srv', '/opt'];
 export function closedFolders({ workdir, readable }: Paths): string[] {
   const closed = new Set<string>();
   for (const path of [workdir, ...readable]) {
-    const folder = above(path).find((each) => (statSync(each).mode & SEARCHABLE) === 0);
+    const folder = parentsOf(path).find((each) => (statSync(each).mode & SEARCHABLE) === 0);
     if (folder !== undefined) closed.add(folder);
   }
   return [...closed];
@@ -55,7 +55,7 @@ export function privateMounts({ workdir, readable }: Paths, closed: readonly str
   return [findTool('unshare'), '--mount', '--propagation', 'private', '--', '/bin/sh', '-c', script, 'sh'];
 }
 
-function above(path: string): string[] {
+function parentsOf(path: string): string[] {
   const folders: string[] = [];
   for (let folder = dirname(path); folder !== '/'; folder = dirname(folder)) folders.unshift(folder);
   return folders;

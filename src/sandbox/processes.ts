@@ -8,20 +8,20 @@ const isWindows = process.platform === 'win32';
 const MAX_TREE = 64;
 
 /** Trees that must not outlive this process however it ends, except by SIGKILL. */
-const living = new Set<number>();
+const tracked = new Set<number>();
 let watched = false;
 
 export function endWithThisProcess(pid: number): void {
-  living.add(pid);
+  tracked.add(pid);
   if (watched) return;
   watched = true;
   process.on('exit', () => {
-    for (const each of living) killTree(each);
+    for (const each of tracked) killTree(each);
   });
 }
 
 export function hasEnded(pid: number): void {
-  living.delete(pid);
+  tracked.delete(pid);
 }
 
 /** Sends SIGKILL to the process group that `pid` leads. */

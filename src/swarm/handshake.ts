@@ -168,7 +168,7 @@ class Handshake {
     const theirs = helloVersions(message);
     if (theirs === undefined) throw new PeerworkError('handshake-malformed');
     if (theirs.newest < own.oldest || theirs.oldest > own.newest)
-      throw new PeerworkError('handshake-version', `it speaks ${span(theirs)}, this side ${span(own)}`);
+      throw new PeerworkError('handshake-version', `it speaks ${versionText(theirs)}, this side ${versionText(own)}`);
     if (!helloFits(message)) throw new PeerworkError('handshake-malformed');
     if (!helloIsProven(message, this.#secretKey, primitives)) throw new PeerworkError('secret-mismatch');
     const hello = decodeHello(message);
@@ -321,6 +321,6 @@ class Handshake {
   }
 }
 
-function span({ oldest, newest }: { readonly oldest: number; readonly newest: number }): string {
+function versionText({ oldest, newest }: { readonly oldest: number; readonly newest: number }): string {
   return oldest === newest ? `version ${oldest}` : `versions ${oldest} to ${newest}`;
 }

@@ -44,11 +44,11 @@ export interface EgressMeans {
 export async function openEgress(wish: EgressWish, means: EgressMeans): Promise<Egress> {
   const { facts } = means;
   const base = { hostName: hostName(facts), mounts: [], env: {}, close: async () => {} };
-  const knowsProxy = wish.imageLabels[EGRESS_LABEL] === 'proxy' && facts.local;
+  const supportsProxy = wish.imageLabels[EGRESS_LABEL] === 'proxy' && facts.local;
   // A tunnel is reached through the proxy only.
-  if (wish.policy.mode === 'none' && !(knowsProxy && wish.tunnel !== undefined))
+  if (wish.policy.mode === 'none' && !(supportsProxy && wish.tunnel !== undefined))
     return { ...base, mode: 'none', line: 'no network', runArguments: ['--network=none'] };
-  if (knowsProxy) return throughProxy(wish, means, base);
+  if (supportsProxy) return throughProxy(wish, means, base);
   const firewall = await means.firewall();
   if (typeof firewall !== 'string') {
     const network = await firewall.wall(wish.policy, wish.labels);

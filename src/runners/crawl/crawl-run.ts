@@ -86,7 +86,7 @@ export class CrawlRun {
       const queue = await this.#openQueue(egress);
       try {
         await this.#countEarlierAttempts(queue);
-        const ended = await this.#runContainers(egress.ofContainers, queue);
+        const ended = await this.#runContainers(egress.containerEgress, queue);
         const outcome = await this.#outcome(ended, queue);
         if (crawl.api === undefined) await this.#cleanUp(outcome, queue);
         else if (this.#prefix === DEFAULT_PREFIX) await queue?.expire();

@@ -42,7 +42,7 @@ async function librariesOf(file: string, environment: NodeJS.ProcessEnv): Promis
   const libraries = [...listed.matchAll(/(?:=> |^\s*)(\/\S+) \(/gm)].map(([, path = '']) => path);
   const libc = libraries.find((path) => basename(path).startsWith('libc.so'));
   const later = libc === undefined ? [] : LOADED_LATER.map((name) => join(dirname(libc), name));
-  const there = await Promise.all(
+  const present = await Promise.all(
     [...libraries, ...later].map((path) =>
       access(path).then(
         () => [path],
@@ -50,7 +50,7 @@ async function librariesOf(file: string, environment: NodeJS.ProcessEnv): Promis
       ),
     ),
   );
-  return new Set(there.flat());
+  return new Set(present.flat());
 }
 
 function program(name: string, environment: NodeJS.ProcessEnv): CommandLine {

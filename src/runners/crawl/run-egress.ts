@@ -12,7 +12,7 @@ import type { CrawlHost, HeldImage } from './crawl-host.js';
 import type { CheckedCrawl } from './crawl-job.js';
 
 export interface RunEgress {
-  readonly ofContainers: Egress;
+  readonly containerEgress: Egress;
   /** URL of the run's Redis as its containers reach it; undefined if its queue is not shared. */
   readonly redisUrl: string | undefined;
   /** Our own path to it, subject to the same rules: an address in a job must not give us access to anything that it may not reach. */
@@ -40,7 +40,7 @@ export async function openRunEgress(
   const redisUrl = redis === undefined ? undefined : rewriteLocalhost(redis, host);
   const trusted = crawl.trusted ? trustedPairs(redisUrl, crawl.api && rewriteLocalhost(crawl.api.baseUrl, host)) : [];
   const { tunnel } = context;
-  const ofContainers = await engine.openEgress({
+  const containerEgress = await engine.openEgress({
     job: job.id,
     imageLabels: image.labels,
     network: crawl.network,
@@ -51,8 +51,8 @@ export async function openRunEgress(
       context.report({ kind: 'log', stream: 'log', line: `refused ${target}: ${reason}` });
     },
   });
-  if (redis !== undefined && crawl.redisUrl === undefined && ofContainers.mode !== 'proxy') {
-    await ofContainers.close();
+  if (redis !== undefined && crawl.redisUrl === undefined && containerEgress.mode !== 'proxy') {
+    await containerEgress.close();
     throw new PeerworkError(
       'egress-unavailable',
       'the tunnel to its Redis leads through the proxy socket, which this image or engine does not have',
@@ -64,12 +64,12 @@ export async function openRunEgress(
     proxy = await EgressProxy.open({ policy, internet, ...(tunnel !== undefined && { tunnel: () => tunnel }) });
   }
   return {
-    ofContainers,
+    containerEgress,
     redisUrl,
     proxySocket: proxy?.socketPath,
     close: async () => {
       await proxy?.close();
-      await ofContainers.close();
+      await containerEgress.close();
     },
   };
 }

@@ -181,8 +181,8 @@ export class Attempt {
     const turn = !hasServer('turn') ? 'no TURN server' : local.includes('relay') ? 'TURN answered' : 'no relay from TURN';
     const sides = `candidates here ${describeCandidates(this.#local)}, there ${describeCandidates(this.#remote)}`;
     // Loopback addresses are offered only if there are no others.
-    const alone = this.#local !== undefined && candidatesOf(this.#local).every(({ address }) => /^(?:127\.|::1$|$)/.test(address));
-    return new PeerworkError(alone ? 'network-absent' : 'ice-failed', `${what}; ${sides}; ${stun}, ${turn}`);
+    const onlyLoopback = this.#local !== undefined && candidatesOf(this.#local).every(({ address }) => /^(?:127\.|::1$|$)/.test(address));
+    return new PeerworkError(onlyLoopback ? 'network-absent' : 'ice-failed', `${what}; ${sides}; ${stun}, ${turn}`);
   }
 
   /**

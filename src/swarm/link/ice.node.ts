@@ -67,17 +67,17 @@ class NodeIce implements IceAccess {
       return [...this.#stun.map(toRtcIceServer), ...(await this.#bridged(this.#turnUdp.slice(0, maxTurnServers)))];
     }
     const { udpWorks, answered } = await this.#probed();
-    const byAnswer = (list: readonly IceServer[]) => [
+    const respondingFirst = (list: readonly IceServer[]) => [
       ...answered.filter((server) => list.includes(server)),
       ...list.filter((server) => !answered.includes(server)),
     ];
     // If nothing could be probed over UDP, nothing is known about it, and a direct path is tried anyway.
-    if (!udpWorks) return this.#bridged(byAnswer(this.#turnTcp).slice(0, maxTurnServers));
-    if (peerRelays) return this.#reflexive(byAnswer(this.#stun), byAnswer(this.#turnUdp));
-    const turn = byAnswer(this.#turnUdp).slice(0, maxTurnServers);
-    const relays = turn.some((server) => answered.includes(server)) ? [] : byAnswer(this.#turnTcp);
+    if (!udpWorks) return this.#bridged(respondingFirst(this.#turnTcp).slice(0, maxTurnServers));
+    if (peerRelays) return this.#reflexive(respondingFirst(this.#stun), respondingFirst(this.#turnUdp));
+    const turn = respondingFirst(this.#turnUdp).slice(0, maxTurnServers);
+    const relays = turn.some((server) => answered.includes(server)) ? [] : respondingFirst(this.#turnTcp);
     return [
-      ...byAnswer(this.#stun).slice(0, 1).map(toRtcIceServer),
+      ...respondingFirst(this.#stun).slice(0, 1).map(toRtcIceServer),
       ...(await this.#bridged([...relays.slice(0, 1), ...turn].slice(0, maxTurnServers))),
     ];
   }

@@ -41,10 +41,10 @@ function partOf(thrown: unknown, depth: number): ErrorPart {
   const name = read(thrown, 'name');
   const code = read(thrown, 'code');
   const stack = read(thrown, 'stack');
-  const part: { -readonly [Key in keyof ErrorPart]: ErrorPart[Key] } = { message: cut(words(read(thrown, 'message'))) };
-  if (typeof name === 'string') part.name = cut(name);
-  if (typeof code === 'string' || typeof code === 'number') part.code = cut(`${code}`);
-  if (typeof stack === 'string') part.stack = cut(stack);
+  const part: { -readonly [Key in keyof ErrorPart]: ErrorPart[Key] } = { message: truncate(words(read(thrown, 'message'))) };
+  if (typeof name === 'string') part.name = truncate(name);
+  if (typeof code === 'string' || typeof code === 'number') part.code = truncate(`${code}`);
+  if (typeof stack === 'string') part.stack = truncate(stack);
   if (part.message === '' && part.name === undefined) part.message = UNSHOWABLE;
   if (depth >= MAX_DEPTH) return part;
   const cause = read(thrown, 'cause');
@@ -89,14 +89,14 @@ function words(value: unknown): string {
 }
 
 function textOf(value: unknown): string {
-  if (typeof value === 'string') return cut(value);
+  if (typeof value === 'string') return truncate(value);
   try {
-    return cut(toJsonText(value));
+    return truncate(toJsonText(value));
   } catch {
     return UNSHOWABLE;
   }
 }
 
-function cut(text: string): string {
+function truncate(text: string): string {
   return slice(text, 0, MAX_CHARS);
 }
