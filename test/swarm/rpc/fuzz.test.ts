@@ -28,7 +28,7 @@ class Target {
   readonly hostile: SealedLink;
   ended: string | undefined;
   /** The code in its goodbye. */
-  told: string | undefined;
+  goodbyeCode: string | undefined;
 
   constructor(clock = systemClock) {
     const [ofMaster, ofWorker] = pairedHandshakes();
@@ -37,7 +37,7 @@ class Target {
     this.session.start(handlers);
     const onFrame = (frame: Uint8Array) => {
       if (frame[0] !== Kind.goodbye) return;
-      this.told = new TextDecoder().decode(frame.subarray(8));
+      this.goodbyeCode = new TextDecoder().decode(frame.subarray(8));
       this.wire.b.close();
     };
     this.hostile.start({ frame: onFrame, broken: (error) => t.fail(error.message) }, []);
@@ -220,8 +220,8 @@ t.test('40,000 frames of a peer that holds the keys and follows no rules', async
   let earlyBytes = 0;
   for (let round = 0; round < 400; round++) {
     for (const [index, target] of targets.entries()) {
-      if (target.told !== undefined) {
-        endings.set(target.told, (endings.get(target.told) ?? 0) + 1);
+      if (target.goodbyeCode !== undefined) {
+        endings.set(target.goodbyeCode, (endings.get(target.goodbyeCode) ?? 0) + 1);
         target.close();
         targets[index] = new Target(new ManualClock());
       }
