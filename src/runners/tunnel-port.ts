@@ -28,7 +28,7 @@ export interface TunnelPort {
 export async function openTunnelPort(tunnel: Tunnel, { path, onError = () => {} }: TunnelPortOptions = {}): Promise<TunnelPort> {
   const sockets = new Set<Socket>();
   const ending = new AbortController();
-  // Every connection listens to it.
+  // Every connection listens to this signal.
   setMaxListeners(0, ending.signal);
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     sockets.add(socket);

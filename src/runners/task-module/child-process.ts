@@ -100,7 +100,7 @@ export class TaskChild {
     commands.write(`${JSON.stringify(setup)}\n`);
   }
 
-  /** The job that runs. */
+  /** The running job. */
   get head(): Run | undefined {
     return this.#handed[0]?.run;
   }
@@ -119,7 +119,7 @@ export class TaskChild {
     return this.#handed.some((each) => each.run === run);
   }
 
-  /** False once it is ending. */
+  /** Whether it takes jobs; false once it is ending. */
   get usable(): boolean {
     return this.state === 'ready' && !this.#retiring && this.#termination === undefined && this.#graceEndsAt === Number.POSITIVE_INFINITY;
   }
@@ -134,7 +134,7 @@ export class TaskChild {
       const last = tunnel === undefined ? '' : `,${JSON.stringify(tunnel)}`;
       line = `["job",${this.#lastNumber},${JSON.stringify(id)},${attempt},${JSON.stringify(channel)},${JSON.stringify(data)}${more}${last}]\n`;
     } catch (thrown) {
-      // A source of an embedding program may pass anything.
+      // The source of an embedding program may pass any value.
       run.fail('job-invalid', thrown instanceof Error ? thrown.message : String(thrown), false);
       return;
     }
@@ -151,9 +151,9 @@ export class TaskChild {
     this.#outgoing = '';
   }
 
-  /** Takes back what has not begun. */
+  /** Takes back the jobs that have not begun. */
   recall(): void {
-    // Jobs still in #outgoing are sent all the same; the child finds them revoked.
+    // Jobs in #outgoing are still sent; the child finds them revoked.
     if (this.#handed.length === 0 || this.state === 'ended') return;
     this.#revoked = this.#lastNumber;
     this.#giveBack(this.#spawned.fence.revoke(this.#revoked));
@@ -188,7 +188,7 @@ export class TaskChild {
     if (this.state !== 'ended') killTree(this.pid);
   }
 
-  /** Ends after the job that runs. */
+  /** Ends the process after the running job. */
   retire(): void {
     if (this.#retiring || this.state !== 'ready') return;
     this.#retiring = true;
@@ -219,7 +219,7 @@ export class TaskChild {
     const number = this.#handed[0]?.number;
     if (head === undefined || number === undefined || this.state === 'ended') return;
     if (this.#spawned.fence.begun() < number) {
-      // It hangs between two jobs, perhaps because of leftovers of one. No job is charged.
+      // The child hangs between two jobs, perhaps because of leftovers of one. No job is charged.
       if (now - head.begunAt > BEGIN_LIMIT_MS) this.kill('closed');
     } else if (head.cause === undefined && head.job.timeoutMs > 0 && now - head.begunAt >= head.job.timeoutMs)
       this.stop(head, 'timeout', `${head.job.timeoutMs} ms`);
@@ -270,7 +270,7 @@ export class TaskChild {
         break;
       case 'bye':
         this.#byeCode = line[1];
-        // Node 20 can hang on its way out.
+        // Node 20 can hang during exit.
         this.#graceEndsAt = this.#host.clock.now() + GRACE_MS;
     }
   }
@@ -298,10 +298,10 @@ export class TaskChild {
   #takeBack(number: number): void {
     const index = this.#handed.findIndex((each) => each.number === number);
     const wasRecalled = number <= this.#revoked;
-    // Claimed by a task itself, it would run endlessly: no time limit would apply, and no attempt be charged.
+    // If the task itself sent this, its job would run endlessly, without a time limit and without being charged an attempt.
     if (index === -1 ? !wasRecalled : this.#handed[index]?.run.comesBack() === false) this.#breachOf('that a job had not begun');
     if (index === -1 || this.#breach !== '') return;
-    // An earlier job has spoiled the fence: no job can begin in this process any more.
+    // An earlier job has broken the fence: no further job can begin in this process.
     if (!wasRecalled) this.#retiring = true;
     const back = this.#handed.splice(index, 1).map((handed) => this.#unload(handed));
     if (index === 0) this.#next();
@@ -322,7 +322,7 @@ export class TaskChild {
     this.#network?.forgetReported();
   }
 
-  /** Answers may still be in the pipe; #conclude comes after them. */
+  /** Replies may still be in the pipe; #conclude runs after them. */
   #exited(): void {
     this.state = 'ended';
     this.#output.release();

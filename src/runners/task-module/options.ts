@@ -16,11 +16,11 @@ export interface TaskModuleOptions {
   readonly network?: OwnerNetwork;
   /** What counts as public; default: everything except the networks of this machine. */
   readonly internet?: PublicInternet;
-  /** bubblewrap: when it works (`auto`), always or refuse to start (`required`), never (`off`). Default `auto`. */
+  /** Use of bubblewrap: if it works (`auto`), always or refuse to start (`required`), or never (`off`). Default `auto`. */
   readonly sandbox?: 'auto' | 'required' | 'off';
   /** Path of `bwrap`. Default: the one in PATH or the system's folders. */
   readonly bubblewrap?: string;
-  /** An idle process stays warm this long; one of the task used last stays for good. Default 30 s. */
+  /** How long an idle process stays warm; one process of the most recent task is kept indefinitely. Default 30 s. */
   readonly warmMs?: number;
   readonly log?: Log;
   readonly clock?: Clock;

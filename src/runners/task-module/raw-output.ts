@@ -8,7 +8,7 @@ import { FloodGate } from './child/flood.js';
 
 /** Bytes read between two ticks; beyond that the pipe fills and the task waits, not the worker. */
 const BYTES_PER_TICK = 512 * 1024;
-/** Reports of one child between two ticks; beyond, its pipe is not read: 40,000 a second. */
+/** Limit on reports of one child between two ticks, 40,000 a second; beyond it, its pipe is not read. */
 const REPORTS_PER_TICK = 2_000;
 /** Characters of reports read between two ticks: our own code sends less than 2 MB in 50 ms. */
 const REPORT_CHARS_PER_TICK = 2 * 1024 * 1024;
@@ -61,7 +61,7 @@ export class RawOutput {
     this.#report({ kind: 'log', stream, line: line.slice(0, MAX_LOG_LINE_CHARS) });
   }
 
-  /** Reports as the child sent them, in a line of this many characters. */
+  /** Takes reports of the child from a line of this many characters. */
   take(reports: readonly Progress[], chars: number): void {
     this.#reportChars += chars;
     this.#reports += reports.length;

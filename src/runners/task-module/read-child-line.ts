@@ -60,14 +60,14 @@ export function readChildLine(text: string): ChildLine | string {
     }
   }
   if (Array.isArray(line) && line[0] === 'completed' && (deep || text.length > MAX_JOB_DATA_BYTES / 3)) line = withinLimits(line);
-  // The line of almost every job, on a short path.
+  // Fast path for the line of almost every job.
   if (Array.isArray(line) && line[0] === 'completed' && line.length === 4 && typeof line[1] === 'number' && typeof line[2] === 'number')
     return ['completed', line[1], line[2], line[3]];
   const { success, output } = v.safeParse(childLine, line);
   return success ? output : UNREADABLE;
 }
 
-/** The process around a task enforces the limits of its output; code that bypasses it meets them here. */
+/** Enforces the limits of an output again, because a task can bypass the process around it. */
 function withinLimits(line: readonly unknown[]): readonly unknown[] {
   try {
     formatJson(line[3], VALUE_LIMITS);

@@ -38,7 +38,7 @@ export class Run {
         signal.removeEventListener('abort', abort);
         resolve(outcome);
       };
-      // Many jobs may hang on one signal, such as the worker's own.
+      // Many jobs may listen to one signal, such as the worker's own.
       setMaxListeners(0, signal);
       signal.addEventListener('abort', abort);
     });

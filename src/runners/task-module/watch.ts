@@ -19,7 +19,7 @@ export class Watch {
     this.#clock = clock;
   }
 
-  /** Called for each busy child at each tick; returns at once. */
+  /** Called for each busy child at each tick; does not block. */
   check(child: TaskChild): void {
     const now = this.#clock.now();
     let lastChecks = this.#lastChecks.get(child);

@@ -8,7 +8,7 @@ export interface IncomingOptions {
   readonly begun: boolean;
   /** Grants the peer credit for further bytes. */
   readonly grant: (bytes: number) => void;
-  /** The reader wants no more. */
+  /** Called when the reader wants no more. */
   readonly onStop: () => void;
 }
 
