@@ -106,8 +106,7 @@ export function readHost(text: string): string {
   if (target !== undefined) return pairOf(target.host, target.port);
   // A name without a dot could be a misspelt keyword.
   const bare = /[.:]/.test(host) ? readTarget(`${isIPv6(host) ? `[${host}]` : host}:1`) : undefined;
-  if (bare === undefined)
-    throw new PeerworkError('container-invalid', `${JSON.stringify(text.slice(0, 80))} is no host and not host:port`);
+  if (bare === undefined) throw new PeerworkError('container-invalid', `${JSON.stringify(text.slice(0, 80))} is no host and not host:port`);
   return pairOf(bare.host, '*');
 }
 

@@ -4,7 +4,7 @@ import { answerOffer } from './link/dial.js';
 import type { Peer } from './peer.js';
 import { Lobby, type Visit } from './rendezvous/lobby.js';
 import { openSession, type Session } from './session.js';
-import { type SwarmOptions, type SwarmSettings, resolveOptions } from './swarm-settings.js';
+import { resolveOptions, type SwarmOptions, type SwarmSettings } from './swarm-settings.js';
 import { rendezvousHashes } from './token.js';
 
 export interface MasterSwarmOptions extends SwarmOptions {

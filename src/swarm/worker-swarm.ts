@@ -7,7 +7,7 @@ import type { Peer } from './peer.js';
 import { Seeker } from './rendezvous/seeker.js';
 import { TrackerPace } from './rendezvous/tracker-pace.js';
 import { openSession, type Session } from './session.js';
-import { type SwarmOptions, type SwarmSettings, resolveOptions } from './swarm-settings.js';
+import { resolveOptions, type SwarmOptions, type SwarmSettings } from './swarm-settings.js';
 import { rendezvousHashes } from './token.js';
 
 export type WorkerSwarmEvents = {
