@@ -1,19 +1,19 @@
 import { PeerworkError } from '../errors.js';
 
 export interface ToolAnswer {
-  /** Undefined: it could not be started, or was ended by a signal. */
+  /** Undefined if the tool could not be started or was ended by a signal. */
   readonly code: number | undefined;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-/** The port to the tools of the system: systemctl, loginctl, journalctl, launchctl, npm. Never rejects. */
+/** The port to system tools: systemctl, loginctl, journalctl, launchctl, npm. Never rejects. */
 export type RunTool = (file: string, args: readonly string[], options?: ToolOptions) => Promise<ToolAnswer>;
 
 export interface ToolOptions {
   readonly cwd?: string;
   readonly timeoutMs?: number;
-  /** Its output goes where ours goes; nothing is answered of it. */
+  /** Inherits our stdout and stderr; the result then contains no output. */
   readonly shown?: boolean;
   readonly signal?: AbortSignal;
 }
@@ -33,7 +33,7 @@ export const runTool: RunTool = async (file, args, { cwd, timeoutMs = DEFAULT_TI
   return { code: exitCode, stdout: stdout ?? '', stderr: code === 'ENOENT' ? `${file} was not found` : (stderr ?? '') };
 };
 
-/** Runs a tool that must succeed; rejects with `service-failed` and what it said. Answers its output. */
+/** Runs a tool that must succeed, and returns its output. Rejects with `service-failed` and the last lines of its output. */
 export async function must(run: RunTool, file: string, args: readonly string[], options?: ToolOptions): Promise<string> {
   const { code, stdout, stderr } = await run(file, args, options);
   if (code === 0) return stdout;

@@ -1,6 +1,6 @@
 const strict = new TextDecoder('utf-8', { fatal: true });
 
-/** Text of bytes, without a byte order mark; if they are no UTF-8, what is wrong with them. */
+/** Decodes bytes without a byte order mark, or describes why they are not UTF-8. */
 export function textOrFault(
   bytes: Uint8Array,
 ): { readonly text: string; readonly fault?: never } | { readonly fault: string; readonly text?: never } {
@@ -11,7 +11,7 @@ export function textOrFault(
   }
 }
 
-/** Says of bytes that are no UTF-8 what they seem to be, or where the first is that is wrong, counted from 0. */
+/** Describes bytes that are not UTF-8: what they seem to be, or the offset of the first invalid byte, counted from 0. */
 export function notUtf8(bytes: Uint8Array): string {
   const [first, second] = bytes;
   if ((first === 0xff && second === 0xfe) || (first === 0xfe && second === 0xff)) return 'it is UTF-16: save it as UTF-8';
@@ -20,7 +20,7 @@ export function notUtf8(bytes: Uint8Array): string {
   return `not UTF-8: byte 0x${byte} at offset ${at}`;
 }
 
-/** By halves: a prefix is right if it decodes as the beginning of a text. */
+/** Binary search: a prefix is valid if it decodes as the beginning of a text. */
 function firstWrong(bytes: Uint8Array): number {
   let right = 0;
   let wrong = bytes.length;
@@ -29,7 +29,7 @@ function firstWrong(bytes: Uint8Array): number {
     if (isBeginning(bytes.subarray(0, middle))) right = middle;
     else wrong = middle;
   }
-  // What is told is where the character begins that has no end, of at most four bytes.
+  // Reports the start of the incomplete character, which is at most four bytes long.
   for (let at = right; at > right - 4 && at >= 0; at -= 1) if (isBeginning(bytes.subarray(0, at), false)) return at;
   return right;
 }

@@ -2,22 +2,22 @@ import { type LeaseKey, leaseKeyOf } from '../job/verbs.js';
 
 interface Held {
   readonly lease: number;
-  /** The answer to `requestWork` in which it was handed out; 0: the Worker has named it itself. */
+  /** Number of the `requestWork` response that delivered it; 0 if the Worker named the lease itself. */
   readonly answer: number;
 }
 
-/** A Worker's statement about its leases. */
+/** A Worker's own statement about its leases, from a beat or a greeting. */
 interface Named {
   readonly holding: readonly LeaseKey[];
   readonly waiting?: readonly LeaseKey[];
   readonly ended?: readonly LeaseKey[];
-  /** How many answers to `requestWork` it has received. */
+  /** Number of `requestWork` responses that the Worker has received. */
   readonly answers?: number;
 }
 
 /**
- * The leases of one Worker, as far as its link knows. While the Worker is heard, two kinds are renewed: leases that it named in its last beat, and
- * leases in transit to it, which it cannot name yet. A lease that it has received and does not name is lost.
+ * The leases of one Worker, as far as its link knows. While the Worker is heard, two kinds are renewed: leases named in its last
+ * beat, and leases in transit to it, which it cannot name yet. A lease that it has received but does not name is lost.
  */
 export class HeldLeases {
   readonly #held = new Map<string, Held>();
@@ -39,13 +39,13 @@ export class HeldLeases {
     if (this.#held.get(id)?.lease === lease) this.#held.delete(id);
   }
 
-  /** These go to the Worker in one answer. */
+  /** Records leases that go to the Worker in one response. */
   handOut(keys: readonly LeaseKey[]): void {
     this.#answers += 1;
     for (const { id, lease } of keys) this.#held.set(id, { lease, answer: this.#answers });
   }
 
-  /** A beat. A Worker older than `answers` does not send it: it has received all. */
+  /** Records a beat. A Worker that predates `answers` does not send it and counts as having received everything. */
   name({ holding, waiting = [], ended = [], answers = this.#answers }: Named): void {
     this.#named = new Set(holding.map(leaseKeyOf));
     this.#waiting = new Set(waiting.map(leaseKeyOf));
@@ -53,13 +53,13 @@ export class HeldLeases {
     this.#received = answers;
   }
 
-  /** A greeting: from now on these are its leases. */
+  /** Records a greeting, which replaces what the Worker named before. */
   greet(holding: readonly LeaseKey[]): void {
     for (const { id, lease } of holding) this.#held.set(id, { lease, answer: 0 });
     this.name({ holding });
   }
 
-  /** The leases to renew while the Worker is heard. */
+  /** Returns the leases to renew while the Worker is heard. */
   renewable(): { leases: LeaseKey[]; waiting: LeaseKey[]; ended: LeaseKey[] } {
     const leases: LeaseKey[] = [];
     const undelivered: LeaseKey[] = [];

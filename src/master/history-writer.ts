@@ -5,43 +5,44 @@ import type { LeaseKey, Report, Settlement } from '../job/verbs.js';
 import type { HistoryInput, Ledger, WorkerRef } from '../ledger/ledger.js';
 import type { Log } from '../log.js';
 
-/** Waiting lines are written together, so that a chatty task costs few transactions. */
+/** Interval between writes: pending lines are written together, so that a chatty task costs few transactions. */
 const WRITE_MS = 100;
 const MAX_WAITING = 2_000;
 const MAX_WAITING_CHARS = 8 * 1024 * 1024;
-/** One progress value of a job is kept in this time, and the last one; watchers see them all. */
+/** Of a job's progress values, one per interval is stored, and the last one; watchers see them all. */
 const PROGRESS_MS = 1_000;
-/** Runs that are remembered; the least recently heard are forgotten first, unless reports of theirs wait. */
+/** Runs whose state is kept; the least recently active are evicted first, unless they have pending reports. */
 const MAX_RUNS = 20_000;
 
-/** State of a run that reports. */
+/** State of a run that sends reports. */
 interface TellingRun {
   readonly worker: WorkerRef;
   readonly key: LeaseKey;
-  /** The highest number that came. */
+  /** Highest report number received. */
   lastN: number;
   waiting: Progress[];
   keptProgressAt: number;
-  /** Came too soon after another: kept if it is the last, or when its time has come. */
+  /** Progress that followed another too soon: stored if it is the last, or once the interval has passed. */
   latest: Progress | undefined;
 }
 
 /**
- * Writes the reports of running jobs into their histories: periodically, and, when a run is settled, what still waits together with its outcome. So
- * no settlement overtakes earlier reports. Duplicates, as after a link that was cut before the answer, are dropped.
+ * Writes the reports of running jobs to their histories: periodically, and, when a run is settled, whatever is pending together
+ * with its outcome, so that no settlement overtakes earlier reports. Duplicates, as sent after a link broke before the reply, are
+ * dropped.
  */
 export class HistoryWriter {
   readonly #ledger: Ledger;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #runs = new Map<string, TellingRun>();
-  /** Runs with waiting reports. */
+  /** Runs with pending reports. */
   readonly #telling = new Set<TellingRun>();
   #count = 0;
   #chars = 0;
   #timer: Timer | undefined;
   #writing: Promise<void> | undefined;
-  /** Resolvers to call when the waiting lines are written. */
+  /** Callers waiting for the pending lines to be written. */
   #asking: { readonly resolve: () => void; readonly reject: (error: unknown) => void }[] = [];
 
   constructor(ledger: Ledger, clock: Clock, log: Log) {
@@ -50,12 +51,12 @@ export class HistoryWriter {
     this.#log = log;
   }
 
-  /** False: too much waits already, and none of these is accepted. */
+  /** False while too much is pending, in which case callers must not add reports. */
   get takes(): boolean {
     return this.#count < MAX_WAITING && this.#chars < MAX_WAITING_CHARS;
   }
 
-  /** True if it came for the first time. */
+  /** Adds a report. Returns true if it is not a duplicate. */
   add(worker: WorkerRef, key: LeaseKey, { n, progress }: Report): boolean {
     const run = this.#runOf(worker, key);
     if (n !== undefined && n <= run.lastN) return false;
@@ -82,7 +83,10 @@ export class HistoryWriter {
     });
   }
 
-  /** The settlement with all reports of the run that are not in the ledger yet. `onNew` receives those that came with the settlement itself. */
+  /**
+   * Returns the settlement together with all reports of the run that are not in the ledger yet. `onNew` receives those that arrived
+   * with the settlement itself.
+   */
   settled(worker: WorkerRef, settlement: Settlement, onNew: (progress: Progress) => void): Settlement {
     const { reports = [] } = settlement;
     if (reports.length === 0 && this.#runs.size === 0) return settlement;
@@ -101,12 +105,12 @@ export class HistoryWriter {
     const kept = last === undefined || fresh.some(({ progress }) => progress.kind === 'progress') ? [] : [{ progress: last }];
     if (run !== undefined) this.#setLatest(run, undefined);
     const all: Report[] = [...waiting, ...kept, ...thinned(fresh)];
-    // Nothing of this run is in the ledger, so it need not look.
+    // Nothing of this run is in the ledger, so it need not search for duplicates.
     if (run === undefined && fresh[0]?.n === 1 && all[0] !== undefined) all[0] = { ...all[0], n: 1 };
     return { ...settlement, reports: all };
   }
 
-  /** Writes the waiting lines. */
+  /** Writes all pending lines. */
   async flush(): Promise<void> {
     this.#timer?.cancel();
     await this.#writing;
@@ -153,7 +157,7 @@ export class HistoryWriter {
   }
 
   #schedule(): void {
-    // One write at a time: behind a slow ledger lines wait here, where they are bounded.
+    // One write at a time: if the ledger is slow, lines queue up here, where they are bounded.
     if (this.#writing === undefined) this.#timer ??= this.#clock.after(WRITE_MS, () => this.#write(this.#clock.now()), { unref: true });
   }
 
@@ -185,7 +189,7 @@ export class HistoryWriter {
             error,
             hint: 'Check the disk or database of the ledger; the jobs continue.',
           });
-          // Runs with numbered reports will send them again.
+          // Senders of numbered reports will send them again.
           for (const run of runs) run.lastN = 0;
           for (const { reject } of asking) reject(error);
         },
@@ -197,7 +201,7 @@ export class HistoryWriter {
   }
 }
 
-/** Without progress values that are followed by newer ones. */
+/** Drops progress values that newer ones supersede. */
 function thinned(reports: readonly Report[]): Report[] {
   const last = reports.findLastIndex(({ progress }) => progress.kind === 'progress');
   return reports.filter(({ progress }, at) => progress.kind === 'log' || at === last);

@@ -30,15 +30,15 @@ export interface Published {
 export interface OpenTasksOptions {
   /** One task, or several by channel. */
   readonly task: TaskSource | Readonly<Record<string, TaskSource>> | undefined;
-  /** Where the files of published versions are kept; a temporary folder if missing. */
+  /** Folder for the files of published versions; a temporary folder if undefined. */
   readonly folder: string | undefined;
   readonly watch: boolean;
-  /** Where children of a channel's jobs may go, besides those that its task declares. */
+  /** Where children of a channel's jobs may go, besides what its task declares. */
   readonly children?: Readonly<Record<string, ChildBounds>> | undefined;
-  /** The sandbox for npm if a task has no lockfile. */
+  /** The sandbox in which npm runs for a task without a lockfile. */
   readonly npm: NpmOptions;
   readonly identity: KeyPair;
-  /** Several Masters on one ledger agree on a value: the first one stays. */
+  /** Lets several Masters on one ledger agree on a value: the first one wins. */
   readonly agree: (key: string, value: string) => Promise<string>;
   readonly clock: Clock;
   readonly log: Log;

@@ -55,7 +55,10 @@ export interface PartsHooks {
   readonly onDisconnected: (worker: ConnectedWorker, error: Error) => void;
 }
 
-/** Opens the ledger, publishes the tasks and assembles the Master's parts; nothing is handed out before the caller starts swarm and maintenance. */
+/**
+ * Opens the ledger, publishes the tasks and assembles the Master's parts; no job is handed out before the caller starts swarm and
+ * maintenance.
+ */
 export async function openParts(
   options: WithoutNull<MasterOptions>,
   key: MasterKey,
@@ -114,7 +117,7 @@ export async function openParts(
     history,
     permits,
     leaseMs,
-    // Three beats within a lease, so that two may get lost.
+    // Three beats per lease, so that two may get lost.
     beatMs: Math.min(DEFAULT_BEAT_MS, Math.ceil(leaseMs / 3)),
     taskChannels: () => tasks.channels,
     childBounds: (channel) => tasks.childBounds(channel),
@@ -176,7 +179,7 @@ function joinSwarm(
   });
 }
 
-/** Ends them in reverse order of their dependencies; running jobs continue. */
+/** Closes the parts in reverse order of their dependencies; running jobs continue. */
 export async function closeParts(parts: Parts): Promise<void> {
   parts.dispatch.close();
   await Promise.all(parts.foreign.map((one) => one.close()));

@@ -4,7 +4,7 @@ import { version } from '../../version.js';
 import { mountOf } from './mount.js';
 import { about } from './route.js';
 
-/** Register it before the routes: it hears of them as they are added. */
+/** Collects the OpenAPI document. Register it before the routes, since it sees only those added later. */
 export async function addDocument(app: FastifyInstance): Promise<void> {
   await app.register((await optionalPackage('@fastify/swagger')).default, {
     openapi: {

@@ -25,9 +25,9 @@ const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
 
 const TAG = 'jobs';
-/** Candidates that the refusal of an ambiguous prefix names. */
+/** Candidates listed in the error for an ambiguous prefix. */
 const MAX_SHOWN = 5;
-/** In one list: more go as a stream. */
+/** Jobs in one list; larger pushes go as a stream. */
 const MAX_JOBS = 100_000;
 const filter = { channel: text, group: text, workgroup: text };
 const ids = exactly({ ids: list({ type: 'string', minLength: 1, maxLength: 200 }, { maxItems: 10_000 }), prefix: flag }, ['ids']);
@@ -119,7 +119,7 @@ function routes(app: FastifyInstance, { service }: ApiContext): void {
     },
   );
 
-  /** An id that changed nothing may be one that is not known. */
+  /** If nothing changed, checks whether the id is known at all. */
   const one = async (id: string, changed: readonly string[]) => {
     if (changed.length === 0) known(await ledger.get(id), id);
     return { ids: changed };
@@ -192,7 +192,7 @@ function pushRoute(app: FastifyInstance, { service, options }: ApiContext): void
       200: { description: 'Of a stream: a line each', content: { [NDJSON]: { schema: answer } } },
     },
   };
-  // The ledger checks jobs itself: to have the schema checked too would cost a second for a million of them.
+  // The ledger validates jobs itself; validating the schema as well would cost a second per million jobs.
   const validatorCompiler = ({ httpPart }: { readonly httpPart?: string }) => (httpPart === 'querystring' ? checkedPushQuery : () => true);
   const options_ = { ...facts, schema, validatorCompiler };
   app.post<{ Body: JobInput | readonly JobInput[]; Querystring: { answers?: string } }>('/v1/jobs', options_, async (request, reply) => {
@@ -202,7 +202,7 @@ function pushRoute(app: FastifyInstance, { service, options }: ApiContext): void
       await new PushStream({ service, source: request.raw, answers, problemsOnly: request.query.answers === 'problems', idleMs }).run();
       return reply;
     }
-    // The ledger checks jobs itself, with the field that is wrong: the same answer as on every other way in.
+    // The ledger validates jobs and names the invalid field, so every way of pushing reports the same error.
     const { body } = request;
     if (body === undefined || body === null) throw new PeerworkError('request-invalid', 'there is no body');
     const list = Array.isArray(body) ? (body as readonly JobInput[]) : [body as JobInput];
@@ -212,7 +212,7 @@ function pushRoute(app: FastifyInstance, { service, options }: ApiContext): void
   });
 }
 
-/** Throws `request-invalid`, or `body-too-large` before the jobs of a list that is too long are made. */
+/** Parses the body. Throws `request-invalid`, or `body-too-large` before the jobs of a list that is too long are created. */
 function parsedList(bytes: Buffer): unknown {
   if (bytes.length === 0) return undefined;
   if (isLongerList(bytes, MAX_JOBS)) throw new PeerworkError('body-too-large', `more than ${MAX_JOBS} jobs in one list`);
@@ -231,7 +231,7 @@ function checkedPushQuery(query: unknown): true | { readonly error: Error } {
   return { error: new PeerworkError('request-invalid', 'answers is neither all nor problems') };
 }
 
-/** The given id, or the only one with this prefix. Throws `job-unknown`, or `job-ambiguous` with some of the candidates. */
+/** Returns the given id, or the only one with this prefix. Throws `job-unknown`, or `job-ambiguous` with some of the candidates. */
 async function wholeId(ledger: Ledger, given: string): Promise<string> {
   const found = await ledger.idsLike(given, MAX_SHOWN + 1);
   if (found.length === 1 || found[0] === given) return found[0] as string;
@@ -241,8 +241,8 @@ async function wholeId(ledger: Ledger, given: string): Promise<string> {
 }
 
 /**
- * Whether a text of JSON is a list of more than `max` entries, found without making them: 11 MB that parse into a million objects hold up the event loop
- * for a second, this for a twentieth of it. Of what is not JSON it may say anything.
+ * Whether a JSON text is a list of more than `max` entries, determined without creating them: parsing 11 MB into a million objects
+ * blocks the event loop for a second, this scan for a twentieth of that. The result is meaningless for text that is not JSON.
  */
 export function isLongerList(bytes: Uint8Array, max: number): boolean {
   let depth = 0;

@@ -33,10 +33,10 @@ interface ResultBody {
   readonly reports?: readonly Progress[];
 }
 
-/** Workers in any language: the same leases and fences as those of Workers that are linked. */
+/** Leases for workers written in any language: the same leases and fences as for linked Workers. */
 export function leaseRoutes(app: FastifyInstance, { service, gate, closing }: ApiContext): void {
   const { clock } = service;
-  /** The worker that asks, by its token and its name; throws `rpc-overloaded` if it asks too often. */
+  /** Identifies the calling worker by its token and name; throws `rpc-overloaded` if it calls too often. */
   const askingOf = ({ raw, body }: { readonly raw: IncomingMessage; readonly body: Named }): WorkerRef => {
     const { name } = body.worker;
     const holder = gate.holderOf(raw);
@@ -132,7 +132,7 @@ export function leaseRoutes(app: FastifyInstance, { service, gate, closing }: Ap
       }));
       const asking = askingOf(request);
       const told = settlements.filter(({ reports }) => reports !== undefined);
-      // To look whether it holds them costs a transaction: only for those who tell something.
+      // Checking which leases it holds costs a transaction, so only settlements with reports are checked.
       const lost = new Set((told.length === 0 ? [] : await service.ledger.lost(asking, told)).map(leaseKeyOf));
       return { answers: await service.settle(asking, settlements, undefined, (key) => !lost.has(leaseKeyOf(key))) };
     },
@@ -157,7 +157,7 @@ export function leaseRoutes(app: FastifyInstance, { service, gate, closing }: Ap
   );
 }
 
-/** What the ledger stores as JSON text goes out as it is. */
+/** Embeds what the ledger stores as JSON text unchanged. */
 function leasedText({ id, lease, channel, data, attempt, timeoutMs = DEFAULT_TIMEOUT_MS, parents }: LeasedJob): string {
   const given = parents?.map(
     (parent) =>

@@ -13,7 +13,7 @@ interface Histogram {
 
 const quote = (value: string) => `"${value.replace(/\\/g, '\\\\').replace(/"/g, '\\"').replace(/\n/g, '\\n')}"`;
 
-/** Prometheus text, format 0.0.4. */
+/** Serves metrics in the Prometheus text format, version 0.0.4. */
 export function metricsRoutes(app: FastifyInstance, { service, series, feed, options }: ApiContext): void {
   const requests = new Map<string, Histogram>();
   const lag = monitorEventLoopDelay({ resolution: 20 });

@@ -25,21 +25,21 @@ export interface PushStreamOptions {
   readonly service: JobService;
   readonly source: IncomingMessage;
   readonly answers: ServerResponse;
-  /** Lines for jobs that were added are left out. */
+  /** Omits the lines for jobs that were added. */
   readonly problemsOnly: boolean;
   readonly idleMs: number;
 }
 
 /**
- * Pushes a stream of jobs, a line each, in batches that share a transaction, and answers line by line in order. Only one batch is under way:
- * who reads the answers slowly, or a ledger that is slow, slows down what is read. Ends when the client goes.
+ * Pushes a stream of jobs, one per line, in batches that share a transaction, and replies line by line in order. Only one batch is
+ * in flight, so a client that reads slowly, or a slow ledger, slows down reading the stream. Ends when the client disconnects.
  */
 export class PushStream {
   readonly #options: PushStreamOptions;
   readonly #summary = { added: 0, known: 0, refused: 0 };
   #batch: Entry[] = [];
   #chars = 0;
-  /** The ledger is at work: it is not the client that is slow. */
+  /** The ledger is working, so the client is not to blame for the silence. */
   #storing = false;
 
   constructor(options: PushStreamOptions) {
@@ -50,7 +50,7 @@ export class PushStream {
     const { source, answers, service } = this.#options;
     const cutter = new LineCutter(MAX_MESSAGE_BYTES, { trimmed: true });
     const timer = this.#watchIdle();
-    // Not by iterating: that would destroy the connection when it ends early, and with it the answers.
+    // Plain iteration would destroy the connection, and the replies with it, if the loop ends early.
     try {
       for await (const chunk of source.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
         timer.refresh();
@@ -58,7 +58,7 @@ export class PushStream {
           this.#enter(line);
           if (this.#isFull() && !(await this.#flush())) return;
         }
-        // Nothing more is at hand: who sends slowly gets the answers nevertheless.
+        // No more input is buffered: a client that sends slowly still gets its replies.
         if (source.readableLength === 0 && !(await this.#flush())) return;
         timer.refresh();
       }
@@ -90,7 +90,7 @@ export class PushStream {
     this.#batch.push({ line: line.number, ...parsed(line) });
   }
 
-  /** False: the client has gone. */
+  /** Stores the batch and writes the replies. Resolves with false if the client has gone. */
   async #flush(): Promise<boolean> {
     const batch = this.#batch;
     this.#batch = [];
@@ -123,7 +123,7 @@ function parsed({ text, fault = '', tooLong }: Line): Omit<Entry, 'line'> {
   }
 }
 
-/** All in one if it can be; what cannot be accepted is sorted out, so that one wrong line never takes others with it. */
+/** Pushes the whole batch at once if possible. Invalid entries are sorted out first, so that one bad line does not affect others. */
 async function pushBatch(service: JobService, batch: readonly Entry[]): Promise<Answer[]> {
   const first = await pushAll(service, batch);
   if (!first.some((answer) => answer instanceof PeerworkError && answer.code === 'job-invalid')) return first;
@@ -159,7 +159,7 @@ async function pushOrEach(service: JobService, jobs: readonly JobInput[]): Promi
     return await service.push(jobs);
   } catch (thrown) {
     const error = refusal(service, thrown);
-    // Another failure would meet each of them alike; invalid ones are found before the next try.
+    // Any other failure would hit all of them equally; invalid jobs are sorted out before the next attempt.
     if (jobs.length === 1 || (error.code !== 'parent-unknown' && error.code !== 'graph-cycle')) return jobs.map(() => error);
     const each = jobs.map(async (job) => service.push([job]));
     const settled = await Promise.allSettled(each);

@@ -31,7 +31,7 @@ export function resultRoutes(app: FastifyInstance, { service, closing }: ApiCont
       complete = true;
       await writeAll(raw, `${JSON.stringify({ problem: problemOf(asPeerworkError(thrown)) })}\n`);
     }
-    // A Master that stops in the middle must not look like the end of the list.
+    // If the Master stops midway, the response must not look like the complete list.
     if (complete) raw.end();
     else raw.destroy();
     return reply;

@@ -3,7 +3,7 @@ import { type FieldSpec, fieldSpec, jobFieldNames } from '../../job/job-fields.j
 import { MAX_ATTEMPTS, MAX_WEIGHT } from '../../job/limits.js';
 import { anyJson, cursor, exactly, flag, list, object, ref, type Schema, text, whole } from './route.js';
 
-/** The shapes of the API that stand in several places; those that are sent to us are exact. */
+/** Shapes that several routes of the API share. Input schemas are exact. */
 const instant: Schema = { type: 'integer', description: 'Milliseconds since the epoch' };
 const state: Schema = { type: 'string', enum: ['blocked', 'ready', 'leased', 'completed', 'failed', 'cancelled'] };
 const number: Schema = { type: 'number' };
@@ -31,7 +31,7 @@ function fieldSchema(spec: FieldSpec): Schema {
   return spec.kind === 'choice' ? oneOf(...spec.of) : kinds[spec.kind];
 }
 
-/** With the limits and the default, as the ledger has them. */
+/** Includes the limits and default that the ledger applies. */
 function limitedSchema(spec: FieldSpec): Schema {
   return { ...fieldSchema(spec), ...limitsOf(spec), ...(spec.default !== undefined && { default: spec.default }) };
 }
@@ -55,7 +55,7 @@ function limitsOf(spec: FieldSpec): Schema {
   }
 }
 
-/** The fields of a job that the table says this of. Those that are sent: their values are checked by the ledger, with the field and its limits. */
+/** Builds schemas for the job fields selected by `says`. The ledger validates input values, and reports the field with its limits. */
 function fields(says: (spec: FieldSpec) => boolean, of = fieldSchema): Readonly<Record<string, Schema>> {
   return Object.fromEntries(jobFieldNames.flatMap((field) => (says(fieldSpec(field)) ? [[field, of(fieldSpec(field))] as const] : [])));
 }

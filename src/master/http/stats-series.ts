@@ -5,9 +5,9 @@ import type { Series } from './series.js';
 
 export const STEP_MS = 5_000;
 const STEPS = 720;
-/** So many jobs are followed at once for the latencies; of more, the oldest are forgotten. */
+/** Jobs tracked for their latencies at the same time; beyond that, the oldest are evicted. */
 const MAX_FOLLOWED = 20_000;
-/** So many latencies are kept of one step; of more, a random part. */
+/** Latencies kept per step; beyond that, a random sample. */
 const MAX_SAMPLES = 500;
 
 interface Step {
@@ -19,7 +19,7 @@ interface Step {
   readonly runs: Sample;
 }
 
-/** A bounded part of the values that were seen, each as likely as any other. */
+/** A bounded random sample of the values seen (reservoir sampling). */
 class Sample {
   readonly #values: number[] = [];
   #seen = 0;
@@ -39,7 +39,7 @@ class Sample {
   }
 }
 
-/** The last hour in steps of five seconds, in memory, from what this Master's ledger tells; it begins anew with the Master. */
+/** The last hour in steps of five seconds, kept in memory and fed by this Master's ledger events; starts empty with each Master. */
 export class StatsSeries {
   readonly settled = { completed: 0, failed: 0, cancelled: 0 };
   readonly #service: JobService;
@@ -92,7 +92,7 @@ export class StatsSeries {
     this.#timer = this.#service.clock.after(STEP_MS - (now % STEP_MS), () => this.#next(), { unref: true });
   }
 
-  /** How many were added is how much more there are: a change does not tell a new job from one that waits again. */
+  /** Derives additions from the change of the total: a change event does not distinguish a new job from one that waits again. */
   async #count(step: Step | undefined): Promise<void> {
     if (!this.#changed) return;
     this.#changed = false;

@@ -6,7 +6,7 @@ import type { ApiContext } from './context.js';
 import { about, idParams, list, object, ref, type WithId } from './route.js';
 
 const TAG = 'workers';
-/** So many running jobs are told by worker. */
+/** Maximum number of running jobs listed by worker. */
 const MAX_RUNNING = 500;
 
 interface WorkerView extends WorkerRecord {
