@@ -13,10 +13,10 @@ import { commandLine, storedText, variablesToKeep } from './setup.js';
 import { acceptWall } from './wall.js';
 import { wires } from './wires.js';
 
-/** Of every Worker, whomever it serves. */
+/** Questions for every Worker, whatever systems it serves. */
 const GENERAL = ['name', 'concurrency', 'memoryMb', 'allowInstallScripts'] as const satisfies readonly OptionName[];
 
-/** Whom a Worker can serve, each with what has to be asked. The first of its options is what switches it on. */
+/** A system that a Worker can serve, with the questions to ask for it. Its first option is what enables it. */
 interface Servable {
   readonly name: string;
   readonly title: string;
@@ -41,8 +41,9 @@ function servables(): readonly Servable[] {
 }
 
 /**
- * Writes the `.env` of a Worker: whom it serves, and how. On a terminal it asks for all of it, with what is there as the answers; without
- * one, or as soon as a flag gives an option, it only writes what the flags say. Ends with 3 if nobody is served in the end.
+ * Writes the `.env` of a Worker: which systems it serves, and how. On a terminal it asks for everything, with the current values as
+ * defaults; without a terminal, or as soon as a flag gives an option, it only writes what the flags say. Exits with 3 if it would serve
+ * nothing, or if a system is not ready, for example because of a missing log-in.
  */
 export async function configure(command: Command): Promise<number> {
   const options = await readOptions(command, 'configure');
@@ -77,9 +78,9 @@ export async function configure(command: Command): Promise<number> {
   return 0;
 }
 
-/** The options as a start would find them, once the variables are written. */
+/** Returns the options as the next start would read them once the variables are written. */
 async function optionsWith(file: string, variables: Readonly<Record<string, string | undefined>>): Promise<Options> {
-  // Nothing may come of a value that cannot be written down.
+  // Fails before anything is written if a value cannot be represented.
   setVariables('', variables);
   const dotenv = { ...(await readDotenv(file)), ...variables };
   return resolveOptions('worker', { env: process.env, dotenv });

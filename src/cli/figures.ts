@@ -1,4 +1,4 @@
-/** How many a second, over the last seconds: what is shown as a rate must follow what happens now. */
+/** Measures a rate per second over the last ten seconds, so that what is shown reflects what happens now. */
 export class Meter {
   readonly #now: () => number;
   readonly #startedAt: number;
@@ -12,7 +12,7 @@ export class Meter {
   add(count = 1): void {
     const at = this.#now();
     const last = this.#marks.at(-1);
-    // A mark for each tenth of a second is fine enough and keeps the list short.
+    // One mark per tenth of a second is precise enough and keeps the list short.
     if (last !== undefined && at - last.at < 100) this.#marks[this.#marks.length - 1] = { at: last.at, count: last.count + count };
     else this.#marks.push({ at, count });
   }
@@ -51,7 +51,7 @@ export function bar(share: number, width: number): string {
   return `${'█'.repeat(full)}${'░'.repeat(width - full)}`;
 }
 
-/** Columns as wide as their widest cell, two blanks apart. */
+/** Formats columns as wide as their widest cell, separated by two blanks. */
 export function table(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   return rows

@@ -12,45 +12,45 @@ import type { OutcomeFile } from './outcome-file.js';
 export interface MasterRunOptions {
   readonly master: Master;
   readonly channels: ReadonlySet<string>;
-  /** A file or `-`; absent: whatever the ledger holds is served and written. */
+  /** A file or `-`; if absent, every settlement of the ledger is collected. */
   readonly input?: string;
   readonly output?: OutcomeFile;
-  /** The ids of the input, where it could be read beforehand. */
+  /** The ids of the input, if it could be read in advance. */
   readonly expected?: ReadonlySet<string>;
-  /** Jobs of the input that have failed wait again. */
+  /** Retry jobs of the input that have failed. */
   readonly retryFailed?: boolean;
 }
 
 type InputJob = JobInput & { readonly id: string };
 
-/** Jobs handed to the ledger at once: the next lines are read when these are stored. */
+/** Jobs per ledger call; the next lines are read once these are stored. */
 const BATCH = 500;
-/** How long to wait for a database that is away. */
+/** Delay between attempts while the database is unreachable, in milliseconds. */
 const AWAY_MS = 500;
-/** Nobody tells that a job was deleted: when no outcome has come for so long, the ledger is asked for those that are awaited … */
+/** Deletions are not announced, so after this long without an outcome the ledger is queried for the jobs still awaited. */
 const QUIET_MS = 10_000;
-/** … and again after so many times what that took. */
+/** The pause between such queries is at least this many times as long as the last one took. */
 const LOOK_PAUSE = 50;
 const MAX_SHOWN_FAILURES = 50;
 const BAR_WIDTH = 30;
 
 /**
- * One `peerwork master`: feeds the input's jobs to the Master and collects the settlements of just these jobs, those of now and those of earlier runs on
- * the same ledger. What the ledger does not know any more (it is a new one, or has outlived its retention) counts as the output file says. Without an
- * input it collects every settlement.
+ * One run of `peerwork master`: feeds the input's jobs to the Master and collects the settlements of exactly these jobs, from now
+ * and from earlier runs on the same ledger. Jobs that the ledger no longer knows (because it is new, or past its retention) count
+ * as the output file says. Without an input it collects every settlement.
  *
- * A job that has ended may be retried by someone, here or through the API. So when all have ended the ledger is asked once more: what is told at the
- * end is what it says. And one that somebody deletes is waited for no longer.
+ * A job that has ended may be retried, here or through the API. So once all have ended, the ledger is queried again, and the
+ * summary reports its answer. A job that gets deleted is no longer waited for.
  */
 export class MasterRun {
   readonly #options: MasterRunOptions;
   readonly #meter = new Meter(() => systemClock.now());
   readonly #startedAt = systemClock.now();
   readonly #batch = new Batch();
-  /** Settled jobs whose line has not been read yet: a stream tells its ids only one by one. */
+  /** Settled jobs whose line has not been read yet: a stream reveals its ids one by one. */
   readonly #early = new Map<string, Result>();
   readonly #stop = new AbortController();
-  /** Without an input: of all jobs. */
+  /** Counts over all jobs, for runs without an input. */
   #served = { completed: 0, failed: 0, cancelled: 0, deleted: 0 };
   #settlements = 0;
   #endedNow = 0;
@@ -78,7 +78,7 @@ export class MasterRun {
     return this.#batch.size;
   }
 
-  /** How many jobs of the input have not ended. */
+  /** Number of jobs of the input that have not ended. */
   get open(): number {
     return this.#batch.open;
   }
@@ -111,7 +111,7 @@ export class MasterRun {
     return { completed, failed, cancelled, deleted, ended: this.#endedNow, elapsedMs, perSecond };
   }
 
-  /** Two or three lines for a terminal. */
+  /** Returns two or three lines for a terminal. */
   status(): string {
     this.#countServed();
     const workers = this.#options.master.workers();
@@ -126,7 +126,7 @@ export class MasterRun {
     return `${bar(share, BAR_WIDTH)} ${Math.floor(share * 100)} %  ${ended} of ${total}, ${failed} failed, ${rate}${this.#timeLeft()}\n${who}`;
   }
 
-  /** One line for a log. */
+  /** Logs one line of progress. */
   report(log: Log): void {
     this.#countServed();
     const { completed, failed, cancelled, deleted } = this.#counts;
@@ -137,7 +137,7 @@ export class MasterRun {
     log.info('progress', { completed, failed, cancelled, ...jobs, perSecond: Number(formatRate(this.#meter.perSecond)), workers });
   }
 
-  /** Empty if all completed. */
+  /** Returns a table of the jobs that did not complete; empty if all did. */
   failureTable(): string {
     const { failures, deletedIds } = this.#batch;
     if (failures.length + deletedIds.length === 0) return '';
@@ -154,8 +154,9 @@ export class MasterRun {
   }
 
   /**
-   * Asks the ledger for the states of the input's jobs. One that waits or runs again is open again, and so is one that has ended otherwise than was
-   * told so far: that will be told. One that is open and not there was deleted. False: jobs settled meanwhile, so that it may not be all.
+   * Compares the input's jobs with their states in the ledger. A job that waits or runs again is reopened, as is one that ended
+   * differently than reported, whose new outcome will follow. An open job that the ledger does not have was deleted. Resolves with
+   * false if jobs were settled meanwhile, so that the result may be incomplete.
    */
   async compare(ids: readonly string[] = [...this.#batch.ids]): Promise<boolean> {
     let calm = true;
@@ -163,13 +164,13 @@ export class MasterRun {
       const asked = ids.slice(from, from + BATCH);
       const before = this.#settlements;
       const states = await this.#again(() => this.#options.master.states(asked));
-      // What was settled meanwhile may be newer than the answer.
+      // Settlements that arrived meanwhile may be newer than the reply.
       if (before !== this.#settlements) {
         calm = false;
         continue;
       }
       for (const [id, state] of states) if (state !== this.#batch.stateOf(id)) this.#batch.setOpen(id);
-      // While the input is read, it may not have been added yet.
+      // While the input is being read, a job may not have been added yet.
       if (this.#fed) for (const id of asked) if (!states.has(id) && this.#batch.stateOf(id) === 'open') this.#batch.setDeleted(id);
     }
     return calm;
@@ -179,7 +180,7 @@ export class MasterRun {
     return this.hasInput ? this.#batch.counts : this.#served;
   }
 
-  /** For the next time that it is shown. */
+  /** Refreshes the counts for the next status. */
   #countServed(): void {
     if (this.hasInput) return;
     this.#options.master.counts().then(
@@ -194,7 +195,7 @@ export class MasterRun {
     const { input, channels } = this.#options;
     if (input === undefined) return;
     let batch: InputJob[] = [];
-    // Whoever has parents may name any line of the input: they go in together, after all others.
+    // Parents may be on any line of the input, so jobs that have some are added together, after all others.
     const children: InputJob[] = [];
     for await (const entry of readJobLines(openJobFile(input))) {
       const problem = 'problem' in entry ? entry.problem : channelProblem(entry.job, channels);
@@ -213,7 +214,7 @@ export class MasterRun {
     this.#finishIfDone();
   }
 
-  /** Adds what the ledger does not know, and opens again what shall be retried. */
+  /** Adds jobs that the ledger does not know, and retries those that should be retried. */
   async #add(jobs: readonly InputJob[]): Promise<void> {
     const { master, output, retryFailed = false } = this.#options;
     const states = await this.#again(() => master.states(jobs.map(({ id }) => id)));
@@ -224,13 +225,13 @@ export class MasterRun {
       this.#batch.setEnded(written);
       return false;
     });
-    // Before it is asked to: what it comes to may be told before the answer.
+    // Before the retry: its outcome may be reported before the call returns.
     for (const { id } of failed) this.#batch.setOpen(id);
     if (failed.length > 0) await this.#again(() => master.retry(...failed.map(({ id }) => id)));
     if (fresh.length > 0) await this.#again(() => master.push(fresh));
   }
 
-  /** Jobs of an input have ids, so that all of this may be asked again when nobody knows whether it arrived. */
+  /** Retries while the database is unreachable. Safe even if an earlier attempt went through, because the jobs of an input have ids. */
   async #again<T>(ask: () => Promise<T>): Promise<T> {
     for (;;) {
       try {
@@ -242,7 +243,7 @@ export class MasterRun {
     }
   }
 
-  /** Notes a job of a stream. */
+  /** Records a job of a stream. */
   async #expect(id: string): Promise<void> {
     if (this.#batch.stateOf(id) !== undefined) return;
     this.#batch.setOpen(id);

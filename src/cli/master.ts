@@ -23,8 +23,8 @@ import { catchSignals, exitOfSignal, type StopSignals } from './stop.js';
 import { wires } from './wires.js';
 
 /**
- * Publishes the tasks, prints the token on stdout, adds the jobs of `--input` and writes their outcomes to `--output`.
- * Ends when all of them have ended: 0 if all completed, 1 if some did not. Without `--input` it serves until told to stop.
+ * Publishes the tasks, prints the token on stdout, adds the jobs of `--input` and writes their outcomes to `--output`. Ends when
+ * all of them have ended: 0 if all completed, 1 if some did not. Without `--input` it serves until stopped.
  */
 export async function master(command: Command): Promise<number> {
   const options = await readOptions(command, 'master');
@@ -53,9 +53,9 @@ export async function master(command: Command): Promise<number> {
   const tick = () => (screen.live ? screen.show(run.status()) : run.report(screen.log));
   let ticker: NodeJS.Timeout | undefined;
   try {
-    // Not `ready`: jobs can be added, and the token given away, before a tracker is reached.
+    // Not `ready`: jobs can be added, and the token printed, before a tracker is reached.
     await serving.counts();
-    // Before the first status: drawn later, a status would overwrite a token on the same terminal.
+    // Before the first status, which would overwrite the token on the same terminal.
     process.stdout.write(`Token: ${serving.token}\n`);
     const url = await serving.url;
     if (url !== undefined) process.stdout.write(`Dashboard: ${url}/\n`);
@@ -72,16 +72,16 @@ export async function master(command: Command): Promise<number> {
 }
 
 interface Ending {
-  /** It goes on serving when the input's jobs have ended. */
+  /** Continues to serve after the input's jobs have ended. */
   readonly stay: boolean;
-  /** Nothing of it is left for another run. */
+  /** Nothing remains for another run to continue. */
   readonly forgets: boolean;
 }
 
 interface Served {
   readonly run: MasterRun;
   readonly serving: Master;
-  /** Rejects when the Master cannot go on. */
+  /** Rejects when the Master cannot continue. */
   readonly broken: Promise<never>;
   readonly signals: StopSignals;
   readonly screen: Screen;
@@ -112,8 +112,8 @@ function whatIsOpen({ open, total, readsStdin }: MasterRun, forgets: boolean): s
 }
 
 /**
- * `folder`, or `channel=folder`; a folder whose name holds `=` is written with a slash before it. Where `--http` is asked for there may be none: workers
- * that come over HTTP bring their code with them.
+ * Parses `folder` or `channel=folder`; a folder whose name contains `=` needs a slash before it. With `--http` there may be no
+ * task: workers that connect over HTTP bring their own code.
  */
 function readTasks({ task, http, input }: Options): Record<string, string> {
   if (task === undefined && (http === undefined || http === 'off' || input !== undefined))
@@ -153,7 +153,7 @@ function masterOptions(options: Options) {
   };
 }
 
-/** What was not installed with peerwork: asked for before anything starts. */
+/** Returns the packages to install, so that the user is asked before anything starts. */
 function packagesOf(options: Options, servers: readonly ServerSetup[]): PackageSetName[] {
   const ledger = packageOfLedger(options.ledger);
   const http = httpOf(options) === undefined ? [] : ['fastify' as const, ...servers.flatMap(({ packages = [] }) => packages)];
@@ -166,14 +166,14 @@ function tunnelsOf({ tunnels }: Options): Record<string, string> | undefined {
   return Object.fromEntries(addresses.map(({ name, address }) => [name, address]));
 }
 
-/** A Master that serves until it is told to stop serves its owner too. */
+/** A Master that serves until it is stopped serves the dashboard for its owner too. */
 function httpOf(options: Options): HttpOptions | undefined {
   const { http, httpTokens: tokens, httpOrigins: origins, input } = options;
   if (http === 'off' || (http === undefined && input !== undefined)) return undefined;
   return { fallBack: http === undefined, ...http, ...omitUndefined({ tokens, origins }) };
 }
 
-/** What the Master does not log by itself. */
+/** Logs what the Master does not log by itself. */
 function describeEvents(serving: Master, log: Log): void {
   serving.on('settled', ({ id, state, attempts, worker, error }) =>
     log.debug('settled', { id, state, attempts, worker, code: error?.code }),

@@ -1,6 +1,7 @@
 /**
- * Every option of the command line: those of the core and those that the wires bring, each declared once with flag, environment variable, default,
- * unit and meaning. `.env.example` and `docs/configuration.md` are made from this table (`npm run generate`); a test compares them.
+ * All options of the command line, those of the core and those of the wires, each declared once with flag, environment variable,
+ * default, unit and meaning. `.env.example` and `docs/configuration.md` are generated from this table (`npm run generate`), and a
+ * test compares them.
  */
 
 import type { Command, CommandEntry, CommandName, ServiceCommand } from '../config/command.js';
@@ -36,12 +37,12 @@ export function optionSpec(name: OptionName): OptionSpec<unknown> {
   return optionTable[name];
 }
 
-/** What `configure` asks of those who choose this source. */
+/** Returns the options that `configure` asks for when this source is chosen. */
 export function questionsOf({ questions = [] }: { readonly questions?: readonly string[] }): readonly OptionName[] {
   return questions as readonly OptionName[];
 }
 
-/** `--name` of `--name <text>` or `-n, --name <text>`. */
+/** Returns `--name` for `--name <text>` or `-n, --name <text>`. */
 export function longFlag(spec: OptionSpec<unknown>): string {
   return /--[\w-]+/.exec(spec.flag)?.[0] ?? spec.flag;
 }

@@ -12,7 +12,7 @@ import { optionSpec } from './option-table.js';
 import { attributeOf, dotenvFile, readDotenv, resolveOption } from './options.js';
 
 const INSTALL_MS = 15 * 60_000;
-/** npm itself retries for a minute and a half, too long for someone who is offline. */
+/** npm's own retries take a minute and a half, too long for a user who is offline. */
 const FETCH_LIMITS = ['--fetch-retries=1', '--fetch-retry-mintimeout=1000', '--fetch-retry-maxtimeout=5000'];
 const QUIET = ['--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'];
 const OFFLINE = /\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|ERR_SOCKET_TIMEOUT|ENOTCACHED)\b/;
@@ -20,14 +20,15 @@ const UNFINISHED = '.unfinished-';
 
 let mayAsk = true;
 
-/** From now on a status is drawn on the terminal, and a question would be drawn over. */
+/** Stops asking, because from now on a status on the terminal would overwrite a question. */
 export function askNoMore(): void {
   mayAsk = false;
 }
 
 /**
- * What this command needs beyond what came with peerwork is offered on a terminal, and installed unasked where the owner has allowed it, or
- * where an earlier peerwork had installed another version of it. Else the command ends with `package-missing`.
+ * Sets up how packages that are not installed with peerwork are handled: on a terminal the user is asked, and they are installed
+ * without asking if the owner has allowed that, or if an earlier peerwork had installed another version. Otherwise the command ends
+ * with `package-missing`.
  */
 export function offerPackages(command: Command): void {
   mayAsk = true;
@@ -50,7 +51,7 @@ async function mayInstall(command: Command, missing: readonly MissingSet[]): Pro
   return answer?.yes === true;
 }
 
-/** `the package bullmq 6.7.0 (14 MB)` */
+/** Returns, for example, `the package bullmq 6.7.0 (14 MB)`. */
 function describe(missing: readonly MissingSet[]): string {
   const each = missing.map(({ specs, megabytes }) => `${specs[0]?.replace(/(.)@/, '$1 ')} (${megabytes} MB)`);
   return `the package${each.length > 1 ? 's' : ''} ${each.join(' and ')}`;
@@ -63,7 +64,10 @@ async function isAllowed(command: Command): Promise<boolean> {
   return resolveOption('installMissing', optionSpec('installMissing'), sources) === true;
 }
 
-/** Rejects with `registry-unreachable` or `package-uninstallable`. Two that install the same at once are both right: the first to be ready stays. */
+/**
+ * Installs a set. Rejects with `registry-unreachable` or `package-uninstallable`. Of two processes that install the same set
+ * concurrently, the first to finish wins.
+ */
 async function install(set: MissingSet): Promise<void> {
   const base = await writableFolder();
   const [folder, unfinished] = [join(base, set.folder), join(base, `${UNFINISHED}${randomUUID()}`)];
@@ -82,7 +86,7 @@ async function install(set: MissingSet): Promise<void> {
   } finally {
     await removeTree(unfinished);
   }
-  // The version before may be at work in another process, which loads parts of it only when it needs them.
+  // The previous version may be in use by another process, which loads parts of it on demand.
   for (const older of (await othersOf(set, base)).slice(1)) await removeTree(join(base, older));
 }
 
@@ -97,12 +101,12 @@ function refusal(specs: string, said: string): PeerworkError {
   );
 }
 
-/** Beside peerwork where that may be written, else in the home folder. */
+/** Returns the folder next to peerwork if it is writable, otherwise the one in the home folder. */
 async function writableFolder(): Promise<string> {
   const folders = packageFolders();
   for (const [place, folder] of folders.entries()) {
     try {
-      // Beside peerwork, the folder above is that of npm.
+      // Next to peerwork, the parent folder belongs to npm.
       if (place < folders.length - 1) await access(dirname(folder), constants.W_OK);
       makeFolder(folder, 0o755);
       await access(folder, constants.W_OK);
@@ -114,7 +118,7 @@ async function writableFolder(): Promise<string> {
   throw new PeerworkError('package-uninstallable', 'no folder for it');
 }
 
-/** Other versions of a set in this folder, the newest first. */
+/** Returns other versions of a set in this folder, the newest first. */
 async function othersOf(set: MissingSet, base: string): Promise<string[]> {
   const found = await readdir(base).catch(() => []);
   const [start, end] = [
@@ -126,7 +130,7 @@ async function othersOf(set: MissingSet, base: string): Promise<string[]> {
   return ages.sort((a, b) => b.at - a.at).map(({ name }) => name);
 }
 
-/** What processes that were killed have left. */
+/** Removes what killed processes have left. */
 async function clearAfterOthers(base: string): Promise<void> {
   for (const name of await readdir(base)) {
     const at = name.startsWith(UNFINISHED) ? await stat(join(base, name)).catch(() => undefined) : undefined;

@@ -17,7 +17,7 @@ const shape = v.object({
   name: v.string(),
   version: v.string(),
   startedAt: v.number(),
-  /** When this was written: at a change, ten seconds after it at the latest. */
+  /** When this was written: on a change, at most ten seconds after it. */
   at: v.number(),
   /** Absent while it is not connected, or has no Master. */
   master: v.optional(v.object({ name: v.string(), path: v.string() })),
@@ -29,17 +29,17 @@ const shape = v.object({
   released: v.number(),
   outbox: v.number(),
   isolation: v.string(),
-  /** The last thing that was wrong with each source, gone when its Master is found. */
+  /** The last warning of each source; that of the Master is cleared once it is found. */
   warnings: v.array(v.object({ source: v.string(), code: v.string(), message: v.string(), at: v.number() })),
 });
 
-/** What `peerwork worker` tells of itself in `<home>/status/<pid>.json`, for `peerwork status` and `health`; it holds no secrets. */
+/** What `peerwork worker` writes about itself to `<home>/status/<pid>.json`, for `peerwork status` and `health`; contains no secrets. */
 export type WorkerSays = v.InferOutput<typeof shape>;
 
-/** Rarely, for the sake of SD cards; what matters most (the Master found or lost, a warning) is written at once. */
+/** Long, to spare SD cards; what matters most (Master found or lost, a warning) is written at once. */
 const WRITE_MS = 10_000;
 
-/** Keeps that file while the Worker lives. */
+/** Maintains that file while the Worker lives. */
 export class WorkerStatusFile {
   readonly #folder: string;
   readonly #worker: Worker;
@@ -109,31 +109,31 @@ export class WorkerStatusFile {
         makeFolder(this.#folder);
         await writeWhole(this.#file, `${JSON.stringify(whole)}\n`);
       } catch {
-        // the disk is full: the Worker itself says so where it matters
+        // The disk is full, which the Worker itself reports where it matters.
         this.#written = '';
       }
     });
   }
 }
 
-/** What the Workers that run in this home say. */
+/** Returns the status of each Worker that runs in this home. */
 export function readWorkerStatuses(home: string): WorkerSays[] {
   return readFolder(join(home, 'status')).flatMap(({ says }) => (says !== undefined && isAlive(says) ? [says] : []));
 }
 
-/** Files of Workers that were killed. At once: the next moment one may be ours, under a process id that is used again. */
+/** Removes files of Workers that were killed. Done at once, because the next file may be ours, under a reused pid. */
 function sweepDead(folder: string): void {
   for (const { file, says } of readFolder(folder)) {
     if (says !== undefined && isAlive(says)) continue;
     try {
       rmSync(file, { force: true });
     } catch {
-      // it stays, and is not believed
+      // It stays, but its process is not alive, so it is ignored.
     }
   }
 }
 
-/** A file that cannot be read is one of another version. */
+/** A file that cannot be parsed comes from another version. */
 function readFolder(folder: string): { readonly file: string; readonly says: WorkerSays | undefined }[] {
   if (!existsSync(folder)) return [];
   const files = readdirSync(folder).filter((name) => name.endsWith('.json'));

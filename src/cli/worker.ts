@@ -18,7 +18,7 @@ import { catchSignals, exitOfSignal } from './stop.js';
 import { wires } from './wires.js';
 import { WorkerStatusFile } from './worker-status.js';
 
-/** Works until it is told to stop. stdout gets one line an event, or on a terminal a live status. */
+/** Works until it is stopped. stdout gets one line per event, or on a terminal a live status. */
 export async function worker(command: Command): Promise<number> {
   const options = await readOptions(command, 'worker');
   const { token } = options;
@@ -29,7 +29,7 @@ export async function worker(command: Command): Promise<number> {
     sources: await Promise.all(sources.map((source) => source.setup(options))),
     runners: await Promise.all(runnerCommands.filter((runner) => runner.wanted(options)).map((runner) => runner.setup(options))),
   };
-  // Loaded only now: a refusal should not wait for a WebRTC engine.
+  // Loaded on demand: a refusal should not wait for a WebRTC engine.
   const { Worker } = await import('../worker/worker.js');
   askNoMore();
   const screen = await openScreen(process.stdout, options.logLevel);
@@ -105,20 +105,20 @@ function workerOptions(options: Options) {
   };
 }
 
-/** A Worker that serves one source alone has as many places as that may fill. */
+/** A Worker that serves a single source runs as many jobs at once as that source may fill. */
 function placesOf(options: Options, [first, ...others]: readonly Wire[]): { concurrency?: number } {
   const { token, concurrency } = options;
   if (concurrency !== undefined || token !== undefined || first?.places === undefined || others.length > 0) return {};
   return { concurrency: Math.max(availableParallelism(), first.places(options)) };
 }
 
-/** What the Worker does not log by itself. */
+/** Logs what the Worker does not log by itself. */
 function describeEvents(working: Worker, { live, log }: Screen, results: Meter): void {
-  // On a terminal the status counts the jobs; a line for each would push all else away.
+  // On a terminal the status counts the jobs; one line for each would scroll everything else away.
   const each = live ? log.debug : log.info;
   const { concurrency, sources } = working.status();
   log.info('worker starts', { name: working.name, concurrency, sources: sources.join(' ') });
-  // Where there is only one, a line need not say which.
+  // With a single source, lines need not name it.
   const from = (source: string) => (sources.length > 1 ? source : undefined);
   working.on('job', ({ id, channel, attempt, source }) => each('job', { id, channel, attempt, source: from(source) }));
   working.on('result', ({ id, state, ms, code, source }) => {

@@ -1,6 +1,7 @@
 /**
- * The options of constructors: `new Worker({ … })`, `new Master({ … })` and what is passed to them. Options that the command line has too take their
- * meaning and default from its tables. `npm run generate` makes the interfaces in the rooms and the tables in docs/embedding.md from this.
+ * The options of constructors: `new Worker({ … })`, `new Master({ … })` and the objects passed to them. Options that the command
+ * line has too take meaning and default from its tables. From this, `npm run generate` writes the interfaces in the code and the
+ * tables in docs/embedding.md.
  */
 import { DEFAULT_LOG_LEVEL, logLevels } from '../log.js';
 import { commonOptions } from './common.js';
@@ -12,7 +13,7 @@ import type { OptionSpec } from './option.js';
 import { workerOptions } from './worker.js';
 
 export interface ConstructorOption {
-  /** As TypeScript has it. */
+  /** TypeScript type. */
   readonly type: string;
   /** Markdown. */
   readonly meaning: string;
@@ -25,7 +26,7 @@ export type ConstructorOptions = Readonly<Record<string, ConstructorOption>>;
 const UNITS: Readonly<Record<string, string>> = { milliseconds: 'ms', MiB: 'MiB' };
 const WORDS = new Set(['none', 'all', 'forever']);
 
-/** A value is set as code, words are not; numbers have their unit. */
+/** Formats a default: values as code, words as they are, numbers with their unit. */
 function shownDefault({ default: value, defaultText, unit = '' }: OptionSpec<unknown>): string {
   if (typeof value === 'boolean') return `\`${value}\``;
   const text = defaultText ?? String(value ?? 'none');
@@ -33,7 +34,7 @@ function shownDefault({ default: value, defaultText, unit = '' }: OptionSpec<unk
   return WORDS.has(text) || !/^[\w.:/-]+$/.test(text) ? text : `\`${text}\``;
 }
 
-/** As on the command line, but for what is given. */
+/** Derives a constructor option from a command-line option, except for the given fields. */
 function like(spec: OptionSpec<unknown>, type: string, other: Partial<ConstructorOption> = {}): ConstructorOption {
   return { type, meaning: spec.meaning, default: shownDefault(spec), ...other };
 }
@@ -214,7 +215,7 @@ const crawlRunnerConstructor: ConstructorOptions = {
   },
 };
 
-/** By the name with which generated parts are marked. */
+/** Constructors by the name that marks their generated parts. */
 export const constructors = {
   workerConstructor,
   masterConstructor,

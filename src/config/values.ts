@@ -1,4 +1,4 @@
-/** Parsers for option values given as text; they return undefined for values that are not allowed. */
+/** Parsers for option values given as text. They return undefined for values that are not allowed. */
 
 export const single =
   <T>(read: (text: string) => T | undefined) =>
@@ -24,13 +24,16 @@ export const oneOf = <T extends string>(values: readonly T[]) => single((text) =
 
 export const ALLOWED_NETWORK = '`none`, `internet`, host:port, or a name with a dot or an address for all of its ports';
 
-/** One entry of what jobs may reach. A name without a dot and without a port is refused: it could be a mistake, such as `deny`. */
+/** Whether a text is one entry of a network list. A name without dot and port is refused because it could be a mistake, such as `deny`. */
 const isNetworkWord = (text: string): boolean =>
   /^(?:none|internet|(?:\[[\da-f:.]+\]|[^\s:/?#@[\]]+):\d{1,5}|[^\s:/?#@[\]]+\.[^\s:/?#@[\]]*|[\da-f:.]*:[\da-f:.]*:[\da-f:.]*)$/i.test(
     text,
   );
 
-/** One word per flag, or several separated by commas as in a variable: read as one word, a list with a comma would match no host and open nothing. */
+/**
+ * Accepts one entry per flag, or several separated by commas as in a variable: read as a single entry, a list with a comma would
+ * match no host and open nothing.
+ */
 export const networkWords = (given: readonly string[]): readonly string[] | undefined =>
   every(isNetworkWord)(given.flatMap((text) => text.split(',').map((word) => word.trim())));
 
@@ -59,7 +62,7 @@ export function readRetention(given: readonly string[]): Retention | undefined {
   return kept;
 }
 
-/** Where HTTP is served; `off`: nowhere. */
+/** The address that HTTP listens on, or `off`. */
 export type HttpAddress = 'off' | { readonly host?: string; readonly port: number };
 
 export function readHttpAddress(text: string): HttpAddress | undefined {
@@ -69,7 +72,7 @@ export function readHttpAddress(text: string): HttpAddress | undefined {
   return { port: Number(port), ...(host !== undefined && { host: host.replace(/^\[|\]$/g, '') }) };
 }
 
-/** `name=value` each, as an object; duplicate names are not allowed. */
+/** Parses entries `name=value` into an object; undefined if a name occurs twice. */
 export function pairs(given: readonly string[]): Readonly<Record<string, string>> | undefined {
   const found = new Map<string, string>();
   for (const text of given) {
@@ -82,5 +85,5 @@ export function pairs(given: readonly string[]): Readonly<Record<string, string>
   return Object.fromEntries(found);
 }
 
-/** The same, kept as written, since options are written back to `.env`. */
+/** Checks the same, but keeps the text as written, since options are written back to `.env`. */
 export const everyPair = (given: readonly string[]): readonly string[] | undefined => (pairs(given) === undefined ? undefined : given);

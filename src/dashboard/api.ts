@@ -2,7 +2,7 @@ import type { Progress } from '../job/job.js';
 import { parseJson } from '../kit/json.js';
 import type { JobChange } from '../ledger/ledger-change.js';
 
-/** The Master's HTTP API as the dashboard uses it. Addresses are relative, so that it works wherever it is mounted. */
+/** Client of the Master's HTTP API. URLs are relative, so that the dashboard works wherever it is mounted. */
 
 const ANSWER_LIMITS = { maxBytes: 256 * 1024 * 1024 };
 const TOKEN_KEY = 'peerwork token';
@@ -28,7 +28,7 @@ function headers(): Record<string, string> {
   return token === null ? {} : { authorization: `Bearer ${token}` };
 }
 
-/** Rejects with an ApiError, which says what to do. */
+/** Sends a request and returns its JSON. Rejects with an ApiError that carries the hint. */
 export async function ask<T>(method: string, path: string, body?: unknown): Promise<T> {
   let response: Response;
   try {
@@ -49,7 +49,7 @@ export async function ask<T>(method: string, path: string, body?: unknown): Prom
 
 export const get = <T>(path: string): Promise<T> => ask<T>('GET', path);
 
-/** As `src/master/http/event-feed.ts` writes them; `gap`: what came before is not known. */
+/** Events as `src/master/http/event-feed.ts` writes them; `gap` means that earlier events were missed. */
 export type ServerEvent =
   | { readonly name: 'job'; readonly data: JobChange }
   | { readonly name: 'jobs'; readonly data: { readonly cut: true } }
@@ -59,8 +59,8 @@ export type ServerEvent =
   | { readonly name: 'gap' };
 
 /**
- * Reads server-sent events until `signal`; fetch, because EventSource sends no token. Resolves when the stream ends. An id may come without an event, as the
- * place to come back to.
+ * Reads server-sent events until the signal aborts; resolves when the stream ends. Uses fetch, because EventSource cannot send a
+ * token. An id may arrive without an event: it is the position to resume from.
  */
 export async function readEvents(
   lastId: string,

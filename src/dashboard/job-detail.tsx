@@ -6,10 +6,10 @@ import type { ServerEvent } from './api.js';
 import { useEvents, useQuery } from './live.js';
 import { Action, act, duration, Json, Problem, State, useEscape, when } from './parts.js';
 
-/** Shown in a way of their own. */
+/** Fields shown separately. */
 const OWN = ['name', 'channel', 'priority'] as const;
 
-/** One job: what it is given, what it gave, what it said, what it waits for; and what can be done about it. */
+/** One job: its input, output, log and dependencies, and the actions on it. */
 export function JobDetail({ id, open }: { id: string; open: (id: string | undefined) => void }) {
   const path = idPath('v1/jobs', id);
   const isMine = (event: ServerEvent) => event.name === 'job' && event.data.id === id;
@@ -122,7 +122,7 @@ function Links({ title, ids, open }: { title: string; ids: readonly string[]; op
   );
 }
 
-/** Log, progress and errors: what was kept, and what is said from now on. */
+/** Log, progress and errors: the stored ones, and those that arrive live. */
 function Said({ id, entries }: { id: string; entries: readonly HistoryEntry[] }) {
   const [live, setLive] = useState<readonly string[]>([]);
   const [progress, setProgress] = useState<unknown>();

@@ -1,12 +1,12 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { ApiError, get, readEvents, type ServerEvent } from './api.js';
 
-/** What happened since the views were last told, so that they repaint a few times a second at most, however much happens. */
+/** Events since the last flush. Batched so that views repaint a few times a second at most, however much happens. */
 export type Batch = readonly ServerEvent[];
 
 const TELL_MS = 250;
 const RETRY_MS = 2_000;
-/** More events than this are not looked at one by one. */
+/** Further events of a batch are dropped. */
 const MAX_BATCH = 20_000;
 
 const listeners = new Set<(batch: Batch) => void>();
@@ -32,7 +32,7 @@ function setConnected(now: boolean): void {
   for (const watcher of watchers) watcher(now);
 }
 
-/** Listens as long as the page lives; what happened during a gap is read anew. */
+/** Reads events as long as the page lives; after a gap, views reload what they may have missed. */
 export async function listen(): Promise<never> {
   let last = '';
   for (;;) {
@@ -43,7 +43,7 @@ export async function listen(): Promise<never> {
         if (event !== undefined) take(event);
       });
     } catch {
-      // Tried again below.
+      // Retried below.
     }
     setConnected(false);
     take({ name: 'gap' });
@@ -76,7 +76,7 @@ export interface Query<T> {
   readonly reload: () => void;
 }
 
-/** What an address answers, read anew when an event says so: at most once in `everyMs`, and never twice at a time. */
+/** Loads a URL, and reloads it when an event matches: at most once in `everyMs`, and never concurrently. */
 export function useQuery<T>(path: string | undefined, wants: (event: ServerEvent) => boolean, everyMs = 1_000): Query<T> {
   const [state, set] = useState<{ readonly data?: T; readonly error?: ApiError }>({});
   const reading = useRef({ busy: false, again: false, readAt: 0, path });

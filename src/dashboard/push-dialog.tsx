@@ -3,7 +3,7 @@ import { LOCAL_JSON, parseJson } from '../kit/json.js';
 import { ApiError, ask } from './api.js';
 import { Dialog, Problem } from './parts.js';
 
-/** Pushes one job, or a list of them, given as JSON. */
+/** Pushes one job, or a list of jobs, given as JSON. */
 export function PushDialog({ onClose, onPushed }: { onClose: () => void; onPushed: (id: string) => void }) {
   const [text, setText] = useState('{\n  "data": {}\n}');
   const [error, setError] = useState<ApiError | undefined>();

@@ -13,7 +13,10 @@ import type { Home } from './home.js';
 import { npmOf } from './open-workplaces.js';
 import type { WorkerOptions } from './options.js';
 
-/** A runner that is not there may come: a container engine is started after the Worker, or installed; a machine was too busy. */
+/**
+ * Delays before retrying a runner that could not be opened: a container engine may be started or installed after the Worker, or a
+ * machine was too busy.
+ */
 const RETRY = { firstMs: 60_000, capMs: 15 * 60_000 };
 
 export interface RunnersOptions {
@@ -23,13 +26,14 @@ export interface RunnersOptions {
   readonly options: WorkerOptions;
   readonly clock: Clock;
   readonly log: Log;
-  /** Another runner is ready, besides that of task modules. */
+  /** Called when a runner other than that of task modules is ready. */
   readonly onJoin: () => void;
 }
 
 /**
- * A Worker's ways to run jobs. All are opened at once when it is made, and each joins when it is ready. Probing a container engine takes half a
- * second or more, and no job for another runner waits for that. One that cannot be opened is retried, finally every quarter of an hour.
+ * A Worker's runners. All are opened concurrently on construction, and each joins when it is ready: probing a container engine
+ * takes half a second or more, and no job for another runner should wait for that. One that cannot be opened is retried, eventually
+ * every quarter of an hour.
  */
 export class Runners {
   /** Resolves when task modules can run. Rejects with `sandbox-missing`. */
@@ -63,23 +67,23 @@ export class Runners {
     });
   }
 
-  /** Those ready so far, by kind. */
+  /** The runners ready so far, by kind. */
   get ready(): ReadonlyMap<string, Runner> {
     return this.#opened;
   }
 
-  /** Waits for one that is still opening; undefined if this Worker has none of that kind. */
+  /** Returns the runner of this kind, waiting for one that is still opening; undefined if this Worker has none. */
   async find(kind: string): Promise<Runner | undefined> {
     if (!this.#opened.has(kind)) await this.#opening.get(kind)?.catch(() => {});
     return this.#opened.get(kind);
   }
 
-  /** Resolves when this Worker can run jobs of that kind, however late; never if it never can. */
+  /** Resolves once this Worker can run jobs of that kind, however late; never if it never can. */
   async joined(kind: string): Promise<void> {
     await this.#joins.until(() => this.#opened.has(kind));
   }
 
-  /** Those still opening are closed as soon as they are ready. */
+  /** Closes all runners; those still opening are closed as soon as they are ready. */
   close(): Promise<void> {
     this.#end.abort();
     this.#closing ??= this.#tried.then(async () => {
@@ -114,7 +118,7 @@ export class Runners {
     );
   }
 
-  /** Several kinds may share a reason. */
+  /** Logs missing runners; kinds with the same reason share a line. */
   #tellMissing(missing: readonly Missing[]): void {
     for (const message of new Set(missing.map(({ error }) => error.message))) {
       const shared = missing.filter(({ error }) => error.message === message);
@@ -130,7 +134,7 @@ interface Missing {
   readonly error: PeerworkError;
 }
 
-/** Every Worker has this one. */
+/** The kind of runner that every Worker has. */
 export const TASK_MODULE = 'task-module';
 
 function taskModules(home: Home, { taskNetwork = DEFAULT_NETWORK, sandbox = DEFAULT_SANDBOX, bubblewrap }: WorkerOptions): RunnerSetup {

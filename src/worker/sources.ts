@@ -10,14 +10,14 @@ import type { KeyFile } from '../swarm/key-file.node.js';
 import type { NpmOptions } from '../task/npm.js';
 import { LocalTasks } from './local-tasks.js';
 
-/** After this long without a repetition, a warning counts as new; every source retries more often. */
+/** A warning that has not repeated for this long counts as new; every source retries more often than that. */
 const CALM_MS = 10 * 60_000;
 /** Warnings remembered per source. */
 const MAX_HEARD = 16;
 
 export interface SourcesOptions {
   readonly setups: readonly SourceSetup[];
-  /** Each source has a folder in it. */
+  /** Holds one folder per source. */
   readonly folder: string;
   readonly worker: string;
   readonly concurrency: number;
@@ -27,18 +27,18 @@ export interface SourcesOptions {
     readonly ready: ReadonlyMap<string, unknown>;
   };
   readonly keys: KeyFile;
-  /** The sandbox for npm if a task has no lockfile. */
+  /** The sandbox in which npm runs for a task without a lockfile. */
   readonly npm?: NpmOptions;
   readonly clock: Clock;
   readonly log: Log;
-  /** One of them can be claimed from. */
+  /** Called when a source is ready to be claimed from. */
   readonly onJoin: (source: Source) => void;
   readonly onWarning: (source: string, error: PeerworkError) => void;
 }
 
-/** The sources that a Worker serves besides its Master. All are opened at once when it is made, and each joins when it is ready. */
+/** The sources that a Worker serves besides its Master. All are opened concurrently on construction, and each joins when it is ready. */
 export class Sources {
-  /** Resolves when all have joined; rejects with the first error of one that cannot be opened. */
+  /** Resolves when all have joined; rejects with the error of the first one that cannot be opened. */
   readonly opened: Promise<void>;
   readonly #options: SourcesOptions;
   readonly #sources: Source[] = [];
@@ -47,7 +47,7 @@ export class Sources {
   readonly #tried: Promise<unknown>;
   #closing: Promise<void> | undefined;
 
-  /** Throws `source-invalid`. */
+  /** Throws `source-invalid` for an invalid or duplicate name. */
   constructor(options: SourcesOptions) {
     checkNames(options.setups);
     this.#options = options;
@@ -57,17 +57,17 @@ export class Sources {
     this.#tried = Promise.allSettled(opening);
   }
 
-  /** Those that have joined so far. */
+  /** The sources that have joined so far. */
   get ready(): readonly Source[] {
     return this.#sources;
   }
 
-  /** Outcomes not acknowledged yet, over all sources. */
+  /** Number of outcomes not acknowledged yet, over all sources. */
   get unsent(): number {
     return this.#outboxes.reduce((sum, { size }) => sum + size, 0);
   }
 
-  /** Those still opening are closed as soon as they are ready. */
+  /** Closes all sources; those still opening are closed as soon as they are ready. */
   close(): Promise<void> {
     this.#closing ??= this.#tried.then(async () => {
       await Promise.all(this.#sources.map((source) => source.close()));
@@ -103,7 +103,10 @@ export class Sources {
   }
 }
 
-/** A lasting warning is logged once, even if two of them alternate. A warning that was resolved is logged again. */
+/**
+ * Decides which warnings to log: a lasting warning is logged once, even if two of them alternate, and again if it returns after a
+ * pause.
+ */
 class News {
   readonly #clock: Clock;
   readonly #heard = new Map<string, number>();

@@ -9,7 +9,7 @@ export interface WorkLoopOptions {
   /** Prepares and runs one lease. Never rejects. `stop` is `stopped`. */
   readonly execute: (lease: Lease, stop: AbortSignal) => Promise<Outcome>;
   readonly onStart: (lease: Lease, source: Source) => void;
-  /** A source broke the promise that a claim never rejects; the next claim waits this long. */
+  /** Called when a source breaks the promise that a claim never rejects. The next claim is delayed. */
   readonly onFault: (source: Source, fault: unknown) => void;
   readonly onEnd: (lease: Lease, outcome: Outcome, runMs: number, source: Source) => void;
 }
@@ -17,33 +17,33 @@ export interface WorkLoopOptions {
 /** A source whose claim stays open this long counts as idle until one returns sooner: others may take its slots. */
 const HEAD_START_MS = 200;
 /**
- * Claims of idle sources are withdrawn when no slot has been free for this long: their jobs would have to wait here. While jobs are quicker than
- * this, a slot will soon be free. After that it is unknown whether such a source has work, so its next claim gets a head start again: at worst a
- * tenth of the time of one slot.
+ * Claims of idle sources are withdrawn when no slot has been free for this long, since their jobs would have to wait here. While
+ * jobs are quicker than this, a slot will soon be free. After a withdrawal it is unknown whether the source has work, so its next
+ * claim gets a head start again: at worst a tenth of one slot's time.
  */
 const FULL_MS = 2_000;
 /** Delay after a source returns no jobs although its claim was not withdrawn. */
 const EMPTY_MS = 1_000;
-/** When a source has work again after a pause, its use is at most this far from the others': unused time is not saved up. */
+/** When a source has work again after a pause, its usage is at most this far from that of the others: unused time is not saved up. */
 const CREDIT_MS = 10_000;
 
-/** A source with its use of the slots. */
+/** A source and its use of the slots. */
 interface Taker {
   readonly source: Source;
   readonly waiting: Lease[];
   running: number;
   claim: { readonly capacity: number; readonly withdraw: AbortController; headStart?: Timer } | undefined;
   idle: boolean;
-  /** Total slot time of its jobs since it joined, including preparation. */
+  /** Total slot time of its jobs since it joined, including preparation, in milliseconds. */
   usedMs: number;
 }
 
 /**
- * Claims from its sources and takes each lease through claim → execute → settle. A source joins when it is ready and has one claim open at a time;
- * `claimable` decides how much it may claim. A running job never waits for a claim, nor a claim for a running job.
+ * Claims from its sources and takes each lease through claim → execute → settle. A source joins when it is ready and has one open
+ * claim at a time; `claimable` decides how much it may claim. A running job never waits for a claim, nor a claim for a running job.
  *
- * Life: running until `drain` (no more claims, waits for running jobs, gives the rest back after the grace) or `close` (gives everything back at
- * once).
+ * It runs until `drain` (stops claiming, waits for running jobs, gives the rest back after the grace period) or `close` (gives
+ * everything back at once).
  */
 export class WorkLoop {
   readonly #options: WorkLoopOptions;
@@ -53,7 +53,7 @@ export class WorkLoop {
   readonly #running = new Set<Promise<void>>();
   readonly #claims = new Set<Promise<void>>();
   #chargedAt = 0;
-  /** When slots became free: the last time, and the one before. */
+  /** Instants of the last two times a slot became free. */
   #freedAt: readonly [last: number, before: number] = [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY];
   #full: Timer | undefined;
 
@@ -61,17 +61,17 @@ export class WorkLoop {
     this.#options = options;
   }
 
-  /** Aborted when running jobs must be given back. */
+  /** Aborts when running jobs must be given back. */
   get stopped(): AbortSignal {
     return this.#stop.signal;
   }
 
-  /** Jobs that were claimed and have not ended. */
+  /** Number of jobs that were claimed and have not ended. */
   get running(): number {
     return this.#takers.reduce((sum, { running, waiting }) => sum + running + waiting.length, 0);
   }
 
-  /** From now on it is claimed from as well. */
+  /** Claims from these sources as well from now on. */
   add(...sources: readonly Source[]): void {
     for (const source of sources) this.#takers.push({ source, waiting: [], running: 0, claim: undefined, idle: false, usedMs: 0 });
     // A source that was alone until now may hold all slots.
@@ -97,7 +97,7 @@ export class WorkLoop {
     this.#full?.cancel();
     for (const taker of this.#takers) this.#withdraw(taker);
     await Promise.all(this.#claims);
-    // A job that never got a slot here can start elsewhere sooner.
+    // Given back at once: a job that never got a slot here can start elsewhere sooner.
     await Promise.all(this.#takers.flatMap(({ waiting }) => waiting.splice(0).map(giveBack)));
   }
 
@@ -112,7 +112,7 @@ export class WorkLoop {
       idle,
       usedMs,
     }));
-    // Twice in a row: the end of one long job does not mean that the next will end soon.
+    // Requires two: the end of one long job does not mean that the next one ends soon.
     const turning = this.#takers.length > 1 && this.#chargedAt - this.#freedAt[1] < FULL_MS;
     for (const [at, capacity] of claimable({ target, turning }, shares).entries()) {
       const taker = this.#takers[at];
@@ -143,7 +143,7 @@ export class WorkLoop {
       taker.waiting.push(...leases);
       this.#startWaiting();
     } else if (!withdraw.signal.aborted) {
-      // Closed, or broken: not claimed from again in the same turn.
+      // Closed or broken: not claimed from again within the same turn.
       taker.claim = { capacity: 0, withdraw };
       clock.after(EMPTY_MS, () => this.#reopen(taker));
     }
@@ -155,7 +155,7 @@ export class WorkLoop {
     this.#fill();
   }
 
-  /** With other sources, a claim that does not return does not keep its slots for long. */
+  /** If there are other sources, a claim that does not return keeps its slots only for a short time. */
   #giveHeadStart(taker: Taker): void {
     if (taker.claim === undefined || taker.idle || this.#takers.length === 1) return;
     taker.claim.headStart ??= this.#options.clock.after(HEAD_START_MS, () => this.#countAsIdle(taker), { unref: true });
@@ -166,7 +166,7 @@ export class WorkLoop {
     this.#fill();
   }
 
-  /** While all slots stay taken, several claims on the same slots would only bring jobs that wait here. */
+  /** While all slots stay taken, several claims on the same slots would only bring jobs that have to wait here. */
   #watchFullness(target: number): void {
     const open = this.#takers.length > 1 && this.#takers.some(({ claim }) => claim !== undefined);
     if (!open || this.running < target) {
@@ -189,14 +189,14 @@ export class WorkLoop {
     taker.claim?.withdraw.abort();
   }
 
-  /** Charges each source for the slot time of its jobs since the last time. */
+  /** Charges each source for the slot time of its jobs since the last call. */
   #charge(): void {
     const now = this.#options.clock.now();
     for (const taker of this.#takers) taker.usedMs += taker.running * (now - this.#chargedAt);
     this.#chargedAt = now;
   }
 
-  /** Before a source that had nothing here starts again. */
+  /** Adjusts the usage of a source that had no jobs here before it starts again. */
   #level(taker: Taker): void {
     const others = this.#takers.filter((other) => other !== taker && other.running > 0);
     if (taker.running + taker.waiting.length > 0 || others.length === 0) return;
@@ -204,7 +204,10 @@ export class WorkLoop {
     taker.usedMs = Math.min(Math.max(taker.usedMs, least - CREDIT_MS), least + CREDIT_MS);
   }
 
-  /** Gives free slots to waiting leases: first of the source with the fewest running jobs, then of the one with the least use. */
+  /**
+   * Gives free slots to waiting leases: first those of the source with the fewest running jobs, then those of the one with the
+   * least usage.
+   */
   #startWaiting(): void {
     const { target } = this.#options.capacity;
     while (this.#running.size < target) {

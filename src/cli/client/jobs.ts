@@ -9,7 +9,7 @@ import { instant, print, printJson, printTable, quietPipes } from './print.js';
 
 const PAGE = 500;
 const FOLLOW_MS = 500;
-/** As the API allows in one go. */
+/** Limit of the API for one request. */
 const MAX_RETRIED = 1_000_000;
 
 /** Lists jobs, the newest first. */
@@ -52,7 +52,7 @@ export async function jobs(command: Command): Promise<number> {
   return 0;
 }
 
-/** Failed or cancelled jobs wait again. */
+/** Retries failed or cancelled jobs. */
 async function retryAll(
   api: ApiClient,
   filter: Readonly<Record<'state' | 'channel' | 'group' | 'workgroup', string | undefined>>,
@@ -67,10 +67,10 @@ async function retryAll(
   return 0;
 }
 
-/** Shown in a way of their own; what a parent does to it says nothing to those without. */
+/** Fields formatted separately below; `parentFailure` matters only for jobs that have parents. */
 const OWN = ['name', 'channel', 'group', 'parentFailure'] as const;
 
-/** Shows one job, follows it to its end, or does something to it. */
+/** Shows one job, follows it until it ends, or acts on it. */
 export async function job(command: Command): Promise<number> {
   quietPipes();
   const api = await ApiClient.of(command, 'job');
@@ -98,7 +98,7 @@ export async function job(command: Command): Promise<number> {
   return flags['follow'] && record.state !== 'completed' ? 1 : 0;
 }
 
-/** Prints what the job says until it has ended. */
+/** Prints a job's log and progress until it has ended. */
 async function follow(api: ApiClient, id: string, asJson: boolean): Promise<JobRecord> {
   let seen = 0;
   for (;;) {
@@ -164,12 +164,12 @@ function show(record: JobRecord): void {
   for (const [key, value] of said) print(`${key.padEnd(width)} ${value.replaceAll('\n', `\n${' '.repeat(width + 1)}`)}`);
 }
 
-/** An error with its stack, then what brought it about and what it is made of. */
+/** Formats an error with its stack, followed by its parts and causes. */
 function thrownText(part: ErrorPart): string {
   const { cause, parts = [], stack = errorWords({ ...part, parts: [] }) } = part;
   const behind = [...parts.map((each) => `part: ${thrownText(each)}`), ...(cause === undefined ? [] : [`cause: ${thrownText(cause)}`])];
   return [stack, ...behind].join('\n').replace(CONTROL, '?');
 }
 
-/** Whatever a terminal obeys. */
+/** Control characters that a terminal would interpret. */
 const CONTROL = /[^\P{Cc}\n]/gu;

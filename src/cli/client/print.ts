@@ -1,6 +1,6 @@
 import { table } from '../figures.js';
 
-/** Writes to stdout; a reader that has seen enough (`| head`) ends the program quietly. */
+/** Writes a line to stdout. With `quietPipes`, a reader that has seen enough (`| head`) ends the program quietly. */
 export function print(text: string): void {
   process.stdout.write(`${text}\n`);
 }
@@ -24,7 +24,7 @@ export function instant(ms: number | undefined): string {
   return ms === undefined ? '-' : new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z');
 }
 
-/** `90s`, `15m`, `12h`, `7d`, or milliseconds. */
+/** Parses `90s`, `15m`, `12h`, `7d`, or plain milliseconds; undefined if invalid. */
 export function milliseconds(text: string): number | undefined {
   const [, count, unit = 'ms'] = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)?$/.exec(text) ?? [];
   if (count === undefined) return undefined;

@@ -18,7 +18,10 @@ type Answer =
   | { readonly line: number; readonly problem: { readonly detail: string; readonly code: string } }
   | { readonly summary: Summary };
 
-/** Pushes one job (`--data`), or a file or stdin of them: a line each, or a `.json` file with one or a list. 1 if some were refused. */
+/**
+ * Pushes one job (`--data`), or several from a file or stdin: one per line, or a `.json` file with one job or a list. Exit code 1
+ * if some were refused.
+ */
 export async function push(command: Command): Promise<number> {
   quietPipes();
   const api = await ApiClient.of(command, 'push');
@@ -78,7 +81,7 @@ function oneJob(flags: Readonly<Record<string, string | boolean | undefined>>): 
   return job;
 }
 
-/** What a flag gives a field. Whether it is within its limits is for the Master to say. */
+/** Converts a flag to a field's value. The Master checks the field's limits. */
 function readFlag(kind: FieldSpec['kind'], given: string | boolean, name: string): unknown {
   if (typeof given === 'boolean' || kind === 'text' || kind === 'choice') return given;
   if (kind === 'texts' || kind === 'labels') return given.split(',');

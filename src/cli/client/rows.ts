@@ -7,7 +7,7 @@ import type { GroupRecord, ScheduleRecord, WorkerRecord, WorkgroupRecord } from 
 import { ApiClient } from './api-client.js';
 import { instant, milliseconds, print, printJson, printTable, quietPipes } from './print.js';
 
-/** Commands about groups, workers, holds and schedules: without an argument they list, with a verb and an id they do. */
+/** Commands for groups, workers, holds and schedules: without arguments they list, with a verb and an id they act. */
 
 const GROUP_VERBS = ['pause', 'resume', 'retry', 'reset', 'cancel', 'delete', 'show'] as const;
 const WORKER_VERBS = ['approve', 'revoke', 'drain', 'resume'] as const;
@@ -93,13 +93,13 @@ export async function workers(command: Command): Promise<number> {
   return 0;
 }
 
-/** The tier process is no wall, and is said to be none. */
+/** Formats the isolation tier; the tier `process` is marked as being no sandbox. */
 function tierOf(connected: WorkerRow['connected']): string {
   if (connected === undefined) return '-';
   return connected.tier === 'process' ? 'process (no wall)' : (connected.tier ?? 'unknown');
 }
 
-/** By its name, its id, or the beginning of either, as long as that is one. */
+/** Finds a worker by name, id, or an unambiguous prefix of either. */
 function oneWorker(all: readonly WorkerRow[], text: string): WorkerRow {
   const exact = all.filter(({ id, name }) => id === text || name === text);
   const found = exact.length > 0 ? exact : all.filter(({ id, name }) => id.startsWith(text) || name.startsWith(text));
@@ -112,7 +112,7 @@ function oneWorker(all: readonly WorkerRow[], text: string): WorkerRow {
   return found[0];
 }
 
-/** `hold WORKGROUP 90s`, `hold WORKGROUP --release`, `hold WORKGROUP --max-running 3`, or the list. */
+/** `hold WORKGROUP 90s`, `hold WORKGROUP --release`, `hold WORKGROUP --max-running 3`, or without arguments the list. */
 export async function hold(command: Command): Promise<number> {
   quietPipes();
   const api = await ApiClient.of(command, 'hold');
@@ -125,7 +125,7 @@ export async function hold(command: Command): Promise<number> {
     if (maxRunning !== undefined) await api.ask('PUT', path, { maxRunning: maxRunning === 'none' ? null : Number(maxRunning) });
     if (release) await api.ask('POST', idPath('v1/workgroups', id, 'release'));
     if (time !== undefined) {
-      // A bare number is seconds here, as in every tool that waits.
+      // A bare number means seconds here, as in other commands that wait.
       const ms = milliseconds(/^\d+$/.test(time) ? `${time}s` : time);
       if (ms === undefined) throw new PeerworkError('option-invalid', `${time} is no time: write 30, 90s, 15m, 12h`);
       await api.ask('POST', idPath('v1/workgroups', id, 'hold'), { ms });
@@ -200,7 +200,7 @@ export async function schedule(command: Command): Promise<number> {
   return 0;
 }
 
-/** Outcomes as NDJSON on stdout, from behind a cursor; with `--follow` for ever. */
+/** Prints outcomes as NDJSON on stdout, starting after a cursor; with `--follow` forever. */
 export async function results(command: Command): Promise<number> {
   quietPipes();
   const api = await ApiClient.of(command, 'results');

@@ -3,7 +3,7 @@ import { missingLimits } from '../../containers/find-engine.js';
 import { asPeerworkError } from '../../errors.js';
 import type { Check } from '../../job/health.js';
 
-/** What is told of a container engine that was found. */
+/** The reported facts of a container engine. */
 export type EngineSays = Pick<EngineFacts, 'kind' | 'version' | 'rootless' | 'limits'>;
 
 const SWITCH_ON =
@@ -12,8 +12,8 @@ const DELEGATE =
   'Let this user have these cgroup controllers: on cgroup v2, `Delegate=cpu memory pids` for user@.service of systemd; with cgroup v1 only an engine that runs as root has them.';
 
 /**
- * The container engine, found as the runner finds it. Where the owner demanded one, a Worker without fails; else it leaves container jobs to
- * others.
+ * Checks the container engine, found as the runner finds it. A missing engine is a failure if the owner required one; otherwise
+ * container jobs are left to other workers.
  */
 export async function checkEngine(
   find: () => Promise<{ readonly facts: EngineSays }>,

@@ -33,7 +33,7 @@ interface Question {
   readonly signal: AbortSignal;
 }
 
-/** Checks all that this Worker is configured for. Exit code 1 if something fails. */
+/** Checks everything this Worker is configured for. Exit code 1 if something fails. */
 export async function health(command: Command): Promise<number> {
   const { timeout = String(DEFAULT_SECONDS), json = false } = command.opts<{ timeout?: string; json?: boolean }>();
   if (!/^[1-9]\d{0,3}$/.test(timeout))
@@ -46,7 +46,7 @@ export async function health(command: Command): Promise<number> {
   return failed === 0 ? 0 : 1;
 }
 
-/** All that a Worker with these options needs. Never rejects. */
+/** Checks everything a Worker with these options needs. Never rejects. */
 export async function checksOf(options: Options, dotenv: string, withinMs = DEFAULT_SECONDS * 1_000): Promise<readonly Check[]> {
   const home = resolve(options.home ?? DEFAULT_HOME);
   const ending = new AbortController();
@@ -104,7 +104,7 @@ async function checkConfiguration(options: Options, dotenv: string): Promise<Che
   ];
 }
 
-/** Token, trackers, ICE servers, clock and Master, for a Worker that has a token. */
+/** Checks token, trackers, ICE servers, clock and Master, for a Worker that has a token. */
 async function checkSwarm({ options, home, signal }: Question): Promise<Check[]> {
   if (options.token === undefined) return [];
   let token: Token;
@@ -131,7 +131,7 @@ async function checkSwarm({ options, home, signal }: Question): Promise<Check[]>
   return [
     { name: 'token', state: 'ok', detail: 'whole' },
     ...ofTrackers,
-    // Whoever is linked has a path, whichever server did not answer.
+    // Once linked, there is a path, whichever server did not respond.
     ...refused.map(({ message, hint }): Check => ({ name: 'ice', state: 'warn', detail: message, hint })),
     ...ofIce.map((check): Check => (found && check.state === 'fail' ? { ...check, state: 'warn' } : check)),
     ...ofClock,
@@ -139,7 +139,7 @@ async function checkSwarm({ options, home, signal }: Question): Promise<Check[]>
   ];
 }
 
-/** Without a tracker nothing can be said about the Master, and to start it would change nothing. */
+/** Without a tracker nothing can be said about the Master, and starting it would not help. */
 function notLookedFor(check: Check): Check {
   if (check.state !== 'fail') return check;
   return { ...check, detail: 'not looked for: no tracker responds', hint: 'Fix the trackers first.' };
@@ -160,7 +160,7 @@ function checkService(options: Options): Promise<readonly Check[]> {
   });
 }
 
-/** A check that itself breaks is a finding too. */
+/** Runs a check; if it throws, that becomes a finding too. */
 async function unlessBroken(name: string, check: () => Promise<readonly Check[]>): Promise<readonly Check[]> {
   try {
     return await check();

@@ -14,12 +14,12 @@ export interface IceQuestion {
 }
 
 const name = 'ice';
-/** What is not answered by then is lost: three packets were sent. */
+/** Timeout for STUN responses; three packets are sent. */
 const STUN_MS = 3_000;
-/** The engine gathers for a moment only, which a far relay may miss. */
+/** Attempts per relay: the engine gathers candidates only briefly, which a distant relay may miss. */
 const RELAY_TRIES = 3;
 
-/** Asks each STUN server for our address, and each TURN server for a relay, with its password. */
+/** Queries each STUN server for our address, and each TURN server for a relay, with its password. */
 export async function checkIce({ servers, ...question }: IceQuestion): Promise<Check[]> {
   if (servers.length === 0) return [{ name, state: 'ok', detail: 'no STUN or TURN needed: the tracker is on this machine' }];
   const stun = servers.filter(({ kind }) => kind === 'stun');
@@ -54,7 +54,7 @@ export async function checkIce({ servers, ...question }: IceQuestion): Promise<C
   ];
 }
 
-/** How long each took, in milliseconds. */
+/** Resolves with the response time of each server that responded, in milliseconds. */
 function askStun(servers: readonly IceServer[], { clock, signal }: Omit<IceQuestion, 'servers'>): Promise<Map<IceServer, number>> {
   const answers = new Map<IceServer, number>();
   if (servers.length === 0) return Promise.resolve(answers);
@@ -75,13 +75,13 @@ function askStun(servers: readonly IceServer[], { clock, signal }: Omit<IceQuest
   });
 }
 
-/** Whether an offer made with this server alone holds a relay. */
+/** Whether an offer made with this server alone contains a relay candidate. */
 async function askRelay(server: IceServer, { platform, clock, signal }: Omit<IceQuestion, 'servers'>): Promise<boolean> {
   const ice = platform.openIce([server], { clock, log: silentLog });
   try {
     for (let tries = 0; tries < RELAY_TRIES && !signal.aborted; tries += 1) {
       const offer = await createOffer(platform.engine, ice, { clock });
-      offer.opened.catch(() => {}); // it is cancelled before anybody could answer
+      offer.opened.catch(() => {}); // cancelled before a peer could answer
       offer.cancel();
       if (/^a=candidate:.* typ relay /m.test(offer.sdp)) return true;
     }

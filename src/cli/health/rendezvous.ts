@@ -8,14 +8,17 @@ import { binaryText } from '../../swarm/rendezvous/wire.js';
 
 export interface TrackersQuestion {
   readonly urls: readonly string[];
-  /** Of the token, as a Worker would look under it. */
+  /** Info hash of the token, which a Worker announces. */
   readonly infoHash: Uint8Array;
   readonly platform: Platform;
   readonly clock: Clock;
   readonly signal: AbortSignal;
 }
 
-/** Announces at each tracker, without an offer: one that answers is there. One is enough, so a silent one only warns beside others. */
+/**
+ * Announces to each tracker, without an offer: one that responds is reachable. One is enough, so a silent one is only a warning if
+ * others respond.
+ */
 export async function checkTrackers({ urls, ...question }: TrackersQuestion): Promise<Check[]> {
   const answers = await Promise.all(urls.map((url) => askTracker(url, question)));
   const someAnswered = answers.some(({ ms }) => ms !== undefined);
@@ -60,7 +63,7 @@ function askTracker(url: string, question: Omit<TrackersQuestion, 'urls'>): Prom
       },
       {
         opened: (own) => own.announce([]),
-        // We are one of them.
+        // Excludes ourselves.
         announced: (_client, members) => finish({ ms: clock.now() - startedAt, members: Math.max(0, members - 1) }),
         due: () => {},
         offered: () => {},

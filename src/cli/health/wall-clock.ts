@@ -2,18 +2,21 @@ import type { Clock } from '../../clock.js';
 import type { Check } from '../../job/health.js';
 
 export interface WallClockQuestion {
-  /** Servers that may tell the time in the head of an answer: `wss://`, `ws://`, `https://` or `http://`. */
+  /** Servers that may report the time in a response header: `wss://`, `ws://`, `https://` or `http://`. */
   readonly urls: readonly string[];
   readonly clock: Clock;
   readonly signal: AbortSignal;
 }
 
 const name = 'clock';
-/** The head of an answer holds whole seconds, and took its way. */
+/** The header has whole seconds, and spent time in transit. */
 const TOLERATED_MS = 120_000;
 const DAY_MS = 86_400_000;
 
-/** How far our clock is off, by the first server that tells the time; undefined if none does. A machine without a battery clock may wake in 1970. */
+/**
+ * Compares our clock with the first server that reports the time; undefined if none does. A machine without a battery-backed clock
+ * may boot in 1970.
+ */
 export async function checkWallClock({ urls, clock, signal }: WallClockQuestion): Promise<Check | undefined> {
   const asked = [...new Set(urls.map((url) => new URL('/', url.replace(/^ws/, 'http')).href))];
   const answers = await Promise.all(asked.map((url) => askTime(url, clock, signal)));
@@ -29,13 +32,13 @@ export async function checkWallClock({ urls, clock, signal }: WallClockQuestion)
   return { name, state: Math.abs(known) > DAY_MS ? 'fail' : 'warn', detail: off, hint };
 }
 
-/** How many milliseconds the server is ahead of us. */
+/** Returns how many milliseconds the server is ahead of us. */
 async function askTime(url: string, clock: Clock, signal: AbortSignal): Promise<number | 'untimely' | undefined> {
   try {
     const askedAt = clock.wall();
     const response = await fetch(url, { method: 'HEAD', redirect: 'manual', signal });
     const [answeredAt, date] = [clock.wall(), Date.parse(response.headers.get('date') ?? '')];
-    // In the middle of the second that it names, and in the middle of the time that the question took.
+    // Assumes the middle of the reported second, and of the round trip.
     return Number.isNaN(date) ? undefined : date + 500 - (askedAt + answeredAt) / 2;
   } catch (thrown) {
     const cause = thrown instanceof Error ? thrown.cause : undefined;

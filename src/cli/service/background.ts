@@ -11,12 +11,12 @@ import { logFile, readSupervisorState, supervisorProgram } from './supervisor-st
 
 const POLL_MS = 50;
 const START_MS = 10_000;
-/** `stop --now`: beyond the moment in which two signals count as one. */
+/** Delay before the second signal of `stop --now`, long enough for the two not to count as one. */
 const SECOND_SIGNAL_MS = 150;
-/** After its Worker was killed the supervisor has little left to do. */
+/** Time for the supervisor to finish after its Worker was killed, in milliseconds. */
 const KILL_GRACE_MS = 5_000;
 
-/** A supervisor process of our own, for machines without systemd and launchd: works everywhere, but does not outlive a reboot. */
+/** A supervisor process of our own, for machines without systemd and launchd: works everywhere, but does not survive a reboot. */
 export class BackgroundKeeper implements Keeper {
   readonly kind = 'background';
   readonly description = 'a supervisor in the background';
@@ -63,7 +63,7 @@ export class BackgroundKeeper implements Keeper {
     if (state === undefined) return;
     const { supervisor, worker } = state;
     const drainMs = (await readRecord(this.#folder))?.drainMs ?? 0;
-    // Without its supervisor a Worker has been told already; to tell it again is to tell it at once.
+    // A Worker whose supervisor has died is draining already; another signal would make it stop at once.
     const told = isAlive(supervisor) ? supervisor : undefined;
     if (told !== undefined) signalProcess(told, 'SIGTERM');
     if (now) {
@@ -71,7 +71,7 @@ export class BackgroundKeeper implements Keeper {
       const hurried = told ?? worker;
       if (hurried !== undefined) signalProcess(hurried, 'SIGTERM');
     }
-    // A Worker that was started since the state was written is its supervisor's business.
+    // If the Worker was restarted since the state was written, its supervisor takes care of the new one.
     const both = [supervisor, ...(worker === undefined ? [] : [worker])];
     if (await this.#gone(both, drainMs + STOP_GRACE_MS + KILL_GRACE_MS)) return;
     if (worker !== undefined) signalProcess(worker, 'SIGKILL', { group: true });

@@ -29,7 +29,7 @@ export function openKeeper(kind: KeeperKind, place: KeeperPlace): Keeper {
   return new SystemdKeeper({ name, run, clock, system: kind === 'systemd-system', command });
 }
 
-/** Which keeper this machine has; rejects with `keeper-missing` if it has not the one that is wanted. */
+/** Selects the keeper available on this machine. Rejects with `keeper-missing` if the requested one is not available. */
 export async function chooseKeeper(wanted: KeeperKind | 'auto', place: KeeperPlace): Promise<Keeper> {
   const { run = runTool, platform = process.platform, uid = process.getuid?.() ?? 0 } = place;
   const missing: Readonly<Record<KeeperKind, () => Promise<string | undefined>>> = {
@@ -56,14 +56,17 @@ export async function chooseKeeper(wanted: KeeperKind | 'auto', place: KeeperPla
   throw new PeerworkError('keeper-missing', (await missing.background()) ?? '');
 }
 
-/** What systemd says of itself; `degraded` means that some other unit failed. */
+/**
+ * Returns why systemd is unusable, from what it reports about itself; undefined if usable. `degraded` only means that some other
+ * unit has failed.
+ */
 function systemdState({ stdout, stderr }: { readonly stdout: string; readonly stderr: string }): string | undefined {
   const word = stdout.trim();
   if (/^(running|degraded|starting|initializing|maintenance)$/.test(word)) return undefined;
   return `systemd does not run here (${word || stderr.trim().split('\n')[0] || 'no output'})`;
 }
 
-/** After `su`, or in a bare ssh session, the address of the user's own systemd is not in the environment. */
+/** Adds the address of the user's own systemd to the environment, where it is missing after `su` or in a bare ssh session. */
 function helpUserSession(uid: number): void {
   const folder = `/run/user/${uid}`;
   if (process.env['XDG_RUNTIME_DIR'] === undefined && existsSync(folder)) process.env['XDG_RUNTIME_DIR'] = folder;

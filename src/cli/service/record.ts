@@ -19,10 +19,10 @@ const shape = v.object({
   installedAt: v.number(),
 });
 
-/** What `start-bg` remembers of a service for the commands that come later: `<home>/services/<name>/service.json`. */
+/** What `start-bg` stores about a service for later commands: `<home>/services/<name>/service.json`. */
 export type ServiceRecord = v.InferOutput<typeof shape>;
 
-/** The folder of one service: record, and where we keep it ourselves state and logs. */
+/** Returns the folder of one service: its record and, with our own supervisor, state and logs. */
 export function serviceFolder(home: string, name: string): string {
   return join(home, 'services', name);
 }
@@ -45,7 +45,7 @@ export async function writeRecord(folder: string, record: ServiceRecord): Promis
   await writeWhole(join(folder, 'service.json'), `${JSON.stringify(record)}\n`, { durable: true });
 }
 
-/** Gives a service's folder, and those that were made above it, to who will run it: `sudo` made them root's. */
+/** Gives a service's folder, and those created above it, to the user that will run it: under `sudo` they belong to root. */
 export async function handOver(home: string, name: string, { uid, gid }: { readonly uid: number; readonly gid: number }): Promise<void> {
   const folder = serviceFolder(home, name);
   for (const path of [home, dirname(folder), folder, join(folder, 'service.json')]) await lchown(path, uid, gid);

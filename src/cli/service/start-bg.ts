@@ -19,8 +19,9 @@ import { handOver, readRecord, serviceFolder, writeRecord } from './record.js';
 import { untilUp } from './until-up.js';
 
 /**
- * Installs the Worker of this folder as a service and starts it. Flags, and options of the environment, are written into `.env`: the service
- * has no others. A refusal leaves that file as it was. Where it is installed already it is renewed, and restarted with what `.env` says now.
+ * Installs the Worker of this folder as a service and starts it. Options from flags and environment are written to `.env`, since
+ * the service has no others; if installation is refused, that file stays unchanged. An installed service is updated, and restarted
+ * with the current `.env`.
  */
 export async function startBackground(command: Command): Promise<number> {
   const options = await readOptions(command, 'start-bg');
@@ -28,7 +29,7 @@ export async function startBackground(command: Command): Promise<number> {
   if (installKind() === 'npx') throw new PeerworkError('install-fleeting');
   const dotenv = resolve(dotenvFile(command));
   const variables = { ...ofEnvironment(process.env), ...variablesToKeep(command, 'start-bg', options) };
-  // Without flags and environment, as the service will find it; written only when nothing stands against the service.
+  // Resolved without flags and environment, as the service will see it; written only once nothing prevents the service.
   const kept = resolveOptions('start-bg', { dotenv: { ...(await readDotenv(dotenv)), ...variables }, preset: presetOf(command) });
   if (await refuseUnready(kept)) return EXIT_UNCONFIGURED;
 
@@ -40,7 +41,7 @@ export async function startBackground(command: Command): Promise<number> {
   const keeper = await chooseKeeper(kept.keeper, { home, name });
   const putBack = await restorerOf(dotenv);
   await writeDotenv(dotenv, variables);
-  // Of another kind than now: its unit would start a second Worker one day.
+  // A service of another kind is removed: otherwise its unit would start a second Worker one day.
   if (before !== undefined && before.keeper !== keeper.kind) await openKeeper(before.keeper, { home, name }).uninstall();
   const { uid, gid } = await stat(dotenv);
   const drainMs = kept.drainMs ?? DEFAULT_DRAIN_MS;
@@ -59,7 +60,7 @@ export async function startBackground(command: Command): Promise<number> {
   await writeRecord(folder, { name, keeper: keeper.kind, home, folder: workingFolder, dotenv, drainMs, env, installedAt });
   if (forOther) await handOver(home, name, { uid, gid });
   const notes = await keeper.install(plan).catch(async (refusal: unknown) => {
-    // A service that never was must not be found by the commands that come later.
+    // Later commands must not find a service that never existed.
     if (before === undefined) await Promise.all([removeTree(folder), putBack()]);
     throw refusal;
   });
@@ -71,7 +72,7 @@ export async function startBackground(command: Command): Promise<number> {
   return 0;
 }
 
-/** Options that the environment gives: the service shall be what a start in this shell would be, and will not have it. */
+/** Returns options from the environment: the service should match a start in this shell, whose environment it will not have. */
 function ofEnvironment(environment: NodeJS.ProcessEnv): Record<string, string> {
   const variables: Record<string, string> = {};
   for (const key of optionsOf('start-bg')) {
@@ -88,14 +89,14 @@ interface EnvironmentOptions {
   readonly environment?: NodeJS.ProcessEnv;
 }
 
-/** Of our environment, what a Worker needs to find programs and the network; its options stand in `.env`. */
+/** Returns the part of our environment that a Worker needs to find programs and the network; its options are in `.env`. */
 export function serviceEnvironment({ forOther = false, environment = process.env }: EnvironmentOptions = {}): Record<string, string> {
   const kept = /^(?:lang|lc_all|tz|(?:https?|all|no)_proxy|node_extra_ca_certs|ssl_cert_file|ssl_cert_dir|docker_host|xdg_runtime_dir)$/i;
   const env: Record<string, string> = {};
   for (const [name, value] of Object.entries(environment)) if (value && kept.test(name)) env[name] = value;
   if (forOther) delete env['XDG_RUNTIME_DIR'];
   else env['HOME'] = environment['HOME'] ?? homedir();
-  // Of a node that nvm or the like installed only this folder tells where it is; npm lies beside it.
+  // If node was installed by nvm or a similar tool, only this folder locates it; npm is next to it.
   const folders = [dirname(process.execPath), ...(environment['PATH'] ?? '').split(delimiter)].filter(isAbsolute);
   env['PATH'] = [...new Set([...folders, '/usr/local/bin', '/usr/bin', '/bin'])].join(delimiter);
   return env;

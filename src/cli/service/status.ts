@@ -4,7 +4,7 @@ import { formatDuration } from '../figures.js';
 import { readWorkerStatuses } from '../worker-status.js';
 import { serviceOf } from './installed.js';
 
-/** Exit code 0: it runs; 1: it is installed but does not run; 3: none is installed here. */
+/** Prints the state of the service. Exit codes: 0 if it runs, 1 if it is installed but does not run, 3 if none is installed here. */
 export async function status(command: Command): Promise<number> {
   const { record, keeper } = await serviceOf(command, 'status');
   const state = await keeper.state();

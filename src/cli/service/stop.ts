@@ -22,7 +22,7 @@ export async function restart(command: Command): Promise<number> {
     print(`Restarted: ${keeper.description}. \`${commandLine('status')}\` says whether it runs.`);
     return 0;
   }
-  // A mistake in .env must not end a Worker that runs.
+  // A mistake in .env must not end a running Worker.
   demandConfiguration(resolveOptions('worker', { dotenv: await readDotenv(record.dotenv) }));
   const since = systemClock.wall();
   await keeper.restart({ now: command.opts()['now'] === true });

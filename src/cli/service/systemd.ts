@@ -13,16 +13,16 @@ export interface SystemdOptions {
   readonly system: boolean;
   readonly run: RunTool;
   readonly clock: Clock;
-  /** Of the Worker, to be run by systemd. */
+  /** Command line of the Worker that systemd runs. */
   readonly command: (plan: ServicePlan) => readonly string[];
-  /** Where units lie; default: the place for units of the machine's owner, or of this user. */
+  /** Folder of units; default: that of the machine, or of this user. */
   readonly units?: string;
 }
 
 const SHOWN = ['ActiveState', 'SubState', 'MainPID', 'NRestarts', 'Result'] as const;
-/** systemd waits for the Worker, which may finish its jobs; it has its own limit. */
+/** systemctl waits for the Worker, which may finish its jobs and has a limit of its own. */
 const STOP_MS = 25 * 3_600_000;
-/** `stop --now`: beyond the moment in which two signals count as one. */
+/** Delay before the second signal of `stop --now`, long enough for the two not to count as one. */
 const SECOND_SIGNAL_MS = 150;
 
 /** A unit of the system's systemd, or of the user's own. */
@@ -46,12 +46,12 @@ export class SystemdKeeper implements Keeper {
     const { system, command } = this.#options;
     const before = await readFile(this.#file, 'utf8').catch(() => '');
     const folder = plan.folder.replaceAll('%', '%%');
-    // The second as a unit has it that `start-bg` did not write.
+    // The second form appears in units not written by `start-bg`.
     const isOfFolder = [`WorkingDirectory=${folder}`, `EnvironmentFile=${folder}/.env`].some((line) => before.split('\n').includes(line));
     if (before !== '' && !isOfFolder) throw new PeerworkError('service-taken', this.#file);
     try {
       await mkdir(join(this.#file, '..'), { recursive: true });
-      // A proxy in it may have a password.
+      // A proxy URL in it may contain a password.
       await writeFile(this.#file, systemdUnit(plan, command(plan), { system }), { mode: 0o600 });
     } catch (thrown) {
       throw new PeerworkError('service-failed', thrown instanceof Error ? thrown.message : String(thrown));
@@ -91,7 +91,7 @@ export class SystemdKeeper implements Keeper {
     const stopped = this.#systemctl('stop', this.#unit);
     if (now) {
       await Promise.race([stopped, pause(this.#options.clock, SECOND_SIGNAL_MS)]);
-      // If it has ended by now there is nothing to signal.
+      // If it has ended by now, there is nothing to signal.
       await this.#options.run('systemctl', this.#flags(['kill', '--kill-who=main', '--signal=SIGTERM', this.#unit]));
     }
     await stopped;
@@ -104,7 +104,7 @@ export class SystemdKeeper implements Keeper {
     await this.#options.run('systemctl', this.#flags(['reset-failed', this.#unit]));
   }
 
-  /** Without lingering, systemd ends a user's services when the user logs out, and starts none with the machine. */
+  /** Without lingering, systemd stops a user's services on logout, and starts none at boot. */
   async #linger(): Promise<readonly string[]> {
     const { run } = this.#options;
     const user = userInfo().username;

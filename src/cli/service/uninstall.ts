@@ -10,7 +10,7 @@ import { readWorkerStatuses } from '../worker-status.js';
 import { serviceOf } from './installed.js';
 import { serviceFolder } from './record.js';
 
-/** What Workers keep in a home. Nothing else in there is ours to delete: a Master keeps its ledger and key in the same place. */
+/** What Workers keep in a home. Nothing else in it may be deleted: a Master keeps its ledger and key in the same place. */
 const ENTRIES_OF_WORKERS = ['workers', 'store', 'status', 'services'] as const;
 
 export async function uninstall(command: Command): Promise<number> {
@@ -25,7 +25,7 @@ export async function uninstall(command: Command): Promise<number> {
   print(`The service ${name} is removed (it was ${keeper.description}).`);
   if (!shallGo) print(`Key, outbox and files of this Worker stay in ${home}: installed again, it is the same Worker.`);
   else {
-    // Others may have been started by hand, or have services of their own.
+    // Other Workers may have been started by hand, or have services of their own.
     const others = readWorkerStatuses(home).map(({ name: worker }) => worker);
     if (others.length > 0 || existsSync(join(home, 'services')))
       throw new PeerworkError(

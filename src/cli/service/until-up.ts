@@ -3,11 +3,14 @@ import { PeerworkError } from '../../errors.js';
 import { readWorkerStatuses, type WorkerSays } from '../worker-status.js';
 import type { Keeper } from './keeper.js';
 
-/** A Pi needs a while to load everything. */
+/** A Raspberry Pi takes a while to load everything. */
 const UP_MS = 30_000;
 const POLL_MS = 100;
 
-/** Rejects with `service-failed`. The Worker itself must say that it lives: a keeper calls a program active that is about to refuse its options. */
+/**
+ * Resolves once the Worker itself reports that it is up: a keeper considers a program active that is about to refuse its options.
+ * Rejects with `service-failed`.
+ */
 export async function untilUp(keeper: Keeper, home: string, since: number): Promise<WorkerSays> {
   const until = systemClock.now() + UP_MS;
   let before: number | undefined;
@@ -16,7 +19,7 @@ export async function untilUp(keeper: Keeper, home: string, since: number): Prom
     const says = readWorkerStatuses(home).find((one) => one.pid === pid && one.startedAt >= since);
     if (says !== undefined) return says;
     before ??= restarts;
-    // Started anew before it could say anything: it will go on like that.
+    // Restarted before it could report anything, so it will keep failing.
     if (systemClock.now() > until || restarts > before) throw new PeerworkError('service-failed', `the Worker does not come up: ${detail}`);
     await pause(systemClock, POLL_MS);
   }
