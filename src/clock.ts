@@ -51,27 +51,27 @@ export class SteadyTime {
   /** Added to the monotonic reading. */
   #offsetMs: number;
   #sleptMs = 0;
-  #apartMs: number;
+  #driftMs: number;
 
   constructor(readings: Readings) {
     this.#readings = readings;
     this.#monotonicFrom = readings.monotonic();
     this.#uptimeFrom = readings.uptime();
-    this.#apartMs = readings.wall() - this.#monotonicFrom;
-    this.#offsetMs = this.#apartMs;
+    this.#driftMs = readings.wall() - this.#monotonicFrom;
+    this.#offsetMs = this.#driftMs;
   }
 
   now(): number {
     const monotonic = this.#readings.monotonic();
-    const apartMs = this.#readings.wall() - monotonic;
-    if (Math.abs(apartMs - this.#apartMs) > MOVED_MS) {
-      this.#apartMs = apartMs;
-      this.#wake(monotonic);
+    const driftMs = this.#readings.wall() - monotonic;
+    if (Math.abs(driftMs - this.#driftMs) > MOVED_MS) {
+      this.#driftMs = driftMs;
+      this.#addSleep(monotonic);
     }
     return Math.floor(monotonic + this.#offsetMs + this.#sleptMs);
   }
 
-  #wake(monotonic: number): void {
+  #addSleep(monotonic: number): void {
     const uptime = this.#readings.uptime();
     if (uptime === 0 || this.#uptimeFrom === 0) return;
     const sleptMs = uptime - this.#uptimeFrom - (monotonic - this.#monotonicFrom);

@@ -54,8 +54,8 @@ export function holdsToken(text: string): boolean {
 }
 
 /** Redacts input that could not be parsed. It may be any secret, or half of one, so anything that looks random is hidden. */
-export function withoutSecrets(typed: string): string {
-  return redact(typed).replace(/[\w-]{20,}/g, (word) => (/[a-z]/.test(word) && /[A-Z]/.test(word) && /\d/.test(word) ? '[secret]' : word));
+export function withoutSecrets(input: string): string {
+  return redact(input).replace(/[\w-]{20,}/g, (word) => (/[a-z]/.test(word) && /[A-Z]/.test(word) && /\d/.test(word) ? '[secret]' : word));
 }
 
 export function createLog(options: LogOptions): Log {

@@ -18,8 +18,8 @@ export function contextOf(wire: Wire, command: Command, name: CommandName): Comm
     untilStopped,
     ask: async () => {
       if (!isAttended()) return {};
-      const unasked = questionsOf(wire).filter((key) => command.getOptionValueSource(attributeOf(key)) !== 'cli');
-      return askFor(unasked, await readOptions(command, name));
+      const remaining = questionsOf(wire).filter((key) => command.getOptionValueSource(attributeOf(key)) !== 'cli');
+      return askFor(remaining, await readOptions(command, name));
     },
     keep: async (answers) => {
       const variables = variablesToKeep(command, name, await readOptions(command, name), answers);

@@ -10,7 +10,7 @@ import { askFor } from './questions.js';
 import { runnerCommands } from './runners.js';
 import { refuseUnready } from './service/readiness.js';
 import { commandLine, storedText, variablesToKeep } from './setup.js';
-import { acceptWall } from './wall.js';
+import { acceptNoSandbox } from './wall.js';
 import { wires } from './wires.js';
 
 /** Questions for every Worker, whatever systems it serves. */
@@ -48,31 +48,31 @@ function servables(): readonly Servable[] {
 export async function configure(command: Command): Promise<number> {
   const options = await readOptions(command, 'configure');
   const file = dotenvFile(command);
-  const left = withoutOf(command);
+  const removed = withoutOf(command);
   const fromFlags = variablesToKeep(command, 'configure', options);
-  const hasFlags = left.length > 0 || Object.keys(fromFlags).some((name) => name !== 'token') || command.opts()['token'] !== undefined;
+  const hasFlags = removed.length > 0 || Object.keys(fromFlags).some((name) => name !== 'token') || command.opts()['token'] !== undefined;
   const attended = isAttended() && !hasFlags;
-  const asked = attended ? await ask(options) : { left, variables: fromFlags };
+  const asked = attended ? await ask(options) : { removed, variables: fromFlags };
   if (asked === undefined) {
     process.stdout.write('Cancelled, nothing was written.\n');
     return 130;
   }
   const variables: Record<string, string | undefined> = { ...asked.variables };
-  for (const { questions } of asked.left) for (const key of questions) variables[optionSpec(key).env ?? ''] = undefined;
+  for (const { questions } of asked.removed) for (const key of questions) variables[optionSpec(key).env ?? ''] = undefined;
   delete variables[''];
   const after = await optionsWith(file, variables);
   if (after.token !== undefined) parseToken(after.token);
-  const on = servables().filter((servable) => servable.isOn(after));
-  if (on.length === 0) throw new PeerworkError('worker-unconfigured', 'give --token, or what switches a source on');
+  const enabled = servables().filter((servable) => servable.isOn(after));
+  if (enabled.length === 0) throw new PeerworkError('worker-unconfigured', 'give --token, or what switches a source on');
   if (await refuseUnready(after)) return EXIT_UNCONFIGURED;
-  if (!(await acceptWall(command, after, attended))) {
+  if (!(await acceptNoSandbox(command, after, attended))) {
     process.stdout.write('Cancelled, nothing was written.\n');
     return 130;
   }
 
   await writeDotenv(file, variables);
   process.stdout.write(
-    `Written to ${file} (only you can read it). This Worker serves: ${on.map(({ name }) => name).join(', ')}.\n` +
+    `Written to ${file} (only you can read it). This Worker serves: ${enabled.map(({ name }) => name).join(', ')}.\n` +
       `Next: \`${commandLine('health')}\` checks what it needs, \`${commandLine('start-bg')}\` keeps it running.\n`,
   );
   return 0;
@@ -98,7 +98,7 @@ function withoutOf(command: Command): readonly Servable[] {
   });
 }
 
-async function ask(options: Options): Promise<{ left: readonly Servable[]; variables: Record<string, string> } | undefined> {
+async function ask(options: Options): Promise<{ removed: readonly Servable[]; variables: Record<string, string> } | undefined> {
   const known = servables().filter(({ questions }) => questions.length > 0);
   const before = known.filter((servable) => servable.isOn(options));
   let chosen = known;
@@ -131,5 +131,5 @@ async function ask(options: Options): Promise<{ left: readonly Servable[]; varia
     const spec = optionSpec(key as OptionName);
     if (spec.env !== undefined) variables[spec.env] = storedText(spec, value);
   }
-  return { left: before.filter((servable) => !chosen.includes(servable)), variables };
+  return { removed: before.filter((servable) => !chosen.includes(servable)), variables };
 }

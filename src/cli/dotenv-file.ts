@@ -74,7 +74,7 @@ export async function writeDotenv(file: string, variables: Readonly<Record<strin
 }
 
 /** Snapshots a `.env`. The returned function restores it, or removes the file if there was none. Never rejects. */
-export async function restorerOf(file: string): Promise<() => Promise<void>> {
+export async function snapshotDotenv(file: string): Promise<() => Promise<void>> {
   const target = await realpath(file).catch(() => file);
   const before = await readFile(target).catch(() => undefined);
   const owner = await stat(target).catch(() => undefined);

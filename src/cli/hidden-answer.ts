@@ -26,20 +26,20 @@ export interface HiddenQuestion<T> {
 }
 
 /** The question was left with Ctrl-C or Ctrl-D. Has the name of inquirer's error. */
-export class PromptLeft extends Error {
+export class PromptCancelled extends Error {
   override readonly name = 'ExitPromptError';
 }
 
 /**
  * Asks on a terminal for a secret, which is never shown. Unlike a line editor it accepts a paste as a whole, including line ends:
- * if a token was broken at the edge of a terminal, no part of it is left over for the next question. Rejects with `PromptLeft`.
+ * if a token was broken at the edge of a terminal, no part of it is left over for the next question. Rejects with `PromptCancelled`.
  */
 export function askHidden<T>(question: HiddenQuestion<T>): Promise<T> {
   const { message, accept, input = process.stdin, output = process.stdout, clock = systemClock } = question;
   const decoder = new StringDecoder('utf8');
   let text = '';
   let pasting = false;
-  let entering: Timer | undefined;
+  let pendingSubmit: Timer | undefined;
   const draw = () => {
     // Some terminals report zero columns. A line that wraps could not be redrawn.
     const room = Math.max(0, (output.columns || 80) - message.length - 4);
@@ -47,15 +47,15 @@ export function askHidden<T>(question: HiddenQuestion<T>): Promise<T> {
   };
   return new Promise<T>((resolve, reject) => {
     const end = () => {
-      entering?.cancel();
+      pendingSubmit?.cancel();
       input.off('data', receive);
-      input.off('end', leave);
+      input.off('end', cancel);
       input.setRawMode(false);
       input.pause();
       output.write(`${PASTES_OFF}\n`);
     };
-    const enter = () => {
-      entering = undefined;
+    const submit = () => {
+      pendingSubmit = undefined;
       try {
         const answer = accept(text.trim());
         end();
@@ -66,33 +66,33 @@ export function askHidden<T>(question: HiddenQuestion<T>): Promise<T> {
         draw();
       }
     };
-    const leave = () => {
+    const cancel = () => {
       end();
-      reject(new PromptLeft());
+      reject(new PromptCancelled());
     };
-    const take = (key: string) => {
+    const handleKey = (key: string) => {
       if (key === PASTE_BEGINS || key === PASTE_ENDS) pasting = key === PASTE_BEGINS;
-      else if (key === KEYS.interrupt || (key === KEYS.end && text === '')) leave();
+      else if (key === KEYS.interrupt || (key === KEYS.end && text === '')) cancel();
       else if (key === KEYS.clear) text = '';
       else if (KEYS.backspace.test(key)) text = text.replace(/[\s\S]$/u, '');
       else if (/^[\r\n]$/.test(key)) {
         text += '\n';
         if (pasting) return;
-        entering?.cancel();
-        entering = clock.after(QUIET_MS, enter);
+        pendingSubmit?.cancel();
+        pendingSubmit = clock.after(QUIET_MS, submit);
       } else if (!/^\p{Cc}/u.test(key) && text.length < MAX_CHARS) text += key;
     };
     const receive = (chunk: Buffer | string) => {
-      entering?.cancel();
-      entering = undefined;
+      pendingSubmit?.cancel();
+      pendingSubmit = undefined;
       const keys = decoder.write(typeof chunk === 'string' ? Buffer.from(chunk) : chunk).match(KEY) ?? [];
-      for (const key of keys) take(key);
+      for (const key of keys) handleKey(key);
       // If the paste continued after its last line end, that part is still unconfirmed.
       draw();
     };
     input.setRawMode(true);
     input.on('data', receive);
-    input.on('end', leave);
+    input.on('end', cancel);
     input.resume();
     output.write(PASTES_ON);
     draw();

@@ -26,11 +26,11 @@ type InputJob = JobInput & { readonly id: string };
 /** Jobs per ledger call; the next lines are read once these are stored. */
 const BATCH = 500;
 /** Delay between attempts while the database is unreachable, in milliseconds. */
-const AWAY_MS = 500;
+const UNREACHABLE_DELAY_MS = 500;
 /** Deletions are not announced, so after this long without an outcome the ledger is queried for the jobs still awaited. */
 const QUIET_MS = 10_000;
 /** The pause between such queries is at least this many times as long as the last one took. */
-const LOOK_PAUSE = 50;
+const CHECK_PAUSE_FACTOR = 50;
 const MAX_SHOWN_FAILURES = 50;
 const BAR_WIDTH = 30;
 
@@ -159,21 +159,21 @@ export class MasterRun {
    * false if jobs were settled meanwhile, so that the result may be incomplete.
    */
   async compare(ids: readonly string[] = [...this.#batch.ids]): Promise<boolean> {
-    let calm = true;
+    let isComplete = true;
     for (let from = 0; from < ids.length; from += BATCH) {
       const asked = ids.slice(from, from + BATCH);
       const before = this.#settlements;
-      const states = await this.#again(() => this.#options.master.states(asked));
+      const states = await this.#retried(() => this.#options.master.states(asked));
       // Settlements that arrived meanwhile may be newer than the reply.
       if (before !== this.#settlements) {
-        calm = false;
+        isComplete = false;
         continue;
       }
       for (const [id, state] of states) if (state !== this.#batch.stateOf(id)) this.#batch.setOpen(id);
       // While the input is being read, a job may not have been added yet.
       if (this.#fed) for (const id of asked) if (!states.has(id) && this.#batch.stateOf(id) === 'open') this.#batch.setDeleted(id);
     }
-    return calm;
+    return isComplete;
   }
 
   get #counts() {
@@ -217,7 +217,7 @@ export class MasterRun {
   /** Adds jobs that the ledger does not know, and retries those that should be retried. */
   async #add(jobs: readonly InputJob[]): Promise<void> {
     const { master, output, retryFailed = false } = this.#options;
-    const states = await this.#again(() => master.states(jobs.map(({ id }) => id)));
+    const states = await this.#retried(() => master.states(jobs.map(({ id }) => id)));
     const failed = retryFailed ? jobs.filter(({ id }) => states.get(id) === 'failed') : [];
     const fresh = jobs.filter(({ id }) => {
       const written = states.has(id) ? undefined : output?.earlier.get(id);
@@ -227,18 +227,18 @@ export class MasterRun {
     });
     // Before the retry: its outcome may be reported before the call returns.
     for (const { id } of failed) this.#batch.setOpen(id);
-    if (failed.length > 0) await this.#again(() => master.retry(...failed.map(({ id }) => id)));
-    if (fresh.length > 0) await this.#again(() => master.push(fresh));
+    if (failed.length > 0) await this.#retried(() => master.retry(...failed.map(({ id }) => id)));
+    if (fresh.length > 0) await this.#retried(() => master.push(fresh));
   }
 
   /** Retries while the database is unreachable. Safe even if an earlier attempt went through, because the jobs of an input have ids. */
-  async #again<T>(ask: () => Promise<T>): Promise<T> {
+  async #retried<T>(ask: () => Promise<T>): Promise<T> {
     for (;;) {
       try {
         return await ask();
       } catch (thrown) {
         if (!(thrown instanceof PeerworkError) || thrown.code !== 'ledger-away' || this.#stop.signal.aborted) throw thrown;
-        await pause(systemClock, AWAY_MS, this.#stop.signal);
+        await pause(systemClock, UNREACHABLE_DELAY_MS, this.#stop.signal);
       }
     }
   }
@@ -264,7 +264,7 @@ export class MasterRun {
       if (!isQuiet) continue;
       const startedAt = systemClock.now();
       await this.compare(this.#batch.openIds);
-      waitMs = Math.max(QUIET_MS, (systemClock.now() - startedAt) * LOOK_PAUSE);
+      waitMs = Math.max(QUIET_MS, (systemClock.now() - startedAt) * CHECK_PAUSE_FACTOR);
       this.#finishIfDone();
     }
   }
@@ -293,9 +293,9 @@ export class MasterRun {
     if (!this.hasInput || !this.#fed || this.open > 0 || this.#comparing) return;
     this.#comparing = true;
     this.compare()
-      .then((calm) => {
+      .then((isComplete) => {
         this.#comparing = false;
-        if (calm && this.open === 0) this.#onDone();
+        if (isComplete && this.open === 0) this.#onDone();
         else this.#finishIfDone();
       })
       .catch((error: unknown) => this.#onBroken(error));

@@ -17,7 +17,7 @@ import { MasterRun } from './master-run.js';
 import type { Options } from './option-table.js';
 import { readOptions } from './options.js';
 import { OutcomeFile } from './outcome-file.js';
-import { askNoMore } from './packages.js';
+import { stopAsking } from './packages.js';
 import { openScreen, REDRAW_MS, REPORT_MS, type Screen } from './screen.js';
 import { catchSignals, exitOfSignal, type StopSignals } from './stop.js';
 import { wires } from './wires.js';
@@ -40,7 +40,7 @@ export async function master(command: Command): Promise<number> {
   // A bad file is refused before anything starts; stdin cannot be read twice and is checked line by line.
   const expected = input === undefined || input === '-' ? undefined : await checkJobFile(input, channels);
   await requirePackages(...packagesOf(options, servers));
-  askNoMore();
+  stopAsking();
   const screen = await openScreen(process.stderr, options.logLevel);
   const output = options.output === undefined ? undefined : await OutcomeFile.open(options.output);
   const serving = new Master({ ...masterOptions(options), serve: servers, task: tasks, log: screen.log });
@@ -99,12 +99,12 @@ async function serve({ run, serving, broken, signals, screen }: Served, { stay, 
   if (run.hasInput) await Promise.race([run.compare(), signals.second, broken]);
   const again = await Promise.race([serving.drain().then(() => undefined), signals.second, broken]);
   summarise(run, screen);
-  if (run.open > 0) screen.say(whatIsOpen(run, forgets));
+  if (run.open > 0) screen.say(describeOpen(run, forgets));
   if (again === undefined && !run.hasInput) return 0;
   return again === undefined && ended === undefined ? Number(!run.allCompleted) : exitOfSignal(again ?? signal);
 }
 
-function whatIsOpen({ open, total, readsStdin }: MasterRun, forgets: boolean): string {
+function describeOpen({ open, total, readsStdin }: MasterRun, forgets: boolean): string {
   const jobs = `${open} of ${total} jobs ${open === 1 ? 'is' : 'are'} open.`;
   const command = readsStdin ? 'The same command with the same input' : 'The same command';
   if (forgets) return `${jobs} A ledger in memory forgets all of them: the same command begins again.`;

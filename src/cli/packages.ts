@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { PeerworkError } from '../errors.js';
 import { makeFolder } from '../kit/make-folder.js';
-import { doorText, type MissingSet, packageFolders, packageMissing, whenMissing } from '../kit/optional-package.js';
+import { loaderText, type MissingSet, packageFolders, packageMissing, whenMissing } from '../kit/optional-package.js';
 import { removeTree } from '../kit/remove-tree.js';
 import { runTool } from '../kit/run-tool.js';
 import { unlessLeft } from '../kit/terminal.js';
@@ -21,7 +21,7 @@ const UNFINISHED = '.unfinished-';
 let mayAsk = true;
 
 /** Stops asking, because from now on a status on the terminal would overwrite a question. */
-export function askNoMore(): void {
+export function stopAsking(): void {
   mayAsk = false;
 }
 
@@ -41,7 +41,7 @@ export function offerPackages(command: Command): void {
 async function mayInstall(command: Command, missing: readonly MissingSet[]): Promise<boolean> {
   if (missing.some(({ recipe }) => recipe === '')) return false;
   if (await isAllowed(command)) return true;
-  const renewed = await Promise.all(missing.map((set) => Promise.all(packageFolders().map((base) => othersOf(set, base)))));
+  const renewed = await Promise.all(missing.map((set) => Promise.all(packageFolders().map((base) => otherVersionsOf(set, base)))));
   if (renewed.every((found) => found.flat().length > 0)) return true;
   if (!mayAsk || process.stdin.isTTY !== true || process.stderr.isTTY !== true) return false;
   const { default: inquirer } = await import('inquirer');
@@ -73,11 +73,11 @@ async function install(set: MissingSet): Promise<void> {
   const [folder, unfinished] = [join(base, set.folder), join(base, `${UNFINISHED}${randomUUID()}`)];
   const specs = set.specs.join(' ');
   process.stderr.write(`peerwork: installing ${specs} in ${base} …\n`);
-  await clearAfterOthers(base);
+  await removeAbandoned(base);
   await mkdir(unfinished, { mode: 0o755 });
   try {
     for (const file of ['package.json', 'package-lock.json']) await copyFile(join(set.recipe, file), join(unfinished, file));
-    await writeFile(join(unfinished, 'load.mjs'), doorText);
+    await writeFile(join(unfinished, 'load.mjs'), loaderText);
     const { code, stdout, stderr } = await runTool('npm', ['ci', ...QUIET, ...FETCH_LIMITS], { cwd: unfinished, timeoutMs: INSTALL_MS });
     if (code !== 0) throw refusal(specs, stderr || stdout);
     await rename(unfinished, folder).catch((thrown: NodeJS.ErrnoException) => {
@@ -87,7 +87,7 @@ async function install(set: MissingSet): Promise<void> {
     await removeTree(unfinished);
   }
   // The previous version may be in use by another process, which loads parts of it on demand.
-  for (const older of (await othersOf(set, base)).slice(1)) await removeTree(join(base, older));
+  for (const older of (await otherVersionsOf(set, base)).slice(1)) await removeTree(join(base, older));
 }
 
 function refusal(specs: string, said: string): PeerworkError {
@@ -119,7 +119,7 @@ async function writableFolder(): Promise<string> {
 }
 
 /** Returns other versions of a set in this folder, the newest first. */
-async function othersOf(set: MissingSet, base: string): Promise<string[]> {
+async function otherVersionsOf(set: MissingSet, base: string): Promise<string[]> {
   const found = await readdir(base).catch(() => []);
   const [start, end] = [
     `${set.folder.slice(0, set.folder.indexOf('@', 1))}@`,
@@ -131,7 +131,7 @@ async function othersOf(set: MissingSet, base: string): Promise<string[]> {
 }
 
 /** Removes what killed processes have left. */
-async function clearAfterOthers(base: string): Promise<void> {
+async function removeAbandoned(base: string): Promise<void> {
   for (const name of await readdir(base)) {
     const at = name.startsWith(UNFINISHED) ? await stat(join(base, name)).catch(() => undefined) : undefined;
     if (at !== undefined && at.mtimeMs < Date.now() - 2 * INSTALL_MS) await removeTree(join(base, name));

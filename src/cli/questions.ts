@@ -72,7 +72,7 @@ function askForSecret(key: OptionName, options: Options): Promise<string | undef
     before !== undefined ? ' (Enter keeps the present one):' : isToken && !servesOthers(options) ? ' (pw1.…):' : ' (Enter for none):';
   const accept = (text: string) => {
     if (text === '' && (before !== undefined || !isToken || servesOthers(options))) return undefined;
-    const why = complaint(() => (isToken ? parseToken(text) : readOption(spec, spec.many ? listOf(text) : [text], longFlag(spec))));
+    const why = problemIn(() => (isToken ? parseToken(text) : readOption(spec, spec.many ? listOf(text) : [text], longFlag(spec))));
     if (why !== true) throw new Error(why);
     return isToken ? tokenIn(text) : text;
   };
@@ -85,7 +85,7 @@ function question(key: OptionName, options: Options) {
   if (!spec.flag.includes('<'))
     return { type: 'confirm' as const, name: key, message: MESSAGES[key] ?? spec.meaning, default: before === true };
   const check = (text: string) =>
-    isSafe(key, text) ? complaint(() => readOption(spec, spec.many ? listOf(text, longFlag(spec)) : [text], longFlag(spec))) : MISPLACED;
+    isSafe(key, text) ? problemIn(() => readOption(spec, spec.many ? listOf(text, longFlag(spec)) : [text], longFlag(spec))) : MISPLACED;
   const preset = before ?? DEFAULTS[key]?.();
   return {
     type: 'input' as const,
@@ -116,7 +116,7 @@ export function asText(value: unknown): string {
 }
 
 /** Returns true, or what is wrong, as inquirer expects it. */
-function complaint(check: () => unknown): true | string {
+function problemIn(check: () => unknown): true | string {
   try {
     check();
     return true;

@@ -17,7 +17,7 @@ const containerCommand: WireRunner = {
     const { engine = DEFAULT_ENGINE, required } = containerOptionsOf(options);
     const { findEngine } = await import('../containers/find-engine.js');
     const needed = wires.some((source) => source.needsContainers === true && source.configured(options));
-    return [await checkEngine(() => findEngine(engine, process.env), { demanded: required || needed })];
+    return [await checkEngine(() => findEngine(engine, process.env), { required: required || needed })];
   },
 };
 

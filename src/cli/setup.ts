@@ -8,7 +8,7 @@ import { writeDotenv } from './dotenv-file.js';
 import { type CommandName, longFlag, type OptionName, type OptionSpec, optionSpec, optionsOf } from './option-table.js';
 import { attributeOf, dotenvFile, listOf, readOptions, resolveOption, singleText } from './options.js';
 import { type Answers, askFor, asText } from './questions.js';
-import { acceptWall } from './wall.js';
+import { acceptNoSandbox } from './wall.js';
 import { programNames, wires } from './wires.js';
 
 /** The questions in order. Other options of the worker can be given as flags or written to `.env` by hand. */
@@ -28,7 +28,7 @@ export async function setup(command: Command): Promise<number> {
     throw new PeerworkError('token-missing', 'without a terminal, set-up needs `--token`, or what switches a source on');
   const asked = QUESTIONS.filter((key) => flags[key] === undefined);
   const answers = attended ? await askFor(asked, options) : {};
-  if (answers === undefined || !(await acceptWall(command, options, attended))) {
+  if (answers === undefined || !(await acceptNoSandbox(command, options, attended))) {
     process.stdout.write('Cancelled, nothing was written.\n');
     return 130;
   }

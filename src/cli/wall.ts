@@ -24,7 +24,7 @@ export function sandboxOf({ sandbox, taskNetwork, memoryMb = DEFAULT_MEMORY_MB, 
  * Warns the owner on stderr, in two lines, if jobs would have no sandbox, and on a terminal asks whether to continue, unless
  * `sandbox` was set as a flag or variable, which counts as consent. Resolves with false if the answer is no.
  */
-export async function acceptWall(command: Command, options: WallOptions, attended: boolean): Promise<boolean> {
+export async function acceptNoSandbox(command: Command, options: WallOptions, attended: boolean): Promise<boolean> {
   // Only what is available matters here, not what is required or disabled.
   const { remedy } = await sandboxOf({ ...options, sandbox: options.sandbox === 'off' ? 'off' : 'auto', taskNetwork: undefined });
   if (remedy === undefined) return true;

@@ -34,7 +34,7 @@ const shape = v.object({
 });
 
 /** What `peerwork worker` writes about itself to `<home>/status/<pid>.json`, for `peerwork status` and `health`; contains no secrets. */
-export type WorkerSays = v.InferOutput<typeof shape>;
+export type WorkerReport = v.InferOutput<typeof shape>;
 
 /** Long, to spare SD cards; what matters most (Master found or lost, a warning) is written at once. */
 const WRITE_MS = 10_000;
@@ -46,7 +46,7 @@ export class WorkerStatusFile {
   readonly #clock: Clock;
   readonly #startedAt: number;
   readonly #self: MarkedProcess;
-  readonly #warnings = new Map<string, WorkerSays['warnings'][number]>();
+  readonly #warnings = new Map<string, WorkerReport['warnings'][number]>();
   #written = '';
   #writing: Promise<void> = Promise.resolve();
   #timer: Timer | undefined;
@@ -68,7 +68,7 @@ export class WorkerStatusFile {
       this.#warnings.set(source, { source, code, message: redact(message), at: this.#clock.wall() });
       change();
     });
-    sweepDead(this.#folder);
+    removeDead(this.#folder);
     this.#tick();
   }
 
@@ -91,7 +91,7 @@ export class WorkerStatusFile {
   #write(): void {
     if (this.#closed) return;
     const { name, master, sources, running, concurrency, completed, failed, released, outbox, isolation } = this.#worker.status();
-    const says = {
+    const report = {
       ...this.#self,
       name,
       version,
@@ -100,14 +100,14 @@ export class WorkerStatusFile {
       ...{ sources: [...sources], running, concurrency, completed, failed, released, outbox, isolation },
       warnings: [...this.#warnings.values()],
     };
-    const text = JSON.stringify(says);
+    const text = JSON.stringify(report);
     if (text === this.#written) return;
     this.#written = text;
-    const whole: WorkerSays = { ...says, at: this.#clock.wall() };
+    const stamped: WorkerReport = { ...report, at: this.#clock.wall() };
     this.#writing = this.#writing.then(async () => {
       try {
         makeFolder(this.#folder);
-        await writeWhole(this.#file, `${JSON.stringify(whole)}\n`);
+        await writeWhole(this.#file, `${JSON.stringify(stamped)}\n`);
       } catch {
         // The disk is full, which the Worker itself reports where it matters.
         this.#written = '';
@@ -117,14 +117,14 @@ export class WorkerStatusFile {
 }
 
 /** Returns the status of each Worker that runs in this home. */
-export function readWorkerStatuses(home: string): WorkerSays[] {
-  return readFolder(join(home, 'status')).flatMap(({ says }) => (says !== undefined && isAlive(says) ? [says] : []));
+export function readWorkerStatuses(home: string): WorkerReport[] {
+  return readFolder(join(home, 'status')).flatMap(({ report }) => (report !== undefined && isAlive(report) ? [report] : []));
 }
 
 /** Removes files of Workers that were killed. Done at once, because the next file may be ours, under a reused pid. */
-function sweepDead(folder: string): void {
-  for (const { file, says } of readFolder(folder)) {
-    if (says !== undefined && isAlive(says)) continue;
+function removeDead(folder: string): void {
+  for (const { file, report } of readFolder(folder)) {
+    if (report !== undefined && isAlive(report)) continue;
     try {
       rmSync(file, { force: true });
     } catch {
@@ -134,7 +134,7 @@ function sweepDead(folder: string): void {
 }
 
 /** A file that cannot be parsed comes from another version. */
-function readFolder(folder: string): { readonly file: string; readonly says: WorkerSays | undefined }[] {
+function readFolder(folder: string): { readonly file: string; readonly report: WorkerReport | undefined }[] {
   if (!existsSync(folder)) return [];
   const files = readdirSync(folder).filter((name) => name.endsWith('.json'));
   return files.map((name) => {

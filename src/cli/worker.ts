@@ -11,7 +11,7 @@ import type { Worker } from '../worker/worker.js';
 import { formatBytes, formatDuration, formatRate, Meter } from './figures.js';
 import type { Options } from './option-table.js';
 import { readOptions } from './options.js';
-import { askNoMore } from './packages.js';
+import { stopAsking } from './packages.js';
 import { runnerCommands } from './runners.js';
 import { openScreen, REDRAW_MS, type Screen } from './screen.js';
 import { catchSignals, exitOfSignal } from './stop.js';
@@ -25,23 +25,23 @@ export async function worker(command: Command): Promise<number> {
   const sources = wires.filter((source) => source.configured(options));
   if (token !== undefined) parseToken(token);
   else if (sources.length === 0) throw new PeerworkError('token-missing');
-  const besides = {
+  const extras = {
     sources: await Promise.all(sources.map((source) => source.setup(options))),
     runners: await Promise.all(runnerCommands.filter((runner) => runner.wanted(options)).map((runner) => runner.setup(options))),
   };
   // Loaded on demand: a refusal should not wait for a WebRTC engine.
   const { Worker } = await import('../worker/worker.js');
-  askNoMore();
+  stopAsking();
   const screen = await openScreen(process.stdout, options.logLevel);
   const signals = catchSignals();
   const working = new Worker({
     ...workerOptions(options),
-    ...placesOf(options, sources),
+    ...concurrencyOf(options, sources),
     ...omitUndefined({ token }),
-    ...besides,
+    ...extras,
     log: screen.log,
   });
-  const told = new WorkerStatusFile(resolve(options.home ?? DEFAULT_HOME), working);
+  const statusFile = new WorkerStatusFile(resolve(options.home ?? DEFAULT_HOME), working);
   const results = new Meter(() => systemClock.now());
   describeEvents(working, screen, results);
   const failed = new Promise<never>((_resolve, reject) => {
@@ -65,7 +65,7 @@ export async function worker(command: Command): Promise<number> {
     clearInterval(redraw);
     endScreen(screen, working, results);
     await working.close();
-    await told.close();
+    await statusFile.close();
     signals.release();
   }
 }
@@ -106,7 +106,7 @@ function workerOptions(options: Options) {
 }
 
 /** A Worker that serves a single source runs as many jobs at once as that source may fill. */
-function placesOf(options: Options, [first, ...others]: readonly Wire[]): { concurrency?: number } {
+function concurrencyOf(options: Options, [first, ...others]: readonly Wire[]): { concurrency?: number } {
   const { token, concurrency } = options;
   if (concurrency !== undefined || token !== undefined || first?.places === undefined || others.length > 0) return {};
   return { concurrency: Math.max(availableParallelism(), first.places(options)) };

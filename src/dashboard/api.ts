@@ -4,7 +4,7 @@ import type { JobChange } from '../ledger/ledger-change.js';
 
 /** Client of the Master's HTTP API. URLs are relative, so that the dashboard works wherever it is mounted. */
 
-const ANSWER_LIMITS = { maxBytes: 256 * 1024 * 1024 };
+const RESPONSE_LIMITS = { maxBytes: 256 * 1024 * 1024 };
 const TOKEN_KEY = 'peerwork token';
 
 export class ApiError extends Error {
@@ -29,7 +29,7 @@ function headers(): Record<string, string> {
 }
 
 /** Sends a request and returns its JSON. Rejects with an ApiError that carries the hint. */
-export async function ask<T>(method: string, path: string, body?: unknown): Promise<T> {
+export async function request<T>(method: string, path: string, body?: unknown): Promise<T> {
   let response: Response;
   try {
     response = await fetch(path, {
@@ -41,13 +41,13 @@ export async function ask<T>(method: string, path: string, body?: unknown): Prom
     throw new ApiError(0, 'The Master does not respond', 'Check that it is running.');
   }
   const text = await response.text();
-  const answer = text === '' ? undefined : parseJson(text, ANSWER_LIMITS);
+  const answer = text === '' ? undefined : parseJson(text, RESPONSE_LIMITS);
   if (response.ok) return answer as T;
   const { detail = response.statusText, hint = '' } = (answer ?? {}) as { detail?: string; hint?: string };
   throw new ApiError(response.status, detail, hint);
 }
 
-export const get = <T>(path: string): Promise<T> => ask<T>('GET', path);
+export const get = <T>(path: string): Promise<T> => request<T>('GET', path);
 
 /** Events as `src/master/http/event-feed.ts` writes them; `gap` means that earlier events were missed. */
 export type ServerEvent =
@@ -81,7 +81,7 @@ export async function readEvents(
       const id = field('id');
       const [name, data] = [field('event'), field('data')];
       if (id === undefined) continue;
-      take(id, name === undefined || data === undefined ? undefined : ({ name, data: parseJson(data, ANSWER_LIMITS) } as ServerEvent));
+      take(id, name === undefined || data === undefined ? undefined : ({ name, data: parseJson(data, RESPONSE_LIMITS) } as ServerEvent));
     }
   }
 }

@@ -4,7 +4,7 @@ import { ApiError, get, readEvents, type ServerEvent } from './api.js';
 /** Events since the last flush. Batched so that views repaint a few times a second at most, however much happens. */
 export type Batch = readonly ServerEvent[];
 
-const TELL_MS = 250;
+const FLUSH_MS = 250;
 const RETRY_MS = 2_000;
 /** Further events of a batch are dropped. */
 const MAX_BATCH = 20_000;
@@ -15,15 +15,15 @@ let batch: ServerEvent[] = [];
 let timer: ReturnType<typeof setTimeout> | undefined;
 let connected = false;
 
-function take(event: ServerEvent): void {
+function enqueue(event: ServerEvent): void {
   if (batch.length < MAX_BATCH) batch.push(event);
   if (timer !== undefined) return;
   timer = setTimeout(() => {
     timer = undefined;
-    const told = batch;
+    const events = batch;
     batch = [];
-    for (const listener of listeners) listener(told);
-  }, TELL_MS);
+    for (const listener of listeners) listener(events);
+  }, FLUSH_MS);
 }
 
 function setConnected(now: boolean): void {
@@ -40,13 +40,13 @@ export async function listen(): Promise<never> {
       await readEvents(last, new AbortController().signal, (id, event) => {
         last = id;
         setConnected(true);
-        if (event !== undefined) take(event);
+        if (event !== undefined) enqueue(event);
       });
     } catch {
       // Retried below.
     }
     setConnected(false);
-    take({ name: 'gap' });
+    enqueue({ name: 'gap' });
     await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
   }
 }
@@ -64,9 +64,9 @@ export function useEvents(listener: (batch: Batch) => void): void {
   const latest = useRef(listener);
   latest.current = listener;
   useEffect(() => {
-    const tell = (events: Batch) => latest.current(events);
-    listeners.add(tell);
-    return () => void listeners.delete(tell);
+    const notify = (events: Batch) => latest.current(events);
+    listeners.add(notify);
+    return () => void listeners.delete(notify);
   }, []);
 }
 

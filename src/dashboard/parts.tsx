@@ -1,7 +1,7 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { JobState } from '../ledger/records.js';
-import { ApiError, ask } from './api.js';
+import { ApiError, request } from './api.js';
 
 /** Small components that all views share. */
 
@@ -60,7 +60,7 @@ export function Toast() {
 /** Sends a request to the Master, and shows the error if it is refused. Resolves with whether it succeeded. */
 export async function act(method: string, path: string, body?: unknown): Promise<boolean> {
   try {
-    await ask(method, path, body);
+    await request(method, path, body);
     return true;
   } catch (error) {
     tell(error instanceof ApiError ? `${error.message} ${error.hint}` : String(error));

@@ -23,24 +23,24 @@ export async function boundedBytes(body: AsyncIterable<Uint8Array> | null, maxBy
  * alive.
  */
 export class ByteBudget {
-  readonly #most: number;
-  readonly #small: number;
-  #taken = 0;
+  readonly #maxBytes: number;
+  readonly #smallBytes: number;
+  #usedBytes = 0;
 
   /** @param small amounts up to this many bytes are never refused */
-  constructor(most: number, small = 64 * 1024) {
-    this.#most = most;
-    this.#small = small;
+  constructor(maxBytes: number, small = 64 * 1024) {
+    this.#maxBytes = maxBytes;
+    this.#smallBytes = small;
   }
 
   /** Returns false if the budget has no room for this many bytes. Bytes that were granted must be given back exactly once. */
   take(bytes: number): boolean {
-    if (bytes > this.#small && this.#taken + bytes > this.#most) return false;
-    this.#taken += bytes;
+    if (bytes > this.#smallBytes && this.#usedBytes + bytes > this.#maxBytes) return false;
+    this.#usedBytes += bytes;
     return true;
   }
 
   giveBack(bytes: number): void {
-    this.#taken -= bytes;
+    this.#usedBytes -= bytes;
   }
 }

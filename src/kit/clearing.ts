@@ -12,7 +12,7 @@ import { isAbandoned, unfinishedName } from './whole-file.js';
  */
 export async function clearAway(path: string, log: Log, signal?: AbortSignal): Promise<boolean> {
   const remains = await removeTree(path, signal);
-  if (remains !== undefined && !signal?.aborted) tell(remains, log);
+  if (remains !== undefined && !signal?.aborted) logRemains(remains, log);
   return remains === undefined;
 }
 
@@ -21,13 +21,13 @@ export async function clearAway(path: string, log: Log, signal?: AbortSignal): P
  * cannot be freed.
  */
 export async function clearAtOnce(path: string, log: Log): Promise<boolean> {
-  const leaving = unfinishedName(path);
+  const renamed = unfinishedName(path);
   try {
-    await rename(path, leaving);
+    await rename(path, renamed);
   } catch (error) {
     return isMissing(error) || clearAway(path, log);
   }
-  await clearAway(leaving, log);
+  await clearAway(renamed, log);
   return true;
 }
 
@@ -48,7 +48,7 @@ async function namesIn(folder: string): Promise<string[]> {
   return readdir(folder).catch(() => []);
 }
 
-function tell({ path, why, hint }: Remains, log: Log): void {
+function logRemains({ path, why, hint }: Remains, log: Log): void {
   log.warn('something could not be removed; the next start tries again', { path, why, hint });
 }
 
@@ -76,10 +76,10 @@ export class Clearing {
 
   /** Queues a removal. Resolves when there is room for the next one, usually at once. */
   async add(path: string): Promise<void> {
-    const gone = this.#last.then(() => (this.#closing.signal.aborted ? undefined : this.#clear(path)));
-    this.#last = gone;
-    this.#waiting.push(gone);
-    void gone.then(() => this.#waiting.shift());
+    const removal = this.#last.then(() => (this.#closing.signal.aborted ? undefined : this.#clear(path)));
+    this.#last = removal;
+    this.#waiting.push(removal);
+    void removal.then(() => this.#waiting.shift());
     if (this.#waiting.length > MAX_WAITING) await this.#waiting[this.#waiting.length - MAX_WAITING - 1];
   }
 

@@ -25,7 +25,7 @@ const MAX_NAME_CHARS = 100;
 const MAX_NAMED = 5;
 
 /** Remaining budget while an error is copied. */
-interface Room {
+interface Budget {
   chars: number;
   parts: number;
 }
@@ -60,24 +60,24 @@ export function messageOf(thrown: unknown): string {
   return part?.cause === undefined && part?.parts === undefined ? thrown.message : wordsOf(part);
 }
 
-function partOf(value: unknown, room: Room, depth: number): ErrorPart | undefined {
-  if (typeof value !== 'object' || value === null || depth > MAX_DEPTH || room.parts <= 0) return undefined;
-  room.parts -= 1;
+function partOf(value: unknown, budget: Budget, depth: number): ErrorPart | undefined {
+  if (typeof value !== 'object' || value === null || depth > MAX_DEPTH || budget.parts <= 0) return undefined;
+  budget.parts -= 1;
   const { name, message, code, stack, cause, parts, errors } = value as Readonly<Record<string, unknown>>;
   const own = {
-    ...(typeof name === 'string' && { name: take(name, MAX_NAME_CHARS, room) }),
-    message: typeof message === 'string' ? take(message, MAX_MESSAGE_CHARS, room) : '',
-    ...(typeof code === 'string' && { code: take(code, MAX_NAME_CHARS, room) }),
-    ...(typeof stack === 'string' && stack !== '' && { stack: take(stack, MAX_STACK_CHARS, room) }),
+    ...(typeof name === 'string' && { name: takeText(name, MAX_NAME_CHARS, budget) }),
+    message: typeof message === 'string' ? takeText(message, MAX_MESSAGE_CHARS, budget) : '',
+    ...(typeof code === 'string' && { code: takeText(code, MAX_NAME_CHARS, budget) }),
+    ...(typeof stack === 'string' && stack !== '' && { stack: takeText(stack, MAX_STACK_CHARS, budget) }),
   };
-  const because = partOf(cause, room, depth + 1);
+  const causePart = partOf(cause, budget, depth + 1);
   const list = Array.isArray(parts) ? parts : Array.isArray(errors) ? errors : [];
-  const some = list.slice(0, MAX_PARTS).flatMap((part) => partOf(part, room, depth + 1) ?? []);
-  return { ...own, ...(because !== undefined && { cause: because }), ...(some.length > 0 && { parts: some }) };
+  const some = list.slice(0, MAX_PARTS).flatMap((part) => partOf(part, budget, depth + 1) ?? []);
+  return { ...own, ...(causePart !== undefined && { cause: causePart }), ...(some.length > 0 && { parts: some }) };
 }
 
-function take(text: string, maxChars: number, room: Room): string {
-  const taken = text.slice(0, Math.min(maxChars, room.chars));
-  room.chars -= taken.length;
+function takeText(text: string, maxChars: number, budget: Budget): string {
+  const taken = text.slice(0, Math.min(maxChars, budget.chars));
+  budget.chars -= taken.length;
   return taken;
 }

@@ -73,7 +73,7 @@ function search(text: string): InexactNumber | undefined {
     else if (unit === '-' || (unit !== undefined && unit >= '0' && unit <= '9')) {
       LITERAL.lastIndex = at;
       const literal = LITERAL.exec(text)?.[0] ?? unit;
-      if (!isExact(literal)) return found(text, at, literal, open);
+      if (!isExact(literal)) return describeNumber(text, at, literal, open);
       at += literal.length - 1;
     }
   }
@@ -107,8 +107,8 @@ function isExact(literal: string): boolean {
 /** `digits × 10^exponent`, without leading or trailing zeros in the digits. */
 function digitsOf(literal: string): { readonly digits: string; readonly exponent: number } {
   LITERAL.lastIndex = 0;
-  const [, whole = '', fraction = '', exponent = '0'] = LITERAL.exec(literal) ?? [];
-  const all = whole + fraction;
+  const [, integer = '', fraction = '', exponent = '0'] = LITERAL.exec(literal) ?? [];
+  const all = integer + fraction;
   let from = 0;
   let to = all.length;
   while (all[from] === '0') from += 1;
@@ -116,7 +116,7 @@ function digitsOf(literal: string): { readonly digits: string; readonly exponent
   return { digits: all.slice(from, to), exponent: Number(exponent) - fraction.length + all.length - to };
 }
 
-function found(text: string, at: number, literal: string, open: readonly (string | number)[]): InexactNumber {
+function describeNumber(text: string, at: number, literal: string, open: readonly (string | number)[]): InexactNumber {
   const before = text.slice(0, at);
   return {
     literal: literal.length > MAX_SHOWN_CHARS ? `${literal.slice(0, MAX_SHOWN_CHARS)}…` : literal,

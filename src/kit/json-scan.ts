@@ -70,8 +70,8 @@ function exceeds(text: string, maxDepth: number, maxItems: number): boolean {
         }
         if (at === near) {
           if (!ascii || at >= end) continue;
-          if (backslash < at) backslash = found(chunk.indexOf('\\', at), end);
-          at = Math.min(found(chunk.indexOf('"', at), end), backslash);
+          if (backslash < at) backslash = orEnd(chunk.indexOf('\\', at), end);
+          at = Math.min(orEnd(chunk.indexOf('"', at), end), backslash);
         } else if (byte === QUOTE) {
           quoted = false;
           at += 1;
@@ -100,6 +100,6 @@ function exceeds(text: string, maxDepth: number, maxItems: number): boolean {
   return false;
 }
 
-function found(at: number, end: number): number {
+function orEnd(at: number, end: number): number {
   return at === -1 ? end : at;
 }

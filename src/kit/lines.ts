@@ -85,13 +85,13 @@ export class LineCutter {
   *#endOfLine(): Generator<Line, void, undefined> {
     const isReported = this.#bytes > this.#maxBytes;
     const [first = new Uint8Array()] = this.#parts;
-    const whole = this.#parts.length > 1 ? Buffer.concat(this.#parts) : bufferOf(first);
+    const bytes = this.#parts.length > 1 ? Buffer.concat(this.#parts) : bufferOf(first);
     this.#parts = [];
     this.#bytes = 0;
     if (isReported) this.#number += 1;
-    else if (isUtf8(whole)) yield* this.#line(whole.toString());
+    else if (isUtf8(bytes)) yield* this.#line(bytes.toString());
     else {
-      yield { number: this.#number, text: undefined, fault: notUtf8(whole) };
+      yield { number: this.#number, text: undefined, fault: notUtf8(bytes) };
       this.#number += 1;
     }
   }

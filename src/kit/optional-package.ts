@@ -42,7 +42,7 @@ export type InstallMissing = (missing: readonly MissingSet[]) => Promise<void>;
 const ownFolder = fileURLToPath(new URL('../../..', import.meta.url)).replace(/[\\/]$/, '');
 const recipes = fileURLToPath(new URL('../../packages', import.meta.url));
 /** A module that imports from where it is located. Written into each package folder that we install. */
-const DOOR = 'load.mjs';
+const LOADER = 'load.mjs';
 
 let installMissing: InstallMissing = async (missing) => {
   throw packageMissing(missing);
@@ -83,8 +83,8 @@ export async function requirePackages(...sets: readonly PackageSetName[]): Promi
 /** Returns where peerwork keeps its own packages: next to itself if npm installed it, and in the home folder. */
 export function packageFolders(): readonly string[] {
   const above = dirname(ownFolder);
-  const beside = basename(above) === 'node_modules' ? [join(above, '.peerwork-packages')] : [];
-  return [...beside, homeFolder()];
+  const adjacent = basename(above) === 'node_modules' ? [join(above, '.peerwork-packages')] : [];
+  return [...adjacent, homeFolder()];
 }
 
 function homeFolder(): string {
@@ -98,7 +98,7 @@ export function packageMissing(missing: readonly MissingSet[]): PeerworkError {
   return new PeerworkError('package-missing', `${what}. The command: npm install --prefix ${quoted(prefixFolder())} ${specs}`);
 }
 
-export const doorText = 'export const load = (name) => import(name);\n';
+export const loaderText = 'export const load = (name) => import(name);\n';
 
 /** Returns the project that depends on peerwork, otherwise a folder of ours that requires no extra permissions. */
 function prefixFolder(): string {
@@ -148,23 +148,23 @@ async function findPackage(owner: string): Promise<Load | undefined> {
   for (const base of packageFolders()) {
     for (const recipe of recipes) {
       const folder = join(base, recipe.folder);
-      if ((await isOurs(folder)) && (await versionIn(join(folder, 'node_modules', owner))) !== undefined) return doorOf(folder);
+      if ((await isTrusted(folder)) && (await versionIn(join(folder, 'node_modules', owner))) !== undefined) return loaderOf(folder);
     }
   }
   // Packages installed with the command that `packageMissing` names.
-  const byHand = homeFolder();
-  const version = await versionIn(join(byHand, 'node_modules', owner));
-  if (version === undefined || !(await fits(version, range)) || !(await isOurs(byHand))) return undefined;
-  await writeFile(join(byHand, DOOR), doorText, { flag: 'wx' }).catch(() => {});
-  return doorOf(byHand);
+  const manual = homeFolder();
+  const version = await versionIn(join(manual, 'node_modules', owner));
+  if (version === undefined || !(await fits(version, range)) || !(await isTrusted(manual))) return undefined;
+  await writeFile(join(manual, LOADER), loaderText, { flag: 'wx' }).catch(() => {});
+  return loaderOf(manual);
 }
 
-function doorOf(folder: string): Load {
-  return async (name) => ((await import(pathToFileURL(join(folder, DOOR)).href)) as { load: Load }).load(name);
+function loaderOf(folder: string): Load {
+  return async (name) => ((await import(pathToFileURL(join(folder, LOADER)).href)) as { load: Load }).load(name);
 }
 
 /** Code is not loaded from a folder that another user could have written to. */
-async function isOurs(folder: string): Promise<boolean> {
+async function isTrusted(folder: string): Promise<boolean> {
   try {
     const { uid, mode } = await stat(folder);
     return process.getuid === undefined || ((uid === process.getuid() || uid === 0) && (mode & 0o002) === 0);

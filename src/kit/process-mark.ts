@@ -37,8 +37,8 @@ export function placeSelf(): PlacedProcess {
 export function isKnownDead(placed: PlacedProcess): boolean {
   const self = placeSelf();
   if (placed.host !== self.host || placed.mark === '') return false;
-  const isFromBefore = process.platform === 'linux' && bootOf(placed.mark) !== bootOf(self.mark);
-  return isFromBefore || (placed.numbers === self.numbers && !isAlive(placed));
+  const isBeforeBoot = process.platform === 'linux' && bootOf(placed.mark) !== bootOf(self.mark);
+  return isBeforeBoot || (placed.numbers === self.numbers && !isAlive(placed));
 }
 
 /** Signals the process, or with `group` the process group that it leads. Returns false if it is already gone. */

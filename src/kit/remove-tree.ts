@@ -68,7 +68,7 @@ class Removal {
   }
 
   async run(): Promise<Remains | undefined> {
-    if (!(await this.#look())) return undefined;
+    if (!(await this.#inspect())) return undefined;
     for (let pass = 0; pass < MAX_PASSES && !this.#signal?.aborted; pass += 1) {
       this.#progress = false;
       this.#remains = undefined;
@@ -80,7 +80,7 @@ class Removal {
   }
 
   /** Returns false if there is no folder any more. */
-  async #look(): Promise<boolean> {
+  async #inspect(): Promise<boolean> {
     const found = await lstat(this.#root).catch((error: unknown) => {
       if (systemCode(error) === 'ENOENT') return undefined;
       throw error;
@@ -102,47 +102,47 @@ class Removal {
   }
 
   async #removeFolder(folder: Buffer, depth: number): Promise<boolean> {
-    if (depth > 0 && !(await this.#isOurs(folder))) {
-      this.#stays(folder, { code: 'EBUSY' });
+    if (depth > 0 && !(await this.#isOnSameMount(folder))) {
+      this.#recordRemains(folder, { code: 'EBUSY' });
       return false;
     }
     if (depth > MAX_DEPTH || folder.length > MAX_PATH_BYTES) return this.#moveUp(folder);
     if (!(await this.#empty(folder, depth))) return false;
-    return this.#take(folder, () => rmdir(folder));
+    return this.#step(folder, () => rmdir(folder));
   }
 
   async #empty(folder: Buffer, depth: number): Promise<boolean> {
-    let whole = true;
+    let emptied = true;
     let files: Promise<boolean>[] = [];
     const settle = async () => {
-      for (const gone of await Promise.all(files)) whole &&= gone;
+      for (const gone of await Promise.all(files)) emptied &&= gone;
       files = [];
     };
     const listed = await this.#attempt(folder, async () => {
       for await (const entry of await openFolder(folder)) {
         if (this.#signal?.aborted) break;
         const path = Buffer.concat([folder, SLASH, entry.name]);
-        if (entry.isDirectory()) whole = (await this.#removeFolder(path, depth + 1)) && whole;
-        else files.push(this.#take(path, () => unlink(path)));
+        if (entry.isDirectory()) emptied = (await this.#removeFolder(path, depth + 1)) && emptied;
+        else files.push(this.#step(path, () => unlink(path)));
         if (files.length >= AT_ONCE) await settle();
       }
     });
     await settle();
-    return listed && whole && !this.#signal?.aborted;
+    return listed && emptied && !this.#signal?.aborted;
   }
 
   /** Moves a folder to the top of the tree, where a later pass finds it. */
   async #moveUp(folder: Buffer): Promise<boolean> {
     const higher = Buffer.concat([this.#root, SLASH, Buffer.from(randomBytes(8).toString('hex'))]);
-    await this.#take(folder, () => rename(folder, higher));
+    await this.#step(folder, () => rename(folder, higher));
     return false;
   }
 
   /** Attempts a step, and records the progress if it succeeds. */
-  async #take(path: Buffer, act: () => Promise<void>): Promise<boolean> {
-    const taken = await this.#attempt(path, act);
-    this.#progress ||= taken;
-    return taken;
+  async #step(path: Buffer, act: () => Promise<void>): Promise<boolean> {
+    const done = await this.#attempt(path, act);
+    this.#progress ||= done;
+    return done;
   }
 
   /** Attempts `act`, after fixing permissions if needed. Returns true if it is done, or if there was nothing to do. */
@@ -158,14 +158,14 @@ class Removal {
         await act();
       } catch (error) {
         if (systemCode(error) === 'ENOENT') return true;
-        this.#stays(path, error);
+        this.#recordRemains(path, error);
         return false;
       }
     }
     return true;
   }
 
-  #stays(path: Buffer, error: unknown): void {
+  #recordRemains(path: Buffer, error: unknown): void {
     const code = systemCode(error);
     // New entries appeared: moved up meanwhile, or written by a process that is still alive.
     if (code !== 'ENOTEMPTY') this.#remains ??= remainsOf(path.toString(), error);
@@ -193,7 +193,7 @@ class Removal {
   }
 
   /** Whether the folder is on the tree's own file system rather than mounted there from elsewhere. */
-  async #isOurs(folder: Buffer): Promise<boolean> {
+  async #isOnSameMount(folder: Buffer): Promise<boolean> {
     if (this.#mount !== undefined) return (await mountOf(folder)) === this.#mount;
     if (process.platform === 'linux') return true;
     return lstat(folder).then(

@@ -1,6 +1,6 @@
 import { PeerworkError } from '../errors.js';
 
-export interface ToolAnswer {
+export interface ToolResult {
   /** Undefined if the tool could not be started or was ended by a signal. */
   readonly code: number | undefined;
   readonly stdout: string;
@@ -8,19 +8,19 @@ export interface ToolAnswer {
 }
 
 /** The port to system tools: systemctl, loginctl, journalctl, launchctl, npm. Never rejects. */
-export type RunTool = (file: string, args: readonly string[], options?: ToolOptions) => Promise<ToolAnswer>;
+export type RunTool = (file: string, args: readonly string[], options?: ToolOptions) => Promise<ToolResult>;
 
 export interface ToolOptions {
   readonly cwd?: string;
   readonly timeoutMs?: number;
   /** Inherits our stdout and stderr; the result then contains no output. */
-  readonly shown?: boolean;
+  readonly inherit?: boolean;
   readonly signal?: AbortSignal;
 }
 
 const DEFAULT_TIMEOUT_MS = 30_000;
 
-export const runTool: RunTool = async (file, args, { cwd, timeoutMs = DEFAULT_TIMEOUT_MS, shown = false, signal } = {}) => {
+export const runTool: RunTool = async (file, args, { cwd, timeoutMs = DEFAULT_TIMEOUT_MS, inherit = false, signal } = {}) => {
   const { execa } = await import('execa');
   const { exitCode, stdout, stderr, code } = await execa(file, args, {
     stdin: 'ignore',
@@ -28,7 +28,7 @@ export const runTool: RunTool = async (file, args, { cwd, timeoutMs = DEFAULT_TI
     timeout: timeoutMs,
     ...(cwd !== undefined && { cwd }),
     ...(signal !== undefined && { cancelSignal: signal }),
-    ...(shown ? { stdout: 'inherit', stderr: 'inherit' } : {}),
+    ...(inherit ? { stdout: 'inherit', stderr: 'inherit' } : {}),
   });
   return { code: exitCode, stdout: stdout ?? '', stderr: code === 'ENOENT' ? `${file} was not found` : (stderr ?? '') };
 };
@@ -37,6 +37,6 @@ export const runTool: RunTool = async (file, args, { cwd, timeoutMs = DEFAULT_TI
 export async function must(run: RunTool, file: string, args: readonly string[], options?: ToolOptions): Promise<string> {
   const { code, stdout, stderr } = await run(file, args, options);
   if (code === 0) return stdout;
-  const said = (stderr || stdout).trim().split('\n').slice(-3).join(' ');
-  throw new PeerworkError('service-failed', `${[file, ...args].join(' ')}: ${said || `exit code ${code}`}`);
+  const output = (stderr || stdout).trim().split('\n').slice(-3).join(' ');
+  throw new PeerworkError('service-failed', `${[file, ...args].join(' ')}: ${output || `exit code ${code}`}`);
 }

@@ -19,7 +19,7 @@ export class SilenceLimit {
 
   /** Idempotent. */
   start(): void {
-    this.#timer ??= this.#clock.after(this.#limitMs, () => this.#look(), { unref: true });
+    this.#timer ??= this.#clock.after(this.#limitMs, () => this.#check(), { unref: true });
   }
 
   /** Records activity. */
@@ -31,7 +31,7 @@ export class SilenceLimit {
     this.#timer?.cancel();
   }
 
-  #look(): void {
+  #check(): void {
     if (this.#moved) {
       this.#moved = false;
       this.#timer = undefined;

@@ -51,14 +51,14 @@ const ADDRESS_CODES: Readonly<Record<string, ErrorCode>> = {
 
 /** Converts an error of a file or folder, with its path, to the code of its cause; `fallback` for system codes not listed here. */
 export function fileError(error: unknown, fallback: ErrorCode | MakeError, path = ''): PeerworkError {
-  return systemError(whyNoFolder(error) ?? error, FILE_CODES, fallback, path);
+  return systemError(mkdirObstacle(error) ?? error, FILE_CODES, fallback, path);
 }
 
 /**
  * A recursive mkdir that fails is reported as ENOENT whatever the obstacle; access to the nearest existing parent gives the real
  * reason.
  */
-function whyNoFolder(error: unknown): unknown {
+function mkdirObstacle(error: unknown): unknown {
   if (systemCode(error) !== 'ENOENT') return undefined;
   const { syscall, path } = error as NodeJS.ErrnoException;
   if (syscall !== 'mkdir' || path === undefined) return undefined;

@@ -24,14 +24,14 @@ export interface WholeFileOptions {
  * with the system's error; the old file is then unchanged.
  */
 export async function writeWhole(file: string, content: string | Uint8Array, options: WholeFileOptions = {}): Promise<void> {
-  await drafted(file, content, options, (draft) => rename(draft, file));
+  await writeDraft(file, content, options, (draft) => rename(draft, file));
 }
 
 /** Creates a file atomically. Returns false, and leaves the file alone, if it exists; of several concurrent callers one succeeds. */
 export async function createWhole(file: string, content: string | Uint8Array, options: WholeFileOptions = {}): Promise<boolean> {
   try {
     // Unlike rename, link never replaces a file that appeared in the meantime.
-    await drafted(file, content, options, (draft) => link(draft, file).then(() => rm(draft, { force: true })));
+    await writeDraft(file, content, options, (draft) => link(draft, file).then(() => rm(draft, { force: true })));
     return true;
   } catch (error) {
     const code = systemCode(error);
@@ -52,7 +52,7 @@ async function createAtOnce(file: string, content: string | Uint8Array, { mode =
   }
 }
 
-async function drafted(
+async function writeDraft(
   file: string,
   content: string | Uint8Array,
   { mode = 0o600, owner, durable = false }: WholeFileOptions,

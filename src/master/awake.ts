@@ -27,13 +27,13 @@ export class Awake {
   /** Returns how long the process was suspended or blocked since the last call, in milliseconds; short stalls do not count. */
   takeStalledMs(): number {
     // The caller may run before the late tick does.
-    this.#look();
+    this.#measure();
     const stalledMs = this.#stalledMs;
     this.#stalledMs = 0;
     return stalledMs;
   }
 
-  #look(): void {
+  #measure(): void {
     const now = this.#clock.now();
     const lateMs = now - this.#tickAt - TICK_MS;
     if (lateMs >= STALL_MS) this.#stalledMs += lateMs;
@@ -44,7 +44,7 @@ export class Awake {
     this.#timer = this.#clock.after(
       TICK_MS,
       () => {
-        this.#look();
+        this.#measure();
         this.#arm();
       },
       { unref: true },

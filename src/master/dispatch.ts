@@ -27,7 +27,7 @@ export interface WorkRequest {
 
 interface Request extends WorkRequest {
   readonly key: string;
-  readonly answer: (jobs: LeasedJob[]) => void;
+  readonly respond: (jobs: LeasedJob[]) => void;
   claiming: boolean;
   /** A wake arrived during the claim, so its result may be out of date. */
   woken: boolean;
@@ -80,7 +80,7 @@ export class Dispatch {
     this.withdraw(key);
     if (wanted.capacity === 0 || this.#closed) return Promise.resolve([]);
     return new Promise((resolve) => {
-      const request: Request = { ...wanted, key, answer: resolve, claiming: false, woken: false };
+      const request: Request = { ...wanted, key, respond: resolve, claiming: false, woken: false };
       this.#requests.set(key, request);
       void this.#serve(request);
     });
@@ -92,7 +92,7 @@ export class Dispatch {
     if (request === undefined) return;
     this.#requests.delete(key);
     this.#full.delete(request);
-    if (!request.claiming) request.answer([]);
+    if (!request.claiming) request.respond([]);
   }
 
   /** Retries the requests of a worker that now holds fewer jobs. */
@@ -125,19 +125,19 @@ export class Dispatch {
   async #serveAll(): Promise<void> {
     while (this.#wokenAgain) {
       this.#wokenAgain = false;
-      await Promise.all([...this.#alike().values()].map((requests) => this.#serveAlike(requests)));
+      await Promise.all([...this.#groupAlike().values()].map((requests) => this.#serveAlike(requests)));
     }
     this.#waking = false;
   }
 
   /** Groups the pending requests by channels and labels. */
-  #alike(): Map<string, Request[]> {
+  #groupAlike(): Map<string, Request[]> {
     const kinds = new Map<string, Request[]>();
     for (const request of this.#requests.values()) {
       const kind = JSON.stringify([request.channels(), request.labels]);
-      const alike = kinds.get(kind);
-      if (alike === undefined) kinds.set(kind, [request]);
-      else alike.push(request);
+      const group = kinds.get(kind);
+      if (group === undefined) kinds.set(kind, [request]);
+      else group.push(request);
     }
     return kinds;
   }
@@ -171,12 +171,12 @@ export class Dispatch {
       return full;
     }
     if (isOpen()) this.#requests.delete(request.key);
-    if (jobs.length > 0) this.#serves(request.worker.id);
-    request.answer(jobs);
+    if (jobs.length > 0) this.#markServed(request.worker.id);
+    request.respond(jobs);
     return jobs.length > 0;
   }
 
-  #serves(workerId: string): void {
+  #markServed(workerId: string): void {
     this.#served.delete(workerId);
     this.#served.add(workerId);
     const [oldest] = this.#served;

@@ -3,11 +3,11 @@ import { type LeaseKey, leaseKeyOf } from '../job/verbs.js';
 interface Held {
   readonly lease: number;
   /** Number of the `requestWork` response that delivered it; 0 if the Worker named the lease itself. */
-  readonly answer: number;
+  readonly response: number;
 }
 
 /** A Worker's own statement about its leases, from a beat or a greeting. */
-interface Named {
+interface Beat {
   readonly holding: readonly LeaseKey[];
   readonly waiting?: readonly LeaseKey[];
   readonly ended?: readonly LeaseKey[];
@@ -24,7 +24,7 @@ export class HeldLeases {
   #named = new Set<string>();
   #waiting = new Set<string>();
   #ended = new Set<string>();
-  #answers = 0;
+  #responses = 0;
   #received = 0;
 
   get size(): number {
@@ -41,12 +41,12 @@ export class HeldLeases {
 
   /** Records leases that go to the Worker in one response. */
   handOut(keys: readonly LeaseKey[]): void {
-    this.#answers += 1;
-    for (const { id, lease } of keys) this.#held.set(id, { lease, answer: this.#answers });
+    this.#responses += 1;
+    for (const { id, lease } of keys) this.#held.set(id, { lease, response: this.#responses });
   }
 
   /** Records a beat. A Worker that predates `answers` does not send it and counts as having received everything. */
-  name({ holding, waiting = [], ended = [], answers = this.#answers }: Named): void {
+  recordBeat({ holding, waiting = [], ended = [], answers = this.#responses }: Beat): void {
     this.#named = new Set(holding.map(leaseKeyOf));
     this.#waiting = new Set(waiting.map(leaseKeyOf));
     this.#ended = new Set(ended.map(leaseKeyOf));
@@ -55,18 +55,18 @@ export class HeldLeases {
 
   /** Records a greeting, which replaces what the Worker named before. */
   greet(holding: readonly LeaseKey[]): void {
-    for (const { id, lease } of holding) this.#held.set(id, { lease, answer: 0 });
-    this.name({ holding });
+    for (const { id, lease } of holding) this.#held.set(id, { lease, response: 0 });
+    this.recordBeat({ holding });
   }
 
   /** Returns the leases to renew while the Worker is heard. */
   renewable(): { leases: LeaseKey[]; waiting: LeaseKey[]; ended: LeaseKey[] } {
     const leases: LeaseKey[] = [];
     const undelivered: LeaseKey[] = [];
-    for (const [id, { lease, answer }] of this.#held) {
+    for (const [id, { lease, response }] of this.#held) {
       const key = { id, lease };
       if (this.#named.has(leaseKeyOf(key))) leases.push(key);
-      else if (answer > this.#received) undelivered.push(key);
+      else if (response > this.#received) undelivered.push(key);
     }
     const waiting = leases.filter((key) => this.#waiting.has(leaseKeyOf(key)));
     const ended = leases.filter((key) => this.#ended.has(leaseKeyOf(key)));

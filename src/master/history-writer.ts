@@ -15,7 +15,7 @@ const PROGRESS_MS = 1_000;
 const MAX_RUNS = 20_000;
 
 /** State of a run that sends reports. */
-interface TellingRun {
+interface ReportingRun {
   readonly worker: WorkerRef;
   readonly key: LeaseKey;
   /** Highest report number received. */
@@ -35,15 +35,15 @@ export class HistoryWriter {
   readonly #ledger: Ledger;
   readonly #clock: Clock;
   readonly #log: Log;
-  readonly #runs = new Map<string, TellingRun>();
+  readonly #runs = new Map<string, ReportingRun>();
   /** Runs with pending reports. */
-  readonly #telling = new Set<TellingRun>();
+  readonly #pendingRuns = new Set<ReportingRun>();
   #count = 0;
   #chars = 0;
   #timer: Timer | undefined;
   #writing: Promise<void> | undefined;
   /** Callers waiting for the pending lines to be written. */
-  #asking: { readonly resolve: () => void; readonly reject: (error: unknown) => void }[] = [];
+  #flushWaiters: { readonly resolve: () => void; readonly reject: (error: unknown) => void }[] = [];
 
   constructor(ledger: Ledger, clock: Clock, log: Log) {
     this.#ledger = ledger;
@@ -52,7 +52,7 @@ export class HistoryWriter {
   }
 
   /** False while too much is pending, in which case callers must not add reports. */
-  get takes(): boolean {
+  get accepts(): boolean {
     return this.#count < MAX_WAITING && this.#chars < MAX_WAITING_CHARS;
   }
 
@@ -67,18 +67,18 @@ export class HistoryWriter {
       run.latest = progress;
     } else {
       if (progress.kind === 'progress') run.keptProgressAt = now;
-      this.#wait(run, progress);
+      this.#enqueue(run, progress);
     }
-    this.#telling.add(run);
+    this.#pendingRuns.add(run);
     this.#schedule();
     return true;
   }
 
   /** Resolves when everything added so far is in the ledger; rejects if it could not be written. */
   written(): Promise<void> {
-    if (this.#telling.size === 0 && this.#writing === undefined) return Promise.resolve();
+    if (this.#pendingRuns.size === 0 && this.#writing === undefined) return Promise.resolve();
     return new Promise((resolve, reject) => {
-      this.#asking.push({ resolve, reject });
+      this.#flushWaiters.push({ resolve, reject });
       this.#schedule();
     });
   }
@@ -90,7 +90,7 @@ export class HistoryWriter {
   settled(worker: WorkerRef, settlement: Settlement, onNew: (progress: Progress) => void): Settlement {
     const { reports = [] } = settlement;
     if (reports.length === 0 && this.#runs.size === 0) return settlement;
-    const name = nameOf(worker, settlement);
+    const name = runKeyOf(worker, settlement);
     const run = this.#runs.get(name);
     const waiting: Report[] = run === undefined ? [] : this.#take(run).map((progress) => ({ progress }));
     if (run !== undefined) this.#runs.delete(name);
@@ -118,41 +118,41 @@ export class HistoryWriter {
     await this.#writing;
   }
 
-  #runOf(worker: WorkerRef, key: LeaseKey): TellingRun {
-    const name = nameOf(worker, key);
+  #runOf(worker: WorkerRef, key: LeaseKey): ReportingRun {
+    const name = runKeyOf(worker, key);
     const known = this.#runs.get(name);
     if (known !== undefined) return known;
     const { id, lease } = key;
     const keptProgressAt = Number.NEGATIVE_INFINITY;
-    const run: TellingRun = { worker, key: { id, lease }, lastN: 0, waiting: [], keptProgressAt, latest: undefined };
+    const run: ReportingRun = { worker, key: { id, lease }, lastN: 0, waiting: [], keptProgressAt, latest: undefined };
     this.#runs.set(name, run);
     if (this.#runs.size > MAX_RUNS)
       for (const [oldest, other] of this.#runs)
-        if (!this.#telling.has(other)) {
+        if (!this.#pendingRuns.has(other)) {
           this.#runs.delete(oldest);
           break;
         }
     return run;
   }
 
-  #wait(run: TellingRun, progress: Progress): void {
+  #enqueue(run: ReportingRun, progress: Progress): void {
     run.waiting.push(progress);
     this.#count += 1;
     this.#chars += sizeOfProgress(progress);
   }
 
-  #setLatest(run: TellingRun, latest: Progress | undefined): void {
+  #setLatest(run: ReportingRun, latest: Progress | undefined): void {
     if (run.latest !== undefined) this.#chars -= sizeOfProgress(run.latest);
     run.latest = latest;
-    if (run.waiting.length === 0) this.#telling.delete(run);
+    if (run.waiting.length === 0) this.#pendingRuns.delete(run);
   }
 
-  #take(run: TellingRun): Progress[] {
+  #take(run: ReportingRun): Progress[] {
     const taken = run.waiting;
     run.waiting = [];
     this.#count -= taken.length;
     for (const progress of taken) this.#chars -= sizeOfProgress(progress);
-    if (run.latest === undefined) this.#telling.delete(run);
+    if (run.latest === undefined) this.#pendingRuns.delete(run);
     return taken;
   }
 
@@ -164,12 +164,12 @@ export class HistoryWriter {
   #write(now: number): void {
     this.#timer = undefined;
     const byWorker = new Map<WorkerRef, HistoryInput[]>();
-    const runs = [...this.#telling];
+    const runs = [...this.#pendingRuns];
     for (const run of runs) {
       const { latest, worker, key } = run;
       if (latest !== undefined && now - run.keptProgressAt >= PROGRESS_MS) {
         this.#setLatest(run, undefined);
-        this.#wait(run, latest);
+        this.#enqueue(run, latest);
         run.keptProgressAt = now;
       }
       const entries = this.#take(run).map((progress) => ({ ...key, progress }));
@@ -177,12 +177,12 @@ export class HistoryWriter {
       if (all === undefined) byWorker.set(worker, entries);
       else all.push(...entries);
     }
-    const asking = this.#asking;
-    this.#asking = [];
+    const waiters = this.#flushWaiters;
+    this.#flushWaiters = [];
     this.#writing = Promise.all([...byWorker].map(([worker, entries]) => this.#ledger.record(worker, entries, this.#clock.now())))
       .then(
         () => {
-          for (const { resolve } of asking) resolve();
+          for (const { resolve } of waiters) resolve();
         },
         (error: unknown) => {
           this.#log.warn('log lines of jobs were not stored', {
@@ -191,12 +191,12 @@ export class HistoryWriter {
           });
           // Senders of numbered reports will send them again.
           for (const run of runs) run.lastN = 0;
-          for (const { reject } of asking) reject(error);
+          for (const { reject } of waiters) reject(error);
         },
       )
       .then(() => {
         this.#writing = undefined;
-        if (this.#telling.size > 0 || this.#asking.length > 0) this.#schedule();
+        if (this.#pendingRuns.size > 0 || this.#flushWaiters.length > 0) this.#schedule();
       });
   }
 }
@@ -207,6 +207,6 @@ function thinned(reports: readonly Report[]): Report[] {
   return reports.filter(({ progress }, at) => progress.kind === 'log' || at === last);
 }
 
-function nameOf(worker: WorkerRef, { id, lease }: LeaseKey): string {
+function runKeyOf(worker: WorkerRef, { id, lease }: LeaseKey): string {
   return `${worker.id} ${lease} ${id}`;
 }

@@ -62,9 +62,9 @@ export interface JobServiceOptions {
   readonly childBounds?: (channel: string) => ChildBounds;
   readonly workers: () => ConnectedWorker[];
   /** Notifies a linked worker that one of its runs no longer counts. */
-  readonly tell: (workerId: string, lease: LeaseKey) => void;
+  readonly notifyCancelled: (workerId: string, lease: LeaseKey) => void;
   /** Announces that something will be due at this instant. */
-  readonly due: (at: number) => void;
+  readonly onDue: (at: number) => void;
 }
 
 /**
@@ -174,7 +174,7 @@ export class JobService {
     worker: WorkerRef,
     settlements: readonly Settlement[],
     policy: ChildPolicy = this.#options.childBounds ?? nowhereElse,
-    holds: (key: LeaseKey) => boolean = nobody,
+    holds: (key: LeaseKey) => boolean = never,
   ): Promise<SettleAnswer[]> {
     const { ledger, clock, history } = this.#options;
     const now = clock.now();
@@ -210,13 +210,13 @@ export class JobService {
    * Stores reports of running jobs, and emits those whose lease passes `holds`. For the others, the ledger decides whether the run
    * has just ended or never belonged to the worker. Throws `rpc-overloaded` if too many are pending, and then stores none.
    */
-  report(worker: WorkerRef, reports: readonly RunReport[], holds: (key: LeaseKey) => boolean = anybody): void {
+  report(worker: WorkerRef, reports: readonly RunReport[], holds: (key: LeaseKey) => boolean = always): void {
     const { clock, history } = this.#options;
     this.#admitted(worker);
-    if (!history.takes) throw new PeerworkError('rpc-overloaded', 'too many reports wait for the ledger');
+    if (!history.accepts) throw new PeerworkError('rpc-overloaded', 'too many reports wait for the ledger');
     this.rates.take(worker.id, 'reports', reports.length, clock.now());
-    for (const { id, lease, n, progress: told } of reports) {
-      const progress = boundedProgress(told);
+    for (const { id, lease, n, progress: reported } of reports) {
+      const progress = boundedProgress(reported);
       if (progress === undefined) continue;
       const isNew = history.add(worker, { id, lease }, n === undefined ? { progress } : { n, progress });
       if (isNew && holds({ id, lease })) this.#emit({ kind: 'progress', id, worker: worker.name, progress });
@@ -266,11 +266,11 @@ export class JobService {
   }
 
   #changed(change: LedgerChange): void {
-    const { clock, dispatch, results, permits, log, due } = this.#options;
+    const { clock, dispatch, results, permits, log, onDue } = this.#options;
     if (change.ready) dispatch.wake();
     if (change.settled) results.wake();
-    if (change.dueAt !== undefined) due(change.dueAt);
-    this.#tellCancelled(change.cancelled);
+    if (change.dueAt !== undefined) onDue(change.dueAt);
+    this.#notifyCancelled(change.cancelled);
     if (!change.own && change.cut)
       permits.reload(clock.now()).catch((error: unknown) =>
         log.warn('the marks of workers could not be read', {
@@ -296,8 +296,8 @@ export class JobService {
   }
 
   /** Any Master may have cancelled it: the one that holds the worker's link notifies the worker. */
-  #tellCancelled(cancelled: readonly CancelledJob[]): void {
-    for (const { id, running } of cancelled) if (running !== undefined) this.#options.tell(running.workerId, { id, lease: running.lease });
+  #notifyCancelled(cancelled: readonly CancelledJob[]): void {
+    for (const { id, running } of cancelled) if (running !== undefined) this.#options.notifyCancelled(running.workerId, { id, lease: running.lease });
   }
 
   #emit(event: JobServiceEvent): void {
@@ -306,8 +306,8 @@ export class JobService {
 }
 
 const nowhereElse = () => ({});
-const nobody = () => false;
-const anybody = () => true;
+const never = () => false;
+const always = () => true;
 
 function childrenIn(settlements: readonly Settlement[]): number {
   return settlements.reduce((sum, { outcome }) => sum + (outcome.state === 'completed' ? (outcome.children?.length ?? 0) : 0), 0);

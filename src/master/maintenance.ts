@@ -50,7 +50,7 @@ export class Maintenance {
   }
 
   /** Makes sure that maintenance runs by this instant, because something will be due. */
-  hint(at: number): void {
+  wakeBy(at: number): void {
     if (at < this.#wakeAt && !this.#closed) this.#sleep(Math.max(MIN_SLEEP_MS, at - this.#options.clock.now()));
   }
 

@@ -49,11 +49,11 @@ export interface OpenTasksOptions {
 /** Publishes the tasks. Rejects if the first version of one of them cannot be published. */
 export async function openTasks(options: OpenTasksOptions): Promise<Tasks> {
   const { identity, folder, watch, npm, clock, log, agree, onPublished, onError } = options;
-  const kept = folder ?? (await mkdtemp(join(tmpdir(), 'peerwork-master-')));
-  const store = new BlobStore({ folder: kept, log });
+  const storeFolder = folder ?? (await mkdtemp(join(tmpdir(), 'peerwork-master-')));
+  const store = new BlobStore({ folder: storeFolder, log });
   const publishers = new Map<string, TaskPublisher>();
   const release = async () => {
-    if (folder === undefined) await clearAway(kept, log);
+    if (folder === undefined) await clearAway(storeFolder, log);
   };
   const tasks = new Tasks(publishers, release, options.children);
   try {

@@ -122,11 +122,11 @@ export async function openParts(
     taskChannels: () => tasks.channels,
     childBounds: (channel) => tasks.childBounds(channel),
     workers: () => [...roster.list(), ...foreign.flatMap((one) => one.list())],
-    tell: (workerId, lease) => {
+    notifyCancelled: (workerId, lease) => {
       roster.cancel(workerId, lease);
       for (const one of foreign) one.cancel(workerId, lease);
     },
-    due: (at) => maintenance.hint(at),
+    onDue: (at) => maintenance.wakeBy(at),
   });
   const maintenance = new Maintenance({ ...shared, ledger, graceMs: leaseMs, onChange: () => service.wake() });
   const tunnels = new Tunnels({ ...shared, ledger, tasks, addresses });

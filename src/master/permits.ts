@@ -30,7 +30,7 @@ export class Permits {
 
   /** Reads all marks; call it before the first handshake. */
   async load(): Promise<void> {
-    for (const worker of await this.#options.ledger.listWorkers()) this.#take(worker);
+    for (const worker of await this.#options.ledger.listWorkers()) this.#store(worker);
   }
 
   /** Returns the code that refuses this worker (`worker-revoked`, `worker-unapproved`, or that of `admit`); undefined if it may work. */
@@ -44,7 +44,7 @@ export class Permits {
     // Recorded, so that the owner sees the workers waiting for approval.
     if (known === undefined && this.#known.size < MAX_KNOWN)
       void ledger.markWorker({ id, name }, {}, now).then(
-        (worker) => this.#take(worker),
+        (worker) => this.#store(worker),
         () => {},
       );
     return 'worker-unapproved';
@@ -62,7 +62,7 @@ export class Permits {
   }
 
   async mark(worker: WorkerRef, marks: WorkerMarks, now: number): Promise<void> {
-    this.#take(await this.#options.ledger.markWorker(worker, marks, now));
+    this.#store(await this.#options.ledger.markWorker(worker, marks, now));
   }
 
   /** Reads all marks again, at most every five seconds, because another Master may have changed any of them. */
@@ -75,10 +75,10 @@ export class Permits {
   /** Reads the marks of one worker again. */
   async refresh(id: string): Promise<void> {
     const worker = await this.#options.ledger.getWorker(id);
-    if (worker !== undefined) this.#take(worker);
+    if (worker !== undefined) this.#store(worker);
   }
 
-  #take(worker: WorkerRecord): void {
+  #store(worker: WorkerRecord): void {
     const before = this.#known.get(worker.id);
     this.#known.set(worker.id, worker);
     const changed = (['revokedAt', 'drainedAt', 'approvedAt'] as const).some((mark) => before?.[mark] !== worker[mark]);

@@ -10,7 +10,7 @@ const PAGE = 100;
 const LINGER_MS = 20;
 const CLOSE_MS = 1_000;
 /** Delay between attempts while the database is unreachable. */
-const AWAY_MS = 500;
+const UNREACHABLE_DELAY_MS = 500;
 
 export interface Result {
   /** Pass it to `results({ after })` to continue after this result. */
@@ -25,7 +25,7 @@ export interface Result {
 export class Results {
   readonly #ledger: Ledger;
   /** Woken when something may have been settled, and on close. */
-  readonly #news = new Wake();
+  readonly #settlements = new Wake();
   readonly #ended = new Wake();
   #followers = 0;
   #closed = false;
@@ -36,7 +36,7 @@ export class Results {
 
   /** Wakes the readers: something may be settled now, or after the ledger's work of this turn. */
   wake(): void {
-    this.#news.wake();
+    this.#settlements.wake();
   }
 
   /** Lets readers reach the end; the ledger must stay open until this resolves. Waits at most a second for slow readers. */
@@ -52,7 +52,7 @@ export class Results {
         return await this.#ledger.settledAfter(after, PAGE);
       } catch (thrown) {
         if (!(thrown instanceof PeerworkError) || thrown.code !== 'ledger-away' || this.#closed) throw thrown;
-        await pause(systemClock, AWAY_MS);
+        await pause(systemClock, UNREACHABLE_DELAY_MS);
       }
     }
   }
@@ -65,7 +65,7 @@ export class Results {
     try {
       while (!signal?.aborted) {
         // Read before querying the ledger, so that a settlement in between is not missed.
-        const since = this.#news.count;
+        const since = this.#settlements.count;
         const page = await this.#read(after);
         for (const result of page) {
           after = result.cursor;
@@ -73,11 +73,11 @@ export class Results {
         }
         if (page.length === PAGE) continue;
         if (page.length > 0) {
-          await this.#news.wait({ signal, since, within: { ms: LINGER_MS, clock: systemClock } });
+          await this.#settlements.wait({ signal, since, within: { ms: LINGER_MS, clock: systemClock } });
           continue;
         }
         if (this.#closed) return;
-        await this.#news.wait({ signal, since });
+        await this.#settlements.wait({ signal, since });
       }
     } finally {
       this.#followers -= 1;

@@ -71,7 +71,7 @@ export class Tunnels {
   /** Yields the bytes received from the address; fails with a `tunnel-…` code. */
   async *open(worker: WorkerRef, args: unknown, signal: AbortSignal, upload: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     const key = checked(openTunnelArgs, args);
-    this.#checkRoom(worker, nameOf(worker, key));
+    this.#checkRoom(worker, grantKeyOf(worker, key));
     const grant = this.#grant(worker, key);
     grant.open += 1;
     let socket: Socket | undefined;
@@ -84,7 +84,7 @@ export class Tunnels {
       this.#options.log.debug('a tunnel was opened', { tunnel, worker: worker.name, job: key.id });
     } catch (error) {
       grant.channel = undefined;
-      if (socket === undefined) this.#leave(grant);
+      if (socket === undefined) this.#release(grant);
       throw error;
     }
     try {
@@ -100,7 +100,7 @@ export class Tunnels {
   }
 
   #grant(worker: WorkerRef, key: LeaseKey): Grant {
-    const name = nameOf(worker, key);
+    const name = grantKeyOf(worker, key);
     let grant = this.#grants.get(name);
     if (grant === undefined) {
       grant = { worker, key, sockets: new Set(), channel: undefined, open: 0, ended: false };
@@ -132,7 +132,7 @@ export class Tunnels {
     grant.sockets.add(socket);
     socket.once('close', () => {
       grant.sockets.delete(socket);
-      this.#leave(grant);
+      this.#release(grant);
     });
     return socket;
   }
@@ -145,8 +145,8 @@ export class Tunnels {
         reject(error);
       };
       const giveUp = () => fail(new PeerworkError('rpc-cancelled'));
-      const late = () => fail(new PeerworkError('tunnel-unreachable', `${name}: no response in ${CONNECT_LIMIT_MS} ms`));
-      const timer = this.#options.clock.after(CONNECT_LIMIT_MS, late, { unref: true });
+      const timeOut = () => fail(new PeerworkError('tunnel-unreachable', `${name}: no response in ${CONNECT_LIMIT_MS} ms`));
+      const timer = this.#options.clock.after(CONNECT_LIMIT_MS, timeOut, { unref: true });
       signal.addEventListener('abort', giveUp, { once: true });
       const done = () => {
         timer.cancel();
@@ -165,9 +165,9 @@ export class Tunnels {
     });
   }
 
-  #leave(grant: Grant): void {
+  #release(grant: Grant): void {
     grant.open -= 1;
-    if (grant.open === 0) this.#grants.delete(nameOf(grant.worker, grant.key));
+    if (grant.open === 0) this.#grants.delete(grantKeyOf(grant.worker, grant.key));
   }
 
   #changed({ jobs, cut }: LedgerChange): void {
@@ -176,12 +176,12 @@ export class Tunnels {
     for (const grant of this.#grants.values()) {
       const state = states.get(grant.key.id);
       if (state !== undefined && state !== 'leased') this.#end(grant);
-      else if (state === 'leased' || cut) void this.#lookAgain(grant);
+      else if (state === 'leased' || cut) void this.#recheck(grant);
     }
   }
 
   /** Ends the grant if the lease is gone: the job may have been leased again, to any worker. */
-  async #lookAgain(grant: Grant): Promise<void> {
+  async #recheck(grant: Grant): Promise<void> {
     const held = await this.#channelOf(grant.worker, grant.key).catch(() => undefined);
     if (held === undefined) this.#end(grant);
   }
@@ -192,6 +192,6 @@ export class Tunnels {
   }
 }
 
-function nameOf(worker: WorkerRef, { id, lease }: LeaseKey): string {
+function grantKeyOf(worker: WorkerRef, { id, lease }: LeaseKey): string {
   return `${worker.id} ${lease} ${id}`;
 }

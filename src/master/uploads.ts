@@ -54,8 +54,8 @@ export class Uploads {
   async take(workerId: string, wanted: UploadResult, signal: AbortSignal): Promise<PartialResult> {
     const key = `${workerId} ${wanted.id} ${wanted.lease} ${wanted.sha256}`;
     if (!this.#parts.has(key)) await this.#room(wanted.bytes, signal);
-    const atOnce = [...this.#parts.values()].filter((part) => part.workerId === workerId && part.owner !== undefined && part.key !== key);
-    if (atOnce.length >= MAX_AT_ONCE) throw new PeerworkError('rpc-overloaded', 'too many outcomes at once');
+    const concurrent = [...this.#parts.values()].filter((part) => part.workerId === workerId && part.owner !== undefined && part.key !== key);
+    if (concurrent.length >= MAX_AT_ONCE) throw new PeerworkError('rpc-overloaded', 'too many outcomes at once');
     let part = this.#parts.get(key);
     if (part === undefined) {
       part = { key, workerId, wanted, chunks: [], hash: createHash('sha256'), length: 0, owner: undefined, timer: undefined };
@@ -64,7 +64,7 @@ export class Uploads {
     }
     part.timer?.cancel();
     const owner = new PartialResult(part, {
-      left: () => this.#left(part),
+      released: () => this.#released(part),
       drop: () => this.#drop(part),
     });
     part.owner = owner;
@@ -93,7 +93,7 @@ export class Uploads {
     }
   }
 
-  #left(part: Part): void {
+  #released(part: Part): void {
     if (this.#parts.get(part.key) !== part) return;
     part.timer = this.#clock.after(KEEP_MS, () => this.#drop(part), { unref: true });
     this.#freed.wake();
@@ -112,9 +112,9 @@ export class Uploads {
 /** The right to add to an outcome that arrives in pieces. */
 class PartialResult {
   readonly #part: Part;
-  readonly #ends: { readonly left: () => void; readonly drop: () => void };
+  readonly #ends: { readonly released: () => void; readonly drop: () => void };
 
-  constructor(part: Part, ends: { readonly left: () => void; readonly drop: () => void }) {
+  constructor(part: Part, ends: { readonly released: () => void; readonly drop: () => void }) {
     this.#part = part;
     this.#ends = ends;
   }
@@ -127,7 +127,7 @@ class PartialResult {
   /** Appends bytes. Throws `rpc-cancelled` if another link has taken over, `rpc-invalid` if the announced length is exceeded. */
   add(bytes: Uint8Array): void {
     if (this.#part.owner !== this) throw new PeerworkError('rpc-cancelled');
-    if (this.#part.length + bytes.length > this.#part.wanted.bytes) throw this.#wrong('it is longer than it was said to be');
+    if (this.#part.length + bytes.length > this.#part.wanted.bytes) throw this.#invalid('it is longer than it was said to be');
     this.#part.chunks.push(bytes);
     this.#part.hash.update(bytes);
     this.#part.length += bytes.length;
@@ -136,23 +136,23 @@ class PartialResult {
   /** Parses the complete outcome. Throws `rpc-invalid`, and discards it, if it differs from the announcement. */
   read(): Settlement {
     const { wanted, chunks, hash, length } = this.#part;
-    if (length !== wanted.bytes || hash.copy().digest('hex') !== wanted.sha256) throw this.#wrong('it is not what it was said to be');
+    if (length !== wanted.bytes || hash.copy().digest('hex') !== wanted.sha256) throw this.#invalid('it is not what it was said to be');
     let value: unknown;
     try {
       value = parseJson(Buffer.concat(chunks), MESSAGE_LIMITS);
     } catch (error) {
-      throw this.#wrong(error instanceof Error ? error.message : String(error));
+      throw this.#invalid(error instanceof Error ? error.message : String(error));
     }
     const read = checked(settlement, value);
-    if (read.id !== wanted.id || read.lease !== wanted.lease) throw this.#wrong('it belongs to another lease');
+    if (read.id !== wanted.id || read.lease !== wanted.lease) throw this.#invalid('it belongs to another lease');
     return read;
   }
 
   /** Releases the upload: this link is done with it, and the rest may arrive over another one. */
-  leave(): void {
+  release(): void {
     if (this.#part.owner !== this) return;
     this.#part.owner = undefined;
-    this.#ends.left();
+    this.#ends.released();
   }
 
   /** Discards the upload. */
@@ -160,7 +160,7 @@ class PartialResult {
     if (this.#part.owner === this) this.#ends.drop();
   }
 
-  #wrong(detail: string): PeerworkError {
+  #invalid(detail: string): PeerworkError {
     this.drop();
     return new PeerworkError('rpc-invalid', detail);
   }

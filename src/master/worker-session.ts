@@ -152,7 +152,7 @@ export class WorkerSession {
     const { service } = this.#options;
     this.#countLeases(args);
     const beat = checked(pingArgs, args);
-    this.#leases.name(beat);
+    this.#leases.recordBeat(beat);
     this.#renewedAt = service.clock.now();
     const lost = await service.extend(this.worker, beat.holding, beat);
     for (const key of lost) this.forget(key);
@@ -200,18 +200,18 @@ export class WorkerSession {
     const [lost] = await service.extend(this.worker, [key], { ended: [key] });
     if (lost !== undefined && wanted.late !== true) {
       this.forget(key);
-      yield line({ kind: 'answer', answer: 'stale' });
+      yield lineOf({ kind: 'answer', answer: 'stale' });
       return;
     }
     const part = await uploads.take(this.worker.id, wanted, signal);
     try {
-      yield line({ kind: 'from', offset: part.length });
+      yield lineOf({ kind: 'from', offset: part.length });
       for await (const bytes of upload) part.add(bytes);
       const [answer] = await service.settle(this.worker, [part.read()], undefined, (held) => this.#leases.has(held));
       this.forget(key);
-      yield line({ kind: 'answer', answer: answer ?? 'stale' });
+      yield lineOf({ kind: 'answer', answer: answer ?? 'stale' });
     } finally {
-      part.leave();
+      part.release();
     }
   }
 
@@ -255,8 +255,8 @@ export class WorkerSession {
   }
 }
 
-function line(said: UploadResultAnswer): Uint8Array {
-  return Buffer.from(`${JSON.stringify(said)}\n`);
+function lineOf(message: UploadResultAnswer): Uint8Array {
+  return Buffer.from(`${JSON.stringify(message)}\n`);
 }
 
 function parentOutput({ id, channel, data, output }: LeasedParent): ParentOutput {

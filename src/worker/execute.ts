@@ -36,7 +36,7 @@ export async function execute(options: ExecuteOptions, lease: Lease, stop: Abort
   const runner = await options.runner(lease.runner);
   const { signal } = lease;
   if (stop.aborted) return RELEASED;
-  if (runner === undefined) return refused(new PeerworkError('runner-missing', lease.runner));
+  if (runner === undefined) return failedOutcome(new PeerworkError('runner-missing', lease.runner));
   let workplace: PreparedWorkplace | undefined;
   try {
     if (lease.task !== undefined) workplace = await options.prepare(lease.task, signal);
@@ -56,7 +56,7 @@ export async function execute(options: ExecuteOptions, lease: Lease, stop: Abort
   } catch (thrown) {
     const error = asPeerworkError(thrown);
     const stopped = signal.aborted || stop.aborted;
-    if (!stopped && !RELEASE.has(error.code)) return refused(error);
+    if (!stopped && !RELEASE.has(error.code)) return failedOutcome(error);
     if (!stopped) await pause(options.clock, RELEASE_PAUSE_MS, stop);
     return { state: 'released', reason: error.message };
   } finally {
@@ -66,6 +66,6 @@ export async function execute(options: ExecuteOptions, lease: Lease, stop: Abort
 
 const RELEASED: Outcome = { state: 'released', reason: 'the worker stops' };
 
-function refused(error: PeerworkError): Outcome {
+function failedOutcome(error: PeerworkError): Outcome {
   return { state: 'failed', error: jobErrorOf(error), retry: true };
 }

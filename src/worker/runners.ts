@@ -43,8 +43,8 @@ export class Runners {
   readonly #options: RunnersOptions;
   readonly #opened = new Map<string, Runner>();
   readonly #opening = new Map<string, Promise<void>>();
-  readonly #tried: Promise<unknown>;
-  readonly #end = new AbortController();
+  readonly #attempted: Promise<unknown>;
+  readonly #ending = new AbortController();
   readonly #joins = new Wake();
   #retries: readonly Promise<void>[] = [];
   #closing: Promise<void> | undefined;
@@ -57,12 +57,12 @@ export class Runners {
     this.taskModules = this.#opening.get(TASK_MODULE) ?? Promise.resolve();
     this.required = Promise.all(required).then(() => {});
     this.required.catch(() => {});
-    this.#tried = Promise.allSettled(setups.map(({ kind }) => this.#opening.get(kind))).then((results) => {
+    this.#attempted = Promise.allSettled(setups.map(({ kind }) => this.#opening.get(kind))).then((results) => {
       const missing = setups.flatMap((setup, at): Missing[] => {
         const result = results[at];
         return setup.required || result?.status !== 'rejected' ? [] : [{ setup, error: asPeerworkError(result.reason) }];
       });
-      this.#tellMissing(missing);
+      this.#logMissing(missing);
       this.#retries = missing.map(({ setup }) => this.#retry(setup));
     });
   }
@@ -85,8 +85,8 @@ export class Runners {
 
   /** Closes all runners; those still opening are closed as soon as they are ready. */
   close(): Promise<void> {
-    this.#end.abort();
-    this.#closing ??= this.#tried.then(async () => {
+    this.#ending.abort();
+    this.#closing ??= this.#attempted.then(async () => {
       await Promise.all(this.#retries);
       await Promise.all([...this.#opened.values()].map((runner) => runner.close()));
     });
@@ -108,7 +108,7 @@ export class Runners {
 
   async #retry(setup: RunnerSetup): Promise<void> {
     const { clock, log } = this.#options;
-    const { signal } = this.#end;
+    const { signal } = this.#ending;
     const backoff = new Backoff(RETRY);
     await pause(clock, backoff.nextMs(), signal);
     if (signal.aborted) return;
@@ -119,7 +119,7 @@ export class Runners {
   }
 
   /** Logs missing runners; kinds with the same reason share a line. */
-  #tellMissing(missing: readonly Missing[]): void {
+  #logMissing(missing: readonly Missing[]): void {
     for (const message of new Set(missing.map(({ error }) => error.message))) {
       const shared = missing.filter(({ error }) => error.message === message);
       const kinds = shared.map(({ setup }) => setup.kind).sort();

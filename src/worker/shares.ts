@@ -21,10 +21,10 @@ export interface Share {
   readonly usedMs: number;
 }
 
-export interface Places {
+export interface Slots {
   readonly target: number;
   /** Slots become free often, so a job that waits here does not wait long. */
-  readonly turning: boolean;
+  readonly turningOver: boolean;
 }
 
 /**
@@ -38,22 +38,22 @@ export interface Places {
  * A source that is slow to hand out jobs would lose every slot to quicker ones. So while slots turn over, a source that has not
  * used more time than the others claims its share before a slot is free; its jobs wait here for the next one.
  */
-export function claimable({ target, turning }: Places, shares: readonly Share[]): number[] {
+export function claimable({ target, turningOver }: Slots, shares: readonly Share[]): number[] {
   const free = target - shares.reduce((sum, { held }) => sum + held, 0);
   const amounts = shares.map(() => 0);
-  if (free <= 0 && !turning) return amounts;
+  if (free <= 0 && !turningOver) return amounts;
   const all = shares.map((share, at) => ({ ...share, at, due: share.held + (share.idle ? 0 : (share.claiming ?? 0)) }));
   const busy = all.filter(({ idle, claiming }) => !idle && claiming !== 0);
   for (let left = busy.length === 0 ? 0 : target - all.reduce((sum, { due }) => sum + due, 0); left > 0; left -= 1)
     busy.reduce((a, b) => ((a.due - b.due || a.usedMs - b.usedMs) <= 0 ? a : b)).due += 1;
   const active = all.filter(({ held, idle }) => held > 0 || !idle);
-  const usualMs = active.reduce((sum, { usedMs }) => sum + usedMs, 0) / active.length;
+  const meanMs = active.reduce((sum, { usedMs }) => sum + usedMs, 0) / active.length;
   for (const share of all) {
     const { at, held, idle, usedMs, due } = share;
     if (share.claiming !== undefined) continue;
-    const part = Math.ceil(target / (active.includes(share) ? active.length : active.length + 1));
+    const fairShare = Math.ceil(target / (active.includes(share) ? active.length : active.length + 1));
     // A slow source: the jobs it holds now will be done by the time that more arrive.
-    const ahead = turning && (active.length === 0 || usedMs <= usualMs) ? part - (idle ? 0 : held) : 0;
+    const ahead = turningOver && (active.length === 0 || usedMs <= meanMs) ? fairShare - (idle ? 0 : held) : 0;
     amounts[at] = Math.max(due - held, ahead, idle ? Math.ceil(free / shares.length) : 0);
   }
   return amounts;

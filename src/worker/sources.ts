@@ -13,7 +13,7 @@ import { LocalTasks } from './local-tasks.js';
 /** A warning that has not repeated for this long counts as new; every source retries more often than that. */
 const CALM_MS = 10 * 60_000;
 /** Warnings remembered per source. */
-const MAX_HEARD = 16;
+const MAX_REMEMBERED = 16;
 
 export interface SourcesOptions {
   readonly setups: readonly SourceSetup[];
@@ -44,7 +44,7 @@ export class Sources {
   readonly #sources: Source[] = [];
   readonly #tasks: LocalTasks[] = [];
   readonly #outboxes: Outbox[] = [];
-  readonly #tried: Promise<unknown>;
+  readonly #attempted: Promise<unknown>;
   #closing: Promise<void> | undefined;
 
   /** Throws `source-invalid` for an invalid or duplicate name. */
@@ -54,7 +54,7 @@ export class Sources {
     const opening = options.setups.map((setup) => this.#open(setup));
     this.opened = Promise.all(opening).then(() => {});
     this.opened.catch(() => {});
-    this.#tried = Promise.allSettled(opening);
+    this.#attempted = Promise.allSettled(opening);
   }
 
   /** The sources that have joined so far. */
@@ -69,7 +69,7 @@ export class Sources {
 
   /** Closes all sources; those still opening are closed as soon as they are ready. */
   close(): Promise<void> {
-    this.#closing ??= this.#tried.then(async () => {
+    this.#closing ??= this.#attempted.then(async () => {
       await Promise.all(this.#sources.map((source) => source.close()));
       await Promise.all(this.#tasks.map((each) => each.close()));
     });
@@ -81,9 +81,9 @@ export class Sources {
     const folder = join(this.#options.folder, name);
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const log = this.#options.log.with({ source: name });
-    const news = new News(clock);
+    const filter = new WarningFilter(clock);
     const warning = (error: PeerworkError) => {
-      if (news.is(error.message)) log.warn(error.message, { code: error.code });
+      if (filter.isNew(error.message)) log.warn(error.message, { code: error.code });
       onWarning(name, error);
     };
     const local = new LocalTasks({ folder: join(folder, 'tasks'), identity: keys.keyPair, npm, clock, log, onError: warning });
@@ -95,9 +95,9 @@ export class Sources {
     };
     const localTask = local.open.bind(local);
     await Promise.all(needs.map((kind) => runners.find(kind)));
-    const there = [...runners.ready.keys()];
+    const kinds = [...runners.ready.keys()];
     const runnerJoined = (kind: string) => runners.joined(kind);
-    const source = await open({ worker, concurrency, runners: there, runnerJoined, folder, clock, log, openOutbox, localTask, warning });
+    const source = await open({ worker, concurrency, runners: kinds, runnerJoined, folder, clock, log, openOutbox, localTask, warning });
     this.#sources.push(source);
     onJoin(source);
   }
@@ -107,20 +107,20 @@ export class Sources {
  * Decides which warnings to log: a lasting warning is logged once, even if two of them alternate, and again if it returns after a
  * pause.
  */
-class News {
+class WarningFilter {
   readonly #clock: Clock;
-  readonly #heard = new Map<string, number>();
+  readonly #seenAt = new Map<string, number>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  is(message: string): boolean {
+  isNew(message: string): boolean {
     const now = this.#clock.now();
-    const before = this.#heard.get(message);
-    this.#heard.delete(message);
-    this.#heard.set(message, now);
-    for (const oldest of this.#heard.keys()) if (this.#heard.size > MAX_HEARD) this.#heard.delete(oldest);
+    const before = this.#seenAt.get(message);
+    this.#seenAt.delete(message);
+    this.#seenAt.set(message, now);
+    for (const oldest of this.#seenAt.keys()) if (this.#seenAt.size > MAX_REMEMBERED) this.#seenAt.delete(oldest);
     return before === undefined || now - before > CALM_MS;
   }
 }

@@ -55,7 +55,7 @@ export class Worker extends GuardedEmitter<WorkerEvents> {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #concurrency: number;
-  readonly #ended = { completed: 0, failed: 0, released: 0 };
+  readonly #counts = { completed: 0, failed: 0, released: 0 };
   readonly #starting: Promise<Parts>;
   #parts: Parts | undefined;
   #closing: Promise<void> | undefined;
@@ -76,7 +76,7 @@ export class Worker extends GuardedEmitter<WorkerEvents> {
     // Jobs may run as the same user and could send any signal, including the one that opens the inspector.
     keepInspectorShut();
     this.#starting = this.#start();
-    this.ready = this.#getReady();
+    this.ready = this.#becomeReady();
     this.ready.catch(() => {});
   }
 
@@ -91,7 +91,7 @@ export class Worker extends GuardedEmitter<WorkerEvents> {
       runners: [...(runners?.values() ?? [])].map(({ kind, isolation }) => ({ kind, isolation })),
       running: Math.min(loop?.running ?? 0, this.#concurrency),
       concurrency: this.#concurrency,
-      ...this.#ended,
+      ...this.#counts,
       outbox: (joined?.outbox.size ?? 0) + (others?.unsent ?? 0),
       isolation: runners?.get(TASK_MODULE)?.isolation ?? '',
       traffic: master?.peer.rpc.traffic ?? { sent: 0, received: 0 },
@@ -164,7 +164,7 @@ export class Worker extends GuardedEmitter<WorkerEvents> {
     }
   }
 
-  async #getReady(): Promise<void> {
+  async #becomeReady(): Promise<void> {
     const joined = this.#token !== undefined && new Promise<void>((resolve) => this.once('connected', () => resolve()));
     try {
       const { runners, others } = await this.#starting;
@@ -225,7 +225,7 @@ export class Worker extends GuardedEmitter<WorkerEvents> {
   }
 
   #count(id: string, outcome: Outcome, ms: number, source: string): void {
-    this.#ended[outcome.state] += 1;
+    this.#counts[outcome.state] += 1;
     this.emit('result', { id, source, state: outcome.state, ms, ...(outcome.state === 'failed' && { code: outcome.error.code }) });
   }
 

@@ -13,7 +13,7 @@ import { until } from '../lab/until.js';
 const token = formatToken(createToken({ publicKey: nodePrimitives.randomBytes(32), trackers: ['ws://127.0.0.1:1'] }, nodePrimitives));
 const half = token.slice(0, 60);
 const rest = token.slice(60);
-/** No eight characters of the token in a row. */
+/** Whether a text contains eight consecutive characters of the token. */
 const shows = (text: string) => {
   for (let at = 4; at + 8 <= token.length; at += 1) if (text.includes(token.slice(at, at + 8))) return token.slice(at, at + 8);
   return '';
@@ -103,7 +103,7 @@ t.test('on a terminal a paste is taken as a whole, and nothing of it is shown', 
       if (index + 1 < pastes.length) await shown('truncated');
     }
     await shown('Name of this worker');
-    // One paste too many, into the wrong question.
+    // The same paste again, into the wrong question.
     terminal.stdin.write(`${rest}\r`);
     await shown('does not belong here');
     terminal.stdin.write('\u0015attic\r');

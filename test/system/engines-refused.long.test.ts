@@ -14,7 +14,10 @@ import { until } from '../lab/until.js';
 
 const SECRET = 'a-secret-of-the-user';
 
-/** What keeps an engine from being used, and what is done about it as the remedy says: `remedy` answers the address of then, `words` stand in what was said. */
+/**
+ * Something that makes an engine unusable, and its remedy: `remedy` applies it and returns the address to use then; `words` must
+ * appear in the message.
+ */
 interface Refusal {
   readonly what: string;
   readonly code: string;
@@ -31,7 +34,7 @@ function newGrid(t: Test): Grid {
   return grid;
 }
 
-/** A server that takes connections and says nothing. */
+/** A server that accepts connections and stays silent. */
 async function silentServer(t: Test): Promise<number> {
   const open = new Set<Socket>();
   const server: Server = createServer((socket) => {
@@ -73,7 +76,7 @@ t.test('a Postgres that refuses a ledger: each cause has its code, and what is s
     `postgres://${login}@${host}:${port}/${name}${query}`;
   const sealed = (name: string) => address(name, { query: `?sslmode=verify-full&sslrootcert=${tls.ca}` });
   await create('whole');
-  // Masters of one ledger have one key.
+  // Masters on one ledger share a key.
   const keyFile = join(t.testdir(), 'key.json');
   const stopped = await freePort();
   const silent = await silentServer(t);

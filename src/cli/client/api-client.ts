@@ -22,14 +22,14 @@ export class ApiClient {
   }
 
   get<T>(path: string): Promise<T> {
-    return this.ask('GET', path);
+    return this.request('GET', path);
   }
 
   /** Sends a request and parses the response. Rejects with the code that the Master responded with. */
-  async ask<T>(method: string, path: string, body?: unknown): Promise<T> {
+  async request<T>(method: string, path: string, body?: unknown): Promise<T> {
     const json = body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } };
     const response = await this.send(method, path, json);
-    const bytes = await boundedBytes(this.#body(response, undefined), ANSWER_LIMITS.maxBytes).catch((thrown: unknown) => {
+    const bytes = await boundedBytes(this.#body(response, undefined), RESPONSE_LIMITS.maxBytes).catch((thrown: unknown) => {
       throw thrown instanceof TooManyBytes ? notMaster(thrown.message) : thrown;
     });
     return (bytes.length === 0 ? undefined : parsed(bytes)) as T;
@@ -56,7 +56,7 @@ export class ApiClient {
   /** Yields the lines of a response, each parsed. */
   async *lines<T>(method: string, path: string, init: RequestInit = {}): AsyncGenerator<T, void, undefined> {
     const response = await this.send(method, path, init);
-    const lines = linesOf(this.#body(response, init.signal ?? undefined), ANSWER_LIMITS.maxBytes, notMaster);
+    const lines = linesOf(this.#body(response, init.signal ?? undefined), RESPONSE_LIMITS.maxBytes, notMaster);
     for await (const line of lines) if (line.trim() !== '') yield parsed(line) as T;
   }
 
@@ -72,7 +72,7 @@ export class ApiClient {
 }
 
 /** A page of jobs holds up to a thousand of them. Anything larger does not come from a Master and is `api-unreachable`. */
-const ANSWER_LIMITS = { maxBytes: 256 * 1024 * 1024 };
+const RESPONSE_LIMITS = { maxBytes: 256 * 1024 * 1024 };
 
 function notMaster(why: string): PeerworkError {
   return new PeerworkError('api-unreachable', `the server there is not a Master: ${why}`);
@@ -80,7 +80,7 @@ function notMaster(why: string): PeerworkError {
 
 function parsed(text: string | Uint8Array): unknown {
   try {
-    return parseJson(text, ANSWER_LIMITS);
+    return parseJson(text, RESPONSE_LIMITS);
   } catch (thrown) {
     throw notMaster((thrown as JsonRefused).message);
   }

@@ -61,7 +61,7 @@ async function retryAll(
 ): Promise<number> {
   if (filter.state !== 'failed' && filter.state !== 'cancelled')
     throw new PeerworkError('option-invalid', '--retry goes with --state failed or --state cancelled');
-  const answer = await api.ask<{ jobs: number }>('POST', 'v1/jobs/redrive', { ...filter, limit: Math.min(limit, MAX_RETRIED) });
+  const answer = await api.request<{ jobs: number }>('POST', 'v1/jobs/redrive', { ...filter, limit: Math.min(limit, MAX_RETRIED) });
   if (asJson) printJson(answer);
   else print(`${answer.jobs} ${answer.jobs === 1 ? 'job waits' : 'jobs wait'} again`);
   return 0;
@@ -82,11 +82,11 @@ export async function job(command: Command): Promise<number> {
   let changed = false;
   for (const verb of ['cancel', 'retry', 'reset'] as const) {
     if (!flags[verb]) continue;
-    await api.ask('POST', idPath('v1/jobs', id, verb));
+    await api.request('POST', idPath('v1/jobs', id, verb));
     changed = true;
   }
   if (flags['delete']) {
-    const answer = await api.ask<{ deleted: number }>('DELETE', path);
+    const answer = await api.request<{ deleted: number }>('DELETE', path);
     if (flags['json']) printJson(answer);
     else print(`${answer.deleted} deleted`);
     return 0;
@@ -107,14 +107,14 @@ async function follow(api: ApiClient, id: string, asJson: boolean): Promise<JobR
     for (const entry of entries) {
       seen = entry.seq;
       if (asJson) process.stderr.write(`${JSON.stringify(entry)}\n`);
-      else print(`${instant(entry.at)}  ${wordsOf(entry)}`);
+      else print(`${instant(entry.at)}  ${entryText(entry)}`);
     }
     if (record.settled !== undefined && entries.length === 0) return record;
     await new Promise((resolve) => setTimeout(resolve, FOLLOW_MS));
   }
 }
 
-function wordsOf({ kind, body }: HistoryEntry): string {
+function entryText({ kind, body }: HistoryEntry): string {
   if (kind === 'progress') return `progress ${JSON.stringify(body)}`;
   const { line, code, message } = body as { readonly line?: string; readonly code?: string; readonly message?: string };
   return kind === 'error' ? `failed: ${code}: ${message}` : (line ?? JSON.stringify(body));
@@ -159,9 +159,9 @@ function show(record: JobRecord): void {
     ['data', JSON.stringify(data)],
     ['output', settled?.output === undefined ? undefined : JSON.stringify(settled.output)],
   ];
-  const said = rows.filter((row): row is [string, string] => row[1] !== undefined);
-  const width = Math.max(...said.map(([key]) => key.length));
-  for (const [key, value] of said) print(`${key.padEnd(width)} ${value.replaceAll('\n', `\n${' '.repeat(width + 1)}`)}`);
+  const present = rows.filter((row): row is [string, string] => row[1] !== undefined);
+  const width = Math.max(...present.map(([key]) => key.length));
+  for (const [key, value] of present) print(`${key.padEnd(width)} ${value.replaceAll('\n', `\n${' '.repeat(width + 1)}`)}`);
 }
 
 /** Formats an error with its stack, followed by its parts and causes. */

@@ -38,7 +38,7 @@ export async function push(command: Command): Promise<number> {
 }
 
 async function pushJobs(api: ApiClient, inputs: readonly unknown[], asJson: boolean): Promise<number> {
-  const { jobs } = await api.ask<{ jobs: { id: string; added: boolean }[] }>('POST', 'v1/jobs', inputs);
+  const { jobs } = await api.request<{ jobs: { id: string; added: boolean }[] }>('POST', 'v1/jobs', inputs);
   if (asJson) for (const job of jobs) printJson(job);
   else for (const { id, added } of jobs) print(added ? id : `${id} (known already)`);
   return 0;

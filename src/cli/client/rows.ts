@@ -20,8 +20,8 @@ export async function groups(command: Command): Promise<number> {
   const [verb, id] = verbAndId(command, GROUP_VERBS);
   if (verb !== undefined) {
     const path = idPath('v1/groups', id);
-    if (verb === 'delete') await api.ask('DELETE', path);
-    else if (verb !== 'show') await api.ask('POST', idPath('v1/groups', id, verb));
+    if (verb === 'delete') await api.request('DELETE', path);
+    else if (verb !== 'show') await api.request('POST', idPath('v1/groups', id, verb));
     if (verb !== 'delete') showGroups([await api.get<GroupRecord>(path)], json);
     return 0;
   }
@@ -71,7 +71,7 @@ export async function workers(command: Command): Promise<number> {
   let { workers: all } = await api.get<{ workers: WorkerRow[] }>('v1/workers');
   if (verb !== undefined) {
     const { id } = oneWorker(all, name);
-    await api.ask('POST', idPath('v1/workers', id, verb));
+    await api.request('POST', idPath('v1/workers', id, verb));
     ({ workers: all } = await api.get<{ workers: WorkerRow[] }>('v1/workers'));
     all = all.filter((worker) => worker.id === id);
   }
@@ -122,13 +122,13 @@ export async function hold(command: Command): Promise<number> {
   if (id === undefined) ({ workgroups: all } = await api.get<{ workgroups: WorkgroupRecord[] }>('v1/workgroups?limit=500'));
   else {
     const path = idPath('v1/workgroups', id);
-    if (maxRunning !== undefined) await api.ask('PUT', path, { maxRunning: maxRunning === 'none' ? null : Number(maxRunning) });
-    if (release) await api.ask('POST', idPath('v1/workgroups', id, 'release'));
+    if (maxRunning !== undefined) await api.request('PUT', path, { maxRunning: maxRunning === 'none' ? null : Number(maxRunning) });
+    if (release) await api.request('POST', idPath('v1/workgroups', id, 'release'));
     if (time !== undefined) {
       // A bare number means seconds here, as in other commands that wait.
       const ms = milliseconds(/^\d+$/.test(time) ? `${time}s` : time);
       if (ms === undefined) throw new PeerworkError('option-invalid', `${time} is no time: write 30, 90s, 15m, 12h`);
-      await api.ask('POST', idPath('v1/workgroups', id, 'hold'), { ms });
+      await api.request('POST', idPath('v1/workgroups', id, 'hold'), { ms });
     }
     all = [await api.get<WorkgroupRecord>(path)];
   }
@@ -161,7 +161,7 @@ export async function schedule(command: Command): Promise<number> {
   const path = idPath('v1/schedules', id);
   let all: ScheduleRecord[];
   if (verb === 'delete') {
-    await api.ask('DELETE', path);
+    await api.request('DELETE', path);
     return 0;
   }
   if (verb === undefined) ({ schedules: all } = await api.get<{ schedules: ScheduleRecord[] }>('v1/schedules'));
@@ -174,7 +174,7 @@ export async function schedule(command: Command): Promise<number> {
       throw new PeerworkError('option-invalid', `--job cannot be used: ${error instanceof Error ? error.message : error}`);
     }
     all = [
-      await api.ask<ScheduleRecord>('PUT', path, {
+      await api.request<ScheduleRecord>('PUT', path, {
         cron,
         job: input,
         ...(timeZone !== undefined && { timeZone }),
@@ -182,7 +182,7 @@ export async function schedule(command: Command): Promise<number> {
       }),
     ];
   } else
-    all = [await (verb === 'show' ? api.get<ScheduleRecord>(path) : api.ask<ScheduleRecord>('POST', idPath('v1/schedules', id, verb)))];
+    all = [await (verb === 'show' ? api.get<ScheduleRecord>(path) : api.request<ScheduleRecord>('POST', idPath('v1/schedules', id, verb)))];
   if (json) for (const each of all) printJson(each);
   else
     printTable(

@@ -4,7 +4,7 @@ import { asPeerworkError } from '../../errors.js';
 import type { Check } from '../../job/health.js';
 
 /** The reported facts of a container engine. */
-export type EngineSays = Pick<EngineFacts, 'kind' | 'version' | 'rootless' | 'limits'>;
+export type EngineReport = Pick<EngineFacts, 'kind' | 'version' | 'rootless' | 'limits'>;
 
 const SWITCH_ON =
   'Switch on these cgroup controllers in the kernel: on a Raspberry Pi, add `cgroup_enable=memory` to the line in /boot/firmware/cmdline.txt and reboot.';
@@ -16,8 +16,8 @@ const DELEGATE =
  * container jobs are left to other workers.
  */
 export async function checkEngine(
-  find: () => Promise<{ readonly facts: EngineSays }>,
-  { demanded }: { readonly demanded: boolean },
+  find: () => Promise<{ readonly facts: EngineReport }>,
+  { required }: { readonly required: boolean },
 ): Promise<Check> {
   const name = 'containers';
   try {
@@ -34,7 +34,7 @@ export async function checkEngine(
     };
   } catch (thrown) {
     const { message, hint } = asPeerworkError(thrown);
-    if (demanded) return { name, state: 'fail', detail: message, hint };
+    if (required) return { name, state: 'fail', detail: message, hint };
     return {
       name,
       state: 'warn',

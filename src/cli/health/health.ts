@@ -135,12 +135,12 @@ async function checkSwarm({ options, home, signal }: Question): Promise<Check[]>
     ...refused.map(({ message, hint }): Check => ({ name: 'ice', state: 'warn', detail: message, hint })),
     ...ofIce.map((check): Check => (found && check.state === 'fail' ? { ...check, state: 'warn' } : check)),
     ...ofClock,
-    ...(noTracker ? ofMaster.map(notLookedFor) : ofMaster),
+    ...(noTracker ? ofMaster.map(notSearchedFor) : ofMaster),
   ];
 }
 
 /** Without a tracker nothing can be said about the Master, and starting it would not help. */
-function notLookedFor(check: Check): Check {
+function notSearchedFor(check: Check): Check {
   if (check.state !== 'fail') return check;
   return { ...check, detail: 'not looked for: no tracker responds', hint: 'Fix the trackers first.' };
 }

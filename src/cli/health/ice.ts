@@ -24,7 +24,7 @@ export async function checkIce({ servers, ...question }: IceQuestion): Promise<C
   if (servers.length === 0) return [{ name, state: 'ok', detail: 'no STUN or TURN needed: the tracker is on this machine' }];
   const stun = servers.filter(({ kind }) => kind === 'stun');
   const turn = servers.filter(({ kind }) => kind === 'turn');
-  const [answers, relays] = await Promise.all([askStun(stun, question), Promise.all(turn.map((server) => askRelay(server, question)))]);
+  const [answers, relays] = await Promise.all([queryStun(stun, question), Promise.all(turn.map((server) => probeRelay(server, question)))]);
   const works = answers.size > 0 || relays.some((relayed) => relayed);
   const missing = works ? 'warn' : 'fail';
   return [
@@ -55,7 +55,7 @@ export async function checkIce({ servers, ...question }: IceQuestion): Promise<C
 }
 
 /** Resolves with the response time of each server that responded, in milliseconds. */
-function askStun(servers: readonly IceServer[], { clock, signal }: Omit<IceQuestion, 'servers'>): Promise<Map<IceServer, number>> {
+function queryStun(servers: readonly IceServer[], { clock, signal }: Omit<IceQuestion, 'servers'>): Promise<Map<IceServer, number>> {
   const answers = new Map<IceServer, number>();
   if (servers.length === 0) return Promise.resolve(answers);
   const startedAt = clock.now();
@@ -76,7 +76,7 @@ function askStun(servers: readonly IceServer[], { clock, signal }: Omit<IceQuest
 }
 
 /** Whether an offer made with this server alone contains a relay candidate. */
-async function askRelay(server: IceServer, { platform, clock, signal }: Omit<IceQuestion, 'servers'>): Promise<boolean> {
+async function probeRelay(server: IceServer, { platform, clock, signal }: Omit<IceQuestion, 'servers'>): Promise<boolean> {
   const ice = platform.openIce([server], { clock, log: silentLog });
   try {
     for (let tries = 0; tries < RELAY_TRIES && !signal.aborted; tries += 1) {

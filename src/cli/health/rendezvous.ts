@@ -20,31 +20,31 @@ export interface TrackersQuestion {
  * others respond.
  */
 export async function checkTrackers({ urls, ...question }: TrackersQuestion): Promise<Check[]> {
-  const answers = await Promise.all(urls.map((url) => askTracker(url, question)));
-  const someAnswered = answers.some(({ ms }) => ms !== undefined);
-  return answers.map(({ url, ms, members, why }): Check => {
+  const results = await Promise.all(urls.map((url) => queryTracker(url, question)));
+  const someResponded = results.some(({ ms }) => ms !== undefined);
+  return results.map(({ url, ms, members, why }): Check => {
     const name = 'tracker';
     if (ms !== undefined) return { name, state: 'ok', detail: `${url} responded in ${ms} ms, ${members} there for this token` };
-    const hint = someAnswered
+    const hint = someResponded
       ? 'No action needed as long as another one responds.'
       : 'Check the internet connection and that WebSockets (wss://) pass the firewall, or use a tracker of your own.';
-    return { name, state: someAnswered ? 'warn' : 'fail', detail: why ?? `${url}: no response in time`, hint };
+    return { name, state: someResponded ? 'warn' : 'fail', detail: why ?? `${url}: no response in time`, hint };
   });
 }
 
-interface TrackerAnswer {
+interface TrackerResult {
   readonly url: string;
   readonly ms?: number;
   readonly members?: number;
   readonly why?: string;
 }
 
-function askTracker(url: string, question: Omit<TrackersQuestion, 'urls'>): Promise<TrackerAnswer> {
+function queryTracker(url: string, question: Omit<TrackersQuestion, 'urls'>): Promise<TrackerResult> {
   const { infoHash, platform, clock, signal } = question;
   const { openSocket, primitives } = platform;
   const startedAt = clock.now();
   return new Promise((resolve) => {
-    const finish = (answer: Omit<TrackerAnswer, 'url'>) => {
+    const finish = (answer: Omit<TrackerResult, 'url'>) => {
       signal.removeEventListener('abort', giveUp);
       client.close();
       resolve({ url, ...answer });

@@ -18,12 +18,12 @@ const DAY_MS = 86_400_000;
  * may boot in 1970.
  */
 export async function checkWallClock({ urls, clock, signal }: WallClockQuestion): Promise<Check | undefined> {
-  const asked = [...new Set(urls.map((url) => new URL('/', url.replace(/^ws/, 'http')).href))];
-  const answers = await Promise.all(asked.map((url) => askTime(url, clock, signal)));
+  const urlsToQuery = [...new Set(urls.map((url) => new URL('/', url.replace(/^ws/, 'http')).href))];
+  const offsets = await Promise.all(urlsToQuery.map((url) => fetchTime(url, clock, signal)));
   const hint = 'Switch on the time service of this machine (`timedatectl set-ntp true`).';
-  const known = answers.find((answer) => typeof answer === 'number');
+  const known = offsets.find((answer) => typeof answer === 'number');
   if (typeof known !== 'number')
-    return answers.includes('untimely')
+    return offsets.includes('untimely')
       ? { name, state: 'fail', detail: 'certificates are not valid at the time that this machine believes it is', hint }
       : undefined;
   const off = `${Math.round(Math.abs(known) / 1_000)} s ${known > 0 ? 'behind' : 'ahead'}`;
@@ -33,13 +33,13 @@ export async function checkWallClock({ urls, clock, signal }: WallClockQuestion)
 }
 
 /** Returns how many milliseconds the server is ahead of us. */
-async function askTime(url: string, clock: Clock, signal: AbortSignal): Promise<number | 'untimely' | undefined> {
+async function fetchTime(url: string, clock: Clock, signal: AbortSignal): Promise<number | 'untimely' | undefined> {
   try {
-    const askedAt = clock.wall();
+    const sentAt = clock.wall();
     const response = await fetch(url, { method: 'HEAD', redirect: 'manual', signal });
-    const [answeredAt, date] = [clock.wall(), Date.parse(response.headers.get('date') ?? '')];
+    const [receivedAt, date] = [clock.wall(), Date.parse(response.headers.get('date') ?? '')];
     // Assumes the middle of the reported second, and of the round trip.
-    return Number.isNaN(date) ? undefined : date + 500 - (askedAt + answeredAt) / 2;
+    return Number.isNaN(date) ? undefined : date + 500 - (sentAt + receivedAt) / 2;
   } catch (thrown) {
     const cause = thrown instanceof Error ? thrown.cause : undefined;
     const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;

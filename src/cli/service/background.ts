@@ -64,19 +64,19 @@ export class BackgroundKeeper implements Keeper {
     const { supervisor, worker } = state;
     const drainMs = (await readRecord(this.#folder))?.drainMs ?? 0;
     // A Worker whose supervisor has died is draining already; another signal would make it stop at once.
-    const told = isAlive(supervisor) ? supervisor : undefined;
-    if (told !== undefined) signalProcess(told, 'SIGTERM');
+    const signalled = isAlive(supervisor) ? supervisor : undefined;
+    if (signalled !== undefined) signalProcess(signalled, 'SIGTERM');
     if (now) {
       await pause(this.#clock, SECOND_SIGNAL_MS);
-      const hurried = told ?? worker;
-      if (hurried !== undefined) signalProcess(hurried, 'SIGTERM');
+      const target = signalled ?? worker;
+      if (target !== undefined) signalProcess(target, 'SIGTERM');
     }
     // If the Worker was restarted since the state was written, its supervisor takes care of the new one.
     const both = [supervisor, ...(worker === undefined ? [] : [worker])];
-    if (await this.#gone(both, drainMs + STOP_GRACE_MS + KILL_GRACE_MS)) return;
+    if (await this.#haveEnded(both, drainMs + STOP_GRACE_MS + KILL_GRACE_MS)) return;
     if (worker !== undefined) signalProcess(worker, 'SIGKILL', { group: true });
     signalProcess(supervisor, 'SIGKILL');
-    if (!(await this.#gone(both, KILL_GRACE_MS))) throw new PeerworkError('service-failed', 'its processes cannot be killed');
+    if (!(await this.#haveEnded(both, KILL_GRACE_MS))) throw new PeerworkError('service-failed', 'its processes cannot be killed');
   }
 
   uninstall(): Promise<void> {
@@ -106,7 +106,7 @@ export class BackgroundKeeper implements Keeper {
     child.unref();
   }
 
-  async #gone(processes: readonly MarkedProcess[], withinMs: number): Promise<boolean> {
+  async #haveEnded(processes: readonly MarkedProcess[], withinMs: number): Promise<boolean> {
     const until = this.#clock.now() + withinMs;
     while (processes.some(isAlive)) {
       if (this.#clock.now() > until) return false;

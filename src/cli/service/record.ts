@@ -46,7 +46,7 @@ export async function writeRecord(folder: string, record: ServiceRecord): Promis
 }
 
 /** Gives a service's folder, and those created above it, to the user that will run it: under `sudo` they belong to root. */
-export async function handOver(home: string, name: string, { uid, gid }: { readonly uid: number; readonly gid: number }): Promise<void> {
+export async function chownFolder(home: string, name: string, { uid, gid }: { readonly uid: number; readonly gid: number }): Promise<void> {
   const folder = serviceFolder(home, name);
   for (const path of [home, dirname(folder), folder, join(folder, 'service.json')]) await lchown(path, uid, gid);
 }

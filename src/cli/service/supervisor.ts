@@ -22,7 +22,7 @@ export interface SupervisorOptions {
 const RESTART_FIRST_MS = 1_000;
 const RESTART_CAP_MS = 60_000;
 /** A Worker that lived this long was healthy: the restart delay starts over. */
-const WELL_MS = 60_000;
+const HEALTHY_MS = 60_000;
 const LAST_LINES_MS = 3_000;
 /** Added to the Worker's own drain time, for its last deliveries, in milliseconds. */
 export const STOP_GRACE_MS = 15_000;
@@ -53,10 +53,10 @@ export class Supervisor {
       const startedAt = clock.now();
       await this.#runWorker();
       if (this.#stopping.signal.aborted) break;
-      if (clock.now() - startedAt >= WELL_MS) backoff.reset();
+      if (clock.now() - startedAt >= HEALTHY_MS) backoff.reset();
       const waitMs = backoff.nextMs();
       log.say(`supervisor: the Worker ended (${this.#lastEnd}); it is started again in ${waitMs / 1_000} s`);
-      await this.#tell({ nextStartAt: clock.wall() + waitMs });
+      await this.#writeState({ nextStartAt: clock.wall() + waitMs });
       await pause(clock, waitMs, this.#stopping.signal);
       this.#restarts += 1;
     }
@@ -88,7 +88,7 @@ export class Supervisor {
       (error: Error) => error.message,
     );
     this.#worker = { child, marked: child.pid === undefined ? undefined : markProcess(child.pid) };
-    await this.#tell({});
+    await this.#writeState({});
     // `stop` was called just before there was a Worker to signal.
     if (this.#stopping.signal.aborted) child.kill('SIGTERM');
     this.#lastEnd = await ended;
@@ -103,7 +103,7 @@ export class Supervisor {
     child.stderr?.destroy();
   }
 
-  async #tell({ nextStartAt }: { nextStartAt?: number }): Promise<void> {
+  async #writeState({ nextStartAt }: { nextStartAt?: number }): Promise<void> {
     const { folder, log } = this.#options;
     const own = markProcess(process.pid);
     if (own === undefined) return;

@@ -78,7 +78,7 @@ export class SystemdKeeper implements Keeper {
 
   async logs({ lines, follow, signal }: { readonly lines: number; readonly follow: boolean; readonly signal: AbortSignal }): Promise<void> {
     const args = ['--unit', this.#unit, '--lines', String(lines), '--no-pager', '--output', 'cat', ...(follow ? ['--follow'] : [])];
-    const { code, stderr } = await this.#options.run('journalctl', this.#flags(args), { shown: true, signal, timeoutMs: 0 });
+    const { code, stderr } = await this.#options.run('journalctl', this.#flags(args), { inherit: true, signal, timeoutMs: 0 });
     if (code !== 0 && !signal.aborted) throw new PeerworkError('service-failed', stderr || 'journalctl shows nothing');
   }
 

@@ -18,12 +18,12 @@ export async function uninstall(command: Command): Promise<number> {
   if (keepData && yes) throw new PeerworkError('option-invalid', '--keep-data and --yes contradict each other');
   const { record, keeper } = await serviceOf(command, 'uninstall');
   const { home, name, dotenv } = record;
-  const shallGo = yes || (!keepData && isAttended() && (await askWhether(home)));
+  const deletesData = yes || (!keepData && isAttended() && (await askWhether(home)));
   await keeper.uninstall();
   await remove(serviceFolder(home, name));
   await rmdir(join(home, 'services')).catch(() => {});
   print(`The service ${name} is removed (it was ${keeper.description}).`);
-  if (!shallGo) print(`Key, outbox and files of this Worker stay in ${home}: installed again, it is the same Worker.`);
+  if (!deletesData) print(`Key, outbox and files of this Worker stay in ${home}: installed again, it is the same Worker.`);
   else {
     // Other Workers may have been started by hand, or have services of their own.
     const others = readWorkerStatuses(home).map(({ name: worker }) => worker);

@@ -203,7 +203,7 @@ async function addGuards(app: FastifyInstance, options: ApiOptions, gate: Gate):
     request.setDecorator('granted', granted);
   });
   const bodies = new ByteBudget(MAX_BODIES_BYTES);
-  const patienceMs = options.bodyTimeoutMs ?? DEFAULT_BODY_TIMEOUT_MS;
+  const timeoutMs = options.bodyTimeoutMs ?? DEFAULT_BODY_TIMEOUT_MS;
   app.addHook('preParsing', async (request, reply) => {
     if (request.headers['content-type']?.startsWith(NDJSON)) return;
     const bytes = announcedBytes(request);
@@ -214,23 +214,23 @@ async function addGuards(app: FastifyInstance, options: ApiOptions, gate: Gate):
     reply.raw.once('close', () => bodies.giveBack(bytes));
     const { socket } = request.raw;
     const [startedAt, readBefore] = [performance.now(), socket.bytesRead ?? 0];
-    const look = () => {
-      const leftMs = startedAt + patienceMs + carryMs((socket.bytesRead ?? 0) - readBefore) - performance.now();
+    const check = () => {
+      const leftMs = startedAt + timeoutMs + carryMs((socket.bytesRead ?? 0) - readBefore) - performance.now();
       if (leftMs > 1) {
-        timer = setTimeout(look, leftMs);
+        timer = setTimeout(check, leftMs);
         return;
       }
       reply.header('connection', 'close');
       void sendProblem(request, reply, new PeerworkError('request-slow'));
       reply.raw.once('finish', () => request.raw.destroy());
     };
-    let timer = setTimeout(look, patienceMs);
+    let timer = setTimeout(check, timeoutMs);
     const stop = () => clearTimeout(timer);
     for (const event of ['end', 'close', 'error']) request.raw.once(event, stop);
     reply.raw.once('close', stop);
   });
   app.addHook('preValidation', async (request) => {
-    takeIdOfQuery(request);
+    moveQueryIdToParams(request);
     coerceQuery(request);
   });
 }
@@ -243,7 +243,7 @@ function announcedBytes({ headers, routeOptions }: FastifyRequest): number {
 }
 
 /** Handles `/v1/jobs/~?id=..`: URL parsers treat `..` in a path as a folder, and some proxies decode `%2F`. */
-function takeIdOfQuery({ params, query }: FastifyRequest): void {
+function moveQueryIdToParams({ params, query }: FastifyRequest): void {
   const { id } = query as { id?: unknown };
   if (typeof id !== 'string' || typeof params !== 'object' || params === null || !('id' in params)) return;
   params.id = id;

@@ -47,7 +47,7 @@ export class Gate {
     this.#authorize = authorize;
     this.#identify = identify;
     this.#secret = secret;
-    for (const entry of tokens) this.#learn(entry);
+    for (const entry of tokens) this.#addToken(entry);
   }
 
   /** Returns the token or address behind a request, which the rate limit counts by. */
@@ -81,7 +81,7 @@ export class Gate {
     return new Set(scopes);
   }
 
-  #learn(entry: string): void {
+  #addToken(entry: string): void {
     const [, name, token = ''] = /^(read|lease|work|admin):(.+)$/.exec(entry) ?? [];
     const scope = scopes.find((one) => one === name);
     if (scope === undefined || token.length < 8)

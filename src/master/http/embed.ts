@@ -31,7 +31,7 @@ export function requestListener(options: ApiOptions | Promise<ApiOptions>): Requ
     setMount(request, (request as HostRequest).baseUrl ?? '');
     starting.then(
       ({ app }) => {
-        const body = unread(request);
+        const body = replayBody(request);
         if (!(body instanceof PeerworkError)) return app.routing(body, response);
         response.writeHead(body.status, { 'content-type': 'application/problem+json' }).end(JSON.stringify(problemOf(body)));
       },
@@ -84,7 +84,7 @@ export function fastifyPlugin(options: ApiOptions | Promise<ApiOptions>): (host:
 }
 
 /** Replays a body that the host has already read and parsed, within whatever limits, as if it arrived now. */
-function unread(request: HostRequest): IncomingMessage | PeerworkError {
+function replayBody(request: HostRequest): IncomingMessage | PeerworkError {
   if (!request.readableEnded || request.body === undefined) return request;
   let bytes: Buffer;
   try {

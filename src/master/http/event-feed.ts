@@ -57,7 +57,7 @@ export class EventFeed {
   constructor(service: JobService, heartbeatMs: number) {
     this.#clock = service.clock;
     this.#heartbeatMs = heartbeatMs;
-    this.#unwatch = service.watch((event) => this.#take(event));
+    this.#unwatch = service.watch((event) => this.#record(event));
     this.#beat();
   }
 
@@ -93,7 +93,7 @@ export class EventFeed {
     this.#readers.clear();
   }
 
-  #take(event: JobServiceEvent): void {
+  #record(event: JobServiceEvent): void {
     switch (event.kind) {
       case 'progress':
         this.#add('progress', { id: event.id, worker: event.worker, progress: event.progress }, sizeOfProgress(event.progress));

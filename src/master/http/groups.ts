@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import { PeerworkError } from '../../errors.js';
 import type { CancelledJob, GroupInput, GroupRecord } from '../../ledger/ledger.js';
 import type { ApiContext } from './context.js';
-import { about, idParams, list, object, ref, text, type WithId, whole } from './route.js';
+import { about, idParams, list, object, ref, text, type WithId, integerBetween } from './route.js';
 
 const TAG = 'groups';
 
@@ -14,7 +14,7 @@ export function groupRoutes(app: FastifyInstance, { service }: ApiContext): void
   app.get<{ Querystring: { after?: string; limit?: number } }>(
     '/v1/groups',
     about('read', TAG, 'Groups, page by page', {
-      query: { after: text, limit: whole(1, 500) },
+      query: { after: text, limit: integerBetween(1, 500) },
       answer: object({ groups: list(ref('GroupRecord')), next: text }, ['next']),
     }),
     ({ query: { after, limit = 50 } }) => ledger.listGroups({ limit, ...(after === undefined ? {} : { after }) }),
@@ -34,7 +34,7 @@ export function groupRoutes(app: FastifyInstance, { service }: ApiContext): void
     '/v1/groups/:id/graph',
     about('read', TAG, 'The jobs of a group as a graph', {
       params: idParams,
-      query: { limit: whole(1, 10_000) },
+      query: { limit: integerBetween(1, 10_000) },
       answer: ref('GroupGraph'),
     }),
     async ({ params: { id }, query: { limit = 2_000 } }) => known(await ledger.graphOf(id, limit), id),

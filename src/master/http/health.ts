@@ -11,13 +11,13 @@ export function healthRoutes(app: FastifyInstance, { service }: ApiContext): voi
       path,
       about('none', 'health', 'Whether the ledger responds; 503 if not', { answer: object({ healthy: flag }) }),
       async (_request, reply) => {
-        const answered = new AbortController();
-        const asked = service.ledger.lastSettled().then(
+        const done = new AbortController();
+        const responding = service.ledger.lastSettled().then(
           () => true,
           () => false,
         );
-        const healthy = await Promise.race([asked, pause(service.clock, LEDGER_TIMEOUT_MS, answered.signal).then(() => false)]);
-        answered.abort();
+        const healthy = await Promise.race([responding, pause(service.clock, LEDGER_TIMEOUT_MS, done.signal).then(() => false)]);
+        done.abort();
         return reply.code(healthy ? 200 : 503).send({ healthy });
       },
     );

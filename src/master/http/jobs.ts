@@ -8,7 +8,7 @@ import type { ApiContext } from './context.js';
 import { NDJSON, openStream } from './ndjson.js';
 import { PushStream } from './push-stream.js';
 import { refusalOf } from './refused-json.js';
-import { about, cursor, exactly, flag, idParams, list, object, ref, text, type WithId, whole } from './route.js';
+import { about, cursor, exactly, flag, idParams, list, object, ref, text, type WithId, integerBetween } from './route.js';
 
 const QUOTE = 0x22;
 
@@ -53,7 +53,7 @@ function routes(app: FastifyInstance, { service }: ApiContext): void {
   const { ledger, clock } = service;
   app.addHook('preHandler', async ({ params, query }) => {
     const named = params as { id?: string };
-    if (named.id !== undefined && (query as { prefix?: boolean }).prefix === true) named.id = await wholeId(ledger, named.id);
+    if (named.id !== undefined && (query as { prefix?: boolean }).prefix === true) named.id = await fullId(ledger, named.id);
   });
 
   const query = {
@@ -61,7 +61,7 @@ function routes(app: FastifyInstance, { service }: ApiContext): void {
     state: { type: 'string', enum: ['blocked', 'ready', 'leased', 'completed', 'failed', 'cancelled'] },
     idPrefix: text,
     after: text,
-    limit: whole(1, 500),
+    limit: integerBetween(1, 500),
     oldestFirst: flag,
   };
   const page = object({ jobs: list(ref('JobSummary')), next: text }, ['next']);
@@ -109,7 +109,7 @@ function routes(app: FastifyInstance, { service }: ApiContext): void {
     '/v1/jobs/:id/history',
     about('read', TAG, 'What a job said while it ran, and its errors', {
       ...byId,
-      query: { ...byId.query, after: cursor, limit: whole(1, 500) },
+      query: { ...byId.query, after: cursor, limit: integerBetween(1, 500) },
       answer: object({ entries: list(ref('HistoryEntry')) }),
     }),
     async ({ params: { id }, query: { after = 0, limit = 500 } }) => {
@@ -120,7 +120,7 @@ function routes(app: FastifyInstance, { service }: ApiContext): void {
   );
 
   /** If nothing changed, checks whether the id is known at all. */
-  const one = async (id: string, changed: readonly string[]) => {
+  const changedIds = async (id: string, changed: readonly string[]) => {
     if (changed.length === 0) known(await ledger.get(id), id);
     return { ids: changed };
   };
@@ -132,13 +132,13 @@ function routes(app: FastifyInstance, { service }: ApiContext): void {
   ] as const) {
     const what = verb === 'cancel' ? 'Cancel' : 'Retry';
     app.post<WithId>(`/v1/jobs/:id/${verb}`, about('work', TAG, `${what} a job`, withId), async ({ params: { id } }) =>
-      one(id, await act([id])),
+      changedIds(id, await act([id])),
     );
     app.post<{ Body: { ids: string[]; prefix?: boolean } }>(
       `/v1/jobs/${verb}`,
       about('work', TAG, `${what} jobs`, { body: ids, answer: ref('Ids') }),
       async ({ body: { ids, prefix = false } }) => ({
-        ids: await act(prefix ? await Promise.all(ids.map((id) => wholeId(ledger, id))) : ids),
+        ids: await act(prefix ? await Promise.all(ids.map((id) => fullId(ledger, id))) : ids),
       }),
     );
   }
@@ -150,7 +150,7 @@ function routes(app: FastifyInstance, { service }: ApiContext): void {
   app.post<{ Body: RedriveFilter & { limit?: number } }>(
     '/v1/jobs/redrive',
     about('admin', TAG, 'Failed jobs wait again, or cancelled ones, oldest first', {
-      body: exactly({ ...filter, state: { type: 'string', enum: ['failed', 'cancelled'] }, limit: whole(1, 1_000_000) }),
+      body: exactly({ ...filter, state: { type: 'string', enum: ['failed', 'cancelled'] }, limit: integerBetween(1, 1_000_000) }),
       answer: object({ jobs: { type: 'integer' } }),
     }),
     async ({ body: { limit = 1_000, ...wanted } }) => ({ jobs: await ledger.redrive(wanted, limit, clock.now()) }),
@@ -232,7 +232,7 @@ function checkedPushQuery(query: unknown): true | { readonly error: Error } {
 }
 
 /** Returns the given id, or the only one with this prefix. Throws `job-unknown`, or `job-ambiguous` with some of the candidates. */
-async function wholeId(ledger: Ledger, given: string): Promise<string> {
+async function fullId(ledger: Ledger, given: string): Promise<string> {
   const found = await ledger.idsLike(given, MAX_SHOWN + 1);
   if (found.length === 1 || found[0] === given) return found[0] as string;
   if (found.length === 0) throw new PeerworkError('job-unknown', given);

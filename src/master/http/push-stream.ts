@@ -55,14 +55,14 @@ export class PushStream {
       for await (const chunk of source.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
         timer.refresh();
         for (const line of cutter.take(chunk)) {
-          this.#enter(line);
+          this.#add(line);
           if (this.#isFull() && !(await this.#flush())) return;
         }
         // No more input is buffered: a client that sends slowly still gets its replies.
         if (source.readableLength === 0 && !(await this.#flush())) return;
         timer.refresh();
       }
-      for (const line of cutter.end()) this.#enter(line);
+      for (const line of cutter.end()) this.#add(line);
       if (await this.#flush()) answers.end(`${JSON.stringify({ summary: this.#summary })}\n`);
     } catch (error) {
       service.log.debug('a stream of jobs ended early', { error });
@@ -85,7 +85,7 @@ export class PushStream {
     return this.#batch.length >= BATCH_JOBS || this.#chars >= BATCH_CHARS;
   }
 
-  #enter(line: Line): void {
+  #add(line: Line): void {
     this.#chars += line.text?.length ?? 0;
     this.#batch.push({ line: line.number, ...parsed(line) });
   }

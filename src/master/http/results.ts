@@ -4,19 +4,19 @@ import type { SettledJob } from '../../job/job.js';
 import type { ApiContext } from './context.js';
 import { NDJSON, openStream, writeAll } from './ndjson.js';
 import { problemOf } from './problems.js';
-import { about, cursor, flag, object, ref, untilGone, whole } from './route.js';
+import { about, cursor, flag, object, ref, disconnectSignal, integerBetween } from './route.js';
 
 const PAGE = 100;
 
 export function resultRoutes(app: FastifyInstance, { service, closing }: ApiContext): void {
   const facts = about('read', 'results', 'Settled jobs in the order of their settlement, from behind a cursor', {
-    query: { after: cursor, limit: whole(1, 1_000_000), follow: flag },
+    query: { after: cursor, limit: integerBetween(1, 1_000_000), follow: flag },
     type: NDJSON,
     answer: object({ cursor: { type: 'integer' }, job: ref('SettledJob') }),
   });
   app.get<{ Querystring: { after?: number; limit?: number; follow?: boolean } }>('/v1/results', facts, async (request, reply) => {
     const { after = 0, limit = Number.POSITIVE_INFINITY, follow = false } = request.query;
-    const signal = untilGone(request, reply, closing);
+    const signal = disconnectSignal(request, reply, closing);
     const raw = openStream(reply, NDJSON);
     let left = limit;
     let complete = false;

@@ -6,7 +6,7 @@ import type { Demand } from './auth.js';
 export type Schema = Readonly<Record<string, unknown>>;
 
 export const text: Schema = { type: 'string' };
-export const whole = (minimum: number, maximum: number): Schema => ({ type: 'integer', minimum, maximum });
+export const integerBetween = (minimum: number, maximum: number): Schema => ({ type: 'integer', minimum, maximum });
 export const flag: Schema = { type: 'boolean' };
 export const anyJson: Schema = {};
 export const list = (items: Schema, more: Schema = {}): Schema => ({ type: 'array', items, ...more });
@@ -25,7 +25,7 @@ export const object = (properties: Readonly<Record<string, Schema>>, optional: r
   properties,
 });
 export const idParams: Schema = { type: 'object', required: ['id'], properties: { id: { type: 'string', minLength: 1, maxLength: 200 } } };
-export const cursor: Schema = whole(0, Number.MAX_SAFE_INTEGER);
+export const cursor: Schema = integerBetween(0, Number.MAX_SAFE_INTEGER);
 
 export interface WithId {
   Params: { readonly id: string };
@@ -59,7 +59,7 @@ export function about(demand: Demand, tag: string, summary: string, facts: Route
   const { params, query, body, answer, type = 'application/json', status = answer === undefined ? 204 : 200, bodyLimit } = facts;
   const byId =
     params === idParams ? { id: { ...text, description: 'The id, where a path cannot hold it: then `~` stands in the path' } } : {};
-  const good =
+  const success =
     answer === undefined ? { description: 'Done', type: 'null' } : { description: 'Done', content: { [type]: { schema: answer } } };
   return {
     ...(bodyLimit === undefined ? {} : { bodyLimit }),
@@ -73,7 +73,7 @@ export function about(demand: Demand, tag: string, summary: string, facts: Route
       ...(body === undefined ? {} : { body }),
       ...(demand === 'none' ? { security: [] } : {}),
       response: {
-        [status]: good,
+        [status]: success,
         default: { description: 'A problem', content: { 'application/problem+json': { schema: ref('Problem') } } },
       },
     },
@@ -81,7 +81,7 @@ export function about(demand: Demand, tag: string, summary: string, facts: Route
 }
 
 /** Returns a signal that aborts when the client disconnects or the server closes. */
-export function untilGone(_request: FastifyRequest, reply: FastifyReply, closing: AbortSignal): AbortSignal {
+export function disconnectSignal(_request: FastifyRequest, reply: FastifyReply, closing: AbortSignal): AbortSignal {
   const gone = new Deadline({ signals: [closing] });
   reply.raw.once('close', () => gone.abort());
   return gone.signal;

@@ -57,9 +57,9 @@ export class StatsSeries {
     this.#unwatch = service.watch((event) => {
       if (event.kind !== 'ledger') return;
       this.#changed = true;
-      for (const job of event.change.jobs) this.#take(job);
+      for (const job of event.change.jobs) this.#record(job);
     });
-    this.#next();
+    this.#startStep();
   }
 
   read(): Series {
@@ -83,13 +83,13 @@ export class StatsSeries {
     this.#timer?.cancel();
   }
 
-  #next(): void {
+  #startStep(): void {
     if (this.#closed) return;
     const now = this.#service.clock.wall();
     this.#steps.push({ at: now - (now % STEP_MS), added: 0, completed: 0, failed: 0, waits: new Sample(), runs: new Sample() });
     if (this.#steps.length > STEPS) this.#steps.shift();
     void this.#count(this.#steps.at(-2));
-    this.#timer = this.#service.clock.after(STEP_MS - (now % STEP_MS), () => this.#next(), { unref: true });
+    this.#timer = this.#service.clock.after(STEP_MS - (now % STEP_MS), () => this.#startStep(), { unref: true });
   }
 
   /** Derives additions from the change of the total: a change event does not distinguish a new job from one that waits again. */
@@ -109,7 +109,7 @@ export class StatsSeries {
     }
   }
 
-  #take({ id, state }: JobChange): void {
+  #record({ id, state }: JobChange): void {
     const step = this.#steps.at(-1);
     const before = this.#since.get(id);
     const at = this.#service.clock.now();

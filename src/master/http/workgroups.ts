@@ -3,7 +3,7 @@ import { PeerworkError } from '../../errors.js';
 import { MAX_DELAY_MS } from '../../job/limits.js';
 import type { WorkgroupInput, WorkgroupRecord } from '../../ledger/ledger.js';
 import type { ApiContext } from './context.js';
-import { about, exactly, idParams, list, object, ref, text, type WithId, whole } from './route.js';
+import { about, exactly, idParams, list, object, ref, text, type WithId, integerBetween } from './route.js';
 
 const TAG = 'workgroups';
 
@@ -14,7 +14,7 @@ export function workgroupRoutes(app: FastifyInstance, { service }: ApiContext): 
   app.get<{ Querystring: { after?: string; limit?: number } }>(
     '/v1/workgroups',
     about('read', TAG, 'Workgroups, page by page', {
-      query: { after: text, limit: whole(1, 500) },
+      query: { after: text, limit: integerBetween(1, 500) },
       answer: object({ workgroups: list(ref('WorkgroupRecord')), next: text }, ['next']),
     }),
     ({ query: { after, limit = 50 } }) => ledger.listWorkgroups({ limit, ...(after === undefined ? {} : { after }) }),
@@ -29,7 +29,7 @@ export function workgroupRoutes(app: FastifyInstance, { service }: ApiContext): 
   );
   app.post<WithId & { Body: { ms: number } }>(
     '/v1/workgroups/:id/hold',
-    about('work', TAG, 'No job of it starts for so long', { ...answer, body: exactly({ ms: whole(0, MAX_DELAY_MS) }, ['ms']) }),
+    about('work', TAG, 'No job of it starts for so long', { ...answer, body: exactly({ ms: integerBetween(0, MAX_DELAY_MS) }, ['ms']) }),
     ({ params: { id }, body: { ms } }) => ledger.holdWorkgroup(id, clock.now() + ms, clock.now()),
   );
   app.post<WithId>('/v1/workgroups/:id/release', about('work', TAG, 'End a hold', answer), async ({ params: { id } }) =>
