@@ -8,7 +8,7 @@ import type { CommandEntry, Command as CoreCommand } from './option-table.js';
 import { commandWithOptions } from './options.js';
 import { offerPackages } from './packages.js';
 import { serviceCommands } from './service/commands.js';
-import { lineOf, programCommands, wireBehind, wireCommands } from './wire-commands.js';
+import { lineOf, programCommands, wireNamed, wireCommands } from './wire-commands.js';
 import { wires } from './wires.js';
 
 /** The code of each command is loaded only when it runs: `--help` must not load a WebRTC engine. */
@@ -61,7 +61,7 @@ export async function main(
   act: (command: Command, load: Load) => Promise<number> = async (command, load) => (await load())(command),
 ): Promise<number> {
   keepInspectorShut();
-  const wire = wireBehind(args[0]);
+  const wire = wireNamed(args[0]);
   const line = wire === undefined ? args : lineOf(wire.program, args.slice(1));
   const known = wire === undefined ? commands : programCommands(wire, commands);
   const named = Object.hasOwn(known, line[0] ?? '') ? ` ${line[0]}` : '';

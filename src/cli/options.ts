@@ -44,19 +44,19 @@ export function resolveOptions(command: CommandName, sources: OptionSources): Op
 /** Resolves a single option. */
 export function resolveOption(name: OptionName, spec: OptionSpec<unknown>, sources: OptionSources): unknown {
   const { flags = {}, env = {}, dotenv = {}, preset = {} } = sources;
-  const otherwise = preset[name] ?? spec.default;
+  const fallbackValue = preset[name] ?? spec.default;
   const flag = flags[name];
   if (flag !== undefined) {
     const given = typeof flag === 'boolean' ? [flag ? 'yes' : 'no'] : typeof flag === 'string' ? [flag] : flag;
     return readOption(spec, given, longFlag(spec));
   }
-  if (spec.env === undefined) return otherwise;
+  if (spec.env === undefined) return fallbackValue;
   // Shells such as cmd.exe keep the blank before `&&`; in a file, quoted blanks are intended.
   const [given, written] = [env[spec.env]?.trim(), dotenv[spec.env]];
   if (given) return readOption(spec, spec.many ? listOf(given, spec.env) : [given], `${spec.env} in the environment`);
   if (written?.trim())
     return readOption(spec, spec.many || LIST.test(written) ? listOf(written, spec.env) : [written], `${spec.env} in .env`);
-  return otherwise;
+  return fallbackValue;
 }
 
 const LIST = /^\s*\["/;
@@ -133,11 +133,11 @@ export function dotenvFile(command: Command): string {
 
 /** Returns the variables of a `.env` file; none if there is no such file. */
 export async function readDotenv(file: string): Promise<Record<string, string>> {
-  return parseDotenv(wholeToken(await readDotenvText(file)));
+  return parseDotenv(joinToken(await readDotenvText(file)));
 }
 
 /** Joins a token that a terminal or an editor has broken into lines: dotenv would take the first line and drop the others. */
-function wholeToken(text: string): string {
+function joinToken(text: string): string {
   const cut = /^([ \t]*(?:export[ \t]+)?token[ \t]*=[ \t]*(?:Token:[ \t]*)?pw1\.[\w-]*)((?:\r?\n[ \t]*[\w-]+[ \t]*(?=\r?\n|$))+)/m;
   return text.replace(cut, (_, start: string, rest: string) => start + rest.replace(/\s/g, ''));
 }

@@ -18,11 +18,11 @@ const QUIET = ['--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'
 const OFFLINE = /\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|ERR_SOCKET_TIMEOUT|ENOTCACHED)\b/;
 const UNFINISHED = '.unfinished-';
 
-let mayAsk = true;
+let canAsk = true;
 
 /** Stops asking, because from now on a status on the terminal would overwrite a question. */
 export function stopAsking(): void {
-  mayAsk = false;
+  canAsk = false;
 }
 
 /**
@@ -31,7 +31,7 @@ export function stopAsking(): void {
  * with `package-missing`.
  */
 export function offerPackages(command: Command): void {
-  mayAsk = true;
+  canAsk = true;
   whenMissing(async (missing) => {
     if (!(await mayInstall(command, missing))) throw packageMissing(missing);
     for (const set of missing) await install(set);
@@ -43,7 +43,7 @@ async function mayInstall(command: Command, missing: readonly MissingSet[]): Pro
   if (await isAllowed(command)) return true;
   const renewed = await Promise.all(missing.map((set) => Promise.all(packageFolders().map((base) => otherVersionsOf(set, base)))));
   if (renewed.every((found) => found.flat().length > 0)) return true;
-  if (!mayAsk || process.stdin.isTTY !== true || process.stderr.isTTY !== true) return false;
+  if (!canAsk || process.stdin.isTTY !== true || process.stderr.isTTY !== true) return false;
   const { default: inquirer } = await import('inquirer');
   const prompt = inquirer.createPromptModule({ output: process.stderr });
   const message = `\`peerwork ${command.name()}\` needs ${describe(missing)}. Install ${missing.length > 1 ? 'them' : 'it'} now?`;

@@ -10,7 +10,7 @@ export const wireCommands: Readonly<Record<string, CommandEntry>> = Object.assig
 );
 
 /** Returns the wire whose program `peerwork NAME` runs. */
-export function wireBehind(name: string | undefined): (Wire & { readonly program: WireProgram }) | undefined {
+export function wireNamed(name: string | undefined): (Wire & { readonly program: WireProgram }) | undefined {
   return wires.find((wire): wire is Wire & { readonly program: WireProgram } => wire.program !== undefined && wire.name === name);
 }
 

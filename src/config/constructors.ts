@@ -27,7 +27,7 @@ const UNITS: Readonly<Record<string, string>> = { milliseconds: 'ms', MiB: 'MiB'
 const WORDS = new Set(['none', 'all', 'forever']);
 
 /** Formats a default: values as code, words as they are, numbers with their unit. */
-function shownDefault({ default: value, defaultText, unit = '' }: OptionSpec<unknown>): string {
+function formatDefault({ default: value, defaultText, unit = '' }: OptionSpec<unknown>): string {
   if (typeof value === 'boolean') return `\`${value}\``;
   const text = defaultText ?? String(value ?? 'none');
   if (/^\d+$/.test(text)) return [Number(text).toLocaleString('en'), UNITS[unit] ?? ''].join(' ').trim();
@@ -36,7 +36,7 @@ function shownDefault({ default: value, defaultText, unit = '' }: OptionSpec<unk
 
 /** Derives a constructor option from a command-line option, except for the given fields. */
 function derivedFrom(spec: OptionSpec<unknown>, type: string, other: Partial<ConstructorOption> = {}): ConstructorOption {
-  return { type, meaning: spec.meaning, default: shownDefault(spec), ...other };
+  return { type, meaning: spec.meaning, default: formatDefault(spec), ...other };
 }
 
 const logOptions: ConstructorOptions = {

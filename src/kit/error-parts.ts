@@ -77,7 +77,7 @@ function partOf(value: unknown, budget: Budget, depth: number): ErrorPart | unde
 }
 
 function takeText(text: string, maxChars: number, budget: Budget): string {
-  const taken = text.slice(0, Math.min(maxChars, budget.chars));
-  budget.chars -= taken.length;
-  return taken;
+  const kept = text.slice(0, Math.min(maxChars, budget.chars));
+  budget.chars -= kept.length;
+  return kept;
 }

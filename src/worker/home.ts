@@ -31,9 +31,9 @@ export async function takeHome(home: string, onTaken: (folder: string, pid: numb
   const root = resolve(home);
   for (let number = 1; number <= MAX_WORKERS; number += 1) {
     const folder = join(root, 'workers', String(number));
-    const taken = await lockFolder(folder);
-    if (!isLock(taken)) {
-      onTaken(folder, taken.pid);
+    const lock = await lockFolder(folder);
+    if (!isLock(lock)) {
+      onTaken(folder, lock.pid);
       continue;
     }
     return {
@@ -44,7 +44,7 @@ export async function takeHome(home: string, onTaken: (folder: string, pid: numb
       store: join(root, 'store'),
       sources: join(folder, 'sources'),
       runners: join(folder, 'runners'),
-      release: () => taken.release(),
+      release: () => lock.release(),
     };
   }
   throw new PeerworkError('home-locked', `${MAX_WORKERS} of them in ${root}`);

@@ -6,7 +6,7 @@ import type { Test } from 'tap';
 const places = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
 
 /** Only bounds hangs: on a busy machine a page takes its time. */
-const PATIENCE_MS = 600_000;
+const LIMIT_MS = 600_000;
 
 export function findChromium(): string | undefined {
   return places.find((place) => existsSync(place));
@@ -21,7 +21,7 @@ export async function openBrowser(t: Test): Promise<Browser> {
   const newPage = browser.newPage.bind(browser);
   browser.newPage = async (...args) => {
     const page = await newPage(...args);
-    page.setDefaultTimeout(PATIENCE_MS);
+    page.setDefaultTimeout(LIMIT_MS);
     return page;
   };
   return browser;

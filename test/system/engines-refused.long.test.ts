@@ -49,7 +49,7 @@ async function silentServer(t: Test): Promise<number> {
   return (server.address() as { readonly port: number }).port;
 }
 
-function told(t: Test, line: string, { code, words }: Refusal): void {
+function checkMessage(t: Test, line: string, { code, words }: Refusal): void {
   t.match(line, words, 'the cause');
   t.notMatch(line, SECRET, 'and no password');
   t.ok(line.includes(knownError(code)?.hint.slice(0, 20) ?? 'no such code'), 'and what to do');
@@ -237,7 +237,7 @@ t.test('a Postgres that refuses a ledger: each cause has its code, and what is s
       const line = await refused.line(/^peerwork: /);
       t.equal((await refused.ended).code, 2);
       t.match(line, `[${refusal.code}]`);
-      told(t, line, refusal);
+      checkMessage(t, line, refusal);
       const served = start(await refusal.remedy());
       t.match(await served.line(/^(Token|peerwork): /), /^Token: /, 'it starts');
       await served.stop();
@@ -310,7 +310,7 @@ t.test('a Redis that refuses a source: each cause has its code, and what is said
       const refused = start(address);
       const line = await refused.line(/ warn .*worqr|ended/);
       t.match(line, `code=${refusal.code} `);
-      told(t, line, refusal);
+      checkMessage(t, line, refusal);
       await new Promise((resolve) => setTimeout(resolve, 1_500));
       t.equal(refused.lines.filter((each) => / warn .*code=/.test(each)).length, 1, 'it is said once');
       await refused.stop();

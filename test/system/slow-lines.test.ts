@@ -36,7 +36,7 @@ async function openBed(t: Test, jobs: number, bytes: number, leaseMs: number, op
 }
 
 /** Checks that each job ran once and its outcome crossed the line once. */
-function allCarriedOnce(t: Test, { grid }: Bed, jobs: number, bytes: number, before: LineCount, after: LineCount, text: string): void {
+function checkCarriedOnce(t: Test, { grid }: Bed, jobs: number, bytes: number, before: LineCount, after: LineCount, text: string): void {
   const outcomes = grid.outcomes('results.ndjson') as {
     id: string;
     state: string;
@@ -67,7 +67,7 @@ for (const { jobs, bytes, upMbit, leaseMs } of [
     const before = await line.count();
     const worker = grid.worker(token, 'slow', ['--concurrency', '4'], { prefix: line.inside('near') });
     t.equal((await program.ended).code, 0, program.text.slice(-1_000));
-    allCarriedOnce(t, bed, jobs, bytes, before, await line.count(), program.text);
+    checkCarriedOnce(t, bed, jobs, bytes, before, await line.count(), program.text);
     t.notMatch(worker.text, /fell silent/);
   });
 
@@ -84,5 +84,5 @@ t.test('a line that is cut in the middle of an outcome carries only the rest whe
   await worker.line(/disconnected/);
   await line.mend();
   t.equal((await program.ended).code, 0, program.text.slice(-1_000));
-  allCarriedOnce(t, bed, 1, bytes, before, await line.count(), program.text);
+  checkCarriedOnce(t, bed, 1, bytes, before, await line.count(), program.text);
 });

@@ -269,7 +269,7 @@ t.test('task modules use it from the command line, and no log tells the address'
   t.notMatch(refused.text, /hush-hush/);
 });
 
-const HOLDS_ON = `
+const KEEPS_OPEN = `
 import { connect } from 'node:net';
 import { setTimeout } from 'node:timers/promises';
 const when = (socket, event) => new Promise((resolve) => socket.on(event, resolve));
@@ -309,7 +309,7 @@ t.test('a link that is cut: the connection ends, and the same run opens another'
     cable.close();
   });
   mkdirSync(join(grid.folder, 'task'));
-  writeFileSync(join(grid.folder, 'task', 'task.mjs'), HOLDS_ON);
+  writeFileSync(join(grid.folder, 'task', 'task.mjs'), KEEPS_OPEN);
   writeFileSync(join(grid.folder, 'task', 'task.json'), '{ "runner": "task-module", "tunnel": "redis" }');
   writeFileSync(join(grid.folder, 'jobs.ndjson'), '{"id":"one","data":null,"attempts":1}\n');
   await grid.tracker(0, { prefix, host: cable.address('a') });

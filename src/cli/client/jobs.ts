@@ -167,7 +167,7 @@ function show(record: JobRecord): void {
 /** Formats an error with its stack, followed by its parts and causes. */
 function thrownText(part: ErrorPart): string {
   const { cause, parts = [], stack = errorWords({ ...part, parts: [] }) } = part;
-  const behind = [...parts.map((each) => `part: ${thrownText(each)}`), ...(cause === undefined ? [] : [`cause: ${thrownText(cause)}`])];
+  const details = [...parts.map((each) => `part: ${thrownText(each)}`), ...(cause === undefined ? [] : [`cause: ${thrownText(cause)}`])];
   return [stack, ...behind].join('\n').replace(CONTROL, '?');
 }
 

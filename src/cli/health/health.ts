@@ -27,7 +27,7 @@ import { checkWallClock } from './wall-clock.js';
 
 const DEFAULT_SECONDS = 20;
 
-interface Question {
+interface CheckContext {
   readonly options: Options;
   readonly home: string;
   readonly signal: AbortSignal;
@@ -51,7 +51,7 @@ export async function checksOf(options: Options, dotenv: string, withinMs = DEFA
   const home = resolve(options.home ?? DEFAULT_HOME);
   const ending = new AbortController();
   const timer = systemClock.after(withinMs, () => ending.abort());
-  const question: Question = { options, home, signal: ending.signal };
+  const question: CheckContext = { options, home, signal: ending.signal };
   const parts = await Promise.all([
     checkConfiguration(options, dotenv),
     checkSwarm(question),
@@ -105,7 +105,7 @@ async function checkConfiguration(options: Options, dotenv: string): Promise<Che
 }
 
 /** Checks token, trackers, ICE servers, clock and Master, for a Worker that has a token. */
-async function checkSwarm({ options, home, signal }: Question): Promise<Check[]> {
+async function checkSwarm({ options, home, signal }: CheckContext): Promise<Check[]> {
   if (options.token === undefined) return [];
   let token: Token;
   try {

@@ -12,7 +12,7 @@ import { formatDuration } from '../figures.js';
 import type { Options } from '../option-table.js';
 import { readWorkerStatuses } from '../worker-status.js';
 
-export interface MasterQuestion {
+export interface MasterCheckOptions {
   readonly token: Token;
   readonly options: Pick<Options, 'transferEncryptToken' | 'trackers' | 'ice'>;
   /** Name of the Worker. */
@@ -41,7 +41,7 @@ const final: ReadonlySet<string> = new Set<ErrorCode>([
  * Master sees no stranger and also reports whether this Worker is approved. No other process can take the key meanwhile, because
  * the home is locked.
  */
-export async function checkMaster(question: MasterQuestion): Promise<Check> {
+export async function checkMaster(question: MasterCheckOptions): Promise<Check> {
   const running = readWorkerStatuses(question.home).filter(({ sources }) => sources.includes('master'));
   const [first] = running;
   if (first !== undefined) {
@@ -71,7 +71,7 @@ export async function checkMaster(question: MasterQuestion): Promise<Check> {
   }
 }
 
-async function join({ token, options, worker, platform, clock, signal }: MasterQuestion, keyFile: string): Promise<Check> {
+async function join({ token, options, worker, platform, clock, signal }: MasterCheckOptions, keyFile: string): Promise<Check> {
   const { transferEncryptToken: transferSecret, trackers, ice } = options;
   const identity = loadOrCreateKeyFile(keyFile).keyPair;
   const startedAt = clock.now();

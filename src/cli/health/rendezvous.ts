@@ -6,7 +6,7 @@ import { TrackerClient } from '../../swarm/rendezvous/tracker-client.js';
 import { TrackerPace } from '../../swarm/rendezvous/tracker-pace.js';
 import { binaryText } from '../../swarm/rendezvous/wire.js';
 
-export interface TrackersQuestion {
+export interface TrackerCheckOptions {
   readonly urls: readonly string[];
   /** Info hash of the token, which a Worker announces. */
   readonly infoHash: Uint8Array;
@@ -19,7 +19,7 @@ export interface TrackersQuestion {
  * Announces to each tracker, without an offer: one that responds is reachable. One is enough, so a silent one is only a warning if
  * others respond.
  */
-export async function checkTrackers({ urls, ...question }: TrackersQuestion): Promise<Check[]> {
+export async function checkTrackers({ urls, ...question }: TrackerCheckOptions): Promise<Check[]> {
   const results = await Promise.all(urls.map((url) => queryTracker(url, question)));
   const someResponded = results.some(({ ms }) => ms !== undefined);
   return results.map(({ url, ms, members, why }): Check => {
@@ -39,7 +39,7 @@ interface TrackerResult {
   readonly why?: string;
 }
 
-function queryTracker(url: string, question: Omit<TrackersQuestion, 'urls'>): Promise<TrackerResult> {
+function queryTracker(url: string, question: Omit<TrackerCheckOptions, 'urls'>): Promise<TrackerResult> {
   const { infoHash, platform, clock, signal } = question;
   const { openSocket, primitives } = platform;
   const startedAt = clock.now();

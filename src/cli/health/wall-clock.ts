@@ -1,7 +1,7 @@
 import type { Clock } from '../../clock.js';
 import type { Check } from '../../job/health.js';
 
-export interface WallClockQuestion {
+export interface WallClockCheckOptions {
   /** Servers that may report the time in a response header: `wss://`, `ws://`, `https://` or `http://`. */
   readonly urls: readonly string[];
   readonly clock: Clock;
@@ -17,7 +17,7 @@ const DAY_MS = 86_400_000;
  * Compares our clock with the first server that reports the time; undefined if none does. A machine without a battery-backed clock
  * may boot in 1970.
  */
-export async function checkWallClock({ urls, clock, signal }: WallClockQuestion): Promise<Check | undefined> {
+export async function checkWallClock({ urls, clock, signal }: WallClockCheckOptions): Promise<Check | undefined> {
   const urlsToQuery = [...new Set(urls.map((url) => new URL('/', url.replace(/^ws/, 'http')).href))];
   const offsets = await Promise.all(urlsToQuery.map((url) => fetchTime(url, clock, signal)));
   const hint = 'Switch on the time service of this machine (`timedatectl set-ntp true`).';

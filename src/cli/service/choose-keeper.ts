@@ -24,7 +24,7 @@ export function openKeeper(kind: KeeperKind, place: KeeperPlace): Keeper {
   const { home, name, run = runTool, clock = systemClock, uid = process.getuid?.() ?? 0 } = place;
   if (kind === 'background') return new BackgroundKeeper({ home, name, clock });
   if (kind === 'launchd') return new LaunchdKeeper({ home, name, run, clock, uid });
-  helpUserSession(uid);
+  setRuntimeDir(uid);
   const command = ({ dotenv }: ServicePlan) => [process.execPath, frontDoor, 'worker', '--dotenv', dotenv];
   return new SystemdKeeper({ name, run, clock, system: kind === 'systemd-system', command });
 }
@@ -41,7 +41,7 @@ export async function chooseKeeper(wanted: KeeperKind | 'auto', place: KeeperPla
     },
     'systemd-user': async () => {
       if (platform !== 'linux') return 'systemd is part of Linux';
-      helpUserSession(uid);
+      setRuntimeDir(uid);
       return systemdState(await run('systemctl', ['--user', 'is-system-running']));
     },
     background: async () => (platform === 'win32' ? 'on Windows, run `peerwork start` from the Task Scheduler' : undefined),
@@ -67,7 +67,7 @@ function systemdState({ stdout, stderr }: { readonly stdout: string; readonly st
 }
 
 /** Adds the address of the user's own systemd to the environment, where it is missing after `su` or in a bare ssh session. */
-function helpUserSession(uid: number): void {
+function setRuntimeDir(uid: number): void {
   const folder = `/run/user/${uid}`;
   if (process.env['XDG_RUNTIME_DIR'] === undefined && existsSync(folder)) process.env['XDG_RUNTIME_DIR'] = folder;
 }

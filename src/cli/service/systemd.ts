@@ -64,13 +64,13 @@ export class SystemdKeeper implements Keeper {
 
   async state(): Promise<KeeperState> {
     const text = await this.#systemctl('show', this.#unit, `--property=${SHOWN.join(',')}`);
-    const shown = Object.fromEntries(text.split('\n').map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]));
-    const pid = Number(shown['MainPID'] ?? 0);
-    const restarts = Number(shown['NRestarts'] ?? Number.NaN);
-    const result = shown['Result'] === 'success' || !shown['Result'] ? '' : `, ${shown['Result']}`;
+    const properties = Object.fromEntries(text.split('\n').map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]));
+    const pid = Number(properties['MainPID'] ?? 0);
+    const restarts = Number(properties['NRestarts'] ?? Number.NaN);
+    const result = properties['Result'] === 'success' || !properties['Result'] ? '' : `, ${properties['Result']}`;
     return {
-      running: shown['ActiveState'] === 'active',
-      detail: `${shown['ActiveState'] ?? 'unknown'} (${shown['SubState'] ?? 'unknown'}${result})`,
+      running: properties['ActiveState'] === 'active',
+      detail: `${properties['ActiveState'] ?? 'unknown'} (${properties['SubState'] ?? 'unknown'}${result})`,
       ...(pid > 0 && { pid }),
       ...(Number.isInteger(restarts) && { restarts }),
     };

@@ -18,7 +18,7 @@ export async function uninstall(command: Command): Promise<number> {
   if (keepData && yes) throw new PeerworkError('option-invalid', '--keep-data and --yes contradict each other');
   const { record, keeper } = await serviceOf(command, 'uninstall');
   const { home, name, dotenv } = record;
-  const deletesData = yes || (!keepData && isAttended() && (await askWhether(home)));
+  const deletesData = yes || (!keepData && isAttended() && (await confirmDeletion(home)));
   await keeper.uninstall();
   await remove(serviceFolder(home, name));
   await rmdir(join(home, 'services')).catch(() => {});
@@ -45,7 +45,7 @@ async function remove(path: string): Promise<void> {
   if (remains !== undefined) print(`${remains.path} could not be removed (${remains.why}). ${remains.hint}`);
 }
 
-async function askWhether(home: string): Promise<boolean> {
+async function confirmDeletion(home: string): Promise<boolean> {
   const answer = await unlessLeft(async () => {
     const { default: inquirer } = await import('inquirer');
     const message = `Delete key, outbox and files of Workers in ${home} as well?`;

@@ -60,7 +60,7 @@ export class Gate {
    * worker, whatever name it uses. Undefined if no token is required and none was sent; workers then differ by name only.
    */
   holderOf(request: IncomingMessage): string | undefined {
-    const identity = this.#identify?.(request) ?? shownToken(request);
+    const identity = this.#identify?.(request) ?? presentedToken(request);
     if (identity === undefined || (this.#authorize === undefined && this.#known.length === 0)) return undefined;
     return createHmac('sha256', this.#secret).update(identity).digest('base64url').slice(0, 16);
   }
@@ -94,7 +94,7 @@ export class Gate {
   }
 
   #match(request: IncomingMessage): KnownToken | undefined {
-    const token = shownToken(request);
+    const token = presentedToken(request);
     if (token === undefined) return undefined;
     const hash = hashOf(token);
     // Compares all of them, so that the timing reveals nothing about near matches.
@@ -113,7 +113,7 @@ function withAdmin(granted: ReadonlySet<Scope>): ReadonlySet<Scope> {
 }
 
 /** EventSource cannot set headers, so a GET may carry its token in the URL. */
-function shownToken(request: IncomingMessage): string | undefined {
+function presentedToken(request: IncomingMessage): string | undefined {
   const [, bearer] = /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? '') ?? [];
   if (bearer !== undefined || request.method !== 'GET') return bearer;
   return new URLSearchParams((request.url ?? '').split('?')[1]).get('access_token') ?? undefined;

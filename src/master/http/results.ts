@@ -18,15 +18,15 @@ export function resultRoutes(app: FastifyInstance, { service, closing }: ApiCont
     const { after = 0, limit = Number.POSITIVE_INFINITY, follow = false } = request.query;
     const signal = disconnectSignal(request, reply, closing);
     const raw = openStream(reply, NDJSON);
-    let left = limit;
+    let remaining = limit;
     let complete = false;
     try {
       for await (const result of follow ? service.results.follow({ after, signal }) : stored(after)) {
         if (signal.aborted || !(await writeAll(raw, `${JSON.stringify(result)}\n`))) break;
-        left -= 1;
-        if (left === 0) break;
+        remaining -= 1;
+        if (remaining === 0) break;
       }
-      complete = follow || left === 0 || !signal.aborted;
+      complete = follow || remaining === 0 || !signal.aborted;
     } catch (thrown) {
       complete = true;
       await writeAll(raw, `${JSON.stringify({ problem: problemOf(asPeerworkError(thrown)) })}\n`);
