@@ -21,6 +21,7 @@ export interface Clock {
   after(delayMs: number, action: () => void, options?: { unref?: boolean }): Timer;
 }
 
+/** A pending timer. */
 export interface Timer {
   cancel(): void;
 }
@@ -94,6 +95,7 @@ const steady = new SteadyTime({
 /** `setTimeout` fires immediately for any longer delay. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
+/** The clock of this process: steady time from the system's own readings. */
 export const systemClock: Clock = {
   now: () => steady.now(),
   wall: () => Date.now(),

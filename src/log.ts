@@ -10,6 +10,7 @@ export type LogLevel = (typeof logLevels)[number];
 
 export type LogFields = Readonly<Record<string, unknown>>;
 
+/** A log with levels; fields are appended as `key=value`. */
 export interface Log {
   error(message: string, fields?: LogFields): void;
   warn(message: string, fields?: LogFields): void;
@@ -43,12 +44,14 @@ export function conceal(secret: string): void {
 /** Tokens are recognised by their format as well: one that was pasted into the wrong place was never registered. */
 const TOKEN = /\bpw\d{1,2}\.[\w-]{20,}/g;
 
+/** Replaces registered secrets, and anything in the format of a token, by `[secret]`. */
 export function redact(text: string): string {
   let clean = text;
   for (const secret of secrets) clean = clean.replaceAll(secret, '[secret]');
   return clean.includes('pw') ? clean.replace(TOKEN, '[secret]') : clean;
 }
 
+/** Whether a text contains a token. */
 export function holdsToken(text: string): boolean {
   return text.search(TOKEN) !== -1;
 }
@@ -58,6 +61,7 @@ export function withoutSecrets(input: string): string {
   return redact(input).replace(/[\w-]{20,}/g, (word) => (/[a-z]/.test(word) && /[A-Z]/.test(word) && /\d/.test(word) ? '[secret]' : word));
 }
 
+/** Creates a log that writes lines up to this level. */
 export function createLog(options: LogOptions): Log {
   const rank = logLevels.indexOf(options.level);
   const now = options.now ?? Date.now;
@@ -82,6 +86,7 @@ export function createLog(options: LogOptions): Log {
   return make({});
 }
 
+/** A log that writes nothing. */
 export const silentLog: Log = createLog({ level: 'off', write: () => {} });
 
 /** Returns the hint of a warning or error whose line carries its code. */

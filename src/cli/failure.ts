@@ -6,6 +6,7 @@ import { redact, withoutSecrets } from '../log.js';
 export const EXIT_UNCONFIGURED = 3;
 export { EXIT_REFUSED };
 
+/** Returns the exit code of a command that failed with this error. */
 export function exitCodeOf(thrown: unknown): number {
   return asKnownError(thrown).exitCode;
 }

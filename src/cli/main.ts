@@ -8,7 +8,7 @@ import type { CommandEntry, Command as CoreCommand } from './option-table.js';
 import { commandWithOptions } from './options.js';
 import { offerPackages } from './packages.js';
 import { serviceCommands } from './service/commands.js';
-import { lineOf, programCommands, wireNamed, wireCommands } from './wire-commands.js';
+import { lineOf, programCommands, wireCommands, wireNamed } from './wire-commands.js';
 import { wires } from './wires.js';
 
 /** The code of each command is loaded only when it runs: `--help` must not load a WebRTC engine. */

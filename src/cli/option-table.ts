@@ -15,6 +15,7 @@ export { keeperKinds };
 const { serviceName } = coreOptions;
 const serviceNames = [serviceName.default, ...programNames.map((name) => `for \`${name}\`: ${name}`)];
 const core: typeof coreOptions = { ...coreOptions, serviceName: { ...serviceName, defaultText: serviceNames.join('; ') } };
+/** All options by name. A wire's options are merged into those of the core. */
 export const optionTable: typeof coreOptions & WireOptionTables = Object.assign({}, core, ...wires.map(({ options }) => options));
 
 export type OptionName = keyof typeof optionTable;
@@ -26,6 +27,7 @@ export const optionNames = Object.keys(optionTable) as readonly OptionName[];
 /** Commands that take every option of `worker`, including those of its sources and runners. */
 export const likeWorker: ReadonlySet<string> = new Set<Command>(['setup', 'configure', 'health', 'start', 'start-bg']);
 
+/** Returns the names of the options that a command takes. */
 export function optionsOf(command: CommandName): OptionName[] {
   return optionNames.filter((name) => {
     const { commands } = optionSpec(name);

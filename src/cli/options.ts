@@ -127,6 +127,7 @@ export function presetOf(command: Command): NonNullable<OptionSources['preset']>
   return { serviceName: program, ...(folder === parsePath(folder).root && { home: join(homedir(), DEFAULT_HOME) }) };
 }
 
+/** Returns the path of the `.env` that this command uses. */
 export function dotenvFile(command: Command): string {
   return String(command.opts()['dotenv'] ?? DEFAULT_DOTENV);
 }

@@ -17,6 +17,7 @@ export const REDRAW_MS = 200;
 /** Interval for progress lines on a pipe, in milliseconds. */
 export const REPORT_MS = 5_000;
 
+/** Opens the screen of a command on a stream: live if that is a terminal, otherwise plain lines. */
 export async function openScreen(stream: NodeJS.WriteStream, level: LogLevel): Promise<Screen> {
   if (!stream.isTTY) {
     const write = (line: string) => stream.write(`${line}\n`);

@@ -69,6 +69,7 @@ export function variablesToKeep(
   return variables;
 }
 
+/** Formats an option's value for `.env`. */
 export function storedText(spec: OptionSpec<unknown>, value: unknown): string {
   return typeof value === 'string' && !spec.many ? singleText(value) : asText(value);
 }

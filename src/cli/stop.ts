@@ -11,6 +11,7 @@ const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 /** Exit codes that a shell uses for a program ended by a signal. */
 export const EXIT_OF_SIGNAL = { SIGINT: 130, SIGTERM: 143 } as const satisfies Record<(typeof SIGNALS)[number], number>;
 
+/** Returns the exit code for a signal. */
 export function exitOfSignal(signal: NodeJS.Signals): number {
   return signal === 'SIGTERM' ? EXIT_OF_SIGNAL.SIGTERM : EXIT_OF_SIGNAL.SIGINT;
 }
@@ -18,6 +19,7 @@ export function exitOfSignal(signal: NodeJS.Signals): number {
 /** A terminal sends Ctrl-C to the whole process group, and npm forwards it as well: a second signal this soon is the same key press. */
 const SAME_PRESS_MS = 50;
 
+/** Catches SIGINT and SIGTERM until `release` is called. */
 export function catchSignals(): StopSignals {
   let onFirst: (signal: NodeJS.Signals) => void = () => {};
   let onSecond: (signal: NodeJS.Signals) => void = () => {};

@@ -140,9 +140,9 @@ function readFolder(folder: string): { readonly file: string; readonly report: W
   return files.map((name) => {
     const file = join(folder, name);
     try {
-      return { file, says: v.parse(shape, parseJson(readFileSync(file, 'utf8'), LOCAL_JSON)) };
+      return { file, report: v.parse(shape, parseJson(readFileSync(file, 'utf8'), LOCAL_JSON)) };
     } catch {
-      return { file, says: undefined };
+      return { file, report: undefined };
     }
   });
 }

@@ -86,7 +86,9 @@ const workerConstructor: ConstructorOptions = {
   storeQuotaMb: derivedFrom(workerOptions.storeQuotaMb, 'number'),
   trackers: derivedFrom(commonOptions.trackers, 'readonly string[]'),
   ice: derivedFrom(commonOptions.ice, 'readonly string[]', { meaning: `${commonOptions.ice.meaning} \`[]\` for none.` }),
-  drainMs: derivedFrom(workerOptions.drainMs, 'number', { meaning: 'How long `drain` lets running jobs continue before it gives them back.' }),
+  drainMs: derivedFrom(workerOptions.drainMs, 'number', {
+    meaning: 'How long `drain` lets running jobs continue before it gives them back.',
+  }),
   ...logOptions,
 };
 
@@ -111,7 +113,10 @@ const masterConstructor: ConstructorOptions = {
     default: 'made from the key file',
     meaning: 'A token made earlier; it must belong to the key file.',
   },
-  name: derivedFrom(commonOptions.name, 'string', { default: `\`${DEFAULT_MASTER_NAME}\``, meaning: 'Name of this Master as Workers see it.' }),
+  name: derivedFrom(commonOptions.name, 'string', {
+    default: `\`${DEFAULT_MASTER_NAME}\``,
+    meaning: 'Name of this Master as Workers see it.',
+  }),
   trackers: derivedFrom(commonOptions.trackers, 'readonly string[]', {
     default: 'public trackers',
     meaning: 'Trackers used for rendezvous, written into the token.',
@@ -173,12 +178,16 @@ const httpConstructor: ConstructorOptions = {
 };
 
 const containerConstructor: ConstructorOptions = {
-  engine: derivedFrom(containerOptions.containers, "EngineKind | 'auto'", { meaning: 'Container engine; `auto` takes docker, else podman.' }),
+  engine: derivedFrom(containerOptions.containers, "EngineKind | 'auto'", {
+    meaning: 'Container engine; `auto` takes docker, else podman.',
+  }),
   images: derivedFrom(containerOptions.images, 'readonly string[]'),
   trustedImages: derivedFrom(containerOptions.trustedImages, 'readonly string[]', {
     meaning: `${containerOptions.trustedImages.meaning} Patterns as in \`images\`, names with a digest (\`name@sha256:…\`), or ids.`,
   }),
-  pull: derivedFrom(containerOptions.pull, 'PullPolicy', { meaning: `${containerOptions.pull.meaning} \`missing\`, \`always\` or \`never\`.` }),
+  pull: derivedFrom(containerOptions.pull, 'PullPolicy', {
+    meaning: `${containerOptions.pull.meaning} \`missing\`, \`always\` or \`never\`.`,
+  }),
   pullTimeoutMs: derivedFrom(containerOptions.pullTimeoutMs, 'number'),
   imageQuotaMb: derivedFrom(containerOptions.imageQuotaMb, 'number'),
   memoryMb: derivedFrom(containerOptions.containerMemoryMb, 'number', {

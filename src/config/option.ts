@@ -1,5 +1,6 @@
 import type { CommandName } from './command.js';
 
+/** Declaration of one option of the command line. */
 export interface OptionSpec<T, D extends T | undefined = T | undefined> {
   /** In commander's syntax, such as `--name <text>`. A flag without an argument means yes; with the prefix `--no-`, no. */
   readonly flag: string;
@@ -24,6 +25,7 @@ export interface OptionSpec<T, D extends T | undefined = T | undefined> {
   readonly parse: (given: readonly string[]) => T | undefined;
 }
 
+/** Declares an option; only there for type inference. */
 export function option<T, const D extends T | undefined>(spec: OptionSpec<T, D>): OptionSpec<T, D> {
   return spec;
 }

@@ -33,6 +33,7 @@ export function tunnelAddress(text: string): { readonly name: string; readonly a
   return at > 0 && TUNNEL_NAME.test(name) && hostAndPort(address) !== undefined ? { name, address } : undefined;
 }
 
+/** Parses `host:port`, with IPv6 addresses in brackets; undefined if invalid. */
 export function hostAndPort(text: string): TunnelAddress | undefined {
   const [, v6, name, digits = ''] = /^(?:\[([\da-f:.]{2,45})\]|([a-z\d](?:[a-z\d_.-]{0,252}[a-z\d])?)):(\d{1,5})$/i.exec(text) ?? [];
   const [host, port] = [v6 ?? name, Number(digits)];

@@ -1,25 +1,31 @@
 /** Parsers for option values given as text. They return undefined for values that are not allowed. */
 
+/** Parses the last of the given values. */
 export const single =
   <T>(read: (text: string) => T | undefined) =>
   (given: readonly string[]): T | undefined =>
     read(given.at(-1) ?? '');
 
+/** Accepts a list if every value is accepted. */
 export const every =
   (accept: (text: string) => boolean) =>
   (given: readonly string[]): readonly string[] | undefined =>
     given.every(accept) ? given : undefined;
 
+/** Accepts any text. */
 export const anyText = single((text) => text);
 
+/** Parses an integer from `min` to `max`. */
 export const wholeNumber = (min: number, max: number) =>
   single((text) => {
     const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
     return value >= min && value <= max ? value : undefined;
   });
 
+/** Parses yes, true, on, 1 or no, false, off, 0. */
 export const yesOrNo = single((text) => (/^(yes|true|on|1)$/i.test(text) ? true : /^(no|false|off|0)$/i.test(text) ? false : undefined));
 
+/** Parses one of these values, ignoring case. */
 export const oneOf = <T extends string>(values: readonly T[]) => single((text) => values.find((value) => value === text.toLowerCase()));
 
 export const ALLOWED_NETWORK = '`none`, `internet`, host:port, or a name with a dot or an address for all of its ports';
@@ -52,6 +58,7 @@ export interface Retention {
   readonly cancelledMs?: number;
 }
 
+/** Parses entries such as `completed=7d`; undefined if one is invalid. */
 export function readRetention(given: readonly string[]): Retention | undefined {
   const kept: { -readonly [S in keyof Retention]: Retention[S] } = {};
   for (const text of given) {
@@ -65,6 +72,7 @@ export function readRetention(given: readonly string[]): Retention | undefined {
 /** The address that HTTP listens on, or `off`. */
 export type HttpAddress = 'off' | { readonly host?: string; readonly port: number };
 
+/** Parses `off`, a port, or `host:port`; undefined if invalid. */
 export function readHttpAddress(text: string): HttpAddress | undefined {
   if (text === 'off') return 'off';
   const [, host, port = ''] = /^(?:(\[[0-9a-f:.]+\]|[^:\s]+):)?(\d{1,5})$/i.exec(text) ?? [];

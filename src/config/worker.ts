@@ -131,6 +131,7 @@ export const workerOptions = {
   }),
 } as const;
 
+/** Whether only the Worker itself may set this label. */
 export function isReservedLabel(label: string): boolean {
   return RESERVED.test(label);
 }

@@ -7,6 +7,7 @@ import type { JobChange } from '../ledger/ledger-change.js';
 const RESPONSE_LIMITS = { maxBytes: 256 * 1024 * 1024 };
 const TOKEN_KEY = 'peerwork token';
 
+/** A refusal of the Master, with its HTTP status (0 if it does not respond) and hint. */
 export class ApiError extends Error {
   readonly status: number;
   readonly hint: string;
@@ -18,6 +19,7 @@ export class ApiError extends Error {
   }
 }
 
+/** Stores the API token until the tab is closed; an empty one removes it. */
 export function setToken(token: string): void {
   if (token === '') sessionStorage.removeItem(TOKEN_KEY);
   else sessionStorage.setItem(TOKEN_KEY, token);

@@ -1,5 +1,6 @@
 /** A layered graph layout: each node is right of all its parents, and near them. */
 
+/** Upper left corner of a node, in pixels. */
 export interface Placed {
   readonly x: number;
   readonly y: number;

@@ -51,6 +51,7 @@ export async function listen(): Promise<never> {
   }
 }
 
+/** Whether events are arriving, as state of a component. */
 export function useConnected(): boolean {
   const [now, set] = useState(connected);
   useEffect(() => {
@@ -60,6 +61,7 @@ export function useConnected(): boolean {
   return now;
 }
 
+/** Calls the listener with each batch of events while the component is mounted. */
 export function useEvents(listener: (batch: Batch) => void): void {
   const latest = useRef(listener);
   latest.current = listener;

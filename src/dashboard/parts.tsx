@@ -36,6 +36,7 @@ export const count = (value: number): string => value.toLocaleString('en');
 
 /** Listeners that show recent errors. */
 const toasts = new Set<(text: string) => void>();
+/** Shows a message for a moment. */
 export function tell(text: string): void {
   for (const toast of toasts) toast(text);
 }

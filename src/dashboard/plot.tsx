@@ -1,5 +1,6 @@
 import { useState } from 'preact/hooks';
 
+/** One line of a chart; null values are gaps. */
 export interface Line {
   readonly name: string;
   readonly values: readonly (number | null)[];

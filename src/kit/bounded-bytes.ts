@@ -40,6 +40,7 @@ export class ByteBudget {
     return true;
   }
 
+  /** Returns bytes to the budget. */
   giveBack(bytes: number): void {
     this.#usedBytes -= bytes;
   }

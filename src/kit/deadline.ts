@@ -39,6 +39,7 @@ export class Deadline {
     return this.#controller.signal;
   }
 
+  /** Aborts the signal, even after `end`. */
   abort(reason?: unknown): void {
     this.end();
     this.#controller.abort(reason);

@@ -3,6 +3,7 @@ const HEAP_FULL = /heap out of memory|process out of memory|Reached heap limit/i
 /** A stack frame, native (`12: 0x195e476 [node]`) or JavaScript (`at f (file:1:2)`), or one of the headings around them. */
 const FRAME = /^\s*(?:\d+: (?:0x)?[0-9a-f]{6,}\b|at (?:.*\(.*:\d+:\d+\)$|\S+:\d+:\d+$)|-{3,} .* -{3,}$|<--- .* --->$)/i;
 
+/** Whether a line printed by a dying process says that its heap is full. */
 export function tellsHeapFull(line: string): boolean {
   return HEAP_FULL.test(line);
 }

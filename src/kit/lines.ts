@@ -3,6 +3,7 @@ import { notUtf8 } from './utf8.js';
 
 const NEWLINE = 10;
 
+/** One line of a stream, or the reason why it was skipped. */
 export interface Line {
   /** Counted from 1. */
   readonly number: number;
@@ -136,6 +137,7 @@ export class TextLines {
     this.#maxChars = maxChars;
   }
 
+  /** Adds output and returns the lines that it completes. */
   push(text: string): string[] {
     const lines = (this.#partial + text).split('\n');
     this.#partial = (lines.pop() ?? '').slice(0, this.#maxChars);

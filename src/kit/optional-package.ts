@@ -98,6 +98,7 @@ export function packageMissing(missing: readonly MissingSet[]): PeerworkError {
   return new PeerworkError('package-missing', `${what}. The command: npm install --prefix ${quoted(prefixFolder())} ${specs}`);
 }
 
+/** Source of the module that imports packages from the folder it is in. */
 export const loaderText = 'export const load = (name) => import(name);\n';
 
 /** Returns the project that depends on peerwork, otherwise a folder of ours that requires no extra permissions. */

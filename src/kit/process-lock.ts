@@ -10,6 +10,7 @@ const MAX_TRIES = 5;
 /** Process start times and file times come from slightly different clocks. */
 const START_TOLERANCE_MS = 2_000;
 
+/** A lock held by this process. */
 export interface ProcessLock {
   release(): Promise<void>;
 }
@@ -48,6 +49,7 @@ export async function takeLock(path: string): Promise<ProcessLock | LockHolder> 
   return { pid: 0 };
 }
 
+/** Distinguishes a lock that was taken from the holder of one that was not. */
 export function isLock(taken: ProcessLock | LockHolder): taken is ProcessLock {
   return 'release' in taken;
 }

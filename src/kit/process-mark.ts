@@ -14,6 +14,7 @@ export function markProcess(pid: number): MarkedProcess | undefined {
   return mark === undefined ? undefined : { pid, mark };
 }
 
+/** Whether this very process, not a later one with its pid, is alive. */
 export function isAlive({ pid, mark }: MarkedProcess): boolean {
   return markProcess(pid)?.mark === mark;
 }

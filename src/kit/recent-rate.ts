@@ -11,11 +11,13 @@ export class RecentRate {
     this.#windowAt = now;
   }
 
+  /** Counts events. */
   add(count: number, now: number): void {
     this.#roll(now);
     this.#count += count;
   }
 
+  /** Returns the rate in events per millisecond. */
   perMs(now: number): number {
     this.#roll(now);
     return this.#perMs;

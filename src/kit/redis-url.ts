@@ -1,5 +1,6 @@
 /** Redis addresses, as accepted by every option that takes one. */
 
+/** A parsed Redis address. */
 export interface RedisUrl {
   readonly host: string;
   readonly port: number;
@@ -56,6 +57,7 @@ export function readRedisPlace(text: string): RedisPlace {
   return { kind: 'sentinels', sentinels, primary, secure, username, password, db: Number(db) };
 }
 
+/** Whether a text is a valid Redis address. */
 export function isRedisPlace(text: string): boolean {
   try {
     readRedisPlace(text);

@@ -1,5 +1,6 @@
 import { PeerworkError } from '../errors.js';
 
+/** Result of a tool that has ended. */
 export interface ToolResult {
   /** Undefined if the tool could not be started or was ended by a signal. */
   readonly code: number | undefined;
@@ -20,6 +21,7 @@ export interface ToolOptions {
 
 const DEFAULT_TIMEOUT_MS = 30_000;
 
+/** Runs a tool with a timeout of 30 s by default. */
 export const runTool: RunTool = async (file, args, { cwd, timeoutMs = DEFAULT_TIMEOUT_MS, inherit = false, signal } = {}) => {
   const { execa } = await import('execa');
   const { exitCode, stdout, stderr, code } = await execa(file, args, {

@@ -1,3 +1,4 @@
+/** Capacity and refill rate of a bucket. */
 export interface TokenRate {
   /** Tokens in a full bucket. */
   readonly burst: number;

@@ -19,6 +19,7 @@ export class Wake {
     return this.#count;
   }
 
+  /** Ends every pending wait. */
   wake(): void {
     this.#count += 1;
     for (const end of [...this.#waiting]) end();

@@ -12,6 +12,7 @@ export interface WorkerGreeting {
   readonly runners: readonly string[];
 }
 
+/** A worker that is connected now, with its link, as `workers()` returns it. */
 export interface ConnectedWorker extends Partial<WorkerGreeting> {
   readonly id: string;
   readonly name: string;

@@ -117,6 +117,7 @@ export class Dispatch {
     queueMicrotask(() => void this.#serveAll());
   }
 
+  /** Ends all pending requests with no jobs, and accepts no more. */
   close(): void {
     this.#closed = true;
     for (const key of [...this.#requests.keys()]) this.withdraw(key);

@@ -31,10 +31,12 @@ export class HeldLeases {
     return this.#held.size;
   }
 
+  /** Whether the Worker holds this very lease, as far as this link knows. */
   has({ id, lease }: LeaseKey): boolean {
     return this.#held.get(id)?.lease === lease;
   }
 
+  /** Removes a lease, unless the job has been leased again since. */
   forget({ id, lease }: LeaseKey): void {
     if (this.#held.get(id)?.lease === lease) this.#held.delete(id);
   }

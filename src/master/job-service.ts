@@ -104,6 +104,7 @@ export class JobService {
     this.#unwatch = options.ledger.watch((change) => this.#changed(change));
   }
 
+  /** Adds jobs; resolves when they are in the ledger. */
   push(jobs: readonly JobInput[]): Promise<AddedJob[]> {
     const { ledger, clock } = this.#options;
     const adding = ledger.add(jobs, clock.now());
@@ -297,7 +298,8 @@ export class JobService {
 
   /** Any Master may have cancelled it: the one that holds the worker's link notifies the worker. */
   #notifyCancelled(cancelled: readonly CancelledJob[]): void {
-    for (const { id, running } of cancelled) if (running !== undefined) this.#options.notifyCancelled(running.workerId, { id, lease: running.lease });
+    for (const { id, running } of cancelled)
+      if (running !== undefined) this.#options.notifyCancelled(running.workerId, { id, lease: running.lease });
   }
 
   #emit(event: JobServiceEvent): void {

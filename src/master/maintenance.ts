@@ -54,6 +54,7 @@ export class Maintenance {
     if (at < this.#wakeAt && !this.#closed) this.#sleep(Math.max(MIN_SLEEP_MS, at - this.#options.clock.now()));
   }
 
+  /** Stops, after a run that is in progress. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#awake.stop();

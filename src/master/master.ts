@@ -109,10 +109,12 @@ export class Master extends GuardedEmitter<MasterEvents> {
     yield* results.follow(options);
   }
 
+  /** Returns the record of a job; undefined if the id is unknown. */
   async get(id: string): Promise<JobRecord | undefined> {
     return (await this.#starting).ledger.get(id);
   }
 
+  /** Returns the number of jobs in each state. */
   async counts(): Promise<JobCounts> {
     return (await this.#starting).ledger.counts();
   }
@@ -152,6 +154,7 @@ export class Master extends GuardedEmitter<MasterEvents> {
     await this.close();
   }
 
+  /** Closes at once; running jobs continue on their workers. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;

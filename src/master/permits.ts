@@ -57,10 +57,12 @@ export class Permits {
     return this.#options.approval === 'auto' || known?.approvedAt !== undefined ? undefined : 'worker-unapproved';
   }
 
+  /** Returns the marks of a worker; undefined if it has none. */
   of(id: string): WorkerRecord | undefined {
     return this.#known.get(id);
   }
 
+  /** Stores marks of a worker in the ledger, and applies them. */
   async mark(worker: WorkerRef, marks: WorkerMarks, now: number): Promise<void> {
     this.#store(await this.#options.ledger.markWorker(worker, marks, now));
   }

@@ -30,6 +30,7 @@ export class Roster {
     return session.handlers;
   }
 
+  /** Records the link of an accepted worker. */
   join(peer: Peer): ConnectedWorker {
     const member = this.#members.get(peer.id);
     if (member === undefined) throw new Error('a peer joined that was never accepted');
@@ -66,6 +67,7 @@ export class Roster {
         });
   }
 
+  /** Returns the workers whose link is up. */
   list(): ConnectedWorker[] {
     return [...this.#members.values()].filter(({ peer }) => peer !== undefined).map(describe);
   }

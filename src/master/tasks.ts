@@ -51,6 +51,7 @@ export class Tasks {
     };
   }
 
+  /** Returns a published manifest with its signature. Throws `asset-unknown`. */
   signed(digest: string): SignedManifest {
     for (const publisher of this.#publishers.values()) {
       const publication = publisher.publication(digest);
@@ -59,6 +60,7 @@ export class Tasks {
     throw new PeerworkError('asset-unknown', digest);
   }
 
+  /** Yields a published file from this offset. Throws `asset-unknown`. */
   blob(sha256: string, offset: number): AsyncIterable<Uint8Array> {
     for (const publisher of this.#publishers.values()) if (publisher.holds(sha256)) return publisher.blob(sha256, offset);
     throw new PeerworkError('asset-unknown', sha256);

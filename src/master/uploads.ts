@@ -54,7 +54,9 @@ export class Uploads {
   async take(workerId: string, wanted: UploadResult, signal: AbortSignal): Promise<PartialResult> {
     const key = `${workerId} ${wanted.id} ${wanted.lease} ${wanted.sha256}`;
     if (!this.#parts.has(key)) await this.#room(wanted.bytes, signal);
-    const concurrent = [...this.#parts.values()].filter((part) => part.workerId === workerId && part.owner !== undefined && part.key !== key);
+    const concurrent = [...this.#parts.values()].filter(
+      (part) => part.workerId === workerId && part.owner !== undefined && part.key !== key,
+    );
     if (concurrent.length >= MAX_AT_ONCE) throw new PeerworkError('rpc-overloaded', 'too many outcomes at once');
     let part = this.#parts.get(key);
     if (part === undefined) {

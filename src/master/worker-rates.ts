@@ -47,6 +47,7 @@ export class WorkerRates {
     return bucket.take(count, now);
   }
 
+  /** Counts settled jobs, from which `prefetch` derives the worker's speed. */
   settled(workerId: string, count: number, now: number): void {
     this.#account(workerId, now).settled.add(count, now);
   }

@@ -79,6 +79,7 @@ export class WorkLoop {
     this.#fill();
   }
 
+  /** Stops claiming and waits for running jobs; after the grace period the rest is given back. */
   async drain(graceMs: number): Promise<void> {
     await this.#endClaims();
     const timer = this.#options.clock.after(graceMs, () => this.#stop.abort());
@@ -86,6 +87,7 @@ export class WorkLoop {
     timer.cancel();
   }
 
+  /** Gives everything back at once. */
   async close(): Promise<void> {
     this.#stop.abort();
     await this.#endClaims();
@@ -113,7 +115,7 @@ export class WorkLoop {
       usedMs,
     }));
     // Requires two: the end of one long job does not mean that the next one ends soon.
-    const turning = this.#consumers.length > 1 && this.#chargedAt - this.#freedAt[1] < FULL_MS;
+    const turningOver = this.#consumers.length > 1 && this.#chargedAt - this.#freedAt[1] < FULL_MS;
     for (const [at, capacity] of claimable({ target, turningOver }, shares).entries()) {
       const consumer = this.#consumers[at];
       if (consumer === undefined || capacity === 0) continue;

@@ -80,6 +80,7 @@ export class Worker extends GuardedEmitter<WorkerEvents> {
     this.ready.catch(() => {});
   }
 
+  /** Returns the current state: peers, jobs, counts, isolation and traffic. */
   status(): WorkerStatus {
     const { master: joined, others, loop } = this.#parts ?? {};
     const runners = this.#parts?.runners.ready;

@@ -168,7 +168,7 @@ function show(record: JobRecord): void {
 function thrownText(part: ErrorPart): string {
   const { cause, parts = [], stack = errorWords({ ...part, parts: [] }) } = part;
   const details = [...parts.map((each) => `part: ${thrownText(each)}`), ...(cause === undefined ? [] : [`cause: ${thrownText(cause)}`])];
-  return [stack, ...behind].join('\n').replace(CONTROL, '?');
+  return [stack, ...details].join('\n').replace(CONTROL, '?');
 }
 
 /** Control characters that a terminal would interpret. */

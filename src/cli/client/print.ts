@@ -5,14 +5,17 @@ export function print(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
+/** Prints a value as one line of JSON. */
 export function printJson(value: unknown): void {
   print(JSON.stringify(value));
 }
 
+/** Prints a table with a heading; prints nothing if there are no rows. */
 export function printTable(heading: readonly string[], rows: readonly (readonly string[])[]): void {
   if (rows.length > 0) print(table([heading, ...rows]));
 }
 
+/** Ends the program quietly when the reader of stdout closes the pipe. */
 export function quietPipes(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(0);
@@ -20,6 +23,7 @@ export function quietPipes(): void {
   });
 }
 
+/** Formats an instant as ISO 8601 without milliseconds; `-` if undefined. */
 export function instant(ms: number | undefined): string {
   return ms === undefined ? '-' : new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z');
 }

@@ -13,6 +13,7 @@ const GROUP_VERBS = ['pause', 'resume', 'retry', 'reset', 'cancel', 'delete', 's
 const WORKER_VERBS = ['approve', 'revoke', 'drain', 'resume'] as const;
 const SCHEDULE_VERBS = ['put', 'pause', 'resume', 'delete', 'show'] as const;
 
+/** Lists groups, or applies a verb to one. */
 export async function groups(command: Command): Promise<number> {
   quietPipes();
   const api = await ApiClient.of(command, 'groups');
@@ -63,6 +64,7 @@ interface WorkerRow extends WorkerRecord {
   };
 }
 
+/** Lists workers, or applies a verb to one. */
 export async function workers(command: Command): Promise<number> {
   quietPipes();
   const api = await ApiClient.of(command, 'workers');
@@ -147,6 +149,7 @@ export async function hold(command: Command): Promise<number> {
   return 0;
 }
 
+/** Lists schedules, or applies a verb to one. */
 export async function schedule(command: Command): Promise<number> {
   quietPipes();
   const api = await ApiClient.of(command, 'schedule');

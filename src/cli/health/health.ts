@@ -68,6 +68,7 @@ export async function checksOf(options: Options, dotenv: string, withinMs = DEFA
   return parts.flat();
 }
 
+/** Formats checks with their hints, and the number of each result. */
 export function describeChecks(checks: readonly Check[]): string {
   const width = Math.max(...checks.map(({ name }) => name.length));
   const lines = checks.flatMap(({ name, state, detail, hint }) => [

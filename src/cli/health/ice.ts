@@ -24,7 +24,10 @@ export async function checkIce({ servers, ...question }: IceCheckOptions): Promi
   if (servers.length === 0) return [{ name, state: 'ok', detail: 'no STUN or TURN needed: the tracker is on this machine' }];
   const stun = servers.filter(({ kind }) => kind === 'stun');
   const turn = servers.filter(({ kind }) => kind === 'turn');
-  const [responses, relays] = await Promise.all([queryStun(stun, question), Promise.all(turn.map((server) => probeRelay(server, question)))]);
+  const [responses, relays] = await Promise.all([
+    queryStun(stun, question),
+    Promise.all(turn.map((server) => probeRelay(server, question))),
+  ]);
   const works = responses.size > 0 || relays.some((relayed) => relayed);
   const missing = works ? 'warn' : 'fail';
   return [

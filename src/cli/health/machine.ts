@@ -43,6 +43,7 @@ export async function checkDisk(home: string): Promise<Check> {
   return free < DISK_ENOUGH ? { name, state: 'warn', detail, hint } : { name, state: 'ok', detail };
 }
 
+/** Checks that all jobs at once fit into the machine's memory. */
 export function checkMemory({ concurrency, memoryMb }: Pick<Options, 'concurrency' | 'memoryMb'>, total = totalmem()): Check {
   const [jobs, each] = [concurrency ?? availableParallelism(), memoryMb ?? DEFAULT_MEMORY_MB];
   const detail = `${jobs} jobs of ${each} MiB at once, of ${formatBytes(total)}`;

@@ -20,6 +20,7 @@ export interface KeeperPlace {
 
 const frontDoor = fileURLToPath(new URL('../../../../bin/peerwork.js', import.meta.url));
 
+/** Creates the keeper of this kind for a service. */
 export function openKeeper(kind: KeeperKind, place: KeeperPlace): Keeper {
   const { home, name, run = runTool, clock = systemClock, uid = process.getuid?.() ?? 0 } = place;
   if (kind === 'background') return new BackgroundKeeper({ home, name, clock });

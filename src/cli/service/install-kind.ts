@@ -8,6 +8,7 @@ export type InstallKind = 'clone' | 'npx' | 'project' | 'global';
 /** The folder of our own package.json. */
 export const packageFolder = fileURLToPath(new URL('../../../..', import.meta.url)).replace(/[\\/]$/, '');
 
+/** Determines from the package folder how peerwork was installed. */
 export function installKind(folder = packageFolder): InstallKind {
   if (folder.split(sep).includes('_npx')) return 'npx';
   const above = dirname(folder);

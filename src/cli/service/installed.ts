@@ -14,6 +14,7 @@ import { MADE_BY } from './systemd-unit.js';
 
 const STARTS_US = new RegExp(`\\b(?:${['peerwork', ...programNames].join('|')})\\b`);
 
+/** A service found on this machine, and its keeper. */
 export interface InstalledService {
   readonly record: ServiceRecord;
   readonly keeper: Keeper;

@@ -17,6 +17,7 @@ export interface ServicePlan {
   readonly drainMs: number;
 }
 
+/** Current state of a service. */
 export interface KeeperState {
   readonly running: boolean;
   /** The Worker's own process. */

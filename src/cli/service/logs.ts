@@ -15,6 +15,7 @@ interface Flags {
   readonly json?: boolean;
 }
 
+/** Prints the log of the installed Worker, or the container output of a run. */
 export async function logs(command: Command): Promise<number> {
   quietPipes();
   const { lines, follow = false, runs = false, json = false } = command.opts<Flags>();

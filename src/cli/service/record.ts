@@ -27,6 +27,7 @@ export function serviceFolder(home: string, name: string): string {
   return join(home, 'services', name);
 }
 
+/** Reads a service's record; undefined if there is none. Rejects with `service-record-damaged` or the code for the system's error. */
 export async function readRecord(folder: string): Promise<ServiceRecord | undefined> {
   const text = await readFile(join(folder, 'service.json'), 'utf8').catch((error: unknown) => {
     if (isMissing(error)) return undefined;
@@ -40,6 +41,7 @@ export async function readRecord(folder: string): Promise<ServiceRecord | undefi
   }
 }
 
+/** Writes a service's record durably, creating its folder if needed. */
 export async function writeRecord(folder: string, record: ServiceRecord): Promise<void> {
   makeFolder(folder);
   await writeWhole(join(folder, 'service.json'), `${JSON.stringify(record)}\n`, { durable: true });

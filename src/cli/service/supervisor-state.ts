@@ -19,6 +19,7 @@ const shape = v.object({
 /** What a supervisor records about itself in `supervisor.json` of the service's folder. The file is removed on an orderly end. */
 export type SupervisorState = v.InferOutput<typeof shape>;
 
+/** Returns the path of a supervisor's state file. */
 export function stateFile(folder: string): string {
   return join(folder, 'supervisor.json');
 }
@@ -37,4 +38,5 @@ export function logFile(folder: string): string {
   return join(folder, 'worker.log');
 }
 
+/** Path of the bundled supervisor program. */
 export const supervisorProgram = fileURLToPath(new URL('../bundle/supervisor-main.js', import.meta.url));

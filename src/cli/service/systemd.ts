@@ -64,7 +64,9 @@ export class SystemdKeeper implements Keeper {
 
   async state(): Promise<KeeperState> {
     const text = await this.#systemctl('show', this.#unit, `--property=${SHOWN.join(',')}`);
-    const properties = Object.fromEntries(text.split('\n').map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]));
+    const properties = Object.fromEntries(
+      text.split('\n').map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
+    );
     const pid = Number(properties['MainPID'] ?? 0);
     const restarts = Number(properties['NRestarts'] ?? Number.NaN);
     const result = properties['Result'] === 'success' || !properties['Result'] ? '' : `, ${properties['Result']}`;
@@ -124,6 +126,7 @@ export class SystemdKeeper implements Keeper {
   }
 }
 
+/** Returns the folders of systemd units, by keeper. */
 export function unitFolders(): Readonly<Record<'systemd-system' | 'systemd-user', string>> {
   return { 'systemd-system': '/etc/systemd/system', 'systemd-user': join(configFolder(), 'systemd', 'user') };
 }

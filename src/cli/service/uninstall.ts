@@ -13,6 +13,7 @@ import { serviceFolder } from './record.js';
 /** What Workers keep in a home. Nothing else in it may be deleted: a Master keeps its ledger and key in the same place. */
 const ENTRIES_OF_WORKERS = ['workers', 'store', 'status', 'services'] as const;
 
+/** Stops and removes the service, and on request what its Workers keep in the home. */
 export async function uninstall(command: Command): Promise<number> {
   const { keepData = false, yes = false } = command.opts<{ keepData?: boolean; yes?: boolean }>();
   if (keepData && yes) throw new PeerworkError('option-invalid', '--keep-data and --yes contradict each other');

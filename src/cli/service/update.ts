@@ -23,6 +23,7 @@ export interface UpdateStep {
   readonly npm?: { readonly args: readonly string[]; readonly cwd: string };
 }
 
+/** Returns how to update an installation of this kind. */
 export function updateStep(kind: InstallKind, folder = packageFolder): UpdateStep {
   const npm = (cwd: string, ...args: readonly string[]) => ({ line: `npm ${args.join(' ')}  (in ${cwd})`, npm: { args, cwd } });
   if (kind === 'clone')

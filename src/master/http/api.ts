@@ -55,6 +55,7 @@ const HEADERS: Readonly<Record<string, string>> = {
   'cache-control': 'no-store',
 };
 
+/** The assembled API. */
 export interface Api {
   readonly app: FastifyInstance;
   /** Serves the live events that foreign systems deliver by other means than HTTP, to clients of this server. */

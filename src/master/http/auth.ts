@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { PeerworkError } from '../../errors.js';
 import { conceal } from '../../log.js';
 
+/** The scopes of the API: what each may do is in docs/http-api.md. */
 export const scopes = ['read', 'lease', 'work', 'admin'] as const;
 export type Scope = (typeof scopes)[number];
 /** What a route requires: one scope, any scope, or nothing. */
@@ -102,6 +103,7 @@ export class Gate {
   }
 }
 
+/** Throws `http-forbidden` if the granted scopes do not satisfy the demand. */
 export function require(granted: ReadonlySet<Scope>, demand: Demand): void {
   if (demand === 'none' || (demand === 'any' && granted.size > 0)) return;
   if (demand === 'lease' && granted.has('work')) return;

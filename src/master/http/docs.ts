@@ -23,6 +23,7 @@ export async function addDocument(app: FastifyInstance): Promise<void> {
   });
 }
 
+/** Adds `/openapi.json`, and the pages below `/docs`. */
 export async function docsRoutes(app: FastifyInstance): Promise<void> {
   const document = (request: FastifyRequest) => ({ ...app.swagger(), servers: [{ url: mountOf(request.raw) || '/' }] });
   app.get('/openapi.json', about('none', 'docs', 'This API as an OpenAPI 3.1 document', { answer: { type: 'object' } }), async (request) =>

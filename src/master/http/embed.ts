@@ -24,6 +24,7 @@ export interface RequestListener {
   close(): Promise<void>;
 }
 
+/** Creates the listener for Express and similar frameworks. Requests wait until the API is ready. */
 export function requestListener(options: ApiOptions | Promise<ApiOptions>): RequestListener {
   const starting = Promise.resolve(options).then((ready) => openApi(ready));
   starting.catch(() => {});

@@ -21,6 +21,7 @@ interface FeedEvent {
   text?: string;
 }
 
+/** Restricts a reader to the events of one group or job. */
 export interface FeedFilter {
   readonly group?: string;
   readonly job?: string;

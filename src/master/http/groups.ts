@@ -2,10 +2,11 @@ import type { FastifyInstance } from 'fastify';
 import { PeerworkError } from '../../errors.js';
 import type { CancelledJob, GroupInput, GroupRecord } from '../../ledger/ledger.js';
 import type { ApiContext } from './context.js';
-import { about, idParams, list, object, ref, text, type WithId, integerBetween } from './route.js';
+import { about, idParams, integerBetween, list, object, ref, text, type WithId } from './route.js';
 
 const TAG = 'groups';
 
+/** Adds `/v1/groups`. */
 export function groupRoutes(app: FastifyInstance, { service }: ApiContext): void {
   const { ledger, clock } = service;
   const record = async (id: string): Promise<GroupRecord> => known(await ledger.getGroup(id), id);

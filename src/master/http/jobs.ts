@@ -8,7 +8,7 @@ import type { ApiContext } from './context.js';
 import { NDJSON, openStream } from './ndjson.js';
 import { PushStream } from './push-stream.js';
 import { refusalOf } from './refused-json.js';
-import { about, cursor, exactly, flag, idParams, list, object, ref, text, type WithId, integerBetween } from './route.js';
+import { about, cursor, exactly, flag, idParams, integerBetween, list, object, ref, text, type WithId } from './route.js';
 
 const QUOTE = 0x22;
 
@@ -44,6 +44,7 @@ interface ListQuery extends JobFilter {
   readonly oldestFirst?: boolean;
 }
 
+/** Adds `/v1/jobs`. */
 export function jobRoutes(app: FastifyInstance, context: ApiContext): void {
   void app.register(async (scoped) => pushRoute(scoped, context));
   void app.register(async (scoped) => routes(scoped, context));

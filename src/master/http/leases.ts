@@ -7,7 +7,7 @@ import { type LeaseKey, leaseKeyOf, type Settlement } from '../../job/verbs.js';
 import type { LeasedJob, WorkerRef } from '../../ledger/ledger.js';
 import type { RunReport } from '../job-service.js';
 import type { ApiContext } from './context.js';
-import { about, cursor, exactly, list, object, ref, text, disconnectSignal, integerBetween } from './route.js';
+import { about, cursor, disconnectSignal, exactly, integerBetween, list, object, ref, text } from './route.js';
 
 const TAG = 'leases';
 const worker = exactly({ name: { type: 'string', minLength: 1, maxLength: 64, pattern: '^[^\\u0000-\\u001f\\u007f]*$' } }, ['name']);

@@ -7,6 +7,7 @@ export function mountOf(request: IncomingMessage): string {
   return mounts.get(request) ?? '';
 }
 
+/** Records the path under which a host app mounted the API for this request. */
 export function setMount(request: IncomingMessage, path: string): void {
   mounts.set(request, path.replace(/\/+$/, ''));
 }

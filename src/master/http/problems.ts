@@ -15,6 +15,7 @@ export interface Problem {
 
 export const PROBLEM_TYPE = 'application/problem+json';
 
+/** Converts an error to a problem document; `instance` is the path of the request. */
 export function problemOf(error: PeerworkError, instance?: string): Problem {
   const { code } = error;
   return {
@@ -50,6 +51,7 @@ export function asProblem(thrown: unknown, log: Log): PeerworkError {
   return new PeerworkError('internal', '', { cause: thrown });
 }
 
+/** Responds with the problem document of an error. */
 export function sendProblem(request: FastifyRequest, reply: FastifyReply, error: PeerworkError): FastifyReply {
   if (error.code === 'http-unauthorized') reply.header('www-authenticate', 'Bearer realm="peerwork"');
   const body = JSON.stringify(problemOf(error, request.url.split('?')[0]));

@@ -4,10 +4,11 @@ import type { SettledJob } from '../../job/job.js';
 import type { ApiContext } from './context.js';
 import { NDJSON, openStream, writeAll } from './ndjson.js';
 import { problemOf } from './problems.js';
-import { about, cursor, flag, object, ref, disconnectSignal, integerBetween } from './route.js';
+import { about, cursor, disconnectSignal, flag, integerBetween, object, ref } from './route.js';
 
 const PAGE = 100;
 
+/** Adds `/v1/results`: settled jobs as NDJSON, optionally followed forever. */
 export function resultRoutes(app: FastifyInstance, { service, closing }: ApiContext): void {
   const facts = about('read', 'results', 'Settled jobs in the order of their settlement, from behind a cursor', {
     query: { after: cursor, limit: integerBetween(1, 1_000_000), follow: flag },

@@ -7,6 +7,7 @@ import { about, idParams, list, object, ref, type WithId } from './route.js';
 
 const TAG = 'schedules';
 
+/** Adds `/v1/schedules`. */
 export function scheduleRoutes(app: FastifyInstance, { service }: ApiContext): void {
   const { ledger, clock } = service;
   const answer = { params: idParams, answer: ref('ScheduleRecord') };

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify';
 import { type FieldSpec, fieldSpec, jobFieldNames } from '../../job/job-fields.js';
 import { MAX_ATTEMPTS, MAX_WEIGHT } from '../../job/limits.js';
-import { anyJson, cursor, exactly, flag, list, object, ref, type Schema, text, integerBetween } from './route.js';
+import { anyJson, cursor, exactly, flag, integerBetween, list, object, ref, type Schema, text } from './route.js';
 
 /** Shapes that several routes of the API share. Input schemas are exact. */
 const instant: Schema = { type: 'integer', description: 'Milliseconds since the epoch' };
@@ -246,6 +246,7 @@ const shared: Readonly<Record<string, Schema>> = {
   },
 };
 
+/** Registers the shared schemas, so that routes can refer to them by name. */
 export function addSchemas(app: FastifyInstance): void {
   for (const [id, schema] of Object.entries(shared)) app.addSchema({ $id: id, ...schema });
 }

@@ -6,6 +6,7 @@ import { about, list, object, ref, text } from './route.js';
 const integer = { type: 'integer' };
 const latencies = list({ anyOf: [{ type: 'number' }, { type: 'null' }] });
 
+/** Adds `/v1/stats` and `/v1/status`. */
 export function statsRoutes(app: FastifyInstance, { service, series, options }: ApiContext): void {
   const figures = object({
     stepMs: integer,

@@ -14,6 +14,7 @@ interface WorkerView extends WorkerRecord {
   readonly jobs?: readonly string[];
 }
 
+/** Adds `/v1/workers`. */
 export function workerRoutes(app: FastifyInstance, { service }: ApiContext): void {
   const { ledger, clock } = service;
 

@@ -3,10 +3,11 @@ import { PeerworkError } from '../../errors.js';
 import { MAX_DELAY_MS } from '../../job/limits.js';
 import type { WorkgroupInput, WorkgroupRecord } from '../../ledger/ledger.js';
 import type { ApiContext } from './context.js';
-import { about, exactly, idParams, list, object, ref, text, type WithId, integerBetween } from './route.js';
+import { about, exactly, idParams, integerBetween, list, object, ref, text, type WithId } from './route.js';
 
 const TAG = 'workgroups';
 
+/** Adds `/v1/workgroups`. */
 export function workgroupRoutes(app: FastifyInstance, { service }: ApiContext): void {
   const { ledger, clock } = service;
   const answer = { params: idParams, answer: ref('WorkgroupRecord') };
