@@ -52,13 +52,13 @@ export async function configure(command: Command): Promise<number> {
   const fromFlags = variablesToKeep(command, 'configure', options);
   const hasFlags = removed.length > 0 || Object.keys(fromFlags).some((name) => name !== 'token') || command.opts()['token'] !== undefined;
   const attended = isAttended() && !hasFlags;
-  const asked = attended ? await ask(options) : { removed, variables: fromFlags };
-  if (asked === undefined) {
+  const choices = attended ? await promptForOptions(options) : { removed, variables: fromFlags };
+  if (choices === undefined) {
     process.stdout.write('Cancelled, nothing was written.\n');
     return 130;
   }
-  const variables: Record<string, string | undefined> = { ...asked.variables };
-  for (const { questions } of asked.removed) for (const key of questions) variables[optionSpec(key).env ?? ''] = undefined;
+  const variables: Record<string, string | undefined> = { ...choices.variables };
+  for (const { questions } of choices.removed) for (const key of questions) variables[optionSpec(key).env ?? ''] = undefined;
   delete variables[''];
   const after = await optionsWith(file, variables);
   if (after.token !== undefined) parseToken(after.token);
@@ -98,7 +98,9 @@ function withoutOf(command: Command): readonly Servable[] {
   });
 }
 
-async function ask(options: Options): Promise<{ removed: readonly Servable[]; variables: Record<string, string> } | undefined> {
+async function promptForOptions(
+  options: Options,
+): Promise<{ removed: readonly Servable[]; variables: Record<string, string> } | undefined> {
   const known = servables().filter(({ questions }) => questions.length > 0);
   const before = known.filter((servable) => servable.isOn(options));
   let chosen = known;

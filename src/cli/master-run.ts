@@ -161,9 +161,9 @@ export class MasterRun {
   async compare(ids: readonly string[] = [...this.#batch.ids]): Promise<boolean> {
     let isComplete = true;
     for (let from = 0; from < ids.length; from += BATCH) {
-      const asked = ids.slice(from, from + BATCH);
+      const page = ids.slice(from, from + BATCH);
       const before = this.#settlements;
-      const states = await this.#retried(() => this.#options.master.states(asked));
+      const states = await this.#retried(() => this.#options.master.states(page));
       // Settlements that arrived meanwhile may be newer than the reply.
       if (before !== this.#settlements) {
         isComplete = false;
@@ -171,7 +171,7 @@ export class MasterRun {
       }
       for (const [id, state] of states) if (state !== this.#batch.stateOf(id)) this.#batch.setOpen(id);
       // While the input is being read, a job may not have been added yet.
-      if (this.#fed) for (const id of asked) if (!states.has(id) && this.#batch.stateOf(id) === 'open') this.#batch.setDeleted(id);
+      if (this.#fed) for (const id of page) if (!states.has(id) && this.#batch.stateOf(id) === 'open') this.#batch.setDeleted(id);
     }
     return isComplete;
   }

@@ -97,11 +97,11 @@ async function serve({ run, serving, broken, signals, screen }: Served, { stay, 
   const signal = ended ?? (await Promise.race([signals.first, broken]));
   screen.say('Stopping when the jobs that run now have ended. Again to stop at once: the ledger keeps them.');
   if (run.hasInput) await Promise.race([run.compare(), signals.second, broken]);
-  const again = await Promise.race([serving.drain().then(() => undefined), signals.second, broken]);
+  const secondSignal = await Promise.race([serving.drain().then(() => undefined), signals.second, broken]);
   summarise(run, screen);
   if (run.open > 0) screen.say(describeOpen(run, forgets));
-  if (again === undefined && !run.hasInput) return 0;
-  return again === undefined && ended === undefined ? Number(!run.allCompleted) : exitOfSignal(again ?? signal);
+  if (secondSignal === undefined && !run.hasInput) return 0;
+  return secondSignal === undefined && ended === undefined ? Number(!run.allCompleted) : exitOfSignal(secondSignal ?? signal);
 }
 
 function describeOpen({ open, total, readsStdin }: MasterRun, forgets: boolean): string {

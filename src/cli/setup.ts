@@ -26,8 +26,8 @@ export async function setup(command: Command): Promise<number> {
   const served = options.token !== undefined || wires.some((source) => source.configured(options));
   if (!attended && !served)
     throw new PeerworkError('token-missing', 'without a terminal, set-up needs `--token`, or what switches a source on');
-  const asked = QUESTIONS.filter((key) => flags[key] === undefined);
-  const answers = attended ? await askFor(asked, options) : {};
+  const openQuestions = QUESTIONS.filter((key) => flags[key] === undefined);
+  const answers = attended ? await askFor(openQuestions, options) : {};
   if (answers === undefined || !(await acceptNoSandbox(command, options, attended))) {
     process.stdout.write('Cancelled, nothing was written.\n');
     return 130;
@@ -78,9 +78,9 @@ function whyUnstorable(key: OptionName, text: string, value: unknown): string | 
   const spec = optionSpec(key);
   if (spec.env === undefined) return 'it has no variable, give it with each start';
   const given = typeof value === 'boolean' || Array.isArray(value) ? value : asText(value);
-  const meant = resolveOption(key, spec, { flags: { [key]: spec.many && typeof given === 'string' ? listOf(given) : given } });
+  const intended = resolveOption(key, spec, { flags: { [key]: spec.many && typeof given === 'string' ? listOf(given) : given } });
   const read = resolveOption(key, spec, { dotenv: { [spec.env]: text } });
-  return isDeepStrictEqual(meant, read) ? undefined : 'it would come back as something else';
+  return isDeepStrictEqual(intended, read) ? undefined : 'it would come back as something else';
 }
 
 /** Returns how the owner would type another command of this program, in the folder where this one was typed. */
@@ -89,12 +89,12 @@ export function commandLine(words: string): string {
   const programs = programNames.join('|');
   const isOurs = new RegExp(`(?:^|[\\\\/])(?:worker|bin[\\\\/](?:peerwork|${programs}))\\.js$`).test(script);
   const called = new RegExp(`(?:^|[\\\\/])(${programs})(?:\\.js)?$`).exec(script)?.[1];
-  const behind = wires.find(({ name, program }) => program !== undefined && name === process.argv[2])?.name;
+  const wireName = wires.find(({ name, program }) => program !== undefined && name === process.argv[2])?.name;
   // Installed by npm, it is called by its name.
   if (!isOurs || script.includes('node_modules')) {
-    return `${called ?? (behind === undefined ? 'peerwork' : `peerwork ${behind}`)} ${words}`;
+    return `${called ?? (wireName === undefined ? 'peerwork' : `peerwork ${wireName}`)} ${words}`;
   }
   const door = relative(process.cwd(), called !== undefined ? script : script.replace(/worker\.js$/, 'bin/peerwork.js'));
-  const between = called === undefined && behind !== undefined ? `${behind} ` : '';
+  const between = called === undefined && wireName !== undefined ? `${wireName} ` : '';
   return `node ${door.startsWith('..') ? resolve(door) : door} ${between}${words}`;
 }

@@ -37,7 +37,7 @@ export const count = (value: number): string => value.toLocaleString('en');
 /** Listeners that show recent errors. */
 const toasts = new Set<(text: string) => void>();
 /** Shows a message for a moment. */
-export function tell(text: string): void {
+export function showToast(text: string): void {
   for (const toast of toasts) toast(text);
 }
 
@@ -64,7 +64,7 @@ export async function act(method: string, path: string, body?: unknown): Promise
     await request(method, path, body);
     return true;
   } catch (error) {
-    tell(error instanceof ApiError ? `${error.message} ${error.hint}` : String(error));
+    showToast(error instanceof ApiError ? `${error.message} ${error.hint}` : String(error));
     return false;
   }
 }

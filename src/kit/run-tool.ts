@@ -36,7 +36,7 @@ export const runTool: RunTool = async (file, args, { cwd, timeoutMs = DEFAULT_TI
 };
 
 /** Runs a tool that must succeed, and returns its output. Rejects with `service-failed` and the last lines of its output. */
-export async function must(run: RunTool, file: string, args: readonly string[], options?: ToolOptions): Promise<string> {
+export async function runOrThrow(run: RunTool, file: string, args: readonly string[], options?: ToolOptions): Promise<string> {
   const { code, stdout, stderr } = await run(file, args, options);
   if (code === 0) return stdout;
   const output = (stderr || stdout).trim().split('\n').slice(-3).join(' ');

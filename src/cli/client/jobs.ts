@@ -61,9 +61,9 @@ async function retryAll(
 ): Promise<number> {
   if (filter.state !== 'failed' && filter.state !== 'cancelled')
     throw new PeerworkError('option-invalid', '--retry goes with --state failed or --state cancelled');
-  const answer = await api.request<{ jobs: number }>('POST', 'v1/jobs/redrive', { ...filter, limit: Math.min(limit, MAX_RETRIED) });
-  if (asJson) printJson(answer);
-  else print(`${answer.jobs} ${answer.jobs === 1 ? 'job waits' : 'jobs wait'} again`);
+  const result = await api.request<{ jobs: number }>('POST', 'v1/jobs/redrive', { ...filter, limit: Math.min(limit, MAX_RETRIED) });
+  if (asJson) printJson(result);
+  else print(`${result.jobs} ${result.jobs === 1 ? 'job waits' : 'jobs wait'} again`);
   return 0;
 }
 
@@ -86,9 +86,9 @@ export async function job(command: Command): Promise<number> {
     changed = true;
   }
   if (flags['delete']) {
-    const answer = await api.request<{ deleted: number }>('DELETE', path);
-    if (flags['json']) printJson(answer);
-    else print(`${answer.deleted} deleted`);
+    const result = await api.request<{ deleted: number }>('DELETE', path);
+    if (flags['json']) printJson(result);
+    else print(`${result.deleted} deleted`);
     return 0;
   }
   if (flags['follow']) record = await follow(api, id, flags['json'] === true);

@@ -14,7 +14,7 @@ interface Summary {
   readonly known: number;
   readonly refused: number;
 }
-type Answer =
+type PushReply =
   | { readonly line: number; readonly problem: { readonly detail: string; readonly code: string } }
   | { readonly summary: Summary };
 
@@ -56,7 +56,7 @@ async function pushLines(api: ApiClient, file: string, asJson: boolean): Promise
     duplex: 'half',
   } as unknown as RequestInit;
   let summary: Summary | undefined;
-  for await (const answer of api.lines<Answer>('POST', 'v1/jobs?answers=problems', init)) {
+  for await (const answer of api.lines<PushReply>('POST', 'v1/jobs?answers=problems', init)) {
     if ('summary' in answer) summary = answer.summary;
     else process.stderr.write(`line ${answer.line}: ${answer.problem.detail} [${answer.problem.code}]\n`);
   }

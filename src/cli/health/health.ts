@@ -51,12 +51,12 @@ export async function checksOf(options: Options, dotenv: string, withinMs = DEFA
   const home = resolve(options.home ?? DEFAULT_HOME);
   const ending = new AbortController();
   const timer = systemClock.after(withinMs, () => ending.abort());
-  const question: CheckContext = { options, home, signal: ending.signal };
+  const context: CheckContext = { options, home, signal: ending.signal };
   const parts = await Promise.all([
     checkConfiguration(options, dotenv),
-    checkSwarm(question),
+    checkSwarm(context),
     ...[...wires.filter((source) => source.configured(options)), ...runnerCommands.filter((runner) => runner.wanted(options))].map((one) =>
-      unlessBroken('kind' in one ? one.kind : one.name, async () => (await one.check?.(options, question)) ?? []),
+      unlessBroken('kind' in one ? one.kind : one.name, async () => (await one.check?.(options, context)) ?? []),
     ),
     unlessBroken('disk', async () => [await checkDisk(home)]),
     unlessBroken('npm', async () => [await checkNpm(ending.signal, options)]),

@@ -41,8 +41,8 @@ const final: ReadonlySet<string> = new Set<ErrorCode>([
  * Master sees no stranger and also reports whether this Worker is approved. No other process can take the key meanwhile, because
  * the home is locked.
  */
-export async function checkMaster(question: MasterCheckOptions): Promise<Check> {
-  const running = readWorkerStatuses(question.home).filter(({ sources }) => sources.includes('master'));
+export async function checkMaster(check: MasterCheckOptions): Promise<Check> {
+  const running = readWorkerStatuses(check.home).filter(({ sources }) => sources.includes('master'));
   const [first] = running;
   if (first !== undefined) {
     const { master } = running.find((one) => one.master !== undefined) ?? {};
@@ -56,7 +56,7 @@ export async function checkMaster(question: MasterCheckOptions): Promise<Check> 
       hint: knownError(warning?.code)?.hint ?? 'Run this again in a minute: it has only begun to look.',
     };
   }
-  const home = await takeHome(question.home);
+  const home = await takeHome(check.home);
   try {
     if (basename(dirname(home.keyFile)) !== '1')
       return {
@@ -65,7 +65,7 @@ export async function checkMaster(question: MasterCheckOptions): Promise<Check> 
         detail: 'another program is using this home and gives no details',
         hint: 'Stop it, then run this again.',
       };
-    return await join(question, home.keyFile);
+    return await join(check, home.keyFile);
   } finally {
     await home.release();
   }

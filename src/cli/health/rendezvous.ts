@@ -39,8 +39,8 @@ interface TrackerResult {
   readonly why?: string;
 }
 
-function queryTracker(url: string, question: Omit<TrackerCheckOptions, 'urls'>): Promise<TrackerResult> {
-  const { infoHash, platform, clock, signal } = question;
+function queryTracker(url: string, options: Omit<TrackerCheckOptions, 'urls'>): Promise<TrackerResult> {
+  const { infoHash, platform, clock, signal } = options;
   const { openSocket, primitives } = platform;
   const startedAt = clock.now();
   return new Promise((resolve) => {

@@ -31,10 +31,10 @@ export class BackgroundKeeper implements Keeper {
   async install({ folder }: ServicePlan): Promise<readonly string[]> {
     await this.stop({ now: false });
     await this.#start();
-    const again = `cd ${shellWord(folder)} && ${[process.execPath, process.argv[1] ?? 'peerwork'].map(shellWord).join(' ')} start-bg`;
+    const restartLine = `cd ${shellWord(folder)} && ${[process.execPath, process.argv[1] ?? 'peerwork'].map(shellWord).join(' ')} start-bg`;
     return [
       'This supervisor does not outlive a restart of the machine. Where there is a cron, this line in `crontab -e` starts it again:',
-      `@reboot ${again}`,
+      `@reboot ${restartLine}`,
     ];
   }
 

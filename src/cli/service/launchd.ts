@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { type Clock, pause } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
 import { isAlive, signalProcess } from '../../kit/process-mark.js';
-import { must, type RunTool } from '../../kit/run-tool.js';
+import { type RunTool, runOrThrow } from '../../kit/run-tool.js';
 import type { Keeper, KeeperState, ServicePlan } from './keeper.js';
 import { tailLog } from './log-tail.js';
 import { readRecord, serviceFolder } from './record.js';
@@ -96,7 +96,7 @@ export class LaunchdKeeper implements Keeper {
     const { run, clock } = this.#options;
     if ((await run('launchctl', ['print', this.#target])).code !== 0) return;
     const state = await readSupervisorState(this.#folder);
-    await must(run, 'launchctl', ['bootout', this.#target], { timeoutMs: 0 });
+    await runOrThrow(run, 'launchctl', ['bootout', this.#target], { timeoutMs: 0 });
     if (state === undefined) return;
     if (now) {
       await pause(clock, SECOND_SIGNAL_MS);
@@ -118,7 +118,7 @@ export class LaunchdKeeper implements Keeper {
   }
 
   async #bootstrap(): Promise<void> {
-    await must(this.#options.run, 'launchctl', ['bootstrap', this.#domain, this.#file]);
+    await runOrThrow(this.#options.run, 'launchctl', ['bootstrap', this.#domain, this.#file]);
   }
 }
 

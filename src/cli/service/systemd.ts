@@ -4,7 +4,7 @@ import { homedir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { type Clock, pause } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
-import { must, type RunTool } from '../../kit/run-tool.js';
+import { type RunTool, runOrThrow } from '../../kit/run-tool.js';
 import type { Keeper, KeeperState, ServicePlan } from './keeper.js';
 import { systemdUnit } from './systemd-unit.js';
 
@@ -118,7 +118,7 @@ export class SystemdKeeper implements Keeper {
   }
 
   #systemctl(...args: readonly string[]): Promise<string> {
-    return must(this.#options.run, 'systemctl', this.#flags(args), { timeoutMs: STOP_MS });
+    return runOrThrow(this.#options.run, 'systemctl', this.#flags(args), { timeoutMs: STOP_MS });
   }
 
   #flags(args: readonly string[]): readonly string[] {

@@ -216,9 +216,9 @@ async function addGuards(app: FastifyInstance, options: ApiOptions, gate: Gate):
     const { socket } = request.raw;
     const [startedAt, readBefore] = [performance.now(), socket.bytesRead ?? 0];
     const check = () => {
-      const leftMs = startedAt + timeoutMs + carryMs((socket.bytesRead ?? 0) - readBefore) - performance.now();
-      if (leftMs > 1) {
-        timer = setTimeout(check, leftMs);
+      const remainingMs = startedAt + timeoutMs + carryMs((socket.bytesRead ?? 0) - readBefore) - performance.now();
+      if (remainingMs > 1) {
+        timer = setTimeout(check, remainingMs);
         return;
       }
       reply.header('connection', 'close');

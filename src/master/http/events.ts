@@ -8,7 +8,7 @@ export function eventRoutes(app: FastifyInstance, { feed }: ApiContext): void {
   const facts = about('read', 'events', 'What happens, as server-sent events', {
     query: { group: text, job: text, lastEventId: text },
     type: 'text/event-stream',
-    answer: text,
+    response: text,
   });
   app.get<{ Querystring: { group?: string; job?: string; lastEventId?: string } }>(
     '/v1/events',

@@ -10,7 +10,7 @@ export function healthRoutes(app: FastifyInstance, { service }: ApiContext): voi
   for (const path of ['/health', '/v1/health'])
     app.get(
       path,
-      about('none', 'health', 'Whether the ledger responds; 503 if not', { answer: object({ healthy: flag }) }),
+      about('none', 'health', 'Whether the ledger responds; 503 if not', { response: object({ healthy: flag }) }),
       async (_request, reply) => {
         const done = new AbortController();
         const responding = service.ledger.lastSettled().then(

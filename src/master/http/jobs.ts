@@ -35,7 +35,7 @@ const byId = {
   params: idParams,
   query: { prefix: { ...flag, description: 'The id may be the beginning of one, as long as only one begins so' } },
 };
-const withId = { ...byId, answer: ref('Ids') };
+const withId = { ...byId, response: ref('Ids') };
 
 interface ListQuery extends JobFilter {
   readonly state?: JobState;
@@ -68,7 +68,7 @@ function routes(app: FastifyInstance, { service }: ApiContext): void {
   const page = object({ jobs: list(ref('JobSummary')), next: text }, ['next']);
   app.get<{ Querystring: ListQuery & { access_token?: string } }>(
     '/v1/jobs',
-    about('read', TAG, 'Jobs, page by page', { query, answer: page }),
+    about('read', TAG, 'Jobs, page by page', { query, response: page }),
     ({ query }) => {
       const { after, limit = 50, oldestFirst, access_token: _, ...wanted } = query;
       return ledger.list(
@@ -81,7 +81,7 @@ function routes(app: FastifyInstance, { service }: ApiContext): void {
 
   app.get<WithId>(
     '/v1/jobs/:id',
-    about('read', TAG, 'One job, with all there is to know', { ...byId, answer: ref('JobRecord') }),
+    about('read', TAG, 'One job, with all there is to know', { ...byId, response: ref('JobRecord') }),
     async ({ params }) => known(await ledger.get(params.id, clock.now()), params.id),
   );
   app.patch<WithId & { Body: JobChanges }>(
@@ -89,7 +89,7 @@ function routes(app: FastifyInstance, { service }: ApiContext): void {
     about('work', TAG, 'Change a job that has not ended', {
       ...byId,
       body: ref('JobChanges'),
-      answer: ref('JobRecord'),
+      response: ref('JobRecord'),
       bodyLimit: MAX_MESSAGE_BYTES,
     }),
     async ({ params, body }) => known(await ledger.change(params.id, body, clock.now()), params.id),
@@ -98,7 +98,7 @@ function routes(app: FastifyInstance, { service }: ApiContext): void {
     '/v1/jobs/:id',
     about('admin', TAG, 'Forget a job and all that descends from it', {
       ...byId,
-      answer: object({ deleted: { type: 'integer' } }),
+      response: object({ deleted: { type: 'integer' } }),
     }),
     async ({ params: { id } }) => {
       const { deleted } = await ledger.delete([id], clock.now());
@@ -111,7 +111,7 @@ function routes(app: FastifyInstance, { service }: ApiContext): void {
     about('read', TAG, 'What a job said while it ran, and its errors', {
       ...byId,
       query: { ...byId.query, after: cursor, limit: integerBetween(1, 500) },
-      answer: object({ entries: list(ref('HistoryEntry')) }),
+      response: object({ entries: list(ref('HistoryEntry')) }),
     }),
     async ({ params: { id }, query: { after = 0, limit = 500 } }) => {
       const entries = await ledger.history(id, after, limit);
@@ -137,7 +137,7 @@ function routes(app: FastifyInstance, { service }: ApiContext): void {
     );
     app.post<{ Body: { ids: string[]; prefix?: boolean } }>(
       `/v1/jobs/${verb}`,
-      about('work', TAG, `${what} jobs`, { body: ids, answer: ref('Ids') }),
+      about('work', TAG, `${what} jobs`, { body: ids, response: ref('Ids') }),
       async ({ body: { ids, prefix = false } }) => ({
         ids: await act(prefix ? await Promise.all(ids.map((id) => fullId(ledger, id))) : ids),
       }),
@@ -152,7 +152,7 @@ function routes(app: FastifyInstance, { service }: ApiContext): void {
     '/v1/jobs/redrive',
     about('admin', TAG, 'Failed jobs wait again, or cancelled ones, oldest first', {
       body: exactly({ ...filter, state: { type: 'string', enum: ['failed', 'cancelled'] }, limit: integerBetween(1, 1_000_000) }),
-      answer: object({ jobs: { type: 'integer' } }),
+      response: object({ jobs: { type: 'integer' } }),
     }),
     async ({ body: { limit = 1_000, ...wanted } }) => ({ jobs: await ledger.redrive(wanted, limit, clock.now()) }),
   );
@@ -177,9 +177,9 @@ function pushRoute(app: FastifyInstance, { service, options }: ApiContext): void
     query: { answers: { type: 'string', enum: ['all', 'problems'] } },
     bodyLimit: MAX_MESSAGE_BYTES,
     status: 201,
-    answer: object({ jobs: list(ref('AddedJob')) }),
+    response: object({ jobs: list(ref('AddedJob')) }),
   });
-  const answer = { type: 'object', description: '{id, added}, {line, problem}, and at last {summary: {added, known, refused}}' };
+  const lineSchema = { type: 'object', description: '{id, added}, {line, problem}, and at last {summary: {added, known, refused}}' };
   const schema = {
     ...facts.schema,
     body: {
@@ -190,7 +190,7 @@ function pushRoute(app: FastifyInstance, { service, options }: ApiContext): void
     },
     response: {
       ...(facts.schema?.response as object),
-      200: { description: 'Of a stream: a line each', content: { [NDJSON]: { schema: answer } } },
+      200: { description: 'Of a stream: a line each', content: { [NDJSON]: { schema: lineSchema } } },
     },
   };
   // The ledger validates jobs itself; validating the schema as well would cost a second per million jobs.
@@ -198,9 +198,9 @@ function pushRoute(app: FastifyInstance, { service, options }: ApiContext): void
   const options_ = { ...facts, schema, validatorCompiler };
   app.post<{ Body: JobInput | readonly JobInput[]; Querystring: { answers?: string } }>('/v1/jobs', options_, async (request, reply) => {
     if (request.headers['content-type']?.startsWith(NDJSON)) {
-      const answers = openStream(reply, NDJSON);
+      const replies = openStream(reply, NDJSON);
       const { streamIdleMs: idleMs = 60_000 } = options;
-      await new PushStream({ service, source: request.raw, answers, problemsOnly: request.query.answers === 'problems', idleMs }).run();
+      await new PushStream({ service, source: request.raw, replies, problemsOnly: request.query.answers === 'problems', idleMs }).run();
       return reply;
     }
     // The ledger validates jobs and names the invalid field, so every way of pushing reports the same error.

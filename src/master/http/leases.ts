@@ -59,7 +59,7 @@ export function leaseRoutes(app: FastifyInstance, { service, gate, closing }: Ap
         },
         ['worker', 'channels'],
       ),
-      answer: object({
+      response: object({
         worker: object({ id: text }),
         leaseMs: { type: 'integer' },
         beatMs: { type: 'integer' },
@@ -92,7 +92,7 @@ export function leaseRoutes(app: FastifyInstance, { service, gate, closing }: Ap
     '/v1/leases/extend',
     about('lease', TAG, 'Renew leases; the response lists the lost ones', {
       body: exactly({ worker, leases: keys, waiting: keys, leaseMs }, ['worker', 'leases']),
-      answer: object({ lost: keys }),
+      response: object({ lost: keys }),
     }),
     async (request) => {
       const { leases, waiting = [], leaseMs } = request.body;
@@ -116,7 +116,7 @@ export function leaseRoutes(app: FastifyInstance, { service, gate, closing }: Ap
     '/v1/leases/settle',
     about('lease', TAG, 'Say how runs ended', {
       body: exactly({ worker, results: list(result, { maxItems: 10_000 }) }, ['worker', 'results']),
-      answer: object({ answers: list({ type: 'string', enum: ['settled', 'duplicate', 'stale'] }) }),
+      response: object({ answers: list({ type: 'string', enum: ['settled', 'duplicate', 'stale'] }) }),
       bodyLimit: MAX_MESSAGE_BYTES,
     }),
     async (request) => {

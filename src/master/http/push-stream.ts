@@ -19,12 +19,12 @@ interface Entry {
   readonly job: JobInput | undefined;
   readonly fault: PeerworkError | undefined;
 }
-type Answer = AddedJob | PeerworkError;
+type Reply = AddedJob | PeerworkError;
 
 export interface PushStreamOptions {
   readonly service: JobService;
   readonly source: IncomingMessage;
-  readonly answers: ServerResponse;
+  readonly replies: ServerResponse;
   /** Omits the lines for jobs that were added. */
   readonly problemsOnly: boolean;
   readonly idleMs: number;
@@ -47,7 +47,7 @@ export class PushStream {
   }
 
   async run(): Promise<void> {
-    const { source, answers, service } = this.#options;
+    const { source, replies, service } = this.#options;
     const cutter = new LineCutter(MAX_MESSAGE_BYTES, { trimmed: true });
     const timer = this.#watchIdle();
     // Plain iteration would destroy the connection, and the replies with it, if the loop ends early.
@@ -63,10 +63,10 @@ export class PushStream {
         timer.refresh();
       }
       for (const line of cutter.end()) this.#add(line);
-      if (await this.#flush()) answers.end(`${JSON.stringify({ summary: this.#summary })}\n`);
+      if (await this.#flush()) replies.end(`${JSON.stringify({ summary: this.#summary })}\n`);
     } catch (error) {
       service.log.debug('a stream of jobs ended early', { error });
-      answers.destroy();
+      replies.destroy();
     } finally {
       clearTimeout(timer);
     }
@@ -95,21 +95,21 @@ export class PushStream {
     const batch = this.#batch;
     this.#batch = [];
     this.#chars = 0;
-    if (batch.length === 0) return !this.#options.answers.destroyed;
+    if (batch.length === 0) return !this.#options.replies.destroyed;
     this.#storing = true;
-    const answers = await pushBatch(this.#options.service, batch);
+    const replies = await pushBatch(this.#options.service, batch);
     this.#storing = false;
     let text = '';
-    for (const [index, answer] of answers.entries()) {
-      if (answer instanceof PeerworkError) {
+    for (const [index, reply] of replies.entries()) {
+      if (reply instanceof PeerworkError) {
         this.#summary.refused += 1;
-        text += `${JSON.stringify({ line: batch[index]?.line, problem: problemOf(answer) })}\n`;
+        text += `${JSON.stringify({ line: batch[index]?.line, problem: problemOf(reply) })}\n`;
         continue;
       }
-      this.#summary[answer.added ? 'added' : 'known'] += 1;
-      if (!this.#options.problemsOnly) text += `${JSON.stringify(answer)}\n`;
+      this.#summary[reply.added ? 'added' : 'known'] += 1;
+      if (!this.#options.problemsOnly) text += `${JSON.stringify(reply)}\n`;
     }
-    return text === '' ? !this.#options.answers.destroyed : writeAll(this.#options.answers, text);
+    return text === '' ? !this.#options.replies.destroyed : writeAll(this.#options.replies, text);
   }
 }
 
@@ -124,9 +124,9 @@ function parsed({ text, fault = '', tooLong }: Line): Omit<Entry, 'line'> {
 }
 
 /** Pushes the whole batch at once if possible. Invalid entries are sorted out first, so that one bad line does not affect others. */
-async function pushBatch(service: JobService, batch: readonly Entry[]): Promise<Answer[]> {
+async function pushBatch(service: JobService, batch: readonly Entry[]): Promise<Reply[]> {
   const first = await pushAll(service, batch);
-  if (!first.some((answer) => answer instanceof PeerworkError && answer.code === 'job-invalid')) return first;
+  if (!first.some((reply) => reply instanceof PeerworkError && reply.code === 'job-invalid')) return first;
   return pushAll(
     service,
     batch.map((entry) => (entry.fault === undefined ? { ...entry, fault: faultOf(entry.job, service.clock.wall()) } : entry)),
@@ -142,7 +142,7 @@ function faultOf(job: unknown, now: number): PeerworkError | undefined {
   }
 }
 
-async function pushAll(service: JobService, batch: readonly Entry[]): Promise<Answer[]> {
+async function pushAll(service: JobService, batch: readonly Entry[]): Promise<Reply[]> {
   const jobs = batch.flatMap(({ job, fault }) => (fault === undefined ? [job as JobInput] : []));
   const pushed = await pushOrEach(service, jobs);
   let next = 0;
@@ -153,7 +153,7 @@ async function pushAll(service: JobService, batch: readonly Entry[]): Promise<An
   });
 }
 
-async function pushOrEach(service: JobService, jobs: readonly JobInput[]): Promise<Answer[]> {
+async function pushOrEach(service: JobService, jobs: readonly JobInput[]): Promise<Reply[]> {
   if (jobs.length === 0) return [];
   try {
     return await service.push(jobs);

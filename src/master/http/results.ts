@@ -13,7 +13,7 @@ export function resultRoutes(app: FastifyInstance, { service, closing }: ApiCont
   const facts = about('read', 'results', 'Settled jobs in the order of their settlement, from behind a cursor', {
     query: { after: cursor, limit: integerBetween(1, 1_000_000), follow: flag },
     type: NDJSON,
-    answer: object({ cursor: { type: 'integer' }, job: ref('SettledJob') }),
+    response: object({ cursor: { type: 'integer' }, job: ref('SettledJob') }),
   });
   app.get<{ Querystring: { after?: number; limit?: number; follow?: boolean } }>('/v1/results', facts, async (request, reply) => {
     const { after = 0, limit = Number.POSITIVE_INFINITY, follow = false } = request.query;

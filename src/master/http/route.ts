@@ -37,7 +37,7 @@ export interface RouteFacts {
   readonly query?: Readonly<Record<string, Schema>>;
   readonly body?: Schema;
   /** Schema of the successful response; if undefined, an empty 204. */
-  readonly answer?: Schema;
+  readonly response?: Schema;
   readonly status?: number;
   /** Media type of a response that is not JSON. */
   readonly type?: string;
@@ -56,11 +56,11 @@ export function asConfig(config: RouteConfig): FastifyContextConfig {
 
 /** Builds the options of a route: the required scope and its part of the OpenAPI document. */
 export function about(demand: Demand, tag: string, summary: string, facts: RouteFacts = {}): RouteShorthandOptions {
-  const { params, query, body, answer, type = 'application/json', status = answer === undefined ? 204 : 200, bodyLimit } = facts;
+  const { params, query, body, response, type = 'application/json', status = response === undefined ? 204 : 200, bodyLimit } = facts;
   const byId =
     params === idParams ? { id: { ...text, description: 'The id, where a path cannot hold it: then `~` stands in the path' } } : {};
   const success =
-    answer === undefined ? { description: 'Done', type: 'null' } : { description: 'Done', content: { [type]: { schema: answer } } };
+    response === undefined ? { description: 'Done', type: 'null' } : { description: 'Done', content: { [type]: { schema: response } } };
   return {
     ...(bodyLimit === undefined ? {} : { bodyLimit }),
     exposeHeadRoute: false,
@@ -82,7 +82,7 @@ export function about(demand: Demand, tag: string, summary: string, facts: Route
 
 /** Returns a signal that aborts when the client disconnects or the server closes. */
 export function disconnectSignal(_request: FastifyRequest, reply: FastifyReply, closing: AbortSignal): AbortSignal {
-  const gone = new Deadline({ signals: [closing] });
-  reply.raw.once('close', () => gone.abort());
-  return gone.signal;
+  const disconnected = new Deadline({ signals: [closing] });
+  reply.raw.once('close', () => disconnected.abort());
+  return disconnected.signal;
 }

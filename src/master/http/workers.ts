@@ -38,7 +38,7 @@ export function workerRoutes(app: FastifyInstance, { service }: ApiContext): voi
 
   app.get(
     '/v1/workers',
-    about('read', TAG, 'Workers that were met, connected or not', { answer: object({ workers: list(ref('Worker')) }) }),
+    about('read', TAG, 'Workers that were met, connected or not', { response: object({ workers: list(ref('Worker')) }) }),
     async () => ({
       workers: await views(),
     }),
@@ -53,7 +53,7 @@ export function workerRoutes(app: FastifyInstance, { service }: ApiContext): voi
   for (const [verb, [summary, marks]] of Object.entries(verbs))
     app.post<WithId>(
       `/v1/workers/:id/${verb}`,
-      about('admin', TAG, summary, { params: idParams, answer: ref('Worker') }),
+      about('admin', TAG, summary, { params: idParams, response: ref('Worker') }),
       async ({ params: { id } }) => {
         const worker = (await ledger.getWorker(id)) ?? service.workers().find((one) => one.id === id);
         if (worker === undefined) throw new PeerworkError('worker-unknown', id);
