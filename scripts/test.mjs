@@ -1,14 +1,14 @@
-// Runs the compiled test files, each a tap program of its own, some at a time. Prints one line a file, the whole TAP of those
-// that fail, and at the very end how it went. Not through tap's own runner: its TypeScript plugin, which is loaded into every
+// Runs the compiled test files, each a tap program of its own, several at a time. Prints one line per file, the complete TAP of
+// those that fail, and the totals at the very end. Does not use tap's own runner: its TypeScript plugin, which is loaded into every
 // file, does not work with TypeScript 7.
 //
 //   node scripts/test.mjs               everything but `*.long.test.ts` and test/chaos
-//   node scripts/test.mjs --long        the `*.long.test.ts`: what takes minutes by nature
+//   node scripts/test.mjs --long        the `*.long.test.ts`, which inherently take minutes
 //   node scripts/test.mjs --chaos       test/chaos
 //   node scripts/test.mjs --fuzz        test/fuzz with a million seeded inputs instead of the 50,000 of every run
 //   node scripts/test.mjs swarm ledger  the files whose path contains one of the words, long or not
-//   node scripts/test.mjs --record      everything but test/chaos, and writes down how long each took
-//   node scripts/test.mjs --rerun       files that fail run once more at the end, alone; they fail only if they fail again
+//   node scripts/test.mjs --record      everything but test/chaos, and records how long each took
+//   node scripts/test.mjs --rerun       reruns failed files at the end, alone; they count as failed only if they fail again
 import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
