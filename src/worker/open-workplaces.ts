@@ -10,12 +10,12 @@ import { type Synced, Workplaces } from '../task/workplace.js';
 import type { Home } from './home.js';
 import type { WorkerOptions } from './options.js';
 
-/** How npm runs for this worker: in the same sandbox as jobs. */
+/** Returns how npm runs for this worker: in the same sandbox as jobs. */
 export function npmOf({ sandbox, bubblewrap, npmCredentials }: WorkerOptions): NpmOptions {
   return { sandbox: sandbox ?? DEFAULT_SANDBOX, credentials: npmCredentials ?? [], ...(bubblewrap !== undefined && { bubblewrap }) };
 }
 
-/** The workplaces of one worker, on the files and dependencies that all workers of its home share. */
+/** Creates the workplaces of one worker, based on the files and dependencies shared by all workers of its home. */
 export function openWorkplaces(
   home: Home,
   options: WorkerOptions,
