@@ -1,9 +1,9 @@
 // A source in under a hundred lines: jobs are files in a folder. docs/sources/writing-one.md explains it step by step.
 //
-//   inbox/NAME.json    the data of a job that waits            working/NAME.json  … that runs
-//   done/NAME.json     the output                              failed/NAME.json   the error
+//   inbox/NAME.json    data of a waiting job            working/NAME.json  data of a running job
+//   done/NAME.json     output of a completed job        failed/NAME.json   error of a failed job
 //
-// A claim is a rename: of several Workers on one folder, one gets the file.
+// A claim is a rename: of several Workers on one folder, only one gets the file.
 import { access, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HeldLease, LeasedSource, OutcomeSender } from 'peerwork';
@@ -33,7 +33,7 @@ class FolderSource extends LeasedSource {
     this.#folder = folder;
     this.#code = code;
     this.#outbox = outbox;
-    // A folder that is away for a while (a network drive) is no reason to end: an outcome waits in the outbox until it is back.
+    // The folder may be temporarily unavailable (a network drive): outcomes wait in the outbox until it is back.
     this.#sender = new OutcomeSender({
       ...{ outbox, clock, firstMs: POLL_MS, capMs: 10_000 },
       send: ({ id, outcome }) => this.#send(`${id}.json`, outcome),
@@ -73,7 +73,7 @@ class FolderSource extends LeasedSource {
     await access(working);
     if (outcome.state === 'released') return (await this.#move(file, 'working', 'inbox')) ? 'accepted' : 'stale';
     const [state, value] = outcome.state === 'completed' ? ['done', outcome.output] : ['failed', outcome.error];
-    // Whoever looks finds it whole, or not at all.
+    // A rename is atomic: readers see the complete file or none.
     await writeFile(join(this.#folder, state, `${file}.tmp`), `${JSON.stringify(value)}\n`);
     await rename(join(this.#folder, state, `${file}.tmp`), join(this.#folder, state, file));
     await rm(join(working, file), { force: true });
@@ -84,7 +84,7 @@ class FolderSource extends LeasedSource {
     const move = rename(join(this.#folder, from, file), join(this.#folder, to, file));
     return move.then(
       () => true,
-      () => false, // another Worker was quicker
+      () => false, // Another Worker was faster.
     );
   }
 

@@ -1,5 +1,5 @@
-// A Master and a Worker in one process, for the examples: on one machine, over a real link, with nothing kept afterwards.
-// Trackers come from PEERWORK_TRACKERS (such as those of `peerwork tracker`); without it, the public ones are used.
+// A Master and a Worker in one process, for the examples: on one machine, over a real link, leaving nothing behind.
+// PEERWORK_TRACKERS names the trackers (such as one started with `peerwork tracker`); by default, the public ones are used.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import { Master, Worker } from 'peerwork';
 const trackers = process.env.PEERWORK_TRACKERS?.split(/[\s,]+/);
 const network = trackers === undefined ? {} : { trackers, ice: [] };
 
-/** Runs `use(master, worker)`; `task` is a folder next to the example, `options` go to the Master. */
+/** Runs `use(master, worker)` and closes both. `task` is the URL of a folder next to the example; `options` are passed to the Master. */
 export async function withGrid(task, use, options = {}) {
   const home = await mkdtemp(join(tmpdir(), 'peerwork-example-'));
   const master = new Master({ task: fileURLToPath(task), ledger: 'memory:', ...network, ...options });
@@ -24,7 +24,7 @@ export async function withGrid(task, use, options = {}) {
   }
 }
 
-/** The outcomes of the first `count` jobs that settle. */
+/** Resolves with the first `count` jobs that settle. */
 export async function settled(master, count) {
   const jobs = [];
   for await (const { job } of master.results()) {

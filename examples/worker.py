@@ -3,8 +3,8 @@
 
     PEERWORK_API=http://127.0.0.1:8470 PEERWORK_HTTP_TOKEN=... python3 worker.py [channel ...]
 
-Put your work into `work`. It is called with the job's data and returns what JSON can hold; an exception is a failed
-run, which is tried again as often as the job allows. Ctrl-C or SIGTERM gives back what is running.
+Replace the body of `work`. It is called with the job's data and returns a JSON-serializable value; an exception fails
+the run, which is retried as often as the job allows. Ctrl-C or SIGTERM gives back the running job.
 """
 
 import json
@@ -24,12 +24,12 @@ CHANNELS = sys.argv[1:] or ["default"]
 
 
 def work(data, job):
-    """The job itself: this one adds the numbers it is given."""
+    """Runs one job; this one adds up the numbers in its data."""
     return sum(data["numbers"])
 
 
 class Stop(Exception):
-    """SIGTERM or Ctrl-C."""
+    """Raised by SIGTERM or Ctrl-C."""
 
 
 def call(path, body, timeout=90):
@@ -37,12 +37,12 @@ def call(path, body, timeout=90):
     headers = {"Content-Type": "application/json"}
     if TOKEN:
         headers["Authorization"] = f"Bearer {TOKEN}"
-    with urllib.request.urlopen(urllib.request.Request(API + path, body, headers), timeout=timeout) as answer:
-        return json.loads(answer.read() or b"null")
+    with urllib.request.urlopen(urllib.request.Request(API + path, body, headers), timeout=timeout) as response:
+        return json.loads(response.read() or b"null")
 
 
-def patiently(path, body):
-    """Until the Master has answered: to say the same thing twice does no harm, the lease number tells."""
+def call_with_retry(path, body):
+    """Retries until the Master has responded. Duplicates are harmless, because the lease number identifies them."""
     wait = 1
     while True:
         try:
@@ -61,16 +61,16 @@ class Beat(threading.Thread):
 
     def __init__(self, job, every):
         super().__init__(daemon=True)
-        self.key, self.every, self.over = {"id": job["id"], "lease": job["lease"]}, every, threading.Event()
+        self.key, self.every, self.done = {"id": job["id"], "lease": job["lease"]}, every, threading.Event()
 
     def run(self):
-        while not self.over.wait(self.every):
+        while not self.done.wait(self.every):
             try:
                 if call("/v1/leases/extend", {"leases": [self.key]}, timeout=10)["lost"]:
                     print(f"{self.key['id']}: the lease is lost, the outcome will not count", file=sys.stderr)
                     return
             except OSError:
-                pass  # The next beat may get through.
+                pass  # The next beat may succeed.
 
 
 def run(job, beat_seconds):
@@ -81,13 +81,13 @@ def run(job, beat_seconds):
         outcome = {"state": "completed", "output": work(job["data"], job)}
     except Stop:
         outcome = {"state": "released", "reason": "the worker stops"}
-    except Exception as error:  # noqa: BLE001: whatever the work throws is its outcome
+    except Exception as error:  # noqa: BLE001: any exception is an outcome of the job
         message = f"{type(error).__name__}: {error}"[:8000]
         outcome = {"state": "failed", "error": {"code": "task-threw", "message": message}, "retry": True}
-    beat.over.set()
+    beat.done.set()
     times = {"startedAt": int(started * 1000), "finishedAt": int(time.time() * 1000)}
-    (answer,) = patiently("/v1/leases/settle", {"results": [{"id": job["id"], "lease": job["lease"], "outcome": outcome, **times}]})["answers"]
-    print(f"{job['id']}: {outcome['state']}, {answer}", flush=True)
+    (result,) = call_with_retry("/v1/leases/settle", {"results": [{"id": job["id"], "lease": job["lease"], "outcome": outcome, **times}]})["answers"]
+    print(f"{job['id']}: {outcome['state']}, {result}", flush=True)
     return outcome["state"] != "released"
 
 
@@ -99,7 +99,7 @@ def main():
     signal.signal(signal.SIGINT, stop)
     try:
         while True:
-            leased = patiently("/v1/leases", {"channels": CHANNELS, "limit": 1, "waitMs": 30_000})
+            leased = call_with_retry("/v1/leases", {"channels": CHANNELS, "limit": 1, "waitMs": 30_000})
             for job in leased["jobs"]:
                 if not run(job, leased["beatMs"] / 1000):
                     return

@@ -1,4 +1,5 @@
-// Runs the attack suite (test/attacks), and prints the table of what it saw: attack × tier. What is documented stands in docs/isolation.md.
+// Runs the attack suite (test/attacks), and prints its results as a table: attack × tier. docs/isolation.md has the documented
+// ones.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';

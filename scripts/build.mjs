@@ -1,5 +1,5 @@
-// Compiles src, test and bench into build/, and removes what was compiled from sources that are gone. With `--for-use` src alone, without the
-// type check, whose compiler and types are most of what a clone installs.
+// Compiles src, test and bench into build/, and removes output whose source is gone. With `--for-use` it compiles src only, without
+// the type check: the compiler and the types are most of what a clone installs.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
@@ -38,7 +38,7 @@ async function compileForUse() {
   const compile = (extension, format, out) =>
     esbuild.build({ ...shared, format, outExtension: { '.js': out }, entryPoints: files.filter((path) => path.endsWith(extension)) });
   await Promise.all([compile('.ts', 'esm', '.js'), compile('.cts', 'cjs', '.cjs')]);
-  // The next build is a whole one.
+  // Forces the next build to be a complete one.
   rmSync(join(build, '.tsbuildinfo'), { force: true });
   return 0;
 }

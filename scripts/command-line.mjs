@@ -1,5 +1,6 @@
-// Puts the command line, and what the package exports, into a few files, split where it loads code only when that is needed: to find, read and link
-// two hundred files is most of what a Worker does in its first half second. What the files know about their own place stays true.
+// Bundles the command line, and the exports of the package, into a few files, split where code is loaded on demand: finding,
+// reading and linking two hundred files takes most of a Worker's first half second. Paths derived from a file's own location stay
+// correct.
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -16,7 +17,7 @@ const wires = join(compiled, 'wires');
 const exportedWires = readdirSync(wires).filter((name) => existsSync(join(wires, name, 'index.js')));
 const require = createRequire(import.meta.url);
 
-/** `import.meta.url` of a file in the bundle is that of the compiled file. */
+/** In the bundle, `import.meta.url` remains that of the compiled file. */
 const ownPlace = {
   name: 'own-place',
   setup({ onLoad }) {
@@ -32,7 +33,10 @@ const ownPlace = {
   },
 };
 
-/** Packages stay outside. Those that are CommonJS are required: to import them takes Node three times as long, as it looks for what they export. */
+/**
+ * Leaves packages external. CommonJS packages are loaded by require: importing them takes Node three times as long, because it
+ * analyses their exports.
+ */
 const packagesOutside = {
   name: 'packages-outside',
   setup({ onResolve, onLoad }) {
@@ -48,14 +52,14 @@ const packagesOutside = {
   },
 };
 
-/** One that is not installed counts as one: Node takes a little longer to import it, when it is there one day. */
+/** A package that is not installed counts as a module: importing it later, once it is installed, takes Node only slightly longer. */
 function isModule(path) {
   const [scope = '', name = ''] = path.split('/');
   const file = join(root, 'node_modules', scope, scope.startsWith('@') ? name : '', 'package.json');
   return !existsSync(file) || require(file).type === 'module';
 }
 
-// What an earlier build has left: the names of the parts change with what is in them.
+// Removes output of earlier builds: the names of chunks change with their contents.
 rmSync(outdir, { recursive: true, force: true });
 await build({
   entryPoints: {

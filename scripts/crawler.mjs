@@ -1,4 +1,4 @@
-// Bundles src/crawler into assets/crawler: one file that needs Node and nothing else, so that the image is built without npm.
+// Bundles src/crawler into assets/crawler: one file that needs only Node, so that the image is built without npm.
 import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -1,4 +1,4 @@
-// Bundles src/dashboard into assets/dashboard: one script, one style sheet, no address outside.
+// Bundles src/dashboard into assets/dashboard: one script, one style sheet, no external URL.
 import { copyFileSync, mkdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -1,5 +1,5 @@
-// The whole product on one machine: a tracker on loopback, a Master in this process, and two Workers started as anybody
-// would start them. They paint the Mandelbrot set tile by tile into demo.png. Leaves nothing else behind.
+// The whole product on one machine: a tracker on loopback, a Master in this process, and two Workers started as a user would start
+// them. They paint the Mandelbrot set tile by tile into demo.png. Leaves nothing else behind.
 import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -14,7 +14,7 @@ const GIVE_UP_MS = 120_000;
 const WORKERS = ['attic', 'cellar'];
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-// `node scripts/demo.mjs FILE` puts the picture elsewhere.
+// `node scripts/demo.mjs FILE` writes the picture elsewhere.
 const picture = resolve(process.argv[2] ?? join(root, 'demo.png'));
 const startedAt = Date.now();
 const scratch = mkdtempSync(join(tmpdir(), 'peerwork-demo-'));
@@ -28,7 +28,8 @@ const say = (who, what) => console.log(`${((Date.now() - startedAt) / 1000).toFi
 function startWorker(name, token) {
   const home = join(scratch, name);
   mkdirSync(home);
-  // The token goes by environment: arguments stand in the process list. LOG_LEVEL=info is what a pipe shows anyway.
+  // The token is passed by environment, because arguments are visible in the process list. LOG_LEVEL=info is what a pipe shows
+  // anyway.
   const env = { ...process.env, token, name, LOG_LEVEL: 'info', PEERWORK_CONCURRENCY: '1' };
   const child = spawn(process.execPath, [join(root, 'worker.js')], { cwd: home, env, stdio: ['ignore', 'pipe', 'inherit'] });
   child.ended = new Promise((resolve) => child.once('close', resolve));
@@ -36,7 +37,7 @@ function startWorker(name, token) {
   children.push(child);
 }
 
-/** Shows a worker's own log without what there is too much of. */
+/** Prints a worker's own log without its noisiest lines. */
 function hear(name, line) {
   const event = line.replace(/^\d{4}-\S+ \w+ +/, '');
   if (/^task ready/.test(event)) synced.push(Number(/\bbytes=(\d+)/.exec(event)?.[1] ?? 0));

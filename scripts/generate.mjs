@@ -1,6 +1,6 @@
-// Writes what is made from the code's own tables: .env.example, the JSON Schema of crawls, and the marked parts of
-// docs/configuration.md, docs/embedding.md, docs/errors.md, docs/sources/README.md, docs/isolation.md and docs/jobs.md, and the option interfaces of
-// constructors. With --check it writes nothing and fails if something is not up to date.
+// Generates files from the code's own tables: .env.example, the JSON Schema of crawls, the marked parts of docs/configuration.md,
+// docs/embedding.md, docs/errors.md, docs/sources/README.md, docs/isolation.md and docs/jobs.md, and the option interfaces of
+// constructors. With --check it writes nothing and fails if anything is out of date.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -65,7 +65,7 @@ function bytes(value) {
   return value % 1024 ** 2 === 0 ? `${value / 1024 ** 2} MiB` : `${value / 1024} KiB`;
 }
 
-/** What a field of a job holds, in words. */
+/** The type of a job field, in words. */
 const kinds = {
   text: ({ maxChars }) => `1 to ${maxChars} characters`,
   texts: ({ max, maxChars }) => `list of at most ${count(max)} texts of 1 to ${maxChars} characters`,
@@ -87,7 +87,7 @@ function presetOf({ required, default: preset, defaultText }) {
   return typeof preset === 'number' ? count(preset) : `\`${preset}\``;
 }
 
-/** The comments of the table are what it says of each field: in the code they are shown where a field is used. */
+/** Uses the comments of the field table as descriptions: editors show the same text where a field is used. */
 function jobFieldsTable() {
   const source = readFileSync(join(root, 'src/job/job-fields.ts'), 'utf8');
   const meanings = new Map([...source.matchAll(/^ {2}\/\*\* (.+) \*\/\n {2}(\w+): \{/gm)].map(([, meaning, field]) => [field, meaning]));
@@ -114,7 +114,7 @@ function constructorTable(table) {
 
 const COMMENT_CHARS = 140;
 
-/** A comment for a field: links lead nowhere in an editor. */
+/** Formats a comment for a field, without links, which lead nowhere in an editor. */
 function fieldComment(text) {
   const words = text.replace(/\[([^\]]*)\]\([^)]*\)/g, '$1').split(' ');
   const lines = [''];
@@ -143,13 +143,13 @@ function withPart(file, name, part, text = readFileSync(join(root, file), 'utf8'
   return text.replace(marked, (_, start, end) => `${start}${part}${end}`);
 }
 
-/** As it is written, that is, before defaults are filled in. */
+/** The schema of the input form, before defaults are filled in. */
 function actorJsonSchema() {
   const schema = toJsonSchema(actorSchema, { typeMode: 'input', target: 'draft-07' });
   return `${JSON.stringify({ ...schema, title: 'The actor config of a crawl' }, null, 2)}\n`;
 }
 
-/** Which tables docs/embedding.md shows, and where the interfaces of their options are. */
+/** The tables in docs/embedding.md, and the files with the corresponding interfaces. */
 const constructorFiles = {
   workerConstructor: 'src/worker/options.ts',
   masterConstructor: 'src/master/options.ts',

@@ -1,4 +1,4 @@
-// A part of package-lock.json: what these packages need, on every platform, in the versions that were tested.
+// Extracts a part of package-lock.json: these packages and their dependencies, for every platform, in the tested versions.
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -8,10 +8,10 @@ export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const read = (file) => JSON.parse(readFileSync(join(root, file), 'utf8'));
 export const manifest = read('package.json');
 export const { packages: locked } = read('package-lock.json');
-/** Where the system's C library is in the name alone, npm would install the binaries for all of them. */
+/** If only the name reveals the C library, npm would install the binaries for all of them. */
 const LIBC = /-(musl|gnu)(eabihf)?$/;
 
-/** The path of a dependency in the lockfile, as Node would look for it from that of its owner. */
+/** Resolves a dependency to its path in the lockfile, as Node would from its dependent. */
 function pathOf(name, owner) {
   for (let folder = owner; ; folder = folder.replace(/(^|\/)node_modules\/(@[^/]+\/)?[^/]+$/, '')) {
     const path = `${folder}${folder && '/'}node_modules/${name}`;
@@ -20,7 +20,7 @@ function pathOf(name, owner) {
   }
 }
 
-/** The paths of these packages and all that they need; without what is optional on request. */
+/** Returns the paths of these packages and all their dependencies; with `optional` false, without optional ones. */
 export function pathsOf(names, { optional = true } = {}) {
   const found = new Set();
   const waiting = names.map((name) => [name, '']);
@@ -35,7 +35,7 @@ export function pathsOf(names, { optional = true } = {}) {
   return [...found].sort();
 }
 
-/** package.json and package-lock.json for `npm ci` of these, with the ranges that our package.json has for them. */
+/** Returns package.json and package-lock.json for `npm ci` of these packages, with the ranges of our package.json. */
 export function lockPart(names, head) {
   const ranges = { ...manifest.peerDependencies, ...manifest.devDependencies, ...manifest.dependencies };
   const dependencies = Object.fromEntries([...names].sort().map((name) => [name, ranges[name]]));

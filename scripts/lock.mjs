@@ -1,5 +1,5 @@
-// Completes package-lock.json: when a registry lacks the binaries of some platform, npm leaves them out of the lockfile, and
-// `npm ci` then refuses it everywhere. Run it after `npm install`; test/lockfile.test.ts says when it is needed.
+// Completes package-lock.json: if a registry lacks the binaries of some platform, npm omits them from the lockfile, and `npm ci`
+// then refuses it everywhere. Run it after `npm install`; test/lockfile.test.ts reports when it is needed.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -1,4 +1,4 @@
-// Writes build/packages: for each set of packages that only some need, what `npm ci` installs it from in the versions that were tested.
+// Writes build/packages: for each set of optional packages, the files from which `npm ci` installs the tested versions.
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { digestOf, locked, lockPart, root } from './lock-part.mjs';

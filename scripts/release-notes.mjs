@@ -1,5 +1,5 @@
-// Prints the part of CHANGELOG.md that describes one version: `node scripts/release-notes.mjs 1.2.3`. It fails if the version is not
-// that of package.json, has no part, or is still marked as unreleased, so that a release cannot go out without notes.
+// Prints the section of CHANGELOG.md for one version: `node scripts/release-notes.mjs 1.2.3`. Fails if the version differs from
+// that of package.json, has no section, or is still marked as unreleased, so that no release goes out without notes.
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -1,8 +1,8 @@
-// Makes a fresh clone ready: installs the dependencies and builds, each only when something is missing or older than its
-// sources. Runs before `demo`, `test`, `bench` … so that nothing needs to be typed before them. Node built-ins only.
+// Makes a fresh clone ready: installs the dependencies and builds, each only if something is missing or older than its sources.
+// Runs before `demo`, `test`, `bench` and others, so that no other command is needed first. Node built-ins only.
 //
-// A clone that is only used, by `node worker.js`, gets a quarter of that: what Workers and Masters need and what their build needs, without type check
-// and tests. The first `npm test` or `npm run build` installs and builds the rest.
+// A clone that is only used, by `node worker.js`, gets a quarter of that: what Workers and Masters and their build need, without
+// type check and tests. The first `npm test` or `npm run build` installs and builds the rest.
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -21,7 +21,7 @@ function newest(folder) {
 
 function run(what, command, args, cwd = root) {
   console.error(`setup: ${what}`);
-  // The tools' own output goes to stderr: stdout belongs to the script that comes after.
+  // Output of the tools goes to stderr: stdout belongs to the script that runs next.
   const shell = process.platform === 'win32' && command === 'npm';
   const { status, error } = spawnSync(command, args, { cwd, stdio: ['ignore', 2, 2], shell });
   if (error) console.error(`setup: ${command} could not be started: ${error.message}`);
@@ -35,18 +35,18 @@ function orEnd(succeeded, what) {
 }
 
 const ci = ['ci', '--no-audit', '--no-fund', '--prefer-offline', '--loglevel=error'];
-/** What the builds of command line, dashboard and crawler import. */
+/** Packages imported by the builds of command line, dashboard and crawler. */
 const BUILD_PACKAGES = ['esbuild', 'preact', 'cheerio', 'tldts', 'robots-parser'];
-/** Of the optional packages, these take more than all others together; a Worker that serves a Lightning asks for them. */
+/** Of the optional packages, these take more space than all others together; a Worker that serves a Lightning asks for them. */
 const OF_OPENFN = /^@openfn\//;
 const installed = at('node_modules', '.package-lock.json');
-/** There, if only that part of the packages is installed. */
+/** Exists if only that part of the packages is installed. */
 const partMark = at('node_modules', '.for-use');
 const stamp = at('build', '.built');
 /** Written by scripts/build.mjs. */
 export const STAMP_FOR_USE = 'for use';
 
-/** What is installed is what the lockfile says. */
+/** Whether the installed packages match the lockfile. */
 const isFresh = () => existsSync(installed) && changedAt(installed) >= changedAt(at('package-lock.json'));
 
 function install() {
@@ -60,7 +60,7 @@ async function installPart() {
   const optional = Object.keys(manifest.peerDependencies).filter((name) => !OF_OPENFN.test(name));
   const names = [...Object.keys(manifest.dependencies), ...optional, ...BUILD_PACKAGES];
   const { manifest: part, lock } = lockPart(names, { name: 'peerwork-clone', private: true });
-  // On the same file system; a set-up that is cut leaves nothing half installed where Node would find it.
+  // On the same file system: an interrupted set-up leaves nothing half installed where Node would find it.
   const folder = mkdtempSync(at('.setup-'));
   writeFileSync(join(folder, 'package.json'), JSON.stringify(part));
   writeFileSync(join(folder, 'package-lock.json'), JSON.stringify(lock));
@@ -75,9 +75,9 @@ async function installPart() {
   orEnd(succeeded, 'installing dependencies');
 }
 
-/** `forUse`: only what running it needs, unless all is there already. */
+/** `forUse`: installs and builds only what running requires, unless everything exists already. */
 export async function setUp({ installOnly = false, forUse = false } = {}) {
-  if (!existsSync(at('src'))) return; // an installed package: built already
+  if (!existsSync(at('src'))) return; // an installed package comes built
   const partly = forUse && (!existsSync(installed) || existsSync(partMark));
   if (partly) await installPart();
   else install();

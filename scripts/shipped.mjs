@@ -1,5 +1,5 @@
-// Writes build/src/.npmignore: of what was compiled, only this is published: the bundles, the types that these show, and the files that are
-// started or read by their path. Everything else is in the bundles already.
+// Writes build/src/.npmignore. Of the compiled output only this is published: the bundles, the types they expose, and the files
+// that are started or read by path. Everything else is in the bundles already.
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -14,7 +14,7 @@ const files = readdirSync(compiled, { recursive: true, withFileTypes: true })
 const read = (file) => readFileSync(file, 'utf8');
 const isCode = (file) => /\.c?js$/.test(file);
 
-/** With what they import, and so on. */
+/** Returns the files together with everything they import, transitively. */
 function withImports(start, extension) {
   const found = new Set(start);
   for (const file of found)
@@ -27,7 +27,7 @@ function withImports(start, extension) {
 
 const types = Object.values(exports).flatMap(({ types: file }) => (file === undefined ? [] : [join(root, file)]));
 const bundles = files.filter((file) => file.startsWith(join(compiled, 'cli', 'bundle') + sep));
-// What knows its own place hands it to other processes.
+// A module that knows its own location passes it to other processes.
 const placed = files.filter(
   (file) => isCode(file) && !bundles.includes(file) && /\bimport\.meta\.(url|filename|dirname)\b/.test(read(file)),
 );

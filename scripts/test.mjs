@@ -1,28 +1,28 @@
-// Runs the compiled test files, each a tap program of its own, some at a time. Prints one line a file, the whole TAP of those
-// that fail, and at the very end how it went. Not through tap's own runner: its TypeScript plugin, which is loaded into every
+// Runs the compiled test files, each a tap program of its own, several at a time. Prints one line per file, the complete TAP of
+// those that fail, and the totals at the very end. Does not use tap's own runner: its TypeScript plugin, which is loaded into every
 // file, does not work with TypeScript 7.
 //
 //   node scripts/test.mjs               everything but `*.long.test.ts` and test/chaos
-//   node scripts/test.mjs --long        the `*.long.test.ts`: what takes minutes by nature
+//   node scripts/test.mjs --long        the `*.long.test.ts`, which inherently take minutes
 //   node scripts/test.mjs --chaos       test/chaos
 //   node scripts/test.mjs --fuzz        test/fuzz with a million seeded inputs instead of the 50,000 of every run
 //   node scripts/test.mjs swarm ledger  the files whose path contains one of the words, long or not
-//   node scripts/test.mjs --record      everything but test/chaos, and writes down how long each took
-//   node scripts/test.mjs --rerun       files that fail run once more at the end, alone; they fail only if they fail again
+//   node scripts/test.mjs --record      everything but test/chaos, and records how long each took
+//   node scripts/test.mjs --rerun       reruns failed files at the end, alone; they count as failed only if they fail again
 import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** Seconds for one `t.test` and one file, unless it sets its own. Only bounds what hangs: the machine may be busy. */
+/** Timeouts in seconds for one `t.test` and one file, unless it sets its own. They only bound hangs, since the machine may be busy. */
 const TEST_TIMEOUT_S = 1_200;
-/** As well: a fresh clone that installs and builds on a busy machine takes a quarter of an hour. */
+/** Also only a bound: a fresh clone that installs and builds on a busy machine takes a quarter of an hour. */
 const FILE_TIMEOUT_MS = 1_800_000;
 const LEFT_BEHIND_MS = 1_000;
-/** A file that takes at least so long is started before the others. */
+/** Files that take at least this long start before the others. */
 const RECORDED_S = 10;
-/** With `--rerun`: when more files fail, it is not chance. */
+/** With `--rerun`: if more files fail, it is not by chance. */
 const RERUN_FILES = 4;
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -31,7 +31,7 @@ const [chaos, fuzz, record, rerun] = ['--chaos', '--fuzz', '--record', '--rerun'
 if (fuzz) process.env.PEERWORK_FUZZ_INPUTS ??= '1000000';
 const words = [...(fuzz ? ['fuzz/'] : []), ...process.argv.slice(2).filter((word) => !flags.has(word))];
 
-/** Seconds that the longest files took on two quiet cores, by their path below test/. Only decides on the order. */
+/** Duration of the longest files on two idle cores, in seconds, by path below test/. Only determines the order. */
 const recordFile = join(root, 'test', 'durations.json');
 const recorded = JSON.parse(readFileSync(recordFile, 'utf8'));
 const nameOf = (path) => relative(join('build', 'test'), path).split(sep).join('/').replace(/\.js$/, '.ts');
@@ -49,7 +49,7 @@ const queue = readdirSync(join(root, 'build', 'test'), { recursive: true, withFi
 
 const total = { pass: 0, fail: 0, skip: 0, todo: 0 };
 const seconds = {};
-/** The failed files, each with its count of failures. */
+/** The failed files, each with its number of failures. */
 let failed = [];
 const running = new Set();
 let cpuSeen = 0;
@@ -59,7 +59,7 @@ function runFile(file) {
   return new Promise((resolve) => {
     const startedAt = Date.now();
     const env = { ...process.env, TAP_TIMEOUT: String(TEST_TIMEOUT_S), FORCE_COLOR: '0' };
-    // A group of its own: what a file that died has left behind would else keep its output open, and this waiting.
+    // In a process group of its own: leftovers of a dead file would otherwise keep its output open, and this script waiting.
     const options = { cwd: root, env, stdio: ['ignore', 'pipe', 'pipe'], detached: true };
     const child = spawn(process.execPath, ['--enable-source-maps', file], options);
     running.add(child);
@@ -82,7 +82,7 @@ function runFile(file) {
   });
 }
 
-/** Processor seconds of what has ended since the last call, with everything that it waited for. Only Linux says so. */
+/** CPU seconds of the processes that ended since the last call, including their awaited children. Linux only. */
 function cpuOfEnded() {
   if (process.platform !== 'linux') return 0;
   const fields = readFileSync('/proc/self/stat', 'utf8').split(') ')[1].split(' ');
@@ -101,7 +101,7 @@ function killGroup(pid) {
 }
 
 function report(file, { code, signal, text, ms, cpuS }) {
-  // tap's last summary counts every assertion; a kind that did not occur is left out of it.
+  // tap's last summary counts all assertions and omits kinds that did not occur.
   const summary = text.match(/^# \{ total: .* \}$/gm)?.at(-1) ?? '';
   const count = (kind) => Number(new RegExp(`\\b${kind}: (\\d+)`).exec(summary)?.[1] ?? 0);
   const counts = { pass: count('pass'), fail: count('fail'), skip: count('skip'), todo: count('todo') };
@@ -117,7 +117,7 @@ function report(file, { code, signal, text, ms, cpuS }) {
     console.log(`       skipped: ${line.replace(/.*# (SKIP )?/, '').trim()}`);
   if (code !== 0) {
     failed.push({ file, fails: counts.fail });
-    // First and briefly: a long log may be cut in the middle.
+    // Briefly and first: a long log may be truncated in the middle.
     for (const line of text.match(/^ *not ok .*$/gm) ?? []) console.log(`       ${line.trim()}`);
     if (signal) console.log(`       ended by ${signal}${ms >= FILE_TIMEOUT_MS ? ': it took too long' : ''}`);
     console.log(text.replace(/^/gm, '       | '));
@@ -138,12 +138,12 @@ for (const signal of ['SIGINT', 'SIGTERM'])
     queue.length = 0;
     process.exitCode = 130;
   });
-// Some lanes begin with the longest files, and some with the house checks (test/*.test.ts), which take seconds and say what is
-// plainly wrong. So the long ones, which mostly wait, never fill all lanes, and none of them is left for the end. With fewer lanes
+// Some lanes begin with the longest files, and some with the house checks (test/*.test.ts), which take seconds and catch obvious
+// mistakes. So the long ones, which mostly wait, never fill all lanes, and none of them is left for the end. With fewer lanes
 // two cores were idle for a quarter of the time.
 const cores = availableParallelism();
 const startedAt = Date.now();
-// What this process had run before it became Node is not the tests'.
+// Excludes what this process had run before it became Node.
 cpuOfEnded();
 await Promise.all([
   ...Array.from({ length: cores + 2 }, () => lane(() => queue.shift())),

@@ -1,44 +1,49 @@
 /**
- * Time as a constructor argument, so that tests can move it. All instants are integer milliseconds since the epoch
- * (`…At`), all durations integer milliseconds (`…Ms`).
+ * Time as a constructor argument, so that tests can control it. Instants are integer milliseconds since the epoch (`…At`), durations are
+ * integer milliseconds (`…Ms`).
  *
- * There are two readings, because the clock of a machine is set now and then: by its owner, by NTP, by an hour or, on a board without a battery
- * clock, by half a century. What is left of a lease, a back-off or a limit must not change with it.
+ * There are two readings because a machine's clock gets set now and then: by its owner, by NTP, by an hour, or by half a century on a
+ * board without a battery-backed clock. Remaining lease time, back-off and limits must not change with it.
  */
 export interface Clock {
   /**
-   * For durations, which is nearly everything: goes on evenly whatever happens to the clock of the machine, while it is suspended too. An
-   * instant only within this process: it is what the clock showed when the process began, and the time since then.
+   * Steady time, for durations, which is nearly everything: it advances evenly whatever happens to the machine's clock, and also
+   * while the machine is suspended. Its readings are instants only within this process: the wall clock at process start plus the
+   * time elapsed since.
    */
   now(): number;
-  /** What the clock of the machine shows: for what people, files, certificates and other programs are told. It may jump, either way. */
+  /** The machine's wall clock, for what people, files, certificates and other programs see. It may jump in either direction. */
   wall(): number;
   /**
-   * Calls `action` once after `delayMs`, not counting suspension, and after 24 days at the latest; a pending timer keeps the process alive unless `unref`
-   * is true.
+   * Calls `action` once after `delayMs`, not counting suspension, and after 24 days at the latest. A pending timer keeps the
+   * process alive unless `unref` is true.
    */
   after(delayMs: number, action: () => void, options?: { unref?: boolean }): Timer;
 }
 
+/** A pending timer. */
 export interface Timer {
   cancel(): void;
 }
 
-/** The readings that a steady time is made of, in milliseconds. */
+/** The readings that steady time is computed from, in milliseconds. */
 export interface Readings {
   wall(): number;
-  /** Never goes back and never jumps; stands still while the machine is suspended. */
+  /** Never goes back and never jumps; pauses while the machine is suspended. */
   monotonic(): number;
-  /** Since the machine was started, suspension included; 0 if nobody knows. Coarse, and costly to ask. */
+  /** Time since boot, including suspension; 0 if unknown. Coarse, and expensive to read. */
   uptime(): number;
 }
 
-/** A difference between wall clock and monotonic one that changed by so much: a jump, or the end of a suspension. NTP corrects less by small steps. */
+/**
+ * A change of this size between wall clock and monotonic clock is a jump or the end of a suspension. NTP corrects smaller errors by
+ * slewing.
+ */
 const MOVED_MS = 500;
 
 /**
- * `Clock.now` from the readings of a machine. Monotonic time stands still in suspension, as the wall clock does not: so when these two
- * have parted, the uptime decides for how long the machine slept. What is left of the difference is a wall clock that was set.
+ * Implements `Clock.now` on a machine's readings. Monotonic time pauses during suspension and the wall clock does not, so when the
+ * two drift apart the uptime shows how long the machine slept. Whatever difference remains comes from a wall clock that was set.
  */
 export class SteadyTime {
   readonly #readings: Readings;
@@ -47,36 +52,36 @@ export class SteadyTime {
   /** Added to the monotonic reading. */
   #offsetMs: number;
   #sleptMs = 0;
-  #apartMs: number;
+  #driftMs: number;
 
   constructor(readings: Readings) {
     this.#readings = readings;
     this.#monotonicFrom = readings.monotonic();
     this.#uptimeFrom = readings.uptime();
-    this.#apartMs = readings.wall() - this.#monotonicFrom;
-    this.#offsetMs = this.#apartMs;
+    this.#driftMs = readings.wall() - this.#monotonicFrom;
+    this.#offsetMs = this.#driftMs;
   }
 
   now(): number {
     const monotonic = this.#readings.monotonic();
-    const apartMs = this.#readings.wall() - monotonic;
-    if (Math.abs(apartMs - this.#apartMs) > MOVED_MS) {
-      this.#apartMs = apartMs;
-      this.#wake(monotonic);
+    const driftMs = this.#readings.wall() - monotonic;
+    if (Math.abs(driftMs - this.#driftMs) > MOVED_MS) {
+      this.#driftMs = driftMs;
+      this.#addSleep(monotonic);
     }
     return Math.floor(monotonic + this.#offsetMs + this.#sleptMs);
   }
 
-  #wake(monotonic: number): void {
+  #addSleep(monotonic: number): void {
     const uptime = this.#readings.uptime();
     if (uptime === 0 || this.#uptimeFrom === 0) return;
     const sleptMs = uptime - this.#uptimeFrom - (monotonic - this.#monotonicFrom);
-    // The uptime is coarse, and time never goes back.
+    // The uptime is coarse, and steady time must never go back.
     if (sleptMs > this.#sleptMs + MOVED_MS) this.#sleptMs = sleptMs;
   }
 }
 
-/** Not imported: this file is there for browsers as well, which have no such thing. */
+/** Looked up at run time, not imported: browsers load this file too, and have no `node:os`. */
 const os = (globalThis as { process?: { getBuiltinModule?(name: 'node:os'): { uptime(): number } } }).process?.getBuiltinModule?.(
   'node:os',
 );
@@ -87,9 +92,10 @@ const steady = new SteadyTime({
   uptime: () => (os?.uptime() ?? 0) * 1_000,
 });
 
-/** With more, `setTimeout` calls at once. */
+/** `setTimeout` fires immediately for any longer delay. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
+/** The clock of this process: steady time from the system's own readings. */
 export const systemClock: Clock = {
   now: () => steady.now(),
   wall: () => Date.now(),
@@ -100,7 +106,7 @@ export const systemClock: Clock = {
   },
 };
 
-/** Resolves after `delayMs`, or at once (without an error) when the signal aborts. */
+/** Resolves after `delayMs`, or without an error as soon as the signal aborts. */
 export function pause(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
   if (signal?.aborted) return Promise.resolve();
   return new Promise((resolve) => {

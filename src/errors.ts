@@ -14,8 +14,9 @@ import { tunnelErrors } from './errors/tunnel.js';
 import { messageOf } from './kit/error-parts.js';
 
 /**
- * What the core may refuse, and what may go wrong in it: code → message, hint and HTTP status. Its parts are in `errors/`. A wire declares its own
- * with `declareErrors`. Codes are kebab-case and never re-used for another meaning; `docs/errors.md` lists all of them.
+ * Everything the core may refuse and everything that may go wrong in it: code → message, hint and HTTP status. The parts are in
+ * `errors/`. A wire declares its own codes with `declareErrors`. Codes are kebab-case and never reused for another meaning;
+ * `docs/errors.md` lists them all.
  */
 export const errorTable = {
   ...setupErrors,
@@ -35,22 +36,22 @@ export const errorTable = {
 } as const satisfies Record<string, ErrorEntry>;
 
 export type { ErrorEntry };
-/** The codes of the core. */
+/** The error codes of the core. */
 export type ErrorCode = keyof typeof errorTable;
-/** What an error may have for a code: one of the core, or one that a wire declares. */
+/** The code of any error: one of the core, or one that a wire declares. */
 export type AnyErrorCode = ErrorCode | (string & {});
 
-/** Every code that this process knows: the core's, and those of the wires that are loaded. */
+/** Every code this process knows: the core's and those of the loaded wires. */
 const declared = new Map<string, ErrorEntry>(Object.entries(errorTable));
 
-/** Refusals and wrong usage. */
+/** Exit code for refusals and wrong usage. */
 export const EXIT_REFUSED = 2;
 
-/** An error that a user may see: it has a code, says what happened and what to do about it. */
+/** An error that a user may see: its code, message and hint say what happened and how to resolve it. */
 export class PeerworkError extends Error {
   override readonly name = 'PeerworkError';
   readonly code: AnyErrorCode;
-  /** The particulars alone, as given; empty if there are none. */
+  /** The specifics as passed to the constructor; empty if there are none. */
   readonly detail: string;
 
   constructor(code: ErrorCode, detail = '', options?: { cause?: unknown }) {
@@ -67,24 +68,24 @@ export class PeerworkError extends Error {
     return entryOf(this.code).status;
   }
 
-  /** Of a command that ends with this error. */
+  /** The exit code of a command that ends with this error. */
   get exitCode(): number {
     return entryOf(this.code).exitCode ?? EXIT_REFUSED;
   }
 }
 
-/** Makes an error whose code is settled already. */
+/** Builds an error whose code is already fixed. */
 export type MakeError = (detail: string, options?: { cause?: unknown }) => PeerworkError;
 
-/** The errors of one wire: a PeerworkError that takes the wire's codes alone. `instanceof` tells them from all others. */
+/** The error class of one wire: a PeerworkError restricted to the wire's codes, which `instanceof` distinguishes from all others. */
 export interface ErrorClass<C extends string> {
   new (code: C, detail?: string, options?: { cause?: unknown }): PeerworkError & { readonly code: C };
   readonly table: Readonly<Record<C, ErrorEntry>>;
-  /** For those that take a code of the core as what to say in default of a better one. */
+  /** Returns a `MakeError` for this code, for functions that accept a core code as their fallback. */
   of(code: C): MakeError;
 }
 
-/** Makes the codes of a wire known. Throws if one is declared already: it would mean two things. */
+/** Registers the codes of a wire. Throws a `TypeError` if one is already declared, because a code must have a single meaning. */
 export function declareErrors<const T extends Readonly<Record<string, ErrorEntry>>>(table: T): ErrorClass<keyof T & string> {
   for (const [code, entry] of Object.entries(table)) {
     if (declared.has(code)) throw new TypeError(`the error code ${code} is declared twice`);
@@ -103,14 +104,14 @@ export function declareErrors<const T extends Readonly<Record<string, ErrorEntry
   };
 }
 
-/** All that are declared by now: the core's, and those of the wires that are loaded. */
+/** Returns all codes declared so far: the core's and those of the loaded wires. */
 export const declaredErrors = (): ReadonlyMap<string, ErrorEntry> => declared;
 
 function entryOf(code: AnyErrorCode): ErrorEntry {
   return declared.get(code) ?? errorTable.internal;
 }
 
-/** The sentence of a code with its particulars filled in. */
+/** Returns the message of a code with the specifics filled in. */
 export function describeError(code: AnyErrorCode, detail = ''): string {
   const { message } = entryOf(code);
   if (message.includes('{detail}'))
@@ -118,17 +119,17 @@ export function describeError(code: AnyErrorCode, detail = ''): string {
   return detail === '' ? message : `${message} (${detail})`;
 }
 
-/** The error of a code that came as text, such as a peer's; undefined if it is not declared here. */
+/** Returns the error for a code that arrived as text, for example from a peer; undefined if the code is not declared here. */
 export function knownError(code: unknown, detail = ''): PeerworkError | undefined {
   return typeof code === 'string' && declared.has(code) ? new PeerworkError(code as ErrorCode, detail) : undefined;
 }
 
-/** An error of a code of the core, or of a wire's by its `of`. */
+/** Creates an error from a core code or, for a wire, from the `MakeError` returned by its `of`. */
 export function makeError(code: ErrorCode | MakeError, detail: string, options?: { cause?: unknown }): PeerworkError {
   return typeof code === 'string' ? new PeerworkError(code, detail, options) : code(detail, options);
 }
 
-/** Whatever was thrown, as a PeerworkError; an unknown error becomes `fallback` with its message, and those of its causes, as detail. */
+/** Converts anything thrown to a PeerworkError. An unknown error becomes `fallback`, with its message and those of its causes as detail. */
 export function asPeerworkError(thrown: unknown, fallback: ErrorCode | MakeError = 'internal'): PeerworkError {
   if (thrown instanceof PeerworkError) return thrown;
   return makeError(fallback, messageOf(thrown), { cause: thrown });

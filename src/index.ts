@@ -1,4 +1,4 @@
-/** The public face of peerwork, and nothing else. */
+/** The public API of peerwork, and nothing else. */
 
 export type { Clock, Timer } from './clock.js';
 export type { EngineKind } from './containers/engine-facts.js';

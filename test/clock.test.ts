@@ -3,7 +3,7 @@ import { type Readings, SteadyTime, systemClock } from '../src/clock.js';
 
 const HOUR = 3_600_000;
 
-/** A machine: time passes, it sleeps, its clock is set. */
+/** A simulated machine: time passes, it sleeps, its clock gets set. */
 function machine(known = true) {
   const at = { wall: 1_700_000_000_000, monotonic: 5_000, uptime: 900_000 };
   const readings: Readings = {

@@ -16,7 +16,7 @@ function uses(pattern: RegExp): string[] {
 t.test('folders are removed by one piece, which fails on nothing', async (t) => {
   t.same(uses(/\brm(?:Sync)?\([^;]*?\brecursive\b|\brimraf\b/), [
     'kit/remove-tree.ts',
-    // In the process of the job itself, which ends if it cannot.
+    // Runs in the job's own process, which ends if it fails.
     'runners/task-module/child/tidy.ts',
   ]);
 });
@@ -25,14 +25,14 @@ t.test('files are replaced as a whole by one piece', async (t) => {
   t.same(
     uses(/\brename(?:Sync)?\(/).filter((name) => name !== 'kit/whole-file.ts'),
     [
-      // Made beside, then put in place.
+      // Created under another name, then renamed into place.
       'cli/packages.ts',
-      // Out of the way, to be removed.
+      // Renamed out of the way, to be removed.
       'cli/service/rotating-log.ts',
       'containers/run-log.ts',
       'kit/clearing.ts',
       'kit/remove-tree.ts',
-      // Named by their hash, and verified when they are read; made beside, then put in place.
+      // Named by hash and verified on reading; created under another name, then renamed into place.
       'task/blob-store.ts',
       'task/install-layer.ts',
       'task/layers.ts',

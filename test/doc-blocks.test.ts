@@ -16,7 +16,7 @@ import { Grid, packageRoot } from './lab/grid.js';
 
 interface Block {
   readonly place: string;
-  /** What stands behind the fence: `sh`, `json task.json` … */
+  /** The info string of the fence: `sh`, `json task.json` and similar. */
   readonly kind: string;
   readonly text: string;
 }
@@ -38,7 +38,7 @@ function blocksOf(page: string): Block[] {
   }));
 }
 
-/** Of what the blocks in the pages are; `text` is output and drawings. */
+/** Allowed kinds of code blocks; `text` is for output and drawings. */
 const KINDS = ['sh', 'env', 'js', 'json job', 'json task.json', 'json output', 'json outcome', 'json package.json', 'json foreign', 'text'];
 
 t.test('every block says what it is', async (t) => {
@@ -159,7 +159,7 @@ t.test("the README's commands run as written, and so do its programs", async (t)
   const [task, embedded, embeddedWorker] = of('js').filter(({ place }) => place.startsWith('README.md'));
   const folder = join(grid.folder, 'embedded');
   mkdirSync(join(folder, 'my-task'), { recursive: true });
-  // Its dependency is another test's matter.
+  // Its dependency is covered by another test.
   const big = 'const Big = (n) => ({ times: (by) => n * by });';
   writeFileSync(join(folder, 'my-task', 'task.mjs'), (task?.text ?? '').replace(/^import Big.*$/m, big));
   const settings = `trackers: ['${grid.trackerUrl}'], ice: [],`;
@@ -182,7 +182,7 @@ t.test("the README's commands run as written, and so do its programs", async (t)
   for (const answer of ['2', '4', '6']) t.match(run.all, new RegExp(`completed \\{ answer: '?${answer}'? \\}`));
 });
 
-/** The commands of a block of shell, as lists of words; what stands behind `#` is a remark. */
+/** Parses the commands of a shell block into lists of words; everything after `#` is a comment. */
 function commandsOf(text: string): string[][] {
   return text
     .split('\n')
@@ -192,7 +192,7 @@ function commandsOf(text: string): string[][] {
     .filter((words) => words.length > 0);
 }
 
-/** What the real command line has against it: an unknown command or flag, a missing argument, or a value of an option that is not allowed. */
+/** Returns what the real command line rejects: an unknown command or flag, a missing argument, or an invalid option value. */
 async function faultOf(args: readonly string[], script: string): Promise<string> {
   const line = [...(script === 'worker.js' ? ['worker'] : script === 'dory-worker' ? ['dory'] : []), ...args];
   const said: string[] = [];

@@ -69,7 +69,7 @@ t.test('each line of the threat model, and of what is as in dory-worker, names a
   t.ok(lines.length > 60);
   const missing = lines.filter(([, file = '', name = '']) => {
     const path = join(root, 'test', file);
-    // The names of tests that run once for each of several things go on after this.
+    // Tests that run once per variant have names that continue after this.
     return (
       !existsSync(path) || !new RegExp(`test\\(\\s*['"\`]${name.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}`).test(readFileSync(path, 'utf8'))
     );

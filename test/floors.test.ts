@@ -6,7 +6,7 @@ import t from 'tap';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const MAX_LINES = 350;
 
-/** From the ground up: an import may go to the same room or to a lower floor. Rooms of one floor never import each other. */
+/** From the bottom up: an import may stay within its room or go to a lower floor. Rooms on the same floor never import each other. */
 const floors = [
   ['errors', 'log', 'clock', 'config', 'version', 'kit'],
   ['job'],
@@ -19,14 +19,14 @@ const floors = [
   ['cli', 'index'],
 ] as const;
 const floorOf = new Map<string, number>(floors.flatMap((rooms, floor) => rooms.map((room) => [room, floor] as const)));
-/** What stands alone, file by file, on the lowest floor may use its neighbours. */
+/** Single files on the lowest floor may import each other. */
 const ground = 0;
 
 interface SourceFile {
   readonly path: string;
   readonly room: string;
   readonly text: string;
-  /** Of each import: the specifier, and for one of ours the path of the source file. */
+  /** Each import: its specifier and, for our own modules, the path of the source file. */
   readonly imports: readonly { readonly specifier: string; readonly target?: string; readonly typeOnly: boolean }[];
 }
 
@@ -114,14 +114,15 @@ t.test('no source imports another source, no runner another runner, no wire anot
     for (const { target } of imports) {
       if (target === undefined || roomOf(target) !== room) continue;
       const other = target.split('/')[2] ?? '';
-      // A file directly in the room is shared by all in it (the outbox), and so are the checks of health; a folder is one wire or one way to run.
+      // A file directly in the room (the outbox) is shared by all of it, and so are the health checks; a folder is one wire or one
+      // runner.
       if (!other.endsWith('.ts') && other !== own && target.split('/')[2] !== 'health') wrong.push(`${path} → ${target}`);
     }
   }
   t.same(wrong, []);
 });
 
-/** The key of a pushed payload in a job's data, as ledgers have it. */
+/** The modules that know the key of a pushed payload in a job's data. */
 const ofPushedJobs = /^src\/(job\/pushed|runners\/task-module\/child\/load)\.ts$/;
 
 t.test('a wire is named in its own folder, in the one list of wires, and in the public face', async (t) => {
@@ -130,7 +131,7 @@ t.test('a wire is named in its own folder, in the one list of wires, and in the 
   );
   t.ok(names.length >= 5);
   for (const { name } of names) {
-    // queue-xec, queueXec and QueueXec; of an import only what it brings.
+    // Matches queue-xec, queueXec and QueueXec; of an import only the imported names are checked.
     const word = new RegExp(`(?<![a-z])${name.replace('-', '-?')}(?![a-z])|${name.replace('-', '')}(?=[A-Z])`, 'i');
     const wrong = sources
       .filter(({ path }) => !path.startsWith(`src/wires/${name}/`) && path !== 'src/cli/wires.ts' && path !== 'src/index.ts')

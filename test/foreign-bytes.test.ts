@@ -5,7 +5,7 @@ import t from 'tap';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
-/** What makes values of text or bytes, other than by the door. */
+/** Calls that parse text or bytes other than through src/kit/json.ts. */
 const makers = [
   /\bJSON\.parse\b|= JSON\b(?!\.)|\bJSON\[/g,
   /\bdeserialize\(/g,
@@ -16,7 +16,7 @@ const makers = [
   /\brunIn(New|This)?Context\(|\bcompileFunction\(|\bnew (vm\.)?Script\(/g,
 ];
 
-/** Where one of them is right, how often, and why. */
+/** Files where such a call is right, how often, and why. */
 const allowed: Readonly<Record<string, { readonly times: number; readonly because: string }>> = {
   'src/kit/json.ts': { times: 1, because: 'the door itself' },
   'src/runners/task-module/child/primordials.ts': {

@@ -8,7 +8,7 @@ import { errorTable } from '../src/errors.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
-/** Words and turns of phrase that the glossary in docs/architecture.md replaces. */
+/** Words and phrases that the glossary in docs/architecture.md replaces. */
 const REPLACED = new RegExp(
   [
     'told(?! apart)|tells?(?! \\w+ apart)|stands?(?!-| in\\b)|whoever|answers?|answered|anew|shall|beside|twins?|bereft|stillborn',
@@ -20,7 +20,10 @@ const REPLACED = new RegExp(
   'gi',
 );
 
-/** Prose only: names and quotes of foreign systems are in code, and tables made from the code or naming tests say what those say. */
+/**
+ * Returns replaced words in prose only: code contains names and quotes of foreign systems, and tables that are generated or name
+ * tests repeat their sources.
+ */
 function replacedWords(text: string): string[] {
   const prose = text
     .replace(/^ *```[\s\S]*?^ *```/gm, '')
@@ -48,9 +51,9 @@ t.test('so are the meanings of options', async (t) => {
   }
 });
 
-/** The glossary names the words it replaces. */
+/** The glossary lists the words it replaces. */
 const GLOSSARY = 'docs/architecture.md';
-/** There an answer is a kind of message, and half of an SDP exchange. */
+/** Here an answer is a kind of message, and half of an SDP exchange. */
 const PROTOCOL = 'docs/protocol.md';
 
 t.test('so are the pages', async (t) => {

@@ -10,7 +10,7 @@ const files = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8'
   .map((file) => ({ path: `src/${file.replaceAll('\\', '/')}`, code: withoutComments(readFileSync(join(root, 'src', file), 'utf8')) }));
 const count = (code: string, pattern: RegExp) => [...code.matchAll(pattern)].length;
 
-/** Files with listeners that are never taken from their signal, how many, and why none is left behind. */
+/** Files with listeners that are never removed from their signal: how many, and why none leaks. */
 const kept: Readonly<Record<string, { readonly times: number; readonly because: string }>> = {
   'src/cli/health/master.ts': { times: 1, because: 'the signal is of one check' },
   'src/containers/images.ts': { times: 1, because: 'the signal is of one pull' },

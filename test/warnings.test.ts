@@ -7,13 +7,13 @@ import { declaredErrors } from '../src/errors.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const withoutComments = (text: string) => text.replace(/\/\*[\s\S]*?\*\/|(?<!:)\/\/.*$/gm, '');
-/** A log that is called: `log.warn(`, `this.#log.error(`, `service.log.warn(`, `log[isNews ? 'warn' : 'debug'](`. */
+/** A log call: `log.warn(`, `this.#log.error(`, `service.log.warn(`, `log[isNews ? 'warn' : 'debug'](`. */
 const CALL = /\blog\s*(?:\.(?:warn|error)|\[[^\]]*'(?:warn|error)'[^\]]*\])\(/gi;
 
-/** Who passes on what others say, with their fields. */
+/** Files that forward foreign messages together with their fields. */
 const passedOn: readonly string[] = ['src/wires/dory/source/settings.ts'];
 
-/** The words of a call, up to the bracket that ends it. */
+/** Returns the text of a call up to its closing bracket. */
 function callAt(code: string, from: number): string {
   let depth = 0;
   for (let at = from; at < code.length; at += 1) {

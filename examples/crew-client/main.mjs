@@ -1,4 +1,4 @@
-// A program written for a crew server: its tasks are jobs of the Master, done by peerwork's Workers.
+// A program written for a crew server: its tasks become jobs of the Master, run by peerwork's Workers.
 import { crewServer } from 'peerwork';
 import { settled, withGrid } from '../grid.mjs';
 

@@ -1,4 +1,4 @@
-// One outcome per input, in the order they settle, and the progress of each run while it lasts.
+// Yields one outcome per input, in the order in which they settle, and prints the progress of each run.
 import { withGrid } from '../grid.mjs';
 
 await withGrid(new URL('task', import.meta.url), async (master) => {

@@ -1,7 +1,7 @@
 // A wire in under a hundred lines: jobs are files in a folder. Copied to src/wires/folder/, with one entry in src/cli/wires.ts, it is part of
 // peerwork: `peerwork worker --folder jobs --folder-task my-task`. docs/sources/writing-one.md explains it.
-//   inbox/NAME.json    the data of a job that waits            working/NAME.json  … that runs
-//   done/NAME.json     the output                              failed/NAME.json   the error
+//   inbox/NAME.json    data of a waiting job            working/NAME.json  data of a running job
+//   done/NAME.json     output of a completed job        failed/NAME.json   error of a failed job
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Clock, pause } from '../../clock.js';
@@ -15,7 +15,7 @@ import { writeWhole } from '../../kit/whole-file.js';
 import type { LocalTask, SourceSetup } from '../../sources/setup.js';
 import type { Wire } from '../wire.js';
 
-const POLL_MS = 500; // Not every system tells of new files.
+const POLL_MS = 500; // Not every file system reports new files.
 
 const FolderError = declareErrors({
   'folder-unusable': { message: 'The folder of jobs cannot be used: {detail}', hint: 'Make it, or correct --folder.', status: 500 },
@@ -72,7 +72,7 @@ function openFolder(root: string, code: LocalTask, clock: Clock): Source {
   };
   return {
     name: 'folder',
-    // A claim is a rename: of several Workers on one folder, one gets the file.
+    // A claim is a rename: of several Workers on one folder, only one gets the file.
     async claim(capacity, signal) {
       const leases: Lease[] = [];
       while (leases.length === 0 && !signal.aborted && !closed.signal.aborted) {

@@ -1,4 +1,4 @@
-// A job that creates others: one per word, and one that waits for them and adds their outputs.
+// A job that creates children: one per word, and one that waits for those and adds up their outputs.
 import { settled, withGrid } from '../grid.mjs';
 
 await withGrid(new URL('task', import.meta.url), async (master) => {

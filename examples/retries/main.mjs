@@ -1,4 +1,4 @@
-// A job that fails is run again after a back-off, until it has no attempts left or its error says that it makes no sense.
+// A failed job is retried after a back-off, until it has no attempts left or its error is marked as unrecoverable.
 import { settled, withGrid } from '../grid.mjs';
 
 await withGrid(new URL('task', import.meta.url), async (master) => {

@@ -1,4 +1,4 @@
-// A job at each instant of a cron expression; here with seconds, twice.
+// One job per instant of a cron expression (here with a field for seconds); ends after two of them.
 import { settled, withGrid } from '../grid.mjs';
 
 await withGrid(

@@ -1,4 +1,4 @@
-// A job reaches one server next to its Master through the link, and nothing else there.
+// A job connects to one server next to its Master through the link, and can reach nothing else there.
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { withGrid } from '../grid.mjs';

@@ -1,4 +1,4 @@
-// Jobs that share an external limit: at most two start per 500 ms, and a run that meets the limit holds the others.
+// Jobs that share an external limit: at most two start per 500 ms, and a run that hits the limit holds the others back.
 import { settled, withGrid } from '../grid.mjs';
 
 await withGrid(

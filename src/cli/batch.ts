@@ -1,13 +1,13 @@
 import type { WrittenOutcome } from './outcome-file.js';
 
-/** A job that somebody deleted has no outcome, and will not have one. */
+/** `deleted` stands for a job that was deleted before it ended, and so will never have an outcome. */
 type Ended = WrittenOutcome['state'] | 'deleted';
 
-/** The jobs of one input, each with the state that is known of it. A job that has ended may be opened again, and end again. */
+/** The jobs of one input, each with its known state. A job that has ended may be reopened, and end again. */
 export class Batch {
   readonly #states = new Map<string, 'open' | Ended>();
   readonly #counts = { open: 0, completed: 0, failed: 0, cancelled: 0, deleted: 0 };
-  /** Of those that failed or were cancelled. */
+  /** Outcomes of jobs that failed or were cancelled. */
   readonly #failures = new Map<string, WrittenOutcome>();
 
   get size(): number {
@@ -42,7 +42,7 @@ export class Batch {
     return this.#states.get(id);
   }
 
-  /** Adds a job, or says that it waits or runs again. */
+  /** Adds a job, or records that it waits or runs again. */
   setOpen(id: string): void {
     this.#move(id, 'open');
     this.#failures.delete(id);

@@ -10,7 +10,7 @@ import { startBackground } from './service/start-bg.js';
 import { commandLine, variablesToKeep } from './setup.js';
 import { untilStopped } from './stop.js';
 
-/** What the command line lends to a command of a wire that takes the options of `name`. */
+/** Builds the context in which a wire's command runs; it takes the options declared for `name`. */
 export function contextOf(wire: Wire, command: Command, name: CommandName): CommandContext {
   const file = dotenvFile(command);
   return {
@@ -18,12 +18,12 @@ export function contextOf(wire: Wire, command: Command, name: CommandName): Comm
     untilStopped,
     ask: async () => {
       if (!isAttended()) return {};
-      const unasked = questionsOf(wire).filter((key) => command.getOptionValueSource(attributeOf(key)) !== 'cli');
-      return askFor(unasked, await readOptions(command, name));
+      const remaining = questionsOf(wire).filter((key) => command.getOptionValueSource(attributeOf(key)) !== 'cli');
+      return askFor(remaining, await readOptions(command, name));
     },
     keep: async (answers) => {
       const variables = variablesToKeep(command, name, await readOptions(command, name), answers);
-      // What a start could not read must not get in.
+      // Nothing is written that the next start could not read.
       await wire.ready?.(resolveOptions(name, { env: process.env, dotenv: { ...(await readDotenv(file)), ...variables } }));
       await writeDotenv(file, variables);
       return file;

@@ -10,13 +10,13 @@ import { askFor } from './questions.js';
 import { runnerCommands } from './runners.js';
 import { refuseUnready } from './service/readiness.js';
 import { commandLine, storedText, variablesToKeep } from './setup.js';
-import { acceptWall } from './wall.js';
+import { acceptNoSandbox } from './wall.js';
 import { wires } from './wires.js';
 
-/** Of every Worker, whomever it serves. */
+/** Questions for every Worker, whatever systems it serves. */
 const GENERAL = ['name', 'concurrency', 'memoryMb', 'allowInstallScripts'] as const satisfies readonly OptionName[];
 
-/** Whom a Worker can serve, each with what has to be asked. The first of its options is what switches it on. */
+/** A system that a Worker can serve, with the questions to ask for it. Its first option is what enables it. */
 interface Servable {
   readonly name: string;
   readonly title: string;
@@ -41,45 +41,46 @@ function servables(): readonly Servable[] {
 }
 
 /**
- * Writes the `.env` of a Worker: whom it serves, and how. On a terminal it asks for all of it, with what is there as the answers; without
- * one, or as soon as a flag gives an option, it only writes what the flags say. Ends with 3 if nobody is served in the end.
+ * Writes the `.env` of a Worker: which systems it serves, and how. On a terminal it asks for everything, with the current values as
+ * defaults; without a terminal, or as soon as a flag gives an option, it only writes what the flags say. Exits with 3 if it would serve
+ * nothing, or if a system is not ready, for example because of a missing log-in.
  */
 export async function configure(command: Command): Promise<number> {
   const options = await readOptions(command, 'configure');
   const file = dotenvFile(command);
-  const left = withoutOf(command);
+  const removed = withoutOf(command);
   const fromFlags = variablesToKeep(command, 'configure', options);
-  const hasFlags = left.length > 0 || Object.keys(fromFlags).some((name) => name !== 'token') || command.opts()['token'] !== undefined;
+  const hasFlags = removed.length > 0 || Object.keys(fromFlags).some((name) => name !== 'token') || command.opts()['token'] !== undefined;
   const attended = isAttended() && !hasFlags;
-  const asked = attended ? await ask(options) : { left, variables: fromFlags };
-  if (asked === undefined) {
+  const choices = attended ? await promptForOptions(options) : { removed, variables: fromFlags };
+  if (choices === undefined) {
     process.stdout.write('Cancelled, nothing was written.\n');
     return 130;
   }
-  const variables: Record<string, string | undefined> = { ...asked.variables };
-  for (const { questions } of asked.left) for (const key of questions) variables[optionSpec(key).env ?? ''] = undefined;
+  const variables: Record<string, string | undefined> = { ...choices.variables };
+  for (const { questions } of choices.removed) for (const key of questions) variables[optionSpec(key).env ?? ''] = undefined;
   delete variables[''];
   const after = await optionsWith(file, variables);
   if (after.token !== undefined) parseToken(after.token);
-  const on = servables().filter((servable) => servable.isOn(after));
-  if (on.length === 0) throw new PeerworkError('worker-unconfigured', 'give --token, or what switches a source on');
+  const enabled = servables().filter((servable) => servable.isOn(after));
+  if (enabled.length === 0) throw new PeerworkError('worker-unconfigured', 'give --token, or what switches a source on');
   if (await refuseUnready(after)) return EXIT_UNCONFIGURED;
-  if (!(await acceptWall(command, after, attended))) {
+  if (!(await acceptNoSandbox(command, after, attended))) {
     process.stdout.write('Cancelled, nothing was written.\n');
     return 130;
   }
 
   await writeDotenv(file, variables);
   process.stdout.write(
-    `Written to ${file} (only you can read it). This Worker serves: ${on.map(({ name }) => name).join(', ')}.\n` +
+    `Written to ${file} (only you can read it). This Worker serves: ${enabled.map(({ name }) => name).join(', ')}.\n` +
       `Next: \`${commandLine('health')}\` checks what it needs, \`${commandLine('start-bg')}\` keeps it running.\n`,
   );
   return 0;
 }
 
-/** The options as a start would find them, once the variables are written. */
+/** Returns the options as the next start would read them once the variables are written. */
 async function optionsWith(file: string, variables: Readonly<Record<string, string | undefined>>): Promise<Options> {
-  // Nothing may come of a value that cannot be written down.
+  // Fails before anything is written if a value cannot be represented.
   setVariables('', variables);
   const dotenv = { ...(await readDotenv(file)), ...variables };
   return resolveOptions('worker', { env: process.env, dotenv });
@@ -97,7 +98,9 @@ function withoutOf(command: Command): readonly Servable[] {
   });
 }
 
-async function ask(options: Options): Promise<{ left: readonly Servable[]; variables: Record<string, string> } | undefined> {
+async function promptForOptions(
+  options: Options,
+): Promise<{ removed: readonly Servable[]; variables: Record<string, string> } | undefined> {
   const known = servables().filter(({ questions }) => questions.length > 0);
   const before = known.filter((servable) => servable.isOn(options));
   let chosen = known;
@@ -130,5 +133,5 @@ async function ask(options: Options): Promise<{ left: readonly Servable[]; varia
     const spec = optionSpec(key as OptionName);
     if (spec.env !== undefined) variables[spec.env] = storedText(spec, value);
   }
-  return { left: before.filter((servable) => !chosen.includes(servable)), variables };
+  return { removed: before.filter((servable) => !chosen.includes(servable)), variables };
 }

@@ -6,15 +6,15 @@ import { textOrFault } from '../kit/utf8.js';
 import { writeWhole } from '../kit/whole-file.js';
 
 /**
- * One assignment as dotenv reads it, also with a quoted value over several lines, but taking nothing of the lines around it,
- * so that it can be replaced in place. A comment behind the value belongs to the assignment.
+ * One assignment as dotenv parses it, including quoted values over several lines, but without any of the surrounding lines, so that
+ * it can be replaced in place. A comment after the value belongs to the assignment.
  */
 const ASSIGNMENT =
   /^[ \t]*(?:export[ \t]+)?([\w.-]+)(?:[ \t]*=|:[ \t])[ \t]*(?:'(?:\\'|[^'])*'|"(?:\\"|[^"])*"|`(?:\\`|[^`])*`|[^#\r\n]*)[^\r\n]*/gm;
 
 /**
- * The text of a `.env` with some variables set (undefined: removed). Each is written where it stood, new ones at the end;
- * comments, blank lines and foreign variables stay as they are.
+ * Returns the text of a `.env` with variables set, or removed where undefined. Existing ones are replaced in place, new ones are
+ * appended; comments, blank lines and other variables stay unchanged.
  */
 export function setVariables(text: string, variables: Readonly<Record<string, string | undefined>>): string {
   const left = new Map(Object.entries(variables));
@@ -22,7 +22,7 @@ export function setVariables(text: string, variables: Readonly<Record<string, st
   let result = text.replace(ASSIGNMENT, (assignment, name: string) => {
     if (!left.has(name)) return assignment;
     const value = left.get(name);
-    // dotenv lets the last of several win: only one may remain.
+    // dotenv uses the last of several assignments, so only one may remain.
     if (value === undefined || written.has(name)) return REMOVED;
     written.add(name);
     return `${name}=${quote(name, value)}`;
@@ -35,7 +35,7 @@ export function setVariables(text: string, variables: Readonly<Record<string, st
 
 const REMOVED = '\u0000removed\u0000';
 
-/** The text of a `.env`, empty if there is none. Rejects with `dotenv-encoding`, or what the system says of the file. */
+/** Reads a `.env`; empty if the file does not exist. Rejects with `dotenv-encoding`, or with the code for the system's error. */
 export async function readDotenvText(file: string): Promise<string> {
   let bytes: Buffer;
   try {
@@ -45,18 +45,18 @@ export async function readDotenvText(file: string): Promise<string> {
     throw fileError(thrown, 'option-invalid', `${file} cannot be read`);
   }
   const { text, fault } = textOrFault(bytes);
-  // As Windows writes it, without its mark in front, it is UTF-8 with a NUL behind each letter.
+  // UTF-16 as Windows writes it, but without a byte order mark, decodes as UTF-8 with a NUL after each letter.
   const why = fault ?? (text.includes('\0') ? 'it is UTF-16: save it as UTF-8' : undefined);
   if (why !== undefined) throw new PeerworkError('dotenv-encoding', `${file} cannot be read: ${why}`);
   return text ?? '';
 }
 
-/** Sets variables of a `.env` file in one step: at no moment is it half written, or readable by others. */
+/** Sets variables of a `.env` atomically: at no moment is the file incomplete, or readable by others. */
 export async function writeDotenv(file: string, variables: Readonly<Record<string, string | undefined>>): Promise<void> {
   const target = await realpath(file).catch(() => file);
   const before = await readDotenvText(file);
   const after = setVariables(before, variables);
-  // What `sudo` changes must still be the owner's to read.
+  // A file changed with `sudo` must still be readable by its owner.
   const owner = process.getuid?.() === 0 ? await stat(target).catch(() => undefined) : undefined;
   const readBack = parse(after);
   for (const [name, value] of Object.entries(variables))
@@ -67,14 +67,14 @@ export async function writeDotenv(file: string, variables: Readonly<Record<strin
   } catch (error) {
     if (error instanceof PeerworkError) throw error;
     const why = `${file} cannot be written`;
-    // Its folder is what was given wrong.
+    // The folder is what was specified wrongly.
     if (systemCode(error) === 'ENOENT') throw new PeerworkError('option-invalid', `${why}: its folder is not there`);
     throw fileError(error, 'option-invalid', why);
   }
 }
 
-/** Remembers a `.env` as it is now; what it answers puts it back, or removes what was not there. Never rejects. */
-export async function restorerOf(file: string): Promise<() => Promise<void>> {
+/** Snapshots a `.env`. The returned function restores it, or removes the file if there was none. Never rejects. */
+export async function snapshotDotenv(file: string): Promise<() => Promise<void>> {
   const target = await realpath(file).catch(() => file);
   const before = await readFile(target).catch(() => undefined);
   const owner = await stat(target).catch(() => undefined);
@@ -85,8 +85,8 @@ export async function restorerOf(file: string): Promise<() => Promise<void>> {
 }
 
 /**
- * One assignment from which dotenv reads just this value. It has no escapes but `\n` and `\r` in double quotes: of the ways to write a value,
- * the first is taken that dotenv reads back.
+ * Formats one value so that dotenv reads back exactly this value. Its only escapes are `\n` and `\r` in double quotes, so the first
+ * spelling that survives the round trip is used.
  */
 function quote(name: string, value: string): string {
   const written = spelling(value);
@@ -94,20 +94,20 @@ function quote(name: string, value: string): string {
   return written;
 }
 
-/** Why no spelling of a value is found. */
+/** The reason why a value has no spelling. */
 const UNWRITABLE = 'it holds quotes of all three kinds, which .env has no way to write';
 
 function spelling(value: string): string | undefined {
   if (/^[\w.:/@+=,-]*$/.test(value)) return value;
   const escaped = value.replaceAll('\r', '\\r').replaceAll('\n', '\\n');
   return [`'${value}'`, `\`${value}\``, `"${value}"`, `"${escaped}"`, value].find((written) => {
-    // A quote that dotenv does not find closed would swallow what follows.
+    // An unclosed quote would swallow the lines that follow.
     const read = parse(`VALUE=${written}\nA='1'\nB="2"\nC=\`3\`\n`);
     return read['VALUE'] === value && read['A'] === '1' && read['B'] === '2' && read['C'] === '3';
   });
 }
 
-/** Whether a value can be written down at all. */
+/** Whether a value can be represented in `.env`. */
 export function isWritable(value: string): boolean {
   return spelling(value) !== undefined;
 }

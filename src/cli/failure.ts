@@ -2,15 +2,16 @@ import { EXIT_REFUSED } from '../errors.js';
 import { asKnownError } from '../kit/system-error.js';
 import { redact, withoutSecrets } from '../log.js';
 
-/** Not set up, or not logged in. 1 is kept for "it ran, but jobs failed". */
+/** Exit code for "not set up" or "not logged in". 1 is reserved for "it ran, but jobs failed". */
 export const EXIT_UNCONFIGURED = 3;
 export { EXIT_REFUSED };
 
+/** Returns the exit code of a command that failed with this error. */
 export function exitCodeOf(thrown: unknown): number {
   return asKnownError(thrown).exitCode;
 }
 
-/** Says on stderr what went wrong and what to do about it. The stack is for those who asked for LOG_LEVEL=debug. */
+/** Prints to stderr what went wrong and how to resolve it. The stack is shown only with LOG_LEVEL=debug. */
 export function printFailure(thrown: unknown): void {
   const error = asKnownError(thrown);
   const debug = process.env['LOG_LEVEL'] === 'debug' || /--log-level[= ]debug/.test(process.argv.join(' '));
@@ -19,7 +20,7 @@ export function printFailure(thrown: unknown): void {
   process.stderr.write(redact(text));
 }
 
-/** What commander says of a command line that it does not understand: a word of it may be a secret, or hold one behind `=`. */
+/** Formats commander's message for an invalid command line. Any word in it may be a secret, or contain one after `=`. */
 export function usageError(text: string): string {
   const named = text
     .replace(/^error: /, 'peerwork: ')

@@ -12,16 +12,16 @@ import { type Line, LineCutter } from '../kit/lines.js';
 import { fileError } from '../kit/system-error.js';
 import type { JobWithFiles } from '../master/files.js';
 
-/** A line of the input: a job, or why it is none. */
+/** One line of the input: a job, or the reason why it is not one. */
 export type JobLine =
   | { readonly line: number; readonly job: JobWithFiles & { readonly id: string } }
   | { readonly line: number; readonly problem: string; readonly tooLarge?: boolean };
 
-/** Longer than the largest job: what has no line end by then is no job file. */
+/** Larger than the largest job: input without a line end by then is not a job file. */
 const MAX_LINE_BYTES = MAX_JOB_DATA_BYTES + 64 * 1024;
 const MAX_SHOWN_PROBLEMS = 10;
 
-/** The jobs of a stream of NDJSON, one at a time: nothing is read ahead of the reader. Blank lines are passed over. Paths of files are relative to `folder`. */
+/** Yields the jobs of an NDJSON stream one at a time, without reading ahead. Blank lines are skipped. Paths of files are relative to `folder`. */
 export async function* readJobLines(chunks: AsyncIterable<Uint8Array>, folder = process.cwd()): AsyncGenerator<JobLine, void, undefined> {
   const cutter = new LineCutter(MAX_LINE_BYTES, { trimmed: true });
   for await (const chunk of chunks) for (const line of cutter.take(chunk)) yield readJobLine(line, folder);
@@ -33,7 +33,7 @@ export function folderOf(file: string): string {
   return file === '-' ? process.cwd() : dirname(resolve(file));
 }
 
-/** The bytes of `file`, or of stdin for `-`; what the system says of the file is told under its own code. */
+/** Reads `file`, or stdin for `-`. Rejects with the code for the system's error. */
 export async function* openJobFile(file: string): AsyncGenerator<Uint8Array, void, undefined> {
   try {
     yield* file === '-' ? process.stdin : createReadStream(file, { highWaterMark: 256 * 1024 });
@@ -43,8 +43,8 @@ export async function* openJobFile(file: string): AsyncGenerator<Uint8Array, voi
 }
 
 /**
- * Reads a whole job file once, so that it is refused before anything is added; answers the ids in it.
- * Throws `job-invalid` or `job-too-large` with the first bad lines, or what the system says of the file.
+ * Reads a whole job file once, so that it can be refused before anything is added; resolves with its ids. Rejects with
+ * `job-invalid` or `job-too-large` listing the first bad lines, or with the code for the system's error.
  */
 export async function checkJobFile(file: string, channels: ReadonlySet<string>): Promise<Set<string>> {
   const found = await stat(file).catch((thrown: unknown) => Promise.reject(fileError(thrown, 'option-invalid', `--input ${file}`)));
@@ -67,7 +67,7 @@ export async function checkJobFile(file: string, channels: ReadonlySet<string>):
   return new Set(lines.keys());
 }
 
-/** `job-too-large` if that is all that is wrong with these lines, else `job-invalid`. */
+/** Returns `job-too-large` if that is all that is wrong with these lines, otherwise `job-invalid`. */
 export function invalidLines(file: string, problems: readonly string[], { more = 0, tooLarge = false } = {}): PeerworkError {
   const rest = more === 0 ? '' : `\n  … and ${more} more`;
   return new PeerworkError(
@@ -76,7 +76,7 @@ export function invalidLines(file: string, problems: readonly string[], { more =
   );
 }
 
-/** A job that no task serves would wait for ever. */
+/** A job that no task serves would wait forever. */
 export function channelProblem(job: Pick<JobInput, 'channel'>, channels: ReadonlySet<string>): string | undefined {
   const channel = job.channel ?? DEFAULT_CHANNEL;
   return channels.has(channel) ? undefined : `no --task serves its channel ${JSON.stringify(channel)}`;
@@ -93,7 +93,7 @@ function isLimit(reason: JsonRefused['reason']): boolean {
   return reason === 'too-large' || reason === 'too-deep' || reason === 'too-many';
 }
 
-/** More than a job's data may be, in bytes or in depth. */
+/** Whether the job's data exceeds the limits in bytes or depth. */
 function isTooLarge(job: unknown): boolean {
   try {
     formatJson((job as { readonly data?: unknown } | null)?.data, { maxBytes: MAX_JOB_DATA_BYTES });
@@ -123,7 +123,7 @@ function readJobLine({ number: line, text, fault = '', tooLong = false }: Line, 
   } catch (thrown) {
     return { line, problem: asPeerworkError(thrown).detail, tooLarge: isTooLarge(value) };
   }
-  // Made of what the line says and where it stands, so that the same file given again adds nothing twice.
+  // Derived from the line's content and position, so that pushing the same file again adds nothing twice.
   id ??= `${line}-${createHash('sha256').update(text).digest('hex').slice(0, 16)}`;
   return { line, job: { ...(value as JobInput), id, ...(files !== undefined && { files }) } };
 }

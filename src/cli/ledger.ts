@@ -8,7 +8,10 @@ import { linesOf } from '../kit/lines.js';
 import { exportLines, importLines, invalidExport, MAX_LINE_BYTES, withDriver } from '../ledger/transfer.js';
 import { readOptions } from './options.js';
 
-/** `ledger export FILE`, `ledger import FILE`: how a ledger moves from a file to Postgres, or the other way. The Master must be stopped. */
+/**
+ * Moves a ledger between a file and Postgres, in either direction, by `ledger export FILE` and `ledger import FILE`. The Master
+ * must be stopped.
+ */
 export async function ledger(command: Command): Promise<number> {
   const { ledger: url } = await readOptions(command, 'ledger');
   const [verb, file = ''] = command.args;
@@ -30,7 +33,7 @@ export async function ledger(command: Command): Promise<number> {
   if (verb !== 'import') throw new PeerworkError('option-invalid', `${verb} is neither export nor import`);
   const source = file === '-' ? process.stdin : createReadStream(file);
   try {
-    // A file that is not there is told before the ledger is opened.
+    // A missing file is reported before the ledger is opened.
     if (source instanceof ReadStream) await once(source, 'open');
     const lines = linesOf(source, MAX_LINE_BYTES, (fault, line) => invalidExport(line, fault));
     const counts = await withDriver(url, (driver) => importLines(driver, lines));
@@ -43,7 +46,7 @@ export async function ledger(command: Command): Promise<number> {
   }
 }
 
-/** A file that cannot be read or written is the user's to mend. */
+/** A file that cannot be read or written is for the user to fix. */
 function asRefusal(thrown: unknown, file: string): unknown {
   const code = (thrown as NodeJS.ErrnoException).code ?? '';
   if (thrown instanceof PeerworkError || !/^E[A-Z]+$/.test(code)) return thrown;

@@ -8,10 +8,10 @@ import type { CommandEntry, Command as CoreCommand } from './option-table.js';
 import { commandWithOptions } from './options.js';
 import { offerPackages } from './packages.js';
 import { serviceCommands } from './service/commands.js';
-import { lineOf, programCommands, wireBehind, wireCommands } from './wire-commands.js';
+import { lineOf, programCommands, wireCommands, wireNamed } from './wire-commands.js';
 import { wires } from './wires.js';
 
-/** Each command's code is loaded only when it runs: `--help` must not load a WebRTC engine. */
+/** The code of each command is loaded only when it runs: `--help` must not load a WebRTC engine. */
 const commands: Readonly<Record<CoreCommand, CommandEntry> & Record<string, CommandEntry>> = {
   setup: {
     summary: 'Ask for the token and write .env, as `worker --setup` does.',
@@ -53,19 +53,19 @@ const commands: Readonly<Record<CoreCommand, CommandEntry> & Record<string, Comm
 type Load = CommandEntry['load'];
 
 /**
- * Runs one command line (without node and script) to its end; returns the exit code and never rejects. `act` is what is done with a command line
- * that was understood. What is behind the name of a wire with a program of its own is a command line of that program.
+ * Runs one command line (without node and script); resolves with the exit code and never rejects. `act` executes a command line
+ * that was parsed. Whatever follows the name of a wire with its own program is parsed as a command line of that program.
  */
 export async function main(
   args: readonly string[],
   act: (command: Command, load: Load) => Promise<number> = async (command, load) => (await load())(command),
 ): Promise<number> {
   keepInspectorShut();
-  const wire = wireBehind(args[0]);
+  const wire = wireNamed(args[0]);
   const line = wire === undefined ? args : lineOf(wire.program, args.slice(1));
   const known = wire === undefined ? commands : programCommands(wire, commands);
   const named = Object.hasOwn(known, line[0] ?? '') ? ` ${line[0]}` : '';
-  // The title replaces the arguments in the process list, where a `--token` would be for all to see.
+  // The title replaces the arguments in the process list, where anyone could read a `--token`.
   process.title = `${wire?.program.name ?? 'peerwork'}${named}`;
   let exitCode = 0;
   const program = (wire === undefined ? peerworkProgram() : programOf(wire.program))
@@ -80,14 +80,14 @@ export async function main(
     if (name === 'worker') addWorkerSetup(command);
     addOwnFlags(command, own);
     command.copyInheritedSettings(program).action(async (...given: unknown[]) => {
-      // After the arguments and the flags.
+      // The command follows the arguments and flags.
       const self = given.at(-1) as Command;
       offerPackages(self);
       exitCode = await act(self, name === 'worker' && self.opts()['setup'] === true ? commands.setup.load : load);
     });
     program.addCommand(command);
   }
-  // Only for the help: its command line is that of another program.
+  // Listed in the help only: their command lines belong to other programs.
   for (const { name, program: other } of wire === undefined ? wires : [])
     if (other !== undefined)
       program.command(name).description(`All of ${other.name}: \`peerwork ${name} --help\`, or \`${other.name} --help\`.`);

@@ -13,45 +13,45 @@ import type { OutcomeFile } from './outcome-file.js';
 export interface MasterRunOptions {
   readonly master: Master;
   readonly channels: ReadonlySet<string>;
-  /** A file or `-`; absent: whatever the ledger holds is served and written. */
+  /** A file or `-`; if absent, every settlement of the ledger is collected. */
   readonly input?: string;
   readonly output?: OutcomeFile;
-  /** The ids of the input, where it could be read beforehand. */
+  /** The ids of the input, if it could be read in advance. */
   readonly expected?: ReadonlySet<string>;
-  /** Jobs of the input that have failed wait again. */
+  /** Retry jobs of the input that have failed. */
   readonly retryFailed?: boolean;
 }
 
 type InputJob = JobWithFiles & { readonly id: string };
 
-/** Jobs handed to the ledger at once: the next lines are read when these are stored. */
+/** Jobs per ledger call; the next lines are read once these are stored. */
 const BATCH = 500;
-/** How long to wait for a database that is away. */
-const AWAY_MS = 500;
-/** Nobody tells that a job was deleted: when no outcome has come for so long, the ledger is asked for those that are awaited … */
+/** Delay between attempts while the database is unreachable, in milliseconds. */
+const UNREACHABLE_DELAY_MS = 500;
+/** Deletions are not announced, so after this long without an outcome the ledger is queried for the jobs still awaited. */
 const QUIET_MS = 10_000;
-/** … and again after so many times what that took. */
-const LOOK_PAUSE = 50;
+/** The pause between such queries is at least this many times as long as the last one took. */
+const CHECK_PAUSE_FACTOR = 50;
 const MAX_SHOWN_FAILURES = 50;
 const BAR_WIDTH = 30;
 
 /**
- * One `peerwork master`: feeds the input's jobs to the Master and collects the settlements of just these jobs, those of now and those of earlier runs on
- * the same ledger. What the ledger does not know any more (it is a new one, or has outlived its retention) counts as the output file says. Without an
- * input it collects every settlement.
+ * One run of `peerwork master`: feeds the input's jobs to the Master and collects the settlements of exactly these jobs, from now
+ * and from earlier runs on the same ledger. Jobs that the ledger no longer knows (because it is new, or past its retention) count
+ * as the output file says. Without an input it collects every settlement.
  *
- * A job that has ended may be retried by someone, here or through the API. So when all have ended the ledger is asked once more: what is told at the
- * end is what it says. And one that somebody deletes is waited for no longer.
+ * A job that has ended may be retried, here or through the API. So once all have ended, the ledger is queried again, and the
+ * summary reports its answer. A job that gets deleted is no longer waited for.
  */
 export class MasterRun {
   readonly #options: MasterRunOptions;
   readonly #meter = new Meter(() => systemClock.now());
   readonly #startedAt = systemClock.now();
   readonly #batch = new Batch();
-  /** Settled jobs whose line has not been read yet: a stream tells its ids only one by one. */
+  /** Settled jobs whose line has not been read yet: a stream reveals its ids one by one. */
   readonly #early = new Map<string, Result>();
   readonly #stop = new AbortController();
-  /** Without an input: of all jobs. */
+  /** Counts over all jobs, for runs without an input. */
   #served = { completed: 0, failed: 0, cancelled: 0, deleted: 0 };
   #settlements = 0;
   #endedNow = 0;
@@ -79,7 +79,7 @@ export class MasterRun {
     return this.#batch.size;
   }
 
-  /** How many jobs of the input have not ended. */
+  /** Number of jobs of the input that have not ended. */
   get open(): number {
     return this.#batch.open;
   }
@@ -112,7 +112,7 @@ export class MasterRun {
     return { completed, failed, cancelled, deleted, ended: this.#endedNow, elapsedMs, perSecond };
   }
 
-  /** Two or three lines for a terminal. */
+  /** Returns two or three lines for a terminal. */
   status(): string {
     this.#countServed();
     const workers = this.#options.master.workers();
@@ -127,7 +127,7 @@ export class MasterRun {
     return `${bar(share, BAR_WIDTH)} ${Math.floor(share * 100)} %  ${ended} of ${total}, ${failed} failed, ${rate}${this.#timeLeft()}\n${who}`;
   }
 
-  /** One line for a log. */
+  /** Logs one line of progress. */
   report(log: Log): void {
     this.#countServed();
     const { completed, failed, cancelled, deleted } = this.#counts;
@@ -138,7 +138,7 @@ export class MasterRun {
     log.info('progress', { completed, failed, cancelled, ...jobs, perSecond: Number(formatRate(this.#meter.perSecond)), workers });
   }
 
-  /** Empty if all completed. */
+  /** Returns a table of the jobs that did not complete; empty if all did. */
   failureTable(): string {
     const { failures, deletedIds } = this.#batch;
     if (failures.length + deletedIds.length === 0) return '';
@@ -155,32 +155,33 @@ export class MasterRun {
   }
 
   /**
-   * Asks the ledger for the states of the input's jobs. One that waits or runs again is open again, and so is one that has ended otherwise than was
-   * told so far: that will be told. One that is open and not there was deleted. False: jobs settled meanwhile, so that it may not be all.
+   * Compares the input's jobs with their states in the ledger. A job that waits or runs again is reopened, as is one that ended
+   * differently than reported, whose new outcome will follow. An open job that the ledger does not have was deleted. Resolves with
+   * false if jobs were settled meanwhile, so that the result may be incomplete.
    */
   async compare(ids: readonly string[] = [...this.#batch.ids]): Promise<boolean> {
-    let calm = true;
+    let isComplete = true;
     for (let from = 0; from < ids.length; from += BATCH) {
-      const asked = ids.slice(from, from + BATCH);
+      const page = ids.slice(from, from + BATCH);
       const before = this.#settlements;
-      const states = await this.#again(() => this.#options.master.states(asked));
-      // What was settled meanwhile may be newer than the answer.
+      const states = await this.#retried(() => this.#options.master.states(page));
+      // Settlements that arrived meanwhile may be newer than the reply.
       if (before !== this.#settlements) {
-        calm = false;
+        isComplete = false;
         continue;
       }
       for (const [id, state] of states) if (state !== this.#batch.stateOf(id)) this.#batch.setOpen(id);
-      // While the input is read, it may not have been added yet.
-      if (this.#fed) for (const id of asked) if (!states.has(id) && this.#batch.stateOf(id) === 'open') this.#batch.setDeleted(id);
+      // While the input is being read, a job may not have been added yet.
+      if (this.#fed) for (const id of page) if (!states.has(id) && this.#batch.stateOf(id) === 'open') this.#batch.setDeleted(id);
     }
-    return calm;
+    return isComplete;
   }
 
   get #counts() {
     return this.hasInput ? this.#batch.counts : this.#served;
   }
 
-  /** For the next time that it is shown. */
+  /** Refreshes the counts for the next status. */
   #countServed(): void {
     if (this.hasInput) return;
     this.#options.master.counts().then(
@@ -195,7 +196,7 @@ export class MasterRun {
     const { input, channels } = this.#options;
     if (input === undefined) return;
     let batch: InputJob[] = [];
-    // Whoever has parents may name any line of the input: they go in together, after all others.
+    // Parents may be on any line of the input, so jobs that have some are added together, after all others.
     const children: InputJob[] = [];
     for await (const entry of readJobLines(openJobFile(input), folderOf(input))) {
       const problem = 'problem' in entry ? entry.problem : channelProblem(entry.job, channels);
@@ -214,10 +215,10 @@ export class MasterRun {
     this.#finishIfDone();
   }
 
-  /** Adds what the ledger does not know, and opens again what shall be retried. */
+  /** Adds jobs that the ledger does not know, and retries those that should be retried. */
   async #add(jobs: readonly InputJob[]): Promise<void> {
     const { master, output, retryFailed = false } = this.#options;
-    const states = await this.#again(() => master.states(jobs.map(({ id }) => id)));
+    const states = await this.#retried(() => master.states(jobs.map(({ id }) => id)));
     const failed = retryFailed ? jobs.filter(({ id }) => states.get(id) === 'failed') : [];
     const fresh = jobs.filter(({ id }) => {
       const written = states.has(id) ? undefined : output?.earlier.get(id);
@@ -225,25 +226,25 @@ export class MasterRun {
       this.#batch.setEnded(written);
       return false;
     });
-    // Before it is asked to: what it comes to may be told before the answer.
+    // Before the retry: its outcome may be reported before the call returns.
     for (const { id } of failed) this.#batch.setOpen(id);
-    if (failed.length > 0) await this.#again(() => master.retry(...failed.map(({ id }) => id)));
-    if (fresh.length > 0) await this.#again(() => master.push(fresh));
+    if (failed.length > 0) await this.#retried(() => master.retry(...failed.map(({ id }) => id)));
+    if (fresh.length > 0) await this.#retried(() => master.push(fresh));
   }
 
-  /** Jobs of an input have ids, so that all of this may be asked again when nobody knows whether it arrived. */
-  async #again<T>(ask: () => Promise<T>): Promise<T> {
+  /** Retries while the database is unreachable. Safe even if an earlier attempt went through, because the jobs of an input have ids. */
+  async #retried<T>(ask: () => Promise<T>): Promise<T> {
     for (;;) {
       try {
         return await ask();
       } catch (thrown) {
         if (!(thrown instanceof PeerworkError) || thrown.code !== 'ledger-away' || this.#stop.signal.aborted) throw thrown;
-        await pause(systemClock, AWAY_MS, this.#stop.signal);
+        await pause(systemClock, UNREACHABLE_DELAY_MS, this.#stop.signal);
       }
     }
   }
 
-  /** Notes a job of a stream. */
+  /** Records a job of a stream. */
   async #expect(id: string): Promise<void> {
     if (this.#batch.stateOf(id) !== undefined) return;
     this.#batch.setOpen(id);
@@ -264,7 +265,7 @@ export class MasterRun {
       if (!isQuiet) continue;
       const startedAt = systemClock.now();
       await this.compare(this.#batch.openIds);
-      waitMs = Math.max(QUIET_MS, (systemClock.now() - startedAt) * LOOK_PAUSE);
+      waitMs = Math.max(QUIET_MS, (systemClock.now() - startedAt) * CHECK_PAUSE_FACTOR);
       this.#finishIfDone();
     }
   }
@@ -293,9 +294,9 @@ export class MasterRun {
     if (!this.hasInput || !this.#fed || this.open > 0 || this.#comparing) return;
     this.#comparing = true;
     this.compare()
-      .then((calm) => {
+      .then((isComplete) => {
         this.#comparing = false;
-        if (calm && this.open === 0) this.#onDone();
+        if (isComplete && this.open === 0) this.#onDone();
         else this.#finishIfDone();
       })
       .catch((error: unknown) => this.#onBroken(error));

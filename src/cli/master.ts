@@ -17,14 +17,14 @@ import { MasterRun } from './master-run.js';
 import type { Options } from './option-table.js';
 import { readOptions } from './options.js';
 import { OutcomeFile } from './outcome-file.js';
-import { askNoMore } from './packages.js';
+import { stopAsking } from './packages.js';
 import { openScreen, REDRAW_MS, REPORT_MS, type Screen } from './screen.js';
 import { catchSignals, exitOfSignal, type StopSignals } from './stop.js';
 import { wires } from './wires.js';
 
 /**
- * Publishes the tasks, prints the token on stdout, adds the jobs of `--input` and writes their outcomes to `--output`.
- * Ends when all of them have ended: 0 if all completed, 1 if some did not. Without `--input` it serves until told to stop.
+ * Publishes the tasks, prints the token on stdout, adds the jobs of `--input` and writes their outcomes to `--output`. Ends when
+ * all of them have ended: 0 if all completed, 1 if some did not. Without `--input` it serves until stopped.
  */
 export async function master(command: Command): Promise<number> {
   const options = await readOptions(command, 'master');
@@ -40,7 +40,7 @@ export async function master(command: Command): Promise<number> {
   // A bad file is refused before anything starts; stdin cannot be read twice and is checked line by line.
   const expected = input === undefined || input === '-' ? undefined : await checkJobFile(input, channels);
   await requirePackages(...packagesOf(options, servers));
-  askNoMore();
+  stopAsking();
   const screen = await openScreen(process.stderr, options.logLevel);
   const output = options.output === undefined ? undefined : await OutcomeFile.open(options.output);
   const serving = new Master({ ...masterOptions(options), serve: servers, task: tasks, log: screen.log });
@@ -53,9 +53,9 @@ export async function master(command: Command): Promise<number> {
   const tick = () => (screen.live ? screen.show(run.status()) : run.report(screen.log));
   let ticker: NodeJS.Timeout | undefined;
   try {
-    // Not `ready`: jobs can be added, and the token given away, before a tracker is reached.
+    // Not `ready`: jobs can be added, and the token printed, before a tracker is reached.
     await serving.counts();
-    // Before the first status: drawn later, a status would overwrite a token on the same terminal.
+    // Before the first status, which would overwrite the token on the same terminal.
     process.stdout.write(`Token: ${serving.token}\n`);
     const url = await serving.url;
     if (url !== undefined) process.stdout.write(`Dashboard: ${url}/\n`);
@@ -72,16 +72,16 @@ export async function master(command: Command): Promise<number> {
 }
 
 interface Ending {
-  /** It goes on serving when the input's jobs have ended. */
+  /** Continues to serve after the input's jobs have ended. */
   readonly stay: boolean;
-  /** Nothing of it is left for another run. */
+  /** Nothing remains for another run to continue. */
   readonly forgets: boolean;
 }
 
 interface Served {
   readonly run: MasterRun;
   readonly serving: Master;
-  /** Rejects when the Master cannot go on. */
+  /** Rejects when the Master cannot continue. */
   readonly broken: Promise<never>;
   readonly signals: StopSignals;
   readonly screen: Screen;
@@ -97,14 +97,14 @@ async function serve({ run, serving, broken, signals, screen }: Served, { stay, 
   const signal = ended ?? (await Promise.race([signals.first, broken]));
   screen.say('Stopping when the jobs that run now have ended. Again to stop at once: the ledger keeps them.');
   if (run.hasInput) await Promise.race([run.compare(), signals.second, broken]);
-  const again = await Promise.race([serving.drain().then(() => undefined), signals.second, broken]);
+  const secondSignal = await Promise.race([serving.drain().then(() => undefined), signals.second, broken]);
   summarise(run, screen);
-  if (run.open > 0) screen.say(whatIsOpen(run, forgets));
-  if (again === undefined && !run.hasInput) return 0;
-  return again === undefined && ended === undefined ? Number(!run.allCompleted) : exitOfSignal(again ?? signal);
+  if (run.open > 0) screen.say(describeOpen(run, forgets));
+  if (secondSignal === undefined && !run.hasInput) return 0;
+  return secondSignal === undefined && ended === undefined ? Number(!run.allCompleted) : exitOfSignal(secondSignal ?? signal);
 }
 
-function whatIsOpen({ open, total, readsStdin }: MasterRun, forgets: boolean): string {
+function describeOpen({ open, total, readsStdin }: MasterRun, forgets: boolean): string {
   const jobs = `${open} of ${total} jobs ${open === 1 ? 'is' : 'are'} open.`;
   const command = readsStdin ? 'The same command with the same input' : 'The same command';
   if (forgets) return `${jobs} A ledger in memory forgets all of them: the same command begins again.`;
@@ -112,8 +112,8 @@ function whatIsOpen({ open, total, readsStdin }: MasterRun, forgets: boolean): s
 }
 
 /**
- * `folder`, or `channel=folder`; a folder whose name holds `=` is written with a slash before it. Where `--http` is asked for there may be none: workers
- * that come over HTTP bring their code with them.
+ * Parses `folder` or `channel=folder`; a folder whose name contains `=` needs a slash before it. With `--http` there may be no
+ * task: workers that connect over HTTP bring their own code.
  */
 function readTasks({ task, http, input }: Options): Record<string, string> {
   if (task === undefined && (http === undefined || http === 'off' || input !== undefined))
@@ -167,7 +167,7 @@ function masterOptions(options: Options) {
   };
 }
 
-/** What was not installed with peerwork: asked for before anything starts. */
+/** Returns the packages to install, so that the user is asked before anything starts. */
 function packagesOf(options: Options, servers: readonly ServerSetup[]): PackageSetName[] {
   const ledger = packageOfLedger(options.ledger);
   const http = httpOf(options) === undefined ? [] : ['fastify' as const, ...servers.flatMap(({ packages = [] }) => packages)];
@@ -180,14 +180,14 @@ function tunnelsOf({ tunnels }: Options): Record<string, string> | undefined {
   return Object.fromEntries(addresses.map(({ name, address }) => [name, address]));
 }
 
-/** A Master that serves until it is told to stop serves its owner too. */
+/** A Master that serves until it is stopped serves the dashboard for its owner too. */
 function httpOf(options: Options): HttpOptions | undefined {
   const { http, httpTokens: tokens, httpOrigins: origins, input } = options;
   if (http === 'off' || (http === undefined && input !== undefined)) return undefined;
   return { fallBack: http === undefined, ...http, ...omitUndefined({ tokens, origins }) };
 }
 
-/** What the Master does not log by itself. */
+/** Logs what the Master does not log by itself. */
 function describeEvents(serving: Master, log: Log): void {
   serving.on('settled', ({ id, state, attempts, worker, error }) =>
     log.debug('settled', { id, state, attempts, worker, code: error?.code }),

@@ -1,6 +1,7 @@
 /**
- * Every option of the command line: those of the core and those that the wires bring, each declared once with flag, environment variable, default,
- * unit and meaning. `.env.example` and `docs/configuration.md` are made from this table (`npm run generate`); a test compares them.
+ * All options of the command line, those of the core and those of the wires, each declared once with flag, environment variable,
+ * default, unit and meaning. `.env.example` and `docs/configuration.md` are generated from this table (`npm run generate`), and a
+ * test compares them.
  */
 
 import type { Command, CommandEntry, CommandName, ServiceCommand } from '../config/command.js';
@@ -14,6 +15,7 @@ export { keeperKinds };
 const { serviceName } = coreOptions;
 const serviceNames = [serviceName.default, ...programNames.map((name) => `for \`${name}\`: ${name}`)];
 const core: typeof coreOptions = { ...coreOptions, serviceName: { ...serviceName, defaultText: serviceNames.join('; ') } };
+/** All options by name. A wire's options are merged into those of the core. */
 export const optionTable: typeof coreOptions & WireOptionTables = Object.assign({}, core, ...wires.map(({ options }) => options));
 
 export type OptionName = keyof typeof optionTable;
@@ -25,6 +27,7 @@ export const optionNames = Object.keys(optionTable) as readonly OptionName[];
 /** Commands that take every option of `worker`, including those of its sources and runners. */
 export const likeWorker: ReadonlySet<string> = new Set<Command>(['setup', 'configure', 'health', 'start', 'start-bg']);
 
+/** Returns the names of the options that a command takes. */
 export function optionsOf(command: CommandName): OptionName[] {
   return optionNames.filter((name) => {
     const { commands } = optionSpec(name);
@@ -36,12 +39,12 @@ export function optionSpec(name: OptionName): OptionSpec<unknown> {
   return optionTable[name];
 }
 
-/** What `configure` asks of those who choose this source. */
+/** Returns the options that `configure` asks for when this source is chosen. */
 export function questionsOf({ questions = [] }: { readonly questions?: readonly string[] }): readonly OptionName[] {
   return questions as readonly OptionName[];
 }
 
-/** `--name` of `--name <text>` or `-n, --name <text>`. */
+/** Returns `--name` for `--name <text>` or `-n, --name <text>`. */
 export function longFlag(spec: OptionSpec<unknown>): string {
   return /--[\w-]+/.exec(spec.flag)?.[0] ?? spec.flag;
 }

@@ -20,17 +20,20 @@ import {
 } from './option-table.js';
 import { programNames } from './wires.js';
 
-/** Values as they were given: flags beat the environment, which beats `.env`. An empty variable counts as absent. */
+/** Values as given: flags override the environment, which overrides `.env`. An empty variable counts as absent. */
 export interface OptionSources {
-  /** By option name; several texts where the flag was given several times. */
+  /** By option name; several texts if the flag was repeated. */
   readonly flags?: Readonly<Partial<Record<OptionName, string | boolean | readonly string[]>>>;
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly dotenv?: Readonly<Record<string, string | undefined>>;
-  /** What holds instead of a default, by option name. */
+  /** Replacements for defaults, by option name. */
   readonly preset?: Readonly<Partial<Record<OptionName, string>>>;
 }
 
-/** The options of a command, checked. Throws `option-invalid` with the option, its value (unless secret) and what is allowed. */
+/**
+ * Resolves and validates the options of a command. Throws `option-invalid` with the option, its value (unless secret) and what is
+ * allowed.
+ */
 export function resolveOptions(command: CommandName, sources: OptionSources): Options {
   const resolved: Record<string, unknown> = {};
   const own = new Set(optionsOf(command));
@@ -38,27 +41,27 @@ export function resolveOptions(command: CommandName, sources: OptionSources): Op
   return resolved as unknown as Options;
 }
 
-/** One of them. */
+/** Resolves a single option. */
 export function resolveOption(name: OptionName, spec: OptionSpec<unknown>, sources: OptionSources): unknown {
   const { flags = {}, env = {}, dotenv = {}, preset = {} } = sources;
-  const otherwise = preset[name] ?? spec.default;
+  const fallbackValue = preset[name] ?? spec.default;
   const flag = flags[name];
   if (flag !== undefined) {
     const given = typeof flag === 'boolean' ? [flag ? 'yes' : 'no'] : typeof flag === 'string' ? [flag] : flag;
     return readOption(spec, given, longFlag(spec));
   }
-  if (spec.env === undefined) return otherwise;
-  // A shell such as cmd.exe keeps the blank before an `&&`; in a file, what is quoted is meant.
+  if (spec.env === undefined) return fallbackValue;
+  // Shells such as cmd.exe keep the blank before `&&`; in a file, quoted blanks are intended.
   const [given, written] = [env[spec.env]?.trim(), dotenv[spec.env]];
   if (given) return readOption(spec, spec.many ? listOf(given, spec.env) : [given], `${spec.env} in the environment`);
   if (written?.trim())
     return readOption(spec, spec.many || LIST.test(written) ? listOf(written, spec.env) : [written], `${spec.env} in .env`);
-  return otherwise;
+  return fallbackValue;
 }
 
 const LIST = /^\s*\["/;
 
-/** Several values in one variable: between blanks or commas, or where they hold such themselves as a JSON list. */
+/** Splits a variable into several values: separated by blanks or commas, or a JSON list if they contain such characters. */
 export function listOf(text: string, where = ''): readonly string[] {
   if (!LIST.test(text)) return text.trim().split(/[\s,]+/);
   try {
@@ -68,12 +71,12 @@ export function listOf(text: string, where = ''): readonly string[] {
   }
 }
 
-/** The other way: one text from which `listOf` reads these values. */
+/** Joins values so that `listOf` returns them again. */
 export function listText(values: readonly string[]): string {
   return values.some((value) => /[\s,]/.test(value) || LIST.test(value)) ? jsonList(values) : values.join(' ');
 }
 
-/** A single value as it stands in `.env`: where that has no way to write it, as a list of one. */
+/** Formats a single value for `.env`: as a list of one if it cannot be written otherwise. */
 export function singleText(value: string): string {
   return value.trim() === '' || LIST.test(value) || !isWritable(value) ? jsonList([value]) : value;
 }
@@ -82,7 +85,7 @@ function jsonList(values: readonly string[]): string {
   return JSON.stringify(values).replaceAll("'", '\\u0027').replaceAll('`', '\\u0060');
 }
 
-/** One value, checked; `where` names the place it came from. */
+/** Parses and validates one value; `where` names its origin. */
 export function readOption(spec: OptionSpec<unknown>, given: readonly string[], where: string): unknown {
   if (spec.secret) for (const secret of given) conceal(secret);
   else if (given.some(holdsToken)) throw new PeerworkError('option-invalid', `${where} holds a token, which others would see there`);
@@ -92,18 +95,18 @@ export function readOption(spec: OptionSpec<unknown>, given: readonly string[], 
   throw new PeerworkError('option-invalid', `${where}${shown} must be ${spec.allowed}`);
 }
 
-/** Not `--env-file`: Node 20 takes that one for itself wherever it stands. */
+/** Not `--env-file`: Node 20 interprets that one itself, wherever it appears. */
 export const DOTENV_FLAG = '--dotenv <file>';
 export const DEFAULT_DOTENV = '.env';
 
-/** A command with the flags that the table declares for it. */
+/** Creates a command with the flags that the table declares for it. */
 export function commandWithOptions(name: CommandName, summary: string): Command {
   const command = new Command(name).description(summary);
   for (const option of optionsOf(name).flatMap((key) => flagsOf(key))) command.addOption(option);
   return command.option(DOTENV_FLAG, 'Where variables are read from.', DEFAULT_DOTENV);
 }
 
-/** Everything that was given to a command, checked. */
+/** Resolves and validates everything given to a command. */
 export async function readOptions(command: Command, name: CommandName): Promise<Options> {
   const flags: Record<string, string | boolean | readonly string[]> = {};
   const values: Readonly<Record<string, unknown>> = command.opts();
@@ -114,26 +117,28 @@ export async function readOptions(command: Command, name: CommandName): Promise<
   return resolveOptions(name, { flags, env: process.env, dotenv: await readDotenv(dotenvFile(command)), preset: presetOf(command) });
 }
 
-/** What holds instead of defaults under the name that the program was called by. */
+/** Returns the replacements for defaults that apply if the program was called by another name. */
 export function presetOf(command: Command): NonNullable<OptionSources['preset']> {
   const program = command.parent?.name();
   if (program === undefined || !programNames.includes(program)) return {};
-  // Units and scripts that know a program know its service by that name too. A unit that names no working directory starts in the root.
+  // Units and scripts written for a program refer to its service by that name as well. A unit without a working directory starts in
+  // the root.
   const folder = process.cwd();
   return { serviceName: program, ...(folder === parsePath(folder).root && { home: join(homedir(), DEFAULT_HOME) }) };
 }
 
+/** Returns the path of the `.env` that this command uses. */
 export function dotenvFile(command: Command): string {
   return String(command.opts()['dotenv'] ?? DEFAULT_DOTENV);
 }
 
-/** The variables of a `.env` file; none if there is no such file. */
+/** Returns the variables of a `.env` file; none if there is no such file. */
 export async function readDotenv(file: string): Promise<Record<string, string>> {
-  return parseDotenv(wholeToken(await readDotenvText(file)));
+  return parseDotenv(joinToken(await readDotenvText(file)));
 }
 
-/** A token that a terminal or an editor has cut into lines: dotenv would take the first of them, and drop the others. */
-function wholeToken(text: string): string {
+/** Joins a token that a terminal or an editor has broken into lines: dotenv would take the first line and drop the others. */
+function joinToken(text: string): string {
   const cut = /^([ \t]*(?:export[ \t]+)?token[ \t]*=[ \t]*(?:Token:[ \t]*)?pw1\.[\w-]*)((?:\r?\n[ \t]*[\w-]+[ \t]*(?=\r?\n|$))+)/m;
   return text.replace(cut, (_, start: string, rest: string) => start + rest.replace(/\s/g, ''));
 }
@@ -149,7 +154,7 @@ function flagsOf(key: OptionName): Option[] {
   return isSwitch ? [option, new Option(opposite).hideHelp()] : [option];
 }
 
-/** The name under which commander keeps the option. */
+/** Returns the attribute name that commander gives the option. */
 export function attributeOf(key: OptionName): string {
   return new Option(optionSpec(key).flag).attributeName();
 }

@@ -19,25 +19,26 @@ const outcomeLine = v.object({
   worker: v.optional(v.string()),
   finishedAt: v.number(),
 });
-/** What a run needs to know of an outcome written earlier; its output stays in the file. */
+/** What a run needs to know about an outcome written earlier; the output stays in the file. */
 export type WrittenOutcome = Omit<SettledJob, 'output'>;
 
 interface EarlierOutcome extends WrittenOutcome {
-  /** Which settlement of the ledger it is; files of older versions do not say. */
+  /** The settlement's number in the ledger; files of older versions lack it. */
   readonly settlement?: number;
 }
 
 export type OutcomeHandle = Pick<FileHandle, 'write' | 'truncate' | 'sync' | 'close'>;
 
 /**
- * A file that settlements are appended to, one JSON object a line: a job that is retried and settles again has a line for each, and the last
- * one counts. Opened again, it knows what it holds, so that each settlement stands in it once; a last line that was cut off by a crash is removed.
+ * A file that settlements are appended to, one JSON object per line: a job that is retried and settles again has one line for each,
+ * and the last one counts. When reopened it knows its contents, so that each settlement is written once; a last line that a crash
+ * has truncated is removed.
  */
 export class OutcomeFile {
-  /** The last outcomes of earlier runs, by id. */
+  /** The last outcome per job of earlier runs, by id. */
   readonly earlier: ReadonlyMap<string, EarlierOutcome>;
   readonly #file: OutcomeHandle;
-  /** Where the last whole line ends. */
+  /** Offset of the end of the last complete line. */
   #bytes: number;
   #torn = false;
   #unwritten = '';
@@ -49,7 +50,10 @@ export class OutcomeFile {
     this.earlier = earlier;
   }
 
-  /** Throws `option-invalid` if the file holds something else, or what the system says of it. `openFile` is for tests. */
+  /**
+   * Opens the file. Rejects with `option-invalid` if it contains something else, or with the code for the system's error.
+   * `openFile` is for tests.
+   */
   static async open(path: string, openFile: (path: string) => Promise<OutcomeHandle> = (name) => open(name, 'a+')): Promise<OutcomeFile> {
     const file = await openFile(path).catch((error: unknown) => {
       throw fileError(error, 'option-invalid', `--output ${path}`);
@@ -60,9 +64,9 @@ export class OutcomeFile {
   }
 
   /**
-   * Appends a settlement, unless an earlier run did. A ledger numbers its settlements, but a new ledger begins at 1 again: so the instant is compared too.
-   * Resolves at once while the disk keeps up, else when it has caught up. Rejects with `disk-full`, or as the system does, if it cannot be
-   * written; what was given is kept, and tried again at the next write and at `close`.
+   * Appends a settlement, unless an earlier run did. A ledger numbers its settlements, but a new ledger starts at 1 again, so the
+   * instant is compared too. Resolves at once while the disk keeps up, otherwise once it has caught up. Rejects with `disk-full`,
+   * or with the system's error, if it cannot be written; the line is kept, and retried on the next write and on `close`.
    */
   async write(settlement: number, job: SettledJob): Promise<void> {
     const { id, state, output, error, attempts, worker, startedAt, finishedAt } = job;
@@ -71,7 +75,7 @@ export class OutcomeFile {
     this.#unwritten += `${JSON.stringify({ id, settlement, state, output, error, attempts, worker, startedAt, finishedAt })}\n`;
     this.#writing ??= this.#flush();
     if (this.#unwritten.length > MAX_UNWRITTEN_CHARS) await this.#writing;
-    else this.#writing.catch(() => {}); // it comes back at the next write or at close
+    else this.#writing.catch(() => {}); // reported by the next write or by close
   }
 
   async close(): Promise<void> {
@@ -85,7 +89,7 @@ export class OutcomeFile {
   }
 
   async #flush(): Promise<void> {
-    // Let those that settled together be written together.
+    // Lets jobs that settled together be written together.
     await null;
     try {
       while (this.#unwritten !== '') {
@@ -101,7 +105,7 @@ export class OutcomeFile {
   async #append(text: string): Promise<void> {
     const bytes = Buffer.from(text);
     try {
-      // What a failed write has left may not have gone when it was cut off.
+      // The leftovers of a failed write may still be there if truncating failed too.
       if (this.#torn) await this.#cut();
       await writeAll(this.#file, bytes);
       this.#bytes += bytes.length;
@@ -136,7 +140,7 @@ async function readOutcomes(path: string): Promise<{ earlier: Map<string, Earlie
       rest = rest.subarray(end + 1);
     }
   }
-  // A file of one line without end that is no beginning of ours would be somebody's own file: it is not emptied.
+  // A single unterminated line that does not look like ours means that the file belongs to something else: it is not truncated.
   if (rest.length > 0 && bytes === 0 && !rest.toString().startsWith('{"id":')) {
     throw new PeerworkError('option-invalid', `--output ${path}: it holds something else; name another file`);
   }

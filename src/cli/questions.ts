@@ -14,7 +14,7 @@ import { wires } from './wires.js';
 
 export type Answers = Partial<Record<OptionName, unknown>>;
 
-/** Shorter than what the option table says. */
+/** Shorter than the meanings in the option table. */
 const MESSAGES: Readonly<Partial<Record<OptionName, string>>> = {
   name: 'Name of this worker:',
   concurrency: 'How many jobs at once:',
@@ -28,7 +28,7 @@ const DEFAULTS: Readonly<Partial<Record<OptionName, () => unknown>>> = {
   memoryMb: () => DEFAULT_MEMORY_MB,
 };
 
-/** Asks on the terminal for these options, with what is there already as the answer; undefined if it was left with Ctrl-C. */
+/** Asks on the terminal for these options, with the current values as defaults; undefined if the user pressed Ctrl-C. */
 export function askFor(keys: readonly OptionName[], options: Options): Promise<Answers | undefined> {
   return unlessLeft(async () => {
     const { default: inquirer } = await import('inquirer');
@@ -47,8 +47,8 @@ export function askFor(keys: readonly OptionName[], options: Options): Promise<A
 }
 
 /**
- * The keyboard for a question whose answer is shown as it is typed: of what comes at once, which is a paste, a token or the half of one is
- * taken out before the line editor sees it.
+ * Filters the keyboard input of a question whose answer is shown as it is typed: if a chunk, that is a paste, contains a token or
+ * part of one, it is removed before the line editor sees it.
  */
 function withoutPastedSecrets(stdin: NodeJS.ReadStream) {
   const input = Object.assign(new PassThrough(), { isTTY: true, setRawMode: (on: boolean) => stdin.setRawMode(on) });
@@ -62,7 +62,7 @@ function withoutPastedSecrets(stdin: NodeJS.ReadStream) {
   return { input, end };
 }
 
-/** What is there already is kept by an empty answer; it is not shown. */
+/** Asks for a secret. An empty answer keeps the current value, which is not shown. */
 function askForSecret(key: OptionName, options: Options): Promise<string | undefined> {
   const before = options[key];
   const spec = optionSpec(key);
@@ -72,7 +72,7 @@ function askForSecret(key: OptionName, options: Options): Promise<string | undef
     before !== undefined ? ' (Enter keeps the present one):' : isToken && !servesOthers(options) ? ' (pw1.…):' : ' (Enter for none):';
   const accept = (text: string) => {
     if (text === '' && (before !== undefined || !isToken || servesOthers(options))) return undefined;
-    const why = complaint(() => (isToken ? parseToken(text) : readOption(spec, spec.many ? listOf(text) : [text], longFlag(spec))));
+    const why = problemIn(() => (isToken ? parseToken(text) : readOption(spec, spec.many ? listOf(text) : [text], longFlag(spec))));
     if (why !== true) throw new Error(why);
     return isToken ? tokenIn(text) : text;
   };
@@ -85,7 +85,7 @@ function question(key: OptionName, options: Options) {
   if (!spec.flag.includes('<'))
     return { type: 'confirm' as const, name: key, message: MESSAGES[key] ?? spec.meaning, default: before === true };
   const check = (text: string) =>
-    isSafe(key, text) ? complaint(() => readOption(spec, spec.many ? listOf(text, longFlag(spec)) : [text], longFlag(spec))) : MISPLACED;
+    isSafe(key, text) ? problemIn(() => readOption(spec, spec.many ? listOf(text, longFlag(spec)) : [text], longFlag(spec))) : MISPLACED;
   const preset = before ?? DEFAULTS[key]?.();
   return {
     type: 'input' as const,
@@ -99,24 +99,24 @@ function question(key: OptionName, options: Options) {
 
 const MISPLACED = 'this looks like a token or a part of one, which does not belong here; clear it with Ctrl-U';
 
-/** A name is no long row of random characters; a path may be. */
+/** A name contains no long sequence of random characters; a path may. */
 function isSafe(key: OptionName, text: string): boolean {
   return !text.includes('[secret]') && (key === 'name' ? withoutSecrets(text) === text : !holdsToken(text));
 }
 
-/** A Worker needs no token where it has somebody else to work for. */
+/** A Worker needs no token if it has another source to work for. */
 function servesOthers(options: Options): boolean {
   return wires.some((source) => source.configured(options));
 }
 
-/** As it is written into `.env`. */
+/** Formats a value as written to `.env`. */
 export function asText(value: unknown): string {
   if (Array.isArray(value)) return listText(value);
   return typeof value === 'boolean' ? (value ? 'yes' : 'no') : String(value);
 }
 
-/** true, or what is wrong: as inquirer wants it. */
-function complaint(check: () => unknown): true | string {
+/** Returns true, or what is wrong, as inquirer expects it. */
+function problemIn(check: () => unknown): true | string {
   try {
     check();
     return true;

@@ -17,7 +17,7 @@ const containerCommand: WireRunner = {
     const { engine = DEFAULT_ENGINE, required } = containerOptionsOf(options);
     const { findEngine } = await import('../containers/find-engine.js');
     const needed = wires.some((source) => source.needsContainers === true && source.configured(options));
-    return [await checkEngine(() => findEngine(engine, process.env), { demanded: required || needed })];
+    return [await checkEngine(() => findEngine(engine, process.env), { required: required || needed })];
   },
 };
 
@@ -30,10 +30,13 @@ const crawlCommand: WireRunner = {
   },
 };
 
-/** The ways to run jobs besides task modules. */
+/** The runners besides that of task modules. */
 export const runnerCommands: readonly WireRunner[] = [containerCommand, crawlCommand, ...wires.flatMap(({ runner }) => runner ?? [])];
 
-/** What the options say about containers, for every runner that uses them. `required`: an engine was named, so the worker must have it. */
+/**
+ * Maps the options to those of every runner that uses containers. `required` means that an engine was named, so that the worker
+ * must have it.
+ */
 export function containerOptionsOf(options: CoreOptions): ContainerOptions & { readonly required: boolean } {
   const { containers, images, trustedImages, pull, pullTimeoutMs, imageQuotaMb, containersUnfiltered } = options;
   const ceilings = {

@@ -1,22 +1,23 @@
 import { createLog, type Log, type LogLevel } from '../log.js';
 
-/** Where a long-running command speaks: lines on a pipe, and on a terminal also a status that stays at the bottom. */
+/** Output of a long-running command: lines on a pipe; on a terminal, additionally a status that stays at the bottom. */
 export interface Screen {
   readonly live: boolean;
   readonly log: Log;
   /** Replaces the status; does nothing on a pipe. */
   show(status: string): void;
-  /** A line of its own, whatever the log level. */
+  /** Prints a line of its own, whatever the log level. */
   say(line: string): void;
-  /** Leaves the last status where it is; what comes after stands below it. */
+  /** Leaves the last status in place; later output appears below it. */
   end(): void;
 }
 
-/** How often a status is worth drawing. */
+/** Interval for redrawing the status, in milliseconds. */
 export const REDRAW_MS = 200;
-/** How often a line about progress is worth writing to a pipe. */
+/** Interval for progress lines on a pipe, in milliseconds. */
 export const REPORT_MS = 5_000;
 
+/** Opens the screen of a command on a stream: live if that is a terminal, otherwise plain lines. */
 export async function openScreen(stream: NodeJS.WriteStream, level: LogLevel): Promise<Screen> {
   if (!stream.isTTY) {
     const write = (line: string) => stream.write(`${line}\n`);

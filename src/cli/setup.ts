@@ -8,15 +8,15 @@ import { writeDotenv } from './dotenv-file.js';
 import { type CommandName, longFlag, type OptionName, type OptionSpec, optionSpec, optionsOf } from './option-table.js';
 import { attributeOf, dotenvFile, listOf, readOptions, resolveOption, singleText } from './options.js';
 import { type Answers, askFor, asText } from './questions.js';
-import { acceptWall } from './wall.js';
+import { acceptNoSandbox } from './wall.js';
 import { programNames, wires } from './wires.js';
 
-/** What is asked, in this order. The rest of the worker's options can be given as flags or written into `.env` by hand. */
+/** The questions in order. Other options of the worker can be given as flags or written to `.env` by hand. */
 const QUESTIONS = ['token', 'name', 'concurrency', 'memoryMb', 'allowInstallScripts'] as const satisfies readonly OptionName[];
 
 /**
- * Writes the worker's `.env`. Asks on a terminal for what no flag gave; without a terminal, or with `--token` as a flag,
- * nothing is asked and what was not given stays as it is. Where jobs would have no sandbox it says so.
+ * Writes the worker's `.env`. On a terminal it asks for what no flag has given; without a terminal, or with `--token` as a flag, it
+ * asks nothing and leaves other variables unchanged. It warns if jobs would have no sandbox.
  */
 export async function setup(command: Command): Promise<number> {
   const options = await readOptions(command, 'setup');
@@ -26,9 +26,9 @@ export async function setup(command: Command): Promise<number> {
   const served = options.token !== undefined || wires.some((source) => source.configured(options));
   if (!attended && !served)
     throw new PeerworkError('token-missing', 'without a terminal, set-up needs `--token`, or what switches a source on');
-  const asked = QUESTIONS.filter((key) => flags[key] === undefined);
-  const answers = attended ? await askFor(asked, options) : {};
-  if (answers === undefined || !(await acceptWall(command, options, attended))) {
+  const openQuestions = QUESTIONS.filter((key) => flags[key] === undefined);
+  const answers = attended ? await askFor(openQuestions, options) : {};
+  if (answers === undefined || !(await acceptNoSandbox(command, options, attended))) {
     process.stdout.write('Cancelled, nothing was written.\n');
     return 130;
   }
@@ -43,8 +43,8 @@ export async function setup(command: Command): Promise<number> {
 }
 
 /**
- * What belongs into `.env`: the answers, and whatever was given as a flag. Throws `option-invalid` for what a start could not read from there
- * as it was given.
+ * Returns what belongs in `.env`: the answers, and whatever was given as a flag. Throws `option-invalid` for a value that the next
+ * start could not read back unchanged.
  */
 export function variablesToKeep(
   command: Command,
@@ -56,7 +56,8 @@ export function variablesToKeep(
   for (const key of optionsOf(name)) {
     const spec = optionSpec(key);
     const attribute = attributeOf(key);
-    // As it was typed: what it was read as need not be text. A token from the environment is kept too: the next start may not have that.
+    // As typed, because the parsed value need not be text. A token from the environment is kept too: it may be missing at the next
+    // start.
     const typed: unknown = command.getOptionValueSource(attribute) === 'cli' ? command.opts()[attribute] : undefined;
     const value = answers[key] ?? typed ?? (key === 'token' ? options[key] : undefined);
     if (value === undefined) continue;
@@ -68,6 +69,7 @@ export function variablesToKeep(
   return variables;
 }
 
+/** Formats an option's value for `.env`. */
 export function storedText(spec: OptionSpec<unknown>, value: unknown): string {
   return typeof value === 'string' && !spec.many ? singleText(value) : asText(value);
 }
@@ -76,23 +78,23 @@ function whyUnstorable(key: OptionName, text: string, value: unknown): string | 
   const spec = optionSpec(key);
   if (spec.env === undefined) return 'it has no variable, give it with each start';
   const given = typeof value === 'boolean' || Array.isArray(value) ? value : asText(value);
-  const meant = resolveOption(key, spec, { flags: { [key]: spec.many && typeof given === 'string' ? listOf(given) : given } });
+  const intended = resolveOption(key, spec, { flags: { [key]: spec.many && typeof given === 'string' ? listOf(given) : given } });
   const read = resolveOption(key, spec, { dotenv: { [spec.env]: text } });
-  return isDeepStrictEqual(meant, read) ? undefined : 'it would come back as something else';
+  return isDeepStrictEqual(intended, read) ? undefined : 'it would come back as something else';
 }
 
-/** How the owner types another command of this program, in the folder where this one was typed. */
+/** Returns how the owner would type another command of this program, in the folder where this one was typed. */
 export function commandLine(words: string): string {
   const script = process.argv[1] ?? '';
   const programs = programNames.join('|');
   const isOurs = new RegExp(`(?:^|[\\\\/])(?:worker|bin[\\\\/](?:peerwork|${programs}))\\.js$`).test(script);
   const called = new RegExp(`(?:^|[\\\\/])(${programs})(?:\\.js)?$`).exec(script)?.[1];
-  const behind = wires.find(({ name, program }) => program !== undefined && name === process.argv[2])?.name;
-  // Installed by npm it is called by its name.
+  const wireName = wires.find(({ name, program }) => program !== undefined && name === process.argv[2])?.name;
+  // Installed by npm, it is called by its name.
   if (!isOurs || script.includes('node_modules')) {
-    return `${called ?? (behind === undefined ? 'peerwork' : `peerwork ${behind}`)} ${words}`;
+    return `${called ?? (wireName === undefined ? 'peerwork' : `peerwork ${wireName}`)} ${words}`;
   }
   const door = relative(process.cwd(), called !== undefined ? script : script.replace(/worker\.js$/, 'bin/peerwork.js'));
-  const between = called === undefined && behind !== undefined ? `${behind} ` : '';
+  const between = called === undefined && wireName !== undefined ? `${wireName} ` : '';
   return `node ${door.startsWith('..') ? resolve(door) : door} ${between}${words}`;
 }

@@ -1,23 +1,25 @@
-/** Ctrl-C and `kill`: the first asks to end in order, the second to end at once. */
+/** Ctrl-C and `kill`: the first one requests an orderly stop, the second one stops at once. */
 export interface StopSignals {
-  /** Resolves with the first signal's name. */
+  /** Resolves with the name of the first signal. */
   readonly first: Promise<NodeJS.Signals>;
   readonly second: Promise<NodeJS.Signals>;
-  /** Gives the signals back to their usual meaning. */
+  /** Restores the signals' usual meaning. */
   release(): void;
 }
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
-/** The exit code of a shell for a program that a signal ended. */
+/** Exit codes that a shell uses for a program ended by a signal. */
 export const EXIT_OF_SIGNAL = { SIGINT: 130, SIGTERM: 143 } as const satisfies Record<(typeof SIGNALS)[number], number>;
 
+/** Returns the exit code for a signal. */
 export function exitOfSignal(signal: NodeJS.Signals): number {
   return signal === 'SIGTERM' ? EXIT_OF_SIGNAL.SIGTERM : EXIT_OF_SIGNAL.SIGINT;
 }
 
-/** A terminal sends Ctrl-C to the whole group, and npm passes it on once more: a second one so soon is the same one. */
+/** A terminal sends Ctrl-C to the whole process group, and npm forwards it as well: a second signal this soon is the same key press. */
 const SAME_PRESS_MS = 50;
 
+/** Catches SIGINT and SIGTERM until `release` is called. */
 export function catchSignals(): StopSignals {
   let onFirst: (signal: NodeJS.Signals) => void = () => {};
   let onSecond: (signal: NodeJS.Signals) => void = () => {};
@@ -44,7 +46,7 @@ export function catchSignals(): StopSignals {
   };
 }
 
-/** Runs until its end or the first signal, which aborts it; resolves with the exit code. */
+/** Runs to completion or until the first signal, which aborts it; resolves with the exit code. */
 export async function untilStopped(run: (signal: AbortSignal) => Promise<number>): Promise<number> {
   const signals = catchSignals();
   const stopping = new AbortController();

@@ -4,7 +4,7 @@ import { omitUndefined } from '../kit/omit.js';
 import { openMasterKey } from '../master/master-key.js';
 import { readOptions } from './options.js';
 
-/** Prints the token that a Master on this ledger has. */
+/** Prints the token of the Master on this ledger. */
 export async function token(command: Command): Promise<number> {
   const { ledger, keyFile, trackers, ice } = await readOptions(command, 'token');
   if (ledger === 'memory:' && keyFile === undefined)

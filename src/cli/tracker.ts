@@ -6,7 +6,7 @@ import type { TrackerServer } from '../swarm/tracker-server.node.js';
 import { readOptions } from './options.js';
 import { catchSignals } from './stop.js';
 
-/** Runs a tracker until it is told to stop; prints one URL a line on stdout. */
+/** Runs a tracker until it is stopped; prints one URL per line on stdout. */
 export async function tracker(command: Command): Promise<number> {
   const { trackerHost, trackerPort, logLevel } = await readOptions(command, 'tracker');
   const log = logToStderr(logLevel);
@@ -27,7 +27,7 @@ export async function tracker(command: Command): Promise<number> {
   return 0;
 }
 
-/** The URLs under which others reach it: those of the LAN before the one of this machine alone. */
+/** Returns the URLs under which others reach it: those of the LAN before the loopback one. */
 function urlsOf(server: TrackerServer, host: string): string[] {
   if (host !== '0.0.0.0' && host !== '::') return [server.url];
   const addresses = Object.values(networkInterfaces())

@@ -8,7 +8,7 @@ import { attributeOf, dotenvFile, readDotenv } from './options.js';
 
 type WallOptions = Pick<Options, 'sandbox' | 'taskNetwork' | 'memoryMb' | 'bubblewrap'>;
 
-/** What this Worker's jobs will be kept in, found by trying. Rejects with `sandbox-missing` if what is demanded cannot be had. */
+/** Determines the sandbox of this Worker's jobs by trying. Rejects with `sandbox-missing` if the required one is not available. */
 export function sandboxOf({ sandbox, taskNetwork, memoryMb = DEFAULT_MEMORY_MB, bubblewrap }: WallOptions): Promise<Sandbox> {
   const scratchBytes = 1024 ** 3;
   return findSandbox({
@@ -21,11 +21,11 @@ export function sandboxOf({ sandbox, taskNetwork, memoryMb = DEFAULT_MEMORY_MB, 
 }
 
 /**
- * Tells the owner on stderr, in two lines, where jobs would have no wall around them, and asks on a terminal whether to go on, unless `sandbox` was chosen as a
- * flag or variable: that is the answer. Resolves with false if it is no.
+ * Warns the owner on stderr, in two lines, if jobs would have no sandbox, and on a terminal asks whether to continue, unless
+ * `sandbox` was set as a flag or variable, which counts as consent. Resolves with false if the answer is no.
  */
-export async function acceptWall(command: Command, options: WallOptions, attended: boolean): Promise<boolean> {
-  // Neither what is demanded nor what is denied is of interest yet, but what there is.
+export async function acceptNoSandbox(command: Command, options: WallOptions, attended: boolean): Promise<boolean> {
+  // Only what is available matters here, not what is required or disabled.
   const { remedy } = await sandboxOf({ ...options, sandbox: options.sandbox === 'off' ? 'off' : 'auto', taskNetwork: undefined });
   if (remedy === undefined) return true;
   const mustHold = options.sandbox === 'required' || heldNetwork(options.taskNetwork ?? DEFAULT_NETWORK) !== 'allow';

@@ -3,18 +3,18 @@ import type { Wire, WireCommand, WireProgram } from '../wires/wire.js';
 import type { CommandEntry, CommandName } from './option-table.js';
 import { wires } from './wires.js';
 
-/** The commands that wires add to those of peerwork. */
+/** Commands that wires add to those of peerwork. */
 export const wireCommands: Readonly<Record<string, CommandEntry>> = Object.assign(
   {},
   ...wires.map((wire) => entriesOf(wire, wire.commands ?? {})),
 );
 
-/** The wire with a program of its own that `peerwork NAME` is. */
-export function wireBehind(name: string | undefined): (Wire & { readonly program: WireProgram }) | undefined {
+/** Returns the wire whose program `peerwork NAME` runs. */
+export function wireNamed(name: string | undefined): (Wire & { readonly program: WireProgram }) | undefined {
   return wires.find((wire): wire is Wire & { readonly program: WireProgram } => wire.program !== undefined && wire.name === name);
 }
 
-/** The commands of a wire's program: its own, and those of peerwork. */
+/** Returns the commands of a wire's program: its own, and those of peerwork that it adopts. */
 export function programCommands(
   wire: Wire & { readonly program: WireProgram },
   core: Readonly<Record<string, CommandEntry>>,
@@ -27,7 +27,7 @@ export function programCommands(
   return Object.fromEntries(named);
 }
 
-/** Without a command a program runs its default command: also where only flags of that are given. */
+/** Returns the command line with the program's default command inserted if no command is given, including if only flags are. */
 export function lineOf({ defaultCommand }: WireProgram, args: readonly string[]): readonly string[] {
   const [first = ''] = args;
   const isFlagOfDefault = first === '' || (first.startsWith('-') && !['-h', '--help', '-V', '--version'].includes(first));

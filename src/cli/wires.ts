@@ -5,14 +5,14 @@ import { queueXec } from '../wires/queue-xec/wire.js';
 import type { Wire } from '../wires/wire.js';
 import { worqr } from '../wires/worqr/wire.js';
 
-/** The one list of the foreign systems that peerwork knows. */
+/** The one list of foreign systems that peerwork supports. */
 const list = [queueXec, dory, worqr, crew, openfn] as const;
 
 type Both<U> = (U extends unknown ? (one: U) => void : never) extends (all: infer I) => void ? I : never;
-/** What all of them declare, in one table. */
+/** The option tables of all wires, merged. */
 export type WireOptionTables = Both<(typeof list)[number]['options']>;
 
 export const wires: readonly Wire[] = list;
 
-/** By which other names than its own peerwork can be called. */
+/** Names other than its own by which peerwork can be called. */
 export const programNames: readonly string[] = wires.flatMap(({ program }) => program?.name ?? []);

@@ -17,7 +17,7 @@ const shape = v.object({
   name: v.string(),
   version: v.string(),
   startedAt: v.number(),
-  /** When this was written: at a change, ten seconds after it at the latest. */
+  /** When this was written: on a change, at most ten seconds after it. */
   at: v.number(),
   /** Absent while it is not connected, or has no Master. */
   master: v.optional(v.object({ name: v.string(), path: v.string() })),
@@ -29,24 +29,24 @@ const shape = v.object({
   released: v.number(),
   outbox: v.number(),
   isolation: v.string(),
-  /** The last thing that was wrong with each source, gone when its Master is found. */
+  /** The last warning of each source; that of the Master is cleared once it is found. */
   warnings: v.array(v.object({ source: v.string(), code: v.string(), message: v.string(), at: v.number() })),
 });
 
-/** What `peerwork worker` tells of itself in `<home>/status/<pid>.json`, for `peerwork status` and `health`; it holds no secrets. */
-export type WorkerSays = v.InferOutput<typeof shape>;
+/** What `peerwork worker` writes about itself to `<home>/status/<pid>.json`, for `peerwork status` and `health`; contains no secrets. */
+export type WorkerReport = v.InferOutput<typeof shape>;
 
-/** Rarely, for the sake of SD cards; what matters most (the Master found or lost, a warning) is written at once. */
+/** Long, to spare SD cards; what matters most (Master found or lost, a warning) is written at once. */
 const WRITE_MS = 10_000;
 
-/** Keeps that file while the Worker lives. */
+/** Maintains that file while the Worker lives. */
 export class WorkerStatusFile {
   readonly #folder: string;
   readonly #worker: Worker;
   readonly #clock: Clock;
   readonly #startedAt: number;
   readonly #self: MarkedProcess;
-  readonly #warnings = new Map<string, WorkerSays['warnings'][number]>();
+  readonly #warnings = new Map<string, WorkerReport['warnings'][number]>();
   #written = '';
   #writing: Promise<void> = Promise.resolve();
   #timer: Timer | undefined;
@@ -68,7 +68,7 @@ export class WorkerStatusFile {
       this.#warnings.set(source, { source, code, message: redact(message), at: this.#clock.wall() });
       change();
     });
-    sweepDead(this.#folder);
+    removeDead(this.#folder);
     this.#tick();
   }
 
@@ -91,7 +91,7 @@ export class WorkerStatusFile {
   #write(): void {
     if (this.#closed) return;
     const { name, master, sources, running, concurrency, completed, failed, released, outbox, isolation } = this.#worker.status();
-    const says = {
+    const report = {
       ...this.#self,
       name,
       version,
@@ -100,49 +100,49 @@ export class WorkerStatusFile {
       ...{ sources: [...sources], running, concurrency, completed, failed, released, outbox, isolation },
       warnings: [...this.#warnings.values()],
     };
-    const text = JSON.stringify(says);
+    const text = JSON.stringify(report);
     if (text === this.#written) return;
     this.#written = text;
-    const whole: WorkerSays = { ...says, at: this.#clock.wall() };
+    const stamped: WorkerReport = { ...report, at: this.#clock.wall() };
     this.#writing = this.#writing.then(async () => {
       try {
         makeFolder(this.#folder);
-        await writeWhole(this.#file, `${JSON.stringify(whole)}\n`);
+        await writeWhole(this.#file, `${JSON.stringify(stamped)}\n`);
       } catch {
-        // the disk is full: the Worker itself says so where it matters
+        // The disk is full, which the Worker itself reports where it matters.
         this.#written = '';
       }
     });
   }
 }
 
-/** What the Workers that run in this home say. */
-export function readWorkerStatuses(home: string): WorkerSays[] {
-  return readFolder(join(home, 'status')).flatMap(({ says }) => (says !== undefined && isAlive(says) ? [says] : []));
+/** Returns the status of each Worker that runs in this home. */
+export function readWorkerStatuses(home: string): WorkerReport[] {
+  return readFolder(join(home, 'status')).flatMap(({ report }) => (report !== undefined && isAlive(report) ? [report] : []));
 }
 
-/** Files of Workers that were killed. At once: the next moment one may be ours, under a process id that is used again. */
-function sweepDead(folder: string): void {
-  for (const { file, says } of readFolder(folder)) {
-    if (says !== undefined && isAlive(says)) continue;
+/** Removes files of Workers that were killed. Done at once, because the next file may be ours, under a reused pid. */
+function removeDead(folder: string): void {
+  for (const { file, report } of readFolder(folder)) {
+    if (report !== undefined && isAlive(report)) continue;
     try {
       rmSync(file, { force: true });
     } catch {
-      // it stays, and is not believed
+      // It stays, but its process is not alive, so it is ignored.
     }
   }
 }
 
-/** A file that cannot be read is one of another version. */
-function readFolder(folder: string): { readonly file: string; readonly says: WorkerSays | undefined }[] {
+/** A file that cannot be parsed comes from another version. */
+function readFolder(folder: string): { readonly file: string; readonly report: WorkerReport | undefined }[] {
   if (!existsSync(folder)) return [];
   const files = readdirSync(folder).filter((name) => name.endsWith('.json'));
   return files.map((name) => {
     const file = join(folder, name);
     try {
-      return { file, says: v.parse(shape, parseJson(readFileSync(file, 'utf8'), LOCAL_JSON)) };
+      return { file, report: v.parse(shape, parseJson(readFileSync(file, 'utf8'), LOCAL_JSON)) };
     } catch {
-      return { file, says: undefined };
+      return { file, report: undefined };
     }
   });
 }

@@ -11,37 +11,37 @@ import type { Worker } from '../worker/worker.js';
 import { formatBytes, formatDuration, formatRate, Meter } from './figures.js';
 import type { Options } from './option-table.js';
 import { readOptions } from './options.js';
-import { askNoMore } from './packages.js';
+import { stopAsking } from './packages.js';
 import { runnerCommands } from './runners.js';
 import { openScreen, REDRAW_MS, type Screen } from './screen.js';
 import { catchSignals, exitOfSignal } from './stop.js';
 import { wires } from './wires.js';
 import { WorkerStatusFile } from './worker-status.js';
 
-/** Works until it is told to stop. stdout gets one line an event, or on a terminal a live status. */
+/** Works until it is stopped. stdout gets one line per event, or on a terminal a live status. */
 export async function worker(command: Command): Promise<number> {
   const options = await readOptions(command, 'worker');
   const { token } = options;
   const sources = wires.filter((source) => source.configured(options));
   if (token !== undefined) parseToken(token);
   else if (sources.length === 0) throw new PeerworkError('token-missing');
-  const besides = {
+  const extras = {
     sources: await Promise.all(sources.map((source) => source.setup(options))),
     runners: await Promise.all(runnerCommands.filter((runner) => runner.wanted(options)).map((runner) => runner.setup(options))),
   };
-  // Loaded only now: a refusal should not wait for a WebRTC engine.
+  // Loaded on demand: a refusal should not wait for a WebRTC engine.
   const { Worker } = await import('../worker/worker.js');
-  askNoMore();
+  stopAsking();
   const screen = await openScreen(process.stdout, options.logLevel);
   const signals = catchSignals();
   const working = new Worker({
     ...workerOptions(options),
-    ...placesOf(options, sources),
+    ...concurrencyOf(options, sources),
     ...omitUndefined({ token }),
-    ...besides,
+    ...extras,
     log: screen.log,
   });
-  const told = new WorkerStatusFile(resolve(options.home ?? DEFAULT_HOME), working);
+  const statusFile = new WorkerStatusFile(resolve(options.home ?? DEFAULT_HOME), working);
   const results = new Meter(() => systemClock.now());
   describeEvents(working, screen, results);
   const failed = new Promise<never>((_resolve, reject) => {
@@ -65,7 +65,7 @@ export async function worker(command: Command): Promise<number> {
     clearInterval(redraw);
     endScreen(screen, working, results);
     await working.close();
-    await told.close();
+    await statusFile.close();
     signals.release();
   }
 }
@@ -106,20 +106,20 @@ function workerOptions(options: Options) {
   };
 }
 
-/** A Worker that serves one source alone has as many places as that may fill. */
-function placesOf(options: Options, [first, ...others]: readonly Wire[]): { concurrency?: number } {
+/** A Worker that serves a single source runs as many jobs at once as that source may fill. */
+function concurrencyOf(options: Options, [first, ...others]: readonly Wire[]): { concurrency?: number } {
   const { token, concurrency } = options;
   if (concurrency !== undefined || token !== undefined || first?.places === undefined || others.length > 0) return {};
   return { concurrency: Math.max(availableParallelism(), first.places(options)) };
 }
 
-/** What the Worker does not log by itself. */
+/** Logs what the Worker does not log by itself. */
 function describeEvents(working: Worker, { live, log }: Screen, results: Meter): void {
-  // On a terminal the status counts the jobs; a line for each would push all else away.
+  // On a terminal the status counts the jobs; one line for each would scroll everything else away.
   const each = live ? log.debug : log.info;
   const { concurrency, sources } = working.status();
   log.info('worker starts', { name: working.name, concurrency, sources: sources.join(' ') });
-  // Where there is only one, a line need not say which.
+  // With a single source, lines need not name it.
   const from = (source: string) => (sources.length > 1 ? source : undefined);
   working.on('job', ({ id, channel, attempt, source }) => each('job', { id, channel, attempt, source: from(source) }));
   working.on('result', ({ id, state, ms, code, source }) => {

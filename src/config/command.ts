@@ -1,6 +1,6 @@
 import type { Command as ParsedCommand } from 'commander';
 
-/** The commands of the core. A wire may bring its own. */
+/** The commands of the core. Wires may add their own. */
 export type Command =
   | 'setup'
   | 'worker'
@@ -21,7 +21,7 @@ export type Command =
 
 export type CommandName = Command | (string & {});
 
-/** Commands of a Worker that is set up once and kept running. */
+/** Commands for a Worker that is set up once and kept running. */
 export type ServiceCommand =
   | 'configure'
   | 'health'
@@ -37,11 +37,11 @@ export type ServiceCommand =
 /** A command as the command line lists it; its code is loaded when it runs. */
 export interface CommandEntry {
   readonly summary: string;
-  /** Of the option table it takes what this command takes; default: what is there under its own name. */
+  /** Takes the options declared for this command; default: those declared for its own name. */
   readonly optionsOf?: CommandName;
   readonly arguments?: readonly (readonly [name: string, meaning: string])[];
-  /** Besides those of the option table. */
+  /** Flags besides those of the option table. */
   readonly flags?: readonly (readonly [flag: string, meaning: string])[];
-  /** Its code; resolves with the exit code. */
+  /** Loads its code, which resolves with the exit code. */
   readonly load: () => Promise<(command: ParsedCommand) => Promise<number>>;
 }

@@ -5,7 +5,7 @@ import { every, isTrackerUrl, oneOf, single, yesOrNo } from './values.js';
 const MAX_NAME_CHARS = 64;
 const TRANSFER_TOKEN_CHARS = 32;
 
-/** Options of Workers and Masters alike. */
+/** Options shared by Workers and Masters. */
 export const commonOptions = {
   name: option<string, undefined>({
     flag: '--name <text>',

@@ -1,6 +1,7 @@
 /**
- * The options of constructors: `new Worker({ … })`, `new Master({ … })` and what is passed to them. Options that the command line has too take their
- * meaning and default from its tables. `npm run generate` makes the interfaces in the rooms and the tables in docs/embedding.md from this.
+ * The options of constructors: `new Worker({ … })`, `new Master({ … })` and the objects passed to them. Options that the command
+ * line has too take meaning and default from its tables. From this, `npm run generate` writes the interfaces in the code and the
+ * tables in docs/embedding.md.
  */
 import { DEFAULT_LOG_LEVEL, logLevels } from '../log.js';
 import { commonOptions } from './common.js';
@@ -12,7 +13,7 @@ import type { OptionSpec } from './option.js';
 import { workerOptions } from './worker.js';
 
 export interface ConstructorOption {
-  /** As TypeScript has it. */
+  /** TypeScript type. */
   readonly type: string;
   /** Markdown. */
   readonly meaning: string;
@@ -25,21 +26,21 @@ export type ConstructorOptions = Readonly<Record<string, ConstructorOption>>;
 const UNITS: Readonly<Record<string, string>> = { milliseconds: 'ms', MiB: 'MiB' };
 const WORDS = new Set(['none', 'all', 'forever']);
 
-/** A value is set as code, words are not; numbers have their unit. */
-function shownDefault({ default: value, defaultText, unit = '' }: OptionSpec<unknown>): string {
+/** Formats a default: values as code, words as they are, numbers with their unit. */
+function formatDefault({ default: value, defaultText, unit = '' }: OptionSpec<unknown>): string {
   if (typeof value === 'boolean') return `\`${value}\``;
   const text = defaultText ?? String(value ?? 'none');
   if (/^\d+$/.test(text)) return [Number(text).toLocaleString('en'), UNITS[unit] ?? ''].join(' ').trim();
   return WORDS.has(text) || !/^[\w.:/-]+$/.test(text) ? text : `\`${text}\``;
 }
 
-/** As on the command line, but for what is given. */
-function like(spec: OptionSpec<unknown>, type: string, other: Partial<ConstructorOption> = {}): ConstructorOption {
-  return { type, meaning: spec.meaning, default: shownDefault(spec), ...other };
+/** Derives a constructor option from a command-line option, except for the given fields. */
+function derivedFrom(spec: OptionSpec<unknown>, type: string, other: Partial<ConstructorOption> = {}): ConstructorOption {
+  return { type, meaning: spec.meaning, default: formatDefault(spec), ...other };
 }
 
 const logOptions: ConstructorOptions = {
-  loglevel: like(commonOptions.logLevel, 'LogLevel', {
+  loglevel: derivedFrom(commonOptions.logLevel, 'LogLevel', {
     default: `\`${DEFAULT_LOG_LEVEL}\``,
     meaning: `Log verbosity: ${logLevels.map((level) => `\`${level}\``).join(', ')}. Lines go to stderr.`,
   }),
@@ -47,7 +48,7 @@ const logOptions: ConstructorOptions = {
   clock: { type: 'Clock', default: "the system's", meaning: 'Source of time, for tests.' },
 };
 
-const transferEncryptToken = like(commonOptions.transferEncryptToken, 'string | null', {
+const transferEncryptToken = derivedFrom(commonOptions.transferEncryptToken, 'string | null', {
   meaning: 'Additional AES secret of 32 characters, shared by the Master and its Workers. Null is none.',
 });
 
@@ -69,24 +70,26 @@ const workerConstructor: ConstructorOptions = {
       'Other ways to run jobs than task modules, such as [`containerRunner()`](containers.md#the-owners-say) and [`crawlRunner()`](crawls.md#the-owners-say).',
   },
   transferEncryptToken,
-  name: like(commonOptions.name, 'string'),
-  concurrency: like(workerOptions.concurrency, 'number'),
-  memoryMb: like(workerOptions.memoryMb, 'number'),
-  allowInstallScripts: like(workerOptions.allowInstallScripts, 'boolean'),
-  npmCredentials: like(commonOptions.npmCredentials, 'readonly string[]'),
-  labels: like(workerOptions.labels, 'readonly string[]'),
-  taskNetwork: like(workerOptions.taskNetwork, 'OwnerNetwork', {
+  name: derivedFrom(commonOptions.name, 'string'),
+  concurrency: derivedFrom(workerOptions.concurrency, 'number'),
+  memoryMb: derivedFrom(workerOptions.memoryMb, 'number'),
+  allowInstallScripts: derivedFrom(workerOptions.allowInstallScripts, 'boolean'),
+  npmCredentials: derivedFrom(commonOptions.npmCredentials, 'readonly string[]'),
+  labels: derivedFrom(workerOptions.labels, 'readonly string[]'),
+  taskNetwork: derivedFrom(workerOptions.taskNetwork, 'OwnerNetwork', {
     meaning:
       "Network that jobs may reach: `'none'`; `'internet'`, which means public addresses only; or a list of hosts, which may be in your own network ([policy](network.md)). Anything less than `'internet'` needs the stronger sandbox.",
   }),
-  sandbox: like(workerOptions.sandbox, "'auto' | 'required' | 'off'"),
-  bubblewrap: like(workerOptions.bubblewrap, 'string'),
-  home: like(workerOptions.home, 'string'),
-  storeQuotaMb: like(workerOptions.storeQuotaMb, 'number'),
-  fileQuotaMb: like(workerOptions.fileQuotaMb, 'number'),
-  trackers: like(commonOptions.trackers, 'readonly string[]'),
-  ice: like(commonOptions.ice, 'readonly string[]', { meaning: `${commonOptions.ice.meaning} \`[]\` for none.` }),
-  drainMs: like(workerOptions.drainMs, 'number', { meaning: 'How long `drain` lets running jobs continue before it gives them back.' }),
+  sandbox: derivedFrom(workerOptions.sandbox, "'auto' | 'required' | 'off'"),
+  bubblewrap: derivedFrom(workerOptions.bubblewrap, 'string'),
+  home: derivedFrom(workerOptions.home, 'string'),
+  storeQuotaMb: derivedFrom(workerOptions.storeQuotaMb, 'number'),
+  fileQuotaMb: derivedFrom(workerOptions.fileQuotaMb, 'number'),
+  trackers: derivedFrom(commonOptions.trackers, 'readonly string[]'),
+  ice: derivedFrom(commonOptions.ice, 'readonly string[]', { meaning: `${commonOptions.ice.meaning} \`[]\` for none.` }),
+  drainMs: derivedFrom(workerOptions.drainMs, 'number', {
+    meaning: 'How long `drain` lets running jobs continue before it gives them back.',
+  }),
   ...logOptions,
 };
 
@@ -97,14 +100,14 @@ const masterConstructor: ConstructorOptions = {
     meaning: 'A folder with a task, an `execAssets` object, or an object of these by channel.',
   },
   execAssets: { type: 'TaskSource', default: 'none', meaning: 'Another name of `task`.' },
-  ledger: like(masterOptions.ledger, 'string', {
+  ledger: derivedFrom(masterOptions.ledger, 'string', {
     meaning: 'Where the jobs are stored: `sqlite:FILE`, `postgres://…`, which several Masters may share, or `memory:`.',
   }),
-  ledgerListen: like(masterOptions.ledgerListen, 'string'),
-  files: like(masterOptions.files, 'string', {
+  ledgerListen: derivedFrom(masterOptions.ledgerListen, 'string'),
+  files: derivedFrom(masterOptions.files, 'string', {
     default: 'next to the ledger; for `memory:` a temporary folder',
   }),
-  keyFile: like(masterOptions.keyFile, 'string', {
+  keyFile: derivedFrom(masterOptions.keyFile, 'string', {
     default: 'next to the ledger; `.peerwork/master.key` for Postgres',
     meaning:
       "The Master's private key. Masters that share a ledger share it. With `memory:` and no key file, each start makes a new key, and token.",
@@ -114,20 +117,23 @@ const masterConstructor: ConstructorOptions = {
     default: 'made from the key file',
     meaning: 'A token made earlier; it must belong to the key file.',
   },
-  name: like(commonOptions.name, 'string', { default: `\`${DEFAULT_MASTER_NAME}\``, meaning: 'Name of this Master as Workers see it.' }),
-  trackers: like(commonOptions.trackers, 'readonly string[]', {
+  name: derivedFrom(commonOptions.name, 'string', {
+    default: `\`${DEFAULT_MASTER_NAME}\``,
+    meaning: 'Name of this Master as Workers see it.',
+  }),
+  trackers: derivedFrom(commonOptions.trackers, 'readonly string[]', {
     default: 'public trackers',
     meaning: 'Trackers used for rendezvous, written into the token.',
   }),
-  ice: like(commonOptions.ice, 'readonly string[]', {
+  ice: derivedFrom(commonOptions.ice, 'readonly string[]', {
     default: 'public STUN',
     meaning: 'STUN and TURN servers as URLs, written into the token. `[]` for none.',
   }),
   transferEncryptToken,
-  leaseMs: like(masterOptions.leaseMs, 'number'),
-  watch: like(masterOptions.watch, 'boolean'),
-  npmCredentials: like(commonOptions.npmCredentials, 'readonly string[]'),
-  retention: like(masterOptions.retain, 'Retention', {
+  leaseMs: derivedFrom(masterOptions.leaseMs, 'number'),
+  watch: derivedFrom(masterOptions.watch, 'boolean'),
+  npmCredentials: derivedFrom(commonOptions.npmCredentials, 'readonly string[]'),
+  retention: derivedFrom(masterOptions.retain, 'Retention', {
     meaning: 'How long ended jobs are kept: `{ completedMs, failedMs, cancelledMs }`, each optional.',
   }),
   tunnels: {
@@ -152,7 +158,7 @@ const masterConstructor: ConstructorOptions = {
     default: 'none',
     meaning: '[Foreign systems](sources/README.md) whose clients and workers are served too.',
   },
-  approval: like(masterOptions.approval, "'auto' | 'manual'", { default: `\`${DEFAULT_APPROVAL}\`` }),
+  approval: derivedFrom(masterOptions.approval, "'auto' | 'manual'", { default: `\`${DEFAULT_APPROVAL}\`` }),
   admit: {
     type: '(id: string, name: string) => ErrorCode | undefined',
     default: 'every Worker',
@@ -166,33 +172,37 @@ const httpConstructor: ConstructorOptions = {
   host: { type: 'string', default: `\`${DEFAULT_HTTP_HOST}\``, meaning: 'Address to listen on.' },
   port: { type: 'number', default: String(DEFAULT_HTTP_PORT), meaning: 'Port to listen on; 0 takes a free one.' },
   fallBack: { type: 'boolean', default: '`false`', meaning: 'Take a free port if that one is in use.' },
-  tokens: like(masterOptions.httpTokens, 'readonly string[]', {
+  tokens: derivedFrom(masterOptions.httpTokens, 'readonly string[]', {
     meaning:
       'API tokens, each with its scope: `read:…`, `lease:…`, `work:…` or `admin:…`. Without any, only this machine has access, and may do everything.',
   }),
-  origins: like(masterOptions.httpOrigins, 'readonly string[]', {
+  origins: derivedFrom(masterOptions.httpOrigins, 'readonly string[]', {
     meaning: 'Origins of other web pages that may use the API (CORS), such as `http://localhost:3001`.',
   }),
 };
 
 const containerConstructor: ConstructorOptions = {
-  engine: like(containerOptions.containers, "EngineKind | 'auto'", { meaning: 'Container engine; `auto` takes docker, else podman.' }),
-  images: like(containerOptions.images, 'readonly string[]'),
-  trustedImages: like(containerOptions.trustedImages, 'readonly string[]', {
+  engine: derivedFrom(containerOptions.containers, "EngineKind | 'auto'", {
+    meaning: 'Container engine; `auto` takes docker, else podman.',
+  }),
+  images: derivedFrom(containerOptions.images, 'readonly string[]'),
+  trustedImages: derivedFrom(containerOptions.trustedImages, 'readonly string[]', {
     meaning: `${containerOptions.trustedImages.meaning} Patterns as in \`images\`, names with a digest (\`name@sha256:…\`), or ids.`,
   }),
-  pull: like(containerOptions.pull, 'PullPolicy', { meaning: `${containerOptions.pull.meaning} \`missing\`, \`always\` or \`never\`.` }),
-  pullTimeoutMs: like(containerOptions.pullTimeoutMs, 'number'),
-  imageQuotaMb: like(containerOptions.imageQuotaMb, 'number'),
-  memoryMb: like(containerOptions.containerMemoryMb, 'number', {
+  pull: derivedFrom(containerOptions.pull, 'PullPolicy', {
+    meaning: `${containerOptions.pull.meaning} \`missing\`, \`always\` or \`never\`.`,
+  }),
+  pullTimeoutMs: derivedFrom(containerOptions.pullTimeoutMs, 'number'),
+  imageQuotaMb: derivedFrom(containerOptions.imageQuotaMb, 'number'),
+  memoryMb: derivedFrom(containerOptions.containerMemoryMb, 'number', {
     default: "three quarters of the engine's machine, and the Worker's `memoryMb` for jobs that request none",
   }),
-  cpus: like(containerOptions.containerCpus, 'number'),
-  pids: like(containerOptions.containerPids, 'number'),
-  diskMb: like(containerOptions.containerDiskMb, 'number'),
-  logMb: like(containerOptions.containerLogMb, 'number', { default: `${DEFAULT_CONTAINER_LOG_MB} MiB` }),
-  network: like(containerOptions.containerNetwork, 'OwnerNetwork', { default: "the Worker's `taskNetwork`" }),
-  unfiltered: like(containerOptions.containersUnfiltered, 'boolean'),
+  cpus: derivedFrom(containerOptions.containerCpus, 'number'),
+  pids: derivedFrom(containerOptions.containerPids, 'number'),
+  diskMb: derivedFrom(containerOptions.containerDiskMb, 'number'),
+  logMb: derivedFrom(containerOptions.containerLogMb, 'number', { default: `${DEFAULT_CONTAINER_LOG_MB} MiB` }),
+  network: derivedFrom(containerOptions.containerNetwork, 'OwnerNetwork', { default: "the Worker's `taskNetwork`" }),
+  unfiltered: derivedFrom(containerOptions.containersUnfiltered, 'boolean'),
   environment: {
     type: 'NodeJS.ProcessEnv',
     default: '`process.env`',
@@ -210,7 +220,7 @@ const containerRunnerConstructor: ConstructorOptions = { required };
 
 const crawlRunnerConstructor: ConstructorOptions = {
   required,
-  maxContainers: like(crawlOptions.crawlContainers, 'number'),
+  maxContainers: derivedFrom(crawlOptions.crawlContainers, 'number'),
   image: {
     type: 'string',
     default: "peerwork's own crawler, built when it is first needed",
@@ -218,7 +228,7 @@ const crawlRunnerConstructor: ConstructorOptions = {
   },
 };
 
-/** By the name with which generated parts are marked. */
+/** Constructors by the name that marks their generated parts. */
 export const constructors = {
   workerConstructor,
   masterConstructor,

@@ -7,10 +7,10 @@ import { tunnelOptions } from './tunnel.js';
 import { anyText, oneOf, single, wholeNumber } from './values.js';
 import { workerOptions } from './worker.js';
 
-/** What can keep a Worker running: see docs/service.md. */
+/** Service managers that can keep a Worker running: see docs/service.md. */
 export const keeperKinds = ['systemd-user', 'systemd-system', 'launchd', 'background'] as const;
 
-/** Options of the commands about a Worker that is kept running. */
+/** Options of the commands for a Worker that is kept running. */
 const serviceOptions = {
   serviceName: option<string, 'peerwork'>({
     flag: '--service-name <name>',
@@ -89,7 +89,7 @@ const trackerOptions = {
   }),
 } as const;
 
-/** Options of the commands that ask a running Master. */
+/** Commands that send requests to a running Master. */
 const commands = ['push', 'jobs', 'job', 'groups', 'workers', 'hold', 'schedule', 'results'] as const;
 
 const DEFAULT_API = `http://${DEFAULT_HTTP_HOST}:${DEFAULT_HTTP_PORT}` as const;
@@ -120,7 +120,7 @@ const clientOptions = {
 const { token, ...ofWorkers } = workerOptions;
 const { trackers, ice, ...common } = commonOptions;
 
-/** Every option but those of wires, in the order in which they are listed. */
+/** All options except those of wires, in the order in which they are listed. */
 export const coreOptions = {
   token,
   ...common,

@@ -10,7 +10,7 @@ import {
 import { option } from './option.js';
 import { ALLOWED_NETWORK, anyText, every, networkWords, oneOf, wholeNumber, yesOrNo } from './values.js';
 
-/** Labels that the Worker sets itself: an owner who could write them might claim a sandbox that is not there. */
+/** Labels that the Worker sets itself: if owners could set them, they might claim a sandbox that does not exist. */
 const RESERVED = /^\s*(?:os|arch|isolation)\s*=/i;
 
 const MAX_LABEL_CHARS = 64;
@@ -150,6 +150,7 @@ export const workerOptions = {
   }),
 } as const;
 
+/** Whether only the Worker itself may set this label. */
 export function isReservedLabel(label: string): boolean {
   return RESERVED.test(label);
 }

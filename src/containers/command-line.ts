@@ -1,28 +1,28 @@
 import type { Readable } from 'node:stream';
 import { PeerworkError } from '../errors.js';
 
-/** What a finished command of the engine's command line said. */
+/** Output and exit code of a finished command. */
 export interface CommandResult {
   readonly stdout: string;
   readonly stderr: string;
-  /** undefined: it was killed, or could not be started. */
+  /** Undefined if it was killed or could not be started. */
   readonly exitCode: number | undefined;
 }
 
 export interface CommandOptions {
-  /** Killed after this time; default 60 s. */
+  /** The command is killed after this time; default 60 s. */
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
   readonly input?: string;
-  /** Takes each line of stdout and stderr as it comes. */
+  /** Receives each line of stdout and stderr as it arrives. */
   readonly onLine?: (line: string) => void;
 }
 
-/** A command that goes on, with its output as it comes. */
+/** A command that keeps running, with its output as streams. */
 export interface OpenCommand {
   readonly stdout: Readable;
   readonly stderr: Readable;
-  /** Its exit code; undefined if it was killed or could not be started. Never rejects. */
+  /** Resolves with the exit code; undefined if the command was killed or could not be started. Never rejects. */
   readonly ended: Promise<number | undefined>;
   kill(): void;
 }
@@ -32,10 +32,10 @@ const MAX_OUTPUT_CHARS = 32 * 1024 * 1024;
 const MAX_COMPLAINT_CHARS = 400;
 
 /**
- * All that the engine's command line may see of our environment: where programs are, which engine is meant, how to reach a registry.
- * A worker's token or a job's secrets are not in it.
+ * Our environment variables that the engine's command line may see: where programs are, which engine is meant, how to reach a registry. A
+ * worker's token or a job's secrets are not among them.
  */
-const passed = [
+const allowedVariables = [
   /^(?:path|home|user|logname|lang|lc_all|tz|temp|tmp|tmpdir|userprofile|systemroot|windir|comspec|pathext|appdata|localappdata|programfiles)$/i,
   /^(?:docker|containers?|podman|buildah|xdg)_/i,
   /^(?:https?|all|no)_?proxy$/i,
@@ -45,7 +45,7 @@ const passed = [
 export function commandEnvironment(environment: NodeJS.ProcessEnv): Record<string, string> {
   const clean: Record<string, string> = {};
   for (const [name, value] of Object.entries(environment))
-    if (value !== undefined && passed.some((pattern) => pattern.test(name))) clean[name] = value;
+    if (value !== undefined && allowedVariables.some((pattern) => pattern.test(name))) clean[name] = value;
   return clean;
 }
 
@@ -53,7 +53,7 @@ export function commandEnvironment(environment: NodeJS.ProcessEnv): Record<strin
 export class CommandLine {
   readonly program: string;
   readonly environment: Readonly<Record<string, string>>;
-  /** Words that stand before those of every command. */
+  /** Arguments in front of those of every command. */
   readonly #first: readonly string[];
 
   constructor(program: string, environment: NodeJS.ProcessEnv, first: readonly string[] = []) {
@@ -62,7 +62,7 @@ export class CommandLine {
     this.environment = commandEnvironment(environment);
   }
 
-  /** Runs a command to its end, whatever it is. Never rejects. */
+  /** Runs a command to its end, whatever the exit code. Never rejects. */
   async try(args: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
     const { execa } = await loadExeca();
     const { onLine } = options;
@@ -83,14 +83,17 @@ export class CommandLine {
     return { stdout, stderr: stderr || (exitCode === undefined ? shortMessage : '') || '', exitCode };
   }
 
-  /** Runs a command that must succeed, and gives what it printed; rejects with `engine-failed`. */
+  /** Runs a command that must succeed, and resolves with its stdout; rejects with `engine-failed`. */
   async run(args: readonly string[], options: CommandOptions = {}): Promise<string> {
     const result = await this.try(args, options);
     if (result.exitCode !== 0) throw new PeerworkError('engine-failed', complaintOf(result.stderr));
     return result.stdout;
   }
 
-  /** Starts a command that goes on for as long as its container. It is not ended with this process: containers outlive a restart of us, or die by the leash. */
+  /**
+   * Starts a command that runs as long as its container. It does not end with this process: containers outlive our restart, or the leash
+   * removes them.
+   */
   async open(args: readonly string[], folder: string): Promise<OpenCommand> {
     const { execa } = await loadExeca();
     const child = execa(this.program, [...this.#first, ...args], {
@@ -100,7 +103,7 @@ export class CommandLine {
       stdin: 'ignore',
       buffer: false,
       reject: false,
-      // A group of its own: the Ctrl-C that asks the worker to drain must not reach the container.
+      // A group of its own: a Ctrl-C that drains the worker must not reach the container.
       detached: true,
       cleanup: false,
     });
@@ -113,11 +116,11 @@ export class CommandLine {
   }
 }
 
-/** What the engine said, in one short line. */
+/** Condenses an engine's error output into one short line. */
 export function complaintOf(stderr: string): string {
   const text = stderr
     .split('\n')
-    // Podman's log lines bear the time: the same complaint would be another one in the next second.
+    // Podman's log lines include the time: the same complaint would differ from one second to the next.
     .map((line) => line.trim().replace(/^time="[^"]*" level=\w+ msg="?(.*?)"?$/, '$1'))
     .filter((line) => line !== '' && !/^(?:See '|Run '|WARNING:|DEPRECATED)/.test(line))
     .map((line) => line.replace(/^(?:docker: |Error response from daemon: |Error: )+/, ''))
@@ -125,7 +128,7 @@ export function complaintOf(stderr: string): string {
   return text.length > MAX_COMPLAINT_CHARS ? `${text.slice(0, MAX_COMPLAINT_CHARS)}…` : text || 'it did not say why';
 }
 
-/** Only when needed: it takes about 100 ms and 17 MB, and most workers run no container. */
+/** Loaded lazily: it takes about 100 ms and 17 MB, and most workers run no container. */
 function loadExeca(): Promise<typeof import('execa')> {
   return import('execa');
 }

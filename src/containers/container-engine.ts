@@ -22,14 +22,14 @@ import { Removal } from './removal.js';
 import { type RunIdentity, runArguments } from './run-arguments.js';
 import { seesLayers } from './writable-layer.js';
 
-/** What the owner of a worker allows containers at most. */
+/** The most that the owner of a worker allows containers. */
 export interface ContainerCeilings {
   readonly memoryMb: number;
-  /** What a container is given whose job says nothing. */
+  /** Memory limit of a container whose job requests none. */
   readonly defaultMemoryMb: number;
   readonly cpus: number;
   readonly pids: number;
-  /** Files that one job may write, in MiB. */
+  /** Disk space that one job may use, in MiB. */
   readonly diskMb: number;
   readonly network: NetworkCeiling;
   /** Containers that cannot be filtered may use the whole network, the owner's own included. */
@@ -38,23 +38,23 @@ export interface ContainerCeilings {
 
 export interface ContainerEngineOptions {
   readonly engine: EngineKind | 'auto';
-  /** What the worker is called, for a label. */
+  /** Name of the worker, for a label. */
   readonly worker: string;
-  /** A folder of this engine alone; the same folder at the next start finds what was left behind. */
+  /** A folder used by this engine alone; with the same folder the next start finds what was left behind. */
   readonly folder: string;
-  /** Without a bound of memory: what the engine's machine can spare. */
+  /** `memoryMb` undefined: what the engine's machine can spare. */
   readonly ceilings: Omit<ContainerCeilings, 'memoryMb'> & { readonly memoryMb: number | undefined };
   readonly allowedImages?: readonly string[];
-  /** Images that run as they would with the engine alone, but for the network and privileges: see `isTrustedImage`. Default none. */
+  /** Images that run with the engine's own defaults, except for network and privileges: see `isTrustedImage`. Default none. */
   readonly trustedImages?: readonly string[];
   readonly pull: PullPolicy;
   readonly pullTimeoutMs: number;
   readonly imageQuotaMb: number;
   readonly clock: Clock;
   readonly log: Log;
-  /** Where programs and the engine are found; default `process.env`. */
+  /** The environment in which programs and the engine are found; default `process.env`. */
   readonly environment?: NodeJS.ProcessEnv;
-  /** What counts as the public internet; default: all that is not special or this machine's own. */
+  /** What counts as public internet; default: every address that is neither special-purpose nor in this machine's own networks. */
   readonly internet?: PublicInternet;
 }
 
@@ -62,25 +62,31 @@ export interface JobEgress {
   readonly job: string;
   readonly imageLabels: Readonly<Record<string, string>>;
   readonly network: NetworkWish;
-  /** `host:port` that come from where the owner has connected this worker to; they may be anywhere, `host.docker.internal` is this machine. */
+  /**
+   * `host:port` pairs from a source to which the owner has connected this worker; their addresses may be anywhere, `host.docker.internal`
+   * is this machine.
+   */
   readonly trusted?: readonly string[];
   readonly tunnel?: Tunnel;
   readonly onRefused?: (target: string, reason: string) => void;
 }
 
 const UNPRIVILEGED = '1000:1000';
-/** Of the machine's memory, what one container may have where the owner sets no bound: the rest is for the system, the engine and the worker. */
+/**
+ * Share of the machine's memory that one container may use if the owner sets no limit: the rest is for the system, the engine and the
+ * worker.
+ */
 const MEMORY_SHARE = 0.75;
 
 /**
- * Docker or podman, as one worker uses it: its images, its containers, and what they may reach. Opened once; `close` leaves nothing behind,
- * and `open` removes what an earlier life of the same worker has left.
+ * Docker or podman, as one worker uses it: its images, its containers, and what they may reach. Opened once; `close` leaves nothing
+ * behind, and `open` removes what an earlier process of the same worker left.
  */
 export class ContainerEngine {
   readonly facts: EngineFacts;
   readonly images: Images;
   readonly ceilings: ContainerCeilings;
-  /** `uid:gid` that containers run as: this user where files shall be shared with it, else nobody's. */
+  /** `uid:gid` that containers run as: this user if files have to be shared with it, else an unprivileged one. */
   readonly user: string;
   readonly #options: ContainerEngineOptions;
   readonly #engine: FoundEngine;
@@ -89,7 +95,7 @@ export class ContainerEngine {
   readonly #leash: Leash;
   readonly #containers = new Set<Container>();
   readonly #removal: Removal;
-  readonly #leaving = new Set<Promise<void>>();
+  readonly #removals = new Set<Promise<void>>();
   #firewall: Promise<Firewall | string> | undefined;
   #used = false;
   #closed = false;
@@ -123,7 +129,7 @@ export class ContainerEngine {
       clock: options.clock,
       ...(options.allowedImages !== undefined && { allowed: options.allowedImages }),
     });
-    // Stable over restarts, and no two live workers have the same: the folder is locked by the one that has it.
+    // Stable over restarts and unique among live workers, because the worker that uses the folder holds a lock on it.
     const worker = createHash('sha256').update(folder).digest('hex').slice(0, 12);
     const opened = new ContainerEngine(options, engine, images, worker, folder);
     const missing = missingLimits(engine.facts);
@@ -136,7 +142,7 @@ export class ContainerEngine {
     return opened;
   }
 
-  /** One line about what keeps containers away from the rest of the machine. */
+  /** One line about what isolates containers from the rest of the machine. */
   get isolation(): string {
     const { kind, version, rootless } = this.facts;
     const missing = missingLimits(this.facts);
@@ -145,7 +151,7 @@ export class ContainerEngine {
     return `${kind} ${version}${rootless ? ' (rootless)' : ''}: no capabilities, read-only root${trusted}, ${limits}`;
   }
 
-  /** How the containers of one job will reach the network, never more than the owner allows. Rejects with `egress-unavailable`. */
+  /** Prepares network access for the containers of one job, never more than the owner allows. Rejects with `egress-unavailable`. */
   async openEgress(wish: JobEgress): Promise<Egress> {
     await this.#mark();
     const { network, unfiltered } = this.ceilings;
@@ -168,8 +174,8 @@ export class ContainerEngine {
   }
 
   /**
-   * Starts a container whose image is there. Cores and processes are held to the ceilings. Rejects with `container-invalid`, `container-limits` or
-   * `image-missing`; whatever else goes wrong is how it ended.
+   * Starts a container whose image is present. Cores and processes are capped at the ceilings. Rejects with `container-invalid`,
+   * `container-limits` or `image-missing`; any other failure shows in how the container ended.
    */
   async start(wish: ContainerSpec, onLine: OnLine): Promise<Container> {
     if (this.#closed) throw new PeerworkError('closed');
@@ -178,7 +184,7 @@ export class ContainerEngine {
     if (wish.memoryMb > memoryMb) throw new PeerworkError('container-limits', `${wish.memoryMb} MiB of memory, allowed are ${memoryMb}`);
     const image = await this.images.find(wish.image);
     if (image === undefined) throw new PeerworkError('image-missing', wish.image);
-    // By its id: what is known of it is true of no other.
+    // By id, because the facts were read from exactly this image, while a name may move to another.
     const spec = { ...wish, image: image.id, cpus: Math.min(wish.cpus, cpus), pids: Math.min(wish.pids, pids) };
     await this.#mark();
     const name = `peerwork-${this.#worker}-${randomBytes(5).toString('hex')}`;
@@ -193,7 +199,7 @@ export class ContainerEngine {
     const identity: RunIdentity = {
       ...{ name, labels: this.#labels(spec.job), envFile },
       ...(trusted ? { imageUser: image.user } : { user: this.user }),
-      // Those of a trusted image are counted with its layer, where that can be done.
+      // The volumes of a trusted image are counted together with its layer, where that is possible.
       volumes: trusted && seesLayers(facts) ? [] : image.volumes,
     };
     const run = await command.open(runArguments(facts, spec, identity), folder);
@@ -209,10 +215,10 @@ export class ContainerEngine {
     return container;
   }
 
-  /** Removes an ended container and then does `rest`, in the background: the outcome of a job need not wait for it, `close` does. */
+  /** Removes an ended container and then calls `rest`, in the background: the outcome of a job does not wait for it, `close` does. */
   discard(container: Container | undefined, rest: () => Promise<void> = async () => {}): void {
     const removed = container === undefined ? Promise.resolve() : this.#removal.add(container);
-    const leaving = removed
+    const removing = removed
       .then(rest)
       .catch((error: unknown) =>
         this.#options.log.warn('something of a container job was left behind', {
@@ -221,10 +227,10 @@ export class ContainerEngine {
         }),
       )
       .finally(() => {
-        this.#leaving.delete(leaving);
+        this.#removals.delete(removing);
         if (container !== undefined) this.#containers.delete(container);
       });
-    this.#leaving.add(leaving);
+    this.#removals.add(removing);
   }
 
   /** Kills and removes whatever is left. */
@@ -233,8 +239,8 @@ export class ContainerEngine {
     await Promise.all([...this.#containers].map((container) => container.remove()));
     await Promise.all([...this.#containers].map((container) => container.ended));
     this.#removal.flush();
-    await Promise.all(this.#leaving);
-    // One whose start was cut off may have been made after all.
+    await Promise.all(this.#removals);
+    // A container whose start was interrupted may have been created after all.
     if (this.#used) {
       await this.#removeAll().catch(() => 0);
       await clearAway(this.#markFile, this.#options.log);
@@ -247,7 +253,10 @@ export class ContainerEngine {
     return { 'peerwork.worker': this.#worker, 'peerwork.name': printable(worker), 'peerwork.job': printable(job) };
   }
 
-  /** From now on something may be left behind. The mark spares a worker that runs no containers from looking, which takes processes and memory. */
+  /**
+   * Marks that something may be left behind from now on. Without the mark, the next start of a worker that runs no containers skips the
+   * clean-up, which takes processes and memory.
+   */
   async #mark(): Promise<void> {
     if (this.#used) return;
     this.#used = true;
@@ -258,7 +267,7 @@ export class ContainerEngine {
     return join(this.#folder, 'in-use');
   }
 
-  /** What an earlier life of this worker has left: containers that nobody waits for any more, their networks and rules, their variables. */
+  /** Removes what an earlier process of this worker left: orphaned containers, their networks and rules, their files of variables. */
   async #sweep(): Promise<void> {
     const names = await readdir(this.#folder);
     if (!names.includes(basename(this.#markFile))) return;
@@ -276,7 +285,7 @@ export class ContainerEngine {
     return this.#firewall;
   }
 
-  /** Removes every container of this worker, known or not; answers with how many there were. */
+  /** Removes every container of this worker, known or not; returns how many there were. */
   async #removeAll(): Promise<number> {
     const { command } = this.#engine;
     const listed = await command.run(['ps', '-aq', '--filter', `label=peerwork.worker=${this.#worker}`]);
@@ -286,7 +295,7 @@ export class ContainerEngine {
   }
 }
 
-/** An ordinary user; never root, except where the engine's root is an ordinary user outside. */
+/** Returns an ordinary user; root only if the engine's root is an ordinary user outside. */
 function userFor(facts: EngineFacts): string {
   const [uid, gid] = [process.getuid?.() ?? 0, process.getgid?.() ?? 0];
   if (facts.rootless && facts.kind === 'docker') return '0:0';

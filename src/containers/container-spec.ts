@@ -1,33 +1,33 @@
 import { PeerworkError } from '../errors.js';
 
-/** What a container is made of. Everything that is not said here is forbidden to it. */
+/** Specification of a container. Everything that it does not grant is forbidden. */
 export interface ContainerSpec {
-  /** The job it belongs to, for its label and its name. */
+  /** The job it belongs to, for its label. */
   readonly job: string;
   readonly image: string;
-  /** Absent: the image's own. The first word replaces the image's entrypoint only if `entrypoint` says so. */
+  /** Absent for the image's own. The first word replaces the image's entrypoint only if `entrypoint` is set. */
   readonly command?: readonly string[];
   readonly entrypoint?: string;
   readonly workdir?: string;
-  /** Handed over by a file that only this user can read, never on a command line. No line breaks in values. */
+  /** Passed in a file that only this user can read, never on a command line. Values must not contain line breaks. */
   readonly env?: Readonly<Record<string, string>>;
   readonly mounts?: readonly Mount[];
   readonly memoryMb: number;
   readonly cpus: number;
-  /** Processes and threads, at least `MIN_PIDS`. */
+  /** Limit on processes and threads, at least `MIN_PIDS`. */
   readonly pids: number;
-  /** Size of /tmp, which lies in the container's memory. */
+  /** Size of /tmp, which counts as the container's memory. */
   readonly tmpMb: number;
   /** The largest single file that it may write, in bytes. */
   readonly maxFileBytes?: number;
-  /** How it reaches the network. */
+  /** Its access to the network. */
   readonly egress: NetworkAccess;
   readonly labels?: Readonly<Record<string, string>>;
-  /** Time between the polite request to end and the kill. */
+  /** Time between the request to stop and the kill. */
   readonly stopGraceMs?: number;
 }
 
-/** What a container is given so that it reaches the network. */
+/** What a container is given for access to the network. */
 export interface NetworkAccess {
   readonly runArguments: readonly string[];
   readonly mounts: readonly Mount[];
@@ -35,24 +35,24 @@ export interface NetworkAccess {
 }
 
 export interface Mount {
-  /** On this machine, absolute. */
+  /** Absolute path on this machine. */
   readonly source: string;
-  /** In the container, absolute. */
+  /** Absolute path in the container. */
   readonly target: string;
   readonly writable?: boolean;
 }
 
-/** Below it Node hangs instead of failing: a job that asks for less is given this. */
+/** With fewer processes Node hangs instead of failing; lower requests are raised to this. */
 export const MIN_PIDS = 64;
 const MIN_MEMORY_MB = 6;
 const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_.-]*$/;
-/** A line of a file of variables has 64 KiB at most. */
+/** A line of an env file is limited to 64 KiB. */
 const MAX_ENV_BYTES = 60_000;
 const LABEL_NAME = /^[a-z0-9][a-z0-9._/-]*$/i;
-/** Labels that say whose a container is. */
+/** Labels that identify the owner of a container. */
 const OWN_LABEL = /^peerwork\./;
 
-/** Throws `container-invalid` for what the engine's command line would misread, or what would reach further than meant. */
+/** Throws `container-invalid` for anything that the engine's command line would misread, or that would reach further than intended. */
 export function checkSpec(spec: ContainerSpec): void {
   const words = [spec.image, ...(spec.command ?? []), spec.entrypoint ?? '', spec.workdir ?? ''];
   if (words.some((word) => word.includes('\0'))) throw invalid('a word of the command holds a NUL character');
@@ -75,7 +75,7 @@ export function checkSpec(spec: ContainerSpec): void {
   if (!(spec.cpus > 0)) throw invalid('cpus is not more than 0');
 }
 
-/** As the distribution specification has it; above all, no name may begin like an option. */
+/** As in the distribution specification; above all, a name must not begin like an option. */
 const IMAGE = /^[a-z0-9][a-z0-9._-]*(?::\d+)?(?:\/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*(?::[\w][\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?$/;
 const IMAGE_ID = /^sha256:[0-9a-f]{64}$/;
 const MAX_IMAGE_CHARS = 400;

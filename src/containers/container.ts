@@ -15,30 +15,30 @@ export interface ContainerHost {
 }
 
 export interface ContainerOptions {
-  /** Of this container alone; its command runs there. */
+  /** Folder of this container alone, in which its command runs. */
   readonly folder: string;
   readonly graceMs?: number;
   readonly onLine: OnLine;
-  /** It may write where nothing is mounted. */
+  /** Whether it may write outside of mounts. */
   readonly writable: boolean;
 }
 
 const DEFAULT_GRACE_MS = 10_000;
-/** Beyond the grace, until the engine itself is taken to be stuck. */
+/** Time beyond the grace after which the engine itself counts as stuck. */
 const STOP_MARGIN_MS = 30_000;
 const RECONNECT_MS = 1_000;
 const LATE_EVENT_MS = 300;
 const ENGINE_ERROR = 125;
 
 /**
- * One container from its start to its removal. It runs attached to a command of the engine's command line: this one process carries its output and its exit
- * code. When it ended with 0 nothing more is asked; else the engine is, once, for what it knows of the end.
+ * One container from its start to its removal. It runs attached to a command of the engine's command line, a single process that carries
+ * its output and its exit code. After exit code 0 nothing else is queried; otherwise the engine is queried once about how it ended.
  *
- * Running → (ended by itself | `stop`: asked, then killed | `kill`) → `ended` resolves → `remove`.
+ * Running → (ended by itself | `stop`: asked to end, then killed | `kill`) → `ended` resolves → `remove`.
  */
 export class Container {
   readonly name: string;
-  /** How it ended. Never rejects. */
+  /** Resolves with how the container ended. Never rejects. */
   readonly ended: Promise<ContainerExit>;
   readonly #host: ContainerHost;
   readonly #run: OpenCommand;
@@ -55,26 +55,26 @@ export class Container {
     this.#run = run;
     this.#graceMs = options.graceMs ?? DEFAULT_GRACE_MS;
     this.#layer = options.writable ? new WritableLayer(host, name) : undefined;
-    let said = '';
+    let stderrStart = '';
     this.#lines = new OutputLines(run.stdout, run.stderr, host.clock, (stream, line) => {
-      // Where the container does not start, stderr is the engine's.
-      if (stream === 'stderr') said = `${said}${line}\n`.slice(0, 4_000);
+      // If the container does not start, stderr is the engine's.
+      if (stream === 'stderr') stderrStart = `${stderrStart}${line}\n`.slice(0, 4_000);
       options.onLine(stream, line);
     });
-    this.ended = this.#end(() => said);
+    this.ended = this.#end(() => stderrStart);
   }
 
-  /** The end of its stdout, 64 Ki characters at most. */
+  /** The end of its stdout, at most 64 Ki characters. */
   get stdoutTail(): string {
     return this.#lines.tail('stdout');
   }
 
-  /** The end of its stderr, likewise. */
+  /** The end of its stderr, at most 64 Ki characters. */
   get stderrTail(): string {
     return this.#lines.tail('stderr');
   }
 
-  /** What it has written so far outside of what is mounted into it, in bytes; stops counting beyond `enough`. Never rejects. */
+  /** Returns how much it has written outside of mounts, in bytes; stops counting beyond `enough`. Never rejects. */
   async written(enough: number): Promise<number> {
     return (await this.#layer?.bytes(enough)) ?? 0;
   }
@@ -85,10 +85,10 @@ export class Container {
     return this.#stopping;
   }
 
-  /** Without asking. */
+  /** Kills it without asking. */
   kill(): Promise<void> {
     const before = this.#stopping;
-    // A kill is not held up by a stop that goes on.
+    // A kill does not wait for a stop in progress.
     this.#stopping = Promise.all([before, this.#stop(['kill', this.name], 0)]).then(() => {});
     return this.#stopping;
   }
@@ -102,16 +102,18 @@ export class Container {
 
   async #stop(args: readonly string[], graceMs: number): Promise<void> {
     const result = await this.#host.command.try(args, { timeoutMs: graceMs + STOP_MARGIN_MS });
-    // It may not have started yet, or be gone already; else `rm -f` is the last word.
+    // It may not have started yet, or be gone already; otherwise `rm -f` is the last resort.
     if (result.exitCode !== 0) await this.remove();
     await this.ended;
   }
 
   /**
-   * Docker hears of a kill for memory and of the end in any order, and says OOMKilled only if the first came first: with 20.10 on a busy machine it missed 5 of 25,
-   * while its events told of all of them. Asked only where something was killed and nobody says by whom.
+   * Adds whether it was killed for memory. Docker learns of the kill and of the end in any order, and reports OOMKilled only if the kill
+   * came first: 20.10 on a busy machine missed 5 of 25, while its events included all of them. They are queried only if something was
+   * killed and the cause is unknown.
    *
-   * Podman never says it on cgroup v1, but its conmon leaves a file in the folder that the command ran in (4.3: for 35 of 35 such kills, for none of 5 others).
+   * Podman never reports it on cgroup v1, but its conmon leaves a file in the folder that the command ran in (4.3: for 35 of 35 such
+   * kills, for none of 5 others).
    */
   async #withOutOfMemory(state: InspectedState): Promise<InspectedState> {
     const { facts, command, clock } = this.#host;
@@ -124,7 +126,7 @@ export class Container {
     return { ...state, OOMKilled: /^oom/m.test(stdout) };
   }
 
-  async #end(said: () => string): Promise<ContainerExit> {
+  async #end(stderrStart: () => string): Promise<ContainerExit> {
     let exitCode = await this.#run.ended;
     if (exitCode === 0) return { exitCode, outOfMemory: false };
     const { command, clock } = this.#host;
@@ -132,16 +134,16 @@ export class Container {
       const { stdout, exitCode: known } = await command.try(['inspect', '--format', '{{json .State}}', this.name]);
       if (known !== 0) {
         const gone = exitCode === ENGINE_ERROR || exitCode === undefined;
-        if (gone) return { exitCode: undefined, outOfMemory: false, complaint: complaintOf(said()) };
+        if (gone) return { exitCode: undefined, outOfMemory: false, complaint: complaintOf(stderrStart()) };
         return { exitCode, outOfMemory: this.#lines.heapFull && this.#stopping === undefined };
       }
       const state = readEngineJson(inspectedState, stdout);
       if (state === undefined) return { exitCode: undefined, outOfMemory: false, complaint: 'the engine does not say how it ended' };
       if (state.Running !== true) {
-        const words = { said: complaintOf(said()), heapFull: this.#lines.heapFull };
+        const words = { said: complaintOf(stderrStart()), heapFull: this.#lines.heapFull };
         return readExit(await this.#withOutOfMemory(state), this.#stopping !== undefined, words);
       }
-      // The engine has hung up on us (it was restarted, say) and the container runs on.
+      // The engine has disconnected (because it was restarted, for example), and the container is still running.
       const waited = await command.try(['wait', this.name], { timeoutMs: 2_147_000_000 });
       exitCode = waited.exitCode === 0 ? Number(waited.stdout.trim()) : undefined;
       await pause(clock, RECONNECT_MS);

@@ -1,20 +1,20 @@
 import type { Clock, Timer } from '../clock.js';
 
-/** Between two looks more can be written than may be; a single file is held to the limit by the kernel. */
+/** Between two checks more can be written than allowed; the kernel limits a single file. */
 const POLL_INTERVAL_MS = 250;
-/** Looking takes no more than a quarter of the time, however many files there are. */
-const REST_PER_LOOK = 3;
+/** Checks take no more than a quarter of the time, however many files there are. */
+const PAUSE_PER_CHECK = 3;
 
-/** Looks again and again at what is on the disk, until `look` says that it is enough, or `stop`. */
+/** Checks what is on the disk periodically, until `isOverLimit` returns that the limit is exceeded, or `stop` is called. */
 export class DiskWatch {
   readonly #clock: Clock;
-  readonly #look: () => Promise<boolean>;
+  readonly #isOverLimit: () => Promise<boolean>;
   #timer: Timer | undefined;
   #stopped = false;
 
-  constructor(clock: Clock, look: () => Promise<boolean>) {
+  constructor(clock: Clock, isOverLimit: () => Promise<boolean>) {
     this.#clock = clock;
-    this.#look = look;
+    this.#isOverLimit = isOverLimit;
     this.#wait(POLL_INTERVAL_MS);
   }
 
@@ -24,12 +24,12 @@ export class DiskWatch {
   }
 
   #wait(ms: number): void {
-    this.#timer = this.#clock.after(ms, () => void this.#next(), { unref: true });
+    this.#timer = this.#clock.after(ms, () => void this.#check(), { unref: true });
   }
 
-  async #next(): Promise<void> {
+  async #check(): Promise<void> {
     const startedAt = this.#clock.now();
-    const over = await this.#look().catch(() => false);
-    if (!over && !this.#stopped) this.#wait(Math.max(POLL_INTERVAL_MS, REST_PER_LOOK * (this.#clock.now() - startedAt)));
+    const over = await this.#isOverLimit().catch(() => false);
+    if (!over && !this.#stopped) this.#wait(Math.max(POLL_INTERVAL_MS, PAUSE_PER_CHECK * (this.#clock.now() - startedAt)));
   }
 }

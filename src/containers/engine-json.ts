@@ -2,8 +2,8 @@ import * as v from 'valibot';
 import { LOCAL_JSON, tryParseJson } from '../kit/json.js';
 
 /**
- * What an engine's command line prints as JSON, as far as it is looked at. It may be another program of that name, or one of another version: a
- * field that makes no sense counts as absent.
+ * Schemas for the parts we use of the JSON that an engine's command line prints. It may be another program of that name, or another
+ * version: an invalid field counts as absent.
  */
 const maybe = <const S extends v.GenericSchema>(schema: S) => v.optional(v.fallback(v.optional(schema), undefined));
 const text = maybe(v.string());
@@ -40,7 +40,7 @@ export const engineInfo = v.object({
   version: maybe(v.object({ Version: text })),
 });
 
-/** `State` of `inspect`; podman's has the same names. */
+/** `State` of `inspect`; podman uses the same names. */
 export const inspectedState = v.object({ Status: text, Running: flag, ExitCode: number, OOMKilled: flag, Error: text });
 export type InspectedState = v.InferOutput<typeof inspectedState>;
 
@@ -56,14 +56,14 @@ export const inspectedImages = v.array(
   }),
 );
 
-/** `inspect` of a container: where on this machine its own layer and its volumes are, if its storage driver has such folders. */
+/** `inspect` of a container: the paths on this machine of its own layer and its volumes, if its storage driver has such folders. */
 export const inspectedStorage = v.object({
   State: maybe(v.object({ Running: flag })),
   GraphDriver: maybe(v.object({ Data: maybe(v.object({ UpperDir: text })) })),
   Mounts: maybe(v.array(v.object({ Type: text, Source: text }))),
 });
 
-/** Undefined for what is no JSON of that kind. */
+/** Returns undefined for anything that is not JSON of that shape. */
 export function readEngineJson<const S extends v.GenericSchema>(schema: S, json: string): v.InferOutput<S> | undefined {
   const read = v.safeParse(schema, tryParseJson(json, LOCAL_JSON));
   return read.success ? read.output : undefined;

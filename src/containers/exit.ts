@@ -3,21 +3,20 @@ import type { InspectedState } from './engine-json.js';
 
 /** How a container ended. */
 export interface ContainerExit {
-  /** 137 and the like for one that was killed; undefined if it never ran. */
+  /** 137 and similar for one that was killed; undefined if it never ran. */
   readonly exitCode: number | undefined;
   readonly outOfMemory: boolean;
-  /** What the engine said if it never ran. */
+  /** The engine's error message if it never ran. */
   readonly complaint?: string;
 }
 
-/** SIGKILL, by whomever. */
+/** Exit code after a SIGKILL, no matter who sent it. */
 export const KILLED = 128 + 9;
 
 /**
- * What the engine says of an ended container. `byUs`: we have killed it, so 137 says nothing. `said`: what its command line printed, which
- * with podman alone tells why a container did not start.
- * `heapFull`: a program in it has said so of its own heap.
- * `OOMKilled` is true whenever the kernel killed a process of the container for its memory, also one that was not the first.
+ * Interprets the engine's state of an ended container. `byUs`: we killed it, so 137 has no meaning. `said`: the output of its command
+ * line, the only source with podman for why a container did not start. `heapFull`: a program in it reported that its own heap was full.
+ * `OOMKilled` is true whenever the kernel killed a process of the container for its memory, even if it was not the main one.
  */
 export function readExit(state: InspectedState, byUs: boolean, { said = '', heapFull = false } = {}): ContainerExit {
   const exitCode = state.ExitCode ?? undefined;
@@ -27,7 +26,7 @@ export function readExit(state: InspectedState, byUs: boolean, { said = '', heap
   return { exitCode, outOfMemory };
 }
 
-/** The error of an exit that is not a success; undefined for exit code 0. */
+/** Returns the error of an unsuccessful exit; undefined for exit code 0. */
 export function exitError(exit: ContainerExit, memoryMb: number): PeerworkError | undefined {
   if (exit.outOfMemory) return new PeerworkError('memory', `${memoryMb} MiB`);
   if (exit.exitCode === 0) return undefined;
@@ -54,7 +53,7 @@ function meaningOf(exitCode: number): string {
       // Node's heap limit: 134 with an init process, 139 without.
       return ', it aborted or crashed';
     case KILLED:
-      // Docker learns nothing of a kill for memory in the first moments of a container.
+      // Docker misses a kill for memory in the first moments of a container.
       return ', it was killed; if it had only just begun, perhaps for its memory';
     case 143:
       return ', it was asked to end';

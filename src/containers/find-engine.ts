@@ -12,15 +12,15 @@ export interface FoundEngine {
   readonly command: CommandLine;
 }
 
-/** A busy machine takes its time for a cold engine. The Worker serves other jobs meanwhile: its runners join when they are ready. */
+/** A cold engine is slow on a busy machine. The Worker serves other jobs meanwhile: its runners join when they are ready. */
 const PROBE_MS = 30_000;
 const MAX_FACTS_CHARS = 4 * 1024 * 1024;
-/** Where podman looks for it. */
+/** Where podman searches for its init process. */
 const podmanInits = ['/usr/local/libexec', '/usr/local/lib', '/usr/libexec', '/usr/lib'].map((folder) => `${folder}/podman/catatonit`);
 
 /**
- * The engine that can be used here: docker before podman, unless the owner chose one. Rejects with `engine-missing` and what each of them
- * said.
+ * Returns the engine to use: docker before podman, unless the owner chose one. Rejects with `engine-missing` and the error of each of
+ * them.
  */
 export async function findEngine(wish: EngineKind | 'auto', environment: NodeJS.ProcessEnv): Promise<FoundEngine> {
   const faults: string[] = [];
@@ -31,7 +31,7 @@ export async function findEngine(wish: EngineKind | 'auto', environment: NodeJS.
       continue;
     }
     const command = new CommandLine(program, environment);
-    const { stdout, stderr } = await askForFacts(command);
+    const { stdout, stderr } = await queryFacts(command);
     const facts = readFacts(kind, stdout, environment);
     if (facts !== undefined) return { facts, command: new CommandLine(program, environment, globalArguments(facts)) };
     faults.push(`${kind}: ${complaintOf(stderr)}`);
@@ -39,8 +39,8 @@ export async function findEngine(wish: EngineKind | 'auto', environment: NodeJS.
   throw new PeerworkError('engine-missing', faults.join('; '));
 }
 
-/** Not by execa, which takes 17 MB: every worker looks for an engine, few ever run a container. */
-function askForFacts({ program, environment }: CommandLine): Promise<{ readonly stdout: string; readonly stderr: string }> {
+/** Without execa, which takes 17 MB: every worker looks for an engine, few ever run a container. */
+function queryFacts({ program, environment }: CommandLine): Promise<{ readonly stdout: string; readonly stderr: string }> {
   const options = { env: environment, timeout: PROBE_MS, killSignal: 'SIGKILL', maxBuffer: MAX_FACTS_CHARS } as const;
   return new Promise((resolve) => {
     execFile(program, ['info', '--format', '{{json .}}'], options, (error, stdout, stderr) =>
@@ -59,14 +59,14 @@ export function findProgram(name: string, environment: NodeJS.ProcessEnv): strin
         accessSync(path, constants.X_OK);
         return path;
       } catch {
-        // not here: look further
+        // Not here; try the next.
       }
     }
   }
   return undefined;
 }
 
-/** Reads `info --format '{{json .}}'`; undefined if no engine answered, whatever the exit code was. */
+/** Parses `info --format '{{json .}}'`; returns undefined if no engine responded, whatever the exit code was. */
 export function readFacts(kind: EngineKind, json: string, environment: NodeJS.ProcessEnv): EngineFacts | undefined {
   const info = readEngineJson(engineInfo, json);
   if (info === undefined) return undefined;
@@ -98,7 +98,7 @@ export function readFacts(kind: EngineKind, json: string, environment: NodeJS.Pr
     memoryMb: mebibytes(info.MemTotal),
     limits: limitKinds.filter((kind) => ({ memory: info.MemoryLimit, cpu: info.CpuCfsQuota, pids: info.PidsLimit })[kind] !== false),
     init: true,
-    // Docker Desktop is a virtual machine even on Linux; an engine behind TCP or SSH is who knows where.
+    // Docker Desktop is a virtual machine even on Linux; an engine behind TCP or SSH may be anywhere.
     local:
       process.platform === 'linux' &&
       !/docker desktop/i.test(info.OperatingSystem ?? '') &&
@@ -107,7 +107,7 @@ export function readFacts(kind: EngineKind, json: string, environment: NodeJS.Pr
   };
 }
 
-/** What containers cannot be held to there, in words; empty if there is nothing. */
+/** Returns, in words, which limits cannot be enforced; empty if none is missing. */
 export function missingLimits({ limits }: Pick<EngineFacts, 'limits'>): string {
   const words = { memory: 'memory', cpu: 'cores', pids: 'processes' };
   return limitKinds

@@ -2,7 +2,7 @@ import { checkImageName } from './container-spec.js';
 
 const DEFAULT_HOST = 'docker.io';
 
-/** A name in its long form, so that `node` and `docker.io/library/node:latest` are one. Throws `container-invalid`. */
+/** Expands a name to its long form, so that `node` and `docker.io/library/node:latest` are equal. Throws `container-invalid`. */
 export function fullImageName(image: string): string {
   checkImageName(image);
   if (image.startsWith('sha256:')) return image;
@@ -10,8 +10,8 @@ export function fullImageName(image: string): string {
 }
 
 /**
- * Whether the owner's list allows an image. A pattern is a name, in which `*` stands for any text; without a tag or digest it allows
- * all of them. No list allows all images, an empty one none.
+ * Whether the owner's list allows an image. A pattern is a name in which `*` matches any text; without a tag or digest it allows all of
+ * them. A missing list allows all images, an empty one none.
  */
 export function isAllowedImage(image: string, patterns: readonly string[] | undefined): boolean {
   if (patterns === undefined) return true;
@@ -19,22 +19,22 @@ export function isAllowedImage(image: string, patterns: readonly string[] | unde
   return patterns.some((pattern) => pattern === '*' || expressionOf(pattern).test(full));
 }
 
-/** What else an image is known by besides the name that a job gives it. */
+/** What identifies an image besides the name that a job uses. */
 export interface ImageIdentity {
   readonly id: string;
   readonly digests: readonly string[];
 }
 
 /**
- * Whether the owner has named an image as trusted. Besides patterns of names the list may hold digests (`name@sha256:…`, of whatever name the
- * job asks for) and ids of images (`sha256:…`). No list trusts none.
+ * Whether the owner has listed an image as trusted. Besides patterns of names the list may contain digests (`name@sha256:…`, whatever
+ * name the job uses) and ids of images (`sha256:…`). A missing list trusts none.
  */
 export function isTrustedImage(image: string, { id, digests }: ImageIdentity, patterns: readonly string[] = []): boolean {
   const bare = (text: string) => text.replace(/^sha256:/, '');
   return patterns.some((pattern) => {
     if (pattern.startsWith('sha256:')) return bare(id) === bare(pattern);
     if (pattern.includes('@')) return [image, ...digests].some((name) => isAllowedImage(name, [pattern]));
-    // By its id an image has no name that a pattern could be about.
+    // An image referenced by id has no name that a pattern could match.
     return pattern === '*' || (!image.startsWith('sha256:') && isAllowedImage(image, [pattern]));
   });
 }
@@ -53,7 +53,7 @@ function hasTag(name: string): boolean {
 function withHost(name: string): string {
   const [first = '', ...rest] = name.split('/');
   if (rest.length === 0) return `${DEFAULT_HOST}/library/${name}`;
-  // As docker tells a host from a folder: it has a dot or a port, or is localhost.
+  // The same rule by which docker distinguishes a host from a folder: it has a dot or a port, or is localhost.
   return /[.:*]/.test(first) || first === 'localhost'
     ? name.replace(/^docker\.io\/([^/]+)$/, 'docker.io/library/$1')
     : `${DEFAULT_HOST}/${name}`;

@@ -4,7 +4,7 @@ import * as v from 'valibot';
 import { LOCAL_JSON, parseJson } from '../kit/json.js';
 import { writeWhole } from '../kit/whole-file.js';
 
-/** An image that this worker has pulled. Those that were there before are the owner's, and are never removed. */
+/** An image that this worker has pulled. Images that were present before are the owner's, and are never removed. */
 export interface PulledImage {
   readonly image: string;
   readonly bytes: number;
@@ -13,7 +13,7 @@ export interface PulledImage {
 
 const shape = v.array(v.object({ image: v.string(), bytes: v.number(), usedAt: v.number() }));
 
-/** Remembers across restarts what was pulled and when it was used last: `images.json` in the worker's folder. */
+/** Persists which images were pulled and when each was used last: `images.json` in the worker's folder. */
 export class ImageRecord {
   readonly #file: string;
   readonly #images: Map<string, PulledImage>;
@@ -29,7 +29,7 @@ export class ImageRecord {
     try {
       return new ImageRecord(file, v.parse(shape, parseJson(await readFile(file, 'utf8'), LOCAL_JSON)));
     } catch {
-      // The first start; and a damaged file only means that its images stay.
+      // The first start, or a damaged file, which only means that its images are never removed.
       return new ImageRecord(file, []);
     }
   }
@@ -48,7 +48,7 @@ export class ImageRecord {
     return this.#write();
   }
 
-  /** What must go so that the rest takes at most `quotaBytes`: the one that was used longest ago first. */
+  /** Returns the images to remove so that the rest takes at most `quotaBytes`, least recently used first. */
   surplus(quotaBytes: number): readonly PulledImage[] {
     const newestFirst = [...this.#images.values()].sort((a, b) => b.usedAt - a.usedAt);
     let sum = 0;

@@ -14,13 +14,13 @@ export type PullPolicy = (typeof pullPolicies)[number];
 
 export interface ImagesOptions {
   readonly command: CommandLine;
-  /** Where `images.json` is kept. */
+  /** Folder of `images.json`. */
   readonly folder: string;
   /** Patterns of images that may be used; default all. */
   readonly allowed?: readonly string[];
   readonly pull: PullPolicy;
   readonly pullTimeoutMs: number;
-  /** What pulled images may take, in bytes; those that were there before are not counted. */
+  /** Quota of pulled images, in bytes; images that were present before do not count. */
   readonly quotaBytes: number;
   readonly clock: Clock;
 }
@@ -29,11 +29,11 @@ export interface ImageFacts {
   readonly id: string;
   readonly bytes: number;
   readonly labels: Readonly<Record<string, string>>;
-  /** Folders for which an engine would make volumes on its disk, where nothing limits them. */
+  /** Folders for which an engine would create volumes on its disk, where nothing limits them. */
   readonly volumes: readonly string[];
-  /** Who its program runs as if nobody says otherwise; empty: root. */
+  /** User that its program runs as by default; empty for root. */
   readonly user: string;
-  /** `name@sha256:…`, of the registries that have it. */
+  /** `name@sha256:…`, one per registry that has it. */
   readonly digests: readonly string[];
 }
 
@@ -47,10 +47,10 @@ const KNOWN_MS = 60_000;
 interface Pull {
   readonly done: Promise<void>;
   readonly watchers: Set<(progress: Json) => void>;
-  readonly giveUp: AbortController;
+  readonly controller: AbortController;
 }
 
-/** The images of an engine, as far as the owner lets jobs have them. */
+/** The images of an engine, as far as the owner lets jobs use them. */
 export class Images {
   readonly #options: ImagesOptions;
   readonly #record: ImageRecord;
@@ -74,8 +74,8 @@ export class Images {
   }
 
   /**
-   * Makes sure that the image is there, pulled if the owner allows that, and keeps it until `release`. Jobs that want the same image share
-   * one pull. Rejects with `image-refused`, `image-missing`, or `cancelled`.
+   * Makes sure that the image is present, pulled if the owner allows that, and keeps it until `release`. Jobs that need the same image
+   * share one pull. Rejects with `image-refused`, `image-missing`, or `cancelled`.
    */
   async hold(image: string, wish: ImageWish): Promise<ImageFacts & { release(): void }> {
     this.check(image);
@@ -91,7 +91,7 @@ export class Images {
     try {
       const { pull, clock } = this.#options;
       let facts = await this.find(image);
-      // What was there before we pulled it is the owner's.
+      // An image that was present before we pulled it is the owner's.
       const ours = facts === undefined || this.#record.has(image);
       if (facts === undefined && pull === 'never') throw new PeerworkError('image-missing', `${image}: it may not be pulled`);
       if (facts === undefined || pull === 'always') {
@@ -111,12 +111,12 @@ export class Images {
     }
   }
 
-  /** It was not there after all: the next job looks anew. */
+  /** Called when the image turned out to be missing: the next job checks again. */
   forget(image: string): void {
     this.#known.delete(image);
   }
 
-  /** As `inspect`, which is a process each time, but asks again about one image only after a while. */
+  /** Caches `inspect`, which spawns a process each time, for a minute per image. */
   async find(image: string): Promise<ImageFacts | undefined> {
     const now = this.#options.clock.now();
     const known = this.#known.get(image);
@@ -127,9 +127,9 @@ export class Images {
     return facts;
   }
 
-  /** undefined: it is not there. */
+  /** Returns undefined if the image is not present. */
   async inspect(image: string): Promise<ImageFacts | undefined> {
-    // Without a format: with one, podman 4.3 prints a list all the same, docker an object.
+    // Without a format: with one, podman 4.3 still prints a list, docker an object.
     const { exitCode, stdout } = await this.#options.command.try(['image', 'inspect', image]);
     if (exitCode !== 0) return undefined;
     const [found] = readEngineJson(inspectedImages, stdout) ?? [];
@@ -145,12 +145,12 @@ export class Images {
     };
   }
 
-  /** Removes pulled images beyond the quota; what a container still uses stays. */
+  /** Removes pulled images beyond the quota; those that a container still uses stay. */
   async tidy(): Promise<void> {
     for (const { image } of this.#record.surplus(this.#options.quotaBytes)) {
       if (this.#inUse.has(image)) continue;
       const { exitCode } = await this.#options.command.try(['image', 'rm', image]);
-      // The engine refuses while a container has it; what is gone already needs no further try.
+      // The engine refuses while a container uses it; an image that is already gone needs no retry.
       this.#known.delete(image);
       if (exitCode === 0 || (await this.inspect(image)) === undefined) await this.#record.forget(image);
     }
@@ -170,19 +170,19 @@ export class Images {
       if (pulled === undefined) throw new PeerworkError('cancelled');
     } finally {
       pull.watchers.delete(watch);
-      if (pull.watchers.size === 0) pull.giveUp.abort();
+      if (pull.watchers.size === 0) pull.controller.abort();
     }
   }
 
   #startPull(image: string): Pull {
-    const giveUp = new AbortController();
+    const controller = new AbortController();
     const watchers = new Set<(progress: Json) => void>();
     const { command, pullTimeoutMs } = this.#options;
     const done = pullImage({
       command,
-      // In full: podman refuses short names where its owner has not said what they mean.
+      // The full name: podman refuses short names unless its owner has configured what they mean.
       image: fullImageName(image),
-      signal: giveUp.signal,
+      signal: controller.signal,
       timeoutMs: pullTimeoutMs,
       onProgress: (progress) => {
         for (const watch of watchers) watch(progress);
@@ -191,9 +191,9 @@ export class Images {
       if (this.#pulls.get(image) === pull) this.#pulls.delete(image);
     });
     done.catch(() => {});
-    const pull: Pull = { done, watchers, giveUp };
-    // Nobody may join what is being given up.
-    giveUp.signal.addEventListener('abort', () => {
+    const pull: Pull = { done, watchers, controller };
+    // Nobody may join a pull that is being abandoned.
+    controller.signal.addEventListener('abort', () => {
       if (this.#pulls.get(image) === pull) this.#pulls.delete(image);
     });
     this.#pulls.set(image, pull);

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { FOLDER_PREFIX } from '../egress/proxy.js';
 import type { CommandLine } from './command-line.js';
 
-/** Reads until we are gone; then removes what we have left running, unless we took our leave. */
+/** Reads until this process is gone; then removes the containers left running, unless it said `bye`. */
 const script = `
 while IFS= read -r line; do [ "$line" = bye ] && exit 0; done
 PATH="$PATH:/usr/sbin:/sbin"
@@ -16,8 +16,9 @@ done
 `;
 
 /**
- * Makes containers end with the worker, even where it is killed with -9: the engine would let them run on. A shell of 1 MB holds the other end of a pipe;
- * when that breaks, it removes the containers of this worker, with their networks, rules and sockets. Where there is no `sh` (Windows), containers go at the next start.
+ * Makes containers end with the worker, even if it is killed with SIGKILL; the engine would let them run on. A shell of 1 MB holds the
+ * other end of a pipe; when that breaks, it removes the containers of this worker, with their networks, rules and sockets. Without `sh`
+ * (Windows), containers are removed at the next start.
  */
 export class Leash {
   readonly #command: CommandLine;
@@ -38,17 +39,17 @@ export class Leash {
       stdio: ['pipe', 'ignore', 'ignore'],
       detached: true,
     });
-    const gone = () => {
+    const onExit = () => {
       if (this.#shell === shell) this.#shell = undefined;
     };
-    shell.once('error', gone);
-    shell.once('exit', gone);
+    shell.once('error', onExit);
+    shell.once('exit', onExit);
     shell.stdin?.on('error', () => {});
     shell.unref();
     this.#shell = shell;
   }
 
-  /** All containers are gone: nothing is left to do. */
+  /** Called when all containers are gone, so that the shell has nothing to do. */
   async release(): Promise<void> {
     const shell = this.#shell;
     this.#shell = undefined;

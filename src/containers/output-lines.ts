@@ -9,14 +9,14 @@ export type OutputStream = 'stdout' | 'stderr' | 'log';
 export type OnLine = (stream: OutputStream, line: string) => void;
 
 const WINDOW_MS = 250;
-/** What is read in one window: 10 MB/s. Then the pipe fills, and the container waits, not the worker. */
+/** Bytes read in one window: 10 MB/s. Beyond it the pipe fills, and the container waits, not the worker. */
 const BYTES_PER_WINDOW = 2_500_000;
-/** Of stdout and stderr, the end of each is kept. */
+/** The end of stdout and of stderr is kept. */
 const TAIL_CHARS = 64 * 1024;
-/** Lines that are passed on in one window; the rest is counted. */
+/** Lines forwarded in one window; the rest is counted. */
 const LINES_PER_WINDOW = 250;
 
-/** The lines that a container prints, as they come, held to an amount that cannot harm the worker or its link. */
+/** The lines that a container prints, as they arrive, limited to an amount that cannot harm the worker or its link. */
 export class OutputLines {
   readonly #streams: readonly Readable[];
   readonly #clock: Clock;
@@ -36,12 +36,12 @@ export class OutputLines {
     this.#read(stderr, 'stderr');
   }
 
-  /** Node has said on stderr that its heap is full. */
+  /** Node has reported on stderr that its heap is full. */
   get heapFull(): boolean {
     return this.#heapFull;
   }
 
-  /** The end of what came by this stream, 64 Ki characters at most. */
+  /** The end of this stream, at most 64 Ki characters. */
   tail(name: 'stdout' | 'stderr'): string {
     return this.#tails[name].slice(-TAIL_CHARS);
   }
@@ -53,47 +53,47 @@ export class OutputLines {
     stream.on('data', (chunk: Buffer) => {
       this.#count(chunk.length);
       const text = decoder.write(chunk);
-      this.#keep(name, text);
-      for (const line of lines.push(text)) this.#pass(name, line);
+      this.#appendTail(name, text);
+      for (const line of lines.push(text)) this.#forward(name, line);
     });
     stream.on('end', () => {
-      // A character that was cut in two is shown as one that is unknown.
+      // A truncated character appears as a replacement character.
       const rest = decoder.end();
-      this.#keep(name, rest);
+      this.#appendTail(name, rest);
       const last = lines.rest() + rest;
-      if (last !== '') this.#pass(name, last);
-      this.#tellDropped();
+      if (last !== '') this.#forward(name, last);
+      this.#reportDropped();
     });
   }
 
-  /** Cut now and then only: this is called for each chunk. */
-  #keep(name: 'stdout' | 'stderr', text: string): void {
+  /** Truncated only occasionally, because this is called for each chunk. */
+  #appendTail(name: 'stdout' | 'stderr', text: string): void {
     this.#tails[name] += text;
     if (this.#tails[name].length > 4 * TAIL_CHARS) this.#tails[name] = this.tail(name);
   }
 
   #count(bytes: number): void {
-    this.#window ??= this.#clock.after(WINDOW_MS, () => this.#next(), { unref: true });
+    this.#window ??= this.#clock.after(WINDOW_MS, () => this.#resetWindow(), { unref: true });
     this.#bytes += bytes;
     if (this.#bytes > BYTES_PER_WINDOW) for (const each of this.#streams) each.pause();
   }
 
-  #next(): void {
+  #resetWindow(): void {
     this.#window = undefined;
     if (this.#bytes > BYTES_PER_WINDOW) for (const each of this.#streams) each.resume();
     this.#bytes = 0;
     this.#lines = 0;
-    this.#tellDropped();
+    this.#reportDropped();
   }
 
-  #pass(stream: 'stdout' | 'stderr', line: string): void {
+  #forward(stream: 'stdout' | 'stderr', line: string): void {
     this.#lines += 1;
     if (stream === 'stderr' && tellsHeapFull(line)) this.#heapFull = true;
     if (this.#lines > LINES_PER_WINDOW) this.#dropped += 1;
     else this.#onLine(stream, line.replace(/\r$/, '').slice(0, MAX_LOG_LINE_CHARS));
   }
 
-  #tellDropped(): void {
+  #reportDropped(): void {
     if (this.#dropped > 0) this.#onLine('log', `(${this.#dropped} lines were dropped: the container prints too many)`);
     this.#dropped = 0;
   }

@@ -15,7 +15,7 @@ import type { ContainerEngineOptions } from './container-engine.js';
 import type { EngineKind } from './engine-facts.js';
 import type { PullPolicy } from './images.js';
 
-/** What the owner of a worker says about containers; all of it has a default. */
+/** The container options of a worker's owner; all of them have defaults. */
 export interface ContainerOptions {
   // generated from containerConstructor by `npm run generate`
   /** Container engine; `auto` takes docker, else podman. Default: `auto`. */
@@ -78,7 +78,7 @@ export interface EnginePlace {
   readonly log: Log;
 }
 
-/** With the defaults filled in. Throws `container-invalid` for a network that cannot be read. */
+/** Fills in the defaults. Throws `container-invalid` for an invalid network. */
 export function engineOptions(owner: ContainerOptions, place: EnginePlace): ContainerEngineOptions {
   const { worker, folder, clock, log } = place;
   const { images, trustedImages, environment, engine = DEFAULT_ENGINE, pull = DEFAULT_PULL, unfiltered = false } = owner;

@@ -2,14 +2,14 @@ import type { Clock, Timer } from '../clock.js';
 import type { CommandLine } from './command-line.js';
 import type { Container } from './container.js';
 
-/** Ended containers wait this long for others to be removed with them: a process of the engine's command line costs as much as a short job. */
-const GATHER_MS = 500;
+/** Ended containers wait this long to be removed together: a process of the engine's command line costs as much as a short job. */
+const BATCH_MS = 500;
 
-/** Removes ended containers, many at a time. */
+/** Removes ended containers in batches. */
 export class Removal {
   readonly #command: CommandLine;
   readonly #clock: Clock;
-  #gathered: Container[] = [];
+  #batch: Container[] = [];
   #done: (() => void)[] = [];
   #timer: Timer | undefined;
 
@@ -18,19 +18,19 @@ export class Removal {
     this.#clock = clock;
   }
 
-  /** Resolves when it is gone. */
+  /** Resolves when the container is gone. */
   add(container: Container): Promise<void> {
-    this.#gathered.push(container);
-    this.#timer ??= this.#clock.after(GATHER_MS, () => this.flush());
+    this.#batch.push(container);
+    this.#timer ??= this.#clock.after(BATCH_MS, () => this.flush());
     return new Promise((resolve) => this.#done.push(resolve));
   }
 
-  /** Now. */
+  /** Removes the batch now. */
   flush(): void {
     this.#timer?.cancel();
     this.#timer = undefined;
-    const [containers, done] = [this.#gathered, this.#done];
-    this.#gathered = [];
+    const [containers, done] = [this.#batch, this.#done];
+    this.#batch = [];
     this.#done = [];
     if (containers.length === 0) return;
     void this.#command.try(['rm', '-f', '-v', ...containers.map(({ name }) => name)]).then(() => {

@@ -4,39 +4,42 @@ import type { Clock, Timer } from '../clock.js';
 import { writeWhole } from '../kit/whole-file.js';
 import { redact } from '../log.js';
 
-/** Of one run of a job, in `<name>.json` beside its lines in `<name>.log` and, before them, `<name>.log.1`. */
+/** Facts about one run of a job, in `<name>.json` next to its lines in `<name>.log` and, for older ones, `<name>.log.1`. */
 export interface RunLogFacts {
   /** The job's id. */
   readonly run: string;
-  /** Of the runner: `container` or `crawl`. */
+  /** Kind of the runner: `container` or `crawl`. */
   readonly kind: string;
   readonly channel: string;
   readonly attempt: number;
   /** Milliseconds since 1970. */
   readonly startedAt: number;
-  /** Absent while it goes on. */
+  /** Absent while it is running. */
   readonly endedAt?: number | undefined;
   /** `completed`, `released`, `interrupted` (its Worker was killed), or the message of the error. */
   readonly ended?: string | undefined;
 }
 
 export interface RunLogPlace {
-  /** Without an ending. */
+  /** Path without a file extension. */
   readonly path: string;
-  /** What its two files may have together. */
+  /** Limit of its two files together. */
   readonly maxBytes: number;
   readonly clock: Clock;
   readonly onFault: (error: unknown) => void;
 }
 
 const FLUSH_MS = 100;
-/** What waits for a disk that is slow; beyond, lines are dropped and counted. */
+/** Limit for a slow disk; further lines are dropped and counted. */
 const MAX_WAITING_CHARS = 4 * 1024 * 1024;
 const SECRET_NAME = /key|token|secret|passw|pwd|credential|auth/i;
 const MIN_SECRET_CHARS = 6;
-const SHOWN = '[secret]';
+const REDACTED = '[secret]';
 
-/** The lines of one run, on this machine's disk, readable by its owner alone. Never fails: what cannot be written is told once, and the run goes on. */
+/**
+ * The lines of one run, on this machine's disk, readable by its owner only. Never fails: a write error is reported once, and the run goes
+ * on.
+ */
 export class RunLog {
   readonly #place: RunLogPlace;
   readonly #secrets = new Set<string>();
@@ -55,7 +58,7 @@ export class RunLog {
     this.#writing = this.#write(() => this.#writeFacts());
   }
 
-  /** What must not be kept of what a container prints: variables that are secrets by their names, and passwords in addresses. */
+  /** Registers what must be redacted from a container's output: variables that are secrets by their names, and passwords in addresses. */
   learn(env: Readonly<Record<string, string>>): void {
     for (const [name, value] of Object.entries(env)) {
       const [, password = ''] = /^[a-z+]+:\/\/[^@/]*?:([^@/]*)@/i.exec(value) ?? [];
@@ -69,19 +72,19 @@ export class RunLog {
       this.#dropped += 1;
       return;
     }
-    // Neither colours nor anything else that a terminal obeys.
+    // Without colours and anything else that a terminal would interpret.
     let clean = stripVTControlCharacters(redact(text)).replace(/[^\P{Cc}\t]/gu, '');
-    for (const secret of this.#secrets) clean = clean.replaceAll(secret, SHOWN);
+    for (const secret of this.#secrets) clean = clean.replaceAll(secret, REDACTED);
     const line = `${new Date(this.#place.clock.wall()).toISOString()} ${stream.padEnd(6)} ${clean}\n`;
     this.#waiting.push(line);
     this.#waitingChars += line.length;
     this.#timer ??= this.#place.clock.after(FLUSH_MS, () => this.#flush(), { unref: true });
   }
 
-  /** Resolves when all is on the disk. Never rejects. */
+  /** Resolves when everything is on disk. Never rejects. */
   end(how: string): Promise<void> {
     let clean = redact(how);
-    for (const secret of this.#secrets) clean = clean.replaceAll(secret, SHOWN);
+    for (const secret of this.#secrets) clean = clean.replaceAll(secret, REDACTED);
     this.#facts = { ...this.#facts, endedAt: this.#place.clock.wall(), ended: clean };
     this.#flush();
     this.#writing = this.#write(() => this.#writeFacts());
@@ -99,7 +102,7 @@ export class RunLog {
       [this.#waiting, this.#waitingChars, this.#dropped] = [[], 0, 0];
       for (let at = 0; at < lines.length; ) {
         let part = '';
-        // One line at least, however long it is.
+        // At least one line, however long it is.
         do part += lines[at++];
         while (at < lines.length && this.#bytes + Buffer.byteLength(part) + Buffer.byteLength(lines[at] ?? '') <= maxBytes / 2);
         const bytes = Buffer.byteLength(part);

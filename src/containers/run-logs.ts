@@ -11,22 +11,22 @@ import { RunLog, type RunLogFacts } from './run-log.js';
 
 export interface RunLogsOptions {
   readonly folder: string;
-  /** Of the runner. */
+  /** Kind of the runner. */
   readonly kind: string;
-  /** What all of them may take; 0 keeps none. */
+  /** Limit of all logs together; 0 disables them. */
   readonly quotaBytes: number;
   readonly clock: Clock;
   readonly log: Log;
 }
 
-/** A log as it lies on the disk. */
+/** A log on disk. */
 export interface KeptLog extends RunLogFacts {
-  /** Without an ending. */
+  /** Path without a file extension. */
   readonly path: string;
   readonly bytes: number;
 }
 
-/** Of one run; a smaller quota allows less. */
+/** Limit of one run; a smaller quota lowers it. */
 const MAX_RUN_BYTES = 8 * 1024 * 1024;
 const MAX_RUNS = 1_000;
 const KEEP_MS = 30 * 86_400_000;
@@ -42,14 +42,14 @@ const shape = v.object({
 });
 
 /**
- * What containers have printed, kept on this machine for `peerwork logs`: bounded for each run, for all of them, in number and in age. What was begun
- * longest ago goes first, what goes on stays.
+ * The output of containers, kept on this machine for `peerwork logs`: limited per run, in total, in number and in age. Those that began
+ * longest ago are removed first; those of running jobs stay.
  */
 export class RunLogs {
   readonly #options: RunLogsOptions;
   readonly #open = new Set<string>();
   #sweeping: Promise<void> = Promise.resolve();
-  #told = false;
+  #faultReported = false;
 
   private constructor(options: RunLogsOptions) {
     this.#options = options;
@@ -57,19 +57,19 @@ export class RunLogs {
 
   static async open(options: RunLogsOptions): Promise<RunLogs> {
     const logs = new RunLogs(options);
-    await mkdir(options.folder, { recursive: true, mode: 0o700 }).catch((error: unknown) => logs.#tell(error));
-    // Nobody else writes here: whose end is missing was cut off.
+    await mkdir(options.folder, { recursive: true, mode: 0o700 }).catch((error: unknown) => logs.#reportFault(error));
+    // Nobody else writes here: a log without an end was interrupted.
     for (const { path, bytes: _, ...facts } of await listRunLogs(options.folder))
       if (facts.endedAt === undefined)
         await writeWhole(
           `${path}.json`,
           JSON.stringify({ ...facts, endedAt: Math.max(facts.startedAt, options.clock.wall()), ended: 'interrupted' }),
-        ).catch((error: unknown) => logs.#tell(error));
+        ).catch((error: unknown) => logs.#reportFault(error));
     await logs.#sweep();
     return logs;
   }
 
-  /** Keeps what `perform` tells of the job, and how that ended. */
+  /** Records what `perform` reports about the job, and how that ended. */
   async keep(job: Job, report: (progress: Progress) => void, perform: (kept: KeptRun) => Promise<Outcome>): Promise<Outcome> {
     const { folder, kind, quotaBytes, clock } = this.#options;
     if (quotaBytes === 0) return perform({ report, learn: () => {} });
@@ -78,7 +78,7 @@ export class RunLogs {
     const { id, channel, attempt } = job;
     this.#open.add(name);
     const log = new RunLog(
-      { path: join(folder, name), maxBytes: Math.min(MAX_RUN_BYTES, quotaBytes / 2), clock, onFault: (error) => this.#tell(error) },
+      { path: join(folder, name), maxBytes: Math.min(MAX_RUN_BYTES, quotaBytes / 2), clock, onFault: (error) => this.#reportFault(error) },
       { run: id, kind, channel, attempt, startedAt },
     );
     let ended = 'interrupted';
@@ -117,22 +117,22 @@ export class RunLogs {
     }
   }
 
-  #tell(error: unknown): void {
-    if (this.#told) return;
-    this.#told = true;
+  #reportFault(error: unknown): void {
+    if (this.#faultReported) return;
+    this.#faultReported = true;
     const hint = 'Free space on the disk, and make the home folder writable; jobs continue without stored output.';
     this.#options.log.warn('container output cannot be stored', { error, hint });
   }
 }
 
-/** What a run tells on its way. */
+/** Passed to a run whose output is kept. */
 export interface KeptRun {
   readonly report: (progress: Progress) => void;
-  /** Variables of its containers, some of which are secrets. */
+  /** Registers variables of its containers, some of which are secrets. */
   readonly learn: (env: Readonly<Record<string, string>>) => void;
 }
 
-/** Those in a folder, the oldest first. None where there is no such folder. */
+/** Returns the logs in a folder, oldest first; none if there is no such folder. */
 export async function listRunLogs(folder: string): Promise<KeptLog[]> {
   const found: KeptLog[] = [];
   for (const name of await readdir(folder).catch(() => [])) {
@@ -153,7 +153,7 @@ export async function listRunLogs(folder: string): Promise<KeptLog[]> {
   return found.sort((a, b) => a.startedAt - b.startedAt || (a.path < b.path ? -1 : 1));
 }
 
-/** Of one of them; undefined if it is gone. */
+/** Returns the facts about one log; undefined if it is gone. */
 export async function readRunLog(path: string): Promise<RunLogFacts | undefined> {
   const json = await readFile(`${path}.json`, 'utf8').catch(() => undefined);
   const read = json === undefined ? undefined : v.safeParse(shape, tryParseJson(json, LOCAL_JSON));

@@ -5,28 +5,29 @@ import type { CommandLine } from './command-line.js';
 import type { EngineFacts } from './engine-facts.js';
 import { inspectedStorage, readEngineJson } from './engine-json.js';
 
-/** Not the whole: of that podman makes a list. */
+/** Only the needed parts: podman prints the whole as a list. */
 const STORAGE = '{"State":{{json .State}},"GraphDriver":{{json .GraphDriver}},"Mounts":{{json .Mounts}}}';
-/** Asking the engine takes a process, and the engine a walk over the layer. */
-const ASK_MS = 2_000;
+/** A query takes a process, and the engine walks the layer. */
+const QUERY_MS = 2_000;
 
-/** Where the layers and volumes of containers can be looked at without asking the engine: they are root's. */
+/** Whether the layers and volumes of containers can be read without the engine: they belong to root. */
 export function seesLayers(facts: Pick<EngineFacts, 'local'>): boolean {
   return facts.local && process.getuid?.() === 0;
 }
 
 /**
- * How much a container has written outside of what is mounted into it. Engines limit that on few file systems only (overlay2 on XFS with
- * project quotas), so it is counted: in the folders of the layer and the volumes where they can be read, else as the engine counts the layer.
+ * Counts how much a container has written outside of mounts. Engines can limit that on few file systems only (overlay2 on XFS with
+ * project quotas), so it is counted: in the folders of the layer and the volumes where they are readable, else by the engine's own count
+ * of the layer.
  */
 export class WritableLayer {
   readonly #facts: EngineFacts;
   readonly #command: CommandLine;
   readonly #clock: Clock;
   readonly #name: string;
-  /** undefined: not known yet. Empty: they cannot be read. */
+  /** Undefined: not known yet. Empty: not readable. */
   #folders: readonly string[] | undefined;
-  #asked: { readonly bytes: number; readonly at: number } | undefined;
+  #lastQuery: { readonly bytes: number; readonly at: number } | undefined;
 
   constructor({ facts, command, clock }: { facts: EngineFacts; command: CommandLine; clock: Clock }, name: string) {
     this.#facts = facts;
@@ -35,11 +36,14 @@ export class WritableLayer {
     this.#name = name;
   }
 
-  /** In bytes; 0 as long as there is no such container, infinite for what cannot be counted. Stops counting beyond `enough`. Never rejects. */
+  /**
+   * Returns the bytes; 0 while there is no such container, infinite if they cannot be counted. Stops counting beyond `enough`. Never
+   * rejects.
+   */
   async bytes(enough: number): Promise<number> {
     this.#folders ??= await this.#find();
     if (this.#folders === undefined) return 0;
-    if (this.#folders.length === 0) return this.#ask();
+    if (this.#folders.length === 0) return this.#queryEngine();
     let bytes = 0;
     for (const folder of this.#folders) if (bytes <= enough) bytes += await bytesBelow(folder, enough - bytes);
     return bytes;
@@ -50,7 +54,7 @@ export class WritableLayer {
     const { stdout, exitCode } = await this.#command.try(['inspect', '--format', STORAGE, this.#name]);
     if (exitCode !== 0) return undefined;
     const { State, GraphDriver, Mounts = [] } = readEngineJson(inspectedStorage, stdout) ?? {};
-    // While it is being made it has no volumes yet.
+    // Until it is running, it has no volumes yet.
     if (State?.Running !== true) return undefined;
     const layer = GraphDriver?.Data?.UpperDir;
     if (layer === undefined) return [];
@@ -62,12 +66,12 @@ export class WritableLayer {
     return readable ? [layer, ...volumes] : [];
   }
 
-  async #ask(): Promise<number> {
+  async #queryEngine(): Promise<number> {
     const now = this.#clock.now();
-    if (this.#asked !== undefined && now - this.#asked.at < ASK_MS) return this.#asked.bytes;
+    if (this.#lastQuery !== undefined && now - this.#lastQuery.at < QUERY_MS) return this.#lastQuery.bytes;
     const { stdout, exitCode } = await this.#command.try(['inspect', '--size', '--format', '{{.SizeRw}}', this.#name]);
     const bytes = exitCode === 0 ? Number(/^\d+/.exec(stdout.trim())?.[0] ?? 0) : 0;
-    this.#asked = { bytes, at: this.#clock.now() };
+    this.#lastQuery = { bytes, at: this.#clock.now() };
     return bytes;
   }
 }

@@ -1,8 +1,8 @@
 import * as v from 'valibot';
 
 /**
- * What a crawl shall do: its actor config. The one source of truth: the Worker checks against it before a container starts, the crawler
- * when it starts, and `assets/crawler/actor.schema.json` is made from it (`npm run generate`).
+ * The actor config: what a crawl is to do. Single source of truth: the Worker validates against it before a container starts, the crawler
+ * when it starts, and `assets/crawler/actor.schema.json` is generated from it (`npm run generate`).
  */
 
 const MAX_START_URLS = 10_000;
@@ -18,7 +18,7 @@ const DEFAULT_CONCURRENCY = 10;
 const DEFAULT_PAGE_SECS = 30;
 const DEFAULT_PAGE_BYTES = 5 * 1024 * 1024;
 
-const whole = (min: number, max: number) => v.pipe(v.number(), v.integer(), v.minValue(min), v.maxValue(max));
+const integer = (min: number, max: number) => v.pipe(v.number(), v.integer(), v.minValue(min), v.maxValue(max));
 const text = v.pipe(v.string(), v.minLength(1), v.maxLength(MAX_TEXT));
 const describe = v.description;
 
@@ -79,10 +79,10 @@ export const actorSchema = v.strictObject({
     describe('Where the crawl begins.'),
   ),
   maxPages: v.optional(
-    v.pipe(whole(1, MAX_PAGES), describe('How many pages are asked for at most, over all containers.')),
+    v.pipe(integer(1, MAX_PAGES), describe('How many pages are asked for at most, over all containers.')),
     DEFAULT_MAX_PAGES,
   ),
-  maxDepth: v.optional(v.pipe(whole(0, 1_000), describe('How many links away from a start address; 0 follows none.'))),
+  maxDepth: v.optional(v.pipe(integer(0, 1_000), describe('How many links away from a start address; 0 follows none.'))),
   extract: v.optional(v.pipe(fields, describe('Field to selector, for pages that no handler is for.'))),
   links: v.optional(v.pipe(v.union([links, v.literal(false)]), describe('Which links are followed; false for none.'))),
   handlers: v.optional(v.pipe(v.array(handler), v.maxLength(MAX_HANDLERS), describe('The first whose globs match a page handles it.')), []),
@@ -91,13 +91,13 @@ export const actorSchema = v.strictObject({
     true,
   ),
   delayMs: v.optional(
-    v.pipe(whole(0, 3_600_000), describe('At least so long between two pages of one host, in milliseconds, over all containers.')),
+    v.pipe(integer(0, 3_600_000), describe('At least so long between two pages of one host, in milliseconds, over all containers.')),
     0,
   ),
-  maxConcurrency: v.optional(v.pipe(whole(1, 200), describe('Pages at once in one container.')), DEFAULT_CONCURRENCY),
-  maxRetries: v.optional(v.pipe(whole(0, 100), describe('How often a page that failed is tried again.')), DEFAULT_RETRIES),
-  pageTimeoutSecs: v.optional(v.pipe(whole(1, 600), describe('How long a page may take, in seconds.')), DEFAULT_PAGE_SECS),
-  maxPageBytes: v.optional(v.pipe(whole(1_024, 104_857_600), describe('A larger page fails.')), DEFAULT_PAGE_BYTES),
+  maxConcurrency: v.optional(v.pipe(integer(1, 200), describe('Pages at once in one container.')), DEFAULT_CONCURRENCY),
+  maxRetries: v.optional(v.pipe(integer(0, 100), describe('How often a page that failed is tried again.')), DEFAULT_RETRIES),
+  pageTimeoutSecs: v.optional(v.pipe(integer(1, 600), describe('How long a page may take, in seconds.')), DEFAULT_PAGE_SECS),
+  maxPageBytes: v.optional(v.pipe(integer(1_024, 104_857_600), describe('A larger page fails.')), DEFAULT_PAGE_BYTES),
   userAgent: v.optional(
     v.pipe(
       v.string(),
@@ -125,7 +125,7 @@ export type Handler = v.InferOutput<typeof handler>;
 export type Links = v.InferOutput<typeof links>;
 export type Fields = v.InferOutput<typeof fields>;
 
-/** The config with its defaults, or where it is wrong: the path of the first wrong field, and why. */
+/** Returns the config with its defaults, or its fault: the path of the first invalid field, and the reason. */
 export function readActor(config: unknown): { readonly actor: Actor } | { readonly fault: string } {
   const result = v.safeParse(actorSchema, config, { abortPipeEarly: true });
   if (result.success) return { actor: result.output };
@@ -133,7 +133,7 @@ export function readActor(config: unknown): { readonly actor: Actor } | { readon
 }
 
 function describeFault(issue: v.BaseIssue<unknown>): string {
-  // Of a choice, the branch that got furthest knows best what is wrong.
+  // Of a union, the branch that got furthest has the most specific message.
   const deepest = [...(issue.issues ?? [])].sort((a, b) => (b.path?.length ?? 0) - (a.path?.length ?? 0))[0];
   if (deepest?.path !== undefined) {
     const inner = describeFault(deepest);

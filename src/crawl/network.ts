@@ -8,15 +8,15 @@ const MAX_ANSWER_BYTES = 8_192;
 export interface Address {
   readonly host: string;
   readonly port: number;
-  /** Whether TLS is spoken on top. */
+  /** Whether to use TLS. */
   readonly secure: boolean;
-  /** Of the name or address that the certificate must be for. */
+  /** Whether the certificate must be valid for the name or address. Default true. */
   readonly verify?: boolean;
 }
 
 /**
- * Opens connections: directly, or all of them by HTTP CONNECT through the proxy that listens on a unix socket. The proxy resolves
- * names; a container without any network of its own reaches through it what it is allowed to reach. A connection that broke ends with an error.
+ * Opens a connection: directly, or by HTTP CONNECT through the proxy that listens on a unix socket. The proxy resolves names; a container
+ * without a network of its own reaches through it whatever it is allowed to reach. A connection that breaks ends with an error.
  */
 export async function openConnection(address: Address, proxySocket: string | undefined, signal: AbortSignal): Promise<Socket> {
   const socket = proxySocket === undefined ? await direct(address, signal) : await throughProxy(address, proxySocket, signal);
@@ -54,7 +54,7 @@ async function throughProxy({ host, port }: Address, path: string, signal: Abort
   throw new Error(`${target} cannot be reached: the proxy responded ${status} ${reason.trim()}`.trim());
 }
 
-/** Everything up to the empty line; what comes after it stays in the socket. */
+/** Reads up to the empty line; what comes after it stays in the socket. */
 function readAnswer(socket: Socket, signal: AbortSignal): Promise<string> {
   return new Promise((resolve, reject) => {
     let answer = Buffer.alloc(0);

@@ -9,13 +9,13 @@ import { openConnection } from './network.js';
 export type Ioredis = Pick<typeof import('ioredis'), 'AbstractConnector' | 'Redis'>;
 
 export interface RedisOptions {
-  /** `redis://` or `rediss://`, with user, password and database number where needed. */
+  /** `redis://` or `rediss://`, with user, password and database number if needed. */
   readonly url: string;
-  /** The unix socket of a proxy that all goes through. */
+  /** Unix socket of a proxy for all connections. */
   readonly proxySocket?: string | undefined;
-  /** After so long without a connection all that waits is rejected. In milliseconds. */
+  /** Time without a connection, in milliseconds, after which all pending commands are rejected. */
   readonly patienceMs?: number;
-  /** A connection that brings more than this is ended: whoever is at the other end could fill the memory with one answer. */
+  /** A connection that receives more than this is closed: the server could otherwise fill the memory with a single reply. */
   readonly maxReceivedBytes?: number;
 }
 
@@ -25,8 +25,8 @@ const MIN_RETRY_MS = 50;
 const MAX_RETRY_MS = 1_000;
 
 /**
- * A Redis client over a connection of our own making. It connects again by itself for as long as patience lasts, sends again what was not
- * answered, and rejects then: every script of the queue may run twice.
+ * Opens a Redis client over our own connections. It reconnects by itself until `patienceMs` has passed, resends commands without a reply,
+ * and then rejects them: every script of the queue may run twice.
  */
 export function openRedis(ioredis: Ioredis, { url, proxySocket, patienceMs = DEFAULT_PATIENCE_MS, maxReceivedBytes }: RedisOptions): Redis {
   const address = readRedisUrl(url);
@@ -39,7 +39,7 @@ export function openRedis(ioredis: Ioredis, { url, proxySocket, patienceMs = DEF
       this.connecting = true;
       const connecting = within({ withinMs: CONNECT_MS }, (signal) => openConnection(address, proxySocket, signal));
       const socket = await connecting.catch((error: Error) => {
-        // Not a rejection: for ioredis that would be the end. A connection that is dead already is tried again.
+        // Not a rejection, which ioredis treats as final. A connection that is dead already is retried.
         this.firstError = error;
         return new Socket().destroy();
       });
@@ -65,7 +65,7 @@ export function openRedis(ioredis: Ioredis, { url, proxySocket, patienceMs = DEF
     ...retry.options,
   });
   redis.on('ready', retry.ready);
-  // Each rejects the commands that wait for it; without a listener it would be printed too.
+  // Each error also rejects the commands that wait; without a listener ioredis would print it.
   redis.on('error', () => {});
   return redis;
 }

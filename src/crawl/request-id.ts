@@ -2,16 +2,16 @@ import { createHash } from 'node:crypto';
 
 export const ID_CHARS = 15;
 
-/** As Crawlee's clients compute it: base64 of the SHA-256 of the unique key without `+`, `/` and `=`, cut to 15 characters. */
+/** Computed as by Crawlee's clients: base64 of the SHA-256 of the unique key without `+`, `/` and `=`, truncated to 15 characters. */
 export function requestId(uniqueKey: string): string {
   const hash = createHash('sha256').update(uniqueKey).digest('base64').replace(/[+/=]/g, '');
-  // Copied: a slice would hold on to the whole hash, for each page of a crawl.
+  // Copied: a slice would keep the whole hash in memory, for each page of a crawl.
   return Buffer.from(hash.slice(0, ID_CHARS), 'latin1').toString('latin1');
 }
 
 /**
- * What makes two addresses the same page, as Crawlee sees it: without fragment, `utm_…` parameters and the last slash, parameters sorted.
- * The address must be one.
+ * Returns Crawlee's notion of what makes two addresses the same page: without fragment, `utm_…` parameters and trailing slash, parameters
+ * sorted. The address must be valid.
  */
 export function uniqueKeyOf(address: string | URL): string {
   const url = typeof address === 'string' ? new URL(address) : address;

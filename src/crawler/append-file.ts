@@ -2,7 +2,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 
 const NEWLINE = 0x0a;
 
-/** A file of lines that only grows. What an earlier write left torn, in this life or one before, spoils no later line. */
+/** An append-only file of lines. A truncated line of an earlier write, in this process or a previous one, does not affect later lines. */
 export class AppendFile {
   readonly #file: FileHandle;
   #torn: boolean;

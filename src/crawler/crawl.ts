@@ -20,13 +20,13 @@ export interface Crawl {
   readonly say: (line: string) => void;
 }
 
-/** Pages that this crawler has done. */
+/** Counts of pages that this crawler has handled. */
 export interface Tally {
   handled: number;
   failed: number;
 }
 
-/** Works on the queue until nothing is left in it. `wake` has it look for new pages at once. */
+/** Starts a crawl that works on the queue until it is empty. `wake` makes it check for new pages at once. */
 export function startCrawl({ environment, queue, fetcher, delivery, say }: Crawl) {
   const { actor, worker } = environment;
   const tally: Tally = { handled: 0, failed: 0 };
@@ -41,7 +41,7 @@ export function startCrawl({ environment, queue, fetcher, delivery, say }: Crawl
     }
   }
 
-  const forbid = async (url: URL) => {
+  const checkRobots = async (url: URL) => {
     if (!actor.respectRobotsTxt) return;
     if (!(await robots.rules(url)).allows(url.href)) throw new Final(`the robots.txt of ${url.host} forbids it`);
   };
@@ -57,11 +57,11 @@ export function startCrawl({ environment, queue, fetcher, delivery, say }: Crawl
     headers: { accept: 'text/html,application/xhtml+xml,*/*;q=0.5', ...actor.headers, 'user-agent': userAgent },
     maxBytes: actor.maxPageBytes,
     timeoutMs: actor.pageTimeoutSecs * 1_000,
-    judge: forbid,
+    checkRedirect: checkRobots,
   });
 
-  /** A page whose result or links have no place to go is not to blame, and trying it again would not help. */
-  const orBreak = async <T>(safe: Promise<T>): Promise<T> => {
+  /** A page is not to blame if its result or links cannot be stored, and retrying it would not help. */
+  const breakOnFailure = async <T>(safe: Promise<T>): Promise<T> => {
     try {
       return await safe;
     } catch (thrown) {
@@ -69,9 +69,9 @@ export function startCrawl({ environment, queue, fetcher, delivery, say }: Crawl
       throw thrown;
     }
   };
-  const deliver = (result: PageResult) => orBreak(delivery.deliver(result));
+  const deliver = (result: PageResult) => breakOnFailure(delivery.deliver(result));
   const visit = async (page: QueuedPage) => {
-    await forbid(new URL(page.url));
+    await checkRobots(new URL(page.url));
     const answer = await client.read(page.url);
     const { statusCode, url, type } = answer;
     if (url !== page.url) page.loadedUrl = url;
@@ -83,9 +83,9 @@ export function startCrawl({ environment, queue, fetcher, delivery, say }: Crawl
     const title = $ && outline && titleOf($, outline);
     const facts = { requestId: page.id, url: page.url, loadedUrl: page.loadedUrl };
     const result = { ...facts, statusCode, contentType: type, depth, handler: name, title, data, worker };
-    // The links first: a page that is handled with its links unknown would end the crawl too early.
+    // Links first: a page that counts as handled before its links are known would end the crawl too early.
     if ($ !== undefined && outline !== undefined && links !== undefined && depth < (actor.maxDepth ?? Number.POSITIVE_INFINITY))
-      await orBreak(loop.enqueue(await permitted(linksOf($, outline, url, links)), depth + 1));
+      await breakOnFailure(loop.enqueue(await permitted(linksOf($, outline, url, links)), depth + 1));
     await deliver({ ...result, crawledAt: new Date().toISOString() });
     tally.handled += 1;
   };
@@ -101,7 +101,7 @@ export function startCrawl({ environment, queue, fetcher, delivery, say }: Crawl
   const loop: PageLoop = new PageLoop({
     queue,
     concurrency: actor.maxConcurrency,
-    // What is its own costs nothing to ask for.
+    // Claiming from its own queue costs nothing.
     ahead: environment.shared === undefined ? 0 : actor.maxConcurrency,
     retries: actor.maxRetries,
     idleMs: environment.idleMs,
@@ -117,7 +117,7 @@ export function startCrawl({ environment, queue, fetcher, delivery, say }: Crawl
   return {
     tally,
     wake: () => loop.wake(),
-    /** Resolves when nothing is left; rejects with what made it impossible to go on. */
+    /** Resolves when the queue is empty; rejects with the error that made it impossible to continue. */
     run: async () => {
       await loop.enqueue(
         actor.startUrls.map((start) => (typeof start === 'string' ? start : start.url)),
@@ -129,7 +129,7 @@ export function startCrawl({ environment, queue, fetcher, delivery, say }: Crawl
   };
 }
 
-/** Of HTML and XML. */
+/** Parses HTML and XML. */
 function documentOf({ type, text }: PageAnswer) {
   if (type === 'application/json') return undefined;
   return load(text, { xmlMode: type.includes('xml'), _useHtmlParser2: true } as Parameters<typeof load>[1]);

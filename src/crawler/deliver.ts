@@ -7,20 +7,20 @@ import { AppendFile } from './append-file.js';
 import type { Environment } from './environment.js';
 import type { Fetcher } from './fetch.js';
 
-/** What is told of one page; `requestId` tells the same page apart from others, so that what comes twice counts once. */
+/** The result of one page; `requestId` identifies the page, so that duplicates count once. */
 export interface PageResult {
   readonly requestId: string;
   readonly url: string;
   readonly [field: string]: unknown;
 }
 
-/** Where results go. `deliver` resolves once the result is safe there; only then may its page count as handled. */
+/** Where results go. `deliver` resolves once the result is stored safely; only then may its page count as handled. */
 export interface Delivery {
   deliver(result: PageResult): Promise<void>;
   close(): Promise<void>;
 }
 
-/** Nothing of this run can be delivered any more: it must end. */
+/** Results of this run can no longer be delivered: it must end. */
 export class Undeliverable extends Error {}
 
 const CALL_MS = 30_000;
@@ -28,7 +28,7 @@ const RETRY_LIMIT_MS = 60_000;
 const FIRST_BACKOFF_MS = 250;
 const MAX_BACKOFF_MS = 8_000;
 
-/** `keep` has them too, for a later attempt elsewhere. */
+/** `keep` receives the results too, for a later attempt elsewhere. */
 export async function openDelivery(
   environment: Environment,
   fetcher: Fetcher,
@@ -38,7 +38,7 @@ export async function openDelivery(
   let file: AppendFile | undefined;
   const { api, runId, resultsFolder, worker } = environment;
   if (resultsFolder !== undefined) {
-    // What it is called comes from outside.
+    // The worker's name is untrusted.
     const opened = await AppendFile.open(join(resultsFolder, `${worker.replace(/[^\w-]/g, '_')}.ndjson`));
     file = opened;
     sinks.push((results) => opened.append(results.map(({ json }) => json)));
@@ -58,7 +58,7 @@ export async function openDelivery(
   };
 }
 
-/** Posts JSON to the API, again and again for a minute while it is away. Rejects with Undeliverable. */
+/** Posts JSON to the API, with retries for a minute while it is unavailable. Rejects with Undeliverable. */
 export async function post(fetcher: Fetcher, api: NonNullable<Environment['api']>, path: string, body: string): Promise<void> {
   const headers = {
     'content-type': 'application/json',
@@ -84,7 +84,7 @@ async function statusOf(fetcher: Fetcher, url: URL, headers: Readonly<Record<str
   const over = () => deadline.end();
   try {
     const answer = await fetcher.call(url, { method: 'POST', headers, body, signal: deadline.signal });
-    // What else it says is read and dropped, within the time.
+    // The rest of the response is read and dropped, within the time limit.
     answer.once('close', over).resume();
     return answer.statusCode ?? 0;
   } catch (thrown) {

@@ -2,27 +2,27 @@ import { type Actor, readActor } from '../crawl/actor.js';
 import { LOCAL_JSON, parseJson } from '../kit/json.js';
 import { readRedisUrl } from '../kit/redis-url.js';
 
-/** What the crawler is told by variables. */
+/** The crawler's settings, from its variables. */
 export interface Environment {
   readonly actor: Actor;
   readonly runId: string;
-  /** What it is called among the containers of a run. */
+  /** Name among the containers of a run. */
   readonly worker: string;
-  /** Present: the queue is shared in Redis. */
+  /** Set if the queue is shared in Redis. */
   readonly shared?: { readonly redisUrl: string; readonly queue: string };
-  /** Present: results and, unless the queue is shared, the status go there. */
+  /** Set if results and, unless the queue is shared, the status are sent to an API. */
   readonly api?: { readonly baseUrl: string; readonly key: string };
-  /** Present: results are written into this folder. */
+  /** Set if results are written into this folder. */
   readonly resultsFolder?: string;
-  /** All connections go through the proxy on this unix socket. */
+  /** Unix socket of the proxy for all connections. */
   readonly proxySocket?: string;
-  /** Ends when there was nothing to do for so long. */
+  /** Idle time after which the crawler ends. */
   readonly idleMs: number;
-  /** Waits so long for so many containers before it begins, so that each gets its share. */
+  /** Number of containers to wait for, for a limited time, before the first page, so that each gets its share. */
   readonly containers: number;
 }
 
-/** What is wrong with how the crawler was started: exit code 2. */
+/** The crawler was started with invalid settings: exit code 2. */
 export class Unusable extends Error {}
 
 const DEFAULT_IDLE_SECS = 15;

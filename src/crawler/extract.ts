@@ -16,11 +16,11 @@ interface Handling {
   readonly name: string | undefined;
   readonly handles: Glob;
   readonly fields: Fields;
-  /** Absent: none is followed. */
+  /** Absent if no links are followed. */
   readonly links: FollowedLinks | undefined;
 }
 
-/** What the actor config says about pages, made ready once. */
+/** The actor config's rules about pages, compiled once. */
 export class Handlers {
   readonly #handlers: readonly Handling[];
   readonly #others: Handling;
@@ -31,7 +31,7 @@ export class Handlers {
     this.#handlers = actor.handlers.map((handler) => handling(handler, links));
   }
 
-  /** The handler of a page: the first that is for it, else what holds for all. */
+  /** Returns the first handler that matches a page, else the default for all. */
   of(url: string): Handling {
     return this.#handlers.find(({ handles }) => handles(url)) ?? this.#others;
   }
@@ -58,15 +58,15 @@ function followed(links: Links | false): FollowedLinks | undefined {
   const { selector, globs, exclude = [], within = globs === undefined ? 'host' : 'all' } = links;
   const wanted: Glob = globs === undefined ? () => true : compileGlobs(globs);
   const unwanted = compileGlobs(exclude);
-  const near = {
+  const inScope = {
     host: (url: URL, from: URL) => url.host === from.host,
     domain: (url: URL, from: URL) => url.host === from.host || (getDomain(url.hostname) ?? url.hostname) === getDomain(from.hostname),
     all: () => true,
   }[within];
-  return { selector, follows: (url, from) => near(url, from) && wanted(url.href) && !unwanted(url.href) };
+  return { selector, follows: (url, from) => inScope(url, from) && wanted(url.href) && !unwanted(url.href) };
 }
 
-/** The fields of a page. Throws Missing. */
+/** Returns the fields of a page. Throws Missing. */
 export function extractFields($: CheerioAPI, fields: Fields): Record<string, unknown> {
   const data: Record<string, unknown> = {};
   for (const [name, field] of Object.entries(fields)) {
@@ -89,10 +89,10 @@ export function titleOf($: CheerioAPI, { title }: Outline): string | undefined {
   return text === '' ? undefined : text.slice(0, MAX_TITLE_CHARS);
 }
 
-/** What is looked for on every page, found in one walk: a selector each costs more than the parser does. */
+/** What is needed from every page, found in a single walk: one selector for each costs more than the parser. */
 export interface Outline {
   readonly title: Element | undefined;
-  /** Of the base that has one. */
+  /** Of the first base element that has one. */
   readonly baseHref: string | undefined;
   /** All `a[href]`. */
   readonly anchors: readonly Element[];
@@ -103,7 +103,7 @@ export function outlineOf($: CheerioAPI): Outline {
   let baseHref: string | undefined;
   const anchors: Element[] = [];
   const root = $.root()[0];
-  // Not by recursion: a page may be nested as deeply as it likes.
+  // Without recursion, because the nesting of a page is unlimited.
   for (let node: AnyNode | null | undefined = root; node != null; ) {
     if (isTag(node)) {
       if (node.name === 'title') title ??= node;
@@ -122,7 +122,7 @@ export function outlineOf($: CheerioAPI): Outline {
   return { title, baseHref, anchors };
 }
 
-/** The addresses that a page leads on to, each once, without fragments. */
+/** Returns the addresses that a page links to, without duplicates and fragments. */
 export function linksOf($: CheerioAPI, outline: Outline, loadedUrl: string, links: FollowedLinks): URL[] {
   const from = new URL(loadedUrl);
   const base = resolve(outline.baseHref, from) ?? from;

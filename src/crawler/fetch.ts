@@ -15,12 +15,12 @@ export interface Call {
 
 type Connected = (error: Error | null, socket: Duplex) => void;
 
-/** HTTP and HTTPS with connections that are kept: one request, one answer, no redirect followed. */
+/** HTTP and HTTPS over keep-alive connections: one request, one response; redirects are not followed. */
 export class Fetcher {
   readonly #http: HttpAgent;
   readonly #https: HttpsAgent;
 
-  /** `verify`: whether certificates must be good; pages are also read from hosts with bad ones, results are not sent there. */
+  /** `verify`: whether certificates must be valid. Pages are also read from hosts with invalid ones, results are not sent there. */
   constructor(proxySocket: string | undefined, { verify }: { readonly verify: boolean }) {
     const settings = { keepAlive: true, maxFreeSockets: 64, timeout: 60_000 };
     this.#http = new HttpAgent(settings);
@@ -41,13 +41,13 @@ export class Fetcher {
     }
   }
 
-  /** Resolves when the head of the answer is there; the body must be read or destroyed. */
+  /** Resolves when the response headers have arrived; the body must be consumed or destroyed. */
   call(url: URL, { method = 'GET', headers = {}, body, signal }: Call): Promise<IncomingMessage> {
     return new Promise((resolve, reject) => {
       const secure = url.protocol === 'https:';
       const start = secure ? httpsRequest : httpRequest;
       const sent = start(url, { agent: secure ? this.#https : this.#http, method, headers, signal }, (answer) => {
-        // Node takes a body without a length for complete when its connection is reset, and tells only the request.
+        // Node treats a body without a length as complete when its connection is reset, and reports the reset only on the request.
         sent.on('error', (error) => answer.destroy(error));
         resolve(answer);
       });

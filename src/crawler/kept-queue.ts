@@ -9,18 +9,18 @@ import { type JsonLimits, parseJson } from '../kit/json.js';
 import { AppendFile } from './append-file.js';
 
 const QUEUE_FILE = 'pages.queue';
-/** Its line that says that some pages had no room. */
+/** Line that marks that some pages had no room. */
 const FULL = '"full"';
 const LINE_LIMITS: JsonLimits = { maxBytes: 16 * 1024 * 1024 };
 
 /**
- * The queue of one crawler, of which a later attempt of the same crawl finds the pages in the results folder: each page is written down
- * before it is in the queue for good, and what is done is known by its result.
+ * The queue of a single crawler that persists its pages in the results folder for a later attempt of the same crawl: each page is written
+ * before it counts as queued, and handled pages are known by their results.
  */
 export class KeptQueue extends MemoryQueue {
   readonly #file: AppendFile;
   readonly #batches: Batches<{ readonly json: string }>;
-  #toldFull = false;
+  #wroteFull = false;
 
   private constructor(maxRequests: number, file: AppendFile) {
     super(maxRequests);
@@ -31,7 +31,7 @@ export class KeptQueue extends MemoryQueue {
     });
   }
 
-  /** Goes on with what the folder holds. */
+  /** Restores the content of the folder. */
   static async open(folder: string, maxRequests: number): Promise<KeptQueue> {
     const path = join(folder, QUEUE_FILE);
     const file = await AppendFile.open(path);
@@ -52,8 +52,8 @@ export class KeptQueue extends MemoryQueue {
   override async add(requests: readonly QueuedRequest[]): Promise<AddAnswer[]> {
     const answers = await this.admit(requests);
     const lines = requests.filter((_, at) => answers[at] === 'added').map(({ json }) => json);
-    if (answers.includes('full') && !this.#toldFull) {
-      this.#toldFull = true;
+    if (answers.includes('full') && !this.#wroteFull) {
+      this.#wroteFull = true;
       lines.push(FULL);
     }
     await Promise.all(lines.map((json) => this.#batches.add({ json })));
@@ -81,12 +81,12 @@ function objectOf(line: string): { readonly [key: string]: unknown } | undefined
     const value = parseJson(line, LINE_LIMITS);
     return typeof value === 'object' && value !== null ? (value as { readonly [key: string]: unknown }) : undefined;
   } catch {
-    // Torn by the end of whoever wrote it.
+    // Truncated when its writer was killed.
     return undefined;
   }
 }
 
-/** Whole ones; not of a pipe, which would never end. */
+/** Yields complete lines; nothing for a pipe, which would never end. */
 async function* linesOf(path: string): AsyncGenerator<string> {
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {

@@ -6,10 +6,10 @@ import { Deadline } from '../kit/deadline.js';
 import type { Fetcher } from './fetch.js';
 import { Final } from './page.js';
 
-/** A page as it came. */
+/** A page as it was received. */
 export interface PageAnswer {
   readonly statusCode: number;
-  /** Where redirects led to in the end. */
+  /** Address after redirects. */
   readonly url: string;
   /** Such as `text/html`. */
   readonly type: string;
@@ -20,20 +20,20 @@ export interface PageClientOptions {
   readonly fetcher: Fetcher;
   /** Sent with every request. */
   readonly headers: Readonly<Record<string, string>>;
-  /** Of a body, whatever it was compressed to. */
+  /** Limit of a body after decompression. */
   readonly maxBytes: number;
-  /** For the whole page, redirects and body included. */
+  /** Limit for the whole page, including redirects and body. */
   readonly timeoutMs: number;
-  /** Throws if an address that a redirect leads to must not be asked for. */
-  readonly judge: (url: URL) => Promise<void>;
+  /** Throws if the target of a redirect must not be requested. */
+  readonly checkRedirect: (url: URL) => Promise<void>;
 }
 
 const MAX_REDIRECTS = 10;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
-/** May be answered differently another time, as a 5xx may; every other 4xx is final. */
-const PASSING = new Set([408, 425, 429]);
+/** Temporary, like 5xx; every other 4xx is final. */
+const TEMPORARY = new Set([408, 425, 429]);
 const TYPES = new Set(['text/html', 'text/xml', 'application/xhtml+xml', 'application/xml', 'application/json']);
-/** Of pages that do not say what they are. */
+/** For pages without a content type. */
 const TYPE_BY_ENDING: Readonly<Record<string, string>> = {
   '.html': 'text/html',
   '.htm': 'text/html',
@@ -45,7 +45,7 @@ const TYPE_BY_ENDING: Readonly<Record<string, string>> = {
 const CONTENT_TYPE = /^\s*([\w!#$%&'*+.^`|~-]+\/[\w!#$%&'*+.^`|~-]+)\s*(?:;|$)/;
 const CHARSET = /;\s*charset\s*=\s*"?([^\s";]+)/i;
 
-/** Asks for pages: redirects by hand, so that each address on the way is judged, and bodies within bounds. */
+/** Requests pages: follows redirects itself, so that each target is checked, and limits bodies. */
 export class PageClient {
   readonly #options: PageClientOptions;
   readonly #headers: Readonly<Record<string, string>>;
@@ -55,7 +55,7 @@ export class PageClient {
     this.#headers = { ...options.headers, 'accept-encoding': 'gzip, deflate, br' };
   }
 
-  /** Rejects with Final if asking again would not help. */
+  /** Rejects with Final if a retry would not help. */
   async read(address: string): Promise<PageAnswer> {
     const deadline = new Deadline({ withinMs: this.#options.timeoutMs });
     try {
@@ -77,7 +77,7 @@ export class PageClient {
       answer.destroy();
       url = target(location, url);
       if (redirects === MAX_REDIRECTS) throw new Final(`more than ${MAX_REDIRECTS} redirects`);
-      await this.#options.judge(url);
+      await this.#options.checkRedirect(url);
     }
   }
 
@@ -86,7 +86,7 @@ export class PageClient {
     try {
       if (statusCode >= 400) {
         const fault = `the server responded ${statusCode}`;
-        throw statusCode >= 500 || PASSING.has(statusCode) ? new Error(fault) : new Final(fault);
+        throw statusCode >= 500 || TEMPORARY.has(statusCode) ? new Error(fault) : new Final(fault);
       }
       const { type, charset } = typeOf(headers['content-type'], url);
       if (!TYPES.has(type)) throw new Final(`it is ${type}; only ${[...TYPES].join(', ')} are read`);
@@ -129,8 +129,8 @@ function decoderOf(charset: string): { decode(bytes: Buffer): string } {
 }
 
 /**
- * As it was before compression. Rejects if it is larger, or was cut off. Collected by hand: a chain of streams with a signal costs several times
- * what the page itself does.
+ * Resolves with the decompressed body. Rejects if it is larger than allowed, or truncated. Collected by hand, because a chain of streams
+ * with a signal costs several times as much as the page itself.
  */
 function wholeBody(answer: IncomingMessage, maxBytes: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
@@ -150,7 +150,7 @@ function wholeBody(answer: IncomingMessage, maxBytes: number): Promise<Buffer> {
     });
     body.on('end', () => resolve(chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks, bytes)));
     answer.on('error', fail);
-    // What ends without an end was cut off.
+    // A response that closes without an end was truncated.
     answer.on('close', () => {
       if (!answer.readableEnded) fail(new Error('the connection was closed before the page was complete'));
     });

@@ -6,52 +6,52 @@ import { Final, type QueuedPage, readPage, storedPage } from './page.js';
 
 export interface PageLoopOptions {
   readonly queue: PageQueue;
-  /** Pages in work at once. */
+  /** Concurrent pages. */
   readonly concurrency: number;
-  /** How many more are claimed while there is plenty, so that none waits for the queue. */
+  /** How many more are claimed while pages are plentiful, so that none waits for the queue. */
   readonly ahead: number;
-  /** How often a page that failed is tried again. */
+  /** How often a failed page is retried. */
   readonly retries: number;
-  /** Ends when there was nothing to do for so long, although others still work. */
+  /** Idle time after which the loop ends, even if others still work. */
   readonly idleMs: number;
-  /** Milliseconds that must lie between two pages of this address's host. */
+  /** Minimum interval in milliseconds between two pages of this address's host. */
   readonly delayOf: (url: string) => number | Promise<number>;
-  /** The work on one page. What it rejects with is the page's fault; with Final, for good. */
+  /** Processes one page. A rejection is charged to the page; a rejection with Final is permanent. */
   readonly visit: (page: QueuedPage) => Promise<void>;
-  /** A page is given up: resolves once that is safely told. */
+  /** Called when a page is given up; resolves once that is stored safely. */
   readonly onGivenUp: (page: QueuedPage, error: string) => Promise<void>;
 }
 
 const RENEW_MS = 5_000;
-/** How often an idle crawler looks for pages that others added or gave back. */
+/** How often an idle crawler checks for pages that others added or returned. */
 const POLL_INTERVAL_MS = 25;
 const FIRST_BACKOFF_MS = 250;
 const MAX_BACKOFF_MS = 10_000;
 const RECENT = 20_000;
 
-/** Redis has lost the queue, as when it was started again without its data. */
+/** Redis has lost the queue, as after a restart without its data. */
 export class Forgotten extends Error {}
 
 /**
- * Works on the pages of a queue, as many at once as it may. Claims no more than it can soon run, keeps the locks of what it holds alive, holds
- * pages back until their host may be asked, tries again what failed, and ends exactly when no page is left anywhere.
+ * Works on the pages of a queue with limited concurrency. Claims no more than it can soon run, renews the locks of what it holds, delays
+ * pages until their host may be requested, retries failed ones, and ends exactly when no page is left anywhere.
  */
 export class PageLoop {
   readonly #options: PageLoopOptions;
-  /** Claimed and not handled, by id. */
+  /** Claimed and not yet handled, by id. */
   readonly #held = new Map<string, QueuedPage>();
   readonly #ready: QueuedPage[] = [];
-  /** Ids of those in work. */
+  /** Ids of the pages in progress. */
   readonly #running = new Set<string>();
-  /** Unique keys that are in the queue for certain: it need not be asked about each link of each page. */
+  /** Unique keys that are certainly in the queue, which saves a query for each link of each page. */
   readonly #seen = new Recent(RECENT);
   #busyAt = Date.now();
   #pending = 0;
   #total = 0;
   #stopped = false;
-  #looking = false;
-  #lookAgain = false;
-  #woken = false;
+  #polling = false;
+  #pollAgain = false;
+  #wakeScheduled = false;
   #end: { readonly resolve: () => void; readonly reject: (error: Error) => void } | undefined;
   #broken: Error | undefined;
 
@@ -59,10 +59,13 @@ export class PageLoop {
     this.#options = options;
   }
 
-  /** Resolves when nothing is left, or what ran when it was stopped is done. Rejects with what made it impossible to go on. */
+  /**
+   * Resolves when no page is left, or, after `stop`, when the pages in progress are done. Rejects with the error that made it impossible
+   * to continue.
+   */
   async run(): Promise<void> {
     const renewal = setInterval(() => void this.#renew(), RENEW_MS);
-    const look = setInterval(() => this.wake(), POLL_INTERVAL_MS);
+    const polling = setInterval(() => this.wake(), POLL_INTERVAL_MS);
     try {
       await new Promise<void>((resolve, reject) => {
         this.#end = { resolve, reject };
@@ -71,33 +74,33 @@ export class PageLoop {
       });
     } finally {
       clearInterval(renewal);
-      clearInterval(look);
+      clearInterval(polling);
     }
   }
 
-  /** Begins no further page. */
+  /** Starts no further page. */
   stop(): void {
     this.#stopped = true;
     this.wake();
   }
 
-  /** The crawl cannot go on. */
+  /** Ends the crawl, which cannot continue. */
   break(error: Error): void {
     this.#broken ??= error;
     this.#end?.reject(this.#broken);
   }
 
-  /** There may be a page to run. */
+  /** Called when there may be a page to run. */
   wake(): void {
-    if (this.#woken || this.#end === undefined) return;
-    this.#woken = true;
+    if (this.#wakeScheduled || this.#end === undefined) return;
+    this.#wakeScheduled = true;
     setImmediate(() => {
-      this.#woken = false;
-      this.#look().catch((error: Error) => this.break(error));
+      this.#wakeScheduled = false;
+      this.#poll().catch((error: Error) => this.break(error));
     });
   }
 
-  /** Adds what the queue does not know yet. */
+  /** Adds pages that the queue does not know yet. */
   async enqueue(urls: readonly (string | URL)[], depth: number): Promise<void> {
     const fresh: QueuedRequest[] = [];
     const keys: string[] = [];
@@ -119,24 +122,24 @@ export class PageLoop {
     this.wake();
   }
 
-  async #look(): Promise<void> {
+  async #poll(): Promise<void> {
     this.#start();
-    this.#lookAgain = true;
-    if (this.#looking) return;
-    this.#looking = true;
+    this.#pollAgain = true;
+    if (this.#polling) return;
+    this.#polling = true;
     try {
-      while (this.#lookAgain && this.#broken === undefined) {
-        this.#lookAgain = false;
+      while (this.#pollAgain && this.#broken === undefined) {
+        this.#pollAgain = false;
         if (!this.#stopped) await this.#claim();
         this.#start();
       }
     } finally {
-      this.#looking = false;
+      this.#polling = false;
     }
     if (this.#isFinished()) this.#end?.resolve();
   }
 
-  /** Runs what is ready, as much of it as may run. */
+  /** Starts ready pages, as far as concurrency allows. */
   #start(): void {
     while (!this.#stopped && this.#broken === undefined && this.#running.size < this.#options.concurrency) {
       const page = this.#ready.shift();
@@ -151,7 +154,7 @@ export class PageLoop {
     const { queue, concurrency, ahead } = this.#options;
     const free = Math.max(0, concurrency - this.#held.size);
     const more = concurrency + ahead - this.#held.size - free;
-    // Not for each page that is done: many for one round trip.
+    // Not for each handled page: one round trip claims many.
     if (free === 0 && more <= ahead / 2) return;
     const { requests, pending, total, known } = await queue.claim(free, Math.max(0, more));
     if (!known) throw new Forgotten('Redis has lost the queue of this crawl');
@@ -164,16 +167,16 @@ export class PageLoop {
     }
   }
 
-  /** Ready at once, or when its host may be asked again. */
+  /** Makes a page ready at once, or when its host may be requested again. */
   async #hold(page: QueuedPage): Promise<void> {
     this.#busyAt = Date.now();
     const { delayOf, queue } = this.#options;
     const delay = delayOf(page.url);
-    // Most hosts want no delay and are known: their pages are ready before this returns.
+    // Most hosts are known and need no delay: their pages are ready before this returns.
     const everyMs = typeof delay === 'number' ? delay : await delay;
     const waitMs = everyMs === 0 ? 0 : await queue.slot(new URL(page.url).host, everyMs);
     const ready = () => {
-      // Another may have it meanwhile.
+      // Another client may have it meanwhile.
       if (this.#held.get(page.id) !== page) return;
       this.#ready.push(page);
       this.wake();
@@ -192,7 +195,7 @@ export class PageLoop {
       fault = thrown;
       failed = true;
     }
-    // What is left unfinished here is for whoever goes on.
+    // A page that is unfinished here is left to a later attempt.
     if (this.#broken !== undefined) return;
     if (failed) {
       const message = fault instanceof Error ? fault.message : String(fault);
@@ -202,15 +205,15 @@ export class PageLoop {
         page.retryCount += 1;
         const delayMs = backoffMs(page.retryCount, { firstMs: FIRST_BACKOFF_MS, capMs: MAX_BACKOFF_MS });
         await queue.reclaim(page.id, storedPage(page), { delayMs });
-        return this.#let(page);
+        return this.#release(page);
       }
       await onGivenUp(page, message);
     }
     this.#pending = await queue.handle(page.id, storedPage(page, new Date().toISOString()), failed);
-    this.#let(page);
+    this.#release(page);
   }
 
-  #let(page: QueuedPage): void {
+  #release(page: QueuedPage): void {
     this.#held.delete(page.id);
     this.#running.delete(page.id);
     this.#busyAt = Date.now();
@@ -231,7 +234,7 @@ export class PageLoop {
     try {
       await this.#options.queue.join();
       if (this.#held.size === 0) return;
-      // Another has it now: what does not run yet need not run here too.
+      // Another client has it now: unless it is running already, it need not run here too.
       for (const id of await this.#options.queue.prolong([...this.#held.keys()])) {
         if (this.#running.has(id)) continue;
         this.#held.delete(id);
@@ -244,7 +247,7 @@ export class PageLoop {
   }
 }
 
-/** Remembers the latest texts that it was told, between half of `most` and all of them, so that its memory has a bound. */
+/** A bounded memory of recent texts: keeps between half of `most` and all of the latest ones. */
 export class Recent {
   readonly #half: number;
   #newer = new Set<string>();
@@ -254,7 +257,7 @@ export class Recent {
     this.#half = Math.ceil(most / 2);
   }
 
-  /** false: it is remembered. */
+  /** Returns false if it was present. */
   add(text: string): boolean {
     if (this.#newer.has(text)) return false;
     const fresh = !this.#older.has(text);

@@ -6,19 +6,19 @@ const MAX_BYTES = 512 * 1024;
 const TIMEOUT_MS = 10_000;
 const MAX_REDIRECTS = 5;
 const MAX_CRAWL_DELAY_MS = 60_000;
-/** How many hosts are remembered. */
+/** Limit on cached hosts. */
 const MAX_HOSTS = 5_000;
 
-/** What the robots.txt of a host says. */
+/** The rules in the robots.txt of a host. */
 export interface Rules {
   allows(url: string): boolean;
   readonly delayMs: number;
 }
 
-const FREE: Rules = { allows: () => true, delayMs: 0 };
-const CLOSED: Rules = { allows: () => false, delayMs: 0 };
+const ALLOW_ALL: Rules = { allows: () => true, delayMs: 0 };
+const ALLOW_NONE: Rules = { allows: () => false, delayMs: 0 };
 
-/** The rules of each host, asked for once (RFC 9309): none where there is no file, and no page at all where the server fails. */
+/** The rules of each host, fetched once (RFC 9309): none if there is no file, and no page at all if the server fails. */
 export class Robots {
   readonly #fetcher: Fetcher;
   readonly #userAgent: string;
@@ -29,30 +29,30 @@ export class Robots {
     this.#userAgent = userAgent;
   }
 
-  /** At once if they are known. */
+  /** Returns synchronously if they are known. */
   rules(url: URL): Rules | Promise<Rules> {
     const known = this.#hosts.get(url.origin);
     if (known !== undefined) return known;
     if (this.#hosts.size >= MAX_HOSTS) this.#hosts.clear();
-    const asked = this.#ask(new URL('/robots.txt', url)).then((rules) => {
+    const pending = this.#fetch(new URL('/robots.txt', url)).then((rules) => {
       this.#hosts.set(url.origin, rules);
       return rules;
     });
-    this.#hosts.set(url.origin, asked);
-    return asked;
+    this.#hosts.set(url.origin, pending);
+    return pending;
   }
 
-  async #ask(file: URL): Promise<Rules> {
+  async #fetch(file: URL): Promise<Rules> {
     try {
       const { status, text } = await within({ withinMs: TIMEOUT_MS }, (signal) => this.#read(file, signal));
-      if (status >= 500) return CLOSED;
-      if (status !== 200) return FREE;
+      if (status >= 500) return ALLOW_NONE;
+      if (status !== 200) return ALLOW_ALL;
       const parsed = robotsParser(file.href, text);
       const delayMs = Math.min(MAX_CRAWL_DELAY_MS, Math.max(0, (parsed.getCrawlDelay(this.#userAgent) ?? 0) * 1_000));
       return { allows: (url) => parsed.isAllowed(url, this.#userAgent) !== false, delayMs };
     } catch {
-      // Nobody there, or nobody who may be asked: the page itself will say so.
-      return FREE;
+      // Unreachable, or not allowed: the request of the page itself will report it.
+      return ALLOW_ALL;
     }
   }
 
@@ -69,7 +69,7 @@ export class Robots {
         continue;
       }
       let text = '';
-      // What is past the bound is left out, as the RFC allows.
+      // The rest is ignored, as the RFC allows.
       answer.setEncoding('utf8');
       for await (const chunk of answer) {
         text += String(chunk);

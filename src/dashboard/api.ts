@@ -2,11 +2,12 @@ import type { Progress } from '../job/job.js';
 import { parseJson } from '../kit/json.js';
 import type { JobChange } from '../ledger/ledger-change.js';
 
-/** The Master's HTTP API as the dashboard uses it. Addresses are relative, so that it works wherever it is mounted. */
+/** Client of the Master's HTTP API. URLs are relative, so that the dashboard works wherever it is mounted. */
 
-const ANSWER_LIMITS = { maxBytes: 256 * 1024 * 1024 };
+const RESPONSE_LIMITS = { maxBytes: 256 * 1024 * 1024 };
 const TOKEN_KEY = 'peerwork token';
 
+/** A refusal of the Master, with its HTTP status (0 if it does not respond) and hint. */
 export class ApiError extends Error {
   readonly status: number;
   readonly hint: string;
@@ -18,6 +19,7 @@ export class ApiError extends Error {
   }
 }
 
+/** Stores the API token until the tab is closed; an empty one removes it. */
 export function setToken(token: string): void {
   if (token === '') sessionStorage.removeItem(TOKEN_KEY);
   else sessionStorage.setItem(TOKEN_KEY, token);
@@ -28,8 +30,8 @@ function headers(): Record<string, string> {
   return token === null ? {} : { authorization: `Bearer ${token}` };
 }
 
-/** Rejects with an ApiError, which says what to do. */
-export async function ask<T>(method: string, path: string, body?: unknown): Promise<T> {
+/** Sends a request and returns its JSON. Rejects with an ApiError that carries the hint. */
+export async function request<T>(method: string, path: string, body?: unknown): Promise<T> {
   let response: Response;
   try {
     response = await fetch(path, {
@@ -41,15 +43,15 @@ export async function ask<T>(method: string, path: string, body?: unknown): Prom
     throw new ApiError(0, 'The Master does not respond', 'Check that it is running.');
   }
   const text = await response.text();
-  const answer = text === '' ? undefined : parseJson(text, ANSWER_LIMITS);
+  const answer = text === '' ? undefined : parseJson(text, RESPONSE_LIMITS);
   if (response.ok) return answer as T;
   const { detail = response.statusText, hint = '' } = (answer ?? {}) as { detail?: string; hint?: string };
   throw new ApiError(response.status, detail, hint);
 }
 
-export const get = <T>(path: string): Promise<T> => ask<T>('GET', path);
+export const get = <T>(path: string): Promise<T> => request<T>('GET', path);
 
-/** As `src/master/http/event-feed.ts` writes them; `gap`: what came before is not known. */
+/** Events as `src/master/http/event-feed.ts` writes them; `gap` means that earlier events were missed. */
 export type ServerEvent =
   | { readonly name: 'job'; readonly data: JobChange }
   | { readonly name: 'jobs'; readonly data: { readonly cut: true } }
@@ -59,8 +61,8 @@ export type ServerEvent =
   | { readonly name: 'gap' };
 
 /**
- * Reads server-sent events until `signal`; fetch, because EventSource sends no token. Resolves when the stream ends. An id may come without an event, as the
- * place to come back to.
+ * Reads server-sent events until the signal aborts; resolves when the stream ends. Uses fetch, because EventSource cannot send a
+ * token. An id may arrive without an event: it is the position to resume from.
  */
 export async function readEvents(
   lastId: string,
@@ -81,7 +83,7 @@ export async function readEvents(
       const id = field('id');
       const [name, data] = [field('event'), field('data')];
       if (id === undefined) continue;
-      take(id, name === undefined || data === undefined ? undefined : ({ name, data: parseJson(data, ANSWER_LIMITS) } as ServerEvent));
+      take(id, name === undefined || data === undefined ? undefined : ({ name, data: parseJson(data, RESPONSE_LIMITS) } as ServerEvent));
     }
   }
 }

@@ -10,7 +10,7 @@ interface View {
 
 const MAX_LABEL = 18;
 
-/** The jobs of a group as a drawing that can be moved and enlarged; Tab reaches it, arrow keys go from node to node, Enter opens. */
+/** The jobs of a group as a graph that can be panned and zoomed; Tab focuses it, arrow keys move between nodes, Enter opens one. */
 export function Graph({
   graph,
   stateOf,
@@ -105,7 +105,7 @@ function lineOf(places: readonly { readonly x: number; readonly y: number }[], [
   return `M${x1} ${y1}C${middle} ${y1} ${middle} ${y2} ${to.x} ${y2}`;
 }
 
-/** Left and right follow edges, up and down go to the nearest in the same layer. */
+/** Left and right follow edges; up and down go to the nearest node of the same layer. */
 function neighbour(
   places: readonly { readonly x: number; readonly y: number }[],
   edges: readonly (readonly [number, number])[],

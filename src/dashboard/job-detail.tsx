@@ -6,10 +6,10 @@ import type { ServerEvent } from './api.js';
 import { useEvents, useQuery } from './live.js';
 import { Action, act, duration, Json, Problem, State, useEscape, when } from './parts.js';
 
-/** Shown in a way of their own. */
+/** Fields shown separately. */
 const OWN = ['name', 'channel', 'priority'] as const;
 
-/** One job: what it is given, what it gave, what it said, what it waits for; and what can be done about it. */
+/** One job: its input, output, log and dependencies, and the actions on it. */
 export function JobDetail({ id, open }: { id: string; open: (id: string | undefined) => void }) {
   const path = idPath('v1/jobs', id);
   const isMine = (event: ServerEvent) => event.name === 'job' && event.data.id === id;
@@ -102,7 +102,7 @@ export function JobDetail({ id, open }: { id: string; open: (id: string | undefi
           <Json value={settled.output} />
         </>
       )}
-      <Said id={id} entries={history?.entries ?? []} />
+      <RunLog id={id} entries={history?.entries ?? []} />
     </article>
   );
 }
@@ -122,8 +122,8 @@ function Links({ title, ids, open }: { title: string; ids: readonly string[]; op
   );
 }
 
-/** Log, progress and errors: what was kept, and what is said from now on. */
-function Said({ id, entries }: { id: string; entries: readonly HistoryEntry[] }) {
+/** Log, progress and errors: the stored ones, and those that arrive live. */
+function RunLog({ id, entries }: { id: string; entries: readonly HistoryEntry[] }) {
   const [live, setLive] = useState<readonly string[]>([]);
   const [progress, setProgress] = useState<unknown>();
   const end = useRef<HTMLPreElement>(null);
@@ -132,13 +132,13 @@ function Said({ id, entries }: { id: string; entries: readonly HistoryEntry[] })
     const lines: string[] = [];
     for (const event of batch) {
       if (event.name !== 'progress' || event.data.id !== id) continue;
-      const { progress: said } = event.data;
-      if (said.kind === 'progress') setProgress(said.value);
-      else lines.push(`${when(Date.now())}  ${said.line}`);
+      const { progress: update } = event.data;
+      if (update.kind === 'progress') setProgress(update.value);
+      else lines.push(`${when(Date.now())}  ${update.line}`);
     }
     if (lines.length > 0) setLive((before) => [...before, ...lines].slice(-500));
   });
-  const kept = entries.map((entry) => `${when(entry.at)}  ${wordsOf(entry)}`);
+  const kept = entries.map((entry) => `${when(entry.at)}  ${entryText(entry)}`);
   useEffect(() => {
     if (end.current !== null) end.current.scrollTop = end.current.scrollHeight;
   });
@@ -155,7 +155,7 @@ function Said({ id, entries }: { id: string; entries: readonly HistoryEntry[] })
   );
 }
 
-function wordsOf({ kind, body }: HistoryEntry): string {
+function entryText({ kind, body }: HistoryEntry): string {
   if (kind === 'progress') return `progress ${JSON.stringify(body)}`;
   const { line, code, message } = body as { line?: string; code?: string; message?: string };
   return kind === 'error' ? `failed: ${code} ${message}` : (line ?? JSON.stringify(body));

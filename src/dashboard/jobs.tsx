@@ -114,7 +114,7 @@ function Row({ job }: { job: JobSummary }) {
   );
 }
 
-/** The jobs that a filter lets through: the first page is read anew as jobs come, states change where they stand, further pages come with scrolling. */
+/** The jobs that match a filter: the first page reloads when jobs are added, states change in place, further pages load on scrolling. */
 function useJobs(filter: Filter) {
   const query = new URLSearchParams(Object.entries(filter).filter(([, value]) => value !== '')).toString();
   const [jobs, setJobs] = useState<readonly JobSummary[]>([]);

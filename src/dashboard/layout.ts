@@ -1,5 +1,6 @@
-/** A layered layout: each node stands right of all its parents, and near them. */
+/** A layered graph layout: each node is right of all its parents, and near them. */
 
+/** Upper left corner of a node, in pixels. */
 export interface Placed {
   readonly x: number;
   readonly y: number;
@@ -17,7 +18,7 @@ const GAP_X = 60;
 const GAP_Y = 12;
 const SWEEPS = 6;
 
-/** `edges` are pairs of parent and child, as indexes; circles do not occur. Takes time in proportion to the edges. */
+/** Computes the layout. `edges` are pairs of parent and child indexes, without cycles. Runs in linear time. */
 export function layered(count: number, edges: readonly (readonly [number, number])[]): Layout {
   const parents: number[][] = Array.from({ length: count }, () => []);
   const children: number[][] = Array.from({ length: count }, () => []);
@@ -56,7 +57,7 @@ function longestPaths(count: number, parents: readonly number[][], children: rea
   return layers;
 }
 
-/** Sorts each layer by the mean place of the neighbours, forwards and backwards in turn: few crossings, not the fewest. */
+/** Sorts each layer by the mean position of its neighbours, alternating forwards and backwards: few crossings, though not the minimum. */
 function order(layers: number[][], parents: readonly number[][], children: readonly number[][], count: number): void {
   const place = new Array<number>(count).fill(0);
   const note = (layer: readonly number[]) => {

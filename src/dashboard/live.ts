@@ -1,12 +1,12 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { ApiError, get, readEvents, type ServerEvent } from './api.js';
 
-/** What happened since the views were last told, so that they repaint a few times a second at most, however much happens. */
+/** Events since the last flush. Batched so that views repaint a few times a second at most, however much happens. */
 export type Batch = readonly ServerEvent[];
 
-const TELL_MS = 250;
+const FLUSH_MS = 250;
 const RETRY_MS = 2_000;
-/** More events than this are not looked at one by one. */
+/** Further events of a batch are dropped. */
 const MAX_BATCH = 20_000;
 
 const listeners = new Set<(batch: Batch) => void>();
@@ -15,15 +15,15 @@ let batch: ServerEvent[] = [];
 let timer: ReturnType<typeof setTimeout> | undefined;
 let connected = false;
 
-function take(event: ServerEvent): void {
+function enqueue(event: ServerEvent): void {
   if (batch.length < MAX_BATCH) batch.push(event);
   if (timer !== undefined) return;
   timer = setTimeout(() => {
     timer = undefined;
-    const told = batch;
+    const events = batch;
     batch = [];
-    for (const listener of listeners) listener(told);
-  }, TELL_MS);
+    for (const listener of listeners) listener(events);
+  }, FLUSH_MS);
 }
 
 function setConnected(now: boolean): void {
@@ -32,7 +32,7 @@ function setConnected(now: boolean): void {
   for (const watcher of watchers) watcher(now);
 }
 
-/** Listens as long as the page lives; what happened during a gap is read anew. */
+/** Reads events as long as the page lives; after a gap, views reload what they may have missed. */
 export async function listen(): Promise<never> {
   let last = '';
   for (;;) {
@@ -40,17 +40,18 @@ export async function listen(): Promise<never> {
       await readEvents(last, new AbortController().signal, (id, event) => {
         last = id;
         setConnected(true);
-        if (event !== undefined) take(event);
+        if (event !== undefined) enqueue(event);
       });
     } catch {
-      // Tried again below.
+      // Retried below.
     }
     setConnected(false);
-    take({ name: 'gap' });
+    enqueue({ name: 'gap' });
     await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
   }
 }
 
+/** Whether events are arriving, as state of a component. */
 export function useConnected(): boolean {
   const [now, set] = useState(connected);
   useEffect(() => {
@@ -60,13 +61,14 @@ export function useConnected(): boolean {
   return now;
 }
 
+/** Calls the listener with each batch of events while the component is mounted. */
 export function useEvents(listener: (batch: Batch) => void): void {
   const latest = useRef(listener);
   latest.current = listener;
   useEffect(() => {
-    const tell = (events: Batch) => latest.current(events);
-    listeners.add(tell);
-    return () => void listeners.delete(tell);
+    const notify = (events: Batch) => latest.current(events);
+    listeners.add(notify);
+    return () => void listeners.delete(notify);
   }, []);
 }
 
@@ -76,7 +78,7 @@ export interface Query<T> {
   readonly reload: () => void;
 }
 
-/** What an address answers, read anew when an event says so: at most once in `everyMs`, and never twice at a time. */
+/** Loads a URL, and reloads it when an event matches: at most once in `everyMs`, and never concurrently. */
 export function useQuery<T>(path: string | undefined, wants: (event: ServerEvent) => boolean, everyMs = 1_000): Query<T> {
   const [state, set] = useState<{ readonly data?: T; readonly error?: ApiError }>({});
   const reading = useRef({ busy: false, again: false, readAt: 0, path });

@@ -18,14 +18,14 @@ interface Status {
   readonly scopes: readonly string[];
 }
 
-/** `#jobs/ID`: the view and what is open in it, so that the browser's back and a link lead there. */
+/** Parses `#jobs/ID`: the view and what is open in it, so that links and the browser's back button work. */
 function place(): { readonly view: View; readonly chosen: string | undefined } {
   const [name = '', id] = location.hash.slice(1).split('/');
   const view = views.find((one) => one === name) ?? 'overview';
   return { view, chosen: id === undefined || id === '' ? undefined : decoded(id) };
 }
 
-/** A link that somebody typed may hold a bare `%`. */
+/** A link typed by hand may contain a bare `%`. */
 function decoded(id: string): string {
   try {
     return decodeURIComponent(id);

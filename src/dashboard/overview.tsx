@@ -17,7 +17,7 @@ export function Overview() {
   const { data, error, reload } = useQuery<Stats>('v1/stats', ({ name }) => name === 'job', 2_000);
   const { data: channels } = useQuery<{ channels: ChannelRecord[] }>('v1/channels', ({ name }) => name === 'job', 2_000);
   useEffect(() => {
-    // Time goes on, also when nothing happens.
+    // The chart moves on even if nothing happens.
     const timer = setInterval(reload, STEP_MS);
     return () => clearInterval(timer);
   }, []);

@@ -1,14 +1,14 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { JobState } from '../ledger/records.js';
-import { ApiError, ask } from './api.js';
+import { ApiError, request } from './api.js';
 
-/** Small pieces that all views use. */
+/** Small components that all views share. */
 
 export const states: readonly JobState[] = ['blocked', 'ready', 'leased', 'completed', 'failed', 'cancelled'];
 const signs: Readonly<Record<JobState, string>> = { blocked: '◌', ready: '○', leased: '◐', completed: '●', failed: '✕', cancelled: '⊘' };
 
-/** A state in words and by a sign: colour is never all there is. */
+/** A state as a word and a symbol, since colour alone is not accessible. */
 export function State({ state, text }: { state: JobState; text?: string | undefined }) {
   return (
     <span class={`state ${state}`}>
@@ -34,9 +34,10 @@ export function duration(ms: number | undefined): string {
 
 export const count = (value: number): string => value.toLocaleString('en');
 
-/** What went wrong lately, and how to tell of it. */
+/** Listeners that show recent errors. */
 const toasts = new Set<(text: string) => void>();
-export function tell(text: string): void {
+/** Shows a message for a moment. */
+export function showToast(text: string): void {
   for (const toast of toasts) toast(text);
 }
 
@@ -57,13 +58,13 @@ export function Toast() {
   );
 }
 
-/** Does something on the Master, and says what was wrong if it refuses. */
+/** Sends a request to the Master, and shows the error if it is refused. Resolves with whether it succeeded. */
 export async function act(method: string, path: string, body?: unknown): Promise<boolean> {
   try {
-    await ask(method, path, body);
+    await request(method, path, body);
     return true;
   } catch (error) {
-    tell(error instanceof ApiError ? `${error.message} ${error.hint}` : String(error));
+    showToast(error instanceof ApiError ? `${error.message} ${error.hint}` : String(error));
     return false;
   }
 }
@@ -81,7 +82,7 @@ export function Action(props: { children: ComponentChildren; run: () => unknown;
   );
 }
 
-/** Escape closes what is open, wherever the focus is; a dialog above it takes it first. */
+/** Calls `close` on Escape, wherever the focus is; an open dialog takes precedence. */
 export function useEscape(close: () => void): void {
   const latest = useRef(close);
   latest.current = close;
@@ -94,7 +95,7 @@ export function useEscape(close: () => void): void {
   }, []);
 }
 
-/** A dialog of the browser: Escape closes it, and the focus stays in it. */
+/** A native dialog: Escape closes it, and focus stays inside. */
 export function Dialog({ title, onClose, children }: { title: string; onClose: () => void; children: ComponentChildren }) {
   const ref = useRef<HTMLDialogElement>(null);
   useEffect(() => {
@@ -124,7 +125,7 @@ export function Problem({ error }: { error: ApiError | undefined }) {
   );
 }
 
-/** Rows of the same height of which only those in view are there. Arrow keys move, Enter chooses. */
+/** A list of rows of equal height, of which only the visible ones are rendered. Arrow keys move, Enter chooses. */
 export function VirtualList<T>(props: {
   items: readonly T[];
   keyOf: (item: T) => string;

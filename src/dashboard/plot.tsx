@@ -1,5 +1,6 @@
 import { useState } from 'preact/hooks';
 
+/** One line of a chart; null values are gaps. */
 export interface Line {
   readonly name: string;
   readonly values: readonly (number | null)[];
@@ -11,7 +12,7 @@ const HEIGHT = 160;
 const LEFT = 48;
 const BOTTOM = 20;
 
-/** Lines over time, with the values under the pointer in words. */
+/** Line chart over time, with the values under the pointer in words. */
 export function Plot({
   title,
   at,
@@ -77,12 +78,12 @@ export function Plot({
   );
 }
 
-/** A gap where there is no value. */
+/** Leaves a gap where values are missing. */
 function pathOf(values: readonly (number | null)[], x: (place: number) => number, y: (value: number) => number): string {
   let path = '';
   let open = false;
   for (const [place, value] of values.entries()) {
-    // A point that stands alone is a line too, of no length.
+    // An isolated point becomes a line of zero length.
     if (value !== null) path += `${open ? 'L' : 'M'}${x(place).toFixed(1)} ${y(value).toFixed(1)}${open ? '' : 'h0'}`;
     open = value !== null;
   }

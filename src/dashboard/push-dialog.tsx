@@ -1,15 +1,15 @@
 import { useState } from 'preact/hooks';
 import { LOCAL_JSON, parseJson } from '../kit/json.js';
-import { ApiError, ask } from './api.js';
+import { ApiError, request } from './api.js';
 import { Dialog, Problem } from './parts.js';
 
-/** Pushes one job, or a list of them, given as JSON. */
+/** Pushes one job, or a list of jobs, given as JSON. */
 export function PushDialog({ onClose, onPushed }: { onClose: () => void; onPushed: (id: string) => void }) {
   const [text, setText] = useState('{\n  "data": {}\n}');
   const [error, setError] = useState<ApiError | undefined>();
   const push = async () => {
     try {
-      const { jobs } = await ask<{ jobs: { id: string; added: boolean }[] }>(
+      const { jobs } = await request<{ jobs: { id: string; added: boolean }[] }>(
         'POST',
         'v1/jobs',
         parseJson(text, { ...LOCAL_JSON, exact: true }),

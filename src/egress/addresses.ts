@@ -1,7 +1,10 @@
 import { BlockList, isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 
-/** IPv4 that is not the public internet: the special-purpose registry of IANA (RFC 6890 and what came later). 169.254.169.254 and its kin are in it. */
+/**
+ * IPv4 ranges that are not public internet: IANA's special-purpose registry (RFC 6890 and later additions), including 169.254.169.254 and
+ * similar.
+ */
 export const closedIpv4 = [
   '0.0.0.0/8',
   '10.0.0.0/8',
@@ -20,7 +23,7 @@ export const closedIpv4 = [
   '240.0.0.0/4',
 ] as const;
 
-/** Within the unicast space of IPv6: what leads elsewhere, such as tunnels with an IPv4 address inside, or nowhere. */
+/** Ranges within the unicast space of IPv6 that lead elsewhere, such as tunnels with an embedded IPv4 address, or nowhere. */
 const closedIpv6 = ['2001::/23', '2001:db8::/32', '2002::/16', '3fff::/20'] as const;
 
 /** Cloud metadata outside the ranges above: Alibaba's is in 100.64/10, Oracle's in 192.0.0/24, Azure's host node here. */
@@ -32,28 +35,28 @@ export interface OwnNetwork {
   readonly cidr: string;
 }
 
-/** The networks that this machine is in, public ones too: all of their hosts count as the owner's. */
+/** Returns the networks that this machine is in, public ones included: all of their hosts count as the owner's. */
 export function ownNetworks(): OwnNetwork[] {
   return Object.values(networkInterfaces()).flatMap((addresses = []) =>
     addresses.map(({ address, cidr, family }) => ({ address, cidr: cidr ?? `${address}/${family === 'IPv4' ? 32 : 128}` })),
   );
 }
 
-/** Tells addresses of the public internet from all others, the owner's own networks included, as they are now. */
+/** Distinguishes addresses of the public internet from all others. The owner's current networks count as private. */
 export class PublicInternet {
   readonly #own: () => readonly OwnNetwork[];
   readonly #closed = new BlockList();
   readonly #unicast = new BlockList();
 
-  /** `own`: default those of this machine, looked up anew for each address: a laptop changes its networks. */
+  /** `own`: default the networks of this machine, read again for each address, because a laptop changes networks. */
   constructor(own?: readonly OwnNetwork[]) {
     this.#own = own === undefined ? ownNetworks : () => own;
-    // Everything else of IPv6 is loopback, link-local, unique local, multicast, IPv4-mapped, NAT64 or not assigned.
+    // Everything else in IPv6 is loopback, link-local, unique local, multicast, IPv4-mapped, NAT64 or unassigned.
     this.#unicast.addSubnet('2000::', 3, 'ipv6');
     for (const range of [...closedIpv4, ...closedIpv6, ...closedHosts]) close(this.#closed, range);
   }
 
-  /** `address` as the system writes it. */
+  /** `address` in the system's notation. */
   has(address: string): boolean {
     switch (isIP(address)) {
       case 4:
@@ -78,7 +81,7 @@ export class PublicInternet {
 function close(list: BlockList, cidr: string): void {
   const [address = '', bits] = cidr.split('/');
   const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
-  // A mistaken netmask must not close the internet.
+  // A wrong netmask must not block the whole internet.
   const prefix = Math.max(Number(bits ?? (family === 'ipv6' ? 128 : 32)), family === 'ipv6' ? 16 : 4);
   if (isIP(address) !== 0) list.addSubnet(address, prefix, family);
 }

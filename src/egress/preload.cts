@@ -1,12 +1,13 @@
 /**
- * Loaded by `--require` before any other code in a sandbox whose network namespace is empty: leads TCP connections of ordinary Node code (fetch, http,
- * tls, ws, database clients) through the EgressProxy, whose unix socket is bound into the sandbox. A comfort, not a wall: what goes around it reaches nothing.
+ * Preloaded by `--require` before any other code in a sandbox whose network namespace is empty: routes TCP connections of ordinary Node
+ * code (fetch, http, tls, ws, database clients) through the EgressProxy, whose unix socket is bound into the sandbox. A convenience, not
+ * a wall: code that bypasses it reaches nothing.
  *
- * A connection is opened as `CONNECT host:port` on the proxy's socket; once that is granted its handle takes the place of the one that the caller's socket
- * would have had, by the method with which Node itself changes from IPv6 to IPv4 (`kReinitializeHandle`, Node 20 to 24), so that TLS keeps its SNI and its
- * check of the name. Names travel as they are: what they lead to is judged by the proxy alone.
+ * A connection is opened as `CONNECT host:port` on the proxy's socket. Once granted, its handle replaces the one that the caller's socket
+ * would have had, by the method with which Node itself falls back from IPv6 to IPv4 (`kReinitializeHandle`, Node 20 to 24), so that TLS
+ * keeps its SNI and host name check. Names are passed on unresolved: only the proxy judges what they resolve to.
  *
- * In plain CommonJS, without another file: it is placed into sandboxes by itself.
+ * Plain CommonJS in a single file, because it is placed into sandboxes by itself.
  */
 import type { LookupAddress, LookupOptions } from 'node:dns';
 import type { Socket as NetSocket, SocketConnectOpts } from 'node:net';
@@ -28,7 +29,7 @@ interface Handle {
   close(): void;
 }
 
-/** What Node's own sockets have besides what is documented. */
+/** Undocumented members of Node's own sockets. */
 interface Socket extends NetSocket {
   connecting: boolean;
   encrypted?: boolean;
@@ -57,9 +58,9 @@ prototype['connect'] = function connect(this: Socket, ...args: unknown[]): Socke
   const normalized = Array.isArray(first) ? (first as unknown as Normalized) : normalizeArgs(args);
   const [options, callback] = normalized;
   const target = targetOf(options);
-  // A unix socket, a mistake that Node itself reports, or a socket inside of one that connects already.
+  // A unix socket, invalid arguments that Node itself reports, or a socket wrapped around one that is already connecting.
   if (target === undefined || this._parent?.connecting === true) return direct.call(this, normalized);
-  // The sandbox has a loopback of its own, on which the task may serve itself.
+  // The sandbox has its own loopback, on which the task may run servers.
   if (isLoopback(target.host)) return connectWithin(this, target, normalized);
   if (callback !== null) this.once('connect', callback);
   connectThrough(this, target);
@@ -77,7 +78,7 @@ function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (net.isIPv4(host) && host.startsWith('127.'));
 }
 
-/** The sandbox's own loopback; if nobody listens there, the proxy says whether this machine's is open to the task. */
+/** Tries the sandbox's own loopback; if nothing listens there, the proxy decides whether this machine's is open to the task. */
 function connectWithin(socket: Socket, target: Target, [options, callback]: Normalized): Socket {
   const host = target.host === 'localhost' ? '127.0.0.1' : target.host;
   const forget = () => {
@@ -101,7 +102,7 @@ function connectWithin(socket: Socket, target: Target, [options, callback]: Norm
 
 function connectThrough(socket: Socket, target: Target): void {
   if (socket.destroyed) {
-    // Node lets a socket that has ended connect anew.
+    // Node allows a socket that has ended to connect again.
     socket._handle = null;
     socket._peername = null;
     socket._sockname = null;
@@ -110,15 +111,15 @@ function connectThrough(socket: Socket, target: Target): void {
   socket._unrefTimer();
   socket.connecting = true;
   if (net.isIP(target.host) === 0) socket._host = target.host;
-  const way = new net.Socket() as Socket;
-  const abandon = () => way.destroy();
+  const proxied = new net.Socket() as Socket;
+  const abandon = () => proxied.destroy();
   socket.once('close', abandon);
   const fail = (error: Error) => {
-    way.destroy();
+    proxied.destroy();
     if (socket.connecting) socket.destroy(error);
   };
   const head: Buffer[] = [];
-  way.on('data', (chunk: Buffer) => {
+  proxied.on('data', (chunk: Buffer) => {
     head.push(chunk);
     const bytes = Buffer.concat(head);
     const end = bytes.indexOf('\r\n\r\n');
@@ -126,32 +127,32 @@ function connectThrough(socket: Socket, target: Target): void {
     const answer = bytes.toString('latin1', 0, Math.max(end, 0));
     if (!/^HTTP\/1\.1 200 /.test(answer)) return fail(errorOf(answer, target));
     socket.off('close', abandon);
-    succeed(socket, way, target, bytes.subarray(end + 4));
+    succeed(socket, proxied, target, bytes.subarray(end + 4));
   });
-  way.on('error', () => fail(failure('ECONNREFUSED', target, 'the way out of the sandbox is closed')));
-  way.on('end', () => fail(failure('ECONNRESET', target, 'the way out of the sandbox was closed')));
-  direct.call(way, normalizeArgs([{ path: PROXY }]));
+  proxied.on('error', () => fail(failure('ECONNREFUSED', target, 'the way out of the sandbox is closed')));
+  proxied.on('end', () => fail(failure('ECONNRESET', target, 'the way out of the sandbox was closed')));
+  direct.call(proxied, normalizeArgs([{ path: PROXY }]));
   const authority = net.isIPv6(target.host) ? `[${target.host}]` : target.host;
   if (/^[\x21-\x7e]{1,260}$/.test(authority))
-    way.write(`CONNECT ${authority}:${target.port} HTTP/1.1\r\nhost: ${authority}:${target.port}\r\n\r\n`);
+    proxied.write(`CONNECT ${authority}:${target.port} HTTP/1.1\r\nhost: ${authority}:${target.port}\r\n\r\n`);
   else process.nextTick(fail, failure('ENOTFOUND', target));
 }
 
-/** The stream behind the proxy's answer becomes the caller's own. */
-function succeed(socket: Socket, way: Socket, { host, port }: Target, rest: Buffer): void {
-  const handle = way._handle;
-  way._handle = null;
-  way.removeAllListeners();
+/** Hands the stream that follows the proxy's reply over to the caller's socket. */
+function succeed(socket: Socket, proxied: Socket, { host, port }: Target, rest: Buffer): void {
+  const handle = proxied._handle;
+  proxied._handle = null;
+  proxied.removeAllListeners();
   if (handle === null) return;
   handle.readStop();
   handle.reading = false;
-  const buffered: Buffer | null = way.read();
+  const buffered: Buffer | null = proxied.read();
   if (!socket.connecting || takeHandle === undefined) {
     handle.close();
     if (socket.connecting) socket.destroy(new Error(`this version of Node (${process.version}) has no network in this sandbox`));
     return;
   }
-  // It would forget that the caller has ended the socket already.
+  // Otherwise it would forget that the caller has already ended the socket.
   socket._undestroy = () => {};
   (socket as unknown as Record<symbol, (handle: Handle) => void>)[takeHandle]?.(handle);
   Reflect.deleteProperty(socket, '_undestroy');
@@ -159,7 +160,7 @@ function succeed(socket: Socket, way: Socket, { host, port }: Target, rest: Buff
   const address = net.isIP(host) === 0 ? standInOf(host) : host;
   socket._peername = { address, family: net.isIPv6(address) ? 'IPv6' : 'IPv4', port };
   socket._unrefTimer();
-  confirmEndOf(socket, way, handle, { host, port });
+  confirmEndOf(socket, proxied, handle, { host, port });
   socket.emit('connect');
   socket.emit('ready');
   if (socket.destroyed) return;
@@ -168,34 +169,35 @@ function succeed(socket: Socket, way: Socket, { host, port }: Target, rest: Buff
 }
 
 /**
- * A unix socket has no reset: where the stream behind the proxy broke it is closed, and a write, even of nothing, fails with EPIPE; an orderly end is a
- * half-close. Only that one may look like an end. `way` has given its handle away and borrows it for the question, below TLS.
+ * Distinguishes an orderly end from a broken stream. A unix socket has no reset: if the stream behind the proxy broke, the socket is
+ * closed, and a write, even an empty one, fails with EPIPE; an orderly end is a half-close. Only the latter may appear as an end. `proxied`
+ * has given its handle away and borrows it for this probe, below TLS.
  */
-function confirmEndOf(socket: Socket, way: Socket, handle: Handle, target: Target): void {
+function confirmEndOf(socket: Socket, proxied: Socket, handle: Handle, target: Target): void {
   const push = socket.push.bind(socket);
   socket.push = (chunk: unknown, encoding?: BufferEncoding) => {
     if (chunk !== null || socket.writableEnded) return push(chunk, encoding);
     Reflect.deleteProperty(socket, 'push');
-    way.on('error', () => socket.destroy(failure('ECONNRESET', target)));
-    way._handle = handle;
-    way.write(NOTHING, (error) => {
+    proxied.on('error', () => socket.destroy(failure('ECONNRESET', target)));
+    proxied._handle = handle;
+    proxied.write(NOTHING, (error) => {
       if (error || socket.destroyed) return;
       push(null);
       socket.read(0);
     });
-    way._handle = null;
+    proxied._handle = null;
     return false;
   };
 }
 
-/** What came right behind the proxy's answer: of protocols in which the server speaks first. */
+/** Delivers bytes that arrived together with the proxy's reply, as in protocols where the server speaks first. */
 function feed(socket: Socket, bytes: Buffer): void {
   const own = (name: string) => {
     const key = Object.getOwnPropertySymbols(socket).find(({ description }) => description === name);
     return key === undefined ? undefined : (socket as unknown as Record<symbol, unknown>)[key];
   };
   const [buffer, take] = [own('kBuffer'), own('kBufferCb')];
-  // The option `onread`: the caller's own buffer is filled again and again.
+  // The option `onread`: the caller's own buffer is filled repeatedly.
   if (buffer instanceof Uint8Array && typeof take === 'function') {
     for (let at = 0; at < bytes.length; at += buffer.length) {
       const part = bytes.subarray(at, at + buffer.length);
@@ -213,7 +215,7 @@ function errorOf(answer: string, target: Target): Error {
   return failure(/^E[A-Z\d_]{2,30}$/.exec(header('x-peerwork-error') ?? '')?.[0] ?? 'ECONNREFUSED', target);
 }
 
-/** In the form of Node's own errors, so that clients treat it as theirs. */
+/** Formatted like Node's own errors, so that clients treat it as one. */
 function failure(code: string, { host, port }: Target, why = ''): Error {
   const lost = code === 'ENOTFOUND' || code === 'EAI_AGAIN';
   const what =
@@ -226,19 +228,19 @@ function failure(code: string, { host, port }: Target, why = ''): Error {
 }
 
 /*
- * Names. Nothing in the sandbox can resolve one. Clients that do so before they connect get an address of 198.18.0.0/15, which stands for the name until they
- * connect to it; whether the name exists shows then.
+ * Names cannot be resolved in the sandbox. Clients that resolve before they connect get a stand-in address of 198.18.0.0/15, which maps
+ * back to the name when they connect to it; only then it turns out whether the name exists.
  */
 const MAX_STAND_INS = 65_536;
 const standIns = new Map<string, string>();
 const namesOf = new Map<string, string>();
-let given = 0;
+let lastStandIn = 0;
 
 function standInOf(name: string): string {
   let address = standIns.get(name);
   if (address === undefined) {
-    given = (given % MAX_STAND_INS) + 1;
-    address = `198.${18 + (given >> 16)}.${(given >> 8) & 255}.${given & 255}`;
+    lastStandIn = (lastStandIn % MAX_STAND_INS) + 1;
+    address = `198.${18 + (lastStandIn >> 16)}.${(lastStandIn >> 8) & 255}.${lastStandIn & 255}`;
     const forgotten = namesOf.get(address);
     if (forgotten !== undefined) standIns.delete(forgotten);
     standIns.set(name, address);
@@ -247,7 +249,7 @@ function standInOf(name: string): string {
   return address;
 }
 
-/** In ASCII and lower case, and what a stand-in stands for. */
+/** Normalises to ASCII and lower case, and maps a stand-in back to its name. */
 function nameOf(host: string): string {
   const known = namesOf.get(host);
   if (known !== undefined) return known;
@@ -255,7 +257,7 @@ function nameOf(host: string): string {
   return plain.toLowerCase();
 }
 
-/** The addresses of a name, or the code of what is wrong with it. */
+/** Returns the addresses of a name, or an error code. */
 function resolve(name: string, family: 0 | 4 | 6): LookupAddress[] | string {
   const plain = nameOf(name);
   if (plain === 'localhost') return [family === 6 ? { address: '::1', family: 6 } : { address: '127.0.0.1', family: 4 }];
@@ -291,26 +293,26 @@ function records(name: string, family: 4 | 6, options: unknown): unknown[] {
 
 type Method = (...args: unknown[]) => unknown;
 
-/** Puts `stand` in the place of a method, for what it has a word to say about; the rest goes on to Node's own. */
-function replace(owner: object, name: string, promised: boolean, stand: (args: readonly unknown[]) => (() => unknown) | undefined): void {
+/** Replaces a method by `stub` for the calls that it handles; other calls go to Node's own. */
+function replace(owner: object, name: string, promised: boolean, stub: (args: readonly unknown[]) => (() => unknown) | undefined): void {
   const methods = owner as Record<string, Method | undefined>;
   const own = methods[name];
   if (own === undefined) return;
   const replacement = function (this: unknown, ...args: unknown[]): unknown {
     const callback = promised ? undefined : args.at(-1);
-    const say = (promised || typeof callback === 'function') && typeof args[0] === 'string' ? stand(args) : undefined;
-    if (say === undefined) return own.apply(this, args);
-    const said = new Promise((resolve) => resolve(say()));
-    if (promised) return said;
+    const compute = (promised || typeof callback === 'function') && typeof args[0] === 'string' ? stub(args) : undefined;
+    if (compute === undefined) return own.apply(this, args);
+    const result = new Promise((resolve) => resolve(compute()));
+    if (promised) return result;
     const done = callback as Callback;
-    const tell = (...values: unknown[]) => process.nextTick(done, ...values);
-    said.then(
-      (value) => (name === 'lookup' && !Array.isArray(value) ? tell(null, ...Object.values(value as object)) : tell(null, value)),
-      tell,
+    const callBack = (...values: unknown[]) => process.nextTick(done, ...values);
+    result.then(
+      (value) => (name === 'lookup' && !Array.isArray(value) ? callBack(null, ...Object.values(value as object)) : callBack(null, value)),
+      callBack,
     );
     return {};
   };
-  // With its name, and what promisify() needs to know.
+  // Keeps its name, and what promisify() needs.
   methods[name] = Object.defineProperties(replacement, Object.getOwnPropertyDescriptors(own)) as Method;
 }
 

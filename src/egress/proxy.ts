@@ -10,34 +10,36 @@ import { HALF_OPEN_IDLE_MS, joinStreams } from '../kit/join-streams.js';
 import { removeTree } from '../kit/remove-tree.js';
 import { type ReachOptions, Refused, reach } from './reach.js';
 
-/** Where what runs without a network of its own finds the proxy's socket. */
+/** Path of the proxy's socket for programs that run without a network of their own. */
 export const PROXY_SOCKET = '/run/peerwork/proxy.sock';
 
-/** Loaded by `node --require` in such a sandbox, it leads ordinary connections through that socket. */
+/** Loaded by `node --require` in such a sandbox, it routes ordinary connections through that socket. */
 export const PRELOAD = { source: fileURLToPath(new URL('./preload.cjs', import.meta.url)), target: '/run/peerwork/preload.cjs' } as const;
 
 export interface EgressProxyOptions extends ReachOptions {
-  /** Something was refused, said once for each target. */
+  /** Called when a target is refused, once per target. */
   readonly onRefused?: (target: string, reason: string) => void;
-  /** After one side of a stream has ended, see `joinStreams`. Default: `HALF_OPEN_IDLE_MS`. */
+  /** Idle limit once one side of a stream has ended, see `joinStreams`. Default: `HALF_OPEN_IDLE_MS`. */
   readonly halfOpenIdleMs?: number;
 }
 
-/** With the process id behind it. */
+/** Followed by the process id. */
 export const FOLDER_PREFIX = 'peerwork-egress-';
 const MAX_STREAMS = 512;
-const MAX_TOLD = 50;
+const MAX_REPORTED = 50;
 const HEADERS_MS = 10_000;
 
 /**
- * The way out of a container or sandbox without a network: an HTTP proxy that knows only CONNECT, on a unix socket that is mounted into it. It resolves names
- * itself and holds every stream to the policy of the job. Needs no rights, and what does not speak to it reaches nothing.
+ * The way out of a container or sandbox without a network: an HTTP proxy that supports only CONNECT, on a unix socket that is mounted
+ * into it. It resolves names itself and enforces the policy of the job on every stream. It needs no privileges, and a program that does
+ * not use it reaches nothing.
  *
- * Answers: 200 and the stream; 403 with the reason in `x-peerwork-refused`; 502 for a target that cannot be reached, with the system's code in
+ * Replies: 200 and the stream; 403 with the reason in `x-peerwork-refused`; 502 for an unreachable target, with the system's code in
  * `x-peerwork-error`; 503 beyond 512 streams.
  *
- * A stream that broke is reset on both sides. A unix socket has no reset: there an orderly end is a half-close (the client can still write), and a
- * break is a close (a write, even of nothing, fails with EPIPE). `confirmEnd` of `kit/join-streams` tells a client which of the two it met.
+ * A broken stream is reset on both sides. A unix socket has no reset: there an orderly end is a half-close (the client can still write),
+ * and a break is a close (a write, even an empty one, fails with EPIPE). With `confirmEnd` of `kit/join-streams` a client finds out which
+ * of the two it was.
  */
 export class EgressProxy {
   readonly socketPath: string;
@@ -45,14 +47,14 @@ export class EgressProxy {
   readonly #options: EgressProxyOptions;
   readonly #server: Server;
   readonly #clients = new Set<Duplex>();
-  readonly #told = new Set<string>();
+  readonly #reported = new Set<string>();
   readonly #closing = new AbortController();
 
   private constructor(folder: string, options: EgressProxyOptions) {
     this.#folder = folder;
     this.socketPath = join(folder, 'proxy.sock');
     this.#options = options;
-    // Every stream that is being opened hangs on it.
+    // Every stream being opened listens on this signal.
     setMaxListeners(0, this.#closing.signal);
     this.#server = createServer({ headersTimeout: HEADERS_MS, connectionsCheckingInterval: HEADERS_MS }, (_request, response) => {
       response.writeHead(405, { connection: 'close', allow: 'CONNECT' }).end('This proxy knows CONNECT only.\n');
@@ -67,12 +69,12 @@ export class EgressProxy {
     return proxy;
   }
 
-  /** The same at once: a process that is about to be started finds the socket. Throws if it cannot be made. */
+  /** Opens the proxy synchronously: a process that is about to be started finds the socket. Throws if it cannot be created. */
   static start(options: EgressProxyOptions): EgressProxy {
     const folder = makeSocketFolder();
     const proxy = new EgressProxy(folder, options);
-    // The folder is ours alone; the socket, mounted, is for whatever user the container runs as.
-    // A unix socket is bound before `listen` returns; what went wrong shows in its absence.
+    // The folder is accessible to us alone; the mounted socket is for whatever user the container runs as.
+    // A unix socket is bound before `listen` returns; if that failed, the socket is missing.
     proxy.#server.on('error', () => {}).listen(proxy.socketPath);
     try {
       chmodSync(proxy.socketPath, 0o666);
@@ -83,12 +85,12 @@ export class EgressProxy {
     return proxy;
   }
 
-  /** What is refused from now on is said once more. */
-  tellAnew(): void {
-    this.#told.clear();
+  /** Forgets which refusals were reported, so that they are reported again. */
+  forgetReported(): void {
+    this.#reported.clear();
   }
 
-  /** Ends every stream at once. */
+  /** Ends every stream immediately. */
   async close(): Promise<void> {
     this.#closing.abort();
     for (const stream of this.#clients) stream.destroy();
@@ -103,31 +105,34 @@ export class EgressProxy {
     const full = this.#clients.size >= MAX_STREAMS;
     this.#clients.add(client);
     client.once('close', () => this.#clients.delete(client));
-    if (full) return answer(client, '503 Too Many Streams');
-    // At once: a client that has ended by then would emit its end over an empty buffer.
+    if (full) return reply(client, '503 Too Many Streams');
+    // Before anything asynchronous: a client that has ended by then would emit its end over an empty buffer.
     if (head.length > 0) client.unshift(head);
     try {
-      const there = await reach(target, this.#options, this.#closing.signal);
+      const upstream = await reach(target, this.#options, this.#closing.signal);
       if (!client.destroyed) client.write('HTTP/1.1 200 Connection Established\r\n\r\n');
       const { halfOpenIdleMs = HALF_OPEN_IDLE_MS } = this.#options;
-      // Both sides are told of a break by the stream itself.
-      await joinStreams(client, there, { signal: this.#closing.signal, halfOpenIdleMs }).catch(() => {});
+      // The stream itself signals a break to both sides.
+      await joinStreams(client, upstream, { signal: this.#closing.signal, halfOpenIdleMs }).catch(() => {});
     } catch (error) {
-      if (!(error instanceof Refused)) return answer(client, '502 Bad Gateway', `x-peerwork-error: ${codeOf(error)}`);
-      this.#tell(target, error.message);
-      answer(client, '403 Forbidden', `x-peerwork-refused: ${error.message}`);
+      if (!(error instanceof Refused)) return reply(client, '502 Bad Gateway', `x-peerwork-error: ${codeOf(error)}`);
+      this.#report(target, error.message);
+      reply(client, '403 Forbidden', `x-peerwork-refused: ${error.message}`);
     }
   }
 
-  #tell(target: string, reason: string): void {
+  #report(target: string, reason: string): void {
     const shown = target.slice(0, 120).replace(/[^\x20-\x7e]/g, '?');
-    if (this.#told.has(shown) || this.#told.size >= MAX_TOLD) return;
-    this.#told.add(shown);
+    if (this.#reported.has(shown) || this.#reported.size >= MAX_REPORTED) return;
+    this.#reported.add(shown);
     this.#options.onRefused?.(shown, reason);
   }
 }
 
-/** For a socket: in the system's own folder, because its path has 107 bytes at most. What a killed process leaves there, a later one removes. */
+/**
+ * Creates a folder for a socket, in the system's temporary folder, because a socket path is limited to 107 bytes. Leftovers of a killed
+ * process are removed by a later one.
+ */
 export function makeSocketFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), `${FOLDER_PREFIX}${process.pid}-`));
   void sweep();
@@ -136,7 +141,7 @@ export function makeSocketFolder(): string {
 
 let swept: Promise<void> | undefined;
 
-/** Once a process: removes the sockets of processes that were killed. */
+/** Removes the sockets of killed processes, once per process. */
 function sweep(): Promise<void> {
   swept ??= readdir(tmpdir())
     .then(async (names) => {
@@ -157,13 +162,13 @@ function isOfDeadProcess(name: string): boolean {
   }
 }
 
-function answer(client: Duplex, status: string, ...headers: readonly string[]): void {
-  // Also if the client says no more: its own end is not waited for.
+function reply(client: Duplex, status: string, ...headers: readonly string[]): void {
+  // Does not wait for the client's own end.
   client.once('finish', () => client.destroy());
   client.end([`HTTP/1.1 ${status}`, ...headers, 'connection: close', 'content-length: 0', '', ''].join('\r\n'));
 }
 
-/** What the system calls it, such as `ETIMEDOUT`. */
+/** Returns the system's error code, such as `ETIMEDOUT`. */
 function codeOf(error: unknown): string {
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
   return /^E[A-Z\d_]{2,30}$/.test(code) ? code : 'ECONNREFUSED';

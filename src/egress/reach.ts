@@ -3,9 +3,9 @@ import { connect, isIP } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Tunnel } from '../job/source.js';
 import type { PublicInternet } from './addresses.js';
-import { holds, type NetworkPolicy, pairOf, readTarget, type Target } from './policy.js';
+import { includesPair, type NetworkPolicy, pairOf, readTarget, type Target } from './policy.js';
 
-/** Names that mean this machine, as containers know it: its loopback, at ports that were allowed. */
+/** Names by which containers address this machine: its loopback, at ports that were allowed. */
 const hostNames: ReadonlySet<string> = new Set(['host.docker.internal', 'host.containers.internal']);
 /** The name under which a job reaches the one address that its source opens to it. */
 export const TUNNEL_NAME = 'tunnel.peerwork';
@@ -18,18 +18,18 @@ const LOOKUP_MS = 10_000;
 export interface ReachOptions {
   readonly policy: NetworkPolicy;
   readonly internet: PublicInternet;
-  /** What `TUNNEL_NAME` leads to, by its port. */
+  /** Returns the tunnel behind `TUNNEL_NAME` at a port. */
   readonly tunnel?: (port: number) => Tunnel | undefined;
-  /** All addresses of a name; default: the system's. */
+  /** Resolves a name to all its addresses; default: the system's resolver. */
   readonly lookup?: (host: string) => Promise<readonly string[]>;
 }
 
-/** Why a job may not reach something. */
+/** The reason why a job may not reach a target. */
 export class Refused extends Error {}
 
 /**
- * A byte stream to `host:port` if the policy allows it, else a rejection with `Refused`. A name is resolved once, its addresses are checked, and one of those
- * is connected to: another answer a moment later changes nothing.
+ * Opens a byte stream to `host:port` if the policy allows it, else rejects with `Refused`. A name is resolved once, its addresses are
+ * checked, and one of those is connected to, so that DNS rebinding has no effect.
  */
 export async function reach(authority: string, options: ReachOptions, signal: AbortSignal): Promise<Duplex> {
   const target = readTarget(authority);
@@ -54,8 +54,8 @@ export async function reach(authority: string, options: ReachOptions, signal: Ab
 async function allowedAddresses({ host, port }: Target, options: ReachOptions): Promise<readonly string[]> {
   const { policy, internet } = options;
   const pair = pairOf(host, port);
-  const trusted = holds(policy.trusted, pair);
-  if (!trusted && policy.mode !== 'internet' && !holds(policy.listed, pair))
+  const trusted = includesPair(policy.trusted, pair);
+  if (!trusted && policy.mode !== 'internet' && !includesPair(policy.listed, pair))
     throw new Refused(policy.why ?? 'it is not among the allowed hosts');
   if (hostNames.has(host)) {
     if (!trusted) throw new Refused('this port of the host was not allowed by its owner');
@@ -67,13 +67,13 @@ async function allowedAddresses({ host, port }: Target, options: ReachOptions): 
   return allowed;
 }
 
-async function resolveName(host: string, ask: (host: string) => Promise<readonly string[]>): Promise<readonly string[]> {
+async function resolveName(host: string, resolver: (host: string) => Promise<readonly string[]>): Promise<readonly string[]> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(() => reject(failure('EAI_AGAIN', `the name ${host} was not resolved in time`)), LOOKUP_MS);
   });
   try {
-    const addresses = await Promise.race([ask(host), late]);
+    const addresses = await Promise.race([resolver(host), late]);
     if (addresses.length === 0) throw failure('ENOTFOUND', `the name ${host} has no address`);
     return addresses;
   } finally {
@@ -89,13 +89,13 @@ function connectTo(address: string, port: number, signal: AbortSignal): Promise<
   return new Promise((resolve, reject) => {
     const socket = connect({ host: address, port, noDelay: true, keepAlive: true, allowHalfOpen: true });
     const timer = setTimeout(() => socket.destroy(failure('ETIMEDOUT', 'it does not respond')), CONNECT_MS);
-    // Only while it connects: a stream that is cut later is reset, and `connect`'s own option would end it.
-    const giveUp = () => socket.destroy(new Error('it is no longer wanted'));
+    // Only while connecting: a stream that is cut later is reset, whereas the signal option of `connect` would end it.
+    const onAbort = () => socket.destroy(new Error('it is no longer wanted'));
     const done = () => {
       clearTimeout(timer);
-      signal.removeEventListener('abort', giveUp);
+      signal.removeEventListener('abort', onAbort);
     };
-    signal.addEventListener('abort', giveUp, { once: true });
+    signal.addEventListener('abort', onAbort, { once: true });
     socket.once('error', (error) => {
       done();
       reject(error);
@@ -105,7 +105,7 @@ function connectTo(address: string, port: number, signal: AbortSignal): Promise<
       socket.removeAllListeners('error');
       resolve(socket);
     });
-    if (signal.aborted) giveUp();
+    if (signal.aborted) onAbort();
   });
 }
 

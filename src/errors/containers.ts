@@ -1,6 +1,6 @@
 import type { ErrorEntry } from './entry.js';
 
-/** Crawls and their image. */
+/** Crawls and the crawler image. */
 export const crawlErrors = {
   'crawl-invalid': {
     message: 'The crawl configuration cannot be run: {detail}',
@@ -29,7 +29,7 @@ export const crawlErrors = {
   },
 } as const satisfies Record<string, ErrorEntry>;
 
-/** The container engine of a worker, and what a container ends with. */
+/** The container engine of a worker, and how containers end. */
 export const containerErrors = {
   'engine-missing': {
     message: 'No usable container engine: {detail}',

@@ -1,11 +1,11 @@
-/** One error code. */
+/** Declaration of one error code. */
 export interface ErrorEntry {
-  /** What happened, one sentence without a full stop; `{detail}` is replaced by the specifics. */
+  /** What happened: one sentence without a full stop. `{detail}` is replaced by the specifics. */
   readonly message: string;
-  /** What the reader can do about it, one sentence. */
+  /** What the reader can do about it: one sentence. */
   readonly hint: string;
-  /** The HTTP status of the response. */
+  /** HTTP status of the response. */
   readonly status: number;
-  /** The exit code of a command that ends with it; default 2, a refusal. 3: not set up, or not logged in. */
+  /** Exit code of a command that ends with this error. Default 2, a refusal; 3 means not set up or not logged in. */
   readonly exitCode?: 1 | 3;
 }

@@ -1,6 +1,6 @@
 import type { ErrorEntry } from './entry.js';
 
-/** Jobs and the ledger that remembers them. */
+/** Jobs and the ledger that stores them. */
 export const ledgerErrors = {
   'value-unstorable': {
     message: 'This value cannot be stored in a database: {detail}',

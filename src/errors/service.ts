@@ -1,6 +1,6 @@
 import type { ErrorEntry } from './entry.js';
 
-/** A Worker that is set up once and kept running. */
+/** Setting a Worker up once and keeping it running. */
 export const serviceErrors = {
   'worker-unconfigured': {
     message: 'This Worker is not configured yet',

@@ -1,6 +1,6 @@
 import type { ErrorEntry } from './entry.js';
 
-/** What the system refuses: `src/kit/system-error.ts` says which of its codes become these. */
+/** Refusals by the operating system: `src/kit/system-error.ts` maps system error codes to these. */
 export const systemErrors = {
   'file-denied': {
     message: 'Permission denied on a file or folder: {detail}',

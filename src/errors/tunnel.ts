@@ -1,6 +1,6 @@
 import type { ErrorEntry } from './entry.js';
 
-/** Tunnels: the one address at the Master that a job may reach through the link. None of them tells the address. */
+/** Tunnels: the one address near the Master that a job may reach through the link. No message reveals that address. */
 export const tunnelErrors = {
   'tunnel-invalid': {
     message: 'A tunnel cannot be offered: {detail}',

@@ -2,13 +2,13 @@ import { formatJson, MAX_VALUE_DEPTH } from '../kit/json.js';
 import type { Progress } from './job.js';
 import { MAX_LOG_LINE_CHARS, MAX_PROGRESS_BYTES } from './limits.js';
 
-/** Of the number and the names around it. */
+/** Overhead per report in a message: its number and the property names. */
 const REPORT_BYTES = 40;
 const PROGRESS_LIMITS = { maxBytes: MAX_PROGRESS_BYTES, maxDepth: MAX_VALUE_DEPTH };
 
 /**
- * A run's reports, held to their limits at every boundary: a longer line is cut, a larger value is dropped (undefined), because half a JSON value is
- * invalid.
+ * Enforces the limits of a report, at every boundary: a longer line is truncated; a larger value is dropped (undefined), because half a
+ * JSON value is invalid.
  */
 export function boundedProgress(progress: Progress): Progress | undefined {
   if (progress.kind === 'log')
@@ -22,12 +22,12 @@ export function boundedProgress(progress: Progress): Progress | undefined {
   }
 }
 
-/** Its size as JSON, in bytes. */
+/** Returns the size of a report as JSON, in bytes. */
 export function bytesOfProgress(progress: Progress): number {
   return Buffer.byteLength(JSON.stringify(progress)) + REPORT_BYTES;
 }
 
-/** Its approximate size as JSON, in characters. */
+/** Returns the approximate size of a report as JSON, in characters. */
 export function sizeOfProgress(progress: Progress): number {
   if (progress.kind === 'log') return progress.line.length + 32;
   return typeof progress.value === 'number' ? 32 : JSON.stringify(progress.value).length + 32;

@@ -1,22 +1,24 @@
 import type { Json } from './job.js';
 
-/** Input of the runner `crawl`: a source passes it as the job's data; for a Master's job, `task.json` and the job's data are merged into it. */
+/**
+ * Input of the runner `crawl`. A source passes it as the job's data; for a Master's job it is `task.json` merged with the job's data.
+ */
 export interface CrawlJob {
-  /** Also the name of the request queue. */
+  /** Id of the crawl; also the name of its request queue. */
   readonly runId: string;
   /** What to crawl and how: docs/crawls.md. */
   readonly actor: { readonly [key: string]: Json };
   /** Default: the Worker's own crawler image. */
   readonly image?: string;
-  /** At least 1. */
+  /** Number of containers, at least 1. */
   readonly containers: number;
-  /** Memory of one container, in MiB; absent: the container is not given a limit in its environment. */
+  /** Memory of one container, in MiB; absent: its environment names no limit. */
   readonly memoryMb?: number;
-  /** After this long, and some grace, the containers are stopped. In seconds. */
+  /** Time after which, plus some grace, the containers are stopped, in seconds. */
   readonly timeoutSecs?: number;
-  /** Address of the Redis of the request queue from the containers, before `localhost` is rewritten; several containers need one. */
+  /** Address of the Redis with the request queue as containers see it, before `localhost` is rewritten; required for several containers. */
   readonly redisUrl?: string;
-  /** Uses the request queue in Redis even with one container, because others help. */
+  /** Uses the request queue in Redis even with one container, because other machines take part. */
   readonly distributed?: boolean;
   /** Prefix of container names, followed by a number from 1; default `worker-`. */
   readonly containerIdPrefix?: string;
@@ -28,21 +30,23 @@ export interface CrawlJob {
 
 /** Output of a completed crawl, and partial output of a failed one. */
 export interface CrawlOutput {
-  /** The highest of its containers'; 0 if it completed. */
+  /** The highest exit code of its containers; 0 if the crawl completed. */
   readonly exitCode: number;
-  /** Finished pages, and those of them that were given up. */
+  /** Number of finished pages, including the failed ones that were given up. */
   readonly handled: number;
   readonly failed: number;
   readonly containers: readonly { readonly id: string; readonly exitCode: number; readonly handled: number }[];
-  /** Absent if the containers delivered them elsewhere. */
+  /** Results; absent if the containers delivered them elsewhere. */
   readonly results?: readonly Json[];
-  /** More was left to find: the crawl met a limit, or was stopped. */
+  /** Set if the crawl met a limit or was stopped, with more left to find. */
   readonly partial?: true;
   /** Why it is partial: a `CrawlLimit`, or the code of the error. */
   readonly reason?: string;
-  /** Pages whose results did not fit into the output. */
+  /** Number of pages whose results did not fit into the output. */
   readonly leftOut?: number;
 }
 
-/** `results`: the outcome is full. `pages`: `maxPages` was reached with links left over. `disk`: the limit of what its containers may write. */
+/**
+ * `results`: the outcome is full. `pages`: `maxPages` was reached with links left over. `disk`: its containers reached their write limit.
+ */
 export type CrawlLimit = 'results' | 'pages' | 'disk';

@@ -1,14 +1,14 @@
 import { fieldSpec, type JobField, jobFieldNames } from './job-fields.js';
 
-/** How a page or a terminal writes instants and durations, both given in milliseconds. */
+/** Formats instants and durations, both given in milliseconds, for a page or a terminal. */
 export interface FactWords {
   readonly instant: (at: number) => string;
   readonly duration: (ms: number) => string;
 }
 
 /**
- * A job's fields that differ from the default, as pairs of label and text, for views of one job. Fields in `except` and JSON values are shown
- * elsewhere.
+ * Returns a job's fields that differ from their defaults as pairs of label and text, for views of one job. Leaves out the fields in
+ * `except` and JSON values, which are shown elsewhere.
  */
 export function fieldFacts(job: object, except: readonly JobField[], words: FactWords): (readonly [label: string, text: string])[] {
   return jobFieldNames.flatMap((field) => {
@@ -22,7 +22,7 @@ export function fieldFacts(job: object, except: readonly JobField[], words: Fact
   });
 }
 
-/** `backoffMs` is shown as `Backoff`. */
+/** Derives a label from a field's name: `backoffMs` becomes `Backoff`. */
 function labelOf(field: string): string {
   const words = field.replace(/(Ms|At)$/, '').replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
   return words.charAt(0).toUpperCase() + words.slice(1);

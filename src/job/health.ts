@@ -1,18 +1,18 @@
-/** The result of `peerwork health`, one line each. */
+/** One line of the result of `peerwork health`. */
 export interface Check {
   /** The subject, such as `redis` or `dory api`; short, for the first column. */
   readonly name: string;
   /** `warn`: it works, but not as well as it could, or the check was inconclusive. `fail`: jobs will not get done. */
   readonly state: 'ok' | 'warn' | 'fail';
-  /** The finding, one line, without secrets. */
+  /** The finding in one line, without secrets. */
   readonly detail: string;
-  /** The hint, one sentence; with `warn` and `fail`. */
+  /** The hint, in one sentence; set with `warn` and `fail`. */
   readonly hint?: string;
 }
 
-/** Context of a check. */
+/** Context of a health check. */
 export interface CheckContext {
-  /** Aborts when the time is up: a check without a result then reports that instead of waiting on. */
+  /** Aborts when the time is up: a check that has no result by then reports that instead of waiting any longer. */
   readonly signal: AbortSignal;
   /** The Worker's home, absolute; it may not exist yet. */
   readonly home: string;

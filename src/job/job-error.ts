@@ -5,22 +5,25 @@ import { MAX_LOG_LINE_CHARS } from './limits.js';
 
 const MAX_CODE_CHARS = 60;
 
-/** Any error in a form that may be stored and shown: parts that are too long or too deep are cut, anything that is no error is left out. */
+/**
+ * Bounds an error so that it can be stored and shown: parts that are too long or too deep are truncated, and anything in `cause` that is no
+ * error is left out.
+ */
 export function boundedError({ code, message, exitCode, cause }: JobError): JobError {
-  const because = errorPart(cause);
+  const boundedCause = errorPart(cause);
   return {
-    // First: the ledger compares the beginning of the text.
+    // First, because the ledger compares the beginning of the stored text.
     code: code.slice(0, MAX_CODE_CHARS),
     message: message.slice(0, MAX_LOG_LINE_CHARS),
     ...(exitCode !== undefined && { exitCode }),
-    ...(because !== undefined && { cause: because }),
+    ...(boundedCause !== undefined && { cause: boundedCause }),
   };
 }
 
-/** The error of a run that one of our own errors has ended, with its causes; without our stack, which does not help a user. */
+/** Converts one of our own errors to the error of a run, with its causes but without our stack, which does not help a user. */
 export function jobErrorOf({ code, message, cause }: PeerworkError): JobError {
-  const because = errorPart(cause);
-  if (because === undefined) return { code, message };
-  const { stack: _, ...shown } = because;
+  const boundedCause = errorPart(cause);
+  if (boundedCause === undefined) return { code, message };
+  const { stack: _, ...shown } = boundedCause;
   return { code, message, cause: shown };
 }

@@ -19,18 +19,18 @@ import {
   MAX_TIMEOUT_MS,
 } from './limits.js';
 
-/** What a field holds, and within which limits. */
+/** The type of a field's value, with its limits. */
 export type Kind =
   | { readonly kind: 'text'; readonly maxChars: number }
   | { readonly kind: 'texts' | 'labels'; readonly max: number; readonly maxChars: number }
   | { readonly kind: 'integer'; readonly min: number; readonly max: number }
-  /** Milliseconds. */
+  /** In milliseconds. */
   | { readonly kind: 'duration'; readonly max: number }
-  /** Milliseconds since the epoch. */
+  /** In milliseconds since the epoch. */
   | { readonly kind: 'instant'; readonly max: number }
-  /** A number from 0 to MAX_WEIGHT with at most six decimals; `flag`: true or false. */
+  /** `weight`: a number from 0 to MAX_WEIGHT with at most six decimals. `flag`: true or false. */
   | { readonly kind: 'weight' | 'flag' }
-  /** `byIndex`: its column holds the place in `of`, not the text. */
+  /** `byIndex`: the column stores the index in `of` instead of the text. */
   | { readonly kind: 'choice'; readonly of: readonly string[]; readonly byIndex?: true }
   | { readonly kind: 'json'; readonly maxBytes: number }
   /** Files by name. */
@@ -39,28 +39,29 @@ export type Kind =
 export type FieldSpec = Kind & {
   readonly required?: true;
   readonly default?: Json;
-  /** The default in words, for docs/jobs.md, if it is not a value of this table. */
+  /** The default in words for docs/jobs.md, if it is not a value of this table. */
   readonly defaultText?: string;
   /** The column of the table `job` that holds this field and nothing else. Without one, the ledger's code decides where the value goes. */
   readonly column?: string;
-  /** The ledger reads the column with every statement about the end of a run (`RunRow`). */
+  /** Every statement about the end of a run reads this column (`RunRow`). */
   readonly inRun?: true;
-  /** Where it is shown: `summary`, in each list of jobs; `record`, only in the job's own record. */
+  /** Where it is shown: `summary` in every list of jobs, `record` only in the job's own record. */
   readonly shown?: 'summary' | 'record';
-  /** It can be changed later; `clear`: null also removes it. */
+  /** Whether it can be changed later; with `clear`, null also removes it. */
   readonly change?: 'set' | 'clear';
-  /** The flag of `peerwork push`, followed by its meaning there. */
+  /** The flag of `peerwork push`, and its help text. */
   readonly flag?: readonly [flag: string, meaning: string];
-  /** Label shown next to its value; derived from its name if absent. */
+  /** Label shown next to the value; derived from the name if absent. */
   readonly label?: string;
-  /** The section of docs/jobs.md with more about it. */
+  /** The section of docs/jobs.md that explains it. */
   readonly section?: string;
 };
 
 /**
- * Every field of a job, said once. From here come `JobInput` and the other types below, the check (job-input.ts), the JSON Schemas of the HTTP API, the
- * ledger's columns (ledger/job-columns.ts), what `peerwork push` takes, what `peerwork job` and the dashboard show, and the table in docs/jobs.md, whose texts
- * are the comments here. To add one, add it here and, if it has a column, a migration; then write what acts on it, and its test.
+ * The single declaration of every field of a job. `JobInput` and the other types below, the validation (job-input.ts), the JSON Schemas of
+ * the HTTP API, the ledger's columns (ledger/job-columns.ts), the flags of `peerwork push`, the views of `peerwork job` and the dashboard,
+ * and the table in docs/jobs.md (whose texts are the comments here) all derive from it. To add a field, add it here and, if it has a
+ * column, a migration; then write what acts on it, and its test.
  */
 export const jobFields = {
   /** The task's input. */
@@ -210,10 +211,10 @@ export const jobFields = {
 type Table = typeof jobFields;
 export type JobField = keyof Table;
 
-/** In the order of the table. */
+/** Field names in the order of the table. */
 export const jobFieldNames = Object.keys(jobFields) as readonly JobField[];
 
-/** Any one field, for code that iterates over all of them. */
+/** Returns a field's entry with its general type, for code that iterates over all fields. */
 export function fieldSpec(field: JobField): FieldSpec {
   return jobFields[field];
 }
@@ -237,28 +238,28 @@ type ValueOf<S> = S extends { readonly kind: 'choice'; readonly of: readonly (in
     ? Values[K]
     : never;
 
-/** The value that a user gives and sees. */
+/** The type of a field's value as users pass and see it. */
 export type FieldValue<F extends JobField> = ValueOf<Table[F]>;
 
-/** The fields of which the table says this. */
+/** The fields whose table entry extends `Facts`. */
 export type FieldsWith<Facts> = { [F in JobField]: Table[F] extends Facts ? F : never }[JobField];
 type Required = FieldsWith<{ readonly required: true }>;
 /** Fields that have a value in every job. */
 export type Settled = Required | FieldsWith<{ readonly default: unknown }>;
 type Clearable = FieldsWith<{ readonly change: 'clear' }>;
 
-// Over `keyof T`, not `JobField`: only so the comments of the table reach the fields of these types.
+// Over `keyof T` instead of `JobField`, so that the comments of the table carry over to the fields of these types.
 type Given<T, F extends keyof T> = { readonly [N in F]: ValueOf<T[N]> };
 type MaybeGiven<T, F extends keyof T> = { readonly [N in F]?: ValueOf<T[N]> };
 type MaybeCleared<T, F extends keyof T> = { readonly [N in F]?: ValueOf<T[N]> | null };
 
-/** A job as a user gives it to a Master. */
+/** A job as a user passes it to a Master. */
 export interface JobInput extends Given<Table, Required>, MaybeGiven<Table, Exclude<JobField, Required>> {}
 
-/** As stored after the check: JSON as text, labels as `labelSet` writes them. */
+/** The stored form of a validated value: JSON as text, labels as written by `labelSet`. */
 type CheckedValue<F extends JobField> = Table[F]['kind'] extends 'json' | 'labels' ? string : FieldValue<F>;
 
-/** A job that passed the check, with the defaults filled in. */
+/** A validated job with the defaults filled in. */
 export type CheckedJob = { readonly [F in JobField]: CheckedValue<F> | (F extends Settled ? never : undefined) };
 
 /** The fields of a job in responses; those without a default may be absent. */

@@ -33,10 +33,10 @@ function schemaOf(spec: FieldSpec): Schema {
   }
 }
 
-/** The schema of each field of the table, if given. */
+/** The schema of each field's value. */
 export const jobSchemas: ReadonlyMap<string, Schema> = new Map(jobFieldNames.map((field) => [field, schemaOf(fieldSpec(field))]));
 
-/** The defaults of a job. Copied for each job, so that all have their fields in the same order. */
+/** The defaults of a job. Copied for every job, so that all jobs have their properties in the same order. */
 const defaults = Object.fromEntries(
   jobFieldNames.map((field) => {
     const { default: value } = fieldSpec(field);
@@ -45,30 +45,30 @@ const defaults = Object.fromEntries(
 ) as Record<JobField, unknown>;
 
 /**
- * Throws `job-invalid` with the wrong field. Falsy values are ordinary values; `undefined` means missing. With `now`, instants too far from it are
- * refused as well.
+ * Validates a job and fills in the defaults. Throws `job-invalid` naming the field. Falsy values are ordinary values; `undefined` means
+ * missing. With `now`, also refuses instants too far from it.
  */
 export function checkJobInput(input: unknown, now?: number): CheckedJob {
-  if (typeof input !== 'object' || input === null || Array.isArray(input)) throw refuse('it is not an object');
+  if (typeof input !== 'object' || input === null || Array.isArray(input)) throw invalid('it is not an object');
   const values: Record<JobField, unknown> = { ...defaults };
   for (const field in input) {
     const schema = jobSchemas.get(field);
-    if (schema === undefined) throw refuse(`there is no field ${quote(field)}`);
+    if (schema === undefined) throw invalid(`there is no field ${quote(field)}`);
     const value = (input as Readonly<Record<string, unknown>>)[field];
     if (value !== undefined) values[field as JobField] = check(schema, value, field);
   }
   const job = values as CheckedJob;
-  if (values.data === undefined) throw refuse('data is missing');
+  if (values.data === undefined) throw invalid('data is missing');
   const { runAt } = job;
   if (runAt !== undefined) checkJobField('runAt', runAt, now);
-  if (runAt !== undefined && job.delayMs > 0) throw refuse('runAt and delayMs exclude each other');
-  if (job.keyWindowMs !== undefined && job.key === undefined) throw refuse('keyWindowMs needs a key');
-  if (job.persistent && job.key !== undefined) throw refuse('a persistent job has no key: it never has an outcome to share');
+  if (runAt !== undefined && job.delayMs > 0) throw invalid('runAt and delayMs exclude each other');
+  if (job.keyWindowMs !== undefined && job.key === undefined) throw invalid('keyWindowMs needs a key');
+  if (job.persistent && job.key !== undefined) throw invalid('a persistent job has no key: it never has an outcome to share');
   if (job.id !== undefined && job.parents.includes(job.id)) throw new PeerworkError('graph-cycle', quote(job.id));
   return job;
 }
 
-/** One given field in its stored form; throws `job-invalid`. With `now`, an instant too far from it is refused as well. */
+/** Validates one field and returns its stored form; throws `job-invalid`. With `now`, also refuses an instant too far from it. */
 export function checkJobField<F extends JobField>(field: F, value: unknown, now?: number): NonNullable<CheckedJob[F]> {
   const schema = field === 'runAt' && now !== undefined ? integer(0, now + MAX_DELAY_MS) : (jobSchemas.get(field) as Schema);
   return check(schema, value, field) as NonNullable<CheckedJob[F]>;
@@ -78,6 +78,6 @@ function quote(text: string): string {
   return JSON.stringify(text.length > 40 ? `${text.slice(0, 40)}…` : text);
 }
 
-function refuse(detail: string): PeerworkError {
+function invalid(detail: string): PeerworkError {
   return new PeerworkError('job-invalid', detail);
 }

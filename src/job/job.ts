@@ -9,13 +9,13 @@ export type { JobInput, Json, ParentFailure };
 
 /** A job that a completed run creates, in the group of its creator. */
 export interface ChildInput extends Omit<JobInput, 'group' | 'parents'> {
-  /** Its name among its siblings. */
+  /** Name by which its siblings refer to it. */
   readonly ref?: string;
-  /** Siblings by `ref`, in any order. Absent: the job that creates it is its parent; empty: it has none. */
+  /** Siblings by `ref`, in any order. Absent: its parent is the job that creates it; empty: it has no parents. */
   readonly parents?: readonly string[];
 }
 
-/** A parent of a job, as the job's run sees it. */
+/** A parent of a job, as passed to the job's run. */
 export interface ParentOutput {
   readonly id: string;
   readonly channel: string;
@@ -24,14 +24,14 @@ export interface ParentOutput {
   readonly output: Json;
 }
 
-/** A job as a runner sees it. */
+/** A job as passed to a runner. */
 export interface Job {
   readonly id: string;
   readonly channel: string;
   readonly data: Json;
   /** 1 for the first run. */
   readonly attempt: number;
-  /** Wall time in milliseconds; 0 for none. */
+  /** Time limit of the run (wall time) in milliseconds; 0 for none. */
   readonly timeoutMs: number;
   /** In the order in which the job names them; absent if it has none. */
   readonly parents?: readonly ParentOutput[];
@@ -45,21 +45,24 @@ export type Outcome =
   | ({
       readonly state: 'failed';
       readonly error: JobError;
-      /** false: another attempt would fail the same way */
+      /** False if another attempt would fail the same way. */
       readonly retry: boolean;
-      /** Partial output of the failed run, such as a container's printed lines and files; bounded like any output. Stored with the failure. */
+      /**
+       * Partial output of the failed run, such as a container's printed lines and files; bounded like any output and stored with the
+       * failure.
+       */
       readonly output?: Json;
     } & Hold)
   | { readonly state: 'released'; readonly reason: string };
 
-/** Created in the ledger together with the completion of the run: all of it or nothing. */
+/** What the ledger creates together with the completion of the run, all or nothing. */
 export interface Continuation {
   readonly children?: readonly ChildInput[] | undefined;
   /** Minimum delay: no direct child, new or old, runs sooner than this after the settlement. In milliseconds. */
   readonly childrenDelayMs?: number | undefined;
 }
 
-/** No job of the run's workgroup starts for this long, for example when an API reports that its limit is reached. */
+/** Keeps all jobs of the run's workgroup from starting for this long, for example because an API reports that its limit is reached. */
 export interface Hold {
   readonly holdMs?: number | undefined;
 }
@@ -71,19 +74,19 @@ export interface JobError {
   readonly message: string;
   /** Exit code of the failed program, if the job ran one: a container's, a crawl's. */
   readonly exitCode?: number;
-  /** The thrown error, with all its causes. */
+  /** The thrown error with all its causes. */
   readonly cause?: ErrorPart;
 }
 
-/** The end of a job, as users receive results: one line of `results.ndjson`. */
+/** The end of a job as users receive it: one line of `results.ndjson`. */
 export interface SettledJob {
   readonly id: string;
   readonly state: 'completed' | 'failed' | 'cancelled';
-  /** Of a failed job: the partial output of its last run, if any. */
+  /** The output; for a failed job, the partial output of its last run, if any. */
   readonly output?: Json;
   readonly error?: JobError;
   readonly attempts: number;
-  /** Name of the worker that ended it, if any. */
+  /** Name of the worker that settled it, if any. */
   readonly worker?: string;
   readonly startedAt?: number;
   readonly finishedAt: number;

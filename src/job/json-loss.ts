@@ -1,8 +1,8 @@
 import { MAX_VALUE_DEPTH } from '../kit/json.js';
 
 /**
- * Values that JSON.stringify would drop or change silently, as path and reason: a job must reach its task unchanged. A key that is undefined is left
- * out, as everywhere in JavaScript, and `toJSON` is trusted.
+ * Finds the first value that JSON.stringify would silently drop or change, and returns its path and the reason: a job must reach its task
+ * unchanged. Properties that are undefined are left out, as everywhere in JavaScript, and `toJSON` is trusted.
  */
 export function lossIn(value: unknown): string | undefined {
   const fault = faultIn(value, 0);
@@ -45,7 +45,7 @@ function faultIn(value: unknown, depth: number): string | undefined {
   return undefined;
 }
 
-/** An object literal of any realm: it has nothing but its keys. */
+/** Returns whether the value is an object literal of any realm, which has nothing but its properties. */
 function isPlain(value: object): boolean {
   const prototype: unknown = Object.getPrototypeOf(value);
   return prototype === null || Object.getPrototypeOf(prototype) === null;
@@ -55,7 +55,7 @@ function nameOf({ constructor: made }: object): string {
   return typeof made === 'function' && made.name !== '' ? made.name.slice(0, 40) : 'class instance';
 }
 
-/** A path may be hundreds of keys long, each as long as its author likes. */
+/** Bounds the message: a path may have hundreds of keys, each of any length. */
 function shorten(fault: string): string {
   return fault.length > 200 ? `${fault.slice(0, 80)}…${fault.slice(-120)}` : fault;
 }

@@ -4,9 +4,9 @@ import { formatJson, type JsonRefused } from '../kit/json.js';
 import { lossIn } from './json-loss.js';
 import { MAX_WEIGHT } from './limits.js';
 
-/** Allowed values of the fields of jobs, groups, workgroups and schedules. The messages continue after the name of the field. */
+/** Schemas for the fields of jobs, groups, workgroups and schedules. Their messages continue after the name of the field. */
 
-/** The value after its check; throws `job-invalid` with the name of the field, or of the entry in it. */
+/** Validates a value and returns it. Throws `job-invalid` naming the field, or the entry in it. */
 export function check<T>(schema: v.GenericSchema<unknown, T>, value: unknown, field: string): T {
   const { success, output, issues } = v.safeParse(schema, value, FIRST_ISSUE);
   if (success) return output;
@@ -17,12 +17,12 @@ export function check<T>(schema: v.GenericSchema<unknown, T>, value: unknown, fi
 
 const FIRST_ISSUE = { abortEarly: true, abortPipeEarly: true };
 
-/** Control characters would end up in terminals and file names; half a surrogate pair does not survive UTF-8. */
+/** Control characters would end up in terminals and file names; lone surrogates do not survive UTF-8. */
 const UNPRINTABLE = /[\p{Cc}\p{Cs}]/u;
 
 export const string = v.string('is not a string');
 
-/** A text used as a name: without anything that would break a terminal, a file name or UTF-8. */
+/** Text used as a name: nothing that would break a terminal, a file name or UTF-8. */
 export const text = (maxChars: number) =>
   v.pipe(
     string,
@@ -34,21 +34,21 @@ export const text = (maxChars: number) =>
 const list = (max: number, maxChars: number) =>
   v.pipe(v.pipe(v.array(v.any(), 'is not a list'), v.maxLength(max, `has more than ${max} entries`)), v.array(text(maxChars)));
 
-/** Each once, in the order given. */
+/** A list of texts without duplicates, in the given order. */
 export const texts = (max: number, maxChars: number) =>
   v.pipe(
     list(max, maxChars),
     v.transform((values): readonly string[] => [...new Set(values)]),
   );
 
-/** As `labelSet` writes them. */
+/** A list of labels in the form of `labelSet`. */
 export const labels = (max: number, maxChars: number) =>
   v.pipe(
     list(max, maxChars),
     v.transform((values) => labelSet(values)),
   );
 
-/** -0 becomes 0. */
+/** Turns -0 into 0. */
 const unsigned = v.transform((value: number) => value + 0);
 
 export const integer = (min: number, max: number) => {
@@ -58,7 +58,7 @@ export const integer = (min: number, max: number) => {
 
 const WEIGHT_PARTS = 1_000_000;
 
-/** From 0 to MAX_WEIGHT with at most six decimals: what the ledger keeps exactly. */
+/** Returns whether the number is from 0 to MAX_WEIGHT with at most six decimals, which the ledger stores exactly. */
 export function isWeight(value: number): boolean {
   return value >= 0 && value <= MAX_WEIGHT && Math.round(value * WEIGHT_PARTS) / WEIGHT_PARTS === value;
 }
@@ -71,7 +71,7 @@ export const flag = v.boolean('is neither true nor false');
 
 export const choice = <const T extends readonly string[]>(of: T) => v.picklist(of, `is none of ${of.join(', ')}`);
 
-/** Any value that JSON represents exactly, as JSON text. */
+/** Any value that JSON represents exactly, converted to JSON text. */
 export const jsonText = (maxBytes: number) =>
   v.pipe(
     v.unknown(),
@@ -96,7 +96,7 @@ export const jsonText = (maxBytes: number) =>
     }),
   );
 
-/** Labels as one text, by which sets of the same labels are equal: sorted, each once, a line each (no label has a line break). */
+/** Joins labels into one text that is equal for equal sets: sorted, without duplicates, one per line (labels contain no line breaks). */
 export function labelSet(labels: readonly string[]): string {
   return [...new Set(labels)].sort().join('\n');
 }

@@ -2,21 +2,19 @@ import type { Job, Outcome, Progress } from './job.js';
 import type { Exchange, Tunnel } from './source.js';
 
 /**
- * The wall between a job and the machine. `process`: limits and Node's permission model, no wall against malice; `bwrap`: bubblewrap; `container`:
- * docker or podman.
+ * The isolation between a job and the machine. `process`: limits and Node's permission model, no protection against malice; `bwrap`:
+ * bubblewrap; `container`: docker or podman.
  */
 export type IsolationTier = 'process' | 'bwrap' | 'container';
 
-/**
- * The port to a way of executing jobs. A new way is one new file (or small folder) in `src/runners/`.
- */
+/** The port to a way of executing jobs. A new one is a single new file (or small folder) in `src/runners/`. */
 export interface Runner {
   readonly kind: string;
-  /** One line about how jobs are isolated from the machine, shown to the owner. */
+  /** How jobs are isolated from the machine, in one line for the owner. */
   readonly isolation: string;
-  /** The runner reports by `begin` when the time of a run begins; absent: the time begins when `run` is called. */
+  /** Set if the runner calls `begin` when a run's time starts to count; otherwise it starts when `run` is called. */
   readonly queues?: true;
-  /** Absent: no isolation to rely on. */
+  /** The isolation tier; absent if there is none to rely on. */
   readonly tier?: IsolationTier;
   /** Runs one job to its end. Never rejects: every end is an outcome. */
   run(job: Job, context: RunContext): Promise<Outcome>;
@@ -28,25 +26,25 @@ export interface RunContext {
   readonly workplace?: Workplace;
   /** Files of the job, read-only, by name: absolute paths on this machine; absent if it has none. */
   readonly files?: Readonly<Record<string, string>>;
-  /** Aborted when the job is cancelled (with that error, if it is known), the lease is lost, or the worker stops at once. */
+  /** Aborts when the job is cancelled (with that error as reason, if known), the lease is lost, or the worker stops immediately. */
   readonly signal: AbortSignal;
-  /** Absent: the job may reach nothing through its source. */
+  /** The tunnel of the job; absent if it may reach nothing through its source. */
   readonly tunnel?: Tunnel;
-  /** To the source that leased the job; absent: the source has none. */
+  /** The exchange with the source that leased the job; absent if the source has none. */
   readonly exchange?: Exchange;
-  /** Called when the time of the run begins, if the runner `queues`. */
+  /** Called when the run's time starts to count, if the runner `queues`. */
   begin?(): void;
   report(progress: Progress): void;
 }
 
-/** A prepared folder: verified files, dependencies installed. Read-only for the task. */
+/** A prepared folder with verified files and installed dependencies. Read-only for the task. */
 export interface Workplace {
-  /** The manifest's digest: two workplaces with the same digest are the same. */
+  /** The manifest's digest: workplaces with the same digest are identical. */
   readonly digest: string;
   /** Absolute path of the folder with the task's files. */
   readonly folder: string;
   /** The entry, relative to the folder. */
   readonly entry: string;
-  /** Absolute paths that the task must be able to read, the folder itself and its dependency layer included. */
+  /** Absolute paths that the task must be able to read, including the folder itself and its dependency layer. */
   readonly readable: readonly string[];
 }

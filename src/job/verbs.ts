@@ -18,22 +18,22 @@ import {
 } from './limits.js';
 
 /**
- * The verbs that Master and Worker exchange, with the shape of each argument and answer. Where a verb means the same as in
- * queue-xec it has the same name. Both sides check what they receive against these schemas: the other side is never trusted.
+ * The verbs that Master and Worker exchange, with the shapes of their arguments and answers. A verb that means the same as in queue-xec has
+ * the same name. Both sides validate what they receive against these schemas: neither trusts the other.
  *
  * | verb | from | kind | meaning |
  * |---|---|---|---|
- * | isMaster | worker | call | first call: says who I am and which leases I still hold |
- * | ping | worker | call | the beat: renews all leases at once, says which have not begun and which have ended, learns which are lost |
- * | requestExecAssets | worker | call | the signed manifest of a task version |
- * | requestBlob | worker | stream | the bytes of one file from an offset |
- * | requestFile | worker | stream | the bytes of a file of a leased job, from an offset |
- * | openTunnel | worker | stream, both ways | a connection to the address that the job's task names |
- * | requestWork | worker | call | waits for jobs, up to a capacity; a newer call ends the older one empty, capacity 0 only does that; says which kinds, if that has changed |
- * | shareResults | worker | call | outcomes, each answered one by one |
- * | uploadResult | worker | stream, both ways | one large outcome: the Master says from which byte, and what became of it |
- * | report | worker | call | progress and log lines of running jobs, answered when they are kept |
- * | cancelWork | master | note | stop a run: its outcome will not count |
+ * | isMaster | worker | call | the first call: identifies the worker and lists the leases that it still holds |
+ * | ping | worker | call | the beat: renews all leases, reports which runs have not begun or have ended, learns which leases are lost |
+ * | requestExecAssets | worker | call | fetches the signed manifest of a task version |
+ * | requestBlob | worker | stream | fetches the bytes of one file from an offset |
+ * | requestFile | worker | stream | fetches the bytes of a file of a leased job from an offset |
+ * | openTunnel | worker | stream, both ways | opens a connection to the address that the job's task names |
+ * | requestWork | worker | call | waits for jobs; a newer call ends the older one empty, capacity 0 does only that; reports changed kinds |
+ * | shareResults | worker | call | delivers outcomes, each answered individually |
+ * | uploadResult | worker | stream, both ways | delivers one large outcome: the Master names the first byte it lacks, then the result |
+ * | report | worker | call | delivers progress and log lines of running jobs; answered once they are stored |
+ * | cancelWork | master | note | stops a run: its outcome no longer counts |
  */
 
 const jsonValue = v.custom<Json>((value) => value !== undefined);
@@ -43,11 +43,11 @@ const instant = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(MA
 const hash = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 const MAX_BATCH = 10_000;
 
-/** A job together with the lease number it was claimed under: the fence for every message about the run. */
+/** A job with the lease number under which it was claimed: the fence for every message about the run. */
 export const leaseKey = v.object({ id: jobId, lease: leaseNumber });
 export type LeaseKey = v.InferOutput<typeof leaseKey>;
 
-/** The lease as one text, for maps and sets. */
+/** Returns a text that identifies the lease, for maps and sets. */
 export function leaseKeyOf({ id, lease }: LeaseKey): string {
   return `${lease} ${id}`;
 }
@@ -60,16 +60,16 @@ const leaseKeys = v.pipe(v.array(leaseKey), v.maxLength(MAX_BATCH));
 export const isMasterArgs = v.object({
   version: v.pipe(v.string(), v.maxLength(40)),
   concurrency: v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(MAX_CONCURRENCY)),
-  /** Lines for the owner: how jobs are isolated, which policy is in force. */
+  /** For the owner: how jobs are isolated, and which policy is in force. */
   isolation: v.pipe(v.string(), v.maxLength(200)),
-  /** Isolation of task modules there: `bwrap`, or `process`, which is no wall. Absent: a Worker older than this field. */
+  /** Isolation of task modules on this worker: `bwrap`, or `process`, which is no wall. Absent: a Worker older than this field. */
   tier: v.exactOptional(v.pipe(v.string(), v.regex(/^[a-z-]{1,20}$/))),
   platform: v.pipe(v.string(), v.maxLength(100)),
   /** Labels for `requires`: `arch=…`, `os=…`, and the owner's. */
   labels: v.optional(labels, []),
-  /** The kinds of jobs that it can run so far. */
+  /** The kinds of jobs that the worker can run so far. */
   runners: v.optional(runnerKinds, ['task-module']),
-  /** New at each start of the worker's process: distinguishes a restart from a reconnect. */
+  /** New with each start of the worker's process: distinguishes a restart from a reconnect. */
   instance: v.pipe(v.string(), v.maxLength(40)),
   holding: leaseKeys,
 });
@@ -83,8 +83,8 @@ export const isMasterAnswer = v.object({
 });
 
 /**
- * `waiting`: leases whose runs have not begun; `ended`: leases whose outcomes are in transit. The time of all others counts. `answers`: the number of
- * answers to `requestWork` received over this link; the jobs of later ones are not named yet.
+ * `waiting`: leases whose runs have not begun. `ended`: leases whose outcomes are in transit. The run time of all others counts. `answers`:
+ * the number of answers to `requestWork` received over this link; jobs of later answers are not listed yet.
  */
 export const pingArgs = v.object({
   holding: leaseKeys,
@@ -102,12 +102,12 @@ export const requestBlobArgs = v.object({ sha256: hash, offset: v.pipe(v.number(
 /** A file of the job that the Worker runs under this lease. */
 export const requestFileArgs = v.object({ ...leaseKey.entries, sha256: hash, offset: v.pipe(v.number(), v.safeInteger(), v.minValue(0)) });
 
-/** The Worker names only the run: where it leads is the Master's decision. */
+/** The Worker names only the run; the Master decides where the tunnel leads. */
 export const openTunnelArgs = leaseKey;
 
 export const requestWorkArgs = v.object({
   capacity: v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(MAX_BATCH)),
-  /** Replaces what `isMaster` reported: a runner became ready. */
+  /** Replaces what `isMaster` reported, because a runner became ready. */
   can: v.exactOptional(v.object({ labels, runners: runnerKinds })),
 });
 export const workItem = v.object({
@@ -135,7 +135,7 @@ export const workItem = v.object({
 export type WorkItem = v.InferOutput<typeof workItem>;
 export const requestWorkAnswer = v.object({ work: v.pipe(v.array(workItem), v.maxLength(MAX_BATCH)) });
 
-/** The ledger keeps the parts that have the shape of an error, within its limits. */
+/** The ledger keeps only the parts that have the shape of an error, within its limits. */
 const errorPart = v.custom<ErrorPart>((value) => typeof value === 'object' && value !== null);
 const jobError = v.object({
   code: v.pipe(v.string(), v.maxLength(60)),
@@ -143,15 +143,15 @@ const jobError = v.object({
   exitCode: v.exactOptional(v.pipe(v.number(), v.safeInteger())),
   cause: v.exactOptional(errorPart),
 });
-/** Too long a value fails the run rather than the call, so that the task's author sees the error. */
+/** Not limited here: too long a value fails the run rather than the call, so that the task's author sees the error. */
 const wait = v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0)));
-/** The ledger checks the rest, with messages for the task's author. */
+/** The ledger validates the rest, with messages for the task's author. */
 const children = v.pipe(
   v.array(v.custom<ChildInput>((child) => typeof child === 'object' && child !== null)),
   v.maxLength(MAX_CHILDREN),
   v.readonly(),
 );
-/** With an explicit type: the inferred one is too deep for declarations. */
+/** Typed explicitly because the inferred type is too deep for declarations. */
 export const outcome: v.GenericSchema<unknown, Outcome> = v.variant('state', [
   v.object({ state: v.literal('completed'), output: jsonValue, children: v.optional(children), childrenDelayMs: wait, holdMs: wait }),
   v.object({ state: v.literal('failed'), error: jobError, retry: v.boolean(), output: v.exactOptional(jsonValue), holdMs: wait }),
@@ -165,7 +165,7 @@ export const progress = v.variant('kind', [
     line: v.pipe(v.string(), v.maxLength(MAX_LOG_LINE_CHARS)),
   }),
 ]);
-/** A run's reports, numbered from 1 so that a duplicate counts once; without numbers if sent only once. */
+/** A report of a run. Reports are numbered from 1 so that duplicates count once; reports that are sent only once have no number. */
 const report = v.object({ n: v.exactOptional(v.pipe(v.number(), v.safeInteger(), v.minValue(1))), progress });
 export type Report = v.InferOutput<typeof report>;
 export const reportArgs = v.object({
@@ -178,26 +178,28 @@ export const settlement = v.object({
   outcome,
   startedAt: instant,
   finishedAt: instant,
-  /** The run's reports that are not known to be stored: recorded together with the outcome. */
+  /** The run's reports that are not known to be stored; recorded together with the outcome. */
   reports: v.exactOptional(v.pipe(v.array(report), v.maxLength(MAX_REPORTS))),
 });
 /** An outcome in transit to the ledger. */
 export type Settlement = v.InferOutput<typeof settlement>;
 export const shareResultsArgs = v.object({ results: v.pipe(v.array(settlement), v.maxLength(MAX_BATCH)) });
-/** `settled` now, `duplicate` of one already recorded under the same lease, or `stale`: after any of them the worker can forget the outcome. */
+/**
+ * `settled` now, `duplicate` of one already recorded under the same lease, or `stale`. After any of them the worker can forget the outcome.
+ */
 export const settleAnswer = v.picklist(['settled', 'duplicate', 'stale']);
 export type SettleAnswer = v.InferOutput<typeof settleAnswer>;
-/** Hash and length of the settlement's JSON text in UTF-8, which is uploaded. */
+/** Announces an upload by the hash and length of the settlement's JSON text in UTF-8. */
 export const uploadResultArgs = v.object({
   id: jobId,
   lease: leaseNumber,
   sha256: hash,
   bytes: v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(MAX_MESSAGE_BYTES)),
-  /** A failed run with a partial output, which is kept if the job was cancelled: read although the lease is over. */
+  /** Set for a failed run with partial output, which is kept if the job was cancelled: accepted although the lease is over. */
   late: v.exactOptional(v.boolean()),
 });
 export type UploadResult = v.InferOutput<typeof uploadResultArgs>;
-/** Lines of JSON: the byte from which the Master wants the text, unless it does not want it; then the result. */
+/** Lines of JSON: first the offset from which the Master wants the text, unless it does not want it, then the result. */
 export const uploadResultAnswer = v.variant('kind', [
   v.object({ kind: v.literal('from'), offset: v.pipe(v.number(), v.safeInteger(), v.minValue(0)) }),
   v.object({ kind: v.literal('answer'), answer: settleAnswer }),
@@ -207,7 +209,7 @@ export const shareResultsAnswer = v.object({ answers: v.array(settleAnswer) });
 
 export const cancelWorkArgs = v.object({ leases: leaseKeys });
 
-/** A value from the wire, checked; throws `rpc-invalid` with the first wrong part. */
+/** Validates a value received from a peer; throws `rpc-invalid` naming the first invalid part. */
 export function checked<const S extends v.GenericSchema>(schema: S, received: unknown): v.InferOutput<S> {
   const result = v.safeParse(schema, received, { abortEarly: true });
   if (result.success) return result.output;

@@ -1,30 +1,33 @@
 import { type Clock, pause, systemClock } from '../clock.js';
 
 export interface BackoffOptions {
-  /** The wait after the first failure, in milliseconds. */
+  /** Delay after the first failure, in milliseconds. */
   readonly firstMs: number;
-  /** No wait is longer than this, before jitter. */
+  /** Upper bound of every delay before jitter, in milliseconds. */
   readonly capMs: number;
-  /** Each wait is so many times the one before; default 2. */
+  /** Growth per failure; default 2. */
   readonly factor?: number;
-  /** Numbers from 0 to below 1: each wait is a quarter more or less, so that those who failed together do not return together. Default: no jitter. */
+  /**
+   * Returns numbers in [0, 1). Each delay then varies by up to a quarter, so that callers that failed together do not retry
+   * together. Default: no jitter.
+   */
   readonly random?: (() => number) | undefined;
 }
 
-/** More doublings than this exceed any cap. */
+/** Doubling more often than this exceeds any cap. */
 const MAX_EXPONENT = 64;
 
-/** The wait after so many failures in a row, 1 or more, without jitter. */
+/** Returns the delay in milliseconds after this many consecutive failures (1 or more), without jitter. */
 export function backoffMs(failures: number, { firstMs, capMs, factor = 2 }: BackoffOptions): number {
   return Math.min(capMs, firstMs * factor ** Math.min(failures - 1, MAX_EXPONENT));
 }
 
-/** A quarter more or less. */
+/** Varies a delay by up to a quarter in either direction. */
 export function jittered(ms: number, random: () => number): number {
   return ms * (0.75 + random() / 2);
 }
 
-/** Waits that grow with each failure until `reset`. */
+/** Delays that grow with each failure until `reset`. */
 export class Backoff {
   readonly #options: BackoffOptions;
   #failures = 0;
@@ -33,12 +36,12 @@ export class Backoff {
     this.#options = options;
   }
 
-  /** Since the start or the last `reset`. */
+  /** Failures since the start or the last `reset`. */
   get failures(): number {
     return this.#failures;
   }
 
-  /** The wait after one more failure. */
+  /** Counts one more failure and returns the delay in milliseconds before the next attempt. */
   nextMs(): number {
     const { random } = this.#options;
     this.#failures += 1;
@@ -54,15 +57,15 @@ export class Backoff {
 interface RetryOptions {
   readonly clock?: Clock;
   readonly backoff: Backoff;
-  /** How often it is tried at most; default no limit. */
+  /** Maximum number of attempts; default unlimited. */
   readonly tries?: number;
-  /** No further try after it aborts; the one under way is left to the caller. */
+  /** No attempt starts after it aborts; the one in flight is left to the caller. */
   readonly signal?: AbortSignal | undefined;
-  /** Whether a further try may help; default always. */
+  /** Whether another attempt may succeed; default always. */
   readonly isPassing?: (error: unknown) => boolean;
 }
 
-/** Resolves with the first try that succeeds; rejects with the error of the last one. */
+/** Resolves with the result of the first attempt that succeeds; rejects with the error of the last one. */
 export async function retry<T>(
   operation: () => Promise<T>,
   { clock = systemClock, backoff, tries = Number.POSITIVE_INFINITY, signal, isPassing = () => true }: RetryOptions,

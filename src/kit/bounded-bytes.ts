@@ -1,11 +1,11 @@
-/** A stream brought more than it may. */
+/** A stream exceeded its byte limit. */
 export class TooManyBytes extends Error {
   override readonly name = 'TooManyBytes';
 }
 
 /**
- * All bytes of a body that somebody else sends, counted while they come: it may have no end. Rejects with `TooManyBytes`, or as the stream does.
- * Null is the body of an answer that has none.
+ * Reads the whole body of a foreign stream and counts bytes as they arrive, since it may never end. Rejects with `TooManyBytes`, or
+ * with the error of the stream. Null stands for a response without a body.
  */
 export async function boundedBytes(body: AsyncIterable<Uint8Array> | null, maxBytes: number): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
@@ -18,26 +18,30 @@ export async function boundedBytes(body: AsyncIterable<Uint8Array> | null, maxBy
   return Buffer.concat(chunks);
 }
 
-/** Bytes that many may hold together. What is small passes always: a budget that is used up must not stop what keeps a system alive. */
+/**
+ * A byte budget shared by many holders. Small amounts are always granted: an exhausted budget must not block what keeps the system
+ * alive.
+ */
 export class ByteBudget {
-  readonly #most: number;
-  readonly #small: number;
-  #taken = 0;
+  readonly #maxBytes: number;
+  readonly #smallBytes: number;
+  #usedBytes = 0;
 
-  /** @param small up to this nothing is refused */
-  constructor(most: number, small = 64 * 1024) {
-    this.#most = most;
-    this.#small = small;
+  /** @param small amounts up to this many bytes are never refused */
+  constructor(maxBytes: number, small = 64 * 1024) {
+    this.#maxBytes = maxBytes;
+    this.#smallBytes = small;
   }
 
-  /** False: there is no room for so many. What was taken must be given back once. */
+  /** Returns false if the budget has no room for this many bytes. Bytes that were granted must be given back exactly once. */
   take(bytes: number): boolean {
-    if (bytes > this.#small && this.#taken + bytes > this.#most) return false;
-    this.#taken += bytes;
+    if (bytes > this.#smallBytes && this.#usedBytes + bytes > this.#maxBytes) return false;
+    this.#usedBytes += bytes;
     return true;
   }
 
+  /** Returns bytes to the budget. */
   giveBack(bytes: number): void {
-    this.#taken -= bytes;
+    this.#usedBytes -= bytes;
   }
 }

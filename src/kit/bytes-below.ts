@@ -2,16 +2,17 @@ import type { Dirent } from 'node:fs';
 import { lstat, opendir } from 'node:fs/promises';
 import { isMissing } from './system-error.js';
 
-/** Files counted in one look; a job with more has used its allowance. */
+/** Files counted in one scan; a job with more has used up its allowance. */
 const MAX_COUNTED_FILES = 100_000;
 const SLASH = Buffer.from('/');
 
-/** Sizes asked for at once: one after the other a hundred thousand take seconds, in which a job comes to its end. */
+/** Concurrent `lstat` calls: one at a time, a hundred thousand files take seconds, and the job may end meanwhile. */
 const AT_ONCE = 64;
 
 /**
- * What the files below a folder take. Stops counting once it is more than `enough`. What cannot be counted is infinitely much: too many
- * files, folders that may not be read, or paths longer than the system knows. Else a job could hide in them what it writes.
+ * Returns the total size of the files below a folder, and stops counting once it exceeds `enough`. Anything that cannot be counted
+ * is infinite: too many files, unreadable folders, or paths longer than the system supports. Otherwise a job could hide what it
+ * writes there.
  */
 export async function bytesBelow(folder: string, enough: number): Promise<number> {
   try {
@@ -25,7 +26,7 @@ export async function bytesBelow(folder: string, enough: number): Promise<number
   }
 }
 
-/** Their paths. Rejects where there are too many, or one that cannot be read. */
+/** Lists the files below a folder. Rejects if there are too many, or if one cannot be read. */
 async function filesBelow(root: Buffer): Promise<Buffer[]> {
   const folders = [root];
   const files: Buffer[] = [];
@@ -50,16 +51,16 @@ async function sizeOf(path: Buffer): Promise<number> {
   try {
     return (await lstat(path)).size;
   } catch (error) {
-    if (isMissing(error)) return 0; // gone since it was listed
+    if (isMissing(error)) return 0; // removed since it was listed
     throw error;
   }
 }
 
-/** An entry whose name is what the file system holds: it need not be UTF-8. */
+/** A directory entry with its raw name as stored by the file system, which need not be UTF-8. */
 export type RawEntry = Omit<Dirent, 'name'> & { readonly name: Buffer };
 
-/** The entries of a folder, a few at a time, however many there are. Closed when the loop over it ends. */
+/** Iterates over a folder's entries in small batches, however many there are. The folder is closed when the loop ends. */
 export async function openFolder(folder: Buffer): Promise<AsyncIterable<RawEntry>> {
-  // Node's types lack this encoding here, which it has had from the beginning.
+  // Node has always supported this encoding here, but its types lack it.
   return (await opendir(folder, { encoding: 'buffer' as BufferEncoding, bufferSize: 64 })) as unknown as AsyncIterable<RawEntry>;
 }

@@ -1,23 +1,24 @@
 import { type Clock, systemClock, type Timer } from '../clock.js';
 
-/** The slowest line that is reckoned with, 128 kbit/s. */
+/** The slowest connection that timeouts allow for: 128 kbit/s. */
 const BYTES_PER_SECOND = 16 * 1024;
 
 export interface DeadlineOptions {
-  /** Aborts after so long, with a `TimeoutError`; default never. */
+  /** Aborts with a `TimeoutError` after this long, in milliseconds; default never. */
   readonly withinMs?: number;
-  /** Whether its timer keeps the process alive: for what must come to its end when nothing else is left to do. Default false. */
+  /** Whether the timer keeps the process alive, for operations that must finish even if nothing else is pending. Default false. */
   readonly keepsAlive?: boolean;
-  /** Aborts with the first of them, for its reason. */
+  /** Aborts with the reason of the first of these signals to abort. */
   readonly signals?: readonly (AbortSignal | undefined)[];
   readonly clock?: Clock;
 }
 
 /**
- * The signal of one operation, which is let go when the operation is over.
+ * The abort signal of one operation, released when the operation ends.
  *
- * In place of `AbortSignal.timeout` and `AbortSignal.any`: nobody can let go of those. Whatever listens to a signal of a timeout is kept until the time
- * is over (measured: 35 to 40 kB for each page of a crawl), and a signal that lives long keeps a reference for each that was made of it.
+ * Replaces `AbortSignal.timeout` and `AbortSignal.any`, which cannot be released. Listeners on a timeout signal are retained until
+ * the timeout expires (measured: 35 to 40 kB for each page of a crawl), and a long-lived signal keeps a reference to every signal
+ * derived from it.
  */
 export class Deadline {
   readonly #controller = new AbortController();
@@ -38,12 +39,13 @@ export class Deadline {
     return this.#controller.signal;
   }
 
+  /** Aborts the signal, even after `end`. */
   abort(reason?: unknown): void {
     this.end();
     this.#controller.abort(reason);
   }
 
-  /** The operation is over: the signal will not abort any more unless `abort` is called. As often as you like. */
+  /** Releases the signal because the operation is over: it no longer aborts unless `abort` is called. Idempotent. */
   end(): void {
     this.#timer?.cancel();
     for (const signal of this.#signals) signal.removeEventListener('abort', this.#follow);
@@ -52,7 +54,7 @@ export class Deadline {
   readonly #follow = (event: Event) => this.abort((event.target as AbortSignal).reason);
 }
 
-/** Gives the operation a signal of its own, and lets go of it when it has ended. */
+/** Runs the operation with a signal of its own, and releases that signal when the operation ends. */
 export async function within<T>(options: DeadlineOptions, operation: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const deadline = new Deadline(options);
   try {
@@ -66,7 +68,7 @@ function timeoutError(): DOMException {
   return new DOMException('The operation was aborted due to timeout', 'TimeoutError');
 }
 
-/** What the promise comes to, or undefined as soon as the signal aborts. Either way nothing is left on the signal, which may live long. */
+/** Resolves like the promise, or with undefined as soon as the signal aborts. Leaves no listener on the signal, which may be long-lived. */
 export function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
   return new Promise((resolve, reject) => {
     const giveUp = () => resolve(undefined);
@@ -78,8 +80,8 @@ export function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<
 }
 
 /**
- * How long so many bytes may be on their way: to be added to the time that an answer to them may take. For connections of others, which do not tell
- * what has arrived; our own links look at that.
+ * Returns how many milliseconds this many bytes may take in transit, to be added to the timeout of a response. For foreign
+ * connections, which do not report what has arrived; our own links track that themselves.
  */
 export function carryMs(bytes: number): number {
   return Math.ceil((bytes / BYTES_PER_SECOND) * 1_000);

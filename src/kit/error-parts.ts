@@ -1,44 +1,47 @@
-/** An error as it was thrown. Of one with all its causes and parts 24 Ki characters are kept, six deep, two dozen in all. */
+/** A serialised error. One error with all its causes and parts keeps at most 24 Ki characters, six levels and two dozen entries. */
 export interface ErrorPart {
   readonly name?: string;
   readonly message: string;
-  /** Its own, such as `ECONNREFUSED`. */
+  /** The error's own code, such as `ECONNREFUSED`. */
   readonly code?: string;
-  /** As the engine writes it; 4 Ki characters. */
+  /** Stack as the engine formats it; at most 4 Ki characters. */
   readonly stack?: string;
-  /** As in `error.cause`. */
+  /** From `error.cause`. */
   readonly cause?: ErrorPart;
-  /** The errors that it is made of, as in `AggregateError.errors`. */
+  /** The errors it consists of, as in `AggregateError.errors`. */
   readonly parts?: readonly ErrorPart[];
 }
 
-/** Causes of causes, and parts of parts. */
+/** Nesting of causes and parts. */
 const MAX_DEPTH = 6;
-/** Errors in one, however they hang together. */
+/** Errors in one tree, whether causes or parts. */
 const MAX_PARTS = 24;
-/** Of all texts together, and of each. */
+/** All texts of one tree together; the limits per field follow. */
 const MAX_CHARS = 24 * 1024;
 const MAX_MESSAGE_CHARS = 8 * 1024;
 const MAX_STACK_CHARS = 4 * 1024;
 const MAX_NAME_CHARS = 100;
-/** Parts that are named in a sentence. */
+/** Parts listed in one message. */
 const MAX_NAMED = 5;
 
-/** What is left to give. */
-interface Room {
+/** Remaining budget while an error is copied. */
+interface Budget {
   chars: number;
   parts: number;
 }
 
-/** An error that was thrown here, or one that came from outside: what is too deep, too many or too long is left out or cut. undefined if it is none. */
+/**
+ * Converts an error thrown here or received from outside; whatever is too deep, too many or too long is dropped or cut. Undefined
+ * if the value is not an object.
+ */
 export function errorPart(value: unknown): ErrorPart | undefined {
   return partOf(value, { chars: MAX_CHARS, parts: MAX_PARTS }, 0);
 }
 
-/** An error and what brought it about, in one line: `TypeError: fetch failed: connect ECONNREFUSED 127.0.0.1:9`. */
+/** Formats an error and its causes on one line: `TypeError: fetch failed: connect ECONNREFUSED 127.0.0.1:9`. */
 export function wordsOf({ name = '', message, code, cause, parts = [] }: ErrorPart): string {
   const named = UNNAMED.has(name) ? message : message === '' ? name : `${name}: ${message}`;
-  // Ours say all in the message.
+  // Our own errors say everything in the message.
   const coded = code === undefined || message.includes(code) || name === 'PeerworkError' ? named : `${named} [${code}]`;
   const some = parts.slice(0, MAX_NAMED).map(wordsOf);
   if (parts.length > some.length) some.push(`and ${parts.length - some.length} more`);
@@ -50,31 +53,31 @@ export function wordsOf({ name = '', message, code, cause, parts = [] }: ErrorPa
 
 const UNNAMED: ReadonlySet<string> = new Set(['', 'Error', 'PeerworkError']);
 
-/** The message of whatever was thrown, with those of its causes and parts. */
+/** Returns the message of anything thrown, including those of its causes and parts. */
 export function messageOf(thrown: unknown): string {
   if (!(thrown instanceof Error)) return String(thrown);
   const part = errorPart(thrown);
   return part?.cause === undefined && part?.parts === undefined ? thrown.message : wordsOf(part);
 }
 
-function partOf(value: unknown, room: Room, depth: number): ErrorPart | undefined {
-  if (typeof value !== 'object' || value === null || depth > MAX_DEPTH || room.parts <= 0) return undefined;
-  room.parts -= 1;
+function partOf(value: unknown, budget: Budget, depth: number): ErrorPart | undefined {
+  if (typeof value !== 'object' || value === null || depth > MAX_DEPTH || budget.parts <= 0) return undefined;
+  budget.parts -= 1;
   const { name, message, code, stack, cause, parts, errors } = value as Readonly<Record<string, unknown>>;
   const own = {
-    ...(typeof name === 'string' && { name: take(name, MAX_NAME_CHARS, room) }),
-    message: typeof message === 'string' ? take(message, MAX_MESSAGE_CHARS, room) : '',
-    ...(typeof code === 'string' && { code: take(code, MAX_NAME_CHARS, room) }),
-    ...(typeof stack === 'string' && stack !== '' && { stack: take(stack, MAX_STACK_CHARS, room) }),
+    ...(typeof name === 'string' && { name: takeText(name, MAX_NAME_CHARS, budget) }),
+    message: typeof message === 'string' ? takeText(message, MAX_MESSAGE_CHARS, budget) : '',
+    ...(typeof code === 'string' && { code: takeText(code, MAX_NAME_CHARS, budget) }),
+    ...(typeof stack === 'string' && stack !== '' && { stack: takeText(stack, MAX_STACK_CHARS, budget) }),
   };
-  const because = partOf(cause, room, depth + 1);
+  const causePart = partOf(cause, budget, depth + 1);
   const list = Array.isArray(parts) ? parts : Array.isArray(errors) ? errors : [];
-  const some = list.slice(0, MAX_PARTS).flatMap((part) => partOf(part, room, depth + 1) ?? []);
-  return { ...own, ...(because !== undefined && { cause: because }), ...(some.length > 0 && { parts: some }) };
+  const some = list.slice(0, MAX_PARTS).flatMap((part) => partOf(part, budget, depth + 1) ?? []);
+  return { ...own, ...(causePart !== undefined && { cause: causePart }), ...(some.length > 0 && { parts: some }) };
 }
 
-function take(text: string, maxChars: number, room: Room): string {
-  const taken = text.slice(0, Math.min(maxChars, room.chars));
-  room.chars -= taken.length;
-  return taken;
+function takeText(text: string, maxChars: number, budget: Budget): string {
+  const kept = text.slice(0, Math.min(maxChars, budget.chars));
+  budget.chars -= kept.length;
+  return kept;
 }

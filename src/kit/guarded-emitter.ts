@@ -3,18 +3,21 @@ import { PeerworkError } from '../errors.js';
 import { errorPart, wordsOf } from './error-parts.js';
 
 /**
- * Emits events to the code of whoever embeds us. A listener that throws must not stop what was under way when it was called, such as the
+ * Emits events to code of the embedding program. A listener that throws must not interrupt whatever emitted the event, such as the
  * settlement of a job: its error is logged as `listener-threw`.
  */
 export abstract class GuardedEmitter<Events extends Record<keyof Events, unknown[]>> extends EventEmitter<Events> {
   constructor() {
     super();
     const emit: (event: never, ...args: never) => boolean = this.emit.bind(this);
-    // Not a method: its generic signature cannot be written a second time.
+    // Assigned instead of overridden: the generic signature of `emit` cannot be repeated here.
     this.emit = (event: unknown, ...args: unknown[]) => this.guard(String(event), () => emit(event as never, ...(args as never))) ?? true;
   }
 
-  /** Calls back into the code of the program; `name` is what the report calls it. */
+  /**
+   * Calls code of the embedding program and reports what it throws under `name`. An error thrown by an `error` listener becomes an
+   * unhandled rejection.
+   */
   protected guard<T>(name: string, call: () => T): T | undefined {
     try {
       return call();

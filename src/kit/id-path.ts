@@ -1,9 +1,9 @@
-/** What a URL parser (`.` and `..`, however they are encoded) or a proxy (`/`, `\`, `%`) would make something else of in a path. */
+/** Ids that a URL parser (`.` and `..`, in any encoding) or a proxy (`/`, `\`, `%`) would rewrite in a path. */
 const UNSAFE = /^\.{1,2}$|[/\\%]/;
 
 /**
- * The address of what the API has under an id: `base/ID`, `base/ID/verb?name=value`. An id that does not survive in a path goes into the query:
- * `base/~/verb?id=..`.
+ * Builds the API path of a resource by id: `base/ID`, `base/ID/verb?name=value`. An id that would not survive in a path moves to
+ * the query: `base/~/verb?id=..`.
  */
 export function idPath(base: string, id: string, verb?: string, query: Readonly<Record<string, string>> = {}): string {
   const safe = !UNSAFE.test(id);

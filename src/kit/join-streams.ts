@@ -4,26 +4,28 @@ import { type Clock, systemClock } from '../clock.js';
 import { PeerworkError } from '../errors.js';
 import { SilenceLimit } from './silence-limit.js';
 
-/** A joined pair of which one side has ended is cut when the other side is silent for this long, or for up to twice as long. */
+/** When one side of a joined pair has ended, the pair is cut after the other side is silent for this long, or up to twice as long. */
 export const HALF_OPEN_IDLE_MS = 600_000;
 
 const NOTHING = Buffer.alloc(0);
 
 export interface JoinOptions {
-  /** Cuts both sides with its reason. */
+  /** Aborting cuts both sides with its reason. */
   readonly signal?: AbortSignal;
   readonly clock?: Clock;
-  /** Default: `HALF_OPEN_IDLE_MS`. While both sides are open, silence has no limit. */
+  /** Default: `HALF_OPEN_IDLE_MS`. Silence is unlimited while both sides are open. */
   readonly halfOpenIdleMs?: number;
 }
 
 /**
- * Carries every byte from each stream to the other, as fast as the slower one takes them, and passes on the end of each direction by itself. Both
- * must have been made with `allowHalfOpen`. Resolves when both directions have ended and both streams are closed. If a stream fails, or closes before
- * its end, the other is reset, never ended; then it rejects with the first fault, once both are closed.
+ * Copies every byte in both directions, at the pace of the slower stream, and propagates the end of each direction separately. Both
+ * streams must have been created with `allowHalfOpen`. Resolves when both directions have ended and both streams are closed. If a
+ * stream fails, or closes before its end, the other one is reset rather than ended; the promise then rejects with the first fault
+ * once both are closed.
  *
- * Not two calls of `stream.pipeline`: a pipeline is done when its last stream has finished writing, and then destroys its first one while the opposite
- * pipeline still writes to that. Measured: 3 to 7 of 25 responses of 20 MiB lost up to 59 KiB of their tail without an error.
+ * Two calls of `stream.pipeline` would not do: a pipeline is done when its last stream has finished writing, and then destroys its
+ * first stream while the opposite pipeline is still writing to it. Measured: 3 to 7 of 25 responses of 20 MiB silently lost up to
+ * 59 KiB of their tail.
  */
 export function joinStreams(a: Duplex, b: Duplex, options: JoinOptions = {}): Promise<void> {
   const { signal, clock = systemClock, halfOpenIdleMs = HALF_OPEN_IDLE_MS } = options;
@@ -70,31 +72,39 @@ export function joinStreams(a: Duplex, b: Duplex, options: JoinOptions = {}): Pr
   });
 }
 
-/** Ends a stream so that the peer sees a fault and no end: TCP by RST. On a unix socket the peer sees an end, but can no longer write. */
+/**
+ * Closes a stream so that the peer sees a fault instead of an end: by RST on TCP. On a unix socket the peer sees an end but can no
+ * longer write.
+ */
 export function resetStream(stream: Duplex, error: Error): void {
   if (stream.destroyed) return;
-  // The reset itself emits no error, and an error that comes late must not end the process.
+  // The reset itself emits no error, and a late error must not crash the process.
   stream.on('error', () => {});
   if (!isTcp(stream)) stream.destroy(error);
-  // libuv refuses to reset while a shutdown is on its way, and Node would then never close the socket. It takes a turn of the event loop.
+  // libuv refuses to reset during a shutdown, and Node would then never close the socket. A shutdown takes one turn of the event
+  // loop.
   else if (stream.writableEnded && !stream.writableFinished && stream.writableLength === 0)
     stream.once('finish', () => resetStream(stream, error));
   else stream.resetAndDestroy();
 }
 
 /**
- * Calls back once it is known whether the end that a socket has just emitted was one: with the error if it was not. libuv reports a TCP reset that
- * arrives together with the last bytes as an end; a write, even of nothing, then meets the error (measured on Linux). On a unix socket the same write
- * tells a half-close from a close. Where the own direction has ended nothing can be written, and the end is believed.
+ * Calls back once it is known whether the end that a socket has just emitted was real: with the error if it was not. libuv reports
+ * a TCP reset that arrives together with the last bytes as an end; a write, even an empty one, then fails (measured on Linux). On a
+ * unix socket the same write distinguishes a half-close from a close. Once our own direction has ended nothing can be written, and
+ * the end is taken at face value.
  */
 export function confirmEnd(socket: Socket, done: (error?: Error) => void): void {
   if (!socket.writable) done();
-  // What waits to be written meets the error as well, in this turn of the event loop; an empty write would wait behind it.
+  // Pending writes meet the error as well, within this turn of the event loop; an empty write would queue behind them.
   else if (socket.writableLength > 0) setImmediate(() => done(socket.errored ?? undefined));
   else socket.write(NOTHING, (error) => done(error ?? undefined));
 }
 
-/** From now on the socket emits an error in place of an end that was none: see `confirmEnd`. For whoever reads a stream that only its end completes. */
+/**
+ * Makes the socket emit an error instead of a false end, see `confirmEnd`. For readers of a stream whose completeness shows only in
+ * its end.
+ */
 export function exposeBreaks(socket: Socket): void {
   const push = socket.push.bind(socket);
   socket.push = (chunk: unknown, encoding?: BufferEncoding) => {
@@ -107,12 +117,12 @@ export function exposeBreaks(socket: Socket): void {
   };
 }
 
-/** A unix socket has no address; TLS has no reset of its own. */
+/** A unix socket has no address, and TLS has no reset of its own. */
 function isTcp(stream: Duplex): stream is Socket {
   return stream instanceof Socket && !('encrypted' in stream) && stream.localAddress !== undefined;
 }
 
-/** The error of a connection of which one side has ended and the other does not. */
+/** Returns the error for a connection of which one side has ended while the other stays silent. */
 export function halfOpen(limitMs: number): PeerworkError {
   return broken(`one side has ended, and the other was silent for ${limitMs / 1_000} s`);
 }

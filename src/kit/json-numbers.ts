@@ -1,42 +1,43 @@
 /**
- * Numbers that a JSON text writes and a double cannot hold: integers beyond 2^53 that would be rounded, more digits than a double keeps, what
- * would become Infinity or 0. A number is exact if its double, written with as many digits, is the same number: 9007199254740993 is not (…992), and
- * neither is 1e400; 0.1 is, and so is 0.10000000000000001, which is how some programs write the double 0.1.
+ * Finds numbers in JSON text that a double cannot hold: integers beyond 2^53 that would be rounded, more digits than a double
+ * keeps, values that would become Infinity or 0. A number is exact if its double, written with as many digits, is the same number:
+ * 9007199254740993 is not (…992), and neither is 1e400; 0.1 is, and so is 0.10000000000000001, which is how some programs write the
+ * double 0.1.
  */
 
 export interface InexactNumber {
-  /** As it is written, cut short if it is long. */
+  /** The number as written, truncated if it is long. */
   readonly literal: string;
-  /** What it would become. */
+  /** The value it would become. */
   readonly value: number;
-  /** Such as `data.items[3]`; empty for the text itself. */
+  /** Position such as `data.items[3]`; empty for the top level. */
   readonly path: string;
-  /** From 1, in UTF-16 units. */
+  /** Counted from 1, in UTF-16 units. */
   readonly line: number;
   readonly column: number;
 }
 
 const DIGITS = 16;
-/** Only exponents of three digits make a short literal too large or too small. */
+/** Only exponents of three digits can make a short literal overflow or underflow. */
 const LONG_EXPONENT = /\d[eE][-+]?\d{3}/;
 const LITERAL = /-?(\d+)(?:\.(\d+))?(?:[eE]([-+]?\d+))?/y;
-/** As many as `toPrecision` writes. */
+/** The limit of `toPrecision`. */
 const MAX_DIGITS = 100;
 const MAX_SHOWN_CHARS = 40;
 const MAX_PATH_CHARS = 200;
 
-/** The first of them. The text is JSON: it has been parsed. */
+/** Returns the first inexact number. The text must be valid JSON. */
 export function findInexactNumber(text: string): InexactNumber | undefined {
   return hasLongRun(text) || LONG_EXPONENT.test(text) ? search(text) : undefined;
 }
 
 /**
- * Could there be 16 digits or more in a row? A run of 16 covers one in every 16 places: only these are looked at, which makes this a small part of what
- * parsing costs.
+ * Whether 16 or more digits may follow each other. A run of 16 covers one of every 16 positions, so only these are checked, at a
+ * small fraction of the cost of parsing.
  */
 function hasLongRun(text: string): boolean {
   for (let at = DIGITS - 1; at < text.length; at += DIGITS) {
-    // A run of 16 reaches 8 further on one side at least.
+    // A run of 16 extends at least 8 positions to one side.
     if (!isDigit(text, at) || (!isDigit(text, at - DIGITS / 2) && !isDigit(text, at + DIGITS / 2))) continue;
     let from = at;
     let to = at;
@@ -53,7 +54,7 @@ function isDigit(text: string, at: number): boolean {
   return (unit >= 48 && unit <= 57) || unit === 46;
 }
 
-/** Walks over the text as it stands, with the key or index of each array and object that is open. */
+/** Walks the text, tracking the key or index in each open array and object. */
 function search(text: string): InexactNumber | undefined {
   const open: (string | number)[] = [];
   for (let at = 0; at < text.length; at += 1) {
@@ -62,7 +63,7 @@ function search(text: string): InexactNumber | undefined {
     const place = open[last];
     if (unit === '"') {
       const end = endOfText(text, at);
-      // A key, if a colon follows; else it changes nothing.
+      // Followed by a colon it is a key; otherwise the path stays the same.
       if (typeof place === 'string' && /^\s*:/.test(text.slice(end + 1, end + 20))) open[last] = text.slice(at, end + 1);
       at = end;
     } else if (unit === '{') open.push('');
@@ -72,7 +73,7 @@ function search(text: string): InexactNumber | undefined {
     else if (unit === '-' || (unit !== undefined && unit >= '0' && unit <= '9')) {
       LITERAL.lastIndex = at;
       const literal = LITERAL.exec(text)?.[0] ?? unit;
-      if (!isExact(literal)) return found(text, at, literal, open);
+      if (!isExact(literal)) return describeNumber(text, at, literal, open);
       at += literal.length - 1;
     }
   }
@@ -96,18 +97,18 @@ function isExact(literal: string): boolean {
   const written = digitsOf(literal);
   if (written.digits === '') return true;
   const value = Number(literal);
-  // Zeros at the end of an integer are digits of it.
+  // Trailing zeros of an integer are significant digits.
   const precision = /^-?\d+$/.test(literal) ? literal.replace('-', '').length : written.digits.length;
   if (!Number.isFinite(value) || value === 0 || precision > MAX_DIGITS) return false;
   const read = digitsOf(value.toPrecision(precision));
   return read.digits === written.digits && read.exponent === written.exponent;
 }
 
-/** `digits × 10^exponent`, without zeros before or behind the digits. */
+/** `digits × 10^exponent`, without leading or trailing zeros in the digits. */
 function digitsOf(literal: string): { readonly digits: string; readonly exponent: number } {
   LITERAL.lastIndex = 0;
-  const [, whole = '', fraction = '', exponent = '0'] = LITERAL.exec(literal) ?? [];
-  const all = whole + fraction;
+  const [, integer = '', fraction = '', exponent = '0'] = LITERAL.exec(literal) ?? [];
+  const all = integer + fraction;
   let from = 0;
   let to = all.length;
   while (all[from] === '0') from += 1;
@@ -115,7 +116,7 @@ function digitsOf(literal: string): { readonly digits: string; readonly exponent
   return { digits: all.slice(from, to), exponent: Number(exponent) - fraction.length + all.length - to };
 }
 
-function found(text: string, at: number, literal: string, open: readonly (string | number)[]): InexactNumber {
+function describeNumber(text: string, at: number, literal: string, open: readonly (string | number)[]): InexactNumber {
   const before = text.slice(0, at);
   return {
     literal: literal.length > MAX_SHOWN_CHARS ? `${literal.slice(0, MAX_SHOWN_CHARS)}…` : literal,

@@ -1,8 +1,8 @@
 import { tryParseJson } from './json.js';
 
 /**
- * A JSON text down to `maxDepth`, with null for what lies deeper: tells whose a text is that is refused as a whole, so that whoever sent it hears
- * why. Undefined for what is no JSON or has more than `maxBytes`.
+ * Parses a JSON text down to `maxDepth`, with null in place of everything deeper. Identifies the sender of a text that is refused
+ * as a whole, so that it can be told why. Undefined if the text is not JSON or exceeds `maxBytes`.
  */
 export function outlineOf(text: string, { maxBytes, maxDepth }: { readonly maxBytes: number; readonly maxDepth: number }): unknown {
   if (text.length > maxBytes) return undefined;
@@ -26,7 +26,7 @@ export function outlineOf(text: string, { maxBytes, maxDepth }: { readonly maxBy
   return tryParseJson(pieces.join(''), { maxBytes });
 }
 
-/** Where the quote stands that ends it; -1 if there is none. */
+/** Index of the closing quote; -1 if there is none. */
 function endOfString(text: string, from: number): number {
   for (let at = from; at < text.length; at += 1) {
     const unit = text[at];

@@ -3,40 +3,44 @@ import { isDeeper, isMore } from './json-scan.js';
 import { notUtf8 } from './utf8.js';
 
 /**
- * The one door for JSON that somebody else wrote: a child, a peer, HTTP, a foreign server, a tracker, a file.
+ * The only place that parses foreign JSON: from a child process, a peer, HTTP, a foreign server, a tracker, a file.
  *
- * `JSON.parse` takes a million levels, but most of what is done with a value afterwards is recursive: JSON.stringify fails at 5,000 levels, a
- * validator or `structuredClone` earlier. So size and depth are checked on the text, before there is a value.
+ * `JSON.parse` accepts a million levels, but most code that handles the value afterwards is recursive: JSON.stringify fails at
+ * 5,000 levels, a validator or `structuredClone` earlier. Size and depth are therefore checked on the text, before a value exists.
  *
- * A key `__proto__` becomes an own property, as JSON.parse makes it: what a user sends arrives as it was sent. It sets no prototype as long as
- * nothing copies foreign keys by assignment: use spread, a Map or a validator, never `Object.assign` or `target[key] = …`.
+ * A key `__proto__` becomes an own property, as JSON.parse makes it, so that what a user sends arrives unchanged. It sets no
+ * prototype as long as nothing copies foreign keys by assignment: use spread, a Map or a validator, never `Object.assign` or
+ * `target[key] = …`.
  */
 
-/** What one door lets in: deeper than anything that people write, and far from where recursion over a value ends a process. */
+/** Default depth limit: deeper than anything people write, and far below where recursion over a value crashes a process. */
 export const MAX_JSON_DEPTH = 512;
 /**
- * What a user's own value may have (a job's data, an output, progress): the difference to MAX_JSON_DEPTH is room for the messages, lines and lists
- * that carry it, so that what was let in once passes every later door.
+ * Depth limit for a user's own value (a job's data, an output, progress). The difference to MAX_JSON_DEPTH leaves room for the
+ * messages, lines and lists that carry it, so that a value accepted once passes every later check.
  */
 export const MAX_VALUE_DEPTH = 500;
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
 export interface JsonLimits {
-  /** Bytes of UTF-8. */
+  /** Size in bytes of UTF-8. */
   readonly maxBytes: number;
-  /** Arrays and objects inside each other; default `MAX_JSON_DEPTH`. */
+  /** Nesting of arrays and objects; default `MAX_JSON_DEPTH`. */
   readonly maxDepth?: number;
-  /** Values in all arrays and objects together. An empty object is three bytes of text and 60 of memory. Default: as many as fit into `maxBytes`. */
+  /**
+   * Values in all arrays and objects together. An empty object takes three bytes of text and 60 of memory. Default: as many as fit
+   * into `maxBytes`.
+   */
   readonly maxItems?: number;
-  /** Refuses numbers that would be rounded, with their place: for what a user wrote. What peerwork wrote itself has none. */
+  /** Refuses numbers that would be rounded, and reports where they are. For text written by users; text written by peerwork has none. */
   readonly exact?: boolean;
 }
 
-/** What a file of this machine or a program on it may hold: settings, records, what a tool prints. */
+/** Limits for local files and programs: settings, records, the output of tools. */
 export const LOCAL_JSON: JsonLimits = { maxBytes: 16 * 1024 * 1024 };
 
-/** Why a text is not let in; the message is fit for a user. */
+/** The reason a text is refused, with a message fit for users. */
 export class JsonRefused extends Error {
   override readonly name = 'JsonRefused';
   readonly reason: 'too-large' | 'too-deep' | 'too-many' | 'malformed' | 'inexact';
@@ -49,7 +53,7 @@ export class JsonRefused extends Error {
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
-/** Parses JSON within limits. Throws `JsonRefused`. Bytes are read as UTF-8, and refused if they are none. */
+/** Parses JSON within limits. Throws `JsonRefused`. Bytes must be valid UTF-8. */
 export function parseJson(
   source: string | Uint8Array,
   { maxBytes, maxDepth = MAX_JSON_DEPTH, maxItems, exact = false }: JsonLimits,
@@ -71,7 +75,7 @@ export function parseJson(
   throw new JsonRefused('inexact', `the number ${literal}${place} would become ${inexact.value}: write it as a string`);
 }
 
-/** As `parseJson`, where all that matters is whether it can be used: undefined if it is refused. */
+/** Like `parseJson`, but returns undefined instead of throwing, for callers that do not need the reason. */
 export function tryParseJson(source: string | Uint8Array, limits: JsonLimits): unknown {
   try {
     return parseJson(source, limits);
@@ -80,21 +84,21 @@ export function tryParseJson(source: string | Uint8Array, limits: JsonLimits): u
   }
 }
 
-/** Is a text more than `maxBytes` of UTF-8? */
+/** Whether a text exceeds `maxBytes` in UTF-8. */
 function isLarger(source: string | Uint8Array, maxBytes: number): boolean {
   if (typeof source !== 'string') return source.byteLength > maxBytes;
   if (source.length > maxBytes) return true;
-  // A UTF-16 unit is three bytes of UTF-8 at most: only what comes near the limit is counted.
+  // A UTF-16 unit is at most three bytes of UTF-8, so only texts near the limit are encoded and counted.
   return source.length * 3 > maxBytes && new TextEncoder().encode(source).byteLength > maxBytes;
 }
 
-/** JSON text of a value that somebody else made, such as a program's own data: what passes here passes every later door. Throws `JsonRefused`. */
+/** Serialises a foreign value, such as a program's own data, so that the text passes every later check. Throws `JsonRefused`. */
 export function formatJson(value: unknown, { maxBytes, maxDepth = MAX_VALUE_DEPTH }: Omit<JsonLimits, 'maxItems' | 'exact'>): string {
   let text: string | undefined;
   try {
     text = JSON.stringify(value);
   } catch (error) {
-    // The stack ends at some 5,000 levels.
+    // The stack overflows at about 5,000 levels.
     if (error instanceof RangeError) throw new JsonRefused('too-deep', `nested more than ${maxDepth} deep`);
     throw new JsonRefused('malformed', error instanceof Error ? (error.message.split('\n')[0] ?? '') : 'not JSON');
   }
@@ -104,7 +108,10 @@ export function formatJson(value: unknown, { maxBytes, maxDepth = MAX_VALUE_DEPT
   return text;
 }
 
-/** Is a value nested deeper than `maxDepth`? For what comes as a value: a message of another thread or process, an embedding program's data. */
+/**
+ * Whether a value is nested deeper than `maxDepth`. For input that arrives as a value: a message of a thread or process, data of an
+ * embedding program.
+ */
 export function isValueDeeper(value: unknown, maxDepth = MAX_VALUE_DEPTH): boolean {
   if (typeof value !== 'object' || value === null) return false;
   if (maxDepth === 0) return true;

@@ -3,24 +3,26 @@ import { notUtf8 } from './utf8.js';
 
 const NEWLINE = 10;
 
+/** One line of a stream, or the reason why it was skipped. */
 export interface Line {
-  /** From 1 on. */
+  /** Counted from 1. */
   readonly number: number;
-  /** Undefined: it is longer than allowed, or no UTF-8, and is skipped. */
+  /** Undefined if the line is skipped: it exceeds the limit or is not UTF-8. */
   readonly text: string | undefined;
-  /** Why there is no text. */
+  /** Why the line was skipped. */
   readonly fault?: string;
   readonly tooLong?: boolean;
 }
 
 /**
- * Cuts bytes into lines, however they come in chunks. Of a line that is too long nothing is kept, and it is reported as soon as it is: it may never
- * end. With `trimmed`, lines have no white space around them, and empty ones count, but are left out.
+ * Splits bytes into lines, however they are chunked. Nothing is kept of a line that is too long; it is reported as soon as it
+ * exceeds the limit, since it may never end. With `trimmed`, white space around lines is removed, and empty lines are counted but
+ * not returned.
  */
 export class LineCutter {
   readonly #maxBytes: number;
   readonly #trimmed: boolean;
-  /** What is there of a line without its end. */
+  /** The parts so far of a line whose end has not arrived. */
   #parts: Uint8Array[] = [];
   #bytes = 0;
   #number = 1;
@@ -43,16 +45,19 @@ export class LineCutter {
       if (from <= last) yield* this.#lines(chunk.subarray(from, last));
       from = last + 1;
     }
-    // Copied after a line end: a small rest must not hold the whole chunk.
+    // After a line end the rest is copied: a small rest must not retain the whole chunk.
     if (from < chunk.length) yield* this.#keep(from === 0 ? chunk : Uint8Array.from(chunk.subarray(from)));
   }
 
-  /** What is behind the last line end, if there is anything. */
+  /** Returns the unterminated last line, if there is one. */
   *end(): Generator<Line, void, undefined> {
     if (this.#bytes > 0) yield* this.#endOfLine();
   }
 
-  /** Whole lines, the last without its end. Decoded at once if they can be: a task's process writes thousands of small ones a second. */
+  /**
+   * Handles complete lines, the last one without its line end. Decodes them all at once if possible: a task's process writes
+   * thousands of small lines a second.
+   */
   *#lines(bytes: Uint8Array): Generator<Line, void, undefined> {
     if (bytes.length <= this.#maxBytes && isUtf8(bytes)) {
       for (const text of bufferOf(bytes).toString().split('\n')) yield* this.#line(text);
@@ -81,13 +86,13 @@ export class LineCutter {
   *#endOfLine(): Generator<Line, void, undefined> {
     const isReported = this.#bytes > this.#maxBytes;
     const [first = new Uint8Array()] = this.#parts;
-    const whole = this.#parts.length > 1 ? Buffer.concat(this.#parts) : bufferOf(first);
+    const bytes = this.#parts.length > 1 ? Buffer.concat(this.#parts) : bufferOf(first);
     this.#parts = [];
     this.#bytes = 0;
     if (isReported) this.#number += 1;
-    else if (isUtf8(whole)) yield* this.#line(whole.toString());
+    else if (isUtf8(bytes)) yield* this.#line(bytes.toString());
     else {
-      yield { number: this.#number, text: undefined, fault: notUtf8(whole) };
+      yield { number: this.#number, text: undefined, fault: notUtf8(bytes) };
       this.#number += 1;
     }
   }
@@ -100,14 +105,14 @@ export class LineCutter {
   }
 }
 
-/** The same bytes, not a copy of them. */
+/** Returns a view of the same bytes, not a copy. */
 function bufferOf(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
 /**
- * The lines of a stream as they come, the last one also without an end. Rejects as the stream does, or with what `refuse` makes of the first line that is
- * longer than `maxBytes` or no UTF-8.
+ * Yields the lines of a stream as they arrive, including an unterminated last line. Rejects as the stream does, or with what
+ * `refuse` returns for the first line that exceeds `maxBytes` or is not UTF-8.
  */
 export async function* linesOf(
   chunks: AsyncIterable<Uint8Array>,
@@ -123,7 +128,7 @@ export async function* linesOf(
   for (const line of cutter.end()) yield textOf(line);
 }
 
-/** Splits what a program prints into lines. Of a line without end it keeps `maxChars`: it must not fill the memory. */
+/** Splits a program's output into lines. Keeps at most `maxChars` of an unterminated line, so that it cannot fill the memory. */
 export class TextLines {
   readonly #maxChars: number;
   #partial = '';
@@ -132,13 +137,14 @@ export class TextLines {
     this.#maxChars = maxChars;
   }
 
+  /** Adds output and returns the lines that it completes. */
   push(text: string): string[] {
     const lines = (this.#partial + text).split('\n');
     this.#partial = (lines.pop() ?? '').slice(0, this.#maxChars);
     return lines;
   }
 
-  /** What came after the last line end. */
+  /** Returns, and forgets, what followed the last line end. */
   rest(): string {
     const text = this.#partial;
     this.#partial = '';

@@ -2,12 +2,12 @@ import { mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { systemCode } from './system-error.js';
 
-/** What the system may say of a folder that is there already; on a read-only file system it says that first. */
+/** Error codes for a folder that already exists; a read-only file system reports EROFS before EEXIST. */
 const MAY_BE_THERE = ['EEXIST', 'EROFS', 'EPERM', 'EISDIR'];
 
 /**
- * Makes a folder that the owner has named, and those above it. Not with `recursive`: Node's loop never ends where the folder above exists and the
- * system still says ENOENT, as in /proc or below an automount. Throws the system's error.
+ * Creates a folder that the owner has named, with its parents. Not by `recursive`: Node loops forever if the parent exists and the
+ * system still reports ENOENT, as in /proc or below an automount. Throws the system's error.
  */
 export function makeFolder(path: string, mode = 0o700): void {
   if (!isMade(path, mode)) {
@@ -16,7 +16,7 @@ export function makeFolder(path: string, mode = 0o700): void {
   }
 }
 
-/** False if the folder above has to be made first. */
+/** Returns false if the parent has to be created first. */
 function isMade(path: string, mode: number, last = dirname(path) === path): boolean {
   try {
     mkdirSync(path, mode);

@@ -8,7 +8,7 @@ import { PeerworkError } from '../errors.js';
 import { LOCAL_JSON, parseJson } from './json.js';
 import { type PackageSetName, packageSets } from './package-sets.js';
 
-/** What an import of each brings. */
+/** Package (or module in it) → the shape of its import. */
 export interface OptionalPackages {
   'bittorrent-dht': { readonly Client: new (options: object) => unknown };
   'bittorrent-tracker/server.js': typeof import('bittorrent-tracker/server.js');
@@ -23,39 +23,39 @@ export interface OptionalPackages {
   'socket.io': typeof import('socket.io');
 }
 
-/** A set that is not installed, and what would be. */
+/** A package set that is not installed, and what would be. */
 export interface MissingSet {
   readonly name: PackageSetName;
-  /** `name@version` of each package, as it was tested. */
+  /** `name@version` of each package, in the tested version. */
   readonly specs: readonly string[];
   readonly megabytes: number;
-  /** Holds the package.json and package-lock.json to install it from. */
+  /** Folder with the package.json and package-lock.json to install from. */
   readonly recipe: string;
-  /** Its folder in each of `packageFolders()`: another one for another version of anything in it. */
+  /** Its folder name in each of `packageFolders()`; differs for every combination of versions. */
   readonly folder: string;
 }
 
-/** Installs what is missing, or rejects. */
+/** Installs the missing sets, or rejects. */
 export type InstallMissing = (missing: readonly MissingSet[]) => Promise<void>;
 
-/** The folder that holds our package.json. */
+/** The folder of our own package.json. */
 const ownFolder = fileURLToPath(new URL('../../..', import.meta.url)).replace(/[\\/]$/, '');
 const recipes = fileURLToPath(new URL('../../packages', import.meta.url));
-/** Imports from where it is. Written into each folder of packages that we install. */
-const DOOR = 'load.mjs';
+/** A module that imports from where it is located. Written into each package folder that we install. */
+const LOADER = 'load.mjs';
 
 let installMissing: InstallMissing = async (missing) => {
   throw packageMissing(missing);
 };
 
-/** What is done from now on where a package is missing, in place of rejecting with `package-missing`: a program's command line may ask and install. */
+/** Replaces the handler for missing packages, which by default rejects with `package-missing`: a command line may ask and install. */
 export function whenMissing(install: InstallMissing): void {
   installMissing = install;
 }
 
 /**
- * Imports a package that is not installed with peerwork: that of the project that peerwork is in, where its version fits, else the one that
- * peerwork has installed itself. Rejects with `package-missing`.
+ * Imports a package that is not installed with peerwork: the surrounding project's copy if its version fits, otherwise the one that
+ * peerwork installed itself. Rejects with `package-missing`.
  */
 export async function optionalPackage<Name extends keyof OptionalPackages>(name: Name): Promise<OptionalPackages[Name]> {
   let load = await findPackage(packageOf(name));
@@ -67,7 +67,10 @@ export async function optionalPackage<Name extends keyof OptionalPackages>(name:
   return (await load(name)) as OptionalPackages[Name];
 }
 
-/** Sees to it that these are installed, in one go: for a person to be asked once, before the work begins. Rejects as `optionalPackage`. */
+/**
+ * Makes sure that these sets are installed, all at once, so that a person is asked a single time before work begins. Rejects like
+ * `optionalPackage`.
+ */
 export async function requirePackages(...sets: readonly PackageSetName[]): Promise<void> {
   const missing: MissingSet[] = [];
   for (const set of new Set(sets)) {
@@ -77,27 +80,28 @@ export async function requirePackages(...sets: readonly PackageSetName[]): Promi
   if (missing.length > 0) await installMissing(missing);
 }
 
-/** Where peerwork keeps packages of its own: beside itself, if npm has installed it there, and in the home folder. */
+/** Returns where peerwork keeps its own packages: next to itself if npm installed it, and in the home folder. */
 export function packageFolders(): readonly string[] {
   const above = dirname(ownFolder);
-  const beside = basename(above) === 'node_modules' ? [join(above, '.peerwork-packages')] : [];
-  return [...beside, homeFolder()];
+  const adjacent = basename(above) === 'node_modules' ? [join(above, '.peerwork-packages')] : [];
+  return [...adjacent, homeFolder()];
 }
 
 function homeFolder(): string {
   return join(homedir(), '.peerwork', 'packages');
 }
 
-/** The error, with the command that installs them. */
+/** Returns the `package-missing` error, with the command that installs these sets. */
 export function packageMissing(missing: readonly MissingSet[]): PeerworkError {
   const what = missing.map(({ specs, megabytes }) => `${specs[0]} (${megabytes} MB)`).join(', ');
   const specs = missing.flatMap((set) => set.specs).join(' ');
   return new PeerworkError('package-missing', `${what}. The command: npm install --prefix ${quoted(prefixFolder())} ${specs}`);
 }
 
-export const doorText = 'export const load = (name) => import(name);\n';
+/** Source of the module that imports packages from the folder it is in. */
+export const loaderText = 'export const load = (name) => import(name);\n';
 
-/** That of the project that has peerwork as a dependency; else a folder of ours, which needs nobody's rights. */
+/** Returns the project that depends on peerwork, otherwise a folder of ours that requires no extra permissions. */
 function prefixFolder(): string {
   const above = dirname(ownFolder);
   const isProject = basename(above) === 'node_modules' && existsSync(join(dirname(above), 'package.json'));
@@ -113,18 +117,18 @@ type Load = (name: string) => Promise<unknown>;
 
 const setNames = Object.keys(packageSets) as readonly PackageSetName[];
 
-/** Those that bring this package. */
+/** Returns the sets that include this package. */
 function setsOf(owner: string): readonly PackageSetName[] {
   return setNames.filter((set) => (packageSets[set].packages as readonly string[]).includes(owner));
 }
 
-/** The one that is called by it, else the first that brings it. */
+/** Returns the set named after the package, otherwise the first that includes it. */
 function setOf(owner: string): PackageSetName {
   const sets = setsOf(owner);
   return sets.find((set) => set === owner) ?? (sets[0] as PackageSetName);
 }
 
-/** `bittorrent-tracker` of `bittorrent-tracker/server.js`. */
+/** Returns `bittorrent-tracker` for `bittorrent-tracker/server.js`. */
 function packageOf(name: string): string {
   return name
     .split('/')
@@ -138,30 +142,30 @@ async function findPackage(owner: string): Promise<Load | undefined> {
   for (const folder of createRequire(import.meta.url).resolve.paths(owner) ?? []) {
     const version = await versionIn(join(folder, owner));
     if (version === undefined) continue;
-    // Node would take this one and none further up.
+    // Node would resolve this one and look no further up.
     if (await fits(version, range)) return (name) => import(name);
     break;
   }
   for (const base of packageFolders()) {
     for (const recipe of recipes) {
       const folder = join(base, recipe.folder);
-      if ((await isOurs(folder)) && (await versionIn(join(folder, 'node_modules', owner))) !== undefined) return doorOf(folder);
+      if ((await isTrusted(folder)) && (await versionIn(join(folder, 'node_modules', owner))) !== undefined) return loaderOf(folder);
     }
   }
-  // What was installed with the command that `packageMissing` names.
-  const byHand = homeFolder();
-  const version = await versionIn(join(byHand, 'node_modules', owner));
-  if (version === undefined || !(await fits(version, range)) || !(await isOurs(byHand))) return undefined;
-  await writeFile(join(byHand, DOOR), doorText, { flag: 'wx' }).catch(() => {});
-  return doorOf(byHand);
+  // Packages installed with the command that `packageMissing` names.
+  const manual = homeFolder();
+  const version = await versionIn(join(manual, 'node_modules', owner));
+  if (version === undefined || !(await fits(version, range)) || !(await isTrusted(manual))) return undefined;
+  await writeFile(join(manual, LOADER), loaderText, { flag: 'wx' }).catch(() => {});
+  return loaderOf(manual);
 }
 
-function doorOf(folder: string): Load {
-  return async (name) => ((await import(pathToFileURL(join(folder, DOOR)).href)) as { load: Load }).load(name);
+function loaderOf(folder: string): Load {
+  return async (name) => ((await import(pathToFileURL(join(folder, LOADER)).href)) as { load: Load }).load(name);
 }
 
-/** Code that somebody else could have put there is not run. */
-async function isOurs(folder: string): Promise<boolean> {
+/** Code is not loaded from a folder that another user could have written to. */
+async function isTrusted(folder: string): Promise<boolean> {
   try {
     const { uid, mode } = await stat(folder);
     return process.getuid === undefined || ((uid === process.getuid() || uid === 0) && (mode & 0o002) === 0);
@@ -196,13 +200,13 @@ async function readManifest(folder: string): Promise<Manifest | undefined> {
 
 interface Recipe {
   readonly path: string;
-  /** The versions that do, by package. */
+  /** Accepted version range per package. */
   readonly ranges: Readonly<Record<string, string>>;
   readonly specs: readonly string[];
   readonly folder: string;
 }
 
-/** undefined: nothing was built but the code. */
+/** Undefined if the build did not write the recipes. */
 async function recipeOf(set: PackageSetName): Promise<Recipe | undefined> {
   const path = join(recipes, set);
   const { dependencies = {}, peerwork } = (await readManifest(path)) ?? {};

@@ -1,6 +1,7 @@
 /**
- * The packages that only some need, and that therefore are not installed with peerwork. Those of one set are installed together. Which versions is said by
- * package.json (the range) and package-lock.json (the one that was tested); the build writes a lockfile for each set from these.
+ * Packages that only some installations need, and that are therefore not installed with peerwork. The packages of one set are
+ * installed together. Versions come from package.json (the range) and package-lock.json (the tested one); from these the build
+ * writes a lockfile for each set.
  */
 export const packageSets = {
   'bittorrent-dht': { packages: ['bittorrent-dht'], megabytes: 1 },
@@ -14,9 +15,9 @@ export const packageSets = {
 } as const satisfies Record<string, PackageSetFacts>;
 
 interface PackageSetFacts {
-  /** The first gives the set its name. */
+  /** The first one names the set. */
   readonly packages: readonly string[];
-  /** What it takes on the disk with all that it depends on, rounded. */
+  /** Rounded disk usage including all dependencies. */
   readonly megabytes: number;
 }
 

@@ -4,33 +4,35 @@ import { isAlive, type MarkedProcess, markProcess, startedAt } from './process-m
 import { isMissing } from './system-error.js';
 import { createWhole } from './whole-file.js';
 
-/** Paths that this very process holds: its own name in a lock file says nothing, it may be what an earlier one of the same number left. */
+/** Paths held by this very process: its own pid in a lock file proves nothing, since an earlier process may have had the same one. */
 const held = new Set<string>();
 const MAX_TRIES = 5;
-/** The clocks of processes and of files are not quite the same. */
+/** Process start times and file times come from slightly different clocks. */
 const START_TOLERANCE_MS = 2_000;
 
+/** A lock held by this process. */
 export interface ProcessLock {
   release(): Promise<void>;
 }
 
-/** Who holds a lock that could not be had. */
+/** The process that holds a lock. */
 export interface LockHolder {
   readonly pid: number;
 }
 
 /**
- * Takes a lock that one living process at a time can hold, a file of its owner's number, start time and boot. One that its process left behind
- * is taken over, also where another process has that number now. Rejects with the error of the system if the file cannot be made.
+ * Takes a lock that one living process at a time can hold: a file with its owner's pid, start time and boot id. A lock left behind
+ * by a dead process is taken over, even if another process has that pid now. Rejects with the system's error if the file cannot be
+ * created.
  *
- * Whoever shares the folder must share the process numbers too: a container sees those of others as gone.
+ * All processes that share the folder must share a pid namespace too: a container sees those of others as gone.
  */
 export async function takeLock(path: string): Promise<ProcessLock | LockHolder> {
   if (held.has(path)) return { pid: process.pid };
   held.add(path);
   try {
     for (let tries = 0; tries < MAX_TRIES; tries += 1) {
-      // As a whole: one that is found empty would be taken for that of a process that was killed.
+      // Written atomically: an empty lock file would be mistaken for that of a killed process.
       if (await createWhole(path, `${JSON.stringify(markProcess(process.pid) ?? { pid: process.pid, mark: '' })}\n`)) return lockOf(path);
       const holder = await livingHolder(path);
       if (holder !== undefined) {
@@ -47,6 +49,7 @@ export async function takeLock(path: string): Promise<ProcessLock | LockHolder> 
   return { pid: 0 };
 }
 
+/** Distinguishes a lock that was taken from the holder of one that was not. */
 export function isLock(taken: ProcessLock | LockHolder): taken is ProcessLock {
   return 'release' in taken;
 }
@@ -54,7 +57,7 @@ export function isLock(taken: ProcessLock | LockHolder): taken is ProcessLock {
 function lockOf(path: string): ProcessLock {
   return {
     release: async () => {
-      // It names a process that ends: whoever finds it takes it over.
+      // If removal fails, the file names a process that is about to end, and its next finder takes it over.
       await rm(path, { force: true }).catch(() => {});
       held.delete(path);
     },
@@ -74,7 +77,7 @@ async function livingHolder(path: string): Promise<LockHolder | undefined> {
   const holder = holderOf(text);
   if (holder === undefined || holder.pid === process.pid) return undefined;
   if (holder.mark !== '') return isAlive(holder) ? holder : undefined;
-  // A number alone, as earlier versions wrote it: who started after that is somebody else.
+  // A bare pid, as earlier versions wrote it: a process that started after the file was written is another one.
   return (startedAt(holder.pid) ?? Number.POSITIVE_INFINITY) > writtenAt + START_TOLERANCE_MS ? undefined : holder;
 }
 

@@ -2,46 +2,47 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
 
-/** A process as it can be told from a later one with the same number. */
+/** A process, distinguishable from a later one with the same pid. */
 export interface MarkedProcess {
   readonly pid: number;
   readonly mark: string;
 }
 
-/** Undefined if there is no such process, or only what is left of one that its parent has not looked at yet. */
+/** Returns undefined if there is no such process, or only a zombie. */
 export function markProcess(pid: number): MarkedProcess | undefined {
   const mark = process.platform === 'linux' ? linuxMark(pid) : otherMark(pid);
   return mark === undefined ? undefined : { pid, mark };
 }
 
+/** Whether this very process, not a later one with its pid, is alive. */
 export function isAlive({ pid, mark }: MarkedProcess): boolean {
   return markProcess(pid)?.mark === mark;
 }
 
-/** A process as it can be told from those of other machines and containers, too. */
+/** A process, distinguishable also from those of other machines and containers. */
 export interface PlacedProcess extends MarkedProcess {
   readonly host: string;
-  /** Which numbers its number is one of: every container has its own. Empty where the system does not say. */
+  /** The pid namespace: every container has its own. Empty where the system does not report it. */
   readonly numbers: string;
 }
 
-/** This very process. */
+/** Describes this very process. */
 export function placeSelf(): PlacedProcess {
   return { ...(markProcess(process.pid) ?? { pid: process.pid, mark: '' }), host: hostname(), numbers: processNumbers() };
 }
 
 /**
- * Whether the process is known to have ended: of this machine and among the numbers seen from here it is not there, or the machine was started anew
- * since. False says nothing: it may be a process of another machine or container that shares a folder with this one.
+ * Whether the process is known to have ended: it was on this machine and in our pid namespace and is gone, or the machine has been
+ * rebooted since. False proves nothing: it may run on another machine or in another container that shares a folder with this one.
  */
 export function isKnownDead(placed: PlacedProcess): boolean {
   const self = placeSelf();
   if (placed.host !== self.host || placed.mark === '') return false;
-  const isFromBefore = process.platform === 'linux' && bootOf(placed.mark) !== bootOf(self.mark);
-  return isFromBefore || (placed.numbers === self.numbers && !isAlive(placed));
+  const isBeforeBoot = process.platform === 'linux' && bootOf(placed.mark) !== bootOf(self.mark);
+  return isBeforeBoot || (placed.numbers === self.numbers && !isAlive(placed));
 }
 
-/** Signals the process, or with `group` all of the group that it leads; false if it is gone already. */
+/** Signals the process, or with `group` the process group that it leads. Returns false if it is already gone. */
 export function signalProcess(marked: MarkedProcess, signal: NodeJS.Signals, { group = false } = {}): boolean {
   if (!isAlive(marked)) return false;
   try {
@@ -52,20 +53,20 @@ export function signalProcess(marked: MarkedProcess, signal: NodeJS.Signals, { g
   }
 }
 
-/** When it started, in milliseconds since the epoch and to a second or so; undefined if there is no such process. */
+/** Returns the start time in milliseconds since the epoch, accurate to about a second; undefined if there is no such process. */
 export function startedAt(pid: number): number | undefined {
   const mark = markProcess(pid)?.mark;
   if (mark === undefined) return undefined;
   if (process.platform !== 'linux') return Date.parse(mark);
   const upMs = Number.parseFloat(readFileSync('/proc/uptime', 'latin1')) * 1_000;
-  // A tick is 10 ms on every Linux that Node runs on.
+  // A clock tick is 10 ms on every Linux that Node supports.
   return Date.now() - upMs + Number.parseInt(mark, 10) * 10;
 }
 
-/** When it started, in clock ticks since the start of the machine, and which start that was. */
+/** Start time in clock ticks since boot, and the boot id. */
 function linuxMark(pid: number): string | undefined {
   try {
-    // proc(5): the name in parentheses may hold anything; behind it the state is the 3rd field, the start time the 22nd.
+    // proc(5): the name in parentheses may contain anything; after it, the state is the 3rd field and the start time the 22nd.
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     if (fields[0] === 'Z' || fields[0] === 'X') return undefined;

@@ -1,7 +1,7 @@
-/** The rate is measured over windows of this length. */
+/** Length of the measuring window. */
 const WINDOW_MS = 100;
 
-/** How often something happened of late. Within a window the rate may only grow, so that a burst is not held back by the quiet before it. */
+/** The recent rate of events. Within a window it can only grow, so that a burst is not underestimated because of the quiet before it. */
 export class RecentRate {
   #windowAt: number;
   #count = 0;
@@ -11,11 +11,13 @@ export class RecentRate {
     this.#windowAt = now;
   }
 
+  /** Counts events. */
   add(count: number, now: number): void {
     this.#roll(now);
     this.#count += count;
   }
 
+  /** Returns the rate in events per millisecond. */
   perMs(now: number): number {
     this.#roll(now);
     return this.#perMs;
@@ -23,7 +25,7 @@ export class RecentRate {
 
   #roll(now: number): void {
     const elapsedMs = now - this.#windowAt;
-    // Less than nothing: the clock was set back.
+    // A negative duration means that the clock was set back.
     if (elapsedMs >= 0 && elapsedMs < WINDOW_MS) {
       this.#perMs = Math.max(this.#perMs, this.#count / WINDOW_MS);
       return;

@@ -1,26 +1,26 @@
 import { type ErrorCode, type MakeError, makeError, PeerworkError } from '../errors.js';
 import { isTlsError, systemCode } from './system-error.js';
 
-/** Of a login or of rights: no further attempt changes it. */
+/** Refused logins or permissions: retrying does not help. */
 const DENIED = /^-?(NOAUTH|WRONGPASS|NOPERM)\b|invalid (username-)?password|without any password configured/i;
-/** What Node says when the other side hangs up at the first words of TLS. */
+/** What Node reports when the peer hangs up during the TLS handshake. */
 const NO_TLS = /before secure TLS connection/;
 
-/** Whether a Redis refused who we are, or what we may. */
+/** Whether a Redis rejected our login or lacks us a permission. */
 export function isRedisDenial(error: unknown): boolean {
   return error instanceof Error && DENIED.test(error.message);
 }
 
 /**
- * Why a Redis cannot be used, each cause under its own code: `redis-denied`, `redis-tls`, `redis-database`, `host-unknown`; `fallback` is the code of
- * one that does not answer, and of everything else. `place` is its address, without the password.
+ * Maps an error of Redis to a code for its cause: `redis-denied`, `redis-tls`, `redis-database`, `host-unknown`, or `fallback` for
+ * an unreachable server and everything else. `place` is the address without the password.
  */
 export function redisError(thrown: unknown, fallback: ErrorCode | MakeError, place = ''): PeerworkError {
   if (thrown instanceof PeerworkError) return thrown;
-  // `AggregateError` of a name with several addresses says nothing by itself.
+  // The `AggregateError` for a name with several addresses has no message of its own.
   const error: unknown = thrown instanceof AggregateError && thrown.errors.length > 0 ? thrown.errors[0] : thrown;
   const message = error instanceof Error ? error.message || error.name : String(error);
-  // Of sentinels: the wait grows, and each sentence would be news.
+  // Sentinel errors contain the current delay, which would make every message look new.
   const why = message.replace(/ Retrying from scratch after \d+ms\./, '');
   return makeError(causeOf(error, why) ?? fallback, place === '' ? why : `${place}: ${why}`, { cause: thrown });
 }

@@ -1,28 +1,28 @@
 import { backoffMs, jittered } from './backoff.js';
 
 /**
- * What a Redis says while it is no primary, or not yet: after a failover the connection to the old one stays open, and would say so for ever. The
- * command was not executed.
+ * Replies of a Redis that is not a primary, or not yet: after a failover the connection to the old primary stays open and would get
+ * these forever. The command was not executed.
  */
 const NOT_PRIMARY = /^-?(READONLY|LOADING|UNBLOCKED|MASTERDOWN|NOREPLICAS|CLUSTERDOWN|TRYAGAIN)\b/;
-/** Refusals that are further apart than this belong to different failovers. */
+/** Refusals further apart than this belong to different failovers. */
 const CALM_MS = 30_000;
 
 export interface RedisRetryOptions {
-  /** The wait before the next connection doubles from `firstMs` to `capMs`, a quarter more or less. */
+  /** Delay before the next connection: doubles from `firstMs` to `capMs`, varied by up to a quarter. */
   readonly firstMs: number;
   readonly capMs: number;
-  /** After so long without a primary there is no further attempt. Default: for ever. */
+  /** Gives up after this long without a primary. Default: never. */
   readonly patienceMs?: number;
-  /** Whether a command that was refused for want of a primary is sent again on the next connection, or rejected. */
+  /** Whether a command refused for lack of a primary is sent again on the next connection, or rejected. */
   readonly resend: boolean;
-  /** Milliseconds that only grow. */
+  /** Monotonic milliseconds. */
   readonly now?: () => number;
-  /** Numbers from 0 to below 1. Default `Math.random`. */
+  /** Returns numbers in [0, 1). Default `Math.random`. */
   readonly random?: () => number;
 }
 
-/** How an ioredis client comes through a restart and a failover: `options` goes into its options, `ready` is called at its event of that name. */
+/** Makes an ioredis client survive restarts and failovers: merge `options` into its options, and call `ready` on its `ready` event. */
 export function redisRetry({
   firstMs,
   capMs,
@@ -54,7 +54,7 @@ export function redisRetry({
         return jittered(backoffMs(attempts, { firstMs, capMs }), random);
       },
     },
-    /** A connection alone does not end the fault: the server may refuse every command. */
+    /** A new connection alone does not end the outage: the server may refuse every command. */
     ready: () => {
       if (isCalm()) downSince = undefined;
     },
@@ -62,8 +62,8 @@ export function redisRetry({
 }
 
 /**
- * A connection that listens subscribes again by itself when it is back, and ioredis 5 leaves the promise of that to nobody: closed in that moment it
- * would end the process with an unhandled rejection. Whoever calls `subscribe` is still told.
+ * Guards a subscriber connection. ioredis 5 resubscribes by itself after a reconnect and leaves that promise unhandled: if the
+ * connection closes at that moment, the rejection would crash the process. Callers of `subscribe` still see the rejection.
  */
 export function forListening<T extends { subscribe(...channels: never): Promise<unknown> }>(redis: T): T {
   const subscribe = redis.subscribe.bind(redis) as (...channels: readonly unknown[]) => Promise<unknown>;

@@ -1,22 +1,23 @@
-/** Addresses of a Redis, as every option that names one takes them. */
+/** Redis addresses, as accepted by every option that takes one. */
 
+/** A parsed Redis address. */
 export interface RedisUrl {
   readonly host: string;
   readonly port: number;
-  /** Whether TLS is spoken on top. */
+  /** Whether to use TLS. */
   readonly secure: boolean;
   readonly username: string;
   readonly password: string;
   readonly db: number;
 }
 
-/** One Redis, or the sentinels that know which one is the primary. */
+/** A single Redis, or the sentinels that know the primary. */
 export type RedisPlace =
   | (RedisUrl & { readonly kind: 'server' })
   | (Omit<RedisUrl, 'host' | 'port'> & {
       readonly kind: 'sentinels';
       readonly sentinels: readonly { readonly host: string; readonly port: number }[];
-      /** What the sentinels call the primary. */
+      /** The name of the primary on the sentinels. */
       readonly primary: string;
     });
 
@@ -25,7 +26,7 @@ const SENTINEL_PORT = 26_379;
 /** `redis+sentinel://user:password@host:port,host:port/primary/db`, as several clients write it. */
 const SENTINELS = /^(rediss?)\+sentinel:\/\/(?:([^@/]*)@)?([^@/?#]+)\/([\w.-]+)(?:\/(\d{1,5}))?$/;
 
-/** What a `redis://` or `rediss://` address says; throws if it is none. */
+/** Parses a `redis://` or `rediss://` address. Throws if it is not one. */
 export function readRedisUrl(text: string, defaultPort = REDIS_PORT): RedisUrl {
   const url = new URL(text);
   if (url.protocol !== 'redis:' && url.protocol !== 'rediss:') throw new Error('it begins neither with redis:// nor with rediss://');
@@ -42,7 +43,10 @@ export function readRedisUrl(text: string, defaultPort = REDIS_PORT): RedisUrl {
   };
 }
 
-/** The same, or `redis+sentinel://` (`rediss+sentinel://`) with one or more sentinels and the name of the primary; throws if it is neither. */
+/**
+ * Parses the same, or `redis+sentinel://` (`rediss+sentinel://`) with one or more sentinels and the name of the primary. Throws
+ * otherwise.
+ */
 export function readRedisPlace(text: string): RedisPlace {
   if (!/^rediss?\+sentinel:/.test(text)) return { kind: 'server', ...readRedisUrl(text) };
   const [, protocol, login = '', hosts = '', primary = '', db = '0'] = SENTINELS.exec(text) ?? [];
@@ -53,6 +57,7 @@ export function readRedisPlace(text: string): RedisPlace {
   return { kind: 'sentinels', sentinels, primary, secure, username, password, db: Number(db) };
 }
 
+/** Whether a text is a valid Redis address. */
 export function isRedisPlace(text: string): boolean {
   try {
     readRedisPlace(text);
@@ -62,7 +67,7 @@ export function isRedisPlace(text: string): boolean {
   }
 }
 
-/** The place in the options of an ioredis client. */
+/** Converts the place to options of an ioredis client. */
 export function redisClientOptions(place: RedisPlace) {
   const { username, password, db, secure } = place;
   const login = { db, ...(username !== '' && { username }), ...(password !== '' && { password }) };
@@ -85,12 +90,12 @@ function decoded(text: string): string {
   }
 }
 
-/** A host as a socket takes it: IPv6 addresses stand in brackets in a URL, and nowhere else. */
+/** Returns the host as a socket expects it: IPv6 addresses have brackets in URLs only. */
 export function bareHost(host: string): string {
   return host.replace(/^\[|\]$/g, '');
 }
 
-/** For TLS: a certificate is for a name, or for an address, which must not be sent as a name. */
+/** TLS option for SNI: a host name is sent, an IP address must not be. */
 export function serverName(host: string): { readonly servername?: string } {
   return /^[\d.:[\]]*$/.test(host) ? {} : { servername: host };
 }

@@ -8,29 +8,33 @@ import { systemCode } from './system-error.js';
 
 /** What could not be removed. */
 export interface Remains {
-  /** The first of them. */
+  /** The first path that remains. */
   readonly path: string;
   readonly why: string;
-  /** What a person can do. */
+  /** What a person can do about it. */
   readonly hint: string;
 }
 
 const SLASH = Buffer.from('/');
-/** Folders deeper than this, or with longer paths, are first moved up: no path gets longer than the system knows, few folders are open. */
+/**
+ * Folders deeper than this, or with longer paths, are moved up first, so that no path exceeds the system's limit and few folders
+ * are open.
+ */
 const MAX_DEPTH = 24;
 const MAX_PATH_BYTES = 2_048;
-/** Each takes 24 levels, or something that was immutable; more can only mean that somebody still writes. */
+/** Each pass removes 24 levels, or something that was immutable; needing more means that a process is still writing. */
 const MAX_PASSES = 20_000;
-/** Files removed at the same time: far from enough to hold up what else this process does on its disk. */
+/** Concurrent removals: few enough not to starve the other disk access of this process. */
 const AT_ONCE = 8;
-/** Entries whose attributes are taken in one pass: all of them are arguments of one command. */
+/** Entries whose attributes are cleared per pass: all of them are arguments of one command. */
 const MAX_UNLOCKED = 50;
 const UNLOCK_MS = 10_000;
 
 /**
- * Removes whatever a stranger has left: paths beyond what the system knows, names that are not UTF-8, folders without permissions, immutable
- * entries (as root), millions of files. Never rejects, never follows a link, never enters another file system that is mounted inside, and holds
- * no more than a few names in memory. Resolves with what is left, or undefined if all is gone; when the signal aborts it stops where it is.
+ * Removes whatever a stranger has left behind: paths beyond the system's limit, names that are not UTF-8, folders without
+ * permissions, immutable entries (as root), millions of files. Never rejects, never follows a link, never enters a file system
+ * mounted inside, and holds only a few names in memory. Resolves with what is left, or with undefined if everything is gone. When
+ * the signal aborts, it stops midway.
  *
  * `fs.rm` fails on most of these, and starts as many removals at once as a folder has entries.
  */
@@ -47,15 +51,15 @@ export async function removeTree(path: string, signal?: AbortSignal): Promise<Re
 class Removal {
   readonly #root: Buffer;
   readonly #signal: AbortSignal | undefined;
-  /** Something has gone, so another pass may get further. */
+  /** Something was removed in this pass, so another pass may get further. */
   #progress = false;
   #remains: Remains | undefined;
-  /** Entries that may be immutable … */
+  /** Entries that may be immutable. */
   #locked = new Map<string, Buffer>();
-  /** … and those that were tried. */
+  /** Entries whose attributes were already cleared once. */
   readonly #unlocked = new Set<string>();
   #device = 0;
-  /** Where something is mounted below: the number of the mount that the tree is on. */
+  /** Mount id of the tree, set only if something is mounted below it. */
   #mount: string | undefined;
 
   constructor(path: string, signal: AbortSignal | undefined) {
@@ -64,7 +68,7 @@ class Removal {
   }
 
   async run(): Promise<Remains | undefined> {
-    if (!(await this.#look())) return undefined;
+    if (!(await this.#inspect())) return undefined;
     for (let pass = 0; pass < MAX_PASSES && !this.#signal?.aborted; pass += 1) {
       this.#progress = false;
       this.#remains = undefined;
@@ -75,8 +79,8 @@ class Removal {
     return this.#remains ?? remainsOf(this.#root.toString(), undefined);
   }
 
-  /** False if there is no folder there any more. */
-  async #look(): Promise<boolean> {
+  /** Returns false if there is no folder any more. */
+  async #inspect(): Promise<boolean> {
     const found = await lstat(this.#root).catch((error: unknown) => {
       if (systemCode(error) === 'ENOENT') return undefined;
       throw error;
@@ -84,7 +88,7 @@ class Removal {
     if (found === undefined) return false;
     if (!found.isDirectory()) {
       await unlink(this.#root).catch((error: unknown) => {
-        // Somebody else was quicker.
+        // Another process removed it first.
         if (systemCode(error) !== 'ENOENT') throw error;
       });
       return false;
@@ -92,56 +96,56 @@ class Removal {
     this.#device = found.dev;
     const real = await realpath(this.#root.toString());
     const mounts = await readFile('/proc/self/mountinfo', 'latin1').catch(() => '');
-    // The fifth field is where it is mounted, with octal escapes: only its beginning matters here.
+    // The fifth field is the mount point, with octal escapes; only its prefix matters here.
     if (mounts.includes(` ${encodeSpaces(Buffer.from(real).toString('latin1'))}/`)) this.#mount = await mountOf(this.#root);
     return true;
   }
 
   async #removeFolder(folder: Buffer, depth: number): Promise<boolean> {
-    if (depth > 0 && !(await this.#isOurs(folder))) {
-      this.#stays(folder, { code: 'EBUSY' });
+    if (depth > 0 && !(await this.#isOnSameMount(folder))) {
+      this.#recordRemains(folder, { code: 'EBUSY' });
       return false;
     }
     if (depth > MAX_DEPTH || folder.length > MAX_PATH_BYTES) return this.#moveUp(folder);
     if (!(await this.#empty(folder, depth))) return false;
-    return this.#take(folder, () => rmdir(folder));
+    return this.#step(folder, () => rmdir(folder));
   }
 
   async #empty(folder: Buffer, depth: number): Promise<boolean> {
-    let whole = true;
+    let emptied = true;
     let files: Promise<boolean>[] = [];
     const settle = async () => {
-      for (const gone of await Promise.all(files)) whole &&= gone;
+      for (const gone of await Promise.all(files)) emptied &&= gone;
       files = [];
     };
     const listed = await this.#attempt(folder, async () => {
       for await (const entry of await openFolder(folder)) {
         if (this.#signal?.aborted) break;
         const path = Buffer.concat([folder, SLASH, entry.name]);
-        if (entry.isDirectory()) whole = (await this.#removeFolder(path, depth + 1)) && whole;
-        else files.push(this.#take(path, () => unlink(path)));
+        if (entry.isDirectory()) emptied = (await this.#removeFolder(path, depth + 1)) && emptied;
+        else files.push(this.#step(path, () => unlink(path)));
         if (files.length >= AT_ONCE) await settle();
       }
     });
     await settle();
-    return listed && whole && !this.#signal?.aborted;
+    return listed && emptied && !this.#signal?.aborted;
   }
 
-  /** To the top of the tree, where a later pass finds it. */
+  /** Moves a folder to the top of the tree, where a later pass finds it. */
   async #moveUp(folder: Buffer): Promise<boolean> {
     const higher = Buffer.concat([this.#root, SLASH, Buffer.from(randomBytes(8).toString('hex'))]);
-    await this.#take(folder, () => rename(folder, higher));
+    await this.#step(folder, () => rename(folder, higher));
     return false;
   }
 
-  /** Something less in the way. */
-  async #take(path: Buffer, act: () => Promise<void>): Promise<boolean> {
-    const taken = await this.#attempt(path, act);
-    this.#progress ||= taken;
-    return taken;
+  /** Attempts a step, and records the progress if it succeeds. */
+  async #step(path: Buffer, act: () => Promise<void>): Promise<boolean> {
+    const done = await this.#attempt(path, act);
+    this.#progress ||= done;
+    return done;
   }
 
-  /** Does it, if need be with the permissions that it takes. True if it is done, or there was nothing to do. */
+  /** Attempts `act`, after fixing permissions if needed. Returns true if it is done, or if there was nothing to do. */
   async #attempt(path: Buffer, act: () => Promise<void>): Promise<boolean> {
     try {
       await act();
@@ -154,16 +158,16 @@ class Removal {
         await act();
       } catch (error) {
         if (systemCode(error) === 'ENOENT') return true;
-        this.#stays(path, error);
+        this.#recordRemains(path, error);
         return false;
       }
     }
     return true;
   }
 
-  #stays(path: Buffer, error: unknown): void {
+  #recordRemains(path: Buffer, error: unknown): void {
     const code = systemCode(error);
-    // It is filled by what was moved up meanwhile, or by a process that still lives.
+    // New entries appeared: moved up meanwhile, or written by a process that is still alive.
     if (code !== 'ENOTEMPTY') this.#remains ??= remainsOf(path.toString(), error);
     if (code !== 'EPERM') return;
     for (const each of path === this.#root ? [path] : [parentOf(path), path]) {
@@ -172,13 +176,13 @@ class Removal {
     }
   }
 
-  /** Takes the attributes "immutable" and "append only", which only root may. */
+  /** Clears the attributes "immutable" and "append only", which only root may do. */
   async #unlock(): Promise<void> {
     const paths = [...this.#locked.values()];
     this.#locked = new Map();
     if (paths.length === 0 || process.platform !== 'linux' || process.getuid?.() !== 0) return;
     for (const path of paths) this.#unlocked.add(path.toString('latin1'));
-    // Octal, because an argument of Node's cannot carry a name that is not UTF-8; the x keeps line ends at its end.
+    // Octal, because Node cannot pass a name that is not UTF-8 as an argument; the x protects trailing line ends.
     const names = paths.map((path) => path.reduce((text, byte) => `${text}\\0${byte.toString(8)}`, ''));
     const script = 'for n do p=$(printf "%bx" "$n"); chattr -f -i -a -- "' + '$' + '{p%x}"; done';
     await promisify(execFile)('sh', ['-c', script, 'sh', ...names], {
@@ -188,8 +192,8 @@ class Removal {
     this.#progress = true;
   }
 
-  /** On the file system of the tree, and not mounted there from elsewhere. */
-  async #isOurs(folder: Buffer): Promise<boolean> {
+  /** Whether the folder is on the tree's own file system rather than mounted there from elsewhere. */
+  async #isOnSameMount(folder: Buffer): Promise<boolean> {
     if (this.#mount !== undefined) return (await mountOf(folder)) === this.#mount;
     if (process.platform === 'linux') return true;
     return lstat(folder).then(
@@ -208,7 +212,7 @@ async function permit(path: Buffer): Promise<void> {
   if (found.isDirectory()) await chmod(path, 0o700);
 }
 
-/** Tells bind mounts apart too, which have the device number of where they come from. */
+/** Returns the mount id, which also identifies bind mounts: those share the device number of their origin. */
 async function mountOf(folder: Buffer): Promise<string> {
   const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW).catch(() => undefined);
   if (handle === undefined) return '';

@@ -1,6 +1,9 @@
 const MAX_CHARS = 100;
 
-/** A foreign value in a message: short, on one line, without anything that a terminal obeys. Not by `String`, which asks an object's own `toString`. */
+/**
+ * Formats a foreign value for a message: short, on one line, without terminal control characters. Avoids `String`, which would call
+ * the value's own `toString`.
+ */
 export function shown(value: unknown): string {
   const text = typeof value === 'string' ? JSON.stringify(shortened(value)) : shortened(JSON.stringify(value) ?? typeof value);
   return text.replace(/[^\x20-\x7e…]/g, '?');

@@ -1,8 +1,8 @@
 import type { Clock, Timer } from '../clock.js';
 
 /**
- * Calls `onSilent` once nothing has moved for `limitMs`, or for up to twice as long: it looks at each `limitMs`, so that what moves costs no timer and
- * no look at the clock, and a clock that is set changes nothing. Does not keep the process alive.
+ * Calls `onSilent` once nothing has moved for `limitMs`, or up to twice as long: it checks every `limitMs`, so activity costs
+ * neither a timer nor a clock reading, and a clock that is set changes nothing. Does not keep the process alive.
  */
 export class SilenceLimit {
   readonly #clock: Clock;
@@ -17,12 +17,12 @@ export class SilenceLimit {
     this.#onSilent = onSilent;
   }
 
-  /** Does nothing if it has been started. */
+  /** Idempotent. */
   start(): void {
-    this.#timer ??= this.#clock.after(this.#limitMs, () => this.#look(), { unref: true });
+    this.#timer ??= this.#clock.after(this.#limitMs, () => this.#check(), { unref: true });
   }
 
-  /** Something has moved. */
+  /** Records activity. */
   moved(): void {
     this.#moved = true;
   }
@@ -31,7 +31,7 @@ export class SilenceLimit {
     this.#timer?.cancel();
   }
 
-  #look(): void {
+  #check(): void {
     if (this.#moved) {
       this.#moved = false;
       this.#timer = undefined;

@@ -2,18 +2,19 @@ import { accessSync, constants, existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { asPeerworkError, type ErrorCode, type MakeError, makeError, PeerworkError } from '../errors.js';
 
-/** The `code` of a system error; undefined for everything else. */
+/** Returns the `code` of a system error; undefined for everything else. */
 export function systemCode(error: unknown): string | undefined {
   if (!(error instanceof Error) || !('code' in error)) return undefined;
   return typeof error.code === 'string' ? error.code : undefined;
 }
 
+/** Whether a file or folder, or one above it, does not exist. */
 export function isMissing(error: unknown): boolean {
   const code = systemCode(error);
   return code === 'ENOENT' || code === 'ENOTDIR';
 }
 
-/** What the system says of files and folders, each under a code of its own: the remedies differ. */
+/** System errors of files and folders, each with a code of its own because the remedies differ. */
 const FILE_CODES: Readonly<Record<string, ErrorCode>> = {
   EACCES: 'file-denied',
   EPERM: 'file-denied',
@@ -36,7 +37,7 @@ const FILE_CODES: Readonly<Record<string, ErrorCode>> = {
   ENOMEM: 'memory-exhausted',
 };
 
-/** … and of an address to listen on or to connect to. */
+/** System errors of an address to listen on or to connect to. */
 const ADDRESS_CODES: Readonly<Record<string, ErrorCode>> = {
   EADDRINUSE: 'address-unusable',
   EACCES: 'port-denied',
@@ -49,13 +50,16 @@ const ADDRESS_CODES: Readonly<Record<string, ErrorCode>> = {
   ENFILE: 'files-exhausted',
 };
 
-/** An error of a file or folder, with its path, under the code of its cause; `fallback` if the system's code is none that we know. */
+/** Converts an error of a file or folder, with its path, to the code of its cause; `fallback` for system codes not listed here. */
 export function fileError(error: unknown, fallback: ErrorCode | MakeError, path = ''): PeerworkError {
-  return systemError(whyNoFolder(error) ?? error, FILE_CODES, fallback, path);
+  return systemError(mkdirObstacle(error) ?? error, FILE_CODES, fallback, path);
 }
 
-/** A folder that cannot be made with those above it is told of as missing, whatever is in the way: the first that is there knows better. */
-function whyNoFolder(error: unknown): unknown {
+/**
+ * A recursive mkdir that fails is reported as ENOENT whatever the obstacle; access to the nearest existing parent gives the real
+ * reason.
+ */
+function mkdirObstacle(error: unknown): unknown {
   if (systemCode(error) !== 'ENOENT') return undefined;
   const { syscall, path } = error as NodeJS.ErrnoException;
   if (syscall !== 'mkdir' || path === undefined) return undefined;
@@ -69,7 +73,7 @@ function whyNoFolder(error: unknown): unknown {
   }
 }
 
-/** An error of an address, such as `127.0.0.1:80`, that could not be listened on. */
+/** Converts the error of an address, such as `127.0.0.1:80`, that could not be listened on. */
 export function listenError(error: unknown, fallback: ErrorCode | MakeError, address: string): PeerworkError {
   return systemError(error, ADDRESS_CODES, fallback, address);
 }
@@ -83,12 +87,15 @@ function systemError(
   if (error instanceof PeerworkError) return error;
   const system = systemCode(error) ?? '';
   const message = error instanceof Error ? error.message : String(error);
-  // The sentence of the system names the path, mostly.
+  // The system's message usually contains the path already.
   const detail = where === '' || message.includes(where) ? message : `${where}: ${message}`;
   return makeError(codes[system] ?? fallback, detail, { cause: error });
 }
 
-/** As `asPeerworkError`; but what the system has refused, wherever that was, has the code of its cause in place of `internal`. */
+/**
+ * Like `asPeerworkError`, but a refusal by the operating system, wherever it happened, gets the code of its cause instead of
+ * `internal`.
+ */
 export function asKnownError(thrown: unknown): PeerworkError {
   const error = asPeerworkError(thrown);
   if (error.code !== 'internal') return error;
@@ -96,15 +103,15 @@ export function asKnownError(thrown: unknown): PeerworkError {
   return systemCode(cause)?.startsWith('E') === true ? fileError(cause, 'internal') : error;
 }
 
-/** As Node and OpenSSL name what is wrong with a certificate, or with a peer that speaks no TLS. */
+/** Codes that Node and OpenSSL use for invalid certificates and for peers that do not speak TLS. */
 const TLS_CODE = /^(EPROTO|ERR_(TLS|SSL|OSSL)_\w+|[A-Z_]*CERT[A-Z_]*|UNABLE_TO_\w+|INVALID_(CA|PURPOSE))$/;
 
-/** Whether TLS did not come up: a certificate that nobody vouches for, or the other side speaks none. */
+/** Whether TLS could not be established: the certificate is not trusted, or the peer does not speak TLS. */
 export function isTlsError(error: unknown): boolean {
   return TLS_CODE.test(systemCode(error) ?? '');
 }
 
-/** A full disk or an exhausted quota of the user as `disk-full`; anything else unchanged. */
+/** Converts a full disk or an exhausted user quota to `disk-full`; returns anything else unchanged. */
 export function diskError(error: unknown): unknown {
   const code = systemCode(error);
   if (code !== 'ENOSPC' && code !== 'EDQUOT') return error;

@@ -1,10 +1,11 @@
+/** Capacity and refill rate of a bucket. */
 export interface TokenRate {
   /** Tokens in a full bucket. */
   readonly burst: number;
   readonly perSecond: number;
 }
 
-/** A rate limit that allows bursts: full at first, filled evenly, emptied by what is taken. */
+/** A rate limit that allows bursts: the bucket starts full, refills evenly and is drained by `take`. */
 export class TokenBucket {
   readonly #rate: TokenRate;
   #tokens: number;
@@ -16,7 +17,10 @@ export class TokenBucket {
     this.#filledAt = now;
   }
 
-  /** False, and nothing is taken, if there are too few. More than a burst is given to whoever has a full bucket, on credit. */
+  /**
+   * Returns false, and takes nothing, if there are too few tokens. A request larger than the burst is granted to a full bucket, on
+   * credit.
+   */
   take(count: number, now: number): boolean {
     const { burst, perSecond } = this.#rate;
     this.#tokens = Math.min(burst, this.#tokens + (Math.max(0, now - this.#filledAt) * perSecond) / 1_000);

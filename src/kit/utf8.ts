@@ -1,6 +1,6 @@
 const strict = new TextDecoder('utf-8', { fatal: true });
 
-/** Text of bytes, without a byte order mark; if they are no UTF-8, what is wrong with them. */
+/** Decodes bytes without a byte order mark, or describes why they are not UTF-8. */
 export function textOrFault(
   bytes: Uint8Array,
 ): { readonly text: string; readonly fault?: never } | { readonly fault: string; readonly text?: never } {
@@ -11,30 +11,30 @@ export function textOrFault(
   }
 }
 
-/** Says of bytes that are no UTF-8 what they seem to be, or where the first is that is wrong, counted from 0. */
+/** Describes bytes that are not UTF-8: what they seem to be, or the offset of the first invalid byte, counted from 0. */
 export function notUtf8(bytes: Uint8Array): string {
   const [first, second] = bytes;
   if ((first === 0xff && second === 0xfe) || (first === 0xfe && second === 0xff)) return 'it is UTF-16: save it as UTF-8';
-  const at = firstWrong(bytes);
+  const at = firstInvalid(bytes);
   const byte = (bytes[at] ?? 0).toString(16).padStart(2, '0');
   return `not UTF-8: byte 0x${byte} at offset ${at}`;
 }
 
-/** By halves: a prefix is right if it decodes as the beginning of a text. */
-function firstWrong(bytes: Uint8Array): number {
-  let right = 0;
-  let wrong = bytes.length;
-  while (wrong - right > 1) {
-    const middle = (right + wrong) >>> 1;
-    if (isBeginning(bytes.subarray(0, middle))) right = middle;
-    else wrong = middle;
+/** Binary search: a prefix is valid if it decodes as the beginning of a text. */
+function firstInvalid(bytes: Uint8Array): number {
+  let valid = 0;
+  let invalid = bytes.length;
+  while (invalid - valid > 1) {
+    const middle = (valid + invalid) >>> 1;
+    if (isPrefix(bytes.subarray(0, middle))) valid = middle;
+    else invalid = middle;
   }
-  // What is told is where the character begins that has no end, of at most four bytes.
-  for (let at = right; at > right - 4 && at >= 0; at -= 1) if (isBeginning(bytes.subarray(0, at), false)) return at;
-  return right;
+  // Reports the start of the incomplete character, which is at most four bytes long.
+  for (let at = valid; at > valid - 4 && at >= 0; at -= 1) if (isPrefix(bytes.subarray(0, at), false)) return at;
+  return valid;
 }
 
-function isBeginning(bytes: Uint8Array, stream = true): boolean {
+function isPrefix(bytes: Uint8Array, stream = true): boolean {
   try {
     new TextDecoder('utf-8', { fatal: true }).decode(bytes, { stream });
     return true;

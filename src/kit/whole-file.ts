@@ -3,39 +3,40 @@ import { type FileHandle, link, open, rename, rm, writeFile } from 'node:fs/prom
 import { dirname } from 'node:path';
 import { diskError, systemCode } from './system-error.js';
 
-/** Tells this process from an earlier one with the same id: in a container every Worker may be number 1. */
+/** Distinguishes this process from an earlier one with the same pid: in a container every Worker may be pid 1. */
 const INSTANCE = randomBytes(3).toString('hex');
 
 export interface WholeFileOptions {
   /** Default 0600. */
   readonly mode?: number;
-  /** Whose it becomes; only root may say so. */
+  /** New owner of the file; only root may set it. */
   readonly owner?: { readonly uid: number; readonly gid: number };
   /**
-   * When this resolves, the file outlives a power cut too: it and its folder are synced. One to 50 ms on an SSD or SD card, so it is for what
-   * cannot be had again (keys, credentials, settings). Without it the file outlives the end of the process, however that comes.
+   * Syncs the file and its folder before resolving, so that it survives a power cut. Takes 1 to 50 ms on an SSD or SD card, so it
+   * is for what cannot be recreated (keys, credentials, settings). Without it the file survives the end of the process, however
+   * that happens.
    */
   readonly durable?: boolean;
 }
 
 /**
- * Replaces a file as a whole: a reader, a crash or a full disk in the middle sees the old or the new one. Rejects with `disk-full`, or with the
- * error of the system; then the old file is as it was.
+ * Replaces a file atomically: a reader, a crash or a full disk sees either the old or the new one. Rejects with `disk-full`, or
+ * with the system's error; the old file is then unchanged.
  */
 export async function writeWhole(file: string, content: string | Uint8Array, options: WholeFileOptions = {}): Promise<void> {
-  await drafted(file, content, options, (draft) => rename(draft, file));
+  await writeDraft(file, content, options, (draft) => rename(draft, file));
 }
 
-/** Makes a file as a whole. False if there is one: it stays as it is, and of several that try at once one succeeds. */
+/** Creates a file atomically. Returns false, and leaves the file alone, if it exists; of several concurrent callers one succeeds. */
 export async function createWhole(file: string, content: string | Uint8Array, options: WholeFileOptions = {}): Promise<boolean> {
   try {
-    // Unlike rename, link never replaces a file that appeared meanwhile.
-    await drafted(file, content, options, (draft) => link(draft, file).then(() => rm(draft, { force: true })));
+    // Unlike rename, link never replaces a file that appeared in the meantime.
+    await writeDraft(file, content, options, (draft) => link(draft, file).then(() => rm(draft, { force: true })));
     return true;
   } catch (error) {
     const code = systemCode(error);
     if (code === 'EEXIST') return false;
-    // File systems without hard links (FAT) have only this: it may be found empty for a moment.
+    // File systems without hard links (FAT) offer only this: the file may be seen empty for a moment.
     if (code === 'EPERM' || code === 'ENOTSUP' || code === 'EOPNOTSUPP' || code === 'ENOSYS') return createAtOnce(file, content, options);
     throw error;
   }
@@ -51,7 +52,7 @@ async function createAtOnce(file: string, content: string | Uint8Array, { mode =
   }
 }
 
-async function drafted(
+async function writeDraft(
   file: string,
   content: string | Uint8Array,
   { mode = 0o600, owner, durable = false }: WholeFileOptions,
@@ -70,19 +71,19 @@ async function drafted(
     await publish(draft);
     if (durable) await syncFolder(dirname(file));
   } catch (error) {
-    await rm(draft, { force: true }).catch(() => {}); // the first error says more
+    await rm(draft, { force: true }).catch(() => {}); // the first error is the informative one
     throw diskError(error);
   }
 }
 
-/** Some file systems, and Windows, have no sync for folders: there the name is as safe as they make it. */
+/** Some file systems, and Windows, cannot sync folders: there the name is only as durable as they make it. */
 async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r').catch(() => undefined);
   await handle?.sync().catch(() => {});
   await handle?.close();
 }
 
-/** A write of the system may take fewer bytes than it was given. */
+/** Writes all bytes: a single write call may accept fewer than it was given. */
 export async function writeAll(handle: Pick<FileHandle, 'write'>, bytes: Uint8Array, position: number | null = null): Promise<void> {
   for (let at = 0; at < bytes.length; ) {
     const { bytesWritten } = await handle.write(bytes, at, bytes.length - at, position === null ? null : position + at);
@@ -90,12 +91,15 @@ export async function writeAll(handle: Pick<FileHandle, 'write'>, bytes: Uint8Ar
   }
 }
 
-/** A name for something unfinished. The process id in it lets a later process tell whether its maker still lives. */
+/**
+ * Returns a name for an unfinished file or folder. It contains the pid, so that a later process can check whether its creator is
+ * still alive.
+ */
 export function unfinishedName(prefix: string): string {
   return `${prefix}.${process.pid}.${INSTANCE}${randomBytes(4).toString('hex')}`;
 }
 
-/** Whether the maker of such a name is gone. Not sure across containers that share the folder: only delete or copy on its word. */
+/** Whether the creator of such a name is gone. Not reliable across containers that share the folder: act on it only to delete or copy. */
 export function isAbandoned(name: string): boolean {
   const [, digits, instance] = /\.(\d+)\.([0-9a-f]{6})[0-9a-f]{6,8}$/.exec(name) ?? [];
   const pid = Number(digits);

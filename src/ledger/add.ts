@@ -3,7 +3,7 @@ import type { CheckedJob } from '../job/job-fields.js';
 import type { Value } from './driver.js';
 import { endRuns } from './end-runs.js';
 import { nameFiles } from './files.js';
-import { circleIn, recount } from './graph.js';
+import { findCycle, recount } from './graph.js';
 import { storedFields } from './job-columns.js';
 import { isEnded, RUN_COLUMNS, type RunRow } from './job-row.js';
 import { padded, pieces, repeated, sized, valuesOf } from './lists.js';
@@ -19,9 +19,9 @@ const ADDED = sized((count) => `SELECT ${RUN_COLUMNS} FROM job WHERE job.seq IN 
 const LATEST = `SELECT ${RUN_COLUMNS}, job.output, job.finished_at FROM job WHERE job.merge_key IS NOT NULL AND job.state = 'completed'
   AND job.channel = ? AND job.merge_key = ? AND job.finished_at >= ? ORDER BY job.finished_at DESC LIMIT 1`;
 
-/** What each job has for itself … */
+/** Columns that differ for every job. */
 const OWN = ['seq', 'id', 'data'];
-/** … what follows from several fields, or from rows elsewhere … */
+/** Columns derived from several fields, or from rows in other tables. */
 const DERIVED = {
   lane: 'INTEGER',
   state: 'TEXT',
@@ -36,14 +36,19 @@ const DERIVED = {
   created_at: 'INTEGER',
   dated_at: 'INTEGER',
 } as const;
-/** … and the fields that are stored as they are. But for the first, all is often the same for a whole list, as it comes from one program. */
+/**
+ * Fields that are stored as they are. Except for OWN, all columns are often the same for a whole list, because it comes from one program.
+ */
 const PLAIN = storedFields.filter(({ column }) => !OWN.includes(column) && !(column in DERIVED));
 const SHARED_TYPES = [...Object.values(DERIVED), ...PLAIN.map(({ type }) => type)];
 const COLUMNS = [...OWN, ...Object.keys(DERIVED), ...PLAIN.map(({ column }) => column)];
 const INSERT = `INSERT INTO job (${COLUMNS.join(', ')})`;
 const ADD = sized((count) => `${INSERT} VALUES ${repeated(`(${repeated('?', COLUMNS.length)})`, count)} ON CONFLICT DO NOTHING`);
-/** To hand a value to SQLite costs about 1 µs, so what is shared is handed over once. `WHERE`: SQLite would take `ON` for a join. */
-const ADD_ALIKE = sized((count) => {
+/**
+ * Binding a value in SQLite costs about 1 µs, so shared values are bound once. The `WHERE` is needed because SQLite would parse `ON` as
+ * part of a join.
+ */
+const ADD_SHARED = sized((count) => {
   const shared = SHARED_TYPES.map((type) => `CAST(? AS ${type})`);
   return `${INSERT} SELECT v.column1, v.column2, v.column3, ${shared.join(', ')}
   FROM (${valuesOf(['INTEGER', 'TEXT', 'TEXT'], count)}) AS v WHERE v.column1 > 0 ON CONFLICT DO NOTHING`;
@@ -54,11 +59,11 @@ const ROWS = sized((count) => `SELECT ${RUN_COLUMNS} FROM job WHERE job.seq IN (
 const EDGE = sized((count) => `INSERT INTO edge (parent, child, place) VALUES ${repeated('(?, ?, ?)', count)} ON CONFLICT DO NOTHING`);
 const HAVE_CHILDREN = sized((count) => `UPDATE job SET plain = 0 WHERE plain = 1 AND seq IN (${repeated('?', count)})`);
 
-/** Adds jobs that were checked, in order. Throws `parent-unknown`, `graph-cycle` or `file-unknown`: then the transaction must be rolled back. */
+/** Adds checked jobs in order. Throws `parent-unknown`, `graph-cycle` or `file-unknown`; the transaction must then be rolled back. */
 export async function addJobs(transaction: Transaction, jobs: readonly CheckedJob[], adding: Adding): Promise<AddedJob[]> {
   const { now } = adding;
   const first = await transaction.draw('job', jobs.length);
-  const ids = jobs.map((job, index) => job.id ?? madeUpId(first + index, adding.random));
+  const ids = jobs.map((job, index) => job.id ?? generateId(first + index, adding.random));
   const graph = jobs.some(({ parents }) => parents.length > 0) ? await graphOf(transaction, jobs, ids) : undefined;
   const places = await placesOf(transaction, jobs, adding);
   const rows = jobs.map((job, index): Value[] => {
@@ -99,15 +104,15 @@ export async function addJobs(transaction: Transaction, jobs: readonly CheckedJo
   }
   const withFiles = jobs.flatMap(({ files }, index) => (files !== undefined && added(index) ? [{ seq: first + index, files }] : []));
   if (withFiles.length > 0) await nameFiles(transaction, withFiles, now);
-  if (graph !== undefined) await join(transaction, jobs, ids, first, added, graph, now);
-  const waiting = jobs.flatMap(({ keyWindowMs }, index) =>
+  if (graph !== undefined) await insertEdges(transaction, jobs, ids, first, added, graph, now);
+  const windowed = jobs.flatMap(({ keyWindowMs }, index) =>
     keyWindowMs !== undefined && added(index) ? [{ seq: first + index, keyWindowMs }] : [],
   );
-  if (waiting.length > 0) await shareOutcomes(transaction, waiting, now);
+  if (windowed.length > 0) await shareOutcomes(transaction, windowed, now);
   return ids.map((id, index) => ({ id, added: added(index) }));
 }
 
-/** Answers which indexes were new. */
+/** Inserts the rows. Returns a predicate for the indexes that were new. */
 async function insert(transaction: Transaction, rows: readonly Value[][]): Promise<(index: number) => boolean> {
   const first = rows[0]?.[0] as number;
   const shared = sharedBy(rows);
@@ -117,7 +122,7 @@ async function insert(transaction: Transaction, rows: readonly Value[][]): Promi
     const changed =
       shared === undefined
         ? await transaction.run(ADD(list.length), list.flat())
-        : await transaction.run(ADD_ALIKE(list.length), [...shared, ...list.flatMap((row) => row.slice(0, OWN.length))]);
+        : await transaction.run(ADD_SHARED(list.length), [...shared, ...list.flatMap((row) => row.slice(0, OWN.length))]);
     if (changed !== piece.length) {
       const seqs = piece.map(([seq]) => seq as number);
       const present = new Set((await transaction.allOf<{ seq: number }>(PRESENT, seqs)).map(({ seq }) => seq));
@@ -128,7 +133,7 @@ async function insert(transaction: Transaction, rows: readonly Value[][]): Promi
   return (index) => known?.has(index) !== true;
 }
 
-/** What all of the rows have beside their own; undefined if they differ. */
+/** Returns the values that all rows share besides their OWN columns; undefined if they differ. */
 function sharedBy(rows: readonly Value[][]): readonly Value[] | undefined {
   const [first, ...others] = rows;
   if (first === undefined || others.length === 0) return undefined;
@@ -136,7 +141,7 @@ function sharedBy(rows: readonly Value[][]): readonly Value[] | undefined {
   return others.every((row) => row.every(isShared)) ? first.slice(OWN.length) : undefined;
 }
 
-/** Where each job belongs, by number. */
+/** Resolves each job's lane, group and workgroup to their numbers. */
 async function placesOf(
   transaction: Transaction,
   jobs: readonly CheckedJob[],
@@ -155,10 +160,10 @@ async function placesOf(
 }
 
 interface Graph {
-  /** Indexes of those that are parents in the list. */
+  /** Indexes of the jobs that are parents of others in the list. */
   readonly inner: ReadonlySet<number>;
   readonly indexOf: ReadonlyMap<string, number>;
-  /** Parents that are in the ledger already, locked. */
+  /** Parents that were already in the ledger; their rows are locked. */
   readonly known: Map<string, RunRow>;
 }
 
@@ -181,13 +186,13 @@ async function graphOf(transaction: Transaction, jobs: readonly CheckedJob[], id
   });
   const known = await knownJobs(transaction, [...outside]);
   for (const id of outside) if (!known.has(id)) throw new PeerworkError('parent-unknown', id);
-  const circle = circleIn(jobs.length, (index) => inList[index] ?? []);
-  if (circle !== undefined) throw new PeerworkError('graph-cycle', namesOf(circle.map((index) => ids[index] ?? '')));
+  const cycle = findCycle(jobs.length, (index) => inList[index] ?? []);
+  if (cycle !== undefined) throw new PeerworkError('graph-cycle', pathOf(cycle.map((index) => ids[index] ?? '')));
   return { inner, indexOf, known };
 }
 
-/** Enters the edges; children whose parents have ended already wait for the others only. */
-async function join(
+/** Inserts the edges. Children with parents that have already ended wait only for the others. */
+async function insertEdges(
   transaction: Transaction,
   jobs: readonly CheckedJob[],
   ids: readonly string[],
@@ -196,7 +201,7 @@ async function join(
   { inner, indexOf, known }: Graph,
   now: number,
 ): Promise<void> {
-  // A parent in the list that was known before is the one in the ledger.
+  // A parent in the list whose id was already known refers to the job in the ledger.
   const older = [...inner].filter((index) => !added(index)).map((index) => ids[index] ?? '');
   for (const [id, row] of await knownJobs(transaction, older)) known.set(id, row);
   const edges: (readonly [number, number, number])[] = [];
@@ -232,19 +237,19 @@ async function knownJobs(transaction: Transaction, ids: readonly string[]): Prom
   return new Map((await transaction.allOf<RunRow>(KNOWN, ids)).map((row) => [row.id, row]));
 }
 
-function namesOf(ids: readonly string[]): string {
+function pathOf(ids: readonly string[]): string {
   const shown = ids.slice(0, 6);
   return [...shown, ids.length > shown.length ? '…' : ids[0]].join(' → ');
 }
 
-/** Sorts by age, which keeps the index of ids growing at its end; the random part keeps it apart from ids that users choose. */
-function madeUpId(seq: number, random: () => number): string {
+/** Sorts by age, so that the index of ids grows at its end; the random part avoids collisions with ids chosen by users. */
+function generateId(seq: number, random: () => number): string {
   return `${seq.toString(36).padStart(7, '0')}-${Math.floor(random() * 36 ** 6)
     .toString(36)
     .padStart(6, '0')}`;
 }
 
-/** Jobs that accept an outcome of the recent past take that of the latest duplicate that completed within their window. */
+/** Completes jobs that accept a recent outcome (`keyWindowMs`) with that of the latest duplicate that completed within their window. */
 async function shareOutcomes(
   transaction: Transaction,
   jobs: readonly { readonly seq: number; readonly keyWindowMs: number }[],

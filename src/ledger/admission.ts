@@ -2,7 +2,7 @@ import { padded, pieces, repeated, sized } from './lists.js';
 import type { Transaction } from './transaction.js';
 import { type SlotBudget, slotBudgetsOf, useSlots } from './workgroups.js';
 
-/** What decides whether a job that is ready may start. */
+/** The columns that decide whether a ready job may start. */
 export interface Candidate {
   readonly seq: number;
   readonly channel: string;
@@ -12,20 +12,20 @@ export interface Candidate {
 }
 
 const PAUSED = sized((count) => `SELECT seq FROM grp WHERE paused = 1 AND seq IN (${repeated('?', count)})`);
-const STILL_PAUSED = sized((count) => `${PAUSED(count)} ORDER BY seq FOR UPDATE`);
+const LOCK_PAUSED = sized((count) => `${PAUSED(count)} ORDER BY seq FOR UPDATE`);
 const RUNNING = sized(
   (count) => `SELECT channel, merge_key FROM job WHERE state = 'leased' AND merge_key IS NOT NULL AND merge_key IN (${repeated('?', count)})
   AND channel = ?`,
 );
-/** A run that another transaction is ending is left out: its duplicates must not be parked for it. */
-const RUNS_ON = sized((count) => `${RUNNING(count)} ORDER BY seq FOR UPDATE SKIP LOCKED`);
+/** Skips runs that another transaction is ending: their duplicates must not be parked behind them. */
+const LOCK_RUNNING = sized((count) => `${RUNNING(count)} ORDER BY seq FOR UPDATE SKIP LOCKED`);
 const PARK = sized((count) => `UPDATE job SET parked = ? WHERE seq IN (${repeated('?', count)})`);
 
 type Reason = 'group' | 'workgroup' | 'twin';
 
 /**
- * Which of these jobs, which are locked, may start; the others are parked out of the index of ready jobs, until that ends which keeps them. To park
- * is to rely on being let out: so what keeps a job is locked before, and looked at again.
+ * Decides which of these locked jobs may start. The others are parked, that is taken out of the index of ready jobs, until what blocks them
+ * ends. A parked job depends on being released later, so whatever blocks it is locked and checked again before the job is parked.
  */
 export async function admit<C extends Candidate>(
   transaction: Transaction,
@@ -72,13 +72,13 @@ async function pausedGroups(transaction: Transaction, candidates: readonly Candi
   const paused = await transaction.allOf<{ seq: number }>(PAUSED, groups);
   if (paused.length === 0) return new Set();
   const still = await transaction.allOf<{ seq: number }>(
-    STILL_PAUSED,
+    LOCK_PAUSED,
     paused.map(({ seq }) => seq),
   );
   return new Set(still.map(({ seq }) => seq));
 }
 
-/** Keys under which a job runs, and those of them whose run cannot end before this transaction does. */
+/** Returns the keys that have a running job, and among them those whose run cannot end before this transaction does. */
 async function runningKeys(transaction: Transaction, candidates: readonly Candidate[]) {
   const running = new Set<string>();
   const locked = new Set<string>();
@@ -92,7 +92,8 @@ async function runningKeys(transaction: Transaction, candidates: readonly Candid
     const found = await transaction.allOf<{ channel: string; merge_key: string }>(RUNNING, [...keys], [channel]);
     for (const row of found) running.add(keyOf(row));
     const names = found.map(({ merge_key }) => merge_key);
-    for (const row of await transaction.allOf<{ channel: string; merge_key: string }>(RUNS_ON, names, [channel])) locked.add(keyOf(row));
+    for (const row of await transaction.allOf<{ channel: string; merge_key: string }>(LOCK_RUNNING, names, [channel]))
+      locked.add(keyOf(row));
   }
   return { running, locked };
 }

@@ -23,7 +23,7 @@ export async function cancelJobs(
   return cancelled;
 }
 
-/** Names the jobs, and whom there is to tell of those that run: their runs will not count any more. */
+/** Returns the jobs, with the workers to notify for those that are running: their runs no longer count. */
 export async function stopRuns(transaction: Transaction, workers: WorkerBook, rows: readonly RunRow[]): Promise<CancelledJob[]> {
   const cancelled: CancelledJob[] = [];
   for (const { id, state, worker, lease } of rows) {

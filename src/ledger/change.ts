@@ -20,9 +20,9 @@ import { storedJson } from './stored-json.js';
 import type { Transaction } from './transaction.js';
 import { weightColumns } from './weight.js';
 
-const PRESENT = 'SELECT channel, requires, merge_key, error FROM job WHERE seq = ?';
+const CURRENT = 'SELECT channel, requires, merge_key, error FROM job WHERE seq = ?';
 
-interface Present {
+interface CurrentRow {
   readonly channel: string;
   readonly requires: string | null;
   readonly merge_key: string | null;
@@ -42,7 +42,7 @@ export function changeAndRead(
   });
 }
 
-/** Returns whether there is such a job. Throws `job-invalid` or `job-ended`. */
+/** Changes a job. Returns whether it exists. Throws `job-invalid` or `job-ended`. */
 async function changeJob(
   transaction: Transaction,
   lanes: LaneBook,
@@ -54,9 +54,9 @@ async function changeJob(
   const checked = checkedChanges(changes, now);
   const row = (await readRuns(transaction, [id])).get(id);
   if (row === undefined) return false;
-  const over = isEnded(row.state);
-  if (over && (!allowEnded || changes.attemptsLeft !== undefined)) throw new PeerworkError('job-ended', id);
-  const [present] = await transaction.all<Present>(PRESENT, [row.seq]);
+  const hasEnded = isEnded(row.state);
+  if (hasEnded && (!allowEnded || changes.attemptsLeft !== undefined)) throw new PeerworkError('job-ended', id);
+  const [current] = await transaction.all<CurrentRow>(CURRENT, [row.seq]);
   const running = row.state === 'leased';
   if (running && (changes.channel !== undefined || changes.key !== undefined || changes.workgroup !== undefined))
     throw new PeerworkError('job-invalid', 'channel, key and workgroup of a job that runs cannot be changed');
@@ -65,38 +65,38 @@ async function changeJob(
   const weight = changes.weight === undefined ? undefined : weightColumns(changes.weight);
   for (const [column, value] of Object.entries(weight ?? {})) columns.set(column, value);
   if (columns.has('run_at')) columns.set('dated_at', columns.get('run_at') ?? null);
-  if (running || over) columns.delete('run_at');
-  if (changes.channel !== undefined && present !== undefined)
-    columns.set('lane', await lanes.seqOf(transaction, changes.channel, present.requires ?? ''));
+  if (running || hasEnded) columns.delete('run_at');
+  if (changes.channel !== undefined && current !== undefined)
+    columns.set('lane', await lanes.seqOf(transaction, changes.channel, current.requires ?? ''));
   if (typeof changes.key === 'string') columns.set('plain', 0);
   if (changes.workgroup !== undefined) {
     const named = changes.workgroup === null ? undefined : await workgroupsNamed(transaction, [changes.workgroup]);
     columns.set('workgroup', named?.get(changes.workgroup ?? '') ?? null);
   }
-  // Whatever kept it from starting may have nothing to do with it any more: the next claim sees.
-  if (!running && !over) columns.set('parked', null);
+  // What blocked it may no longer apply: the next claim decides again.
+  if (!running && !hasEnded) columns.set('parked', null);
   if (changes.attemptsLeft !== undefined) columns.set('attempts_allowed', Math.max(1, row.attempts_made + changes.attemptsLeft));
   const sets = [...columns.keys()].map((column) => `${column} = ?`).join(', ');
-  if (typeof changes.runAt === 'number' && !over) transaction.due(changes.runAt);
+  if (typeof changes.runAt === 'number' && !hasEnded) transaction.due(changes.runAt);
   if (columns.size > 0) await transaction.run(`UPDATE job SET ${sets} WHERE seq = ?`, [...columns.values(), row.seq]);
   if (weight !== undefined) transaction.weighed(row, row.state, weight);
   const moved = { ...row, ...(changes.channel !== undefined && { channel: changes.channel }), ...weight };
   if (moved.channel !== row.channel) {
-    // With the weight that it has by now.
+    // With its new weight, which `weighed` has already counted.
     transaction.moved({ ...row, ...weight }, row.state, 'deleted');
     transaction.moved(moved, undefined, row.state);
   } else transaction.moved(moved, row.state, row.state);
-  if (!running && !over && row.parked === 'twin') await releaseDuplicates(transaction, row);
-  if (!running && changes.attemptsLeft === 0) await endRuns(transaction, [failWithoutRun(moved, lastError(present), now)], now);
+  if (!running && !hasEnded && row.parked === 'twin') await releaseDuplicates(transaction, row);
+  if (!running && changes.attemptsLeft === 0) await endRuns(transaction, [failWithoutRun(moved, lastError(current), now)], now);
   return true;
 }
 
-function lastError(present: Present | undefined): JobError {
-  if (present?.error != null) return storedJson<JobError>(present.error);
+function lastError(current: CurrentRow | undefined): JobError {
+  if (current?.error != null) return storedJson<JobError>(current.error);
   return { code: 'cancelled', message: describeError('cancelled') };
 }
 
-/** Each changed field as it is kept; undefined where it is taken away. */
+/** Maps each changed field to its stored value; undefined if the field is cleared. */
 function checkedChanges({ attemptsLeft, ...fields }: JobChanges, now: number): ReadonlyMap<string, unknown> {
   if (attemptsLeft !== undefined) check(integer(0, MAX_ATTEMPTS), attemptsLeft, 'attemptsLeft');
   const checked = new Map<string, unknown>();

@@ -28,12 +28,12 @@ interface ReadyRow extends Candidate {
 }
 
 /**
- * `run_at` in the index of ready jobs would make each claim walk over every delayed job of a higher priority (measured: 20 times slower
- * with 100,000 of them). So a delayed job has an index of its own, and loses its `run_at` when it is due.
+ * With `run_at` in the index of ready jobs, each claim would walk over every delayed job of a higher priority (measured: 20 times slower
+ * with 100,000 of them). So delayed jobs have an index of their own, and lose their `run_at` when they are due.
  */
 const PROMOTE = `UPDATE job SET run_at = NULL WHERE seq IN (
   SELECT seq FROM job WHERE state = 'ready' AND run_at IS NOT NULL AND run_at <= ? ORDER BY run_at LIMIT ? FOR UPDATE SKIP LOCKED)`;
-/** Bounds the time that one claim can take when very many jobs become due at the same instant; the next claims promote the others. */
+/** Bounds the duration of a single claim when very many jobs become due at the same instant; later claims promote the rest. */
 const MAX_PROMOTED = 1_000;
 
 const READY = `SELECT ${packed('seq, id, channel, priority, grp, workgroup, parents, lease, attempts_made, timeout_ms, merge_key, weight, weight_part, files')}, data FROM job
@@ -45,18 +45,21 @@ const LEASE = sized(
   begun_at = NULL WHERE seq IN (${repeated('?', count)})`,
 );
 
-const HELD = `SELECT COUNT(*) AS held FROM job WHERE state = 'leased' AND worker = ?`;
+const COUNT_HELD = `SELECT COUNT(*) AS held FROM job WHERE state = 'leased' AND worker = ?`;
 
-/** Rows read at once, so that large data which will not be handed out is not read in great numbers. */
+/** Rows read per query, so that large data is not read in bulk only to be left behind. */
 const PAGE = 64;
-/** The data of one claim together, unless a single job has more: one message must hold it. */
+/** Limit on the data of one claim, except for a single larger job: it must fit in one message. */
 const MAX_CLAIM_BYTES = MAX_JOB_DATA_BYTES;
-/** What goes with one job, the data and outputs of its parents included: less than a message, in which JSON texts are JSON again. */
-const MAX_HANDED_BYTES = MAX_MESSAGE_BYTES - 64 * 1024;
-/** Jobs that may not start and are walked over by one claim; the next goes on from there. */
+/**
+ * Limit on everything sent with one job, including the data and outputs of its parents: less than a message, because JSON texts are
+ * JSON-encoded again in it.
+ */
+const MAX_SENT_BYTES = MAX_MESSAGE_BYTES - 64 * 1024;
+/** Maximum number of jobs one claim may park; the next claim continues from there. */
 const MAX_PARKED = 1_000;
 
-/** In portions, so that a large claim does not hold up the others; ends early once it has half of the data that one message may carry. */
+/** Claims in chunks, so that a large claim does not block others; stops early once it has half the data that one message may carry. */
 export async function claimUpTo(operations: Operations, claim: Claim, now: number): Promise<LeasedJob[]> {
   const leased: LeasedJob[] = [];
   let bytes = 0;
@@ -81,20 +84,20 @@ async function claimJobs(transaction: Transaction, worker: number, claim: Omit<C
   }
   const lanes = await lanesFor(transaction, claim.channels, claim.labels ?? []);
   const leased: LeasedJob[] = [];
-  const wanted = await allowed(transaction, worker, claim);
+  const wanted = await claimLimit(transaction, worker, claim);
   let room = MAX_CLAIM_BYTES;
   let parked = 0;
   while (leased.length < wanted && room > 0) {
     const limit = Math.min(PAGE, wanted - leased.length);
     const found = await readyRows(transaction, lanes, limit);
-    const startable = await mayStart(transaction, found, now);
+    const startable = await checkStartable(transaction, found, now);
     parked += startable.parked;
     const parents = await parentsOf(transaction, startable.admitted);
     const rows: ReadyRow[] = [];
     const tooLarge: ReadyRow[] = [];
     for (const row of startable.admitted) {
       const bytes = bytesOf(row, parents?.get(row.seq));
-      if (bytes > MAX_HANDED_BYTES) {
+      if (bytes > MAX_SENT_BYTES) {
         tooLarge.push(row);
         continue;
       }
@@ -102,7 +105,7 @@ async function claimJobs(transaction: Transaction, worker: number, claim: Omit<C
       if (room < 0 && leased.length + rows.length > 0) break;
       rows.push(row);
     }
-    await refuse(transaction, tooLarge, now);
+    await failTooLarge(transaction, tooLarge, now);
     if (rows.length > 0) {
       const list = padded(rows.map((row) => row.seq));
       const changed = await transaction.run(LEASE(list.length), [now, claim.until, claim.until, now, worker, now, ...list]);
@@ -122,10 +125,10 @@ async function claimJobs(transaction: Transaction, worker: number, claim: Omit<C
   return leased;
 }
 
-/** How many it may be given. */
-async function allowed(transaction: Transaction, worker: number, { limit, maxHeld, onFull }: Omit<Claim, 'worker'>): Promise<number> {
+/** Returns how many jobs the worker may receive, given `maxHeld`. */
+async function claimLimit(transaction: Transaction, worker: number, { limit, maxHeld, onFull }: Omit<Claim, 'worker'>): Promise<number> {
   if (maxHeld === undefined) return limit;
-  const [{ held } = { held: 0 }] = await transaction.all<{ held: number }>(HELD, [worker]);
+  const [{ held } = { held: 0 }] = await transaction.all<{ held: number }>(COUNT_HELD, [worker]);
   if (held + limit > maxHeld) onFull?.();
   return Math.max(0, Math.min(limit, maxHeld - held));
 }
@@ -137,7 +140,7 @@ async function readyRows(transaction: Transaction, lanes: readonly number[], lim
   return rows;
 }
 
-function mayStart(
+function checkStartable(
   transaction: Transaction,
   rows: readonly ReadyRow[],
   now: number,
@@ -146,7 +149,7 @@ function mayStart(
   return free ? Promise.resolve({ admitted: rows, parked: 0 }) : admit(transaction, rows, now);
 }
 
-/** What a failed parent had made nevertheless is no output that a child could count on. */
+/** A failed parent may have an output too, but children must not rely on it. */
 const PARENTS = sized(
   (count) => `SELECT edge.child, job.id, job.channel, job.data,
   CASE WHEN job.state = 'completed' THEN job.output END AS output FROM edge JOIN job ON job.seq = edge.parent
@@ -173,10 +176,10 @@ function bytesOf({ data, files }: ReadyRow, parents: readonly LeasedParent[] = [
 
 const ROWS = sized((count) => `SELECT ${RUN_COLUMNS} FROM job WHERE job.seq IN (${repeated('?', count)})`);
 
-/** Jobs that no message could hold will never run. */
-async function refuse(transaction: Transaction, rows: readonly ReadyRow[], now: number): Promise<void> {
+/** Fails jobs that are too large for any message, since they could never run. */
+async function failTooLarge(transaction: Transaction, rows: readonly ReadyRow[], now: number): Promise<void> {
   if (rows.length === 0) return;
-  const error = { code: 'parents-too-large', message: describeError('parents-too-large', `${MAX_HANDED_BYTES} bytes may go with a job`) };
+  const error = { code: 'parents-too-large', message: describeError('parents-too-large', `${MAX_SENT_BYTES} bytes may go with a job`) };
   const runs = await transaction.allOf<RunRow>(
     ROWS,
     rows.map(({ seq }) => seq),

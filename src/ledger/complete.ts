@@ -9,7 +9,7 @@ import { slotsOpened } from './workgroups.js';
 
 export type Completed = Settling & { readonly outcome: Extract<Outcome, { state: 'completed' }> };
 
-/** An outcome that asks for nothing more. */
+/** Returns whether the outcome only completes the job: no children, no hold. */
 export function isPlainCompletion({ outcome }: Settling): boolean {
   return (
     outcome.state === 'completed' && outcome.children === undefined && outcome.childrenDelayMs === undefined && outcome.holdMs === undefined
@@ -17,11 +17,10 @@ export function isPlainCompletion({ outcome }: Settling): boolean {
 }
 
 /**
- * What nearly all runs come to, so their rows are not read at all. A tuple is id, lease, settled_seq, the earliest start, the
- * duration, the output.
+ * The common case, so the rows are not read first. A tuple holds id, lease, settled_seq, earliest start, duration and output.
  *
- * The worker's own clock may be wrong: how long the run took is believed, and moved to between the claim and now. Another Master, whose time is a
- * little ahead, may have written the claim.
+ * The worker's clock may be wrong: the duration it reports is trusted, and shifted to lie between the claim and now. The claim may have
+ * been written by another Master whose time is slightly ahead.
  */
 const COMPLETE = sized(
   (count) => `UPDATE job SET state = 'completed', settled_lease = lease, settled_seq = v.column3,
@@ -37,8 +36,8 @@ type CompletedRow = Movable & { readonly seq: number; readonly settled_seq: numb
 const COMPLETED = `SELECT ${packed('seq, settled_seq, id, channel, grp, workgroup, weight, weight_part')} FROM job WHERE settled_seq >= ? AND settled_seq < ?`;
 
 /**
- * Completes those runs that the worker holds and whose jobs are plain; no job may be named twice. Returns how many there were, and the number of the first: the
- * settlement with index i was recorded if its job has the number `firstSeq + i`. Their last reports are recorded with them.
+ * Completes the runs that the worker holds and whose jobs are plain, and records their last reports. No job may be named twice. Returns how
+ * many were completed, and the first settlement number: the settlement with index i was recorded if its job has the number `firstSeq + i`.
  */
 export async function completeRuns(
   transaction: Transaction,
@@ -68,7 +67,7 @@ export async function completeRuns(
     const settlement = settlements[row.settled_seq - firstSeq];
     if (settlement?.reports === undefined) continue;
     lines.push(...lastLines(row.seq, settlement, now));
-    // The first run, and all of its reports: looking for earlier ones would be half of the work.
+    // This is the first run and these are all its reports: looking up earlier ones would be half of the work.
     if (settlement.lease === 1 && settlement.reports[0]?.n === 1) fresh.add(row.seq);
   }
   await addLines(transaction, lines, fresh);

@@ -29,24 +29,24 @@ export async function deleteInChunks(operations: Operations, ids: readonly strin
   return { deleted: parts.reduce((sum, { deleted }) => sum + deleted, 0), cancelled: parts.flatMap(({ cancelled }) => cancelled) };
 }
 
-/** Deletes jobs, which are locked, with all their descendants. */
+/** Deletes locked jobs with all their descendants. */
 export async function deleteJobs(transaction: Transaction, workers: WorkerBook, rows: readonly RunRow[], now: number): Promise<Deleted> {
   const all = await descendantsOf(
     transaction,
     rows.map(({ seq }) => seq),
   );
   for (const row of rows) all.set(row.seq, row);
-  const gone = [...all.values()];
-  const running = gone.filter(({ state }) => state === 'leased');
+  const doomed = [...all.values()];
+  const running = doomed.filter(({ state }) => state === 'leased');
   const cancelled = await stopRuns(transaction, workers, running);
-  await deleteRows(transaction, gone);
+  await deleteRows(transaction, doomed);
   for (const row of running) await releaseDuplicates(transaction, row);
   const opened = running.flatMap(({ workgroup }) => workgroup ?? []);
   if (opened.length > 0) await slotsOpened(transaction, opened, now);
-  return { deleted: gone.length, cancelled };
+  return { deleted: doomed.length, cancelled };
 }
 
-/** Deletes jobs, which are locked, with their edges and histories. The caller makes sure that no other job needs them. */
+/** Deletes locked jobs with their edges and history. The caller ensures that no other job needs them. */
 export async function deleteRows(
   transaction: Transaction,
   rows: readonly (Movable & { readonly seq: number; readonly state: JobState })[],

@@ -7,8 +7,8 @@ const UNFINISHED = `SELECT ${RUN_COLUMNS} FROM job WHERE merge_key IS NOT NULL A
 const RELEASE = `UPDATE job SET parked = NULL WHERE parked = 'twin' AND channel = ? AND merge_key = ?`;
 
 /**
- * The ends that runs with a key bring about for their unfinished duplicates, including paused and blocked ones and those that came later: the same
- * output, or the same charge. A run without a result (given back, cancelled, reset) only makes way for the next duplicate.
+ * Returns the ends that runs with a key cause for their unfinished duplicates, including paused, blocked and later-added ones: the same
+ * output, or the same charge. A run without a result (released, cancelled, reset) only frees the next duplicate to run.
  */
 export async function endsOfDuplicates(transaction: Transaction, ends: readonly RunEnd[], now: number): Promise<RunEnd[]> {
   const duplicates: RunEnd[] = [];
@@ -23,7 +23,7 @@ export async function endsOfDuplicates(transaction: Transaction, ends: readonly 
   return duplicates;
 }
 
-/** The run of this job has ended: one of its duplicates may run. */
+/** Releases the parked duplicates of a job whose run has ended: one of them may run now. */
 export async function releaseDuplicates(transaction: Transaction, { channel, merge_key }: RunRow): Promise<void> {
   if (merge_key !== null && (await transaction.run(RELEASE, [channel, merge_key])) > 0) transaction.freed();
 }

@@ -7,7 +7,10 @@ import { failWithoutRun, type RunEnd, writeEnds } from './run-end.js';
 import type { Transaction } from './transaction.js';
 import { slotsOpened } from './workgroups.js';
 
-/** Writes ends with all that follows from them in the same transaction: for duplicates, for children, for the workgroups of the runs. */
+/**
+ * Writes ends together with all their consequences in the same transaction: for duplicates, for children, and for the workgroups of the
+ * runs.
+ */
 export async function endRuns(transaction: Transaction, ends: readonly RunEnd[], now: number): Promise<void> {
   if (ends.length === 0) return;
   const all = [...ends, ...(await endsOfDuplicates(transaction, ends, now))];

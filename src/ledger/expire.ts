@@ -9,8 +9,8 @@ const ENDED = `SELECT ${RUN_COLUMNS}, job.timeout_ms, job.begun_at FROM job WHER
   ORDER BY lease_until LIMIT ? FOR UPDATE SKIP LOCKED`;
 
 /**
- * Takes back at most `limit` leases; returns how many. A run that is over its time limit ends as one that was stopped for it: its worker, which may
- * still renew it, is notified.
+ * Expires at most `limit` leases and returns how many. A run that exceeded its time limit ends as a timeout; its worker, which may still be
+ * renewing it, is notified.
  */
 export async function expireLeases(
   transaction: Transaction,

@@ -12,9 +12,9 @@ import type { Transaction } from './transaction.js';
 const UNTIL = leaseEnd('COALESCE(begun_at, started_at)');
 const RENEW = sized((count) => `UPDATE job SET lease_until = ${UNTIL} WHERE seq IN (${repeated('?', count)})`);
 const HOLDS = sized((count) => `SELECT id, lease FROM job WHERE id IN (${repeated('?', count)}) AND state = 'leased' AND worker = ?`);
-/** One that has waited for too long counts as begun. */
+/** A run that has waited for longer than MAX_WAIT_MS counts as begun. */
 const WAITS = sized((count) => `UPDATE job SET begun_at = ? WHERE started_at > ? AND seq IN (${repeated('?', count)})`);
-/** The outcome of one may be on its way for as long beyond the time that its run had. */
+/** An outcome may be in transit for up to MAX_WAIT_MS past the run's time limit. */
 const ENDED = sized((count) => `UPDATE job SET begun_at = ? WHERE started_at + ${LIMIT} > ? AND seq IN (${repeated('?', count)})`);
 
 export function extendInChunks(
@@ -34,7 +34,10 @@ export function lostInChunks(operations: Operations, worker: WorkerRef, leases: 
   return operations.ofWorker(worker, leases, lostLeases);
 }
 
-/** Renews what the worker holds, not beyond the time limit of the runs; returns what it does not hold. A lease that ended is renewed as well, while nobody else has the job. */
+/**
+ * Renews the leases that the worker holds, never past the runs' time limits; returns those it does not hold. An expired lease is renewed
+ * too, as long as nobody else has the job.
+ */
 async function extendLeases(
   transaction: Transaction,
   worker: number,
@@ -79,7 +82,7 @@ async function extendLeases(
   return lost;
 }
 
-/** Those that are not the worker's. */
+/** Returns the leases that do not belong to the worker. */
 async function lostLeases(transaction: Transaction, worker: number, leases: readonly LeaseKey[]): Promise<LeaseKey[]> {
   const rows = await transaction.allOf<{ id: string; lease: number }>(
     HOLDS,

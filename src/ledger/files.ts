@@ -1,6 +1,9 @@
 import { PeerworkError } from '../errors.js';
 import type { FileRef, JobFiles } from '../job/files.js';
+import type { LeaseKey } from '../job/verbs.js';
 import { padded, pieces, repeated, sized } from './lists.js';
+import type { Operations } from './operations.js';
+import type { WorkerRef } from './records.js';
 import { storedJson } from './stored-json.js';
 import type { Transaction } from './transaction.js';
 
@@ -22,24 +25,60 @@ const KNOWN = sized((count) => `SELECT seq FROM file WHERE seq IN (${repeated('?
 const SCHEDULED = `SELECT job FROM schedule WHERE job LIKE '%"files"%'`;
 const OF_LEASE = `SELECT job.files FROM job JOIN worker ON worker.seq = job.worker WHERE job.id = ? AND job.lease = ? AND job.state = 'leased' AND worker.id = ?`;
 
-/** The stored file with this content, whose use counts from now; undefined if there is none. */
-export async function useFile(transaction: Transaction, sha256: string, now: number): Promise<StoredFile | undefined> {
+/** The entries of stored files. The content itself is in the file store. */
+export class FileEntries {
+  readonly #operations: Operations;
+
+  constructor(operations: Operations) {
+    this.#operations = operations;
+  }
+
+  /** Returns the stored file with this content, and counts it as used now; undefined if there is none. */
+  use(sha256: string, now: number): Promise<StoredFile | undefined> {
+    return this.#operations.run(1, (transaction) => useFile(transaction, sha256, transaction.at(now)));
+  }
+
+  /** Draws a number under which content can be stored before it is entered. */
+  draw(): Promise<number> {
+    return this.#operations.run(1, (transaction) => transaction.draw('file', 1));
+  }
+
+  /** Enters a file whose content is stored. Returns the entry that is kept: with another number, another Master was faster. */
+  enter({ seq, sha256, size }: StoredFile, now: number): Promise<StoredFile> {
+    return this.#operations.run(1, async (transaction) => {
+      await transaction.run(ENTER, [seq, sha256, size, transaction.at(now)]);
+      const kept = await useFile(transaction, sha256, transaction.at(now));
+      if (kept === undefined) throw new Error(`the file ${sha256} was entered and is not there`);
+      return kept;
+    });
+  }
+
+  /** Removes the entries of at most `limit` files that no job and no schedule names and that were last used before `before`; returns them. */
+  sweep(before: number, limit: number): Promise<StoredFile[]> {
+    return this.#operations.run(limit, (transaction) => sweepFiles(transaction, transaction.at(before), limit));
+  }
+
+  /** Returns those of the numbers that belong to files. */
+  async known(seqs: readonly number[]): Promise<ReadonlySet<number>> {
+    const rows = await this.#operations.run(seqs.length, (transaction) => transaction.allOf<{ seq: number }>(KNOWN, seqs));
+    return new Set(rows.map(({ seq }) => seq));
+  }
+
+  /** Returns a file of a job that this worker runs; undefined if it does not run it, or the job does not name the file. */
+  ofLease(worker: WorkerRef, { id, lease }: LeaseKey, sha256: string): Promise<StoredFile | undefined> {
+    return this.#operations.run(1, async (transaction) => {
+      const [row] = await transaction.all<{ files: string | null }>(OF_LEASE, [id, lease, worker.id]);
+      const files = storedJson<JobFiles>(row?.files ?? '{}');
+      if (!Object.values(files).some((file) => file.sha256 === sha256)) return undefined;
+      return (await filesIn(transaction, [files])).get(sha256);
+    });
+  }
+}
+
+async function useFile(transaction: Transaction, sha256: string, now: number): Promise<StoredFile | undefined> {
   const [found] = await transaction.allOf<StoredFile>(FIND, [sha256]);
   if (found !== undefined) await transaction.runOf(USE, [found.seq], [now]);
   return found;
-}
-
-/** A number under which content can be stored. */
-export function drawFile(transaction: Transaction): Promise<number> {
-  return transaction.draw('file', 1);
-}
-
-/** Enters a file whose content has just been stored. Returns the one that is kept: another Master may have been faster. */
-export async function enterFile(transaction: Transaction, { seq, sha256, size }: StoredFile, now: number): Promise<StoredFile> {
-  await transaction.run(ENTER, [seq, sha256, size, now]);
-  const kept = await useFile(transaction, sha256, now);
-  if (kept === undefined) throw new Error(`the file ${sha256} was entered and is not there`);
-  return kept;
 }
 
 /** A job that names files. */
@@ -91,8 +130,7 @@ export async function forgetFiles(transaction: Transaction, jobs: readonly numbe
   await transaction.runOf(FORGET, jobs);
 }
 
-/** Removes the entries of at most `limit` files that no job and no schedule names and that were last used before `before`; returns them. */
-export async function sweepFiles(transaction: Transaction, before: number, limit: number): Promise<StoredFile[]> {
+async function sweepFiles(transaction: Transaction, before: number, limit: number): Promise<StoredFile[]> {
   const unused = await transaction.all<StoredFile>(UNUSED, [before, limit]);
   if (unused.length === 0) return [];
   const scheduled = new Set<string>();
@@ -104,21 +142,4 @@ export async function sweepFiles(transaction: Transaction, before: number, limit
     swept.map(({ seq }) => seq),
   );
   return swept;
-}
-
-/** Which of these numbers are those of files. */
-export async function knownFiles(transaction: Transaction, seqs: readonly number[]): Promise<ReadonlySet<number>> {
-  return new Set((await transaction.allOf<{ seq: number }>(KNOWN, seqs)).map(({ seq }) => seq));
-}
-
-/** The stored file with this content, if the job that this worker has under this lease names it. */
-export async function fileOfLease(
-  transaction: Transaction,
-  { id, lease, worker, sha256 }: { readonly id: string; readonly lease: number; readonly worker: string; readonly sha256: string },
-): Promise<StoredFile | undefined> {
-  const [row] = await transaction.all<{ files: string | null }>(OF_LEASE, [id, lease, worker]);
-  const files = storedJson<JobFiles>(row?.files ?? '{}');
-  if (!Object.values(files).some((file) => file.sha256 === sha256)) return undefined;
-  const [found] = await transaction.allOf<StoredFile>(FIND, [sha256]);
-  return found;
 }

@@ -5,16 +5,16 @@ import type { RunEnd } from './run-end.js';
 import type { Transaction } from './transaction.js';
 
 /**
- * Parents and children. A blocked job counts in `pending` the edges that are not `done`; an edge is done when its parent has completed, or has
- * ended otherwise and the child's policy is to run all the same. Children are always locked in the order of `seq`: in another order, Masters that
- * end their parents at the same time would wait for each other.
+ * Parents and children. `pending` of a blocked job counts its edges that are not `done`. An edge is done when its parent completed, or
+ * ended otherwise and the child's policy is to run anyway. Children are always locked in the order of `seq`; otherwise Masters that end
+ * their parents at the same time would deadlock.
  */
 const POLICY = `COALESCE(child.parent_failure, grp.parent_failure, 'fail')`;
 
-/** Not a comparison of a bare column: an index of all blocked jobs must not tempt the planner to begin with them at each step. */
+/** Deliberately not a comparison of the bare column: it keeps the planner from starting each step with the index of all blocked jobs. */
 const BLOCKED = `child.state || '' = 'blocked'`;
 
-const FALLEN = sized(
+const FAILED_DESCENDANTS = sized(
   (count) => `WITH RECURSIVE descendants (seq) AS (
     SELECT child.seq FROM edge JOIN job AS child ON child.seq = edge.child LEFT JOIN grp ON grp.seq = child.grp
     WHERE edge.parent IN (${repeated('?', count)}) AND ${BLOCKED} AND ${POLICY} = 'fail'
@@ -24,32 +24,34 @@ const FALLEN = sized(
 );
 const PARENTS_OF = sized((count) => `SELECT child, parent FROM edge WHERE child IN (${repeated('?', count)}) ORDER BY child, place`);
 
-/** Blocked jobs that fail with these parents, directly or through each other, each with the parent that it fails for; locked. */
+/**
+ * Returns, locked, the blocked jobs that fail with these parents, directly or transitively, each with the parent that it fails because of.
+ */
 export async function failedDescendants(
   transaction: Transaction,
   parents: readonly RunRow[],
 ): Promise<{ readonly row: RunRow; readonly parent: string }[]> {
   const descendants = new Map<number, RunRow>();
   for (const row of await transaction.allOf<RunRow>(
-    FALLEN,
+    FAILED_DESCENDANTS,
     parents.map(({ seq }) => seq),
   ))
     if (row.state === 'blocked') descendants.set(row.seq, row);
   if (descendants.size === 0) return [];
   const failing = new Map([...parents, ...descendants.values()].map(({ seq, id }) => [seq, id]));
-  const because = new Map<number, string>();
+  const failedFor = new Map<number, string>();
   for (const { child, parent } of await transaction.allOf<{ child: number; parent: number }>(PARENTS_OF, [...descendants.keys()])) {
     const id = failing.get(parent);
-    if (id !== undefined && !because.has(child)) because.set(child, id);
+    if (id !== undefined && !failedFor.has(child)) failedFor.set(child, id);
   }
-  return [...descendants.values()].map((row) => ({ row, parent: because.get(row.seq) ?? '' }));
+  return [...descendants.values()].map((row) => ({ row, parent: failedFor.get(row.seq) ?? '' }));
 }
 
-const OPENED = sized(
+const UNBLOCKED = sized(
   (count) => `SELECT edge.child, COUNT(*) AS edges FROM edge JOIN job AS child ON child.seq = edge.child
   WHERE edge.parent IN (${repeated('?', count)}) AND edge.done = 0 AND child.state = 'blocked' GROUP BY edge.child`,
 );
-const OPENED_ANYWAY = sized(
+const UNBLOCKED_ANYWAY = sized(
   (
     count,
   ) => `SELECT edge.child, COUNT(*) AS edges FROM edge JOIN job AS child ON child.seq = edge.child LEFT JOIN grp ON grp.seq = child.grp
@@ -66,28 +68,28 @@ const PENDING = sized(
   FROM (${valuesOf(['INTEGER', 'INTEGER', 'TEXT'], count)}) AS v WHERE job.seq = v.column1`,
 );
 
-/** Jobs that have ended let their children go, as far as these wait for nothing else. The ends are written already. */
+/** Releases the children of ended jobs, as far as these wait for nothing else. The ends must already be written. */
 export async function propagateEnds(transaction: Transaction, ends: readonly RunEnd[]): Promise<void> {
-  const opened = new Map<number, number>();
+  const unblocked = new Map<number, number>();
   const pass = async (parents: readonly number[], select: (count: number) => string, mark: (count: number) => string) => {
     const found = await transaction.allOf<{ child: number; edges: number }>(select, parents);
-    for (const { child, edges } of found) opened.set(child, (opened.get(child) ?? 0) + edges);
+    for (const { child, edges } of found) unblocked.set(child, (unblocked.get(child) ?? 0) + edges);
     await transaction.runOf(mark, parents);
   };
   const parents = ends.filter(({ row, state }) => row.plain === 0 && isEnded(state));
   const completed = parents.filter(({ state }) => state === 'completed').map(({ row }) => row.seq);
   const others = parents.filter(({ state }) => state !== 'completed').map(({ row }) => row.seq);
-  if (completed.length > 0) await pass(completed, OPENED, DONE);
-  if (others.length > 0) await pass(others, OPENED_ANYWAY, DONE_ANYWAY);
+  if (completed.length > 0) await pass(completed, UNBLOCKED, DONE);
+  if (others.length > 0) await pass(others, UNBLOCKED_ANYWAY, DONE_ANYWAY);
   const children = await transaction.allOf<RunRow>(
     LOCK,
-    [...opened.keys()].sort((a, b) => a - b),
+    [...unblocked.keys()].sort((a, b) => a - b),
   );
   await writePending(
     transaction,
     children
       .filter(({ state }) => state === 'blocked')
-      .map((row) => ({ row, pending: Math.max(0, row.pending - (opened.get(row.seq) ?? 0)) })),
+      .map((row) => ({ row, pending: Math.max(0, row.pending - (unblocked.get(row.seq) ?? 0)) })),
   );
 }
 
@@ -114,8 +116,8 @@ interface EdgeRow {
 }
 
 /**
- * Recounts what blocked jobs wait for, and releases those that wait for nothing. Returns those that a parent has failed for already, with that
- * parent: they stay blocked, unless the caller ends them.
+ * Recounts what blocked jobs wait for and releases those that wait for nothing. Returns the jobs that fail because of a parent that has
+ * already failed, with that parent: they stay blocked unless the caller ends them.
  */
 export async function recount(
   transaction: Transaction,
@@ -130,10 +132,10 @@ export async function recount(
   const failed = new Map<number, string>();
   const done: (readonly [number, number])[] = [];
   for (const edge of await transaction.allOf<EdgeRow>(EDGES, seqs)) {
-    const goesOn = edge.state === 'completed' || (isEnded(edge.state) && edge.policy === 'run');
-    if (goesOn) done.push([edge.parent, edge.child]);
+    const isDone = edge.state === 'completed' || (isEnded(edge.state) && edge.policy === 'run');
+    if (isDone) done.push([edge.parent, edge.child]);
     else waits.set(edge.child, (waits.get(edge.child) ?? 0) + 1);
-    if (!goesOn && isEnded(edge.state) && edge.policy === 'fail') failed.set(edge.child, edge.id);
+    if (!isDone && isEnded(edge.state) && edge.policy === 'fail') failed.set(edge.child, edge.id);
   }
   for (const piece of pieces(done)) {
     const list = padded(piece);
@@ -167,29 +169,32 @@ const DESCENDANTS = sized(
   SELECT ${RUN_COLUMNS} FROM job WHERE job.seq IN (SELECT seq FROM descendant) ORDER BY job.seq FOR UPDATE`,
 );
 
-/** All that descends from these jobs, locked; without them, unless they descend from each other. */
+/** Returns all descendants of these jobs, locked. The jobs themselves are included only if one descends from another. */
 export async function descendantsOf(transaction: Transaction, seqs: readonly number[]): Promise<Map<number, RunRow>> {
   const rows = await transaction.allOf<RunRow>(DESCENDANTS, seqs);
   return new Map(rows.map((row) => [row.seq, row]));
 }
 
-/** `code` comes first in the text of an error. */
+/** `errorText` writes `code` first. */
 const FAILED_FOR_PARENT = `child.state || '' = 'failed' AND child.error LIKE '{"code":"parent-failed"%'`;
-const FAILED_WITH = sized(
+const FAILED_BECAUSE_OF = sized(
   (count) => `WITH RECURSIVE descendants (seq) AS (
     SELECT child.seq FROM edge JOIN job AS child ON child.seq = edge.child WHERE edge.parent IN (${repeated('?', count)}) AND ${FAILED_FOR_PARENT}
     UNION SELECT child.seq FROM descendants JOIN edge ON edge.parent = descendants.seq JOIN job AS child ON child.seq = edge.child WHERE ${FAILED_FOR_PARENT})
   SELECT ${RUN_COLUMNS} FROM job WHERE job.seq IN (SELECT seq FROM descendants) ORDER BY job.seq FOR UPDATE`,
 );
 
-/** Jobs that failed for the sake of these, directly or through each other; locked. */
-export async function failedWith(transaction: Transaction, seqs: readonly number[]): Promise<RunRow[]> {
-  const rows = await transaction.allOf<RunRow>(FAILED_WITH, seqs);
+/** Returns, locked, the jobs that failed because of these, directly or transitively. */
+export async function failedBecauseOf(transaction: Transaction, seqs: readonly number[]): Promise<RunRow[]> {
+  const rows = await transaction.allOf<RunRow>(FAILED_BECAUSE_OF, seqs);
   return [...new Map(rows.filter(({ state }) => state === 'failed').map((row) => [row.seq, row])).values()];
 }
 
-/** Names jobs that wait for each other in a circle; undefined if none do. `parentsOf` returns those within the list, by index. */
-export function circleIn(count: number, parentsOf: (index: number) => readonly number[]): readonly number[] | undefined {
+/**
+ * Returns the indexes of jobs that wait for each other in a cycle; undefined if there is none. `parentsOf` returns the parents within the
+ * list, by index.
+ */
+export function findCycle(count: number, parentsOf: (index: number) => readonly number[]): readonly number[] | undefined {
   const waits = Array.from({ length: count }, (_, index) => parentsOf(index).length);
   const children: number[][] = Array.from({ length: count }, () => []);
   for (let index = 0; index < count; index += 1) for (const parent of parentsOf(index)) children[parent]?.push(index);
@@ -203,7 +208,7 @@ export function circleIn(count: number, parentsOf: (index: number) => readonly n
     }
   }
   if (ordered === count) return undefined;
-  // Whoever still waits has a parent that still waits: going from parent to parent ends in the circle.
+  // Each remaining job has a parent that remains, so following parents ends in the cycle.
   const seen: number[] = [];
   let at = waits.findIndex((left) => left > 0);
   while (!seen.includes(at)) {

@@ -4,9 +4,9 @@ import type { LedgerChange } from './ledger-change.js';
 import { Transaction } from './transaction.js';
 
 interface Operation {
-  /** About how many jobs it touches. */
+  /** Approximate number of jobs that the operation touches. */
   readonly weight: number;
-  /** Whatever it keeps outside the transaction must survive being run twice: a failed batch is repeated one by one. */
+  /** May run twice, because a failed batch is repeated one operation at a time: state kept outside the transaction must tolerate that. */
   work(transaction: Transaction): Promise<void>;
   /** Called after the commit. */
   resolve(): void;
@@ -14,35 +14,43 @@ interface Operation {
 }
 
 export interface GroupCommitOptions {
-  /** Numbers the opener of the ledger; default 0. */
+  /** Number of this opener of the ledger; default 0. */
   readonly shard?: number;
-  /** What is added to the time of callers, as it is at the beginning of a transaction; default nothing. */
+  /** Offset added to callers' times, in ms, read at the start of each transaction; default 0. */
   readonly offsetMs?: () => number;
   readonly onRollback?: () => void;
-  /** Told what a commit changed, before its operations resolve. */
+  /** Called with what a commit changed, before its operations resolve. */
   readonly onCommit?: (change: LedgerChange) => void;
 }
 
-/** Jobs per transaction: at about 15 µs each, a full one stops the event loop for some 8 ms. */
+/** Jobs per transaction: at about 15 µs each, a full transaction blocks the event loop for some 8 ms. */
 const MAX_WEIGHT = 500;
-/** Jobs of an operation that others may overtake: a portion of a long list. Among themselves the others keep their order. */
+/**
+ * Operations with more jobs than this, chunks of a long list, may be overtaken by smaller ones. Small operations keep their order among
+ * themselves.
+ */
 const LARGE = 100;
-/** So many go one after the other: some 50 ms. What waits meanwhile shares a transaction; served after each one, it would be many small ones. */
+/**
+ * Number of large batches in a row before small operations get a turn: some 50 ms. Operations that wait meanwhile share one transaction;
+ * serving them after each large batch would mean many small transactions.
+ */
 const LARGE_IN_A_ROW = 4;
-/** Times that a transaction is run again after it met another one. Each is a chance; so many in a row are a fault. */
+/** Retries of a transaction that conflicted with another one. One conflict is chance; this many in a row are a bug. */
 const MAX_CONFLICTS = 20;
 
 /**
- * Everything asked for in one turn of the event loop shares a transaction, because commits, not statements, are the cost. Waiting
- * → (`setImmediate`: this turn's I/O is read first, for 0.02 ms on an idle ledger) → one transaction of at most 500 jobs → the promises
- * resolve → the next turn. Others do not wait for a queue of large operations.
- * If an operation throws, the batch is rolled back and each of its operations gets a transaction of its own, so that none fails for another.
+ * Batches everything requested in one event-loop turn into one transaction, because commits cost far more than statements. Operations queue
+ * up → (`setImmediate`, which lets this turn's I/O be read first and adds 0.02 ms on an idle ledger) → one transaction of at most 500 jobs
+ * → the promises resolve → the next turn. Small operations do not wait behind a queue of large ones.
+ *
+ * If an operation throws, the batch is rolled back and each of its operations is retried in a transaction of its own, so that none fails
+ * because of another.
  */
 export class GroupCommit {
   readonly #driver: Driver;
   readonly #options: GroupCommitOptions;
   #waiting: Operation[] = [];
-  /** How many batches before had a large operation. */
+  /** Number of consecutive batches so far that contained a large operation. */
   #largeInARow = 0;
   #running: Promise<void> | undefined;
   #closed = false;
@@ -68,7 +76,7 @@ export class GroupCommit {
     });
   }
 
-  /** Refuses further operations; resolves when those under way have ended. */
+  /** Refuses further operations; resolves once those in flight have ended. */
   async close(): Promise<void> {
     this.#closed = true;
     await this.#running;
@@ -83,7 +91,7 @@ export class GroupCommit {
   }
 
   #next(): Operation[] {
-    // Whoever asks for little does not wait for a queue of large operations: it goes between some of them.
+    // A small operation does not wait for the whole queue of large ones: it runs between them.
     const between = this.#largeInARow >= LARGE_IN_A_ROW && isLarge(this.#waiting[0]);
     let batch = between ? this.#take((operation) => !isLarge(operation)) : [];
     if (batch.length === 0) batch = this.#take(() => true);
@@ -91,7 +99,7 @@ export class GroupCommit {
     return batch;
   }
 
-  /** The first ones of that kind, as many as go into a transaction. */
+  /** Dequeues matching operations from the front, as many as fit in one transaction. */
   #take(wanted: (operation: Operation) => boolean): Operation[] {
     const taken: Operation[] = [];
     const others: Operation[] = [];
@@ -121,15 +129,15 @@ export class GroupCommit {
         const transaction = new Transaction(sql, this.#options.shard, this.#options.offsetMs?.());
         for (const operation of batch) await operation.work(transaction);
         await transaction.flush();
-        await transaction.name();
+        await transaction.readGroupIds();
         change = transaction.change;
         worked = true;
       });
     } catch (error) {
       this.#options.onRollback?.();
-      // Nothing was committed, and nobody has done anything wrong.
+      // Nothing was committed and no operation is at fault: retry.
       if (error instanceof Conflict && conflicts < MAX_CONFLICTS) return this.#commit(batch, conflicts + 1);
-      // A commit that failed may have reached the disk nevertheless: repeating it could do things twice.
+      // A failed commit may still have reached the disk: repeating it could apply everything twice.
       if (worked || batch.length === 1) for (const operation of batch) operation.reject(error);
       else for (const operation of batch) await this.#commit([operation]);
       return;

@@ -8,16 +8,16 @@ import type { GroupInput, GroupRecord } from './records.js';
 import { groupsNamed } from './rows-by-name.js';
 import type { Transaction } from './transaction.js';
 
-const SEQ = 'SELECT seq FROM grp WHERE id = ? FOR UPDATE';
-const NAMED = 'SELECT id FROM grp WHERE seq = ?';
+const LOCK = 'SELECT seq FROM grp WHERE id = ? FOR UPDATE';
+const ID_OF = 'SELECT id FROM grp WHERE seq = ?';
 
-/** The number of a group, which is locked; undefined if there is none. */
+/** Locks a group and returns its number; undefined if there is none. */
 export async function lockGroup(transaction: Transaction, id: string): Promise<number | undefined> {
-  const [row] = await transaction.all<{ seq: number }>(SEQ, [id]);
+  const [row] = await transaction.all<{ seq: number }>(LOCK, [id]);
   return row?.seq;
 }
 
-/** Makes or changes a group. Throws `group-invalid`. */
+/** Creates or changes a group. Throws `group-invalid`. */
 export async function putGroup(transaction: Transaction, input: GroupInput, now: number): Promise<GroupRecord> {
   const columns = checkedGroup(input);
   const seq = (await groupsNamed(transaction, [input.id], now)).get(input.id) ?? 0;
@@ -46,21 +46,21 @@ function checkedGroup(input: GroupInput): Map<string, Value> {
 }
 
 const PAUSE = 'UPDATE grp SET paused = 1, resuming = 0 WHERE seq = ?';
-/** Its parked jobs are released in portions. */
+/** The parked jobs of the group are released in chunks. */
 const RESUME = 'UPDATE grp SET paused = 0, resuming = 1 WHERE seq = ? AND (paused = 1 OR resuming = 1)';
 
-/** Pauses or resumes a group, which is locked. */
+/** Pauses or resumes a locked group. */
 export async function setPaused(transaction: Transaction, seq: number, paused: boolean): Promise<void> {
   await transaction.run(paused ? PAUSE : RESUME, [seq]);
   if (!paused) {
     transaction.freed();
     await release(transaction, seq);
   }
-  const [row] = await transaction.all<{ id: string }>(NAMED, [seq]);
+  const [row] = await transaction.all<{ id: string }>(ID_OF, [seq]);
   if (row !== undefined) transaction.touched('group', row.id);
 }
 
-/** Parked jobs that are released at once. */
+/** Parked jobs that one call releases. */
 const MAX_RELEASED = 1_000;
 const RESUMING = 'SELECT seq FROM grp WHERE resuming = 1 ORDER BY seq LIMIT 20 FOR UPDATE';
 const RELEASE = `UPDATE job SET parked = NULL WHERE seq IN (SELECT seq FROM job WHERE grp = ? AND parked = 'group'
@@ -68,14 +68,14 @@ const RELEASE = `UPDATE job SET parked = NULL WHERE seq IN (SELECT seq FROM job 
 const PARKED = `SELECT seq FROM job WHERE grp = ? AND parked = 'group' LIMIT 1`;
 const RESUMED = 'UPDATE grp SET resuming = 0 WHERE seq = ?';
 
-/** Releases more of what was parked in groups that are resumed; returns whether there is still more. */
-export async function goOnResuming(transaction: Transaction): Promise<boolean> {
+/** Releases more of the parked jobs of resumed groups. Returns whether any remain. */
+export async function continueResuming(transaction: Transaction): Promise<boolean> {
   let more = false;
   for (const { seq } of await transaction.all<{ seq: number }>(RESUMING)) more = !(await release(transaction, seq)) || more;
   return more;
 }
 
-/** Returns whether that was all. */
+/** Returns whether no parked jobs remain. */
 async function release(transaction: Transaction, seq: number): Promise<boolean> {
   if ((await transaction.run(RELEASE, [seq, MAX_RELEASED])) > 0) transaction.freed();
   const [parked] = await transaction.all(PARKED, [seq]);
@@ -84,11 +84,11 @@ async function release(transaction: Transaction, seq: number): Promise<boolean> 
   return true;
 }
 
-/** A group without jobs is no more. */
+/** Deletes the row of a group that has no jobs. */
 export async function deleteGroupRow(transaction: Transaction, id: string): Promise<void> {
   const seq = await lockGroup(transaction, id);
   if (seq === undefined) return;
-  transaction.named(seq, id);
+  transaction.rememberGroupId(seq, id);
   await transaction.run('DELETE FROM grp_tally WHERE grp = ?', [seq]);
   await transaction.run('DELETE FROM grp WHERE seq = ?', [seq]);
   transaction.touched('group', id);

@@ -8,11 +8,11 @@ import type { HistoryInput } from './requests.js';
 import { storedJson } from './stored-json.js';
 import type { Transaction } from './transaction.js';
 
-/** Lines that are kept of a job, progress and errors among them … */
+/** History lines kept per job, including progress and errors. */
 export const MAX_LINES = 500;
-/** … and their JSON text: when there is as much, or more, one line says so. */
+/** Characters of JSON text kept per job. Once either limit is reached, one line says so. */
 export const MAX_HISTORY_CHARS = 4 * 1024 * 1024;
-/** What comes with the end of a run has room beyond: its last lines, its last progress, its error. */
+/** Additional room for what arrives with the end of a run: its last lines, its last progress, its error. */
 const END_LINES = 100;
 const END_CHARS = 2 * 1024 * 1024;
 const FULL = JSON.stringify({ stream: 'log', line: '(the history of this job is full: what it says from here on is not kept)' });
@@ -26,7 +26,9 @@ const COUNT = sized(
 );
 const READ = `SELECT history.seq, happened_at, kind, body FROM history JOIN job ON job.seq = history.job
   WHERE job.id = ? AND history.seq > ? ORDER BY history.seq LIMIT ?`;
-const TOLD_FULL = sized((count) => `SELECT DISTINCT job FROM history WHERE job IN (${repeated('?', count)}) AND kind = 'log' AND body = ?`);
+const MARKED_FULL = sized(
+  (count) => `SELECT DISTINCT job FROM history WHERE job IN (${repeated('?', count)}) AND kind = 'log' AND body = ?`,
+);
 const FORGET = sized((count) => `DELETE FROM history WHERE job IN (${repeated('?', count)})`);
 
 export interface Line {
@@ -35,13 +37,13 @@ export interface Line {
   readonly kind: HistoryEntry['kind'];
   /** JSON text. */
   readonly body: string;
-  /** It came with the end of a run. */
+  /** Whether it arrived with the end of a run. */
   readonly last: boolean;
 }
 
 /**
- * Keeps what runs tell. The fence: as long as nobody else has the job, what its run said is its history, also when it has been settled, cancelled or
- * taken back meanwhile.
+ * Stores the reports of runs. The fence: while nobody else has leased the job, the reports of its run belong to its history, even after it
+ * was settled, cancelled or taken back.
  */
 export async function recordInChunks(
   operations: Operations,
@@ -67,7 +69,7 @@ async function recordHistory(transaction: Transaction, worker: number, entries: 
   await addLines(transaction, lines);
 }
 
-/** The lines that came with an outcome. */
+/** Returns the history lines that arrived with an outcome. */
 export function lastLines(job: number, { reports = [] }: Pick<Settlement, 'reports'>, now: number): Line[] {
   return reports.map(({ progress }) => ({ ...lineOf(job, progress, now), last: true }));
 }
@@ -77,7 +79,7 @@ function lineOf(job: number, progress: Progress, at: number): Line {
   return { job, at, kind: progress.kind, body: JSON.stringify(body), last: false };
 }
 
-/** Keeps the errors of runs that failed; `error` is the JSON text of a JobError. */
+/** Stores the errors of failed runs; `error` is the JSON text of a JobError. */
 export function addErrors(
   transaction: Transaction,
   errors: readonly { readonly job: number; readonly at: number; readonly error: string }[],
@@ -88,23 +90,23 @@ export function addErrors(
   );
 }
 
-/** `fresh`: jobs that are known to have no history yet. */
+/** Appends lines as far as they fit. `fresh` names jobs that are known to have no history yet. */
 export async function addLines(transaction: Transaction, lines: readonly Line[], fresh?: ReadonlySet<number>): Promise<void> {
   if (lines.length === 0) return;
   const rooms = new Map<number, Room>();
   const jobs = [...new Set(lines.map(({ job }) => job))].filter((job) => fresh?.has(job) !== true);
   for (const { job, lines: count, chars } of await transaction.allOf<{ job: number; lines: number; chars: number }>(COUNT, jobs))
     rooms.set(job, new Room(count, chars));
-  const overfull = new Map<number, number>();
+  const newlyFull = new Map<number, number>();
   const fitting = lines.filter((line) => {
     const room = rooms.get(line.job) ?? new Room(0, 0);
     rooms.set(line.job, room);
     const fits = room.take(line);
-    if (!fits) overfull.set(line.job, line.at);
+    if (!fits) newlyFull.set(line.job, line.at);
     return fits;
   });
-  for (const { job } of await transaction.allOf<{ job: number }>(TOLD_FULL, [...overfull.keys()], [FULL])) overfull.delete(job);
-  const all = [...fitting, ...[...overfull].map(([job, at]): Line => ({ job, at, kind: 'log', body: FULL, last: true }))];
+  for (const { job } of await transaction.allOf<{ job: number }>(MARKED_FULL, [...newlyFull.keys()], [FULL])) newlyFull.delete(job);
+  const all = [...fitting, ...[...newlyFull].map(([job, at]): Line => ({ job, at, kind: 'log', body: FULL, last: true }))];
   if (all.length === 0) return;
   let seq = await transaction.draw('history', all.length);
   for (const piece of pieces(all)) {
@@ -113,7 +115,7 @@ export async function addLines(transaction: Transaction, lines: readonly Line[],
   }
 }
 
-/** What the history of one job still takes. */
+/** The remaining room in the history of one job. */
 class Room {
   #lines: number;
   #chars: number;

@@ -12,17 +12,17 @@ import { labelsOf } from '../job/kinds.js';
 import type { Value } from './driver.js';
 import { storedJson } from './stored-json.js';
 
-/** A field of the table of job fields that has a column of its own, and how its values go in and out. */
+/** A job field that has a column of its own, with its encoding. */
 export interface StoredField {
   readonly field: JobField;
   readonly column: string;
   readonly type: 'INTEGER' | 'TEXT';
-  /** Of a checked value, or undefined. */
+  /** Encodes a checked value, or undefined. */
   readonly encode: (value: unknown) => Value;
   readonly decode: (value: NonNullable<Value>) => unknown;
 }
 
-const asItIs = (value: unknown): Value => (value ?? null) as Value;
+const unchanged = (value: unknown): Value => (value ?? null) as Value;
 
 function codecOf(spec: FieldSpec): Pick<StoredField, 'type' | 'encode' | 'decode'> {
   switch (spec.kind) {
@@ -31,16 +31,16 @@ function codecOf(spec: FieldSpec): Pick<StoredField, 'type' | 'encode' | 'decode
     case 'integer':
     case 'duration':
     case 'instant':
-      return { type: 'INTEGER', encode: asItIs, decode: (value) => value };
+      return { type: 'INTEGER', encode: unchanged, decode: (value) => value };
     case 'choice': {
       const { of, byIndex = false } = spec;
-      if (!byIndex) return { type: 'TEXT', encode: asItIs, decode: (value) => value };
+      if (!byIndex) return { type: 'TEXT', encode: unchanged, decode: (value) => value };
       return { type: 'INTEGER', encode: (value) => of.indexOf(value as string), decode: (value) => of[value as number] };
     }
     case 'labels':
-      return { type: 'TEXT', encode: (value) => (value === '' ? null : asItIs(value)), decode: (value) => labelsOf(String(value)) };
+      return { type: 'TEXT', encode: (value) => (value === '' ? null : unchanged(value)), decode: (value) => labelsOf(String(value)) };
     case 'json':
-      return { type: 'TEXT', encode: asItIs, decode: (value) => storedJson(String(value)) };
+      return { type: 'TEXT', encode: unchanged, decode: (value) => storedJson(String(value)) };
     case 'files':
       return {
         type: 'TEXT',
@@ -48,7 +48,7 @@ function codecOf(spec: FieldSpec): Pick<StoredField, 'type' | 'encode' | 'decode
         decode: (value) => storedJson(String(value)),
       };
     case 'text':
-      return { type: 'TEXT', encode: asItIs, decode: (value) => value };
+      return { type: 'TEXT', encode: unchanged, decode: (value) => value };
     default:
       throw new Error(`a field of kind ${spec.kind} has no column of its own`);
   }
@@ -59,27 +59,27 @@ export const storedFields: readonly StoredField[] = jobFieldNames.flatMap((field
   return spec.column === undefined ? [] : [{ field, column: spec.column, ...codecOf(spec) }];
 });
 
-/** Columns of a SELECT: those of the fields of which the table says so. */
-export function columnsWhere(says: (spec: FieldSpec) => boolean): string {
-  return storedFields.flatMap(({ field, column }) => (says(fieldSpec(field)) ? `job.${column}` : [])).join(', ');
+/** Returns the column list of a SELECT: the columns of all fields that `matches` accepts. */
+export function columnsWhere(matches: (spec: FieldSpec) => boolean): string {
+  return storedFields.flatMap(({ field, column }) => (matches(fieldSpec(field)) ? `job.${column}` : [])).join(', ');
 }
 
-/** Fields with a column of their own that answers show. */
+/** Fields with a column of their own that responses show. */
 type ShownColumns<S> = FieldsWith<{ readonly shown: S; readonly column: string }>;
-/** Makes the function that reads what is shown from a row: a field whose column is empty is its default, or absent. */
+/** Returns a function that reads the shown fields from a row. A field whose column is NULL has its default, or is absent. */
 export function shownReader<S extends 'summary' | 'record'>(shown: S): (row: object) => ShownFields<S, ShownColumns<S>> {
   const fields = storedFields.flatMap(({ field, column, decode }) => {
     const spec = fieldSpec(field);
-    return spec.shown === shown ? [{ field, column, decode, preset: spec.default }] : [];
+    return spec.shown === shown ? [{ field, column, decode, fallback: spec.default }] : [];
   });
   return (row) => {
-    const found: Record<string, unknown> = {};
-    for (const { field, column, decode, preset } of fields) {
+    const shownFields: Record<string, unknown> = {};
+    for (const { field, column, decode, fallback } of fields) {
       const value = (row as Readonly<Record<string, Value>>)[column] ?? null;
-      if (value !== null) found[field] = decode(value);
-      else if (preset !== undefined) found[field] = preset;
+      if (value !== null) shownFields[field] = decode(value);
+      else if (fallback !== undefined) shownFields[field] = fallback;
     }
-    return found as ShownFields<S, ShownColumns<S>>;
+    return shownFields as ShownFields<S, ShownColumns<S>>;
   };
 }
 
@@ -90,7 +90,7 @@ type Cell<S> = S extends { readonly kind: 'flag' } | { readonly byIndex: true }
     ? number
     : string;
 
-/** The columns of these fields, as a row has them. */
+/** The columns of these fields as they appear in a row. */
 export type ColumnsOf<F extends FieldsWith<{ readonly column: string }>> = {
   readonly [N in F as Table[N]['column']]: Cell<Table[N]> | (N extends Settled ? never : null);
 };

@@ -7,7 +7,7 @@ import { storedJson } from './stored-json.js';
 import type { Transaction } from './transaction.js';
 import { weightOf } from './weight.js';
 
-/** What is read of a job to show it, with what its group and workgroup are up to. */
+/** The columns of a job that are shown, with the state of its group and workgroup. */
 export interface SummaryRow extends ColumnsOf<FieldsWith<{ readonly shown: 'summary'; readonly column: string }>> {
   readonly seq: number;
   readonly id: string;
@@ -55,7 +55,7 @@ export function jobSummary(row: SummaryRow, now: number): JobSummary {
     weight: weightOf(row),
     attempts: { made: row.attempts_made, allowed: row.attempts_allowed },
     lease: row.lease,
-    // A job that waits again is nobody's.
+    // A job that waits again belongs to no worker.
     ...(row.worker_id !== null &&
       state !== 'ready' &&
       state !== 'blocked' && { worker: { id: row.worker_id, name: row.worker_name ?? '' } }),
@@ -68,12 +68,12 @@ export function jobSummary(row: SummaryRow, now: number): JobSummary {
   };
 }
 
-/** In a list of hundreds: what happened, not where. */
+/** The error as lists show it: what happened, without the stack. */
 function briefError({ code, message, exitCode }: JobError): JobError {
   return { code, message, ...(exitCode !== undefined && { exitCode }) };
 }
 
-/** Whether it is parked yet or not, which only a claim decides. */
+/** Returns why a ready job does not start. Does not depend on whether the job has been parked yet, which only a claim decides. */
 function waitingFor(row: SummaryRow, now: number): Waiting | undefined {
   if (row.state !== 'ready') return undefined;
   if (row.run_at !== null && row.run_at > now) return 'delayed';
@@ -91,7 +91,7 @@ interface DetailRow extends SummaryRow {
 const GET = `${SUMMARY}, ${columnsWhere(({ shown }) => shown === 'record')}, job.output, grp.parent_failure AS grp_parent_failure
   ${SUMMARY_FROM} WHERE job.id = ?`;
 const PARENTS = 'SELECT job.id FROM edge JOIN job ON job.seq = edge.parent WHERE edge.child = ? ORDER BY edge.place';
-/** Those that are shown; a list of all would have no end. */
+/** Children that are shown: the full list is unbounded. */
 const CHILDREN = 'SELECT job.id FROM edge JOIN job ON job.seq = edge.child WHERE edge.parent = ? ORDER BY job.seq LIMIT 1000';
 
 export async function getJob(transaction: Transaction, id: string, now: number): Promise<JobRecord | undefined> {

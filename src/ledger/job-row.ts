@@ -6,7 +6,7 @@ import { packed } from './packed.js';
 import type { JobState } from './records.js';
 import { storedJson } from './stored-json.js';
 
-/** What every statement about the end of a run reads of a job: of its fields those that the table has `inRun`, and what the ledger keeps of it. */
+/** The columns that every statement about the end of a run reads: job fields marked `inRun`, and the ledger's own. */
 export interface RunRow extends ColumnsOf<FieldsWith<{ readonly inRun: true }>> {
   readonly seq: number;
   readonly id: string;
@@ -14,7 +14,7 @@ export interface RunRow extends ColumnsOf<FieldsWith<{ readonly inRun: true }>> 
   readonly state: JobState;
   readonly plain: 0 | 1;
   readonly pending: number;
-  /** How many it has. */
+  /** Number of parents. */
   readonly parents: number;
   readonly parked: 'group' | 'workgroup' | 'twin' | null;
   readonly grp: number | null;
@@ -26,7 +26,7 @@ export interface RunRow extends ColumnsOf<FieldsWith<{ readonly inRun: true }>> 
   readonly worker: number | null;
   readonly settled_lease: number;
   readonly settled_seq: number | null;
-  /** Of a job that waits: when a lease ended in silence, which its worker may have back. */
+  /** For a waiting job: the end of an expired lease that its worker may still resume. */
   readonly lease_until: number | null;
   readonly started_at: number | null;
 }
@@ -35,7 +35,7 @@ export const RUN_COLUMNS = `job.seq, job.id, job.channel, job.state, job.plain, 
   job.weight_part, job.attempts_made, job.lease, job.worker, job.settled_lease, job.settled_seq, job.lease_until, job.started_at,
   ${columnsWhere(({ inRun }) => inRun === true)}`;
 
-/** What is read of a job that has ended, with the name of its worker. */
+/** The columns of an ended job, with the name of its worker. */
 export interface EndRow {
   readonly id: string;
   readonly state: 'completed' | 'failed' | 'cancelled';
@@ -60,7 +60,7 @@ export function settledJob(row: EndRow): SettledJob {
           ...(row.output !== null && { output: storedJson<NonNullable<SettledJob['output']>>(row.output) }),
         }),
     attempts: row.attempts_made,
-    // A cancelled job was ended by its owner, whoever ran it.
+    // A cancelled job was ended by its owner, no matter which worker ran it.
     ...(row.worker_name !== null && row.state !== 'cancelled' && { worker: row.worker_name }),
     ...(row.started_at !== null && { startedAt: row.started_at }),
     finishedAt: row.finished_at ?? 0,
@@ -71,7 +71,7 @@ export function isEnded(state: JobState): state is EndRow['state'] {
   return state === 'completed' || state === 'failed' || state === 'cancelled';
 }
 
-/** JSON text keeps whatever a task wrote into its message, a NUL included. `code` comes first: see `PARENT_FAILED`. */
+/** JSON text preserves whatever a task put into its message, including NUL. `code` comes first: see FAILED_FOR_PARENT in graph.ts. */
 export function errorText(error: JobError): string {
   return JSON.stringify(boundedError(error));
 }

@@ -3,26 +3,26 @@ import { repeated, sized } from './lists.js';
 import type { Transaction } from './transaction.js';
 
 const FIND = 'SELECT seq FROM lane WHERE channel = ? AND requires = ?';
-const ENTER = 'INSERT INTO lane (seq, channel, requires) VALUES (?, ?, ?) ON CONFLICT (channel, requires) DO NOTHING';
+const INSERT = 'INSERT INTO lane (seq, channel, requires) VALUES (?, ?, ?) ON CONFLICT (channel, requires) DO NOTHING';
 const OF_CHANNELS = sized((count) => `SELECT seq, requires FROM lane WHERE channel IN (${repeated('?', count)}) ORDER BY seq`);
-/** Before the names of what `lanesFor` remembers within a transaction. */
+/** Prefix of the keys under which `lanesFor` caches within a transaction. */
 const LANES = 'lanes ';
 
-/** A key has up to 4,000 characters. */
+/** Bounded because a key has up to 4,000 characters. */
 const MAX_KNOWN = 10_000;
 
-/** Lanes by number: the jobs of one channel that require the same labels. They are never deleted, so those that were seen are remembered. */
+/** Numbers of lanes. A lane is the jobs of one channel that require the same labels. Lanes are never deleted, so known ones are cached. */
 export class LaneBook {
   readonly #known = new Map<string, number>();
 
-  /** The number of a lane; enters a new one. `requires` is a `labelSet`. */
+  /** Returns the number of a lane; creates it if it is new. `requires` is a `labelSet`. */
   async seqOf(transaction: Transaction, channel: string, requires: string): Promise<number> {
     const key = `${channel}\n${requires}`;
     const known = this.#known.get(key);
     if (known !== undefined) return known;
     let [row] = await transaction.all<{ seq: number }>(FIND, [channel, requires]);
     if (row === undefined) {
-      await transaction.run(ENTER, [await transaction.draw('lane', 1), channel, requires]);
+      await transaction.run(INSERT, [await transaction.draw('lane', 1), channel, requires]);
       // A claim later in this transaction must see it.
       for (const cached of [...transaction.cache.keys()]) if (cached.startsWith(LANES)) transaction.cache.delete(cached);
       [row] = await transaction.all<{ seq: number }>(FIND, [channel, requires]);
@@ -33,13 +33,13 @@ export class LaneBook {
     return row.seq;
   }
 
-  /** After a rollback: what was entered in it is not there. */
+  /** Called after a rollback: lanes created in that transaction do not exist. */
   forget(): void {
     this.#known.clear();
   }
 }
 
-/** The lanes of these channels whose jobs a worker with these labels may run. */
+/** Returns the lanes of these channels whose jobs a worker with these labels may run. */
 export async function lanesFor(
   transaction: Transaction,
   channels: readonly string[],

@@ -6,22 +6,22 @@ export interface CancelledJob {
   readonly running?: { readonly workerId: string; readonly lease: number };
 }
 
-/** What a commit changed. Of other Masters' commits the lists may be cut short: then `cut` is true and `jobs` is not all. */
+/** What a commit changed. For commits of other Masters the lists may be truncated: then `cut` is true and `jobs` is incomplete. */
 export interface LedgerChange {
-  /** Jobs that were added or changed their state, by their state now. */
+  /** Jobs that were added or changed state, with their new state. */
   readonly jobs: readonly JobChange[];
   readonly cut: boolean;
-  /** Something may be ready that was not. */
+  /** Jobs may have become ready. */
   readonly ready: boolean;
-  /** Something was settled. */
+  /** Jobs were settled. */
   readonly settled: boolean;
-  /** Runs that do not count any more, with their workers. */
+  /** Runs that no longer count, with their workers. */
   readonly cancelled: readonly CancelledJob[];
-  /** Groups, workgroups, schedules and workers that were made, changed or deleted. */
+  /** Groups, workgroups, schedules and workers that were created, changed or deleted. */
   readonly rows: readonly { readonly kind: 'group' | 'workgroup' | 'schedule' | 'worker'; readonly id: string }[];
-  /** The first instant at which time will bring about something that it has arranged. */
+  /** The earliest instant at which something scheduled by this commit becomes due. */
   readonly dueAt?: number;
-  /** False: another Master did it. */
+  /** Whether this Master made the commit. */
   readonly own: boolean;
 }
 
@@ -30,6 +30,6 @@ export interface JobChange {
   readonly channel: string;
   readonly group?: string;
   readonly state: JobState | 'deleted';
-  /** It is new. */
+  /** Set if the job is new. */
   readonly added?: true;
 }

@@ -1,9 +1,9 @@
 import type { Clock } from '../clock.js';
 import { PeerworkError } from '../errors.js';
-import { startSchedulesAnew } from './schedules.js';
+import { restartSchedules } from './schedules.js';
 import type { Transaction } from './transaction.js';
 
-/** What is stored for a duration; `dated_at` marks an instant that was asked for. */
+/** Updates of all instants that stand for a duration; `dated_at` marks a `run_at` that was requested as an instant. */
 const SHIFTS = [
   `UPDATE job SET lease_until = lease_until + ?, started_at = started_at + ?, begun_at = begun_at + ? WHERE state = 'leased'`,
   `UPDATE job SET run_at = run_at + ? WHERE state = 'ready' AND run_at IS NOT NULL AND (dated_at IS NULL OR run_at <> dated_at)`,
@@ -11,31 +11,34 @@ const SHIFTS = [
   'UPDATE workgroup SET held_until = held_until + ?, window_at = window_at + ? WHERE held_until IS NOT NULL OR window_at IS NOT NULL',
 ];
 
-/** 2020: a clock that shows less was never set, as on a board that starts in 1970. What happened under it is dated anew, or retention would end it at once. */
+/**
+ * 2020. A clock that shows an earlier time was never set, as on a board that starts in 1970. Events dated by it are re-dated, or retention
+ * would delete them at once.
+ */
 const UNSET_BEFORE = 1_577_836_800_000;
 
-const DATES = ['created_at', 'started_at', 'finished_at'];
+const EVENT_COLUMNS = ['created_at', 'started_at', 'finished_at'];
 
-/** A jump by more is a clock that was wrong, not time that passed unseen: nothing is made up for. */
+/** A larger jump means that the clock was wrong, not that time passed unseen: missed schedules are not made up for. */
 const DAY_MS = 86_400_000;
 
-/** A ledger's clock that is off by more than this was set; less is drift, and followed without a word. */
+/** A difference of more than this means that the ledger's clock was set; less is drift, which is followed silently. */
 const JUMP_MS = 1_000;
-/** How often it is written down when the ledger was last seen at work: that is what a clock is held against which was set while nobody was there. */
+/** Interval at which the ledger's last activity is recorded: the reference for a clock that was set while no Master was running. */
 const NOTE_MS = 60_000;
-/** Where Masters share the clock, its time must also tell them that the others found it steady. */
+/** Interval where Masters share the clock: the record also lets each Master know that the others found the clock steady. */
 const SHARED_NOTE_MS = 5_000;
-/** Twice that, and a little. */
+/** Slightly more than twice SHARED_NOTE_MS. */
 const SHARED_RECENT_MS = 12_000;
 
 const NAME = 'time';
 const READ = `SELECT value FROM note WHERE name = '${NAME}'`;
-/** For Postgres alone. */
+/** Only used on Postgres. */
 const SHARE = `${READ} FOR SHARE`;
 const LOCK = `${READ} FOR UPDATE`;
 const WRITE = `INSERT INTO note (name, value) VALUES ('${NAME}', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value`;
 
-/** The row: by how much all shifts together have moved the instants of the ledger, the latest time at which somebody looked, and whose ledger it was. */
+/** The content of the row: the sum of all shifts of the ledger's instants, the time of the last check, and the ledger's owner. */
 interface Noted {
   readonly shiftedMs: number;
   readonly at: number;
@@ -43,25 +46,25 @@ interface Noted {
 }
 
 /**
- * The time of a ledger: that of the clock of its machine, or of its database, which all its Masters share. Whoever calls gives its own steady
- * time; here it is known how far that is from the ledger's.
+ * The time of a ledger: the clock of its machine, or of its database, which all its Masters share. Callers pass their own steady time; this
+ * class knows the offset between the two.
  *
- * When the clock is set, what the ledger stores for a duration (the ends of leases, delays, back-offs and holds, windows of rates, when runs
- * began) is shifted by as much in one transaction, and nobody loses or gains time. What is an instant (`runAt`, schedules) stays: it means the
- * clock. Several Masters see the same clock jump: the first shifts, the others read from the row of `note` by how much, and what is left for
- * them to do is nothing. One whose own time stood still (a virtual machine that was paused) finds that the others did not see a jump, and
- * goes by the clock.
+ * When the clock is set, instants that stand for durations (ends of leases, delays, back-offs and holds, rate windows, starts of runs) are
+ * shifted by the same amount in one transaction, so that nobody loses or gains time. True instants (`runAt`, schedules) stay: they refer to
+ * the clock. When several Masters see the clock jump, the first one shifts; the others read the amount from the row of `note` and find that
+ * nothing is left to do. A Master whose own time stood still (a paused virtual machine) finds that the others saw no jump, and follows the
+ * clock.
  */
 export class LedgerTime {
   readonly #clock: Pick<Clock, 'now' | 'wall'> | undefined;
-  /** A statement that reads the clock of the database; undefined: the machine's clock is the ledger's. */
+  /** A statement that reads the database's clock; undefined: the ledger uses the machine's clock. */
   readonly #readClock: string | undefined;
   readonly #owner: string;
   #offsetMs = 0;
   #shiftedMs = 0;
   #written: string | undefined;
 
-  /** Without a clock the time that callers give is the ledger's. */
+  /** Without a clock, the callers' time is the ledger's time. */
   constructor(clock: Pick<Clock, 'now' | 'wall'> | undefined, readClock: string | undefined, owner = '-') {
     this.#owner = owner;
     this.#clock = clock;
@@ -69,7 +72,7 @@ export class LedgerTime {
     if (clock !== undefined) this.#offsetMs = clock.wall() - clock.now();
   }
 
-  /** What is added to a caller's time. */
+  /** Offset to add to a caller's time, in ms. */
   get offsetMs(): number {
     return this.#offsetMs;
   }
@@ -78,45 +81,45 @@ export class LedgerTime {
     return now + this.#offsetMs;
   }
 
-  /** An instant of the ledger in the time of the callers. */
-  back(at: number): number {
+  /** Converts an instant of the ledger to the callers' time. */
+  toCallerTime(at: number): number {
     return at - this.#offsetMs;
   }
 
   /**
-   * Looks at the clock, and shifts what must be shifted; within one transaction, of which the rest goes by the new time. Call `adopt` with the
-   * answer once that is committed.
+   * Checks the clock and shifts what must be shifted, within one transaction; the rest of that transaction uses the new time. Call `adopt`
+   * with the result once the transaction is committed.
    */
-  async look(transaction: Transaction, opening = false): Promise<Look | undefined> {
+  async check(transaction: Transaction, opening = false): Promise<ClockCheck | undefined> {
     const clock = this.#clock;
     if (clock === undefined) return undefined;
     const shared = this.#readClock !== undefined;
     let noted = await read(transaction, READ);
     let seen = await this.#seen(transaction, clock);
     if (!opening && this.#isQuiet(noted, seen)) {
-      // No other Master shifts anything while this transaction, which goes by the time of before, is under way.
+      // The shared lock keeps other Masters from shifting anything while this transaction, which uses the current time, is in flight.
       const kept = shared ? await read(transaction, SHARE) : noted;
-      if (kept?.shiftedMs === this.#shiftedMs) return this.#looked(transaction, seen, this.#shiftedMs, 0);
+      if (kept?.shiftedMs === this.#shiftedMs) return this.#result(transaction, seen, this.#shiftedMs, 0);
     }
 
-    // Alone with the row from here on.
+    // From here on this transaction holds the row exclusively.
     noted = await read(transaction, LOCK);
     seen = await this.#seen(transaction, clock);
     const shiftedMs = noted?.shiftedMs ?? 0;
-    if (opening && shared) this.#mayOpen(noted, seen.wall);
-    let leftMs: number;
-    if (opening) leftMs = noted === undefined ? 0 : Math.min(0, seen.wall - noted.at);
-    else if (shared && this.#othersFoundItSteady(noted, seen.wall)) leftMs = 0;
-    else leftMs = seen.jumpMs - (shiftedMs - this.#shiftedMs);
-    const byMs = Math.abs(leftMs) > JUMP_MS ? leftMs : 0;
+    if (opening && shared) this.#checkOwner(noted, seen.wall);
+    let remainingMs: number;
+    if (opening) remainingMs = noted === undefined ? 0 : Math.min(0, seen.wall - noted.at);
+    else if (shared && this.#othersFoundSteady(noted, seen.wall)) remainingMs = 0;
+    else remainingMs = seen.jumpMs - (shiftedMs - this.#shiftedMs);
+    const byMs = Math.abs(remainingMs) > JUMP_MS ? remainingMs : 0;
     if (byMs !== 0) await shiftInstants(transaction, byMs, seen.wall);
     const text = this.#text(shiftedMs + byMs, seen.wall);
     await transaction.run(WRITE, [text]);
-    return this.#looked(transaction, seen, shiftedMs + byMs, byMs, text);
+    return this.#result(transaction, seen, shiftedMs + byMs, byMs, text);
   }
 
-  /** Masters of two keys would hand out the same jobs to Workers of two swarms, in tasks that the other's do not trust. */
-  #mayOpen(noted: Noted | undefined, wall: number): void {
+  /** Masters with different keys would lease the same jobs to Workers of two swarms, with tasks that the other's Workers do not trust. */
+  #checkOwner(noted: Noted | undefined, wall: number): void {
     if (noted === undefined || noted.owner === '-' || this.#owner === '-' || noted.owner === this.#owner) return;
     if (Math.abs(wall - noted.at) < SHARED_RECENT_MS) throw new PeerworkError('ledger-key', noted.owner.slice(0, 12));
   }
@@ -130,7 +133,7 @@ export class LedgerTime {
     return Math.abs(wall - noted.at) < (this.#readClock === undefined ? NOTE_MS : SHARED_NOTE_MS);
   }
 
-  /** Before the ledger is closed: the next opener knows until when it was at work. */
+  /** Called before the ledger is closed, so that the next opener knows when it was last active. */
   async note(transaction: Transaction): Promise<void> {
     const clock = this.#clock;
     if (clock === undefined) return;
@@ -139,20 +142,20 @@ export class LedgerTime {
     if (noted !== undefined) await transaction.run(WRITE, [this.#text(noted.shiftedMs, wall)]);
   }
 
-  adopt(look: Look | undefined): void {
-    if (look === undefined) return;
-    this.#offsetMs = look.offsetMs;
-    this.#shiftedMs = look.shiftedMs;
-    if (look.written !== undefined) this.#written = look.written;
+  adopt(checked: ClockCheck | undefined): void {
+    if (checked === undefined) return;
+    this.#offsetMs = checked.offsetMs;
+    this.#shiftedMs = checked.shiftedMs;
+    if (checked.written !== undefined) this.#written = checked.written;
   }
 
-  #looked(transaction: Transaction, { offsetMs }: Seen, shiftedMs: number, byMs: number, written?: string): Look {
+  #result(transaction: Transaction, { offsetMs }: Seen, shiftedMs: number, byMs: number, written?: string): ClockCheck {
     const moved = this.#readClock !== undefined && shiftedMs !== this.#shiftedMs;
     transaction.offsetMs = offsetMs;
     return { offsetMs, shiftedMs, byMs, moved, written };
   }
 
-  #othersFoundItSteady(noted: Noted | undefined, wall: number): boolean {
+  #othersFoundSteady(noted: Noted | undefined, wall: number): boolean {
     if (noted === undefined || `${noted.shiftedMs} ${noted.at} ${noted.owner}` === this.#written || noted.shiftedMs !== this.#shiftedMs)
       return false;
     const sinceMs = wall - noted.at;
@@ -161,13 +164,16 @@ export class LedgerTime {
 
   async #seen(transaction: Transaction, clock: Pick<Clock, 'now' | 'wall'>): Promise<Seen> {
     const before = clock.now();
-    if (this.#readClock === undefined) return this.#against(clock.wall(), before, before);
+    if (this.#readClock === undefined) return this.#offsetWithin(clock.wall(), before, before);
     const [row] = await transaction.all<{ now: number }>(this.#readClock);
-    return this.#against(row?.now ?? 0, before, clock.now());
+    return this.#offsetWithin(row?.now ?? 0, before, clock.now());
   }
 
-  /** The clock was read between these two instants of ours: what we thought that it shows may be right within that, however long it took. */
-  #against(wall: number, before: number, after: number): Seen {
+  /**
+   * The clock was read between `before` and `after`, so any offset in that range may be right, however long the read took: keep ours if it
+   * is in the range.
+   */
+  #offsetWithin(wall: number, before: number, after: number): Seen {
     const [low, high] = [wall - after, wall - before];
     const offsetMs = Math.min(Math.max(this.#offsetMs, low), high);
     return { wall, offsetMs, jumpMs: offsetMs - this.#offsetMs };
@@ -180,12 +186,12 @@ interface Seen {
   readonly jumpMs: number;
 }
 
-export interface Look {
+export interface ClockCheck {
   readonly offsetMs: number;
   readonly shiftedMs: number;
-  /** By how much this look has shifted the instants of the ledger. */
+  /** Shift of the ledger's instants by this check, in ms. */
   readonly byMs: number;
-  /** They were shifted, and other Masters may not know yet. */
+  /** Whether instants were shifted; other Masters may not know yet. */
   readonly moved: boolean;
   readonly written: string | undefined;
 }
@@ -196,11 +202,12 @@ async function read(transaction: Transaction, sql: string): Promise<Noted | unde
   return at === undefined ? undefined : { shiftedMs: Number(shifted), at: Number(at), owner };
 }
 
-/** The clock of the ledger was set, by `byMs`, to `now`: what is left of durations stays what it was. */
+/** Shifts instants after the ledger's clock was set by `byMs` to `now`, so that remaining durations stay the same. */
 async function shiftInstants(transaction: Transaction, byMs: number, now: number): Promise<void> {
   for (const sql of SHIFTS) await transaction.run(sql, Array<number>(sql.split('?').length - 1).fill(byMs));
   if (byMs > 0 && now - byMs < UNSET_BEFORE && now >= UNSET_BEFORE)
-    for (const column of DATES) await transaction.run(`UPDATE job SET ${column} = ${column} + ? WHERE ${column} < ?`, [byMs, UNSET_BEFORE]);
-  if (byMs < 0 || byMs > DAY_MS) await startSchedulesAnew(transaction, now, DAY_MS);
+    for (const column of EVENT_COLUMNS)
+      await transaction.run(`UPDATE job SET ${column} = ${column} + ? WHERE ${column} < ?`, [byMs, UNSET_BEFORE]);
+  if (byMs < 0 || byMs > DAY_MS) await restartSchedules(transaction, now, DAY_MS);
   transaction.due(now);
 }

@@ -6,7 +6,7 @@ import { claimUpTo } from './claim.js';
 import { deleteInChunks } from './delete.js';
 import type { Driver } from './driver.js';
 import { extendInChunks, lostInChunks } from './extend.js';
-import { drawFile, enterFile, fileOfLease, knownFiles, type StoredFile, sweepFiles, useFile } from './files.js';
+import { FileEntries } from './files.js';
 import { putGroup } from './groups.js';
 import { readHistory, recordInChunks } from './history.js';
 import { getJob } from './job-record.js';
@@ -36,26 +36,30 @@ export type * from './records.js';
 export type * from './requests.js';
 
 /**
- * The Master's memory of jobs, in SQL, whatever the engine. No network but the database's and no timers: `now` (milliseconds, steady: `Clock.now`) is
- * passed with each call, and so are instants made from it. What is stored and returned is in the ledger's own time, except for `nextAt` and
- * `dueAt`, which are for timers. All calls of one event-loop turn share one transaction (group commit) and take effect in their order; what
- * touches hundreds of jobs is done in portions, with other calls in between. A verb has a file of its own; its method here only opens the transaction.
+ * The Master's record of jobs, in SQL, on either engine. It does no network I/O besides the database's and sets no timers. Every call takes
+ * `now` in milliseconds of a steady clock (`Clock.now`), and instants derived from it. What is stored and returned is in the ledger's own
+ * time, except `nextAt` and `dueAt`, which are meant for timers. All calls made in one event-loop turn share one transaction (group commit)
+ * and take effect in call order; an operation on hundreds of jobs runs in chunks, with other calls in between. Each verb has a file of its
+ * own; its method here only opens the transaction.
  */
 export class Ledger {
+  /** Which content is stored, and which jobs name it. */
+  readonly files: FileEntries;
   readonly #operations: Operations;
 
-  /** Use `openLedger`. The driver's schema is up to date; `shard` numbers this opener among those who have the ledger open. */
+  /** For `openLedger`: the driver's schema is current, and `shard` numbers this opener among all of the ledger. */
   constructor(driver: Driver, options: requests.LedgerOptions, shard: number) {
     this.#operations = new Operations(driver, options, shard);
+    this.files = new FileEntries(this.#operations);
   }
 
-  /** Before anything else, if there is a clock: it may have been set since the ledger was last at work. */
+  /** Must be called first when a clock is configured: the clock may have been set since the ledger was last open. */
   async begin(): Promise<void> {
     const { time } = this.#operations;
-    time.adopt(await this.#run((transaction) => time.look(transaction, true)));
+    time.adopt(await this.#run((transaction) => time.check(transaction, true)));
   }
 
-  /** Calls `listener` after each commit with what changed, also by other Masters on the same ledger. The returned function ends it. */
+  /** Calls `listener` after each commit, of other Masters too, with what it changed. Returns the unsubscribe function. */
   watch(listener: (change: LedgerChange) => void): () => void {
     return this.#operations.watch(listener);
   }
@@ -65,14 +69,15 @@ export class Ledger {
   }
 
   /**
-   * Does what is due, a bounded amount a call: takes back leases that ended (charging an attempt, code `lease-expired`, or `timeout` where the run was
-   * over its time limit) unless `keepLeases`, fires schedules, releases jobs of resumed groups and opened workgroups, deletes what retention has outlived.
+   * Does the maintenance that is due, a bounded amount per call: expires overdue leases (an attempt is charged, with code `lease-expired`,
+   * or `timeout` if the run exceeded its time limit) unless `keepLeases` is set, fires schedules, releases jobs of resumed groups and
+   * opened workgroups, and deletes jobs past their retention.
    */
   maintain(now: number, { keepLeases = false }: { readonly keepLeases?: boolean } = {}): Promise<requests.MaintenanceResult> {
     return maintain(this.#operations, now, keepLeases);
   }
 
-  /** Stores a small durable value of the Master's own, such as the task version counter. */
+  /** Stores a small durable value for the Master itself, such as the task version counter. */
   remember(key: string, value: string): Promise<void> {
     return this.#run((transaction) => writeNote(transaction, key, value));
   }
@@ -81,112 +86,114 @@ export class Ledger {
     return this.#run((transaction) => readNote(transaction, key));
   }
 
-  /** Stores the value if there is none for the key yet; returns the one that is kept, which may be another Master's. */
+  /** Stores the value unless there is one. Returns the value in effect, which may be another Master's. */
   agree(key: string, value: string): Promise<string> {
     return this.#run((transaction) => agreeOnNote(transaction, key, value));
   }
 
   /**
-   * Adds jobs in order; one whose id is known already is left as it is. Parents may be anywhere in the list or in the ledger already. Rejects before
-   * anything is written: `job-invalid`, `parent-unknown`, `graph-cycle`, `graph-too-large`. Lists with parents are all or nothing.
+   * Adds jobs in order, ignoring known ids. Parents may be anywhere in the list or in the ledger; lists with parents are all or nothing.
+   * Rejects before anything is written: `job-invalid`, `parent-unknown`, `graph-cycle`, `graph-too-large`.
    */
   add(jobs: readonly JobInput[], now: number): Promise<requests.AddedJob[]> {
     return pushJobs(this.#operations, jobs, now);
   }
 
   /**
-   * Leases up to `limit` ready jobs of these channels to a worker that has the labels they require: priority first, then oldest. Fewer if their data
-   * together would not fit in a message. What is paused, held or full is passed over.
+   * Leases up to `limit` ready jobs of the given channels to a worker that has the labels they require: highest priority first, then
+   * oldest. Returns fewer if their data together would not fit in one message. Skips jobs that are paused, held or full.
    */
   claim(claim: requests.Claim, now: number): Promise<requests.LeasedJob[]> {
     return claimUpTo(this.#operations, claim, now);
   }
 
   /**
-   * Renews the leases of a worker, but never beyond the time limit of the run and a grace (TIMEOUT_GRACE_MS); returns those that are no longer its own. The
-   * time limit of `paused.leases`, if leased for less than MAX_WAIT_MS, counts from `now`, else from the lease; so does that of `paused.ended`, for
-   * MAX_WAIT_MS beyond the limit. A lease that expired is resumed, and not charged, unless the job was given to another worker, a duplicate of it runs, or
-   * its workgroup is full.
+   * Renews a worker's leases, never past the run's time limit plus a grace period (TIMEOUT_GRACE_MS); returns those that no longer belong
+   * to it. The time limit normally counts from the lease. For leases in `paused.leases` that were leased less than MAX_WAIT_MS ago it
+   * counts from `now`; so does that of `paused.ended`, for up to MAX_WAIT_MS past the limit. An expired lease is resumed without a charge
+   * unless the job has gone to another worker, a duplicate of it is running, or its workgroup is full.
    */
   extend(worker: WorkerRef, leases: readonly LeaseKey[], until: number, now: number, paused?: Paused): Promise<LeaseKey[]> {
     return extendInChunks(this.#operations, worker, leases, until, now, paused);
   }
 
-  /** Returns those of the leases that are not the worker's. Nothing is renewed. */
+  /** Returns the leases that do not belong to the worker. Renews nothing. */
   lost(worker: WorkerRef, leases: readonly LeaseKey[]): Promise<LeaseKey[]> {
     return lostInChunks(this.#operations, worker, leases);
   }
 
   /**
-   * Records outcomes, each in one transaction with its last reports, its duplicates, its children and its hold; returns one answer each. A `released`
-   * outcome gives the job back to the front without charging an attempt. Children that cannot be created, or that `policy` (default: only those of the
-   * run's own channel) refuses, make the run a failed one (`children-invalid`, not retried), and so does a hold that is too long (`hold-too-long`).
+   * Records outcomes and returns one answer per settlement. Each outcome is written in one transaction with its last reports, its
+   * duplicates, its children and its hold. A `released` outcome returns the job to its old place in the queue without charging an attempt.
+   * If the children cannot be created, or `policy` (default: only the run's own channel) refuses them, the run fails with
+   * `children-invalid` and is not retried; a hold that is too long fails it with `hold-too-long`.
    */
   settle(worker: WorkerRef, settlements: readonly Settlement[], now: number, policy?: ChildPolicy): Promise<SettleAnswer[]> {
     return settleInChunks(this.#operations, worker, settlements, now, policy);
   }
 
   /**
-   * After a worker returned: renews its leases among `holding`, or resumes them as `extend` does, gives back all others that it had, and returns which of
-   * `holding` are not its own. With `charge` (its process had restarted: it may have died of the job) what is given back costs an attempt and may
-   * fail with `worker-lost`; without, the worker never received it and nothing is charged.
+   * Reconciles a worker that reconnects: renews its leases among `holding` or resumes them as `extend` does, releases all its other leases,
+   * and returns those of `holding` that do not belong to it. With `charge` (its process restarted, possibly because a job killed it) each
+   * released job costs an attempt and may fail with `worker-lost`; without it, the worker never received those jobs and nothing is charged.
    */
   reconcile(worker: WorkerRef, holding: readonly LeaseKey[], until: number, { charge }: { readonly charge: boolean }, now: number) {
     return reconcileAll(this.#operations, worker, holding, until, charge, now);
   }
 
-  /** Ends jobs as cancelled, also running ones; returns which, and their workers, so that these can be notified. Unknown and ended ids are left out. */
+  /** Cancels jobs, running ones too; ignores unknown and ended ids. Returns them with their workers, so that these can be notified. */
   cancel(ids: readonly string[], now: number): Promise<CancelledJob[]> {
     const { workers } = this.#operations;
     return this.#operations.inChunks(ids, (transaction, chunk) => cancelJobs(transaction, workers, chunk, transaction.at(now)));
   }
 
-  /** Failed and cancelled jobs wait again, with all their attempts; descendants that failed because of them are blocked again. Returns the ids. */
+  /** Makes failed and cancelled jobs, and descendants that failed because of them, wait again with all attempts. Returns the ids. */
   retry(ids: readonly string[], now: number): Promise<string[]> {
     return retryJobs(this.#operations, ids, now);
   }
 
   /**
-   * Failed jobs that match wait again: at most `limit` jobs, oldest first; returns how many. What fails again meanwhile does not count again.
-   * With the state `cancelled`, the cancelled ones.
+   * Retries at most `limit` failed jobs that match, oldest first, or cancelled ones if the filter's state is `cancelled`. Returns how many.
+   * Jobs that fail again in the meantime are not retried twice.
    */
   redrive(filter: records.RedriveFilter, limit: number, now: number): Promise<number> {
     return redrive(this.#operations, filter, limit, now);
   }
 
   /**
-   * Jobs in any state begin anew: no output, no history, all attempts (or so many), not delayed; running ones are cancelled. Those whose parents have not
-   * ended are blocked again; their own children are left as they are.
+   * Resets jobs in any state: output and history are dropped, attempts restored (or set to `attempts`), delays removed, running ones
+   * cancelled. Jobs with parents that have not ended become blocked again; their own children are left unchanged.
    */
   reset(ids: readonly string[], now: number, { attempts }: { readonly attempts?: number } = {}): Promise<CancelledJob[]> {
     return resetJobs(this.#operations, ids, now, attempts);
   }
 
   /**
-   * Changes a job that has not ended; of one that runs only what matters afterwards. With `ended` also one that has ended, except for its attempts; the
-   * change matters when it is reset or retried. Undefined: unknown. Rejects with `job-invalid` or `job-ended`.
+   * Changes fields of a job that has not ended; for a running job, only those that take effect afterwards. With `ended`, also changes an
+   * ended job, except its attempts; the change takes effect when the job is reset or retried. Resolves to undefined if the job is unknown.
+   * Rejects with `job-invalid` or `job-ended`.
    */
   change(id: string, changes: records.JobChanges, now: number, { ended = false }: { readonly ended?: boolean } = {}) {
     return changeAndRead(this.#operations, id, changes, now, ended);
   }
 
-  /** Deletes jobs with all their descendants; running ones are cancelled. Returns how many were deleted, and which of them ran. */
+  /** Deletes jobs with all their descendants and cancels the running ones. Returns how many were deleted, and the cancelled runs. */
   delete(ids: readonly string[], now: number): Promise<{ readonly deleted: number; readonly cancelled: CancelledJob[] }> {
     return deleteInChunks(this.#operations, ids, now);
   }
 
-  /** Without `now` a job that waits for its time counts as one that does not. */
+  /** Without `now`, no job is reported as delayed. */
   get(id: string, now = Number.POSITIVE_INFINITY): Promise<records.JobRecord | undefined> {
     return this.#run((transaction) => getJob(transaction, id, transaction.at(now)));
   }
 
-  /** The states of jobs, by id; ids that are unknown are left out. */
+  /** Maps ids to job states. Unknown ids are left out. */
   async states(ids: readonly string[]): Promise<ReadonlyMap<string, records.JobState>> {
     const found = await this.#operations.inChunks(ids, jobStates);
     return new Map(found.map(({ id, state }) => [id, state]));
   }
 
-  /** At most `limit` ids with this prefix, in their order: the prefix itself comes first. */
+  /** Returns at most `limit` ids that start with this prefix, in byte order: an id equal to the prefix comes first. */
   idsLike(prefix: string, limit: number): Promise<string[]> {
     return this.#operations.run(limit, (transaction) => idsLike(transaction, prefix, limit));
   }
@@ -195,12 +202,12 @@ export class Ledger {
     return this.#operations.run(page.limit, (transaction) => listJobs(transaction, filter, page, transaction.at(now)));
   }
 
-  /** Settled jobs in the order of their settlement, after the given cursor; fewer than `limit` if their outputs are large, none only at the end. */
+  /** Returns settled jobs after the cursor, in settlement order: fewer than `limit` if outputs are large, none only at the end. */
   settledAfter(cursor: number, limit: number): Promise<{ readonly cursor: number; readonly job: SettledJob }[]> {
     return this.#operations.run(limit, (transaction) => settledAfter(transaction, cursor, limit));
   }
 
-  /** The cursor of the latest settlement; 0 if there is none. */
+  /** Returns the cursor of the latest settlement; 0 if there is none. */
   lastSettled(): Promise<number> {
     return this.#run(lastSettled);
   }
@@ -214,8 +221,8 @@ export class Ledger {
   }
 
   /**
-   * Adds reports of a worker's runs to the history of their jobs, also of those that have ended, as long as no other worker has had the job. Beyond
-   * 500 lines a job they are left out, and one line says so; 100 more are kept for what comes with the outcomes of runs.
+   * Appends reports of a worker's runs to the history of their jobs, ended ones too, unless another worker has leased the job since. Past
+   * 500 lines per job they are dropped, and one line says so; 100 more are reserved for reports that arrive with an outcome.
    */
   record(worker: WorkerRef, entries: readonly requests.HistoryInput[], now: number): Promise<void> {
     return recordInChunks(this.#operations, worker, entries, now);
@@ -225,7 +232,7 @@ export class Ledger {
     return this.#operations.run(limit, (transaction) => readHistory(transaction, id, after, limit));
   }
 
-  /** Makes a group, or changes the given fields of one that is there. */
+  /** Creates a group, or changes the given fields of an existing one. */
   putGroup(group: records.GroupInput, now: number): Promise<records.GroupRecord> {
     return this.#run((transaction) => putGroup(transaction, group, transaction.at(now)));
   }
@@ -242,7 +249,7 @@ export class Ledger {
     return this.#operations.run(limit, (transaction) => graphOf(transaction, id, limit));
   }
 
-  /** Writes one row: jobs of the group, also later ones, start no more until it is resumed. Running ones go on. False: unknown. */
+  /** Pauses a group by writing one row: none of its jobs, later ones included, starts any more; running ones continue. False: unknown. */
   pauseGroup(id: string): Promise<boolean> {
     return setGroupPaused(this.#operations, id, true);
   }
@@ -251,32 +258,32 @@ export class Ledger {
     return setGroupPaused(this.#operations, id, false);
   }
 
-  /** Its failed jobs wait again. Returns how many; undefined: unknown. */
+  /** Retries the group's failed jobs. Returns how many; undefined if the group is unknown. */
   retryGroup(id: string, now: number): Promise<number | undefined> {
     return retryGroup(this.#operations, id, now);
   }
 
-  /** All to the beginning: with seeds, all other jobs are deleted; those that stay wait again. Running ones are cancelled. Undefined: unknown. */
+  /** Resets a group. With seeds, all its other jobs are deleted. Running jobs are cancelled. Undefined: unknown. */
   resetGroup(id: string, now: number): Promise<CancelledJob[] | undefined> {
     return resetGroup(this.#operations, id, now);
   }
 
-  /** Cancels all that has not ended. Undefined: unknown. */
+  /** Cancels every job of the group that has not ended. Undefined: unknown. */
   cancelGroup(id: string, now: number): Promise<CancelledJob[] | undefined> {
     return cancelGroup(this.#operations, id, now);
   }
 
-  /** Deletes it with its jobs, running ones are cancelled. Undefined: unknown. */
+  /** Deletes the group with its jobs and cancels the running ones. Undefined: unknown. */
   deleteGroup(id: string, now: number): Promise<CancelledJob[] | undefined> {
     return deleteGroup(this.#operations, id, now);
   }
 
-  /** Makes a workgroup, or changes the given limits of one that is there. */
+  /** Creates a workgroup, or changes the given limits of an existing one. */
   putWorkgroup(workgroup: records.WorkgroupInput, now: number): Promise<records.WorkgroupRecord> {
     return this.#run((transaction) => putWorkgroup(transaction, workgroup, transaction.at(now)));
   }
 
-  /** No job of it starts before `until`, or an earlier hold's later end. Makes it if it is unknown. */
+  /** Keeps jobs of a workgroup, created if unknown, from starting before `until`, or the end of a longer hold. */
   holdWorkgroup(id: string, until: number, now: number): Promise<records.WorkgroupRecord> {
     return this.#run((transaction) => holdWorkgroup(transaction, id, transaction.at(until), transaction.at(now)));
   }
@@ -294,7 +301,7 @@ export class Ledger {
     return this.#operations.run(page.limit, (transaction) => listWorkgroups(transaction, page));
   }
 
-  /** Makes or replaces a schedule. Rejects with `schedule-invalid` or `job-invalid`. */
+  /** Creates or replaces a schedule. Rejects with `schedule-invalid` or `job-invalid`. */
   putSchedule(schedule: records.ScheduleInput, now: number): Promise<records.ScheduleRecord> {
     return this.#run((transaction) => schedules.putSchedule(transaction, schedule, transaction.at(now)));
   }
@@ -323,44 +330,14 @@ export class Ledger {
     return this.#run((transaction) => getWorker(transaction, id));
   }
 
-  /** How many jobs these workers, by id, have leased. */
+  /** Counts the jobs leased to these workers, given by id. */
   countLeased(workers: readonly string[]): Promise<number> {
     return this.#run((transaction) => countLeased(transaction, workers));
   }
 
-  /** Sets or clears marks of a worker; enters one that is not known yet. Its leases stay its own until they end. */
+  /** Sets or clears marks of a worker and registers it if it is unknown. Its current leases remain valid until they end. */
   markWorker(worker: WorkerRef, marks: requests.WorkerMarks, now: number): Promise<records.WorkerRecord> {
     return this.#run((transaction) => markWorker(transaction, this.#operations.workers, worker, marks, transaction.at(now)));
-  }
-
-  /** The stored file with this content; its unused time begins anew. Undefined: it has to be stored. */
-  useFile(sha256: string, now: number): Promise<StoredFile | undefined> {
-    return this.#run((transaction) => useFile(transaction, sha256, transaction.at(now)));
-  }
-
-  /** A number under which content can be stored, to be entered afterwards. */
-  drawFile(): Promise<number> {
-    return this.#run(drawFile);
-  }
-
-  /** Enters a file whose content is stored. Returns the one that is kept: if that has another number, this content is superfluous. */
-  enterFile(file: StoredFile, now: number): Promise<StoredFile> {
-    return this.#run((transaction) => enterFile(transaction, file, transaction.at(now)));
-  }
-
-  /** Removes the entries of files that no job names and that were last used before this instant; returns them, at most `limit`. */
-  sweepFiles(before: number, limit: number): Promise<StoredFile[]> {
-    return this.#operations.run(limit, (transaction) => sweepFiles(transaction, transaction.at(before), limit));
-  }
-
-  /** Which of these numbers belong to files. */
-  knownFiles(seqs: readonly number[]): Promise<ReadonlySet<number>> {
-    return this.#operations.run(seqs.length, (transaction) => knownFiles(transaction, seqs));
-  }
-
-  /** A file of a job that this worker runs; undefined if it does not, or the job does not name it. */
-  fileOfLease(worker: WorkerRef, { id, lease }: LeaseKey, sha256: string): Promise<StoredFile | undefined> {
-    return this.#run((transaction) => fileOfLease(transaction, { id, lease, worker: worker.id, sha256 }));
   }
 
   #run<T>(work: (transaction: Transaction) => Promise<T>): Promise<T> {

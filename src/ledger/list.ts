@@ -37,7 +37,7 @@ export async function listJobs(
     if (!Number.isSafeInteger(seq) || seq < 0) throw new PeerworkError('request-invalid', 'after is not what a page before it gave');
     where(oldestFirst ? 'job.seq > ?' : 'job.seq < ?', seq);
   }
-  // Few run at a time: they are found by their leases, and sorted; walking over all jobs in their order would be slower.
+  // Few jobs run at a time: finding them by lease and sorting them is faster than walking over all jobs in order.
   const order = filter.state === 'leased' ? 'job.seq + 0' : 'job.seq';
   const rows = await transaction.all<SummaryRow>(
     `${SUMMARY} ${SUMMARY_FROM}${conditions.length > 0 ? ` WHERE ${conditions.join(' AND ')}` : ''}
@@ -60,13 +60,13 @@ export async function idsLike(sql: Statements, prefix: string, limit: number): P
   return rows.map(({ id }) => id);
 }
 
-const LAST = 0x10ffff;
+const MAX_CODE_POINT = 0x10ffff;
 const [BEFORE_SURROGATES, AFTER_SURROGATES] = [0xd7ff, 0xe000];
 
-/** The first text that is greater, by its bytes, than all that begin like this; undefined: there is none. */
+/** Returns the smallest text that is greater, by bytes, than every text with this prefix; undefined if there is none. */
 function afterPrefix(prefix: string): string | undefined {
   const points = Array.from(prefix, (character) => character.codePointAt(0) as number);
-  while (points.at(-1) === LAST) points.pop();
+  while (points.at(-1) === MAX_CODE_POINT) points.pop();
   const last = points.pop();
   if (last === undefined) return undefined;
   return String.fromCodePoint(...points, last === BEFORE_SURROGATES ? AFTER_SURROGATES : last + 1);

@@ -1,10 +1,10 @@
 /**
- * Lists of values in statements. Arrays are not common to the engines, and every length is a statement of its own, to prepare and to
- * keep: so lists come in 25 lengths.
+ * Lists of values in statements. The engines have no arrays in common, and each list length is a separate statement to prepare and cache,
+ * so lists are padded to one of 25 lengths.
  */
 const MAX_LENGTH = 256;
 
-/** `list` in pieces of at most 256. */
+/** Splits `list` into pieces of at most 256. */
 export function pieces<T>(list: readonly T[]): (readonly T[])[] {
   if (list.length === 0) return [];
   if (list.length <= MAX_LENGTH) return [list];
@@ -14,8 +14,8 @@ export function pieces<T>(list: readonly T[]): (readonly T[])[] {
 }
 
 /**
- * A piece filled up to the next length with its last element: for `IN (…)`, for `UPDATE … FROM (VALUES …)` and for
- * `INSERT … ON CONFLICT DO NOTHING`, all of which a repeated element does not change.
+ * Pads a piece to the next length with its last element. Used for `IN (…)`, `UPDATE … FROM (VALUES …)` and `INSERT … ON CONFLICT DO
+ * NOTHING`, where a repeated element changes nothing.
  */
 export function padded<T>(piece: readonly T[]): readonly T[] {
   const step = piece.length <= 4 ? 1 : piece.length <= 64 ? 4 : 32;
@@ -27,7 +27,7 @@ export function padded<T>(piece: readonly T[]): readonly T[] {
   return full;
 }
 
-/** A statement by the length of its list, put together once: hashing a long new text costs more than running the statement. */
+/** Caches a statement per list length: hashing a long new text costs more than running the statement. */
 export function sized(build: (count: number) => string): (count: number) => string {
   const texts: string[] = [];
   return (count) => {
@@ -36,12 +36,15 @@ export function sized(build: (count: number) => string): (count: number) => stri
   };
 }
 
-/** `tuple` repeated `count` times, joined by commas. */
+/** Returns `tuple` repeated `count` times, joined by commas. */
 export function repeated(tuple: string, count: number): string {
   return Array.from({ length: count }, () => tuple).join(', ');
 }
 
-/** `VALUES` for `count` tuples. Postgres takes the types of the columns, which are `column1`, `column2` … in both engines, from the first. */
+/**
+ * Returns `VALUES` for `count` tuples. Postgres infers the column types from the first one; both engines name the columns `column1`,
+ * `column2` and so on.
+ */
 export function valuesOf(types: readonly ('INTEGER' | 'TEXT')[], count: number): string {
   const first = `(${types.map((type) => `CAST(? AS ${type})`).join(', ')})`;
   const other = `(${types.map(() => '?').join(', ')})`;

@@ -1,7 +1,7 @@
 import { checkJobInput } from '../job/job-input.js';
 import { addJobs } from './add.js';
 import { expireLeases } from './expire.js';
-import { goOnResuming } from './groups.js';
+import { continueResuming } from './groups.js';
 import type { Operations } from './operations.js';
 import type { MaintenanceResult } from './requests.js';
 import { purge } from './retention.js';
@@ -9,29 +9,29 @@ import { fireSchedules, nextScheduleAt } from './schedules.js';
 import type { Transaction } from './transaction.js';
 import { nextOpening, openWorkgroups } from './workgroups.js';
 
-/** Jobs that are touched of a kind in one call. */
+/** Jobs of each kind that one call may touch. */
 const LIMIT = 500;
 
-/** A delayed job that is due needs no call: the next claim finds it. */
+/** Only future delays: a delayed job that is due is found by the next claim without maintenance. */
 const NEXT_DUE = `SELECT run_at AS wake_at FROM job WHERE state = 'ready' AND run_at IS NOT NULL AND run_at > ? ORDER BY run_at LIMIT 1`;
 const NEXT_LEASE_END = `SELECT lease_until AS wake_at FROM job WHERE state = 'leased' ORDER BY lease_until LIMIT 1`;
 
-/** Looks at the clock, and does what is due by it: a bounded amount a call. */
+/** Checks the clock and does the maintenance that is due by it, a bounded amount per call. */
 export async function maintain(operations: Operations, now: number, keepLeases: boolean): Promise<MaintenanceResult> {
   const { time } = operations;
-  const { look, result } = await operations.run(1, async (transaction) => {
-    const look = await time.look(transaction);
-    const moved = look?.moved ?? false;
-    // What this Master has renewed since another one shifted the ledger, it has renewed by the time of before.
-    const result = await doWhatIsDue(operations, transaction, now, keepLeases || moved);
-    return { look, result: { ...result, moved } };
+  const { checked, result } = await operations.run(1, async (transaction) => {
+    const checked = await time.check(transaction);
+    const moved = checked?.moved ?? false;
+    // Leases that this Master renewed since another one shifted the ledger's time were renewed by the old time: do not expire them now.
+    const result = await runDue(operations, transaction, now, keepLeases || moved);
+    return { checked, result: { ...result, moved } };
   });
-  time.adopt(look);
+  time.adopt(checked);
   const { nextAt } = result;
-  return { ...result, nextAt: nextAt === undefined ? undefined : time.back(nextAt) };
+  return { ...result, nextAt: nextAt === undefined ? undefined : time.toCallerTime(nextAt) };
 }
 
-async function doWhatIsDue(
+async function runDue(
   operations: Operations,
   transaction: Transaction,
   calledAt: number,
@@ -42,7 +42,7 @@ async function doWhatIsDue(
   const { now } = adding;
   const { ended, late } = keepLeases ? { ended: 0, late: 0 } : await expireLeases(transaction, workers, now, LIMIT, adding.random);
   await openWorkgroups(transaction, now);
-  const resuming = await goOnResuming(transaction);
+  const resuming = await continueResuming(transaction);
   const firing = await fireSchedules(transaction, now, (inputs) =>
     addJobs(
       transaction,

@@ -4,10 +4,10 @@ import { schema0001 } from './schema/0001.js';
 import { schema0002 } from './schema/0002.js';
 
 /**
- * What the time limit of a run and the number of jobs that a worker holds need.
+ * Support for time limits of runs and for limits on the jobs that a worker holds.
  *
- * - `begun_at`: when a leased job was last said to wait in its worker. Its time counts from then; NULL: from its lease.
- * - What is leased is counted by worker at each claim, and looked at by the ends of leases only now and then: so the worker comes first.
+ * - `begun_at`: when a leased job was last reported as waiting in its worker. Its time counts from then; NULL: from its lease.
+ * - Every claim counts a worker's leases, while expiry checks lease ends only now and then: so the worker comes first in the index.
  */
 const schema0003 = `
 ALTER TABLE job ADD COLUMN begun_at INTEGER;
@@ -16,27 +16,27 @@ CREATE INDEX job_leased ON job (worker, lease_until) WHERE state = 'leased';
 `;
 
 /**
- * What tells a delay from an instant: `dated_at` is the `runAt` that was asked for. A `run_at` that equals it follows the clock when that is set; any
- * other is the end of a delay or a back-off, and keeps what is left of it.
+ * Distinguishes delays from instants: `dated_at` is the requested `runAt`. A `run_at` equal to it follows the clock when that is set; any
+ * other `run_at` is the end of a delay or back-off, and keeps its remaining duration.
  */
 const schema0004 = `
 ALTER TABLE job ADD COLUMN dated_at INTEGER;
 `;
 
 /**
- * What finds jobs by the beginning of their id: a range of ids is one only where they are ordered by their bytes. In SQLite they are; a database of Postgres may
- * order them as a language does, in which `b` stands between `A` and `C`. Nothing is rewritten but the index.
+ * Supports finding jobs by id prefix, which is a range scan only where ids are ordered by bytes. SQLite does that; a Postgres database may
+ * use a language's collation, in which `b` sorts between `A` and `C`. Only the index is rewritten.
  */
 export const schema0005 = ({ byteOrder }: Pick<Driver, 'byteOrder'>): string =>
   byteOrder === undefined ? '' : `ALTER TABLE job ALTER COLUMN id TYPE TEXT COLLATE ${byteOrder};`;
 
-/** Weights with decimals: beside the whole number, the rest in millionths. Sums of both are exact, so that what was counted up comes down to nothing again. */
+/** Fractional weights: next to the integer part, the fraction in millionths. Sums of both are exact, so tallies return to exactly zero. */
 const schema0006 = `
 ALTER TABLE job ADD COLUMN weight_part INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE grp_tally ADD COLUMN weight_part INTEGER NOT NULL DEFAULT 0;
 `;
 
-/** Whether a job whose worker was lost runs again (0) or fails (1). */
+/** Whether a job runs again (0) or fails (1) when its worker is lost. */
 const schema0007 = `
 ALTER TABLE job ADD COLUMN worker_loss INTEGER NOT NULL DEFAULT 0;
 `;
@@ -64,7 +64,8 @@ INSERT INTO counter (name, value) VALUES ('file', 0);
 `;
 
 /**
- * In order; number n is the migration to version n. Never change one that was released: add the next, here, or in a file of its own if it is long.
+ * The migrations in order; number n migrates to version n. Never change a released one: add the next, here or, if it is long, in a file of
+ * its own.
  */
 const migrations: readonly (string | ((driver: Driver) => string))[] = [
   schema0001,
@@ -79,7 +80,9 @@ const migrations: readonly (string | ((driver: Driver) => string))[] = [
 
 export const SCHEMA_VERSION = migrations.length;
 
-/** Brings the schema up to date, all or nothing. Rejects with `ledger-newer` if a later peerwork has written it. */
+/**
+ * Migrates the schema to the current version, all or nothing. Rejects with `ledger-newer` if a later version of peerwork has written it.
+ */
 export async function migrate(driver: Driver): Promise<void> {
   const begin = driver.exclusively?.bind(driver) ?? driver.transaction.bind(driver);
   await begin(async (sql) => {

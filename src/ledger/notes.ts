@@ -4,7 +4,7 @@ const READ = 'SELECT value FROM note WHERE name = ?';
 const WRITE = 'INSERT INTO note (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value';
 const WRITE_FIRST = 'INSERT INTO note (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING';
 
-/** Small durable values by key. */
+/** Reads a note: a small durable value by key. */
 export async function readNote(transaction: Transaction, key: string): Promise<string | undefined> {
   const [row] = await transaction.all<{ value: string }>(READ, [key]);
   return row?.value;
@@ -14,7 +14,7 @@ export async function writeNote(transaction: Transaction, key: string, value: st
   await transaction.run(WRITE, [key, value]);
 }
 
-/** Returns the value that is kept: this one, or that of another Master. */
+/** Stores the value unless there is one. Returns the value in effect: this one, or another Master's. */
 export async function agreeOnNote(transaction: Transaction, key: string, value: string): Promise<string> {
   await transaction.run(WRITE_FIRST, [key, value]);
   return (await readNote(transaction, key)) ?? value;

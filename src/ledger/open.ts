@@ -7,9 +7,9 @@ import type { LedgerOptions } from './requests.js';
 import { Transaction } from './transaction.js';
 
 /**
- * Opens or creates a ledger. `sqlite:FILE` keeps it in a file (mode 0600, its folder must exist), `postgres://…` in a database that any number
- * may open at once, `memory:` until it is closed. Rejects with `ledger-…`, what the system says of the file (`file-denied` and the like), or `ledger-locked` while
- * another ledger has the file open.
+ * Opens or creates a ledger. `sqlite:FILE` stores it in a file (mode 0600; its folder must exist), `postgres://…` in a database that any
+ * number of Masters may open at once, `memory:` until it is closed. Rejects with `ledger-…`, with the system's error for the file
+ * (`file-denied` and similar), or with `ledger-locked` while another ledger has the file open.
  */
 export async function openLedger(url: string, options: LedgerOptions = {}): Promise<Ledger> {
   const driver = await openDriver(url, options);
@@ -23,7 +23,7 @@ export async function openLedger(url: string, options: LedgerOptions = {}): Prom
   }
 }
 
-/** The engine of a ledger, its schema brought up to date. Rejects as `openLedger`. */
+/** Opens the engine of a ledger and migrates its schema. Rejects like `openLedger`. */
 export async function openDriver(url: string, options: Pick<LedgerOptions, 'listenUrl'> = {}): Promise<Driver> {
   const driver = await engineOf(url, options);
   try {
@@ -35,7 +35,7 @@ export async function openDriver(url: string, options: Pick<LedgerOptions, 'list
   }
 }
 
-/** So many openers write tallies of their own; with more of them some share theirs, which costs waiting and nothing else. */
+/** Openers that have tallies of their own. Beyond that number some share theirs, which only costs lock waits. */
 const SHARDS = 16;
 
 async function shardOf(driver: Driver): Promise<number> {
@@ -43,7 +43,7 @@ async function shardOf(driver: Driver): Promise<number> {
   return driver.transaction(async (sql) => (await new Transaction(sql).draw('shard', 1)) % SHARDS);
 }
 
-/** Engines are loaded when they are used: a Worker has no ledger, and a native module less in its memory. */
+/** Engines are imported lazily: a Worker has no ledger, and so saves the memory of a native module. */
 async function engineOf(url: string, { listenUrl }: Pick<LedgerOptions, 'listenUrl'>): Promise<Driver> {
   if (/^postgres(ql)?:\/\//.test(url))
     return (await import('./postgres.js')).PostgresDriver.open(url, listenUrl === undefined ? {} : { listenUrl });
@@ -54,7 +54,7 @@ async function engineOf(url: string, { listenUrl }: Pick<LedgerOptions, 'listenU
 
 function fileOf(url: string): string {
   const file = url.startsWith('sqlite:') ? url.slice('sqlite:'.length) : '';
-  // libsql would take `:memory:` and addresses of servers as well.
+  // libsql would also accept `:memory:` and server addresses.
   if (file === '' || file.startsWith(':') || /^\w+:\/\//.test(file)) throw new PeerworkError('ledger-unusable', withoutPassword(url));
   return file;
 }

@@ -8,7 +8,7 @@ import type { LedgerOptions } from './requests.js';
 import type { Transaction } from './transaction.js';
 import { WorkerBook } from './worker-book.js';
 
-/** Jobs per operation. Longer lists become several, so that no transaction holds up the event loop for long; each is all or nothing. */
+/** Jobs per operation. Longer lists are split, so that no transaction blocks the event loop for long; each chunk is all or nothing. */
 export const CHUNK = 500;
 
 /** What adding jobs needs besides the jobs. */
@@ -16,11 +16,11 @@ export interface Adding {
   readonly now: number;
   readonly random: () => number;
   readonly lanes: LaneBook;
-  /** The group that all of them join, by number, whatever they name. */
+  /** Number of the group that all of them join, whatever group they name. */
   readonly grp?: number | null;
 }
 
-/** Runs the work of the verbs in the database: as one operation, or in portions, all of them through the group commit. */
+/** Runs the work of the ledger's verbs against the database, as one operation or in chunks, always through the group commit. */
 export class Operations {
   readonly options: LedgerOptions;
   readonly workers = new WorkerBook();
@@ -55,7 +55,7 @@ export class Operations {
   }
 
   async close(): Promise<void> {
-    // A database that is away is closed all the same.
+    // An unreachable database must not keep the ledger from closing.
     if (this.options.clock !== undefined) await this.run(1, (transaction) => this.time.note(transaction)).catch(() => {});
     await this.#commits.close();
     this.#listeners.clear();
@@ -66,14 +66,14 @@ export class Operations {
     return { now: transaction.at(now), random: this.options.random ?? Math.random, lanes: this.lanes };
   }
 
-  /** One operation that touches about `weight` jobs. */
+  /** Runs one operation that touches about `weight` jobs. */
   run<T>(weight: number, work: (transaction: Transaction) => Promise<T>): Promise<T> {
     return this.#commits.run(weight, work);
   }
 
   /**
-   * In portions of about CHUNK jobs, one after the other: other operations run between them. `weigh` returns how many jobs an item counts as;
-   * default 1.
+   * Runs `work` on consecutive chunks of about CHUNK jobs, one operation each, so that other operations can run in between. `weigh` returns
+   * how many jobs an item counts as (default: 1).
    */
   async inChunks<Item, Result>(
     items: readonly Item[],
@@ -91,15 +91,15 @@ export class Operations {
         weight += more;
       }
       const chunk = from === 0 && to === items.length ? items : items.slice(from, to);
-      const some = await this.run(weight, (transaction) => work(transaction, chunk));
-      if (results === undefined) results = some;
-      else for (const result of some) results.push(result);
+      const batch = await this.run(weight, (transaction) => work(transaction, chunk));
+      if (results === undefined) results = batch;
+      else for (const result of batch) results.push(result);
       from = to;
     }
     return results ?? [];
   }
 
-  /** As `inChunks`, for what a worker names; a worker that is not known yet is entered. */
+  /** Like `inChunks`, for items that belong to a worker. Registers the worker if it is unknown. */
   ofWorker<Item, Result>(
     worker: WorkerRef,
     items: readonly Item[],
@@ -113,19 +113,19 @@ export class Operations {
     );
   }
 
-  /** Runs `work`, which does something to at most CHUNK jobs, until it finds none. */
+  /** Repeats `work`, which processes at most CHUNK jobs, until it finds none. */
   async untilNone<Result>(work: (transaction: Transaction) => Promise<readonly Result[]>): Promise<Result[]> {
     const results: Result[] = [];
     for (;;) {
-      const some = await this.run(CHUNK, work);
-      if (some.length === 0) return results;
-      results.push(...some);
+      const batch = await this.run(CHUNK, work);
+      if (batch.length === 0) return results;
+      results.push(...batch);
     }
   }
 
   #notify(change: LedgerChange): void {
     const { dueAt } = change;
-    const event = dueAt === undefined ? change : { ...change, dueAt: this.time.back(dueAt) };
+    const event = dueAt === undefined ? change : { ...change, dueAt: this.time.toCallerTime(dueAt) };
     for (const listener of this.#listeners) listener(event);
   }
 }

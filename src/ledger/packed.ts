@@ -2,22 +2,25 @@ import type { Value } from './driver.js';
 import { storedJson } from './stored-json.js';
 
 /**
- * libsql takes about 1 µs for each value that it hands over, which for a job of a dozen columns is more than SQLite takes to find it. So the
- * columns between these marks cross as one JSON array. To Postgres the marks are comments.
+ * libsql takes about 1 µs per value that it returns; for a job of a dozen columns that is more than SQLite needs to find the row. So the
+ * columns between these marks cross over as one JSON array. To Postgres the marks are comments.
  */
 const BEGIN = '/*[*/';
 const END = '/*]*/';
 const MARKED = /\/\*\[\*\/(.*?)\/\*\]\*\//s;
 const NAME = 'packed';
 
-/** Marks columns of a SELECT, comma separated, that hold whole numbers or short text: JSON of SQLite rounds fractions to 15 digits. */
+/**
+ * Marks comma-separated columns of a SELECT for packing. They must hold integers or short text: SQLite's JSON rounds fractions to 15
+ * digits.
+ */
 export function packed(columns: string): string {
   return `${BEGIN}${columns}${END}`;
 }
 
 type Row = Record<string, Value>;
 
-/** A statement as SQLite runs it, and what makes its rows those of the statement as it was written. */
+/** A statement as SQLite runs it, and the function that restores its rows to those of the original statement. */
 export interface Packing {
   readonly sql: string;
   readonly unpack: ((row: Row) => Row) | undefined;

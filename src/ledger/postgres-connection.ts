@@ -7,12 +7,12 @@ import { optionalPackage } from '../kit/optional-package.js';
 export const { default: postgres } = await optionalPackage('pg');
 
 const CONNECT_LIMIT_MS = 5_000;
-/** A statement is ended by the server after this time, a connection that does not answer at all is given up a little later. */
+/** The server cancels a statement after this time; the client gives up on an unresponsive connection a little later. */
 const STATEMENT_LIMIT_MS = 30_000;
-const ANSWER_LIMIT_MS = 35_000;
+const RESPONSE_LIMIT_MS = 35_000;
 const FIRST_RETRY_MS = 100;
 const MAX_RETRY_MS = 5_000;
-/** MATERIALIZED and pg_locks as they are used here. */
+/** The first version with MATERIALIZED and pg_locks as they are used here. */
 const OLDEST_SERVER = 120_000;
 
 const INT8 = 20;
@@ -23,8 +23,9 @@ const types = {
 };
 
 /**
- * The statements are written for SQLite, whose planner knows only nested loops over indexes. Held to the same, Postgres makes the same plans
- * whether or not it has looked at the tables since they were empty: a ledger grows by a million jobs between two visits of ANALYZE.
+ * The statements are written for SQLite, whose planner only knows nested loops over indexes. Restricted to the same, Postgres makes the
+ * same plans whether or not the tables have been analyzed since they were empty: a ledger grows by a million jobs between two runs of
+ * ANALYZE.
  */
 const SETTINGS = {
   enable_seqscan: 'off',
@@ -36,13 +37,13 @@ const SETTINGS = {
   idle_in_transaction_session_timeout: STATEMENT_LIMIT_MS,
   client_min_messages: 'warning',
 };
-const settingsAs = (set: string) =>
+const settingsWith = (set: string) =>
   Object.entries(SETTINGS)
     .map(([name, value]) => `${set} ${name} = ${value}`)
     .join('; ');
-const SESSION = settingsAs('SET');
-/** For a transaction alone: behind a pooler the session is anybody's. */
-export const LOCAL_SETTINGS = settingsAs('SET LOCAL');
+const SESSION = settingsWith('SET');
+/** For a single transaction: behind a pooler, sessions are shared. */
+export const LOCAL_SETTINGS = settingsWith('SET LOCAL');
 
 const SERVER = `SELECT current_setting('server_version_num')::int AS server, current_setting('server_encoding') AS encoding,
   pg_backend_pid() AS pid, pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool AS "readOnly"`;
@@ -60,16 +61,17 @@ export interface ConnectionOptions {
   readonly place: string;
   readonly name: string;
   readonly clock?: Clock;
-  /** Runs on each new connection before it is used. */
+  /** Called with each new connection before it is used. */
   readonly onUp?: (client: pg.Client, pooled: boolean) => Promise<unknown>;
 }
 
 /**
- * One connection that comes back. Down → connecting: who calls waits for the first attempt → up, or away: calls are refused at once with
- * `ledger-away` while further attempts go on, from 100 ms to 5 s apart. A server that only reads, as a replica before it takes over, is away too.
+ * A connection that reconnects. Down → connecting (callers wait for the first attempt) → up, or away: calls are rejected at once with
+ * `ledger-away` while attempts continue, 100 ms to 5 s apart. A read-only server, such as a replica before it is promoted, counts as away
+ * too.
  *
- * A pooler such as pgbouncer gives each transaction to whichever session is free: what is prepared, set, locked or listened for in one is not there in the
- * next. It is known by the number of the process that it names as its own, which is not that of the server's.
+ * A pooler such as pgbouncer gives each transaction to any free session: whatever is prepared, set, locked or listened for in one is
+ * missing in the next. A pooler is recognised by the process id that it reports, which differs from the server's.
  */
 export class PostgresConnection {
   readonly #options: ConnectionOptions;
@@ -87,17 +89,17 @@ export class PostgresConnection {
     this.#clock = options.clock ?? systemClock;
   }
 
-  /** The connection as it is now. */
+  /** The current connection, if it is up. */
   get current(): pg.Client | undefined {
     return this.#client;
   }
 
-  /** Whether a session lasts for one transaction. */
+  /** Whether a pooler is in between, so that a session lasts for one transaction only. */
   get pooled(): boolean {
     return this.#pooled;
   }
 
-  /** Rejects with `ledger-away`. The first call rejects with what the server said. */
+  /** Resolves to the connection once it is up. Rejects with `ledger-away`; the first call rejects with the server's own error. */
   async ready(): Promise<pg.Client> {
     if (this.#closed) throw new PeerworkError('closed');
     if (this.#client !== undefined) return this.#client;
@@ -105,12 +107,13 @@ export class PostgresConnection {
     return this.#connect();
   }
 
-  /** Gives up a connection that has failed, and looks for another. */
+  /** Drops a failed connection and reconnects. */
   lost(client: pg.Client): void {
     if (this.#client !== client) return;
     this.#client = undefined;
     client.end().catch(() => {});
-    // A server that is only gone for a moment is seldom back within this turn.
+    // Reconnect at once. The first attempt often fails, since even a server that is gone only briefly is seldom back within this turn; it
+    // is then retried.
     if (!this.#closed) this.#connect().catch(() => {});
   }
 
@@ -152,7 +155,7 @@ export class PostgresConnection {
       connectionString: url,
       application_name: name,
       connectionTimeoutMillis: CONNECT_LIMIT_MS,
-      query_timeout: ANSWER_LIMIT_MS,
+      query_timeout: RESPONSE_LIMIT_MS,
       keepAlive: true,
       pipeline: true,
       types,
@@ -178,12 +181,12 @@ export class PostgresConnection {
   }
 }
 
-/** To an open ledger a server that only reads is away until it takes over; a ledger to be opened is at the wrong server. */
+/** For an open ledger, a read-only server is away until it is promoted; for a ledger being opened, it is the wrong server. */
 export class OnlyReads extends Error {
   override readonly name = 'OnlyReads';
 }
 
-/** What went wrong, by its code: the sentence of a driver or server may hold what the URL held. */
+/** Wraps an error as `ledger-away` unless it already has a code: messages of drivers and servers may contain parts of the URL. */
 export function away(place: string, thrown: unknown): PeerworkError {
   if (thrown instanceof PeerworkError) return thrown;
   return new PeerworkError('ledger-away', `${place}: ${reasonOf(thrown)}`, { cause: thrown });

@@ -1,8 +1,8 @@
 import type { Numbers, Statements } from './driver.js';
 
-/** Numbers that one step of a sequence stands for: the largest list that is drawn in one step. */
+/** Numbers per step of a sequence: the largest list that is drawn in one step. */
 const BLOCK = 1_024;
-/** Blocks are told apart by so many numbers in a lock: there are never nearly as many under way. */
+/** Number of distinct lock ids for blocks; far more than are ever in flight. */
 const LOCKS = 2 ** 31;
 
 const COUNTERS = ['job', 'settled', 'history'] as const;
@@ -16,20 +16,20 @@ const HELD = `SELECT CAST(objid AS BIGINT) AS block FROM pg_locks WHERE locktype
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid <> pg_backend_pid()`;
 
 /**
- * Masters on one Postgres would wait for each other's commits on the rows of `counter`. So the busy ones are sequences, a step of which is a
- * block of 1,024 numbers: `last_value` L says that all up to L were drawn.
+ * With counter rows, Masters on one Postgres would wait for each other's commits. So the busy counters are sequences, each step of which is
+ * a block of 1,024 numbers: a `last_value` of L means that all numbers up to L have been drawn.
  *
- * Sequences leave open who commits first, but a reader of settlements must never pass one that commits later. So who draws one first takes a
- * shared advisory lock that names the L it has seen: its numbers are above. Nobody waits for such a lock; a reader looks at L, then at the locks
- * that others hold, and then reads no further than the lowest of all these. Who has drawn up to L and holds no lock any more has committed,
- * and is seen; locks are given up after that, and when a connection ends.
+ * Sequences do not determine who commits first, but a reader of settlements must never skip one that commits later. So a transaction takes
+ * a shared advisory lock naming the L it has seen before its first draw: its numbers are above that L. Nobody waits for such a lock. A
+ * reader reads L, then the locks that others hold, and then reads no further than the lowest of all these. A transaction that drew up to L
+ * and no longer holds a lock has committed and is visible, because locks are released after the commit, or when the connection ends.
  */
 export class PostgresNumbers implements Numbers {
   readonly #sql: Statements;
   readonly #lockClass: number;
-  #holds = false;
+  #holdsLock = false;
 
-  /** For one transaction. `lockClass` is the ledger's own. */
+  /** Serves one transaction. `lockClass` is specific to the ledger. */
   constructor(sql: Statements, lockClass: number) {
     this.#sql = sql;
     this.#lockClass = lockClass;
@@ -46,7 +46,7 @@ export class PostgresNumbers implements Numbers {
     let behind = 0;
     for (const { block } of held) {
       const distance = (((last / BLOCK) % LOCKS) - block + LOCKS) % LOCKS;
-      // The others saw a later number than this reader.
+      // Otherwise the lock's holder saw a later number than this reader did.
       if (distance < LOCKS / 2) behind = Math.max(behind, distance);
     }
     return last - behind * BLOCK;
@@ -54,20 +54,20 @@ export class PostgresNumbers implements Numbers {
 
   async #draw(counter: string, steps: number): Promise<number> {
     for (;;) {
-      const locks = counter === 'settled' && !this.#holds;
+      const locks = counter === 'settled' && !this.#holdsLock;
       const rows = locks
         ? await this.#sql.all<{ value: number }>(DRAW_SETTLED, [this.#lockClass, steps])
         : await this.#sql.all<{ value: number }>(DRAW(counter), [steps]);
-      if (locks) this.#holds = true;
+      if (locks) this.#holdsLock = true;
       const values = rows.map((row) => row.value);
       const first = Math.min(...values);
-      // Somebody else drew in between: the numbers must follow each other.
+      // Another transaction drew in between: the numbers must be consecutive, so draw again.
       if (Math.max(...values) - first === (steps - 1) * BLOCK) return first - BLOCK + 1;
     }
   }
 }
 
-/** Makes the sequences, and moves them beyond what the rows of `counter` say was drawn, as after an import. */
+/** Creates the sequences and moves them past what the rows of `counter` say was drawn, as after an import. */
 export async function prepareNumbers(sql: Statements): Promise<void> {
   for (const counter of COUNTERS) {
     await sql.run(`CREATE SEQUENCE IF NOT EXISTS counter_${counter} AS BIGINT INCREMENT BY ${BLOCK} MINVALUE 0 START WITH 0`);

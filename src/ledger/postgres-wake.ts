@@ -4,16 +4,19 @@ import { parseJson } from '../kit/json.js';
 import type { CancelledJob, JobChange, LedgerChange } from './ledger-change.js';
 import { PostgresConnection } from './postgres-connection.js';
 
-/** Postgres takes fewer than 8,000 bytes. */
+/** The limit of Postgres is just under 8,000 bytes. */
 const MAX_PAYLOAD_BYTES = 7_900;
-/** The first change is sent at once, those that follow together: Postgres lets only one transaction at a time commit a NOTIFY. */
+/**
+ * Minimum spacing of notifications, in ms. The first change is sent at once, later ones are merged: only one transaction at a time can
+ * commit a NOTIFY.
+ */
 const SPACING_MS = 20;
-/** Behind a pooler nobody can listen: whether there is something new is looked for as often. */
+/** Polling interval behind a pooler, where LISTEN does not work. */
 const POLL_MS = 1_000;
-/** More changes than this need no list: they do not fit. */
+/** Jobs kept while merging; more would not fit in a payload anyway. */
 const MAX_KEPT = 200;
 
-type Told = Omit<LedgerChange, 'own'>;
+type ChangeNotice = Omit<LedgerChange, 'own'>;
 
 export interface WakeOptions {
   readonly url: string;
@@ -23,10 +26,10 @@ export interface WakeOptions {
 }
 
 /**
- * Notifications between Masters on one ledger of what they changed. A separate connection listens and notifies: a NOTIFY in the transaction that made
- * the change would make all commits of the server wait for each other (its queue has one lock, held until the commit is on disk). It is sent
- * right after the commit, and not waited for. What is lost when a Master dies in between, the others find by looking now and then. Behind a pooler, where
- * none can listen, looking is all there is.
+ * Notifies Masters on one ledger of each other's changes. It listens and notifies on a separate connection: a NOTIFY in the changing
+ * transaction would serialise all commits of the server (its queue has one lock, held until the commit is on disk). The notification is
+ * sent right after the commit without waiting for it. What is lost when a Master dies in between, the others find by polling now and then.
+ * Behind a pooler, where LISTEN does not work, polling is all there is.
  */
 export class PostgresWake {
   readonly #connection: PostgresConnection;
@@ -34,8 +37,8 @@ export class PostgresWake {
   readonly #listeners: ((change: LedgerChange) => void)[] = [];
   #channel = '';
   #wasUp = false;
-  #waiting: Told | undefined;
-  #telling: Promise<void> = Promise.resolve();
+  #unsent: ChangeNotice | undefined;
+  #sending: Promise<void> = Promise.resolve();
   #timer: Timer | undefined;
   #polling: Timer | undefined;
   #closed = false;
@@ -51,8 +54,8 @@ export class PostgresWake {
   }
 
   announce(change: LedgerChange): void {
-    this.#waiting = this.#waiting === undefined ? change : merged(this.#waiting, change);
-    if (this.#timer === undefined) this.#tell();
+    this.#unsent = this.#unsent === undefined ? change : merged(this.#unsent, change);
+    if (this.#timer === undefined) this.#send();
   }
 
   onAnnounced(listener: (change: LedgerChange) => void): void {
@@ -63,28 +66,28 @@ export class PostgresWake {
     this.#closed = true;
     this.#polling?.cancel();
     this.#timer?.cancel();
-    this.#tell();
+    this.#send();
     this.#timer?.cancel();
-    await this.#telling;
+    await this.#sending;
     await this.#connection.close();
   }
 
-  #tell(): void {
+  #send(): void {
     this.#timer = undefined;
-    const change = this.#waiting;
+    const change = this.#unsent;
     if (change === undefined) return;
-    this.#waiting = undefined;
+    this.#unsent = undefined;
     const client = this.#connection.current;
-    // Without a connection the others hear nothing, and will look for themselves.
-    const named = this.#connection.pooled ? {} : { name: 'tell' };
+    // Without a connection nothing is sent; the others find the change by polling.
+    const named = this.#connection.pooled ? {} : { name: 'notify' };
     if (client !== undefined)
-      this.#telling = Promise.all(
+      this.#sending = Promise.all(
         payloads(change).map((payload) => client.query({ ...named, text: 'SELECT pg_notify($1, $2)', values: [this.#channel, payload] })),
       ).then(
         () => {},
         () => {},
       );
-    this.#timer = this.#clock.after(SPACING_MS, () => this.#tell(), { unref: true });
+    this.#timer = this.#clock.after(SPACING_MS, () => this.#send(), { unref: true });
   }
 
   async #poll(): Promise<void> {
@@ -93,7 +96,7 @@ export class PostgresWake {
     this.#polling = this.#clock.after(
       POLL_MS,
       () => {
-        this.#hear('');
+        this.#receive('');
         void this.#poll();
       },
       { unref: true },
@@ -102,23 +105,23 @@ export class PostgresWake {
 
   async #listen(client: pg.Client): Promise<void> {
     client.on('notification', ({ payload, processId }) => {
-      if (processId !== (client as unknown as { readonly processID: number }).processID) this.#hear(payload ?? '');
+      if (processId !== (client as unknown as { readonly processID: number }).processID) this.#receive(payload ?? '');
     });
     this.#polling?.cancel();
     await client.query(`SET synchronous_commit = off; LISTEN ${client.escapeIdentifier(this.#channel)}`);
-    if (this.#wasUp) this.#hear('');
+    if (this.#wasUp) this.#receive('');
     this.#wasUp = true;
   }
 
-  #hear(payload: string): void {
+  #receive(payload: string): void {
     const change: LedgerChange = { ...readPayload(payload), own: false };
     for (const listener of this.#listeners) listener(change);
   }
 }
 
-const unknown: Told = { jobs: [], cut: true, ready: true, settled: true, cancelled: [], rows: [] };
+const anything: ChangeNotice = { jobs: [], cut: true, ready: true, settled: true, cancelled: [], rows: [] };
 
-function merged(one: Told, other: Told): Told {
+function merged(one: ChangeNotice, other: ChangeNotice): ChangeNotice {
   const jobs = one.jobs.length > MAX_KEPT ? one.jobs : [...one.jobs, ...other.jobs];
   return {
     jobs,
@@ -131,15 +134,16 @@ function merged(one: Told, other: Told): Told {
   };
 }
 
-function earlier(one: number | undefined, other: number | undefined): Pick<Told, 'dueAt'> {
+function earlier(one: number | undefined, other: number | undefined): Pick<ChangeNotice, 'dueAt'> {
   const dueAt = Math.min(one ?? Number.POSITIVE_INFINITY, other ?? Number.POSITIVE_INFINITY);
   return dueAt === Number.POSITIVE_INFINITY ? {} : { dueAt };
 }
 
 /**
- * As many as the runs that are to be stopped need; the other lists are cut short to what is left. Jobs are sent as `[id, channel, state, group]`.
+ * Returns as many payloads as the cancelled runs need; the other lists are truncated to the remaining room. Jobs are encoded as `[id,
+ * channel, state, group]`.
  */
-export function payloads(change: Told): string[] {
+export function payloads(change: ChangeNotice): string[] {
   const texts: string[] = [];
   const running = change.cancelled.filter((job) => job.running !== undefined);
   do {
@@ -172,15 +176,18 @@ function take<T>(list: readonly T[], room: { bytes: number }): T[] {
   return taken;
 }
 
-/** Postgres itself allows 8,000 bytes. */
+/** Generous: Postgres itself allows 8,000 bytes. */
 const PAYLOAD_LIMITS = { maxBytes: 64 * 1024, maxDepth: 8 };
 
-/** What cannot be read may mean anything: another version may write it, and anyone in the database can. */
-export function readPayload(payload: string): Told {
+/**
+ * Parses a payload. An unreadable one counts as "anything may have changed": another version may have written it, and so can anyone in the
+ * database.
+ */
+export function readPayload(payload: string): ChangeNotice {
   try {
     const sent = parseJson(payload, PAYLOAD_LIMITS) as {
       readonly jobs: readonly (readonly [string, string, JobChange['state'], string?])[];
-      readonly rows: Told['rows'];
+      readonly rows: ChangeNotice['rows'];
       readonly cancelled: readonly CancelledJob[];
       readonly cut: boolean;
       readonly ready: boolean;
@@ -191,6 +198,6 @@ export function readPayload(payload: string): Told {
     const { cut, ready, settled, dueAt } = sent;
     return { jobs, rows: [...sent.rows], cancelled: [...sent.cancelled], cut, ready, settled, ...(dueAt !== undefined && { dueAt }) };
   } catch {
-    return unknown;
+    return anything;
   }
 }

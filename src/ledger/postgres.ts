@@ -10,7 +10,10 @@ import { away, codeOf, LOCAL_SETTINGS, OnlyReads, PostgresConnection, postgres, 
 import { PostgresNumbers, prepareNumbers } from './postgres-numbers.js';
 import { PostgresWake } from './postgres-wake.js';
 
-/** What keeps a ledger on Postgres from being opened: the code of a server or a system, or the sentence of a driver that gives none, and what it means. */
+/**
+ * Why a ledger on Postgres cannot be opened: a server's or system's error code, or the message of a driver error without one, and our code
+ * for it.
+ */
 const CAUSES: readonly (readonly [RegExp, ErrorCode])[] = [
   [/^28|^SASL/, 'ledger-login'],
   [/^3D000/, 'ledger-database-missing'],
@@ -24,14 +27,14 @@ const CAUSES: readonly (readonly [RegExp, ErrorCode])[] = [
   [/^(08|53|57|E[A-Z]+$)|timeout|terminated|ended|closed/i, 'ledger-unreachable'],
 ];
 
-/** Second half of the advisory lock of who migrates; settlements have the blocks of their numbers there. */
+/** Second half of the migration's advisory lock; settlements use the non-negative block numbers. */
 const MIGRATION_LOCK = -1;
-/** What a timer can wait at most: 24 days. */
+/** The longest delay of a timer: 24 days. */
 const NO_LIMIT_MS = 2 ** 31 - 1;
 
 export interface PostgresOptions {
   readonly clock?: Clock;
-  /** Where other Masters are heard, if the other address is that of a pooler. */
+  /** The database's own address for LISTEN, if the main URL is a pooler's. */
   readonly listenUrl?: string;
 }
 
@@ -41,9 +44,9 @@ interface Prepared {
 }
 
 /**
- * Postgres through `pg`: one connection for the transactions, which come one at a time, and one to hear and tell what other Masters do.
- * BEGIN is sent together with the first statement (pipelining). A transaction that lost against another one, or its connection before its
- * COMMIT was sent, rejects with `Conflict`: run again, nobody sees it. After a COMMIT without an answer nobody can know: `ledger-away`.
+ * Postgres through `pg`: one connection for transactions, which run one at a time, and one for notifications between Masters. BEGIN is sent
+ * together with the first statement (pipelining). A transaction that lost a conflict, or its connection before COMMIT was sent, rejects
+ * with `Conflict`: running it again is safe. After a COMMIT without a response the outcome is unknown: `ledger-away`.
  */
 export class PostgresDriver implements Driver {
   readonly readClock = 'SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT) AS now';
@@ -53,7 +56,7 @@ export class PostgresDriver implements Driver {
   readonly #wake: PostgresWake;
   readonly #prepared = new Map<string, Prepared>();
   #lockClass = 0;
-  #patient = false;
+  #unlimited = false;
 
   private constructor(url: string, { clock, listenUrl = url }: PostgresOptions) {
     this.#place = placeOf(url);
@@ -62,7 +65,7 @@ export class PostgresDriver implements Driver {
     this.#wake = new PostgresWake({ ...options, url: listenUrl, place: placeOf(listenUrl), name: 'peerwork wake' });
   }
 
-  /** Connects. Rejects with the code of what is in the way, `ledger-unreachable`, `ledger-login` and the like; `ledger-away` is for later. */
+  /** Connects. Rejects with the specific cause, such as `ledger-unreachable` or `ledger-login`; `ledger-away` only occurs later. */
   static async open(url: string, options: PostgresOptions = {}): Promise<PostgresDriver> {
     const driver = new PostgresDriver(url, options);
     let place = driver.#place;
@@ -82,15 +85,15 @@ export class PostgresDriver implements Driver {
   }
 
   async all<Row>(sql: string, values: readonly Value[] = []): Promise<Row[]> {
-    return this.#alone(async (client) => (await this.#query(client, sql, values)).rows as Row[]);
+    return this.#withClient(async (client) => (await this.#query(client, sql, values)).rows as Row[]);
   }
 
   async run(sql: string, values: readonly Value[] = []): Promise<number> {
-    return this.#alone(async (client) => (await this.#query(client, sql, values)).rowCount ?? 0);
+    return this.#withClient(async (client) => (await this.#query(client, sql, values)).rowCount ?? 0);
   }
 
   async exec(script: string): Promise<void> {
-    await this.#alone((client) => client.query({ text: translated(script), ...this.#limit() }));
+    await this.#withClient((client) => client.query({ text: translate(script), ...this.#limit() }));
   }
 
   async transaction<T>(work: (sql: Statements) => Promise<T>): Promise<T> {
@@ -98,7 +101,7 @@ export class PostgresDriver implements Driver {
   }
 
   async exclusively<T>(work: (sql: Statements) => Promise<T>): Promise<T> {
-    this.#patient = true;
+    this.#unlimited = true;
     const begin = 'BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0';
     try {
       return await this.#transaction(begin, async (sql) => {
@@ -108,7 +111,7 @@ export class PostgresDriver implements Driver {
         return result;
       });
     } finally {
-      this.#patient = false;
+      this.#unlimited = false;
     }
   }
 
@@ -140,7 +143,7 @@ export class PostgresDriver implements Driver {
     } catch (thrown) {
       if (this.#isLost(client, thrown)) throw committing ? away(this.#place, thrown) : new Conflict(reasonOf(thrown), { cause: thrown });
       if (!committing) await client.query('ROLLBACK').catch(() => this.#work.lost(client));
-      throw refusal(this.#place, thrown);
+      throw toPeerworkError(this.#place, thrown);
     }
   }
 
@@ -160,41 +163,44 @@ export class PostgresDriver implements Driver {
     }
   }
 
-  async #alone<T>(action: (client: pg.Client) => Promise<T>): Promise<T> {
+  async #withClient<T>(action: (client: pg.Client) => Promise<T>): Promise<T> {
     const client = await this.#ready();
     try {
       return await action(client);
     } catch (thrown) {
       if (this.#isLost(client, thrown)) throw away(this.#place, thrown);
-      throw refusal(this.#place, thrown);
+      throw toPeerworkError(this.#place, thrown);
     }
   }
 
   #query(client: pg.Client, sql: string, values: readonly Value[]): Promise<pg.QueryResult> {
     const { name, text } = this.#prepare(sql);
-    // Behind a pooler the next transaction may be another session's, where nothing, or something else, has this name.
+    // Behind a pooler the next transaction may run in another session, where this name is unknown or means another statement.
     return client.query({ ...(!this.#work.pooled && { name }), text, ...this.#limit(), values: checkedValues(values) as Value[] });
   }
 
   #limit(): { readonly query_timeout?: number } {
-    return this.#patient ? { query_timeout: NO_LIMIT_MS } : {};
+    return this.#unlimited ? { query_timeout: NO_LIMIT_MS } : {};
   }
 
   #prepare(sql: string): Prepared {
     let prepared = this.#prepared.get(sql);
     if (prepared === undefined) {
-      prepared = { name: `p${this.#prepared.size}`, text: translated(sql) };
+      prepared = { name: `p${this.#prepared.size}`, text: translate(sql) };
       this.#prepared.set(sql, prepared);
     }
     return prepared;
   }
 
-  /** Whether it was the connection that failed: then it is given up. What the server says of a statement has a code of five characters. */
+  /**
+   * Returns whether the connection failed, in which case it is dropped. Errors of the server about a statement have a code of five
+   * characters.
+   */
   #isLost(client: pg.Client, thrown: unknown): boolean {
     if (thrown instanceof TypeError || thrown instanceof PeerworkError || thrown instanceof Conflict) return false;
     const code = codeOf(thrown);
-    // A prepared statement that the server does not know, or whose columns another Master has migrated, or a server that only reads: the
-    // connection is not what it seemed.
+    // An unknown prepared statement, one whose columns another Master has migrated, or a read-only server: the connection is not what it
+    // seemed.
     const lost =
       this.#work.current !== client ||
       /^(08|57P|25P03|26000|25006|0A000)/.test(code) ||
@@ -204,8 +210,8 @@ export class PostgresDriver implements Driver {
   }
 }
 
-/** Numbered values and 64-bit integers, outside of quotes. */
-export function translated(sql: string): string {
+/** Translates a statement for Postgres: numbered parameters and 64-bit integers, outside of quotes. */
+export function translate(sql: string): string {
   let count = 0;
   return sql.replace(/'(?:[^']|'')*'|\?|\bINTEGER\b/g, (found) => {
     if (found === '?') {
@@ -216,7 +222,7 @@ export function translated(sql: string): string {
   });
 }
 
-/** `host:port/database`. The password is never written to a log of this process from now on. */
+/** Returns `host:port/database`, and conceals the password in this process's logs from now on. */
 function placeOf(url: string): string {
   try {
     const { host, port, database, password } = new postgres.Client({ connectionString: url });
@@ -227,17 +233,17 @@ function placeOf(url: string): string {
   }
 }
 
-function refusal(place: string, thrown: unknown): unknown {
+function toPeerworkError(place: string, thrown: unknown): unknown {
   if (thrown instanceof PeerworkError || thrown instanceof Conflict || thrown instanceof TypeError) return thrown;
   const code = codeOf(thrown);
   if (/^(40P01|40001|23505)$/.test(code)) return new Conflict(reasonOf(thrown), { cause: thrown });
   if (code === '53100') return new PeerworkError('disk-full', place, { cause: thrown });
   if (/^(53|57|08|25006|E[A-Z]+$)/.test(code)) return away(place, thrown);
-  // Refused rather than gone: a wrong password, no such database, no right to make a table.
+  // Refused rather than unreachable: a wrong password, a missing database, no right to create tables.
   return /^(28|3D|42501|3F)/.test(code) ? openingError(place, thrown) : thrown;
 }
 
-/** Why a ledger on Postgres was not opened, each cause under its own code: nobody tries again, so none of them may say `ledger-away`. */
+/** Maps each cause of a failed opening to its own code, never to `ledger-away`: opening is not retried. */
 function openingError(place: string, thrown: unknown): unknown {
   if (thrown instanceof PeerworkError && thrown.code !== 'ledger-away') return thrown;
   if (thrown instanceof TypeError) return thrown;
@@ -250,20 +256,23 @@ function openingError(place: string, thrown: unknown): unknown {
   return new PeerworkError(code, `${place}: ${plainReason(reasonOf(first))}`, { cause: first });
 }
 
-/** What the driver says in words of its own. */
+/** Rewords messages that come from the driver itself. */
 function plainReason(reason: string): string {
   if (/client password must be/.test(reason)) return 'it wants a password, and the address has none';
   return reason === 'timeout expired' ? 'it did not respond in time' : reason;
 }
 
-/** An address that cannot be read: it names a file that cannot, or it is none. What the parser says may hold the address, with its password. */
+/**
+ * The error for an invalid address, or one that names an unreadable file. The parser's message may contain the address with its password,
+ * so it is not used.
+ */
 function addressError(thrown: unknown): PeerworkError {
   if (systemCode(thrown)?.startsWith('E') === true && (thrown as NodeJS.ErrnoException).syscall !== undefined)
     return fileError(thrown, 'ledger-unusable', 'a file that the address of the ledger names');
   return new PeerworkError('ledger-unusable', 'postgres://…: this is no address of a Postgres database');
 }
 
-/** A name with several addresses gives an error that says nothing by itself. */
+/** A name with several addresses fails with an AggregateError that has no message of its own. */
 function firstOf(thrown: unknown): unknown {
   return thrown instanceof AggregateError && thrown.errors.length > 0 ? thrown.errors[0] : thrown;
 }

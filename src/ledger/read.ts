@@ -9,7 +9,7 @@ import type { Transaction } from './transaction.js';
 const SETTLED = `SELECT job.settled_seq, ${END_COLUMNS} FROM job LEFT JOIN worker ON worker.seq = job.worker
   WHERE job.settled_seq > ? AND job.settled_seq <= ? AND job.settled_seq IS NOT NULL ORDER BY job.settled_seq LIMIT ?`;
 
-/** Rows read at once, and the outputs that one answer holds at least before it is cut short. */
+/** Rows per query, and the size of outputs after which a result is truncated. */
 const PAGE = 64;
 const ENOUGH_CHARS = MAX_MESSAGE_BYTES;
 

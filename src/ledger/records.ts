@@ -1,10 +1,10 @@
 import type { JobError, Json, ParentFailure, SettledJob } from '../job/job.js';
 import type { ChangedFields, ShownFields } from '../job/job-fields.js';
 
-/** The records that the ledger returns. Instants in milliseconds since the epoch. */
+/** The records that the ledger returns. Instants are in milliseconds since the epoch. */
 
 export interface WorkerRef {
-  /** Public key, base64url; `http:name` for one that works over HTTP. */
+  /** Public key, base64url; `http:name` for a worker that uses the HTTP API. */
   readonly id: string;
   readonly name: string;
 }
@@ -12,7 +12,7 @@ export interface WorkerRef {
 export type JobState = 'blocked' | 'ready' | 'leased' | 'completed' | 'failed' | 'cancelled';
 export type JobCounts = Readonly<Record<JobState, number>>;
 
-/** Why a ready job is not handed out now. */
+/** Why a ready job cannot be claimed now. */
 export type Waiting = 'delayed' | 'group-paused' | 'workgroup-held' | 'workgroup-full' | 'duplicate-runs';
 
 /** A job as lists show it, without its data and output. */
@@ -27,25 +27,25 @@ export interface JobSummary extends ShownFields<'summary'> {
   readonly createdAt: number;
   readonly startedAt?: number;
   readonly finishedAt?: number;
-  /** The last one, also of a job that waits for another attempt. */
+  /** The latest error, also while the job waits for another attempt. */
   readonly error?: JobError;
-  /** Its outcome is that of this duplicate. */
+  /** The duplicate whose outcome this job shares. */
   readonly mergedWith?: string;
 }
 
-/** All there is to know about one job. */
+/** The full record of a job. */
 export interface JobRecord extends JobSummary, ShownFields<'record'> {
   readonly parents: readonly string[];
   readonly children: readonly string[];
-  /** That of its group, if it says nothing itself. */
+  /** The job's own policy, or that of its group. */
   readonly parentFailure: ParentFailure;
-  /** Once it has ended. */
+  /** Set once the job has ended. */
   readonly settled?: SettledJob;
 }
 
-/** What may be changed of a job that does not run; null takes a value away. */
+/** Changes to a job that is not running; null clears a value. */
 export interface JobChanges extends ChangedFields {
-  /** How many runs may still fail, from 0: at 0 a waiting job fails now. */
+  /** How many more runs may fail. At 0 a waiting job fails immediately. */
   readonly attemptsLeft?: number;
 }
 
@@ -54,19 +54,19 @@ export interface JobFilter {
   readonly channel?: string;
   readonly group?: string;
   readonly workgroup?: string;
-  /** A part of the id, from its beginning. */
+  /** A prefix of the id. */
   readonly idPrefix?: string;
 }
 
-/** What waits again together; without a state, what has failed. */
+/** Which ended jobs to retry; the default state is `failed`. */
 export interface RedriveFilter extends Pick<JobFilter, 'channel' | 'group' | 'workgroup'> {
   readonly state?: 'failed' | 'cancelled';
 }
 
-/** Pages go from the newest to the oldest unless `oldestFirst`. */
+/** A page of jobs, newest first unless `oldestFirst`. */
 export interface JobPage {
   readonly jobs: readonly JobSummary[];
-  /** Give it as `after` for the next page; absent on the last. */
+  /** Pass it as `after` for the next page; absent on the last one. */
   readonly next?: string;
 }
 
@@ -75,7 +75,7 @@ export interface GroupInput {
   readonly name?: string;
   readonly paused?: boolean;
   readonly parentFailure?: ParentFailure;
-  /** Deleted with its jobs this long after its last job has ended; null for never. Default: the ledger's retention. */
+  /** How long after the end of its last job the group is deleted with its jobs; null for never. Default: the ledger's retention. */
   readonly retainMs?: number | null;
   readonly meta?: Json;
 }
@@ -89,14 +89,14 @@ export interface GroupRecord {
   readonly createdAt: number;
   readonly meta?: Json;
   readonly counts: JobCounts;
-  /** Σ weight of completed jobs / Σ weight of all, 0 to 1; 0 without jobs. */
+  /** Σ weight of completed jobs / Σ weight of all jobs, from 0 to 1; 0 without jobs. */
   readonly progress: number;
 }
 
-/** Jobs of a group as a graph; at most `limit` nodes, those created first. */
+/** The jobs of a group as a graph of at most `limit` nodes, oldest first. */
 export interface GroupGraph {
   readonly nodes: readonly { readonly id: string; readonly name?: string; readonly channel: string; readonly state: JobState }[];
-  /** Parent and child, as indexes into `nodes`. */
+  /** Pairs of parent and child, as indexes into `nodes`. */
   readonly edges: readonly (readonly [number, number])[];
   readonly truncated: boolean;
 }
@@ -108,9 +108,9 @@ export interface ChannelRecord {
 
 export interface WorkgroupInput {
   readonly id: string;
-  /** How many of its jobs may run at once; null for no limit. */
+  /** Maximum number of its jobs that run at once; null for no limit. */
   readonly maxRunning?: number | null;
-  /** How many of its jobs may start in each `periodMs`; null for no limit. */
+  /** Maximum number of its jobs that start per `periodMs`; null for no limit. */
   readonly rate?: number | null;
   readonly periodMs?: number | null;
 }
@@ -124,11 +124,11 @@ export interface WorkgroupRecord {
   readonly running: number;
 }
 
-/** A worker that the ledger has met; whether it is connected is the Master's to say. */
+/** A worker that the ledger knows; whether it is connected is known to the Master. */
 export interface WorkerRecord extends WorkerRef {
   readonly approvedAt?: number;
   readonly revokedAt?: number;
-  /** Gets no jobs from then on. */
+  /** Since when the worker receives no more jobs. */
   readonly drainedAt?: number;
 }
 
@@ -136,11 +136,11 @@ export type Missed = 'skip' | 'once' | 'all';
 
 export interface ScheduleInput {
   readonly id: string;
-  /** Five fields, or six with seconds first. */
+  /** A cron expression of five fields, or six with seconds first. */
   readonly cron: string;
-  /** IANA name; default `UTC`. */
+  /** IANA time zone name; default `UTC`. */
   readonly timeZone?: string;
-  /** What is made up for runs that were missed while no Master was there; default `once`. */
+  /** How runs that were missed while no Master was running are made up for; default `once`. */
   readonly missed?: Missed;
   readonly paused?: boolean;
   /** A JobInput without `id`, `runAt` and `delayMs`. */
@@ -162,7 +162,7 @@ export interface ScheduleRecord {
 export interface HistoryEntry {
   readonly seq: number;
   readonly at: number;
-  /** `error`: a run that failed; its body is a JobError. `log` and `progress`: as a Progress. */
+  /** `error`: a failed run, with a JobError as body. `log` and `progress`: a report, as in Progress. */
   readonly kind: 'log' | 'progress' | 'error';
   readonly body: Json;
 }

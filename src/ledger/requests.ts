@@ -6,31 +6,34 @@ import type { LeaseKey } from '../job/verbs.js';
 import type { Retention, WorkerRef } from './records.js';
 
 export interface LedgerOptions {
-  /** The Master that the ledger belongs to, where several may open it: another owner is refused while it is at work, with `ledger-key`. At most 100 characters, no space. */
+  /**
+   * The Master that owns the ledger, where several may open it: another owner is refused with `ledger-key` while this one is active. At
+   * most 100 characters, no spaces.
+   */
   readonly owner?: string;
-  /** With Postgres behind a pooler: the address of the database itself, where this Master hears of others. Default: it looks every second. */
+  /** With Postgres behind a pooler: the database's own address, for notifications from other Masters. Default: poll every second. */
   readonly listenUrl?: string;
   /**
-   * Where the `now` of all calls comes from. With it the ledger keeps its own time, that of the machine's clock or of the database's, and
-   * durations survive a change of it. Default: the ledger's time is what the calls pass.
+   * The clock that supplies the `now` of all calls. With it the ledger keeps its own time, that of the machine's or the database's clock,
+   * and durations survive a change of that clock. Default: the ledger's time is what the calls pass.
    */
   readonly clock?: Pick<Clock, 'now' | 'wall'>;
-  /** Numbers from 0 to below 1, for the jitter of back-offs and made-up ids. Default `Math.random`. */
+  /** Returns numbers in [0, 1), for back-off jitter and generated ids. Default `Math.random`. */
   readonly random?: () => number;
-  /** How long ended jobs are kept. Default: for ever. */
+  /** How long ended jobs are kept. Default: forever. */
   readonly retention?: Retention;
 }
 
 export interface Claim {
   readonly worker: WorkerRef;
   readonly channels: readonly string[];
-  /** Of the worker, such as `arch=arm64` or `gpu`. */
+  /** The worker's labels, such as `arch=arm64` or `gpu`. */
   readonly labels?: readonly string[];
   readonly limit: number;
   readonly until: number;
-  /** How many jobs the worker may hold, including those that it holds already, from whichever Master. */
+  /** Maximum number of jobs the worker may hold, including those it already holds, from any Master. */
   readonly maxHeld?: number;
-  /** Called when it holds as many as it may: there may be more for others. */
+  /** Called when the worker reaches `maxHeld`: others may be able to take the remaining jobs. */
   readonly onFull?: () => void;
 }
 
@@ -55,20 +58,20 @@ export interface LeasedParent {
   readonly output: string;
 }
 
-/** Leases whose time does not count at `now`. */
+/** Leases whose run time does not count at `now`. */
 export interface Paused {
-  /** Their runs have not begun. */
+  /** Leases whose runs have not begun. */
   readonly leases: readonly LeaseKey[];
-  /** Their runs have ended, and their outcomes are on their way. */
+  /** Leases whose runs have ended and whose outcomes are in transit. */
   readonly ended?: readonly LeaseKey[];
 }
 
-/** What the children of runs may be, by the channel of the run; `any`: what its caller could push itself. */
+/** What the children of a run may be, by the run's channel; `any`: whatever the caller could push itself. */
 export type ChildPolicy = 'any' | ((channel: string) => ChildBounds);
 
 export interface AddedJob {
   readonly id: string;
-  /** false: a job with this id was there already. */
+  /** False if a job with this id already existed. */
   readonly added: boolean;
 }
 
@@ -85,21 +88,21 @@ export interface WorkerMarks {
 }
 
 export interface MaintenanceResult {
-  /** Leases that ended without an outcome from their workers. */
+  /** Number of leases that ended without an outcome from their workers. */
   readonly expired: number;
-  /** Runs that were ended because they were over their time limit. */
+  /** Number of runs that were ended for exceeding their time limit. */
   readonly late: number;
-  /** Something became ready, or ended. */
+  /** Whether any job became ready or ended. */
   readonly changed: boolean;
-  /** Call again at this instant (in the past: at once, there is more to do); undefined if nothing is waiting for time. */
+  /** The instant of the next call (in the past: at once, there is more to do); undefined if nothing is pending. */
   readonly nextAt: number | undefined;
-  /** The clock of the ledger was set, and its instants shifted: other Masters may go by the old time for another moment. */
+  /** Whether the ledger's clock was set and its instants shifted: other Masters may use the old time for a moment longer. */
   readonly moved: boolean;
 }
 
-/** One page of a list. */
+/** Selects one page of a list. */
 export interface Page {
-  /** The id of the last entry of the page before; absent: the first page. */
+  /** Id of the last entry of the previous page; absent for the first page. */
   readonly after?: string;
   readonly limit: number;
 }

@@ -1,7 +1,7 @@
 import { checkJobField } from '../job/job-input.js';
 import { stopRuns } from './cancel.js';
 import { releaseDuplicates } from './duplicates.js';
-import { failedWith, recount } from './graph.js';
+import { failedBecauseOf, recount } from './graph.js';
 import { forgetHistory } from './history.js';
 import { isEnded, type RunRow } from './job-row.js';
 import type { CancelledJob } from './ledger-change.js';
@@ -10,7 +10,7 @@ import { CHUNK, type Operations } from './operations.js';
 import { lastSettled } from './read.js';
 import { readRuns } from './read-runs.js';
 import type { RedriveFilter } from './records.js';
-import { deadRows } from './select.js';
+import { endedRows } from './select.js';
 import type { Transaction } from './transaction.js';
 import type { WorkerBook } from './worker-book.js';
 import { slotsOpened } from './workgroups.js';
@@ -22,7 +22,7 @@ const RESTART = sized(
   settled_seq = NULL, started_at = NULL, finished_at = NULL, error = NULL, output = NULL
   WHERE seq IN (${repeated('?', count)})`,
 );
-const ALLOW = sized((count) => `UPDATE job SET attempts_allowed = ? WHERE seq IN (${repeated('?', count)})`);
+const SET_ATTEMPTS = sized((count) => `UPDATE job SET attempts_allowed = ? WHERE seq IN (${repeated('?', count)})`);
 
 export function retryJobs(operations: Operations, ids: readonly string[], now: number): Promise<string[]> {
   return operations.inChunks(ids, async (transaction, chunk) => {
@@ -36,16 +36,16 @@ export async function redrive(operations: Operations, filter: RedriveFilter, lim
   const last = await operations.run(1, lastSettled);
   while (redriven < limit) {
     const count = Math.min(CHUNK, limit - redriven);
-    const some = await operations.run(count, async (transaction) =>
-      retryRuns(transaction, await deadRows(transaction, filter, last, count), transaction.at(now)),
+    const batch = await operations.run(count, async (transaction) =>
+      retryRuns(transaction, await endedRows(transaction, filter, last, count), transaction.at(now)),
     );
-    redriven += some.length;
-    if (some.length < count) break;
+    redriven += batch.length;
+    if (batch.length < count) break;
   }
   return redriven;
 }
 
-/** `attempts`: how many they have from now on; default: as many as before. Throws `job-invalid`. */
+/** Resets jobs in any state. `attempts` sets the number of attempts from now on (default: unchanged). Throws `job-invalid`. */
 export async function resetJobs(
   operations: Operations,
   ids: readonly string[],
@@ -58,7 +58,7 @@ export async function resetJobs(
   );
 }
 
-/** Jobs, which are locked, wait again with all their attempts: for their parents as far as these have not ended, else to be claimed. */
+/** Makes locked jobs wait again with their full attempts: blocked while parents have not ended, ready otherwise. */
 export async function restart(transaction: Transaction, rows: readonly RunRow[], now: number): Promise<void> {
   for (const piece of pieces(rows.map(({ seq }) => seq))) {
     const list = padded(piece);
@@ -75,17 +75,17 @@ export async function restart(transaction: Transaction, rows: readonly RunRow[],
   if (opened.length > 0) await slotsOpened(transaction, opened, now);
 }
 
-/** Failed and cancelled jobs wait again, and with them those that failed because of them. Returns the former. */
+/** Retries failed and cancelled jobs, along with those that failed because of them. Returns the former only. */
 export async function retryRuns(transaction: Transaction, rows: readonly RunRow[], now: number): Promise<RunRow[]> {
   const retried = rows.filter(({ state }) => state === 'failed' || state === 'cancelled');
   if (retried.length === 0) return [];
   const all = new Map(retried.map((row) => [row.seq, row]));
-  for (const row of await failedWith(transaction, [...all.keys()])) all.set(row.seq, row);
+  for (const row of await failedBecauseOf(transaction, [...all.keys()])) all.set(row.seq, row);
   await restart(transaction, [...all.values()], now);
   return retried;
 }
 
-/** Jobs in any state begin anew, without a history. Returns those that ran. */
+/** Resets jobs in any state and drops their history. Returns those that were running. */
 export async function resetRuns(
   transaction: Transaction,
   workers: WorkerBook,
@@ -101,7 +101,7 @@ export async function resetRuns(
   await restart(transaction, rows, now);
   const seqs = rows.map(({ seq }) => seq);
   await forgetHistory(transaction, seqs);
-  if (attempts !== undefined) await transaction.runOf(ALLOW, seqs, [attempts]);
+  if (attempts !== undefined) await transaction.runOf(SET_ATTEMPTS, seqs, [attempts]);
   return stopped;
 }
 

@@ -21,17 +21,25 @@ const workgroups: Table = {
   enter: 'INSERT INTO workgroup (seq, id) VALUES (?, ?) ON CONFLICT (id) DO NOTHING',
 };
 
-/** The numbers of these groups; makes those that are not there. They stay until the end of the transaction: locked, they cannot be deleted. */
+/**
+ * Returns the numbers of these groups and creates missing ones. The rows stay locked until the end of the transaction, so they cannot be
+ * deleted.
+ */
 export function groupsNamed(transaction: Transaction, ids: Iterable<string>, now: number): Promise<Map<string, number>> {
-  return named(transaction, groups, ids, [now]);
+  return idsToSeqs(transaction, groups, ids, [now]);
 }
 
-/** The numbers of these workgroups, which are never deleted; makes those that are not there. */
+/** Returns the numbers of these workgroups and creates missing ones. Workgroups are never deleted. */
 export function workgroupsNamed(transaction: Transaction, ids: Iterable<string>): Promise<Map<string, number>> {
-  return named(transaction, workgroups, ids, []);
+  return idsToSeqs(transaction, workgroups, ids, []);
 }
 
-async function named(transaction: Transaction, table: Table, ids: Iterable<string>, more: readonly number[]): Promise<Map<string, number>> {
+async function idsToSeqs(
+  transaction: Transaction,
+  table: Table,
+  ids: Iterable<string>,
+  more: readonly number[],
+): Promise<Map<string, number>> {
   const found = new Map<string, number>();
   const wanted = [...new Set(ids)].sort();
   const find = async (names: readonly string[]) => {

@@ -11,38 +11,39 @@ import type { Transaction } from './transaction.js';
 /**
  * The end of a run, or of a job that will not run. A leased job becomes
  *   completed                           by an outcome with output,
- *   failed                              by an error when it is final or no attempt is left,
- *   ready, not before a back-off        by an error otherwise (an attempt is charged),
- *   ready, at its old place             when released or never received (nothing is charged) or when its worker was lost (an attempt is charged; with `workerLoss: fail` it fails),
- *   cancelled                           by its owner, from `ready` and `blocked` as well.
- * A persistent one is never completed and never fails: it is ready again. What follows from ends for other jobs is in end-runs.ts.
+ *   failed                              by an error that is final or that used up the last attempt,
+ *   ready after a back-off              by any other error (an attempt is charged),
+ *   ready, at its old place             when released or never received (nothing is charged), or when its worker was lost (an attempt is
+ *                                       charged; with `workerLoss: fail` it fails),
+ *   cancelled                           by its owner, also from `ready` and `blocked`.
+ * A persistent job never completes and never fails: it becomes ready again. What an end causes for other jobs is in end-runs.ts.
  */
 export interface RunEnd {
   readonly row: RunRow;
   readonly state: JobState;
   readonly attemptsMade: number;
   readonly runAt: number | null;
-  /** true: the worker said so, and saying it again is a duplicate. */
+  /** Whether the worker reported this end, so that a repeated settlement is a duplicate. */
   readonly settled: boolean;
   readonly startedAt: number | null;
   readonly finishedAt: number | null;
   readonly error: string | null;
   readonly output: string | null;
-  /** What it was charged for; its duplicates are charged as well. `final`: no attempt would help. */
+  /** Set if an attempt is charged, which charges its duplicates too. `final`: no further attempt would help. */
   readonly charge?: { readonly final: boolean };
-  /** The duplicate whose outcome this is. */
+  /** The duplicate that this outcome comes from. */
   readonly mergedWith?: RunRow;
-  /** Its lease ended in silence: who held it may have it back, while nobody else has it. */
+  /** The lease expired in silence: its worker may resume it while nobody else has the job. */
   readonly resumable?: true;
 }
 
-/** When a run was under way. */
+/** Start and end of a run. */
 export interface RunTimes {
   readonly startedAt: number;
   readonly finishedAt: number;
 }
 
-/** `output` is JSON text. */
+/** Ends a run by the outcome that its worker reported. `output` is JSON text; `random` is for the back-off's jitter. */
 export function endByOutcome(
   row: RunRow,
   outcome: Outcome,
@@ -53,9 +54,9 @@ export function endByOutcome(
 ): RunEnd {
   switch (outcome.state) {
     case 'released':
-      return givenBack(row, { settled: true });
+      return backToReady(row, { settled: true });
     case 'completed': {
-      if (row.persistent === 1) return givenBack(row, { settled: true, attemptsMade: 0 });
+      if (row.persistent === 1) return backToReady(row, { settled: true, attemptsMade: 0 });
       const made = row.attempts_made + 1;
       return { ...ended(row, 'completed', made, within(row, times, now), null), settled: true, output: output ?? 'null' };
     }
@@ -66,7 +67,7 @@ export function endByOutcome(
       if (row.persistent === 0 && (charge.final || made >= row.attempts_allowed))
         return { ...ended(row, 'failed', made, within(row, times, now), error), settled: true, charge, output: output ?? null };
       const wait = backoff(row, made, random);
-      return givenBack(row, {
+      return backToReady(row, {
         settled: true,
         attemptsMade: made,
         runAt: wait > 0 ? now + wait : null,
@@ -78,27 +79,33 @@ export function endByOutcome(
   }
 }
 
-/** The worker was not heard of, or came back without the job: charged, so that a job that kills its workers comes to an end. */
+/**
+ * Ends a run whose worker went silent or came back without the job. An attempt is charged, so that a job that kills its workers is not
+ * retried forever.
+ */
 export function endByLoss(row: RunRow, code: 'lease-expired' | 'worker-lost', now: number): RunEnd {
   const attemptsMade = row.attempts_made + 1;
   const error = errorText({ code, message: describeError(code) });
   const charge = { final: false };
   const silent = code === 'lease-expired' && { resumable: true as const, startedAt: row.started_at };
-  const again = row.persistent === 1 || (attemptsMade < row.attempts_allowed && row.worker_loss === 0);
-  if (again) return { ...givenBack(row, { attemptsMade, error, charge }), ...silent };
+  const runsAgain = row.persistent === 1 || (attemptsMade < row.attempts_allowed && row.worker_loss === 0);
+  if (runsAgain) return { ...backToReady(row, { attemptsMade, error, charge }), ...silent };
   return { ...ended(row, 'failed', attemptsMade, { startedAt: row.started_at ?? now, finishedAt: now }, error), charge };
 }
 
-/** The run was over its time, and its worker did not end it. Charged as if it had; what the worker may say afterwards is stale. */
+/**
+ * Ends a run that exceeded its time limit without being ended by its worker. Charged as if the worker had ended it; a later settlement is
+ * stale.
+ */
 export function endByTime(row: RunRow, limitMs: number, now: number, random: () => number): RunEnd {
   const error = { code: 'timeout', message: describeError('timeout', `${limitMs} ms, and its worker did not end it`) };
   const times = { startedAt: row.started_at ?? now, finishedAt: now };
   return { ...endByOutcome(row, { state: 'failed', error, retry: true }, undefined, times, now, random), settled: false };
 }
 
-/** The worker never received the job. */
+/** Ends the lease of a job that its worker never received; nothing is charged. */
 export function endUnrun(row: RunRow): RunEnd {
-  return givenBack(row, {});
+  return backToReady(row, {});
 }
 
 export function endByCancel(row: RunRow, now: number): RunEnd {
@@ -107,12 +114,12 @@ export function endByCancel(row: RunRow, now: number): RunEnd {
   return { ...ended(row, 'cancelled', row.attempts_made, { startedAt: startedAt ?? 0, finishedAt: now }, error), startedAt };
 }
 
-/** A job that does not run, and will not: for the sake of a parent, or because nobody wants to try it again. */
+/** Fails a job without a run: because of a parent, or because it is not to be tried again. */
 export function failWithoutRun(row: RunRow, error: JobError, now: number): RunEnd {
   return { ...ended(row, 'failed', row.attempts_made, { startedAt: 0, finishedAt: now }, errorText(error)), startedAt: null };
 }
 
-/** The end of a duplicate of a run that ended: the same outcome, or the same charge. */
+/** Applies the end of a run to a duplicate: the same outcome, or the same charge. */
 export function endAsDuplicate(row: RunRow, end: RunEnd, now: number): RunEnd {
   const attemptsMade = row.attempts_made + 1;
   const times = { startedAt: end.startedAt ?? now, finishedAt: end.finishedAt ?? now };
@@ -120,17 +127,20 @@ export function endAsDuplicate(row: RunRow, end: RunEnd, now: number): RunEnd {
   const charge = { final: end.charge?.final ?? false };
   if (charge.final || attemptsMade >= row.attempts_allowed)
     return { ...ended(row, 'failed', attemptsMade, times, end.error ?? ''), charge, output: end.output, mergedWith: end.row };
-  return givenBack(row, { attemptsMade, runAt: end.runAt, error: end.error, charge });
+  return backToReady(row, { attemptsMade, runAt: end.runAt, error: end.error, charge });
 }
 
-/** The same in TypeScript as complete.ts says it in SQL: the duration is believed, the clock is not. */
+/** Bounds the reported times, like the SQL in complete.ts: the duration is trusted, the worker's clock is not. */
 function within(row: RunRow, times: RunTimes, now: number): RunTimes {
   const tookMs = Math.max(0, times.finishedAt - times.startedAt);
   const startedAt = Math.max(row.started_at ?? 0, Math.min(times.finishedAt, now) - tookMs);
   return { startedAt, finishedAt: Math.max(startedAt, Math.min(now, startedAt + tookMs)) };
 }
 
-/** Doubles with each failed run, up to an hour; up to a quarter more, so that jobs that failed together do not return together. */
+/**
+ * Returns the back-off in ms. It doubles with each failed run, up to an hour, plus up to 25 % jitter so that jobs that failed together do
+ * not return together.
+ */
 function backoff(row: RunRow, failures: number, random: () => number): number {
   if (row.backoff_fixed === 1) return row.backoff_ms;
   return Math.min(MAX_BACKOFF_MS, Math.round(backoffMs(failures, { firstMs: row.backoff_ms, capMs: MAX_BACKOFF_MS }) * (1 + random() / 4)));
@@ -147,7 +157,7 @@ function ended(
   return { row, state, attemptsMade, runAt: null, settled: false, ...times, finishedAt, error, output: null };
 }
 
-function givenBack(
+function backToReady(
   row: RunRow,
   given: Partial<Pick<RunEnd, 'attemptsMade' | 'runAt' | 'settled' | 'error' | 'output' | 'charge'>>,
 ): RunEnd {
@@ -182,7 +192,7 @@ const TYPES = [
   'INTEGER',
   'INTEGER',
 ] as const;
-/** The lease is compared again: the write is the fence. */
+/** Compares the lease again: this write is the fence. */
 const END = sized(
   (count) => `UPDATE job SET state = v.column3, run_at = v.column4, attempts_made = v.column5, settled_lease = v.column6,
   settled_seq = v.column7, started_at = v.column8, finished_at = v.column9, error = v.column10, output = v.column11, worker = v.column12,
@@ -190,7 +200,10 @@ const END = sized(
   FROM (${valuesOf(TYPES, count)}) AS v WHERE job.seq = v.column1 AND job.lease = v.column2`,
 );
 
-/** Writes ends, of one run each, and numbers those that are final in the order given. The rows were read in this transaction, for update. */
+/**
+ * Writes ends, at most one per run, and numbers the final ones in the given order. The rows must have been read for update in this
+ * transaction.
+ */
 export async function writeEnds(transaction: Transaction, ends: readonly RunEnd[]): Promise<void> {
   const final = ends.reduce((count, end) => count + (isEnded(end.state) ? 1 : 0), 0);
   let settledSeq = final === 0 ? 0 : await transaction.draw('settled', final);

@@ -21,7 +21,7 @@ interface ScheduleRow {
 const COLUMNS = 'id, cron, time_zone, missed, paused, last_at, next_at, job';
 const GET = `SELECT ${COLUMNS} FROM schedule WHERE id = ? FOR UPDATE`;
 const LIST = `SELECT ${COLUMNS} FROM schedule ORDER BY id`;
-const ENTER = `INSERT INTO schedule (seq, id, cron, time_zone, missed, paused, next_at, job) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+const UPSERT = `INSERT INTO schedule (seq, id, cron, time_zone, missed, paused, next_at, job) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
   ON CONFLICT (id) DO UPDATE SET cron = excluded.cron, time_zone = excluded.time_zone, missed = excluded.missed, paused = excluded.paused,
   next_at = excluded.next_at, job = excluded.job`;
 const DUE = `SELECT ${COLUMNS} FROM schedule WHERE paused = 0 AND next_at IS NOT NULL AND next_at <= ? ORDER BY next_at LIMIT 50 FOR UPDATE SKIP LOCKED`;
@@ -30,26 +30,26 @@ const WAITING = `SELECT ${COLUMNS} FROM schedule WHERE paused = 0 AND next_at IS
 const PAUSE = 'UPDATE schedule SET paused = ?, next_at = ? WHERE id = ?';
 const NEXT = 'SELECT MIN(next_at) AS next_at FROM schedule WHERE paused = 0 AND next_at IS NOT NULL';
 
-/** An id leaves room for the instant in the ids of its jobs. */
+/** Leaves room for the instant in the ids of its jobs. */
 const MAX_ID_CHARS = 150;
-/** A run this late was missed: no Master was there. */
+/** A run later than this was missed: no Master was running. */
 const LATE_MS = 60_000;
-/** Jobs that one schedule adds in one call. */
+/** Jobs that one schedule adds per call. */
 const MAX_AT_ONCE = 200;
 
-/** Makes or replaces a schedule; it fires first after `now`. Throws `schedule-invalid` or `job-invalid`. */
+/** Creates or replaces a schedule; it first fires after `now`. Throws `schedule-invalid` or `job-invalid`. */
 export async function putSchedule(transaction: Transaction, input: ScheduleInput, now: number): Promise<ScheduleRecord> {
   const { id, cron, timeZone = 'UTC', missed = 'once', paused = false } = input;
-  const job = checked(id, input);
+  const job = checkSchedule(id, input);
   const next = nextAfter({ cron, time_zone: timeZone }, now);
   if (next !== null) transaction.due(next);
   const seq = await transaction.draw('schedule', 1);
-  await transaction.run(ENTER, [seq, id, cron, timeZone, missed, paused ? 1 : 0, paused ? null : next, job]);
+  await transaction.run(UPSERT, [seq, id, cron, timeZone, missed, paused ? 1 : 0, paused ? null : next, job]);
   transaction.touched('schedule', id);
-  return record(await get(transaction, id));
+  return recordOf(await get(transaction, id));
 }
 
-/** A schedule that goes on does not make up for what its pause left out. */
+/** Pauses or resumes a schedule. A resumed schedule does not make up for what its pause skipped. */
 export async function pauseSchedule(
   transaction: Transaction,
   id: string,
@@ -62,7 +62,7 @@ export async function pauseSchedule(
   if (next !== null) transaction.due(next);
   await transaction.run(PAUSE, [paused ? 1 : 0, next, id]);
   transaction.touched('schedule', id);
-  return record(await get(transaction, id));
+  return recordOf(await get(transaction, id));
 }
 
 export async function deleteSchedule(transaction: Transaction, id: string): Promise<boolean> {
@@ -72,16 +72,17 @@ export async function deleteSchedule(transaction: Transaction, id: string): Prom
 
 export async function getSchedule(transaction: Transaction, id: string): Promise<ScheduleRecord | undefined> {
   const [row] = await transaction.all<ScheduleRow>(GET, [id]);
-  return row && record(row);
+  return row && recordOf(row);
 }
 
 export async function listSchedules(transaction: Transaction): Promise<ScheduleRecord[]> {
-  return (await transaction.all<ScheduleRow>(LIST)).map(record);
+  return (await transaction.all<ScheduleRow>(LIST)).map(recordOf);
 }
 
 /**
- * Adds the jobs of schedules that are due. A job is called after its schedule and the instant it is for, so that it cannot be added twice,
- * whoever tries. A schedule whose job is refused is paused. `add` refuses before it writes anything. Returns whether there is more to do.
+ * Adds the jobs of schedules that are due. A job's id consists of its schedule and its instant, so that it cannot be added twice, no matter
+ * which Master tries. A schedule whose job is refused is paused; `add` must refuse before it writes anything. Returns whether there is more
+ * to do.
  */
 export async function fireSchedules(
   transaction: Transaction,
@@ -93,15 +94,15 @@ export async function fireSchedules(
     const instants = instantsOf(row, now);
     const fired = instants.due.filter((at) => row.missed === 'all' || at > now - LATE_MS);
     const missed = instants.due[instants.due.length - 1];
-    // Of what was missed, the latest.
+    // Make up for the latest missed run only.
     if (fired.length === 0 && row.missed === 'once' && missed !== undefined && instants.complete) fired.push(missed);
     const job = storedJson<Omit<JobInput, 'id'>>(row.job);
     transaction.touched('schedule', row.id);
     try {
       if (fired.length > 0) await add(fired.map((at) => ({ ...job, id: `${row.id}@${new Date(at).toISOString()}` })));
     } catch (thrown) {
-      if (!isOfJob(thrown)) throw thrown;
-      // A parent that is gone, say: all else that time brings about must go on.
+      if (!isJobError(thrown)) throw thrown;
+      // For example, a parent no longer exists. The rest of the maintenance must go on.
       await transaction.run(PAUSE, [1, null, row.id]);
       continue;
     }
@@ -112,10 +113,10 @@ export async function fireSchedules(
 }
 
 /**
- * The clock was set: schedules go on from what it shows now. An instant that they have fired for they do not fire for again, unless it lies so far
- * ahead that it was a mistake of the clock.
+ * Continues schedules from `now` after the clock was set. They do not fire again for an instant that they already fired for, unless it is
+ * more than `mistakenMs` ahead, that is, the clock had been wrong.
  */
-export async function startSchedulesAnew(transaction: Transaction, now: number, mistakenMs: number): Promise<void> {
+export async function restartSchedules(transaction: Transaction, now: number, mistakenMs: number): Promise<void> {
   for (const row of await transaction.all<ScheduleRow>(WAITING)) {
     const fired = row.last_at !== null && row.last_at - now <= mistakenMs ? row.last_at : now;
     await transaction.run(FIRED, [row.last_at, nextAfter(row, Math.max(now, fired)), row.id]);
@@ -123,16 +124,16 @@ export async function startSchedulesAnew(transaction: Transaction, now: number, 
   }
 }
 
-function isOfJob(thrown: unknown): boolean {
+function isJobError(thrown: unknown): boolean {
   return thrown instanceof PeerworkError && ['job-invalid', 'parent-unknown', 'graph-cycle'].includes(thrown.code);
 }
 
-/** The instants up to `now` that it has not fired for, and the one after them. */
+/** Returns the instants up to `now` that the schedule has not fired for, and the next one after them. */
 function instantsOf(row: ScheduleRow, now: number): { readonly due: number[]; readonly next: number | null; readonly complete: boolean } {
   const due: number[] = [];
   let next: number | null = row.next_at;
   if (next !== null && row.missed !== 'all' && next < now - LATE_MS) {
-    // However long nobody was there: only the last instant counts.
+    // However long no Master was running, only the last instant counts.
     const [latest] = cronOf(row).previousRuns(1, new Date(now + 1));
     next = Math.max(next, latest === undefined ? next : latest.getTime());
     next = firstWithin(row, next, now);
@@ -144,7 +145,7 @@ function instantsOf(row: ScheduleRow, now: number): { readonly due: number[]; re
   return { due, next, complete: next === null || next > now };
 }
 
-/** The earliest instant that is not late yet, if there is any before `latest`. */
+/** Returns the earliest instant that is not late yet, or `latest` if there is none before it. */
 function firstWithin(row: ScheduleRow, latest: number, now: number): number {
   const first = nextAfter(row, now - LATE_MS - 1);
   return first !== null && first < latest ? first : latest;
@@ -169,38 +170,38 @@ function nextAfter(row: Pick<ScheduleRow, 'cron' | 'time_zone'>, after: number):
   return cronOf(row).nextRun(new Date(after))?.getTime() ?? null;
 }
 
-/** JSON text of the job. */
-function checked(id: string, { cron, timeZone = 'UTC', missed = 'once', paused = false, job }: ScheduleInput): string {
+/** Validates a schedule and returns the JSON text of its job. */
+function checkSchedule(id: string, { cron, timeZone = 'UTC', missed = 'once', paused = false, job }: ScheduleInput): string {
   try {
     check(text(MAX_ID_CHARS), id, 'id');
     check(string, timeZone, 'timeZone');
     check(choice(['skip', 'once', 'all']), missed, 'missed');
     check(flag, paused, 'paused');
   } catch (thrown) {
-    throw thrown instanceof PeerworkError ? refuse(thrown.detail) : thrown;
+    throw thrown instanceof PeerworkError ? invalid(thrown.detail) : thrown;
   }
-  if (typeof cron !== 'string' || ![5, 6].includes(cron.trim().split(/\s+/).length)) throw refuse('cron has neither five fields nor six');
+  if (typeof cron !== 'string' || ![5, 6].includes(cron.trim().split(/\s+/).length)) throw invalid('cron has neither five fields nor six');
   try {
     new Intl.DateTimeFormat('en', { timeZone });
   } catch {
-    throw refuse(`there is no time zone ${JSON.stringify(timeZone)}`);
+    throw invalid(`there is no time zone ${JSON.stringify(timeZone)}`);
   }
   try {
-    if (cronOf({ cron, time_zone: timeZone }).nextRun() === null) throw refuse(`${cron} never comes`);
+    if (cronOf({ cron, time_zone: timeZone }).nextRun() === null) throw invalid(`${cron} never comes`);
   } catch (thrown) {
-    throw thrown instanceof PeerworkError ? thrown : refuse(`cron: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
+    throw thrown instanceof PeerworkError ? thrown : invalid(`cron: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
   }
-  if (typeof job !== 'object' || job === null || Array.isArray(job)) throw refuse('job is not an object');
-  for (const field of ['id', 'runAt', 'delayMs']) if (field in job) throw refuse(`job.${field} is the schedule's to say`);
+  if (typeof job !== 'object' || job === null || Array.isArray(job)) throw invalid('job is not an object');
+  for (const field of ['id', 'runAt', 'delayMs']) if (field in job) throw invalid(`job.${field} is the schedule's to say`);
   checkJobInput(job);
   return JSON.stringify(job);
 }
 
-function refuse(detail: string): PeerworkError {
+function invalid(detail: string): PeerworkError {
   return new PeerworkError('schedule-invalid', detail);
 }
 
-function record(row: ScheduleRow): ScheduleRecord {
+function recordOf(row: ScheduleRow): ScheduleRecord {
   return {
     id: row.id,
     cron: row.cron,

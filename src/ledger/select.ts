@@ -3,14 +3,14 @@ import { RUN_COLUMNS, type RunRow } from './job-row.js';
 import type { RedriveFilter } from './records.js';
 import type { Transaction } from './transaction.js';
 
-/** The oldest jobs of the dead list, or of a part of it, that were settled up to a number; locked. */
-export async function deadRows(
+/** Returns, locked, the oldest failed (or cancelled) jobs that match the filter and were settled up to the given number. */
+export async function endedRows(
   transaction: Transaction,
   { channel, group, workgroup, state = 'failed' }: RedriveFilter,
   settledUpTo: number,
   limit: number,
 ): Promise<RunRow[]> {
-  // The state stands in the text: its index is a partial one.
+  // The state is part of the statement because its index is partial.
   const conditions = [`job.state = '${state}'`, 'job.settled_seq <= ?'];
   const values: Value[] = [settledUpTo];
   const where = (condition: string, value: string | undefined) => {
@@ -28,7 +28,7 @@ export async function deadRows(
 }
 
 const OF_GROUP = `SELECT ${RUN_COLUMNS} FROM job WHERE job.grp = ? ORDER BY job.seq LIMIT ? FOR UPDATE`;
-/** The youngest first: children are younger than their parents as a rule, and must not be ended for their sake. */
+/** Youngest first: children are usually younger than their parents, and must not end because of them. */
 const UNFINISHED = `SELECT job.id FROM job WHERE job.grp = ? AND job.state IN ('blocked', 'ready', 'leased') ORDER BY job.seq DESC LIMIT ? FOR UPDATE`;
 const ALL_OF_GROUP = `SELECT ${RUN_COLUMNS}, job.seed FROM job WHERE job.grp = ? ORDER BY job.seq FOR UPDATE`;
 

@@ -20,7 +20,7 @@ import { holdAfter } from './workgroups.js';
 
 const KEEP_OUTPUT = `UPDATE job SET output = ?, settled_lease = lease, settled_seq = ? WHERE seq = ? AND lease = ? AND state = 'cancelled'`;
 
-/** Keeping a few reports is a small part of what it costs to settle a job. */
+/** Reports that count as one job: storing a few of them costs little compared to settling the job. */
 const REPORTS_PER_WEIGHT = 4;
 
 const ownChannelOnly: ChildPolicy = () => ({});
@@ -42,8 +42,8 @@ export function settleInChunks(
 }
 
 /**
- * The fence: a run may be settled, once, by the worker and under the lease number that it is leased with now. Of one that was cancelled what it had made is
- * taken.
+ * The fence: a run can be settled only once, only by the worker that holds it, and only under its current lease number. If the job was
+ * cancelled, the output of its run is still accepted.
  */
 async function settleRuns(
   transaction: Transaction,
@@ -55,7 +55,7 @@ async function settleRuns(
   const answers: SettleAnswer[] = [];
   let waiting = [...settlements.map(settling).entries()];
   while (waiting.length > 0) {
-    // A job named twice is settled in rounds: what its first settlement did decides about the second.
+    // A job that is named twice is settled in rounds: the result of its first settlement decides about the second.
     const round = new Map<string, Entry>();
     const later: typeof waiting = [];
     for (const entry of waiting) {
@@ -78,7 +78,10 @@ function isPlainEntry(entry: Entry): entry is Entry<Completed> {
   return isPlainCompletion(entry[1]);
 }
 
-/** What nearly all are: completions that change nothing for other jobs. Returns those that were not, or that the worker does not hold. */
+/**
+ * The fast path for nearly all settlements: completions that do not affect other jobs. Returns the entries that are not plain, or that the
+ * worker does not hold.
+ */
 async function settlePlain(
   transaction: Transaction,
   worker: number,
@@ -116,7 +119,7 @@ async function settleOthers(
     const found = runs.get(settlement.id);
     const isLate = found !== undefined && isLateOutput(found, settlement, worker);
     const row = isLate ? found : await heldRun(transaction, found, settlement, worker, now);
-    // Reports of a run that was ended from outside, as by its owner, are kept all the same.
+    // Keep the reports of a run even if it was ended from outside, for example by the job's owner.
     if (row !== undefined && row.lease === settlement.lease && row.worker === worker && row.settled_lease !== row.lease)
       lines.push(...lastLines(row.seq, settlement, now));
     if (isLate) {
@@ -125,25 +128,25 @@ async function settleOthers(
       continue;
     }
     if (row === undefined || row.state !== 'leased' || row.lease !== settlement.lease || row.worker !== worker) {
-      answers[index] = refusal(row, settlement, worker);
+      answers[index] = unsettledAnswer(row, settlement, worker);
       continue;
     }
     answers[index] = 'settled';
     const { outcome, children } = await checkedOutcome(transaction, row, settlement.outcome, policy, now);
     const creates = outcome.state === 'completed' && (children.length > 0 || outcome.childrenDelayMs !== undefined);
-    if (creates) await continueWith(transaction, row, children, outcome.childrenDelayMs ?? 0, adding);
+    if (creates) await addChildren(transaction, row, children, outcome.childrenDelayMs ?? 0, adding);
     ends.push(endByOutcome(creates ? { ...row, plain: 0 } : row, outcome, settlement.output, settlement, now, random));
     if (outcome.state !== 'released' && outcome.holdMs !== undefined && row.workgroup !== null)
       holds.set(row.workgroup, Math.max(holds.get(row.workgroup) ?? 0, now + outcome.holdMs));
   }
-  // Before their errors.
+  // Reports come before the errors in the history.
   await addLines(transaction, lines);
-  // Before the slots of the runs are given to others.
+  // The hold must be in place before the slots of these runs go to others.
   await holdAfter(transaction, holds);
   await endRuns(transaction, ends, now);
 }
 
-/** The job as it is; as the worker holds it, if its lease ended in silence and nobody else has it: the outcome counts. */
+/** Returns the job's row. If the lease expired but nobody else has the job, the lease is resumed first, so that the outcome counts. */
 async function heldRun(
   transaction: Transaction,
   row: RunRow | undefined,
@@ -156,7 +159,10 @@ async function heldRun(
   return resumed.has(row.seq) ? (await readRuns(transaction, [row.id])).get(row.id) : row;
 }
 
-/** A run that asks for what it may not have has failed, and would again. Of one that has failed anyway, the error stays and the hold goes. */
+/**
+ * A run that requests something it may not have fails without a retry, since it would fail again. If it failed anyway, its own error is
+ * kept and the hold is dropped.
+ */
 async function checkedOutcome(
   transaction: Transaction,
   row: RunRow,
@@ -192,7 +198,7 @@ const REFUSALS: ReadonlySet<string> = new Set(['children-invalid', 'hold-too-lon
 const NOT_BEFORE = `UPDATE job SET run_at = ? WHERE seq IN (SELECT child FROM edge WHERE parent = ?) AND state IN ('blocked', 'ready')
   AND (run_at IS NULL OR run_at < ?)`;
 
-async function continueWith(
+async function addChildren(
   transaction: Transaction,
   row: RunRow,
   children: readonly CheckedChild[],
@@ -210,18 +216,18 @@ function idOf(settlement: Settlement): string {
   return settlement.id;
 }
 
-function refusal(row: RunRow | undefined, settlement: Settlement, worker: number): SettleAnswer {
-  const again = row !== undefined && row.worker === worker && row.lease === settlement.lease && row.settled_lease === row.lease;
-  return again ? 'duplicate' : 'stale';
+function unsettledAnswer(row: RunRow | undefined, settlement: Settlement, worker: number): SettleAnswer {
+  const isRepeat = row !== undefined && row.worker === worker && row.lease === settlement.lease && row.settled_lease === row.lease;
+  return isRepeat ? 'duplicate' : 'stale';
 }
 
-/** Whether a settlement carries the output of a run that was cancelled meanwhile. */
+/** Returns whether the settlement carries the output of a run that was cancelled in the meantime. */
 function isLateOutput(row: RunRow, { lease, outcome, output }: Settling, worker: number): boolean {
   if (row.state !== 'cancelled' || row.lease !== lease || row.worker !== worker || row.settled_lease === lease) return false;
   return outcome.state === 'failed' && output !== undefined;
 }
 
-/** The job stays cancelled, whatever the reason; its end is announced once more, with the output. */
+/** The job stays cancelled whatever the settlement's error says; its end is announced again, now with the output. */
 async function keepLateOutput(transaction: Transaction, row: RunRow, { output }: Settling): Promise<void> {
   const settledSeq = await transaction.draw('settled', 1);
   await transaction.run(KEEP_OUTPUT, [output ?? null, settledSeq, row.seq, row.lease]);

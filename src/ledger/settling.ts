@@ -3,15 +3,15 @@ import { VALUE_LIMITS } from '../job/limits.js';
 import type { Settlement } from '../job/verbs.js';
 import { formatJson, type JsonRefused } from '../kit/json.js';
 
-/** A settlement whose output has become the text that is stored. */
+/** A settlement whose output has been serialised to the text that is stored. */
 export interface Settling extends Settlement {
-  /** JSON text; undefined if there is none. */
+  /** JSON text; undefined if there is no output. */
   readonly output: string | undefined;
 }
 
 /**
- * Makes the text of an output once, held to the limits that its Worker should have held it to: a later reader, as of the output of a
- * parent say, must not fall over it. What exceeds them is a failure that another run would repeat.
+ * Serialises an output once, within the limits that its Worker should have enforced: later readers, such as children of the job, must be
+ * able to parse it. An output beyond the limits fails the run without a retry, since another run would repeat it.
  */
 export function settling(settlement: Settlement): Settling {
   const { outcome } = settlement;
@@ -24,7 +24,7 @@ export function settling(settlement: Settlement): Settling {
     const code = reason === 'too-large' ? 'output-too-large' : 'output-unsendable';
     const { holdMs } = outcome;
     const fault = describeError(code, message);
-    // Why it failed says more than what is wrong with the rest.
+    // The run's own error is more useful than what is wrong with its output.
     if (outcome.state === 'failed') {
       const error = { ...outcome.error, message: `${outcome.error.message} (what it had made is not kept: ${fault})` };
       return { ...settlement, outcome: { state: 'failed', error, retry: outcome.retry, holdMs }, output: undefined };

@@ -3,7 +3,7 @@ import { optionalPackage } from '../kit/optional-package.js';
 import type { Value } from './driver.js';
 import { hasNodeSqlite } from './package-of-ledger.js';
 
-/** An open SQLite database, by whichever library. Errors have `code` by the names of SQLite, such as `SQLITE_BUSY`. */
+/** An open SQLite database, through either library. Errors carry SQLite's names as `code`, such as `SQLITE_BUSY`. */
 export interface SqliteConnection {
   prepare(sql: string): SqliteStatement;
   /** Runs a script of several statements. */
@@ -14,11 +14,11 @@ export interface SqliteConnection {
 
 export interface SqliteStatement {
   all(values: readonly Value[]): Record<string, Value>[];
-  /** How many rows it changed. */
+  /** Returns the number of changed rows. */
   run(values: readonly Value[]): number;
 }
 
-/** What is used of `node:sqlite`, which the types of Node 20 do not have. */
+/** The part of `node:sqlite` that is used; the types of Node 20 do not include it. */
 interface NodeSqlite {
   readonly DatabaseSync: new (
     path: string,
@@ -29,10 +29,10 @@ interface NodeSqlite {
   };
 }
 
-/** Loaded only where it is used. */
+/** Loaded only where Node has no SQLite. */
 const libsql = hasNodeSqlite() ? undefined : (await optionalPackage('libsql')).default;
 
-/** Node's own SQLite where there is one: it takes half the time for a value's way in and out. Else libsql. */
+/** Opens a database with Node's own SQLite where available, which passes values in and out in half the time; otherwise with libsql. */
 export function openSqlite(path: string, timeoutMs: number): SqliteConnection {
   const builtin = nodeSqlite();
   return builtin === undefined ? new LibsqlConnection(path, timeoutMs) : new NodeConnection(builtin, path, timeoutMs);
@@ -41,7 +41,7 @@ export function openSqlite(path: string, timeoutMs: number): SqliteConnection {
 function nodeSqlite(): NodeSqlite | undefined {
   if (!hasNodeSqlite()) return undefined;
   const { emitWarning } = process;
-  // It would tell users of peerwork that a part of Node may change, which is for us to follow.
+  // Suppress the warning that the module is experimental: that is our concern, not that of peerwork's users.
   process.emitWarning = () => {};
   try {
     const { getBuiltinModule } = process as { getBuiltinModule?: (name: string) => unknown };
@@ -56,21 +56,21 @@ class NodeConnection implements SqliteConnection {
   isOpen = true;
 
   constructor({ DatabaseSync }: NodeSqlite, path: string, timeoutMs: number) {
-    this.#database = named(() => new DatabaseSync(path));
+    this.#database = withCode(() => new DatabaseSync(path));
     this.exec(`PRAGMA busy_timeout=${timeoutMs}`);
   }
 
   prepare(sql: string): SqliteStatement {
-    const statement = named(() => this.#database.prepare(sql));
+    const statement = withCode(() => this.#database.prepare(sql));
     return {
-      // Its rows have no prototype.
-      all: (values) => named(() => statement.all(...values)).map((row) => ({ ...row })),
-      run: (values) => Number(named(() => statement.run(...values)).changes),
+      // Rows of `node:sqlite` have no prototype.
+      all: (values) => withCode(() => statement.all(...values)).map((row) => ({ ...row })),
+      run: (values) => Number(withCode(() => statement.run(...values)).changes),
     };
   }
 
   exec(script: string): void {
-    named(() => this.#database.exec(script));
+    withCode(() => this.#database.exec(script));
   }
 
   close(): void {
@@ -79,13 +79,13 @@ class NodeConnection implements SqliteConnection {
   }
 }
 
-/** The primary result codes that matter when a ledger is opened: https://sqlite.org/rescode.html */
+/** Primary result codes that matter when opening a ledger: https://sqlite.org/rescode.html */
 const RESULT_CODES: Readonly<Record<number, string>> = {
   ...{ 3: 'SQLITE_PERM', 5: 'SQLITE_BUSY', 6: 'SQLITE_LOCKED', 8: 'SQLITE_READONLY', 10: 'SQLITE_IOERR' },
   ...{ 11: 'SQLITE_CORRUPT', 13: 'SQLITE_FULL', 14: 'SQLITE_CANTOPEN', 26: 'SQLITE_NOTADB' },
 };
 
-function named<T>(action: () => T): T {
+function withCode<T>(action: () => T): T {
   try {
     return action();
   } catch (thrown) {
@@ -97,8 +97,9 @@ function named<T>(action: () => T): T {
 }
 
 /**
- * libsql aborts the process when a boolean is bound, takes a lone `null` or a typed array for the list of values, cuts text at a NUL, and
- * neither executes nor counts RETURNING in `run`: so values go in as one checked array, and only `all` is given statements that return rows.
+ * libsql aborts the process when a boolean is bound, treats a lone `null` or a typed array as the list of values, truncates text at NUL,
+ * and in `run` neither executes nor counts RETURNING. So values are passed as one checked array, and statements that return rows go through
+ * `all` only.
  */
 class LibsqlConnection implements SqliteConnection {
   readonly #database: LibsqlDatabase.Database;

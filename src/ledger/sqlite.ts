@@ -11,21 +11,24 @@ interface Prepared {
   readonly unpack: Packing['unpack'];
 }
 
-/** How long opening waits for a predecessor that is just ending. */
+/** How long opening waits for a previous process that is just exiting, in ms. */
 const OPEN_TIMEOUT_MS = 500;
 
 /**
- * A SQLite file with a guard around it.
+ * A SQLite file, guarded against a second opener.
  *
- * The file is locked by the operating system for as long as it is open (`locking_mode=EXCLUSIVE`, a lock that ends with the process, however
- * that ends). POSIX drops such a lock when *any* descriptor of the file is closed in this process: nothing here opens an existing file.
+ * The operating system locks the file for as long as it is open (`locking_mode=EXCLUSIVE`); the lock ends with the process, however that
+ * ends. POSIX drops such a lock when *any* descriptor of the file is closed in this process, so nothing here opens an existing file.
  */
 export class SqliteDriver implements Driver {
   readonly #path: string;
   readonly #database: SqliteConnection;
   readonly #prepared = new Map<string, Prepared>();
 
-  /** `file` is a path or `:memory:`. Throws `ledger-locked`, `ledger-damaged-file`, `ledger-unusable`, or what the system says of the file. */
+  /**
+   * Opens `file`, a path or `:memory:`. Throws `ledger-locked`, `ledger-damaged-file`, `ledger-unusable`, or the system's error for the
+   * file.
+   */
   constructor(file: string) {
     const path = file === ':memory:' ? file : resolve(file);
     this.#path = path;
@@ -33,7 +36,7 @@ export class SqliteDriver implements Driver {
       if (path !== ':memory:') createPrivately(path);
       this.#database = openSqlite(path, OPEN_TIMEOUT_MS);
     } catch (thrown) {
-      throw refusal(thrown, path);
+      throw toPeerworkError(thrown, path);
     }
     try {
       this.#database.exec('PRAGMA locking_mode=EXCLUSIVE; PRAGMA cache_size=-16000; PRAGMA journal_mode=WAL');
@@ -41,7 +44,7 @@ export class SqliteDriver implements Driver {
       this.#database.exec('BEGIN EXCLUSIVE; COMMIT');
     } catch (thrown) {
       this.#database.close();
-      throw refusal(thrown, path);
+      throw toPeerworkError(thrown, path);
     }
   }
 
@@ -77,24 +80,24 @@ export class SqliteDriver implements Driver {
     try {
       this.#database.exec('ROLLBACK');
     } catch {
-      // A full disk has rolled back already. What made it necessary is the error to report.
+      // On a full disk SQLite has already rolled back. The original error is the one to report.
     }
   }
 
   async close(): Promise<void> {
     this.#prepared.clear();
-    if (this.#database.isOpen) this.#letGo();
+    if (this.#database.isOpen) this.#unlockAndClose();
   }
 
   /**
-   * libsql has no way to finalise a statement: a closed connection lives, and locks its file, until the garbage collector has taken the last
-   * of them. So the lock is given up first, for which SQLite wants to leave the WAL mode; that also leaves one file instead of two.
+   * libsql cannot finalise statements: a closed connection stays alive, and keeps its file locked, until the garbage collector has
+   * collected the last of them. So the lock is released first, which requires leaving WAL mode; that also leaves one file instead of two.
    */
-  #letGo(): void {
+  #unlockAndClose(): void {
     try {
       this.#database.exec('PRAGMA journal_mode=DELETE; PRAGMA locking_mode=NORMAL; SELECT COUNT(*) FROM sqlite_master');
     } catch {
-      // It never had the lock, or the disk is full or gone: what is committed is safe in the WAL.
+      // It never held the lock, or the disk is full or gone: committed data is safe in the WAL.
     }
     this.#database.close();
   }
@@ -102,7 +105,7 @@ export class SqliteDriver implements Driver {
   #prepare(sql: string): Prepared {
     let prepared = this.#prepared.get(sql);
     if (prepared === undefined) {
-      // One writer holds the whole file: there are no rows to lock.
+      // A single writer holds the whole file: there are no rows to lock.
       const { sql: text, unpack } = packing(sql.replace(/\sFOR UPDATE( SKIP LOCKED)?/g, ''));
       prepared = { statement: this.#database.prepare(text), unpack };
       this.#prepared.set(sql, prepared);
@@ -114,12 +117,12 @@ export class SqliteDriver implements Driver {
     try {
       return action();
     } catch (thrown) {
-      throw refusal(thrown, this.#path);
+      throw toPeerworkError(thrown, this.#path);
     }
   }
 }
 
-/** `wx` never opens a file that is there: see the lock above. */
+/** Creates the file with mode 0600. `wx` never opens an existing file: see the lock above. */
 function createPrivately(path: string): void {
   try {
     closeSync(openSync(path, 'wx', 0o600));
@@ -128,7 +131,7 @@ function createPrivately(path: string): void {
   }
 }
 
-function refusal(thrown: unknown, path: string): unknown {
+function toPeerworkError(thrown: unknown, path: string): unknown {
   if (!(thrown instanceof Error) || thrown instanceof TypeError) return thrown;
   const code = String((thrown as { code?: unknown }).code ?? '');
   if (/^SQLITE_(BUSY|LOCKED)/.test(code)) return new PeerworkError('ledger-locked', path, { cause: thrown });
@@ -137,16 +140,16 @@ function refusal(thrown: unknown, path: string): unknown {
     return new PeerworkError('ledger-damaged-file', `${path}: ${thrown.message}`, { cause: thrown });
   if (/^E[A-Z]+$/.test(code)) return fileError(thrown, 'ledger-unusable', path);
   if (/^SQLITE_(CANTOPEN|IOERR|READONLY|PERM)/.test(code) || thrown.message.startsWith('ConnectionFailed'))
-    return whyNot(path) ?? new PeerworkError('ledger-unusable', `${path}: ${thrown.message}`, { cause: thrown });
+    return accessError(path) ?? new PeerworkError('ledger-unusable', `${path}: ${thrown.message}`, { cause: thrown });
   return thrown;
 }
 
-/** SQLite says only that it cannot; the system says why. Nothing is opened: see the lock above. */
-function whyNot(path: string): PeerworkError | undefined {
+/** Asks the system why SQLite could not open the file. Nothing is opened: see the lock above. */
+function accessError(path: string): PeerworkError | undefined {
   try {
     if (statSync(path).isDirectory()) return new PeerworkError('path-is-folder', path);
     accessSync(path, constants.R_OK | constants.W_OK);
-    // Its log is made beside it.
+    // SQLite creates its WAL next to the file.
     accessSync(dirname(path), constants.W_OK);
     return undefined;
   } catch (thrown) {

@@ -5,8 +5,8 @@ import { type JsonLimits, parseJson } from '../kit/json.js';
 const STORED: JsonLimits = { maxBytes: MAX_MESSAGE_BYTES };
 
 /**
- * JSON of a column. All of it was let in once, but earlier versions let more in, and others may write to the database: rejects with
- * `ledger-damaged` what would end this process further on.
+ * Parses the JSON of a column. It was validated when stored, but earlier versions accepted more, and others may write to the database:
+ * throws `ledger-damaged` for anything that would crash this process further on.
  */
 export function storedJson<T>(text: string): T {
   try {

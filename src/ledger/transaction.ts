@@ -4,7 +4,7 @@ import { padded, pieces, repeated, sized } from './lists.js';
 import type { JobState } from './records.js';
 import type { WeightColumns } from './weight.js';
 
-// RETURNING costs libsql twice what two statements do.
+// With libsql, RETURNING costs twice as much as two statements.
 const DRAW = 'UPDATE counter SET value = value + ? WHERE name = ?';
 const DRAWN = 'SELECT value FROM counter WHERE name = ?';
 const TALLY = sized(
@@ -20,7 +20,7 @@ const GROUP_IDS = sized((count) => `SELECT seq, id FROM grp WHERE seq IN (${repe
 
 export type Counter = 'job' | 'settled' | 'worker' | 'lane' | 'grp' | 'workgroup' | 'schedule' | 'history' | 'shard' | 'file';
 
-/** What a change of a job's state reports. `grp` is the number of its group. */
+/** What reporting a state change needs of a job. `grp` is the number of its group. */
 export interface Movable {
   readonly id: string;
   readonly channel: string;
@@ -29,12 +29,12 @@ export interface Movable {
   readonly weight_part: number;
 }
 
-/** Changes that are reported one by one: beyond that, a page that shows jobs reads them again anyway. */
+/** Changes that are reported individually. Beyond that, a page that shows jobs reloads them anyway. */
 const MAX_CHANGES = 2_000;
 
 type Row = LedgerChange['rows'][number];
 
-/** What all operations of one group commit share. */
+/** The transaction that all operations of one group commit share. */
 export class Transaction implements Statements {
   readonly #sql: Statements;
   readonly #shard: number;
@@ -43,28 +43,28 @@ export class Transaction implements Statements {
   readonly #changes = new Map<string, { readonly job: Movable; readonly state: JobChange['state']; readonly added: boolean }>();
   readonly #rows = new Map<string, Row>();
   readonly #groupIds = new Map<number, string>();
-  /** What was looked up once for all operations of this transaction, keyed by the reader. */
+  /** Values looked up once for all operations of this transaction; keys are chosen by the reader. */
   readonly cache = new Map<string, unknown>();
-  /** Jobs delayed until this instant have been made due already. */
+  /** Jobs delayed until this instant have already been promoted to ready. */
   promotedAt = Number.NEGATIVE_INFINITY;
-  /** Runs that were ended from outside. */
+  /** Runs that were ended by someone other than their worker. */
   readonly cancelled: CancelledJob[] = [];
   #ready = false;
   #settled = false;
   #cut = false;
   #dueAt: number | undefined;
 
-  /** What is added to the time of callers: it becomes the ledger's. */
+  /** Offset from the callers' time to the ledger's, in ms. */
   offsetMs: number;
 
-  /** `shard` numbers the opener of the ledger: its tallies are its own. */
+  /** `shard` is the number of this opener of the ledger, under which it keeps its own tallies. */
   constructor(sql: Statements, shard = 0, offsetMs = 0) {
     this.#sql = sql;
     this.#shard = shard;
     this.offsetMs = offsetMs;
   }
 
-  /** An instant of a caller in the time of the ledger. */
+  /** Converts a caller's instant to the ledger's time. */
   at(now: number): number {
     return now + this.offsetMs;
   }
@@ -81,7 +81,7 @@ export class Transaction implements Statements {
     return this.#sql.run(sql, values);
   }
 
-  /** Runs a statement that reads, for a list of any length; the rows of its portions follow each other. */
+  /** Runs a query for a list of any length, in pieces; returns the concatenated rows. */
   async allOf<Row>(statement: (count: number) => string, list: readonly Value[], more: readonly Value[] = []): Promise<Row[]> {
     const rows: Row[] = [];
     for (const piece of pieces(list)) {
@@ -91,7 +91,7 @@ export class Transaction implements Statements {
     return rows;
   }
 
-  /** Runs a statement that writes, for a list of any length; returns how many rows it changed. */
+  /** Runs an update for a list of any length, in pieces; returns the number of changed rows. */
   async runOf(statement: (count: number) => string, list: readonly Value[], before: readonly Value[] = []): Promise<number> {
     let changed = 0;
     for (const piece of pieces(list)) {
@@ -111,7 +111,10 @@ export class Transaction implements Statements {
     return row.value - count + 1;
   }
 
-  /** Notes that a job was added, changed its state or was deleted: for `counts` (counting a million rows takes a second), and for those who watch. */
+  /**
+   * Records that a job was added, changed state or was deleted: for `counts` (counting a million rows would take a second) and for
+   * watchers.
+   */
   moved(job: Movable, from: JobState | undefined, to: JobState | 'deleted'): void {
     if (to === 'ready') this.#ready = true;
     else if (to === 'completed' || to === 'failed' || to === 'cancelled') this.#settled = true;
@@ -124,27 +127,27 @@ export class Transaction implements Statements {
     if (to !== 'deleted') this.#count(job, to, 1);
   }
 
-  /** Notes that the weight of a job changed. */
+  /** Records that the weight of a job changed. */
   weighed(job: Movable, state: JobState, now: WeightColumns): void {
     if (job.grp !== null) this.#countGroup(job.grp, state, 0, now.weight - job.weight, now.weight_part - job.weight_part);
   }
 
-  /** Notes that jobs may be claimed that could not be before. */
+  /** Records that jobs may have become claimable. */
   freed(): void {
     this.#ready = true;
   }
 
-  /** Notes that time will bring something about at this instant. */
+  /** Records that something becomes due at this instant. */
   due(at: number): void {
     this.#dueAt = Math.min(this.#dueAt ?? at, at);
   }
 
-  /** Notes that a group, workgroup, schedule or worker was made, changed or deleted. */
+  /** Records that a group, workgroup, schedule or worker was created, changed or deleted. */
   touched(kind: Row['kind'], id: string): void {
     this.#rows.set(`${kind} ${id}`, { kind, id });
   }
 
-  /** What it changed; undefined if that is nothing to anyone. Of what `flush` has written. */
+  /** What the transaction changed, as of the last `flush`; undefined if nothing that concerns anyone. */
   get change(): LedgerChange | undefined {
     const { cancelled } = this;
     const dueAt = this.#dueAt;
@@ -166,7 +169,7 @@ export class Transaction implements Statements {
     };
   }
 
-  /** Writes the tallies: before the commit, and before they are read. In sorted order, so that two transactions cannot wait for each other. */
+  /** Writes the tallies, before the commit and before they are read. Sorted, so that two transactions cannot deadlock. */
   async flush(): Promise<void> {
     const tallies = [...this.#tallies.values()].filter(([, , jobs]) => jobs !== 0);
     this.#tallies.clear();
@@ -186,15 +189,15 @@ export class Transaction implements Statements {
       );
   }
 
-  /** Reads the names that `change` reports; after the last `flush`. */
-  async name(): Promise<void> {
+  /** Reads the group ids that `change` reports. Call after the last `flush`. */
+  async readGroupIds(): Promise<void> {
     const unknown = new Set<number>();
     for (const { job } of this.#changes.values()) if (job.grp !== null && !this.#groupIds.has(job.grp)) unknown.add(job.grp);
     for (const { seq, id } of await this.allOf<{ seq: number; id: string }>(GROUP_IDS, [...unknown])) this.#groupIds.set(seq, id);
   }
 
-  /** A group that this transaction deletes: its name could not be read any more. */
-  named(grp: number, id: string): void {
+  /** Remembers the id of a group that this transaction deletes, since it could not be read afterwards. */
+  rememberGroupId(grp: number, id: string): void {
     this.#groupIds.set(grp, id);
   }
 

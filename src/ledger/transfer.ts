@@ -10,21 +10,20 @@ import { SCHEMA_VERSION } from './migrate.js';
 import { openDriver } from './open.js';
 
 /**
- * A ledger as NDJSON: a header, the rows of each table as arrays in the order of its columns, and a trailer that counts them, so that a file
- * that was cut off is known for one. Numbers are kept, so that nothing that was given out is given out again; leases are kept too, but over: who
- * holds one is asked, and what he settles under it counts.
+ * A table of an export. A ledger is exported as NDJSON: a header, the rows of each table as arrays in the order of its columns, and a
+ * trailer with their counts, so that a truncated file is detected. Counters are included, so that no number is drawn twice. Leases are
+ * included but expired: their holders may still settle under them.
  */
 interface Table {
   readonly name: string;
   readonly columns: readonly string[];
-  /** What pages go by: unique, and not null. */
+  /** The columns by which rows are paged: unique and not null. */
   readonly key: readonly string[];
 }
 
 const FORMAT = 'peerwork ledger';
 const PAGE = 500;
-/** A job with its data and output, which are JSON in JSON. */
-/** Of an export. */
+/** Maximum length of a line of an export: a job with its data and output, which are JSON in JSON. */
 export const MAX_LINE_BYTES = 4 * MAX_MESSAGE_BYTES;
 const LINE_LIMITS = { maxBytes: MAX_LINE_BYTES, maxDepth: 4 };
 
@@ -59,7 +58,7 @@ const tables: readonly Table[] = [
   { name: 'counter', key: ['name'], columns: ['name', 'value'] },
 ];
 
-/** The lines of an export, without line ends. The ledger must be at the present schema, and nobody may write to it meanwhile. */
+/** Yields the lines of an export, without line ends. The ledger must be at the current schema, and nobody may write to it meanwhile. */
 export async function* exportLines(driver: Driver): AsyncGenerator<string, void, undefined> {
   yield JSON.stringify({ format: FORMAT, schema: SCHEMA_VERSION });
   const counts: Record<string, number> = {};
@@ -86,7 +85,7 @@ async function* rowsOf(driver: Driver, { name, columns, key }: Table): AsyncGene
       last === undefined ? `${select} ${order}` : `${select} WHERE ${beyond} ${order}`,
       last === undefined ? [] : values,
     );
-    // Sequences run ahead of the rows of `counter`, where there are any.
+    // Sequences, where the engine has them, are ahead of the rows of `counter`.
     for (const row of rows) yield columns.map((column) => row[column] ?? null);
     last = rows[rows.length - 1];
     if (rows.length < PAGE) return;
@@ -94,8 +93,8 @@ async function* rowsOf(driver: Driver, { name, columns, key }: Table): AsyncGene
 }
 
 /**
- * Fills an empty ledger from the lines of an export, all or nothing. Rejects with `ledger-not-empty`, or with `export-invalid` and the number of the
- * line that is wrong. Returns how many rows of each table there are.
+ * Fills an empty ledger from the lines of an export, all or nothing. Rejects with `ledger-not-empty`, or with `export-invalid` and the
+ * number of the invalid line. Returns the number of rows per table.
  */
 export async function importLines(driver: Driver, lines: AsyncIterable<string>): Promise<Readonly<Record<string, number>>> {
   const begin = driver.exclusively?.bind(driver) ?? driver.transaction.bind(driver);
@@ -131,7 +130,7 @@ async function fill(sql: Statements, lines: AsyncIterable<string>): Promise<Read
       const tuples = repeated(`(${repeated('?', into.columns.length)})`, piece.length);
       const insert = `INSERT INTO ${into.name} (${into.columns.join(', ')}) VALUES ${tuples} ON CONFLICT DO NOTHING`;
       await sql.run(insert, piece.flat()).catch((error: unknown) => {
-        throw isOfRow(error) ? invalidExport(number, `a row of ${into.name} cannot be stored`) : error;
+        throw isRowError(error) ? invalidExport(number, `a row of ${into.name} cannot be stored`) : error;
       });
     }
     counts[into.name] = (counts[into.name] ?? 0) + rows.length;
@@ -172,7 +171,7 @@ async function fill(sql: Statements, lines: AsyncIterable<string>): Promise<Read
   return counts;
 }
 
-/** A table with its columns in the order of the file. */
+/** Returns the table with its columns in the file's order. */
 function tableOf({ table: name, columns }: Readonly<Record<string, unknown>>): Table | undefined {
   const table = tables.find((each) => each.name === name);
   if (table === undefined || !Array.isArray(columns)) return undefined;
@@ -191,7 +190,7 @@ function parsed(text: string, number: number): Value[] | Readonly<Record<string,
   throw invalidExport(number, 'this is no JSON of an export');
 }
 
-/** Texts that hold JSON: what is read of them later must pass the same door. */
+/** Columns that hold JSON text: it must pass the same validation as all other foreign JSON. */
 const JSON_COLUMNS: ReadonlySet<string> = new Set([
   ...['meta', 'error', 'output', 'body'],
   ...storedFields.flatMap(({ field, column }) => (fieldSpec(field).kind === 'json' ? [column] : [])),
@@ -209,8 +208,8 @@ function checkJson({ name, columns }: Table, row: readonly Value[], number: numb
   }
 }
 
-/** Not the database, but what it was given: of SQLite a constraint or a type, of Postgres class 22 or 23. */
-function isOfRow(error: unknown): boolean {
+/** Returns whether the row, not the database, is at fault: in SQLite a constraint or a type, in Postgres class 22 or 23. */
+function isRowError(error: unknown): boolean {
   const code = typeof error === 'object' && error !== null && 'code' in error ? String(error.code) : '';
   return /^SQLITE_(CONSTRAINT|MISMATCH|RANGE|TOOBIG)|^2[23]|^value-unstorable$/.test(code);
 }
@@ -219,12 +218,12 @@ function isValue(value: unknown): value is Value {
   return value === null || typeof value === 'string' || (typeof value === 'number' && Number.isFinite(value));
 }
 
-/** What is wrong with a line of an export. */
+/** The error for an invalid line of an export. */
 export function invalidExport(number: number, detail: string): PeerworkError {
   return new PeerworkError('export-invalid', `line ${number}: ${detail}`);
 }
 
-/** Opens a ledger for its rows alone, brought up to date, and closes it after `use`. */
+/** Opens the engine of a ledger, migrated to the current schema, and closes it after `use`. */
 export async function withDriver<T>(url: string, use: (driver: Driver) => Promise<T>): Promise<T> {
   const driver = await openDriver(url);
   try {

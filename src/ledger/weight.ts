@@ -1,4 +1,4 @@
-/** A weight as it is stored: the whole number, and what is beyond it in millionths. */
+/** A weight as stored: the integer part, and the fraction in millionths. */
 export interface WeightColumns {
   readonly weight: number;
   readonly weight_part: number;
@@ -6,10 +6,10 @@ export interface WeightColumns {
 
 const PARTS = 1_000_000;
 
-/** Exact for the weights that `isWeight` takes. */
+/** Splits a weight into its columns. Exact for all weights that `isWeight` accepts. */
 export function weightColumns(weight: number): WeightColumns {
-  const whole = Math.floor(weight);
-  return { weight: whole, weight_part: Math.round((weight - whole) * PARTS) };
+  const integer = Math.floor(weight);
+  return { weight: integer, weight_part: Math.round((weight - integer) * PARTS) };
 }
 
 export function weightOf({ weight, weight_part }: WeightColumns): number {

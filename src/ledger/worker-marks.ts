@@ -16,7 +16,7 @@ const COLUMNS = 'id, name, approved_at, revoked_at, drained_at';
 const LIST = `SELECT ${COLUMNS} FROM worker ORDER BY seq`;
 const GET = `SELECT ${COLUMNS} FROM worker WHERE id = ?`;
 
-/** Columns of the marks; the earliest instant at which a mark was set is kept. */
+/** Columns of the marks. Setting a mark that is already set keeps its earlier instant. */
 const columns = { approved: 'approved_at', revoked: 'revoked_at', drained: 'drained_at' } as const;
 
 export async function listWorkers(transaction: Transaction): Promise<WorkerRecord[]> {
@@ -37,7 +37,7 @@ export async function getWorker(transaction: Transaction, id: string): Promise<W
   return (await transaction.all<WorkerRow>(GET, [id])).map(workerRecord)[0];
 }
 
-/** The worker is entered already. */
+/** Sets or clears marks of a worker; registers it if it is unknown. */
 export async function markWorker(
   transaction: Transaction,
   workers: WorkerBook,

@@ -8,7 +8,7 @@ import type { WorkgroupInput, WorkgroupRecord } from './records.js';
 import { workgroupsNamed } from './rows-by-name.js';
 import type { Transaction } from './transaction.js';
 
-/** A workgroup that may stand in the way of a job. */
+/** A workgroup that may keep a job from starting. */
 export interface WorkgroupRow {
   readonly seq: number;
   readonly id: string;
@@ -28,15 +28,15 @@ const LIMITING = sized(
 );
 const RUNNING = `SELECT COUNT(*) AS jobs FROM job WHERE workgroup = ? AND state = 'leased' AND workgroup IS NOT NULL`;
 
-/** What may start in a workgroup, which is locked: only this transaction takes of it. */
+/** How many jobs may start in a locked workgroup: only this transaction uses its slots. */
 export interface SlotBudget {
   readonly row: WorkgroupRow;
-  /** How many of its jobs may start now. */
+  /** How many more of its jobs may start now. */
   left: number;
   started: number;
 }
 
-/** The budgets of these workgroups, as far as they limit anything now, by number. */
+/** Returns, by number, the budgets of those workgroups that limit anything now. */
 export async function slotBudgetsOf(transaction: Transaction, seqs: readonly number[], now: number): Promise<Map<number, SlotBudget>> {
   const budgets = new Map<number, SlotBudget>();
   for (const row of await transaction.allOf<WorkgroupRow>(LIMITING, seqs, [now]))
@@ -55,7 +55,7 @@ async function slotsLeft(transaction: Transaction, row: WorkgroupRow, now: numbe
   return Math.max(0, left);
 }
 
-/** The window in which starts are counted begins with the first start after the end of the one before. */
+/** Returns whether the rate window is over. The next window begins with the first start after that. */
 function isOver({ window_at, period_ms }: WorkgroupRow, now: number): boolean {
   return window_at === null || now >= window_at + (period_ms ?? 0);
 }
@@ -63,7 +63,7 @@ function isOver({ window_at, period_ms }: WorkgroupRow, now: number): boolean {
 const STARTED = 'UPDATE workgroup SET window_at = ?, window_used = ? WHERE seq = ?';
 const WAITING = sized((count) => `UPDATE workgroup SET waiting = 1 WHERE waiting = 0 AND seq IN (${repeated('?', count)})`);
 
-/** Writes down what was started, and in which workgroups jobs are parked. */
+/** Records the starts, and the workgroups in which jobs are parked. */
 export async function useSlots(
   transaction: Transaction,
   budgets: ReadonlyMap<number, SlotBudget>,
@@ -84,45 +84,48 @@ const OPENED = sized(
   ORDER BY seq FOR UPDATE`,
 );
 
-/** Runs of these workgroups ended: others may start. Locks what is limited even if nothing waits, since a claim may be about to park a job. */
+/**
+ * Releases jobs after runs of these workgroups ended. Locks limited workgroups even if nothing waits, since a claim may be about to park a
+ * job.
+ */
 export async function slotsOpened(transaction: Transaction, seqs: readonly number[], now: number): Promise<void> {
   for (const row of await transaction.allOf<WorkgroupRow>(
     OPENED,
     [...new Set(seqs)].sort((a, b) => a - b),
   ))
-    await letOut(transaction, row, now);
+    await release(transaction, row, now);
 }
 
 const DUE = `SELECT ${COLUMNS} FROM workgroup WHERE waiting = 1 AND (held_until IS NULL OR held_until <= ?)
   AND (rate IS NULL OR window_at IS NULL OR window_used < rate OR window_at + period_ms <= ?) ORDER BY seq LIMIT ? FOR UPDATE`;
-/** Workgroups, and jobs of one, that are let out at once. */
+/** Workgroups per call, and jobs per workgroup, that are released. */
 const MAX_DUE = 200;
-const MAX_LET_OUT = 1_000;
+const MAX_RELEASED = 1_000;
 
-/** Lets out what waited for a hold or a period to end. */
+/** Releases jobs that waited for a hold or a rate period to end. */
 export async function openWorkgroups(transaction: Transaction, now: number): Promise<void> {
-  for (const row of await transaction.all<WorkgroupRow>(DUE, [now, now, MAX_DUE])) await letOut(transaction, row, now);
+  for (const row of await transaction.all<WorkgroupRow>(DUE, [now, now, MAX_DUE])) await release(transaction, row, now);
 }
 
-const LET_OUT = `UPDATE job SET parked = NULL WHERE seq IN (SELECT seq FROM job WHERE workgroup = ? AND parked = 'workgroup'
+const RELEASE = `UPDATE job SET parked = NULL WHERE seq IN (SELECT seq FROM job WHERE workgroup = ? AND parked = 'workgroup'
   ORDER BY priority DESC, seq LIMIT ? FOR UPDATE SKIP LOCKED)`;
 const PARKED = `SELECT seq FROM job WHERE workgroup = ? AND parked = 'workgroup' LIMIT 1`;
-const NONE_WAITS = 'UPDATE workgroup SET waiting = 0 WHERE seq = ?';
+const CLEAR_WAITING = 'UPDATE workgroup SET waiting = 0 WHERE seq = ?';
 
-/** As many parked jobs as there is room for are ready to be claimed again. The row is locked. */
-async function letOut(transaction: Transaction, row: WorkgroupRow, now: number): Promise<void> {
+/** Releases as many parked jobs as there are free slots. The row must be locked. */
+async function release(transaction: Transaction, row: WorkgroupRow, now: number): Promise<void> {
   if (row.waiting === 0) return;
-  const slots = Math.min(MAX_LET_OUT, await slotsLeft(transaction, row, now));
+  const slots = Math.min(MAX_RELEASED, await slotsLeft(transaction, row, now));
   if (slots === 0) return;
-  if ((await transaction.run(LET_OUT, [row.seq, slots])) > 0) transaction.freed();
+  if ((await transaction.run(RELEASE, [row.seq, slots])) > 0) transaction.freed();
   const [parked] = await transaction.all(PARKED, [row.seq]);
-  if (parked === undefined) await transaction.run(NONE_WAITS, [row.seq]);
+  if (parked === undefined) await transaction.run(CLEAR_WAITING, [row.seq]);
 }
 
 const NEXT = `SELECT MIN(CASE WHEN held_until > ? THEN held_until ELSE window_at + period_ms END) AS next_at FROM workgroup
   WHERE waiting = 1 AND (held_until > ? OR (rate IS NOT NULL AND window_used >= rate AND window_at + period_ms > ?))`;
 
-/** The next instant at which a hold or a period ends for which jobs wait. */
+/** Returns the next instant at which a hold or period that jobs wait for ends. */
 export async function nextOpening(transaction: Transaction, now: number): Promise<number | undefined> {
   const [row] = await transaction.all<{ next_at: number | null }>(NEXT, [now, now, now]);
   return row?.next_at ?? undefined;
@@ -132,34 +135,34 @@ const LOCK = `SELECT ${COLUMNS} FROM workgroup WHERE seq = ? FOR UPDATE`;
 const LIMITS = 'UPDATE workgroup SET max_running = ?, rate = ?, period_ms = ? WHERE seq = ?';
 const HOLD = 'UPDATE workgroup SET held_until = ? WHERE seq = ?';
 
-/** Makes or changes a workgroup. Throws `workgroup-invalid`. */
+/** Creates or changes a workgroup. Throws `workgroup-invalid`. */
 export async function putWorkgroup(transaction: Transaction, input: WorkgroupInput, now: number): Promise<WorkgroupRecord> {
   const limits = checkedLimits(input);
-  const row = await locked(transaction, input.id);
+  const row = await lockOrCreate(transaction, input.id);
   const rate = limits.rate === undefined ? row.rate : limits.rate;
   const period = limits.periodMs === undefined ? row.period_ms : limits.periodMs;
   if ((rate === null) !== (period === null)) throw new PeerworkError('workgroup-invalid', 'rate and periodMs need each other');
   const values = [limits.maxRunning === undefined ? row.max_running : limits.maxRunning, rate, period];
   await transaction.run(LIMITS, [...values, row.seq]);
-  return changed(transaction, input.id, row.seq, now);
+  return afterChange(transaction, input.id, row.seq, now);
 }
 
-/** Lets nothing of the workgroup start before `until`; a later end of an earlier hold stays. */
+/** Holds a workgroup: none of its jobs starts before `until`, or the end of an earlier hold if that is later. */
 export async function holdWorkgroup(transaction: Transaction, id: string, until: number, now: number): Promise<WorkgroupRecord> {
-  checked(() => check(integer(0, MAX_INSTANT), until, 'until'));
-  const row = await locked(transaction, id);
+  checkInput(() => check(integer(0, MAX_INSTANT), until, 'until'));
+  const row = await lockOrCreate(transaction, id);
   await hold(transaction, row, until);
-  return changed(transaction, id, row.seq, now);
+  return afterChange(transaction, id, row.seq, now);
 }
 
 export async function releaseWorkgroup(transaction: Transaction, id: string, now: number): Promise<WorkgroupRecord | undefined> {
   if ((await getWorkgroup(transaction, id)) === undefined) return undefined;
-  const { seq } = await locked(transaction, id);
+  const { seq } = await lockOrCreate(transaction, id);
   await transaction.run(HOLD, [null, seq]);
-  return changed(transaction, id, seq, now);
+  return afterChange(transaction, id, seq, now);
 }
 
-/** Runs asked for holds of their workgroups. */
+/** Applies the holds that runs requested for their workgroups. */
 export async function holdAfter(transaction: Transaction, holds: ReadonlyMap<number, number>): Promise<void> {
   for (const [seq, until] of [...holds].sort(([a], [b]) => a - b)) {
     const [row] = await transaction.all<WorkgroupRow>(LOCK, [seq]);
@@ -175,18 +178,18 @@ async function hold(transaction: Transaction, row: WorkgroupRow, until: number):
   await transaction.run(HOLD, [until, row.seq]);
 }
 
-async function locked(transaction: Transaction, id: string): Promise<WorkgroupRow> {
-  checked(() => checkJobField('id', id));
+async function lockOrCreate(transaction: Transaction, id: string): Promise<WorkgroupRow> {
+  checkInput(() => checkJobField('id', id));
   const seq = (await workgroupsNamed(transaction, [id])).get(id) ?? 0;
   const [row] = await transaction.all<WorkgroupRow>(LOCK, [seq]);
   if (row === undefined) throw new Error('a workgroup that was made is not there');
   return row;
 }
 
-/** What waits may start now, or wait for longer. */
-async function changed(transaction: Transaction, id: string, seq: number, now: number): Promise<WorkgroupRecord> {
+/** Releases what may start under the new limits, and returns the record. */
+async function afterChange(transaction: Transaction, id: string, seq: number, now: number): Promise<WorkgroupRecord> {
   const [row] = await transaction.all<WorkgroupRow>(LOCK, [seq]);
-  if (row !== undefined) await letOut(transaction, row, now);
+  if (row !== undefined) await release(transaction, row, now);
   transaction.touched('workgroup', id);
   const record = await getWorkgroup(transaction, id);
   if (record === undefined) throw new Error('a workgroup that was changed is not there');
@@ -195,7 +198,7 @@ async function changed(transaction: Transaction, id: string, seq: number, now: n
 
 function checkedLimits({ maxRunning, rate, periodMs }: WorkgroupInput) {
   const limit = (value: number | null | undefined, field: string, max: number) =>
-    value === null || value === undefined ? value : checked(() => check(integer(1, max), value, field));
+    value === null || value === undefined ? value : checkInput(() => check(integer(1, max), value, field));
   return {
     maxRunning: limit(maxRunning, 'maxRunning', 1_000_000),
     rate: limit(rate, 'rate', 1_000_000),
@@ -203,7 +206,7 @@ function checkedLimits({ maxRunning, rate, periodMs }: WorkgroupInput) {
   };
 }
 
-function checked<T>(check: () => T): T {
+function checkInput<T>(check: () => T): T {
   try {
     return check();
   } catch (thrown) {

@@ -1,10 +1,10 @@
 import type { Clock, Timer } from '../clock.js';
 
 const TICK_MS = 500;
-/** A tick this late was delayed by this process itself, or by the machine. */
+/** A tick this late means that this process was blocked, or the machine suspended. */
 const STALL_MS = 1_000;
 
-/** Measures how long this process was suspended or blocked: silence in that time is its own, not that of others. */
+/** Measures how long this process was suspended or blocked: silence during that time is its own, not that of its peers. */
 export class Awake {
   readonly #clock: Clock;
   #timer: Timer | undefined;
@@ -24,16 +24,16 @@ export class Awake {
     this.#timer?.cancel();
   }
 
-  /** The time it was suspended or blocked since the last call; short stalls do not count. */
+  /** Returns how long the process was suspended or blocked since the last call, in milliseconds; short stalls do not count. */
   takeStalledMs(): number {
-    // The caller may run before the late tick.
-    this.#look();
+    // The caller may run before the late tick does.
+    this.#measure();
     const stalledMs = this.#stalledMs;
     this.#stalledMs = 0;
     return stalledMs;
   }
 
-  #look(): void {
+  #measure(): void {
     const now = this.#clock.now();
     const lateMs = now - this.#tickAt - TICK_MS;
     if (lateMs >= STALL_MS) this.#stalledMs += lateMs;
@@ -44,7 +44,7 @@ export class Awake {
     this.#timer = this.#clock.after(
       TICK_MS,
       () => {
-        this.#look();
+        this.#measure();
         this.#arm();
       },
       { unref: true },

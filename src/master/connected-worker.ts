@@ -1,17 +1,18 @@
 import type { PeerFacts } from '../swarm/peer.js';
 
-/** What a worker reported when it connected; the kinds that it can run may have grown since. */
+/** What a worker reported when it connected; the runner kinds may have grown since. */
 export interface WorkerGreeting {
   readonly version: string;
   readonly concurrency: number;
   readonly isolation: string;
-  /** As reported by the Worker; see docs/isolation.md. */
+  /** The isolation tier as reported by the Worker; see docs/isolation.md. */
   readonly tier?: string;
   readonly platform: string;
   readonly labels: readonly string[];
   readonly runners: readonly string[];
 }
 
+/** A worker that is connected now, with its link, as `workers()` returns it. */
 export interface ConnectedWorker extends Partial<WorkerGreeting> {
   readonly id: string;
   readonly name: string;

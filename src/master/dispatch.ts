@@ -10,50 +10,51 @@ export interface DispatchOptions {
   readonly leaseMs: number;
 }
 
-/** A worker's abilities, and its request. */
+/** A worker's capabilities and how many jobs it requests. */
 export interface WorkRequest {
   readonly worker: WorkerRef;
   readonly capacity: number;
-  /** Called at each attempt, because the channels with a task may change. */
+  /** Evaluated at each attempt, because the channels with a task may change. */
   readonly channels: () => readonly string[];
   readonly labels: readonly string[];
-  /** Called at each attempt: how many jobs the worker may hold in all. Default MAX_HELD_JOBS. */
+  /** How many jobs the worker may hold in total; evaluated at each attempt. Default MAX_HELD_JOBS. */
   readonly maxHeld?: () => number;
-  /** Default: the Master's. */
+  /** Lease length in milliseconds. Default: the Master's. */
   readonly leaseMs?: number;
-  /** A worker with several keys may have several open requests. Default: the worker's id. */
+  /** Identifies the request; a worker with several keys may have several pending requests. Default: the worker's id. */
   readonly key?: string;
 }
 
 interface Request extends WorkRequest {
   readonly key: string;
-  readonly answer: (jobs: LeasedJob[]) => void;
+  readonly respond: (jobs: LeasedJob[]) => void;
   claiming: boolean;
-  /** A wake came while it was claiming: the result may be out of date. */
+  /** A wake arrived during the claim, so its result may be out of date. */
   woken: boolean;
 }
 
 const MAX_SERVED = 10_000;
 const defaultHeld = () => MAX_HELD_JOBS;
 
-/** When all requests are tried, one alone comes first; each time all got some, this many times as many are tried together. */
+/** Requests are tried in batches: one alone at first, and this many times as many whenever the whole batch received jobs. */
 const WIDENING = 4;
 
 /**
- * Brings waiting workers and ready jobs together.
+ * Matches waiting workers with ready jobs.
  *
- * A worker has one open request, unless it uses several keys. A request is tried against the ledger at once, and again at every wake (jobs were
- * added, given back, became due) until it gets at least one job, is replaced by a newer request of the same worker, or is withdrawn. Requests are
- * served in order of arrival, so that no worker starves. If one got nothing, others with the same channels and labels need not be tried. Nothing is
- * claimed for a worker on hold (it is drained); its request waits.
+ * A worker has one pending request, unless it uses several keys. A request is tried against the ledger at once, and again on every
+ * wake (jobs were added, given back or became due) until it receives at least one job, is replaced by a newer request with the same
+ * key, or is withdrawn. Requests are served in order of arrival, so that no worker starves. Once one receives nothing, others with
+ * the same channels and labels need not be tried. Nothing is claimed for a worker on hold (drained or not permitted); its request
+ * stays pending.
  */
 export class Dispatch {
   readonly #options: DispatchOptions;
   readonly #requests = new Map<string, Request>();
-  /** Open requests of workers that hold as many jobs as they may. */
+  /** Pending requests of workers that already hold as many jobs as they may. */
   readonly #full = new Set<Request>();
   readonly #onHold = new Set<string>();
-  /** Workers that received jobs here, by id; those without jobs for longest are forgotten first. */
+  /** Ids of workers that received jobs here; those that have gone longest without a job are evicted first. */
   readonly #served = new Set<string>();
   #waking = false;
   #wokenAgain = false;
@@ -63,49 +64,52 @@ export class Dispatch {
     this.#options = options;
   }
 
-  /** How many workers wait for jobs. */
+  /** Number of pending requests. */
   get waiting(): number {
     return this.#requests.size;
   }
 
-  /** The workers that received jobs here, by id. */
+  /** Ids of the workers that received jobs here. */
   get served(): readonly string[] {
     return [...this.#served];
   }
 
-  /** Resolves with 1 to `capacity` jobs, or with none when the request was replaced or withdrawn. */
+  /** Resolves with 1 to `capacity` jobs, or with none if the request is replaced or withdrawn. */
   request(wanted: WorkRequest): Promise<LeasedJob[]> {
     const { key = wanted.worker.id } = wanted;
     this.withdraw(key);
     if (wanted.capacity === 0 || this.#closed) return Promise.resolve([]);
     return new Promise((resolve) => {
-      const request: Request = { ...wanted, key, answer: resolve, claiming: false, woken: false };
+      const request: Request = { ...wanted, key, respond: resolve, claiming: false, woken: false };
       this.#requests.set(key, request);
       void this.#serve(request);
     });
   }
 
-  /** Ends an open request, by its key; jobs that are just being claimed for it are still delivered. */
+  /** Withdraws a pending request by its key; jobs that are just being claimed for it are still delivered. */
   withdraw(key: string): void {
     const request = this.#requests.get(key);
     if (request === undefined) return;
     this.#requests.delete(key);
     this.#full.delete(request);
-    if (!request.claiming) request.answer([]);
+    if (!request.claiming) request.respond([]);
   }
 
-  /** A worker holds fewer jobs than before. */
+  /** Retries the requests of a worker that now holds fewer jobs. */
   freed(workerId: string): void {
     for (const request of this.#full) if (request.worker.id === workerId) void this.#serve(request);
   }
 
-  /** From now on the worker gets nothing, or jobs again. */
+  /** Stops giving jobs to the worker, or resumes. */
   hold(workerId: string, held: boolean): void {
     if (held) this.#onHold.add(workerId);
     else if (this.#onHold.delete(workerId)) this.wake();
   }
 
-  /** There may be jobs now, or will be after the ledger's work of this turn: the claims then share its transaction. */
+  /**
+   * Retries all pending requests: jobs may be ready now, or after the ledger's work of this turn, whose transaction the claims then
+   * share.
+   */
   wake(): void {
     this.#wokenAgain = true;
     if (this.#waking || this.#requests.size === 0) return;
@@ -113,6 +117,7 @@ export class Dispatch {
     queueMicrotask(() => void this.#serveAll());
   }
 
+  /** Ends all pending requests with no jobs, and accepts no more. */
   close(): void {
     this.#closed = true;
     for (const key of [...this.#requests.keys()]) this.withdraw(key);
@@ -121,19 +126,19 @@ export class Dispatch {
   async #serveAll(): Promise<void> {
     while (this.#wokenAgain) {
       this.#wokenAgain = false;
-      await Promise.all([...this.#alike().values()].map((requests) => this.#serveAlike(requests)));
+      await Promise.all([...this.#groupAlike().values()].map((requests) => this.#serveAlike(requests)));
     }
     this.#waking = false;
   }
 
-  /** The open requests, grouped by channels and labels. */
-  #alike(): Map<string, Request[]> {
+  /** Groups the pending requests by channels and labels. */
+  #groupAlike(): Map<string, Request[]> {
     const kinds = new Map<string, Request[]>();
     for (const request of this.#requests.values()) {
       const kind = JSON.stringify([request.channels(), request.labels]);
-      const alike = kinds.get(kind);
-      if (alike === undefined) kinds.set(kind, [request]);
-      else alike.push(request);
+      const group = kinds.get(kind);
+      if (group === undefined) kinds.set(kind, [request]);
+      else group.push(request);
     }
     return kinds;
   }
@@ -143,7 +148,7 @@ export class Dispatch {
       more = (await Promise.all(open.splice(0, width).map((request) => this.#serve(request)))).every(Boolean);
   }
 
-  /** Returns whether there may be more jobs for similar requests. */
+  /** Resolves with whether similar requests may still find jobs. */
   async #serve(request: Request): Promise<boolean> {
     if (this.#onHold.has(request.worker.id)) return true;
     request.woken = true;
@@ -161,18 +166,18 @@ export class Dispatch {
       jobs = await this.#claim(request, onFull);
     }
     request.claiming = false;
-    // A worker at its limit waits until it has settled some; that means nothing for others.
+    // A worker at its limit waits until it has settled some jobs; that says nothing about other workers.
     if (jobs.length === 0 && isOpen()) {
       if (full) this.#full.add(request);
       return full;
     }
     if (isOpen()) this.#requests.delete(request.key);
-    if (jobs.length > 0) this.#serves(request.worker.id);
-    request.answer(jobs);
+    if (jobs.length > 0) this.#markServed(request.worker.id);
+    request.respond(jobs);
     return jobs.length > 0;
   }
 
-  #serves(workerId: string): void {
+  #markServed(workerId: string): void {
     this.#served.delete(workerId);
     this.#served.add(workerId);
     const [oldest] = this.#served;

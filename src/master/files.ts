@@ -102,7 +102,7 @@ export class MasterFiles {
   /** How much of this content is here: all of it, or what an upload that has not ended has brought. */
   async lengthOf(sha256: string): Promise<{ readonly length: number; readonly complete: boolean }> {
     const { ledger, store, clock } = this.#options;
-    const found = await ledger.useFile(sha256, clock.now());
+    const found = await ledger.files.use(sha256, clock.now());
     if (found !== undefined) return { length: found.size, complete: true };
     const upload = await store.upload(sha256);
     await upload.leave();
@@ -119,7 +119,7 @@ export class MasterFiles {
     source: AsyncIterable<Uint8Array>,
   ): Promise<{ readonly length: number; readonly complete: boolean }> {
     const { ledger, store, clock } = this.#options;
-    const found = await ledger.useFile(sha256, clock.now());
+    const found = await ledger.files.use(sha256, clock.now());
     if (found !== undefined) return { length: found.size, complete: true };
     const upload = await store.upload(sha256);
     try {
@@ -138,14 +138,14 @@ export class MasterFiles {
     sha256: string,
   ): Promise<{ readonly size: number; read(offset: number, end: number): AsyncIterable<Uint8Array> } | undefined> {
     const { ledger, store, clock } = this.#options;
-    const file = await ledger.useFile(sha256, clock.now());
+    const file = await ledger.files.use(sha256, clock.now());
     return file && { size: file.size, read: (offset, end) => store.read(keyOf(file), offset, end) };
   }
 
   /** The content of a file of a job that this worker runs, from `offset`. Rejects with `file-unknown` if its job does not name it. */
   async *read(worker: WorkerRef, key: LeaseKey, sha256: string, offset: number): AsyncGenerator<Uint8Array> {
     const { ledger, store, log } = this.#options;
-    const file = await ledger.fileOfLease(worker, key, sha256);
+    const file = await ledger.files.ofLease(worker, key, sha256);
     if (file === undefined) throw new PeerworkError('file-unknown', `SHA-256 ${sha256}`);
     try {
       yield* store.read(keyOf(file), offset, file.size);
@@ -161,7 +161,7 @@ export class MasterFiles {
     const { ledger, store } = this.#options;
     let keys: string[] = [];
     const check = async () => {
-      const known = await ledger.knownFiles(keys.flatMap((key) => seqOf(key) ?? []));
+      const known = await ledger.files.known(keys.flatMap((key) => seqOf(key) ?? []));
       for (const key of keys) if (!known.has(seqOf(key) ?? -1)) await store.remove(key);
       keys = [];
     };
@@ -180,7 +180,7 @@ export class MasterFiles {
         throw new PeerworkError(found.isDirectory() ? 'path-is-folder' : 'file-missing', `${path} is not an ordinary file`);
       const facts = [found.dev, found.ino, found.size, found.mtimeNs, found.ctimeNs].join(' ');
       const known = this.#paths.get(path);
-      if (known?.facts === facts && (await this.#options.ledger.useFile(known.file.sha256, this.#options.clock.now())) !== undefined)
+      if (known?.facts === facts && (await this.#options.ledger.files.use(known.file.sha256, this.#options.clock.now())) !== undefined)
         return known.file;
       const file = await this.#putStream(createReadStream(path, { highWaterMark: READ_BYTES }));
       this.#paths.delete(path);
@@ -219,13 +219,13 @@ export class MasterFiles {
   async #enter(upload: Upload, sha256: string): Promise<FileRef> {
     const { ledger, store, clock } = this.#options;
     const file = { sha256, size: upload.length };
-    if ((await ledger.useFile(file.sha256, clock.now())) !== undefined) {
+    if ((await ledger.files.use(file.sha256, clock.now())) !== undefined) {
       await upload.discard();
       return file;
     }
-    const entry = { ...file, seq: await ledger.drawFile() };
+    const entry = { ...file, seq: await ledger.files.draw() };
     await upload.finish(keyOf(entry));
-    const kept = await ledger.enterFile(entry, clock.now());
+    const kept = await ledger.files.enter(entry, clock.now());
     if (kept.seq !== entry.seq) await store.remove(keyOf(entry));
     return file;
   }
@@ -245,7 +245,7 @@ export class MasterFiles {
     const { ledger, store, clock, log } = this.#options;
     try {
       for (;;) {
-        const swept = await ledger.sweepFiles(clock.now() - UNNAMED_MS, SWEEP_FILES);
+        const swept = await ledger.files.sweep(clock.now() - UNNAMED_MS, SWEEP_FILES);
         for (const file of swept) await store.remove(keyOf(file));
         if (swept.length > 0) log.info('files that no job needs were removed', { files: swept.length });
         if (swept.length < SWEEP_FILES) break;

@@ -5,44 +5,45 @@ import type { LeaseKey, Report, Settlement } from '../job/verbs.js';
 import type { HistoryInput, Ledger, WorkerRef } from '../ledger/ledger.js';
 import type { Log } from '../log.js';
 
-/** Waiting lines are written together, so that a chatty task costs few transactions. */
+/** Interval between writes: pending lines are written together, so that a chatty task costs few transactions. */
 const WRITE_MS = 100;
 const MAX_WAITING = 2_000;
 const MAX_WAITING_CHARS = 8 * 1024 * 1024;
-/** One progress value of a job is kept in this time, and the last one; watchers see them all. */
+/** Of a job's progress values, one per interval is stored, and the last one; watchers see them all. */
 const PROGRESS_MS = 1_000;
-/** Runs that are remembered; the least recently heard are forgotten first, unless reports of theirs wait. */
+/** Runs whose state is kept; the least recently active are evicted first, unless they have pending reports. */
 const MAX_RUNS = 20_000;
 
-/** State of a run that reports. */
-interface TellingRun {
+/** State of a run that sends reports. */
+interface ReportingRun {
   readonly worker: WorkerRef;
   readonly key: LeaseKey;
-  /** The highest number that came. */
+  /** Highest report number received. */
   lastN: number;
   waiting: Progress[];
   keptProgressAt: number;
-  /** Came too soon after another: kept if it is the last, or when its time has come. */
+  /** Progress that followed another too soon: stored if it is the last, or once the interval has passed. */
   latest: Progress | undefined;
 }
 
 /**
- * Writes the reports of running jobs into their histories: periodically, and, when a run is settled, what still waits together with its outcome. So
- * no settlement overtakes earlier reports. Duplicates, as after a link that was cut before the answer, are dropped.
+ * Writes the reports of running jobs to their histories: periodically, and, when a run is settled, whatever is pending together
+ * with its outcome, so that no settlement overtakes earlier reports. Duplicates, as sent after a link broke before the reply, are
+ * dropped.
  */
 export class HistoryWriter {
   readonly #ledger: Ledger;
   readonly #clock: Clock;
   readonly #log: Log;
-  readonly #runs = new Map<string, TellingRun>();
-  /** Runs with waiting reports. */
-  readonly #telling = new Set<TellingRun>();
+  readonly #runs = new Map<string, ReportingRun>();
+  /** Runs with pending reports. */
+  readonly #pendingRuns = new Set<ReportingRun>();
   #count = 0;
   #chars = 0;
   #timer: Timer | undefined;
   #writing: Promise<void> | undefined;
-  /** Resolvers to call when the waiting lines are written. */
-  #asking: { readonly resolve: () => void; readonly reject: (error: unknown) => void }[] = [];
+  /** Callers waiting for the pending lines to be written. */
+  #flushWaiters: { readonly resolve: () => void; readonly reject: (error: unknown) => void }[] = [];
 
   constructor(ledger: Ledger, clock: Clock, log: Log) {
     this.#ledger = ledger;
@@ -50,12 +51,12 @@ export class HistoryWriter {
     this.#log = log;
   }
 
-  /** False: too much waits already, and none of these is accepted. */
-  get takes(): boolean {
+  /** False while too much is pending, in which case callers must not add reports. */
+  get accepts(): boolean {
     return this.#count < MAX_WAITING && this.#chars < MAX_WAITING_CHARS;
   }
 
-  /** True if it came for the first time. */
+  /** Adds a report. Returns true if it is not a duplicate. */
   add(worker: WorkerRef, key: LeaseKey, { n, progress }: Report): boolean {
     const run = this.#runOf(worker, key);
     if (n !== undefined && n <= run.lastN) return false;
@@ -66,27 +67,30 @@ export class HistoryWriter {
       run.latest = progress;
     } else {
       if (progress.kind === 'progress') run.keptProgressAt = now;
-      this.#wait(run, progress);
+      this.#enqueue(run, progress);
     }
-    this.#telling.add(run);
+    this.#pendingRuns.add(run);
     this.#schedule();
     return true;
   }
 
   /** Resolves when everything added so far is in the ledger; rejects if it could not be written. */
   written(): Promise<void> {
-    if (this.#telling.size === 0 && this.#writing === undefined) return Promise.resolve();
+    if (this.#pendingRuns.size === 0 && this.#writing === undefined) return Promise.resolve();
     return new Promise((resolve, reject) => {
-      this.#asking.push({ resolve, reject });
+      this.#flushWaiters.push({ resolve, reject });
       this.#schedule();
     });
   }
 
-  /** The settlement with all reports of the run that are not in the ledger yet. `onNew` receives those that came with the settlement itself. */
+  /**
+   * Returns the settlement together with all reports of the run that are not in the ledger yet. `onNew` receives those that arrived
+   * with the settlement itself.
+   */
   settled(worker: WorkerRef, settlement: Settlement, onNew: (progress: Progress) => void): Settlement {
     const { reports = [] } = settlement;
     if (reports.length === 0 && this.#runs.size === 0) return settlement;
-    const name = nameOf(worker, settlement);
+    const name = runKeyOf(worker, settlement);
     const run = this.#runs.get(name);
     const waiting: Report[] = run === undefined ? [] : this.#take(run).map((progress) => ({ progress }));
     if (run !== undefined) this.#runs.delete(name);
@@ -101,12 +105,12 @@ export class HistoryWriter {
     const kept = last === undefined || fresh.some(({ progress }) => progress.kind === 'progress') ? [] : [{ progress: last }];
     if (run !== undefined) this.#setLatest(run, undefined);
     const all: Report[] = [...waiting, ...kept, ...thinned(fresh)];
-    // Nothing of this run is in the ledger, so it need not look.
+    // Nothing of this run is in the ledger, so it need not search for duplicates.
     if (run === undefined && fresh[0]?.n === 1 && all[0] !== undefined) all[0] = { ...all[0], n: 1 };
     return { ...settlement, reports: all };
   }
 
-  /** Writes the waiting lines. */
+  /** Writes all pending lines. */
   async flush(): Promise<void> {
     this.#timer?.cancel();
     await this.#writing;
@@ -114,58 +118,58 @@ export class HistoryWriter {
     await this.#writing;
   }
 
-  #runOf(worker: WorkerRef, key: LeaseKey): TellingRun {
-    const name = nameOf(worker, key);
+  #runOf(worker: WorkerRef, key: LeaseKey): ReportingRun {
+    const name = runKeyOf(worker, key);
     const known = this.#runs.get(name);
     if (known !== undefined) return known;
     const { id, lease } = key;
     const keptProgressAt = Number.NEGATIVE_INFINITY;
-    const run: TellingRun = { worker, key: { id, lease }, lastN: 0, waiting: [], keptProgressAt, latest: undefined };
+    const run: ReportingRun = { worker, key: { id, lease }, lastN: 0, waiting: [], keptProgressAt, latest: undefined };
     this.#runs.set(name, run);
     if (this.#runs.size > MAX_RUNS)
       for (const [oldest, other] of this.#runs)
-        if (!this.#telling.has(other)) {
+        if (!this.#pendingRuns.has(other)) {
           this.#runs.delete(oldest);
           break;
         }
     return run;
   }
 
-  #wait(run: TellingRun, progress: Progress): void {
+  #enqueue(run: ReportingRun, progress: Progress): void {
     run.waiting.push(progress);
     this.#count += 1;
     this.#chars += sizeOfProgress(progress);
   }
 
-  #setLatest(run: TellingRun, latest: Progress | undefined): void {
+  #setLatest(run: ReportingRun, latest: Progress | undefined): void {
     if (run.latest !== undefined) this.#chars -= sizeOfProgress(run.latest);
     run.latest = latest;
-    if (run.waiting.length === 0) this.#telling.delete(run);
+    if (run.waiting.length === 0) this.#pendingRuns.delete(run);
   }
 
-  #take(run: TellingRun): Progress[] {
+  #take(run: ReportingRun): Progress[] {
     const taken = run.waiting;
     run.waiting = [];
     this.#count -= taken.length;
     for (const progress of taken) this.#chars -= sizeOfProgress(progress);
-    if (run.latest === undefined) this.#telling.delete(run);
+    if (run.latest === undefined) this.#pendingRuns.delete(run);
     return taken;
   }
 
   #schedule(): void {
-    // One write at a time: behind a slow ledger lines wait here, where they are bounded.
+    // One write at a time: if the ledger is slow, lines queue up here, where they are bounded.
     if (this.#writing === undefined) this.#timer ??= this.#clock.after(WRITE_MS, () => this.#write(this.#clock.now()), { unref: true });
   }
 
   #write(now: number): void {
     this.#timer = undefined;
     const byWorker = new Map<WorkerRef, HistoryInput[]>();
-    const runs = [...this.#telling];
+    const runs = [...this.#pendingRuns];
     for (const run of runs) {
       const { latest, worker, key } = run;
       if (latest !== undefined && now - run.keptProgressAt >= PROGRESS_MS) {
         this.#setLatest(run, undefined);
-        this.#wait(run, latest);
+        this.#enqueue(run, latest);
         run.keptProgressAt = now;
       }
       const entries = this.#take(run).map((progress) => ({ ...key, progress }));
@@ -173,36 +177,36 @@ export class HistoryWriter {
       if (all === undefined) byWorker.set(worker, entries);
       else all.push(...entries);
     }
-    const asking = this.#asking;
-    this.#asking = [];
+    const waiters = this.#flushWaiters;
+    this.#flushWaiters = [];
     this.#writing = Promise.all([...byWorker].map(([worker, entries]) => this.#ledger.record(worker, entries, this.#clock.now())))
       .then(
         () => {
-          for (const { resolve } of asking) resolve();
+          for (const { resolve } of waiters) resolve();
         },
         (error: unknown) => {
           this.#log.warn('log lines of jobs were not stored', {
             error,
             hint: 'Check the disk or database of the ledger; the jobs continue.',
           });
-          // Runs with numbered reports will send them again.
+          // Senders of numbered reports will send them again.
           for (const run of runs) run.lastN = 0;
-          for (const { reject } of asking) reject(error);
+          for (const { reject } of waiters) reject(error);
         },
       )
       .then(() => {
         this.#writing = undefined;
-        if (this.#telling.size > 0 || this.#asking.length > 0) this.#schedule();
+        if (this.#pendingRuns.size > 0 || this.#flushWaiters.length > 0) this.#schedule();
       });
   }
 }
 
-/** Without progress values that are followed by newer ones. */
+/** Drops progress values that newer ones supersede. */
 function thinned(reports: readonly Report[]): Report[] {
   const last = reports.findLastIndex(({ progress }) => progress.kind === 'progress');
   return reports.filter(({ progress }, at) => progress.kind === 'log' || at === last);
 }
 
-function nameOf(worker: WorkerRef, { id, lease }: LeaseKey): string {
+function runKeyOf(worker: WorkerRef, { id, lease }: LeaseKey): string {
   return `${worker.id} ${lease} ${id}`;
 }

@@ -23,19 +23,19 @@ export interface LeaseRequest {
   readonly labels?: readonly string[];
   readonly limit: number;
   readonly waitMs: number;
-  /** How many jobs the worker may hold in all; default: the maximum of any worker, MAX_HELD_JOBS. */
+  /** How many jobs the worker may hold in total; default: the maximum of any worker, MAX_HELD_JOBS. */
   readonly maxHeld?: () => number;
-  /** Default: the Master's. */
+  /** Lease length in milliseconds. Default: the Master's. */
   readonly leaseMs?: number;
   readonly signal?: AbortSignal;
 }
 
 export interface ExtendOptions {
-  /** From now on, in milliseconds; default: the Master's. */
+  /** Lease length from now on, in milliseconds; default: the Master's. */
   readonly leaseMs?: number;
-  /** Leases whose runs have not begun: their time limit does not count yet. */
+  /** Leases whose runs have not begun, so that their time limit does not count yet. */
   readonly waiting?: readonly LeaseKey[];
-  /** Leases whose runs have ended: their time limit no longer counts. */
+  /** Leases whose runs have ended, so that their time limit no longer counts. */
   readonly ended?: readonly LeaseKey[];
 }
 
@@ -54,25 +54,25 @@ export interface JobServiceOptions {
   readonly history: HistoryWriter;
   readonly permits: Permits;
   readonly files: MasterFiles;
-  /** Lease of workers, in milliseconds. */
+  /** Length of workers' leases, in milliseconds. */
   readonly leaseMs: number;
-  /** Between two heartbeats of a worker, in milliseconds. */
+  /** Interval between two heartbeats of a worker, in milliseconds. */
   readonly beatMs: number;
   /** Channels for which this Master has a task. */
   readonly taskChannels: () => readonly string[];
-  /** Where children of a channel's jobs may go besides it; default: nowhere. */
+  /** Where children of a channel's jobs may go besides that channel; default: nowhere. */
   readonly childBounds?: (channel: string) => ChildBounds;
   readonly workers: () => ConnectedWorker[];
   /** Notifies a linked worker that one of its runs no longer counts. */
-  readonly tell: (workerId: string, lease: LeaseKey) => void;
-  /** Something will be due at this instant. */
-  readonly due: (at: number) => void;
+  readonly notifyCancelled: (workerId: string, lease: LeaseKey) => void;
+  /** Announces that something will be due at this instant. */
+  readonly onDue: (at: number) => void;
 }
 
 /**
- * The one entry for everything that drives the Master from outside: linked workers, the HTTP API, the dashboard, foreign clients. Changes to the
- * ledger wake what waits for them, and changes by other Masters on the same ledger are passed on. Reads, and writes that nothing waits for, go to
- * `ledger` directly.
+ * The single entry point for everything that drives the Master from outside: linked workers, the HTTP API, the dashboard, foreign
+ * clients. Changes to the ledger wake whatever waits for them, and changes by other Masters on the same ledger are passed on.
+ * Reads, and writes that nothing waits for, go to `ledger` directly.
  */
 export class JobService {
   readonly name: string;
@@ -108,23 +108,25 @@ export class JobService {
     this.#unwatch = options.ledger.watch((change) => this.#changed(change));
   }
 
+  /** Adds jobs; resolves when they are in the ledger. */
   push(jobs: readonly JobInput[]): Promise<AddedJob[]> {
     const { ledger, clock } = this.#options;
     const adding = ledger.add(jobs, clock.now());
-    // Now, not afterwards: the claims of waiting workers share the transaction, which saves a third of the wait on an idle grid.
+    // Not after the commit: this way the claims of waiting workers share the transaction, which saves a third of the latency on an
+    // idle grid.
     this.wake();
     return adding;
   }
 
-  /** Returns the ids that this ended; their workers are notified. */
+  /** Cancels jobs. Resolves with the ids of those that were not settled yet; their workers are notified. */
   async cancel(ids: readonly string[]): Promise<string[]> {
     const { ledger, clock } = this.#options;
     return (await ledger.cancel(ids, clock.now())).map(({ id }) => id);
   }
 
   /**
-   * Leases jobs to a worker that is not linked: waits up to `waitMs` for at least one. Rejects with `worker-revoked` or `worker-unapproved`; a
-   * drained worker gets none.
+   * Leases jobs to a worker that is not linked: waits up to `waitMs` for at least one. Rejects with `worker-revoked` or
+   * `worker-unapproved`; a drained worker receives none.
    */
   async lease(request: LeaseRequest): Promise<LeasedJob[]> {
     const { worker, channels, labels = [], limit, waitMs, leaseMs, signal, maxHeld } = request;
@@ -152,12 +154,15 @@ export class JobService {
     signal?.removeEventListener('abort', end);
     await waited;
     if (jobs.length === 0 || (!signal?.aborted && permits.refusalOf(worker.id) === undefined)) return jobs;
-    // The caller is gone, or may no longer work: these leases will not be used.
+    // The caller is gone, or may no longer work, so these leases will not be used.
     await this.giveBack(worker, jobs, 'the link ended');
     return [];
   }
 
-  /** Renews leases; returns those that are not the worker's. This and what follows rejects with `worker-revoked`, `worker-unapproved` or `rpc-overloaded`. */
+  /**
+   * Renews leases; resolves with those that the worker does not hold. This method, `settle` and `report` throw `worker-revoked`,
+   * `worker-unapproved` or `rpc-overloaded`.
+   */
   async extend(worker: WorkerRef, leases: readonly LeaseKey[], options: ExtendOptions = {}): Promise<LeaseKey[]> {
     const { ledger, clock, leaseMs } = this.#options;
     const now = clock.now();
@@ -167,14 +172,14 @@ export class JobService {
   }
 
   /**
-   * `policy`: where children may go; default: as declared by tasks and owner. Reports that come with an outcome are emitted before it, if `holds`
-   * returns true for the lease.
+   * Settles leases. `policy` says where children may go; default: as declared by tasks and owner. Reports that come with an outcome
+   * are emitted before it, if `holds` returns true for the lease.
    */
   async settle(
     worker: WorkerRef,
     settlements: readonly Settlement[],
     policy: ChildPolicy = this.#options.childBounds ?? nowhereElse,
-    holds: (key: LeaseKey) => boolean = nobody,
+    holds: (key: LeaseKey) => boolean = never,
   ): Promise<SettleAnswer[]> {
     const { ledger, clock, history } = this.#options;
     const now = clock.now();
@@ -186,7 +191,7 @@ export class JobService {
       }),
     );
     const settling = ledger.settle(worker, all, now, policy);
-    // Now, not afterwards: readers of results share the transaction.
+    // Not after the commit: this way readers of results share the transaction.
     this.wake();
     const answers = await settling;
     this.rates.settled(worker.id, answers.filter((answer) => answer === 'settled').length, now);
@@ -207,16 +212,16 @@ export class JobService {
   }
 
   /**
-   * Stores reports of running jobs, and emits them if `holds` returns true for the lease. For the others, the ledger knows whether the run has just
-   * ended or never was the worker's. Throws `rpc-overloaded` if there are too many, and then stores none.
+   * Stores reports of running jobs, and emits those whose lease passes `holds`. For the others, the ledger decides whether the run
+   * has just ended or never belonged to the worker. Throws `rpc-overloaded` if too many are pending, and then stores none.
    */
-  report(worker: WorkerRef, reports: readonly RunReport[], holds: (key: LeaseKey) => boolean = anybody): void {
+  report(worker: WorkerRef, reports: readonly RunReport[], holds: (key: LeaseKey) => boolean = always): void {
     const { clock, history } = this.#options;
     this.#admitted(worker);
-    if (!history.takes) throw new PeerworkError('rpc-overloaded', 'too many reports wait for the ledger');
+    if (!history.accepts) throw new PeerworkError('rpc-overloaded', 'too many reports wait for the ledger');
     this.rates.take(worker.id, 'reports', reports.length, clock.now());
-    for (const { id, lease, n, progress: told } of reports) {
-      const progress = boundedProgress(told);
+    for (const { id, lease, n, progress: reported } of reports) {
+      const progress = boundedProgress(reported);
       if (progress === undefined) continue;
       const isNew = history.add(worker, { id, lease }, n === undefined ? { progress } : { n, progress });
       if (isNew && holds({ id, lease })) this.#emit({ kind: 'progress', id, worker: worker.name, progress });
@@ -228,34 +233,34 @@ export class JobService {
     return this.#options.history.written();
   }
 
-  /** Workers linked to this Master now. */
+  /** Returns the workers that are linked to this Master now. */
   workers(): ConnectedWorker[] {
     return this.#options.workers();
   }
 
-  /** Approves a worker, revokes it (its link ends), drains it or resumes it. */
+  /** Approves, revokes (which ends its link), drains or resumes a worker. */
   async mark(worker: WorkerRef, marks: WorkerMarks): Promise<void> {
     const { permits, ledger, clock } = this.#options;
     await permits.mark(worker, marks, clock.now());
     if (permits.refusalOf(worker.id) === undefined) return;
-    // Its runs no longer count, and can begin elsewhere now.
+    // Its runs no longer count, and their jobs can now start elsewhere.
     await ledger.reconcile(worker, [], clock.now(), { charge: false }, clock.now());
     this.wake();
   }
 
-  /** Calls `listener` with each event from now on; the returned function ends it. */
+  /** Calls `listener` for each event from now on; the returned function unsubscribes. */
   watch(listener: (event: JobServiceEvent) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  /** Jobs may be ready or results available, or will be after the ledger's work of this turn. */
+  /** Wakes readers of results and waiting workers: something may be settled or ready now, or after the ledger's work of this turn. */
   wake(): void {
     this.#options.results.wake();
     this.#options.dispatch.wake();
   }
 
-  /** A worker came or went. */
+  /** Announces that a worker connected or disconnected. */
   announce(event: 'connected' | 'disconnected', worker: ConnectedWorker): void {
     this.#emit({ kind: 'worker', event, worker });
   }
@@ -266,11 +271,11 @@ export class JobService {
   }
 
   #changed(change: LedgerChange): void {
-    const { clock, dispatch, results, permits, log, due } = this.#options;
+    const { clock, dispatch, results, permits, log, onDue } = this.#options;
     if (change.ready) dispatch.wake();
     if (change.settled) results.wake();
-    if (change.dueAt !== undefined) due(change.dueAt);
-    this.#tellCancelled(change.cancelled);
+    if (change.dueAt !== undefined) onDue(change.dueAt);
+    this.#notifyCancelled(change.cancelled);
     if (!change.own && change.cut)
       permits.reload(clock.now()).catch((error: unknown) =>
         log.warn('the marks of workers could not be read', {
@@ -295,9 +300,10 @@ export class JobService {
     if (refusal !== undefined) throw new PeerworkError(refusal, name);
   }
 
-  /** Whichever Master cancelled it: the one with the worker's link notifies it. */
-  #tellCancelled(cancelled: readonly CancelledJob[]): void {
-    for (const { id, running } of cancelled) if (running !== undefined) this.#options.tell(running.workerId, { id, lease: running.lease });
+  /** Any Master may have cancelled it: the one that holds the worker's link notifies the worker. */
+  #notifyCancelled(cancelled: readonly CancelledJob[]): void {
+    for (const { id, running } of cancelled)
+      if (running !== undefined) this.#options.notifyCancelled(running.workerId, { id, lease: running.lease });
   }
 
   #emit(event: JobServiceEvent): void {
@@ -306,8 +312,8 @@ export class JobService {
 }
 
 const nowhereElse = () => ({});
-const nobody = () => false;
-const anybody = () => true;
+const never = () => false;
+const always = () => true;
 
 function childrenIn(settlements: readonly Settlement[]): number {
   return settlements.reduce((sum, { outcome }) => sum + (outcome.state === 'completed' ? (outcome.children?.length ?? 0) : 0), 0);

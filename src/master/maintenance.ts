@@ -3,10 +3,10 @@ import type { Ledger } from '../ledger/ledger.js';
 import type { Log } from '../log.js';
 import { Awake } from './awake.js';
 
-/** Checks at least this often, whatever the ledger's next due time: the safety net. */
+/** Safety net: maintenance runs at least this often, whatever the ledger's next due time. */
 const MAX_SLEEP_MS = 5_000;
 const MIN_SLEEP_MS = 20;
-/** During the grace, ended leases are overdue all the time: look for delayed jobs only this often. */
+/** During the grace period expired leases are always overdue, so delayed jobs are checked only this often. */
 const GRACE_TICK_MS = 100;
 
 export interface MaintenanceOptions {
@@ -14,15 +14,15 @@ export interface MaintenanceOptions {
   readonly clock: Clock;
   readonly log: Log;
   /**
-   * Leases are not taken back sooner than this after the start: after a long absence of the Master, its workers must first be able to return with
+   * How long after the start no lease expires: after a long absence of the Master, its workers must first be able to return with
    * their work.
    */
   readonly graceMs: number;
-  /** Jobs may have become ready or ended. */
+  /** Called when jobs may have become ready or ended. */
   readonly onChange: () => void;
 }
 
-/** Runs the ledger's maintenance when something falls due: a lease ends, a delayed job or a schedule is due, a hold is over. */
+/** Runs the ledger's maintenance when something falls due: the end of a lease or a hold, a delayed job, a schedule. */
 export class Maintenance {
   readonly #options: MaintenanceOptions;
   readonly #awake: Awake;
@@ -38,7 +38,7 @@ export class Maintenance {
     this.#awake = new Awake(options.clock);
   }
 
-  /** Leases that ended without news from their worker, since the start. */
+  /** Number of leases that expired since the start because their worker went silent. */
   get expired(): number {
     return this.#expired;
   }
@@ -49,11 +49,12 @@ export class Maintenance {
     this.#sleep(0);
   }
 
-  /** Something will be due at this instant: do not sleep longer. */
-  hint(at: number): void {
+  /** Makes sure that maintenance runs by this instant, because something will be due. */
+  wakeBy(at: number): void {
     if (at < this.#wakeAt && !this.#closed) this.#sleep(Math.max(MIN_SLEEP_MS, at - this.#options.clock.now()));
   }
 
+  /** Stops, after a run that is in progress. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#awake.stop();
@@ -75,11 +76,11 @@ export class Maintenance {
     this.#wakeAt = Number.POSITIVE_INFINITY;
     let sleepMs = MAX_SLEEP_MS;
     try {
-      // Messages that workers sent while this process was blocked are yet to be read.
+      // Messages that workers sent while this process was blocked have not been read yet.
       this.#expireFrom = Math.max(this.#expireFrom, clock.now() + Math.min(this.#awake.takeStalledMs(), graceMs));
       const keepLeases = clock.now() < this.#expireFrom;
       const { expired, late, nextAt, moved } = await ledger.maintain(clock.now(), { keepLeases });
-      // Another Master renews leases by the old time until it looks as well, and by the new one within a lease after that.
+      // Another Master renews leases by the old time until it checks as well, and by the new one within a lease after that.
       if (moved) this.#expireFrom = Math.max(this.#expireFrom, clock.now() + MAX_SLEEP_MS + graceMs);
       this.#expired += expired;
       if (expired > 0)

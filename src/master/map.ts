@@ -2,20 +2,20 @@ import { randomUUID } from 'node:crypto';
 import type { JobInput, Json, SettledJob } from '../job/job.js';
 import type { Results } from './results.js';
 
-/** How many inputs may be unsettled at once: the rest stays in the caller's iterable. */
+/** Maximum number of unsettled inputs; the rest stays in the caller's iterable. */
 const WINDOW = 1_000;
 
 export interface MapOptions extends Omit<JobInput, 'id' | 'data'> {
   readonly signal?: AbortSignal;
 }
 
-/** An outcome of `map`, with the input it belongs to. */
+/** An outcome of `map`, with the input that it belongs to. */
 export interface MappedOutcome extends SettledJob {
-  /** Position of the input, from 0. */
+  /** Index of the input, from 0. */
   readonly index: number;
 }
 
-/** Pushes each input as a job and gives each its one outcome, in the order they settle. */
+/** Pushes each input as a job and yields its outcome, once per input, in the order in which they settle. */
 export async function* mapJobs(
   inputs: Iterable<Json> | AsyncIterable<Json>,
   options: MapOptions,
@@ -43,7 +43,7 @@ export async function* mapJobs(
       const id = `${run}-${index}`;
       open.set(id, index);
       index += 1;
-      // Not awaited: the ledger commits what arrives in one turn together.
+      // Not awaited: the ledger commits everything that arrives within one turn together.
       push([{ ...defaults, id, data }]).catch(fail);
     }
   };

@@ -19,7 +19,10 @@ export interface MasterKey {
   readonly token: string;
 }
 
-/** The Master's key pair and its token, from the key file next to the ledger; a `memory:` ledger without a key file gets temporary ones. */
+/**
+ * Returns the Master's key pair and token, from the key file next to the ledger; a `memory:` ledger without a key file gets
+ * temporary ones. Throws `key-file-unusable` if a given token was made with another key.
+ */
 export function openMasterKey(options: MasterKeyOptions, defaultLedger: string): MasterKey {
   const path = options.keyFile ?? fileOf(options.ledger ?? defaultLedger, '.key');
   const { keyPair, secret } =
@@ -36,7 +39,10 @@ export function openMasterKey(options: MasterKeyOptions, defaultLedger: string):
   return { identity: keyPair, parsed: given, token: options.token.trim() };
 }
 
-/** Path of a file next to a ledger, such as its key; in the default folder if the ledger is a server's; undefined for a ledger in memory. */
+/**
+ * Returns the path of a file next to the ledger, such as its key: in the default folder for a database server, undefined for a
+ * ledger in memory.
+ */
 export function fileOf(ledger: string, suffix: string): string | undefined {
   if (ledger.startsWith('sqlite:')) return `${ledger.slice('sqlite:'.length)}${suffix}`;
   return /^postgres(ql)?:/.test(ledger) ? `.peerwork/master${suffix}` : undefined;

@@ -25,10 +25,10 @@ import type { Result, Results } from './results.js';
 const DRAIN_POLL_MS = 100;
 
 /**
- * Publishes tasks, remembers jobs in its ledger, hands them to the workers that join with its token, and records their outcomes.
+ * Publishes tasks, stores jobs in its ledger, leases them to the workers that join with its token, and records their outcomes.
  *
- * It starts when it is made; `ready` resolves when ledger, tasks and swarm are up. `drain` stops handing out and waits for running jobs. `close` ends
- * at once and loses nothing: running jobs continue and are delivered to the next Master on this ledger.
+ * It starts when constructed; `ready` resolves when ledger, tasks and swarm are up. `drain` stops handing out jobs and waits for
+ * running ones. `close` ends at once and loses nothing: running jobs continue and are delivered to the next Master on this ledger.
  */
 export class Master extends GuardedEmitter<MasterEvents> {
   readonly ready: Promise<void>;
@@ -60,27 +60,27 @@ export class Master extends GuardedEmitter<MasterEvents> {
     return this.#starting.then(({ service }) => service);
   }
 
-  /** Address of API and dashboard; undefined unless `http` was given. Rejects with `address-unusable`. */
+  /** Base URL of API and dashboard; undefined unless `http` was given. Rejects with `address-unusable`. */
   get url(): Promise<string | undefined> {
     return this.#starting.then(() => this.#url);
   }
 
-  /** API and dashboard for `app.use('/path', master.express())` of Express and similar frameworks; close it when the app ends. */
+  /** Returns API and dashboard for `app.use('/path', master.express())` of Express and similar frameworks; close it when the app ends. */
   express(options: EmbedOptions = {}): RequestListener {
     return requestListener(this.#api(options));
   }
 
-  /** API and dashboard for `app.register(master.fastify(), { prefix: '/path' })`. */
+  /** Returns API and dashboard for `app.register(master.fastify(), { prefix: '/path' })`. */
   fastify(options: EmbedOptions = {}): ReturnType<typeof fastifyPlugin> {
     return fastifyPlugin(this.#api(options));
   }
 
-  /** What a Worker needs to join. A secret: anyone who has it may join. */
+  /** The token a Worker needs to join. A secret: anyone who has it may join. */
   get token(): string {
     return this.#key.token;
   }
 
-  /** Adds one job, or many, and stores their files; resolves when they are in the ledger. An existing id adds nothing. */
+  /** Adds one job or many, and stores their files; resolves when they are in the ledger. A job whose id exists already is not added again. */
   async push(job: JobWithFiles): Promise<string>;
   async push(jobs: readonly JobWithFiles[]): Promise<AddedJob[]>;
   async push(input: JobWithFiles | readonly JobWithFiles[]): Promise<string | AddedJob[]> {
@@ -90,56 +90,63 @@ export class Master extends GuardedEmitter<MasterEvents> {
   }
 
   /**
-   * As in queue-xec: any JSON value, or its JSON text, is a job, and the task sees it unchanged, with all its fields. Each call is new work, whatever
-   * `id` the payload has; `onResults` receives that id. Resolves with the id in the ledger. Rejects with `job-invalid`.
+   * Pushes a job as queue-xec does: any JSON value, or its JSON text, is a job, and the task receives it unchanged, with all its
+   * fields. Each call is new work, whatever `id` the payload has; `onResults` receives that id. Resolves with the id in the ledger.
+   * Rejects with `job-invalid`.
    */
   async pushNewJob(payload: unknown, options: PushOptions = {}): Promise<string> {
     return this.push(pushedJob(payload, options));
   }
 
-  /** Does one job for each input and yields each input's one outcome, as they settle. */
+  /** Runs one job per input and yields each input's outcome as they settle. */
   async *map(inputs: Iterable<Json> | AsyncIterable<Json>, options: MapOptions = {}): AsyncGenerator<MappedOutcome, void, undefined> {
     const { ledger, results } = await this.#starting;
     yield* mapJobs(inputs, options, (jobs) => this.push(jobs), results, await ledger.lastSettled());
   }
 
-  /** Follows the settled jobs after `after` (default: from the first) until the Master closes. */
+  /** Follows the jobs settled after `after` (default: from the first) until the Master closes. */
   async *results(options: { readonly after?: number; readonly signal?: AbortSignal } = {}): AsyncGenerator<Result, void, undefined> {
     const { results } = await this.#starting;
     yield* results.follow(options);
   }
 
+  /** Returns the record of a job; undefined if the id is unknown. */
   async get(id: string): Promise<JobRecord | undefined> {
     return (await this.#starting).ledger.get(id);
   }
 
+  /** Returns the number of jobs in each state. */
   async counts(): Promise<JobCounts> {
     return (await this.#starting).ledger.counts();
   }
 
-  /** Cancels jobs, waiting or running; resolves with the ids that this ended. */
+  /** Cancels jobs, waiting or running; resolves with the ids of those that were not settled yet. */
   async cancel(...ids: string[]): Promise<string[]> {
     return (await this.#starting).service.cancel(ids);
   }
 
   /**
-   * Failed and cancelled jobs wait again, with all their attempts, and so do jobs that failed because of them; resolves with the ids of the former.
+   * Makes failed and cancelled jobs wait again, with all their attempts, along with jobs that failed because of them; resolves with
+   * the ids of the former.
    */
   async retry(...ids: string[]): Promise<string[]> {
     return (await this.#starting).ledger.retry(ids, this.#clock.now());
   }
 
-  /** The states of jobs, by id, without unknown ids. */
+  /** Returns the states of jobs by id; unknown ids are missing. */
   async states(ids: readonly string[]): Promise<ReadonlyMap<string, JobState>> {
     return (await this.#starting).ledger.states(ids);
   }
 
-  /** The workers that are connected now. */
+  /** Returns the workers that are connected now. */
   workers(): ConnectedWorker[] {
     return this.#service?.workers() ?? [];
   }
 
-  /** Stops handing out jobs, waits until the running jobs of its own Workers have ended, then closes. Jobs handed out by other Masters are theirs. */
+  /**
+   * Stops handing out jobs, waits until the running jobs of its own Workers have ended, then closes. Does not wait for jobs that
+   * other Masters handed out.
+   */
   async drain(): Promise<void> {
     const { ledger, dispatch } = await this.#starting;
     dispatch.close();
@@ -148,6 +155,7 @@ export class Master extends GuardedEmitter<MasterEvents> {
     await this.close();
   }
 
+  /** Closes at once; running jobs continue on their workers. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -178,7 +186,7 @@ export class Master extends GuardedEmitter<MasterEvents> {
     }
   }
 
-  /** From here on it accepts calls, and hands out jobs. */
+  /** From here on the Master accepts calls and hands out jobs. */
   async #open({ service, results, swarm, maintenance, files, renewal, foreign }: Parts): Promise<void> {
     this.#service = service;
     this.#maintenance = maintenance;
@@ -216,7 +224,7 @@ export class Master extends GuardedEmitter<MasterEvents> {
     };
   }
 
-  /** Turns settlements into events from now on. */
+  /** Emits an event for each settlement from now on. */
   async #announce(results: Results): Promise<void> {
     const { onResults } = this.#options;
     const after = (await this.#ledger?.lastSettled()) ?? 0;
@@ -256,7 +264,7 @@ export class Master extends GuardedEmitter<MasterEvents> {
   }
 }
 
-/** A database that is unreachable for a moment says nothing about the jobs. */
+/** Whether jobs are still running. A database that is briefly unreachable says nothing about them, so it counts as busy. */
 async function isBusy(ledger: Ledger, dispatch: Dispatch, linked: readonly ConnectedWorker[]): Promise<boolean> {
   try {
     return (await ledger.countLeased([...new Set([...dispatch.served, ...linked.map(({ id }) => id)])])) > 0;
@@ -266,7 +274,7 @@ async function isBusy(ledger: Ledger, dispatch: Dispatch, linked: readonly Conne
   }
 }
 
-/** Where it is served, without who is served there. */
+/** The listener's address, without access rules. */
 function addressOf({ host, port, fallBack }: HttpOptions) {
   return { ...(host !== undefined && { host }), ...(port !== undefined && { port }), ...(fallBack !== undefined && { fallBack }) };
 }

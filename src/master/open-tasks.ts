@@ -30,15 +30,15 @@ export interface Published {
 export interface OpenTasksOptions {
   /** One task, or several by channel. */
   readonly task: TaskSource | Readonly<Record<string, TaskSource>> | undefined;
-  /** Where the files of published versions are kept; a temporary folder if missing. */
+  /** Folder for the files of published versions; a temporary folder if undefined. */
   readonly folder: string | undefined;
   readonly watch: boolean;
-  /** Where children of a channel's jobs may go, besides those that its task declares. */
+  /** Where children of a channel's jobs may go, besides what its task declares. */
   readonly children?: Readonly<Record<string, ChildBounds>> | undefined;
-  /** The sandbox for npm if a task has no lockfile. */
+  /** The sandbox in which npm runs for a task without a lockfile. */
   readonly npm: NpmOptions;
   readonly identity: KeyPair;
-  /** Several Masters on one ledger agree on a value: the first one stays. */
+  /** Lets several Masters on one ledger agree on a value: the first one wins. */
   readonly agree: (key: string, value: string) => Promise<string>;
   readonly clock: Clock;
   readonly log: Log;
@@ -49,11 +49,11 @@ export interface OpenTasksOptions {
 /** Publishes the tasks. Rejects if the first version of one of them cannot be published. */
 export async function openTasks(options: OpenTasksOptions): Promise<Tasks> {
   const { identity, folder, watch, npm, clock, log, agree, onPublished, onError } = options;
-  const kept = folder ?? (await mkdtemp(join(tmpdir(), 'peerwork-master-')));
-  const store = new BlobStore({ folder: kept, log });
+  const storeFolder = folder ?? (await mkdtemp(join(tmpdir(), 'peerwork-master-')));
+  const store = new BlobStore({ folder: storeFolder, log });
   const publishers = new Map<string, TaskPublisher>();
   const release = async () => {
-    if (folder === undefined) await clearAway(kept, log);
+    if (folder === undefined) await clearAway(storeFolder, log);
   };
   const tasks = new Tasks(publishers, release, options.children);
   try {

@@ -105,30 +105,30 @@ export interface HttpOptions {
 
 export type HttpScope = 'read' | 'lease' | 'work' | 'admin';
 
-/** Of the API in a server of your own. */
+/** Options for the API in a server of your own. */
 export interface EmbedOptions {
   /** As in HttpOptions. */
   readonly tokens?: readonly string[];
-  /** As in HttpOptions. Where your own server answers for CORS, leave it out. */
+  /** As in HttpOptions. Omit it if your own server handles CORS. */
   readonly origins?: readonly string[];
   /** Foreign systems whose routes are served with the API; default: those of the Master's `serve`. */
   readonly serve?: readonly ServerSetup[];
-  /** Which scopes a request has, by the rules of your app; none refuses it. Instead of tokens. */
+  /** Returns the scopes of a request by the rules of your app; no scopes means it is refused. Replaces tokens. */
   readonly authorize?: (request: IncomingMessage) => readonly HttpScope[] | Promise<readonly HttpScope[]>;
   /**
-   * With `authorize`: whose worker sends the request, so that a lease is its alone. Default: whoever shows the same bearer token; needed where that changes
-   * with time, or where there is none.
+   * With `authorize`: returns the worker that sends the request, which then owns its leases exclusively. Default: the bearer token
+   * identifies the worker; set this if tokens change over time, or if there are none.
    */
   readonly identify?: (request: IncomingMessage) => string | undefined;
 }
 
-/** What queue-xec's `onResults` is given, and how the job ended. */
+/** The argument of queue-xec's `onResults`, together with how the job ended. */
 export interface PushResult extends Omit<SettledJob, 'worker'> {
-  /** The job's `id` as it was pushed, of any JSON; undefined if what was pushed had none. */
+  /** The `id` of the payload as it was pushed, any JSON; undefined if it had none. */
   readonly jobID: Json | undefined;
-  /** Undefined if no Worker ended it. */
+  /** The worker that ended the job; undefined if none did. */
   readonly worker: { readonly name: string } | undefined;
-  /** What the task gave back; undefined for a job that failed. */
+  /** Output of the task; undefined for a job that failed. */
   readonly data: Json | undefined;
 }
 
@@ -138,7 +138,7 @@ export interface MasterEvents {
   settled: [job: SettledJob];
   progress: [report: { readonly id: string; readonly worker: string; readonly progress: Progress }];
   published: [task: Published];
-  /** Something is wrong but the Master goes on: a tracker is away, a peer was refused. */
+  /** Something is wrong but the Master continues: a tracker is unreachable, a peer was refused. */
   warning: [error: PeerworkError];
   error: [error: PeerworkError];
 }

@@ -60,7 +60,10 @@ export interface PartsHooks {
   readonly onDisconnected: (worker: ConnectedWorker, error: Error) => void;
 }
 
-/** Opens the ledger, publishes the tasks and assembles the Master's parts; nothing is handed out before the caller starts swarm and maintenance. */
+/**
+ * Opens the ledger, publishes the tasks and assembles the Master's parts; no job is handed out before the caller starts swarm and
+ * maintenance.
+ */
 export async function openParts(
   options: WithoutNull<MasterOptions>,
   key: MasterKey,
@@ -121,16 +124,16 @@ export async function openParts(
     history,
     permits,
     leaseMs,
-    // Three beats within a lease, so that two may get lost.
+    // Three beats per lease, so that two may get lost.
     beatMs: Math.min(DEFAULT_BEAT_MS, Math.ceil(leaseMs / 3)),
     taskChannels: () => tasks.channels,
     childBounds: (channel) => tasks.childBounds(channel),
     workers: () => [...roster.list(), ...foreign.flatMap((one) => one.list())],
-    tell: (workerId, lease) => {
+    notifyCancelled: (workerId, lease) => {
       roster.cancel(workerId, lease);
       for (const one of foreign) one.cancel(workerId, lease);
     },
-    due: (at) => maintenance.hint(at),
+    onDue: (at) => maintenance.wakeBy(at),
   });
   const maintenance = new Maintenance({ ...shared, ledger, graceMs: leaseMs, onChange: () => service.wake() });
   const tunnels = new Tunnels({ ...shared, ledger, tasks, addresses });
@@ -191,7 +194,7 @@ function joinSwarm(
   });
 }
 
-/** Ends them in reverse order of their dependencies; running jobs continue. */
+/** Closes the parts in reverse order of their dependencies; running jobs continue. */
 export async function closeParts(parts: Parts): Promise<void> {
   parts.dispatch.close();
   await Promise.all(parts.foreign.map((one) => one.close()));

@@ -5,19 +5,19 @@ export interface PermitsOptions {
   readonly ledger: Ledger;
   /** `manual`: an unknown worker may not work until it is approved. */
   readonly approval: 'auto' | 'manual';
-  /** Called first: a code refuses. */
+  /** Called first; returning an error code refuses the worker. */
   readonly admit: ((id: string, name: string) => ErrorCode | undefined) | undefined;
-  /** A worker's permission has changed. */
+  /** Called when the permission of a worker has changed. */
   readonly onChange: (worker: WorkerRecord) => void;
 }
 
-/** Beyond this, unapproved workers are refused without being recorded: a holder of the token can use any number of keys. */
+/** Beyond this many, unapproved workers are refused without being recorded: a holder of the token can generate any number of keys. */
 const MAX_KNOWN = 100_000;
 const RELOAD_MS = 5_000;
 
 /**
- * Which workers may work. The ledger stores the marks; here they are in memory, because a handshake is answered at once. Marks by another Master on
- * the same ledger arrive through `refresh`.
+ * Decides which workers may work. The ledger stores the marks; they are cached in memory because a handshake needs an immediate
+ * decision. Marks set by another Master on the same ledger arrive through `refresh`.
  */
 export class Permits {
   readonly #options: PermitsOptions;
@@ -28,12 +28,12 @@ export class Permits {
     this.#options = options;
   }
 
-  /** Reads the marks; call it before the first handshake. */
+  /** Reads all marks; call it before the first handshake. */
   async load(): Promise<void> {
-    for (const worker of await this.#options.ledger.listWorkers()) this.#take(worker);
+    for (const worker of await this.#options.ledger.listWorkers()) this.#store(worker);
   }
 
-  /** A code of the error table refuses: `worker-revoked`, `worker-unapproved`. */
+  /** Returns the code that refuses this worker (`worker-revoked`, `worker-unapproved`, or that of `admit`); undefined if it may work. */
   admit(id: string, name: string, now: number): ErrorCode | undefined {
     const { admit, approval, ledger } = this.#options;
     const known = this.#known.get(id);
@@ -41,31 +41,33 @@ export class Permits {
     if (refusal !== undefined) return refusal;
     if (known?.revokedAt !== undefined) return 'worker-revoked';
     if (approval === 'auto' || known?.approvedAt !== undefined) return undefined;
-    // Recorded, so that the owner sees the workers that wait for approval.
+    // Recorded, so that the owner sees the workers waiting for approval.
     if (known === undefined && this.#known.size < MAX_KNOWN)
       void ledger.markWorker({ id, name }, {}, now).then(
-        (worker) => this.#take(worker),
+        (worker) => this.#store(worker),
         () => {},
       );
     return 'worker-unapproved';
   }
 
-  /** The current permission of a worker that was admitted. */
+  /** Returns the code that refuses a worker which was admitted earlier; undefined if it may still work. */
   refusalOf(id: string): ErrorCode | undefined {
     const known = this.#known.get(id);
     if (known?.revokedAt !== undefined) return 'worker-revoked';
     return this.#options.approval === 'auto' || known?.approvedAt !== undefined ? undefined : 'worker-unapproved';
   }
 
+  /** Returns the marks of a worker; undefined if it has none. */
   of(id: string): WorkerRecord | undefined {
     return this.#known.get(id);
   }
 
+  /** Stores marks of a worker in the ledger, and applies them. */
   async mark(worker: WorkerRef, marks: WorkerMarks, now: number): Promise<void> {
-    this.#take(await this.#options.ledger.markWorker(worker, marks, now));
+    this.#store(await this.#options.ledger.markWorker(worker, marks, now));
   }
 
-  /** Another Master may have marked any of them: reads all again, at most every few seconds. */
+  /** Reads all marks again, at most every five seconds, because another Master may have changed any of them. */
   async reload(now: number): Promise<void> {
     if (now - this.#loadedAt < RELOAD_MS) return;
     this.#loadedAt = now;
@@ -75,10 +77,10 @@ export class Permits {
   /** Reads the marks of one worker again. */
   async refresh(id: string): Promise<void> {
     const worker = await this.#options.ledger.getWorker(id);
-    if (worker !== undefined) this.#take(worker);
+    if (worker !== undefined) this.#store(worker);
   }
 
-  #take(worker: WorkerRecord): void {
+  #store(worker: WorkerRecord): void {
     const before = this.#known.get(worker.id);
     this.#known.set(worker.id, worker);
     const changed = (['revokedAt', 'drainedAt', 'approvedAt'] as const).some((mark) => before?.[mark] !== worker[mark]);

@@ -7,12 +7,13 @@ import { tryParseJson } from '../kit/json.js';
 const KEY_BYTES = 12;
 const PUSHED_ID = new RegExp(`^qx\\.[0-9a-f]{${2 * KEY_BYTES}}(?:\\.(.+))?$`);
 
-/** Options of a job in addition to queue-xec's payload. */
+/** Options of a job besides queue-xec's payload. */
 export type PushOptions = Omit<JobInput, 'id' | 'data' | 'meta'>;
 
 /**
- * A queue-xec payload as a job of ours. Its own `id` does not identify a job in the ledger: programs count from 0 in each run, and queue-xec does a
- * job for each call. Our id contains it as JSON, after the part that makes ours unique, if it is short enough. Throws `job-invalid`.
+ * Converts a queue-xec payload to a job of ours. The payload's own `id` cannot identify a job in the ledger: programs count from 0
+ * in each run, and queue-xec does one job per call. Our id starts with a unique part and, if short enough, ends with the payload's
+ * id as JSON. Throws `job-invalid`.
  */
 export function pushedJob(given: unknown, options: PushOptions = {}): JobInput {
   const payload = readPayload(given) as Json;
@@ -20,8 +21,8 @@ export function pushedJob(given: unknown, options: PushOptions = {}): JobInput {
 }
 
 /**
- * The `id` of the payload that this job was pushed with, according to its own id: undefined if it was pushed differently, `unsaid` if the id does not
- * contain it.
+ * Reads from a job's id the payload `id` that it was pushed with: undefined if it was pushed differently, `unsaid` if the id does
+ * not contain it.
  */
 export function pushedIdIn(id: string): { readonly jobID: Json } | 'unsaid' | undefined {
   const [all, text] = PUSHED_ID.exec(id) ?? [];
@@ -30,7 +31,7 @@ export function pushedIdIn(id: string): { readonly jobID: Json } | 'unsaid' | un
   return jobID === undefined ? 'unsaid' : { jobID: jobID as Json };
 }
 
-/** The same according to the job's data; undefined if the payload has none. */
+/** Reads the payload `id` from the job's data; undefined if the payload has none. */
 export function pushedIdOf(data: unknown): Json | undefined {
   return idOf(pushedIn(data));
 }
@@ -39,12 +40,12 @@ function newId(payload: unknown): string {
   const key = `qx.${randomBytes(KEY_BYTES).toString('hex')}`;
   const id = idOf(payload);
   const text = id === undefined ? undefined : jsonOf(id);
-  // JSON keeps these unescaped, but no id may contain them: DEL and the control characters after it.
+  // JSON leaves DEL and the control characters after it unescaped, but no id may contain them.
   const safe = text?.replace(/\p{Cc}/gu, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
   return safe === undefined || key.length + 1 + safe.length > MAX_JOB_ID_CHARS ? key : `${key}.${safe}`;
 }
 
-/** An invalid one is refused with the whole job. */
+/** Returns undefined if the id is not valid JSON; the job as a whole is then refused elsewhere. */
 function jsonOf(id: unknown): string | undefined {
   try {
     return JSON.stringify(id);

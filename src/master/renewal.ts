@@ -2,13 +2,13 @@ import type { Clock, Timer } from '../clock.js';
 
 export interface RenewalOptions {
   readonly clock: Clock;
-  /** Of leases. */
+  /** Length of leases, in milliseconds. */
   readonly leaseMs: number;
-  /** Renews the leases of the workers heard since the last time. */
+  /** Renews the leases of the workers heard since the last call. */
   readonly renew: () => void;
 }
 
-/** Checks the received traffic six times per lease: a late beat must not cost a lease while its Worker is heard. */
+/** Checks received traffic six times per lease: a late beat must not cost a lease while its Worker is heard. */
 export class Renewal {
   readonly #options: RenewalOptions;
   #timer: Timer | undefined;

@@ -4,28 +4,28 @@ import type { SettledJob } from '../job/job.js';
 import { Wake } from '../kit/wake.js';
 import type { Ledger } from '../ledger/ledger.js';
 
-/** Small enough to fit into the transaction that settled them: a page counts as this many jobs in a group commit. */
+/** Page size, small enough for the transaction that settled the jobs: in a group commit a page counts as this many jobs. */
 const PAGE = 100;
-/** A short page is nearly always the last; reading again at once would only keep others waiting for the ledger. */
+/** Delay after a short page. It is nearly always the last one, and reading again at once would only delay others waiting for the ledger. */
 const LINGER_MS = 20;
 const CLOSE_MS = 1_000;
-/** Delay while the database is unreachable. */
-const AWAY_MS = 500;
+/** Delay between attempts while the database is unreachable. */
+const UNREACHABLE_DELAY_MS = 500;
 
 export interface Result {
-  /** Pass it to `results({ after })` to continue after this one. */
+  /** Pass it to `results({ after })` to continue after this result. */
   readonly cursor: number;
   readonly job: SettledJob;
 }
 
 /**
- * The settled jobs, in the order of their settlement, each exactly once per reader. Readers follow the ledger with a cursor of their own. So none is
- * missed, whatever settled it: this Master, an earlier run of it, or an expired lease.
+ * The settled jobs in order of settlement, each exactly once per reader. Each reader follows the ledger with its own cursor, so it
+ * misses none, whatever settled it: this Master, an earlier run of it, or an expired lease.
  */
 export class Results {
   readonly #ledger: Ledger;
-  /** Something may have been settled, or it closes. */
-  readonly #news = new Wake();
+  /** Woken when something may have been settled, and on close. */
+  readonly #settlements = new Wake();
   readonly #ended = new Wake();
   #followers = 0;
   #closed = false;
@@ -34,12 +34,12 @@ export class Results {
     this.#ledger = ledger;
   }
 
-  /** Something may have been settled, or will be after the ledger's work of this turn. */
+  /** Wakes the readers: something may be settled now, or after the ledger's work of this turn. */
   wake(): void {
-    this.#news.wake();
+    this.#settlements.wake();
   }
 
-  /** Lets the followers read to the end: the ledger must stay open until this resolves. It does not wait for slow readers. */
+  /** Lets readers reach the end; the ledger must stay open until this resolves. Waits at most a second for slow readers. */
   async close(): Promise<void> {
     this.#closed = true;
     this.wake();
@@ -52,7 +52,7 @@ export class Results {
         return await this.#ledger.settledAfter(after, PAGE);
       } catch (thrown) {
         if (!(thrown instanceof PeerworkError) || thrown.code !== 'ledger-away' || this.#closed) throw thrown;
-        await pause(systemClock, AWAY_MS);
+        await pause(systemClock, UNREACHABLE_DELAY_MS);
       }
     }
   }
@@ -64,8 +64,8 @@ export class Results {
     this.#followers += 1;
     try {
       while (!signal?.aborted) {
-        // Read before the ledger is, so that a settlement meanwhile is not missed.
-        const since = this.#news.count;
+        // Read before querying the ledger, so that a settlement in between is not missed.
+        const since = this.#settlements.count;
         const page = await this.#read(after);
         for (const result of page) {
           after = result.cursor;
@@ -73,11 +73,11 @@ export class Results {
         }
         if (page.length === PAGE) continue;
         if (page.length > 0) {
-          await this.#news.wait({ signal, since, within: { ms: LINGER_MS, clock: systemClock } });
+          await this.#settlements.wait({ signal, since, within: { ms: LINGER_MS, clock: systemClock } });
           continue;
         }
         if (this.#closed) return;
-        await this.#news.wait({ signal, since });
+        await this.#settlements.wait({ signal, since });
       }
     } finally {
       this.#followers -= 1;

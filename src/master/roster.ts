@@ -12,24 +12,25 @@ interface Member {
 
 export type RosterOptions = Omit<WorkerSessionOptions, 'facts' | 'instances'>;
 
-/** The workers that are linked to this Master now. */
+/** The workers currently linked to this Master. */
 export class Roster {
   readonly #options: RosterOptions;
   readonly #members = new Map<string, Member>();
-  /** The last seen instance of a worker's process: survives links, not this Master. */
+  /** The last seen instance of each worker's process: outlives links, but not this Master. */
   readonly #instances = new Map<string, string>();
 
   constructor(options: RosterOptions) {
     this.#options = options;
   }
 
-  /** A handshake succeeded: sets up the calls of this worker. A newer link of the same worker replaces the older. */
+  /** Sets up the calls of a worker after its handshake succeeded. A newer link of the same worker replaces the older one. */
   accept(facts: PeerFacts): RpcHandlers {
     const session = new WorkerSession({ ...this.#options, facts, instances: this.#instances });
     this.#members.set(facts.id, { session, connectedAt: this.#options.service.clock.wall(), peer: undefined });
     return session.handlers;
   }
 
+  /** Records the link of an accepted worker. */
   join(peer: Peer): ConnectedWorker {
     const member = this.#members.get(peer.id);
     if (member === undefined) throw new Error('a peer joined that was never accepted');
@@ -37,7 +38,7 @@ export class Roster {
     return describe(member);
   }
 
-  /** Undefined if a newer link has replaced it. */
+  /** Returns undefined if a newer link has replaced it. */
   leave(peer: Peer): ConnectedWorker | undefined {
     const member = this.#members.get(peer.id);
     if (member?.peer !== peer) return undefined;
@@ -57,7 +58,7 @@ export class Roster {
     this.#members.get(workerId)?.peer?.rpc.close(reason);
   }
 
-  /** Renews the leases of the workers heard since the last time. */
+  /** Renews the leases of the workers heard since the last call. */
   renew(): void {
     for (const { peer, session } of this.#members.values())
       if (peer !== undefined)
@@ -66,6 +67,7 @@ export class Roster {
         });
   }
 
+  /** Returns the workers whose link is up. */
   list(): ConnectedWorker[] {
     return [...this.#members.values()].filter(({ peer }) => peer !== undefined).map(describe);
   }
@@ -76,7 +78,7 @@ function describe({ session, connectedAt, peer }: Member): ConnectedWorker {
   return {
     id,
     name,
-    // Links move from the relay to a direct path.
+    // Links move from a relay to a direct path.
     path: (peer ?? session.facts).path,
     connectMs,
     connectedAt,

@@ -7,10 +7,10 @@ import type { Gate } from './http/auth.js';
 import type { JobService } from './job-service.js';
 import type { Tasks } from './tasks.js';
 
-/** Serves the clients or workers of a foreign system with this Master's jobs: routes of the HTTP API, a service of its own, or both. */
+/** Serves clients or workers of a foreign system with this Master's jobs: routes in the HTTP API, a service of its own, or both. */
 export interface ServerSetup {
   readonly name: string;
-  /** Packages that its routes need and peerwork does not install. */
+  /** Packages that its routes need and that are not installed with peerwork. */
   readonly packages?: readonly PackageSetName[];
   /** Creates the routes, once for each place that serves the API: `http`, `express()` and `fastify()`. */
   routes?(context: RoutesContext): ServerRoutes;
@@ -20,12 +20,12 @@ export interface ServerSetup {
 
 export interface RoutesContext {
   readonly service: JobService;
-  /** Who may do what. */
+  /** Access control: which request may do what. */
   readonly gate: Gate;
 }
 
 export interface ServerRoutes {
-  /** `app` is a Fastify instance, whose types are not installed with peerwork. */
+  /** Registers the routes. `app` is a Fastify instance, whose types are not installed with peerwork. */
   register(app: object): Promise<void>;
   /** Live events for the clients of this server, and for web pages of these origins. */
   attach?(server: Server, origins: readonly string[]): void;
@@ -41,12 +41,12 @@ export interface WorkersContext {
 }
 
 export interface WorkersServer {
-  /** Called when jobs may be handed out. Rejects if it cannot listen. */
+  /** Called once jobs may be handed out. Rejects if it cannot listen. */
   start(): Promise<void>;
   list(): readonly ConnectedWorker[];
-  /** A task has changed. */
+  /** Called when a task has changed. */
   published(): void;
-  /** A run no longer counts. */
+  /** Called when a run no longer counts. */
   cancel(workerId: string, lease: LeaseKey): void;
   /** Ends the link of a worker. */
   dismiss(workerId: string): void;

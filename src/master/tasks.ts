@@ -10,7 +10,7 @@ export class Tasks {
 
   readonly #children: Readonly<Record<string, ChildBounds>>;
 
-  /** `release` frees what the publishers use; `children` adds to the tasks' declarations, by channel. */
+  /** @param release frees what the publishers use @param children per channel, adds to the tasks' declarations */
   constructor(
     publishers: ReadonlyMap<string, TaskPublisher>,
     release: () => Promise<void>,
@@ -25,12 +25,12 @@ export class Tasks {
     return [...this.#publishers.keys()];
   }
 
-  /** The channels whose tasks need one of these kinds of runner. */
+  /** Returns the channels whose tasks need one of these kinds of runner. */
   channelsFor(runners: readonly string[]): readonly string[] {
     return this.channels.filter((channel) => runners.includes(this.current(channel).runner));
   }
 
-  /** The version for a run of this channel that is leased now. */
+  /** Returns the version for a run of this channel that is leased now. Throws `task-unknown`. */
   current(channel: string): { readonly runner: string; readonly digest: string; readonly tunnel?: string } {
     const publication = this.#publishers.get(channel)?.current;
     if (publication === undefined) throw new PeerworkError('task-unknown', channel);
@@ -38,7 +38,10 @@ export class Tasks {
     return { runner, digest: publication.digest, ...(tunnel !== undefined && { tunnel }) };
   }
 
-  /** Where children of this channel's jobs may go besides it: what its task's current version declares, and what the owner adds. */
+  /**
+   * Returns where children of this channel's jobs may go besides the channel itself: what the task's current version declares, and
+   * what the owner adds.
+   */
   childBounds(channel: string): ChildBounds {
     const declared = this.#publishers.get(channel)?.current?.manifest.children;
     const added = Object.hasOwn(this.#children, channel) ? this.#children[channel] : undefined;
@@ -48,6 +51,7 @@ export class Tasks {
     };
   }
 
+  /** Returns a published manifest with its signature. Throws `asset-unknown`. */
   signed(digest: string): SignedManifest {
     for (const publisher of this.#publishers.values()) {
       const publication = publisher.publication(digest);
@@ -56,6 +60,7 @@ export class Tasks {
     throw new PeerworkError('asset-unknown', digest);
   }
 
+  /** Yields a published file from this offset. Throws `asset-unknown`. */
   blob(sha256: string, offset: number): AsyncIterable<Uint8Array> {
     for (const publisher of this.#publishers.values()) if (publisher.holds(sha256)) return publisher.blob(sha256, offset);
     throw new PeerworkError('asset-unknown', sha256);

@@ -5,9 +5,10 @@ import { confirmEnd, HALF_OPEN_IDLE_MS, halfOpen, resetStream } from '../kit/joi
 import { SilenceLimit } from '../kit/silence-limit.js';
 
 /**
- * Carries bytes between a TCP connection and a stream of a link: yields the bytes of the connection and writes the uploaded ones to it, each
- * direction to its own end and only as fast as the other side takes them. The connection is closed when both have ended. It is reset, never ended,
- * when the reader stops, the signal aborts, the upload fails, or one direction has ended and the other is silent for `HALF_OPEN_IDLE_MS`.
+ * Carries bytes between a TCP connection and a stream of a link: yields the connection's bytes and writes the uploaded ones to it,
+ * each direction up to its own end and at the pace of its reader. The connection is closed when both directions have ended. It is
+ * reset rather than ended when the reader stops, the signal aborts, the upload fails, or one direction has ended and the other is
+ * silent for `HALF_OPEN_IDLE_MS`.
  */
 export async function* carry(
   socket: Socket,
@@ -26,7 +27,7 @@ export async function* carry(
   const sent = upload[Symbol.asyncIterator]();
   socket.once('close', () => {
     silence.stop();
-    // If there is more, this shows the peer that it was not accepted.
+    // If more bytes follow, this tells the peer that they were not accepted.
     void sent.return?.();
     signal.removeEventListener('abort', stop);
   });
@@ -44,7 +45,7 @@ export async function* carry(
   } catch (thrown) {
     throw reason ?? broken(thrown);
   } finally {
-    // The upload continues.
+    // The upload continues if the download is complete.
     if (complete) silence.start();
     else stop();
   }

@@ -10,13 +10,13 @@ import type { Tasks } from './tasks.js';
 import { carry } from './tunnel-connection.js';
 
 export const MAX_CONNECTIONS_PER_LEASE = 64;
-/** Fewer than the streams of a link, so that files can be fetched at the same time. */
+/** Less than the stream limit of a link, so that files can be fetched at the same time. */
 export const MAX_CONNECTIONS_PER_WORKER = 96;
 const CONNECT_LIMIT_MS = 10_000;
 
 export type TunnelAddresses = ReadonlyMap<string, TunnelAddress>;
 
-/** From `host:port` by name. Throws `tunnel-invalid`, which names only the tunnel. */
+/** Parses `host:port` addresses by tunnel name. Throws `tunnel-invalid`, which contains only the name. */
 export function readTunnels(given: Readonly<Record<string, string>>): TunnelAddresses {
   const addresses = new Map<string, TunnelAddress>();
   for (const [name, text] of Object.entries(given)) {
@@ -28,7 +28,7 @@ export function readTunnels(given: Readonly<Record<string, string>>): TunnelAddr
 }
 
 export interface TunnelsOptions {
-  /** By name, as allowed by the Master's owner. */
+  /** Addresses by name, as allowed by the Master's owner. */
   readonly addresses: TunnelAddresses;
   readonly ledger: Pick<Ledger, 'get' | 'watch'>;
   readonly tasks: Pick<Tasks, 'current'>;
@@ -41,17 +41,17 @@ interface Grant {
   readonly worker: WorkerRef;
   readonly key: LeaseKey;
   readonly sockets: Set<Socket>;
-  /** The job's, looked up once for all connections that are open at the same time. Rejects if the lease is not held. */
+  /** The job's channel, looked up once for all concurrent connections. Rejects if the lease is not held. */
   channel: Promise<string> | undefined;
-  /** Connections that are open or being opened. */
+  /** Number of connections that are open or being opened. */
   open: number;
   ended: boolean;
 }
 
 /**
- * Connections that the Master opens for jobs on Workers. A Worker names only the run. The current version of that job's task names the tunnel, and
- * the owner's options its address. The ledger decides whether the run still holds its lease: at the first connection, and again whenever the job
- * changes. With the lease all its connections end.
+ * Connections that the Master opens for jobs on Workers. A Worker names only the run; the current version of that job's task names
+ * the tunnel, and the owner's options its address. The ledger decides whether the run still holds its lease: on the first
+ * connection, and again whenever the job changes. When the lease ends, so do all its connections.
  */
 export class Tunnels {
   readonly #options: TunnelsOptions;
@@ -63,15 +63,15 @@ export class Tunnels {
     this.#unwatch = options.ledger.watch((change) => this.#changed(change));
   }
 
-  /** How many connections are open. */
+  /** Number of open connections. */
   get size(): number {
     return [...this.#grants.values()].reduce((sum, { sockets }) => sum + sockets.size, 0);
   }
 
-  /** Yields the bytes of the address; fails with `tunnel-…`. */
+  /** Yields the bytes received from the address; fails with a `tunnel-…` code. */
   async *open(worker: WorkerRef, args: unknown, signal: AbortSignal, upload: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     const key = checked(openTunnelArgs, args);
-    this.#checkRoom(worker, nameOf(worker, key));
+    this.#checkRoom(worker, grantKeyOf(worker, key));
     const grant = this.#grant(worker, key);
     grant.open += 1;
     let socket: Socket | undefined;
@@ -84,7 +84,7 @@ export class Tunnels {
       this.#options.log.debug('a tunnel was opened', { tunnel, worker: worker.name, job: key.id });
     } catch (error) {
       grant.channel = undefined;
-      if (socket === undefined) this.#leave(grant);
+      if (socket === undefined) this.#release(grant);
       throw error;
     }
     try {
@@ -100,7 +100,7 @@ export class Tunnels {
   }
 
   #grant(worker: WorkerRef, key: LeaseKey): Grant {
-    const name = nameOf(worker, key);
+    const name = grantKeyOf(worker, key);
     let grant = this.#grants.get(name);
     if (grant === undefined) {
       grant = { worker, key, sockets: new Set(), channel: undefined, open: 0, ended: false };
@@ -117,7 +117,7 @@ export class Tunnels {
     if (ofWorker >= MAX_CONNECTIONS_PER_WORKER) throw new PeerworkError('tunnel-full', `${MAX_CONNECTIONS_PER_WORKER} for one worker`);
   }
 
-  /** Rejects with `tunnel-lease-ended` if the worker does not hold the lease. */
+  /** Returns the job's channel. Rejects with `tunnel-lease-ended` if the worker does not hold the lease. */
   async #channelOf(worker: WorkerRef, { id, lease }: LeaseKey): Promise<string> {
     const job = await this.#options.ledger.get(id);
     if (job?.state !== 'leased' || job.lease !== lease || job.worker?.id !== worker.id) throw new PeerworkError('tunnel-lease-ended');
@@ -132,12 +132,12 @@ export class Tunnels {
     grant.sockets.add(socket);
     socket.once('close', () => {
       grant.sockets.delete(socket);
-      this.#leave(grant);
+      this.#release(grant);
     });
     return socket;
   }
 
-  /** Rejects with `tunnel-unreachable`, which names the tunnel and never the address. */
+  /** Resolves when connected. Rejects with `tunnel-unreachable`, which names the tunnel but never the address. */
   #connected(socket: Socket, name: string, signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       const fail = (error: PeerworkError) => {
@@ -145,8 +145,8 @@ export class Tunnels {
         reject(error);
       };
       const giveUp = () => fail(new PeerworkError('rpc-cancelled'));
-      const late = () => fail(new PeerworkError('tunnel-unreachable', `${name}: no response in ${CONNECT_LIMIT_MS} ms`));
-      const timer = this.#options.clock.after(CONNECT_LIMIT_MS, late, { unref: true });
+      const timeOut = () => fail(new PeerworkError('tunnel-unreachable', `${name}: no response in ${CONNECT_LIMIT_MS} ms`));
+      const timer = this.#options.clock.after(CONNECT_LIMIT_MS, timeOut, { unref: true });
       signal.addEventListener('abort', giveUp, { once: true });
       const done = () => {
         timer.cancel();
@@ -156,7 +156,7 @@ export class Tunnels {
         done();
         resolve();
       });
-      // Stays: a connection that breaks without a reader must not end the Master.
+      // Kept: a connection that breaks without a reader must not crash the Master.
       socket.on('error', (error: NodeJS.ErrnoException) => {
         done();
         reject(error instanceof PeerworkError ? error : new PeerworkError('tunnel-unreachable', `${name}: ${error.code ?? 'failed'}`));
@@ -165,9 +165,9 @@ export class Tunnels {
     });
   }
 
-  #leave(grant: Grant): void {
+  #release(grant: Grant): void {
     grant.open -= 1;
-    if (grant.open === 0) this.#grants.delete(nameOf(grant.worker, grant.key));
+    if (grant.open === 0) this.#grants.delete(grantKeyOf(grant.worker, grant.key));
   }
 
   #changed({ jobs, cut }: LedgerChange): void {
@@ -176,12 +176,12 @@ export class Tunnels {
     for (const grant of this.#grants.values()) {
       const state = states.get(grant.key.id);
       if (state !== undefined && state !== 'leased') this.#end(grant);
-      else if (state === 'leased' || cut) void this.#lookAgain(grant);
+      else if (state === 'leased' || cut) void this.#recheck(grant);
     }
   }
 
-  /** It may be leased again, to any worker. */
-  async #lookAgain(grant: Grant): Promise<void> {
+  /** Ends the grant if the lease is gone: the job may have been leased again, to any worker. */
+  async #recheck(grant: Grant): Promise<void> {
     const held = await this.#channelOf(grant.worker, grant.key).catch(() => undefined);
     if (held === undefined) this.#end(grant);
   }
@@ -192,6 +192,6 @@ export class Tunnels {
   }
 }
 
-function nameOf(worker: WorkerRef, { id, lease }: LeaseKey): string {
+function grantKeyOf(worker: WorkerRef, { id, lease }: LeaseKey): string {
   return `${worker.id} ${lease} ${id}`;
 }

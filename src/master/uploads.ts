@@ -6,11 +6,11 @@ import { checked, type LeaseKey, type Settlement, settlement, type UploadResult 
 import { parseJson } from '../kit/json.js';
 import { Wake } from '../kit/wake.js';
 
-/** Of all Workers together, whole or in part. */
+/** Memory for the uploads of all Workers, complete or not. */
 const MAX_BYTES = 16 * MAX_MESSAGE_BYTES;
-/** Concurrent uploads of one Worker. */
+/** Concurrent uploads per Worker. */
 const MAX_AT_ONCE = 4;
-/** How long an unfinished upload is kept without its Worker. */
+/** How long an unfinished upload is kept after its Worker leaves. */
 const KEEP_MS = 10 * 60_000;
 
 interface Part {
@@ -20,15 +20,15 @@ interface Part {
   readonly chunks: Uint8Array[];
   readonly hash: Hash;
   length: number;
-  /** The current sender; undefined: none, until `timer`. */
+  /** The current sender; undefined while there is none, which `timer` limits. */
   owner: PartialResult | undefined;
   timer: Timer | undefined;
 }
 
 /**
- * Outcomes that arrive in pieces, in memory, by Worker, lease and hash: after a cut link the Worker sends the rest. There is room for MAX_BYTES. When
- * that is used up, a new upload waits; idle uploads of its own Worker make room first. They are lost when the Master ends: the next upload starts
- * from the beginning.
+ * Outcomes that arrive in pieces, kept in memory by Worker, lease and hash: after a broken link the Worker sends only the rest. The
+ * limit is MAX_BYTES in total. When it is reached, a new upload waits, and idle uploads are evicted to make room. Uploads are lost
+ * when the Master ends, and then start over.
  */
 export class Uploads {
   readonly #clock: Clock;
@@ -48,14 +48,16 @@ export class Uploads {
   }
 
   /**
-   * The part of this outcome received so far. An older link that was sending it loses the right to add to it. Rejects with `rpc-overloaded` if the
-   * Worker has too many, or with the signal's reason.
+   * Returns what has been received of this outcome so far; an older link that was sending it loses the right to add to it. Rejects
+   * with `rpc-overloaded` if the Worker has too many uploads, or with the signal's reason.
    */
   async take(workerId: string, wanted: UploadResult, signal: AbortSignal): Promise<PartialResult> {
     const key = `${workerId} ${wanted.id} ${wanted.lease} ${wanted.sha256}`;
     if (!this.#parts.has(key)) await this.#room(wanted.bytes, signal);
-    const atOnce = [...this.#parts.values()].filter((part) => part.workerId === workerId && part.owner !== undefined && part.key !== key);
-    if (atOnce.length >= MAX_AT_ONCE) throw new PeerworkError('rpc-overloaded', 'too many outcomes at once');
+    const concurrent = [...this.#parts.values()].filter(
+      (part) => part.workerId === workerId && part.owner !== undefined && part.key !== key,
+    );
+    if (concurrent.length >= MAX_AT_ONCE) throw new PeerworkError('rpc-overloaded', 'too many outcomes at once');
     let part = this.#parts.get(key);
     if (part === undefined) {
       part = { key, workerId, wanted, chunks: [], hash: createHash('sha256'), length: 0, owner: undefined, timer: undefined };
@@ -64,14 +66,14 @@ export class Uploads {
     }
     part.timer?.cancel();
     const owner = new PartialResult(part, {
-      left: () => this.#left(part),
+      released: () => this.#released(part),
       drop: () => this.#drop(part),
     });
     part.owner = owner;
     return owner;
   }
 
-  /** Its lease is over, so the received part is useless. A current sender is notified. */
+  /** Discards the upload because its lease is over. A current sender is notified. */
   forget(workerId: string, { id, lease }: LeaseKey): void {
     for (const part of this.#parts.values())
       if (part.workerId === workerId && part.wanted.id === id && part.wanted.lease === lease) this.#drop(part);
@@ -93,7 +95,7 @@ export class Uploads {
     }
   }
 
-  #left(part: Part): void {
+  #released(part: Part): void {
     if (this.#parts.get(part.key) !== part) return;
     part.timer = this.#clock.after(KEEP_MS, () => this.#drop(part), { unref: true });
     this.#freed.wake();
@@ -112,9 +114,9 @@ export class Uploads {
 /** The right to add to an outcome that arrives in pieces. */
 class PartialResult {
   readonly #part: Part;
-  readonly #ends: { readonly left: () => void; readonly drop: () => void };
+  readonly #ends: { readonly released: () => void; readonly drop: () => void };
 
-  constructor(part: Part, ends: { readonly left: () => void; readonly drop: () => void }) {
+  constructor(part: Part, ends: { readonly released: () => void; readonly drop: () => void }) {
     this.#part = part;
     this.#ends = ends;
   }
@@ -124,43 +126,43 @@ class PartialResult {
     return this.#part.length;
   }
 
-  /** Throws `rpc-cancelled` if another link has taken it over, `rpc-invalid` if it exceeds the announced length. */
+  /** Appends bytes. Throws `rpc-cancelled` if another link has taken over, `rpc-invalid` if the announced length is exceeded. */
   add(bytes: Uint8Array): void {
     if (this.#part.owner !== this) throw new PeerworkError('rpc-cancelled');
-    if (this.#part.length + bytes.length > this.#part.wanted.bytes) throw this.#wrong('it is longer than it was said to be');
+    if (this.#part.length + bytes.length > this.#part.wanted.bytes) throw this.#invalid('it is longer than it was said to be');
     this.#part.chunks.push(bytes);
     this.#part.hash.update(bytes);
     this.#part.length += bytes.length;
   }
 
-  /** The whole outcome. Throws `rpc-invalid`, and forgets it, if it differs from the announcement. */
+  /** Parses the complete outcome. Throws `rpc-invalid`, and discards it, if it differs from the announcement. */
   read(): Settlement {
     const { wanted, chunks, hash, length } = this.#part;
-    if (length !== wanted.bytes || hash.copy().digest('hex') !== wanted.sha256) throw this.#wrong('it is not what it was said to be');
+    if (length !== wanted.bytes || hash.copy().digest('hex') !== wanted.sha256) throw this.#invalid('it is not what it was said to be');
     let value: unknown;
     try {
       value = parseJson(Buffer.concat(chunks), MESSAGE_LIMITS);
     } catch (error) {
-      throw this.#wrong(error instanceof Error ? error.message : String(error));
+      throw this.#invalid(error instanceof Error ? error.message : String(error));
     }
     const read = checked(settlement, value);
-    if (read.id !== wanted.id || read.lease !== wanted.lease) throw this.#wrong('it belongs to another lease');
+    if (read.id !== wanted.id || read.lease !== wanted.lease) throw this.#invalid('it belongs to another lease');
     return read;
   }
 
-  /** This link is done with it; the rest may come over another. */
-  leave(): void {
+  /** Releases the upload: this link is done with it, and the rest may arrive over another one. */
+  release(): void {
     if (this.#part.owner !== this) return;
     this.#part.owner = undefined;
-    this.#ends.left();
+    this.#ends.released();
   }
 
-  /** It is no longer needed. */
+  /** Discards the upload. */
   drop(): void {
     if (this.#part.owner === this) this.#ends.drop();
   }
 
-  #wrong(detail: string): PeerworkError {
+  #invalid(detail: string): PeerworkError {
     this.drop();
     return new PeerworkError('rpc-invalid', detail);
   }

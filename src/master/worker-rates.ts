@@ -4,22 +4,22 @@ import { RecentRate } from '../kit/recent-rate.js';
 import { TokenBucket, type TokenRate } from '../kit/token-bucket.js';
 
 /**
- * Rate limits of one worker. Measured: a Worker that does 4,000 jobs a second makes some 1,000 calls a second; a beat names its leases once in ten
- * seconds; a task writes 100 lines a second after its first 500.
+ * Rate limits per worker. Measured: a Worker that does 4,000 jobs a second makes some 1,000 calls a second; a beat names its leases
+ * once every ten seconds; a task writes 100 lines a second after its first 500.
  */
 export const workerRates = {
-  /** Calls, notes and streams. */
+  /** Calls, notifications and streams. */
   calls: { burst: 8_000, perSecond: 4_000 },
   /** Leases named for renewal. */
   leases: { burst: 20_000, perSecond: 10_000 },
-  /** Lines and progress of its jobs. */
+  /** Log lines and progress of its jobs. */
   reports: { burst: 40_000, perSecond: 10_000 },
-  /** Jobs that its runs create. */
+  /** Jobs created by its runs. */
   children: { burst: 20_000, perSecond: 2_000 },
 } as const satisfies Record<string, TokenRate>;
 export type RatedKind = keyof typeof workerRates;
 
-/** Workers that are remembered; the least recently heard are forgotten first. */
+/** Workers whose state is kept; the least recently active are evicted first. */
 const MAX_WORKERS = 10_000;
 
 interface Account {
@@ -27,11 +27,11 @@ interface Account {
   readonly settled: RecentRate;
 }
 
-/** Each worker's recent requests, and its speed: by its identity, whatever its links or names. */
+/** Tracks each worker's recent requests and speed, by its identity, whatever its links or names. */
 export class WorkerRates {
   readonly #accounts = new Map<string, Account>();
 
-  /** Throws `rpc-overloaded` above the limit. */
+  /** Takes from the budget. Throws `rpc-overloaded` if it is exhausted. */
   take(workerId: string, kind: RatedKind, count: number, now: number): void {
     if (!this.has(workerId, kind, count, now)) throw new PeerworkError('rpc-overloaded', `too many ${kind}`);
   }
@@ -47,11 +47,12 @@ export class WorkerRates {
     return bucket.take(count, now);
   }
 
+  /** Counts settled jobs, from which `prefetch` derives the worker's speed. */
   settled(workerId: string, count: number, now: number): void {
     this.#account(workerId, now).settled.add(count, now);
   }
 
-  /** How many jobs it may hold beyond those that it runs: a few, and as many as it will finish before more can arrive. */
+  /** Returns how many jobs it may hold beyond those that it runs: a few, plus as many as it will finish before more can arrive. */
   prefetch(workerId: string, now: number): number {
     const { settled } = this.#account(workerId, now);
     return PREFETCH_JOBS + Math.min(MAX_PREFETCH_JOBS, Math.floor(settled.perMs(now) * PREFETCH_MS));

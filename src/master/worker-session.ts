@@ -38,13 +38,13 @@ export interface WorkerSessionOptions {
   readonly tunnels: Tunnels;
   readonly files: MasterFiles;
   readonly uploads: Uploads;
-  /** The last seen instance of this worker's process, across links. */
+  /** The last seen instance of each worker's process, across links. */
   readonly instances: Map<string, string>;
-  /** Jobs were given back or failed. */
+  /** Called when jobs were given back or failed. */
   readonly onChange: () => void;
 }
 
-/** The Master's side of one link: implements the verbs for one worker. */
+/** The Master's end of one link: implements the verbs for one worker. */
 export class WorkerSession {
   readonly worker: WorkerRef;
   readonly facts: PeerFacts;
@@ -65,21 +65,21 @@ export class WorkerSession {
     return this.#greeting;
   }
 
-  /** How many leases it holds, as far as this link knows. */
+  /** Number of leases it holds, as far as this link knows. */
   get running(): number {
     return this.#leases.size;
   }
 
-  /** The worker no longer holds the lease. */
+  /** Records that the worker no longer holds the lease. */
   forget(key: LeaseKey): void {
     this.#leases.forget(key);
     this.#options.uploads.forget(this.worker.id, key);
   }
 
   /**
-   * Anything the worker sends shows that it is alive: its leases are renewed if its beat has not done so for half their length.
+   * Renews the worker's leases if its beat has not done so for half a lease: anything it sends shows that it is alive.
    *
-   * @param receivedBytes over its link until now
+   * @param receivedBytes total bytes received over its link so far
    */
   async renew(receivedBytes: number): Promise<void> {
     const { service } = this.#options;
@@ -117,7 +117,7 @@ export class WorkerSession {
     },
   };
 
-  /** Before the call is parsed: throws `rpc-overloaded` if the worker calls too often. */
+  /** Counts a call before it is parsed; throws `rpc-overloaded` if the worker calls too often. */
   #counted<T>(serve: () => T): T {
     const { service } = this.#options;
     service.rates.take(this.worker.id, 'calls', 1, service.clock.now());
@@ -134,7 +134,7 @@ export class WorkerSession {
       throw new PeerworkError('rpc-invalid', 'concurrency cannot rise on the same link');
     const before = instances.get(this.worker.id);
     const restarted = before !== undefined && before !== instance;
-    // The latest last: if there are too many, the least recently heard are forgotten.
+    // Moved to the end: the map evicts the least recently heard first.
     instances.delete(this.worker.id);
     instances.set(this.worker.id, instance);
     const [oldest] = instances.keys();
@@ -149,7 +149,7 @@ export class WorkerSession {
     return { isMaster: 'yes', name, version, leaseMs, beatMs, lost };
   }
 
-  /** Before they are checked one by one. */
+  /** Counts the named leases before they are validated one by one. */
   #countLeases(args: unknown): void {
     const { holding } = Object(args) as { readonly holding?: unknown };
     const { service } = this.#options;
@@ -160,7 +160,7 @@ export class WorkerSession {
     const { service } = this.#options;
     this.#countLeases(args);
     const beat = checked(pingArgs, args);
-    this.#leases.name(beat);
+    this.#leases.recordBeat(beat);
     this.#renewedAt = service.clock.now();
     const lost = await service.extend(this.worker, beat.holding, beat);
     for (const key of lost) this.forget(key);
@@ -185,7 +185,7 @@ export class WorkerSession {
     signal.removeEventListener('abort', withdraw);
     if (jobs.length === 0) return { work: [] };
     if (signal.aborted) {
-      // The link ended while the jobs were being claimed: these leases will not be used.
+      // The link ended during the claim, so these leases will not be used.
       await service.giveBack(this.worker, jobs, 'the link ended');
       return { work: [] };
     }
@@ -200,7 +200,7 @@ export class WorkerSession {
     return { answers };
   }
 
-  /** An outcome too large to share a message with others. The received part is kept, should the link end before the rest. */
+  /** Receives an outcome too large to share a message with others. If the link ends midway, what was received is kept. */
   async *#uploadResult(args: unknown, signal: AbortSignal, upload: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     const wanted = checked(uploadResultArgs, args);
     const { service, uploads } = this.#options;
@@ -208,22 +208,22 @@ export class WorkerSession {
     const [lost] = await service.extend(this.worker, [key], { ended: [key] });
     if (lost !== undefined && wanted.late !== true) {
       this.forget(key);
-      yield line({ kind: 'answer', answer: 'stale' });
+      yield lineOf({ kind: 'answer', answer: 'stale' });
       return;
     }
     const part = await uploads.take(this.worker.id, wanted, signal);
     try {
-      yield line({ kind: 'from', offset: part.length });
+      yield lineOf({ kind: 'from', offset: part.length });
       for await (const bytes of upload) part.add(bytes);
       const [answer] = await service.settle(this.worker, [part.read()], undefined, (held) => this.#leases.has(held));
       this.forget(key);
-      yield line({ kind: 'answer', answer: answer ?? 'stale' });
+      yield lineOf({ kind: 'answer', answer: answer ?? 'stale' });
     } finally {
-      part.leave();
+      part.release();
     }
   }
 
-  /** Answered when it is in the ledger: until then the worker keeps it. */
+  /** Replies only once the reports are in the ledger: until then the worker keeps them. */
   async #report(args: unknown): Promise<unknown> {
     const { service } = this.#options;
     const { reports } = checked(reportArgs, args);
@@ -232,7 +232,7 @@ export class WorkerSession {
     return {};
   }
 
-  /** A job whose data this version cannot hand out fails, and does not affect the others. */
+  /** Builds the work items. A job whose data this version cannot hand out fails alone, without affecting the others. */
   async #workItems(jobs: readonly LeasedJob[]): Promise<WorkItem[]> {
     const items: WorkItem[] = [];
     const now = this.#options.service.clock.now();
@@ -264,8 +264,8 @@ export class WorkerSession {
   }
 }
 
-function line(said: UploadResultAnswer): Uint8Array {
-  return Buffer.from(`${JSON.stringify(said)}\n`);
+function lineOf(message: UploadResultAnswer): Uint8Array {
+  return Buffer.from(`${JSON.stringify(message)}\n`);
 }
 
 function parentOutput({ id, channel, data, output }: LeasedParent): ParentOutput {

@@ -19,7 +19,7 @@ export interface RunnerContext {
   readonly worker: string;
   /** How many jobs run at once, over all runners. */
   readonly concurrency: number;
-  /** Of one job, in MiB. */
+  /** Memory of one job, in MiB. */
   readonly memoryMb: number;
   /** The sandbox for npm, for runners that install what is missing. Default: this machine's sandbox, no credentials. */
   readonly npm?: NpmOptions;

@@ -4,17 +4,17 @@ import { asPeerworkError, PeerworkError } from '../errors.js';
 import type { Tunnel } from '../job/source.js';
 import { joinStreams, resetStream } from '../kit/join-streams.js';
 
-/** As many as a Master allows a job. */
+/** The limit that a Master sets for a job. */
 const MAX_CONNECTIONS = 64;
 
 export interface TunnelPortOptions {
   /** A unix socket instead of a port on 127.0.0.1: its folder decides who may use it. */
   readonly path?: string;
-  /** A connection could not be opened, or broke: the program only sees that it was closed. */
+  /** Called if a connection could not be opened, or broke: the program only sees that it was closed. */
   readonly onError?: (error: PeerworkError) => void;
 }
 
-/** The local end of a tunnel for a program; until `close`. */
+/** The local end of a tunnel for a program, open until `close`. */
 export interface TunnelPort {
   /** Empty with a unix socket. */
   readonly host: string;
@@ -28,12 +28,12 @@ export interface TunnelPort {
 export async function openTunnelPort(tunnel: Tunnel, { path, onError = () => {} }: TunnelPortOptions = {}): Promise<TunnelPort> {
   const sockets = new Set<Socket>();
   const ending = new AbortController();
-  // Every connection listens to it.
+  // Every connection listens to this signal.
   setMaxListeners(0, ending.signal);
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
-    pass(socket, tunnel, ending.signal).catch((error: unknown) => {
+    pipe(socket, tunnel, ending.signal).catch((error: unknown) => {
       resetStream(socket, error instanceof Error ? error : new PeerworkError('tunnel-broken'));
       if (!ending.signal.aborted) onError(asPeerworkError(error, 'tunnel-broken'));
     });
@@ -60,17 +60,17 @@ export async function openTunnelPort(tunnel: Tunnel, { path, onError = () => {} 
 const NOWHERE: AddressInfo = { address: '', port: 0, family: '' };
 
 /** Pipes both directions, each to its own end. Rejects if one breaks, which resets the other. */
-async function pass(socket: Socket, tunnel: Tunnel, signal: AbortSignal): Promise<void> {
+async function pipe(socket: Socket, tunnel: Tunnel, signal: AbortSignal): Promise<void> {
   socket.on('error', () => {});
-  const far = await tunnel.open(signal);
-  let ofProgram: unknown;
+  const remote = await tunnel.open(signal);
+  let programError: unknown;
   socket.once('error', (error) => {
-    if (!far.destroyed) ofProgram = error;
+    if (!remote.destroyed) programError = error;
   });
   try {
-    await joinStreams(far, socket, { signal });
+    await joinStreams(remote, socket, { signal });
   } catch (error) {
-    // A program that disconnects is no fault of the tunnel.
-    if (error !== ofProgram) throw error;
+    // A program that disconnects is not a fault of the tunnel.
+    if (error !== programError) throw error;
   }
 }

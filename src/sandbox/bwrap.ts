@@ -1,4 +1,4 @@
-/** The command line of bubblewrap: what a program finds in its room, and how the wall is held. */
+/** The command line of bubblewrap: the file system that a program sees, and the restrictions on it. */
 import { chownSync, lstatSync, readlinkSync } from 'node:fs';
 import { release } from 'node:os';
 import { basename, join } from 'node:path';
@@ -7,25 +7,25 @@ import { FILTER_FD, openFilter } from './seccomp.js';
 import { findTool } from './tools.js';
 import type { Uids } from './uids.js';
 
-/** Bytes of each folder in memory: /tmp and /dev/shm. */
+/** Size limit in bytes of each in-memory folder: /tmp and /dev/shm. */
 const MEMORY_FOLDER_BYTES = 16 * 1024 * 1024;
-/** Where the tools stand that start the program inside. */
+/** Folder of the tools that start the program inside. */
 const TOOLS_FOLDER = '/peerwork/tools';
-/** What root keeps until it becomes another: to go into a folder that is no longer its own, and to change its ids. */
+/** Capabilities that root keeps until it changes its uid: to enter a folder that is no longer its own, and to change its ids. */
 const CAPABILITIES_TO_CHANGE = ['CAP_DAC_READ_SEARCH', 'CAP_SETUID', 'CAP_SETGID', 'CAP_SETPCAP'] as const;
 
 /** How bubblewrap is used on this machine. */
 export interface Manner {
   /**
-   * Of root alone: the mounts are made with root's rights, and the program then gets a uid of its own and no capability. Without it,
-   * or for an ordinary user, a user namespace is made, and the program stays what started it: as root, the owner of root's files.
+   * Only for root: the mounts are made with root's rights, and the program then gets a uid of its own and no capabilities. Without it, or
+   * for an ordinary user, a user namespace is created, and the program keeps the uid that started it: as root, the owner of root's files.
    */
   readonly uids: Uids | undefined;
-  /** No further user namespaces; bubblewrap 0.8 knows how. With `uids` the filter alone refuses them. */
+  /** Whether further user namespaces are disabled, which bubblewrap 0.8 supports. With `uids` only the filter refuses them. */
   readonly lastUserNamespace: boolean;
-  /** Where the seccomp filter is read from, if there is one. */
+  /** File with the seccomp filter, if there is one. */
   readonly filter: string | undefined;
-  /** At most `MAX_PROCESSES`; always with `uids`. */
+  /** Whether at most `MAX_PROCESSES` are enforced; always the case with `uids`. */
   readonly countsProcesses: boolean;
 }
 
@@ -36,7 +36,7 @@ export interface Bwrap {
   readonly limits: Limits;
 }
 
-/** The words in front of a program. With `uids` the room's folder now belongs to the program. */
+/** Returns the words in front of a program. With `uids` this transfers the room's folder to the program's uid. */
 export function bwrapWords({ bubblewrap, manner, limits }: Bwrap, room: ProgramAccess): string[] {
   const { uids, filter } = manner;
   const starter = uids === undefined ? startInNamespace(manner, limits) : startAs(uids.take(), room.workdir, limits);
@@ -55,7 +55,7 @@ interface Starter {
   readonly inside: readonly string[];
 }
 
-/** The network namespace is empty: what a program reaches, it reaches by a socket that is placed into its room. */
+/** The network namespace is empty: a program reaches only what a socket in its room offers. */
 const namespaces = [
   '--unshare-net',
   '--unshare-pid',
@@ -74,12 +74,12 @@ function startAs(uid: number, workdir: string, limits: Limits): Starter {
   return {
     outside: { ...limits, processes: MAX_PROCESSES },
     namespaces: [...namespaces, ...keep],
-    inside: [findTool('setpriv'), ...becoming(uid), '--'],
+    inside: [findTool('setpriv'), ...becomeUid(uid), '--'],
   };
 }
 
-/** The options of setpriv that leave nothing of root. */
-export function becoming(uid: number): string[] {
+/** Returns the options of setpriv that drop everything root has. */
+export function becomeUid(uid: number): string[] {
   return ['--reuid', String(uid), '--regid', String(uid), '--clear-groups', '--no-new-privs', '--inh-caps=-all', '--bounding-set=-all'];
 }
 
@@ -88,12 +88,12 @@ function startInNamespace({ lastUserNamespace, countsProcesses }: Manner, limits
   return {
     outside: countsProcesses ? {} : limits,
     namespaces: ['--unshare-user', ...last, '--uid', '65534', '--gid', '65534', ...namespaces],
-    // Set inside, where the namespace's own processes are counted and not all of this user.
+    // Set inside, where only the namespace's own processes are counted and not all of this user.
     inside: countsProcesses ? byPrlimit({ ...limits, processes: MAX_PROCESSES }) : [],
   };
 }
 
-/** Since Linux 5.14 RLIMIT_NPROC counts within a user namespace; before, all processes of the user on the machine. */
+/** Since Linux 5.14 RLIMIT_NPROC counts within a user namespace; before, it counted all processes of the user on the machine. */
 export const countsInNamespace = isAtLeast(release(), 5, 14);
 
 function isAtLeast(version: string, major: number, minor: number): boolean {
@@ -117,7 +117,7 @@ function contents(room: ProgramAccess, tools: readonly string[]): string[] {
   return args;
 }
 
-/** The folders above these paths. Those that bubblewrap 0.8 makes by itself are closed to all but root, where root starts it. */
+/** Returns the folders above these paths. Those that bubblewrap 0.8 creates by itself are accessible to root alone, if root starts it. */
 function parents(paths: readonly string[]): string[] {
   const folders = new Set<string>();
   for (const path of paths) {
@@ -127,7 +127,7 @@ function parents(paths: readonly string[]): string[] {
   return [...folders].flatMap((folder) => ['--dir', folder]);
 }
 
-/** Not bubblewrap's own `--dev`: that one has terminals, and is a folder in memory without a limit that can be written to. */
+/** Replaces bubblewrap's own `--dev`, which includes terminals and is a writable in-memory folder without a limit. */
 function devices(): string[] {
   const nodes = ['null', 'zero', 'full', 'random', 'urandom'].flatMap((name) => ['--dev-bind', `/dev/${name}`, `/dev/${name}`]);
   return ['--dir', '/dev', ...nodes, '--symlink', '/proc/self/fd', '/dev/fd', ...inMemory('/dev/shm')];
@@ -137,7 +137,7 @@ function inMemory(path: string): string[] {
   return ['--perms', '1777', '--size', String(MEMORY_FOLDER_BYTES), '--tmpfs', path];
 }
 
-/** A library folder, as the link or the folder that it is here. */
+/** Returns arguments that reproduce a library folder as the link or the folder that it is on this machine. */
 function bindSystem(path: string): string[] {
   try {
     return lstatSync(path).isSymbolicLink() ? ['--symlink', readlinkSync(path), path] : ['--ro-bind', path, path];

@@ -1,25 +1,25 @@
 /**
- * Keeps a child from inheriting what this process has open. Node opens everything close-on-exec, native modules do not: without
- * this a task could read the worker's own UDP sockets (measured with node-datachannel on Linux).
+ * Prevents a child from inheriting our open descriptors. Node opens everything close-on-exec, native modules do not: without this a task
+ * could read the worker's own UDP sockets (measured with node-datachannel on Linux).
  */
 import { openSync, readdirSync, readFileSync } from 'node:fs';
 
 const FOLDERS = process.platform === 'linux' ? ['/proc/self/fd', '/dev/fd'] : ['/dev/fd'];
-/** For what another thread opens between our look and the fork. */
+/** Allowance for descriptors that another thread opens between our check and the fork. */
 const MARGIN = 16;
 const O_CLOEXEC = 0o2_000_000;
 
-let nothing: number | undefined;
+let devNull: number | undefined;
 
-/** Entries for `stdio` of spawn from descriptor `from` on, that put /dev/null where something would be inherited. */
+/** Returns entries for `stdio` of spawn, from descriptor `from` on, that substitute /dev/null for anything that would be inherited. */
 export function blankDescriptors(from: number): ('ignore' | number)[] {
   if (process.platform === 'win32') return [];
-  nothing ??= openSync('/dev/null', 'r+');
+  devNull ??= openSync('/dev/null', 'r+');
   const open = new Set(openDescriptors());
   const entries: ('ignore' | number)[] = [];
   const end = Math.max(from, ...open) + MARGIN;
   for (let descriptor = from; descriptor < end; descriptor += 1) {
-    entries.push(open.has(descriptor) && closesOnExec(descriptor) ? 'ignore' : nothing);
+    entries.push(open.has(descriptor) && closesOnExec(descriptor) ? 'ignore' : devNull);
   }
   return entries;
 }
@@ -29,7 +29,7 @@ function openDescriptors(): number[] {
     try {
       return readdirSync(folder).map(Number);
     } catch {
-      // Not here: the next.
+      // Not available here; try the next.
     }
   }
   return [];

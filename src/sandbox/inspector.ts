@@ -1,17 +1,18 @@
 /**
- * Node opens its inspector on SIGUSR1, which every process of the same user may send: whoever connects then runs code in the process,
- * with all that it holds.
+ * Node opens its inspector on SIGUSR1, which every process of the same user may send; a client that connects then runs code in the
+ * process, with access to everything in it.
  */
 const onSignal = () => {};
 
-/** For Node processes that are started: they leave SIGUSR1 alone from the first moment. Node 20 does not know how. */
+/** Arguments for Node processes that we start, which make them ignore SIGUSR1 from the start. Node 20 does not support this. */
 export const withoutInspector: readonly string[] = process.allowedNodeEnvironmentFlags.has('--disable-sigusr1')
   ? ['--disable-sigusr1']
   : [];
 
 /**
- * Keeps this process from listening. A listener takes the place of Node's own and leaves those of a host program as they are. It stays for good:
- * once the last one is removed, the signal ends the process. An inspector that was asked for with `--inspect` is not touched.
+ * Prevents this process from opening its inspector. A listener replaces Node's own handler and leaves those of a host program as they
+ * are. It is never removed: without any listener the signal would end the process. An inspector requested with `--inspect` is not
+ * affected.
  */
 export function keepInspectorShut(): void {
   if (process.platform !== 'win32' && !process.listeners('SIGUSR1').includes(onSignal)) process.on('SIGUSR1', onSignal);

@@ -7,20 +7,21 @@ const WAYS = [
 ];
 
 /**
- * How many processes of a cgroup the kernel has killed for memory, be it within the cgroup's own limit or the machine's: `oom_kill`, in `memory.events.local` of
- * cgroup v2 and in `memory.oom_control` of v1. Undefined where that is not told: not on Linux, and not in v2's uppermost cgroup.
+ * Counts how many processes of a cgroup the kernel killed for memory, whether because of the cgroup's own limit or the machine's:
+ * `oom_kill`, in `memory.events.local` of cgroup v2 and in `memory.oom_control` of v1. Undefined where the count is not available:
+ * outside Linux, and in v2's root cgroup.
  */
 export class OomKills {
   readonly #files: readonly string[];
   #seen: number | undefined;
 
-  /** @param folder of one cgroup, such as `/sys/fs/cgroup/memory/x`; default that of this process, in which its children are too */
+  /** @param folder of one cgroup, such as `/sys/fs/cgroup/memory/x`; default that of this process, which its children share */
   constructor(folder?: string) {
     this.#files = folder === undefined ? ownFiles() : WAYS.map(({ file }) => `${folder}/${file}`);
     this.#seen = this.#read();
   }
 
-  /** Whether there were more since it was made or was asked last. */
+  /** Whether there were further kills since the constructor or the previous call. */
   more(): boolean {
     const before = this.#seen;
     this.#seen = this.#read();
@@ -36,7 +37,7 @@ export class OomKills {
   }
 }
 
-/** In a container the path may be the machine's, while what is mounted is the container's own. */
+/** In a container the path may be the machine's, while the mounted folder is the container's own. */
 function ownFiles(): string[] {
   const own = read('/proc/self/cgroup');
   return WAYS.flatMap(({ controller, root, file }) => {

@@ -1,34 +1,34 @@
 /**
- * A way for another uid to folders that lie below one which is closed to it, such as /root: a mount namespace in which an empty folder
- * covers the closed one, and in it stands only what a room may see, at its old path.
+ * Access for another uid to folders below one that is closed to it, such as /root: in a private mount namespace an empty folder covers
+ * the closed one, and contains only what a room may see, at its original path.
  */
 import { lstatSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { findTool } from './tools.js';
 
-/** What a program must get to; absolute, with links resolved. */
+/** Paths that a program must be able to reach; absolute, with links resolved. */
 export interface Paths {
   readonly workdir: string;
   readonly readable: readonly string[];
 }
 
 const SEARCHABLE = 0o001;
-/** One of these holds the closed folders while they are covered, and is covered itself in the end. */
+/** One of these holds the closed folders while they are being covered, and is itself covered at the end. */
 const stages = ['/mnt', '/media', '/srv', '/opt'];
 
-/** The uppermost folder above each path that others may not go through; none if the way is open. */
+/** Returns, for each path, the topmost parent folder that others may not traverse; none if the path is accessible. */
 export function closedFolders({ workdir, readable }: Paths): string[] {
   const closed = new Set<string>();
   for (const path of [workdir, ...readable]) {
-    const folder = above(path).find((each) => (statSync(each).mode & SEARCHABLE) === 0);
+    const folder = parentsOf(path).find((each) => (statSync(each).mode & SEARCHABLE) === 0);
     if (folder !== undefined) closed.add(folder);
   }
   return [...closed];
 }
 
 /**
- * The words in front of a command that prepare this for it, if `closed` is not empty; undefined if there is no place to stage it.
- * To be run by root, which the command then ceases to be.
+ * Returns the words in front of a command that prepare the mounts for it, if `closed` is not empty; undefined if there is no folder to
+ * stage them in. Must run as root; the command itself drops root afterwards.
  */
 export function privateMounts({ workdir, readable }: Paths, closed: readonly string[]): string[] | undefined {
   const covered = [workdir, ...readable].filter((path) => closed.some((folder) => isBelow(path, folder)));
@@ -55,7 +55,7 @@ export function privateMounts({ workdir, readable }: Paths, closed: readonly str
   return [findTool('unshare'), '--mount', '--propagation', 'private', '--', '/bin/sh', '-c', script, 'sh'];
 }
 
-function above(path: string): string[] {
+function parentsOf(path: string): string[] {
   const folders: string[] = [];
   for (let folder = dirname(path); folder !== '/'; folder = dirname(folder)) folders.unshift(folder);
   return folders;
@@ -69,7 +69,7 @@ function isFolder(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 }
 
-/** A line of fstab(5): all are mounted in one call of mount(8), as a process for each would be felt at every start. */
+/** Formats a line of fstab(5). One call of mount(8) makes all the mounts, because a process for each would slow down every start. */
 function line(source: string, target: string, type: string, options: string): string {
   return [source, target, type, options].map(escaped).join(' ');
 }

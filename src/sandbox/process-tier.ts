@@ -1,44 +1,47 @@
-/** The tier without a sandbox: limits, no privileges, and where root starts it a uid of its own for each program. */
+/** The tier without a sandbox: limits, no privileges, and, if started by root, a uid of its own for each program. */
 import { chownSync } from 'node:fs';
 import { mkdir, mkdtemp, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { removeTree } from '../kit/remove-tree.js';
-import { becoming } from './bwrap.js';
+import { becomeUid } from './bwrap.js';
 import { byPrlimit, type Limits, MAX_PROCESSES, type ProgramAccess } from './limits.js';
 import { closedFolders, type Paths, privateMounts } from './private-mounts.js';
 import { findTool, tryOut, WORKED } from './tools.js';
 import { findUids, type Uids } from './uids.js';
 
-/** What this machine has for it. */
+/** The means that this machine has for it. */
 export interface Bounds {
-  /** For every program. */
+  /** Limits for every program. */
   readonly limits: Limits;
-  /** Not with bubblewrap, which needs its privileges to set up, and then does the same itself. */
+  /** Not with bubblewrap, which needs its privileges for the set-up and then does the same itself. */
   readonly privileges: readonly string[];
 }
 
-/** As far as this machine has the tools. */
+/** Detects the limits and privileges for which this machine has the tools. */
 export async function findBounds(sizes: NonNullable<Limits['sizes']>): Promise<Bounds> {
   if (process.platform !== 'linux') return { limits: {}, privileges: [] };
-  const setpriv = [...endsWithUs(), '--no-new-privs', '--inh-caps=-all', '--bounding-set=-all', '--'];
-  const meek = [...endsWithUs(), '--no-new-privs', '--'];
+  const full = [...dieWithParent(), '--no-new-privs', '--inh-caps=-all', '--bounding-set=-all', '--'];
+  const minimal = [...dieWithParent(), '--no-new-privs', '--'];
   const fits = async (words: readonly string[]) => (await tryOut([...words, '/bin/sh', '-c', `exit ${WORKED}`])) === undefined;
-  const [sized, bound, meekly] = await Promise.all([fits(byPrlimit({ sizes })), fits(setpriv), fits(meek)]);
-  return { limits: sized ? { sizes } : {}, privileges: bound ? setpriv : meekly ? meek : [] };
+  const [fitsSizes, fitsFull, fitsMinimal] = await Promise.all([fits(byPrlimit({ sizes })), fits(full), fits(minimal)]);
+  return { limits: fitsSizes ? { sizes } : {}, privileges: fitsFull ? full : fitsMinimal ? minimal : [] };
 }
 
-function endsWithUs(): string[] {
+function dieWithParent(): string[] {
   return [findTool('setpriv'), '--pdeathsig', 'KILL'];
 }
 
 /** How root gives each program a uid of its own here. */
 export interface OwnUid {
   readonly uids: Uids;
-  /** Folders below closed ones can be shown to it. */
+  /** Whether folders below closed ones can be exposed to it. */
   readonly mounts: boolean;
 }
 
-/** Tried in a folder like that of rooms. Undefined for ordinary users, where ids or tools are missing, and where it would not get to its room. */
+/**
+ * Tests own uids in a folder like that of rooms. Returns undefined for ordinary users, if ids or tools are missing, and if the uid could
+ * not reach its room.
+ */
 export async function findOwnUid(rooms: string): Promise<OwnUid | undefined> {
   const uids = findUids();
   if (uids === undefined) return undefined;
@@ -55,19 +58,22 @@ export async function findOwnUid(rooms: string): Promise<OwnUid | undefined> {
   return undefined;
 }
 
-/** Has a new folder of our own used, and removes it. Rejects where that cannot be done. */
+/** Calls `use` with a new folder of our own, and then removes it. Rejects if that is not possible. */
 export async function inTrialRoom<T>(rooms: string, use: (folder: string) => Promise<T>): Promise<T> {
   const folder = await mkdtemp(join(await realpath(rooms), 'peerwork-trial-'));
   return use(folder).finally(() => removeTree(folder));
 }
 
-/** A script that reads what is ours and writes into its room. */
+/** Returns a script that reads a file of ours and writes into its room. */
 export function trial(workdir: string): string {
   const [ours, own] = [import.meta.filename, join(workdir, 'file')].map((path) => JSON.stringify(path));
   return `const fs = require('fs'); fs.readFileSync(${ours}); fs.writeFileSync(${own}, ''); process.exit(${WORKED})`;
 }
 
-/** The words in front of a program that limit it and give it a uid, and the room's folder to that; undefined if it could not get to its room. */
+/**
+ * Returns the words in front of a program that limit it and give it a uid, which becomes the owner of the room's folder; undefined if the
+ * uid could not reach its room.
+ */
 export function asOwnUid({ uids, mounts }: OwnUid, limits: Limits, room: ProgramAccess): string[] | undefined {
   const paths: Paths = {
     workdir: room.workdir,
@@ -78,5 +84,5 @@ export function asOwnUid({ uids, mounts }: OwnUid, limits: Limits, room: Program
   if (opened === undefined) return undefined;
   const uid = uids.take();
   chownSync(room.workdir, uid, uid);
-  return [...byPrlimit({ ...limits, processes: MAX_PROCESSES }), ...opened, ...endsWithUs(), ...becoming(uid), '--'];
+  return [...byPrlimit({ ...limits, processes: MAX_PROCESSES }), ...opened, ...dieWithParent(), ...becomeUid(uid), '--'];
 }

@@ -1,30 +1,30 @@
-/** What the system tells of a process tree, and the only way to end one for certain. */
+/** Facts that the system reports about a process tree, and the only reliable way to end one. */
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 
 const isLinux = process.platform === 'linux';
 const isWindows = process.platform === 'win32';
-/** More than a task can have, and a bound on the work of one measurement. */
+/** More than a task can have; bounds the work of one measurement. */
 const MAX_TREE = 64;
 
-/** Trees that must not outlive this process however it ends, short of SIGKILL. */
-const living = new Set<number>();
+/** Trees that must not outlive this process however it ends, except by SIGKILL. */
+const tracked = new Set<number>();
 let watched = false;
 
 export function endWithThisProcess(pid: number): void {
-  living.add(pid);
+  tracked.add(pid);
   if (watched) return;
   watched = true;
   process.on('exit', () => {
-    for (const each of living) killTree(each);
+    for (const each of tracked) killTree(each);
   });
 }
 
 export function hasEnded(pid: number): void {
-  living.delete(pid);
+  tracked.delete(pid);
 }
 
-/** SIGKILL to the process group that `pid` leads. */
+/** Sends SIGKILL to the process group that `pid` leads. */
 export function killTree(pid: number): void {
   // 0 would be our own group.
   if (pid <= 0) return;
@@ -32,20 +32,20 @@ export function killTree(pid: number): void {
     if (isWindows) execFile('taskkill', ['/pid', String(pid), '/T', '/F'], () => {});
     else process.kill(-pid, 'SIGKILL');
   } catch {
-    // It has ended already.
+    // Already ended.
   }
 }
 
-/** Resident memory of `pid` and all below it, in bytes; 0 if it cannot be known. */
+/** Returns the resident memory of `pid` and its descendants, in bytes; 0 if unknown. */
 export async function residentBytes(pid: number): Promise<number> {
   if (isWindows) return 0;
   return isLinux ? residentOnLinux(pid) : residentByPs(pid);
 }
 
-/** How often it is reasonable to ask: reading /proc costs some tens of microseconds, `ps` a process. */
+/** Reasonable polling interval: reading /proc takes some tens of microseconds, `ps` a process. */
 export const residentPollMs = isLinux ? 50 : 500;
 
-/** Synchronous: /proc is memory, and by way of the thread pool each of these files costs ten times as much CPU. */
+/** Synchronous: /proc is in memory, and through the thread pool each of these files costs ten times as much CPU. */
 function residentOnLinux(root: number): number {
   const tree = [root];
   let bytes = 0;
@@ -56,7 +56,7 @@ function residentOnLinux(root: number): number {
       for (const child of readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').split(' '))
         if (child !== '') tree.push(Number(child));
     } catch {
-      // Ended meanwhile, or a kernel that lists no children.
+      // Ended in the meantime, or a kernel that does not list children.
     }
   }
   return bytes;

@@ -1,11 +1,11 @@
-/** What the owner of this machine can do where there is no wall around jobs, and how packages are installed on it. */
+/** Advice to the owner of a machine that has no wall around jobs, and how packages are installed on it. */
 import { existsSync, readFileSync } from 'node:fs';
 
-/** What the advice depends on; a port for tests. */
+/** The facts that the advice depends on; a port for tests. */
 export interface System {
   readonly platform: NodeJS.Platform;
   readonly isRoot: boolean;
-  /** The text of a file of the system; undefined if it cannot be read. */
+  /** Returns the content of a system file; undefined if it cannot be read. */
   readonly read: (path: string) => string | undefined;
 }
 
@@ -21,7 +21,7 @@ export const thisSystem: System = {
   },
 };
 
-/** By the ids that /etc/os-release gives: the system's own first, then those that it is like. */
+/** Install commands by the ids in /etc/os-release: the system's own id first, then those in ID_LIKE. */
 const installers: readonly (readonly [ids: readonly string[], command: string])[] = [
   [['debian', 'ubuntu', 'raspbian', 'linuxmint', 'pop', 'kali', 'devuan'], 'apt install'],
   [['fedora', 'rhel', 'centos', 'rocky', 'almalinux', 'ol', 'amzn'], 'dnf install'],
@@ -32,13 +32,13 @@ const installers: readonly (readonly [ids: readonly string[], command: string])[
   [['gentoo'], 'emerge'],
   [['solus'], 'eopkg install'],
 ];
-/** What a program's package is called: by the id of a system, or by the first of those above; `other` everywhere else. */
+/** Package names of a program, by the id of a system or by the first of those above; `other` everywhere else. */
 export type PackageNames = Readonly<Partial<Record<string, string>>> & { readonly other: string };
 const BUBBLEWRAP: PackageNames = { other: 'bubblewrap', gentoo: 'sys-apps/bubblewrap' };
 const KEEP = '/etc/sysctl.d/60-peerwork.conf';
 const APPARMOR_PROFILE = 'abi <abi/4.0>,\\nprofile bwrap /usr/bin/bwrap flags=(unconfined) {\\n  userns,\\n}\\n';
 
-/** One sentence: the command that installs bubblewrap here, or what keeps it from working and how to change that. */
+/** Returns one sentence: the command that installs bubblewrap here, or why it does not work and how to fix that. */
 export function sandboxRemedy(isInstalled: boolean, system: System = thisSystem): string {
   const { platform, read } = system;
   const trust = 'or work only for Masters whose code you trust';
@@ -63,7 +63,7 @@ export function sandboxRemedy(isInstalled: boolean, system: System = thisSystem)
   return 'bubblewrap is installed and fails: `bwrap --unshare-user --unshare-pid --ro-bind / / true` says more.';
 }
 
-/** The command that installs a package on this Linux. */
+/** Returns the command that installs a package on this Linux. */
 export function installCommand(names: PackageNames, system: System = thisSystem): string {
   const release = system.read('/etc/os-release') ?? system.read('/usr/lib/os-release') ?? '';
   const field = (name: string) => new RegExp(`^${name}=["']?([^"'\\n]*)`, 'm').exec(release)?.[1]?.toLowerCase() ?? '';

@@ -1,9 +1,9 @@
 /**
- * Which isolation this machine can give, and the command line that puts a program behind it.
+ * Determines which isolation this machine offers, and builds the command line that puts a program behind it.
  *
- * `process`: an own process and, where Linux has the tools, resource limits (prlimit) and an end together with the worker (setpriv). No wall against
- * malice. `bwrap`: inside bubblewrap, with its own pid, ipc, uts and net namespaces, and a file system that holds the room and little else.
- * docs/isolation.md says what each stops.
+ * `process`: a process of its own and, where Linux has the tools, resource limits (prlimit) and a process that ends with the worker
+ * (setpriv). No wall against malicious code. `bwrap`: inside bubblewrap, with its own pid, ipc, uts and net namespaces, and a file system
+ * that contains the room and little else. docs/isolation.md describes what each of them stops.
  */
 
 import { existsSync } from 'node:fs';
@@ -22,52 +22,58 @@ export { findTool } from './tools.js';
 
 export interface SandboxWish {
   readonly sandbox: 'auto' | 'required' | 'off';
-  /** How far the network must be held. In bubblewrap there is none anyway. Outside of it `deny` can be had from Node 25, and single `hosts` cannot. */
+  /**
+   * How strictly the network must be restricted. In bubblewrap there is none anyway. Outside of it `deny` needs Node 25 or newer, and
+   * `hosts` is not possible.
+   */
   readonly network: 'allow' | 'hosts' | 'deny';
-  /** Memory of one program in MiB: the whole process, Node's own 45 MiB included. */
+  /** Memory limit of one program in MiB, for the whole process, including Node's own 45 MiB. */
   readonly memoryMb: number;
-  /** Bytes that it may leave on disk at a time. */
+  /** Bytes that it may use on disk. */
   readonly scratchBytes: number;
   /** Path of `bwrap`. */
   readonly bubblewrap: string;
-  /** Where the rooms' own folders will lie. Not every file system lets root give a folder to somebody else. Default: that for temporary files. */
+  /**
+   * Parent folder of the rooms. Not every file system allows root to give a folder to another user. Default: the folder for temporary
+   * files.
+   */
   readonly folder?: string;
 }
 
-/** What was found, once, at the start. */
+/** The isolation found on this machine, once, at the start. */
 export interface Sandbox {
   readonly tier: 'process' | 'bwrap';
-  /** One line for the owner, with what is missing. */
+  /** One line for the owner, including what is missing. */
   readonly line: string;
-  /** In the tier process: how this machine gets a wall, one sentence. */
+  /** In the tier `process`: one sentence about how to get a wall on this machine. */
   readonly remedy?: string;
-  /** The command line that runs `program` in the room. Its first word must be a path that is in the room. */
+  /** Returns the command line that runs `program` in the room. Its first word must be a path in the room. */
   command(room: ProgramAccess, program: readonly string[]): Command;
 }
 
 export const nodeMajor = Number(process.versions.node.split('.')[0]);
-/** From Node 25 the permission model covers the network too. */
+/** From Node 25 on the permission model covers the network too. */
 export const permissionCoversNetwork = nodeMajor >= 25;
 
-/** Node must still start: measured floors of RLIMIT_DATA are below 100 MiB up to Node 22, but 600 MiB from 24. */
+/** Node must still start: the measured minimum of RLIMIT_DATA is below 100 MiB up to Node 22, but 600 MiB from 24 on. */
 const DATA_HEADROOM_MB = nodeMajor >= 24 ? 800 : 320;
 
-/** Looked for once a process: many Workers may live in one, and it takes some processes to find out. */
+/** Detected once per process: many Workers may share one, and detection spawns several processes. */
 const found = new Map<string, Promise<Sandbox>>();
 
-/** Rejects with `sandbox-missing` if what is wished cannot be had. */
+/** Rejects with `sandbox-missing` if the requested isolation is not available. */
 export function findSandbox(wish: SandboxWish): Promise<Sandbox> {
   const key = JSON.stringify(wish);
   let sandbox = found.get(key);
   if (sandbox === undefined) {
-    sandbox = lookForSandbox(wish);
+    sandbox = detectSandbox(wish);
     found.set(key, sandbox);
     sandbox.catch(() => found.delete(key));
   }
   return sandbox;
 }
 
-async function lookForSandbox(wish: SandboxWish): Promise<Sandbox> {
+async function detectSandbox(wish: SandboxWish): Promise<Sandbox> {
   const rooms = wish.folder ?? tmpdir();
   const sizes = { dataBytes: (wish.memoryMb + DATA_HEADROOM_MB) * 1024 * 1024, fileBytes: wish.scratchBytes };
   const [bounds, bwrap] = await Promise.all([
@@ -120,7 +126,7 @@ interface BwrapWish {
   readonly rooms: string;
 }
 
-/** The strongest manner that works here, found by trying. */
+/** Returns the strongest manner that works here, found by trying. */
 async function findBwrap({ bubblewrap, rooms }: BwrapWish): Promise<{ readonly manner: Manner } | { readonly why: string }> {
   if (process.platform !== 'linux') return { why: 'Linux only' };
   if (!existsSync(bubblewrap)) return { why: 'not installed' };
@@ -136,11 +142,14 @@ async function findBwrap({ bubblewrap, rooms }: BwrapWish): Promise<{ readonly m
   return { why };
 }
 
-/** Strongest first. The last is what any bubblewrap can do that may make namespaces: what it says is why there is none. */
+/**
+ * Returns all manners, strongest first. Any bubblewrap that may create namespaces supports the last one, so its error explains why there
+ * is none.
+ */
 function manners(): Manner[] {
   const uids = findUids();
   const filter = filterFile();
-  // Without the filter nothing would keep such a program from making user namespaces.
+  // Without the filter nothing would prevent such a program from creating user namespaces.
   const asRoot = uids === undefined || filter === undefined ? [] : [{ uids, lastUserNamespace: false, filter, countsProcesses: true }];
   const inNamespace: Manner[] = [];
   for (const opens of filter === undefined ? [undefined] : [filter, undefined]) {

@@ -1,10 +1,11 @@
 /**
- * The system calls that a sandboxed program is refused, as a seccomp filter: a classic BPF program that the kernel runs before each call.
+ * The system calls that are refused to a sandboxed program, as a seccomp filter: a classic BPF program that the kernel runs before each
+ * call.
  *
- * It refuses what Node does not need and what kernel bugs were found in: tracing, other processes' memory, bpf, io_uring, keyrings, mounts,
- * namespaces, and all sockets but unix, TCP, UDP and the routing table. What programs probe for and can do without ends as ENOSYS,
- * so that they take their older way; the rest as EPERM. clone3 is of the first kind: its flags lie in memory, where no filter can
- * read them, and glibc then takes clone, whose flags are in a register.
+ * It refuses what Node does not need and where kernel bugs were found: tracing, other processes' memory, bpf, io_uring, keyrings, mounts,
+ * namespaces, and all sockets except unix, TCP, UDP and the routing table. Calls that programs probe for and can do without fail with
+ * ENOSYS, so that they use an older one instead; the rest fail with EPERM. clone3 is of the first kind: its flags are in memory, which no
+ * filter can read, and glibc then falls back to clone, whose flags are in a register.
  */
 
 import { randomBytes } from 'node:crypto';
@@ -13,16 +14,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { byShell, type Limits } from './limits.js';
 
-/** The descriptor by which bubblewrap finds the filter. Of one digit: a shell need not know more. */
+/** The descriptor on which bubblewrap finds the filter. A single digit, because that is all a shell has to support. */
 export const FILTER_FD = 9;
 
-let kept: string | undefined;
+let filterPath: string | undefined;
 
-/** Numbers of each call: `_` where the architecture has no such call. */
+/** Numbers of each call: `_` if the architecture has no such call. */
 type Row = readonly [name: string, x64: number, arm64: number, arm: number];
 const _ = -1;
 
-// From linux/unistd.h of 6.1 for each architecture (arm: EABI). x64 was run; arm64 and arm are checked by a BPF interpreter alone.
+// From linux/unistd.h of 6.1 for each architecture (arm: EABI). x64 was run; arm64 and arm are only checked with a BPF interpreter.
 const notPermitted: readonly Row[] = [
   ['ptrace', 101, 117, 26],
   ['process_vm_readv', 310, 270, 376],
@@ -97,7 +98,7 @@ const notImplemented: readonly Row[] = [
   ['memfd_secret', 447, 447, 447],
 ];
 
-/** Calls that are judged by their arguments. */
+/** Calls that are filtered by their arguments. */
 const clone: Row = ['clone', 56, 220, 120];
 const ioctl: Row = ['ioctl', 16, 29, 54];
 const socket: Row = ['socket', 41, 198, 281];
@@ -113,7 +114,7 @@ export type FilteredArchitecture = keyof typeof architectures;
 
 /** CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET. */
 const CLONE_NAMESPACES = 0x7e020000;
-/** TIOCSTI and TIOCLINUX type into a terminal; TIOCSETD loads line disciplines. */
+/** TIOCSTI and TIOCLINUX inject input into a terminal; TIOCSETD loads line disciplines. */
 const TERMINAL_REQUESTS = [0x5412, 0x541c, 0x5423] as const;
 const AF_UNIX = 1;
 const INTERNET_FAMILIES = [2, 10] as const;
@@ -122,7 +123,7 @@ const NETLINK_ROUTE = 0;
 const SOCK_TYPE_MASK = 0xf;
 /** SOCK_STREAM, SOCK_DGRAM. */
 const SOCKET_TYPES = [1, 2] as const;
-/** The family's own choice, TCP, UDP. */
+/** The default of the family, TCP, UDP. */
 const PROTOCOLS = [0, 6, 17] as const;
 
 const EPERM = 1;
@@ -130,19 +131,19 @@ const ENOSYS = 38;
 const EPROTONOSUPPORT = 93;
 const EAFNOSUPPORT = 97;
 
-/** What the kernel does with a call: SECCOMP_RET_…, here with the errno. */
+/** Actions of the kernel: SECCOMP_RET_…, here combined with the errno. */
 export const KILL = 0x80000000;
 export const ALLOW = 0x7fff0000;
 export const refuse = (errno: number) => 0x00050000 + errno;
 
-/** Opcodes of linux/bpf_common.h: load a word, and with a constant, jump if equal, at least, or any bit set, and end. */
+/** Opcodes of linux/bpf_common.h: load a word; AND with a constant; jump if equal, at least, or any bit set; return. */
 const LOAD = 0x20;
 const AND = 0x54;
 const EQUAL = 0x15;
 const AT_LEAST = 0x35;
 const ANY_BIT = 0x45;
 const END = 0x06;
-/** Where `struct seccomp_data` holds its members. All three architectures are little endian: the low word of an argument comes first. */
+/** Offsets of the members of `struct seccomp_data`. All three architectures are little endian: the low word of an argument comes first. */
 const NUMBER = 0;
 const ARCHITECTURE = 4;
 const argument = (index: number) => 16 + 8 * index;
@@ -154,12 +155,15 @@ type Block = readonly Instruction[];
 const load = (at: number): Instruction => [LOAD, 0, 0, at];
 const end = (action: number): Instruction => [END, 0, 0, action];
 
-/** Runs `then` if the loaded word compares so, else goes on behind it. No jump is counted by hand: one wrong by one fails every call. */
+/**
+ * Runs `then` if the comparison with the loaded word holds, else continues after it. Jumps are computed, never counted by hand: one that
+ * is off by one fails every call.
+ */
 function when(test: number, value: number, then: Block): Block {
   return [[test, 0, then.length, value], ...then];
 }
 
-/** Goes on behind this if the loaded word is one of `values`, else ends with `action`. */
+/** Continues after this if the loaded word is one of `values`, else returns `action`. */
 function unlessOneOf(values: readonly number[], action: number): Block {
   const tests = values.map((value, index): Instruction => [EQUAL, values.length - index, 0, value]);
   return [...tests, end(action)];
@@ -187,7 +191,7 @@ function program(name: FilteredArchitecture): Block {
   const { column, audit, ceiling } = architectures[name];
   const refusals = (rows: readonly Row[], errno: number) =>
     rows.filter((row) => row[column] !== _).flatMap((row) => when(EQUAL, row[column], [end(refuse(errno))]));
-  const judge = (row: Row, rules: Block) => when(EQUAL, row[column], rules);
+  const check = (row: Row, rules: Block) => when(EQUAL, row[column], rules);
   return [
     load(ARCHITECTURE),
     ...unlessOneOf([audit], KILL),
@@ -195,20 +199,20 @@ function program(name: FilteredArchitecture): Block {
     ...(ceiling === undefined ? [] : when(AT_LEAST, ceiling, [end(KILL)])),
     ...refusals(notPermitted, EPERM),
     ...refusals(notImplemented, ENOSYS),
-    ...judge(clone, [load(argument(0)), ...when(ANY_BIT, CLONE_NAMESPACES, [end(refuse(EPERM))]), end(ALLOW)]),
-    ...judge(ioctl, [load(argument(1)), ...TERMINAL_REQUESTS.flatMap((request) => when(EQUAL, request, [end(refuse(EPERM))])), end(ALLOW)]),
-    ...judge(socket, socketRules()),
-    ...judge(socketpair, [load(argument(0)), ...unlessOneOf([AF_UNIX], refuse(EAFNOSUPPORT)), end(ALLOW)]),
+    ...check(clone, [load(argument(0)), ...when(ANY_BIT, CLONE_NAMESPACES, [end(refuse(EPERM))]), end(ALLOW)]),
+    ...check(ioctl, [load(argument(1)), ...TERMINAL_REQUESTS.flatMap((request) => when(EQUAL, request, [end(refuse(EPERM))])), end(ALLOW)]),
+    ...check(socket, socketRules()),
+    ...check(socketpair, [load(argument(0)), ...unlessOneOf([AF_UNIX], refuse(EAFNOSUPPORT)), end(ALLOW)]),
     end(ALLOW),
   ];
 }
 
-/** True if there is a filter for `architecture`, a value of `process.arch`. */
+/** Whether there is a filter for `architecture`, a value of `process.arch`. */
 export function isFiltered(architecture: string): architecture is FilteredArchitecture {
   return Object.hasOwn(architectures, architecture);
 }
 
-/** The filter as the kernel and bubblewrap's `--seccomp` take it: an array of `struct sock_filter`, little endian. */
+/** Returns the filter in the format of the kernel and of bubblewrap's `--seccomp`: an array of `struct sock_filter`, little endian. */
 export function seccompFilter(architecture: FilteredArchitecture): Buffer {
   const instructions = program(architecture);
   const bytes = Buffer.alloc(instructions.length * 8);
@@ -221,7 +225,7 @@ export function seccompFilter(architecture: FilteredArchitecture): Buffer {
   return bytes;
 }
 
-/** The calls that the filter refuses whatever their arguments, for tests and documentation. */
+/** Returns the calls that the filter refuses whatever their arguments, for tests and documentation. */
 export function refusedCalls(architecture: FilteredArchitecture): readonly { name: string; number: number; errno: number }[] {
   const { column } = architectures[architecture];
   const rows = (list: readonly Row[], errno: number) =>
@@ -230,18 +234,18 @@ export function refusedCalls(architecture: FilteredArchitecture): readonly { nam
 }
 
 /**
- * Where the filter can be read; undefined where there is none for this architecture. The file has no name any more and ends with this process:
- * nothing is left behind, and nobody can put another in its place.
+ * Returns the path of a file with the filter; undefined if there is none for this architecture. The file is unlinked and vanishes with
+ * this process: nothing is left behind, and nobody can replace it.
  */
 export function filterFile(architecture: string = process.arch): string | undefined {
   if (!isFiltered(architecture)) return undefined;
-  kept ??= writeFilter(seccompFilter(architecture));
-  return kept;
+  filterPath ??= writeFilter(seccompFilter(architecture));
+  return filterPath;
 }
 
 /**
- * The words in front of a command that limit it and open the filter for it as `FILTER_FD`. Each command opens it anew, since a shared
- * descriptor would be read to its end by the first.
+ * Returns the words in front of a command that limit it and open the filter for it as `FILTER_FD`. Each command opens the file itself,
+ * because the first reader of a shared descriptor would consume it.
  */
 export function openFilter(file: string, limits: Limits): string[] {
   return ['/bin/sh', '-c', `${byShell(limits)}exec "$@" ${FILTER_FD}<"$0"`, file];

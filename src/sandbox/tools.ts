@@ -1,16 +1,16 @@
-/** The programs of this machine that a wall is built with. */
+/** The programs of this machine that build a wall. */
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** Only bounds what hangs: on a busy machine a wall that is there must not be taken for missing. */
+/** Only bounds what hangs: on a busy machine a working wall must not be mistaken for a missing one. */
 const TRIAL_MS = 60_000;
-/** The whole line about isolation must fit into what a worker tells of itself: 200 characters. */
+/** The whole line about isolation must fit into the 200 characters that a worker may report about itself. */
 const MAX_REASON_CHARS = 60;
-/** What a trial's command exits with. */
+/** Exit code of a trial's command. */
 export const WORKED = 7;
 
-/** The absolute path of a tool: children have no PATH. */
+/** Returns the absolute path of a tool, because children have no PATH. */
 export function findTool(name: string): string {
   const folders = [...(process.env['PATH'] ?? '').split(':'), '/usr/bin', '/bin', '/usr/sbin', '/sbin'];
   return folders.map((folder) => join(folder, name)).find((path) => path.startsWith('/') && existsSync(path)) ?? `/usr/bin/${name}`;
@@ -23,7 +23,7 @@ export function asCommand(words: readonly string[]): Command {
   return [program ?? process.execPath, ...args];
 }
 
-/** Runs a command that must exit with `WORKED`; resolves with what went wrong, if anything did. */
+/** Runs a command that must exit with `expected` (default `WORKED`); resolves with an error description, or with undefined if it did. */
 export function tryOut(words: readonly string[], expected = WORKED, limitMs = TRIAL_MS): Promise<string | undefined> {
   const [program, ...args] = asCommand(words);
   return new Promise((resolve) => {

@@ -1,6 +1,6 @@
 /**
- * User ids for programs that root starts: each gets one that nobody else has, so that it can neither signal this process or
- * another job nor read what belongs to them.
+ * User ids for programs that root starts: each gets one that nobody else has, so that it can neither signal this process or another job
+ * nor read what belongs to them.
  */
 import { randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -12,15 +12,15 @@ interface Range {
 }
 
 /**
- * Both are left unused by distributions, by systemd (its UIDS-GIDS page) and by what maps the accounts of a directory (SSSD ends at 2,000,200,000):
- * the top of what fits into 31 bits, and a small gap for containers whose map holds no more than 65,536 ids.
+ * Ranges that are left unused by distributions, by systemd (its UIDS-GIDS page) and by services that map the accounts of a directory
+ * (SSSD ends at 2,000,200,000): the top of the 31-bit range, and a small gap for containers whose map has no more than 65,536 ids.
  */
 const candidates: readonly Range[] = [
   { first: 2_100_000_000, last: 2_147_483_646 },
   { first: 60_578, last: 61_183 },
 ];
 
-/** Hands out ids from a range, from a random one on: several Workers of one machine know nothing of each other. */
+/** Allocates ids from a range, starting at a random one, because several Workers on one machine know nothing of each other. */
 export class Uids {
   readonly #range: Range;
   readonly #taken: ReadonlySet<number>;
@@ -32,7 +32,7 @@ export class Uids {
     this.#next = randomInt(range.first, range.last + 1);
   }
 
-  /** An id that this process has not given out before, unless the whole range has been used. */
+  /** Returns an id that this process has not used before, unless the whole range has been used. */
   take(): number {
     const { first, last } = this.#range;
     for (let tries = first; tries <= last; tries += 1) {
@@ -44,19 +44,19 @@ export class Uids {
   }
 }
 
-/** What others need to read a file or enter a folder. */
+/** Permission bits that others need to read a file or enter a folder. */
 const OTHERS = 0o005;
 
-/** Undefined unless this process is root, ids of a known range exist here, and others can read what it unpacks for them. */
+/** Returns undefined unless this process is root, ids of a known range exist here, and others can read what it unpacks for them. */
 export function findUids(): Uids | undefined {
   if (process.platform !== 'linux' || process.geteuid?.() !== 0 || (process.umask() & OTHERS) !== 0) return undefined;
-  const [uids, gids] = [mapped('/proc/self/uid_map'), mapped('/proc/self/gid_map')];
+  const [uids, gids] = [mappedRanges('/proc/self/uid_map'), mappedRanges('/proc/self/gid_map')];
   const range = candidates.find((candidate) => covers(uids, candidate) && covers(gids, candidate));
-  return range === undefined ? undefined : new Uids(range, accounts());
+  return range === undefined ? undefined : new Uids(range, accountIds());
 }
 
-/** Ids that this user namespace knows: lines of first id inside, first id outside, count. */
-function mapped(file: string): readonly Range[] {
+/** Returns the ids that this user namespace maps; each line holds the first id inside, the first id outside, and a count. */
+function mappedRanges(file: string): readonly Range[] {
   return readLines(file).map((line) => {
     const [first = 0, , count = 0] = line.trim().split(/\s+/).map(Number);
     return { first, last: first + count - 1 };
@@ -67,7 +67,7 @@ function covers(ranges: readonly Range[], { first, last }: Range): boolean {
   return ranges.some((range) => range.first <= first && range.last >= last);
 }
 
-function accounts(): ReadonlySet<number> {
+function accountIds(): ReadonlySet<number> {
   return new Set(readLines('/etc/passwd').map((line) => Number(line.split(':')[2])));
 }
 

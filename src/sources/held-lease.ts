@@ -6,12 +6,13 @@ export interface HeldRun {
   readonly runner: string;
   /** The code that does the job; absent if the runner needs none. */
   readonly task?: TaskOrigin;
-  /** When it was claimed, on the source's clock. */
+  /** When it was claimed, in ms on the source's clock. */
   readonly startedAt: number;
 }
 
 /**
- * A lease while this Worker holds it: held → settled, or held → lost. `onSettled` receives its outcome, once; the outcome of a lost lease is dropped.
+ * A lease held by this Worker: held → settled, or held → lost. `onSettled` receives its outcome, once; the outcome of a lost lease is
+ * dropped.
  */
 export class HeldLease implements Lease {
   readonly job: Job;
@@ -34,23 +35,23 @@ export class HeldLease implements Lease {
     return this.#ended.signal;
   }
 
-  /** It was settled or lost: a later outcome is dropped. */
+  /** Whether it was settled or lost; a later outcome is dropped. */
   get isOver(): boolean {
     return this.#settled;
   }
 
-  /** The job belongs to another worker, or to none: the run stops, and its outcome is dropped. */
+  /** Called when the job belongs to another worker or to none: stops the run and drops its outcome. */
   lose(): void {
     this.#settled = true;
     this.#ended.abort();
   }
 
-  /** The run stops; its outcome still counts. */
+  /** Stops the run; its outcome still counts. */
   stop(reason?: unknown): void {
     this.#ended.abort(reason);
   }
 
-  /** Drops the run's reports: for sources that cannot carry them. */
+  /** Drops the run's reports, by default: many sources cannot carry them. */
   report(_progress: Progress): void {}
 
   async settle(outcome: Outcome): Promise<void> {

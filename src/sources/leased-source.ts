@@ -4,15 +4,17 @@ import { within } from '../kit/deadline.js';
 import { Wake } from '../kit/wake.js';
 
 /**
- * The common part of all sources: a claim that waits for work, and an end that comes once. A wire implements how to take available jobs.
+ * The common part of all sources: a claim that waits for work, and a shutdown that happens once. A wire implements how to take available
+ * jobs.
  *
- * Life: open → closing (claims return, none takes jobs any more) → closed. A claim takes. If there are no jobs it waits until `wake`, or for
- * `idleMs`, and takes again. A wake during a take is not missed. A wire's back-off outlives a claim, which may be withdrawn and repeated at any time.
+ * Life cycle: open → closing (claims return, none takes jobs any more) → closed. A claim calls `take`. If there are no jobs it waits for
+ * `wake`, or for `idleMs`, and calls `take` again. A wake during a `take` is not missed. A wire's back-off must outlive a claim, which may
+ * be withdrawn and repeated at any time.
  */
 export abstract class LeasedSource implements Source {
   readonly name: string;
   protected readonly clock: Clock;
-  readonly #news = new Wake();
+  readonly #wakes = new Wake();
   readonly #closing = new AbortController();
   #closed: Promise<void> | undefined;
 
@@ -24,19 +26,19 @@ export abstract class LeasedSource implements Source {
   claim(capacity: number, signal: AbortSignal): Promise<Lease[]> {
     return within({ signals: [signal, this.closing] }, async (ended) => {
       while (!ended.aborted) {
-        const since = this.#news.count;
+        const since = this.#wakes.count;
         const leases = await this.take(capacity, ended);
         if (leases.length > 0) return leases;
         const ms = ended.aborted ? 0 : this.idleMs();
-        if (ms > 0) await this.#news.wait({ signal: ended, since, within: { ms, clock: this.clock } });
+        if (ms > 0) await this.#wakes.wait({ signal: ended, since, within: { ms, clock: this.clock } });
       }
       return [];
     });
   }
 
-  /** Something happened that a claim may be waiting for. */
+  /** Wakes a waiting claim, because there may be work. */
   wake(): void {
-    this.#news.wake();
+    this.#wakes.wake();
   }
 
   close(): Promise<void> {
@@ -55,19 +57,19 @@ export abstract class LeasedSource implements Source {
   }
 
   /**
-   * Takes up to `capacity` available jobs. It may wait for a server's response; when the signal aborts, it returns the jobs it has, or gives them
+   * Takes up to `capacity` available jobs. May wait for a server's response; when the signal aborts, returns the jobs it has or gives them
    * back. Must not reject.
    */
   protected abstract take(capacity: number, signal: AbortSignal): Promise<Lease[]>;
 
   /**
-   * After a `take` without jobs: milliseconds until the next one, unless `wake` comes first. Default: only `wake`. 0: at once, because `take` itself
-   * waits.
+   * Milliseconds from a `take` without jobs until the next one, unless `wake` comes first. Default: until `wake`. 0: immediately, because
+   * `take` itself waits.
    */
   protected idleMs(): number {
     return Number.POSITIVE_INFINITY;
   }
 
-  /** Releases everything; called once. */
+  /** Releases everything. Called once. */
   protected abstract end(): Promise<void>;
 }

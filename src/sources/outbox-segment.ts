@@ -4,7 +4,7 @@ import { writeAll } from '../kit/whole-file.js';
 /** The file operations of a segment; tests pass a file that fails. */
 export type SegmentFile = Pick<FileHandle, 'write' | 'truncate' | 'close'>;
 
-/** The storage of segments: the file system, unless a test replaces it. */
+/** The storage of segments: the file system, except in tests. */
 export interface SegmentFiles {
   open(path: string): Promise<SegmentFile>;
   read(path: string): Promise<Buffer>;
@@ -17,11 +17,11 @@ export const segmentFiles: SegmentFiles = {
   remove: (path) => rm(path, { force: true }),
 };
 
-/** Precedes each record, so that it is found again after torn bytes: eight bytes that no length and no chance produces. */
+/** Precedes each record, so that records can be found after torn bytes: eight bytes that neither a length nor chance produces. */
 const MARK = Buffer.from([0x70, 0x77, 0x9e, 0x4f, 0x42, 0xc3, 0x52, 0x0a]);
 const LENGTH_BYTES = 4;
 
-/** `mark (8) · length (u32 BE) · sealed bytes` */
+/** Frames a sealed record: `mark (8) · length (u32 BE) · sealed bytes` */
 export function frame(sealed: Buffer): Buffer {
   const length = Buffer.alloc(LENGTH_BYTES);
   length.writeUInt32BE(sealed.length);
@@ -29,8 +29,8 @@ export function frame(sealed: Buffer): Buffer {
 }
 
 /**
- * Every record that `unseal` accepts, at any offset; `torn` means that there were bytes between them. Records from before the marks begin with their
- * length and are read as far as they are whole.
+ * Returns every record that `unseal` accepts, at any offset; `torn` means that there were other bytes between them. Records from before
+ * marks were introduced start with their length and are read up to the first damaged one.
  */
 export function readRecords<T>(bytes: Buffer, unseal: (sealed: Buffer) => T | undefined): { records: T[]; torn: boolean } {
   const records: T[] = [];
@@ -54,16 +54,16 @@ export function readRecords<T>(bytes: Buffer, unseal: (sealed: Buffer) => T | un
 }
 
 /**
- * One file of the outbox. A record whose `append` has resolved stays readable whatever happens to a later one. The bytes of a failed append are cut
- * off; if that fails too, the marks of the records behind them are found.
+ * One file of the outbox. A record whose `append` has resolved stays readable whatever happens to later ones. The bytes of a failed append
+ * are truncated; if that fails too, the marks of later records let them be found.
  */
 export class Segment {
   readonly path: string;
-  /** Unacknowledged records in it. */
+  /** Number of unacknowledged records in it. */
   live = 0;
-  /** Where the last whole record ends. */
+  /** Offset at which the last complete record ends. */
   #bytes = 0;
-  /** An append, or the cut after it, has failed: nothing more is written here. */
+  /** Whether an append and the truncation after it failed: nothing more is written to this segment. */
   #broken = false;
   readonly #file: SegmentFile | undefined;
 
@@ -72,8 +72,8 @@ export class Segment {
     this.#file = file;
   }
 
-  /** Whether more may be written. */
-  takes(maxBytes: number): boolean {
+  /** Returns whether more records may be appended. */
+  accepts(maxBytes: number): boolean {
     return this.#file !== undefined && !this.#broken && this.#bytes < maxBytes;
   }
 
@@ -90,7 +90,7 @@ export class Segment {
     }
   }
 
-  /** Nothing in it is needed any more. A truncation that fails only costs space. */
+  /** Truncates the segment if none of its records is needed. A failed truncation only costs space. */
   async empty(): Promise<void> {
     if (this.live > 0 || this.#file === undefined) return;
     await this.#file.truncate(0).then(

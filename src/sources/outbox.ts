@@ -13,17 +13,17 @@ import { frame, readRecords, Segment, type SegmentFiles, segmentFiles } from './
 /**
  * Settled outcomes that their source has not acknowledged yet, on disk and sealed with AES-256-GCM.
  *
- * It consists of segments, each a sequence of records `mark (8) · length (u32 BE) · nonce (12) · tag (16) · ciphertext`. Records are only appended; a
- * segment is deleted when all its records are acknowledged. There are no acknowledgement records: the ledger answers a repetition after a restart
- * with `duplicate` or `stale`, which is harmless.
+ * The outbox consists of segments, each a sequence of records `mark (8) · length (u32 BE) · nonce (12) · tag (16) · ciphertext`. Records
+ * are only appended; a segment is deleted once all its records are acknowledged. There are no acknowledgement records: after a restart the
+ * ledger answers a repeated outcome with `duplicate` or `stale`, which is harmless.
  *
- * An outcome acknowledged within WRITE_DELAY_MS never touches the disk: on an SD card, thousands of quick jobs would otherwise cost thousands of
- * writes that nobody reads. An outcome is written after twice that time at the latest: every WRITE_DELAY_MS, those that were already there the last
- * time are written. A crash before that costs a second run, nothing else. For the same reason nothing is fsynced: an outcome whose `put` has resolved
- * survives the end of this process, and most power cuts.
+ * An outcome acknowledged within WRITE_DELAY_MS never touches the disk: on an SD card, thousands of quick jobs would otherwise cost
+ * thousands of writes that nobody reads. An outcome is written after at most twice that time: every WRITE_DELAY_MS, those that were already
+ * pending at the previous pass are written. A crash before that costs a second run, nothing else. For the same reason nothing is fsynced:
+ * an outcome whose `put` has resolved survives the end of this process, and most power cuts.
  *
- * While nothing can be written (a full disk, for example) outcomes stay in memory and are retried every second. Their `put` waits, and with it the
- * job's slot, so there are never more of them than concurrent jobs.
+ * While nothing can be written (for example because the disk is full), outcomes stay in memory and are retried every second. Their `put`
+ * stays pending, and with it the job's slot, so there are never more of them than concurrent jobs.
  */
 export const WRITE_DELAY_MS = 25;
 const RETRY_MS = 1_000;
@@ -33,14 +33,14 @@ const TAG_BYTES = 16;
 
 interface Entry {
   readonly settlement: Settlement;
-  /** Set once the entry is on disk. */
+  /** The segment that holds the entry; set once it is on disk. */
   segment: Segment | undefined;
   readonly safe: () => void;
 }
 
 export interface OutboxOptions {
   readonly folder: string;
-  /** 32 bytes. */
+  /** AES-256 key, 32 bytes. */
   readonly key: Uint8Array;
   readonly clock: Clock;
   readonly log: Log;
@@ -51,18 +51,18 @@ export interface OutboxOptions {
 export class Outbox {
   readonly #options: OutboxOptions;
   readonly #entries = new Map<string, Entry>();
-  /** Not written, and added since the last pass … */
+  /** Keys that are not written yet and were added since the last pass. */
   #fresh = new Set<string>();
-  /** … or before it. */
+  /** Keys that are not written yet and were added before the last pass. */
   #aged = new Set<string>();
   #current: Segment | undefined;
   #timer: Timer | undefined;
   #writing: Promise<void> = Promise.resolve();
   #serial = 0;
-  /** It is empty, or closed. */
+  /** Wakes when the outbox becomes empty or is closed. */
   readonly #emptied = new Wake();
   readonly #files: SegmentFiles;
-  /** Since when writing has failed; logged once. */
+  /** Whether the last write failed, so that the failure is logged once. */
   #failing = false;
 
   private constructor(options: OutboxOptions) {
@@ -70,7 +70,7 @@ export class Outbox {
     this.#files = options.files ?? segmentFiles;
   }
 
-  /** Opens the folder and reads what an earlier process left in it. */
+  /** Opens the folder and restores the outcomes that an earlier process left in it. */
   static async open(options: OutboxOptions): Promise<Outbox> {
     const outbox = new Outbox(options);
     const found = await mkdir(options.folder, { recursive: true, mode: 0o700 })
@@ -80,7 +80,7 @@ export class Outbox {
     for (const name of names)
       await outbox.#restore(name).catch((error: unknown) => {
         const path = join(options.folder, name);
-        options.log.error('a file of the outbox cannot be read; it is left alone', { path, error, hint: unreadable(error) });
+        options.log.error('a file of the outbox cannot be read; it is left alone', { path, error, hint: unreadableHint(error) });
       });
     return outbox;
   }
@@ -89,7 +89,7 @@ export class Outbox {
     return this.#entries.size;
   }
 
-  /** Outcomes that wait for acknowledgement, oldest first. */
+  /** Returns the outcomes that wait for acknowledgement, oldest first. */
   pending(): Settlement[] {
     return [...this.#entries.values()].map((entry) => entry.settlement);
   }
@@ -98,7 +98,7 @@ export class Outbox {
     return this.#entries.get(leaseKeyOf({ id, lease }))?.settlement;
   }
 
-  /** Resolves once the outcome is on disk or acknowledged. */
+  /** Adds an outcome. Resolves once it is on disk or acknowledged. */
   put(settlement: Settlement): Promise<void> {
     return new Promise((resolve) => {
       const key = leaseKeyOf(settlement);
@@ -108,7 +108,7 @@ export class Outbox {
     });
   }
 
-  /** The source has acknowledged this outcome: forget it. */
+  /** Forgets an outcome that the source has acknowledged. */
   acknowledge(settlement: { readonly id: string; readonly lease: number }): void {
     const key = leaseKeyOf(settlement);
     const entry = this.#entries.get(key);
@@ -117,11 +117,11 @@ export class Outbox {
     this.#fresh.delete(key);
     this.#aged.delete(key);
     entry.safe();
-    if (entry.segment !== undefined) this.#letGo(entry.segment);
+    if (entry.segment !== undefined) this.#release(entry.segment);
     if (this.size === 0) this.#emptied.wake();
   }
 
-  /** Resolves when everything in it is acknowledged, the signal aborts, or it is closed. */
+  /** Resolves when everything is acknowledged, the signal aborts, or the outbox is closed. */
   async emptied(signal: AbortSignal): Promise<void> {
     if (this.size > 0) await this.#emptied.wait({ signal });
   }
@@ -185,7 +185,7 @@ export class Outbox {
   }
 
   async #append(keys: readonly string[]): Promise<boolean> {
-    // Already written, if it waited for two attempts at once.
+    // An entry that was queued by two passes may already be written.
     const batch = keys.flatMap((key) => this.#entries.get(key) ?? []).filter(({ segment }) => segment === undefined);
     if (batch.length === 0) return false;
     const bytes = Buffer.concat(batch.map((entry) => this.#seal(entry.settlement)));
@@ -193,17 +193,17 @@ export class Outbox {
     await segment.append(bytes);
     for (const entry of batch) {
       entry.safe();
-      // Acknowledged while it was being written: the record is on disk, but no longer needed.
+      // Acknowledged while it was being written: the record is on disk but no longer needed.
       if (this.#entries.get(leaseKeyOf(entry.settlement)) !== entry) continue;
       entry.segment = segment;
       segment.live += 1;
     }
-    if (segment.live === 0) this.#letGo(segment, 0);
+    if (segment.live === 0) this.#release(segment, 0);
     return true;
   }
 
   async #segmentFor(): Promise<Segment> {
-    if (this.#current?.takes(SEGMENT_BYTES)) return this.#current;
+    if (this.#current?.accepts(SEGMENT_BYTES)) return this.#current;
     const before = this.#current;
     this.#serial += 1;
     const path = join(this.#options.folder, `${this.#serial}.outbox`);
@@ -213,18 +213,18 @@ export class Outbox {
     return this.#current;
   }
 
-  #letGo(segment: Segment, acknowledged = 1): void {
+  #release(segment: Segment, acknowledged = 1): void {
     segment.live -= acknowledged;
     if (segment.live > 0) return;
     if (segment === this.#current) {
-      // Emptied rather than deleted: the next outcome is sure to come.
+      // Truncate instead of deleting: the next outcome is sure to come.
       this.#writing = this.#writing.then(() => segment.empty());
       return;
     }
     this.#writing = this.#writing.then(() => this.#remove(segment));
   }
 
-  /** One that stays only makes its outcomes be sent a second time. */
+  /** A segment that cannot be removed only causes its outcomes to be sent a second time. */
   async #remove({ path }: Segment): Promise<void> {
     await this.#files.remove(path).catch(() => {});
   }
@@ -233,7 +233,7 @@ export class Outbox {
     const path = join(this.#options.folder, name);
     this.#serial = Math.max(this.#serial, Number.parseInt(name, 10));
     const { records, torn } = readRecords(await this.#files.read(path), (sealed) => this.#unseal(sealed));
-    // Left by a kill or a full disk in the middle of a write; nothing in it was confirmed.
+    // Left by a kill or a full disk in the middle of a write; nothing in these bytes was confirmed.
     if (torn)
       this.#options.log.warn('the outbox has bytes that are no record; they are left out', {
         path,
@@ -267,8 +267,8 @@ export class Outbox {
   }
 }
 
-/** The outcomes in it are not lost yet. */
-function unreadable(error: unknown): string {
+/** The hint for an unreadable segment, whose outcomes are not lost yet. */
+function unreadableHint(error: unknown): string {
   const { hint } = fileError(error, 'disk-failing');
   return `${hint} Then start the Worker again: it delivers what is in the file.`;
 }

@@ -4,48 +4,48 @@ import { Backoff } from '../kit/backoff.js';
 import { within } from '../kit/deadline.js';
 import type { Outbox } from './outbox.js';
 
-/** `accepted`: the server has it; `stale`: the server no longer wants it. Both are final. */
+/** `accepted`: the server has the outcome. `stale`: the server no longer wants it. Both are final. */
 export type SendAnswer = 'accepted' | 'stale';
 
 export interface OutcomeSenderOptions {
   readonly outbox: Outbox;
   readonly clock: Clock;
-  /** Numbers from 0 to below 1, for the jitter of retries. Default `Math.random`. */
+  /** Returns numbers in [0, 1), for the jitter of retries. Default `Math.random`. */
   readonly random?: () => number;
-  /** The delay before an outcome is sent again: doubles from `firstMs` to `capMs`, separately for each outcome. */
+  /** Delay before an outcome is retried, in ms: doubles from `firstMs` to `capMs`, separately for each outcome. */
   readonly firstMs: number;
   readonly capMs: number;
   /**
-   * Sends one outcome to the server; a rejection means a retry. Returns undefined if nothing can be sent now (the server is unreachable, the line is
-   * full): this outcome and those behind it then wait for `wake`.
+   * Sends one outcome to the server; a rejection means a retry. Returns undefined if nothing can be sent now (the server is unreachable, or
+   * the link is congested): this outcome and those behind it then wait for `wake`.
    */
   readonly send: (settlement: Settlement) => Promise<SendAnswer> | undefined;
-  /** It is acknowledged and forgotten. */
+  /** Called when an outcome has been acknowledged and forgotten. */
   readonly onEnd?: (settlement: Settlement, answer: SendAnswer) => void;
-  /** It could not be sent and will be retried: after at least the milliseconds that this returns, if any. */
+  /** Called when an outcome could not be sent. It is retried, after at least the returned number of milliseconds, if any. */
   readonly onFault?: (settlement: Settlement, error: unknown) => number | undefined;
 }
 
 interface Parcel {
   readonly settlement: Settlement;
   readonly backoff: Backoff;
-  /** Held back by its wire until a time: not sent before, whatever wakes the others. */
+  /** Held back by its wire for a time: not sent earlier, even if others are. */
   held: boolean;
   timer: Timer | undefined;
 }
 
 /**
- * Carries outcomes from the outbox to their server: put → (held) → ready → sending → acknowledged and forgotten, or resting → ready again. Each
- * outcome is sent once at a time and has its own back-off: one that is refused repeatedly does not hold up the others. Outcomes of an earlier process
- * in the outbox are sent with the first `sendAll`.
+ * Delivers outcomes from the outbox to their server: put → (held) → ready → sending → acknowledged and forgotten, or backing off → ready
+ * again. Each outcome has at most one request in flight and its own back-off, so one that is refused repeatedly does not hold up the
+ * others. Outcomes that an earlier process left in the outbox are sent with the first `sendAll`.
  */
 export class OutcomeSender {
   readonly #options: OutcomeSenderOptions;
   readonly #parcels = new Map<string, Parcel>();
-  /** Those that may be sent, in order. */
+  /** Outcomes that may be sent, in order. */
   readonly #ready = new Set<Parcel>();
   #sending = false;
-  #hurried = false;
+  #flushing = false;
   #closed = false;
 
   constructor(options: OutcomeSenderOptions) {
@@ -53,19 +53,19 @@ export class OutcomeSender {
   }
 
   /**
-   * Resolves once the outcome is safe: on disk, or with the server. It is not sent before `holdMs` are over, unless `close` or `flush` needs it
-   * sooner.
+   * Queues an outcome. Resolves once it is safe: on disk, or with the server. It is not sent before `holdMs` have passed, unless `close` or
+   * `flush` needs it sooner.
    */
   deliver(settlement: Settlement, holdMs = 0): Promise<void> {
     const safe = this.#options.outbox.put(settlement);
     const parcel = this.#add(settlement);
-    if (holdMs > 0 && !this.#hurried) this.#rest(parcel, holdMs, true);
+    if (holdMs > 0 && !this.#flushing) this.#delay(parcel, holdMs, true);
     else this.#ready.add(parcel);
     this.wake();
     return safe;
   }
 
-  /** The server is reachable: everything is sent that is not in transit or held. */
+  /** Called when the server is reachable: sends everything that is neither in flight nor held. */
   sendAll(): void {
     for (const settlement of this.#options.outbox.pending())
       if (!this.#parcels.has(leaseKeyOf(settlement))) this.#ready.add(this.#add(settlement));
@@ -73,7 +73,7 @@ export class OutcomeSender {
     this.wake();
   }
 
-  /** Outcomes that could not be sent can be sent now. */
+  /** Called when outcomes that could not be sent can be sent now. */
   wake(): void {
     if (this.#sending || this.#closed) return;
     this.#sending = true;
@@ -86,27 +86,27 @@ export class OutcomeSender {
     this.#sending = false;
   }
 
-  /** The held ones. */
+  /** Returns the held outcomes. */
   held(): Settlement[] {
     return [...this.#parcels.values()].filter(({ held }) => held).map(({ settlement }) => settlement);
   }
 
-  /** Sends a held one now. */
+  /** Sends a held outcome now. */
   sendHeld(settlement: Settlement): void {
     const parcel = this.#parcels.get(leaseKeyOf(settlement));
     if (parcel?.held) this.#release(parcel);
     this.wake();
   }
 
-  /** Nothing is held from now on. Resolves when the outbox is empty, or the signal aborts. */
+  /** Stops holding outcomes from now on. Resolves when the outbox is empty or the signal aborts. */
   flush(signal: AbortSignal): Promise<void> {
-    this.#hurried = true;
+    this.#flushing = true;
     for (const parcel of this.#parcels.values()) if (parcel.held) this.#release(parcel);
     this.wake();
     return this.#options.outbox.emptied(signal);
   }
 
-  /** Delivers what it can within the time, then sends nothing more; the outbox keeps the rest. */
+  /** Delivers what it can within the time, then stops sending; the rest stays in the outbox. */
   async close(withinMs = 0): Promise<void> {
     if (withinMs > 0) await within({ withinMs, keepsAlive: true, clock: this.#options.clock }, (signal) => this.flush(signal));
     this.#closed = true;
@@ -141,10 +141,10 @@ export class OutcomeSender {
     } catch (error) {
       retryAfterMs = onFault?.(settlement, error) ?? 0;
     }
-    if (!this.#closed) this.#rest(parcel, Math.max(retryAfterMs, backoff.nextMs()), false);
+    if (!this.#closed) this.#delay(parcel, Math.max(retryAfterMs, backoff.nextMs()), false);
   }
 
-  #rest(parcel: Parcel, ms: number, held: boolean): void {
+  #delay(parcel: Parcel, ms: number, held: boolean): void {
     parcel.held = held;
     parcel.timer = this.#options.clock.after(
       ms,
@@ -156,7 +156,7 @@ export class OutcomeSender {
     );
   }
 
-  /** A resting or held outcome may be sent; one in transit has no timer. */
+  /** Makes an outcome that is backing off or held ready. One in flight has no timer. */
   #release(parcel: Parcel): void {
     if (parcel.timer === undefined) return;
     parcel.timer.cancel();

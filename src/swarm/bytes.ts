@@ -1,4 +1,4 @@
-/** Uint8Array and text, in any JavaScript engine. */
+/** Conversions between Uint8Array and text that work in every JavaScript engine. */
 
 const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
 const sextets = new Map([...alphabet].map((character, index) => [character, index]));
@@ -10,7 +10,7 @@ export function toUtf8(text: string): Uint8Array {
   return encoder.encode(text);
 }
 
-/** Undefined if the bytes are not UTF-8. */
+/** Returns undefined if the bytes are not valid UTF-8. */
 export function fromUtf8(bytes: Uint8Array): string | undefined {
   try {
     return decoder.decode(bytes);
@@ -19,7 +19,7 @@ export function fromUtf8(bytes: Uint8Array): string | undefined {
   }
 }
 
-/** Base64 with `-` and `_`, without padding. */
+/** Encodes as base64url (`-` and `_`), without padding. */
 export function toBase64url(bytes: Uint8Array): string {
   let text = '';
   let held = 0;
@@ -36,7 +36,7 @@ export function toBase64url(bytes: Uint8Array): string {
   return text;
 }
 
-/** Undefined if `text` is anything else than what `toBase64url` makes: bytes have exactly one spelling. */
+/** Decodes only what `toBase64url` produces, so that bytes have exactly one spelling; returns undefined for anything else. */
 export function fromBase64url(text: string): Uint8Array | undefined {
   const bytes = new Uint8Array(Math.floor((text.length * 3) / 4));
   let at = 0;
@@ -65,16 +65,16 @@ export function toHex(bytes: Uint8Array): string {
 export function joinBytes(...parts: readonly Uint8Array[]): Uint8Array {
   let length = 0;
   for (const part of parts) length += part.length;
-  const whole = new Uint8Array(length);
+  const joined = new Uint8Array(length);
   let at = 0;
   for (const part of parts) {
-    whole.set(part, at);
+    joined.set(part, at);
     at += part.length;
   }
-  return whole;
+  return joined;
 }
 
-/** Takes the same time wherever the first difference is. */
+/** Compares in constant time: the position of the first difference does not matter. */
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   if (a.length !== b.length) return false;
   let difference = 0;

@@ -15,12 +15,12 @@ import {
 } from 'node:crypto';
 import { KEY_BYTES, type Primitives, SIGNATURE_BYTES, TAG_BYTES } from './crypto.js';
 
-/** DER around bare keys (RFC 8410): node:crypto takes no bare ones. */
+/** DER headers for raw keys (RFC 8410), because node:crypto does not import raw ones. */
 const ed25519PrivateHeader = Buffer.from('302e020100300506032b657004220420', 'hex');
 const ed25519Header = Buffer.from('302a300506032b6570032100', 'hex');
 const x25519Header = Buffer.from('302a300506032b656e032100', 'hex');
 
-/** Reading a private key takes longer than signing with it, and a peer signs with the same one each time. */
+/** Importing a private key takes longer than signing with it, and a peer signs with the same key every time. */
 const signingKeys = new WeakMap<Uint8Array, KeyObject>();
 
 function signingKeyOf(seed: Uint8Array): KeyObject {
@@ -73,7 +73,7 @@ export const nodePrimitives: Primitives = {
       agree(theirs) {
         if (theirs.length !== KEY_BYTES) return undefined;
         try {
-          // OpenSSL refuses keys of low order.
+          // OpenSSL rejects keys of low order.
           return diffieHellman({ privateKey, publicKey: publicKeyOf(x25519Header, theirs) });
         } catch {
           return undefined;

@@ -1,24 +1,24 @@
 import type { Clock } from '../clock.js';
 import type { ErrorCode, PeerworkError } from '../errors.js';
 
-/** The same warning is told again only after this long, or after another one. */
+/** A warning is repeated only after this long, or after a different one. */
 const REPEAT_MS = 30_000;
 
 /**
- * Told only when it comes a second time within REPEAT_MS. libdatachannel hands a remote description to ICE before it notes the fingerprint
- * that stands in it: where packets travel in microseconds and the machine is busy, the peer's certificate can be there first, and is then
- * refused (`unknown CA`). The next attempt follows at once and gets through.
+ * Codes that are reported only if they occur twice within REPEAT_MS. libdatachannel passes a remote description to ICE before it stores
+ * the fingerprint in it: where packets travel in microseconds and the machine is busy, the peer's certificate can arrive first and is
+ * then rejected (`unknown CA`). The next attempt follows at once and succeeds.
  */
-const PASSING: ReadonlySet<string> = new Set<ErrorCode>(['dtls-failed']);
+const TRANSIENT: ReadonlySet<string> = new Set<ErrorCode>(['dtls-failed']);
 
 /**
- * A small typed emitter: `Events` maps a name to the arguments of its listeners. A listener that throws does not keep the
- * others from hearing: its error is thrown later, where only the process sees it.
+ * A small typed emitter; `Events` maps an event name to the arguments of its listeners. A listener that throws does not keep the others
+ * from running: its error is rethrown in a microtask, as an uncaught exception of the process.
  */
 export class Emitter<Events extends { [name in keyof Events]: readonly unknown[] }> {
   readonly #listeners = new Map<keyof Events, Set<(...args: never) => void>>();
 
-  /** Returns a function that takes the listener off again. */
+  /** Returns a function that removes the listener. */
   on<Name extends keyof Events>(name: Name, listener: (...args: Events[Name]) => void): () => void {
     const listeners = this.#listeners.get(name) ?? new Set();
     this.#listeners.set(name, listeners.add(listener));
@@ -46,34 +46,34 @@ export class Emitter<Events extends { [name in keyof Events]: readonly unknown[]
   }
 }
 
-/** Decides which of the many failures of a retried undertaking are worth telling. */
+/** Decides which of the many failures of a retried operation are worth reporting. */
 export class WarningFilter {
   readonly #clock: Clock;
   #last = '';
-  #toldAt = 0;
-  #passing = '';
-  #passedAt = 0;
+  #reportedAt = 0;
+  #transient = '';
+  #transientAt = 0;
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  isNews({ code }: PeerworkError): boolean {
+  isNew({ code }: PeerworkError): boolean {
     const now = this.#clock.now();
-    if (PASSING.has(code) && (this.#passing !== code || now - this.#passedAt >= REPEAT_MS)) {
-      this.#passing = code;
-      this.#passedAt = now;
+    if (TRANSIENT.has(code) && (this.#transient !== code || now - this.#transientAt >= REPEAT_MS)) {
+      this.#transient = code;
+      this.#transientAt = now;
       return false;
     }
-    if (code === this.#last && now - this.#toldAt < REPEAT_MS) return false;
+    if (code === this.#last && now - this.#reportedAt < REPEAT_MS) return false;
     this.#last = code;
-    this.#toldAt = now;
+    this.#reportedAt = now;
     return true;
   }
 
-  /** All is well again: the next failure is news, whatever it is. */
+  /** Called after a success: the next failure is reported, whatever it is. */
   reset(): void {
     this.#last = '';
-    this.#passing = '';
+    this.#transient = '';
   }
 }

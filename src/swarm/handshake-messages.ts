@@ -3,19 +3,20 @@ import { KEY_BYTES, type Primitives, SIGNATURE_BYTES } from './crypto.js';
 import type { Role } from './peer.js';
 
 /**
- * The bytes of the handshake's messages; docs/protocol.md shows them as tables.
+ * The binary encoding of the handshake's messages; docs/protocol.md shows them as tables.
  *
- * The first five bytes of a hello keep their meaning in all versions to come, so that a peer of another version can be told from garbage.
+ * The first five bytes of a hello keep their meaning in all future versions, so that a peer of another version can be distinguished from
+ * garbage.
  */
 export interface Hello {
-  /** The versions of the protocol that the sender speaks. */
+  /** Range of protocol versions that the sender speaks. */
   readonly oldest: number;
   readonly newest: number;
   readonly role: Role;
   readonly nonce: Uint8Array;
-  /** X25519 public key for this session only. */
+  /** X25519 public key, for this session only. */
   readonly ephemeral: Uint8Array;
-  /** SHA-256 of the sender's and of the receiver's certificate fingerprint, as the sender sees them. */
+  /** SHA-256 of the certificate fingerprints of the sender (`local`) and of the receiver (`remote`), as the sender sees them. */
   readonly local: Uint8Array;
   readonly remote: Uint8Array;
 }
@@ -34,7 +35,7 @@ export function encodeHello(hello: Hello, key: Uint8Array, primitives: Primitive
   return joinBytes(body, primitives.hmacSha256(key, body));
 }
 
-/** What a hello says before anything else of it is looked at; undefined if it is none. */
+/** Returns the versions in a hello, before anything else in it is checked; undefined if it is not a hello. */
 export function helloVersions(bytes: Uint8Array): { readonly oldest: number; readonly newest: number } | undefined {
   const [oldest, newest] = [bytes[3], bytes[4]];
   if (oldest === undefined || newest === undefined || oldest > newest) return undefined;
@@ -45,12 +46,12 @@ export function helloFits(bytes: Uint8Array): boolean {
   return bytes.length === HELLO_BYTES && (bytes[5] ?? roles.length) < roles.length;
 }
 
-/** Was it made by somebody who holds the secret? */
+/** Whether the sender of the hello holds the secret. */
 export function helloIsProven(bytes: Uint8Array, key: Uint8Array, primitives: Primitives): boolean {
   return equalBytes(primitives.hmacSha256(key, bytes.subarray(0, -32)), bytes.subarray(-32));
 }
 
-/** Of bytes that fit. */
+/** Decodes bytes for which `helloFits` has returned true. */
 export function decodeHello(bytes: Uint8Array): Hello {
   const part = (index: number) => bytes.slice(HELLO_FIXED + index * 32, HELLO_FIXED + (index + 1) * 32);
   return {
@@ -64,14 +65,14 @@ export function decodeHello(bytes: Uint8Array): Hello {
   };
 }
 
-/** The Master's proof: signature, name. */
+/** Decodes the Master's proof: signature, name. */
 export function decodeMasterProof(plaintext: Uint8Array): { readonly signature: Uint8Array; readonly name: Uint8Array } | undefined {
   const name = plaintext.subarray(SIGNATURE_BYTES);
   if (plaintext.length < SIGNATURE_BYTES || name.length > MAX_NAME_BYTES) return undefined;
   return { signature: plaintext.subarray(0, SIGNATURE_BYTES), name };
 }
 
-/** The Worker's proof: public key, signature, proof of the transfer secret, name. */
+/** Decodes the Worker's proof: public key, signature, proof of the transfer secret, name. */
 export function decodeWorkerProof(plaintext: Uint8Array) {
   const [afterKey, afterSignature, afterTransfer] = [KEY_BYTES, KEY_BYTES + SIGNATURE_BYTES, 2 * KEY_BYTES + SIGNATURE_BYTES];
   const name = plaintext.subarray(afterTransfer);
@@ -92,12 +93,12 @@ export function signedByWorker(transcript: Uint8Array, publicKey: Uint8Array, na
   return joinBytes(toUtf8('peerwork handshake: worker\n'), transcript, publicKey, name);
 }
 
-/** At most 64 printable characters. */
+/** Encodes at most 64 printable characters. */
 export function encodeName(name: string): Uint8Array {
   return toUtf8(printable(name));
 }
 
-/** Undefined if it is not UTF-8; what cannot be printed is left out. */
+/** Drops characters that are not printable; returns undefined if the bytes are not UTF-8. */
 export function decodeName(bytes: Uint8Array): string | undefined {
   const name = fromUtf8(bytes);
   return name === undefined ? undefined : printable(name);

@@ -26,25 +26,25 @@ import { handshakeKey, type Token } from './token.js';
 export interface HandshakeOptions {
   readonly role: Role;
   readonly token: Token;
-  /** The Master's is the one whose public key stands in the token. */
+  /** On the Master, the key pair whose public key is in the token. */
   readonly keyPair: KeyPair;
   readonly name: string;
-  /** An extra secret of 32 characters that both sides must share. */
+  /** An additional secret of 32 characters that both sides must share. */
   readonly transferEncryptToken?: string | undefined;
-  /** Asked by a Master about a Worker that has proven who it is; a code refuses it and is told to it. */
+  /** Called by a Master for a Worker that has proven its identity. A returned code refuses the Worker and is sent to it. */
   readonly admit?: ((id: string, name: string) => ErrorCode | undefined) | undefined;
   readonly primitives: Primitives;
   readonly clock: Clock;
-  /** Default 5 s for the whole handshake. */
+  /** Limit for the whole handshake; default 5 s. */
   readonly timeoutMs?: number;
-  /** Which versions of the protocol to speak; default: all that this peerwork knows. */
+  /** Range of protocol versions to offer; default: all that this release knows. */
   readonly versions?: { readonly oldest: number; readonly newest: number };
 }
 
 export interface Handshaken {
   readonly keys: SessionKeys;
   readonly peer: { readonly id: string; readonly name: string; readonly role: Role };
-  /** What the peer has sent since; collected until somebody else becomes the link's receiver. */
+  /** Messages that the peer has sent since; collected until the link gets another receiver. */
   readonly early: readonly Uint8Array[];
 }
 
@@ -57,8 +57,8 @@ const REFUSED = 2;
 const nothing = new Uint8Array(0);
 
 /**
- * Makes sure who is at the other end of the link, both ways, and agrees on keys. Rejects with a PeerworkError and closes the link
- * if the peer is not who it must be. Made so that the link is never without a receiver: see `Handshaken.early`.
+ * Authenticates the peer at the other end of the link, both ways, and agrees on session keys. Rejects with a PeerworkError and closes the
+ * link if the peer is not who it must be. The link is never without a receiver: see `Handshaken.early`.
  */
 export function shakeHands(link: Link, options: HandshakeOptions): Promise<Handshaken> {
   return new Promise<Handshaken>((resolve, reject) => {
@@ -72,11 +72,13 @@ export function shakeHands(link: Link, options: HandshakeOptions): Promise<Hands
 }
 
 /**
- * Both sides send a hello: versions, role, nonce, ephemeral key and the two certificates as they see them, with a MAC under a key from the
- * token's secret. From then on messages are sealed with keys from both ephemeral keys and the secret. The Master proves itself first, by
- * signing everything said so far, so that nobody but the true Master learns which Workers there are. Then the Worker does the same
- * and shows that it knows the transfer secret. The Master answers with a verdict: a code that refuses, or a confirmation
- * that only the final session keys yield. Checks stand in order of their cost.
+ * The handshake of one link.
+ *
+ * Both sides send a hello: versions, role, nonce, ephemeral key and the two certificate fingerprints as they see them, with a MAC under a
+ * key derived from the token's secret. All further messages are sealed with keys derived from both ephemeral keys and the secret. The
+ * Master proves itself first, by signing the transcript so far, so that nobody but the true Master learns which Workers there are. Then
+ * the Worker does the same and proves that it knows the transfer secret. The Master replies with a verdict: a code that refuses, or a
+ * confirmation that only the final session keys yield. Checks are ordered by their cost.
  *
  * Master: hello → worker-proof → done. Worker: hello → master-proof → verdict → done. Any failure: done.
  */
@@ -92,7 +94,7 @@ class Handshake {
   readonly #early: Uint8Array[] = [];
   #state: 'hello' | 'master-proof' | 'worker-proof' | 'verdict' | 'done' = 'hello';
   #timer: Timer | undefined;
-  /** SHA-256 over everything said so far. */
+  /** Running SHA-256 over the messages so far. */
   #transcript: Uint8Array = nothing;
   #shared: Uint8Array = nothing;
   #sendKey: Uint8Array = nothing;
@@ -166,7 +168,7 @@ class Handshake {
     const theirs = helloVersions(message);
     if (theirs === undefined) throw new PeerworkError('handshake-malformed');
     if (theirs.newest < own.oldest || theirs.oldest > own.newest)
-      throw new PeerworkError('handshake-version', `it speaks ${span(theirs)}, this side ${span(own)}`);
+      throw new PeerworkError('handshake-version', `it speaks ${versionText(theirs)}, this side ${versionText(own)}`);
     if (!helloFits(message)) throw new PeerworkError('handshake-malformed');
     if (!helloIsProven(message, this.#secretKey, primitives)) throw new PeerworkError('secret-mismatch');
     const hello = decodeHello(message);
@@ -256,7 +258,7 @@ class Handshake {
     this.#succeed(keys);
   }
 
-  /** Knows the transfer secret, in this very session. */
+  /** Proves knowledge of the transfer secret, bound to this session. */
   #transferProof(): Uint8Array {
     return this.#options.primitives.hmacSha256(this.#transferKey, this.#transcript);
   }
@@ -304,7 +306,7 @@ class Handshake {
     this.#fail(new PeerworkError(code));
   }
 
-  /** Closing delivers what was sent: a refusal, or the hello that lets the other side come to the same conclusion. */
+  /** Closing still delivers what was sent: a refusal, or the hello from which the other side draws the same conclusion. */
   #fail(error: PeerworkError): void {
     if (this.#state === 'done') return;
     this.#state = 'done';
@@ -319,6 +321,6 @@ class Handshake {
   }
 }
 
-function span({ oldest, newest }: { readonly oldest: number; readonly newest: number }): string {
+function versionText({ oldest, newest }: { readonly oldest: number; readonly newest: number }): string {
   return oldest === newest ? `version ${oldest}` : `versions ${oldest} to ${newest}`;
 }

@@ -1,7 +1,7 @@
 import { toBase64url } from './bytes.js';
 import { KEY_BYTES, type Primitives } from './crypto.js';
 
-/** Who a peer is: an Ed25519 key pair. */
+/** The identity of a peer: an Ed25519 key pair. */
 export interface KeyPair {
   /** 32 bytes. */
   readonly publicKey: Uint8Array;
@@ -13,12 +13,12 @@ export function createKeyPair(primitives: Primitives): KeyPair {
   return keyPairFromSeed(primitives, primitives.randomBytes(KEY_BYTES));
 }
 
-/** Throws if the seed has not 32 bytes. */
+/** Throws if the seed is not 32 bytes long. */
 export function keyPairFromSeed(primitives: Primitives, seed: Uint8Array): KeyPair {
   return { publicKey: primitives.publicKey(seed), privateKey: seed };
 }
 
-/** How a peer is called wherever it must be told apart from others: its public key, base64url (43 characters). */
+/** Returns the id by which a peer is distinguished from others: its public key in base64url (43 characters). */
 export function identityId(publicKey: Uint8Array): string {
   return toBase64url(publicKey);
 }

@@ -12,10 +12,10 @@ import { KEY_BYTES } from './crypto.js';
 import { nodePrimitives } from './crypto.node.js';
 import { createKeyPair, type KeyPair, keyPairFromSeed } from './identity.js';
 
-/** What a peer keeps for as long as it wants to be the same. */
+/** The persistent identity of a peer. */
 export interface KeyFile {
   readonly keyPair: KeyPair;
-  /** 32 random bytes: the Master's become the secret of its token, a Worker seals its outbox with its own. */
+  /** 32 random bytes: on a Master the secret of its token, on a Worker the key that seals its outbox. */
   readonly secret: Uint8Array;
 }
 
@@ -27,9 +27,10 @@ const fileSchema = v.object({
 });
 
 /**
- * Reads the key file, or creates it (mode 0600, with its folder) if there is none; two processes that create it at once get the same
- * one. Synchronous, so that a Master has its token from the moment it is made.
- * Throws `key-file-unusable` if it is damaged, `key-file-open` if others may read it, or what the system says of it: `file-denied`, `disk-full` and the like.
+ * Reads the key file, or creates it (mode 0600, with its folder) if there is none. Two processes that create it at the same time get the
+ * same one. Synchronous, so that a Master has its token as soon as it is constructed.
+ * Throws `key-file-unusable` if the file is damaged, `key-file-open` if others may read it, or the code of the system error:
+ * `file-denied`, `disk-full` and similar.
  */
 export function loadOrCreateKeyFile(path: string): KeyFile {
   return loadKeyFile(path) ?? createKeyFile(path) ?? loadKeyFile(path) ?? unusable(path, 'it comes and goes');
@@ -64,7 +65,7 @@ function parseKeyFile(text: string): KeyFile | undefined {
   }
 }
 
-/** Undefined if somebody else was faster. */
+/** Returns undefined if another process created the file first. */
 function createKeyFile(path: string): KeyFile | undefined {
   const keyPair = createKeyPair(nodePrimitives);
   const secret = nodePrimitives.randomBytes(KEY_BYTES);
@@ -79,21 +80,21 @@ function createKeyFile(path: string): KeyFile | undefined {
     } finally {
       closeSync(file);
     }
-    // Unlike rename, link never replaces a file that appeared meanwhile.
+    // Unlike rename, link never replaces a file that appeared in the meantime.
     linkSync(draft, path);
     syncFolder(dirname(path));
   } catch (error) {
     if (errorCode(error) === 'EEXIST') return undefined;
     throw fileError(error, 'key-file-unusable', path);
   } finally {
-    discard(draft);
+    removeDraft(draft);
   }
   conceal(toBase64url(keyPair.privateKey));
   conceal(toBase64url(secret));
   return { keyPair, secret };
 }
 
-/** A key that was used must not be gone after a power cut: its name is synced as well. Some file systems, and Windows, cannot. */
+/** Syncs the file's name as well, so that a key that was used survives a power cut. Windows and some file systems cannot do that. */
 function syncFolder(folder: string): void {
   try {
     const handle = openSync(folder, 'r');
@@ -103,15 +104,15 @@ function syncFolder(folder: string): void {
       closeSync(handle);
     }
   } catch {
-    // then it is as safe as they make it
+    // The file is then as durable as the file system makes it.
   }
 }
 
-function discard(draft: string): void {
+function removeDraft(draft: string): void {
   try {
     rmSync(draft, { force: true });
   } catch {
-    // it stays: readable by nobody else, and of no use
+    // The draft remains: readable by nobody else, and useless.
   }
 }
 

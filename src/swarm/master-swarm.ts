@@ -4,13 +4,16 @@ import { answerOffer } from './link/dial.js';
 import type { Peer } from './peer.js';
 import { Lobby, type Visit } from './rendezvous/lobby.js';
 import { openSession, type Session } from './session.js';
-import { type SwarmOptions, type SwarmSettings, settleOptions } from './swarm-settings.js';
+import { resolveOptions, type SwarmOptions, type SwarmSettings } from './swarm-settings.js';
 import { rendezvousHashes } from './token.js';
 
 export interface MasterSwarmOptions extends SwarmOptions {
-  /** Asked about each worker that has proven who it is; a code refuses it and is told to it: `worker-revoked`, `worker-unapproved`. */
+  /**
+   * Called for each worker that has proven its identity. A returned code refuses the worker and is sent to it: `worker-revoked`,
+   * `worker-unapproved`.
+   */
   readonly admit?: ((id: string, name: string) => ErrorCode | undefined) | undefined;
-  /** Offers answered at once; default 64. */
+  /** Offers answered concurrently; default 64. */
   readonly maxPending?: number | undefined;
 }
 
@@ -18,30 +21,33 @@ export type MasterSwarmEvents = {
   connected: [peer: Peer];
   /** `error` says why the link ended. */
   disconnected: [peer: Peer, error: Error];
-  /** A tracker warning, or a worker that came and did not get in. The same warning is told at most every 30 s. */
+  /**
+   * A tracker warning, or a worker that tried to connect and failed. A warning that repeats the previous one is emitted at most every 30
+   * s.
+   */
   warning: [error: PeerworkError];
 };
 
 /**
- * The Master's place in the swarm: waits at all trackers for workers, answers their offers, and keeps a link to each that
- * proves itself. A worker that comes again takes the place of its old link.
+ * The Master's place in the swarm: waits at all trackers for workers, answers their offers, and keeps a link to each that proves itself.
+ * The link of a worker that connects again replaces its previous one.
  */
 export class MasterSwarm extends Emitter<MasterSwarmEvents> {
-  /** Resolves when the first tracker has answered; never rejects, and stays open on a swarm that is closed before. */
+  /** Resolves when the first tracker has responded; never rejects, and stays pending if the swarm is closed before. */
   readonly ready: Promise<void>;
   readonly #settings: SwarmSettings;
   readonly #admit: MasterSwarmOptions['admit'];
   readonly #lobby: Lobby;
   readonly #warnings: WarningFilter;
   readonly #peers = new Map<string, Peer>();
-  /** Everything between an offer and the end of its link, with the way to end it. */
+  /** Every visit, from its offer to the end of its link, with the controller that ends it. */
   readonly #visits = new Map<AbortController, Promise<void>>();
   #closed = false;
 
-  /** Throws `option-invalid` or what is wrong with the token. */
+  /** Throws `option-invalid` or the code of the token error. */
   constructor(options: MasterSwarmOptions) {
     super();
-    const settings = settleOptions(options);
+    const settings = resolveOptions(options);
     const { platform, trackers, token, random, clock, times } = settings;
     this.#settings = settings;
     this.#admit = options.admit;
@@ -61,7 +67,7 @@ export class MasterSwarm extends Emitter<MasterSwarmEvents> {
         trackerTimes: times,
         ...(options.maxPending === undefined ? {} : { maxPending: options.maxPending }),
       },
-      { reached: () => reached(), failed: (error) => this.#tell(error), offered: (visit) => this.#receive(visit) },
+      { reached: () => reached(), failed: (error) => this.#report(error), offered: (visit) => this.#receive(visit) },
     );
   }
 
@@ -76,11 +82,11 @@ export class MasterSwarm extends Emitter<MasterSwarmEvents> {
 
   start(): void {
     if (this.#closed) return;
-    if (this.#settings.iceRefusal) this.#tell(this.#settings.iceRefusal);
+    if (this.#settings.iceRefusal) this.#report(this.#settings.iceRefusal);
     this.#lobby.start();
   }
 
-  /** Leaves the trackers first, so that nobody comes back to a Master that is going; then closes all links. */
+  /** Leaves the trackers first, so that no worker reconnects to a Master that is shutting down; then closes all links. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#lobby.close();
@@ -93,7 +99,7 @@ export class MasterSwarm extends Emitter<MasterSwarmEvents> {
     const ending = new AbortController();
     const served = this.#serve(visit, ending.signal)
       .catch((thrown: unknown) => {
-        if (!ending.signal.aborted) this.#tell(asPeerworkError(thrown));
+        if (!ending.signal.aborted) this.#report(asPeerworkError(thrown));
       })
       .finally(() => {
         visit.end();
@@ -102,7 +108,7 @@ export class MasterSwarm extends Emitter<MasterSwarmEvents> {
     this.#visits.set(ending, served);
   }
 
-  /** From a worker's offer to the end of its link. */
+  /** Serves one worker, from its offer to the end of its link. */
   async #serve(visit: Visit, signal: AbortSignal): Promise<void> {
     const { platform, ice, clock, times } = this.#settings;
     const startedAt = clock.now();
@@ -121,19 +127,19 @@ export class MasterSwarm extends Emitter<MasterSwarmEvents> {
         admit: this.#admit,
       });
       visit.admit();
-      this.#welcome(session);
-      this.#part(session.peer, await session.ended);
+      this.#register(session);
+      this.#unregister(session.peer, await session.ended);
     } finally {
       signal.removeEventListener('abort', cancel);
       incoming.cancel();
     }
   }
 
-  #welcome({ peer, start }: Session): void {
+  #register({ peer, start }: Session): void {
     const old = this.#peers.get(peer.id);
     if (old) {
       old.rpc.close();
-      this.#part(old, new PeerworkError('link-closed', 'the worker came again'));
+      this.#unregister(old, new PeerworkError('link-closed', 'the worker came again'));
     }
     this.#peers.set(peer.id, peer);
     this.#settings.log.info('connected', { worker: peer.name, path: peer.path, ms: peer.connectMs });
@@ -141,8 +147,8 @@ export class MasterSwarm extends Emitter<MasterSwarmEvents> {
     start();
   }
 
-  /** Once for each peer, whether its link ended or another took its place. */
-  #part(peer: Peer, error: Error): void {
+  /** Runs once per peer, whether its link ended or another replaced it. */
+  #unregister(peer: Peer, error: Error): void {
     if (this.#peers.get(peer.id) !== peer) return;
     this.#peers.delete(peer.id);
     if (error instanceof PeerworkError && error.code === 'link-lost') this.#lobby.probe();
@@ -150,10 +156,10 @@ export class MasterSwarm extends Emitter<MasterSwarmEvents> {
     this.emit('disconnected', peer, error);
   }
 
-  #tell(error: PeerworkError): void {
+  #report(error: PeerworkError): void {
     const { log } = this.#settings;
-    const isNews = this.#warnings.isNews(error);
-    log[isNews ? 'warn' : 'debug'](error.message, { code: error.code });
-    if (isNews) this.emit('warning', error);
+    const isNew = this.#warnings.isNew(error);
+    log[isNew ? 'warn' : 'debug'](error.message, { code: error.code });
+    if (isNew) this.emit('warning', error);
   }
 }

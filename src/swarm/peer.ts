@@ -1,17 +1,17 @@
-/** What the swarm hands to those above it: an authenticated peer and the way to talk with it. */
+/** What the swarm provides to the layers above it: an authenticated peer and the RPC to talk to it. */
 
 import type { ErrorCode } from '../errors.js';
 
 export type Role = 'master' | 'worker';
 
 export interface PeerFacts {
-  /** Ed25519 public key, base64url: who the peer is, for as long as it keeps its key. */
+  /** Ed25519 public key, base64url: the identity of the peer for as long as it keeps its key. */
   readonly id: string;
-  /** What the peer calls itself; at most 64 printable characters, never trusted for anything. */
+  /** Self-chosen name of the peer; at most 64 printable characters, never trusted for anything. */
   readonly name: string;
   readonly role: Role;
   readonly path: 'direct' | 'relay' | 'unknown';
-  /** From the beginning of the attempt (the offer) to the end of the handshake. */
+  /** From the start of the attempt (the offer) to the end of the handshake. */
   readonly connectMs: number;
 }
 
@@ -19,31 +19,34 @@ export interface Peer extends PeerFacts {
   readonly rpc: Rpc;
 }
 
-/** Calls, notifications and byte streams to one peer. Arguments and answers are JSON values, never trusted by the receiver. */
+/** Calls, notifications and byte streams to one peer. Arguments and results are JSON values that the receiver never trusts. */
 export interface Rpc {
-  /** Rejects with a PeerworkError: the peer's own code if it refused, `rpc-timeout`, `rpc-cancelled`, or why the link ended. */
+  /** Rejects with a PeerworkError: the peer's own code if it refused, `rpc-timeout`, `rpc-cancelled`, or the reason why the link ended. */
   call(verb: string, args: unknown, options?: CallOptions): Promise<unknown>;
-  /** Sends without an answer; lost if the link ends. `lossy`: also while so much waits that the link does not keep up. */
+  /**
+   * Sends without waiting for a reply; lost if the link ends. `lossy`: also dropped while so much is queued that the link does not keep
+   * up.
+   */
   notify(verb: string, args: unknown, options?: { readonly lossy?: boolean }): void;
-  /** Reads a byte stream that the peer serves; credit-based, so that a slow reader slows only this stream. */
+  /** Reads a byte stream that the peer serves; credit-based, so that a slow reader slows down only this stream. */
   stream(verb: string, args: unknown, options?: StreamOptions): AsyncIterable<Uint8Array>;
-  /** What the line to the peer carried of late when it had more to carry than it can; undefined if that was never so. */
+  /** Recent throughput of the link while there was more to send than it could carry; undefined if that was never the case. */
   readonly bytesPerMs: number | undefined;
-  /** Smoothed round trip; undefined before the first answer. */
+  /** Smoothed round-trip time; undefined before the first reply. */
   readonly roundTripMs: number | undefined;
-  /** Bytes sent and received on this link so far, as plaintext. */
+  /** Plaintext bytes sent and received on this link so far. */
   readonly traffic: { readonly sent: number; readonly received: number };
   /** Resolves with the reason once the link has ended. */
   readonly closed: Promise<Error>;
-  /** The peer's `closed` resolves with the code `reason` (default `link-closed`), such as `worker-revoked`. */
+  /** Closes the link. The peer's `closed` resolves with the code `reason` (default `link-closed`), such as `worker-revoked`. */
   close(reason?: ErrorCode): void;
 }
 
 export interface CallOptions {
   readonly signal?: AbortSignal;
   /**
-   * How long nothing may move: of what goes to the peer, until it has the call; then of its answer. Up to twice as long may pass. Default 30 s; 0 waits
-   * as long as the link lives.
+   * Longest time without progress: first of the bytes that go to the peer, until it has the call, then of its reply. Up to twice as long
+   * may pass. Default 30 s; 0 waits as long as the link lives.
    */
   readonly timeoutMs?: number;
 }
@@ -51,23 +54,26 @@ export interface CallOptions {
 export interface StreamOptions {
   readonly signal?: AbortSignal;
   /**
-   * Bytes that go to the peer on the same stream. Reading of it begins when the peer has accepted it, and follows what the peer takes; it is closed
-   * (`return`) when the stream ends before it. If it fails, the stream is cancelled.
+   * Bytes to send to the peer on the same stream. They are read once the peer has accepted the upload, at the rate at which it takes
+   * them; the source is closed (`return`) if the stream ends first. If the source fails, the stream is cancelled.
    */
   readonly upload?: AsyncIterable<Uint8Array>;
-  /** All of `upload` is written, and soon with the peer. */
+  /** Called when all of `upload` is written and about to reach the peer. */
   readonly onUploaded?: () => void;
-  /** How long the peer may take to accept `upload`, else `rpc-timeout`; counted as for a call. Default 30 s, 0 for ever. */
+  /** How long the peer may take to accept `upload`, else `rpc-timeout`; measured as for a call. Default 30 s; 0 for no limit. */
   readonly timeoutMs?: number;
 }
 
-/** What one side answers to. A handler that throws a PeerworkError answers with its code and detail; anything else with `rpc-failed`. */
+/**
+ * The verbs that one side serves. A handler that throws a PeerworkError replies with its code and detail, with anything else it replies
+ * `rpc-failed`.
+ */
 export interface RpcHandlers {
   readonly calls?: Readonly<Record<string, (args: unknown, signal: AbortSignal) => unknown>>;
   readonly notes?: Readonly<Record<string, (args: unknown) => void>>;
   /**
-   * `upload` are the bytes that the peer sends on the same stream, from the moment that the handler begins to read them. They may still come when all of
-   * the answer is sent; the stream is over when both have ended.
+   * `upload` holds the bytes that the peer sends on the same stream, from the moment the handler begins to read them. They may still
+   * arrive after the whole reply was sent; the stream is over when both directions have ended.
    */
   readonly streams?: Readonly<
     Record<string, (args: unknown, signal: AbortSignal, upload: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>>

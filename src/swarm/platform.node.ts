@@ -7,13 +7,13 @@ import type { Platform } from './platform.js';
 import { openNodeSocket } from './rendezvous/socket.node.js';
 
 export interface NodePlatformOptions {
-  /** Another WebRTC package in the shape of `wrtc` (`@roamhq/wrtc`), which then has to speak TURN over TCP and TLS by itself. */
+  /** Another WebRTC package with the interface of `wrtc` (`@roamhq/wrtc`), which then has to speak TURN over TCP and TLS by itself. */
   readonly engine?: WebRtcEngine | undefined;
-  /** PEM certificates to trust for `turns:` in place of the system's. */
+  /** PEM certificates to trust for `turns:` instead of the system's. */
   readonly turnCa?: string | undefined;
 }
 
-/** Costs little and holds nothing; any number of swarms may share one. */
+/** Returns a platform that is cheap and holds no resources; any number of swarms may share one. */
 export function nodePlatform({ engine, turnCa }: NodePlatformOptions = {}): Platform {
   return {
     primitives: nodePrimitives,

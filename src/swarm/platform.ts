@@ -5,11 +5,11 @@ import type { WebRtcEngine } from './link/engine.js';
 import type { IceAccess, IceServer } from './link/ice.js';
 import type { OpenSocket } from './rendezvous/socket.js';
 
-/** Everything that the swarm takes from the engine it runs on: Node's is `nodePlatform()`, a browser can have its own. */
+/** Everything the swarm needs from the engine it runs on. Node's implementation is `nodePlatform()`; a browser can have its own. */
 export interface Platform {
   readonly primitives: Primitives;
   readonly engine: WebRtcEngine;
   readonly openSocket: OpenSocket;
-  /** STUN and TURN servers in a form that the engine speaks. Whoever opens it closes it. */
+  /** Provides STUN and TURN servers in a form that the engine understands. The caller closes it. */
   openIce(servers: readonly IceServer[], options: { readonly clock: Clock; readonly log: Log }): IceAccess;
 }

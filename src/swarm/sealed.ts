@@ -11,15 +11,18 @@ export interface SessionKeys {
 export const MAX_FRAME_BYTES = MAX_LINK_MESSAGE_BYTES - TAG_BYTES;
 
 export interface SealedListener {
-  /** The bytes may be kept. */
+  /** The listener may keep the bytes. */
   frame(plaintext: Uint8Array): void;
-  /** `frame-tampered`, `frame-malformed` or `frame-oversized`: nothing more is delivered. The link is still open, to say goodbye. */
+  /**
+   * Called with `frame-tampered`, `frame-malformed` or `frame-oversized`; nothing more is delivered. The link is still open, so that a
+   * goodbye can be sent.
+   */
   broken(error: PeerworkError): void;
 }
 
 /**
- * Sealed frames over a link. The nonce is a counter that both sides keep, one for each direction: a frame that was altered, left
- * out, repeated or moved does not open.
+ * Sealed frames over a link. The nonce is a counter that both sides keep, one per direction, so that a frame that was altered, dropped,
+ * replayed or reordered does not open.
  */
 export class SealedLink {
   readonly #link: Link;
@@ -43,12 +46,12 @@ export class SealedLink {
     return this.#link.bufferedBytes;
   }
 
-  /** As plaintext. */
+  /** Plaintext bytes. */
   get traffic(): { readonly sent: number; readonly received: number } {
     return { sent: this.#sentBytes, received: this.#receivedBytes };
   }
 
-  /** @param early what came between the end of the handshake and now */
+  /** @param early messages that arrived between the end of the handshake and now */
   start(listener: SealedListener, early: readonly Uint8Array[]): void {
     const receive = (message: Uint8Array) => {
       if (!this.#broken) this.#receive(message, listener);
@@ -57,7 +60,7 @@ export class SealedLink {
     this.#link.onMessage(receive);
   }
 
-  /** `plaintext`: 1 to MAX_FRAME_BYTES; it is copied. */
+  /** Seals and sends a copy of `plaintext`, 1 to MAX_FRAME_BYTES long. */
   send(plaintext: Uint8Array): void {
     setCounter(this.#sendNonce, this.#sentFrames++);
     this.#sentBytes += plaintext.length;

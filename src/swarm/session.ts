@@ -6,7 +6,7 @@ import { RpcSession } from './rpc/session.js';
 import type { SwarmSettings } from './swarm-settings.js';
 
 export interface SessionOptions {
-  /** Ours. */
+  /** Our own role. */
   readonly role: Role;
   readonly settings: SwarmSettings;
   /** When the attempt began. */
@@ -16,16 +16,19 @@ export interface SessionOptions {
   readonly admit?: ((id: string, name: string) => ErrorCode | undefined) | undefined;
 }
 
-/** An authenticated peer, to which nobody listens yet. */
+/** An authenticated peer that is not being served yet. */
 export interface Session {
   readonly peer: Peer;
-  /** Why the link ended. */
+  /** Resolves with the reason why the link ended. */
   readonly ended: Promise<Error>;
-  /** Begins to answer the peer; whatever it has asked until now was kept. */
+  /** Starts serving the peer; what it has requested until now was kept. */
   start(): void;
 }
 
-/** From an open link to a peer that can be called. Rejects with the reason if the handshake fails; then the link is closed. */
+/**
+ * Performs the handshake on an open link and returns a peer that can be called. If the handshake fails, closes the link and rejects with
+ * the reason.
+ */
 export async function openSession(link: Link, options: SessionOptions): Promise<Session> {
   const { role, settings, startedAt, signal, admit } = options;
   const { platform, token, identity, name, transferSecret, clock, times, log, accept } = settings;

@@ -9,8 +9,8 @@ import type { TrackerTimes } from './rendezvous/tracker-client.js';
 import { parseToken, type Token } from './token.js';
 
 /**
- * Public WebSocket trackers, used when neither the token nor an option names any. They are run by volunteers and come and
- * go, hence several; they see addresses and certificate fingerprints of peers, never the secret of the token.
+ * Public WebSocket trackers, used when neither the token nor an option names any. Volunteers run them, and they come and go, hence
+ * several. They see addresses and certificate fingerprints of peers, never the secret of the token.
  */
 export const publicTrackers: readonly string[] = [
   'wss://tracker.openwebtorrent.com',
@@ -20,37 +20,37 @@ export const publicTrackers: readonly string[] = [
 
 const MAX_TRACKERS = 16;
 
-/** What both sides of a swarm are told. */
+/** Options that both sides of a swarm take. */
 export interface SwarmOptions {
-  /** As text or read already. */
+  /** Token as text, or parsed already. */
   readonly token: string | Token;
   readonly identity: KeyPair;
   readonly name: string;
   /** The `transferEncryptToken`: 32 characters that both sides must share. */
   readonly transferSecret?: string | undefined;
-  /** In place of the token's, or of the public ones. */
+  /** Override those of the token, or the public ones. */
   readonly trackers?: readonly string[] | undefined;
-  /** In place of the token's, or of the default ones; an empty list for none. */
+  /** Override those of the token, or the default ones; an empty list disables them. */
   readonly ice?: readonly (string | IceServerInit)[] | undefined;
   readonly platform: Platform;
-  /** What a peer may ask of us. Called for each new link. */
+  /** Returns the verbs that this side serves to a peer. Called for each new link. */
   readonly accept: (peer: PeerFacts) => RpcHandlers;
   readonly clock?: Clock | undefined;
-  /** Numbers in [0, 1), to spread waiting times; keys never come from here. */
+  /** Random numbers in [0, 1) for jitter; keys never come from here. */
   readonly random?: (() => number) | undefined;
   readonly log?: Log | undefined;
   readonly times?: Partial<SwarmTimes> | undefined;
 }
 
 export interface SwarmTimes extends TrackerTimes {
-  /** From the answer until the link is open. */
+  /** From the SDP answer until the link is open. */
   readonly connectMs: number;
   readonly handshakeMs: number;
-  /** How long an offer is shown; then its addresses may have been forgotten by the router, and a new one is made. */
+  /** Lifetime of an offer; after it the router may have dropped the mappings of its addresses, so a new one is made. */
   readonly offerMs: number;
   readonly masterAbsentMs: number;
   readonly quietAfterMs: number;
-  /** The first rest after a refusal that will hardly change by itself; the next ones double. */
+  /** The first pause after a refusal that is unlikely to change by itself; it doubles after each further one. */
   readonly refusedMs: number;
 }
 
@@ -66,8 +66,8 @@ export interface SwarmSettings extends Omit<SwarmOptions, 'token' | 'ice'> {
   readonly times: Partial<SwarmTimes>;
 }
 
-/** Throws `option-invalid` or what is wrong with the token. */
-export function settleOptions(options: SwarmOptions): SwarmSettings {
+/** Throws `option-invalid` or the code of the token error. */
+export function resolveOptions(options: SwarmOptions): SwarmSettings {
   const token = typeof options.token === 'string' ? parseToken(options.token) : options.token;
   const trackers = chooseTrackers(options.trackers, token.trackers);
   if (options.trackers?.length === 0) throw new PeerworkError('option-invalid', 'the list of trackers is empty: there is nowhere to meet');
@@ -90,17 +90,17 @@ export function settleOptions(options: SwarmOptions): SwarmSettings {
   };
 }
 
-/** The STUN and TURN servers of a token, which may be none, else the default ones. */
+/** Returns the STUN and TURN servers of a token, possibly none, or else the default ones. */
 export function chooseIce(token: Token, trackers: readonly string[]): readonly string[] {
   return token.ice ?? (isLocal(trackers) ? [] : defaultIceServers);
 }
 
-/** Peers that meet at a tracker on their own machine need no STUN, which would cost each attempt a moment where there is no internet. */
+/** Peers that meet at a tracker on their own machine need no STUN, which would delay each attempt where there is no internet. */
 function isLocal(trackers: readonly string[]): boolean {
   return trackers.every((url) => /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(new URL(url).hostname));
 }
 
-/** The first list that is not empty, without doubles. Throws `option-invalid` for what is not a WebSocket URL. */
+/** Returns the first list that is not empty, without duplicates. Throws `option-invalid` for anything that is not a WebSocket URL. */
 export function chooseTrackers(...lists: readonly (readonly string[] | undefined)[]): readonly string[] {
   const chosen = lists.find((list) => list && list.length > 0) ?? publicTrackers;
   for (const url of chosen) {

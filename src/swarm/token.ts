@@ -7,37 +7,38 @@ import { equalBytes, fromBase64url, fromUtf8, joinBytes, toBase64url, toHex, toU
 import { KEY_BYTES, type Primitives } from './crypto.js';
 
 /**
- * What a peer needs to join a swarm. Whoever holds it may ask to join; only the holder of the Master's private key can be the Master.
+ * What a peer needs to join a swarm. Anyone who holds it may request to join; only the holder of the Master's private key can be the
+ * Master.
  *
  * As text: `pw1.` + base64url of
  * | bytes | meaning |
  * |---|---|
  * | 1 | version, 1 |
- * | 2 | length of everything, checksum included; big-endian. Tells a cut token from a mistyped one |
+ * | 2 | total length, checksum included, big-endian; distinguishes a truncated token from a mistyped one |
  * | 32 | Ed25519 public key of the Master |
  * | 32 | secret |
  * | rest | JSON `{ trackers?, ice? }`, or nothing |
- * | 4 | checksum: the first bytes of the SHA-512 of all before (tweetnacl's hash, so that reading needs no Primitives) |
+ * | 4 | checksum: the first bytes of the SHA-512 of everything before it (tweetnacl's hash, so that parsing needs no Primitives) |
  */
 export interface Token {
   readonly publicKey: Uint8Array;
   readonly secret: Uint8Array;
-  /** `ws:` and `wss:` URLs; empty: the default ones. */
+  /** `ws:` and `wss:` URLs; empty for the default ones. */
   readonly trackers: readonly string[];
-  /** `stun:`, `turn:` and `turns:` URLs; empty: none; undefined: the default ones. */
+  /** `stun:`, `turn:` and `turns:` URLs; empty for none, undefined for the default ones. */
   readonly ice?: readonly string[] | undefined;
 }
 
 export interface TokenInput {
   readonly publicKey: Uint8Array;
-  /** 32 bytes, made up when missing. */
+  /** 32 bytes; generated if missing. */
   readonly secret?: Uint8Array;
   readonly trackers?: readonly string[];
-  /** Undefined: the default ones. */
+  /** Undefined for the default ones. */
   readonly ice?: readonly string[] | undefined;
 }
 
-/** Peers spread over this many info hashes, so that no single tracker list of peers grows too long. */
+/** Number of info hashes over which peers are spread, so that no single peer list of a tracker grows too long. */
 export const SHARDS = 8;
 export const INFO_HASH_BYTES = 20;
 
@@ -47,7 +48,7 @@ const HEADER_BYTES = 3;
 const CHECKSUM_BYTES = 4;
 const SMALLEST_BYTES = HEADER_BYTES + 2 * KEY_BYTES + CHECKSUM_BYTES;
 const MAX_TOKEN_CHARS = 8 * 1024;
-/** A token is found in a screen full of text, but not looked for in a book. */
+/** A token is found in a screenful of text, but not searched for in a book. */
 const MAX_PASTE_CHARS = 64 * 1024;
 const MAX_STARTS = 16;
 const MAX_URLS = 16;
@@ -58,7 +59,7 @@ const extras = v.object({
   ice: v.optional(urls(/^(stun|turns?):[^\s/]/)),
 });
 
-/** Throws `token-malformed` if a part of the input cannot be put into a token. */
+/** Throws `token-malformed` if the input is invalid. */
 export function createToken(input: TokenInput, primitives: Primitives): Token {
   const secret = input.secret ?? primitives.randomBytes(KEY_BYTES);
   if (input.publicKey.length !== KEY_BYTES || secret.length !== KEY_BYTES)
@@ -85,8 +86,8 @@ export function formatToken(token: Token): string {
 }
 
 /**
- * Reads a token wherever it stands in a text, such as a whole line or command that was pasted: see `tokenIn`. Throws `token-malformed`,
- * `token-cut`, `token-mistyped` or `token-newer`.
+ * Parses the token found anywhere in a text, such as a pasted line or command: see `tokenIn`. Throws `token-malformed`, `token-cut`,
+ * `token-mistyped` or `token-newer`.
  */
 export function parseToken(text: string): Token {
   const found = tokenIn(text);
@@ -103,12 +104,13 @@ export function parseToken(text: string): Token {
 }
 
 /**
- * The token in a text, bare: between quotes, behind `Token:` or `token=`, in a command line, among other lines, or cut into several by the edge
- * of a terminal, with or without prompts and indents in front of them. Length and checksum say where it ends. Throws as `parseToken`.
+ * Extracts the bare token from a text: between quotes, after `Token:` or `token=`, in a command line, among other lines, or broken into
+ * several by the edge of a terminal, with or without prompts and indents in front. Length and checksum determine where it ends. Throws as
+ * `parseToken` does.
  */
 export function tokenIn(text: string): string {
   if (text.length > MAX_PASTE_CHARS) throw new PeerworkError('token-malformed', 'it is too long');
-  // The edge of a terminal may cut it here as well.
+  // The edge of a terminal may break the prefix as well.
   const starts = [...text.matchAll(/(?<![\w/.-])p[^\w.]{0,8}w[^\w.]{0,8}1[^\w.]{0,8}\./g)].slice(0, MAX_STARTS);
   let why: unknown;
   for (const { 0: prefix, index } of starts) {
@@ -117,7 +119,7 @@ export function tokenIn(text: string): string {
         readBytes(candidate);
         return PREFIX + candidate;
       } catch (thrown) {
-        // What is wrong with the first, as it stands there.
+        // Report what is wrong with the first candidate.
         why ??= thrown;
       }
     }
@@ -131,34 +133,34 @@ export function tokenIn(text: string): string {
   );
 }
 
-/** What behind `pw1.` may be the token: as it stands, and then with what a terminal or a mail program has put between its lines taken out. */
+/** Returns what may be the token after `pw1.`: first as it is, then without whatever a terminal or mail program put between its lines. */
 function candidatesIn(rest: string): readonly string[] {
-  const [asItStands = ''] = /^[^\s'"`\\,;)\]}>\p{Cc}]*/u.exec(rest) ?? [];
-  // Line by line without prompts, which may hold words: what is longest in each.
+  const [verbatim = ''] = /^[^\s'"`\\,;)\]}>\p{Cc}]*/u.exec(rest) ?? [];
+  // Line by line, because prompts may contain words: the longest run of each line.
   const lines = rest
     .split(/[\r\n]+/)
     .map((line) => line.match(/[\w-]+/g)?.reduce((best, run) => (run.length > best.length ? run : best)) ?? '');
   const joined = [rest.replace(/[^\w-]/g, ''), lines.join('')].flatMap((text) => {
     const start = fromBase64url(text.slice(0, (HEADER_BYTES * 4) / 3));
     const chars = Math.ceil(((((start?.[1] ?? 0) << 8) | (start?.[2] ?? 0)) * 4) / 3);
-    return chars > asItStands.length && chars <= MAX_TOKEN_CHARS && text.length >= chars ? [text.slice(0, chars)] : [];
+    return chars > verbatim.length && chars <= MAX_TOKEN_CHARS && text.length >= chars ? [text.slice(0, chars)] : [];
   });
-  return [asItStands, ...joined];
+  return [verbatim, ...joined];
 }
 
-/** The info hashes under which the peers of this token look for each other: SHARDS of 20 bytes each. */
+/** Returns the info hashes under which peers of this token find each other: SHARDS of 20 bytes each. */
 export function rendezvousHashes(token: Token, primitives: Primitives): Uint8Array[] {
   return Array.from({ length: SHARDS }, (_, shard) =>
     primitives.hkdfSha256(token.secret, new Uint8Array(0), `peerwork rendezvous ${shard}`, INFO_HASH_BYTES),
   );
 }
 
-/** The key that both sides of a handshake prove to hold; 32 bytes. */
+/** Derives the key whose possession both sides prove in the handshake; 32 bytes. */
 export function handshakeKey(token: Token, primitives: Primitives): Uint8Array {
   return primitives.hkdfSha256(token.secret, new Uint8Array(0), 'peerwork handshake', KEY_BYTES);
 }
 
-/** All bytes; version, length and checksum verified. */
+/** Decodes the whole token and verifies version, length and checksum. */
 function readBytes(text: string): Uint8Array {
   if (!/^[\w-]*$/.test(text)) throw new PeerworkError('token-mistyped');
   const start = fromBase64url(text.slice(0, (HEADER_BYTES * 4) / 3));
@@ -173,7 +175,7 @@ function readBytes(text: string): Uint8Array {
   return bytes;
 }
 
-/** Is it all there, and only the length itself mistyped? */
+/** Whether the token is complete and only its length field mistyped. */
 function fitsWithCorrectHeader(bytes: Uint8Array | undefined): boolean {
   if (bytes === undefined) return false;
   const corrected = bytes.slice();

@@ -10,15 +10,15 @@ import { whyMalformed } from './rendezvous/tracker-rules.js';
 const { default: Server } = await optionalPackage('bittorrent-tracker/server.js');
 
 export interface TrackerServerOptions {
-  /** How often each socket is asked whether it lives; one that does not answer until the next time is ended. Default 15 s. */
+  /** How often each socket is pinged; one that has not responded by the next ping is terminated. Default 15 s. */
   readonly pingMs?: number;
-  /** Sockets at once; more are turned away. Default 20,000. */
+  /** Concurrent sockets; further ones are refused. Default 20,000. */
   readonly maxSockets?: number;
 }
 
 const PING_MS = 15_000;
 const MAX_SOCKETS = 20_000;
-/** Room for 82 offers, the most that the protocol's server hands on. */
+/** Room for 82 offers, the most that the protocol's server forwards. */
 const MAX_MESSAGE_BYTES = 256 * 1024;
 const MAX_UNSENT_BYTES = 1024 * 1024;
 const MAX_PEERS_PER_SWARM = 10_000;
@@ -26,9 +26,9 @@ const MESSAGES_BURST = 500;
 const MESSAGES_PER_SECOND = 100;
 
 /**
- * A WebSocket tracker for LANs, tests and the demo: bittorrent-tracker's server, guarded. The library alone dies of some
- * messages (offers that are no objects, a scrape of a number), tells anybody all info hashes, keeps dead sockets for
- * 20 minutes and empty swarms for ever; so each message is checked before it, sockets are pinged, empty swarms removed.
+ * A WebSocket tracker for LANs, tests and the demo: bittorrent-tracker's server with a guard in front. The library alone crashes on some
+ * messages (offers that are not objects, a scrape of a number), reveals all info hashes to anybody, keeps dead sockets for 20 minutes and
+ * empty swarms indefinitely. So each message is validated before the library sees it, sockets are pinged, and empty swarms are removed.
  */
 export class TrackerServer {
   readonly #pingMs: number;
@@ -47,11 +47,11 @@ export class TrackerServer {
     this.#tracker.on('warning', () => {});
     this.#tracker.on('error', () => {});
     this.#sockets.on('connection', (socket, request) => this.#receive(socket, request));
-    // The errors of the HTTP server come here too; `start` rejects with them.
+    // Errors of the HTTP server are emitted here too; `start` rejects with them.
     this.#sockets.on('error', () => {});
   }
 
-  /** Port 0 takes any that is free; rejects if the port is taken. */
+  /** Listens; port 0 picks a free one. Rejects if the port is in use. */
   async start(port = 0, host = '127.0.0.1'): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       this.#http.once('error', reject);
@@ -69,13 +69,13 @@ export class TrackerServer {
     return (this.#http.address() as AddressInfo).port;
   }
 
-  /** As peers on this machine reach it. */
+  /** URL for peers on this machine. */
   get url(): string {
     const host = this.#host === '0.0.0.0' || this.#host === '::' ? '127.0.0.1' : this.#host;
     return `ws://${host.includes(':') ? `[${host}]` : host}:${this.port}`;
   }
 
-  /** Peers in all swarms; one that waits in several counts several times. */
+  /** Number of peers in all swarms; one that waits in several counts several times. */
   get peers(): number {
     return Object.values(this.#tracker.torrents).reduce((sum, { peers }) => sum + peers.length, 0);
   }
@@ -98,7 +98,7 @@ export class TrackerServer {
     }
     this.#alive.add(socket);
     socket.on('pong', () => this.#alive.add(socket));
-    this.#tracker.onWebSocketConnection(new Guest(socket, request));
+    this.#tracker.onWebSocketConnection(new GuardedSocket(socket, request));
   }
 
   #tick(): void {
@@ -111,8 +111,8 @@ export class TrackerServer {
   }
 }
 
-/** What the library sees of a socket: its well-formed messages only. */
-class Guest extends EventEmitter {
+/** A socket as the library sees it: only well-formed messages get through. */
+class GuardedSocket extends EventEmitter {
   /** The library reads the address from here and then sets it to null. */
   upgradeReq: IncomingMessage | null;
   readonly #socket: WebSocket;

@@ -7,16 +7,17 @@ import type { Peer } from './peer.js';
 import { Seeker } from './rendezvous/seeker.js';
 import { TrackerPace } from './rendezvous/tracker-pace.js';
 import { openSession, type Session } from './session.js';
-import { type SwarmOptions, type SwarmSettings, settleOptions } from './swarm-settings.js';
+import { resolveOptions, type SwarmOptions, type SwarmSettings } from './swarm-settings.js';
 import { rendezvousHashes } from './token.js';
 
 export type WorkerSwarmEvents = {
   connected: [peer: Peer];
-  /** `error` says why the link ended. */
+  /** `error` is the reason why the link ended. */
   disconnected: [peer: Peer, error: Error];
   /**
-   * A step failed, and is tried again: `tracker-unreachable`, `tracker-refused`, `master-absent`, `master-busy`, `ice-failed`, `dtls-failed`, `link-timeout`,
-   * or why the handshake was refused. The same warning is told at most every 30 s.
+   * A step failed and is being retried: `tracker-unreachable`, `tracker-refused`, `master-absent`, `master-busy`, `ice-failed`,
+   * `dtls-failed`, `link-timeout`, or the code with which the handshake was refused. A warning that repeats the previous one is emitted
+   * at most every 30 s.
    */
   warning: [error: PeerworkError];
 };
@@ -27,11 +28,14 @@ const REFUSED_CAP_MS = 300_000;
 const RETRIES_AT_ONCE = 3;
 const RETRY_FIRST_MS = 500;
 const RETRY_CAP_MS = 60_000;
-/** A link that ends sooner counts as a failed attempt: two workers with one key would otherwise throw each other out for ever. */
+/**
+ * A link that ends sooner counts as a failed attempt: otherwise two workers with the same key would keep evicting each other at full
+ * speed.
+ */
 const STABLE_MS = 5000;
 
-/** Refusals that a person has to settle. */
-const lasting: ReadonlySet<string> = new Set<ErrorCode>([
+/** Refusals that need a person to resolve them. */
+const lastingRefusals: ReadonlySet<string> = new Set<ErrorCode>([
   'worker-revoked',
   'worker-unapproved',
   'worker-impostor',
@@ -42,11 +46,11 @@ const lasting: ReadonlySet<string> = new Set<ErrorCode>([
 ]);
 
 /**
- * A worker's place in the swarm: finds its Master, links up, and comes back by itself for as long as it lives.
+ * A worker's place in the swarm: finds its Master, connects, and reconnects by itself until it is closed.
  *
- * seeking (at the trackers, with an offer) → opening (WebRTC) → shaking hands → connected (the trackers are left) → seeking
- * again, at once, when the link ends. A failed attempt is followed by the next at once, after three by pauses of 0.5 s
- * doubling to a minute; after a lasting refusal the trackers are left for 8 s, doubling to five minutes.
+ * seeking (at the trackers, with an offer) → opening (WebRTC) → handshake → connected (off the trackers) → seeking again, at once, when
+ * the link ends. The first three failed attempts are retried at once, later ones after pauses of 0.5 s doubling to a minute. After a
+ * lasting refusal the worker stays off the trackers for 8 s, doubling to five minutes.
  */
 export class WorkerSwarm extends Emitter<WorkerSwarmEvents> {
   readonly #settings: SwarmSettings;
@@ -56,20 +60,20 @@ export class WorkerSwarm extends Emitter<WorkerSwarmEvents> {
   readonly #pace: TrackerPace;
   readonly #warnings: WarningFilter;
   readonly #peers = new Map<string, Peer>();
-  /** Trackers whose last answer came to nothing. */
+  /** Trackers whose last answer led nowhere. */
   readonly #distrusted = new Set<string>();
   readonly #ending = new AbortController();
   #running: Promise<void> | undefined;
   #failures = 0;
   #restMs = 0;
 
-  /** Throws `option-invalid` or what is wrong with the token. */
+  /** Throws `option-invalid` or the code of the token error. */
   constructor(options: SwarmOptions) {
     super();
-    const settings = settleOptions(options);
+    const settings = resolveOptions(options);
     this.#settings = settings;
     const hashes = rendezvousHashes(settings.token, settings.platform.primitives);
-    // By the key, so that a worker is always in the same shard, and all of them evenly.
+    // Sharded by key, so that a worker is always in the same shard and the shards fill evenly.
     this.#infoHash = hashes[(settings.identity.publicKey[0] ?? 0) % hashes.length] ?? new Uint8Array(20);
     this.#backoff = new Backoff({ firstMs: RETRY_FIRST_MS, capMs: RETRY_CAP_MS, random: settings.random });
     this.#refusedBackoff = new Backoff({
@@ -85,14 +89,14 @@ export class WorkerSwarm extends Emitter<WorkerSwarmEvents> {
     return this.#settings.trackers;
   }
 
-  /** Who is connected, by id: one Master or nobody. */
+  /** Connected peers by id: the Master or none. */
   get peers(): ReadonlyMap<string, Peer> {
     return this.#peers;
   }
 
   start(): void {
     if (this.#ending.signal.aborted || this.#running) return;
-    if (this.#settings.iceRefusal) this.#tell(this.#settings.iceRefusal);
+    if (this.#settings.iceRefusal) this.#report(this.#settings.iceRefusal);
     this.#running = this.#run();
   }
 
@@ -124,7 +128,7 @@ export class WorkerSwarm extends Emitter<WorkerSwarmEvents> {
     }
   }
 
-  /** Tries until there is a session; undefined when the swarm is closed. */
+  /** Retries until there is a session; returns undefined once the swarm is closed. */
   async #join(): Promise<Session | undefined> {
     const { signal } = this.#ending;
     let seeker: Seeker | undefined;
@@ -139,8 +143,8 @@ export class WorkerSwarm extends Emitter<WorkerSwarmEvents> {
           if (signal.aborted) return undefined;
           const error = asPeerworkError(thrown);
           this.#fail(error);
-          this.#tell(error);
-          if (!lasting.has(error.code)) continue;
+          this.#report(error);
+          if (!lastingRefusals.has(error.code)) continue;
           seeker.close();
           seeker = undefined;
         }
@@ -161,7 +165,7 @@ export class WorkerSwarm extends Emitter<WorkerSwarmEvents> {
       clock,
       trackerTimes: times,
       distrusted: this.#distrusted,
-      failed: (error) => this.#tell(error),
+      failed: (error) => this.#report(error),
       pace: this.#pace,
       ...(times.masterAbsentMs === undefined ? {} : { masterAbsentMs: times.masterAbsentMs }),
       ...(times.quietAfterMs === undefined ? {} : { quietAfterMs: times.quietAfterMs }),
@@ -170,7 +174,7 @@ export class WorkerSwarm extends Emitter<WorkerSwarmEvents> {
     return seeker;
   }
 
-  /** One offer from its making to the end of the handshake. Throws if it is not answered in its time or leads nowhere. */
+  /** Runs one offer, from its creation to the end of the handshake. Throws if it is not answered in time or leads nowhere. */
   async #attempt(seeker: Seeker): Promise<Session> {
     const { platform, ice, clock, times } = this.#settings;
     const { signal } = this.#ending;
@@ -217,14 +221,14 @@ export class WorkerSwarm extends Emitter<WorkerSwarmEvents> {
 
   #fail(error?: PeerworkError): void {
     this.#failures += 1;
-    if (error && lasting.has(error.code)) this.#restMs = this.#refusedBackoff.nextMs();
+    if (error && lastingRefusals.has(error.code)) this.#restMs = this.#refusedBackoff.nextMs();
     else this.#restMs = this.#failures <= RETRIES_AT_ONCE ? 0 : this.#backoff.nextMs();
   }
 
-  #tell(error: PeerworkError): void {
+  #report(error: PeerworkError): void {
     const { log } = this.#settings;
-    const isNews = this.#warnings.isNews(error);
-    log[isNews ? 'warn' : 'debug'](error.message, { code: error.code });
-    if (isNews) this.emit('warning', error);
+    const isNew = this.#warnings.isNew(error);
+    log[isNew ? 'warn' : 'debug'](error.message, { code: error.code });
+    if (isNew) this.emit('warning', error);
   }
 }

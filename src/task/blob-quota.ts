@@ -11,20 +11,20 @@ interface StoredBlob {
   readonly usedAt: number;
 }
 
-/** Room is made a little beyond what is needed, so that not every new blob means a walk through all of them. */
+/** Evicts slightly more than needed, so that not every new blob requires a scan of all of them. */
 const FILL_AFTER_EVICTION = 0.9;
 
 /**
- * How much the blobs of a folder may take. The time of last use is the file's modification time, so that it survives restarts and
- * is shared by processes; pins hold in this process only (another one finds a blob missing and fetches it again).
+ * The quota for the blobs of a folder. A blob's time of last use is its modification time, so that it survives restarts and is shared
+ * between processes. Pins hold in this process only: another process may evict a pinned blob, and it is fetched again.
  */
 export class BlobQuota {
   readonly #folder: string;
   readonly #quotaBytes: number;
   readonly #pins = new Map<string, number>();
-  /** On disk when last looked, plus what this process has added since; undefined before the first look. */
+  /** Bytes on disk at the last scan, plus what this process has added since; undefined before the first scan. */
   #usedBytes: number | undefined;
-  /** Reserved for blobs on their way. */
+  /** Bytes reserved for blobs in transit. */
   #reservedBytes = 0;
   #turn: Promise<void> = Promise.resolve();
 
@@ -33,9 +33,9 @@ export class BlobQuota {
     this.#quotaBytes = quotaBytes;
   }
 
-  /** Makes room, to be either used or given back. Rejects with `disk-full` if what is pinned leaves none. */
+  /** Reserves room, which must be either used or given back. Rejects with `disk-full` if pinned blobs leave none. */
   reserve(bytes: number): Promise<{ used(): void; giveBack(): void }> {
-    // One at a time: two at once would evict twice as much as needed.
+    // One at a time: two concurrent evictions would evict twice as much as needed.
     const turn = this.#turn.then(async () => {
       await this.#makeRoom(bytes);
       this.#reservedBytes += bytes;
@@ -56,16 +56,16 @@ export class BlobQuota {
   }
 
   pin(hashes: Iterable<string>): () => void {
-    const mine = [...hashes];
-    for (const hash of mine) this.#pins.set(hash, (this.#pins.get(hash) ?? 0) + 1);
+    const hashList = [...hashes];
+    for (const hash of hashList) this.#pins.set(hash, (this.#pins.get(hash) ?? 0) + 1);
     let pinned = true;
     return () => {
       if (!pinned) return;
       pinned = false;
-      for (const hash of mine) {
-        const others = (this.#pins.get(hash) ?? 1) - 1;
-        if (others === 0) this.#pins.delete(hash);
-        else this.#pins.set(hash, others);
+      for (const hash of hashList) {
+        const remaining = (this.#pins.get(hash) ?? 1) - 1;
+        if (remaining === 0) this.#pins.delete(hash);
+        else this.#pins.set(hash, remaining);
       }
     };
   }
@@ -80,7 +80,7 @@ export class BlobQuota {
     for (const { sha256, path, size } of blobs) {
       if (used <= room * FILL_AFTER_EVICTION) break;
       if (this.#pins.has(sha256)) continue;
-      // One that stays (immutable, say) still takes its room.
+      // A blob that cannot be removed (immutable, for example) still occupies its room.
       if ((await removeTree(path)) === undefined) used -= size;
     }
     this.#usedBytes = used;
@@ -91,7 +91,7 @@ export class BlobQuota {
     const blobs: StoredBlob[] = [];
     for (const prefix of await readdir(this.#folder)) {
       const folder = join(this.#folder, prefix);
-      for (const name of await readdir(folder).catch(notThere)) {
+      for (const name of await readdir(folder).catch(emptyIfMissing)) {
         const path = join(folder, name);
         try {
           const { size, mtimeMs } = await stat(path);
@@ -105,8 +105,8 @@ export class BlobQuota {
   }
 }
 
-/** Removed by another process, or no folder of ours. */
-function notThere(error: unknown): never[] {
+/** The folder was removed by another process, or is not one of ours. */
+function emptyIfMissing(error: unknown): never[] {
   if (isMissing(error)) return [];
   throw error;
 }

@@ -10,34 +10,34 @@ import { BlobQuota } from './blob-quota.js';
 import { abortError, Flights } from './flights.js';
 
 export interface BlobStoreOptions {
-  /** May be shared by several processes. */
+  /** Folder of the store; may be shared by several processes. */
   readonly folder: string;
-  /** All blobs together; the least recently used go first. Default 4 GiB. */
+  /** Limit for all blobs together; the least recently used are evicted first. Default 4 GiB. */
   readonly quotaBytes?: number;
   readonly log?: Log;
 }
 
-/** The bytes of a blob from an offset to its end, from wherever they come. */
+/** Opens a stream of a blob's bytes from an offset to its end. */
 export type OpenBlob = (offset: number, signal: AbortSignal) => AsyncIterable<Uint8Array>;
 
 const READ_BYTES = 1024 * 1024;
 const KEEP_REST_MS = 7 * 86_400_000;
 const DEFAULT_QUOTA_BYTES = 4 * 1024 ** 3;
 
-/** What a fetch brought. */
+/** The result of a fetch. */
 export interface Fetched {
-  /** 0 if the blob was there already. */
+  /** Bytes received; 0 if the blob was already stored. */
   readonly received: number;
-  /** Verified; undefined if the blob was there already. */
+  /** The verified bytes; undefined if the blob was already stored. */
   readonly bytes: Uint8Array | undefined;
 }
 
 /**
- * Content-addressed bytes on disk: `blobs/ab/cdef…`, named by their hexadecimal SHA-256. Blobs are small (1 MiB, a lockfile a little
- * more): they are received in memory, several at once, and large files consist of many.
+ * Content-addressed bytes on disk: `blobs/ab/cdef…`, named by their hexadecimal SHA-256. Blobs are small (1 MiB; a lockfile slightly more):
+ * they are received in memory, several at once, and large files consist of many.
  *
- * A blob comes into being by an atomic rename, so whoever sees one sees all of it, whatever process wrote it. What had come of
- * one when its stream was cut stays as `arriving/<sha256>.rest`; the next fetch asks only for the bytes after it.
+ * A blob is created by an atomic rename, so any process that sees one sees all of it. The bytes received before a stream was cut are kept
+ * as `arriving/<sha256>.rest`; the next fetch requests only the rest.
  */
 export class BlobStore {
   readonly #blobs: string;
@@ -45,7 +45,7 @@ export class BlobStore {
   readonly #quota: BlobQuota;
   readonly #log: Log;
   readonly #fetches = new Flights<Fetched>();
-  /** Of which blobs there is a rest: those found at the beginning and those of this process. */
+  /** Blobs with a partial transfer on disk: those found at startup and those of this process. */
   readonly #rests = new Set<string>();
   #opened: Promise<void> | undefined;
 
@@ -56,7 +56,7 @@ export class BlobStore {
     this.#log = options.log ?? silentLog;
   }
 
-  /** Whether the blob is there; with a size, whether it is there in that size. */
+  /** Returns whether the blob is stored; with a size, whether it has that size. */
   async has(sha256: string, size?: number): Promise<boolean> {
     try {
       const found = await stat(this.#path(sha256));
@@ -67,7 +67,7 @@ export class BlobStore {
     }
   }
 
-  /** The whole blob, verified: one that has gone bad on disk is removed. Rejects with `asset-unknown`. */
+  /** Reads and verifies a blob; one that was damaged on disk is removed. Rejects with `asset-unknown`. */
   async read(sha256: string): Promise<Buffer> {
     const path = this.#path(sha256);
     const bytes = await readFile(path).catch((error: unknown) => {
@@ -82,7 +82,7 @@ export class BlobStore {
     throw new PeerworkError('asset-unknown', sha256);
   }
 
-  /** The bytes from `offset` to the end, as they are on disk. Rejects with `asset-unknown` at the first step. */
+  /** Streams the bytes from `offset` to the end, unverified. Rejects with `asset-unknown` on the first read. */
   async *open(sha256: string, offset = 0): AsyncGenerator<Uint8Array> {
     const handle = await open(this.#path(sha256)).catch((error: unknown) => {
       throw isMissing(error) ? new PeerworkError('asset-unknown', sha256) : error;
@@ -100,7 +100,7 @@ export class BlobStore {
     }
   }
 
-  /** Keeps bytes whose hash the caller has just computed. */
+  /** Stores bytes whose hash the caller has just computed. */
   async put(sha256: string, bytes: Uint8Array): Promise<void> {
     if (await this.has(sha256, bytes.length)) return this.#touch(sha256);
     await this.#open();
@@ -115,9 +115,8 @@ export class BlobStore {
   }
 
   /**
-   * Makes sure that the blob is there.
-   * Rejects with `asset-hash-mismatch` (after a second try from the beginning), `disk-full`, or what `from` rejected with.
-   * Calls for the same blob share one transfer, the first caller's.
+   * Fetches a blob unless it is stored. Rejects with `asset-hash-mismatch` (after a second attempt from the beginning), `disk-full`, or the
+   * error of `from`. Concurrent calls for the same blob share one transfer, the first caller's.
    */
   async fetch(blob: { readonly sha256: string; readonly size: number }, from: OpenBlob, signal?: AbortSignal): Promise<Fetched> {
     if (await this.has(blob.sha256, blob.size)) {
@@ -127,7 +126,7 @@ export class BlobStore {
     return this.#fetches.join(blob.sha256, signal, (shared) => this.#fetch(blob, from, shared));
   }
 
-  /** Keeps these blobs from being evicted by this process until the answer is called. */
+  /** Keeps this process from evicting these blobs until the returned function is called. */
   pin(hashes: Iterable<string>): () => void {
     return this.#quota.pin(hashes);
   }
@@ -165,14 +164,14 @@ export class BlobStore {
     const unfinished = join(this.#arriving, unfinishedName(sha256));
     try {
       await writeFile(unfinished, bytes, { flag: 'wx', mode: 0o600 });
-      await this.#admit(unfinished, sha256);
+      await this.#moveIntoPlace(unfinished, sha256);
     } catch (error) {
       await clearAway(unfinished, this.#log);
       throw error;
     }
   }
 
-  async #admit(unfinished: string, sha256: string): Promise<void> {
+  async #moveIntoPlace(unfinished: string, sha256: string): Promise<void> {
     const path = this.#path(sha256);
     try {
       await rename(unfinished, path);
@@ -186,7 +185,7 @@ export class BlobStore {
   async #takeRest(sha256: string): Promise<Buffer | undefined> {
     if (!this.#rests.delete(sha256)) return undefined;
     const path = join(this.#arriving, `${sha256}.rest`);
-    const bytes = await readFile(path).catch(() => undefined); // another process has taken it
+    const bytes = await readFile(path).catch(() => undefined); // taken by another process
     await clearAway(path, this.#log);
     return bytes;
   }
@@ -206,7 +205,7 @@ export class BlobStore {
 
   async #touch(sha256: string): Promise<void> {
     const now = new Date();
-    await utimes(this.#path(sha256), now, now).catch(() => {}); // evicted this instant: the next read says so
+    await utimes(this.#path(sha256), now, now).catch(() => {}); // evicted just now: the next read reports it
   }
 
   #open(): Promise<void> {
@@ -227,16 +226,16 @@ export class BlobStore {
     }
   }
 
-  /** A rest that nobody came back for belongs to a task that is no more. */
+  /** Removes an old partial transfer: nobody resumed it, so its task no longer exists. */
   async #removeOld(path: string): Promise<boolean> {
-    const found = await stat(path).catch(() => undefined); // another process was faster
+    const found = await stat(path).catch(() => undefined); // removed by another process
     if (found !== undefined && found.mtimeMs > Date.now() - KEEP_REST_MS) return false;
     await clearAway(path, this.#log);
     return true;
   }
 
   #path(sha256: string): string {
-    // The hash comes from other peers; it becomes part of a path only in this form.
+    // The hash comes from other peers: it must have this form to become part of a path.
     if (!/^[0-9a-f]{64}$/.test(sha256)) throw new PeerworkError('asset-unknown', 'not a SHA-256 in hexadecimal');
     return join(this.#blobs, sha256.slice(0, 2), sha256.slice(2));
   }
@@ -245,23 +244,23 @@ export class BlobStore {
 interface BlobArrival {
   readonly sha256: string;
   readonly size: number;
-  /** What an earlier transfer that was cut had brought; its bytes are no better than any others. */
+  /** Bytes of an earlier, interrupted transfer; no more trustworthy than any others. */
   readonly rest: Uint8Array | undefined;
   readonly from: (offset: number, signal: AbortSignal) => AsyncIterable<Uint8Array>;
   readonly signal: AbortSignal;
-  /** Takes what had come when the stream was cut. */
+  /** Stores what was received before the stream was cut. */
   readonly keepRest: (bytes: Uint8Array) => Promise<void>;
 }
 
-/** `received` counts the bytes of the stream alone; `fault` says what was not as announced. */
+/** `received` counts the bytes of the stream only; `fault` describes the mismatch with what was announced. */
 type BlobReceived = { readonly received: number } & ({ readonly bytes: Uint8Array } | { readonly fault: string });
 
 /**
- * Receives one blob into memory and verifies it. Stops a stream at the first byte beyond the announced size. Rejects with what the
- * stream rejects with.
+ * Receives one blob into memory and verifies it. Stops the stream at the first byte beyond the announced size. Rejects with the stream's
+ * error.
  */
 async function receiveBlob({ sha256, size, rest, from, signal, keepRest }: BlobArrival): Promise<BlobReceived> {
-  // Not from Node's shared pool, and not cleared: every byte is written before anybody reads it.
+  // Not from Node's shared pool, and not zeroed: every byte is written before it is read.
   const bytes = Buffer.allocUnsafeSlow(size);
   let length = 0;
   if (rest !== undefined && rest.length <= size) {

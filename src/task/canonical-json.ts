@@ -3,13 +3,13 @@ import { PeerworkError } from '../errors.js';
 import type { Json } from '../job/job.js';
 
 /**
- * One text for one value: object keys sorted by UTF-16 code units, no white space, integers only. Two sides that hold the same
- * manifest therefore hold the same bytes, which is what gets hashed and signed.
+ * Serialises a value in a unique way: object keys sorted by UTF-16 code units, no white space, integers only. Two sides with the same
+ * manifest therefore have the same bytes, which are what is hashed and signed.
  */
 export function canonicalJson(value: Json): string {
   if (value === null || typeof value === 'boolean' || typeof value === 'string') return JSON.stringify(value);
   if (typeof value === 'number') {
-    // Fractions and exponents have more than one common spelling; nothing we sign needs them.
+    // Fractions and exponents have several common spellings, and nothing that we sign needs them.
     if (!Number.isSafeInteger(value)) throw new PeerworkError('manifest-invalid', `not an integer: ${value}`);
     return JSON.stringify(value);
   }
@@ -27,7 +27,7 @@ function isArray(value: Json): value is readonly Json[] {
   return Array.isArray(value);
 }
 
-/** SHA-256 of a text, in hexadecimal digits. */
+/** Returns the SHA-256 of a text in hexadecimal. */
 export function textHash(text: string): string {
   return createHash('sha256').update(text).digest('hex');
 }

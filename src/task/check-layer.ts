@@ -5,23 +5,24 @@ import { PeerworkError } from '../errors.js';
 import { removeTree } from '../kit/remove-tree.js';
 import type { PlannedPackage } from './install-plan.js';
 
-/** What is looked at; a layer with more has grown beyond any program. */
+/** Maximum number of entries of a layer; more than any program needs. */
 const MAX_ENTRIES = 500_000;
 const SET_ID = 0o6000;
 const FOLDER_MODE = 0o755;
 const MODULES = 'node_modules';
 
 /**
- * Looks through what npm has made before it becomes a layer: folders and ordinary files of ours, links only to commands inside. Then everything is made
- * readable for all and writable for nobody, against accidents, and what is not in `node_modules` goes. Rejects with `dependencies-failed`.
+ * Checks what npm has installed before it becomes a layer: only folders and regular files of ours, and links only to commands inside. Makes
+ * everything readable for all and writable for nobody, to guard against accidents, and removes what is outside `node_modules`. Rejects with
+ * `dependencies-failed`.
  */
 export async function checkLayer(folder: string, packages: readonly PlannedPackage[]): Promise<void> {
   for (const name of await readdir(folder)) if (name !== MODULES) await removeTree(join(folder, name));
-  await new LayerCheck(await realpath(folder)).look(MODULES);
+  await new LayerCheck(await realpath(folder)).run(MODULES);
   await checkPackages(join(folder, MODULES), new Set(packages.map(({ place }) => place)));
 }
 
-/** Every folder that Node finds a package in is one that was planned; scripts may leave folders that begin with a dot. */
+/** Checks that every package that Node can find was planned. Scripts may leave folders that start with a dot. */
 async function checkPackages(modules: string, planned: ReadonlySet<string>): Promise<void> {
   for (const name of await readdir(modules)) {
     if (name.startsWith('.')) continue;
@@ -33,7 +34,7 @@ async function checkPackages(modules: string, planned: ReadonlySet<string>): Pro
 class LayerCheck {
   readonly #folder: string;
   readonly #uid = process.getuid?.();
-  /** Files with more than one name: how many of them were met. */
+  /** Hard-linked files, with the number of their names that were seen. */
   readonly #names = new Map<string, { met: number; readonly of: number; readonly path: string }>();
   #entries = 0;
 
@@ -41,13 +42,13 @@ class LayerCheck {
     this.#folder = folder;
   }
 
-  async look(path: string): Promise<void> {
-    await this.#look(path);
-    // A name outside would let somebody else change the file later.
+  async run(path: string): Promise<void> {
+    await this.#checkEntry(path);
+    // A name outside would let someone change the file later.
     for (const { met, of, path } of this.#names.values()) if (met !== of) refuse(path, 'has another name outside of the layer');
   }
 
-  async #look(path: string): Promise<void> {
+  async #checkEntry(path: string): Promise<void> {
     this.#entries += 1;
     if (this.#entries > MAX_ENTRIES) refuse(path, `is one of more than ${MAX_ENTRIES} files`);
     const full = join(this.#folder, path);
@@ -58,7 +59,7 @@ class LayerCheck {
     if (found.isSymbolicLink()) return this.#checkLink(path, full);
     if (found.isDirectory()) {
       if ((found.mode & 0o7777) !== FOLDER_MODE) await chmod(full, FOLDER_MODE);
-      for (const name of await readdir(full)) await this.#look(join(path, name));
+      for (const name of await readdir(full)) await this.#checkEntry(join(path, name));
       return;
     }
     if (!found.isFile()) refuse(path, 'is not an ordinary file');
@@ -77,7 +78,7 @@ class LayerCheck {
     if ((mode & 0o7777) !== wanted) await chmod(full, wanted);
   }
 
-  /** The links that npm makes: `node_modules/.bin/command` to a file of a package. */
+  /** Allows only the links that npm creates: `node_modules/.bin/command` to a file of a package. */
   async #checkLink(path: string, full: string): Promise<void> {
     const [target, real] = await Promise.all([readlink(full), realpath(full).catch(() => undefined)]);
     const isCommand = dirname(path).split(sep).slice(-2).join('/') === `${MODULES}/.bin`;

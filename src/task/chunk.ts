@@ -1,19 +1,19 @@
 /**
- * Content-defined chunks: where a large file is cut depends on the bytes around the cut and not on their position, so that an
- * inserted byte changes one or two chunks and all others are found again (FastCDC with a 32-bit gear hash).
+ * Content-defined chunks: where a large file is cut depends on the bytes around the cut instead of their position, so that an inserted byte
+ * changes one or two chunks and all others stay the same (FastCDC with a 32-bit gear hash).
  *
- * The cuts are part of no contract between Master and Worker (the manifest lists the chunks), but changing a constant makes
- * every chunk on every disk unknown once. A test pins them.
+ * The cuts are not part of any contract between Master and Worker (the manifest lists the chunks), but changing a constant invalidates
+ * every chunk on every disk once. A test pins them.
  */
 export const CHUNKED_ABOVE_BYTES = 1024 * 1024;
 export const MIN_CHUNK_BYTES = 64 * 1024;
 export const MAX_CHUNK_BYTES = 512 * 1024;
-/** From here on a cut is made 32 times as easy: sizes gather around 256 KiB and hardly any chunk is cut by force. */
+/** From this length on a cut is 32 times as likely: sizes cluster around 256 KiB, and hardly any chunk is cut at the maximum. */
 const NORMAL_CHUNK_BYTES = 224 * 1024;
 const STRICT_SHIFT = 32 - 20;
 const EASY_SHIFT = 32 - 15;
 
-/** One random-looking 32-bit number for each byte value, from a fixed seed (xorshift32). */
+/** One pseudo-random 32-bit number per byte value, from a fixed seed (xorshift32). */
 const gear = new Int32Array(256);
 for (let i = 0, state = 0x9e3779b9; i < 256; i++) {
   for (let round = 0; round < 4; round++) {
@@ -24,7 +24,10 @@ for (let i = 0, state = 0x9e3779b9; i < 256; i++) {
   gear[i] = state;
 }
 
-/** How long the first chunk of `bytes` from `start` is. `bytes` must reach `MAX_CHUNK_BYTES` further, or to the end of the file. */
+/**
+ * Returns the length of the chunk of `bytes` that begins at `start`. `bytes` must extend `MAX_CHUNK_BYTES` beyond it, or to the end of the
+ * file.
+ */
 export function chunkLength(bytes: Uint8Array, start: number): number {
   const available = bytes.length - start;
   if (available <= MIN_CHUNK_BYTES) return available;
@@ -43,7 +46,7 @@ export function chunkLength(bytes: Uint8Array, start: number): number {
   return end - start;
 }
 
-/** Cuts a stream into chunks. A chunk shares memory with nothing that is changed later. */
+/** Splits a stream into chunks. The memory of a chunk is never modified later. */
 export async function* chunks(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   let held: Uint8Array = new Uint8Array(0);
   for await (const piece of source) {

@@ -7,21 +7,21 @@ import { shown } from '../kit/shown.js';
 import { checkAssetPaths } from './asset-path.js';
 import { TASK_MODULE, type TaskListing } from './listing.js';
 
-/** A task in queue-xec's words. */
+/** A task in the form of queue-xec. */
 export interface ExecAssets {
-  /** Names of npm packages, optionally with a range: `big.js`, `big.js@^7`. Default: none. */
+  /** npm packages, optionally with a range: `big.js`, `big.js@^7`. Default: none. */
   readonly dependencies?: readonly string[] | null;
-  /** Exactly one is named `task.js`; if none is, `/src/task.js` becomes `/workplace/task.js`, as in queue-xec. */
+  /** At most one file is named `task.js`. If none is, `/src/task.js` becomes `/workplace/task.js`, as in queue-xec. */
   readonly files: readonly ExecAsset[];
-  /** Where the children of its jobs may go, beside their own channel. */
+  /** Where the children of its jobs may go in addition to their own channel. */
   readonly children?: ChildBounds;
 }
 
 export interface ExecAsset {
-  /** Where the Master finds it: glued to the working directory as in queue-xec (`/task.js`), or an ordinary path. */
+  /** Path on the Master: appended to the working directory as in queue-xec (`/task.js`), or an ordinary path. */
   readonly masterPath: string;
   readonly name: string;
-  /** Where the task finds it, such as `/workplace/task.js`. Files see each other at the same relative places. */
+  /** Path on the worker, such as `/workplace/task.js`. Files keep their relative positions. */
   readonly workerPath: string;
 }
 
@@ -30,7 +30,10 @@ const DEFAULT_ENTRY: ExecAsset = { masterPath: '/src/task.js', name: ENTRY_NAME,
 const COMMON_ROOT = 'workplace/';
 const dependencyPattern = /^((?:@[^/@]+\/)?[^/@]+)(?:@(.+))?$/s;
 
-/** Rejects with `task-entry-missing`, `task-folder-missing` (a file cannot be read), `asset-path-unsafe` or `dependencies-refused`. */
+/**
+ * Lists the files of a task. Rejects with `task-entry-missing`, `task-folder-missing` (a file cannot be read), `asset-path-unsafe` or
+ * `dependencies-refused`.
+ */
 export async function listExecAssets(execAssets: ExecAssets, cwd: string): Promise<TaskListing> {
   const entries = execAssets.files.filter(({ name }) => name === ENTRY_NAME);
   if (entries.length > 1) throw new PeerworkError('task-entry-missing', `${entries.length} files are named ${ENTRY_NAME}, one must be`);
@@ -78,7 +81,7 @@ function dependencyText(dependencies: readonly string[]): string | null {
   const specs: [string, string][] = [];
   for (const dependency of dependencies) {
     const match = dependencyPattern.exec(dependency);
-    // By which rules names and ranges are read, is said when the package.json is.
+    // The rules for names and ranges are applied when the package.json is read.
     if (match === null) throw new PeerworkError('dependencies-refused', `not the name of a package: ${shown(dependency)}`);
     specs.push([match[1] ?? '', match[2] ?? '*']);
   }

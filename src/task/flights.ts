@@ -6,33 +6,33 @@ interface Flight<T> {
   waiting: number;
 }
 
-/** Failures of the one who did the work that say nothing about how another would fare. */
-const personal: ReadonlySet<string> = new Set<ErrorCode>([
+/** Failures that are specific to the caller that did the work and say nothing about how another would fare. */
+const callerSpecific: ReadonlySet<string> = new Set<ErrorCode>([
   ...(['cancelled', 'closed', 'asset-unknown', 'link-lost', 'link-closed', 'link-timeout'] as const),
   ...(['rpc-timeout', 'rpc-cancelled', 'rpc-overloaded', 'rpc-failed'] as const),
 ]);
 
 /**
- * Several callers, one piece of work: who asks for a key that is already being worked on waits for the same result.
- * A caller that aborts goes alone; the work itself is aborted when the last one has gone. A waiting caller starts the work
- * itself if it failed for a reason that lies with the first caller, such as the link that it had.
+ * Shares work between concurrent callers: a caller with a key that is already in progress waits for the same result. A caller that aborts
+ * leaves alone; the work itself is aborted when the last one has left. If the work failed for a reason specific to the first caller, such
+ * as its link, a waiting caller starts it again.
  */
 export class Flights<T> {
   readonly #flights = new Map<string, Flight<T>>();
-  /** Also what is aborted and not yet through with it. */
+  /** Work in progress, including aborted work that has not ended yet. */
   readonly #working = new Set<Promise<T>>();
 
   join(key: string, signal: AbortSignal | undefined, start: (signal: AbortSignal) => Promise<T>): Promise<T> {
     if (signal?.aborted) return Promise.reject(abortError(signal));
-    const others = this.#flights.get(key);
-    if (others === undefined) return this.#wait(key, this.#take(key, start), signal);
-    return this.#wait(key, others, signal).catch((error: unknown) => {
-      if (signal?.aborted || !(error instanceof PeerworkError) || !personal.has(error.code)) throw error;
+    const existing = this.#flights.get(key);
+    if (existing === undefined) return this.#wait(key, this.#start(key, start), signal);
+    return this.#wait(key, existing, signal).catch((error: unknown) => {
+      if (signal?.aborted || !(error instanceof PeerworkError) || !callerSpecific.has(error.code)) throw error;
       return this.join(key, signal, start);
     });
   }
 
-  /** Resolves when what is under way now has ended, one way or the other. */
+  /** Resolves when all work in progress has ended, successfully or not. */
   async settled(): Promise<void> {
     await Promise.allSettled(this.#working);
   }
@@ -43,7 +43,7 @@ export class Flights<T> {
       const leave = () => {
         flight.waiting -= 1;
         if (flight.waiting === 0) {
-          // A newcomer must not join work that is being torn down.
+          // A new caller must not join work that is being aborted.
           if (this.#flights.get(key) === flight) this.#flights.delete(key);
           flight.controller.abort(abortError(signal));
         }
@@ -64,7 +64,7 @@ export class Flights<T> {
     });
   }
 
-  #take(key: string, start: (signal: AbortSignal) => Promise<T>): Flight<T> {
+  #start(key: string, start: (signal: AbortSignal) => Promise<T>): Flight<T> {
     const controller = new AbortController();
     const work = start(controller.signal).finally(() => {
       this.#working.delete(work);
@@ -77,7 +77,7 @@ export class Flights<T> {
   }
 }
 
-/** The reason of an aborted signal as an error that users may see. */
+/** Converts the reason of an aborted signal to an error for users. */
 export function abortError(signal: AbortSignal | undefined): PeerworkError {
   const reason: unknown = signal?.reason;
   return reason instanceof PeerworkError ? reason : new PeerworkError('cancelled', '', { cause: reason });

@@ -7,12 +7,15 @@ import { abortError } from './flights.js';
 
 const POLL_MS = 200;
 const TOUCH_MS = 2_000;
-/** A holder of which nothing else is known, since it may be of another machine or container, and that has not touched its lock for this long was killed. */
+/**
+ * A holder that has not touched its lock for this long is considered dead if nothing else is known about it, as when it is on another
+ * machine or in another container.
+ */
 const STALE_MS = 10_000;
 
 /**
- * Does the work while no other process of this machine does it under the same lock file. Who waits asks `done` between two looks
- * and is spared the work if it answers something.
+ * Runs `work` while no other process runs it under the same lock file. While waiting, `done` is polled; if it returns a result, `work` is
+ * skipped.
  */
 export async function underLock<T>(
   file: string,
@@ -35,11 +38,14 @@ export async function underLock<T>(
     return (await done()) ?? (await work());
   } finally {
     touching.cancel();
-    await rm(file, { force: true }).catch(() => {}); // untouched, it is stale soon
+    await rm(file, { force: true }).catch(() => {}); // left untouched, it soon becomes stale
   }
 }
 
-/** Tells that a lock is touched no more by looking on: its time and the clock may be those of two machines, or of before and after the clock was set. */
+/**
+ * Detects a stale lock by observing its time over a period. Comparing that time with the clock would not do: they may be those of two
+ * machines, or from before and after the clock was set.
+ */
 class StaleWatch {
   readonly #clock: Clock;
   #mtimeMs: number | undefined;
@@ -69,7 +75,8 @@ async function take(file: string, watch: StaleWatch): Promise<boolean> {
   try {
     const { mtimeMs } = await stat(file);
     const holder = holderOf(await readFile(file, 'utf8'));
-    // Two that remove the same stale lock at once may both get it; each then installs into a folder of its own and one rename wins.
+    // Two processes that remove the same stale lock at once may both get it; each then installs into a folder of its own, and one rename
+    // wins.
     if ((holder !== undefined && isKnownDead(holder)) || watch.isStale(mtimeMs)) {
       await rm(file, { force: true });
       return await take(file, watch);
@@ -80,12 +87,12 @@ async function take(file: string, watch: StaleWatch): Promise<boolean> {
   return false;
 }
 
-/** Undefined: it is being written, was cut off, or is of an earlier version, which wrote a number alone. */
+/** Returns the holder; undefined if the file is being written, was truncated, or is of an earlier version, which wrote only a number. */
 function holderOf(text: string): PlacedProcess | undefined {
   try {
     const { pid, mark, host, numbers } = parseJson(text, LOCAL_JSON) as PlacedProcess;
-    const isWhole = Number.isSafeInteger(pid) && pid > 0 && [mark, host, numbers].every((part) => typeof part === 'string');
-    return isWhole ? { pid, mark, host, numbers } : undefined;
+    const isComplete = Number.isSafeInteger(pid) && pid > 0 && [mark, host, numbers].every((part) => typeof part === 'string');
+    return isComplete ? { pid, mark, host, numbers } : undefined;
   } catch {
     return undefined;
   }

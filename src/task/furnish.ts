@@ -8,47 +8,47 @@ import { isMissing } from '../kit/system-error.js';
 import { writeAll } from '../kit/whole-file.js';
 import { blobsOf, type Manifest, type ManifestFile } from './manifest.js';
 
-/** All files get the same time, so that a file that was written to later can be told at a glance (2001-09-09). */
+/** All files get the same modification time (2001-09-09), so that a file modified later is detected by its time alone. */
 const FILE_TIME_S = 1_000_000_000;
 const FILES_AT_ONCE = 4;
-/** Made by us where the task has none: Node would otherwise look for `type` in the folders above, which are not the task's. */
+/** Written where the task has none: Node would otherwise look for `type` in the parent folders, which do not belong to the task. */
 const OWN_PACKAGE_JSON = '{}\n';
 
 export interface Furnishing {
-  /** Fresh and empty, nobody else writes into it. */
+  /** A new, empty folder that nobody else writes to. */
   readonly folder: string;
   readonly manifest: Manifest;
-  /** Resolves to a blob's bytes, verified, as soon as they are there. */
+  /** Resolves to a blob's verified bytes as soon as they have arrived. */
   readonly bytes: (sha256: string) => Promise<Uint8Array>;
   readonly signal: AbortSignal;
 }
 
-/** Writes the files of a manifest that has been checked. Each is what the manifest says because each of its pieces is. */
+/** Writes the files of a verified manifest. Each file matches the manifest because each of its pieces was verified. */
 export async function furnish({ folder, manifest, bytes, signal }: Furnishing): Promise<void> {
-  const waiting = manifest.files.values();
-  const made = new Set<string>([folder]);
-  const either = new Deadline({ signals: [signal] });
+  const queue = manifest.files.values();
+  const createdFolders = new Set<string>([folder]);
+  const deadline = new Deadline({ signals: [signal] });
   const write = async () => {
-    for (const file of waiting) {
-      either.signal.throwIfAborted();
+    for (const file of queue) {
+      deadline.signal.throwIfAborted();
       const path = join(folder, ...file.path.split('/'));
-      if (!path.startsWith(folder + sep)) throw new PeerworkError('asset-path-unsafe', file.path); // checked before; a second lock on the door
+      if (!path.startsWith(folder + sep)) throw new PeerworkError('asset-path-unsafe', file.path); // already checked when the manifest was parsed; a second line of defence
       const parent = dirname(path);
-      if (!made.has(parent)) {
+      if (!createdFolders.has(parent)) {
         await mkdir(parent, { recursive: true, mode: 0o755 });
-        made.add(parent);
+        createdFolders.add(parent);
       }
       await writeAsset(path, file, bytes);
     }
   };
-  // All must have ended before the caller may remove the folder.
-  await Promise.allSettled(Array.from({ length: FILES_AT_ONCE }, () => write().catch((error: unknown) => either.abort(error))));
-  either.end();
-  either.signal.throwIfAborted();
+  // All must have ended before the caller can remove the folder.
+  await Promise.allSettled(Array.from({ length: FILES_AT_ONCE }, () => write().catch((error: unknown) => deadline.abort(error))));
+  deadline.end();
+  deadline.signal.throwIfAborted();
   if (needsPackageJson(manifest)) await writeFile(join(folder, 'package.json'), OWN_PACKAGE_JSON, { flag: 'wx', mode: 0o444 });
 }
 
-/** Makes `node_modules` lead to the layer; an old link, made under another version of Node say, is replaced. */
+/** Links `node_modules` to the layer; replaces an old link, for example one made under another version of Node. */
 export async function linkDependencies(folder: string, nodeModules: string): Promise<void> {
   const link = join(folder, 'node_modules');
   if ((await readlink(link).catch(() => undefined)) === nodeModules) return;
@@ -56,28 +56,28 @@ export async function linkDependencies(folder: string, nodeModules: string): Pro
   await symlink(nodeModules, link, process.platform === 'win32' ? 'junction' : 'dir');
 }
 
-/** Whether the folder holds the files of the manifest as they were written, and nothing else. */
+/** Returns whether the folder contains exactly the files of the manifest, unmodified. */
 export async function isFurnished(folder: string, manifest: Manifest): Promise<boolean> {
   const expected = new Map(manifest.files.map((file) => [file.path, file.size]));
   if (needsPackageJson(manifest)) expected.set('package.json', OWN_PACKAGE_JSON.length);
-  const look = async (prefix: string): Promise<boolean> => {
+  const matches = async (prefix: string): Promise<boolean> => {
     for (const entry of await readdir(join(folder, prefix), { withFileTypes: true })) {
       const path = prefix + entry.name.normalize('NFC');
       if (entry.isDirectory()) {
-        if (!(await look(`${path}/`))) return false;
+        if (!(await matches(`${path}/`))) return false;
         continue;
       }
       if (path === 'node_modules' && entry.isSymbolicLink() && manifest.dependencies !== null) continue;
       if (!entry.isFile()) return false;
       const { size, mtimeMs } = await lstat(join(folder, path));
-      const ours = path === 'package.json' && needsPackageJson(manifest);
-      if (expected.get(path) !== size || (!ours && mtimeMs !== FILE_TIME_S * 1_000)) return false;
+      const isOwn = path === 'package.json' && needsPackageJson(manifest);
+      if (expected.get(path) !== size || (!isOwn && mtimeMs !== FILE_TIME_S * 1_000)) return false;
       expected.delete(path);
     }
     return true;
   };
   try {
-    return (await look('')) && expected.size === 0;
+    return (await matches('')) && expected.size === 0;
   } catch (error) {
     if (isMissing(error)) return false;
     throw error;
@@ -89,12 +89,12 @@ function needsPackageJson({ files }: Manifest): boolean {
 }
 
 async function writeAsset(path: string, file: ManifestFile, bytes: Furnishing['bytes']): Promise<void> {
-  // O_EXCL: never through a link, never over something that is there.
+  // O_EXCL: never follows a link, never overwrites an existing file.
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | (constants.O_NOFOLLOW ?? 0);
   const handle = await open(path, flags, 0o600);
   try {
     for (const { sha256 } of blobsOf(file)) await writeAll(handle, await bytes(sha256));
-    // Readable for all: the runner may use another user. Writable for none, against accidents.
+    // Readable for all, because the runner may use another user; writable for none, to guard against accidents.
     await handle.chmod(file.mode & 0o555);
     await handle.utimes(FILE_TIME_S, FILE_TIME_S);
   } finally {

@@ -6,13 +6,13 @@ import { clearAway } from '../kit/clearing.js';
 import type { Log } from '../log.js';
 import { checkLayer } from './check-layer.js';
 import { type InstallPlan, planInstall } from './install-plan.js';
-import { confirmWeak } from './make-lock.js';
+import { confirmSha1Only } from './make-lock.js';
 import { NPM_CACHE, type NpmOptions, type NpmResult, runNpm } from './npm.js';
 
 export interface LayerInstall {
-  /** Where layers are kept, and npm's cache beside them. */
+  /** Folder of the layers, with npm's cache next to them. */
   readonly folder: string;
-  /** A name in it that is not there yet: what is made stands there. */
+  /** A path in it that does not exist yet, where the layer is built. */
   readonly unfinished: string;
   readonly packageJson: string;
   readonly lock: string;
@@ -23,10 +23,13 @@ export interface LayerInstall {
   readonly log: Log;
 }
 
-/** What npm keeps to save downloads; beyond that it begins anew. */
+/** Maximum size of npm's download cache; a larger one is discarded. */
 const MAX_CACHE_BYTES = 1024 ** 3;
 
-/** Has npm make `node_modules` from what may be installed, and looks it through. Rejects with `dependencies-refused` or `dependencies-failed`. */
+/**
+ * Has npm install `node_modules` according to the plan, and checks the result. Rejects with `dependencies-refused` or
+ * `dependencies-failed`.
+ */
 export async function installLayer(install: LayerInstall): Promise<void> {
   const { unfinished, packageJson, lock, allowScripts } = install;
   const plan = planInstall(packageJson, lock, allowScripts);
@@ -43,16 +46,16 @@ async function runNpmFor(plan: InstallPlan, install: LayerInstall): Promise<void
   const run = (args: readonly string[], credentials: readonly string[], scripts = false) =>
     runNpm(args, { cwd: unfinished, timeoutMs, signal, scripts, names: credentials }, npm);
   await withCache(install, async () => {
-    await confirmWeak(plan.packages, (args) => run(args, names));
-    // Without scripts nobody looks for commands, and their links are left out.
+    await confirmSha1Only(plan.packages, (args) => run(args, names));
+    // Without scripts nobody uses commands, so their links are left out.
     check(await run(['ci', '--omit=dev', '--ignore-scripts', ...(allowScripts ? [] : ['--no-bin-links'])], names));
   });
-  // Apart from the download, so that a script sees neither credentials nor the cache of other tasks.
+  // Separate from the download, so that a script sees neither credentials nor the cache of other tasks.
   if (allowScripts) check(await run(['rebuild', '--no-ignore-scripts'], [], true));
-  await mkdir(join(unfinished, 'node_modules'), { recursive: true }); // npm makes none if every package is for other platforms
+  await mkdir(join(unfinished, 'node_modules'), { recursive: true }); // npm creates none if every package is for other platforms
 }
 
-/** The cache belongs to one install at a time; another one goes without, or begins the next. */
+/** The cache belongs to one install at a time; a concurrent one runs without it, or starts a new one. */
 async function withCache({ folder, unfinished, log }: LayerInstall, work: () => Promise<void>): Promise<void> {
   const [shared, own] = [join(folder, 'npm-cache'), join(unfinished, NPM_CACHE)];
   await rename(shared, own).catch(() => {});

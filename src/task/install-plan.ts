@@ -4,7 +4,7 @@ import { type LockedPackage, placeAround, readLock } from './lockfile.js';
 import { type PackageFields, readPackageFields, type Specs } from './package-fields.js';
 import { fits, type Wanted } from './registry-spec.js';
 
-/** What npm is given in place of a package.json and a lockfile that somebody else wrote. */
+/** What npm receives instead of a package.json and a lockfile that someone else wrote. */
 export interface InstallPlan {
   readonly packageJson: string;
   readonly lock: string;
@@ -18,8 +18,8 @@ export interface PlannedPackage {
   readonly integrity: string;
 }
 
-/** Who wants a package: the task itself, or a package at its place. */
-interface Wanting {
+/** What requires packages: the task itself, or a package at its place. */
+interface Requirer {
   readonly place: string;
   readonly dependencies: Specs;
   readonly optionalDependencies: Specs;
@@ -33,11 +33,12 @@ interface Edge {
 }
 
 /**
- * A closed tree: the packages that package.json leads to, each wanted by exact version. npm finds nothing missing and nothing that does not fit, so it
- * asks the registry for these packages and for no other, and never follows what the registry says that *they* want. Of what a lockfile says, no range, tag,
- * address, override, bundle or shrinkwrap reaches npm. Bundled packages are files in the tarball of the package around them, and no more.
+ * Plans a closed tree: the packages that package.json leads to, each required by exact version. npm finds nothing missing and nothing that
+ * does not fit, so it requests these packages and no others from the registry, and never follows what the registry says about *their*
+ * dependencies. No range, tag, address, override, bundle or shrinkwrap of the lockfile reaches npm. Bundled packages are merely files in
+ * the tarball of the package around them.
  *
- * With `scripts`, the commands of packages and the names of those that have install scripts are kept. Throws `dependencies-refused`.
+ * With `scripts`, keeps the commands of packages and the names of those that have install scripts. Throws `dependencies-refused`.
  */
 export function planInstall(packageJson: string, lock: string, scripts = false): InstallPlan {
   const fields = readPackageFields(packageJson);
@@ -57,7 +58,7 @@ export function planInstall(packageJson: string, lock: string, scripts = false):
       ...(name !== key && { name }),
       version,
       integrity,
-      ...(wants !== undefined && written(wants)),
+      ...(wants !== undefined && dependencyLists(wants)),
       ...platform,
       ...(Object.keys(engines).length > 0 && { engines }),
       ...(!needed.packages.has(packages.get(place) as LockedPackage) && { optional: true }),
@@ -65,8 +66,8 @@ export function planInstall(packageJson: string, lock: string, scripts = false):
       ...(scripts && hasInstallScript && { hasInstallScript }),
     };
   }
-  const root = written(reached.edges.get('') ?? new Map());
-  // npm 12 runs the scripts of those packages only that are named here; earlier ones ignore the field.
+  const root = dependencyLists(reached.edges.get('') ?? new Map());
+  // npm 12 runs the scripts only of packages listed here; earlier versions ignore the field.
   const allowed = scripted.size > 0 && { allowScripts: Object.fromEntries([...scripted].map((name) => [name, true])) };
   return {
     packageJson: JSON.stringify({ name: 'task', private: true, ...root, ...allowed }),
@@ -75,7 +76,7 @@ export function planInstall(packageJson: string, lock: string, scripts = false):
   };
 }
 
-function written(edges: ReadonlyMap<string, Edge>): object {
+function dependencyLists(edges: ReadonlyMap<string, Edge>): object {
   const named = (optional: boolean) =>
     Object.fromEntries(
       [...edges]
@@ -90,10 +91,10 @@ function written(edges: ReadonlyMap<string, Edge>): object {
 }
 
 class LockTree {
-  readonly #root: Wanting;
+  readonly #root: Requirer;
   readonly #fields: PackageFields;
   readonly #packages: ReadonlyMap<string, LockedPackage>;
-  readonly #known = new Map<Wanting, Map<string, Edge>>();
+  readonly #known = new Map<Requirer, Map<string, Edge>>();
 
   constructor(fields: PackageFields, packages: ReadonlyMap<string, LockedPackage>) {
     this.#root = { place: '', ...fields };
@@ -101,31 +102,34 @@ class LockTree {
     this.#packages = packages;
   }
 
-  /** The packages that the task leads to, with or without those that may fail to install, and who wants which by which name. */
+  /**
+   * Returns the packages reachable from the task, with or without those that may fail to install, and which requires which under which
+   * name.
+   */
   reach(optional: boolean): {
     readonly packages: ReadonlySet<LockedPackage>;
     readonly edges: ReadonlyMap<string, ReadonlyMap<string, Edge>>;
   } {
     const packages = new Set<LockedPackage>();
     const edges = new Map<string, Map<string, Edge>>();
-    const visit = (from: Wanting) => {
+    const visit = (from: Requirer) => {
       const owner = this.#unbundled(from.place);
       const own = edges.get(owner) ?? new Map<string, Edge>();
       edges.set(owner, own);
       for (const [key, edge] of this.#edges(from)) {
         if (edge.optional && !optional) continue;
         packages.add(edge.to);
-        // What is wanted from inside a bundle is wanted by the package around it, where Node looks next.
+        // What a bundled package requires is attributed to the package around it, where Node looks next.
         if (edge.to.integrity !== undefined && (own.get(key)?.optional ?? true)) own.set(key, edge);
       }
     };
     visit(this.#root);
-    // A set is walked in the order of adding, what is added meanwhile included.
+    // A Set is iterated in insertion order, including entries added during the iteration.
     for (const each of packages) visit(each);
     return { packages, edges };
   }
 
-  #edges(from: Wanting): Map<string, Edge> {
+  #edges(from: Requirer): Map<string, Edge> {
     const known = this.#known.get(from);
     if (known !== undefined) return known;
     const edges = new Map<string, Edge>();
@@ -135,7 +139,7 @@ class LockTree {
         const to = this.#find(from.place, key);
         const optional = kind === 'optional' || (kind === 'peer' && from.optionalPeers.has(key));
         if (to !== undefined) {
-          // npm itself leaves peers that do not fit in a lockfile that was made with --legacy-peer-deps.
+          // npm itself leaves unsatisfied peers in a lockfile made with --legacy-peer-deps.
           if (kind !== 'peer') this.#check(from, to, wanted);
           edges.set(key, { to, optional });
         } else if (kind === 'needed' && !from.optionalDependencies.has(key)) {
@@ -149,14 +153,14 @@ class LockTree {
     return edges;
   }
 
-  #check(from: Wanting, to: LockedPackage, wanted: Wanted): void {
+  #check(from: Requirer, to: LockedPackage, wanted: Wanted): void {
     if (this.#fields.overridden.has(to.key)) return;
     if ((wanted.alias ?? to.key) === to.name && fits(to.version, wanted)) return;
     const who = from.place === '' ? 'package.json' : shown(from.place);
     refuse(`${shown(to.place)} is ${to.name} ${to.version}, but ${who} wants ${shown(wanted.text)}: they are not in sync`);
   }
 
-  /** As Node does: in the package itself, then in each one around it. */
+  /** Resolves like Node: in the package itself, then in each one around it. */
   #find(from: string, key: string): LockedPackage | undefined {
     for (let place = from; ; place = placeAround(place)) {
       const found = this.#packages.get(`${place === '' ? '' : `${place}/`}node_modules/${key}`);
@@ -164,7 +168,7 @@ class LockTree {
     }
   }
 
-  /** The nearest package around, or itself, that has a tarball. */
+  /** Returns the nearest enclosing package, or the package itself, that has a tarball. */
   #unbundled(place: string): string {
     let at = place;
     while (at !== '' && this.#packages.get(at)?.integrity === undefined) at = placeAround(at);

@@ -11,14 +11,14 @@ import { underLock } from './folder-lock.js';
 import type { NpmOptions } from './npm.js';
 
 export interface DependencyLayersOptions {
-  /** May be shared by several processes. */
+  /** Folder of the layers; may be shared by several processes. */
   readonly folder: string;
-  /** The owner's word on install scripts of dependencies. Default false. */
+  /** Whether the owner allows install scripts of dependencies. Default false. */
   readonly allowScripts?: boolean;
-  /** What npm runs in. */
+  /** How npm is run. */
   readonly npm?: NpmOptions;
   readonly timeoutMs?: number;
-  /** This many layers always stay; further ones go a week after their last use. Default 8. */
+  /** Number of layers that are always kept; others are removed a week after their last use. Default 8. */
   readonly keep?: number;
   readonly clock?: Clock;
   readonly log?: Log;
@@ -29,11 +29,11 @@ export interface LayerRequest {
   readonly packageJson: string;
   /** SHA-256 of the lockfile's text. */
   readonly lockSha256: string;
-  /** Called only if the layer must be installed. */
+  /** Returns the lockfile's text. Called only if the layer must be installed. */
   readonly lock: () => Promise<string>;
 }
 
-/** Installed dependencies, shared by all workplaces with the same lockfile. Never changed once there. */
+/** Installed dependencies, shared by all workplaces with the same lockfile. Immutable once complete. */
 export interface Layer {
   readonly key: string;
   readonly folder: string;
@@ -44,16 +44,16 @@ export interface Layer {
 const DEFAULT_TIMEOUT_MS = 10 * 60_000;
 const DEFAULT_KEEP = 8;
 const MARKER = 'layer.json';
-/** Raised when layers are made by other rules: those from before are not used again. */
+/** Incremented when the rules for making layers change: older layers are not reused. */
 const FORMAT = 2;
 const UNUSED_MS = 7 * 86_400_000;
-/** Far below `UNUSED_MS`: other processes know only from this what is in use here. */
+/** Far below `UNUSED_MS`, since other processes know only from this which layers are in use here. */
 const TOUCH_MS = 12 * 3_600_000;
 
 /**
- * `layers/<key>/node_modules`, where the key is a hash of everything that decides its content: lockfile, dependency fields, Node's
- * major version, platform, processor, and whether scripts ran. npm installs into a folder beside it, which gets its name when all
- * is there; from then on a layer that exists is complete.
+ * `layers/<key>/node_modules`, where the key is a hash of everything that determines the content: lockfile, dependency fields, Node's major
+ * version, platform, processor, and whether scripts ran. npm installs into a folder next to it, which is renamed once it is complete, so an
+ * existing layer is always complete.
  */
 export class DependencyLayers {
   readonly #options: Required<DependencyLayersOptions>;
@@ -73,13 +73,16 @@ export class DependencyLayers {
     };
   }
 
-  /** Rejects with `dependencies-refused`, `dependencies-failed`, `sandbox-missing` or `disk-full`. */
+  /**
+   * Returns the layer, installing it if necessary. Rejects with `dependencies-refused`, `dependencies-failed`, `sandbox-missing` or
+   * `disk-full`.
+   */
   ensure(request: LayerRequest, signal?: AbortSignal): Promise<Layer> {
     const key = this.#key(request);
     return this.#installs.join(key, signal, (shared) => this.#ensure(key, request, shared));
   }
 
-  /** Keeps the layer until the answer is called. */
+  /** Keeps the layer until the returned function is called. */
   hold(key: string): () => void {
     this.#held.set(key, (this.#held.get(key) ?? 0) + 1);
     this.#touching ??= this.#options.clock.after(TOUCH_MS, () => this.#touchHeld(), { unref: true });
@@ -87,9 +90,9 @@ export class DependencyLayers {
     return () => {
       if (!held) return;
       held = false;
-      const others = (this.#held.get(key) ?? 1) - 1;
-      if (others === 0) this.#held.delete(key);
-      else this.#held.set(key, others);
+      const remaining = (this.#held.get(key) ?? 1) - 1;
+      if (remaining === 0) this.#held.delete(key);
+      else this.#held.set(key, remaining);
     };
   }
 
@@ -105,7 +108,7 @@ export class DependencyLayers {
       );
   }
 
-  /** Notes the time of last use, for all processes. */
+  /** Records the time of last use, for all processes. */
   async #touch(key: string): Promise<void> {
     const now = new Date(this.#options.clock.wall());
     await utimes(join(this.#options.folder, key, MARKER), now, now);
@@ -150,7 +153,7 @@ export class DependencyLayers {
     const startedAt = clock.now();
     log.info('installing dependencies', { layer: key.slice(0, 12), scripts: allowScripts });
     try {
-      // Loaded only now: most starts find their layers, and what reads lockfiles takes 30 ms.
+      // Loaded lazily: most starts find their layers, and loading the lockfile reader takes 30 ms.
       const { installLayer } = await import('./install-layer.js');
       const lock = await request.lock();
       await installLayer({ ...this.#options, unfinished, packageJson: request.packageJson, lock, signal });
@@ -159,7 +162,7 @@ export class DependencyLayers {
     } catch (error) {
       await clearAway(unfinished, log);
       const code = systemCode(error);
-      // A process that took a stale lock with us was faster: its layer is the same.
+      // A process that took a stale lock at the same time was faster: its layer is the same.
       if (code === 'ENOTEMPTY' || code === 'EEXIST') return layer;
       throw diskError(error);
     }
@@ -168,7 +171,7 @@ export class DependencyLayers {
     return layer;
   }
 
-  /** Removes the layers that nobody has used for long. */
+  /** Removes layers that have not been used for a long time. */
   async #prune(fresh: string): Promise<void> {
     const { folder, keep, clock } = this.#options;
     const idle: { key: string; usedAt: number }[] = [];

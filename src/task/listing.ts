@@ -8,10 +8,10 @@ import { fileError, isMissing, systemCode } from '../kit/system-error.js';
 import { checkAssetPaths } from './asset-path.js';
 import { readTaskModuleSettings, SETTINGS_NAME } from './task-settings.js';
 
-/** What belongs to a task, before any file is read. */
+/** What belongs to a task, determined before any file is read. */
 export interface TaskListing {
   readonly assets: readonly AssetFile[];
-  /** The path of one of the assets. */
+  /** The path of the asset that is the entry. */
   readonly entry: string;
   /** The kind of runner that the task is for. */
   readonly runner: string;
@@ -19,26 +19,26 @@ export interface TaskListing {
   readonly tunnel?: string;
   /** Where the children of its jobs may go. */
   readonly children?: v.InferOutput<typeof childBounds>;
-  /** The text of a package.json; null if there is none. */
+  /** Text of the package.json; null if there is none. */
   readonly packageJson: string | null;
-  /** The text of a package-lock.json; null if there is none. */
+  /** Text of the lockfile; null if there is none. */
   readonly lock: string | null;
-  /** Folders in which a change may change the task. */
+  /** Folders in which a change may affect the task. */
   readonly watch: readonly string[];
 }
 
 export interface AssetFile {
-  /** In the manifest. */
+  /** Path in the manifest. */
   readonly path: string;
-  /** On this disk, absolute. */
+  /** Absolute path on this disk. */
   readonly file: string;
 }
 
-/** Code of the runner `task-module`; beside it a task.json may say more. Alone, that one names another runner. */
+/** Entries of the runner `task-module`. A task.json next to one may hold more settings; on its own, it names another runner. */
 const moduleNames = ['task.js', 'task.mjs', 'task.cjs'];
 export const TASK_MODULE = 'task-module';
 
-/** Never part of a task: what holds secrets, what the worker makes itself, and what editors and systems leave lying about. */
+/** Never part of a task: files with secrets, what the worker creates itself, and leftovers of editors and systems. */
 const ignored = [
   /^\.env/,
   /^\.npmrc$/,
@@ -51,7 +51,10 @@ const ignored = [
   /^\..*\.sw[a-z]$/,
 ];
 
-/** Rejects with `task-folder-missing`, `task-entry-missing` or `asset-path-unsafe` (also for symbolic links and sockets). */
+/**
+ * Lists the files of a task folder. Rejects with `task-folder-missing`, `task-entry-missing` or `asset-path-unsafe` (also for symbolic
+ * links and sockets).
+ */
 export async function listFolder(folder: string): Promise<TaskListing> {
   const found = await stat(folder).catch((cause: unknown) => {
     if (systemCode(cause) === 'ENOENT') throw new PeerworkError('task-folder-missing', folder, { cause });
@@ -79,7 +82,7 @@ export async function listFolder(folder: string): Promise<TaskListing> {
   };
 }
 
-/** What a task.json says to all who have to do with the task. Rejects with `task-settings-invalid`. */
+/** Reads the settings of a task.json that concern the Master and all runners. Rejects with `task-settings-invalid`. */
 async function readSettings(file: string, code: string | undefined): Promise<Pick<TaskListing, 'runner' | 'tunnel' | 'children'>> {
   const bytes = await readFile(file);
   let settings: { readonly runner?: unknown; readonly tunnel?: unknown; readonly children?: unknown } | null;
@@ -104,7 +107,7 @@ function isName(value: unknown): value is string {
 async function walk(folder: string, prefix: string, assets: AssetFile[], watch: string[]): Promise<void> {
   watch.push(folder);
   const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
-    if (prefix !== '' && isMissing(error)) return []; // removed since its parent was read: the watcher calls again
+    if (prefix !== '' && isMissing(error)) return []; // removed since its parent was read: the watcher will report it
     throw error;
   });
   for (const entry of entries) {

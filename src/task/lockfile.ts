@@ -4,25 +4,25 @@ import { FieldReader, readJson, type Specs } from './package-fields.js';
 import { isExactVersion, isPackageName, isRange } from './registry-spec.js';
 
 const MAX_PACKAGES = 20_000;
-/** The folders of one package inside the other; far below what a path may have. */
+/** Limit for nested package folders; far below what a path may have. */
 const MAX_PLACE_CHARS = 1_024;
 const MAX_BIN_CHARS = 512;
-/** 64 bytes and 20 bytes. One digest: what stands beside it could be weaker, and npm takes either. */
+/** Digests of 64 and 20 bytes. Exactly one is allowed: npm accepts any of several, and the others could be weaker. */
 const SHA512 = /^sha512-[A-Za-z\d+/]{86}==$/;
 const SHA1 = /^sha1-[A-Za-z\d+/]{27}=$/;
 const PLATFORM = /^!?[a-z\d][a-z\d_-]{0,31}$/i;
 const COMMAND = /^[\w@][\w.@+-]{0,213}$/;
 
-/** A package as the lockfile pins it. Everything in it is rebuilt: nothing else of the entry goes any further. */
+/** A package as pinned by the lockfile. Every field is rebuilt: nothing else of the entry is passed on. */
 export interface LockedPackage {
-  /** `node_modules/a/node_modules/b`. */
+  /** Its folder, such as `node_modules/a/node_modules/b`. */
   readonly place: string;
-  /** The last part of it: as what it is required. */
+  /** The last part of `place`: the name under which it is required. */
   readonly key: string;
-  /** In the registry; another one than `key` for an alias. */
+  /** Its name in the registry; differs from `key` for an alias. */
   readonly name: string;
   readonly version: string;
-  /** Of its tarball; undefined for what comes inside the tarball of the package around it. */
+  /** Digest of its tarball; undefined for packages inside the tarball of the package around them. */
   readonly integrity: string | undefined;
   readonly dependencies: Specs;
   readonly optionalDependencies: Specs;
@@ -36,7 +36,7 @@ export interface LockedPackage {
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** The packages of a lockfile by their place, those for development left out. Throws `dependencies-refused`. */
+/** Reads the packages of a lockfile by place, without those for development. Throws `dependencies-refused`. */
 export function readLock(text: string): ReadonlyMap<string, LockedPackage> {
   const reader = new FieldReader('the lockfile');
   const lock = reader.object(readJson(text, MAX_LOCK_BYTES, 'the lockfile'), '');
@@ -45,23 +45,23 @@ export function readLock(text: string): ReadonlyMap<string, LockedPackage> {
   const entries = Object.entries(reader.object(lock['packages'], 'packages'));
   if (entries.length > MAX_PACKAGES) reader.refuse(`it has more than ${MAX_PACKAGES} packages`);
   const packages = new Map<string, LockedPackage>();
-  const left = new Set<string>();
+  const devPlaces = new Set<string>();
   for (const [place, value] of entries) {
     const entry = reader.object(value, shown(place));
     if (place === '') continue;
-    if (entry['dev'] === true) left.add(place);
+    if (entry['dev'] === true) devPlaces.add(place);
     else packages.set(place, readEntry(reader, place, entry));
   }
   for (const place of packages.keys()) {
     const around = placeAround(place);
     if (around === '' || packages.has(around)) continue;
-    if (left.has(around)) packages.delete(place);
+    if (devPlaces.has(around)) packages.delete(place);
     else reader.refuse(`${shown(place)} lies in a package that it does not have`);
   }
   return packages;
 }
 
-/** Where the package around this one is; '' for the task itself. */
+/** Returns the place of the package around this one; '' for the task itself. */
 export function placeAround(place: string): string {
   const at = place.lastIndexOf('/node_modules/');
   return at === -1 ? '' : place.slice(0, at);
@@ -103,11 +103,11 @@ function readIntegrity(integrity: unknown, refuse: (why: string) => never): stri
   if (typeof integrity !== 'string' || !(SHA512.test(integrity) || SHA1.test(integrity)))
     return refuse(`has an integrity that is not one SHA-512: ${shown(integrity)}`);
   const digest = integrity.replace(/^sha\d+-/, '');
-  // The last letter holds bits that no byte needs.
+  // The last base64 letter has bits that belong to no byte.
   return Buffer.from(digest, 'base64').toString('base64') === digest ? integrity : refuse('has an integrity with stray bits');
 }
 
-/** `os`, `cpu` and `libc`: npm leaves an optional package out where they do not fit. */
+/** Reads `os`, `cpu` and `libc`: npm leaves an optional package out where they do not match. */
 function readPlatform(entry: Fields, refuse: (why: string) => never): Record<string, string[]> {
   const platform: Record<string, string[]> = {};
   for (const field of ['os', 'cpu', 'libc'] as const) {
@@ -121,7 +121,10 @@ function readPlatform(entry: Fields, refuse: (why: string) => never): Record<str
   return platform;
 }
 
-/** Decides like the platform; old packages write all kinds of things here, which npm does not understand either. */
+/**
+ * Reads `engines`, which have the same effect as the platform. Invalid values, common in old packages, are dropped, since npm ignores them
+ * too.
+ */
 function readEngines(given: unknown): Record<string, string> {
   if (typeof given !== 'object' || given === null || Array.isArray(given)) return {};
   const known = Object.entries(given).filter(

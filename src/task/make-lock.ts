@@ -8,10 +8,10 @@ import { MAX_LOCK_BYTES } from './manifest.js';
 import { type NpmOptions, type NpmResult, runNpm } from './npm.js';
 import { readJson } from './package-fields.js';
 
-/** npm is started for each of them: 0.3 s. */
-const MAX_WEAK = 64;
+/** Limit for packages locked by SHA-1 only: npm is started for each of them, which takes 0.3 s. */
+const MAX_SHA1_ONLY = 64;
 
-const MAKE_MS = 120_000;
+const DEFAULT_TIMEOUT_MS = 120_000;
 
 interface LockRun {
   readonly signal: AbortSignal;
@@ -19,9 +19,9 @@ interface LockRun {
   readonly timeoutMs?: number;
 }
 
-/** Lets npm choose versions for the fields as `dependencyFields` gives them. Rejects with `dependencies-unlocked`. */
-export function makeLock(fields: string, { signal, npm, timeoutMs = MAKE_MS }: LockRun): Promise<string> {
-  return inPassingFolder(async (work) => {
+/** Has npm choose versions for the fields returned by `dependencyFields`. Rejects with `dependencies-unlocked`. */
+export function makeLock(fields: string, { signal, npm, timeoutMs = DEFAULT_TIMEOUT_MS }: LockRun): Promise<string> {
+  return inTemporaryFolder(async (work) => {
     await writeFile(join(work, 'package.json'), fields);
     const args = ['install', '--package-lock-only', '--ignore-scripts', '--omit=dev', '--omit-lockfile-registry-resolved'];
     const { fault } = await runNpm(args, { cwd: work, timeoutMs, signal }, npm);
@@ -30,14 +30,14 @@ export function makeLock(fields: string, { signal, npm, timeoutMs = MAKE_MS }: L
   });
 }
 
-/** Refuses before publishing what every Worker would refuse. Rejects with `dependencies-refused`. */
-export async function checkLock(fields: string, lock: string, { signal, npm, timeoutMs = MAKE_MS }: LockRun): Promise<void> {
+/** Refuses a lockfile before publishing if every Worker would refuse it. Rejects with `dependencies-refused`. */
+export async function checkLock(fields: string, lock: string, { signal, npm, timeoutMs = DEFAULT_TIMEOUT_MS }: LockRun): Promise<void> {
   const { packages } = planInstall(fields, lock);
   if (!packages.some(({ integrity }) => integrity.startsWith('sha1-'))) return;
-  await inPassingFolder((cwd) => confirmWeak(packages, (args) => runNpm(args, { cwd, timeoutMs, signal }, npm)));
+  await inTemporaryFolder((cwd) => confirmSha1Only(packages, (args) => runNpm(args, { cwd, timeoutMs, signal }, npm)));
 }
 
-async function inPassingFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
+async function inTemporaryFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
   const folder = await mkdtemp(join(tmpdir(), 'peerwork-lock-'));
   try {
     return await work(folder);
@@ -47,16 +47,18 @@ async function inPassingFolder<T>(work: (folder: string) => Promise<T>): Promise
 }
 
 /**
- * A package may be locked by SHA-1 alone only where the registry has nothing better for that version either, as for what was published before 2017
- * on some of them. `npm` runs it with these arguments. Rejects with `dependencies-refused`, or `dependencies-failed` if the registry does not answer.
+ * Confirms packages that are locked by SHA-1 only. This is allowed only where the registry has no stronger digest for that version either,
+ * as some registries have not for packages published before 2017. `npm` runs npm with the given arguments. Rejects with
+ * `dependencies-refused`, or with `dependencies-failed` if the registry does not respond.
  */
-export async function confirmWeak(
+export async function confirmSha1Only(
   packages: readonly PlannedPackage[],
   npm: (args: readonly string[]) => Promise<NpmResult>,
 ): Promise<void> {
-  const weak = packages.filter(({ integrity }) => integrity.startsWith('sha1-'));
-  if (weak.length > MAX_WEAK) throw new PeerworkError('dependencies-refused', `${weak.length} packages are locked by SHA-1 only`);
-  for (const { name, version, integrity } of weak) {
+  const sha1Only = packages.filter(({ integrity }) => integrity.startsWith('sha1-'));
+  if (sha1Only.length > MAX_SHA1_ONLY)
+    throw new PeerworkError('dependencies-refused', `${sha1Only.length} packages are locked by SHA-1 only`);
+  for (const { name, version, integrity } of sha1Only) {
     const { fault, stdout } = await npm(['view', `${name}@${version}`, 'dist', '--json']);
     if (fault !== undefined) throw new PeerworkError('dependencies-failed', fault);
     const dist = readJson(stdout, MAX_LOCK_BYTES, `what the registry says of ${name}`);

@@ -14,9 +14,9 @@ import { BlobSync } from './sync-blobs.js';
 
 export interface WorkplaceOrder {
   readonly origin: TaskOrigin;
-  /** Verified. */
+  /** The verified manifest. */
   readonly manifest: Manifest;
-  /** Where the workplace shall be; absolute. */
+  /** Absolute path where the workplace will be. */
   readonly folder: string;
   readonly blobs: BlobStore;
   readonly layers: DependencyLayers;
@@ -26,17 +26,17 @@ export interface WorkplaceOrder {
 }
 
 export interface MadeWorkplace {
-  /** The one that was ordered, unless something stands there that cannot be removed. */
+  /** The requested folder, unless what exists at its path cannot be removed. */
   readonly folder: string;
-  /** Undefined for a task without dependencies. */
+  /** The dependency layer; undefined for a task without dependencies. */
   readonly layer: Layer | undefined;
-  /** Received for files and lockfile. */
+  /** Bytes received for files and lockfile. */
   readonly bytes: number;
-  /** Blobs that were received, at least in part. */
+  /** Number of blobs that were received, at least in part. */
   readonly fetched: number;
 }
 
-/** The folder is there and whole; its layer may have been removed, or belong to another version of Node. */
+/** Reuses a complete folder. Its layer may have been removed, or belong to another version of Node. */
 export async function reuseWorkplace({ origin, manifest, folder, blobs, layers, signal }: WorkplaceOrder): Promise<MadeWorkplace> {
   const { dependencies } = manifest;
   if (dependencies === null) return { folder, layer: undefined, bytes: 0, fetched: 0 };
@@ -51,14 +51,14 @@ export async function reuseWorkplace({ origin, manifest, folder, blobs, layers, 
   return { folder, layer, bytes, fetched: bytes > 0 ? 1 : 0 };
 }
 
-/** Fetches, writes and installs beside the folder, then gives it its name; whatever stood there before is removed. */
+/** Fetches, writes and installs into a folder next to the final one, then renames it into place; whatever was there before is removed. */
 export async function makeWorkplace(order: WorkplaceOrder): Promise<MadeWorkplace> {
   const { origin, manifest, blobs, layers, fetchesAtOnce, log } = order;
   const { dependencies } = manifest;
-  const either = new Deadline({ signals: [order.signal] });
-  const { signal } = either;
-  const onFailure = (error: unknown) => either.abort(error);
-  setMaxListeners(0, signal); // one for each blob under way
+  const deadline = new Deadline({ signals: [order.signal] });
+  const { signal } = deadline;
+  const onFailure = (error: unknown) => deadline.abort(error);
+  setMaxListeners(0, signal); // one listener per blob in transit
   const unfinished = unfinishedName(order.folder);
   const sync = new BlobSync({ store: blobs, origin, blobs: allBlobs(manifest), atOnce: fetchesAtOnce, signal, onFailure });
   const install = async () => {
@@ -72,13 +72,13 @@ export async function makeWorkplace(order: WorkplaceOrder): Promise<MadeWorkplac
   };
   try {
     const steps = [install(), write()] as const;
-    // The first failure ends the other step; both must have ended before the folder goes.
+    // The first failure aborts the other step; both must have ended before the folder is removed.
     for (const step of steps) step.catch(onFailure);
     await Promise.allSettled([...steps, sync.settled()]);
     signal.throwIfAborted();
     const layer = await steps[0];
     if (layer !== undefined) await linkDependencies(unfinished, await realpath(layer.nodeModules));
-    // Under its unfinished name it serves as well, until the next start sweeps it.
+    // It also works under its unfinished name, until the next start cleans it up.
     const folder = (await clearAtOnce(order.folder, log)) ? order.folder : unfinished;
     if (folder !== unfinished) await rename(unfinished, folder);
     return { folder, layer, bytes: sync.bytes, fetched: sync.fetched };
@@ -86,6 +86,6 @@ export async function makeWorkplace(order: WorkplaceOrder): Promise<MadeWorkplac
     await clearAway(unfinished, log);
     throw diskError(error);
   } finally {
-    either.end();
+    deadline.end();
   }
 }

@@ -10,21 +10,21 @@ import { parseJson } from '../kit/json.js';
 import { checkAssetPaths } from './asset-path.js';
 import { canonicalJson } from './canonical-json.js';
 
-/** Ed25519, given from outside: this room knows bytes, not keys. `sign` answers 64 bytes, a public key has 32. */
+/** Ed25519, passed in: this room knows bytes, not keys. `sign` returns 64 bytes; a public key has 32. */
 export type Sign = (bytes: Uint8Array) => Uint8Array;
 export type Verify = (bytes: Uint8Array, signature: Uint8Array, publicKey: Uint8Array) => boolean;
 
 export interface ManifestLimits {
   readonly maxFiles: number;
-  /** All files of the task together. */
+  /** Limit for all files of the task together. */
   readonly maxBytes: number;
 }
 
 export const DEFAULT_MANIFEST_LIMITS: ManifestLimits = { maxFiles: 10_000, maxBytes: 1024 ** 3 };
 export const MAX_MANIFEST_BYTES = 8 * 1024 * 1024;
-/** Blobs are received and put together in memory, many at once. */
+/** Blobs are received and assembled in memory, many at once. */
 export const MAX_BLOB_BYTES = 1024 * 1024;
-/** A lockfile is one blob. */
+/** A lockfile is a single blob. */
 export const MAX_LOCK_BYTES = 8 * 1024 * 1024;
 const EMPTY_SHA256 = createHash('sha256').digest('hex');
 
@@ -32,31 +32,31 @@ const hash = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 const size = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const blob = v.strictObject({ sha256: hash, size: v.pipe(size, v.minValue(1), v.maxValue(MAX_BLOB_BYTES)) });
 const lockBlob = v.strictObject({ sha256: hash, size: v.pipe(size, v.minValue(1), v.maxValue(MAX_LOCK_BYTES)) });
-/** A piece of content that is fetched and stored under its hash. */
+/** A piece of content that is fetched and stored by its hash. */
 export type Blob = v.InferOutput<typeof blob>;
 
 const file = v.strictObject({
   path: v.string(),
-  /** Of the content; for a file in chunks, of their hashes (32 bytes each) one after the other: see `chunksHash`. */
+  /** Hash of the content; for a chunked file, of the concatenated hashes of its chunks (32 bytes each): see `chunksHash`. */
   sha256: hash,
   size,
   mode: v.picklist([0o644, 0o755]),
-  /** The file in pieces; absent when it is one blob. */
+  /** The chunks of the file; absent if it is a single blob. */
   chunks: v.exactOptional(v.pipe(v.array(blob), v.minLength(1), v.maxLength(65_536))),
 });
 export type ManifestFile = v.InferOutput<typeof file>;
 
 const dependencies = v.strictObject({
-  /** Canonical JSON of the fields of package.json that name dependencies. */
+  /** Canonical JSON of the dependency fields of package.json. */
   packageJson: v.pipe(v.string(), v.maxLength(256 * 1024)),
-  /** The exact text of package-lock.json. */
+  /** The exact text of the lockfile. */
   lock: lockBlob,
 });
 
 const manifest = v.strictObject({
   format: v.literal(1),
   channel: v.pipe(v.string(), v.minLength(1), v.maxLength(MAX_CHANNEL_CHARS)),
-  /** Grows with each publication of the channel. */
+  /** Increases with each publication of the channel. */
   version: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
   /** The kind of runner that does its jobs. */
   runner: v.pipe(v.string(), v.regex(/^[a-z][a-z\d-]{0,39}$/)),
@@ -69,16 +69,19 @@ const manifest = v.strictObject({
   dependencies: v.nullable(dependencies),
 });
 
-/** The exact version of a task: what a worker must hold to run it. */
+/** The exact version of a task: everything a worker must have to run it. */
 export type Manifest = v.InferOutput<typeof manifest>;
 
-/** Checks everything that can be checked without the files. Rejects with `manifest-invalid`, `asset-path-unsafe` or `asset-too-large`. */
+/**
+ * Parses a manifest and checks everything that can be checked without the files. Throws `manifest-invalid`, `asset-path-unsafe` or
+ * `asset-too-large`.
+ */
 export function parseManifest(body: string, limits: ManifestLimits = DEFAULT_MANIFEST_LIMITS): Manifest {
   if (Buffer.byteLength(body) > MAX_MANIFEST_BYTES) throw new PeerworkError('manifest-invalid', `more than ${MAX_MANIFEST_BYTES} bytes`);
   let value: Json;
   try {
     value = parseJson(body, { maxBytes: MAX_MANIFEST_BYTES }) as Json;
-    // Also refuses keys that are there twice: of these the parser shows only the last.
+    // Also refuses duplicate keys, of which the parser keeps only the last.
     if (canonicalJson(value) !== body) throw new Error('not canonical');
   } catch (cause) {
     throw new PeerworkError('manifest-invalid', 'it is not canonical JSON', { cause });
@@ -97,31 +100,31 @@ function checkManifest({ files, entry, dependencies }: Manifest, limits: Manifes
   if (!files.some(({ path }) => path === entry)) throw new PeerworkError('manifest-invalid', 'the entry is not among the files');
 
   const sizes = new Map<string, number>();
-  const see = ({ sha256, size }: Blob) => {
+  const checkSize = ({ sha256, size }: Blob) => {
     if ((sizes.get(sha256) ?? size) !== size) throw new PeerworkError('manifest-invalid', `blob ${sha256} has two sizes`);
     sizes.set(sha256, size);
   };
   for (const { path, chunks, sha256, size } of files) {
     if (chunks === undefined) {
       if (size > MAX_BLOB_BYTES) throw new PeerworkError('manifest-invalid', `${path} is too large for one blob`);
-      if (size > 0) see({ sha256, size });
+      if (size > 0) checkSize({ sha256, size });
       else if (sha256 !== EMPTY_SHA256) throw new PeerworkError('manifest-invalid', `${path} is empty and has another hash`);
       continue;
     }
     if (chunks.reduce((sum, chunk) => sum + chunk.size, 0) !== size)
       throw new PeerworkError('manifest-invalid', `the chunks of ${path} do not add up`);
     if (chunksHash(chunks) !== sha256) throw new PeerworkError('manifest-invalid', `the chunks of ${path} do not make its hash`);
-    for (const chunk of chunks) see(chunk);
+    for (const chunk of chunks) checkSize(chunk);
   }
-  if (dependencies !== null) see(dependencies.lock);
+  if (dependencies !== null) checkSize(dependencies.lock);
 }
 
-/** The pieces of a file in order; none for an empty file. */
+/** Returns the blobs of a file in order; none for an empty file. */
 export function blobsOf({ chunks, sha256, size }: ManifestFile): readonly Blob[] {
   return chunks ?? (size === 0 ? [] : [{ sha256, size }]);
 }
 
-/** Everything that must be in a blob store to prepare the task, each once: the lockfile first, then the files in order. */
+/** Returns all blobs needed to prepare the task, without duplicates: the lockfile first, then the files in order. */
 export function allBlobs({ files, dependencies }: Manifest): Blob[] {
   const blobs = new Map<string, Blob>();
   if (dependencies !== null) blobs.set(dependencies.lock.sha256, dependencies.lock);
@@ -129,7 +132,10 @@ export function allBlobs({ files, dependencies }: Manifest): Blob[] {
   return [...blobs.values()];
 }
 
-/** A tree of two levels instead of one hash over the file: who has verified the chunks need not hash all bytes once more. */
+/**
+ * Hashes a chunked file as a tree of two levels instead of one hash over its content: if the chunks are verified, its bytes need not be
+ * hashed again.
+ */
 export function chunksHash(chunks: readonly Blob[]): string {
   const hash = createHash('sha256');
   for (const { sha256 } of chunks) hash.update(sha256, 'hex');
@@ -146,19 +152,19 @@ export function signManifest(manifest: Manifest, publisher: string, sign: Sign):
 }
 
 /**
- * The manifest, if it is signed by `expectedPublisher` (Ed25519 public key, base64url) and well-formed. Throws `manifest-unsigned`
- * before anything in the body is looked at.
+ * Returns the manifest if it is signed by `expectedPublisher` (Ed25519 public key, base64url) and valid. Throws `manifest-unsigned` before
+ * it looks at the body.
  */
 export function verifyManifest(signed: SignedManifest, expectedPublisher: string, verify: Verify, limits?: ManifestLimits): Manifest {
   if (signed.publisher !== expectedPublisher) throw new PeerworkError('manifest-unsigned', 'another key');
   const signature = Buffer.from(signed.signature, 'base64url');
   const publicKey = Buffer.from(expectedPublisher, 'base64url');
-  if (signature.length !== 64 || publicKey.length !== 32 || !verifies(signedBytes(signed.body), signature, publicKey, verify))
+  if (signature.length !== 64 || publicKey.length !== 32 || !isValidSignature(signedBytes(signed.body), signature, publicKey, verify))
     throw new PeerworkError('manifest-unsigned');
   return parseManifest(signed.body, limits);
 }
 
-function verifies(bytes: Uint8Array, signature: Uint8Array, publicKey: Uint8Array, verify: Verify): boolean {
+function isValidSignature(bytes: Uint8Array, signature: Uint8Array, publicKey: Uint8Array, verify: Verify): boolean {
   try {
     return verify(bytes, signature, publicKey);
   } catch {
@@ -166,7 +172,7 @@ function verifies(bytes: Uint8Array, signature: Uint8Array, publicKey: Uint8Arra
   }
 }
 
-/** The first line keeps a signature over a manifest from being taken for one over anything else. */
+/** The first line separates domains: a signature over a manifest cannot be mistaken for one over anything else. */
 function signedBytes(body: string): Uint8Array {
   return Buffer.from(`peerwork manifest\n${body}`);
 }

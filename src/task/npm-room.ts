@@ -10,11 +10,11 @@ import { findSandbox, findTool, type ProgramAccess, type Sandbox } from '../sand
 import { type NpmSettings, npmrcOf, readNpmSettings, registryPairs } from './npm-settings.js';
 
 export interface NpmRoomOptions {
-  /** As for jobs: the wall is used where there is one (`auto`, default), demanded, or never used. */
+  /** As for jobs: the sandbox is used where available (`auto`, default), required, or never used. */
   readonly sandbox?: 'auto' | 'required' | 'off';
-  /** Path of `bwrap`, if it is not where programs are. */
+  /** Path of `bwrap`, if it is not on the PATH. */
   readonly bubblewrap?: string;
-  /** Scopes (`@name`) whose registry and credentials in the owner's npm settings npm may use. Default none. */
+  /** Scopes (`@name`) whose registry and credentials from the owner's npm settings npm may use. Default none. */
   readonly credentials?: readonly string[];
 }
 
@@ -26,46 +26,46 @@ export interface NpmRoomNeeds {
   readonly names?: readonly string[];
 }
 
-/** npm keeps what it knows of some thousand packages in memory. */
+/** npm keeps the metadata of some thousand packages in memory. */
 const MEMORY_MB = 2_048;
-/** The largest single file, a tarball being unpacked. */
+/** Limit for a single file, such as a tarball being unpacked. */
 const MAX_FILE_BYTES = 2 * 1024 ** 3;
-/** In the folder that npm works in, and gone with its run. */
+/** Prefix of the settings folder, inside npm's working folder; removed after the run. */
 const SETTINGS = '.npm-settings-';
-/** What install scripts get of the system where the owner allows them: a shell, compilers, their headers and libraries. */
+/** System paths for install scripts, where the owner allows them: a shell, compilers, their headers and libraries. */
 const PROGRAMS = ['/usr', '/bin', '/sbin', '/etc/alternatives', '/etc/ld.so.cache'];
-/** What a program needs of the environment to find its way about, besides what we set. */
+/** Variables that programs need from the environment, in addition to those that we set. */
 const PASSED = /^(?:lang|lc_all|tz|systemroot|windir|comspec|pathext|appdata|localappdata|programfiles|temp|tmp)$/i;
 
 /**
- * What one run of npm sees. In bubblewrap: Node, npm, the folder to install into, the cache, the settings made for this run, and a network in which the
- * registry is all there is. Where there is no bubblewrap: the same settings, environment and limits.
+ * The environment of one run of npm. In bubblewrap: Node, npm, the folder to install into, the cache, the settings made for this run, and a
+ * network with nothing but the registry. Without bubblewrap: the same settings, environment and limits.
  */
 export class NpmRoom {
-  /** Flags. */
+  /** npm's flags that name its settings files. */
   readonly settings: readonly string[];
-  /** Of the program that is started; npm's own is in the command where there is a wall. */
+  /** Environment of the program that is started. With a sandbox, npm's own environment is part of the command. */
   readonly environment: Readonly<Record<string, string>>;
   readonly #sandbox: Sandbox;
-  readonly #room: ProgramAccess;
+  readonly #access: ProgramAccess;
   readonly #folder: string;
-  /** Whose the folder was before it was given away. */
+  /** Owner of the working folder before it was handed over to another user. */
   #owner: { readonly uid: number; readonly gid: number } | undefined;
   readonly #proxy: EgressProxy | undefined;
   readonly #refusals: AbortController;
 
-  private constructor(sandbox: Sandbox, room: ProgramAccess, folder: string, proxy: EgressProxy | undefined, refusals: AbortController) {
+  private constructor(sandbox: Sandbox, access: ProgramAccess, folder: string, proxy: EgressProxy | undefined, refusals: AbortController) {
     this.#sandbox = sandbox;
-    this.#room = room;
+    this.#access = access;
     this.#folder = folder;
     this.#proxy = proxy;
     this.#refusals = refusals;
-    this.environment = sandbox.tier === 'bwrap' ? {} : room.environment;
-    // Two different files: npm refuses to read one twice.
+    this.environment = sandbox.tier === 'bwrap' ? {} : access.environment;
+    // Two different files, because npm refuses to read the same one twice.
     this.settings = [`--userconfig=${join(folder, 'npmrc')}`, `--globalconfig=${join(folder, 'none')}`];
   }
 
-  /** Rejects with `sandbox-missing`. */
+  /** Prepares the room. Rejects with `sandbox-missing`. */
   static async open(needs: NpmRoomNeeds, options: NpmRoomOptions): Promise<NpmRoom> {
     const { environment, npmFolder, names } = needs;
     const sandbox = await npmSandbox(options, needs.cwd);
@@ -78,7 +78,7 @@ export class NpmRoom {
     try {
       await writeSettings(folder, settings, scopes);
       if (sandbox.tier === 'bwrap') proxy = await openProxy(settings, scopes, refusals);
-      return new NpmRoom(sandbox, roomFor(needs, settings, folder, proxy), folder, proxy, refusals);
+      return new NpmRoom(sandbox, accessFor(needs, settings, folder, proxy), folder, proxy, refusals);
     } catch (error) {
       await proxy?.close();
       await removeTree(folder);
@@ -86,20 +86,23 @@ export class NpmRoom {
     }
   }
 
-  /** Aborts, with the reason, when npm was not let to where it wanted: it would try again for a minute and then say it in other words. */
+  /** Aborts, with the reason, when npm was denied a connection: npm would retry for a minute and then report something less specific. */
   get refused(): AbortSignal {
     return this.#refusals.signal;
   }
 
-  /** Where root gives programs a user of their own, what is in the folder is now that user's. */
+  /**
+   * Returns the command that runs a program in the room. Where root gives programs a user of their own, that user becomes the owner of the
+   * folder's content.
+   */
   async command(program: readonly string[]): Promise<readonly [string, ...string[]]> {
-    const { workdir } = this.#room;
+    const { workdir } = this.#access;
     const before = await lstat(workdir);
-    const command = this.#sandbox.command(this.#room, program);
+    const command = this.#sandbox.command(this.#access, program);
     const now = await lstat(workdir);
     if (now.uid !== before.uid) {
       this.#owner = before;
-      await giveTo(now, workdir);
+      await chownTree(now, workdir);
     }
     return command;
   }
@@ -107,18 +110,18 @@ export class NpmRoom {
   async close(): Promise<void> {
     await this.#proxy?.close();
     await removeTree(this.#folder);
-    // What cannot be taken back is noticed by whoever looks through it.
-    if (this.#owner !== undefined) await giveTo(this.#owner, this.#room.workdir).catch(() => {});
+    // A file whose owner cannot be restored is found when the layer is checked.
+    if (this.#owner !== undefined) await chownTree(this.#owner, this.#access.workdir).catch(() => {});
   }
 }
 
-async function giveTo(owner: { readonly uid: number; readonly gid: number }, path: string): Promise<void> {
+async function chownTree(owner: { readonly uid: number; readonly gid: number }, path: string): Promise<void> {
   await lchown(path, owner.uid, owner.gid);
   const entries = (await lstat(path)).isDirectory() ? await readdir(path) : [];
-  for (const name of entries) await giveTo(owner, join(path, name));
+  for (const name of entries) await chownTree(owner, join(path, name));
 }
 
-/** The network is none in it: what npm reaches, it reaches through the proxy. */
+/** The sandbox has no network of its own: npm reaches everything through the proxy. */
 async function npmSandbox(
   { sandbox: mode = DEFAULT_SANDBOX, bubblewrap = findTool('bwrap') }: NpmRoomOptions,
   folder: string,
@@ -149,29 +152,29 @@ async function writeSettings(folder: string, settings: NpmSettings, scopes: read
   await writeFile(join(folder, 'empty'), '', { mode: 0o600 });
 }
 
-function roomFor(needs: NpmRoomNeeds, settings: NpmSettings, folder: string, proxy: EgressProxy | undefined): ProgramAccess {
+function accessFor(needs: NpmRoomNeeds, settings: NpmSettings, folder: string, proxy: EgressProxy | undefined): ProgramAccess {
   const { cwd, npmFolder, environment, scripts = false } = needs;
-  // Debian puts npm's own packages beside it instead of below.
+  // Debian installs npm's own dependencies next to it instead of below.
   const npm = existsSync(join(npmFolder, 'node_modules')) ? npmFolder : dirname(npmFolder);
-  const passed = Object.entries(environment).filter(([name, value]) => value !== undefined && PASSED.test(name)) as [string, string][];
+  const passedOn = Object.entries(environment).filter(([name, value]) => value !== undefined && PASSED.test(name)) as [string, string][];
   const programs = scripts ? PROGRAMS.filter((path) => existsSync(path)) : [];
-  const walled = proxy !== undefined;
-  const path = walled ? [dirname(process.execPath), '/usr/local/bin', '/usr/bin', '/bin'].join(delimiter) : (environment['PATH'] ?? '');
+  const sandboxed = proxy !== undefined;
+  const path = sandboxed ? [dirname(process.execPath), '/usr/local/bin', '/usr/bin', '/bin'].join(delimiter) : (environment['PATH'] ?? '');
   const ownNpmrc = join(npmFolder, 'npmrc');
   return {
     workdir: cwd,
     readable: [...programs, npm],
     placed: [
       ...(existsSync(ownNpmrc) ? [{ source: join(folder, 'empty'), target: ownNpmrc }] : []),
-      ...(walled ? [PRELOAD, { source: proxy.socketPath, target: PROXY_SOCKET }] : []),
+      ...(sandboxed ? [PRELOAD, { source: proxy.socketPath, target: PROXY_SOCKET }] : []),
     ],
     environment: {
-      ...Object.fromEntries(passed.filter(([name]) => !walled || !/^te?mp$/i.test(name))),
+      ...Object.fromEntries(passedOn.filter(([name]) => !sandboxed || !/^te?mp$/i.test(name))),
       PATH: path,
       HOME: cwd,
       ...(process.platform === 'win32' && { USERPROFILE: cwd }),
       ...(settings.extraCa !== undefined && { NODE_EXTRA_CA_CERTS: join(folder, 'extra-ca.pem') }),
-      ...(walled && { NODE_OPTIONS: `--require ${PRELOAD.target}`, TMPDIR: '/tmp' }),
+      ...(sandboxed && { NODE_OPTIONS: `--require ${PRELOAD.target}`, TMPDIR: '/tmp' }),
     },
   };
 }

@@ -1,6 +1,6 @@
 /**
- * Of the owner's settings of npm what is needed to reach a registry, read as npm reads them: the environment before the user's file before the global
- * one before npm's own. npm itself sees only the file that is made of this; docs/tasks.md says why.
+ * The part of the owner's npm settings that is needed to reach a registry, with npm's own precedence: environment, user file, global file,
+ * npm's built-in file. npm itself sees only the file generated from this; docs/tasks.md explains why.
  */
 
 import { execFile } from 'node:child_process';
@@ -9,16 +9,16 @@ import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { tryParseJson } from '../kit/json.js';
 
-const ASK_MS = 30_000;
+const QUERY_LIMIT_MS = 30_000;
 
-const asked = new Map<string, Promise<string>>();
+const defaultRegistries = new Map<string, Promise<string>>();
 
 const MAX_FILE_BYTES = 1024 * 1024;
 
-/** `@scope` and what goes with it, of the scopes whose credentials the owner allows. */
+/** Settings of a scope whose credentials the owner allows npm to use. */
 export interface ScopeSettings {
   readonly registry: string;
-  /** Lines for a file, such as `//host/path/:_authToken`. */
+  /** Lines of an npmrc file, by key such as `//host/path/:_authToken`. */
   readonly credentials: Readonly<Record<string, string>>;
 }
 
@@ -29,15 +29,15 @@ export interface NpmSettings {
   readonly httpsProxy?: string;
   readonly noProxy?: string;
   readonly strictSsl: boolean;
-  /** Certificates in PEM that stand in place of Node's own. */
+  /** PEM certificates that replace Node's own. */
   readonly ca?: string;
-  /** Certificates in PEM besides Node's own. */
+  /** PEM certificates in addition to Node's own. */
   readonly extraCa?: string;
 }
 
 export interface SettingsSource {
   readonly environment: NodeJS.ProcessEnv;
-  /** Where npm is installed: its own npmrc is there. */
+  /** Folder in which npm is installed, with its built-in npmrc. */
   readonly npmFolder: string;
   /** Scopes whose registry and credentials are read. */
   readonly scopes: readonly string[];
@@ -46,26 +46,27 @@ export interface SettingsSource {
 type Values = ReadonlyMap<string, readonly string[]>;
 
 export async function readNpmSettings({ environment, npmFolder, scopes }: SettingsSource): Promise<NpmSettings> {
-  const fromEnvironment = ofEnvironment(environment);
-  const builtin = await ofFile(join(npmFolder, 'npmrc'), environment);
-  const userFile = single([fromEnvironment, builtin], 'userconfig') ?? join(environment['HOME'] ?? homedir(), '.npmrc');
-  const user = await ofFile(userFile, environment);
-  const prefix = single([fromEnvironment, user, builtin], 'prefix') ?? environment['PREFIX'] ?? dirname(dirname(process.execPath));
-  const globalFile = single([fromEnvironment, user, builtin], 'globalconfig') ?? join(prefix, 'etc', 'npmrc');
-  const layers = [fromEnvironment, user, await ofFile(globalFile, environment), builtin];
+  const fromEnvironment = readEnvironment(environment);
+  const builtin = await readFileValues(join(npmFolder, 'npmrc'), environment);
+  const userFile = lastValue([fromEnvironment, builtin], 'userconfig') ?? join(environment['HOME'] ?? homedir(), '.npmrc');
+  const user = await readFileValues(userFile, environment);
+  const prefix = lastValue([fromEnvironment, user, builtin], 'prefix') ?? environment['PREFIX'] ?? dirname(dirname(process.execPath));
+  const globalFile = lastValue([fromEnvironment, user, builtin], 'globalconfig') ?? join(prefix, 'etc', 'npmrc');
+  const layers = [fromEnvironment, user, await readFileValues(globalFile, environment), builtin];
 
-  const registry = url(single(layers, 'registry')) ?? (await defaultRegistry(npmFolder));
-  const caFile = single(layers, 'cafile');
-  const ca = caFile === undefined ? many(layers, 'ca')?.join('\n').replace(/\\n/g, '\n') : await ofPath(caFile, environment);
+  const registry = url(lastValue(layers, 'registry')) ?? (await defaultRegistry(npmFolder));
+  const caFile = lastValue(layers, 'cafile');
+  const ca = caFile === undefined ? firstNonEmpty(layers, 'ca')?.join('\n').replace(/\\n/g, '\n') : await readText(caFile, environment);
   const extraFile = environment['NODE_EXTRA_CA_CERTS'];
-  const extraCa = extraFile === undefined ? undefined : await ofPath(extraFile, environment);
-  const proxy = url(single(layers, 'proxy') ?? variable(environment, 'http_proxy'));
-  const httpsProxy = url(single(layers, 'https-proxy') ?? variable(environment, 'https_proxy'));
-  const noProxy = many(layers, 'noproxy')?.join(',') ?? many(layers, 'no-proxy')?.join(',') ?? variable(environment, 'no_proxy');
+  const extraCa = extraFile === undefined ? undefined : await readText(extraFile, environment);
+  const proxy = url(lastValue(layers, 'proxy') ?? variable(environment, 'http_proxy'));
+  const httpsProxy = url(lastValue(layers, 'https-proxy') ?? variable(environment, 'https_proxy'));
+  const noProxy =
+    firstNonEmpty(layers, 'noproxy')?.join(',') ?? firstNonEmpty(layers, 'no-proxy')?.join(',') ?? variable(environment, 'no_proxy');
   return {
     registry,
-    scopes: new Map(scopes.map((scope) => [scope, ofScope(layers, scope, registry)])),
-    strictSsl: single(layers, 'strict-ssl') !== 'false',
+    scopes: new Map(scopes.map((scope) => [scope, readScope(layers, scope, registry)])),
+    strictSsl: lastValue(layers, 'strict-ssl') !== 'false',
     ...(proxy !== undefined && { proxy }),
     ...(httpsProxy !== undefined && { httpsProxy }),
     ...(noProxy !== undefined && { noProxy }),
@@ -74,9 +75,9 @@ export async function readNpmSettings({ environment, npmFolder, scopes }: Settin
   };
 }
 
-/** Credentials are kept under the address of a registry without its protocol, or of a folder above it. */
-function ofScope(layers: readonly Values[], scope: string, fallback: string): ScopeSettings {
-  const registry = url(single(layers, `${scope}:registry`)) ?? fallback;
+/** Reads the settings of a scope. Credentials are stored under a registry's address without its protocol, or under a parent path of it. */
+function readScope(layers: readonly Values[], scope: string, fallback: string): ScopeSettings {
+  const registry = url(lastValue(layers, `${scope}:registry`)) ?? fallback;
   const { host, pathname } = new URL(registry);
   const place = `//${host}${pathname.endsWith('/') ? pathname : `${pathname}/`}`;
   const credentials: Record<string, string> = {};
@@ -88,11 +89,11 @@ function ofScope(layers: readonly Values[], scope: string, fallback: string): Sc
   return { registry, credentials };
 }
 
-function single(layers: readonly Values[], key: string): string | undefined {
-  return many(layers, key)?.at(-1);
+function lastValue(layers: readonly Values[], key: string): string | undefined {
+  return firstNonEmpty(layers, key)?.at(-1);
 }
 
-function many(layers: readonly Values[], key: string): readonly string[] | undefined {
+function firstNonEmpty(layers: readonly Values[], key: string): readonly string[] | undefined {
   return layers.find((layer) => (layer.get(key)?.at(-1) ?? '') !== '')?.get(key);
 }
 
@@ -104,7 +105,7 @@ function url(text: string | undefined): string | undefined {
   return text !== undefined && URL.canParse(text) && /^https?:$/.test(new URL(text).protocol) ? text : undefined;
 }
 
-function ofEnvironment(environment: NodeJS.ProcessEnv): Values {
+function readEnvironment(environment: NodeJS.ProcessEnv): Values {
   const values = new Map<string, readonly string[]>();
   for (const [name, value] of Object.entries(environment)) {
     const key = /^npm_config_(.+)$/i.exec(name)?.[1];
@@ -115,18 +116,21 @@ function ofEnvironment(environment: NodeJS.ProcessEnv): Values {
   return values;
 }
 
-async function ofFile(file: string, environment: NodeJS.ProcessEnv): Promise<Values> {
-  const text = await ofPath(file, environment);
+async function readFileValues(file: string, environment: NodeJS.ProcessEnv): Promise<Values> {
+  const text = await readText(file, environment);
   return text === undefined ? new Map() : readIni(text, environment);
 }
 
-async function ofPath(path: string, environment: NodeJS.ProcessEnv): Promise<string | undefined> {
+async function readText(path: string, environment: NodeJS.ProcessEnv): Promise<string | undefined> {
   const home = environment['HOME'] ?? homedir();
   const text = await readFile(resolve(path.replace(/^~(?=[/\\])/, home)), 'utf8').catch(() => undefined);
   return text !== undefined && text.length <= MAX_FILE_BYTES ? text : undefined;
 }
 
-/** Files of npm: `key = value`, `key[] = value`, comments after `;` or `#`, values in quotes. Sections are not used by npm; what stands in one is left out. */
+/**
+ * Parses an npmrc file: `key = value`, `key[] = value`, comments after `;` or `#`, quoted values. npm does not use sections; their content
+ * is ignored.
+ */
 export function readIni(text: string, environment: NodeJS.ProcessEnv): Values {
   const values = new Map<string, string[]>();
   for (const line of text.split(/[\r\n]+/)) {
@@ -147,22 +151,22 @@ function unquote(text: string): string {
     return typeof value === 'string' ? value : text;
   }
   if (/^'.*'$/s.test(text) && text.length > 1) return text.slice(1, -1);
-  // A backslash keeps the next `;`, `#` or backslash from being special.
+  // A backslash escapes the next `;`, `#` or backslash.
   return text
     .replace(/^((?:\\[\s\S]|[^\\;#])*)[;#][\s\S]*$/, '$1')
     .replace(/\\([;#\\])/g, '$1')
     .trim();
 }
 
-/** `${NAME}`, and `${NAME?}`, which is empty where there is no such variable; a backslash before it keeps it as it is. */
+/** Expands `${NAME}`, and `${NAME?}`, which is empty if there is no such variable; a preceding backslash escapes it. */
 function expand(text: string, environment: NodeJS.ProcessEnv): string {
-  return text.replace(/(?<!\\)(\\*)\$\{([^${}?]+)(\?)?\}/g, (whole, escapes: string, name: string, optional?: string) => {
-    if (escapes.length % 2 === 1) return whole.slice((escapes.length + 1) / 2);
+  return text.replace(/(?<!\\)(\\*)\$\{([^${}?]+)(\?)?\}/g, (match, escapes: string, name: string, optional?: string) => {
+    if (escapes.length % 2 === 1) return match.slice((escapes.length + 1) / 2);
     return `${escapes.slice(escapes.length / 2)}${environment[name] ?? (optional === undefined ? `\${${name}}` : '')}`;
   });
 }
 
-/** The one file of settings that npm gets. `caFile`: where `ca` lies for it. */
+/** Returns the only settings file that npm receives. `caFile` is the path at which it finds `ca`. */
 export function npmrcOf(settings: NpmSettings, scopes: readonly string[], caFile: string): string {
   const { registry, proxy, httpsProxy, noProxy, strictSsl, ca } = settings;
   const lines: [string, string | undefined][] = [
@@ -181,8 +185,8 @@ export function npmrcOf(settings: NpmSettings, scopes: readonly string[], caFile
 }
 
 /**
- * The `host:port` that npm must reach. They may be anywhere: the owner has named them, and the name of the public registry leads to where the owner's
- * network says. With a proxy of the owner, the proxy is all that can be held.
+ * Returns the `host:port` pairs that npm must reach. Any address is allowed, since the owner has named them and the public registry's name
+ * resolves to whatever the owner's network says. If the owner uses a proxy, only access to that proxy can be enforced.
  */
 export function registryPairs(settings: NpmSettings, scopes: readonly string[]): string[] {
   const own = scopes.map((scope) => settings.scopes.get(scope)?.registry);
@@ -195,23 +199,25 @@ function pairOf(address: string): string {
   return `${hostname}:${port || (protocol === 'https:' ? 443 : 80)}`;
 }
 
-/** The registry of an npm whose settings name none, as that npm says itself. Asked once a process: it takes npm a quarter of a second. */
+/**
+ * Returns the default registry of an npm without settings, by asking that npm. Once per process, since it takes npm a quarter of a second.
+ */
 function defaultRegistry(npmFolder: string): Promise<string> {
-  let answer = asked.get(npmFolder);
+  let answer = defaultRegistries.get(npmFolder);
   if (answer === undefined) {
-    answer = ask(npmFolder);
-    asked.set(npmFolder, answer);
-    answer.catch(() => asked.delete(npmFolder));
+    answer = queryDefaultRegistry(npmFolder);
+    defaultRegistries.set(npmFolder, answer);
+    answer.catch(() => defaultRegistries.delete(npmFolder));
   }
   return answer;
 }
 
-function ask(npmFolder: string): Promise<string> {
-  // No settings at all: neither variables nor files, and two names, since npm does not read one file twice.
+function queryDefaultRegistry(npmFolder: string): Promise<string> {
+  // No settings at all: no variables and no files; two names, since npm does not read the same file twice.
   const none = ['user', 'global'].map((kind) => `--${kind}config=${join(npmFolder, `no-${kind}-settings`)}`);
   const args = [join(npmFolder, 'bin', 'npm-cli.js'), 'config', 'get', 'registry', ...none];
   return new Promise((resolve, reject) => {
-    execFile(process.execPath, args, { cwd: npmFolder, env: {}, timeout: ASK_MS, windowsHide: true }, (error, stdout) => {
+    execFile(process.execPath, args, { cwd: npmFolder, env: {}, timeout: QUERY_LIMIT_MS, windowsHide: true }, (error, stdout) => {
       const registry = stdout.trim();
       if (error === null && URL.canParse(registry)) resolve(registry);
       else reject(error ?? new Error('npm names no registry'));

@@ -10,38 +10,41 @@ import { abortError } from './flights.js';
 import { NpmRoom, type NpmRoomOptions } from './npm-room.js';
 
 export interface NpmOptions extends NpmRoomOptions {
-  /** What npm's settings and its place are read from. Default: that of this process. */
+  /** Environment from which npm and its settings are found. Default: that of this process. */
   readonly environment?: NodeJS.ProcessEnv;
 }
 
 export interface NpmRun {
-  /** All that npm can write to: where it works, and below it in `NPM_CACHE` what it keeps. Given to another user meanwhile where root gives npm one. */
+  /**
+   * The only folder that npm can write to: its working folder, with its cache below it in `NPM_CACHE`. Where root gives npm a user of its
+   * own, that user owns it during the run.
+   */
   readonly cwd: string;
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
-  /** Install scripts may run: they find the system's programs in the room. Default false. */
+  /** Whether install scripts may run; if so, the room contains the system's programs. Default false. */
   readonly scripts?: boolean;
-  /** Names of the packages that it is about: credentials go with the scopes among them only. Default: any package. */
+  /** Names of the packages involved: only credentials of their scopes are passed. Default: any package. */
   readonly names?: readonly string[];
 }
 
 export interface NpmResult {
-  /** What npm complained of in a few words; undefined if it succeeded. */
+  /** npm's error in a few words; undefined if it succeeded. */
   readonly fault: string | undefined;
   readonly stdout: string;
 }
 
-/** In the folder that npm works in. Our own cache: a task cannot spoil the owner's. */
+/** npm's cache, inside its working folder. A cache of our own, so that a task cannot corrupt the owner's. */
 export const NPM_CACHE = '.npm-cache';
 const MAX_FAULT_CHARS = 300;
 const MAX_OUTPUT_BYTES = 8 * 1024 * 1024;
-/** Nothing is installed from anywhere but a registry. Older npm does not know these flags, and says nothing of it at this level. */
+/** Allows nothing but registries as a source. Older versions of npm do not know these flags, and do not warn at this log level. */
 const REGISTRY_ONLY = ['--allow-git=none', '--allow-remote=none', '--allow-file=none', '--allow-directory=none'];
 const QUIET = ['--no-audit', '--no-fund', '--no-progress', '--no-update-notifier', '--loglevel=error', '--logs-max=0'];
 
 /**
- * Runs npm to its end, behind the wall that jobs have: docs/tasks.md says what it sees. Rejects when the signal aborts, and with `sandbox-missing`; on abort,
- * and after the time is up, the whole process tree is killed.
+ * Runs npm in the same sandbox as jobs; docs/tasks.md describes what it sees. Rejects when the signal aborts, and with `sandbox-missing`.
+ * On abort and on time-out the whole process tree is killed.
  */
 export async function runNpm(args: readonly string[], run: NpmRun, options: NpmOptions = {}): Promise<NpmResult> {
   const { signal } = run;
@@ -66,7 +69,7 @@ async function runInRoom(room: NpmRoom, program: readonly string[], { cwd, timeo
     cwd,
     env: room.environment,
     stdio: ['ignore', 'pipe', 'pipe', ...blankDescriptors(3)],
-    // A process group of its own, to be killed as a whole.
+    // Its own process group, so that it can be killed as a whole.
     detached: process.platform !== 'win32',
     windowsHide: true,
   });
@@ -80,12 +83,12 @@ async function runInRoom(room: NpmRoom, program: readonly string[], { cwd, timeo
     kill();
   }, timeoutMs);
   signal.addEventListener('abort', kill, { once: true });
-  // A script may have another way if one is closed.
+  // A script may have an alternative if one address is denied.
   if (scripts !== true) room.refused.addEventListener('abort', kill, { once: true });
   if (child.pid !== undefined) endWithThisProcess(child.pid);
   const ended = await new Promise<string | number | null>((resolve) => {
     child.once('error', (error) => resolve(error.message));
-    // What a script has left running would keep the pipes open, and could write to the layer later.
+    // Processes left by a script would keep the pipes open, and could write to the layer later.
     child.once('exit', kill);
     child.once('close', (code, by) => resolve(code ?? by));
   });
@@ -99,7 +102,7 @@ async function runInRoom(room: NpmRoom, program: readonly string[], { cwd, timeo
   return { fault: npmComplaint(stderr()) ?? npmComplaint(stdout()) ?? `npm failed: ${ended}`, stdout: stdout() };
 }
 
-/** What a stream brings, within a limit; the rest is read and dropped, so that its writer goes on. */
+/** Collects the output of a stream up to a limit; the rest is read and dropped, so that the writer is not blocked. */
 function collect(stream: Readable | null): () => string {
   const pieces: Buffer[] = [];
   let bytes = 0;
@@ -110,14 +113,13 @@ function collect(stream: Readable | null): () => string {
   return () => Buffer.concat(pieces).toString();
 }
 
-/** The program that `npm` is here: npm of the PATH, else what came with this Node. */
-/** npm's own program beside Node or on the PATH, as a file that Node can run. */
+/** Finds npm on the PATH, or else next to this Node, and returns the script that Node can run. */
 export function findNpm(environment: NodeJS.ProcessEnv): string | undefined {
   const path = environment['PATH'] ?? environment['Path'] ?? '';
   const node = dirname(process.execPath);
   const candidates = [
-    // A link to it; or a script that lies beside it, or in the folder of modules below (Windows).
-    ...path.split(delimiter).flatMap((folder) => [linkedFrom(join(folder, 'npm')), join(folder, 'node_modules/npm/bin/npm-cli.js')]),
+    // A link to it; or a script next to it, or in the modules folder below it (Windows).
+    ...path.split(delimiter).flatMap((folder) => [resolveCli(join(folder, 'npm')), join(folder, 'node_modules/npm/bin/npm-cli.js')]),
     join(node, '../lib/node_modules/npm/bin/npm-cli.js'),
     join(node, 'node_modules/npm/bin/npm-cli.js'),
   ];
@@ -125,7 +127,7 @@ export function findNpm(environment: NodeJS.ProcessEnv): string | undefined {
   return found === undefined ? undefined : realpathSync(found);
 }
 
-function linkedFrom(path: string): string | undefined {
+function resolveCli(path: string): string | undefined {
   try {
     const real = realpathSync(path);
     return real.endsWith('npm-cli.js') ? real : join(dirname(real), 'npm-cli.js');
@@ -134,14 +136,18 @@ function linkedFrom(path: string): string | undefined {
   }
 }
 
-/** The lines of npm's output that say why. */
+/** Extracts the lines of npm's output that state the reason of a failure. */
 export function npmComplaint(output: string): string | undefined {
   const lines: string[] = [];
   for (const line of output.split('\n')) {
-    const said = /^npm (?:error|ERR!) ?(.*)$/.exec(line.trim())?.[1]?.trim();
-    if (said === undefined || said === '' || /^(?:A complete log|Log files|For a full report|errno|syscall|Run "npm help)/.test(said))
+    const complaint = /^npm (?:error|ERR!) ?(.*)$/.exec(line.trim())?.[1]?.trim();
+    if (
+      complaint === undefined ||
+      complaint === '' ||
+      /^(?:A complete log|Log files|For a full report|errno|syscall|Run "npm help)/.test(complaint)
+    )
       continue;
-    lines.push(said);
+    lines.push(complaint);
   }
   if (lines.length === 0) return undefined;
   const text = redact(

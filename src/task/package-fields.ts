@@ -4,31 +4,31 @@ import { shown } from '../kit/shown.js';
 import { canonicalJson } from './canonical-json.js';
 import { isPackageName, readSpec, type Wanted } from './registry-spec.js';
 
-/** More than the dependencies of any program, and little enough to be checked in a second. */
+/** More than any program's dependencies, and few enough to be checked within a second. */
 const MAX_SPECS = 50_000;
-/** Different ones: each takes up to 40 µs to be read. A thousand packages have about as many. */
+/** Limit for distinct specs: each takes up to 40 µs to parse. A thousand packages have about as many. */
 const MAX_TEXTS = 10_000;
 const MAX_PACKAGE_BYTES = 256 * 1024;
-/** Overrides inside overrides. */
+/** Maximum nesting of overrides. */
 const MAX_DEPTH = 32;
 
 export type Specs = ReadonlyMap<string, Wanted>;
 type Overrides = { readonly [name: string]: string | Overrides };
 
-/** The fields of a package.json that decide what is installed, each rebuilt from what a registry knows. */
+/** The fields of a package.json that determine what is installed, each rebuilt from what a registry knows. */
 export interface PackageFields {
   readonly dependencies: Specs;
   readonly optionalDependencies: Specs;
   readonly peerDependencies: Specs;
-  /** Names of peers that may be missing. */
+  /** Names of optional peer dependencies. */
   readonly optionalPeers: ReadonlySet<string>;
   readonly overrides: Overrides;
-  /** All that an override speaks of, at any depth. */
+  /** Names of all packages that any override mentions, at any depth. */
   readonly overridden: ReadonlySet<string>;
 }
 
 /**
- * The same as canonical JSON; null if the package.json names no dependencies. Development dependencies are not among them.
+ * Returns the dependency fields as canonical JSON; null if the package.json has no dependencies. Development dependencies are left out.
  * Throws `dependencies-refused`.
  */
 export function dependencyFields(packageJson: string): string | null {
@@ -63,7 +63,9 @@ export function readPackageFields(packageJson: string): PackageFields {
   return { dependencies, optionalDependencies, peerDependencies, optionalPeers, overrides, overridden };
 }
 
-/** `{ name: spec }`, `{ "name@range": { ".": spec, other: spec } }`, and `$name` for what the package itself wants of `name`. */
+/**
+ * Rebuilds overrides: `{ name: spec }`, `{ "name@range": { ".": spec, other: spec } }`, and `$name` for the package's own spec of `name`.
+ */
 function readOverrides(reader: FieldReader, given: unknown, own: ReadonlySet<string>, seen: Set<string>, depth: number): Overrides {
   if (depth > MAX_DEPTH) reader.refuse('its overrides are nested too deep');
   const rebuilt: [string, string | Overrides][] = [];
@@ -97,7 +99,7 @@ export function readJson(text: string, maxBytes: number, what: string): unknown 
   }
 }
 
-/** Reads the fields of package.json and of a lockfile's entries; what they all want together is counted. */
+/** Reads the fields of package.json and of lockfile entries, and limits the total number of specs. */
 export class FieldReader {
   readonly #what: string;
   readonly #seen = new Map<string, Wanted>();
@@ -127,7 +129,7 @@ export class FieldReader {
     return specs;
   }
 
-  /** A range, a tag or an alias of a registry package; not a path, an address, or the `user/repository` of a code host. */
+  /** Parses a range, a tag or an alias of a registry package; refuses paths, addresses and the `user/repository` of a code host. */
   spec(text: string, what: string): Wanted {
     this.#count += 1;
     if (this.#count > MAX_SPECS || this.#seen.size > MAX_TEXTS) this.refuse('it wants too many packages');

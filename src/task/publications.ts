@@ -7,7 +7,7 @@ import { writeWhole } from '../kit/whole-file.js';
 import type { BlobStore } from './blob-store.js';
 import { allBlobs, type Blob, type Manifest, manifestDigest, parseManifest } from './manifest.js';
 
-/** A version of a task as it is given to workers. */
+/** A version of a task as published to workers. */
 export interface Publication {
   readonly digest: string;
   readonly signed: SignedManifest;
@@ -19,23 +19,23 @@ interface Held {
   readonly drop: () => void;
 }
 
-/** Leases still run on these many versions after they were replaced. */
+/** Number of versions that are kept: leases may still run on replaced ones. */
 const KEEP = 16;
 
-const remembered = v.object({
+const savedState = v.object({
   publications: v.array(v.object({ body: v.string(), signature: v.string(), publisher: v.string() })),
   locks: v.record(v.string(), v.object({ sha256: v.string(), size: v.number() })),
 });
 
-/** The latest publications of one task with their blobs pinned, kept across restarts in a file. */
+/** The latest publications of one task, with their blobs pinned; kept in a file across restarts. */
 export class Publications {
   readonly #store: BlobStore;
   readonly #file: string | undefined;
-  /** How many publications need a blob. */
+  /** Number of publications that need each blob. */
   readonly #needed = new Map<string, number>();
   /** Oldest first. */
   #held: Held[] = [];
-  /** Which lockfile was made for which dependency fields (by SHA-256), so that versions stay until the fields change. */
+  /** Lockfiles made for dependency fields (by SHA-256), so that versions stay the same until the fields change. */
   readonly #locks = new Map<string, Blob>();
 
   constructor(store: BlobStore, file: string | undefined) {
@@ -63,7 +63,7 @@ export class Publications {
     this.#locks.set(fieldsHash, lock);
   }
 
-  /** Takes what a former process published under the same key, as far as its blobs are still there. */
+  /** Restores what an earlier process published under the same key, as far as its blobs still exist. */
   async restore(publisher: string): Promise<void> {
     if (this.#file === undefined) return;
     let text: string;
@@ -73,7 +73,7 @@ export class Publications {
       if (isMissing(error)) return;
       throw error;
     }
-    const { publications, locks } = parseRemembered(text);
+    const { publications, locks } = parseSavedState(text);
     for (const signed of publications.slice(-KEEP)) {
       if (signed.publisher !== publisher) continue;
       const manifest = parseManifest(signed.body);
@@ -103,19 +103,19 @@ export class Publications {
     const drop = () => {
       unpin();
       for (const hash of hashes) {
-        const others = (this.#needed.get(hash) ?? 1) - 1;
-        if (others === 0) this.#needed.delete(hash);
-        else this.#needed.set(hash, others);
+        const remaining = (this.#needed.get(hash) ?? 1) - 1;
+        if (remaining === 0) this.#needed.delete(hash);
+        else this.#needed.set(hash, remaining);
       }
     };
     this.#held.push({ publication, drop });
   }
 }
 
-function parseRemembered(text: string): v.InferOutput<typeof remembered> {
+function parseSavedState(text: string): v.InferOutput<typeof savedState> {
   try {
-    return v.parse(remembered, parseJson(text, LOCAL_JSON));
+    return v.parse(savedState, parseJson(text, LOCAL_JSON));
   } catch {
-    return { publications: [], locks: {} }; // a spoilt file costs one new version, nothing more
+    return { publications: [], locks: {} }; // a damaged file only costs one new version
   }
 }

@@ -26,46 +26,46 @@ import { dependencyFields } from './package-fields.js';
 import { type Publication, Publications } from './publications.js';
 
 export interface TaskPublisherOptions {
-  /** A folder with task.js, or a task in queue-xec's words. */
+  /** A folder with a task.js, or a task in the form of queue-xec. */
   readonly source: string | ExecAssets;
   readonly channel?: string;
   readonly sign: Sign;
   /** Ed25519 public key, base64url. */
   readonly publisherId: string;
-  /** Holds the files of all recent versions; nothing else should evict from it. */
+  /** Store for the files of all recent versions; nothing else should evict from it. */
   readonly store: BlobStore;
   /**
-   * Asked for each new version, with a hash of what the version holds; the answer is raised above the version before. Default: the clock, in
-   * milliseconds. Masters that answer the same for the same hash publish the same version.
+   * Called for each new version with a hash of its content; the result is raised above the previous version if necessary. Default: the
+   * clock, in ms. Masters that return the same number for the same hash publish the same version.
    */
   readonly nextVersion?: (content: string) => Promise<number> | number;
-  /** Follow changes of the files until closed. Default false. */
+  /** Whether to follow file changes until closed. Default false. */
   readonly watch?: boolean;
-  /** A file in which versions are remembered, so that an unchanged task keeps its version when the Master restarts. */
+  /** File that stores the versions, so that an unchanged task keeps its version when the Master restarts. */
   readonly rememberIn?: string;
   /** Called for each new version after the first. */
   readonly onChange?: (publication: Publication) => void;
-  /** A changed task that cannot be published; the version before stays. */
+  /** Called when a changed task cannot be published; the previous version stays in effect. */
   readonly onError?: (error: PeerworkError) => void;
-  /** What relative paths of `source` start from. Default: the working directory. */
+  /** Base of relative paths in `source`. Default: the working directory. */
   readonly cwd?: string;
   readonly limits?: ManifestLimits;
-  /** What npm runs in when it makes a lockfile. */
+  /** How npm is run to make a lockfile. */
   readonly npm?: NpmOptions;
   readonly log?: Log;
   readonly clock?: Clock;
 }
 
-/** How often a folder is read that changes while it is being read, and the wait between. */
+/** How many times a folder is read if it changes while it is being read, and the pause in between. */
 const MAX_READS = 20;
 const SETTLE_MS = 100;
 
 /**
- * Keeps the signed manifest of a task up to date. A version is made only when a file, the entry or the dependencies differ from
- * the version before; it stays answerable, with all its files, until sixteen newer ones have come.
+ * Keeps the signed manifest of a task up to date. A new version is made only when a file, the entry or the dependencies differ from the
+ * previous one. A version can be fetched, with all its files, until sixteen newer ones exist.
  *
- * States: new → (start) → published → … → closed. In `published` a stir of the folder starts one look, or one more after the
- * look that is under way; so looks never overlap and the last change is always seen.
+ * States: new → (start) → published → … → closed. While `published`, a change in the folder starts one check, or one more after the check
+ * in progress, so that checks never overlap and the last change is always seen.
  */
 export class TaskPublisher {
   readonly #options: TaskPublisherOptions;
@@ -76,8 +76,8 @@ export class TaskPublisher {
   readonly #closing = new AbortController();
   #watch: FolderWatch | undefined;
   #started = false;
-  #looking: Promise<Publication> | undefined;
-  #again: Promise<Publication> | undefined;
+  #checking: Promise<Publication> | undefined;
+  #nextCheck: Promise<Publication> | undefined;
 
   constructor(options: TaskPublisherOptions) {
     this.#options = options;
@@ -91,17 +91,20 @@ export class TaskPublisher {
     return this.#options.channel ?? DEFAULT_CHANNEL;
   }
 
-  /** The version that new jobs should use. Throws `task-unknown` before `start` has resolved. */
+  /** The version for new jobs. Throws `task-unknown` before `start` has resolved. */
   get current(): Publication {
     const { newest } = this.#publications;
     if (newest === undefined) throw new PeerworkError('task-unknown', this.channel);
     return newest;
   }
 
-  /** Rejects with the reason why the task cannot be published (`task-*`, `asset-*`, `dependencies-*`, `manifest-invalid`). */
+  /**
+   * Publishes the first version. Rejects with the reason why the task cannot be published (`task-*`, `asset-*`, `dependencies-*`,
+   * `manifest-invalid`).
+   */
   async start(): Promise<Publication> {
     await this.#publications.restore(this.#options.publisherId);
-    if (this.#options.watch === true) this.#watch = new FolderWatch(() => this.#stirred(), this.#clock);
+    if (this.#options.watch === true) this.#watch = new FolderWatch(() => this.#filesChanged(), this.#clock);
     try {
       const first = await this.refresh();
       this.#started = true;
@@ -112,36 +115,36 @@ export class TaskPublisher {
     }
   }
 
-  /** Looks at the files now. Resolves to the current publication, which is a new one if something differs. */
+  /** Checks the files now. Resolves to the current publication, which is a new one if anything changed. */
   refresh(): Promise<Publication> {
     if (this.#closing.signal.aborted) return Promise.reject(new PeerworkError('closed'));
-    if (this.#looking === undefined) {
-      this.#looking = this.#look().finally(() => {
-        this.#looking = undefined;
+    if (this.#checking === undefined) {
+      this.#checking = this.#check().finally(() => {
+        this.#checking = undefined;
       });
-      return this.#looking;
+      return this.#checking;
     }
-    // Whoever asks during a look may know of a change that the look has already passed by.
-    this.#again ??= this.#looking
+    // A caller during a check may know of a change that the check has already passed.
+    this.#nextCheck ??= this.#checking
       .catch(() => {})
       .then(() => {
-        this.#again = undefined;
+        this.#nextCheck = undefined;
         return this.refresh();
       });
-    return this.#again;
+    return this.#nextCheck;
   }
 
-  /** One of the recent versions. */
+  /** Returns one of the recent versions. */
   publication(digest: string): Publication | undefined {
     return this.#publications.find(digest);
   }
 
-  /** Whether a recent version needs this blob. */
+  /** Returns whether a recent version needs this blob. */
   holds(sha256: string): boolean {
     return this.#publications.holds(sha256);
   }
 
-  /** The bytes of a file of one of the recent versions. Rejects with `asset-unknown`. */
+  /** Streams the bytes of a file of one of the recent versions. Rejects with `asset-unknown`. */
   async *blob(sha256: string, offset = 0): AsyncGenerator<Uint8Array> {
     if (!this.holds(sha256)) throw new PeerworkError('asset-unknown', sha256);
     yield* this.#options.store.open(sha256, offset);
@@ -161,15 +164,15 @@ export class TaskPublisher {
     };
   }
 
-  /** Resolves when nothing is read or written any more. */
+  /** Resolves when nothing is being read or written any more. */
   async close(): Promise<void> {
     this.#closing.abort(new PeerworkError('closed'));
     this.#watch?.close();
-    await Promise.allSettled([this.#looking, this.#again]);
+    await Promise.allSettled([this.#checking, this.#nextCheck]);
     this.#publications.close();
   }
 
-  #stirred(): void {
+  #filesChanged(): void {
     if (this.#closing.signal.aborted) return;
     this.refresh().catch((thrown: unknown) => {
       if (this.#closing.signal.aborted) return;
@@ -179,7 +182,7 @@ export class TaskPublisher {
     });
   }
 
-  async #look(): Promise<Publication> {
+  async #check(): Promise<Publication> {
     const startedAt = this.#clock.now();
     let folders: readonly string[] = typeof this.#options.source === 'string' ? [this.#options.source] : [];
     try {
@@ -191,7 +194,7 @@ export class TaskPublisher {
     }
   }
 
-  /** Reads until nothing has changed under the hand. */
+  /** Reads repeatedly until nothing changed during the read. */
   async #read(): Promise<{ listing: TaskListing; files: ManifestFile[] }> {
     const { source, cwd = process.cwd(), limits = DEFAULT_MANIFEST_LIMITS } = this.#options;
     for (let attempt = 1; ; attempt++) {
@@ -235,8 +238,8 @@ export class TaskPublisher {
     if (fields === null) return null;
     const { store } = this.#options;
     if (lock === null) {
-      const made = this.#publications.lockFor(textHash(fields));
-      if (made !== undefined && (await store.has(made.sha256, made.size))) return { packageJson: fields, lock: made };
+      const known = this.#publications.lockFor(textHash(fields));
+      if (known !== undefined && (await store.has(known.sha256, known.size))) return { packageJson: fields, lock: known };
     }
     const run = { signal: this.#closing.signal, npm: this.#options.npm ?? {} };
     const text = lock ?? (await makeLock(fields, run));

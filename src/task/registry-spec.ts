@@ -1,6 +1,6 @@
 /**
- * What may be said about a package: names, versions and ranges of a registry. npm reads the same texts as paths, addresses, repositories or
- * archives as soon as they look like one, so everything here is a list of what is let through.
+ * What may be specified about a package: names, versions and ranges of a registry. npm reads the same texts as paths, addresses,
+ * repositories or archives as soon as they look like one, so everything here is an allow-list.
  */
 import Range from 'semver/classes/range.js';
 import validVersion from 'semver/functions/valid.js';
@@ -9,12 +9,15 @@ import validVersion from 'semver/functions/valid.js';
 const MAX_NAME_CHARS = 214;
 const MAX_SPEC_CHARS = 1_024;
 const MAX_VERSION_CHARS = 256;
-/** Stricter than npm's rule for old packages, which would also take `~'!()*`, and more than its rule for new ones: capital letters. */
+/**
+ * Stricter than npm's rule for old packages, which also allows `~'!()*`; more permissive than its rule for new ones, because it allows
+ * capital letters.
+ */
 const NAME = /^(?:@[a-z\d][\w.-]*\/)?[a-z\d][\w.-]*$/i;
 const RESERVED = /^(?:node_modules|favicon\.ico)$/i;
-/** `npm-package-arg` takes a name, a tag or even an exact version with such an end for a file. */
+/** `npm-package-arg` treats a name, a tag or even an exact version with such a suffix as a file. */
 const ARCHIVE = /\.(?:tgz|tar|tar\.gz)$/i;
-/** Blanks, but no other white space: ranges are written with them. */
+/** Spaces, which ranges contain, but no other white space. */
 const RANGE_CHARS = /^[\w.+~^<>=|* -]*$/;
 const TAG = /^[a-z\d][\w.-]*$/i;
 const ALIAS = /^npm:((?:@[^/@]+\/)?[^/@]+)(?:@(.*))?$/s;
@@ -23,22 +26,22 @@ export function isPackageName(text: string): boolean {
   return text.length <= MAX_NAME_CHARS && NAME.test(text) && !RESERVED.test(text) && !ARCHIVE.test(text);
 }
 
-/** One version as a registry lists it: no range, no `v`, no white space, no build metadata. */
+/** Returns whether the text is one version as listed by a registry: no range, no `v`, no white space, no build metadata. */
 export function isExactVersion(text: string): boolean {
   return text.length <= MAX_VERSION_CHARS && validVersion(text) === text && !ARCHIVE.test(text);
 }
 
-/** What a package wants of another one. */
+/** What a package requires of another one. */
 export interface Wanted {
-  /** As it was written. */
+  /** As written. */
   readonly text: string;
-  /** The package's name in the registry, where it is not the name under which it is wanted. */
+  /** The package's name in the registry, if it differs from the name under which it is required. */
   readonly alias?: string;
-  /** Undefined: a tag, which any version may carry. */
+  /** The range; undefined for a tag, which any version may carry. */
   readonly range?: Range;
 }
 
-/** A range, a tag, or an alias of one of them; undefined for everything else that npm would understand. */
+/** Parses a range, a tag, or an alias of one of them; returns undefined for everything else that npm would understand. */
 export function readSpec(text: string): Wanted | undefined {
   const [, alias, wanted = ''] = ALIAS.exec(text) ?? [];
   if (alias === undefined) return readPlain(text);
@@ -53,7 +56,7 @@ function readPlain(text: string): Wanted | undefined {
   return TAG.test(text) ? { text } : undefined;
 }
 
-/** By npm's loose reading of ranges; undefined if it is none. */
+/** Parses a range with npm's loose rules; undefined if it is not one. */
 function readRange(text: string): Range | undefined {
   try {
     return new Range(text, { loose: true });
@@ -66,7 +69,7 @@ export function isRange(text: string): boolean {
   return text.length <= MAX_SPEC_CHARS && readRange(text) !== undefined;
 }
 
-/** As npm has it: any version is good enough for `*`. */
+/** Returns whether a version satisfies a spec. As in npm, any version satisfies `*`. */
 export function fits(version: string, { range }: Wanted): boolean {
   return range === undefined || (range.range || '*') === '*' || range.test(version);
 }

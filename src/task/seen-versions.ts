@@ -9,26 +9,27 @@ import { writeWhole } from '../kit/whole-file.js';
 const seen = v.object({
   version: v.pipe(v.number(), v.safeInteger()),
   digest: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
-  /** When this worker first saw it. */
+  /** When this worker first saw it, in ms since the epoch. */
   at: v.pipe(v.number(), v.safeInteger()),
 });
 type Seen = v.InferOutput<typeof seen>;
 const file = v.record(v.string(), v.array(seen));
 
 const KEEP = 64;
-/** Two leases that were given out around a change may be prepared in the other order. */
+/** Two leases granted around a change may be prepared in the opposite order. */
 const REORDER_MS = 60_000;
 
 /**
- * Which versions of which task this worker has seen, kept on disk: whoever can replay what a publisher once signed must not bring
- * back an old version, say one with a hole. A version that was prepared before stays allowed, because leases may still run on it.
+ * The versions of each task that this worker has seen, kept on disk. A peer that can replay what a publisher once signed must not bring
+ * back an old version, for example one with a vulnerability. A version that was prepared before stays allowed, because leases may still run
+ * on it.
  */
 export class SeenVersions {
   readonly #file: string;
   readonly #clock: Clock;
   #loaded: Promise<Map<string, Seen[]>> | undefined;
   #writing: Promise<void> = Promise.resolve();
-  /** What was admitted last is not on disk: it was full. */
+  /** The version admitted last is not on disk yet, because the disk was full. */
   #unwritten = false;
 
   constructor(file: string, clock: Clock) {
@@ -36,7 +37,10 @@ export class SeenVersions {
     this.#clock = clock;
   }
 
-  /** Rejects with `manifest-older`, or `manifest-invalid` if the publisher gave one version to two contents. */
+  /**
+   * Admits a version and records it. Rejects with `manifest-older`, or `manifest-invalid` if the publisher used one version for two
+   * contents.
+   */
   async admit(publisher: string, channel: string, version: number, digest: string): Promise<void> {
     this.#loaded ??= this.#load();
     const all = await this.#loaded;
@@ -64,7 +68,7 @@ export class SeenVersions {
     try {
       return new Map(Object.entries(v.parse(file, parseJson(await readFile(this.#file, 'utf8'), LOCAL_JSON))));
     } catch (error) {
-      // A spoilt file is begun anew: refusing all work would be worse than a rollback that also needs the publisher's signature.
+      // Start over if the file is damaged: refusing all work would be worse than a rollback, which also requires the publisher's signature.
       if (isMissing(error) || error instanceof JsonRefused || v.isValiError(error)) return new Map();
       this.#loaded = undefined;
       throw error;

@@ -7,29 +7,29 @@ import type { Blob } from './manifest.js';
 export interface BlobSyncOptions {
   readonly store: BlobStore;
   readonly origin: TaskOrigin;
-  /** In the order in which they will be needed. */
+  /** Blobs in the order in which they will be needed. */
   readonly blobs: readonly Blob[];
   readonly atOnce: number;
-  /** Hears of the first blob that cannot be had. */
+  /** Called when a blob cannot be fetched. */
   readonly onFailure: (error: unknown) => void;
   readonly signal: AbortSignal;
 }
 
-interface Wanted {
+interface PendingBlob {
   readonly blob: Blob;
   readonly arrived: Promise<void>;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
-  /** What has just come, until it is read for the first time: most blobs are needed once, at once. */
+  /** Received bytes until they are first read: most blobs are needed once, right away. */
   held: Uint8Array | undefined;
 }
 
 const MAX_HELD_BYTES = 16 * 1024 * 1024;
 
-/** Fetches the blobs of one task that are not there, several at once, while others already put files together from those that are. */
+/** Fetches the missing blobs of one task, several at once, while files are assembled from those that have arrived. */
 export class BlobSync {
   readonly #options: BlobSyncOptions;
-  readonly #wanted = new Map<string, Wanted>();
+  readonly #wanted = new Map<string, PendingBlob>();
   readonly #done: Promise<void>;
   #bytes = 0;
   #fetched = 0;
@@ -37,10 +37,10 @@ export class BlobSync {
 
   constructor(options: BlobSyncOptions) {
     this.#options = options;
-    for (const blob of options.blobs) this.#wanted.set(blob.sha256, want(blob));
+    for (const blob of options.blobs) this.#wanted.set(blob.sha256, pendingBlob(blob));
     const queue = this.#wanted.values();
-    const lanes = Array.from({ length: options.atOnce }, () => this.#fetchAll(queue));
-    this.#done = Promise.all(lanes).then(() => {});
+    const fetchers = Array.from({ length: options.atOnce }, () => this.#fetchAll(queue));
+    this.#done = Promise.all(fetchers).then(() => {});
   }
 
   /** Bytes received so far. */
@@ -53,28 +53,28 @@ export class BlobSync {
     return this.#fetched;
   }
 
-  /** Resolves to the blob's bytes, verified, as soon as it is there; rejects with what kept it from coming. */
+  /** Resolves to the blob's verified bytes as soon as they have arrived; rejects with the reason if they cannot be fetched. */
   async read(sha256: string): Promise<Uint8Array> {
     const wanted = this.#wanted.get(sha256);
     if (wanted === undefined) throw new PeerworkError('asset-unknown', sha256);
     await wanted.arrived;
-    const held = this.#letGo(wanted);
+    const held = this.#takeHeld(wanted);
     if (held !== undefined) return held;
     const { store } = this.#options;
     return store.read(sha256).catch(async (error: unknown) => {
       if (!(error instanceof PeerworkError) || error.code !== 'asset-unknown') throw error;
-      // Another process has evicted it since, or it has gone bad on disk.
+      // Another process has evicted it in the meantime, or it was damaged on disk.
       await this.#fetch(wanted);
-      return this.#letGo(wanted) ?? store.read(sha256);
+      return this.#takeHeld(wanted) ?? store.read(sha256);
     });
   }
 
-  /** Resolves when nothing is being fetched any more, whether it came or not. */
+  /** Resolves when nothing is being fetched any more, whether it succeeded or not. */
   async settled(): Promise<void> {
     await this.#done;
   }
 
-  async #fetchAll(queue: Iterable<Wanted>): Promise<void> {
+  async #fetchAll(queue: Iterable<PendingBlob>): Promise<void> {
     const { signal, onFailure } = this.#options;
     for (const wanted of queue) {
       if (signal.aborted) wanted.reject(abortError(signal));
@@ -86,7 +86,7 @@ export class BlobSync {
     }
   }
 
-  async #fetch(wanted: Wanted): Promise<void> {
+  async #fetch(wanted: PendingBlob): Promise<void> {
     const { store, origin, signal } = this.#options;
     const { blob } = wanted;
     const { received, bytes } = await store.fetch(blob, (offset, shared) => origin.blob(blob.sha256, offset, shared), signal);
@@ -97,7 +97,7 @@ export class BlobSync {
     this.#heldBytes += bytes.length;
   }
 
-  #letGo(wanted: Wanted): Uint8Array | undefined {
+  #takeHeld(wanted: PendingBlob): Uint8Array | undefined {
     const { held } = wanted;
     wanted.held = undefined;
     this.#heldBytes -= held?.length ?? 0;
@@ -105,13 +105,13 @@ export class BlobSync {
   }
 }
 
-function want(blob: Blob): Wanted {
+function pendingBlob(blob: Blob): PendingBlob {
   let resolve = () => {};
   let reject: (error: unknown) => void = () => {};
   const arrived = new Promise<void>((onResolve, onReject) => {
     resolve = onResolve;
     reject = onReject;
   });
-  arrived.catch(() => {}); // whoever needs it hears of it in `read`
+  arrived.catch(() => {}); // `read` reports the failure
   return { blob, arrived, resolve, reject, held: undefined };
 }

@@ -5,14 +5,14 @@ import { PeerworkError } from '../errors.js';
 import { childBounds } from '../job/child-bounds.js';
 import { type JsonLimits, parseJson } from '../kit/json.js';
 
-/** Beside the code of a task module, or instead of code for another runner. */
+/** Next to the code of a task module, or instead of code for another runner. */
 export const SETTINGS_NAME = 'task.json';
 export const MAX_SETTINGS: JsonLimits = { maxBytes: 256 * 1024, maxDepth: 32 };
 
-/** What a task.json beside code may say. */
+/** Settings in the task.json of a task module. */
 export interface TaskModuleSettings {
   readonly network: NetworkWish;
-  /** One process for job after job, or a fresh one for each. */
+  /** Whether one process runs job after job, or each job gets a new one. */
   readonly process: 'shared' | 'per-job';
 }
 
@@ -31,7 +31,7 @@ const schema = v.pipe(
   settings,
 );
 
-/** Throws `task-settings-invalid` with the place of the fault. */
+/** Parses a task.json. Throws `task-settings-invalid` with the path of the invalid setting. */
 export function readTaskModuleSettings(text: string | Uint8Array): TaskModuleSettings {
   let value: unknown;
   try {

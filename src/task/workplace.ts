@@ -19,38 +19,38 @@ import { allBlobs, type Manifest, type ManifestLimits, manifestDigest, type Veri
 import { SeenVersions } from './seen-versions.js';
 
 export interface WorkplacesOptions {
-  /** For one process alone. */
+  /** Folder for this process alone. */
   readonly folder: string;
   readonly blobs: BlobStore;
   readonly layers: DependencyLayers;
   readonly verify: Verify;
-  /** Workplaces in which nothing runs are kept up to this many. Default 4. */
+  /** Number of idle workplaces to keep. Default 4. */
   readonly keep?: number;
   readonly limits?: ManifestLimits;
-  /** Blobs fetched at the same time. Default 16. */
+  /** Number of blobs fetched concurrently. Default 16. */
   readonly fetchesAtOnce?: number;
-  /** Called whenever a workplace had to be looked at or made, not when it was ready in memory. */
+  /** Called whenever a workplace had to be checked or made, but not when it was ready in memory. */
   readonly onSynced?: (synced: Synced) => void;
   readonly clock?: Clock;
   readonly log?: Log;
 }
 
-/** What it took to make a workplace ready. */
+/** What it took to prepare a workplace. */
 export interface Synced {
   readonly digest: string;
   readonly channel: string;
   readonly version: number;
-  /** Received for the manifest and the files. */
+  /** Bytes received for the manifest and the files. */
   readonly bytes: number;
-  /** Pieces received. */
+  /** Number of blobs received. */
   readonly blobs: number;
-  /** Files of the task. */
+  /** Number of files of the task. */
   readonly files: number;
   readonly dependencies: 'none' | 'present' | 'installed';
   readonly ms: number;
 }
 
-/** A workplace that will not be removed until it is released. */
+/** A workplace that is not removed until it is released. */
 export interface PreparedWorkplace extends Workplace {
   readonly manifest: Manifest;
   release(): void;
@@ -59,9 +59,9 @@ export interface PreparedWorkplace extends Workplace {
 interface Ready {
   readonly workplace: Workplace;
   readonly manifest: Manifest;
-  /** Who has signed it: whoever else sends the same must have signed it too. */
+  /** Publishers whose signature was verified; any other publisher of the same digest must have signed it too. */
   readonly publishers: Set<string>;
-  readonly letLayerGo: () => void;
+  readonly releaseLayer: () => void;
   users: number;
 }
 
@@ -69,11 +69,11 @@ const DEFAULT_KEEP = 4;
 const DEFAULT_FETCHES = 16;
 
 /**
- * The prepared folders of a worker: `<digest>/` with the task's files and, where it has dependencies, `node_modules` as a link to
- * their layer; beside it `<digest>.json`, the signed manifest, so that nothing needs to be fetched after a restart.
+ * The prepared folders of a worker: `<digest>/` with the task's files and, if it has dependencies, `node_modules` as a link to their layer.
+ * Next to it, `<digest>.json` holds the signed manifest, so that nothing needs to be fetched after a restart.
  *
- * Absent → (manifest verified, blobs fetched, files written beside) → renamed into place → ready. What stands in its place is
- * complete; when a process sees it for the first time it is compared with the manifest and made anew if it was damaged.
+ * Absent → (manifest verified, blobs fetched, files written next to it) → renamed into place → ready. A folder in place is complete; the
+ * first time a process sees it, it is compared with the manifest, and remade if it was damaged.
  */
 export class Workplaces {
   readonly #options: WorkplacesOptions;
@@ -83,13 +83,13 @@ export class Workplaces {
   readonly #seen: SeenVersions;
   readonly #preparing = new Flights<void>();
   readonly #ready = new Map<string, Ready>();
-  /** Being prepared: not to be removed. */
+  /** Workplaces being prepared, which must not be removed. */
   readonly #busy = new Set<{ readonly digest: string }>();
-  /** When each workplace on disk was last used. */
+  /** When each workplace on disk was last used, in ms since the epoch. */
   readonly #usedAt = new Map<string, number>();
   readonly #closing = new AbortController();
   #root: Promise<string> | undefined;
-  #tidying: Promise<void> = Promise.resolve();
+  #cleanup: Promise<void> = Promise.resolve();
 
   constructor(options: WorkplacesOptions) {
     this.#options = options;
@@ -100,9 +100,9 @@ export class Workplaces {
   }
 
   /**
-   * The folder for a version of a task, fetched from its origin as far as it is not here. `publisher` is the key that must have
-   * signed it (Ed25519, base64url). Rejects with `manifest-*`, `asset-*`, `dependencies-failed`, `disk-full`, `cancelled`, or
-   * what the origin rejected with; after a link error the next call goes on where this one was cut.
+   * Prepares the folder for a version of a task, fetching from its origin what is missing. `publisher` is the key that must have signed it
+   * (Ed25519, base64url). Rejects with `manifest-*`, `asset-*`, `dependencies-failed`, `disk-full`, `cancelled`, or the origin's error;
+   * after a link error the next call continues where this one was interrupted.
    */
   async prepare(origin: TaskOrigin, { publisher, signal }: { publisher: string; signal?: AbortSignal }): Promise<PreparedWorkplace> {
     for (;;) {
@@ -115,11 +115,11 @@ export class Workplaces {
     }
   }
 
-  /** Ends what is being prepared; resolves when nothing is written any more. Workplaces stay on disk. */
+  /** Aborts preparations; resolves when nothing is being written any more. Workplaces stay on disk. */
   async close(): Promise<void> {
     this.#closing.abort(new PeerworkError('closed'));
-    await Promise.all([this.#preparing.settled(), this.#tidying]);
-    for (const { letLayerGo } of this.#ready.values()) letLayerGo();
+    await Promise.all([this.#preparing.settled(), this.#cleanup]);
+    for (const { releaseLayer } of this.#ready.values()) releaseLayer();
     this.#ready.clear();
   }
 
@@ -133,7 +133,7 @@ export class Workplaces {
       taken = false;
       ready.users -= 1;
       this.#usedAt.set(digest, this.#clock.wall());
-      if (ready.users === 0) this.#tidy();
+      if (ready.users === 0) this.#removeIdle();
     };
     return { ...ready.workplace, manifest: ready.manifest, release };
   }
@@ -142,12 +142,12 @@ export class Workplaces {
     const { digest } = origin;
     if (!/^[0-9a-f]{64}$/.test(digest)) throw new PeerworkError('manifest-invalid', 'its digest is no SHA-256');
     if (signal.aborted) throw abortError(signal);
-    const mine = { digest };
-    this.#busy.add(mine);
+    const entry = { digest };
+    this.#busy.add(entry);
     try {
       await this.#prepareBusy(origin, publisher, signal);
     } finally {
-      this.#busy.delete(mine);
+      this.#busy.delete(entry);
     }
   }
 
@@ -156,7 +156,7 @@ export class Workplaces {
     const { digest } = origin;
     this.#root ??= this.#open();
     const folder = join(await this.#root, digest);
-    await this.#tidying; // this very workplace may be leaving
+    await this.#cleanup; // this very workplace may be being removed
     const stored = await this.#storedManifest(digest, publisher);
     if (signal.aborted) throw abortError(signal);
     const signed = stored ?? (await origin.manifest(signal));
@@ -169,22 +169,22 @@ export class Workplaces {
       ready.publishers.add(publisher);
       return;
     }
-    const whole = await isFurnished(folder, manifest);
+    const isComplete = await isFurnished(folder, manifest);
     const unpin = this.#options.blobs.pin(allBlobs(manifest).map(({ sha256 }) => sha256));
     let made: MadeWorkplace;
     try {
       const { blobs, layers, fetchesAtOnce = DEFAULT_FETCHES } = this.#options;
       const order = { origin, manifest, folder, blobs, layers, fetchesAtOnce, signal, log: this.#log };
-      made = await (whole ? reuseWorkplace : makeWorkplace)(order);
+      made = await (isComplete ? reuseWorkplace : makeWorkplace)(order);
     } finally {
       unpin();
     }
     if (stored === undefined) await writeWhole(`${folder}.json`, JSON.stringify(signed));
     const { layer, bytes, fetched } = made;
     const readable = layer === undefined ? [made.folder] : [made.folder, layer.folder];
-    const letLayerGo = layer === undefined ? () => {} : this.#options.layers.hold(layer.key);
+    const releaseLayer = layer === undefined ? () => {} : this.#options.layers.hold(layer.key);
     const workplace = { digest, folder: made.folder, entry: manifest.entry, readable };
-    this.#ready.set(digest, { workplace, manifest, publishers: new Set([publisher]), letLayerGo, users: 0 });
+    this.#ready.set(digest, { workplace, manifest, publishers: new Set([publisher]), releaseLayer, users: 0 });
     this.#usedAt.set(digest, this.#clock.wall());
     const now = new Date(this.#clock.wall());
     await utimes(`${folder}.json`, now, now);
@@ -210,7 +210,7 @@ export class Workplaces {
       verifyManifest(signed, publisher, this.#options.verify, this.#options.limits);
       return signed;
     } catch {
-      return undefined; // not there, spoilt, or of another publisher: the origin has it
+      return undefined; // missing, damaged, or of another publisher: the origin has it
     }
   }
 
@@ -229,8 +229,8 @@ export class Workplaces {
     return realpath(folder);
   }
 
-  /** Removes the workplaces that were used longest ago and in which nothing runs. */
-  #tidy(): void {
+  /** Removes the least recently used idle workplaces beyond the number to keep. */
+  #removeIdle(): void {
     const busy = new Set([...this.#busy].map(({ digest }) => digest));
     const isIdle = (digest: string) => !busy.has(digest) && (this.#ready.get(digest)?.users ?? 0) === 0;
     const idle = [...this.#usedAt].filter(([digest]) => isIdle(digest)).sort(([, a], [, b]) => b - a);
@@ -239,12 +239,12 @@ export class Workplaces {
       this.#usedAt.delete(digest);
       const folder = join(this.#folder, digest);
       const removed = Promise.all([clearAway(`${folder}.json`, this.#log), clearAtOnce(folder, this.#log)]);
-      this.#tidying = Promise.all([this.#tidying, removed]).then(() => {});
+      this.#cleanup = Promise.all([this.#cleanup, removed]).then(() => {});
     }
   }
 
   #forget(digest: string): void {
-    this.#ready.get(digest)?.letLayerGo();
+    this.#ready.get(digest)?.releaseLayer();
     this.#ready.delete(digest);
   }
 }

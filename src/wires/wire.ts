@@ -8,99 +8,111 @@ import type { ServerSetup } from '../master/server-setup.js';
 import type { RunnerSetup } from '../runners/setup.js';
 import type { SourceSetup } from '../sources/setup.js';
 
-/** The options that the command line has read: the core's, and the wire's own. */
+/** Options as the command line parsed them: those of the core and the wire's own. */
 export type WireOptions<T extends OptionTable> = CoreOptions & OptionsOf<T>;
 
-/** Everything that the command line needs of one foreign system: the file `wire.ts` of its folder, and a line in `src/cli/wires.ts`. */
+/**
+ * Everything the command line needs to know about one foreign system. Exported by `wire.ts` of the wire's folder and listed in
+ * `src/cli/wires.ts`.
+ */
 export interface Wire<T extends OptionTable = OptionTable> {
-  /** Name of its folder, and of its page in docs/sources/. */
+  /** Name of the wire's folder, and of its page in docs/sources/. */
   readonly name: string;
-  /** The jobs it brings, for the list in docs/sources/README.md. */
+  /** Which jobs the wire brings, for the list in docs/sources/README.md. */
   readonly summary: string;
-  /** Its options; their names and flags begin with its own name. */
+  /** The wire's options; their names and flags begin with the wire's name. */
   readonly options: T;
-  /** The result of `declareErrors`. */
+  /** Result of `declareErrors`. */
   readonly errors: { readonly table: Readonly<Record<string, ErrorEntry>> };
-  /** It can do nothing without a container engine. */
+  /** Whether the wire is useless without a container engine. */
   readonly needsContainers?: boolean;
-  /** Its own limit of concurrency, at least: used if it is the only source and `--concurrency` is absent. */
+  /** The wire's own minimum for the concurrency limit, used if it is the only source and `--concurrency` is absent. */
   places?(options: WireOptions<T>): number;
-  /** Whether the options switch its source on. */
+  /** Whether the options switch the source on. */
   configured(options: WireOptions<T>): boolean;
-  /** Loads the code of its source only when called. Throws `option-invalid` if another required option is missing. */
+  /** Loads the code of the source lazily. Throws `option-invalid` if another required option is missing. */
   setup(options: WireOptions<T>): Promise<SourceSetup>;
-  /** A runner for its jobs, if no other one can run them. */
+  /** Runner for the wire's jobs, if no other runner can run them. */
   readonly runner?: WireRunner<T>;
-  /** The Master's side, from the options of `peerwork master`; undefined: none. Loads its code only when called. */
+  /** The wire's server on the Master, from the options of `peerwork master`; undefined if it has none. Loads its code lazily. */
   server?(options: WireOptions<T>): Promise<ServerSetup | undefined>;
-  /** The questions of `peerwork configure` for this source, in this order; the first should be the one that switches it on. */
+  /** Questions of `peerwork configure` for this source, in this order; the first should be the one that switches it on. */
   readonly questions?: readonly (keyof T & string)[];
-  /** Rejects if a person has to act before a start, such as logging in: `configure`, `start` and `start-bg` then end with 3. */
+  /** Rejects if a person has to act before a start, such as by logging in: `configure`, `start` and `start-bg` then exit with 3. */
   ready?(options: WireOptions<T>): Promise<void>;
-  /** Commands that it adds to those of peerwork. */
+  /** Commands that the wire adds to peerwork's own. */
   readonly commands?: Readonly<Record<string, WireCommand<T>>>;
   readonly program?: WireProgram<T>;
-  /** The check of `peerwork health` if the source is configured; `src/wires/health/` has checks of Redis, HTTP and TCP. Never rejects. */
+  /**
+   * Check that `peerwork health` runs if the source is configured; `src/wires/health/` has checks of Redis, HTTP and TCP. Never rejects.
+   */
   check?(options: WireOptions<T>, context: CheckContext): Promise<readonly Check[]>;
 }
 
-/** A way to run jobs as the command line sees it. */
+/** A runner as the command line sees it. */
 export interface WireRunner<T extends OptionTable = OptionTable> {
   readonly kind: string;
-  /** Whether the options request it; without such options, whether to try it. */
+  /** Whether the options request the runner; if the runner has no such options, whether to try it. */
   wanted(options: WireOptions<T>): boolean;
-  /** Loads its code only when called. */
+  /** Loads the code of the runner lazily. */
   setup(options: WireOptions<T>): Promise<RunnerSetup>;
-  /** The questions of `peerwork configure`, in this order. */
+  /** Questions of `peerwork configure` for this runner, in this order. */
   readonly questions?: readonly (keyof T & string)[];
-  /** The check of `peerwork health` if it is requested, such as of the container engine. Never rejects. */
+  /** Check that `peerwork health` runs if the runner is requested, such as of the container engine. Never rejects. */
   check?(options: WireOptions<T>, context: CheckContext): Promise<readonly Check[]>;
 }
 
-/** A command of a wire, as the command line lists it; its code is loaded when it runs. */
+/** A command of a wire as the command line lists it; its code is loaded only when it runs. */
 export interface WireCommand<T extends OptionTable = OptionTable> extends Omit<CommandEntry, 'load'> {
   load(): Promise<WireAction<T>>;
 }
 
-/** The code of a command; resolves with the exit code. As a method, whose parameters the one list of wires may widen. */
+/**
+ * Code of a command; resolves with the exit code. Declared as a method so that its parameters are bivariant and the list of wires may widen
+ * them.
+ */
 export type WireAction<T extends OptionTable> = { act(command: Command, context: CommandContext<T>): Promise<number> }['act'];
 
-/** A command line of a name of its own, behind `peerwork NAME` and in a file of `bin/`. Its service has its name, too, unless the owner says otherwise. */
+/**
+ * A command line under a name of its own, available as `peerwork NAME` and from a file in `bin/`. Its service has the same name by default.
+ */
 export interface WireProgram<T extends OptionTable = OptionTable> {
   readonly name: string;
   readonly description: string;
-  /** The last lines of its help. */
+  /** Last lines of the help. */
   readonly example: string;
-  /** What runs where no command is given. */
+  /** Command that runs if none is given. */
   readonly defaultCommand: CommandName;
-  /** In the order of its help. What a command of peerwork's name leaves out it has of that one. */
+  /** Commands in the order of the help. Fields that a command omits are inherited from peerwork's command of the same name. */
   readonly commands: Readonly<Record<string, Partial<WireCommand<T>>>>;
-  /** Of these, those that end with what `admit` throws. */
+  /** Names of the commands that fail with whatever `admit` throws. */
   readonly guarded: readonly string[];
-  /** Throws unless who calls may use the guarded commands. */
+  /** Throws if the caller may not use the guarded commands. */
   admit(options: WireOptions<T>): void;
 }
 
-/** What the command line lends to a command of a wire. */
+/** Services that the command line provides to a command of a wire. */
 export interface CommandContext<T extends OptionTable = OptionTable> {
-  /** Everything that was given to the command, checked; as the command of this name takes it. */
+  /** All options given to the command, validated as the command of this name accepts them. */
   options(name: CommandName): Promise<WireOptions<T>>;
-  /** Runs until its end or the first Ctrl-C, which aborts it; resolves with the exit code. */
+  /** Runs until `run` ends or the first Ctrl-C, which aborts its signal; resolves with the exit code. */
   untilStopped(run: (signal: AbortSignal) => Promise<number>): Promise<number>;
-  /** Asks the questions of the wire that no flag answers, on a terminal; undefined: the owner left. */
+  /** Asks on the terminal those questions of the wire that no flag has settled; undefined if the owner quits. */
   ask(): Promise<Answers | undefined>;
-  /** Writes the answers and what flags gave into `.env`, after the wire's `ready` has taken them. Resolves with the file. */
+  /**
+   * Writes the answers and the values of flags into `.env` once the wire's `ready` has accepted them. Resolves with the path of the file.
+   */
   keep(answers: Answers): Promise<string>;
-  /** Writes these variables into `.env` as they are. */
+  /** Writes these variables into `.env` unchanged. */
   setVariables(variables: Readonly<Record<string, string>>): Promise<void>;
-  /** What `health` finds. */
+  /** Runs the checks of `peerwork health`. */
   check(): Promise<readonly Check[]>;
   describe(checks: readonly Check[]): string;
-  /** As `start-bg` does. */
+  /** Starts the service, like `start-bg`. */
   startBackground(): Promise<number>;
   /** How the owner types another command of this program. */
   commandLine(words: string): string;
 }
 
-/** What a person typed, by the names of options. */
+/** What a person typed, keyed by option name. */
 export type Answers = Readonly<Partial<Record<string, unknown>>>;

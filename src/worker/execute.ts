@@ -9,14 +9,14 @@ import type { CachedFiles } from '../task/file-cache.js';
 import type { PreparedWorkplace } from '../task/workplace.js';
 
 export interface ExecuteOptions {
-  /** Waits for one that is still opening; undefined if there is none of that kind. */
+  /** Returns the runner of this kind, waiting for one that is still opening; undefined if this Worker has none. */
   readonly runner: (kind: string) => Promise<Runner | undefined>;
   readonly clock: Clock;
   readonly prepare: (origin: TaskOrigin, signal: AbortSignal) => Promise<PreparedWorkplace>;
   readonly fetchFiles: (origin: FileOrigin, signal: AbortSignal) => Promise<CachedFiles>;
 }
 
-/** Errors of preparation that are not the job's fault: the job is released unrun and uncharged. */
+/** Preparation errors that are not the job's fault: the job is released unrun, and no attempt is charged. */
 const RELEASE: ReadonlySet<string> = new Set<ErrorCode>([
   'link-lost',
   'link-closed',
@@ -28,18 +28,18 @@ const RELEASE: ReadonlySet<string> = new Set<ErrorCode>([
   'file-unknown',
 ]);
 
-/** A job that cannot be prepared here returns to the front of the queue and may come straight back. This is the minimum delay. */
+/** Minimum delay before releasing a job that cannot be prepared here: it returns to the front of the queue and may come straight back. */
 export const RELEASE_PAUSE_MS = 1_000;
 
 /**
- * Takes one lease from preparation to its outcome. Never rejects. `stop` means that the worker gives everything back. Its owner also closes the
- * runners and the workplaces, which ends both steps at once.
+ * Takes one lease from preparation to its outcome. Never rejects. When `stop` aborts, the worker gives everything back: the caller
+ * also closes the runners and workplaces then, which ends either step at once.
  */
 export async function execute(options: ExecuteOptions, lease: Lease, stop: AbortSignal): Promise<Outcome> {
   const runner = await options.runner(lease.runner);
   const { signal } = lease;
   if (stop.aborted) return RELEASED;
-  if (runner === undefined) return refused(new PeerworkError('runner-missing', lease.runner));
+  if (runner === undefined) return failedOutcome(new PeerworkError('runner-missing', lease.runner));
   let workplace: PreparedWorkplace | undefined;
   let files: CachedFiles | undefined;
   try {
@@ -62,7 +62,7 @@ export async function execute(options: ExecuteOptions, lease: Lease, stop: Abort
   } catch (thrown) {
     const error = asPeerworkError(thrown);
     const stopped = signal.aborted || stop.aborted;
-    if (!stopped && !RELEASE.has(error.code)) return refused(error);
+    if (!stopped && !RELEASE.has(error.code)) return failedOutcome(error);
     if (!stopped) await pause(options.clock, RELEASE_PAUSE_MS, stop);
     return { state: 'released', reason: error.message };
   } finally {
@@ -73,6 +73,6 @@ export async function execute(options: ExecuteOptions, lease: Lease, stop: Abort
 
 const RELEASED: Outcome = { state: 'released', reason: 'the worker stops' };
 
-function refused(error: PeerworkError): Outcome {
+function failedOutcome(error: PeerworkError): Outcome {
   return { state: 'failed', error: jobErrorOf(error), retry: true };
 }

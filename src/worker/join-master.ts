@@ -14,14 +14,14 @@ export interface JoinMasterOptions {
   readonly identity: KeyPair;
   readonly name: string;
   readonly outbox: Outbox;
-  /** May take a while after the start. */
+  /** Resolves with the Worker's facts, possibly some time after the start. */
   readonly facts: () => Promise<WorkerFacts>;
   readonly options: WithoutNull<WorkerOptions>;
   readonly clock: Clock;
   readonly log: Log;
 }
 
-/** The source of the Master of this token. It looks for the Master once it is started. */
+/** Creates the source for the Master of this token. It searches for the Master once started. */
 export function joinMaster({ token, identity, name, outbox, facts, options, clock, log }: JoinMasterOptions): MasterSource {
   const { transferEncryptToken, trackers, ice } = options;
   return new MasterSource({

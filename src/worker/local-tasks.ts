@@ -11,19 +11,19 @@ import type { NpmOptions } from '../task/npm.js';
 import type { TaskPublisher } from '../task/publish.js';
 
 export interface LocalTasksOptions {
-  /** Where versions and their files are kept, for one source. */
+  /** Folder for the versions and files of one source's tasks. */
   readonly folder: string;
-  /** The Worker's own key: it signs the tasks that it runs for itself. */
+  /** The Worker's own key, which signs the tasks that it publishes to itself. */
   readonly identity: KeyPair;
-  /** The sandbox for npm if a task has no lockfile. */
+  /** The sandbox in which npm runs for a task without a lockfile. */
   readonly npm: NpmOptions;
   readonly clock: Clock;
   readonly log: Log;
-  /** A change that cannot be published; the previous version stays. */
+  /** Called when a change cannot be published; the previous version stays current. */
   readonly onError: (error: PeerworkError) => void;
 }
 
-/** Tasks on this machine. The Worker publishes them to itself; after that they are tasks like those of a Master. */
+/** Tasks on this machine. The Worker publishes them to itself; from then on they are handled like tasks of a Master. */
 export class LocalTasks {
   readonly #options: LocalTasksOptions;
   readonly #store: BlobStore;
@@ -34,10 +34,10 @@ export class LocalTasks {
     this.#store = new BlobStore({ folder: options.folder, log: options.log });
   }
 
-  /** Rejects with the reason why it cannot be published. `channel` may have any length and any characters. */
+  /** Publishes a task. Rejects with the reason if that is not possible. `channel` may have any length and any characters. */
   async open(channel: string, source: string | ExecAssets): Promise<LocalTask> {
     const { folder, identity, npm, clock, log, onError } = this.#options;
-    // Most Workers publish nothing, and the lockfile reader takes 30 ms to load.
+    // Loaded on demand: most Workers publish nothing, and the lockfile reader takes 30 ms to load.
     const { TaskPublisher } = await import('../task/publish.js');
     const publisher = new TaskPublisher({
       source,

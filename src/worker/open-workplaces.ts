@@ -11,7 +11,7 @@ import { type Synced, Workplaces } from '../task/workplace.js';
 import type { Home } from './home.js';
 import type { WorkerOptions } from './options.js';
 
-/** How npm runs for this worker: in the same sandbox as jobs. */
+/** Returns how npm runs for this worker: in the same sandbox as jobs. */
 export function npmOf({ sandbox, bubblewrap, npmCredentials }: WorkerOptions): NpmOptions {
   return { sandbox: sandbox ?? DEFAULT_SANDBOX, credentials: npmCredentials ?? [], ...(bubblewrap !== undefined && { bubblewrap }) };
 }
@@ -21,7 +21,7 @@ export function openFiles(home: Home, options: WorkerOptions, { log }: { readonl
   return new FileCache({ folder: home.store, quotaBytes: (options.fileQuotaMb ?? DEFAULT_FILE_QUOTA_MB) * 1024 * 1024, log });
 }
 
-/** The workplaces of one worker, on the files and dependencies that all workers of its home share. */
+/** Creates the workplaces of one worker, based on the files and dependencies shared by all workers of its home. */
 export function openWorkplaces(
   home: Home,
   options: WorkerOptions,

@@ -78,43 +78,43 @@ export interface WorkerOptions {
 }
 
 export interface WorkerEvents {
-  /** Joined a Master. */
+  /** The Worker joined a Master. */
   connected: [master: { readonly id: string; readonly name: string; readonly path: PeerFacts['path']; readonly connectMs: number }];
   disconnected: [reason: PeerworkError];
-  /** Something is wrong but the worker goes on: which step of connecting failed, and why. */
+  /** Something is wrong but the worker continues: which step of connecting failed, and why. */
   warning: [error: PeerworkError, source: string];
   job: [job: { readonly id: string; readonly channel: string; readonly attempt: number; readonly source: string }];
   result: [
     result: { readonly id: string; readonly source: string; readonly state: Outcome['state']; readonly code?: string; readonly ms: number },
   ];
-  /** The files of a task arrived. */
+  /** The files of a task have arrived. */
   synced: [synced: Synced];
-  /** The worker cannot go on. */
+  /** The worker cannot continue. */
   error: [error: PeerworkError];
 }
 
 export interface WorkerStatus {
   readonly name: string;
-  /** Undefined while no Master is there. */
+  /** The Master; undefined while not connected. */
   readonly master: { readonly name: string; readonly path: PeerFacts['path']; readonly roundTripMs: number | undefined } | undefined;
-  /** The names of those that it serves, the Master first. */
+  /** Names of the sources that it serves, the Master first. */
   readonly sources: readonly string[];
-  /** The ways in which it can run jobs; none until it has started. */
+  /** Runners that are ready; none until it has started. */
   readonly runners: readonly { readonly kind: string; readonly isolation: string }[];
   readonly running: number;
   readonly concurrency: number;
   readonly completed: number;
   readonly failed: number;
   readonly released: number;
-  /** Outcomes that their sources have not acknowledged yet. */
+  /** Number of outcomes that their sources have not acknowledged yet. */
   readonly outbox: number;
-  /** How task modules are kept away from the rest of the machine. */
+  /** How task modules are isolated from the rest of the machine. */
   readonly isolation: string;
-  /** Bytes over the present link. */
+  /** Bytes over the current link. */
   readonly traffic: { readonly sent: number; readonly received: number };
 }
 
-/** As `statedOptions`. Throws `token-missing` if there is nobody to work for, or `label-reserved`. */
+/** Resolves options like `statedOptions`. Throws `token-missing` if there is neither a token nor a source, or `label-reserved`. */
 export function resolveOptions(options: string | WorkerOptions): WithoutNull<WorkerOptions> {
   const resolved = statedOptions(options);
   const { token, sources = [], labels = [] } = resolved;
@@ -124,7 +124,10 @@ export function resolveOptions(options: string | WorkerOptions): WithoutNull<Wor
   return resolved;
 }
 
-/** What a program gave, as it is meant: null says nothing; without a token and other sources the environment's `token` and `transferEncryptToken` count. */
+/**
+ * Normalises a program's options: null means unset; without a token and other sources, `token` and `transferEncryptToken` come from
+ * the environment.
+ */
 export function statedOptions<T extends WorkerOptions>(given: string | T): WithoutNull<WorkerOptions> & Partial<WithoutNull<T>> {
   const options: WithoutNull<WorkerOptions> & Partial<WithoutNull<T>> = omitNull<WorkerOptions>(
     typeof given === 'string' ? { token: given } : given,

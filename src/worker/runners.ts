@@ -13,7 +13,10 @@ import type { Home } from './home.js';
 import { npmOf } from './open-workplaces.js';
 import type { WorkerOptions } from './options.js';
 
-/** A runner that is not there may come: a container engine is started after the Worker, or installed; a machine was too busy. */
+/**
+ * Delays before retrying a runner that could not be opened: a container engine may be started or installed after the Worker, or a
+ * machine was too busy.
+ */
 const RETRY = { firstMs: 60_000, capMs: 15 * 60_000 };
 
 export interface RunnersOptions {
@@ -23,13 +26,14 @@ export interface RunnersOptions {
   readonly options: WorkerOptions;
   readonly clock: Clock;
   readonly log: Log;
-  /** Another runner is ready, besides that of task modules. */
+  /** Called when a runner other than that of task modules is ready. */
   readonly onJoin: () => void;
 }
 
 /**
- * A Worker's ways to run jobs. All are opened at once when it is made, and each joins when it is ready. Probing a container engine takes half a
- * second or more, and no job for another runner waits for that. One that cannot be opened is retried, finally every quarter of an hour.
+ * A Worker's runners. All are opened concurrently on construction, and each joins when it is ready: probing a container engine
+ * takes half a second or more, and no job for another runner should wait for that. One that cannot be opened is retried, eventually
+ * every quarter of an hour.
  */
 export class Runners {
   /** Resolves when task modules can run. Rejects with `sandbox-missing`. */
@@ -39,8 +43,8 @@ export class Runners {
   readonly #options: RunnersOptions;
   readonly #opened = new Map<string, Runner>();
   readonly #opening = new Map<string, Promise<void>>();
-  readonly #tried: Promise<unknown>;
-  readonly #end = new AbortController();
+  readonly #attempted: Promise<unknown>;
+  readonly #ending = new AbortController();
   readonly #joins = new Wake();
   #retries: readonly Promise<void>[] = [];
   #closing: Promise<void> | undefined;
@@ -53,36 +57,36 @@ export class Runners {
     this.taskModules = this.#opening.get(TASK_MODULE) ?? Promise.resolve();
     this.required = Promise.all(required).then(() => {});
     this.required.catch(() => {});
-    this.#tried = Promise.allSettled(setups.map(({ kind }) => this.#opening.get(kind))).then((results) => {
+    this.#attempted = Promise.allSettled(setups.map(({ kind }) => this.#opening.get(kind))).then((results) => {
       const missing = setups.flatMap((setup, at): Missing[] => {
         const result = results[at];
         return setup.required || result?.status !== 'rejected' ? [] : [{ setup, error: asPeerworkError(result.reason) }];
       });
-      this.#tellMissing(missing);
+      this.#logMissing(missing);
       this.#retries = missing.map(({ setup }) => this.#retry(setup));
     });
   }
 
-  /** Those ready so far, by kind. */
+  /** The runners ready so far, by kind. */
   get ready(): ReadonlyMap<string, Runner> {
     return this.#opened;
   }
 
-  /** Waits for one that is still opening; undefined if this Worker has none of that kind. */
+  /** Returns the runner of this kind, waiting for one that is still opening; undefined if this Worker has none. */
   async find(kind: string): Promise<Runner | undefined> {
     if (!this.#opened.has(kind)) await this.#opening.get(kind)?.catch(() => {});
     return this.#opened.get(kind);
   }
 
-  /** Resolves when this Worker can run jobs of that kind, however late; never if it never can. */
+  /** Resolves once this Worker can run jobs of that kind, however late; never if it never can. */
   async joined(kind: string): Promise<void> {
     await this.#joins.until(() => this.#opened.has(kind));
   }
 
-  /** Those still opening are closed as soon as they are ready. */
+  /** Closes all runners; those still opening are closed as soon as they are ready. */
   close(): Promise<void> {
-    this.#end.abort();
-    this.#closing ??= this.#tried.then(async () => {
+    this.#ending.abort();
+    this.#closing ??= this.#attempted.then(async () => {
       await Promise.all(this.#retries);
       await Promise.all([...this.#opened.values()].map((runner) => runner.close()));
     });
@@ -104,7 +108,7 @@ export class Runners {
 
   async #retry(setup: RunnerSetup): Promise<void> {
     const { clock, log } = this.#options;
-    const { signal } = this.#end;
+    const { signal } = this.#ending;
     const backoff = new Backoff(RETRY);
     await pause(clock, backoff.nextMs(), signal);
     if (signal.aborted) return;
@@ -114,8 +118,8 @@ export class Runners {
     );
   }
 
-  /** Several kinds may share a reason. */
-  #tellMissing(missing: readonly Missing[]): void {
+  /** Logs missing runners; kinds with the same reason share a line. */
+  #logMissing(missing: readonly Missing[]): void {
     for (const message of new Set(missing.map(({ error }) => error.message))) {
       const shared = missing.filter(({ error }) => error.message === message);
       const kinds = shared.map(({ setup }) => setup.kind).sort();
@@ -130,7 +134,7 @@ interface Missing {
   readonly error: PeerworkError;
 }
 
-/** Every Worker has this one. */
+/** The kind of runner that every Worker has. */
 export const TASK_MODULE = 'task-module';
 
 function taskModules(home: Home, { taskNetwork = DEFAULT_NETWORK, sandbox = DEFAULT_SANDBOX, bubblewrap }: WorkerOptions): RunnerSetup {

@@ -10,14 +10,14 @@ import type { KeyFile } from '../swarm/key-file.node.js';
 import type { NpmOptions } from '../task/npm.js';
 import { LocalTasks } from './local-tasks.js';
 
-/** After this long without a repetition, a warning counts as new; every source retries more often. */
+/** A warning that has not repeated for this long counts as new; every source retries more often than that. */
 const CALM_MS = 10 * 60_000;
 /** Warnings remembered per source. */
-const MAX_HEARD = 16;
+const MAX_REMEMBERED = 16;
 
 export interface SourcesOptions {
   readonly setups: readonly SourceSetup[];
-  /** Each source has a folder in it. */
+  /** Holds one folder per source. */
   readonly folder: string;
   readonly worker: string;
   readonly concurrency: number;
@@ -27,49 +27,49 @@ export interface SourcesOptions {
     readonly ready: ReadonlyMap<string, unknown>;
   };
   readonly keys: KeyFile;
-  /** The sandbox for npm if a task has no lockfile. */
+  /** The sandbox in which npm runs for a task without a lockfile. */
   readonly npm?: NpmOptions;
   readonly clock: Clock;
   readonly log: Log;
-  /** One of them can be claimed from. */
+  /** Called when a source is ready to be claimed from. */
   readonly onJoin: (source: Source) => void;
   readonly onWarning: (source: string, error: PeerworkError) => void;
 }
 
-/** The sources that a Worker serves besides its Master. All are opened at once when it is made, and each joins when it is ready. */
+/** The sources that a Worker serves besides its Master. All are opened concurrently on construction, and each joins when it is ready. */
 export class Sources {
-  /** Resolves when all have joined; rejects with the first error of one that cannot be opened. */
+  /** Resolves when all have joined; rejects with the error of the first one that cannot be opened. */
   readonly opened: Promise<void>;
   readonly #options: SourcesOptions;
   readonly #sources: Source[] = [];
   readonly #tasks: LocalTasks[] = [];
   readonly #outboxes: Outbox[] = [];
-  readonly #tried: Promise<unknown>;
+  readonly #attempted: Promise<unknown>;
   #closing: Promise<void> | undefined;
 
-  /** Throws `source-invalid`. */
+  /** Throws `source-invalid` for an invalid or duplicate name. */
   constructor(options: SourcesOptions) {
     checkNames(options.setups);
     this.#options = options;
     const opening = options.setups.map((setup) => this.#open(setup));
     this.opened = Promise.all(opening).then(() => {});
     this.opened.catch(() => {});
-    this.#tried = Promise.allSettled(opening);
+    this.#attempted = Promise.allSettled(opening);
   }
 
-  /** Those that have joined so far. */
+  /** The sources that have joined so far. */
   get ready(): readonly Source[] {
     return this.#sources;
   }
 
-  /** Outcomes not acknowledged yet, over all sources. */
+  /** Number of outcomes not acknowledged yet, over all sources. */
   get unsent(): number {
     return this.#outboxes.reduce((sum, { size }) => sum + size, 0);
   }
 
-  /** Those still opening are closed as soon as they are ready. */
+  /** Closes all sources; those still opening are closed as soon as they are ready. */
   close(): Promise<void> {
-    this.#closing ??= this.#tried.then(async () => {
+    this.#closing ??= this.#attempted.then(async () => {
       await Promise.all(this.#sources.map((source) => source.close()));
       await Promise.all(this.#tasks.map((each) => each.close()));
     });
@@ -81,9 +81,9 @@ export class Sources {
     const folder = join(this.#options.folder, name);
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const log = this.#options.log.with({ source: name });
-    const news = new News(clock);
+    const filter = new WarningFilter(clock);
     const warning = (error: PeerworkError) => {
-      if (news.is(error.message)) log.warn(error.message, { code: error.code });
+      if (filter.isNew(error.message)) log.warn(error.message, { code: error.code });
       onWarning(name, error);
     };
     const local = new LocalTasks({ folder: join(folder, 'tasks'), identity: keys.keyPair, npm, clock, log, onError: warning });
@@ -95,29 +95,32 @@ export class Sources {
     };
     const localTask = local.open.bind(local);
     await Promise.all(needs.map((kind) => runners.find(kind)));
-    const there = [...runners.ready.keys()];
+    const kinds = [...runners.ready.keys()];
     const runnerJoined = (kind: string) => runners.joined(kind);
-    const source = await open({ worker, concurrency, runners: there, runnerJoined, folder, clock, log, openOutbox, localTask, warning });
+    const source = await open({ worker, concurrency, runners: kinds, runnerJoined, folder, clock, log, openOutbox, localTask, warning });
     this.#sources.push(source);
     onJoin(source);
   }
 }
 
-/** A lasting warning is logged once, even if two of them alternate. A warning that was resolved is logged again. */
-class News {
+/**
+ * Decides which warnings to log: a lasting warning is logged once, even if two of them alternate, and again if it returns after a
+ * pause.
+ */
+class WarningFilter {
   readonly #clock: Clock;
-  readonly #heard = new Map<string, number>();
+  readonly #seenAt = new Map<string, number>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  is(message: string): boolean {
+  isNew(message: string): boolean {
     const now = this.#clock.now();
-    const before = this.#heard.get(message);
-    this.#heard.delete(message);
-    this.#heard.set(message, now);
-    for (const oldest of this.#heard.keys()) if (this.#heard.size > MAX_HEARD) this.#heard.delete(oldest);
+    const before = this.#seenAt.get(message);
+    this.#seenAt.delete(message);
+    this.#seenAt.set(message, now);
+    for (const oldest of this.#seenAt.keys()) if (this.#seenAt.size > MAX_REMEMBERED) this.#seenAt.delete(oldest);
     return before === undefined || now - before > CALM_MS;
   }
 }

@@ -27,7 +27,7 @@ import { Capacity } from './shares.js';
 import { Sources } from './sources.js';
 import { WorkLoop } from './work-loop.js';
 
-/** How long a drain waits for the sources to acknowledge the outboxes; the rest is delivered at the next start. */
+/** How long a drain waits for sources to acknowledge the outboxes, in milliseconds; the rest is delivered at the next start. */
 const FLUSH_MS = 5_000;
 const GIVE_BACK_MS = 1_000;
 
@@ -41,11 +41,12 @@ interface Parts {
 }
 
 /**
- * Finds its Master, opens its other sources, does their jobs and returns the results, for as long as it lives.
+ * Finds its Master, opens its other sources, runs their jobs and returns the results until it is closed.
  *
- * It starts when it is made, and works as soon as one source and the runner of task modules are ready; the others join later. `ready` resolves when
- * it has joined its Master for the first time, and its sources and required runners are ready. It rejects, and the Worker closes, if one of them is
- * not possible. `drain` finishes or gives back its jobs and flushes the outboxes; `close` gives everything back at once.
+ * It starts when constructed, and works as soon as one source and the runner of task modules are ready; the others join later.
+ * `ready` resolves once it has joined its Master for the first time and its sources and required runners are ready. It rejects, and
+ * the Worker closes, if one of them is impossible. `drain` finishes its jobs, or gives them back, and flushes the outboxes; `close`
+ * gives everything back at once.
  */
 export class Worker extends GuardedEmitter<WorkerEvents> {
   readonly ready: Promise<void>;
@@ -55,14 +56,14 @@ export class Worker extends GuardedEmitter<WorkerEvents> {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #concurrency: number;
-  readonly #ended = { completed: 0, failed: 0, released: 0 };
+  readonly #counts = { completed: 0, failed: 0, released: 0 };
   readonly #starting: Promise<Parts>;
   #parts: Parts | undefined;
   #closing: Promise<void> | undefined;
 
   /**
-   * Without a token, and without `sources`, `token` and `transferEncryptToken` come from the environment. Throws `token-missing` if there is nothing
-   * to work for, another `token-…` error if the token is invalid, `label-reserved`, `option-invalid`.
+   * Without a token and without `sources`, `token` and `transferEncryptToken` come from the environment. Throws `token-missing` if
+   * there is neither, another `token-…` error if the token is invalid, `label-reserved` or `option-invalid`.
    */
   constructor(options: string | WorkerOptions = {}) {
     super();
@@ -73,13 +74,14 @@ export class Worker extends GuardedEmitter<WorkerEvents> {
     this.#clock = this.#options.clock ?? systemClock;
     this.#log = logOf(this.#options);
     this.#concurrency = this.#options.concurrency ?? availableParallelism();
-    // Its jobs may run as the same user and so send it any signal.
+    // Jobs may run as the same user and could send any signal, including the one that opens the inspector.
     keepInspectorShut();
     this.#starting = this.#start();
-    this.ready = this.#getReady();
+    this.ready = this.#becomeReady();
     this.ready.catch(() => {});
   }
 
+  /** Returns the current state: peers, jobs, counts, isolation and traffic. */
   status(): WorkerStatus {
     const { master: joined, others, loop } = this.#parts ?? {};
     const runners = this.#parts?.runners.ready;
@@ -91,14 +93,14 @@ export class Worker extends GuardedEmitter<WorkerEvents> {
       runners: [...(runners?.values() ?? [])].map(({ kind, isolation }) => ({ kind, isolation })),
       running: Math.min(loop?.running ?? 0, this.#concurrency),
       concurrency: this.#concurrency,
-      ...this.#ended,
+      ...this.#counts,
       outbox: (joined?.outbox.size ?? 0) + (others?.unsent ?? 0),
       isolation: runners?.get(TASK_MODULE)?.isolation ?? '',
       traffic: master?.peer.rpc.traffic ?? { sent: 0, received: 0 },
     };
   }
 
-  /** Takes no more jobs, finishes running ones (or gives them back after `drainMs`), delivers the outboxes, then closes. */
+  /** Claims no more jobs, finishes running ones (or gives them back after `drainMs`), delivers the outboxes, then closes. */
   async drain(): Promise<void> {
     const parts = await this.#starting;
     await parts.loop.drain(this.#options.drainMs ?? DEFAULT_DRAIN_MS);
@@ -106,7 +108,7 @@ export class Worker extends GuardedEmitter<WorkerEvents> {
     await this.close();
   }
 
-  /** Gives everything back and ends at once. */
+  /** Gives everything back and closes at once. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -121,10 +123,10 @@ export class Worker extends GuardedEmitter<WorkerEvents> {
     const worker = this.name;
     const concurrency = this.#concurrency;
     let master: Parts['master'];
-    // Probe this machine; meanwhile we look for the Master.
+    // Probes this machine while the Master is being searched for.
     const runners = new Runners({
       ...{ ...shared, worker, concurrency, home, options },
-      // Every Worker has the runner of task modules: without it there is nothing to describe yet.
+      // Nothing to describe before the runner of task modules is ready: every Worker has it.
       onJoin: () =>
         void runners.taskModules.then(
           () => master?.source.renew(this.#describe(runners.ready)),
@@ -164,7 +166,7 @@ export class Worker extends GuardedEmitter<WorkerEvents> {
     }
   }
 
-  async #getReady(): Promise<void> {
+  async #becomeReady(): Promise<void> {
     const joined = this.#token !== undefined && new Promise<void>((resolve) => this.once('connected', () => resolve()));
     try {
       const { runners, others } = await this.#starting;
@@ -196,7 +198,7 @@ export class Worker extends GuardedEmitter<WorkerEvents> {
     });
   }
 
-  /** Their names, the Master first. */
+  /** Names of its sources, the Master first. */
   get #sources(): readonly string[] {
     return [...(this.#token === undefined ? [] : ['master']), ...(this.#options.sources ?? []).map(({ name }) => name)];
   }
@@ -205,7 +207,7 @@ export class Worker extends GuardedEmitter<WorkerEvents> {
     const { isolation = '', tier } = runners.get(TASK_MODULE) ?? {};
     const ofMachine = [`os=${process.platform}`, `arch=${process.arch}`, ...(tier === undefined ? [] : [`isolation=${tier}`])];
     if ([...runners.values()].some((runner) => runner.tier === 'container')) ofMachine.push('isolation=container');
-    // The machine's labels and the owner's.
+    // Duplicates removed: the owner may repeat a label of the machine.
     const labels = [...new Set([...ofMachine, ...(this.#options.labels ?? [])])];
     const platform = `${process.platform} ${process.arch}`;
     return {
@@ -226,7 +228,7 @@ export class Worker extends GuardedEmitter<WorkerEvents> {
   }
 
   #count(id: string, outcome: Outcome, ms: number, source: string): void {
-    this.#ended[outcome.state] += 1;
+    this.#counts[outcome.state] += 1;
     this.emit('result', { id, source, state: outcome.state, ms, ...(outcome.state === 'failed' && { code: outcome.error.code }) });
   }
 
@@ -234,7 +236,7 @@ export class Worker extends GuardedEmitter<WorkerEvents> {
     const parts = await this.#starting.catch(() => undefined);
     if (parts === undefined) return;
     await parts.loop.close();
-    // Jobs given back should reach others now, not when their leases end.
+    // Jobs given back should reach other workers now, not when their leases expire.
     const reachable = sourcesOf(parts).filter((source) => source !== parts.master?.source || parts.master.source.master !== undefined);
     await flush(reachable, GIVE_BACK_MS);
     await Promise.all([parts.master?.source.close(), parts.others.close()]);

@@ -2,7 +2,7 @@ import { chownSync, existsSync, readFileSync, statSync, writeFileSync } from 'no
 import { join } from 'node:path';
 import { execa } from 'execa';
 import t from 'tap';
-import { handOver, serviceFolder, writeRecord } from '../../src/cli/service/record.js';
+import { chownFolder, serviceFolder, writeRecord } from '../../src/cli/service/record.js';
 import { serviceEnvironment } from '../../src/cli/service/start-bg.js';
 import { nodePrimitives } from '../../src/swarm/crypto.node.js';
 import { createToken, formatToken } from '../../src/swarm/token.js';
@@ -66,7 +66,7 @@ t.test('on a terminal, configure asks, and offers what is there', async (t) => {
     seen = seen.slice(seen.indexOf(question) + question.length);
     terminal.stdin.write(keys);
   };
-  // With no source built in beside the Master there is nothing to choose between; else the Master stays chosen.
+  // If no source besides the Master is built in, there is nothing to choose from; otherwise the Master stays selected.
   await until(() => answered || /Which system|Token of the Master/.test(seen));
   if (seen.includes('Which system')) terminal.stdin.write('\r');
   await answer('Enter keeps the present one', '\r');
@@ -111,7 +111,7 @@ t.test('a service gets of the environment what finds programs and the network, a
   t.equal(env['PATH']?.split(':')[0], join(process.execPath, '..'), 'this node, and the npm beside it, come first');
   t.notOk(env['PATH']?.includes('relative'));
   const sudo = { ...given, HOME: '/root', XDG_RUNTIME_DIR: '/run/user/0' };
-  const other = serviceEnvironment({ forOther: true, environment: sudo });
+  const other = serviceEnvironment({ forOtherUser: true, environment: sudo });
   t.same(Object.keys(other).sort(), ['LANG', 'PATH', 'https_proxy'], 'another user has other folders');
 });
 
@@ -128,7 +128,7 @@ t.test('what root changes stays with its owner', async (t) => {
     ...{ name: 'attic', keeper: 'systemd-system', home, folder: owner.path, dotenv: owner.file('.env') },
     ...{ drainMs: 1_000, env: {}, installedAt: 0 },
   });
-  await handOver(home, 'attic', { uid: 65534, gid: 65534 });
+  await chownFolder(home, 'attic', { uid: 65534, gid: 65534 });
   for (const path of [home, serviceFolder(home, 'attic'), join(serviceFolder(home, 'attic'), 'service.json')])
     t.match(statSync(path), { uid: 65534, gid: 65534 }, path);
 });

@@ -11,7 +11,7 @@ import { until } from '../lab/until.js';
 
 const token = formatToken(createToken({ publicKey: nodePrimitives.randomBytes(32), trackers: ['ws://127.0.0.1:1'] }, nodePrimitives));
 
-/** Values that .env could garble. */
+/** Values that a naive .env writer would garble. */
 const ODD = [
   "O'Brien",
   'say "hi"',
@@ -29,7 +29,7 @@ const ODD = [
 ];
 const ODDER = [...ODD, '   ', 'two\nlines\r\n', '\'"`\n'];
 
-/** Each option of a Worker with what may be given for it; several values one after the other, each list for the flag given several times. */
+/** Valid values for each option of a Worker; several values are tried in turn, a list stands for a repeated flag. */
 const samples: Readonly<Partial<Record<OptionName, readonly (string | boolean | readonly string[])[]>>> = {
   token: [token],
   name: ODD,
@@ -45,6 +45,7 @@ const samples: Readonly<Partial<Record<OptionName, readonly (string | boolean | 
   bubblewrap: ['/opt/my tools/bwrap'],
   taskNetwork: [['internet', 'db.lan:5432'], ['none'], ['a.example,b.example'], ['[2001:db8::1]:443']],
   storeQuotaMb: ['99'],
+  fileQuotaMb: ['999'],
   drainMs: ['0'],
   labels: [['gpu'], ['gpu', 'two words'], ["it's", '["x"'], ['"#$ü']],
   containers: ['off', 'docker'],
@@ -118,7 +119,7 @@ const samples: Readonly<Partial<Record<OptionName, readonly (string | boolean | 
   crewEndpointToken: ['\'"`\n'],
 };
 
-/** As typed: values that begin with a hyphen or hold anything else go behind `=`. */
+/** Formats a value as typed: values that begin with a hyphen or contain special characters go after `=`. */
 function typed(key: OptionName, value: string | boolean | readonly string[]): string[] {
   const flag = longFlag(optionSpec(key));
   if (typeof value === 'boolean') return [value ? flag : flag.replace('--', '--no-')];
@@ -139,7 +140,7 @@ t.test('all four commands take the same options', async (t) => {
 });
 
 t.test('what is given to set-up is what the next start finds, for every option, value and command', async (t) => {
-  // Without a search for a sandbox, and whatever this machine's own environment says.
+  // Skips the search for a sandbox, and ignores this machine's own environment.
   const clean = Object.keys(process.env).filter((name) => optionsOf('worker').some((key) => optionSpec(key).env === name));
   for (const name of clean) delete process.env[name];
   process.env['PEERWORK_BUBBLEWRAP'] = '/nowhere/bwrap';
@@ -156,7 +157,7 @@ t.test('what is given to set-up is what the next start finds, for every option, 
       for (const command of setUps) {
         files += 1;
         const file = join(folder, `${files}.env`);
-        // A dory-api wants a key, or a log-in.
+        // A dory-api requires a key or a login.
         const besides = [...(key === 'token' ? [] : ['--token', token]), ...(key === 'doryApi' ? ['--dory-key', 'dwk_x'] : [])];
         const code = await main([...command, '--dotenv', file, ...besides, ...typed(key, value)]);
         const found = code === 0 ? resolveOptions('worker', { dotenv: await readDotenv(file) })[key] : `exit ${code}`;
@@ -227,7 +228,7 @@ t.test('a source alone is enough, also for set-up', async (t) => {
   t.equal(attributeOf('worqrTasks'), 'worqrTask');
 });
 
-/** What commands say is no part of this test's output. */
+/** Silences the commands, whose output is not part of this test. */
 function silence(): () => void {
   const { stdout, stderr } = process;
   const before = [stdout.write, stderr.write] as const;

@@ -17,7 +17,7 @@ interface Answer {
   readonly stderr: string;
 }
 
-/** One command line to its end, without a terminal and with nothing of this environment but the path. */
+/** Runs one command line to completion, without a terminal and with only the PATH of this environment. */
 async function command(script: string, args: readonly string[], cwd: string, env: Record<string, string> = {}): Promise<Answer> {
   const { exitCode, stdout, stderr } = await execa(process.execPath, [join(packageRoot, script), ...args], {
     cwd,

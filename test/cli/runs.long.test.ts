@@ -71,7 +71,7 @@ t.test('a run with failures: outcomes as promised, a table, exit code 1; run aga
     { state: 'failed', error: { code: 'task-threw', message: /no luck/ }, attempts: 2, worker: 'attic' },
   );
 
-  // As a crash in the middle of a write would leave it.
+  // The file as a crash in the middle of a write leaves it.
   const whole = readFileSync(join(grid.folder, 'results.ndjson'), 'utf8');
   const lines = whole.trimEnd().split('\n');
   writeFileSync(join(grid.folder, 'results.ndjson'), `${lines.slice(0, -2).join('\n')}\n${lines.at(-2)?.slice(0, 20)}`);
@@ -88,7 +88,7 @@ t.test('a run with failures: outcomes as promised, a table, exit code 1; run aga
   );
   t.equal(worker.lines.filter((line) => /info +result .*completed/.test(line)).length, 41, 'nothing ran twice');
 
-  // More lines at the end: only these are done.
+  // More lines at the end: only these are run.
   appendFileSync(join(grid.folder, 'jobs.ndjson'), '{"id":"late","data":{"n":21}}\n');
   const more = await grid.master(ON_DISK);
   t.match(await more.program.ended, { code: 1 });
@@ -124,7 +124,7 @@ t.test('what failed and is tried again: a line for each settlement, and the ledg
   t.equal(states().length, 3, 'and nothing is written twice');
   await worker.stop();
 
-  // As an older version left it, and a ledger that knows nothing.
+  // The file as an older version wrote it, and a ledger that knows none of these jobs.
   const lines = grid.outcomes('results.ndjson').map(({ settlement: _, ...line }) => `${JSON.stringify(line)}\n`);
   writeFileSync(join(grid.folder, 'results.ndjson'), lines.join(''));
   t.match(await (await grid.master(ON_DISK)).program.ended, { code: 0 });

@@ -13,8 +13,8 @@ import { until } from '../lab/until.js';
 const token = formatToken(createToken({ publicKey: nodePrimitives.randomBytes(32), trackers: ['ws://127.0.0.1:1'] }, nodePrimitives));
 const half = token.slice(0, 60);
 const rest = token.slice(60);
-/** No eight characters of the token in a row. */
-const shows = (text: string) => {
+/** Whether a text contains eight consecutive characters of the token. */
+const leaks = (text: string) => {
   for (let at = 4; at + 8 <= token.length; at += 1) if (text.includes(token.slice(at, at + 8))) return token.slice(at, at + 8);
   return '';
 };
@@ -45,7 +45,7 @@ t.test('a token, or half of one, in the wrong place of a command line is never s
   ]) {
     const { code, stdout, stderr } = await owner.type(...args);
     t.ok(code !== 0 || args[0] === 'help');
-    t.equal(shows(stdout + stderr), '', `${args[0]} ${(args[1] ?? '').slice(0, 9)}`);
+    t.equal(leaks(stdout + stderr), '', `${args[0]} ${(args[1] ?? '').slice(0, 9)}`);
   }
 });
 
@@ -103,7 +103,7 @@ t.test('on a terminal a paste is taken as a whole, and nothing of it is shown', 
       if (index + 1 < pastes.length) await shown('truncated');
     }
     await shown('Name of this worker');
-    // One paste too many, into the wrong question.
+    // The same paste again, into the wrong question.
     terminal.stdin.write(`${rest}\r`);
     await shown('does not belong here');
     terminal.stdin.write('\u0015attic\r');
@@ -115,7 +115,7 @@ t.test('on a terminal a paste is taken as a whole, and nothing of it is shown', 
     terminal.stdin.write('\r');
     const { exitCode } = await terminal;
     t.equal(exitCode, 0, `${name}: ${all}`);
-    t.equal(shows(all), '', `${name}: nothing is shown`);
+    t.equal(leaks(all), '', `${name}: nothing is shown`);
     t.ok(existsSync(join(dir, '.env')) && readFileSync(join(dir, '.env'), 'utf8').startsWith(`token=${token}\nname=attic\n`), name);
   }
 });

@@ -34,7 +34,7 @@ async function proxyFor(
     ...options,
   });
   t.teardown(() => proxy.close());
-  /** The status of CONNECT, and through the stream the body of `GET /`. */
+  /** Returns the status of CONNECT, and the body of `GET /` through the stream. */
   const get = (target: string): Promise<string> =>
     new Promise((resolve, reject) => {
       const tunnel = request({ socketPath: proxy.socketPath, method: 'CONNECT', path: target });
@@ -191,15 +191,15 @@ t.test('the proxy lets nothing through to this machine or its network, however i
 t.test('a name that resolves to the network of the owner is refused, and rebinding changes nothing', async (t) => {
   const port = await server(t, 'secret');
   const answers = [['192.168.1.1'], ['127.0.0.1'], ['::ffff:10.0.0.1', 'fe80::1']];
-  const asked: string[] = [];
+  const requested: string[] = [];
   const { get } = await proxyFor(t, {
     lookup: async (host) => {
-      asked.push(host);
-      return answers[asked.length - 1] ?? [];
+      requested.push(host);
+      return answers[requested.length - 1] ?? [];
     },
   });
   for (const _ of answers) t.equal(await get(`rebind.example:${port}`), '403');
-  t.equal(asked.length, answers.length, 'asked once for each stream: what was checked is what is connected to');
+  t.equal(requested.length, answers.length, 'asked once for each stream: what was checked is what is connected to');
   const mixed = await proxyFor(t, { internet: new PublicInternet([]), lookup: async () => ['127.0.0.1', '10.0.0.1'] });
   t.equal(await mixed.get(`half.example:${port}`), '403');
 });

@@ -45,13 +45,13 @@ if (lab !== undefined) {
     const container = await engine.start({ job: 'a-job', image, command: ['sh', '-c', wait], egress, ...limits }, () => started());
     await running;
     for (const pid of await commandsOf(container.name)) process.kill(pid, 'SIGKILL');
-    // The container may be at its end, and its processes killed, before this one has ended by itself.
+    // The container may be ending and kill this command before it has finished.
     await lab.docker('exec', container.name, 'touch', '/tmp/go').catch((error: { exitCode?: number }) => t.equal(error.exitCode, 137));
     t.same(await container.ended, { exitCode: 9, outOfMemory: false });
   });
 }
 
-/** Processes of the command line that are about the container. */
+/** Returns processes of the command line that belong to the container. */
 async function commandsOf(name: string): Promise<number[]> {
   const pids = (await readdir('/proc')).filter((entry) => /^\d+$/.test(entry));
   const lines = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')));

@@ -9,8 +9,8 @@ import { labCeilings, openEngine, runIn } from './stage.js';
 const lab = await insideDockerLab(t, import.meta.url, { nft: 'nftables' });
 
 /**
- * `<how many should answer> <targets…>`: tries to connect to each and prints what came of it, as JSON. Through the proxy's socket where there is one. Those that do not answer
- * are given another second once as many have as should, or ten.
+ * `<expected number of successes> <targets…>`: tries to connect to each, through the proxy's socket if there is one, and prints the
+ * results as JSON. Once the expected number has succeeded, the others get one more second; the limit is ten seconds.
  */
 const tryAll = `
 const { connect } = require('node:net');
@@ -90,7 +90,7 @@ if (lab !== undefined) {
       t.same(reached(stdout), {
         '192.168.77.5:80': 'hello from 192.168.77.5',
         [`${ownName}:${port}`]: 'hello from the host',
-        // Which is the address that the name has there.
+        // The address of that name in this network.
         ...(way === 'the firewall' && lab.engine === 'podman' && { [`${gateway}:${port}`]: 'hello from the host' }),
       });
     });
@@ -102,11 +102,11 @@ if (lab !== undefined) {
     { skip: nameServer === undefined },
     async (t) => {
       await lab.addMachine(String(nameServer), [53, 80]);
-      const ask = (wanted: number) => ['node', '-e', tryAll, String(wanted), `${nameServer}:53`, `${nameServer}:80`];
+      const probe = (wanted: number) => ['node', '-e', tryAll, String(wanted), `${nameServer}:53`, `${nameServer}:80`];
       const engine = await openEngine(t);
-      const open = await runIn(engine, plain, ask(1), {}, { network: 'internet' });
+      const open = await runIn(engine, plain, probe(1), {}, { network: 'internet' });
       t.same(Object.keys(reached(open.stdout)), [`${nameServer}:53`]);
-      const listed = await runIn(engine, plain, ask(0), {}, { network: ['9.9.9.9:80'] });
+      const listed = await runIn(engine, plain, probe(0), {}, { network: ['9.9.9.9:80'] });
       t.same(reached(listed.stdout), {}, 'names of listed hosts are resolved by the worker');
     },
   );
@@ -116,18 +116,18 @@ if (lab !== undefined) {
     t.notMatch(await lab.run('nft', ['list', 'tables']), /peerwork/);
   });
 
-  // Podman has no daemon that could be far away.
+  // Podman has no daemon that could be remote.
   if (lab.engine === 'docker') {
     t.test('where nothing can filter, a job with a network fails, unless the owner lets it', async (t) => {
       // An engine behind TCP may be anywhere: its bridges are not this machine's.
-      const far = createTcpServer({ allowHalfOpen: true }, (client) => {
+      const remote = createTcpServer({ allowHalfOpen: true }, (client) => {
         const engine = connect({ path: lab.socket, allowHalfOpen: true });
         client.pipe(engine).pipe(client);
         for (const socket of [client, engine]) socket.on('error', () => [client, engine].map((each) => each.destroy()));
       }).listen(0, '127.0.0.1');
-      await once(far, 'listening');
-      t.teardown(() => far.close());
-      const environment = { ...process.env, DOCKER_HOST: `tcp://127.0.0.1:${(far.address() as AddressInfo).port}` };
+      await once(remote, 'listening');
+      t.teardown(() => remote.close());
+      const environment = { ...process.env, DOCKER_HOST: `tcp://127.0.0.1:${(remote.address() as AddressInfo).port}` };
       const engine = await openEngine(t, { environment });
       t.equal(engine.facts.local, false);
       for (const [image, imageLabels] of [[plain, {}] as const, [obedient, proxied] as const])

@@ -3,7 +3,7 @@ import { insideDockerLab } from '../lab/docker.js';
 import { podmanTools } from '../lab/podman.js';
 import { redisTools } from '../lab/redis.js';
 
-/** What `npm test` runs with docker holds with podman as well. */
+/** Tests that `npm test` runs with docker, and that must pass with podman as well. */
 const files = [
   './engine.test.js',
   './images.test.js',

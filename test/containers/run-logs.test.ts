@@ -33,8 +33,8 @@ t.test('neither secrets nor what a terminal obeys is kept, and nobody else can r
   const folder = await place(t);
   const logs = await open(folder);
   conceal('dwk_concealed-by-its-owner');
-  const told: string[] = [];
-  const report = (progress: Progress) => progress.kind === 'log' && told.push(progress.line);
+  const reported: string[] = [];
+  const report = (progress: Progress) => progress.kind === 'log' && reported.push(progress.line);
   await logs.keep(job, report, async (kept) => {
     kept.learn({ API_TOKEN: 'a-secret-by-name', REDIS_URL: 'redis://:in-an-address@redis:6379', PLAIN: 'said as it is' });
     say(kept.report, 'dwk_concealed-by-its-owner', 'so a-secret-by-name and in-an-address', 'said as it is');
@@ -52,7 +52,7 @@ t.test('neither secrets nor what a terminal obeys is kept, and nobody else can r
     / red .*bell\ttab$/,
   ]);
   t.notMatch(text, /[^\P{Cc}\t\n]/u);
-  t.equal(told.length, 4, 'and whoever asked for the job is told all the same');
+  t.equal(reported.length, 4, 'and whoever asked for the job is told all the same');
   for (const name of await readdir(folder)) t.equal((await stat(join(folder, name))).mode & 0o077, 0, name);
   t.equal((await stat(folder)).mode & 0o077, 0);
 });
@@ -101,13 +101,13 @@ t.test('a run whose Worker was killed is known as cut off, and damaged files hol
 
 t.test('where nothing can be written the run goes on, and that is said once', async (t) => {
   const folder = await place(t);
-  const said: string[] = [];
-  const logs = await open(folder, { log: createLog({ level: 'warn', write: (line) => said.push(line) }) });
+  const warnings: string[] = [];
+  const logs = await open(folder, { log: createLog({ level: 'warn', write: (line) => warnings.push(line) }) });
   await rm(folder, { recursive: true });
   await writeFile(folder, 'in the way');
   for (let n = 0; n < 3; n += 1) t.same(await logs.keep(job, () => {}, aLine), completed);
-  t.equal(said.length, 1);
-  t.match(said[0], /container output cannot be stored .*hint=/);
+  t.equal(warnings.length, 1);
+  t.match(warnings[0], /container output cannot be stored .*hint=/);
 });
 
 t.test('with a quota of 0 nothing is kept', async (t) => {

@@ -19,7 +19,7 @@ export const labCeilings = {
   unfiltered: false,
 } as const;
 
-/** An engine of its own for one test, in a folder that is gone with it. */
+/** Opens an engine for one test, in a folder that is removed with it. */
 export async function openEngine(t: Test, options: Partial<ContainerEngineOptions> = {}): Promise<ContainerEngine> {
   const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'peerwork-engine-')));
   const engine = await ContainerEngine.open({

@@ -28,7 +28,7 @@ t.test('an image is trusted by its name, its digest or its id, and by nothing th
 
 const lab = await insideDockerLab(t, import.meta.url, podmanTools);
 
-/** What a process may do, told by the kernel and by trying. */
+/** What a process may do, from the kernel's report and by trying. */
 const probes = [
   'id -u',
   'while read -r name value; do case $name in Cap[EPB]*|NoNewPrivs:|Seccomp:) echo $name $value;; esac; done < /proc/self/status',
@@ -37,7 +37,7 @@ const probes = [
   'df -k /dev/shm | tail -n 1',
   'mount -t tmpfs none /work && echo MOUNTED',
   'mknod /tmp/disk b 8 0 && echo DEVICE',
-  // Podman's own filter lets it; what is won there ends there.
+  // Podman's own filter allows it; it gives access to nothing outside the container.
   ...(lab?.engine === 'podman' ? [] : ['unshare -Ur id -u && echo NAMESPACE']),
   'echo 1 > /proc/sys/kernel/panic && echo SYSCTL',
   'chmod 4755 /bin/id; /bin/id -u',
@@ -56,12 +56,12 @@ if (lab !== undefined) {
   t.test('a trusted image of root writes where it likes, and can do nothing outside of itself', async (t) => {
     const engine = await openEngine(t, { trustedImages });
     const { stdout, lines } = await runIn(engine, asRoot, sh(probes), { memoryMb: 256 });
-    const said = stdout.split('\n');
-    t.equal(said[0], '0', lines.join('\n'));
-    for (const place of ['/', '/etc', '/tmp', '/app']) t.ok(said.includes(`writes ${place}`), place);
-    t.ok(said.includes('runs from /tmp'));
+    const printed = stdout.split('\n');
+    t.equal(printed[0], '0', lines.join('\n'));
+    for (const place of ['/', '/etc', '/tmp', '/app']) t.ok(printed.includes(`writes ${place}`), place);
+    t.ok(printed.includes('runs from /tmp'));
     t.match(stdout, /\s262144\s/, 'shared memory up to its memory');
-    // CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID; neither raw sockets nor devices, mounts, chroot, audit or capabilities of files.
+    // CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID; no raw sockets, devices, mounts, chroot, audit or file capabilities.
     for (const set of ['CapPrm', 'CapEff', 'CapBnd']) t.match(stdout, `${set}: 00000000000000eb`);
     t.match(stdout, 'NoNewPrivs: 1');
     t.match(stdout, 'Seccomp: 2');
@@ -71,13 +71,13 @@ if (lab !== undefined) {
   t.test('a trusted image of an ordinary user has no capability, and wins none', async (t) => {
     const engine = await openEngine(t, { trustedImages });
     const { stdout } = await runIn(engine, asUser, sh(probes), { memoryMb: 256 });
-    const said = stdout.split('\n').filter(Boolean);
-    t.equal(said[0], '1000');
-    t.ok(said.includes('writes /app'), 'which is its own');
-    t.ok(said.includes('writes /tmp'));
-    t.notOk(said.includes('writes /etc'));
+    const printed = stdout.split('\n').filter(Boolean);
+    t.equal(printed[0], '1000');
+    t.ok(printed.includes('writes /app'), 'which is its own');
+    t.ok(printed.includes('writes /tmp'));
+    t.notOk(printed.includes('writes /etc'));
     for (const set of ['CapPrm', 'CapEff', 'CapBnd']) t.match(stdout, `${set}: 0000000000000000`);
-    t.equal(said.at(-1), '1000', 'a program that runs as root elsewhere does not here');
+    t.equal(printed.at(-1), '1000', 'a program that runs as root elsewhere does not here');
     t.notMatch(stdout, /MOUNTED|DEVICE|NAMESPACE|SYSCTL/);
   });
 
@@ -133,8 +133,8 @@ if (lab !== undefined) {
     const container = await engine.start(spec, (_stream, line) => line === 'written' && written());
     await there;
     const remote = new WritableLayer({ facts: { ...facts, local: false }, command, clock: systemClock }, container.name);
-    const asked = await remote.bytes(1);
-    t.ok(asked >= 8 * 1024 * 1024 && asked < 9 * 1024 * 1024, `${asked}`);
+    const queried = await remote.bytes(1);
+    t.ok(queried >= 8 * 1024 * 1024 && queried < 9 * 1024 * 1024, `${queried}`);
     const seen = await container.written(64 * 1024 * 1024);
     t.ok(seen >= 8 * 1024 * 1024 && seen < 9 * 1024 * 1024, `${seen}`);
     await container.remove();

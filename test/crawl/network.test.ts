@@ -8,9 +8,9 @@ import { openConnection } from '../../src/crawl/network.js';
 
 const never = new AbortController().signal;
 
-/** A proxy on a unix socket that opens its stream, sends a part and then does what it is told. */
+/** A proxy on a unix socket that opens its stream, sends a part and then calls `then`. */
 async function proxy(t: Test, then: (socket: Socket) => void): Promise<string> {
-  // The path of a socket has 107 bytes at most.
+  // A socket path is limited to 107 bytes.
   const folder = mkdtempSync(join(tmpdir(), 'peerwork-test-'));
   t.teardown(() => rmSync(folder, { recursive: true }));
   const path = join(folder, 'proxy.sock');

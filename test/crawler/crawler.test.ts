@@ -58,7 +58,7 @@ t.test('a crawl that was killed goes on where it was: no page that is done is as
   await first.ended;
   const done = crawlers.results().length;
   t.ok(done >= 10 && done < 55, `${done} pages are done`);
-  // As a writer leaves it that is killed in the middle of a line.
+  // As left by a writer that was killed in the middle of a line.
   for (const file of ['worker-1.ndjson', 'pages.queue']) appendFileSync(join(env.PEERWORK_RESULTS, file), '{"requestId":"torn","id":"to');
   const { exitCode, output } = await crawlers.start(actor, { ...env, WORKER_ID: 'worker-1' }).ended;
   t.equal(exitCode, 0, output);
@@ -131,12 +131,12 @@ t.test('handlers by address', async (t) => {
 });
 
 t.test('a page that fails is tried again, and told of when it is given up', async (t) => {
-  let asked = 0;
+  let requests = 0;
   const { crawlers, site } = await lab(t, {
     answer: ({ url }, response) => {
       if (url === '/flaky') {
-        asked += 1;
-        return html(response, 'not now', asked < 3 ? 503 : 200);
+        requests += 1;
+        return html(response, 'not now', requests < 3 ? 503 : 200);
       }
       if (url === '/broken') return html(response, 'never', 500);
       return false;
@@ -233,7 +233,7 @@ t.test('robots.txt is obeyed unless told otherwise', async (t) => {
   );
   t.equal(site.hits.get('/robots.txt'), 1, 'asked for once');
   const spanMs = (site.hitAt.at(-1) ?? 0) - (site.hitAt[0] ?? 0);
-  // Half of what it should be, as the first may be late; without any delay it is a twentieth of that.
+  // Half of the expected time, since the first may be late; without any delay it is a twentieth of that.
   t.ok(site.hitAt.length >= 5 && spanMs >= 150 * (site.hitAt.length - 1), 'with the delay that it asks for');
   site.hits.clear();
   await crawlers.start({ startUrls, maxPages: 8, respectRobotsTxt: false }).ended;

@@ -11,8 +11,8 @@ import { EgressProxy, type EgressProxyOptions } from '../../src/egress/proxy.js'
 export const preload = fileURLToPath(new URL('../../src/egress/preload.cjs', import.meta.url));
 
 /**
- * A proxy for which every name ending in `.test` is this machine, at the given ports only, and code that runs with the preload in front of it. No sandbox
- * is needed: what is tried here is that code gets everywhere by the proxy, not that it gets nowhere without.
+ * A proxy for which every name ending in `.test` is this machine, at the given ports only, and code that runs with the preload. Without a
+ * sandbox: this tests that code gets everywhere through the proxy, not that it gets nowhere without.
  */
 export async function stage(t: Test, ports: readonly number[], options: Partial<EgressProxyOptions> = {}) {
   const hosts = ports.flatMap((port) => [`service.test:${port}`, `other.test:${port}`]);
@@ -29,7 +29,7 @@ export async function stage(t: Test, ports: readonly number[], options: Partial<
     ...options,
   });
   t.teardown(() => proxy.close());
-  /** Runs an ES module, which tells its result by `tell(value)`. */
+  /** Runs an ES module, which reports its result by `tell(value)`. */
   const run = async (code: string, data: object = {}, env: Record<string, string> = {}): Promise<unknown> => {
     const head = `const data = ${JSON.stringify(data)}; const tell = (value) => console.log(JSON.stringify(value));\n`;
     const { stdout } = await promisify(execFile)(process.execPath, ['--require', preload, '--input-type=module', '-e', head + code], {
@@ -40,12 +40,12 @@ export async function stage(t: Test, ports: readonly number[], options: Partial<
   return { proxy, run };
 }
 
-/** A certificate for `service.test`, signed by itself. */
+/** Creates a self-signed certificate for `service.test`. */
 export function certificate(t: Test): { readonly key: string; readonly cert: string; readonly certFile: string } {
   const folder = t.testdir({});
   const [keyFile, certFile] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
-  const words = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=service.test'];
-  execFileSync('openssl', [...words, '-addext', 'subjectAltName=DNS:service.test', '-keyout', keyFile, '-out', certFile], {
+  const opensslArguments = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=service.test'];
+  execFileSync('openssl', [...opensslArguments, '-addext', 'subjectAltName=DNS:service.test', '-keyout', keyFile, '-out', certFile], {
     stdio: 'ignore',
   });
   return { key: readFileSync(keyFile, 'utf8'), cert: readFileSync(certFile, 'utf8'), certFile };

@@ -23,7 +23,7 @@ t.test('fetch, http and net reach a name that only the proxy can resolve', async
     createHttp((request, response) => response.end(`${request.method} ${request.url} ${request.headers.host}`)),
   );
   const { run } = await stage(t, [port]);
-  const told = await run(
+  const result = await run(
     `
     import http from 'node:http';
     import { connect } from 'node:net';
@@ -37,7 +37,7 @@ t.test('fetch, http and net reach a name that only the proxy can resolve', async
   `,
     { port },
   );
-  t.same(told, [`GET /fetch service.test:${port}`, `GET /http service.test:${port}`, 'GET /net undefined']);
+  t.same(result, [`GET /fetch service.test:${port}`, `GET /http service.test:${port}`, 'GET /net undefined']);
 });
 
 t.test('TLS keeps its SNI, its check of the name, its session and ALPN', async (t) => {
@@ -51,7 +51,7 @@ t.test('TLS keeps its SNI, its check of the name, its session and ALPN', async (
     }),
   );
   const { run } = await stage(t, [port]);
-  const told = await run(
+  const result = await run(
     `
     import tls, { connect } from 'node:tls';
     const url = 'https://service.test:' + data.port;
@@ -74,7 +74,7 @@ t.test('TLS keeps its SNI, its check of the name, its session and ALPN', async (
     { port },
     { NODE_EXTRA_CA_CERTS: certFile },
   );
-  t.same(told, [
+  t.same(result, [
     'service.test',
     [true, '', false],
     [true, 'service.test', false],
@@ -97,7 +97,7 @@ t.test('http2, with TLS and without', async (t) => {
   }
   const ports = [await listening(t, secure), await listening(t, plain)];
   const { run } = await stage(t, ports);
-  const told = await run(
+  const result = await run(
     `
     import http2 from 'node:http2';
     const sizeOf = (url) => new Promise((resolve, reject) => {
@@ -110,7 +110,7 @@ t.test('http2, with TLS and without', async (t) => {
     { ports },
     { NODE_EXTRA_CA_CERTS: certFile },
   );
-  t.same(told, [200_000, 200_000]);
+  t.same(result, [200_000, 200_000]);
 });
 
 t.test('a server that speaks first loses no byte, whatever reads it', async (t) => {
@@ -123,7 +123,7 @@ t.test('a server that speaks first loses no byte, whatever reads it', async (t) 
     }),
   );
   const { run } = await stage(t, [port]);
-  const told = await run(
+  const result = await run(
     `
     import net from 'node:net';
     import { createHash } from 'node:crypto';
@@ -152,8 +152,8 @@ t.test('a server that speaks first loses no byte, whatever reads it', async (t) 
   `,
     { port },
   );
-  const whole = createHash('sha256').update(greeting).update('and back').digest('hex');
-  t.same(told, [whole, whole, whole]);
+  const digest = createHash('sha256').update(greeting).update('and back').digest('hex');
+  t.same(result, [digest, digest, digest]);
 });
 
 t.test('a response that breaks off is an error, one that ends is whole: with and without TLS, read slowly', async (t) => {
@@ -173,7 +173,7 @@ t.test('a response that breaks off is an error, one that ends is whole: with and
   secure.on('connection', (socket: Socket) => raws.set(socket.remotePort, socket));
   const ports = [await listening(t, createHttp(serve)), await listening(t, secure)];
   const { run } = await stage(t, ports);
-  const told = await run(
+  const result = await run(
     `
     import http from 'node:http';
     import https from 'node:https';
@@ -193,7 +193,7 @@ t.test('a response that breaks off is an error, one that ends is whole: with and
     { ports },
     { NODE_EXTRA_CA_CERTS: certFile },
   );
-  t.same(told, [size, 'broken', size, 'broken']);
+  t.same(result, [size, 'broken', size, 'broken']);
 });
 
 t.test('a WebSocket, ours and the ws package', async (t) => {
@@ -202,7 +202,7 @@ t.test('a WebSocket, ours and the ws package', async (t) => {
   sockets.on('connection', (socket) => socket.on('message', (text) => socket.send(`back: ${String(text)}`)));
   const port = await listening(t, http);
   const { run } = await stage(t, [port]);
-  const told = await run(
+  const result = await run(
     `
     import { createRequire } from 'node:module';
     const { WebSocket } = createRequire(data.here)('ws');
@@ -216,12 +216,12 @@ t.test('a WebSocket, ours and the ws package', async (t) => {
   `,
     { port, here: import.meta.url },
   );
-  t.same(told, ['back: hello', 'back: hello']);
+  t.same(result, ['back: hello', 'back: hello']);
 });
 
 t.test('what is refused is told apart from what is away', async (t) => {
   const { run, proxy } = await stage(t, []);
-  const told = await run(`
+  const result = await run(`
     import net from 'node:net';
     const attempt = (host, port) => new Promise((resolve) => {
       const socket = net.connect({ host, port });
@@ -235,7 +235,7 @@ t.test('what is refused is told apart from what is away', async (t) => {
       await attempt('away.test', 9), await attempt('lost.test', 80), await attempt('a b', 80), await attempt('x'.repeat(300), 80),
     ]);
   `);
-  t.same(told, [
+  t.same(result, [
     ['fetch failed', 'network-denied', '10.1.2.3', 80],
     ['network-denied', 'private.test', 80],
     ['network-denied', '169.254.169.254', 80],
@@ -265,7 +265,7 @@ t.test('names that are resolved before they are connected to', async (t) => {
     createHttp((_request, response) => response.end('here')),
   );
   const { run } = await stage(t, [port]);
-  const told = (await run(
+  const result = (await run(
     `
     import dns, { lookup } from 'node:dns';
     import { promisify } from 'node:util';
@@ -283,9 +283,9 @@ t.test('names that are resolved before they are connected to', async (t) => {
   `,
     { port },
   )) as { readonly address: string };
-  const { address } = told;
+  const { address } = result;
   t.match(address, /^198\.18\./);
-  t.same(told, {
+  t.same(result, {
     ...{ address, family: 4, all: [{ address, family: 4 }], promised: { address, family: 4 } },
     ...{ record: { address, ttl: 60 }, called: [address], literal: { address: '10.1.2.3', family: 4 } },
     ...{ local: { address: '127.0.0.1', family: 4 }, none: 'ENOTFOUND', got: 'here' },
@@ -298,7 +298,7 @@ t.test('code may serve itself on the loopback of its sandbox, and a worker threa
     createHttp((_request, response) => response.end('outside')),
   );
   const { run } = await stage(t, [port]);
-  const told = await run(
+  const result = await run(
     `
     import http from 'node:http';
     import { once } from 'node:events';
@@ -313,7 +313,7 @@ t.test('code may serve itself on the loopback of its sandbox, and a worker threa
   `,
     { port },
   );
-  t.same(told, ['own', 'outside']);
+  t.same(result, ['own', 'outside']);
 });
 
 t.test('a socket that is used again, is destroyed early, has a time limit or no reference', async (t) => {
@@ -322,7 +322,7 @@ t.test('a socket that is used again, is destroyed early, has a time limit or no 
     createServer((socket) => socket.on('error', () => {}).end('once')),
   );
   const { run } = await stage(t, [port]);
-  const told = await run(
+  const result = await run(
     `
     import net from 'node:net';
     import { once } from 'node:events';
@@ -348,5 +348,5 @@ t.test('a socket that is used again, is destroyed early, has a time limit or no 
   `,
     { port },
   );
-  t.same(told, [['once', 'once'], false, true, 'AbortError']);
+  t.same(result, [['once', 'once'], false, true, 'AbortError']);
 });

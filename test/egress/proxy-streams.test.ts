@@ -9,10 +9,10 @@ import { confirmEnd } from '../../src/kit/join-streams.js';
 import { until } from '../lab/until.js';
 
 const MIB = 1024 * 1024;
-/** 20 MiB, and no multiple of anything. */
+/** A little more than 20 MiB, not a multiple of any chunk size. */
 const BODY = Buffer.alloc(20 * MIB + 4_567, 'peerwork');
 
-/** A server, and a proxy whose streams lead to it. */
+/** Starts a server, and a proxy whose streams lead to it. */
 async function setUp(t: Test, serve: (socket: Socket) => void, halfOpenIdleMs?: number) {
   const sockets = new Set<Socket>();
   const server = createServer({ allowHalfOpen: true }, (socket) => {
@@ -34,8 +34,8 @@ async function setUp(t: Test, serve: (socket: Socket) => void, halfOpenIdleMs?: 
     server.close();
   });
   const open = async (): Promise<Socket> => {
-    const asked = request({ socketPath: proxy.socketPath, method: 'CONNECT', path: target, agent: false }).end();
-    const [response, socket, head] = (await once(asked, 'connect')) as [{ statusCode: number }, Socket, Buffer];
+    const connecting = request({ socketPath: proxy.socketPath, method: 'CONNECT', path: target, agent: false }).end();
+    const [response, socket, head] = (await once(connecting, 'connect')) as [{ statusCode: number }, Socket, Buffer];
     t.equal(response.statusCode, 200);
     socket.allowHalfOpen = true;
     if (head.length > 0) socket.unshift(head);
@@ -49,7 +49,7 @@ interface Received {
   readonly end: 'end' | 'broken';
 }
 
-/** All that a stream delivers, and how it ended; a slow reader pauses after each chunk. */
+/** Collects all that a stream delivers, and how it ended; a slow reader pauses after each chunk. */
 function receive(socket: Socket, slow = false): Promise<Received> {
   return new Promise((resolve) => {
     let bytes = 0;
@@ -114,8 +114,8 @@ t.test('40 at once arrive whole, some at slow readers', async (t) => {
 
 t.test('a client that has ended its half gets the whole answer', async (t) => {
   const { open } = await setUp(t, async (socket) => {
-    const asked = await count(socket);
-    socket.end(BODY.subarray(0, asked));
+    const requestedBytes = await count(socket);
+    socket.end(BODY.subarray(0, requestedBytes));
   });
   const socket = await open();
   socket.end(BODY.subarray(0, 5 * MIB));
@@ -132,16 +132,16 @@ t.test('a client that ends before a word was said hears what the server has to s
 });
 
 t.test('a server that has ended its half hears the rest', async (t) => {
-  let heard: Promise<number> | undefined;
+  let counted: Promise<number> | undefined;
   const { open } = await setUp(t, (socket) => {
     socket.end('goodbye');
-    heard = count(socket);
+    counted = count(socket);
   });
   const socket = await open();
   socket.resume();
   await once(socket, 'end');
   socket.end(BODY);
-  t.equal(await heard, BODY.length);
+  t.equal(await counted, BODY.length);
 });
 
 for (const slow of [false, true])
@@ -219,8 +219,8 @@ t.test('a stream of which one half is silent for ever is broken off when the oth
 
 t.test('a refused client that does not hang up does not keep the proxy from closing', async (t) => {
   const { proxy } = await setUp(t, () => {});
-  const asked = request({ socketPath: proxy.socketPath, method: 'CONNECT', path: '10.0.0.1:80', agent: false }).end();
-  const [response, socket] = (await once(asked, 'connect')) as [{ statusCode: number }, Socket];
+  const connecting = request({ socketPath: proxy.socketPath, method: 'CONNECT', path: '10.0.0.1:80', agent: false }).end();
+  const [response, socket] = (await once(connecting, 'connect')) as [{ statusCode: number }, Socket];
   t.equal(response.statusCode, 403);
   t.teardown(() => socket.destroy());
   await proxy.close();

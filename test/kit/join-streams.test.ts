@@ -7,7 +7,7 @@ import { ManualClock } from '../swarm/manual-clock.js';
 
 const BODY = Buffer.alloc(5 * 1024 * 1024 + 123, 'x');
 
-/** A connection of two ends over real TCP. */
+/** Opens a real TCP connection and returns both ends. */
 async function wire(t: Test): Promise<readonly [Socket, Socket]> {
   const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }).listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -21,7 +21,7 @@ async function wire(t: Test): Promise<readonly [Socket, Socket]> {
   return [one, other];
 }
 
-/** left ↔ a, joined with b ↔ right. */
+/** Connects left ↔ a, joined with b ↔ right. */
 async function relay(t: Test, options: JoinOptions = {}) {
   const [left, a] = await wire(t);
   const [b, right] = await wire(t);
@@ -34,7 +34,7 @@ async function relay(t: Test, options: JoinOptions = {}) {
   return { left, right, joined };
 }
 
-/** The number of bytes, and how it ended. */
+/** Resolves with the number of bytes received, and how the stream ended. */
 function endOf(socket: Socket, slow = false): Promise<string> {
   return new Promise((resolve) => {
     let bytes = 0;
@@ -124,7 +124,7 @@ t.test('silence is limited where one side has ended, and only there', async (t) 
   await clock.pass(10_000_000);
   left.end('question');
   t.equal(await heard, '8 bytes');
-  // It has come to the joined stream as well by then.
+  // By then the break has reached the joined stream as well.
   for (let n = 0; n < 5; n += 1) {
     right.write('still at it');
     await once(left, 'data');

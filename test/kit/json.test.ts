@@ -201,7 +201,7 @@ function depthOf(value: unknown): number {
   return typeof value === 'object' && value !== null ? 1 + Math.max(0, ...Object.values(value).map(depthOf)) : 0;
 }
 
-/** Commas and opening brackets outside of texts. */
+/** Counts commas and opening brackets outside of strings. */
 function itemsOf(text: string): number {
   return text.replace(/"(?:[^"\\]|\\.)*"/g, '').replace(/[^[{,]/g, '').length;
 }

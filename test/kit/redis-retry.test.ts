@@ -19,7 +19,7 @@ t.test('a connection that is closed while it subscribes again ends without an un
     await lab.stop('kill');
     const ended = new Promise((resolve) => redis.once('end', resolve));
     redis.once('ready', () => {
-      // The subscription is on its way, and its answer will not be heard.
+      // The subscription is in flight, and nobody awaits its reply any more.
       redis.disconnect();
       redis.stream.destroy();
     });

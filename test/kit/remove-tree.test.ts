@@ -14,7 +14,7 @@ import { requireTools } from '../lab/require.js';
 
 const MODULE = fileURLToPath(new URL('../../src/kit/remove-tree.js', import.meta.url));
 
-/** A chain of folders whose path is longer than the system can say, built from the inside out. */
+/** Builds a chain of folders whose path exceeds the system's limit, from the inside out. */
 function buildChain(folder: string, levels: number, name = 'd'.repeat(200)): void {
   const parts = join(folder, 'parts');
   mkdirSync(parts, { recursive: true });
@@ -126,7 +126,7 @@ t.test('immutable and append-only entries go where we are root', async (t) => {
   spawnSync('chattr', ['+i', join(folder, 'a/b')]);
   spawnSync('chattr', ['+a', join(folder, 'log')]);
   spawnSync('sh', ['-c', `chattr +i "$(printf '\\377')"*`], { cwd: join(folder, 'a') });
-  // The innermost that can still be named.
+  // The innermost folder whose path is still short enough.
   execFileSync('sh', ['-c', 'cd chain && for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do cd d*; done && chattr +i .'], { cwd: folder });
   spawnSync('chattr', ['+i', folder]);
   t.equal(await removeTree(folder), undefined);

@@ -3,7 +3,7 @@ import t from 'tap';
 import { Wake } from '../../src/kit/wake.js';
 import { ManualClock, turn } from '../swarm/manual-clock.js';
 
-/** Says when the promise has settled. */
+/** Records when the promise settles. */
 function watched(promise: Promise<unknown>): { readonly over: boolean } {
   const state = { over: false };
   void promise.then(() => {

@@ -84,7 +84,7 @@ t.test('on a full disk every file keeps what it held, the error says so, and it 
     mkdirSync('keys'); mkdirSync('homes/b/workers/1', { recursive: true });
     for (const step of Object.values(steps)) await step('a');
     const look = async () => ({ dotenv: readFileSync('.env', 'utf8')[6], credentials: readCredentials('dory/credentials').apiKey, record: (await readRecord('service')).name });
-    // To the last byte.
+    // Fills the disk to the last byte.
     for (let size = 1 << 16; size >= 1; size >>= 1) for (let at = 0; ; at += 1) try { writeFileSync('filler-' + size + '-' + at, Buffer.alloc(size)); } catch { break; }
     const failed = {};
     for (const [name, step] of Object.entries(steps)) failed[name] = await Promise.resolve().then(() => step('b')).then(() => 'done', (error) => error.code);

@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 
-/** A folder of adaptors as the engine wants it, with the language-common that is installed here anyway: no test needs a registry. */
+/** Creates a folder of adaptors for the engine, with the language-common that is installed here anyway: no test needs a registry. */
 export function adaptorFolder(folder: string): { readonly folder: string; readonly common: string } {
   const engine = createRequire(import.meta.url).resolve('@openfn/engine-multi');
   const entry = createRequire(engine).resolve('@openfn/language-common');

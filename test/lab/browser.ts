@@ -5,14 +5,14 @@ import type { Test } from 'tap';
 
 const places = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
 
-/** Only bounds what hangs: on a busy machine a page takes its time. */
-const PATIENCE_MS = 600_000;
+/** Only bounds hangs: on a busy machine a page takes its time. */
+const LIMIT_MS = 600_000;
 
 export function findChromium(): string | undefined {
   return places.find((place) => existsSync(place));
 }
 
-/** A real browser without a window; ends with the test. */
+/** Starts a real headless browser; it ends with the test. */
 export async function openBrowser(t: Test): Promise<Browser> {
   const executablePath = findChromium();
   if (executablePath === undefined) throw new Error('there is no Chromium');
@@ -21,13 +21,13 @@ export async function openBrowser(t: Test): Promise<Browser> {
   const newPage = browser.newPage.bind(browser);
   browser.newPage = async (...args) => {
     const page = await newPage(...args);
-    page.setDefaultTimeout(PATIENCE_MS);
+    page.setDefaultTimeout(LIMIT_MS);
     return page;
   };
   return browser;
 }
 
-/** What the page complains of, which should be nothing. */
+/** Collects errors of the page; there should be none. */
 export function complaints(page: Page): string[] {
   const heard: string[] = [];
   page.on('console', (message) => {
@@ -37,7 +37,7 @@ export function complaints(page: Page): string[] {
   return heard;
 }
 
-/** Kept where PEERWORK_TEST_ARTEFACTS says; nowhere otherwise. */
+/** Saved to PEERWORK_TEST_ARTEFACTS if that is set. */
 export async function screenshot(page: Page, name: string): Promise<void> {
   const folder = process.env['PEERWORK_TEST_ARTEFACTS'];
   if (!folder) return;

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 
-/** Two hosts (network namespaces `a` and `b`) with one cable between them that can be cut. Needs root and iproute2. */
+/** Two hosts (network namespaces `a` and `b`) connected by a cable that can be cut. Needs root and iproute2. */
 export class Cable {
   readonly #name = `pw${randomBytes(3).toString('hex')}`;
 
@@ -21,7 +21,7 @@ export class Cable {
     return side === 'a' ? '10.77.0.1' : '10.77.0.2';
   }
 
-  /** Put before a command, it runs on that host. */
+  /** Command prefix that runs a program on that host. */
   inside(side: 'a' | 'b'): string[] {
     return ['ip', 'netns', 'exec', this.#host(side)];
   }

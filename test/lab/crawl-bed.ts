@@ -12,20 +12,20 @@ import type { LabDocker } from './docker.js';
 import { removeFolder } from './remove-folder.js';
 import { Site, type SiteOptions } from './site.js';
 
-/** How containers call this machine. */
+/** Name by which containers reach this machine. */
 export const HOST = 'host.docker.internal';
 
 export interface CrawlBed {
   readonly runner: CrawlRunner;
   /** A site that crawls may reach. */
   readonly site: Site;
-  /** The owner's, for another runner that may reach the same site. */
+  /** The owner's limits, for another runner that may reach the same site. */
   readonly ceilings: CrawlRunnerOptions['ceilings'];
   /** `http://host.docker.internal:…/page/0`. */
   readonly start: string;
 }
 
-/** A runner for crawls in a docker lab, and a website of this machine that its owner lets crawls reach. */
+/** A crawl runner in a docker lab, and a website on this machine that its owner allows crawls to reach. */
 export async function crawlBed(
   t: Test,
   lab: LabDocker,
@@ -59,12 +59,12 @@ export async function crawlBed(
 
 export interface Ran {
   readonly outcome: Outcome;
-  /** Of a completed crawl; fails otherwise. */
+  /** Output of a completed crawl; throws otherwise. */
   readonly output: CrawlOutput;
   readonly reports: readonly Progress[];
 }
 
-/** Runs a crawl as a source gives it. */
+/** Runs a crawl as leased by a source. */
 export async function runCrawl(
   runner: CrawlRunner,
   data: Partial<CrawlJob>,

@@ -24,7 +24,7 @@ export class LabCrawlers {
 
   #started = 0;
 
-  /** Starts one; its results go into a folder of its own unless `env` says otherwise. */
+  /** Starts one; its results go to a folder of its own unless `env` says otherwise. */
   start(actor: object | string, env: Readonly<Record<string, string>> = {}): LabCrawler {
     this.#started += 1;
     const results = env['PEERWORK_RESULTS'] || join(this.folder, `results-${this.#started}`);
@@ -38,7 +38,7 @@ export class LabCrawlers {
     return new LabCrawler(child);
   }
 
-  /** Whole lines of all results so far; a line that a killed crawler left unfinished is none. */
+  /** Returns all complete lines of the results so far; an unfinished line of a killed crawler is ignored. */
   results(): PageRecord[] {
     const files = readdirSync(this.folder, { recursive: true, encoding: 'utf8' }).map((name) => join(this.folder, name));
     return files

@@ -15,15 +15,16 @@ export interface LabTask extends Fields {
   parentIds: string[];
 }
 
-/** What a test may put in the place of an answer; undefined: the usual one. */
+/** Replaces a response in a test; undefined means the usual one. */
 export type Misbehaviour = (
   request: { readonly method: string; readonly path: string; readonly body: Fields },
   response: ServerResponse,
 ) => unknown;
 
 /**
- * A crew server as wires tell of 1.0.25, in memory: acquire in order, idempotent release, no leases and no way to give back, falsy outputs lost,
- * forward references of children dropped, `Worker id did not match!`. It survives its own restarts, as one on a database does.
+ * An in-memory crew server that behaves like 1.0.25 on the wire: acquire in order, idempotent release, no leases and no give-back,
+ * falsy outputs lost, forward references of children dropped, `Worker id did not match!`. It survives its own restarts, like one
+ * with a database.
  */
 export class CrewServer {
   readonly tasks = new Map<string, LabTask>();
@@ -52,7 +53,7 @@ export class CrewServer {
     this.#server = server;
   }
 
-  /** As if killed: connections end, tasks stay. */
+  /** Stops as if killed: connections end, tasks stay. */
   async stop(): Promise<void> {
     const server = this.#server;
     if (server === undefined) return;
@@ -140,7 +141,7 @@ export class CrewServer {
       const made = new Map<unknown, string>();
       for (const { _child_id: ref, _parent_ids: refs, ...fields } of (children ?? []) as Fields[]) {
         const parentIds = Array.isArray(refs) ? refs.map((each) => made.get(each)) : [task._id];
-        // Lost without a word.
+        // Silently lost.
         if (parentIds.includes(undefined)) continue;
         const child = this.add(String(fields['channel']), { ...fields, parentIds });
         if (childrenDelayInSeconds) child.runAfter ??= later(childrenDelayInSeconds);

@@ -6,7 +6,7 @@ import { execa } from 'execa';
 import { removeFolder } from './remove-folder.js';
 import { findTool } from './require.js';
 
-/** What the shell of a test image can call. */
+/** Programs available to the shell of a test image. */
 const smallPrograms = [
   'sh',
   'cat',
@@ -34,21 +34,21 @@ const smallPrograms = [
 export interface ImageContents {
   readonly sh?: boolean;
   readonly node?: boolean;
-  /** More programs of this machine, by name. */
+  /** Additional programs of this machine, by name. */
   readonly programs?: readonly string[];
-  /** Files and folders of this machine: where in the image, and from where. Of programs and libraries among them, what they need comes along. */
+  /** Files and folders of this machine: path in the image → source. Dependencies of programs and libraries among them are included. */
   readonly files?: Readonly<Record<string, string>>;
   /** Texts of files, by path. */
   readonly texts?: Readonly<Record<string, string>>;
-  /** A folder that the user 1000 owns. */
+  /** A folder owned by user 1000. */
   readonly homeOfUser?: string;
-  /** A program of it that runs as its owner, root, whoever starts it. */
+  /** A program in it that runs as its owner, root, whoever starts it. */
   readonly setuid?: string;
-  /** Lines as of a Dockerfile, such as `LABEL name=value`. */
+  /** Dockerfile lines, such as `LABEL name=value`. */
   readonly changes?: readonly string[];
 }
 
-/** Makes an image of programs of this machine and the libraries that they need, without any registry; about a second for Node's 100 MB. */
+/** Builds an image of programs of this machine and their libraries, without any registry; takes about a second for Node's 100 MB. */
 export async function importImage(name: string, contents: ImageContents, environment: Readonly<Record<string, string>>): Promise<string> {
   const stage = mkdtempSync(join(tmpdir(), 'peerwork-image-'));
   try {
@@ -94,7 +94,7 @@ export async function importImage(name: string, contents: ImageContents, environ
 }
 
 async function librariesOf(program: string): Promise<string[]> {
-  // Neither of a folder nor of a text.
+  // Fails for folders and text files, which have none.
   const { stdout } = await execa('ldd', [program], { reject: false });
   // `libc.so.6 => /lib/…/libc.so.6 (0x…)` or `/lib64/ld-linux-x86-64.so.2 (0x…)`
   return [...stdout.matchAll(/(?:=> |^\s*)(\/\S+) \(/gm)].map(([, path = '']) => path).filter((path) => existsSync(path));

@@ -4,16 +4,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { podmanEnvironment } from './podman.js';
 
-/** The names of docker labs begin with this and the id of their process. */
+/** Names of docker labs begin with this and the pid of their process. */
 export const namePrefix = 'pwdock';
 export const namespaceFolder = '/run/netns';
 
-/** Ends and removes all of a docker lab. Synchronous, so that it works at the very end too. */
+/** Stops and removes everything of a docker lab. Synchronous, so that it works during exit as well. */
 export function removeLab(namespace: string): void {
   const folder = join(tmpdir(), namespace);
-  // Podman's containers are nobody's children: it knows them alone.
+  // Podman's containers have no parent process: only podman itself can find them.
   if (existsSync(join(folder, 'containers.conf'))) quietly('podman', ['rm', '-f', '-a'], podmanEnvironment(folder));
-  // The engine first, else it would start again what it sees ending.
+  // The engine goes first, otherwise it would restart what it sees ending.
   for (let round = 0; round < 20; round += 1) {
     const pids = [...namespacesOf(namespace).flatMap(processesIn), ...processesOfContainers(namespace)];
     if (pids.length === 0) break;
@@ -30,7 +30,7 @@ export function removeLab(namespace: string): void {
   rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
 }
 
-/** The engine's and those of the other machines. */
+/** The namespaces of the engine and of the other machines. */
 function namespacesOf(namespace: string): string[] {
   if (!existsSync(namespaceFolder)) return [];
   return readdirSync(namespaceFolder).filter((name) => name === namespace || name.startsWith(`${namespace}-m`));
@@ -50,7 +50,7 @@ function processesOfContainers(namespace: string): number[] {
   });
 }
 
-/** Deepest first. In cgroup v1 each controller has a tree of its own, in v2 there is one. */
+/** Returns the lab's cgroups, deepest first. cgroup v1 has one tree per controller, v2 a single one. */
 function cgroupFolders(namespace: string): string[] {
   const root = '/sys/fs/cgroup';
   if (!existsSync(root)) return [];
@@ -75,7 +75,7 @@ function removeCgroups(namespace: string): void {
     try {
       rmdirSync(folder);
     } catch {
-      // The last process is still leaving it: it is empty, and the next lab looks for it again.
+      // The last process is still leaving it: it is empty, and the next lab tries again.
     }
   }
 }
@@ -88,7 +88,7 @@ function kill(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL');
   } catch {
-    // ended meanwhile
+    // It has ended meanwhile.
   }
 }
 
@@ -100,7 +100,7 @@ function quietly(command: string, args: readonly string[], env: Readonly<Record<
   }
 }
 
-/** Labs of processes that were killed. */
+/** Removes labs of killed processes. */
 export function removeOrphans(): void {
   const names = [tmpdir(), namespaceFolder].flatMap((folder) => (existsSync(folder) ? readdirSync(folder) : []));
   for (const name of new Set(names)) {

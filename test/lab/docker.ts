@@ -10,7 +10,7 @@ import { namePrefix, namespaceFolder, removeLab, removeOrphans } from './docker-
 import { podmanEnvironment, podmanTools, setUpPodman, trustRegistry } from './podman.js';
 import { requireTools } from './require.js';
 
-/** The Debian packages that the lab needs, for `requireTools`; it needs root too. */
+/** Debian packages that the lab needs, for `requireTools`; it also needs root. */
 export const dockerTools = {
   dockerd: 'docker.io',
   docker: 'docker.io',
@@ -27,16 +27,16 @@ const insideVariable = 'PEERWORK_DOCKER_LAB';
 export type LabEngine = 'docker' | 'podman';
 
 /**
- * A docker engine of our own (or podman, which answers to the name of docker there), in a network namespace made for it: its bridges, the containers and whatever `run` and `spawn` start
- * there see each other and nothing else, and this machine's own network sees none of it. Any number of them may run side by side, and
- * beside an engine of this machine. The engine's socket can be used from everywhere.
+ * A docker engine of our own (or podman, which answers to the name docker there) in a network namespace of its own: its bridges,
+ * its containers and whatever `run` and `spawn` start there see only each other, and this machine's network sees none of it. Any
+ * number of labs may run side by side, and next to an engine of this machine. The engine's socket is usable from everywhere.
  *
- * Names begin with the process's id; what a process that was killed has left behind is cleared away by the next lab.
+ * Names begin with the pid; the next lab removes what a killed process has left behind.
  */
 export class LabDocker {
-  /** For files of the test: short, and gone with the lab. */
+  /** Folder for files of the test: a short path, removed with the lab. */
   readonly folder: string;
-  /** The name of the network namespace. */
+  /** Name of the network namespace. */
   readonly namespace: string;
   readonly engine: LabEngine;
   readonly #owned: boolean;
@@ -59,7 +59,7 @@ export class LabDocker {
     process.once('exit', lab.#lastResort);
     try {
       await execa('ip', ['netns', 'add', lab.namespace]);
-      // An address beside loopback: without one WebRTC finds no path, not even to its own machine.
+      // An address besides loopback: without one WebRTC finds no path, even to the same machine.
       const cable = ['link add lan type veth peer name lanend', 'link set lan up', 'link set lanend up'];
       const commands = ['link set lo up', ...cable, 'addr add 198.18.0.1/24 dev lan'];
       await execa('ip', ['-n', lab.namespace, '-batch', '-'], { input: `${commands.join('\n')}\n` });
@@ -72,13 +72,13 @@ export class LabDocker {
     }
   }
 
-  /** The lab that this very process runs in, see `insideDockerLab`. */
+  /** Returns the lab that this very process runs in, see `insideDockerLab`. */
   static ofThisProcess(): LabDocker | undefined {
     const [engine, namespace] = process.env[insideVariable]?.split(' ') ?? [];
     return namespace === undefined ? undefined : new LabDocker(engine as LabEngine, namespace, false);
   }
 
-  /** As DOCKER_HOST wants it. */
+  /** Address in the form of DOCKER_HOST. */
   get host(): string {
     return `unix://${this.socket}`;
   }
@@ -87,20 +87,20 @@ export class LabDocker {
     return join(this.folder, 'docker.sock');
   }
 
-  /** What a docker command line needs in order to use this engine, and no setting of this machine's user. */
+  /** Environment that makes a docker command line use this engine, without any settings of this machine's user. */
   get environment(): Readonly<Record<string, string>> {
     return this.engine === 'podman'
       ? podmanEnvironment(this.folder)
       : { DOCKER_HOST: this.host, DOCKER_CONFIG: join(this.folder, 'config') };
   }
 
-  /** Runs a docker command and gives what it printed. */
+  /** Runs a docker command and returns its output. */
   async docker(...args: string[]): Promise<string> {
     const { stdout } = await execa('docker', args, { env: this.environment });
     return stdout;
   }
 
-  /** Runs a program inside the namespace to its end and gives what it printed. */
+  /** Runs a program inside the namespace to completion and returns its output. */
   async run(command: string, args: readonly string[] = []): Promise<string> {
     const { stdout } = await execa('nsenter', [this.#entry, command, ...args], { env: this.environment });
     return stdout;
@@ -116,8 +116,8 @@ export class LabDocker {
   }
 
   /**
-   * Another machine with an address of its own, such as `192.168.77.5` in the owner's LAN or `9.9.9.9` on a pretended internet: whoever connects to one of the
-   * TCP ports is told `hello from <address>` by HTTP. Reached from the namespace, and through it from containers.
+   * Adds another machine with its own address, such as `192.168.77.5` in the owner's LAN or `9.9.9.9` on a simulated internet. Its
+   * TCP ports respond to HTTP with `hello from <address>`. Reachable from the namespace, and through it from containers.
    */
   async addMachine(address: string, ports: readonly number[] = [80]): Promise<void> {
     this.#machines += 1;
@@ -147,22 +147,22 @@ export class LabDocker {
     child.stdout.destroy();
   }
 
-  /** An image of a shell and the usual small programs, 7 MB. Changes are lines of a Dockerfile, such as `VOLUME /data`. */
+  /** Builds an image of a shell and the usual small programs, 7 MB. Changes are Dockerfile lines, such as `VOLUME /data`. */
   tinyImage(name = 'peerwork-test/tiny:1', changes: readonly string[] = []): Promise<string> {
     return this.#image(name, { sh: true, changes });
   }
 
-  /** An image of this machine's Node, with a shell. Runs as root unless told otherwise. Labels are `name=value`. */
+  /** Builds an image of this machine's Node, with a shell. Runs as root by default. Labels are `name=value`. */
   nodeImage(name = 'peerwork-test/node:1', labels: readonly string[] = []): Promise<string> {
     return this.#image(name, { sh: true, node: true, changes: labels.map((label) => `LABEL ${label}`) });
   }
 
-  /** An image of whatever the test wants in it, made once. */
+  /** Builds an image with the given contents, once. */
   image(name: string, contents: ImageContents): Promise<string> {
     return this.#image(name, contents);
   }
 
-  /** An image made of another by lines of a Dockerfile, none of which runs anything. Answers its name. */
+  /** Derives an image from another by Dockerfile lines that run nothing. Returns its name. */
   async build(name: string, lines: readonly string[]): Promise<string> {
     const folder = mkdtempSync(join(this.folder, 'build-'));
     writeFileSync(join(folder, 'Dockerfile'), lines.join('\n'));
@@ -170,7 +170,7 @@ export class LabDocker {
     return name;
   }
 
-  /** Lets images be pulled from a registry on loopback, `host:port`, without TLS; docker always does. */
+  /** Allows pulls from a registry on loopback, `host:port`, without TLS; docker always does. */
   trustRegistry(location: string): void {
     if (this.engine === 'podman') trustRegistry(this.folder, location);
   }
@@ -180,7 +180,7 @@ export class LabDocker {
     const ends = [...this.#processes].map((child) => new Promise((resolve) => child.once('exit', resolve)));
     for (const child of this.#processes) child.kill('SIGKILL');
     await Promise.all(ends);
-    // Politely first: the engine then unmounts and unlinks what lies outside our folder.
+    // An orderly removal first: the engine then unmounts and unlinks what is outside our folder.
     const docker = (...args: string[]) =>
       execa('nsenter', [this.#entry, 'docker', ...args], { env: this.environment, reject: false, timeout: 240_000 });
     const containers = (await docker('ps', '-aq')).stdout.split('\n').filter(Boolean);
@@ -213,7 +213,7 @@ export class LabDocker {
     const file = (name: string) => join(this.folder, name);
     const args = [
       ...['--config-file', file('daemon.json'), '--data-root', file('data'), '--exec-root', file('exec'), '--pidfile', file('docker.pid')],
-      // A cgroup of its own makes it certain that every process of every container can be found in the end.
+      // In a cgroup of its own, so that every process of every container can be found at the end.
       ...['-H', this.host, '--userland-proxy=false', '--exec-opt', 'native.cgroupdriver=cgroupfs', '--cgroup-parent', `/${this.namespace}`],
     ];
     const daemon = spawn('nsenter', [this.#entry, 'dockerd', ...args], {
@@ -242,14 +242,15 @@ interface SpawningTest {
 }
 
 /**
- * Lets a whole test file run inside a lab: the file itself is run again as a process in the lab's namespace, where it is given the lab; the outer
- * run is given undefined and has nothing more to do. Loopback in there is the lab's own, so that servers of the test, the code under test and
- * containers with `--network host` share it.
+ * Runs a whole test file inside a lab: the file runs again as a process in the lab's namespace, where it receives the lab; the
+ * outer run receives undefined and has nothing more to do. Loopback in there is the lab's own, shared by servers of the test, the
+ * code under test and containers with `--network host`.
  *
  *     const lab = await insideDockerLab(t, import.meta.url);
  *     if (lab !== undefined) { t.test(…) }
  *
- * With several engines it runs once with each. test/containers/podman.long.test.ts runs files that are for both with podman.
+ * With several engines the file runs once with each. test/containers/podman.long.test.ts runs the files that are for both with
+ * podman.
  */
 export async function insideDockerLab(
   t: SpawningTest,
@@ -275,7 +276,7 @@ export async function insideDockerLab(
   return undefined;
 }
 
-/** dockerd looks for containerd, runc and iptables in the PATH. */
+/** dockerd searches the PATH for containerd, runc and iptables. */
 function systemPath(more: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
   const env = { ...process.env, ...more };
   return { ...env, PATH: `${env['PATH'] ?? ''}:/usr/sbin:/sbin` };

@@ -12,10 +12,10 @@ const COMMAND = join(packageRoot, 'bin', 'peerwork.js');
 
 export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>;
-  /** Put before the command, such as `ip netns exec NAME`. */
+  /** Command prefix, such as `ip netns exec NAME`. */
   readonly prefix?: readonly string[];
   readonly cwd?: string;
-  /** In place of the front door, such as `worker.js` in the package's root. */
+  /** Replaces the entry script, for example by `worker.js` in the package's root. */
   readonly script?: string;
 }
 
@@ -51,7 +51,7 @@ export class Program {
     return this.lines.join('\n');
   }
 
-  /** The first line, from the first to come, that matches. Fails if the program ends before. */
+  /** Resolves with the first matching line, starting at index `from`. Fails if the program ends before. */
   async line(pattern: RegExp, from = 0): Promise<string> {
     let [found, next]: [string | undefined, number] = [undefined, from];
     const there = () => {
@@ -70,7 +70,7 @@ export class Program {
     this.#child.stdin?.write(text);
   }
 
-  /** Closes the program's stdin after the text. */
+  /** Writes the text to the program's stdin and closes it. */
   end(text = ''): void {
     this.#child.stdin?.end(text);
   }
@@ -101,28 +101,28 @@ export class Grid {
     return program;
   }
 
-  /** A tracker on loopback; a given port brings a killed one back. */
+  /** Starts a tracker on loopback; a given port brings a killed one back. */
   async tracker(port = 0, options: StartOptions & { readonly host?: string } = {}): Promise<Program> {
     const program = this.start(['tracker', '--host', options.host ?? '127.0.0.1', '--port', String(port)], options);
     this.#trackerUrl = await program.line(/^ws:\/\//);
     return program;
   }
 
-  /** A Master that meets at the tracker; resolves with its token once it has printed it. */
+  /** Starts a Master that uses the tracker; resolves with its token once it has printed it. */
   async master(args: readonly string[], options: StartOptions = {}): Promise<{ readonly program: Program; readonly token: string }> {
     const program = this.start(['master', '--tracker', this.#trackerUrl, ...args], options);
     const line = await program.line(/pw1\.[\w-]+/);
     return { program, token: /pw1\.[\w-]+/.exec(line)?.[0] ?? '' };
   }
 
-  /** A Worker with a home of its own; the token goes in by the environment. */
+  /** Starts a Worker with a home of its own; the token is passed by environment. */
   worker(token: string, name: string, args: readonly string[] = [], options: StartOptions = {}): Program {
     const cwd = join(this.folder, name);
     mkdirSync(cwd, { recursive: true });
     return this.start(['worker', '--name', name, ...args], { cwd, ...options, env: { token, ...options.env } });
   }
 
-  /** The lines of a results file. */
+  /** Parses the lines of a results file. */
   outcomes(
     file: string,
   ): { id: string; state: string; output?: unknown; error?: { code: string }; worker?: string; attempts: number; settlement?: number }[] {
@@ -132,7 +132,7 @@ export class Grid {
       .map((line) => JSON.parse(line));
   }
 
-  /** Ends everything that this grid started. */
+  /** Ends everything that this grid has started. */
   async close(): Promise<void> {
     await Promise.all(this.programs.map((program) => program.stop('SIGKILL')));
     await removeFolder(this.folder);

@@ -5,11 +5,11 @@ import { packageRoot } from './grid.js';
 interface GuideBlock {
   readonly kind: string;
   readonly text: string;
-  /** The file that the line above names, as in: `thumbnails/task.mjs`: */
+  /** The file named by the line above the block, as in: `thumbnails/task.mjs`: */
   readonly file: string | undefined;
 }
 
-/** A page of docs that a user follows from its beginning to its end, and a test as well: what it says is what is done. */
+/** A page of docs that a user follows from beginning to end, and so does a test: it executes what the page says. */
 export class Guide {
   readonly text: string;
   readonly blocks: readonly GuideBlock[];
@@ -24,7 +24,7 @@ export class Guide {
     }));
   }
 
-  /** Puts the files that it shows where it says. */
+  /** Writes the files shown on the page to their places. */
   writeFiles(folder: string): void {
     for (const { file, text } of this.blocks) {
       if (file === undefined) continue;
@@ -33,14 +33,14 @@ export class Guide {
     }
   }
 
-  /** The arguments of the commands of peerwork that it gives, in their order; `instead`: what stands there for the user's own addresses. */
+  /** Returns the arguments of the page's peerwork commands, in order; `instead` replaces placeholders for the user's own addresses. */
   commands(instead: Readonly<Record<string, string>> = {}): string[][] {
     return this.#linesOf('sh')
       .map((line) => line.split(' ').map((word) => instead[word] ?? word))
       .flatMap(([program, ...args]) => (program === 'peerwork' ? [args] : []));
   }
 
-  /** Its lines of `.env`, with these values in place of those of the same names. */
+  /** Returns its lines of `.env`, with these values replacing those of the same names. */
   env(instead: Readonly<Record<string, string>>): string {
     return this.#linesOf('env')
       .map((line) => line.slice(0, line.indexOf('=')))

@@ -16,7 +16,7 @@ import { Permits } from '../../src/master/permits.js';
 import { Results } from '../../src/master/results.js';
 import { FolderStore } from '../../src/task/folder-store.js';
 
-/** A Master without a swarm: ledger, hand-out, maintenance and service are real, only no Worker is linked. */
+/** A Master without a swarm: ledger, dispatch and maintenance are real, but no Worker is linked. */
 export async function openJobService(
   t: Test,
   options: { readonly ledger?: string; readonly leaseMs?: number; readonly clock?: Clock } = {},
@@ -48,8 +48,8 @@ export async function openJobService(
     beatMs: Math.ceil(leaseMs / 3),
     taskChannels: () => [],
     workers: () => [],
-    tell: () => {},
-    due: (at) => maintenance.hint(at),
+    notifyCancelled: () => {},
+    onDue: (at) => maintenance.wakeBy(at),
   });
   const maintenance = new Maintenance({ ...shared, ledger, graceMs: 0, onChange: () => service.wake() });
   maintenance.start();
@@ -73,7 +73,7 @@ export interface Answer {
   readonly body: any;
 }
 
-/** The API of such a Master on a free port, and a way to ask it. */
+/** Serves the API of such a Master on a free port, with a client. */
 export async function openApi(t: Test, options: Partial<HttpServerOptions> & { readonly ledger?: string; readonly leaseMs?: number } = {}) {
   const { service, ledger } = await openJobService(t, {
     ...(options.leaseMs !== undefined && { leaseMs: options.leaseMs }),
@@ -95,7 +95,7 @@ export async function openApi(t: Test, options: Partial<HttpServerOptions> & { r
   return { service, ledger, server, url, ask };
 }
 
-/** The lines of an NDJSON answer. */
+/** Parses the lines of an NDJSON response. */
 // biome-ignore lint/suspicious/noExplicitAny: as above.
 export function linesOf(text: string): any[] {
   return text

@@ -1,6 +1,6 @@
 /**
- * A program of its own, `node job-trial.js required|off FOLDER`, so that it can be run as another user: has jobs of the fixture `attacks.cjs`
- * try what is shut and use what they need, and prints what came of it as JSON (`JobTrial`).
+ * A program of its own, `node job-trial.js required|off FOLDER`, so that it can run as another user: jobs of the fixture
+ * `attacks.cjs` try what is forbidden and use what they need, and the result is printed as JSON (`JobTrial`).
  */
 import { cp, readdir, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
@@ -13,11 +13,11 @@ import { TaskModuleRunner } from '../../src/runners/task-module/task-module-runn
 export interface JobTrial {
   readonly isolation: string;
   readonly doors: Outcome;
-  /** How many trace files lie in the task's folder, where the job has gone, and in its own. */
+  /** Number of trace files in the task's folder, where the job has gone, and in its own. */
   readonly traces: Outcome;
   readonly databases: Outcome;
   readonly needs: Outcome;
-  /** Names in a folder that no job was given, afterwards. */
+  /** Names found afterwards in a folder that was given to no job. */
   readonly outside: readonly string[];
 }
 

@@ -20,18 +20,18 @@ export function writeSlowTask(folder: string): void {
 
 /** Writes `jobs.ndjson` with `count` jobs `job-0` … for the slow task. */
 export function writeSlowJobs(folder: string, count: number, ms: (n: number) => number): void {
-  // Many attempts: a job whose worker is killed again and again shall still be done in the end.
+  // Many attempts: a job whose worker is killed again and again must still complete in the end.
   const lines = Array.from({ length: count }, (_, n) => JSON.stringify({ id: `job-${n}`, data: { ms: ms(n), n }, attempts: 100 }));
   writeFileSync(join(folder, 'jobs.ndjson'), `${lines.join('\n')}\n`);
 }
 
-/** The command line of a Master that does these jobs; short leases, so that what is killed is soon missed. */
+/** Command line of a Master for these jobs; leases are short, so that a killed Worker is soon missed. */
 export const slowMaster: readonly string[] = [
   ...['--task', 'task', '--input', 'jobs.ndjson', '--output', 'results.ndjson'],
   ...['--ledger', 'sqlite:ledger.db', '--lease-ms', '2000'],
 ];
 
-/** Every job has exactly one recorded outcome, none lost, none twice. */
+/** Checks that every job has exactly one recorded outcome: none is lost, none is duplicated. */
 export function allOnce(t: Test, grid: Grid, jobs: number, file = 'results.ndjson'): void {
   const outcomes = grid.outcomes(file);
   t.equal(outcomes.length, jobs, 'as many outcomes as jobs');

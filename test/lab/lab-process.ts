@@ -3,7 +3,7 @@ import type { NatLab } from './nat-lab.js';
 
 /** Longer than any call should take, so that a test names the call that hangs instead of hanging itself. */
 const CALL_MS = 45_000;
-/** After the test has let go of it, a process has this long to end by itself. */
+/** How long a process has to end by itself after the test has released it. */
 const ORPHAN_MS = 10_000;
 
 interface Reply {
@@ -13,8 +13,8 @@ interface Reply {
 }
 
 /**
- * A Node process inside the lab that answers calls over IPC; its script ends in `serve(handlers)`. IPC needs no network, so
- * it works whatever the NAT between the processes does.
+ * A Node process inside the lab that handles calls over IPC; its script ends in `serve(handlers)`. IPC needs no network, so it
+ * works whatever the NAT between the processes does.
  */
 export class LabProcess {
   readonly #child: ChildProcess;
@@ -51,7 +51,7 @@ export class LabProcess {
     });
   }
 
-  /** Ends the process in an orderly way: it exits by itself once nothing is open and nobody can call it any more. */
+  /** Ends the process in an orderly way: it exits by itself once nothing is open and no call can reach it any more. */
   async close(): Promise<number | null> {
     if (this.#child.connected) this.#child.disconnect();
     return this.ended;
@@ -62,7 +62,7 @@ export class LabProcess {
   }
 }
 
-/** The other end, inside the lab. It does not outlive the test, however that ended. */
+/** The other end, inside the lab. It does not outlive the test, however that ends. */
 export function serve(handlers: Readonly<Record<string, (args: never) => unknown>>): void {
   process.once('disconnect', () => setTimeout(() => process.exit(1), ORPHAN_MS).unref());
   process.on('message', async ({ id, verb, args }: { id: number; verb: string; args: never }) => {

@@ -7,7 +7,7 @@ import { removeFolder } from './remove-folder.js';
 import { findTool } from './require.js';
 import { until } from './until.js';
 
-/** A server program of the system, such as redis-server, in a temporary folder of its own, until it is stopped. */
+/** A server program of the system, such as redis-server, with a temporary folder of its own, until it is stopped. */
 export class LabTool {
   readonly #child: ChildProcess;
   readonly #folder = mkdtempSync(join(tmpdir(), 'peerwork-tool-'));
@@ -21,7 +21,7 @@ export class LabTool {
       });
   }
 
-  /** Resolves once it has said this; fails if it ends before. */
+  /** Resolves once its output matches; fails if it ends before. */
   async said(pattern: RegExp): Promise<void> {
     const said = () => pattern.test(this.#text);
     await until(

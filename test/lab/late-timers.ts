@@ -12,7 +12,7 @@ globalThis.setTimeout = Object.assign((action, ms, ...args) => {
 }, setTimer);
 `;
 
-/** The environment of a process in which timers of just this length, but for the first ones, never fire. */
+/** Returns the environment of a process in which timers of exactly this length never fire, except for the first ones. */
 export function lateTimers(folder: string, ms: number, onTime: number): Readonly<Record<string, string>> {
   const file = join(folder, 'late-timers.mjs');
   writeFileSync(file, PRELOAD);

@@ -5,22 +5,22 @@ import type { AddressInfo } from 'node:net';
 import { type WebSocket, WebSocketServer } from 'ws';
 
 /**
- * A fake OpenFn Lightning to the wire sheet, for one or many workers. It can answer in the style of the real server (`phx_reply`, binary
- * dataclips, heartbeats) or of the mock (`chan_reply_<ref>`, number arrays, no heartbeats), leave out or refuse answers, and be stopped
- * and started again on the same port with what it knows.
+ * A fake OpenFn Lightning that follows the wire protocol, for one or many workers. It can respond in the style of the real server
+ * (`phx_reply`, binary dataclips, heartbeats) or of the mock (`chan_reply_<ref>`, number arrays, no heartbeats), omit or refuse
+ * responses, and be stopped and restarted on the same port with its state.
  */
 export interface LightningOptions {
   readonly style?: 'real' | 'mock';
   readonly port?: number;
-  /** Of a run: how its token is made. */
+  /** Creates the token of a run. */
   readonly tokenOf?: (runId: string) => string;
-  /** What to do with a request instead of answering it well; undefined: answer it. */
+  /** Overrides the response to a request; undefined means the normal response. */
   readonly meddle?: (request: SeenRequest) => Answer | undefined;
-  /** What refuses a connection. */
+  /** Whether to accept a connection. */
   readonly accepts?: (url: URL) => boolean;
 }
 
-/** What a run of two steps sends, logs left out. */
+/** What a run of two steps sends, without logs. */
 export const eventsOfTwoSteps = [
   'phx_join',
   'fetch:plan',
@@ -39,7 +39,7 @@ export type Answer =
   | { readonly kind: 'silence' }
   | { readonly kind: 'error'; readonly response: unknown }
   | { readonly kind: 'raw'; readonly frames: readonly (string | Buffer)[] }
-  /** The connection is cut; with `after` the request has been taken. */
+  /** The connection is cut; `after` means after the request was processed. */
   | { readonly kind: 'cut'; readonly after: boolean };
 
 export interface SeenRequest {
@@ -48,7 +48,7 @@ export interface SeenRequest {
   readonly payload: Record<string, unknown>;
   readonly ref: string;
   readonly joinRef: string | null;
-  /** How many requests of this kind came before on this topic. */
+  /** Number of earlier requests of this kind on this topic. */
   readonly nth: number;
 }
 
@@ -103,7 +103,7 @@ export class Lightning {
     return this;
   }
 
-  /** As if killed: connections end at once, what it knows stays. */
+  /** Stops as if killed: connections end at once, its state stays. */
   async stop(): Promise<void> {
     for (const client of this.#sockets?.clients ?? []) client.terminate();
     const server = this.#server;
@@ -115,7 +115,7 @@ export class Lightning {
     this.#server = undefined;
   }
 
-  /** Adds a run; its plan is completed where members are missing. */
+  /** Adds a run; missing members of its plan are filled in. */
   enqueue(plan: PlanInput): string {
     const id = plan.id ?? randomUUID();
     this.plans.set(id, { triggers: [], edges: [], jobs: [], options: {}, ...plan, id });
@@ -128,7 +128,7 @@ export class Lightning {
       client.send(JSON.stringify([null, this.options.style === 'mock' ? '' : null, topic, event, payload]));
   }
 
-  /** A frame as it is, to everybody. */
+  /** Sends a raw frame to all clients. */
   raw(frame: string | Buffer): void {
     for (const client of this.#sockets?.clients ?? []) client.send(frame);
   }
@@ -149,7 +149,7 @@ export class Lightning {
     return this.requests.filter((request) => request.event === event);
   }
 
-  /** Resolves with what `look` finds as soon as it finds something. */
+  /** Resolves with the result of `look` as soon as it finds something. */
   async until<T>(look: () => T | undefined | false): Promise<T> {
     for (;;) {
       const found = look();

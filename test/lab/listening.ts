@@ -1,6 +1,6 @@
 import { getEventListeners } from 'node:events';
 
-/** What listens to the signals of this process, from `start` on: a signal that lives long must not gather what each operation leaves. */
+/** Counts listeners on the signals of this process, from `start` on: a long-lived signal must not accumulate what each operation adds. */
 export class Listening {
   readonly #signals = new Set<AbortSignal>();
 
@@ -15,7 +15,7 @@ export class Listening {
     return listening;
   }
 
-  /** The most that listen to one of them. */
+  /** The highest number of listeners on one signal. */
   get most(): number {
     return Math.max(0, ...[...this.#signals].map((signal) => getEventListeners(signal, 'abort').length));
   }

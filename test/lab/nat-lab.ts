@@ -8,11 +8,11 @@ import { removeFolder } from './remove-folder.js';
 
 export type Side = 'a' | 'b';
 
-/** The Debian packages that the lab needs, for `requireTools`; it needs root too. */
+/** Debian packages that the lab needs, for `requireTools`; it also needs root. */
 export const natLabTools = { ip: 'iproute2', ss: 'iproute2', nft: 'nftables', conntrack: 'conntrack', sysctl: 'procps' };
 
 const sideNumbers = { a: 1, b: 2 } as const;
-/** Tracker, STUN and TURN. A second one lets a peer see whether its mapping depends on the destination. */
+/** Tracker, STUN and TURN. A second address lets a peer see whether its mapping depends on the destination. */
 export const serverAddress = '203.0.113.10';
 const secondServerAddress = '203.0.113.11';
 const namePrefix = 'pwlab';
@@ -61,12 +61,12 @@ export class NatLab {
     return lab;
   }
 
-  /** The full name of `inet`, `ra`, `ca`, `a1`, `b1`, … */
+  /** Returns the full name of `inet`, `ra`, `ca`, `a1`, `b1`, … */
   namespace(name: string): string {
     return `${this.#prefix}-${name}`;
   }
 
-  /** Changes a home's router while its peers run; every mapping is forgotten. */
+  /** Changes a home's router while its peers run; all mappings are lost. */
   async setNat(side: Side, type: NatType): Promise<void> {
     const k = sideNumbers[side];
     const router = `r${side}`;
@@ -74,7 +74,7 @@ export class NatLab {
     const [uplink, address, gateway] =
       type === 'cgn' ? ['cwan', `100.64.${k}.2`, `100.64.${k}.1`] : ['wan', `203.0.113.2${k}`, '203.0.113.1'];
     await this.#in(router, 'nft', ['-f', '-'], routerRules(home, uplink, address));
-    // The other uplink is unplugged: its address would be a short cut to the servers.
+    // The other uplink is unplugged: its address would be a shortcut to the servers.
     const unused = uplink === 'wan' ? 'cwan' : 'wan';
     await this.#ip(router, [`link set ${unused} down`, `link set ${uplink} up`, `route replace default via ${gateway} dev ${uplink}`]);
     // A home without NAT has to be routable from outside, any other must not be.
@@ -88,7 +88,10 @@ export class NatLab {
     await this.#ip(`r${side}`, [`link set h1 ${state}`]);
   }
 
-  /** Starts a program in a namespace. With `ipc` the child talks with this process, which needs no network; `quiet` drops its stderr. */
+  /**
+   * Starts a program in a namespace. With `ipc` the child communicates with this process, which needs no network; `quiet` drops its
+   * stderr.
+   */
   spawn(
     name: string,
     command: string,
@@ -103,7 +106,7 @@ export class NatLab {
     return child;
   }
 
-  /** Runs a program in a namespace to its end and gives what it printed. */
+  /** Runs a program in a namespace to completion and returns its output. */
   async run(name: string, command: string, args: readonly string[]): Promise<string> {
     return this.#in(name, command, args);
   }
@@ -123,8 +126,8 @@ export class NatLab {
       'link add br0 type bridge',
       'link set br0 up',
       ...['203.0.113.1', serverAddress, secondServerAddress].map((address) => `addr add ${address}/24 dev br0`),
-      // Packets to private addresses vanish in a cable that nobody listens to, as on the real internet. A `blackhole` route
-      // would give the sender an error instead, and coturn ends a client's whole session at the first of those.
+      // Packets to private addresses vanish in a cable without a receiver, as on the real internet. A `blackhole` route would
+      // return an error to the sender, and coturn ends a client's whole session at the first of those.
       'link add void type veth peer name voidend',
       'link set void up',
       'link set voidend up',
@@ -187,7 +190,7 @@ export class NatLab {
     await this.#in(name, 'sysctl', ['-qw', timeout('', udpTimeoutS), timeout('_stream', udpStreamTimeoutS)]);
   }
 
-  /** A cable between two namespaces. */
+  /** Connects two namespaces by a cable. */
   async #wire(one: string, oneInterface: string, two: string, twoInterface: string): Promise<void> {
     const ends = ['netns', this.namespace(one), 'type', 'veth', 'peer', 'name', twoInterface, 'netns', this.namespace(two)];
     await execa('ip', ['link', 'add', oneInterface, ...ends]);
@@ -204,7 +207,7 @@ export class NatLab {
     return stdout;
   }
 
-  /** Synchronous, so that it works at the very end too. What runs inside is ended first: it would keep the namespace alive. */
+  /** Synchronous, so that it works during exit as well. Processes inside are killed first: they would keep the namespace alive. */
   #removeNamespaces(): void {
     for (const child of this.#processes) child.kill('SIGKILL');
     for (const name of this.#namespaces.splice(0)) removeNamespace(this.namespace(name));
@@ -213,9 +216,9 @@ export class NatLab {
 
 function removeNamespace(name: string): void {
   try {
-    execFileSync('ip', ['netns', 'delete', name], { stdio: 'ignore' }); // its cables go with it
+    execFileSync('ip', ['netns', 'delete', name], { stdio: 'ignore' }); // this removes its cables too
   } catch {
-    // gone already
+    // Already gone.
   }
 }
 
@@ -225,12 +228,12 @@ function endProcessesIn(namespace: string): void {
     try {
       process.kill(Number(pid), 'SIGKILL');
     } catch {
-      // ended meanwhile
+      // It has ended meanwhile.
     }
   }
 }
 
-/** Labs of processes that were killed: their namespaces and folders. */
+/** Removes labs of killed processes: their namespaces and folders. */
 function removeOrphans(): void {
   const isOrphan = (name: string) => {
     const pid = new RegExp(`^${namePrefix}-(\\d+)-`).exec(name)?.[1];
@@ -242,7 +245,7 @@ function removeOrphans(): void {
       return true;
     }
   };
-  // The first namespace on a machine makes the folder.
+  // The first namespace on a machine creates the folder.
   const namespaces = existsSync(namespaceFolder) ? readdirSync(namespaceFolder) : [];
   for (const name of namespaces.filter(isOrphan)) {
     endProcessesIn(name);

@@ -9,20 +9,20 @@ import { startTurnServer } from './turn-server.js';
 export interface Cell {
   readonly master: NatType;
   readonly worker: NatType;
-  /** The path as it opened, and as it was when ICE had settled; undefined if there was none in time. */
+  /** The path when the link opened, and after ICE had settled; undefined if there was none in time. */
   readonly openedPath: string | undefined;
   readonly path: string | undefined;
-  /** From the offer of the attempt that succeeded to the end of the handshake; and all that since the Worker began. */
+  /** Milliseconds from the offer of the successful attempt to the end of the handshake, and in total since the Worker started. */
   readonly connectMs: number;
   readonly sinceStartMs: number;
-  /** What failed before it succeeded. */
+  /** Failures before the successful attempt. */
   readonly warnings: readonly string[];
 }
 
-/** The swarm tries again by itself; two failed attempts take less. */
+/** The swarm retries by itself; two failed attempts take less than this. */
 const maxConnectMs = 25_000;
 
-/** Can packets of these two pass without a relay? Symmetric ports cannot be guessed by who filters ports. */
+/** Whether packets of these two need a relay: a symmetric NAT's ports cannot be guessed by a peer that filters by port. */
 export function needsRelay(a: NatType, b: NatType): boolean {
   const blocked = (type: NatType) => type === 'udpblock' || type === 'web';
   const symmetric = (type: NatType) => type === 'sym' || type === 'cgn';
@@ -31,7 +31,7 @@ export function needsRelay(a: NatType, b: NatType): boolean {
   return (symmetric(a) && filtersPorts(b)) || (symmetric(b) && filtersPorts(a));
 }
 
-/** Connects each pair of NAT types in one lab: a Master for each row of the matrix, a new Worker for each cell. */
+/** Connects each pair of NAT types in one lab: one Master per row of the matrix, a new Worker per cell. */
 export async function measureMatrix(onCell: (cell: Cell) => void, types: readonly NatType[] = natTypes): Promise<Cell[]> {
   const lab = await NatLab.open();
   try {
@@ -96,7 +96,10 @@ export function medianMs(cells: readonly Cell[], of: 'connectMs' | 'sinceStartMs
   return Math.round(median(cells.filter((cell) => cell.path !== undefined).map((cell) => cell[of])));
 }
 
-/** Rows are the Master's router, columns the Worker's; milliseconds, `R` through the relay, `×n` for more than one attempt. */
+/**
+ * Formats the matrix. Rows are the Master's router, columns the Worker's; milliseconds, `R` through the relay, `×n` for more than
+ * one attempt.
+ */
 export function formatMatrix(cells: readonly Cell[]): string {
   const types = [...new Set(cells.map((cell) => cell.master))];
   const text = (cell: Cell | undefined) => {

@@ -8,13 +8,13 @@ import { WorkerSwarm } from '../../src/swarm/worker-swarm.js';
 import { serve } from './lab-process.js';
 
 export interface Connected {
-  /** As it was when the link opened. */
+  /** The path when the link opened. */
   readonly path: string;
-  /** From the offer to the end of the handshake. */
+  /** Milliseconds from the offer to the end of the handshake. */
   readonly connectMs: number;
-  /** From the start of the Worker. */
+  /** Milliseconds since the start of the Worker. */
   readonly sinceStartMs: number;
-  /** What went wrong before. */
+  /** Failures before the link opened. */
   readonly warnings: readonly string[];
 }
 
@@ -30,7 +30,7 @@ let peer: Peer | undefined;
 let warnings: string[] = [];
 
 serve({
-  /** Resolves with the token when the tracker has answered. */
+  /** Resolves with the token once the tracker has responded. */
   async master({ trackers, ice, ca }: Start): Promise<string> {
     const platform = nodePlatform({ turnCa: ca });
     const identity = createKeyPair(platform.primitives);

@@ -1,4 +1,4 @@
-/** A peer of the NAT lab at link level: makes and answers offers as it is told. */
+/** A peer of the NAT lab at link level: makes and answers offers on command. */
 import { answerOffer, createOffer, type DialOptions, type OutgoingAttempt } from '../../src/swarm/link/dial.js';
 import { type IceAccess, parseIceServers } from '../../src/swarm/link/ice.js';
 import { openNodeIce } from '../../src/swarm/link/ice.node.js';
@@ -12,7 +12,7 @@ let outgoing: OutgoingAttempt | undefined;
 let opening: Promise<Link> | undefined;
 
 serve({
-  /** A new member of the swarm: forgets what it knew about its network. Resolves when that is known again. */
+  /** Becomes a new member of the swarm, with no knowledge of its network. Resolves once it has gathered that again. */
   async join({ servers, ca }: { servers: string[]; ca?: string }): Promise<void> {
     ice?.close();
     ice = openNodeIce(parseIceServers(servers), { turnCa: ca });

@@ -12,18 +12,18 @@
  */
 export const natTypes = ['none', 'fullcone', 'addr', 'port', 'sym', 'udpblock', 'web', 'cgn'] as const;
 export type NatType = (typeof natTypes)[number];
-/** What one router can be told to do; `cgn` takes two of them. */
+/** Router types that one router can have; `cgn` takes two routers. */
 export type RouterType = Exclude<NatType, 'cgn'>;
 
-/** Seconds for which a router keeps an idle mapping: one-way, and one that has seen answers. */
+/** Seconds for which a router keeps an idle mapping: one-way, and one that has seen replies. */
 export const udpTimeoutS = 30;
 export const udpStreamTimeoutS = 120;
 
-/** The nftables rules of a router with its home on the interface `lan`, whose address on the interface `wan` is given. */
+/** Returns the nftables rules of a router with its home on the interface `lan` and the given address on the interface `wan`. */
 export function routerRules(type: RouterType, wan: string, wanAddress: string): string {
   const out = `oifname "${wan}"`;
   const into = `iifname "${wan}"`;
-  // Ports are kept by the NAT, so it is enough to note whose a port is, and with whom it has spoken.
+  // The NAT preserves ports, so it is enough to record the owner of a port, and its peers.
   const learnsOwner = type === 'fullcone' || type === 'addr';
   const lines = (...rules: (string | false)[]) => rules.filter((rule) => rule !== false).join('\n    ');
   const blocked = type === 'udpblock' || type === 'web';

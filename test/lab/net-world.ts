@@ -10,14 +10,14 @@ import { requireTools } from './require.js';
 const INSIDE = 'PEERWORK_TEST_NET_WORLD';
 
 /**
- * Runs the file that calls it once more in a network namespace of its own. Resolves with true there; outside, when that run has ended, with false.
- * Everything ends with the processes: nothing is left on the machine.
+ * Runs the calling file again in a network namespace of its own. Resolves with true there, and outside with false once that run has
+ * ended. Everything ends with the processes: nothing is left on the machine.
  */
 export async function insideNetNamespace(t: Test & { spawn: SpawningTest['spawn'] }, url: string): Promise<boolean> {
   if (process.env[INSIDE] !== undefined) return true;
   const file = fileURLToPath(url);
   if (!requireTools(t, { unshare: 'util-linux', nsenter: 'util-linux', ip: 'iproute2', bwrap: 'bubblewrap' }, { root: true })) return false;
-  // Without what tap has every child of Node load: a job may not read it.
+  // Without the module that tap preloads into every child of Node: a job may not read it.
   const words = ['--net', '--mount', '--', 'env', '-u', 'NODE_OPTIONS', process.execPath, '--enable-source-maps', file];
   await t.spawn('unshare', words, { env: { ...process.env, [INSIDE]: 'yes' } }, `${basename(file)} in a namespace`);
   return false;
@@ -27,7 +27,7 @@ interface SpawningTest {
   spawn(command: string, args: string[], options: object, name: string): Promise<unknown>;
 }
 
-/** What its machines say, to whoever connects: on 80 their address and then as many bytes as are asked for; 7777 the same; nothing listens elsewhere. */
+/** Responses of its machines: on port 80 their address followed by the requested number of bytes; 7777 the same; no other ports. */
 const SERVER = `
 const http = require('node:http');
 for (const port of [80, 7777]) http.createServer((request, response) => {
@@ -42,14 +42,17 @@ console.log('ready');
 `;
 
 export interface NetWorldPlan {
-  /** Addresses of others, each a machine that is reached by the way of all. */
+  /** Addresses of other machines, all reached by the same route. */
   readonly others: readonly string[];
   /** Addresses of this machine, as CIDR. */
   readonly own: readonly string[];
   readonly names: Readonly<Record<string, readonly string[]>>;
 }
 
-/** Other machines, as one process behind a cable; the namespace of this process has an end of it, and names. Of `insideNetNamespace` only. */
+/**
+ * Creates other machines as one process behind a cable; this process's namespace has the other end and host names. Only inside
+ * `insideNetNamespace`.
+ */
 export async function openNetWorld(t: Test, { others, own, names }: NetWorldPlan): Promise<void> {
   const world: ChildProcess = spawn('unshare', ['--net', process.execPath, '-e', SERVER], { stdio: ['pipe', 'pipe', 'inherit'] });
   t.teardown(() => world.kill('SIGKILL'));
@@ -69,7 +72,7 @@ export async function openNetWorld(t: Test, { others, own, names }: NetWorldPlan
   for (const back of ['0.0.0.0/0', '::/0']) there('route', 'replace', back, 'via', back === '::/0' ? 'fd77::1' : '192.168.77.1');
   ip('route', 'add', 'default', 'via', '192.168.77.254');
   ip('-6', 'route', 'add', 'default', 'via', 'fd77::254');
-  // A name server that is known not to be there: what is not in the file is answered at once.
+  // A name server that is certainly absent: names that are not in the file fail at once.
   const folder = t.testdir({ 'resolv.conf': 'nameserver 127.0.0.1\n' });
   const hosts = join(folder, 'hosts');
   const lines = Object.entries(names).flatMap(([name, addresses]) => addresses.map((address) => `${address} ${name}`));
@@ -77,7 +80,7 @@ export async function openNetWorld(t: Test, { others, own, names }: NetWorldPlan
   for (const name of ['hosts', 'resolv.conf']) execFileSync('mount', ['--bind', join(folder, name), `/etc/${name}`]);
 }
 
-/** `connected`, or the code of what came instead. */
+/** Resolves with `connected`, or the code of the failure. */
 export function outcomeOf(options: NetConnectOpts): Promise<string> {
   return new Promise((resolve) => {
     const socket = connect(options);

@@ -11,14 +11,14 @@ import { loadOrCreateKeyFile } from '../../src/swarm/key-file.node.js';
 import { Sources } from '../../src/worker/sources.js';
 import { removeFolder } from './remove-folder.js';
 
-/** A folder that is gone with the test. */
+/** Creates a folder that is removed with the test. */
 export function temporaryFolder(t: Test, name = 'test'): string {
   const folder = mkdtempSync(join(tmpdir(), `peerwork-${name}-`));
   t.teardown(() => removeFolder(folder));
   return folder;
 }
 
-/** A folder with a task that gives its data back. */
+/** Creates a folder with a task that returns its data. */
 export function echoTask(t: Test): string {
   const folder = temporaryFolder(t, 'task');
   writeFileSync(join(folder, 'task.mjs'), 'export default async (data) => data;\n');
@@ -28,17 +28,17 @@ export function echoTask(t: Test): string {
 export interface OpenSource {
   readonly source: Source;
   readonly warnings: PeerworkError[];
-  /** What it logged, at every level. */
+  /** Its log lines, at every level. */
   readonly lines: string[];
-  /** Outcomes that are not acknowledged. */
+  /** Number of outcomes that are not acknowledged. */
   unsent(): number;
-  /** As often as the test wants: closed with the test at the latest. */
+  /** Idempotent; called at the end of the test at the latest. */
   close(): Promise<void>;
-  /** One lease. */
+  /** Claims one lease. */
   take(): Promise<Lease>;
 }
 
-/** A source as a Worker opens it, with the test in the Worker's place. */
+/** Opens a source as a Worker does, with the test in the Worker's place. */
 export async function openSource(
   t: Test,
   setup: SourceSetup,

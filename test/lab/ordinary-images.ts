@@ -5,7 +5,7 @@ import type { LabDocker } from './docker.js';
 
 const modules = fileURLToPath(new URL('../../../node_modules', import.meta.url));
 
-/** Crawls as the pages of Crawlee show it, keeps its storage where that is by default, and delivers as the contract of dory-core has it. */
+/** Crawls as in Crawlee's documentation, with storage in the default place, and delivers as dory-core's contract requires. */
 const crawler = `
 import { readdirSync } from 'node:fs';
 import { CheerioCrawler, Dataset } from '@crawlee/cheerio';
@@ -33,7 +33,7 @@ if (exit) for (let n = 1; n <= 60; n += 1) console.error('line', n, 'before the 
 process.exitCode = exit ?? 0;
 `;
 
-/** Has Chromium print what a page becomes once its scripts have run; through the worker's proxy where there is one, which knows CONNECT alone. */
+/** Has Chromium print a page after its scripts have run; through the worker's proxy if there is one, which supports only CONNECT. */
 const browser = `
 import { execFile } from 'node:child_process';
 import { connect, createServer } from 'node:net';
@@ -67,7 +67,7 @@ execFile('/usr/lib/chromium/chromium', [...flags, url], async (error, stdout, st
 });
 `;
 
-/** A folder of node_modules and all that it needs there. */
+/** Returns a folder of node_modules and all of its dependencies there. */
 function withDependencies(name: string, from = modules, found = new Map<string, string>()): ReadonlyMap<string, string> {
   let root = from;
   while (!existsSync(join(root, name)) && root !== modules) root = join(dirname(root), '..').replace(/\/node_modules\/?$/, '/node_modules');
@@ -82,7 +82,10 @@ function withDependencies(name: string, from = modules, found = new Map<string, 
   return found;
 }
 
-/** Node, Crawlee from our own node_modules, and what Crawlee starts. As an image of a registry would be: nothing in it knows of this worker. */
+/**
+ * Builds an image of Node, Crawlee from our own node_modules, and what Crawlee starts. Like an image from a registry, it knows
+ * nothing about this worker.
+ */
 export async function crawleeImages(lab: LabDocker): Promise<{ readonly asRoot: string; readonly asUser: string }> {
   const files = Object.fromEntries([...withDependencies('@crawlee/cheerio')].map(([folder, path]) => [`node_modules${path}`, folder]));
   const base = await lab.image('peerwork-test/crawlee-base:1', {
@@ -92,7 +95,7 @@ export async function crawleeImages(lab: LabDocker): Promise<{ readonly asRoot: 
   return variants(lab, base, 'peerwork-test/crawlee');
 }
 
-/** The same of this machine's Chromium, with the label of images that take the worker's proxy, and without. */
+/** Builds images of this machine's Chromium, with and without the label of images that use the worker's proxy. */
 export async function browserImages(
   lab: LabDocker,
 ): Promise<{ readonly asRoot: string; readonly asUser: string; readonly proxied: string }> {

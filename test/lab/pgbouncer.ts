@@ -12,7 +12,7 @@ import { findTool } from './require.js';
 export const pgbouncerTools = { pgbouncer: 'pgbouncer' };
 const START_LIMIT_MS = 240_000;
 
-/** pgbouncer in transaction mode before a Postgres of the lab, with fewer sessions than it has clients. */
+/** pgbouncer in transaction mode in front of a Postgres of the lab, with fewer sessions than clients. */
 export class LabPgbouncer {
   readonly port: number;
   readonly #folder: string;
@@ -23,7 +23,7 @@ export class LabPgbouncer {
     this.#folder = folder;
     this.port = port;
     this.#server = server;
-    // A test that dies takes it along.
+    // Ends with a test that crashes.
     process.on('exit', this.#onExit);
   }
 

@@ -15,11 +15,11 @@ const END_LIMIT_MS = 10_000;
 export interface LabPostgresOptions {
   /** Whether commits reach the disk, for benchmarks. Default false: they survive the server, not the machine. */
   readonly durable?: boolean;
-  /** Files in PEM: it takes connections with TLS as well, also at 127.0.0.2, which a certificate may not name. */
+  /** PEM files; the server then accepts TLS connections too, also on 127.0.0.2, which a certificate may not name. */
   readonly tls?: { readonly cert: string; readonly key: string };
 }
 
-/** A Postgres of our own, on a free port of this machine, in a folder that is gone with it. */
+/** A Postgres of our own, on a free port of this machine, in a folder that is removed with it. */
 export class LabPostgres {
   readonly port: number;
   readonly #folder: string;
@@ -33,7 +33,7 @@ export class LabPostgres {
     this.#folder = folder;
     this.port = port;
     this.#options = options;
-    // A test that dies takes it along.
+    // Ends with a test that crashes.
     process.on('exit', this.#onExit);
   }
 
@@ -54,7 +54,7 @@ export class LabPostgres {
     }
   }
 
-  /** After `stop`. */
+  /** Restarts the server after `stop`. */
   async startAgain(): Promise<void> {
     const { durable = false, tls } = this.#options;
     const settings = ['fsync', 'full_page_writes'].flatMap((name) => ['-c', `${name}=${durable ? 'on' : 'off'}`]);
@@ -90,7 +90,7 @@ export class LabPostgres {
     }
   }
 
-  /** Ends the server, its data stays. `immediate` is as if the power had gone. */
+  /** Stops the server; its data stays. `immediate` simulates a power cut. */
   async stop(how: 'fast' | 'immediate' = 'fast'): Promise<void> {
     const server = this.#server;
     if (server === undefined || server.exitCode !== null || server.signalCode !== null) return;
@@ -101,7 +101,7 @@ export class LabPostgres {
     clearTimeout(timer);
   }
 
-  /** Lines of pg_hba.conf, which hold for everybody but the superuser; without a call everybody is let in. */
+  /** Sets lines of pg_hba.conf, which apply to everyone but the superuser; by default everyone is accepted. */
   async letIn(...rules: readonly string[]): Promise<void> {
     const own = ['local all all trust', 'host all peerwork 127.0.0.1/32 trust'];
     writeFileSync(join(this.#folder, this.#data, 'pg_hba.conf'), [...own, ...rules, ''].join('\n'));
@@ -119,7 +119,7 @@ export class LabPostgres {
     }
   }
 
-  /** A replica with a copy of the data takes the place of the server, which is gone. It only reads, until it is promoted. */
+  /** Replaces the dead server with a replica that has a copy of the data. It is read-only until promoted. */
   async failOver(): Promise<void> {
     await this.stop();
     const from = join(this.#folder, this.#data);
@@ -133,7 +133,7 @@ export class LabPostgres {
     await this.query('SELECT pg_promote()');
   }
 
-  /** The URL of a new empty database. `icuLocale`: it orders texts as this language does, not by their bytes. */
+  /** Returns the URL of a new empty database. With `icuLocale` it collates texts in that language instead of by bytes. */
   async createDatabase(encoding = 'UTF8', icuLocale?: string): Promise<string> {
     this.#databases += 1;
     const name = `test_${this.#databases}`;
@@ -146,7 +146,7 @@ export class LabPostgres {
     return `postgres://peerwork:not-checked-here@127.0.0.1:${port}/${database}`;
   }
 
-  /** One statement, as the superuser. */
+  /** Runs one statement as the superuser. */
   async query(sql: string, database = 'postgres'): Promise<readonly Record<string, unknown>[]> {
     const client = new pg.Client({ connectionString: this.urlOf(database) });
     await client.connect();
@@ -175,7 +175,7 @@ export class LabPostgres {
 
 const environment = { PATH: process.env['PATH'] ?? '', LC_ALL: 'C', TZ: 'UTC' };
 
-/** Debian keeps these programs out of the PATH, a folder for each version. */
+/** Debian keeps these programs outside the PATH, in a folder per version. */
 function programOf(name: string): string {
   const program = findPostgres(name);
   if (program === undefined) throw new Error(`${name} is not installed`);
@@ -189,7 +189,7 @@ export function findPostgres(name = 'postgres'): string | undefined {
   return folders.map((folder) => join(folder, name)).find((path) => existsSync(path));
 }
 
-/** Postgres refuses to be run by root. */
+/** Postgres refuses to run as root. */
 export function ownerOfServers(): { readonly uid: number; readonly gid: number } | undefined {
   if (process.getuid?.() !== 0) return undefined;
   const lines = readFileSync('/etc/passwd', 'utf8')

@@ -12,7 +12,7 @@ import { removeFolder } from './remove-folder.js';
 import { findTool } from './require.js';
 import { until } from './until.js';
 
-/** A primary and its replica behind one address, as a service's name or a virtual address gives it. */
+/** A primary and its replica behind one address, like a service name or a virtual address. */
 export class RedisPair {
   readonly first: LabRedis;
   readonly second: LabRedis;
@@ -39,7 +39,7 @@ export class RedisPair {
     return `redis://127.0.0.1:${(this.#door.address() as AddressInfo).port}`;
   }
 
-  /** The replica takes over. Connections to the old primary stay open, and find a replica there; new ones lead to the new primary. */
+  /** The replica takes over. Connections to the old primary stay open and find a replica there; new ones lead to the new primary. */
   async failOver(): Promise<void> {
     await replicated(this.first);
     await command(this.second, 'REPLICAOF', 'NO', 'ONE');
@@ -109,7 +109,7 @@ export class WatchedRedis {
     });
     const client = new Redis({ port, host: '127.0.0.1', retryStrategy: () => 50, maxRetriesPerRequest: null });
     client.on('error', () => {});
-    // It hears of the replica from the primary, every ten seconds.
+    // It learns of the replica from the primary, every ten seconds.
     const known = async () => ((await client.call('SENTINEL', 'replicas', 'main')) as unknown[]).length === 1;
     await until(known);
     client.disconnect();
@@ -120,14 +120,14 @@ export class WatchedRedis {
     return `redis+sentinel://127.0.0.1:1,127.0.0.1:${this.sentinelPort}/main`;
   }
 
-  /** The primary dies, and the sentinel has the replica take over. */
+  /** Kills the primary, so that the sentinel promotes the replica. */
   async failOver(): Promise<void> {
     await replicated(this.primary);
     await this.primary.stop('kill');
   }
 }
 
-/** A certificate of its own authority for 127.0.0.1. */
+/** Creates a certificate for 127.0.0.1, with an authority of its own. */
 export function makeCertificate(t: Test): { readonly folder: string; readonly ca: string; readonly cert: string; readonly key: string } {
   const folder = mkdtempSync(join(tmpdir(), 'peerwork-tls-'));
   t.teardown(() => removeFolder(folder));
@@ -152,7 +152,7 @@ async function linkUp(replica: LabRedis): Promise<void> {
   await until(async () => String(await command(replica, 'INFO', 'replication')).includes('master_link_status:up'));
 }
 
-/** What was written so far is at the replica too. */
+/** Waits until everything written so far has reached the replica. */
 async function replicated(primary: LabRedis): Promise<void> {
   await command(primary, 'WAIT', '1', '5000');
 }

@@ -14,25 +14,25 @@ const START_LIMIT_MS = 240_000;
 const END_LIMIT_MS = 10_000;
 
 export interface LabRedisOptions {
-  /** Demanded of clients, by `requirepass`. */
+  /** Required from clients, by `requirepass`. */
   readonly password?: string;
-  /** Whether what was written survives the server; the log is synced at every write. Default true. */
+  /** Whether written data survives the server; the log is synced on every write. Default true. */
   readonly durable?: boolean;
-  /** Files in PEM: it then speaks TLS alone. */
+  /** PEM files; the server then speaks TLS only. */
   readonly tls?: { readonly cert: string; readonly key: string; readonly ca: string };
-  /** Users beside the default one, as ACL rules, such as `me on >secret ~worqr* &* +@all`. */
+  /** Users besides the default one, as ACL rules such as `me on >secret ~worqr* &* +@all`. */
   readonly users?: readonly string[];
 }
 
-/** The Debian package that it needs, for `requireTools`. */
+/** Debian package that it needs, for `requireTools`. */
 export const redisTools = { 'redis-server': 'redis-server' };
 
-/** Skips the test if there is no Redis server on this machine. */
+/** Skips the test if this machine has no Redis server. */
 export function requireRedis(t: Parameters<typeof requireTools>[0]): boolean {
   return requireTools(t, redisTools);
 }
 
-/** A Redis of our own, on a free port of this machine, in a folder that is gone with it. */
+/** A Redis of our own, on a free port of this machine, in a folder that is removed with it. */
 export class LabRedis {
   readonly port: number;
   readonly #folder: string;
@@ -44,7 +44,7 @@ export class LabRedis {
     this.#folder = folder;
     this.port = port;
     this.#options = options;
-    // A test that dies takes it along.
+    // Ends with a test that crashes.
     process.on('exit', this.#onExit);
   }
 
@@ -59,13 +59,13 @@ export class LabRedis {
     }
   }
 
-  /** With the password, of database 0. */
+  /** URL with the password, for database 0. */
   get url(): string {
     const { password, tls } = this.#options;
     return `redis${tls === undefined ? '' : 's'}://${password === undefined ? '' : `:${encodeURIComponent(password)}@`}127.0.0.1:${this.port}`;
   }
 
-  /** A client of it, which connects again when the server was away; the caller disconnects it. */
+  /** Opens a client that reconnects after an outage; the caller disconnects it. */
   connect(): Redis {
     const { tls } = this.#options;
     const trust = tls === undefined ? {} : { tls: { ca: readFileSync(tls.ca) } };
@@ -74,7 +74,7 @@ export class LabRedis {
     return client;
   }
 
-  /** After `stop`: on the same port, with what was written before. */
+  /** Restarts the server after `stop`, on the same port and with its data. */
   async startAgain(): Promise<void> {
     const { password, durable = true } = this.#options;
     const log = durable ? ['--appendonly', 'yes', '--appendfsync', 'always'] : ['--appendonly', 'no'];
@@ -109,7 +109,7 @@ export class LabRedis {
     }
   }
 
-  /** Ends the server, its data stays if it is durable. `kill` is as if the power had gone. */
+  /** Stops the server; its data stays if it is durable. `kill` simulates a power cut. */
   async stop(how: 'clean' | 'kill' = 'clean'): Promise<void> {
     const server = this.#server;
     if (server === undefined || server.pid === undefined || server.exitCode !== null || server.signalCode !== null) return;
@@ -120,7 +120,7 @@ export class LabRedis {
     clearTimeout(timer);
   }
 
-  /** The server stands still, connections stay open: like a network that swallows everything. */
+  /** Suspends the server while connections stay open, like a network that drops everything. */
   freeze(): void {
     this.#server?.kill('SIGSTOP');
   }
@@ -135,7 +135,7 @@ export class LabRedis {
     await removeFolder(this.#folder);
   }
 
-  /** Accepting is not enough: it reads its log first, and says LOADING until then. */
+  /** Accepting connections is not enough: the server reads its log first, and replies LOADING until then. */
   async #answers(): Promise<boolean> {
     const { tls } = this.#options;
     const socket =

@@ -15,13 +15,13 @@ interface Blob {
 }
 
 /**
- * As much of a container registry as `docker pull` needs (the OCI distribution API, read-only), on this process's loopback: there every name
- * leads to one image of the lab. For tests inside the lab's namespace.
+ * The part of a container registry that `docker pull` needs (the OCI distribution API, read-only), on this process's loopback:
+ * every name leads to one image of the lab. For tests inside the lab's namespace.
  */
 export class LabRegistry {
-  /** Requests for manifests, by name and tag: one for each pull. */
+  /** Requests for manifests, by name and tag: one per pull. */
   readonly pulls: string[] = [];
-  /** While set, requests are held back, as by a registry that does not answer. */
+  /** While set, requests are held back, as by an unresponsive registry. */
   silent = false;
   readonly #server: Server;
   readonly #blobs: ReadonlyMap<string, Blob>;
@@ -69,7 +69,7 @@ export class LabRegistry {
     }
   }
 
-  /** An image here, to be pulled: all are the same one. */
+  /** Returns the name of an image here, for pulling: all are the same one. */
   image(name: string): string {
     return `127.0.0.1:${(this.#server.address() as AddressInfo).port}/${name}`;
   }

@@ -1,13 +1,13 @@
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
-/** Just enough of a tap test; `t` itself fits. */
+/** The part of a tap test that is needed here; `t` itself fits. */
 interface SkippableTest {
   plan(count: number, reason?: string): void;
   fail(message: string): unknown;
 }
 
-/** System folders that are not always in the PATH of an ordinary shell, or never. */
+/** System folders that are not always, or never, in the PATH of an ordinary shell. */
 const systemFolders = ['/usr/sbin', '/sbin', '/usr/local/sbin', '/usr/lib/podman', '/usr/libexec/podman'];
 
 /**
@@ -33,7 +33,7 @@ export function requireTools(
   return requireThat(t, wants.length === 0, wants.join('; '));
 }
 
-/** The same for a need that is no program: skips, or fails under PEERWORK_TEST_REQUIRE=all, unless `there` is true. */
+/** Like `requireTools` for a requirement that is not a program: skips, or fails under PEERWORK_TEST_REQUIRE=all, unless `there` is true. */
 export function requireThat(t: SkippableTest, there: boolean, reason: string): boolean {
   if (there) return true;
   if (process.env['PEERWORK_TEST_REQUIRE'] === 'all') t.fail(`required here, but ${reason}`);
@@ -41,7 +41,7 @@ export function requireThat(t: SkippableTest, there: boolean, reason: string): b
   return false;
 }
 
-/** The path of a program, or undefined. */
+/** Returns the path of a program, or undefined. */
 export function findTool(tool: string): string | undefined {
   for (const folder of [...(process.env['PATH'] ?? '').split(delimiter), ...systemFolders]) {
     if (folder === '') continue;
@@ -50,7 +50,7 @@ export function findTool(tool: string): string | undefined {
       accessSync(path, constants.X_OK);
       return path;
     } catch {
-      // not here: look further
+      // Not here: continue searching.
     }
   }
   return undefined;

@@ -1,6 +1,6 @@
 /**
- * A program of its own, `node sandbox-trial.js required|off FOLDER`, so that it can be run as another user: starts perl in a sandbox, has it try
- * what a job should not be able to do, and prints what came of it as JSON (`Trial`).
+ * A program of its own, `node sandbox-trial.js required|off FOLDER`, so that it can run as another user: starts perl in a sandbox,
+ * has it try what a job should not be able to do, and prints the result as JSON (`Trial`).
  */
 import { execFile } from 'node:child_process';
 import { mkdir, readdir, realpath, writeFile } from 'node:fs/promises';
@@ -13,21 +13,21 @@ import { findTool } from './require.js';
 
 export interface Trial {
   readonly line: string;
-  /** Calls that did not end as the filter's table says, with the errno that came (0: it was done). */
+  /** Calls that did not end as the filter's table says, with their errno (0 means they succeeded). */
   readonly escaped: readonly string[];
   /** Members of /proc/self/status. */
   readonly status: Readonly<Record<string, string>>;
   readonly devices: readonly string[];
   readonly sys: boolean;
-  /** Ways to write below /dev. */
+  /** Whether anything below /dev is writable. */
   readonly writesDevices: boolean;
-  /** How many processes there can be at once. 400 are tried. */
+  /** Number of concurrent processes possible, of 400 tried. */
   readonly processes: number;
-  /** The errno of a signal 0 to the process that started it, and of reading a file that only its user may read. */
+  /** The errno of sending signal 0 to the parent process, and of reading a file that only its user may read. */
   readonly signal: number;
   readonly reads: number;
   readonly writesOwn: boolean;
-  /** What stands in the folder for temporary files afterwards. */
+  /** What remains in the folder for temporary files. */
   readonly left: readonly string[];
 }
 
@@ -36,7 +36,7 @@ const ENOUGH = 400;
 async function main(sandbox: 'required' | 'off', folder: string): Promise<Trial> {
   const perl = await realpath(findTool('perl') ?? '');
   const bubblewrap = findTool('bwrap') ?? '';
-  // What is below it is closed to all others, as the home of a Worker is.
+  // Everything below is closed to other users, like the home of a Worker.
   const home = join(await realpath(folder), "a home' of its own");
   const workdir = join(home, 'room');
   const readable = join(home, 'task #1');

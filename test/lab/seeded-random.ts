@@ -1,13 +1,13 @@
 export interface SeededRandom {
-  /** From 0 to below 1. */
+  /** Returns a number in [0, 1). */
   next(): number;
-  /** An integer from 0 to below `limit`. */
+  /** Returns an integer in [0, limit). */
   below(limit: number): number;
   bytes(length: number): Uint8Array;
   pick<T>(values: readonly [T, ...T[]]): T;
 }
 
-/** The same numbers for the same seed (mulberry32), so that a failure can be repeated. */
+/** Returns the same numbers for the same seed (mulberry32), so that failures are reproducible. */
 export function seededRandom(seed: number): SeededRandom {
   let state = seed >>> 0;
   const next = () => {

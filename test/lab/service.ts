@@ -12,7 +12,7 @@ export interface Answer {
   readonly stderr: string;
 }
 
-/** A folder of a Worker's owner, in which commands are typed; whatever is kept running for it ends with the test. */
+/** A folder of a Worker's owner in which commands are run; whatever keeps running for it ends with the test. */
 export class OwnersFolder {
   readonly path: string;
   readonly #env: Readonly<Record<string, string>>;
@@ -25,7 +25,7 @@ export class OwnersFolder {
     this.#script = options.script ?? join(packageRoot, 'bin', 'peerwork.js');
   }
 
-  /** One command line to its end. */
+  /** Runs one command line to completion. */
   type(...args: readonly string[]): Promise<Answer> {
     const child = this.begin(...args);
     const answer = { stdout: '', stderr: '' };
@@ -56,7 +56,7 @@ export class OwnersFolder {
     return stdout === '' ? { error: stderr } : JSON.parse(stdout);
   }
 
-  /** The processes of the background keeper that live, from its state file. */
+  /** Returns the living processes of the background keeper, from its state file. */
   processes(): number[] {
     const file = this.file('.peerwork', 'services', 'peerwork', 'supervisor.json');
     if (!existsSync(file)) return [];
@@ -69,7 +69,7 @@ export class OwnersFolder {
       try {
         process.kill(pid, 'SIGKILL');
       } catch {
-        // it has just ended
+        // It has just ended.
       }
     }
     await removeFolder(this.path);

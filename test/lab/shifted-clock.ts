@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** On SIGUSR2 the wall clock of the process jumps; what is monotonic, and timers, go on. */
+/** On SIGUSR2 the wall clock of the process jumps; monotonic time and timers continue. */
 const PRELOAD = `
 const now = Date.now;
 let offset = 0;
@@ -14,7 +14,7 @@ globalThis.Date = new Proxy(Date, {
 });
 `;
 
-/** The environment of a process whose clock is set by `shiftMs` with each SIGUSR2. */
+/** Returns the environment of a process whose clock is set by `shiftMs` on each SIGUSR2. */
 export function shiftedClock(folder: string, shiftMs: number): Readonly<Record<string, string>> {
   const file = join(folder, 'shifted-clock.mjs');
   writeFileSync(file, PRELOAD);

@@ -8,7 +8,7 @@ serve({
   async start(options: SiteOptions): Promise<void> {
     site = await Site.start(options);
   },
-  /** And forgets it. */
+  /** Returns the counts and resets them. */
   asked() {
     const asked = site?.asked;
     site?.hits.clear();

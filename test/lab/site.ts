@@ -2,21 +2,21 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 
 export interface SiteOptions {
-  /** `/page/0` … lead to each other, and only they exist. */
+  /** Number of pages: `/page/0` and so on link to each other, and no others exist. */
   readonly pages: number;
   readonly host?: string;
   readonly port?: number;
-  /** Before each answer. */
+  /** Delay before each response, in milliseconds. */
   readonly delayMs?: number;
-  /** Answered before anything else is looked at; true: it was. */
+  /** Handles a request before anything else; returns true if it did. */
   readonly answer?: (request: IncomingMessage, response: ServerResponse) => boolean;
 }
 
 const LINKS = 12;
 
-/** A website of linked pages on this machine, which counts how often it is asked for each. */
+/** A website of linked pages on this machine, which counts requests per page. */
 export class Site {
-  /** By path. */
+  /** Number of hits by path. */
   readonly hits = new Map<string, number>();
   /** Instants of the hits on pages. */
   readonly hitAt: number[] = [];
@@ -57,7 +57,7 @@ export class Site {
     return `http://${host}:${this.port}${path}`;
   }
 
-  /** How many different pages were asked for, and how many times in all. */
+  /** Number of distinct pages requested, and of requests in total. */
   get asked(): { readonly pages: number; readonly times: number } {
     const counts = [...this.hits].filter(([path]) => path.startsWith('/page/')).map(([, count]) => count);
     return { pages: counts.length, times: counts.reduce((sum, count) => sum + count, 0) };
@@ -69,7 +69,7 @@ export class Site {
   }
 }
 
-/** About 4 KB with a dozen links, such that every page can be reached from the first. */
+/** Renders about 4 KB with a dozen links, such that every page is reachable from the first. */
 function pageText(page: number, pages: number): string {
   const links = Array.from({ length: LINKS }, (_, at) => (page * LINKS + at + 1) % pages)
     .map((to) => `<li><a href="/page/${to}">Page ${to}</a> and what is said about it in a few words of text</li>`)

@@ -15,28 +15,28 @@ import { Lightning } from './lightning.js';
 import { type Foreign, foreigners, KEY, TOKEN } from './queue-xec/foreign.js';
 import { LabRedis } from './redis.js';
 
-/** A server that work comes from. `kill` is the end of its process, or as good as that; `start` brings it back with what it had kept. */
+/** A server that hands out work. `kill` ends its process, or simulates that; `start` brings it back with its stored state. */
 export interface LabServer {
   readonly source: string;
-  /** How many of its jobs have ended well, as it knows itself. */
+  /** How many of its jobs have completed, according to the server itself. */
   done(): Promise<number> | number;
   kill(): Promise<unknown>;
   start(): Promise<unknown>;
 }
 
 export interface SixSourcesOptions {
-  /** Of each source; of OpenFn, whose runs take about a second longer, fewer. */
+  /** Jobs per source; fewer for OpenFn, whose runs take about a second longer. */
   readonly jobs: number;
-  /** Half as long, as long and twice as long, in turns. */
+  /** Duration of a job in milliseconds; jobs alternate between half, once and twice as long. */
   readonly jobMs: number;
-  /** Of the Worker. Default: one for each source. */
+  /** Slots of the Worker. Default: one per source. */
   readonly places?: number;
 }
 
-/** After so long a run that was claimed and never begun is given to another, as by Lightning. */
+/** A run that was claimed but not begun for this long is given to another worker, as Lightning does. */
 const RUN_BACK_MS = 30_000;
 
-/** A run that was taken has its configuration by then. */
+/** By then a claimed run has its configuration. */
 const CONFIG_MS = 2_000;
 
 const TASK = `
@@ -47,7 +47,7 @@ export default async ({ ms, n }) => {
 };
 `;
 
-/** One Worker with all the sources that there are, each with a server and a backlog of its own. */
+/** One Worker with every kind of source, each with its own server and backlog. */
 export class SixSources {
   readonly lines: string[] = [];
   readonly servers: LabServer[] = [];
@@ -68,7 +68,7 @@ export class SixSources {
     t.teardown(() => this.#grid.close());
   }
 
-  /** Everything is there, the Worker not yet. */
+  /** Starts everything except the Worker. */
   static async start(t: Test, options: SixSourcesOptions): Promise<SixSources> {
     const lab = new SixSources(t, options);
     const { jobs, places } = options;
@@ -91,7 +91,7 @@ export class SixSources {
       runners: [
         openfnRunner({ installAdaptors: false }),
         {
-          // Of a crawl only that it takes its time: its containers have tests of their own.
+          // Only the duration of a crawl matters here: its containers have tests of their own.
           kind: 'crawl',
           open: async () => ({
             kind: 'crawl',
@@ -110,14 +110,14 @@ export class SixSources {
     return lab;
   }
 
-  /** Also where PEERWORK_TEST_ARTEFACTS says. */
+  /** Also written to PEERWORK_TEST_ARTEFACTS. */
   #keep(line: string): void {
     this.lines.push(line);
     const folder = process.env['PEERWORK_TEST_ARTEFACTS'];
     if (folder) appendFileSync(join(folder, 'six-sources.log'), `${line}\n`);
   }
 
-  /** How many places each source had on the average since the last call. */
+  /** Average number of slots per source since the last call. */
   places(): Map<string, number> {
     this.#count();
     const elapsedMs = this.#countedAt - this.#sinceAt;
@@ -127,7 +127,7 @@ export class SixSources {
     return places;
   }
 
-  /** As it knows itself: how many jobs of each source have ended well. */
+  /** How many jobs of each source have completed, according to the servers. */
   async done(): Promise<Map<string, number>> {
     return new Map(await Promise.all(this.servers.map(async ({ source, done }) => [source, await done()] as const)));
   }
@@ -140,7 +140,7 @@ export class SixSources {
     return [...(await this.done())].map(([source, done]) => `${source} ${done}/${this.expected.get(source)}`).join(', ');
   }
 
-  /** Whose each line is can be told, and none has two owners. */
+  /** Checks that each line can be attributed to a source, and to only one. */
   checkLog(): void {
     const names = this.servers.map(({ source }) => source);
     const owners = (line: string) => names.filter((name) => line.includes(` source=${name}`));
@@ -225,7 +225,7 @@ export class SixSources {
     });
     await producer.enqueue('q', ...Array.from({ length: jobs }, (_, n) => ({ ms: this.#jobMs(n), n })));
     const left = async () => (await client.llen('worqr:queues:q')) + (await client.keys('worqr:processes:*')).length;
-    // A task leaves Redis when it is finished, and never otherwise.
+    // A task leaves Redis when it is finished, and only then.
     this.#add(
       {
         source: 'worqr',
@@ -257,7 +257,7 @@ export class SixSources {
       {
         source: 'dory',
         done: () => [...api.runs.values()].filter(({ status }) => status === 'completed').length,
-        // By dory's contract a run fails whose configuration cannot be had: none is taken while the API is away.
+        // By dory's contract a run without configuration fails, so none is claimed while the API is down.
         kill: async () => {
           await redis.stop('kill');
           await new Promise((resolve) => setTimeout(resolve, CONFIG_MS));
@@ -307,7 +307,7 @@ export class SixSources {
         start: async () => {
           const master = await start('foreign-master.js', { ...plan, port });
           masters.push(master);
-          // It has forgotten all that it had: who gave it its jobs gives it what is missing again.
+          // It has lost its state: the producer pushes again what is missing.
           master.tell({ push: all.filter(({ id }) => !results().has(id)) });
         },
       },
@@ -325,7 +325,7 @@ export class SixSources {
     const taken = new Map<string, number>();
     const [begun, ended] = [new Set<string>(), new Set<string>()];
     let read = 0;
-    // Each request once: there are tens of thousands in the end, and all that is here shares one event loop with the Worker.
+    // Each request once: there are tens of thousands in the end, and everything here shares one event loop with the Worker.
     const readOn = () => {
       for (const { topic, event, payload } of lightning.requests.slice(read)) {
         const id = topic.slice('run:'.length);

@@ -5,20 +5,20 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { packageRoot } from './grid.js';
 
-/** The Debian packages that it needs, for `requireTools`; it needs root too. */
+/** Debian packages that it needs, for `requireTools`; it also needs root. */
 export const slowLineTools = { ip: 'iproute2', python3: 'python3' };
 
 export interface LineOptions {
-  /** From `near` to `far`, and back. Default: no limit. */
+  /** Bandwidth from `near` to `far`, and back. Default: no limit. */
   readonly upMbit?: number;
   readonly downMbit?: number;
-  /** One way. Default 100. */
+  /** One-way delay in milliseconds. Default 100. */
   readonly delayMs?: number;
-  /** What the line's buffers hold, in time. Default 2000. */
+  /** Capacity of the line's buffers in milliseconds of traffic. Default 2000. */
   readonly bufferMs?: number;
 }
 
-/** IP packets that have passed, in bytes. */
+/** IP traffic that has passed, in bytes. */
 export interface LineCount {
   readonly up: number;
   readonly down: number;
@@ -26,7 +26,7 @@ export interface LineCount {
   readonly lostDown: number;
 }
 
-/** Two hosts (network namespaces) with a line between them as homes have: slow, far, and with a buffer before it. */
+/** Two hosts (network namespaces) connected by a line as homes have it: slow, distant, and with a buffer in front. */
 export class SlowLine {
   readonly #name = `pw${randomBytes(3).toString('hex')}`;
   readonly #child: ChildProcess;
@@ -56,7 +56,7 @@ export class SlowLine {
     return side === 'near' ? '10.78.0.1' : '10.78.0.2';
   }
 
-  /** Put before a command, it runs on that host. */
+  /** Command prefix that runs a program on that host. */
   inside(side: 'near' | 'far'): string[] {
     return ['ip', 'netns', 'exec', this.#host(side)];
   }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { execa } from 'execa';
 import { type NatLab, natLabTools, serverAddress } from './nat-lab.js';
 
-/** The Debian packages for the lab with its TURN server. */
+/** Debian packages for the lab with its TURN server. */
 export const turnLabTools = { ...natLabTools, turnserver: 'coturn', openssl: 'openssl' };
 
 export interface TurnServer {
@@ -14,11 +14,11 @@ export interface TurnServer {
   readonly turnTcp: readonly string[];
   /** On 5349 and on 443. */
   readonly turnTls: readonly string[];
-  /** PEM certificate that the TLS servers show. */
+  /** PEM certificate of the TLS servers. */
   readonly ca: string;
 }
 
-/** coturn on the simulated internet: STUN and TURN on 3478 (UDP, TCP), 5349 (TLS), 443 (TCP and TLS). It ends with the lab. */
+/** Starts coturn on the simulated internet: STUN and TURN on 3478 (UDP, TCP), 5349 (TLS), 443 (TCP and TLS). It ends with the lab. */
 export async function startTurnServer(lab: NatLab): Promise<TurnServer> {
   const file = (name: string) => join(lab.folder, name);
   const subject = ['-subj', '/CN=turn.lab.test', '-addext', `subjectAltName=DNS:turn.lab.test,IP:${serverAddress}`];

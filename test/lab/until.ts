@@ -1,9 +1,12 @@
-/** Only bounds what hangs, however busy the machine is: shorter than the limit of a test, so that the wait itself can say what did not come. */
+/**
+ * Only bounds hangs, however busy the machine is: shorter than the limit of a test, so that the wait itself can report what did not
+ * happen.
+ */
 const LIMIT_MS = 600_000;
 
 /**
- * The one way tests wait: looks again and again until `check` is true. Past the limit it fails with the text of the check, and the place that waits.
- * `context` is asked only then, for what else explains it.
+ * The one way in which tests wait: polls until `check` is true. After the limit it fails with the source of the check, and the
+ * place that waits. `context` is called only then, for additional information.
  */
 export async function until(check: () => boolean | Promise<boolean>, everyMs = 20, context: () => string = () => ''): Promise<void> {
   const failure = new Error();

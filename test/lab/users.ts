@@ -6,13 +6,16 @@ import { join } from 'node:path';
 import type { Test } from 'tap';
 import { removeFolder } from './remove-folder.js';
 
-/** An id that no machine has an account for. */
+/** A user id without an account on any machine. */
 const ORDINARY = 61_999;
 
-/** The users that a test can be run as: where it runs as root, both kinds. */
+/** The users that a test can run as: both kinds if it runs as root. */
 export const users: readonly ('root' | 'ordinary')[] = process.getuid?.() === 0 ? ['root', 'ordinary'] : ['ordinary'];
 
-/** Runs one of our programs as such a user. Its last argument is a temporary folder of that user, which is also its TMPDIR. Resolves with what it prints. */
+/**
+ * Runs one of our programs as such a user. Its last argument is a temporary folder of that user, which is also its TMPDIR. Resolves
+ * with its output.
+ */
 export async function runAs(t: Test, user: 'root' | 'ordinary', program: string, args: readonly string[]): Promise<string> {
   const folder = await realpath(await mkdtemp(join(tmpdir(), 'peerwork-user-')));
   t.teardown(() => removeFolder(folder));

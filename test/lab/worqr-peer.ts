@@ -2,8 +2,8 @@ import { createHash, randomUUID } from 'node:crypto';
 import { Redis } from 'ioredis';
 
 /**
- * A worker and producer that does to Redis what worqr 1.2.3 does, command by command and with its faults (recovery by queue instead of by
- * worker, tasks put back at the end, nothing told about it). The package itself is not in the npm registry any more.
+ * A worker and producer that accesses Redis as worqr 1.2.3 does, command by command and with its faults (recovery by queue instead
+ * of by worker, tasks put back at the end without notification). The package itself is no longer in the npm registry.
  */
 export class WorqrPeer {
   readonly id: string = randomUUID();
@@ -26,7 +26,7 @@ export class WorqrPeer {
       const at = rest.lastIndexOf('_');
       this.events.push({ queue: rest.slice(0, at), type: rest.slice(at + 1), payload });
     });
-    // Every instance looks for dead workers, producers too.
+    // Every instance checks for dead workers, including producers.
     this.#timers.push(setInterval(() => void this.sweep().catch(() => {}), options.sweepMs ?? 10_000));
   }
 
@@ -38,7 +38,7 @@ export class WorqrPeer {
       .exec();
   }
 
-  /** On a connection that nothing else uses meanwhile: there the original is right. */
+  /** On a connection that nothing else uses meanwhile: there the original is correct. */
   async enqueueUnique(queue: string, task: string): Promise<void> {
     const key = this.#key('uniqueTasks', md5(task));
     await this.#data.watch(key);
@@ -117,7 +117,7 @@ export class WorqrPeer {
     }
   }
 
-  /** As if its process were killed: nothing is cleaned up. */
+  /** Dies as if its process were killed: nothing is cleaned up. */
   die(): void {
     for (const timer of this.#timers) clearInterval(timer);
     this.#data.disconnect();

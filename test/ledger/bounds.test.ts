@@ -5,7 +5,7 @@ import type { ChildPolicy, Ledger, LedgerChange } from '../../src/ledger/ledger.
 import { engines } from './engines.js';
 import { ann, ben, claim, claimIds, claimOne, completed, failed, ids, LEASE_MS, NOW, stateOf } from './verbs.js';
 
-/** What a Worker may not have, however it asks. */
+/** Limits that a Worker cannot exceed, whatever it tries. */
 for (const engine of engines) {
   const test = (name: string, body: (t: Test, ledger: Ledger) => Promise<void>) =>
     t.test(`${engine.name}: ${name}`, async (t) => body(t, (await engine.open(t, () => 0)).ledger));

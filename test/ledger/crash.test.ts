@@ -20,7 +20,7 @@ function start(t: Test, url: string, ...more: string[]): { child: ChildProcess; 
     text += data;
   });
   const said = once(child.stdout, 'data');
-  // A line cut off by the kill was not acknowledged.
+  // A line truncated by the kill was not acknowledged.
   return { child, said, lines: () => text.split('\n').slice(0, -1) };
 }
 

@@ -11,10 +11,10 @@ import { findPostgres, LabPostgres } from '../lab/postgres.js';
 import { removeFolder } from '../lab/remove-folder.js';
 import { requireThat } from '../lab/require.js';
 
-/** A way to open an empty ledger; the conformance suite and the model test run on each. */
+/** A way to open an empty ledger. The conformance suite and the model test run on each. */
 export interface Engine {
   readonly name: string;
-  /** A new ledger, and the driver below it for looking at rows while no call is under way. Both end with the test. */
+  /** Opens a new ledger, and its driver for reading rows while no call is in flight. Both are closed after the test. */
   open(t: Test, random?: () => number): Promise<{ ledger: Ledger; driver: Driver }>;
 }
 
@@ -33,7 +33,7 @@ export const engines: readonly Engine[] = [
 
 let postgres: Promise<LabPostgres> | undefined;
 
-/** One server a test file, one database a test. */
+/** One server per test file, one database per test. */
 export function labPostgres(): Promise<LabPostgres> {
   if (postgres === undefined) {
     postgres = LabPostgres.start();
@@ -46,7 +46,7 @@ export async function emptyDatabase(): Promise<string> {
   return (await labPostgres()).createDatabase();
 }
 
-/** Skips, or fails where all must be there; the other engines are tested all the same. */
+/** Skips the engine, or fails where all engines are required; the other engines are tested in any case. */
 function requirePostgres(t: Test): boolean {
   if (findPostgres() !== undefined) return true;
   void t.test('postgres', async (t) => {
@@ -62,7 +62,7 @@ async function open(t: Test, driver: Driver, random: () => number = Math.random)
   return { ledger, driver };
 }
 
-/** Takes back what leases have ended; answers how many. */
+/** Expires all overdue leases; returns how many. */
 export async function expire(ledger: Ledger, now: number): Promise<number> {
   let expired = 0;
   for (;;) {
@@ -72,7 +72,7 @@ export async function expire(ledger: Ledger, now: number): Promise<number> {
   }
 }
 
-/** When the ledger wants to be maintained again, with leases left as they are. */
+/** Returns when the ledger next needs maintenance, leaving leases alone. */
 export async function nextWakeAt(ledger: Ledger, now: number): Promise<number | undefined> {
   return (await ledger.maintain(now, { keepLeases: true })).nextAt;
 }

@@ -14,7 +14,7 @@ for (const engine of engines) {
       await body(t, ledger, driver);
     });
   const enter = async (ledger: Ledger, file: { sha256: string; size: number }, at = NOW) =>
-    ledger.enterFile({ ...file, seq: await ledger.drawFile() }, at);
+    ledger.files.enter({ ...file, seq: await ledger.files.draw() }, at);
 
   test('a job names files that are stored, and its run gets the references', async (t, ledger) => {
     const [a, b] = [refOf('a'), refOf('b')];
@@ -33,29 +33,29 @@ for (const engine of engines) {
     const job = await claimOne(ledger);
     t.strictSame(job.files, { 'in.txt': a, 'again.txt': a });
     t.notOk('files' in (await claimOne(ledger)), 'a job without files has no such field');
-    t.match(await ledger.fileOfLease(ann, job, a.sha256), a);
-    t.equal(await ledger.fileOfLease(ben, job, a.sha256), undefined, 'not to another worker');
-    t.equal(await ledger.fileOfLease(ann, { ...job, lease: 2 }, a.sha256), undefined, 'nor under another lease');
+    t.match(await ledger.files.ofLease(ann, job, a.sha256), a);
+    t.equal(await ledger.files.ofLease(ben, job, a.sha256), undefined, 'not to another worker');
+    t.equal(await ledger.files.ofLease(ann, { ...job, lease: 2 }, a.sha256), undefined, 'nor under another lease');
     await enter(ledger, b);
-    t.equal(await ledger.fileOfLease(ann, job, b.sha256), undefined, 'nor what the job does not name');
+    t.equal(await ledger.files.ofLease(ann, job, b.sha256), undefined, 'nor what the job does not name');
     await ledger.settle(ann, [completed(job)], NOW);
-    t.equal(await ledger.fileOfLease(ann, job, a.sha256), undefined, 'nor when it has ended');
+    t.equal(await ledger.files.ofLease(ann, job, a.sha256), undefined, 'nor when it has ended');
   });
 
   test('one entry for one content, whoever was first', async (t, ledger) => {
     const first = await enter(ledger, refOf('a'));
     const second = await enter(ledger, refOf('a'));
     t.equal(second.seq, first.seq);
-    t.match(await ledger.useFile(first.sha256, NOW), first);
-    t.equal(await ledger.useFile('f'.repeat(64), NOW), undefined);
+    t.match(await ledger.files.use(first.sha256, NOW), first);
+    t.equal(await ledger.files.use('f'.repeat(64), NOW), undefined);
   });
 
   test('a sweep removes what no job and no schedule names, when it was unused for long enough', async (t, ledger) => {
     for (const digit of ['a', 'b', 'c', 'd']) await enter(ledger, refOf(digit));
     await ledger.add([{ id: 'x', data: 1, files: { in: refOf('a') } }], NOW);
     await ledger.putSchedule({ id: 's', cron: '0 0 1 1 *', job: { data: 1, files: { in: refOf('b') } } }, NOW);
-    await ledger.useFile(refOf('c').sha256, NOW + DAY);
-    const swept = (at: number) => ledger.sweepFiles(at, 10).then((files) => files.map(({ sha256 }) => sha256[0]).sort());
+    await ledger.files.use(refOf('c').sha256, NOW + DAY);
+    const swept = (at: number) => ledger.files.sweep(at, 10).then((files) => files.map(({ sha256 }) => sha256[0]).sort());
     t.strictSame(await swept(NOW), [], 'none is old enough');
     t.strictSame(await swept(NOW + 1), ['d']);
     t.strictSame(await swept(NOW + DAY + 1), ['c']);
@@ -70,8 +70,8 @@ for (const engine of engines) {
     await enter(ledger, refOf('a'));
     await ledger.add([{ id: 'x', data: 1, files: { in: refOf('a') } }], NOW + DAY);
     await ledger.delete(['x'], NOW + DAY);
-    t.strictSame(await ledger.sweepFiles(NOW + DAY, 10), []);
-    t.equal((await ledger.sweepFiles(NOW + DAY + 1, 10)).length, 1);
+    t.strictSame(await ledger.files.sweep(NOW + DAY, 10), []);
+    t.equal((await ledger.files.sweep(NOW + DAY + 1, 10)).length, 1);
   });
 
   test('children refer to files without sending them again; what is not stored fails the run', async (t, ledger) => {

@@ -66,7 +66,7 @@ t.test('callbacks of one turn of I/O share one too', async (t) => {
   await new Promise<void>((resolve) => {
     for (let a = 0; a < 10; a += 1) setTimeout(() => done.push(insert(a)), 0);
     setTimeout(resolve, 0);
-    // Until all of them are due: else a clock that ticks among them makes it two turns.
+    // Wait until all of them are due: if the clock ticks in between, it becomes two turns.
     const due = Date.now() + 5;
     while (Date.now() < due);
   });

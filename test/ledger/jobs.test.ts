@@ -5,7 +5,7 @@ import type { LeasedJob, Ledger, LedgerChange } from '../../src/ledger/ledger.js
 import { engines, expire } from './engines.js';
 import { ann, ben, claim, claimIds, claimOne, completed, failed, ids, LEASE_MS, NOW, released, said, stateOf } from './verbs.js';
 
-type Told = LeasedJob & { readonly told: Pick<Settlement, 'reports'> };
+type Reporting = LeasedJob & { readonly last: Pick<Settlement, 'reports'> };
 
 for (const engine of engines) {
   const test = (name: string, body: (t: Test, ledger: Ledger, driver: Driver) => Promise<void>) =>
@@ -97,9 +97,9 @@ for (const engine of engines) {
     t.equal((await ledger.get('a'))?.settled, undefined);
     const again = await claimOne(ledger);
     await ledger.settle(ann, [failed(again, { output: { stdout: 'last' } })], NOW);
-    const told = { state: 'failed', error: { code: 'task-threw', message: 'no' }, output: { stdout: 'last' } };
-    t.match(await ledger.get('a'), { settled: told });
-    t.match((await ledger.settledAfter(0, 10)).at(-1)?.job, told);
+    const expected = { state: 'failed', error: { code: 'task-threw', message: 'no' }, output: { stdout: 'last' } };
+    t.match(await ledger.get('a'), { settled: expected });
+    t.match((await ledger.settledAfter(0, 10)).at(-1)?.job, expected);
     const rest = await claim(ledger);
     t.same(rest.find(({ id }) => id === 'child')?.parents, [{ id: 'a', channel: 'default', data: '1', output: 'null' }]);
     const huge = rest.find(({ id }) => id === 'huge') as { id: string; lease: number };
@@ -287,24 +287,24 @@ for (const engine of engines) {
     const jobs = await claim(ledger);
     const [done, bad, back, cancelled, other] = jobs.map((job) => ({
       ...job,
-      told: {
+      last: {
         reports: [
           { n: 1, progress: said(`${job.id} 1`) },
           { n: 2, progress: said(`${job.id} 2`) },
         ],
       },
-    })) as [Told, Told, Told, Told, Told];
+    })) as [Reporting, Reporting, Reporting, Reporting, Reporting];
     await ledger.cancel(['cancelled'], NOW);
     await ledger.extend(ann, [done, bad, back], NOW + 10 * LEASE_MS, NOW);
     await expire(ledger, NOW + LEASE_MS);
     const [taken] = (await claim(ledger, { worker: ben })).filter(({ id }) => id === 'else');
     t.equal(taken?.lease, other.lease + 1);
     const settlements = [
-      { ...completed(done), ...done.told },
-      { ...failed(bad, { retry: false }), ...bad.told },
-      { ...released(back), ...back.told },
-      { ...completed(cancelled), ...cancelled.told },
-      { ...completed(other), ...other.told },
+      { ...completed(done), ...done.last },
+      { ...failed(bad, { retry: false }), ...bad.last },
+      { ...released(back), ...back.last },
+      { ...completed(cancelled), ...cancelled.last },
+      { ...completed(other), ...other.last },
     ];
     t.same(await ledger.settle(ann, settlements, NOW), ['settled', 'settled', 'settled', 'stale', 'stale']);
     t.same(await ledger.settle(ann, settlements.slice(0, 3), NOW), ['duplicate', 'duplicate', 'duplicate']);
@@ -336,15 +336,15 @@ for (const engine of engines) {
       jobs.map((job) => (job.id === 'failed' ? failed(job, { retry: false }) : completed(job))),
       NOW,
     );
-    const left = async () => (await ledger.list({}, { limit: 99, oldestFirst: true }, NOW)).jobs.map(({ id }) => id).join(' ');
+    const remaining = async () => (await ledger.list({}, { limit: 99, oldestFirst: true }, NOW)).jobs.map(({ id }) => id).join(' ');
     await ledger.maintain(NOW + 999);
-    t.equal(await left(), 'done failed parent child kept');
+    t.equal(await remaining(), 'done failed parent child kept');
     await ledger.maintain(NOW + 1_000);
-    t.equal(await left(), 'failed parent child kept');
+    t.equal(await remaining(), 'failed parent child kept');
     await ledger.maintain(NOW + 9_999);
-    t.equal(await left(), 'parent child kept');
+    t.equal(await remaining(), 'parent child kept');
     await ledger.maintain(NOW + 10_000);
-    t.equal(await left(), 'parent child');
+    t.equal(await remaining(), 'parent child');
     t.equal(await ledger.getGroup('kept'), undefined);
     t.ok(await ledger.getGroup('g'), 'a group without a policy stays');
     await ledger.settle(ann, [completed(await claimOne(ledger, { now: NOW + 1_000_000 }))], NOW + 1_000_000);
@@ -412,8 +412,8 @@ for (const engine of engines) {
     t.ok(changes.some(({ cancelled }) => cancelled.some(({ id, running }) => id === 'b' && running?.workerId === ann.id)));
     t.ok(changes.some(({ jobs }) => jobs.some(({ id, state, group }) => id === 'b' && state === 'deleted' && group === 'g')));
     end();
-    const heard = changes.length;
+    const countBefore = changes.length;
     await ledger.add([{ data: 1 }], NOW);
-    t.equal(changes.length, heard);
+    t.equal(changes.length, countBefore);
   });
 }

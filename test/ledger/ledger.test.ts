@@ -4,7 +4,7 @@ import type { Settlement } from '../../src/job/verbs.js';
 import type { LeasedJob, Ledger, WorkerRef } from '../../src/ledger/ledger.js';
 import { engines, expire, nextWakeAt } from './engines.js';
 
-/** What every engine must do. One test a rule. */
+/** The rules that every engine must obey, one test each. */
 
 const ann: WorkerRef = { id: 'key-of-ann', name: 'ann' };
 const bob: WorkerRef = { id: 'key-of-bob', name: 'bob' };
@@ -24,7 +24,7 @@ const failed = (run: Run, retry = true, error: JobError = { code: 'task-threw', 
   outcome: { state: 'failed', error, retry },
 });
 const released = (run: Run): Settlement => ({ ...completed(run), outcome: { state: 'released', reason: 'drain' } });
-const gone: Run = { id: 'there is no such job', lease: 1 };
+const unknownRun: Run = { id: 'there is no such job', lease: 1 };
 
 const claim = (ledger: Ledger, worker = ann, limit = 100, now = NOW, channels: readonly string[] = ['default']) =>
   ledger.claim({ worker, channels, limit, until: now + LEASE_MS }, now);
@@ -163,7 +163,7 @@ for (const engine of engines) {
   test('a worker with a wrong clock: the duration is believed, and moved between claim and now', async (t, ledger) => {
     await ledger.add(jobs('early', 'late', 'slow', 'back', 'failed'), NOW);
     const runs = await claim(ledger);
-    const said: readonly (readonly [number, number])[] = [
+    const reported: readonly (readonly [number, number])[] = [
       [NOW - 9_000_000, NOW - 8_999_900],
       [NOW + 9_000_000, NOW + 9_000_100],
       [NOW - 5_000, NOW + 400],
@@ -171,7 +171,7 @@ for (const engine of engines) {
       [NOW - 9_000_000, NOW - 8_999_900],
     ];
     const settlements = runs.map((run, index) => {
-      const [startedAt, finishedAt] = said[index] ?? [0, 0];
+      const [startedAt, finishedAt] = reported[index] ?? [0, 0];
       return { ...(run.id === 'failed' ? failed(run, false) : completed(run)), startedAt, finishedAt };
     });
     await ledger.settle(ann, settlements, NOW + 500);
@@ -202,7 +202,11 @@ for (const engine of engines) {
     await ledger.add(jobs('a'), NOW);
     const first = await one(ledger, ann);
     t.strictSame(await ledger.settle(bob, [completed(first)], NOW), ['stale'], 'of another worker');
-    t.strictSame(await ledger.settle(ann, [completed({ id: 'a', lease: 2 }), failed(gone)], NOW), ['stale', 'stale'], 'not given out yet');
+    t.strictSame(
+      await ledger.settle(ann, [completed({ id: 'a', lease: 2 }), failed(unknownRun)], NOW),
+      ['stale', 'stale'],
+      'not given out yet',
+    );
     t.equal(await expire(ledger, NOW + LEASE_MS - 1), 0);
     t.equal(await expire(ledger, NOW + LEASE_MS), 1);
     t.strictSame(await ledger.settle(bob, [completed(first)], NOW), ['stale'], 'of another worker, after it was taken back');
@@ -292,10 +296,10 @@ for (const engine of engines) {
     const [a, b, c] = (await claim(ledger)) as [LeasedJob, LeasedJob, LeasedJob];
     await ledger.settle(ann, [completed(c)], NOW);
     t.strictSame(await ledger.extend(ann, [], NOW, NOW), []);
-    t.strictSame(await ledger.extend(ann, [a, { id: 'b', lease: 7 }, c, gone], NOW + 2 * LEASE_MS, NOW), [
+    t.strictSame(await ledger.extend(ann, [a, { id: 'b', lease: 7 }, c, unknownRun], NOW + 2 * LEASE_MS, NOW), [
       { id: 'b', lease: 7 },
       { id: 'c', lease: c.lease },
-      gone,
+      unknownRun,
     ]);
     t.strictSame(await ledger.extend(bob, [b], NOW + 9 * LEASE_MS, NOW), [{ id: 'b', lease: b.lease }]);
     t.equal(await nextWakeAt(ledger, NOW), NOW + LEASE_MS);
@@ -339,9 +343,9 @@ for (const engine of engines) {
     const [kept] = (await claim(ledger, ann, 2)) as [LeasedJob, LeasedJob];
     const other = await one(ledger, bob);
     const until = NOW + 5 * LEASE_MS;
-    t.strictSame(await ledger.reconcile(ann, [kept, other, gone, { id: 'never', lease: 5 }], until, { charge: false }, NOW), [
+    t.strictSame(await ledger.reconcile(ann, [kept, other, unknownRun, { id: 'never', lease: 5 }], until, { charge: false }, NOW), [
       { id: 'other', lease: other.lease },
-      gone,
+      unknownRun,
       { id: 'never', lease: 5 },
     ]);
     t.match(await ledger.get('kept'), { state: 'leased', leaseUntil: until });

@@ -12,7 +12,7 @@ const KILLS = 8;
 const worker = (index: number) => ({ id: `key-${index}`, name: `worker ${index}` });
 const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Again and again while the database is away; whatever else goes wrong is told. */
+/** Retries while the database is unreachable; any other error is thrown. */
 async function whileAway<T>(action: () => Promise<T>): Promise<T> {
   for (let tries = 0; ; tries += 1) {
     try {
@@ -24,7 +24,7 @@ async function whileAway<T>(action: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Claims and settles until there is nothing more; answers what was claimed. */
+/** Claims and settles until nothing is left; returns the ids of the claimed jobs. */
 async function workThrough(ledger: Ledger, index: number): Promise<string[]> {
   const ids: string[] = [];
   for (;;) {
@@ -43,7 +43,7 @@ t.test('several Masters on one Postgres', async (t) => {
   if (!requireThat(t, findPostgres() !== undefined, 'postgres missing: apt-get install postgresql')) return;
   const lab = await labPostgres();
   const url = await emptyDatabase();
-  // All at once: only one of them migrates.
+  // All at once: only one of them may migrate.
   const ledgers = await Promise.all(Array.from({ length: 4 }, () => openLedger(url)));
   t.teardown(() => Promise.all(ledgers.map((ledger) => ledger.close())));
   const [first] = ledgers as [Ledger, ...Ledger[]];
@@ -84,7 +84,7 @@ t.test('several Masters on one Postgres', async (t) => {
     const seen = await reading;
     t.equal(new Set(claimed).size, claimed.length, 'no job was leased twice');
     t.equal(new Set(seen).size, seen.length, 'no settlement was told twice');
-    // A claim whose commit was not answered may stay leased: its lease ends.
+    // A claim whose commit was not acknowledged may have leased a job; that lease expires.
     const counts = await whileAway(() => first.counts());
     t.equal(counts.completed, seen.length, 'and none was passed over');
     t.equal(counts.completed + counts.leased, JOBS);

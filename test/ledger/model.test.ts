@@ -6,9 +6,9 @@ import { engines, expire, nextWakeAt } from './engines.js';
 import { ModelLedger, type ModelRun } from './model.js';
 
 /**
- * Random calls to a ledger and to a small model of it, side by side: every answer must be the same. Workers vanish, return without
- * their jobs, settle twice, late, under the wrong lease or for somebody else; jobs fail, are released, cancelled, delayed; time jumps.
- * Several calls are made in one turn, so that they share a transaction. PEERWORK_SEED repeats a run.
+ * Makes random calls to a ledger and to a small model of it, side by side: all answers must match. Workers disappear, return without their
+ * jobs, settle twice, late, under the wrong lease or for someone else; jobs fail, are released, cancelled and delayed; time jumps. Several
+ * calls are made in one turn, so that they share a transaction. PEERWORK_SEED repeats a run.
  */
 const STEPS = 400;
 const START = 1_700_000_000_000;
@@ -26,15 +26,15 @@ for (const engine of engines) {
     const model = new ModelLedger(0.5);
     const workers: WorkerRef[] = Array.from({ length: 4 }, (_, index) => ({ id: `key-${index}`, name: `worker ${index}` }));
     const anyWorker = () => workers[below(workers.length)] as WorkerRef;
-    /** Every lease ever given out, and to whom: what workers may come back with. */
-    const given: { worker: WorkerRef; run: ModelRun }[] = [];
+    /** Every lease ever granted and to whom: what workers may return with. */
+    const granted: { worker: WorkerRef; run: ModelRun }[] = [];
     let now = START;
     let made = 0;
 
     const someRuns = (worker: WorkerRef): ModelRun[] => {
-      const own = given.filter((gift) => gift.worker === worker).slice(-12);
-      const runs = own.filter(() => chance(0.5)).map((gift) => gift.run);
-      if (chance(0.1) && given.length > 0) runs.push((given[below(given.length)] as { run: ModelRun }).run);
+      const own = granted.filter((grant) => grant.worker === worker).slice(-12);
+      const runs = own.filter(() => chance(0.5)).map((grant) => grant.run);
+      if (chance(0.1) && granted.length > 0) runs.push((granted[below(granted.length)] as { run: ModelRun }).run);
       if (chance(0.05)) runs.push({ id: `job ${below(made + 3)}`, lease: 1 + below(4) });
       return runs;
     };
@@ -45,7 +45,7 @@ for (const engine of engines) {
       return { state: 'released', reason: 'drain' };
     };
 
-    /** One call to both; resolves when the two answers have been compared. */
+    /** Makes one call to both; resolves when the two answers have been compared. */
     const call = (): Promise<void> => {
       const worker = anyWorker();
       const until = now + LEASE_MS;
@@ -72,7 +72,7 @@ for (const engine of engines) {
         const channels = CHANNELS.filter(() => chance(0.7));
         const limit = below(6);
         const expected = model.claim(worker, channels, limit, until, at);
-        for (const run of expected) given.push({ worker, run });
+        for (const run of expected) granted.push({ worker, run });
         const real = ledger.claim({ worker, channels, limit, until }, at);
         const short = real.then((jobs: LeasedJob[]) => jobs.map(({ id, lease, attempt }) => ({ id, lease, attempt })));
         return compare('claim', short, expected).then(() => {});
@@ -106,7 +106,7 @@ for (const engine of engines) {
       if (step % 20 === 0) t.equal(await nextWakeAt(ledger, now), model.nextWakeAt(now), 'nextWakeAt');
     }
 
-    // In the end every job ends, whatever became of its workers.
+    // Finally every job must end, whatever became of its workers.
     for (let round = 0; model.unfinished() > 0; round += 1) {
       if (round > 200) throw new Error(`seed ${seed}: ${model.unfinished()} jobs do not end`);
       now += 3_600_001;

@@ -12,13 +12,13 @@ interface ModelJob {
   lease: number;
   leaseUntil: number;
   worker: string;
-  /** The lease that ended by the word of its worker. */
+  /** The last lease that its worker settled. */
   settledLease: number;
-  /** Its lease ended in silence. */
+  /** Whether its lease expired in silence, so that it can be resumed. */
   silent: boolean;
 }
 
-/** What the ledger should do, as plainly as can be said: a list and loops. */
+/** What the ledger should do, as simply as possible: a list and loops. */
 export class ModelLedger {
   readonly #jobs: ModelJob[] = [];
   readonly #jitter: number;
@@ -48,7 +48,7 @@ export class ModelLedger {
   }
 
   claim(worker: WorkerRef, channels: readonly string[], limit: number, until: number, now: number): Required<ModelRun>[] {
-    // The list is in the order of arrival, and sorting keeps it among equals.
+    // The list is in order of arrival, and the sort is stable.
     const ready = this.#jobs.filter((job) => job.state === 'ready' && job.runAt <= now && channels.includes(job.input.channel));
     ready.sort((a, b) => b.input.priority - a.input.priority);
     return ready.slice(0, limit).map((job) => {
@@ -155,7 +155,7 @@ export class ModelLedger {
   #held(worker: WorkerRef, lease: LeaseKey): ModelJob | undefined {
     const job = this.#find(lease.id);
     if (job?.silent === true && job.lease === lease.lease && job.worker === worker.id) {
-      // Nobody else has it: as if the lease had not ended.
+      // Nobody else has it: continue as if the lease had not expired.
       job.silent = false;
       job.state = 'leased';
       job.charged -= 1;

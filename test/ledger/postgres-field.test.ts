@@ -134,7 +134,7 @@ if (requireThat(t, findPostgres() !== undefined, 'postgres missing: apt-get inst
     t.teardown(() => lab.close());
     for (const encoding of ['LATIN1', 'SQL_ASCII'])
       await t.rejects(openLedger(await lab.createDatabase(encoding)), { code: 'ledger-encoding', message: new RegExp(encoding) });
-    // What the remedy says.
+    // Follow the hint.
     await lab.query("CREATE DATABASE remedy ENCODING 'UTF8' TEMPLATE template0 LOCALE 'C'");
     const ledger = await openLedger(lab.urlOf('remedy'));
     await ledger.add([{ id: '🙂', data: '🙂' }], 1_000);
@@ -148,7 +148,7 @@ if (requireThat(t, findPostgres() !== undefined, 'postgres missing: apt-get inst
     const url = await lab.createDatabase();
     const name = url.slice(url.lastIndexOf('/') + 1);
     const inside = (sql: string) => lab.query(sql, name);
-    // It says that it is another version than it is; all else is as in any other.
+    // It reports a different server version; everything else is unchanged.
     await inside('CREATE SCHEMA old');
     await inside(
       "CREATE FUNCTION old.current_setting(name text) RETURNS text LANGUAGE sql AS $$ SELECT CASE name WHEN 'server_version_num' THEN '110022' ELSE pg_catalog.current_setting(name) END $$",
@@ -166,7 +166,7 @@ if (requireThat(t, findPostgres() !== undefined, 'postgres missing: apt-get inst
     const ledger = await openLedger(url, { clock: systemClock });
     t.teardown(() => ledger.close());
     const now = () => systemClock.now();
-    // Each statement is prepared.
+    // Each statement gets prepared.
     const add = (id: string) => ledger.add([{ id, data: 1 }], now());
     const work = async () => {
       const [run] = await claim(ledger, { now: now() });

@@ -6,7 +6,10 @@ import { findPostgres } from '../lab/postgres.js';
 import { type Engine, engines, labPostgres } from './engines.js';
 import { NOW } from './verbs.js';
 
-/** Where a language puts capitals among small letters, accents behind their letter, and looks at hyphens last or not at all. */
+/**
+ * Cases where a language's collation mixes upper and lower case, sorts accented letters after their base letter, or considers hyphens last
+ * or not at all.
+ */
 const BEGINNINGS = ['a', 'A', 'b', 'B', 'ä', 'Ä', 'z', 'Z', '-', '_', '0', '9', 'ch', 'é', '\ud7ff', '\ue000', '😀', '\u{10ffff}'];
 const IDS = [...new Set(BEGINNINGS.flatMap((one) => [one, `${one}a`, `${one}-A`, `${one}\u{10ffff}`, `${one}\u{10ffff}b`, `-${one}`]))];
 const PREFIXES = [...BEGINNINGS, ...IDS.slice(0, 30), 'a-', 'none', '\u{10ffff}\u{10ffff}'];
@@ -24,7 +27,7 @@ const inEnglish: Engine = {
   },
 };
 
-async function look(t: Test, { ledger }: Pick<Awaited<ReturnType<Engine['open']>>, 'ledger'>): Promise<void> {
+async function checkPrefixes(t: Test, { ledger }: Pick<Awaited<ReturnType<Engine['open']>>, 'ledger'>): Promise<void> {
   for (const prefix of PREFIXES) {
     const expected = IDS.filter((id) => id.startsWith(prefix)).sort(asBytes);
     t.strictSame(await ledger.idsLike(prefix, 1_000), expected, `begins with ${JSON.stringify(prefix)}`);
@@ -41,7 +44,7 @@ for (const engine of [...engines, ...(findPostgres() === undefined ? [] : [inEng
       IDS.map((id) => ({ id, data: null })),
       NOW,
     );
-    await look(t, opened);
+    await checkPrefixes(t, opened);
     const { driver } = opened;
     if (driver.byteOrder === undefined) return;
     await driver.transaction(async (sql) => {
@@ -55,8 +58,8 @@ for (const engine of [...engines, ...(findPostgres() === undefined ? [] : [inEng
       t.match(text, /Index Cond:.*id >= /, 'by the index');
       t.notMatch(text, /Sort/);
     });
-    // As earlier versions made it; what migrates it is not done once more with all that came later.
+    // As earlier versions created it. Only this migration is run again, not the later ones.
     await driver.exec('ALTER TABLE job ALTER COLUMN id TYPE TEXT COLLATE "default"');
     await driver.exec(schema0005(driver));
-    await look(t, opened);
+    await checkPrefixes(t, opened);
   });

@@ -13,8 +13,8 @@ const KEYS = ['k0', 'k1', 'k2'];
 const MAX_RUNNING = 2;
 
 /**
- * Graphs, twins, pauses, holds, limits, kills, stale settlements, cancels and retries in random order. What is expected is not said step by step, but
- * as what must hold whatever happens: nothing is claimed that may not run, nothing is recorded twice, the tallies are right, and all ends in the end.
+ * Graphs, duplicates, pauses, holds, limits, kills, stale settlements, cancels and retries in random order. The expectations are not step
+ * by step but invariants: nothing is claimed that may not run, nothing is recorded twice, the tallies are right, and every job ends.
  */
 for (const engine of engines)
   for (const seed of SEEDS)
@@ -77,7 +77,7 @@ for (const engine of engines)
         if (workgroup !== undefined && (heldUntil.get(workgroup) ?? 0) > now) faults.push(`${job.id} was claimed of a held workgroup`);
         if (workgroup === 'w1' && ((await ledger.getWorkgroup('w1'))?.running ?? 0) > MAX_RUNNING) faults.push('too many run of w1');
         if (record !== undefined && record.attempts.made >= record.attempts.allowed) faults.push(`${job.id} has no attempt left`);
-        // A parent that begins anew leaves the children that it has let go.
+        // A parent that is reset does not affect the children it has already released.
         const freed = record?.parentFailure === 'run' ? everEnded : everCompleted;
         if (!parents.every((parent) => freed.has(parent))) faults.push(`${job.id} was claimed before its parents`);
         if (key !== undefined) {
@@ -90,7 +90,7 @@ for (const engine of engines)
         const index = random.below(runs.length);
         const run = runs[index];
         if (run === undefined) return;
-        // A worker that says the same thing again, later.
+        // A worker that repeats the same settlement later.
         if (!chance(0.1)) runs.splice(index, 1);
         const { worker, job } = run;
         const hold = chance(0.05) ? { holdMs: 2_000 } : {};
@@ -135,7 +135,7 @@ for (const engine of engines)
       t.strictSame(faults, []);
       await compareTallies();
 
-      // In the end all is resumed, and every job comes to an end.
+      // Finally everything is resumed, and every job must end.
       for (const group of GROUPS) await ledger.resumeGroup(group);
       for (const workgroup of WORKGROUPS) await ledger.releaseWorkgroup(workgroup, now);
       paused.clear();
@@ -146,7 +146,7 @@ for (const engine of engines)
         if (round > 300) throw new Error(`${blocked} blocked, ${ready} ready, ${leased} leased: they never end`);
         now += 3_600_001;
         await expire(ledger, now);
-        // Those that wait for a parent that was retried never, or in vain: their owner gives up.
+        // Jobs that wait for a parent that was never retried, or retried in vain: their owner gives up.
         if (ready + leased === 0)
           await ledger.cancel(
             (await ledger.list({ state: 'blocked' }, { limit: 500 }, now)).jobs.map(({ id }) => id),

@@ -3,7 +3,7 @@ import type { Ledger, LedgerChange } from '../../src/ledger/ledger.js';
 import { engines } from './engines.js';
 import { ann, ben, claim, claimOne, completed, failed, LEASE_MS, NOW, released } from './verbs.js';
 
-/** Leases that ended in silence: a machine that was suspended, a line that was cut. */
+/** Leases that expired in silence: a suspended machine, a broken link. */
 for (const engine of engines) {
   const test = (name: string, body: (t: Test, ledger: Ledger) => Promise<void>) =>
     t.test(`${engine.name}: ${name}`, async (t) => body(t, (await engine.open(t, () => 0)).ledger));

@@ -78,7 +78,7 @@ for (const engine of engines) {
     );
     for (const day of ['10-25', '10-26']) await tendAll(ledger, at(`2026-${day}T12:00:00Z`));
     t.equal((await made(ledger)).filter((id) => id.startsWith('a@')).length, 2, 'once, also on the day that has it twice');
-    // More than are listed would come of these by then.
+    // By then these would produce more jobs than are listed.
     for (const id of ['a', 'b']) await ledger.deleteSchedule(id);
     for (const [from, to] of [
       ['2026-10-24T22:10:00Z', '2026-10-25T03:00:00Z'],

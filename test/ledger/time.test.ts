@@ -16,11 +16,11 @@ interface TimeLab {
   readonly url: string;
   /** What the clock shows. */
   wall(): number;
-  /** Time passes. */
+  /** Lets time pass. */
   pass(ms: number): Promise<void>;
-  /** Somebody sets the clock. */
+  /** Sets the clock. */
   set(byMs: number): Promise<void>;
-  /** The steady time of another process: `apartMs` tells how far it is from this one's. */
+  /** The clock of another process, whose steady time differs from this one's by `apartMs`. */
   clockOf(apartMs?: number): Pick<Clock, 'now' | 'wall'>;
 }
 
@@ -30,7 +30,7 @@ async function openLab(t: Test, engine: string): Promise<TimeLab> {
   const wall = () => steady + offset;
   const postgres = engine === 'postgres';
   const url = postgres ? await emptyDatabase() : `sqlite:${join(temporaryFolder(t), 'ledger.db')}`;
-  const tell = async () => {
+  const setDatabaseClock = async () => {
     if (postgres) await (await labPostgres()).query(`UPDATE fake_clock SET ms = ${wall()}`, databaseOf(url));
   };
   if (postgres) await fakeClock(url, wall());
@@ -39,20 +39,20 @@ async function openLab(t: Test, engine: string): Promise<TimeLab> {
     wall,
     async pass(ms) {
       steady += ms;
-      await tell();
+      await setDatabaseClock();
     },
     async set(byMs) {
       offset += byMs;
-      await tell();
+      await setDatabaseClock();
     },
-    // With Postgres the clock of the machine is of no interest.
+    // With Postgres the machine's clock does not matter.
     clockOf: (apartMs = 0) => ({ now: () => steady + apartMs, wall: () => (postgres ? steady - 77 * HOUR : wall()) }),
   };
 }
 
 const databaseOf = (url: string) => url.slice(url.lastIndexOf('/') + 1);
 
-/** The database finds this `clock_timestamp` before its own. */
+/** The database resolves `clock_timestamp` to this function before its own. */
 async function fakeClock(url: string, ms: number): Promise<void> {
   const lab = await labPostgres();
   await lab.query(
@@ -158,7 +158,7 @@ for (const engine of ['sqlite', ...(findPostgres() === undefined ? [] : ['postgr
     await lab.pass(5_000);
     await first.ledger.maintain(first.now());
     await first.ledger.close();
-    // A board without a battery clock starts in 1970, and the network tells it the time a minute later.
+    // A board without a battery-backed clock starts in 1970, and the network sets it a minute later.
     const awayMs = 56 * 365 * 24 * HOUR;
     await lab.set(-awayMs);
     const { ledger, now } = await open(t, lab, 123_456);
@@ -263,15 +263,15 @@ for (const engine of ['sqlite', ...(findPostgres() === undefined ? [] : ['postgr
 
     test('a Master that stood still does not set the clock of the others', async (t, lab) => {
       const one = await open(t, lab);
-      let stoodMs = 0;
+      let suspendedMs = 0;
       const clock = lab.clockOf();
-      const paused = { now: () => clock.now() - stoodMs, wall: clock.wall };
+      const paused = { now: () => clock.now() - suspendedMs, wall: clock.wall };
       const other = await openLedger(lab.url, { clock: paused });
       t.teardown(() => other.close());
       await one.ledger.add([{ id: 'a', data: 1, delayMs: 2 * HOUR }], one.now());
       const { runAt } = (await one.ledger.get('a')) ?? {};
-      // Its machine was suspended in a way that no clock of it tells.
-      stoodMs = HOUR;
+      // Its machine was suspended in a way that none of its clocks shows.
+      suspendedMs = HOUR;
       for (let tenth = 0; tenth < 6; tenth += 1) {
         await lab.pass(HOUR / 6);
         await one.ledger.maintain(one.now());

@@ -2,7 +2,7 @@ import type { ChildInput, Json, Progress } from '../../src/job/job.js';
 import type { Settlement } from '../../src/job/verbs.js';
 import type { LeasedJob, Ledger, WorkerRef } from '../../src/ledger/ledger.js';
 
-/** Short ways to say what workers do, for tests about what follows from it. */
+/** Shorthands for what workers do, for tests of the consequences. */
 
 export const NOW = 1_700_000_000_000;
 export const LEASE_MS = 30_000;
@@ -24,14 +24,14 @@ export function claim(
   return ledger.claim({ worker, channels, labels, limit, until: now + LEASE_MS }, now);
 }
 
-/** The one job that there is to claim. */
+/** Claims one job; throws if there is none. */
 export async function claimOne(ledger: Ledger, wishes: ClaimWishes = {}): Promise<LeasedJob> {
   const jobs = await claim(ledger, { ...wishes, limit: 1 });
   if (jobs[0] === undefined) throw new Error('there is nothing to claim');
   return jobs[0];
 }
 
-/** The ids of what there is to claim, in order. */
+/** Claims jobs and returns their ids, in order. */
 export async function claimIds(ledger: Ledger, wishes: ClaimWishes = {}): Promise<string> {
   return ids(await claim(ledger, wishes));
 }
@@ -63,7 +63,7 @@ export function released({ id, lease }: { id: string; lease: number }): Settleme
   return { id, lease, outcome: { state: 'released', reason: 'stop' }, startedAt: NOW, finishedAt: NOW };
 }
 
-/** Claims all that is ready and completes it, until nothing is; answers the ids in the order of the claims, a line for each round. */
+/** Claims and completes ready jobs until there are none. Returns the ids in claim order, one entry per round. */
 export async function runAll(ledger: Ledger, wishes: ClaimWishes = {}): Promise<string[]> {
   const rounds: string[] = [];
   for (;;) {

@@ -20,7 +20,7 @@ t.test('what a cancelled run has made comes back', async (t) => {
   const reasons: unknown[] = [];
   let running = false;
   const error = { code: 'cancelled', message: 'it was cancelled' };
-  /** Ends when it is told to, with what it has by then. */
+  /** A runner whose jobs end when asked to, with the output they have by then. */
   const slow: RunnerSetup = {
     kind: 'slow',
     required: true,

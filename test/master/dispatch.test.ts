@@ -52,7 +52,7 @@ t.test('a newer request of a worker ends the older, capacity 0 only does that, a
   t.same(await older, []);
   await ledger.add([{ data: 1 }], Date.now());
   dispatch.wake();
-  // Withdrawn while jobs are being claimed for it: they go to it nevertheless.
+  // Withdrawn during a claim: the claimed jobs are still delivered to it.
   await new Promise((resolve) => setImmediate(resolve));
   t.same(await ask(dispatch, anna, 0), []);
   const got = await newer;
@@ -74,7 +74,7 @@ t.test(
     t.match(await waiting, [{ id: 'one' }]);
     t.ok(added, 'not before the job is safe');
     await adding;
-    // The claim of this request goes to the ledger before the job does.
+    // The claim of this request reaches the ledger before the job does.
     const early = ask(dispatch, anna, 1);
     const late = ledger.add([{ id: 'two', data: null }], Date.now());
     dispatch.wake();
@@ -124,11 +124,11 @@ t.test('the maintenance wakes for delayed jobs and for leases that ended', async
   const now = Date.now();
   const delayed = ask(dispatch, anna, 1);
   await ledger.add([{ id: 'later', data: null, delayMs: 150 }], now);
-  maintenance.hint(now + 150);
+  maintenance.wakeBy(now + 150);
   t.match(await delayed, [{ id: 'later' }]);
   t.ok(Date.now() >= now + 150, 'not early');
-  // Nobody is heard of: after its lease of one second the job goes to another.
-  maintenance.hint(Date.now() + 1_000);
+  // The worker stays silent: after its lease of one second the job goes to another.
+  maintenance.wakeBy(Date.now() + 1_000);
   t.match(await ask(dispatch, berta, 1), [{ id: 'later', attempt: 2 }]);
   await maintenance.close();
   await ledger.close();

@@ -28,7 +28,7 @@ const nest = (depth: number) => JSON.parse(lists(depth)) as Json;
 const DEPTHS = [513, 4_400, 8_000, 200_000, 3_000_000];
 const progress = (value: Json): Progress => ({ kind: 'progress', value });
 
-/** Its timers are real, its instants are those of the calls to the ledger. */
+/** Timers are real, instants match those passed to the ledger. */
 const atNow: Clock = { ...systemClock, now: () => NOW, wall: () => NOW };
 
 t.test('bodies that are nested too deep are refused, whatever route they take', async (t) => {
@@ -205,7 +205,7 @@ t.test('what waits for a slow ledger is bounded in bytes', async (t) => {
   const history = new HistoryWriter(ledger as never, systemClock, silentLog);
   const line = 'x'.repeat(8_000);
   const fill = () => {
-    for (let at = 0; at < 1_900 && history.takes; at += 1)
+    for (let at = 0; at < 1_900 && history.accepts; at += 1)
       history.add(
         ann,
         { id: `job ${at}`, lease: 1 },
@@ -275,7 +275,7 @@ t.test('a watcher cannot end the Master by what he watches', async (t) => {
   const socket = io(url, { transports: ['websocket'], reconnection: false });
   t.teardown(() => socket.close());
   await new Promise<void>((resolve) => socket.on('connect', () => resolve()));
-  // As text: the client itself would fall over them. Less than a message may have, and more than can be made text of.
+  // Sent as text, because the client itself could not serialise it: below the message limit, but too deep to be stringified.
   for (const event of ['watchTaskGroup', 'unwatchTaskGroup'])
     for (const group of [lists(7_000), '{"toString":1}', 'null', '5']) socket.io.engine.write(`2["${event}",{"taskGroupId":${group}}]`);
   socket.io.engine.write(`2["unwatchTaskGroup",${lists(7_000)}]`);

@@ -13,12 +13,12 @@ t.test('what a Worker has named itself is renewed while it is heard, and what it
   t.strictSame(held.renewable(), { leases: [a], waiting: [], ended: [] });
   held.handOut([b, c]);
   t.strictSame(held.renewable(), { leases: [a, b, c], waiting: [b, c], ended: [] }, 'on their way to it');
-  held.name({ holding: [a, b], ended: [a], waiting: [b], answers: 1 });
+  held.recordBeat({ holding: [a, b], ended: [a], waiting: [b], answers: 1 });
   t.strictSame(held.renewable(), { leases: [a, b], waiting: [b], ended: [a] }, 'it has received c, and lost it');
   held.handOut([d]);
-  held.name({ holding: [b], answers: 1 });
+  held.recordBeat({ holding: [b], answers: 1 });
   t.strictSame(held.renewable(), { leases: [b, d], waiting: [d], ended: [] });
-  held.name({ holding: [b] });
+  held.recordBeat({ holding: [b] });
   t.strictSame(held.renewable(), { leases: [b], waiting: [], ended: [] }, 'of one that does not count, all have arrived');
   held.forget({ id: 'b', lease: 2 });
   t.ok(held.has(b), 'another lease');
@@ -29,6 +29,6 @@ t.test('what a Worker has named itself is renewed while it is heard, and what it
 t.test('what it names without holding it is not renewed', async (t) => {
   const held = new HeldLeases();
   held.greet([]);
-  held.name({ holding: [a] });
+  held.recordBeat({ holding: [a] });
   t.strictSame(held.renewable().leases, []);
 });

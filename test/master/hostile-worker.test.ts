@@ -11,7 +11,7 @@ import { seededRandom } from '../lab/seeded-random.js';
 import { until } from '../lab/until.js';
 import { primitives, startTracker, startWorker } from '../swarm/grid.js';
 
-/** A Master with a task for `default`, which declares `pages` for children, and one for `other`. */
+/** Starts a Master with a task for `default`, which declares `pages` for children, and one for `other`. */
 async function setUp(t: Test, leaseMs = 30_000) {
   const folder = t.testdir();
   for (const name of ['task', 'other']) {
@@ -31,7 +31,7 @@ async function setUp(t: Test, leaseMs = 30_000) {
   t.teardown(() => master.close());
   await master.ready;
   const { ledger } = await master.service;
-  /** A peer with a valid token that says what it likes. */
+  /** Joins a peer that has a valid token and sends whatever it likes. */
   const join_ = async (identity: KeyPair = createKeyPair(primitives), name = 'hostile') => {
     const cancelled: unknown[] = [];
     const peer = startWorker(t, {
@@ -48,7 +48,7 @@ async function setUp(t: Test, leaseMs = 30_000) {
       call('isMaster', { version: '1', concurrency, isolation: '', platform: '', runners: ['task-module'], instance: 'i', holding });
     const work = async (capacity: number): Promise<WorkItem[]> => {
       const asked = call('requestWork', { capacity });
-      // Ended with nothing, if there is nothing, by the next one.
+      // If there is no job, the next request ends this one with nothing.
       const pause = new Promise((resolve) => setTimeout(resolve, 300));
       await Promise.race([asked, pause]);
       await call('requestWork', { capacity: 0 });

@@ -19,7 +19,7 @@ import { openPair, type Pair } from '../swarm/pair.js';
 const worker = { id: 'key-of-anna', name: 'anna' };
 const never = new AbortController().signal;
 
-/** A server that sends back what it gets, and remembers its connections. */
+/** A server that echoes its input and records its connections. */
 async function echoServer(t: Test) {
   const sockets = new Set<Socket>();
   const server = createServer({ allowHalfOpen: true }, (socket) => {
@@ -37,7 +37,7 @@ async function echoServer(t: Test) {
   return { sockets, address: `127.0.0.1:${(server.address() as AddressInfo).port}` };
 }
 
-/** A port on which connecting takes for ever: its server accepts nobody, and its queue is full. */
+/** A port to which connecting never completes: its server accepts nothing, and its backlog is full. */
 async function silentPort(t: Test): Promise<number> {
   const script = `const server = require('node:net').createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => {
     require('node:fs').writeSync(1, String(server.address().port));
@@ -54,7 +54,7 @@ async function silentPort(t: Test): Promise<number> {
   return Number(port);
 }
 
-/** The Master's side on a ledger with one job that is leased to the worker, and links to it. */
+/** The Master's side on a ledger with one job leased to the worker, and links to it. */
 async function setUp(t: Test, addresses: Readonly<Record<string, string>>, tunnel: string | undefined = 'echo') {
   const lines: string[] = [];
   const clock = new ManualClock();
@@ -90,7 +90,7 @@ async function said(duplex: Duplex, text: string): Promise<string> {
   return String(answer);
 }
 
-/** What a connection that is open ends with. */
+/** Resolves with how an open connection ends. */
 function endOf(duplex: Duplex): Promise<string> {
   return new Promise((resolve) => {
     duplex.on('error', (error) => resolve((error as PeerworkError).code));
@@ -337,7 +337,7 @@ t.test('whoever does not read holds up only its own connection, and little of it
     before = sent;
     return still && sent > 2_000_000;
   }, 200);
-  // What the kernel keeps of both ends of the TCP connection is not ours.
+  // The kernel's socket buffers at both ends of the TCP connection are not ours to bound.
   t.ok(pair.worker.traffic.received < 3_000_000, `${pair.worker.traffic.received} bytes came over the link`);
   const eager = await tunnel.open(never);
   let got = 0;
@@ -348,7 +348,7 @@ t.test('whoever does not read holds up only its own connection, and little of it
   for (const each of [lazy, eager]) each.destroy();
 });
 
-/** A server of whose every connection the way it ended is kept: `end` only if it was an orderly one. */
+/** A server that records how each connection ended: `end` only if it was orderly. */
 async function countingServer(t: Test, serve: (socket: Socket) => void) {
   const ends: string[] = [];
   const server = createServer({ allowHalfOpen: true }, (socket) => {

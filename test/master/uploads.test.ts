@@ -18,13 +18,13 @@ t.test('an outcome arrives in pieces, over several links', async (t) => {
   const first = await uploads.take('ann', wanted, signal);
   t.equal(first.length, 0);
   first.add(bytes.subarray(0, 300));
-  first.leave();
+  first.release();
   const second = await uploads.take('ann', wanted, signal);
   t.equal(second.length, 300, 'the rest is asked for');
   second.add(bytes.subarray(300, 500));
   const third = await uploads.take('ann', wanted, signal);
   t.throws(() => second.add(bytes.subarray(500, 600)), { code: 'rpc-cancelled' }, 'a newer link has taken it over');
-  second.leave();
+  second.release();
   third.add(bytes.subarray(third.length));
   t.strictSame(third.read(), settlement);
   t.equal((await uploads.take('ben', wanted, signal)).length, 0, 'that of another Worker is another');
@@ -55,7 +55,7 @@ t.test('memory is bounded: what lies idle makes room, who comes late waits', asy
   const clock = new ManualClock();
   const uploads = new Uploads(clock, 1_000);
   const wanted = (id: string) => ({ id, lease: 1, sha256: '0'.repeat(64), bytes: 600 });
-  (await uploads.take('ann', wanted('idle'), signal)).leave();
+  (await uploads.take('ann', wanted('idle'), signal)).release();
   const busy = await uploads.take('ben', wanted('busy'), signal);
   t.equal(uploads.bytes, 600, 'the idle one is gone');
   let isIn = false;
@@ -69,7 +69,7 @@ t.test('memory is bounded: what lies idle makes room, who comes late waits', asy
   await t.rejects(leaves, { message: 'gone' });
   t.notOk(isIn);
   busy.drop();
-  (await late).leave();
+  (await late).release();
   t.equal(uploads.bytes, 600);
   await clock.pass(10 * 60_000);
   t.equal(uploads.bytes, 0, 'nobody came for it');

@@ -3,7 +3,7 @@ import t, { type Test } from 'tap';
 import type { Json, Progress } from '../../src/job/job.js';
 import { TaskModuleRunner } from '../../src/runners/task-module/task-module-runner.js';
 
-/** Runs the text that is its data, with some modules at hand. */
+/** Runs the code in its data, with some modules in scope. */
 const TASK = `
   const fs = require('node:fs');
   const events = require('node:events');
@@ -18,7 +18,7 @@ const TASK = `
   };
 `;
 
-/** Each changes something that comes with JavaScript or Node, and notes whatever then passes through it. */
+/** Each changes a built-in of JavaScript or Node, and records whatever then passes through it. */
 const CHANGES = {
   'JSON.parse': 'const real = JSON.parse; JSON.parse = (text) => { seen.push(String(text)); return real(text); };',
   'JSON.stringify':
@@ -106,7 +106,7 @@ t.test('a process in which a job has changed what comes with JavaScript or Node 
 
 t.test('nothing that a job replaces lets it see the jobs that were handed ahead', async (t) => {
   const stage = await Stage.set(t);
-  // So that jobs are known to be short, and cross several at a time.
+  // The runner learns that jobs are short, and queues several ahead.
   for (let at = 0; at < 40; at += 1) await stage.run('short');
   for (const [name, change] of Object.entries(CHANGES)) {
     if (name === 'a global') continue;

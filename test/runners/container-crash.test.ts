@@ -15,7 +15,7 @@ const lab = await insideDockerLab(t, import.meta.url, { nft: 'nftables' });
 if (lab !== undefined) {
   const image = await lab.tinyImage();
 
-  /** A worker process whose job runs in a container. */
+  /** Starts a worker process whose job runs in a container. */
   const startVictim = async (t: Test) => {
     const folder = await mkdtemp(join(tmpdir(), 'peerwork-victim-'));
     await mkdir(join(folder, 'runner'), { mode: 0o700 });
@@ -48,7 +48,7 @@ if (lab !== undefined) {
   t.test('what an earlier life has left is removed at the next start', async (t) => {
     const { folder, victim } = await startVictim(t);
     const worker = await lab.docker('inspect', '--format', '{{index .Config.Labels "peerwork.worker"}}', await containers());
-    // The leash first: as if the whole machine had gone down.
+    // The leash first: as if the whole machine had crashed.
     for (const pid of await leashesOf(worker)) process.kill(pid, 'SIGKILL');
     await killHard(victim);
     t.not(await containers(), '', 'it still runs, alone');

@@ -16,7 +16,7 @@ export interface Wish extends Partial<Job> {
   readonly context?: Partial<RunContext>;
 }
 
-/** A container runner for one test, with short words for running a task made up on the spot. */
+/** A container runner for one test, with helpers for running ad-hoc tasks. */
 export class ContainerStage {
   readonly runner: ContainerRunner;
   readonly folder: string;
@@ -67,7 +67,7 @@ export class ContainerStage {
   }
 }
 
-/** The outcome in a form that is easy to compare. */
+/** Returns the outcome in a form that is easy to compare. */
 export function summary(outcome: Outcome): Json {
   if (outcome.state === 'completed') return outcome.output;
   return outcome.state === 'failed' ? { code: outcome.error.code, exitCode: outcome.error.exitCode ?? null } : outcome.state;

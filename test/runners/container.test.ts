@@ -77,10 +77,10 @@ if (lab !== undefined) {
     const end = async (script: string, more = {}, wish = {}) => summary(await stage.run(shell(script, more), wish));
     t.same(await end('exit 0'), { exitCode: 0, stdout: '' });
     t.same(await end('exit 7'), { code: 'container-failed', exitCode: 7 });
-    // Docker sees that only when it is not busy.
+    // Docker detects that only when it is not busy.
     if (lab.engine === 'podman')
       t.same(await end('sleep 0.5; (tail /dev/zero); exit 5', { limits: { memoryMb: 32 } }), { code: 'memory', exitCode: 5 });
-    // Not at once: docker watches the memory of a container only some moments after its start.
+    // With a delay: docker monitors the memory of a container only some moments after its start.
     t.same(await end('sleep 0.5; tail /dev/zero', { limits: { memoryMb: 32 } }), { code: 'memory', exitCode: 137 });
     t.same(await end('kill -9 $$'), { code: 'container-failed', exitCode: 137 }, 'killed, but not for its memory');
     const v8 = `echo 'FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory' >&2; echo ' 1: 0xb82c28 node::Abort() [node]' >&2`;
@@ -95,7 +95,7 @@ if (lab !== undefined) {
     t.match(message(await stage.run(shell('echo first >&2; echo the reason >&2; exit 3'))), /exit code 3: the reason/);
     t.same(summary(await stage.run({ image, command: ['no-such-program'] })), {
       code: 'container-failed',
-      // As their init has it.
+      // As their init reports it.
       exitCode: lab.engine === 'podman' ? 1 : 127,
     });
   });

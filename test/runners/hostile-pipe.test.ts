@@ -82,18 +82,18 @@ t.test('progress beyond its limit is dropped and told of', async (t) => {
 
 t.test('a pipe that is flooded with reports is not read for a while', async (t) => {
   const answers = new PassThrough();
-  const told: Progress[] = [];
+  const reported: Progress[] = [];
   const output = new RawOutput(
     [null, null],
     answers,
     () => 0,
-    (progress) => told.push(progress),
+    (progress) => reported.push(progress),
   );
   const value = 'x'.repeat(MAX_PROGRESS_BYTES - 2);
   output.take([{ kind: 'progress', value }], value.length + 100);
-  t.equal(told.length, 1, 'what just fits is told');
+  t.equal(reported.length, 1, 'what just fits is told');
   output.take([{ kind: 'progress', value: `${value}y` }], value.length + 101);
-  t.match(told.slice(1), [{ kind: 'log', line: /dropped/ }]);
+  t.match(reported.slice(1), [{ kind: 'log', line: /dropped/ }]);
   t.notOk(answers.isPaused());
   for (let times = 0; times < 40; times += 1) output.take([{ kind: 'progress', value }], value.length + 100);
   t.ok(answers.isPaused(), 'beyond 2 MiB between two ticks');

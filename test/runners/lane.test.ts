@@ -6,7 +6,7 @@ import { ceilingOf } from '../../src/egress/policy.js';
 import type { TaskChild } from '../../src/runners/task-module/child-process.js';
 import { Lane } from '../../src/runners/task-module/lane.js';
 
-/** What a lane sees of a child. */
+/** The part of a child that a lane reads. */
 interface Seen {
   usable: boolean;
   load: number;

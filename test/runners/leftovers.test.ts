@@ -48,7 +48,7 @@ const TASK = `
   };
 `;
 
-/** Longer than the system can say: 120 levels of 200 bytes. */
+/** Longer than the maximum path length: 120 levels of 200 bytes. */
 function plantChain(folder: string): void {
   mkdirSync(folder, { recursive: true });
   const [a, b] = [join(folder, 'a'), join(folder, 'b')];
@@ -60,8 +60,8 @@ function plantChain(folder: string): void {
   }
 }
 
-/** A process id that nobody has. */
-function deadPid(): number {
+/** Returns a process id that is not in use. */
+function unusedPid(): number {
   return spawnSync(process.execPath, ['-e', '']).pid;
 }
 
@@ -80,7 +80,7 @@ async function check(t: Test, sandbox: 'required' | 'off'): Promise<void> {
         report: () => {},
       },
     );
-  const planted = join(scratchFolder, `jobs.${deadPid()}.0123456789ab`);
+  const planted = join(scratchFolder, `jobs.${unusedPid()}.0123456789ab`);
   plantChain(planted);
   let runner = await open();
   for (const what of [
@@ -120,7 +120,7 @@ t.test('what jobs leave behind is cleared away, and the next works: tier bwrap',
 t.test('what cannot be removed is named with its remedy, and keeps neither the runner from starting nor from stopping', async (t) => {
   if (!requireTools(t, { unshare: 'util-linux' }, { root: true })) return;
   const folder = t.testdir({ scratch: {} });
-  const left = join(folder, 'scratch', `jobs.${deadPid()}.0123456789ab`);
+  const left = join(folder, 'scratch', `jobs.${unusedPid()}.0123456789ab`);
   mkdirSync(join(left, 'inner'), { recursive: true });
   writeFileSync(join(left, 'file'), '');
   const module = new URL('../../src/runners/task-module/task-module-runner.js', import.meta.url).pathname;

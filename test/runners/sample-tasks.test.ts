@@ -11,7 +11,7 @@ import { removeFolder } from '../lab/remove-folder.js';
 
 const tasks = fileURLToPath(new URL('../../../assets/tasks', import.meta.url));
 
-/** Copies the task as a worker would have it, and gives back a way to run its jobs. */
+/** Copies the task as a worker would have it, and returns a function that runs its jobs. */
 async function stage(t: Test, name: string, entry: string): Promise<{ folder: string; run(id: string, data: Json): Promise<Outcome> }> {
   const home = await realpath(await mkdtemp(join(tmpdir(), 'peerwork-sample-')));
   t.teardown(() => removeFolder(home));
@@ -82,7 +82,7 @@ t.test('mandelbrot: tiles through a real dependency, joined to one picture', asy
     const jobs: Json[] = tileJobs({ ...size, tile });
     const outcomes = await Promise.all(jobs.map((data, index) => run(`tile-${index}`, data)));
     const outputs = outcomes.map((outcome) => (outcome.state === 'completed' ? outcome.output : t.fail(JSON.stringify(outcome))));
-    // As they come in: in any order.
+    // In arbitrary order, as they arrive.
     return readPoints(joinTiles(outputs.reverse()), size.width, size.height) as Buffer;
   };
   const inTiles = await pictureOf(32);

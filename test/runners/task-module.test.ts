@@ -31,7 +31,7 @@ interface RunWish {
   readonly reports?: Progress[];
 }
 
-/** A runner of its own, with short words for running the fixture `attacks.cjs`. */
+/** A runner for one test, with helpers for running the fixture `attacks.cjs`. */
 class Stage {
   readonly runner: TaskModuleRunner;
   readonly folder: string;
@@ -58,7 +58,7 @@ class Stage {
     return { digest, folder, entry, readable: [folder] };
   }
 
-  /** The attacks once more, as a task with this task.json. */
+  /** Publishes the attacks again, as a task with this task.json. */
   async settle(settings: Json): Promise<Workplace> {
     const digest = JSON.stringify(settings);
     const folder = join(this.folder, `task-${createHash('sha256').update(digest).digest('hex').slice(0, 8)}`);
@@ -82,13 +82,13 @@ class Stage {
     return this.run({ do: attack, ...more }, wish);
   }
 
-  /** Makes the runner know that these jobs are short, so that it hands them ahead. */
+  /** Makes the runner learn that these jobs are short, so that it queues them ahead. */
   async warm(): Promise<void> {
     for (let i = 0; i < 30; i += 1) await this.do('echo', { value: i });
   }
 }
 
-/** Every process below this one. */
+/** Returns every descendant of this process. */
 async function processesBelow(pid = process.pid): Promise<number[]> {
   const found: number[] = [];
   for (const task of await readdir(`/proc/${pid}/task`).catch(() => [])) {
@@ -107,7 +107,7 @@ function failure(outcome: Outcome): { code: string; message: string; retry: bool
 const lines = (reports: readonly Progress[]) => reports.flatMap((report) => (report.kind === 'log' ? [report.line] : []));
 const completed = (output: Json): Outcome => ({ state: 'completed', output });
 
-/** Resolves once none of them is there: what init reaps may show for a moment longer. */
+/** Resolves once all of them are gone: init may need a moment to reap them. */
 async function allGone(pids: readonly number[]): Promise<void> {
   for (const pid of pids) {
     await until(async () => (await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => ') Z')).split(') ')[1]?.startsWith('Z') !== false);
@@ -135,9 +135,9 @@ t.test('a task that cannot be loaded fails its jobs for good, and all that wait'
   ] as const) {
     const workplace = stage.place(entry);
     for (const outcome of await Promise.all([1, 2, 3].map((data) => stage.run(data, { workplace })))) {
-      const { code, message: said, retry } = failure(outcome);
+      const { code, message: actual, retry } = failure(outcome);
       t.equal(code, 'task-unloadable', entry);
-      t.match(said, message);
+      t.match(actual, message);
       t.equal(retry, false);
     }
   }
@@ -164,9 +164,9 @@ t.test('what a task returns is sent as JSON, or refused with the place and the r
     ['returns no date', /output\.at is an invalid Date/],
   ];
   for (const [attack, message] of refused) {
-    const { code, message: said, retry } = failure(await stage.do(attack));
+    const { code, message: actual, retry } = failure(await stage.do(attack));
     t.equal(code, 'output-unsendable', attack);
-    t.match(said, message);
+    t.match(actual, message);
     t.equal(retry, false);
   }
   t.equal(failure(await stage.do('returns too much')).code, 'output-too-large');
@@ -298,11 +298,11 @@ t.test('cancel: running jobs end by themselves or are killed, waiting ones never
   t.strictSame(reports, []);
   const first = await other;
   t.equal(first.state, 'completed');
-  const deaf = new AbortController();
-  const heard: Progress[] = [];
-  const looping = stage.do('speaks and hangs', {}, { signal: deaf.signal, reports: heard });
-  await until(() => heard.length > 0);
-  deaf.abort();
+  const ignoring = new AbortController();
+  const reported: Progress[] = [];
+  const looping = stage.do('speaks and hangs', {}, { signal: ignoring.signal, reports: reported });
+  await until(() => reported.length > 0);
+  ignoring.abort();
   t.equal(failure(await looping).code, 'cancelled');
   t.notSame(await stage.do('process id'), first, 'the deaf process was killed');
   t.equal(failure(await stage.do('echo', {}, { signal: AbortSignal.abort() })).code, 'cancelled');
@@ -441,7 +441,10 @@ t.test('without bubblewrap: auto says so, required refuses, and so does a denied
   t.match(runner.isolation, /network not held/);
 });
 
-/** A program that runs one job of `attacks.cjs` and prints what comes of it, for what cannot be done to the test itself. */
+/**
+ * Returns a program that runs one job of `attacks.cjs` and prints its outcome, for attacks that cannot be run against the test process
+ * itself.
+ */
 function workerProgram(folder: string, sandbox: string, attack: string): string {
   const module = new URL('../../src/runners/task-module/task-module-runner.js', import.meta.url).href;
   return `
@@ -468,7 +471,7 @@ for (const sandbox of ['off', 'auto'] as const) {
     worker.kill('SIGKILL');
     await allGone(below);
     t.pass('no process is left');
-    // Until it is reaped its pid looks alive, and what it left like somebody's.
+    // Until it is reaped its pid looks alive, and its leftovers seem to be in use.
     await ended;
     t.equal((await readdir(folder)).length, 1);
     const next = await TaskModuleRunner.start({ concurrency: 1, scratchFolder: folder, sandbox });
@@ -481,16 +484,16 @@ for (const sandbox of ['off', 'auto'] as const) {
     const program = workerProgram(folder, sandbox, 'reads descriptors');
     const secret = openSync(join(folder, 'secret'), 'r');
     t.teardown(() => closeSync(secret));
-    // Like what native modules open: not closed when a program is started. (Node would mark lower numbers without a gap.)
+    // Like descriptors that native modules open: inherited by child processes. (Node would mark lower numbers without a gap.)
     const stdio: StdioOptions = ['ignore', 'pipe', 'inherit', ...new Array(57).fill('ignore'), secret, secret];
     const worker = spawn(process.execPath, ['--input-type=module', '-e', program], { stdio });
     t.teardown(() => worker.kill('SIGKILL'));
-    let said = '';
+    let actual = '';
     worker.stdout?.on('data', (chunk) => {
-      said += chunk;
+      actual += chunk;
     });
     await once(worker, 'close');
-    t.strictSame(JSON.parse(said), completed([]));
+    t.strictSame(JSON.parse(actual), completed([]));
   });
 }
 
@@ -519,7 +522,7 @@ for (const sandbox of ['off', 'required'] as const) {
     const outside = join(stage.folder, 'outside');
     await writeFile(outside, 'private');
 
-    /** Runs the attack beside an innocent job, and another one after it. */
+    /** Runs the attack next to an innocent job, and another job after it. */
     const attack = async (name: string, data: { readonly [name: string]: Json } = {}, wish: RunWish = {}) => {
       const [outcome, beside] = await Promise.all([stage.do(name, data, wish), stage.do('sleeps', { ms: 30 })]);
       t.strictSame(beside, completed(30), `${name}: the job beside it`);
@@ -527,9 +530,9 @@ for (const sandbox of ['off', 'required'] as const) {
       return outcome;
     };
     const ends = async (name: string, code: string, message: RegExp, data = {}, wish: RunWish = {}) => {
-      const { code: got, message: said } = failure(await attack(name, data, wish));
+      const { code: got, message: actual } = failure(await attack(name, data, wish));
       t.equal(got, code, name);
-      t.match(said, message, name);
+      t.match(actual, message, name);
     };
 
     await ends('loops', 'timeout', /300 ms/, {}, { timeoutMs: 300 });

@@ -16,7 +16,7 @@ import { removeFolder } from '../lab/remove-folder.js';
 
 const fixture = fileURLToPath(new URL('../../../test/fixtures/task-network', import.meta.url));
 
-/** Jobs of one runner: `run(what, settings)` gives the output and the lines of the log. */
+/** Jobs of one runner: `run(what, settings)` returns the output and the lines of the log. */
 async function stage(t: Test, options: Partial<TaskModuleOptions> = {}) {
   const folder = await realpath(await mkdtemp(join(tmpdir(), 'peerwork-task-network-')));
   t.teardown(() => removeFolder(folder));

@@ -15,7 +15,7 @@ import { removeFolder } from '../lab/remove-folder.js';
 const job = { id: 'j1', channel: 'default', data: null, attempt: 1, timeoutMs: 0 };
 const ceilings = { memoryMb: 512, defaultMemoryMb: 512, cpus: 2, pids: 512, diskMb: 64, network: ceilingOf('internet'), unfiltered: false };
 
-/** What each runner's own task.json needs, and how it reads it. */
+/** The required settings in each runner's own task.json, and how the runner reads it. */
 const runners = {
   'task-module': { settings: {}, read: async (text: string) => readTaskModuleSettings(text) },
   container: {
@@ -27,7 +27,10 @@ const runners = {
 } as const;
 type Kind = keyof typeof runners;
 
-/** Every field of docs/tasks.md, docs/network.md, docs/tunnel.md and docs/jobs.md. `manifest`: the Master acts on it, whatever the runner does. */
+/**
+ * Every field of docs/tasks.md, docs/network.md, docs/tunnel.md and docs/jobs.md. `manifest`: the Master acts on it, whatever the runner
+ * does.
+ */
 const fields: Readonly<Record<string, { readonly value: unknown; readonly acts: readonly Kind[]; readonly manifest?: true }>> = {
   tunnel: { value: 'redis', acts: ['task-module', 'container', 'crawl'], manifest: true },
   children: { value: { channels: ['page'] }, acts: ['task-module', 'container', 'crawl', 'openfn'], manifest: true },
@@ -49,7 +52,7 @@ function taskOf(t: Test, kind: Kind, settings: object) {
 
 for (const kind of Object.keys(runners) as Kind[])
   for (const [field, { value, acts, manifest = false }] of Object.entries(fields)) {
-    // OpenFn's own workflows have members beyond ours.
+    // OpenFn's own workflows have additional fields.
     if (kind === 'openfn' && !['tunnel', 'children', 'network', 'process'].includes(field)) continue;
     t.test(`${field} in the task.json of ${kind} acts, or is refused with its place`, async (t) => {
       const { text, place } = taskOf(t, kind, { [field]: value });

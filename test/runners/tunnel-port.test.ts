@@ -8,7 +8,7 @@ import type { Tunnel } from '../../src/job/source.js';
 import { openTunnelPort } from '../../src/runners/tunnel-port.js';
 import { until } from '../lab/until.js';
 
-/** A server, and a tunnel that leads to it without a link. */
+/** Starts a server, and a tunnel that leads to it without a link. */
 async function serverFor(t: Test, serve: (socket: Socket) => void) {
   const sockets = new Set<Socket>();
   const server: Server = createServer({ allowHalfOpen: true }, (socket) => {
@@ -67,7 +67,7 @@ t.test('a port for as long as a run lives', async (t) => {
 });
 
 t.test('each direction to its own end', async (t) => {
-  const heard: Promise<string>[] = [];
+  const received: Promise<string>[] = [];
   const afterwards = await serverFor(t, async (socket) => {
     const text = await textOf(socket);
     socket.end(`${text.length} characters`);
@@ -80,7 +80,7 @@ t.test('each direction to its own end', async (t) => {
 
   const atOnce = await serverFor(t, (socket) => {
     socket.end('goodbye');
-    heard.push(textOf(socket));
+    received.push(textOf(socket));
   });
   const second = await openTunnelPort(atOnce.tunnel);
   t.teardown(() => second.close());
@@ -88,7 +88,7 @@ t.test('each direction to its own end', async (t) => {
   t.equal((await once(answering, 'data')).join(), 'goodbye');
   await once(answering, 'end');
   answering.end('y'.repeat(3_000_000));
-  t.equal((await heard[0])?.length, 3_000_000, 'the server ends first');
+  t.equal((await received[0])?.length, 3_000_000, 'the server ends first');
   await until(() => afterwards.sockets.size === 0 && atOnce.sockets.size === 0);
 });
 
@@ -106,13 +106,13 @@ t.test('a unix socket', async (t) => {
 });
 
 t.test('a tunnel that does not open, or breaks', async (t) => {
-  const told: string[] = [];
-  const onError = ({ code }: PeerworkError) => told.push(code);
+  const reported: string[] = [];
+  const onError = ({ code }: PeerworkError) => reported.push(code);
   const refused = await openTunnelPort({ open: () => Promise.reject(new PeerworkError('tunnel-unreachable', 'redis')) }, { onError });
   t.teardown(() => refused.close());
   const client = connect(refused.port, refused.host).on('error', () => {});
   await new Promise((resolve) => client.on('close', resolve));
-  t.same(told.splice(0), ['tunnel-unreachable']);
+  t.same(reported.splice(0), ['tunnel-unreachable']);
 
   const { sockets, tunnel } = await serverFor(t, (socket) => socket.pipe(socket));
   const port = await openTunnelPort(tunnel, { onError });
@@ -122,7 +122,7 @@ t.test('a tunnel that does not open, or breaks', async (t) => {
   await once(broken, 'data');
   for (const socket of sockets) socket.resetAndDestroy();
   await new Promise((resolve) => broken.on('close', resolve));
-  t.same(told, ['tunnel-broken']);
+  t.same(reported, ['tunnel-broken']);
 
   let given: AbortSignal | undefined;
   const slow = await openTunnelPort({

@@ -7,23 +7,23 @@ import { until } from '../lab/until.js';
 const source = (path: string) => new URL(`../../src/${path}`, import.meta.url).href;
 const frontDoor = fileURLToPath(new URL('../../../bin/peerwork.js', import.meta.url));
 
-/** A started program, and what it has said so far. */
-function start(t: Test, args: readonly string[]): { child: ChildProcess; said: () => string; says: (text: string) => Promise<void> } {
+/** Starts a program and collects its output. */
+function start(t: Test, args: readonly string[]): { child: ChildProcess; output: () => string; prints: (text: string) => Promise<void> } {
   const child = spawn(process.execPath, ['--inspect-port=0', ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, NODE_OPTIONS: '' },
   });
   t.teardown(() => child.kill('SIGKILL'));
-  let said = '';
-  for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk) => (said += chunk));
-  const says = async (text: string) => {
-    await until(() => said.includes(text) || child.exitCode !== null || child.signalCode !== null);
-    if (!said.includes(text)) t.fail(`it ended without saying ${text}: ${said}`);
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk) => (output += chunk));
+  const prints = async (text: string) => {
+    await until(() => output.includes(text) || child.exitCode !== null || child.signalCode !== null);
+    if (!output.includes(text)) t.fail(`it ended without saying ${text}: ${output}`);
   };
-  return { child, said: () => said, says };
+  return { child, output: () => output, prints };
 }
 
-/** Waits for a turn of its event loop after the signal, in which Node would have opened the inspector and said so. */
+/** Waits one turn of the event loop after the signal, in which Node would have opened and announced the inspector. */
 const program = (body: string) => [
   '--input-type=module',
   '-e',
@@ -37,12 +37,12 @@ const program = (body: string) => [
 ];
 
 t.test('what the tests below rest on: by itself, Node opens its inspector upon SIGUSR1', async (t) => {
-  const { says } = start(t, program('await signalled();'));
-  await says('open');
+  const { prints } = start(t, program('await signalled();'));
+  await prints('open');
 });
 
 t.test('a process that keeps its inspector shut does so, beside the listener of a host program, whatever that one does', async (t) => {
-  const { says, said } = start(
+  const { prints, output } = start(
     t,
     program(`
       let heard = 0;
@@ -56,27 +56,27 @@ t.test('a process that keeps its inspector shut does so, beside the listener of 
       process.off('SIGUSR1', own);
       await signalled();`),
   );
-  await says('shut');
-  t.match(said(), /listeners 2\nheard 1\n/);
+  await prints('shut');
+  t.match(output(), /listeners 2\nheard 1\n/);
 });
 
 t.test('a Worker in a host program keeps it shut', async (t) => {
-  const { says } = start(
+  const { prints } = start(
     t,
     program(`
       const never = { name: 'never', start: async () => {}, claim: () => new Promise(() => {}), close: async () => {} };
       try { new Worker({ sources: [never], home: '/nowhere/at/all' }).on('error', () => {}); } catch {}
       await signalled();`),
   );
-  await says('shut');
+  await prints('shut');
 });
 
 t.test('the command line keeps it shut', async (t) => {
-  const { child, said, says } = start(t, [frontDoor, 'tracker', '--host', '127.0.0.1', '--port', '0']);
-  await says('ws://');
+  const { child, output, prints } = start(t, [frontDoor, 'tracker', '--host', '127.0.0.1', '--port', '0']);
+  await prints('ws://');
   child.kill('SIGUSR1');
   const ended = once(child, 'exit');
   child.kill('SIGTERM');
   await ended;
-  t.notMatch(said(), /Debugger listening/);
+  t.notMatch(output(), /Debugger listening/);
 });

@@ -10,11 +10,11 @@ t.test('kills for memory, as both versions of cgroups tell of them', async (t) =
   };
   for (const [file, text] of Object.entries(told)) {
     const folder = t.testdir();
-    const tell = (kills: number) => writeFileSync(join(folder, file), text(kills));
-    tell(2);
+    const writeKills = (kills: number) => writeFileSync(join(folder, file), text(kills));
+    writeKills(2);
     const kills = new OomKills(folder);
     t.notOk(kills.more(), file);
-    tell(3);
+    writeKills(3);
     t.ok(kills.more());
     t.notOk(kills.more(), 'each is told once');
   }

@@ -5,7 +5,7 @@ function system(files: Readonly<Record<string, string>>, facts: Partial<System> 
   return { platform: 'linux', isRoot: false, read: (path) => files[path], ...facts };
 }
 
-/** As the systems write it. */
+/** As in the os-release of each system. */
 const releases: Readonly<Record<string, readonly [release: string, command: string]>> = {
   debian: ['PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nVERSION_ID="12"\nID=debian\n', 'sudo apt install bubblewrap'],
   ubuntu: ['NAME="Ubuntu"\nVERSION_ID="24.04"\nID=ubuntu\nID_LIKE=debian\n', 'sudo apt install bubblewrap'],

@@ -1,8 +1,8 @@
 import t from 'tap';
 import { ALLOW, type FilteredArchitecture, isFiltered, KILL, refuse, refusedCalls, seccompFilter } from '../../src/sandbox/seccomp.js';
 
-/** What the kernel does with the filter, for the instructions that it has: classic BPF over `struct seccomp_data`. */
-function judge(filter: Buffer, audit: number, number: number, args: readonly number[] = []): number {
+/** Interprets the filter as the kernel does, for the instructions that it uses: classic BPF over `struct seccomp_data`. */
+function evaluate(filter: Buffer, audit: number, number: number, args: readonly number[] = []): number {
   const data = Buffer.alloc(64);
   data.writeUInt32LE(number, 0);
   data.writeUInt32LE(audit, 4);
@@ -27,7 +27,7 @@ function judge(filter: Buffer, audit: number, number: number, args: readonly num
   throw new Error('it runs past its end');
 }
 
-/** Written anew from the headers of the kernel, apart from the table that is tested. */
+/** Taken from the kernel's headers again, independently of the tested table. */
 const machines: Record<
   FilteredArchitecture,
   { audit: number; clone: number; ioctl: number; socket: number; socketpair: number; harmless: number[] }
@@ -35,7 +35,7 @@ const machines: Record<
   // read, mmap, futex, execve, openat, prctl, seccomp
   x64: { audit: 0xc000003e, clone: 56, ioctl: 16, socket: 41, socketpair: 53, harmless: [0, 9, 202, 59, 257, 157, 317] },
   arm64: { audit: 0xc00000b7, clone: 220, ioctl: 29, socket: 198, socketpair: 199, harmless: [63, 222, 98, 221, 56, 167, 277] },
-  // … and cacheflush, with which V8 makes code
+  // The same, and cacheflush, which V8 needs to generate code.
   arm: { audit: 0x40000028, clone: 120, ioctl: 54, socket: 281, socketpair: 288, harmless: [3, 192, 240, 11, 322, 172, 383, 0xf0002] },
 };
 const I386 = 0x40000003;
@@ -46,13 +46,13 @@ for (const [name, machine] of Object.entries(machines)) {
   t.test(`the filter of ${name} refuses what Node does not need, and nothing else`, async (t) => {
     if (!isFiltered(name)) return t.fail('it has no filter');
     const filter = seccompFilter(name);
-    const of = (number: number, ...args: number[]) => judge(filter, machine.audit, number, args);
+    const of = (number: number, ...args: number[]) => evaluate(filter, machine.audit, number, args);
 
     for (const call of refusedCalls(name)) t.equal(of(call.number), refuse(call.errno), call.name);
     t.equal(of(435), refuse(38), 'clone3, in whose place glibc then calls clone');
     for (const number of machine.harmless) t.equal(of(number), ALLOW, `call ${number}`);
     for (const { audit } of [...Object.values(machines), { audit: I386 }])
-      t.equal(judge(filter, audit, 0), audit === machine.audit ? ALLOW : KILL, `architecture ${audit.toString(16)}`);
+      t.equal(evaluate(filter, audit, 0), audit === machine.audit ? ALLOW : KILL, `architecture ${audit.toString(16)}`);
 
     t.equal(of(machine.clone, 0x3d0f00), ALLOW, 'a thread, as glibc makes it');
     t.equal(of(machine.clone, 0x1200011), ALLOW, 'a process, as fork makes it');

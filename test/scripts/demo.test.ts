@@ -10,7 +10,7 @@ const PNG_SIGNATURE = '89504e470d0a1a0a';
 t.test('the demo paints its picture, says how it went, and leaves nothing behind', async (t) => {
   const dir = t.testdir();
   const before = leftovers();
-  // A process group of its own, so that whoever outlives it can be seen.
+  // In a process group of its own, so that processes that outlive it can be found.
   const demo = execa(process.execPath, [join(packageRoot, 'scripts/demo.mjs'), 'demo.png'], {
     cwd: dir,
     detached: true,

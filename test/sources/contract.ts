@@ -6,39 +6,39 @@ import type { SourceSetup } from '../../src/sources/setup.js';
 import { aborted, type OpenSource, openSource, temporaryFolder } from '../lab/open-source.js';
 import { until } from '../lab/until.js';
 
-/** What the server of a source knows of a job. `waiting`: it can be claimed, now or later. */
+/** A job's state on the server of a source. `waiting`: it can be claimed, now or later. */
 export type JobState = 'waiting' | 'held' | 'completed' | 'failed';
 
-/** A source with a real server for it, in the hands of the suite. */
+/** A source with a real server, controlled by the suite. */
 export interface Bed {
   readonly setup: SourceSetup;
-  /** The kinds of runners that its Worker has; default `task-module`. */
+  /** Kinds of runners that its Worker has; default `task-module`. */
   readonly runners?: readonly string[];
-  /** Adds a job that can be claimed. Resolves with the name that the server has for it. */
+  /** Adds a job that can be claimed. Resolves to the server's name for it. */
   push(): Promise<string>;
-  /** The server's name for the job of a lease; default its id. */
+  /** Returns the server's name for the job of a lease; default its id. */
   nameOf?(lease: Lease): string;
   state(name: string): Promise<JobState> | JobState;
-  /** Plays the runner up to the moment when it settles with `outcome`; default nothing. */
+  /** Plays the runner until it settles with `outcome`; default: does nothing. */
   run?(lease: Lease, outcome: Outcome): Promise<void>;
-  /** What a run that went well comes to; default any output. */
+  /** The outcome of a successful run; default: any output. */
   readonly output?: Outcome & { readonly state: 'completed' };
-  /** The server ends as if killed, and comes back with what it had kept. */
+  /** Stops the server as if killed; `restart` brings it back with what it had stored. */
   kill(): Promise<unknown>;
   restart(): Promise<unknown>;
-  /** Somebody cancels a running job, or it is given to another; absent if the wire has no word for either. */
+  /** Cancels a running job or gives it to another worker; absent if the wire supports neither. */
   takeAway?(name: string, lease: Lease): Promise<unknown>;
-  /** The server answers with what nobody should send, until the function that this resolves with is called. */
+  /** Makes the server send invalid responses until the returned function is called. */
   misbehave(): Promise<() => Promise<unknown> | unknown>;
 }
 
-/** Where a wire cannot do what the others can, and why. */
+/** What a wire cannot do although others can, and why. */
 export interface Exceptions {
-  /** What is given back does not come again to the same Worker. */
+  /** Released jobs do not return to the same Worker. */
   readonly neverGivesBack?: string;
-  /** Outcomes do not outlive the process. */
+  /** Outcomes do not survive the process. */
   readonly keepsNothing?: string;
-  /** Its server listens to nobody whose clock is wrong. */
+  /** Its server rejects clients whose clock is wrong. */
   readonly needsTheTime?: string;
 }
 
@@ -47,7 +47,7 @@ const failed: Outcome = { state: 'failed', error: { code: 'task-threw', message:
 const released: Outcome = { state: 'released', reason: 'the worker stops' };
 const HOUR_MS = 3_600_000;
 
-/** What every source promises to its Worker, whatever it speaks. `open` makes a bed that ends with the test. */
+/** What every source promises to its Worker, whatever protocol it speaks. `open` creates a bed that ends with the test. */
 export function sourceContract(t: Test, name: string, open: (t: Test) => Promise<Bed>, exceptions: Exceptions = {}): void {
   const start = async (t: Test) => {
     const bed = await open(t);
@@ -60,19 +60,19 @@ export function sourceContract(t: Test, name: string, open: (t: Test) => Promise
       await bed.run?.(lease, outcome);
       await lease.settle(outcome);
     };
-    /** Whatever comes is done, until the job is. */
+    /** Completes whatever arrives until the job has reached the state. */
     const workUntil = async (source: Source, job: string, state: JobState = 'completed') => {
-      const enough = new AbortController();
+      const done = new AbortController();
       const work = (async () => {
-        while (!enough.signal.aborted) {
-          const leases = await source.claim(1, enough.signal);
+        while (!done.signal.aborted) {
+          const leases = await source.claim(1, done.signal);
           // A closed source returns at once: the test is over.
           if (leases.length === 0) return;
           for (const lease of leases) void finish(lease);
         }
       })();
       await reaches(job, state);
-      enough.abort();
+      done.abort();
       await work;
     };
     return { bed, openAgain, nameOf, completed, reaches, finish, workUntil };
@@ -90,7 +90,7 @@ export function sourceContract(t: Test, name: string, open: (t: Test) => Promise
         t.notOk(seen.has(nameOf(lease)), 'no job comes twice');
         seen.set(nameOf(lease), lease);
       }
-      // A wire that has one run at a time needs the place.
+      // A wire that runs one job at a time needs the slot.
       for (const lease of leases) await finish(lease);
     }
     t.same([...seen.keys()].sort(), [...pushed].sort());
@@ -200,13 +200,13 @@ export function sourceContract(t: Test, name: string, open: (t: Test) => Promise
   t.test(`${name}: a server that sends what nobody should ends nothing`, async (t) => {
     const { bed, openAgain, workUntil } = await start(t);
     const { source } = await openAgain();
-    const behave = await bed.misbehave();
+    const stopMisbehaving = await bed.misbehave();
     const tired = new AbortController();
     const claim = source.claim(1, tired.signal);
     await new Promise((resolve) => setTimeout(resolve, 500));
     tired.abort();
     for (const lease of await claim) await lease.settle(failed);
-    await behave();
+    await stopMisbehaving();
     await workUntil(source, await bed.push());
   });
 

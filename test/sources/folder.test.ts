@@ -30,7 +30,7 @@ sourceContract(t, 'the folder sample', async (t) => {
         if ((await readdir(join(folder, place))).includes(`${name}.json`)) return state;
       return 'waiting';
     },
-    // As a network drive that is away for a while.
+    // Like a network drive that is unreachable for a while.
     kill: () => rename(folder, join(root, 'away')),
     restart: () => rename(join(root, 'away'), folder),
     misbehave: async () => {

@@ -18,15 +18,15 @@ function settlement(id: string): Settlement {
 }
 
 interface Faults {
-  /** The write that reaches this byte, over all files, stops there. */
+  /** The write that reaches this byte, counted over all files, stops there. */
   failAt: number;
   code: string;
   truncates: boolean;
-  /** At most so many bytes are taken by one write. */
+  /** Maximum number of bytes that one write accepts. */
   atOnce: number;
 }
 
-/** The real file system with a fault in it. */
+/** The real file system with injected faults. */
 function faulty(faults: Faults): SegmentFiles {
   let written = 0;
   const fail = () => Object.assign(new Error(`${faults.code}: injected`), { code: faults.code });
@@ -85,7 +85,7 @@ t.test('a write that fails at any byte of a record costs nothing that was confir
           void confirm('torn');
           await outbox.flush();
           if (!confirmed.has('before') || confirmed.has('torn')) wrong.push(`${failAt}: ${[...confirmed]}`);
-          faults.failAt = Number.POSITIVE_INFINITY; // there is room again
+          faults.failAt = Number.POSITIVE_INFINITY; // there is space again
           void confirm('behind');
           await outbox.flush();
           if (!confirmed.has('behind') || !confirmed.has('torn')) wrong.push(`${failAt}: not tried again, ${[...confirmed]}`);

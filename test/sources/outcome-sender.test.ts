@@ -13,7 +13,7 @@ const settlement = (id: string): Settlement => ({
   outcome: { state: 'completed', output: id },
 });
 
-/** A sender whose server is in the hands of the test: `answers` decides what each send comes to. */
+/** A sender whose server is controlled by the test: `answers` determines the result of each send. */
 async function setUp(
   t: Test,
   answers: (id: string, times: number) => Promise<SendAnswer> | undefined,

@@ -1,4 +1,4 @@
-/** What every source that stands on a Redis must come through: a failover with the connection open, sentinels, TLS, users with few rights. */
+/** What every source based on Redis must survive: a failover with the connection open, sentinels, TLS, users with few permissions. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Queue } from 'bullmq';
@@ -19,14 +19,14 @@ import { DoryLab } from '../wires/dory/source/lab.js';
 const never = new AbortController().signal;
 const completed = { state: 'completed', output: 'fine' } as never;
 
-/** Two ways to fail over, each with the address that a source is given. */
+/** Two ways to fail over, each with the address that a source receives. */
 const ways: readonly [string, (t: Test) => Promise<{ readonly url: string; failOver(): Promise<void> }>][] = [
   ['the old primary stays connected as a replica', (t) => RedisPair.start(t)],
   ['sentinels name another primary', (t) => WatchedRedis.start(t)],
 ];
 
-/** A client of a test, which finds the primary in the end. */
-async function ask(t: Test, url: string, ...command: [string, ...string[]]): Promise<unknown> {
+/** Sends a command through a client that eventually finds the primary. */
+async function send(t: Test, url: string, ...command: [string, ...string[]]): Promise<unknown> {
   const client = new Redis({ ...redisClientOptions(readRedisPlace(url)), retryStrategy: () => 100, maxRetriesPerRequest: null });
   client.on('error', () => {});
   t.teardown(() => client.disconnect());
@@ -47,13 +47,13 @@ for (const [way, start] of ways) {
     const place = await start(t);
     const times = { workerTimeoutMs: 900, sweepMs: 300, pollMs: 400, backoffMs: 20 };
     const { source, take } = await openSource(t, worqrSource({ url: place.url, tasks: { q: echoTask(t) }, ...times }));
-    await ask(t, place.url, 'LPUSH', 'worqr:queues:q', 'before');
+    await send(t, place.url, 'LPUSH', 'worqr:queues:q', 'before');
     const before = await take();
     await place.failOver();
     await before.settle(completed);
     await source.flush(AbortSignal.timeout(240_000));
-    await ask(t, place.url, 'LPUSH', 'worqr:queues:q', 'after');
-    // The first may come again: what was written last may not have reached the replica.
+    await send(t, place.url, 'LPUSH', 'worqr:queues:q', 'after');
+    // The first job may be delivered again: the last write may not have reached the replica.
     for (let text = ''; text !== 'after'; ) {
       const lease = await take();
       text = String(lease.job.data);

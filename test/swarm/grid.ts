@@ -13,7 +13,7 @@ import { WorkerSwarm } from '../../src/swarm/worker-swarm.js';
 export const platform = nodePlatform();
 export const { primitives } = platform;
 
-/** A platform that counts the PeerConnections made on it. */
+/** Returns a platform that counts the PeerConnections created on it. */
 export function countingPlatform() {
   const made = { connections: 0 };
   const { RTCPeerConnection } = platform.engine;
@@ -39,7 +39,7 @@ export function makeToken(trackers: readonly string[]): { token: Token; identity
   return { identity, token: createToken({ publicKey: identity.publicKey, trackers }, primitives) };
 }
 
-/** A swarm that notes what happens to it, started, and closed at the end of the test. */
+/** Starts a swarm that records its events and is closed at the end of the test. */
 export function startMaster(test: Test, options: Partial<MasterSwarmOptions> & Pick<MasterSwarmOptions, 'token' | 'identity'>) {
   const swarm = new MasterSwarm({ name: 'the master', platform, accept: () => ({}), ice: [], ...options });
   return follow(test, swarm);

@@ -15,8 +15,8 @@ import { RawMaster } from './raw-master.js';
 const transferSecret = 'an-extra-secret-of-32-characters';
 const errors: Error[] = [];
 
-/** The code that it was refused with; `shaken` if it was not. */
-async function ending(handshake: Promise<unknown>): Promise<string> {
+/** Returns the code of the refusal; `shaken` if there was none. */
+async function refusalOf(handshake: Promise<unknown>): Promise<string> {
   return handshake.then(
     () => 'shaken',
     (error) => {
@@ -28,8 +28,8 @@ async function ending(handshake: Promise<unknown>): Promise<string> {
 
 async function bothEndings(master: Partial<HandshakeOptions>, worker: Partial<HandshakeOptions>, wire = new MemoryWire()) {
   const endings = await Promise.all([
-    ending(shakeHands(wire.a, { ...masterOptions, ...master })),
-    ending(shakeHands(wire.b, { ...workerOptions, ...worker })),
+    refusalOf(shakeHands(wire.a, { ...masterOptions, ...master })),
+    refusalOf(shakeHands(wire.b, { ...workerOptions, ...worker })),
   ]);
   if (endings.some((code) => code !== 'shaken')) await Promise.all([closing(wire.a), closing(wire.b)]);
   return { endings, closed: wire.a.closed && wire.b.closed };
@@ -40,13 +40,13 @@ function closing(link: MemoryLink): Promise<unknown> {
 }
 
 const attackerKeys = createKeyPair(nodePrimitives);
-/** What somebody makes of the token who has its secret, but not the Master's key. */
+/** A token forged by someone who has its secret, but not the Master's key. */
 const forgedToken: Token = { ...token, publicKey: attackerKeys.publicKey };
 
 t.test('Master and Worker learn who the other is and get matching keys', async (t) => {
   for (const transferEncryptToken of [undefined, transferSecret]) {
-    const asked: string[][] = [];
-    const admit = (...facts: string[]) => void asked.push(facts);
+    const admitted: string[][] = [];
+    const admit = (...facts: string[]) => void admitted.push(facts);
     const wire = new MemoryWire();
     const [master, worker] = await Promise.all([
       shakeHands(wire.a, { ...masterOptions, transferEncryptToken, admit }),
@@ -54,7 +54,7 @@ t.test('Master and Worker learn who the other is and get matching keys', async (
     ]);
     t.same(master.peer, { id: identityId(workerKeys.publicKey), name: 'Käthe', role: 'worker' });
     t.same(worker.peer, { id: identityId(masterKeys.publicKey), name: 'the master', role: 'master' });
-    t.same(asked, [[master.peer.id, 'Käthe']]);
+    t.same(admitted, [[master.peer.id, 'Käthe']]);
     t.equal(toHex(master.keys.send), toHex(worker.keys.receive));
     t.equal(toHex(master.keys.receive), toHex(worker.keys.send));
     t.not(toHex(master.keys.send), toHex(master.keys.receive));
@@ -99,8 +99,8 @@ t.test('a Worker cannot be another Worker', async (t) => {
   t.same(await bothEndings({}, { keyPair: posing }), { endings: ['worker-impostor', 'worker-impostor'], closed: true });
 });
 
-/** Two links with somebody in between, who has a certificate of his own for each. */
-function between(change: (message: Uint8Array, towards: 'worker' | 'master') => Uint8Array): {
+/** Returns two links with a man in the middle, who has a certificate of his own for each. */
+function intercepted(change: (message: Uint8Array, towards: 'worker' | 'master') => Uint8Array): {
   readonly master: MemoryLink;
   readonly worker: MemoryLink;
 } {
@@ -114,14 +114,14 @@ function between(change: (message: Uint8Array, towards: 'worker' | 'master') => 
 }
 
 async function endingsAcross({ master, worker }: { readonly master: MemoryLink; readonly worker: MemoryLink }): Promise<string[]> {
-  const endings = await Promise.all([ending(shakeHands(master, masterOptions)), ending(shakeHands(worker, workerOptions))]);
+  const endings = await Promise.all([refusalOf(shakeHands(master, masterOptions)), refusalOf(shakeHands(worker, workerOptions))]);
   return endings;
 }
 
 const digest = (fingerprint: string) => nodePrimitives.sha256(new TextEncoder().encode(fingerprint));
 
 t.test('a man in the middle, such as a tracker that swaps the SDP', async (t) => {
-  t.same(await endingsAcross(between((message) => message)), ['fingerprint-mismatch', 'fingerprint-mismatch'], 'who only relays');
+  t.same(await endingsAcross(intercepted((message) => message)), ['fingerprint-mismatch', 'fingerprint-mismatch'], 'who only relays');
 
   for (const fingerprints of [
     { local: 'EVE', remote: 'WORKER' },
@@ -134,7 +134,7 @@ t.test('a man in the middle, such as a tracker that swaps the SDP', async (t) =>
   }
 
   const rewrite = (key: Uint8Array) =>
-    between((message, towards) => {
+    intercepted((message, towards) => {
       if (message[0] !== 0x70) return message;
       const ends =
         towards === 'worker' ? { local: digest('EVE:2'), remote: digest('WORKER') } : { local: digest('EVE:1'), remote: digest('MASTER') };
@@ -163,10 +163,10 @@ t.test('a downgrade', async (t) => {
 t.test('wrong roles', async (t) => {
   const wire = new MemoryWire();
   const workers = [shakeHands(wire.a, { ...workerOptions, keyPair: attackerKeys }), shakeHands(wire.b, workerOptions)];
-  t.same(await Promise.all(workers.map(ending)), ['handshake-role', 'handshake-role'], 'two Workers');
+  t.same(await Promise.all(workers.map(refusalOf)), ['handshake-role', 'handshake-role'], 'two Workers');
   const mirror = new MemoryWire();
   mirror.b.onMessage((message) => mirror.b.send(message));
-  t.equal(await ending(shakeHands(mirror.a, workerOptions)), 'handshake-role', 'one that says back what it hears');
+  t.equal(await refusalOf(shakeHands(mirror.a, workerOptions)), 'handshake-role', 'one that says back what it hears');
 });
 
 t.test('a recorded handshake is worth nothing', async (t) => {
@@ -178,7 +178,7 @@ t.test('a recorded handshake is worth nothing', async (t) => {
   };
   await shakeBoth(wire);
   const replay = new MemoryWire();
-  const master = ending(shakeHands(replay.a, masterOptions));
+  const master = refusalOf(shakeHands(replay.a, masterOptions));
   for (const message of recorded) replay.b.send(message);
   t.equal(await master, 'frame-tampered');
 });
@@ -187,7 +187,7 @@ t.test('nobody holds a handshake open', async (t) => {
   for (const drip of [0, 1]) {
     const clock = new ManualClock();
     const wire = new MemoryWire();
-    const master = ending(shakeHands(wire.a, { ...masterOptions, clock }));
+    const master = refusalOf(shakeHands(wire.a, { ...masterOptions, clock }));
     const hello = helloOf(workerOptions);
     await clock.pass(4_000);
     if (drip > 0) wire.b.send(await hello);
@@ -198,7 +198,7 @@ t.test('nobody holds a handshake open', async (t) => {
     t.ok(wire.a.closed);
   }
   const wire = new MemoryWire();
-  const master = ending(shakeHands(wire.a, masterOptions));
+  const master = refusalOf(shakeHands(wire.a, masterOptions));
   wire.b.close();
   t.equal(await master, 'link-closed', 'a link that ends ends it too');
 });
@@ -225,7 +225,7 @@ t.test('garbage in place of each message', async (t) => {
   ];
   for (const [name, message, code] of cases) {
     const wire = new MemoryWire();
-    const master = ending(shakeHands(wire.a, masterOptions));
+    const master = refusalOf(shakeHands(wire.a, masterOptions));
     wire.b.send(message);
     t.equal(await master, code, name);
     await closing(wire.a);
@@ -250,7 +250,7 @@ t.test('garbage in place of each message', async (t) => {
 t.test('a Master, true or not, that breaks the rules after its hello', async (t) => {
   const play = async (misbehave: (master: RawMaster) => void) => {
     const wire = new MemoryWire({ fingerprints: ['MASTER', 'WORKER'] });
-    const worker = ending(shakeHands(wire.b, workerOptions));
+    const worker = refusalOf(shakeHands(wire.b, workerOptions));
     misbehave(new RawMaster(wire.a, token, masterKeys));
     return worker;
   };

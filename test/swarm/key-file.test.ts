@@ -8,7 +8,7 @@ import { loadOrCreateKeyFile } from '../../src/swarm/key-file.node.js';
 
 const moduleUrl = new URL('../../src/swarm/key-file.node.js', import.meta.url).href;
 
-/** As another process would do it. */
+/** Creates the file from another process. */
 function createElsewhere(path: string): Promise<string> {
   const code = `const { parentPort, workerData } = require('node:worker_threads');
     import(workerData.moduleUrl).then(({ loadOrCreateKeyFile }) => parentPort.postMessage(loadOrCreateKeyFile(workerData.path).keyPair.privateKey));`;

@@ -5,7 +5,7 @@ interface Entry {
   readonly action: () => void;
 }
 
-/** Time that passes only when told to. */
+/** A clock whose time passes only on demand. */
 export class ManualClock implements Clock {
   #now = 1_000_000;
   readonly #entries = new Set<Entry>();
@@ -24,7 +24,7 @@ export class ManualClock implements Clock {
     return { cancel: () => this.#entries.delete(entry) };
   }
 
-  /** Timers fire one by one at their times; what they set in motion runs in between. */
+  /** Fires timers one by one at their times; whatever they trigger runs in between. */
   async pass(durationMs: number): Promise<void> {
     const endAt = this.#now + durationMs;
     for (let next = this.#next(); next !== undefined && next.at <= endAt; next = this.#next()) {
@@ -37,7 +37,7 @@ export class ManualClock implements Clock {
     await turn();
   }
 
-  /** As if the process or the machine had been stopped: no timer fires meanwhile. */
+  /** Simulates that the process or the machine was suspended: no timer fires meanwhile. */
   jump(durationMs: number): void {
     this.#now += durationMs;
   }
@@ -49,7 +49,7 @@ export class ManualClock implements Clock {
   }
 }
 
-/** Enough turns of the event loop for a message to go there and its answer back. */
+/** Waits enough turns of the event loop for a message and its reply. */
 export async function turn(times = 3): Promise<void> {
   for (let count = 0; count < times; count++) await new Promise((resolve) => setImmediate(resolve));
 }

@@ -1,4 +1,4 @@
-/** A Master in a process of its own, to be killed: takes its token and its key (hex) as arguments and says when it is ready. */
+/** A Master in a process of its own, to be killed: takes its token and its key (hex) as arguments and reports when it is ready. */
 import { nodePrimitives } from '../../src/swarm/crypto.node.js';
 import { keyPairFromSeed } from '../../src/swarm/identity.js';
 import { MasterSwarm } from '../../src/swarm/master-swarm.js';
@@ -10,5 +10,5 @@ const swarm = new MasterSwarm({ token, identity, name: 'to be killed', platform:
 swarm.start();
 await swarm.ready;
 process.send?.('ready');
-// Nobody is left to kill it.
+// The parent is gone and cannot kill it.
 process.once('disconnect', () => process.exit());

@@ -5,7 +5,7 @@ import { type Link, LOW_WATER_BYTES } from '../../src/swarm/link.js';
 export interface MemoryLinkOptions {
   /** Certificate fingerprints of the two ends; a man in the middle has its own. */
   readonly fingerprints?: readonly [string, string];
-  /** What each direction lets through; default: everything at once. */
+  /** Rate of each direction; default: unlimited. */
   readonly bytesPerSecond?: number;
   readonly clock?: Clock;
 }
@@ -13,11 +13,11 @@ export interface MemoryLinkOptions {
 type End = 'a' | 'b';
 export type Tamper = (message: Uint8Array, from: End) => readonly Uint8Array[];
 
-/** Two ends of a link in one process: reliable, ordered, asynchronous, with the backpressure of a data channel. */
+/** Both ends of a link in one process: reliable, ordered, asynchronous, with the backpressure of a data channel. */
 export class MemoryWire {
   readonly a: MemoryLink;
   readonly b: MemoryLink;
-  /** What stands between the ends; may change, drop, double or swap messages. */
+  /** The man in the middle; may change, drop, duplicate or reorder messages. */
   tamper: Tamper = (message) => [message];
   #dead = false;
 
@@ -33,7 +33,7 @@ export class MemoryWire {
     return this.#dead;
   }
 
-  /** Nothing arrives any more, and nobody is told. */
+  /** Nothing arrives any more, without any notification. */
   cut(): void {
     this.#dead = true;
     this.a.flushMs = 1_000;

@@ -22,8 +22,8 @@ export interface Pair {
   close(): Promise<void>;
 }
 
-/** Ends of a session as if hands had been shaken, with keys that fit each other. */
-export function shakenByHand(): readonly [Handshaken, Handshaken] {
+/** Returns both ends of a session after a simulated handshake, with matching keys. */
+export function pairedHandshakes(): readonly [Handshaken, Handshaken] {
   const [toMaster, toWorker] = [nodePrimitives.randomBytes(32), nodePrimitives.randomBytes(32)];
   const [master, worker] = [
     { id: identityId(masterKeys.publicKey), name: 'the master', role: 'master' },
@@ -35,11 +35,11 @@ export function shakenByHand(): readonly [Handshaken, Handshaken] {
   ];
 }
 
-/** A Master and a Worker that can call each other. */
+/** Returns a Master and a Worker that can call each other. */
 export function openPair(masterHandlers: RpcHandlers, workerHandlers: RpcHandlers, options: MemoryLinkOptions = {}): Pair {
   const clock: Clock = options.clock ?? systemClock;
   const wire = new MemoryWire(options);
-  const [ofMaster, ofWorker] = shakenByHand();
+  const [ofMaster, ofWorker] = pairedHandshakes();
   const common = { primitives: nodePrimitives, clock, log: silentLog };
   const master = new RpcSession({ link: wire.a, handshaken: ofMaster, ...common });
   const worker = new RpcSession({ link: wire.b, handshaken: ofWorker, ...common });
@@ -57,7 +57,7 @@ export function openPair(masterHandlers: RpcHandlers, workerHandlers: RpcHandler
   };
 }
 
-/** A pair whose Master serves these streams and echoes calls; closed with the test. */
+/** Returns a pair whose Master serves these streams and echoes calls; closed with the test. */
 export function openStreamPair(
   t: { teardown(action: () => void): void },
   streams: NonNullable<RpcHandlers['streams']>,
@@ -71,7 +71,7 @@ export function openStreamPair(
   return pair;
 }
 
-/** So many bytes, in pieces. */
+/** Yields `total` bytes, in chunks. */
 export async function* zeros(total: number, chunk = 64 * 1024): AsyncGenerator<Uint8Array> {
   for (let sent = 0; sent < total; sent += chunk) yield new Uint8Array(Math.min(chunk, total - sent));
 }

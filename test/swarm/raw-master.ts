@@ -15,7 +15,7 @@ export interface Misbehaviour {
 
 const { sha256, hkdfSha256, seal, sign } = nodePrimitives;
 
-/** The Master's side of the handshake, written a second time from docs/protocol.md, so that it can also do wrong. */
+/** The Master's side of the handshake, implemented independently from docs/protocol.md, so that it can also misbehave. */
 export class RawMaster {
   readonly #link: Link;
   readonly #secretKey: Uint8Array;

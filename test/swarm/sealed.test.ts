@@ -4,11 +4,11 @@ import { MAX_FRAME_BYTES, SealedLink } from '../../src/swarm/sealed.js';
 import { seededRandom } from '../lab/seeded-random.js';
 import { turn } from './manual-clock.js';
 import { MemoryWire } from './memory-link.js';
-import { shakenByHand } from './pair.js';
+import { pairedHandshakes } from './pair.js';
 
 function sealedPair() {
   const wire = new MemoryWire();
-  const [ofA, ofB] = shakenByHand();
+  const [ofA, ofB] = pairedHandshakes();
   const a = new SealedLink(wire.a, ofA.keys, nodePrimitives);
   const b = new SealedLink(wire.b, ofB.keys, nodePrimitives);
   const frames: Uint8Array[] = [];
@@ -59,7 +59,7 @@ t.test('what was done to a frame on the way ends it all, each under its own code
     t.ok(frames.length <= 1, 'nothing after it is delivered');
   }
   const { wire, codes } = sealedPair();
-  const own = new SealedLink(wire.b, shakenByHand()[1].keys, nodePrimitives);
+  const own = new SealedLink(wire.b, pairedHandshakes()[1].keys, nodePrimitives);
   wire.a.onMessage((message) => wire.a.send(message));
   own.send(new Uint8Array(30));
   await turn();
@@ -73,7 +73,7 @@ t.test('60,000 frames that somebody without the keys puts in', async (t) => {
   t.teardown(() => {
     Error.stackTraceLimit = stackTraceLimit;
   });
-  const [ofA, ofB] = shakenByHand();
+  const [ofA, ofB] = pairedHandshakes();
   const ended = new Map<string, number>();
   const sentFrames: Uint8Array[] = [];
   const template = new MemoryWire();

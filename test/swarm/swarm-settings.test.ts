@@ -2,15 +2,15 @@ import t from 'tap';
 import { PeerworkError } from '../../src/errors.js';
 import { WarningFilter } from '../../src/swarm/events.js';
 import { defaultIceServers, formatIceUrl, type IceServer, plainIce } from '../../src/swarm/link/ice.js';
-import { publicTrackers, type SwarmOptions, settleOptions } from '../../src/swarm/swarm-settings.js';
+import { publicTrackers, resolveOptions, type SwarmOptions } from '../../src/swarm/swarm-settings.js';
 import { createToken, formatToken } from '../../src/swarm/token.js';
 import { makeToken, platform, primitives } from './grid.js';
 
-/** What is chosen when these options are given. */
+/** Returns the servers chosen for these options. */
 function choose(options: Partial<SwarmOptions>, inToken: { trackers?: string[]; ice?: string[] } = {}) {
   let opened: readonly IceServer[] = [];
   const { identity } = makeToken([]);
-  const { trackers } = settleOptions({
+  const { trackers } = resolveOptions({
     token: createToken({ publicKey: identity.publicKey, ...inToken }, primitives),
     identity,
     name: 'x',
@@ -70,26 +70,26 @@ t.test('the same warning is told again after a while, after another one, or afte
   let now = 1000;
   const filter = new WarningFilter({ now: () => now, wall: () => now, after: () => ({ cancel: () => {} }) });
   const absent = new PeerworkError('master-absent');
-  t.equal(filter.isNews(absent), true);
+  t.equal(filter.isNew(absent), true);
   now += 20_000;
-  t.equal(filter.isNews(absent), false);
-  t.equal(filter.isNews(new PeerworkError('ice-failed')), true);
-  t.equal(filter.isNews(absent), true);
+  t.equal(filter.isNew(absent), false);
+  t.equal(filter.isNew(new PeerworkError('ice-failed')), true);
+  t.equal(filter.isNew(absent), true);
   now += 30_000;
-  t.equal(filter.isNews(absent), true);
+  t.equal(filter.isNew(absent), true);
   filter.reset();
-  t.equal(filter.isNews(absent), true);
+  t.equal(filter.isNew(absent), true);
 });
 
 t.test('encryption that failed once is tried again without a word; twice is told', async (t) => {
   let now = 1000;
   const filter = new WarningFilter({ now: () => now, wall: () => now, after: () => ({ cancel: () => {} }) });
   const failed = new PeerworkError('dtls-failed');
-  t.equal(filter.isNews(failed), false);
-  t.equal(filter.isNews(failed), true);
-  t.equal(filter.isNews(failed), false, 'and then not again at once');
+  t.equal(filter.isNew(failed), false);
+  t.equal(filter.isNew(failed), true);
+  t.equal(filter.isNew(failed), false, 'and then not again at once');
   filter.reset();
-  t.equal(filter.isNews(failed), false);
+  t.equal(filter.isNew(failed), false);
   now += 30_000;
-  t.equal(filter.isNews(failed), false, 'once in a while is no warning');
+  t.equal(filter.isNew(failed), false, 'once in a while is no warning');
 });

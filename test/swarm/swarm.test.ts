@@ -74,17 +74,17 @@ for (const first of ['master', 'workers']) {
 t.test('both sides can call from the first moment, and hear nothing before they know who speaks', async (test) => {
   const tracker = await startTracker(test);
   const { token, identity } = makeToken([tracker.url]);
-  const heard: string[] = [];
+  const events: string[] = [];
   const master = startMaster(test, {
     token,
     identity,
     accept: (peer) => ({ calls: { hello: (from) => `${String(from)} is ${peer.name}, ${master.swarm.peers.has(peer.id)}` } }),
   });
-  const worker = startWorker(test, { token, accept: () => ({ notes: { welcome: (text) => heard.push(String(text)) } }) });
+  const worker = startWorker(test, { token, accept: () => ({ notes: { welcome: (text) => events.push(String(text)) } }) });
   master.swarm.on('connected', ({ rpc }) => rpc.notify('welcome', 'here'));
   const answer = new Promise((resolve) => worker.swarm.on('connected', ({ rpc }) => resolve(rpc.call('hello', 'this'))));
   test.equal(await answer, 'this is a worker, true');
-  await until(() => heard.length === 1);
+  await until(() => events.length === 1);
 });
 
 t.test('one tracker of two is dead, or is killed and comes back', async (test) => {
@@ -223,7 +223,7 @@ t.test('a tracker that links to both sides itself, and passes every byte on, is 
     one.onClose(() => other.close());
     other.onClose(() => one.close());
   };
-  // It keeps the worker's offer, answers it with a connection of its own, and shows the Master an offer of its own instead.
+  // It keeps the worker's offer, answers it with its own connection, and shows the Master an offer of its own instead.
   const own = new Map<string, Promise<OutgoingAttempt>>();
   const proxy = await startTrackerProxy(tracker.url, {
     fromPeer: (message, say) => {
@@ -308,9 +308,9 @@ t.test('warning names the step that failed', async (test) => {
   });
 
   await test.test('no path between the peers', async (test) => {
-    // TEST-NET-1: nobody is there.
-    const astray = (sdp: string) => sdp.replace(/(a=candidate:.* udp \d+) \S+ \d+ typ/gi, '$1 192.0.2.1 9 typ');
-    const proxy = await startTrackerProxy(tracker.url, { fromTracker: (message) => withSdp(message, astray) });
+    // TEST-NET-1: unreachable.
+    const unreachable = (sdp: string) => sdp.replace(/(a=candidate:.* udp \d+) \S+ \d+ typ/gi, '$1 192.0.2.1 9 typ');
+    const proxy = await startTrackerProxy(tracker.url, { fromTracker: (message) => withSdp(message, unreachable) });
     test.teardown(() => proxy.close());
     startMaster(test, { token, identity, trackers: [proxy.url], times: quick });
     const worker = startWorker(test, { token, trackers: [proxy.url], times: { ...quick, connectMs: 500 } });
@@ -320,9 +320,9 @@ t.test('warning names the step that failed', async (test) => {
 
   await test.test('a worker that was revoked; approved later, it gets in', async (test) => {
     let admitted = false;
-    const asked: string[] = [];
+    const requested: string[] = [];
     const admit = (id: string) => {
-      asked.push(id);
+      requested.push(id);
       return admitted ? undefined : ('worker-revoked' as const);
     };
     const master = startMaster(test, { token, identity, times: quick, admit });
@@ -331,7 +331,7 @@ t.test('warning names the step that failed', async (test) => {
     await until(() => worker.warnings.length > 0 && master.warnings.length > 0);
     test.equal(worker.warnings.at(-1)?.code, 'worker-revoked');
     test.equal(master.warnings.at(-1)?.code, 'worker-revoked');
-    test.equal(asked[0], identityId(keys.publicKey));
+    test.equal(requested[0], identityId(keys.publicKey));
     admitted = true;
     await until(() => worker.swarm.peers.size === 1);
   });

@@ -9,12 +9,12 @@ export type TrackerText = Record<string, unknown> & {
 };
 
 export interface TrackerProxyOptions {
-  /** Returns what is passed on, or undefined for nothing. `say` talks to the peer of this socket as if it were the tracker. */
+  /** Returns the message to forward, or undefined for none. `say` sends to the peer of this socket in the tracker's name. */
   readonly fromPeer?: (message: TrackerText, say: (message: unknown) => void) => TrackerText | undefined;
   readonly fromTracker?: (message: TrackerText) => TrackerText | undefined;
 }
 
-/** A tracker that stands before another one: it sees everything, and may change everything. */
+/** A tracker in front of another one: it sees every message, and may change it. */
 export async function startTrackerProxy(upstream: string, options: TrackerProxyOptions = {}) {
   const server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
   await once(server, 'listening');
@@ -46,7 +46,7 @@ export async function startTrackerProxy(upstream: string, options: TrackerProxyO
   });
   return {
     url: `ws://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    /** Every message of both directions, as it came. */
+    /** Every message of both directions, unmodified. */
     seen: seen as readonly string[],
     close() {
       for (const socket of server.clients) socket.terminate();
@@ -55,7 +55,7 @@ export async function startTrackerProxy(upstream: string, options: TrackerProxyO
   };
 }
 
-/** The same message with another description wherever it has one. */
+/** Returns the same message with a changed description, if it has one. */
 export function withSdp(message: TrackerText, change: (sdp: string) => string): TrackerText {
   const changed = <T extends { sdp: string }>(description: T): T => ({ ...description, sdp: change(description.sdp) });
   return {

@@ -13,7 +13,7 @@ const HOUR = 3_600_000;
 const LEASE_MS = 3_000;
 const DELAY_MS = 8_000;
 
-/** A Master that is asked over HTTP, with short leases. */
+/** A Master that is queried over HTTP, with short leases. */
 async function startMaster(grid: Grid, env: Readonly<Record<string, string>>, args: readonly string[] = []) {
   const port = await freePort();
   const { program, token } = await grid.master(['--task', 'task', '--lease-ms', String(LEASE_MS), '--http', `127.0.0.1:${port}`, ...args], {
@@ -49,7 +49,7 @@ for (const [way, shiftMs] of [
     const victim = grid.worker(token, 'victim', ['--concurrency', '1']);
     await ask('/jobs', { id: 'lost', data: { ms: 25_000, n: 1 }, attempts: 2 });
     await reaches('lost', 'leased');
-    // The signal finds the program loaded that is to hear it.
+    // The program that should receive the signal must be loaded first.
     const other = grid.worker(token, 'other', ['--concurrency', '1'], { env: shiftedClock(grid.folder, -shiftMs) });
     await ask('/jobs', { id: 'busy', data: { ms: 15_000, n: 0 }, attempts: 1 });
     await reaches('busy', 'leased');
@@ -71,7 +71,7 @@ for (const [way, shiftMs] of [
       t.ok(Math.abs(finishedAt - Date.now() - shiftMs) < HOUR / 2, 'by the clock as it is now');
     }
 
-    // A run whose Worker is gone holds up the end no longer than its lease.
+    // A run whose Worker is gone delays the end no longer than its lease.
     await ask('/jobs', { id: 'last', data: { ms: 60_000, n: 3 } });
     await reaches('last', 'leased');
     other.signal('SIGKILL');
@@ -80,7 +80,7 @@ for (const [way, shiftMs] of [
     t.equal((await program.ended).code, 0, program.text.slice(-1_000));
   });
 
-/** A process with all that it has started: what stands still when a machine is suspended. */
+/** Signals a process and everything it has started: what stops when a machine is suspended. */
 function signalTree(program: Program, signal: NodeJS.Signals): void {
   const children = new Map<number, number[]>();
   for (const name of readdirSync('/proc').filter((each) => /^\d+$/.test(each))) {
@@ -131,7 +131,7 @@ t.test('the clock of the database is set: its Masters take back no lease, and fo
   await grid.tracker();
   const url = await lab.createDatabase();
   const database = url.slice(url.lastIndexOf('/') + 1);
-  // It is found before the database's own.
+  // Found before the database's own function.
   await lab.query(
     `CREATE TABLE fake_clock (ms BIGINT); INSERT INTO fake_clock VALUES (0);
     CREATE FUNCTION clock_timestamp() RETURNS TIMESTAMPTZ LANGUAGE SQL
@@ -141,7 +141,7 @@ t.test('the clock of the database is set: its Masters take back no lease, and fo
   );
   const env = { PEERWORK_LEDGER: url };
   const one = await startMaster(grid, env);
-  // Its own clock is an hour off from the start: that of the database counts.
+  // Its own clock is an hour off from the start: the database's clock counts.
   const two = await startMaster(grid, { ...env, ...shiftedClock(grid.folder, -HOUR) });
   two.program.signal('SIGUSR2');
   const worker = grid.worker(one.token, 'worker', ['--concurrency', '2']);

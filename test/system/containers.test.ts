@@ -10,7 +10,7 @@ const lab = await insideDockerLab(t, import.meta.url);
 if (lab !== undefined) {
   const image = await lab.tinyImage();
 
-  /** The task folder of a Master, and the jobs for it. */
+  /** Writes the task folder of a Master, and its jobs. */
   const prepare = (grid: Grid) => {
     const folder = join(grid.folder, 'task');
     mkdirSync(folder);
@@ -60,7 +60,7 @@ if (lab !== undefined) {
     t.teardown(() => grid.close());
     await grid.tracker();
     const { program, token } = await grid.master(prepare(grid));
-    // Neither docker nor podman, should that be installed.
+    // Hides docker and podman, in case they are installed.
     const env = { DOCKER_HOST: `unix://${lab.folder}/nobody.sock`, CONTAINERS_CONF: `${lab.folder}/none.conf` };
     const without = grid.worker(token, 'anna', [], { env });
     await without.line(/jobs for container and crawl are left to others/);

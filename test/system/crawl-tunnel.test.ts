@@ -13,7 +13,7 @@ import { startTurnServer, turnLabTools } from '../lab/turn-server.js';
 
 const PAGES = 40;
 const SITE_PORT = 8_080;
-/** Asks the server behind the tunnel for the time of day that it has, and leaves a key there. */
+/** Asks the server behind the tunnel for its time of day, and sets a key there. */
 const ASKS_REDIS = `
 const { connect } = require('node:net');
 const { writeFileSync } = require('node:fs');
@@ -29,7 +29,7 @@ socket.on('error', (error) => { console.error(error.message); process.exit(1); }
 socket.write('SET from-a-container yes\\r\\nECHO hello\\r\\n');
 `;
 
-// A Master with its Redis behind one router, a Worker behind another, the website between them, and the engine beside the Worker.
+// A Master and its Redis behind one router, a Worker behind another, the website between them, and the engine next to the Worker.
 t.test('"tunnel" in task.json, by the documented commands, across routers', async (t) => {
   if (!requireTools(t, { ...turnLabTools, ...dockerTools, ...redisTools, 'redis-cli': 'redis-tools' }, { root: true })) return;
   const [docker, lab] = await Promise.all([LabDocker.start(), NatLab.open()]);

@@ -9,7 +9,7 @@ import { requireTools } from '../lab/require.js';
 import { Site } from '../lab/site.js';
 import { until } from '../lab/until.js';
 
-// Master, Worker and site are here; only the engine is elsewhere, and its containers have no network but the Worker's proxy.
+// Master, Worker and site are local; only the engine is elsewhere, and the only network of its containers is the Worker's proxy.
 if (requireTools(t, dockerTools, { root: true })) {
   const lab = await LabDocker.start();
   t.teardown(() => lab.close());
@@ -23,7 +23,7 @@ if (requireTools(t, dockerTools, { root: true })) {
     await grid.tracker();
     cpSync(join(packageRoot, 'assets', 'tasks', 'crawl'), join(grid.folder, 'crawl'), { recursive: true });
     const settingsFile = join(grid.folder, 'crawl', 'task.json');
-    // The site is on this machine: the owner names it below, and the task has to ask for it.
+    // The site is on this machine: the owner allows it below, and the task has to request it.
     const settings = { ...(JSON.parse(readFileSync(settingsFile, 'utf8')) as object), network: 'lan' };
     writeFileSync(settingsFile, JSON.stringify(settings));
     const startUrls = [site.url('/page/0', HOST)];
@@ -71,7 +71,7 @@ if (requireTools(t, dockerTools, { root: true })) {
     const victim = grid.worker(token, 'anna', args, { env: lab.environment });
     await until(() => site.asked.pages >= 40);
     await victim.stop('SIGKILL');
-    // Its container goes with it; what that asks for until then is nobody's result.
+    // Its container goes with it; what it fetches until then is discarded.
     await until(async () => (await lab.docker('ps', '-q')) === '');
     const before = site.asked;
     t.ok(before.pages < 120, 'it was in the middle');

@@ -20,7 +20,7 @@ const ask = async (url: string, body?: object): Promise<Any> => {
   return response.json();
 };
 
-/** What a page of another address does: reads, writes, and listens, with the address of crew for all of it. */
+/** What a page from another origin does: reads, writes and listens, all with crew's address. */
 const PAGE = (
   api: string,
 ) => `<!doctype html><meta charset="utf-8"><title>page</title><script src="/socket.io.js"></script><pre id="log"></pre><script>
@@ -76,7 +76,7 @@ t.test('a Master without a task serves pages of a named origin, and those alone'
   t.match(await shown(stranger, /done|failed/), /failed TypeError: Failed to fetch/);
   t.match(await ask(`${api}api/v1/task_groups/count`), { count: 1 }, 'and nothing came of it');
 
-  // Workers that bring their code: crew's, and those of our own HTTP API.
+  // Workers that bring their own code: crew's, and those of our HTTP API.
   await ask(`http://127.0.0.1:${port}/v1/jobs`, [{ id: 'a', data: 1, channel: 'mine' }]);
   const lease = { worker: { name: 'w' }, channels: ['mine'], limit: 1 };
   t.match(await ask(`http://127.0.0.1:${port}/v1/leases`, lease), { jobs: [{ id: 'a' }] });
@@ -121,7 +121,7 @@ t.test('the guide, followed to its end with crew’s own workers and crew-ui', a
   const run = (line: string) => {
     const started = execa('npx', wordsOf(line).slice(1), { cwd: grid.folder, reject: false, detached: true, all: true });
     t.teardown(async () => {
-      // npx and what it has started.
+      // npx and everything it started.
       if (started.pid !== undefined && started.exitCode === null) process.kill(-started.pid, 'SIGKILL');
       await started;
     });
@@ -146,10 +146,10 @@ t.test('the guide, followed to its end with crew’s own workers and crew-ui', a
   await page.goto(home);
   await page.getByText('Task Groups').first().click();
   await page.getByText('first').first().click();
-  // The children that the worker made, told live or read.
+  // The children created by the worker, received live or read.
   await until(async () => (await page.locator('tbody tr').count()) > 1);
   const before = await page.locator('tbody tr').count();
-  // One that is added before the page listens is not shown: crew-ui reads the list first and joins then.
+  // A job added before the page listens is not shown: crew-ui reads the list first and joins afterwards.
   await until(async () => {
     await ask(`http://127.0.0.1:${port}/crew/api/v1/task_group/${group}/tasks`, { name: 'added from elsewhere', channel: 'nobody' });
     return (await page.getByText('added from elsewhere').count()) > 0;

@@ -10,7 +10,7 @@ import { until } from '../lab/until.js';
 
 const hasChromium = (t: Test) => requireThat(t, findChromium() !== undefined, 'chromium missing: apt-get install chromium');
 
-/** Fails on its first run of a job, tells of its progress, and does what it is told to. */
+/** Fails on the first run of a job, reports its progress, and does what its data says. */
 const TASK = `
 import { setTimeout } from 'node:timers/promises';
 export default async (data, { attempt, progress, log, spawn }) => {
@@ -47,7 +47,7 @@ t.test('push, run, fail, retry, done: in a real browser, with a real Worker', as
   await page.getByLabel('Token').fill('dashboard-token');
   await page.keyboard.press('Enter');
   await page.getByRole('link', { name: 'jobs' }).click();
-  heard.length = 0; // The refusal that asks for the token is told on the console.
+  heard.length = 0; // The console reports the refusal that asks for the token.
 
   await page.getByRole('button', { name: 'Push a job' }).click();
   await page
@@ -61,7 +61,7 @@ t.test('push, run, fail, retry, done: in a real browser, with a real Worker', as
   await screenshot(page, 'failed');
   const retried = detail.getByRole('button', { name: 'Retry' });
   await retried.click();
-  // It fails as often as it is told to: the second life of the job is told otherwise.
+  // It fails as often as its data says; the second attempt gets different data.
   await detail.getByText('failed', { exact: false }).first().waitFor();
   await page.evaluate(
     async ([base, auth]) => {
@@ -139,7 +139,8 @@ t.test('on a phone, in the dark, by keyboard alone', async (t) => {
     t.equal(await page.evaluate('document.documentElement.scrollWidth'), 360, `${view}: no scrolling sideways`);
   }
   await screenshot(page, 'phone');
-  // The page draws a moment after what was chosen. Asked from here: its content policy lets nothing be evaluated in it again and again.
+  // The page renders a moment after a choice. Polled from here, because its content policy forbids repeated evaluation inside the
+  // page.
   const background = async (colour: string) => {
     await until(async () => (await page.evaluate('getComputedStyle(document.body).backgroundColor')) === colour);
   };
@@ -184,7 +185,7 @@ t.test('10,000 jobs and 500 workers', async (t) => {
   await page.locator('.list .row').first().waitFor();
   const list = page.getByRole('listbox');
   await list.focus();
-  // Each end of the list that is reached loads the next part of it.
+  // Reaching the end of the list loads the next page.
   await until(async () => {
     await page.keyboard.press('End');
     return page.getByText('job-0', { exact: true }).isVisible();

@@ -22,14 +22,14 @@ import { shortTimes } from '../wires/dory/source/lab.js';
 export const IMAGE = 'dory-core:v2';
 const script = fileURLToPath(new URL('dory-process.js', import.meta.url));
 
-/** What a Worker process is started with, as JSON. */
+/** Arguments of a Worker process, as JSON. */
 export interface ProcessArguments {
   readonly options: DorySourceOptions;
   readonly home: string;
   readonly hosts: readonly string[];
 }
 
-/** Everything around a dory Worker, the containers too: an API, a Redis for both queues, a website that may be crawled, an engine with the image. */
+/** Everything around a dory Worker, including containers: an API, a Redis for both queues, a website to crawl, an engine with the image. */
 export class DoryBed {
   readonly lab: LabDocker;
   readonly api: FakeApi;
@@ -40,9 +40,9 @@ export class DoryBed {
   readonly #processes = new Set<ChildProcess>();
   readonly #workers: Worker[] = [];
   #homes = 0;
-  /** Before each page, in milliseconds. */
+  /** Delay before each page, in milliseconds. */
   delayMs = 0;
-  /** Pages that answer 500. */
+  /** Pages that respond with 500. */
   readonly broken = new Set<string>();
 
   private constructor(lab: LabDocker, api: FakeApi, redis: LabRedis, site: Site) {
@@ -83,7 +83,7 @@ export class DoryBed {
     return `redis://localhost:${this.redis.port}`;
   }
 
-  /** A crawl of so many pages of the site. */
+  /** A crawl of this many pages of the site. */
   actor(maxPages: number, more: object = {}): object {
     return { startUrls: [this.site.url('/page/0', HOST)], maxPages, maxRetries: 1, ...more };
   }
@@ -114,7 +114,7 @@ export class DoryBed {
     return worker;
   }
 
-  /** A Worker as a process of its own, to be killed. */
+  /** A Worker in a process of its own, to be killed. */
   process(workerId: string, more: DorySourceOptions = {}, home = this.home(workerId)): ChildProcess {
     const given: ProcessArguments = { options: this.options(workerId, more), home, hosts: this.hosts };
     const child = spawn(process.execPath, [script, JSON.stringify(given)], { stdio: ['pipe', 'ignore', 'inherit'] });
@@ -130,7 +130,7 @@ export class DoryBed {
     await gone;
   }
 
-  /** How the job ended. */
+  /** Resolves with how the job ended. */
   async ended(id: string): Promise<'completed' | 'failed'> {
     let state = '';
     const ended = async () => {
@@ -141,12 +141,12 @@ export class DoryBed {
     return state === 'completed' ? 'completed' : 'failed';
   }
 
-  /** Containers of a run that are there, running or not. */
+  /** Containers of a run that exist, running or not. */
   async containersOf(runId: string): Promise<readonly string[]> {
     return (await this.lab.docker('ps', '-aq', '--filter', `label=dory.run=${runId}`)).split('\n').filter(Boolean);
   }
 
-  /** What is left of a run's containers; those that have ended are cleared away a moment later. */
+  /** Remaining containers of a run; ended ones are removed a moment later. */
   async leftOf(runId: string): Promise<readonly string[]> {
     let left: readonly string[] = [];
     const gone = async () => {
@@ -157,14 +157,14 @@ export class DoryBed {
     return left;
   }
 
-  /** How many were ever made for it. */
+  /** How many containers were ever created for it. */
   async madeFor(runId: string, sinceMs: number): Promise<number> {
     const range = ['--since', String((sinceMs - 1_000) / 1_000), '--until', String(Date.now() / 1_000)];
     const filters = ['--filter', `label=dory.run=${runId}`, '--filter', 'event=create'];
     return (await this.lab.docker('events', ...range, ...filters, '--format', '{{.ID}}')).split('\n').filter(Boolean).length;
   }
 
-  /** What the queue of a distributed run says afterwards. */
+  /** Returns what the queue of a distributed run holds afterwards. */
   async inspect(runId: string) {
     const redis = this.redis.connect();
     try {
@@ -187,7 +187,7 @@ export class DoryBed {
     }
   }
 
-  /** Between scenarios. */
+  /** Resets everything between scenarios. */
   async clear(): Promise<void> {
     for (const child of [...this.#processes]) await this.kill(child);
     await Promise.all(this.#workers.splice(0).map((worker) => worker.close()));
@@ -211,7 +211,7 @@ export class DoryBed {
   }
 }
 
-/** As a person would start it, but with short times. */
+/** Starts a Worker as a person would, but with short intervals. */
 export function startWorker({ options, home, hosts }: ProcessArguments, write: (line: string) => void = () => {}): Worker {
   const worker = new Worker({
     ...{ home, concurrency: 4, sandbox: 'off', drainMs: 1_000, name: options.workerId ?? 'w' },

@@ -2,18 +2,18 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { packageRoot } from '../lab/grid.js';
 
-/** What a scenario showed, one row of the report. */
+/** The result of one scenario, a row of the report. */
 export interface ScenarioRow {
   readonly id: string;
   readonly what: string;
   readonly ended: string;
   readonly seconds: number;
-  /** Of this run, over all Workers. */
+  /** Containers of this run, over all Workers. */
   readonly containers: number;
-  /** By container. */
+  /** Handled pages by container. */
   readonly handled: Readonly<Record<string, number>>;
   readonly results: number;
-  /** How often pages were asked for beyond once each. */
+  /** How often pages were fetched more than once. */
   readonly again: number;
   readonly note?: string;
 }
@@ -24,7 +24,7 @@ export function skewOf(handled: Readonly<Record<string, number>>): number | unde
   return counts.length < 2 || total === 0 ? undefined : (Math.max(...counts) - Math.min(...counts)) / total;
 }
 
-/** The results as Markdown, in `build/dory.md`. */
+/** Writes the results as Markdown to `build/dory.md`. */
 export function writeReport(rows: readonly ScenarioRow[]): void {
   const file = join(packageRoot, 'build', 'dory.md');
   const heading = ['id', 'scenario', 'ended', 's', 'containers', 'results', 'asked again', 'pages by container', 'skew', 'note'];

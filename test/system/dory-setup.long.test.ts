@@ -15,7 +15,7 @@ import { FakeApi } from '../wires/dory/source/fake-api.js';
 const lab = await insideDockerLab(t, import.meta.url, { ...redisTools, script: 'bsdutils' });
 const script = join(packageRoot, 'bin', 'dory-worker.js');
 
-/** The commands of a page, in their order. */
+/** The commands of a page, in order. */
 function commandsOf(page: string): string[] {
   const text = readFileSync(join(packageRoot, page), 'utf8');
   return [...text.matchAll(/^```sh\n([\s\S]*?)^```$/gm)]
@@ -24,7 +24,7 @@ function commandsOf(page: string): string[] {
     .filter(Boolean);
 }
 
-/** Set-up from a machine without docker to a run that is done, as the guide has it, with a real engine, queue and Redis. */
+/** From a machine without docker to a completed run, following the guide, with a real engine, queue and Redis. */
 if (lab !== undefined) {
   const [api, redis] = [await FakeApi.start(), await LabRedis.start()];
   const site = await Site.start({ pages: 100 });
@@ -32,7 +32,7 @@ if (lab !== undefined) {
   queue.on('error', () => {});
   t.teardown(() => Promise.all([queue.close(), api.close(), redis.close(), site.close()]));
 
-  /** A machine without docker and podman, whose apt-get installs docker.io by making it appear. */
+  /** A machine without docker and podman, whose apt-get "installs" docker.io by making it appear. */
   function bareMachine(t: Test) {
     const folder = t.testdir({});
     const bin = join(folder, 'bin');
@@ -62,7 +62,7 @@ if (lab !== undefined) {
     const { env, apt } = bareMachine(t);
     const owner = new OwnersFolder({ env, script });
     t.teardown(() => owner.close());
-    // What dory-worker has left.
+    // What dory-worker has left behind.
     const mine = [
       `API_BASE_URL=http://localhost:${api.port}`,
       'REDIS_HOST=127.0.0.1',
@@ -137,7 +137,7 @@ if (lab !== undefined) {
       parts: { REDIS_HOST: '127.0.0.1', REDIS_PORT: String(locked.port), REDIS_PASSWORD: 'open sesame' },
       url: { REDIS_URL: `redis://:open%20sesame@127.0.0.1:${locked.port}`, REDIS_HOST: '127.0.0.1', REDIS_PORT: '1' },
     };
-    // Ignored: the node is pinned.
+    // Ignored, because the node is pinned.
     api.config = { maxConcurrentRuns: 1, containerCount: 5, dockerImage: 'no-such-image:1' };
     for (const [name, place] of Object.entries(places)) {
       const program = new Program([], t.testdirName, { script, env: { ...shared, ...place, WORKER_ID: `by-${name}` } });
@@ -206,7 +206,7 @@ if (lab !== undefined) {
       asked = true;
       terminal.stdin.write('n\r');
     });
-    // The questions of `.env` come next; Ctrl-C leaves them.
+    // The questions for `.env` come next; Ctrl-C cancels them.
     const leave = setInterval(() => /REDIS|dory-api/.test(seen.slice(seen.indexOf('fail'))) && asked && terminal.stdin.write('\x03'), 500);
     const { exitCode } = await terminal;
     clearInterval(leave);

@@ -18,7 +18,7 @@ if (lab !== undefined) {
   t.afterEach(() => bed.clear());
   t.teardown(() => bed.close());
 
-  /** An image that is not our crawler's and does what the script says. */
+  /** Builds an image other than our crawler's that runs the given script. */
   async function imageOf(name: string, script: string): Promise<string> {
     const base = await lab?.nodeImage('peerwork-test/dory-base:1', ['peerwork.egress=proxy']);
     const folder = join(lab?.folder ?? '', name);
@@ -28,7 +28,7 @@ if (lab !== undefined) {
     return `peerwork-test/${name}:1`;
   }
 
-  /** Each page was handled and came to the API once; nothing is left running. */
+  /** Checks that each page was handled and reported to the API once, and that nothing is left running. */
   async function allDone(t: Test, runId: string, pages: number): Promise<void> {
     const { handled, requests } = await bed.inspect(runId);
     t.equal(handled, pages, 'every page is handled');

@@ -6,7 +6,7 @@ import { type ScenarioRow, skewOf, writeReport } from './dory-report.js';
 
 const lab = await insideDockerLab(t, import.meta.url, redisTools);
 
-/** The thirteen scenarios that dory-worker shows itself by, with real containers, a real Redis and a real queue. Only the API is made up. */
+/** dory-worker's thirteen demonstration scenarios, with real containers, a real Redis and a real queue. Only the API is a fake. */
 if (lab !== undefined) {
   const bed = await DoryBed.start(lab);
   const { api, site } = bed;
@@ -26,7 +26,7 @@ if (lab !== undefined) {
     readonly before?: () => void;
   }
 
-  /** Runs one and checks what all have in common. */
+  /** Runs one scenario and checks what all have in common. */
   async function show({ id, what, config, worker = {}, expected = 'completed', before }: Scenario, t: Test) {
     const runId = id.toLowerCase();
     before?.();
@@ -89,7 +89,7 @@ if (lab !== undefined) {
       shared(t, shown, pages);
       t.equal(shown.containers, containers);
       t.equal(Object.keys(shown.queue.byContainer).length, containers, 'each had its share');
-      // Two on ten pages may differ by the few that each has in hand.
+      // With two containers on ten pages, shares may differ by the few that each has in flight.
       if (pages >= 50) t.ok(shown.skew <= 0.25, 'and a fair one');
       t.comment(`skew ${shown.skew}: ${JSON.stringify(shown.queue.byContainer)}`);
       t.match(

@@ -14,7 +14,10 @@ import { until } from '../lab/until.js';
 
 const SECRET = 'a-secret-of-the-user';
 
-/** What keeps an engine from being used, and what is done about it as the remedy says: `remedy` answers the address of then, `words` stand in what was said. */
+/**
+ * Something that makes an engine unusable, and its remedy: `remedy` applies it and returns the address to use then; `words` must
+ * appear in the message.
+ */
 interface Refusal {
   readonly what: string;
   readonly code: string;
@@ -31,7 +34,7 @@ function newGrid(t: Test): Grid {
   return grid;
 }
 
-/** A server that takes connections and says nothing. */
+/** A server that accepts connections and stays silent. */
 async function silentServer(t: Test): Promise<number> {
   const open = new Set<Socket>();
   const server: Server = createServer((socket) => {
@@ -46,7 +49,7 @@ async function silentServer(t: Test): Promise<number> {
   return (server.address() as { readonly port: number }).port;
 }
 
-function told(t: Test, line: string, { code, words }: Refusal): void {
+function checkMessage(t: Test, line: string, { code, words }: Refusal): void {
   t.match(line, words, 'the cause');
   t.notMatch(line, SECRET, 'and no password');
   t.ok(line.includes(knownError(code)?.hint.slice(0, 20) ?? 'no such code'), 'and what to do');
@@ -73,7 +76,7 @@ t.test('a Postgres that refuses a ledger: each cause has its code, and what is s
     `postgres://${login}@${host}:${port}/${name}${query}`;
   const sealed = (name: string) => address(name, { query: `?sslmode=verify-full&sslrootcert=${tls.ca}` });
   await create('whole');
-  // Masters of one ledger have one key.
+  // Masters on one ledger share a key.
   const keyFile = join(t.testdir(), 'key.json');
   const stopped = await freePort();
   const silent = await silentServer(t);
@@ -234,7 +237,7 @@ t.test('a Postgres that refuses a ledger: each cause has its code, and what is s
       const line = await refused.line(/^peerwork: /);
       t.equal((await refused.ended).code, 2);
       t.match(line, `[${refusal.code}]`);
-      told(t, line, refusal);
+      checkMessage(t, line, refusal);
       const served = start(await refusal.remedy());
       t.match(await served.line(/^(Token|peerwork): /), /^Token: /, 'it starts');
       await served.stop();
@@ -307,7 +310,7 @@ t.test('a Redis that refuses a source: each cause has its code, and what is said
       const refused = start(address);
       const line = await refused.line(/ warn .*worqr|ended/);
       t.match(line, `code=${refusal.code} `);
-      told(t, line, refusal);
+      checkMessage(t, line, refusal);
       await new Promise((resolve) => setTimeout(resolve, 1_500));
       t.equal(refused.lines.filter((each) => / warn .*code=/.test(each)).length, 1, 'it is said once');
       await refused.stop();

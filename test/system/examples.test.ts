@@ -7,10 +7,10 @@ import { packageRoot } from '../lab/grid.js';
 
 const folder = join(packageRoot, 'examples');
 
-/** Only bounds what hangs. */
+/** Only bounds hangs. */
 const EXAMPLE_LIMIT_MS = 300_000;
 
-/** What each program prints. */
+/** Expected output of each program. */
 const OUTPUT: Readonly<Record<string, readonly string[]>> = {
   embedded: ['progress 0.5', 'log doubling 21', '0 completed { twice: 42 }'],
   graph: ['sum 15'],

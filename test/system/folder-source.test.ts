@@ -36,7 +36,7 @@ async function setUp(t: Test) {
     t.teardown(() => worker.close());
     return worker;
   };
-  /** As a producer would: complete from the moment it is there. */
+  /** Pushes like a producer: the file is complete from the moment it appears. */
   const push = async (source: string, name: string, data: unknown) => {
     await writeFile(join(root, source, `${name}.tmp`), JSON.stringify(data));
     await rename(join(root, source, `${name}.tmp`), join(root, source, 'inbox', `${name}.json`));

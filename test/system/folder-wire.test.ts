@@ -10,7 +10,7 @@ import { until } from '../lab/until.js';
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 const example = join(root, 'examples', 'folder-wire', 'wire.ts');
 
-/** A copy of this package as it is built, with the wire's folder in it and one entry in the list. */
+/** Copies the built package and adds the wire's folder and one entry in the list. */
 function withWire(folder: string): string {
   const src = join(folder, 'build', 'src');
   cpSync(join(root, 'build', 'src'), src, { recursive: true, filter: (path) => !path.endsWith('.d.ts') && !path.endsWith('.map') });

@@ -8,7 +8,7 @@ import { Grid } from '../lab/grid.js';
 import { LabRedis, requireRedis } from '../lab/redis.js';
 import { until } from '../lab/until.js';
 
-/** Gives back its data, and all that it can see of its surroundings. */
+/** Returns its data, and everything it can see of its surroundings. */
 const PRYING = `
 export default async (data, context) => {
   context.log(JSON.stringify(data));

@@ -9,10 +9,10 @@ import { packageRoot } from '../lab/grid.js';
 import { temporaryFolder } from '../lab/open-source.js';
 import { requireThat, requireTools } from '../lab/require.js';
 
-/** Without what git keeps of the past. */
+/** Excludes git's history. */
 const MAX_CLONE_MB = 150;
 
-/** An installation and a build, on a machine that has others to do. */
+/** An installation and a build, on a busy machine. */
 t.setTimeout(1_500_000);
 
 const token = formatToken(createToken({ publicKey: nodePrimitives.randomBytes(32), trackers: ['ws://127.0.0.1:1'] }, nodePrimitives));
@@ -20,10 +20,10 @@ const token = formatToken(createToken({ publicKey: nodePrimitives.randomBytes(32
 t.test('in a fresh clone set-up installs, builds, and writes .env, without a terminal too', async (t) => {
   if (!requireTools(t, { git: 'git' })) return;
   if (!requireThat(t, existsSync(join(packageRoot, '.git')), 'this is no clone')) return;
-  // Outside of every clone, whose packages Node would find from below it.
+  // Outside of every clone, whose packages Node would otherwise find from below.
   const folder = join(temporaryFolder(t, 'clone'), 'peerwork');
   await execa('git', ['clone', '--quiet', packageRoot, folder]);
-  // What is not committed yet counts as well.
+  // Uncommitted changes count as well.
   const changed = await execa('git', ['diff', 'HEAD', '--binary'], { cwd: packageRoot, stripFinalNewline: false });
   if (changed.stdout !== '') await execa('git', ['apply', '--whitespace=nowarn'], { cwd: folder, input: changed.stdout });
   const env = { PEERWORK_BUBBLEWRAP: '/nowhere/bwrap' };
@@ -42,7 +42,7 @@ t.test('in a fresh clone set-up installs, builds, and writes .env, without a ter
   const { stdout: size } = await execa('du', ['-sm', '--exclude=.git', folder]);
   t.ok(Number.parseInt(size, 10) <= MAX_CLONE_MB, `${size.split('\t')[0]} MB`);
 
-  // It is whole enough to be a Master and a Worker.
+  // It is complete enough to be a Master and a Worker.
   const tracker = new TrackerServer();
   await tracker.start(0, '127.0.0.1');
   t.teardown(() => tracker.close());
@@ -73,7 +73,7 @@ t.test('in a fresh clone set-up installs, builds, and writes .env, without a ter
   await master;
   t.match(readFileSync(join(folder, 'outcomes.ndjson'), 'utf8'), /"state":"completed"/);
 
-  // Who works on it gets the rest with the first command that needs it.
+  // A developer gets the rest with the first command that needs it.
   const built = await execa('npm', ['run', 'build'], { cwd: folder, stdin: 'ignore', reject: false });
   t.equal(built.exitCode, 0, built.stderr);
   t.match(built.stderr, /setup: installing dependencies/);

@@ -5,7 +5,7 @@ import t from 'tap';
 import { Grid } from '../lab/grid.js';
 import { until } from '../lab/until.js';
 
-/** Splits a text into words, has each counted by a child, and the counts added by a grandchild. */
+/** Splits a text into words, has each one counted by a child, and the counts summed by a grandchild. */
 const TASK = `
 export default (data, { spawn, hold, parents, delayChildren }) => {
   if (data.text !== undefined) {
@@ -33,7 +33,7 @@ t.test('a graph from a file: parents, continuations and labels, over real links'
   ];
   writeFileSync(join(grid.folder, 'jobs.ndjson'), jobs.map((job) => JSON.stringify(job)).join('\n'));
   await grid.tracker();
-  // Without an input file it goes on serving, so that the children of the jobs are done as well.
+  // Without an input file it keeps serving, so that the children of the jobs run as well.
   const { program, token } = await grid.master([
     '--task',
     'task',

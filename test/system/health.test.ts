@@ -131,7 +131,7 @@ t.test('what is wrong with the machine is found, each with what to do', async (t
   t.match(checks, {
     token: { state: 'fail', detail: /truncated/, hint: /Copy the token again/ },
     disk: { state: 'fail', detail: /cannot be written/, hint: /--home/ },
-    // Not on the PATH, it is found where it came with Node.
+    // If npm is not on the PATH, it is found where it came with Node.
     npm: { state: 'ok' },
     containers: { state: 'fail', detail: /docker is not installed/, hint: /Install docker/ },
     memory: { state: 'warn', hint: /Lower PEERWORK_CONCURRENCY/ },

@@ -104,7 +104,7 @@ t.test('however a run ends, its lines and its last progress are in the history b
       end,
     );
     t.equal(words.filter((word) => /^progress/.test(word)).at(-1), 'progress 1', end);
-    // Nobody wrote the end of that line before the process was gone.
+    // The end of that line was never written before the process was gone.
     if (!['kill', 'memory', 'spin'].includes(end)) t.ok(words.includes('last word'), end);
     if (end === 'throw')
       t.ok(
@@ -114,7 +114,7 @@ t.test('however a run ends, its lines and its last progress are in the history b
     if (end !== 'completed') t.equal(words.at(-1), `error ${codes[end] ?? 'task-threw'}`);
   }
 
-  // The Worker stops: the run is given back, with what it said.
+  // The Worker stops: the run is given back, together with its log.
   const back = [{ id: 'back', data: data('wait') }];
   await ask('', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(back) });
   await until(async () => wordsOf(await entries('back')).includes('line 60 of 60'));

@@ -11,7 +11,7 @@ import { requireTools } from '../lab/require.js';
 import { blobOf, liar, manifestOf, serve, writeTree } from '../task/fixtures.js';
 import { home } from '../task/home.js';
 
-/** Says where its package lies and what stands there. */
+/** Reports where its package is located and what is there. */
 const TASK = `import { readdirSync, readFileSync, realpathSync } from 'node:fs';
 export default async () => {
   const root = realpathSync(new URL('node_modules/ms', import.meta.url));
@@ -21,7 +21,7 @@ export default async () => {
 `;
 const SECRET = 'KEY=of-the-owner';
 
-/** A Master that publishes what it likes: one job of a task with this lockfile. */
+/** A Master that publishes whatever it likes: one job of a task with this lockfile. */
 function hostileMaster(dependencies: object, lock: string): { readonly setup: SourceSetup; readonly outcome: Promise<Outcome> } {
   const packageJson = JSON.stringify({ dependencies });
   const manifest = manifestOf({ 'task.mjs': TASK }, { entry: 'task.mjs', dependencies: { packageJson, lock: blobOf(Buffer.from(lock)) } });

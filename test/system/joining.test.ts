@@ -5,7 +5,7 @@ import { Master, PeerworkError, type RunnerSetup, type Source, type SourceSetup,
 import { TrackerServer } from '../../src/swarm/tracker-server.node.js';
 import { until } from '../lab/until.js';
 
-/** A Master with a task of JavaScript and one for the runner `slow`. */
+/** A Master with a JavaScript task and one for the runner `slow`. */
 async function setUp(t: Test) {
   const folder = t.testdir();
   const tasks = { code: join(folder, 'code'), slow: join(folder, 'slow') };
@@ -28,7 +28,7 @@ async function setUp(t: Test) {
   return { folder, master, start, outcomeOf };
 }
 
-/** A runner that is being opened until the test says otherwise. */
+/** A runner that keeps opening until the test releases it. */
 function slowRunner(required = false) {
   let go: (error?: Error) => void = () => {};
   const opening = new Promise<void>((resolve, reject) => {

@@ -21,7 +21,7 @@ const TASK = `
     return 'left';
   };`;
 
-/** Folders longer than any path, where a Worker that was killed has left them. */
+/** Creates folders deeper than any valid path, where a killed Worker would have left them. */
 function plantChain(folder: string): void {
   mkdirSync(folder, { recursive: true });
   const [a, b] = [join(folder, 'a'), join(folder, 'b')];
@@ -45,7 +45,7 @@ async function check(t: Test, sandbox: 'off' | 'required'): Promise<void> {
   master.on('settled', (job) => settled.push(job));
   const home = join(folder, 'home');
   const own = join(home, 'workers', '1');
-  // Of processes that are gone, in every folder that a Worker sweeps.
+  // Names of dead processes, in every folder that a Worker cleans up.
   const dead = '1073741823.0123456789ab';
   const planted = [`scratch/jobs.${dead}`, `workplaces/${'a'.repeat(64)}.${dead}`].map((name) => join(own, name));
   planted.push(join(home, 'store', 'arriving', `x.${dead}`));

@@ -14,7 +14,7 @@ import { KEY, TOKEN } from '../lab/queue-xec/foreign.js';
 import { until } from '../lab/until.js';
 
 const OPERATIONS = 60;
-/** Of what lives as long as its room: a few parts of it listen, and what is under way just now. */
+/** Listener limit for signals that live as long as their room: a few parts of it listen, plus whatever is in flight. */
 const MOST = 20;
 
 function listen(t: Test): Listening {

@@ -6,7 +6,7 @@ import { Grid } from '../lab/grid.js';
 import { writeSlowTask } from '../lab/jobs.js';
 import { requireTools } from '../lab/require.js';
 
-/** Inside a network of its own: the tracker, by a socket file, at the address that it has outside. */
+/** Inside a network namespace of its own: exposes the tracker, through a socket file, at the address that it has outside. */
 const DOOR = `require('node:net').createServer((one) => {
   const other = require('node:net').connect(process.argv[1]);
   one.on('error', () => other.destroy()).pipe(other).on('error', () => one.destroy()).pipe(one);
@@ -31,7 +31,7 @@ t.test('a machine that has nothing but its own loopback is told so', async (t) =
   t.teardown(() => outside.close());
   const { token } = await grid.master(['--task', 'task', '--http', 'off']);
   const script = 'ip link set lo up; "$1" -e "$2" "$3" "$4" & shift 4; "$@"';
-  // Killed, it takes all with it that was started inside.
+  // When killed, it takes everything started inside with it.
   const prefix = [
     'unshare',
     '--net',

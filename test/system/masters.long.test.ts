@@ -9,7 +9,7 @@ import { until } from '../lab/until.js';
 
 const KILLS = 10;
 
-/** A tracker, a database, and Masters that share it as they share a key file. */
+/** A tracker, a database, and Masters that share it and a key file. */
 async function newGrid(t: Test, jobs: number, ms: number) {
   const lab = await LabPostgres.start();
   const grid = new Grid();
@@ -62,7 +62,7 @@ t.test('what one Master is given, the Workers of the other do', async (t) => {
   const serving = await grid.master(['--task', 'task'], { env });
   const anna = grid.worker(serving.token, 'anna');
   await anna.line(/connected/);
-  // No Worker ever finds this one: its tracker is not there.
+  // No Worker ever finds this one: its tracker does not exist.
   const giving = await start('results.ndjson', ['--tracker', 'ws://127.0.0.1:9']);
   t.equal((await giving.program.ended).code, 0, giving.program.text.slice(-1_000));
   allOnce(t, grid, 20);
@@ -112,7 +112,7 @@ t.test('a Master with another key is refused, and one that ends waits for its ow
   const database = env.PEERWORK_LEDGER.slice(env.PEERWORK_LEDGER.lastIndexOf('/') + 1);
   const leased = async () => (await lab.query("SELECT id FROM job WHERE state = 'leased'", database)).length;
   await until(async () => (await leased()) === 1);
-  // No Worker ever finds this one: its tracker is not there.
+  // No Worker ever finds this one: its tracker does not exist.
   const two = await grid.master(['--task', 'task', '--http', 'off', '--tracker', 'ws://127.0.0.1:9'], { env });
   await two.program.stop('SIGTERM');
   t.equal((await two.program.ended).code, 0, two.program.text.slice(-1_000));

@@ -4,7 +4,7 @@ import { Master, Worker } from '../../src/index.js';
 import { TrackerServer } from '../../src/swarm/tracker-server.node.js';
 import { until } from '../lab/until.js';
 
-/** Of each metric whether its figures may stand still while nothing happens to what it tells of. */
+/** For each metric, whether it may stay constant while its subject does not change. */
 const metrics = {
   peerwork_jobs: 'moves',
   peerwork_settled_total: 'moves',
@@ -41,7 +41,7 @@ t.test('each metric moves with what it tells of', async (t) => {
 
   const before = await figures();
   t.same(before.named.sort(), Object.keys(metrics).sort(), 'the list is complete');
-  // A worker that takes a job and falls silent; then one that works.
+  // First a worker that takes a job and falls silent, then one that works.
   await master.push({ id: 'lost', channel: 'elsewhere', data: 1, attempts: 1 });
   const claimed = await ask('/v1/leases', { worker: { name: 'silent' }, channels: ['elsewhere'], leaseMs: 1_000 });
   t.match(await claimed.json(), { jobs: [{ id: 'lost' }] });

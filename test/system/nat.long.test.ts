@@ -81,7 +81,7 @@ t.test('where it cannot connect, it says why', async (t) => {
   await t.rejects(connect(), { code: 'ice-failed', message: /here host\+srflx, there host\+srflx; STUN answered, no TURN server/ });
 
   await Promise.all([lab.setNat('a', 'web'), lab.setNat('b', 'port')]);
-  // The lab's certificate is its own: without being told of it, nobody may be talked into sending a password there.
+  // The lab's certificate is self-signed: without its CA, no client may be tricked into sending a password there.
   await a.call('join', { servers: [turn.stun, ...turn.turnTls] });
   await b.call('join', { servers: [turn.stun] });
   await t.rejects(connect(), { code: 'ice-failed', message: /no relay from TURN/ });

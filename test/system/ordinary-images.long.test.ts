@@ -18,7 +18,7 @@ import { FakeApi } from '../wires/dory/source/fake-api.js';
 const KEY = 'dwk_a-key-for-tests';
 const lab = await insideDockerLab(t, import.meta.url, { ...redisTools, ...podmanTools, openssl: 'openssl' }, ['docker', 'podman']);
 
-/** Images that know nothing of this worker, run by the command line for a dory-api as plain docker would run them. */
+/** Images that know nothing about this worker, run through the command line for a dory-api as plain docker would run them. */
 if (lab !== undefined) {
   const host = lab.engine === 'docker' ? 'host.docker.internal' : 'host.containers.internal';
   const writes = '<h1>heading</h1><script>document.body.append("a script " + "wrote this")</script>';
@@ -72,7 +72,7 @@ if (lab !== undefined) {
     const run = api.addRun(runId, { dockerImage, actorConfig, memoryLimitMb: 512, actorTimeoutSecs: 300, ...more });
     await queue.add('execute', { runId });
     await until(() => run.status === 'completed' || run.status === 'failed');
-    // Its final status may come after the container's own.
+    // Its final status may arrive after the container's own.
     await until(() => run.statuses.some(({ fallback }) => fallback === true));
     return { run, last: run.statuses.at(-1) ?? {} };
   };

@@ -11,7 +11,7 @@ import { removeFolder } from '../lab/remove-folder.js';
 
 const run = promisify(execFile);
 
-/** The errors in what a program writes, and in our own declarations; those of other packages are theirs. */
+/** Returns type errors in a consumer's code and in our own declarations; those of other packages do not count. */
 async function compileConsumer(home: string): Promise<string[]> {
   copyFileSync(join(packageRoot, 'test/fixtures/consumer/consumer.ts'), join(home, 'consumer.ts'));
   const compilerOptions = {
@@ -31,14 +31,14 @@ const MOST_PACKAGES = 100;
 const MOST_BYTES = 25_000_000;
 const manifest = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { dependencies: Record<string, string> };
 
-/** What npm has installed: packages, and what they take on the disk, in blocks of 4 KiB. */
+/** What npm installed: number of packages, and their disk usage in blocks of 4 KiB. */
 function measured(folder: string): { readonly packages: number; readonly bytes: number } {
   const entries = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
   const sizes = entries.map((entry) => Math.ceil(statSync(join(entry.parentPath, entry.name)).size / 4_096) * 4_096);
   return { packages: versionsIn(folder).length + 1, bytes: sizes.reduce((sum, size) => sum + size, 0) };
 }
 
-/** `name@version` of all but our own. */
+/** `name@version` of all packages except ours. */
 function versionsIn(folder: string): string[] {
   return readdirSync(folder, { recursive: true, encoding: 'utf8' })
     .filter((file) => /(^|node_modules\/)(@[^/]+\/)?[^/@]+\/package\.json$/.test(file) && file !== 'peerwork/package.json')
@@ -49,13 +49,13 @@ function versionsIn(folder: string): string[] {
 t.test('the packed package works in an empty folder, without overrides', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'peerwork-package-'));
   t.teardown(() => removeFolder(folder));
-  // The build is there already: packing must not start another beside the running tests.
+  // Already built: packing must not start another build next to running tests.
   await run('npm', ['pack', '--ignore-scripts', '--pack-destination', folder], { cwd: packageRoot });
   const [tarball] = readdirSync(folder);
   const home = join(folder, 'an empty one');
   mkdirSync(home);
   writeFileSync(join(home, 'package.json'), '{ "private": true, "type": "module" }\n');
-  // With its scripts: npm must find none to speak of.
+  // With scripts enabled: npm must find none to mention.
   const { stdout: said, stderr } = await run('npm', ['install', '--no-audit', '--no-fund', join('..', tarball ?? '')], { cwd: home });
   t.notMatch(said + stderr, /EBADENGINE|install scripts|deprecated/, 'nothing is warned of');
   const { packages, bytes } = measured(join(home, 'node_modules'));
@@ -102,7 +102,7 @@ t.test('the packed package works in an empty folder, without overrides', async (
      await worker.close();
      await master.close();`,
   );
-  // A pipe for stdin: nobody can be asked.
+  // stdin is a pipe: nobody can be asked.
   const command = (args: readonly string[]) => run(process.execPath, args, { cwd: home, env: { ...process.env, HOME: folder } });
   const missing = [
     { args: ['node_modules/peerwork/bin/peerwork.js', 'tracker', '--host', '127.0.0.1', '--port', '0'], name: 'bittorrent-tracker' },

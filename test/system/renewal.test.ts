@@ -5,7 +5,7 @@ import { Grid } from '../lab/grid.js';
 import { lateTimers } from '../lab/late-timers.js';
 import { until } from '../lab/until.js';
 
-/** A third of it is the time from beat to beat, which no other timer of a Worker has. */
+/** A third of it is the interval between beats, which no other timer of a Worker has. */
 const LEASE_MS = 3_333;
 const BEAT_MS = 1_111;
 const LEASES = 5;
@@ -39,7 +39,7 @@ for (const beats of [0, 2])
       (await (await fetch(`${url}/v1/jobs/${id}`)).json()) as { state: string; attempts: number; worker?: string };
     const late = grid.worker(token, 'late', ['--concurrency', '2'], { env: lateTimers(grid.folder, BEAT_MS, beats) });
     await until(async () => (await get('talking')).state === 'leased' && (await get('quiet')).state === 'leased');
-    // Whatever lease ends, it has the job.
+    // If any lease expires, this worker gets the job.
     const other = grid.worker(token, 'other', ['--concurrency', '2']);
     await other.line(/connected|joined/i);
     await until(async () => (await get('talking')).state === 'completed' && (await get('quiet')).state === 'completed');

@@ -7,7 +7,7 @@ import { Grid } from '../lab/grid.js';
 
 const TRANSFER = 'transfer-secret-of-32-characters';
 
-/** Tells a task's whole world: its environment, its arguments, its parent's if it can. */
+/** Reports everything a task can see: its environment, its arguments, its parent's if possible. */
 const SPY_TASK = `
 const { readFileSync } = require('node:fs');
 module.exports = () => {
@@ -15,7 +15,7 @@ module.exports = () => {
   return { env: process.env, argv: process.argv, exec: process.execArgv, parent: read('/proc/' + process.ppid + '/environ'), own: read('/proc/self/environ') };
 };`;
 
-/** Stands between the peers and their tracker and keeps every word. */
+/** A proxy between the peers and their tracker that records every message. */
 async function wiretap(upstream: string): Promise<{ url: string; heard: () => string; close: () => void }> {
   const server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
   await new Promise((resolve) => server.once('listening', resolve));

@@ -42,7 +42,7 @@ t.test('a Worker is started in the background, comes back when it is killed, and
   t.match(await owner.status(), { restarts: 1 });
   t.match(await owner.type('logs'), { stdout: /supervisor: the Worker ended \(SIGKILL\)/ });
 
-  // Once more is a renewal, not a second Worker.
+  // Running it again updates the service instead of starting a second Worker.
   const before = owner.processes();
   t.match(await owner.type('start-bg', '--name', 'cellar'), { code: 0, stdout: /The Worker cellar runs/ });
   t.ok(
@@ -121,7 +121,7 @@ t.test('a supervisor that is killed takes its Worker along, and the next start f
   t.match(await owner.type('status'), { code: 1 });
   t.match(await owner.type('start-bg'), { code: 0 });
   t.match(await owner.status(), { running: true });
-  // As when `stop` meets a Worker that is still draining.
+  // As if `stop` met a Worker that is still draining.
   const [again = Number.NaN] = owner.processes();
   process.kill(again, 'SIGKILL');
   t.match(await owner.type('stop'), { code: 0 });

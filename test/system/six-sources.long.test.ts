@@ -3,12 +3,12 @@ import { requireRedis } from '../lab/redis.js';
 import { SixSources } from '../lab/six-sources.js';
 import { until } from '../lab/until.js';
 
-/** With `PEERWORK_SIX_SOURCES_MINUTES=60` an hour of it, with longer jobs. */
+/** `PEERWORK_SIX_SOURCES_MINUTES=60` runs an hour of it, with longer jobs. */
 const asked = process.env['PEERWORK_SIX_SOURCES_MINUTES'];
 const { minutes, jobMs } = asked === undefined ? { minutes: 1, jobMs: 150 } : { minutes: Number(asked), jobMs: 1_000 };
 const PLACES = 4;
 const SOURCES = 6;
-/** Of all these minutes. In the rest the last jobs are done. */
+/** Share of the time with a backlog. In the rest the last jobs finish. */
 const PART_WITH_BACKLOG = 0.6;
 const phaseMs = (minutes * 60_000 * PART_WITH_BACKLOG) / (SOURCES + 1);
 const meanJobMs = (jobMs * 3.5) / 3;
@@ -25,7 +25,7 @@ t.test(
     const shares = new Map<string, number>();
     const allHaveMore = async () => [...(await lab.done())].every(([source, done]) => done < (lab.expected.get(source) ?? 0));
     let measured = 0;
-    /** While all servers are there. */
+    /** Measures while all servers are up. */
     const measure = async () => {
       lab.places();
       await moment(phaseMs);

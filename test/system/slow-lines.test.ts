@@ -6,7 +6,7 @@ import { requireTools } from '../lab/require.js';
 import { type LineCount, type LineOptions, SlowLine, slowLineTools } from '../lab/slow-line.js';
 import { until } from '../lab/until.js';
 
-/** `{ bytes, n }` → as many characters that nothing packs, and `n`. */
+/** `{ bytes, n }` → this many incompressible characters, and `n`. */
 const WORDY_TASK = `
 import { randomBytes } from 'node:crypto';
 export default ({ bytes, n }) => ({ n, text: randomBytes((bytes * 3) / 4).toString('base64') });
@@ -15,7 +15,7 @@ export default ({ bytes, n }) => ({ n, text: randomBytes((bytes * 3) / 4).toStri
 interface Bed {
   readonly grid: Grid;
   readonly line: SlowLine;
-  /** Of the Master, with the jobs. */
+  /** Arguments of the Master, including the jobs. */
   readonly args: readonly string[];
 }
 
@@ -35,8 +35,8 @@ async function openBed(t: Test, jobs: number, bytes: number, leaseMs: number, op
   return { grid, line, args: [...files, '--lease-ms', String(leaseMs), '--log-level', 'info'] };
 }
 
-/** Each job has run once, and its outcome went over the line once. */
-function allCarriedOnce(t: Test, { grid }: Bed, jobs: number, bytes: number, before: LineCount, after: LineCount, text: string): void {
+/** Checks that each job ran once and its outcome crossed the line once. */
+function checkCarriedOnce(t: Test, { grid }: Bed, jobs: number, bytes: number, before: LineCount, after: LineCount, text: string): void {
   const outcomes = grid.outcomes('results.ndjson') as {
     id: string;
     state: string;
@@ -67,7 +67,7 @@ for (const { jobs, bytes, upMbit, leaseMs } of [
     const before = await line.count();
     const worker = grid.worker(token, 'slow', ['--concurrency', '4'], { prefix: line.inside('near') });
     t.equal((await program.ended).code, 0, program.text.slice(-1_000));
-    allCarriedOnce(t, bed, jobs, bytes, before, await line.count(), program.text);
+    checkCarriedOnce(t, bed, jobs, bytes, before, await line.count(), program.text);
     t.notMatch(worker.text, /fell silent/);
   });
 
@@ -84,5 +84,5 @@ t.test('a line that is cut in the middle of an outcome carries only the rest whe
   await worker.line(/disconnected/);
   await line.mend();
   t.equal((await program.ended).code, 0, program.text.slice(-1_000));
-  allCarriedOnce(t, bed, 1, bytes, before, await line.count(), program.text);
+  checkCarriedOnce(t, bed, 1, bytes, before, await line.count(), program.text);
 });

@@ -21,7 +21,7 @@ import { Grid, type Program } from '../lab/grid.js';
 import { removeFolder } from '../lab/remove-folder.js';
 import { requireThat, requireTools } from '../lab/require.js';
 
-/** An id that no machine has an account for: root is refused nothing. */
+/** A user id without an account on any machine: root would not be refused anything. */
 const ORDINARY = 61_999;
 const isRoot = process.getuid?.() === 0;
 
@@ -29,11 +29,11 @@ type CommandName = 'master' | 'worker' | 'tracker';
 interface Place {
   readonly folder: string;
   readonly grid: Grid;
-  /** A path in the folder. */
+  /** Returns a path in the folder. */
   at(...parts: string[]): string;
-  /** Gives what is there to the ordinary user. */
+  /** Gives existing files to the ordinary user. */
   own(...parts: string[]): void;
-  /** A Master, or what else is to run meanwhile. */
+  /** Starts a Master, or another program that has to run meanwhile. */
   start(...args: string[]): Program;
   readonly t: Test;
 }
@@ -43,13 +43,13 @@ interface Failure {
   readonly code: ErrorCode;
   readonly command: CommandName;
   readonly args?: Args;
-  /** Makes it so; what it returns are the arguments. */
+  /** Creates the situation; returns the arguments. */
   readonly prepare?: (place: Place) => Args | undefined | Promise<Args | undefined>;
-  /** Does what is said to do about it; what it returns are the arguments from then on. */
+  /** Applies the remedy from the message; returns the arguments from then on. */
   readonly remedy: (place: Place) => Args | undefined | Promise<Args | undefined>;
-  /** A line of shell that root runs in a mount namespace before the command, in its folder; `$AFTER` is set when the remedy is followed. */
+  /** A shell line that root runs in a mount namespace before the command, in its folder; `$AFTER` is set once the remedy is applied. */
   readonly mounted?: string;
-  /** What must be in the remedy that is followed here. */
+  /** Must match the printed remedy that is applied here. */
   readonly said: RegExp;
 }
 
@@ -76,7 +76,7 @@ const folder =
     own(name);
     return undefined;
   };
-/** A folder that is the ordinary user's no more. */
+/** A folder that no longer belongs to the ordinary user. */
 const foreign =
   (name: string) =>
   ({ at }: Place) =>
@@ -459,7 +459,7 @@ const started: Readonly<Record<CommandName, RegExp>> = { master: /^Token: /, wor
 function commandOf(command: CommandName, args: Args): string[] {
   if (command === 'tracker') return ['tracker', ...args];
   if (command === 'worker') return ['worker', '--sandbox', 'off', '--concurrency', '1', ...args];
-  // What is given twice is the last.
+  // Of repeated flags the last one counts.
   const has = (flag: string) => args.includes(flag);
   const base = has('--task') ? ['master', '--tracker', 'ws://127.0.0.1:1'] : ['master', '--task', 'task', '--tracker', 'ws://127.0.0.1:1'];
   return [...base, ...(has('--http') ? [] : ['--http', 'off']), ...args];
@@ -482,7 +482,7 @@ async function makeKey({ start, at }: Place): Promise<void> {
 function placeFor(t: Test): Place {
   const grid = new Grid();
   const path = mkdtempSync(join(tmpdir(), 'peerwork-start-'));
-  // In this order: a program that still runs writes into the folder while it is removed.
+  // In this order: a program that is still running writes to the folder while it is being removed.
   t.teardown(async () => {
     await grid.close();
     await removeFolder(path);
@@ -592,7 +592,7 @@ t.test('too many open files', async (t) => {
       prefix: ['prlimit', `--nofile=${files}`, ...asOrdinary()],
       env: { HOME: place.folder },
     });
-  // With fewer Node itself does not come up; with the most our code is loaded, and the Master has too few.
+  // With fewer Node itself does not start; with the most our code loads, and the Master has too few.
   for (const files of [22, 28, 34, 40, 46, 52, 58]) {
     const program = start(files);
     await program.line(/^Token: |^peerwork: /).catch(() => '');

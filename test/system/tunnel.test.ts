@@ -22,7 +22,7 @@ interface ProbeRun {
   end(outcome?: Outcome): void;
 }
 
-/** A runner whose jobs are what the test does with their context. */
+/** A runner whose jobs do whatever the test does with their context. */
 class Probe {
   readonly #runs: ProbeRun[] = [];
   #waiting: ((run: ProbeRun) => void) | undefined;
@@ -81,7 +81,7 @@ async function setUp(t: Test, redis: LabRedis, settings: object = { runner: 'pro
   return { master, worker, run };
 }
 
-/** A client of the Redis behind the run's tunnel, through a port as programs use it. */
+/** A client of the Redis behind the run's tunnel, connected through a port as programs do. */
 async function clientOf(t: Test, { context }: ProbeRun, onError: (code: string) => void = () => {}) {
   if (context.tunnel === undefined) throw new Error('the run has no tunnel');
   const port = await openTunnelPort(context.tunnel, { onError: ({ code }) => onError(code) });
@@ -95,7 +95,7 @@ async function clientOf(t: Test, { context }: ProbeRun, onError: (code: string) 
   return { port, connect };
 }
 
-/** How many clients the server has, but for the one that asks. */
+/** Number of clients of the server, except the one that asks. */
 async function clientsOf(redis: Redis): Promise<number> {
   return (
     String(await redis.client('LIST'))
@@ -134,7 +134,7 @@ t.test('a private Redis through a link', async (t) => {
     const hash = createHash('sha256').update(value).digest('hex');
     const leaseUntil = async () => (await master.get(big.job.id))?.leaseUntil ?? 0;
     const before = await leaseUntil();
-    // Two leases long at least, so that one that is not renewed would be lost.
+    // At least two lease lengths, so that a lease without renewal would be lost.
     for (let round = 0; (await leaseUntil()) < before + 4_000; round++)
       await Promise.all(
         [connect(), connect()].map(async (client, index) => {
@@ -269,7 +269,7 @@ t.test('task modules use it from the command line, and no log tells the address'
   t.notMatch(refused.text, /hush-hush/);
 });
 
-const HOLDS_ON = `
+const KEEPS_OPEN = `
 import { connect } from 'node:net';
 import { setTimeout } from 'node:timers/promises';
 const when = (socket, event) => new Promise((resolve) => socket.on(event, resolve));
@@ -298,7 +298,7 @@ t.test('a link that is cut: the connection ends, and the same run opens another'
   const prefix = cable.inside('a');
   const port = 6_379;
   const [command = '', ...before] = prefix;
-  // On the loopback of the Master's host, where nobody but the Master gets to.
+  // On the loopback of the Master's host, which only the Master can reach.
   const redis = spawn(command, [...before, 'redis-server', '--port', String(port), '--bind', '127.0.0.1', '--save', ''], {
     cwd: grid.folder,
     stdio: 'ignore',
@@ -309,7 +309,7 @@ t.test('a link that is cut: the connection ends, and the same run opens another'
     cable.close();
   });
   mkdirSync(join(grid.folder, 'task'));
-  writeFileSync(join(grid.folder, 'task', 'task.mjs'), HOLDS_ON);
+  writeFileSync(join(grid.folder, 'task', 'task.mjs'), KEEPS_OPEN);
   writeFileSync(join(grid.folder, 'task', 'task.json'), '{ "runner": "task-module", "tunnel": "redis" }');
   writeFileSync(join(grid.folder, 'jobs.ndjson'), '{"id":"one","data":null,"attempts":1}\n');
   await grid.tracker(0, { prefix, host: cable.address('a') });

@@ -12,7 +12,7 @@ import { version } from '../../src/version.js';
 import { packageRoot } from '../lab/grid.js';
 import { OwnersFolder } from '../lab/service.js';
 
-/** A registry that knows one package in one version, or none: enough of npm's protocol for `view` and `install`. */
+/** A registry with one package in one version, or none: just enough of npm's protocol for `view` and `install`. */
 async function startRegistry(t: Test, published?: { readonly version: string; readonly tarball: Buffer }): Promise<string> {
   const server = createServer((request, response) => {
     if (published !== undefined && request.url === '/peerwork.tgz') return response.end(published.tarball);
@@ -33,7 +33,7 @@ async function startRegistry(t: Test, published?: { readonly version: string; re
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
 }
 
-/** This very peerwork as a project's dependency, as npm would have put it there. */
+/** Installs this very peerwork as a project's dependency, as npm would. */
 function installCopy(folder: string): string {
   const own = join(folder, 'project', 'node_modules', 'peerwork');
   for (const part of ['bin', 'build/src', 'package.json']) cpSync(join(packageRoot, part), join(own, part), { recursive: true });
@@ -112,7 +112,7 @@ t.test('what already is the latest stays', async (t) => {
   t.match(await owner.type('update'), { code: 0, stdout: /is the latest/ });
 });
 
-/** A package that says its version and nothing else. */
+/** Packs a package that only prints its version. */
 async function pack(t: Test, packed: string): Promise<{ tarball: Buffer }> {
   const folder = t.testdir();
   mkdirSync(join(folder, 'package'));

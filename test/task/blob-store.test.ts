@@ -11,7 +11,7 @@ import { home } from './home.js';
 const run = promisify(execFile);
 const storeModule = new URL('../../src/task/blob-store.js', import.meta.url);
 
-/** Yields the bytes from the offset in pieces, then does `after`. */
+/** Yields the bytes from the offset in pieces; fails with `link-lost` at `cutAt`. */
 function stream(bytes: Uint8Array, { pieceBytes = 1_000, cutAt = Number.POSITIVE_INFINITY }: { pieceBytes?: number; cutAt?: number } = {}) {
   const offsets: number[] = [];
   const from = async function* (offset: number) {
@@ -24,7 +24,7 @@ function stream(bytes: Uint8Array, { pieceBytes = 1_000, cutAt = Number.POSITIVE
   return { from, offsets };
 }
 
-async function left(folder: string): Promise<string[]> {
+async function partialTransfers(folder: string): Promise<string[]> {
   return readdir(join(folder, 'arriving'));
 }
 
@@ -57,7 +57,7 @@ t.test('what arrives is what was announced, or is not kept', async (t) => {
   t.ok(sent <= 2 * 11_000, 'a stream without end is stopped at the announced size');
   await t.rejects(store.fetch(wanted, stream(noise(5_000, 2)).from), { code: 'asset-hash-mismatch' }, 'too short');
   t.notOk(await store.has(wanted.sha256));
-  t.same(await left(folder), [], 'nothing is left');
+  t.same(await partialTransfers(folder), [], 'nothing is left');
   t.equal((await stat(join(folder, 'blobs', blob.sha256.slice(0, 2), blob.sha256.slice(2)))).mode & 0o077, 0, 'for the owner alone');
 
   for (const odd of ['', '../../x', 'AB'.repeat(32), `${'ab'.repeat(31)}/.`])
@@ -75,7 +75,7 @@ t.test('a cut transfer goes on where it was cut', async (t) => {
   const rest = stream(bytes);
   t.equal((await new BlobStore({ folder }).fetch(blob, rest.from)).received, 4_000, 'only the rest is received, by another process');
   t.same(rest.offsets, [6_000]);
-  t.same(await left(folder), []);
+  t.same(await partialTransfers(folder), []);
 
   const patient = new BlobStore({ folder });
   const second = blobOf(noise(10_000, 2));
@@ -97,7 +97,7 @@ t.test('a cut transfer goes on where it was cut', async (t) => {
   t.same(healed.offsets, [4_000, 0], 'a rest that is wrong costs one more try');
   await writeFile(join(folder, 'arriving', `${blobOf(noise(10_000, 4)).sha256}.rest`), noise(90_000, 9));
   await new BlobStore({ folder }).fetch(blobOf(noise(10_000, 4)), stream(noise(10_000, 4)).from);
-  t.same(await left(folder), []);
+  t.same(await partialTransfers(folder), []);
 });
 
 t.test('many want the same blob, one fetches it', async (t) => {
@@ -181,7 +181,7 @@ t.test('several processes fetch the same blobs into one folder', async (t) => {
       if (!(await store.read(blob.sha256)).equals(bytes)) throw new Error('other bytes');
     }`;
   await Promise.all([1, 2, 3].map(() => run(process.execPath, ['--input-type=module', '-e', script])));
-  t.same(await left(folder), []);
+  t.same(await partialTransfers(folder), []);
   const store = new BlobStore({ folder });
   for (let i = 0; i < 30; i++) t.ok((await store.read(blobOf(Buffer.alloc(20_000, i)).sha256)).equals(Buffer.alloc(20_000, i)));
 });
@@ -199,7 +199,7 @@ t.test('under a quota the least recently used go first, what is pinned stays', a
   };
   const [oldest, second, third, fourth] = [await put(1, 400), await put(2, 300), await put(3, 200), await put(4, 100)];
   const unpin = store.pin([oldest, oldest]);
-  await store.fetch(blobOf(noise(20_000, 2)), () => t.fail('it is there') as never); // now used recently
+  await store.fetch(blobOf(noise(20_000, 2)), () => t.fail('it is there') as never); // marks it as recently used
   await put(5, 0);
   await put(6, 0);
   t.same(await Promise.all([oldest, second, third, fourth].map((hash) => store.has(hash))), [true, true, false, false]);
@@ -245,6 +245,6 @@ t.test('a full disk is named', { skip: process.getuid?.() === 0 ? false : 'needs
   const bytes = noise(400_000);
   await t.rejects(store.fetch(blobOf(bytes), stream(bytes).from), { code: 'disk-full' });
   await t.rejects(store.put(blobOf(bytes).sha256, bytes), { code: 'disk-full' });
-  t.same(await left(join(folder, 'small')), [], 'what did not fit does not stay');
+  t.same(await partialTransfers(join(folder, 'small')), [], 'what did not fit does not stay');
   await store.put(blobOf(noise(1_000)).sha256, noise(1_000));
 });

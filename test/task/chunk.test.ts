@@ -5,7 +5,7 @@ import { noise } from './fixtures.js';
 
 const MIB = 1024 * 1024;
 
-async function cut(bytes: Uint8Array, pieceBytes = MIB): Promise<Map<string, number>> {
+async function splitIntoChunks(bytes: Uint8Array, pieceBytes = MIB): Promise<Map<string, number>> {
   const found = new Map<string, number>();
   async function* pieces() {
     for (let at = 0; at < bytes.length; at += pieceBytes) yield bytes.subarray(at, at + pieceBytes);
@@ -26,7 +26,7 @@ function newBytes(before: Map<string, number>, after: Map<string, number>): numb
 }
 
 t.test('the cuts are those of all versions before', async (t) => {
-  const sizes = [...(await cut(noise(4 * MIB))).values()];
+  const sizes = [...(await splitIntoChunks(noise(4 * MIB))).values()];
   t.same(
     sizes,
     [
@@ -34,22 +34,22 @@ t.test('the cuts are those of all versions before', async (t) => {
       185411,
     ],
   );
-  t.same([...(await cut(noise(4 * MIB), 33_333)).values()], sizes, 'in whatever pieces the file is read');
-  t.same([...(await cut(new Uint8Array(3 * MIB))).values()], [MAX_CHUNK_BYTES], 'zeros are one chunk, many times');
-  t.same([...(await cut(noise(100))).values()], [100]);
-  t.equal((await cut(new Uint8Array(0))).size, 0);
+  t.same([...(await splitIntoChunks(noise(4 * MIB), 33_333)).values()], sizes, 'in whatever pieces the file is read');
+  t.same([...(await splitIntoChunks(new Uint8Array(3 * MIB))).values()], [MAX_CHUNK_BYTES], 'zeros are one chunk, many times');
+  t.same([...(await splitIntoChunks(noise(100))).values()], [100]);
+  t.equal((await splitIntoChunks(new Uint8Array(0))).size, 0);
 });
 
 t.test('a small change to 50 MiB is a small change', async (t) => {
   const bytes = noise(50 * MIB);
-  const before = await cut(bytes);
+  const before = await splitIntoChunks(bytes);
   const average = (50 * MIB) / before.size;
   t.ok(average > 200 * 1024 && average < 320 * 1024, `chunks of ${Math.round(average / 1024)} KiB`);
   for (const at of [0, 12_345_678, 50 * MIB - 1]) {
     const changed = Buffer.from(bytes);
     changed[at] = (changed[at] ?? 0) ^ 0xff;
-    t.ok(newBytes(before, await cut(changed)) <= MIB, `one byte changed at ${at}`);
+    t.ok(newBytes(before, await splitIntoChunks(changed)) <= MIB, `one byte changed at ${at}`);
     const inserted = Buffer.concat([bytes.subarray(0, at), Buffer.from('x'), bytes.subarray(at)]);
-    t.ok(newBytes(before, await cut(inserted)) <= MIB, `one byte inserted at ${at}`);
+    t.ok(newBytes(before, await splitIntoChunks(inserted)) <= MIB, `one byte inserted at ${at}`);
   }
 });

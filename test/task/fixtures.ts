@@ -5,7 +5,7 @@ import type { SignedManifest, TaskOrigin } from '../../src/job/source.js';
 import type { Manifest, Sign, Verify } from '../../src/task/manifest.js';
 import { manifestDigest, signManifest } from '../../src/task/manifest.js';
 
-/** A key of the Master's kind. */
+/** A signing key like the Master's. */
 export function makeKey(): { publisher: string; sign: Sign } {
   const { privateKey, publicKey } = generateKeyPairSync('ed25519');
   return { publisher: publicKey.export({ format: 'jwk' }).x ?? '', sign: (bytes) => signBytes(null, bytes, privateKey) };
@@ -16,7 +16,7 @@ export const verify: Verify = (bytes, signature, publicKey) => {
   return verifyBytes(null, bytes, key, signature);
 };
 
-/** Bytes that look random and are the same each time. */
+/** Pseudo-random bytes that are the same each time. */
 export function noise(bytes: number, seed = 1): Buffer {
   const buffer = Buffer.alloc(bytes);
   let state = seed * 2654435761;
@@ -60,7 +60,7 @@ export function manifestOf(files: Record<string, string | Uint8Array>, change: P
   };
 }
 
-/** A Master that says what it is told to, true or not. `unchecked` is signed as it stands. */
+/** A Master that sends whatever it is given, valid or not. An `unchecked` manifest is signed as it is. */
 export function liar(
   manifest: Manifest | { unchecked: unknown },
   blobs: (sha256: string, offset: number) => AsyncIterable<Uint8Array>,
@@ -80,7 +80,7 @@ export function liar(
   };
 }
 
-/** Serves these contents under their hashes. */
+/** Serves these contents by hash. */
 export function serve(contents: readonly (string | Uint8Array)[]) {
   const blobs = new Map(contents.map((content) => [blobOf(Buffer.from(content)).sha256, Buffer.from(content)]));
   return async function* (sha256: string, offset: number): AsyncGenerator<Uint8Array> {

@@ -12,12 +12,12 @@ import { ManualClock } from '../swarm/manual-clock.js';
 import { home } from './home.js';
 
 const { signal } = new AbortController();
-/** Its timers fire, but no time passes by it: nothing is ever found to be old. */
-const standing: Clock = { ...systemClock, now: () => 1_000_000 };
+/** Its timers fire, but its time stands still: nothing ever looks stale. */
+const frozenClock: Clock = { ...systemClock, now: () => 1_000_000 };
 const take = (file: string, clock: Clock) => underLock(file, { done: async () => undefined, work: async () => 'mine', clock, signal });
 
-/** A process that has the lock, and works for ever. */
-async function holder(t: Test, file: string): Promise<ChildProcess> {
+/** A process that holds the lock and works forever. */
+async function startHolder(t: Test, file: string): Promise<ChildProcess> {
   const url = (path: string) => JSON.stringify(new URL(path, import.meta.url).href);
   const script = `
     const { underLock } = await import(${url('../../src/task/folder-lock.js')});
@@ -35,8 +35,8 @@ async function holder(t: Test, file: string): Promise<ChildProcess> {
 
 t.test('the lock of a process that was killed is had at once, that of a living one when it is let go', async (t) => {
   const file = join(await home(t), 'a.lock');
-  const child = await holder(t, file);
-  const taken = take(file, standing);
+  const child = await startHolder(t, file);
+  const taken = take(file, frozenClock);
   const early = await Promise.race([taken, new Promise((resolve) => setTimeout(resolve, 500, 'waits'))]);
   t.equal(early, 'waits');
   child.kill('SIGKILL');
@@ -63,7 +63,7 @@ t.test('a holder of which nothing can be known is watched for ten seconds', asyn
     });
     const look = async () => {
       await clock.pass(200);
-      // The looks at the file are of the system, which no clock of ours drives.
+      // Checks of the file are system calls, which our clock does not drive.
       for (let turns = 0; turns < 5; turns += 1) await stat(file).catch(() => {});
     };
     for (let ms = 0; ms < 8_000; ms += 200) await look();

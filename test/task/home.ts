@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Test } from 'tap';
 import { removeTree } from '../../src/kit/remove-tree.js';
 
-/** An empty folder that is removed after the test. */
+/** Creates an empty folder that is removed after the test. */
 export async function home(t: Test): Promise<string> {
   const folder = await realpath(await mkdtemp(join(tmpdir(), 'peerwork-task-')));
   t.teardown(() => removeTree(folder));

@@ -77,7 +77,7 @@ t.test('what a killed process left does not stand in the way', async (t) => {
   const { pid } = JSON.parse(dead) as { pid: number };
   await run('mv', [first.folder, join(folder, 'layers', `${first.key}.${pid}.0123456789ab`)]);
   await writeFile(lock, dead);
-  // By this clock the lock never is an old one: whose it is must be enough.
+  // By this clock the lock never gets stale: its holder's identity must suffice.
   t.ok((await make({ clock: { ...systemClock, now: () => 1_000_000 } }).ensure(request())).installed);
   t.same((await readdir(join(folder, 'layers'))).sort(), [first.key, 'npm-cache'].sort());
 });

@@ -8,7 +8,7 @@ import { makeKey, manifestOf, verify } from './fixtures.js';
 const hash = 'ab'.repeat(32);
 const base = manifestOf({ 'task.js': 'one', 'lib/two.js': 'two' });
 
-function refused(t: Test, value: unknown, code: string, message: string) {
+function assertRefused(t: Test, value: unknown, code: string, message: string) {
   t.throws(() => parseManifest(canonicalJson(value as Manifest)), { code }, message);
 }
 
@@ -54,30 +54,35 @@ t.test('only well-formed manifests are understood', async (t) => {
   t.throws(() => parseManifest(canonicalJson(base).replace('"format":1', '"format":1,"format":1')), { code: invalid }, 'a key twice');
   t.throws(() => parseManifest(`"${'x'.repeat(9 * 1024 * 1024)}"`), { code: invalid }, 'far too long');
 
-  refused(t, { ...base, format: 2 }, invalid, 'a format from the future');
-  refused(t, { ...base, surprise: 1 }, invalid, 'a field that nobody knows');
-  refused(t, { ...base, version: 0 }, invalid, 'version 0');
-  refused(t, { ...base, channel: '' }, invalid, 'no channel');
-  refused(t, { ...base, runner: 'a runner' }, invalid, 'no name for a runner');
-  refused(t, { ...base, entry: 'gone.js' }, invalid, 'an entry that is not there');
+  assertRefused(t, { ...base, format: 2 }, invalid, 'a format from the future');
+  assertRefused(t, { ...base, surprise: 1 }, invalid, 'a field that nobody knows');
+  assertRefused(t, { ...base, version: 0 }, invalid, 'version 0');
+  assertRefused(t, { ...base, channel: '' }, invalid, 'no channel');
+  assertRefused(t, { ...base, runner: 'a runner' }, invalid, 'no name for a runner');
+  assertRefused(t, { ...base, entry: 'gone.js' }, invalid, 'an entry that is not there');
   const file = { path: 'task.js', sha256: hash, size: 3, mode: 0o644 };
   const withFile = (change: object) => ({ ...base, files: [{ ...file, ...change }] });
-  refused(t, withFile({ sha256: hash.toUpperCase() }), invalid, 'a hash in capitals');
-  refused(t, withFile({ sha256: '../../etc/passwd' }), invalid, 'a path for a hash');
-  refused(t, withFile({ size: -1 }), invalid, 'a negative size');
-  for (const mode of [0o777, 0o4755, 0o666, 0]) refused(t, withFile({ mode }), invalid, `mode ${mode.toString(8)}`);
-  refused(t, withFile({ size: 64 * 1024 * 1024 }), invalid, 'one blob that fills the memory');
-  refused(t, withFile({ size: 0 }), invalid, 'an empty file with the hash of another');
-  refused(t, withFile({ chunks: [{ sha256: hash, size: 3 }] }), invalid, 'a hash that is not of the chunks');
-  refused(t, withFile({ chunks: [] }), invalid, 'no chunks');
-  refused(t, withFile({ chunks: [{ sha256: hash, size: 2 }] }), invalid, 'chunks that do not add up');
-  refused(t, withFile({ size: 0, chunks: [{ sha256: hash, size: 0 }] }), invalid, 'an empty chunk');
-  refused(t, { ...base, files: [file, { ...file, path: 'b.js', size: 4 }] }, invalid, 'one hash, two sizes');
-  refused(t, { ...base, dependencies: { packageJson: '{}', lock: '../lock' } }, invalid, 'a lockfile that is no blob');
+  assertRefused(t, withFile({ sha256: hash.toUpperCase() }), invalid, 'a hash in capitals');
+  assertRefused(t, withFile({ sha256: '../../etc/passwd' }), invalid, 'a path for a hash');
+  assertRefused(t, withFile({ size: -1 }), invalid, 'a negative size');
+  for (const mode of [0o777, 0o4755, 0o666, 0]) assertRefused(t, withFile({ mode }), invalid, `mode ${mode.toString(8)}`);
+  assertRefused(t, withFile({ size: 64 * 1024 * 1024 }), invalid, 'one blob that fills the memory');
+  assertRefused(t, withFile({ size: 0 }), invalid, 'an empty file with the hash of another');
+  assertRefused(t, withFile({ chunks: [{ sha256: hash, size: 3 }] }), invalid, 'a hash that is not of the chunks');
+  assertRefused(t, withFile({ chunks: [] }), invalid, 'no chunks');
+  assertRefused(t, withFile({ chunks: [{ sha256: hash, size: 2 }] }), invalid, 'chunks that do not add up');
+  assertRefused(t, withFile({ size: 0, chunks: [{ sha256: hash, size: 0 }] }), invalid, 'an empty chunk');
+  assertRefused(t, { ...base, files: [file, { ...file, path: 'b.js', size: 4 }] }, invalid, 'one hash, two sizes');
+  assertRefused(t, { ...base, dependencies: { packageJson: '{}', lock: '../lock' } }, invalid, 'a lockfile that is no blob');
 
-  refused(t, { ...base, files: [{ ...file, size: 1024 ** 4, chunks: [{ sha256: hash, size: 1 }] }] }, 'asset-too-large', 'a terabyte');
+  assertRefused(
+    t,
+    { ...base, files: [{ ...file, size: 1024 ** 4, chunks: [{ sha256: hash, size: 1 }] }] },
+    'asset-too-large',
+    'a terabyte',
+  );
   const many = Array.from({ length: 10_001 }, (_, i) => ({ ...file, path: `${i}.js` }));
-  refused(t, { ...base, entry: '0.js', files: many }, 'asset-too-large', 'ten thousand and one files');
+  assertRefused(t, { ...base, entry: '0.js', files: many }, 'asset-too-large', 'ten thousand and one files');
 });
 
 t.test('whatever is sent, it is understood or refused (seeded)', async (t) => {
@@ -225,7 +230,7 @@ t.test('paths that mean the same file everywhere', async (t) => {
   ];
   for (const paths of together) {
     t.throws(() => checkAssetPaths(paths), { code: 'asset-path-unsafe' }, paths.join(' beside '));
-    refused(
+    assertRefused(
       t,
       { ...base, entry: paths[0], files: paths.map((path) => ({ path, sha256: hash, size: 3, mode: 0o644 })) },
       'asset-path-unsafe',

@@ -100,7 +100,7 @@ interface Bed {
   ): Promise<string>;
 }
 
-/** `userFile`: more lines of the owner's .npmrc, which names the registry. */
+/** `userFile` returns additional lines of the owner's .npmrc, which names the registry. */
 async function setUp(t: Test, userFile: (url: string) => string = () => ''): Promise<Bed & { readonly environment: NodeJS.ProcessEnv }> {
   const folder = await home(t);
   const registry = await SmallRegistry.start();
@@ -133,7 +133,7 @@ async function setUp(t: Test, userFile: (url: string) => string = () => ''): Pro
   return { folder, registry, install, environment };
 }
 
-/** What an install script can get at, written into a file of its package. */
+/** What an install script can access, written into a file of its package. */
 const PROBE = `
 const fs = require('fs'), net = require('net'), cp = require('child_process');
 const seen = { env: process.env };
@@ -219,10 +219,10 @@ t.test('a lockfile is made behind the wall too, from registry packages alone', a
       const fields = JSON.stringify({ dependencies: { [name]: '1' } });
       const run = { signal, npm: { environment, sandbox } };
       const making = makeLock(fields, run).then((lock) => checkLock(fields, lock, run));
-      // npm says so itself, or, if it is an older one, what it has made is refused.
+      // npm itself refuses it or, with an older npm, its result is refused.
       await t.rejects(making, { code: /^dependencies-(?:unlocked|refused)$/ }, `${name}, sandbox ${sandbox}`);
     }
-    // Without a wall an older npm looks at the address before it is refused.
+    // Without a sandbox an older npm connects to the address before it is refused.
     if (sandbox === 'auto' && findTool('bwrap') !== undefined) t.equal(canaries.touched.size, 0);
   }
 });

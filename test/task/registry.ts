@@ -12,16 +12,16 @@ const run = promisify(execFile);
 
 export interface Registry {
   readonly url: string;
-  /** Paths asked for, in order. */
+  /** Requested paths, in order. */
   readonly asked: string[];
-  /** While set, nothing is answered. */
+  /** While set, the registry does not respond. */
   silent: boolean;
   readonly integrity: string;
 }
 
 /**
- * A registry that has one package, `scripted` 1.0.0, whose install script leaves a file and starts a process that lives on.
- * npm of this process uses it until the test ends.
+ * A registry with one package, `scripted` 1.0.0, whose install script leaves a file and starts a process that outlives it. npm uses it in
+ * this process until the test ends.
  */
 export async function openRegistry(t: Test, folder: string): Promise<Registry> {
   await writeTree(join(folder, 'package'), {

@@ -16,8 +16,8 @@ import { home } from './home.js';
 
 const run = promisify(execFile);
 
-/** A Master with a task folder and a worker, joined in one process. */
-async function pair(
+/** A Master with a task folder and a worker, connected within one process. */
+async function connectPair(
   t: Test,
   files: Record<string, string | Uint8Array>,
   more: { master?: Partial<TaskPublisherOptions>; worker?: Partial<WorkplacesOptions> } = {},
@@ -52,7 +52,7 @@ async function pair(
 
 t.test('a task travels: files, modes, dependencies; the second time nothing does', async (t) => {
   const big = noise(3 * 1024 * 1024);
-  const { publisher, makeWorker, synced, key } = await pair(t, {
+  const { publisher, makeWorker, synced, key } = await connectPair(t, {
     'task.js':
       "const Big = require('big.js'); const half = require('./lib/half'); module.exports = class { async run(job) { return half(new Big(job.data).plus('0.2')).toString(); } };",
     'lib/half.js': 'module.exports = (value) => value.div(2);',
@@ -80,7 +80,7 @@ t.test('a task travels: files, modes, dependencies; the second time nothing does
 
 t.test('one byte of 50 MiB changed: at most 1 MiB travels', async (t) => {
   const bytes = noise(50 * 1024 * 1024);
-  const { publisher, makeWorker, synced, key, task } = await pair(t, { 'task.js': '', 'big.bin': bytes });
+  const { publisher, makeWorker, synced, key, task } = await connectPair(t, { 'task.js': '', 'big.bin': bytes });
   const worker = makeWorker();
   const prepare = ({ digest }: { digest: string }) => worker.prepare(publisher.origin(digest), { publisher: key.publisher });
   await prepare(await publisher.start());
@@ -96,7 +96,7 @@ t.test('one byte of 50 MiB changed: at most 1 MiB travels', async (t) => {
 });
 
 t.test('a folder as the task finds it', async (t) => {
-  const { publisher, makeWorker, key, task } = await pair(t, { 'task.js': 'a', 'lib/run.sh': 'b' });
+  const { publisher, makeWorker, key, task } = await connectPair(t, { 'task.js': 'a', 'lib/run.sh': 'b' });
   await chmod(join(task, 'lib/run.sh'), 0o755);
   const { digest } = await publisher.start();
   const { folder, entry, readable, manifest } = await makeWorker().prepare(publisher.origin(digest), { publisher: key.publisher });
@@ -108,7 +108,7 @@ t.test('a folder as the task finds it', async (t) => {
 });
 
 t.test('many jobs ask for the same task at once', async (t) => {
-  const { publisher, makeWorker, key, synced } = await pair(t, { 'task.js': 'x', 'data.bin': noise(200_000) });
+  const { publisher, makeWorker, key, synced } = await connectPair(t, { 'task.js': 'x', 'data.bin': noise(200_000) });
   const { digest } = await publisher.start();
   const worker = makeWorker();
   const all = await Promise.all(Array.from({ length: 20 }, () => worker.prepare(publisher.origin(digest), { publisher: key.publisher })));
@@ -120,7 +120,7 @@ t.test('many jobs ask for the same task at once', async (t) => {
 });
 
 t.test('a damaged workplace is made anew by the next process', async (t) => {
-  const { publisher, makeWorker, key, synced } = await pair(t, { 'task.js': 'good', 'lib/a.js': 'a' });
+  const { publisher, makeWorker, key, synced } = await connectPair(t, { 'task.js': 'good', 'lib/a.js': 'a' });
   const { digest } = await publisher.start();
   const prepare = () => makeWorker().prepare(publisher.origin(digest), { publisher: key.publisher });
   const { folder } = await prepare();
@@ -173,7 +173,7 @@ t.test('a damaged workplace is made anew by the next process', async (t) => {
 
 t.test('a cut link, a spoilt blob, a cancelled job', async (t) => {
   const files = { 'task.js': 'x', 'big.bin': noise(4_000_000) };
-  const { publisher, makeWorker, key, synced, folder } = await pair(t, files, { worker: { fetchesAtOnce: 2 } });
+  const { publisher, makeWorker, key, synced, folder } = await connectPair(t, files, { worker: { fetchesAtOnce: 2 } });
   const { digest } = await publisher.start();
   const origin = publisher.origin(digest);
   let until = 10;
@@ -217,7 +217,7 @@ t.test('a cut link, a spoilt blob, a cancelled job', async (t) => {
 });
 
 t.test('workplaces in which nothing runs go, those in use stay', async (t) => {
-  const { publisher, makeWorker, key, task, folder } = await pair(t, { 'task.js': '0' }, { worker: { keep: 1 } });
+  const { publisher, makeWorker, key, task, folder } = await connectPair(t, { 'task.js': '0' }, { worker: { keep: 1 } });
   let now = Date.now();
   const worker = makeWorker({ clock: { ...systemClock, wall: () => now } });
   const prepare = async (content: string) => {

@@ -53,7 +53,7 @@ t.test('a lock whose number now belongs to another process is taken over, with i
     t.equal(again.keyFile, mine.keyFile, stale);
     await again.release();
   }
-  // As an earlier version wrote it, before that process was there.
+  // The lock as an earlier version wrote it, before that process started.
   writeFileSync(lock, `${process.ppid}\n`);
   utimesSync(lock, new Date(0), new Date(0));
   const over = await takeHome(folder);

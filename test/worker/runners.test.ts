@@ -44,7 +44,7 @@ t.test('a runner that cannot be opened is tried again, and joins when it can', a
     [240_000, 4],
   ] as const) {
     await clock.pass(ms);
-    // Opening makes a folder.
+    // Opening a runner creates a folder first.
     while (tries < expected) await turn();
     t.equal(tries, expected);
     for (let i = 0; i < 20; i += 1) await turn();

@@ -2,8 +2,8 @@ import t from 'tap';
 import { claimable, type Share } from '../../src/worker/shares.js';
 
 const share = (part: Partial<Share> = {}): Share => ({ held: 0, claiming: undefined, idle: false, usedMs: 0, ...part });
-const still = (target: number) => ({ target, turning: false });
-const turning = (target: number) => ({ target, turning: true });
+const still = (target: number) => ({ target, turningOver: false });
+const turning = (target: number) => ({ target, turningOver: true });
 
 t.test('one source alone may claim everything that is free', (t) => {
   t.same(claimable(still(4), [share()]), [4]);

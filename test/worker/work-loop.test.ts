@@ -9,7 +9,7 @@ import { WorkLoop } from '../../src/worker/work-loop.js';
 import { until } from '../lab/until.js';
 import { ManualClock } from '../swarm/manual-clock.js';
 
-/** A source with a given number of jobs, which then waits as a real one would. */
+/** A source with a given number of jobs, which then waits like a real one. */
 class ListSource implements Source {
   readonly name: string;
   readonly settled: { id: string; outcome: Outcome }[] = [];
@@ -64,7 +64,7 @@ function start(
   onFault: (source: Source, fault: unknown) => void = () => {},
 ): WorkLoop {
   let now = 0;
-  // Slow jobs, however quick the machine: nothing is fetched ahead.
+  // Slow jobs, however quick the machine: nothing is prefetched.
   const slow = () => (now += 10_000);
   const capacity = new Capacity(concurrency, [sources].flat().length > 1 ? slow : Date.now);
   const all = [sources].flat();
@@ -89,7 +89,7 @@ t.test('every job is executed and settled once, never more at a time than wanted
   await until(() => source.settled.length >= 20);
   await loop.close();
   t.equal(new Set(source.settled.map(({ id }) => id)).size, 20);
-  // 3 jobs of 30 ms are 100 a second: nine may be fetched ahead.
+  // 3 jobs of 30 ms are 100 a second: nine may be prefetched.
   t.ok(most <= 3 + 9, `${most} at once`);
 });
 
@@ -117,7 +117,7 @@ t.test('what outlasts the grace of a drain is told to stop', async (t) => {
   t.match(source.settled, [{ outcome: { state: 'released' } }]);
 });
 
-/** Jobs that run until they are let go, and what has been started of which source. */
+/** Jobs that run until they are released, with a record of which source started what. */
 function gate() {
   const started: string[] = [];
   const waiting: (() => void)[] = [];
@@ -171,13 +171,16 @@ t.test('a source that is idle leaves its places to the others, and has one as so
 
 interface Habit {
   readonly jobMs: number;
-  /** How long its server needs to hand out what there is. */
+  /** How long its server needs to hand out available jobs. */
   readonly claimMs: number;
-  /** It has no job before. */
+  /** Before this instant it has no jobs. */
   readonly fromMs?: number;
 }
 
-/** Lets sources that never run out of jobs share the places for a while; returns how many places each had on the average of the time measured. */
+/**
+ * Lets sources that never run out of jobs share the slots for a while; resolves with the average number of slots per source during
+ * the measured time.
+ */
 async function shareOut(places: number, habits: readonly Habit[], { fromMs, forMs }: { fromMs: number; forMs: number }): Promise<number[]> {
   const clock = new ManualClock();
   const begunAt = clock.now();

@@ -1,5 +1,5 @@
 export default ({ n }, { hold }) => {
-  // As if the service had responded "429, Retry-After: 0.1": no other job of the workgroup starts for 100 ms.
+  // Simulates a service that responds "429, Retry-After: 0.1": no other job of the workgroup starts for 100 ms.
   if (n === 5) hold(100);
   return n;
 };

@@ -6,7 +6,7 @@ import { linesOf } from '../../kit/lines.js';
 import type { CommandName } from '../option-table.js';
 import { readOptions } from '../options.js';
 
-/** The HTTP API of a Master, as the command line asks it. */
+/** The HTTP API of a Master, as used by the command line. */
 export class ApiClient {
   readonly #url: string;
   readonly #token: string | undefined;
@@ -22,20 +22,20 @@ export class ApiClient {
   }
 
   get<T>(path: string): Promise<T> {
-    return this.ask('GET', path);
+    return this.request('GET', path);
   }
 
-  /** Rejects with the code that the Master gave. */
-  async ask<T>(method: string, path: string, body?: unknown): Promise<T> {
+  /** Sends a request and parses the response. Rejects with the code that the Master responded with. */
+  async request<T>(method: string, path: string, body?: unknown): Promise<T> {
     const json = body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } };
     const response = await this.send(method, path, json);
-    const bytes = await boundedBytes(this.#body(response, undefined), ANSWER_LIMITS.maxBytes).catch((thrown: unknown) => {
+    const bytes = await boundedBytes(this.#body(response, undefined), RESPONSE_LIMITS.maxBytes).catch((thrown: unknown) => {
       throw thrown instanceof TooManyBytes ? notMaster(thrown.message) : thrown;
     });
     return (bytes.length === 0 ? undefined : parsed(bytes)) as T;
   }
 
-  /** The answer, if it is no refusal, to be read as it comes. */
+  /** Sends a request. Resolves with a successful response, to be read as a stream. */
   async send(method: string, path: string, init: RequestInit = {}): Promise<Response> {
     let response: Response;
     const headers = {
@@ -53,14 +53,14 @@ export class ApiClient {
     return response;
   }
 
-  /** The lines of an answer, each parsed. */
+  /** Yields the lines of a response, each parsed. */
   async *lines<T>(method: string, path: string, init: RequestInit = {}): AsyncGenerator<T, void, undefined> {
     const response = await this.send(method, path, init);
-    const lines = linesOf(this.#body(response, init.signal ?? undefined), ANSWER_LIMITS.maxBytes, notMaster);
+    const lines = linesOf(this.#body(response, init.signal ?? undefined), RESPONSE_LIMITS.maxBytes, notMaster);
     for await (const line of lines) if (line.trim() !== '') yield parsed(line) as T;
   }
 
-  /** Rejects with `api-unreachable` if the answer ends before its end. */
+  /** Rejects with `api-unreachable` if the response is cut off. */
   async *#body(response: Response, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array, void, undefined> {
     try {
       yield* (response.body ?? []) as AsyncIterable<Uint8Array>;
@@ -71,8 +71,8 @@ export class ApiClient {
   }
 }
 
-/** A page of jobs holds up to a thousand of them. Rejects with `api-unreachable` what no Master sends. */
-const ANSWER_LIMITS = { maxBytes: 256 * 1024 * 1024 };
+/** A page of jobs holds up to a thousand of them. Anything larger does not come from a Master and is `api-unreachable`. */
+const RESPONSE_LIMITS = { maxBytes: 256 * 1024 * 1024 };
 
 function notMaster(why: string): PeerworkError {
   return new PeerworkError('api-unreachable', `the server there is not a Master: ${why}`);
@@ -80,7 +80,7 @@ function notMaster(why: string): PeerworkError {
 
 function parsed(text: string | Uint8Array): unknown {
   try {
-    return parseJson(text, ANSWER_LIMITS);
+    return parseJson(text, RESPONSE_LIMITS);
   } catch (thrown) {
     throw notMaster((thrown as JsonRefused).message);
   }
@@ -93,12 +93,12 @@ async function refusal(response: Response): Promise<PeerworkError> {
     const bare = knownError(code);
     if (bare !== undefined) return knownError(code, particulars(bare.message, detail)) ?? bare;
   } catch {
-    // It is not peerwork that answers there.
+    // The server there is not peerwork.
   }
   return new PeerworkError('api-unreachable', `HTTP ${response.status} ${response.statusText}`);
 }
 
-/** The API tells whole sentences; the table puts particulars into its own. */
+/** Extracts the specifics from the API's complete sentence, since the error table adds a sentence of its own. */
 function particulars(bare: string, detail: string): string {
   return detail === bare ? '' : detail.startsWith(`${bare}: `) ? detail.slice(bare.length + 2) : detail;
 }

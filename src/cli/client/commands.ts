@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { fieldSpec, jobFieldNames } from '../../job/job-fields.js';
 import type { CommandEntry, CommandName } from '../option-table.js';
 
-/** Of the fields that the table of job fields gives one. */
+/** Flags of the job fields that the field table gives one. */
 const jobFlags = jobFieldNames.flatMap((field) => {
   const { flag } = fieldSpec(field);
   return flag === undefined ? [] : [flag];
@@ -10,7 +10,7 @@ const jobFlags = jobFieldNames.flatMap((field) => {
 const json = ['--json', 'One JSON object a line.'] as const;
 const rows = () => import('./rows.js');
 
-/** Commands that ask a running Master. */
+/** Commands that send requests to a running Master. */
 export const clientCommands = {
   push: {
     summary: 'Push jobs to a running Master: a file, stdin, or one by --data.',
@@ -102,7 +102,7 @@ export const clientCommands = {
   },
 } as const satisfies Partial<Record<CommandName, CommandEntry>>;
 
-/** Adds what the option table does not declare. */
+/** Adds arguments and flags that the option table does not declare. */
 export function addOwnFlags(command: Command, { arguments: names = [], flags = [] }: CommandEntry): void {
   for (const [name, meaning] of names) command.argument(name, meaning);
   for (const [flag, meaning] of flags) command.option(flag, meaning);

@@ -9,7 +9,7 @@ import { instant, print, printJson, printTable, quietPipes } from './print.js';
 
 const PAGE = 500;
 const FOLLOW_MS = 500;
-/** As the API allows in one go. */
+/** Limit of the API for one request. */
 const MAX_RETRIED = 1_000_000;
 
 /** Lists jobs, the newest first. */
@@ -52,7 +52,7 @@ export async function jobs(command: Command): Promise<number> {
   return 0;
 }
 
-/** Failed or cancelled jobs wait again. */
+/** Retries failed or cancelled jobs. */
 async function retryAll(
   api: ApiClient,
   filter: Readonly<Record<'state' | 'channel' | 'group' | 'workgroup', string | undefined>>,
@@ -61,16 +61,16 @@ async function retryAll(
 ): Promise<number> {
   if (filter.state !== 'failed' && filter.state !== 'cancelled')
     throw new PeerworkError('option-invalid', '--retry goes with --state failed or --state cancelled');
-  const answer = await api.ask<{ jobs: number }>('POST', 'v1/jobs/redrive', { ...filter, limit: Math.min(limit, MAX_RETRIED) });
-  if (asJson) printJson(answer);
-  else print(`${answer.jobs} ${answer.jobs === 1 ? 'job waits' : 'jobs wait'} again`);
+  const result = await api.request<{ jobs: number }>('POST', 'v1/jobs/redrive', { ...filter, limit: Math.min(limit, MAX_RETRIED) });
+  if (asJson) printJson(result);
+  else print(`${result.jobs} ${result.jobs === 1 ? 'job waits' : 'jobs wait'} again`);
   return 0;
 }
 
-/** Shown in a way of their own; what a parent does to it says nothing to those without. */
+/** Fields formatted separately below; `parentFailure` matters only for jobs that have parents. */
 const OWN = ['name', 'channel', 'group', 'parentFailure'] as const;
 
-/** Shows one job, follows it to its end, or does something to it. */
+/** Shows one job, follows it until it ends, or acts on it. */
 export async function job(command: Command): Promise<number> {
   quietPipes();
   const api = await ApiClient.of(command, 'job');
@@ -82,13 +82,13 @@ export async function job(command: Command): Promise<number> {
   let changed = false;
   for (const verb of ['cancel', 'retry', 'reset'] as const) {
     if (!flags[verb]) continue;
-    await api.ask('POST', idPath('v1/jobs', id, verb));
+    await api.request('POST', idPath('v1/jobs', id, verb));
     changed = true;
   }
   if (flags['delete']) {
-    const answer = await api.ask<{ deleted: number }>('DELETE', path);
-    if (flags['json']) printJson(answer);
-    else print(`${answer.deleted} deleted`);
+    const result = await api.request<{ deleted: number }>('DELETE', path);
+    if (flags['json']) printJson(result);
+    else print(`${result.deleted} deleted`);
     return 0;
   }
   if (flags['follow']) record = await follow(api, id, flags['json'] === true);
@@ -98,7 +98,7 @@ export async function job(command: Command): Promise<number> {
   return flags['follow'] && record.state !== 'completed' ? 1 : 0;
 }
 
-/** Prints what the job says until it has ended. */
+/** Prints a job's log and progress until it has ended. */
 async function follow(api: ApiClient, id: string, asJson: boolean): Promise<JobRecord> {
   let seen = 0;
   for (;;) {
@@ -107,14 +107,14 @@ async function follow(api: ApiClient, id: string, asJson: boolean): Promise<JobR
     for (const entry of entries) {
       seen = entry.seq;
       if (asJson) process.stderr.write(`${JSON.stringify(entry)}\n`);
-      else print(`${instant(entry.at)}  ${wordsOf(entry)}`);
+      else print(`${instant(entry.at)}  ${entryText(entry)}`);
     }
     if (record.settled !== undefined && entries.length === 0) return record;
     await new Promise((resolve) => setTimeout(resolve, FOLLOW_MS));
   }
 }
 
-function wordsOf({ kind, body }: HistoryEntry): string {
+function entryText({ kind, body }: HistoryEntry): string {
   if (kind === 'progress') return `progress ${JSON.stringify(body)}`;
   const { line, code, message } = body as { readonly line?: string; readonly code?: string; readonly message?: string };
   return kind === 'error' ? `failed: ${code}: ${message}` : (line ?? JSON.stringify(body));
@@ -159,17 +159,17 @@ function show(record: JobRecord): void {
     ['data', JSON.stringify(data)],
     ['output', settled?.output === undefined ? undefined : JSON.stringify(settled.output)],
   ];
-  const said = rows.filter((row): row is [string, string] => row[1] !== undefined);
-  const width = Math.max(...said.map(([key]) => key.length));
-  for (const [key, value] of said) print(`${key.padEnd(width)} ${value.replaceAll('\n', `\n${' '.repeat(width + 1)}`)}`);
+  const present = rows.filter((row): row is [string, string] => row[1] !== undefined);
+  const width = Math.max(...present.map(([key]) => key.length));
+  for (const [key, value] of present) print(`${key.padEnd(width)} ${value.replaceAll('\n', `\n${' '.repeat(width + 1)}`)}`);
 }
 
-/** An error with its stack, then what brought it about and what it is made of. */
+/** Formats an error with its stack, followed by its parts and causes. */
 function thrownText(part: ErrorPart): string {
   const { cause, parts = [], stack = errorWords({ ...part, parts: [] }) } = part;
-  const behind = [...parts.map((each) => `part: ${thrownText(each)}`), ...(cause === undefined ? [] : [`cause: ${thrownText(cause)}`])];
-  return [stack, ...behind].join('\n').replace(CONTROL, '?');
+  const details = [...parts.map((each) => `part: ${thrownText(each)}`), ...(cause === undefined ? [] : [`cause: ${thrownText(cause)}`])];
+  return [stack, ...details].join('\n').replace(CONTROL, '?');
 }
 
-/** Whatever a terminal obeys. */
+/** Control characters that a terminal would interpret. */
 const CONTROL = /[^\P{Cc}\n]/gu;

@@ -18,11 +18,14 @@ interface Summary {
   readonly known: number;
   readonly refused: number;
 }
-type Answer =
+type PushReply =
   | { readonly line: number; readonly problem: { readonly detail: string; readonly code: string } }
   | { readonly summary: Summary };
 
-/** Pushes one job (`--data`), or a file or stdin of them: a line each, or a `.json` file with one or a list. 1 if some were refused. */
+/**
+ * Pushes one job (`--data`), or several from a file or stdin: one per line, or a `.json` file with one job or a list. Exit code 1
+ * if some were refused.
+ */
 export async function push(command: Command): Promise<number> {
   quietPipes();
   const api = await ApiClient.of(command, 'push');
@@ -41,7 +44,7 @@ export async function push(command: Command): Promise<number> {
 }
 
 async function pushJobs(api: ApiClient, inputs: readonly unknown[], asJson: boolean): Promise<number> {
-  const { jobs } = await api.ask<{ jobs: { id: string; added: boolean }[] }>('POST', 'v1/jobs', inputs);
+  const { jobs } = await api.request<{ jobs: { id: string; added: boolean }[] }>('POST', 'v1/jobs', inputs);
   if (asJson) for (const job of jobs) printJson(job);
   else for (const { id, added } of jobs) print(added ? id : `${id} (known already)`);
   return 0;
@@ -59,7 +62,7 @@ async function pushLines(api: ApiClient, file: string, asJson: boolean): Promise
     duplex: 'half',
   } as unknown as RequestInit;
   let summary: Summary | undefined;
-  for await (const answer of api.lines<Answer>('POST', 'v1/jobs?answers=problems', init)) {
+  for await (const answer of api.lines<PushReply>('POST', 'v1/jobs?answers=problems', init)) {
     if ('summary' in answer) summary = answer.summary;
     else process.stderr.write(`line ${answer.line}: ${answer.problem.detail} [${answer.problem.code}]\n`);
   }
@@ -133,7 +136,7 @@ function namedFile(given: string): readonly [name: string, path: string] {
   return [given.slice(0, at), given.slice(at + 1)];
 }
 
-/** What a flag gives a field. Whether it is within its limits is for the Master to say. */
+/** Converts a flag to a field's value. The Master checks the field's limits. */
 function readFlag(kind: FieldSpec['kind'], given: string | boolean, name: string): unknown {
   if (typeof given === 'boolean' || kind === 'text' || kind === 'choice') return given;
   if (kind === 'texts' || kind === 'labels') return given.split(',');

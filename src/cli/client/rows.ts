@@ -7,12 +7,13 @@ import type { GroupRecord, ScheduleRecord, WorkerRecord, WorkgroupRecord } from 
 import { ApiClient } from './api-client.js';
 import { instant, milliseconds, print, printJson, printTable, quietPipes } from './print.js';
 
-/** Commands about groups, workers, holds and schedules: without an argument they list, with a verb and an id they do. */
+/** Commands for groups, workers, holds and schedules: without arguments they list, with a verb and an id they act. */
 
 const GROUP_VERBS = ['pause', 'resume', 'retry', 'reset', 'cancel', 'delete', 'show'] as const;
 const WORKER_VERBS = ['approve', 'revoke', 'drain', 'resume'] as const;
 const SCHEDULE_VERBS = ['put', 'pause', 'resume', 'delete', 'show'] as const;
 
+/** Lists groups, or applies a verb to one. */
 export async function groups(command: Command): Promise<number> {
   quietPipes();
   const api = await ApiClient.of(command, 'groups');
@@ -20,8 +21,8 @@ export async function groups(command: Command): Promise<number> {
   const [verb, id] = verbAndId(command, GROUP_VERBS);
   if (verb !== undefined) {
     const path = idPath('v1/groups', id);
-    if (verb === 'delete') await api.ask('DELETE', path);
-    else if (verb !== 'show') await api.ask('POST', idPath('v1/groups', id, verb));
+    if (verb === 'delete') await api.request('DELETE', path);
+    else if (verb !== 'show') await api.request('POST', idPath('v1/groups', id, verb));
     if (verb !== 'delete') showGroups([await api.get<GroupRecord>(path)], json);
     return 0;
   }
@@ -63,6 +64,7 @@ interface WorkerRow extends WorkerRecord {
   };
 }
 
+/** Lists workers, or applies a verb to one. */
 export async function workers(command: Command): Promise<number> {
   quietPipes();
   const api = await ApiClient.of(command, 'workers');
@@ -71,7 +73,7 @@ export async function workers(command: Command): Promise<number> {
   let { workers: all } = await api.get<{ workers: WorkerRow[] }>('v1/workers');
   if (verb !== undefined) {
     const { id } = oneWorker(all, name);
-    await api.ask('POST', idPath('v1/workers', id, verb));
+    await api.request('POST', idPath('v1/workers', id, verb));
     ({ workers: all } = await api.get<{ workers: WorkerRow[] }>('v1/workers'));
     all = all.filter((worker) => worker.id === id);
   }
@@ -93,13 +95,13 @@ export async function workers(command: Command): Promise<number> {
   return 0;
 }
 
-/** The tier process is no wall, and is said to be none. */
+/** Formats the isolation tier; the tier `process` is marked as being no sandbox. */
 function tierOf(connected: WorkerRow['connected']): string {
   if (connected === undefined) return '-';
   return connected.tier === 'process' ? 'process (no wall)' : (connected.tier ?? 'unknown');
 }
 
-/** By its name, its id, or the beginning of either, as long as that is one. */
+/** Finds a worker by name, id, or an unambiguous prefix of either. */
 function oneWorker(all: readonly WorkerRow[], text: string): WorkerRow {
   const exact = all.filter(({ id, name }) => id === text || name === text);
   const found = exact.length > 0 ? exact : all.filter(({ id, name }) => id.startsWith(text) || name.startsWith(text));
@@ -112,7 +114,7 @@ function oneWorker(all: readonly WorkerRow[], text: string): WorkerRow {
   return found[0];
 }
 
-/** `hold WORKGROUP 90s`, `hold WORKGROUP --release`, `hold WORKGROUP --max-running 3`, or the list. */
+/** `hold WORKGROUP 90s`, `hold WORKGROUP --release`, `hold WORKGROUP --max-running 3`, or without arguments the list. */
 export async function hold(command: Command): Promise<number> {
   quietPipes();
   const api = await ApiClient.of(command, 'hold');
@@ -122,13 +124,13 @@ export async function hold(command: Command): Promise<number> {
   if (id === undefined) ({ workgroups: all } = await api.get<{ workgroups: WorkgroupRecord[] }>('v1/workgroups?limit=500'));
   else {
     const path = idPath('v1/workgroups', id);
-    if (maxRunning !== undefined) await api.ask('PUT', path, { maxRunning: maxRunning === 'none' ? null : Number(maxRunning) });
-    if (release) await api.ask('POST', idPath('v1/workgroups', id, 'release'));
+    if (maxRunning !== undefined) await api.request('PUT', path, { maxRunning: maxRunning === 'none' ? null : Number(maxRunning) });
+    if (release) await api.request('POST', idPath('v1/workgroups', id, 'release'));
     if (time !== undefined) {
-      // A bare number is seconds here, as in every tool that waits.
+      // A bare number means seconds here, as in other commands that wait.
       const ms = milliseconds(/^\d+$/.test(time) ? `${time}s` : time);
       if (ms === undefined) throw new PeerworkError('option-invalid', `${time} is no time: write 30, 90s, 15m, 12h`);
-      await api.ask('POST', idPath('v1/workgroups', id, 'hold'), { ms });
+      await api.request('POST', idPath('v1/workgroups', id, 'hold'), { ms });
     }
     all = [await api.get<WorkgroupRecord>(path)];
   }
@@ -147,6 +149,7 @@ export async function hold(command: Command): Promise<number> {
   return 0;
 }
 
+/** Lists schedules, or applies a verb to one. */
 export async function schedule(command: Command): Promise<number> {
   quietPipes();
   const api = await ApiClient.of(command, 'schedule');
@@ -161,7 +164,7 @@ export async function schedule(command: Command): Promise<number> {
   const path = idPath('v1/schedules', id);
   let all: ScheduleRecord[];
   if (verb === 'delete') {
-    await api.ask('DELETE', path);
+    await api.request('DELETE', path);
     return 0;
   }
   if (verb === undefined) ({ schedules: all } = await api.get<{ schedules: ScheduleRecord[] }>('v1/schedules'));
@@ -174,7 +177,7 @@ export async function schedule(command: Command): Promise<number> {
       throw new PeerworkError('option-invalid', `--job cannot be used: ${error instanceof Error ? error.message : error}`);
     }
     all = [
-      await api.ask<ScheduleRecord>('PUT', path, {
+      await api.request<ScheduleRecord>('PUT', path, {
         cron,
         job: input,
         ...(timeZone !== undefined && { timeZone }),
@@ -182,7 +185,7 @@ export async function schedule(command: Command): Promise<number> {
       }),
     ];
   } else
-    all = [await (verb === 'show' ? api.get<ScheduleRecord>(path) : api.ask<ScheduleRecord>('POST', idPath('v1/schedules', id, verb)))];
+    all = [await (verb === 'show' ? api.get<ScheduleRecord>(path) : api.request<ScheduleRecord>('POST', idPath('v1/schedules', id, verb)))];
   if (json) for (const each of all) printJson(each);
   else
     printTable(
@@ -200,7 +203,7 @@ export async function schedule(command: Command): Promise<number> {
   return 0;
 }
 
-/** Outcomes as NDJSON on stdout, from behind a cursor; with `--follow` for ever. */
+/** Prints outcomes as NDJSON on stdout, starting after a cursor; with `--follow` forever. */
 export async function results(command: Command): Promise<number> {
   quietPipes();
   const api = await ApiClient.of(command, 'results');

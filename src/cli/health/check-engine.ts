@@ -3,8 +3,8 @@ import { missingLimits } from '../../containers/find-engine.js';
 import { asPeerworkError } from '../../errors.js';
 import type { Check } from '../../job/health.js';
 
-/** What is told of a container engine that was found. */
-export type EngineSays = Pick<EngineFacts, 'kind' | 'version' | 'rootless' | 'limits'>;
+/** The reported facts of a container engine. */
+export type EngineReport = Pick<EngineFacts, 'kind' | 'version' | 'rootless' | 'limits'>;
 
 const SWITCH_ON =
   'Switch on these cgroup controllers in the kernel: on a Raspberry Pi, add `cgroup_enable=memory` to the line in /boot/firmware/cmdline.txt and reboot.';
@@ -12,12 +12,12 @@ const DELEGATE =
   'Let this user have these cgroup controllers: on cgroup v2, `Delegate=cpu memory pids` for user@.service of systemd; with cgroup v1 only an engine that runs as root has them.';
 
 /**
- * The container engine, found as the runner finds it. Where the owner demanded one, a Worker without fails; else it leaves container jobs to
- * others.
+ * Checks the container engine, found as the runner finds it. A missing engine is a failure if the owner required one; otherwise
+ * container jobs are left to other workers.
  */
 export async function checkEngine(
-  find: () => Promise<{ readonly facts: EngineSays }>,
-  { demanded }: { readonly demanded: boolean },
+  find: () => Promise<{ readonly facts: EngineReport }>,
+  { required }: { readonly required: boolean },
 ): Promise<Check> {
   const name = 'containers';
   try {
@@ -34,7 +34,7 @@ export async function checkEngine(
     };
   } catch (thrown) {
     const { message, hint } = asPeerworkError(thrown);
-    if (demanded) return { name, state: 'fail', detail: message, hint };
+    if (required) return { name, state: 'fail', detail: message, hint };
     return {
       name,
       state: 'warn',

@@ -27,13 +27,13 @@ import { checkWallClock } from './wall-clock.js';
 
 const DEFAULT_SECONDS = 20;
 
-interface Question {
+interface CheckContext {
   readonly options: Options;
   readonly home: string;
   readonly signal: AbortSignal;
 }
 
-/** Checks all that this Worker is configured for. Exit code 1 if something fails. */
+/** Checks everything this Worker is configured for. Exit code 1 if something fails. */
 export async function health(command: Command): Promise<number> {
   const { timeout = String(DEFAULT_SECONDS), json = false } = command.opts<{ timeout?: string; json?: boolean }>();
   if (!/^[1-9]\d{0,3}$/.test(timeout))
@@ -46,17 +46,17 @@ export async function health(command: Command): Promise<number> {
   return failed === 0 ? 0 : 1;
 }
 
-/** All that a Worker with these options needs. Never rejects. */
+/** Checks everything a Worker with these options needs. Never rejects. */
 export async function checksOf(options: Options, dotenv: string, withinMs = DEFAULT_SECONDS * 1_000): Promise<readonly Check[]> {
   const home = resolve(options.home ?? DEFAULT_HOME);
   const ending = new AbortController();
   const timer = systemClock.after(withinMs, () => ending.abort());
-  const question: Question = { options, home, signal: ending.signal };
+  const context: CheckContext = { options, home, signal: ending.signal };
   const parts = await Promise.all([
     checkConfiguration(options, dotenv),
-    checkSwarm(question),
+    checkSwarm(context),
     ...[...wires.filter((source) => source.configured(options)), ...runnerCommands.filter((runner) => runner.wanted(options))].map((one) =>
-      unlessBroken('kind' in one ? one.kind : one.name, async () => (await one.check?.(options, question)) ?? []),
+      unlessBroken('kind' in one ? one.kind : one.name, async () => (await one.check?.(options, context)) ?? []),
     ),
     unlessBroken('disk', async () => [await checkDisk(home)]),
     unlessBroken('npm', async () => [await checkNpm(ending.signal, options)]),
@@ -68,6 +68,7 @@ export async function checksOf(options: Options, dotenv: string, withinMs = DEFA
   return parts.flat();
 }
 
+/** Formats checks with their hints, and the number of each result. */
 export function describeChecks(checks: readonly Check[]): string {
   const width = Math.max(...checks.map(({ name }) => name.length));
   const lines = checks.flatMap(({ name, state, detail, hint }) => [
@@ -104,8 +105,8 @@ async function checkConfiguration(options: Options, dotenv: string): Promise<Che
   ];
 }
 
-/** Token, trackers, ICE servers, clock and Master, for a Worker that has a token. */
-async function checkSwarm({ options, home, signal }: Question): Promise<Check[]> {
+/** Checks token, trackers, ICE servers, clock and Master, for a Worker that has a token. */
+async function checkSwarm({ options, home, signal }: CheckContext): Promise<Check[]> {
   if (options.token === undefined) return [];
   let token: Token;
   try {
@@ -131,16 +132,16 @@ async function checkSwarm({ options, home, signal }: Question): Promise<Check[]>
   return [
     { name: 'token', state: 'ok', detail: 'whole' },
     ...ofTrackers,
-    // Whoever is linked has a path, whichever server did not answer.
+    // Once linked, there is a path, whichever server did not respond.
     ...refused.map(({ message, hint }): Check => ({ name: 'ice', state: 'warn', detail: message, hint })),
     ...ofIce.map((check): Check => (found && check.state === 'fail' ? { ...check, state: 'warn' } : check)),
     ...ofClock,
-    ...(noTracker ? ofMaster.map(notLookedFor) : ofMaster),
+    ...(noTracker ? ofMaster.map(notSearchedFor) : ofMaster),
   ];
 }
 
-/** Without a tracker nothing can be said about the Master, and to start it would change nothing. */
-function notLookedFor(check: Check): Check {
+/** Without a tracker nothing can be said about the Master, and starting it would not help. */
+function notSearchedFor(check: Check): Check {
   if (check.state !== 'fail') return check;
   return { ...check, detail: 'not looked for: no tracker responds', hint: 'Fix the trackers first.' };
 }
@@ -160,7 +161,7 @@ function checkService(options: Options): Promise<readonly Check[]> {
   });
 }
 
-/** A check that itself breaks is a finding too. */
+/** Runs a check; if it throws, that becomes a finding too. */
 async function unlessBroken(name: string, check: () => Promise<readonly Check[]>): Promise<readonly Check[]> {
   try {
     return await check();

@@ -6,7 +6,7 @@ import { formatIceUrl, type IceServer } from '../../swarm/link/ice.js';
 import { askUdp } from '../../swarm/link/ice-probe.node.js';
 import type { Platform } from '../../swarm/platform.js';
 
-export interface IceQuestion {
+export interface IceCheckOptions {
   readonly servers: readonly IceServer[];
   readonly platform: Platform;
   readonly clock: Clock;
@@ -14,22 +14,25 @@ export interface IceQuestion {
 }
 
 const name = 'ice';
-/** What is not answered by then is lost: three packets were sent. */
+/** Timeout for STUN responses; three packets are sent. */
 const STUN_MS = 3_000;
-/** The engine gathers for a moment only, which a far relay may miss. */
+/** Attempts per relay: the engine gathers candidates only briefly, which a distant relay may miss. */
 const RELAY_TRIES = 3;
 
-/** Asks each STUN server for our address, and each TURN server for a relay, with its password. */
-export async function checkIce({ servers, ...question }: IceQuestion): Promise<Check[]> {
+/** Queries each STUN server for our address, and each TURN server for a relay, with its password. */
+export async function checkIce({ servers, ...question }: IceCheckOptions): Promise<Check[]> {
   if (servers.length === 0) return [{ name, state: 'ok', detail: 'no STUN or TURN needed: the tracker is on this machine' }];
   const stun = servers.filter(({ kind }) => kind === 'stun');
   const turn = servers.filter(({ kind }) => kind === 'turn');
-  const [answers, relays] = await Promise.all([askStun(stun, question), Promise.all(turn.map((server) => askRelay(server, question)))]);
-  const works = answers.size > 0 || relays.some((relayed) => relayed);
+  const [responses, relays] = await Promise.all([
+    queryStun(stun, question),
+    Promise.all(turn.map((server) => probeRelay(server, question))),
+  ]);
+  const works = responses.size > 0 || relays.some((relayed) => relayed);
   const missing = works ? 'warn' : 'fail';
   return [
     ...stun.map((server): Check => {
-      const ms = answers.get(server);
+      const ms = responses.get(server);
       const url = formatIceUrl(server);
       if (ms !== undefined) return { name, state: 'ok', detail: `${url} responded in ${ms} ms` };
       const hint =
@@ -54,34 +57,34 @@ export async function checkIce({ servers, ...question }: IceQuestion): Promise<C
   ];
 }
 
-/** How long each took, in milliseconds. */
-function askStun(servers: readonly IceServer[], { clock, signal }: Omit<IceQuestion, 'servers'>): Promise<Map<IceServer, number>> {
-  const answers = new Map<IceServer, number>();
-  if (servers.length === 0) return Promise.resolve(answers);
+/** Resolves with the response time of each server that responded, in milliseconds. */
+function queryStun(servers: readonly IceServer[], { clock, signal }: Omit<IceCheckOptions, 'servers'>): Promise<Map<IceServer, number>> {
+  const responses = new Map<IceServer, number>();
+  if (servers.length === 0) return Promise.resolve(responses);
   const startedAt = clock.now();
   return new Promise((resolve) => {
     const finish = () => {
       timer.cancel();
       signal.removeEventListener('abort', finish);
       stop();
-      resolve(answers);
+      resolve(responses);
     };
     const stop = askUdp(servers, (server) => {
-      answers.set(server, clock.now() - startedAt);
-      if (answers.size === servers.length) finish();
+      responses.set(server, clock.now() - startedAt);
+      if (responses.size === servers.length) finish();
     });
     const timer = clock.after(STUN_MS, finish);
     signal.addEventListener('abort', finish, { once: true });
   });
 }
 
-/** Whether an offer made with this server alone holds a relay. */
-async function askRelay(server: IceServer, { platform, clock, signal }: Omit<IceQuestion, 'servers'>): Promise<boolean> {
+/** Whether an offer made with this server alone contains a relay candidate. */
+async function probeRelay(server: IceServer, { platform, clock, signal }: Omit<IceCheckOptions, 'servers'>): Promise<boolean> {
   const ice = platform.openIce([server], { clock, log: silentLog });
   try {
     for (let tries = 0; tries < RELAY_TRIES && !signal.aborted; tries += 1) {
       const offer = await createOffer(platform.engine, ice, { clock });
-      offer.opened.catch(() => {}); // it is cancelled before anybody could answer
+      offer.opened.catch(() => {}); // cancelled before a peer could answer
       offer.cancel();
       if (/^a=candidate:.* typ relay /m.test(offer.sdp)) return true;
     }

@@ -12,11 +12,11 @@ import type { Options } from '../option-table.js';
 import { sandboxOf } from '../wall.js';
 
 const MiB = 1024 * 1024;
-/** Less, and npm or the next task file fails. */
+/** With less free space, npm or the next task file fails. */
 const DISK_LEAST = 256 * MiB;
 const DISK_ENOUGH = 1024 * MiB;
 
-/** Free space where the home is or will be, and whether it can be written. */
+/** Checks free space where the home is or will be, and whether it is writable. */
 export async function checkDisk(home: string): Promise<Check> {
   const name = 'disk';
   try {
@@ -37,12 +37,13 @@ export async function checkDisk(home: string): Promise<Check> {
   const free = bavail * bsize;
   const detail = `${formatBytes(free)} free for ${home}`;
   const hint = 'Make room, or set PEERWORK_STORE_QUOTA_MB lower.';
-  // Some file systems count no inodes.
+  // Some file systems do not count inodes.
   if (free < DISK_LEAST || (files > 0 && ffree < 1_000))
     return { name, state: 'fail', detail: files > 0 && ffree < 1_000 ? `${home}: no inodes left` : detail, hint };
   return free < DISK_ENOUGH ? { name, state: 'warn', detail, hint } : { name, state: 'ok', detail };
 }
 
+/** Checks that all jobs at once fit into the machine's memory. */
 export function checkMemory({ concurrency, memoryMb }: Pick<Options, 'concurrency' | 'memoryMb'>, total = totalmem()): Check {
   const [jobs, each] = [concurrency ?? availableParallelism(), memoryMb ?? DEFAULT_MEMORY_MB];
   const detail = `${jobs} jobs of ${each} MiB at once, of ${formatBytes(total)}`;
@@ -55,7 +56,7 @@ export function checkMemory({ concurrency, memoryMb }: Pick<Options, 'concurrenc
   };
 }
 
-/** npm is needed for tasks with dependencies; what was installed already works without a registry. */
+/** Checks npm, which tasks with dependencies need; dependencies that are already installed work without a registry. */
 export async function checkNpm(
   signal: AbortSignal,
   { sandbox, bubblewrap, npmCredentials }: Pick<Options, 'sandbox' | 'bubblewrap' | 'npmCredentials'>,
@@ -87,7 +88,7 @@ export async function checkNpm(
   }
 }
 
-/** What jobs are kept in: docs/isolation.md. */
+/** Checks the sandbox of jobs: docs/isolation.md. */
 export async function checkSandbox(options: Pick<Options, 'sandbox' | 'taskNetwork' | 'memoryMb' | 'bubblewrap'>): Promise<Check> {
   const name = 'sandbox';
   try {

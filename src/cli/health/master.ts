@@ -12,10 +12,10 @@ import { formatDuration } from '../figures.js';
 import type { Options } from '../option-table.js';
 import { readWorkerStatuses } from '../worker-status.js';
 
-export interface MasterQuestion {
+export interface MasterCheckOptions {
   readonly token: Token;
   readonly options: Pick<Options, 'transferEncryptToken' | 'trackers' | 'ice'>;
-  /** What the Worker is called. */
+  /** Name of the Worker. */
   readonly worker: string;
   readonly home: string;
   readonly platform: Platform;
@@ -25,7 +25,7 @@ export interface MasterQuestion {
 
 const name = 'master';
 const UNHEARD = 'Check the trackers above; if they respond, run this again with more time (`--timeout 60`).';
-/** Refusals that no further attempt would change: there is no need to wait for the end of the time. */
+/** Refusals that another attempt cannot change, so there is no need to wait for the timeout. */
 const final: ReadonlySet<string> = new Set<ErrorCode>([
   'worker-revoked',
   'worker-unapproved',
@@ -37,11 +37,12 @@ const final: ReadonlySet<string> = new Set<ErrorCode>([
 ]);
 
 /**
- * Whether the Master can be found. A Worker that runs here is believed; else we join, with the Worker's own key, so that the Master
- * sees no stranger and says also whether this Worker is approved. Nobody else can take the key meanwhile: the home is locked.
+ * Checks whether the Master can be found. Relies on a Worker that runs here; otherwise joins with the Worker's own key, so that the
+ * Master sees no stranger and also reports whether this Worker is approved. No other process can take the key meanwhile, because
+ * the home is locked.
  */
-export async function checkMaster(question: MasterQuestion): Promise<Check> {
-  const running = readWorkerStatuses(question.home).filter(({ sources }) => sources.includes('master'));
+export async function checkMaster(check: MasterCheckOptions): Promise<Check> {
+  const running = readWorkerStatuses(check.home).filter(({ sources }) => sources.includes('master'));
   const [first] = running;
   if (first !== undefined) {
     const { master } = running.find((one) => one.master !== undefined) ?? {};
@@ -55,7 +56,7 @@ export async function checkMaster(question: MasterQuestion): Promise<Check> {
       hint: knownError(warning?.code)?.hint ?? 'Run this again in a minute: it has only begun to look.',
     };
   }
-  const home = await takeHome(question.home);
+  const home = await takeHome(check.home);
   try {
     if (basename(dirname(home.keyFile)) !== '1')
       return {
@@ -64,17 +65,17 @@ export async function checkMaster(question: MasterQuestion): Promise<Check> {
         detail: 'another program is using this home and gives no details',
         hint: 'Stop it, then run this again.',
       };
-    return await join(question, home.keyFile);
+    return await join(check, home.keyFile);
   } finally {
     await home.release();
   }
 }
 
-async function join({ token, options, worker, platform, clock, signal }: MasterQuestion, keyFile: string): Promise<Check> {
+async function join({ token, options, worker, platform, clock, signal }: MasterCheckOptions, keyFile: string): Promise<Check> {
   const { transferEncryptToken: transferSecret, trackers, ice } = options;
   const identity = loadOrCreateKeyFile(keyFile).keyPair;
   const startedAt = clock.now();
-  // It asks for no work and answers nothing: it is gone again before the Master gives it any.
+  // Requests no work and handles no calls: it disconnects before the Master could hand out any.
   const accept = () => ({});
   const swarm = new WorkerSwarm({
     token,

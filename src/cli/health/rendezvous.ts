@@ -6,42 +6,45 @@ import { TrackerClient } from '../../swarm/rendezvous/tracker-client.js';
 import { TrackerPace } from '../../swarm/rendezvous/tracker-pace.js';
 import { binaryText } from '../../swarm/rendezvous/wire.js';
 
-export interface TrackersQuestion {
+export interface TrackerCheckOptions {
   readonly urls: readonly string[];
-  /** Of the token, as a Worker would look under it. */
+  /** Info hash of the token, which a Worker announces. */
   readonly infoHash: Uint8Array;
   readonly platform: Platform;
   readonly clock: Clock;
   readonly signal: AbortSignal;
 }
 
-/** Announces at each tracker, without an offer: one that answers is there. One is enough, so a silent one only warns beside others. */
-export async function checkTrackers({ urls, ...question }: TrackersQuestion): Promise<Check[]> {
-  const answers = await Promise.all(urls.map((url) => askTracker(url, question)));
-  const someAnswered = answers.some(({ ms }) => ms !== undefined);
-  return answers.map(({ url, ms, members, why }): Check => {
+/**
+ * Announces to each tracker, without an offer: one that responds is reachable. One is enough, so a silent one is only a warning if
+ * others respond.
+ */
+export async function checkTrackers({ urls, ...question }: TrackerCheckOptions): Promise<Check[]> {
+  const results = await Promise.all(urls.map((url) => queryTracker(url, question)));
+  const someResponded = results.some(({ ms }) => ms !== undefined);
+  return results.map(({ url, ms, members, why }): Check => {
     const name = 'tracker';
     if (ms !== undefined) return { name, state: 'ok', detail: `${url} responded in ${ms} ms, ${members} there for this token` };
-    const hint = someAnswered
+    const hint = someResponded
       ? 'No action needed as long as another one responds.'
       : 'Check the internet connection and that WebSockets (wss://) pass the firewall, or use a tracker of your own.';
-    return { name, state: someAnswered ? 'warn' : 'fail', detail: why ?? `${url}: no response in time`, hint };
+    return { name, state: someResponded ? 'warn' : 'fail', detail: why ?? `${url}: no response in time`, hint };
   });
 }
 
-interface TrackerAnswer {
+interface TrackerResult {
   readonly url: string;
   readonly ms?: number;
   readonly members?: number;
   readonly why?: string;
 }
 
-function askTracker(url: string, question: Omit<TrackersQuestion, 'urls'>): Promise<TrackerAnswer> {
-  const { infoHash, platform, clock, signal } = question;
+function queryTracker(url: string, options: Omit<TrackerCheckOptions, 'urls'>): Promise<TrackerResult> {
+  const { infoHash, platform, clock, signal } = options;
   const { openSocket, primitives } = platform;
   const startedAt = clock.now();
   return new Promise((resolve) => {
-    const finish = (answer: Omit<TrackerAnswer, 'url'>) => {
+    const finish = (answer: Omit<TrackerResult, 'url'>) => {
       signal.removeEventListener('abort', giveUp);
       client.close();
       resolve({ url, ...answer });
@@ -60,7 +63,7 @@ function askTracker(url: string, question: Omit<TrackersQuestion, 'urls'>): Prom
       },
       {
         opened: (own) => own.announce([]),
-        // We are one of them.
+        // Excludes ourselves.
         announced: (_client, members) => finish({ ms: clock.now() - startedAt, members: Math.max(0, members - 1) }),
         due: () => {},
         offered: () => {},

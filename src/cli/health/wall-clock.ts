@@ -1,26 +1,29 @@
 import type { Clock } from '../../clock.js';
 import type { Check } from '../../job/health.js';
 
-export interface WallClockQuestion {
-  /** Servers that may tell the time in the head of an answer: `wss://`, `ws://`, `https://` or `http://`. */
+export interface WallClockCheckOptions {
+  /** Servers that may report the time in a response header: `wss://`, `ws://`, `https://` or `http://`. */
   readonly urls: readonly string[];
   readonly clock: Clock;
   readonly signal: AbortSignal;
 }
 
 const name = 'clock';
-/** The head of an answer holds whole seconds, and took its way. */
+/** The header has whole seconds, and spent time in transit. */
 const TOLERATED_MS = 120_000;
 const DAY_MS = 86_400_000;
 
-/** How far our clock is off, by the first server that tells the time; undefined if none does. A machine without a battery clock may wake in 1970. */
-export async function checkWallClock({ urls, clock, signal }: WallClockQuestion): Promise<Check | undefined> {
-  const asked = [...new Set(urls.map((url) => new URL('/', url.replace(/^ws/, 'http')).href))];
-  const answers = await Promise.all(asked.map((url) => askTime(url, clock, signal)));
+/**
+ * Compares our clock with the first server that reports the time; undefined if none does. A machine without a battery-backed clock
+ * may boot in 1970.
+ */
+export async function checkWallClock({ urls, clock, signal }: WallClockCheckOptions): Promise<Check | undefined> {
+  const urlsToQuery = [...new Set(urls.map((url) => new URL('/', url.replace(/^ws/, 'http')).href))];
+  const offsets = await Promise.all(urlsToQuery.map((url) => fetchTime(url, clock, signal)));
   const hint = 'Switch on the time service of this machine (`timedatectl set-ntp true`).';
-  const known = answers.find((answer) => typeof answer === 'number');
+  const known = offsets.find((answer) => typeof answer === 'number');
   if (typeof known !== 'number')
-    return answers.includes('untimely')
+    return offsets.includes('untimely')
       ? { name, state: 'fail', detail: 'certificates are not valid at the time that this machine believes it is', hint }
       : undefined;
   const off = `${Math.round(Math.abs(known) / 1_000)} s ${known > 0 ? 'behind' : 'ahead'}`;
@@ -29,14 +32,14 @@ export async function checkWallClock({ urls, clock, signal }: WallClockQuestion)
   return { name, state: Math.abs(known) > DAY_MS ? 'fail' : 'warn', detail: off, hint };
 }
 
-/** How many milliseconds the server is ahead of us. */
-async function askTime(url: string, clock: Clock, signal: AbortSignal): Promise<number | 'untimely' | undefined> {
+/** Returns how many milliseconds the server is ahead of us. */
+async function fetchTime(url: string, clock: Clock, signal: AbortSignal): Promise<number | 'untimely' | undefined> {
   try {
-    const askedAt = clock.wall();
+    const sentAt = clock.wall();
     const response = await fetch(url, { method: 'HEAD', redirect: 'manual', signal });
-    const [answeredAt, date] = [clock.wall(), Date.parse(response.headers.get('date') ?? '')];
-    // In the middle of the second that it names, and in the middle of the time that the question took.
-    return Number.isNaN(date) ? undefined : date + 500 - (askedAt + answeredAt) / 2;
+    const [receivedAt, date] = [clock.wall(), Date.parse(response.headers.get('date') ?? '')];
+    // Assumes the middle of the reported second, and of the round trip.
+    return Number.isNaN(date) ? undefined : date + 500 - (sentAt + receivedAt) / 2;
   } catch (thrown) {
     const cause = thrown instanceof Error ? thrown.cause : undefined;
     const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;

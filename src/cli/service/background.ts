@@ -11,12 +11,12 @@ import { logFile, readSupervisorState, supervisorProgram } from './supervisor-st
 
 const POLL_MS = 50;
 const START_MS = 10_000;
-/** `stop --now`: beyond the moment in which two signals count as one. */
+/** Delay before the second signal of `stop --now`, long enough for the two not to count as one. */
 const SECOND_SIGNAL_MS = 150;
-/** After its Worker was killed the supervisor has little left to do. */
+/** Time for the supervisor to finish after its Worker was killed, in milliseconds. */
 const KILL_GRACE_MS = 5_000;
 
-/** A supervisor process of our own, for machines without systemd and launchd: works everywhere, but does not outlive a reboot. */
+/** A supervisor process of our own, for machines without systemd and launchd: works everywhere, but does not survive a reboot. */
 export class BackgroundKeeper implements Keeper {
   readonly kind = 'background';
   readonly description = 'a supervisor in the background';
@@ -31,10 +31,10 @@ export class BackgroundKeeper implements Keeper {
   async install({ folder }: ServicePlan): Promise<readonly string[]> {
     await this.stop({ now: false });
     await this.#start();
-    const again = `cd ${shellWord(folder)} && ${[process.execPath, process.argv[1] ?? 'peerwork'].map(shellWord).join(' ')} start-bg`;
+    const restartLine = `cd ${shellWord(folder)} && ${[process.execPath, process.argv[1] ?? 'peerwork'].map(shellWord).join(' ')} start-bg`;
     return [
       'This supervisor does not outlive a restart of the machine. Where there is a cron, this line in `crontab -e` starts it again:',
-      `@reboot ${again}`,
+      `@reboot ${restartLine}`,
     ];
   }
 
@@ -63,20 +63,20 @@ export class BackgroundKeeper implements Keeper {
     if (state === undefined) return;
     const { supervisor, worker } = state;
     const drainMs = (await readRecord(this.#folder))?.drainMs ?? 0;
-    // Without its supervisor a Worker has been told already; to tell it again is to tell it at once.
-    const told = isAlive(supervisor) ? supervisor : undefined;
-    if (told !== undefined) signalProcess(told, 'SIGTERM');
+    // A Worker whose supervisor has died is draining already; another signal would make it stop at once.
+    const signalled = isAlive(supervisor) ? supervisor : undefined;
+    if (signalled !== undefined) signalProcess(signalled, 'SIGTERM');
     if (now) {
       await pause(this.#clock, SECOND_SIGNAL_MS);
-      const hurried = told ?? worker;
-      if (hurried !== undefined) signalProcess(hurried, 'SIGTERM');
+      const target = signalled ?? worker;
+      if (target !== undefined) signalProcess(target, 'SIGTERM');
     }
-    // A Worker that was started since the state was written is its supervisor's business.
+    // If the Worker was restarted since the state was written, its supervisor takes care of the new one.
     const both = [supervisor, ...(worker === undefined ? [] : [worker])];
-    if (await this.#gone(both, drainMs + STOP_GRACE_MS + KILL_GRACE_MS)) return;
+    if (await this.#haveEnded(both, drainMs + STOP_GRACE_MS + KILL_GRACE_MS)) return;
     if (worker !== undefined) signalProcess(worker, 'SIGKILL', { group: true });
     signalProcess(supervisor, 'SIGKILL');
-    if (!(await this.#gone(both, KILL_GRACE_MS))) throw new PeerworkError('service-failed', 'its processes cannot be killed');
+    if (!(await this.#haveEnded(both, KILL_GRACE_MS))) throw new PeerworkError('service-failed', 'its processes cannot be killed');
   }
 
   uninstall(): Promise<void> {
@@ -106,7 +106,7 @@ export class BackgroundKeeper implements Keeper {
     child.unref();
   }
 
-  async #gone(processes: readonly MarkedProcess[], withinMs: number): Promise<boolean> {
+  async #haveEnded(processes: readonly MarkedProcess[], withinMs: number): Promise<boolean> {
     const until = this.#clock.now() + withinMs;
     while (processes.some(isAlive)) {
       if (this.#clock.now() > until) return false;

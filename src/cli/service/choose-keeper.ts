@@ -20,16 +20,17 @@ export interface KeeperPlace {
 
 const frontDoor = fileURLToPath(new URL('../../../../bin/peerwork.js', import.meta.url));
 
+/** Creates the keeper of this kind for a service. */
 export function openKeeper(kind: KeeperKind, place: KeeperPlace): Keeper {
   const { home, name, run = runTool, clock = systemClock, uid = process.getuid?.() ?? 0 } = place;
   if (kind === 'background') return new BackgroundKeeper({ home, name, clock });
   if (kind === 'launchd') return new LaunchdKeeper({ home, name, run, clock, uid });
-  helpUserSession(uid);
+  setRuntimeDir(uid);
   const command = ({ dotenv }: ServicePlan) => [process.execPath, frontDoor, 'worker', '--dotenv', dotenv];
   return new SystemdKeeper({ name, run, clock, system: kind === 'systemd-system', command });
 }
 
-/** Which keeper this machine has; rejects with `keeper-missing` if it has not the one that is wanted. */
+/** Selects the keeper available on this machine. Rejects with `keeper-missing` if the requested one is not available. */
 export async function chooseKeeper(wanted: KeeperKind | 'auto', place: KeeperPlace): Promise<Keeper> {
   const { run = runTool, platform = process.platform, uid = process.getuid?.() ?? 0 } = place;
   const missing: Readonly<Record<KeeperKind, () => Promise<string | undefined>>> = {
@@ -41,7 +42,7 @@ export async function chooseKeeper(wanted: KeeperKind | 'auto', place: KeeperPla
     },
     'systemd-user': async () => {
       if (platform !== 'linux') return 'systemd is part of Linux';
-      helpUserSession(uid);
+      setRuntimeDir(uid);
       return systemdState(await run('systemctl', ['--user', 'is-system-running']));
     },
     background: async () => (platform === 'win32' ? 'on Windows, run `peerwork start` from the Task Scheduler' : undefined),
@@ -56,15 +57,18 @@ export async function chooseKeeper(wanted: KeeperKind | 'auto', place: KeeperPla
   throw new PeerworkError('keeper-missing', (await missing.background()) ?? '');
 }
 
-/** What systemd says of itself; `degraded` means that some other unit failed. */
+/**
+ * Returns why systemd is unusable, from what it reports about itself; undefined if usable. `degraded` only means that some other
+ * unit has failed.
+ */
 function systemdState({ stdout, stderr }: { readonly stdout: string; readonly stderr: string }): string | undefined {
   const word = stdout.trim();
   if (/^(running|degraded|starting|initializing|maintenance)$/.test(word)) return undefined;
   return `systemd does not run here (${word || stderr.trim().split('\n')[0] || 'no output'})`;
 }
 
-/** After `su`, or in a bare ssh session, the address of the user's own systemd is not in the environment. */
-function helpUserSession(uid: number): void {
+/** Adds the address of the user's own systemd to the environment, where it is missing after `su` or in a bare ssh session. */
+function setRuntimeDir(uid: number): void {
   const folder = `/run/user/${uid}`;
   if (process.env['XDG_RUNTIME_DIR'] === undefined && existsSync(folder)) process.env['XDG_RUNTIME_DIR'] = folder;
 }

@@ -2,7 +2,7 @@ import type { CommandEntry, CommandName } from '../option-table.js';
 
 const json = ['--json', 'As JSON.'] as const;
 
-/** The commands of a Worker that is set up once and forgotten for a year: docs/service.md. */
+/** The commands for a Worker that is set up once and then left alone for a year: docs/service.md. */
 export const serviceCommands = {
   configure: {
     summary: 'Ask for the systems this Worker serves, or take them from flags, and write .env.',

@@ -14,14 +14,15 @@ import { MADE_BY } from './systemd-unit.js';
 
 const STARTS_US = new RegExp(`\\b(?:${['peerwork', ...programNames].join('|')})\\b`);
 
+/** A service found on this machine, and its keeper. */
 export interface InstalledService {
   readonly record: ServiceRecord;
   readonly keeper: Keeper;
-  /** Its unit was not written by `start-bg`: it may have more, or other, settings than its folder tells. */
+  /** Its unit was not written by `start-bg`, so its settings may differ from what its folder says. */
   readonly foreign?: true;
 }
 
-/** The service that these options name, if there is one. */
+/** Returns the service that these options name, if there is one. */
 export async function findService(
   { home, serviceName }: Pick<Options, 'home' | 'serviceName'>,
   units: UnitFolders = process.platform === 'linux' ? unitFolders() : {},
@@ -33,7 +34,7 @@ export async function findService(
   return foreign && { record: foreign, keeper: openKeeper(foreign.keeper, { home: foreign.home, name: serviceName }), foreign: true };
 }
 
-/** The service of a command; rejects with `service-missing`. */
+/** Returns the service of a command. Rejects with `service-missing`. */
 export async function serviceOf(command: Command, name: ServiceCommand): Promise<InstalledService> {
   const options = await readOptions(command, name);
   const found = await findService(options);
@@ -42,12 +43,12 @@ export async function serviceOf(command: Command, name: ServiceCommand): Promise
   return found;
 }
 
-/** Where units lie, by the keeper that runs them. */
+/** Folders of units, by the keeper that runs them. */
 type UnitFolders = Readonly<Partial<Record<KeeperKind, string>>>;
 
 /**
- * A unit of this name that starts this program, but was not written by `start-bg`: of another program of this name, or by hand. What is known of it is what
- * it says.
+ * Finds a unit of this name that starts this program but was not written by `start-bg`, but by another program of this name, or by
+ * hand. All that is known about it comes from its text.
  */
 async function findForeignUnit(name: string, folders: UnitFolders): Promise<ServiceRecord | undefined> {
   for (const [keeper, units] of Object.entries(folders) as [KeeperKind, string][]) {

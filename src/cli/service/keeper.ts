@@ -1,48 +1,49 @@
 import type { KeeperKind } from '../option-table.js';
 
-/** Everything a keeper must know to run one Worker. All paths are absolute. */
+/** Everything a keeper needs to run one Worker. All paths are absolute. */
 export interface ServicePlan {
-  /** Of the service; unique on the machine, or for the user. */
+  /** Service name, unique on the machine or for the user. */
   readonly name: string;
   readonly home: string;
   /** Where `start-bg` was run: the Worker's working directory. */
   readonly folder: string;
   /** The `.env` that the Worker reads. */
   readonly dotenv: string;
-  /** Who shall run it, where the keeper may choose: the owner of `.env`. */
+  /** The user to run it as, if the keeper has a choice: the owner of `.env`. */
   readonly user?: { readonly uid: number; readonly gid: number };
-  /** All of the environment that the Worker gets. */
+  /** The complete environment of the Worker. */
   readonly env: Readonly<Record<string, string>>;
-  /** How long running jobs may go on when it is told to stop. */
+  /** How long running jobs may continue after a stop, in milliseconds. */
   readonly drainMs: number;
 }
 
+/** Current state of a service. */
 export interface KeeperState {
   readonly running: boolean;
   /** The Worker's own process. */
   readonly pid?: number;
-  /** How often it was started anew since it was installed or told to start. */
+  /** Number of automatic restarts since it was installed or started. */
   readonly restarts?: number;
-  /** In the keeper's words, such as `active (running)`. */
+  /** The keeper's own description, such as `active (running)`. */
   readonly detail: string;
 }
 
 /**
- * What keeps a Worker running: systemd, launchd, or a supervisor of our own where there is neither. All methods reject with
+ * Keeps a Worker running: systemd, launchd, or a supervisor of our own if there is neither. All methods reject with
  * `service-failed` if the keeper refuses.
  */
 export interface Keeper {
   readonly kind: KeeperKind;
-  /** In a sentence, for people. */
+  /** Description for people, as part of a sentence. */
   readonly description: string;
-  /** Installs (or renews) and starts (or restarts). Answers what the owner should know or do besides. */
+  /** Installs (or updates) and starts (or restarts) the service. Resolves with notes: what else the owner should know or do. */
   install(plan: ServicePlan): Promise<readonly string[]>;
   state(): Promise<KeeperState>;
-  /** Ends when the signal aborts, or without `follow` at the last line. */
+  /** Prints the log. Ends when the signal aborts, or without `follow` after the last line. */
   logs(options: { readonly lines: number; readonly follow: boolean; readonly signal: AbortSignal }): Promise<void>;
-  /** `now`: what runs is given back. */
+  /** `now`: running jobs are given back instead of finished. */
   restart(options: { readonly now: boolean }): Promise<void>;
   stop(options: { readonly now: boolean }): Promise<void>;
-  /** Stops and removes all that `install` made. */
+  /** Stops the service and removes everything that `install` created. */
   uninstall(): Promise<void>;
 }

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { type Clock, pause } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
 import { isAlive, signalProcess } from '../../kit/process-mark.js';
-import { must, type RunTool } from '../../kit/run-tool.js';
+import { type RunTool, runOrThrow } from '../../kit/run-tool.js';
 import type { Keeper, KeeperState, ServicePlan } from './keeper.js';
 import { tailLog } from './log-tail.js';
 import { readRecord, serviceFolder } from './record.js';
@@ -18,15 +18,15 @@ export interface LaunchdOptions {
   readonly run: RunTool;
   readonly clock: Clock;
   readonly uid: number;
-  /** Where property lists lie; default: those of this user, for root those of the machine. */
+  /** Folder of property lists; default: that of this user, or of the machine for root. */
   readonly agents?: string;
 }
 
 const POLL_MS = 100;
-/** `stop --now`: beyond the moment in which two signals count as one. */
+/** Delay before the second signal of `stop --now`, long enough for the two not to count as one. */
 const SECOND_SIGNAL_MS = 150;
 
-/** A launchd agent (for root: daemon) that runs our supervisor, which keeps the log short and starts the Worker again sooner. */
+/** A launchd agent (a daemon for root) that runs our supervisor, which limits the log and restarts the Worker sooner than launchd would. */
 export class LaunchdKeeper implements Keeper {
   readonly kind = 'launchd';
   readonly description;
@@ -91,18 +91,18 @@ export class LaunchdKeeper implements Keeper {
     await this.#bootstrap();
   }
 
-  /** launchd has no "stopped": a job that shall not run is taken out, and put in again by `restart` or the next log-in. */
+  /** launchd has no "stopped" state: the job is removed, and loaded again by `restart` or the next login. */
   async stop({ now }: { readonly now: boolean }): Promise<void> {
     const { run, clock } = this.#options;
     if ((await run('launchctl', ['print', this.#target])).code !== 0) return;
     const state = await readSupervisorState(this.#folder);
-    await must(run, 'launchctl', ['bootout', this.#target], { timeoutMs: 0 });
+    await runOrThrow(run, 'launchctl', ['bootout', this.#target], { timeoutMs: 0 });
     if (state === undefined) return;
     if (now) {
       await pause(clock, SECOND_SIGNAL_MS);
       signalProcess(state.supervisor, 'SIGTERM');
     }
-    // bootout answers before the end.
+    // bootout returns before the process has ended.
     const drainMs = (await readRecord(this.#folder))?.drainMs ?? 0;
     const until = clock.now() + drainMs + 2 * STOP_GRACE_MS;
     while (isAlive(state.supervisor) && clock.now() < until) await pause(clock, POLL_MS);
@@ -118,7 +118,7 @@ export class LaunchdKeeper implements Keeper {
   }
 
   async #bootstrap(): Promise<void> {
-    await must(this.#options.run, 'launchctl', ['bootstrap', this.#domain, this.#file]);
+    await runOrThrow(this.#options.run, 'launchctl', ['bootstrap', this.#domain, this.#file]);
   }
 }
 
@@ -129,11 +129,11 @@ interface PlistPlan {
   readonly env: Readonly<Record<string, string>>;
   /** Seconds between SIGTERM and SIGKILL. */
   readonly exitSeconds: number;
-  /** Where what the supervisor itself cannot log would go. */
+  /** Receives output that the supervisor itself cannot log. */
   readonly errorFile: string;
 }
 
-/** The property list of a launchd agent: started with the log-in (or the machine, for root), again 10 s after it ended. */
+/** Returns the property list of a launchd agent: started at login (or boot, for root), and again 10 s after it ends. */
 export function launchdPlist({ label, command, folder, env, exitSeconds, errorFile }: PlistPlan): string {
   const entries = Object.entries(env).map(([key, value]) => `    <key>${escapeXml(key)}</key>\n    ${string(value)}`);
   return [
@@ -151,7 +151,7 @@ export function launchdPlist({ label, command, folder, env, exitSeconds, errorFi
     '  <key>ThrottleInterval</key>\n  <integer>10</integer>',
     `  <key>ExitTimeOut</key>\n  <integer>${exitSeconds}</integer>`,
     '  <key>ProcessType</key>\n  <string>Standard</string>',
-    // 077, in decimal: launchd reads no octal.
+    // 077 in decimal: launchd does not read octal.
     '  <key>Umask</key>\n  <integer>63</integer>',
     `  <key>StandardErrorPath</key>\n  ${string(errorFile)}`,
     '</dict>',

@@ -12,7 +12,7 @@ export interface TailOptions {
   readonly write: (text: string) => void;
 }
 
-/** The last lines of a rotating log, and with `follow` what comes, until the signal aborts. */
+/** Writes the last lines of a rotating log, and with `follow` new ones as well, until the signal aborts. */
 export async function tailLog({ file, lines, follow, signal, clock, write }: TailOptions): Promise<void> {
   let { text, place } = await readFrom(file, undefined);
   let last = text.split('\n').slice(0, -1);
@@ -30,7 +30,7 @@ interface Place {
   readonly offset: number;
 }
 
-/** What was written behind the place; after a change of files, the end of the old one and all of the new one. */
+/** Reads what was written after the given place; if the log was rotated, the end of the old file and all of the new one. */
 async function readFrom(file: string, place: Place | undefined): Promise<{ text: string; place: Place | undefined }> {
   let missed = '';
   const now = await stat(file).catch(() => undefined);

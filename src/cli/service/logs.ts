@@ -15,6 +15,7 @@ interface Flags {
   readonly json?: boolean;
 }
 
+/** Prints the log of the installed Worker, or the container output of a run. */
 export async function logs(command: Command): Promise<number> {
   quietPipes();
   const { lines, follow = false, runs = false, json = false } = command.opts<Flags>();
@@ -22,7 +23,7 @@ export async function logs(command: Command): Promise<number> {
     throw new PeerworkError('option-invalid', `--lines is "${lines}", but must be a whole number`);
   const options = await readOptions(command, 'logs');
   const [run] = command.args;
-  // Where nothing is installed there are no other lines.
+  // Without an installed service there are no other logs.
   if (run !== undefined || runs || (await findService(options)) === undefined) {
     const { printRun, printRuns } = await import('./run-output.js');
     const root = resolve(options.home ?? DEFAULT_HOME);

@@ -11,7 +11,10 @@ export function demandConfiguration(options: Options): void {
   else if (served.length === 0) throw new PeerworkError('worker-unconfigured');
 }
 
-/** True, with the reason on stderr, if a person has to settle something first, such as a log-in: the command then ends with 3. */
+/**
+ * Resolves with true, after printing the reason to stderr, if a person has to act first, for example to log in: the command then
+ * exits with 3.
+ */
 export async function refuseUnready(options: Options): Promise<boolean> {
   for (const source of wires) {
     if (!source.configured(options)) continue;

@@ -19,14 +19,15 @@ const shape = v.object({
   installedAt: v.number(),
 });
 
-/** What `start-bg` remembers of a service for the commands that come later: `<home>/services/<name>/service.json`. */
+/** What `start-bg` stores about a service for later commands: `<home>/services/<name>/service.json`. */
 export type ServiceRecord = v.InferOutput<typeof shape>;
 
-/** The folder of one service: record, and where we keep it ourselves state and logs. */
+/** Returns the folder of one service: its record and, with our own supervisor, state and logs. */
 export function serviceFolder(home: string, name: string): string {
   return join(home, 'services', name);
 }
 
+/** Reads a service's record; undefined if there is none. Rejects with `service-record-damaged` or the code for the system's error. */
 export async function readRecord(folder: string): Promise<ServiceRecord | undefined> {
   const text = await readFile(join(folder, 'service.json'), 'utf8').catch((error: unknown) => {
     if (isMissing(error)) return undefined;
@@ -40,13 +41,14 @@ export async function readRecord(folder: string): Promise<ServiceRecord | undefi
   }
 }
 
+/** Writes a service's record durably, creating its folder if needed. */
 export async function writeRecord(folder: string, record: ServiceRecord): Promise<void> {
   makeFolder(folder);
   await writeWhole(join(folder, 'service.json'), `${JSON.stringify(record)}\n`, { durable: true });
 }
 
-/** Gives a service's folder, and those that were made above it, to who will run it: `sudo` made them root's. */
-export async function handOver(home: string, name: string, { uid, gid }: { readonly uid: number; readonly gid: number }): Promise<void> {
+/** Gives a service's folder, and those created above it, to the user that will run it: under `sudo` they belong to root. */
+export async function chownFolder(home: string, name: string, { uid, gid }: { readonly uid: number; readonly gid: number }): Promise<void> {
   const folder = serviceFolder(home, name);
   for (const path of [home, dirname(folder), folder, join(folder, 'service.json')]) await lchown(path, uid, gid);
 }

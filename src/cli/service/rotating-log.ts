@@ -3,14 +3,14 @@ import { closeSync, fstatSync, openSync, renameSync, rmSync, writeSync } from 'n
 const MAX_BYTES = 5 * 1024 * 1024;
 const OLD_FILES = 4;
 
-/** A log file that never takes more than `maxBytes` times five: `worker.log`, and before it `worker.log.1` to `worker.log.4`. */
+/** A log that never takes more than five times `maxBytes`: `worker.log`, and older parts in `worker.log.1` to `worker.log.4`. */
 export class RotatingLog {
   readonly #file: string;
   readonly #maxBytes: number;
   #handle: number;
   #bytes: number;
   #inLine = false;
-  /** A write ended in the middle. */
+  /** The last write was incomplete. */
   #torn = false;
 
   constructor(file: string, maxBytes = MAX_BYTES) {
@@ -20,7 +20,10 @@ export class RotatingLog {
     this.#bytes = fstatSync(this.#handle).size;
   }
 
-  /** Never throws: a full disk must not end what is logged. Files change between lines only, unless one line fills a whole file. */
+  /**
+   * Appends text. Never throws: a full disk must not end the process that is logged. Files rotate only between lines, unless a
+   * single line fills a whole file.
+   */
   write(text: Uint8Array | string): void {
     const bytes = typeof text === 'string' ? Buffer.from(text) : text;
     if (bytes.length === 0) return;
@@ -30,7 +33,7 @@ export class RotatingLog {
       this.#append(bytes);
       this.#inLine = bytes.at(-1) !== 10;
     } catch {
-      // The disk is full, or the folder gone: there is nowhere to say so. What comes next begins a line of its own.
+      // The disk is full or the folder gone, and there is nowhere to report it. The next write starts on a new line.
       this.#torn = true;
     }
   }
@@ -45,7 +48,7 @@ export class RotatingLog {
     }
   }
 
-  /** A line of our own among those of the Worker. */
+  /** Writes a line of our own between those of the Worker. */
   say(line: string): void {
     this.write(`${this.#inLine ? '\n' : ''}${new Date().toISOString()} ${line}\n`);
   }
@@ -69,6 +72,6 @@ function moveIfThere(from: string, to: string): void {
   try {
     renameSync(from, to);
   } catch {
-    // there are not so many yet
+    // Fewer files exist so far.
   }
 }

@@ -7,10 +7,10 @@ import { instant, print, printJson, printTable } from '../client/print.js';
 import { tailLog } from './log-tail.js';
 
 const POLL_INTERVAL_MS = 300;
-/** Of one run more is never kept. */
+/** More than is ever kept of one run. */
 const ALL_LINES = 10_000_000;
 
-/** What the Workers of a home have kept, the oldest first. */
+/** Returns what the Workers of a home have kept, the oldest first. */
 async function keptLogs(root: string): Promise<KeptLog[]> {
   const namesIn = (folder: string) => readdir(folder).catch(() => []);
   const found: KeptLog[] = [];
@@ -21,7 +21,7 @@ async function keptLogs(root: string): Promise<KeptLog[]> {
   return found.sort((a, b) => a.startedAt - b.startedAt);
 }
 
-/** Lists them. `asked`: not merely because there is nothing else to show; without any, rejects with `service-missing`. */
+/** Lists the kept logs. Without any it rejects with `service-missing`, unless the user explicitly `asked` for the list. */
 export async function printRuns(root: string, { json, asked }: { json: boolean; asked: boolean }): Promise<number> {
   const logs = await keptLogs(root);
   if (logs.length === 0 && !asked) throw new PeerworkError('service-missing', `${root} knows none, and keeps no output of containers`);
@@ -63,7 +63,7 @@ function choose(logs: readonly KeptLog[], wanted: string): KeptLog {
   return newest;
 }
 
-/** What it wrote last is on the disk before its end is. */
+/** Aborts when the run has ended: its last output is on disk before its end is recorded. */
 async function untilEnded(path: string, ending: AbortController): Promise<void> {
   while (!ending.signal.aborted) {
     const facts = await readRunLog(path);

@@ -6,7 +6,7 @@ import { systemClock } from '../../clock.js';
 import { DEFAULT_DRAIN_MS, DEFAULT_HOME } from '../../config/defaults.js';
 import { PeerworkError } from '../../errors.js';
 import { removeTree } from '../../kit/remove-tree.js';
-import { restorerOf, writeDotenv } from '../dotenv-file.js';
+import { snapshotDotenv, writeDotenv } from '../dotenv-file.js';
 import { EXIT_UNCONFIGURED } from '../failure.js';
 import { optionSpec, optionsOf } from '../option-table.js';
 import { dotenvFile, presetOf, readDotenv, readOptions, resolveOptions } from '../options.js';
@@ -15,20 +15,21 @@ import { chooseKeeper, openKeeper } from './choose-keeper.js';
 import { installKind } from './install-kind.js';
 import type { ServicePlan } from './keeper.js';
 import { demandConfiguration, refuseUnready } from './readiness.js';
-import { handOver, readRecord, serviceFolder, writeRecord } from './record.js';
+import { chownFolder, readRecord, serviceFolder, writeRecord } from './record.js';
 import { untilUp } from './until-up.js';
 
 /**
- * Installs the Worker of this folder as a service and starts it. Flags, and options of the environment, are written into `.env`: the service
- * has no others. A refusal leaves that file as it was. Where it is installed already it is renewed, and restarted with what `.env` says now.
+ * Installs the Worker of this folder as a service and starts it. Options from flags and environment are written to `.env`, since
+ * the service has no others; if installation is refused, that file stays unchanged. An installed service is updated, and restarted
+ * with the current `.env`.
  */
 export async function startBackground(command: Command): Promise<number> {
   const options = await readOptions(command, 'start-bg');
   demandConfiguration(options);
   if (installKind() === 'npx') throw new PeerworkError('install-fleeting');
   const dotenv = resolve(dotenvFile(command));
-  const variables = { ...ofEnvironment(process.env), ...variablesToKeep(command, 'start-bg', options) };
-  // Without flags and environment, as the service will find it; written only when nothing stands against the service.
+  const variables = { ...environmentOptions(process.env), ...variablesToKeep(command, 'start-bg', options) };
+  // Resolved without flags and environment, as the service will see it; written only once nothing prevents the service.
   const kept = resolveOptions('start-bg', { dotenv: { ...(await readDotenv(dotenv)), ...variables }, preset: presetOf(command) });
   if (await refuseUnready(kept)) return EXIT_UNCONFIGURED;
 
@@ -38,41 +39,41 @@ export async function startBackground(command: Command): Promise<number> {
   const before = await readRecord(folder);
   if (before !== undefined && before.folder !== process.cwd()) throw new PeerworkError('service-taken', `it works in ${before.folder}`);
   const keeper = await chooseKeeper(kept.keeper, { home, name });
-  const putBack = await restorerOf(dotenv);
+  const restoreDotenv = await snapshotDotenv(dotenv);
   await writeDotenv(dotenv, variables);
-  // Of another kind than now: its unit would start a second Worker one day.
+  // A service of another kind is removed: otherwise its unit would start a second Worker one day.
   if (before !== undefined && before.keeper !== keeper.kind) await openKeeper(before.keeper, { home, name }).uninstall();
   const { uid, gid } = await stat(dotenv);
   const drainMs = kept.drainMs ?? DEFAULT_DRAIN_MS;
-  const forOther = keeper.kind === 'systemd-system' && uid !== 0;
+  const forOtherUser = keeper.kind === 'systemd-system' && uid !== 0;
   const plan: ServicePlan = {
     name,
     home,
     folder: process.cwd(),
     dotenv,
     user: { uid, gid },
-    env: serviceEnvironment({ forOther }),
+    env: serviceEnvironment({ forOtherUser }),
     drainMs,
   };
   const installedAt = systemClock.wall();
   const { env, folder: workingFolder } = plan;
   await writeRecord(folder, { name, keeper: keeper.kind, home, folder: workingFolder, dotenv, drainMs, env, installedAt });
-  if (forOther) await handOver(home, name, { uid, gid });
+  if (forOtherUser) await chownFolder(home, name, { uid, gid });
   const notes = await keeper.install(plan).catch(async (refusal: unknown) => {
-    // A service that never was must not be found by the commands that come later.
-    if (before === undefined) await Promise.all([removeTree(folder), putBack()]);
+    // Later commands must not find a service that never existed.
+    if (before === undefined) await Promise.all([removeTree(folder), restoreDotenv()]);
     throw refusal;
   });
-  const says = await untilUp(keeper, home, installedAt);
+  const report = await untilUp(keeper, home, installedAt);
   process.stdout.write(
-    `The Worker ${says.name} runs, kept by ${keeper.description}.\n${notes.map((note) => `${note}\n`).join('')}` +
+    `The Worker ${report.name} runs, kept by ${keeper.description}.\n${notes.map((note) => `${note}\n`).join('')}` +
       `See it with \`${commandLine('status')}\`, \`${commandLine('logs')}\`; change .env and \`${commandLine('restart')}\`.\n`,
   );
   return 0;
 }
 
-/** Options that the environment gives: the service shall be what a start in this shell would be, and will not have it. */
-function ofEnvironment(environment: NodeJS.ProcessEnv): Record<string, string> {
+/** Returns options from the environment: the service should match a start in this shell, whose environment it will not have. */
+function environmentOptions(environment: NodeJS.ProcessEnv): Record<string, string> {
   const variables: Record<string, string> = {};
   for (const key of optionsOf('start-bg')) {
     const spec = optionSpec(key);
@@ -84,18 +85,18 @@ function ofEnvironment(environment: NodeJS.ProcessEnv): Record<string, string> {
 
 interface EnvironmentOptions {
   /** It will run as another user, whose home folder systemd knows. */
-  readonly forOther?: boolean;
+  readonly forOtherUser?: boolean;
   readonly environment?: NodeJS.ProcessEnv;
 }
 
-/** Of our environment, what a Worker needs to find programs and the network; its options stand in `.env`. */
-export function serviceEnvironment({ forOther = false, environment = process.env }: EnvironmentOptions = {}): Record<string, string> {
+/** Returns the part of our environment that a Worker needs to find programs and the network; its options are in `.env`. */
+export function serviceEnvironment({ forOtherUser = false, environment = process.env }: EnvironmentOptions = {}): Record<string, string> {
   const kept = /^(?:lang|lc_all|tz|(?:https?|all|no)_proxy|node_extra_ca_certs|ssl_cert_file|ssl_cert_dir|docker_host|xdg_runtime_dir)$/i;
   const env: Record<string, string> = {};
   for (const [name, value] of Object.entries(environment)) if (value && kept.test(name)) env[name] = value;
-  if (forOther) delete env['XDG_RUNTIME_DIR'];
+  if (forOtherUser) delete env['XDG_RUNTIME_DIR'];
   else env['HOME'] = environment['HOME'] ?? homedir();
-  // Of a node that nvm or the like installed only this folder tells where it is; npm lies beside it.
+  // If node was installed by nvm or a similar tool, only this folder locates it; npm is next to it.
   const folders = [dirname(process.execPath), ...(environment['PATH'] ?? '').split(delimiter)].filter(isAbsolute);
   env['PATH'] = [...new Set([...folders, '/usr/local/bin', '/usr/bin', '/bin'])].join(delimiter);
   return env;

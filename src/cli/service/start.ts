@@ -4,7 +4,7 @@ import { readOptions } from '../options.js';
 import { worker } from '../worker.js';
 import { demandConfiguration, refuseUnready } from './readiness.js';
 
-/** `peerwork worker` for scripts: an exit code of its own where set-up is missing. */
+/** `peerwork worker` for scripts: has a distinct exit code for missing set-up. */
 export async function start(command: Command): Promise<number> {
   const options = await readOptions(command, 'start');
   demandConfiguration(options);

@@ -4,14 +4,14 @@ import { formatDuration } from '../figures.js';
 import { readWorkerStatuses } from '../worker-status.js';
 import { serviceOf } from './installed.js';
 
-/** Exit code 0: it runs; 1: it is installed but does not run; 3: none is installed here. */
+/** Prints the state of the service. Exit codes: 0 if it runs, 1 if it is installed but does not run, 3 if none is installed here. */
 export async function status(command: Command): Promise<number> {
   const { record, keeper } = await serviceOf(command, 'status');
   const state = await keeper.state();
-  const says = readWorkerStatuses(record.home).find(({ pid }) => pid === state.pid);
+  const report = readWorkerStatuses(record.home).find(({ pid }) => pid === state.pid);
   if (command.opts()['json'] === true) {
     const { name, folder, home, dotenv, installedAt } = record;
-    printJson({ service: name, keeper: keeper.kind, folder, home, dotenv, installedAt, ...state, worker: says ?? null });
+    printJson({ service: name, keeper: keeper.kind, folder, home, dotenv, installedAt, ...state, worker: report ?? null });
     return state.running ? 0 : 1;
   }
   const restarts = state.restarts ? `, restarted ${state.restarts} ${state.restarts === 1 ? 'time' : 'times'}` : '';
@@ -20,17 +20,17 @@ export async function status(command: Command): Promise<number> {
     `state      ${state.detail}${state.pid === undefined ? '' : `, pid ${state.pid}`}${restarts}`,
     `folder     ${record.folder}`,
   ];
-  if (says !== undefined) {
-    const { master, sources, warnings } = says;
+  if (report !== undefined) {
+    const { master, sources, warnings } = report;
     const served = sources.map((source) =>
       source !== 'master' ? source : master ? `Master ${master.name} (${master.path})` : 'Master not found yet',
     );
     lines.push(
-      `worker     ${says.name}, peerwork ${says.version}, for ${formatDuration(Date.now() - says.startedAt)}`,
+      `worker     ${report.name}, peerwork ${report.version}, for ${formatDuration(Date.now() - report.startedAt)}`,
       `works for  ${served.join(', ')}`,
-      `jobs       ${says.running} of ${says.concurrency} running, ${says.completed} completed, ${says.failed} failed, ${says.released} given back`,
-      ...(says.outbox > 0 ? [`outbox     ${says.outbox} not delivered yet`] : []),
-      `isolation  ${says.isolation || '…'}`,
+      `jobs       ${report.running} of ${report.concurrency} running, ${report.completed} completed, ${report.failed} failed, ${report.released} given back`,
+      ...(report.outbox > 0 ? [`outbox     ${report.outbox} not delivered yet`] : []),
+      `isolation  ${report.isolation || '…'}`,
       ...warnings.map(({ source, message, code }) => `warning    ${source}: ${message} [${code}]`),
     );
   }

@@ -7,6 +7,7 @@ import { serviceOf } from './installed.js';
 import { demandConfiguration } from './readiness.js';
 import { untilUp } from './until-up.js';
 
+/** Stops the installed Worker. */
 export async function stop(command: Command): Promise<number> {
   const { keeper } = await serviceOf(command, 'stop');
   await keeper.stop({ now: command.opts()['now'] === true });
@@ -15,6 +16,7 @@ export async function stop(command: Command): Promise<number> {
   return 0;
 }
 
+/** Restarts the installed Worker, unless its `.env` is invalid. */
 export async function restart(command: Command): Promise<number> {
   const { record, keeper, foreign } = await serviceOf(command, 'restart');
   if (foreign) {
@@ -22,7 +24,7 @@ export async function restart(command: Command): Promise<number> {
     print(`Restarted: ${keeper.description}. \`${commandLine('status')}\` says whether it runs.`);
     return 0;
   }
-  // A mistake in .env must not end a Worker that runs.
+  // A mistake in .env must not end a running Worker.
   demandConfiguration(resolveOptions('worker', { dotenv: await readDotenv(record.dotenv) }));
   const since = systemClock.wall();
   await keeper.restart({ now: command.opts()['now'] === true });

@@ -1,6 +1,6 @@
 /**
- * A program of its own, `node supervisor-main.js FOLDER`, started by the keeper `background` (detached) and by launchd: keeps the
- * Worker of the service in that folder running until it gets SIGTERM; a second one makes the Worker give back what it holds.
+ * A program of its own, `node supervisor-main.js FOLDER`, started by the `background` keeper (detached) and by launchd. Keeps the
+ * Worker of the service in that folder running until SIGTERM; a second SIGTERM makes the Worker give back its jobs.
  */
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -17,7 +17,7 @@ process.title = 'peerwork supervisor';
 keepInspectorShut();
 
 const record = await readRecord(folder);
-// One supervisor a service, also when two are started at the same moment.
+// One supervisor per service, even if two are started at the same moment.
 const lock = record === undefined ? undefined : await takeLock(join(folder, 'supervisor.lock'));
 if (record === undefined || lock === undefined || !isLock(lock)) process.exit(1);
 const supervisor = new Supervisor({
@@ -36,7 +36,7 @@ const supervisor = new Supervisor({
   log: new RotatingLog(logFile(folder)),
   clock: systemClock,
 });
-// The terminal that it was started from may go.
+// The terminal it was started from may close.
 process.on('SIGHUP', () => {});
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => supervisor.stop());
 await supervisor.run();

@@ -8,22 +8,23 @@ const marked = v.object({ pid: v.number(), mark: v.string() });
 const shape = v.object({
   supervisor: marked,
   worker: v.optional(marked),
-  /** How often the Worker was started anew, by itself. */
+  /** Number of automatic restarts of the Worker. */
   restarts: v.number(),
-  /** How the Worker ended last: `exit code 1` or `SIGKILL`. */
+  /** How the Worker last ended: `exit code 1` or `SIGKILL`. */
   lastEnd: v.optional(v.string()),
-  /** When it is started again, if it waits for that. */
+  /** When the Worker will be restarted, if a restart is pending. */
   nextStartAt: v.optional(v.number()),
 });
 
-/** What a supervisor says of itself, in `supervisor.json` of the service's folder; the file goes when it ends in order. */
+/** What a supervisor records about itself in `supervisor.json` of the service's folder. The file is removed on an orderly end. */
 export type SupervisorState = v.InferOutput<typeof shape>;
 
+/** Returns the path of a supervisor's state file. */
 export function stateFile(folder: string): string {
   return join(folder, 'supervisor.json');
 }
 
-/** Undefined if there is none, or none that can be read. */
+/** Returns undefined if the file is missing or invalid. */
 export async function readSupervisorState(folder: string): Promise<SupervisorState | undefined> {
   try {
     return v.parse(shape, parseJson(await readFile(stateFile(folder), 'utf8'), LOCAL_JSON));
@@ -32,9 +33,10 @@ export async function readSupervisorState(folder: string): Promise<SupervisorSta
   }
 }
 
-/** What the Worker of a service writes, where we keep the log ourselves; beside it up to four older ones. */
+/** Returns the log of a service's Worker, if we keep the log ourselves; up to four older ones are next to it. */
 export function logFile(folder: string): string {
   return join(folder, 'worker.log');
 }
 
+/** Path of the bundled supervisor program. */
 export const supervisorProgram = fileURLToPath(new URL('../bundle/supervisor-main.js', import.meta.url));

@@ -9,7 +9,7 @@ import type { RotatingLog } from './rotating-log.js';
 import { type SupervisorState, stateFile } from './supervisor-state.js';
 
 export interface SupervisorOptions {
-  /** Of the service, for the state file. */
+  /** Folder of the service, for the state file. */
   readonly folder: string;
   readonly command: readonly [file: string, ...args: string[]];
   readonly cwd: string;
@@ -21,16 +21,16 @@ export interface SupervisorOptions {
 
 const RESTART_FIRST_MS = 1_000;
 const RESTART_CAP_MS = 60_000;
-/** A Worker that lived this long was well: the next restart comes soon again. */
-const WELL_MS = 60_000;
+/** A Worker that lived this long was healthy: the restart delay starts over. */
+const HEALTHY_MS = 60_000;
 const LAST_LINES_MS = 3_000;
-/** Over the Worker's own time to finish, for its last deliveries. */
+/** Added to the Worker's own drain time, for its last deliveries, in milliseconds. */
 export const STOP_GRACE_MS = 15_000;
 
 /**
- * Keeps one Worker running where no systemd does: started → ended → a pause of 1 s, doubling to 60 s → started … until `stop`, which
- * lets it drain; a second `stop` makes it give back what it holds, and when the time is up it is killed. What the Worker writes goes
- * to the log. The state file always says which processes there are, so that they are found even if the supervisor itself is killed;
+ * Keeps one Worker running on machines without systemd: it is restarted after a pause of 1 s, doubling up to 60 s, until `stop`,
+ * which lets it drain. A second `stop` makes it give back its jobs, and when the time is up it is killed. The Worker's output goes
+ * to the log. The state file always lists the current processes, so that they can be found even if the supervisor itself is killed;
  * the Worker notices that by its channel and then drains (worker-main.ts).
  */
 export class Supervisor {
@@ -45,7 +45,7 @@ export class Supervisor {
     this.#options = options;
   }
 
-  /** Runs until it was told to stop and the Worker has ended. */
+  /** Runs until it is stopped and the Worker has ended. */
   async run(): Promise<void> {
     const { clock, log, folder } = this.#options;
     const backoff = new Backoff({ firstMs: RESTART_FIRST_MS, capMs: RESTART_CAP_MS });
@@ -53,10 +53,10 @@ export class Supervisor {
       const startedAt = clock.now();
       await this.#runWorker();
       if (this.#stopping.signal.aborted) break;
-      if (clock.now() - startedAt >= WELL_MS) backoff.reset();
+      if (clock.now() - startedAt >= HEALTHY_MS) backoff.reset();
       const waitMs = backoff.nextMs();
       log.say(`supervisor: the Worker ended (${this.#lastEnd}); it is started again in ${waitMs / 1_000} s`);
-      await this.#tell({ nextStartAt: clock.wall() + waitMs });
+      await this.#writeState({ nextStartAt: clock.wall() + waitMs });
       await pause(clock, waitMs, this.#stopping.signal);
       this.#restarts += 1;
     }
@@ -78,7 +78,7 @@ export class Supervisor {
   async #runWorker(): Promise<void> {
     const { command, cwd, env, log } = this.#options;
     const [file, ...args] = command;
-    // A group of its own, to be killed as a whole; the channel tells it when we are gone.
+    // Its own process group, to be killed as a whole; the IPC channel shows it when we are gone.
     const child = spawn(file, args, { cwd, env, detached: true, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
     child.stdout?.on('data', (chunk: Buffer) => log.write(chunk));
     child.stderr?.on('data', (chunk: Buffer) => log.write(chunk));
@@ -88,13 +88,14 @@ export class Supervisor {
       (error: Error) => error.message,
     );
     this.#worker = { child, marked: child.pid === undefined ? undefined : markProcess(child.pid) };
-    await this.#tell({});
-    // Told to stop just before there was a Worker to tell.
+    await this.#writeState({});
+    // `stop` was called just before there was a Worker to signal.
     if (this.#stopping.signal.aborted) child.kill('SIGTERM');
     this.#lastEnd = await ended;
     this.#worker = undefined;
     if (child.pid !== undefined) killGroup(child.pid);
-    // Its last lines say why it ended, and may come behind its exit; what holds its output from outside its group is not waited for.
+    // Its last lines say why it ended and may arrive after its exit. Processes outside its group that hold its output open are not
+    // waited for.
     const enough = new AbortController();
     await Promise.race([written, pause(this.#options.clock, LAST_LINES_MS, enough.signal)]);
     enough.abort();
@@ -102,7 +103,7 @@ export class Supervisor {
     child.stderr?.destroy();
   }
 
-  async #tell({ nextStartAt }: { nextStartAt?: number }): Promise<void> {
+  async #writeState({ nextStartAt }: { nextStartAt?: number }): Promise<void> {
     const { folder, log } = this.#options;
     const own = markProcess(process.pid);
     if (own === undefined) return;
@@ -119,11 +120,11 @@ export class Supervisor {
   }
 }
 
-/** What a Worker that was killed has left in its group. */
+/** Kills whatever a killed Worker has left in its process group. */
 function killGroup(leader: number): void {
   try {
     process.kill(-leader, 'SIGKILL');
   } catch {
-    // nothing was left
+    // The group is empty.
   }
 }

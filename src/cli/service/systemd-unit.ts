@@ -1,23 +1,23 @@
 import type { ServicePlan } from './keeper.js';
 import { STOP_GRACE_MS } from './supervisor.js';
 
-/** The first line of a unit. */
+/** First line of every unit that we write. */
 export const MADE_BY = '# Written by `peerwork start-bg`, which overwrites it';
 
-/** systemd's own words for a string that holds blanks, quotes, percent or dollar signs; `%` and `$` would be expanded. */
+/** Quotes a string for a unit if it contains blanks, quotes, percent or dollar signs; systemd would expand `%` and `$`. */
 export function quoteUnit(text: string): string {
   const escaped = text.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('%', '%%').replaceAll('\n', '\\n');
   return /^[\w./:@=,+-]+$/.test(text) ? text : `"${escaped}"`;
 }
 
 /**
- * The unit of a Worker. Hardening is what neither docker, podman nor bubblewrap, which the Worker starts, would break of:
- * - Nothing that filters system calls or sets NoNewPrivileges (that comes with every filter where the service is not root's): rootless
- *   podman and a setuid bubblewrap need their setuid helpers, bubblewrap sets a host name and mounts.
+ * Returns the unit of a Worker. It hardens only what does not break docker, podman or bubblewrap, which the Worker starts:
+ * - Nothing that filters system calls or sets NoNewPrivileges (implied by every filter unless the service runs as root): rootless podman
+ *   and a setuid bubblewrap need their setuid helpers, and bubblewrap sets a host name and mounts.
  * - Nothing that hides a part of /proc (ProtectKernelTunables, ProtectKernelLogs, ProtectProc): the kernel then refuses bubblewrap a
  *   /proc of its own. No PrivateTmp: docker mounts folders by the names that they have outside.
- * - In a user's service no file system protection at all: it would need a user namespace around everything.
- * The isolation of the jobs is the Worker's own work (docs/isolation.md).
+ * - No file system protection at all in a user's service: it would need a user namespace around everything.
+ * Isolating jobs is the Worker's own responsibility (docs/isolation.md).
  */
 export function systemdUnit(plan: ServicePlan, command: readonly string[], { system }: { readonly system: boolean }): string {
   const { name, folder, env, drainMs, user } = plan;

@@ -4,7 +4,7 @@ import { homedir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { type Clock, pause } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
-import { must, type RunTool } from '../../kit/run-tool.js';
+import { type RunTool, runOrThrow } from '../../kit/run-tool.js';
 import type { Keeper, KeeperState, ServicePlan } from './keeper.js';
 import { systemdUnit } from './systemd-unit.js';
 
@@ -13,16 +13,16 @@ export interface SystemdOptions {
   readonly system: boolean;
   readonly run: RunTool;
   readonly clock: Clock;
-  /** Of the Worker, to be run by systemd. */
+  /** Command line of the Worker that systemd runs. */
   readonly command: (plan: ServicePlan) => readonly string[];
-  /** Where units lie; default: the place for units of the machine's owner, or of this user. */
+  /** Folder of units; default: that of the machine, or of this user. */
   readonly units?: string;
 }
 
 const SHOWN = ['ActiveState', 'SubState', 'MainPID', 'NRestarts', 'Result'] as const;
-/** systemd waits for the Worker, which may finish its jobs; it has its own limit. */
+/** systemctl waits for the Worker, which may finish its jobs and has a limit of its own. */
 const STOP_MS = 25 * 3_600_000;
-/** `stop --now`: beyond the moment in which two signals count as one. */
+/** Delay before the second signal of `stop --now`, long enough for the two not to count as one. */
 const SECOND_SIGNAL_MS = 150;
 
 /** A unit of the system's systemd, or of the user's own. */
@@ -46,12 +46,12 @@ export class SystemdKeeper implements Keeper {
     const { system, command } = this.#options;
     const before = await readFile(this.#file, 'utf8').catch(() => '');
     const folder = plan.folder.replaceAll('%', '%%');
-    // The second as a unit has it that `start-bg` did not write.
+    // The second form appears in units not written by `start-bg`.
     const isOfFolder = [`WorkingDirectory=${folder}`, `EnvironmentFile=${folder}/.env`].some((line) => before.split('\n').includes(line));
     if (before !== '' && !isOfFolder) throw new PeerworkError('service-taken', this.#file);
     try {
       await mkdir(join(this.#file, '..'), { recursive: true });
-      // A proxy in it may have a password.
+      // A proxy URL in it may contain a password.
       await writeFile(this.#file, systemdUnit(plan, command(plan), { system }), { mode: 0o600 });
     } catch (thrown) {
       throw new PeerworkError('service-failed', thrown instanceof Error ? thrown.message : String(thrown));
@@ -64,13 +64,15 @@ export class SystemdKeeper implements Keeper {
 
   async state(): Promise<KeeperState> {
     const text = await this.#systemctl('show', this.#unit, `--property=${SHOWN.join(',')}`);
-    const shown = Object.fromEntries(text.split('\n').map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]));
-    const pid = Number(shown['MainPID'] ?? 0);
-    const restarts = Number(shown['NRestarts'] ?? Number.NaN);
-    const result = shown['Result'] === 'success' || !shown['Result'] ? '' : `, ${shown['Result']}`;
+    const properties = Object.fromEntries(
+      text.split('\n').map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
+    );
+    const pid = Number(properties['MainPID'] ?? 0);
+    const restarts = Number(properties['NRestarts'] ?? Number.NaN);
+    const result = properties['Result'] === 'success' || !properties['Result'] ? '' : `, ${properties['Result']}`;
     return {
-      running: shown['ActiveState'] === 'active',
-      detail: `${shown['ActiveState'] ?? 'unknown'} (${shown['SubState'] ?? 'unknown'}${result})`,
+      running: properties['ActiveState'] === 'active',
+      detail: `${properties['ActiveState'] ?? 'unknown'} (${properties['SubState'] ?? 'unknown'}${result})`,
       ...(pid > 0 && { pid }),
       ...(Number.isInteger(restarts) && { restarts }),
     };
@@ -78,7 +80,7 @@ export class SystemdKeeper implements Keeper {
 
   async logs({ lines, follow, signal }: { readonly lines: number; readonly follow: boolean; readonly signal: AbortSignal }): Promise<void> {
     const args = ['--unit', this.#unit, '--lines', String(lines), '--no-pager', '--output', 'cat', ...(follow ? ['--follow'] : [])];
-    const { code, stderr } = await this.#options.run('journalctl', this.#flags(args), { shown: true, signal, timeoutMs: 0 });
+    const { code, stderr } = await this.#options.run('journalctl', this.#flags(args), { inherit: true, signal, timeoutMs: 0 });
     if (code !== 0 && !signal.aborted) throw new PeerworkError('service-failed', stderr || 'journalctl shows nothing');
   }
 
@@ -91,7 +93,7 @@ export class SystemdKeeper implements Keeper {
     const stopped = this.#systemctl('stop', this.#unit);
     if (now) {
       await Promise.race([stopped, pause(this.#options.clock, SECOND_SIGNAL_MS)]);
-      // If it has ended by now there is nothing to signal.
+      // If it has ended by now, there is nothing to signal.
       await this.#options.run('systemctl', this.#flags(['kill', '--kill-who=main', '--signal=SIGTERM', this.#unit]));
     }
     await stopped;
@@ -104,7 +106,7 @@ export class SystemdKeeper implements Keeper {
     await this.#options.run('systemctl', this.#flags(['reset-failed', this.#unit]));
   }
 
-  /** Without lingering, systemd ends a user's services when the user logs out, and starts none with the machine. */
+  /** Without lingering, systemd stops a user's services on logout, and starts none at boot. */
   async #linger(): Promise<readonly string[]> {
     const { run } = this.#options;
     const user = userInfo().username;
@@ -116,7 +118,7 @@ export class SystemdKeeper implements Keeper {
   }
 
   #systemctl(...args: readonly string[]): Promise<string> {
-    return must(this.#options.run, 'systemctl', this.#flags(args), { timeoutMs: STOP_MS });
+    return runOrThrow(this.#options.run, 'systemctl', this.#flags(args), { timeoutMs: STOP_MS });
   }
 
   #flags(args: readonly string[]): readonly string[] {
@@ -124,6 +126,7 @@ export class SystemdKeeper implements Keeper {
   }
 }
 
+/** Returns the folders of systemd units, by keeper. */
 export function unitFolders(): Readonly<Record<'systemd-system' | 'systemd-user', string>> {
   return { 'systemd-system': '/etc/systemd/system', 'systemd-user': join(configFolder(), 'systemd', 'user') };
 }

@@ -10,22 +10,23 @@ import { readWorkerStatuses } from '../worker-status.js';
 import { serviceOf } from './installed.js';
 import { serviceFolder } from './record.js';
 
-/** What Workers keep in a home. Nothing else in there is ours to delete: a Master keeps its ledger and key in the same place. */
+/** What Workers keep in a home. Nothing else in it may be deleted: a Master keeps its ledger and key in the same place. */
 const ENTRIES_OF_WORKERS = ['workers', 'store', 'status', 'services'] as const;
 
+/** Stops and removes the service, and on request what its Workers keep in the home. */
 export async function uninstall(command: Command): Promise<number> {
   const { keepData = false, yes = false } = command.opts<{ keepData?: boolean; yes?: boolean }>();
   if (keepData && yes) throw new PeerworkError('option-invalid', '--keep-data and --yes contradict each other');
   const { record, keeper } = await serviceOf(command, 'uninstall');
   const { home, name, dotenv } = record;
-  const shallGo = yes || (!keepData && isAttended() && (await askWhether(home)));
+  const deletesData = yes || (!keepData && isAttended() && (await confirmDeletion(home)));
   await keeper.uninstall();
   await remove(serviceFolder(home, name));
   await rmdir(join(home, 'services')).catch(() => {});
   print(`The service ${name} is removed (it was ${keeper.description}).`);
-  if (!shallGo) print(`Key, outbox and files of this Worker stay in ${home}: installed again, it is the same Worker.`);
+  if (!deletesData) print(`Key, outbox and files of this Worker stay in ${home}: installed again, it is the same Worker.`);
   else {
-    // Others may have been started by hand, or have services of their own.
+    // Other Workers may have been started by hand, or have services of their own.
     const others = readWorkerStatuses(home).map(({ name: worker }) => worker);
     if (others.length > 0 || existsSync(join(home, 'services')))
       throw new PeerworkError(
@@ -45,7 +46,7 @@ async function remove(path: string): Promise<void> {
   if (remains !== undefined) print(`${remains.path} could not be removed (${remains.why}). ${remains.hint}`);
 }
 
-async function askWhether(home: string): Promise<boolean> {
+async function confirmDeletion(home: string): Promise<boolean> {
   const answer = await unlessLeft(async () => {
     const { default: inquirer } = await import('inquirer');
     const message = `Delete key, outbox and files of Workers in ${home} as well?`;

@@ -15,14 +15,15 @@ const ASK_MS = 60_000;
 const INSTALL_MS = 15 * 60_000;
 const PACKAGE = 'peerwork';
 
-/** What an update of each kind of installation is. */
+/** How to update an installation of one kind. */
 export interface UpdateStep {
-  /** For the owner to read, and to type where we do not do it. */
+  /** Shown to the owner, who types it if we do not run it. */
   readonly line: string;
-  /** Absent: not done by us. */
+  /** Absent if we do not run the update. */
   readonly npm?: { readonly args: readonly string[]; readonly cwd: string };
 }
 
+/** Returns how to update an installation of this kind. */
 export function updateStep(kind: InstallKind, folder = packageFolder): UpdateStep {
   const npm = (cwd: string, ...args: readonly string[]) => ({ line: `npm ${args.join(' ')}  (in ${cwd})`, npm: { args, cwd } });
   if (kind === 'clone')
@@ -33,8 +34,8 @@ export function updateStep(kind: InstallKind, folder = packageFolder): UpdateSte
 }
 
 /**
- * Installs the latest published version where npm has installed this one, and restarts the service. Of a clone or an npx cache it only
- * says what to do.
+ * Installs the latest published version, if npm has installed this one, and restarts the service. For a clone or an npx cache it
+ * only prints what to do.
  */
 export async function update(command: Command): Promise<number> {
   const options = await readOptions(command, 'update');
@@ -76,7 +77,7 @@ export async function update(command: Command): Promise<number> {
   return 0;
 }
 
-/** As the registry says that npm is set up for; undefined if it knows no such package. */
+/** Queries the registry that npm is configured for; undefined if it has no such package. */
 async function latestVersion(run: RunTool): Promise<string | undefined> {
   const { code, stdout, stderr } = await run('npm', ['view', `${PACKAGE}@latest`, 'version', '--json'], { timeoutMs: ASK_MS });
   if (code !== 0 && /E404/.test(stdout + stderr)) return undefined;
@@ -85,12 +86,12 @@ async function latestVersion(run: RunTool): Promise<string | undefined> {
     const answer: unknown = parseJson(stdout, LOCAL_JSON);
     if (typeof answer === 'string') return answer;
   } catch {
-    // below
+    // Falls through to the error.
   }
   throw new PeerworkError('update-failed', 'npm does not say which version is the latest');
 }
 
-/** By the numbers alone; a version that ends in `-beta.1` or the like is before the same without it. */
+/** Compares version numbers; a pre-release such as `1.0.0-beta.1` comes before its release. */
 export function isNewer(candidate: string, than: string): boolean {
   const [theirs, ours] = [candidate, than].map((text) => text.split('-')[0]?.split('.').map(Number) ?? []);
   for (let place = 0; place < 3; place += 1) {

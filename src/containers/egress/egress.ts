@@ -8,23 +8,23 @@ import type { EngineFacts } from '../engine-facts.js';
 import { hostName } from '../engine-facts.js';
 import type { Firewall } from './firewall.js';
 
-/** An image with this label finds its way through the proxy socket and needs no network of its own. */
+/** Label of an image that uses the proxy socket by itself and needs no network. */
 export const EGRESS_LABEL = 'peerwork.egress';
 
-/** How the containers of one job reach the network; shared by all of them. */
+/** Network access of the containers of one job, shared by all of them. */
 export interface Egress extends NetworkAccess {
   readonly mode: 'none' | 'proxy' | 'firewall' | 'unfiltered';
   /** One line for the log of the job. */
   readonly line: string;
-  /** The name under which this machine is reached, if the policy allows any of its ports. */
+  /** The name under which containers reach this machine, if the policy allows any of its ports. */
   readonly hostName: string;
-  /** After the containers are gone. */
+  /** Called after the containers are gone. */
   close(): Promise<void>;
 }
 
 export interface EgressWish {
   readonly policy: NetworkPolicy;
-  /** Of the image. */
+  /** Labels of the image. */
   readonly imageLabels: Readonly<Record<string, string>>;
   readonly labels: Readonly<Record<string, string>>;
   readonly tunnel?: Tunnel;
@@ -33,22 +33,22 @@ export interface EgressWish {
 
 export interface EgressMeans {
   readonly facts: EngineFacts;
-  /** Looked for when it is first needed; a text says why there is none. */
+  /** Detected on first use; a string is the reason why there is none. */
   readonly firewall: () => Promise<Firewall | string>;
-  /** The owner lets containers onto the network unfiltered where they cannot be filtered. */
+  /** Whether the owner allows containers on the network unfiltered where they cannot be filtered. */
   readonly unfiltered: boolean;
   readonly internet?: PublicInternet;
 }
 
-/** The strictest way that gives the job what it may have. Rejects with `egress-unavailable`. */
+/** Picks the strictest mode that gives the job what it may have. Rejects with `egress-unavailable`. */
 export async function openEgress(wish: EgressWish, means: EgressMeans): Promise<Egress> {
   const { facts } = means;
   const base = { hostName: hostName(facts), mounts: [], env: {}, close: async () => {} };
-  const knowsProxy = wish.imageLabels[EGRESS_LABEL] === 'proxy' && facts.local;
+  const supportsProxy = wish.imageLabels[EGRESS_LABEL] === 'proxy' && facts.local;
   // A tunnel is reached through the proxy only.
-  if (wish.policy.mode === 'none' && !(knowsProxy && wish.tunnel !== undefined))
+  if (wish.policy.mode === 'none' && !(supportsProxy && wish.tunnel !== undefined))
     return { ...base, mode: 'none', line: 'no network', runArguments: ['--network=none'] };
-  if (knowsProxy) return throughProxy(wish, means, base);
+  if (supportsProxy) return throughProxy(wish, means, base);
   const firewall = await means.firewall();
   if (typeof firewall !== 'string') {
     const network = await firewall.wall(wish.policy, wish.labels);

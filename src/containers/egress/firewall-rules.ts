@@ -1,6 +1,6 @@
 import { closedHosts, closedIpv4 } from '../../egress/addresses.js';
 
-/** One address, IPv4, and one port of it; absent: all of TCP. */
+/** One IPv4 address, and one port of it; without a port, all of TCP. */
 export interface Opening {
   readonly address: string;
   readonly port?: number;
@@ -10,18 +10,19 @@ export interface FirewallPlan {
   readonly table: string;
   /** The interface of the job's own bridge. */
   readonly bridge: string;
-  /** The public internet is open; else only the openings are. */
+  /** Whether the public internet is open, or only the openings. */
   readonly internet: boolean;
   readonly openings: readonly Opening[];
   /** IPv4 networks of this machine, as CIDR, closed whatever their addresses are. */
   readonly own: readonly string[];
-  /** Name servers that containers ask, by UDP and TCP on port 53; none where nothing but the openings is allowed. */
+  /** Name servers that containers query, by UDP and TCP on port 53; empty if only the openings are allowed. */
   readonly nameServers: readonly string[];
 }
 
 /**
- * What nft is to load: everything that comes out of the job's bridge is dropped unless it is allowed, towards the world (forward) as towards this
- * machine (input). Drops are final whatever other tables say, and these hooks come before docker's own. IPv6 is dropped as a whole.
+ * Returns the ruleset for nft: everything that comes out of the job's bridge is dropped unless allowed, towards the world (forward) as
+ * well as towards this machine (input). A drop is final whatever other tables contain, and these hooks precede docker's own. IPv6 is
+ * dropped entirely.
  */
 export function firewallRules(plan: FirewallPlan): string {
   const { table, bridge } = plan;
@@ -48,7 +49,7 @@ export function firewallRules(plan: FirewallPlan): string {
     '    type ipv4_addr; flags interval; auto-merge',
     `    elements = { ${closed.join(', ')} }`,
     '  }',
-    // Between the containers of the job, where bridged packets come by here at all.
+    // Traffic between the containers of the job, where bridged packets pass here at all.
     ...chain('forward', [`oifname "${bridge}" accept`, ...allowed, ...world]),
     ...chain('input', allowed),
     '}',

@@ -13,7 +13,7 @@ import { firewallRules, type Opening } from './firewall-rules.js';
 const CAP_NET_ADMIN = 12n;
 const systemFolders = '/usr/sbin:/sbin:/usr/local/sbin';
 
-/** A network of one job, walled in. */
+/** The firewalled network of one job. */
 export interface WalledNetwork {
   readonly name: string;
   /** `name:address` of hosts that were resolved for the container. */
@@ -22,8 +22,9 @@ export interface WalledNetwork {
 }
 
 /**
- * A docker network for each job, and nftables rules that hold what leaves it to the policy. Needs root (or CAP_NET_ADMIN), nft, and an engine whose bridges
- * are in this process's own network namespace. The rules stand before a container is in the network: no packet ever leaves it unfiltered.
+ * A docker network for each job, with nftables rules that enforce the policy on what leaves it. Needs root (or CAP_NET_ADMIN), nft, and
+ * an engine whose bridges are in this process's own network namespace. The rules are in force before a container joins the network: no
+ * packet ever leaves it unfiltered.
  */
 export class Firewall {
   readonly #engine: FoundEngine;
@@ -36,20 +37,20 @@ export class Firewall {
     this.#worker = worker;
   }
 
-  /** The firewall of this machine, or why there is none. */
+  /** Returns the firewall of this machine, or the reason why there is none. */
   static async find(engine: FoundEngine, worker: string): Promise<Firewall | string> {
     const { facts } = engine;
     if (process.platform !== 'linux') return 'a firewall needs Linux';
     if (!facts.local || facts.rootless) return 'a firewall needs an engine of this machine that runs as root';
     const nft = findProgram('nft', { PATH: `${process.env['PATH'] ?? ''}:${systemFolders}` });
     if (nft === undefined) return 'nft is not installed (apt install nftables)';
-    if (!(await mayAdministrateNetwork())) return 'a firewall needs root or CAP_NET_ADMIN';
+    if (!(await hasNetAdmin())) return 'a firewall needs root or CAP_NET_ADMIN';
     const command = new CommandLine(nft, process.env);
     const { exitCode, stderr } = await command.try(['list', 'tables']);
     return exitCode === 0 ? new Firewall(engine, command, worker) : `nft: ${complaintOf(stderr)}`;
   }
 
-  /** Rejects with `egress-unavailable` if the network cannot be filtered after all. */
+  /** Creates a filtered network. Rejects with `egress-unavailable` if it cannot be filtered after all. */
   async wall(policy: NetworkPolicy, labels: Readonly<Record<string, string>>): Promise<WalledNetwork> {
     const id = randomBytes(5).toString('hex');
     const [name, table] = [`peerwork-${this.#worker}-${id}`, `${tablePrefix(this.#worker)}${id}`];
@@ -78,7 +79,7 @@ export class Firewall {
     }
   }
 
-  /** Removes what a worker that was killed has left. Networks in which a container still is must have lost it before. */
+  /** Removes what a killed worker left. Containers in its networks must have been removed before. */
   async sweep(): Promise<void> {
     const { command } = this.#engine;
     const networks = await command.run(['network', 'ls', '-q', '--filter', `label=peerwork.worker=${this.#worker}`]);
@@ -88,23 +89,24 @@ export class Firewall {
       if (table.startsWith(tablePrefix(this.#worker))) await this.#nft.try(['delete', 'table', 'inet', table]);
   }
 
-  /** Its bridge has the wished name with docker, else one that podman gives. */
+  /** Creates the network. Its bridge has the requested name with docker, and one that podman chooses otherwise. */
   async #createNetwork(
     name: string,
-    wished: string,
+    requestedName: string,
     labels: Readonly<Record<string, string>>,
   ): Promise<{ bridge: string; gateway: string }> {
     const { facts, command } = this.#engine;
-    // Podman gives the name itself, before 4.5 at least. Its name server would listen on this machine; without it containers ask this machine's own.
-    const named = facts.kind === 'podman' ? ['--disable-dns'] : ['--opt', `com.docker.network.bridge.name=${wished}`];
-    const marks = Object.entries(labels).flatMap(([label, value]) => ['--label', `${label}=${value}`]);
-    await command.run(['network', 'create', '--driver', 'bridge', ...named, ...marks, name]);
+    // Podman chooses the name itself, at least before 4.5. Its name server would listen on this machine; without it containers query this
+    // machine's own.
+    const named = facts.kind === 'podman' ? ['--disable-dns'] : ['--opt', `com.docker.network.bridge.name=${requestedName}`];
+    const labelArguments = Object.entries(labels).flatMap(([label, value]) => ['--label', `${label}=${value}`]);
+    await command.run(['network', 'create', '--driver', 'bridge', ...named, ...labelArguments, name]);
     const inspected = await command.run(['network', 'inspect', name]);
     const gateway = /"gateway":\s*"([\d.]+)/i.exec(inspected)?.[1];
     if (gateway === undefined || !isIPv4(gateway)) throw new Error('the network of the job has no IPv4 gateway');
-    const bridge = facts.kind === 'podman' ? /"network_interface":\s*"([\w.-]+)"/.exec(inspected)?.[1] : wished;
+    const bridge = facts.kind === 'podman' ? /"network_interface":\s*"([\w.-]+)"/.exec(inspected)?.[1] : requestedName;
     if (bridge === undefined) throw new Error('the network of the job has no bridge');
-    // Podman makes the bridge with its first container.
+    // Podman creates the bridge with its first container.
     if (facts.kind === 'docker' && !(await readFile('/proc/self/net/dev', 'utf8')).includes(`${bridge}:`))
       throw new Error('the networks of the engine are not in the network namespace of this worker');
     return { bridge, gateway };
@@ -115,7 +117,7 @@ function tablePrefix(worker: string): string {
   return `peerwork_${worker}_`;
 }
 
-async function mayAdministrateNetwork(): Promise<boolean> {
+async function hasNetAdmin(): Promise<boolean> {
   const status = await readFile('/proc/self/status', 'utf8').catch(() => '');
   const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0'}`);
   return ((effective >> CAP_NET_ADMIN) & 1n) === 1n;
@@ -128,7 +130,7 @@ interface Openings {
   readonly hostPorts: readonly number[];
 }
 
-/** Resolves the allowed hosts once; the container is told their addresses, and only these are open to it. */
+/** Resolves the allowed hosts once; the container is given these addresses, and only they are open to it. */
 async function openingsOf(policy: NetworkPolicy): Promise<Openings> {
   const internet = new PublicInternet();
   const openings: Opening[] = [];
@@ -153,13 +155,13 @@ async function openingsOf(policy: NetworkPolicy): Promise<Openings> {
   return { openings, hosts, hostPorts };
 }
 
-/** Those that the engine's own name server asks from within the network of a container: of the system's, all but loopback. */
+/** Returns the name servers that the engine's own one queries from within a container's network: those of the system, except loopback. */
 async function nameServers(): Promise<readonly string[]> {
   for (const file of ['/etc/resolv.conf', '/run/systemd/resolve/resolv.conf']) {
     const text = await readFile(file, 'utf8').catch(() => '');
     const servers = [...text.matchAll(/^\s*nameserver\s+(\S+)/gm)].map(([, address = '']) => address);
-    const asked = servers.filter((address) => isIPv4(address) && !address.startsWith('127.'));
-    if (asked.length > 0) return asked;
+    const usable = servers.filter((address) => isIPv4(address) && !address.startsWith('127.'));
+    if (usable.length > 0) return usable;
   }
   return [];
 }

@@ -1,7 +1,10 @@
 const BATCH = 100;
 const BATCH_BYTES = 1024 * 1024;
 
-/** Group commit: what comes while a batch is on its way shares the next one. `send` resolves with an answer for each, in their order. */
+/**
+ * Group commit: items that arrive while a batch is in flight share the next one. `send` resolves with one result per item, in the same
+ * order.
+ */
 export class Batches<T extends { readonly json: string }, A = void> {
   readonly #send: (batch: readonly T[]) => Promise<readonly A[]>;
   #waiting: { readonly item: T; readonly resolve: (answer: A) => void; readonly reject: (error: unknown) => void }[] = [];
@@ -16,7 +19,7 @@ export class Batches<T extends { readonly json: string }, A = void> {
       this.#waiting.push({ item, resolve, reject });
       if (this.#sending) return;
       this.#sending = true;
-      // What else comes in this turn of the event loop is in the first batch already.
+      // Items that arrive in the same turn of the event loop are in the first batch already.
       queueMicrotask(() => void this.#drain());
     });
   }

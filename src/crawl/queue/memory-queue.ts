@@ -3,16 +3,16 @@ import type { PageQueue } from './page-queue.js';
 import type { AddAnswer, Claimed, QueueCounts, QueuedRequest } from './redis-queue.js';
 import { TextSpool } from './text-spool.js';
 
-/** The same queue for one crawler alone: nothing is shared, so there are no locks. Of a page that is handled it keeps the bits of its id. */
+/** The same queue for a single crawler: nothing is shared, so there are no locks. Of a handled page only the bits of its id are kept. */
 export class MemoryQueue implements PageQueue {
   readonly #maxRequests: number;
   readonly #now: () => number;
   readonly #pages = new PageIds();
   readonly #inWork = new Set<string>();
   readonly #hosts = new Map<string, number>();
-  /** In the order in which they came: id and JSON, a line each. */
+  /** In order of arrival: id and JSON, separated by a line feed. */
   readonly #ready = new TextSpool();
-  /** Not to be claimed before an instant. */
+  /** Requests that may not be claimed before a certain time. */
   #later: { readonly dueAt: number; readonly request: QueuedRequest }[] = [];
   #failed = 0;
   #full = false;
@@ -39,12 +39,12 @@ export class MemoryQueue implements PageQueue {
     });
   }
 
-  /** Done by an earlier attempt. */
+  /** Restores a page that an earlier attempt has handled. */
   protected restore(id: string, failed: boolean): void {
     if (this.#pages.handle(id) && failed) this.#failed += 1;
   }
 
-  /** An earlier attempt had no room for some. */
+  /** Called if an earlier attempt had no room for some pages. */
   protected markFull(): void {
     this.#full = true;
   }

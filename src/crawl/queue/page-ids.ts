@@ -3,9 +3,9 @@ import { ID_CHARS, requestId } from '../request-id.js';
 const WORDS = 3;
 const CHARS_A_WORD = ID_CHARS / WORDS;
 const FIRST_SLOTS = 1_024;
-/** Of the slots; beyond, they are doubled. */
+/** Load factor; above it the slots are doubled. */
 const MAX_FULL = 0.6;
-/** In the first word of a slot, above the 30 bits of its characters. */
+/** Flags in the first word of a slot, above the 30 bits of its characters. */
 const TAKEN = 1 << 30;
 const HANDLED = 1 << 31;
 
@@ -14,10 +14,10 @@ for (const [at, char] of [...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
   SIX_BITS[char.charCodeAt(0)] = at;
 
 /**
- * The ids of all pages that a crawl knows, and which of them are handled: 20 to 40 bytes each. A set of strings takes 100 and more, and is most of
- * what a crawl of a million pages would keep.
+ * The ids of all pages that a crawl knows, and which of them are handled: 20 to 40 bytes each. A set of strings takes 100 bytes and more
+ * each, and would dominate the memory of a crawl of a million pages.
  *
- * An id's 15 characters of base64 are 90 bits, kept as they are; anything else that is an id is kept by its hash.
+ * The 15 base64 characters of an id are 90 bits, which are kept as they are; an id of another form is kept by its hash.
  */
 export class PageIds {
   #slots = new Int32Array(FIRST_SLOTS * WORDS);
@@ -36,7 +36,7 @@ export class PageIds {
     return this.#find(wordsOf(id)) >= 0;
   }
 
-  /** false: it was there. */
+  /** Returns false if it was present. */
   add(id: string): boolean {
     const words = wordsOf(id);
     const at = this.#find(words);
@@ -50,7 +50,7 @@ export class PageIds {
     return at >= 0 && ((this.#slots[at] ?? 0) & HANDLED) !== 0;
   }
 
-  /** Adds it if it was not there. false: it was handled. */
+  /** Adds it if it was missing. Returns false if it was handled already. */
   handle(id: string): boolean {
     this.add(id);
     const at = this.#find(wordsOf(id));
@@ -61,11 +61,11 @@ export class PageIds {
     return true;
   }
 
-  /** Where the id is, or the complement of where it would go. */
+  /** Returns the index of the id, or the complement of the index where it belongs. */
   #find([first, second, third]: Words): number {
     const slots = this.#slots;
     const count = slots.length / WORDS;
-    // The bits of a hash are as good as any others.
+    // Any bits of a hash are equally good.
     for (let slot = (third ^ (second << 7)) & (count - 1); ; slot = (slot + 1) & (count - 1)) {
       const at = slot * WORDS;
       const found = slots[at] ?? 0;

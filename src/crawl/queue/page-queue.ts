@@ -1,12 +1,12 @@
 import type { AddAnswer, Claimed, QueueCounts, QueuedRequest } from './redis-queue.js';
 
-/** What a crawler needs of its queue, be it shared in Redis or its own in memory. */
+/** Port to a crawler's queue, either shared in Redis or in its own memory. */
 export interface PageQueue {
   join(): Promise<number>;
   add(requests: readonly QueuedRequest[]): Promise<AddAnswer[]>;
-  /** `ahead`: how many more it may be while there is plenty. */
+  /** `ahead`: how many more may be claimed while pages are plentiful. */
   claim(limit: number, ahead: number): Promise<Claimed>;
-  /** Answers the ids that are this client's no longer. */
+  /** Renews locks; returns the ids that are no longer this client's. */
   prolong(ids: readonly string[]): Promise<string[]>;
   reclaim(id: string, json: string, options: { readonly delayMs: number }): Promise<boolean>;
   handle(id: string, json: string, failed: boolean): Promise<number>;

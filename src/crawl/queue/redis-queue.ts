@@ -17,13 +17,13 @@ import {
   SLOT,
 } from './scripts.js';
 
-/** As much of a Redis client as the queue needs; ioredis has it. */
+/** The methods of a Redis client that the queue needs; ioredis has them. */
 export interface ScriptRedis {
   evalsha(sha1: string, keys: number, ...rest: (string | number)[]): Promise<unknown>;
   eval(lua: string, keys: number, ...rest: (string | number)[]): Promise<unknown>;
 }
 
-/** A request on its way in: its id, and itself as JSON text. */
+/** A request with its id and its JSON text. */
 export interface QueuedRequest {
   readonly id: string;
   readonly json: string;
@@ -33,10 +33,10 @@ export type AddAnswer = 'added' | 'present' | 'handled' | 'full';
 
 export interface Claimed {
   readonly requests: readonly QueuedRequest[];
-  /** Requests that are not handled yet, those in work included. */
+  /** Requests that are not handled yet, including those in progress. */
   readonly pending: number;
   readonly total: number;
-  /** false: Redis has lost the queue that was joined. */
+  /** False if Redis has lost the queue that was joined. */
   readonly known: boolean;
 }
 
@@ -45,11 +45,11 @@ export interface QueueCounts {
   readonly handled: number;
   readonly failed: number;
   readonly pending: number;
-  /** Some had no room. */
+  /** Whether requests were refused for lack of room. */
   readonly full: boolean;
-  /** Of the results that are kept, in bytes. */
+  /** Bytes of the stored results. */
   readonly resultBytes: number;
-  /** Handled, by client. */
+  /** Handled requests by client. */
   readonly byClient: ReadonlyMap<string, number>;
 }
 
@@ -63,31 +63,34 @@ export interface KeptResult {
 export interface RedisQueueOptions {
   readonly redis: ScriptRedis;
   readonly queue: string;
-  /** Who claims: unique among those that work on the queue at the same time. */
+  /** Id of this client: unique among those that work on the queue at the same time. */
   readonly client: string;
-  /** Most requests that the queue may ever hold. */
+  /** Limit on requests that the queue may ever hold. */
   readonly maxRequests?: number;
   readonly lockMs?: number;
-  /** Whether clients are kept close to each other in how much they claim. Default true. */
+  /** Whether clients are balanced in how much they claim. Default true. */
   readonly balance?: boolean;
 }
 
 const DEFAULT_LOCK_MS = 15_000;
 const RESULTS_AT_ONCE = 100;
-/** Long enough for a crawl that stands still over night, short enough that forgotten ones do not fill Redis. */
+/** Long enough for a crawl that is paused overnight, short enough that forgotten ones do not fill Redis. */
 const KEEP_MS = 7 * 86_400_000;
-/** A client that has not asked for so long has enough to do, or is gone: the others need not wait for it. */
+/** A client that has not claimed for this long is busy or gone: the others need not wait for it. */
 const SILENT_MS = 1_000;
 const answers = ['added', 'present', 'handled', 'full'] as const;
 
-/** One client of a crawl queue that several machines share in Redis. Keeps nothing but which queue it joined: everything is in the keys. */
+/**
+ * One client of a crawl queue that several machines share in Redis. Its only state is which queue it joined: everything else is in the
+ * keys.
+ */
 export class RedisQueue {
   readonly #options: RedisQueueOptions;
   readonly #keys: readonly string[];
   readonly #wake: string;
   readonly #adds = new Batches<QueuedRequest, AddAnswer>((requests) => this.#add(requests, '0'));
   readonly #handles = new Batches<KeptResult, number>((pages) => this.#handle(pages));
-  /** Of the queue that was joined: one that was made later is another one. */
+  /** Creation time of the queue that was joined, which distinguishes it from one created later under the same name. */
   #madeAt: string | undefined;
 
   constructor(options: RedisQueueOptions) {
@@ -96,14 +99,14 @@ export class RedisQueue {
     this.#wake = wakeChannel(options.queue);
   }
 
-  /** Signs on, and later tells that it still lives. Answers how many have signed on so far. */
+  /** Joins the queue, and later signals that the client is alive. Returns how many clients have joined so far. */
   async join(): Promise<number> {
     const [clients, madeAt] = (await this.#run(JOIN, this.#options.queue, this.#options.client, KEEP_MS)) as [number, string];
     this.#madeAt ??= madeAt;
     return clients;
   }
 
-  /** `first`: before all others. What is asked for at the same time shares its way there. */
+  /** `first`: before all others. Concurrent calls share a round trip. */
   async add(requests: readonly QueuedRequest[], first = false): Promise<AddAnswer[]> {
     if (first) return this.#add(requests, '1');
     return Promise.all(requests.map((request) => this.#adds.add(request)));
@@ -129,19 +132,19 @@ export class RedisQueue {
     return { requests: pairs(parts).map(([id, json]) => ({ id, json })), pending, total, known };
   }
 
-  /** Renews locks; answers the ids that are this client's no longer. */
+  /** Renews locks; returns the ids that are no longer this client's. */
   async prolong(ids: readonly string[], lockMs = this.#options.lockMs ?? DEFAULT_LOCK_MS, first?: boolean): Promise<string[]> {
     const place = first === undefined ? '' : first ? '1' : '0';
     const ends = (await this.#run(PROLONG, this.#options.client, lockMs, place, ...ids)) as number[];
     return ids.filter((_, at) => (ends[at] ?? -1) < 0);
   }
 
-  /** Gives a request back for any client to claim, after a delay in milliseconds; false if it was not this client's. */
+  /** Returns a request to the queue for any client to claim, after a delay in milliseconds; false if it was not this client's. */
   async reclaim(id: string, json = '', { delayMs = 0, first = false } = {}): Promise<boolean> {
     return (await this.#run(RECLAIM, this.#options.client, id, first ? '1' : '0', delayMs, json)) === 1;
   }
 
-  /** Done, or given up. Answers how many are not handled yet. */
+  /** Marks a request as done or given up. Returns how many are not handled yet. */
   handle(id: string, json: string, failed: boolean): Promise<number> {
     return this.#handles.add({ id, json, failed });
   }
@@ -152,12 +155,12 @@ export class RedisQueue {
     return pages.map(() => pending);
   }
 
-  /** Frees everything that a client which died had claimed. */
+  /** Frees everything that a dead client had claimed. */
   async release(client: string): Promise<number> {
     return Number(await this.#run(RELEASE, this.#wake, client));
   }
 
-  /** How long to wait until the host may be asked again, reserved for the caller. */
+  /** Returns how long to wait until the host may be requested again, and reserves that slot for the caller. */
   async slot(host: string, everyMs: number): Promise<number> {
     return Number(await this.#run(SLOT, host, everyMs));
   }
@@ -186,13 +189,13 @@ export class RedisQueue {
     await this.#run(REMOVE);
   }
 
-  /** Keeps results for whoever goes on after this attempt. */
+  /** Stores results for a later attempt that continues this one. */
   async keep(results: readonly KeptResult[]): Promise<void> {
     if (results.length === 0) return;
     await this.#run(KEEP, ...results.flatMap(({ id, failed, json }) => [id, failed ? '1' : '0', json]));
   }
 
-  /** All that are kept, one now and then twice; of those longer than `maxBytes` only the id. */
+  /** Iterates over all stored results, with occasional duplicates; of those longer than `maxBytes` only the id. */
   async *results(maxBytes: number): AsyncGenerator<{ readonly id: string; readonly json: string }> {
     let cursor = '0';
     do {
@@ -207,7 +210,7 @@ export class RedisQueue {
     try {
       return await redis.evalsha(sha1, this.#keys.length, ...this.#keys, ...args);
     } catch (thrown) {
-      // Not yet known there, or forgotten since Redis was started again.
+      // The script is unknown to this Redis, or was lost in a restart.
       if (!(thrown instanceof Error) || !thrown.message.startsWith('NOSCRIPT')) throw thrown;
       return redis.eval(lua, this.#keys.length, ...this.#keys, ...args);
     }

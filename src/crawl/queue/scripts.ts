@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 
 /**
- * The Lua of the crawl queue: each script is one atomic step. Time is Redis's own, so that the clocks of the machines do not matter.
- * A request is locked exactly while the amount of its score lies in the future: a lock that ends needs nobody to take it back.
+ * The Lua scripts of the crawl queue, each of which is one atomic step. Time is that of Redis, so that the clocks of the machines do not
+ * matter. A request is locked exactly while the absolute value of its score is in the future: a lock expires without anybody having to
+ * revoke it.
  */
 export interface Script {
   readonly lua: string;
@@ -14,7 +15,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 `;
 
-/** What is in the queue, for those who look at it. */
+/** Maintains the counts that are visible to others. */
 const COUNT = `redis.call('HSET', META, 'modifiedAt', now, 'totalRequestCount', redis.call('HLEN', REQUESTS),
   'handledRequestCount', redis.call('SCARD', HANDLED), 'pendingRequestCount', redis.call('ZCARD', ORDERING))
 `;
@@ -24,7 +25,10 @@ function script(body: string): Script {
   return { lua, sha1: createHash('sha1').update(lua).digest('hex') };
 }
 
-/** ARGV: queue id, client, ms until all keys expire. Signs the client on, or tells that it lives. Answers how many signed on so far, and when the queue was made. */
+/**
+ * ARGV: queue id, client, ms until all keys expire. Joins the client, or signals that it is alive. Returns how many joined so far, and
+ * when the queue was created.
+ */
 export const JOIN = script(`redis.call('HSETNX', META, 'id', ARGV[1])
 redis.call('HSETNX', META, 'name', ARGV[1])
 redis.call('HSETNX', META, 'createdAt', now)
@@ -35,8 +39,8 @@ for i = 1, #KEYS do redis.call('PEXPIRE', KEYS[i], ARGV[3]) end
 return { redis.call('ZCARD', CLIENTS), redis.call('HGET', META, 'createdAt') }`);
 
 /**
- * ARGV: channel to wake others on, most requests the queue may hold, 1 for those that go first, then id and JSON of each.
- * Answers for each 0 added, 1 was there, 2 was handled, 3 there is no room.
+ * ARGV: channel to notify others, limit of requests in the queue, 1 for those that go first, then id and JSON of each. Returns for each 0
+ * added, 1 present, 2 handled, 3 no room.
  */
 export const ADD = script(`local max, first = tonumber(ARGV[2]), ARGV[3] == '1'
 local total, count, added, out = redis.call('HLEN', REQUESTS), (#ARGV - 3) / 2, 0, {}
@@ -49,7 +53,7 @@ for i = 1, count do
     redis.call('HSET', META, 'full', 1)
   else
     redis.call('HSET', REQUESTS, id, json)
-    -- Never in the future, which would mean locked; in the order given, and those that go first the last one foremost.
+    -- Never in the future, which would mean locked. Keeps the given order; of those that go first, the last one is foremost.
     local score = now - 1 + i / (count + 1)
     redis.call('ZADD', ORDERING, first and -score or score, id)
     total, added, out[i] = total + 1, added + 1, 0
@@ -57,18 +61,19 @@ for i = 1, count do
 end
 if added > 0 then
   ${COUNT}
-  -- Those who have enough to do need not hear of it.
+  -- Busy clients need no notification.
   if redis.call('HDEL', META, 'hungry') == 1 then redis.call('PUBLISH', ARGV[1], added) end
 end
 return out`);
 
 /**
- * How many pages one client may have. Where work is scarce (fewer than a hundred pages for each client are known), no client gets further ahead of
- * the slowest that still asks for work than 8 % of what is known, at least by one, so that even ten pages are shared fairly, and none claims ahead of what
- * it can run. With more nobody waits for anybody: each takes what it can run and soon will run, and its share of what is left when that is less.
+ * How many pages one client may claim. While work is scarce (fewer than a hundred known pages per client), no client gets further ahead
+ * of the slowest one that still claims than 8 % of the known pages, at least one page, so that even ten pages are shared fairly, and none
+ * claims more than it can run. Otherwise nobody waits for anybody: each takes what it can run now and soon, or its share of what is left
+ * if that is less.
  *
- * limit: what it can run now; ahead: how many more it would take; ready: pages that nobody has; total: pages known; clients: those that ask for work; mine: what
- * it has claimed so far; low: what the slowest other one has, nil without another.
+ * limit: what it can run now; ahead: how many more it would take; ready: unclaimed pages; total: known pages; clients: those that claim;
+ * mine: what it has claimed so far; low: what the slowest other client has claimed, nil if there is none.
  */
 export const ALLOWANCE = `local function allowance(limit, ahead, ready, total, clients, mine, low)
   if not low then return limit + ahead end
@@ -78,9 +83,9 @@ end
 `;
 
 /**
- * ARGV: client, limit, lock ms, balance (1 or 0), ms after which a silent client no longer counts, how many more than the limit while there is plenty.
- * Those that go first before the oldest; how many, see `ALLOWANCE`. Answers how many requests are not handled, how many there are at all, when the queue
- * was made, then id and JSON of each claimed.
+ * ARGV: client, limit, lock ms, balance (1 or 0), ms after which a silent client no longer counts, how many more than the limit while
+ * pages are plentiful. Claims those that go first, then the oldest; for how many, see `ALLOWANCE`. Returns how many requests are not
+ * handled, how many there are in total, when the queue was created, then id and JSON of each claimed.
  */
 export const CLAIM = script(`${ALLOWANCE}
 local client, limit, ahead = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[6])
@@ -117,7 +122,10 @@ if #out < 3 + 2 * tonumber(ARGV[2]) then redis.call('HSET', META, 'hungry', 1) e
 out[1] = redis.call('ZCARD', ORDERING)
 return out`);
 
-/** ARGV: client, ms from now, 1 forces those that go first, 0 the others, '' keeps; then ids. Answers for each when its lock ends, or -1 handled or unknown, -2 another client's. */
+/**
+ * ARGV: client, ms from now, 1 moves them to those that go first, 0 to the others, '' keeps; then ids. Returns for each when its lock
+ * expires, or -1 handled or unknown, -2 another client's.
+ */
 export const PROLONG = script(`local out, until_ = {}, now + tonumber(ARGV[2])
 redis.call('ZADD', CLIENTS, now, ARGV[1])
 for i = 4, #ARGV do
@@ -134,8 +142,8 @@ end
 return out`);
 
 /**
- * ARGV: client, id, 1 if it shall go first, ms until it may be claimed, JSON or ''. Gives a request back, in its new form if there is one.
- * Answers 1, or 0 if it was not the client's.
+ * ARGV: client, id, 1 if it goes first, ms until it may be claimed, JSON or ''. Returns a request to the queue, in its new form if there
+ * is one. Returns 1, or 0 if it was not the client's.
  */
 export const RECLAIM = script(`if redis.call('HGET', LOCKS, ARGV[2]) ~= ARGV[1] then return 0 end
 redis.call('HDEL', LOCKS, ARGV[2])
@@ -145,8 +153,8 @@ redis.call('ZADD', ORDERING, 'XX', ARGV[3] == '1' and -from or from, ARGV[2])
 return 1`);
 
 /**
- * ARGV: client, then id, 1 if it failed, and JSON of each. Also by a client that lost the lock meanwhile: it has done the work.
- * Answers how many requests are not handled.
+ * ARGV: client, then id, 1 if it failed, and JSON of each. Accepted even from a client that lost the lock meanwhile, because it has done
+ * the work. Returns how many requests are not handled.
  */
 export const HANDLE = script(`for i = 2, #ARGV, 3 do
   local id, failed, json = ARGV[i], ARGV[i + 1], ARGV[i + 2]
@@ -159,13 +167,13 @@ export const HANDLE = script(`for i = 2, #ARGV, 3 do
   end
 end
 local left = redis.call('ZCARD', ORDERING)
--- Else the next claim counts, which is soon enough, and 25 times cheaper.
+-- Otherwise the next claim updates the counts, which is soon enough and 25 times cheaper.
 if left == 0 then
   ${COUNT}
 end
 return left`);
 
-/** ARGV: channel to wake others on, client. All locks of a client that died, and its place among those who claim. Answers how many. */
+/** ARGV: channel to notify others, client. Removes all locks of a dead client, and the client itself. Returns the number of requests. */
 export const RELEASE = script(`local count, all = 0, redis.call('HGETALL', LOCKS)
 for i = 1, #all, 2 do
   if all[i + 1] == ARGV[2] then
@@ -182,12 +190,15 @@ redis.call('HDEL', META, 'n:' .. ARGV[2])
 redis.call('PUBLISH', ARGV[1], count)
 return count`);
 
-/** ARGV: host, ms between its pages. Reserves the next instant at which it may be asked; answers how many ms that is from now. */
+/** ARGV: host, ms between its pages. Reserves the next time at which it may be requested; returns how many ms that is from now. */
 export const SLOT = script(`local at = math.max(now, tonumber(redis.call('HGET', HOSTS, ARGV[1]) or '0'))
 redis.call('HSET', HOSTS, ARGV[1], at + tonumber(ARGV[2]))
 return at - now`);
 
-/** Answers requests in all, handled, failed for good, not handled, 1 if some had no room, bytes of results, then client and count of handled for each. */
+/**
+ * Returns the number of requests, handled, failed for good, not handled, 1 if some had no room, bytes of results, then each client with
+ * its count of handled.
+ */
 export const COUNTS = script(`local out = { redis.call('HLEN', REQUESTS), redis.call('SCARD', HANDLED),
   tonumber(redis.call('HGET', META, 'failedRequestCount') or '0'), redis.call('ZCARD', ORDERING),
   redis.call('HEXISTS', META, 'full'), tonumber(redis.call('HGET', META, 'resultBytes') or '0') }
@@ -200,15 +211,18 @@ for i = 1, #meta, 2 do
 end
 return out`);
 
-/** ARGV: ms. All keys go after so long. */
+/** ARGV: ms after which all keys expire. */
 export const EXPIRE = script(`for i = 1, #KEYS do redis.call('PEXPIRE', KEYS[i], ARGV[1]) end
 return 1`);
 
-/** All keys, at once. */
+/** Deletes all keys. */
 export const REMOVE = script(`redis.call('DEL', unpack(KEYS))
 return 1`);
 
-/** ARGV: id, 1 if it failed, and JSON of each result. One a page: a page that was read is not replaced by one that failed. Answers their bytes in all. */
+/**
+ * ARGV: id, 1 if it failed, and JSON of each result. Keeps one per page: a page that was read is not replaced by one that failed. Returns
+ * their total bytes.
+ */
 export const KEEP = script(`local bytes = 0
 for i = 1, #ARGV, 3 do
   local id, failed, json = ARGV[i], ARGV[i + 1] == '1', ARGV[i + 2]
@@ -220,7 +234,7 @@ for i = 1, #ARGV, 3 do
 end
 return redis.call('HINCRBY', META, 'resultBytes', bytes)`);
 
-/** ARGV: cursor, how many, most bytes of one. Answers the next cursor, then id and JSON of each; '' for what is longer. */
+/** ARGV: cursor, count, limit of bytes for one. Returns the next cursor, then id and JSON of each; '' for a longer one. */
 export const RESULTS_FROM = script(`local found = redis.call('HSCAN', RESULTS, ARGV[1], 'COUNT', ARGV[2])
 local out, most = { found[1] }, tonumber(ARGV[3])
 for i = 1, #found[2], 2 do

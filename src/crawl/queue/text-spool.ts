@@ -1,14 +1,14 @@
 const CHUNK_BYTES = 64 * 1024;
 const LENGTH_BYTES = 4;
 
-/** Texts, first in, first out, outside of the heap of JavaScript: a queue of a hundred thousand is nothing for the garbage collector to look at. */
+/** A FIFO queue of texts outside of the JavaScript heap: a queue of a hundred thousand is no work for the garbage collector. */
 export class TextSpool {
   readonly #chunks: { readonly bytes: Buffer; end: number }[] = [];
-  /** In the first chunk. */
+  /** Position in the first chunk. */
   #readAt = 0;
   #length = 0;
 
-  /** How many texts. */
+  /** Number of texts. */
   get length(): number {
     return this.#length;
   }

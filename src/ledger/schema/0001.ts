@@ -1,6 +1,6 @@
 /**
- * Laid out for groups, workgroups, graphs, merging and schedules as well, so that later migrations add behaviour rather than
- * rewrite rows. Large texts stand last in their row. `seq` numbers are drawn from `counter`, never from the engine.
+ * Lays out the tables for groups, workgroups, graphs, merging and schedules as well, so that later migrations add behaviour instead of
+ * rewriting rows. Large texts come last in their row. `seq` numbers are drawn from `counter`, never from the engine.
  */
 export const schema0001 = `
 CREATE TABLE job (

@@ -1,14 +1,14 @@
 /**
- * What groups, graphs, merging, workgroups and several Masters need.
+ * Support for groups, graphs, merging, workgroups and several Masters.
  *
- * - A **lane** is what can be claimed together: the jobs of a channel that require the same labels. Its ready jobs are one index, so a claim
- *   never walks over what its worker may not run.
- * - A job is **parked** out of that index when a claim finds that its group is paused, its workgroup held or full, or a twin running; and let
- *   back in when that ends. So pausing writes one row, and a million paused jobs are walked over once.
- * - A job is **plain** when nothing else changes with its end: no key, no children, and it is not persistent.
- * - What a workgroup runs is counted in an index when its limit matters: a counter could drift.
- * - Each index that a run passes through costs a run: those that run, and those that completed, have none for lists or retention of their own.
- * - Tallies are kept by **shard**, one for each open ledger: Masters on one Postgres must not wait for each other's row.
+ * - A **lane** is what can be claimed together: the jobs of a channel that require the same labels. Its ready jobs share one index range,
+ *   so a claim never walks over jobs that its worker may not run.
+ * - A claim **parks** a job, taking it out of that index, when it finds that the job's group is paused, its workgroup held or full, or a
+ *   duplicate running; it is released when that ends. So pausing writes one row, and a million paused jobs are walked over once.
+ * - A job is **plain** when its end changes nothing else: no key, no children, not persistent.
+ * - The running jobs of a workgroup are counted in an index when its limit matters: a counter could drift.
+ * - Each index that a run passes through adds to its cost: running and completed jobs have no index of their own for lists or retention.
+ * - Tallies are kept per **shard**, one for each open ledger: Masters on one Postgres must not wait for each other's rows.
  */
 export const schema0002 = `
 ALTER TABLE job ADD COLUMN name TEXT;

@@ -33,17 +33,17 @@ import { StatsSeries } from './stats-series.js';
 import { workerRoutes } from './workers.js';
 import { workgroupRoutes } from './workgroups.js';
 
-/** For pages of other origins; browsers ask again after so long, in seconds. */
+/** Headers for pages of other origins; browsers cache a preflight for this many seconds. */
 const CORS_METHODS = 'GET, HEAD, POST, PUT, PATCH, DELETE';
 const CORS_MAX_AGE = '600';
 const CORS_EXPOSED = 'Location, Retry-After, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset';
 
-/** What the identities of HTTP workers are made with, in the ledger, so that they are the same at all its Masters. */
+/** Key under which the ledger stores the secret for identities of HTTP workers, so that all its Masters derive the same ones. */
 const IDENTITY_NOTE = 'http worker identities';
 const BODY_LIMIT = 1024 * 1024;
-/** Of all requests that are read or worked on. */
+/** Budget for all request bodies being read or processed. */
 const MAX_BODIES_BYTES = 256 * 1024 * 1024;
-/** Beside what a body may take on a slow line, as far as it has come. */
+/** Added to the time that the bytes received so far may take on a slow connection. */
 const DEFAULT_BODY_TIMEOUT_MS = 30_000;
 const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'] as const;
 
@@ -56,13 +56,17 @@ const HEADERS: Readonly<Record<string, string>> = {
   'cache-control': 'no-store',
 };
 
+/** The assembled API. */
 export interface Api {
   readonly app: FastifyInstance;
-  /** Serves what is told live by other means than HTTP, to clients of this server. */
+  /** Serves the live events that foreign systems deliver by other means than HTTP, to clients of this server. */
   readonly attachLive: (server: Server) => void;
 }
 
-/** All routes with their checks, ready to be served alone or in a host app. Closing it ends streams and long polls. Rejects with `package-missing`. */
+/**
+ * Creates all routes with their checks, to be served alone or in a host app. Closing it ends streams and long polls. Rejects with
+ * `package-missing`.
+ */
 export async function createApi(options: ApiOptions, server: FastifyServerOptions = {}): Promise<Api> {
   const { service } = options;
   const { fastify } = await optionalPackage('fastify');
@@ -70,7 +74,7 @@ export async function createApi(options: ApiOptions, server: FastifyServerOption
     ...server,
     logger: false,
     bodyLimit: BODY_LIMIT,
-    // An id has up to 200 characters, each up to 12 in an address.
+    // An id has up to 200 characters, each of which takes up to 12 in a URL.
     routerOptions: { maxParamLength: 2_500, ignoreTrailingSlash: false },
     ajv: {
       customOptions: {
@@ -100,7 +104,7 @@ export async function createApi(options: ApiOptions, server: FastifyServerOption
     context.feed.close();
     context.series.close();
   });
-  // Answers are what the code makes: the schemas describe them, and a test holds the two together.
+  // Responses are serialised as they are: the schemas only document them, and a test holds the two together.
   app.setSerializerCompiler(() => JSON.stringify);
   app.setErrorHandler((error, request, reply) => sendProblem(request, reply, asProblem(error, service.log)));
   addBodies(app);
@@ -138,7 +142,7 @@ export async function createApi(options: ApiOptions, server: FastifyServerOption
   return { app, attachLive };
 }
 
-/** Serves one request of a host app, whose address is relative to where the API is mounted. */
+/** Serves one request of a host app, with its URL relative to the mount path. */
 export function serve(app: FastifyInstance, request: IncomingMessage, response: ServerResponse): void {
   app.routing(request, response);
 }
@@ -156,7 +160,7 @@ function addBodies(app: FastifyInstance): void {
   });
 }
 
-/** 404 and 405. */
+/** Responds with 404 or 405. */
 function addMissing(app: FastifyInstance): void {
   app.setNotFoundHandler((request, reply) => {
     const path = request.url.split('?')[0] ?? '';
@@ -182,7 +186,7 @@ function matches(app: FastifyInstance, method: string, path: string): boolean {
   return known.get(app)?.some((route) => route.method === method && route.pattern.test(path)) ?? false;
 }
 
-/** In the order in which they are asked: headers, rate, scope, the time that the body takes, and the types of the query. */
+/** Adds the checks in the order in which they run: headers, rate, scope, the time the body may take, and the types of the query. */
 async function addGuards(app: FastifyInstance, options: ApiOptions, gate: Gate): Promise<void> {
   app.addHook('onRequest', async (_request, reply) => void reply.headers(HEADERS));
   addOrigins(app, options.origins ?? []);
@@ -202,7 +206,7 @@ async function addGuards(app: FastifyInstance, options: ApiOptions, gate: Gate):
     request.setDecorator('granted', granted);
   });
   const bodies = new ByteBudget(MAX_BODIES_BYTES);
-  const patienceMs = options.bodyTimeoutMs ?? DEFAULT_BODY_TIMEOUT_MS;
+  const timeoutMs = options.bodyTimeoutMs ?? DEFAULT_BODY_TIMEOUT_MS;
   app.addHook('preParsing', async (request, reply) => {
     if (request.headers['content-type']?.startsWith(NDJSON) || (request.routeOptions.config as RouteConfig).streamed === true) return;
     const bytes = announcedBytes(request);
@@ -213,43 +217,43 @@ async function addGuards(app: FastifyInstance, options: ApiOptions, gate: Gate):
     reply.raw.once('close', () => bodies.giveBack(bytes));
     const { socket } = request.raw;
     const [startedAt, readBefore] = [performance.now(), socket.bytesRead ?? 0];
-    const look = () => {
-      const leftMs = startedAt + patienceMs + carryMs((socket.bytesRead ?? 0) - readBefore) - performance.now();
-      if (leftMs > 1) {
-        timer = setTimeout(look, leftMs);
+    const check = () => {
+      const remainingMs = startedAt + timeoutMs + carryMs((socket.bytesRead ?? 0) - readBefore) - performance.now();
+      if (remainingMs > 1) {
+        timer = setTimeout(check, remainingMs);
         return;
       }
       reply.header('connection', 'close');
       void sendProblem(request, reply, new PeerworkError('request-slow'));
       reply.raw.once('finish', () => request.raw.destroy());
     };
-    let timer = setTimeout(look, patienceMs);
+    let timer = setTimeout(check, timeoutMs);
     const stop = () => clearTimeout(timer);
     for (const event of ['end', 'close', 'error']) request.raw.once(event, stop);
     reply.raw.once('close', stop);
   });
   app.addHook('preValidation', async (request) => {
-    takeIdOfQuery(request);
+    moveQueryIdToParams(request);
     coerceQuery(request);
   });
 }
 
-/** Of a body that does not say how long it is, as many as it may have. */
+/** Returns the declared length of the body, or the limit if none is declared. */
 function announcedBytes({ headers, routeOptions }: FastifyRequest): number {
   const { bodyLimit = BODY_LIMIT } = routeOptions;
   const { 'content-length': length, 'transfer-encoding': encoding } = headers;
   return encoding === undefined ? Math.min(Number(length ?? 0) || 0, bodyLimit) : bodyLimit;
 }
 
-/** `/v1/jobs/~?id=..`: URL parsers take `..` in a path for a folder, and some proxies read `%2F` as a slash. */
-function takeIdOfQuery({ params, query }: FastifyRequest): void {
+/** Handles `/v1/jobs/~?id=..`: URL parsers treat `..` in a path as a folder, and some proxies decode `%2F`. */
+function moveQueryIdToParams({ params, query }: FastifyRequest): void {
   const { id } = query as { id?: unknown };
   if (typeof id !== 'string' || typeof params !== 'object' || params === null || !('id' in params)) return;
   params.id = id;
   delete (query as { id?: unknown }).id;
 }
 
-/** All of a query is text: what its schema has as numbers and truth values becomes that, and nothing else is guessed. */
+/** Query values are text: those that the schema declares as integer or boolean are converted, and nothing else is guessed. */
 function coerceQuery(request: FastifyRequest): void {
   const schema = request.routeOptions.schema?.querystring as { readonly properties?: Readonly<Record<string, Schema>> } | undefined;
   const query = request.query as Record<string, unknown>;
@@ -262,9 +266,9 @@ function coerceQuery(request: FastifyRequest): void {
 }
 
 /**
- * Web pages of these origins may read what is answered, errors too, and send what is no simple request: CORS as the Fetch standard has it. A preflight
- * shows no token, so it is answered before anyone is asked for one. Pages of other origins get no such header, and their browser keeps the answer from them.
- * Throws `option-invalid` for what is no origin.
+ * Implements CORS as in the Fetch standard: pages of these origins may read responses, including errors, and send requests that are
+ * not "simple". A preflight carries no token, so it is handled before authentication. Pages of other origins get no CORS header, so
+ * their browser withholds the response from them. Throws `option-invalid` for an invalid origin.
  */
 function addOrigins(app: FastifyInstance, origins: readonly string[]): void {
   for (const origin of origins)

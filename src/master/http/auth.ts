@@ -3,19 +3,20 @@ import type { IncomingMessage } from 'node:http';
 import { PeerworkError } from '../../errors.js';
 import { conceal } from '../../log.js';
 
+/** The scopes of the API: what each may do is in docs/http-api.md. */
 export const scopes = ['read', 'lease', 'work', 'admin'] as const;
 export type Scope = (typeof scopes)[number];
-/** What a route asks for: a scope, any of them, or nothing. */
+/** What a route requires: one scope, any scope, or nothing. */
 export type Demand = Scope | 'any' | 'none';
 
 export interface GateOptions {
-  /** Each `scope:token`; a token that is listed several times has all those scopes. */
+  /** Entries `scope:token`; a token that is listed several times has all those scopes. */
   readonly tokens?: readonly string[];
-  /** Origins of web pages that may use the API from elsewhere (CORS). */
+  /** Origins of other web pages that may use the API (CORS). */
   readonly origins?: readonly string[];
-  /** In a host app with its own auth: which scopes the request has; none refuses it. Instead of `tokens`. */
+  /** In a host app with its own authentication: returns the scopes of a request; none refuses it. Replaces `tokens`. */
   readonly authorize?: (request: IncomingMessage) => readonly Scope[] | Promise<readonly Scope[]>;
-  /** With `authorize`: the worker that sends the request. Default: one for each bearer token. */
+  /** With `authorize`: returns the worker that sends the request. Default: one worker per bearer token. */
   readonly identify?: (request: IncomingMessage) => string | undefined;
 }
 
@@ -27,9 +28,9 @@ interface KnownToken {
 const hashOf = (token: string) => createHash('sha256').update(token).digest();
 
 /**
- * Who may do what. With tokens each request shows one; without, only this machine is served: the peer and the name that it asks for must
- * be of the loopback, and a page that asks must come from here or from an origin that the owner named, so that no page of another site can reach
- * it (DNS rebinding).
+ * Access control of the API. If there are tokens, each request must carry one. Without tokens, only this machine has access: the
+ * peer address and the requested host name must be loopback, and a page that sends the request must come from here or from an
+ * origin that the owner has listed, so that pages of other sites cannot reach the API (DNS rebinding).
  */
 export class Gate {
   readonly #known: KnownToken[] = [];
@@ -38,26 +39,29 @@ export class Gate {
   readonly #secret: string;
   readonly #origins: readonly string[];
 
-  /** Throws `option-invalid` for a token that is not `scope:token`. `secret` is what identities are made with: the same at all Masters of a ledger. */
+  /**
+   * Throws `option-invalid` for an entry that is not `scope:token`. `secret` keys the identities of workers: it is the same on all
+   * Masters of a ledger.
+   */
   constructor({ tokens = [], authorize, identify, origins = [] }: GateOptions, secret = '') {
     this.#origins = origins;
     this.#authorize = authorize;
     this.#identify = identify;
     this.#secret = secret;
-    for (const entry of tokens) this.#learn(entry);
+    for (const entry of tokens) this.#addToken(entry);
   }
 
-  /** Which token or address is behind a request: what the rate limit counts by. */
+  /** Returns the token or address behind a request, which the rate limit counts by. */
   keyOf(request: IncomingMessage): string {
     return this.#match(request)?.hash.toString('base64') ?? request.socket.remoteAddress ?? '';
   }
 
   /**
-   * Whose worker asks, as 16 characters that tell nothing about the token: whoever shows another token is another worker, whatever it calls itself.
-   * Undefined where no token is shown because none is asked for: there names tell workers apart.
+   * Returns whose worker sends the request, as 16 characters that reveal nothing about the token: another token means another
+   * worker, whatever name it uses. Undefined if no token is required and none was sent; workers then differ by name only.
    */
   holderOf(request: IncomingMessage): string | undefined {
-    const identity = this.#identify?.(request) ?? shownToken(request);
+    const identity = this.#identify?.(request) ?? presentedToken(request);
     if (identity === undefined || (this.#authorize === undefined && this.#known.length === 0)) return undefined;
     return createHmac('sha256', this.#secret).update(identity).digest('base64url').slice(0, 16);
   }
@@ -78,7 +82,7 @@ export class Gate {
     return new Set(scopes);
   }
 
-  #learn(entry: string): void {
+  #addToken(entry: string): void {
     const [, name, token = ''] = /^(read|lease|work|admin):(.+)$/.exec(entry) ?? [];
     const scope = scopes.find((one) => one === name);
     if (scope === undefined || token.length < 8)
@@ -91,14 +95,15 @@ export class Gate {
   }
 
   #match(request: IncomingMessage): KnownToken | undefined {
-    const token = shownToken(request);
+    const token = presentedToken(request);
     if (token === undefined) return undefined;
     const hash = hashOf(token);
-    // All are compared, so that the time tells nothing about which was close.
+    // Compares all of them, so that the timing reveals nothing about near matches.
     return this.#known.filter((known) => timingSafeEqual(known.hash, hash))[0];
   }
 }
 
+/** Throws `http-forbidden` if the granted scopes do not satisfy the demand. */
 export function require(granted: ReadonlySet<Scope>, demand: Demand): void {
   if (demand === 'none' || (demand === 'any' && granted.size > 0)) return;
   if (demand === 'lease' && granted.has('work')) return;
@@ -109,8 +114,8 @@ function withAdmin(granted: ReadonlySet<Scope>): ReadonlySet<Scope> {
   return granted.has('admin') ? new Set(scopes) : granted;
 }
 
-/** EventSource cannot set headers: a GET may carry its token in the address. */
-function shownToken(request: IncomingMessage): string | undefined {
+/** EventSource cannot set headers, so a GET may carry its token in the URL. */
+function presentedToken(request: IncomingMessage): string | undefined {
   const [, bearer] = /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? '') ?? [];
   if (bearer !== undefined || request.method !== 'GET') return bearer;
   return new URLSearchParams((request.url ?? '').split('?')[1]).get('access_token') ?? undefined;

@@ -19,7 +19,7 @@ const types: Readonly<Record<string, string>> = {
   '.woff2': 'font/woff2',
 };
 
-/** The files of the dashboard: `index.html` at the root, the others under `/assets/`. */
+/** Serves the dashboard: `index.html` at the root, other files under `/assets/`. */
 export function dashboardRoutes(app: FastifyInstance, { options: { dashboard } }: ApiContext): void {
   const hidden = { exposeHeadRoute: false, schema: { hide: true }, config: asConfig({ demand: 'none' }) };
   const send = async (reply: FastifyReply, path: string): Promise<FastifyReply> => {
@@ -39,7 +39,7 @@ export function dashboardRoutes(app: FastifyInstance, { options: { dashboard } }
   };
   app.get('/', hidden, async (request, reply) => {
     const { originalUrl } = request.raw as { originalUrl?: string };
-    // Addresses in the page are relative: it must stand below the path where it is mounted.
+    // URLs in the page are relative, so it must be served below its mount path.
     if (mountOf(request.raw) !== '' && originalUrl?.split('?')[0]?.endsWith('/') === false)
       return reply.redirect(`${mountOf(request.raw)}/`);
     if (dashboard === undefined || !existsSync(join(dashboard, 'index.html'))) return reply.redirect(`${mountOf(request.raw)}/docs/`);

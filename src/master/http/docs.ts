@@ -4,7 +4,7 @@ import { version } from '../../version.js';
 import { mountOf } from './mount.js';
 import { about } from './route.js';
 
-/** Register it before the routes: it hears of them as they are added. */
+/** Collects the OpenAPI document. Register it before the routes, since it sees only those added later. */
 export async function addDocument(app: FastifyInstance): Promise<void> {
   await app.register((await optionalPackage('@fastify/swagger')).default, {
     openapi: {
@@ -23,10 +23,13 @@ export async function addDocument(app: FastifyInstance): Promise<void> {
   });
 }
 
+/** Adds `/openapi.json`, and the pages below `/docs`. */
 export async function docsRoutes(app: FastifyInstance): Promise<void> {
   const document = (request: FastifyRequest) => ({ ...app.swagger(), servers: [{ url: mountOf(request.raw) || '/' }] });
-  app.get('/openapi.json', about('none', 'docs', 'This API as an OpenAPI 3.1 document', { answer: { type: 'object' } }), async (request) =>
-    document(request),
+  app.get(
+    '/openapi.json',
+    about('none', 'docs', 'This API as an OpenAPI 3.1 document', { response: { type: 'object' } }),
+    async (request) => document(request),
   );
   await app.register((await optionalPackage('@fastify/swagger-ui')).default, {
     routePrefix: '/docs',

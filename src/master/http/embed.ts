@@ -10,20 +10,21 @@ import type { ApiOptions } from './options.js';
 import { problemOf } from './problems.js';
 import { refusalOf } from './refused-json.js';
 
-/** What Express adds to a request. */
+/** A request as Express extends it. */
 interface HostRequest extends IncomingMessage {
   readonly baseUrl?: string;
   readonly body?: unknown;
 }
 
-/** For `app.use('/path', …)` of Express and its like: requests come with addresses relative to the mount path. */
+/** A listener for `app.use('/path', …)` of Express and similar frameworks: URLs of requests are relative to the mount path. */
 export interface RequestListener {
   (request: IncomingMessage, response: ServerResponse): void;
-  /** Serves the live events of foreign systems to the clients of your server. */
+  /** Serves the live events of foreign systems to clients of your server. */
   attachLive(server: Server): Promise<void>;
   close(): Promise<void>;
 }
 
+/** Creates the listener for Express and similar frameworks. Requests wait until the API is ready. */
 export function requestListener(options: ApiOptions | Promise<ApiOptions>): RequestListener {
   const starting = Promise.resolve(options).then((ready) => openApi(ready));
   starting.catch(() => {});
@@ -31,7 +32,7 @@ export function requestListener(options: ApiOptions | Promise<ApiOptions>): Requ
     setMount(request, (request as HostRequest).baseUrl ?? '');
     starting.then(
       ({ app }) => {
-        const body = unread(request);
+        const body = replayBody(request);
         if (!(body instanceof PeerworkError)) return app.routing(body, response);
         response.writeHead(body.status, { 'content-type': 'application/problem+json' }).end(JSON.stringify(problemOf(body)));
       },
@@ -44,19 +45,22 @@ export function requestListener(options: ApiOptions | Promise<ApiOptions>): Requ
   });
 }
 
-/** A Fastify instance: its own types would have to be installed wherever ours are. */
+/** A Fastify instance, without Fastify's types: those would have to be installed wherever ours are. */
 export interface FastifyHost {
   readonly server: Server;
   readonly prefix: string;
 }
 
-/** Loaded only now: a Master without HTTP needs none of it. Rejects with `package-missing`. */
+/** Loads the API on demand, since a Master without HTTP needs none of it. Rejects with `package-missing`. */
 async function openApi(options: ApiOptions): Promise<Api> {
   const { createApi } = await import('./api.js');
   return createApi(options);
 }
 
-/** For `app.register(…, { prefix })` of a Fastify host: its hooks come first, everything else is as when the API is served alone. */
+/**
+ * Creates a plugin for `app.register(…, { prefix })` of a Fastify host: the host's hooks run first, everything else behaves as when
+ * the API is served alone.
+ */
 export function fastifyPlugin(options: ApiOptions | Promise<ApiOptions>): (host: FastifyHost) => Promise<void> {
   return async (instance) => {
     const host = instance as FastifyInstance;
@@ -80,8 +84,8 @@ export function fastifyPlugin(options: ApiOptions | Promise<ApiOptions>): (host:
   };
 }
 
-/** A body that the host has read and parsed already, within whatever limits, is handed on as if it came now. */
-function unread(request: HostRequest): IncomingMessage | PeerworkError {
+/** Replays a body that the host has already read and parsed, within whatever limits, as if it arrived now. */
+function replayBody(request: HostRequest): IncomingMessage | PeerworkError {
   if (!request.readableEnded || request.body === undefined) return request;
   let bytes: Buffer;
   try {

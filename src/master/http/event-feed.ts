@@ -5,9 +5,9 @@ import { sizeOfProgress } from '../../job/bounded-progress.js';
 import type { JobService, JobServiceEvent } from '../job-service.js';
 
 const RING = 10_000;
-/** A progress value may have 64 KiB. */
+/** A progress value may take 64 KiB. */
 const RING_CHARS = 8 * 1024 * 1024;
-/** Of an event without a value of its own, ids included. */
+/** Size of an event without a value of its own, including ids. */
 const EVENT_CHARS = 256;
 const WRITE_CHARS = 64 * 1024;
 
@@ -15,12 +15,13 @@ interface FeedEvent {
   readonly n: number;
   readonly name: string;
   readonly data: Readonly<Record<string, unknown>>;
-  /** About how long its text is. */
+  /** Approximate length of its text. */
   readonly chars: number;
-  /** As it is written; made when the first reader wants it. */
+  /** The serialised event, created when the first reader needs it. */
   text?: string;
 }
 
+/** Restricts a reader to the events of one group or job. */
 export interface FeedFilter {
   readonly group?: string;
   readonly job?: string;
@@ -31,14 +32,15 @@ interface Reader {
   readonly filter: FeedFilter;
   next: number;
   blocked: boolean;
-  /** Still blocked at the heartbeat before. */
+  /** Was already blocked at the previous heartbeat. */
   late: boolean;
 }
 
 /**
- * What happens, as server-sent events. The last 10 000 are kept in a ring, fewer if they are large, and every reader has only a place in it: what it does not take
- * costs nothing. One that falls behind the ring, or takes nothing from one heartbeat to the next, is cut off; it may come back and is told
- * of the gap. Event ids are `<epoch>-<n>`: another epoch is another run of the Master, whose events are gone.
+ * Distributes events as server-sent events. The last 10,000 are kept in a ring, fewer if they are large, and a reader is only a
+ * position in it: a slow reader costs nothing. A reader that falls behind the ring, or takes nothing between two heartbeats, is
+ * disconnected; it may reconnect and is notified of the gap. Event ids are `<epoch>-<n>`: another epoch belongs to another run of
+ * the Master, whose events are gone.
  */
 export class EventFeed {
   readonly #clock: Clock;
@@ -56,7 +58,7 @@ export class EventFeed {
   constructor(service: JobService, heartbeatMs: number) {
     this.#clock = service.clock;
     this.#heartbeatMs = heartbeatMs;
-    this.#unwatch = service.watch((event) => this.#take(event));
+    this.#unwatch = service.watch((event) => this.#record(event));
     this.#beat();
   }
 
@@ -64,7 +66,7 @@ export class EventFeed {
     return this.#readers.size;
   }
 
-  /** Writes events to an open stream from now on, or from behind `lastEventId`, until it ends. */
+  /** Writes events to an open stream, from now on or after `lastEventId`, until it ends. */
   attach(raw: ServerResponse, filter: FeedFilter, lastEventId?: string): void {
     if (this.#closed) return void raw.end();
     const last = this.#first + this.#ring.length - 1;
@@ -79,7 +81,7 @@ export class EventFeed {
       reader.late = false;
       this.#pump(reader);
     });
-    // An id alone is no event, but the place to come back to.
+    // An id alone is not an event, but sets the position to reconnect from.
     raw.write(`retry: 2000\nid: ${this.#epoch}-${reader.next - 1}\n\n${isGap ? 'event: gap\ndata: {}\n\n' : ''}`);
     this.#pump(reader);
   }
@@ -92,7 +94,7 @@ export class EventFeed {
     this.#readers.clear();
   }
 
-  #take(event: JobServiceEvent): void {
+  #record(event: JobServiceEvent): void {
     switch (event.kind) {
       case 'progress':
         this.#add('progress', { id: event.id, worker: event.worker, progress: event.progress }, sizeOfProgress(event.progress));
@@ -113,7 +115,7 @@ export class EventFeed {
     const chars = size + EVENT_CHARS;
     this.#ring.push({ n: this.#first + this.#ring.length, name, data, chars });
     this.#chars += chars;
-    // In large steps: to take one from the front of a long list costs as much as to take many.
+    // Trimmed in large steps: removing one entry from the front of a long list costs as much as removing many.
     if (this.#ring.length >= 2 * RING || this.#chars >= 2 * RING_CHARS) this.#trim();
     if (this.#waking || this.#readers.size === 0) return;
     this.#waking = true;

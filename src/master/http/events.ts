@@ -3,11 +3,12 @@ import type { ApiContext } from './context.js';
 import { openStream } from './ndjson.js';
 import { about, text } from './route.js';
 
+/** Adds `/v1/events`, server-sent events. */
 export function eventRoutes(app: FastifyInstance, { feed }: ApiContext): void {
   const facts = about('read', 'events', 'What happens, as server-sent events', {
     query: { group: text, job: text, lastEventId: text },
     type: 'text/event-stream',
-    answer: text,
+    response: text,
   });
   app.get<{ Querystring: { group?: string; job?: string; lastEventId?: string } }>(
     '/v1/events',

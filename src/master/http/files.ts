@@ -23,7 +23,7 @@ export function fileRoutes(app: FastifyInstance, { service: { files }, options: 
     scoped.addContentTypeParser('*', (_request, payload, done) => done(null, payload));
     const put = about('work', TAG, 'Store content, or go on with it: `Content-Range: bytes FIRST-LAST/SIZE` names a part', {
       params,
-      answer: received,
+      response: received,
       bodyLimit: MAX_FILE_BYTES,
       streamed: true,
       status: 201,
@@ -38,7 +38,7 @@ export function fileRoutes(app: FastifyInstance, { service: { files }, options: 
   });
   app.get<Named>(
     '/v1/files/:sha256/received',
-    about('work', TAG, 'How much of this content is stored: an upload goes on from there', { params, answer: received }),
+    about('work', TAG, 'How much of this content is stored: an upload goes on from there', { params, response: received }),
     ({ params: { sha256 } }) => files.lengthOf(sha256),
   );
   app.get<Named>(
@@ -46,7 +46,7 @@ export function fileRoutes(app: FastifyInstance, { service: { files }, options: 
     about('any', TAG, 'Stored content; a `Range` of bytes if asked for', {
       params,
       type: BINARY,
-      answer: { type: 'string', format: 'binary' },
+      response: { type: 'string', format: 'binary' },
     }),
     async ({ params: { sha256 }, headers }, reply) => {
       const found = await files.content(sha256);

@@ -8,7 +8,7 @@ import type { ApiContext } from './context.js';
 import { NDJSON, openStream } from './ndjson.js';
 import { PushStream } from './push-stream.js';
 import { refusalOf } from './refused-json.js';
-import { about, cursor, exactly, flag, idParams, list, object, ref, text, type WithId, whole } from './route.js';
+import { about, cursor, exactly, flag, idParams, integerBetween, list, object, ref, text, type WithId } from './route.js';
 
 const QUOTE = 0x22;
 
@@ -25,9 +25,9 @@ const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
 
 const TAG = 'jobs';
-/** Candidates that the refusal of an ambiguous prefix names. */
+/** Candidates listed in the error for an ambiguous prefix. */
 const MAX_SHOWN = 5;
-/** In one list: more go as a stream. */
+/** Jobs in one list; larger pushes go as a stream. */
 const MAX_JOBS = 100_000;
 const filter = { channel: text, group: text, workgroup: text };
 const ids = exactly({ ids: list({ type: 'string', minLength: 1, maxLength: 200 }, { maxItems: 10_000 }), prefix: flag }, ['ids']);
@@ -35,7 +35,7 @@ const byId = {
   params: idParams,
   query: { prefix: { ...flag, description: 'The id may be the beginning of one, as long as only one begins so' } },
 };
-const withId = { ...byId, answer: ref('Ids') };
+const withId = { ...byId, response: ref('Ids') };
 
 interface ListQuery extends JobFilter {
   readonly state?: JobState;
@@ -44,6 +44,7 @@ interface ListQuery extends JobFilter {
   readonly oldestFirst?: boolean;
 }
 
+/** Adds `/v1/jobs`. */
 export function jobRoutes(app: FastifyInstance, context: ApiContext): void {
   void app.register(async (scoped) => pushRoute(scoped, context));
   void app.register(async (scoped) => routes(scoped, context));
@@ -53,7 +54,7 @@ function routes(app: FastifyInstance, { service }: ApiContext): void {
   const { ledger, clock } = service;
   app.addHook('preHandler', async ({ params, query }) => {
     const named = params as { id?: string };
-    if (named.id !== undefined && (query as { prefix?: boolean }).prefix === true) named.id = await wholeId(ledger, named.id);
+    if (named.id !== undefined && (query as { prefix?: boolean }).prefix === true) named.id = await fullId(ledger, named.id);
   });
 
   const query = {
@@ -61,13 +62,13 @@ function routes(app: FastifyInstance, { service }: ApiContext): void {
     state: { type: 'string', enum: ['blocked', 'ready', 'leased', 'completed', 'failed', 'cancelled'] },
     idPrefix: text,
     after: text,
-    limit: whole(1, 500),
+    limit: integerBetween(1, 500),
     oldestFirst: flag,
   };
   const page = object({ jobs: list(ref('JobSummary')), next: text }, ['next']);
   app.get<{ Querystring: ListQuery & { access_token?: string } }>(
     '/v1/jobs',
-    about('read', TAG, 'Jobs, page by page', { query, answer: page }),
+    about('read', TAG, 'Jobs, page by page', { query, response: page }),
     ({ query }) => {
       const { after, limit = 50, oldestFirst, access_token: _, ...wanted } = query;
       return ledger.list(
@@ -80,7 +81,7 @@ function routes(app: FastifyInstance, { service }: ApiContext): void {
 
   app.get<WithId>(
     '/v1/jobs/:id',
-    about('read', TAG, 'One job, with all there is to know', { ...byId, answer: ref('JobRecord') }),
+    about('read', TAG, 'One job, with all there is to know', { ...byId, response: ref('JobRecord') }),
     async ({ params }) => known(await ledger.get(params.id, clock.now()), params.id),
   );
   app.patch<WithId & { Body: JobChanges }>(
@@ -88,7 +89,7 @@ function routes(app: FastifyInstance, { service }: ApiContext): void {
     about('work', TAG, 'Change a job that has not ended', {
       ...byId,
       body: ref('JobChanges'),
-      answer: ref('JobRecord'),
+      response: ref('JobRecord'),
       bodyLimit: MAX_MESSAGE_BYTES,
     }),
     async ({ params, body }) => known(await ledger.change(params.id, body, clock.now()), params.id),
@@ -97,7 +98,7 @@ function routes(app: FastifyInstance, { service }: ApiContext): void {
     '/v1/jobs/:id',
     about('admin', TAG, 'Forget a job and all that descends from it', {
       ...byId,
-      answer: object({ deleted: { type: 'integer' } }),
+      response: object({ deleted: { type: 'integer' } }),
     }),
     async ({ params: { id } }) => {
       const { deleted } = await ledger.delete([id], clock.now());
@@ -109,8 +110,8 @@ function routes(app: FastifyInstance, { service }: ApiContext): void {
     '/v1/jobs/:id/history',
     about('read', TAG, 'What a job said while it ran, and its errors', {
       ...byId,
-      query: { ...byId.query, after: cursor, limit: whole(1, 500) },
-      answer: object({ entries: list(ref('HistoryEntry')) }),
+      query: { ...byId.query, after: cursor, limit: integerBetween(1, 500) },
+      response: object({ entries: list(ref('HistoryEntry')) }),
     }),
     async ({ params: { id }, query: { after = 0, limit = 500 } }) => {
       const entries = await ledger.history(id, after, limit);
@@ -119,8 +120,8 @@ function routes(app: FastifyInstance, { service }: ApiContext): void {
     },
   );
 
-  /** An id that changed nothing may be one that is not known. */
-  const one = async (id: string, changed: readonly string[]) => {
+  /** If nothing changed, checks whether the id is known at all. */
+  const changedIds = async (id: string, changed: readonly string[]) => {
     if (changed.length === 0) known(await ledger.get(id), id);
     return { ids: changed };
   };
@@ -132,13 +133,13 @@ function routes(app: FastifyInstance, { service }: ApiContext): void {
   ] as const) {
     const what = verb === 'cancel' ? 'Cancel' : 'Retry';
     app.post<WithId>(`/v1/jobs/:id/${verb}`, about('work', TAG, `${what} a job`, withId), async ({ params: { id } }) =>
-      one(id, await act([id])),
+      changedIds(id, await act([id])),
     );
     app.post<{ Body: { ids: string[]; prefix?: boolean } }>(
       `/v1/jobs/${verb}`,
-      about('work', TAG, `${what} jobs`, { body: ids, answer: ref('Ids') }),
+      about('work', TAG, `${what} jobs`, { body: ids, response: ref('Ids') }),
       async ({ body: { ids, prefix = false } }) => ({
-        ids: await act(prefix ? await Promise.all(ids.map((id) => wholeId(ledger, id))) : ids),
+        ids: await act(prefix ? await Promise.all(ids.map((id) => fullId(ledger, id))) : ids),
       }),
     );
   }
@@ -150,8 +151,8 @@ function routes(app: FastifyInstance, { service }: ApiContext): void {
   app.post<{ Body: RedriveFilter & { limit?: number } }>(
     '/v1/jobs/redrive',
     about('admin', TAG, 'Failed jobs wait again, or cancelled ones, oldest first', {
-      body: exactly({ ...filter, state: { type: 'string', enum: ['failed', 'cancelled'] }, limit: whole(1, 1_000_000) }),
-      answer: object({ jobs: { type: 'integer' } }),
+      body: exactly({ ...filter, state: { type: 'string', enum: ['failed', 'cancelled'] }, limit: integerBetween(1, 1_000_000) }),
+      response: object({ jobs: { type: 'integer' } }),
     }),
     async ({ body: { limit = 1_000, ...wanted } }) => ({ jobs: await ledger.redrive(wanted, limit, clock.now()) }),
   );
@@ -176,9 +177,9 @@ function pushRoute(app: FastifyInstance, { service, options }: ApiContext): void
     query: { answers: { type: 'string', enum: ['all', 'problems'] } },
     bodyLimit: MAX_MESSAGE_BYTES,
     status: 201,
-    answer: object({ jobs: list(ref('AddedJob')) }),
+    response: object({ jobs: list(ref('AddedJob')) }),
   });
-  const answer = { type: 'object', description: '{id, added}, {line, problem}, and at last {summary: {added, known, refused}}' };
+  const lineSchema = { type: 'object', description: '{id, added}, {line, problem}, and at last {summary: {added, known, refused}}' };
   const schema = {
     ...facts.schema,
     body: {
@@ -189,20 +190,20 @@ function pushRoute(app: FastifyInstance, { service, options }: ApiContext): void
     },
     response: {
       ...(facts.schema?.response as object),
-      200: { description: 'Of a stream: a line each', content: { [NDJSON]: { schema: answer } } },
+      200: { description: 'Of a stream: a line each', content: { [NDJSON]: { schema: lineSchema } } },
     },
   };
-  // The ledger checks jobs itself: to have the schema checked too would cost a second for a million of them.
+  // The ledger validates jobs itself; validating the schema as well would cost a second per million jobs.
   const validatorCompiler = ({ httpPart }: { readonly httpPart?: string }) => (httpPart === 'querystring' ? checkedPushQuery : () => true);
   const options_ = { ...facts, schema, validatorCompiler };
   app.post<{ Body: JobInput | readonly JobInput[]; Querystring: { answers?: string } }>('/v1/jobs', options_, async (request, reply) => {
     if (request.headers['content-type']?.startsWith(NDJSON)) {
-      const answers = openStream(reply, NDJSON);
+      const replies = openStream(reply, NDJSON);
       const { streamIdleMs: idleMs = 60_000 } = options;
-      await new PushStream({ service, source: request.raw, answers, problemsOnly: request.query.answers === 'problems', idleMs }).run();
+      await new PushStream({ service, source: request.raw, replies, problemsOnly: request.query.answers === 'problems', idleMs }).run();
       return reply;
     }
-    // The ledger checks jobs itself, with the field that is wrong: the same answer as on every other way in.
+    // The ledger validates jobs and names the invalid field, so every way of pushing reports the same error.
     const { body } = request;
     if (body === undefined || body === null) throw new PeerworkError('request-invalid', 'there is no body');
     const list = Array.isArray(body) ? (body as readonly JobInput[]) : [body as JobInput];
@@ -212,7 +213,7 @@ function pushRoute(app: FastifyInstance, { service, options }: ApiContext): void
   });
 }
 
-/** Throws `request-invalid`, or `body-too-large` before the jobs of a list that is too long are made. */
+/** Parses the body. Throws `request-invalid`, or `body-too-large` before the jobs of a list that is too long are created. */
 function parsedList(bytes: Buffer): unknown {
   if (bytes.length === 0) return undefined;
   if (isLongerList(bytes, MAX_JOBS)) throw new PeerworkError('body-too-large', `more than ${MAX_JOBS} jobs in one list`);
@@ -231,8 +232,8 @@ function checkedPushQuery(query: unknown): true | { readonly error: Error } {
   return { error: new PeerworkError('request-invalid', 'answers is neither all nor problems') };
 }
 
-/** The given id, or the only one with this prefix. Throws `job-unknown`, or `job-ambiguous` with some of the candidates. */
-async function wholeId(ledger: Ledger, given: string): Promise<string> {
+/** Returns the given id, or the only one with this prefix. Throws `job-unknown`, or `job-ambiguous` with some of the candidates. */
+async function fullId(ledger: Ledger, given: string): Promise<string> {
   const found = await ledger.idsLike(given, MAX_SHOWN + 1);
   if (found.length === 1 || found[0] === given) return found[0] as string;
   if (found.length === 0) throw new PeerworkError('job-unknown', given);
@@ -241,8 +242,8 @@ async function wholeId(ledger: Ledger, given: string): Promise<string> {
 }
 
 /**
- * Whether a text of JSON is a list of more than `max` entries, found without making them: 11 MB that parse into a million objects hold up the event loop
- * for a second, this for a twentieth of it. Of what is not JSON it may say anything.
+ * Whether a JSON text is a list of more than `max` entries, determined without creating them: parsing 11 MB into a million objects
+ * blocks the event loop for a second, this scan for a twentieth of that. The result is meaningless for text that is not JSON.
  */
 export function isLongerList(bytes: Uint8Array, max: number): boolean {
   let depth = 0;

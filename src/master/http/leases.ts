@@ -7,17 +7,17 @@ import { type LeaseKey, leaseKeyOf, type Settlement } from '../../job/verbs.js';
 import type { LeasedJob, WorkerRef } from '../../ledger/ledger.js';
 import type { RunReport } from '../job-service.js';
 import type { ApiContext } from './context.js';
-import { about, cursor, exactly, list, object, ref, text, untilGone, whole } from './route.js';
+import { about, cursor, disconnectSignal, exactly, integerBetween, list, object, ref, text } from './route.js';
 
 const TAG = 'leases';
 const worker = exactly({ name: { type: 'string', minLength: 1, maxLength: 64, pattern: '^[^\\u0000-\\u001f\\u007f]*$' } }, ['name']);
 const keys = list(ref('LeaseKey'), { maxItems: 10_000 });
-const leaseMs = whole(1_000, 86_400_000);
+const leaseMs = integerBetween(1_000, 86_400_000);
 
-interface Named {
+interface WithWorker {
   readonly worker: { readonly name: string };
 }
-interface LeaseBody extends Named {
+interface LeaseBody extends WithWorker {
   readonly channels: string[];
   readonly labels?: string[];
   readonly limit?: number;
@@ -33,11 +33,11 @@ interface ResultBody {
   readonly reports?: readonly Progress[];
 }
 
-/** Workers in any language: the same leases and fences as those of Workers that are linked. */
+/** Leases for workers written in any language: the same leases and fences as for linked Workers. */
 export function leaseRoutes(app: FastifyInstance, { service, gate, closing }: ApiContext): void {
   const { clock } = service;
-  /** The worker that asks, by its token and its name; throws `rpc-overloaded` if it asks too often. */
-  const askingOf = ({ raw, body }: { readonly raw: IncomingMessage; readonly body: Named }): WorkerRef => {
+  /** Identifies the calling worker by its token and name; throws `rpc-overloaded` if it calls too often. */
+  const workerOf = ({ raw, body }: { readonly raw: IncomingMessage; readonly body: WithWorker }): WorkerRef => {
     const { name } = body.worker;
     const holder = gate.holderOf(raw);
     const worker = { id: holder === undefined ? `http:${name}` : `http-${holder}:${name}`, name };
@@ -53,13 +53,13 @@ export function leaseRoutes(app: FastifyInstance, { service, gate, closing }: Ap
           worker,
           channels: list({ type: 'string', minLength: 1, maxLength: MAX_CHANNEL_CHARS }, { minItems: 1, maxItems: 1_000 }),
           labels: list({ type: 'string', maxLength: MAX_LABEL_CHARS }, { maxItems: MAX_LABELS }),
-          limit: whole(1, 1_000),
-          waitMs: whole(0, 60_000),
+          limit: integerBetween(1, 1_000),
+          waitMs: integerBetween(0, 60_000),
           leaseMs,
         },
         ['worker', 'channels'],
       ),
-      answer: object({
+      response: object({
         worker: object({ id: text }),
         leaseMs: { type: 'integer' },
         beatMs: { type: 'integer' },
@@ -68,10 +68,10 @@ export function leaseRoutes(app: FastifyInstance, { service, gate, closing }: Ap
     }),
     async (request, reply) => {
       const { channels, labels, limit = 1, waitMs = 0, leaseMs = service.leaseMs } = request.body;
-      const asking = askingOf(request);
-      const signal = untilGone(request, reply, closing);
+      const caller = workerOf(request);
+      const signal = disconnectSignal(request, reply, closing);
       const jobs = await service.lease({
-        worker: asking,
+        worker: caller,
         channels,
         limit,
         waitMs,
@@ -79,32 +79,32 @@ export function leaseRoutes(app: FastifyInstance, { service, gate, closing }: Ap
         signal,
         ...(labels === undefined ? {} : { labels }),
       });
-      if (signal.aborted && jobs.length > 0) await service.giveBack(asking, jobs, 'the worker has gone');
+      if (signal.aborted && jobs.length > 0) await service.giveBack(caller, jobs, 'the worker has gone');
       const beatMs = Math.min(service.beatMs, Math.ceil(leaseMs / 3));
       const given = signal.aborted ? [] : jobs.map(leasedText);
       return reply
         .type('application/json; charset=utf-8')
         .serializer(String)
-        .send(`{"worker":${JSON.stringify({ id: asking.id })},"leaseMs":${leaseMs},"beatMs":${beatMs},"jobs":[${given.join(',')}]}`);
+        .send(`{"worker":${JSON.stringify({ id: caller.id })},"leaseMs":${leaseMs},"beatMs":${beatMs},"jobs":[${given.join(',')}]}`);
     },
   );
-  app.post<{ Body: Named & { leases: LeaseKey[]; waiting?: LeaseKey[]; leaseMs?: number } }>(
+  app.post<{ Body: WithWorker & { leases: LeaseKey[]; waiting?: LeaseKey[]; leaseMs?: number } }>(
     '/v1/leases/extend',
     about('lease', TAG, 'Renew leases; the response lists the lost ones', {
       body: exactly({ worker, leases: keys, waiting: keys, leaseMs }, ['worker', 'leases']),
-      answer: object({ lost: keys }),
+      response: object({ lost: keys }),
     }),
     async (request) => {
       const { leases, waiting = [], leaseMs } = request.body;
-      const asking = askingOf(request);
-      service.rates.take(asking.id, 'leases', leases.length, clock.now());
-      return { lost: await service.extend(asking, leases, { waiting, ...(leaseMs !== undefined && { leaseMs }) }) };
+      const caller = workerOf(request);
+      service.rates.take(caller.id, 'leases', leases.length, clock.now());
+      return { lost: await service.extend(caller, leases, { waiting, ...(leaseMs !== undefined && { leaseMs }) }) };
     },
   );
   const result = exactly(
     {
       id: { type: 'string', minLength: 1, maxLength: 200 },
-      lease: whole(1, Number.MAX_SAFE_INTEGER),
+      lease: integerBetween(1, Number.MAX_SAFE_INTEGER),
       outcome: ref('Outcome'),
       startedAt: cursor,
       finishedAt: cursor,
@@ -112,11 +112,11 @@ export function leaseRoutes(app: FastifyInstance, { service, gate, closing }: Ap
     },
     ['id', 'lease', 'outcome'],
   );
-  app.post<{ Body: Named & { results: ResultBody[] } }>(
+  app.post<{ Body: WithWorker & { results: ResultBody[] } }>(
     '/v1/leases/settle',
     about('lease', TAG, 'Say how runs ended', {
       body: exactly({ worker, results: list(result, { maxItems: 10_000 }) }, ['worker', 'results']),
-      answer: object({ answers: list({ type: 'string', enum: ['settled', 'duplicate', 'stale'] }) }),
+      response: object({ answers: list({ type: 'string', enum: ['settled', 'duplicate', 'stale'] }) }),
       bodyLimit: MAX_MESSAGE_BYTES,
     }),
     async (request) => {
@@ -130,34 +130,34 @@ export function leaseRoutes(app: FastifyInstance, { service, gate, closing }: Ap
         finishedAt,
         ...(reports !== undefined && { reports: reports.map((progress) => ({ progress })) }),
       }));
-      const asking = askingOf(request);
-      const told = settlements.filter(({ reports }) => reports !== undefined);
-      // To look whether it holds them costs a transaction: only for those who tell something.
-      const lost = new Set((told.length === 0 ? [] : await service.ledger.lost(asking, told)).map(leaseKeyOf));
-      return { answers: await service.settle(asking, settlements, undefined, (key) => !lost.has(leaseKeyOf(key))) };
+      const caller = workerOf(request);
+      const reporting = settlements.filter(({ reports }) => reports !== undefined);
+      // Checking which leases it holds costs a transaction, so only settlements with reports are checked.
+      const lost = new Set((reporting.length === 0 ? [] : await service.ledger.lost(caller, reporting)).map(leaseKeyOf));
+      return { answers: await service.settle(caller, settlements, undefined, (key) => !lost.has(leaseKeyOf(key))) };
     },
   );
   const report = exactly(
-    { id: { type: 'string', minLength: 1, maxLength: 200 }, lease: whole(1, Number.MAX_SAFE_INTEGER), progress: ref('Progress') },
+    { id: { type: 'string', minLength: 1, maxLength: 200 }, lease: integerBetween(1, Number.MAX_SAFE_INTEGER), progress: ref('Progress') },
     ['id', 'lease', 'progress'],
   );
-  app.post<{ Body: Named & { reports: RunReport[] } }>(
+  app.post<{ Body: WithWorker & { reports: RunReport[] } }>(
     '/v1/leases/report',
     about('lease', TAG, 'Progress and log lines of running jobs', {
       body: exactly({ worker, reports: list(report, { maxItems: 1_000 }) }, ['worker', 'reports']),
     }),
     async (request, reply) => {
       const { reports } = request.body;
-      const asking = askingOf(request);
-      const [stale] = await service.ledger.lost(asking, reports);
+      const caller = workerOf(request);
+      const [stale] = await service.ledger.lost(caller, reports);
       if (stale !== undefined) throw new PeerworkError('stale', stale.id);
-      service.report(asking, reports);
+      service.report(caller, reports);
       return reply.code(204).send();
     },
   );
 }
 
-/** What the ledger stores as JSON text goes out as it is. */
+/** Embeds what the ledger stores as JSON text unchanged. */
 function leasedText({ id, lease, channel, data, attempt, timeoutMs = DEFAULT_TIMEOUT_MS, parents, files }: LeasedJob): string {
   const given = parents?.map(
     (parent) =>

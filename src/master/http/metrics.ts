@@ -13,7 +13,7 @@ interface Histogram {
 
 const quote = (value: string) => `"${value.replace(/\\/g, '\\\\').replace(/"/g, '\\"').replace(/\n/g, '\\n')}"`;
 
-/** Prometheus text, format 0.0.4. */
+/** Serves metrics in the Prometheus text format, version 0.0.4. */
 export function metricsRoutes(app: FastifyInstance, { service, series, feed, options }: ApiContext): void {
   const requests = new Map<string, Histogram>();
   const lag = monitorEventLoopDelay({ resolution: 20 });
@@ -29,50 +29,54 @@ export function metricsRoutes(app: FastifyInstance, { service, series, feed, opt
     for (const [index, bound] of BUCKETS.entries()) if (seconds <= bound) histogram.counts[index] = (histogram.counts[index] ?? 0) + 1;
   });
 
-  app.get('/metrics', about('read', 'metrics', 'Figures for Prometheus', { type: 'text/plain', answer: text }), async (_request, reply) => {
-    const lines: string[] = [];
-    const metric = (name: string, type: string, help: string, values: Iterable<readonly [labels: string, value: number]>) => {
-      lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`);
-      for (const [labels, value] of values) lines.push(`${name}${labels === '' ? '' : `{${labels}}`} ${value}`);
-    };
-    const channels = await service.ledger.channels();
-    metric(
-      'peerwork_jobs',
-      'gauge',
-      'Jobs by channel and state.',
-      channels.flatMap(({ name, counts }) =>
-        Object.entries(counts).map(([state, count]) => [`channel=${quote(name)},state="${state}"`, count] as const),
-      ),
-    );
-    metric(
-      'peerwork_settled_total',
-      'counter',
-      'Jobs that ended since this Master started.',
-      Object.entries(series.settled).map(([state, count]) => [`state="${state}"`, count] as const),
-    );
-    metric('peerwork_workers_connected', 'gauge', 'Workers linked to this Master.', [['', service.workers().length]]);
-    if (options.leasesExpired !== undefined)
-      metric('peerwork_leases_expired_total', 'counter', 'Leases that ended without a word of their worker.', [
-        ['', options.leasesExpired()],
+  app.get(
+    '/metrics',
+    about('read', 'metrics', 'Figures for Prometheus', { type: 'text/plain', response: text }),
+    async (_request, reply) => {
+      const lines: string[] = [];
+      const metric = (name: string, type: string, help: string, values: Iterable<readonly [labels: string, value: number]>) => {
+        lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`);
+        for (const [labels, value] of values) lines.push(`${name}${labels === '' ? '' : `{${labels}}`} ${value}`);
+      };
+      const channels = await service.ledger.channels();
+      metric(
+        'peerwork_jobs',
+        'gauge',
+        'Jobs by channel and state.',
+        channels.flatMap(({ name, counts }) =>
+          Object.entries(counts).map(([state, count]) => [`channel=${quote(name)},state="${state}"`, count] as const),
+        ),
+      );
+      metric(
+        'peerwork_settled_total',
+        'counter',
+        'Jobs that ended since this Master started.',
+        Object.entries(series.settled).map(([state, count]) => [`state="${state}"`, count] as const),
+      );
+      metric('peerwork_workers_connected', 'gauge', 'Workers linked to this Master.', [['', service.workers().length]]);
+      if (options.leasesExpired !== undefined)
+        metric('peerwork_leases_expired_total', 'counter', 'Leases that ended without a word of their worker.', [
+          ['', options.leasesExpired()],
+        ]);
+      metric('peerwork_event_readers', 'gauge', 'Open event streams.', [['', feed.readers]]);
+      lines.push('# HELP peerwork_http_request_seconds Duration of HTTP requests.', '# TYPE peerwork_http_request_seconds histogram');
+      for (const [labels, { counts, count, sum }] of requests) {
+        for (const [index, bound] of BUCKETS.entries())
+          lines.push(`peerwork_http_request_seconds_bucket{${labels},le="${bound}"} ${counts[index] ?? 0}`);
+        lines.push(`peerwork_http_request_seconds_bucket{${labels},le="+Inf"} ${count}`);
+        lines.push(`peerwork_http_request_seconds_sum{${labels}} ${sum}`, `peerwork_http_request_seconds_count{${labels}} ${count}`);
+      }
+      const { rss, heapUsed } = process.memoryUsage();
+      metric('process_resident_memory_bytes', 'gauge', 'Resident memory.', [['', rss]]);
+      metric('nodejs_heap_used_bytes', 'gauge', 'Used heap.', [['', heapUsed]]);
+      metric('nodejs_eventloop_lag_p99_seconds', 'gauge', 'Lag of the event loop since the last look.', [
+        ['', Math.max(0, lag.percentile(99) / 1e9)],
       ]);
-    metric('peerwork_event_readers', 'gauge', 'Open event streams.', [['', feed.readers]]);
-    lines.push('# HELP peerwork_http_request_seconds Duration of HTTP requests.', '# TYPE peerwork_http_request_seconds histogram');
-    for (const [labels, { counts, count, sum }] of requests) {
-      for (const [index, bound] of BUCKETS.entries())
-        lines.push(`peerwork_http_request_seconds_bucket{${labels},le="${bound}"} ${counts[index] ?? 0}`);
-      lines.push(`peerwork_http_request_seconds_bucket{${labels},le="+Inf"} ${count}`);
-      lines.push(`peerwork_http_request_seconds_sum{${labels}} ${sum}`, `peerwork_http_request_seconds_count{${labels}} ${count}`);
-    }
-    const { rss, heapUsed } = process.memoryUsage();
-    metric('process_resident_memory_bytes', 'gauge', 'Resident memory.', [['', rss]]);
-    metric('nodejs_heap_used_bytes', 'gauge', 'Used heap.', [['', heapUsed]]);
-    metric('nodejs_eventloop_lag_p99_seconds', 'gauge', 'Lag of the event loop since the last look.', [
-      ['', Math.max(0, lag.percentile(99) / 1e9)],
-    ]);
-    lag.reset();
-    return reply
-      .type('text/plain; version=0.0.4; charset=utf-8')
-      .serializer(String)
-      .send(`${lines.join('\n')}\n`);
-  });
+      lag.reset();
+      return reply
+        .type('text/plain; version=0.0.4; charset=utf-8')
+        .serializer(String)
+        .send(`${lines.join('\n')}\n`);
+    },
+  );
 }

@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { FastifyReply } from 'fastify';
 
-/** Resolves with false when the reader has gone. */
+/** Writes with backpressure. Resolves with false once the reader has gone. */
 export async function writeAll(raw: ServerResponse, text: string): Promise<boolean> {
   if (raw.destroyed || raw.writableEnded) return false;
   if (raw.write(text)) return true;
@@ -17,14 +17,14 @@ export async function writeAll(raw: ServerResponse, text: string): Promise<boole
   return !raw.destroyed;
 }
 
-/** Takes the answer into our own hands, with the headers set so far. */
+/** Takes over the raw response, with the headers set so far. */
 export function openStream(reply: FastifyReply, type: string): ServerResponse {
   reply.hijack();
   const { raw } = reply;
   for (const [name, value] of Object.entries(reply.getHeaders())) if (value !== undefined) raw.setHeader(name, value);
   raw.writeHead(200, { 'content-type': type, 'cache-control': 'no-store', 'x-accel-buffering': 'no' });
   raw.flushHeaders();
-  // The reader may go at any time; whoever writes sees it.
+  // The reader may disconnect at any time; writers notice by themselves.
   raw.on('error', () => {});
   return raw;
 }

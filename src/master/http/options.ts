@@ -4,20 +4,20 @@ import type { GateOptions } from './auth.js';
 
 export interface ApiOptions extends GateOptions {
   readonly service: JobService;
-  /** Folder with the dashboard's files; none: only the API is served. */
+  /** Folder with the dashboard's files; if undefined, only the API is served. */
   readonly dashboard?: string;
-  /** What the ledger is, as `/v1/status` tells it; default `sqlite`. */
+  /** Ledger engine reported by `/v1/status`; default `sqlite`. */
   readonly engine?: 'sqlite' | 'postgres';
-  /** How many requests a token, or without one an address, may send in ten seconds; default 20 000. */
+  /** Requests per ten seconds for each token, or for each address without one; default 20,000. */
   readonly requestsPer10s?: number;
-  /** How long the body of a request that is no stream may take to arrive, in milliseconds; default 30 000. */
+  /** Time for the body of a non-streaming request to arrive, in milliseconds; default 30,000. */
   readonly bodyTimeoutMs?: number;
-  /** A stream of jobs that says nothing for so long is ended, in milliseconds; default 60 000. */
+  /** A stream of jobs ends after this much silence, in milliseconds; default 60,000. */
   readonly streamIdleMs?: number;
-  /** Between two heartbeats of an event stream, in milliseconds; default 15 000. */
+  /** Interval between heartbeats of an event stream, in milliseconds; default 15,000. */
   readonly heartbeatMs?: number;
-  /** Foreign systems whose routes are served with these; default: none. */
+  /** Foreign systems whose routes are served with the API; default: none. */
   readonly serve?: readonly ServerSetup[];
-  /** Leases that ended without a word of their worker, for the metrics. */
+  /** Number of leases that expired because their worker went silent, for the metrics. */
   readonly leasesExpired?: () => number;
 }

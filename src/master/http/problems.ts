@@ -2,7 +2,7 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { type AnyErrorCode, describeError, errorTable, PeerworkError } from '../../errors.js';
 import type { Log } from '../../log.js';
 
-/** An error as RFC 9457 has it, with the code and the advice of the error table. */
+/** An error in the format of RFC 9457, with the code and hint of the error table. */
 export interface Problem {
   readonly type: string;
   readonly title: string;
@@ -15,6 +15,7 @@ export interface Problem {
 
 export const PROBLEM_TYPE = 'application/problem+json';
 
+/** Converts an error to a problem document; `instance` is the path of the request. */
 export function problemOf(error: PeerworkError, instance?: string): Problem {
   const { code } = error;
   return {
@@ -22,14 +23,14 @@ export function problemOf(error: PeerworkError, instance?: string): Problem {
     title: describeError(code),
     status: error.status,
     code,
-    // What should not happen is for the log alone.
+    // Details of internal errors belong in the log only.
     detail: code === 'internal' ? describeError(code) : error.message,
     hint: error.hint,
     ...(instance === undefined ? {} : { instance }),
   };
 }
 
-/** Whatever was thrown while a request was served; what nobody foresaw becomes `internal` and is logged. */
+/** Converts anything thrown while serving a request; unexpected errors become `internal` and are logged. */
 export function asProblem(thrown: unknown, log: Log): PeerworkError {
   if (thrown instanceof PeerworkError) {
     if (thrown.code === 'internal') log.error('a request failed', { error: thrown, hint: errorTable.internal.hint });
@@ -50,6 +51,7 @@ export function asProblem(thrown: unknown, log: Log): PeerworkError {
   return new PeerworkError('internal', '', { cause: thrown });
 }
 
+/** Responds with the problem document of an error. */
 export function sendProblem(request: FastifyRequest, reply: FastifyReply, error: PeerworkError): FastifyReply {
   if (error.code === 'http-unauthorized') reply.header('www-authenticate', 'Bearer realm="peerwork"');
   const body = JSON.stringify(problemOf(error, request.url.split('?')[0]));

@@ -19,27 +19,27 @@ interface Entry {
   readonly job: JobInput | undefined;
   readonly fault: PeerworkError | undefined;
 }
-type Answer = AddedJob | PeerworkError;
+type Reply = AddedJob | PeerworkError;
 
 export interface PushStreamOptions {
   readonly service: JobService;
   readonly source: IncomingMessage;
-  readonly answers: ServerResponse;
-  /** Lines for jobs that were added are left out. */
+  readonly replies: ServerResponse;
+  /** Omits the lines for jobs that were added. */
   readonly problemsOnly: boolean;
   readonly idleMs: number;
 }
 
 /**
- * Pushes a stream of jobs, a line each, in batches that share a transaction, and answers line by line in order. Only one batch is under way:
- * who reads the answers slowly, or a ledger that is slow, slows down what is read. Ends when the client goes.
+ * Pushes a stream of jobs, one per line, in batches that share a transaction, and replies line by line in order. Only one batch is
+ * in flight, so a client that reads slowly, or a slow ledger, slows down reading the stream. Ends when the client disconnects.
  */
 export class PushStream {
   readonly #options: PushStreamOptions;
   readonly #summary = { added: 0, known: 0, refused: 0 };
   #batch: Entry[] = [];
   #chars = 0;
-  /** The ledger is at work: it is not the client that is slow. */
+  /** The ledger is working, so the client is not to blame for the silence. */
   #storing = false;
 
   constructor(options: PushStreamOptions) {
@@ -47,26 +47,26 @@ export class PushStream {
   }
 
   async run(): Promise<void> {
-    const { source, answers, service } = this.#options;
+    const { source, replies, service } = this.#options;
     const cutter = new LineCutter(MAX_MESSAGE_BYTES, { trimmed: true });
     const timer = this.#watchIdle();
-    // Not by iterating: that would destroy the connection when it ends early, and with it the answers.
+    // Plain iteration would destroy the connection, and the replies with it, if the loop ends early.
     try {
       for await (const chunk of source.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
         timer.refresh();
         for (const line of cutter.take(chunk)) {
-          this.#enter(line);
+          this.#add(line);
           if (this.#isFull() && !(await this.#flush())) return;
         }
-        // Nothing more is at hand: who sends slowly gets the answers nevertheless.
+        // No more input is buffered: a client that sends slowly still gets its replies.
         if (source.readableLength === 0 && !(await this.#flush())) return;
         timer.refresh();
       }
-      for (const line of cutter.end()) this.#enter(line);
-      if (await this.#flush()) answers.end(`${JSON.stringify({ summary: this.#summary })}\n`);
+      for (const line of cutter.end()) this.#add(line);
+      if (await this.#flush()) replies.end(`${JSON.stringify({ summary: this.#summary })}\n`);
     } catch (error) {
       service.log.debug('a stream of jobs ended early', { error });
-      answers.destroy();
+      replies.destroy();
     } finally {
       clearTimeout(timer);
     }
@@ -85,31 +85,31 @@ export class PushStream {
     return this.#batch.length >= BATCH_JOBS || this.#chars >= BATCH_CHARS;
   }
 
-  #enter(line: Line): void {
+  #add(line: Line): void {
     this.#chars += line.text?.length ?? 0;
     this.#batch.push({ line: line.number, ...parsed(line) });
   }
 
-  /** False: the client has gone. */
+  /** Stores the batch and writes the replies. Resolves with false if the client has gone. */
   async #flush(): Promise<boolean> {
     const batch = this.#batch;
     this.#batch = [];
     this.#chars = 0;
-    if (batch.length === 0) return !this.#options.answers.destroyed;
+    if (batch.length === 0) return !this.#options.replies.destroyed;
     this.#storing = true;
-    const answers = await pushBatch(this.#options.service, batch);
+    const replies = await pushBatch(this.#options.service, batch);
     this.#storing = false;
     let text = '';
-    for (const [index, answer] of answers.entries()) {
-      if (answer instanceof PeerworkError) {
+    for (const [index, reply] of replies.entries()) {
+      if (reply instanceof PeerworkError) {
         this.#summary.refused += 1;
-        text += `${JSON.stringify({ line: batch[index]?.line, problem: problemOf(answer) })}\n`;
+        text += `${JSON.stringify({ line: batch[index]?.line, problem: problemOf(reply) })}\n`;
         continue;
       }
-      this.#summary[answer.added ? 'added' : 'known'] += 1;
-      if (!this.#options.problemsOnly) text += `${JSON.stringify(answer)}\n`;
+      this.#summary[reply.added ? 'added' : 'known'] += 1;
+      if (!this.#options.problemsOnly) text += `${JSON.stringify(reply)}\n`;
     }
-    return text === '' ? !this.#options.answers.destroyed : writeAll(this.#options.answers, text);
+    return text === '' ? !this.#options.replies.destroyed : writeAll(this.#options.replies, text);
   }
 }
 
@@ -123,10 +123,10 @@ function parsed({ text, fault = '', tooLong }: Line): Omit<Entry, 'line'> {
   }
 }
 
-/** All in one if it can be; what cannot be accepted is sorted out, so that one wrong line never takes others with it. */
-async function pushBatch(service: JobService, batch: readonly Entry[]): Promise<Answer[]> {
+/** Pushes the whole batch at once if possible. Invalid entries are sorted out first, so that one bad line does not affect others. */
+async function pushBatch(service: JobService, batch: readonly Entry[]): Promise<Reply[]> {
   const first = await pushAll(service, batch);
-  if (!first.some((answer) => answer instanceof PeerworkError && answer.code === 'job-invalid')) return first;
+  if (!first.some((reply) => reply instanceof PeerworkError && reply.code === 'job-invalid')) return first;
   return pushAll(
     service,
     batch.map((entry) => (entry.fault === undefined ? { ...entry, fault: faultOf(entry.job, service.clock.wall()) } : entry)),
@@ -142,7 +142,7 @@ function faultOf(job: unknown, now: number): PeerworkError | undefined {
   }
 }
 
-async function pushAll(service: JobService, batch: readonly Entry[]): Promise<Answer[]> {
+async function pushAll(service: JobService, batch: readonly Entry[]): Promise<Reply[]> {
   const jobs = batch.flatMap(({ job, fault }) => (fault === undefined ? [job as JobInput] : []));
   const pushed = await pushOrEach(service, jobs);
   let next = 0;
@@ -153,13 +153,13 @@ async function pushAll(service: JobService, batch: readonly Entry[]): Promise<An
   });
 }
 
-async function pushOrEach(service: JobService, jobs: readonly JobInput[]): Promise<Answer[]> {
+async function pushOrEach(service: JobService, jobs: readonly JobInput[]): Promise<Reply[]> {
   if (jobs.length === 0) return [];
   try {
     return await service.push(jobs);
   } catch (thrown) {
     const error = refusal(service, thrown);
-    // Another failure would meet each of them alike; invalid ones are found before the next try.
+    // Any other failure would hit all of them equally; invalid jobs are sorted out before the next attempt.
     if (jobs.length === 1 || (error.code !== 'parent-unknown' && error.code !== 'graph-cycle')) return jobs.map(() => error);
     const each = jobs.map(async (job) => service.push([job]));
     const settled = await Promise.allSettled(each);

@@ -7,23 +7,24 @@ import { about, idParams, list, object, ref, type WithId } from './route.js';
 
 const TAG = 'schedules';
 
+/** Adds `/v1/schedules`. */
 export function scheduleRoutes(app: FastifyInstance, { service }: ApiContext): void {
   const { ledger, clock } = service;
-  const answer = { params: idParams, answer: ref('ScheduleRecord') };
+  const response = { params: idParams, response: ref('ScheduleRecord') };
 
   app.get(
     '/v1/schedules',
-    about('read', TAG, 'All schedules', { answer: object({ schedules: list(ref('ScheduleRecord')) }) }),
+    about('read', TAG, 'All schedules', { response: object({ schedules: list(ref('ScheduleRecord')) }) }),
     async () => ({
       schedules: await ledger.listSchedules(),
     }),
   );
-  app.get<WithId>('/v1/schedules/:id', about('read', TAG, 'One schedule', answer), async ({ params: { id } }) =>
+  app.get<WithId>('/v1/schedules/:id', about('read', TAG, 'One schedule', response), async ({ params: { id } }) =>
     known(await ledger.getSchedule(id), id),
   );
   app.put<WithId & { Body: Omit<ScheduleInput, 'id'> }>(
     '/v1/schedules/:id',
-    about('admin', TAG, 'Make a schedule, or replace it', { ...answer, body: ref('ScheduleInput'), bodyLimit: MAX_MESSAGE_BYTES }),
+    about('admin', TAG, 'Make a schedule, or replace it', { ...response, body: ref('ScheduleInput'), bodyLimit: MAX_MESSAGE_BYTES }),
     ({ params: { id }, body }) => ledger.putSchedule({ ...body, id }, clock.now()),
   );
   app.delete<WithId>(
@@ -40,7 +41,7 @@ export function scheduleRoutes(app: FastifyInstance, { service }: ApiContext): v
   ] as const)
     app.post<WithId>(
       `/v1/schedules/:id/${verb}`,
-      about('admin', TAG, `${paused ? 'Pause' : 'Resume'} a schedule`, answer),
+      about('admin', TAG, `${paused ? 'Pause' : 'Resume'} a schedule`, response),
       async ({ params: { id } }) => known(await ledger.pauseSchedule(id, paused, clock.now()), id),
     );
 }

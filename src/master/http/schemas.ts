@@ -1,9 +1,9 @@
 import type { FastifyInstance } from 'fastify';
 import { type FieldSpec, fieldSpec, jobFieldNames } from '../../job/job-fields.js';
 import { MAX_ATTEMPTS, MAX_WEIGHT } from '../../job/limits.js';
-import { anyJson, cursor, exactly, flag, list, object, ref, type Schema, text, whole } from './route.js';
+import { anyJson, cursor, exactly, flag, integerBetween, list, object, ref, type Schema, text } from './route.js';
 
-/** The shapes of the API that stand in several places; those that are sent to us are exact. */
+/** Shapes that several routes of the API share. Input schemas are exact. */
 const instant: Schema = { type: 'integer', description: 'Milliseconds since the epoch' };
 const state: Schema = { type: 'string', enum: ['blocked', 'ready', 'leased', 'completed', 'failed', 'cancelled'] };
 const number: Schema = { type: 'number' };
@@ -39,7 +39,7 @@ function fieldSchema(spec: FieldSpec): Schema {
   return spec.kind === 'choice' ? oneOf(...spec.of) : kinds[spec.kind];
 }
 
-/** With the limits and the default, as the ledger has them. */
+/** Includes the limits and default that the ledger applies. */
 function limitedSchema(spec: FieldSpec): Schema {
   return { ...fieldSchema(spec), ...limitsOf(spec), ...(spec.default !== undefined && { default: spec.default }) };
 }
@@ -63,9 +63,9 @@ function limitsOf(spec: FieldSpec): Schema {
   }
 }
 
-/** The fields of a job that the table says this of. Those that are sent: their values are checked by the ledger, with the field and its limits. */
-function fields(says: (spec: FieldSpec) => boolean, of = fieldSchema): Readonly<Record<string, Schema>> {
-  return Object.fromEntries(jobFieldNames.flatMap((field) => (says(fieldSpec(field)) ? [[field, of(fieldSpec(field))] as const] : [])));
+/** Builds schemas for the job fields selected by `says`. The ledger validates input values, and reports the field with its limits. */
+function fields(matches: (spec: FieldSpec) => boolean, of = fieldSchema): Readonly<Record<string, Schema>> {
+  return Object.fromEntries(jobFieldNames.flatMap((field) => (matches(fieldSpec(field)) ? [[field, of(fieldSpec(field))] as const] : [])));
 }
 
 const { group: _, ...childFields } = fields(() => true);
@@ -91,7 +91,7 @@ const summary = {
   error,
   mergedWith: text,
 };
-const maybe = ['waiting', 'worker', 'leaseUntil', 'startedAt', 'finishedAt', 'error', 'mergedWith', ...optionalFields];
+const optional = ['waiting', 'worker', 'leaseUntil', 'startedAt', 'finishedAt', 'error', 'mergedWith', ...optionalFields];
 
 const shared: Readonly<Record<string, Schema>> = {
   Problem: object({ type: text, title: text, status: integer, code: text, detail: text, hint: text, instance: text }, ['instance']),
@@ -102,7 +102,7 @@ const shared: Readonly<Record<string, Schema>> = {
   ChildInput: exactly({ ...childFields, ref: text, parents: list(text) }, ['data']),
   AddedJob: object({ id: text, added: flag }),
   Ids: object({ ids: list(text) }),
-  JobSummary: object(summary, maybe),
+  JobSummary: object(summary, optional),
   JobRecord: object(
     {
       ...summary,
@@ -111,7 +111,7 @@ const shared: Readonly<Record<string, Schema>> = {
       children: list(text),
       settled: ref('SettledJob'),
     },
-    [...maybe.filter((field) => field !== 'parentFailure'), 'settled'],
+    [...optional.filter((field) => field !== 'parentFailure'), 'settled'],
   ),
   SettledJob: object(
     {
@@ -131,7 +131,7 @@ const shared: Readonly<Record<string, Schema>> = {
       ({ change }) => change !== undefined,
       (spec) => (spec.change === 'clear' ? nullable(fieldSchema(spec)) : fieldSchema(spec)),
     ),
-    attemptsLeft: whole(0, MAX_ATTEMPTS),
+    attemptsLeft: integerBetween(0, MAX_ATTEMPTS),
   }),
   HistoryEntry: object({ seq: integer, at: instant, kind: oneOf('log', 'progress', 'error'), body: anyJson }),
   JobCounts: object({ blocked: integer, ready: integer, leased: integer, completed: integer, failed: integer, cancelled: integer }),
@@ -139,7 +139,7 @@ const shared: Readonly<Record<string, Schema>> = {
     name: text,
     paused: flag,
     parentFailure: policy,
-    retainMs: nullable(whole(0, Number.MAX_SAFE_INTEGER)),
+    retainMs: nullable(integerBetween(0, Number.MAX_SAFE_INTEGER)),
     meta: anyJson,
   }),
   GroupRecord: object(
@@ -190,7 +190,7 @@ const shared: Readonly<Record<string, Schema>> = {
     { id: text, name: text, approvedAt: instant, revokedAt: instant, drainedAt: instant, connected: { type: 'object' }, jobs: list(text) },
     ['approvedAt', 'revokedAt', 'drainedAt', 'connected', 'jobs'],
   ),
-  LeaseKey: exactly({ id: name, lease: whole(1, Number.MAX_SAFE_INTEGER) }, ['id', 'lease']),
+  LeaseKey: exactly({ id: name, lease: integerBetween(1, Number.MAX_SAFE_INTEGER) }, ['id', 'lease']),
   LeasedJob: object(
     {
       id: text,
@@ -255,6 +255,7 @@ const shared: Readonly<Record<string, Schema>> = {
   },
 };
 
+/** Registers the shared schemas, so that routes can refer to them by name. */
 export function addSchemas(app: FastifyInstance): void {
   for (const [id, schema] of Object.entries(shared)) app.addSchema({ $id: id, ...schema });
 }

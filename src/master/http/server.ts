@@ -9,7 +9,7 @@ import { listenError } from '../../kit/system-error.js';
 import type { ApiOptions } from './options.js';
 import { PROBLEM_TYPE, problemOf } from './problems.js';
 
-/** Where the build puts the dashboard. */
+/** Where the build places the dashboard. */
 export const dashboardFolder = fileURLToPath(new URL('../../../../assets/dashboard', import.meta.url));
 
 const HEADERS_TIMEOUT_MS = 10_000;
@@ -19,18 +19,21 @@ const CLOSE_MS = 2_000;
 
 export interface HttpServerOptions extends ApiOptions {
   readonly host?: string;
-  /** 0 takes a free one. */
+  /** 0 takes a free port. */
   readonly port?: number;
-  /** Takes a free port if that one is in use; default false. */
+  /** Take a free port if that one is in use; default false. */
   readonly fallBack?: boolean;
   readonly maxConnections?: number;
-  /** How long a request may take until its headers are there, in milliseconds; default 10 000. */
+  /** Time for the headers of a request to arrive, in milliseconds; default 10,000. */
   readonly headersTimeoutMs?: number;
-  /** Served beside the API, by the beginning of the path; they see whole addresses. */
+  /** Handlers served next to the API, selected by path prefix; they see unmodified URLs. */
   readonly mounts?: readonly { readonly path: string; readonly serve: (request: IncomingMessage, response: ServerResponse) => void }[];
 }
 
-/** Serves API and dashboard on a port of its own. `close` ends streams and long polls, lets other requests finish, and cuts who then stays. */
+/**
+ * Serves API and dashboard on a port of its own. `close` ends streams and long polls, lets other requests finish, and disconnects
+ * clients that remain.
+ */
 export class HttpServer {
   readonly #options: HttpServerOptions;
   #app: FastifyInstance | undefined;
@@ -40,7 +43,7 @@ export class HttpServer {
     this.#options = options;
   }
 
-  /** The server below, for those who take upgrades; undefined before `start`. */
+  /** The underlying server, for handlers of upgrades; undefined before `start`. */
   get server(): Server | undefined {
     return this.#server;
   }
@@ -64,7 +67,7 @@ export class HttpServer {
   }
 
   async #listen(host: string, port: number): Promise<void> {
-    // Loaded only now: a Master without HTTP needs none of it.
+    // Loaded on demand: a Master without HTTP needs none of it.
     const { createApi } = await import('./api.js');
     const { app, attachLive } = await createApi(this.#options, {
       forceCloseConnections: 'idle',

@@ -5,9 +5,9 @@ import type { Series } from './series.js';
 
 export const STEP_MS = 5_000;
 const STEPS = 720;
-/** So many jobs are followed at once for the latencies; of more, the oldest are forgotten. */
+/** Jobs tracked for their latencies at the same time; beyond that, the oldest are evicted. */
 const MAX_FOLLOWED = 20_000;
-/** So many latencies are kept of one step; of more, a random part. */
+/** Latencies kept per step; beyond that, a random sample. */
 const MAX_SAMPLES = 500;
 
 interface Step {
@@ -19,7 +19,7 @@ interface Step {
   readonly runs: Sample;
 }
 
-/** A bounded part of the values that were seen, each as likely as any other. */
+/** A bounded random sample of the values seen (reservoir sampling). */
 class Sample {
   readonly #values: number[] = [];
   #seen = 0;
@@ -39,7 +39,7 @@ class Sample {
   }
 }
 
-/** The last hour in steps of five seconds, in memory, from what this Master's ledger tells; it begins anew with the Master. */
+/** The last hour in steps of five seconds, kept in memory and fed by this Master's ledger events; starts empty with each Master. */
 export class StatsSeries {
   readonly settled = { completed: 0, failed: 0, cancelled: 0 };
   readonly #service: JobService;
@@ -57,9 +57,9 @@ export class StatsSeries {
     this.#unwatch = service.watch((event) => {
       if (event.kind !== 'ledger') return;
       this.#changed = true;
-      for (const job of event.change.jobs) this.#take(job);
+      for (const job of event.change.jobs) this.#record(job);
     });
-    this.#next();
+    this.#startStep();
   }
 
   read(): Series {
@@ -83,16 +83,16 @@ export class StatsSeries {
     this.#timer?.cancel();
   }
 
-  #next(): void {
+  #startStep(): void {
     if (this.#closed) return;
     const now = this.#service.clock.wall();
     this.#steps.push({ at: now - (now % STEP_MS), added: 0, completed: 0, failed: 0, waits: new Sample(), runs: new Sample() });
     if (this.#steps.length > STEPS) this.#steps.shift();
     void this.#count(this.#steps.at(-2));
-    this.#timer = this.#service.clock.after(STEP_MS - (now % STEP_MS), () => this.#next(), { unref: true });
+    this.#timer = this.#service.clock.after(STEP_MS - (now % STEP_MS), () => this.#startStep(), { unref: true });
   }
 
-  /** How many were added is how much more there are: a change does not tell a new job from one that waits again. */
+  /** Derives additions from the change of the total: a change event does not distinguish a new job from one that waits again. */
   async #count(step: Step | undefined): Promise<void> {
     if (!this.#changed) return;
     this.#changed = false;
@@ -109,7 +109,7 @@ export class StatsSeries {
     }
   }
 
-  #take({ id, state }: JobChange): void {
+  #record({ id, state }: JobChange): void {
     const step = this.#steps.at(-1);
     const before = this.#since.get(id);
     const at = this.#service.clock.now();

@@ -6,6 +6,7 @@ import { about, list, object, ref, text } from './route.js';
 const integer = { type: 'integer' };
 const latencies = list({ anyOf: [{ type: 'number' }, { type: 'null' }] });
 
+/** Adds `/v1/stats` and `/v1/status`. */
 export function statsRoutes(app: FastifyInstance, { service, series, options }: ApiContext): void {
   const figures = object({
     stepMs: integer,
@@ -19,7 +20,7 @@ export function statsRoutes(app: FastifyInstance, { service, series, options }: 
     runP95Ms: latencies,
   });
   const stats = object({ counts: ref('JobCounts'), workers: object({ connected: integer }), series: figures });
-  app.get('/v1/stats', about('read', 'stats', 'Counts, and the last hour in steps', { answer: stats }), async () => ({
+  app.get('/v1/stats', about('read', 'stats', 'Counts, and the last hour in steps', { response: stats }), async () => ({
     counts: await service.ledger.counts(),
     workers: { connected: service.workers().length },
     series: series.read(),
@@ -32,7 +33,7 @@ export function statsRoutes(app: FastifyInstance, { service, series, options }: 
     ledger: { type: 'string', enum: ['sqlite', 'postgres'] },
     scopes: list(text),
   });
-  app.get('/v1/status', about('any', 'stats', 'Who this Master is, and what you may do', { answer: status }), async (request) => ({
+  app.get('/v1/status', about('any', 'stats', 'Who this Master is, and what you may do', { response: status }), async (request) => ({
     name: service.name,
     version: service.version,
     startedAt: service.startedAt,

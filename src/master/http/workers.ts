@@ -6,7 +6,7 @@ import type { ApiContext } from './context.js';
 import { about, idParams, list, object, ref, type WithId } from './route.js';
 
 const TAG = 'workers';
-/** So many running jobs are told by worker. */
+/** Maximum number of running jobs listed by worker. */
 const MAX_RUNNING = 500;
 
 interface WorkerView extends WorkerRecord {
@@ -14,6 +14,7 @@ interface WorkerView extends WorkerRecord {
   readonly jobs?: readonly string[];
 }
 
+/** Adds `/v1/workers`. */
 export function workerRoutes(app: FastifyInstance, { service }: ApiContext): void {
   const { ledger, clock } = service;
 
@@ -37,7 +38,7 @@ export function workerRoutes(app: FastifyInstance, { service }: ApiContext): voi
 
   app.get(
     '/v1/workers',
-    about('read', TAG, 'Workers that were met, connected or not', { answer: object({ workers: list(ref('Worker')) }) }),
+    about('read', TAG, 'Workers that were met, connected or not', { response: object({ workers: list(ref('Worker')) }) }),
     async () => ({
       workers: await views(),
     }),
@@ -52,7 +53,7 @@ export function workerRoutes(app: FastifyInstance, { service }: ApiContext): voi
   for (const [verb, [summary, marks]] of Object.entries(verbs))
     app.post<WithId>(
       `/v1/workers/:id/${verb}`,
-      about('admin', TAG, summary, { params: idParams, answer: ref('Worker') }),
+      about('admin', TAG, summary, { params: idParams, response: ref('Worker') }),
       async ({ params: { id } }) => {
         const worker = (await ledger.getWorker(id)) ?? service.workers().find((one) => one.id === id);
         if (worker === undefined) throw new PeerworkError('worker-unknown', id);

@@ -7,7 +7,7 @@ import { MAX_JOB_DATA_BYTES } from '../../job/limits.js';
 import { MAX_VALUE_DEPTH, parseJson } from '../../kit/json.js';
 import { isMissing, systemCode } from '../../kit/system-error.js';
 
-/** A file that a container has left in its output folder. */
+/** A file from a container's output folder. */
 export interface CollectedFile {
   readonly [key: string]: Json;
   readonly path: string;
@@ -15,28 +15,28 @@ export interface CollectedFile {
   readonly base64: string;
 }
 
-/** What a job gives back as JSON, if it left such a file. */
+/** The job's result as JSON, if the container wrote it. */
 const RESULT_FILE = 'result.json';
-/** It stands one deeper in the output. */
+/** One level deeper in the output than in its file. */
 const RESULT_LIMITS = { maxBytes: MAX_JOB_DATA_BYTES, maxDepth: MAX_VALUE_DEPTH - 1, exact: true };
 const MAX_FILES = 1_000;
 const MAX_DEPTH = 32;
-/** Room for the result, the end of stdout and the names. */
+/** Leaves room for the result, the end of stdout and the names. */
 const MAX_FILE_BYTES = Math.floor(((MAX_JOB_DATA_BYTES - 512 * 1024) * 3) / 4);
 
 /**
- * The files that match one of the patterns, in order of their paths. Only plain files count: no link is followed, so that nothing outside the
- * folder can come along. Rejects with `output-too-large`.
+ * Collects the files that match one of the patterns, ordered by path. Only regular files count, and links are not followed, so that
+ * nothing outside the folder can be included. Rejects with `output-too-large`.
  */
 export async function collectFiles(
   folder: string,
-  wishes: readonly { readonly pattern: string; readonly maxBytes: number }[],
+  patterns: readonly { readonly pattern: string; readonly maxBytes: number }[],
 ): Promise<CollectedFile[]> {
-  if (wishes.length === 0) return [];
+  if (patterns.length === 0) return [];
   const files: CollectedFile[] = [];
   let sum = 0;
   for (const path of await pathsBelow(folder, '', 0)) {
-    const wish = wishes.find(({ pattern }) => matchesGlob(path, pattern));
+    const wish = patterns.find(({ pattern }) => matchesGlob(path, pattern));
     if (wish === undefined) continue;
     const bytes = await readPlain(join(folder, path), wish.maxBytes, path);
     if (bytes === undefined) continue;
@@ -48,7 +48,7 @@ export async function collectFiles(
   return files;
 }
 
-/** undefined: there is none. Rejects with `output-unsendable` for what is not JSON. */
+/** Returns undefined if there is no result. Rejects with `output-unsendable` for anything that is not JSON. */
 export async function readResult(folder: string): Promise<Json | undefined> {
   const bytes = await readPlain(join(folder, RESULT_FILE), MAX_JOB_DATA_BYTES, RESULT_FILE);
   if (bytes === undefined) return undefined;
@@ -63,7 +63,7 @@ async function pathsBelow(folder: string, prefix: string, depth: number): Promis
   if (depth > MAX_DEPTH) return [];
   const paths: string[] = [];
   const entries = await readdir(join(folder, prefix), { withFileTypes: true }).catch((error: unknown) => {
-    // A folder that the container has closed to others is its own affair.
+    // A folder to which the container denied access is skipped.
     if (systemCode(error) === 'EACCES') return [];
     throw error;
   });
@@ -74,7 +74,7 @@ async function pathsBelow(folder: string, prefix: string, depth: number): Promis
   return paths;
 }
 
-/** undefined if it is not there, no plain file, or closed to us. */
+/** Returns undefined if the file is missing, not a regular file, or inaccessible. */
 async function readPlain(file: string, maxBytes: number, path: string): Promise<Buffer | undefined> {
   try {
     const handle = await open(file, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0));
@@ -93,12 +93,13 @@ async function readPlain(file: string, maxBytes: number, path: string): Promise<
 }
 
 /**
- * Whether a path matches a pattern: `*` is any text within a name, `?` one character of it, `**` any number of folders. Not by a regular expression: patterns and
- * paths both come from others, and one that goes back and forth could hold up the worker for hours. Takes time in proportion to both lengths.
+ * Whether a path matches a pattern: `*` matches any text within a name, `?` one character of it, `**` any number of folders. Not a
+ * regular expression: patterns and paths are both untrusted, and one that backtracks could block the worker for hours. The run time is
+ * proportional to the product of both lengths.
  */
 export function matchesGlob(path: string, pattern: string): boolean {
   const names = path.split('/');
-  // reached[i]: the parts of the pattern so far can stand for the first i names.
+  // reached[i]: whether the pattern so far matches the first i names.
   let reached = [true, ...names.map(() => false)];
   for (const part of pattern.split('/')) {
     const next = reached.map(() => false);
@@ -111,7 +112,7 @@ export function matchesGlob(path: string, pattern: string): boolean {
   return reached.at(-1) === true;
 }
 
-/** Goes back to the last `*` only, which is enough. */
+/** Backtracks to the last `*` only, which is sufficient. */
 function matchesName(name: string, pattern: string): boolean {
   let [at, inPattern, star, mark] = [0, 0, -1, 0];
   while (at < name.length) {

@@ -18,26 +18,26 @@ import { JobFolder } from './job-folder.js';
 import { type ContainerJob, readContainerJob } from './settings.js';
 import { openTunnelSocket, type TunnelSocket } from './tunnel-socket.js';
 
-const MAX_LAST_WORDS_CHARS = 300;
-/** Of the names around the parts. */
+const MAX_ERROR_LINE_CHARS = 300;
+/** Names around the parts of the output. */
 const ENVELOPE_BYTES = 1_024;
 const MEBIBYTE = 1024 * 1024;
 
-/** What the runner lends to each run. */
+/** The runner's resources that a run uses. */
 export interface ContainerHost {
   readonly engine: ContainerEngine;
   readonly clock: Clock;
   readonly log: Log;
-  /** Takes the variables of the container: what is secret among them is not kept of what it prints. */
+  /** Registers variables of the container, so that secrets among them are redacted from its stored output. */
   readonly learn: (env: Readonly<Record<string, string>>) => void;
 }
 
 /**
- * One job in one container: settings → image (pulled if need be) → way to the network → files → container → exit → result.
- * Whatever was taken on the way is given back by `giveBack`.
+ * One job in one container: settings → image (pulled if necessary) → network access → files → container → exit → result. Whatever was
+ * acquired on the way is given back by `release`.
  */
 export class ContainerRun {
-  /** Of the container, once it has ended by itself. */
+  /** Exit code of the container, once it has ended by itself. */
   exitCode: number | undefined;
   readonly #engine: ContainerEngine;
   readonly #clock: Clock;
@@ -45,13 +45,13 @@ export class ContainerRun {
   readonly #context: RunContext;
   readonly #log: Log;
   readonly #learn: ContainerHost['learn'];
-  /** What must be undone, last first. */
+  /** Clean-up steps, executed in reverse order. */
   readonly #undo: (() => Promise<void> | void)[] = [];
   #container: Container | undefined;
   #wish: ContainerJob | undefined;
   #room: JobFolder | undefined;
   #cause: PeerworkError | undefined;
-  #lastWords = '';
+  #lastErrorLine = '';
 
   constructor({ engine, clock, log, learn }: ContainerHost, job: Job, context: RunContext) {
     this.#engine = engine;
@@ -62,7 +62,7 @@ export class ContainerRun {
     this.#context = context;
   }
 
-  /** Resolves with the output of the job; rejects with how it failed. `folder` does not exist yet. */
+  /** Resolves with the output of the job; rejects with the reason of its failure. `folder` must not exist yet. */
   async perform(folder: string, signal: AbortSignal): Promise<Json> {
     const wish = await readContainerJob(this.#job, this.#context.workplace, this.#engine.ceilings);
     this.#wish = wish;
@@ -76,13 +76,13 @@ export class ContainerRun {
   }
 
   /**
-   * What a container that has failed leaves: in the shape of the output of one that has not, as much of it as can be had. undefined if it never ran.
-   * A part that cannot be given back is named in the log of the job, and takes no other with it.
+   * Returns what a failed container left, in the shape of a successful output, as far as it is available; undefined if it never ran. A
+   * part that cannot be returned is reported in the job's log and does not affect the others.
    */
-  async remains(): Promise<Json | undefined> {
+  async partialOutput(): Promise<Json | undefined> {
     const [container, wish, room] = [this.#container, this.#wish, this.#room];
     if (container === undefined || wish === undefined || room === undefined) return undefined;
-    // Of a run that we have stopped: it has ended by now, or is about to.
+    // If we stopped the run, the container has ended by now or is about to.
     const exit = await container.ended;
     if (exit.exitCode === undefined) return undefined;
     const parts: { [name: string]: Json } = { exitCode: exit.exitCode };
@@ -96,7 +96,7 @@ export class ContainerRun {
         left -= bytes;
         parts[name] = part;
       } catch (thrown) {
-        this.#say('log', `of what the container has left, ${name} is not given back: ${asPeerworkError(thrown).message}`);
+        this.#reportLine('log', `of what the container has left, ${name} is not given back: ${asPeerworkError(thrown).message}`);
       }
     };
     await keep('stdout', async () => container.stdoutTail);
@@ -106,7 +106,7 @@ export class ContainerRun {
     return parts;
   }
 
-  giveBack(): void {
+  release(): void {
     this.#engine.discard(this.#container, async () => {
       for (const undo of this.#undo.reverse()) await undo();
     });
@@ -121,12 +121,12 @@ export class ContainerRun {
       job: this.#job.id,
       imageLabels: image.labels,
       network: wish.network,
-      onRefused: (target, reason) => this.#say('log', `the network policy refused ${target}: ${reason}`),
+      onRefused: (target, reason) => this.#reportLine('log', `the network policy refused ${target}: ${reason}`),
       ...(tunnel !== undefined && { tunnel }),
     });
     this.#undo.push(() => egress.close());
-    const way = tunnel === undefined ? undefined : await this.#openTunnel(tunnel);
-    if (wish.network !== 'none') this.#say('log', `network: ${egress.line}`);
+    const tunnelSocket = tunnel === undefined ? undefined : await this.#openTunnel(tunnel);
+    if (wish.network !== 'none') this.#reportLine('log', `network: ${egress.line}`);
     this.#undo.push(async () => void (await clearAway(folder, this.#log)));
     const room = await JobFolder.make(folder, wish, this.#job, this.#context);
     if (signal.aborted) throw new PeerworkError('cancelled');
@@ -135,41 +135,41 @@ export class ContainerRun {
       ...{ job: this.#job.id, image: wish.image, command, memoryMb, cpus, pids, tmpMb, stopGraceMs, egress },
       ...(entrypoint !== undefined && { entrypoint }),
       ...(workdir !== undefined && { workdir }),
-      env: { ...wish.env, ...room.env, ...way?.env },
-      mounts: [...room.mounts, ...(way?.mounts ?? [])],
+      env: { ...wish.env, ...room.env, ...tunnelSocket?.env },
+      mounts: [...room.mounts, ...(tunnelSocket?.mounts ?? [])],
       maxFileBytes: wish.diskBytes,
     };
-    this.#container = await engine.start(spec, (stream, line) => this.#say(stream, line));
+    this.#container = await engine.start(spec, (stream, line) => this.#reportLine(stream, line));
     return room;
   }
 
   async #openTunnel(tunnel: Tunnel): Promise<TunnelSocket> {
     if (!this.#engine.facts.local)
       throw new PeerworkError('egress-unavailable', 'the tunnel of the job needs an engine on this very machine');
-    const way = await openTunnelSocket(tunnel, (error) => this.#say('log', `tunnel: ${error.message}`));
-    this.#undo.push(() => way.close());
-    return way;
+    const tunnelSocket = await openTunnelSocket(tunnel, (error) => this.#reportLine('log', `tunnel: ${error.message}`));
+    this.#undo.push(() => tunnelSocket.close());
+    return tunnelSocket;
   }
 
-  /** Until it has ended, by itself or by us. Rejects with why it did, unless that was well. */
+  /** Waits until the container has ended, by itself or because we stopped it. Rejects with the reason, unless it succeeded. */
   async #watch(container: Container, wish: ContainerJob, room: JobFolder, signal: AbortSignal): Promise<void> {
-    // A job that is cancelled may clean up; a worker that closes does not wait for it.
+    // A cancelled job may clean up; a worker that closes does not wait for it.
     const end = () => (this.#context.signal.aborted ? container.stop() : container.kill());
     const onAbort = () => this.#stop(new PeerworkError('cancelled'), end);
     signal.addEventListener('abort', onAbort, { once: true });
     if (signal.aborted) onAbort();
-    const late = () => this.#stop(new PeerworkError('timeout', `${wish.timeoutMs} ms`), () => container.kill());
+    const onTimeout = () => this.#stop(new PeerworkError('timeout', `${wish.timeoutMs} ms`), () => container.kill());
     this.#context.begin?.();
-    const timer = wish.timeoutMs > 0 ? this.#clock.after(wish.timeoutMs, late) : undefined;
-    const full = () => {
+    const timer = wish.timeoutMs > 0 ? this.#clock.after(wish.timeoutMs, onTimeout) : undefined;
+    const onDiskFull = () => {
       const error = new PeerworkError('scratch-too-large', `more than ${Math.round(wish.diskBytes / MEBIBYTE)} MiB`);
       this.#stop(error, () => container.kill());
     };
     const watch = new DiskWatch(this.#clock, async () => {
-      const given = await bytesBelow(room.out, wish.diskBytes);
-      const all = given > wish.diskBytes ? given : given + (await container.written(wish.diskBytes - given));
-      if (all > wish.diskBytes) full();
-      return all > wish.diskBytes;
+      const outBytes = await bytesBelow(room.out, wish.diskBytes);
+      const totalBytes = outBytes > wish.diskBytes ? outBytes : outBytes + (await container.written(wish.diskBytes - outBytes));
+      if (totalBytes > wish.diskBytes) onDiskFull();
+      return totalBytes > wish.diskBytes;
     });
     const exit = await container.ended;
     watch.stop();
@@ -180,11 +180,11 @@ export class ContainerRun {
     const error = exitError(exit, wish.memoryMb);
     if (error === undefined) return;
     if (error.code === 'image-missing') this.#engine.images.forget(wish.image);
-    if (error.code !== 'container-failed' || this.#lastWords === '') throw error;
-    throw new PeerworkError('container-failed', `${error.detail}: ${this.#lastWords}`);
+    if (error.code !== 'container-failed' || this.#lastErrorLine === '') throw error;
+    throw new PeerworkError('container-failed', `${error.detail}: ${this.#lastErrorLine}`);
   }
 
-  /** The first cause counts. */
+  /** Records the first cause only. */
   #stop(cause: PeerworkError, how: () => Promise<void>): void {
     this.#cause ??= cause;
     void how();
@@ -204,8 +204,8 @@ export class ContainerRun {
     return output;
   }
 
-  #say(stream: OutputStream, line: string): void {
-    if (stream === 'stderr' && line.trim() !== '' && !isStackFrame(line)) this.#lastWords = line.trim().slice(0, MAX_LAST_WORDS_CHARS);
+  #reportLine(stream: OutputStream, line: string): void {
+    if (stream === 'stderr' && line.trim() !== '' && !isStackFrame(line)) this.#lastErrorLine = line.trim().slice(0, MAX_ERROR_LINE_CHARS);
     this.#context.report({ kind: 'log', stream, line });
   }
 }

@@ -22,10 +22,10 @@ export interface ContainerRunnerOptions extends ContainerOptions {
   // end
 }
 
-/** Another attempt would end the same way, here and elsewhere. */
+/** Codes with which another attempt would fail the same way, here and elsewhere. */
 const final: ReadonlySet<string> = new Set<ErrorCode>(['container-invalid', 'cancelled']);
 
-/** Lets a Worker run container jobs, where it has docker or podman. */
+/** Lets a Worker run container jobs if it has docker or podman. */
 export function containerRunner(options: ContainerRunnerOptions = {}): RunnerSetup {
   return { kind: 'container', required: options.required ?? false, open: (context) => ContainerRunner.open(options, context) };
 }
@@ -69,7 +69,7 @@ export class ContainerRunner implements Runner {
     const engine = await ContainerEngine.open(engineOptions(options, context));
     const jobs = join(await realpath(context.folder), 'jobs');
     await mkdir(jobs, { recursive: true, mode: 0o700 });
-    // What a worker that was killed has left; the engine has removed its containers already.
+    // Job folders of a killed worker; the engine has removed its containers already.
     const leftovers = new Clearing(context.log, context.clock);
     await leftovers.sweep(jobs, () => true);
     const { clock, log } = context;
@@ -91,7 +91,7 @@ export class ContainerRunner implements Runner {
     return run;
   }
 
-  /** Ends every container. Jobs that still run are released. */
+  /** Stops every container. Jobs that are still running are released. */
   async close(): Promise<void> {
     this.#closing.abort();
     await Promise.all(this.#running);
@@ -111,12 +111,12 @@ export class ContainerRunner implements Runner {
       const { code } = fault;
       const { exitCode } = run;
       const error = { ...jobErrorOf(fault), ...(exitCode !== undefined && { exitCode }) };
-      // Of a job that was cancelled nobody wants anything.
-      const output = code === 'cancelled' ? undefined : await run.remains();
+      // Nobody needs the output of a cancelled job.
+      const output = code === 'cancelled' ? undefined : await run.partialOutput();
       return { state: 'failed', error, retry: !final.has(code), ...(output !== undefined && { output }) };
     } finally {
       either.end();
-      run.giveBack();
+      run.release();
     }
   }
 }

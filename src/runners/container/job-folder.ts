@@ -6,13 +6,13 @@ import type { RunContext } from '../../job/runner.js';
 import { LinkedFiles } from '../../task/linked-files.js';
 import type { ContainerJob } from './settings.js';
 
-/** What a container finds where, and what its variables say of it: docs/containers.md. */
+/** Paths inside the container, as exposed in its variables: docs/containers.md. */
 const INPUT_FILE = '/peerwork/input.json';
 const PARENTS_FILE = '/peerwork/parents.json';
 const FILES_FOLDER = '/peerwork/files';
 const OUT_FOLDER = '/peerwork/out';
 
-/** The files of one job on this machine: what goes in, what comes out. */
+/** The files of one job on this machine: its input and its output. */
 export class JobFolder {
   readonly folder: string;
   readonly out: string;
@@ -40,7 +40,7 @@ export class JobFolder {
     };
   }
 
-  /** In a new folder at this path. Rejects with `container-invalid` for files that the task does not have. */
+  /** Creates a new folder at this path. Rejects with `container-invalid` for files that the task does not have. */
   static async make(
     folder: string,
     wish: ContainerJob,
@@ -50,7 +50,7 @@ export class JobFolder {
     const assets: Mount[] = [];
     if (workplace !== undefined)
       for (const { path, at } of wish.assets) assets.push({ source: await assetOf(workplace, path), target: at });
-    // The folder is ours alone. What is mounted out of it is for whatever user the container runs as.
+    // The folder is accessible to us alone; its mounts are for whatever user the container runs as.
     await mkdir(folder, { mode: 0o700 });
     const room = new JobFolder(folder, assets, job, files !== undefined);
     await mkdir(room.out);
@@ -65,7 +65,7 @@ export class JobFolder {
 async function assetOf({ folder }: NonNullable<RunContext['workplace']>, path: string): Promise<string> {
   const file = join(folder, path);
   const found = await lstat(file).catch(() => undefined);
-  // A workplace holds no links but to its dependencies, which are not the task's own files.
+  // The only links in a workplace lead to its dependencies, which are not the task's own files.
   if (found === undefined || !(found.isFile() || found.isDirectory())) throw invalid(`input: the task has no ${path}`);
   return file;
 }

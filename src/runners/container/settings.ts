@@ -43,19 +43,19 @@ const shape = {
   network: v.optional(networkSetting),
 };
 
-/** task.json. Files of the task to be mounted: a path, or a path and where; absent: all of them. */
+/** task.json. `input` lists the task's files to mount, each as a path or as a path and a target; absent for all of them. */
 const taskSchema = v.strictObject({
   ...shape,
   runner: v.optional(v.literal('container')),
-  /** Read when the task is published, these two: the run is given the tunnel, and its Master holds children to their bounds. */
+  /** These two are read when the task is published: the run receives the tunnel, and the Master enforces the limits on children. */
   tunnel: v.optional(v.unknown()),
   children: v.optional(v.unknown()),
   input: v.optional(v.array(v.union([assetPath, v.strictObject({ path: assetPath, at: v.optional(word) })]))),
 });
-/** The data of a job, as far as it is about the container; the rest is for the program in it, unless that is given its own `input`. */
+/** Container settings in the data of a job; other fields are for the program in it, unless it has an `input` of its own. */
 const dataSchema = v.object({ ...shape, args: v.optional(words) });
 const strictDataSchema = v.strictObject({ ...dataSchema.entries, input: v.unknown() });
-/** Settings of docker, podman and compose files that jobs do not have here. Whoever writes them expects something of them. */
+/** Settings of docker, podman and compose files that jobs do not support here. They are refused, because their author expects an effect. */
 const FOREIGN_SETTINGS = new Set(
   (
     'gpus gpu device devices privileged volumes volume mounts mount binds ports publish expose runtime cap_add capAdd cap_drop capDrop security_opt securityOpt ' +
@@ -66,14 +66,14 @@ const FOREIGN_SETTINGS = new Set(
 type Task = v.InferOutput<typeof taskSchema>;
 type Data = v.InferOutput<typeof dataSchema>;
 
-/** One job with everything decided. */
+/** One job with all settings resolved. */
 export interface ContainerJob {
   readonly image: string;
   readonly command: readonly string[];
   readonly entrypoint: string | undefined;
   readonly workdir: string | undefined;
   readonly env: Readonly<Record<string, string>>;
-  /** What /peerwork/input.json holds. */
+  /** Content of /peerwork/input.json. */
   readonly input: Json;
   readonly assets: readonly { readonly path: string; readonly at: string }[];
   readonly files: readonly { readonly pattern: string; readonly maxBytes: number }[];
@@ -82,7 +82,7 @@ export interface ContainerJob {
   readonly pids: number;
   readonly tmpMb: number;
   readonly diskBytes: number;
-  /** 0: none. */
+  /** 0 for no limit. */
   readonly timeoutMs: number;
   readonly stopGraceMs: number;
   readonly network: NetworkWish;
@@ -95,7 +95,10 @@ const DEFAULT_PIDS = 256;
 const DEFAULT_TMP_MB = 64;
 const DEFAULT_GRACE_MS = 5_000;
 
-/** Puts together what the task and the job say, held to what the owner allows. Rejects with `container-invalid` or `container-limits`. */
+/**
+ * Merges the settings of the task and of the job, and enforces the owner's limits. Rejects with `container-invalid` or
+ * `container-limits`.
+ */
 export async function readContainerJob(job: Job, workplace: Workplace | undefined, ceilings: ContainerCeilings): Promise<ContainerJob> {
   const task = workplace === undefined ? {} : await readTask(workplace);
   const data = isObject(job.data) ? readData(job.data) : {};
@@ -105,11 +108,11 @@ export async function readContainerJob(job: Job, workplace: Workplace | undefine
   const memoryMb = limits.memoryMb ?? ceilings.defaultMemoryMb;
   const diskMb = limits.diskMb ?? ceilings.diskMb;
   const { cpus, pids, tmpMb } = limits;
-  if (memoryMb > ceilings.memoryMb) throw tooMuch(`${memoryMb} MiB of memory`, ceilings.memoryMb);
-  if (diskMb > ceilings.diskMb) throw tooMuch(`${diskMb} MiB of files`, ceilings.diskMb);
-  if (cpus !== undefined && cpus > ceilings.cpus) throw tooMuch(`${cpus} cores`, ceilings.cpus);
-  if (pids !== undefined && pids > ceilings.pids) throw tooMuch(`${pids} processes`, ceilings.pids);
-  if (tmpMb !== undefined && tmpMb > memoryMb) throw tooMuch(`${tmpMb} MiB in /tmp, which is in the job’s memory`, memoryMb);
+  if (memoryMb > ceilings.memoryMb) throw overLimit(`${memoryMb} MiB of memory`, ceilings.memoryMb);
+  if (diskMb > ceilings.diskMb) throw overLimit(`${diskMb} MiB of files`, ceilings.diskMb);
+  if (cpus !== undefined && cpus > ceilings.cpus) throw overLimit(`${cpus} cores`, ceilings.cpus);
+  if (pids !== undefined && pids > ceilings.pids) throw overLimit(`${pids} processes`, ceilings.pids);
+  if (tmpMb !== undefined && tmpMb > memoryMb) throw overLimit(`${tmpMb} MiB in /tmp, which is in the job’s memory`, memoryMb);
   return {
     image,
     command: [...(data.command ?? task.command ?? []), ...(data.args ?? [])],
@@ -141,14 +144,14 @@ async function readTask({ folder, entry }: Workplace): Promise<Task> {
   return check(taskSchema, json, entry);
 }
 
-/** Nothing that could be meant for the container is passed over: what it does not have is refused. */
+/** Refuses every setting that is meant for a container but not supported, instead of ignoring it. */
 function readData(data: { readonly [key: string]: Json }): Data {
   const foreign = Object.keys(data).find((key) => FOREIGN_SETTINGS.has(key));
   if (foreign !== undefined)
     throw invalid(
       `the data of the job: ${foreign}: containers of jobs have no such setting; what is meant for the program goes into input`,
     );
-  // With an input of its own the program would see nothing of the rest.
+  // With an `input` of its own the program would see none of the other fields.
   return data['input'] === undefined
     ? check(dataSchema, data, 'the data of the job')
     : check(strictDataSchema, data, 'the data of the job');
@@ -182,6 +185,6 @@ function shorter(one: number, other: number): number {
   return one === 0 || other === 0 ? Math.max(one, other) : Math.min(one, other);
 }
 
-function tooMuch(asked: string, allowed: number): PeerworkError {
+function overLimit(asked: string, allowed: number): PeerworkError {
   return new PeerworkError('container-limits', `${asked}, allowed are ${allowed}`);
 }

@@ -7,7 +7,7 @@ import type { Tunnel } from '../../job/source.js';
 import { removeTree } from '../../kit/remove-tree.js';
 import { openTunnelPort, type TunnelPort } from '../tunnel-port.js';
 
-/** Where a container finds the tunnel of its job, whatever its network is; `PEERWORK_TUNNEL` says so. */
+/** Path of the tunnel's socket in a container, whatever its network is; also in `PEERWORK_TUNNEL`. */
 const TUNNEL_SOCKET = '/run/peerwork/tunnel.sock';
 
 export interface TunnelSocket {
@@ -17,21 +17,21 @@ export interface TunnelSocket {
   close(): Promise<void>;
 }
 
-/** A unix socket to be mounted into a container: each connection to it is one to the server at the other end of the tunnel. */
+/** Opens a unix socket to be mounted into a container: each connection to it leads to the server at the other end of the tunnel. */
 export async function openTunnelSocket(tunnel: Tunnel, onError: (error: PeerworkError) => void): Promise<TunnelSocket> {
   const folder = makeSocketFolder();
   let port: TunnelPort | undefined;
   try {
     const path = join(folder, 'tunnel.sock');
     port = await openTunnelPort(tunnel, { path, onError });
-    // The folder is ours alone; the socket, mounted, is for whatever user the container runs as.
+    // The folder is accessible to us alone; the mounted socket is for whatever user the container runs as.
     await chmod(path, 0o666);
-    const opened = port;
+    const listening = port;
     return {
       mounts: [{ source: path, target: TUNNEL_SOCKET }],
       env: { PEERWORK_TUNNEL: TUNNEL_SOCKET },
       close: async () => {
-        await opened.close();
+        await listening.close();
         await removeTree(folder);
       },
     };

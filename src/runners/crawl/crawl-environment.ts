@@ -4,22 +4,22 @@ import type { CheckedCrawl } from './crawl-job.js';
 import { redisUrlOf } from './run-egress.js';
 
 const DEFAULT_IDLE_SECS = 15;
-/** What Node's heap may have of the container's memory: the rest is its code, its buffers, its threads. */
+/** Share of the container's memory for Node's heap; the rest is for its code, buffers and threads. */
 const HEAP_SHARE = 0.7;
 
 export interface ContainerPlan {
-  /** What the container is called in the queue. */
+  /** Id of the container in the queue. */
   readonly id: string;
   readonly memoryMb: number;
-  /** It is our crawler: it understands more than dory's variables. */
+  /** Whether it is our crawler, which supports more than dory's variables. */
   readonly ownImage: boolean;
-  /** With the address as the container reaches it. */
+  /** With the address by which the container reaches it. */
   readonly api: CrawlJob['api'];
-  /** How the container calls this machine. */
+  /** Name by which the container reaches this machine. */
   readonly hostName: string;
 }
 
-/** What a container is told: dory's variables, and ours beginning with PEERWORK. */
+/** Returns the variables of a container: dory's, and ours with the prefix PEERWORK. */
 export function crawlEnvironment(crawl: CheckedCrawl, { id, memoryMb, ownImage, api, hostName }: ContainerPlan): Record<string, string> {
   const { actor, runId, timeoutSecs } = crawl;
   const config = 'runId' in actor ? actor : { ...actor, runId };
@@ -42,8 +42,8 @@ export function crawlEnvironment(crawl: CheckedCrawl, { id, memoryMb, ownImage, 
 }
 
 /**
- * V8's own limits take no notice of the container's. In a container it makes the young generation so small that a fifth of the time goes into
- * collecting it: with semi-spaces of 16 MiB, 1,000 pages come at 0.53 of the rate of a bare loop instead of 0.40.
+ * V8 does not derive its limits from the container's. In a container it makes the young generation so small that a fifth of the time is
+ * spent collecting it: with semi-spaces of 16 MiB, 1,000 pages reach 0.53 of the rate of a bare loop instead of 0.40.
  */
 function heapOptions(memoryMb: number): string {
   const semiMb = Math.max(1, Math.min(16, Math.floor(memoryMb / 16)));

@@ -6,13 +6,13 @@ import type { Log } from '../../log.js';
 
 export type HeldImage = ImageFacts & { readonly name: string; release(): void };
 
-/** What the runner lends to each run. */
+/** The runner's resources that a run uses. */
 export interface CrawlHost {
   readonly engine: ContainerEngine;
   readonly clock: Clock;
   readonly log: Log;
   readonly timeoutGraceMs: number;
-  /** Takes the variables of the containers: what is secret among them is not kept of what they print. */
+  /** Registers variables of the containers, so that secrets among them are redacted from their stored output. */
   readonly learn: (env: Readonly<Record<string, string>>) => void;
   readonly internet?: PublicInternet;
 }

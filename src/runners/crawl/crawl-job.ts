@@ -15,63 +15,63 @@ import { canonicalJson } from '../../task/canonical-json.js';
 const MAX_CONTAINERS = 1_000;
 const MAX_TEXT = 2_000;
 const QUEUE_KEY_CHARS = 16;
-/** What a timer can wait, a little less than 25 days. */
+/** The maximum of a timer, a little less than 25 days. */
 const MAX_TIMEOUT_SECS = 2_147_000;
 
 const text = (max: number) => v.pipe(v.string(), v.minLength(1), v.maxLength(max), v.regex(/^\P{Cc}+$/u, 'holds control characters'));
-const whole = (min: number, max: number) => v.pipe(v.number(), v.integer(), v.minValue(min), v.maxValue(max));
+const integer = (min: number, max: number) => v.pipe(v.number(), v.integer(), v.minValue(min), v.maxValue(max));
 
-const may = v.exactOptional;
+const optional = v.exactOptional;
 const runId = text(200);
 const actor = v.record(
   v.string(),
   v.custom<Json>((value) => value !== undefined),
 );
-const containers = whole(1, MAX_CONTAINERS);
-const others = {
-  image: may(text(400)),
-  memoryMb: may(whole(32, 1_048_576)),
-  timeoutSecs: may(v.pipe(v.number(), v.minValue(0.001), v.maxValue(MAX_TIMEOUT_SECS))),
-  redisUrl: may(v.pipe(text(MAX_TEXT), v.check(isRedisUrl, 'must begin with redis:// or rediss:// and name a host'))),
-  distributed: may(v.boolean()),
-  containerIdPrefix: may(v.pipe(v.string(), v.regex(/^[\w.-]{1,100}$/, 'must be letters, digits, _, . and -'))),
-  api: may(
+const containers = integer(1, MAX_CONTAINERS);
+const otherFields = {
+  image: optional(text(400)),
+  memoryMb: optional(integer(32, 1_048_576)),
+  timeoutSecs: optional(v.pipe(v.number(), v.minValue(0.001), v.maxValue(MAX_TIMEOUT_SECS))),
+  redisUrl: optional(v.pipe(text(MAX_TEXT), v.check(isRedisUrl, 'must begin with redis:// or rediss:// and name a host'))),
+  distributed: optional(v.boolean()),
+  containerIdPrefix: optional(v.pipe(v.string(), v.regex(/^[\w.-]{1,100}$/, 'must be letters, digits, _, . and -'))),
+  api: optional(
     v.strictObject({
       baseUrl: v.pipe(text(MAX_TEXT), v.regex(/^https?:\/\//i, 'must be http or https')),
       key: v.pipe(v.string(), v.maxLength(MAX_TEXT), v.regex(/^\P{Cc}*$/u, 'holds control characters')),
     }),
   ),
-  labels: may(v.record(v.string(), v.pipe(v.string(), v.maxLength(MAX_TEXT)))),
+  labels: optional(v.record(v.string(), v.pipe(v.string(), v.maxLength(MAX_TEXT)))),
 };
-/** As a source gives it. */
-const crawlSchema = v.strictObject({ runId, actor, containers, ...others });
-/** As task.json and the data of a job each hold a part of it. */
-const partSchema = v.strictObject({ runId: may(runId), actor: may(actor), containers: may(containers), ...others });
-/** What only a source may say: where results go instead of to whoever asked, and what the owner's engine calls things. */
+/** The data of a job from a source. */
+const crawlSchema = v.strictObject({ runId, actor, containers, ...otherFields });
+/** The parts in task.json and in the data of a job. */
+const partSchema = v.strictObject({ runId: optional(runId), actor: optional(actor), containers: optional(containers), ...otherFields });
+/** Fields that only a source may set: where results go instead of the outcome, and names and labels of containers. */
 const SOURCES_ONLY = ['api', 'labels', 'containerIdPrefix'] as const;
 
-/** What a run needs to know of its job. */
+/** A validated job, with what a run needs to know about it. */
 export interface CheckedCrawl extends CrawlJob {
-  /** The queue is shared in Redis. */
+  /** Whether the queue is shared in Redis. */
   readonly shared: boolean;
-  /** The owner of this Worker has connected it to where the job comes from: its Redis and its API may be anywhere. */
+  /** Whether the owner of this Worker has connected it to the source of the job: its Redis and its API may then be anywhere. */
   readonly trusted: boolean;
-  /** The name of the queue. */
+  /** Name of the queue. */
   readonly queue: string;
-  /** The same for each attempt of the job, as long as its task and all that it is told are the same; in hexadecimal. */
+  /** Equal for all attempts of the job, as long as its task and its settings are the same; hexadecimal. */
   readonly key: string;
-  /** What its containers may reach, besides its Redis and its API. */
+  /** What its containers may reach, in addition to its Redis and its API. */
   readonly network: NetworkWish;
 }
 
 /**
- * The crawl that a job asks for: its data alone when a source gives it, or `task.json` with the job's data over it, `actor` field by field.
- * Rejects with `crawl-invalid` and the place of the fault, or `crawl-redis-missing`.
+ * Reads the crawl that a job requests: its data alone if it is from a source, else `task.json` merged with the job's data, `actor` field
+ * by field. Rejects with `crawl-invalid` and the path of the fault, or `crawl-redis-missing`.
  */
 export async function readCrawlJob(job: Job, workplace: Workplace | undefined, hasTunnel: boolean): Promise<CheckedCrawl> {
-  // Where the owner has connected the worker to the source itself, a crawl may go wherever the owner lets jobs go.
+  // If the owner has connected the worker to the source itself, a crawl may reach whatever the owner allows jobs to reach.
   const { network = workplace === undefined ? 'lan' : 'internet', ...crawl } =
-    workplace === undefined ? { ...checked(crawlSchema, job.data, ''), network: undefined } : await ofTask(job, workplace);
+    workplace === undefined ? { ...parse(crawlSchema, job.data, ''), network: undefined } : await readTaskCrawl(job, workplace);
   const { distributed = false } = crawl;
   const shared = crawl.containers > 1 || distributed;
   if (shared && crawl.redisUrl === undefined && !hasTunnel) throw new PeerworkError('crawl-redis-missing');
@@ -79,21 +79,21 @@ export async function readCrawlJob(job: Job, workplace: Workplace | undefined, h
   const key = createHash('sha256')
     .update(canonicalJson([job.id, job.channel, workplace?.digest ?? '', crawl as unknown as Json]))
     .digest('hex');
-  // What is delivered elsewhere belongs to the run, whoever works on it. What comes back in the outcome belongs to this very job.
+  // Results that are delivered elsewhere belong to the run, whichever job works on it. Results in the outcome belong to this very job.
   const queue = crawl.api !== undefined ? crawl.runId : `${crawl.runId}~${key.slice(0, QUEUE_KEY_CHARS)}`;
   return { ...crawl, shared, trusted, queue, key, network };
 }
 
-async function ofTask(job: Job, { folder, entry }: Workplace): Promise<CrawlJob & { readonly network: NetworkWish | undefined }> {
+async function readTaskCrawl(job: Job, { folder, entry }: Workplace): Promise<CrawlJob & { readonly network: NetworkWish | undefined }> {
   // The first three are read when the task is published.
-  const { runner: _, tunnel: _tunnel, children: _children, network: asked, ...settings } = await readSettings(join(folder, entry));
-  const { network } = checked(v.object({ network: v.optional(networkSetting) }), { network: asked }, 'task.json: ');
-  const task = checked(partSchema, settings, 'task.json: ');
-  const own = job.data === null ? {} : checked(partSchema, job.data, 'data: ');
+  const { runner: _, tunnel: _tunnel, children: _children, network: requested, ...settings } = await readSettings(join(folder, entry));
+  const { network } = parse(v.object({ network: v.optional(networkSetting) }), { network: requested }, 'task.json: ');
+  const task = parse(partSchema, settings, 'task.json: ');
+  const own = job.data === null ? {} : parse(partSchema, job.data, 'data: ');
   for (const field of SOURCES_ONLY)
     if (task[field] !== undefined || own[field] !== undefined) throw invalid(`${field}: a task cannot set it`);
   const merged = { runId: job.id, containers: 1, ...task, ...own, actor: { ...task.actor, ...own.actor } };
-  return { ...checked(crawlSchema, merged, ''), network };
+  return { ...parse(crawlSchema, merged, ''), network };
 }
 
 async function readSettings(file: string): Promise<{ readonly [key: string]: unknown }> {
@@ -107,13 +107,13 @@ async function readSettings(file: string): Promise<{ readonly [key: string]: unk
   }
 }
 
-/** Of crawls for our own crawler; another image has an actor config of its own. Throws `crawl-invalid`. */
+/** Validates a config for our own crawler; another image has a config of its own. Throws `crawl-invalid`. */
 export function checkActor(crawl: CrawlJob): void {
   const read = readActor(crawl.actor);
   if ('fault' in read) throw invalid(`actor.${read.fault}`);
 }
 
-function checked<const S extends v.GenericSchema>(schema: S, value: unknown, where: string): v.InferOutput<S> {
+function parse<const S extends v.GenericSchema>(schema: S, value: unknown, where: string): v.InferOutput<S> {
   const result = v.safeParse(schema, value, { abortEarly: true });
   if (result.success) return result.output;
   const issue = result.issues[0];

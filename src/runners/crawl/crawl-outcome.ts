@@ -11,27 +11,27 @@ export interface EndedContainer {
   readonly exitCode: number;
   readonly outOfMemory: boolean;
   readonly handled: number;
-  readonly said: string;
+  readonly lastLine: string;
 }
 
-/** How the containers of a crawl ended, and what there is of it. */
+/** How the containers of a crawl ended, and its results so far. */
 export interface CrawlEnd {
   readonly cause: StopCause | undefined;
   readonly ended: readonly EndedContainer[];
-  /** As the messages of a timeout and of a full disk name them. */
+  /** As quoted in the error messages of a timeout and of a full disk. */
   readonly timeLimit: string;
   readonly diskLimit: string;
-  /** Of one container, in MiB. */
+  /** Memory of one container, in MiB. */
   readonly memoryMb: number;
-  /** With no reason yet; its results are absent if they went elsewhere. */
+  /** Without a reason yet; results are absent if they were delivered elsewhere. */
   readonly output: CrawlOutput;
-  /** The crawl knows as many pages as it may, and there were links to more. */
+  /** The crawl has reached its limit of pages, and there were links to more. */
   readonly full: boolean;
 }
 
 /**
- * A limit that was met completes the crawl with what it has; what else stops it fails it, and what it has goes along. Results that went elsewhere are nobody's
- * to give.
+ * Builds the outcome. A limit that was reached completes the crawl with its partial results; any other reason to stop fails it, and the
+ * partial results are attached. Results that were delivered elsewhere are not part of an outcome.
  */
 export function outcomeOf(end: CrawlEnd): Outcome {
   const { cause, ended, output, full } = end;
@@ -40,7 +40,7 @@ export function outcomeOf(end: CrawlEnd): Outcome {
   const limit = cause === 'results' || cause === 'disk' ? cause : undefined;
   if (cause === 'cancelled') return failed({ code: 'cancelled', message: describeError('cancelled') }, false, output, worst);
   if (worst.exitCode !== 0 && limit === undefined) return failed(errorOf(end, worst), true, output, worst);
-  // With pages that were read the crawl is of use; of what went elsewhere nobody here knows whether it is whole.
+  // Pages that were read make the crawl useful; whether results delivered elsewhere are complete is unknown here.
   if (limit === 'disk' && (output.results === undefined || output.results.length === output.failed))
     return failed(
       { code: 'scratch-too-large', message: describeError('scratch-too-large', end.diskLimit), exitCode: worst.exitCode },
@@ -53,17 +53,17 @@ export function outcomeOf(end: CrawlEnd): Outcome {
   return { state: 'completed', output: jsonOf({ ...output, ...(reason !== undefined && { partial: true, reason }) }) };
 }
 
-function errorOf({ cause, timeLimit, memoryMb }: CrawlEnd, { id, exitCode, outOfMemory, said }: EndedContainer): JobError {
+function errorOf({ cause, timeLimit, memoryMb }: CrawlEnd, { id, exitCode, outOfMemory, lastLine }: EndedContainer): JobError {
   if (cause === 'timeout') return { code: 'timeout', message: describeError('timeout', timeLimit), exitCode };
   if (outOfMemory) return { code: 'memory', message: describeError('memory', `${memoryMb} MiB in container ${id}`), exitCode };
-  const last = said === '' ? '' : `; its last words: ${said}`;
+  const last = lastLine === '' ? '' : `; its last words: ${lastLine}`;
   const message = describeError('crawl-failed', `exit code ${exitCode} of ${id}${last}`).slice(0, MAX_LOG_LINE_CHARS);
   return { code: 'crawl-failed', message, exitCode };
 }
 
 function failed(error: JobError, retry: boolean, output: CrawlOutput, { exitCode }: EndedContainer): Outcome {
-  const had = output.results !== undefined && { output: jsonOf({ ...output, exitCode, partial: true, reason: error.code }) };
-  return { state: 'failed', error, retry, ...had };
+  const partial = output.results !== undefined && { output: jsonOf({ ...output, exitCode, partial: true, reason: error.code }) };
+  return { state: 'failed', error, retry, ...partial };
 }
 
 function jsonOf(output: CrawlOutput): Json {

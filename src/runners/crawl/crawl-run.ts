@@ -25,10 +25,10 @@ export interface CrawlRunOptions {
   readonly job: Job;
   readonly crawl: CheckedCrawl;
   readonly image: HeldImage;
-  /** Where its containers write, with what earlier attempts left there; absent if results go elsewhere. */
+  /** Where its containers write, including what earlier attempts left there; absent if results are delivered elsewhere. */
   readonly kept: KeptCrawl | undefined;
   readonly context: RunContext;
-  /** The runner closes: the run is given back. */
+  /** Aborted when the runner closes: the run is released. */
   readonly closing: AbortSignal;
 }
 
@@ -37,39 +37,39 @@ interface CrawlContainer {
   readonly container: Container;
   progress: CrawlProgress | undefined;
   /** Its last line that is not progress. */
-  said: string;
+  lastLine: string;
 }
 
 const DEFAULT_MEMORY_MB = 512;
 const TMP_MB = 32;
 const STOP_GRACE_MS = 10_000;
-/** Output that is not the results: exit codes, counts. */
+/** Output other than results: exit codes, counts. */
 const ENVELOPE_BYTES = 256 * 1024;
-/** Results, as JSON. */
+/** Limit of results, as JSON. */
 const ROOM_BYTES = MAX_JOB_DATA_BYTES - ENVELOPE_BYTES;
 const EXIT_NOT_STARTED = 125;
 const EXIT_TIMEOUT = 124;
 const DEFAULT_PREFIX = 'worker-';
 const NOTHING = { results: 0, all: 0 };
-/** Begins the crawler's line on a page that is given up. */
+/** Prefix of the crawler's line about a page that it has given up. */
 const FAILED_PAGE = 'failed ';
 
 /**
  * One crawl from its network to its outcome.
  *
- * egress → Redis answers → containers started together → each that dies frees its locks, so that the others go on → all ended → results
- * merged → what the next attempt would need removed, or left to it. Time limit, cancellation, closing and results beyond the limit stop all
- * containers; the first of them is what the outcome tells.
+ * egress → Redis responds → containers started concurrently → the locks of each that dies are freed, so that the others continue → all
+ * ended → results merged → state for the next attempt removed, or kept for it. A time limit, cancellation, closing and results beyond the
+ * limit stop all containers; the first of these decides the outcome.
  */
 export class CrawlRun {
   readonly #host: CrawlHost;
   readonly #options: CrawlRunOptions;
   readonly #containers: CrawlContainer[] = [];
   #cause: StopCause | undefined;
-  #told = '';
-  /** By earlier attempts: pages, and bytes of results that are not on this disk. */
+  #lastReport = '';
+  /** Of earlier attempts: pages, and bytes of results that are not on this disk. */
   #before = { handled: 0, failed: 0, bytes: 0 };
-  /** Pages that were read, in the end. */
+  /** Pages that were read, known at the end. */
   #read = 0;
 
   constructor(host: CrawlHost, options: CrawlRunOptions) {
@@ -79,23 +79,23 @@ export class CrawlRun {
 
   async run(): Promise<Outcome> {
     const { job, crawl, image, kept, context } = this.#options;
-    // Of the owner's own services, and so few that they are kept for good.
+    // Secrets of the owner's own services, few enough to be concealed permanently.
     if (crawl.trusted) for (const secret of secretsOf(crawl)) conceal(secret);
     const egress = await openRunEgress(this.#host, { job, crawl, image, context });
     try {
       const queue = await this.#openQueue(egress);
       try {
-        await this.#lookBack(queue);
-        const ended = await this.#runContainers(egress.ofContainers, queue);
+        await this.#countEarlierAttempts(queue);
+        const ended = await this.#runContainers(egress.containerEgress, queue);
         const outcome = await this.#outcome(ended, queue);
-        if (crawl.api === undefined) await this.#leave(outcome, queue);
+        if (crawl.api === undefined) await this.#cleanUp(outcome, queue);
         else if (this.#prefix === DEFAULT_PREFIX) await queue?.expire();
         return outcome;
       } finally {
         queue?.close();
       }
     } finally {
-      // Known to be over, or kept for the next attempt: in no case needed here.
+      // Either removed or kept for the next attempt; in both cases no longer needed here.
       kept?.release();
       await egress.close();
     }
@@ -109,22 +109,22 @@ export class CrawlRun {
     return Array.from({ length: this.#options.crawl.containers }, (_, at) => `${this.#prefix}${at + 1}`);
   }
 
-  /** The Redis of the run, reached just as its containers will reach it; a container that cannot would only say so much later. */
+  /** Opens the Redis of the run over the same path as its containers; a container would report an unreachable one only much later. */
   async #openQueue({ redisUrl, proxySocket }: RunEgress): Promise<SharedQueue | undefined> {
     if (redisUrl === undefined || proxySocket === undefined) return undefined;
     const { SharedQueue } = await import('./shared-queue.js');
     return SharedQueue.open(redisUrl, this.#options.crawl.queue, proxySocket, this.#host.clock);
   }
 
-  /** What earlier attempts have done, here or, with a Redis, anywhere. */
-  async #lookBack(queue: SharedQueue | undefined): Promise<void> {
+  /** Counts what earlier attempts have done, here or, with a Redis, anywhere. */
+  async #countEarlierAttempts(queue: SharedQueue | undefined): Promise<void> {
     const { crawl, kept, context } = this.#options;
     if (kept === undefined) return;
     const book = new ResultBook(ROOM_BYTES);
     await enterResults(kept.results, book, ROOM_BYTES);
     if (queue === undefined) this.#before = { handled: book.results.length, failed: book.failed, bytes: 0 };
     else {
-      // Whatever of an earlier attempt may still run has lost its lease.
+      // A process of an earlier attempt that still runs has lost its lease.
       if (!crawl.trusted) for (const id of this.#ids) await queue.release(id);
       const counts = await queue.counts();
       const { results } = await sizeOfResults(kept.results);
@@ -136,10 +136,10 @@ export class CrawlRun {
       context.report({ kind: 'log', stream: 'log', line: `continues where an earlier attempt stopped: ${handled} pages are done` });
   }
 
-  /** Nothing is kept of a crawl that is over, nor of one that has read no page: it begins anew. */
-  async #leave(outcome: Outcome, queue: SharedQueue | undefined): Promise<void> {
+  /** Removes the state of a crawl that is over, or that has read no page and will restart from the beginning. */
+  async #cleanUp(outcome: Outcome, queue: SharedQueue | undefined): Promise<void> {
     const { kept, context } = this.#options;
-    // Whoever lost the lease does not know whether the job goes on elsewhere, or here.
+    // After a lost lease it is unknown whether the job continues elsewhere, or here.
     const lost = context.signal.aborted && !isCancelled(context.signal);
     const again = outcome.state === 'released' || lost || (outcome.state === 'failed' && outcome.retry && this.#read > 0);
     if (again) return queue?.expire();
@@ -208,11 +208,11 @@ export class CrawlRun {
     };
     let own: CrawlContainer | undefined;
     const container = await engine.start(spec, (stream, line) => this.#line(id, own, stream, line));
-    own = { id, container, progress: undefined, said: '' };
+    own = { id, container, progress: undefined, lastLine: '' };
     this.#containers.push(own);
   }
 
-  /** Of one container. */
+  /** Memory of one container, in MiB. */
   get #memoryMb(): number {
     return Math.min(this.#options.crawl.memoryMb ?? DEFAULT_MEMORY_MB, this.#host.engine.ceilings.memoryMb);
   }
@@ -224,14 +224,14 @@ export class CrawlRun {
       this.#report();
       return;
     }
-    // Why a page failed says more than the count of them.
-    const tells = stream === 'stderr' || !own?.said.startsWith(FAILED_PAGE) || line.startsWith(FAILED_PAGE);
-    if (own !== undefined && line.trim() !== '' && !isStackFrame(line) && tells) own.said = line;
+    // The reason why a page failed is more useful than the number of failures.
+    const isInformative = stream === 'stderr' || !own?.lastLine.startsWith(FAILED_PAGE) || line.startsWith(FAILED_PAGE);
+    if (own !== undefined && line.trim() !== '' && !isStackFrame(line) && isInformative) own.lastLine = line;
     const shown = this.#options.crawl.containers > 1 ? `${id}: ${line}` : line;
     this.#options.context.report({ kind: 'log', stream, line: shown.slice(0, MAX_LOG_LINE_CHARS) });
   }
 
-  /** How far the whole crawl is, when that is something new. */
+  /** Reports the progress of the whole crawl if it has changed. */
   #report(): void {
     const all = this.#containers.flatMap(({ progress }) => progress ?? []);
     const value = {
@@ -240,9 +240,9 @@ export class CrawlRun {
       known: Math.max(0, ...all.map(({ total }) => total)),
       ...(all.some(({ told }) => told) && { told: true }),
     };
-    const told = JSON.stringify(value);
-    if (told === this.#told) return;
-    this.#told = told;
+    const text = JSON.stringify(value);
+    if (text === this.#lastReport) return;
+    this.#lastReport = text;
     this.#options.context.report({ kind: 'progress', value });
   }
 
@@ -250,32 +250,32 @@ export class CrawlRun {
     const exit = await own.container.ended;
     let { exitCode } = exit;
     if (exitCode === undefined) {
-      own.said = exit.complaint ?? own.said;
+      own.lastLine = exit.complaint ?? own.lastLine;
       exitCode = EXIT_NOT_STARTED;
     }
-    // What it says to the signal that stops it, 143 or 137, is no news; one that ended before keeps its own.
+    // The exit code after our signal, 143 or 137, is meaningless; a container that ended before keeps its own.
     if (this.#cause === 'timeout') exitCode = EXIT_TIMEOUT;
     if (exitCode !== 0) {
       const freed = (await queue?.release(own.id)) ?? 0;
       if (freed > 0) this.#host.log.info('a container died: what it held is free again', { container: own.id, exitCode, pages: freed });
     }
-    return { id: own.id, exitCode, outOfMemory: exit.outOfMemory, handled: own.progress?.handled ?? 0, said: own.said };
+    return { id: own.id, exitCode, outOfMemory: exit.outOfMemory, handled: own.progress?.handled ?? 0, lastLine: own.lastLine };
   }
 
-  /** Stops every container, for this cause or an earlier one. */
+  /** Stops every container; an earlier cause is kept. */
   #stop(cause: StopCause): void {
     this.#cause ??= cause;
     for (const { container } of this.#containers) void container.stop();
   }
 
-  /** In milliseconds from now: of the crawl with its grace, of the job. */
+  /** Returns time limits in milliseconds from now: of the crawl with its grace, of the job. */
   #limits(): number[] {
     const { crawl, job } = this.#options;
     const own = crawl.timeoutSecs === undefined ? [] : [crawl.timeoutSecs * 1_000 + this.#host.timeoutGraceMs];
     return [...own, ...(job.timeoutMs > 0 ? [job.timeoutMs] : [])];
   }
 
-  /** What containers write is on the owner's disk: no more than can be given back anyway, and each no more than the owner allows. */
+  /** Containers write to the owner's disk: limits all to what can be returned anyway, and each to what the owner allows. */
   #watch(results: string | undefined): DiskWatch {
     const { clock, engine } = this.#host;
     const allowed = engine.ceilings.diskMb * 1024 * 1024;
@@ -308,7 +308,7 @@ export class CrawlRun {
     return outcomeOf({ cause: this.#cause, ended, output, full, timeLimit, diskLimit, memoryMb: this.#memoryMb });
   }
 
-  /** What is on this disk, and what earlier attempts elsewhere have left in Redis. */
+  /** Merges the results on this disk with those that earlier attempts elsewhere left in Redis. */
   async #collect(results: string, queue: SharedQueue | undefined): Promise<ResultBook> {
     const book = new ResultBook(ROOM_BYTES);
     await enterResults(results, book, ROOM_BYTES);
@@ -317,7 +317,7 @@ export class CrawlRun {
   }
 }
 
-/** Not merely that the lease was lost. */
+/** Whether the job itself was cancelled, rather than its lease lost. */
 function isCancelled({ reason }: AbortSignal): boolean {
   return reason instanceof PeerworkError && reason.code === 'cancelled';
 }

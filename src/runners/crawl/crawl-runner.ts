@@ -15,29 +15,29 @@ import { buildCrawlerImage, ownImage } from './image.js';
 import { type KeptCrawl, KeptCrawls } from './kept-crawls.js';
 
 export interface CrawlRunnerOptions extends Omit<ContainerEngineOptions, 'folder'> {
-  /** For what crawls have found and what the engine keeps: of this runner alone. */
+  /** A folder of this runner alone, for results of crawls and the engine's records. */
   readonly folder: string;
-  /** How many containers one crawl may have here. */
+  /** Limit on containers of one crawl. */
   readonly maxContainers: number;
-  /** What a crawl that names no image runs in; default: our own crawler, built when it is first needed. */
+  /** Image of crawls that name none; default: our own crawler, built on first use. */
   readonly image?: string;
-  /** What may be kept of what its containers print; default nothing. */
+  /** Quota for the stored output of its containers; default none. */
   readonly logBytes?: number;
-  /** How long after a crawl's own time limit its containers are stopped. */
+  /** Time between a crawl's own time limit and the stop of its containers. */
   readonly timeoutGraceMs?: number;
 }
 
-/** In our crawler's image, and in none of anybody else. */
+/** Label that only our crawler's image has. */
 const OWN_LABEL = 'peerwork.image';
 const DEFAULT_TIMEOUT_GRACE_MS = 30_000;
-/** As `docker run` itself answers when there is no container. */
+/** The exit code of `docker run` itself if no container was started. */
 const EXIT_NOT_STARTED = 125;
-/** Another attempt, here or elsewhere, would end the same way. */
+/** Codes with which another attempt, here or elsewhere, would fail the same way. */
 const FINAL: ReadonlySet<string> = new Set(['crawl-invalid', 'crawl-redis-missing', 'container-invalid', 'cancelled']);
 
 /**
- * Runs crawls in containers. What can be refused is refused before the first of them starts: the job, its config, its image, its network,
- * its Redis. A run then lives in `CrawlRun`.
+ * Runs crawls in containers. Whatever can be refused is refused before the first of them starts: the job, its config, its image, its
+ * network, its Redis. `CrawlRun` executes the crawl.
  */
 export class CrawlRunner implements Runner {
   readonly kind = 'crawl';
@@ -82,7 +82,7 @@ export class CrawlRunner implements Runner {
     }
   }
 
-  /** Stops what runs; it is given back. */
+  /** Stops running crawls, which are released. */
   async close(): Promise<void> {
     this.#closing.abort();
     await Promise.all(this.#running);
@@ -111,7 +111,7 @@ export class CrawlRunner implements Runner {
     }
   }
 
-  /** The image of a crawl, and its config checked: by us for our own crawler, by itself for another's. */
+  /** Holds the image of a crawl and validates the config if it is for our own crawler; any other image validates its own. */
   async #holdImage(crawl: CheckedCrawl, { signal, report }: RunContext): Promise<HeldImage> {
     const name = crawl.image ?? this.#options.image;
     const own = name === undefined;
@@ -133,7 +133,7 @@ export class CrawlRunner implements Runner {
     return { ...facts, name: image, release: () => {} };
   }
 
-  /** Once, whoever needs it. */
+  /** Builds the image; concurrent callers share one build. */
   #build(report: RunContext['report']): Promise<void> {
     const say = (line: string) => {
       this.#options.log.info(line);

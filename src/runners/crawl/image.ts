@@ -10,11 +10,11 @@ import { version } from '../../version.js';
 import { packNode } from './pack-node.js';
 
 const REPOSITORY = 'peerwork-crawler';
-/** What the Dockerfile is made for; any other image with Node 20 on its path will do. */
+/** The base that the Dockerfile was written for; any other image with Node 20 on its path will do. */
 const REGISTRY_BASE = 'docker.io/library/node:20-slim';
 const PACKED_BASE = 'peerwork-crawler-base:host';
 const IMPORT_MS = 180_000;
-/** With what may have to be pulled. */
+/** Includes a pull if one is needed. */
 const BUILD_MS = 600_000;
 
 const assets = fileURLToPath(new URL('../../../../assets/crawler', import.meta.url));
@@ -22,19 +22,19 @@ const assets = fileURLToPath(new URL('../../../../assets/crawler', import.meta.u
 export interface ImageBuild {
   readonly engine: FoundEngine;
   /**
-   * An image with Node 20; `host` packs the Node of this machine; `auto` takes node:20-slim where it is already, else this machine's Node
-   * if the engine can run it, else pulls node:20-slim.
+   * An image with Node 20. `host` packs the Node of this machine; `auto` uses node:20-slim if it is present, else this machine's Node if
+   * the engine can run it, else pulls node:20-slim.
    */
   readonly base?: string;
-  /** More names for it. */
+  /** Additional names for the image. */
   readonly tags?: readonly string[];
   readonly signal: AbortSignal;
-  /** One line a step. */
+  /** Called with one line per step. */
   readonly say: (line: string) => void;
   readonly environment?: NodeJS.ProcessEnv;
 }
 
-/** The name of the image of exactly this crawler. Rejects with `image-unbuildable` if the package is not whole. */
+/** Returns the name of the image of exactly this crawler. Rejects with `image-unbuildable` if the package is incomplete. */
 export async function ownImage(): Promise<string> {
   try {
     const hash = createHash('sha256');
@@ -45,7 +45,7 @@ export async function ownImage(): Promise<string> {
   }
 }
 
-/** Builds the crawler's image, wherever there is an engine: no registry is needed. Answers its name. Rejects with `image-unbuildable`. */
+/** Builds the crawler's image on any engine, without a registry, and returns its name. Rejects with `image-unbuildable`. */
 export async function buildCrawlerImage({
   engine,
   base = 'auto',
@@ -75,13 +75,13 @@ export async function buildCrawlerImage({
     await packNode(environment, (tar) => run(['import', '--change', 'ENV PATH=/bin:/usr/bin', tar, PACKED_BASE], IMPORT_MS));
     await build(PACKED_BASE);
   } finally {
-    // Only the name goes: the image that was built has its layers.
+    // Only removes the name: the built image keeps the layers.
     await engine.command.try(['image', 'rm', PACKED_BASE]);
   }
   return image;
 }
 
-/** Removes the images of earlier versions that nothing uses. */
+/** Removes unused images of earlier versions; returns how many. */
 export async function removeOldImages({ command }: FoundEngine, keep: string): Promise<number> {
   const { stdout } = await command.try(['image', 'ls', '--format', '{{.Repository}}:{{.Tag}}', '--filter', `reference=${REPOSITORY}`]);
   const tag = keep.slice(keep.lastIndexOf(':'));

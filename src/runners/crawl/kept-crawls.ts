@@ -7,34 +7,34 @@ import { isAbandoned } from '../../kit/whole-file.js';
 import type { Log } from '../../log.js';
 import { makeResultsFolder } from './results.js';
 
-/** What a crawl has left for its next attempt is of no use to anybody after so long. */
+/** Age after which the state of a crawl is useless to any next attempt. */
 export const KEEP_MS = 86_400_000;
 const TOUCH_MS = 3_600_000;
-/** Beside those that run: what was used longest ago goes first. */
+/** In addition to running ones: the least recently used are evicted first. */
 const MAX_CRAWLS = 64;
 const MAX_BYTES = 512 * 1024 * 1024;
 const KEY = /^[0-9a-f]{64}$/;
 
-/** A crawl's place while it runs. */
+/** The folder of a crawl while it runs. */
 export interface KeptCrawl {
-  /** Mounted into its containers: results and known pages, of earlier attempts too. What is in it may be anything. */
+  /** Mounted into its containers: results and known pages, including those of earlier attempts. Its content is untrusted. */
   readonly results: string;
-  /** Nothing will go on from here. */
+  /** Removes the state: no attempt will continue from it. */
   forget(): Promise<void>;
-  /** Another run of the same crawl may have it. */
+  /** Lets another run of the same crawl use the folder. */
   release(): void;
 }
 
 /**
- * What crawls have found, kept on disk so that the next attempt of a job goes on where the last one was, however that ended. A crawl is known
- * by its key: the job, the exact version of its task, and all that it was told. Bounded in number, bytes and age.
+ * State of crawls on disk, from which the next attempt of a job continues however the last one ended. A crawl is identified by its key:
+ * the job, the exact version of its task, and all of its settings. Bounded in number, bytes and age.
  */
 export class KeptCrawls {
   readonly #folder: string;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #clearing: Clearing;
-  /** Of each that runs, what the next one waits for. */
+  /** By key of a running crawl, the promise that its next run waits for. */
   readonly #inUse = new Map<string, Promise<void>>();
 
   private constructor(folder: string, clock: Clock, log: Log) {
@@ -51,17 +51,17 @@ export class KeptCrawls {
     return kept;
   }
 
-  /** Of two runs of one crawl (a lease that was lost, and came back) the second waits until the first has ended. */
+  /** Of two runs of the same crawl (a lease that was lost and came back) the second waits until the first has ended. */
   async take(key: string): Promise<KeptCrawl> {
     const before = this.#inUse.get(key);
     let release = () => {};
     const ended = new Promise<void>((resolve) => {
       release = resolve;
     });
-    const mine = (before ?? Promise.resolve()).then(() => ended);
-    this.#inUse.set(key, mine);
+    const chained = (before ?? Promise.resolve()).then(() => ended);
+    this.#inUse.set(key, chained);
     const done = () => {
-      if (this.#inUse.get(key) === mine) this.#inUse.delete(key);
+      if (this.#inUse.get(key) === chained) this.#inUse.delete(key);
       release();
     };
     await before;
@@ -82,7 +82,7 @@ export class KeptCrawls {
     const found: { readonly name: string; readonly usedAt: number }[] = [];
     for (const name of await readdir(this.#folder).catch(() => [])) {
       if (this.#inUse.has(name)) continue;
-      // What is on its way out goes by itself, unless that was cut off.
+      // A removal in progress continues by itself, unless it was interrupted.
       if (!KEY.test(name) && !isAbandoned(name)) continue;
       const facts = await stat(join(this.#folder, name)).catch(() => undefined);
       found.push({ name, usedAt: KEY.test(name) ? (facts?.mtimeMs ?? 0) : 0 });
@@ -91,7 +91,7 @@ export class KeptCrawls {
     const now = this.#clock.wall();
     let bytes = 0;
     for (const [at, { name, usedAt }] of found.entries()) {
-      // An instant that lies in the future is as wrong as one long ago: the clock was set back meanwhile.
+      // A time in the future is as wrong as one long ago: the clock was set back in between.
       const old = Math.abs(now - usedAt) > KEEP_MS;
       if (!old && at < MAX_CRAWLS && bytes <= MAX_BYTES) bytes += await bytesBelow(join(this.#folder, name), MAX_BYTES);
       if (old || at >= MAX_CRAWLS || bytes > MAX_BYTES) void this.#clearing.add(join(this.#folder, name));
@@ -102,7 +102,7 @@ export class KeptCrawls {
     await this.#clearing.close();
   }
 
-  /** Its age is counted from when it was last in use, also after a crawl of days whose Worker was killed. */
+  /** Counts its age from the last use, even after a crawl of several days whose Worker was killed. */
   async #touch(folder: string, ended: Promise<void>): Promise<void> {
     const seconds = this.#clock.wall() / 1_000;
     await utimes(folder, seconds, seconds).catch(() => {});

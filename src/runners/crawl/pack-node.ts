@@ -8,12 +8,12 @@ import { PeerworkError } from '../../errors.js';
 import { removeTree } from '../../kit/remove-tree.js';
 
 const PACK_MS = 120_000;
-/** glibc loads these by name when it resolves hosts, so that `ldd` does not know them; from 2.34 on they are part of it. */
+/** glibc loads these by name when it resolves hosts, so `ldd` does not list them; from 2.34 on they are built in. */
 const LOADED_LATER = ['libnss_files.so.2', 'libnss_dns.so.2', 'libresolv.so.2'];
 
 /**
- * This machine's own Node and the libraries that it needs, as the tar of a whole file system: a base for images that no registry is needed
- * for, on any Linux. About 100 MB. Gives the path of the tar to `use`, and removes it afterwards.
+ * Packs this machine's own Node and its libraries into the tar of a complete file system: a base for images that needs no registry, on
+ * any Linux. About 100 MB. Passes the path of the tar to `use`, and removes it afterwards.
  */
 export async function packNode<T>(environment: NodeJS.ProcessEnv, use: (tar: string) => Promise<T>): Promise<T> {
   const folder = await mkdtemp(join(tmpdir(), 'peerwork-pack-'));
@@ -42,7 +42,7 @@ async function librariesOf(file: string, environment: NodeJS.ProcessEnv): Promis
   const libraries = [...listed.matchAll(/(?:=> |^\s*)(\/\S+) \(/gm)].map(([, path = '']) => path);
   const libc = libraries.find((path) => basename(path).startsWith('libc.so'));
   const later = libc === undefined ? [] : LOADED_LATER.map((name) => join(dirname(libc), name));
-  const there = await Promise.all(
+  const present = await Promise.all(
     [...libraries, ...later].map((path) =>
       access(path).then(
         () => [path],
@@ -50,7 +50,7 @@ async function librariesOf(file: string, environment: NodeJS.ProcessEnv): Promis
       ),
     ),
   );
-  return new Set(there.flat());
+  return new Set(present.flat());
 }
 
 function program(name: string, environment: NodeJS.ProcessEnv): CommandLine {

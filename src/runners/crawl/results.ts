@@ -6,23 +6,26 @@ import { MAX_JOB_DATA_BYTES } from '../../job/limits.js';
 import { MAX_VALUE_DEPTH, parseJson } from '../../kit/json.js';
 import { isMissing } from '../../kit/system-error.js';
 
-/** Where it is in the container. */
+/** Path of the folder in the container. */
 export const RESULTS_TARGET = '/run/peerwork/results';
-/** More than containers have reason to make: beyond, the rest is not looked at. */
+/** More than containers have a reason to create; further files are ignored. */
 const MAX_FILES = 2_000;
 const RESULTS_ENDING = '.ndjson';
-/** A list of them is the output. */
+/** Two levels deeper in the output, as an item of a list. */
 const RESULT_LIMITS = { maxBytes: MAX_JOB_DATA_BYTES, maxDepth: MAX_VALUE_DEPTH - 2 };
 
-/** A folder that the containers of one run share for writing, whoever they run as; what is above it must be ours alone. */
+/**
+ * Creates a folder that the containers of one run share for writing, whatever users they run as; its parent must be accessible to us
+ * alone.
+ */
 export async function makeResultsFolder(path: string): Promise<string> {
   await mkdir(path, { recursive: true, mode: 0o700 });
-  // mkdir's own mode is cut by the umask.
+  // The mode of mkdir is masked by the umask.
   await chmod(path, 0o777);
   return path;
 }
 
-/** Bytes in it so far: of results, and of all files, each counted with a little more, so that empty ones do not come for nothing. */
+/** Returns the bytes of results and of all files so far, with a surcharge per file, so that empty ones are not free. */
 export async function sizeOfResults(folder: string): Promise<{ readonly results: number; readonly all: number }> {
   let [results, all] = [0, 0];
   for (const name of await namesIn(folder)) {
@@ -40,8 +43,8 @@ interface KnownPage {
 }
 
 /**
- * The results of a crawl, one a page: what comes twice, as after a crash, counts once, and a page that was read beats one that failed. Holds as
- * many as have room in so many bytes of JSON, and counts the others.
+ * The results of a crawl, one per page. Duplicates, as after a crash, count once, and a page that was read replaces one that failed.
+ * Keeps as many as fit into the limit of bytes of JSON, and counts the others.
  */
 export class ResultBook {
   readonly #pages = new Map<string, KnownPage>();
@@ -52,7 +55,7 @@ export class ResultBook {
     this.#left = maxBytes;
   }
 
-  /** One result as JSON text; what is none is left out. */
+  /** Adds one result as JSON text; anything else is ignored. */
   add(line: string): void {
     const read = readResult(line);
     if (read === undefined) return;
@@ -73,31 +76,31 @@ export class ResultBook {
     return this.#pages.has(id);
   }
 
-  /** In the order in which they came. */
+  /** In order of arrival. */
   get results(): readonly Json[] {
     return [...this.#pages.values()].map(({ result }) => result);
   }
 
-  /** Those of them that tell of a page that was given up. */
+  /** Results of pages that were given up. */
   get failed(): number {
     return [...this.#pages.values()].filter(({ failed }) => failed).length;
   }
 
-  /** Pages whose results had no room. */
+  /** Pages whose results did not fit. */
   get leftOut(): number {
     return this.#leftOut.size;
   }
 }
 
 /**
- * Enters what the containers have written. They must be gone: what they have left may be anything, such as a link to a file of ours. No file is
- * read beyond twice `maxBytes`.
+ * Adds what the containers have written. They must be gone by then; the files are untrusted and could be links to ours. Reads at most
+ * twice `maxBytes` of each file.
  */
 export async function enterResults(folder: string, book: ResultBook, maxBytes: number): Promise<void> {
   const names = (await namesIn(folder)).filter((name) => name.endsWith(RESULTS_ENDING)).sort();
   for (const name of names) {
     const text = await readPlainFile(join(folder, name), maxBytes * 2);
-    // The last line has no end if its container was killed while it wrote; its page was not handled then.
+    // The last line is truncated if its container was killed while writing; its page was not handled then.
     for (const line of text.split('\n').slice(0, -1)) book.add(line);
   }
 }
@@ -123,7 +126,7 @@ async function namesIn(folder: string): Promise<string[]> {
   return names;
 }
 
-/** Neither through a link nor from a pipe or device. */
+/** Does not follow links or read pipes and devices. */
 async function readPlainFile(path: string, maxBytes: number): Promise<string> {
   const { O_RDONLY, O_NOFOLLOW = 0, O_NONBLOCK = 0 } = constants;
   const file = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK).catch(() => undefined);

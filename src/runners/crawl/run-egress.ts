@@ -12,20 +12,20 @@ import type { CrawlHost, HeldImage } from './crawl-host.js';
 import type { CheckedCrawl } from './crawl-job.js';
 
 export interface RunEgress {
-  readonly ofContainers: Egress;
-  /** The run's Redis as its containers reach it; absent if its queue is not shared. */
+  readonly containerEgress: Egress;
+  /** URL of the run's Redis as its containers reach it; undefined if its queue is not shared. */
   readonly redisUrl: string | undefined;
-  /** The way on which we reach it ourselves, held to the same rules: an address that a job names must not lead us where it may not go. */
+  /** Our own path to it, subject to the same rules: an address in a job must not give us access to anything that it may not reach. */
   readonly proxySocket: string | undefined;
   close(): Promise<void>;
 }
 
-/** The Redis of a shared queue: the one that is named, else the one at the other end of the job's tunnel. */
+/** Returns the Redis of a shared queue: the configured one, else the one at the other end of the job's tunnel. */
 export function redisUrlOf(crawl: CheckedCrawl): string | undefined {
   return crawl.shared ? (crawl.redisUrl ?? `redis://${TUNNEL_NAME}:6379`) : undefined;
 }
 
-/** The network of one crawl: the public internet, its Redis and its API. Rejects with `egress-unavailable`. */
+/** Opens the network of one crawl: the public internet, its Redis and its API. Rejects with `egress-unavailable`. */
 export async function openRunEgress(
   { engine, log, internet = new PublicInternet() }: CrawlHost,
   {
@@ -40,7 +40,7 @@ export async function openRunEgress(
   const redisUrl = redis === undefined ? undefined : rewriteLocalhost(redis, host);
   const trusted = crawl.trusted ? trustedPairs(redisUrl, crawl.api && rewriteLocalhost(crawl.api.baseUrl, host)) : [];
   const { tunnel } = context;
-  const ofContainers = await engine.openEgress({
+  const containerEgress = await engine.openEgress({
     job: job.id,
     imageLabels: image.labels,
     network: crawl.network,
@@ -51,8 +51,8 @@ export async function openRunEgress(
       context.report({ kind: 'log', stream: 'log', line: `refused ${target}: ${reason}` });
     },
   });
-  if (redis !== undefined && crawl.redisUrl === undefined && ofContainers.mode !== 'proxy') {
-    await ofContainers.close();
+  if (redis !== undefined && crawl.redisUrl === undefined && containerEgress.mode !== 'proxy') {
+    await containerEgress.close();
     throw new PeerworkError(
       'egress-unavailable',
       'the tunnel to its Redis leads through the proxy socket, which this image or engine does not have',
@@ -64,12 +64,12 @@ export async function openRunEgress(
     proxy = await EgressProxy.open({ policy, internet, ...(tunnel !== undefined && { tunnel: () => tunnel }) });
   }
   return {
-    ofContainers,
+    containerEgress,
     redisUrl,
     proxySocket: proxy?.socketPath,
     close: async () => {
       await proxy?.close();
-      await ofContainers.close();
+      await containerEgress.close();
     },
   };
 }

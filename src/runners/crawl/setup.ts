@@ -3,7 +3,7 @@ import { DEFAULT_CRAWL_CONTAINERS } from '../../config/defaults.js';
 import { type ContainerOptions, engineOptions, logQuotaBytes } from '../../containers/owner-options.js';
 import type { RunnerSetup } from '../setup.js';
 
-/** What the owner of a Worker says about crawls; all of it has a default. */
+/** The crawl options of a Worker's owner; all of them have defaults. */
 export interface CrawlSetupOptions extends ContainerOptions {
   // generated from crawlRunnerConstructor by `npm run generate`
   /** Without a container engine the Worker does not start. By default it works without these jobs and logs the reason. Default: `false`. */
@@ -15,14 +15,14 @@ export interface CrawlSetupOptions extends ContainerOptions {
   // end
 }
 
-/** Lets a Worker run crawls, where it has docker or podman. */
+/** Lets a Worker run crawls if it has docker or podman. */
 export function crawlRunner(options: CrawlSetupOptions = {}): RunnerSetup {
   const { required = false, maxContainers = DEFAULT_CRAWL_CONTAINERS, image, ...owner } = options;
   return {
     kind: 'crawl',
     required,
     open: async (context) => {
-      // Loaded only now: most Workers run none.
+      // Loaded lazily: most Workers run none.
       const { CrawlRunner } = await import('./crawl-runner.js');
       const engine = engineOptions(owner, { ...context, folder: join(context.folder, 'engine') });
       const logBytes = logQuotaBytes(owner);

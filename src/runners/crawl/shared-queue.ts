@@ -8,16 +8,16 @@ import { redisError } from '../../kit/redis-fault.js';
 import { KEEP_MS } from './kept-crawls.js';
 import type { ResultBook } from './results.js';
 
-/** A Redis that is there answers at once. */
+/** A running Redis responds immediately. */
 const PING_MS = 3_000;
-/** A Redis that is away at the end of a run must not hold it up. */
-const LAST_MS = 10_000;
-/** Of a result: a longer one has no room anyway. */
+/** An unreachable Redis must not delay the end of a run. */
+const CLEAN_UP_MS = 10_000;
+/** Of one result: a longer one would not fit anyway. */
 const MAX_RESULT_BYTES = MAX_JOB_DATA_BYTES;
-/** What this Redis may send in a run: its results, twice over, and many small answers. */
+/** What this Redis may send during a run: its results, twice over, and many small replies. */
 const MAX_RECEIVED_BYTES = 64 * 1024 * 1024;
 
-/** The request queue of a run, as the Worker sees it: not to crawl, but to clear up after containers that died, and to count. */
+/** The request queue of a run from the Worker's side: not to crawl, but to release what dead containers claimed, and to count. */
 export class SharedQueue {
   readonly #redis: Redis;
   readonly #queue: RedisQueue;
@@ -29,55 +29,57 @@ export class SharedQueue {
     this.#clock = clock;
   }
 
-  /** Rejects with `crawl-redis-unreachable`, or what else `redisError` finds. */
+  /** Rejects with `crawl-redis-unreachable`, or another code that `redisError` determines. */
   static async open(url: string, queue: string, proxySocket: string, clock: Clock): Promise<SharedQueue> {
     const redis = openRedis(await optionalPackage('ioredis'), { url, proxySocket, maxReceivedBytes: MAX_RECEIVED_BYTES });
     let fault = new Error('it does not respond');
     redis.on('error', (error) => {
       fault = error;
     });
-    const answers = await Promise.race([
+    const isUp = await Promise.race([
       redis.ping().then(Boolean, (error: Error) => {
         fault = error;
         return false;
       }),
       pause(clock, PING_MS).then(() => false),
     ]);
-    if (answers) return new SharedQueue(redis, new RedisQueue({ redis, queue, client: 'coordinator' }), clock);
+    if (isUp) return new SharedQueue(redis, new RedisQueue({ redis, queue, client: 'coordinator' }), clock);
     redis.disconnect();
     throw redisError(fault, 'crawl-redis-unreachable');
   }
 
-  /** Frees what a container that died had claimed, so that the others need not wait for its locks. Answers how much; never rejects. */
+  /**
+   * Frees what a dead container had claimed, so that the others need not wait for its locks. Returns the number of pages; never rejects.
+   */
   async release(container: string): Promise<number> {
-    return (await this.#soon(this.#queue.release(container))) ?? 0;
+    return (await this.#bounded(this.#queue.release(container))) ?? 0;
   }
 
-  /** undefined: Redis does not answer. */
+  /** Resolves with undefined if Redis does not respond. */
   counts(): Promise<QueueCounts | undefined> {
-    return this.#soon(this.#queue.counts());
+    return this.#bounded(this.#queue.counts());
   }
 
-  /** Enters the results that are only here. Never rejects: what Redis does not give is missing. */
+  /** Adds the results that are only in Redis. Never rejects: results that Redis does not return are missing. */
   async enter(book: ResultBook): Promise<void> {
     const enter = async () => {
       for await (const { id, json } of this.#queue.results(MAX_RESULT_BYTES)) if (!book.has(id)) book.add(json);
     };
-    await this.#soon(enter());
+    await this.#bounded(enter());
   }
 
-  /** An attempt has ended: what the next one does not need, because there is none, goes by itself after a day. Never rejects. */
+  /** Called at the end of an attempt: if there is no next one, its state expires after a day. Never rejects. */
   async expire(): Promise<void> {
-    await this.#soon(this.#queue.expire(KEEP_MS));
+    await this.#bounded(this.#queue.expire(KEEP_MS));
   }
 
-  /** Nothing will go on from here. Never rejects. */
+  /** Removes the queue, since no attempt will continue from it. Never rejects. */
   async remove(): Promise<void> {
-    await this.#soon(this.#queue.remove());
+    await this.#bounded(this.#queue.remove());
   }
 
-  async #soon<T>(answer: Promise<T>): Promise<T | undefined> {
-    return Promise.race([answer.catch(() => undefined), pause(this.#clock, LAST_MS).then(() => undefined)]);
+  async #bounded<T>(answer: Promise<T>): Promise<T | undefined> {
+    return Promise.race([answer.catch(() => undefined), pause(this.#clock, CLEAN_UP_MS).then(() => undefined)]);
   }
 
   close(): void {

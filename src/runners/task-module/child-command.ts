@@ -10,7 +10,7 @@ export interface ChildWish {
   readonly workdir: string;
   readonly readable: readonly string[];
   readonly memoryMb: number;
-  /** If Node alone can deny the network. */
+  /** Enforced by Node alone, where that is supported. */
   readonly network: 'allow' | 'deny';
   /** In bubblewrap: the way out of the empty network namespace. */
   readonly proxySocket?: string;
@@ -18,7 +18,7 @@ export interface ChildWish {
 
 const packageFolder = realpathSync(fileURLToPath(new URL('../../../..', import.meta.url)));
 const childFolder = realpathSync(fileURLToPath(new URL('./child', import.meta.url)));
-/** Location of the child's own code, as the child sees it. */
+/** Location of the child's own code, as seen by the child. */
 const places = {
   process: { packageFile: join(packageFolder, 'package.json'), childFolder },
   // Our own package.json must not be above the task's files: it would make ES modules of them.
@@ -29,7 +29,7 @@ const sqliteIgnoresPermissions = process.allowedNodeEnvironmentFlags.has('--expe
 /** Stacks, code and buffers, in addition to V8's old generation. */
 const HEAP_SHARE = 0.85;
 
-/** The command line of a child process, inside this machine's sandbox. */
+/** Returns the command line of a child process, inside this machine's sandbox. */
 export function childCommand(sandbox: Sandbox, wish: ChildWish): readonly [program: string, ...args: string[]] {
   const placed = [
     { source: places.process.packageFile, target: places.bwrap.packageFile },
@@ -56,7 +56,7 @@ function nodeArguments(wish: ChildWish, tier: Sandbox['tier']): string[] {
     // V8 writes files if flags request it, and code may set flags at any time.
     '--freeze-flags-after-init',
     '--no-addons',
-    // Node writes these files itself, by default into the job's current directory: the folder of a task is readable, and belongs to this user.
+    // Node writes these files itself, by default into the job's current directory. A task's folder is readable and belongs to this user.
     `--diagnostic-dir=${wish.workdir}`,
     `--trace-event-file-pattern=${wish.workdir}/trace.\${rotation}.log`,
     ...(tier === 'process' && sqliteIgnoresPermissions ? ['--no-experimental-sqlite'] : []),
@@ -69,7 +69,7 @@ function nodeArguments(wish: ChildWish, tier: Sandbox['tier']): string[] {
   ];
 }
 
-/** The whole environment of a child. */
+/** Returns the complete environment of a child. */
 export function childEnvironment(workdir: string): Record<string, string> {
   const environment: Record<string, string> = { HOME: workdir, TMPDIR: workdir };
   for (const name of ['LANG', 'LC_ALL', 'TZ', 'NODE_ENV']) {

@@ -9,7 +9,7 @@ import type { Run } from './run.js';
 /** The runner as seen by a child; `Child` is the child itself. */
 export interface ChildHost<Child> {
   readonly sandbox: Sandbox;
-  /** Of the cgroup that its children are in. */
+  /** Counts OOM kills in the cgroup of its children. */
   readonly oomKills: OomKills;
   readonly memoryMb: number;
   readonly internet: PublicInternet;
@@ -17,18 +17,18 @@ export interface ChildHost<Child> {
   readonly clock: Clock;
   readonly leftovers: Clearing;
   ready(child: Child): void;
-  /** A job has ended after `tookMs`; the child can take more. */
+  /** Called when a job has ended after `tookMs`; the child can take more. */
   freed(child: Child, tookMs: number): void;
-  /** Jobs that had not begun, oldest first. */
+  /** Called with jobs that had not begun, oldest first. */
   returned(child: Child, runs: readonly Run[]): void;
-  /** The process is gone. `unloadable`: the reason if it never became ready. */
+  /** The process has ended. `unloadable`: the reason if it never became ready. */
   ended(child: Child, unloadable: Unloadable | undefined): void;
 }
 
 export interface Unloadable {
   readonly code: 'memory' | 'task-unloadable';
   readonly message: string;
-  /** True if the task is to blame, false if it may have been an accident. */
+  /** Whether the task is certainly to blame; false if it may have been an accident. */
   readonly certain: boolean;
 }
 

@@ -12,7 +12,7 @@ const PORTS = 65_535;
 /** The jobs of a child. */
 export interface ChildJobs {
   head(): Run | undefined;
-  /** By its number in the child; undefined once it has ended. */
+  /** Finds a job by its number in the child; undefined once it has ended. */
   numbered(matches: (number: number) => boolean): Run | undefined;
 }
 
@@ -26,7 +26,10 @@ export function openChildNetwork(policy: NetworkPolicy, internet: PublicInternet
   });
 }
 
-/** The tunnel address of the job with this number. Each has a port of its own, so that it never reaches the tunnel of the job before. */
+/**
+ * Returns the tunnel address of the job with this number. Each job has its own port, so that it never reaches the tunnel of the previous
+ * one.
+ */
 export function tunnelAddress(number: number): TunnelAddress {
   return { host: TUNNEL_NAME, port: portOf(number) };
 }
@@ -35,7 +38,7 @@ function portOf(number: number): number {
   return ((number - 1) % PORTS) + 1;
 }
 
-/** The program only sees that its connection failed: the job's log has the reason. */
+/** The program only sees that its connection failed; the reason is in the job's log. */
 function tunnelOf(run: Run | undefined): Tunnel | undefined {
   const tunnel = run?.way;
   if (run === undefined || tunnel === undefined) return undefined;

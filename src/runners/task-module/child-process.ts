@@ -1,17 +1,16 @@
-import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import type { EgressProxy } from '../../egress/proxy.js';
-import type { Job } from '../../job/job.js';
 import { MAX_JOB_DATA_BYTES, MAX_LOG_LINE_CHARS } from '../../job/limits.js';
 import { wordsOf } from '../../kit/error-parts.js';
 import { LineCutter } from '../../kit/lines.js';
 import { fileError } from '../../kit/system-error.js';
 import { killTree } from '../../sandbox/processes.js';
-import { LinkedFiles } from '../../task/linked-files.js';
-import type { ChildFiles, ChildLine, ChildSetup } from './child/wire.js';
+import type { LinkedFiles } from '../../task/linked-files.js';
+import type { ChildLine, ChildSetup } from './child/wire.js';
 import type { ChildHost, ChildTask, Unloadable } from './child-host.js';
 import { openChildNetwork, tunnelAddress } from './child-network.js';
-import { type Exit, howItEnded, startupCrash } from './ending.js';
+import { determineEnding, type Exit, startupCrash } from './ending.js';
+import { type PreparedJob, prepareJob } from './job-line.js';
 import { RawOutput } from './raw-output.js';
 import { MAX_LINE_BYTES, readChildLine } from './read-child-line.js';
 import type { Run, StopCause } from './run.js';
@@ -36,9 +35,9 @@ interface Handed {
 /**
  * One process of one workplace.
  *
- * starting → (ready) → idle ⇄ busy → ended. Jobs are handed over only after `ready`, one or several ahead; the head of the queue is the running one.
- * To stop the head, the child is asked (`abort`), and after a grace the whole tree is killed. However the process ends, the head is charged if the
- * fence shows that it had begun, and the others go back to the runner.
+ * starting → (ready) → idle ⇄ busy → ended. Jobs are handed over only after `ready`, one or several ahead; the head of the queue is
+ * running. To stop the head, the child is asked (`abort`), and after a grace the whole tree is killed. However the process ends, the head
+ * is charged if the fence shows that it had begun, and the others return to the runner.
  */
 export class TaskChild {
   readonly pid: number;
@@ -106,7 +105,7 @@ export class TaskChild {
     commands.write(`${JSON.stringify(setup)}\n`);
   }
 
-  /** The job that runs. */
+  /** The running job. */
   get head(): Run | undefined {
     return this.#handed[0]?.run;
   }
@@ -125,38 +124,23 @@ export class TaskChild {
     return this.#handed.some((each) => each.run === run);
   }
 
-  /** False once it is ending. */
+  /** Whether it takes jobs; false once it is ending. */
   get usable(): boolean {
     return this.state === 'ready' && !this.#retiring && this.#termination === undefined && this.#graceEndsAt === Number.POSITIVE_INFINITY;
   }
 
   hand(run: Run): void {
     this.#lastNumber += 1;
-    const { id, attempt, channel, data, parents } = run.job;
-    let files: LinkedFiles | undefined;
-    try {
-      files = run.files && new LinkedFiles(join(this.#spawned.filesFolder, String(this.#lastNumber)), run.files);
-    } catch (thrown) {
-      const { code, message } = fileError(thrown, 'internal');
-      run.fail(code, message);
-      return;
-    }
     const tunnel = this.#network !== undefined && run.way !== undefined ? tunnelAddress(this.#lastNumber) : run.tunnel;
-    let line: string;
+    let prepared: PreparedJob;
     try {
-      const more =
-        files !== undefined
-          ? [parents ?? [], tunnel ?? null, childFiles(files.paths, run.job.files)]
-          : tunnel !== undefined
-            ? [parents ?? [], tunnel]
-            : parents && [parents];
-      const rest = more === undefined ? '' : `,${JSON.stringify(more).slice(1, -1)}`;
-      line = `["job",${this.#lastNumber},${JSON.stringify(id)},${attempt},${JSON.stringify(channel)},${JSON.stringify(data)}${rest}]\n`;
+      prepared = prepareJob(this.#lastNumber, run.job, { tunnel, files: run.files, filesFolder: this.#spawned.filesFolder });
     } catch (thrown) {
-      // A source of an embedding program may pass anything.
-      run.fail('job-invalid', thrown instanceof Error ? thrown.message : String(thrown), false);
+      const { code, message } = fileError(thrown, 'job-invalid');
+      run.fail(code, message, code !== 'job-invalid');
       return;
     }
+    const { line, files } = prepared;
     this.#handed.push({ number: this.#lastNumber, run, size: line.length, files });
     this.#weight += line.length;
     if (this.#handed.length === 1) this.#begin(run);
@@ -170,9 +154,9 @@ export class TaskChild {
     this.#outgoing = '';
   }
 
-  /** Takes back what has not begun. */
+  /** Takes back the jobs that have not begun. */
   recall(): void {
-    // Jobs still in #outgoing are sent all the same; the child finds them revoked.
+    // Jobs in #outgoing are still sent; the child finds them revoked.
     if (this.#handed.length === 0 || this.state === 'ended') return;
     this.#revoked = this.#lastNumber;
     this.#giveBack(this.#spawned.fence.revoke(this.#revoked));
@@ -208,7 +192,7 @@ export class TaskChild {
     if (this.state !== 'ended') killTree(this.pid);
   }
 
-  /** Ends after the job that runs. */
+  /** Ends the process after the running job. */
   retire(): void {
     if (this.#retiring || this.state !== 'ready') return;
     this.#retiring = true;
@@ -216,8 +200,8 @@ export class TaskChild {
     if (this.head === undefined) this.kill('closed');
   }
 
-  /** This process was suspended for a while, or the clock was set: that time is not the job's. */
-  forgive(gapMs: number): void {
+  /** Called when this process was suspended for a while, or the clock was set: that time is not charged to the job. */
+  excludeGap(gapMs: number): void {
     this.#startedAt += gapMs;
     this.#graceEndsAt += gapMs;
     this.idleSince += gapMs;
@@ -239,7 +223,7 @@ export class TaskChild {
     const number = this.#handed[0]?.number;
     if (head === undefined || number === undefined || this.state === 'ended') return;
     if (this.#spawned.fence.begun() < number) {
-      // It hangs between two jobs, perhaps because of leftovers of one. No job is charged.
+      // The child hangs between two jobs, perhaps because of leftovers of one. No job is charged.
       if (now - head.begunAt > BEGIN_LIMIT_MS) this.kill('closed');
     } else if (head.cause === undefined && head.job.timeoutMs > 0 && now - head.begunAt >= head.job.timeoutMs)
       this.stop(head, 'timeout', `${head.job.timeoutMs} ms`);
@@ -259,7 +243,7 @@ export class TaskChild {
     });
   }
 
-  /** Only the task itself can have written it: the process around it does not. */
+  /** Only the task itself can have written it: the process around it never does. */
   #breachOf(what: string): void {
     this.#breach ||= `the task wrote ${what} into the channel of its process`;
     killTree(this.pid);
@@ -290,7 +274,7 @@ export class TaskChild {
         break;
       case 'bye':
         this.#byeCode = line[1];
-        // Node 20 can hang on its way out.
+        // Node 20 can hang during exit.
         this.#graceEndsAt = this.#host.clock.now() + GRACE_MS;
     }
   }
@@ -318,10 +302,10 @@ export class TaskChild {
   #takeBack(number: number): void {
     const index = this.#handed.findIndex((each) => each.number === number);
     const wasRecalled = number <= this.#revoked;
-    // Claimed by a task itself, it would run endlessly: no time limit would apply, and no attempt be charged.
+    // If the task itself sent this, its job would run endlessly, without a time limit and without being charged an attempt.
     if (index === -1 ? !wasRecalled : this.#handed[index]?.run.comesBack() === false) this.#breachOf('that a job had not begun');
     if (index === -1 || this.#breach !== '') return;
-    // An earlier job has spoiled the fence: no job can begin in this process any more.
+    // An earlier job has broken the fence: no further job can begin in this process.
     if (!wasRecalled) this.#retiring = true;
     const back = this.#handed.splice(index, 1).map((handed) => this.#unload(handed));
     if (index === 0) this.#next();
@@ -336,13 +320,13 @@ export class TaskChild {
     else this.idleSince = this.#host.clock.now();
   }
 
-  /** It has at least been asked to. */
+  /** At this point it has at least been asked to begin. */
   #begin(run: Run): void {
     run.begin(this.#host.clock.now());
-    this.#network?.tellAnew();
+    this.#network?.forgetReported();
   }
 
-  /** Answers may still be in the pipe; #conclude comes after them. */
+  /** Replies may still be in the pipe; #conclude runs after them. */
   #exited(): void {
     this.state = 'ended';
     this.#output.release();
@@ -350,8 +334,8 @@ export class TaskChild {
 
   #conclude(exit: Exit): void {
     this.state = 'ended';
-    const words = { breach: this.#breach, sawOutOfMemory: this.#output.sawOutOfMemory, byeCode: this.#byeCode };
-    const ending = howItEnded(exit, words, { tier: this.#host.sandbox.tier, memoryMb: this.#host.memoryMb });
+    const lastWords = { breach: this.#breach, sawOutOfMemory: this.#output.sawOutOfMemory, byeCode: this.#byeCode };
+    const ending = determineEnding(exit, lastWords, { tier: this.#host.sandbox.tier, memoryMb: this.#host.memoryMb });
     const [head] = this.#handed;
     if (head !== undefined && head.number <= exit.begun) {
       this.#handed.shift();
@@ -360,11 +344,7 @@ export class TaskChild {
       else head.run.fail(ending.code, ending.message);
     }
     this.#giveBack(0);
-    const barren = this.#termination === undefined && !this.#settledAny && exit.begun === 0;
-    this.#host.ended(this, barren ? (this.#unloadable ?? startupCrash(ending, this.#byeCode)) : undefined);
+    const diedUnused = this.#termination === undefined && !this.#settledAny && exit.begun === 0;
+    this.#host.ended(this, diedUnused ? (this.#unloadable ?? startupCrash(ending, this.#byeCode)) : undefined);
   }
-}
-
-function childFiles(paths: LinkedFiles['paths'], refs: Job['files'] = {}): ChildFiles {
-  return Object.fromEntries(Object.entries(paths).map(([name, path]) => [name, { path, ...(refs[name] ?? { sha256: '', size: 0 }) }]));
 }

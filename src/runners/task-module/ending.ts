@@ -9,16 +9,16 @@ export interface Exit {
   readonly problem: string;
   /** The last job it began, by the fence; 0 for none. */
   readonly begun: number;
-  /** The system has killed processes for their memory while it lived. */
+  /** Whether the system killed processes for memory during its lifetime. */
   readonly amongOomKills: boolean;
 }
 
-/** Its own statement. */
+/** What the process itself reported before its end. */
 export interface LastWords {
-  /** The task broke the rules of the channel. */
+  /** Violation of the channel's protocol by the task. */
   readonly breach: string;
   readonly sawOutOfMemory: boolean;
-  /** The code it meant to exit with. */
+  /** The exit code that it announced. */
   readonly byeCode: number | undefined;
 }
 
@@ -32,8 +32,8 @@ interface Bounds {
   readonly memoryMb: number;
 }
 
-/** The reason for the end of a process that was not asked to end. */
-export function howItEnded(exit: Exit, words: LastWords, { tier, memoryMb }: Bounds): Ending {
+/** Determines why a process ended that was not asked to. */
+export function determineEnding(exit: Exit, words: LastWords, { tier, memoryMb }: Bounds): Ending {
   if (exit.problem !== '') return ending('crashed', `the process did not start: ${exit.problem}`);
   if (words.breach !== '') return ending('crashed', words.breach);
   if (words.sawOutOfMemory) return ending('memory', `${memoryMb} MiB, its heap is full`);
@@ -57,7 +57,7 @@ function signalOf(code: number | null): string | undefined {
   return Object.entries(constants.signals).find(([, number]) => number === code - 128)?.[0];
 }
 
-/** The end of a process that died before any job began: caused by the task itself, or perhaps by something else. */
+/** Describes the end of a process that died before any job began; `certain` if the task itself caused it. */
 export function startupCrash({ code, message }: Ending, byeCode: number | undefined) {
   if (code === 'memory') return { code, message, certain: true } as const;
   return { code: 'task-unloadable', message, certain: byeCode !== undefined } as const;

@@ -7,20 +7,19 @@ import { DEFAULT_TASK_SETTINGS, readTaskModuleSettings, SETTINGS_NAME, type Task
 import type { TaskChild } from './child-process.js';
 import type { Run } from './run.js';
 
-/** Jobs queued ahead in one child are worth about this much time … */
+/** Jobs are queued ahead in one child up to this much estimated time, and never more than MAX_AHEAD. */
 const AHEAD_MS = 8;
-/** … and never more than this many. */
 const MAX_AHEAD = 64;
 /** Jobs worth less than this together go to one child: waking another costs more than they take. */
 const PACKET_MS = 1;
-/** Nor more characters, so that large data is not kept twice. */
+/** Limit on queued characters, so that large data is not held twice. */
 const MAX_AHEAD_CHARS = 256 * 1024;
 /** Jobs shorter than this on average are queued ahead. */
 const SHORT_MS = 5;
-/** A child that has run one job this long gets nothing more, and gives back the jobs behind it. */
+/** A child that has run one job for this long gets no further ones, and returns those behind it. */
 export const STUCK_MS = 20;
 const SMOOTHING = 0.2;
-/** A task without a process waits this long while others have work; then one of their processes makes room. */
+/** How long a task without a process waits while others have work; then one of their processes makes room. */
 const STARVING_MS = 500;
 
 /** One version of one task: its waiting jobs and its children. */
@@ -38,7 +37,7 @@ export class Lane {
   readonly children = new Set<TaskChild>();
   /** Consecutive children that ended before they did anything, without a reason from the task. */
   startupCrashes = 0;
-  /** When it last had nothing to wait for. */
+  /** When it began to wait for a process. */
   #servedAt = 0;
   #waiting: Run[] = [];
   #first = 0;
@@ -69,7 +68,7 @@ export class Lane {
     this.#waiting.push(run);
   }
 
-  /** Jobs given back come first again. */
+  /** Puts returned jobs at the front. */
   putBack(runs: readonly Run[]): void {
     this.#waiting = [...runs, ...this.#waiting.slice(this.#first)];
     this.#first = 0;
@@ -90,7 +89,7 @@ export class Lane {
     return all;
   }
 
-  /** True if it was waiting here. */
+  /** Returns true if it was waiting here. */
   remove(run: Run): boolean {
     const index = this.#waiting.indexOf(run, this.#first);
     if (index !== -1) this.#waiting.splice(index, 1);
@@ -115,8 +114,8 @@ export class Lane {
   }
 
   /**
-   * The child for the next job: one with room in its packet, then an idle one, the most recently used first; otherwise the least loaded one that may
-   * have more.
+   * Picks the child for the next job: one with room in its packet, then an idle one, the most recently used first; otherwise the least
+   * loaded one that may have more.
    */
   pick(now: number): TaskChild | undefined {
     let best: TaskChild | undefined;
@@ -134,22 +133,22 @@ export class Lane {
     return best;
   }
 
-  /** More work waits than the next child, and those that are starting, will do. */
+  /** Whether more jobs wait than the next child, and those that are starting, can take. */
   needsOneMore(child: TaskChild | undefined): boolean {
     return (child === undefined || child.load >= Math.max(1, this.packet)) && this.waiting > this.starting;
   }
 
-  /** True if its jobs have waited too long for a process of their own. */
+  /** Whether its jobs have waited too long for a process of their own. */
   isStarving(now: number): boolean {
     return this.waiting > 0 && this.children.size === 0 && now - this.#servedAt > STARVING_MS;
   }
 
-  /** One of its processes has ended: from now on it may have none. */
+  /** Called when one of its processes has ended, which may have been the last. */
   onChildExit(now: number): void {
     this.#servedAt = now;
   }
 
-  /** One of its children has no job, or is starting. */
+  /** Whether one of its children has no job, or is starting. */
   get hasIdle(): boolean {
     return [...this.children].some((child) => child.load === 0 && child.state !== 'ended');
   }

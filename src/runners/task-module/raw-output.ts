@@ -6,16 +6,16 @@ import { tellsHeapFull } from '../../kit/fatal-words.js';
 import { TextLines } from '../../kit/lines.js';
 import { FloodGate } from './child/flood.js';
 
-/** Bytes read between two ticks; then the pipe fills and the task waits, not the worker. */
+/** Bytes read between two ticks; beyond that the pipe fills and the task waits, not the worker. */
 const BYTES_PER_TICK = 512 * 1024;
-/** Reports of one child between two ticks; beyond, its pipe is not read: 40,000 a second. */
+/** Limit on reports of one child between two ticks, 40,000 a second; beyond it, its pipe is not read. */
 const REPORTS_PER_TICK = 2_000;
-/** Report bytes read between two ticks: ours hold fewer than 2 MB in 50 ms. */
+/** Characters of reports read between two ticks: our own code sends less than 2 MB in 50 ms. */
 const REPORT_CHARS_PER_TICK = 2 * 1024 * 1024;
 
 /**
- * A child's output besides its answers, held to an amount that cannot harm the worker: raw stdout and stderr (console and process.stdout come as
- * reports, in order with the outcome), and the reports themselves.
+ * A child's output other than its replies, limited to an amount that cannot harm the worker: raw stdout and stderr (console and
+ * process.stdout arrive as reports, in order with the outcome), and the reports themselves.
  */
 export class RawOutput {
   sawOutOfMemory = false;
@@ -29,7 +29,7 @@ export class RawOutput {
   #reports = 0;
   #released = false;
 
-  /** @param answers the pipe that carries reports, so that a task which fills it waits too */
+  /** @param answers the pipe that carries reports, paused so that a task which fills it waits too */
   constructor(streams: readonly (Readable | null)[], answers: Readable, now: () => number, report: (progress: Progress) => void) {
     this.#answers = answers;
     this.#streams = streams.filter((stream) => stream !== null);
@@ -61,7 +61,7 @@ export class RawOutput {
     this.#report({ kind: 'log', stream, line: line.slice(0, MAX_LOG_LINE_CHARS) });
   }
 
-  /** Reports as the child sent them, in a line of this many characters. */
+  /** Takes reports of the child from a line of this many characters. */
   take(reports: readonly Progress[], chars: number): void {
     this.#reportChars += chars;
     this.#reports += reports.length;
@@ -93,7 +93,7 @@ export class RawOutput {
     this.#bytes = 0;
   }
 
-  /** The process has ended: the rest is read without pause. */
+  /** Called when the process has ended: the rest is read without pauses. */
   release(): void {
     this.#released = true;
     this.#answers.resume();

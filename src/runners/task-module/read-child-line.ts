@@ -21,7 +21,7 @@ const asks = v.object({
   holdMs: v.exactOptional(wait),
 });
 
-/** Values in the shape of an error, within its limits. */
+/** Sanitises values of the shape of an error, within its limits. */
 const details = v.pipe(
   v.unknown(),
   v.transform((value) => errorPart(value) ?? null),
@@ -39,12 +39,12 @@ const childLine = v.union([
   v.strictTuple([v.literal('completed'), number, number, json, asks]),
 ]);
 
-/** `["completed", number, tookMs, output]` is one deeper than its output; nearly all lines pass this. */
+/** `["completed", number, tookMs, output]` is one level deeper than its output; nearly all lines pass this. */
 const LINE_LIMITS: JsonLimits = { maxBytes: MAX_LINE_BYTES, maxDepth: MAX_VALUE_DEPTH + 1, maxItems: MAX_MESSAGE_VALUES };
-/** The data of children stand four deep in a line. */
+/** The data of children is four levels deep in a line. */
 const DEEP_LINE_LIMITS: JsonLimits = { ...LINE_LIMITS, maxDepth: MAX_VALUE_DEPTH + 4 };
 
-/** One line of a child, which may be the task's own invention; if it is invalid, the reason. */
+/** Parses one line of a child, which the task may have forged; returns the reason if it is invalid. */
 export function readChildLine(text: string): ChildLine | string {
   let line: unknown;
   let deep = false;
@@ -60,14 +60,14 @@ export function readChildLine(text: string): ChildLine | string {
     }
   }
   if (Array.isArray(line) && line[0] === 'completed' && (deep || text.length > MAX_JOB_DATA_BYTES / 3)) line = withinLimits(line);
-  // The line of almost every job, on a short path.
+  // Fast path for the line of almost every job.
   if (Array.isArray(line) && line[0] === 'completed' && line.length === 4 && typeof line[1] === 'number' && typeof line[2] === 'number')
     return ['completed', line[1], line[2], line[3]];
   const { success, output } = v.safeParse(childLine, line);
   return success ? output : UNREADABLE;
 }
 
-/** The process around a task enforces the limits of its output; code that bypasses it meets them here. */
+/** Enforces the limits of an output again, because a task can bypass the process around it. */
 function withinLimits(line: readonly unknown[]): readonly unknown[] {
   try {
     formatJson(line[3], VALUE_LIMITS);

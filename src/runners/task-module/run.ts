@@ -15,10 +15,10 @@ const MAX_BACKS = 3;
 /** One call of `run(job, context)`, wherever it waits or runs; ends exactly once. */
 export class Run {
   readonly job: Job;
-  /** The task's tunnel address, if it is a port of this machine. */
+  /** The local address of the task's tunnel, if it is a port of this machine. */
   readonly tunnel: TunnelAddress | undefined;
   readonly ended: Promise<Outcome>;
-  /** When its process was asked to begin it, milliseconds; 0 while it waits. */
+  /** When its process was asked to begin it, in milliseconds; 0 while it waits. */
   begunAt = 0;
   cause: StopCause | undefined;
   /** Details of the cause. */
@@ -38,7 +38,7 @@ export class Run {
         signal.removeEventListener('abort', abort);
         resolve(outcome);
       };
-      // Many jobs may hang on one signal, such as the worker's own.
+      // Many jobs may listen to one signal, such as the worker's own.
       setMaxListeners(0, signal);
       signal.addEventListener('abort', abort);
     });
@@ -54,7 +54,7 @@ export class Run {
     return this.#context.files;
   }
 
-  /** The tunnel itself. */
+  /** The tunnel of the job. */
   get way(): Tunnel | undefined {
     return this.#context.tunnel;
   }
@@ -63,7 +63,7 @@ export class Run {
     return this.#context.signal.aborted;
   }
 
-  /** It had not begun, whatever was to stop it: it waits again. */
+  /** Resets a run that had not begun, whatever was to stop it, so that it waits again. */
   renew(): this {
     this.begunAt = 0;
     this.cause = undefined;
@@ -71,8 +71,8 @@ export class Run {
   }
 
   /**
-   * Its process reports that it was taken back just as it began, or must not begin. False if that was reported so often that the task itself must be
-   * the sender.
+   * Counts reports of its process that it was revoked just as it began, or must not begin. Returns false if there were so many that the
+   * task itself must have sent them.
    */
   comesBack(): boolean {
     this.#backs += 1;
@@ -97,7 +97,7 @@ export class Run {
     this.complete({ state: 'failed', error, retry, ...(holdMs !== undefined && { holdMs }) });
   }
 
-  /** Ends the run for this cause, or an earlier one. */
+  /** Ends the run for this cause, or for an earlier one. */
   stop(cause: StopCause, detail = ''): void {
     if (this.cause === undefined) {
       this.cause = cause;

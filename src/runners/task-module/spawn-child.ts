@@ -39,10 +39,10 @@ interface SpawnOptions {
   readonly limits: Pick<ChildWish, 'memoryMb' | 'network' | 'proxySocket'>;
   readonly scratchFolder: string;
   readonly clock: Clock;
-  /** Takes the folder when the process has ended. */
+  /** Removes the folder when the process has ended. */
   readonly leftovers: Clearing;
   readonly readable: readonly string[];
-  /** The process itself is gone; the rest of its pipes is still to come. */
+  /** Called when the process itself has ended; the rest of its pipes is still to come. */
   readonly onExit: () => void;
 }
 
@@ -88,7 +88,7 @@ export function spawnChild({ sandbox, oomKills, limits, scratchFolder, clock, le
 
 type End = Pick<Exit, 'code' | 'signal' | 'problem'>;
 
-/** By SIGKILL, which bubblewrap reports as 128 + its number. */
+/** Whether the process was killed by SIGKILL, which bubblewrap reports as 128 + its number. */
 function isKill({ code, signal }: End): boolean {
   return signal === 'SIGKILL' || code === 128 + 9;
 }

@@ -34,7 +34,7 @@ const DEFAULT_SCRATCH_MB = 1_024;
 const DEFAULT_WARM_MS = 30_000;
 const TICK_MS = 50;
 const IDLE_TICK_MS = 1_000;
-/** A tick this late means that the machine slept, or its clock was set. */
+/** A tick this late means that the machine was suspended, or its clock was set. */
 const MAX_GAP_MS = 5_000;
 /** Children that die silently before their first job, until the task is blamed. */
 const MAX_STARTUP_CRASHES = 3;
@@ -42,8 +42,9 @@ const MAX_STARTUP_CRASHES = 3;
 /**
  * Runs task modules in a warm pool of child processes, at most `concurrency` of them, each for one version of one task.
  *
- * Jobs wait in the lane of their task until a child is idle. While jobs are short, a busy child may take more ahead: then many cross in one message,
- * and the pool does not wait for round trips. Whatever a child does ends in an outcome of the running job; the jobs behind it move to another child.
+ * Jobs wait in the lane of their task until a child is idle. While jobs are short, a busy child may queue several ahead, which then share
+ * a message without a round trip each. Whatever a child does ends in an outcome of the running job; the jobs behind it move to another
+ * child.
  */
 export class TaskModuleRunner implements Runner {
   readonly kind = 'task-module';
@@ -165,7 +166,7 @@ export class TaskModuleRunner implements Runner {
   #ready(child: TaskChild): void {
     const lane = this.#laneOf(child);
     if (lane !== undefined) lane.startupCrashes = 0;
-    // Before the process can be taken away again: on a slow machine the wait of others runs out while it starts.
+    // Before the process can be taken away again: on a slow machine the waiting time of others expires while it starts.
     const run = this.#mayRunOneMore() ? lane?.take() : undefined;
     if (run !== undefined) child.hand(run);
     this.#dispatch();
@@ -196,7 +197,7 @@ export class TaskModuleRunner implements Runner {
     return undefined;
   }
 
-  /** Lanes take turns: each time, another one is first. */
+  /** Round-robin: each time, another lane is first. */
   #dispatch(): void {
     for (const lane of [...this.#lanes.values()]) {
       if (lane.waiting === 0) continue;
@@ -303,7 +304,7 @@ export class TaskModuleRunner implements Runner {
     this.#timer = undefined;
     const now = this.#clock.now();
     const gapMs = now - this.#tickDueAt;
-    if (Math.abs(gapMs) > MAX_GAP_MS) for (const lane of this.#lanes.values()) for (const child of lane.children) child.forgive(gapMs);
+    if (Math.abs(gapMs) > MAX_GAP_MS) for (const lane of this.#lanes.values()) for (const child of lane.children) child.excludeGap(gapMs);
     let busy = false;
     for (const lane of [...this.#lanes.values()]) {
       let staying = lane.children.size;
@@ -312,7 +313,7 @@ export class TaskModuleRunner implements Runner {
         if (child.load > 1 && now - (child.head?.begunAt ?? now) > STUCK_MS) child.recall();
         if (child.load > 0 || child.state === 'starting') {
           busy = true;
-          this.#watch.look(child);
+          this.#watch.check(child);
         } else if (now - child.idleSince > this.#warmMs && (lane !== this.#newest || staying > 1)) {
           staying -= 1;
           child.kill('closed');

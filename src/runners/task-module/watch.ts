@@ -5,35 +5,35 @@ import type { TaskChild } from './child-process.js';
 
 const SCRATCH_POLL_MS = 1_000;
 
-/** A process that has grown this far towards its limit takes no further job, which would be charged for leftovers of others. */
+/** A process that has come this close to its memory limit takes no further job, which would be charged for leftovers of others. */
 const TIRED_SHARE = 0.9;
 
 /** Measures running jobs from outside, and kills those that exceed a limit. */
 export class Watch {
   readonly #limits: { readonly memoryBytes: number; readonly scratchBytes: number };
   readonly #clock: Clock;
-  readonly #looked = new WeakMap<TaskChild, { memoryAt: number; scratchAt: number }>();
+  readonly #lastChecks = new WeakMap<TaskChild, { memoryAt: number; scratchAt: number }>();
 
   constructor(limits: { readonly memoryBytes: number; readonly scratchBytes: number }, clock: Clock) {
     this.#limits = limits;
     this.#clock = clock;
   }
 
-  /** Called for each busy child at each tick; returns at once. */
-  look(child: TaskChild): void {
+  /** Called for each busy child at each tick; does not block. */
+  check(child: TaskChild): void {
     const now = this.#clock.now();
-    let looked = this.#looked.get(child);
-    if (looked === undefined) {
-      looked = { memoryAt: 0, scratchAt: now };
-      this.#looked.set(child, looked);
+    let lastChecks = this.#lastChecks.get(child);
+    if (lastChecks === undefined) {
+      lastChecks = { memoryAt: 0, scratchAt: now };
+      this.#lastChecks.set(child, lastChecks);
     }
-    if (now - looked.memoryAt >= residentPollMs) {
-      looked.memoryAt = now;
+    if (now - lastChecks.memoryAt >= residentPollMs) {
+      lastChecks.memoryAt = now;
       void this.#memory(child);
     }
-    if (now - looked.scratchAt >= SCRATCH_POLL_MS) {
-      looked.scratchAt = Number.POSITIVE_INFINITY;
-      const last = looked;
+    if (now - lastChecks.scratchAt >= SCRATCH_POLL_MS) {
+      lastChecks.scratchAt = Number.POSITIVE_INFINITY;
+      const last = lastChecks;
       void this.#scratch(child).finally(() => {
         last.scratchAt = this.#clock.now();
       });

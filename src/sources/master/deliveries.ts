@@ -11,35 +11,39 @@ import { uploadResult } from './upload-result.js';
 
 const MAX_RESULTS = 1_000;
 const RETRY_MS = 1_000;
-/** While a message is under way, outcomes gather for so long, or until there are so many: thousands a second go in few messages and transactions. */
-const GATHER_MS = 5;
-const GATHERED = 200;
-/** A larger outcome is a stream of its own, behind everything else; of others, so many characters share a message … */
+/**
+ * While a message is in flight, outcomes are batched for this long, or until there are BATCHED of them: thousands per second share few
+ * messages and transactions.
+ */
+const BATCH_DELAY_MS = 5;
+const BATCHED = 200;
+/** A larger outcome is streamed on its own, behind everything else. */
 const LARGE_CHARS = 32 * 1024;
 const MAX_BATCH_CHARS = 256 * 1024;
-/** … and so many are under way: a beat that comes behind them does not wait for long. */
-const MAX_UNDER_WAY_CHARS = 1024 * 1024;
-/** While the one is being answered, the other fills the line. */
+/** Characters of messages in flight: a beat queued behind them does not wait long. */
+const MAX_IN_FLIGHT_CHARS = 1024 * 1024;
+/** While one is waiting for its answer, the other keeps the link busy. */
 const UPLOADS_AT_ONCE = 2;
-/** No more jobs are claimed while more waits than the line carries in this time, at least and at most so much. */
+/** No more jobs are claimed while more is queued than the link carries in this time, within LEAST_FULL_CHARS and MOST_FULL_CHARS. */
 const FULL_MS = 10_000;
 const LEAST_FULL_CHARS = 1024 * 1024;
 const MOST_FULL_CHARS = 64 * 1024 * 1024;
 
-/** An outcome that the Master has not answered for. */
+/** An outcome that the Master has not answered yet. */
 interface Parcel {
   readonly settlement: Settlement;
   readonly chars: number;
-  /** All of it is on its way, the answer will come. */
+  /** Whether all of it has been sent, so that only the answer is outstanding. */
   sent: boolean;
-  /** Ends its stream, while that is under way. */
+  /** Aborts its upload while that is in progress. */
   upload: AbortController | undefined;
 }
 
 /**
- * Carries outcomes from the outbox to the Master. Small ones of one event-loop turn travel in one message, and those that come while another is under way
- * gather a little; large ones travel each by itself. What was not answered when the link ended goes over the next one, of a large one only what the
- * Master lacks. What the Master does not want any more is withdrawn at once, in the middle of its way too; what its run told is delivered still.
+ * Delivers outcomes from the outbox to the Master. Small outcomes of one event-loop turn share a message, and those that arrive while
+ * another message is in flight are batched briefly; large ones are uploaded individually. Whatever is unanswered when the link ends is sent
+ * over the next one; of a large outcome, only the part that the Master lacks. An outcome that the Master no longer wants is withdrawn at
+ * once, even in mid-transfer; the reports of its run are still delivered.
  */
 export class Deliveries {
   readonly #outbox: Outbox;
@@ -47,20 +51,20 @@ export class Deliveries {
   readonly #log: Log;
   readonly #parcels = new Map<string, Parcel>();
   readonly #lastWords: LastWords;
-  /** Those that the Master has no lease of any more, and that are delivered all the same. */
+  /** Outcomes whose lease the Master has ended, and that are delivered anyway. */
   readonly #late = new Set<string>();
   #small: Parcel[] = [];
   #large: Parcel[] = [];
   #rpc: Rpc | undefined;
-  /** The Master is older than uploads: everything is sent in messages. */
+  /** Set if the Master does not know uploads: everything is sent in messages. */
   #messagesOnly = false;
   #scheduled = false;
-  #gathering: Timer | undefined;
-  #underWay = 0;
-  #underWayChars = 0;
+  #batchTimer: Timer | undefined;
+  #inFlight = 0;
+  #inFlightChars = 0;
   #uploads = 0;
   #chars = 0;
-  /** The line may be given more. */
+  /** Wakes when the link can take more. */
   readonly #room = new Wake();
 
   constructor(outbox: Outbox, clock: Clock, log: Log) {
@@ -70,7 +74,7 @@ export class Deliveries {
     this.#lastWords = new LastWords(outbox, clock, log);
   }
 
-  /** A link is up and the Master knows us: everything that waits goes out. */
+  /** Called when a link is up and the Master has accepted our greeting: sends everything that is pending. */
   connect(rpc: Rpc): void {
     this.#rpc = rpc;
     this.#messagesOnly = false;
@@ -88,7 +92,7 @@ export class Deliveries {
     this.#lastWords.disconnect(rpc);
   }
 
-  /** Of the outcomes on their way those whose leases the Master is to renew. */
+  /** Returns the outcomes in transit whose leases the Master must renew. */
   leased(): LeaseKey[] {
     return this.#outbox
       .pending()
@@ -96,7 +100,10 @@ export class Deliveries {
       .map(({ id, lease }) => ({ id, lease }));
   }
 
-  /** Resolves once the outcome is safe: on disk, or acknowledged. `late`: it tells what a run had made that was cancelled under it. */
+  /**
+   * Queues an outcome. Resolves once it is safe: on disk, or acknowledged. `late`: it carries the output of a run that was cancelled in the
+   * meantime.
+   */
   deliver(settlement: Settlement, late = false): Promise<void> {
     if (late) this.#late.add(leaseKeyOf(settlement));
     const safe = this.#outbox.put(settlement);
@@ -106,15 +113,15 @@ export class Deliveries {
   }
 
   /**
-   * The Master says that these leases are not ours any more: their outcomes do not count, and are not sent. What a run that failed had made is: if it was
-   * cancelled, that is kept. And what it told, as it belongs to the history of its job.
+   * Handles leases that the Master reports as lost: their outcomes do not count and are not sent. Exceptions are the output of a failed
+   * run, which is kept if the job was cancelled, and the run's reports, which belong to the job's history.
    */
   withdraw(keys: readonly LeaseKey[]): void {
     for (const key of keys) {
       const parcel = this.#parcels.get(leaseKeyOf(key));
-      // Without a parcel: what an earlier process has left, before the first link of this one.
+      // There is no parcel for outcomes left by an earlier process before the first link of this one.
       const settlement = parcel?.settlement ?? this.#outbox.get(key);
-      // Its lease may be over because the outcome has just been taken.
+      // The lease may have ended precisely because the outcome was just accepted.
       if (settlement === undefined || parcel?.sent || this.#lastWords.has(key)) continue;
       if (isWithOutput(settlement)) this.#late.add(leaseKeyOf(key));
       else {
@@ -129,7 +136,7 @@ export class Deliveries {
     }
   }
 
-  /** Resolves when the line may be given more, or the signal aborts: a job whose outcome would wait here for long is better done elsewhere. */
+  /** Resolves when the link can take more, or the signal aborts: a job whose outcome would wait here for long is better done elsewhere. */
   room(signal: AbortSignal): Promise<void> {
     return this.#room.until(() => !this.#isFull(), signal);
   }
@@ -140,16 +147,16 @@ export class Deliveries {
   }
 
   #isFull(): boolean {
-    const carries = (this.#rpc?.bytesPerMs ?? 0) * FULL_MS;
-    return this.#rpc !== undefined && this.#chars > Math.min(MOST_FULL_CHARS, Math.max(LEAST_FULL_CHARS, carries));
+    const capacity = (this.#rpc?.bytesPerMs ?? 0) * FULL_MS;
+    return this.#rpc !== undefined && this.#chars > Math.min(MOST_FULL_CHARS, Math.max(LEAST_FULL_CHARS, capacity));
   }
 
   #add(settlement: Settlement): void {
     const { outcome, reports = [] } = settlement;
     let chars = 300;
     for (const { progress } of reports) chars += sizeOfProgress(progress);
-    if (outcome.state !== 'released') chars += weigh(outcome.output);
-    if (outcome.state === 'completed') chars += weigh(outcome.children);
+    if (outcome.state !== 'released') chars += charsOf(outcome.output);
+    if (outcome.state === 'completed') chars += charsOf(outcome.children);
     const parcel: Parcel = { settlement, chars, sent: false, upload: undefined };
     this.#parcels.set(leaseKeyOf(settlement), parcel);
     this.#chars += chars;
@@ -169,21 +176,21 @@ export class Deliveries {
   #schedule(): void {
     this.#startUploads();
     if (this.#scheduled || this.#rpc === undefined || this.#small.length === 0) return;
-    if (this.#underWay > 0 && this.#small.length < GATHERED) {
-      this.#gathering ??= this.#clock.after(GATHER_MS, () => this.#sendSoon(), { unref: true });
+    if (this.#inFlight > 0 && this.#small.length < BATCHED) {
+      this.#batchTimer ??= this.#clock.after(BATCH_DELAY_MS, () => this.#sendSoon(), { unref: true });
       return;
     }
     this.#sendSoon();
   }
 
   #sendSoon(): void {
-    this.#gathering?.cancel();
-    this.#gathering = undefined;
+    this.#batchTimer?.cancel();
+    this.#batchTimer = undefined;
     if (this.#scheduled) return;
     this.#scheduled = true;
     setImmediate(() => {
       this.#scheduled = false;
-      while (this.#rpc !== undefined && this.#small.length > 0 && this.#underWayChars < MAX_UNDER_WAY_CHARS)
+      while (this.#rpc !== undefined && this.#small.length > 0 && this.#inFlightChars < MAX_IN_FLIGHT_CHARS)
         void this.#send(this.#rpc, this.#take());
     });
   }
@@ -203,8 +210,8 @@ export class Deliveries {
     if (parcels.length === 0) return;
     const chars = parcels.reduce((sum, parcel) => sum + parcel.chars, 0);
     for (const parcel of parcels) parcel.sent = true;
-    this.#underWay += 1;
-    this.#underWayChars += chars;
+    this.#inFlight += 1;
+    this.#inFlightChars += chars;
     try {
       const results = parcels.map(({ settlement }) => settlement);
       const { answers } = checked(shareResultsAnswer, await rpc.call('shareResults', { results }));
@@ -216,8 +223,8 @@ export class Deliveries {
     } catch (error) {
       this.#failed(rpc, parcels, error);
     } finally {
-      this.#underWay -= 1;
-      this.#underWayChars -= chars;
+      this.#inFlight -= 1;
+      this.#inFlightChars -= chars;
       this.#schedule();
     }
   }
@@ -258,7 +265,7 @@ export class Deliveries {
         lease,
         hint: 'No action needed; another worker has the job. If this is frequent, raise the Master’s `--lease-ms`.',
       });
-    // Of what was refused unseen, the Master has not read what the run told.
+    // An outcome refused before it was sent had reports that the Master has not seen.
     if (answer === 'stale' && !parcel.sent) this.#giveUp(parcel.settlement);
     else {
       this.#outbox.acknowledge(parcel.settlement);
@@ -266,7 +273,7 @@ export class Deliveries {
     }
   }
 
-  /** Nothing of it is delivered but what its run told. */
+  /** Gives up an outcome; only the reports of its run are still delivered. */
   #giveUp(settlement: Settlement): void {
     if (settlement.reports === undefined) this.#outbox.acknowledge(settlement);
     else this.#lastWords.add(settlement);
@@ -281,7 +288,7 @@ export class Deliveries {
     if (!this.#isFull()) this.#room.wake();
   }
 
-  /** The link may be alive (the Master's disk is full, say): once more on this one after a while, or over the next. */
+  /** The link may still be alive (for example, the Master's disk is full): retry on this link after a delay, or over the next one. */
   #failed(rpc: Rpc, parcels: readonly Parcel[], error: unknown): void {
     this.#log.debug('outcomes could not be delivered', { results: parcels.length, error });
     if (this.#rpc !== rpc) return;
@@ -297,12 +304,12 @@ export class Deliveries {
   }
 }
 
-/** What a run that failed had made: the Master keeps it also of one that was cancelled. */
+/** Returns whether it is a failed run with output, which the Master keeps even if the job was cancelled. */
 function isWithOutput({ outcome }: Settlement): boolean {
   return outcome.state === 'failed' && outcome.output !== undefined;
 }
 
-function weigh(output: unknown): number {
+function charsOf(output: unknown): number {
   if (typeof output === 'string') return output.length;
   if (typeof output !== 'object' || output === null) return 20;
   return JSON.stringify(output).length;

@@ -6,12 +6,12 @@ import type { Rpc } from '../../swarm/peer.js';
 import type { Outbox } from '../outbox.js';
 
 const RETRY_MS = 1_000;
-/** Responses of a reachable Master to a message that it will never accept. */
+/** Error codes of a reachable Master for a message that it will never accept. */
 const HOPELESS: ReadonlySet<string> = new Set(['rpc-invalid', 'rpc-unknown-verb']);
 
 /**
- * Delivers the reports of runs whose outcomes no longer count: they still belong to the history of a cancelled job. Until they are in the ledger, the
- * settlement stays in the outbox. One at a time: they are few, and not urgent.
+ * Delivers the reports of runs whose outcomes no longer count: they still belong to the history of a cancelled job. The settlement stays in
+ * the outbox until they are in the ledger. Sent one at a time, since they are few and not urgent.
  */
 export class LastWords {
   readonly #outbox: Outbox;
@@ -49,7 +49,7 @@ export class LastWords {
     if (this.#sending) return;
     this.#sending = true;
     let failed = false;
-    for (let next = this.#next(); next !== undefined && !failed; next = this.#next()) failed = !(await this.#tell(...next));
+    for (let next = this.#next(); next !== undefined && !failed; next = this.#next()) failed = !(await this.#report(...next));
     this.#sending = false;
     if (failed) this.#clock.after(RETRY_MS, () => void this.#send(), { unref: true });
   }
@@ -59,8 +59,8 @@ export class LastWords {
     return this.#rpc === undefined || settlement === undefined ? undefined : [this.#rpc, settlement];
   }
 
-  /** False: again later, or over the next link. */
-  async #tell(rpc: Rpc, settlement: Settlement): Promise<boolean> {
+  /** Returns false if it must be retried later, or over the next link. */
+  async #report(rpc: Rpc, settlement: Settlement): Promise<boolean> {
     const { id, lease, reports = [] } = settlement;
     try {
       await rpc.call('report', { reports: reports.map((report) => ({ id, lease, ...report })) }, { timeoutMs: 0 });

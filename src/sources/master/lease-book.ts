@@ -9,7 +9,7 @@ import type { RunReports } from './run-reports.js';
 
 /** What a lease needs from its source. */
 export interface LeaseDuties {
-  /** `late`: partial output of a run that was cancelled. */
+  /** `late`: the partial output of a run that was cancelled. */
   settle(settlement: Settlement, late: boolean): Promise<void>;
   readonly reports: ReportSender;
   origin(digest: string): TaskOrigin;
@@ -35,7 +35,7 @@ export class LeaseBook {
     return [...this.#held.values()].map(({ item }) => ({ id: item.id, lease: item.lease }));
   }
 
-  /** Leases whose runs have not begun. */
+  /** Returns the leases whose runs have not begun. */
   waiting(): LeaseKey[] {
     return [...this.#held.values()].filter(({ begun }) => !begun).map(({ item }) => ({ id: item.id, lease: item.lease }));
   }
@@ -47,12 +47,15 @@ export class LeaseBook {
     return lease;
   }
 
-  /** The Master reports these as lost: stop the runs, their outcomes will not count. The jobs may continue elsewhere, or here. */
+  /**
+   * Called when the Master reports leases as lost: stops their runs, whose outcomes no longer count. The jobs may continue elsewhere, or
+   * here.
+   */
   lose(keys: readonly LeaseKey[]): void {
     for (const key of keys) this.#held.get(leaseKeyOf(key))?.lose();
   }
 
-  /** The same for cancelled jobs: the signals of the runs abort with `cancelled`. The partial output of a run is still reported. */
+  /** The same for cancelled jobs: the signals of their runs abort with `cancelled`. A run's partial output is still reported. */
   cancel(keys: readonly LeaseKey[]): void {
     for (const key of keys) this.#held.get(leaseKeyOf(key))?.cancel();
   }
@@ -90,7 +93,7 @@ class MasterLease extends HeldLease {
     this.#begunAt ??= this.#duties.now();
   }
 
-  /** Reports until its end are still sent. */
+  /** The run's reports until its end are still sent. */
   override lose(): void {
     this.#release();
     this.stop();
@@ -102,7 +105,7 @@ class MasterLease extends HeldLease {
     this.stop(new PeerworkError('cancelled'));
   }
 
-  /** Even when it is lost: the last lines of a cancelled run are part of its log. */
+  /** Accepts reports even after the lease is lost: the last lines of a cancelled run belong to its log. */
   override report(progress: Progress): void {
     if (this.isOver) return;
     const { reports } = this.#duties;
@@ -114,7 +117,7 @@ class MasterLease extends HeldLease {
     const isLate = this.#cancelled && outcome.state === 'failed' && outcome.output !== undefined;
     if (this.signal.aborted && !isLate) return;
     const reports = this.#reports && this.#duties.reports.take(this.#reports);
-    // The outbox takes over before the book forgets: a beat in between must still renew the lease.
+    // Put it into the outbox before the book forgets it: a beat in between must still renew the lease.
     const settlement: Settlement = {
       id: this.item.id,
       lease: this.item.lease,

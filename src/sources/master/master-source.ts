@@ -30,7 +30,7 @@ export interface WorkerFacts {
   readonly version: string;
   readonly concurrency: number;
   readonly isolation: string;
-  /** Of task modules. */
+  /** Isolation tier of task modules. */
   readonly tier?: IsolationTier;
   readonly platform: string;
   readonly labels: readonly string[];
@@ -47,18 +47,18 @@ export interface MasterFinder {
 }
 
 export interface MasterSourceOptions {
-  /** Creates the swarm member; its handlers serve the Master's calls. */
+  /** Joins the swarm; the returned handlers serve the Master's calls. */
   readonly join: (accept: (peer: PeerFacts) => RpcHandlers) => MasterFinder;
-  /** May take a while after the start; only the first greeting waits for it. `renew` reports later changes. */
+  /** Returns the worker's facts. May take a while after the start; only the first greeting waits for it. `renew` reports later changes. */
   readonly facts: () => Promise<WorkerFacts>;
-  /** The Master's public key, base64url: the required signer of its tasks. */
+  /** The Master's public key (base64url), which must have signed its tasks. */
   readonly publisher: string;
   readonly outbox: Outbox;
   readonly clock: Clock;
   readonly log: Log;
 }
 
-/** The Master that we are linked with and that has accepted our greeting. */
+/** The Master that we are linked to and that has accepted our greeting. */
 export interface JoinedMaster {
   readonly name: string;
   readonly peer: Peer;
@@ -73,9 +73,9 @@ export interface MasterSourceEvents {
 /**
  * Leases jobs from a peerwork Master.
  *
- * Leases outlive links. When a link is lost the runs continue. Over the next link the worker first reports the leases that it still holds
- * (`isMaster`) and learns which of them are lost. It delivers the outbox and the runs' reports, and only then requests more work. While a link is up
- * one beat renews all leases at once.
+ * Leases outlive links. When a link is lost, runs continue. Over the next link the worker first reports the leases it still holds
+ * (`isMaster`) and learns which of them are lost. It delivers the outbox and the runs' reports, and only then requests more work. While a
+ * link is up, one beat renews all leases at once.
  */
 export class MasterSource extends LeasedSource {
   readonly #events = new EventEmitter<MasterSourceEvents>();
@@ -87,12 +87,13 @@ export class MasterSource extends LeasedSource {
   readonly #reports: ReportSender;
   #master: JoinedMaster | undefined;
   #beat: Timer | undefined;
-  /** Answers with jobs to requests for work, over this link. */
+  /** Number of non-empty answers to `requestWork` over this link. */
   #answers = 0;
-  /** What this worker can do, and the last state reported to the Master. */
+  /** What this worker can do. */
   #facts: WorkerFacts | undefined;
-  #told: WorkerFacts | undefined;
-  /** Ends the open request for work. */
+  /** The facts that were last reported to the Master. */
+  #reportedFacts: WorkerFacts | undefined;
+  /** Withdraws the open request for work. */
   #withdraw: (() => void) | undefined;
 
   constructor(options: MasterSourceOptions) {
@@ -127,13 +128,13 @@ export class MasterSource extends LeasedSource {
     this.#swarm.start();
   }
 
-  /** The worker can do more. The next request for work reports it, so the open one ends. */
+  /** Called when the worker can do more. The next request for work reports it, so the open one is withdrawn. */
   renew(facts: WorkerFacts): void {
     this.#facts = facts;
     this.#withdraw?.();
   }
 
-  /** Also the reports of runs that no longer count: no outcome carries them. */
+  /** Also flushes the reports of runs that no longer count, since no outcome carries them. */
   async flush(signal: AbortSignal): Promise<void> {
     await Promise.all([this.#deliveries.flush(signal), this.#reports.emptied(signal)]);
   }
@@ -147,7 +148,7 @@ export class MasterSource extends LeasedSource {
     return work.map((item) => this.#book.open(item));
   }
 
-  /** While there is a Master, the request itself waits for work; otherwise only its return wakes the claim. */
+  /** While a Master is connected, the request itself waits for work; otherwise only its return wakes the claim. */
   protected override idleMs(): number {
     return this.#master === undefined ? Number.POSITIVE_INFINITY : 0;
   }
@@ -165,7 +166,7 @@ export class MasterSource extends LeasedSource {
     return rpc;
   }
 
-  /** Everything that the Master must keep leased: runs, and outcomes in transit. */
+  /** Returns everything that the Master must keep leased: runs, and outcomes in transit. */
   #holding(): LeaseKey[] {
     return [...this.#book.keys(), ...this.#settled()];
   }
@@ -174,13 +175,13 @@ export class MasterSource extends LeasedSource {
     return this.#deliveries.leased();
   }
 
-  /** The Master reports these as lost. */
+  /** Handles leases that the Master reports as lost. */
   #lose(keys: readonly LeaseKey[]): void {
     this.#book.lose(keys);
     this.#deliveries.withdraw(keys);
   }
 
-  /** The same, because the jobs were cancelled. */
+  /** The same for cancelled jobs. */
   #cancel(keys: readonly LeaseKey[]): void {
     this.#book.cancel(keys);
     this.#deliveries.withdraw(keys);
@@ -197,7 +198,7 @@ export class MasterSource extends LeasedSource {
       );
       this.#master = { name: answer.name, peer };
       this.#answers = 0;
-      this.#told = facts;
+      this.#reportedFacts = facts;
       this.#lose(answer.lost);
       this.#deliveries.connect(peer.rpc);
       this.#reports.connect(peer.rpc);
@@ -241,22 +242,22 @@ export class MasterSource extends LeasedSource {
   }
 
   async #requestWork(rpc: Rpc, capacity: number, signal: AbortSignal): Promise<WorkItem[]> {
-    // The call itself is never cancelled: jobs in transit would be lost until their lease ends. A call with capacity 0 makes the Master answer the
-    // open one at once, with jobs or without.
+    // Never cancel the call itself: jobs in transit would be lost until their leases end. A call with capacity 0 makes the Master answer
+    // the open one at once, with or without jobs.
     const withdraw = () => void rpc.call('requestWork', { capacity: 0 }).catch(() => {});
     const facts = this.#facts;
-    const news = facts === undefined || facts === this.#told ? {} : { can: { labels: facts.labels, runners: facts.runners } };
+    const changes = facts === undefined || facts === this.#reportedFacts ? {} : { can: { labels: facts.labels, runners: facts.runners } };
     signal.addEventListener('abort', withdraw, { once: true });
     this.#withdraw = withdraw;
     try {
-      const call = rpc.call('requestWork', { capacity, ...news }, { timeoutMs: 0 });
-      this.#told = facts;
+      const call = rpc.call('requestWork', { capacity, ...changes }, { timeoutMs: 0 });
+      this.#reportedFacts = facts;
       const { work } = checked(requestWorkAnswer, await call);
       if (work.length > 0) this.#answers += 1;
       return work;
     } catch (error) {
-      // The Master may not have read it.
-      this.#told = undefined;
+      // The Master may not have received it.
+      this.#reportedFacts = undefined;
       this.#options.log.debug('a request for work ended', { error });
       if (this.#master?.peer.rpc === rpc) await pause(this.#options.clock, RETRY_MS, signal);
       return [];
@@ -267,7 +268,7 @@ export class MasterSource extends LeasedSource {
   }
 }
 
-/** The files of one task version, fetched from whichever link to the Master is up at that moment. */
+/** The files of one task version, fetched over whichever link to the Master is up. */
 class PeerOrigin implements TaskOrigin {
   readonly digest: string;
   readonly publisher: string;

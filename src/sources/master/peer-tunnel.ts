@@ -6,12 +6,12 @@ import type { Rpc } from '../../swarm/peer.js';
 import { onAbort } from '../../swarm/rpc/on-abort.js';
 import { StreamDuplex } from './stream-duplex.js';
 
-/** Longer than the Master tries to connect, so that its answer with the reason arrives. */
+/** Longer than the Master's connection attempt, so that its answer with the reason arrives. */
 const OPEN_LIMIT_MS = 15_000;
 
 /**
- * The tunnel of one lease, over the link to the Master that is up when a connection is opened. Connections end with their link, as with a cut cable,
- * and all of them with the lease; new ones can be opened over the next link.
+ * The tunnel of one lease. Connections use the link to the Master that is up when they are opened. They end with that link, like with a cut
+ * cable, and all of them with the lease; new ones can be opened over the next link.
  */
 export class PeerTunnel implements Tunnel {
   readonly #key: LeaseKey;
@@ -24,7 +24,7 @@ export class PeerTunnel implements Tunnel {
     this.#rpc = rpc;
   }
 
-  /** Aborting the signal also ends the connection. */
+  /** Opens a connection. Aborting the signal also ends it. */
   async open(signal: AbortSignal): Promise<Duplex> {
     if (this.#closed) throw new PeerworkError('tunnel-lease-ended');
     if (signal.aborted) throw new PeerworkError('rpc-cancelled');
@@ -48,7 +48,7 @@ export class PeerTunnel implements Tunnel {
     return connection;
   }
 
-  /** The lease has ended. */
+  /** Called when the lease has ended. */
   close(): void {
     this.#closed = true;
     for (const connection of this.#open) connection.destroy(new PeerworkError('tunnel-lease-ended'));

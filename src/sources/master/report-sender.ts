@@ -7,22 +7,22 @@ import type { Log } from '../../log.js';
 import type { Rpc } from '../../swarm/peer.js';
 import { RunReports } from './run-reports.js';
 
-/** Reports are sent after this delay: those of a quick job travel with its outcome only, and cost no message. */
-const TELL_MS = 50;
+/** Delay before reports are sent: those of a quick job travel with its outcome and cost no message of their own. */
+const SEND_DELAY_MS = 50;
 const RETRY_MS = 1_000;
-/** Of one message. */
+/** Maximum bytes of reports in one message. */
 const MAX_BYTES = 2 * MAX_REPORT_BYTES;
 
 /**
- * Delivers the reports of running jobs to the Master. One message at a time. Reports are kept until the Master has confirmed that they are in the
- * ledger, so that the end of a link loses none. Unconfirmed reports of a run that ends travel with its outcome; those of a run that no longer counts
- * are sent here.
+ * Delivers the reports of running jobs to the Master, one message at a time. Reports are kept until the Master has confirmed that they are
+ * in the ledger, so that the end of a link loses none. Unconfirmed reports of a run that ends travel with its outcome; those of a run that
+ * no longer counts are sent from here.
  */
 export class ReportSender {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #shared = { held: 0 };
-  /** Runs with reports to send. */
+  /** Runs with pending reports. */
   readonly #runs = new Set<RunReports>();
   #rpc: Rpc | undefined;
   #timer: Timer | undefined;
@@ -53,7 +53,7 @@ export class ReportSender {
     this.#arm();
   }
 
-  /** All reports of the run that are not confirmed; the caller sends them. */
+  /** Removes and returns all unconfirmed reports of a run; the caller sends them. */
   take(run: RunReports): Report[] {
     const reports = run.all();
     run.clear();
@@ -62,7 +62,7 @@ export class ReportSender {
     return reports;
   }
 
-  /** Resolves when all reports are delivered, or taken over by an outcome; or when the signal aborts. */
+  /** Resolves when all reports are delivered or have been taken over by an outcome, or when the signal aborts. */
   emptied(signal: AbortSignal): Promise<void> {
     return this.#delivered.until(() => this.#runs.size === 0, signal);
   }
@@ -72,7 +72,7 @@ export class ReportSender {
     this.#rpc = undefined;
   }
 
-  #arm(delayMs = TELL_MS): void {
+  #arm(delayMs = SEND_DELAY_MS): void {
     if (this.#sending || this.#rpc === undefined || this.#runs.size === 0) return;
     this.#timer ??= this.#clock.after(
       delayMs,
@@ -107,18 +107,18 @@ export class ReportSender {
     }
   }
 
-  /** As much as fits into a message, of the runs that have waited long enough. */
+  /** Collects as much as fits into a message, from the runs that have waited long enough. */
   #batch(): { readonly run: RunReports; readonly reports: Report[] }[] {
     const batch: { run: RunReports; reports: Report[] }[] = [];
     const now = this.#clock.now();
     let [count, bytes] = [0, 0];
     for (const run of [...this.#runs]) {
-      if (now - run.oldestAt < TELL_MS / 2) continue;
+      if (now - run.oldestAt < SEND_DELAY_MS / 2) continue;
       count += run.size;
       bytes += run.bytes;
       if (batch.length > 0 && (count > MAX_REPORTS || bytes > MAX_BYTES)) break;
       batch.push({ run, reports: run.send() });
-      // Next time others come first.
+      // Move the run to the end, so that others come first next time.
       this.#runs.delete(run);
       this.#runs.add(run);
     }

@@ -3,12 +3,12 @@ import type { Progress } from '../../job/job.js';
 import { MAX_REPORT_BYTES, MAX_REPORTS } from '../../job/limits.js';
 import type { LeaseKey, Report } from '../../job/verbs.js';
 
-/** Room for the line with the number of dropped lines, and for a progress value that is kept separately. */
+/** Leaves room for the line with the number of dropped lines, and for a progress value that is kept separately. */
 const MAX_HELD = MAX_REPORTS - 2;
 const MAX_HELD_BYTES = MAX_REPORT_BYTES - 128 * 1024;
-/** Of all runs together; beyond, each keeps less: a Worker without a link must not be filled by the output of its jobs. */
+/** Limit for all runs together; beyond it, each run keeps less. The output of jobs must not fill a Worker without a link. */
 const MAX_SHARED_BYTES = 32 * 1024 * 1024;
-const MAX_BYTES_THEN = 64 * 1024;
+const MAX_CROWDED_BYTES = 64 * 1024;
 
 interface Held {
   readonly n: number;
@@ -16,14 +16,14 @@ interface Held {
   readonly bytes: number;
 }
 
-/** The size of all reports of a Worker. */
+/** Total size of all unconfirmed reports of a Worker, in bytes. */
 export interface HeldBytes {
   held: number;
 }
 
 /**
- * The unconfirmed reports of one run, numbered from 1. If there is no more room the oldest lines are dropped, and a line gives their number; the last
- * progress stays.
+ * The unconfirmed reports of one run, numbered from 1. When there is no more room, the oldest lines are dropped and one line gives their
+ * number; the latest progress is kept.
  */
 export class RunReports {
   readonly key: LeaseKey;
@@ -31,12 +31,12 @@ export class RunReports {
   #held: Held[] = [];
   #bytes = 0;
   #lastN = 0;
-  /** Reports up to this number are in transit. */
+  /** Number of the last report in transit. */
   #sentN = 0;
   #dropped = { count: 0, n: 0 };
-  /** The latest progress, if later lines have pushed it out. */
+  /** The latest progress, if later lines have displaced it. */
   #progress: Held | undefined;
-  /** Arrival of the oldest report. */
+  /** When the oldest report arrived. */
   oldestAt = 0;
 
   constructor({ id, lease }: LeaseKey, shared: HeldBytes) {
@@ -48,7 +48,7 @@ export class RunReports {
     return this.#held.length === 0 && this.#dropped.count === 0 && this.#progress === undefined;
   }
 
-  /** At most as many as `all` returns. */
+  /** An upper bound for the length of `all()`. */
   get size(): number {
     return this.#held.length + 2;
   }
@@ -64,11 +64,11 @@ export class RunReports {
     const bytes = bytesOfProgress(progress);
     this.#held.push({ n: this.#lastN, progress, bytes });
     this.#count(bytes);
-    const most = this.#shared.held > MAX_SHARED_BYTES ? MAX_BYTES_THEN : MAX_HELD_BYTES;
+    const most = this.#shared.held > MAX_SHARED_BYTES ? MAX_CROWDED_BYTES : MAX_HELD_BYTES;
     while (this.#held.length > MAX_HELD || (this.#bytes > most && this.#held.length > 1)) this.#drop();
   }
 
-  /** All of it, oldest first: at most MAX_REPORTS and MAX_REPORT_BYTES. */
+  /** Returns all reports, oldest first: at most MAX_REPORTS and MAX_REPORT_BYTES. */
   all(): Report[] {
     const { count, n } = this.#dropped;
     const line = `(${count} lines were dropped: they came faster than they could be sent)`;
@@ -79,13 +79,13 @@ export class RunReports {
     return first;
   }
 
-  /** All of them, now in transit. */
+  /** Returns all reports and marks them as in transit. */
   send(): Report[] {
     this.#sentN = this.#lastN;
     return this.all();
   }
 
-  /** The Master has the reports up to number `n`. */
+  /** Called when the Master has stored the reports up to number `n`. */
   acknowledge(n: number, now: number): void {
     const count = this.#held.findIndex((each) => each.n > n);
     for (const { bytes } of this.#held.splice(0, count === -1 ? this.#held.length : count)) this.#count(-bytes);
@@ -94,12 +94,12 @@ export class RunReports {
     this.oldestAt = now;
   }
 
-  /** Another sender takes them over. */
+  /** Drops all reports, because another sender has taken them over. */
   clear(): void {
     this.acknowledge(Number.POSITIVE_INFINITY, 0);
   }
 
-  /** A progress value that was not sent yet is replaced by the next. */
+  /** Removes an unsent progress value, which the next one replaces. */
   #replaceProgress(): void {
     this.#forgetProgress();
     const last = this.#held[this.#held.length - 1];

@@ -7,22 +7,22 @@ type Result = IteratorResult<Uint8Array, undefined>;
 const finished: Result = { done: true, value: undefined };
 
 /**
- * A stream of a link in both directions as Node's Duplex; each direction ends separately. A write waits until the link has taken the one before, and
- * bytes are read from the link only as they are read here.
+ * A bidirectional stream of a link as a Node Duplex; each direction ends separately. A write waits until the link has accepted the previous
+ * one, and bytes are read from the link only as they are read here.
  */
 export class StreamDuplex extends Duplex {
-  /** Resolves when the peer has accepted; rejects with its reason if it did not. */
+  /** Resolves when the peer has accepted the stream; otherwise rejects with its reason. */
   readonly accepted: Promise<void>;
   readonly #controller = new AbortController();
   #isAccepted = false;
   #accept: () => void = () => {};
   #refuse: (error: Error) => void = () => {};
-  #readOn: (() => void) | undefined;
-  /** Written, and not taken by the link yet. */
-  #written: { readonly bytes: Uint8Array; readonly taken: Callback } | undefined;
-  /** The link waits for the next write. */
-  #wanted: ((result: Result) => void) | undefined;
-  #complete = false;
+  #resumeReading: (() => void) | undefined;
+  /** The write that the link has not accepted yet. */
+  #written: { readonly bytes: Uint8Array; readonly onAccepted: Callback } | undefined;
+  /** Resolves the link's pending read of the next write. */
+  #pendingNext: ((result: Result) => void) | undefined;
+  #uploadEnded = false;
 
   constructor(open: (upload: AsyncIterable<Uint8Array>, signal: AbortSignal) => AsyncIterable<Uint8Array>) {
     super({ allowHalfOpen: true });
@@ -31,39 +31,39 @@ export class StreamDuplex extends Duplex {
       this.#refuse = reject;
     });
     this.accepted.catch(() => {});
-    // A connection that breaks without a listener must not end the Worker.
+    // A connection that breaks without a listener must not crash the Worker.
     this.on('error', () => {});
     void this.#receive(open({ [Symbol.asyncIterator]: () => this.#upload() }, this.#controller.signal));
   }
 
   override _read(): void {
-    this.#readOn?.();
+    this.#resumeReading?.();
   }
 
-  override _write(bytes: Uint8Array, _encoding: BufferEncoding, taken: Callback): void {
-    const wanted = this.#wanted;
-    this.#wanted = undefined;
-    if (wanted === undefined) {
-      this.#written = { bytes, taken };
+  override _write(bytes: Uint8Array, _encoding: BufferEncoding, onAccepted: Callback): void {
+    const pendingNext = this.#pendingNext;
+    this.#pendingNext = undefined;
+    if (pendingNext === undefined) {
+      this.#written = { bytes, onAccepted };
       return;
     }
-    wanted({ done: false, value: bytes });
-    taken();
+    pendingNext({ done: false, value: bytes });
+    onAccepted();
   }
 
   override _final(callback: Callback): void {
-    this.#complete = true;
-    this.#wanted?.(finished);
+    this.#uploadEnded = true;
+    this.#pendingNext?.(finished);
     callback();
   }
 
   override _destroy(error: Error | null, callback: Callback): void {
     const orderly = error === null && this.readableEnded && this.writableFinished;
-    this.#complete = true;
-    this.#written?.taken(error);
+    this.#uploadEnded = true;
+    this.#written?.onAccepted(error);
     this.#written = undefined;
-    this.#wanted?.(finished);
-    this.#readOn?.();
+    this.#pendingNext?.(finished);
+    this.#resumeReading?.();
     // After an orderly end the last bytes may still be in transit.
     if (!orderly) this.#controller.abort(error ?? undefined);
     this.#refuse(error ?? new PeerworkError('rpc-cancelled'));
@@ -76,7 +76,7 @@ export class StreamDuplex extends Duplex {
         if (this.destroyed) return;
         if (!this.push(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)))
           await new Promise<void>((resolve) => {
-            this.#readOn = resolve;
+            this.#resumeReading = resolve;
           });
       }
       if (this.#isAccepted) this.push(null);
@@ -94,25 +94,25 @@ export class StreamDuplex extends Duplex {
         const written = this.#written;
         this.#written = undefined;
         if (written !== undefined) {
-          written.taken();
+          written.onAccepted();
           return Promise.resolve({ done: false, value: written.bytes });
         }
-        if (this.#complete) return Promise.resolve(finished);
+        if (this.#uploadEnded) return Promise.resolve(finished);
         return new Promise((resolve) => {
-          this.#wanted = resolve;
+          this.#pendingNext = resolve;
         });
       },
-      // The peer no longer reads. If it has not sent its own end yet, that will carry the reason.
+      // The peer stopped reading. If it has not ended its own direction yet, that end will carry the reason.
       return: () => {
-        if (!this.#complete) this.#breakAfterEnd();
-        this.#complete = true;
-        this.#wanted?.(finished);
+        if (!this.#uploadEnded) this.#breakAfterEnd();
+        this.#uploadEnded = true;
+        this.#pendingNext?.(finished);
         return Promise.resolve(finished);
       },
     };
   }
 
-  /** Everything received is delivered first; written bytes are not taken, which is not an orderly end. */
+  /** Fails the stream after everything received has been delivered; written bytes were not accepted, so this is not an orderly end. */
   #breakAfterEnd(): void {
     const error = new PeerworkError('tunnel-broken', 'the other side takes no more');
     if (this.readableEnded) this.destroy(error);

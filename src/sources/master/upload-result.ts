@@ -7,21 +7,21 @@ import { linesOf } from '../../kit/lines.js';
 import type { Rpc } from '../../swarm/peer.js';
 
 const PIECE_BYTES = 64 * 1024;
-/** The two lines of an answer are some thirty characters each. */
+/** Maximum size of an answer, whose two lines have some thirty characters each. */
 const MAX_ANSWER_BYTES = 1_024;
 
 export interface UploadOptions {
-  /** The Master wants it even if the run was cancelled. */
+  /** Whether the Master wants it even if the run was cancelled. */
   readonly late: boolean;
-  /** Stops it. */
+  /** Aborts the upload. */
   readonly signal: AbortSignal;
-  /** All bytes are sent: only the answer is awaited. */
+  /** Called when all bytes are sent and only the answer is outstanding. */
   readonly onSent: () => void;
 }
 
 /**
- * Delivers one outcome to the Master as a stream, which yields to everything else on the link, from the first byte that the Master lacks. Rejects
- * with the reason if it did not arrive; bytes received until then need not be sent again.
+ * Uploads one outcome to the Master as a stream, which yields to everything else on the link, starting with the first byte that the Master
+ * lacks. Rejects if it did not arrive; bytes received until then need not be sent again.
  */
 export async function uploadResult(rpc: Rpc, settlement: Settlement, { late, signal, onSent }: UploadOptions): Promise<SettleAnswer> {
   const bytes = Buffer.from(JSON.stringify(settlement));
@@ -37,15 +37,15 @@ export async function uploadResult(rpc: Rpc, settlement: Settlement, { late, sig
   let answer: SettleAnswer | undefined;
   const args = { id, lease, sha256, bytes: bytes.length, ...(late && { late }) };
   const stream = rpc.stream('uploadResult', args, { upload: rest(), onUploaded: onSent, signal });
-  for await (const line of linesOf(stream, MAX_ANSWER_BYTES, refuse)) {
-    const said = checked(uploadResultAnswer, parseJson(line, MESSAGE_LIMITS));
-    if (said.kind === 'from') begin(said.offset);
-    else answer = said.answer;
+  for await (const line of linesOf(stream, MAX_ANSWER_BYTES, invalid)) {
+    const message = checked(uploadResultAnswer, parseJson(line, MESSAGE_LIMITS));
+    if (message.kind === 'from') begin(message.offset);
+    else answer = message.answer;
   }
   if (answer === undefined) throw new PeerworkError('rpc-invalid', 'the Master did not say what became of an outcome');
   return answer;
 }
 
-function refuse(fault: string): PeerworkError {
+function invalid(fault: string): PeerworkError {
   return new PeerworkError('rpc-invalid', `the Master’s response: ${fault}`);
 }

@@ -12,14 +12,13 @@ export interface AttemptSettings {
   readonly connectTimeoutMs: number;
 }
 
-/** An engine that never says that gathering is complete (`@roamhq/wrtc` with a dead server) is not waited for any longer. */
+/** Limit for an engine that never reports that gathering is complete (`@roamhq/wrtc` with a dead server). */
 const gatherTimeoutMs = 1500;
 
 /**
- * One try to open a link. Gathering: our description is being made (`localSdp`). Waiting: an offer without an answer, as
- * long as its maker likes. Connecting: both descriptions are known and the clock runs. Then it is over: open, and the link
- * has the peer; or failed, and the peer is destroyed and `opened` rejected. After the opening, the attempt only passes the
- * peer's events on to the link.
+ * One attempt to open a link. Gathering: our description is being made (`localSdp`). Waiting: an offer without an answer, for as long as
+ * its creator likes. Connecting: both descriptions are known and the time limit runs. Then it is over: either open, and the link owns the
+ * peer; or failed, the peer is destroyed and `opened` rejected. Once open, the attempt only forwards the peer's events to the link.
  */
 export class Attempt {
   readonly localSdp: Promise<string>;
@@ -34,7 +33,7 @@ export class Attempt {
   #local: string | undefined;
   #remote: string | undefined;
   #timer: Timer | undefined;
-  /** ICE has found a way for packets; encryption and channel come after it. */
+  /** ICE has found a path; the DTLS handshake and the channel follow. */
   #pathFound = false;
   #over = false;
   #resolveLocal: (sdp: string) => void = () => {};
@@ -53,7 +52,7 @@ export class Attempt {
       this.#resolveOpened = resolve;
       this.#rejectOpened = reject;
     });
-    // Whoever cancels need not listen any more.
+    // A caller that cancels need not handle the rejections.
     this.localSdp.catch(() => {});
     this.opened.catch(() => {});
     this.#peer = new SimplePeer({
@@ -78,7 +77,7 @@ export class Attempt {
     this.#fail(new PeerworkError('link-closed'));
   }
 
-  /** The engine for simple-peer, noting the connection and the channel that it makes. */
+  /** Wraps the engine for simple-peer in order to capture the connection and the channel that it creates. */
   #watched(engine: WebRtcEngine): unknown {
     const watch = (config?: RTCConfiguration) => {
       const connection = new engine.RTCPeerConnection(config);
@@ -93,7 +92,7 @@ export class Attempt {
       this.#connection = connection;
       return connection;
     };
-    // A plain function, because `new` on it has to give the connection itself.
+    // A plain function, because `new` on it has to return the connection itself.
     function RTCPeerConnection(config?: RTCConfiguration) {
       return watch(config);
     }
@@ -118,7 +117,7 @@ export class Attempt {
       } else this.#link.received(data);
     });
     peer.once('connect', () => void this.#connected());
-    // Depending on who ends it and how, simple-peer emits any of these, so the first one counts.
+    // Which of these simple-peer emits depends on who ends it and how, so the first one counts.
     peer.on('error', (error: Error & { code?: string }) => this.#ended(this.#explain(error)));
     peer.on('close', () => this.#ended(new PeerworkError('link-closed')));
     peer.on('end', () => this.#ended(new PeerworkError('link-closed')));
@@ -173,22 +172,22 @@ export class Attempt {
     return new PeerworkError(code === 'ERR_DATA_CHANNEL' ? 'link-lost' : 'internal', message, { cause: error });
   }
 
-  /** Which step failed: what each side had to offer, and which servers were of use. */
+  /** Explains which step failed: the candidates of each side, and which servers were of use. */
   #iceFailed(what: string): PeerworkError {
     const local = candidatesOf(this.#local ?? '').map((candidate) => candidate.kind);
     const urls = this.#servers.flatMap((server) => server.urls);
-    const asked = (scheme: string) => urls.some((url) => url.startsWith(scheme));
-    const stun = !asked('stun:') ? 'no STUN server' : local.includes('srflx') ? 'STUN answered' : 'no new address from STUN';
-    const turn = !asked('turn') ? 'no TURN server' : local.includes('relay') ? 'TURN answered' : 'no relay from TURN';
+    const hasServer = (scheme: string) => urls.some((url) => url.startsWith(scheme));
+    const stun = !hasServer('stun:') ? 'no STUN server' : local.includes('srflx') ? 'STUN answered' : 'no new address from STUN';
+    const turn = !hasServer('turn') ? 'no TURN server' : local.includes('relay') ? 'TURN answered' : 'no relay from TURN';
     const sides = `candidates here ${describeCandidates(this.#local)}, there ${describeCandidates(this.#remote)}`;
-    // Loopback addresses are offered only where it is all that there is.
-    const alone = this.#local !== undefined && candidatesOf(this.#local).every(({ address }) => /^(?:127\.|::1$|$)/.test(address));
-    return new PeerworkError(alone ? 'network-absent' : 'ice-failed', `${what}; ${sides}; ${stun}, ${turn}`);
+    // Loopback addresses are offered only if there are no others.
+    const onlyLoopback = this.#local !== undefined && candidatesOf(this.#local).every(({ address }) => /^(?:127\.|::1$|$)/.test(address));
+    return new PeerworkError(onlyLoopback ? 'network-absent' : 'ice-failed', `${what}; ${sides}; ${stun}, ${turn}`);
   }
 
   /**
-   * A relay of the other side shows up as `prflx` when its packets were here before its candidate, or when that came too
-   * late for its description: then it has at least the address of another relay of that side.
+   * A relay of the other side appears as `prflx` if its packets arrived before its candidate, or if the candidate was too late for the
+   * description: then it shares at least its address with another relay of that side.
    */
   async #selectedPath(): Promise<Link['path']> {
     const report = new Map<string, Record<string, unknown>>();

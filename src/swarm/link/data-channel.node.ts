@@ -2,7 +2,7 @@ import type { DataChannel } from 'node-datachannel';
 
 type Handler<Event> = ((event: Event) => void) | null;
 
-/** RTCDataChannel over node-datachannel, with `on…` properties only: they are all that simple-peer and the link use. */
+/** RTCDataChannel over node-datachannel, with `on…` properties only: simple-peer and the link use nothing else. */
 export class NodeDataChannel {
   binaryType = 'arraybuffer';
   onopen: Handler<object> = null;
@@ -23,8 +23,8 @@ export class NodeDataChannel {
     native.onClosed(safely(() => this.#closed()));
     native.onError(safely((message) => this.onerror?.({ error: new Error(message) })));
     native.onBufferedAmountLow(safely(() => this.onbufferedamountlow?.({})));
-    native.onMessage(safely((message) => this.onmessage?.({ data: typeof message === 'string' ? message : wholeBuffer(message) })));
-    // A channel made by the other side is open before simple-peer has had a chance to listen.
+    native.onMessage(safely((message) => this.onmessage?.({ data: typeof message === 'string' ? message : exactBuffer(message) })));
+    // A channel created by the other side is open before simple-peer has had a chance to listen.
     if (this.#state === 'open') queueMicrotask(() => this.onopen?.({}));
   }
 
@@ -72,7 +72,7 @@ export class NodeDataChannel {
   }
 }
 
-function wholeBuffer(message: ArrayBuffer | Buffer): ArrayBuffer {
+function exactBuffer(message: ArrayBuffer | Buffer): ArrayBuffer {
   if (message instanceof ArrayBuffer) return message;
   const { buffer, byteOffset, byteLength } = message;
   if (buffer instanceof ArrayBuffer && byteOffset === 0 && byteLength === buffer.byteLength) return buffer;
@@ -80,8 +80,8 @@ function wholeBuffer(message: ArrayBuffer | Buffer): ArrayBuffer {
 }
 
 /**
- * A JS exception that leaves a node-datachannel callback aborts the process (SIGABRT, `uncaughtException` is not even
- * asked). So every callback given to it goes through here: the exception is thrown again where Node can report it.
+ * Wraps a callback for node-datachannel. A JS exception that escapes from one aborts the process (SIGABRT, without `uncaughtException`),
+ * so it is rethrown in a microtask, where Node can report it.
  */
 export function safely<Args extends unknown[]>(callback: (...args: Args) => void): (...args: Args) => void {
   return (...args) => {

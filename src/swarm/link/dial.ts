@@ -8,18 +8,21 @@ import { asDtlsClient, candidatesOf, checkSdp } from './sdp.js';
 
 export interface DialOptions {
   readonly clock?: Clock;
-  /** From the moment that both descriptions are known here until the link is open; default 8 s. */
+  /** Limit from the moment both descriptions are known here until the link is open; default 8 s. */
   readonly connectTimeoutMs?: number;
 }
 
-/** An offer that waits for its answer, for as long as its maker likes. The same `sdp` may be given to any number of peers. */
+/** An offer that waits for its answer, for as long as its creator likes. The same `sdp` may be given to any number of peers. */
 export interface OutgoingAttempt {
   readonly sdp: string;
-  /** Takes the first answer that can be used and says so; throws `signal-malformed` and keeps waiting on one that cannot. */
+  /**
+   * Accepts the first valid answer and returns true, false for any later one; throws `signal-malformed` for an invalid one and keeps
+   * waiting.
+   */
   accept(answerSdp: unknown): boolean;
   /** Rejects with `ice-failed`, `dtls-failed`, `link-timeout`, `signal-malformed`, or `link-closed` after `cancel`. */
   readonly opened: Promise<Link>;
-  /** Gives up; does nothing to a link that is open. */
+  /** Gives up; no-op once the link is open. */
   cancel(): void;
 }
 
@@ -50,8 +53,8 @@ export async function createOffer(engine: WebRtcEngine, ice: IceAccess, options:
 }
 
 /**
- * The side that brings a relay becomes the DTLS client, as far as the answerer can choose: see HelloGate for why a DTLS server
- * behind its own relay is in danger. What is left is a server whose UDP is blocked, and there everything passes the gate.
+ * Answers an offer. As far as the answerer can choose, the side that brings a relay becomes the DTLS client: HelloGate explains why a
+ * DTLS server behind its own relay is at risk. What remains is a server whose UDP is blocked, and there everything passes the gate.
  */
 export function answerOffer(engine: WebRtcEngine, ice: IceAccess, offerSdp: unknown, options: DialOptions = {}): IncomingAttempt {
   let cancelled = false;
@@ -65,7 +68,7 @@ export function answerOffer(engine: WebRtcEngine, ice: IceAccess, offerSdp: unkn
   })();
   const orRefused = <T>(pick: (attempt: Attempt) => Promise<T>) => {
     const promise = begun.then(pick, (error: unknown) => Promise.reject(asPeerworkError(error)));
-    promise.catch(() => {}); // whoever cancels need not listen any more
+    promise.catch(() => {}); // A caller that cancels need not handle the rejection.
     return promise;
   };
   return {

@@ -1,6 +1,6 @@
 /**
- * A WebRTC engine in the shape that simple-peer calls `wrtc`. In a browser `globalThis` is one; in Node it is
- * `createNodeEngine()`, or any other `wrtc` package (`@roamhq/wrtc`) by its user's choice.
+ * A WebRTC engine with the interface that simple-peer calls `wrtc`. In a browser `globalThis` is one; in Node it is `createNodeEngine()`,
+ * or any other `wrtc` package (`@roamhq/wrtc`) that the user chooses.
  */
 export interface WebRtcEngine {
   readonly RTCPeerConnection: new (config?: RTCConfiguration) => EngineConnection;
@@ -8,7 +8,7 @@ export interface WebRtcEngine {
   readonly RTCIceCandidate: new (init: RTCIceCandidateInit) => object;
 }
 
-/** What the link itself uses of a connection; simple-peer uses more. */
+/** The part of a connection that the link itself uses; simple-peer uses more. */
 export interface EngineConnection {
   readonly connectionState: string;
   readonly iceConnectionState: string;

@@ -1,13 +1,13 @@
 import type { CandidateKind } from './sdp.js';
 
-/** After the last kind of candidate that was waited for: others of that kind come in the same moment. */
+/** Grace period after the last awaited kind of candidate: further ones of that kind arrive at the same moment. */
 const graceMs = 20;
-/** A STUN server that is down must not cost more; the library itself would wait 23.5 s. */
+/** A STUN server that is down must not cost more than this; the library itself would wait 23.5 s. */
 const capMs = 750;
 
 /**
- * Decides when enough local candidates are known to send the description. The library says "complete" only when every
- * server has answered or timed out; here it is enough that one candidate of each kind that can be hoped for is there.
+ * Decides when enough local candidates are known to send the description. The library reports "complete" only when every server has
+ * responded or timed out; here one candidate of each expected kind is enough.
  */
 export class Gathering {
   readonly #missing: Set<CandidateKind>;

@@ -7,48 +7,48 @@ import type { IceServer } from './ice.js';
 const sendAtMs = [0, 200, 500];
 
 /**
- * Asks each UDP server for a STUN binding and calls `answered` for each that replies, until the returned function is
- * called. TURN servers answer such a request too.
+ * Sends each UDP server a STUN binding request and calls `answered` for each that replies, until the returned function is called. TURN
+ * servers reply to such a request too.
  */
 export function askUdp(servers: readonly IceServer[], answered: (server: IceServer) => void): () => void {
   const sockets = new Map<number, Socket>();
   const timers: NodeJS.Timeout[] = [];
-  const asked = new Map<string, IceServer>();
-  let over = false;
+  const pending = new Map<string, IceServer>();
+  let stopped = false;
   const socketOf = (family: number): Socket => {
     const known = sockets.get(family);
     if (known !== undefined) return known;
     const socket = createSocket(family === 6 ? 'udp6' : 'udp4');
     sockets.set(family, socket);
-    socket.on('error', () => {}); // no such network here
+    socket.on('error', () => {}); // No such network here.
     socket.on('message', (message) => {
       // Binding success response (0x0101), with our transaction id at offset 8.
       const id = message.subarray(8, 20).toString('hex');
-      const server = message.length >= 20 && message.readUInt16BE(0) === 0x0101 ? asked.get(id) : undefined;
+      const server = message.length >= 20 && message.readUInt16BE(0) === 0x0101 ? pending.get(id) : undefined;
       if (server === undefined) return;
-      asked.delete(id);
+      pending.delete(id);
       answered(server);
     });
     return socket;
   };
-  const ask = async (server: IceServer) => {
+  const probe = async (server: IceServer) => {
     const { address, family } = await lookup(server.host);
-    if (over) return;
+    if (stopped) return;
     const transaction = randomBytes(12);
-    asked.set(transaction.toString('hex'), server);
+    pending.set(transaction.toString('hex'), server);
     // Binding request (0x0001), no attributes, magic cookie.
     const request = Buffer.concat([Buffer.from('000100002112a442', 'hex'), transaction]);
     for (const delayMs of sendAtMs) timers.push(setTimeout(() => socketOf(family).send(request, server.port, address, () => {}), delayMs));
   };
-  for (const server of servers) ask(server).catch(() => {}); // an unknown name does not answer
+  for (const server of servers) probe(server).catch(() => {}); // An unknown name counts as no reply.
   return () => {
-    over = true;
+    stopped = true;
     for (const timer of timers) clearTimeout(timer);
     for (const socket of sockets.values()) socket.close();
   };
 }
 
-/** The same for servers on TCP: calls `answered` for each that takes a connection, which is dropped at once. */
+/** The same for servers on TCP: calls `answered` for each that accepts a connection, which is then dropped. */
 export function askTcp(servers: readonly IceServer[], answered: (server: IceServer) => void): () => void {
   const sockets = servers.map((server) => {
     const socket = connect({ host: server.host, port: server.port }, () => {

@@ -7,30 +7,33 @@ import { TurnBridge } from './turn-bridge.node.js';
 export interface NodeIceOptions {
   readonly clock?: Clock | undefined;
   readonly log?: Log | undefined;
-  /** PEM certificates to trust for `turns:` in place of the system's. */
+  /** PEM certificates to trust for `turns:` instead of the system's. */
   readonly turnCa?: string | undefined;
 }
 
-/** UDP counts as blocked when no server has answered by then. */
+/** UDP counts as blocked if no server has replied by then. */
 const probeMs = 1000;
-/** After the first answer, for TURN servers over UDP to prove themselves too. */
+/** Grace period after the first reply, in which TURN servers over UDP can reply too. */
 const graceMs = 100;
-/** Without any answer by then, the servers on TCP are tried as well. */
+/** Without any reply by then, the servers on TCP are probed as well. */
 const tcpAfterMs = 300;
-/** By then a server that answers over TCP, asked later, would have answered over UDP too. */
+/** A server that replies over TCP, although probed later, would have replied over UDP by then. */
 const tcpDecidesMs = 600;
-/** A machine moves between networks: what the probe found is believed for this long. */
+/** How long the findings of a probe are trusted: a machine moves between networks. */
 const freshMs = 30_000;
-/** More, and libjuice takes none. */
+/** libjuice accepts no more. */
 const maxTurnServers = 2;
 
 interface Findings {
   readonly udpWorks: boolean;
-  /** Quickest first. */
+  /** Fastest first. */
   readonly answered: readonly IceServer[];
 }
 
-/** The servers for node-datachannel, which takes one STUN server and at most two TURN servers, these through bridges on loopback. */
+/**
+ * Returns the servers for node-datachannel, which takes one STUN server and at most two TURN servers, the latter through bridges on
+ * loopback.
+ */
 export function openNodeIce(servers: readonly IceServer[], options: NodeIceOptions = {}): IceAccess {
   return new NodeIce(servers, options);
 }
@@ -55,7 +58,7 @@ class NodeIce implements IceAccess {
     this.#stun = servers.filter((server) => server.kind === 'stun');
     this.#turnUdp = servers.filter((server) => server.kind === 'turn' && server.transport === 'udp');
     this.#turnTcp = servers.filter((server) => server.transport !== 'udp');
-    if (this.#needsProbe) void this.#probed(); // to be done when the first connection is made
+    if (this.#needsProbe) void this.#probed(); // Started early, so that it is done when the first connection is made.
   }
 
   async servers({ peerRelays = false }: { readonly peerRelays?: boolean } = {}): Promise<RTCIceServer[]> {
@@ -64,17 +67,17 @@ class NodeIce implements IceAccess {
       return [...this.#stun.map(toRtcIceServer), ...(await this.#bridged(this.#turnUdp.slice(0, maxTurnServers)))];
     }
     const { udpWorks, answered } = await this.#probed();
-    const byAnswer = (list: readonly IceServer[]) => [
+    const respondingFirst = (list: readonly IceServer[]) => [
       ...answered.filter((server) => list.includes(server)),
       ...list.filter((server) => !answered.includes(server)),
     ];
-    // With nothing to ask over UDP, nothing is known about it, and a direct path is tried all the same.
-    if (!udpWorks) return this.#bridged(byAnswer(this.#turnTcp).slice(0, maxTurnServers));
-    if (peerRelays) return this.#reflexive(byAnswer(this.#stun), byAnswer(this.#turnUdp));
-    const turn = byAnswer(this.#turnUdp).slice(0, maxTurnServers);
-    const relays = turn.some((server) => answered.includes(server)) ? [] : byAnswer(this.#turnTcp);
+    // If nothing could be probed over UDP, nothing is known about it, and a direct path is tried anyway.
+    if (!udpWorks) return this.#bridged(respondingFirst(this.#turnTcp).slice(0, maxTurnServers));
+    if (peerRelays) return this.#reflexive(respondingFirst(this.#stun), respondingFirst(this.#turnUdp));
+    const turn = respondingFirst(this.#turnUdp).slice(0, maxTurnServers);
+    const relays = turn.some((server) => answered.includes(server)) ? [] : respondingFirst(this.#turnTcp);
     return [
-      ...byAnswer(this.#stun).slice(0, 1).map(toRtcIceServer),
+      ...respondingFirst(this.#stun).slice(0, 1).map(toRtcIceServer),
       ...(await this.#bridged([...relays.slice(0, 1), ...turn].slice(0, maxTurnServers))),
     ];
   }
@@ -86,7 +89,7 @@ class NodeIce implements IceAccess {
     this.#bridges.clear();
   }
 
-  /** No relay, but our own address, without which the peer's relay lets nothing of us pass: TURN servers answer STUN as well. */
+  /** No relay, only our own address, without which the peer's relay drops our packets. TURN servers reply to STUN as well. */
   #reflexive(stun: readonly IceServer[], turn: readonly IceServer[]): RTCIceServer[] {
     return [...stun, ...turn.map(({ host, port }) => ({ kind: 'stun', transport: 'udp', host, port }) as const)]
       .slice(0, 1)
@@ -111,7 +114,7 @@ class NodeIce implements IceAccess {
     return Promise.all(bridged);
   }
 
-  /** All who ask at the same time share one probe. */
+  /** Concurrent callers share one probe. */
   #probed(): Promise<Findings> {
     if (this.#findings === undefined || this.#clock.now() >= this.#freshUntil) {
       this.#freshUntil = Number.POSITIVE_INFINITY;
@@ -138,7 +141,7 @@ class NodeIce implements IceAccess {
         resolve({ udpWorks, answered });
       };
       this.#stops.add(finish);
-      const heard = (server: IceServer) => {
+      const onReply = (server: IceServer) => {
         answered.push(server);
         if (server.transport !== 'udp') {
           timers.push(this.#clock.after(Math.max(0, beganAt + tcpDecidesMs - this.#clock.now()), () => udpWorks || finish()));
@@ -148,9 +151,9 @@ class NodeIce implements IceAccess {
         udpWorks = true;
         if (this.#turnUdp.every((turn) => answered.includes(turn))) finish();
       };
-      stops.push(askUdp(udpServers, heard));
+      stops.push(askUdp(udpServers, onReply));
       const tcpAt = udpServers.length === 0 ? 0 : tcpAfterMs;
-      timers.push(this.#clock.after(tcpAt, () => void (udpWorks || stops.push(askTcp(this.#turnTcp, heard)))));
+      timers.push(this.#clock.after(tcpAt, () => void (udpWorks || stops.push(askTcp(this.#turnTcp, onReply)))));
       timers.push(this.#clock.after(probeMs, finish));
     });
   }

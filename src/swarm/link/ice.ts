@@ -1,4 +1,4 @@
-/** STUN and TURN servers: how they are written, checked and handed to a connection. */
+/** STUN and TURN servers: how they are written, validated and passed to a connection. */
 import { PeerworkError } from '../../errors.js';
 
 export interface IceServer {
@@ -11,26 +11,26 @@ export interface IceServer {
   readonly credential?: string;
 }
 
-/** As W3C writes them; `urls` as there, or with `user:password@` inside. */
+/** An ICE server as W3C defines it; `urls` as there, or with `user:password@` inside. */
 export interface IceServerInit {
   readonly urls: string | readonly string[];
   readonly username?: string;
   readonly credential?: string;
 }
 
-/** Asked once per connection, so that a server that does not answer costs at most one attempt. */
+/** Called once per connection, so that an unreachable server costs at most one attempt. */
 export interface IceAccess {
-  /** With `peerRelays`, the other side has brought a relay of its own: a second one is only needed where UDP is blocked. */
+  /** `peerRelays`: the other side brings a relay of its own, so a second one is needed only where UDP is blocked. */
   servers(options?: { readonly peerRelays?: boolean }): Promise<RTCIceServer[]>;
   close(): void;
 }
 
-/** Two operators, so that one outage does not blind everybody. */
+/** Two operators, so that an outage of one leaves everybody a second. */
 export const defaultIceServers: readonly string[] = ['stun:stun.l.google.com:19302', 'stun:stun.cloudflare.com:3478'];
 
 /**
- * Reads `stun:host:port`, `turn:user:password@host:port?transport=udp|tcp`, `turns:user:password@host:port` and the W3C
- * objects. Percent signs in user and password are decoded. Ports default to 3478, for `turns` to 5349.
+ * Parses `stun:host:port`, `turn:user:password@host:port?transport=udp|tcp`, `turns:user:password@host:port` and the W3C objects.
+ * Percent-encoding in user and password is decoded. Ports default to 3478, for `turns` to 5349.
  */
 export function parseIceServers(given: readonly (string | IceServerInit)[]): IceServer[] {
   const servers: IceServer[] = [];
@@ -45,7 +45,7 @@ export function parseIceServers(given: readonly (string | IceServerInit)[]): Ice
   return servers;
 }
 
-/** Reads each entry by itself: one that cannot be used, whoever wrote it into a token, must not stand in the way of the others. */
+/** Parses each entry by itself: an invalid one in a token must not disable the others. */
 export function readIceServers(given: readonly (string | IceServerInit)[]): {
   readonly servers: readonly IceServer[];
   /** `ice-server-unusable`, one for each entry that was left out. */
@@ -63,7 +63,7 @@ export function readIceServers(given: readonly (string | IceServerInit)[]): {
   return { servers, refused };
 }
 
-/** The URL of one server without its credentials, as browsers want it and as logs may show it. */
+/** Returns the URL of one server without its credentials, as browsers expect it and as logs may show it. */
 export function formatIceUrl(server: IceServer): string {
   const host = server.host.includes(':') ? `[${server.host}]` : server.host;
   if (server.kind === 'stun') return `stun:${host}:${server.port}`;
@@ -111,7 +111,7 @@ function decode(url: string, text: string): string {
   }
 }
 
-/** The URL is shown without its password. */
+/** The message shows the URL without its password. */
 function invalid(url: string, reason: string): PeerworkError {
   return new PeerworkError('option-invalid', `ICE server ${url.replace(/^([a-z]+:).*@/i, '$1…@')}: ${reason}`);
 }

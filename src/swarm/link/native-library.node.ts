@@ -3,18 +3,20 @@ import { createRequire } from 'node:module';
 import type { PeerConnection, RtcConfig } from 'node-datachannel';
 
 /**
- * libdatachannel 0.24.5 leaves a DTLS ClientHello that came early in its queue until the next datagram arrives, which is
- * OpenSSL's retransmission after 1 s: a third of all connections lost that second. So the DTLS server gets
- * datagrams from this machine itself: a UDP socket on loopback is made known as a candidate of the lowest priority, and
- * once ICE is connected it sends single bytes until the connection is. The library drops those bytes after looking at
- * its queue.
+ * libdatachannel 0.24.5 leaves an early DTLS ClientHello in its queue until the next datagram arrives, which is OpenSSL's retransmission
+ * after 1 s: a third of all connections lost that second. So this machine sends datagrams to the DTLS server itself: a UDP socket on
+ * loopback is added as a candidate of the lowest priority, and from the moment ICE is connected until the connection is, it sends single
+ * bytes. The library checks its queue and then drops those bytes.
  */
 const kickAtMs = [2, 10, 25, 50, 100, 200, 400];
 
 /** The library keeps the process alive after its last connection; it is shut down after this long without any. */
 const idleMs = 200;
 
-/** node-datachannel is one per process, and so is what depends on it: its life ends with the last connection, and begins anew. */
+/**
+ * State shared by all connections of the process, since node-datachannel is a singleton: shut down after the last connection, restarted
+ * by the next.
+ */
 class NativeLibrary {
   readonly kicker = new Kicker();
   readonly #open = new Set<PeerConnection>();
@@ -25,7 +27,7 @@ class NativeLibrary {
     return this.#open.size;
   }
 
-  /** Not loaded with this file: a token can be checked where the native part is missing. */
+  /** Loaded lazily, so that a token can be checked where the native part is missing. */
   load(): typeof import('node-datachannel') {
     this.#module ??= createRequire(import.meta.url)('node-datachannel') as typeof import('node-datachannel');
     return this.#module;
@@ -58,20 +60,20 @@ class Kicker {
   #socket: Socket | undefined;
   #port: number | undefined;
 
-  /** Binding takes a turn of the event loop: called when a connection is made, long before the answer comes. */
+  /** Called when a connection is made, long before the answer arrives, because binding takes a turn of the event loop. */
   prepare(): void {
     if (this.#socket !== undefined) return;
     const socket = createSocket('udp4');
     this.#socket = socket;
     socket.unref();
-    socket.on('message', () => {}); // the library's connectivity checks; unanswered, this path never wins
-    socket.on('error', () => this.close()); // without loopback there is no kick, only the old delay
+    socket.on('message', () => {}); // The library's connectivity checks; without a reply, this path never wins.
+    socket.on('error', () => this.close()); // Without loopback there is no kick, only the old delay.
     socket.bind(0, '127.0.0.1', () => {
       if (this.#socket === socket) this.#port = socket.address().port;
     });
   }
 
-  /** The candidate line to add to a connection, once its remote description is set. */
+  /** Returns the candidate line to add to a connection, once its remote description is set. */
   candidate(): string | undefined {
     if (this.#port === undefined) return undefined;
     return `candidate:kick 1 UDP 1 127.0.0.1 ${this.#port} typ host`;

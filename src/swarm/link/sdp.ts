@@ -1,12 +1,12 @@
 /**
- * The few things that a link has to know about a session description (SDP). Those of the other side are hostile input:
- * they went through a tracker that anybody may run.
+ * The few things that a link has to know about a session description (SDP). Descriptions of the other side are hostile input: they passed
+ * a tracker that anybody may run.
  */
 import { PeerworkError } from '../../errors.js';
 
 /** Real ones are 0.5 to 3 KB. */
 const maxSdpBytes = 16 * 1024;
-/** More candidates than any real machine has would make the engine send checks to as many addresses. */
+/** Limits the addresses to which the engine sends checks; no real machine has more candidates. */
 const maxCandidates = 40;
 
 export const candidateKinds = ['host', 'srflx', 'prflx', 'relay'] as const;
@@ -20,7 +20,10 @@ export interface Candidate {
   readonly port: number;
 }
 
-/** Refuses what is no data channel description of one peer with one certificate; drops candidates that name a host instead of an address. */
+/**
+ * Returns the description, without candidates that name a host instead of an address. Throws `signal-malformed` unless it describes a
+ * data channel of one peer with one certificate.
+ */
 export function checkSdp(sdp: unknown): string {
   if (typeof sdp !== 'string') throw new PeerworkError('signal-malformed', 'not a text');
   if (sdp.length > maxSdpBytes) throw new PeerworkError('signal-malformed', `${sdp.length} bytes`);
@@ -36,8 +39,8 @@ export function checkSdp(sdp: unknown): string {
 }
 
 /**
- * The SHA-256 fingerprint `AB:CD:…` in upper case. All that there are have to be the same, so that the one proven in the
- * handshake is the one that the engine checks, whichever line it reads.
+ * Returns the SHA-256 fingerprint `AB:CD:…` in upper case. All fingerprints in the description have to be the same, so that the one
+ * proven in the handshake is the one the engine checks, whichever line it reads.
  */
 export function fingerprintOf(sdp: string): string {
   const found = new Set<string>();
@@ -52,12 +55,12 @@ export function fingerprintOf(sdp: string): string {
   return fingerprint;
 }
 
-/** The same offer, from a peer that wants to be the DTLS client (RFC 8842): whoever answers it is the server. */
+/** Rewrites an offer as if its sender wanted to be the DTLS client (RFC 8842), which makes the answerer the server. */
 export function asDtlsClient(offerSdp: string): string {
   return offerSdp.replace(/^a=setup:actpass(\r?)$/m, 'a=setup:active$1');
 }
 
-/** Does the sender of this description want to be the DTLS client, so that whoever takes it is the server? */
+/** Whether the sender of this description wants to be the DTLS client, which makes its receiver the server. */
 export function isDtlsClient(sdp: string): boolean {
   return /^a=setup:active\r?$/m.test(sdp);
 }
@@ -79,7 +82,7 @@ export function parseCandidate(line: string): Candidate | undefined {
   return { line, kind: kind as CandidateKind, address, port: Number(port) };
 }
 
-/** The description without its candidates, and they apart. */
+/** Returns the description without its candidates, and the candidates. */
 export function splitCandidates(sdp: string): { bare: string; candidates: string[] } {
   const lines = sdp.split(/\r?\n/);
   return {
@@ -88,13 +91,16 @@ export function splitCandidates(sdp: string): { bare: string; candidates: string
   };
 }
 
-/** `host+srflx`, or `none`. */
+/** Returns a summary such as `host+srflx`, or `none`. */
 export function describeCandidates(sdp: string | undefined): string {
   const kinds = new Set(candidatesOf(sdp ?? '').map((candidate) => candidate.kind));
   return candidateKinds.filter((kind) => kinds.has(kind)).join('+') || 'none';
 }
 
-/** A name would make the engine ask the DNS for whatever a stranger likes; `.local` names are what browsers hide LAN addresses behind. */
+/**
+ * A host name would make the engine look up whatever a stranger likes in the DNS; browsers hide LAN addresses behind `.local` names,
+ * which are kept.
+ */
 function isUsable(line: string): boolean {
   const candidate = parseCandidate(line.slice(2));
   return (

@@ -3,24 +3,24 @@ import { helloGate } from './hello-gate.node.js';
 import type { IceServer } from './ice.js';
 import { openUpstream, type Upstream } from './turn-upstream.node.js';
 
-/** Connections of one member at the same time; each WebRTC connection has one. */
+/** Concurrent connections of one member; each WebRTC connection has one flow. */
 const maxFlows = 1024;
 
 export interface TurnBridgeOptions {
-  /** PEM certificates to trust in place of the system's; for private TURN servers. Verification cannot be switched off. */
+  /** PEM certificates to trust instead of the system's, for private TURN servers. Verification cannot be switched off. */
   readonly ca?: string | undefined;
 }
 
 /**
- * A TURN server on a UDP port of loopback that is really one somewhere else, reached by UDP, TCP or TLS: libjuice speaks TURN over
- * UDP only, and all that comes through a relay must pass the HelloGate. Each sender (one WebRTC connection) gets its own way to
- * the server, because TURN tells clients apart by it.
+ * Exposes a remote TURN server, reached by UDP, TCP or TLS, on a UDP port of loopback: libjuice speaks TURN over UDP only, and everything
+ * that arrives through a relay must pass the HelloGate. Each sender (one WebRTC connection) gets its own flow to the server, because TURN
+ * identifies clients by it.
  */
 export class TurnBridge {
   readonly #server: IceServer;
   readonly #options: TurnBridgeOptions;
   readonly #udp: UdpSocket = createSocket('udp4');
-  /** By the sender's port; all are on loopback. */
+  /** Flows by the sender's port; all senders are on loopback. */
   readonly #flows = new Map<number, Upstream>();
   #closed = false;
   /** The UDP port on 127.0.0.1. Rejects if loopback cannot be bound. */
@@ -34,8 +34,8 @@ export class TurnBridge {
       this.#udp.bind(0, '127.0.0.1', () => resolve(this.#udp.address().port));
     });
     this.port.catch(() => {});
-    this.#udp.on('error', () => {}); // a send to a port that has closed
-    this.#udp.on('message', (datagram, sender) => this.#outward(datagram, sender));
+    this.#udp.on('error', () => {}); // A send to a port that has closed.
+    this.#udp.on('message', (datagram, sender) => this.#sendToServer(datagram, sender));
     this.#udp.unref();
   }
 
@@ -47,14 +47,14 @@ export class TurnBridge {
     this.#udp.close();
   }
 
-  #outward(datagram: Uint8Array, { port }: RemoteInfo): void {
+  #sendToServer(datagram: Uint8Array, { port }: RemoteInfo): void {
     if (!this.#closed) (this.#flows.get(port) ?? this.#open(port))?.send(datagram);
   }
 
   #open(port: number): Upstream | undefined {
     if (this.#flows.size >= maxFlows) return undefined;
     const flow = openUpstream(this.#server, this.#options.ca, {
-      received: (message) => helloGate.pass(port, message, () => this.#inward(message, port)),
+      received: (message) => helloGate.pass(port, message, () => this.#sendToClient(message, port)),
       closed: () => {
         if (this.#flows.get(port) === flow) this.#flows.delete(port);
       },
@@ -63,7 +63,7 @@ export class TurnBridge {
     return flow;
   }
 
-  #inward(message: Uint8Array, port: number): void {
+  #sendToClient(message: Uint8Array, port: number): void {
     if (!this.#closed) this.#udp.send(message, port, '127.0.0.1', () => {});
   }
 }

@@ -1,7 +1,7 @@
 /**
- * TURN over a byte stream (RFC 8656, 3.7 and 12.5). STUN messages begin with 00 bits and tell their length at offset 2 of a
- * 20-byte header; ChannelData begins with 01 bits, tells its length at offset 2 of a 4-byte header, and is padded to a
- * multiple of 4 on a stream only.
+ * TURN over a byte stream (RFC 8656, 3.7 and 12.5). STUN messages begin with 00 bits and have their length at offset 2 of a 20-byte
+ * header; ChannelData begins with 01 bits, has its length at offset 2 of a 4-byte header, and is padded to a multiple of 4 on a stream
+ * only.
  */
 const stunHeaderBytes = 20;
 const channelHeaderBytes = 4;
@@ -13,12 +13,12 @@ export class TurnStream {
   readonly #deliver: (message: Uint8Array) => void;
   #rest = new Uint8Array(0);
 
-  /** `deliver` gets each message as the datagram that it would be over UDP. */
+  /** `deliver` receives each message as the datagram that it would be over UDP. */
   constructor(deliver: (message: Uint8Array) => void) {
     this.#deliver = deliver;
   }
 
-  /** A datagram as it goes into a stream; undefined if it is neither STUN nor ChannelData. */
+  /** Frames a datagram for a stream; returns undefined if it is neither STUN nor ChannelData. */
   static frame(datagram: Uint8Array): Uint8Array | undefined {
     const size = messageBytes(datagram);
     if (size === undefined || size > datagram.byteLength) return undefined;
@@ -28,7 +28,7 @@ export class TurnStream {
     return padded;
   }
 
-  /** Takes the next bytes of the stream; false if they are not TURN, and then the stream is of no more use. */
+  /** Consumes the next bytes of the stream; returns false if they are not TURN, and then the stream is unusable. */
   push(bytes: Uint8Array): boolean {
     let data = bytes;
     if (this.#rest.byteLength > 0) {
@@ -50,7 +50,7 @@ export class TurnStream {
   }
 }
 
-/** Header and body without padding, read from at least four bytes; undefined if this is no TURN message. */
+/** Returns the size of header and body without padding, read from at least four bytes; undefined if this is not a TURN message. */
 function messageBytes(data: Uint8Array): number | undefined {
   if (data.byteLength < channelHeaderBytes) return undefined;
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);

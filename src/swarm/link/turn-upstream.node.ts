@@ -4,16 +4,16 @@ import { connect as connectTls } from 'node:tls';
 import type { IceServer } from './ice.js';
 import { TurnStream } from './turn-stream.js';
 
-/** The library keeps an allocation alive every 15 s or so: a flow that is silent for longer belongs to a closed connection. */
+/** The library refreshes an allocation every 15 s or so: a flow that is silent for longer belongs to a closed connection. */
 const idleMs = 90_000;
-/** Datagrams kept while the way to the server opens; more would be retransmissions. */
+/** Datagrams queued while the connection to the server opens; more would be retransmissions. */
 const maxQueued = 32;
-/** Above, datagrams are lost, as on any full line: whoever sends too fast has to notice. */
+/** Beyond it datagrams are dropped, as on any congested link: a sender that is too fast has to notice. */
 const maxBufferedBytes = 1024 * 1024;
 
-/** The way of one flow to its TURN server. `closed` is called once, whoever ended it. */
+/** The connection of one flow to its TURN server. `closed` is called once, whichever side ended it. */
 export interface Upstream {
-  /** A whole TURN message; lost if the line is full. */
+  /** Sends a whole TURN message; drops it if the connection is congested. */
   send(message: Uint8Array): void;
   close(): void;
 }
@@ -40,7 +40,7 @@ function overUdp({ host, port }: IceServer, { received, closed }: UpstreamEvents
     closed();
   };
   const idle = setTimeout(close, idleMs).unref();
-  // The library sends its request again, which opens a new flow.
+  // The library retransmits its request, which opens a new flow.
   socket.on('error', close);
   socket.on('message', (message) => {
     idle.refresh();
@@ -76,7 +76,7 @@ function overStream(server: IceServer, ca: string | undefined, { received, close
   socket.on('data', (bytes) => {
     if (!stream.push(bytes)) socket.destroy();
   });
-  // The library sends its request again, which opens a new flow.
+  // The library retransmits its request, which opens a new flow.
   socket.on('error', () => socket.destroy());
   socket.on('end', () => socket.destroy());
   socket.on('close', closed);

@@ -4,19 +4,16 @@ import { PeerworkError } from '../../errors.js';
 import { type Link, LOW_WATER_BYTES, MAX_LINK_MESSAGE_BYTES } from '../link.js';
 import type { EngineChannel } from './engine.js';
 
-/** How long `close` waits until the other side has everything that was sent. */
+/** How long `close` waits until the other side has received everything that was sent. */
 const flushMs = 1000;
 /**
- * Sent behind everything else by the side that closes, the only text message there is. Closing the channel instead would
- * lose messages: the library tells of the end without regard to those that it has not delivered yet.
+ * Sent after everything else by the side that closes; the only text message there is. Closing the channel instead would lose messages:
+ * the library signals the end regardless of messages that it has not delivered yet.
  */
 export const goodbye = 'bye';
 
-/**
- * When to look again at a path that was relayed at first: ICE goes on for 2 s and moves to a direct path if one opens
- * meanwhile.
- */
-const lookAgainAtMs = [600, 2500];
+/** When to check again a path that was relayed at first: ICE continues for 2 s and moves to a direct path if one opens meanwhile. */
+const recheckPathAtMs = [600, 2500];
 
 export interface LinkFacts {
   readonly fingerprints: Link['fingerprints'];
@@ -24,21 +21,21 @@ export interface LinkFacts {
   readPath(): Promise<Link['path']>;
 }
 
-/** Of 64 KiB at most, before anybody listens: an honest peer sends one and waits. */
+/** Messages of up to 64 KiB that are kept before there is a receiver: an honest peer sends one and waits. */
 export const MAX_EARLY_MESSAGES = 64;
 
 /**
- * A link over an open simple-peer. It is open until `close` is called here. Then it is closing: the goodbye is on its way,
- * and the other side answers it by ending the connection. It is closed when that is seen, or after `flushMs`. It is closed at
- * once when the goodbye comes or the other side is gone in another orderly way (`link-closed`), or when the connection fails
- * (`link-lost`). Whatever happens first decides the reason, and nothing after that is heard.
+ * A link over an open simple-peer. It is open until `close` is called here. Then it is closing: the goodbye is on its way, and the other
+ * side responds by ending the connection. It is closed once that is seen, or after `flushMs`. It is closed at once if a goodbye arrives
+ * or the other side leaves in another orderly way (`link-closed`), or if the connection fails (`link-lost`). Whatever happens first
+ * decides the reason; later events are ignored.
  */
 export class WebRtcLink implements Link {
   readonly fingerprints: Link['fingerprints'];
   readonly #peer: SimplePeer.Instance;
   readonly #channel: EngineChannel;
   readonly #clock: Clock;
-  /** Messages that came before there was a receiver. */
+  /** Messages that arrived before there was a receiver. */
   #early: (Uint8Array | typeof goodbye)[] = [];
   #receive: ((message: Uint8Array) => void) | undefined;
   readonly #drainListeners: (() => void)[] = [];
@@ -59,7 +56,7 @@ export class WebRtcLink implements Link {
     channel.bufferedAmountLowThreshold = LOW_WATER_BYTES;
     channel.onbufferedamountlow = () => this.#drained();
     if (facts.path !== 'relay') return;
-    for (const delayMs of lookAgainAtMs) clock.after(delayMs, () => void this.#look(facts), { unref: true });
+    for (const delayMs of recheckPathAtMs) clock.after(delayMs, () => void this.#recheckPath(facts), { unref: true });
   }
 
   get path(): Link['path'] {
@@ -103,12 +100,12 @@ export class WebRtcLink implements Link {
     try {
       this.#peer.send(goodbye);
     } catch {
-      // the channel is closed already, and the event on its way
+      // The channel is closed already, and its event is on the way.
     }
     this.#flushTimer = this.#clock.after(flushMs, () => this.ended(new PeerworkError('link-closed')));
   }
 
-  /** For the owner of the peer's events: a message came. */
+  /** Called by the owner of the peer's events when a message arrived. */
   received(message: Uint8Array | typeof goodbye): void {
     if (this.#end !== undefined) return;
     const allReceived = this.#receive !== undefined || this.#early.length === 0;
@@ -120,7 +117,7 @@ export class WebRtcLink implements Link {
       this.ended(new PeerworkError('link-lost', 'the peer sent too much before hands were shaken'));
   }
 
-  /** For the owner of the peer's events: it is over. */
+  /** Called by the owner of the peer's events when the peer has ended. */
   ended(reason: PeerworkError): void {
     if (this.#end !== undefined) return;
     this.#end = this.#closing ? new PeerworkError('link-closed') : reason;
@@ -132,13 +129,13 @@ export class WebRtcLink implements Link {
     for (const listener of listeners) listener(this.#end);
   }
 
-  async #look(facts: LinkFacts): Promise<void> {
+  async #recheckPath(facts: LinkFacts): Promise<void> {
     if (this.#end === undefined && this.#path === 'relay') this.#path = await facts.readPath();
   }
 
   #drained(): void {
     if (this.#end !== undefined || this.#closing) return;
-    // The event is late if more was sent meanwhile; it comes again when that has gone.
+    // The event is stale if more was sent meanwhile; it comes again once that is gone.
     if (this.#channel.bufferedAmount > LOW_WATER_BYTES) return;
     for (const listener of this.#drainListeners) listener();
   }

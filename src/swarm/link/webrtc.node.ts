@@ -7,30 +7,30 @@ import { library } from './native-library.node.js';
 import { type CandidateKind, candidatesOf, isDtlsClient, parseCandidate, splitCandidates } from './sdp.js';
 
 /**
- * How long after its answer the answerer adds the offer's candidates: meanwhile the library asks the STUN server, which
- * each remote candidate would put off by 50 ms. Without a server, coming behind the answer is enough to keep clear of the library's race
- * between description and candidates ("remote candidate without ICE transport").
+ * How long after its answer the answerer adds the offer's candidates. Meanwhile the library queries the STUN server, which each remote
+ * candidate would delay by 50 ms. Without a server it is enough to come after the answer, which avoids the library's race between
+ * description and candidates ("remote candidate without ICE transport").
  */
-const lateWithServersMs = 40;
-const lateWithoutMs = 0;
+const candidateDelayWithServersMs = 40;
+const candidateDelayMs = 0;
 
-/** From the event `connected` until DTLS has surely started. */
+/** From the event `connected` until DTLS has certainly started. */
 const gateMs = 20;
 
-/** An engine that `new SimplePeer({ wrtc })` takes, over node-datachannel. Engines share one native library. */
+/** Returns an engine for `new SimplePeer({ wrtc })` over node-datachannel. Engines share one native library. */
 export function createNodeEngine(): WebRtcEngine {
   library.load();
   return { RTCPeerConnection: NodePeerConnection, RTCSessionDescription: SessionDescription, RTCIceCandidate: IceCandidate };
 }
 
-/** How many connections the process holds: for tests and metrics. */
+/** Returns how many connections the process holds; for tests and metrics. */
 export function openConnections(): number {
   return library.connections;
 }
 
 /**
- * RTCPeerConnection as far as data channels need it. Candidates are not trickled: they stand in `localDescription` when
- * `onicecandidate` is called with null, the early end of gathering.
+ * RTCPeerConnection as far as data channels need it. Candidates are not trickled: they are in `localDescription` when `onicecandidate` is
+ * called with null, the early end of gathering.
  */
 class NodePeerConnection {
   onicecandidate: ((event: { readonly candidate: null }) => void) | null = null;
@@ -41,17 +41,17 @@ class NodePeerConnection {
   ondatachannel: ((event: { readonly channel: NodeDataChannel }) => void) | null = null;
   ontrack: (() => void) | null = null;
   readonly #native: PeerConnection;
-  /** The wrappers hold the native channels: one that is collected never opens. */
+  /** Strong references: a wrapper that is garbage-collected takes its native channel with it, which then never opens. */
   readonly #channels = new Set<NodeDataChannel>();
   readonly #channelListeners = new Set<(event: { readonly channel: NodeDataChannel }) => void>();
   readonly #gathering: Gathering;
-  readonly #lateMs: number;
+  readonly #candidateDelayMs: number;
   readonly #timers = new Set<NodeJS.Timeout>();
-  /** Remote candidates that wait for the remote description, or for our answer to be out. */
-  #waiting: IceCandidate[] = [];
-  #takesCandidates = false;
+  /** Remote candidates that wait for the remote description, or for our answer to be sent. */
+  #pendingCandidates: IceCandidate[] = [];
+  #acceptsCandidates = false;
   #remote: SessionDescription | null = null;
-  /** As last told by the library's events: asked at any other time, it may be ahead of them. */
+  /** As last reported by the library's events; its getters may be ahead of them. */
   #state = 'new';
   #iceState = 'new';
   #gathered = false;
@@ -63,7 +63,7 @@ class NodePeerConnection {
     const awaited: CandidateKind[] = [];
     if (iceServers.length > 0) awaited.push('srflx');
     if (iceServers.some((server) => typeof server === 'object')) awaited.push('relay');
-    this.#lateMs = iceServers.length > 0 ? lateWithServersMs : lateWithoutMs;
+    this.#candidateDelayMs = iceServers.length > 0 ? candidateDelayWithServersMs : candidateDelayMs;
     this.#gathering = new Gathering(awaited, () => this.#endOfCandidates());
     this.#native = library.connect({
       iceServers,
@@ -126,21 +126,21 @@ class NodePeerConnection {
     const { bare, candidates } = splitCandidates(description.sdp);
     this.#native.setRemoteDescription(bare, description.type);
     this.#remote = description;
-    this.#waiting.push(...candidates.map((candidate) => new IceCandidate({ candidate })));
+    this.#pendingCandidates.push(...candidates.map((candidate) => new IceCandidate({ candidate })));
     const kick = isDtlsClient(description.sdp) ? library.kicker.candidate() : undefined;
-    if (kick !== undefined) this.#waiting.push(new IceCandidate({ candidate: kick }));
-    // Those of an offer are added when the answer is out.
-    if (description.type === 'answer') this.#takeCandidates();
+    if (kick !== undefined) this.#pendingCandidates.push(new IceCandidate({ candidate: kick }));
+    // Candidates of an offer are added after the answer was sent.
+    if (description.type === 'answer') this.#addPendingCandidates();
   }
 
   async addIceCandidate(candidate: IceCandidate): Promise<void> {
     this.#assertOpen();
     if (candidate.candidate === '') return;
-    this.#waiting.push(candidate);
-    if (this.#takesCandidates) this.#takeCandidates();
+    this.#pendingCandidates.push(candidate);
+    if (this.#acceptsCandidates) this.#addPendingCandidates();
   }
 
-  /** The selected pair alone, as W3C reports it; empty before there is one. */
+  /** Reports only the selected pair, in the format of W3C; empty before there is one. */
   async getStats(): Promise<Map<string, object>> {
     const report = new Map<string, object>();
     const pair = this.#closed ? null : this.#native.getSelectedCandidatePair();
@@ -176,14 +176,14 @@ class NodePeerConnection {
         if (state === 'complete' && !this.#closed) this.#gathering.finish();
       }),
     );
-    native.onIceStateChange(safely((state) => this.#iceStateIs(state)));
+    native.onIceStateChange(safely((state) => this.#setIceState(state)));
     native.onStateChange(
       safely((state) => {
         if (this.#closed) return;
         this.#state = state;
         this.onconnectionstatechange?.();
         // When the other side ends the connection, the ICE state's last event is swallowed more often than not.
-        if (state === 'closed') this.#iceStateIs('closed');
+        if (state === 'closed') this.#setIceState('closed');
       }),
     );
     native.onSignalingStateChange(
@@ -201,7 +201,7 @@ class NodePeerConnection {
     );
   }
 
-  #iceStateIs(state: string): void {
+  #setIceState(state: string): void {
     if (this.#closed || this.#iceState === state) return;
     this.#iceState = state;
     if (state === 'connected' || state === 'completed') {
@@ -221,14 +221,14 @@ class NodePeerConnection {
     this.#gathered = true;
     this.onicegatheringstatechange?.();
     this.onicecandidate?.({ candidate: null });
-    if (this.#remote?.type === 'offer') this.#later(this.#lateMs, () => this.#takeCandidates());
+    if (this.#remote?.type === 'offer') this.#schedule(this.#candidateDelayMs, () => this.#addPendingCandidates());
   }
 
-  #takeCandidates(): void {
+  #addPendingCandidates(): void {
     if (this.#closed) return;
-    this.#takesCandidates = true;
-    const candidates = this.#waiting;
-    this.#waiting = [];
+    this.#acceptsCandidates = true;
+    const candidates = this.#pendingCandidates;
+    this.#pendingCandidates = [];
     for (const { candidate, sdpMid } of candidates) {
       try {
         this.#native.addRemoteCandidate(candidate, sdpMid);
@@ -238,16 +238,16 @@ class NodePeerConnection {
     }
   }
 
-  /** The event comes a moment before the library starts DTLS. */
+  /** Delayed, because the event comes a moment before the library starts DTLS. */
   #openGate(): void {
     if (this.#gatePort !== undefined) return;
     const port = this.#hostPort();
     if (port === undefined) return;
     this.#gatePort = port;
-    this.#later(gateMs, () => helloGate.open(port));
+    this.#schedule(gateMs, () => helloGate.open(port));
   }
 
-  /** Only the DTLS server, and only once. */
+  /** Only for the DTLS server, and only once. */
   #kick(): void {
     if (!isDtlsClient(this.#remote?.sdp ?? '') || this.#native.state() === 'connected') return;
     const port = this.#hostPort();
@@ -258,7 +258,7 @@ class NodePeerConnection {
     return candidatesOf(this.#native.localDescription()?.sdp ?? '').find(({ kind }) => kind === 'host')?.port;
   }
 
-  #later(delayMs: number, action: () => void): void {
+  #schedule(delayMs: number, action: () => void): void {
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
       action();
@@ -295,14 +295,14 @@ class IceCandidate {
   }
 }
 
-/** TURN over TCP or TLS is left out: the library cannot, the bridge in `openIce` hands it a UDP address instead. */
+/** Drops TURN over TCP or TLS, which the library does not support: the bridge in `openIce` provides a UDP address instead. */
 function nativeServers(servers: readonly RTCIceServer[]): RtcConfig['iceServers'] {
   const found: RtcConfig['iceServers'] = [];
   for (const { urls, username, credential } of servers) {
     for (const url of typeof urls === 'string' ? [urls] : urls) {
       const match = /^(stun|turn):(\[[^\]]+\]|[^:]+):(\d+)(?:\?transport=(\w+))?$/.exec(url);
       const [, scheme, host = '', port, transport = 'udp'] = match ?? [];
-      // In parts: as text the library reads no IPv6 address.
+      // As separate fields: as text the library parses no IPv6 address.
       if (scheme === 'stun') found.push({ hostname: host.replace(/^\[|\]$/g, ''), port: Number(port) });
       else if (scheme === 'turn' && transport === 'udp')
         found.push({

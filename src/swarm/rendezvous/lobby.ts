@@ -9,35 +9,35 @@ import { binaryText, KNOCK_SDP, newOfferId, roleOfPeerId } from './wire.js';
 
 export interface LobbyOptions {
   readonly trackers: readonly string[];
-  /** All shards, 20 bytes each. */
+  /** Info hashes of all shards, 20 bytes each. */
   readonly infoHashes: readonly Uint8Array[];
   readonly openSocket: OpenSocket;
   readonly randomBytes: (count: number) => Uint8Array;
   readonly random: () => number;
   readonly clock: Clock;
   readonly trackerTimes?: Partial<TrackerTimes>;
-  /** Offers that are being answered at once; the sender of one above hears that the Master is busy, and announces it again. Default 64. */
+  /** Offers answered concurrently; the sender of a further one receives a busy sign and announces it again. Default 64. */
   readonly maxPending?: number;
 }
 
 export interface LobbyListener {
   offered(visit: Visit): void;
-  /** A tracker answered for the first time. */
+  /** A tracker responded for the first time. */
   reached(): void;
   /** `tracker-unreachable` (all of them) or `tracker-refused`; the lobby stays open. */
   failed(error: PeerworkError): void;
 }
 
-/** One worker's offer, in however many copies and through however many trackers it came. */
+/** One worker's offer, in however many copies and through however many trackers it arrived. */
 export interface Visit {
   readonly sdp: string;
-  /** URL of the tracker that brought it first. */
+  /** URL of the tracker through which it arrived first. */
   readonly tracker: string;
-  /** Sends the answer to everywhere the offer came and comes from. */
+  /** Sends the answer to every sender of the offer, including those of later copies. */
   answer(sdp: string): void;
-  /** The visitor is in: it no longer counts as pending, and further copies of its offer are ignored. */
+  /** The handshake succeeded: the visit no longer counts as pending, and further copies of its offer are ignored. */
   admit(): void;
-  /** The visitor is gone: the same offer would count as a new one. */
+  /** The visit is over: the same offer would count as a new one. */
   end(): void;
 }
 
@@ -51,15 +51,15 @@ const PROBE_REST_MS = 2000;
 const KNOCKS = 10;
 const KNOCK_FIRST_MS = 250;
 const KNOCK_CAP_MS = 8000;
-/** Those who have not come by then hear the Master again at the tracker's interval: some trackers count the dead for 20 minutes. */
+/** Workers that have not come by then are reached again at the tracker's interval: some trackers count dead peers for 20 minutes. */
 const KNOCKING_MS = 60_000;
-/** An offer that is shown again after so long, while the answer to it is still being made, is let know that the Master is there. */
+/** If an offer is announced again after this long, while its answer is still being made, the sender receives a busy sign. */
 const SLOW_MS = 1000;
-/** The Master says at most this often that it is busy. */
+/** Rate limit of busy signs. */
 const BUSY_BURST = 50;
 const BUSY_PER_SECOND = 20;
 const MAX_PENDING = 64;
-/** Answering an offer costs about 5 ms of a core. */
+/** Rate limit of offers per tracker: answering one costs about 5 ms of a core. */
 const OFFERS_BURST = 200;
 const OFFERS_PER_SECOND = 50;
 const MAX_ANSWERS_PER_VISIT = 40;
@@ -67,8 +67,9 @@ const MAX_ANSWERS_PER_VISIT = 40;
 /**
  * The Master's side of the star: waits in all shards at all trackers for the offers of workers, and offers nothing itself.
  *
- * When it comes, and while a tracker says that others are in the shard (workers leave when connected, so these wait), it knocks: an announce with
- * empty offers, at which workers show theirs at once. That is done for a minute after their number has changed, and else as often as the tracker asks for.
+ * When it arrives, and while a tracker reports other members in the shard (workers leave once connected, so these are waiting), it
+ * knocks: it announces empty offers, upon which workers announce theirs at once. It does so for a minute after the number of members has
+ * changed, and otherwise at the tracker's interval.
  */
 export class Lobby implements TrackerListener {
   readonly #options: LobbyOptions;
@@ -76,7 +77,7 @@ export class Lobby implements TrackerListener {
   readonly #clients: readonly TrackerClient[];
   readonly #rooms = new Map<TrackerClient, { readonly backoff: Backoff; members: number; changedAt: number; timer: Timer | undefined }>();
   readonly #errors = new Map<TrackerClient, PeerworkError>();
-  /** By the text of the offer: a forged variation of somebody's offer must not stand in its way. */
+  /** Visits by the text of their offer, so that a forged variation of an offer cannot block the real one. */
   readonly #visits = new Map<string, Visit & { copy(sender: Sender): void }>();
   readonly #pending = new Map<string, number>();
   readonly #rates: ReadonlyMap<string, TokenBucket>;
@@ -115,8 +116,8 @@ export class Lobby implements TrackerListener {
   }
 
   /**
-   * To be called when a peer fell silent: it may be our own network that is gone. A socket that does not answer is then found
-   * within seconds instead of at the next announce.
+   * Called when a peer fell silent, because our own network may be down: announces on all sockets, so that a dead one is detected within
+   * seconds instead of at the next announce.
    */
   probe(): void {
     const now = this.#options.clock.now();
@@ -125,7 +126,7 @@ export class Lobby implements TrackerListener {
     for (const client of this.#clients) if (client.isOpen) this.#announce(client);
   }
 
-  /** Leaves all swarms. Visits that were handed out live on. */
+  /** Leaves all swarms. Visits handed out before continue. */
   close(): void {
     this.#closed = true;
     for (const { timer } of this.#rooms.values()) timer?.cancel();
@@ -168,7 +169,7 @@ export class Lobby implements TrackerListener {
     const known = this.#visits.get(offer.sdp);
     known?.copy(sender);
     if (known || !isPlausible(offer.sdp)) return;
-    // Each tracker has its share of places and of work, so that a hostile one cannot take them all.
+    // Each tracker gets its share of the pending visits and of the work, so that a hostile one cannot take them all.
     const { maxPending = MAX_PENDING, trackers } = this.#options;
     const share = Math.max(1, Math.ceil(maxPending / trackers.length));
     if (this.#pendingAt(client.url) >= share || !this.#rates.get(client.url)?.take(1, this.#options.clock.now())) {
@@ -180,7 +181,7 @@ export class Lobby implements TrackerListener {
   }
 
   answered(): void {
-    // The Master's own offers are knocks: nobody answers them.
+    // The Master's own offers are knocks, which nobody answers.
   }
 
   failed(client: TrackerClient, error: PeerworkError): void {
@@ -200,7 +201,7 @@ export class Lobby implements TrackerListener {
 
   #receive(sdp: string, first: Sender): Visit {
     const { clock } = this.#options;
-    const cameAt = clock.now();
+    const arrivedAt = clock.now();
     const signalBusy = (sender: Sender) => this.#signalBusy(sender);
     const tracker = first.client.url;
     const senders: Sender[] = [first];
@@ -225,7 +226,7 @@ export class Lobby implements TrackerListener {
           return;
         }
         if (senders.length < MAX_ANSWERS_PER_VISIT) senders.push(sender);
-        if (clock.now() - cameAt >= SLOW_MS) signalBusy(sender);
+        if (clock.now() - arrivedAt >= SLOW_MS) signalBusy(sender);
       },
       answer(answer: string) {
         answered = answer;
@@ -250,7 +251,7 @@ export class Lobby implements TrackerListener {
   }
 }
 
-/** Enough to sort out junk before a PeerConnection is made for it. */
+/** Cheap check that rejects junk before a PeerConnection is made for it. */
 function isPlausible(sdp: string): boolean {
   return sdp.startsWith('v=0') && sdp.includes('a=ice-ufrag:') && sdp.includes('a=fingerprint:');
 }

@@ -9,61 +9,61 @@ import { binaryText, KNOCK_SDP, MAX_TRACKER_MESSAGE_BYTES, newOfferId, type Offe
 
 export interface SeekerOptions {
   readonly trackers: readonly string[];
-  /** The one shard that this worker waits in, 20 bytes. */
+  /** Info hash of the one shard that this worker waits in, 20 bytes. */
   readonly infoHash: Uint8Array;
   readonly openSocket: OpenSocket;
   readonly randomBytes: (count: number) => Uint8Array;
   readonly random: () => number;
   readonly clock: Clock;
   readonly trackerTimes?: Partial<TrackerTimes>;
-  /** What trackers asked for before this search. */
+  /** Pauses that trackers requested before this search. */
   readonly pace?: TrackerPace;
-  /** How long the trackers may answer without a Master doing so before a warning is emitted. Default 5 s. */
+  /** How long trackers may respond without an answer from a Master before a warning is emitted. Default 5 s. */
   readonly masterAbsentMs?: number;
-  /** After so long a search the Master counts as away, and its knock is waited for. Default 60 s. */
+  /** After this long the Master counts as absent, and the worker waits for its knock. Default 60 s. */
   readonly quietAfterMs?: number;
-  /** Trackers whose last answer came to nothing: the answers of others are preferred. Asked anew for each answer. */
+  /** Trackers whose last answer led nowhere: answers of others are preferred. Read again for each answer. */
   readonly distrusted?: ReadonlySet<string>;
-  /** `tracker-unreachable` (all of them), `tracker-refused`, `master-absent` or `master-busy`; seeking goes on. */
+  /** Called with `tracker-unreachable` (all of them), `tracker-refused`, `master-absent` or `master-busy`; the search goes on. */
   readonly failed: (error: PeerworkError) => void;
 }
 
 export interface Answer {
   readonly sdp: string;
-  /** The URL it came through. */
+  /** URL of the tracker through which it arrived. */
   readonly tracker: string;
 }
 
 /**
- * A tracker gives each offer to another random member, and a shard holds other waiting workers too: ten copies reach the
- * Master nearly always. Public trackers take no more than ten.
+ * A tracker passes each offer to a random other member, and a shard also holds other waiting workers: ten copies nearly always reach the
+ * Master. Public trackers accept no more than ten.
  */
 const OFFER_COPIES = 10;
 const ANNOUNCE_FIRST_MS = 500;
 const ANNOUNCE_CAP_MS = 8000;
 const MASTER_ABSENT_MS = 5000;
-/** Others in the shard may be the Master, which knocks by then. */
+/** Other members of the shard may be the Master, which will have knocked after this many times `masterAbsentMs`. */
 const UNSURE_FACTOR = 6;
-/** So long after its last sign a Master that answers no offer counts as busy. */
+/** A Master that does not answer offers counts as busy for this long after its last sign. */
 const SIGN_MS = 60_000;
 const QUIET_AFTER_MS = 60_000;
-/** A Master that is away is shown a new offer this often, in case that its knock was lost. */
+/** An absent Master is shown a new offer this often, in case its knock was lost. */
 const QUIET_OFFER_MS = 300_000;
-/** A Master that knocks is answered at once, but one that knocks all the time not all the time. */
+/** Back-off of the replies to knocks: the first is replied to at once, a stream of them is not. */
 const KNOCK_REST_FIRST_MS = 200;
 const KNOCK_REST_CAP_MS = 8000;
-/** How long knocks are not heard after an offer that one of them had called for and nobody took up: doubles from this to QUIET_OFFER_MS. */
-const DEAF_FIRST_MS = 4000;
+/** How long knocks are ignored after an offer that a knock had triggered and nobody answered: doubles from this to QUIET_OFFER_MS. */
+const KNOCK_IGNORE_FIRST_MS = 4000;
 const DISTRUSTED_DELAY_MS = 1500;
 
 /**
- * The worker's side of the star: shows one offer, in several copies, to whoever is in its shard at any of the trackers, again
- * and again (0.5 s, doubling to 8 s), until the Master answers it. The same copies go to all trackers, so that the first answer
- * settles it. Offers of other workers are ignored; an offer of a Master is a knock and only means "I am here": the
- * worker's own offer is announced again at once.
+ * The worker's side of the star: announces one offer, in several copies, to the members of its shard at all trackers, again and again
+ * (0.5 s, doubling to 8 s), until the Master answers it. All trackers get the same copies, so that the first answer settles it. Offers of
+ * other workers are ignored; an offer of a Master is a knock and only means "I am here": the worker announces its own offer again at
+ * once.
  *
- * After a minute the Master counts as away. The worker then keeps its place in the shard with an announce at each tracker's interval, which costs
- * some 400 bytes, and makes no offer but every five minutes, until a knock says that the Master is back (`untilWorthwhile`).
+ * After a minute the Master counts as absent. The worker then keeps its place in the shard with one announce per interval of each
+ * tracker, some 400 bytes, and makes an offer only every five minutes, until a knock signals that the Master is back (`untilWorthwhile`).
  */
 export class Seeker implements TrackerListener {
   readonly #options: SeekerOptions;
@@ -72,18 +72,18 @@ export class Seeker implements TrackerListener {
   readonly #errors = new Map<TrackerClient, PeerworkError>();
   readonly #announcedAt = new Map<TrackerClient, number>();
   readonly #members = new Map<TrackerClient, number>();
-  readonly #knockRest: Backoff;
-  readonly #deafness: Backoff;
+  readonly #knockBackoff: Backoff;
+  readonly #knockIgnore: Backoff;
   readonly #startedAt: number;
-  /** When the Master was last heard of, by a knock or as busy. */
+  /** Time of the Master's last sign: a knock or a busy sign. */
   #signAt = Number.NEGATIVE_INFINITY;
   #knockRestMs = 0;
-  #isCalled = false;
-  #hear: () => void = () => {};
+  #wasKnocked = false;
+  #onKnock: () => void = () => {};
   #copies: readonly OfferCopy[] = [];
   #timer: Timer | undefined;
   #absence: Timer | undefined;
-  #held: Timer | undefined;
+  #heldAnswer: Timer | undefined;
   #reached = false;
   #settle: (answer: Answer | undefined) => void = () => {};
   #closed = false;
@@ -94,8 +94,8 @@ export class Seeker implements TrackerListener {
     const infoHash = binaryText(options.infoHash);
     const { openSocket, randomBytes, random, clock, trackerTimes, pace = new TrackerPace(clock) } = options;
     this.#startedAt = clock.now();
-    this.#knockRest = new Backoff({ firstMs: KNOCK_REST_FIRST_MS, capMs: KNOCK_REST_CAP_MS, random });
-    this.#deafness = new Backoff({ firstMs: DEAF_FIRST_MS, capMs: QUIET_OFFER_MS, random });
+    this.#knockBackoff = new Backoff({ firstMs: KNOCK_REST_FIRST_MS, capMs: KNOCK_REST_CAP_MS, random });
+    this.#knockIgnore = new Backoff({ firstMs: KNOCK_IGNORE_FIRST_MS, capMs: QUIET_OFFER_MS, random });
     this.#clients = options.trackers.map(
       (url) =>
         new TrackerClient(
@@ -110,21 +110,21 @@ export class Seeker implements TrackerListener {
     for (const client of this.#clients) client.start();
   }
 
-  /** Resolves when an offer is worth its making: at once, or, while the Master is away, at its knock or after five minutes. */
+  /** Resolves when making an offer is worthwhile: at once, or, while the Master is absent, at its knock or after five minutes. */
   async untilWorthwhile(signal: AbortSignal): Promise<void> {
     if (!this.#isQuiet) return;
     const { clock, random } = this.#options;
-    const wasCalled = this.#isCalled;
-    this.#isCalled = false;
-    const deafMs = wasCalled ? this.#deafness.nextMs() : 0;
-    await pause(clock, deafMs, signal);
+    const wasKnocked = this.#wasKnocked;
+    this.#wasKnocked = false;
+    const ignoreMs = wasKnocked ? this.#knockIgnore.nextMs() : 0;
+    await pause(clock, ignoreMs, signal);
     const knocked = new Deadline({ signals: [signal] });
-    this.#hear = () => {
-      this.#isCalled = true;
+    this.#onKnock = () => {
+      this.#wasKnocked = true;
       knocked.abort();
     };
-    await pause(clock, Math.max(0, QUIET_OFFER_MS * (0.75 + random() / 2) - deafMs), knocked.signal);
-    this.#hear = () => {};
+    await pause(clock, Math.max(0, QUIET_OFFER_MS * (0.75 + random() / 2) - ignoreMs), knocked.signal);
+    this.#onKnock = () => {};
     knocked.end();
   }
 
@@ -134,8 +134,8 @@ export class Seeker implements TrackerListener {
   }
 
   /**
-   * Shows this offer, in place of an earlier one, until it is answered. Resolves with the first answer, or with undefined
-   * when it is withdrawn, replaced by another or the seeker closed.
+   * Announces this offer, replacing an earlier one, until it is answered. Resolves with the first answer, or with undefined if the offer
+   * is withdrawn or replaced, or the seeker closed.
    */
   offer(sdp: string): Promise<Answer | undefined> {
     this.withdraw();
@@ -147,12 +147,12 @@ export class Seeker implements TrackerListener {
       this.#settle = resolve;
     });
     this.#announceAll();
-    this.#awaitMaster();
+    this.#watchForMaster();
     return answered;
   }
 
   withdraw(): void {
-    this.#take(undefined);
+    this.#endOffer(undefined);
   }
 
   close(): void {
@@ -179,11 +179,11 @@ export class Seeker implements TrackerListener {
     if (roleOfPeerId(offer.from) !== 'master') return;
     const { clock } = this.#options;
     this.#signAt = clock.now();
-    this.#hear();
+    this.#onKnock();
     const restedMs = clock.now() - (this.#announcedAt.get(client) ?? 0);
     if (this.#copies.length === 0 || restedMs < this.#knockRestMs) return;
-    this.#knockRestMs = this.#knockRest.nextMs();
-    this.#isCalled = true;
+    this.#knockRestMs = this.#knockBackoff.nextMs();
+    this.#wasKnocked = true;
     this.#announce(client);
   }
 
@@ -196,10 +196,10 @@ export class Seeker implements TrackerListener {
     const answer = { sdp, tracker: client.url };
     const { distrusted, clock } = this.#options;
     if (distrusted?.has(client.url) && this.#clients.some(({ url, isOpen }) => isOpen && !distrusted.has(url))) {
-      this.#held ??= clock.after(DISTRUSTED_DELAY_MS, () => this.#take(answer));
+      this.#heldAnswer ??= clock.after(DISTRUSTED_DELAY_MS, () => this.#endOffer(answer));
       return;
     }
-    this.#take(answer);
+    this.#endOffer(answer);
   }
 
   failed(client: TrackerClient, error: PeerworkError): void {
@@ -211,27 +211,27 @@ export class Seeker implements TrackerListener {
     this.#options.failed(refusal ?? new PeerworkError('tracker-unreachable', errors.map(({ detail }) => detail).join('; ')));
   }
 
-  #take(answer: Answer | undefined): void {
+  #endOffer(answer: Answer | undefined): void {
     if (answer) this.#backoff.reset();
     this.#copies = [];
-    for (const timer of [this.#timer, this.#absence, this.#held]) timer?.cancel();
-    this.#held = undefined;
+    for (const timer of [this.#timer, this.#absence, this.#heldAnswer]) timer?.cancel();
+    this.#heldAnswer = undefined;
     this.#settle(answer);
   }
 
   #announce(client: TrackerClient): void {
     this.#announcedAt.set(client, this.#options.clock.now());
-    client.announce(this.#isQuiet && !this.#isCalled ? this.#copies.slice(0, 1) : this.#copies);
+    client.announce(this.#isQuiet && !this.#wasKnocked ? this.#copies.slice(0, 1) : this.#copies);
   }
 
   #announceAll(): void {
     this.#timer?.cancel();
     for (const client of this.#clients) if (client.isOpen) this.#announce(client);
-    if (this.#isQuiet && !this.#isCalled) return;
+    if (this.#isQuiet && !this.#wasKnocked) return;
     this.#timer = this.#options.clock.after(this.#backoff.nextMs(), () => this.#announceAll());
   }
 
-  #awaitMaster(): void {
+  #watchForMaster(): void {
     const { clock, masterAbsentMs = MASTER_ABSENT_MS } = this.#options;
     this.#absence = clock.after(masterAbsentMs, () => {
       const now = clock.now();
@@ -239,7 +239,7 @@ export class Seeker implements TrackerListener {
       if (this.#reached && now - this.#signAt < SIGN_MS) this.#options.failed(new PeerworkError('master-busy'));
       else if (this.#reached && (isAlone || now - this.#startedAt >= masterAbsentMs * UNSURE_FACTOR))
         this.#options.failed(new PeerworkError('master-absent'));
-      this.#awaitMaster();
+      this.#watchForMaster();
     });
   }
 }

@@ -2,12 +2,12 @@ import { WebSocket } from 'ws';
 import type { OpenSocket, SocketEnd } from './socket.js';
 import { retryAfterMs } from './tracker-pace.js';
 
-/** A tracker that does not finish the closing handshake may hold the process no longer than this. */
+/** A tracker that does not finish the closing handshake can keep the process alive no longer than this. */
 const LINGER_MS = 1000;
-/** A socket on which nothing came for so long is asked whether it lives: announces are minutes apart, and routers forget. */
+/** A socket that was silent for this long is pinged: announces are minutes apart, and routers drop idle mappings. */
 const PING_AFTER_MS = 60_000;
 const PONG_MS = 20_000;
-/** No server was there to refuse anything; everything else that fails costs both sides a connection. */
+/** With these errors no server was there to refuse anything; any other failure costs both sides a connection. */
 const UNREACHED: ReadonlySet<unknown> = new Set([
   ...['ECONNREFUSED', 'ENETUNREACH', 'EHOSTUNREACH', 'ENETDOWN', 'EHOSTDOWN', 'EADDRNOTAVAIL'],
   ...['ETIMEDOUT', 'ENOTFOUND', 'EAI_AGAIN', 'EAI_FAIL'],
@@ -60,16 +60,16 @@ export const openNodeSocket: OpenSocket = (url, listener, { maxMessageBytes }) =
   };
 };
 
-/** Calls `dead` when an open socket has been silent for PING_AFTER_MS and leaves a ping unanswered. */
+/** Calls `dead` when an open socket has been silent for PING_AFTER_MS and does not respond to a ping. */
 function watchLife(socket: WebSocket, dead: () => void): { stop(): void } {
   let timer: NodeJS.Timeout | undefined;
-  const ask = () => {
+  const ping = () => {
     socket.ping(() => {});
     timer = setTimeout(dead, PONG_MS).unref();
   };
   const alive = () => {
     clearTimeout(timer);
-    timer = setTimeout(ask, PING_AFTER_MS).unref();
+    timer = setTimeout(ping, PING_AFTER_MS).unref();
   };
   for (const event of ['open', 'message', 'ping', 'pong']) socket.on(event, alive);
   return { stop: () => clearTimeout(timer) };

@@ -1,16 +1,16 @@
-/** The port to a WebSocket: small enough that a browser's own fits it. */
+/** Port to a WebSocket, small enough that a browser's own implements it. */
 export interface TextSocket {
-  /** Does nothing unless the socket is open. */
+  /** No-op unless the socket is open. */
   send(text: string): void;
-  /** Sends what was given before, then ends. No listener is called any more. */
+  /** Flushes what was sent before, then closes. No listener is called any more. */
   close(): void;
 }
 
-/** What is known of a socket's end beyond words. */
+/** Machine-readable facts about the end of a socket. */
 export interface SocketEnd {
-  /** There was a server, and it refused: another attempt costs it and us a whole connection. */
+  /** A server was there and refused: each further attempt costs both sides a whole connection. */
   readonly refused?: boolean;
-  /** It says when to come again. */
+  /** The pause that the server requested. */
   readonly retryAfterMs?: number;
 }
 
@@ -18,9 +18,12 @@ export interface SocketEnd {
 export interface TextSocketListener {
   opened(): void;
   message(text: string): void;
-  /** Called once, also if it never opened; `reason` is for people. */
+  /** Called once, even if the socket never opened; `reason` is for people. */
   closed(reason: string, end?: SocketEnd): void;
 }
 
-/** Messages above `maxMessageBytes` end the socket, and so does a server that is gone without a word. May throw on an impossible URL. */
+/**
+ * Opens a WebSocket. Messages above `maxMessageBytes` end it, and so does a server that vanishes without closing. May throw on an invalid
+ * URL.
+ */
 export type OpenSocket = (url: string, listener: TextSocketListener, options: { readonly maxMessageBytes: number }) => TextSocket;

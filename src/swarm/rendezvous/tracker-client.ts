@@ -10,12 +10,12 @@ import { announceText, answerText, MAX_TRACKER_MESSAGE_BYTES, newPeerId, type Of
 export interface TrackerTimes {
   /** A socket that is not open by then is given up. */
   readonly openMs: number;
-  /** An announce that is not answered by then means a dead socket: TCP would notice it after minutes. */
+  /** An announce without a response by then means a dead socket: TCP would notice only after minutes. */
   readonly answerMs: number;
-  /** The wait before the next socket: doubles from first to cap. */
+  /** Delay before the next socket: doubles from `retryFirstMs` to `retryCapMs`. */
   readonly retryFirstMs: number;
   readonly retryCapMs: number;
-  /** The cap where there is a tracker, but one that refuses or ends what it had opened: each such attempt costs a whole connection. */
+  /** Cap if there is a tracker that refuses or that closes what it had opened: each such attempt costs a whole connection. */
   readonly refusedCapMs: number;
 }
 
@@ -26,7 +26,7 @@ export const defaultTrackerTimes: TrackerTimes = {
   retryCapMs: 5000,
   refusedCapMs: 300_000,
 };
-/** A socket that lived so long was not refused. */
+/** A socket that lived this long was not refused. */
 const STABLE_MS = 60_000;
 
 export interface TrackerClientOptions {
@@ -43,31 +43,32 @@ export interface TrackerClientOptions {
 }
 
 export interface TrackerListener {
-  /** The socket is open: the moment to announce. */
+  /** The socket is open: time to announce. */
   opened(client: TrackerClient): void;
-  /** The tracker answered; `members` counts everybody in the swarm, ourselves included, as far as the tracker says. */
+  /** The tracker responded; `members` counts every peer in the swarm, ourselves included, as far as the tracker reports it. */
   announced(client: TrackerClient, members: number): void;
-  /** The tracker's interval is over since the last announce: without another it forgets us. */
+  /** The tracker's interval has passed since the last announce; without another one it forgets us. */
   due(client: TrackerClient): void;
   offered(client: TrackerClient, offer: { readonly from: string; readonly offerId: string; readonly sdp: string }): void;
   answered(client: TrackerClient, answer: { readonly from: string; readonly offerId: string; readonly sdp: string }): void;
-  /** `tracker-unreachable` or `tracker-refused`; a new socket is tried after a while. */
+  /** `tracker-unreachable` or `tracker-refused`; a new socket is opened after a pause. */
   failed(client: TrackerClient, error: PeerworkError): void;
 }
 
-/** More than any honest tracker relays; what is above is not even parsed. */
+/** More than any honest tracker relays; the excess is not even parsed. */
 const MAX_MESSAGES_BURST = 2000;
 const MAX_MESSAGES_PER_SECOND = 500;
 
 /**
- * One swarm at one tracker, over a socket of its own with a peer id of its own: some trackers keep a peer id in one swarm
- * only, others give a re-used peer id to the dead socket it was used on before.
+ * Membership in one swarm at one tracker, over a socket and with a peer id of its own: some trackers keep a peer id in one swarm only,
+ * others attribute a reused peer id to the dead socket it was used on before.
  *
- * waiting → opening → open, and from anywhere back to waiting when the socket closes, does not open, leaves an announce
- * unanswered, or the tracker refuses. Each socket gets a new peer id. `close` ends it for good.
+ * waiting → opening → open, and from any state back to waiting if the socket closes, does not open, gets no response to an announce, or
+ * the tracker refuses. Each socket gets a new peer id. `close` is final.
  *
- * A tracker says how often it wants to hear from a peer (`interval`) and when a refused one may come again (Retry-After of HTTP, `retry in` of BEP 31):
- * both are obeyed. One that cannot be reached at all is tried every 5 s, which costs a packet; one that refuses, at last every five minutes.
+ * A tracker specifies how often a peer should announce (`interval`) and when a refused one may return (Retry-After of HTTP, `retry in` of
+ * BEP 31): both are obeyed. An unreachable tracker is retried every 5 s, which costs one packet; one that refuses, with a back-off of up
+ * to five minutes.
  */
 export class TrackerClient {
   readonly url: string;
@@ -79,7 +80,7 @@ export class TrackerClient {
   readonly #messages: TokenBucket;
   #peerId = '';
   #socket: TextSocket | undefined;
-  /** One object for each socket, so that late events of an old socket are known as such. */
+  /** A new object for each socket, so that late events of an old socket are recognized. */
   #session: object | undefined;
   #open = false;
   #openedAt = 0;
@@ -104,7 +105,7 @@ export class TrackerClient {
     return this.#open;
   }
 
-  /** Opens a socket now, unless one is open or opening or the tracker asked to be left alone. */
+  /** Opens a socket now, unless one is open or opening, or the tracker requested a pause. */
   start(): void {
     if (this.#closed || this.#session) return;
     this.#retry?.cancel();
@@ -113,7 +114,7 @@ export class TrackerClient {
     else this.#connect();
   }
 
-  /** Does nothing unless open. An empty list only says that we are here. */
+  /** No-op unless open. An empty list only keeps our membership alive. */
   announce(offers: readonly OfferCopy[]): void {
     if (!this.#open) return;
     this.#socket?.send(announceText(this.#options.infoHash, this.#peerId, offers, this.#announcedBefore ? '' : 'started'));
@@ -121,7 +122,7 @@ export class TrackerClient {
     if (!this.#watchdog) this.#watch(this.#times.answerMs, 'an announce got no response');
   }
 
-  /** Does nothing unless open. */
+  /** No-op unless open. */
   answer(to: string, offerId: string, sdp: string): void {
     if (this.#open) this.#socket?.send(answerText(this.#options.infoHash, this.#peerId, to, offerId, sdp));
   }

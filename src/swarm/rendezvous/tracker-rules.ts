@@ -2,14 +2,14 @@ import { type JsonLimits, type JsonRefused, parseJson } from '../../kit/json.js'
 
 /** What a tracker accepts from a peer: everything else is refused before the protocol's library sees it. */
 const MAX_OFFERS = 82;
-/** An offer is four deep and has four values. */
+/** An announce with offers nests four deep, and an offer has four values. */
 const LIMITS: JsonLimits = { maxBytes: 256 * 1024, maxDepth: 8, maxItems: 1_024 };
 const MAX_SWARMS_PER_SOCKET = 100;
 const EVENTS: readonly unknown[] = [undefined, '', 'empty', 'started', 'update', 'completed', 'paused', 'stopped'];
 
 /**
- * Says why a message is refused, or undefined. `claim` gives the peer id that the socket speaks for, which is the one given
- * if it is the first; `swarms` are the info hashes used on the socket so far, and is added to.
+ * Returns the reason why a message is refused, or undefined. `claim` returns the peer id that the socket speaks for, which is its
+ * argument on the first call; `swarms` collects the info hashes used on the socket so far.
  */
 export function whyMalformed(text: string, claim: (peerId: string) => string, swarms: Set<string>): string | undefined {
   let message: unknown;

@@ -2,15 +2,15 @@ import { type JsonLimits, parseJson } from '../../kit/json.js';
 import type { Role } from '../peer.js';
 
 /**
- * The BitTorrent WebSocket tracker protocol: JSON texts; `info_hash`, `peer_id` and `offer_id` are strings of exactly 20
- * characters of one byte each; an offer or answer is strictly `{ type, sdp }` (some trackers drop everything else).
+ * The BitTorrent WebSocket tracker protocol: JSON texts; `info_hash`, `peer_id` and `offer_id` are strings of exactly 20 characters of
+ * one byte each; an offer or answer is strictly `{ type, sdp }` (some trackers drop everything else).
  *
- * The tracker hands each offer of an announce to another random member of the swarm, and an answer to the peer it names.
- * It answers every announce except those that carry an answer.
+ * The tracker passes each offer of an announce to a random other member of the swarm, and an answer to the peer named in it. It responds
+ * to every announce except those that carry an answer.
  */
 export type TrackerMessage =
   | { readonly kind: 'announced'; readonly members: number; readonly intervalMs: number | undefined }
-  /** `retryAfterMs`: when to come again, if it says so (BEP 31). */
+  /** `retryAfterMs`: when to try again, if the tracker specifies it (BEP 31). */
   | { readonly kind: 'refused'; readonly reason: string; readonly retryAfterMs: number | undefined }
   | { readonly kind: 'offer'; readonly from: string; readonly offerId: string; readonly sdp: string }
   | { readonly kind: 'answer'; readonly from: string; readonly offerId: string; readonly sdp: string };
@@ -20,13 +20,13 @@ export interface OfferCopy {
   readonly sdp: string;
 }
 
-/** What trackers take and give at once; aquatic ends a connection above 64 KiB. */
+/** Largest message that trackers accept and send; aquatic closes a connection above 64 KiB. */
 export const MAX_TRACKER_MESSAGE_BYTES = 64 * 1024;
-/** An offer in an announce is four deep. */
+/** An offer in an announce nests four deep. */
 export const TRACKER_LIMITS: JsonLimits = { maxBytes: MAX_TRACKER_MESSAGE_BYTES, maxDepth: 8, maxItems: 4_096 };
 /**
- * A session description without media: says only "the Master is here", and costs neither side a PeerConnection. As an offer it is a knock, at which
- * Workers announce theirs; as an answer it means that the Master has seen an offer and is too busy to take it up.
+ * A session description without media. It only means "the Master is here", and costs neither side a PeerConnection. As an offer it is a
+ * knock, upon which Workers announce theirs; as an answer it is a busy sign: the Master has seen an offer and is too busy to process it.
  */
 export const KNOCK_SDP = 'v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n';
 const MAX_SDP_CHARS = 16 * 1024;
@@ -35,7 +35,7 @@ const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789
 
 type RandomBytes = (count: number) => Uint8Array;
 
-/** The role stands in the first characters, so that a worker can ignore workers. Economy, not security: the handshake decides. */
+/** The prefix carries the role, so that a worker can ignore workers. This saves work and is no security: the handshake decides. */
 export function newPeerId(role: Role, randomBytes: RandomBytes): string {
   return (role === 'master' ? '-M1-' : '-W1-') + randomText(ID_CHARS - 4, randomBytes);
 }
@@ -53,7 +53,7 @@ function randomText(chars: number, randomBytes: RandomBytes): string {
   return Array.from(randomBytes(chars), (byte) => ALPHABET.charAt(byte % ALPHABET.length)).join('');
 }
 
-/** 20 bytes as the 20-character string of the protocol. */
+/** Encodes 20 bytes as the 20-character string of the protocol. */
 export function binaryText(bytes: Uint8Array): string {
   return String.fromCharCode(...bytes);
 }
@@ -83,7 +83,7 @@ export function answerText(infoHash: string, peerId: string, to: string, offerId
   });
 }
 
-/** Undefined for whatever cannot be read or is of another swarm: a tracker is never trusted. */
+/** Returns undefined for anything malformed or of another swarm: a tracker is never trusted. */
 export function readTrackerMessage(text: string, infoHash: string): TrackerMessage | undefined {
   if (text.length > MAX_TRACKER_MESSAGE_BYTES) return undefined;
   const message = parseObject(text);

@@ -17,7 +17,7 @@ interface OpenCall {
   readonly forgetSignal: (() => void) | undefined;
 }
 
-/** Calls to the peer that are waiting for their answers. */
+/** Our calls to the peer that are waiting for their replies. */
 export class OpenCalls {
   readonly #writer: Writer;
   readonly #clock: Clock;
@@ -47,28 +47,28 @@ export class OpenCalls {
     });
   }
 
-  /** Throws `frame-malformed`. An answer to a call that was given up is ignored. */
+  /** Throws `frame-malformed`. The reply to an abandoned call is ignored. */
   onAnswer(id: number, text: string): void {
     const answer = parseJson(text);
-    this.#take(id)?.resolve(answer);
+    this.#remove(id)?.resolve(answer);
   }
 
   onRefusal(id: number, text: string): void {
-    this.#take(id)?.reject(parseRefusal(text));
+    this.#remove(id)?.reject(parseRefusal(text));
   }
 
   end(reason: PeerworkError): void {
-    for (const id of [...this.#open.keys()]) this.#take(id)?.reject(reason);
+    for (const id of [...this.#open.keys()]) this.#remove(id)?.reject(reason);
   }
 
   #abandon(id: number, error: PeerworkError): void {
-    const call = this.#take(id);
+    const call = this.#remove(id);
     if (call === undefined) return;
     cancel(this.#writer, id, call.letter);
     call.reject(error);
   }
 
-  #take(id: number): OpenCall | undefined {
+  #remove(id: number): OpenCall | undefined {
     const call = this.#open.get(id);
     if (call === undefined) return undefined;
     this.#open.delete(id);
@@ -78,7 +78,7 @@ export class OpenCalls {
   }
 }
 
-/** Tells the peer that what `letter` opened is not wanted any more; it must not learn of that before it has the letter itself. */
+/** Notifies the peer that the result of what `letter` opened is no longer wanted; the cancellation must not overtake the letter. */
 export function cancel(writer: Writer, id: number, letter: Letter): void {
   if (letter.state === 'written') writer.signal(Kind.cancel, id);
   else if (!writer.withdraw(letter)) writer.letter(Kind.cancel, id, '');

@@ -2,10 +2,10 @@ import type { Clock, Timer } from '../../clock.js';
 
 export interface HeartbeatOptions {
   readonly clock: Clock;
-  /** Say something if nothing was said for so long. The two sides differ, so that one asks and the other only answers. */
+  /** Ping after this long without a sent frame. The two sides differ, so that one pings and the other only responds. */
   readonly quietMs: number;
   readonly ping: () => void;
-  /** The longest round trip of late; default: none to speak of. */
+  /** The longest recent round trip; 0 if missing. */
   readonly longestMs?: () => number;
   readonly lost: () => void;
 }
@@ -13,29 +13,29 @@ export interface HeartbeatOptions {
 export const TICK_MS = 500;
 export const WORKER_QUIET_MS = 1_000;
 export const MASTER_QUIET_MS = 1_500;
-/** No frame for so long: the peer is gone. With the tick, a dead link is found after 3.0 to 3.5 s. */
+/** Without a frame for this long, the peer counts as gone. With the tick, a dead link is detected after 3.0 to 3.5 s. */
 export const SILENCE_MS = 3_000;
 /**
- * On a line where answers take long, because others fill its buffers or the peer has much to do, so many round trips more: a packet that is lost
- * there is sent again after two or three of them.
+ * Round trips added to SILENCE_MS on a link with long ones, because others fill its buffers or the peer is busy: a packet lost there is
+ * retransmitted after two or three of them.
  */
 const SILENT_ROUND_TRIPS = 4;
-/** By then SCTP has given up itself. */
+/** By then SCTP itself has given up. */
 const MAX_SILENCE_MS = 20_000;
-/** How often the round trip is measured on a link that has other things to say. */
+/** How often the round trip is measured on a link that is busy with other traffic. */
 const MEASURE_MS = 5_000;
 
 /**
- * Tells a dead link from a quiet one. Each side makes sure that it says something every 1.5 s at most, so three seconds of silence mean that
- * the peer is gone; on a line with long round trips more than that. Silence is only counted while this process is awake: a tick that comes late, because
- * the process or the whole machine was suspended, counts as two ticks at most.
+ * Distinguishes a dead link from a quiet one. Each side sends something at least every 1.5 s (Worker) or 2 s (Master), so three seconds
+ * of silence mean that the peer is gone; on a link with long round trips, more than that. Silence is counted only while this process is
+ * awake: a tick that comes late, because the process or the whole machine was suspended, counts as two ticks at most.
  */
 export class Heartbeat {
   readonly #options: HeartbeatOptions;
   #timer: Timer | undefined;
   #tickAt: number;
   #silentMs = 0;
-  #heard = false;
+  #received = false;
   #quietMs = 0;
   #sinceMeasuredMs = 0;
 
@@ -53,11 +53,11 @@ export class Heartbeat {
     this.#timer?.cancel();
   }
 
-  heard(): void {
-    this.#heard = true;
+  received(): void {
+    this.#received = true;
   }
 
-  said(): void {
+  sent(): void {
     this.#quietMs = 0;
   }
 
@@ -69,12 +69,12 @@ export class Heartbeat {
     const now = this.#options.clock.now();
     const elapsedMs = Math.min(Math.max(now - this.#tickAt, 0), 2 * TICK_MS);
     this.#tickAt = now;
-    // A frame starts the silence at the end of its tick, so that three seconds are never less.
-    this.#silentMs = this.#heard ? 0 : this.#silentMs + elapsedMs;
-    this.#heard = false;
+    // A frame resets the silence at the end of its tick, so that the limit is never less than three seconds.
+    this.#silentMs = this.#received ? 0 : this.#silentMs + elapsedMs;
+    this.#received = false;
     this.#quietMs += elapsedMs;
     this.#sinceMeasuredMs += elapsedMs;
-    if (this.#silentMs >= this.#patienceMs()) {
+    if (this.#silentMs >= this.#silenceLimitMs()) {
       this.#options.lost();
       return;
     }
@@ -87,7 +87,7 @@ export class Heartbeat {
     this.#options.ping();
   }
 
-  #patienceMs(): number {
+  #silenceLimitMs(): number {
     return Math.min(MAX_SILENCE_MS, SILENCE_MS + SILENT_ROUND_TRIPS * (this.#options.longestMs?.() ?? 0));
   }
 }

@@ -2,13 +2,13 @@ import { DATA_OVERHEAD_BYTES } from './messages.js';
 import { malformed } from './reader.js';
 
 export interface IncomingOptions {
-  /** How much the peer may send ahead of the reader. */
+  /** How much the peer may send ahead of the reader, in bytes. */
   readonly windowBytes: number;
-  /** The peer may send from the beginning; otherwise it is told so when somebody reads for the first time. */
+  /** Whether the peer may send from the start; otherwise it is granted credit when somebody reads for the first time. */
   readonly begun: boolean;
-  /** Tells the peer how much more it may send. */
+  /** Grants the peer credit for further bytes. */
   readonly grant: (bytes: number) => void;
-  /** The reader wants no more. */
+  /** Called when the reader wants no more. */
   readonly onStop: () => void;
 }
 
@@ -20,19 +20,19 @@ interface Waiting {
 const finished: IteratorReturnResult<undefined> = { done: true, value: undefined };
 
 /**
- * The bytes of one direction of a stream, as they arrive. The peer may send as long as it has credit; whoever takes bytes out of the
- * queue gives new credit, a quarter of the window at a time. What arrived before a failure is delivered before it.
+ * The bytes of one direction of a stream, as they arrive. The peer may send as long as it has credit; a reader that takes bytes out of
+ * the queue grants new credit, a quarter of the window at a time. What arrived before a failure is delivered before it.
  */
 export class Incoming implements AsyncIterableIterator<Uint8Array> {
   readonly #options: IncomingOptions;
   readonly #queue: Uint8Array[] = [];
   readonly #waiting: Waiting[] = [];
   #begun: boolean;
-  #unwanted = false;
+  #discarding = false;
   #ended = false;
   #error: Error | undefined;
   #creditBytes: number;
-  #takenBytes = 0;
+  #consumedBytes = 0;
 
   constructor(options: IncomingOptions) {
     this.#options = options;
@@ -40,7 +40,7 @@ export class Incoming implements AsyncIterableIterator<Uint8Array> {
     this.#creditBytes = options.begun ? options.windowBytes : 0;
   }
 
-  /** The peer was told that it may send. */
+  /** Whether the peer was granted its first credit. */
   get begun(): boolean {
     return this.#begun;
   }
@@ -57,10 +57,10 @@ export class Incoming implements AsyncIterableIterator<Uint8Array> {
     this.#begin();
     const bytes = this.#queue.shift();
     if (bytes !== undefined) {
-      this.#taken(bytes);
+      this.#consumed(bytes);
       return Promise.resolve({ done: false, value: bytes });
     }
-    if (this.#ended || this.#unwanted) {
+    if (this.#ended || this.#discarding) {
       const error = this.#error;
       this.#error = undefined;
       return error === undefined ? Promise.resolve(finished) : Promise.reject(error);
@@ -76,11 +76,11 @@ export class Incoming implements AsyncIterableIterator<Uint8Array> {
     return Promise.resolve(finished);
   }
 
-  /** Nothing of it is wanted any more, neither what is here nor what still comes: that is thrown away, so that the peer gets to its end. */
+  /** Drops what is queued and what still arrives, with credit for it, so that the peer reaches its end. */
   discard(): void {
-    this.#unwanted = true;
+    this.#discarding = true;
     this.#error = undefined;
-    for (const bytes of this.#queue.splice(0)) this.#taken(bytes);
+    for (const bytes of this.#queue.splice(0)) this.#consumed(bytes);
     for (const { resolve } of this.#waiting.splice(0)) resolve(finished);
   }
 
@@ -89,23 +89,23 @@ export class Incoming implements AsyncIterableIterator<Uint8Array> {
     const cost = bytes.length + DATA_OVERHEAD_BYTES;
     if (cost > this.#creditBytes) throw malformed('more data than there was credit for');
     this.#creditBytes -= cost;
-    if (this.#unwanted) {
-      this.#taken(bytes);
+    if (this.#discarding) {
+      this.#consumed(bytes);
       return;
     }
     if (this.#ended) throw malformed('data after its end');
-    // A little view must not keep a large frame in memory.
+    // A small view must not keep a large frame in memory.
     const kept = bytes.length * 2 < frameBytes ? bytes.slice() : bytes;
     const waiting = this.#waiting.shift();
     if (waiting === undefined) {
       this.#queue.push(kept);
       return;
     }
-    this.#taken(kept);
+    this.#consumed(kept);
     waiting.resolve({ done: false, value: kept });
   }
 
-  /** @param dropped without what is still here */
+  /** @param dropped drops what is still queued */
   onEnd(error: Error | undefined, dropped = false): void {
     if (dropped) this.#queue.length = 0;
     if (this.#ended) return;
@@ -113,22 +113,22 @@ export class Incoming implements AsyncIterableIterator<Uint8Array> {
     const [first, ...others] = this.#waiting.splice(0);
     if (error === undefined) first?.resolve(finished);
     else if (first !== undefined) first.reject(error);
-    else if (!this.#unwanted) this.#error = error;
+    else if (!this.#discarding) this.#error = error;
     for (const waiting of others) waiting.resolve(finished);
   }
 
   #begin(): void {
-    if (this.#begun || this.#ended || this.#unwanted) return;
+    if (this.#begun || this.#ended || this.#discarding) return;
     this.#begun = true;
     this.#creditBytes = this.#options.windowBytes;
     this.#options.grant(this.#creditBytes);
   }
 
-  #taken(bytes: Uint8Array): void {
-    this.#takenBytes += bytes.length + DATA_OVERHEAD_BYTES;
-    if (this.#takenBytes < this.#options.windowBytes / 4 || this.#ended) return;
-    this.#creditBytes += this.#takenBytes;
-    this.#options.grant(this.#takenBytes);
-    this.#takenBytes = 0;
+  #consumed(bytes: Uint8Array): void {
+    this.#consumedBytes += bytes.length + DATA_OVERHEAD_BYTES;
+    if (this.#consumedBytes < this.#options.windowBytes / 4 || this.#ended) return;
+    this.#creditBytes += this.#consumedBytes;
+    this.#options.grant(this.#consumedBytes);
+    this.#consumedBytes = 0;
   }
 }

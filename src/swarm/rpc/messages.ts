@@ -1,11 +1,12 @@
 import { MAX_FRAME_BYTES } from '../sealed.js';
 
 /**
- * What stands in a sealed frame: one or more messages, each a header of 8 bytes and a payload.
+ * The content of a sealed frame: one or more messages, each a header of 8 bytes and a payload.
  * Header: kind (1), flags (1), id of the call or stream (4, big-endian), length of the payload (2, big-endian).
- * A text payload that does not fit into a frame is split: all parts but the last carry the flag MORE and no other split message begins before.
+ * A text payload that does not fit into a frame is split: all parts but the last carry the flag MORE, and no other split message begins
+ * in between.
  *
- * Ids are chosen by the side that opens a call or stream, so that each side has its own; kinds tell which side's id is meant.
+ * Ids are chosen by the side that opens a call or stream, so that each side has its own; the kind determines which side's id is meant.
  */
 export const Kind = {
   /** Text: verb, line feed, JSON of the arguments. */
@@ -14,29 +15,29 @@ export const Kind = {
   answer: 2,
   /** Text: error code, line feed, detail. */
   refusal: 3,
-  /** Text like a call; its id means nothing. */
+  /** Text like a call; the id is ignored. */
   note: 4,
-  /** From the side that opened the call or stream: it wants no answer any more. */
+  /** From the side that opened the call or stream: the result is no longer wanted. */
   cancel: 5,
-  /** Text like a call: asks for a byte stream. */
+  /** Text like a call: requests a byte stream. */
   open: 6,
   /** Bytes of a stream. */
   data: 7,
   /** A stream is complete. */
   end: 8,
-  /** Text like a refusal: a stream ends without being complete. */
+  /** Text like a refusal: a stream ends incomplete. */
   fail: 9,
-  /** 4 bytes, big-endian: how much more of a stream may be sent. */
+  /** 4 bytes, big-endian: how many more bytes of a stream may be sent. */
   credit: 10,
   ping: 11,
   pong: 12,
-  /** Text: an error code or nothing. Nothing follows. */
+  /** Text: an error code or empty. The last message of a link. */
   goodbye: 13,
-  /** Bytes of a stream from the side that opened it. */
+  /** Bytes of a stream, from the side that opened it. */
   upload: 14,
-  /** These are complete. */
+  /** The upload is complete. */
   uploadEnd: 15,
-  /** As `credit`, for these. The first one says that the other side reads them at all. */
+  /** As `credit`, for an upload. The first one signals that the other side reads uploads at all. */
   uploadCredit: 16,
 } as const;
 export type Kind = (typeof Kind)[keyof typeof Kind];
@@ -46,11 +47,11 @@ export const MAX_PAYLOAD_BYTES = MAX_FRAME_BYTES - HEADER_BYTES;
 export const MORE = 1;
 export const LAST_ID = 0xffff_ffff;
 
-/** What a data message takes from the credit beside its payload, so that a flood of tiny ones is bounded too. */
+/** What a data message costs in credit in addition to its payload, so that a flood of tiny ones is bounded too. */
 export const DATA_OVERHEAD_BYTES = 64;
-/** Credit of a new stream. 2 MiB keep 55 MB/s going over a round trip of 38 ms. */
+/** Initial credit of a stream. 2 MiB sustain 55 MB/s over a round trip of 38 ms. */
 export const STREAM_WINDOW_BYTES = 2 * 1024 * 1024;
-/** How far the side that opened a stream may send ahead of who reads it: less, as one Master has many Workers. */
+/** How far the side that opened a stream may send ahead of the reader: less, because one Master has many Workers. */
 export const UPLOAD_WINDOW_BYTES = 512 * 1024;
 
 const splittable: ReadonlySet<number> = new Set([Kind.call, Kind.answer, Kind.refusal, Kind.note, Kind.open]);

@@ -1,8 +1,8 @@
 const watched = new WeakMap<AbortSignal, Set<() => void>>();
 
 /**
- * Calls `action` once when the signal aborts; returns how to stop that. One listener a signal, however many actions: hundreds of calls may
- * share a signal, and engines warn of that many listeners.
+ * Calls `action` once when the signal aborts; returns a function that cancels this. A signal gets one listener for any number of actions:
+ * hundreds of calls may share a signal, and engines warn about that many listeners.
  */
 export function onAbort(signal: AbortSignal, action: () => void): () => void {
   const actions = watched.get(signal) ?? watch(signal);

@@ -10,7 +10,7 @@ import { type Movement, Patience } from './patience.js';
 import { formatCall, parseRefusal } from './text.js';
 import type { Letter, Writer } from './writer.js';
 
-/** Byte streams of the peer that we are reading, and on some of which we send. */
+/** Byte streams of the peer that we read, and on some of which we send. */
 export class OpenStreams {
   readonly #writer: Writer;
   readonly #clock: Clock;
@@ -36,7 +36,7 @@ export class OpenStreams {
     return stream.incoming;
   }
 
-  /** Throws `frame-malformed`. What belongs to no stream any more is ignored. */
+  /** Throws `frame-malformed`. Data of an unknown stream is ignored. */
   onData(id: number, bytes: Uint8Array, frameBytes: number): void {
     this.#open.get(id)?.incoming.onData(bytes, frameBytes);
   }
@@ -59,8 +59,8 @@ export class OpenStreams {
 }
 
 /**
- * One stream that we opened. What we send on it waits until the peer gives credit for it, which a peer that knows no such streams never does.
- * It is over when both directions have ended, when the peer says that it failed, or when it is stopped from this side.
+ * One stream that we opened. Our upload waits until the peer grants credit for it, which a peer that does not support uploads never does.
+ * The stream is over when both directions have ended, when the peer reports a failure, or when this side stops it.
  */
 class OpenStream {
   readonly incoming: Incoming;
@@ -128,7 +128,7 @@ class OpenStream {
     void this.#outgoing.run(() => upload);
   }
 
-  /** All that the peer sends is here. It goes on if the peer still takes what we send. */
+  /** The peer has sent everything. The stream goes on as long as the peer still takes our upload. */
   onEnd(): void {
     this.incoming.onEnd(undefined);
     if (this.#outgoing === undefined || this.#sent) this.#close();
@@ -139,7 +139,7 @@ class OpenStream {
     this.incoming.onEnd(error);
   }
 
-  /** From this side. */
+  /** Ends the stream from this side. */
   #stop(error: PeerworkError | undefined): void {
     if (this.#over) return;
     cancel(this.#writer, this.#id, this.#letter);

@@ -2,31 +2,31 @@ import { DATA_OVERHEAD_BYTES, type Kind } from './messages.js';
 import type { Bulk, BulkEnding, Writer } from './writer.js';
 
 /**
- * How far a source is read ahead of what the link takes: enough to fill frames and the link's own buffer without a pause. Chunks count
- * with DATA_OVERHEAD_BYTES each, so that there are never many.
+ * How far a source is read ahead of the link: enough to fill frames and the link's own buffer without a pause. Each chunk counts
+ * DATA_OVERHEAD_BYTES in addition, which bounds their number.
  */
 const READ_AHEAD_BYTES = 512 * 1024;
 const SMALLEST_PIECE_BYTES = 4 * 1024;
 
 export interface OutgoingOptions {
   readonly id: number;
-  /** Of the messages that carry the bytes. */
+  /** Kind of the messages that carry the bytes. */
   readonly kind: Kind;
   readonly creditBytes: number;
   readonly writer: Writer;
-  /** What is told to the peer behind the last byte; undefined: nothing, because it is told otherwise. */
+  /** Returns the message to send after the last byte; undefined if the peer is notified in another way. */
   readonly ending: (failure: { readonly error: unknown } | undefined) => BulkEnding | undefined;
-  /** The ending is written. */
+  /** Called when the ending is written. */
   readonly onEnded: () => void;
 }
 
-/** The bytes of one direction of a stream, on their way out: the source is read ahead a little, and no further until the link has taken it. */
+/** The outgoing bytes of one direction of a stream: the source is read ahead a little, and no further until the link has taken that. */
 export class Outgoing implements Bulk {
   readonly id: number;
   readonly kind: Kind;
   readonly #options: OutgoingOptions;
   readonly #chunks: Uint8Array[] = [];
-  /** Of the first chunk. */
+  /** Bytes of the first chunk that were read. */
   #readBytes = 0;
   #aheadBytes = 0;
   #creditBytes: number;
@@ -35,7 +35,7 @@ export class Outgoing implements Bulk {
   /** The ending is written. */
   #ended = false;
   #iterator: AsyncIterator<Uint8Array> | undefined;
-  #goOn: (() => void) | undefined;
+  #resume: (() => void) | undefined;
 
   constructor(options: OutgoingOptions) {
     this.id = options.id;
@@ -47,16 +47,16 @@ export class Outgoing implements Bulk {
   get readyBytes(): number {
     const allowed = this.#creditBytes - DATA_OVERHEAD_BYTES;
     if (this.#aheadBytes <= allowed) return this.#aheadBytes;
-    // Rather wait for new credit than use up the last bytes of the old in tiny pieces.
+    // Wait for new credit rather than spend the rest of the old one on tiny pieces.
     return allowed < SMALLEST_PIECE_BYTES ? 0 : allowed;
   }
 
-  /** The writer asks for it when nothing is ready: it is not yet the end while only credit is lacking. */
+  /** Read by the writer when nothing is ready: while only credit is lacking, it is not the end yet. */
   get ending(): BulkEnding | undefined {
     return this.#aheadBytes > 0 ? undefined : this.#ending;
   }
 
-  /** Sends all of the source, then the ending. Never rejects. */
+  /** Sends the whole source, then the ending. Never rejects. */
   async run(open: () => AsyncIterable<Uint8Array>): Promise<void> {
     const { writer, ending } = this.#options;
     try {
@@ -69,7 +69,7 @@ export class Outgoing implements Bulk {
         this.#chunks.push(value);
         this.#aheadBytes += value.length;
         writer.offer(this);
-        while (this.#isFarAhead() && !this.#stopped) await this.#room();
+        while (this.#isFarAhead() && !this.#stopped) await this.#whenRoom();
       }
       if (!this.#stopped) this.#ending = ending(undefined);
     } catch (error) {
@@ -94,7 +94,7 @@ export class Outgoing implements Bulk {
     }
     this.#aheadBytes -= at;
     this.#creditBytes -= at + DATA_OVERHEAD_BYTES;
-    if (!this.#isFarAhead()) this.#goOn?.();
+    if (!this.#isFarAhead()) this.#resume?.();
     return at;
   }
 
@@ -105,7 +105,8 @@ export class Outgoing implements Bulk {
 
   onCredit(bytes: number): void {
     this.#creditBytes += bytes;
-    // Credit that crosses the ending must not bring a second one: the peer would take that for nonsense and end the link.
+    // Credit that crosses the ending must not cause a second ending, which the peer would treat as a protocol violation that ends the
+    // link.
     if (!this.#stopped && !this.#ended) this.#options.writer.offer(this);
   }
 
@@ -116,7 +117,7 @@ export class Outgoing implements Bulk {
     this.#options.writer.removeBulk(this);
     this.#chunks.length = 0;
     this.#aheadBytes = 0;
-    this.#goOn?.();
+    this.#resume?.();
     void this.#iterator?.return?.().catch(() => {});
   }
 
@@ -124,9 +125,9 @@ export class Outgoing implements Bulk {
     return this.#aheadBytes + this.#chunks.length * DATA_OVERHEAD_BYTES >= READ_AHEAD_BYTES;
   }
 
-  #room(): Promise<void> {
+  #whenRoom(): Promise<void> {
     return new Promise((resolve) => {
-      this.#goOn = resolve;
+      this.#resume = resolve;
     });
   }
 }

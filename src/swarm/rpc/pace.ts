@@ -1,60 +1,66 @@
 import type { Clock } from '../../clock.js';
 
 /**
- * How long what we send may wait somewhere on its way, beyond the time that the way takes: what comes behind it waits as long. It also bridges the
- * moments in which a busy machine does not answer, so it is not less, and grows a little with the way.
+ * Queueing delay that our data may cause along the path, in addition to the path's own round trip: whatever is sent after it is delayed
+ * as much. It also bridges the moments in which a busy machine does not respond, so it is not smaller, and grows a little with the round
+ * trip.
  */
 const QUEUE_MS = 250;
 const QUEUE_SHARE = 1.5;
-/** Under way at most before anything was measured: half a second of 1 Mbit/s. */
+/** Bytes in flight before anything was measured: half a second at 1 Mbit/s. */
 const FIRST_WINDOW_BYTES = 64 * 1024;
-/** A line of 250 kbit/s needs half a second for it. */
+/** A link of 250 kbit/s needs half a second for it. */
 const MIN_WINDOW_BYTES = 16 * 1024;
-/** Beyond, the engine's own buffers are the limit. */
+/** Beyond it the engine's own buffers are the limit. */
 const MAX_WINDOW_BYTES = 4 * 1024 * 1024;
-/** A window is told of by so many marks. */
+/** Marks per window. */
 const MARKS = 8;
-/** The rate is the best of the last one or two of these, and of at least so many round trips without a queue: SCTP begins slowly, and goes on slowly after a loss. */
+/**
+ * The rate is the best of the last one or two periods of this length, or of so many unqueued round trips if that is longer: SCTP starts
+ * slowly, and continues slowly after a loss.
+ */
 const RATE_MS = 3_000;
 const RATE_ROUND_TRIPS = 8;
-/** The shortest and the longest round trip are those of the last one or two of these. */
+/** The shortest and the longest round trip are those of the last one or two periods of this length. */
 const ROUND_TRIPS_MS = 15_000;
 /** A peer that answers no pings gets nothing any more; it must not cost memory either. */
 const MAX_MARKS = 256;
 const SMOOTHING = 1 / 8;
 
-/** A ping behind so many bytes. */
+/** A ping sent after so many bytes. */
 interface Mark {
   readonly id: number;
   readonly sentBytes: number;
   readonly at: number;
-  /** What had arrived then, and since when that is known. */
+  /** What had arrived at that time, and since when that is known. */
   readonly arrivedBytes: number;
   readonly arrivedAt: number;
 }
 
 /**
- * How much may be under way on a link, so that what must not wait never waits long: as much as the line carries in a round trip, and a little more.
+ * Congestion control: limits the bytes in flight on a link, so that urgent messages never wait long. The window is what the link carries
+ * in a round trip, and a little more.
  *
- * The engine's own count does not help: it forgets what lies in its SCTP buffer (1 MiB, eight seconds of a line of 1 Mbit/s) and in the router's.
- * So pings go along behind the bytes, and a pong says that all before it has arrived. From that come the rate, the round trip without a
- * queue, and the window. Every 15 s of sending without a pause the queue is let run dry once, else what it takes would be taken for the way.
+ * The engine's own count does not help: it excludes what is in its SCTP buffer (1 MiB, eight seconds at 1 Mbit/s) and in the router's. So
+ * pings travel behind the bytes, and a pong confirms that everything before it has arrived. From that follow the rate, the unqueued round
+ * trip, and the window. Every 15 s of sending without a pause the queue is drained once, since the delay that it causes would otherwise
+ * be mistaken for that of the path.
  */
 export class Pace {
   readonly #clock: Clock;
   readonly #marks: Mark[] = [];
-  readonly #rate = new Extreme(Math.max);
-  readonly #shortest = new Extreme(Math.min);
-  readonly #longest = new Extreme(Math.max);
+  readonly #rate = new RecentExtreme(Math.max);
+  readonly #shortest = new RecentExtreme(Math.min);
+  readonly #longest = new RecentExtreme(Math.max);
   #id = 0;
   #sentBytes = 0;
   #arrivedBytes = 0;
   #arrivedAt: number;
   #windowBytes = FIRST_WINDOW_BYTES;
-  /** Up to here the sender had more to send than it might. */
+  /** Value of #sentBytes up to which the sender had more to send than it was allowed to. */
   #fullUntil = 0;
-  /** Until so much has arrived, nothing may wait. */
-  #dryUntil = 0;
+  /** Value of #arrivedBytes up to which nothing may queue. */
+  #drainUntil = 0;
   #roundTripMs: number | undefined;
 
   constructor(clock: Clock) {
@@ -67,12 +73,12 @@ export class Pace {
     return this.#roundTripMs;
   }
 
-  /** The longest of late, 0 before the first. */
+  /** The longest recent round trip; 0 before the first. */
   get longestMs(): number {
     return this.#longest.value ?? 0;
   }
 
-  /** What the line carried when there was more to send than it carries; undefined if that was never so. */
+  /** Throughput while there was more to send than the link carries; undefined if that was never the case. */
   get bytesPerMs(): number | undefined {
     return this.#fullUntil > 0 ? this.#rate.value : undefined;
   }
@@ -86,26 +92,26 @@ export class Pace {
   }
 
   get windowBytes(): number {
-    if (this.#arrivedBytes >= this.#dryUntil) return this.#windowBytes;
+    if (this.#arrivedBytes >= this.#drainUntil) return this.#windowBytes;
     return Math.min(this.#windowBytes, Math.max(MIN_WINDOW_BYTES, (this.#rate.value ?? 0) * (this.#shortest.value ?? 0)));
   }
 
-  /** What may be sent now. */
+  /** Bytes that may be sent now. */
   get roomBytes(): number {
     return this.windowBytes - (this.#sentBytes - this.#arrivedBytes);
   }
 
-  /** How much may be sent at once, so that it never takes long: a part of the window. */
+  /** Bytes that may be sent in one piece, which is a fraction of the window, so that no piece takes long. */
   get pieceBytes(): number {
     return this.#windowBytes / MARKS;
   }
 
-  /** Whether a ping should go behind the next bytes. */
+  /** Whether a ping should follow the next bytes. */
   isDue(bytes: number): boolean {
     return this.#sentBytes + bytes - (this.#marks.at(-1)?.sentBytes ?? this.#arrivedBytes) >= this.pieceBytes;
   }
 
-  /** The sender would send more: true if no pong is awaited that could allow it, so that a ping must go. */
+  /** Notes that the sender has more to send than it may. Returns true if no pending pong could allow it, so that a ping must be sent. */
   full(): boolean {
     this.#fullUntil = this.#sentBytes;
     return this.#marks.length === 0;
@@ -116,7 +122,7 @@ export class Pace {
     this.#sentBytes += bytes;
   }
 
-  /** A ping goes behind all that was sent, with the id that this gives. */
+  /** Records a ping after everything that was sent, and returns its id. */
   mark(): number {
     this.#id = (this.#id + 1) >>> 0;
     const { sentBytes, arrivedBytes, arrivedAt } = {
@@ -129,7 +135,7 @@ export class Pace {
     return this.#id;
   }
 
-  /** One that nobody waits for means nothing. */
+  /** Handles a pong; an unknown id is ignored. */
   pong(id: number): void {
     const at = this.#marks.findIndex((mark) => mark.id === id);
     const mark = this.#marks[at];
@@ -141,21 +147,21 @@ export class Pace {
     const rate = (mark.sentBytes - mark.arrivedBytes) / Math.max(1, now - mark.arrivedAt);
     this.#arrivedBytes = mark.sentBytes;
     this.#arrivedAt = now;
-    this.#follow(rate, full, now);
+    this.#updateWindow(rate, full, now);
   }
 
   #measure(roundTripMs: number, now: number): void {
     this.#roundTripMs = this.#roundTripMs === undefined ? roundTripMs : this.#roundTripMs + (roundTripMs - this.#roundTripMs) * SMOOTHING;
     this.#longest.add(roundTripMs, now, ROUND_TRIPS_MS);
-    // A shortest time that was not seen again for so long may have grown; what waits of ours must not be what hides it.
-    if (this.#shortest.add(roundTripMs, now, ROUND_TRIPS_MS) && this.#fullUntil > this.#arrivedBytes) this.#dryUntil = this.#sentBytes;
+    // A shortest round trip that was not seen again for this long may have grown; our own queue must not be what hides it.
+    if (this.#shortest.add(roundTripMs, now, ROUND_TRIPS_MS) && this.#fullUntil > this.#arrivedBytes) this.#drainUntil = this.#sentBytes;
   }
 
-  /** What was sent with pauses says nothing about what the line would carry, unless that is more than was known. */
-  #follow(rate: number, full: boolean, now: number): void {
+  /** Sending with pauses does not measure the capacity of the link, unless the rate exceeds the one known. */
+  #updateWindow(rate: number, full: boolean, now: number): void {
     if (rate <= 0) return;
     const windowMs = (this.#shortest.value ?? 0) * QUEUE_SHARE + QUEUE_MS;
-    // Believed until enough was measured.
+    // The assumed rate holds until enough was measured.
     if (this.#rate.value === undefined) this.#rate.raise(FIRST_WINDOW_BYTES / windowMs, now);
     if (full) this.#rate.add(rate, now, Math.max(RATE_MS, RATE_ROUND_TRIPS * (this.#shortest.value ?? 0)));
     else this.#rate.raise(rate, now);
@@ -165,8 +171,8 @@ export class Pace {
   }
 }
 
-/** The largest or the smallest of late: of a time that is under way, and of the one before. */
-class Extreme {
+/** The recent maximum or minimum: of the current period and the one before. */
+class RecentExtreme {
   readonly #better: (a: number, b: number) => number;
   #before: number | undefined;
   #current: number | undefined;
@@ -181,7 +187,7 @@ class Extreme {
     return this.#better(this.#before, this.#current);
   }
 
-  /** True if another time began with it, after an earlier one. */
+  /** Returns true if the value begins another period. */
   add(value: number, now: number, lengthMs: number): boolean {
     const isNew = this.#current === undefined || Math.abs(now - this.#since) >= lengthMs;
     const isLater = isNew && this.#current !== undefined;

@@ -1,20 +1,20 @@
 import type { Clock, Timer } from '../../clock.js';
 import type { Letter } from './writer.js';
 
-/** What moves on a link. */
+/** Progress on a link, as counters. */
 export interface Movement {
-  /** Of ours, with the peer. */
+  /** Bytes of ours that have reached the peer. */
   readonly arrivedBytes: number;
-  /** Of the peer's, in messages that come in parts. */
+  /** Bytes of the peer's, in messages split into parts. */
   readonly partBytes: number;
 }
 
 /**
- * Gives up on what a letter asked for once nothing has moved for `limitMs`.
+ * Abandons a request once nothing has moved for `limitMs`.
  *
- * Until the letter is written, what moves is anything of ours: the letter waits behind it. From then on it is soon with the peer (see `Pace`), which has
- * `limitMs`, and longer only while it sends a message in parts: the answer may be that, or be behind it. It looks when the time may be over, so
- * up to twice as long may pass.
+ * Until the letter is written, any progress of ours counts, because the letter waits behind it. From then on the peer soon has it (see
+ * `Pace`) and gets `limitMs`, and longer only while it sends a split message, which may be the reply or be ahead of it. The timer checks
+ * only when the limit may have been reached, so up to twice as long may pass.
  */
 export class Patience {
   readonly #clock: Clock;
@@ -27,7 +27,7 @@ export class Patience {
   #partBytes = 0;
   #movedAt: number;
 
-  /** @param limitMs 0: for ever */
+  /** @param limitMs 0 for no limit */
   constructor(clock: Clock, limitMs: number, letter: Letter, movement: Movement, onOver: () => void) {
     this.#clock = clock;
     this.#limitMs = limitMs;
@@ -45,10 +45,10 @@ export class Patience {
   }
 
   #wait(ms: number): void {
-    this.#timer = this.#clock.after(ms, () => this.#look(), { unref: true });
+    this.#timer = this.#clock.after(ms, () => this.#check(), { unref: true });
   }
 
-  #look(): void {
+  #check(): void {
     const now = this.#clock.now();
     const { arrivedBytes, partBytes } = this.#movement;
     const { writtenAt } = this.#letter;
@@ -56,7 +56,7 @@ export class Patience {
     if (isMoving) this.#movedAt = now;
     this.#arrivedBytes = arrivedBytes;
     this.#partBytes = partBytes;
-    // Less than nothing: the clock was set back.
+    // Negative if the clock was set back.
     const silentMs = Math.max(0, now - Math.max(this.#movedAt, writtenAt ?? 0));
     if (silentMs >= this.#limitMs) this.#onOver();
     else this.#wait(this.#limitMs - silentMs);

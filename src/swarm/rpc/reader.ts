@@ -5,7 +5,7 @@ import { HEADER_BYTES, isSplittable, Kind, MORE, readUint32 } from './messages.j
 
 export interface ReaderListener {
   text(kind: number, id: number, text: string): void;
-  /** The bytes are a view of the frame that they came in. */
+  /** `bytes` is a view of the frame that it arrived in. */
   data(kind: number, id: number, bytes: Uint8Array, frameBytes: number): void;
   credit(kind: number, id: number, bytes: number): void;
   /** A message without a payload. */
@@ -20,7 +20,7 @@ interface Partial {
   length: number;
 }
 
-/** Takes frames apart. Throws `frame-malformed` or `frame-oversized`; after that nothing can be read any more. */
+/** Splits frames into messages. Throws `frame-malformed` or `frame-oversized`; the reader is unusable afterwards. */
 export class Reader {
   readonly #listener: ReaderListener;
   #partial: Partial | undefined;
@@ -30,13 +30,13 @@ export class Reader {
     this.#listener = listener;
   }
 
-  /** Of messages that came in parts, until now. */
+  /** Bytes so far of messages that came in parts. */
   get partBytes(): number {
     return this.#partBytes;
   }
 
-  /** `goOn` is asked after each message whether the rest of the frame is wanted. */
-  read(frame: Uint8Array, goOn: () => boolean): void {
+  /** `wantsMore` is called after each message and returns whether the rest of the frame is wanted. */
+  read(frame: Uint8Array, wantsMore: () => boolean): void {
     let at = 0;
     do {
       if (frame.length - at < HEADER_BYTES) throw malformed('a header is cut');
@@ -47,7 +47,7 @@ export class Reader {
       if (flags > MORE) throw malformed('unknown flags');
       this.#message(frame[at] ?? 0, flags === MORE, readUint32(frame, at + 2), frame.subarray(at + HEADER_BYTES, end), frame.length);
       at = end;
-    } while (at < frame.length && goOn());
+    } while (at < frame.length && wantsMore());
   }
 
   #message(kind: number, more: boolean, id: number, payload: Uint8Array, frameBytes: number): void {

@@ -6,12 +6,12 @@ import { malformed } from './reader.js';
 import { formatAnswer, formatRefusal, parseCall } from './text.js';
 import type { Writer } from './writer.js';
 
-/** More calls than these are refused while none of them is answered. */
+/** Calls in progress; further ones are refused. */
 export const MAX_SERVED_CALLS = 256;
-/** Characters that may wait to be sent: above, calls are refused; at twice as many, the link ends. */
+/** Characters waiting to be sent: above it calls are refused, above twice as many the link ends. */
 const MAX_WAITING_CHARS = 64 * 1024 * 1024;
 
-/** Calls of the peer, and its notes. */
+/** Serves the peer's calls and notes. */
 export class ServedCalls {
   readonly #writer: Writer;
   readonly #handlers: RpcHandlers;
@@ -24,7 +24,7 @@ export class ServedCalls {
     this.#log = log;
   }
 
-  /** Throws `frame-malformed`, or `rpc-overloaded` if the peer calls and calls but does not read the answers. */
+  /** Throws `frame-malformed`, or `rpc-overloaded` if the peer keeps calling without reading the replies. */
   onCall(id: number, text: string): void {
     if (this.#running.has(id)) throw malformed('an id in use');
     const { verb, args } = parseCall(text);
@@ -77,7 +77,7 @@ export class ServedCalls {
     }
   }
 
-  /** False if it is no running call. */
+  /** Returns false if there is no such running call. */
   onCancel(id: number): boolean {
     const controller = this.#running.get(id);
     this.#running.delete(id);
@@ -118,7 +118,7 @@ export class ServedCalls {
   }
 }
 
-/** Never what every object inherits, such as `constructor`. */
+/** Looks up an own property, never an inherited one such as `constructor`. */
 export function own<T>(table: Readonly<Record<string, T>> | undefined, verb: string): T | undefined {
   return table !== undefined && Object.hasOwn(table, verb) ? table[verb] : undefined;
 }

@@ -80,8 +80,8 @@ export class ServedStreams {
 }
 
 /**
- * One stream: what the handler gives is sent; what the peer sends may be read by the handler, and the peer learns that it may send only when
- * the handler begins to read. It is over when both directions have ended, when the handler fails, or when it is stopped.
+ * One served stream: the bytes of the handler are sent, and the handler may read the peer's upload, for which the peer gets credit only
+ * once the handler begins to read. The stream is over when both directions have ended, when the handler fails, or when it is stopped.
  */
 class ServedStream {
   readonly #id: number;
@@ -93,7 +93,7 @@ class ServedStream {
   #failed = false;
   #sent = false;
 
-  /** The handler has stopped reading before the peer's end. */
+  /** The handler stopped reading before the peer's end. */
   #unread = false;
 
   constructor(id: number, writer: Writer, failed: (error: unknown) => void, onClosed: () => void) {
@@ -117,7 +117,7 @@ class ServedStream {
       ending: (failure) => {
         if (failure === undefined) return { kind: Kind.end, text: '' };
         failed(failure.error);
-        // What the peer sends until it learns of this means nothing.
+        // What the peer sends until it learns of the failure is ignored.
         this.#failed = true;
         this.#upload.onEnd(new PeerworkError('rpc-cancelled'));
         return { kind: Kind.fail, text: formatRefusal(failure.error) };
@@ -157,7 +157,10 @@ class ServedStream {
     this.#outgoing.stop();
   }
 
-  /** Behind the own end, so that the peer has all of that: it would else take for delivered what nobody reads. */
+  /**
+   * Fails the stream after our own end, so that the peer has all of our data: otherwise it would assume that what nobody reads was
+   * delivered.
+   */
   #failIfUnread(): void {
     if (!this.#unread || !this.#sent || this.#failed || this.#upload.ended) return;
     this.#failed = true;

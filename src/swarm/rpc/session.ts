@@ -19,23 +19,24 @@ import { Writer } from './writer.js';
 
 export interface RpcSessionOptions {
   readonly link: Link;
-  /** What `shakeHands` came to on this link. */
+  /** Result of `shakeHands` on this link. */
   readonly handshaken: Handshaken;
   readonly primitives: Primitives;
   readonly clock: Clock;
   readonly log: Log;
 }
 
-/** Signals are the only thing that is sent however much waits: a peer that never reads but asks for more of them is cut off here. */
+/** Limit for signals, which alone are sent however much is waiting: a peer that triggers more of them but never reads is disconnected. */
 const MAX_BUFFERED_BYTES = 8 * 1024 * 1024;
-/** Of letters that wait: beyond, notes that may be lost are. */
+/** Characters of waiting letters above which lossy notes are dropped. */
 const MAX_LOSSY_CHARS = 4 * 1024 * 1024;
 
 /**
- * Calls, notes and streams with one peer, over a link on which hands were shaken.
+ * Calls, notes and streams with one peer, over an authenticated link.
  *
- * new → started → ended. Before `start` one may call already, and nothing of the peer is read. It ends by `close`, by the peer's goodbye, by a lost
- * link, or because the peer broke the protocol; whatever waits then rejects with that reason.
+ * new → started → ended. Calls may be made before `start`, but nothing from the peer is read until then. The session ends by `close`, by
+ * the peer's goodbye, by the loss of the link, or because the peer violated the protocol; everything pending then rejects with that
+ * reason.
  */
 export class RpcSession implements Rpc {
   readonly closed: Promise<PeerworkError>;
@@ -64,12 +65,12 @@ export class RpcSession implements Rpc {
     this.#heartbeat = new Heartbeat({
       clock,
       quietMs: handshaken.peer.role === 'master' ? WORKER_QUIET_MS : MASTER_QUIET_MS,
-      // With what waits, should a link ever forget to tell that it drained.
+      // Also flushes what is waiting, in case a link fails to signal that it drained.
       ping: () => this.#writer.ping(),
       longestMs: () => this.#pace.longestMs,
       lost: () => this.#end(new PeerworkError('link-lost', 'the peer fell silent'), false),
     });
-    this.#writer = new Writer(this.#sealed, this.#pace, () => this.#heartbeat.said());
+    this.#writer = new Writer(this.#sealed, this.#pace, () => this.#heartbeat.sent());
     const [pace, partBytes] = [this.#pace, () => this.#reader?.partBytes ?? 0];
     const movement = {
       get arrivedBytes() {
@@ -102,7 +103,7 @@ export class RpcSession implements Rpc {
     return this.#sealed.traffic;
   }
 
-  /** Begins to read. The handlers may call the peer from within. */
+  /** Begins to read. Handlers may call the peer. */
   start(handlers: RpcHandlers): void {
     if (this.#reason !== undefined) return;
     this.#servedCalls = new ServedCalls(this.#writer, handlers, this.#log);
@@ -120,13 +121,13 @@ export class RpcSession implements Rpc {
       bare: (kind, id) => this.#onBare(kind, id),
     });
     this.#reader = reader;
-    const goOn = () => this.#reason === undefined;
+    const isOpen = () => this.#reason === undefined;
     const listener = {
       frame: (frame: Uint8Array) => {
-        if (!goOn()) return;
-        this.#heartbeat.heard();
+        if (!isOpen()) return;
+        this.#heartbeat.received();
         try {
-          reader.read(frame, goOn);
+          reader.read(frame, isOpen);
         } catch (error) {
           this.#end(asPeerworkError(error), true);
         }
@@ -158,7 +159,7 @@ export class RpcSession implements Rpc {
     };
   }
 
-  /** Says goodbye; the peer's `closed` resolves with `reason`, ours with `link-closed` once the link is closed. */
+  /** Sends a goodbye; the peer's `closed` resolves with `reason`, ours with `link-closed` once the link is closed. */
   close(reason: ErrorCode = 'link-closed'): void {
     this.#end(new PeerworkError('link-closed'), true, reason);
   }
@@ -213,16 +214,16 @@ export class RpcSession implements Rpc {
     }
   }
 
-  /** @param told the code in the goodbye */
-  #end(reason: PeerworkError, sayGoodbye: boolean, told: string = reason.code): void {
+  /** @param goodbye code sent in the goodbye */
+  #end(reason: PeerworkError, sendGoodbye: boolean, goodbye: string = reason.code): void {
     if (this.#reason !== undefined) return;
     this.#reason = reason;
     this.#heartbeat.stop();
-    if (sayGoodbye) {
-      this.#writer.end(told);
+    if (sendGoodbye) {
+      this.#writer.end(goodbye);
     } else {
       this.#writer.drop();
-      // Not after the link is closed: a dead one takes a second more to close.
+      // Not after the link is closed: a dead one takes another second to close.
       this.#resolveClosed(reason);
     }
     this.#link.close();
@@ -232,7 +233,7 @@ export class RpcSession implements Rpc {
     this.#servedStreams?.end(reason);
   }
 
-  /** One that is not in use, even after four billion calls. */
+  /** Returns an id that is not in use, even after four billion calls. */
   #newId(): number {
     do this.#nextId = this.#nextId >= LAST_ID ? 0 : this.#nextId + 1;
     while (this.#calls.has(this.#nextId) || this.#streams.has(this.#nextId));

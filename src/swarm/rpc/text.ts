@@ -4,7 +4,7 @@ import { type JsonRefused, parseJson as parse } from '../../kit/json.js';
 import { toUtf8 } from '../bytes.js';
 import { malformed } from './reader.js';
 
-/** How calls, answers and refusals look as text. */
+/** The text format of calls, replies and refusals. */
 
 /** A text that is ready to be sent; `bytes` if they had to be made to know its size. */
 export interface Sendable {
@@ -14,15 +14,15 @@ export interface Sendable {
 
 const MAX_VERB_CHARS = 64;
 const MAX_DETAIL_CHARS = 1_000;
-/** UTF-8 of UTF-16. */
+/** UTF-8 bytes per UTF-16 code unit. */
 const MAX_BYTES_PER_CHAR = 3;
 
-/** Throws `rpc-invalid` if JSON cannot express the arguments, `frame-oversized` if they are too large. */
+/** Throws `rpc-invalid` if the arguments are not representable in JSON, `frame-oversized` if they are too large. */
 export function formatCall(verb: string, args: unknown): Sendable {
   return sendable(`${verb}\n${toJson(args, 'rpc-invalid')}`);
 }
 
-/** Throws `rpc-failed` if JSON cannot express the answer, `frame-oversized` if it is too large. */
+/** Throws `rpc-failed` if the result is not representable in JSON, `frame-oversized` if it is too large. */
 export function formatAnswer(answer: unknown): Sendable {
   return sendable(toJson(answer, 'rpc-failed'));
 }
@@ -44,7 +44,7 @@ export function parseJson(text: string): unknown {
   }
 }
 
-/** What is told to the peer about a failure: the code and detail of a PeerworkError, of anything else only that it happened. */
+/** Formats a failure for the peer: the code and detail of a PeerworkError, or only `rpc-failed` for anything else. */
 export function formatRefusal(thrown: unknown): string {
   const { code, detail } = thrown instanceof PeerworkError ? thrown : new PeerworkError('rpc-failed');
   return `${code}\n${detail.slice(0, MAX_DETAIL_CHARS)}`;
@@ -57,7 +57,7 @@ export function parseRefusal(text: string): PeerworkError {
   return knownError(code, detail) ?? new PeerworkError('rpc-failed', `${printable(code.slice(0, MAX_VERB_CHARS))} ${detail}`.trim());
 }
 
-/** Words of a peer may be shown on a terminal. */
+/** Removes control characters, because a peer's text may be shown on a terminal. */
 function printable(text: string): string {
   return text.replace(/\p{Cc}/gu, ' ');
 }

@@ -4,38 +4,38 @@ import { MAX_FRAME_BYTES, type SealedLink } from '../sealed.js';
 import { HEADER_BYTES, Kind, MORE, writeHeader } from './messages.js';
 import type { Pace } from './pace.js';
 
-/** A text message on its way out. */
+/** An outgoing text message. */
 export interface Letter {
   readonly kind: Kind;
   readonly id: number;
   readonly text: string;
-  /** The text in UTF-8, made when it turned out not to fit beside others. */
+  /** The text in UTF-8, encoded once the letter did not fit into the frame as it was. */
   bytes: Uint8Array | undefined;
-  /** How many of the bytes are written. */
+  /** Number of bytes written. */
   written: number;
-  /** When its last byte was; undefined before. */
+  /** Time of its last byte; undefined before. */
   writtenAt: number | undefined;
   state: 'waiting' | 'partly' | 'written' | 'dropped';
 }
 
-/** The message behind the last byte of a stream. */
+/** The message that follows the last byte of a stream. */
 export interface BulkEnding {
   readonly kind: Kind;
   readonly text: string;
 }
 
-/** A byte stream on its way out. */
+/** An outgoing byte stream. */
 export interface Bulk {
   readonly id: number;
-  /** Of the messages that carry its bytes. */
+  /** Kind of the messages that carry its bytes. */
   readonly kind: Kind;
-  /** What may be written now: less than there is while credit is lacking. */
+  /** Bytes that may be written now; fewer than there are while credit is lacking. */
   readonly readyBytes: number;
-  /** Fills the target from its beginning; says how much. */
+  /** Fills the target from its beginning; returns the number of bytes. */
   read(target: Uint8Array): number;
-  /** The message that ends it, once all its bytes are read. */
+  /** The message that ends the stream, once all its bytes are read. */
   readonly ending: BulkEnding | undefined;
-  /** The ending is written. */
+  /** Called when the ending is written. */
   onEnded(): void;
 }
 
@@ -45,30 +45,30 @@ interface Signal {
   readonly payload: Uint8Array | undefined;
 }
 
-/** Letters are written while less than this waits in the link, bulk only up to HIGH_WATER_BYTES. */
+/** Letters are written while less than this is buffered in the link, bulk only up to HIGH_WATER_BYTES. */
 const LETTERS_HIGH_WATER_BYTES = 2 * HIGH_WATER_BYTES;
-/** Letters may go so far beyond what may be under way. */
+/** Share of the window by which letters may exceed it. */
 const LETTERS_BEYOND = 1 / 4;
-/** Do not begin a part of something larger in a smaller rest of a frame. */
+/** A part of something larger is not begun in a smaller rest of a frame. */
 const SMALLEST_PART_BYTES = 4 * 1024;
-/** On a slow line a frame is a part of the window, but never less. */
+/** On a slow link a frame is a fraction of the window, but never smaller than this. */
 const SMALLEST_FRAME_BYTES = 2 * SMALLEST_PART_BYTES;
-/** Of a frame, without the ping behind it. */
+/** Largest frame without the ping that follows. */
 const LARGEST_FRAME_BYTES = MAX_FRAME_BYTES - HEADER_BYTES;
 
 const encoder = new TextEncoder();
-/** Shared by all links: it is filled and sealed without a pause. */
+/** Shared by all links: it is filled and sealed synchronously. */
 const frame = new Uint8Array(MAX_FRAME_BYTES);
 
-/** In the engines with an end of the event-loop turn it costs nothing to wait for it; in others this is the next best. */
+/** Waiting for the end of the event-loop turn costs nothing where the engine has such a phase; elsewhere this is the next best. */
 const atTurnEnd: (action: () => void) => void = globalThis.setImmediate ?? ((action: () => void) => setTimeout(action, 0));
 
 /**
- * Everything that leaves through a link, in three lanes: signals (heartbeat, credit, cancellation) always, letters (calls, answers,
- * notes) before bulk, bulk in turns of a frame each. What is given in one turn of the event loop shares frames.
+ * Everything that leaves through a link, in three lanes: signals (heartbeat, credit, cancellation) always, letters (calls, replies,
+ * notes) before bulk, bulk round-robin, a frame at a time. What is queued in one turn of the event loop shares frames.
  *
- * Letters and bulk go only as far as `Pace` lets them, so that little of them is under way when something more urgent comes. Letters may go a quarter
- * beyond: they do not wait for the bulk that is under way.
+ * Letters and bulk go only as far as `Pace` allows, so that little of them is in flight when something more urgent comes. Letters may
+ * exceed the window by a quarter, so that they do not wait for the bulk in flight.
  */
 export class Writer {
   readonly #link: SealedLink;
@@ -78,12 +78,12 @@ export class Writer {
   readonly #letters: Letter[] = [];
   #firstLetter = 0;
   #waitingChars = 0;
-  /** Those that have something to write, in the order of their turns: however many others there are, they cost nothing. */
+  /** Streams that have something to write, in the order of their turns; idle streams cost nothing. */
   readonly #bulks = new Set<Bulk>();
   #scheduled = false;
   #pingWanted = false;
   /** There is more to write than may be written now. */
-  #held = false;
+  #blocked = false;
   #ended = false;
 
   /** @param onWritten called for each frame */
@@ -93,7 +93,7 @@ export class Writer {
     this.#onWritten = onWritten;
   }
 
-  /** Of letters that are not written yet. */
+  /** Characters of letters that are not written yet. */
   get waitingChars(): number {
     return this.#waitingChars;
   }
@@ -101,10 +101,10 @@ export class Writer {
   signal(kind: Kind, id: number, payload?: Uint8Array): void {
     if (this.#ended) return;
     this.#signals.push({ kind, id, payload });
-    this.#wake();
+    this.#scheduleFlush();
   }
 
-  /** Goes at once, and `Pace` waits for its pong. */
+  /** Sends a ping at once; `Pace` waits for its pong. */
   ping(): void {
     this.#pingWanted = true;
     this.flush();
@@ -116,29 +116,29 @@ export class Writer {
     if (this.#ended) return letter;
     this.#letters.push(letter);
     this.#waitingChars += text.length;
-    this.#wake();
+    this.#scheduleFlush();
     return letter;
   }
 
-  /** Takes it back if not a byte of it is written; false if that is too late. */
+  /** Withdraws a letter of which nothing is written yet; returns false if it is too late. */
   withdraw(letter: Letter): boolean {
     if (letter.state !== 'waiting') return false;
     letter.state = 'dropped';
     return true;
   }
 
-  /** It may have something to write now, until `removeBulk`. To be said again when it had nothing. */
+  /** Registers a stream that may have something to write, until `removeBulk`. To be repeated after it had nothing. */
   offer(bulk: Bulk): void {
     if (this.#ended) return;
     this.#bulks.add(bulk);
-    this.#wake();
+    this.#scheduleFlush();
   }
 
   removeBulk(bulk: Bulk): void {
     this.#bulks.delete(bulk);
   }
 
-  #wake(): void {
+  #scheduleFlush(): void {
     if (this.#scheduled || this.#ended) return;
     this.#scheduled = true;
     atTurnEnd(() => {
@@ -147,11 +147,11 @@ export class Writer {
     });
   }
 
-  /** Writes what may be written now. */
+  /** Writes whatever may be written now. */
   flush(): void {
     while (!this.#ended) {
       let length = this.#fill();
-      const isStuck = this.#held && this.#pace.full();
+      const isStuck = this.#blocked && this.#pace.full();
       const pings = this.#pingWanted || isStuck || (length > 0 && this.#pace.isDue(length));
       if (length === 0 && !pings) return;
       this.#pingWanted = false;
@@ -162,7 +162,7 @@ export class Writer {
     }
   }
 
-  /** Writes what it can, then the goodbye, then never again anything. */
+  /** Writes what it can, then the goodbye; nothing is written after it. */
   end(goodbye: string): void {
     this.flush();
     if (this.#ended) return;
@@ -183,7 +183,7 @@ export class Writer {
 
   #fill(): number {
     let at = this.#fillSignals();
-    this.#held = false;
+    this.#blocked = false;
     if (this.#letters.length === 0 && this.#bulks.size === 0) return at;
     const waiting = this.#link.bufferedBytes;
     const { roomBytes, windowBytes, pieceBytes } = this.#pace;
@@ -192,7 +192,7 @@ export class Writer {
     const lettersWait = this.#firstLetter < this.#letters.length;
     const mayBulk = waiting < HIGH_WATER_BYTES && roomBytes > 0;
     if (!lettersWait && mayBulk) at = this.#fillBulk(at, limit);
-    this.#held = at === 0 && (lettersWait || (!mayBulk && this.#bulks.size > 0));
+    this.#blocked = at === 0 && (lettersWait || (!mayBulk && this.#bulks.size > 0));
     return at;
   }
 
@@ -229,7 +229,7 @@ export class Writer {
 
   #fillBulk(start: number, limit: number): number {
     let at = start;
-    // As many turns as there are streams: whoever has nothing to write is dropped.
+    // One turn per stream; a stream that has nothing to write is dropped.
     let turns = this.#bulks.size;
     for (const bulk of this.#bulks) {
       const room = limit - at - HEADER_BYTES;
@@ -250,7 +250,7 @@ export class Writer {
   }
 }
 
-/** Returns where the frame goes on. */
+/** Returns the position after the message. */
 function putBytes(at: number, kind: Kind, flags: number, id: number, payload: Uint8Array | undefined): number {
   const length = payload?.length ?? 0;
   writeHeader(frame, at, kind, flags, id, length);
@@ -258,7 +258,7 @@ function putBytes(at: number, kind: Kind, flags: number, id: number, payload: Ui
   return at + HEADER_BYTES + length;
 }
 
-/** Puts the letter, or its next part, into the frame; returns where the frame goes on, `at` if nothing of it fits any more. */
+/** Puts the letter, or its next part, into the frame; returns the position after it, or `at` if nothing of it fits. */
 function putLetter(letter: Letter, at: number, limit: number): number {
   const { kind, id, text } = letter;
   const room = limit - at - HEADER_BYTES;
@@ -277,7 +277,7 @@ function putLetter(letter: Letter, at: number, limit: number): number {
   }
   const rest = letter.bytes.length - letter.written;
   if (rest > room && room < SMALLEST_PART_BYTES) return at;
-  // What would fit into a frame of its own is not split.
+  // A letter that fits into a frame of its own is not split.
   if (rest > room && letter.written === 0 && rest <= limit - HEADER_BYTES && at > 0) return at;
   const length = Math.min(rest, room);
   const part = letter.bytes.subarray(letter.written, letter.written + length);

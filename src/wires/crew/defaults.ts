@@ -1,3 +1,3 @@
-/** Defaults that the options show and the server uses, each written once. */
+/** Defaults shared by the option table and the server. */
 export const DEFAULT_CREW_PATH = '/crew';
 export const DEFAULT_ABANDONED_SECONDS = 60;

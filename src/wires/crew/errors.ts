@@ -1,6 +1,6 @@
 import { declareErrors } from '../../errors.js';
 
-/** Servers of crew, and its operators that call us. */
+/** Errors of crew servers, and of the endpoint that their operators call. */
 export const CrewError = declareErrors({
   'crew-unreachable': {
     message: 'The crew server cannot be reached: {detail}',

@@ -1,4 +1,4 @@
-/** What the package exports of this wire, as `peerwork/wires/crew` and among the rest of `peerwork`. */
+/** Public exports of this wire: `peerwork/wires/crew`, re-exported by `peerwork`. */
 
 export type { CrewOptions } from './server/context.js';
 export { crewServer } from './server/crew.js';

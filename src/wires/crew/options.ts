@@ -3,7 +3,7 @@ import { anyText, everyPair, readHttpAddress, single, wholeNumber } from '../../
 import { withoutPassword } from '../../log.js';
 import { DEFAULT_ABANDONED_SECONDS, DEFAULT_CREW_PATH } from './defaults.js';
 
-/** Options of Workers that do tasks of crew servers. */
+/** Options of Workers that run tasks of crew servers. */
 export const crewOptions = {
   crewUrl: option<string, undefined>({
     flag: '--crew-url <url>',

@@ -14,7 +14,7 @@ export const crew: Wire<typeof crewOptions> = {
   configured: ({ crewUrl, crewEndpoint }) => crewUrl !== undefined || crewEndpoint !== undefined,
   questions: ['crewUrl', 'crewTasks', 'crewAuthorization'],
   async check({ crewUrl, crewAuthorization: authorization }, { signal }) {
-    // fetch takes no address with a password in it.
+    // fetch rejects URLs that contain a password.
     if (crewUrl === undefined || new URL(crewUrl).username !== '') return [];
     const headers = authorization === undefined ? {} : { authorization };
     const url = `${crewUrl.replace(/\/*$/, '/')}healthz`;

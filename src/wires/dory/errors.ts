@@ -1,6 +1,6 @@
 import { declareErrors } from '../../errors.js';
 
-/** The source `dory`: a dory-api and the Redis of its run queue. */
+/** Errors of the source `dory`: the dory-api and the Redis of its run queue. */
 export const DoryError = declareErrors({
   'dory-key-missing': {
     message: 'This Worker is not logged in to a dory-api',

@@ -1,4 +1,4 @@
-/** What the package exports of this wire, as `peerwork/wires/dory` and among the rest of `peerwork`. */
+/** Public exports of this wire: `peerwork/wires/dory`, re-exported by `peerwork`. */
 
 export { type DorySourceOptions, dorySource } from './source/setup.js';
 export type { OperationalSettings } from './source/shapes.js';

@@ -6,10 +6,10 @@ import { DEFAULT_CONTAINERS, DEFAULT_MAX_RUNS, DEFAULT_QUEUE } from './defaults.
 
 const sources = ['api', 'local'] as const;
 const serving = ['worker'];
-const text = single((given) => (/^[^\p{Cc}]{1,200}$/u.test(given) ? given : undefined));
-const url = (protocol: RegExp) => single((given) => (URL.canParse(given) && protocol.test(new URL(given).protocol) ? given : undefined));
+const text = single((value) => (/^[^\p{Cc}]{1,200}$/u.test(value) ? value : undefined));
+const url = (protocol: RegExp) => single((value) => (URL.canParse(value) && protocol.test(new URL(value).protocol) ? value : undefined));
 
-/** Of the source `dory`; the variables keep the names that they have in dory-worker. */
+/** Options of the source `dory`; the variables keep their names from dory-worker. */
 export const doryOptions = {
   doryApi: option<string, undefined>({
     flag: '--dory-api <url>',
@@ -30,7 +30,7 @@ export const doryOptions = {
     default: undefined,
     defaultText: 'from `peerwork login`',
     secret: true,
-    parse: single((given) => (/^[\x21-\x7e]{1,500}$/.test(given) ? given : undefined)),
+    parse: single((value) => (/^[\x21-\x7e]{1,500}$/.test(value) ? value : undefined)),
   }),
   doryRedis: option<string, undefined>({
     flag: '--dory-redis <url>',
@@ -41,7 +41,7 @@ export const doryOptions = {
     default: undefined,
     defaultText: 'built from REDIS_HOST, REDIS_PORT and REDIS_PASSWORD',
     show: withoutPassword,
-    parse: single((given) => (isRedisPlace(given) ? given : undefined)),
+    parse: single((value) => (isRedisPlace(value) ? value : undefined)),
   }),
   doryRedisHost: option<string, 'localhost'>({
     flag: '--dory-redis-host <host>',
@@ -91,7 +91,7 @@ export const doryOptions = {
     meaning: 'The BullMQ queue of the runs.',
     allowed: 'a name without colons',
     default: DEFAULT_QUEUE,
-    parse: single((given) => (/^[^\p{Cc}:]{1,200}$/u.test(given) ? given : undefined)),
+    parse: single((value) => (/^[^\p{Cc}:]{1,200}$/u.test(value) ? value : undefined)),
   }),
   doryWorkerId: option<string, undefined>({
     flag: '--dory-worker-id <text>',
@@ -101,7 +101,7 @@ export const doryOptions = {
     allowed: '1 to 80 of letters, digits, `.`, `_` and `-`',
     default: undefined,
     defaultText: 'dory-worker- and the process id',
-    parse: single((given) => (/^[\w.-]{1,80}$/.test(given) ? given : undefined)),
+    parse: single((value) => (/^[\w.-]{1,80}$/.test(value) ? value : undefined)),
   }),
   doryMaxRuns: option<number, undefined>({
     flag: '--dory-max-runs <runs>',

@@ -12,18 +12,18 @@ import { hasCredentials, openAccess } from './source/credentials.js';
 
 type Options = WireOptions<typeof doryOptions>;
 
-/** More than one machine has memory for. */
-const MOST_RUNS = 100;
+/** More runs than one machine has memory for. */
+const MAX_RUNS = 100;
 
-/** Switched on by API_BASE_URL or by having logged in. */
+/** Enabled by API_BASE_URL or by stored credentials. */
 export const dory: Wire<typeof doryOptions> = {
   name: 'dory',
   summary: 'a dory-api and its BullMQ queue: crawls in containers, in place of dory-worker',
   options: doryOptions,
   errors: DoryError,
   needsContainers: true,
-  // The API may raise the limit of a Worker that runs.
-  places: ({ doryMaxRuns = 0 }) => Math.max(doryMaxRuns, MOST_RUNS),
+  // The API may raise the limit of a running Worker.
+  places: ({ doryMaxRuns = 0 }) => Math.max(doryMaxRuns, MAX_RUNS),
   commands: loginCommands,
   program: doryWorker,
   configured: ({ doryApi }) => doryApi !== undefined || hasCredentials(),
@@ -44,7 +44,7 @@ export const dory: Wire<typeof doryOptions> = {
       checkRedis('dory redis', redisOf(options), { variable: doryRedis === undefined ? 'REDIS_HOST' : 'REDIS_URL', signal }),
     ];
     if (doryCrawlerRedis !== undefined)
-      checks.push(checkRedis('dory crawler redis', asSeenFromHere(doryCrawlerRedis), { variable: 'CRAWLER_REDIS_URL', signal }));
+      checks.push(checkRedis('dory crawler redis', fromThisHost(doryCrawlerRedis), { variable: 'CRAWLER_REDIS_URL', signal }));
     return Promise.all(checks);
   },
 };
@@ -53,13 +53,13 @@ function accessOf({ doryApi, doryKey }: Options) {
   return openAccess({ apiBaseUrl: doryApi, apiKey: doryKey });
 }
 
-/** With a call that needs a valid key. */
+/** Calls a route that requires a valid key. */
 async function checkApi(options: Options, signal: AbortSignal): Promise<Check> {
   try {
     const { apiBaseUrl, key } = accessOf(options);
     const login = 'Run `peerwork login`, or give WORKER_API_KEY a valid key.';
-    const question = { variable: 'API_BASE_URL', signal, headers: { 'x-api-key': key() }, login };
-    return await checkHttp('dory api', `${apiBaseUrl}/api/runs/active/distributed`, question);
+    const request = { variable: 'API_BASE_URL', signal, headers: { 'x-api-key': key() }, login };
+    return await checkHttp('dory api', `${apiBaseUrl}/api/runs/active/distributed`, request);
   } catch (thrown) {
     const { message, hint } = asPeerworkError(thrown);
     return { name: 'dory api', state: 'fail', detail: message, hint };
@@ -71,8 +71,8 @@ function redisOf({ doryRedis, doryRedisHost, doryRedisPort, doryRedisPassword }:
   return doryRedis ?? `redis://${login}${doryRedisHost}:${doryRedisPort}`;
 }
 
-/** Containers have a name for this machine that it does not know itself. */
-function asSeenFromHere(url: string): string {
+/** Containers reach this machine under a name that the machine itself does not resolve. */
+function fromThisHost(url: string): string {
   return url.replace(/\bhost\.(docker|containers)\.internal\b/, 'localhost');
 }
 

@@ -8,18 +8,18 @@ import { conceal, redact, withoutPassword } from '../../log.js';
 const MAX_REPLY_CHARS = 10_000;
 const MAX_SHOWN_CHARS = 200;
 
-/** Where one server listens, and how to log in there. */
+/** Address and login of one server. */
 interface Server {
   readonly host: string;
   readonly port: number;
   readonly secure: boolean;
-  /** The commands before the first question: AUTH and SELECT, where they are needed. */
+  /** Commands to send before the first query: AUTH and SELECT, where needed. */
   readonly login: readonly (readonly string[])[];
 }
 
 /**
- * Asks a Redis whether it is a primary that takes us, after AUTH if the address has a password; of sentinels, the one that they name. Spoken by hand
- * (RESP 2), so that no client has to be loaded that would go on trying. `variable` names where the owner wrote the address.
+ * Checks that a Redis is a primary that accepts our login; of sentinels, the primary they name. Speaks RESP 2 directly, so that no client
+ * library is loaded that would keep reconnecting. `variable` is the name of the variable in which the owner configured the address.
  */
 export async function checkRedis(
   name: string,
@@ -55,7 +55,7 @@ export async function checkRedis(
   }
 }
 
-/** The server said no. */
+/** The server replied with an error. */
 class Refusal extends Error {}
 
 async function primaryOf(place: RedisPlace, signal: AbortSignal): Promise<Server> {
@@ -76,7 +76,7 @@ async function primaryOf(place: RedisPlace, signal: AbortSignal): Promise<Server
   throw fault;
 }
 
-/** The first words of the reply to a command. Rejects with a Refusal that is what the server says. */
+/** Sends a command and resolves with the first words of its reply. Rejects with a Refusal that holds the server's error. */
 async function ask({ login, ...server }: Server, command: readonly string[], signal: AbortSignal): Promise<string[]> {
   const commands = [...login, command];
   const socket = open(server);
@@ -104,7 +104,7 @@ async function ask({ login, ...server }: Server, command: readonly string[], sig
   }
 }
 
-/** The first two texts of a list; empty for a null; undefined while they have not come. */
+/** Returns the first two texts of a list, an empty list for null, undefined while the reply is incomplete. */
 function wordsOf([first, ...rest]: readonly string[]): string[] | undefined {
   if (first === '*-1' || first === '$-1') return [];
   if (first === undefined || !/^\*[1-9]/.test(first)) return undefined;

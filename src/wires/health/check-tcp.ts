@@ -1,7 +1,7 @@
 import { connect } from 'node:net';
 import type { Check } from '../../job/health.js';
 
-/** Whether anybody takes a TCP connection there. `variable` names where the owner wrote the address. */
+/** Checks that a server accepts TCP connections there. `variable` is the name of the variable in which the owner configured the address. */
 export function checkTcp(name: string, address: string, { variable, signal }: { variable: string; signal: AbortSignal }): Promise<Check> {
   const at = address.lastIndexOf(':');
   const host = address.slice(0, at).replace(/^\[|\]$/g, '');

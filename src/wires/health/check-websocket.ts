@@ -2,24 +2,24 @@ import WebSocket from 'ws';
 import type { Check } from '../../job/health.js';
 import { redact } from '../../log.js';
 
-export interface WebSocketQuestion {
-  /** What is shown of the URL: without what is secret in it. */
+export interface WebSocketCheckOptions {
+  /** URL as displayed, without its secrets. */
   readonly shown: string;
-  /** Names where the owner wrote the URL. */
+  /** Name of the variable in which the owner configured the URL. */
   readonly variable: string;
   readonly signal: AbortSignal;
-  /** What to do about 401 and 403. */
+  /** Hint for 401 and 403. */
   readonly login: string;
 }
 
-/** Opens a WebSocket and closes it again. */
-export function checkWebSocket(name: string, url: string, { shown, variable, signal, login }: WebSocketQuestion): Promise<Check> {
+/** Checks that a WebSocket can be opened, and closes it again. */
+export function checkWebSocket(name: string, url: string, { shown, variable, signal, login }: WebSocketCheckOptions): Promise<Check> {
   const startedAt = performance.now();
   return new Promise((resolve) => {
     const socket = new WebSocket(url);
     const end = (check: Omit<Check, 'name'>) => {
       signal.removeEventListener('abort', late);
-      // Closing one that is not open yet is told as an error.
+      // Terminating a socket that is still connecting emits an error.
       socket.on('error', () => {});
       socket.terminate();
       resolve({ name, ...check });

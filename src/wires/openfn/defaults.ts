@@ -1,4 +1,4 @@
-/** Defaults that the options show and the source or the runner uses, each written once. */
+/** Defaults shared by the option table, the source and the runner. */
 export const DEFAULT_BACKOFF_MS: readonly [first: number, last: number] = [1_000, 10_000];
 export const DEFAULT_BATCH_LINES = 50;
 export const DEFAULT_BATCH_WAIT_MS = 10;

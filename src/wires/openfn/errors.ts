@@ -1,6 +1,6 @@
 import { declareErrors } from '../../errors.js';
 
-/** OpenFn Lightning and its engine. */
+/** Errors of OpenFn Lightning and its engine. */
 export const LightningError = declareErrors({
   'openfn-invalid': {
     message: 'The OpenFn Lightning settings are invalid: {detail}',

@@ -17,14 +17,14 @@ const commands = ['worker'] as const;
 const isServer = (text: string) => text === 'mock' || (/^wss?:\/\//.test(text) && URL.canParse(text));
 const megabytes = single((text) => (/^\d{1,7}(\.\d{1,6})?$/.test(text) ? Number(text) : undefined));
 
-/** `1/10`: seconds, first and last. */
+/** Parses a range such as `1/10`, the first and the longest wait in seconds, into milliseconds. */
 function readBackoff(text: string): readonly [number, number] | undefined {
   const [, first = '', last = ''] = /^(\d{1,5}(?:\.\d{1,3})?)\/(\d{1,5}(?:\.\d{1,3})?)$/.exec(text) ?? [];
   const range = [Number(first) * 1_000, Number(last) * 1_000] as const;
   return first !== '' && range[0] > 0 && range[0] <= range[1] ? range : undefined;
 }
 
-/** Options of a Worker that takes runs from OpenFn Lightning; the variables have the names of OpenFn's own worker. */
+/** Options of a Worker that takes runs from OpenFn Lightning; the variables keep their names from OpenFn's own worker. */
 export const openfnOptions = {
   openfnUrl: option<string, undefined>({
     flag: '--openfn-url <url>',

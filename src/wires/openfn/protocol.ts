@@ -1,8 +1,8 @@
 import type { Json } from '../../job/job.js';
 
 /**
- * A workflow of OpenFn as the runner `openfn` takes it: the answer to its question `run`, or the data of a job whose source has no
- * exchange. The members mean what they mean in OpenFn's execution plans.
+ * An OpenFn workflow in the format of the runner `openfn`: the source's reply to the request `run`, or the data of a job whose source has
+ * no exchange. Fields mean the same as in OpenFn's execution plans.
  */
 export interface OpenfnRun {
   readonly id: string;
@@ -11,7 +11,7 @@ export interface OpenfnRun {
   /** Id of the first step; default: the first in the list. */
   readonly start?: string;
   readonly input: Json;
-  /** Source text of functions that all steps share. */
+  /** Source text of functions shared by all steps. */
   readonly globals?: string;
   /** Merged into the configuration of every step. */
   readonly credentials?: { readonly [name: string]: Json };
@@ -21,45 +21,45 @@ export interface OpenfnRun {
 export interface OpenfnStep {
   readonly id: string;
   readonly name?: string;
-  /** Source text; a step without any only leads to others. */
+  /** Source text; a step without any only leads to other steps. */
   readonly expression?: string;
   /** npm specifiers such as `@openfn/language-http@7.2.10`. */
   readonly adaptors?: readonly string[];
-  /** The id of a credential, or one itself. */
+  /** Id of a credential, or the credential itself. */
   readonly configuration?: string | { readonly [name: string]: Json };
   readonly state?: Json;
   readonly next?: { readonly [step: string]: OpenfnEdge };
 }
 
-/** Conditions are `on_job_success`, `on_job_failure`, or JavaScript over `state`. */
+/** An edge to another step. Conditions are `on_job_success`, `on_job_failure`, or a JavaScript expression over `state`. */
 export type OpenfnEdge = boolean | { readonly condition?: string | boolean; readonly disabled?: boolean };
 
-/** What is absent is as the runner's owner set it. */
+/** Options of one run; the runner's own settings apply where they are absent. */
 export interface OpenfnRunOptions {
   readonly timeoutMs?: number;
   readonly memoryMb?: number;
-  /** Of a step's state as JSON; a larger one is withheld from the source. Fractions are allowed, 0 withholds everything. */
+  /** Limit for a step's state as JSON in MB; a larger state is withheld from the source. May be fractional; 0 withholds every state. */
   readonly payloadLimitMb?: number;
-  /** Of one log line. */
+  /** Limit for one log line in MB. */
   readonly logLimitMb?: number;
-  /** Of a step's state; a larger one ends the run. */
+  /** Limit for a step's state in MB; a larger one ends the run. */
   readonly stateLimitMb?: number;
-  /** `debug`, `info`, `default`, `none`. */
+  /** `debug`, `info`, `default` or `none`. */
   readonly jobLogLevel?: string;
   readonly sanitize?: string;
 }
 
-/** `run` is answered with an OpenfnRun, `credential` with its body. */
+/** Requests of the runner to the source: `run` yields an OpenfnRun, `credential` the credential's body. */
 export type OpenfnQuestion = { readonly ask: 'run' } | { readonly ask: 'credential'; readonly id: string };
 
-/** What happens in a run, in order. `at`: microseconds since the epoch, as decimal text. */
+/** Events of a run, in order. `at` is in microseconds since the epoch, as decimal text. */
 export type OpenfnEvent =
   | { readonly event: 'start'; readonly at: string; readonly versions: { readonly [name: string]: string | readonly string[] } }
   | { readonly event: 'step-start'; readonly at: string; readonly step: string }
   | OpenfnStepEnd
   | OpenfnLogLine
   | { readonly event: 'end'; readonly at: string; readonly state: Json }
-  /** The run as a whole went wrong: nothing comes after it. */
+  /** The run as a whole failed; no further events follow. */
   | { readonly event: 'failed'; readonly at: string; readonly error: OpenfnError };
 
 export interface OpenfnStepEnd {
@@ -68,13 +68,13 @@ export interface OpenfnStepEnd {
   readonly step: string;
   readonly durationMs: number;
   readonly threadId?: number;
-  /** Bytes; only of steps without an error. */
+  /** Memory in bytes; only for steps without an error. */
   readonly mem?: { readonly job: number; readonly system: number };
-  /** Absent if the step gave back none. */
+  /** Absent if the step returned none. */
   readonly state?: Json;
-  /** The steps that run because of this one. */
+  /** Ids of the steps that run as a result. */
   readonly next: readonly string[];
-  /** The state is larger than the limit. */
+  /** Whether the state exceeds the limit. */
   readonly withheld: boolean;
   readonly error?: OpenfnError;
 }
@@ -82,7 +82,7 @@ export interface OpenfnStepEnd {
 export interface OpenfnLogLine {
   readonly event: 'log';
   readonly at: string;
-  /** `debug`, `info`, `warn`, `error`, `success`, `always`. */
+  /** `debug`, `info`, `warn`, `error`, `success` or `always`. */
   readonly level: string;
   /** `RTE` engine, `VER` versions, `R/T` runtime, `JOB` job code, `ADA` adaptor. */
   readonly source: string;

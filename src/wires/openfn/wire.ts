@@ -24,7 +24,7 @@ export const openfn: Wire<typeof openfnOptions> = {
   },
   async setup(options) {
     const { openfnUrl: url = '', openfnSecret: secret } = options;
-    // A mock server asks for none.
+    // A mock server needs no secret.
     if (secret === undefined && !/:8888\/worker$/.test(url)) throw new PeerworkError('option-invalid', 'WORKER_SECRET is missing');
     const { openfnSource } = await import('./source/openfn-source.js');
     const { openfnMessageSeconds: message, openfnClaimSeconds: claim, openfnCollectionsUrl: collections } = options;
@@ -50,7 +50,7 @@ export const openfn: Wire<typeof openfnOptions> = {
   },
   runner: {
     kind: 'openfn',
-    // Its engine takes memory from the start: only where there is a server to give it work.
+    // The engine takes memory from the start, so it is only loaded if a server is configured.
     wanted: ({ openfnUrl }) => openfnUrl !== undefined,
     async setup(options) {
       const { openfnRunner } = await import('./runner/openfn-runner.js');

@@ -1,6 +1,6 @@
 import { declareErrors } from '../../errors.js';
 
-/** queue-xec rooms: as a Worker of theirs, and as a Master for their Workers. */
+/** Errors of queue-xec rooms, both as a Worker in one and as the Master of one. */
 export const QueueXecError = declareErrors({
   'queue-xec-absent': {
     message: 'No queue-xec Master is in the room',

@@ -1,4 +1,4 @@
-/** What the package exports of this wire, as `peerwork/wires/queue-xec` and among the rest of `peerwork`. */
+/** Public exports of this wire: `peerwork/wires/queue-xec`, re-exported by `peerwork`. */
 
 export type { DhtOptions } from './protocol/dht.js';
 export type { LsdOptions } from './protocol/lsd.js';

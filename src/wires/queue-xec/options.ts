@@ -5,7 +5,7 @@ const KEY_BYTES = 32;
 const HOST_PORT = /^(?:\[[\da-f:.]+\]|[^\s:[\]]+):\d{1,5}$/i;
 const isHostPort = (text: string) => HOST_PORT.test(text) && Number(text.replace(/^.*:/, '')) <= 65_535;
 
-/** Rooms of queue-xec: for Workers that serve one of its Masters, and for Masters that serve its Workers. */
+/** Options of queue-xec rooms, for Workers that serve one of its Masters and for Masters that serve its Workers. */
 export const queueXecOptions = {
   queueXecToken: option<string, undefined>({
     flag: '--queue-xec-token <text>',
@@ -78,6 +78,6 @@ export const queueXecOptions = {
     default: undefined,
     defaultText: 'yes',
     many: true,
-    parse: (given) => (given.length === 1 && /^(yes|no)$/.test(given[0] ?? '') ? given : every(isHostPort)(given)),
+    parse: (values) => (values.length === 1 && /^(yes|no)$/.test(values[0] ?? '') ? values : every(isHostPort)(values)),
   }),
 } as const;

@@ -7,7 +7,7 @@ import { QueueXecError } from './errors.js';
 import { queueXecOptions } from './options.js';
 import type { Meeting, PeerAt } from './protocol/room.js';
 
-/** Jobs of a queue-xec 2 Master. */
+/** The wire for queue-xec 2: takes jobs from its Masters, and serves its Workers. */
 export const queueXec: Wire<typeof queueXecOptions> = {
   name: 'queue-xec',
   summary: 'a queue-xec 2 Master; and how a Master of ours serves queue-xec 2 Workers',
@@ -15,7 +15,7 @@ export const queueXec: Wire<typeof queueXecOptions> = {
   errors: QueueXecError,
   configured: ({ queueXecToken }) => queueXecToken !== undefined,
   questions: ['queueXecToken', 'queueXecKey'],
-  /** Who is in the room is known only to who stands in it for a while; those that the owner named can be asked. */
+  /** The members of a room are known only after being in it for a while, so only those that the owner configured are checked. */
   async check({ queueXecPeers: peers = [] }, { signal }) {
     if (peers.length === 0)
       return [{ name: 'queue-xec', state: 'ok', detail: 'its Master is looked for in the LAN and the DHT while the Worker runs' }];
@@ -30,14 +30,14 @@ export const queueXec: Wire<typeof queueXecOptions> = {
   },
   async setup(options) {
     const room = queueXecRoom(options);
-    // Without it the DHT says that it does not work, and the room is looked for in the LAN.
+    // Without the package, the DHT logs that it does not work, and the room is discovered in the LAN only.
     if (room.dht !== false) await requirePackages('bittorrent-dht').catch(() => {});
     const { queueXecSource } = await import('./source/setup.js');
     return queueXecSource(room);
   },
 };
 
-/** What Worker and Master alike need of the options to enter a queue-xec room. Throws `option-invalid` if token or key is missing. */
+/** Reads the options that Worker and Master need to enter a queue-xec room. Throws `option-invalid` if token or key is missing. */
 function queueXecRoom(
   options: OptionsOf<typeof queueXecOptions>,
 ): Meeting & { readonly token: string; readonly transferEncryptToken: string } {

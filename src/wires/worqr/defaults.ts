@@ -1,3 +1,3 @@
-/** Defaults that the options show and the source uses, each written once. */
+/** Defaults shared by the option table and the source. */
 export const DEFAULT_PREFIX = 'worqr';
 export const DEFAULT_ATTEMPTS = 3;

@@ -1,6 +1,6 @@
 import { declareErrors } from '../../errors.js';
 
-/** worqr queues on Redis. */
+/** Errors of the Redis behind worqr queues. */
 export const WorqrError = declareErrors({
   'worqr-unreachable': {
     message: "worqr's Redis cannot be reached: {detail}",

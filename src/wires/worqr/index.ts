@@ -1,4 +1,4 @@
-/** What the package exports of this wire, as `peerwork/wires/worqr` and among the rest of `peerwork`. */
+/** Public exports of this wire: `peerwork/wires/worqr`, re-exported by `peerwork`. */
 
 export type { WorqrData } from './source/lease.js';
 export type { WorqrPlace } from './source/names.js';

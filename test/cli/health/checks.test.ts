@@ -174,15 +174,15 @@ t.test('a container engine that was demanded must be there', async (t) => {
   const onPi = async () => ({ facts: { kind: 'docker', version: '28.2', rootless: false, limits: ['cpu', 'pids'] } as const });
   const undelegated = async () => ({ facts: { ...facts, limits: ['memory', 'pids'] as const } });
   const absent = () => Promise.reject(new PeerworkError('sandbox-missing', 'docker is not installed'));
-  t.match(await checkEngine(there, { demanded: true }), { state: 'ok', detail: 'podman 5.1, without root' });
-  t.match(await checkEngine(onPi, { demanded: true }), {
+  t.match(await checkEngine(there, { required: true }), { state: 'ok', detail: 'podman 5.1, without root' });
+  t.match(await checkEngine(onPi, { required: true }), {
     state: 'warn',
     detail: 'docker 28.2; containers cannot be held to limits of memory',
     hint: /cmdline\.txt/,
   });
-  t.match(await checkEngine(undelegated, { demanded: true }), { state: 'warn', detail: /limits of cores$/, hint: /Delegate=cpu/ });
-  t.match(await checkEngine(absent, { demanded: true }), { state: 'fail', detail: /docker is not installed/ });
-  t.match(await checkEngine(absent, { demanded: false }), {
+  t.match(await checkEngine(undelegated, { required: true }), { state: 'warn', detail: /limits of cores$/, hint: /Delegate=cpu/ });
+  t.match(await checkEngine(absent, { required: true }), { state: 'fail', detail: /docker is not installed/ });
+  t.match(await checkEngine(absent, { required: false }), {
     state: 'warn',
     detail: /left to others/,
     hint: /or set PEERWORK_CONTAINERS=off\.$/,

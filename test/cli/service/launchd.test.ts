@@ -18,7 +18,7 @@ t.test('the property list is XML that says what was meant', async (t) => {
     exitSeconds: 90,
     errorFile: '/Users/me/attic/err',
   });
-  // plistlib reads as strictly as launchd does.
+  // plistlib parses as strictly as launchd does.
   const { stdout } = await execa(
     'python3',
     ['-c', 'import plistlib,sys,json; print(json.dumps(plistlib.loads(sys.stdin.buffer.read())))'],

@@ -10,7 +10,7 @@ t.test('the last lines of a Worker stand in the log before what is said of its e
   const folder = t.testdir();
   const file = join(folder, 'worker.log');
   const log = new RotatingLog(file, 10_000_000);
-  // A child of its own in another group writes the end behind the Worker's exit, as a slow pipe would.
+  // A child in another process group writes the last line after the Worker's exit, like a slow pipe.
   const program = `require('node:child_process').spawn('sh', ['-c', 'sleep 0.3; echo the last line'], { detached: true, stdio: 'inherit' }).unref();
     console.log('the first line'); process.exit(3)`;
   const supervisor = new Supervisor({

@@ -8,7 +8,7 @@ import type { ServicePlan } from '../../../src/cli/service/keeper.js';
 import { SystemdKeeper } from '../../../src/cli/service/systemd.js';
 import { quoteUnit, systemdUnit } from '../../../src/cli/service/systemd-unit.js';
 import { systemClock } from '../../../src/clock.js';
-import type { RunTool, ToolAnswer } from '../../../src/kit/run-tool.js';
+import type { RunTool, ToolResult } from '../../../src/kit/run-tool.js';
 import { requireTools } from '../../lab/require.js';
 
 const plan: ServicePlan = {
@@ -21,8 +21,8 @@ const plan: ServicePlan = {
 };
 const command = () => [process.execPath, '/opt/peerwork/bin/peerwork.js', 'worker', '--dotenv', plan.dotenv];
 
-/** Tools of the system that only write down what they were asked; a real systemd would take over the machine that tests run on. */
-function fakeTools(answers: Readonly<Record<string, Partial<ToolAnswer>>> = {}): { run: RunTool; calls: string[] } {
+/** System tools that only record their calls; a real systemd would take over the machine that runs the tests. */
+function fakeTools(answers: Readonly<Record<string, Partial<ToolResult>>> = {}): { run: RunTool; calls: string[] } {
   const calls: string[] = [];
   const run: RunTool = async (file, args) => {
     const call = [file, ...args].join(' ');
@@ -49,7 +49,7 @@ t.test('a unit restarts for ever, lets jobs finish, and keeps what docker, podma
       t.ok(unit.split('\n').includes(line), `${line} (${system ? 'system' : 'user'})`);
     t.match(unit, /^ExecStart=.*node.* worker --dotenv \/srv\/attic\/\.env$/m);
     t.match(unit, /^Environment="HTTPS_PROXY=http:\/\/user:pass%%20word@proxy:3128"$/m, 'percent signs are not specifiers');
-    // What breaks setuid helpers, docker's view of /tmp, bubblewrap's /proc, host name and namespaces.
+    // Options that break setuid helpers, docker's view of /tmp, or bubblewrap's /proc, host name and namespaces.
     t.notMatch(
       unit,
       /^(NoNewPrivileges|PrivateTmp|ProtectProc|ProtectKernel\w+|ProtectHostname|RestrictNamespaces|SystemCallFilter|LockPersonality|EnvironmentFile)=/m,
@@ -95,7 +95,7 @@ t.test('a unit that dory-worker, or its owner, has written is found, and renewed
 t.test('systemd itself finds nothing wrong with the units', async (t) => {
   if (!requireTools(t, { 'systemd-analyze': 'systemd', setpriv: 'util-linux' })) return;
   const dir = t.testdir();
-  // Not as root: even for a look it would move this machine's processes into a control group of its own.
+  // Not as root: even a query would move this machine's processes into a control group of its own.
   if (process.getuid?.() === 0) chownSync(dir, 65534, 65534);
   const meek = process.getuid?.() === 0 ? ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups', '--'] : [];
   const folder = '/tmp';
@@ -109,7 +109,7 @@ t.test('systemd itself finds nothing wrong with the units', async (t) => {
     writeFileSync(file, systemdUnit(own, [process.execPath, '-e', 'odd "word" $HOME 5%'], { system }), { mode: 0o644 });
     const [tool = '', ...args] = [...meek, 'systemd-analyze', 'verify', '--man=no', ...(system ? [] : ['--user']), file];
     const { exitCode, stderr } = await execa(tool, args, { reject: false, env: { XDG_RUNTIME_DIR: dir }, timeout: 240_000 });
-    // It also reads the other units of the machine, which are not our business.
+    // It also reads the machine's other units, which do not matter here.
     t.same(
       stderr.split('\n').filter((line) => line.includes(name)),
       [],

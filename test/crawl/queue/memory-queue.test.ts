@@ -13,7 +13,7 @@ const page = (at: number) => {
 setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as () => void;
 const bytes = async () => {
-  // What lies outside of the heap goes a little later than what held it.
+  // Memory outside of the heap is freed a little later than its owner.
   for (let round = 0; round < 3; round += 1) {
     collect();
     await new Promise((resolve) => setTimeout(resolve, 20));

@@ -162,9 +162,9 @@ if (requireTools(t, redisTools)) {
     const one = client(queue, 'one');
     const ears = server.connect();
     t.teardown(() => ears.disconnect());
-    let heard = 0;
+    let wakes = 0;
     ears.on('message', () => {
-      heard += 1;
+      wakes += 1;
     });
     await ears.subscribe(wakeChannel(queue));
     await one.join();
@@ -173,11 +173,11 @@ if (requireTools(t, redisTools)) {
     await one.add(pages(1, 10));
     await one.claim(10);
     await one.add(pages(1, 11));
-    await until(() => heard > 0);
+    await until(() => wakes > 0);
     await one.add(pages(1, 12));
     await one.release('one');
-    await until(() => heard >= 2);
-    t.equal(heard, 2, 'once for the hungry one, and once for what was released');
+    await until(() => wakes >= 2);
+    t.equal(wakes, 2, 'once for the hungry one, and once for what was released');
   });
 
   t.test('a client that is silent holds nobody up', async (t) => {

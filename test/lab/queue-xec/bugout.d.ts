@@ -1,4 +1,4 @@
-/** The library that queue-xec talks with, as far as tests use it; it has no types of its own. */
+/** The library that queue-xec is built on, as far as tests use it; it has no types of its own. */
 declare module 'bugout' {
   import type { EventEmitter } from 'node:events';
 

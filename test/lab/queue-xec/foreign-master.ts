@@ -1,6 +1,6 @@
 /**
- * A queue-xec Master as the notes on its wire describe it, on the library that the real one stands on: it forgets a job when it hands it
- * out, answers no result, and takes none back. Driven over IPC.
+ * A queue-xec Master as described in the notes on its wire, based on the library that the real one uses: it forgets a job once it
+ * has handed it out, replies to no result, and takes none back. Driven over IPC.
  */
 import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto';
 import { openBugout } from './open-bugout.js';
@@ -17,7 +17,7 @@ export interface MasterPlan {
 }
 
 const plan = JSON.parse(process.argv[2] ?? '') as MasterPlan;
-// One iv for the whole process, as the real one.
+// One iv for the whole process, like the real one.
 const iv = randomBytes(16);
 const seal = (text: string) => {
   const cipher = createCipheriv('aes-256-cbc', Buffer.from(plan.key), iv);
@@ -53,7 +53,7 @@ peer.register('requestWork', (_from, args, answer) => {
   if (size > 0) tell({ handedOut: given.length });
   answer(batch > 0 ? { ...Object(args), batchTasks: given } : { ...Object(args), task: given[0] ?? null });
 });
-// Never answered.
+// No reply is ever sent.
 peer.register('shareResults', (_from, args) => tell({ result: JSON.parse(open(JSON.parse(String(args)))) }));
 
 process.on('message', (order: { push?: readonly unknown[]; files?: MasterPlan['files'] }) => {

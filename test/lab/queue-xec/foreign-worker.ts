@@ -1,6 +1,7 @@
 /**
- * A queue-xec Worker as the notes on its wire describe it, on the library that the real one stands on, with its weak points: it ends when a
- * task rejects, swallows a request for work that comes within 15 ms of the one before, and asks by itself only every 30 s.
+ * A queue-xec Worker as described in the notes on its wire, based on the library that the real one uses, with its weaknesses: it
+ * crashes when a task rejects, swallows a request for work that comes within 15 ms of the previous one, and requests work by itself
+ * only every 30 s.
  */
 import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -110,7 +111,7 @@ function work(job: ForeignJob): void {
     return;
   }
   working = true;
-  // A rejection is not caught: it ends the process.
+  // A rejection is not caught and ends the process.
   void task?.run(job).then((data) => {
     const result = seal(JSON.stringify({ jobID: job.id, worker: { name: plan.name }, data }));
     if (master !== undefined) peer.rpc(master, 'shareResults', JSON.stringify(result), () => {});

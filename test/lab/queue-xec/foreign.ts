@@ -64,7 +64,7 @@ export class Foreign {
   }
 }
 
-/** Starts foreign peers; ends them, and removes what they wrote, with the test. */
+/** Starts foreign peers, and at the end of the test stops them and removes their files. */
 export function foreigners(t: Test) {
   const folder = mkdtempSync(join(tmpdir(), 'peerwork-queue-xec-'));
   const started: Foreign[] = [];

@@ -4,15 +4,15 @@ import { until } from '../until.js';
 
 export interface BugoutPlace {
   readonly token: string;
-  /** For the file that webtorrent makes of the token. */
+  /** Folder for the file that webtorrent creates from the token. */
   readonly folder: string;
   readonly port: number;
   readonly lsd: boolean;
-  /** `host:port` of DHT nodes to begin at. */
+  /** `host:port` of the DHT nodes to start from. */
   readonly dht?: readonly string[];
 }
 
-/** A member of a room as queue-xec makes one, with nothing that would leave this machine. */
+/** Joins a room as queue-xec does, without any traffic that leaves this machine. */
 export async function openBugout({
   token,
   folder,

@@ -35,7 +35,9 @@ t.test('content is stored by its hash, in parts if need be, and a job refers to 
   t.match(await ask('GET', at, undefined, { range: 'bytes=6-' }), { status: 400 });
   t.match(await ask('GET', `/v1/files/${shaOf('none')}`), { status: 404, body: { code: 'file-unknown' } });
   t.match(await ask('POST', '/v1/jobs', job), { status: 201 });
-  t.match(await ask('POST', '/v1/leases', { worker: { name: 'w' }, channels: ['default'] }), { body: { jobs: [{ id: 'a', files: job.files }] } });
+  t.match(await ask('POST', '/v1/leases', { worker: { name: 'w' }, channels: ['default'] }), {
+    body: { jobs: [{ id: 'a', files: job.files }] },
+  });
   t.match(await ask('GET', '/v1/jobs/a'), { body: { files: { 'in.txt': { sha256, size: 6 } } } });
 });
 

@@ -132,7 +132,7 @@ t.test('20,000 jobs as a stream, cut in the middle, then again: each is there on
       },
     }),
   } as RequestInit);
-  // The answer is read: fetch ends a stream whose answer nobody holds any more.
+  // The response is read to the end: fetch aborts a stream whose response has been garbage-collected.
   let ended: unknown;
   const reading = sending
     .then((response) => response.text())

@@ -152,7 +152,7 @@ t.test('a body that takes long but comes steadily is taken', async (t) => {
   t.equal(response.status, 201, await response.text());
 });
 
-/** What the server says until it ends the connection. */
+/** Returns what the server sends until it closes the connection. */
 function raw(url: string, text: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect(Number(new URL(url).port), '127.0.0.1', () => socket.write(text));

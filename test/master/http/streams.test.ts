@@ -103,7 +103,7 @@ async function listen(url: string, path: string, headers: Record<string, string>
 t.test('a Master that stops in the middle of a list cuts it off, as the command line says', async (t) => {
   const { ledger, server, url } = await openApi(t);
   const job = { id: 'a', channel: 'default', state: 'cancelled', attempt: 0, finishedAt: 1 };
-  // A list without end: the answer ends when the Master does.
+  // An endless list: the response ends when the Master closes.
   Object.assign(ledger, {
     settledAfter: async (after: number) => {
       await new Promise((resolve) => setTimeout(resolve, 1));

@@ -43,17 +43,17 @@ t.test('what is wrong is told with its place', async (t) => {
     );
     t.match(error, { code, message: detail }, JSON.stringify(data));
   };
-  const whole = { runId: 'r1', actor, containers: 1 };
+  const complete = { runId: 'r1', actor, containers: 1 };
   await refused(null, 'crawl-invalid', /Object/);
   await refused({ actor, containers: 1 }, 'crawl-invalid', /runId: /);
-  await refused({ ...whole, containers: 0 }, 'crawl-invalid', /containers: /);
-  await refused({ ...whole, runId: 'a\nb' }, 'crawl-invalid', /runId: holds control characters/);
-  await refused({ ...whole, redisUrl: 'http://x' }, 'crawl-invalid', /redisUrl: must begin with redis/);
-  await refused({ ...whole, api: { baseUrl: 'file:///x', key: '' } }, 'crawl-invalid', /api\.baseUrl: /);
-  await refused({ ...whole, extra: 1 }, 'crawl-invalid', /extra: /);
-  await refused({ ...whole, containers: 2 }, 'crawl-redis-missing', /Redis/);
-  await refused({ ...whole, distributed: true }, 'crawl-redis-missing', /Redis/);
-  t.throws(() => checkActor({ ...whole, actor: { startUrls: ['x'] } }), { code: 'crawl-invalid', detail: /^actor\.startUrls\.0: / });
+  await refused({ ...complete, containers: 0 }, 'crawl-invalid', /containers: /);
+  await refused({ ...complete, runId: 'a\nb' }, 'crawl-invalid', /runId: holds control characters/);
+  await refused({ ...complete, redisUrl: 'http://x' }, 'crawl-invalid', /redisUrl: must begin with redis/);
+  await refused({ ...complete, api: { baseUrl: 'file:///x', key: '' } }, 'crawl-invalid', /api\.baseUrl: /);
+  await refused({ ...complete, extra: 1 }, 'crawl-invalid', /extra: /);
+  await refused({ ...complete, containers: 2 }, 'crawl-redis-missing', /Redis/);
+  await refused({ ...complete, distributed: true }, 'crawl-redis-missing', /Redis/);
+  t.throws(() => checkActor({ ...complete, actor: { startUrls: ['x'] } }), { code: 'crawl-invalid', detail: /^actor\.startUrls\.0: / });
 });
 
 t.test('a task and the data of a job make one together', async (t) => {

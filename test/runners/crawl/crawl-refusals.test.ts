@@ -18,7 +18,7 @@ if (lab !== undefined) {
     writeFileSync(join(folder, 'task.json'), JSON.stringify(settings));
     return { digest: '', folder, entry: 'task.json', readable: [folder] };
   };
-  /** An image whose program is the given one, on Node; it speaks to the proxy socket if it wants. */
+  /** Builds an image that runs the given program on Node; the program may use the proxy socket. */
   const imageOf = async (name: string, program: string) => {
     const base = await lab.nodeImage();
     const folder = join(lab.folder, `image-${name}`);
@@ -123,7 +123,7 @@ if (lab !== undefined) {
     t.match((await run('file')).outcome, { state: 'failed' });
     const forks = await run('forks');
     t.match(logLines(forks.reports).join(), /refused true/, JSON.stringify(forks.outcome));
-    // Whether the engine has heard by then that it was the memory is its own affair.
+    // Whether the engine has learnt the cause by then is up to the engine.
     t.match((await run('memory')).outcome, { state: 'failed', error: { code: /^(memory|crawl-failed)$/, exitCode: 137 } });
     t.match((await run('heap')).outcome, {
       state: 'failed',

@@ -67,7 +67,7 @@ if (lab !== undefined) {
     await bed.runner.close();
     t.match((await released).outcome, { state: 'released' });
     t.equal(kept(folder).length, 1);
-    // Another start of the same Worker, with the same owner's words for the same site.
+    // A restart of the same Worker, whose owner allows the same site.
     const { runner } = await crawlBed(t, lab, { folder, ceilings: bed.ceilings });
     const runAndAbort = async (reason?: unknown) => {
       const ending = new AbortController();

@@ -97,7 +97,7 @@ if (lab !== undefined) {
     const running = runCrawl(runner, { runId: 'restarted', actor: { startUrls: [start] }, containers: 2, redisUrl });
     await until(() => site.asked.pages >= 50);
     await redis.stop('kill');
-    // Long enough for several tries to connect again.
+    // Long enough for several reconnection attempts.
     await new Promise((resolve) => setTimeout(resolve, 700));
     await redis.startAgain();
     const { outcome, output } = await running;
@@ -157,7 +157,7 @@ if (lab !== undefined) {
     everyPageOnce(t, output, 50);
     t.same(site.asked, { pages: 50, times: 50 });
     t.same(await client.keys('rq:far*'), []);
-    // Two of each container, for commands and for what wakes it, and the Worker's own.
+    // Two of each container, for commands and for notifications, and the Worker's own.
     t.equal(streams.length, 5);
   });
 

@@ -51,7 +51,7 @@ sourceContract(t, 'a Master of ours', async (t) => {
       await master.service;
     },
     takeAway: (name) => master.cancel(name),
-    // What a Master may send is checked at one door, which the fuzz tests knock at; here its tracker is replaced by silence.
+    // What a Master may send is validated in one place, which the fuzz tests attack; here its tracker simply stops responding.
     misbehave: async () => {
       const port = Number(new URL(tracker.url).port);
       await tracker.close();

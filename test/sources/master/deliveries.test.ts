@@ -20,11 +20,11 @@ interface Bed {
   readonly outbox: Outbox;
   readonly ledger: Awaited<ReturnType<typeof openJobService>>['ledger'];
   readonly settlements: Settlement[];
-  /** Another link, at so many bytes a second. */
+  /** Opens another link, with the given bytes per second. */
   connect(bytesPerSecond?: number, change?: (handlers: RpcHandlers) => RpcHandlers): Pair;
 }
 
-/** A Worker's outbox and a Master's service; `jobs` are leased to the Worker, which has an outcome of so many characters for each. */
+/** A Worker's outbox and a Master's service. `jobs` jobs are leased to the Worker, which has an outcome of `chars` characters for each. */
 async function openBed(t: Test, jobs: number, chars: number): Promise<Bed> {
   const { service, ledger } = await openJobService(t);
   await ledger.add(
@@ -161,17 +161,17 @@ t.test('there is room for more until as much waits as the line carries in ten se
 for (const chars of [20, LARGE])
   t.test(`an outcome of ${chars} characters that is not wanted any more: what its run told is`, async (t) => {
     const bed = await openBed(t, 3, chars);
-    const said = (line: string) => ({ kind: 'log', stream: 'stdout', line }) as const;
-    const [cut, under, ended] = bed.settlements.map((settlement) => ({
+    const logLine = (line: string) => ({ kind: 'log', stream: 'stdout', line }) as const;
+    const [cut, uploading, ended] = bed.settlements.map((settlement) => ({
       ...settlement,
       reports: [
-        { n: 1, progress: said(`first of ${settlement.id}`) },
-        { n: 2, progress: said('x'.repeat(7_000)) },
-        { n: 3, progress: said('last') },
+        { n: 1, progress: logLine(`first of ${settlement.id}`) },
+        { n: 2, progress: logLine('x'.repeat(7_000)) },
+        { n: 3, progress: logLine('last') },
       ].slice(0, chars === LARGE ? 3 : 1),
     })) as [Settlement, Settlement, Settlement];
     const words = async ({ id }: Settlement) => (await bed.ledger.history(id, 0, 10)).map(({ body }) => (body as { line: string }).line);
-    // It came while there was no link; the greeting tells that its lease is over.
+    // It was delivered while there was no link; the greeting reports that its lease is over.
     void bed.deliveries.deliver(cut);
     await bed.ledger.cancel([cut.id], systemClock.now());
     bed.deliveries.withdraw([cut]);
@@ -180,15 +180,15 @@ for (const chars of [20, LARGE])
     // Refused by the Master before it was sent.
     await bed.ledger.cancel([ended.id], systemClock.now());
     void bed.deliveries.deliver(ended);
-    // In the middle of its way.
-    void bed.deliveries.deliver(under);
+    // In mid-transfer.
+    void bed.deliveries.deliver(uploading);
     if (chars === LARGE) {
       await until(() => first.master.traffic.received > 50_000);
-      await bed.ledger.cancel([under.id], systemClock.now());
-      bed.deliveries.withdraw([under]);
+      await bed.ledger.cancel([uploading.id], systemClock.now());
+      bed.deliveries.withdraw([uploading]);
     }
     await bed.deliveries.flush(signal);
-    for (const settlement of [cut, ended, ...(chars === LARGE ? [under] : [])]) {
+    for (const settlement of [cut, ended, ...(chars === LARGE ? [uploading] : [])]) {
       t.same(
         await words(settlement),
         (settlement.reports ?? []).map(({ progress }) => (progress as { line: string }).line),

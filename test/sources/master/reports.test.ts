@@ -10,16 +10,16 @@ import { RunReports } from '../../../src/sources/master/run-reports.js';
 import type { Rpc } from '../../../src/swarm/peer.js';
 
 const key = { id: 'a', lease: 1 };
-const said = (line: string): Progress => ({ kind: 'log', stream: 'stdout', line });
+const logLine = (line: string): Progress => ({ kind: 'log', stream: 'stdout', line });
 const progress = (value: number): Progress => ({ kind: 'progress', value });
 
 t.test('what a run tells is numbered, and kept until it is answered', async (t) => {
   const run = new RunReports(key, { held: 0 });
-  run.add(said('one'), 5);
+  run.add(logLine('one'), 5);
   run.add(progress(0.1), 6);
   run.add(progress(0.2), 7);
   t.same(run.send(), [
-    { n: 1, progress: said('one') },
+    { n: 1, progress: logLine('one') },
     { n: 2, progress: progress(0.2) },
   ]);
   run.add(progress(0.3), 8);
@@ -36,16 +36,16 @@ t.test('beyond its room the oldest lines go, which is said; the last progress st
   const shared = { held: 0 };
   const run = new RunReports(key, shared);
   run.add(progress(0.5), 0);
-  for (let n = 0; n < 3_000; n += 1) run.add(said(`line ${n}`), 0);
+  for (let n = 0; n < 3_000; n += 1) run.add(logLine(`line ${n}`), 0);
   const kept = run.all();
   t.ok(kept.length <= MAX_REPORTS);
   t.match(kept[0], { progress: progress(0.5) });
   t.match(kept[1], { progress: { line: /^\(2002 lines were dropped/ } });
   t.match(kept.at(-1), { n: 3_001, progress: { line: 'line 2999' } });
-  for (let n = 0; n < 1_000; n += 1) run.add(said('ü'.repeat(8_000)), 0);
+  for (let n = 0; n < 1_000; n += 1) run.add(logLine('ü'.repeat(8_000)), 0);
   t.ok(Buffer.byteLength(JSON.stringify(run.all())) < MAX_REPORT_BYTES);
   shared.held += 64 * 1024 * 1024;
-  run.add(said('when others have filled the memory'), 0);
+  run.add(logLine('when others have filled the memory'), 0);
   t.ok(Buffer.byteLength(JSON.stringify(run.all())) < 128 * 1024);
   shared.held -= 64 * 1024 * 1024;
   run.clear();
@@ -70,7 +70,7 @@ t.test('what was under way when the link ended goes over the next; what an outco
       });
     return sent[count - 1] as (typeof sent)[number];
   };
-  // Its timers keep no process alive.
+  // Its timers do not keep the process alive.
   const alive = setInterval(() => {}, 1_000);
   t.teardown(() => clearInterval(alive));
   const sender = new ReportSender(systemClock, silentLog);
@@ -79,12 +79,12 @@ t.test('what was under way when the link ended goes over the next; what an outco
   sender.connect(first);
   const run = sender.open(key);
   const quick = sender.open({ id: 'quick', lease: 1 });
-  sender.add(run, said('one'));
-  sender.add(quick, said('of the quick one'));
-  t.same(sender.take(quick), [{ n: 1, progress: said('of the quick one') }]);
+  sender.add(run, logLine('one'));
+  sender.add(quick, logLine('of the quick one'));
+  t.same(sender.take(quick), [{ n: 1, progress: logLine('of the quick one') }]);
   const lost = await next(1);
-  t.same(lost.reports, [{ ...key, n: 1, progress: said('one') }]);
-  sender.add(run, said('two'));
+  t.same(lost.reports, [{ ...key, n: 1, progress: logLine('one') }]);
+  sender.add(run, logLine('two'));
   sender.disconnect(first);
   lost.answer(new PeerworkError('link-lost'));
   sender.connect(link('second'));
@@ -95,7 +95,7 @@ t.test('what was under way when the link ended goes over the next; what an outco
     [1, 2],
   );
   again.answer();
-  sender.add(run, said('three'));
-  t.same((await next(3)).reports, [{ ...key, n: 3, progress: said('three') }]);
-  t.same(sender.take(run), [{ n: 3, progress: said('three') }], 'not answered yet');
+  sender.add(run, logLine('three'));
+  t.same((await next(3)).reports, [{ ...key, n: 3, progress: logLine('three') }]);
+  t.same(sender.take(run), [{ n: 3, progress: logLine('three') }], 'not answered yet');
 });

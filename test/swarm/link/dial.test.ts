@@ -86,9 +86,9 @@ t.test('back pressure: what is buffered is counted, and drains', async (t) => {
 t.test('closing lets go what was sent, and both sides hear of it once', async (t) => {
   const [a, b] = await linkPair();
   const received = collect(b, 64);
-  let heard = 0;
-  a.onClose(() => heard++);
-  b.onClose(() => heard++);
+  let closings = 0;
+  a.onClose(() => closings++);
+  b.onClose(() => closings++);
   const ends = Promise.all([closed(a), closed(b)]);
   for (let at = 0; at < 64; at++) a.send(new Uint8Array(MAX_LINK_MESSAGE_BYTES).fill(at));
   a.close();
@@ -100,7 +100,7 @@ t.test('closing lets go what was sent, and both sides hear of it once', async (t
   a.send(Uint8Array.of(1));
   b.send(Uint8Array.of(1));
   b.close();
-  t.equal(heard, 2);
+  t.equal(closings, 2);
   t.equal(a.bufferedBytes, 0);
 });
 

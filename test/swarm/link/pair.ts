@@ -6,7 +6,7 @@ import type { Link } from '../../../src/swarm/link.js';
 export const engine = createNodeEngine();
 export const noServers: IceAccess = plainIce([]);
 
-/** Two ends of one real link in this process: the offerer's and the answerer's. */
+/** Returns both ends of a real link in this process: the offerer's and the answerer's. */
 export async function linkPair(options: DialOptions = {}, ice = noServers): Promise<[Link, Link]> {
   const outgoing = await createOffer(engine, ice, options);
   const incoming = answerOffer(engine, ice, outgoing.sdp, options);

@@ -165,7 +165,7 @@ interface EchoServer {
   close(): Promise<void>;
 }
 
-/** Sends back what comes, as TURN over TCP does with its framing. */
+/** Echoes whatever it receives, with the framing of TURN over TCP. */
 async function turnServer(t: Test): Promise<EchoServer> {
   const sockets: Socket[] = [];
   const server: Server = createServer((socket) => {
@@ -190,7 +190,7 @@ function tcpServer(server: EchoServer): IceServer {
   return { kind: 'turn', transport: 'tcp', host: '127.0.0.1', port: server.port, username: 'me', credential: 'pass' };
 }
 
-/** A UDP port that answers STUN binding requests, or none. */
+/** Opens a UDP port that replies to STUN binding requests, or one that does not. */
 async function udpServer(t: Test, answers: boolean): Promise<number> {
   const socket = await boundSocket(t);
   socket.on('message', (request, sender) => {

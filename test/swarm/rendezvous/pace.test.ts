@@ -18,9 +18,9 @@ import { ManualClock } from '../manual-clock.js';
 
 const { randomBytes } = nodePrimitives;
 const DAY_MS = 86_400_000;
-/** WebSocket, TLS, TCP and IP around a message, and its acknowledgement. */
+/** Overhead of WebSocket, TLS, TCP and IP per message, with its acknowledgement. */
 const ENVELOPE_BYTES = 150;
-/** A connection's beginning with TLS. */
+/** Cost of opening a connection with TLS. */
 const CONNECT_BYTES = 6_000;
 const sdp = `v=0\r\na=ice-ufrag:x\r\na=fingerprint:sha-256 00\r\n${'a=candidate:x\r\n'.repeat(100)}`;
 
@@ -29,7 +29,7 @@ interface Announce {
   readonly offers: number;
 }
 
-/** A tracker in memory, which counts what it costs a peer to be there. */
+/** A tracker in memory, which counts what membership costs a peer. */
 function scriptedTracker(
   clock: ManualClock,
   script: { readonly interval?: number; readonly end?: SocketEnd; readonly closesAfterMs?: number },
@@ -48,7 +48,7 @@ function scriptedTracker(
         const message = JSON.parse(text) as { info_hash: string; offers: { offer_id: string; offer: unknown }[] };
         const back = [
           { info_hash: message.info_hash, complete: 0, incomplete: 2, ...(interval !== undefined && { interval }) },
-          // As many of others come in.
+          // Reflect as many offers from other peers.
           ...message.offers.map((offer) => ({ info_hash: message.info_hash, peer_id: newPeerId('worker', randomBytes), ...offer })),
         ].map((each) => JSON.stringify(each));
         seen.announces.push({ at: clock.now(), offers: message.offers.length });
@@ -73,8 +73,8 @@ const basics = (clock: ManualClock, openSocket: OpenSocket) => ({
   clock,
 });
 
-/** Seeks as a Worker does, with a new offer every 40 s as long as one is worthwhile. */
-function seek(test: Test, clock: ManualClock, openSocket: OpenSocket, more: Partial<SeekerOptions> = {}) {
+/** Seeks as a Worker does, with a new offer every 40 s while one is worthwhile. */
+function startSeeker(test: Test, clock: ManualClock, openSocket: OpenSocket, more: Partial<SeekerOptions> = {}) {
   const ending = new AbortController();
   const seeker = new Seeker({ ...basics(clock, openSocket), infoHash: new Uint8Array(20), failed: () => {}, ...more });
   test.teardown(() => {
@@ -98,7 +98,7 @@ for (const interval of [undefined, 20, 120, 1_800]) {
     const clock = new ManualClock();
     const startedAt = clock.now();
     const { seen, openSocket } = scriptedTracker(clock, interval === undefined ? {} : { interval });
-    seek(test, clock, openSocket);
+    startSeeker(test, clock, openSocket);
     await clock.pass(DAY_MS);
     const megabytes = seen.bytes / 1e6;
     test.comment(`${megabytes.toFixed(2)} MB, ${seen.announces.length} announces`);
@@ -119,7 +119,7 @@ t.test('a tracker that refuses is left alone, for as long as it says', async (te
   ] as const) {
     const clock = new ManualClock();
     const { seen, openSocket } = scriptedTracker(clock, script);
-    seek(test, clock, openSocket);
+    startSeeker(test, clock, openSocket);
     await clock.pass(DAY_MS);
     test.ok(seen.sockets > 10 && seen.sockets <= most, `${what}: ${seen.sockets} sockets`);
     test.ok(seen.bytes < 5e6, `${what}: ${seen.bytes} bytes`);
@@ -140,7 +140,7 @@ t.test('what a tracker asked of one socket holds for all of a swarm, and for the
   pace.hold('wss://a', 600_000);
   const errors: PeerworkError[] = [];
   const another = scriptedTracker(clock, {});
-  seek(test, clock, another.openSocket, { pace, failed: (error) => errors.push(error) });
+  startSeeker(test, clock, another.openSocket, { pace, failed: (error) => errors.push(error) });
   await clock.pass(590_000);
   test.equal(another.seen.sockets, 0);
   test.match(errors[0], { code: 'tracker-refused', detail: /600 s/ });
@@ -201,11 +201,11 @@ for (const kind of ['our tracker', 'the stock tracker']) {
     const times = { quietAfterMs: 100, offerMs: 4_000, masterAbsentMs: 50 };
     const workers = Array.from({ length: 12 }, () => startWorker(test, { token, times }));
     await until(() => workers.every(({ warnings }) => warnings.length > 0));
-    // The first offers are withdrawn by then.
+    // By then the first offers have been withdrawn.
     await new Promise((resolve) => systemClock.after(5_000, () => resolve(undefined)));
     const cameAt = performance.now();
     const master = startMaster(test, { token, identity });
-    // The next offer that no knock calls for would be made after four minutes at the earliest.
+    // Without a knock the next offer would be made after four minutes at the earliest.
     await until(() => master.swarm.peers.size === workers.length);
     test.comment(`all joined ${Math.round(performance.now() - cameAt)} ms after the Master came`);
     await Promise.all([...workers, master].map(({ swarm }) => swarm.close()));
@@ -222,7 +222,7 @@ t.test('a busy Master is not called absent', async (test) => {
   });
   const lobby = new Lobby(
     { ...base, infoHashes: [infoHash], maxPending: 1 },
-    // It takes up one offer, and never finds the time to answer it.
+    // Accepts one offer, and never gets to answer it.
     { reached: () => reached(), failed: () => {}, offered: () => {} },
   );
   test.teardown(() => lobby.close());
@@ -242,7 +242,7 @@ t.test('a busy Master is not called absent', async (test) => {
   test.match(new PeerworkError('master-busy').hint, /^No action needed/);
 });
 
-/** The server of the bittorrent-tracker package, as anybody runs it. */
+/** Starts the server of the bittorrent-tracker package in its usual configuration. */
 async function stockTracker(test: Test): Promise<string> {
   const server = new Server({ http: false, udp: false, ws: true, stats: false, peersCacheLength: 1_000 }) as Server & {
     listen(port: number, host: string, done: () => void): void;

@@ -75,7 +75,7 @@ function seek(test: Test, trackers: readonly string[], shard = 0, options: Parti
   return { seeker, sdp, errors, answers, answered };
 }
 
-/** A tracker of one's own making: answers each announce with what `reply` says. */
+/** A scripted tracker: responds to each announce with what `reply` returns. */
 async function fakeTracker(test: Test, reply: (message: Record<string, unknown>, socket: WebSocket) => void): Promise<string> {
   const server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
   await once(server, 'listening');
@@ -154,9 +154,9 @@ t.test('workers do not answer each other', async (test) => {
 
 t.test('one dead tracker among two does not matter; two dead ones are warning', async (test) => {
   const server = await tracker(test);
-  const gone = await tracker(test);
-  const dead = gone.url;
-  await gone.close();
+  const unreachable = await tracker(test);
+  const dead = unreachable.url;
+  await unreachable.close();
   const master = lobby(test, [dead, server.url]);
   const worker = seek(test, [dead, server.url], 1);
   test.equal((await worker.answered)?.tracker, server.url);

@@ -9,7 +9,7 @@ import { MAX_SERVED_CALLS } from '../../../src/swarm/rpc/served-calls.js';
 import { RpcSession } from '../../../src/swarm/rpc/session.js';
 import { ManualClock, turn } from '../manual-clock.js';
 import { type MemoryLinkOptions, MemoryWire } from '../memory-link.js';
-import { openPair, shakenByHand } from '../pair.js';
+import { openPair, pairedHandshakes } from '../pair.js';
 
 function pairFor(
   t: { teardown(action: () => void): void },
@@ -78,7 +78,7 @@ t.test('calls share frames and keep their order', async (t) => {
 t.test('a handler that throws', async (t) => {
   const lines: string[] = [];
   const wire = new MemoryWire();
-  const [ofMaster, ofWorker] = shakenByHand();
+  const [ofMaster, ofWorker] = pairedHandshakes();
   const common = { primitives: nodePrimitives, clock: systemClock };
   const log = createLog({ level: 'debug', write: (line) => lines.push(line) });
   const master = new RpcSession({ link: wire.a, handshaken: ofMaster, log, ...common });
@@ -170,7 +170,7 @@ t.test('a deadline', async (t) => {
   void watch('short', worker.call('never', 1, { timeoutMs: 2_000 }));
   void watch('default', worker.call('never', 2));
   void watch('endless', worker.call('never', 3, { timeoutMs: 0 }));
-  // They are on their way before time passes.
+  // They are in flight before time passes.
   await turn();
   await clock.pass(1_999);
   t.same(endings, []);
@@ -262,12 +262,12 @@ t.test('the end', async (t) => {
     t.equal(await codeOf(drain(pair.worker.stream('never', 1))), code);
     pair.worker.notify('never', 1);
   }
-  const pair = pairFor(t, { notes: { last: (args) => void heard.push(args) } });
-  const heard: unknown[] = [];
+  const pair = pairFor(t, { notes: { last: (args) => void received.push(args) } });
+  const received: unknown[] = [];
   pair.worker.notify('last', 'words');
   pair.worker.close();
   await pair.master.closed;
-  t.same(heard, ['words'], 'what was said before the goodbye arrives');
+  t.same(received, ['words'], 'what was said before the goodbye arrives');
 
   const silent = pairFor(t, {});
   silent.wire.tamper = () => [];
@@ -277,7 +277,7 @@ t.test('the end', async (t) => {
 
 t.test('what came before the session began is not lost', async (t) => {
   const wire = new MemoryWire();
-  const [ofMaster, ofWorker] = shakenByHand();
+  const [ofMaster, ofWorker] = pairedHandshakes();
   const common = { primitives: nodePrimitives, clock: systemClock, log: createLog({ level: 'off', write: () => {} }) };
   const master = new RpcSession({ link: wire.a, handshaken: ofMaster, ...common });
   const early: Uint8Array[] = [];
@@ -286,12 +286,12 @@ t.test('what came before the session began is not lost', async (t) => {
   master.notify('first', 1);
   await turn();
   t.ok(early.length > 0);
-  const heard: unknown[] = [];
+  const received: unknown[] = [];
   const worker = new RpcSession({ link: wire.b, handshaken: { ...ofWorker, early }, ...common });
-  worker.start({ notes: { first: (args) => void heard.push(args), second: (args) => void heard.push(args) } });
+  worker.start({ notes: { first: (args) => void received.push(args), second: (args) => void received.push(args) } });
   master.notify('second', 2);
   await turn();
-  t.same(heard, [1, 2]);
+  t.same(received, [1, 2]);
   master.close();
   await worker.closed;
 });

@@ -9,7 +9,7 @@ import { SealedLink } from '../../../src/swarm/sealed.js';
 import { type SeededRandom, seededRandom } from '../../lab/seeded-random.js';
 import { ManualClock, turn } from '../manual-clock.js';
 import { MemoryWire } from '../memory-link.js';
-import { shakenByHand } from '../pair.js';
+import { pairedHandshakes } from '../pair.js';
 
 const handlers: RpcHandlers = {
   calls: { echo: (args) => args, later: async (args) => args, never: () => new Promise(() => {}) },
@@ -28,16 +28,16 @@ class Target {
   readonly hostile: SealedLink;
   ended: string | undefined;
   /** The code in its goodbye. */
-  told: string | undefined;
+  goodbyeCode: string | undefined;
 
   constructor(clock = systemClock) {
-    const [ofMaster, ofWorker] = shakenByHand();
+    const [ofMaster, ofWorker] = pairedHandshakes();
     this.session = new RpcSession({ link: this.wire.a, handshaken: ofMaster, primitives: nodePrimitives, clock, log: silentLog });
     this.hostile = new SealedLink(this.wire.b, ofWorker.keys, nodePrimitives);
     this.session.start(handlers);
     const onFrame = (frame: Uint8Array) => {
       if (frame[0] !== Kind.goodbye) return;
-      this.told = new TextDecoder().decode(frame.subarray(8));
+      this.goodbyeCode = new TextDecoder().decode(frame.subarray(8));
       this.wire.b.close();
     };
     this.hostile.start({ frame: onFrame, broken: (error) => t.fail(error.message) }, []);
@@ -142,11 +142,11 @@ t.test('more data than there was credit for', async (t) => {
 t.test('a peer that asks and never reads', async (t) => {
   const clock = new ManualClock();
   const wire = new MemoryWire({ clock, bytesPerSecond: 1 });
-  const [ofMaster, ofWorker] = shakenByHand();
+  const [ofMaster, ofWorker] = pairedHandshakes();
   const session = new RpcSession({ link: wire.a, handshaken: ofMaster, primitives: nodePrimitives, clock, log: silentLog });
   const big = 'x'.repeat(1_000_000);
   session.start({ calls: { big: () => big } });
-  // The hostile end hands its frames over directly: only the way back is slow.
+  // The hostile end delivers its frames directly: only the return path is slow.
   const outbox = new MemoryWire();
   outbox.b.onMessage((frame) => wire.a.arrive(frame));
   const hostile = new SealedLink(outbox.a, ofWorker.keys, nodePrimitives);
@@ -188,7 +188,7 @@ const texts = [
   'internal\nx',
 ] as [string, ...string[]];
 
-/** Mostly in order, sometimes not. */
+/** Usually valid, sometimes not. */
 function hostileFrame(random: SeededRandom): Uint8Array {
   const parts: Uint8Array[] = [];
   for (let count = 1 + random.below(4); count > 0; count--) {
@@ -209,7 +209,7 @@ function hostileFrame(random: SeededRandom): Uint8Array {
 
 t.test('40,000 frames of a peer that holds the keys and follows no rules', async (t) => {
   const random = seededRandom(64);
-  // Tens of thousands of errors are made here; their stacks take most of the time.
+  // Tens of thousands of errors are created here; their stacks take most of the time.
   const { stackTraceLimit } = Error;
   Error.stackTraceLimit = 0;
   t.teardown(() => {
@@ -220,8 +220,8 @@ t.test('40,000 frames of a peer that holds the keys and follows no rules', async
   let earlyBytes = 0;
   for (let round = 0; round < 400; round++) {
     for (const [index, target] of targets.entries()) {
-      if (target.told !== undefined) {
-        endings.set(target.told, (endings.get(target.told) ?? 0) + 1);
+      if (target.goodbyeCode !== undefined) {
+        endings.set(target.goodbyeCode, (endings.get(target.goodbyeCode) ?? 0) + 1);
         target.close();
         targets[index] = new Target(new ManualClock());
       }

@@ -13,7 +13,7 @@ t.test('a dead link is found within four seconds, a live one never', async (t) =
       ['worker', worker],
     ] as const)
       void end.closed.then((error) => ends.push([`${name} ${error.message}`, clock.now()]));
-    // The first answers come before time passes, else the line would seem to be as slow as that.
+    // The first replies arrive before time passes; otherwise the link would seem that slow.
     await turn();
     await clock.pass(aliveMs);
     t.same(ends, []);
@@ -23,7 +23,7 @@ t.test('a dead link is found within four seconds, a live one never', async (t) =
     t.equal(ends.length, 2, `dead after ${aliveMs} ms`);
     for (const [how, at] of ends) {
       t.match(how, /fell silent/);
-      // It may have been quiet for up to 2 s when it died.
+      // It may have been silent for up to 2 s when it died.
       t.ok(at - deadAt >= SILENCE_MS - 2_000 && at - deadAt <= 4_000, `found after ${at - deadAt} ms`);
     }
     await clock.pass(1_000);
@@ -42,7 +42,7 @@ t.test('an idle link says little, and the round trip is known', async (t) => {
   };
   await clock.pass(60_000);
   t.ok(messages >= 60 && messages <= 180, `${messages} frames in a minute, both ways`);
-  // 24 bytes there and back at 1000 bytes a second.
+  // 24 bytes each way at 1000 bytes a second.
   for (const end of [worker, master]) t.ok((end.roundTripMs ?? 0) >= 40 && (end.roundTripMs ?? 0) <= 80, `${end.roundTripMs} ms`);
   wire.a.close();
   await turn();
@@ -66,11 +66,11 @@ t.test('who was suspended does not blame the link', async (t) => {
     const clock = new ManualClock();
     const { heartbeat, lost } = lonely(clock);
     await clock.pass(2_000);
-    heartbeat.heard();
+    heartbeat.received();
     clock.jump(suspendedMs);
     await clock.pass(400);
     t.same(lost, [], 'the first timers fire before what arrived meanwhile is read');
-    heartbeat.heard();
+    heartbeat.received();
     await clock.pass(2_900);
     t.same(lost, []);
     await clock.pass(1_000);
@@ -93,13 +93,13 @@ t.test('says something after a second of saying nothing, and not before', async 
   const { heartbeat, pings } = lonely(clock);
   for (let count = 0; count < 40; count++) {
     await clock.pass(100);
-    heartbeat.heard();
-    heartbeat.said();
+    heartbeat.received();
+    heartbeat.sent();
   }
   t.equal(pings.length, 1, 'only the first, that measures');
   for (let count = 0; count < 20; count++) {
     await clock.pass(100);
-    heartbeat.heard();
+    heartbeat.received();
   }
   t.ok(pings.length >= 2, 'however much is heard');
   heartbeat.stop();

@@ -3,7 +3,7 @@ import { Pace } from '../../../src/swarm/rpc/pace.js';
 import { ManualClock } from '../manual-clock.js';
 import { openPair, zeros } from '../pair.js';
 
-/** A way of `delayMs` there and back behind a line of so many bytes a millisecond, kept full by whoever may send. */
+/** Simulates a path with a round trip of `delayMs` behind a link of limited bytes per millisecond, kept full by the sender. */
 async function fill(
   pace: Pace,
   clock: ManualClock,
@@ -27,7 +27,7 @@ async function fill(
       clock.after(freeAt + delayMs - clock.now(), () => pace.pong(id));
     }
     pace.full();
-    // What was measured on the way.
+    // Only the second half is measured.
     if (clock.now() > startedAt + forMs / 2) mostWaiting = Math.max(mostWaiting, freeAt - clock.now());
     await clock.pass(10);
   }
@@ -113,7 +113,7 @@ t.test('a call is given time as long as it waits behind others that move, and no
       () => ends.push(`${name} answered`),
       (error: { code: string }) => ends.push(`${name} ${error.code}`),
     );
-  // 60 s of the line.
+  // 60 s of the link's capacity.
   watch('large', worker.call('size', 'x'.repeat(3_000_000), { timeoutMs: 5_000 }));
   watch('behind', worker.call('echo', 1, { timeoutMs: 5_000 }));
   watch('never', worker.call('never', 1, { timeoutMs: 5_000 }));

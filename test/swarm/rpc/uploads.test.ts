@@ -12,7 +12,7 @@ import { SealedLink } from '../../../src/swarm/sealed.js';
 import { seededRandom } from '../../lab/seeded-random.js';
 import { ManualClock, turn } from '../manual-clock.js';
 import { MemoryWire } from '../memory-link.js';
-import { openStreamPair, shakenByHand, zeros } from '../pair.js';
+import { openStreamPair, pairedHandshakes, zeros } from '../pair.js';
 
 async function* echo(_args: unknown, _signal: AbortSignal, upload: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   yield* upload;
@@ -242,10 +242,10 @@ t.test('both directions at full speed through a slow link delay neither the hear
   t.ok(slowestMs <= 2 * (fullBufferMs + 100), `the slowest call, there and back, took ${slowestMs} ms`);
 });
 
-/** A peer that holds the keys and does with uploads what must not be done. */
+/** Returns how the link ends for a peer that holds the keys and violates the rules of uploads. */
 async function endingOf(handlers: RpcHandlers, ...frames: Uint8Array[]): Promise<string> {
   const wire = new MemoryWire();
-  const [ofMaster, ofWorker] = shakenByHand();
+  const [ofMaster, ofWorker] = pairedHandshakes();
   const session = new RpcSession({
     link: wire.a,
     handshaken: ofMaster,
@@ -308,9 +308,9 @@ t.test('a hostile peer', async (t) => {
   for (const [name, frames, code] of cases) t.equal(await endingOf(handlers, ...frames), code, name);
   t.equal(held, 1_000);
 
-  // One that gives credit without end gets no more than its stream's source is read ahead.
+  // A peer that grants unlimited credit gets no more than the read-ahead of its stream's source.
   const wire = new MemoryWire({ bytesPerSecond: 1_000, clock: new ManualClock() });
-  const [ofMaster, ofWorker] = shakenByHand();
+  const [ofMaster, ofWorker] = pairedHandshakes();
   const session = new RpcSession({ link: wire.a, handshaken: ofMaster, primitives: nodePrimitives, clock: systemClock, log: silentLog });
   session.start({});
   const way = new MemoryWire();

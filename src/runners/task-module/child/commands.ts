@@ -1,6 +1,6 @@
 /**
- * Reads the lines of the parent. Not by stream events: what they pass through could be replaced by a job, which would then see the data of those
- * that were handed ahead. Node puts the bytes into a buffer of ours, and calls us.
+ * Reads the lines of the parent without stream events: a job could replace what those pass through, and would then see the data of jobs
+ * that were queued ahead. Node fills a buffer of ours, and calls us.
  */
 import { Socket, type SocketConstructorOpts, type TcpSocketConnectOpts } from 'node:net';
 import { Bytes, copyInto, decode, indexOf, lastIndexOfByte, max, Store, slice } from './primordials.js';
@@ -8,11 +8,11 @@ import { Bytes, copyInto, decode, indexOf, lastIndexOfByte, max, Store, slice } 
 const READ_BYTES = 64 * 1024;
 const LINE_END = 10;
 
-/** `onLine` for each line, `onEnd` when the parent is gone. */
+/** Calls `onLine` for each line, and `onEnd` when the parent is gone. */
 export function readCommands(fd: number, onLine: (line: string) => void, onEnd: () => void): void {
   const arrived = new Store(READ_BYTES);
   const bytes = new Bytes(arrived);
-  /** The beginning of a line whose end is still to come. */
+  /** The beginning of an incomplete line. */
   let keptStore = new Store(0);
   let room = 0;
   let keptBytes = 0;
@@ -30,7 +30,7 @@ export function readCommands(fd: number, onLine: (line: string) => void, onEnd: 
   };
 
   const take = (count: number): boolean => {
-    // All whole lines are decoded at once: for each by itself it costs a microsecond.
+    // All complete lines are decoded at once: decoding each by itself costs a microsecond.
     const end = lastIndexOfByte(bytes, LINE_END, count - 1);
     if (end === -1) {
       keep(0, count);
@@ -54,7 +54,7 @@ export function readCommands(fd: number, onLine: (line: string) => void, onEnd: 
     return true;
   };
 
-  // Node's types have `onread` for connections only; the constructor is where it is read.
+  // Node's types have `onread` for connections only, although the constructor reads it.
   const options: SocketConstructorOpts & Pick<TcpSocketConnectOpts, 'onread'> = {
     ...{ fd, readable: true, writable: false },
     onread: { buffer: bytes, callback: take },

@@ -1,4 +1,4 @@
-/** The second argument of a task. Made for every job, so what is seldom used is made when first asked for. */
+/** The second argument of a task. Created for every job, so rarely used parts are created on first access. */
 import { format } from 'node:util';
 import type { FileRef } from '../../../job/files.js';
 import type { ChildInput, Json, ParentOutput } from '../../../job/job.js';
@@ -7,7 +7,7 @@ import { byteLength, ceil, create, flat, getOwnPropertyDescriptor, isFiniteNumbe
 import type { Reports } from './reports.js';
 import type { Asks, ChildFiles, TunnelAddress } from './wire.js';
 
-/** As in job/limits.ts, which a child cannot read. */
+/** As in job/limits.ts, which a child cannot import. */
 const MAX_PROGRESS_BYTES = 64 * 1024;
 
 const NO_FILES: Readonly<Record<string, string>> = Object.freeze(create(null));
@@ -16,16 +16,19 @@ export class JobContext {
   readonly jobId: string;
   /** 1 for the first run of this job. */
   readonly attempt: number;
-  /** An empty folder, the only one the task can write to; also its current directory. Emptied after each job. */
+  /** An empty folder, the only one that the task can write to; also its current directory. Emptied after each job. */
   readonly workdir: string;
-  /** Data and outputs of the jobs that had to end first, in the order in which the job names them. */
+  /** Data and outputs of the jobs that had to end first, in the order in which the job lists them. */
   readonly parents: readonly ParentOutput[];
-  /** Where the one address is found that the job may reach at its Master: `{ host, port }`; undefined if its task names none. */
+  /**
+   * The local address `{ host, port }` that leads to the one address at its Master that the job may reach; undefined if its task names
+   * none.
+   */
   readonly tunnel: TunnelAddress | undefined;
   /** Read-only files of the job: absolute paths by name. */
   readonly files: Readonly<Record<string, string>>;
   readonly #files: ChildFiles | undefined;
-  /** undefined once the job has ended: what it has left running does not speak for the next. */
+  /** Undefined once the job has ended, so that code it left running does not report for the next one. */
   #reports: Reports | undefined;
   readonly #children: ChildInput[] = [];
   #childrenDelayMs: number | undefined;
@@ -48,7 +51,7 @@ export class JobContext {
     this.#reports = reports;
   }
 
-  /** Aborted when the job is cancelled or its time is over; the process is killed shortly after. */
+  /** Aborted when the job is cancelled or exceeds its time limit; the process is killed shortly after. */
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
@@ -57,7 +60,7 @@ export class JobContext {
     return this.#controller.signal;
   }
 
-  /** Tells how far the job is: any JSON; a number is understood as a share of 1. Bound, so it can be passed on. */
+  /** Reports progress: any JSON; a number is understood as a fraction of 1. Bound, so that it can be passed on. */
   readonly progress = (value: unknown): void => {
     const text = toJsonText(value, 'progress');
     if (byteLength(text) > MAX_PROGRESS_BYTES) throw new RangeError(`progress is limited to ${MAX_PROGRESS_BYTES} bytes of JSON`);
@@ -66,7 +69,10 @@ export class JobContext {
 
   readonly log = (...values: unknown[]): void => this.#reports?.text('log', `${format(...values)}\n`);
 
-  /** Jobs to be created together with the completion of this one: all or none. They are its children, unless they name others. */
+  /**
+   * Adds jobs that are created together with the completion of this one: all or none. They are its children, unless they name other
+   * parents.
+   */
   readonly spawn = (...children: unknown[]): void => {
     const each = flat(children);
     for (let at = 0; at < each.length; at += 1) push(this.#children, parseJson(toJsonText(each[at], `children[${at}]`)) as ChildInput);
@@ -79,17 +85,20 @@ export class JobContext {
     return { sha256: found.sha256, size: found.size };
   };
 
-  /** No child of this job, new or old, runs sooner than this after its completion; in milliseconds. */
+  /** Delays all children of this job, new or existing, by this many milliseconds after its completion. */
   readonly delayChildren = (ms: number): void => {
     this.#childrenDelayMs = duration(ms, 'delayChildren');
   };
 
-  /** Whatever becomes of this run: no job of its workgroup starts for so long, as when an API says that its limit is reached. In milliseconds. */
+  /**
+   * However this run ends, no job of its workgroup starts for this many milliseconds, as when an API reports that its rate limit is
+   * reached.
+   */
   readonly hold = (ms: number): void => {
     this.#holdMs = max(this.#holdMs ?? 0, duration(ms, 'hold'));
   };
 
-  /** Not for the task: what it asked for besides its output; undefined if nothing. */
+  /** Internal: returns what the task requested besides its output; undefined if nothing. */
   static asks(context: JobContext): Asks | undefined {
     const children = context.#children;
     const asks = {
@@ -100,12 +109,12 @@ export class JobContext {
     return keysOf(asks).length > 0 ? asks : undefined;
   }
 
-  /** Not for the task: the job has ended. */
+  /** Internal: called when the job has ended. */
   static end(context: JobContext): void {
     context.#reports = undefined;
   }
 
-  /** Not for the task: called by the process around it. */
+  /** Internal: called by the process around the task. */
   static abort(context: JobContext, reason: string): void {
     context.#abortedWith = Object.assign(new Error(`the job was stopped: ${reason}`), { name: 'AbortError' });
     context.#controller?.abort(context.#abortedWith);

@@ -1,4 +1,4 @@
-/** What is told of a thing that was thrown, with its causes and parts. It may be built to throw again, or to differ, whenever it is touched. */
+/** Describes a thrown value, with its causes and parts. It may be designed to throw again, or to change, whenever it is accessed. */
 import type { ErrorPart } from '../../../kit/error-parts.js';
 import { toJsonText } from './output.js';
 import { isArray, push, slice } from './primordials.js';
@@ -41,10 +41,10 @@ function partOf(thrown: unknown, depth: number): ErrorPart {
   const name = read(thrown, 'name');
   const code = read(thrown, 'code');
   const stack = read(thrown, 'stack');
-  const part: { -readonly [Key in keyof ErrorPart]: ErrorPart[Key] } = { message: cut(words(read(thrown, 'message'))) };
-  if (typeof name === 'string') part.name = cut(name);
-  if (typeof code === 'string' || typeof code === 'number') part.code = cut(`${code}`);
-  if (typeof stack === 'string') part.stack = cut(stack);
+  const part: { -readonly [Key in keyof ErrorPart]: ErrorPart[Key] } = { message: truncate(words(read(thrown, 'message'))) };
+  if (typeof name === 'string') part.name = truncate(name);
+  if (typeof code === 'string' || typeof code === 'number') part.code = truncate(`${code}`);
+  if (typeof stack === 'string') part.stack = truncate(stack);
   if (part.message === '' && part.name === undefined) part.message = UNSHOWABLE;
   if (depth >= MAX_DEPTH) return part;
   const cause = read(thrown, 'cause');
@@ -58,7 +58,7 @@ function partOf(thrown: unknown, depth: number): ErrorPart {
   return part;
 }
 
-/** Also one of another realm. */
+/** Includes errors of another realm. */
 function isError(value: unknown): value is object {
   if (typeof value !== 'object' || value === null) return false;
   try {
@@ -89,14 +89,14 @@ function words(value: unknown): string {
 }
 
 function textOf(value: unknown): string {
-  if (typeof value === 'string') return cut(value);
+  if (typeof value === 'string') return truncate(value);
   try {
-    return cut(toJsonText(value));
+    return truncate(toJsonText(value));
   } catch {
     return UNSHOWABLE;
   }
 }
 
-function cut(text: string): string {
+function truncate(text: string): string {
   return slice(text, 0, MAX_CHARS);
 }

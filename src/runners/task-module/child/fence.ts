@@ -1,10 +1,10 @@
 /**
- * Which jobs a child has begun, known to both sides even while the child spins in a synchronous loop.
+ * Records which jobs a child has begun, visible to both sides even while the child spins in a synchronous loop.
  *
- * An unlinked file of two numbers, `begun` and `revoked`, that parent and child read and write by descriptor. The child
- * writes `begun = n` and then reads `revoked`; the parent writes `revoked` and then reads `begun`. Whichever write came
- * first, the other side sees it: if the child read a `revoked` below n, the parent will read a `begun` of at least n and
- * leave the job alone. Only when both came at once do both step back; then the child says `back` and the parent decides.
+ * An unlinked file of two numbers, `begun` and `revoked`, that parent and child read and write by descriptor. The child writes `begun =
+ * n` and then reads `revoked`; the parent writes `revoked` and then reads `begun`. Whichever write came first, the other side sees it: if
+ * the child read a `revoked` below n, the parent will read a `begun` of at least n and leave the job alone. Only if both happen at once
+ * do both back off; then the child sends `back` and the parent decides.
  */
 import { file, Words } from './primordials.js';
 
@@ -20,13 +20,13 @@ export class Fence {
     this.#fd = fd;
   }
 
-  /** The child's side: true if job `number` may begin. */
+  /** Child side: returns true if job `number` may begin. */
   begin(number: number): boolean {
     this.#write(BEGUN, number);
     return this.#read(REVOKED) < number;
   }
 
-  /** The parent's side: takes back every job up to `number` that has not begun, and answers with the last that has. */
+  /** Parent side: revokes every job up to `number` that has not begun, and returns the last one that has. */
   revoke(number: number): number {
     this.#write(REVOKED, number);
     return this.begun();

@@ -1,6 +1,6 @@
 /**
- * Lets a burst of lines through and then a steady few a second; counts the rest, so that one line can tell of them.
- * Used on both sides: in the child for what goes through console and process.stdout, in the parent for raw pipes.
+ * Rate limit for lines: passes a burst and then a steady number per second, and counts the rest, so that one line can report it. Used on
+ * both sides: in the child for console and process.stdout, in the parent for raw pipes.
  */
 import { min } from './primordials.js';
 
@@ -16,7 +16,7 @@ export class FloodGate {
     this.#countedAt = now;
   }
 
-  /** True if one more line may pass at `now` (milliseconds on any steady clock). */
+  /** Returns whether one more line may pass at `now` (milliseconds of any steady clock). */
   passes(now: number): boolean {
     if (this.#credit < BURST_LINES) {
       this.#credit = min(BURST_LINES, this.#credit + ((now - this.#countedAt) * LINES_PER_SECOND) / 1_000);
@@ -30,7 +30,7 @@ export class FloodGate {
     return true;
   }
 
-  /** How many lines were dropped since the last time this was asked. */
+  /** Returns how many lines were dropped since the previous call. */
   takeDropped(): number {
     const dropped = this.#dropped;
     this.#dropped = 0;

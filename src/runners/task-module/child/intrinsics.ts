@@ -1,10 +1,10 @@
 /**
- * Notices that a job has changed what comes with JavaScript and Node. It cannot be undone for sure, so the process then takes no further job.
- * Compared by value: a getter that gives the old value when asked here is not seen.
+ * Detects that a job has changed the built-ins of JavaScript and Node. Such a change cannot be undone reliably, so the process then takes
+ * no further job. Values are compared: a getter that returns the old value at that moment is not detected.
  *
- * A loop over a thousand of them takes 20 µs, after every job. Written out, sixty to a function, it takes 3 µs: each place in the code then
- * sees one object only, and V8 knows by itself whether that has changed. To write them all out takes some 6 ms, which the start of a process
- * should not wait for: each job pays for one function more.
+ * A loop over a thousand of them takes 20 µs, after every job. Compiled into straight-line code, sixty per function, it takes 3 µs: each
+ * access then sees only one object, and V8 tracks by itself whether that has changed. Compiling all of them takes some 6 ms, which should
+ * not delay the start of a process: each job pays for one more function.
  */
 import { EventEmitter } from 'node:events';
 import fs from 'node:fs';
@@ -14,7 +14,7 @@ import util from 'node:util';
 import { getOwnPropertyDescriptor, ownKeys, push } from './primordials.js';
 
 const CHECKED_AT_ONCE = 60;
-/** Getters are asked one by one, 90 ns each: after the first job and then after every eighth. */
+/** Getters are compared one by one, 90 ns each: after the first job and then after every eighth. */
 const GETTERS_EVERY = 8;
 
 interface Watched {
@@ -35,16 +35,16 @@ interface Counted {
   readonly keys: number;
 }
 
-/** What libraries set for a moment, by way of a documented switch; and what Node itself replaces when it is first used. */
+/** Documented switches that libraries set temporarily, and what Node itself replaces on first use. */
 const SWITCHES: ReadonlySet<unknown> = new Set(['stackTraceLimit', 'prepareStackTrace', 'captureStackTrace', 'chdir']);
-/** Restored by themselves. */
+/** Restored individually. */
 const APART: ReadonlySet<unknown> = new Set(['console', 'process', 'global', 'globalThis']);
 
 const PLAIN = [String, Number, Boolean, BigInt, Symbol, Buffer, Map, Set].map(({ prototype }) => prototype as object);
 const INHERITED = ['emit', 'on', 'once', 'push', 'read', 'write', 'end', 'pipe', 'toJSON', 'then', 'toString', 'valueOf'] as const;
 const STREAMS = [EventEmitter, Socket, Readable, Writable, Duplex].map(({ prototype }) => prototype as object);
 
-/** Of these the getters too: those that plain code uses without knowing. */
+/** Objects of which getters are checked too: those that plain code uses implicitly. */
 const WITH_GETTERS: ReadonlySet<object> = new Set<object>([
   ...[Object, Map, Set, RegExp, ArrayBuffer, SharedArrayBuffer, DataView, Symbol].map(({ prototype }) => prototype as object),
   Object.getPrototypeOf(Uint8Array.prototype) as object,
@@ -52,13 +52,13 @@ const WITH_GETTERS: ReadonlySet<object> = new Set<object>([
 
 export class Intrinsics {
   readonly #portions: (readonly Watched[])[] = [];
-  /** Of the portions from the first on, as far as they are written out. */
+  /** The compiled portions, starting with the first. */
   readonly #checks: (() => boolean)[] = [];
   readonly #accessors: Accessor[] = [];
   readonly #counted: Counted[] = [];
   #jobs = 0;
 
-  /** What there is now is what there shall be. */
+  /** Takes the current state as the reference. */
   constructor() {
     const watched: Watched[] = [];
     const watch = (target: object, key: PropertyKey, value: unknown) => push(watched, { target, key, value });
@@ -73,7 +73,7 @@ export class Intrinsics {
     ]);
     for (const key of ownKeys(globalThis)) {
       const found = getOwnPropertyDescriptor(globalThis, key);
-      // Getters load something when they are asked for the first time.
+      // Getters load something on first access.
       if (found === undefined || !('value' in found) || APART.has(key)) continue;
       const value: unknown = found.value;
       if (!isObject(value)) continue;
@@ -82,9 +82,9 @@ export class Intrinsics {
       if (typeof value === 'function' && isObject(value.prototype)) targets.add(value.prototype);
     }
     for (const target of targets) this.#watchAll(target, watch);
-    // What is added to these changes how everything behaves: `toJSON`, `then`, a setter for an index.
+    // Additions to these change how everything behaves: `toJSON`, `then`, a setter for an index.
     for (const { prototype } of [Object, Array]) this.#counted.push({ target: prototype, keys: ownKeys(prototype).length });
-    // Added, these would hide those that are inherited.
+    // If added, these would hide inherited ones.
     for (const target of [...STREAMS, ...PLAIN])
       for (const key of INHERITED) watch(target, key, (target as Record<PropertyKey, unknown>)[key]);
     for (let from = 0; from < watched.length; from += CHECKED_AT_ONCE) push(this.#portions, watched.slice(from, from + CHECKED_AT_ONCE));
@@ -101,7 +101,7 @@ export class Intrinsics {
       const counted = this.#counted[at];
       if (counted !== undefined && ownKeys(counted.target).length !== counted.keys) return true;
     }
-    // Only now: what writes them out uses what was just found to be unchanged.
+    // Only now, because compiling uses what was just found to be unchanged.
     const next = this.#portions[this.#checks.length];
     if (next !== undefined) push(this.#checks, compile(next));
     return false;
@@ -137,7 +137,7 @@ function differs(watched: readonly Watched[] = []): boolean {
   return false;
 }
 
-/** `() => target0.parse === value0 && …`, over names of our own making. */
+/** Compiles `() => target0.parse === value0 && …`, with generated names. */
 function compile(watched: readonly Watched[]): () => boolean {
   const names: string[] = [];
   const values: unknown[] = [];

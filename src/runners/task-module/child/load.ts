@@ -1,16 +1,16 @@
-/** Loads the task and makes one way of calling it out of the forms it may have. */
+/** Loads the task and turns its possible forms into a single way of calling it. */
 
 import { pathToFileURL } from 'node:url';
 import type { ParentOutput } from '../../../job/job.js';
 import type { JobContext } from './context.js';
 import { isArray, keysOf } from './primordials.js';
 
-/** As in job/pushed.ts, which a child cannot read. */
+/** As in job/pushed.ts, which a child cannot import. */
 const PUSHED = 'queue-xec:job';
 
 export type Task = (given: Given, context: JobContext) => unknown;
 
-/** CommonJS and ESM alike. Rejects when the module throws, or exports neither a function nor something with `run(job)`. */
+/** Supports CommonJS and ESM. Rejects if the module throws, or exports neither a function nor an object with `run(job)`. */
 export async function loadTask(entry: string): Promise<Task> {
   const namespace = (await import(pathToFileURL(entry).href)) as Record<string, unknown>;
   const task = callable(namespace['default']) ?? callable(unwrap(namespace['default'])) ?? callable(namespace['Task']);
@@ -18,7 +18,7 @@ export async function loadTask(entry: string): Promise<Task> {
   return task;
 }
 
-/** What compilers make of `export default` for CommonJS: `module.exports = { default: … }`. */
+/** Unwraps what compilers generate for `export default` in CommonJS: `module.exports = { default: … }`. */
 function unwrap(exported: unknown): unknown {
   if (typeof exported !== 'object' || exported === null) return undefined;
   const { default: inner, Task } = exported as { default?: unknown; Task?: unknown };
@@ -40,13 +40,13 @@ function hasRun(value: unknown): value is { run(job: unknown, context: JobContex
   return typeof value === 'object' && value !== null && 'run' in value && typeof value.run === 'function';
 }
 
-/** What a task is called with: a class and an object are given the job, a function its data. */
+/** What a task is called with: a class or an object receives the job, a function its data. */
 interface Given {
   readonly job: unknown;
   readonly data: unknown;
 }
 
-/** The fields of a job of ours. */
+/** The fields of our own job. */
 interface TaskJob {
   readonly id: string;
   readonly data: unknown;
@@ -55,7 +55,7 @@ interface TaskJob {
   readonly parents: readonly ParentOutput[];
 }
 
-/** A job that was pushed as with queue-xec is what was pushed, and has our fields only where it has none of that name. */
+/** A job pushed in queue-xec's way is what was pushed; our fields are added only where it has none of that name. */
 export function givenOf(job: TaskJob): Given {
   const { data } = job;
   if (!isObject(data)) return { job, data };

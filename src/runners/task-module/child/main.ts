@@ -1,9 +1,9 @@
 /**
- * The process that runs one task's jobs, one after the other. It starts with the permission model on, an environment
- * that holds no secret, and reads nothing but this folder, the task's files and what the parent sends.
+ * The process that runs one task's jobs, one after the other. It starts with the permission model enabled and an environment without
+ * secrets, and reads nothing but this folder, the task's files and what the parent sends.
  *
- * It ends when the parent closes fd 3, and after anything that leaves its state in doubt: an uncaught exception or an
- * unhandled rejection.
+ * It ends when the parent closes fd 3, and after anything that leaves its state in doubt: an uncaught exception or an unhandled
+ * rejection.
  */
 
 import type { ErrorPart } from '../../../kit/error-parts.js';
@@ -52,7 +52,7 @@ interface Running {
 }
 
 const fence = new Fence(FENCE_FD);
-/** Lines of jobs that wait; no array, whose methods a job could replace. */
+/** A linked list of the lines of waiting jobs, because a job could replace the methods of an array. */
 interface Waiting {
   readonly line: string;
   next: Waiting | undefined;
@@ -65,15 +65,15 @@ let task: Task | undefined;
 let reports: Reports | undefined;
 let running: Running | undefined;
 let working = false;
-/** How the process was when its task had been loaded. */
-let before: { readonly state: ProcessState; readonly intrinsics: Intrinsics } | undefined;
-/** Jobs that were handed ahead, see isClean. */
+/** State of the process after its task was loaded. */
+let baseline: { readonly state: ProcessState; readonly intrinsics: Intrinsics } | undefined;
+/** Interval of comparisons between jobs that were queued ahead, see isClean. */
 const COMPARE_MS = 1;
 let comparedAt = Number.NEGATIVE_INFINITY;
 
-/** Not one of Node's pool, which jobs share: an output would lie in it for the next to read. */
+/** Not one of Node's pool, which jobs share: an output would remain in it for the next job to read. */
 const outgoing = new Bytes(64 * 1024);
-const pausing = new Int32Array(new SharedArrayBuffer(4));
+const sleepCell = new Int32Array(new SharedArrayBuffer(4));
 const { wait } = Atomics;
 const { pid } = process;
 
@@ -90,22 +90,22 @@ function writeBytes(count: number): void {
     try {
       at += file.writeSync(ANSWER_FD, outgoing, at, count - at);
     } catch (error) {
-      // The pipe blocks, unless the task opened it anew and made it non-blocking.
-      if ((error as NodeJS.ErrnoException).code === 'EAGAIN') wait(pausing, 0, 0, 1);
+      // The pipe blocks, unless the task reopened it and made it non-blocking.
+      if ((error as NodeJS.ErrnoException).code === 'EAGAIN') wait(sleepCell, 0, 0, 1);
       else if ((error as NodeJS.ErrnoException).code !== 'EINTR') throw error;
     }
   }
 }
 
-function tell(line: ChildLine): void {
+function send(line: ChildLine): void {
   writeText(`${stringify(line)}\n`);
 }
 
-function took(run: Running): number {
+function elapsedMs(run: Running): number {
   return round((now() - run.begunAt) * 1_000) / 1_000;
 }
 
-/** What is said after this is not the job's. */
+/** Reports after this are not attributed to the job. */
 function close(run: Running): void {
   reports?.end();
   running = undefined;
@@ -115,13 +115,13 @@ function close(run: Running): void {
 function fail(run: Running, code: FailureCode, message: string, retry: boolean, details?: ErrorPart): void {
   close(run);
   const holdMs = JobContext.asks(run.context)?.holdMs ?? null;
-  tell(['failed', run.number, took(run), code, slice(message, 0, setup?.maxLineChars), retry, holdMs, details ?? null]);
+  send(['failed', run.number, elapsedMs(run), code, slice(message, 0, setup?.maxLineChars), retry, holdMs, details ?? null]);
 }
 
 function failWith(run: Running, thrown: unknown): void {
   const { message, stack, retry, details } = failureOf(thrown);
   if (stack !== '') reports?.lines('stderr', stack);
-  // Off-heap memory is limited by the system: a refused allocation is the job asking for more than allowed.
+  // Off-heap memory is limited by the system: a refused allocation means that the job requested more than allowed.
   if (thrown instanceof RangeError && includes(message, 'Array buffer allocation failed')) fail(run, 'memory', message, retry);
   else fail(run, 'task-threw', message, retry, details);
 }
@@ -145,14 +145,14 @@ function complete(run: Running, output: unknown): void {
     return;
   }
   close(run);
-  writeText(`["completed",${run.number},${took(run)},${text}${asks}]\n`);
+  writeText(`["completed",${run.number},${elapsedMs(run)},${text}${asks}]\n`);
 }
 
 async function runOne(line: string, call: Task, out: Reports, workdir: string): Promise<void> {
   const job = parseJson(line) as JobLine;
   const number = job[1];
   if (!fence.begin(number)) {
-    tell(['back', number]);
+    send(['back', number]);
     return;
   }
   const id = job[2];
@@ -170,15 +170,16 @@ async function runOne(line: string, call: Task, out: Reports, workdir: string): 
 }
 
 /**
- * False if the next job would find something of the one before. A thousand comparisons cost as much as a trivial job, by what they push out of the
- * processor's caches: in a row of jobs that were handed ahead they are made every so often, else after each job.
+ * Returns false if the next job would find leftovers of the previous one. A thousand comparisons cost as much as a trivial job, because
+ * of what they evict from the processor's caches: in a series of jobs that were queued ahead they run periodically, otherwise after each
+ * job.
  */
 function isClean(workdir: string): boolean {
   const at = now();
   const quick = first !== undefined && at - comparedAt < COMPARE_MS;
   if (!quick) comparedAt = at;
-  if (!tidy(workdir) || before === undefined || !before.state.restore(quick)) return false;
-  return quick || !before.intrinsics.changed();
+  if (!tidy(workdir) || baseline === undefined || !baseline.state.restore(quick)) return false;
+  return quick || !baseline.intrinsics.changed();
 }
 
 function enqueue(line: string): void {
@@ -200,13 +201,13 @@ async function work(): Promise<void> {
   working = true;
   for (let line = takeWaiting(); line !== undefined; line = takeWaiting()) {
     await runOne(line, task, reports, setup.workdir);
-    if (!isClean(setup.workdir)) end();
+    if (!isClean(setup.workdir)) terminate();
   }
   working = false;
 }
 
-/** Nothing can be known about the state of the process any more. */
-function breakDown(code: 'crashed' | 'task-threw', thrown: unknown): void {
+/** The state of the process is unknown from here on. */
+function crash(code: 'crashed' | 'task-threw', thrown: unknown): void {
   const run = running;
   if (run !== undefined) {
     if (code === 'task-threw') failWith(run, thrown);
@@ -216,27 +217,27 @@ function breakDown(code: 'crashed' | 'task-threw', thrown: unknown): void {
       fail(run, 'crashed', message, retry, details);
     }
   } else if (task === undefined) {
-    tellUnloadable(thrown);
+    sendUnloadable(thrown);
   }
-  end();
+  terminate();
 }
 
-function tellUnloadable(thrown: unknown): void {
+function sendUnloadable(thrown: unknown): void {
   const { message, details } = failureOf(thrown);
-  tell(['unloadable', message, details ?? null]);
+  send(['unloadable', message, details ?? null]);
 }
 
-/** Without Node's own way out, in which version 20 can hang under load. */
-function end(): never {
-  tell(['worn']);
+/** Bypasses Node's own exit, in which version 20 can hang under load. */
+function terminate(): never {
+  send(['worn']);
   apply(kill, process, [pid, 'SIGKILL']);
   return exit(0);
 }
 
-/** Keeps a task from signalling its parent by accident; a wall only where the parent is in another pid namespace. */
-function keepSignalsHome(): void {
+/** Prevents a task from signalling its parent by accident; a wall only if the parent is in another pid namespace. */
+function restrictSignals(): void {
   const EPERM = -1;
-  // process.kill goes through this undocumented binding (Node 20 to 26), so that one guard serves both.
+  // process.kill uses this undocumented binding (Node 20 to 26), so that one guard covers both.
   const raw = (process as unknown as { _kill: (pid: number, signal: number) => number })._kill;
   const value = (target: number, signal: number) => (target === pid ? (apply(raw, process, [target, signal]) as number) : EPERM);
   defineProperty(process, '_kill', { value, writable: false, configurable: false });
@@ -244,7 +245,7 @@ function keepSignalsHome(): void {
 
 async function begin(given: ChildSetup): Promise<void> {
   setup = given;
-  const out = new Reports((progress) => running && tell(['report', running.number, progress]), given.maxLineChars);
+  const out = new Reports((progress) => running && send(['report', running.number, progress]), given.maxLineChars);
   reports = out;
   const stdout = out.stream('stdout');
   const stderr = out.stream('stderr');
@@ -253,13 +254,13 @@ async function begin(given: ChildSetup): Promise<void> {
   try {
     const loaded = await loadTask(given.entry);
     tidy(given.workdir);
-    before = { state: new ProcessState(), intrinsics: new Intrinsics() };
+    baseline = { state: new ProcessState(), intrinsics: new Intrinsics() };
     task = loaded;
   } catch (error) {
-    tellUnloadable(error);
-    end();
+    sendUnloadable(error);
+    terminate();
   }
-  tell(['ready']);
+  send(['ready']);
   await work();
 }
 
@@ -274,12 +275,12 @@ function take(line: string): void {
   }
 }
 
-process.on('uncaughtException', (error, origin) => breakDown(origin === 'unhandledRejection' ? 'task-threw' : 'crashed', error));
+process.on('uncaughtException', (error, origin) => crash(origin === 'unhandledRejection' ? 'task-threw' : 'crashed', error));
 process.on('exit', (code) => {
-  // What it has begun to say, and progress that waits.
+  // Flushes unfinished lines and held progress.
   if (running !== undefined) reports?.end();
-  if (running !== undefined || task === undefined) tell(['bye', code]);
+  if (running !== undefined || task === undefined) send(['bye', code]);
 });
-keepSignalsHome();
+restrictSignals();
 seal();
 readCommands(COMMAND_FD, take, () => apply(kill, process, [pid, 'SIGKILL']));

@@ -1,4 +1,4 @@
-/** Decides whether a value can be sent as JSON without quietly losing what the task meant to return. */
+/** Decides whether a value can be sent as JSON without silently losing what the task meant to return. */
 
 import {
   getPrototypeOf,
@@ -18,8 +18,8 @@ const MAX_DEPTH = 500;
 export class UnsendableError extends Error {}
 
 /**
- * JSON text of `value`; `undefined` becomes null. Throws UnsendableError with the place and what to do instead. As everywhere in JavaScript keys whose
- * value is undefined and symbols as keys are left out, `toJSON` is trusted, and -0 is 0; all else is kept or refused.
+ * Returns the JSON text of `value`; `undefined` becomes null. Throws UnsendableError with the path and a remedy. As usual in JavaScript,
+ * keys with the value undefined and symbol keys are omitted, `toJSON` is trusted, and -0 becomes 0; anything else is kept or refused.
  */
 export function toJsonText(value: unknown, place = 'output'): string {
   if (value === undefined) return 'null';
@@ -31,7 +31,7 @@ export function toJsonText(value: unknown, place = 'output'): string {
   }
 }
 
-/** True for what nearly all values in an output are: the path to it is put together only where it is needed. */
+/** True for nearly all values in an output: the path to a value is assembled only if needed. */
 function isKept(value: unknown): boolean {
   const type = typeof value;
   return type === 'string' || type === 'boolean' || (type === 'number' && isFiniteNumber(value));
@@ -76,13 +76,13 @@ function checkObject(value: object, place: string, depth: number): void {
   }
 }
 
-/** An object literal, of whichever realm. */
+/** Whether it is an object literal, of any realm. */
 function isPlain(value: object): boolean {
   const prototype = getPrototypeOf(value);
   return prototype === objectPrototype || prototype === null || getPrototypeOf(prototype) === null;
 }
 
-/** What keeps all that it has where JSON does not look, such as Headers. */
+/** Describes an object whose content is not in properties that JSON reads, such as Headers. */
 function kindOf(value: object): string {
   const { constructor: made } = value as { constructor?: unknown };
   const name = typeof made === 'function' && made.name !== '' ? slice(made.name, 0, 40) : 'class instance';
@@ -93,7 +93,7 @@ function kindOf(value: object): string {
   return `a ${name}; ${how}`;
 }
 
-/** What JSON would make nothing or nonsense of. */
+/** Describes a value that JSON would turn into nothing or nonsense. */
 function lossOf(value: object): string | undefined {
   if (isView(value) || value instanceof ArrayBuffer) return 'binary; use base64: Buffer.from(value).toString("base64")';
   if (value instanceof Map) return 'a Map; use Object.fromEntries(value)';

@@ -1,15 +1,15 @@
 /**
- * What the process around a task uses of JavaScript and Node, taken before any code of the task is loaded. A job that changes `JSON.parse` or
- * `Array.prototype` so sees and alters its own doing only.
+ * The functions of JavaScript and Node that the process around a task uses, captured before any code of the task is loaded. A job that
+ * changes `JSON.parse` or `Array.prototype` thus affects only itself.
  *
- * In this folder: no method is called on a value of a job or of a line but through these, no array is destructured, spread or looped over with
- * `of` (each calls a method of `Array.prototype`), and typed arrays are asked for nothing but their elements.
+ * Rules in this folder: call methods on values of a job or of a line only through these; do not destructure, spread or `for…of` arrays
+ * (each calls a method of `Array.prototype`); use nothing of typed arrays but their elements.
  */
 import { readdirSync, readSync, rmSync, writeSync } from 'node:fs';
 
 type Method<T, A extends unknown[], R> = (this: T, ...args: A) => R;
 
-/** `method.call(self, …args)`, whatever becomes of `Function.prototype.call`. */
+/** `method.call(self, …args)`, even if `Function.prototype.call` was replaced. */
 const uncurry = Function.prototype.bind.bind(Function.prototype.call) as unknown as <T, A extends unknown[], R>(
   method: Method<T, A, R>,
 ) => (self: T, ...args: A) => R;

@@ -1,7 +1,7 @@
 /**
- * Progress and log lines of the running job on their way out. Lines leave at once, those of one write together, so that they survive if the next
- * statement never returns or ends the process; so do values of
- * progress, and of more than 4,000 a second the latest in each 50 ms. Floods are cut, see flood.ts.
+ * Outgoing progress and log lines of the running job. Lines are sent immediately, those of one write together, so that they survive if
+ * the next statement never returns or ends the process. Values of progress are, too; above 4,000 a second only the latest of each 50 ms
+ * is sent. Floods are cut, see flood.ts.
  */
 import { Writable } from 'node:stream';
 import type { Json, Progress } from '../../../job/job.js';
@@ -11,8 +11,8 @@ import { pop, push, slice, split, now as steadyNow, timer } from './primordials.
 type StreamName = 'stdout' | 'stderr' | 'log';
 
 const WINDOW_MS = 50;
-/** Of progress; no work that is done between two values is shorter. */
-const AT_ONCE = 200;
+/** Values of progress per window that are sent immediately; no work between two values takes less time than that. */
+const MAX_IMMEDIATE = 200;
 /** Lines and progress are limited in size, so this many fit into one message. */
 const MAX_HELD = 50;
 
@@ -40,7 +40,7 @@ export class Reports {
     this.#add({ kind: 'progress', value });
   }
 
-  /** Takes text as it is written; a line is told when its end has come, or the job's. */
+  /** Takes text as it is written; a line is reported once it is complete, or when the job ends. */
   text(stream: StreamName, text: string): void {
     const lines = split(this.#partial[stream] + text, '\n');
     this.#partial[stream] = slice(pop(lines) ?? '', 0, this.#maxLineChars + 1);
@@ -48,19 +48,19 @@ export class Reports {
     if (lines.length > 0) this.#flush();
   }
 
-  /** Lines of our own, which begin anew whatever the task has written before. */
+  /** Writes lines of our own, starting on a new line whatever the task has written before. */
   lines(stream: StreamName, text: string): void {
     this.text(stream, `${this.#partial[stream] === '' ? '' : '\n'}${text}\n`);
   }
 
   #line(stream: StreamName, line: string): void {
     if (!this.#gate.passes(this.#now())) return;
-    this.#tellDropped();
+    this.#reportDropped();
     const cut = line.length > this.#maxLineChars ? `${slice(line, 0, this.#maxLineChars - 1)}…` : line;
     this.#hold({ kind: 'log', stream, line: cut });
   }
 
-  #tellDropped(): void {
+  #reportDropped(): void {
     const dropped = this.#gate.takeDropped();
     if (dropped > 0) this.#hold({ kind: 'log', stream: 'log', line: `(${dropped} lines were dropped: the task writes too many)` });
   }
@@ -72,7 +72,7 @@ export class Reports {
       this.#sentInWindow = 0;
     }
     push(this.#held, progress);
-    if (this.#sentInWindow < AT_ONCE) {
+    if (this.#sentInWindow < MAX_IMMEDIATE) {
       this.#sentInWindow += 1;
       this.#flush();
     } else if (this.#timer === undefined) {
@@ -94,18 +94,18 @@ export class Reports {
     this.#held = [];
   }
 
-  /** The job has ended: everything leaves, and the next job begins with a fresh allowance. */
+  /** Flushes everything at the end of a job; the next one starts with a fresh allowance. */
   end(): void {
     if (this.#partial.stdout !== '') this.text('stdout', '\n');
     if (this.#partial.stderr !== '') this.text('stderr', '\n');
     if (this.#partial.log !== '') this.text('log', '\n');
-    this.#tellDropped();
+    this.#reportDropped();
     this.#flush();
     this.#gate = new FloodGate(this.#now());
     this.#sentInWindow = 0;
   }
 
-  /** A stream that can stand in for process.stdout or process.stderr. */
+  /** Returns a stream that can replace process.stdout or process.stderr. */
   stream(name: 'stdout' | 'stderr'): Writable {
     return new Writable({
       decodeStrings: false,

@@ -1,7 +1,7 @@
 /**
- * Shuts what Node's permission model leaves open, before any task code is loaded. The model refuses modules, files and programs;
- * these are ways found around it, none of which a task needs. Others are shut by flags (child-command.ts). It makes no wall of it: what has a hole in Node
- * has all rights of this process. What is loaded here is paid for by every start, about 0.5 ms a module.
+ * Closes what Node's permission model leaves open, before any task code is loaded. The model refuses modules, files and programs; these
+ * are ways found around it, none of which a task needs. Others are closed by flags (child-command.ts). That does not make it a wall: an
+ * exploit of Node has all rights of this process. Every module loaded here adds about 0.5 ms to each start.
  */
 import { syncBuiltinESMExports } from 'node:module';
 import os from 'node:os';
@@ -11,23 +11,23 @@ import { defineProperty, getOwnPropertyDescriptor } from './primordials.js';
 const { pid: ownPid } = process;
 
 export function seal(): void {
-  // Signals that make Node processes listen, programs in place of this one, and modules that were linked into Node.
-  const shut = { value: undefined, writable: false, configurable: false };
-  defineProperty(process, '_debugProcess', shut);
-  defineProperty(process, '_debugEnd', shut);
-  defineProperty(process, 'execve', shut);
-  defineProperty(process, '_linkedBinding', shut);
+  // Signals that open the inspector of a Node process, replacing this process by another program, and modules linked into Node.
+  const closed = { value: undefined, writable: false, configurable: false };
+  defineProperty(process, '_debugProcess', closed);
+  defineProperty(process, '_debugEnd', closed);
+  defineProperty(process, 'execve', closed);
+  defineProperty(process, '_linkedBinding', closed);
   defineProperty(process, 'report', { get: readOnlyReport(), configurable: false });
   // Frozen by --freeze-flags-after-init: a call would end the process.
   v8.setFlagsFromString = refused('v8.setFlagsFromString');
   v8.setHeapSnapshotNearHeapLimit = refused('v8.setHeapSnapshotNearHeapLimit');
-  os.setPriority = ofOneself(os.setPriority);
+  os.setPriority = restrictedToSelf(os.setPriority);
   syncBuiltinESMExports();
 }
 
 /**
- * The writing half takes its folder from a member that nobody checks (Node 20). Libraries that look for musl need the other half, which is made
- * when it is asked for.
+ * Exposes only the reading half: the writing one takes its folder from a member that nobody validates (Node 20). Libraries that detect
+ * musl need the reading half, which is created on first access.
  */
 function readOnlyReport(): () => Readonly<Pick<NodeJS.ProcessReport, 'getReport'>> | undefined {
   const { get, value } = getOwnPropertyDescriptor(process, 'report') ?? {};
@@ -48,8 +48,8 @@ function refused(name: string): () => never {
   };
 }
 
-/** The Worker, and whatever else its user runs, keep their priority. */
-function ofOneself(setPriority: typeof os.setPriority): typeof os.setPriority {
+/** Protects the priority of the Worker and of other processes of the same user. */
+function restrictedToSelf(setPriority: typeof os.setPriority): typeof os.setPriority {
   return (pid: number, priority?: number) => {
     if (priority === undefined) return setPriority(pid);
     if (pid !== 0 && pid !== ownPid) return refused('os.setPriority of others')();

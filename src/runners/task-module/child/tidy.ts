@@ -1,4 +1,4 @@
-/** What is put right between two jobs: the folder, and what a process has but once. */
+/** What is restored between two jobs: the folder, and the process-wide state. */
 import {
   apply,
   chdir,
@@ -18,7 +18,7 @@ import {
 
 const { env: realEnv, eventNames, rawListeners, removeListener } = process;
 
-/** To list the variables after every job takes two microseconds, so what changes them says so. Everything else goes to Node's own object. */
+/** Listing the variables after every job takes two microseconds, so a proxy records changes. Everything else goes to Node's own object. */
 let envWasSet = false;
 const env = new Proxy(realEnv, {
   set: (target, name, value) => noteEnv(setProperty(target, name, value)),
@@ -32,7 +32,7 @@ function noteEnv(done: boolean): boolean {
   return done;
 }
 
-/** To ask for the mask after every job would be a system call. */
+/** Querying the mask after every job would take a system call. */
 let umaskWasSet = false;
 defineProperty(process, 'umask', {
   value: (mask?: string | number) => {
@@ -45,31 +45,31 @@ defineProperty(process, 'umask', {
   enumerable: true,
 });
 
-/** Empties the job's folder and goes back to it. False if it cannot: the next job would find what this one left. */
+/** Empties the job's folder and returns to it. Returns false if that fails: the next job would find what this one left. */
 export function tidy(workdir: string): boolean {
   try {
     if (cwd() !== workdir) chdir(workdir);
     const names = file.readdirSync(workdir);
     if (names.length === 0) return true;
     for (let at = 0; at < names.length; at += 1) file.rmSync(`${workdir}/${names[at]}`, { recursive: true, force: true });
-    // Names that are not UTF-8 are shown as others, which are not there.
+    // Names that are not UTF-8 are listed under other names, which do not exist.
     return file.readdirSync(workdir).length === 0;
   } catch {
     return false;
   }
 }
 
-/** The methods of an object itself: with them a job could read what the next one says. */
+/** The methods of a single object, with which a job could otherwise intercept what the next one reports. */
 class Methods {
   readonly #target: object;
   readonly #before: Record<PropertyKey, PropertyDescriptor | undefined> = create(null);
 
   readonly #names: PropertyKey[] = [];
   readonly #all: boolean;
-  /** What it has from its prototypes: a method of its own by such a name hides it. */
+  /** Methods of its prototypes: an own method of the same name would hide them. */
   readonly #inherited: { readonly name: PropertyKey; readonly value: unknown }[] = [];
 
-  /** `all`: its other properties as well. */
+  /** `all`: includes its other properties. */
   constructor(target: object, all = false) {
     this.#target = target;
     this.#all = all;
@@ -82,7 +82,7 @@ class Methods {
     for (let from = getPrototypeOf(target); from !== null && from !== Object.prototype; from = getPrototypeOf(from))
       for (const name of ownKeys(from)) {
         const value: unknown = getOwnPropertyDescriptor(from, name)?.value;
-        // Only of what is not hidden already.
+        // Only methods that are not hidden already.
         if (typeof value === 'function' && value === (target as Record<PropertyKey, unknown>)[name]) push(this.#inherited, { name, value });
       }
   }
@@ -93,7 +93,7 @@ class Methods {
     this.#compare(this.#names);
   }
 
-  /** The quick look of almost every job. What is new there and hides nothing stays; to list it takes longer than all else. */
+  /** The fast check for almost every job. Additions that hide nothing stay; listing them takes longer than everything else. */
   #differs(): boolean {
     for (let at = 0; at < this.#names.length; at += 1) {
       const name = this.#names[at] ?? '';
@@ -120,7 +120,7 @@ function isMethod(found: PropertyDescriptor | undefined): boolean {
   return typeof found?.value === 'function' || found?.get !== undefined;
 }
 
-/** The state of the process as the task left it when it was loaded, to which it goes back after each job. */
+/** The state of the process after the task was loaded, which is restored after each job. */
 export class ProcessState {
   readonly #env: Record<string, string | undefined> = create(null);
   readonly #envNames = keysOf(realEnv);
@@ -137,7 +137,7 @@ export class ProcessState {
     for (const name of apply(eventNames, process, [])) this.#listeners[name] = apply(rawListeners, process, [name]);
   }
 
-  /** False if it cannot be restored. `quick`: without the methods of stdout and stderr. */
+  /** Returns false if it cannot be restored. `quick`: without the methods of stdout and stderr. */
   restore(quick = false): boolean {
     try {
       this.#restoreEnv();
@@ -176,7 +176,7 @@ export class ProcessState {
     this.#consoleMethods.restore();
   }
 
-  /** Takes those that the job has added. One that it has removed is missed by nobody but the task. */
+  /** Removes listeners that the job has added. Those that it has removed concern only the task. */
   #restoreListeners(): void {
     const names = apply(eventNames, process, []) as (string | symbol)[];
     for (let at = 0; at < names.length; at += 1) {

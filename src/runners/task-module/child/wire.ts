@@ -1,20 +1,20 @@
 /**
- * What a runner and its child process say to each other: one JSON array a line.
+ * The messages between a runner and its child process: one JSON array per line.
  *
- * The child reads fd 3 and writes fd 4. It writes synchronously and before it begins the next job, so that whatever ended
- * a job is safe in the pipe when the next one kills the process. fd 5 is the fence (see fence.ts).
- * The parent trusts none of it: the task can write to the same descriptors.
+ * The child reads fd 3 and writes fd 4. It writes synchronously and before it begins the next job, so that whatever ended a job is safe
+ * in the pipe if the next one kills the process. fd 5 is the fence (see fence.ts). The parent trusts none of it: the task can write to
+ * the same descriptors.
  */
 
 import type { FileRef } from '../../../job/files.js';
 import type { Continuation, Hold, Json, ParentOutput, Progress } from '../../../job/job.js';
 import type { ErrorPart } from '../../../kit/error-parts.js';
 
-/** The first line a child gets. */
+/** The first line that a child receives. */
 export interface ChildSetup {
   /** Absolute path of the task's entry. */
   readonly entry: string;
-  /** Absolute path of the only folder that can be written to. */
+  /** Absolute path of the only writable folder. */
   readonly workdir: string;
   readonly maxOutputBytes: number;
   readonly maxLineChars: number;
@@ -36,7 +36,7 @@ export type JobLine = readonly [
 /** Files of a job by name: where the child finds each, and its reference. */
 export type ChildFiles = Readonly<Record<string, FileRef & { readonly path: string }>>;
 
-/** A port of this machine that leads to the one address at its Master which the job may reach. */
+/** A port of this machine that leads to the one address at its Master that the job may reach. */
 export interface TunnelAddress {
   readonly host: string;
   readonly port: number;
@@ -47,7 +47,7 @@ export type AbortLine = readonly ['abort', number: number, reason: string];
 
 export type FailureCode = 'task-threw' | 'output-unsendable' | 'output-too-large' | 'crashed' | 'memory';
 
-/** What a task asks for besides giving back its output. */
+/** What a task requests besides returning its output. */
 export type Asks = Continuation & Hold;
 
 export type ChildLine =
@@ -64,10 +64,10 @@ export type ChildLine =
       holdMs: number | null,
       details: ErrorPart | null,
     ]
-  /** Not begun, because the parent had taken it back. */
+  /** Not begun, because the parent had revoked it. */
   | readonly ['back', number: number]
   | readonly ['report', number: number, progress: readonly Progress[]]
-  /** The process is of no use for another job. */
+  /** The process cannot run another job. */
   | readonly ['worn']
   /** The process ends by itself, with this exit code. */
   | readonly ['bye', code: number];

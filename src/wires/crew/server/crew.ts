@@ -9,7 +9,7 @@ import { Live } from './live.js';
 import { operatorRoutes } from './operator-routes.js';
 import { OperatorRunner } from './operator-runner.js';
 import { Operators } from './operators.js';
-import { type CrewRoute, crewManners, crewRoute } from './route.js';
+import { type CrewRoute, crewConventions, crewRoute } from './route.js';
 import { allGroups, taskGroupRoutes } from './task-groups.js';
 import { taskRoutes } from './tasks.js';
 import { workRoutes } from './work.js';
@@ -20,14 +20,14 @@ const DEFAULT_BATCH = 20;
 
 const DAY_MS = 86_400_000;
 
-/** Serves clients of crew beside the HTTP API of a Master: `new Master({ http: {}, serve: [crewServer()] })`. */
+/** Serves crew clients next to the HTTP API of a Master: `new Master({ http: {}, serve: [crewServer()] })`. */
 export function crewServer(options: CrewOptions = {}): ServerSetup {
   return { name: 'crew', packages: ['socket.io'], routes: ({ service, gate }) => new Crew(service, gate, options) };
 }
 
 /**
- * What crew 1.0.25 (orchard-insights/crew) serves to its clients, on this ledger: routes, shapes, idempotence, operators and socket.io events.
- * Where it is meant to differ is in docs/coming-from/crew.md.
+ * Implements the client-facing API of crew 1.0.25 (orchard-insights/crew) on our ledger: routes, shapes, idempotence, operators and
+ * socket.io events. docs/coming-from/crew.md lists the intended differences.
  */
 class Crew implements ServerRoutes {
   readonly #context: CrewContext;
@@ -39,16 +39,16 @@ class Crew implements ServerRoutes {
     this.#runner = new OperatorRunner(this.#context);
   }
 
-  /** Rejects with `package-missing`. */
+  /** Rejects with `package-missing` if socket.io is not installed. */
   async register(app: FastifyInstance): Promise<void> {
     await this.#context.live.open();
     await app.register(
       async (scoped) => {
-        crewManners(scoped, this.#context.service.log);
+        crewConventions(scoped, this.#context.service.log);
         scoped.addHook('preHandler', async ({ method }, reply) => {
           if (method !== 'GET') reply.raw.once('close', this.#context.live.begin());
         });
-        for (const routes of [taskGroupRoutes, taskRoutes, workRoutes, operatorRoutes, upkeepRoutes]) routes(scoped, this.#context);
+        for (const routes of [taskGroupRoutes, taskRoutes, workRoutes, operatorRoutes, maintenanceRoutes]) routes(scoped, this.#context);
       },
       { prefix: this.#context.options.path ?? DEFAULT_CREW_PATH },
     );
@@ -65,8 +65,8 @@ class Crew implements ServerRoutes {
   }
 }
 
-/** The routes that an outside cron calls, the health check and the front page. */
-function upkeepRoutes(app: FastifyInstance, { service, options }: CrewContext): void {
+/** Registers the routes that an external cron calls, the health check and the front page. */
+function maintenanceRoutes(app: FastifyInstance, { service, options }: CrewContext): void {
   const { ledger, clock } = service;
   app.all<CrewRoute>('/api/v1/clean', crewRoute('admin'), async ({ query }) => {
     const before = clock.wall() - (options.expiredGroupDays ?? DEFAULT_EXPIRED_DAYS) * DAY_MS;
@@ -75,7 +75,7 @@ function upkeepRoutes(app: FastifyInstance, { service, options }: CrewContext): 
     for (const { id } of expired) await ledger.deleteGroup(id, clock.now());
     return { success: true };
   });
-  // Tasks become ready with the end of their parents, in one transaction: there is nothing to catch up with.
+  // No-ops: tasks become ready in the same transaction that ends their parents, so there is never anything to synchronize.
   for (const verb of ['bootstrap', 'sync']) app.all(`/api/v1/${verb}`, crewRoute('admin'), async () => ({ success: true }));
 
   app.get('/healthz', crewRoute('none'), async () => {

@@ -9,73 +9,74 @@ import type { Operator } from './operators.js';
 import { findTask, type Task, taskGroup } from './views.js';
 
 const OPERATORS = 'operators';
-/** What the routes did not tell themselves is told at most this often, each task once with what it is by then. */
-const TELL_MS = 50;
-/** What a watcher sends: a group and a token. */
+/** Batching interval for changes that the routes did not report themselves; each task is reported once, in its state by then. */
+const REPORT_INTERVAL_MS = 50;
+/** Limit for a message of a watcher, which holds a group and a token. */
 const MAX_MESSAGE_BYTES = 16 * 1024;
 const MAX_ROOMS = 1_000;
-/** Messages that a watcher has not read yet. */
+/** Watchers with more unread messages than this are disconnected. */
 const MAX_UNREAD = 2_000;
-/** Tasks that are to be told of, and tasks of which it is known what was told last. */
-const MAX_WAITING = 20_000;
-/** Groups of which it is known what was told last. */
+/** Limit for pending task events, and for the digests of tasks last reported. */
+const MAX_PENDING = 20_000;
+/** Limit for remembered group states. */
 const MAX_GROUPS = 2_000;
-/** Paths that crew clients take for the address of the server. */
+/** Limit for namespaces: crew clients mistake the path of the server's address for one. */
 const MAX_NAMESPACES = 16;
 const MAX_TRIES = 20;
 
 type TaskEvent = 'task:create' | 'task:update' | 'task:delete';
 
-interface Waiting {
+interface PendingEvent {
   readonly group: string;
   readonly event: TaskEvent;
-  /** Which routes had begun when it was heard: what is under way of these may tell it. */
+  /** Value of `#begun` when the change arrived: routes that began no later and are still in flight may report it themselves. */
   readonly at: number;
   readonly tries: number;
 }
 
 /**
- * The socket.io events of crew: who watches a group is told what happens to its tasks. Nobody watches: nothing is read.
+ * The socket.io events of crew: clients that watch a group are notified of changes to its tasks. Without watchers, nothing is read from the
+ * ledger.
  *
- * The routes tell at once what crew tells, in its order. What peerwork's own Workers, its API and other Masters do is heard from the ledger and told a little
- * later, unless the last that was told of the task says the same.
+ * The routes report what crew reports, immediately and in its order. Changes by peerwork's own Workers, its API and other Masters are
+ * observed in the ledger and reported up to `REPORT_INTERVAL_MS` later, unless the last report of the task already shows the same state.
  */
 export class Live {
   readonly #service: JobService;
   readonly #gate: Gate;
-  /** Where the routes of crew are: clients that are given that address take its path for a namespace. */
+  /** Path prefix of the crew routes; clients configured with that address use its path as a namespace. */
   readonly #path: string;
   #socketIo: OptionalPackages['socket.io'] | undefined;
   readonly #servers = new Set<Server>();
   readonly #namespaces = new Set<Namespace>();
-  readonly #waiting = new Map<string, Waiting>();
-  readonly #waitingGroups = new Set<string>();
-  /** By task, a digest of what was told of it last. */
-  readonly #told = new Map<string, string>();
+  readonly #pending = new Map<string, PendingEvent>();
+  readonly #pendingGroups = new Set<string>();
+  /** Digest of the last report, by task. */
+  readonly #reported = new Map<string, string>();
   readonly #groups = new Map<string, GroupRecord>();
-  readonly #quiet = new Map<string, number>();
-  /** What routes are at, by when they began: they tell of it themselves. The oldest first. */
-  readonly #underWay = new Set<number>();
+  readonly #suppressed = new Map<string, number>();
+  /** Routes in flight, by the value of `#begun` at their start, oldest first; they report their own changes. */
+  readonly #inFlight = new Set<number>();
   #begun = 0;
   readonly #unwatch: () => void;
   #timer: NodeJS.Timeout | undefined;
-  #telling = false;
+  #flushing = false;
 
   constructor(service: JobService, gate: Gate, path: string) {
     this.#service = service;
     this.#gate = gate;
     this.#path = path;
     this.#unwatch = service.watch((event) => {
-      if (event.kind === 'ledger') this.#take(event.change);
+      if (event.kind === 'ledger') this.#onLedgerChange(event.change);
     });
   }
 
-  /** Before `attach`. Rejects with `package-missing`. */
+  /** Must be called before `attach`. Rejects with `package-missing` if socket.io is not installed. */
   async open(): Promise<void> {
     this.#socketIo = await optionalPackage('socket.io');
   }
 
-  /** Serves `/socket.io` at the root of this server, as crew does; pages of these origins may use it. */
+  /** Serves `/socket.io` at the root of this server, as crew does; browser pages of these origins may connect. */
   attach(server: HttpServer, origins: readonly string[]): void {
     const cors = origins.length === 0 ? {} : { cors: { origin: [...origins] } };
     if (this.#socketIo === undefined) return;
@@ -87,21 +88,21 @@ export class Live {
     io.on('new_namespace', (namespace) => this.#serve(namespace));
   }
 
-  /** Whether anybody would hear what is told of this group. */
+  /** Whether any client watches this group. */
   isWatched(group: string | null | undefined): group is string {
     return typeof group === 'string' && [...this.#namespaces].some(({ adapter }) => adapter.rooms.has(group));
   }
 
-  /** `shown`: the task as it is now, where the event shows an earlier state of it. */
+  /** Reports a task event. `shown` is the current state of the task if the event carries an earlier one. */
   task(event: TaskEvent, task: Task, shown: Task = task): void {
     if (!this.isWatched(task.taskGroupId)) return;
-    this.#note(task._id, event === 'task:delete' ? event : digestOf(shown));
+    this.#remember(task._id, event === 'task:delete' ? event : digestOf(shown));
     this.group(task.taskGroupId, event, task);
   }
 
-  /** A new task; that it was told already, and what has become of it since, is not told again. */
+  /** Reports a new task, unless it has been reported already, possibly in a later state. */
   created(task: Task): void {
-    if (!this.#told.has(task._id)) this.task('task:create', task);
+    if (!this.#reported.has(task._id)) this.task('task:create', task);
   }
 
   group(group: string | null, event: string, payload: unknown): void {
@@ -112,31 +113,33 @@ export class Live {
     }
   }
 
-  /** What the routes have told of a group; undefined: that it is gone. */
-  toldGroup(id: string, record: GroupRecord | undefined): void {
+  /** Remembers the group state that the routes reported last; undefined if the group is gone. */
+  rememberGroup(id: string, record: GroupRecord | undefined): void {
     this.#groups.delete(id);
     if (record !== undefined && this.isWatched(id)) this.#groups.set(id, record);
     const [oldest] = this.#groups.keys();
     if (this.#groups.size > MAX_GROUPS && oldest !== undefined) this.#groups.delete(oldest);
   }
 
-  /** Something begins that tells of its own changes; the function ends it. */
+  /** Marks the start of an operation that reports its own changes; the returned function marks its end. */
   begin(): () => void {
     this.#begun += 1;
     const at = this.#begun;
-    this.#underWay.add(at);
-    return () => this.#underWay.delete(at);
+    this.#inFlight.add(at);
+    return () => this.#inFlight.delete(at);
   }
 
-  /** An operation whose one event makes watchers read the whole group again: of its tasks nothing is told. */
-  async quietly<T>(group: string, operation: () => Promise<T>): Promise<T> {
-    this.#quiet.set(group, (this.#quiet.get(group) ?? 0) + 1);
+  /**
+   * Runs an operation whose single event makes watchers reload the whole group, and suppresses the events of the group's tasks meanwhile.
+   */
+  async suppressingTasks<T>(group: string, operation: () => Promise<T>): Promise<T> {
+    this.#suppressed.set(group, (this.#suppressed.get(group) ?? 0) + 1);
     try {
       return await operation();
     } finally {
-      const left = (this.#quiet.get(group) ?? 1) - 1;
-      if (left > 0) this.#quiet.set(group, left);
-      else this.#quiet.delete(group);
+      const left = (this.#suppressed.get(group) ?? 1) - 1;
+      if (left > 0) this.#suppressed.set(group, left);
+      else this.#suppressed.delete(group);
     }
   }
 
@@ -147,10 +150,10 @@ export class Live {
   async close(): Promise<void> {
     this.#unwatch();
     clearTimeout(this.#timer);
-    this.#waiting.clear();
-    this.#waitingGroups.clear();
+    this.#pending.clear();
+    this.#pendingGroups.clear();
     for (const namespace of this.#namespaces) namespace.disconnectSockets(true);
-    // The server below is closed by whoever made it.
+    // The HTTP server is closed by its owner.
     for (const io of this.#servers) io.engine.close();
   }
 
@@ -162,20 +165,20 @@ export class Live {
     });
   }
 
-  /** Refused silently, as in crew. */
+  /** Ignores unauthorized requests silently, as crew does. */
   async #watch(socket: Socket, message: unknown): Promise<void> {
     try {
       const granted = await this.#gate.scopesOf(withToken(socket, message));
       if (!granted.has('read') || socket.rooms.size >= MAX_ROOMS) return;
       const room = roomOf(message);
       await socket.join(room);
-      if (room !== OPERATORS && !this.#groups.has(room)) this.toldGroup(room, await this.#service.ledger.getGroup(room));
+      if (room !== OPERATORS && !this.#groups.has(room)) this.rememberGroup(room, await this.#service.ledger.getGroup(room));
     } catch (error) {
       this.#service.log.debug('a client may not watch a group', { error });
     }
   }
 
-  /** Who does not read is cut off: what waits for him would have no end. */
+  /** Disconnects watchers that do not read, since their queue would grow without bound. */
   #dropSlow({ adapter, sockets }: Namespace, group: string): void {
     for (const id of adapter.rooms.get(group) ?? []) {
       const socket = sockets.get(id);
@@ -185,78 +188,78 @@ export class Live {
     }
   }
 
-  #note(id: string, said: string): void {
-    this.#told.delete(id);
-    this.#told.set(id, said);
-    const [oldest] = this.#told.keys();
-    if (this.#told.size > MAX_WAITING && oldest !== undefined) this.#told.delete(oldest);
+  #remember(id: string, digest: string): void {
+    this.#reported.delete(id);
+    this.#reported.set(id, digest);
+    const [oldest] = this.#reported.keys();
+    if (this.#reported.size > MAX_PENDING && oldest !== undefined) this.#reported.delete(oldest);
   }
 
-  #take({ jobs, rows }: LedgerChange): void {
+  #onLedgerChange({ jobs, rows }: LedgerChange): void {
     for (const { id, group, state, added } of jobs) {
-      if (!this.isWatched(group) || this.#quiet.has(group)) continue;
-      const before = this.#waiting.get(id)?.event;
+      if (!this.isWatched(group) || this.#suppressed.has(group)) continue;
+      const before = this.#pending.get(id)?.event;
       const event = state === 'deleted' ? 'task:delete' : added === true || before === 'task:create' ? 'task:create' : 'task:update';
-      this.#waiting.set(id, { group, event, at: this.#begun, tries: 0 });
-      const [oldest] = this.#waiting.keys();
-      if (this.#waiting.size > MAX_WAITING && oldest !== undefined) this.#waiting.delete(oldest);
+      this.#pending.set(id, { group, event, at: this.#begun, tries: 0 });
+      const [oldest] = this.#pending.keys();
+      if (this.#pending.size > MAX_PENDING && oldest !== undefined) this.#pending.delete(oldest);
       this.#schedule();
     }
     for (const { kind, id } of rows) {
       if (kind !== 'group' || !this.isWatched(id)) continue;
-      this.#waitingGroups.add(id);
+      this.#pendingGroups.add(id);
       this.#schedule();
     }
   }
 
-  /** One round at a time: a slow ledger does not gather rounds. */
+  /** One batch at a time, so that batches do not pile up behind a slow ledger. */
   #schedule(): void {
-    if (this.#telling) return;
+    if (this.#flushing) return;
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
-      this.#telling = true;
-      void this.#tell().finally(() => {
-        this.#telling = false;
-        if (this.#waiting.size + this.#waitingGroups.size > 0) this.#schedule();
+      this.#flushing = true;
+      void this.#flush().finally(() => {
+        this.#flushing = false;
+        if (this.#pending.size + this.#pendingGroups.size > 0) this.#schedule();
       });
-    }, TELL_MS);
+    }, REPORT_INTERVAL_MS);
   }
 
-  async #tell(): Promise<void> {
-    const groups = [...this.#waitingGroups];
-    const waiting = [...this.#waiting];
-    this.#waitingGroups.clear();
-    this.#waiting.clear();
-    for (const id of groups) await this.#tellGroup(id);
-    for (const [id, entry] of waiting) await this.#tellTask(id, entry);
+  async #flush(): Promise<void> {
+    const groups = [...this.#pendingGroups];
+    const waiting = [...this.#pending];
+    this.#pendingGroups.clear();
+    this.#pending.clear();
+    for (const id of groups) await this.#reportGroup(id);
+    for (const [id, entry] of waiting) await this.#reportTask(id, entry);
   }
 
-  async #tellTask(id: string, entry: Waiting): Promise<void> {
+  async #reportTask(id: string, entry: PendingEvent): Promise<void> {
     const { group, event, at, tries } = entry;
-    const [oldest = Number.POSITIVE_INFINITY] = this.#underWay;
-    if (oldest <= at) return this.#later(id, entry);
-    const before = this.#told.get(id);
+    const [oldest = Number.POSITIVE_INFINITY] = this.#inFlight;
+    if (oldest <= at) return this.#postpone(id, entry);
+    const before = this.#reported.get(id);
     const task = event === 'task:delete' ? undefined : await findTask(this.#service.ledger, id).catch(() => undefined);
-    const told = this.#told.get(id);
-    if (task !== undefined && digestOf(task) === told) return;
-    // Read while a route was at it, which will tell: only of a task that never rests it is told all the same.
-    if (told !== before || (this.#underWay.size > 0 && tries < MAX_TRIES))
-      return this.#later(id, { ...entry, at: this.#begun, tries: tries + 1 });
+    const reported = this.#reported.get(id);
+    if (task !== undefined && digestOf(task) === reported) return;
+    // The task was read while a route was in flight, which will report it. After MAX_TRIES, a task that keeps changing is reported anyway.
+    if (reported !== before || (this.#inFlight.size > 0 && tries < MAX_TRIES))
+      return this.#postpone(id, { ...entry, at: this.#begun, tries: tries + 1 });
     if (task !== undefined) return this.task(before === undefined ? event : 'task:update', task);
-    // With its group, of which all was said.
+    // Deleted together with its group, whose event covers it.
     if (before === 'task:delete' || (await this.#service.ledger.getGroup(group).catch(() => undefined)) === undefined) return;
-    this.#note(id, 'task:delete');
+    this.#remember(id, 'task:delete');
     this.group(group, 'task:delete', { _id: id, taskGroupId: group });
   }
 
-  #later(id: string, entry: Waiting): void {
-    if (!this.#waiting.has(id)) this.#waiting.set(id, entry);
+  #postpone(id: string, entry: PendingEvent): void {
+    if (!this.#pending.has(id)) this.#pending.set(id, entry);
   }
 
-  async #tellGroup(id: string): Promise<void> {
+  async #reportGroup(id: string): Promise<void> {
     const record = await this.#service.ledger.getGroup(id).catch(() => undefined);
     const before = this.#groups.get(id);
-    this.toldGroup(id, record);
+    this.rememberGroup(id, record);
     if (before === undefined) return;
     if (record === undefined) this.group(id, 'group:delete', taskGroup(before));
     else {
@@ -273,14 +276,14 @@ function digestOf(task: Task): string {
 
 function roomOf(message: unknown): string {
   const { taskGroupId } = (typeof message === 'object' && message !== null ? message : {}) as { readonly taskGroupId?: unknown };
-  // Anything else may be nested so deep that making text of it ends the process.
+  // Any other value may be nested so deeply that serializing it overflows the stack.
   return typeof taskGroupId === 'string' || typeof taskGroupId === 'number' ? String(taskGroupId) : '';
 }
 
-/** The token may come with the connection, its `auth`, or the message. */
+/** Returns the request with the token of the message or of the connection's `auth` as its authorization. */
 function withToken({ request, handshake }: Socket, message: unknown): IncomingMessage {
-  const said = (typeof message === 'object' && message !== null ? message : {}) as { readonly accessToken?: unknown };
-  const token = said.accessToken ?? (handshake.auth['token'] as unknown);
+  const fields = (typeof message === 'object' && message !== null ? message : {}) as { readonly accessToken?: unknown };
+  const token = fields.accessToken ?? (handshake.auth['token'] as unknown);
   if (typeof token !== 'string') return request;
   return Object.assign(Object.create(request) as IncomingMessage, { headers: { ...request.headers, authorization: `Bearer ${token}` } });
 }

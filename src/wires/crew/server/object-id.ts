@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 
-/** Ids as crew has them: 24 hexadecimal digits, of which the first eight are the second in which they were made. */
+/** Returns an id in crew's format: 24 hexadecimal digits, of which the first eight are the creation time in seconds. */
 export function objectId(now: number): string {
   const seconds = Math.floor(now / 1_000)
     .toString(16)
@@ -9,10 +9,10 @@ export function objectId(now: number): string {
   return seconds + randomBytes(8).toString('hex');
 }
 
-/** What crew says of anything else in the place of an id. */
+/** crew's message for a malformed id. */
 export const MALFORMED_ID = 'Argument passed in must be a string of 12 bytes or a string of 24 hex characters or an integer';
 
-/** Whether crew takes it for an id at all. */
+/** Whether crew accepts the text as an id. */
 export function isObjectId(id: string): boolean {
   return /^[0-9a-f]{24}$/i.test(id) || Buffer.byteLength(id) === 12;
 }

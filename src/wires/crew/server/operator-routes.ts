@@ -7,6 +7,7 @@ import type { Operator } from './operators.js';
 import { notFound, refuse, unknown } from './refusal.js';
 import { type CrewRoute, crewRoute, pageOf } from './route.js';
 
+/** Registers the routes that list, create, change and delete operators. */
 export function operatorRoutes(app: FastifyInstance, { service, operators, live }: CrewContext): void {
   const read = crewRoute('read');
   const admin = crewRoute('admin');
@@ -19,10 +20,10 @@ export function operatorRoutes(app: FastifyInstance, { service, operators, live 
   app.get('/api/v1/operators/count', read, async () => ({ count: (await operators.list()).length }));
   app.post<CrewRoute>('/api/v1/operators', admin, async ({ body }) => {
     const now = service.clock.wall();
-    const made: Operator = { _id: objectId(now), ...fields(body, undefined), createdAt: new Date(now).toISOString() };
-    await operators.change((list) => list.unshift(made));
-    live.operators('operator:create', made);
-    return made;
+    const created: Operator = { _id: objectId(now), ...fields(body, undefined), createdAt: new Date(now).toISOString() };
+    await operators.change((list) => list.unshift(created));
+    live.operators('operator:create', created);
+    return created;
   });
   app.get<ById>('/api/v1/operator/:id', read, async ({ params: { id } }) => {
     const found = (await operators.list()).find(({ _id }) => _id === id);
@@ -42,13 +43,13 @@ export function operatorRoutes(app: FastifyInstance, { service, operators, live 
     return changed;
   });
   app.delete<ById>('/api/v1/operator/:id', admin, async ({ params: { id } }) => {
-    const gone = await operators.change((list) => {
+    const deleted = await operators.change((list) => {
       const at = list.findIndex(({ _id }) => _id === id);
       if (at === -1 && !isObjectId(id)) throw unknown('operator', id);
       return at === -1 ? undefined : list.splice(at, 1)[0];
     });
-    if (gone !== undefined) live.operators('operator:delete', gone);
-    return { acknowledged: true, deletedCount: gone === undefined ? 0 : 1 };
+    if (deleted !== undefined) live.operators('operator:delete', deleted);
+    return { acknowledged: true, deletedCount: deleted === undefined ? 0 : 1 };
   });
 }
 

@@ -12,27 +12,28 @@ import { WORKER_PREFIX } from './views.js';
 import { acquired, release } from './work.js';
 
 const DEFAULT_TIMEOUT_SECONDS = 60;
-/** Calls of one operator that are under way at once. */
+/** Concurrent calls per operator. */
 const MAX_CALLS = 8;
-/** How long one look for tasks waits: what another Master changed of the operators, and new channels, are seen after that. */
+/** Longest wait of one claim; changes that another Master makes to operators, and new channels, are noticed after at most this long. */
 const POLL_INTERVAL_MS = 2_000;
-/** A lease outlives the call by this much, so that its end is recorded under it. */
+/** A lease outlives its call by this much, so that the outcome is still settled under it. */
 const MARGIN_MS = 10_000;
 const MAX_REPLY_BYTES = 10 * 1024 * 1024;
 
 interface Target {
   readonly id: string;
-  /** As it was when the look began; absent for the virtual one, which the owner's options fix. */
+  /** State of the operator when this round began; absent for the virtual operator, which is fixed by the owner's options. */
   readonly operator?: Operator;
   readonly channels: readonly string[];
-  /** Whom to call for a task of this channel. */
+  /** URL to call for a task of this channel. */
   readonly urlOf: (channel: string) => string;
   readonly config: Sent;
 }
 
 /**
- * Calls operators for the tasks of their channels, and settles with what they answer. Between a lease and its call everything may have been stopped,
- * here or at another Master: so all of it is looked at once more right before the call, and a change of the operators ends the looks that wait.
+ * Calls operators for the tasks of their channels and settles with their replies. Between lease and call, the task, its group or the
+ * operator may be stopped, here or by another Master, so everything is checked again right before the call. A change of the operators ends
+ * the current round of claims.
  */
 export class OperatorRunner {
   readonly #context: CrewContext;
@@ -50,19 +51,19 @@ export class OperatorRunner {
     };
   }
 
-  /** Begins to look for tasks, if there is anyone to call. */
+  /** Starts claiming tasks if there are any operators. */
   start(): void {
-    if (!this.#stop.signal.aborted) this.#loop ??= this.#look();
+    if (!this.#stop.signal.aborted) this.#loop ??= this.#run();
   }
 
-  /** Calls that are under way are given up, and their tasks given back. */
+  /** Aborts calls in flight and releases their tasks. */
   async close(): Promise<void> {
     this.#stop.abort();
     await this.#loop?.catch(() => {});
     await Promise.all(this.#calls);
   }
 
-  async #look(): Promise<void> {
+  async #run(): Promise<void> {
     const { service } = this.#context;
     const { signal } = this.#stop;
     try {
@@ -71,9 +72,9 @@ export class OperatorRunner {
         const round = this.#round.signal;
         try {
           const targets = await this.#targets();
-          // Who was made meanwhile is looked for at once.
+          // An operator created in the meantime starts the next round at once.
           if (targets.length === 0 && !round.aborted) return;
-          await within({ signals: [signal, round] }, (ended) => Promise.all(targets.map((target) => this.#serve(target, ended))));
+          await within({ signals: [signal, round] }, (signal) => Promise.all(targets.map((target) => this.#serve(target, signal))));
         } catch (error) {
           service.log.warn('the operators could not be read', {
             error,
@@ -107,11 +108,11 @@ export class OperatorRunner {
       }));
   }
 
-  /** One look for tasks of one operator. */
-  async #serve(target: Target, ended: AbortSignal): Promise<void> {
+  /** Claims tasks for one operator once. */
+  async #serve(target: Target, signal: AbortSignal): Promise<void> {
     const { service } = this.#context;
     const busy = this.#busy.get(target.id) ?? 0;
-    if (busy >= MAX_CALLS) return void (await pause(service.clock, 100, ended));
+    if (busy >= MAX_CALLS) return void (await pause(service.clock, 100, signal));
     const id = `operator_${target.id}`;
     const worker = { id: `${WORKER_PREFIX}${id}`, name: id };
     try {
@@ -121,39 +122,39 @@ export class OperatorRunner {
         limit: MAX_CALLS - busy,
         waitMs: POLL_INTERVAL_MS,
         leaseMs: this.#leaseMs(target),
-        signal: ended,
+        signal,
       });
       for (const job of jobs) this.#begin(target, worker, job);
     } catch (error) {
-      // A revoked one, for example: the others go on.
+      // For example a revoked worker; the other operators continue.
       service.log.warn('tasks for an operator could not be leased', {
         operator: target.id,
         error,
         hint: 'No action needed if it passes; it is retried. Otherwise check the disk or database of the ledger.',
       });
-      await pause(service.clock, POLL_INTERVAL_MS, ended);
+      await pause(service.clock, POLL_INTERVAL_MS, signal);
     }
   }
 
   #begin(target: Target, worker: WorkerRef, job: LeasedJob): void {
     this.#busy.set(target.id, (this.#busy.get(target.id) ?? 0) + 1);
-    const call = this.#run(target, worker, job).finally(() => {
+    const call = this.#runTask(target, worker, job).finally(() => {
       this.#busy.set(target.id, (this.#busy.get(target.id) ?? 1) - 1);
       this.#calls.delete(call);
     });
     this.#calls.add(call);
   }
 
-  async #run(target: Target, worker: WorkerRef, job: LeasedJob): Promise<void> {
+  async #runTask(target: Target, worker: WorkerRef, job: LeasedJob): Promise<void> {
     const { service, live } = this.#context;
-    let told = live.begin();
+    let endRoute = live.begin();
     try {
       const { task, parents } = await acquired(this.#context, job);
       const stopped = await this.#stopped(target, worker, job);
       if (stopped !== undefined) return await service.giveBack(worker, [job], stopped);
-      told();
+      endRoute();
       const sent = await this.#call(target, job, { input: task['input'] ?? null, parents: parents as unknown as Json, taskId: job.id });
-      told = live.begin();
+      endRoute = live.begin();
       const record = await service.ledger.get(job.id);
       if (this.#stop.signal.aborted) return await service.giveBack(worker, [job], 'the Master stops');
       if (record !== undefined) await release(this.#context, worker, { ...record, lease: job.lease }, sent);
@@ -164,14 +165,14 @@ export class OperatorRunner {
         hint: 'No action needed; the lease expires, and the task is given out again while it has attempts left.',
       });
     } finally {
-      told();
+      endRoute();
     }
   }
 
-  /** Why no call is made for this lease after all; undefined: it may be made. */
+  /** Why the call must not be made after all; undefined if it may proceed. */
   async #stopped(target: Target, worker: WorkerRef, job: LeasedJob): Promise<string | undefined> {
     const { service, operators } = this.#context;
-    // Rejects for a worker that was revoked.
+    // Rejects if the worker has been revoked.
     const [lost] = await service.extend(worker, [job], { leaseMs: this.#leaseMs(target) });
     if (lost !== undefined) return 'the task was taken away';
     const record = await service.ledger.get(job.id);
@@ -179,13 +180,13 @@ export class OperatorRunner {
     if (group?.paused === true) return 'its group was paused';
     const workgroup = record?.workgroup === undefined ? undefined : await service.ledger.getWorkgroup(record.workgroup);
     if ((workgroup?.heldUntil ?? 0) > service.clock.now()) return 'its workgroup is held';
-    // The last, and nothing is waited for between it and the call.
-    const standing = target.operator && firstOfEach(await operators.list()).get(target.operator.channel);
-    if (JSON.stringify(standing) !== JSON.stringify(target.operator)) return 'the operator was paused, changed or deleted';
+    // This check comes last, and nothing is awaited between it and the call.
+    const current = target.operator && firstOfEach(await operators.list()).get(target.operator.channel);
+    if (JSON.stringify(current) !== JSON.stringify(target.operator)) return 'the operator was paused, changed or deleted';
     return this.#stop.signal.aborted ? 'the Master stops' : undefined;
   }
 
-  /** What is to be released with; a call that fails is an error of the task. */
+  /** Returns the body of the release; a failed call is an error of the task. */
   async #call(target: Target, job: LeasedJob, body: Json): Promise<Sent> {
     const { config } = target;
     try {
@@ -201,8 +202,8 @@ export class OperatorRunner {
       const reply = parsed(bytes.toString());
       if (reply instanceof JsonRefused) return { error: `The reply cannot be used: ${reply.message}` };
       if (response.ok) return isSent(reply) ? reply : {};
-      const told = isSent(reply) ? (reply['error'] ?? reply['message']) : undefined;
-      return { error: told ?? `Request failed with status code ${response.status}` };
+      const message = isSent(reply) ? (reply['error'] ?? reply['message']) : undefined;
+      return { error: message ?? `Request failed with status code ${response.status}` };
     } catch (error) {
       if (error instanceof TooManyBytes) return { error: `The reply has ${error.message}` };
       const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
@@ -220,12 +221,12 @@ export class OperatorRunner {
   }
 }
 
-/** Which operator is called for the tasks of a channel: its oldest. */
+/** Returns the operator that is called for each channel: the oldest one. */
 function firstOfEach(newestFirst: readonly Operator[]): ReadonlyMap<string, Operator> {
   return new Map(newestFirst.map((operator) => [operator.channel, operator]));
 }
 
-/** Of an Axios request configuration: `headers` and `auth`. */
+/** Applies `headers` and `auth` of an Axios request configuration. */
 function headersOf({ headers, auth }: Sent): Record<string, string> {
   const own = isSent(headers) ? Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, String(value)])) : {};
   const basic = isSent(auth) ? { authorization: `Basic ${Buffer.from(`${auth['username']}:${auth['password']}`).toString('base64')}` } : {};
@@ -236,7 +237,7 @@ function parsed(text: string): unknown {
   try {
     return parseJson(text, GIVEN_VALUE);
   } catch (thrown) {
-    // What is no JSON at all is an empty reply, as in crew.
+    // As in crew, a reply that is not JSON counts as empty.
     return thrown instanceof JsonRefused && thrown.reason === 'inexact' ? thrown : undefined;
   }
 }

@@ -2,7 +2,7 @@ import type { Json } from '../../../job/job.js';
 import { LOCAL_JSON, parseJson } from '../../../kit/json.js';
 import type { Ledger } from '../../../ledger/ledger.js';
 
-/** Who runs the tasks of a channel by being called, instead of asking for them. */
+/** An HTTP endpoint that is called for the tasks of a channel, instead of polling for them. */
 export interface Operator {
   readonly _id: string;
   readonly channel: string;
@@ -14,17 +14,17 @@ export interface Operator {
 
 const NOTE = 'crew operators';
 
-/** The operators, which the ledger keeps as one note: they are few. */
+/** The list of operators, which the ledger keeps as a single note because there are few. */
 export class Operators {
   readonly #ledger: Ledger;
-  /** Called when they were changed. */
+  /** Called after each change. */
   onChange: () => void = () => {};
 
   constructor(ledger: Ledger) {
     this.#ledger = ledger;
   }
 
-  /** The newest first. */
+  /** Newest first. */
   async list(): Promise<Operator[]> {
     const text = await this.#ledger.recall(NOTE);
     return text === undefined ? [] : (parseJson(text, LOCAL_JSON) as Operator[]);
@@ -32,9 +32,9 @@ export class Operators {
 
   async change<T>(edit: (operators: Operator[]) => T): Promise<T> {
     const operators = await this.list();
-    const answer = edit(operators);
+    const result = edit(operators);
     await this.#ledger.remember(NOTE, JSON.stringify(operators));
     this.onChange();
-    return answer;
+    return result;
   }
 }

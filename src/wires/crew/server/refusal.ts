@@ -1,6 +1,6 @@
 import { isObjectId, MALFORMED_ID } from './object-id.js';
 
-/** crew answers whatever goes wrong with 500 and a message; clients retry by that. */
+/** An error as crew reports it: nearly always status 500 with a message, on which clients base their retries. */
 export class Refusal extends Error {
   readonly status: number;
 
@@ -10,11 +10,15 @@ export class Refusal extends Error {
   }
 }
 
+/** Creates an error with status 500, as crew reports nearly all of them. */
 export function refuse(message: string): Error {
   return new Refusal(message, 500);
 }
 
-/** There is no such thing; of what cannot be an id at all crew says so. Our own jobs and groups may have any ids: only who finds none asks this. */
+/**
+ * Error for a missing record, or for a text that crew would not accept as an id. Our own jobs and groups may have any id, so this is only
+ * called after a failed lookup.
+ */
 export function notFound(kind: string, id: string): Error {
   return isObjectId(id) ? new Refusal(`${kind} with id ${id} not found!`, 404) : refuse(MALFORMED_ID);
 }
@@ -27,6 +31,7 @@ export function unknownGroup(id: string): Error {
   return unknown('task group', id);
 }
 
+/** Error of an operation on a missing record: status 500, unlike `notFound`. */
 export function unknown(kind: string, id: string): Error {
   return refuse(isObjectId(id) ? `Unable to find ${kind} ${id}!` : MALFORMED_ID);
 }

@@ -15,25 +15,28 @@ export interface CrewRoute<Params = unknown> {
   Body: Sent;
 }
 
+/** Route options: the scope that a client needs; crew's routes are left out of our own API docs. */
 export function crewRoute(demand: Demand): RouteShorthandOptions {
   return { exposeHeadRoute: false, schema: { hide: true }, config: asConfig({ demand }) };
 }
 
 const BODY_LIMIT = 10 * 1024 * 1024;
-const TELLING: ReadonlySet<string> = new Set<ErrorCode>([
+const KEEPS_STATUS: ReadonlySet<string> = new Set<ErrorCode>([
   ...(['http-unauthorized', 'http-forbidden', 'rate-limited', 'rpc-overloaded', 'worker-revoked', 'worker-unapproved'] as const),
   ...(['body-too-large', 'media-type', 'request-slow'] as const),
 ]);
 
-/** Bodies and errors as crew has them: what is no JSON is an empty object, what goes wrong has a message. */
-export function crewManners(app: FastifyInstance, log: Log): void {
+/**
+ * Gives a scope crew's conventions for bodies and errors: a body of another media type is an empty object, and errors have a message only.
+ */
+export function crewConventions(app: FastifyInstance, log: Log): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('application/json', { parseAs: 'buffer', bodyLimit: BODY_LIMIT }, (_request, body, done) => {
     try {
       if (body.length === 0) return done(null, {});
       const parsed = parseJson(body as Buffer, { maxBytes: BODY_LIMIT, maxItems: MAX_MESSAGE_VALUES, exact: true });
       if (typeof parsed === 'object' && parsed !== null) return done(null, parsed);
-      // As in crew, whose reader takes nothing else for a body.
+      // As in crew, whose body parser accepts nothing else.
       done(new Refusal('the body is neither an object nor a list', 400));
     } catch (thrown) {
       const { reason, message } = thrown as JsonRefused;
@@ -51,20 +54,20 @@ export function crewManners(app: FastifyInstance, log: Log): void {
   app.setErrorHandler((error, _request, reply) => {
     if (error instanceof Refusal) return reply.code(error.status).send({ message: error.message });
     const { code, message, status } = asProblem(error, log);
-    // Who may not, who asks too often and whose body cannot be read hears so; all else is 500, as in crew.
-    return reply.code(TELLING.has(code) || !(error instanceof PeerworkError) ? status : 500).send({ message });
+    // Authorization, rate limit and body errors keep their status; everything else is 500, as in crew.
+    return reply.code(KEEPS_STATUS.has(code) || !(error instanceof PeerworkError) ? status : 500).send({ message });
   });
 }
 
-/** `limit` and `skip` of a query; no limit is 0 or less. */
+/** Reads `limit` and `skip` from a query; a limit of 0 or less means unlimited. */
 export function pageOf(
   query: Readonly<Record<string, string | undefined>>,
   defaultLimit: number,
 ): { readonly limit: number; readonly skip: number } {
-  const whole = (text: string | undefined, fallback: number) => {
+  const integer = (text: string | undefined, fallback: number) => {
     const value = Number.parseInt(text ?? '', 10);
     return Number.isSafeInteger(value) ? value : fallback;
   };
-  const limit = whole(query['limit'], defaultLimit);
-  return { limit: limit <= 0 ? Number.POSITIVE_INFINITY : limit, skip: Math.max(0, whole(query['skip'], 0)) };
+  const limit = integer(query['limit'], defaultLimit);
+  return { limit: limit <= 0 ? Number.POSITIVE_INFINITY : limit, skip: Math.max(0, integer(query['skip'], 0)) };
 }

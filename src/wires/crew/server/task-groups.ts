@@ -11,6 +11,7 @@ import { findTask, findTasks, type Task, taskGroup } from './views.js';
 
 const PAGE = 500;
 
+/** Registers the routes of task groups, of their tasks, and of channels. */
 export function taskGroupRoutes(app: FastifyInstance, { service, live }: CrewContext): void {
   const { ledger, clock } = service;
   const read = crewRoute('read');
@@ -33,10 +34,10 @@ export function taskGroupRoutes(app: FastifyInstance, { service, live }: CrewCon
       throw refuse(`isPaused: ${JSON.stringify(isPaused).slice(0, 60)} cannot be kept; it must be true or false`);
     const id = objectId(clock.wall());
     const group = { id, paused: isPaused, parentFailure: 'wait', ...named(name, {}) } as const;
-    const made = await ledger.putGroup(group, clock.now());
-    live.toldGroup(id, made);
-    live.group(id, 'group:create', taskGroup(made));
-    return taskGroup(made);
+    const created = await ledger.putGroup(group, clock.now());
+    live.rememberGroup(id, created);
+    live.group(id, 'group:create', taskGroup(created));
+    return taskGroup(created);
   });
 
   app.get<ById>('/api/v1/task_group/:id', read, async ({ params: { id } }) => {
@@ -49,16 +50,16 @@ export function taskGroupRoutes(app: FastifyInstance, { service, live }: CrewCon
     const { name, isPaused: _paused, createdAt: _created, _id, ...extra } = body;
     const others = { ...fieldsOf(meta), ...(extra as Record<string, Json>) };
     const changed = await ledger.putGroup({ id, meta: others, ...('name' in body && named(name, others)) }, clock.now());
-    live.toldGroup(id, changed);
+    live.rememberGroup(id, changed);
     live.group(id, 'task_group:update', taskGroup(changed));
     return taskGroup(changed);
   });
   app.delete<ById>('/api/v1/task_group/:id', work, async ({ params: { id } }) => {
     const group = await ledger.getGroup(id);
     if (group === undefined && !isObjectId(id)) throw unknownGroup(id);
-    const deleted = group !== undefined && (await live.quietly(id, () => ledger.deleteGroup(id, clock.now()))) !== undefined;
+    const deleted = group !== undefined && (await live.suppressingTasks(id, () => ledger.deleteGroup(id, clock.now()))) !== undefined;
     if (deleted) {
-      live.toldGroup(id, undefined);
+      live.rememberGroup(id, undefined);
       live.group(id, 'group:delete', taskGroup(group));
     }
     return { acknowledged: true, deletedCount: deleted ? 1 : 0 };
@@ -74,13 +75,13 @@ export function taskGroupRoutes(app: FastifyInstance, { service, live }: CrewCon
     await service.push([input]);
     const task = await findTask(ledger, input.id ?? '');
     if (task === undefined) throw refuse('Unable to find task!');
-    // Somebody may have it by now, and that has been told then.
+    // A worker may have claimed it by now, in which case it has been reported already.
     live.created(task);
     return task;
   });
   app.post<ById>('/api/v1/task_group/:id/reset', work, async ({ params: { id } }) => {
     await known(id);
-    await live.quietly(id, () => ledger.resetGroup(id, clock.now()));
+    await live.suppressingTasks(id, () => ledger.resetGroup(id, clock.now()));
     live.group(id, 'group:reset', null);
     return taskGroup(await known(id));
   });
@@ -89,7 +90,7 @@ export function taskGroupRoutes(app: FastifyInstance, { service, live }: CrewCon
     if (group === undefined && !isObjectId(id)) throw unknownGroup(id);
     if (group === undefined) return null;
     const attemptsLeft = attemptsOf(body);
-    await live.quietly(id, () => retryFailed(ledger, id, attemptsLeft, () => clock.now()));
+    await live.suppressingTasks(id, () => retryFailed(ledger, id, attemptsLeft, () => clock.now()));
     live.group(id, 'group:retry', null);
     return taskGroup(group);
   });
@@ -99,9 +100,9 @@ export function taskGroupRoutes(app: FastifyInstance, { service, live }: CrewCon
   ] as const)
     app.post<ById>(`/api/v1/task_group/:id/${verb}`, work, async ({ params: { id } }) => {
       await known(id);
-      await live.quietly(id, () => (isPaused ? ledger.pauseGroup(id) : ledger.resumeGroup(id)));
+      await live.suppressingTasks(id, () => (isPaused ? ledger.pauseGroup(id) : ledger.resumeGroup(id)));
       const group = await known(id);
-      live.toldGroup(id, group);
+      live.rememberGroup(id, group);
       live.group(id, 'group:syncPause', { isPaused });
       return taskGroup(group);
     });
@@ -119,7 +120,7 @@ export function taskGroupRoutes(app: FastifyInstance, { service, live }: CrewCon
   );
 }
 
-/** A name that the ledger does not take is kept as it was sent. */
+/** A name that the ledger does not accept is kept in `meta` as it was sent. */
 function named(name: unknown, others: Readonly<Record<string, Json>>): { readonly name?: string; readonly meta?: Json } {
   const { name: _, ...meta } = others;
   if (isName(name)) return { name, meta };
@@ -138,7 +139,7 @@ async function retryFailed(ledger: Ledger, group: string, attemptsLeft: number, 
   }
 }
 
-/** The newest first. */
+/** Newest first. */
 export async function allGroups(ledger: Ledger): Promise<GroupRecord[]> {
   const groups: GroupRecord[] = [];
   let after: string | undefined;

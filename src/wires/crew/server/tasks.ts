@@ -8,9 +8,10 @@ import { notFound, unknownTask } from './refusal.js';
 import { type CrewRoute, crewRoute } from './route.js';
 import { findTask, findTasks, type Task, taskGroup } from './views.js';
 
-/** Of so many descendants of a deleted task it is told that they are gone. */
-const MAX_FAMILY = 10_000;
+/** Limit for the descendants of a deleted task whose deletion is reported. */
+const MAX_DESCENDANTS = 10_000;
 
+/** Registers the routes of single tasks. */
 export function taskRoutes(app: FastifyInstance, { service, live }: CrewContext): void {
   const { ledger, clock } = service;
   const work = crewRoute('work');
@@ -30,8 +31,8 @@ export function taskRoutes(app: FastifyInstance, { service, live }: CrewContext)
     live.task('task:update', task);
     return task;
   };
-  /** Sets how many attempts are left, of a task that has none left too. Of one that has completed crew says so, and nothing comes of it. */
-  const allow = async ({ id, state, meta, finishedAt = 0 }: JobRecord, attemptsLeft: number) => {
+  /** Sets the remaining attempts, also of a task that has none left. For a completed task crew reports the number but it has no effect. */
+  const setAttempts = async ({ id, state, meta, finishedAt = 0 }: JobRecord, attemptsLeft: number) => {
     if (state === 'completed') {
       const retried = { attempts: attemptsLeft, end: finishedAt };
       await ledger.change(id, { meta: withAsSent(meta, { retried }) }, clock.now(), { ended: true });
@@ -40,13 +41,13 @@ export function taskRoutes(app: FastifyInstance, { service, live }: CrewContext)
     if (state === 'failed' || state === 'cancelled') await ledger.retry([id], clock.now());
     await ledger.change(id, { attemptsLeft }, clock.now());
   };
-  /** The tasks that go with it, in the order in which crew deletes them: descendants first. */
-  const family = async (job: JobRecord, seen: Set<string>): Promise<string[]> => {
+  /** The task and its descendants in crew's order of deletion: descendants first. */
+  const subtree = async (job: JobRecord, seen: Set<string>): Promise<string[]> => {
     seen.add(job.id);
     const before: string[] = [];
     for (const child of job.children) {
-      const found = seen.has(child) || seen.size > MAX_FAMILY ? undefined : await ledger.get(child);
-      if (found !== undefined) before.push(...(await family(found, seen)));
+      const found = seen.has(child) || seen.size > MAX_DESCENDANTS ? undefined : await ledger.get(child);
+      if (found !== undefined) before.push(...(await subtree(found, seen)));
     }
     return [...before, job.id];
   };
@@ -60,15 +61,15 @@ export function taskRoutes(app: FastifyInstance, { service, live }: CrewContext)
     const job = await known(id);
     const { attemptsLeft, ...changes } = taskChanges(body, clock.wall(), job);
     if (Object.keys(changes).length > 0) await ledger.change(id, changes, clock.now(), { ended: true });
-    if (attemptsLeft !== undefined && (attemptsLeft > 0 || job.state === 'completed')) await allow(await known(id), attemptsLeft);
+    if (attemptsLeft !== undefined && (attemptsLeft > 0 || job.state === 'completed')) await setAttempts(await known(id), attemptsLeft);
     else if (attemptsLeft === 0 && job.state !== 'failed') await ledger.change(id, { attemptsLeft }, clock.now());
     return updated(id);
   });
   app.delete<ById>('/api/v1/task/:id', work, async ({ params: { id } }) => {
     const job = await known(id);
-    const gone = live.isWatched(job.group) ? await findTasks(ledger, await family(job, new Set())) : [];
+    const deleted = live.isWatched(job.group) ? await findTasks(ledger, await subtree(job, new Set())) : [];
     await ledger.delete([id], clock.now());
-    for (const task of gone) live.task('task:delete', task);
+    for (const task of deleted) live.task('task:delete', task);
     return { acknowledged: true, deletedCount: 1 };
   });
   app.post<ById>('/api/v1/task/:id/reset', work, async ({ params: { id }, body }) => {
@@ -77,14 +78,14 @@ export function taskRoutes(app: FastifyInstance, { service, live }: CrewContext)
     return updated(id);
   });
   app.post<ById>('/api/v1/task/:id/retry', work, async ({ params: { id }, body }) => {
-    await allow(await known(id), attemptsOf(body));
+    await setAttempts(await known(id), attemptsOf(body));
     return updated(id);
   });
   app.post<ById>('/api/v1/task/:id/pluck', work, async ({ params: { id } }) => {
     const { channel, data, name, workgroup, key, priority, weight, seed, backoffMs, meta } = await known(id);
     const group = objectId(clock.wall());
-    const made = await ledger.putGroup({ id: group, name: `Pluck Task ${id}`, paused: true, parentFailure: 'wait' }, clock.now());
-    live.group(group, 'group:create', taskGroup(made));
+    const created = await ledger.putGroup({ id: group, name: `Pluck Task ${id}`, paused: true, parentFailure: 'wait' }, clock.now());
+    live.group(group, 'group:create', taskGroup(created));
     const { retried: _, parentsComplete: __, ...words } = asSentOf(meta);
     const copy = {
       ...{ id: objectId(clock.wall()), group, channel, data, priority, weight, seed, backoffMs },
@@ -98,7 +99,7 @@ export function taskRoutes(app: FastifyInstance, { service, live }: CrewContext)
     return shown(copy.id);
   });
 
-  // Who is to run a task is told by itself here: there is nothing to examine or to execute.
+  // No-ops: tasks are dispatched without a separate examine or execute step.
   for (const verb of ['examine', 'execute'])
     app.post<ById>(`/api/v1/task/:id/${verb}`, work, async ({ params: { id } }) =>
       (await ledger.get(id)) === undefined ? { task: null } : { success: true },

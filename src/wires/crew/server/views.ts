@@ -5,7 +5,7 @@ import type { GroupRecord, JobRecord, LeasedParent, Ledger } from '../../../ledg
 import { storedJson } from '../../../ledger/stored-json.js';
 import { asSentOf, fieldsOf } from './as-sent.js';
 
-/** Our records in the shapes of crew (its REST resources of 1.0.25). */
+/** Ledger records converted to the shapes of crew's REST resources (1.0.25). */
 
 export const WORKER_PREFIX = 'crew:';
 
@@ -31,19 +31,19 @@ export interface Task {
   readonly [field: string]: Json | readonly string[];
 }
 
-/** One task, with its errors; undefined if there is none. */
+/** Returns one task with its errors; undefined if there is none. */
 export async function findTask(ledger: Ledger, id: string): Promise<Task | undefined> {
   return (await findTasks(ledger, [id]))[0];
 }
 
-/** Those that are still there, in the order given. */
+/** Returns those tasks that still exist, in the given order. */
 export async function findTasks(ledger: Ledger, ids: readonly string[]): Promise<Task[]> {
-  const places = new Places(ledger);
-  return (await Promise.all(ids.map((id) => read(ledger, id, places)))).filter((found) => found !== undefined);
+  const shared = new SharedReads(ledger);
+  return (await Promise.all(ids.map((id) => read(ledger, id, shared)))).filter((found) => found !== undefined);
 }
 
-/** What tasks share, each read once. */
-class Places {
+/** State shared by several tasks, each read once. */
+class SharedReads {
   readonly #ledger: Ledger;
   readonly #paused = new Map<string, Promise<boolean>>();
   readonly #held = new Map<string, Promise<number>>();
@@ -69,12 +69,12 @@ function once<T>(known: Map<string, Promise<T>>, key: string, read: () => Promis
   return reading;
 }
 
-async function read(ledger: Ledger, id: string, places: Places): Promise<Task | undefined> {
+async function read(ledger: Ledger, id: string, shared: SharedReads): Promise<Task | undefined> {
   const [job, history] = await Promise.all([ledger.get(id), ledger.history(id, 0, 500)]);
   if (job === undefined) return undefined;
   const [isPaused, heldUntil] = await Promise.all([
-    job.group === undefined ? false : places.isPaused(job.group),
-    job.workgroup === undefined ? 0 : places.heldUntil(job.workgroup),
+    job.group === undefined ? false : shared.isPaused(job.group),
+    job.workgroup === undefined ? 0 : shared.heldUntil(job.workgroup),
   ]);
   const errors = history.filter(({ kind }) => kind === 'error').map(({ body }) => errorValue(body as unknown as JobError));
   return task(job, errors, isPaused, heldUntil);
@@ -86,7 +86,7 @@ function task(job: JobRecord, errors: Json[], isPaused: boolean, heldUntil: numb
   const isComplete = state === 'completed';
   const assigned = state === 'leased';
   const { retried, parentsComplete = false, ...asSent } = asSentOf(job.meta);
-  // A hold of its workgroup is an instant of each of its tasks in crew.
+  // crew represents the hold of a workgroup as a start time of each of its tasks.
   const runAfter = isComplete ? 0 : Math.max(job.runAt ?? 0, heldUntil);
   return {
     _id: job.id,
@@ -117,13 +117,13 @@ function task(job: JobRecord, errors: Json[], isPaused: boolean, heldUntil: numb
   };
 }
 
-/** crew gives a completed task attempts that it never needs; they are of that end of it alone. */
+/** crew reports attempts for a completed task that it never uses; they belong to that particular completion only. */
 function retriedOf(retried: Json | undefined, { finishedAt }: JobRecord): number {
   const { attempts, end } = fieldsOf(retried);
   return typeof attempts === 'number' && end === finishedAt ? attempts : 0;
 }
 
-/** What a worker said went wrong, which in crew may be any JSON. */
+/** Error as the worker reported it, which in crew may be any JSON value. */
 function errorValue({ message }: JobError): Json {
   if (!/^[{[]/.test(message)) return message;
   try {

@@ -12,10 +12,10 @@ import { refuse, unknownTask } from './refusal.js';
 import { type CrewRoute, crewRoute } from './route.js';
 import { findTask, findTasks, type ParentData, parentData, type Task, WORKER_PREFIX } from './views.js';
 
-/** Of more at once each is told of a little later. */
-const MAX_TOLD_CHILDREN = 500;
+/** Larger families are not reported here; the ledger's change feed reports each child a little later. */
+const MAX_REPORTED_CHILDREN = 500;
 
-/** Acquire and release: what crew's polling workers live by. */
+/** Registers acquire and release, the two routes that crew's polling workers depend on. */
 export function workRoutes(app: FastifyInstance, context: CrewContext): void {
   const { service, gate, options } = context;
   const leaseMs = (options.abandonedSeconds ?? DEFAULT_ABANDONED_SECONDS) * 1_000;
@@ -36,7 +36,7 @@ export function workRoutes(app: FastifyInstance, context: CrewContext): void {
     const worker = workerOf(body, gate.holderOf(request.raw));
     const before = await service.ledger.get(id);
     if (before === undefined) throw isObjectId(id) ? refuse('Unable to find task!') : unknownTask(id);
-    // Told again: it was released already, by whomever.
+    // A repeated release, possibly of another worker's: the task is completed already.
     if (before.state === 'completed') return knownTask(context, id);
     if (before.state !== 'leased' || before.worker?.id !== worker.id) throw refuse('Worker id did not match!');
     return release(context, worker, before, body);
@@ -49,7 +49,7 @@ async function knownTask({ service }: Pick<CrewContext, 'service'>, id: string):
   return task;
 }
 
-/** The task of a lease that was just given, and what is to be told of it. */
+/** Returns the task of a lease that was just granted, with its parents, and reports the assignment. */
 export async function acquired(
   context: Pick<CrewContext, 'service' | 'live'>,
   job: LeasedJob,
@@ -71,7 +71,7 @@ export interface ReleasedJob {
   readonly workgroup?: string;
 }
 
-/** Settles a run with what its worker sent, and tells of it in crew's order. */
+/** Settles a run with the body its worker sent, and reports it in crew's order. */
 export async function release(
   context: Pick<CrewContext, 'service' | 'live'>,
   worker: WorkerRef,
@@ -81,25 +81,25 @@ export async function release(
   const { service, live } = context;
   const now = service.clock.wall();
   const outcome = outcomeOf(sent, now);
-  // As in crew, and as its scope `work` may: children of any channel.
-  const [answer] = await service.settle(worker, [{ id: job.id, lease: job.lease, outcome, startedAt: now, finishedAt: now }], 'any');
-  if (answer === 'stale') throw refuse('Worker id did not match!');
+  // As in crew, and within the scope `work`: children may be in any channel.
+  const [result] = await service.settle(worker, [{ id: job.id, lease: job.lease, outcome, startedAt: now, finishedAt: now }], 'any');
+  if (result === 'stale') throw refuse('Worker id did not match!');
   const task = await knownTask(context, job.id);
   if (!live.isWatched(job.group)) return task;
   const children = outcome.state === 'completed' ? (outcome.children ?? []) : [];
-  const made =
-    children.length > MAX_TOLD_CHILDREN
+  const created =
+    children.length > MAX_REPORTED_CHILDREN
       ? []
       : await findTasks(
           service.ledger,
           children.map(({ id = '' }) => id),
         );
-  // In crew nobody has looked at their parents yet.
-  for (const child of made)
+  // At this point crew has not examined their parents yet.
+  for (const child of created)
     live.task('task:create', { ...child, parentsComplete: child.parentIds.length === 0, assignedTo: null, assignedAt: null }, child);
   if (job.key !== undefined)
     live.group(job.group, 'task:release:key', { channel: job.channel, key: job.key, update: keyUpdate(sent, task, now) });
-  if (outcome.state === 'completed') for (const child of await freed(context, job.id)) live.task('task:update', child);
+  if (outcome.state === 'completed') for (const child of await unblocked(context, job.id)) live.task('task:update', child);
   if (job.workgroup !== undefined && outcome.holdMs !== undefined)
     live.group(job.group, 'workgroup:delay', {
       workgroup: job.workgroup,
@@ -109,7 +109,7 @@ export async function release(
   return task;
 }
 
-/** What the tasks with the same key have become, all of them. */
+/** State to which crew resets all tasks with the same key. */
 function keyUpdate({ error }: Sent, { isComplete, ...task }: Task, now: number): object {
   const nobody = { assignedTo: null, assignedAt: null, isComplete, remainingAttempts: task['remainingAttempts'] };
   if (isComplete) return { ...nobody, output: task['output'], runAfter: null };
@@ -117,14 +117,14 @@ function keyUpdate({ error }: Sent, { isComplete, ...task }: Task, now: number):
   return { ...nobody, executeMessageId: null, examineMessageId: null, error, runAfter };
 }
 
-/** Children that wait for no parent any more. */
-async function freed({ service }: Pick<CrewContext, 'service'>, parent: string): Promise<Task[]> {
+/** Returns the children that no longer wait for any parent. */
+async function unblocked({ service }: Pick<CrewContext, 'service'>, parent: string): Promise<Task[]> {
   const { children = [] } = (await service.ledger.get(parent)) ?? {};
-  const tasks = children.length > MAX_TOLD_CHILDREN ? [] : await findTasks(service.ledger, children);
+  const tasks = children.length > MAX_REPORTED_CHILDREN ? [] : await findTasks(service.ledger, children);
   return tasks.filter(({ parentsComplete }) => parentsComplete === true);
 }
 
-/** Throws before anything is settled if its children cannot be created. */
+/** Throws, before anything is settled, if the children cannot be created. */
 function outcomeOf(sent: Sent, now: number): Exclude<Outcome, { state: 'released' }> {
   const { error, output, children } = sent;
   const hold = delayMs(sent, 'workgroupDelayInSeconds', MAX_HOLD_MS);
@@ -145,7 +145,7 @@ function outcomeOf(sent: Sent, now: number): Exclude<Outcome, { state: 'released
   };
 }
 
-/** Whoever shows another token is another worker, whatever it calls itself. */
+/** Includes the holder of the token in the worker's id, so that a client with another token cannot impersonate a worker by its name. */
 function workerOf(body: unknown, holder: string | undefined): WorkerRef {
   const id = isSent(body) ? body['workerId'] : undefined;
   if (!id) throw refuse('workerId is required!');

@@ -1,10 +1,10 @@
 import { Backoff } from '../../../kit/backoff.js';
 
-/** The first wait of a channel whose work has just run out; doubles with each further one. */
+/** First wait of a channel that has just run out of tasks; doubles with each further empty reply. */
 const MIN_IDLE_MS = 500;
-/** crew's own interval. */
+/** crew's own polling interval. */
 export const DEFAULT_INTERVAL_MS = 15_000;
-/** With many idle channels each waits longer: all together are asked about this often. */
+/** With many idle channels each waits longer, so that their combined request interval is about this. */
 const IDLE_REQUEST_MS = 500;
 const MIN_FAULT_MS = 1_000;
 const MAX_FAULT_MS = 60_000;
@@ -13,14 +13,15 @@ interface Channel {
   readonly name: string;
   dueAt: number;
   idleMs: number;
-  /** Its last answer was a task: it may be asked for several at once. */
+  /** Whether its last reply contained a task; then several may be requested at once. */
   hot: boolean;
 }
 
 /**
- * When which channel is asked. A channel that gave a task is asked again at once; when it has no more, after a wait that doubles up to the interval, and one that
- * never had any each interval, as crew's own workers do: idle, it is asked no more often than by them. What goes wrong holds up all of them, since it is one server. All of it outlives claims, so that a claim that is withdrawn and made
- * again asks no sooner.
+ * Decides when to poll which channel. A channel that returned a task is polled again at once; when it runs out, after a wait that doubles
+ * up to the interval. A channel that never had a task is polled once per interval, so that an idle channel causes no more requests than
+ * crew's own workers do. Errors delay all channels, since they share one server. The state outlives claims: withdrawing a claim and making
+ * it again polls no sooner.
  */
 export class Channels {
   readonly #channels: Channel[];
@@ -37,40 +38,40 @@ export class Channels {
     this.#faults = new Backoff({ firstMs: MIN_FAULT_MS, capMs: MAX_FAULT_MS, random });
   }
 
-  /** The channel that has waited longest and may be asked now, and for how many tasks at once. */
-  next(now: number, most: number): { readonly name: string; readonly count: number } | undefined {
+  /** Returns the due channel that has waited longest, and how many tasks to request at once; undefined if none is due. */
+  next(now: number, maxTasks: number): { readonly name: string; readonly count: number } | undefined {
     if (now < this.#notBefore) return undefined;
     const channel = this.#channels.find(({ dueAt }) => dueAt <= now);
-    // While the server is failing, one request is enough to find out that it is not any more.
-    return channel && { name: channel.name, count: channel.hot && this.#faults.failures === 0 ? most : 1 };
+    // While the server is failing, a single request is enough to probe it.
+    return channel && { name: channel.name, count: channel.hot && this.#faults.failures === 0 ? maxTasks : 1 };
   }
 
-  /** How long until one may be asked. */
+  /** Milliseconds until a channel is due. */
   waitMs(now: number): number {
     const due = Math.min(...this.#channels.map(({ dueAt }) => dueAt));
     return Math.max(0, this.#notBefore - now, due - now);
   }
 
-  /** What came of asking: as many tasks as were asked for, or fewer. */
-  answered(name: string, asked: number, given: number, now: number): void {
+  /** Records a reply that gave as many tasks as requested, or fewer. */
+  onReply(name: string, requested: number, received: number, now: number): void {
     this.#faults.reset();
     const at = this.#channels.findIndex((channel) => channel.name === name);
     const [channel] = this.#channels.splice(at, 1);
     if (channel === undefined) return;
-    // The others first: each has its turn.
+    // Move it to the end, so that each channel has its turn.
     this.#channels.push(channel);
-    channel.hot = given > 0;
-    channel.idleMs = given > 0 ? 0 : Math.min(Math.max(MIN_IDLE_MS, channel.idleMs * 2), this.#intervalMs);
-    // Never sooner than that, so that many a short wait does not add up to more requests.
-    channel.dueAt = given === asked ? now : now + (given > 0 ? 0 : channel.idleMs * (1 + this.#random() / 10));
+    channel.hot = received > 0;
+    channel.idleMs = received > 0 ? 0 : Math.min(Math.max(MIN_IDLE_MS, channel.idleMs * 2), this.#intervalMs);
+    // Jitter only lengthens the wait; otherwise frequent short waits would add up to more requests.
+    channel.dueAt = received === requested ? now : now + (received > 0 ? 0 : channel.idleMs * (1 + this.#random() / 10));
   }
 
-  /** The server did not answer, or not with an answer. */
-  failed(now: number, retryAfterMs = 0): void {
+  /** Records that the server did not respond, or responded with an error. */
+  onFailure(now: number, retryAfterMs = 0): void {
     this.#notBefore = now + Math.max(this.#faults.nextMs(), retryAfterMs);
   }
 
-  /** There is reason to believe that this channel has work now. */
+  /** Makes a channel due now because it is expected to have work. */
   expect(name: string, now: number): void {
     const channel = this.#channels.find((each) => each.name === name);
     if (channel === undefined) return;

@@ -7,32 +7,38 @@ import { conceal, withoutPassword } from '../../../log.js';
 import { CrewError } from '../errors.js';
 import { type CrewTask, isFields, readAcquired } from './task.js';
 
-/** A release sleeps up to a second in the real server, and databases are slow now and then. */
-const ANSWER_MS = 30_000;
+/**
+ * Timeout of a request, plus the transfer time of its body: a release sleeps up to a second in the real server, and databases are slow now
+ * and then.
+ */
+const REPLY_MS = 30_000;
 const NEWEST_TASKS = 200;
-const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
-/** The answer, its task, the list of errors, an error. */
+const MAX_REPLY_BYTES = 32 * 1024 * 1024;
+/** Depth needed to reach the errors: the response, its task, the list of errors, one error. */
 const OUTLINE_DEPTH = 4;
 
 export interface CrewPlace {
-  /** Where the routes of the server begin, such as `http://localhost:3000/` or `https://example.org/crew`. */
+  /** Base URL of the server's routes, such as `http://localhost:3000/` or `https://example.org/crew`. */
   readonly url: string;
-  /** Sent as `Authorization` with each request, such as `Bearer …`. */
+  /** Value of the `Authorization` header of each request, such as `Bearer …`. */
   readonly authorization?: string;
 }
 
-/** What a server answered, whatever it was. */
+/** Any response of the server. */
 export interface CrewAnswer {
   readonly status: number;
-  /** undefined: it was no JSON. */
+  /** undefined if the response was not JSON. */
   readonly body: unknown;
-  /** Why it is not taken as a whole: `body` is its outline then. */
+  /** Why the body was not accepted as a whole; `body` is its outline then. */
   readonly fault?: string | undefined;
-  /** When it may be asked again, if it said so. */
+  /** Delay that the server requested with `Retry-After`. */
   readonly retryAfterMs: number | undefined;
 }
 
-/** The routes of a crew server that a worker uses. Each rejects with `crew-unreachable`, or with `crew-refused` for what is no answer. */
+/**
+ * Client for the routes of a crew server that a worker uses. Methods reject with `crew-unreachable`, or with `crew-refused` for an
+ * unexpected response.
+ */
 export class CrewClient {
   readonly #base: string;
   readonly #headers: Readonly<Record<string, string>>;
@@ -43,61 +49,62 @@ export class CrewClient {
     if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol))
       throw new PeerworkError('option-invalid', `the address of the crew server ${JSON.stringify(withoutPassword(url))} is no http:// URL`);
     const { origin, pathname } = new URL(url);
-    const allowed = authorization ?? loginOf(new URL(url));
+    const header = authorization ?? loginOf(new URL(url));
     this.#base = `${origin}${pathname.replace(/\/*$/, '/')}api/v1/`;
-    this.#headers = { accept: 'application/json, text/plain, */*', ...(allowed !== undefined && { authorization: allowed }) };
+    this.#headers = { accept: 'application/json, text/plain, */*', ...(header !== undefined && { authorization: header }) };
     this.#now = now;
   }
 
-  /** undefined: there is no work. */
+  /** Resolves with undefined if there is no work. */
   async acquire(channel: string, workerId: string): Promise<CrewTask | undefined> {
-    const answer = await this.#ask('POST', `channel/${encodeURIComponent(channel)}/acquire`, { workerId });
-    // A page or nothing at all is no work to crew's own workers; here its owner is told that this is hardly a crew server.
-    if (answer.status < 200 || answer.status > 299 || answer.body === undefined) throw new CrewRefusal(answer, this.#base);
-    const task = readAcquired(answer.body);
-    return task === undefined || answer.fault === undefined ? task : { ...task, input: null, parents: [], fault: answer.fault };
+    const reply = await this.#request('POST', `channel/${encodeURIComponent(channel)}/acquire`, { workerId });
+    // crew's own workers treat an HTML page or an empty response as no work; here the owner is warned that this is probably not a crew
+    // server.
+    if (reply.status < 200 || reply.status > 299 || reply.body === undefined) throw new CrewRefusal(reply, this.#base);
+    const task = readAcquired(reply.body);
+    return task === undefined || reply.fault === undefined ? task : { ...task, input: null, parents: [], fault: reply.fault };
   }
 
-  /** Of the newest tasks of a channel those that are assigned to this worker. */
+  /** Returns those of the channel's newest tasks that are assigned to this worker. */
   async assigned(channel: string, workerId: string): Promise<CrewTask[]> {
-    const answer = await this.#ask('GET', `channel/${encodeURIComponent(channel)}/tasks?limit=${NEWEST_TASKS}`);
-    // One that does not tell (it lets workers not read, say) is not asked again.
-    if (!Array.isArray(answer.body)) return [];
-    const tasks = answer.body.filter((task: unknown) => isFields(task) && task['assignedTo'] === workerId && task['isComplete'] !== true);
+    const reply = await this.#request('GET', `channel/${encodeURIComponent(channel)}/tasks?limit=${NEWEST_TASKS}`);
+    // A server that does not list tasks, such as one that denies workers read access, is not queried again.
+    if (!Array.isArray(reply.body)) return [];
+    const tasks = reply.body.filter((task: unknown) => isFields(task) && task['assignedTo'] === workerId && task['isComplete'] !== true);
     return tasks.flatMap((task: unknown) => readAcquired({ task }) ?? []);
   }
 
   release(id: string, body: object): Promise<CrewAnswer> {
-    return this.#ask('POST', `task/${encodeURIComponent(id)}/release`, body);
+    return this.#request('POST', `task/${encodeURIComponent(id)}/release`, body);
   }
 
   reset(id: string, remainingAttempts: number): Promise<CrewAnswer> {
-    return this.#ask('POST', `task/${encodeURIComponent(id)}/reset`, { remainingAttempts });
+    return this.#request('POST', `task/${encodeURIComponent(id)}/reset`, { remainingAttempts });
   }
 
-  /** Whether the task is still this worker's; a server that does not tell is believed to think so. */
+  /** Whether the task is still assigned to this worker; true if the server does not reveal it. */
   async isMine(id: string, workerId: string): Promise<boolean> {
-    const { status, body } = await this.#ask('GET', `task/${encodeURIComponent(id)}`);
+    const { status, body } = await this.#request('GET', `task/${encodeURIComponent(id)}`);
     if (status === 404) return !(isFields(body) && typeof body['message'] === 'string');
     if (status !== 200 || !isFields(body) || body['_id'] !== id) return true;
     return body['isComplete'] !== true && body['assignedTo'] === workerId;
   }
 
-  async #ask(method: 'GET' | 'POST', path: string, body?: object): Promise<CrewAnswer> {
+  async #request(method: 'GET' | 'POST', path: string, body?: object): Promise<CrewAnswer> {
     const text = body === undefined ? undefined : JSON.stringify(body);
-    const deadline = new Deadline({ withinMs: ANSWER_MS + carryMs(text?.length ?? 0) });
+    const deadline = new Deadline({ withinMs: REPLY_MS + carryMs(text?.length ?? 0) });
     try {
       const response = await fetch(`${this.#base}${path}`, {
         method,
         headers: { ...this.#headers, ...(body !== undefined && { 'content-type': 'application/json' }) },
         ...(text !== undefined && { body: text }),
-        // The authorization is for this server alone.
+        // The authorization must not follow a redirect to another server.
         redirect: 'manual',
         signal: deadline.signal,
       });
       return {
         status: response.status,
-        ...parsed((await boundedBytes(response.body, MAX_ANSWER_BYTES)).toString('utf8')),
+        ...parsed((await boundedBytes(response.body, MAX_REPLY_BYTES)).toString('utf8')),
         retryAfterMs: this.#retryAfter(response.headers.get('retry-after')),
       };
     } catch (error) {
@@ -114,7 +121,7 @@ export class CrewClient {
   }
 }
 
-/** The name and password of an address, as a header; throws `option-invalid`. */
+/** Converts name and password of a URL into a header; throws `option-invalid`. */
 function loginOf({ username, password }: URL): string | undefined {
   if (username === '' && password === '') return undefined;
   try {
@@ -125,6 +132,7 @@ function loginOf({ username, password }: URL): string | undefined {
   }
 }
 
+/** An unexpected response of the server, with the delay it requested. */
 export class CrewRefusal extends CrewError {
   readonly retryAfterMs: number | undefined;
 
@@ -134,7 +142,7 @@ export class CrewRefusal extends CrewError {
   }
 }
 
-/** The message of an answer, for people. */
+/** The message of a response, shortened and without control characters for display. */
 function messageOf(body: unknown): string {
   const message = isFields(body) ? body['message'] : undefined;
   return typeof message === 'string' ? `: ${message.slice(0, 200).replace(/\p{Cc}/gu, ' ')}` : '';
@@ -142,15 +150,15 @@ function messageOf(body: unknown): string {
 
 function parsed(text: string): Pick<CrewAnswer, 'body' | 'fault'> {
   try {
-    return { body: parseJson(text, { maxBytes: MAX_ANSWER_BYTES, exact: true }), fault: undefined };
+    return { body: parseJson(text, { maxBytes: MAX_REPLY_BYTES, exact: true }), fault: undefined };
   } catch (thrown) {
     const { reason, message } = thrown as JsonRefused;
     if (reason === 'malformed') return { body: undefined, fault: undefined };
-    return { body: outlineOf(text, { maxBytes: MAX_ANSWER_BYTES, maxDepth: OUTLINE_DEPTH }), fault: message };
+    return { body: outlineOf(text, { maxBytes: MAX_REPLY_BYTES, maxDepth: OUTLINE_DEPTH }), fault: message };
   }
 }
 
-/** fetch says only that it failed; its cause says why. */
+/** fetch reports only that it failed; its cause says why. */
 function reasonOf(error: unknown): string {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
   if (!(cause instanceof Error)) return String(cause);

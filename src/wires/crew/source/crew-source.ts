@@ -14,25 +14,25 @@ import { Poller } from './poller.js';
 import { jobOf } from './task.js';
 
 const DEFAULT_WATCH_MS = 15_000;
-/** Calls that may wait, for each place that the Worker has. */
+/** Pending calls allowed per place of the Worker. */
 const WAITING_A_PLACE = 4;
 
 export interface CrewSourceOptions extends Partial<CrewPlace> {
-  /** Default `crew`; a Worker that serves several needs a name for each. */
+  /** Default `crew`; a Worker with several crew sources needs a distinct name for each. */
   readonly name?: string;
-  /** By channel: the folder with the code that does its tasks, or queue-xec's `execAssets`. */
+  /** Task code by channel: a folder, or queue-xec's `execAssets`. */
   readonly tasks: Readonly<Record<string, string | ExecAssets>>;
-  /** Where operators of a crew server send tasks of these channels; besides `url`, or instead of it. */
+  /** Address where operators of a crew server send tasks of these channels; in addition to `url`, or instead of it. */
   readonly endpoint?: CrewEndpointOptions;
-  /** The longest that an idle channel is not asked; default 15,000. Many idle channels are asked less often. */
+  /** Longest polling interval of an idle channel in ms, default 15,000. With many idle channels it is longer. */
   readonly intervalMs?: number;
-  /** How often a crew server is asked whether a running task is still this worker's; default 15,000. */
+  /** How often to ask the server whether a running task is still assigned to this worker, in ms; default 15,000. */
   readonly watchMs?: number;
-  /** Wall time of one run, 0 (default) for none. */
+  /** Time limit of one run in ms, 0 (default) for none. */
   readonly timeoutMs?: number;
 }
 
-/** Takes tasks from a crew server, by asking or by being called. Throws `option-invalid`. */
+/** Takes tasks from a crew server by polling, by being called, or both. Throws `option-invalid`. */
 export function crewSource(options: CrewSourceOptions): SourceSetup {
   const { name = 'crew', tasks, url, authorization, endpoint } = options;
   if (Object.keys(tasks).length === 0) throw new PeerworkError('option-invalid', `the source ${name} has no channel to serve`);
@@ -41,7 +41,7 @@ export function crewSource(options: CrewSourceOptions): SourceSetup {
   for (const secret of [authorization?.replace(/^\S+ /, ''), endpoint?.token]) if (secret !== undefined) conceal(secret);
   const client = (now: () => number) =>
     url === undefined ? undefined : new CrewClient({ url, ...(authorization !== undefined && { authorization }) }, now);
-  // What is wrong is said before anything is opened.
+  // Validate before anything is opened.
   client(Date.now);
   if (endpoint !== undefined) checkEndpoint(endpoint);
   return {
@@ -102,7 +102,7 @@ class CrewSource extends LeasedSource {
       });
   }
 
-  /** Rejects with `address-unusable`, another code for what the system says of the address, or `crew-endpoint-unusable`. */
+  /** Rejects with `address-unusable`, another code derived from the system error, or `crew-endpoint-unusable`. */
   async start(): Promise<void> {
     try {
       await this.#endpoint?.open();
@@ -118,7 +118,7 @@ class CrewSource extends LeasedSource {
   }
 
   protected async take(capacity: number, signal: AbortSignal): Promise<Lease[]> {
-    // Whoever calls is waiting for the answer.
+    // Calls come first: their callers are waiting for the reply.
     const calls = this.#endpoint?.take(capacity) ?? [];
     if (calls.length > 0) return calls.map((call) => this.#open(call));
     return (await this.#poller?.claim(capacity, signal)) ?? [];
@@ -137,7 +137,7 @@ class CrewSource extends LeasedSource {
     const local = this.#code.get(call.channel);
     if (local === undefined) throw new Error(`no code for ${call.channel}`);
     const run = { job: jobOf(call.task, call.channel, this.#timeoutMs), ...local.lease(), startedAt: this.clock.now() };
-    const held = new HeldLease(run, async (outcome) => call.answer(outcome));
+    const held = new HeldLease(run, async (outcome) => call.respond(outcome));
     if (call.signal.aborted) held.lose();
     call.signal.addEventListener('abort', () => held.lose(), { once: true });
     return held;

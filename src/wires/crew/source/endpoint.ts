@@ -11,9 +11,9 @@ import { CrewError } from '../errors.js';
 import { releaseOf } from './release.js';
 import { type CrewTask, isFields, readAcquired } from './task.js';
 
-/** crew's own limit for bodies. */
+/** crew's own limit for request bodies. */
 const MAX_BODY_BYTES = 10 * 1024 * 1024;
-/** Of all calls that are read, wait or run. */
+/** Total size of the bodies of all calls that are being read, pending or running. */
 const MAX_BODIES_BYTES = 64 * 1024 * 1024;
 const BODY_MS = 30_000;
 const CLOSE_MS = 1_000;
@@ -21,30 +21,30 @@ const LOOPBACK = /^(127\.\d+\.\d+\.\d+|localhost|\[?::1\]?)$/;
 
 export interface CrewEndpointOptions {
   readonly port: number;
-  /** Default `127.0.0.1`; another one needs a token. */
+  /** Default `127.0.0.1`; any host that is not loopback needs a token. */
   readonly host?: string;
-  /** What callers must show: in the query or the body as `accessToken`, or as `Authorization: Bearer …`. */
+  /** Token that callers must send: as `accessToken` in the query or the body, or as `Authorization: Bearer …`. */
   readonly token?: string;
 }
 
-/** A task that an operator of crew has sent here, until it is answered. */
+/** A task sent by an operator of crew, until it is replied to. */
 export interface Call {
   readonly channel: string;
   readonly task: CrewTask;
-  /** Aborted when the caller waits no more. */
+  /** Aborted when the caller disconnects. */
   readonly signal: AbortSignal;
-  answer(outcome: Outcome): void;
+  respond(outcome: Outcome): void;
 }
 
 export interface EndpointOptions extends CrewEndpointOptions {
   readonly channels: ReadonlySet<string>;
-  /** More calls than this are refused while none is taken. */
+  /** Number of pending calls above which further ones are refused. */
   readonly maxWaiting: number;
   readonly clock: Clock;
   readonly onCall: () => void;
 }
 
-/** Throws `option-invalid` if strangers could send tasks. */
+/** Throws `option-invalid` if anybody on the network could send tasks. */
 export function checkEndpoint({ host = '127.0.0.1', token }: CrewEndpointOptions): void {
   if (token === undefined && !LOOPBACK.test(host))
     throw new PeerworkError('option-invalid', `the endpoint for operators of crew needs a token on ${host}`);
@@ -52,8 +52,8 @@ export function checkEndpoint({ host = '127.0.0.1', token }: CrewEndpointOptions
 }
 
 /**
- * Where an operator of crew sends tasks, as to crew's own HttpWorker: `POST /execute/<channel>` with `{input, parents, taskId}`, answered when
- * the task has run. There is no second try here: who calls again, crew decides.
+ * Receives tasks from operators of crew, like crew's own HttpWorker: `POST /execute/<channel>` with `{input, parents, taskId}`, replied to
+ * when the task has run. The endpoint does not retry; whether to call again is up to crew.
  */
 export class Endpoint {
   readonly #options: EndpointOptions;
@@ -67,7 +67,7 @@ export class Endpoint {
     this.#server = createServer({ requestTimeout: BODY_MS }, (request, response) => void this.#handle(request, response));
   }
 
-  /** Rejects with `address-unusable`, another code for what the system says of the address, or `crew-endpoint-unusable`. */
+  /** Rejects with `address-unusable`, another code derived from the system error, or `crew-endpoint-unusable`. */
   async open(): Promise<void> {
     const { host = '127.0.0.1', port } = this.#options;
     try {
@@ -78,19 +78,19 @@ export class Endpoint {
     }
   }
 
-  /** Those that wait, at most so many. */
-  take(most: number): Call[] {
-    return this.#waiting.splice(0, most);
+  /** Removes and returns up to `limit` pending calls. */
+  take(limit: number): Call[] {
+    return this.#waiting.splice(0, limit);
   }
 
   get waiting(): number {
     return this.#waiting.length;
   }
 
-  /** Calls that nobody has taken are refused; those that run have been answered before. */
+  /** Refuses the calls that are still pending; running ones must have been replied to before. */
   async close(): Promise<void> {
     this.#closed = true;
-    for (const call of this.#waiting.splice(0)) call.answer({ state: 'released', reason: 'the worker stops' });
+    for (const call of this.#waiting.splice(0)) call.respond({ state: 'released', reason: 'the worker stops' });
     this.#server.close();
     this.#server.closeIdleConnections();
     const timer = this.#options.clock.after(CLOSE_MS, () => this.#server.closeAllConnections());
@@ -101,7 +101,7 @@ export class Endpoint {
   async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
       const url = new URL(request.url ?? '/', 'http://endpoint');
-      if (request.method === 'GET') return this.#tell(url.pathname, response);
+      if (request.method === 'GET') return this.#replyToProbe(url.pathname, response);
       const [, channel] = /^\/execute\/([^/]+)$/.exec(url.pathname) ?? [];
       if (request.method !== 'POST' || channel === undefined) return reply(response, 404, { error: 'There is nothing here' });
       await this.#execute(decodeURIComponent(channel), url, request, response);
@@ -110,8 +110,8 @@ export class Endpoint {
     }
   }
 
-  /** As crew's workers tell whoever watches over them. */
-  #tell(path: string, response: ServerResponse): void {
+  /** Health and readiness probes, as crew's workers serve them. */
+  #replyToProbe(path: string, response: ServerResponse): void {
     if (path === '/healthcheck') reply(response, 200, { healthy: true });
     else if (path === '/readycheck') reply(response, this.#closed ? 500 : 200, { ready: !this.#closed });
     else reply(response, 404, { error: 'There is nothing here' });
@@ -119,25 +119,26 @@ export class Endpoint {
 
   async #execute(channel: string, url: URL, request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { token, channels, maxWaiting } = this.#options;
-    // A page in a browser may send anything but JSON to this machine without asking; and a name that it made point here is not ours.
+    // A browser page can send anything except JSON cross-origin without a preflight, and DNS rebinding could make its name resolve to this
+    // host.
     if (!/^application\/json\b/i.test(request.headers['content-type'] ?? ''))
       return reply(response, 415, { error: 'The body must be application/json' });
     if (token === undefined && !LOOPBACK.test((request.headers.host ?? '').replace(/:\d+$/, '')))
       return reply(response, 403, { error: 'Without a token this endpoint is for this machine only' });
-    // Who has the token need not be shown in the body: nobody's megabytes are read without one.
+    // With the token in a header or the query, the body need not be read to authorize it; without one, only a small body is read.
     const shown = url.searchParams.get('accessToken') ?? /^Bearer (.*)$/i.exec(request.headers.authorization ?? '')?.[1];
-    if (token !== undefined && shown !== undefined && !same(shown, token)) return reply(response, 401, { error: 'Unauthorized' });
-    const most = token !== undefined && shown === undefined ? 64 * 1024 : MAX_BODY_BYTES;
-    const bytes = Math.min(most, Number(request.headers['content-length'] ?? most) || 0);
+    if (token !== undefined && shown !== undefined && !equalTokens(shown, token)) return reply(response, 401, { error: 'Unauthorized' });
+    const maxBytes = token !== undefined && shown === undefined ? 64 * 1024 : MAX_BODY_BYTES;
+    const bytes = Math.min(maxBytes, Number(request.headers['content-length'] ?? maxBytes) || 0);
     if (!this.#bodies.take(bytes)) return reply(response.setHeader('retry-after', '5'), 503, { error: 'This worker has too much to do' });
     response.once('close', () => this.#bodies.giveBack(bytes));
-    const body = await bodyOf(request, most);
+    const body = await bodyOf(request, maxBytes);
     if (body === 'too large') return reply(response, 413, { error: 'The body is too large' });
     if (body instanceof JsonRefused) return reply(response, 400, { error: `The body cannot be used: ${body.message}` });
     if (
       token !== undefined &&
       shown === undefined &&
-      !(isFields(body) && typeof body['accessToken'] === 'string' && same(body['accessToken'], token))
+      !(isFields(body) && typeof body['accessToken'] === 'string' && equalTokens(body['accessToken'], token))
     )
       return reply(response, 401, { error: 'Unauthorized' });
     if (!isFields(body)) return reply(response, 400, { error: 'The body is no JSON object' });
@@ -150,14 +151,14 @@ export class Endpoint {
   }
 
   #admit(channel: string, task: CrewTask, response: ServerResponse): void {
-    const gone = new AbortController();
+    const disconnected = new AbortController();
     const call: Call = {
       channel,
       task,
-      signal: gone.signal,
-      answer: (outcome) => {
+      signal: disconnected.signal,
+      respond: (outcome) => {
         if (outcome.state === 'released') return reply(response, 503, { error: `Given back: ${outcome.reason}` });
-        // A failure is answered with 200 too: of any other status crew reads the error alone.
+        // Failures are replied to with 200 as well: of any other status crew reads the error alone.
         return reply(response, 200, releaseOf(outcome, this.#options.clock.wall()));
       },
     };
@@ -165,7 +166,7 @@ export class Endpoint {
       if (response.writableFinished) return;
       const at = this.#waiting.indexOf(call);
       if (at >= 0) this.#waiting.splice(at, 1);
-      gone.abort();
+      disconnected.abort();
     });
     this.#waiting.push(call);
     this.#options.onCall();
@@ -175,14 +176,14 @@ export class Endpoint {
 function reply(response: ServerResponse, status: number, body: object): void {
   if (response.headersSent || response.destroyed) return;
   const text = JSON.stringify(body);
-  // What is left of a body that was not read ends with the connection.
+  // Close the connection rather than read the rest of an unread body.
   const close = status >= 400 ? { connection: 'close' } : {};
   response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text), ...close }).end(text);
 }
 
-async function bodyOf(request: IncomingMessage, mostBytes: number): Promise<unknown> {
+async function bodyOf(request: IncomingMessage, maxBytes: number): Promise<unknown> {
   try {
-    return parseJson(await boundedBytes(request, mostBytes), { maxBytes: mostBytes, exact: true });
+    return parseJson(await boundedBytes(request, maxBytes), { maxBytes: maxBytes, exact: true });
   } catch (thrown) {
     if (thrown instanceof TooManyBytes) return 'too large';
     if (!(thrown instanceof JsonRefused)) throw thrown;
@@ -190,8 +191,8 @@ async function bodyOf(request: IncomingMessage, mostBytes: number): Promise<unkn
   }
 }
 
-/** In the same time, however much of it is right. */
-function same(shown: string, token: string): boolean {
+/** Compares in constant time. */
+function equalTokens(shown: string, token: string): boolean {
   const hash = (text: string) => createHash('sha256').update(text).digest();
   return timingSafeEqual(hash(shown), hash(token));
 }

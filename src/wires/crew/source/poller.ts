@@ -13,11 +13,11 @@ import { type CrewClient, CrewRefusal } from './client.js';
 import { idOf, partsOf, Releases } from './releases.js';
 import { type CrewTask, jobOf } from './task.js';
 
-/** One channel is asked for no more than this at once. */
+/** Concurrent requests per channel. */
 const MAX_AT_ONCE = 16;
-/** How long a withdrawn claim waits for tasks that are on their way. */
-const LATE_MS = 1_000;
-/** How long closing waits for both. */
+/** How long a withdrawn claim waits for replies in flight. */
+const WITHDRAWN_CLAIM_MS = 1_000;
+/** How long `close` waits for requests in flight and the final flush together. */
 const FINAL_FLUSH_MS = 2_000;
 const MIN_RETRY_MS = 1_000;
 const MAX_RETRY_MS = 60_000;
@@ -27,27 +27,27 @@ export interface PollerOptions {
   readonly code: ReadonlyMap<string, LocalTask>;
   readonly workerId: string;
   readonly intervalMs: number;
-  /** How often it is asked whether a running task is still this worker's. */
+  /** How often to ask whether a running task is still assigned to this worker. */
   readonly watchMs: number;
   readonly timeoutMs: number;
   readonly outbox: Outbox;
   readonly clock: Clock;
   readonly log: Log;
   readonly warning: (error: PeerworkError) => void;
-  /** There may be something to claim. */
+  /** Called when there may be something to claim. */
   readonly onNews: () => void;
 }
 
-/** Asks a crew server for tasks and tells it how they ended. */
+/** Polls a crew server for tasks and reports their outcomes. */
 export class Poller {
   readonly #options: PollerOptions;
   readonly #channels: Channels;
   readonly #sender: OutcomeSender;
   readonly #held = new Map<string, HeldLease>();
   #leases = 0;
-  /** Channels of which an answer was lost: the server may think that we have tasks of which we know nothing. */
-  readonly #doubtful = new Set<string>();
-  readonly #asking = new Set<Promise<void>>();
+  /** Channels for which a reply was lost: the server may have assigned us tasks that we do not know about. */
+  readonly #uncertain = new Set<string>();
+  readonly #requests = new Set<Promise<void>>();
   #watch: Timer | undefined;
   #closed = false;
 
@@ -76,18 +76,18 @@ export class Poller {
     this.#scheduleWatch();
   }
 
-  /** How long until the server may be asked again. */
+  /** Milliseconds until the server may be polled again. */
   waitMs(): number {
     return this.#channels.waitMs(this.#options.clock.now());
   }
 
-  /** Asks those channels that are due until one gives something. */
+  /** Polls the due channels in turn until one returns tasks. */
   async claim(capacity: number, signal: AbortSignal): Promise<Lease[]> {
     const { clock } = this.#options;
     while (!signal.aborted) {
       const channel = this.#channels.next(clock.now(), Math.min(capacity, MAX_AT_ONCE));
       if (channel === undefined) break;
-      const leases = await this.#ask(channel.name, channel.count, signal);
+      const leases = await this.#request(channel.name, channel.count, signal);
       if (leases.length > 0) return leases;
     }
     return [];
@@ -97,29 +97,29 @@ export class Poller {
     return this.#sender.flush(signal);
   }
 
-  /** Waits for a moment for tasks that are on their way, to give them back: a real server would keep them for us for ever. */
+  /** Waits briefly for tasks in flight in order to release them: a real server would keep them assigned to this worker forever. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#watch?.cancel();
     await within({ withinMs: FINAL_FLUSH_MS, keepsAlive: true, clock: this.#options.clock }, async (limit) => {
-      await orAborted(Promise.all(this.#asking), limit);
+      await orAborted(Promise.all(this.#requests), limit);
       if (!limit.aborted) await this.#sender.flush(limit);
     });
     await this.#sender.close();
   }
 
   /**
-   * A request is never taken back: the server may have assigned a task to us already, and would never give it to another. What comes after a
-   * withdrawn claim has stopped waiting is given back.
+   * Requests tasks of a channel. A request is never cancelled: the server may have assigned a task already and would give it to nobody
+   * else. Tasks that arrive after a withdrawn claim has stopped waiting are released.
    */
-  async #ask(channel: string, count: number, signal: AbortSignal): Promise<Lease[]> {
+  async #request(channel: string, count: number, signal: AbortSignal): Promise<Lease[]> {
     const { client, workerId, clock, warning } = this.#options;
     const leases: Lease[] = [];
     let late = false;
     let failure: unknown;
     const requests = Array.from({ length: count }, async () => {
       try {
-        if (this.#doubtful.has(channel)) await this.#settleDoubt(channel);
+        if (this.#uncertain.has(channel)) await this.#releaseUnknown(channel);
         const task = await client.acquire(channel, workerId);
         if (task === undefined) return;
         const lease = this.#open(channel, task);
@@ -133,30 +133,30 @@ export class Poller {
         else leases.push(lease);
       } catch (error) {
         failure = error;
-        if (!(error instanceof CrewRefusal)) this.#doubtful.add(channel);
+        if (!(error instanceof CrewRefusal)) this.#uncertain.add(channel);
       }
     });
     const all = Promise.all(requests).then(() => {});
-    this.#asking.add(all);
-    void all.finally(() => this.#asking.delete(all));
-    const answered = new AbortController();
-    void all.then(() => answered.abort());
+    this.#requests.add(all);
+    void all.finally(() => this.#requests.delete(all));
+    const done = new AbortController();
+    void all.then(() => done.abort());
     await orAborted(all, signal);
-    if (!answered.signal.aborted) await pause(clock, LATE_MS, answered.signal);
+    if (!done.signal.aborted) await pause(clock, WITHDRAWN_CLAIM_MS, done.signal);
     late = true;
-    if (failure === undefined) this.#channels.answered(channel, count, leases.length, clock.now());
+    if (failure === undefined) this.#channels.onReply(channel, count, leases.length, clock.now());
     else {
-      this.#channels.failed(clock.now(), failure instanceof CrewRefusal ? failure.retryAfterMs : undefined);
+      this.#channels.onFailure(clock.now(), failure instanceof CrewRefusal ? failure.retryAfterMs : undefined);
       warning(asPeerworkError(failure, CrewError.of('crew-unreachable')));
     }
     return leases;
   }
 
-  /** They go back: whoever acquires them next is told of their parents too. */
-  async #settleDoubt(channel: string): Promise<void> {
+  /** Releases unknown tasks instead of running them: the worker that acquires them next also receives their parents. */
+  async #releaseUnknown(channel: string): Promise<void> {
     const { client, workerId, outbox } = this.#options;
     const tasks = await client.assigned(channel, workerId);
-    this.#doubtful.delete(channel);
+    this.#uncertain.delete(channel);
     const settled = new Set(outbox.pending().map(({ id }) => partsOf(id).task));
     for (const task of tasks.filter(({ id }) => !this.#held.has(id) && !settled.has(id)))
       await this.#open(channel, task).settle({ state: 'released', reason: 'the response was lost' });
@@ -166,7 +166,7 @@ export class Poller {
     const { code, workerId, clock, log, timeoutMs } = this.#options;
     const local = code.get(channel);
     if (local === undefined) throw new Error(`no code for ${channel}`);
-    // Given to us once more, it was reset meanwhile: what runs of it counts no more.
+    // Assigned to us again, so it was reset meanwhile; the outcome of the earlier run no longer counts.
     const before = this.#held.get(task.id);
     if (before !== undefined) {
       log.warn('a task was reset while it ran: its run is given up for the new one', {
@@ -193,15 +193,17 @@ export class Poller {
 
   #scheduleWatch(): void {
     const { clock, watchMs } = this.#options;
-    this.#watch = clock.after(watchMs, () => void this.#look().finally(() => this.#closed || this.#scheduleWatch()), { unref: true });
+    this.#watch = clock.after(watchMs, () => void this.#checkAssignments().finally(() => this.#closed || this.#scheduleWatch()), {
+      unref: true,
+    });
   }
 
-  /** crew cancels nothing; but a task that was deleted, reset or given to another need not run on. */
-  async #look(): Promise<void> {
+  /** crew has no cancellation, but a task that was deleted, reset or given to another worker need not continue. */
+  async #checkAssignments(): Promise<void> {
     const { client, workerId, clock, watchMs, log } = this.#options;
     for (const [id, held] of [...this.#held]) {
       if (clock.now() - held.startedAt < watchMs) continue;
-      // An answer that does not come says nothing.
+      // An error proves nothing.
       const mine = await client.isMine(id, workerId).catch(() => true);
       if (mine || this.#held.get(id) !== held) continue;
       log.warn('a task was taken away while it ran', {

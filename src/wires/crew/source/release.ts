@@ -1,6 +1,6 @@
 import { type ChildInput, DEFAULT_CHANNEL, type Json, type Outcome } from '../../../job/job.js';
 
-/** What is sent with a release, and what an operator of crew is answered with. */
+/** Body of a release, and of the reply to an operator of crew. */
 export type Release =
   | {
       readonly output: Json;
@@ -10,7 +10,7 @@ export type Release =
     }
   | { readonly error: string; readonly workgroupDelayInSeconds?: number };
 
-/** An outcome in crew's words; a continuation that cannot be made is an error. */
+/** Converts an outcome to crew's format; children that crew could not create turn it into an error. */
 export function releaseOf(outcome: Exclude<Outcome, { state: 'released' }>, now: number): Release {
   const hold = seconds(outcome.holdMs);
   const held = hold > 0 ? { workgroupDelayInSeconds: hold } : {};
@@ -25,12 +25,15 @@ export function releaseOf(outcome: Exclude<Outcome, { state: 'released' }>, now:
   };
 }
 
-/** crew's delays are whole seconds in its own workers; a shorter wait than asked for would break the limit that it is for. */
+/** Rounds up: delays are whole seconds in crew's own workers, and a wait shorter than requested would break the limit it protects. */
 function seconds(ms: number | undefined): number {
   return Math.ceil((ms ?? 0) / 1_000);
 }
 
-/** Parents before their children: crew creates them in one pass, and drops without a word what refers to a later one. Or what is wrong. */
+/**
+ * Orders parents before their children, since crew creates them in one pass and silently drops references to later ones. Returns an error
+ * message if that is impossible.
+ */
 function childrenInOrder(children: readonly ChildInput[]): ChildInput[] | string {
   const ordered: ChildInput[] = [];
   const known = new Set<string>();
@@ -53,7 +56,10 @@ function childrenInOrder(children: readonly ChildInput[]): ChildInput[] | string
   return ordered;
 }
 
-/** A task as crew creates it. What crew has no field for (id, timeoutMs, keyWindowMs, requires, persistent, meta, parentFailure) is left out. */
+/**
+ * Converts a child to the task that crew creates. Fields that crew lacks (id, timeoutMs, keyWindowMs, requires, persistent, meta,
+ * parentFailure) are omitted.
+ */
 function taskOf(child: ChildInput, now: number): { readonly [field: string]: Json } {
   const {
     ref,
@@ -77,11 +83,11 @@ function taskOf(child: ChildInput, now: number): { readonly [field: string]: Jso
     channel,
     input: data,
     ...(ref !== undefined && { _child_id: ref }),
-    // With the key absent the task that creates it is its parent.
+    // Without this field, crew makes the releasing task the parent.
     ...(parents !== undefined && { _parent_ids: parents }),
     ...(attempts !== undefined && { remainingAttempts: attempts }),
     ...(priority !== undefined && { priority }),
-    // A number would end the real server.
+    // A numeric `runAfter` crashes the real server.
     ...(startAt !== undefined && { runAfter: new Date(startAt).toISOString() }),
     ...(backoffMs !== undefined && { errorDelayInSeconds: seconds(backoffMs) }),
     ...(weight !== undefined && { progressWeight: weight }),

@@ -4,10 +4,10 @@ import { type CrewAnswer, type CrewClient, CrewRefusal } from './client.js';
 import { releaseOf } from './release.js';
 import { isFields } from './task.js';
 
-/** So often an outcome with children is refused before its task is released with the refusal as its error. */
+/** Refusals of an outcome with children after which its task is released with the refusal as its error. */
 const MAX_REFUSALS = 4;
-/** What the server cannot take in at all: too large, or not to its liking. */
-const HOPELESS = new Set([400, 413, 422]);
+/** Statuses of a body that the server will never accept: too large or invalid. */
+const PERMANENT = new Set([400, 413, 422]);
 
 export interface ReleasesOptions {
   readonly client: CrewClient;
@@ -15,8 +15,8 @@ export interface ReleasesOptions {
 }
 
 /**
- * Releases tasks with their outcomes. A release may be repeated: the server answers one that it knows with the task as it is. What it does not
- * answer is sent again until it does, over restarts too; crew's own workers give up after four times.
+ * Releases tasks with their outcomes. Releases are idempotent: the server replies to a repeated one with the task as it is. A release
+ * without a reply is retried until there is one, also after a restart; crew's own workers give up after four attempts.
  */
 export class Releases {
   readonly #options: ReleasesOptions;
@@ -26,22 +26,22 @@ export class Releases {
     this.#options = options;
   }
 
-  /** Rejects with `crew-unreachable`, or with `crew-refused` if it is to be tried again. */
+  /** Rejects with `crew-unreachable`, or with `crew-refused` if the release must be retried. */
   async send(settlement: Settlement): Promise<'accepted' | 'stale'> {
-    const answer = await this.#release(settlement);
-    const end = this.#endOf(settlement, answer);
-    if (end === undefined) throw new CrewRefusal(answer, 'a release');
+    const reply = await this.#release(settlement);
+    const end = this.#endOf(settlement, reply);
+    if (end === undefined) throw new CrewRefusal(reply, 'a release');
     this.#refusals.delete(leaseKeyOf(settlement));
     return end;
   }
 
-  /** Of the settlement's id: `worker task errors attempts`, see `idOf`. */
+  /** The settlement's id was made by `idOf`. */
   async #release(settlement: Settlement): Promise<CrewAnswer> {
     const { client } = this.#options;
     const { id, outcome, finishedAt } = settlement;
     const { workerId, task, failures, attemptsLeft } = partsOf(id);
     if (outcome.state === 'released') {
-      // A reset gives it back as it was, unless it has errors to lose: then it costs an attempt.
+      // A reset returns the task unchanged. A task with earlier errors would lose them, so it is charged an attempt instead.
       const untouched = failures === 0 && attemptsLeft > 0;
       if (untouched && !(await client.isMine(task, workerId))) return { status: 200, body: undefined, retryAfterMs: undefined };
       return untouched ? client.reset(task, attemptsLeft) : client.release(task, { workerId, error: `Given back: ${outcome.reason}` });
@@ -51,7 +51,7 @@ export class Releases {
     return client.release(task, { workerId, ...releaseOf(outcome, finishedAt) });
   }
 
-  /** undefined: it is to be tried again. */
+  /** Returns undefined if the release must be retried. */
   #endOf(settlement: Settlement, { status, body }: CrewAnswer): 'accepted' | 'stale' | undefined {
     const { id, outcome } = settlement;
     const key = leaseKeyOf(settlement);
@@ -66,8 +66,8 @@ export class Releases {
     }
     const hasChildren = outcome.state === 'completed' && (outcome.children?.length ?? 0) > 0;
     const refusals = this.#refusals.get(key) ?? 0;
-    if (HOPELESS.has(status)) {
-      // An error of a few words that is refused as well is the end of it.
+    if (PERMANENT.has(status)) {
+      // The short error message was refused as well: give up.
       if (refusals >= MAX_REFUSALS) return 'stale';
       this.#refusals.set(key, MAX_REFUSALS);
     } else if (status === 500 && message !== undefined && hasChildren) {
@@ -77,12 +77,12 @@ export class Releases {
   }
 }
 
-/** What a release after a restart must know: the worker has another id then. */
+/** Encodes what a release after a restart needs to know, since the worker then has another id. */
 export function idOf(workerId: string, task: string, failures: number, attemptsLeft: number | undefined): string {
   return `${workerId} ${failures} ${attemptsLeft ?? 0} ${task}`;
 }
 
-/** Of what `idOf` has made. */
+/** Decodes an id made by `idOf`. */
 export function partsOf(id: string) {
   const [workerId = '', failures = '', attemptsLeft = '', ...task] = id.split(' ');
   return { workerId, failures: Number(failures), attemptsLeft: Number(attemptsLeft), task: task.join(' ') };

@@ -3,15 +3,15 @@ import { MAX_JOB_ID_CHARS } from '../../../job/limits.js';
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** A task as a crew server hands it out, as far as it is understood. */
+/** A task as a crew server hands it out, reduced to the fields we use. */
 export interface CrewTask {
   readonly id: string;
   readonly input: Json;
   readonly parents: readonly ParentOutput[];
-  /** How often it failed before. */
+  /** Number of earlier failures. */
   readonly failures: number;
   readonly attemptsLeft: number | undefined;
-  /** Why it cannot be run. */
+  /** Why the task cannot be run. */
   readonly fault?: string;
 }
 
@@ -19,22 +19,26 @@ export function isFields(value: unknown): value is Fields {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** The task in the answer of an acquire; undefined if there is none, as crew's own workers see it: whatever has no `task._id` means no work. */
-export function readAcquired(answer: unknown): CrewTask | undefined {
-  if (!isFields(answer) || !isFields(answer['task'])) return undefined;
-  const { task } = answer;
+/**
+ * Reads the task from the response to an acquire. Returns undefined if there is none; like crew's own workers, anything without a
+ * `task._id` means no work.
+ */
+export function readAcquired(reply: unknown): CrewTask | undefined {
+  if (!isFields(reply) || !isFields(reply['task'])) return undefined;
+  const { task } = reply;
   const { _id: id, input, errors, remainingAttempts } = task;
   if (typeof id !== 'string' || id === '' || id.length > MAX_JOB_ID_CHARS || /[\p{Cc}\p{Cs}]/u.test(id)) return undefined;
   return {
     id,
     input: (input ?? null) as Json,
-    // Beside the task in the real server, inside it for workers in Python.
-    parents: readParents(answer['parents'] ?? task['parents']),
+    // The real server sends them next to the task; workers in Python expect them inside it.
+    parents: readParents(reply['parents'] ?? task['parents']),
     failures: Array.isArray(errors) ? errors.length : 0,
     attemptsLeft: typeof remainingAttempts === 'number' && Number.isSafeInteger(remainingAttempts) ? remainingAttempts : undefined,
   };
 }
 
+/** Reads the parents of a task; invalid ones are skipped. */
 export function readParents(parents: unknown): ParentOutput[] {
   if (!Array.isArray(parents)) return [];
   return parents.flatMap((parent: unknown) => {

@@ -6,15 +6,15 @@ import { runTool } from '../../../kit/run-tool.js';
 import { isAttended, unlessLeft } from '../../../kit/terminal.js';
 import { installCommand, type PackageNames } from '../../../sandbox/remedy.js';
 
-export interface EngineWish {
+export interface EngineRequest {
   readonly engine: 'auto' | 'docker' | 'podman';
-  /** Install without asking. */
+  /** Install without a prompt. */
   readonly yes: boolean;
-  /** Install nothing. */
+  /** Never install anything. */
   readonly noInstall: boolean;
 }
 
-/** Where docker itself is no package of the system, podman is, which does as well. */
+/** Distributions without a docker package have podman, which works as well. */
 const PACKAGES: PackageNames = {
   other: 'docker',
   debian: 'docker.io',
@@ -26,27 +26,27 @@ const PACKAGES: PackageNames = {
 const INSTALL_MS = 15 * 60_000;
 
 /**
- * The first step of a set-up: a container engine. Where there is none and packages come by apt, it is installed: on a terminal after a question,
- * else because the command says so. Everywhere else the package is named. Never rejects.
+ * First step of the set-up: finds a container engine. If there is none and the system uses apt, it is installed: after a prompt on a
+ * terminal, otherwise because the command implies it. On other systems the hint names the package. Never rejects.
  */
-export async function engineStep(wish: EngineWish, say: (line: string) => void): Promise<{ check: Check; engine?: FoundEngine }> {
-  const found = await find(wish);
-  if (!('error' in found)) return said(found);
-  const kinds = wish.engine === 'auto' ? (['docker', 'podman'] as const) : [wish.engine];
-  if (kinds.some((kind) => findProgram(kind, process.env) !== undefined)) return awake(wish, found.error.message);
-  const refused = (detail: string) => ({ check: { name: 'docker', state: 'fail', detail, hint: howToInstall(wish) } as const });
-  if (wish.engine === 'podman' || process.platform !== 'linux' || findProgram('apt-get', process.env) === undefined)
-    return refused(found.error.message);
-  if (wish.noInstall) return refused('it is not installed, and `--no-install` was given');
+export async function engineStep(request: EngineRequest, print: (line: string) => void): Promise<{ check: Check; engine?: FoundEngine }> {
+  const found = await find(request);
+  if (!('error' in found)) return readyStep(found);
+  const kinds = request.engine === 'auto' ? (['docker', 'podman'] as const) : [request.engine];
+  if (kinds.some((kind) => findProgram(kind, process.env) !== undefined)) return startEngine(request, found.error.message);
+  const failed = (detail: string) => ({ check: { name: 'docker', state: 'fail', detail, hint: howToInstall(request) } as const });
+  if (request.engine === 'podman' || process.platform !== 'linux' || findProgram('apt-get', process.env) === undefined)
+    return failed(found.error.message);
+  if (request.noInstall) return failed('it is not installed, and `--no-install` was given');
   const packaged = PACKAGES['debian'] ?? '';
-  if (!wish.yes && isAttended() && !(await askWhether(packaged))) return refused('it is not installed');
-  say(`installing ${packaged} by apt-get`);
+  if (!request.yes && isAttended() && !(await confirmInstall(packaged))) return failed('it is not installed');
+  print(`installing ${packaged} by apt-get`);
   const why = await installByApt(packaged);
-  if (why !== undefined) return refused(`${packaged} could not be installed: ${why}`);
-  return awake(wish, 'it was installed, but does not respond');
+  if (why !== undefined) return failed(`${packaged} could not be installed: ${why}`);
+  return startEngine(request, 'it was installed, but does not respond');
 }
 
-async function find({ engine }: EngineWish): Promise<FoundEngine | { readonly error: Error }> {
+async function find({ engine }: EngineRequest): Promise<FoundEngine | { readonly error: Error }> {
   try {
     return await findEngine(engine, process.env);
   } catch (thrown) {
@@ -54,20 +54,20 @@ async function find({ engine }: EngineWish): Promise<FoundEngine | { readonly er
   }
 }
 
-function said(engine: FoundEngine): { check: Check; engine: FoundEngine } {
+function readyStep(engine: FoundEngine): { check: Check; engine: FoundEngine } {
   const { kind, version, rootless } = engine.facts;
   return { check: { name: 'docker', state: 'ok', detail: `${kind} ${version}${rootless ? ', without root' : ''}` }, engine };
 }
 
-/** An engine that is installed and does not answer is started where we may do that. */
-async function awake(wish: EngineWish, detail: string): Promise<{ check: Check; engine?: FoundEngine }> {
+/** Starts an engine that is installed but not responding, if we have the permission. */
+async function startEngine(request: EngineRequest, detail: string): Promise<{ check: Check; engine?: FoundEngine }> {
   const isRoot = process.getuid?.() === 0;
-  if (isRoot && findProgram('docker', process.env) !== undefined && !wish.noInstall) {
+  if (isRoot && findProgram('docker', process.env) !== undefined && !request.noInstall) {
     const started = await runTool('systemctl', ['enable', '--now', 'docker'], { timeoutMs: 60_000 });
     if (started.code !== 0) await runTool('service', ['docker', 'start'], { timeoutMs: 60_000 });
   }
-  const found = await find(wish);
-  if (!('error' in found)) return said(found);
+  const found = await find(request);
+  if (!('error' in found)) return readyStep(found);
   const sudo = isRoot ? '' : 'sudo ';
   const denied = /permission denied/i.test(found.error.message);
   const hint = denied
@@ -76,7 +76,7 @@ async function awake(wish: EngineWish, detail: string): Promise<{ check: Check; 
   return { check: { name: 'docker', state: 'fail', detail: `${detail}: ${found.error.message}`, hint } };
 }
 
-function howToInstall({ engine }: EngineWish): string {
+function howToInstall({ engine }: EngineRequest): string {
   const then = 'and then set-up again';
   if (process.platform === 'darwin') return `Install Docker Desktop, by \`brew install --cask docker\`, start it, ${then}.`;
   if (process.platform !== 'linux') return `Install Docker Desktop, start it, ${then}.`;
@@ -84,7 +84,7 @@ function howToInstall({ engine }: EngineWish): string {
   return `Install it, by \`${installCommand(names)}\`, ${then}.`;
 }
 
-async function askWhether(name: string): Promise<boolean> {
+async function confirmInstall(name: string): Promise<boolean> {
   const answer = await unlessLeft(async () => {
     const { default: inquirer } = await import('inquirer');
     const message = `docker is not installed. Install ${name} by apt-get?`;
@@ -93,15 +93,15 @@ async function askWhether(name: string): Promise<boolean> {
   return answer?.go === true;
 }
 
-/** undefined: it is installed. */
+/** Resolves with undefined on success, otherwise with the reason of the failure. */
 async function installByApt(name: string): Promise<string | undefined> {
   const { execa } = await import('execa');
-  // sudo may ask for a password only where somebody can type it.
+  // sudo may prompt for a password only on a terminal.
   const rights = process.getuid?.() === 0 ? [] : ['sudo', ...(isAttended() ? [] : ['-n'])];
   const apt = async (...args: readonly string[]) => {
     const [file = '', ...words] = [...rights, 'apt-get', ...args];
     const { exitCode, shortMessage } = await execa(file, words, {
-      // stdout is for what the steps say.
+      // stdout is reserved for the results of the steps.
       stdio: ['inherit', process.stderr, process.stderr],
       env: { DEBIAN_FRONTEND: 'noninteractive' },
       reject: false,
@@ -112,6 +112,6 @@ async function installByApt(name: string): Promise<string | undefined> {
   const install = () => apt('install', '--yes', name);
   const first = await install();
   if (first === undefined) return undefined;
-  // The lists of packages may be old, or not there at all.
+  // The package lists may be outdated or missing.
   return (await apt('update')) ?? (await install());
 }

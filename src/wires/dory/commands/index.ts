@@ -4,7 +4,7 @@ import { openAccess } from '../source/credentials.js';
 
 type Options = typeof doryOptions;
 
-/** Also commands of peerwork. */
+/** Commands that peerwork has as well. */
 export const loginCommands = {
   login: {
     summary: 'Get a key for this machine from a dory-api and keep it in ~/.dory/credentials.',
@@ -20,7 +20,7 @@ export const loginCommands = {
   },
 } as const satisfies Readonly<Record<string, WireCommand<Options>>>;
 
-/** dory-worker, by its names. What its commands do is what they do in peerwork, but for `setup`, and for who may use them. */
+/** dory-worker under its own name. Its commands do what peerwork's do, except `setup`, and except for who may use them. */
 export const doryWorker: WireProgram<Options> = {
   name: 'dory-worker',
   description: 'Takes the runs of a dory-api. Without a command it starts, as `start` does; `peerwork dory` is the same.',

@@ -13,7 +13,7 @@ type Context = CommandContext<typeof doryOptions>;
 
 const DEFAULT_API = 'http://localhost:4500';
 
-/** Asks on a terminal for what was not given, and gets a key. The password is not kept. */
+/** Prompts on a terminal for missing values and requests a key. The password is not stored. */
 export async function login(_: Command, context: Context): Promise<number> {
   const { doryApi, loginApi, loginUser, loginPassword, loginLabel } = await context.options('login');
   const attended = process.stdin.isTTY === true && process.stdout.isTTY === true;
@@ -34,14 +34,14 @@ export async function login(_: Command, context: Context): Promise<number> {
   return 0;
 }
 
-/** The key stays valid at the API until somebody revokes it there. */
+/** Removes the stored key; it stays valid at the API until it is revoked there. */
 export async function logout(): Promise<number> {
   const removed = await removeCredentials();
   process.stdout.write(removed ? 'Logged out: the key is removed from this machine.\n' : 'Nobody was logged in.\n');
   return 0;
 }
 
-/** One `name value` a line, for people and programs. */
+/** Prints one `name value` pair per line, readable by people and programs. */
 export async function whoami(_: Command, context: Context): Promise<number> {
   const { doryApi, doryKey } = await context.options('whoami');
   const { apiBaseUrl } = openAccess({ apiBaseUrl: doryApi, apiKey: doryKey });

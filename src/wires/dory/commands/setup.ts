@@ -4,13 +4,13 @@ import type { Check } from '../../../job/health.js';
 import type { CommandContext } from '../../wire.js';
 import { doryOptions } from '../options.js';
 import { imageStep } from './crawler-image.js';
-import { type EngineWish, engineStep } from './docker.js';
+import { type EngineRequest, engineStep } from './docker.js';
 
 type Context = CommandContext<typeof doryOptions>;
 
 /**
- * dory-worker's set-up, step by step: docker, `.env`, the image, checks, the service. Each step says how it went; one that fails says what to do, and
- * what was done stays done, so that the same command goes on from there. Exit code 1 if the service was not started.
+ * Runs dory-worker's set-up step by step: docker, `.env`, the image, checks, the service. Each step prints its result; a failed step prints
+ * a hint, and the completed steps are kept, so that the same command continues from there. Exit code 1 if the service was not started.
  */
 export async function setUpDory(command: Command, context: Context): Promise<number> {
   const { yes = false, install = true } = command.opts<{ yes?: boolean; install?: boolean }>();
@@ -21,10 +21,10 @@ export async function setUpDory(command: Command, context: Context): Promise<num
   return code === 0 ? context.startBackground() : code;
 }
 
-/** All but the service. */
-async function prepare(context: Context, { signal, ...wish }: EngineWish & { readonly signal: AbortSignal }): Promise<number> {
+/** Runs all steps except the service. */
+async function prepare(context: Context, { signal, ...request }: EngineRequest & { readonly signal: AbortSignal }): Promise<number> {
   const progress = (line: string) => void process.stderr.write(`${line}\n`);
-  const docker = await engineStep(wish, progress);
+  const docker = await engineStep(request, progress);
   report(docker.check);
 
   const answers = await context.ask();
@@ -37,12 +37,12 @@ async function prepare(context: Context, { signal, ...wish }: EngineWish & { rea
   if (docker.engine === undefined) return notStarted(context);
 
   const { doryImage, pullTimeoutMs } = await context.options('start-bg');
-  const { check, image } = await imageStep({ engine: docker.engine, wanted: doryImage, pullTimeoutMs, signal, say: progress });
+  const { check, image } = await imageStep({ engine: docker.engine, wanted: doryImage, pullTimeoutMs, signal, print: progress });
   report(check);
   if (image === undefined) return notStarted(context);
   if (doryImage === undefined) await context.setVariables({ [doryOptions.doryImage.env ?? '']: image });
 
-  // The service is the next step.
+  // The service is installed by the next step.
   const checks = (await context.check()).filter(({ name }) => name !== 'service');
   print(context.describe(checks));
   return checks.some(({ state }) => state === 'fail') ? notStarted(context) : 0;

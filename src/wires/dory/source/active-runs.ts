@@ -7,13 +7,13 @@ export interface ActiveRun {
   readonly role: 'coordinator' | 'helper';
   readonly containers: number;
   readonly lease: RunLease;
-  /** Of a coordinator: its BullMQ job. */
+  /** Id of the BullMQ job; coordinators only. */
   readonly jobId?: string;
 }
 
 export type Role = ActiveRun['role'];
 
-/** What this Worker has of the API's runs, from the moment it is taken until everybody who must know knows how it ended. */
+/** The API's runs that this Worker has, from taking a run until its end has been reported everywhere. */
 export class ActiveRuns {
   readonly #runs = new Map<string, { readonly run: ActiveRun; readonly over: Promise<void> }>();
   readonly #onRoom: () => void;
@@ -26,17 +26,19 @@ export class ActiveRuns {
     return this.#runs.size;
   }
 
-  /** A Worker that helps with a run may become its coordinator too, when the first one is gone. */
+  /**
+   * Returns the run that this Worker has in the given role. A helper of a run may become its coordinator too, after the first one is gone.
+   */
   find(role: Role, runId: string): ActiveRun | undefined {
     return this.#runs.get(runKey({ role, runId }))?.run;
   }
 
-  /** As a heartbeat lists them. */
+  /** Runs in the format of the heartbeat. */
   list(): readonly Pick<ActiveRun, 'runId' | 'role' | 'containers'>[] {
     return [...this.#runs.values()].map(({ run: { runId, role, containers } }) => ({ runId, role, containers }));
   }
 
-  /** `ending` must not reject. */
+  /** Adds a run and removes it when `ending` resolves; `ending` must not reject. */
   add(run: ActiveRun, ending: Promise<void>): void {
     const key = runKey(run);
     const over = ending.finally(() => {
@@ -46,7 +48,7 @@ export class ActiveRuns {
     this.#runs.set(key, { run, over });
   }
 
-  /** Stops a run that another has now, or that is about to begin anew here, and waits until nothing of it is left. */
+  /** Stops a run that another Worker has taken over, or that is about to start over here, and waits until it has ended completely. */
   async end(role: Role, runId: string): Promise<void> {
     const { run, over } = this.#runs.get(runKey({ role, runId })) ?? {};
     run?.lease.stop('lost');
@@ -57,7 +59,7 @@ export class ActiveRuns {
     for (const { run } of this.#runs.values()) if (runIds.includes(run.runId)) run.lease.stop('cancelled');
   }
 
-  /** Resolves when nothing is left, or the signal aborts. */
+  /** Resolves when no run is left or the signal aborts. */
   async ended(signal: AbortSignal): Promise<void> {
     await orAborted(Promise.all([...this.#runs.values()].map(({ over }) => over)), signal);
   }

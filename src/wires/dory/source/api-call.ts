@@ -6,7 +6,7 @@ import { carryMs, Deadline } from '../../../kit/deadline.js';
 import { JsonRefused, parseJson } from '../../../kit/json.js';
 import { DoryError } from '../errors.js';
 
-/** Of one answer. */
+/** Size limit of one response. */
 const MAX_BODY_BYTES = 8 * 1024 * 1024;
 const MAX_ITEMS = 1_000_000;
 const FIRST_WAIT_MS = 300;
@@ -17,37 +17,37 @@ export interface ApiCall {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: unknown;
-  /** For the answer; what `body` may take on its way is added. */
+  /** Time limit of the response in ms; the transfer time of `body` is added. */
   readonly timeoutMs: number;
-  /** How often it is tried while the API is away or answers 5xx, 408 or 429; with back-off in between. */
+  /** Number of attempts while the API is unreachable or responds with 5xx, 408 or 429, with back-off in between. */
   readonly tries: number;
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface ApiAnswer {
+export interface ApiResponse {
   readonly status: number;
-  /** Parsed JSON; undefined if it is none. */
+  /** Parsed JSON; undefined if the response was not JSON. */
   readonly body: unknown;
 }
 
-/** Answers that say something about the thing asked for: for the caller to decide. */
-const TELLING = new Set([404, 409, 410]);
+/** Statuses that describe the resource rather than a failure; the caller decides what they mean. */
+const PASSED_ON = new Set([404, 409, 410]);
 
 /**
- * One call of the dory-api. Resolves with 2xx, 404, 409 and 410; rejects with `dory-key-refused` (401, 403: never tried again),
- * `dory-api-failed` or `dory-api-unreachable`. A redirect is not followed: the key would go wherever it leads.
+ * Calls the dory-api once, with retries. Resolves for 2xx, 404, 409 and 410; rejects with `dory-key-refused` (401 and 403, never retried),
+ * `dory-api-failed` or `dory-api-unreachable`. Redirects are not followed, because the key would go wherever they lead.
  */
-export async function callApi(clock: Clock, call: ApiCall): Promise<ApiAnswer> {
+export async function callApi(clock: Clock, call: ApiCall): Promise<ApiResponse> {
   const { tries, signal } = call;
   const backoff = new Backoff({ firstMs: FIRST_WAIT_MS, capMs: MAX_WAIT_MS, factor: 3 });
-  const isPassing = (thrown: unknown) => thrown instanceof PassingFault;
+  const isPassing = (thrown: unknown) => thrown instanceof TransientError;
   return retry(() => attempt(clock, call), { clock, backoff, tries, signal, isPassing }).catch((thrown: unknown) => {
-    throw thrown instanceof PassingFault ? thrown.error : thrown;
+    throw thrown instanceof TransientError ? thrown.error : thrown;
   });
 }
 
-/** May be over at the next try. */
-class PassingFault extends Error {
+/** A failure that a retry may cure. */
+class TransientError extends Error {
   readonly error: PeerworkError;
 
   constructor(error: PeerworkError) {
@@ -56,7 +56,7 @@ class PassingFault extends Error {
   }
 }
 
-async function attempt(clock: Clock, call: ApiCall): Promise<ApiAnswer> {
+async function attempt(clock: Clock, call: ApiCall): Promise<ApiResponse> {
   const where = `${call.method} ${new URL(call.url).pathname}`;
   const text = call.body === undefined ? undefined : JSON.stringify(call.body);
   const withinMs = call.timeoutMs + carryMs(text?.length ?? 0);
@@ -73,16 +73,16 @@ async function attempt(clock: Clock, call: ApiCall): Promise<ApiAnswer> {
     });
     const { status } = response;
     const body = parsed(await boundedBytes(response.body, MAX_BODY_BYTES));
-    if (response.ok || TELLING.has(status)) return { status, body };
+    if (response.ok || PASSED_ON.has(status)) return { status, body };
     if (status === 401 || status === 403) throw new DoryError('dory-key-refused', `${where} responded ${status}`);
     const error = new DoryError('dory-api-failed', `${where} responded ${status}`);
-    throw status >= 500 || status === 408 || status === 429 ? new PassingFault(error) : error;
+    throw status >= 500 || status === 408 || status === 429 ? new TransientError(error) : error;
   } catch (thrown) {
-    if (thrown instanceof PeerworkError || thrown instanceof PassingFault) throw thrown;
+    if (thrown instanceof PeerworkError || thrown instanceof TransientError) throw thrown;
     if (thrown instanceof TooManyBytes) throw new DoryError('dory-api-failed', `${thrown.message} in one response`);
     const cause = signal.aborted ? signal.reason : thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause : thrown;
     const { message } = asPeerworkError(cause);
-    throw new PassingFault(new DoryError('dory-api-unreachable', `${where}: ${cause instanceof Error ? cause.message : message}`));
+    throw new TransientError(new DoryError('dory-api-unreachable', `${where}: ${cause instanceof Error ? cause.message : message}`));
   } finally {
     late.cancel();
     ending.end();

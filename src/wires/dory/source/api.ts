@@ -2,7 +2,7 @@ import * as v from 'valibot';
 import type { Clock } from '../../../clock.js';
 import { PeerworkError } from '../../../errors.js';
 import { DoryError } from '../errors.js';
-import { type ApiAnswer, callApi } from './api-call.js';
+import { type ApiResponse, callApi } from './api-call.js';
 import type { ApiAccess } from './credentials.js';
 import {
   type DistributedRun,
@@ -17,9 +17,9 @@ import {
 
 const CALL_MS = 10_000;
 const BEAT_MS = 5_000;
-/** About a second in all: a run whose configuration cannot be had shall fail soon. */
+/** About a second in total: a run whose configuration is unavailable should fail soon. */
 const CONFIG_TRIES = 3;
-/** Some 25 seconds. What is not delivered by then is tried again with each heartbeat. */
+/** About 25 seconds in total; what is not delivered by then is retried with each heartbeat. */
 const REPORT_TRIES = 8;
 
 export type StatusReport =
@@ -32,7 +32,7 @@ export type StatusReport =
       readonly fallback?: true;
     };
 
-/** The calls that a Worker makes. Errors are those of `callApi`; every call carries the key. */
+/** The API calls of a Worker. Errors are those of `callApi`; every call carries the key. */
 export class DoryApi {
   readonly #access: ApiAccess;
   readonly #clock: Clock;
@@ -44,20 +44,20 @@ export class DoryApi {
     this.#heartbeatPath = heartbeatPath;
   }
 
-  /** What a container needs in order to call the API itself. */
+  /** What containers need in order to call the API themselves. */
   get access(): { readonly baseUrl: string; readonly key: string } {
     return { baseUrl: this.#access.apiBaseUrl, key: this.#access.key() };
   }
 
-  /** `gone`: the run is over or was deleted. */
+  /** `gone`: the run has ended or was deleted. */
   async runConfig(runId: string, signal: AbortSignal): Promise<RunConfig | 'gone'> {
     const { status, body } = await this.#call('GET', pathOf(runId, 'config'), { tries: CONFIG_TRIES, signal });
     if (status === 409 || status === 410) return 'gone';
     if (status === 404) throw new DoryError('dory-run-invalid', `the API knows no run ${runId}`);
-    return understood(runConfig, body, 'dory-run-invalid', `config of ${runId}`);
+    return parseBody(runConfig, body, 'dory-run-invalid', `config of ${runId}`);
   }
 
-  /** `ended`: the API takes it for a run that is over already. */
+  /** `ended`: the API considers the run ended already. */
   async postStatus(
     runId: string,
     report: StatusReport,
@@ -69,10 +69,10 @@ export class DoryApi {
 
   async distributedRuns(signal: AbortSignal): Promise<readonly DistributedRun[]> {
     const { status, body } = await this.#call('GET', '/api/runs/active/distributed', { tries: 1, signal });
-    return status < 300 ? understood(distributedRuns, body, 'dory-api-failed', 'the list of distributed runs') : [];
+    return status < 300 ? parseBody(distributedRuns, body, 'dory-api-failed', 'the list of distributed runs') : [];
   }
 
-  /** False: closed, full, finished or gone. */
+  /** Resolves with false if the run is closed, full, finished or gone. */
   async join(runId: string, workerId: string, containerCount: number, signal: AbortSignal): Promise<boolean> {
     const { status } = await this.#call('POST', pathOf(runId, 'join'), { tries: 1, signal, body: { workerId, containerCount } });
     return status < 300;
@@ -91,13 +91,13 @@ export class DoryApi {
     method: 'GET' | 'POST',
     path: string,
     options: { tries: number; timeoutMs?: number; signal?: AbortSignal | undefined; body?: object },
-  ): Promise<ApiAnswer> {
+  ): Promise<ApiResponse> {
     const headers = { 'x-api-key': this.#access.key() };
     return callApi(this.#clock, { timeoutMs: CALL_MS, ...options, method, url: `${this.#access.apiBaseUrl}${path}`, headers });
   }
 }
 
-/** Gets a key for this Worker. Rejects with `dory-login-refused` or `dory-api-…`. */
+/** Requests a key for this Worker. Rejects with `dory-login-refused` or `dory-api-…`. */
 export async function mintKey(
   clock: Clock,
   apiBaseUrl: string,
@@ -106,25 +106,25 @@ export async function mintKey(
   const { username, password, label } = user;
   const post = async (path: string, body: object, headers: Record<string, string>) => {
     try {
-      const answer = await callApi(clock, { method: 'POST', url: `${apiBaseUrl}${path}`, headers, body, timeoutMs: CALL_MS, tries: 1 });
-      if (answer.status < 300) return answer.body;
-      throw new DoryError('dory-api-failed', `POST ${path} responded ${answer.status}`);
+      const response = await callApi(clock, { method: 'POST', url: `${apiBaseUrl}${path}`, headers, body, timeoutMs: CALL_MS, tries: 1 });
+      if (response.status < 300) return response.body;
+      throw new DoryError('dory-api-failed', `POST ${path} responded ${response.status}`);
     } catch (thrown) {
       if (thrown instanceof PeerworkError && thrown.code === 'dory-key-refused') throw new DoryError('dory-login-refused', thrown.detail);
       throw thrown;
     }
   };
   const login = await post('/api/auth/login', { username, password }, {});
-  const { token } = understood(loginReply, login, 'dory-api-failed', 'the response to the login');
+  const { token } = parseBody(loginReply, login, 'dory-api-failed', 'the response to the login');
   const minted = await post('/api/worker-keys', { label }, { authorization: `Bearer ${token}` });
-  return understood(keyReply, minted, 'dory-api-failed', 'the response with the key').key;
+  return parseBody(keyReply, minted, 'dory-api-failed', 'the response with the key').key;
 }
 
 function pathOf(runId: string, verb: string): string {
   return `/api/runs/${encodeURIComponent(runId)}/${verb}`;
 }
 
-function understood<const S extends v.GenericSchema>(schema: S, body: unknown, code: 'dory-run-invalid' | 'dory-api-failed', what: string) {
+function parseBody<const S extends v.GenericSchema>(schema: S, body: unknown, code: 'dory-run-invalid' | 'dory-api-failed', what: string) {
   const result = v.safeParse(schema, body, { abortEarly: true });
   if (result.success) return result.output;
   throw new DoryError(code, `${what}: ${v.getDotPath(result.issues[0]) ?? 'the value'}: ${result.issues[0].message}`);

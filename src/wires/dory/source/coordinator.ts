@@ -12,13 +12,13 @@ import { hasEnded, type RunConfig } from './shapes.js';
 
 export interface CoordinatorOptions extends RoleOptions {
   readonly helpers: HelperWatch;
-  /** Aborted when the source closes: what is not settled then is given back. */
+  /** Aborted when the source closes; runs that are unsettled then are given back. */
   readonly closing: AbortSignal;
 }
 
-/** Of the report that a run goes on: the run does not wait for it for long. */
+/** Attempts to report a run as `running`; the run does not wait for this for long. */
 const RUNNING_TRIES = 2;
-/** It becomes a part of URLs and of containers' names. */
+/** The id becomes part of URLs and container names. */
 const RUN_ID = /^[A-Za-z0-9][\w.:-]{0,199}$/;
 
 interface PreparedRun {
@@ -27,13 +27,13 @@ interface PreparedRun {
 }
 
 /**
- * The run that a BullMQ job names, from taking to settling:
- * configuration → checks → `running` → lease → (containers) → outcome → its helpers have left → final status → the job is settled.
+ * The run named by a BullMQ job, from taking it to settling it: configuration → checks → `running` → lease → (containers) → outcome →
+ * helpers have left → final status → job settled.
  *
- * Whatever ends a run before its lease ends the job with it; what says nothing about the run (the key is refused, the claim was
- * withdrawn, the Worker stops, its containers had a key that was refused meanwhile) gives the job back. The final status is told unless a
- * container has told it already. When the lock is lost another Worker has the run: the containers are stopped and nothing
- * is reported.
+ * A run that fails before its lease settles its job with the error. A failure that says nothing about the run gives the job back: the key
+ * was rejected, the claim was withdrawn, the Worker stops, or the key of the containers was rejected meanwhile. The final status is
+ * reported unless a container has reported it already. When the lock is lost, another Worker has the run: its containers are stopped and
+ * nothing is reported.
  */
 export class Coordinator {
   readonly #options: CoordinatorOptions;
@@ -42,7 +42,7 @@ export class Coordinator {
     this.#options = options;
   }
 
-  /** The lease of the job's run. undefined: there is nothing to run, and the job is dealt with. Never rejects. */
+  /** Resolves with the lease of the job's run; undefined if there is nothing to run and the job has been dealt with. Never rejects. */
   async take(job: HeldJob, signal: AbortSignal): Promise<RunLease | undefined> {
     const { active, journal, log, workerId, reporter, marks, onRefused } = this.#options;
     const runId = runIdOf(job.data);
@@ -56,12 +56,12 @@ export class Coordinator {
     }
     const running = active.find('coordinator', runId);
     if (running?.jobId === job.id) {
-      // Its lock was lost without this Worker having noticed, and this Worker is the one that was given it again.
+      // The lock expired unnoticed, and the queue gave the job to this Worker again.
       await active.end('coordinator', runId);
     }
-    const isHere = running !== undefined && running.jobId !== job.id;
-    if (isHere || !(await marks.takeRun(runId, job.id))) {
-      log.warn(`a run was enqueued twice: ${isHere ? 'it is running here already' : 'another Worker runs it'}`, {
+    const runsHere = running !== undefined && running.jobId !== job.id;
+    if (runsHere || !(await marks.takeRun(runId, job.id))) {
+      log.warn(`a run was enqueued twice: ${runsHere ? 'it is running here already' : 'another Worker runs it'}`, {
         run: runId,
         job: job.id,
         hint: 'No action needed; it runs once. Start a run again only after it has ended.',
@@ -77,8 +77,8 @@ export class Coordinator {
     try {
       if (job.doomed !== undefined) throw new DoryError('dory-run-invalid', `${runId}: ${job.doomed}`);
       const prepared = await this.#prepare(runId, withdrawn);
-      const over = prepared === 'over' || (await this.#announce(runId, prepared, withdrawn)) === 'ended';
-      if (!over) return this.#begin(prepared, entry, job);
+      const hasEndedAlready = prepared === 'over' || (await this.#announce(runId, prepared, withdrawn)) === 'ended';
+      if (!hasEndedAlready) return this.#begin(prepared, entry, job);
       log.info('a run was over before it began here', { run: runId });
       await job.complete({ runId, skipped: 'over' });
       await journal.remove(entry);
@@ -99,7 +99,7 @@ export class Coordinator {
     return undefined;
   }
 
-  /** Rejects with why the run cannot be run. */
+  /** Rejects with the reason why the run cannot be started. */
   async #prepare(runId: string, signal: AbortSignal): Promise<PreparedRun | 'over'> {
     const config = await this.#options.api.runConfig(runId, signal);
     if (config === 'gone' || hasEnded(config)) return 'over';
@@ -109,7 +109,10 @@ export class Coordinator {
     return { config, settings: { image, containers, crawlerRedisUrl } };
   }
 
-  /** Before the containers: helpers must be able to find the run. An API that cannot note it now does not stop the run. */
+  /**
+   * Reports `running` before the containers start, because helpers must be able to find the run. An API that cannot record it now does not
+   * stop the run.
+   */
   async #announce(runId: string, { settings }: PreparedRun, signal: AbortSignal): Promise<'noted' | 'ended'> {
     const { api, workerId, log } = this.#options;
     const distributed = settings.containers > 1;
@@ -138,13 +141,13 @@ export class Coordinator {
     job.lost.addEventListener('abort', onLost);
     if (job.lost.aborted) onLost();
     const run = { runId, role: 'coordinator', containers: settings.containers, lease, jobId: job.id } as const;
-    active.add(run, this.#seeThrough(lease, { config, settings }, entry, job, access.key));
+    active.add(run, this.#follow(lease, { config, settings }, entry, job, access.key));
     log.info('a run begins', { run: runId, containers: settings.containers });
     return lease;
   }
 
-  /** `key` is the one that its containers have. */
-  async #seeThrough(lease: RunLease, { config, settings }: PreparedRun, entry: JournalEntry, job: HeldJob, key: string): Promise<void> {
+  /** Follows a run to its end. `key` is the API key that its containers were given. */
+  async #follow(lease: RunLease, { config, settings }: PreparedRun, entry: JournalEntry, job: HeldJob, key: string): Promise<void> {
     const { journal, api, helpers, reporter, closing, log } = this.#options;
     const { runId } = entry;
     const distributed = settings.containers > 1;
@@ -152,7 +155,7 @@ export class Coordinator {
     if (verdict !== undefined && distributed && lease.reason === undefined) {
       const signals = [closing, lease.signal];
       const exits = await within({ signals }, (signal) => helpers.left(runId, config.actorTimeoutSecs, signal));
-      // Helpers are still at it, and this Worker stops: another one becomes the coordinator.
+      // Helpers are still working and this Worker stops, so another one becomes the coordinator.
       verdict = exits === undefined ? undefined : withHelpers(verdict, exits);
     }
     if (verdict?.status === 'failed' && lease.reason === undefined && api.access.key !== key) {
@@ -173,15 +176,15 @@ export class Coordinator {
       });
     } else if (verdict === undefined) await job.giveBack();
     else {
-      await reporter.settle({ ...entry, verdict }, job, { known: lease.told || (await this.#isOver(runId, config)) });
+      await reporter.settle({ ...entry, verdict }, job, { known: lease.wasReported || (await this.#isOver(runId, config)) });
       return;
     }
     await journal.remove(entry);
   }
 
   /**
-   * Whether the API knows that the run is over: of an image that is not our crawler's only the API can say what its containers have told. It is
-   * asked if it tells the state of a run at all.
+   * Whether the API knows that the run has ended. For an image other than our crawler's, only the API knows what its containers have
+   * reported. It is queried only if its run configurations include a status.
    */
   async #isOver(runId: string, { status }: RunConfig): Promise<boolean> {
     const { api, closing } = this.#options;

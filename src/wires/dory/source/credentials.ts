@@ -21,9 +21,10 @@ const shape = v.object({
   createdAt: v.optional(text),
 });
 
-/** What `peerwork login` keeps: `~/.dory/credentials`, the same file that dory-worker uses. */
+/** Credentials stored by `peerwork login` in `~/.dory/credentials`, the same file that dory-worker uses. */
 export type DoryCredentials = Readonly<v.InferOutput<typeof shape>>;
 
+/** Default path of the stored credentials. */
 export function credentialsFile(): string {
   return join(homedir(), '.dory', 'credentials');
 }
@@ -32,7 +33,7 @@ export function hasCredentials(file = credentialsFile()): boolean {
   return existsSync(file);
 }
 
-/** undefined if nobody is logged in. Throws `dory-credentials-unusable`. The key is kept out of all logs from here on. */
+/** Returns undefined if nobody is logged in. Throws `dory-credentials-unusable`. From here on the key is redacted from all logs. */
 export function readCredentials(file = credentialsFile()): DoryCredentials | undefined {
   let content: string;
   try {
@@ -47,7 +48,7 @@ export function readCredentials(file = credentialsFile()): DoryCredentials | und
   return { ...result.output, apiBaseUrl: withoutSlash(result.output.apiBaseUrl) };
 }
 
-/** Only the owner may look: the file is 0600 in a folder of 0700 from its first moment on, and never half written. */
+/** Writes the file atomically, with mode 0600 from the start, in a folder of mode 0700. */
 export async function writeCredentials(credentials: DoryCredentials, file = credentialsFile()): Promise<void> {
   conceal(credentials.apiKey);
   const folder = dirname(file);
@@ -61,7 +62,7 @@ export async function writeCredentials(credentials: DoryCredentials, file = cred
   }
 }
 
-/** False if there were none. */
+/** Resolves with false if there were none. */
 export async function removeCredentials(file = credentialsFile()): Promise<boolean> {
   if (!existsSync(file)) return false;
   await rm(file, { force: true });
@@ -71,39 +72,39 @@ export async function removeCredentials(file = credentialsFile()): Promise<boole
 export interface ApiAccess {
   readonly apiBaseUrl: string;
   readonly label: string | undefined;
-  /** The key as it is now. */
+  /** Returns the current key. */
   key(): string;
-  /** Looks whether somebody has logged in anew; true if the key is another one now. */
+  /** Reads the stored credentials again; returns true if the key has changed. */
   refresh(): boolean;
 }
 
 /**
- * Which API, and with which key. A key that is given beats the stored one; the stored one is for its own API only. Throws
- * `dory-key-missing`, `dory-key-elsewhere`, `dory-credentials-unusable`.
+ * Determines the API and the key. A given key takes precedence over the stored one, and the stored one is used for its own API only. Throws
+ * `dory-key-missing`, `dory-key-elsewhere` or `dory-credentials-unusable`.
  */
-export function openAccess(given: {
+export function openAccess(options: {
   readonly apiBaseUrl?: string | undefined;
   readonly apiKey?: string | undefined;
   readonly credentialsFile?: string | undefined;
 }): ApiAccess {
-  const { apiKey } = given;
-  const wanted = given.apiBaseUrl === undefined ? undefined : withoutSlash(given.apiBaseUrl);
+  const { apiKey } = options;
+  const wanted = options.apiBaseUrl === undefined ? undefined : withoutSlash(options.apiBaseUrl);
   if (apiKey !== undefined) {
     conceal(apiKey);
-    const apiBaseUrl = wanted ?? readCredentials(given.credentialsFile)?.apiBaseUrl;
+    const apiBaseUrl = wanted ?? readCredentials(options.credentialsFile)?.apiBaseUrl;
     if (apiBaseUrl === undefined) throw new DoryError('dory-key-missing');
     return { apiBaseUrl, label: undefined, key: () => apiKey, refresh: () => false };
   }
-  let stored = readCredentials(given.credentialsFile);
+  let stored = readCredentials(options.credentialsFile);
   if (stored === undefined) throw new DoryError('dory-key-missing');
   const { apiBaseUrl, label } = stored;
   if (wanted !== undefined && wanted !== apiBaseUrl) throw new DoryError('dory-key-elsewhere', `it is for ${apiBaseUrl}, not ${wanted}`);
   let { apiKey: key } = stored;
   const refresh = () => {
     try {
-      stored = readCredentials(given.credentialsFile);
+      stored = readCredentials(options.credentialsFile);
     } catch {
-      return false; // half a log-in, or none: the next look may see more
+      return false; // The file is incomplete or gone; the next refresh may succeed.
     }
     if (stored === undefined || stored.apiBaseUrl !== apiBaseUrl || stored.apiKey === key) return false;
     key = stored.apiKey;
@@ -112,7 +113,7 @@ export function openAccess(given: {
   return { apiBaseUrl, label, key: () => key, refresh };
 }
 
-/** API_BASE_URL may end in slashes; paths begin with one. */
+/** Removes trailing slashes, which API_BASE_URL may have; paths begin with one. */
 export function withoutSlash(url: string): string {
   return url.replace(/\/+$/, '');
 }

@@ -35,18 +35,18 @@ export interface DorySourceParts {
   readonly warning: (error: PeerworkError) => void;
 }
 
-/** How long giving back and saying goodbye may take at the end. */
+/** Time limit for giving back runs and for the final heartbeat, in ms. */
 const CLOSE_MS = 5_000;
 
 /**
- * Takes the runs of a dory-api: from its BullMQ queue as their coordinator, and beside that as a helper of distributed runs that others
- * coordinate. Both count against MAX_CONCURRENT_RUNS, and both only while the Worker has a place free.
+ * Takes the runs of a dory-api: from its BullMQ queue as their coordinator, and in addition as a helper of distributed runs that others
+ * coordinate. Both count against MAX_CONCURRENT_RUNS, and both are taken only while the Worker has a free place.
  *
- * A claim waits for room, and then for whichever comes first: a job of the queue, or, with a heartbeat, a run to join. What comes second
- * is left where it is.
+ * A claim waits for room, and then for whichever comes first: a job of the queue, or a run to join, which is discovered with a heartbeat.
+ * The later one is left where it is.
  *
- * There is no outbox and no outcome sender: how a run ended goes to the API first and then to the queue, under the lock of its job, and the reporter's
- * journal remembers both.
+ * This source uses neither the outbox nor an outcome sender: the end of a run is reported to the API first and then to the queue, under the
+ * lock of its job, and the reporter's journal tracks both.
  */
 export class DorySource extends LeasedSource {
   readonly #parts: DorySourceParts;
@@ -58,7 +58,7 @@ export class DorySource extends LeasedSource {
   readonly #helper: Helper;
   readonly #reporter: Reporter;
   readonly #startedAt: number;
-  /** Recovered what was left behind, and heard the API's settings, or not. */
+  /** Settles when runs of an earlier process are recovered and the first heartbeat has succeeded or failed. */
   readonly #started: Promise<unknown>;
   #catchingUp: Promise<void> | undefined;
 
@@ -79,11 +79,11 @@ export class DorySource extends LeasedSource {
     this.#api = api;
     this.#active = active;
     this.#reporter = reporter;
-    const helpsToo = (runId: string) => active.find('helper', runId) !== undefined;
+    const alsoHelps = (runId: string) => active.find('helper', runId) !== undefined;
     this.#coordinator = new Coordinator({
       ...shared,
       closing,
-      helpers: new HelperWatch({ workerId, api, marks, timing, clock, log, helpsToo }),
+      helpers: new HelperWatch({ workerId, api, marks, timing, clock, log, alsoHelps }),
     });
     this.#helper = new Helper(shared);
     this.#discovery = new Discovery(() => api.distributedRuns(closing));
@@ -91,10 +91,10 @@ export class DorySource extends LeasedSource {
       beatMs: timing.beatMs,
       clock,
       beat: () => {
-        void marks.live();
+        void marks.signalAlive();
         return api.beat(this.#facts());
       },
-      onAnswer: (reply) => this.#hear(reply),
+      onReply: (reply) => this.#onReply(reply),
       onFault: (error) => parts.warning(error),
       refresh: () => access.refresh(),
     });
@@ -108,13 +108,13 @@ export class DorySource extends LeasedSource {
     return lease === undefined ? [] : [lease];
   }
 
-  /** Without room only news help: a run that ends, a key that is accepted again. */
+  /** Without room, polling is pointless: only the end of a run or an accepted key changes that, and both wake the source. */
   protected override idleMs(): number {
     return this.#hasRoom ? 0 : Number.POSITIVE_INFINITY;
   }
 
   get #hasRoom(): boolean {
-    return this.#heartbeat.welcome && this.#active.size < this.#parts.settings.maxConcurrentRuns;
+    return this.#heartbeat.accepted && this.#active.size < this.#parts.settings.maxConcurrentRuns;
   }
 
   flush(signal: AbortSignal): Promise<void> {
@@ -136,18 +136,18 @@ export class DorySource extends LeasedSource {
 
   async #takeOne(ended: AbortSignal): Promise<Lease | undefined> {
     const { queue } = this.#parts;
-    const asking = new Deadline({ signals: [ended] });
-    const [next, offer] = [queue.next(asking.signal), this.#discovery.next(asking.signal)];
+    const waiting = new Deadline({ signals: [ended] });
+    const [next, offer] = [queue.next(waiting.signal), this.#discovery.next(waiting.signal)];
     const first = await Promise.race([next.then((job) => ({ job })), offer.then((runs) => ({ runs }))]);
-    asking.abort();
+    waiting.abort();
     if ('job' in first) return first.job && this.#coordinator.take(first.job, ended);
-    // A job may have come in the very same moment.
+    // A job may have arrived at the same moment.
     const late = await next;
     if (late !== undefined) return this.#coordinator.take(late, ended);
     return first.runs && this.#helper.join(first.runs, ended);
   }
 
-  async #hear(reply: HeartbeatReply): Promise<void> {
+  async #onReply(reply: HeartbeatReply): Promise<void> {
     const { settings, log, warning } = this.#parts;
     if (settings.apply(reply)) log.info('the API has other settings now', { version: settings.version, runs: settings.maxConcurrentRuns });
     this.#active.cancel(reply.cancelled);
@@ -169,7 +169,7 @@ export class DorySource extends LeasedSource {
       startedAt: new Date(this.#startedAt).toISOString(),
       maxConcurrentRuns: settings.maxConcurrentRuns,
       activeRuns: this.#active.list(),
-      // Without an engine that can run containers this source is not opened.
+      // This source is opened only if an engine can run containers.
       dockerOk: true,
       redisOk: queue.up,
       ...(settings.version !== undefined && { configVersion: settings.version }),
@@ -177,7 +177,7 @@ export class DorySource extends LeasedSource {
   }
 }
 
-/** Looks for runs to help with, but only while somebody waits for one: whoever has no place free does not ask the API. */
+/** Discovers runs to help with, but queries the API only while a claim is waiting for one. */
 class Discovery {
   readonly #list: () => Promise<readonly DistributedRun[]>;
   #waiting: ((runs: readonly DistributedRun[] | undefined) => void) | undefined;
@@ -186,7 +186,7 @@ class Discovery {
     this.#list = list;
   }
 
-  /** The runs that the next successful look finds; undefined when the signal aborts. */
+  /** Resolves with the runs that the next successful query finds; undefined when the signal aborts. */
   next(signal: AbortSignal): Promise<readonly DistributedRun[] | undefined> {
     if (signal.aborted) return Promise.resolve(undefined);
     return new Promise((resolve) => {

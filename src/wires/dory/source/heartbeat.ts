@@ -6,23 +6,23 @@ import type { HeartbeatReply } from './shapes.js';
 export interface HeartbeatOptions {
   readonly beatMs: number;
   readonly clock: Clock;
-  /** Tells the API how this Worker is. */
+  /** Sends the state of this Worker to the API. */
   readonly beat: () => Promise<HeartbeatReply>;
-  /** Comes after a beat that was answered; the next beat waits for it. Must not reject. */
-  readonly onAnswer: (reply: HeartbeatReply) => Promise<void>;
+  /** Called after each successful beat; the next beat waits for it. Must not reject. */
+  readonly onReply: (reply: HeartbeatReply) => Promise<void>;
   readonly onFault: (error: PeerworkError) => void;
-  /** Looks whether there is another key now. */
+  /** Reads the credentials again; returns true if the key has changed. */
   readonly refresh: () => boolean;
 }
 
 const MAX_REFUSED_MS = 300_000;
 
 /**
- * Beats at a steady pace, never two at once: a beat that is due while the last one still runs is left out. After a refusal the pauses grow up
- * to five minutes, unless there is a new key.
+ * Sends heartbeats at a steady interval, never two at once: a beat that is due while the last one is in flight is skipped. After a rejected
+ * key, the interval backs off up to five minutes, until there is a new key.
  */
 export class Heartbeat {
-  /** Resolves when the first beat was answered, or was not. */
+  /** Resolves when the first beat has succeeded or failed. */
   readonly first: Promise<void>;
   readonly #options: HeartbeatOptions;
   #timer: Timer | undefined;
@@ -41,12 +41,12 @@ export class Heartbeat {
     this.#tick();
   }
 
-  /** False while the API refuses the key. */
-  get welcome(): boolean {
+  /** False while the API rejects the key. */
+  get accepted(): boolean {
     return this.#backoff.failures === 0;
   }
 
-  /** The API refused the key: here, or somewhere else. */
+  /** Call when the API rejected the key, in this class or elsewhere. */
   refuse(): void {
     this.#refusedUntil = this.#options.clock.now() + this.#backoff.nextMs();
   }
@@ -67,14 +67,14 @@ export class Heartbeat {
   }
 
   async #beat(): Promise<void> {
-    const { beat, onAnswer, onFault } = this.#options;
+    const { beat, onReply, onFault } = this.#options;
     this.#busy = true;
     try {
       const reply = await beat();
       this.#backoff.reset();
       this.#refusedUntil = 0;
       this.#onFirst();
-      if (!this.#closed) await onAnswer(reply);
+      if (!this.#closed) await onReply(reply);
     } catch (thrown) {
       const error = asPeerworkError(thrown);
       if (error.code === 'dory-key-refused') this.refuse();

@@ -5,7 +5,7 @@ import type { DoryTiming } from './timing.js';
 
 export interface HeldJobOptions {
   readonly job: Job;
-  /** Of the lock: says that it is ours. */
+  /** Token that proves ownership of the lock. */
   readonly token: string;
   readonly timing: Pick<DoryTiming, 'lockMs' | 'extendMs'>;
   readonly clock: Clock;
@@ -13,27 +13,29 @@ export interface HeldJobOptions {
 }
 
 /**
- * A BullMQ job whose lock is ours. The lock is extended until the job is settled. It is lost when Redis says that it belongs to somebody
- * else or is gone, and also when it could not be extended for as long as it lasts: then another Worker may have the job by now.
+ * A BullMQ job whose lock this Worker holds. The lock is extended until the job is settled. It counts as lost when Redis reports that it is
+ * gone or another Worker's, and also when it could not be extended for its whole duration, because another Worker may have the job by then.
  */
 export class HeldJob {
   readonly id: string;
   readonly token: string;
   readonly data: unknown;
-  /** 1 for the first. */
+  /** 1 for the first attempt. */
   readonly attempt: number;
-  /** Why it is to be failed unrun, if so: it has ended its Worker too often. */
+  /** Why the job must fail without a run, if so: it has crashed its Workers too often. */
   readonly doomed: string | undefined;
-  /** Whether BullMQ would try it again if it failed. */
+  /** Whether BullMQ would retry the job if it failed. */
   readonly retries: boolean;
-  /** Called once the job is settled or given back, and not if it was lost: then it is another Worker's to say. Must not reject. */
+  /**
+   * Called when the job is settled or given back, but not when it was lost, because then another Worker is responsible. Must not reject.
+   */
   onEnd: (() => Promise<void>) | undefined;
   readonly #options: HeldJobOptions;
   readonly #lost = new AbortController();
   #extending: Timer | undefined;
   #expiring: Timer | undefined;
-  /** False from the moment the job is settled: a settled job has no lock, so that an extension which is still under way tells nothing. */
-  #extended = true;
+  /** False once the job is settled: a settled job has no lock, so the result of an extension in flight means nothing. */
+  #isExtending = true;
 
   constructor(options: HeldJobOptions) {
     const { job, token } = options;
@@ -44,7 +46,7 @@ export class HeldJob {
     this.attempt = job.attemptsMade + 1;
     this.doomed = job.deferredFailure || undefined;
     this.retries = this.attempt < (job.opts.attempts ?? 1);
-    this.#live();
+    this.#renewed();
   }
 
   get lost(): AbortSignal {
@@ -55,27 +57,27 @@ export class HeldJob {
     return this.#end('completed', ({ job, token }) => job.moveToCompleted(value, token, false));
   }
 
-  /** BullMQ tries it again if the job has attempts left. */
+  /** Fails the job; BullMQ retries it if it has attempts left. */
   fail(message: string): Promise<boolean> {
     return this.#end('failed', ({ job, token }) => job.moveToFailed(new Error(message), token, false));
   }
 
-  /** To the front of the queue, as if it had never been taken. */
+  /** Returns the job to the front of the queue as if it had never been taken. */
   giveBack(): Promise<boolean> {
     return this.#end('given back', ({ job, token }) => job.moveToWait(token));
   }
 
-  /** Stops extending the lock: whoever looks for stalled jobs finds it when the lock runs out. */
+  /** Stops extending the lock; the check for stalled jobs finds the job when the lock expires. */
   abandon(): void {
     this.#endExtending();
     this.#expiring?.cancel();
   }
 
-  /** False if that did not come about, because the lock is lost. Never rejects. */
+  /** Settles the job. Resolves with false if that failed because the lock is lost. Never rejects. */
   async #end(how: string, move: (options: HeldJobOptions) => Promise<unknown>): Promise<boolean> {
     const { log } = this.#options;
     this.#endExtending();
-    // While Redis is away the move waits; the lock may run out in that time.
+    // While Redis is unreachable the move waits, and the lock may expire meanwhile.
     const lost = new Promise<false>((resolve) => {
       if (this.#lost.signal.aborted) resolve(false);
       this.#lost.signal.addEventListener('abort', () => resolve(false), { once: true });
@@ -98,12 +100,12 @@ export class HeldJob {
   }
 
   #endExtending(): void {
-    this.#extended = false;
+    this.#isExtending = false;
     this.#extending?.cancel();
   }
 
-  /** From one extension to the next. */
-  #live(): void {
+  /** Restarts the expiry timer and schedules the next extension. */
+  #renewed(): void {
     const { clock, timing } = this.#options;
     this.#expiring?.cancel();
     this.#expiring = clock.after(timing.lockMs, () => this.#lose('it could not be extended in time'), { unref: true });
@@ -118,12 +120,12 @@ export class HeldJob {
     const { job, token, timing, log } = this.#options;
     try {
       const extended = await job.extendLock(token, timing.lockMs);
-      if (!this.#extended) return;
-      if (extended === 1) this.#live();
+      if (!this.#isExtending) return;
+      if (extended === 1) this.#renewed();
       else this.#lose('another Worker has it, or it is gone');
     } catch (error) {
       log.debug('the lock of a job could not be extended', { job: this.id, error });
-      if (this.#extended) this.#extendAfter(timing.extendMs / 10);
+      if (this.#isExtending) this.#extendAfter(timing.extendMs / 10);
     }
   }
 

@@ -13,11 +13,11 @@ export interface HelperWatchOptions {
   readonly timing: DoryTiming;
   readonly clock: Clock;
   readonly log: Log;
-  /** Whether this Worker helps with the run besides, which it began before it became the coordinator. */
-  readonly helpsToo: (runId: string) => boolean;
+  /** Whether this Worker also helps with the run, having joined it before it became its coordinator. */
+  readonly alsoHelps: (runId: string) => boolean;
 }
 
-/** The coordinator's view of those who help. */
+/** Tracks the helpers of a run on behalf of its coordinator. */
 export class HelperWatch {
   readonly #options: HelperWatchOptions;
 
@@ -26,18 +26,18 @@ export class HelperWatch {
   }
 
   /**
-   * Waits until nobody helps with the run any more, and says how those who did have ended; undefined if the signal aborts first. A helper
-   * that is not heard of any more is not waited for, and nobody longer than the run may last. One of whom the API says no more than an id
-   * is heard of by its sign of life in the run queue's Redis; one that gives none (it is no peerwork) has `waitGraceMs`: its containers
-   * run dry when those of the coordinator do.
+   * Waits until nobody helps with the run any more, and resolves with the helpers' exit codes; undefined if the signal aborts first. A
+   * helper without recent heartbeats is not waited for, and no helper longer than the run may last. If the API reports only the id of a
+   * helper, its sign of life in the run queue's Redis counts; a helper that leaves none (it is not peerwork) gets `waitGraceMs`, because
+   * its containers run out of work when those of the coordinator do.
    */
   async left(runId: string, timeoutSecs: number | undefined, signal: AbortSignal): Promise<readonly HelperExit[] | undefined> {
     const { clock, timing, log } = this.#options;
     const atMostMs = timeoutSecs === undefined ? timing.untimedWaitMs : timeoutSecs * 1_000 + timing.waitGraceMs;
     const startedAt = clock.now();
     const until = startedAt + atMostMs;
-    for (let told = ''; ; ) {
-      const { helping, exits } = await this.#look(runId, signal, clock.now() < startedAt + timing.waitGraceMs);
+    for (let lastLogged = ''; ; ) {
+      const { helping, exits } = await this.#query(runId, signal, clock.now() < startedAt + timing.waitGraceMs);
       if (signal.aborted) return undefined;
       if (helping.length === 0) return exits;
       if (clock.now() >= until) {
@@ -48,21 +48,25 @@ export class HelperWatch {
         });
         return exits;
       }
-      if (told !== helping.join(' ')) log.info('a run waits for its helpers', { run: runId, helpers: helping.join(' ') });
-      told = helping.join(' ');
+      if (lastLogged !== helping.join(' ')) log.info('a run waits for its helpers', { run: runId, helpers: helping.join(' ') });
+      lastLogged = helping.join(' ');
       await pause(clock, timing.pollMs, signal);
       if (signal.aborted) return undefined;
     }
   }
 
-  /** `patient`: who cannot be heard of is waited for as well. */
-  async #look(runId: string, signal: AbortSignal, patient: boolean): Promise<{ helping: readonly string[]; exits: readonly HelperExit[] }> {
-    const { api, workerId, marks, clock, timing, log, helpsToo } = this.#options;
+  /** `patient`: also counts helpers of which nothing is known. */
+  async #query(
+    runId: string,
+    signal: AbortSignal,
+    patient: boolean,
+  ): Promise<{ helping: readonly string[]; exits: readonly HelperExit[] }> {
+    const { api, workerId, marks, clock, timing, log, alsoHelps } = this.#options;
     try {
       const run = (await api.distributedRuns(signal)).find((each) => each.runId === runId);
-      const others = (run?.participants ?? []).filter((each) => each.workerId !== workerId || helpsToo(runId));
-      const bare = others.filter(({ heartbeatAt }) => heartbeatAt === undefined).map((each) => each.workerId);
-      const alive = await marks.alive(bare);
+      const others = (run?.participants ?? []).filter((each) => each.workerId !== workerId || alsoHelps(runId));
+      const unknownAge = others.filter(({ heartbeatAt }) => heartbeatAt === undefined).map((each) => each.workerId);
+      const alive = await marks.alive(unknownAge);
       const helping = others.filter((each) =>
         each.heartbeatAt === undefined ? patient || alive.has(each.workerId) : clock.wall() - each.heartbeatAt < timing.staleMs,
       );
@@ -70,7 +74,7 @@ export class HelperWatch {
     } catch (thrown) {
       const error = asPeerworkError(thrown);
       log.debug('who helps with a run could not be asked', { run: runId, error });
-      // With a key that is refused nobody will ever be seen to leave.
+      // With a rejected key, no helper would ever be seen to leave.
       return { helping: error.code === 'dory-key-refused' ? [] : ['(unknown)'], exits: [] };
     }
   }

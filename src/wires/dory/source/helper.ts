@@ -5,17 +5,20 @@ import { crawlOfRun, type RoleOptions } from './role.js';
 import { RunLease } from './run-lease.js';
 import { type DistributedRun, hasEnded } from './shapes.js';
 
-/** Joins runs that other Workers coordinate: own containers on the same request queue. Says nothing of the run but that it leaves. */
+/**
+ * Joins runs that other Workers coordinate, with containers of its own on the same request queue. Reports nothing about the run except that
+ * it leaves.
+ */
 export class Helper {
   readonly #options: RoleOptions;
-  /** Runs that this Worker has helped with: for them there was nothing left to do. Two helpers that came back in turn would never let a run end. */
+  /** Runs that this Worker has helped with and that had no work left for it. Two helpers rejoining in turn would never let a run end. */
   readonly #helped = new Set<string>();
 
   constructor(options: RoleOptions) {
     this.#options = options;
   }
 
-  /** Those of the runs that this Worker could help with. */
+  /** Returns those runs that this Worker could help with. */
   joinable(runs: readonly DistributedRun[]): readonly DistributedRun[] {
     const { workerId, active, settings } = this.#options;
     if (settings.crawlerRedisUrl === undefined) return [];
@@ -30,7 +33,7 @@ export class Helper {
     );
   }
 
-  /** The lease of the first run that takes it; undefined if none does. Never rejects. */
+  /** Joins the first run that accepts it and resolves with its lease; undefined if none does. Never rejects. */
   async join(runs: readonly DistributedRun[], signal: AbortSignal): Promise<RunLease | undefined> {
     const { log, onRefused } = this.#options;
     for (const run of runs) {
@@ -64,7 +67,7 @@ export class Helper {
         if (image !== undefined && crawlerRedisUrl !== undefined) {
           const used = { image, containers, crawlerRedisUrl };
           const lease = new RunLease(runId, crawlOfRun({ runId, workerId, config, settings: used, api: api.access, role: 'helper' }), 1);
-          active.add({ runId, role: 'helper', containers, lease }, this.#seeThrough(lease, entry));
+          active.add({ runId, role: 'helper', containers, lease }, this.#follow(lease, entry));
           log.info('helps with a run', { run: runId, containers });
           return lease;
         }
@@ -77,8 +80,11 @@ export class Helper {
     return undefined;
   }
 
-  /** A helper that stops early does no harm: what it had in hand comes back to the queue. Only containers that failed are told. */
-  async #seeThrough(lease: RunLease, entry: JournalEntry): Promise<void> {
+  /**
+   * Reports that the helper leaves. Stopping early does no harm, because unfinished requests return to the queue, so only a failure of
+   * containers is reported.
+   */
+  async #follow(lease: RunLease, entry: JournalEntry): Promise<void> {
     const verdict = verdictOf(await lease.outcome);
     this.#helped.add(entry.runId);
     await this.#options.reporter.leave({ ...entry, verdict: lease.reason === undefined && verdict !== undefined ? verdict : LEFT });

@@ -10,16 +10,16 @@ const entry = v.object({
   runId: text,
   role: v.picklist(['coordinator', 'helper']),
   workerId: text,
-  /** Of a coordinator: the BullMQ job and the token of its lock. */
+  /** Coordinators only: id of the BullMQ job, and the token of its lock. */
   jobId: v.optional(v.string()),
   token: v.optional(v.string()),
-  /** How it ended, where the API has not heard of it. */
+  /** How the run ended, until the API knows. */
   verdict: v.optional(
     v.object({
       status: v.picklist(['completed', 'failed']),
       exitCode: v.number(),
       error: v.optional(v.string()),
-      /** Of a failure: the last lines that the containers printed. */
+      /** Last lines printed by the containers of a failed run. */
       log: v.optional(v.string()),
     }),
   ),
@@ -29,8 +29,8 @@ export type Verdict = NonNullable<JournalEntry['verdict']>;
 const entries = v.array(entry);
 
 /**
- * The runs that this Worker has, kept in a file: after a crash the next process gives back at once what else would only be missed when
- * its lock runs out, and tells the API what it could not be told before. Results are not in it; containers deliver them themselves.
+ * Persists the runs that this Worker has: after a crash the next process gives them back at once, which would otherwise happen only when
+ * their locks expire, and delivers the reports that are still pending. Results are not included; containers deliver them themselves.
  */
 export class Journal {
   readonly #file: string;
@@ -62,7 +62,7 @@ export class Journal {
     return [...this.#entries.values()];
   }
 
-  /** Replaces what is known of the same run in the same role. Never rejects: without a disk only the comfort after a crash is lost. */
+  /** Replaces the entry of the same run and role. Never rejects: without a disk, only the quick recovery after a crash is lost. */
   put(each: JournalEntry): Promise<void> {
     this.#entries.set(runKey(each), each);
     return this.#write();
@@ -85,7 +85,7 @@ export class Journal {
   }
 }
 
-/** Of a run in one role: a Worker may have the same run as coordinator and as helper. */
+/** Key of a run in one role: a Worker may have the same run as coordinator and as helper. */
 export function runKey({ runId, role }: Pick<JournalEntry, 'runId' | 'role'>): string {
   return `${role} ${runId}`;
 }

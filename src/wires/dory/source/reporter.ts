@@ -7,46 +7,46 @@ import { type Journal, type JournalEntry, runKey, type Verdict } from './journal
 import type { RunQueue } from './run-queue.js';
 import type { HelperExit } from './shapes.js';
 
-/** What docker says when a container could not be started; said for it when none got that far. */
+/** Docker's exit code for a container that could not be started; also used if no container got that far. */
 const EXIT_NOT_STARTED = 125;
 
-/** As of a program ended by SIGTERM. */
+/** Exit code of a program ended by SIGTERM. */
 export const EXIT_CANCELLED = 143;
 
-/** Of a helper that just stops helping. */
+/** Verdict of a helper that simply leaves. */
 export const LEFT: Verdict = { status: 'completed', exitCode: 0 };
 
 export interface ReporterOptions {
   readonly api: DoryApi;
   readonly journal: Journal;
   readonly log: Log;
-  /** Aborted when the source closes: one try must do from then on. */
+  /** Aborted when the source closes; from then on each report gets a single attempt. */
   readonly closing: AbortSignal;
-  /** The API does not accept the key any more. */
+  /** Called when the API rejects the key. */
   readonly onRefused: (error: PeerworkError) => void;
 }
 
 export interface SettleOptions {
   readonly tries?: number;
-  /** The API has heard it from a container. */
+  /** Whether a container has already reported the end to the API. */
   readonly known?: boolean;
 }
 
 /**
- * Tells how runs ended: the API first, then the run queue. What the API cannot be told stays in the journal and is told with a later
- * heartbeat, or by the next process.
+ * Reports how runs ended: to the API first, then to the run queue. A report that the API cannot receive stays in the journal and is retried
+ * with a later heartbeat, or by the next process.
  */
 export class Reporter {
   readonly #options: ReporterOptions;
-  readonly #telling = new Set<string>();
+  readonly #inFlight = new Set<string>();
 
   constructor(options: ReporterOptions) {
     this.#options = options;
   }
 
   /**
-   * Of a run that this Worker coordinates. A failure that the API does not hear because it refuses the key says more of the key than of the run,
-   * whose containers have the same one: the job goes back to the queue. Never rejects.
+   * Settles a run that this Worker coordinates. A failure that the API does not accept because it rejects the key says more about the key
+   * than about the run, whose containers used the same key: the job goes back to the queue. Never rejects.
    */
   async settle(
     entry: JournalEntry & { readonly verdict: Verdict },
@@ -56,8 +56,8 @@ export class Reporter {
     const { journal, log } = this.#options;
     const { runId, verdict } = entry;
     await journal.put(entry);
-    const told = known ? 'told' : await this.#tell(entry, how);
-    if (told === 'refused' && verdict.status === 'failed') {
+    const result = known ? 'delivered' : await this.#report(entry, how);
+    if (result === 'refused' && verdict.status === 'failed') {
       log.warn('a run is given back: the key was refused while it ran', {
         run: runId,
         exitCode: verdict.exitCode,
@@ -71,29 +71,29 @@ export class Reporter {
     log.info('a run ended', { run: runId, status, exitCode });
     if (status === 'completed') await job.complete({ runId, exitCode });
     else await job.fail(error);
-    // Tried again, it may end otherwise.
-    const again = status === 'failed' && job.retries;
-    if (told === 'told' || again) await journal.remove(entry);
+    // A retry may end differently, so the failure need not be delivered.
+    const willRetry = status === 'failed' && job.retries;
+    if (result === 'delivered' || willRetry) await journal.remove(entry);
     else await journal.put({ runId, role: 'coordinator', workerId: entry.workerId, verdict });
   }
 
-  /** Of a run that this Worker helped with. Never rejects. */
+  /** Reports that this Worker leaves a run it helped with. Never rejects. */
   async leave(entry: JournalEntry & { readonly verdict: Verdict }, how: { tries?: number } = {}): Promise<void> {
     await this.#options.journal.put(entry);
-    if ((await this.#tell(entry, how)) === 'told') await this.#options.journal.remove(entry);
+    if ((await this.#report(entry, how)) === 'delivered') await this.#options.journal.remove(entry);
   }
 
-  /** Tries again what could not be told. */
+  /** Retries the pending reports. */
   async catchUp(): Promise<void> {
     const { journal } = this.#options;
     for (const entry of journal.all()) {
-      if (entry.verdict === undefined || entry.token !== undefined || this.#telling.has(runKey(entry))) continue;
-      if ((await this.#tell({ ...entry, verdict: entry.verdict }, { tries: 1 })) !== 'told') return;
+      if (entry.verdict === undefined || entry.token !== undefined || this.#inFlight.has(runKey(entry))) continue;
+      if ((await this.#report({ ...entry, verdict: entry.verdict }, { tries: 1 })) !== 'delivered') return;
       await journal.remove(entry);
     }
   }
 
-  /** What an earlier process has left behind: runs that it had when it was killed can begin anew elsewhere at once. Never rejects. */
+  /** Recovers what an earlier process left behind, so that runs it had when it was killed can start elsewhere at once. Never rejects. */
   async recover(queue: RunQueue): Promise<void> {
     const { journal, log } = this.#options;
     for (const entry of journal.all()) {
@@ -119,19 +119,19 @@ export class Reporter {
     }
   }
 
-  /** `told`: the API knows now, or does not want to. */
-  async #tell(
+  /** Reports to the API. `delivered`: the API knows now, or declined the report. */
+  async #report(
     entry: JournalEntry & { readonly verdict: Verdict },
     { tries }: { tries?: number } = {},
-  ): Promise<'told' | 'later' | 'refused'> {
+  ): Promise<'delivered' | 'later' | 'refused'> {
     const { api, log, closing, onRefused } = this.#options;
     const { runId, role, workerId, verdict } = entry;
     const options = closing.aborted ? { tries: 1 } : { signal: closing, ...(tries !== undefined && { tries }) };
-    this.#telling.add(runKey(entry));
+    this.#inFlight.add(runKey(entry));
     try {
       if (role === 'helper') await api.leave(runId, workerId, verdict.exitCode, options);
       else await api.postStatus(runId, { ...verdict, fallback: true }, options);
-      return 'told';
+      return 'delivered';
     } catch (thrown) {
       const error = asPeerworkError(thrown);
       log.warn('the API could not be notified how a run ended', { run: runId, role, code: error.code, error });
@@ -139,23 +139,27 @@ export class Reporter {
       onRefused(error);
       return 'refused';
     } finally {
-      this.#telling.delete(runKey(entry));
+      this.#inFlight.delete(runKey(entry));
     }
   }
 }
 
-/** How the containers of a run ended, the worst of their exit codes found by the runner; undefined if it was given back unfinished. */
+/**
+ * Converts the outcome of a run's containers, whose worst exit code the runner has determined; undefined if the run was given back
+ * unfinished.
+ */
 export function verdictOf(outcome: Outcome): Verdict | undefined {
   if (outcome.state === 'released') return undefined;
   if (outcome.state === 'completed') return { status: 'completed', exitCode: 0 };
   return failure(outcome.error.message, outcome.error.exitCode || EXIT_NOT_STARTED);
 }
 
+/** Verdict of a failed run. */
 export function failure(error: string, exitCode = EXIT_NOT_STARTED): Verdict {
   return { status: 'failed', exitCode, error };
 }
 
-/** With what the helpers reported when they left. */
+/** Merges in the exit codes that helpers reported when they left. */
 export function withHelpers(own: Verdict, exits: readonly HelperExit[]): Verdict {
   const worst = exits.reduce((most, each) => (each.exitCode > most.exitCode ? each : most), { workerId: '', exitCode: own.exitCode });
   if (worst.exitCode <= own.exitCode) return own;

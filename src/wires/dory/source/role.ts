@@ -10,7 +10,7 @@ import type { RunSettings, Settings } from './settings.js';
 import type { RunConfig } from './shapes.js';
 import type { SharedMarks } from './shared-marks.js';
 
-/** What a Worker needs for a run in either of its roles, as the coordinator or as a helper. */
+/** Dependencies shared by the roles coordinator and helper. */
 export interface RoleOptions {
   readonly workerId: string;
   readonly api: DoryApi;
@@ -20,7 +20,7 @@ export interface RoleOptions {
   readonly reporter: Reporter;
   readonly marks: SharedMarks;
   readonly log: Log;
-  /** The API does not accept the key any more. */
+  /** Called when the API rejects the key. */
   readonly onRefused: (error: PeerworkError) => void;
 }
 
@@ -34,8 +34,8 @@ interface CrawlOfRun {
 }
 
 /**
- * The job for the runner `crawl`. The key in it goes to the containers through their environment. A coordinator's containers are called
- * `worker-1` …; those of a helper carry its Worker's id as well, so that no two of a run are called the same.
+ * Builds the job for the runner `crawl`. Containers receive its key through their environment. A coordinator's containers are named
+ * `worker-1`, `worker-2` and so on; those of a helper also carry its Worker's id, so that names are unique within a run.
  */
 export function crawlOfRun({ runId, workerId, config, settings, api, role }: CrawlOfRun): Json {
   const helps = role === 'helper';

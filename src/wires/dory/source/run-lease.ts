@@ -2,33 +2,33 @@ import type { Json, Outcome, Progress } from '../../../job/job.js';
 import { redact } from '../../../log.js';
 import { HeldLease } from '../../../sources/held-lease.js';
 
-/** Why a run is to be stopped although its Worker goes on. */
+/** Why a run is stopped although its Worker continues. */
 export type StopReason = 'lost' | 'cancelled';
 
-/** Of what the containers of a run that fails have printed, its API is told so many lines, and no more than so many characters. */
+/** Limits for the container output that is reported to the API with a failed run, in lines and characters. */
 const LAST_LINES = 50;
 const LAST_CHARS = 16_384;
 
-/** A run in the hands of the Worker: as coordinator or helper of it, whoever made the lease waits for its outcome. */
+/** Lease of a run. Its creator, coordinator or helper, waits for the outcome. */
 export class RunLease extends HeldLease {
-  /** How the Worker ended it. */
+  /** How the run ended at the Worker. */
   readonly outcome: Promise<Outcome>;
   #reason: StopReason | undefined;
   #lines: string[] = [];
-  #told = false;
+  #wasReported = false;
 
   constructor(runId: string, data: Json, attempt: number) {
-    // The runner holds the run to its own time limit.
+    // The runner enforces the run's own time limit.
     const job = { id: runId, channel: 'dory', data, attempt, timeoutMs: 0 };
-    let end: (outcome: Outcome) => void = () => {};
-    // Whoever stops it waits for its outcome too.
-    super({ job, runner: 'crawl', startedAt: 0 }, async (outcome) => end(outcome));
+    let resolveOutcome: (outcome: Outcome) => void = () => {};
+    // The code that stops the run also waits for its outcome.
+    super({ job, runner: 'crawl', startedAt: 0 }, async (outcome) => resolveOutcome(outcome));
     this.outcome = new Promise((resolve) => {
-      end = resolve;
+      resolveOutcome = resolve;
     });
   }
 
-  /** Set once it was stopped. */
+  /** Set once the run was stopped. */
   get reason(): StopReason | undefined {
     return this.#reason;
   }
@@ -38,19 +38,19 @@ export class RunLease extends HeldLease {
     super.stop();
   }
 
-  /** A container has told the API how the run ended. */
-  get told(): boolean {
-    return this.#told;
+  /** Whether a container has reported the end of the run to the API. */
+  get wasReported(): boolean {
+    return this.#wasReported;
   }
 
-  /** The last that its containers have printed, without secrets. */
+  /** Last output of the containers, with secrets redacted. */
   get lastLines(): string {
     return redact(this.#lines.slice(-LAST_LINES).join('\n')).slice(-LAST_CHARS);
   }
 
   /**
-   * Dory has no place for what a run says while it runs: containers tell the API themselves. That they did is to be known, and the last lines
-   * are for a run that fails.
+   * dory-api has no call for the progress of a run: containers report to it themselves. Only whether they reported the end is recorded
+   * here, and the last lines in case the run fails.
    */
   override report(progress: Progress): void {
     if (progress.kind === 'log') {
@@ -59,6 +59,6 @@ export class RunLease extends HeldLease {
       return;
     }
     if (progress.kind !== 'progress' || typeof progress.value !== 'object' || progress.value === null) return;
-    if (!Array.isArray(progress.value) && (progress.value as { readonly told?: unknown }).told === true) this.#told = true;
+    if (!Array.isArray(progress.value) && (progress.value as { readonly told?: unknown }).told === true) this.#wasReported = true;
   }
 }

@@ -13,11 +13,11 @@ import type { DoryTiming } from './timing.js';
 
 const bullmq = await optionalPackage('bullmq');
 
-/** A crash of the Worker that holds a job counts one; a run that ends its Worker again and again is failed after so many. */
+/** A crash of the Worker that holds a job counts as one stall; a run that keeps crashing its Workers fails after this many. */
 const MAX_STALLED = 3;
 const RETRY_MS = 1_000;
-/** An answer without a job that comes sooner was not waited for: the queue is paused or limited. */
-const UNWAITED_MS = 20;
+/** An empty reply that arrives sooner did not block: the queue is paused or rate-limited. */
+const NON_BLOCKING_MS = 20;
 const RECONNECT_MS = 200;
 const MAX_RECONNECT_MS = 2_000;
 const CLOSE_MS = 2_000;
@@ -33,8 +33,8 @@ export interface RunQueueOptions {
 }
 
 /**
- * The BullMQ queue of runs, job by job. BullMQ's blocking fetch cannot be withdrawn; so there is at most one, kept open from one `next` to
- * the following, and a job that it brings when nobody asks any more goes straight back to the front of the queue.
+ * The BullMQ queue of runs, one job at a time. BullMQ's blocking fetch cannot be cancelled, so at most one is in flight; it is kept open
+ * from one `next` to the following, and a job that arrives while nobody is waiting goes straight back to the front of the queue.
  */
 export class RunQueue {
   readonly #options: RunQueueOptions;
@@ -42,8 +42,8 @@ export class RunQueue {
   readonly #closing = new AbortController();
   #taker: ((job: HeldJob | undefined) => void) | undefined;
   #pumping = false;
-  /** Answers in a row that were not waited for. */
-  #unwaited = 0;
+  /** Number of consecutive replies that did not block. */
+  #nonBlocking = 0;
   #up = false;
 
   constructor(options: RunQueueOptions) {
@@ -51,12 +51,12 @@ export class RunQueue {
     this.#worker = this.#open();
   }
 
-  /** Whether Redis answers, as far as is known. */
+  /** Whether Redis was reachable at the last contact. */
   get up(): boolean {
     return this.#up;
   }
 
-  /** Waits for a job; undefined when the signal aborts or the queue is closed. One at a time. */
+  /** Waits for a job; resolves with undefined when the signal aborts or the queue is closed. Only one call at a time. */
   next(signal: AbortSignal): Promise<HeldJob | undefined> {
     if (signal.aborted || this.#closing.signal.aborted) return Promise.resolve(undefined);
     return new Promise((resolve) => {
@@ -72,7 +72,7 @@ export class RunQueue {
     });
   }
 
-  /** A job that an earlier process of this Worker held: undefined if it is not ours any more. */
+  /** Reclaims a job that an earlier process of this Worker held; undefined if its lock is no longer ours. */
   async reclaim(id: string, token: string): Promise<HeldJob | undefined> {
     const job = await bullmq.Job.fromId(this.#worker, id);
     if (job === undefined || (await job.extendLock(token, this.#options.timing.lockMs)) !== 1) return undefined;
@@ -82,7 +82,7 @@ export class RunQueue {
   async close(): Promise<void> {
     this.#closing.abort();
     this.#taker?.(undefined);
-    // Forced: nothing is awaited that needs a Redis which may be away.
+    // Forced close: waits for nothing that needs a reachable Redis.
     const closed = new AbortController();
     const closing = this.#worker.close(true).finally(() => closed.abort());
     await Promise.race([closing, pause(this.#options.clock, CLOSE_MS, closed.signal)]);
@@ -99,7 +99,7 @@ export class RunQueue {
       stalledInterval: timing.stalledMs,
       maxStalledCount: MAX_STALLED,
     });
-    // Without a listener an 'error' would end the process; BullMQ reconnects by itself.
+    // Without a listener, an 'error' event would crash the process; BullMQ reconnects by itself.
     worker.on('error', (error) => this.#fault(error));
     worker.on('ready', () => {
       this.#up = true;
@@ -108,7 +108,10 @@ export class RunQueue {
     return worker;
   }
 
-  /** BullMQ asks for the server's version once: a client for which that failed, for want of rights or of a primary, fails for ever. */
+  /**
+   * BullMQ requests the server's version once: a client for which that failed, for lack of permission or of a primary, stays broken
+   * forever.
+   */
   async #renewIfBroken(): Promise<void> {
     const broken = this.#worker;
     const isBroken = await Promise.race([
@@ -128,22 +131,22 @@ export class RunQueue {
     this.#pumping = true;
     while (this.#taker !== undefined) {
       const token = randomUUID();
-      const askedAt = clock.now();
+      const requestedAt = clock.now();
       try {
         const job = (await this.#worker.getNextJob(token)) as Job | undefined;
         this.#up = true;
-        // BullMQ first looks and only then waits: one answer that was not waited for says nothing, several in a row do.
-        const unwaited = job === undefined && clock.now() - askedAt < UNWAITED_MS;
-        this.#unwaited = unwaited ? this.#unwaited + 1 : 0;
+        // BullMQ polls once before it blocks: a single reply that did not block proves nothing, several in a row do.
+        const nonBlocking = job === undefined && clock.now() - requestedAt < NON_BLOCKING_MS;
+        this.#nonBlocking = nonBlocking ? this.#nonBlocking + 1 : 0;
         if (job !== undefined) await this.#deliver(this.#hold(job, token));
-        else if (this.#unwaited > 2) await pause(clock, RETRY_MS, this.#closing.signal);
+        else if (this.#nonBlocking > 2) await pause(clock, RETRY_MS, this.#closing.signal);
       } catch (error) {
         this.#fault(error);
         await pause(clock, RETRY_MS, this.#closing.signal);
         await this.#renewIfBroken();
       }
     }
-    // In the same breath as the last look at who asks.
+    // Nothing may be awaited between the last check of `#taker` and this line.
     this.#pumping = false;
   }
 

@@ -2,7 +2,7 @@ import { conceal, type Log, type LogLevel, logLevels } from '../../../log.js';
 import { DEFAULT_CONTAINERS, DEFAULT_MAX_RUNS } from '../defaults.js';
 import type { HeartbeatReply, OperationalSettings, RunConfig } from './shapes.js';
 
-/** What one run is run with. */
+/** Settings that apply to one run. */
 export interface RunSettings {
   readonly image: string | undefined;
   readonly containers: number;
@@ -10,10 +10,11 @@ export interface RunSettings {
 }
 
 /**
- * The operational settings in force. From the API: run > this Worker > all Workers; then this machine's own; then the default. A Worker
- * that is pinned (CONFIG_SOURCE=local) ignores what the API serves for Workers *and* for a run: its own beat the default, nothing else.
+ * The operational settings in force. Settings from the API take precedence, those of the run over those of this Worker over those of all
+ * Workers; then come this machine's own, then the defaults. A pinned Worker (CONFIG_SOURCE=local) ignores what the API serves for Workers
+ * *and* for a run, and uses only its own settings and the defaults.
  *
- * What changes while runs go on is for the next ones: each run has asked once.
+ * Changes apply to later runs; each run reads its settings once.
  */
 export class Settings {
   readonly pinned: boolean;
@@ -30,7 +31,7 @@ export class Settings {
     this.pinned = pinned;
   }
 
-  /** Of what the API served last; told back to it with each heartbeat. */
+  /** Version of the configuration that the API served last; sent back with each heartbeat. */
   get version(): string | number | undefined {
     return this.#version;
   }
@@ -47,7 +48,7 @@ export class Settings {
     return this.#of('crawlerRedisUrl');
   }
 
-  /** True if something is different now. */
+  /** Applies the configuration in a heartbeat's reply; returns true if anything changed. */
   apply({ config, configVersion }: HeartbeatReply): boolean {
     if (config === undefined) return false;
     this.#version = configVersion;
@@ -62,15 +63,15 @@ export class Settings {
   }
 
   ofRun(run: Pick<RunConfig, 'dockerImage' | 'containerCount'>): RunSettings {
-    const of = this.pinned ? {} : run;
+    const requested = this.pinned ? {} : run;
     return {
-      image: of.dockerImage ?? this.#of('dockerImage') ?? (this.pinned ? run.dockerImage : undefined),
-      containers: of.containerCount ?? this.#of('containerCount') ?? DEFAULT_CONTAINERS,
+      image: requested.dockerImage ?? this.#of('dockerImage') ?? (this.pinned ? run.dockerImage : undefined),
+      containers: requested.containerCount ?? this.#of('containerCount') ?? DEFAULT_CONTAINERS,
       crawlerRedisUrl: this.crawlerRedisUrl,
     };
   }
 
-  /** A helper has as many containers as the run, unless this Worker's owner wants fewer of them. */
+  /** A helper runs as many containers as the run, unless this Worker's owner allows fewer. */
   asHelper(run: Pick<RunConfig, 'dockerImage' | 'containerCount'>): RunSettings {
     const { image, crawlerRedisUrl } = this.ofRun(run);
     const wanted = run.containerCount ?? this.#of('containerCount') ?? DEFAULT_CONTAINERS;
@@ -83,25 +84,25 @@ export class Settings {
   }
 }
 
-/** The API may ask for fewer lines of this source, never for more than the Worker's owner does. */
-export function quietened(log: Log, level: () => LogLevel | undefined): Log {
-  const wanted = (of: LogLevel) => logLevels.indexOf(of) <= logLevels.indexOf(level() ?? 'debug');
+/** Lets the API lower the log level of this source, but never raise it above the owner's. */
+export function limitedLog(log: Log, level: () => LogLevel | undefined): Log {
+  const enabled = (severity: LogLevel) => logLevels.indexOf(severity) <= logLevels.indexOf(level() ?? 'debug');
   return {
-    error: (message, fields) => wanted('error') && log.error(message, fields),
-    warn: (message, fields) => wanted('warn') && log.warn(message, fields),
-    info: (message, fields) => wanted('info') && log.info(message, fields),
-    debug: (message, fields) => wanted('debug') && log.debug(message, fields),
-    with: (fields) => quietened(log.with(fields), level),
+    error: (message, fields) => enabled('error') && log.error(message, fields),
+    warn: (message, fields) => enabled('warn') && log.warn(message, fields),
+    info: (message, fields) => enabled('info') && log.info(message, fields),
+    debug: (message, fields) => enabled('debug') && log.debug(message, fields),
+    with: (fields) => limitedLog(log.with(fields), level),
   };
 }
 
-/** Of an address: it must not get into a log, wherever it came from. */
+/** Redacts the password of a URL from all logs, wherever the URL came from. */
 export function concealPassword(url: string | undefined): void {
   const [, password = ''] = /^[a-z+]+:\/\/[^@/]*?:([^@/]*)@/i.exec(url ?? '') ?? [];
   conceal(password);
   try {
     conceal(decodeURIComponent(password));
   } catch {
-    // As it stands, then.
+    // Malformed encoding: only the literal text is redacted.
   }
 }

@@ -7,29 +7,29 @@ import { DoryError } from '../errors.js';
 import { openAccess } from './credentials.js';
 import { DorySource } from './dory-source.js';
 import { Journal } from './journal.js';
-import { concealPassword, quietened, Settings } from './settings.js';
+import { concealPassword, limitedLog, Settings } from './settings.js';
 import type { OperationalSettings } from './shapes.js';
 import { type DoryTiming, defaultTiming } from './timing.js';
 
 export interface DorySourceOptions {
-  /** Default: that of the stored credentials. */
+  /** Base URL of the dory-api; default from the stored credentials. */
   readonly apiBaseUrl?: string;
-  /** `dwk_…`; default: that of the stored credentials, followed when somebody logs in anew. */
+  /** `dwk_…`; default from the stored credentials, including the new key of a later login. */
   readonly apiKey?: string;
   /** Default `~/.dory/credentials`. */
   readonly credentialsFile?: string;
-  /** The Redis of the run queue, or `redis+sentinel://host,host/primary`; default `redis://localhost:6379`. */
+  /** URL of the run queue's Redis, or `redis+sentinel://host,host/primary`; default `redis://localhost:6379`. */
   readonly redisUrl?: string;
   readonly redis?: { readonly host: string; readonly port: number; readonly password?: string };
   /** Default `run-execution`. */
   readonly queue?: string;
-  /** Unique among the API's Workers; default `dory-worker-` and the process's number. */
+  /** Unique among the API's Workers; default `dory-worker-` and the process id. */
   readonly workerId?: string;
-  /** Of this machine, where the API says nothing else. */
+  /** This machine's settings, used where the API sets nothing else. */
   readonly settings?: OperationalSettings;
-  /** Whether the settings that the API serves are ignored. Default false. */
+  /** Whether to ignore the settings that the API serves; default false. */
   readonly pinned?: boolean;
-  /** Where heartbeats are posted; default `/api/workers/heartbeat`. */
+  /** Path of the heartbeat call; default `/api/workers/heartbeat`. */
   readonly heartbeatPath?: string;
   readonly timing?: Partial<DoryTiming>;
 }
@@ -45,23 +45,23 @@ function placeOf(url: string | undefined, redis: DorySourceOptions['redis']): Re
   return readRedisPlace(url);
 }
 
-/** Serves a dory-api in place of dory-worker. Opening it rejects with `dory-key-…` or `dory-runner-missing`. */
+/** Serves a dory-api in place of dory-worker. Opening the source rejects with `dory-key-…` or `dory-runner-missing`. */
 export function dorySource(options: DorySourceOptions = {}): SourceSetup {
   return {
     name: 'dory',
     needs: ['crawl'],
-    open: async ({ runners, folder, clock, log: ofWorker, warning }) => {
+    open: async ({ runners, folder, clock, log: workerLog, warning }) => {
       if (!runners.includes('crawl')) throw new DoryError('dory-runner-missing');
       const access = openAccess(options);
       const workerId = options.workerId ?? `dory-worker-${process.pid}`;
       const settings = new Settings(workerId, options.settings ?? {}, options.pinned ?? false);
-      const log = quietened(ofWorker, () => settings.logLevel);
+      const log = limitedLog(workerLog, () => settings.logLevel);
       const timing = { ...defaultTiming, ...options.timing };
       const { redisUrl, redis } = options;
       concealPassword(redisUrl);
       if (redis?.password !== undefined) conceal(redis.password);
       const place = placeOf(redisUrl, redis);
-      // Loaded only now: it takes a while, and whoever embeds a Worker for something else never needs it.
+      // Loaded lazily: this takes a while, and programs that embed a Worker for other sources never need it.
       const [{ RunQueue }, { SharedMarks }] = await Promise.all([import('./run-queue.js'), import('./shared-marks.js')]);
       const journal = await Journal.open(folder, log);
       const name = options.queue ?? DEFAULT_QUEUE;

@@ -3,27 +3,28 @@ import type { Json } from '../../../job/job.js';
 import { type LogLevel, logLevels } from '../../../log.js';
 
 /**
- * What the dory-api sends, as far as this Worker looks at it. The API is read generously: a field that makes no sense counts as absent,
- * further fields are ignored. What asks for more, or for a bound, is never altered: where it cannot be kept the run is refused.
+ * Schemas for the dory-api's responses, limited to the fields this Worker uses. Parsing is lenient: an unusable field counts as absent and
+ * unknown fields are ignored. But a field that demands more, or sets a limit, is never altered; if it cannot be honoured, the run is
+ * refused.
  */
 
 const MAX_CONTAINERS = 1_000;
 
-/** Absent instead of refused. */
+/** A field that counts as absent if it is invalid. */
 const maybe = <const S extends v.GenericSchema>(schema: S) => v.optional(v.fallback(v.optional(schema), undefined));
 const text = v.pipe(v.string(), v.minLength(1), v.maxLength(1_000));
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(MAX_CONTAINERS));
 const positive = v.pipe(v.number(), v.finite(), v.gtValue(0));
 const workerId = v.pipe(v.string(), v.minLength(1), v.maxLength(200));
 
-/** A bound that somebody wants kept: absent or null, or one that can be. */
+/** A limit that must be honoured: absent or null, or a valid value; anything else is an error. */
 const limit = <T>(schema: v.GenericSchema<T>, message: string) =>
   v.optional(
     v.pipe(
       v.unknown(),
-      v.transform((given) => given ?? undefined),
-      v.check((given) => given === undefined || v.is(schema, given), message),
-      v.transform((given) => given as T | undefined),
+      v.transform((value) => value ?? undefined),
+      v.check((value) => value === undefined || v.is(schema, value), message),
+      v.transform((value) => value as T | undefined),
     ),
   );
 
@@ -33,7 +34,7 @@ export const runConfig = v.object({
   dockerImage: maybe(text),
   containerCount: v.pipe(
     maybe(v.pipe(v.number(), v.integer(), v.minValue(1))),
-    v.check((given) => given === undefined || given <= MAX_CONTAINERS, `more than ${MAX_CONTAINERS} containers`),
+    v.check((value) => value === undefined || value <= MAX_CONTAINERS, `more than ${MAX_CONTAINERS} containers`),
   ),
   memoryLimitMb: limit(v.pipe(v.number(), v.safeInteger(), v.minValue(1)), 'must be a whole number of MiB'),
   actorTimeoutSecs: limit(positive, 'must be a number of seconds above 0'),
@@ -41,12 +42,12 @@ export const runConfig = v.object({
 });
 export type RunConfig = v.InferOutput<typeof runConfig>;
 
-/** States in which a run has ended; everything else is to be run. */
+/** Statuses of a run that has ended; any other status is to be run. */
 const ENDED = new Set(['completed', 'succeeded', 'failed', 'cancelled', 'canceled', 'aborted', 'timed-out', 'timed_out']);
 export const hasEnded = ({ status }: RunConfig) => status !== undefined && ENDED.has(status.toLowerCase());
 
 const instant = v.union([v.number(), v.pipe(v.string(), v.isoTimestamp(), v.transform(Date.parse))]);
-/** A participant is its Worker's id, or an object that also says when the API last heard of it. */
+/** A participant is its Worker's id, or an object that also holds the time of its last heartbeat. */
 const participant = v.union([
   v.pipe(
     workerId,
@@ -61,7 +62,7 @@ export const distributedRun = v.object({
   coordinatorWorkerId: maybe(workerId),
   participants: v.fallback(v.array(participant), []),
   containerCount: maybe(count),
-  /** Of the helpers that have left. */
+  /** Exit codes of the helpers that have left. */
   exits: v.fallback(v.array(v.object({ workerId, exitCode: v.number() })), []),
 });
 export type HelperExit = DistributedRun['exits'][number];
@@ -78,7 +79,7 @@ export const distributedRuns = v.pipe(
   v.transform((runs) => runs.filter((run) => run !== null)),
 );
 
-/** The settings that the API serves and a Worker follows while it runs. */
+/** Settings that the API serves and a running Worker follows. */
 const settings = v.object({
   dockerImage: maybe(text),
   maxConcurrentRuns: maybe(count),
@@ -96,7 +97,7 @@ export interface OperationalSettings {
 
 /** POST /api/workers/heartbeat */
 export const heartbeatReply = v.object({
-  /** Those of all Workers, and by Worker id what is different for one. */
+  /** Settings of all Workers, and by Worker id the overrides for one. */
   config: maybe(v.object({ ...settings.entries, workers: v.fallback(v.record(v.string(), v.fallback(settings, {})), {}) })),
   configVersion: maybe(v.union([v.string(), v.number()])),
   cancelled: v.fallback(v.array(v.string()), []),

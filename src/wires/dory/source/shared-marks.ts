@@ -9,26 +9,26 @@ import type { Log } from '../../../log.js';
 const ioredis = await optionalPackage('ioredis');
 
 export interface SharedMarksOptions {
-  /** The run queue's, and its name. */
+  /** Redis and name of the run queue. */
   readonly redis: RedisPlace;
   readonly queue: string;
   readonly workerId: string;
-  /** How long a sign of life lasts. */
+  /** How long a sign of life is valid, in ms. */
   readonly staleMs: number;
   readonly clock: Clock;
   readonly log: Log;
 }
 
-/** In front of BullMQ's keys of a queue, and of ours: whoever is allowed only these by an ACL is allowed both. */
+/** Prefix of BullMQ's keys and ours: an ACL that permits BullMQ's keys then permits ours as well. */
 const PREFIX = 'bull';
-const ANSWER_MS = 2_000;
+const REPLY_MS = 2_000;
 const RECONNECT_MS = 200;
 const MAX_RECONNECT_MS = 2_000;
-/** Longer than any run: whether a mark still says something is told by the lock of its job. */
+/** Expiry of a run's mark, longer than any run; whether the mark is still valid is determined by the lock of its job. */
 const RUN_MS = 24 * 3_600_000;
 /**
- * The run's mark becomes ours unless it is that of another job whose lock lives. 1: it is ours. BullMQ's lock of a job is `<job's key>:lock`, of
- * whatever version (docs.bullmq.io, "Stalled Jobs").
+ * Sets the run's mark unless it names another job whose lock is alive. Returns 1 if the mark is ours. In every version of BullMQ the lock
+ * of a job is `<job's key>:lock` (docs.bullmq.io, "Stalled Jobs").
  */
 const TAKE = `
   local held = redis.call('GET', KEYS[1])
@@ -38,9 +38,9 @@ const TAKE = `
 const DROP = `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`;
 
 /**
- * What the Workers of one dory-api tell each other through the Redis of the run queue, because the API has no call for it: which job has a run,
- * so that a run which is enqueued twice is run once, and who is alive, so that nobody waits for a helper that is not. Both only make things
- * better: without them (no rights, Redis away) a run goes on as if nobody had said anything. No method rejects, or takes long.
+ * Information that the Workers of one dory-api share through the Redis of the run queue, because the API has no call for it: which job has
+ * a run, so that a run that is enqueued twice runs once, and which Workers are alive, so that nobody waits for a dead helper. Both are best
+ * effort: without them (no permission, Redis unreachable) a run proceeds as if no mark existed. No method rejects or takes long.
  */
 export class SharedMarks {
   readonly #options: SharedMarksOptions;
@@ -54,13 +54,13 @@ export class SharedMarks {
       ...retry.options,
       lazyConnect: true,
       maxRetriesPerRequest: 1,
-      commandTimeout: ANSWER_MS,
+      commandTimeout: REPLY_MS,
     });
-    // The run queue tells the same, and more.
+    // The run queue reports the same errors, and more.
     this.#redis.on('error', () => {});
   }
 
-  /** False: another job, whose lock lives, has the run. */
+  /** Resolves with false if another job, whose lock is alive, has the run. */
   async takeRun(runId: string, jobId: string): Promise<boolean> {
     const jobs = `${PREFIX}:${this.#options.queue}:`;
     const taken = await this.#ask(() => this.#redis.eval(TAKE, 1, this.#keyOfRun(runId), jobId, RUN_MS, jobs));
@@ -71,13 +71,13 @@ export class SharedMarks {
     await this.#ask(() => this.#redis.eval(DROP, 1, this.#keyOfRun(runId), jobId));
   }
 
-  /** This Worker lives. */
-  async live(): Promise<void> {
+  /** Leaves a sign of life of this Worker. */
+  async signalAlive(): Promise<void> {
     const { workerId, staleMs } = this.#options;
     await this.#ask(() => this.#redis.set(this.#keyOfWorker(workerId), '1', 'PX', staleMs));
   }
 
-  /** Those of the Workers that have told so lately. */
+  /** Returns those Workers that have left a recent sign of life. */
   async alive(workerIds: readonly string[]): Promise<ReadonlySet<string>> {
     if (workerIds.length === 0) return new Set();
     const found = await this.#ask(() => this.#redis.mget(workerIds.map((id) => this.#keyOfWorker(id))));
@@ -99,15 +99,15 @@ export class SharedMarks {
 
   async #ask<T>(ask: () => Promise<T>): Promise<T | undefined> {
     const { clock, log } = this.#options;
-    const enough = new AbortController();
-    const asked = ask().catch((thrown: unknown) => {
+    const finished = new AbortController();
+    const settled = ask().catch((thrown: unknown) => {
       log.debug('the other Workers could not be notified or queried', { error: asPeerworkError(thrown) });
       return undefined;
     });
     try {
-      return await Promise.race([asked, pause(clock, ANSWER_MS, enough.signal).then(() => undefined)]);
+      return await Promise.race([settled, pause(clock, REPLY_MS, finished.signal).then(() => undefined)]);
     } finally {
-      enough.abort();
+      finished.abort();
     }
   }
 }

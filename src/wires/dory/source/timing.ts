@@ -1,20 +1,20 @@
-/** The times of the protocol, in milliseconds; tests shorten them. */
+/** Protocol timings in ms; tests shorten them. */
 export interface DoryTiming {
-  /** Between heartbeats; the API takes a Worker for gone after 30 s without one. Joining happens in the same beat. */
+  /** Interval of heartbeats; the API considers a Worker gone after 30 s without one. Runs to join are discovered at the same interval. */
   readonly beatMs: number;
-  /** How long the lock of a BullMQ job lasts … */
+  /** Duration of a BullMQ job's lock. */
   readonly lockMs: number;
-  /** … and how often it is extended. */
+  /** Interval at which the lock is extended. */
   readonly extendMs: number;
-  /** How often jobs whose lock ran out are looked for. */
+  /** Interval of the check for jobs whose lock has expired. */
   readonly stalledMs: number;
-  /** Between looks at who still helps with a run. */
+  /** Interval at which a coordinator checks for remaining helpers. */
   readonly pollMs: number;
-  /** A helper whose last heartbeat is older does not help any more. */
+  /** Age of its last heartbeat at which a helper counts as gone. */
   readonly staleMs: number;
   /**
-   * The coordinator waits for its helpers for the run's timeout and this on top; without a timeout for `untimedWaitMs`. For a helper that cannot be
-   * heard of, for this alone.
+   * A coordinator waits for its helpers for the run's timeout plus this, or for `untimedWaitMs` if the run has none. For a helper without
+   * signs of life it waits only this long.
    */
   readonly waitGraceMs: number;
   readonly untimedWaitMs: number;

@@ -4,46 +4,49 @@ import type { OpenfnRun, OpenfnStep } from '../protocol.js';
 
 const INSTALL_MS = 180_000;
 const SPECIFIER = /^(@?[a-z\d][\w.-]*(?:\/[a-z\d][\w.-]*)?)(?:@([\w.-]+))?$/i;
-/** The version of an adaptor that lies in a folder of the owner's instead of npm. */
+/** Version of an adaptor that is in a folder of the owner's instead of npm. */
 const LOCAL = 'local';
-/** Compiled job code imports it for promises; it is the engine's own, and has nothing that job code has not. */
-const ENGINES_OWN = /^@openfn\/runtime$/;
+/** Imported by compiled job code for promises; part of the engine, and offers nothing that job code lacks. */
+const ENGINE_RUNTIME = /^@openfn\/runtime$/;
 
 export interface AdaptorPolicy {
-  /** Names or whole specifiers, `*` for any characters: `@openfn/*`, `@openfn/language-http@7.*`. */
+  /** Names or full specifiers, with `*` for any characters: `@openfn/*`, `@openfn/language-http@7.*`. */
   readonly allowed: readonly string[];
-  /** May what is missing be installed? Never with install scripts. */
+  /** Whether missing adaptors may be installed, always without install scripts. */
   readonly install: boolean;
-  /** The folder of a clone of OpenFn's adaptors: what a run calls `@openfn/language-x@local` is its `packages/x`. */
+  /** Folder of a clone of OpenFn's adaptors: `@openfn/language-x@local` in a run refers to its `packages/x`. */
   readonly monorepo?: string;
 }
 
-/** A step as the engine takes it. */
+/** A step in the engine's format. */
 export interface EngineStep extends OpenfnStep {
-  /** By name: where an adaptor lies that the engine is not to look for. */
+  /** Location of adaptors that the engine must not look up itself, by name. */
   readonly linker?: Readonly<Record<string, { readonly path: string; readonly version: string }>>;
 }
 
 export interface AllowedSteps {
   readonly steps: readonly EngineStep[];
-  /** Adaptors that the owner does not allow: the engine installs none of them, and code that imports one crashes, as in OpenFn's worker. */
+  /** Adaptors that the owner does not allow: the engine does not install them, and code that imports one crashes, as in OpenFn's worker. */
   readonly refused: readonly string[];
 }
 
 /**
- * What the engine may install (`name@version`) and job code import (the name), as patterns for its `whitelist`. Paths are never allowed:
- * the engine would load any file of this machine.
+ * Patterns for the engine's `whitelist`: what it may install (`name@version`) and what job code may import (the name). Paths never match,
+ * because the engine would load any file of this machine.
  */
 export function whitelistOf(allowed: readonly string[]): RegExp[] {
   const patterns = allowed.flatMap((pattern) => {
     const at = pattern.lastIndexOf('@');
-    // Of a name with versions: the name alone for imports, where no version is told, and the two together for installing.
+    // A pattern with a version becomes two: the name alone for imports, which carry no version, and the full pattern for installs.
     return at > 0 ? [anchored(pattern.slice(0, at)), anchored(pattern)] : [anchored(pattern, '(?:@[^@/]*)?')];
   });
-  return [...patterns, ENGINES_OWN];
+  return [...patterns, ENGINE_RUNTIME];
 }
 
-/** The steps with their adaptors' versions named. Throws an Error for what cannot be left to the engine: it would take another version, or no package at all. */
+/**
+ * Returns the steps with explicit adaptor versions. Throws an Error for an adaptor that cannot be left to the engine, which would use
+ * another version, or no package at all.
+ */
 export function allowedSteps({ steps }: OpenfnRun, { allowed, monorepo }: AdaptorPolicy): AllowedSteps {
   const whitelist = whitelistOf(allowed);
   const permits = (text: string) => whitelist.some((pattern) => pattern.test(text));
@@ -65,14 +68,14 @@ export function allowedSteps({ steps }: OpenfnRun, { allowed, monorepo }: Adapto
     steps: steps.map((step) => {
       const linker: Record<string, { path: string; version: string }> = {};
       const adaptors = step.adaptors?.map((specifier) => checked(specifier, linker));
-      return { ...known(step), ...(adaptors && { adaptors }), ...(Object.keys(linker).length > 0 && { linker }) };
+      return { ...knownFields(step), ...(adaptors && { adaptors }), ...(Object.keys(linker).length > 0 && { linker }) };
     }),
     refused: [...new Set(refused)],
   };
 }
 
-/** A step may come from a job's data: what else stands in it, a `linker` of its own say, is not for the engine. */
-function known({ id, name, expression, configuration, state, next }: OpenfnStep): OpenfnStep {
+/** Copies the known fields only: a step may come from a job's data, and a `linker` of its own, for example, must not reach the engine. */
+function knownFields({ id, name, expression, configuration, state, next }: OpenfnStep): OpenfnStep {
   return {
     id,
     ...(name !== undefined && { name }),
@@ -88,7 +91,7 @@ function anchored(pattern: string, tail = ''): RegExp {
   return new RegExp(`^(?![./])${parts.join('.*')}${tail}$`);
 }
 
-/** Puts an adaptor where the engine looks for it: under its name and version, so that several versions lie side by side. */
+/** Installs an adaptor where the engine looks for it: under its name and version, so that several versions can coexist. */
 export async function installAdaptor(specifier: string, repoFolder: string, signal: AbortSignal, npm: NpmOptions): Promise<void> {
   const [, name, version] = SPECIFIER.exec(specifier) ?? [];
   if (name === undefined || version === undefined) throw new Error('it has no version');

@@ -15,7 +15,7 @@ export interface EngineRunOptions {
   readonly memoryMb: number;
   readonly timeoutMs: number;
   readonly clock: Clock;
-  /** The id of the process that it runs in. */
+  /** Called with the id of the process in which the run executes. */
   readonly onProcess?: (pid: number) => void;
 }
 
@@ -24,14 +24,16 @@ export type RunEnd = { readonly state: Json } | { readonly error: OpenfnError };
 /** A quarter of the memory, as in OpenFn's worker: a state is copied several times on its way out. */
 const STATE_SHARE = 0.25;
 
-/** Runs a workflow on an engine and tells what happens in it. Resolves when the engine has said how it ended; never, if the engine is destroyed. */
+/**
+ * Runs a workflow on an engine and reports its events. Resolves when the engine has reported the end; never, if the engine is destroyed.
+ */
 export function runOnEngine(
   engine: Engine,
   { run, steps, tell, exchange, memoryMb, timeoutMs, clock, onProcess }: EngineRunOptions,
 ): Promise<RunEnd> {
   return new Promise((resolve) => {
     let ended = false;
-    // The engine may say several times that a run has ended, and go on with its log.
+    // The engine may report the end several times, and continue with its log.
     const end = (how: RunEnd, event: OpenfnEvent) => {
       if (ended) return;
       ended = true;
@@ -41,11 +43,11 @@ export function runOnEngine(
     const on = (handle: (event: EngineEvent) => void) => (event: EngineEvent) => {
       if (ended) return;
       try {
-        // A state, or a log line of a state, comes as a value from another process.
+        // States, and log lines of states, are values from another process.
         if (isValueDeeper(event, MAX_JSON_DEPTH)) throw new Error('nested too deep');
         handle(event);
       } catch {
-        // An adaptor may send what it likes from its thread: what makes no sense is not told.
+        // An adaptor can send anything from its thread; invalid events are dropped.
       }
     };
     engine.listen(run.id, {
@@ -118,7 +120,7 @@ function isMemory(value: unknown): value is { readonly job: number; readonly sys
 function logLine({ level, name, message, time }: EngineEvent): OpenfnEvent | undefined {
   const parts: unknown = typeof message === 'string' ? parseJson(message, VALUE_LIMITS) : message;
   const list = (Array.isArray(parts) ? parts : [parts]) as readonly Json[];
-  // An empty console.log() says nothing.
+  // An empty console.log() carries no information.
   if (list.length === 0) return undefined;
   return { event: 'log', at: microseconds(time), level: String(level), source: String(name), message: list };
 }
@@ -128,7 +130,7 @@ function readError(error: EngineEvent): OpenfnError {
   return { ...text('name'), ...text('type'), ...text('subtype'), ...text('severity'), message: String(error['message'] ?? '') };
 }
 
-/** 16 digits for this century. */
+/** Converts to microseconds: 16 digits for this century. */
 function microseconds(nanoseconds: unknown): string {
   return String(BigInt(nanoseconds as bigint | string) / 1_000n);
 }

@@ -7,10 +7,10 @@ import { LightningError } from '../errors.js';
 import type { EngineStep } from './adaptors.js';
 
 const ENGINE = '@openfn/engine-multi';
-/** It starts a process and shakes hands with it: half a second as a rule. */
+/** Time limit for starting the engine, which starts a process and does a handshake with it: normally half a second. */
 export const START_MS = 60_000;
 
-/** The part of `@openfn/engine-multi` 1.13 that is used. It is not a dependency, so its types cannot be imported. */
+/** The part of `@openfn/engine-multi` 1.13 that we use. It is not a dependency, so its types cannot be imported. */
 export interface Engine {
   readonly version: string;
   /** Read again for each run. */
@@ -20,7 +20,7 @@ export interface Engine {
   destroy(instant?: boolean): Promise<void>;
 }
 
-/** An event's members are those of its kind; `time` is in nanoseconds. */
+/** The fields depend on the kind of event; `time` is in nanoseconds. */
 export type EngineEvent = Readonly<Record<string, unknown>>;
 
 export interface EnginePlan {
@@ -47,12 +47,12 @@ export interface EngineOptions {
 
 export type OpenEngine = (options: EngineOptions) => Promise<Engine>;
 
-/** Finds the engine beside peerwork, or in the working directory. Rejects with `openfn-engine-missing`. */
+/** Finds the engine next to peerwork, or in the working directory. Rejects with `openfn-engine-missing`. */
 export async function loadEngine(clock: Clock): Promise<OpenEngine> {
   const file = findEngine();
   const { default: create } = (await import(pathToFileURL(file).href)) as { default: (options: object) => Promise<Engine> };
   return async (options) => {
-    // One process for each engine: the only way to end a run is to end its engine.
+    // One process per engine, because a run can only be cancelled by ending its engine.
     const opening = create({ ...options, logger: silent, maxWorkers: 1 }).catch((thrown: unknown) => {
       throw asPeerworkError(thrown, LightningError.of('openfn-engine-broken'));
     });
@@ -81,7 +81,7 @@ function findEngine(): string {
   throw new LightningError('openfn-engine-missing', `${ENGINE} is not there`);
 }
 
-/** Without it the engine's process would wait for ever. */
+/** Without the compiler the engine's process would hang forever. */
 function requireCompiler(engineFile: string): void {
   try {
     createRequire(engineFile).resolve('@openfn/compiler');
@@ -91,7 +91,7 @@ function requireCompiler(engineFile: string): void {
   }
 }
 
-/** The engine's own log repeats what is told as events, credentials' names and job logs among it. */
+/** The engine's own log only repeats its events, including names of credentials and logs of jobs. */
 const nothing = () => {};
 const silent = {
   debug: nothing,

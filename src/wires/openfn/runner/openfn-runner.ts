@@ -19,33 +19,33 @@ import { type AdaptorPolicy, type AllowedSteps, allowedSteps, installAdaptor, wh
 import { type Engine, loadEngine, type OpenEngine, START_MS } from './engine.js';
 import { type RunEnd, runOnEngine } from './engine-run.js';
 
-/** Settings of other runners that mean nothing to a workflow: nobody shall believe that they hold. `children` is its Master's business. */
-const NOT_HERE = ['tunnel', 'network', 'process'] as const;
+/** Settings of other runners that this one cannot enforce, refused so that nobody relies on them. `children` is enforced by the Master. */
+const UNSUPPORTED = ['tunnel', 'network', 'process'] as const;
 
 export interface OpenfnRunnerOptions {
-  /** Which adaptors runs may use: names or specifiers, `*` for any characters. Default `@openfn/*`. */
+  /** Adaptors that runs may use: names or specifiers, `*` for any characters. Default `@openfn/*`. */
   readonly adaptors?: readonly string[];
-  /** May adaptors that are missing be installed, from npm and without install scripts? Default true. */
+  /** Whether missing adaptors may be installed from npm, without install scripts. Default true. */
   readonly installAdaptors?: boolean;
-  /** Where adaptors lie; default: a folder of the Worker's own. */
+  /** Folder of installed adaptors; default: a folder of the Worker. */
   readonly adaptorFolder?: string;
-  /** A clone of OpenFn's adaptors: a run's `@openfn/language-x@local` is its `packages/x`. Default: no such adaptors. */
+  /** A clone of OpenFn's adaptors: `@openfn/language-x@local` in a run refers to its `packages/x`. Default: no local adaptors. */
   readonly adaptorMonorepo?: string;
-  /** The most memory that a run gets, in MiB; default: the Worker's for any job. */
+  /** Memory limit of a run in MiB; default: the Worker's limit for any job. */
   readonly memoryMb?: number;
-  /** Wall time of runs that do not say, default 300 000 ms. */
+  /** Time limit in ms for runs that set none, default 300,000. */
   readonly timeoutMs?: number;
-  /** Members that are taken out of the state after each step; default `configuration` and `response`. */
+  /** Properties removed from the state after each step; default `configuration` and `response`. */
   readonly statePropsToRemove?: readonly string[];
 }
 
-/** Runs OpenFn workflows. The Worker works without it where `@openfn/engine-multi` is not installed. */
+/** Runs OpenFn workflows. Where `@openfn/engine-multi` is not installed, the Worker works without this runner. */
 export function openfnRunner(options: OpenfnRunnerOptions = {}): RunnerSetup {
   return { kind: 'openfn', open: (context) => OpenfnRunner.start(options, context) };
 }
 
-/** After these the engine's process is not trusted with another run. */
-const SPOILED: ReadonlySet<string | undefined> = new Set(['ExitError', 'OOMError', 'TimeoutError', 'ExecutionError']);
+/** Errors after which the engine's process is not trusted with another run. */
+const TAINTING_ERRORS: ReadonlySet<string | undefined> = new Set(['ExitError', 'OOMError', 'TimeoutError', 'ExecutionError']);
 
 interface Settings {
   readonly clock: Clock;
@@ -55,15 +55,15 @@ interface Settings {
   readonly stop: AbortController;
 }
 
-/** An engine, and the process that it does its runs in. */
-interface Place {
+/** An engine and the process in which it executes runs. */
+interface EngineSlot {
   readonly engine: Engine;
   readonly pid: number | undefined;
 }
 
 /**
- * What a new engine is tried with. Its limits are its own: those of runs, which may be tight, say nothing about whether the engine works
- * (a thread takes its time to start on a busy machine).
+ * Workflow that tests a new engine. It has limits of its own, because those of runs may be tight and prove nothing about the engine (a
+ * thread starts slowly on a busy machine).
  */
 const TRIAL = {
   run: { id: 'trial', steps: [], input: {}, options: {} },
@@ -73,15 +73,15 @@ const TRIAL = {
 };
 
 /**
- * Runs workflows on `@openfn/engine-multi`. An engine is a process that makes a fresh thread for each run; there is one for each run that
- * goes on at once, and a warm one is used again, if its process still lives: the engine itself would not notice. A run is cancelled by
- * ending its engine, as the engine knows no other way.
+ * Runs workflows on `@openfn/engine-multi`. An engine is a process that starts a fresh thread for each run. There is one engine per
+ * concurrent run; a warm engine is reused if its process is still alive, which the engine itself would not notice. A run is cancelled by
+ * ending its engine, because the engine has no other way.
  */
 export class OpenfnRunner implements Runner {
   readonly kind = 'openfn';
   readonly tier = 'process' as const;
   readonly isolation = 'a process with an empty environment, a thread a run; adaptors only as allowed; no sandbox, network not held';
-  readonly #open: () => Promise<Place>;
+  readonly #open: () => Promise<EngineSlot>;
   readonly #clock: Clock;
   readonly #policy: AdaptorPolicy;
   readonly #memoryMb: number;
@@ -89,9 +89,9 @@ export class OpenfnRunner implements Runner {
   readonly #stop: AbortController;
   readonly #oomKills = new OomKills();
   readonly #running = new Set<Promise<unknown>>();
-  #idle: Place[];
+  #idle: EngineSlot[];
 
-  private constructor(open: () => Promise<Place>, first: Place, settings: Settings) {
+  private constructor(open: () => Promise<EngineSlot>, first: EngineSlot, settings: Settings) {
     this.#open = open;
     this.#clock = settings.clock;
     this.#idle = [first];
@@ -101,9 +101,11 @@ export class OpenfnRunner implements Runner {
     this.#stop = settings.stop;
   }
 
-  /** Rejects with `openfn-engine-missing` or `openfn-engine-broken`, and with `sandbox-missing` where the owner allows jobs less than the internet. */
+  /**
+   * Rejects with `openfn-engine-missing` or `openfn-engine-broken`, or with `sandbox-missing` if the owner restricts the network of jobs.
+   */
   static async start(options: OpenfnRunnerOptions, context: RunnerContext): Promise<OpenfnRunner> {
-    // The engine starts its processes itself, and their adaptors are there for their network.
+    // The engine starts its processes itself, so their network cannot be restricted, and adaptors exist to use the network.
     if (heldNetwork(context.network ?? DEFAULT_NETWORK) !== 'allow')
       throw new PeerworkError('sandbox-missing', 'the network of OpenFn runs cannot be held');
     const openEngine: OpenEngine = await loadEngine(context.clock);
@@ -119,10 +121,10 @@ export class OpenfnRunner implements Runner {
     const timeoutMs = options.timeoutMs ?? DEFAULT_RUN_MS;
     const stop = new AbortController();
     const refuse = () => Promise.reject(new Error('it is not installed, and this worker installs nothing'));
-    const open = async (): Promise<Place> => {
+    const open = async (): Promise<EngineSlot> => {
       const engine = await openEngine({
         repoDir,
-        // Of its process; a run's own limit is set with the run.
+        // Limit of the process; a run's own limit is set with the run.
         memoryLimitMb: Math.max(memoryMb, TRIAL.memoryMb),
         runTimeoutMs: timeoutMs,
         statePropsToRemove: options.statePropsToRemove ?? ['configuration', 'response'],
@@ -132,8 +134,8 @@ export class OpenfnRunner implements Runner {
       });
       engine.options.whitelist = whitelistOf(policy.allowed);
       let pid: number | undefined;
-      const told = { tell: () => {}, exchange: undefined, onProcess: (id: number) => (pid = id) };
-      const end = await runOnEngine(engine, { ...TRIAL, ...told, clock: context.clock });
+      const callbacks = { tell: () => {}, exchange: undefined, onProcess: (id: number) => (pid = id) };
+      const end = await runOnEngine(engine, { ...TRIAL, ...callbacks, clock: context.clock });
       if (!('error' in end)) return { engine, pid };
       await engine.destroy(true);
       throw new LightningError('openfn-engine-broken', end.error.message);
@@ -178,32 +180,32 @@ export class OpenfnRunner implements Runner {
     }
     const { steps, refused } = allowed;
     for (const adaptor of refused) tell(this.#note(`the owner of this worker does not allow ${adaptor}`));
-    const { memoryMb: wanted = this.#memoryMb } = run.options;
-    const memoryMb = Math.min(wanted, this.#memoryMb);
-    if (memoryMb < wanted)
-      tell(this.#note(`the run asks for ${wanted} MiB of memory, and has ${memoryMb}: the owner of this worker allows no more`));
+    const { memoryMb: requested = this.#memoryMb } = run.options;
+    const memoryMb = Math.min(requested, this.#memoryMb);
+    if (memoryMb < requested)
+      tell(this.#note(`the run asks for ${requested} MiB of memory, and has ${memoryMb}: the owner of this worker allows no more`));
     const timeoutMs = Math.min(run.options.timeoutMs ?? this.#timeoutMs, job.timeoutMs || Number.POSITIVE_INFINITY);
     const place = (await this.#takeIdle()) ?? (await this.#open());
     const { engine } = place;
     const end = await orAborted(runOnEngine(engine, { run, steps, tell, exchange, memoryMb, timeoutMs, clock: this.#clock }), stop);
-    const spoiled = end === undefined || ('error' in end && (SPOILED.has(end.error.type) || SPOILED.has(end.error.name)));
-    if (spoiled || this.#stop.signal.aborted) await engine.destroy(true);
+    const tainted = end === undefined || ('error' in end && (TAINTING_ERRORS.has(end.error.type) || TAINTING_ERRORS.has(end.error.name)));
+    if (tainted || this.#stop.signal.aborted) await engine.destroy(true);
     else this.#idle.push(place);
     const killed = end !== undefined && 'error' in end && end.error.type === 'ExitError' && this.#oomKills.more();
     if (killed) return failed(new PeerworkError('memory', `the system had none left, although the run may have ${memoryMb} MiB`));
     return end === undefined ? STOPPED : outcomeOf(end, { wantsOutput: exchange === undefined, memoryMb });
   }
 
-  async #takeIdle(): Promise<Place | undefined> {
+  async #takeIdle(): Promise<EngineSlot | undefined> {
     for (let place = this.#idle.pop(); place !== undefined; place = this.#idle.pop()) {
-      if (place.pid !== undefined && lives(place.pid)) return place;
+      if (place.pid !== undefined && isAlive(place.pid)) return place;
       await place.engine.destroy(true);
     }
     return undefined;
   }
 }
 
-function lives(pid: number): boolean {
+function isAlive(pid: number): boolean {
   try {
     return process.kill(pid, 0);
   } catch {
@@ -213,7 +215,7 @@ function lives(pid: number): boolean {
 
 const STOPPED: Outcome = { state: 'released', reason: 'the worker stops' };
 
-/** A source with an exchange has had the state already. */
+/** The source's exchange has already transferred the state. */
 function outcomeOf(end: RunEnd, { wantsOutput, memoryMb }: { readonly wantsOutput: boolean; readonly memoryMb: number }): Outcome {
   if ('error' in end) {
     const { type, name, message } = end.error;
@@ -238,7 +240,10 @@ function lineOf(message: readonly Json[]): string {
   return message.map((part) => (typeof part === 'string' ? part : JSON.stringify(part))).join(' ');
 }
 
-/** Of a job whose source has no exchange: `task.json` and above it the job's data, in the shape of an OpenfnRun. Rejects with `task-settings-invalid`. */
+/**
+ * Reads the run of a job whose source has no exchange: `task.json` with the job's data merged over it, in the shape of an OpenfnRun.
+ * Rejects with `task-settings-invalid`.
+ */
 export async function readRun({ id, data }: Job, workplace: Workplace | undefined): Promise<OpenfnRun> {
   const task = workplace === undefined ? {} : await readTask(workplace);
   const run = { ...task, ...(isObject(data) && data) };
@@ -251,7 +256,7 @@ export async function readRun({ id, data }: Job, workplace: Workplace | undefine
 async function readTask({ folder, entry }: Workplace): Promise<{ readonly [name: string]: Json }> {
   const task = parseJson(await readFile(join(folder, entry)), LOCAL_JSON) as Json;
   if (!isObject(task)) throw new PeerworkError('task-settings-invalid', `${entry}: it is not an object`);
-  for (const name of NOT_HERE)
+  for (const name of UNSUPPORTED)
     if (task[name] !== undefined)
       throw new PeerworkError('task-settings-invalid', `${entry}: ${name}: the runner openfn has no such setting`);
   return task;

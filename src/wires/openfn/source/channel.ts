@@ -12,16 +12,16 @@ export interface ChannelOptions {
   readonly params: unknown;
   readonly joinMs: number;
   readonly clock: Clock;
-  /** Refused or not, it tries again: what a channel does that there is no working without. */
-  readonly insists: boolean;
+  /** Whether to rejoin even after a refusal, because nothing works without this channel. */
+  readonly alwaysRejoins: boolean;
   readonly onJoined?: () => void;
   readonly onRefused?: (error: ReplyError) => void;
   readonly onMessage?: (event: string, payload: unknown) => void;
 }
 
 /**
- * A topic on whichever connection is up. Life: joining → joined → (connection lost → joining → joined)* → gone. It is gone when it was
- * left, when a server refused it (unless it insists), or when its first join was not answered in time.
+ * A Phoenix topic, kept joined across reconnects. Life: joining → joined → (connection lost → joining → joined)* → gone. A channel is gone
+ * when it was left, when the server refused it (unless it insists), or when its first join timed out.
  */
 export class Channel implements SocketChannel {
   readonly topic: string;
@@ -32,8 +32,8 @@ export class Channel implements SocketChannel {
   #joinRef: string | null = null;
   #rejoin: Timer | undefined;
   #refusals = 0;
-  /** It is joined, or gone. */
-  readonly #decided = new Wake();
+  /** Wakes when the channel is joined or gone. */
+  readonly #settled = new Wake();
 
   constructor(socket: LightningSocket, options: ChannelOptions) {
     this.#socket = socket;
@@ -42,9 +42,9 @@ export class Channel implements SocketChannel {
     socket.add(this);
   }
 
-  /** Resolves when it is joined, with true, or gone for good, with false. */
+  /** Resolves with true when the channel is joined, or with false when it is gone for good. */
   async joined(): Promise<boolean> {
-    await this.#decided.until(() => this.#state !== 'joining');
+    await this.#settled.until(() => this.#state !== 'joining');
     return this.#state === 'joined';
   }
 
@@ -60,9 +60,9 @@ export class Channel implements SocketChannel {
 
   leave(): void {
     if (this.#state === 'gone') return;
-    // Nobody waits for the answer: some servers say that there was nothing to leave.
+    // The reply is ignored: some servers report that there was nothing to leave.
     if (this.#state === 'joined') this.#socket.request(this.topic, 'phx_leave', {}, REJOIN_MS, this.#joinRef).catch(() => {});
-    this.#become('gone');
+    this.#setState('gone');
     this.#socket.remove(this);
   }
 
@@ -72,7 +72,7 @@ export class Channel implements SocketChannel {
 
   closed(): void {
     this.#rejoin?.cancel();
-    if (this.#state === 'joined') this.#become('joining');
+    if (this.#state === 'joined') this.#setState('joining');
   }
 
   received(event: string, payload: unknown, joinRef: string | null): void {
@@ -82,10 +82,10 @@ export class Channel implements SocketChannel {
       return;
     }
     if (this.#state !== 'joined') return;
-    this.#become('joining');
+    this.#setState('joining');
     this.#socket.dropRequests(this.topic);
     if (event === 'phx_close') this.#refuse(new ReplyError('refused', 'closed by the server'));
-    else this.#joinLater();
+    else this.#scheduleJoin();
   }
 
   async #join(): Promise<void> {
@@ -97,36 +97,36 @@ export class Channel implements SocketChannel {
       if (this.#state !== 'joining' || this.#joinRef !== ref) return;
       this.#wasJoined = true;
       this.#refusals = 0;
-      this.#become('joined');
+      this.#setState('joined');
       this.#options.onJoined?.();
     } catch (thrown) {
       const error = thrown instanceof ReplyError ? thrown : new ReplyError('refused', String(thrown));
-      // What was lost is joined again when there is a connection.
+      // A join that was lost is repeated on the next connection.
       if (error.why === 'lost' || this.#state !== 'joining' || this.#joinRef !== ref) return;
       if (error.why === 'refused' || !this.#wasJoined) this.#refuse(error);
-      else this.#joinLater();
+      else this.#scheduleJoin();
     }
   }
 
   #refuse(error: ReplyError): void {
     this.#refusals += 1;
-    if (this.#options.insists) this.#joinLater();
+    if (this.#options.alwaysRejoins) this.#scheduleJoin();
     else {
-      this.#become('gone');
+      this.#setState('gone');
       this.#socket.remove(this);
     }
     this.#options.onRefused?.(error);
   }
 
-  #joinLater(): void {
+  #scheduleJoin(): void {
     this.#rejoin?.cancel();
     const waitMs = Math.min(MAX_REJOIN_MS, REJOIN_MS * Math.max(1, this.#refusals));
     this.#rejoin = this.#options.clock.after(waitMs, () => void this.#join(), { unref: true });
   }
 
-  #become(state: State): void {
+  #setState(state: State): void {
     this.#state = state;
     this.#rejoin?.cancel();
-    if (state !== 'joining') this.#decided.wake();
+    if (state !== 'joining') this.#settled.wake();
   }
 }

@@ -12,38 +12,40 @@ export interface EventWriterOptions {
   readonly batchLogs: { readonly lines: number; readonly waitMs: number } | undefined;
 }
 
-interface Waiting {
+interface PendingEvent {
   readonly event: string;
   readonly payload: Record<string, unknown>;
   readonly queuedAt: number;
   readonly chars: number;
-  /** Stands for so many log lines. */
-  readonly leftOut?: number;
-  /** Called when the server has answered, or will not any more: whether it took the event. */
-  readonly done?: ((taken: boolean) => void) | undefined;
+  /** Number of log lines that this line replaces. */
+  readonly dropped?: number;
+  /** Called when the server has replied or the event was given up, with whether the server accepted it. */
+  readonly done?: ((accepted: boolean) => void) | undefined;
 }
 
 const LOG = 'run:log';
-/** What waits of log lines when a run writes them faster than the server takes them; of more the oldest are left out, and counted. */
-const MAX_WAITING_LOG_CHARS = 32 * 1024 * 1024;
-/** Leaving out is a walk over all that waits: an eighth more than needed goes at once. */
-const KEPT_LOG_CHARS = (MAX_WAITING_LOG_CHARS * 7) / 8;
-/** Of all other events: the state behind each step is in one. */
-const MAX_WAITING_EVENT_CHARS = 256 * 1024 * 1024;
-/** An event that went down with so many connections, one after the other, may be what ends them: it is given up. */
+/** Limit for pending log lines, in characters. If a run logs faster than the server accepts lines, the oldest are dropped and counted. */
+const MAX_PENDING_LOG_CHARS = 32 * 1024 * 1024;
+/** Dropping walks the whole queue, so it drops an eighth more than needed at once. */
+const KEPT_LOG_CHARS = (MAX_PENDING_LOG_CHARS * 7) / 8;
+/** Limit for all other pending events, in characters; each step's final state is in one of them. */
+const MAX_PENDING_EVENT_CHARS = 256 * 1024 * 1024;
+/** An event that was lost with this many connections in a row may be what kills them, so it is given up. */
 const LOST_TRIES = 5;
 
 /**
- * The events of one run on their way to the server: one at a time, each after the answer to the one before it.
+ * Sends the events of one run to the server, one at a time, each after the reply to the previous one.
  *
- * An event whose answer was lost with the connection is sent again over the next one: the server may see it twice, but nothing goes
- * missing. One that is refused, or not answered in time by a server that is there, is given up, as nothing else would help, and the next one goes out.
+ * An event whose reply was lost with the connection is sent again over the next one: the server may see duplicates, but nothing goes
+ * missing. An event that the server rejects, or does not reply to in time although the connection is alive, is given up, since retrying
+ * would not help, and the next one is sent.
  *
- * How the run ended comes last and is never left out; what is left out before it is the oldest log, in whose place a line says how much.
+ * The end of the run is sent last and is never dropped. When events must be dropped before it, the oldest log lines are, and a line in
+ * their place reports how many.
  */
 export class EventWriter {
   readonly #options: EventWriterOptions;
-  #queue: Waiting[] = [];
+  #queue: PendingEvent[] = [];
   #logChars = 0;
   #eventChars = 0;
   #writing = false;
@@ -53,10 +55,10 @@ export class EventWriter {
     this.#options = options;
   }
 
-  /** `done`: it is the last one. */
-  write(event: string, payload: Record<string, unknown>, done?: (taken: boolean) => void): void {
+  /** Queues an event. `done` marks the last event, which is queued whatever the limits. */
+  write(event: string, payload: Record<string, unknown>, done?: (accepted: boolean) => void): void {
     const chars = Object.values(payload).reduce<number>((sum, value) => sum + (typeof value === 'string' ? value.length : 0), 0);
-    if (done === undefined && this.#eventChars + chars > MAX_WAITING_EVENT_CHARS) {
+    if (done === undefined && this.#eventChars + chars > MAX_PENDING_EVENT_CHARS) {
       this.#options.log.warn('an event of a run was left out: too much waits', {
         event,
         hint: 'Make the workflow log less, or find out why the Lightning server accepts its events so slowly.',
@@ -67,60 +69,60 @@ export class EventWriter {
     this.#push({ event, payload, queuedAt: this.#options.clock.now(), chars, done });
   }
 
-  /** A line without the run's id. */
+  /** Queues a log line, without the run's id. */
   log(line: Record<string, unknown> & { readonly timestamp: string }): void {
     const chars = JSON.stringify(line).length;
     this.#logChars += chars;
     this.#push({ event: LOG, payload: line, queuedAt: this.#options.clock.now(), chars });
-    if (this.#logChars > MAX_WAITING_LOG_CHARS) this.#leaveOutOldest();
+    if (this.#logChars > MAX_PENDING_LOG_CHARS) this.#dropOldestLines();
   }
 
-  /** Nothing more is sent. */
+  /** Discards all pending events; nothing more is sent. */
   stop(): void {
     this.#flush?.cancel();
     for (const { done } of this.#queue.splice(0)) done?.(false);
   }
 
-  #push(waiting: Waiting): void {
-    this.#queue.push(waiting);
+  #push(pending: PendingEvent): void {
+    this.#queue.push(pending);
     if (!this.#writing) void this.#write();
   }
 
-  /** The last lines tell most: the oldest go, and one in their place says how many they were. */
-  #leaveOutOldest(): void {
-    const kept: Waiting[] = [];
-    let leftOut = 0;
-    let [place, latest] = [0, undefined as Waiting | undefined];
-    for (const waiting of this.#queue) {
-      if (waiting.event !== LOG || (waiting.leftOut === undefined && this.#logChars <= KEPT_LOG_CHARS)) {
-        kept.push(waiting);
+  /** Drops the oldest lines, since the last ones are the most useful, and reports their number in a line in their place. */
+  #dropOldestLines(): void {
+    const kept: PendingEvent[] = [];
+    let dropped = 0;
+    let [place, latest] = [0, undefined as PendingEvent | undefined];
+    for (const pending of this.#queue) {
+      if (pending.event !== LOG || (pending.dropped === undefined && this.#logChars <= KEPT_LOG_CHARS)) {
+        kept.push(pending);
         continue;
       }
-      leftOut += waiting.leftOut ?? 1;
-      this.#logChars -= waiting.chars;
-      [place, latest] = [kept.length, waiting];
+      dropped += pending.dropped ?? 1;
+      this.#logChars -= pending.chars;
+      [place, latest] = [kept.length, pending];
     }
     if (latest === undefined) return;
-    const message = [`${leftOut} log lines were left out: they came faster than they could be sent`];
+    const message = [`${dropped} log lines were left out: they came faster than they could be sent`];
     const payload = { message, source: 'R/T', level: 'warn', timestamp: latest.payload['timestamp'] };
     const chars = JSON.stringify(payload).length;
     this.#logChars += chars;
-    kept.splice(place, 0, { event: LOG, payload, queuedAt: latest.queuedAt, chars, leftOut });
+    kept.splice(place, 0, { event: LOG, payload, queuedAt: latest.queuedAt, chars, dropped });
     this.#queue = kept;
   }
 
   async #write(): Promise<void> {
     this.#writing = true;
     this.#flush?.cancel();
-    for (let next = this.#take(); next !== undefined; next = this.#take()) {
-      const taken = await this.#send(next.event, next.payload);
-      next.done?.(taken);
+    for (let next = this.#next(); next !== undefined; next = this.#next()) {
+      const accepted = await this.#send(next.event, next.payload);
+      next.done?.(accepted);
     }
     this.#writing = false;
   }
 
-  /** The next event, or a batch of log lines; undefined if there is none, or lines wait for company. */
-  #take(): Waiting | undefined {
+  /** Returns the next event, or a batch of log lines; undefined if there is none, or the batch may still grow. */
+  #next(): PendingEvent | undefined {
     const [first] = this.#queue;
     if (first === undefined) return undefined;
     const { batchLogs, clock, runId } = this.#options;

@@ -16,16 +16,16 @@ import { RunSession } from './run-session.js';
 import { LightningSocket } from './socket.js';
 import { makeWorkerToken, runTokenFault } from './tokens.js';
 
-/** Longer than a server takes to answer a claim that finds nothing. */
+/** Longer than a server takes to reply to a claim that finds nothing. */
 const CLAIM_MS = 5_000;
 
 export type { OpenfnSourceOptions };
 
-/** The version of Lightning's worker protocol that is spoken. */
+/** Version of Lightning's worker protocol. */
 const API_VERSION = '1.2';
 const RUNNER = 'openfn';
 
-/** Takes runs from an OpenFn Lightning. The Worker needs the runner `openfn` for them. Throws `openfn-invalid`. */
+/** Takes runs from an OpenFn Lightning server. The Worker needs the runner `openfn` for them. Throws `openfn-invalid`. */
 export function openfnSource(options: OpenfnSourceOptions): SourceSetup {
   const settings = readSettings(options);
   return {
@@ -43,8 +43,8 @@ export function openfnSource(options: OpenfnSourceOptions): SourceSetup {
 /**
  * Leases runs of an OpenFn Lightning server over its worker WebSocket.
  *
- * Zero persistence: nothing of a run touches the disk, so there is no outbox and no outcome sender. An outcome waits in memory, in its run's own channel, for
- * as long as the Worker lives and the server knows the run; after that the server ends the run by its own timeout.
+ * Zero persistence: nothing about a run is written to disk, so there is no outbox and no outcome sender. An outcome is kept in memory, in
+ * its run's channel, as long as the Worker lives and the server knows the run; after that the server ends the run by its own timeout.
  */
 export class OpenfnSource extends LeasedSource {
   readonly #settings: SourceSettings;
@@ -56,9 +56,9 @@ export class OpenfnSource extends LeasedSource {
   #server: Server | undefined;
   #open = false;
   #trusted = true;
-  /** A session is over. */
+  /** Wakes when a session is over. */
   readonly #over = new Wake();
-  #asking: ((runs: number) => void)[] = [];
+  #claimWaiters: ((runs: number) => void)[] = [];
 
   constructor(settings: SourceSettings, context: SourceContext) {
     super('openfn', context.clock);
@@ -76,21 +76,28 @@ export class OpenfnSource extends LeasedSource {
       },
       joinMs: settings.messageMs,
       clock,
-      insists: true,
+      alwaysRejoins: true,
       onJoined: () => {
-        this.#socket.accepted();
+        this.#socket.resetBackoff();
         log.info('joined OpenFn Lightning');
-        this.#claims.hurry();
+        this.#claims.claimSoon();
       },
       onRefused: ({ message }) => context.warning(new LightningError('openfn-refused', message)),
       onMessage: (event) => {
-        if (event === 'work-available') this.#claims.hurry();
+        if (event === 'work-available') this.#claims.claimSoon();
       },
     });
-    this.#claims = new Claims({ ...settings, workloops, queue: () => this.#queue, clock, log, onAnswer: (runs) => this.#answered(runs) });
+    this.#claims = new Claims({
+      ...settings,
+      workloops,
+      queue: () => this.#queue,
+      clock,
+      log,
+      onReply: (runs) => this.#onClaimReply(runs),
+    });
   }
 
-  /** Connects as soon as this Worker can run what it would be given. */
+  /** Connects once this Worker has the runner for the runs it would be given. */
   start(): void {
     const { runners, runnerJoined, warning } = this.#context;
     if (!runners.includes(RUNNER))
@@ -112,7 +119,7 @@ export class OpenfnSource extends LeasedSource {
     return taken.flatMap((each) => this.#lease(each) ?? []);
   }
 
-  /** From a server that is not trusted nothing will ever come. */
+  /** An untrusted server is never polled again. */
   protected override idleMs(): number {
     return this.#trusted ? 0 : Number.POSITIVE_INFINITY;
   }
@@ -133,12 +140,12 @@ export class OpenfnSource extends LeasedSource {
     await ended;
   }
 
-  #lease({ run, free }: TakenRun): Lease | undefined {
+  #lease({ run, release }: TakenRun): Lease | undefined {
     const { clock, log } = this.#context;
     const { publicKey } = this.#settings;
     const fault = publicKey && runTokenFault(run.token, publicKey, clock.wall());
     if (fault !== undefined) {
-      free();
+      release();
       this.#distrust(`run ${run.id}: ${fault}`);
       return undefined;
     }
@@ -150,7 +157,7 @@ export class OpenfnSource extends LeasedSource {
       log,
       onOver: () => {
         this.#sessions.delete(session);
-        free();
+        release();
         this.#over.wake();
       },
     });
@@ -158,7 +165,9 @@ export class OpenfnSource extends LeasedSource {
     return session;
   }
 
-  /** Somebody else hands out runs, or the key is wrong: what was verified goes on to its end, nothing more is taken. */
+  /**
+   * Stops taking runs because the key does not match: a stranger may be handing them out. Runs that were verified continue to their end.
+   */
   #distrust(why: string): void {
     this.#trusted = false;
     this.#claims.close();
@@ -172,20 +181,20 @@ export class OpenfnSource extends LeasedSource {
 
   async #claimNow(withinMs: number): Promise<boolean> {
     if (!this.#open || !this.#queue.isJoined) return false;
-    const answered = new Promise<number>((resolve) => this.#asking.push(resolve));
-    const timer = this.#context.clock.after(withinMs, () => this.#answered(0));
-    this.#claims.hurry();
-    const runs = await answered;
+    const reply = new Promise<number>((resolve) => this.#claimWaiters.push(resolve));
+    const timer = this.#context.clock.after(withinMs, () => this.#onClaimReply(0));
+    this.#claims.claimSoon();
+    const runs = await reply;
     timer.cancel();
     return runs > 0;
   }
 
-  #answered(runs: number): void {
-    for (const resolve of this.#asking.splice(0)) resolve(runs);
+  #onClaimReply(runs: number): void {
+    for (const resolve of this.#claimWaiters.splice(0)) resolve(runs);
   }
 }
 
-/** Where a worker's WebSocket is opened, its token in it; what is secret about it is concealed. */
+/** Returns the URL of the worker's WebSocket, including its token; secret and token are redacted from logs from here on. */
 export function workerAddress({ url, secret }: { readonly url: string; readonly secret: string }, workerId: string, nowMs: number): string {
   const token = makeWorkerToken(secret, workerId, nowMs);
   conceal(secret);
@@ -194,8 +203,9 @@ export function workerAddress({ url, secret }: { readonly url: string; readonly 
 }
 
 /**
- * The routes of OpenFn's own worker: `GET /` and `/livez` say that the process lives, whether or not Lightning can be reached; `POST /claim`
- * asks for work at once and says 200 if some came, 204 if not. Rejects with `openfn-invalid` if the port cannot be had.
+ * Serves the routes of OpenFn's own worker: `GET /` and `/livez` report that the process is alive, whether or not Lightning is reachable;
+ * `POST /claim` claims at once and responds with 200 if that returned runs, otherwise with 204. Rejects with `openfn-invalid` if the port
+ * is unavailable.
  */
 async function serveHealth(port: number, host: string | undefined, claimNow: (withinMs: number) => Promise<boolean>): Promise<Server> {
   const server = createServer(async (request, response) => {

@@ -11,40 +11,46 @@ import {
 import { LightningError } from '../errors.js';
 import { readPublicKey } from './tokens.js';
 
-/** What there is to say about a Lightning server and how to work for it. Only the address is needed, and the secret of all but mock servers. */
+/** Options of the source for a Lightning server. Only the URL is required, and the secret except for mock servers. */
 export interface OpenfnSourceOptions {
-  /** Such as `ws://localhost:4000/worker`; `/websocket` is added. */
+  /** Such as `ws://localhost:4000/worker`; `/websocket` is appended. */
   readonly url: string;
   /** The server's WORKER_SECRET. */
   readonly secret?: string;
-  /** The server's public key as base64 of a PEM: run tokens are then verified. */
+  /** The server's public key, as base64 of a PEM; if set, run tokens are verified. */
   readonly publicKey?: string;
-  /** What the server shows beside its runs; default: nothing. */
+  /** Name that the server shows with runs of this worker; default none. */
   readonly workerName?: string;
-  /** How many runs at once; default: as many as the Worker runs. */
+  /** Limit for concurrent runs; default: the Worker's concurrency. */
   readonly capacity?: number;
-  /** Instead of `capacity`: which queues in which order, with how many runs at once: `manual>*:5`, or several separated by blanks. */
+  /**
+   * Replaces `capacity`: queues in order of preference with their limit for concurrent runs, such as `manual>*:5`, in groups separated by
+   * blanks.
+   */
   readonly workloops?: string;
-  /** How long to wait after a claim that brought nothing: from the first, by 1.15 times, up to the last. Default 1 000 and 10 000 ms. */
+  /** First and longest wait after a claim without runs, in ms; grows by a factor of 1.15. Default 1000 and 10,000. */
   readonly backoffMs?: readonly [first: number, last: number];
-  /** Log lines travel together: until so many wait, or for so long. Default: each alone. */
+  /** Batches log lines until there are `lines`, or for `waitMs`. Default: each line is sent alone. */
   readonly batchLogs?: { readonly lines?: number; readonly waitMs?: number };
-  /** How long an answer may take, default 30 000 ms; to a claim, default 60 000 ms. */
+  /** Timeout of a reply in ms, default 30,000; of a reply to a claim, default 60,000. */
   readonly messageMs?: number;
   readonly claimMs?: number;
-  /** For runs that do not say: a step's state (default 10 MB) and a log line (1 MB, and never more than the run's limit for a state). */
+  /**
+   * Limits for runs that set none, in MB: for a step's state (default 10), and for a log line (default 1, and never more than the run's
+   * limit for a state).
+   */
   readonly payloadLimitMb?: number;
   readonly logLimitMb?: number;
-  /** The last state is sent even if the server wants no states, as OpenFn's own worker does. Default true. */
+  /** Whether to send the final state even if the server wants no states, as OpenFn's own worker does; default true. */
   readonly sendFinalState?: boolean;
-  /** For job code that uses collections: the server's address for them, and the version of their adaptor. */
+  /** Collections for job code: the URL of the server's API for them, and the version of their adaptor. */
   readonly collections?: { readonly url: string; readonly version: string };
-  /** Where `/livez` and `/claim` are served; default: nowhere. On all addresses unless a host is named. */
+  /** Port for `/livez` and `/claim`; default: not served. Listens on all addresses unless a host is given. */
   readonly port?: number;
   readonly host?: string;
 }
 
-/** The same, checked and complete. */
+/** Validated options with defaults applied. */
 export interface SourceSettings extends Required<Pick<OpenfnSourceOptions, 'messageMs' | 'claimMs' | 'payloadLimitMb'>> {
   readonly url: string;
   readonly secret: string;
@@ -87,13 +93,16 @@ export function readSettings(options: OpenfnSourceOptions): SourceSettings {
   };
 }
 
-/** Some of the server's queues, in the order in which they are asked, and how many of their runs may go on at once. */
+/** Some of the server's queues in order of preference, and the limit for their concurrent runs. */
 export interface Workloop {
   readonly queues: readonly string[];
   readonly capacity: number;
 }
 
-/** OpenFn's notation: groups separated by blanks, each `queue>queue>*:capacity`; `*`, any other queue, only at the end. Throws `openfn-invalid`. */
+/**
+ * Parses OpenFn's notation: groups separated by blanks, each `queue>queue>*:capacity`; `*`, any other queue, is allowed only at the end.
+ * Throws `openfn-invalid`.
+ */
 export function readWorkloops(text: string): readonly Workloop[] {
   const groups = text.trim().split(/\s+/);
   return groups.map((group) => {

@@ -12,7 +12,7 @@ const size = v.nullish(v.pipe(v.number(), v.finite(), v.minValue(0)));
 const json = v.custom<Json>((value) => value !== undefined);
 const object = v.custom<{ readonly [name: string]: Json }>((value) => typeof value === 'object' && value !== null && !Array.isArray(value));
 
-/** A run as the server describes it (`fetch:plan`); what we do not use is not looked at. */
+/** A run as the server describes it (`fetch:plan`), limited to the fields we use. */
 const planSchema = v.object({
   id: text,
   name: maybe,
@@ -63,7 +63,7 @@ type PlanJob = Plan['jobs'][number];
 
 export interface ReadPlan {
   readonly dataclipId: string | undefined;
-  /** The jobs that get the run's input itself. */
+  /** Ids of the jobs that receive the run's input itself. */
   readonly firstJobs: readonly string[];
   /** Whether the server wants the states of steps. */
   readonly wantsStates: boolean;
@@ -71,14 +71,14 @@ export interface ReadPlan {
 }
 
 export interface PlanExtras {
-  /** Used by collections. */
+  /** Token of the run, used as the credential for collections. */
   readonly token: string;
   readonly collections: { readonly url: string; readonly version: string } | undefined;
   readonly payloadLimitMb: number;
   readonly logLimitMb: number | undefined;
 }
 
-/** Throws an Error that says which part of the plan is wrong. */
+/** Throws an Error that names the invalid part of the plan. */
 export function readPlan(received: unknown, extras: PlanExtras): ReadPlan {
   const result = v.safeParse(planSchema, received, { abortEarly: true });
   if (!result.success) throw new Error(`${v.getDotPath(result.issues[0]) ?? 'the plan'}: ${result.issues[0].message}`);
@@ -127,7 +127,7 @@ function stepOf(plan: Plan, job: PlanJob & { id: string }, collections: PlanExtr
   };
 }
 
-/** Edges of triggers that are off do not exist; those of jobs are kept as they are. */
+/** Disabled edges of triggers are removed; those of jobs are kept and marked as disabled. */
 function edgesOf(plan: Plan, from: 'source_trigger_id' | 'source_job_id', id: string): Record<string, OpenfnEdge> {
   const next: Record<string, OpenfnEdge> = Object.create(null);
   for (const edge of plan.edges ?? []) {
@@ -144,17 +144,17 @@ function edgesOf(plan: Plan, from: 'source_trigger_id' | 'source_job_id', id: st
 }
 
 function optionsOf({ options }: Plan, extras: PlanExtras): OpenfnRunOptions {
-  const given = options ?? {};
-  const payloadLimitMb = given.payload_limit_mb ?? extras.payloadLimitMb;
+  const runOptions = options ?? {};
+  const payloadLimitMb = runOptions.payload_limit_mb ?? extras.payloadLimitMb;
   return {
-    ...(given.run_timeout_ms != null && { timeoutMs: given.run_timeout_ms }),
-    ...(given.run_memory_limit_mb != null && { memoryMb: given.run_memory_limit_mb }),
-    ...(given.state_limit_mb != null && { stateLimitMb: given.state_limit_mb }),
+    ...(runOptions.run_timeout_ms != null && { timeoutMs: runOptions.run_timeout_ms }),
+    ...(runOptions.run_memory_limit_mb != null && { memoryMb: runOptions.run_memory_limit_mb }),
+    ...(runOptions.state_limit_mb != null && { stateLimitMb: runOptions.state_limit_mb }),
     payloadLimitMb,
-    // Who wants no large states wants no large log lines either: OpenFn's worker takes the one limit for the other.
-    logLimitMb: given.log_payload_limit_mb ?? extras.logLimitMb ?? Math.min(LOG_LIMIT_MB, payloadLimitMb),
-    ...(given.job_log_level && { jobLogLevel: given.job_log_level }),
-    ...(given.sanitize && { sanitize: given.sanitize }),
+    // A low limit for states also lowers the one for log lines, as in OpenFn's worker, which uses one for the other.
+    logLimitMb: runOptions.log_payload_limit_mb ?? extras.logLimitMb ?? Math.min(LOG_LIMIT_MB, payloadLimitMb),
+    ...(runOptions.job_log_level && { jobLogLevel: runOptions.job_log_level }),
+    ...(runOptions.sanitize && { sanitize: runOptions.sanitize }),
   };
 }
 

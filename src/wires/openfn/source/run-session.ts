@@ -27,7 +27,7 @@ export interface RunSessionOptions {
   readonly socket: LightningSocket;
   readonly clock: Clock;
   readonly log: Log;
-  /** The server has heard how it ended, or never will. */
+  /** Called when the server knows how the run ended, or will never know. */
   readonly onOver: () => void;
 }
 
@@ -41,11 +41,11 @@ interface Ending {
 const FETCH_TRIES = 3;
 
 /**
- * A run of Lightning as a lease. Nothing of it is on disk.
+ * A run of Lightning as a lease. Nothing about it is on disk.
  *
- * Life: claimed → joined, when the runner asks for the run → told of, event by event → completed → over. A run that never gets so far as
- * to be joined needs no giving back: the server waits half a minute for that and then gives it to another. A connection that is lost
- * meanwhile changes nothing; when the server does not know the run any more over the next one, the lease is lost.
+ * Life: claimed → joined, when the runner requests the run → events are sent → completed → over. A run that was never joined need not be
+ * given back: the server waits half a minute for that and then gives it to another worker. A lost connection changes nothing; if the server
+ * no longer knows the run on the next one, the lease is lost.
  */
 export class RunSession extends HeldLease {
   readonly exchange: Exchange;
@@ -65,7 +65,7 @@ export class RunSession extends HeldLease {
     super({ job, runner: 'openfn', startedAt: options.clock.now() }, async (outcome) => this.#complete(outcome));
     this.#options = options;
     this.#payloadLimitMb = options.settings.payloadLimitMb;
-    this.exchange = { ask: (question) => this.#answer(question as OpenfnQuestion), tell: (event) => this.#tell(event as OpenfnEvent) };
+    this.exchange = { ask: (question) => this.#ask(question as OpenfnQuestion), tell: (event) => this.#onEvent(event as OpenfnEvent) };
     this.#scrubber.learn(options.run.token);
   }
 
@@ -80,13 +80,13 @@ export class RunSession extends HeldLease {
     writer.write('run:complete', this.#completion(ending), () => this.#end());
   }
 
-  /** The source closes: what has not been told yet never will be. */
+  /** Ends the session because the source closes; pending events are discarded. */
   drop(): void {
     this.lose();
     this.#end();
   }
 
-  #answer(question: OpenfnQuestion): Promise<unknown> {
+  #ask(question: OpenfnQuestion): Promise<unknown> {
     return question.ask === 'run' ? this.#begin() : this.#credential(question.id);
   }
 
@@ -98,14 +98,14 @@ export class RunSession extends HeldLease {
       params: { token: run.token },
       joinMs: settings.messageMs,
       clock,
-      insists: false,
+      alwaysRejoins: false,
       onRefused: (error) => {
         why = error.message;
         this.#giveUp(why);
       },
     });
     this.#channel = channel;
-    // Without a connection the first join would wait for ever, and the server gives the run to another.
+    // Without a connection the first join would wait forever, while the server gives the run to another worker.
     const deadline: Timer = clock.after(settings.messageMs, () => channel.leave(), { unref: true });
     const joined = await channel.joined();
     deadline.cancel();
@@ -113,10 +113,12 @@ export class RunSession extends HeldLease {
     this.#writer = new EventWriter({ ...settings, runId: run.id, channel, clock, log: log.with({ run: run.id }) });
 
     const extras = { ...settings, token: run.token };
-    const plan = await this.#orEnd('PlanError', 'Failed to load plan: ', async () => readPlan(await this.#fetch('fetch:plan', {}), extras));
+    const plan = await this.#orFail('PlanError', 'Failed to load plan: ', async () =>
+      readPlan(await this.#fetch('fetch:plan', {}), extras),
+    );
     this.#plan = plan;
     const { dataclipId: id } = plan;
-    const input = await this.#orEnd('DataClipError', `Failed to load dataclip ${id}: `, async () =>
+    const input = await this.#orFail('DataClipError', `Failed to load dataclip ${id}: `, async () =>
       id === undefined ? {} : readDataclip(await this.#fetch('fetch:dataclip', { id })),
     );
     this.#steps = new Steps(id, plan.firstJobs, plan.wantsStates);
@@ -126,8 +128,8 @@ export class RunSession extends HeldLease {
     return ready;
   }
 
-  /** What goes wrong in it is how the run ends. */
-  async #orEnd<T>(type: string, prefix: string, action: () => Promise<T>): Promise<T> {
+  /** Runs an action whose failure becomes the end of the run. */
+  async #orFail<T>(type: string, prefix: string, action: () => Promise<T>): Promise<T> {
     try {
       return await action();
     } catch (thrown) {
@@ -138,15 +140,15 @@ export class RunSession extends HeldLease {
   }
 
   #credential(id: string): Promise<unknown> {
-    const asked = this.#credentials.get(id) ?? this.#fetch('fetch:credential', { id });
-    this.#credentials.set(id, asked);
-    return asked.then((body) => {
+    const fetched = this.#credentials.get(id) ?? this.#fetch('fetch:credential', { id });
+    this.#credentials.set(id, fetched);
+    return fetched.then((body) => {
       this.#scrubber.learn(body);
       return body;
     });
   }
 
-  /** Rejects with an Error that names the request and says what the server said. */
+  /** Rejects with an Error that names the request and the server's reason. */
   async #fetch(event: string, payload: unknown): Promise<unknown> {
     for (let tries = 1; ; tries += 1) {
       const channel = this.#channel;
@@ -160,7 +162,7 @@ export class RunSession extends HeldLease {
     }
   }
 
-  #tell(event: OpenfnEvent): void {
+  #onEvent(event: OpenfnEvent): void {
     const writer = this.#writer;
     if (writer === undefined || this.isOver) return;
     switch (event.event) {
@@ -209,13 +211,13 @@ export class RunSession extends HeldLease {
     writer.log({ message: clean, source, level, timestamp: at, ...(stepId !== undefined && { step_id: stepId }) });
   }
 
-  /** Errors may quote what they choked on. */
-  #scrubbed<T extends object>(reasoned: T): T {
-    const { error_message: message } = reasoned as Partial<ExitReason>;
-    return typeof message === 'string' ? { ...reasoned, error_message: this.#scrubber.text(message) } : reasoned;
+  /** Errors may quote the secret values that caused them. */
+  #scrubbed<T extends object>(payload: T): T {
+    const { error_message: message } = payload as Partial<ExitReason>;
+    return typeof message === 'string' ? { ...payload, error_message: this.#scrubber.text(message) } : payload;
   }
 
-  /** Of a run that ended without the engine having said how. */
+  /** Ending of a run whose end the engine did not report. */
   #endingOf(outcome: Outcome): Ending {
     const type = outcome.state === 'failed' ? outcome.error.code : 'WorkerStopped';
     const message = outcome.state === 'failed' ? outcome.error.message : 'The worker was stopped before the run had ended';
@@ -243,7 +245,7 @@ export class RunSession extends HeldLease {
     };
   }
 
-  /** Microseconds. */
+  /** Now, in microseconds since the epoch. */
   #now(): string {
     return `${this.#options.clock.wall()}000`;
   }

@@ -2,13 +2,13 @@ import type { Json } from '../../../job/job.js';
 
 const MIN_SECRET_CHARS = 6;
 const HIDDEN = '***';
-/** Members of credentials that say where and who, not how to get in. */
+/** Fields of credentials that identify a place or person but grant no access. */
 const plain =
   /^(?:user(?:_?name)?|email|host(?:_?url)?|base_?url|instance_?url|login_?url|url|port|api_?version|database|db_?name|authority|realm|label)$/i;
 
-/** Takes the secrets of a run's credentials out of what is told about the run. */
+/** Redacts the secrets of a run's credentials from everything that is reported about the run. */
 export class Scrubber {
-  /** Longest first, so that no part of one is left where another stands in it. */
+  /** Longest first, so that a secret contained in another leaves no remainder of it. */
   #secrets: readonly string[] = [];
 
   learn(credential: unknown): void {
@@ -38,7 +38,7 @@ function collect(value: unknown, found: Set<string>): void {
     const secret = String(value);
     if (secret.length < MIN_SECRET_CHARS) return;
     found.add(secret);
-    // As it stands in JSON that was logged as text.
+    // Its form inside JSON that was logged as text.
     found.add(JSON.stringify(secret).slice(1, -1));
   } else if (typeof value === 'object' && value !== null) {
     for (const [name, each] of Object.entries(value)) if (typeof each === 'object' || !plain.test(name)) collect(each, found);

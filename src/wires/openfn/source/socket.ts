@@ -6,15 +6,15 @@ import { decodeFrame, encodeRequest, MAX_FRAME_BYTES, type Received } from './fr
 
 export const HEARTBEAT_MS = 30_000;
 const CONNECT_MS = 10_000;
-/** The wait before another try: so much longer after each failure, up to the most. */
+/** Increment of the reconnect delay for each consecutive failure, and its upper bound. */
 const RETRY_STEP_MS = 1_000;
 const MAX_RETRY_MS = 30_000;
-/** A request that is over its time is given up when the server is heard within this; else the connection is, as one that is dead. */
+/** A request that timed out is given up if anything is received within this time; otherwise the connection is considered dead. */
 const SIGN_OF_LIFE_MS = 10_000;
-/** A half-open connection does not answer the closing handshake. */
-const FAREWELL_MS = 1_000;
+/** A half-open connection does not complete the closing handshake. */
+const CLOSE_MS = 1_000;
 
-/** Why a request has no good answer: the server said no, said nothing to it in time although it is there, or the connection is gone. */
+/** Why a request failed: the server refused it, did not reply in time although the connection is alive, or the connection was lost. */
 export class ReplyError extends Error {
   override readonly name = 'ReplyError';
   readonly why: 'refused' | 'timeout' | 'lost';
@@ -25,26 +25,29 @@ export class ReplyError extends Error {
   }
 }
 
-/** The part of a channel that the socket drives. */
+/** The interface through which the socket drives a channel. */
 export interface SocketChannel {
   readonly topic: string;
-  /** A connection is up: join, again if need be. */
+  /** Called when a connection is up; the channel joins if it has to. */
   opened(): void;
   closed(): void;
   received(event: string, payload: unknown, joinRef: string | null): void;
 }
 
 export interface LightningSocketOptions {
-  /** With token and versions in it. */
+  /** Includes the token and the versions. */
   readonly url: string;
   readonly clock: Clock;
   readonly log: Log;
   readonly heartbeatMs?: number;
-  /** A connection could not be made, or was lost; `why` in a few words, without the address; `status` if the server refused it. */
+  /**
+   * Called when a connection could not be made or was lost. `why` is a short text without the URL, `status` is set if the server refused
+   * the upgrade.
+   */
   readonly onDown: (why: string, status?: number) => void;
 }
 
-interface Waiting {
+interface PendingRequest {
   readonly topic: string;
   readonly timer: Timer;
   readonly resolve: (response: unknown) => void;
@@ -52,25 +55,27 @@ interface Waiting {
 }
 
 /**
- * One WebSocket to Lightning at a time, made anew for as long as it takes. Life: connecting → open → (lost → waiting → connecting)* → closed.
- * Requests that are open when the connection is lost are rejected at once as `lost`: nothing is kept for the next one here. What is not answered in
- * time may be lost as well, on a line that is dead without having been closed: so the server is asked for a sign of life before it counts as `timeout`.
+ * One WebSocket connection to Lightning, re-established indefinitely. Life: connecting → open → (lost → waiting → connecting)* → closed.
  *
- * Whatever is heard counts as a sign of life, not only the answer to a heartbeat: there are servers that answer none.
+ * Requests in flight when the connection is lost are rejected at once as `lost`; nothing is queued here for the next one. A request without
+ * a reply may also mean that the connection is dead without having been closed, so the server must give a sign of life before the request
+ * is rejected as `timeout`.
+ *
+ * Anything received counts as a sign of life, not only the reply to a heartbeat, because some servers never reply to heartbeats.
  */
 export class LightningSocket {
   readonly #options: LightningSocketOptions;
   readonly #channels = new Map<string, SocketChannel>();
-  readonly #waiting = new Map<string, Waiting>();
+  readonly #pending = new Map<string, PendingRequest>();
   #ws: WebSocket | undefined;
   #ref = 0;
   #failures = 0;
   #heard = true;
-  /** What waited behind the last heartbeat: as long as that changes, the line is alive, and the answer to it may be a while. */
+  /** Bytes that were queued behind the last heartbeat. While this number changes, the connection is alive and the reply may take longer. */
   #queuedBytes = 0;
-  /** Requests that are over their time, while a sign of life is awaited. */
+  /** Requests that have timed out while a sign of life is awaited. */
   readonly #overdue = new Set<string>();
-  #lifeless: Timer | undefined;
+  #deathTimer: Timer | undefined;
   #beat: Timer | undefined;
   #retry: Timer | undefined;
   #closed = false;
@@ -92,7 +97,7 @@ export class LightningSocket {
       this.#heard = true;
       const bytes = Buffer.isBuffer(data) ? data : Array.isArray(data) ? Buffer.concat(data) : Buffer.from(data);
       this.#receive(decodeFrame(bytes, binary));
-      if (this.#overdue.size > 0) this.#giveUpOverdue();
+      if (this.#overdue.size > 0) this.#rejectOverdue();
     });
     ws.on('unexpected-response', (request, response) => {
       this.#lose(ws, `the server responded ${response.statusCode}`, response.statusCode);
@@ -102,8 +107,8 @@ export class LightningSocket {
     ws.on('close', (code) => this.#lose(ws, `closed with code ${code}`));
   }
 
-  /** The server has accepted us: the next loss is a first one again. */
-  accepted(): void {
+  /** Resets the reconnect delay, because the server has accepted us. */
+  resetBackoff(): void {
     this.#failures = 0;
   }
 
@@ -122,7 +127,7 @@ export class LightningSocket {
     return String(this.#ref);
   }
 
-  /** Resolves with the response of a good reply; rejects with a ReplyError. */
+  /** Resolves with the response of an `ok` reply; rejects with a ReplyError. */
   request(
     topic: string,
     event: string,
@@ -135,22 +140,22 @@ export class LightningSocket {
     if (ws === undefined || !this.isOpen) return Promise.reject(new ReplyError('lost', 'not connected'));
     return new Promise((resolve, reject) => {
       ws.send(encodeRequest({ joinRef, ref, topic, event, payload }));
-      // It is behind all that waits.
+      // The request is queued behind everything not yet sent.
       const timer = this.#options.clock.after(timeoutMs + carryMs(ws.bufferedAmount), () => this.#expire(ws, ref));
-      this.#waiting.set(ref, { topic, timer, resolve, reject });
+      this.#pending.set(ref, { topic, timer, resolve, reject });
     });
   }
 
-  /** What waits for an answer on this topic will not get one. */
+  /** Rejects the pending requests of a topic, or all of them, as `lost`. */
   dropRequests(topic?: string): void {
-    for (const [ref, waiting] of this.#waiting) {
-      if (topic !== undefined && waiting.topic !== topic) continue;
-      this.#waiting.delete(ref);
+    for (const [ref, pending] of this.#pending) {
+      if (topic !== undefined && pending.topic !== topic) continue;
+      this.#pending.delete(ref);
       this.#overdue.delete(ref);
-      waiting.timer.cancel();
-      waiting.reject(new ReplyError('lost', 'the connection was lost'));
+      pending.timer.cancel();
+      pending.reject(new ReplyError('lost', 'the connection was lost'));
     }
-    if (this.#overdue.size === 0) this.#endAwaitingLife();
+    if (this.#overdue.size === 0) this.#cancelDeathTimer();
   }
 
   close(): void {
@@ -170,22 +175,22 @@ export class LightningSocket {
 
   #expire(ws: WebSocket, ref: string): void {
     this.#overdue.add(ref);
-    if (this.#lifeless !== undefined) return;
+    if (this.#deathTimer !== undefined) return;
     this.#sendBeat(ws);
     const withinMs = SIGN_OF_LIFE_MS + carryMs(ws.bufferedAmount);
-    this.#lifeless = this.#options.clock.after(withinMs, () => this.#lose(ws, 'no response and no heartbeat'));
+    this.#deathTimer = this.#options.clock.after(withinMs, () => this.#lose(ws, 'no response and no heartbeat'));
   }
 
-  #endAwaitingLife(): void {
-    this.#lifeless?.cancel();
-    this.#lifeless = undefined;
+  #cancelDeathTimer(): void {
+    this.#deathTimer?.cancel();
+    this.#deathTimer = undefined;
   }
 
-  #giveUpOverdue(): void {
-    this.#endAwaitingLife();
+  #rejectOverdue(): void {
+    this.#cancelDeathTimer();
     for (const ref of this.#overdue) {
-      this.#waiting.get(ref)?.reject(new ReplyError('timeout', 'timeout'));
-      this.#waiting.delete(ref);
+      this.#pending.get(ref)?.reject(new ReplyError('timeout', 'timeout'));
+      this.#pending.delete(ref);
     }
     this.#overdue.clear();
   }
@@ -221,12 +226,12 @@ export class LightningSocket {
   }
 
   #settle(frame: Received & { readonly kind: 'reply' }): void {
-    const waiting = this.#waiting.get(frame.ref);
-    if (waiting === undefined || waiting.topic !== frame.topic) return;
-    this.#waiting.delete(frame.ref);
-    waiting.timer.cancel();
-    if (frame.ok) waiting.resolve(frame.response);
-    else waiting.reject(new ReplyError('refused', describe(frame.response)));
+    const pending = this.#pending.get(frame.ref);
+    if (pending === undefined || pending.topic !== frame.topic) return;
+    this.#pending.delete(frame.ref);
+    pending.timer.cancel();
+    if (frame.ok) pending.resolve(frame.response);
+    else pending.reject(new ReplyError('refused', describe(frame.response)));
   }
 
   #lose(ws: WebSocket, why: string, status?: number): void {
@@ -237,7 +242,7 @@ export class LightningSocket {
     ws.on('error', () => {});
     if (ws.readyState !== WebSocket.CLOSED) {
       ws.close(1_000, why.slice(0, 100));
-      const timer = this.#options.clock.after(FAREWELL_MS, () => ws.terminate(), { unref: true });
+      const timer = this.#options.clock.after(CLOSE_MS, () => ws.terminate(), { unref: true });
       ws.on('close', () => timer.cancel());
     }
     this.dropRequests();
@@ -250,7 +255,7 @@ export class LightningSocket {
   }
 }
 
-/** What a server said when it refused, as text: `reason` or `errors` where it has them. */
+/** Describes the response of a refusal as text: its `reason` if it has one. */
 function describe(response: unknown): string {
   if (typeof response === 'string') return response;
   if (Buffer.isBuffer(response)) return response.toString('utf8');

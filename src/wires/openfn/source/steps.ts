@@ -9,12 +9,12 @@ const severities = ['fail', 'crash', 'kill', 'exception'] as const;
 type Payload = Record<string, unknown>;
 
 /**
- * The steps of a run as the server sees them: each has an id of its own, the dataclip that it began with and the one that it left. A step
- * that several others lead to runs once for each of them, in their order.
+ * The steps of a run as the server sees them: each has an id of its own, an input dataclip and an output dataclip. A step that several
+ * others lead to runs once for each of them, in their order.
  */
 export class Steps {
   readonly #wantsStates: boolean;
-  /** By job: the dataclips that wait to be its input; undefined for one that was withheld. */
+  /** By job: the dataclips waiting to become its input; undefined for one that was withheld. */
   readonly #inputs = new Map<string, (string | undefined)[]>();
   readonly #open = new Map<string, string>();
   #current: string | undefined;
@@ -25,7 +25,7 @@ export class Steps {
     for (const job of firstJobs) this.#inputs.set(job, [dataclip]);
   }
 
-  /** The id of the step that runs now. */
+  /** Id of the step that is running. */
   get current(): string | undefined {
     return this.#current;
   }
@@ -38,7 +38,7 @@ export class Steps {
     return { step_id: id, job_id: job, timestamp: at, ...(input !== undefined && { input_dataclip_id: input }) };
   }
 
-  /** undefined for a step that was never begun, or has ended already: a server takes one end only. */
+  /** Returns undefined for a step that was never started or has ended already, because the server accepts only one end. */
   end({ step: job, at, durationMs, threadId, mem, state, next, withheld, error }: OpenfnStepEnd): Payload | undefined {
     const id = this.#open.get(job);
     if (id === undefined) return undefined;
@@ -61,7 +61,7 @@ export class Steps {
     };
   }
 
-  /** Ends what the run's own end cut short. */
+  /** Ends the steps that the end of the run interrupted. */
   interrupt(error: OpenfnError, at: string): Payload[] {
     const ended = [...this.#open].map(([job, id]) => {
       this.#close(job, id);
@@ -70,12 +70,12 @@ export class Steps {
     return ended;
   }
 
-  /** How the run ended if nothing but its steps decides. */
+  /** How the run ended, as far as its steps decide that. */
   get reason(): ExitReason {
     return this.#leaves.find(({ reason }) => reason.reason === 'fail')?.reason ?? SUCCESS;
   }
 
-  /** The dataclip that is the run's result: there is one if there is one last step and it was not withheld. */
+  /** Dataclip of the run's result; defined if there is exactly one last step and its state was not withheld. */
   get finalDataclip(): string | undefined {
     return this.#leaves.length === 1 ? this.#leaves[0]?.dataclip : undefined;
   }
@@ -102,7 +102,7 @@ export interface ExitReason {
   readonly error_message: string | null;
 }
 
-/** Of an error that ended a step or the run. */
+/** Exit reason for an error that ended a step or the run. */
 export function reasonOf({ severity, subtype, type, name, message }: OpenfnError): ExitReason {
   return {
     reason: severities.find((known) => known === severity) ?? 'crash',
@@ -111,19 +111,20 @@ export function reasonOf({ severity, subtype, type, name, message }: OpenfnError
   };
 }
 
-/** Of a step that ended: what the flow goes on after stands in the state under `errors`. */
+/** Exit reason of a step that ended. Errors after which the workflow continues are in the state, under `errors`. */
 function stepReason(step: string, state: Json | undefined, error: OpenfnError | undefined): ExitReason {
-  const noted = notedError(step, state);
-  if (error !== undefined && !(noted !== undefined && noted.name === error.name && noted.message === error.message)) return reasonOf(error);
-  if (noted === undefined) return SUCCESS;
-  return { reason: 'fail', error_type: noted.name, error_message: noted.message };
+  const recorded = recordedError(step, state);
+  if (error !== undefined && !(recorded !== undefined && recorded.name === error.name && recorded.message === error.message))
+    return reasonOf(error);
+  if (recorded === undefined) return SUCCESS;
+  return { reason: 'fail', error_type: recorded.name, error_message: recorded.message };
 }
 
-function notedError(step: string, state: Json | undefined): { readonly name: string; readonly message: string } | undefined {
+function recordedError(step: string, state: Json | undefined): { readonly name: string; readonly message: string } | undefined {
   const errors = member(state, 'errors');
-  const noted = member(errors, step);
-  if (noted === undefined || noted === null) return undefined;
-  return { name: String(member(noted, 'name') ?? 'Error'), message: String(member(noted, 'message') ?? '') };
+  const recorded = member(errors, step);
+  if (recorded === undefined || recorded === null) return undefined;
+  return { name: String(member(recorded, 'name') ?? 'Error'), message: String(member(recorded, 'message') ?? '') };
 }
 
 function member(value: Json | undefined, name: string): Json | undefined {

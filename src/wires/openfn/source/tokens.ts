@@ -1,21 +1,21 @@
 import { createHmac, createPublicKey, type KeyObject, verify } from 'node:crypto';
 import { parseJson } from '../../../kit/json.js';
 
-/** The time that the clocks of server and worker may differ, in seconds. */
+/** Tolerated clock skew between server and worker, in seconds. */
 const SKEW_S = 5;
 
 const CLAIMS_LIMITS = { maxBytes: 64 * 1024, maxDepth: 16 };
 
 const encode = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url');
 
-/** What a worker shows when it connects: a JWT of HS256, without an end. The key is the secret's text as it is. */
+/** Returns the token with which a worker connects: a JWT signed with HS256, without expiry. The key is the text of the secret itself. */
 export function makeWorkerToken(secret: string, workerId: string, nowMs: number): string {
   const claims = { worker_id: workerId, iat: Math.floor(nowMs / 1_000), iss: 'urn:openfn:worker' };
   const signed = `${encode({ alg: 'HS256' })}.${encode(claims)}`;
   return `${signed}.${createHmac('sha256', secret).update(signed).digest('base64url')}`;
 }
 
-/** A server's public key as it is configured: base64 of a PEM, or the PEM itself; PKCS#1 and SPKI. undefined if it is none. */
+/** Parses a server's public key: a PEM or base64 of one, in PKCS#1 or SPKI. Returns undefined if it is not an RSA key. */
 export function readPublicKey(text: string): KeyObject | undefined {
   const pem = text.includes('-----BEGIN') ? text : Buffer.from(text, 'base64').toString('utf8');
   try {
@@ -26,7 +26,10 @@ export function readPublicKey(text: string): KeyObject | undefined {
   }
 }
 
-/** Why a run's token is not accepted; undefined if it is. It must be signed by the key with RS256, issued by Lightning, and valid now. */
+/**
+ * Returns why a run's token is invalid; undefined if it is valid. It must be signed with RS256 by this key, issued by Lightning, and within
+ * its validity period.
+ */
 export function runTokenFault(token: string, key: KeyObject, nowMs: number): string | undefined {
   const [header = '', claims = '', signature = '', ...more] = token.split('.');
   if (more.length > 0) return 'it is no token';

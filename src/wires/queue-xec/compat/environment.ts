@@ -1,9 +1,9 @@
 import { config } from 'dotenv';
 
-/** As queue-xec: `.env` of the working directory is read when the package is loaded, and the environment goes before it. */
+/** Like queue-xec, reads `.env` of the working directory when the package is loaded; existing environment variables take precedence. */
 config({ quiet: true });
 
-/** Of both tokens the one in the options, else the environment's; what is empty or null says nothing. */
+/** Returns both tokens, from the options or else from the environment; empty and null count as absent. */
 export function tokensOf(options: { readonly token?: string | null; readonly transferEncryptToken?: string | null }) {
   return {
     token: options.token || process.env['token'] || undefined,
@@ -11,7 +11,7 @@ export function tokensOf(options: { readonly token?: string | null; readonly tra
   };
 }
 
-/** Whether it is one of ours, or a piece of one: queue-xec takes any other word. */
+/** Whether the text is a token of ours or a fragment of one; queue-xec accepts any other word. */
 export function isOurs(token: string): boolean {
   return /\bpw\d+\./.test(token);
 }

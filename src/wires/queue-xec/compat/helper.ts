@@ -4,15 +4,15 @@ import { join } from 'node:path';
 import { QueueXecError } from '../errors.js';
 import type { WireAsset } from './wire-asset.js';
 
-const two = (value: number) => String(value).padStart(2, '0');
+const twoDigits = (value: number) => String(value).padStart(2, '0');
 
-/** What both sides of queue-xec have of it. */
+/** Helpers shared by both sides of queue-xec. */
 // biome-ignore lint/complexity/noStaticOnlyClass: programs of queue-xec call static methods.
 class Times {
-  /** An instant in milliseconds since the epoch as `DD-MM HH:mm:ss`, in this machine's time. */
+  /** Formats an instant in milliseconds since the epoch as `DD-MM HH:mm:ss` in local time. */
   static LocalTime(timestamp: number): string {
     const at = new Date(timestamp);
-    return `${two(at.getDate())}-${two(at.getMonth() + 1)} ${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
+    return `${twoDigits(at.getDate())}-${twoDigits(at.getMonth() + 1)} ${twoDigits(at.getHours())}:${twoDigits(at.getMinutes())}:${twoDigits(at.getSeconds())}`;
   }
 
   static sleep(ms: number): Promise<void> {
@@ -24,7 +24,7 @@ class Times {
     return Date.now();
   }
 
-  /** Milliseconds since `started`; -1 without it. The name is queue-xec's. */
+  /** Returns the milliseconds since `started`, or -1 without it. The misspelt name is queue-xec's. */
   static mesurePerf(started?: number): number {
     return started ? Times.getTimestamp() - started : -1;
   }
@@ -32,21 +32,21 @@ class Times {
 
 /** `Helper` of queue-xec's Master. */
 export class Helper extends Times {
-  /** The SHA-256 of a file in hexadecimal; rejects with `File not found`. */
+  /** Returns the SHA-256 of a file in hexadecimal; rejects with `File not found`. */
   static async getSha256(file: string): Promise<string> {
     if (!existsSync(file)) throw new Error('File not found');
     return sha256(file);
   }
 }
 
-/** `Helper` of queue-xec's Worker, where a hash is there at once. */
+/** `Helper` of queue-xec's Worker, whose hash function is synchronous. */
 export class WorkerHelper extends Times {
-  /** The SHA-256 of a file in hexadecimal; throws if it cannot be read. */
+  /** Returns the SHA-256 of a file in hexadecimal; throws if it cannot be read. */
   static getSha256(file: string): string {
     return sha256(file);
   }
 
-  /** Gives each entry the hash of its `workerPath` below the working directory; the same list. */
+  /** Sets the hash of each entry's `workerPath` below the working directory, and returns the same list. */
   static populateSha256OnAssets<T extends WireAsset>(assets: readonly T[]): readonly T[] {
     for (const asset of assets) {
       if (typeof asset?.workerPath !== 'string') throw new QueueXecError('queue-xec-assets', 'an entry has no workerPath');

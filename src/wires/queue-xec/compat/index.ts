@@ -1,6 +1,7 @@
 /**
- * queue-xec's two packages on peerwork. `peerwork/queue-xec/master` and `peerwork/queue-xec/worker` stand where a program has `queue-xec-master` and
- * `queue-xec-worker`; this is both: its default, and what `require` gives, is the Master, which has the other classes as properties.
+ * queue-xec's two packages on peerwork. `peerwork/queue-xec/master` and `peerwork/queue-xec/worker` replace `queue-xec-master` and
+ * `queue-xec-worker`; this module is both of them: its default export, which is also the result of `require`, is the Master, with the other
+ * classes as properties.
  */
 import { Crypt } from './crypt.js';
 import { Helper } from './helper.js';

@@ -2,7 +2,7 @@ import { PeerworkError } from '../../../errors.js';
 import { type LogLevel, redact } from '../../../log.js';
 import { Helper } from './helper.js';
 
-/** queue-xec's levels, each with its number: what has a higher one is not told. */
+/** queue-xec's levels by number; messages above the configured number are dropped. */
 const codes = { off: 0, info: 1, warn: 2, error: 3, debug: 4 } as const;
 
 export const FgYellow = '\x1b[33m';
@@ -13,18 +13,20 @@ export const FgGreen = '\x1b[32m';
 export const Reset = '\x1b[0m';
 
 export interface LoggerOptions {
-  /** `off`, `info`, `warn`, `error` or `debug`, each telling what those before it do as well; default `off`. */
+  /** `off`, `info`, `warn`, `error` or `debug`, each including those before it; default `off`. */
   readonly level?: string | null;
-  /** Takes the lines too, without colours. */
+  /** Also receives the lines, without colours. */
   readonly writeStream?: { write(text: string): unknown } | false | null;
 }
 
-/** `Logger` of queue-xec, for programs that use it: lines on stdout. Known secrets are left out of them. peerwork's own log goes to stderr. */
+/**
+ * `Logger` of queue-xec, for programs that use it: writes lines to stdout with known secrets redacted. peerwork's own log goes to stderr.
+ */
 export class Logger {
   level: number;
   readonly stream: { write(text: string): unknown } | undefined;
 
-  /** Throws `option-invalid` for a level that there is not. */
+  /** Throws `option-invalid` for an unknown level. */
   constructor({ level, writeStream }: LoggerOptions = {}) {
     this.level = this.translateToCode(level);
     this.stream = writeStream || undefined;
@@ -35,33 +37,33 @@ export class Logger {
   }
 
   info(message: unknown, extra?: unknown): void {
-    if (this.level >= 1) this.#tell('INFO', '', message, extra);
+    if (this.level >= 1) this.#write('INFO', '', message, extra);
   }
 
   warn(message: unknown, extra?: unknown): void {
-    if (this.level >= 2) this.#tell('WARN', FgYellow, message, extra);
+    if (this.level >= 2) this.#write('WARN', FgYellow, message, extra);
   }
 
   error(message: unknown, extra?: unknown): void {
-    if (this.level >= 3) this.#tell('ERROR', FgRed, message, extra);
+    if (this.level >= 3) this.#write('ERROR', FgRed, message, extra);
   }
 
   debug(message: unknown, extra?: unknown): void {
-    if (this.level >= 4) this.#tell('DEBUG', FgMagenta, message, extra);
+    if (this.level >= 4) this.#write('DEBUG', FgMagenta, message, extra);
   }
 
-  /** Says it whatever the level, and ends the process with 255. */
+  /** Logs at any level, and exits with code 255. */
   fatal(message: unknown, extra?: unknown): never {
-    this.#tell('FATAL', FgRed, message ?? 'without a reason', extra);
+    this.#write('FATAL', FgRed, message ?? 'without a reason', extra);
     return process.exit(255);
   }
 
-  /** To the stream alone. */
+  /** Writes to the stream only. */
   writeToFile(message: unknown, extra: unknown = ''): void {
     this.stream?.write(`${redact(`${textOf(message)}${textOf(extra)}`)}\n`);
   }
 
-  #tell(word: string, colour: string, message: unknown, extra: unknown): void {
+  #write(word: string, colour: string, message: unknown, extra: unknown): void {
     const time = Helper.LocalTime(Date.now());
     const rest = extra === undefined ? '' : ` ${textOf(extra)}`;
     const text = redact(`${textOf(message)}${rest}`);
@@ -80,20 +82,23 @@ function textOf(value: unknown): string {
   }
 }
 
-/** The number of a level in any case; nothing is `off`. Throws `option-invalid`, where queue-xec takes a word that it does not know for `off`. */
+/**
+ * Returns the number of a level, ignoring case; absent means `off`. Throws `option-invalid` for an unknown word, which queue-xec treats as
+ * `off`.
+ */
 function levelCode(level: string | null | undefined): number {
   const name = String(level ?? 'off').toLowerCase();
-  // Its sample settings name it, its code does not.
+  // queue-xec's sample settings use this level, but its code does not know it.
   const code = name === 'fatal' ? codes.error : Object.hasOwn(codes, name) ? codes[name as keyof typeof codes] : undefined;
   if (code === undefined)
     throw new PeerworkError('option-invalid', `loglevel is ${JSON.stringify(level)}, it must be one of ${Object.keys(codes).join(', ')}`);
   return code;
 }
 
-/** What our own log tells then. Its default is `warn`, so that nothing that needs somebody goes unseen. */
+/** Level of peerwork's own log for a queue-xec level. The default is `warn`, so that warnings are never missed. */
 export function logLevelOf(level: string | null | undefined): LogLevel {
-  const given = level ?? process.env['LOG_LEVEL'];
-  if (given === undefined || given === '') return 'warn';
-  const code = levelCode(given);
+  const levelName = level ?? process.env['LOG_LEVEL'];
+  if (levelName === undefined || levelName === '') return 'warn';
+  const code = levelCode(levelName);
   return (['off', 'info', 'warn', 'error', 'debug'] as const)[code] ?? 'warn';
 }

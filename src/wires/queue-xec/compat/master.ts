@@ -14,33 +14,33 @@ import { Logger, logLevelOf } from './logger.js';
 
 const ENTRY = { masterPath: '/src/task.js', name: 'task.js', workerPath: '/workplace/task.js' };
 
-/** Those of queue-xec's Master, and all others of ours. */
+/** Options of queue-xec's Master, and all others of ours. */
 export interface MasterOptions extends Omit<PeerworkMasterOptions, 'loglevel' | 'execAssets' | 'onResults'> {
-  /** Names the room; default: `token` of the environment or of `.env`. One of ours (`pw1.`), or none, and no queue-xec Worker can join. */
+  /** Names the room; default: `token` of the environment or `.env`. With a token of ours (`pw1.`) or none, no queue-xec Worker can join. */
   readonly token?: string | null;
-  /** Exactly 32 bytes; default: `transferEncryptToken` of the environment or of `.env`. Needed with a token of queue-xec. */
+  /** Exactly 32 bytes; default: `transferEncryptToken` of the environment or `.env`. Required with a queue-xec token. */
   readonly transferEncryptToken?: string | null;
-  /** Files that are not there are left out, except `task.js`, which is `/src/task.js` if none is named. */
+  /** Missing files are left out, except `task.js`, which defaults to `/src/task.js`. */
   readonly execAssets?: ExecAssets | readonly never[] | null;
   readonly onResults?: PeerworkMasterOptions['onResults'] | null;
   /** `off`, `info`, `warn`, `error` or `debug`; default: `LOG_LEVEL`, else `warn`. */
   readonly loglevel?: string | null;
-  /** How the members of the room meet. */
+  /** How the members of the room find each other. */
   readonly queueXec?: Meeting;
 }
 
 /**
- * `queue-xec-master` on peerwork: `new Master({ token, transferEncryptToken, execAssets, onResults, loglevel })` and `pushNewJob(payload)`. It serves the
- * Workers of the room, queue-xec's own and ours, and any Worker that has the token of ours which its property `token` holds.
+ * `queue-xec-master` on peerwork: `new Master({ token, transferEncryptToken, execAssets, onResults, loglevel })` and `pushNewJob(payload)`.
+ * It serves the Workers of the room, queue-xec's own and ours, and any Worker that has the token of ours in its property `token`.
  *
- * What differs from queue-xec, and why: docs/coming-from/queue-xec.md.
+ * Differences from queue-xec and their reasons: docs/coming-from/queue-xec.md.
  */
 export class Master extends PeerworkMaster {
   readonly log: Logger;
   /** Undefined without a transfer key. */
   readonly crypt: Crypt | undefined;
 
-  /** Throws `option-invalid` for a level, or a transfer key, that cannot be used, and `token-…` for a token of ours that cannot. */
+  /** Throws `option-invalid` for an invalid level or transfer key, and `token-…` for an invalid token of ours. */
   constructor(options: MasterOptions = {}) {
     const settings = settingsOf(omitNull(options));
     super(settings.options);
@@ -48,10 +48,10 @@ export class Master extends PeerworkMaster {
     this.crypt = settings.key === undefined ? undefined : new Crypt(settings.key);
   }
 
-  /** The calls of queue-xec's wire are answered from the start on; there is nothing to register. */
+  /** Does nothing: the calls of queue-xec's wire are served from the start. */
   registerRPC(): void {}
 
-  /** Called by queue-xec when a peer appears; ours says `connected` for a Worker that has joined. */
+  /** queue-xec calls this when a peer appears; here the event `connected` reports each Worker that has joined. */
   onSeen(address: string): void {
     this.log.info('New peer seen:', address);
   }
@@ -82,23 +82,23 @@ function settingsOf({ execAssets, queueXec, loglevel, onResults, ...rest }: With
     return { options, key: transferEncryptToken };
   }
   if (isOurs(token)) return { options: { ...options, token }, key: transferEncryptToken };
-  // The constructor of the key says what is wrong with one that is missing.
+  // The constructor of the key reports a missing one.
   const room = { ...queueXec, token, transferEncryptToken: new Crypt(transferEncryptToken).getKey() };
   return { options: { ...options, serve: [queueXecServer(room), ...(options.serve ?? [])] }, key: room.transferEncryptToken };
 }
 
-/** Without a list there is the default task if it is there; a Master without any can be told what to do, and somebody else serve it. */
+/** Without a list, the default task is used if it exists. A Master without any task may be given one later, or leave serving to others. */
 function assetsOf(execAssets: MasterOptions['execAssets'], log: Log): ExecAssets | undefined {
   const { files = [], ...rest } = (Array.isArray(execAssets) ? {} : (execAssets ?? {})) as Partial<ExecAssets>;
   const isSet = files.length > 0 || Object.keys(rest).length > 0;
   if (!isSet && !isThere(ENTRY.masterPath)) return undefined;
-  const there = files.filter(({ name, masterPath }) => name === ENTRY.name || isThere(masterPath));
-  for (const { masterPath } of files.filter((file) => !there.includes(file)))
+  const present = files.filter(({ name, masterPath }) => name === ENTRY.name || isThere(masterPath));
+  for (const { masterPath } of files.filter((file) => !present.includes(file)))
     log.warn('a file of execAssets is not there and is left out', {
       file: masterPath,
       hint: 'fix its masterPath, which is relative to the working directory',
     });
-  return { ...rest, files: there };
+  return { ...rest, files: present };
 }
 
 function isThere(masterPath: string): boolean {

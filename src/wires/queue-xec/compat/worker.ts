@@ -23,30 +23,30 @@ import { WorkerHelper as Helper } from './helper.js';
 import { Logger, logLevelOf } from './logger.js';
 import type { WireAsset } from './wire-asset.js';
 
-/** A name of the registry, with a version or range if need be: no path, no address, no option of npm. */
+/** A registry package, optionally with a version or range; no path, URL or npm option. */
 const NAME = /^(?:@[\w~.-]+\/)?[\w~][\w~.-]*(?:@[\w~^<>=|* .+-]+)?$/;
 
 const INSTALL_MS = 10 * 60_000;
 
-/** Those of queue-xec's Worker, and all others of ours. */
+/** Options of queue-xec's Worker, and all others of ours. */
 export interface WorkerOptions extends Omit<PeerworkWorkerOptions, 'loglevel' | 'name'> {
-  /** That of the queue-xec Master, or one of ours (`pw1.`); default: `token` of the environment or of `.env`. */
+  /** Token of the queue-xec Master, or one of ours (`pw1.`); default: `token` of the environment or `.env`. */
   readonly token?: string | null;
-  /** Exactly 32 bytes; default: `transferEncryptToken` of the environment or of `.env`. Needed with a token of queue-xec. */
+  /** Exactly 32 bytes; default: `transferEncryptToken` of the environment or `.env`. Required with a queue-xec token. */
   readonly transferEncryptToken?: string | null;
-  /** Default `no_name`, as there. */
+  /** Default `no_name`, as in queue-xec. */
   readonly name?: string | null;
   /** `off`, `info`, `warn`, `error` or `debug`; default: `LOG_LEVEL`, else `warn`. */
   readonly loglevel?: string | null;
-  /** How the members of the room meet, and how long a run may take. */
+  /** How the members of the room find each other, and the time limit of a run in ms. */
   readonly queueXec?: Meeting & { readonly timeoutMs?: number };
 }
 
 /**
- * `queue-xec-worker` on peerwork: `new Worker({ token, name, loglevel, transferEncryptToken })` finds its Master, queue-xec's own or ours, and works by
- * itself. Its other methods are there for programs that call them; none is needed.
+ * `queue-xec-worker` on peerwork: `new Worker({ token, name, loglevel, transferEncryptToken })` finds its Master, queue-xec's own or ours,
+ * and works by itself. Its other methods exist for programs that call them; none is required.
  *
- * What differs from queue-xec, and why: docs/coming-from/queue-xec.md.
+ * Differences from queue-xec and their reasons: docs/coming-from/queue-xec.md.
  */
 export class Worker extends PeerworkWorker {
   readonly log: Logger;
@@ -55,7 +55,7 @@ export class Worker extends PeerworkWorker {
   readonly #room: RoomSource | undefined;
   readonly #saved = new SavedAssets();
 
-  /** Throws `token-missing`, `option-invalid` for a level, or a transfer key, that cannot be used, and `token-…` for a token of ours that cannot. */
+  /** Throws `token-missing`, `option-invalid` for an invalid level or transfer key, and `token-…` for an invalid token of ours. */
   constructor(options: WorkerOptions = {}) {
     const { room, key, settings } = settingsOf(omitNull(options));
     super(settings);
@@ -64,28 +64,31 @@ export class Worker extends PeerworkWorker {
     this.crypt = key === undefined ? undefined : new Crypt(key);
   }
 
-  /** Installs npm packages that cannot be resolved from the working directory into it, without their install scripts. Rejects with `dependencies-refused`. */
+  /**
+   * Installs npm packages that cannot be resolved from the working directory into it, without install scripts. Rejects with
+   * `dependencies-refused`.
+   */
   static installDependencies(dependencies: readonly string[]): Promise<void> {
     return installDependencies(dependencies);
   }
 
-  /** Asks for work now; a Worker asks by itself as soon as it has room. Before it has found its Master that is all there is to do. */
+  /** Requests work now; a Worker does so by itself whenever it has room. No effect before the Master is found. */
   requestWork(): void {
     this.#room?.now?.askNow();
   }
 
-  /** The calls of queue-xec's wire are answered from the start on; there is nothing to register. */
+  /** Does nothing: the calls of queue-xec's wire are served from the start. */
   registerRPC(): void {}
 
   /**
-   * Sends a result as `doJobs` resolves with. Those of the Master's jobs are sent by themselves. Resolves when the Master has dealt with it; rejects with
-   * `queue-xec-absent` if there is none, `link-lost` or `rpc-timeout`.
+   * Sends a result that `doJobs` returned; results of the Master's jobs are sent automatically. Resolves when the Master has processed it;
+   * rejects with `queue-xec-absent` if there is no Master, `link-lost` or `rpc-timeout`.
    */
   async shareResults(results: string): Promise<void> {
     await this.#master.link.results.shareSealed(results);
   }
 
-  /** Asks a member of the room whether it is the Master; each one that is met is asked by itself. */
+  /** Checks whether a member of the room is the Master; this happens automatically for each member that appears. */
   onSeen(address: string): void {
     this.log.debug('New peer seen:', address);
     this.#room?.now?.link.master.seen(address);
@@ -100,16 +103,17 @@ export class Worker extends PeerworkWorker {
   }
 
   /**
-   * Opens files as a Master sends them and writes them below the working directory. The files that the Worker itself runs lie in its home, and no program has to
-   * save them. Throws `asset-path-unsafe`, `queue-xec-assets`, or `queue-xec-key` if one does not open; then none is written.
+   * Decrypts files as a Master sends them and writes them below the working directory. The files that the Worker runs are in its home, so
+   * no program has to save them. Throws `asset-path-unsafe`, `queue-xec-assets`, or `queue-xec-key` if one does not decrypt; then none is
+   * written.
    */
   saveAssets(files: readonly WireAsset[]): void {
     this.#saved.write(files, this.#crypt);
   }
 
   /**
-   * Runs a job with the Master's task, as soon as there is one, isolated like all others. Resolves with the sealed result as `shareResults` takes it; rejects
-   * with what the run failed of. The Master hears nothing of it.
+   * Runs a job with the Master's task, once there is one, isolated like all others. Resolves with the sealed result for `shareResults`;
+   * rejects with the error of the run. The Master is not notified.
    */
   async doJobs(job: unknown): Promise<string> {
     if (this.#room === undefined) throw new QueueXecError('queue-xec-absent', 'this Worker has a token of peerwork');
@@ -122,12 +126,14 @@ export class Worker extends PeerworkWorker {
     return JSON.stringify(crypt.encrypt(JSON.stringify({ jobID: id, worker: { name: this.name }, data: outcome.output })));
   }
 
-  /** The hashes of the Master's files one behind the other, as it is asked with; empty while there are none. */
+  /** Returns the concatenated hashes of the Master's files, which are sent with a request for files; empty while there are none. */
   checkCurrentAssets(): string {
     return this.#room?.now?.link.shelf.hash ?? '';
   }
 
-  /** Forgets the Master's files and fetches them anew; removes what `saveAssets` wrote, those files alone. Resolves when they are there again. */
+  /**
+   * Discards the Master's files and fetches them again; removes only the files that `saveAssets` wrote. Resolves when they are there again.
+   */
   async deleteExecAssets(): Promise<void> {
     this.#saved.remove();
     const source = this.#room?.now;
@@ -157,7 +163,7 @@ function settingsOf({ queueXec, loglevel, ...rest }: WithoutNull<WorkerOptions>)
   if (token === undefined && (rest.sources ?? []).length === 0) throw new PeerworkError('token-missing');
   if (token === undefined || isOurs(token))
     return { room: undefined, key, settings: { ...settings, ...(token !== undefined && { token }), transferEncryptToken: key ?? null } };
-  // The constructor of the key says what is wrong with one that is missing.
+  // The constructor of the key reports a missing one.
   const room = new RoomSource({ ...queueXec, token, transferEncryptToken: new Crypt(key).getKey() });
   return { room, key, settings: { ...settings, sources: [room.setup, ...(rest.sources ?? [])] } };
 }
@@ -165,11 +171,14 @@ function settingsOf({ queueXec, loglevel, ...rest }: WithoutNull<WorkerOptions>)
 export { Crypt, Helper, Logger, type WireAsset, Worker as 'module.exports' };
 export default Worker;
 
-/** Files of a Master that a program has written below its working directory. queue-xec removes their whole folder; here each file is known. */
+/**
+ * Files of a Master that a program has written below its working directory. queue-xec removes their whole folder; here each file is
+ * tracked.
+ */
 class SavedAssets {
   readonly #paths = new Set<string>();
 
-  /** All or none. Throws `asset-path-unsafe`, `queue-xec-assets` or `queue-xec-key`. */
+  /** Writes all files or none. Throws `asset-path-unsafe`, `queue-xec-assets` or `queue-xec-key`. */
   write(files: readonly WireAsset[], crypt: Crypt): void {
     const kept = files.filter(({ content }) => content !== undefined && content !== '');
     const paths = kept.map(({ workerPath }) => {
@@ -206,7 +215,7 @@ async function installDependencies(dependencies: readonly string[]): Promise<voi
   if (missing.length === 0) return;
   const npm = findNpm(process.env);
   if (npm === undefined) throw new PeerworkError('dependencies-refused', 'npm was not found on this machine');
-  // npm has no use for what the environment may hold of ours.
+  // npm does not need our secrets from the environment.
   const { token: _token, transferEncryptToken: _key, ...env } = process.env;
   const words = ['install', '--ignore-scripts', '--no-audit', '--no-fund', '--no-progress', '--loglevel=error', '--', ...missing];
   try {
@@ -226,7 +235,7 @@ function resolves(from: NodeJS.Require, name: string): boolean {
   }
 }
 
-/** The source of a Worker in a room, for who drives it by hand. */
+/** The source of a Worker in a room, exposed for programs that drive it manually. */
 class RoomSource {
   readonly setup: SourceSetup;
   #source: QueueXecSource | undefined;
@@ -249,12 +258,12 @@ class RoomSource {
     };
   }
 
-  /** Undefined until it is open. */
+  /** Undefined until the source is open. */
   get now(): QueueXecSource | undefined {
     return this.#source;
   }
 
-  /** Resolves when it is open. */
+  /** Resolves when the source is open. */
   get opened(): Promise<QueueXecSource> {
     return this.#opened;
   }

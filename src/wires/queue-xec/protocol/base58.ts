@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { WireFault } from './bencode.js';
 
 const ALPHABET = '123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz';
-/** The arithmetic is quadratic, and a key or address has 54 characters at most. */
+/** The arithmetic is quadratic, and a key or address has at most 54 characters. */
 const MAX_CHARS = 80;
 const CHECKSUM_BYTES = 4;
 
@@ -14,7 +14,7 @@ export function base58(bytes: Uint8Array): string {
   return ALPHABET.charAt(0).repeat(zeros === -1 ? bytes.length : zeros) + text;
 }
 
-/** Throws WireFault for what is not base58, or not of this length. */
+/** Throws WireFault for text that is not base58, or not of this length in bytes. */
 export function fromBase58(text: string, length: number): Buffer {
   if (text.length > MAX_CHARS) throw new WireFault('too long for base58');
   let number = 0n;
@@ -31,7 +31,7 @@ export function fromBase58(text: string, length: number): Buffer {
   return bytes;
 }
 
-/** With the checksum behind it, as in addresses and seeds. */
+/** Appends a checksum, as in addresses and seeds. */
 export function base58check(bytes: Uint8Array): string {
   const twice = createHash('sha256').update(createHash('sha256').update(bytes).digest()).digest();
   return base58(Buffer.concat([bytes, twice.subarray(0, CHECKSUM_BYTES)]));

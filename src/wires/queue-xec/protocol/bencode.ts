@@ -1,9 +1,9 @@
 /**
- * Bencode, as BitTorrent and the channel messages use it. What is read came from strangers: depth, number of values and integers are
- * bounded, and nothing is copied that was not there.
+ * Bencode, as used by BitTorrent and the channel messages. Input comes from strangers: depth, number of values and integers are bounded,
+ * and nothing is allocated from announced lengths.
  */
 
-/** Something that came over the wire and is not what the protocol says. Never leaves the wire. */
+/** A protocol violation in something received. Never escapes the wire. */
 export class WireFault extends Error {}
 
 export type Bencoded = number | Buffer | readonly Bencoded[] | Bendict;
@@ -20,7 +20,7 @@ const COLON = 0x3a;
 const MINUS = 0x2d;
 const [DICT, END, INTEGER, LIST] = [0x64, 0x65, 0x69, 0x6c];
 
-/** One value that fills the bytes to their end. Throws WireFault. */
+/** Decodes a single value that spans all of the bytes. Throws WireFault. */
 export function decode(bytes: Buffer): Bencoded {
   const reader = new Reader(bytes);
   const value = reader.value(0);
@@ -28,7 +28,7 @@ export function decode(bytes: Buffer): Bencoded {
   return value;
 }
 
-/** The same for what must be a dictionary. */
+/** Decodes a dictionary. Throws WireFault for anything else. */
 export function decodeDict(bytes: Buffer): Bendict {
   const value = decode(bytes);
   if (!isDict(value)) throw new WireFault('not a dictionary');
@@ -39,19 +39,21 @@ export function isDict(value: Bencoded | undefined): value is Bendict {
   return value instanceof Map;
 }
 
+/** Returns a byte string of a dictionary. Throws WireFault if it is missing or of another type. */
 export function bytesIn(dict: Bendict, key: string): Buffer {
   const value = dict.get(key);
   if (!Buffer.isBuffer(value)) throw new WireFault(`${key} is no string`);
   return value;
 }
 
+/** Returns an integer of a dictionary. Throws WireFault if it is missing or of another type. */
 export function integerIn(dict: Bendict, key: string): number {
   const value = dict.get(key);
   if (typeof value !== 'number') throw new WireFault(`${key} is no integer`);
   return value;
 }
 
-/** Keys in the order of their bytes; members that are undefined are left out. */
+/** Encodes a value, with keys in byte order; members that are undefined are omitted. */
 export function encode(value: Encodable): Buffer {
   const parts: Uint8Array[] = [];
   write(value, parts);

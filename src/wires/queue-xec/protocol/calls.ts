@@ -14,16 +14,16 @@ const FORGET_MS = 2 * MAX_AGE_MS;
 const MAX_SEEN = 100_000;
 
 const CALL_NONCE_BYTES = 8;
-/** Calls of one member that may be open at once. */
+/** Concurrent calls that are served per member. */
 const MAX_SERVED = 64;
 const MAX_PEERS = 4_096;
 const MAX_FORMER = 4;
-/** What is larger is passed on to nobody: it would be there once for each wire. */
-const MAX_PASSED_BYTES = 64 * 1024;
-/** A minute before the others begin to drop what we say. */
+/** Larger messages are not relayed, because each connection would buffer a copy. */
+const MAX_RELAYED_BYTES = 64 * 1024;
+/** Skew at which we warn: a minute before others start to drop our packets. */
 const SKEW_MS = MAX_AGE_MS - 60_000;
 
-/** Handles a call; undefined sends no response. `args` is the JSON that the stranger sent, undefined if it is none. */
+/** Handles a call; resolving with undefined sends no reply. `args` is the JSON sent by the untrusted peer, undefined if it was invalid. */
 export type RoomHandler = (from: string, args: unknown) => Promise<unknown>;
 
 export interface CallsOptions {
@@ -37,40 +37,40 @@ export interface CallsOptions {
   readonly onSkew?: (skewMs: number) => void;
 }
 
-interface Known {
+interface KnownMember {
   ek: Buffer;
-  /** Of the newest packet; 0 while only a handshake was seen, which is not signed. */
+  /** Timestamp of the newest packet; 0 while only a handshake was seen, which is not signed. */
   sentAt: number;
   served: number;
 }
 
 interface OpenCall {
   readonly address: string;
-  readonly answer: (value: unknown) => void;
-  readonly fail: (error: PeerworkError) => void;
+  readonly resolveCall: (value: unknown) => void;
+  readonly rejectCall: (error: PeerworkError) => void;
 }
 
-/** A call on its way. */
+/** A call in flight. */
 export interface Call {
-  /** Of the message. */
+  /** Size of the message. */
   readonly bytes: number;
   /** Rejects with `link-lost`, `rpc-timeout` or `closed`. */
   readonly answered: Promise<unknown>;
 }
 
 export interface CallOptions {
-  /** 0: for as long as there is a link. */
+  /** 0 waits as long as there is a link. */
   readonly timeoutMs: number;
-  /** That the member sends the message back is answer enough: whoever passes one on has dealt with it. */
+  /** Whether the member's echo of the message counts as the reply: a member that relays a message has processed it. */
   readonly echoAnswers?: boolean;
 }
 
-/** The channel messages of a room: who is known by which keys, calls and answers, what was seen already and what is passed on. */
+/** The channel messages of a room: the known members and their keys, calls and replies, deduplication and relaying. */
 export class Calls {
   readonly #options: CallsOptions;
-  /** Newest first: we are the first, and were the others. */
+  /** Newest first: our current identity, then earlier ones. */
   #keys: readonly [RoomKeys, ...RoomKeys[]];
-  readonly #known = new Map<string, Known>();
+  readonly #known = new Map<string, KnownMember>();
   /** By the nonce of the call. */
   readonly #open = new Map<string, OpenCall>();
   /** By the id of the message. */
@@ -83,25 +83,25 @@ export class Calls {
     this.#seen = new SeenMessages(options.clock);
   }
 
-  /** A wire to this member opened; its handshake is not signed, so it never takes the place of what a packet said. */
+  /** Call when a connection to this member opened. Its handshake is not signed, so it never overrides what a packet said. */
   meet(address: string, ek: Buffer): void {
     const known = this.#known.get(address);
     if (known === undefined) this.#remember(address, ek, 0);
     else if (known.sentAt === 0) known.ek = ek;
-    // So that it knows of us too.
+    // Introduces us to the member.
     this.#send(this.#signed({ y: 'p' }));
     this.#options.onSeen?.(address);
   }
 
-  /** From now on we are somebody else; the others learn it at once. */
+  /** Takes a new identity and announces it at once. */
   renew(keys: RoomKeys): void {
     this.#keys = [keys, ...this.#keys.slice(0, MAX_FORMER)];
     this.#send(this.#signed({ y: 'p' }));
   }
 
-  /** No wire leads to the member any more: what was asked of it directly is lost. */
+  /** Call when no connection leads to the member any more; calls to it fail. */
   lose(address: string): void {
-    for (const call of [...this.#open.values()]) if (call.address === address) call.fail(new PeerworkError('link-lost', address));
+    for (const call of [...this.#open.values()]) if (call.address === address) call.rejectCall(new PeerworkError('link-lost', address));
   }
 
   call(address: string, name: string, args: unknown, { timeoutMs, echoAnswers = false }: CallOptions): Call {
@@ -116,26 +116,26 @@ export class Calls {
       this.#open.delete(nonce);
       this.#echoes.delete(id);
     };
-    const answer = (value: unknown) => {
+    const resolveCall = (value: unknown) => {
       end();
       resolve(value);
     };
-    const fail = (error: PeerworkError) => {
+    const rejectCall = (error: PeerworkError) => {
       end();
       reject(error);
     };
     const timer =
       timeoutMs === 0
         ? undefined
-        : this.#options.clock.after(timeoutMs, () => fail(new PeerworkError('rpc-timeout', name)), { unref: true });
-    this.#open.set(nonce, { address, answer, fail });
+        : this.#options.clock.after(timeoutMs, () => rejectCall(new PeerworkError('rpc-timeout', name)), { unref: true });
+    this.#open.set(nonce, { address, resolveCall, rejectCall });
     this.#echoes.set(id, (from) => {
-      if (echoAnswers && from === address) answer(undefined);
+      if (echoAnswers && from === address) resolveCall(undefined);
     });
     return { bytes: message.length, answered };
   }
 
-  /** Just one call is open. */
+  /** Whether exactly one call is in flight. */
   get awaitsOne(): boolean {
     return this.#open.size === 1;
   }
@@ -143,7 +143,7 @@ export class Calls {
   receive(wire: Wire, message: Buffer): void {
     const id = messageId(message);
     this.#echoes.get(id)?.(wire.hello?.address);
-    // What we sent ourselves has been seen too.
+    // Messages that we sent are recorded as seen, too.
     if (!this.#seen.add(id)) return;
     let packet: Packet | 'unreadable' = 'unreadable';
     let [reader] = this.#keys;
@@ -159,16 +159,16 @@ export class Calls {
       });
       return;
     }
-    // What was for us alone need not go on; all else may be for members that only we are linked to.
-    if (packet === 'unreadable' || packet.body?.y === 'p' || packet.body?.y === 'm' || packet.body?.y === 'x') this.#passOn(wire, message);
-    if (packet !== 'unreadable') this.#take(packet, reader);
+    // Calls and replies for us need not be relayed; everything else may be for members that only we are connected to.
+    if (packet === 'unreadable' || packet.body?.y === 'p' || packet.body?.y === 'm' || packet.body?.y === 'x') this.#relay(wire, message);
+    if (packet !== 'unreadable') this.#handle(packet, reader);
   }
 
   close(): void {
-    for (const call of [...this.#open.values()]) call.fail(new PeerworkError('closed'));
+    for (const call of [...this.#open.values()]) call.rejectCall(new PeerworkError('closed'));
   }
 
-  #take(packet: Packet, reader: RoomKeys): void {
+  #handle(packet: Packet, reader: RoomKeys): void {
     const { clock, onSkew, onSeen } = this.#options;
     const { address, ek, sentAt, body } = packet;
     if (this.#keys.some((own) => own.address === address)) return;
@@ -181,18 +181,18 @@ export class Calls {
       onSeen?.(address);
     } else {
       if (sentAt >= known.sentAt) Object.assign(known, { ek, sentAt });
-      // Last in line to be forgotten.
+      // Move it to the end, so that it is evicted last.
       this.#known.delete(address);
       this.#known.set(address, known);
     }
     if (body?.y === 'r') void this.#serve(address, body, reader);
-    if (body?.y === 'rr') this.#answer(address, body);
+    if (body?.y === 'rr') this.#onReply(address, body);
   }
 
-  #answer(address: string, { rn, rr }: Extract<PacketBody, { y: 'rr' }>): void {
+  #onReply(address: string, { rn, rr }: Extract<PacketBody, { y: 'rr' }>): void {
     const call = this.#open.get(Buffer.from(rn).toString('hex'));
-    // Whoever else knows the nonce is not who was asked.
-    if (call?.address === address) call.answer(parseJson(rr));
+    // Only the member that was called may reply, even if others know the nonce.
+    if (call?.address === address) call.resolveCall(parseJson(rr));
   }
 
   async #serve(address: string, { c, a, rn }: Extract<PacketBody, { y: 'r' }>, reader: RoomKeys): Promise<void> {
@@ -202,8 +202,8 @@ export class Calls {
     known.served += 1;
     try {
       const handler = serve.get(c);
-      const answer = handler === undefined ? { error: 'No such API call.' } : await handler(address, parseJson(a));
-      const rr = JSON.stringify(answer);
+      const result = handler === undefined ? { error: 'No such API call.' } : await handler(address, parseJson(a));
+      const rr = JSON.stringify(result);
       const message = rr === undefined ? undefined : this.#sealed(address, { y: 'rr', rn, rr }, reader);
       if (message !== undefined) this.#send(message, address);
     } catch (error) {
@@ -239,7 +239,7 @@ export class Calls {
     }
   }
 
-  /** By one wire to the member if there is one, else by all. False if nothing could be sent. */
+  /** Sends over one connection to the member if there is one, otherwise over all. Returns false if nothing could be sent. */
   #send(message: Buffer, address?: string): boolean {
     const wires = [...this.#options.wires()];
     this.#seen.add(messageId(message));
@@ -248,8 +248,8 @@ export class Calls {
     return wires.filter((wire) => wire.send(message)).length > 0;
   }
 
-  #passOn(from: Wire, message: Buffer): void {
-    if (message.length > MAX_PASSED_BYTES) return;
+  #relay(from: Wire, message: Buffer): void {
+    if (message.length > MAX_RELAYED_BYTES) return;
     for (const wire of this.#options.wires())
       if (wire !== from && wire.hello?.address !== from.hello?.address && !wire.congested) wire.send(message);
   }
@@ -269,7 +269,7 @@ function deferred<T>() {
   return { promise, resolve, reject };
 }
 
-/** The ids of messages that came already: everybody sends on what it sees, so most come more than once. */
+/** Ids of messages already received. Every member relays what it receives, so most messages arrive more than once. */
 class SeenMessages {
   readonly #clock: Clock;
   /** Oldest first. */
@@ -279,7 +279,7 @@ class SeenMessages {
     this.#clock = clock;
   }
 
-  /** False if it was there already. */
+  /** Returns false for a duplicate. */
   add(id: string): boolean {
     if (this.#seen.has(id)) return false;
     const now = this.#clock.now();

@@ -1,7 +1,7 @@
 import { optionalPackage } from '../../../kit/optional-package.js';
 import type { Log } from '../../../log.js';
 
-const WITHOUT =
+const FAILURE_HINT =
   'No action needed if the others are found through trackers. Otherwise allow UDP in the firewall, or use other nodes with `--queue-xec-dht`.';
 
 /** The part of bittorrent-dht that we use; the package has no types of its own. */
@@ -17,13 +17,13 @@ interface DhtPackage {
 }
 
 export interface DhtOptions {
-  /** `host:port` of nodes to begin at; default: the public ones. */
+  /** Bootstrap nodes as `host:port`; default: the public ones. */
   readonly nodes?: readonly string[];
-  /** Default: all addresses. */
+  /** Local address; default: all addresses. */
   readonly host?: string;
 }
 
-/** BitTorrent's mainline DHT: peers of a room find each other without a tracker. */
+/** BitTorrent's mainline DHT: members of a room find each other without a tracker. */
 export class Dht {
   readonly #options: DhtOptions;
   readonly #infoHash: Buffer;
@@ -38,7 +38,7 @@ export class Dht {
     this.#onPeer = onPeer;
   }
 
-  /** Never rejects. Loads its code only now: most rooms do without. */
+  /** Never rejects. Loads its code lazily, because most rooms do without the DHT. */
   async start(): Promise<void> {
     const { nodes, host } = this.#options;
     try {
@@ -49,14 +49,14 @@ export class Dht {
         if (this.#infoHash.equals(infoHash)) this.#onPeer(peer.host, peer.port);
       });
       client.on('warning', (error) => this.#log.debug('the DHT warns', { error }));
-      client.on('error', (error) => this.#log.warn('the DHT does not work', { error, hint: WITHOUT }));
+      client.on('error', (error) => this.#log.warn('the DHT does not work', { error, hint: FAILURE_HINT }));
       await new Promise<void>((resolve) => client.listen(0, host, resolve));
     } catch (error) {
-      this.#log.warn('the DHT does not work', { error, hint: WITHOUT });
+      this.#log.warn('the DHT does not work', { error, hint: FAILURE_HINT });
     }
   }
 
-  /** Looks for the others, and says that this room can be reached at `port` of this machine. */
+  /** Looks for other members, and announces that this one is reachable at `port` of this machine. */
   announce(port: number): void {
     this.#client?.announce(this.#infoHash, port, (error) => {
       if (error) this.#log.debug('no node of the DHT took the announce', { error });

@@ -2,9 +2,9 @@ import { connect, type Socket } from 'node:net';
 import type { Clock, Timer } from '../../../clock.js';
 
 const CONNECT_MS = 8_000;
-/** After a link was lost, or could not be made. */
-const AGAIN_MS = [1_000, 2_000, 5_000, 15_000] as const;
-/** A peer that was found is given up after this many tries, until it is found again; one that was named never. */
+/** Waits after a link was lost or could not be established. */
+const RETRY_MS = [1_000, 2_000, 5_000, 15_000] as const;
+/** A discovered peer is given up after this many attempts until it is discovered again; a configured one never is. */
 const MAX_TRIES = 5;
 const MAX_TARGETS = 256;
 
@@ -14,7 +14,7 @@ interface Target {
   readonly named: boolean;
   tries: number;
   state: 'dialling' | 'linked' | 'waiting';
-  /** The link is ended from here: the next one is made at once. */
+  /** The link is being closed on purpose, so the next one is dialled at once. */
   renewing: boolean;
   timer: Timer | undefined;
   socket: Socket | undefined;
@@ -22,12 +22,12 @@ interface Target {
 
 export interface DialerOptions {
   readonly clock: Clock;
-  /** The address that links go out from; default: the system's choice. */
+  /** Local address of outgoing links; default: the system's choice. */
   readonly localAddress: string | undefined;
   readonly onSocket: (socket: Socket) => void;
 }
 
-/** Makes links to peers and makes them again when they are lost. */
+/** Establishes links to peers and re-establishes them when they are lost. */
 export class Dialer {
   readonly #options: DialerOptions;
   readonly #targets = new Map<string, Target>();
@@ -37,7 +37,10 @@ export class Dialer {
     this.#options = options;
   }
 
-  /** `named`: by the owner, so it is never given up. A target that is known already is tried at once if it waits. */
+  /**
+   * Adds a peer. `named` marks one that the owner configured and that is never given up. A known peer that is waiting for its next attempt
+   * is dialled at once.
+   */
   add(host: string, port: number, named: boolean): void {
     if (this.#closed) return;
     const key = `${host} ${port}`;
@@ -50,7 +53,7 @@ export class Dialer {
     this.#dial(key, target);
   }
 
-  /** Whoever is there is ourselves, or no member: not again. */
+  /** Drops a peer that turned out to be ourselves, or not a member. */
   forget(host: string, port: number): void {
     const key = `${host} ${port}`;
     const target = this.#targets.get(key);
@@ -90,7 +93,7 @@ export class Dialer {
 
   #wait(key: string, target: Target): void {
     if (this.#closed || this.#targets.get(key) !== target) return;
-    const waitMs = target.renewing ? 0 : (AGAIN_MS[Math.min(target.tries, AGAIN_MS.length - 1)] ?? 0);
+    const waitMs = target.renewing ? 0 : (RETRY_MS[Math.min(target.tries, RETRY_MS.length - 1)] ?? 0);
     target.renewing = false;
     target.tries += 1;
     target.state = 'waiting';
@@ -99,13 +102,13 @@ export class Dialer {
     else target.timer = this.#options.clock.after(waitMs, () => this.#dial(key, target), { unref: true });
   }
 
-  /** We are about to end the link ourselves, for a new one. */
+  /** Call before closing a link in order to replace it. */
   renew(host: string, port: number): void {
     const target = this.#targets.get(`${host} ${port}`);
     if (target?.state === 'linked') target.renewing = true;
   }
 
-  /** The link has proved itself: the next loss begins with the shortest wait. */
+  /** Call when a link has proved to work: the next loss starts with the shortest wait. */
   proved(host: string, port: number): void {
     const target = this.#targets.get(`${host} ${port}`);
     if (target !== undefined) target.tries = 0;

@@ -3,7 +3,7 @@ import { WireFault } from './bencode.js';
 const PROTOCOL = 'BitTorrent protocol';
 const HASH_BYTES = 20;
 export const HANDSHAKE_BYTES = 1 + PROTOCOL.length + 8 + HASH_BYTES + HASH_BYTES;
-/** Only "I know the extension protocol": then the other side sends nothing that would have to be answered. */
+/** Announces the extension protocol only, so that the other side sends nothing else that would need a reply. */
 const RESERVED = Buffer.from('0000000000100000', 'hex');
 const EXTENSION_BYTE = 5;
 const EXTENSION_BIT = 0x10;
@@ -12,7 +12,7 @@ const FIRST_BYTES = 4 * 1024;
 
 export const KEEP_ALIVE = Buffer.alloc(4);
 
-/** Bytes that all wires of a room together hold for frames that are not complete. */
+/** Limit for the bytes of incomplete frames, shared by all connections of a room. */
 export class Budget {
   readonly #limit: number;
   #taken = 0;
@@ -21,7 +21,7 @@ export class Budget {
     this.#limit = limit;
   }
 
-  /** Throws WireFault if it is used up. */
+  /** Throws WireFault if the limit is exceeded. */
   take(bytes: number): void {
     if (this.#taken + bytes > this.#limit) throw new WireFault('too much is on its way at once');
     this.#taken += bytes;
@@ -36,7 +36,7 @@ export function handshake(infoHash: Uint8Array, peerId: Uint8Array): Buffer {
   return Buffer.concat([Buffer.of(PROTOCOL.length), Buffer.from(PROTOCOL), RESERVED, infoHash, peerId]);
 }
 
-/** The peer id. Throws WireFault for another protocol, another room, or a peer without the extension protocol. */
+/** Returns the peer id. Throws WireFault for another protocol, another room, or a peer without the extension protocol. */
 export function readHandshake(bytes: Buffer, infoHash: Buffer): Buffer {
   const reserved = 1 + PROTOCOL.length;
   if (bytes[0] !== PROTOCOL.length || bytes.toString('latin1', 1, reserved) !== PROTOCOL) throw new WireFault('another protocol');
@@ -46,7 +46,7 @@ export function readHandshake(bytes: Buffer, infoHash: Buffer): Buffer {
   return Buffer.from(bytes.subarray(hash + HASH_BYTES, HANDSHAKE_BYTES));
 }
 
-/** A message of the extension protocol, in one piece: with Nagle's algorithm on the other side two writes would cost 40 ms. */
+/** Builds an extension message in one buffer: with Nagle's algorithm on the other side, two writes would cost 40 ms. */
 export function extendedFrame(extension: number, payload: Uint8Array): Buffer {
   const head = Buffer.alloc(6);
   head.writeUInt32BE(2 + payload.length);
@@ -61,22 +61,22 @@ export interface ExtendedMessage {
 }
 
 /**
- * Cuts what arrives into the handshake and the frames behind it. The buffer grows as bytes come, not as they are announced, and by
- * doubling: one byte at a time costs the sender more than us.
+ * Splits the incoming bytes into the handshake and the frames after it. The buffer grows with the bytes received, not with announced
+ * lengths, and by doubling, so that sending one byte at a time costs the sender more than us.
  */
 export class FrameReader {
   readonly #budget: Budget;
   readonly #maxBytes: number;
   #buffer = Buffer.alloc(0);
   #size = 0;
-  #shaken = false;
+  #hasHandshake = false;
 
   constructor(budget: Budget, maxBytes: number) {
     this.#budget = budget;
     this.#maxBytes = maxBytes;
   }
 
-  /** What is complete now: the handshake comes first. Throws WireFault. */
+  /** Adds bytes and returns what is complete now; the handshake comes first. Throws WireFault. */
   push(chunk: Uint8Array): (Buffer | ExtendedMessage)[] {
     this.#reserve(this.#size + chunk.length);
     this.#buffer.set(chunk, this.#size);
@@ -90,7 +90,7 @@ export class FrameReader {
     return found;
   }
 
-  /** A frame has begun and is not all there. */
+  /** Whether a frame is incomplete. */
   get isInside(): boolean {
     return this.#size > 0;
   }
@@ -100,12 +100,12 @@ export class FrameReader {
     this.#resize(0);
   }
 
-  /** Reads one piece and answers where the next begins; undefined if it is not complete. */
+  /** Reads one item and returns where the next one starts; undefined if it is incomplete. */
   #next(at: number, found: (Buffer | ExtendedMessage)[]): number | undefined {
     const left = this.#size - at;
-    if (!this.#shaken) {
+    if (!this.#hasHandshake) {
       if (left < HANDSHAKE_BYTES) return undefined;
-      this.#shaken = true;
+      this.#hasHandshake = true;
       found.push(Buffer.from(this.#buffer.subarray(at, at + HANDSHAKE_BYTES)));
       return at + HANDSHAKE_BYTES;
     }
@@ -114,7 +114,7 @@ export class FrameReader {
     if (length > this.#maxBytes) throw new WireFault('a frame that is too large');
     const [body, end] = [at + 4, at + 4 + length];
     if (end > this.#size) return undefined;
-    // All else is BitTorrent's own: pieces, choking, keep-alives.
+    // All other messages are BitTorrent's own: pieces, choking, keep-alives.
     if (length >= 2 && this.#buffer[body] === EXTENDED)
       found.push({ extension: this.#buffer[body + 1] ?? 0, payload: Buffer.from(this.#buffer.subarray(body + 2, end)) });
     return end;

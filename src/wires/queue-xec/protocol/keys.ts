@@ -4,16 +4,16 @@ import { nodePrimitives } from '../../../swarm/crypto.node.js';
 import { createKeyPair, type KeyPair } from '../../../swarm/identity.js';
 import { base58, base58check } from './base58.js';
 
-/** DER around bare X25519 keys (RFC 8410): node:crypto takes no bare ones. */
+/** DER headers of raw X25519 keys (RFC 8410), because node:crypto does not import raw keys. */
 const x25519PrivateHeader = Buffer.from('302e020100300506032b656e04220420', 'hex');
 const x25519Header = Buffer.from('302a300506032b656e032100', 'hex');
 const KEY_BYTES = 32;
 const ADDRESS_PREFIX = 0x55;
 const PIECE_BYTES = 16_384;
-/** Shared keys are kept, because making one costs more than all the rest of opening a message. */
+/** Shared keys are cached, because deriving one costs more than the rest of opening a message. */
 const MAX_SHARED = 256;
 
-/** The part of tweetnacl that makes a box key out of an X25519 secret; it is there, but not in the types. */
+/** The function of tweetnacl that derives a box key from an X25519 secret; it exists but is missing from the types. */
 const { crypto_core_hsalsa20: hsalsa20 } = (
   nacl as unknown as {
     readonly lowlevel: { crypto_core_hsalsa20(out: Uint8Array, input: Uint8Array, key: Uint8Array, constant: Uint8Array): void };
@@ -21,10 +21,10 @@ const { crypto_core_hsalsa20: hsalsa20 } = (
 ).lowlevel;
 const SIGMA = new TextEncoder().encode('expand 32-byte k');
 
-/** Who a peer is in a room: Ed25519 for signatures, X25519 for sealing. Both new at every start, as with queue-xec itself. */
+/** A peer's identity in a room: Ed25519 for signatures, X25519 for sealing. Both are generated at every start, as in queue-xec itself. */
 export class RoomKeys {
   readonly signing: KeyPair;
-  /** base58, as they stand in messages. */
+  /** Public keys in base58, as in messages. */
   readonly pk: string;
   readonly ek: string;
   readonly address: string;
@@ -46,7 +46,7 @@ export class RoomKeys {
     return nodePrimitives.sign(this.signing.privateKey, bytes);
   }
 
-  /** The NaCl box key shared with the owner of `theirs`; undefined for a key of low order. */
+  /** Returns the NaCl box key shared with the owner of `theirs`; undefined for a key of low order. */
   sharedKey(theirs: Uint8Array): Uint8Array | undefined {
     const name = Buffer.from(theirs).toString('latin1');
     if (this.#shared.has(name)) return this.#shared.get(name);
@@ -73,13 +73,13 @@ export function verifies(publicKey: Uint8Array, bytes: Uint8Array, signature: Ui
   return nodePrimitives.verify(publicKey, bytes, signature);
 }
 
-/** How a peer is called: base58check of RIPEMD-160 of SHA-512 of its Ed25519 key. Begins with `b`. */
+/** A peer's address: base58check of RIPEMD-160 of SHA-512 of its Ed25519 key. Begins with `b`. */
 export function addressOf(publicKey: Uint8Array): string {
   const hash = createHash('ripemd160').update(createHash('sha512').update(publicKey).digest()).digest();
   return base58check(Buffer.concat([Buffer.of(ADDRESS_PREFIX), hash]));
 }
 
-/** Where everybody with this token meets: SHA-1 of the info dictionary of a torrent whose name and content are the token. */
+/** Info hash of the room with this token: SHA-1 of the info dictionary of a torrent whose name and content are the token. */
 export function infoHashOf(token: string): Buffer {
   const bytes = Buffer.from(token);
   const pieces: Buffer[] = [];

@@ -1,7 +1,7 @@
 import { createSocket, type Socket } from 'node:dgram';
 import type { Log } from '../../../log.js';
 
-const WITHOUT =
+const FAILURE_HINT =
   'No action needed if the others are found through trackers or by address. Otherwise enable multicast in this network, or remove `--queue-xec-lsd`.';
 
 /** Local service discovery (BEP 14): peers of one network find each other by multicast. */
@@ -10,10 +10,11 @@ const PORT = 6771;
 const MAX_BYTES = 1_400;
 
 export interface LsdOptions {
-  /** The address of the interface that is used; default: the system's choice. */
+  /** Address of the interface to use; default: the system's choice. */
   readonly interface?: string;
 }
 
+/** Announces a room by multicast, and reports the peers that announce the same one. */
 export class Lsd {
   readonly #options: LsdOptions;
   readonly #infoHash: string;
@@ -30,14 +31,14 @@ export class Lsd {
     this.#onPeer = onPeer;
   }
 
-  /** Never rejects: without multicast there are other ways to meet. */
+  /** Never rejects: without multicast there are other ways to discover members. */
   async start(): Promise<void> {
     const socket = createSocket({ type: 'udp4', reuseAddr: true });
     this.#socket = socket;
     const { interface: via } = this.#options;
     await new Promise<void>((resolve) => {
       socket.on('error', (error) => {
-        this.#log.warn('local discovery does not work', { error, hint: WITHOUT });
+        this.#log.warn('local discovery does not work', { error, hint: FAILURE_HINT });
         this.close();
         resolve();
       });
@@ -47,7 +48,7 @@ export class Lsd {
           if (via !== undefined) socket.setMulticastInterface(via);
           socket.addMembership(GROUP, via);
         } catch (error) {
-          this.#log.warn('local discovery does not work', { error, hint: WITHOUT });
+          this.#log.warn('local discovery does not work', { error, hint: FAILURE_HINT });
           this.close();
         }
         resolve();
@@ -55,7 +56,7 @@ export class Lsd {
     });
   }
 
-  /** Says that this room can be reached at `port` of this machine. */
+  /** Announces that this room is reachable at `port` of this machine. */
   announce(port: number): void {
     const lines = [
       'BT-SEARCH * HTTP/1.1',

@@ -4,31 +4,31 @@ import { fromBase58 } from './base58.js';
 import { bytesIn, decodeDict, type Encodable, encode, integerIn, WireFault } from './bencode.js';
 import { addressOf, type RoomKeys, verifies } from './keys.js';
 
-/** A packet older than this is dropped by everybody; from the future it is taken. */
+/** Age at which every member drops a packet; timestamps in the future are accepted. */
 export const MAX_AGE_MS = 300_000;
 const KEY_BYTES = 32;
 const SIGNATURE_BYTES = 64;
 const NONCE_BYTES = 8;
 
-/** What a packet says, in the letters of the wire: ping, message, call, reply, leave. */
+/** Content of a packet by its kind on the wire: p ping, m message, r call, rr reply, x leave. */
 export type PacketBody =
   | { readonly y: 'p' | 'x' }
   | { readonly y: 'm' /** JSON text. */; readonly v: string }
   | { readonly y: 'r'; readonly c: string /** JSON text. */; readonly a: string /** 8 bytes. */; readonly rn: Uint8Array }
   | { readonly y: 'rr' /** JSON text. */; readonly rr: string; readonly rn: Uint8Array };
 
-/** A packet whose signature holds. */
+/** A packet with a valid signature. */
 export interface Packet {
   readonly address: string;
   /** The sender's X25519 key. */
   readonly ek: Buffer;
-  /** The sender's clock. */
+  /** Timestamp of the sender's clock. */
   readonly sentAt: number;
-  /** Undefined for a kind that is not known. */
+  /** Undefined for an unknown kind. */
   readonly body: PacketBody | undefined;
 }
 
-/** `{p, s}`: the packet and a signature over it. */
+/** Builds `{p, s}`: the packet and a signature over it. */
 export function signPacket(
   keys: RoomKeys,
   token: string,
@@ -41,7 +41,7 @@ export function signPacket(
   return encode({ p, s: keys.sign(p) });
 }
 
-/** `{e, ek, n}`: a signed packet that only the owner of `theirs` can read. Throws WireFault for a key that no box can be made with. */
+/** Builds `{e, ek, n}`: a signed packet that only the owner of `theirs` can read. Throws WireFault for a key of low order. */
 export function sealPacket(
   keys: RoomKeys,
   theirs: Uint8Array,
@@ -54,8 +54,8 @@ export function sealPacket(
 }
 
 /**
- * The packet in a channel message; `unreadable` if it is sealed for somebody else. Throws WireFault for what is no packet, has a
- * bad signature or belongs to another room.
+ * Reads the packet in a channel message; `unreadable` if it is sealed for another member. Throws WireFault for an invalid packet, a bad
+ * signature, or a packet of another room.
  */
 export function readMessage(keys: RoomKeys, token: string, message: Buffer): Packet | 'unreadable' {
   const outer = decodeDict(message);
@@ -100,12 +100,12 @@ function readBody(packet: ReturnType<typeof decodeDict>): PacketBody | undefined
   }
 }
 
-/** A key in base58, as it stands in handshakes and packets. Throws WireFault. */
+/** Decodes a base58 key of a handshake or packet. Throws WireFault. */
 export function keyIn(text: Buffer): Buffer {
   return fromBase58(text.toString('latin1'), KEY_BYTES);
 }
 
-/** By what a message is known again, hexadecimal. */
+/** Id of a message for deduplication, hexadecimal. */
 export function messageId(message: Uint8Array): string {
   return createHash('sha512').update(message).digest('hex').slice(32);
 }

@@ -13,9 +13,9 @@ import { type Hello, Wire } from './wire.js';
 
 const MAX_WIRES = 1_024;
 const MAX_WIRES_OF_A_PEER = 2;
-/** Frames on their way, over all wires. */
+/** Limit for incomplete frames, over all connections. */
 const MAX_BUFFERED_BYTES = 128 * 1024 * 1024;
-/** How often the room is announced while nobody is there, and when somebody is. */
+/** Intervals of announcing the room: seek while no member is connected, announce otherwise. */
 const SEEK_MS = 15_000;
 const ANNOUNCE_MS = 300_000;
 const DHT_SEEK_MS = 120_000;
@@ -26,15 +26,15 @@ export interface PeerAt {
   readonly port: number;
 }
 
-/** How the members of a room meet. */
+/** How the members of a room find each other. */
 export interface Meeting {
-  /** Where others may link to this one; default: all addresses, a free port. */
+  /** Address where others may connect; default: all addresses, a free port. */
   readonly listen?: { readonly host?: string; readonly port?: number };
-  /** Who is linked to in any case. */
+  /** Members to connect to in any case. */
   readonly peers?: readonly PeerAt[];
-  /** Multicast in the local network; default: yes. */
+  /** Multicast in the local network; enabled by default. */
   readonly lsd?: LsdOptions | false;
-  /** BitTorrent's DHT; default: yes, by its public nodes. */
+  /** BitTorrent's DHT; enabled by default, with the public nodes. */
   readonly dht?: DhtOptions | false;
 }
 
@@ -44,17 +44,15 @@ export interface RoomOptions extends Meeting {
   readonly clock: Clock;
   readonly log: Log;
   readonly keys?: RoomKeys;
-  /** A member is there: may come again for one that was gone. */
+  /** Called when a member is there, possibly again after it was gone. */
   readonly onSeen?: (address: string) => void;
-  /** The last wire to a member is gone. */
+  /** Called when the last connection to a member is gone. */
   readonly onGone?: (address: string) => void;
-  /** This machine's clock and a member's are so far apart that messages are dropped. In milliseconds, positive: ours is behind. */
+  /** Called when the clocks of this machine and a member differ so much that messages are dropped; in ms, positive if ours is behind. */
   readonly onSkew?: (skewMs: number) => void;
 }
 
-/**
- * Everybody with the same token: finds them, keeps wires to them, calls them and answers their calls. Nobody in it is trusted.
- */
+/** All members with the same token: finds them, stays connected to them, calls them and serves their calls. No member is trusted. */
 export class Room {
   readonly #options: RoomOptions;
   readonly #infoHash: Buffer;
@@ -87,7 +85,7 @@ export class Room {
     const host = listen?.host;
     this.#dialer = new Dialer({
       clock,
-      // Who listens on loopback alone wants nothing to leave it either.
+      // A room that listens on loopback only must not connect beyond it either.
       localAddress: host !== undefined && /^127\./.test(host) ? host : undefined,
       onSocket: (socket) => this.#attach(socket, true),
     });
@@ -98,7 +96,7 @@ export class Room {
     return this.#keys.address;
   }
 
-  /** Where it listens; 0 before `start`. */
+  /** Port that the room listens on; 0 before `start`. */
   get port(): number {
     return this.#port;
   }
@@ -120,28 +118,28 @@ export class Room {
     return this.#calls.call(address, name, args, options);
   }
 
-  /** Takes new keys, and so a new address: to the others a new member has come. What is sealed for the old ones is still read. */
+  /** Takes new keys and thus a new address: to the others this is a new member. Messages sealed for the old keys can still be read. */
   renew(): void {
     this.#keys = new RoomKeys();
     this.#calls.renew(this.#keys);
   }
 
-  /** The members that there is a wire to. */
+  /** Returns the addresses of the connected members. */
   members(): string[] {
     return [...new Set([...this.#wires].flatMap(({ hello }) => (hello === undefined ? [] : [hello.address])))];
   }
 
-  /** Where a member is linked from. */
+  /** Returns the network address of a member. */
   whereIs(address: string): PeerAt | undefined {
     return this.#wiresOf(address)[0]?.remote;
   }
 
-  /** Ends the wires to a member. */
+  /** Closes the connections to a member. */
   hangUp(address: string): void {
     for (const wire of this.#wiresOf(address)) wire.close('ended here');
   }
 
-  /** Ends the wires to a member for new ones: those that were dialled are dialled again at once, and the room hears that we are here, so that it can dial. */
+  /** Replaces the connections to a member: dialled ones are dialled again at once, and a new announce lets the member dial the others. */
   renewLink(address: string): void {
     for (const wire of this.#wiresOf(address)) {
       if (wire.outgoing) this.#dialer.renew(wire.remote.host, wire.remote.port);

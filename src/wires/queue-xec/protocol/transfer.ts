@@ -7,7 +7,7 @@ import { parseJson as parse } from '../../../kit/json.js';
 const KEY_BYTES = 32;
 const IV_BYTES = 16;
 
-/** What is sealed with the transfer key: AES-256-CBC, without a MAC. */
+/** Ciphertext under the transfer key: AES-256-CBC, without a MAC. */
 export const sealedText = v.object({
   iv: v.pipe(v.string(), v.regex(/^[0-9a-f]{32}$/i)),
   encryptedData: v.pipe(
@@ -18,7 +18,7 @@ export const sealedText = v.object({
 });
 export type SealedText = v.InferOutput<typeof sealedText>;
 
-/** The `transferEncryptToken` of queue-xec: its bytes are the key as they are. Throws `option-invalid` if it has not 32 bytes. */
+/** The `transferEncryptToken` of queue-xec, whose bytes are used as the key directly. Throws `option-invalid` unless it has 32 bytes. */
 export class TransferKey {
   readonly #key: Buffer;
 
@@ -28,14 +28,14 @@ export class TransferKey {
       throw new PeerworkError('option-invalid', `the transfer key of queue-xec has ${this.#key.length} bytes, it must have ${KEY_BYTES}`);
   }
 
-  /** queue-xec uses one iv for everything; it takes any. */
+  /** Encrypts with a random IV; queue-xec uses a single one for everything, but accepts any. */
   seal(text: string, iv: Uint8Array = randomBytes(IV_BYTES)): SealedText {
     const cipher = createCipheriv('aes-256-cbc', this.#key, iv);
     const sealed = Buffer.concat([cipher.update(text, 'utf8'), cipher.final()]);
     return { iv: Buffer.from(iv).toString('hex'), encryptedData: sealed.toString('hex') };
   }
 
-  /** Undefined for what was not sealed with this key, as far as the padding tells. */
+  /** Returns undefined if the text was not sealed with this key, as far as the padding reveals that. */
   open(sealed: unknown): string | undefined {
     const read = v.safeParse(sealedText, sealed);
     if (!read.success) return undefined;
@@ -47,13 +47,13 @@ export class TransferKey {
     }
   }
 
-  /** For what travels as JSON text. */
+  /** Decrypts a sealed text that was transferred as JSON text. */
   openText(text: unknown): string | undefined {
     return typeof text === 'string' ? this.open(parseJson(text)) : undefined;
   }
 }
 
-/** Undefined for what is not JSON, or more of it than a message may hold. */
+/** Returns undefined for invalid JSON, or JSON beyond the limits of a message. */
 export function parseJson(text: string): unknown {
   try {
     return parse(text, MESSAGE_LIMITS);
@@ -62,7 +62,7 @@ export function parseJson(text: string): unknown {
   }
 }
 
-/** How one side tells the other which files it has: their SHA-256 in the order of the list, one behind the other. */
+/** Fingerprint of a list of files: their SHA-256 hashes, concatenated in the order of the list. */
 export function unifiedHash(files: readonly { readonly sha256: string }[]): string {
   return files.map(({ sha256 }) => sha256).join('');
 }

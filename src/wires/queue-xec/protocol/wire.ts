@@ -5,21 +5,21 @@ import { type Budget, type ExtendedMessage, extendedFrame, FrameReader, handshak
 import { addressOf } from './keys.js';
 import { keyIn } from './packet.js';
 
-/** One channel message: a result of 8 MB is 16 MB in hexadecimal; a task's files come in one as well. */
+/** Limit for one channel message: a result of 8 MB is 16 MB in hexadecimal, and the files of a task are a single message, too. */
 export const MAX_FRAME_BYTES = 32 * 1024 * 1024;
 const CONGESTED_BYTES = 1024 * 1024;
 const OPEN_MS = 10_000;
 const KEEP_ALIVE_MS = 55_000;
-/** Two keep-alives of the other side and a bit: it sends one every 55 s. */
+/** Two keep-alives of the other side and some slack: it sends one every 55 s. */
 const SILENCE_MS = 150_000;
 const CHANNEL = 'bo_channel';
 const OWN_EXTENSION = 4;
 const HELLO = 0;
-/** Messages a second that are read of one peer, and how many at once: beyond that they are dropped. */
+/** Rate limit per peer: messages read per millisecond, and the burst allowed; excess messages are dropped. */
 const RATE_PER_MS = 1;
 const BURST = 2_000;
 
-/** What the other side says of itself; nothing of it is signed. */
+/** How the other side identifies itself; nothing of it is signed. */
 export interface Hello {
   readonly address: string;
   readonly ek: Buffer;
@@ -29,11 +29,11 @@ export interface WireOptions {
   readonly socket: Socket;
   readonly infoHash: Buffer;
   readonly peerId: Buffer;
-  /** What is told to the other side besides the number of the channel. */
+  /** Fields of our extended handshake besides the number of the channel. */
   readonly hello: { readonly id: string; readonly pk: string; readonly ek: string };
   readonly budget: Budget;
   readonly clock: Clock;
-  /** One answer is waited for, and nothing is sent meanwhile. */
+  /** Whether exactly one reply is awaited and nothing is sent meanwhile. */
   readonly awaits: () => boolean;
   readonly onOpen: (hello: Hello) => void;
   readonly onMessage: (message: Buffer) => void;
@@ -42,7 +42,7 @@ export interface WireOptions {
 
 /**
  * One BitTorrent connection of a room. States: opening → open → closed. `opening` ends with the other side's extended handshake;
- * a peer that is no member (no channel, another room, ourselves) is closed, and whatever breaks the protocol too.
+ * connections to a peer that is not a member (no channel, another room, ourselves) or that violates the protocol are closed.
  */
 export class Wire {
   readonly outgoing: boolean;
@@ -54,7 +54,7 @@ export class Wire {
   #extension = 0;
   #heardAt: number;
   #allowance = BURST;
-  #allowedAt: number;
+  #allowanceAt: number;
   #closed = false;
 
   constructor(options: WireOptions, outgoing: boolean) {
@@ -62,7 +62,7 @@ export class Wire {
     this.outgoing = outgoing;
     const { socket, clock, infoHash, peerId, budget } = options;
     this.#heardAt = clock.now();
-    this.#allowedAt = this.#heardAt;
+    this.#allowanceAt = this.#heardAt;
     this.#reader = new FrameReader(budget, MAX_FRAME_BYTES);
     this.#opening = clock.after(OPEN_MS, () => this.close('no handshake'), { unref: true });
     socket.setNoDelay(true);
@@ -73,7 +73,7 @@ export class Wire {
     this.#beat();
   }
 
-  /** Undefined while it is opening. */
+  /** Undefined while opening. */
   get hello(): Hello | undefined {
     return this.#hello;
   }
@@ -83,17 +83,17 @@ export class Wire {
     return { host: remoteAddress.replace(/^::ffff:/, ''), port: remotePort };
   }
 
-  /** The other side reads more slowly than it is written to. */
+  /** Whether the other side reads more slowly than we write. */
   get congested(): boolean {
     return this.#options.socket.writableLength > CONGESTED_BYTES;
   }
 
-  /** False if the wire is not open. */
+  /** Returns false if the connection is not open. */
   send(message: Uint8Array): boolean {
     const { socket } = this.#options;
     if (this.#hello === undefined || this.#closed) return false;
     socket.write(extendedFrame(this.#extension, message));
-    // Somebody who never reads must not fill our memory.
+    // A peer that never reads must not fill our memory.
     if (socket.writableLength > 2 * MAX_FRAME_BYTES) this.close('it does not read');
     return !this.#closed;
   }
@@ -114,11 +114,11 @@ export class Wire {
     try {
       for (const piece of this.#reader.push(chunk)) {
         if (this.#closed) return;
-        if (Buffer.isBuffer(piece)) this.#shake(piece);
-        else this.#take(piece);
+        if (Buffer.isBuffer(piece)) this.#onHandshake(piece);
+        else this.#onMessage(piece);
       }
-      // The real side writes the head of a message by itself and leaves Nagle's algorithm on: the rest waits for an acknowledgement, which the system
-      // would delay by 40 ms if it had nothing to carry it.
+      // The real implementation writes the header of a message separately and leaves Nagle's algorithm on, so the rest waits for our
+      // acknowledgement. The system delays that by 40 ms unless there is data to carry it.
       if (!this.#closed && this.#hello !== undefined && this.#reader.isInside && this.#options.awaits())
         this.#options.socket.write(KEEP_ALIVE);
     } catch (fault) {
@@ -126,24 +126,24 @@ export class Wire {
     }
   }
 
-  #shake(bytes: Buffer): void {
+  #onHandshake(bytes: Buffer): void {
     const { infoHash, peerId, hello, socket } = this.#options;
     if (readHandshake(bytes, infoHash).equals(peerId)) throw new WireFault('it is ourselves');
-    const said: Encodable = { m: { [CHANNEL]: OWN_EXTENSION }, ...hello };
-    socket.write(extendedFrame(HELLO, encode(said)));
+    const fields: Encodable = { m: { [CHANNEL]: OWN_EXTENSION }, ...hello };
+    socket.write(extendedFrame(HELLO, encode(fields)));
   }
 
-  #take({ extension, payload }: ExtendedMessage): void {
-    if (extension === HELLO) this.#greet(decodeDict(payload));
-    else if (extension === OWN_EXTENSION && this.#hello !== undefined && this.#allowed()) this.#options.onMessage(payload);
+  #onMessage({ extension, payload }: ExtendedMessage): void {
+    if (extension === HELLO) this.#onHello(decodeDict(payload));
+    else if (extension === OWN_EXTENSION && this.#hello !== undefined && this.#withinRate()) this.#options.onMessage(payload);
   }
 
-  /** A second handshake may change the number of the channel, not who the peer is. */
-  #greet(said: Bendict): void {
-    const extensions = said.get('m');
+  /** A second handshake may change the number of the channel, but not the peer's identity. */
+  #onHello(fields: Bendict): void {
+    const extensions = fields.get('m');
     const extension = isDict(extensions) ? extensions.get(CHANNEL) : undefined;
     if (typeof extension !== 'number' || extension < 1 || extension > 255) throw new WireFault(`it has no ${CHANNEL}`);
-    const hello = { address: addressOf(keyIn(bytesIn(said, 'pk'))), ek: keyIn(bytesIn(said, 'ek')) };
+    const hello = { address: addressOf(keyIn(bytesIn(fields, 'pk'))), ek: keyIn(bytesIn(fields, 'ek')) };
     this.#extension = extension;
     if (this.#hello !== undefined) return;
     this.#hello = hello;
@@ -151,10 +151,10 @@ export class Wire {
     this.#options.onOpen(hello);
   }
 
-  #allowed(): boolean {
+  #withinRate(): boolean {
     const now = this.#options.clock.now();
-    this.#allowance = Math.min(BURST, this.#allowance + (now - this.#allowedAt) * RATE_PER_MS);
-    this.#allowedAt = now;
+    this.#allowance = Math.min(BURST, this.#allowance + (now - this.#allowanceAt) * RATE_PER_MS);
+    this.#allowanceAt = now;
     if (this.#allowance < 1) return false;
     this.#allowance -= 1;
     return true;

@@ -6,7 +6,7 @@ import { QueueXecError } from '../errors.js';
 import { sha256Of, type TransferKey, unifiedHash } from '../protocol/transfer.js';
 import { type ShimTask, shimText } from './shim.js';
 
-/** All in one message, in hexadecimal, and a Worker of queue-xec is slow at opening it. */
+/** Limit for a bundle, which is one message in hexadecimal that queue-xec Workers are slow to decrypt. */
 const MAX_BUNDLE_BYTES = 8 * 1024 * 1024;
 const DIGEST_CHARS = 16;
 
@@ -17,46 +17,46 @@ interface BundledFile {
   readonly text: string;
 }
 
-/** Our tasks as the files that a queue-xec Worker asks for. */
+/** Our tasks as the files that a queue-xec Worker requests. */
 export interface Bundle {
   readonly hash: string;
   readonly channels: readonly string[];
-  /** The answer to `requestExecAssets`. */
-  answer(key: TransferKey): object;
+  /** Builds the reply to `requestExecAssets`. */
+  reply(key: TransferKey): object;
 }
 
-/** Puts together what queue-xec Workers can do: the task modules of all channels behind one `task.js`. */
+/** Bundles the tasks that queue-xec Workers can run: the task modules of all channels behind one `task.js`. */
 export class Bundles {
   readonly #tasks: Tasks;
   readonly #onWarning: (error: PeerworkError) => void;
   #key = '';
-  #made: Promise<Bundle> | undefined;
+  #bundle: Promise<Bundle> | undefined;
 
   constructor(tasks: Tasks, onWarning: (error: PeerworkError) => void) {
     this.#tasks = tasks;
     this.#onWarning = onWarning;
   }
 
-  /** Of the tasks as they are published now. Rejects with `queue-xec-task` if there is none. */
+  /** Resolves with the bundle of the tasks published now. Rejects with `queue-xec-task` if there is none. */
   current(): Promise<Bundle> {
     const tasks = this.#tasks;
     const versions = tasks.channelsFor(['task-module']).map((channel) => ({ channel, digest: tasks.current(channel).digest }));
     const key = JSON.stringify(versions);
-    if (this.#made === undefined || key !== this.#key) {
+    if (this.#bundle === undefined || key !== this.#key) {
       this.#key = key;
-      this.#made = this.#make(versions);
-      this.#made.catch(() => {});
+      this.#bundle = this.#build(versions);
+      this.#bundle.catch(() => {});
     }
-    return this.#made;
+    return this.#bundle;
   }
 
-  async #make(versions: readonly { readonly channel: string; readonly digest: string }[]): Promise<Bundle> {
+  async #build(versions: readonly { readonly channel: string; readonly digest: string }[]): Promise<Bundle> {
     const files: BundledFile[] = [];
     const dependencies = new Set<string>();
     const entries: Record<string, ShimTask> = {};
     let bytes = 0;
     for (const { channel, digest } of versions) {
-      // A folder for each version: what a Worker's Node has loaded once, it never loads again.
+      // One folder per version, because a Worker's Node never reloads a module.
       const folder = digest.slice(0, DIGEST_CHARS);
       const manifest = parseManifest(this.#tasks.signed(digest).body);
       try {
@@ -79,7 +79,7 @@ export class Bundles {
     if (channels.length === 0) throw new QueueXecError('queue-xec-task', 'none is published');
     const text = shimText(entries);
     const all = [{ name: 'task.js', workerPath: '/workplace/task.js', sha256: sha256Of(text), text }, ...files];
-    const answer = (key: TransferKey) => ({
+    const reply = (key: TransferKey) => ({
       status: 'changed',
       dependencies: [...dependencies],
       files: all.map(({ name, workerPath, sha256, text }) => ({
@@ -90,7 +90,7 @@ export class Bundles {
         content: key.seal(text),
       })),
     });
-    return { hash: unifiedHash(all), channels, answer };
+    return { hash: unifiedHash(all), channels, reply };
   }
 
   async #text(file: ManifestFile): Promise<string> {
@@ -103,7 +103,7 @@ export class Bundles {
   }
 }
 
-/** Without versions: a queue-xec Worker asks Node whether it has a package of that very name, and installs the newest if not. */
+/** Names without versions: a queue-xec Worker tests whether Node can resolve exactly this name, and installs the newest version if not. */
 function dependencyNames({ dependencies }: Manifest): string[] {
   if (dependencies === null) return [];
   const { dependencies: wanted = {} } = parseJson(dependencies.packageJson, LOCAL_JSON) as { dependencies?: Record<string, string> };

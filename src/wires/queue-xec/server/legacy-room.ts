@@ -12,15 +12,15 @@ import { TransferKey } from '../protocol/transfer.js';
 import { Bundles } from './bundle.js';
 import { LegacyWorker } from './legacy-worker.js';
 
-/** A link that was lost may come back: the address stays for as long as the Worker's process lives. */
+/** Grace period for a lost link to come back; the address stays the same as long as the Worker's process lives. */
 const GRACE_MS = 3_000;
-/** Strangers may come with ever new addresses. */
+/** Limit against strangers that join under ever new addresses. */
 const MAX_WORKERS = 1_024;
 
-/** A room of queue-xec whose Workers this Master gives jobs to. */
+/** A queue-xec room whose Workers this Master serves. */
 export interface LegacyQueueXecOptions extends Meeting {
   readonly token: string;
-  /** 32 bytes. */
+  /** The transfer key: 32 bytes. */
   readonly transferEncryptToken: string;
 }
 
@@ -34,8 +34,8 @@ const WEAKER =
   'and without protection against changes, keeps jobs and results from strangers';
 
 /**
- * The Master of a queue-xec room: its Workers are given jobs from the ledger by leases like all others. They are never called and never
- * told to leave, because either ends them.
+ * The Master of a queue-xec room: its Workers lease jobs from the ledger like all others. They are never called and never told to leave,
+ * because either makes them exit.
  */
 class LegacyRoom implements WorkersServer {
   readonly #service: JobService;
@@ -48,7 +48,7 @@ class LegacyRoom implements WorkersServer {
   #beat: Timer | undefined;
   #closed = false;
 
-  /** Throws `option-invalid` if token or key cannot be used. */
+  /** Throws `option-invalid` for an invalid token or key. */
   constructor({ token, transferEncryptToken, ...meeting }: LegacyQueueXecOptions, { service, tasks, ...hooks }: WorkersContext) {
     if (token === '') throw new PeerworkError('option-invalid', 'the queue-xec token is empty');
     this.#key = new TransferKey(transferEncryptToken);
@@ -64,14 +64,14 @@ class LegacyRoom implements WorkersServer {
       clock,
       log,
       serve: this.#handlers(),
-      onSeen: (address) => this.#stay(address),
+      onSeen: (address) => this.#cancelLeave(address),
       onGone: (address) => this.#leave(address),
       onSkew: (skewMs) =>
         hooks.onWarning(new QueueXecError('queue-xec-clock', `by about ${Math.round(Math.abs(skewMs) / 60_000)} minutes`)),
     });
   }
 
-  /** Where it listens. */
+  /** Port that the room listens on. */
   get port(): number {
     return this.#room.port;
   }
@@ -89,19 +89,19 @@ class LegacyRoom implements WorkersServer {
     return [...this.#workers.values()].filter(({ proven }) => proven).map(describe);
   }
 
-  /** A task has changed. Workers ask for files only when they see a Master that they do not know: be another one. */
+  /** Makes Workers fetch a changed task. They request files only from a Master they do not know yet, so the room takes a new identity. */
   published(): void {
     if (this.#closed || this.#workers.size === 0) return;
     for (const worker of this.#workers.values()) worker.withdraw();
     this.#room.renew();
   }
 
-  /** A run does not count any more. */
+  /** Ignores the outcome of a run from now on. */
   cancel(workerId: string, lease: LeaseKey): void {
     for (const worker of this.#workers.values()) if (worker.ref.id === workerId) worker.forget(lease);
   }
 
-  /** Ends the link of a worker. */
+  /** Closes the link of a worker. */
   dismiss(workerId: string): void {
     for (const [address, worker] of this.#workers) if (worker.ref.id === workerId) this.#room.hangUp(address);
   }
@@ -120,15 +120,15 @@ class LegacyRoom implements WorkersServer {
       ['ping', async (_from, args) => ({ ...Object(args), pong: true })],
       [
         'requestExecAssets',
-        async (from, args) => this.#with(from, async (worker) => worker.requestExecAssets(args, await this.#bundles.current())),
+        async (from, args) => this.#serve(from, async (worker) => worker.requestExecAssets(args, await this.#bundles.current())),
       ],
-      ['requestWork', async (from, args) => this.#with(from, async (worker) => worker.requestWork(args, await this.#bundles.current()))],
-      ['shareResults', async (from, args) => this.#with(from, (worker) => worker.shareResults(args))],
+      ['requestWork', async (from, args) => this.#serve(from, async (worker) => worker.requestWork(args, await this.#bundles.current()))],
+      ['shareResults', async (from, args) => this.#serve(from, (worker) => worker.shareResults(args))],
     ]);
   }
 
-  /** Answers nothing where something is wrong: what a Worker of queue-xec does not understand may end it. */
-  async #with(address: string, serve: (worker: LegacyWorker) => Promise<object | undefined>): Promise<object | undefined> {
+  /** Sends no reply if the handler fails: a message that a queue-xec Worker does not understand may make it exit. */
+  async #serve(address: string, serve: (worker: LegacyWorker) => Promise<object | undefined>): Promise<object | undefined> {
     const worker = this.#workerAt(address);
     if (worker === undefined) return undefined;
     try {
@@ -154,19 +154,19 @@ class LegacyRoom implements WorkersServer {
       onProven: () => this.#hooks.onConnected(describe(worker)),
     });
     this.#workers.set(address, worker);
-    // One that is reached through others only has no link that could end.
+    // A Worker that is reached only through other members has no link whose end would be noticed.
     if (!this.#room.members().includes(address)) this.#leave(address);
     return worker;
   }
 
-  #stay(address: string): void {
+  #cancelLeave(address: string): void {
     this.#leaving.get(address)?.cancel();
     this.#leaving.delete(address);
   }
 
   #leave(address: string): void {
     const { clock, log } = this.#service;
-    this.#stay(address);
+    this.#cancelLeave(address);
     if (this.#closed || !this.#workers.has(address)) return;
     const gone = () => {
       this.#leaving.delete(address);

@@ -10,20 +10,20 @@ import type { TransferKey } from '../protocol/transfer.js';
 import type { Bundle } from './bundle.js';
 import { leaseOf, openResult, outcomeOf, sealHello, sealJob } from './wire-job.js';
 
-/** A Worker of queue-xec ignores its own next request if all of the one before took less than 15 ms, and then sleeps for 30 s. */
-const MIN_ANSWER_MS = 20;
-/** What it can send back without its wire hanging. */
+/** A queue-xec Worker ignores its own next request if the whole previous one took less than 15 ms, and then sleeps for 30 s. */
+const MIN_REPLY_MS = 20;
+/** Limits for a batch that a queue-xec Worker can echo without its connection hanging, in jobs and characters. */
 const MAX_BATCH = 8;
 const MAX_BATCH_CHARS = 12 * 1024;
-/** One of ours reads as it is written to. */
+/** Limits for a Worker of ours, which reads at the speed of the link. */
 const OWN_BATCH = 32;
 const OWN_BATCH_CHARS = 256 * 1024;
-/** One that asks while it has nothing to do has lost what it was given longer ago than this. */
-const FORGOTTEN_MS = 5_000;
-const SETTLE_AGAIN_MS = 1_000;
+/** A Worker that requests work while idle has lost any job that it was given longer ago than this. */
+const LOST_AFTER_MS = 5_000;
+const SETTLE_RETRY_MS = 1_000;
 const MAX_SETTLE_TRIES = 30;
 const MAX_NAME_CHARS = 64;
-/** One of ours may have several batches under way. */
+/** Limit for jobs in flight; a Worker of ours may have several batches. */
 const MAX_HELD = 128;
 const maxHeld = () => MAX_HELD;
 
@@ -31,24 +31,24 @@ export interface LegacyWorkerOptions {
   readonly address: string;
   readonly service: JobService;
   readonly key: TransferKey;
-  /** It has shown that it has the key. */
+  /** Called when the Worker has proved that it has the key. */
   readonly onProven: () => void;
 }
 
-interface Handed {
+interface SentJob {
   readonly key: LeaseKey;
   readonly at: number;
 }
 
-/** The Master's side of one queue-xec Worker, under the address that it has until it restarts. */
+/** The Master's side of one queue-xec Worker, which keeps its address until it restarts. */
 export class LegacyWorker {
   readonly connectedAt: number;
   readonly #options: LegacyWorkerOptions;
   readonly #hello = `hello ${randomBytes(16).toString('hex')}`;
-  readonly #handed = new Map<string, Handed>();
-  /** Leased for it and not sent yet: what did not fit into an answer. */
+  readonly #sent = new Map<string, SentJob>();
+  /** Jobs leased for it but not sent yet, because they did not fit into the reply. */
   #reserve: LeasedJob[] = [];
-  #open: AbortController | undefined;
+  #openRequest: AbortController | undefined;
   #proven = false;
   #reconciled = false;
   #hash = '';
@@ -70,43 +70,46 @@ export class LegacyWorker {
   }
 
   get running(): number {
-    return this.#handed.size;
+    return this.#sent.size;
   }
 
   requestExecAssets(args: unknown, bundle: Bundle): object {
     this.#hash = bundle.hash;
-    const asked = typeof args === 'object' && args !== null ? (args as { currentHash?: unknown }).currentHash : undefined;
-    return asked === bundle.hash ? { status: 'same', files: [] } : bundle.answer(this.#options.key);
+    const currentHash = typeof args === 'object' && args !== null ? (args as { currentHash?: unknown }).currentHash : undefined;
+    return currentHash === bundle.hash ? { status: 'same', files: [] } : bundle.reply(this.#options.key);
   }
 
-  /** The answer to a request for work: held open until there is some, the request is replaced, or the Worker is gone. */
+  /** Replies to a request for work. Held open until there is work, another request replaces it, or the Worker is gone. */
   async requestWork(args: unknown, bundle: Bundle): Promise<object> {
     const { getBatch, batchSize, concurrent } = Object(args) as { getBatch?: unknown; batchSize?: unknown; concurrent?: unknown };
     const isOurs = concurrent === true;
     const { service, key } = this.#options;
-    const asked = service.clock.now();
-    this.#open?.abort();
+    const requestedAt = service.clock.now();
+    this.#openRequest?.abort();
     const open = new AbortController();
-    this.#open = open;
+    this.#openRequest = open;
     if (this.#closed || this.#hash !== bundle.hash) return { ...Object(args), task: null };
     if (!this.#proven) {
-      await pause(service.clock, MIN_ANSWER_MS);
+      await pause(service.clock, MIN_REPLY_MS);
       return { ...Object(args), task: sealHello(key, this.#hello) };
     }
-    if (!isOurs) await this.#reconcile(asked);
+    if (!isOurs) await this.#reconcile(requestedAt);
     const wanted = getBatch ? Math.min(isOurs ? OWN_BATCH : MAX_BATCH, Math.max(1, Math.trunc(Number(batchSize)) || 1)) : 1;
     const jobs = await this.#lease(wanted, bundle.channels, open.signal);
-    if (!isOurs) await pause(service.clock, Math.max(0, asked + MIN_ANSWER_MS - service.clock.now()));
+    if (!isOurs) await pause(service.clock, Math.max(0, requestedAt + MIN_REPLY_MS - service.clock.now()));
     if (jobs.length === 0) return { ...Object(args), task: null };
     if (this.#closed) {
       await service.giveBack(this.ref, jobs, 'the worker is gone');
       return { ...Object(args), task: null };
     }
-    const sealed = this.#hand(jobs, isOurs ? OWN_BATCH_CHARS : MAX_BATCH_CHARS);
+    const sealed = this.#send(jobs, isOurs ? OWN_BATCH_CHARS : MAX_BATCH_CHARS);
     return sealed.length === 1 ? { ...Object(args), task: sealed[0] } : { ...Object(args), batchTasks: sealed };
   }
 
-  /** Resolves with the answer, which a Worker of ours takes for the confirmation; undefined if it is none of ours. */
+  /**
+   * Settles a result. Resolves with the reply, which a Worker of ours treats as the confirmation. Rejects with `queue-xec-key` if it does
+   * not decrypt.
+   */
   async shareResults(text: unknown): Promise<object | undefined> {
     const { service, key, onProven } = this.#options;
     const result = openResult(key, text);
@@ -129,13 +132,13 @@ export class LegacyWorker {
     const settlement = {
       ...lease,
       outcome: outcomeOf(result.data),
-      startedAt: this.#handed.get(leaseKeyOf(lease))?.at ?? now,
+      startedAt: this.#sent.get(leaseKeyOf(lease))?.at ?? now,
       finishedAt: now,
     };
     for (let tries = 1; ; tries += 1) {
       try {
-        const [answer] = await service.settle(this.ref, [settlement]);
-        if (answer === 'stale')
+        const [reply] = await service.settle(this.ref, [settlement]);
+        if (reply === 'stale')
           service.log.warn('an outcome came too late and was refused', {
             job: lease.id,
             worker: this.#name,
@@ -143,16 +146,16 @@ export class LegacyWorker {
           });
         break;
       } catch (error) {
-        // Nobody else has this result: queue-xec sends none twice.
+        // queue-xec never sends a result again, so nobody else has it.
         if (tries === MAX_SETTLE_TRIES) throw asPeerworkError(error);
-        await pause(service.clock, SETTLE_AGAIN_MS);
+        await pause(service.clock, SETTLE_RETRY_MS);
       }
     }
-    this.#handed.delete(leaseKeyOf(lease));
+    this.#sent.delete(leaseKeyOf(lease));
     return { ok: true };
   }
 
-  /** Renews its leases; the ledger ends those of jobs that run longer than they may. */
+  /** Renews the leases; the ledger ends those of jobs that exceed their time limit. */
   async extend(): Promise<void> {
     const { service } = this.#options;
     const keys = this.#keys();
@@ -160,33 +163,33 @@ export class LegacyWorker {
     for (const key of await service.extend(this.ref, keys)) this.forget(key);
   }
 
-  /** The lease is the Worker's no more; nobody can tell it. */
+  /** Drops a lease that the Worker no longer has; the Worker cannot be notified. */
   forget(key: LeaseKey): void {
     const forgotten = leaseKeyOf(key);
-    this.#handed.delete(forgotten);
+    this.#sent.delete(forgotten);
     this.#reserve = this.#reserve.filter((job) => leaseKeyOf(job) !== forgotten);
   }
 
-  /** Answers a request that is open with nothing. */
+  /** Ends an open request with an empty reply. */
   withdraw(): void {
-    this.#open?.abort();
+    this.#openRequest?.abort();
   }
 
-  /** It is gone: what it was not sent goes back, the leases of the rest end. */
+  /** Call when the Worker is gone: gives back jobs it was not sent, and ends the leases of the others. */
   async leave(): Promise<void> {
     this.#closed = true;
     this.withdraw();
     const { service } = this.#options;
     const reserve = this.#reserve.splice(0);
     if (reserve.length > 0) await service.giveBack(this.ref, reserve, 'the worker is gone');
-    const running = this.#handed.size > 0;
-    this.#handed.clear();
-    // The run may be what ended it: an attempt is charged.
+    const running = this.#sent.size > 0;
+    this.#sent.clear();
+    // The run may have crashed the Worker, so an attempt is charged.
     if (running) await service.ledger.reconcile(this.ref, [], service.clock.now(), { charge: true }, service.clock.now());
   }
 
   #keys(): LeaseKey[] {
-    return [...[...this.#handed.values()].map(({ key }) => key), ...this.#reserve.map(({ id, lease }) => ({ id, lease }))];
+    return [...[...this.#sent.values()].map(({ key }) => key), ...this.#reserve.map(({ id, lease }) => ({ id, lease }))];
   }
 
   async #lease(limit: number, channels: readonly string[], signal: AbortSignal): Promise<LeasedJob[]> {
@@ -200,7 +203,7 @@ export class LegacyWorker {
     }
   }
 
-  #hand(jobs: readonly LeasedJob[], maxChars: number): string[] {
+  #send(jobs: readonly LeasedJob[], maxChars: number): string[] {
     const { service, key } = this.#options;
     const at = service.clock.now();
     const sealed: string[] = [];
@@ -212,18 +215,18 @@ export class LegacyWorker {
         this.#reserve.push(...jobs.slice(index));
         break;
       }
-      this.#handed.set(leaseKeyOf(job), { key: { id: job.id, lease: job.lease }, at });
+      this.#sent.set(leaseKeyOf(job), { key: { id: job.id, lease: job.lease }, at });
       sealed.push(text);
     }
     return sealed;
   }
 
   /**
-   * It asks because it has nothing to do, so it has lost whatever it was given before: with a link that ended, or a Master before this one.
-   * What is on its way to it just now is not lost.
+   * The Worker requests work because it is idle, so it has lost everything it was given earlier, through a broken link or a restart of this
+   * Master. Jobs that were sent just now may still be in flight and are not lost.
    */
   async #reconcile(now: number): Promise<void> {
-    const lost = [...this.#handed.values()].filter(({ at }) => at < now - FORGOTTEN_MS).map(({ key }) => key);
+    const lost = [...this.#sent.values()].filter(({ at }) => at < now - LOST_AFTER_MS).map(({ key }) => key);
     if (this.#reconciled && lost.length === 0) return;
     const { service } = this.#options;
     if (lost.length > 0)

@@ -1,15 +1,15 @@
 import { PUSHED } from '../../../job/pushed.js';
 
-/** Where a task lies among the files that a Worker is given. */
+/** Location of a task among the files of a bundle. */
 export interface ShimTask {
   readonly folder: string;
   readonly entry: string;
 }
 
 /**
- * The `task.js` that queue-xec Workers are given in place of ours. It finds the task of a job's channel, whatever form it has, and turns
- * whatever happens into an answer: a Worker of queue-xec ends when a task rejects, and waits for ever when it returns a plain value.
- * It runs on their Node, so it is plain CommonJS without anything newer than Node 14.
+ * Returns the `task.js` that queue-xec Workers get in place of ours. It loads the task of a job's channel, whatever its form, and turns any
+ * result into a reply: a queue-xec Worker exits when a task rejects, and waits forever when it returns a plain value. It runs on their
+ * Node, so it is plain CommonJS and uses nothing newer than Node 14.
  */
 export function shimText(tasks: Readonly<Record<string, ShimTask>>): string {
   return `'use strict';

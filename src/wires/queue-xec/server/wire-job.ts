@@ -9,30 +9,30 @@ import type { LeasedJob } from '../../../ledger/ledger.js';
 import { storedJson } from '../../../ledger/stored-json.js';
 import type { TransferKey } from '../protocol/transfer.js';
 
-/** What the shim answers. */
+/** Result of the shim. */
 const envelope = v.looseObject({ peerwork: v.literal(1), output: v.optional(v.custom<Json>(() => true)) });
 const shimError = v.object({ message: v.string() });
-/** What a Worker of ours says of a run that did not come as far as the shim. */
+/** Error of a Worker of ours whose run did not reach the shim. */
 const sourceError = v.object({ error: v.object({ code: v.pipe(v.string(), v.maxLength(60)), message: v.string() }) });
 const shared = v.object({
-  /** Of any JSON, and absent, where a program shares what no job of ours was. */
+  /** Any JSON value or absent if a program shares a result that belongs to no job of ours. */
   jobID: v.optional(v.unknown()),
   worker: v.optional(v.object({ name: v.optional(v.string()) })),
   data: v.optional(v.custom<Json>(() => true)),
 });
 
 /**
- * A job as JSON text sealed for a Worker. Its id on the wire holds the lease number too, so that a result is fenced like any other,
- * also when another process of this Master receives it.
+ * Serializes and seals a job for a Worker. Its id on the wire includes the lease number, so that its result is fenced like any other, even
+ * if another process of this Master receives it.
  */
 export function sealJob(key: TransferKey, { id, lease, channel, data, attempt, parents }: LeasedJob): string {
-  const given =
+  const parentValues =
     parents?.map((parent) => ({ ...parent, data: storedJson<Json>(parent.data), output: storedJson<Json>(parent.output) })) ?? [];
-  const job = { id: `${lease} ${id}`, data: { id, channel, data: storedJson<Json>(data), attempt, parents: given } };
+  const job = { id: `${lease} ${id}`, data: { id, channel, data: storedJson<Json>(data), attempt, parents: parentValues } };
   return JSON.stringify(key.seal(JSON.stringify(job)));
 }
 
-/** A job that does nothing: that its result comes back proves that the Worker has the key, before it is given any other. */
+/** Seals a no-op job. Its result proves that the Worker has the key, before it is given any other job. */
 export function sealHello(key: TransferKey, hello: string): string {
   return JSON.stringify(key.seal(JSON.stringify({ id: hello, data: { hello: true } })));
 }
@@ -43,7 +43,7 @@ export interface SharedResult {
   readonly data: Json;
 }
 
-/** Undefined if it was not sealed with the key, or is no result. */
+/** Returns undefined if the text was not sealed with the key, or is not a result. */
 export function openResult(key: TransferKey, text: unknown): SharedResult | undefined {
   const opened = key.openText(text) ?? '';
   const read = v.safeParse(shared, readResult(opened));
@@ -60,7 +60,7 @@ function readResult(text: string): unknown {
   }
 }
 
-/** A result that is nested too deep, or has numbers that would be rounded, fails its job. */
+/** Turns a result that is nested too deep, or has numbers that would be rounded, into an error of its job. */
 function refusedResult(text: string, why: string): unknown {
   const outline = outlineOf(text, { maxBytes: MAX_MESSAGE_BYTES, maxDepth: 2 });
   if (typeof outline !== 'object' || outline === null) return undefined;
@@ -68,7 +68,7 @@ function refusedResult(text: string, why: string): unknown {
   return { ...outline, data: { error: { code: 'output-unsendable', message } } };
 }
 
-/** Undefined for an id that is none of ours. */
+/** Returns undefined for an id that is not one of ours. */
 export function leaseOf(jobID: unknown): LeaseKey | undefined {
   if (typeof jobID !== 'string') return undefined;
   const [, lease, id] = /^(\d{1,15}) ([\s\S]+)$/.exec(jobID) ?? [];
@@ -77,6 +77,7 @@ export function leaseOf(jobID: unknown): LeaseKey | undefined {
     : { lease: Number(lease), id };
 }
 
+/** Converts the data of a result into an outcome; data that is not from our shim or source is a failure. */
 export function outcomeOf(data: Json): Settlement['outcome'] {
   if (!v.is(envelope, data)) {
     const { code, message } = v.is(sourceError, data) ? data.error : { code: 'task-threw', message: 'the Worker’s response is not that' };

@@ -18,28 +18,28 @@ const changed = v.object({
     v.maxLength(MAX_FILES),
   ),
 });
-const answer = v.variant('status', [v.object({ status: v.literal('same') }), changed]);
+const reply = v.variant('status', [v.object({ status: v.literal('same') }), changed]);
 
-/** The files of a Master, opened and checked. */
+/** The files of a Master, decrypted and verified. */
 export interface ReceivedAssets {
-  /** As the Master is told in the next question. */
+  /** Hash to send with the next request for files. */
   readonly hash: string;
-  /** Of everything that makes this task another one. */
+  /** Digest of everything that distinguishes this task from another: paths, contents and dependencies. */
   readonly digest: string;
   readonly dependencies: readonly string[];
   readonly files: readonly { readonly name: string; readonly workerPath: string; readonly text: string }[];
 }
 
-/** Throws `queue-xec-assets`, or `queue-xec-key` if they were sealed with another key. */
+/** Decrypts and verifies the files of a Master. Throws `queue-xec-assets`, or `queue-xec-key` if they were sealed with another key. */
 export function readAssets(received: unknown, key: TransferKey): ReceivedAssets | 'same' {
-  const read = v.safeParse(answer, received, { abortEarly: true });
+  const read = v.safeParse(reply, received, { abortEarly: true });
   if (!read.success)
     throw new QueueXecError('queue-xec-assets', `${v.getDotPath(read.issues[0]) ?? 'the response'}: ${read.issues[0].message}`);
   if (read.output.status === 'same') return 'same';
   const files = read.output.files.map(({ name, workerPath, sha256, content }) => {
     const text = key.open(content);
     if (text === undefined) throw new QueueXecError('queue-xec-key', `its file ${JSON.stringify(name)} does not open`);
-    // queue-xec sends every file as text: one that is none arrives with holes, and nobody could use it.
+    // queue-xec sends every file as text, which corrupts a binary file beyond use.
     if (sha256Of(text) !== sha256) throw new QueueXecError('queue-xec-assets', `${JSON.stringify(name)} is damaged, or no text file`);
     return { name, workerPath, sha256, text };
   });
@@ -49,7 +49,10 @@ export function readAssets(received: unknown, key: TransferKey): ReceivedAssets 
   return { hash, digest: createHash('sha256').update(identity).digest('hex'), dependencies, files };
 }
 
-/** Writes them into an empty folder under names of our own, so that no path of theirs is ever one of ours; where they belong is checked when they are published. */
+/**
+ * Writes the files into an empty folder under names of our own, so that no path of theirs is ever used here; their target paths are checked
+ * when they are published.
+ */
 export async function writeAssets(folder: string, { dependencies, files }: ReceivedAssets): Promise<ExecAssets> {
   const written = files.map(async ({ name, workerPath, text }, index) => {
     const masterPath = join(folder, String(index));

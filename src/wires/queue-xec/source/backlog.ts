@@ -9,32 +9,32 @@ import type { Log } from '../../../log.js';
 
 const stored = v.object({ sealed: v.string(), attempt: v.pipe(v.number(), v.safeInteger(), v.minValue(1)) });
 
-/** A job that the Master handed out: from then on it exists here alone. */
-export interface Entry {
-  /** Tells it apart from all others, also across restarts. */
+/** A job that the Master handed out. From then on it exists only here. */
+export interface BacklogEntry {
+  /** Unique id, also across restarts. */
   readonly serial: number;
-  /** As it came, sealed with the transfer key. */
+  /** As received, sealed with the transfer key. */
   readonly sealed: string;
   /** 1 for the first run. */
   readonly attempt: number;
-  /** Not before. */
+  /** Earliest time of the next run. */
   readonly dueAt: number;
 }
 
 /**
- * The jobs that were handed to this Worker and have no outcome yet, a file each. A queue-xec Master forgets a job when it hands it out and
- * takes none back: what is killed here is run after the restart, and what is given back unrun waits here.
+ * Jobs that were handed to this Worker and have no outcome yet, stored in one file each. A queue-xec Master forgets a job when it hands it
+ * out and takes none back, so jobs interrupted by a kill run after the restart, and jobs released unrun wait here.
  */
 export class Backlog {
   readonly #folder: string;
-  /** Waiting, in the order in which they came. */
-  #waiting: Entry[] = [];
+  /** In order of arrival. */
+  #waiting: BacklogEntry[] = [];
   #serial: number;
   readonly #log: Log;
-  /** In memory only: the disk was full when they were to be written. Tried again whenever another one is written or done. */
-  readonly #unsafe = new Map<number, Entry>();
-  /** One after the other: an entry that two write is taken for done by the second, and its file removed. */
-  #storing: Promise<void> = Promise.resolve();
+  /** Entries that are only in memory because the disk was full. Retried whenever another entry is written or done. */
+  readonly #unwritten = new Map<number, BacklogEntry>();
+  /** Serializes writes: of two concurrent writes of an entry, the second would treat it as done and remove its file. */
+  #writing: Promise<void> = Promise.resolve();
 
   private constructor(folder: string, serial: number, log: Log) {
     this.#folder = folder;
@@ -59,12 +59,12 @@ export class Backlog {
     return this.#waiting.length;
   }
 
-  /** When the first of those that wait may be run; undefined if none waits. */
+  /** Earliest instant at which a waiting job may run; undefined if none waits. */
   get nextAt(): number | undefined {
     return this.#waiting.length === 0 ? undefined : Math.min(...this.#waiting.map(({ dueAt }) => dueAt));
   }
 
-  /** Resolves when it is on disk, or cannot be written: that is logged, and costs the safety, not the job. */
+  /** Stores a new job. Resolves when it is on disk, or when writing failed, which is logged and costs durability, not the job. */
   async add(sealed: string): Promise<void> {
     this.#serial += 1;
     const entry = { serial: this.#serial, sealed, attempt: 1, dueAt: 0 };
@@ -72,60 +72,60 @@ export class Backlog {
     this.#waiting.push(entry);
   }
 
-  take(count: number, now: number): Entry[] {
+  take(count: number, now: number): BacklogEntry[] {
     const taken = this.#waiting.filter(({ dueAt }) => dueAt <= now).slice(0, count);
     this.#waiting = this.#waiting.filter((entry) => !taken.includes(entry));
     return taken;
   }
 
-  /** It was not run: first in line again. */
-  giveBack(entry: Entry): void {
+  /** Returns a job that was not run; it is the next one out. */
+  giveBack(entry: BacklogEntry): void {
     this.#waiting.unshift(entry);
   }
 
-  /** It failed and is tried again. */
-  async again(entry: Entry, dueAt: number): Promise<void> {
+  /** Stores a failed job for another attempt. */
+  async retry(entry: BacklogEntry, dueAt: number): Promise<void> {
     const next = { ...entry, attempt: entry.attempt + 1, dueAt };
     await this.#store(next);
     this.#waiting.push(next);
   }
 
-  /** Its outcome is safe. */
-  async done({ serial }: Entry): Promise<void> {
-    this.#unsafe.delete(serial);
+  /** Removes a job whose outcome is stored in the outbox. */
+  async done({ serial }: BacklogEntry): Promise<void> {
+    this.#unwritten.delete(serial);
     await clearAway(this.#path(serial), this.#log);
-    await this.#storeUnsafe();
+    await this.#storeUnwritten();
   }
 
-  async #store(entry: Entry): Promise<void> {
-    const wasSafe = this.#unsafe.size === 0;
-    this.#unsafe.set(entry.serial, entry);
-    await this.#storeUnsafe((error) => {
+  async #store(entry: BacklogEntry): Promise<void> {
+    const allWritten = this.#unwritten.size === 0;
+    this.#unwritten.set(entry.serial, entry);
+    await this.#storeUnwritten((error) => {
       const { code, message } = asPeerworkError(error);
-      if (wasSafe) this.#log.error('a job is kept in memory only: it is lost if this process ends now', { code, message });
+      if (allWritten) this.#log.error('a job is kept in memory only: it is lost if this process ends now', { code, message });
     });
   }
 
-  #storeUnsafe(onFailure: (error: unknown) => void = () => {}): Promise<void> {
-    if (this.#unsafe.size === 0) return Promise.resolve();
-    this.#storing = this.#storing.then(() => this.#storeAll(onFailure));
-    return this.#storing;
+  #storeUnwritten(onFailure: (error: unknown) => void = () => {}): Promise<void> {
+    if (this.#unwritten.size === 0) return Promise.resolve();
+    this.#writing = this.#writing.then(() => this.#storeAll(onFailure));
+    return this.#writing;
   }
 
-  /** Oldest first, until one cannot be written. */
+  /** Writes the oldest first, and stops at the first failure. */
   async #storeAll(onFailure: (error: unknown) => void): Promise<void> {
-    for (const [serial, entry] of this.#unsafe) {
+    for (const [serial, entry] of this.#unwritten) {
       const { sealed, attempt } = entry;
       try {
-        // Not synced: it is the end of this process that must not lose a job, not that of the machine.
+        // No fsync: a job must survive the end of this process, not of the machine.
         await writeWhole(this.#path(serial), JSON.stringify({ sealed, attempt }));
       } catch (error) {
         onFailure(error);
         return;
       }
-      if (this.#unsafe.get(serial) === entry) this.#unsafe.delete(serial);
-      // Its outcome came while it was being written.
-      else if (!this.#unsafe.has(serial)) await clearAway(this.#path(serial), this.#log);
+      if (this.#unwritten.get(serial) === entry) this.#unwritten.delete(serial);
+      // Its outcome arrived while it was being written.
+      else if (!this.#unwritten.has(serial)) await clearAway(this.#path(serial), this.#log);
     }
   }
 
@@ -138,6 +138,6 @@ async function readStored(file: string): Promise<unknown> {
   try {
     return parseJson(await readFile(file, 'utf8'), LOCAL_JSON);
   } catch {
-    return undefined; // not one of ours, or a broken disk
+    return undefined; // Not one of our files, or a disk error.
   }
 }

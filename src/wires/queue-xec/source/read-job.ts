@@ -3,22 +3,23 @@ import { GIVEN_MESSAGE, MAX_JOB_ID_CHARS, MAX_MESSAGE_BYTES } from '../../../job
 import { type JsonRefused, parseJson } from '../../../kit/json.js';
 import { outlineOf } from '../../../kit/json-outline.js';
 
-/** A job of queue-xec: any JSON, though mostly an object with `id` and `data`. */
+/** A queue-xec job: any JSON value, though mostly an object with `id` and `data`. */
 export interface ReadJob {
-  /** As it was pushed. */
+  /** The job as it was pushed. */
   readonly payload: Json;
   /** Its id as JSON text; empty if it has none. */
   readonly id: string;
-  /** What people and tasks are shown where a job must have a name. */
+  /** Id to display where a job must have a name. */
   readonly shownId: string;
 }
 
-/** A job that cannot be run as it was pushed; `id` is undefined if not even that can be told. */
+/** A job that cannot be run as it was pushed; `id` is undefined if it cannot be determined. */
 export interface RefusedJob {
   readonly fault: string;
   readonly id: string | undefined;
 }
 
+/** Parses a job. `serial` makes up the displayed id of a job that has none. */
 export function readJob(text: string, serial: number): ReadJob | RefusedJob {
   let payload: Json;
   try {
@@ -35,7 +36,7 @@ export function readJob(text: string, serial: number): ReadJob | RefusedJob {
 
 function shown(payload: Json, id: string, serial: number): string {
   if (id === '') return `queue-xec-${serial}`;
-  const given = (payload as { readonly id: Json }).id;
-  const text = typeof given === 'string' && given !== '' ? given : id;
+  const rawId = (payload as { readonly id: Json }).id;
+  const text = typeof rawId === 'string' && rawId !== '' ? rawId : id;
   return text.replace(/[\p{Cc}\p{Cs}]/gu, '?').slice(0, MAX_JOB_ID_CHARS);
 }

@@ -12,11 +12,14 @@ import { QueueXecError } from '../errors.js';
 import type { Call } from '../protocol/calls.js';
 import type { TransferKey } from '../protocol/transfer.js';
 
-/** More than about 16 KB at once can hang the Master's side of a wire for ever. */
+/** Limit for unconfirmed bytes: more than about 16 KB at once can hang the Master's end of a connection forever. */
 const WINDOW_BYTES = 8 * 1024;
-/** What is sent back of a larger one strains that side: nothing else is on its way then, and above all no request, whose jobs would be lost. */
+/**
+ * Threshold for a large result, whose echo strains the Master's end: it is sent alone, and above all with no request in flight, whose jobs
+ * would be lost.
+ */
 const LARGE_BYTES = 4 * 1024;
-/** A Master of ours hangs on nothing, and answers. */
+/** Limit for a Master of ours, which does not hang, and replies. */
 const OWN_WINDOW_BYTES = 1024 * 1024;
 const CONFIRM_MS = 10_000;
 const RETRY_MS = 1_000;
@@ -24,30 +27,30 @@ const RETRY_MS = 1_000;
 export interface ResultsOptions {
   readonly outbox: Outbox;
   readonly key: TransferKey;
-  /** What the Master is told about who did it. */
+  /** Name of this worker in results. */
   readonly worker: string;
-  /** Calls the Master; undefined if there is none. The call ends when the Master has dealt with it. */
+  /** Sends a result to the Master; undefined if there is none. The call ends when the Master has processed it. */
   readonly share: (sealed: string, timeoutMs: number) => Call | undefined;
-  /** The Master is one of ours. */
+  /** Whether the Master is one of ours. */
   readonly isOurs: () => boolean;
-  /** A request for work is open. */
-  readonly isAsking: () => boolean;
-  /** A request that waited for a large result may be made. */
+  /** Whether a request for work is in flight. */
+  readonly isRequesting: () => boolean;
+  /** Called when a request that waited for a large result may be sent. */
   readonly onRoom: () => void;
-  /** The Master did not confirm in time: its side of the wire hangs. */
+  /** Called when the Master did not confirm in time: its end of the connection hangs. */
   readonly onStuck: () => void;
   readonly clock: Clock;
   readonly log: Log;
 }
 
 /**
- * Carries outcomes from the outbox to the Master. queue-xec answers none; but a Master sends on what it has dealt with, and that our own
- * message comes back confirms it. What is not confirmed is sent again, so that a result may arrive twice, but none is lost.
+ * Delivers outcomes from the outbox to the Master. queue-xec confirms nothing, but a Master relays each message it has processed, so the
+ * echo of our own message serves as confirmation. Unconfirmed results are sent again: a result may arrive twice, but none is lost.
  */
 export class Results {
   readonly #options: ResultsOptions;
   readonly #sender: OutcomeSender;
-  #onTheWay = 0;
+  #unconfirmedBytes = 0;
   #large = false;
   #strained = false;
 
@@ -65,29 +68,32 @@ export class Results {
     });
   }
 
-  /** A Master is there, or there is room on the wire. */
+  /** Call when there is a Master, or room on the connection. */
   wake(): void {
     this.#sender.sendAll();
   }
 
-  /** A large result is on its way, or waits for the open request to be answered: no other may be made. */
+  /** Whether a large result is in flight, or waits for the open request to end: no further request may be sent. */
   get large(): boolean {
     return this.#large;
   }
 
-  /** Whether a large one has been on its way since this was asked last: the Master's side of the wire may hang by now. */
+  /** Whether a large result has been sent since the last call: the Master's end of the connection may hang. */
   takeStrained(): boolean {
     const strained = this.#strained;
     this.#strained = false;
     return strained;
   }
 
-  /** Resolves once the outcome is safe: on disk, or confirmed. */
+  /** Resolves once the outcome is stored on disk or confirmed. */
   deliver(settlement: Settlement): Promise<void> {
     return this.#sender.deliver(settlement);
   }
 
-  /** One that the program around the Worker has sealed itself. Resolves when the Master has dealt with it; it is kept nowhere. Rejects with `queue-xec-absent`. */
+  /**
+   * Sends a result that the embedding program has sealed itself. Resolves when the Master has processed it; it is not stored. Rejects with
+   * `queue-xec-absent`.
+   */
   async shareSealed(sealed: string): Promise<void> {
     const call = this.#options.share(sealed, CONFIRM_MS + carryMs(sealed.length));
     if (call === undefined) throw new QueueXecError('queue-xec-absent');
@@ -102,21 +108,21 @@ export class Results {
     return this.#sender.close();
   }
 
-  /** undefined: there is nobody to send it to, or it has to wait. */
+  /** Returns undefined if there is no Master, or the result has to wait. */
   #send(settlement: Settlement): Promise<'accepted'> | undefined {
-    const { key, worker, share, isOurs, isAsking } = this.#options;
-    if (this.#onTheWay >= (isOurs() ? OWN_WINDOW_BYTES : WINDOW_BYTES)) return undefined;
+    const { key, worker, share, isOurs, isRequesting } = this.#options;
+    if (this.#unconfirmedBytes >= (isOurs() ? OWN_WINDOW_BYTES : WINDOW_BYTES)) return undefined;
     const text = JSON.stringify({
-      // What was pushed without one has none here either.
+      // A job pushed without an id has none here either.
       ...(settlement.id !== '' && { jobID: parseJson(settlement.id, VALUE_LIMITS) }),
       worker: { name: worker },
       data: dataOf(settlement.outcome),
     });
-    // In hexadecimal once it is sealed.
+    // Sealing doubles the size, since it is hexadecimal.
     const isLarge = !isOurs() && 2 * text.length > LARGE_BYTES;
     if (isLarge) {
       this.#large = true;
-      if (this.#onTheWay > 0 || isAsking()) return undefined;
+      if (this.#unconfirmedBytes > 0 || isRequesting()) return undefined;
     }
     const sealed = JSON.stringify(key.seal(text));
     const call = share(sealed, CONFIRM_MS + carryMs(sealed.length));
@@ -128,14 +134,14 @@ export class Results {
   }
 
   async #confirmed({ bytes, answered }: Call): Promise<'accepted'> {
-    this.#onTheWay += bytes;
+    this.#unconfirmedBytes += bytes;
     try {
       await answered;
       return 'accepted';
     } finally {
-      this.#onTheWay -= bytes;
+      this.#unconfirmedBytes -= bytes;
       this.#large = false;
-      // Behind what this one comes to.
+      // After the reactions to this result.
       setImmediate(() => {
         this.#sender.wake();
         this.#options.onRoom();
@@ -144,7 +150,7 @@ export class Results {
   }
 }
 
-/** queue-xec knows no failures: the Master's `onResults` is given what it can see that it is one. */
+/** queue-xec has no notion of failure: the Master's `onResults` receives a value that it can recognize as one. */
 function dataOf(outcome: Settlement['outcome'] | Outcome): Json {
   if (outcome.state === 'completed') return outcome.output;
   if (outcome.state === 'failed') return { error: { code: outcome.error.code, message: outcome.error.message } };

@@ -9,17 +9,17 @@ import { readAssets } from './assets.js';
 import type { TaskShelf } from './task-shelf.js';
 
 const CALL_MS = 10_000;
-/** A task of 300 KB takes a real Master three seconds. */
+/** Transferring a task of 300 KB takes a real Master three seconds. */
 const ASSETS_MS = 60_000;
-/** While there is no Master, everybody is asked this often. */
-const LOOK_MS = 10_000;
-/** The files of a Master may change while it runs; it tells nobody. */
-const ASSETS_AGAIN_MS = 30_000;
-/** Nobody was found for so long: worth a word. */
+/** Interval at which all members are queried while there is no Master. */
+const SEEK_MS = 10_000;
+/** Interval at which changed files are requested, because a Master may change them without notice. */
+const ASSETS_REFRESH_MS = 30_000;
+/** Time without a Master after which a warning is logged. */
 const ABSENT_MS = 30_000;
 
-/** `peerwork`: ours, whose wire bears anything. */
-const yes = v.object({ isMaster: v.literal('yes'), peerwork: v.optional(v.unknown()) });
+/** `peerwork` marks a Master of ours, whose connections have no size limits. */
+const masterReply = v.object({ isMaster: v.literal('yes'), peerwork: v.optional(v.unknown()) });
 
 export interface RoomMasterOptions {
   readonly room: Room;
@@ -32,51 +32,51 @@ export interface RoomMasterOptions {
 }
 
 /**
- * Who of the room is the Master. Anybody may say so; it is believed when its files open with the transfer key, which a stranger who has
- * only the token cannot bring about. The first one stays for as long as it is linked.
+ * Determines which member of the room is the Master. Any member may claim to be it; the claim is accepted if its files decrypt with the
+ * transfer key, which a stranger with only the token cannot forge. The first Master is kept as long as it is connected.
  */
 export class RoomMaster {
   readonly #options: RoomMasterOptions;
-  readonly #asking = new Set<string>();
+  readonly #checking = new Set<string>();
   readonly #startedAt: number;
   #address: string | undefined;
   #isOurs = false;
   #assetsAt = 0;
-  #looking: Timer | undefined;
+  #seeking: Timer | undefined;
 
   constructor(options: RoomMasterOptions) {
     this.#options = options;
     this.#startedAt = options.clock.now();
-    this.#look();
+    this.#seek();
   }
 
   get address(): string | undefined {
     return this.#address;
   }
 
-  /** A Master of ours, which can be written to without care. */
+  /** Whether the Master is one of ours, which needs no throttling. */
   get isOurs(): boolean {
     return this.#isOurs;
   }
 
   seen(address: string): void {
-    if (this.#address === undefined) void this.#ask(address);
+    if (this.#address === undefined) void this.#check(address);
   }
 
   gone(address: string): void {
     if (this.#address !== address) return;
     this.#address = undefined;
     this.#options.log.info('the queue-xec Master is gone', { address });
-    for (const other of this.#options.room.members()) void this.#ask(other);
+    for (const other of this.#options.room.members()) void this.#check(other);
   }
 
-  /** Ends the wires to a Master that does not answer, and makes new ones at once. */
+  /** Closes the connections to an unresponsive Master and reconnects at once. */
   hangUp(): void {
     if (this.#address !== undefined) this.#options.room.renewLink(this.#address);
   }
 
-  /** Whether it answers at all. */
-  async answers(withinMs = CALL_MS): Promise<boolean> {
+  /** Whether the Master replies to a ping. */
+  async isResponsive(withinMs = CALL_MS): Promise<boolean> {
     const { room } = this.#options;
     if (this.#address === undefined) return false;
     return room.call(this.#address, 'ping', {}, { timeoutMs: withinMs }).answered.then(
@@ -85,10 +85,10 @@ export class RoomMaster {
     );
   }
 
-  /** Asks for changed files, unless it was asked a short while ago. Never rejects: the files at hand stay. */
+  /** Requests changed files, unless that was done recently. Never rejects; on failure the current files stay in use. */
   async refresh(): Promise<void> {
     const address = this.#address;
-    if (address === undefined || this.#options.clock.now() - this.#assetsAt < ASSETS_AGAIN_MS) return;
+    if (address === undefined || this.#options.clock.now() - this.#assetsAt < ASSETS_REFRESH_MS) return;
     try {
       await this.#fetch(address, this.#options.shelf.hash);
     } catch (error) {
@@ -97,7 +97,7 @@ export class RoomMaster {
     }
   }
 
-  /** Fetches its files now, even if they are the same; with no Master there, they come with the next. */
+  /** Fetches the files even if they are unchanged. Without a Master, they come with the next one. */
   async renew(): Promise<void> {
     const address = this.#address;
     if (address === undefined) return;
@@ -106,37 +106,37 @@ export class RoomMaster {
   }
 
   close(): void {
-    this.#looking?.cancel();
+    this.#seeking?.cancel();
     this.#address = undefined;
   }
 
-  #look(): void {
+  #seek(): void {
     const { clock, room, onWarning } = this.#options;
-    this.#looking = clock.after(
-      LOOK_MS,
+    this.#seeking = clock.after(
+      SEEK_MS,
       () => {
         if (this.#address === undefined) {
-          for (const address of room.members()) void this.#ask(address);
+          for (const address of room.members()) void this.#check(address);
           if (clock.now() - this.#startedAt >= ABSENT_MS) onWarning(new QueueXecError('queue-xec-absent'));
         }
-        this.#look();
+        this.#seek();
       },
       { unref: true },
     );
   }
 
-  async #ask(address: string): Promise<void> {
-    if (this.#asking.has(address)) return;
-    this.#asking.add(address);
+  async #check(address: string): Promise<void> {
+    if (this.#checking.has(address)) return;
+    this.#checking.add(address);
     const { room, log, onFound, onWarning } = this.#options;
     try {
-      const answer = await room.call(address, 'isMaster', {}, { timeoutMs: CALL_MS }).answered;
-      if (!v.is(yes, answer)) return;
-      // With an empty hash, so that it has to show files.
+      const reply = await room.call(address, 'isMaster', {}, { timeoutMs: CALL_MS }).answered;
+      if (!v.is(masterReply, reply)) return;
+      // An empty hash makes it send its files.
       await this.#fetch(address, '');
       if (this.#address !== undefined || !room.members().includes(address)) return;
       this.#address = address;
-      this.#isOurs = answer.peerwork === true;
+      this.#isOurs = reply.peerwork === true;
       log.info('joined a queue-xec Master', { address });
       onFound();
     } catch (thrown) {
@@ -144,14 +144,14 @@ export class RoomMaster {
       log.debug('a member is no Master for us', { address, error });
       if (!['link-lost', 'rpc-timeout', 'closed'].includes(error.code)) onWarning(error);
     } finally {
-      this.#asking.delete(address);
+      this.#checking.delete(address);
     }
   }
 
   async #fetch(address: string, currentHash: string): Promise<void> {
     const { room, key, shelf, clock } = this.#options;
-    const answer = await room.call(address, 'requestExecAssets', { currentHash }, { timeoutMs: ASSETS_MS }).answered;
-    const assets = readAssets(answer, key);
+    const reply = await room.call(address, 'requestExecAssets', { currentHash }, { timeoutMs: ASSETS_MS }).answered;
+    const assets = readAssets(reply, key);
     if (assets !== 'same') await shelf.put(assets);
     else if (currentHash === '') throw new QueueXecError('queue-xec-assets', 'it has none');
     this.#assetsAt = clock.now();

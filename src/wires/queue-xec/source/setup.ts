@@ -14,13 +14,13 @@ import { RoomMaster } from './room-master.js';
 import { TaskShelf } from './task-shelf.js';
 
 export interface QueueXecSourceOptions extends Meeting {
-  /** As the Master's: names the room. Whoever has it can come in; only the key protects anything. */
+  /** Token of the room, the same as the Master's. Anyone who has it can join; only the key protects anything. */
   readonly token: string;
-  /** As the Master's: 32 bytes. */
+  /** The Master's transfer key: 32 bytes. */
   readonly transferEncryptToken: string;
-  /** Default `queue-xec`; a Worker of two rooms gives each a name. */
+  /** Default `queue-xec`; a Worker in several rooms needs a distinct name for each. */
   readonly name?: string;
-  /** Wall time of one run in milliseconds, which queue-xec does not limit; default: an hour, 0 for none. */
+  /** Time limit of one run in ms, since queue-xec has none; default one hour, 0 for none. */
   readonly timeoutMs?: number;
 }
 
@@ -28,7 +28,7 @@ export interface QueueXecSetup extends SourceSetup {
   open(context: SourceContext): Promise<QueueXecSource>;
 }
 
-/** Jobs of a queue-xec 2 Master. Throws `option-invalid` if token or key cannot be used. */
+/** Takes jobs from a queue-xec 2 Master. Throws `option-invalid` for an invalid token or key. */
 export function queueXecSource(options: QueueXecSourceOptions): QueueXecSetup {
   const { token, transferEncryptToken, name = 'queue-xec', timeoutMs = DEFAULT_TIMEOUT_MS, ...meeting } = options;
   if (token === '') throw new PeerworkError('option-invalid', 'the queue-xec token is empty');
@@ -44,7 +44,7 @@ export function queueXecSource(options: QueueXecSourceOptions): QueueXecSetup {
       const outbox = await openOutbox();
       const shelf = new TaskShelf(assets, name, localTask, log);
       const shared = { clock, log, key };
-      // The only call that a member may make of a Worker.
+      // The only call that members may make to a Worker.
       const serve = new Map([['ping', async (_from: string, args: unknown) => ({ ...Object(args), pong: true })]]);
       const room: Room = new Room({
         ...meeting,
@@ -68,7 +68,7 @@ export function queueXecSource(options: QueueXecSourceOptions): QueueXecSetup {
         share: (sealed, timeoutMs) =>
           master.address === undefined ? undefined : room.call(master.address, 'shareResults', sealed, { timeoutMs, echoAnswers: true }),
         isOurs: () => master.isOurs,
-        isAsking: () => source.asking,
+        isRequesting: () => source.isRequesting,
         onRoom: () => source.wake(),
         onStuck: () => master.hangUp(),
       });

@@ -9,18 +9,18 @@ interface Shelved {
   readonly assets: ReceivedAssets;
   readonly folder: string;
   readonly task: LocalTask;
-  /** Leases that use it. */
+  /** Number of leases that use it. */
   uses: number;
 }
 
-/** What a lease has of it. */
-export interface Taken {
+/** The code for one lease. */
+export interface ShelfCode {
   readonly task: TaskOrigin;
   readonly runner: string;
   readonly done: () => void;
 }
 
-/** The task of the Master as it is now; older ones stay for as long as a lease needs them. */
+/** The Master's current task; earlier versions are kept as long as a lease needs them. */
 export class TaskShelf {
   readonly #folder: string;
   readonly #channel: string;
@@ -35,7 +35,7 @@ export class TaskShelf {
     this.#localTask = localTask;
   }
 
-  /** What the Master is asked with: '' if there is nothing yet. */
+  /** Hash for the request for files; empty if there are none yet. */
   get hash(): string {
     return this.#current?.assets.hash ?? '';
   }
@@ -44,7 +44,7 @@ export class TaskShelf {
     return this.#current !== undefined;
   }
 
-  /** Rejects with `task-…`, `asset-…`, `dependencies-…`; the task before stays. */
+  /** Installs a new task. Rejects with `task-…`, `asset-…` or `dependencies-…`; the previous task is kept then. */
   async put(assets: ReceivedAssets): Promise<void> {
     const before = this.#current;
     if (before?.assets.digest === assets.digest) return;
@@ -54,15 +54,15 @@ export class TaskShelf {
     if (before?.uses === 0) await this.#drop(before);
   }
 
-  /** The task is to be fetched anew; leases that use it keep it. */
+  /** Discards the task so that it is fetched again; leases that use it keep it. */
   async empty(): Promise<void> {
     const before = this.#current;
     this.#current = undefined;
     if (before?.uses === 0) await this.#drop(before);
   }
 
-  /** For one lease; `done` gives it back. Undefined if there is no task. */
-  take(): Taken | undefined {
+  /** Returns the code for one lease, which must call `done`; undefined if there is no task. */
+  take(): ShelfCode | undefined {
     const shelved = this.#current;
     if (shelved === undefined) return undefined;
     shelved.uses += 1;

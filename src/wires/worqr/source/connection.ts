@@ -12,21 +12,21 @@ import { type ScriptName, scripts } from './scripts.js';
 
 const MIN_RETRY_MS = 100;
 const MAX_RETRY_MS = 10_000;
-/** A server that says nothing for so long is as good as away; what it does all the same is found out when it is back. */
-const ANSWER_MS = 5_000;
+/** Command timeout: a server silent for this long counts as unreachable. Whether the command ran anyway is checked after the reconnect. */
+const REPLY_MS = 5_000;
 
 type Ioredis = OptionalPackages['ioredis'];
 
 /**
- * Two connections, as worqr has them: one for data, one that listens. A command is never sent twice: a claim that is repeated because its
- * answer got lost would take a second task under the id of the first.
+ * Two connections, like worqr: one for commands, one for subscriptions. Commands are never sent twice: a claim repeated because its reply
+ * was lost would take a second task under the same process id.
  */
 export class WorqrConnection {
   readonly prefix: string;
   readonly data: Redis;
   readonly listening: Redis;
 
-  /** Throws `option-invalid`. `warning` hears what keeps it from being connected. */
+  /** Throws `option-invalid`. `warning` is called with each connection error. */
   constructor(ioredis: Ioredis, { url, prefix = DEFAULT_PREFIX }: WorqrPlace, warning: (error: PeerworkError) => void) {
     this.prefix = checkPrefix(prefix);
     const place = placeOf(url);
@@ -38,13 +38,13 @@ export class WorqrConnection {
       lazyConnect: true,
       autoResendUnfulfilledCommands: false,
       maxRetriesPerRequest: null,
-      connectTimeout: ANSWER_MS,
+      connectTimeout: REPLY_MS,
       scripts: Object.fromEntries(Object.entries(scripts).map(([name, lua]) => [name, { lua, numberOfKeys: 0 }])),
     };
-    this.data = new ioredis.Redis({ ...options, enableOfflineQueue: false, commandTimeout: ANSWER_MS });
-    // It sends nothing but subscriptions, which may wait for the connection.
+    this.data = new ioredis.Redis({ ...options, enableOfflineQueue: false, commandTimeout: REPLY_MS });
+    // It sends only subscriptions, which may be queued until it is connected.
     this.listening = forListening(new ioredis.Redis(options));
-    for (const redis of [this.data, this.listening]) redis.on('connect', () => guard(redis.stream));
+    for (const redis of [this.data, this.listening]) redis.on('connect', () => closeOnParserError(redis.stream));
     for (const redis of [this.data, this.listening])
       redis.on('error', (error) => warning(redisError(error, WorqrError.of('worqr-unreachable'), withoutPassword(url))));
   }
@@ -54,11 +54,11 @@ export class WorqrConnection {
   }
 
   open(): void {
-    // Why it fails is told by the event; both try again by themselves.
+    // Errors are reported by the `error` event, and both connections keep retrying.
     for (const redis of [this.data, this.listening]) redis.connect().catch(() => {});
   }
 
-  /** Runs a script with the prefixes and these arguments. Rejects with what Redis or the connection says. */
+  /** Runs a script with the key prefixes and these arguments. Rejects with the error of Redis or of the connection. */
   run(script: ScriptName, args: readonly (string | number)[]): Promise<unknown> {
     const commands = this.data as unknown as Readonly<Record<ScriptName, (...args: readonly (string | number)[]) => Promise<unknown>>>;
     return commands[script](this.prefix, `peerwork-${this.prefix}`, ...args);
@@ -70,8 +70,11 @@ export class WorqrConnection {
   }
 }
 
-/** The parser throws at some replies (lists longer than JavaScript's, nested without end), out of an event where nobody would catch it. */
-function guard(stream: Redis['stream']): void {
+/**
+ * Destroys the connection when the parser throws: some replies (arrays longer than JavaScript allows, endless nesting) make it throw inside
+ * an event handler, where nothing would catch it.
+ */
+function closeOnParserError(stream: Redis['stream']): void {
   const emit = stream.emit.bind(stream) as (event: string, ...args: unknown[]) => boolean;
   stream.emit = (event: string, ...args: unknown[]) => {
     if (event !== 'data') return emit(event, ...args);

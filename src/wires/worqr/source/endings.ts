@@ -7,45 +7,47 @@ import { uniqueOf, workerOf } from './names.js';
 
 const MAX_BACKOFF_MS = 60_000;
 
-/** What there is to do about a task that was taken away. */
-export const TWICE =
+/** Hint for a task that was taken away. */
+export const LOST_TASK_HINT =
   'No action needed if the task may run twice: on a queue shared with worqr’s own workers it does when one of them leaves (docs/sources/worqr.md).';
 
 export interface EndingsOptions {
   readonly connection: WorqrConnection;
   readonly log: Log;
-  /** So many runs of a task may fail before it is finished with its error. */
+  /** Failed runs of a task after which it is finished with its error. */
   readonly attempts: number;
-  /** How long a task whose run failed is held before it goes to the end of its queue; doubles with each further failure. */
+  /** How long a task whose run failed is held back before it goes to the end of its queue, in ms; doubles with each further failure. */
   readonly backoffMs: number;
-  /** The text of a process that this worker holds. */
+  /** Text of the task of a process that this worker holds. */
   readonly textOf: (process: string) => string | undefined;
 }
 
-/** Ends processes in Redis with their outcomes: what completed is finished, what shall be tried again or was not run is put back. */
+/**
+ * Settles processes in Redis: completed tasks are finished; tasks that are to be retried, or were released unrun, go back to their queues.
+ */
 export class Endings {
   readonly #options: EndingsOptions;
-  /** To be finished whatever their outcome: somebody has cancelled them. */
+  /** Cancelled processes, which are finished whatever their outcome. */
   readonly #cancelled = new Set<string>();
 
   constructor(options: EndingsOptions) {
     this.#options = options;
   }
 
-  /** What would be tried again is finished instead. */
+  /** Makes `send` finish the process where it would otherwise retry the task. */
   cancel({ id }: Settlement): void {
     this.#cancelled.add(id);
   }
 
-  /** How long the task is held before it is put back. */
+  /** Milliseconds to hold the task back before it is returned to its queue. */
   holdMs(settlement: Settlement): number {
     const { attempts, backoffMs: firstMs } = this.#options;
     const { outcome, lease } = settlement;
-    const again = outcome.state === 'failed' && outcome.retry && lease < attempts;
-    return again ? backoffMs(lease, { firstMs, capMs: MAX_BACKOFF_MS }) : 0;
+    const retries = outcome.state === 'failed' && outcome.retry && lease < attempts;
+    return retries ? backoffMs(lease, { firstMs, capMs: MAX_BACKOFF_MS }) : 0;
   }
 
-  /** undefined: Redis is away. */
+  /** Returns undefined while Redis is unreachable. */
   send(settlement: Settlement): Promise<'accepted' | 'stale'> | undefined {
     return this.#options.connection.isUp ? this.#send(settlement) : undefined;
   }
@@ -53,10 +55,10 @@ export class Endings {
   async #send(settlement: Settlement): Promise<'accepted' | 'stale'> {
     const { id: process } = settlement;
     const finish = this.#cancelled.has(process) || !this.#isPutBack(settlement);
-    const there = await (finish ? this.#finish(settlement) : this.#putBack(settlement));
+    const found = await (finish ? this.#finish(settlement) : this.#putBack(settlement));
     this.#cancelled.delete(process);
-    if (there) return 'accepted';
-    this.#options.log.warn('an outcome came too late: the process of its task is gone from Redis', { process, hint: TWICE });
+    if (found) return 'accepted';
+    this.#options.log.warn('an outcome came too late: the process of its task is gone from Redis', { process, hint: LOST_TASK_HINT });
     return 'stale';
   }
 
@@ -80,7 +82,7 @@ export class Endings {
   }
 }
 
-/** What `done` tells: `result` as worqr has it; of a failure our own `error`, which worqr's readers pass on unread. */
+/** Payload of the `done` message: `result` as in worqr; for a failure our own `error`, which worqr's clients pass on unread. */
 function endOf(outcome: Settlement['outcome']): { readonly result: Json } | { readonly error: JobError } | undefined {
   if (outcome.state === 'released') return undefined;
   if (outcome.state === 'failed') return { error: outcome.error };

@@ -6,21 +6,21 @@ import { type JsonRefused, parseJson } from '../../../kit/json.js';
 import { HeldLease } from '../../../sources/held-lease.js';
 import { queueOf } from './names.js';
 
-/** A claimed task: the process of worqr, its text, and how often a run of it failed before. */
+/** A claimed task: its worqr process, its text, and the number of earlier failed runs. */
 export interface Claimed {
   readonly process: string;
   readonly task: string;
   readonly bytes: number;
   readonly tried: number;
-  /** The text is not what stands in Redis: its bytes are no UTF-8. */
+  /** Whether the text differs from the bytes in Redis, because those are not UTF-8. */
   readonly garbled: boolean;
 }
 
-/** What a claim answers, checked: anything may stand in somebody's Redis. undefined: not registered. */
-export function readClaimed(answer: unknown): Claimed[] | undefined {
-  if (answer === null) return undefined;
-  if (!Array.isArray(answer)) throw new Error('a claim got an unexpected response');
-  return answer.map((item: unknown) => {
+/** Validates the reply to a claim, since a foreign Redis may hold anything. Returns undefined if the worker is not registered. */
+export function readClaimed(reply: unknown): Claimed[] | undefined {
+  if (reply === null) return undefined;
+  if (!Array.isArray(reply)) throw new Error('a claim got an unexpected response');
+  return reply.map((item: unknown) => {
     const [process, task, bytes, tried, sha1]: unknown[] = Array.isArray(item) ? item : [];
     if (typeof process !== 'string' || typeof task !== 'string' || typeof bytes !== 'number')
       throw new Error('a claim got an unexpected response');
@@ -29,13 +29,16 @@ export function readClaimed(answer: unknown): Claimed[] | undefined {
   });
 }
 
-/** How a task's text becomes a job's data: an object or a list that it is in JSON, else the text itself; or always the text. */
+/**
+ * How the text of a task becomes job data: `json` parses a JSON object or array and keeps other text as it is; `text` always keeps the
+ * text.
+ */
 export type WorqrData = 'json' | 'text';
 
-/** A claimed task while it is this worker's. */
+/** A claimed task while this worker holds it. */
 export class HeldTask extends HeldLease {
   readonly claimed: Claimed;
-  /** Why it cannot be run. */
+  /** Why the task cannot be run. */
   readonly fault: string | undefined;
 
   constructor(
@@ -53,6 +56,7 @@ export class HeldTask extends HeldLease {
   }
 }
 
+/** Whether the task is over the size limit; its text was not fetched then. */
 export function isTooLong({ bytes }: Claimed): boolean {
   return bytes > MAX_JOB_DATA_BYTES;
 }

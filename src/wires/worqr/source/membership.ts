@@ -4,47 +4,47 @@ import { jittered } from '../../../kit/backoff.js';
 import type { Log } from '../../../log.js';
 import { WorqrError } from '../errors.js';
 import type { WorqrConnection } from './connection.js';
-import { TWICE } from './endings.js';
+import { LOST_TASK_HINT } from './endings.js';
 import { isOf, WORKER_MARK } from './names.js';
 
-const DOUBT_MS = 500;
+const RECHECK_MS = 500;
 
 export interface MembershipOptions {
   readonly connection: WorqrConnection;
   readonly worker: string;
   readonly queues: readonly string[];
-  /** So long after its last beat a worker counts as dead. */
+  /** Time since its last beat after which a worker counts as dead, in ms. */
   readonly workerTimeoutMs: number;
-  /** How often it looks for workers that are dead. */
+  /** Interval of the check for dead workers, in ms. */
   readonly sweepMs: number;
   readonly clock: Clock;
   readonly log: Log;
-  /** The processes that run. */
+  /** Processes that are running. */
   readonly running: () => readonly string[];
-  /** The same, and those whose outcomes are on their way. */
+  /** Running processes, and those whose outcomes are not delivered yet. */
   readonly held: () => ReadonlySet<string>;
-  /** These are not ours any more. */
+  /** Called with processes that this worker no longer holds. */
   readonly onLost: (processes: readonly string[]) => void;
-  /** There may be work in any queue: we are registered, again perhaps, or have put something back. */
+  /** Called when any queue may have work: after (re-)registering, or after putting tasks back. */
   readonly onJoined: () => void;
   readonly warning: (error: PeerworkError) => void;
 }
 
 /**
- * Being one of the workers of a prefix: registered, with a timer that each beat winds up, and an eye on the others.
+ * This worker's registration among the workers of a prefix: keeps its timer alive with beats, and recovers the tasks of dead workers.
  *
- * worqr takes a worker whose timer has run out for dead, and then puts back all tasks of its queues, also those that others hold. So each
- * beat asks which of our processes are still there; a lost one is stopped. If we are still registered when our own timer has run out
- * (Redis was away, say), nobody has swept us yet: the script winds it up again in the same step, and all goes on.
+ * worqr considers a worker dead when its timer has expired, and then puts back all tasks of its queues, including those held by others. So
+ * each beat checks which of our processes still exist, and lost ones are stopped. If our timer has expired but we are still registered
+ * (Redis was unreachable, for example), nobody has swept us yet: the script resets the timer in the same step, and the runs continue.
  */
 export class Membership {
   readonly #options: MembershipOptions;
   #registered = false;
-  #doubtful = false;
-  #attending: Promise<void> | undefined;
+  #uncertain = false;
+  #beating: Promise<void> | undefined;
   #beat: Timer | undefined;
   #sweep: Timer | undefined;
-  #again: Timer | undefined;
+  #recheck: Timer | undefined;
   #closed = false;
 
   constructor(options: MembershipOptions) {
@@ -69,7 +69,7 @@ export class Membership {
       );
     };
     const sweep = () => {
-      this.#sweep = clock.after(jittered(sweepMs, Math.random), () => void this.#lookForDead().finally(() => this.#closed || sweep()), {
+      this.#sweep = clock.after(jittered(sweepMs, Math.random), () => void this.#recoverDead().finally(() => this.#closed || sweep()), {
         unref: true,
       });
     };
@@ -77,38 +77,38 @@ export class Membership {
     sweep();
   }
 
-  /** A claim ended without an answer: whether it took something is found out. */
-  doubt(): void {
-    this.#doubtful = true;
-    this.#askAgain();
+  /** Call when a claim failed without a reply; whether it took tasks is checked then. */
+  suspectClaim(): void {
+    this.#uncertain = true;
+    this.#scheduleRecheck();
   }
 
-  /** A claim was told that we are no member. */
-  wasFailed(): void {
+  /** Call when a claim reported that this worker is not registered. */
+  notRegistered(): void {
     this.#registered = false;
     void this.attend();
   }
 
   attend(): Promise<void> {
-    this.#attending ??= this.#attend().finally(() => {
-      this.#attending = undefined;
+    this.#beating ??= this.#beatOnce().finally(() => {
+      this.#beating = undefined;
     });
-    return this.#attending;
+    return this.#beating;
   }
 
-  /** Gives back what is still held, and signs off if Redis is there; the caller has stopped all runs. */
+  /** Returns what is still held, and unregisters if Redis is reachable; the caller must have stopped all runs. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#beat?.cancel();
     this.#sweep?.cancel();
-    this.#again?.cancel();
-    await this.#attending;
+    this.#recheck?.cancel();
+    await this.#beating;
     const { connection, worker, log } = this.#options;
     if (connection.isUp)
       await connection.run('signOff', [worker]).catch((error: unknown) => log.debug('the sign-off was not heard', { error }));
   }
 
-  async #attend(): Promise<void> {
+  async #beatOnce(): Promise<void> {
     const { connection, worker, queues, workerTimeoutMs, onLost, onJoined, warning } = this.#options;
     if (this.#closed || !connection.isUp) return;
     try {
@@ -118,7 +118,7 @@ export class Membership {
         if (lost === null) {
           this.#registered = false;
           this.#options.log.warn('this worker is no longer registered in Redis: its runs are stopped, and it registers again', {
-            hint: TWICE,
+            hint: LOST_TASK_HINT,
           });
           onLost(running);
         } else if (Array.isArray(lost)) {
@@ -130,29 +130,29 @@ export class Membership {
         this.#registered = true;
         onJoined();
       }
-      if (this.#doubtful) await this.#settleDoubt();
+      if (this.#uncertain) await this.#putBackUnknown();
     } catch (error) {
       if (connection.isUp) warning(refused(error));
-      if (this.#doubtful) this.#askAgain();
+      if (this.#uncertain) this.#scheduleRecheck();
     }
   }
 
-  /** A beat may be far off. */
-  #askAgain(): void {
-    this.#again ??= this.#options.clock.after(
-      DOUBT_MS,
+  /** The next beat may be too far off. */
+  #scheduleRecheck(): void {
+    this.#recheck ??= this.#options.clock.after(
+      RECHECK_MS,
       () => {
-        this.#again = undefined;
+        this.#recheck = undefined;
         void this.attend();
       },
       { unref: true },
     );
   }
 
-  /** What was claimed without our hearing of it goes back to the front: nobody has begun it. */
-  async #settleDoubt(): Promise<void> {
+  /** Tasks claimed by a lost reply go back to the front of their queues, since nobody has started them. */
+  async #putBackUnknown(): Promise<void> {
     const { connection, worker, queues, held, onJoined } = this.#options;
-    this.#doubtful = false;
+    this.#uncertain = false;
     try {
       const all = await Promise.all(queues.map((queue) => connection.data.smembers(`${connection.prefix}:workingProcesses:${queue}`)));
       const known = held();
@@ -160,12 +160,12 @@ export class Membership {
       for (const process of unknown) await connection.run('putBack', [process, 'front', 'free']);
       if (unknown.length > 0) onJoined();
     } catch (error) {
-      this.#doubtful = true;
+      this.#uncertain = true;
       throw error;
     }
   }
 
-  async #lookForDead(): Promise<void> {
+  async #recoverDead(): Promise<void> {
     const { connection, worker, log, warning } = this.#options;
     if (!connection.isUp) return;
     try {
@@ -182,6 +182,7 @@ export class Membership {
   }
 }
 
+/** Converts an error of Redis to `worqr-refused`. */
 export function refused(error: unknown): PeerworkError {
   return new WorqrError('worqr-refused', error instanceof Error ? error.message : String(error), { cause: error });
 }

@@ -11,20 +11,20 @@ import { refused } from './membership.js';
 import { channelOf, checkPrefix, checkQueue, uniqueOf, type WorqrPlace } from './names.js';
 
 export interface WorqrProducerOptions extends WorqrPlace {
-  /** Hears what keeps it from being connected; it goes on trying. */
+  /** Called with each connection error; the producer keeps reconnecting. */
   readonly onWarning?: (error: PeerworkError) => void;
 }
 
-/** How a task ended, as its worker told. */
+/** How a task ended, as its worker reported it. */
 export interface WorqrDone {
   readonly workerId: string;
-  /** Absent if there is none, or the task failed. */
+  /** Absent if there is no result, or the task failed. */
   readonly result?: Json;
-  /** Only from Workers of peerwork. */
+  /** Sent only by Workers of peerwork. */
   readonly error?: { readonly code: string; readonly message: string };
 }
 
-/** A task is a text, anything else becomes JSON. */
+/** A task: text as it is, any other value as JSON. */
 export type WorqrTask = Json;
 
 interface Waiter {
@@ -33,8 +33,8 @@ interface Waiter {
 }
 
 /**
- * Puts tasks into worqr queues, for workers of worqr and of peerwork alike. Each method rejects with `worqr-unreachable` or
- * `worqr-refused`; it connects by itself with the first.
+ * Adds tasks to worqr queues, for workers of worqr and of peerwork alike. Methods reject with `worqr-unreachable` or `worqr-refused`; the
+ * first call connects.
  */
 export class WorqrProducer {
   readonly #options: WorqrProducerOptions;
@@ -52,57 +52,66 @@ export class WorqrProducer {
     placeOf(options.url);
   }
 
-  /** Adds one task, or several in their order. */
+  /** Adds tasks in the given order, in one transaction. */
   async enqueue(queue: string, ...tasks: readonly WorqrTask[]): Promise<void> {
     if (tasks.length === 0) return;
     const prefix = this.#prefix;
     const texts = tasks.map(textOf);
-    await this.#ask(queue, ({ data }) =>
+    await this.#run(queue, ({ data }) =>
       data
         .multi()
         .lpush(`${prefix}:queues:${queue}`, ...texts)
         .publish(channelOf(prefix, queue, 'work'), String(texts.length))
         .exec()
-        .then((answers) => {
-          // A full or read-only Redis refuses the commands one by one.
-          for (const [error] of answers ?? [[new Error('the transaction was discarded')]]) if (error) throw error;
+        .then((replies) => {
+          // A Redis that is full or read-only rejects the commands individually.
+          for (const [error] of replies ?? [[new Error('the transaction was discarded')]]) if (error) throw error;
         }),
     );
   }
 
-  /** false: an equal task is queued or runs already, in any queue. One script, unlike worqr's, which loses or doubles some. */
+  /**
+   * Resolves with false if an equal task is queued or running, in any queue. A single script, unlike worqr's own, which loses or duplicates
+   * some.
+   */
   async enqueueUnique(queue: string, task: WorqrTask): Promise<boolean> {
     const text = textOf(task);
-    return (await this.#ask(queue, (connection) => connection.run('enqueueUnique', [queue, text, uniqueOf(text)]))) === 1;
+    return (await this.#run(queue, (connection) => connection.run('enqueueUnique', [queue, text, uniqueOf(text)]))) === 1;
   }
 
-  /** How many tasks wait in the queue. */
+  /** Returns the number of tasks waiting in the queue. */
   count(queue: string): Promise<number> {
-    return this.#ask(queue, ({ data }) => data.llen(`${this.#prefix}:queues:${queue}`));
+    return this.#run(queue, ({ data }) => data.llen(`${this.#prefix}:queues:${queue}`));
   }
 
-  /** Removes waiting tasks that are equal to this, and asks workers to stop running ones. It may be added as a unique one again. Resolves with how many were waiting. */
+  /**
+   * Removes equal tasks that are waiting and asks workers to stop running ones; the task may be added as unique again. Resolves with the
+   * number removed.
+   */
   async cancel(queue: string, task: WorqrTask): Promise<number> {
     const text = textOf(task);
-    return Number(await this.#ask(queue, (connection) => connection.run('cancel', [queue, text, uniqueOf(text)])));
+    return Number(await this.#run(queue, (connection) => connection.run('cancel', [queue, text, uniqueOf(text)])));
   }
 
-  /** Adds a task and waits until a worker is done with it. worqr tells by the text alone: of equal tasks the first to end answers the first to wait. */
+  /**
+   * Adds a task and waits until a worker is done with it. worqr identifies tasks by their text alone, so of equal tasks the first to end
+   * resolves the first caller.
+   */
   async run(queue: string, task: WorqrTask, signal?: AbortSignal): Promise<WorqrDone> {
     const text = textOf(task);
-    const channel = this.#doneOf(queue);
+    const channel = this.#doneChannel(queue);
     signal?.throwIfAborted();
-    await this.#ask(queue, ({ listening }) => listening.subscribe(channel));
+    await this.#run(queue, ({ listening }) => listening.subscribe(channel));
     signal?.throwIfAborted();
-    const { done, giveUp } = this.#done(channel, text);
-    const abort = () => giveUp(signal?.reason);
+    const { done, abandon } = this.#waitFor(channel, text);
+    const abort = () => abandon(signal?.reason);
     signal?.addEventListener('abort', abort, { once: true });
     try {
-      // Whichever is first to fail; what was added is not taken back.
-      const [told] = await Promise.all([done, this.enqueue(queue, text)]);
-      return told;
+      // Whichever fails first rejects; a task that was added is not removed.
+      const [reported] = await Promise.all([done, this.enqueue(queue, text)]);
+      return reported;
     } catch (error) {
-      giveUp(error);
+      abandon(error);
       throw error;
     } finally {
       signal?.removeEventListener('abort', abort);
@@ -114,19 +123,19 @@ export class WorqrProducer {
     this.#connection?.close();
   }
 
-  async #ask<T>(queue: string, command: (connection: WorqrConnection) => Promise<T>): Promise<T> {
+  async #run<T>(queue: string, command: (connection: WorqrConnection) => Promise<T>): Promise<T> {
     checkQueue(queue);
     const connection = await this.#connected();
     try {
       return await command(connection);
     } catch (error) {
-      // A connection that has just broken looks whole for a moment: only what Redis itself says is a refusal.
+      // A connection that has just broken still looks ready for a moment, so only a reply of Redis itself counts as a refusal.
       if (error instanceof Error && error.name === 'ReplyError') throw refused(error);
       throw this.#warning ?? asPeerworkError(error, WorqrError.of('worqr-unreachable'));
     }
   }
 
-  /** Both connections; once it was there, a command that finds it away says so at once. */
+  /** Resolves with the connection when both of its sockets are ready. Once connected, commands fail at once while Redis is unreachable. */
   #connected(): Promise<WorqrConnection> {
     this.#up ??= this.#connect().catch((error: unknown) => {
       this.#up = undefined;
@@ -149,29 +158,29 @@ export class WorqrProducer {
       this.#warning = error;
       this.#options.onWarning?.(error);
     });
-    connection.listening.on('message', (channel: string, message: string) => this.#hear(channel, message));
+    connection.listening.on('message', (channel: string, message: string) => this.#onMessage(channel, message));
     return connection;
   }
 
-  #done(channel: string, task: string): { readonly done: Promise<WorqrDone>; readonly giveUp: (reason: unknown) => void } {
-    let giveUp: (reason: unknown) => void = () => {};
+  #waitFor(channel: string, task: string): { readonly done: Promise<WorqrDone>; readonly abandon: (reason: unknown) => void } {
+    let abandon: (reason: unknown) => void = () => {};
     const done = new Promise<WorqrDone>((resolve, reject) => {
       const waiter: Waiter = { task, resolve };
       this.#waiting.set(channel, [...(this.#waiting.get(channel) ?? []), waiter]);
-      giveUp = (reason) => {
+      abandon = (reason) => {
         this.#forget(channel, waiter);
         reject(reason);
       };
     });
-    return { done, giveUp };
+    return { done, abandon };
   }
 
-  #hear(channel: string, message: string): void {
-    const told = readDone(message);
-    const waiter = this.#waiting.get(channel)?.find(({ task }) => task === told?.task);
-    if (told === undefined || waiter === undefined) return;
+  #onMessage(channel: string, message: string): void {
+    const reported = readDone(message);
+    const waiter = this.#waiting.get(channel)?.find(({ task }) => task === reported?.task);
+    if (reported === undefined || waiter === undefined) return;
     this.#forget(channel, waiter);
-    waiter.resolve(told.done);
+    waiter.resolve(reported.done);
   }
 
   #forget(channel: string, waiter: Waiter): void {
@@ -181,7 +190,7 @@ export class WorqrProducer {
     );
   }
 
-  #doneOf(queue: string): string {
+  #doneChannel(queue: string): string {
     return channelOf(this.#prefix, queue, 'done');
   }
 }

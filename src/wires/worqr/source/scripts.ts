@@ -1,12 +1,12 @@
 /**
- * What is done in Redis, each in one piece: a script sees the keys as no peer can change them meanwhile, and a lost claim is told from a
- * held one. `P` is worqr's prefix, `S` that of our own keys beside them:
+ * Every operation in Redis is a single script, so that no peer can change the keys in between and a lost claim can be told apart from a
+ * held one. `P` is worqr's prefix, `S` that of our own additional keys:
  *
- * - `S:tried:Q:hash`, a count: runs of a task that failed or died, forgotten a day after the last.
+ * - `S:tried:Q:hash`: number of runs of a task that failed or crashed, which expires a day after the last one.
  *
- * worqr does not write down who holds a process. Ours say it themselves: `Q_W.n` is the n-th of the worker W.
+ * worqr does not record who holds a process. Ours name their holder: `Q_W.n` is the n-th process of the worker W.
  *
- * The scripts name keys that they are not given (not for Redis Cluster, which worqr's own transactions do not work on either).
+ * The scripts use keys that are not passed to them, which rules out Redis Cluster; worqr's own transactions do not work there either.
  */
 const KEYS = `
 local P, S = ARGV[1], ARGV[2]
@@ -50,7 +50,7 @@ local function giveBackAllOf(worker, front, charge)
 end
 `;
 
-/** W, timeout in ms, then queues. */
+/** Arguments: W, timeout in ms, queues. */
 const register = `${KEYS}
 local W = ARGV[3]
 redis.call('SADD', P .. ':workers', W)
@@ -59,8 +59,11 @@ redis.call('SET', key('workerTimers', W), 'RUN', 'PX', ARGV[4])
 for at = 5, #ARGV do redis.call('SADD', key('workingQueues', W), ARGV[at]) end
 return 1`;
 
-/** W, Q, most bytes of a task, then ids for processes. → {id, task, bytes, tried, sha1}…, or nil: not registered any more. A task that is too long is not sent.
- * `sha1` is that of a task with bytes beyond ASCII, else empty: it tells whether they arrived as they are, which only UTF-8 does. */
+/**
+ * Arguments: W, Q, size limit of a task in bytes, process ids. Returns a list of {id, task, bytes, tried, sha1}, or nil if the worker is
+ * not registered. A task over the limit is returned as empty text. `sha1` is set if the task has bytes beyond ASCII, else empty: it shows
+ * whether they arrived unchanged, which only valid UTF-8 does.
+ */
 const claim = `${KEYS}
 local W, Q, most = ARGV[3], ARGV[4], tonumber(ARGV[5])
 if redis.call('SISMEMBER', key('workingQueues', W), Q) == 0 then return false end
@@ -76,7 +79,7 @@ for at = 6, #ARGV do
 end
 return claimed`;
 
-/** W, timeout in ms, then held processes. → those of them that are gone, or nil: others took us for dead. */
+/** Arguments: W, timeout in ms, held processes. Returns those of them that no longer exist, or nil if peers considered us dead. */
 const beat = `${TRACK}
 local W = ARGV[3]
 if redis.call('SISMEMBER', P .. ':expiringWorkers', W) == 0 then return false end
@@ -90,7 +93,7 @@ for at = 5, #ARGV do
 end
 return lost`;
 
-/** Process, md5 of its task, what is published. → 0: it is no longer there. */
+/** Arguments: process, MD5 of its task, message to publish. Returns 0 if the process no longer exists. */
 const finish = `${TRACK}
 local process = ARGV[3]
 local task = redis.call('LINDEX', key('processes', process), 0)
@@ -100,20 +103,20 @@ redis.call('DEL', P .. ':uniqueTasks:' .. ARGV[4], key('processes', process), tr
 redis.call('PUBLISH', P .. '_' .. queueOf(process) .. '_done', ARGV[5])
 return 1`;
 
-/** Process, `front` (next out) or `back`, `charge` or `free`. → 0: it is no longer there. */
+/** Arguments: process, `front` (next out) or `back`, `charge` or `free`. Returns 0 if the process no longer exists. */
 const putBack = `${RETURN}
 return giveBack(ARGV[3], ARGV[4] == 'front', ARGV[5] == 'charge')`;
 
-/** W: gives back what it still holds and signs off. */
+/** Arguments: W. Puts back what the worker still holds and unregisters it. */
 const signOff = `${RETURN}
 giveBackAllOf(ARGV[3], true, false)
 leave(ARGV[3])
 return 1`;
 
 /**
- * W, and how ids of our own workers begin. → how many tasks of the dead worker W are back in their queues, or -1: it is not dead, or others
- * must see to it. Of a worker of ours only what it held. Of a foreign one what no worker of ours holds, and only if no other living foreign
- * worker works on its queues, since nobody but that worker knows what it holds.
+ * Arguments: W, id prefix of our own workers. Returns how many tasks of the dead worker W were put back, or -1 if it is not dead or others
+ * must recover it. For a worker of ours, only what it held is put back. For a foreign one, everything that no worker of ours holds, and
+ * only if no other living foreign worker serves its queues, since only that worker knows what it holds.
  */
 const recover = `${RETURN}
 local dead, mark = ARGV[3], ARGV[4]
@@ -143,7 +146,7 @@ end
 leave(dead)
 return back`;
 
-/** Q, task, its md5. → 0: an equal task is queued or runs. For producers. */
+/** Arguments: Q, task, its MD5. Returns 0 if an equal task is queued or running. For producers. */
 const enqueueUnique = `${KEYS}
 local Q, task = ARGV[3], ARGV[4]
 if not redis.call('SET', P .. ':uniqueTasks:' .. ARGV[5], ' ', 'NX') then return 0 end
@@ -151,7 +154,7 @@ redis.call('LPUSH', key('queues', Q), task)
 redis.call('PUBLISH', P .. '_' .. Q .. '_work', '1')
 return 1`;
 
-/** Q, task, its md5. → how many were waiting. For producers. */
+/** Arguments: Q, task, its MD5. Returns how many were waiting. For producers. */
 const cancel = `${KEYS}
 local Q, task = ARGV[3], ARGV[4]
 local removed = redis.call('LREM', key('queues', Q), 0, task)

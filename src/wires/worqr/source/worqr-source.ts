@@ -11,46 +11,46 @@ import type { LocalTask, SourceContext, SourceSetup } from '../../../sources/set
 import type { ExecAssets } from '../../../task/exec-assets.js';
 import { DEFAULT_ATTEMPTS, DEFAULT_PREFIX } from '../defaults.js';
 import { WorqrConnection } from './connection.js';
-import { Endings, TWICE } from './endings.js';
+import { Endings, LOST_TASK_HINT } from './endings.js';
 import { type Claimed, HeldTask, isTooLong, readClaimed, type WorqrData } from './lease.js';
 import { Membership, refused } from './membership.js';
 import { channelOf, checkPrefix, checkQueue, processOf, queueOf, WORKER_MARK, type WorqrPlace } from './names.js';
 
 const DEFAULT_BACKOFF_MS = 1_000;
-/** worqr's own. */
+/** worqr's own default. */
 const DEFAULT_WORKER_TIMEOUT_MS = 3_000;
 const DEFAULT_SWEEP_MS = 10_000;
-/** Nothing is published when a task of a dead worker goes back: an idle worker looks for itself. */
+/** Nothing is published when a dead worker's task is put back, so an idle worker polls. */
 const DEFAULT_POLL_MS = 10_000;
 const MIN_REFUSED_MS = 500;
 const MAX_REFUSED_MS = 10_000;
-/** How long closing waits for the outcomes of what was just stopped. */
+/** How long `close` waits for the outcomes of runs that were just stopped. */
 const FINAL_FLUSH_MS = 1_000;
 const MIN_RETRY_MS = 500;
 const MAX_RETRY_MS = 10_000;
 
 export interface WorqrSourceOptions extends WorqrPlace {
-  /** Default `worqr`; a Worker that serves several needs a name for each. */
+  /** Default `worqr`; a Worker with several worqr sources needs a distinct name for each. */
   readonly name?: string;
-  /** By queue: the folder with the code that does its tasks, or queue-xec's `execAssets`. */
+  /** Task code by queue: a folder, or queue-xec's `execAssets`. */
   readonly tasks: Readonly<Record<string, string | ExecAssets>>;
-  /** `json` (default): a task that is an object or a list in JSON becomes that, anything else stays text; `text`: always text. */
+  /** `json` (default) parses a task that is a JSON object or array and keeps other text as it is; `text` always keeps the text. */
   readonly data?: WorqrData;
-  /** How many runs of a task may fail or die before it is finished with its error; default 3. */
+  /** Runs of a task that may fail or crash before it is finished with its error; default 3. */
   readonly attempts?: number;
-  /** First wait after a failed run; doubles. Default 1000. */
+  /** Delay after the first failed run in ms; doubles with each further one. Default 1000. */
   readonly backoffMs?: number;
-  /** Wall time of one run, 0 (default) for none. */
+  /** Time limit of one run in ms, 0 (default) for none. */
   readonly timeoutMs?: number;
-  /** So long after its last sign of life this worker counts as dead; default 3000. */
+  /** Time since its last beat after which peers consider this worker dead, in ms; default 3000. */
   readonly workerTimeoutMs?: number;
-  /** How often it looks for dead workers; default 10,000. */
+  /** Interval of the check for dead workers in ms; default 10,000. */
   readonly sweepMs?: number;
-  /** How often an idle worker looks by itself whether there is work; default 10,000. */
+  /** Polling interval of an idle worker in ms; default 10,000. */
   readonly pollMs?: number;
 }
 
-/** Takes tasks from worqr queues, beside workers of worqr itself. Throws `option-invalid`. */
+/** Takes tasks from worqr queues, alongside worqr's own workers. Throws `option-invalid`. */
 export function worqrSource(options: WorqrSourceOptions): SourceSetup {
   const name = options.name ?? 'worqr';
   if (Object.keys(options.tasks).length === 0) throw new PeerworkError('option-invalid', `the source ${name} has no queue to serve`);
@@ -70,8 +70,8 @@ export function worqrSource(options: WorqrSourceOptions): SourceSetup {
 }
 
 /**
- * Claims with one script a queue, wakes when a queue tells of work. Every claimed task is a process of worqr, known to its peers by the same
- * keys as their own.
+ * Claims with one script per queue, and wakes when a queue announces work. Every claimed task is a worqr process, stored under the same
+ * keys as those of its peers.
  */
 class WorqrSource extends LeasedSource {
   readonly #options: WorqrSourceOptions;
@@ -83,15 +83,15 @@ class WorqrSource extends LeasedSource {
   readonly #membership: Membership;
   readonly #endings: Endings;
   readonly #sender: OutcomeSender;
-  /** Running, or their outcome not delivered yet. */
+  /** Tasks that are running or whose outcome is not delivered yet, by process. */
   readonly #held = new Map<string, HeldTask>();
   readonly #running = new Set<HeldTask>();
-  /** Queues that may hold something, those asked longest ago first. */
-  readonly #promising = new Set<string>();
+  /** Queues that may have tasks, in the order in which they were added. */
+  readonly #candidates = new Set<string>();
   #claims = 0;
   readonly #refusals = new Backoff({ firstMs: MIN_REFUSED_MS, capMs: MAX_REFUSED_MS });
   #notBefore = 0;
-  /** When an idle worker looks by itself. */
+  /** When an idle worker polls next. */
   #pollAt = 0;
 
   constructor(
@@ -118,9 +118,9 @@ class WorqrSource extends LeasedSource {
     this.#sender = new OutcomeSender({
       ...{ outbox, clock, firstMs: MIN_RETRY_MS, capMs: MAX_RETRY_MS },
       send: (settlement) => this.#endings.send(settlement),
-      onEnd: ({ id: process }, answer) => {
+      onEnd: ({ id: process }, result) => {
         this.#held.delete(process);
-        if (answer === 'stale') this.#look(queueOf(process));
+        if (result === 'stale') this.#wakeFor(queueOf(process));
       },
       onFault: ({ id: process }, error) => {
         log.debug('an outcome could not be delivered', { process, error });
@@ -136,28 +136,28 @@ class WorqrSource extends LeasedSource {
       running: () => [...this.#running].map(({ claimed }) => claimed.process),
       held: () => new Set([...this.#held.keys(), ...outbox.pending().map(({ id }) => id)]),
       onLost: (processes) => this.#lose(processes),
-      onJoined: () => this.#lookEverywhere(),
+      onJoined: () => this.#wakeForAll(),
     });
   }
 
   start(): void {
     const { data, listening, prefix } = this.#connection;
-    // What an earlier process has left is delivered before anybody, we ourselves included, sweeps it away.
+    // Deliver the outcomes of an earlier process before anybody, including this worker, puts its tasks back.
     data.on('ready', () => this.#sender.sendAll());
     const channels = new Map<string, () => void>();
-    for (const queue of this.#code.keys()) channels.set(channelOf(prefix, queue, 'work'), () => this.#look(queue));
+    for (const queue of this.#code.keys()) channels.set(channelOf(prefix, queue, 'work'), () => this.#wakeFor(queue));
     const cancels = new Map([...this.#code.keys()].map((queue) => [channelOf(prefix, queue, 'cancel'), queue]));
     listening.on('message', (channel: string, message: string) => {
       channels.get(channel)?.();
       const queue = cancels.get(channel);
       if (queue !== undefined) this.#cancel(queue, message);
     });
-    listening.on('ready', () => this.#lookEverywhere());
+    listening.on('ready', () => this.#wakeForAll());
     this.#membership.start();
     this.#connection.open();
-    // What was added before it was heard is found then.
+    // Finds tasks that were added before the subscription took effect.
     listening.subscribe(...channels.keys(), ...cancels.keys()).then(
-      () => this.#lookEverywhere(),
+      () => this.#wakeForAll(),
       () => {},
     );
   }
@@ -170,8 +170,8 @@ class WorqrSource extends LeasedSource {
     const leases: Lease[] = [];
     const now = this.clock.now();
     if (!this.#isReady || now < this.#notBefore) return leases;
-    if (now >= this.#pollAt) for (const queue of this.#code.keys()) this.#promising.add(queue);
-    for (const queue of [...this.#promising]) {
+    if (now >= this.#pollAt) for (const queue of this.#code.keys()) this.#candidates.add(queue);
+    for (const queue of [...this.#candidates]) {
       if (leases.length >= capacity || signal.aborted) break;
       leases.push(...(await this.#claimFrom(queue, capacity - leases.length)));
     }
@@ -183,8 +183,8 @@ class WorqrSource extends LeasedSource {
     const now = this.clock.now();
     if (this.#notBefore > now) return this.#notBefore - now;
     if (!this.#isReady) return this.#pollMs;
-    // Tasks that could not be run have filled the last round.
-    return this.#promising.size > 0 ? 0 : Math.max(1, this.#pollAt - now);
+    // Tasks that could not be run filled the last round.
+    return this.#candidates.size > 0 ? 0 : Math.max(1, this.#pollAt - now);
   }
 
   protected async end(): Promise<void> {
@@ -203,23 +203,23 @@ class WorqrSource extends LeasedSource {
   }
 
   async #claimFrom(queue: string, count: number): Promise<Lease[]> {
-    this.#promising.delete(queue);
+    this.#candidates.delete(queue);
     const processes = Array.from({ length: count }, () => processOf(queue, this.#worker, ++this.#claims));
     let claimed: Claimed[] | undefined;
     try {
       claimed = readClaimed(await this.#connection.run('claim', [this.#worker, queue, MAX_JOB_DATA_BYTES, ...processes]));
       this.#refusals.reset();
     } catch (error) {
-      this.#membership.doubt();
+      this.#membership.suspectClaim();
       this.#holdBack(error);
-      this.#promising.add(queue);
+      this.#candidates.add(queue);
       return [];
     }
     if (claimed === undefined) {
-      this.#membership.wasFailed();
+      this.#membership.notRegistered();
       return [];
     }
-    if (claimed.length === count) this.#promising.add(queue);
+    if (claimed.length === count) this.#candidates.add(queue);
     return claimed.flatMap((each) => this.#open(queue, each) ?? []);
   }
 
@@ -242,7 +242,7 @@ class WorqrSource extends LeasedSource {
     return undefined;
   }
 
-  /** What is never run: nobody could take it, or it has ended its workers too often already. */
+  /** Why a task is never run: it is invalid, or has crashed its workers too often already. */
   #problemOf({ claimed, fault }: HeldTask): PeerworkError | undefined {
     if (fault !== undefined) return new PeerworkError('job-invalid', fault);
     if (isTooLong(claimed)) return new PeerworkError('job-invalid', `the task has ${claimed.bytes} bytes`);
@@ -251,7 +251,7 @@ class WorqrSource extends LeasedSource {
     return undefined;
   }
 
-  /** Of what is ours alone: equal tasks that others run, here or in other queues, are theirs to end. */
+  /** Cancels only what this worker holds: other workers end equal tasks of their own, and so do other queues. */
   #cancel(queue: string, task: string): void {
     const error = { code: 'cancelled', message: new PeerworkError('cancelled').message };
     for (const held of [...this.#running]) {
@@ -273,12 +273,12 @@ class WorqrSource extends LeasedSource {
       if (held === undefined || !this.#running.delete(held)) continue;
       this.#context.log.warn('a task is no longer held here: its process is gone from Redis, its run is stopped', {
         process,
-        hint: TWICE,
+        hint: LOST_TASK_HINT,
       });
       this.#held.delete(process);
       held.lose();
-      // Whoever put it back tells nobody: it may be waiting there.
-      this.#look(held.job.channel);
+      // The peer that put the task back may not have published it, so poll its queue.
+      this.#wakeFor(held.job.channel);
     }
   }
 
@@ -288,13 +288,13 @@ class WorqrSource extends LeasedSource {
     this.#notBefore = clock.now() + this.#refusals.nextMs();
   }
 
-  #look(queue: string): void {
-    this.#promising.add(queue);
+  #wakeFor(queue: string): void {
+    this.#candidates.add(queue);
     this.wake();
   }
 
-  #lookEverywhere(): void {
-    for (const queue of this.#code.keys()) this.#promising.add(queue);
+  #wakeForAll(): void {
+    for (const queue of this.#code.keys()) this.#candidates.add(queue);
     this.wake();
   }
 }

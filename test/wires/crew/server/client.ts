@@ -3,10 +3,10 @@ import type { CrewOptions } from '../../../../src/wires/crew/server/context.js';
 import { crewServer } from '../../../../src/wires/crew/server/crew.js';
 import { openApi } from '../../../lab/job-service.js';
 
-// biome-ignore lint/suspicious/noExplicitAny: what crew answers is looked into without end.
+// biome-ignore lint/suspicious/noExplicitAny: responses of crew have no fixed shape.
 export type Any = any;
 
-/** A Master with crew's routes, and crew's own way of asking them: JSON in, JSON out, 200 or an error. */
+/** A Master with crew's routes, and a client that calls them the way crew does: JSON in, JSON out, 200 or an error. */
 export async function openCrew(t: Test, { crew, ...options }: Parameters<typeof openApi>[1] & { readonly crew?: CrewOptions } = {}) {
   const api = await openApi(t, { serve: [crewServer(crew)], ...options });
   const base = `${api.url}/crew/api/v1`;

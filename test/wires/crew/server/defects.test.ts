@@ -1,7 +1,7 @@
 import t from 'tap';
 import { openCrew } from './client.js';
 
-/** What is known to be wrong with crew 1.0.25, each as it is here instead. */
+/** Known defects of crew 1.0.25, each with the behaviour here. */
 
 t.test('crew 1: the task of a worker that died was lost for ever', async (t) => {
   const { group, task, acquire, get } = await openCrew(t, { crew: { abandonedSeconds: 1 } });

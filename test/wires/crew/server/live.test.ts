@@ -11,14 +11,14 @@ t.test('who watches a group hears what happens to its tasks, in crew’s events'
   const other = await group();
   const socket = io(url, { transports: ['websocket'] });
   t.teardown(() => socket.close());
-  const heard: [string, Any][] = [];
-  socket.onAny((event: string, payload: unknown) => heard.push([event, payload]));
+  const events: [string, Any][] = [];
+  socket.onAny((event: string, payload: unknown) => events.push([event, payload]));
   await new Promise<void>((resolve) => socket.on('connect', () => resolve()));
   socket.emit('watchTaskGroup', { taskGroupId: id });
   socket.emit('watchTaskGroup', { taskGroupId: 'operators' });
   await new Promise((resolve) => setTimeout(resolve, 100));
   const untilHeard = async (check: (event: string, payload: Any) => boolean) => {
-    await until(() => heard.some(([event, payload]) => check(event, payload)));
+    await until(() => events.some(([event, payload]) => check(event, payload)));
   };
   const made = await task(id, { key: 'k', workgroup: 'w' });
   await task(other);
@@ -40,7 +40,7 @@ t.test('who watches a group hears what happens to its tasks, in crew’s events'
   await post('operators', { channel: 'none', url: 'http://127.0.0.1:9/x', isPaused: true });
   await untilHeard((event) => event === 'operator:create');
   t.ok(
-    heard.every(([, payload]) => payload?.taskGroupId !== other),
+    events.every(([, payload]) => payload?.taskGroupId !== other),
     'and of other groups nothing',
   );
 });
@@ -83,7 +83,7 @@ t.test('operators are called for the tasks of their channels', async (t) => {
   const { calls, base } = await operatorServer(t, ({ input }) =>
     input.fail
       ? { status: 404 }
-      : input.told
+      : input.withMessage
         ? { status: 500, body: { error: 'no luck' } }
         : { body: { output: input.n * 2, children: input.n === 1 ? [{ channel: 'c', input: { n: 5 } }] : [] } },
   );
@@ -102,8 +102,8 @@ t.test('operators are called for the tasks of their channels', async (t) => {
     errors: ['Request failed with status code 404'],
     remainingAttempts: 0,
   });
-  const told = await task(id, { input: { told: true }, remainingAttempts: 1 });
-  t.match(await ended(get, told._id, ({ errors }) => errors.length > 0), { errors: ['no luck'] });
+  const withMessage = await task(id, { input: { withMessage: true }, remainingAttempts: 1 });
+  t.match(await ended(get, withMessage._id, ({ errors }) => errors.length > 0), { errors: ['no luck'] });
   await until(async () => (await get('channels'))[0].completedCount >= 2);
   t.match(calls.find(({ body }) => body.input.n === 5)?.body.parents, [{ _id: made._id, output: 2 }]);
   t.match((await send('PUT', `operator/${operator._id}`, { isPaused: true })).body, { isPaused: true, url: `${base}/do` });

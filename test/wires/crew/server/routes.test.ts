@@ -269,7 +269,7 @@ t.test('what a client gets wrong is answered as crew answers it', async (t) => {
     status: 500,
     body: { message: 'Argument passed in must be a string of 12 bytes or a string of 24 hex characters or an integer' },
   };
-  const asked: readonly [string, string][] = [
+  const requests: readonly [string, string][] = [
     ...(['GET', 'PUT', 'DELETE'] as const).flatMap((method): [string, string][] => [
       [method, 'task/nobody'],
       [method, 'task_group/nobody'],
@@ -280,7 +280,7 @@ t.test('what a client gets wrong is answered as crew answers it', async (t) => {
     ['GET', 'operator/nobody'],
     ['PUT', 'operator/nobody'],
   ];
-  for (const [method, path] of asked)
+  for (const [method, path] of requests)
     t.match(await send(method, path, method === 'GET' || method === 'DELETE' ? undefined : {}), malformed, `${method} ${path}`);
   await acquire();
   for (const children of ['abc', [5], [{ channel: 'x', _child_id: 1, _parent_ids: [9] }]]) {

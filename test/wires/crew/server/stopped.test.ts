@@ -5,12 +5,12 @@ import t, { type Test } from 'tap';
 import { until } from '../../../lab/until.js';
 import { openCrew } from './client.js';
 
-/** Longer than a look for tasks waits: what was under way when something was stopped has come to an end by then. */
+/** Longer than a claim for tasks waits: whatever was in flight when something was stopped has ended by then. */
 const SETTLED_MS = 2_600;
 
 type Crew = Awaited<ReturnType<typeof openCrew>>;
 
-/** An operator that has done one task, and waits for the next. */
+/** An operator that has run one task and waits for the next. */
 async function openHook(t: Test) {
   const calls: string[] = [];
   const server = createServer((request, response) => {
@@ -40,7 +40,7 @@ async function openHook(t: Test) {
 
 type Hook = Awaited<ReturnType<typeof openHook>>;
 
-/** What is stopped while the operator waits for tasks, and then a task for it. */
+/** Ways to stop things while the operator waits for tasks; a task for it is added afterwards. */
 const stops: Readonly<Record<string, (hook: Hook) => Promise<unknown>>> = {
   'operator paused': async ({ send, operator }) => send('PUT', `operator/${operator._id}`, { isPaused: true }),
   'operator deleted': async ({ send, operator }) => send('DELETE', `operator/${operator._id}`),
@@ -70,7 +70,7 @@ t.test('an operator that goes on is called at once again, and one that is made m
   t.same(hook.calls.slice(1), [later._id]);
 });
 
-/** Deleted, reset or put off while they wait: there is nothing to call for. */
+/** Tasks that are deleted, reset or postponed while they wait, so that there is nothing to call for. */
 const takenAway: Readonly<Record<string, (crew: Hook, task: string) => Promise<unknown>>> = {
   'task deleted': async ({ send }, task) => send('DELETE', `task/${task}`),
   'task group deleted': async ({ send, id }) => send('DELETE', `task_group/${id}`),
@@ -94,7 +94,7 @@ for (const [what, take] of Object.entries(takenAway))
     t.notOk(hook.calls.includes(waiting._id));
   });
 
-/** The same for workers that ask. */
+/** The same for polling workers. */
 const refusals: Readonly<Record<string, (crew: Crew, id: string, task: string) => Promise<unknown>>> = {
   'task group paused': async ({ post }, id) => post(`task_group/${id}/pause`),
   'task group deleted': async ({ send }, id) => send('DELETE', `task_group/${id}`),

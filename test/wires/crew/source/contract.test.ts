@@ -33,7 +33,7 @@ sourceContract(t, 'crew', async (t) => {
       server.misbehave = ({ path }, response) => {
         const answer = answers[count++ % answers.length]?.(path);
         if (answer === undefined) return response.destroy();
-        // Asked to come back in 30 years, and what cannot be a time.
+        // An invalid Retry-After must be ignored.
         return response.writeHead(200, { 'content-type': 'application/json', 'retry-after': 'soon' }).end(answer);
       };
       return () => {

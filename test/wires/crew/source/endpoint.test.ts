@@ -80,7 +80,7 @@ t.test('without a token only this machine is served, and no page in its browser'
   t.throws(() => crewSource({ tasks, endpoint: { port: 0, token: '' } }), { code: 'option-invalid' });
   const { send, url, port } = await openEndpoint(t);
   t.equal((await send('/execute/c', '{}', { headers: { 'content-type': 'text/plain' } })).status, 415);
-  // fetch chooses Host itself.
+  // fetch does not allow setting Host.
   const { request } = await import('node:http');
   const status = await new Promise<number | undefined>((resolve, reject) => {
     const options = { port, host: '127.0.0.1', path: '/execute/c', method: 'POST', headers: { ...json, host: `evil.example:${port}` } };

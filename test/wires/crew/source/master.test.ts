@@ -85,7 +85,7 @@ t.test('250 seeded answers that no crew server would give: none ends the source,
     if (random.below(12) === 0) return response.destroy();
     return response.writeHead(status, headers).end(status === 204 ? undefined : bodies());
   };
-  // Each waits longer after each fault: so many take turns.
+  // Each source waits longer after each failure, so several of them take turns.
   const url = `http://127.0.0.1:${new URL(server.url).port}`;
   const opened = await Promise.all(
     Array.from({ length: 60 }, () => openSource(t, crewSource({ url, tasks: { c: echoTask(t), d: echoTask(t) }, intervalMs: 100 }))),

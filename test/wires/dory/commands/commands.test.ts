@@ -55,18 +55,18 @@ t.test('a service has the name that units and scripts know', async (t) => {
 });
 
 t.test('start-bg that refuses leaves .env as it was', async (t) => {
-  const given = ['--dory-api', api, '--dory-key', apiKey];
+  const required = ['--dory-api', api, '--dory-key', apiKey];
   const elsewhere = { apiBaseUrl: 'http://other', apiKey };
   const refusals: [string, string[], number, RegExp][] = [
     ['nobody to work for', [], 3, /dory-key-missing/],
     ['no key', ['--dory-api', api], 3, /dory-key-missing/],
-    ['a bad value', [...given, '--dory-max-runs', 'many'], 2, /option-invalid/],
-    ['a keeper that is not here', [...given, '--keeper', 'launchd'], 2, /keeper-missing/],
+    ['a bad value', [...required, '--dory-max-runs', 'many'], 2, /option-invalid/],
+    ['a keeper that is not here', [...required, '--keeper', 'launchd'], 2, /keeper-missing/],
     ['a key of another API', ['--dory-api', api], 2, /dory-key-elsewhere/],
-    ['a service of another folder', given, 2, /service-taken/],
+    ['a service of another folder', required, 2, /service-taken/],
   ];
   for (const before of [undefined, '# mine\nMAX_CONCURRENT_RUNS=3\n'])
-    for (const [what, args, code, said] of refusals) {
+    for (const [what, args, code, message] of refusals) {
       const owner = new OwnersFolder({ script });
       t.teardown(() => owner.close());
       if (before !== undefined) writeFileSync(owner.file('.env'), before);
@@ -86,7 +86,7 @@ t.test('start-bg that refuses leaves .env as it was', async (t) => {
         };
         writeFileSync(join(folder, 'service.json'), JSON.stringify({ ...record, drainMs: 1, env: {}, installedAt: 1 }));
       }
-      t.match(await owner.type('start-bg', ...args), { code, stderr: said }, what);
+      t.match(await owner.type('start-bg', ...args), { code, stderr: message }, what);
       t.equal(existsSync(owner.file('.env')) ? readFileSync(owner.file('.env'), 'utf8') : undefined, before, what);
     }
 });

@@ -4,8 +4,8 @@ import t, { type Test } from 'tap';
 import { installCommand } from '../../../../src/sandbox/remedy.js';
 import { engineStep } from '../../../../src/wires/dory/commands/docker.js';
 
-/** A PATH with these programs alone, each a script. */
-function onlyThese(t: Test, programs: Readonly<Record<string, string>>): string {
+/** Creates a PATH with only these programs, each a script. */
+function pathWithOnly(t: Test, programs: Readonly<Record<string, string>>): string {
   const folder = t.testdir({});
   for (const [name, script] of Object.entries(programs)) writeFileSync(join(folder, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
   const before = process.env['PATH'];
@@ -20,7 +20,7 @@ const wish = { engine: 'auto', yes: false, noInstall: false } as const;
 const isRoot = process.getuid?.() === 0;
 
 t.test('without apt the package is named', { skip: process.platform !== 'linux' }, async (t) => {
-  onlyThese(t, {});
+  pathWithOnly(t, {});
   const { check, engine } = await engineStep(wish, () => {});
   t.equal(engine, undefined);
   t.match(check, {
@@ -31,7 +31,7 @@ t.test('without apt the package is named', { skip: process.platform !== 'linux' 
 });
 
 t.test('with apt, but not allowed to: it is named as well', { skip: process.platform !== 'linux' }, async (t) => {
-  const folder = onlyThese(t, { 'apt-get': 'echo "$@" >> "$(/usr/bin/dirname "$0")/called"' });
+  const folder = pathWithOnly(t, { 'apt-get': 'echo "$@" >> "$(/usr/bin/dirname "$0")/called"' });
   const { check } = await engineStep({ ...wish, noInstall: true }, () => {});
   t.match(check, { state: 'fail', detail: /--no-install/, hint: /Install it, by/ });
   t.throws(() => readFileSync(join(folder, 'called')));
@@ -41,7 +41,7 @@ t.test(
   'an installation that fails is tried again with new lists, and then says how to go on',
   { skip: process.platform !== 'linux' || !isRoot },
   async (t) => {
-    const folder = onlyThese(t, { 'apt-get': 'echo "$@" >> "$(/usr/bin/dirname "$0")/called"; [ "$1" = update ]' });
+    const folder = pathWithOnly(t, { 'apt-get': 'echo "$@" >> "$(/usr/bin/dirname "$0")/called"; [ "$1" = update ]' });
     const { check } = await engineStep(wish, () => {});
     t.match(check, { state: 'fail', detail: /docker\.io could not be installed: .*exit code 1/, hint: /Install it, by/ });
     t.same(readFileSync(join(folder, 'called'), 'utf8').trim().split('\n'), [
@@ -53,7 +53,7 @@ t.test(
 );
 
 t.test('an engine that is installed and does not answer is not installed again', async (t) => {
-  const folder = onlyThese(t, {
+  const folder = pathWithOnly(t, {
     docker: 'echo "permission denied while trying to connect to the Docker daemon socket" >&2; exit 1',
     'apt-get': 'echo "$@" >> "$(/usr/bin/dirname "$0")/called"',
   });

@@ -19,7 +19,7 @@ if (requireTools(t, redisTools)) {
       await api.close();
       await redis.close();
     });
-    // A lock that a busy machine cannot let run out.
+    // A lock that does not expire even on a busy machine.
     const timing = { ...shortTimes, lockMs: 60_000 };
     let count = 0;
     return {
@@ -36,7 +36,7 @@ if (requireTools(t, redisTools)) {
         const status = api.runs.get(name)?.status;
         return status === 'completed' || status === 'failed' ? status : status === 'queued' ? 'waiting' : 'held';
       },
-      // The API alone: with the queue's Redis away as well the lock runs out, which has tests of its own.
+      // Stops the API only: if the queue's Redis were down as well, the lock would expire, which has tests of its own.
       kill: () => api.close(),
       restart: async () => {
         const { runs } = api;

@@ -30,7 +30,7 @@ async function kill(child: ChildProcess): Promise<void> {
   await gone;
 }
 
-/** A Worker in a process of its own; resolves when it has begun the crawl of the run. */
+/** Starts a Worker in a separate process; resolves when it has begun the crawl of the run. */
 async function startProcess(
   id: string,
   runId: string,
@@ -115,7 +115,7 @@ t.test('a run that ends its Workers again and again is failed in the end', async
   for (let crawls = 0; run.status !== 'failed'; crawls += 1) {
     if (crawls > 10) throw new Error('it never is');
     await api.until(() => home.crawls.length > crawls || run.status === 'failed');
-    // As if the Worker had been killed, and the time of its lock had passed.
+    // Simulates a killed Worker whose lock has expired.
     await redis.del(`bull:run-execution:${id}:lock`);
     await after(10);
   }

@@ -48,8 +48,8 @@ t.test('a key that is given beats the stored one; the stored one is for its own 
   t.throws(() => openAccess({ credentialsFile, apiBaseUrl }), { code: 'dory-key-missing' });
   t.throws(() => openAccess({ credentialsFile, apiKey: 'dwk_x' }), { code: 'dory-key-missing' }, 'a key without an API');
   await writeCredentials({ apiBaseUrl, apiKey: 'dwk_stored', label: 'attic' }, credentialsFile);
-  const keyOf = (given: object) => {
-    const access = openAccess({ credentialsFile, ...given });
+  const keyOf = (options: object) => {
+    const access = openAccess({ credentialsFile, ...options });
     return [access.apiBaseUrl, access.key(), access.label];
   };
   t.same(keyOf({}), [apiBaseUrl, 'dwk_stored', 'attic']);

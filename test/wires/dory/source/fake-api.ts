@@ -7,13 +7,13 @@ export interface FakeRun {
   config: { [field: string]: unknown };
   /** Every status that was posted. */
   readonly statuses: { readonly [field: string]: unknown }[];
-  /** `queued`, or the last one that counts: the first that ends a run wins. */
+  /** `queued`, or the last status that counts: the first one that ends a run wins. */
   status: string;
   exitCode: number | undefined;
   coordinatorWorkerId: string | undefined;
   readonly participants: Set<string>;
   readonly exits: { readonly workerId: string; readonly exitCode: number }[];
-  /** By request id, how often each came. */
+  /** By request id, with the number of deliveries. */
   readonly results: Map<string, { readonly item: { readonly [field: string]: unknown }; times: number }>;
 }
 
@@ -28,29 +28,29 @@ export interface ApiCall {
 
 interface Fault {
   readonly matches: RegExp;
-  /** An HTTP status, or no answer at all. */
+  /** An HTTP status, or no reply at all. */
   readonly answer: number | 'hang' | 'drop';
   times: number;
 }
 
 const ENDED = new Set(['completed', 'failed']);
 
-/** A dory-api as the contract describes it, with runs that a test adds and faults that it wishes for. Keys, log-in and heartbeats included. */
+/** A dory-api that follows the contract, including keys, login and heartbeats, with runs and faults that tests add. */
 export class FakeApi {
   readonly calls: ApiCall[] = [];
   readonly runs = new Map<string, FakeRun>();
   readonly beats = new Map<string, { readonly at: number; readonly body: { readonly [field: string]: unknown } }>();
   readonly keys = new Set(['dwk_a-key-for-tests']);
   readonly users = new Map([['ada', 'correct horse']]);
-  /** Goes out with every heartbeat's answer. */
+  /** Sent with the reply to every heartbeat. */
   config: { [field: string]: unknown } | undefined;
   configVersion = 1;
   cancelled: string[] = [];
-  /** Participants are their ids alone, without when they were heard of. */
-  bare = false;
-  /** A run's configuration says how the run is. */
-  tellsState = true;
-  /** How many helpers a run takes. */
+  /** Whether participants are reported by id only, without the time of their last heartbeat. */
+  idsOnly = false;
+  /** Whether a run's configuration includes its status. */
+  includesStatus = true;
+  /** Limit for the helpers of a run. */
   maxHelpers = 10;
   readonly #faults: Fault[] = [];
   readonly #server: Server;
@@ -90,7 +90,7 @@ export class FakeApi {
     return run;
   }
 
-  /** The next calls whose `METHOD path` matches are answered so. */
+  /** Sets the reply to the next calls whose `METHOD path` matches. */
   fault(matches: RegExp, answer: Fault['answer'], times = Number.POSITIVE_INFINITY): void {
     this.#faults.push({ matches, answer, times });
   }
@@ -99,19 +99,19 @@ export class FakeApi {
     this.#faults.length = 0;
   }
 
-  /** Those whose `METHOD path` matches. */
+  /** Returns the calls whose `METHOD path` matches. */
   callsOf(matches: RegExp): ApiCall[] {
     return this.calls.filter(({ method, path }) => matches.test(`${method} ${path}`));
   }
 
-  /** Waits, and says what it was asked last if that is in vain. */
+  /** Waits for a condition; on timeout reports the last calls. */
   async until<T>(met: () => T | undefined | false, what = 'what the test waits for'): Promise<T> {
     let found: T | undefined | false;
-    const come = () => {
+    const isMet = () => {
       found = met();
       return found !== undefined && found !== false;
     };
-    await until(come, 10, () => `${what}; last calls: ${this.#describe()}`);
+    await until(isMet, 10, () => `${what}; last calls: ${this.#describe()}`);
     return found as T;
   }
 
@@ -169,7 +169,7 @@ export class FakeApi {
     const workerId = String(body['workerId']);
     switch (route) {
       case 'GET config':
-        return [200, { ...run.config, ...(this.tellsState && { status: run.status }) }];
+        return [200, { ...run.config, ...(this.includesStatus && { status: run.status }) }];
       case 'POST status': {
         run.statuses.push(body);
         if (ENDED.has(run.status)) return body['status'] === 'running' ? [409, { error: 'the run is over' }] : [200, { ignored: true }];
@@ -213,7 +213,7 @@ export class FakeApi {
         runId,
         coordinatorWorkerId,
         participants: [...participants].map((workerId) =>
-          this.bare ? workerId : { workerId, heartbeatAt: new Date(this.beats.get(workerId)?.at ?? 0).toISOString() },
+          this.idsOnly ? workerId : { workerId, heartbeatAt: new Date(this.beats.get(workerId)?.at ?? 0).toISOString() },
         ),
         containerCount: config['containerCount'],
         exits,

@@ -32,9 +32,9 @@ t.test('a job that is settled while its lock is being extended is not lost', asy
     await queue.add('one', {});
     const token = String(round);
     let job: Job | undefined;
-    // BullMQ may wake for a job that has gone since.
+    // BullMQ may wake up for a job that is gone already.
     while (job === undefined) job = await worker.getNextJob(token);
-    // Extended all the time, so that some of the settlements overtake an extension.
+    // Extends continuously, so that some settlements overtake an extension.
     const held = new HeldJob({ job, token, timing: { lockMs: 30_000, extendMs: 0 }, clock: systemClock, log });
     await new Promise((resolve) => setTimeout(resolve, round % 4));
     if (await ends[round % ends.length]?.(held)) settled += 1;

@@ -6,7 +6,7 @@ const { api } = lab;
 const crawlerRedisUrl = 'redis://localhost:6399';
 const settings = { crawlerRedisUrl };
 
-/** A Worker that takes no jobs of the queue: only a helper can it be. */
+/** A Worker that takes no jobs of the queue and so can only be a helper. */
 const helper = (id: string, more: object = {}, how: object = {}) => lab.worker(id, { settings, queue: 'another-queue', ...more }, how);
 
 t.test('others join a distributed run with containers of their own, and the coordinator waits for them', async (t) => {
@@ -89,13 +89,13 @@ t.test('a helper that beats but never leaves is not waited for for ever', async 
 });
 
 t.test('helpers of whom the API says no more than an id', async (t) => {
-  api.bare = true;
+  api.idsOnly = true;
   const { run, id } = await lab.enqueue('run-1', { containerCount: 2 });
   const home = lab.worker('home', { settings });
   const crawl = await home.crawl(0);
   const attic = lab.worker('attic', { settings });
   const helps = await attic.crawl(0);
-  // Of another make, and gone without a word.
+  // A helper of another implementation that disappeared without notice.
   run.participants.add('vanished');
   crawl.complete();
   const waits = () => home.lines.filter((line) => line.includes('waits for its helpers')).at(-1) ?? '';

@@ -18,7 +18,7 @@ import { requireTools } from '../../../lab/require.js';
 import { until } from '../../../lab/until.js';
 import { FakeApi } from './fake-api.js';
 
-/** The times of the protocol, a hundredth of what they are, so that a test need not wait. */
+/** The protocol's timings divided by about a hundred, so that tests need not wait. */
 export const shortTimes: DoryTiming = {
   beatMs: 100,
   lockMs: 3_000,
@@ -30,7 +30,7 @@ export const shortTimes: DoryTiming = {
   untimedWaitMs: 20_000,
 };
 
-/** A crawl that a test holds in its hands. */
+/** A crawl that a test controls. */
 export class HeldCrawl {
   readonly job: Job;
   readonly signal: AbortSignal;
@@ -71,14 +71,14 @@ export class HeldCrawl {
 export interface LabWorkerOptions {
   readonly concurrency?: number;
   readonly drainMs?: number;
-  /** Crawls complete at once. */
+  /** Whether crawls complete at once. */
   readonly auto?: boolean;
   readonly home?: string;
-  /** A Master that it serves besides. */
+  /** A Master that the Worker serves in addition. */
   readonly master?: { readonly token?: string; readonly trackers?: readonly string[]; readonly ice?: readonly string[] };
 }
 
-/** A Worker that serves the API with a runner in the hands of the test. */
+/** A Worker that serves the API with a runner controlled by the test. */
 export class LabWorker {
   readonly worker: Worker;
   readonly crawls: HeldCrawl[] = [];
@@ -115,7 +115,7 @@ export class LabWorker {
     this.worker.ready.catch(() => {});
   }
 
-  /** The n-th crawl that was begun here, from 0. */
+  /** The n-th crawl that was started here, counting from 0. */
   async crawl(n: number): Promise<HeldCrawl> {
     await until(
       () => this.crawls[n] !== undefined,
@@ -146,7 +146,7 @@ export class DoryLab {
     return new DoryLab(await FakeApi.start(), await LabRedis.start());
   }
 
-  /** One for all tests of a file, cleared after each; without Redis the file is skipped. */
+  /** One lab for all tests of a file, cleared after each test; without Redis the file is skipped. */
   static async ofFile(t: typeof tap): Promise<DoryLab> {
     if (!requireTools(t, redisTools)) process.exit();
     const lab = await DoryLab.start();
@@ -155,7 +155,7 @@ export class DoryLab {
     return lab;
   }
 
-  /** A run that the API knows and that waits in the queue. */
+  /** Adds a run to the API and the queue. */
   async enqueue(runId: string, config: { readonly [field: string]: unknown } = {}, options: object = {}) {
     const run = this.api.addRun(runId, config);
     const job = await this.queue.add('execute', { runId }, options);
@@ -177,7 +177,7 @@ export class DoryLab {
     return join(this.#folder, name);
   }
 
-  /** The state of a BullMQ job once it is one of those, and why it failed. */
+  /** Resolves with the state of a BullMQ job once it is one of `wanted`, and the reason of its failure. */
   async state(id: string, ...wanted: string[]): Promise<{ readonly state: string; readonly failedReason: string | undefined }> {
     let state = '';
     const reached = async () => {
@@ -186,11 +186,11 @@ export class DoryLab {
     };
     const lines = () => this.#workers.flatMap((worker) => worker.lines).join('\n');
     await until(reached, 20, () => `job ${id} is ${state}, not ${wanted.join(' or ')}: ${lines()}`);
-    // Only then, else it could be of a moment before.
+    // Read afterwards; an earlier read might predate the state.
     return { state, failedReason: (await this.queue.getJob(id))?.failedReason };
   }
 
-  /** Between tests: no Worker, no run, nothing in the queue. */
+  /** Cleans up between tests: no Worker, no run, nothing in the queue. */
   async clear(): Promise<void> {
     await Promise.all(this.#workers.splice(0).map(({ worker }) => worker.close()));
     this.api.heal();
@@ -199,8 +199,8 @@ export class DoryLab {
     this.api.beats.clear();
     this.api.config = undefined;
     this.api.cancelled = [];
-    this.api.bare = false;
-    this.api.tellsState = true;
+    this.api.idsOnly = false;
+    this.api.includesStatus = true;
     await this.queue.obliterate({ force: true });
   }
 

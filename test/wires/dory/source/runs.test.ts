@@ -170,7 +170,7 @@ t.test('the final status is told only where no container has told it', async (t)
   await lab.state(silent.id, 'completed');
   t.match(finals('silent'), [{ body: { status: 'completed', exitCode: 0, fallback: true } }], 'none has told');
 
-  api.tellsState = false;
+  api.includesStatus = false;
   const unknown = await lab.enqueue('unknown');
   (await home.crawl(3)).complete();
   await lab.state(unknown.id, 'completed');

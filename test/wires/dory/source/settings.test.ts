@@ -1,7 +1,7 @@
 import t from 'tap';
 import * as v from 'valibot';
 import { createLog } from '../../../../src/log.js';
-import { quietened, Settings } from '../../../../src/wires/dory/source/settings.js';
+import { limitedLog, Settings } from '../../../../src/wires/dory/source/settings.js';
 import { distributedRuns, heartbeatReply, runConfig } from '../../../../src/wires/dory/source/shapes.js';
 
 const reply = (config: object, more: object = {}) => v.parse(heartbeatReply, { config, ...more });
@@ -82,7 +82,7 @@ t.test('the list of distributed runs is read in each of its shapes', async (t) =
 t.test('the API can make this source quieter, not louder', async (t) => {
   const lines: string[] = [];
   let level: 'error' | 'debug' | undefined;
-  const log = quietened(createLog({ level: 'info', write: (line) => lines.push(line) }), () => level).with({ source: 'dory' });
+  const log = limitedLog(createLog({ level: 'info', write: (line) => lines.push(line) }), () => level).with({ source: 'dory' });
   log.info('one');
   level = 'error';
   log.warn('two');

@@ -5,8 +5,8 @@ import { Worker } from '../../../../src/worker/worker.js';
 import { HeldCrawl } from './lab.js';
 
 /**
- * A Worker as a process of its own, to be killed. stdout tells `crawl <run>` for each crawl that it begins; a line on stdin completes all
- * that are running.
+ * A Worker in a process of its own that tests can kill. Prints `crawl <run>` on stdout for each crawl that it starts; a line on stdin
+ * completes all running crawls.
  */
 const { options, home } = JSON.parse(process.argv[2] ?? '{}') as { options: DorySourceOptions; home: string };
 const crawls: HeldCrawl[] = [];
@@ -36,6 +36,6 @@ const lines = createInterface({ input: process.stdin });
 lines.on('line', () => {
   for (const crawl of crawls) crawl.complete();
 });
-// The test is gone.
+// The test process is gone.
 lines.on('close', () => process.exit(1));
 await worker.ready;

@@ -5,7 +5,7 @@ import { type Compiled, compile, preloadAdaptorExports } from '../../../../src/w
 
 const adaptor = { name: '@openfn/language-http', exports: ['fn', 'get', 'post', 'each', 'util'], exportAll: true };
 const code = (source: string) => compile(source, { name: 'one', 'add-imports': { adaptors: [adaptor] } }).code;
-/** Without blank lines. */
+/** Lines of a source, without blank ones. */
 const lines = (source: string) =>
   code(source)
     .split('\n')
@@ -121,7 +121,7 @@ function positionOf(text: string, word: string): { line: number; column: number 
   return { line: before.length, column: before.at(-1)?.length ?? 0 };
 }
 
-/** By hand, so that the decoder is not the encoder's twin. */
+/** A separate decoder, so that the test does not share the encoder's mistakes. */
 function originalOf({ code, map }: Compiled, word: string): { line: number; column: number } | undefined {
   const wanted = positionOf(code, word);
   let [line, column] = [0, 0];

@@ -23,7 +23,7 @@ const open = (options: OpenfnRunnerOptions = {}) =>
 const runner = await open();
 t.teardown(() => runner.close());
 
-interface Told {
+interface Recorded {
   readonly outcome: Outcome;
   readonly events: OpenfnEvent[];
   readonly logs: string;
@@ -35,14 +35,14 @@ async function run(
   more: object = {},
   credentials: Record<string, unknown> = {},
   signal = new AbortController().signal,
-): Promise<Told> {
+): Promise<Recorded> {
   runs += 1;
   const events: OpenfnEvent[] = [];
   const id = `run-${runs}`;
   const exchange: Exchange = {
     ask: async (question) => {
-      const asked = question as { ask: string; id: string };
-      if (asked.ask === 'run')
+      const request = question as { ask: string; id: string };
+      if (request.ask === 'run')
         return {
           id,
           steps: steps.map((step, at) => ({ id: `s${at}`, adaptors: [common], ...step })),
@@ -50,8 +50,8 @@ async function run(
           options: {},
           ...more,
         };
-      if (credentials[asked.id] === undefined) throw new Error('[fetch:credential] {"errors":{"id":["not found"]}}');
-      return credentials[asked.id];
+      if (credentials[request.id] === undefined) throw new Error('[fetch:credential] {"errors":{"id":["not found"]}}');
+      return credentials[request.id];
     },
     tell: (event) => events.push(event as OpenfnEvent),
   };
@@ -64,14 +64,14 @@ async function run(
   return { outcome, events, logs };
 }
 
-const ending = ({ events }: Told) => events.find((event) => event.event === 'end' || event.event === 'failed');
-const failure = (told: Told) => {
-  const event = ending(told);
+const ending = ({ events }: Recorded) => events.find((event) => event.event === 'end' || event.event === 'failed');
+const failure = (recorded: Recorded) => {
+  const event = ending(recorded);
   return event?.event === 'failed' ? event.error : undefined;
 };
 
 t.test('two steps with an adaptor, a credential, a lazy state and a promise', async (t) => {
-  const told = await run(
+  const recorded = await run(
     [
       {
         expression:
@@ -88,14 +88,14 @@ t.test('two steps with an adaptor, a credential, a lazy state and a promise', as
     {},
     { c1: { user: 'mariana' } },
   );
-  if (ending(told)?.event === 'failed') t.comment(JSON.stringify(ending(told)));
-  const kinds = told.events.filter(({ event }) => event !== 'log').map(({ event }) => event);
+  if (ending(recorded)?.event === 'failed') t.comment(JSON.stringify(ending(recorded)));
+  const kinds = recorded.events.filter(({ event }) => event !== 'log').map(({ event }) => event);
   t.same(kinds.slice(0, 3), ['start', 'step-start', 'step-end']);
   t.match(
-    told.events.find(({ event }) => event === 'start'),
+    recorded.events.find(({ event }) => event === 'start'),
     { at: /^\d{16}$/, versions: { engine: /^1\./, '@openfn/language-common': [String] } },
   );
-  const [first] = told.events.filter((event) => event.event === 'step-end');
+  const [first] = recorded.events.filter((event) => event.event === 'step-end');
   t.match(first, {
     step: 's0',
     state: { data: { n: 2, who: 'mariana' } },
@@ -104,9 +104,9 @@ t.test('two steps with an adaptor, a credential, a lazy state and a promise', as
     mem: { job: Number, system: Number },
   });
   t.notOk('configuration' in ((first?.state as object) ?? {}), 'the credential is taken out of the state');
-  t.match(told.logs, /^Memory limit: 256mb\nTimeout: 300s\n/, 'the engine’s own words come first');
+  t.match(recorded.logs, /^Memory limit: 256mb\nTimeout: 300s\n/, 'the engine’s own words come first');
   t.match(
-    told.events.find((event) => event.event === 'log' && event.source === 'JOB'),
+    recorded.events.find((event) => event.event === 'log' && event.source === 'JOB'),
     { level: 'info', message: ['hello', { n: 2 }] },
   );
 });
@@ -171,25 +171,25 @@ t.test('how runs fail: in the words of OpenFn', async (t) => {
   ];
   for (const [what, steps, more, error] of cases)
     await t.test(what, async (t) => {
-      const told = await run(steps, more);
-      t.match(failure(told), error);
+      const recorded = await run(steps, more);
+      t.match(failure(recorded), error);
       const code = 'type' in error && error.type === 'OOMError' ? 'memory' : 'openfn-run-failed';
-      t.match(told.outcome, { state: 'failed', error: { code }, retry: false });
-      t.equal(told.events.at(-1), ending(told), 'nothing comes after the end');
+      t.match(recorded.outcome, { state: 'failed', error: { code }, retry: false });
+      t.equal(recorded.events.at(-1), ending(recorded), 'nothing comes after the end');
     });
   t.match((await run([{ expression: 'fn(s => s)' }])).outcome, { state: 'completed' }, 'and the next run is well');
 });
 
 t.test('limits of what is told: states and log lines', async (t) => {
-  const told = await run([{ expression: 'fn(s => { console.log("y".repeat(3000)); return { data: "x".repeat(3000) }; })' }], {
+  const recorded = await run([{ expression: 'fn(s => { console.log("y".repeat(3000)); return { data: "x".repeat(3000) }; })' }], {
     options: { payloadLimitMb: 0.001, logLimitMb: 0.001 },
   });
   t.match(
-    told.events.find(({ event }) => event === 'step-end'),
+    recorded.events.find(({ event }) => event === 'step-end'),
     { withheld: true },
   );
-  t.notMatch(told.logs, /yyyy/);
-  t.match(told.logs, /REDACTED/);
+  t.notMatch(recorded.logs, /yyyy/);
+  t.match(recorded.logs, /REDACTED/);
   const quiet = await run([{ expression: 'fn(s => { console.log("psst"); return s; })' }], { options: { jobLogLevel: 'none' } });
   t.notMatch(quiet.logs, /psst/);
 });
@@ -258,7 +258,7 @@ t.test('limits of runs that are too tight for anything do not stop the engine fr
 
 t.test('job code sees no environment, no process and no other run', async (t) => {
   process.env['WORKER_SECRET'] = 'the secret of both';
-  const told = await run([
+  const recorded = await run([
     {
       expression:
         'fn(s => ({ data: [typeof process, typeof require, typeof globalThis.leak] })); fn(s => { globalThis.leak = 1; return s; })',
@@ -266,7 +266,7 @@ t.test('job code sees no environment, no process and no other run', async (t) =>
   ]);
   delete process.env['WORKER_SECRET'];
   const again = await run([{ expression: 'fn(s => ({ data: [typeof process, typeof require, typeof globalThis.leak] }))' }]);
-  for (const each of [told, again]) t.match(ending(each), { state: { data: ['undefined', 'undefined', 'undefined'] } });
+  for (const each of [recorded, again]) t.match(ending(each), { state: { data: ['undefined', 'undefined', 'undefined'] } });
 });
 
 t.test('two runs at once, and one that is cancelled', async (t) => {

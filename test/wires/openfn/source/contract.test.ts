@@ -33,7 +33,7 @@ sourceContract(
       },
       kill: () => lightning.stop(),
       restart: () => lightning.start(),
-      // The server does not know the run any more when its channel is joined again.
+      // The server no longer knows the run when its channel is joined again.
       takeAway: async (name, lease) => {
         await begin(lease);
         lightning.options = {

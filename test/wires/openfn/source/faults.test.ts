@@ -9,7 +9,7 @@ import { seededRandom } from '../../../lab/seeded-random.js';
 import { until } from '../../../lab/until.js';
 import { at, job, line, oneStep, silentLog, start, started, startLightning } from './harness.js';
 
-/** Meddles with the first request of this kind only. */
+/** Replaces the reply to the first request of this kind only. */
 const once = (event: string, answer: Answer) => {
   let done = false;
   return (request: SeenRequest) => {
@@ -19,8 +19,10 @@ const once = (event: string, answer: Answer) => {
   };
 };
 
-/** A way to the port whose connections can go dead: open at both ends, with nothing passing any more. Those made after that pass. */
-async function openRoad(t: Test, port: number): Promise<{ readonly port: number; freeze(): void }> {
+/**
+ * A TCP proxy to the port that can freeze its connections: they stay open at both ends but pass nothing. Connections made afterwards work.
+ */
+async function openProxy(t: Test, port: number): Promise<{ readonly port: number; freeze(): void }> {
   const sockets = new Set<Socket>();
   let frozen = 0;
   let made = 0;
@@ -50,7 +52,7 @@ async function openRoad(t: Test, port: number): Promise<{ readonly port: number;
   };
 }
 
-/** A promise and what resolves it. */
+/** A promise and the function that resolves it. */
 function gate(): { readonly passed: Promise<void>; readonly open: () => void } {
   let open = () => {};
   const passed = new Promise<void>((resolve) => {
@@ -135,7 +137,7 @@ t.test('a server that goes away again and again: every event is sent until it is
 
 t.test('a line that is dead without having been closed: what went into it is sent over the next one', async (t) => {
   const lightning = await startLightning(t);
-  const road = await openRoad(t, Number(new URL(lightning.url).port));
+  const road = await openProxy(t, Number(new URL(lightning.url).port));
   const h = await start(t, {
     lightning,
     url: `ws://127.0.0.1:${road.port}/worker`,
@@ -229,7 +231,7 @@ t.test('what a run cannot be begun without', async (t) => {
 });
 
 t.test('a credential that cannot be had: the error says what the server said', async (t) => {
-  const said: string[] = [];
+  const messages: string[] = [];
   const h = await start(t, {
     messageMs: 200,
     lightning: {
@@ -237,12 +239,12 @@ t.test('a credential that cannot be had: the error says what the server said', a
     },
     script: async (run, tell, lease) => {
       for (const id of ['none', 'slow'])
-        await lease.exchange?.ask({ ask: 'credential', id }).catch((error: Error) => said.push(error.message));
+        await lease.exchange?.ask({ ask: 'credential', id }).catch((error: Error) => messages.push(error.message));
       return oneStep()(run, tell, lease);
     },
   });
   await h.lightning.completed(h.lightning.enqueue({ jobs: [job('a')] }));
-  t.same(said, ['[fetch:credential] {"errors":{"id":["not found"]}}', '[fetch:credential] timeout']);
+  t.same(messages, ['[fetch:credential] {"errors":{"id":["not found"]}}', '[fetch:credential] timeout']);
 });
 
 t.test('an event that is refused or not answered is given up, and the next ones go out', async (t) => {
@@ -354,10 +356,16 @@ t.test('silence: a connection on which nothing is heard from one beat to the nex
     onDown: (why) => downs.push(why),
   });
   t.teardown(() => socket.close());
-  const channel = new Channel(socket, { topic: 'worker:queue', params: { capacity: 1 }, joinMs: 1_000, clock: systemClock, insists: true });
+  const channel = new Channel(socket, {
+    topic: 'worker:queue',
+    params: { capacity: 1 },
+    joinMs: 1_000,
+    clock: systemClock,
+    alwaysRejoins: true,
+  });
   socket.start();
   await channel.joined();
-  // The mock's way: it answers everything but heartbeats.
+  // Like the mock server, it replies to everything except heartbeats.
   const until = Date.now() + 500;
   while (Date.now() < until)
     await channel.request('claim', { demand: 1 }, 1_000).then(() => new Promise((resolve) => setTimeout(resolve, 20)));
@@ -390,16 +398,16 @@ t.test(
     await passed;
     await h.lightning.completed(id);
     const lengths = h.lightning.of(id, 'run:log').map(({ payload }) => String((payload['message'] as string[])[0]));
-    const told = lengths.filter((text) => text.length > 1_000).map((text) => Number.parseInt(text, 10));
-    t.ok(told.length <= 32 && told.length > 20, `${told.length} of 50 are told`);
+    const sent = lengths.filter((text) => text.length > 1_000).map((text) => Number.parseInt(text, 10));
+    t.ok(sent.length <= 32 && sent.length > 20, `${sent.length} of 50 are told`);
     t.same(
-      told,
-      Array.from(told, (_, place) => 50 - told.length + place),
+      sent,
+      Array.from(sent, (_, place) => 50 - sent.length + place),
       'the last ones',
     );
     const gap = lengths.findIndex((text) => /left out/.test(text));
-    // The first lines are of the run itself, and left out as well.
-    t.match(lengths[gap], new RegExp(`^${50 - told.length + 2} log lines were left out`));
+    // The run's own first lines were dropped as well.
+    t.match(lengths[gap], new RegExp(`^${50 - sent.length + 2} log lines were left out`));
     t.match(lengths[gap + 1], /^\d+ x/, 'in their place');
     t.match(lengths.slice(-2), [/^Run complete/, /^WorkerStopped/]);
   },
@@ -432,7 +440,7 @@ t.test('a hostile server: 3,000 seeded answers of all kinds, and then a good one
     left -= 1;
     const reply = (response: unknown, status: unknown = 'ok', name = 'phx_reply') =>
       JSON.stringify([joinRef, ref, topic, name, { status, response }]);
-    // Ends in an answer of some kind, so that nothing has to wait for its time to be over.
+    // Every request gets some reply, so that nothing has to time out.
     return {
       kind: 'raw',
       frames: [

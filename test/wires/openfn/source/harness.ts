@@ -20,7 +20,7 @@ export interface Harness {
   readonly warnings: PeerworkError[];
   readonly lines: string[];
   readonly outcomes: Map<string, Outcome>;
-  /** Claims no more; what runs goes on. */
+  /** Stops claiming; active runs continue. */
   stopClaiming(): Promise<void>;
 }
 
@@ -37,24 +37,24 @@ export interface HarnessOptions extends Partial<OpenfnSourceOptions> {
   readonly concurrency?: number;
   readonly script?: Script;
   readonly runners?: readonly string[];
-  /** When the runners come that are not there at first; default: never. */
+  /** When the runners that are missing at first become available; default: never. */
   readonly late?: Promise<void>;
   readonly lightning?: Lightning | LightningOptions;
   readonly folder?: string;
 }
 
-/** A source that works for a fake server, with a Worker's loop around it in a few lines. */
+/** A source connected to a fake server, with a minimal version of a Worker's loop around it. */
 export async function start(t: Tap, options: HarnessOptions = {}): Promise<Harness> {
   const {
     concurrency = 2,
     script = oneStep(),
     runners = ['openfn'],
     late = new Promise(() => {}),
-    lightning: given,
+    lightning: lightningOptions,
     folder = '/nowhere',
     ...settings
   } = options;
-  const lightning = given instanceof Lightning ? given : await startLightning(t, given);
+  const lightning = lightningOptions instanceof Lightning ? lightningOptions : await startLightning(t, lightningOptions);
   const warnings: PeerworkError[] = [];
   const lines: string[] = [];
   const context: SourceContext = {
@@ -128,7 +128,7 @@ export function line(message: string): OpenfnEvent {
   return { event: 'log', at: at(), level: 'info', source: 'JOB', message: [message] };
 }
 
-/** Each step of the run in turn, with a line of log, ending in `state`. */
+/** Runs each step in turn with one log line, and ends in `state`. */
 export function oneStep(state: Record<string, never> | object = { data: { done: true } }): Script {
   return async (run, tell) => {
     started(tell);

@@ -242,9 +242,9 @@ t.test('secrets of credentials are in no log line and no error', async (t) => {
   h.lightning.credentials.set('c1', { username: 'mariana', password: 'swordfish-77', nested: { apiKey: 'tuna"sandwich' } });
   const id = h.lightning.enqueue({ jobs: [job('a')] });
   t.match(await h.lightning.completed(id), { error_message: 'cannot log in with ***' });
-  const told = JSON.stringify(h.lightning.of(id).filter(({ event }) => event.startsWith('run:')));
-  t.notMatch(told, /swordfish|tuna/);
-  t.match(told, /mariana/, 'who logged in is no secret');
+  const reported = JSON.stringify(h.lightning.of(id).filter(({ event }) => event.startsWith('run:')));
+  t.notMatch(reported, /swordfish|tuna/);
+  t.match(reported, /mariana/, 'who logged in is no secret');
   t.notMatch(h.lines.join('\n'), /swordfish|tuna/);
 });
 
@@ -340,15 +340,15 @@ t.test('run tokens are verified where a key is set', async (t) => {
 });
 
 t.test('without the runner nothing is claimed, and it says why; when it comes, runs are', async (t) => {
-  let come = () => {};
+  let addRunner = () => {};
   const late = new Promise<void>((resolve) => {
-    come = resolve;
+    addRunner = resolve;
   });
   const h = await start(t, { runners: ['task-module'], late });
   t.match(h.warnings, [{ code: 'openfn-engine-missing' }]);
   t.equal(h.lightning.urls.length, 0);
   const id = h.lightning.enqueue({ jobs: [job('a')] });
-  come();
+  addRunner();
   await h.lightning.until(() => h.lightning.of(id, 'run:complete').length > 0);
   t.pass('it runs');
 });

@@ -125,7 +125,7 @@ t.test('tokens: null is none, the environment has them, and a wrong one is said'
   await made.pushNewJob({ id: 1, data: null });
   await until(() => results.length === 1);
 
-  // Ours, embedded, for the same Master.
+  // Our own Worker class, embedded, for the same Master.
   const embedded = new PeerworkWorker({
     ...{ token: TOKEN, transferEncryptToken: KEY, home: join(folder, 'embedded'), sandbox: 'off', log: silentLog, name: 'embedded' },
     queueXec: { listen: { host: '127.0.0.1' }, peers: [{ host: '127.0.0.1', port }], lsd: false, dht: false },

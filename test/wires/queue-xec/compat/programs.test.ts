@@ -24,7 +24,7 @@ class Task {
 module.exports = Task;
 `;
 
-/** Written as queue-xec's documentation says, with the names of its packages changed and nothing else. */
+/** Written according to queue-xec's documentation, with only the names of its packages changed. */
 const MASTER = `
 const Master = require('peerwork/queue-xec/master');
 function resultCollect(result) {
@@ -57,7 +57,7 @@ const work1 = new Worker({
 work1.requestWork();
 `;
 
-/** Programs in a network of their own in which multicast works, and nothing else is. */
+/** Programs in a network namespace in which multicast works, and nothing else is reachable. */
 function world(t: Test) {
   const netns = `pwqp-${process.pid}`;
   execFileSync('ip', ['netns', 'add', netns]);
@@ -129,7 +129,7 @@ t.test("the programs of queue-xec's documentation run as they stand", async (t) 
   await second.end();
   t.ok(worker.running());
 
-  // The same Worker for a Master on queue-xec's own library.
+  // The same Worker with a Master on queue-xec's own library.
   const { start: startForeign } = foreigners(t);
   const files = [
     { name: 'task.js', workerPath: '/workplace/task.js', text: 'module.exports = class { async run(job) { return job.id; } };' },
@@ -157,7 +157,7 @@ t.test('as an ES module, both in one process, and from the package itself', asyn
       await master.pushNewJob(JSON.stringify({ id: { any: ['JSON'] }, extra: 1 }));
       await master.pushNewJob('{"id":null}');
     `,
-    // Not the subpath: what our own classes make of such a program.
+    // The main package instead of the subpath: our own classes given such a program.
     'plain/main.cjs': `
       const { Master, Worker } = require('peerwork');
       const master = new Master({ ${files}, token: null, transferEncryptToken: null, ledger: 'memory:', loglevel: 'info', trackers: [process.env.TRACKER ?? 'ws://203.0.113.1:8481'], ice: [],
@@ -192,9 +192,9 @@ t.test('the guide, followed to its end', async (t) => {
     ([, text = '']) => text,
   );
   write({ 'one/.env': env, 'one/src/task.js': task, 'one/master.cjs': master, 'two/.env': env, 'two/worker.cjs': worker });
-  const given = start('one/master.cjs');
+  const masterProgram = start('one/master.cjs');
   start('two/worker.cjs');
-  const results = () => given.lines.filter((line) => /^\d+ \{/.test(line)).sort();
+  const results = () => masterProgram.lines.filter((line) => /^\d+ \{/.test(line)).sort();
   await until(() => results().length === 5);
   t.same(
     results(),

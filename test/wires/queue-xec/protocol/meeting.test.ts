@@ -31,7 +31,7 @@ t.test('members find each other in a DHT', async (t) => {
     return room;
   };
   const first = await open();
-  // What is announced is found by those that look afterwards: the first one's announce must have arrived.
+  // An announce is found only by later look-ups, so the first one's announce must have arrived.
   const second = await open();
   await until(async () => {
     if (first.members().length > 0) return true;
@@ -53,7 +53,7 @@ t.test('the command line: a Worker finds a queue-xec Master in its network, is k
     execFileSync('ip', ['netns', 'delete', netns]);
     await removeFolder(home);
   });
-  // A network of its own in which multicast works, and nothing else is.
+  // A network namespace in which multicast works, and nothing else is reachable.
   execFileSync('ip', ['-n', netns, '-batch', '-'], {
     input:
       'link set lo up\nlink add eth0 type veth peer name eth1\nlink set eth1 up\naddr add 203.0.113.1/24 dev eth0\nlink set eth0 up\nroute add 224.0.0.0/4 dev eth0\n',
@@ -66,7 +66,7 @@ t.test('the command line: a Worker finds a queue-xec Master in its network, is k
   master.tell({ push: jobs(7, { ms: 4_000 }) });
   const killed = grid.start(args, options);
   await killed.line(/joined a queue-xec Master/);
-  // All are here, and none is on its way: what a kill meets there is lost, as the Master has forgotten it.
+  // All jobs have arrived and none is in flight: the kill would lose those, as the Master has forgotten them.
   const backlog = join(home, 'workers', '1', 'sources', 'queue-xec', 'backlog');
   await until(() => master.handedOut === 7 && readdirSync(backlog).filter((name) => name.endsWith('.job')).length === 7);
   await killed.stop('SIGKILL');

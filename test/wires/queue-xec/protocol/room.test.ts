@@ -33,7 +33,7 @@ async function roomOf(t: Test, options: Partial<RoomOptions> & { readonly calls?
   return { room, seen, gone };
 }
 
-/** A connection that follows no rules; answers what it sends when it is closed by the other side. */
+/** Opens a raw connection to the room, which need not follow the protocol. */
 async function stranger(t: Test, port: number) {
   const socket = connect(port, LOOPBACK);
   socket.on('error', () => {});
@@ -45,7 +45,7 @@ async function stranger(t: Test, port: number) {
 
 const hello = (keys: RoomKeys, changed: object = {}) =>
   extendedFrame(0, encode({ m: { bo_channel: 7 }, id: TOKEN, pk: keys.pk, ek: keys.ek, ...changed }));
-const shake = (token = TOKEN) => handshake(infoHashOf(token), Buffer.alloc(20, 7));
+const ownHandshake = (token = TOKEN) => handshake(infoHashOf(token), Buffer.alloc(20, 7));
 
 t.test('the library that queue-xec stands on is a member like any other', async (t) => {
   const { start } = foreigners(t);
@@ -122,16 +122,16 @@ t.test('whoever is no member is sent away', async (t) => {
   large.writeUInt32BE(0x7fffffff);
   const others: Readonly<Record<string, readonly Buffer[]>> = {
     'another protocol': [Buffer.alloc(HANDSHAKE_BYTES)],
-    'another room': [shake('another')],
-    'no channel': [shake(), extendedFrame(0, encode({ m: {}, pk: keys.pk, ek: keys.ek }))],
-    'no keys': [shake(), extendedFrame(0, encode({ m: { bo_channel: 1 } }))],
-    'keys that are none': [shake(), hello(keys, { pk: 'O0Il' })],
-    'a key of another length': [shake(), hello(keys, { ek: '11' })],
-    'a frame of 2 GB': [shake(), hello(keys), large],
-    'no bencode': [shake(), extendedFrame(0, Buffer.from('hello'))],
-    'lists in lists': [shake(), extendedFrame(0, Buffer.from('l'.repeat(100_000)))],
-    'very many values': [shake(), extendedFrame(0, Buffer.from(`l${'i1e'.repeat(100_000)}e`))],
-    'a string that is longer than all': [shake(), extendedFrame(0, Buffer.from('99999999999:x'))],
+    'another room': [ownHandshake('another')],
+    'no channel': [ownHandshake(), extendedFrame(0, encode({ m: {}, pk: keys.pk, ek: keys.ek }))],
+    'no keys': [ownHandshake(), extendedFrame(0, encode({ m: { bo_channel: 1 } }))],
+    'keys that are none': [ownHandshake(), hello(keys, { pk: 'O0Il' })],
+    'a key of another length': [ownHandshake(), hello(keys, { ek: '11' })],
+    'a frame of 2 GB': [ownHandshake(), hello(keys), large],
+    'no bencode': [ownHandshake(), extendedFrame(0, Buffer.from('hello'))],
+    'lists in lists': [ownHandshake(), extendedFrame(0, Buffer.from('l'.repeat(100_000)))],
+    'very many values': [ownHandshake(), extendedFrame(0, Buffer.from(`l${'i1e'.repeat(100_000)}e`))],
+    'a string that is longer than all': [ownHandshake(), extendedFrame(0, Buffer.from('99999999999:x'))],
   };
   for (const [what, bytes] of Object.entries(others)) {
     const socket = await stranger(t, room.port);
@@ -143,8 +143,8 @@ t.test('whoever is no member is sent away', async (t) => {
 });
 
 t.test('20,000 seeded messages of a member that follows no rules: none ends it, and memory stays', async (t) => {
-  const heard: unknown[] = [];
-  const { room } = await roomOf(t, { calls: { echo: async (_from, args) => heard.push(args) && args } });
+  const received: unknown[] = [];
+  const { room } = await roomOf(t, { calls: { echo: async (_from, args) => received.push(args) && args } });
   const honest = await roomOf(t, { peers: [{ host: LOOPBACK, port: room.port }] });
   await until(() => honest.room.members().length === 1);
   const random = seededRandom(20_651);
@@ -170,10 +170,10 @@ t.test('20,000 seeded messages of a member that follows no rules: none ends it, 
   let before = 0;
   for (let round = 0; round < 20; round += 1) {
     const socket = await stranger(t, room.port);
-    socket.write(Buffer.concat([shake(), hello(keys)]));
+    socket.write(Buffer.concat([ownHandshake(), hello(keys)]));
     await until(() => room.members().includes(keys.address), 5);
     for (let count = 0; count < 1_000; count += 1) socket.write(extendedFrame(4, next()));
-    // Raw bytes at the end: whatever they mean, the wire may end with them.
+    // Send raw bytes last: the other side may close the connection because of them.
     socket.end(Buffer.from(random.bytes(random.below(100))));
     await until(() => !room.members().includes(keys.address), 5);
     if (round === 4) before = process.memoryUsage().rss;
@@ -191,7 +191,7 @@ t.test('a frame that never ends costs what was sent of it, and what is sent at o
   let open = sockets.length;
   for (const socket of sockets) {
     socket.on('close', () => (open -= 1));
-    socket.write(Buffer.concat([shake(), hello(new RoomKeys()), head]));
+    socket.write(Buffer.concat([ownHandshake(), hello(new RoomKeys()), head]));
   }
   await until(() => room.members().length === sockets.length, 5);
   const part = Buffer.alloc(1024 * 1024);

@@ -8,7 +8,7 @@ import { addressOf, infoHashOf, RoomKeys } from '../../../../src/wires/queue-xec
 import { messageId, readMessage, sealPacket, signPacket } from '../../../../src/wires/queue-xec/protocol/packet.js';
 import { sha256Of, TransferKey, unifiedHash } from '../../../../src/wires/queue-xec/protocol/transfer.js';
 
-/** Made with the libraries that queue-xec itself uses. */
+/** Generated with the libraries that queue-xec itself uses. */
 const vectors = JSON.parse(readFileSync(new URL('../../../../../test/wires/queue-xec/protocol/vectors.json', import.meta.url), 'utf8'));
 const hex = (text: string) => Buffer.from(text, 'hex');
 

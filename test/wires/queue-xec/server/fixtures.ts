@@ -12,7 +12,7 @@ import { KEY, TOKEN } from '../../../lab/queue-xec/foreign.js';
 import { removeFolder } from '../../../lab/remove-folder.js';
 import { until } from '../../../lab/until.js';
 
-/** As for any Worker of ours: an ES module, a function. */
+/** A task in peerwork's form: an ES module that exports a function. */
 export const TASK = `
 import { name } from './lib/name.mjs';
 export default async (data, context) => {

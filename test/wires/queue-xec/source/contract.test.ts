@@ -21,7 +21,7 @@ sourceContract(
         master().tell({ push: [{ id: `job-${count}`, data: count }] });
         return `job-${count}`;
       },
-      // It knows no failures but by what is in the result, and nothing of a job that it has handed out.
+      // The Master recognizes a failure only by the content of the result, and knows nothing about a job that it has handed out.
       state: (name): JobState => {
         const result = masters.flatMap(({ results }) => results).find(({ jobID }) => jobID === name);
         if (result === undefined) return 'held';

@@ -10,7 +10,7 @@ import { Worker } from '../../../../src/worker/worker.js';
 import { KEY, TOKEN } from '../../../lab/queue-xec/foreign.js';
 import { removeFolder } from '../../../lab/remove-folder.js';
 
-/** Says what it was given; with `fail` it throws, with `ms` it takes its time. */
+/** A task that returns its input; with `fail` it throws, with `ms` it waits first. */
 export const TASK = `
 class Task {
   async run(job) {
@@ -32,7 +32,7 @@ export const FILES = [
 export const jobs = (count: number, data: object = {}) =>
   Array.from({ length: count }, (_, id) => ({ id, data: JSON.stringify({ ...data, n: id }) }));
 
-/** A Worker of ours for the room, on loopback only. */
+/** A Worker of ours in the room, on loopback only. */
 export function workerOf(
   t: Test,
   port: number,

@@ -10,7 +10,10 @@ import { workerOf } from './fixtures.js';
 
 const LARGE = 'module.exports = class { async run(job) { return { of: job.id, text: "x".repeat(300000) }; } };';
 
-/** A Master that forgets each job as it hands it out, and whose side of a wire stops for good when something large has gone over it together with an answer. */
+/**
+ * A Master that forgets each job as it hands it out, and whose end of a connection hangs for good when something large and a reply are in
+ * flight together.
+ */
 async function fragileMaster(t: Test, count: number, hangsAfter: (result: number) => boolean) {
   const key = new TransferKey(KEY);
   let next = 0;
@@ -47,7 +50,7 @@ async function fragileMaster(t: Test, count: number, hangsAfter: (result: number
       'shareResults',
       async (_from, text) => {
         sharing += 1;
-        // A wire takes its time for so much.
+        // Transferring this much takes some time.
         await new Promise((resolve) => setTimeout(resolve, 200));
         sharing -= 1;
         events.results.add((parseJson(key.openText(text) ?? '') as { jobID: unknown }).jobID);

@@ -84,7 +84,7 @@ t.test('the Master is killed and started anew in the middle of a job', async (t)
   const first = await start('foreign-master.js', { files: FILES });
   const { worker } = workerOf(t, first.port, { concurrency: 2 });
   first.tell({ push: jobs(2, { ms: 1_000 }) });
-  // Both have come: what a kill meets on its way is lost.
+  // Both jobs must have arrived: a job in flight would be lost by the kill.
   await until(() => worker.status().running === 2);
   const { port } = first;
   await first.kill();
@@ -129,14 +129,14 @@ t.test('another transfer key: said, and nothing is done', async (t) => {
   t.throws(() => queueXecSource({ token: TOKEN, transferEncryptToken: 'short' }), { code: 'option-invalid' });
 });
 
-/** A member that has the token and says that it is the Master. */
+/** A member that has the token and claims to be the Master. */
 async function impostor(t: Test, answers: Readonly<Record<string, unknown>>) {
-  const asked: string[] = [];
+  const requests: string[] = [];
   const serve = new Map<string, RoomHandler>(
     ['isMaster', 'requestExecAssets', 'requestWork', 'shareResults', 'ping'].map((name) => [
       name,
       async () => {
-        asked.push(name);
+        requests.push(name);
         return name === 'isMaster' ? { isMaster: 'yes' } : answers[name];
       },
     ]),
@@ -144,7 +144,7 @@ async function impostor(t: Test, answers: Readonly<Record<string, unknown>>) {
   const room = new Room({ token: TOKEN, serve, clock: systemClock, log: silentLog, listen: { host: '127.0.0.1' }, lsd: false, dht: false });
   await room.start();
   t.teardown(() => room.close());
-  return { room, asked };
+  return { room, requests };
 }
 
 t.test('whoever has the token only is not believed to be the Master', async (t) => {
@@ -156,11 +156,11 @@ t.test('whoever has the token only is not believed to be the Master', async (t) 
     'nonsense',
     { status: 'changed', files: [{}] },
   ]) {
-    const { room, asked } = await impostor(t, { requestExecAssets: answer });
+    const { room, requests } = await impostor(t, { requestExecAssets: answer });
     const { worker, warnings } = workerOf(t, room.port);
     await until(() => warnings.length > 0);
     t.match(warnings[0]?.code, /^queue-xec-(key|assets)$/);
-    t.notOk(asked.includes('requestWork'));
+    t.notOk(requests.includes('requestWork'));
     await worker.close();
     await room.close();
   }
@@ -176,23 +176,23 @@ t.test('a Master cannot write beside the workplace, whatever paths it names', as
   t.notOk([folder, home, join(home, '..')].some((place) => existsSync(join(place, 'escaped'))));
 });
 
-/** Waits a tenth of the time. */
-const hasty: Clock = { ...systemClock, after: (ms, action, options) => systemClock.after(ms / 10, action, options) };
+/** A clock whose timers run ten times as fast. */
+const fastClock: Clock = { ...systemClock, after: (ms, action, options) => systemClock.after(ms / 10, action, options) };
 
 t.test('a result that the Master does not confirm is sent again over a new link, and a Master that hangs is left', async (t) => {
   const key = new TransferKey(KEY);
   const task = 'module.exports = class { async run(job) { return job.data; } };\n';
   const content = key.seal(task);
   const file = { name: 'task.js', workerPath: '/workplace/task.js', sha256: sha256Of(task), content };
-  const given = [{ task: JSON.stringify(key.seal('{"id":5,"data":1}')) }];
+  const replies = [{ task: JSON.stringify(key.seal('{"id":5,"data":1}')) }];
   const shared: unknown[] = [];
   let hangs = true;
   const links = new Set<string>();
   const serve = new Map<string, RoomHandler>([
     ['isMaster', async (from) => ({ isMaster: 'yes', from: links.add(from).size })],
     ['requestExecAssets', async () => ({ status: 'changed', dependencies: [], files: [file] })],
-    // Answers neither this nor a ping while it hangs.
-    ['requestWork', async () => given.shift() ?? (hangs ? undefined : { task: null })],
+    // While it hangs, it replies neither to this nor to a ping.
+    ['requestWork', async () => replies.shift() ?? (hangs ? undefined : { task: null })],
     ['ping', async () => (hangs ? undefined : {})],
     ['shareResults', async (_from, args) => (shared.push(parseJson(key.openText(args) ?? '')) > 1 ? { ok: true } : undefined)],
   ]);
@@ -201,7 +201,7 @@ t.test('a result that the Master does not confirm is sent again over a new link,
   const room = new Room({ token: TOKEN, serve, clock: systemClock, log: silentLog, ...meeting, onGone: (address) => ends.push(address) });
   await room.start();
   t.teardown(() => room.close());
-  const { worker } = workerOf(t, room.port, { clock: hasty });
+  const { worker } = workerOf(t, room.port, { clock: fastClock });
   await until(() => shared.length > 1);
   t.ok(ends.length > 0, 'the link was ended');
   const result = { jobID: 5, worker: { name: 'ours' }, data: 1 };
@@ -211,7 +211,7 @@ t.test('a result that the Master does not confirm is sent again over a new link,
   await until(() => ends.length > before);
   t.pass('a request for work that is never answered ends the link too');
   hangs = false;
-  given.push({ task: JSON.stringify(key.seal('{"id":6,"data":1}')) });
+  replies.push({ task: JSON.stringify(key.seal('{"id":6,"data":1}')) });
   await until(() => shared.length > 2);
 });
 
@@ -225,7 +225,7 @@ t.test('answers of all kinds in place of jobs end nothing', async (t) => {
     files: [{ name: 'task.js', workerPath: '/workplace/task.js', sha256, content: key.seal(task) }],
   };
   const answers: { [name: string]: unknown } = { requestExecAssets: assets, shareResults: { ok: true }, ping: {} };
-  const { room, asked } = await impostor(t, answers);
+  const { room, requests } = await impostor(t, answers);
   const { worker, warnings } = workerOf(t, room.port, { concurrency: 8 });
   const wrong = [
     7,
@@ -236,9 +236,9 @@ t.test('answers of all kinds in place of jobs end nothing', async (t) => {
     { batchTasks: [null, {}] },
   ];
   for (const answer of wrong) {
-    const before = asked.filter((name) => name === 'requestWork').length;
+    const before = requests.filter((name) => name === 'requestWork').length;
     answers['requestWork'] = answer;
-    await until(() => asked.filter((name) => name === 'requestWork').length > before);
+    await until(() => requests.filter((name) => name === 'requestWork').length > before);
   }
   t.match(
     warnings.map(({ code }) => code),

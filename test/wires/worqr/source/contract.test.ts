@@ -35,7 +35,7 @@ if (requireTools(t, redisTools)) {
       push: async () => {
         count += 1;
         const name = `job-${count}`;
-        // Its own connection may not be back when Redis is.
+        // Its own connection may not be re-established when Redis is back.
         await until(() =>
           producer.enqueue('q', { name }).then(
             () => true,
@@ -51,7 +51,7 @@ if (requireTools(t, redisTools)) {
         const waiting = await redis.lrange('worqr:queues:q', 0, -1);
         if (waiting.includes(text(name))) return 'waiting';
         const held = await Promise.all((await redis.keys('worqr:processes:*')).map((key) => redis.lindex(key, 0)));
-        // Who listens hears of no end while Redis is away; but a task leaves it when it is finished, and never otherwise.
+        // A listener misses outcomes while Redis is down; but a task leaves Redis only when it is finished.
         return held.includes(text(name)) ? 'held' : taken.has(name) ? 'failed' : 'completed';
       },
       kill: () => lab.stop('kill'),
@@ -61,7 +61,7 @@ if (requireTools(t, redisTools)) {
         return producer.cancel('q', { name });
       },
       misbehave: async () => {
-        // Kept in another key, by something else.
+        // Invalid content in the queue, written by something else.
         await redis.lpush('worqr:queues:q', '['.repeat(600), Buffer.from([0x5b, 0xff, 0xfe]), '{"__proto__":{"x":1}}');
         await redis.publish('worqr_q_work', '\u0000');
         return () => {};

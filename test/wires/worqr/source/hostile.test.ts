@@ -112,7 +112,7 @@ t.test('a server that speaks garbage instead of Redis: 150 seeded conversations'
     server.close();
   });
   const { port } = server.address() as { port: number };
-  // Many at once: each waits longer after each failure.
+  // Several at once, because each waits longer after each failure.
   const sources = await Promise.all(
     Array.from({ length: 50 }, () =>
       openSource(t, worqrSource({ url: `redis://127.0.0.1:${port}`, tasks: { q: echoTask(t) }, pollMs: 50 })),

@@ -6,10 +6,10 @@ import { echoTask, type OpenSource, openSource } from '../../../lab/open-source.
 import type { LabRedis } from '../../../lab/redis.js';
 import { WorqrPeer } from '../../../lab/worqr-peer.js';
 
-/** Short times, so that a test need not wait for worqr's seconds. */
+/** Short timings, so that tests need not wait for worqr's seconds. */
 const quick = { workerTimeoutMs: 900, sweepMs: 300, pollMs: 400, backoffMs: 20 } as const;
 
-/** A Redis emptied for the test, with everybody who may work there. */
+/** A Redis that is emptied for the test, with all the peers that may work there. */
 export async function openPlace(t: Test, lab: LabRedis) {
   const redis = new Redis(lab.url);
   redis.on('error', () => {});
@@ -27,7 +27,7 @@ export async function openPlace(t: Test, lab: LabRedis) {
     t.teardown(() => made.close());
     return made;
   };
-  /** What is left in Redis of a prefix's tasks and of who worked on them. */
+  /** Keys that remain in Redis. */
   const left = async () => (await redis.keys('*')).sort();
   return { redis, open, peer, producer, left };
 }

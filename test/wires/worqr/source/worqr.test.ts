@@ -256,7 +256,7 @@ for (const late of [false, true])
     await peer.startWorker();
     await peer.startWork('q');
     await peer.enqueue('q', 'once more');
-    // No poll within an hour; if late no beat either.
+    // No poll within an hour, and with `late` no beat either.
     const { take, source } = await place.open({ pollMs: 3_600_000, ...(late && { workerTimeoutMs: 3_600_000 }) });
     const first = await take();
     const again = take();
@@ -320,7 +320,7 @@ t.test('a server that stands still holds up nobody, and nothing that it did mean
   own.freeze();
   t.same(await source.claim(1, AbortSignal.timeout(50)), [], 'a claim that is withdrawn ends');
   own.thaw();
-  // If the claim was on its way, its task was taken without an answer: it comes back to the front by itself.
+  // If the claim was in flight, its task was taken without a reply; it returns to the front by itself.
   t.equal((await take()).job.data, 'kept');
 });
 

@@ -1,6 +1,6 @@
 import { parse as parseModule } from 'acorn';
 
-/** A node of acorn's tree (ESTree), with offsets into the source. */
+/** A node of acorn's syntax tree (ESTree), with offsets into the source. */
 export interface Node {
   readonly type: string;
   readonly start: number;
@@ -17,7 +17,7 @@ export function isNode(value: unknown): value is Node {
   return typeof value === 'object' && value !== null && typeof (value as Partial<Node>).type === 'string';
 }
 
-/** The nodes right below one, each with the member that it stands in. */
+/** Yields the direct children of a node, each with the name of the member that holds it. */
 export function* children(node: Node): Generator<readonly [member: string, child: Node]> {
   for (const [member, value] of Object.entries(node)) {
     if (isNode(value)) yield [member, value];

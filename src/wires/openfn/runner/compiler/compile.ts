@@ -8,9 +8,9 @@ import { freeNames, patternNames } from './free-names.js';
 import { deferPromises, openState } from './operations.js';
 
 /**
- * Compiles job code of OpenFn into the module that its runtime runs, in the place of `@openfn/compiler`: calls at the top level move into an
- * exported list of operations, names of adaptors are imported, `$` becomes the state, promises of operations are put off. It does this with
- * a parser alone; OpenFn's own loads the TypeScript compiler in each run's fresh thread, which takes longer than most runs.
+ * Compiles OpenFn job code into the module that its runtime executes, in place of `@openfn/compiler`: top-level calls move into an exported
+ * list of operations, names of adaptors are imported, `$` becomes the state, and promises of operations are deferred. This needs only a
+ * parser; OpenFn's compiler loads the TypeScript compiler in the fresh thread of each run, which takes longer than most runs.
  */
 export interface CompilerOptions {
   readonly name?: string;
@@ -28,7 +28,7 @@ export interface Compiled {
     readonly sourcesContent: readonly string[];
     readonly names: readonly string[];
     readonly mappings: string;
-    /** Where each operation stands: what errors of adaptors are reported with. */
+    /** Position of each operation, with which errors of adaptors are reported. */
     readonly operations: readonly { readonly line: number; readonly order: number; readonly name: string }[];
   };
 }
@@ -72,7 +72,7 @@ export function compile(source: string, options: CompilerOptions = {}): Compiled
   };
 }
 
-/** The names that adaptors export; none if the folder is no package, so that the import is left to fail where it is needed. */
+/** Returns the names that an adaptor exports; none if the folder is not a package, so that the import fails only where it is needed. */
 export async function preloadAdaptorExports(folder: string): Promise<string[]> {
   try {
     return await adaptorExports(folder);
@@ -103,21 +103,22 @@ function importsOf(program: Node, options: CompilerOptions): string[] {
   const lines: string[] = [];
   for (const [at, { name, exports = [], exportAll }] of adaptors.entries()) {
     const known = new Set(exports);
-    // An adaptor whose exports nobody knows gets what is no global of JavaScript.
+    // If the exports of a sole adaptor are unknown, it gets every free name that is not a JavaScript global.
     const wanted = [...free].filter((each) =>
       known.size > 0 ? known.has(each) : adaptors.length === 1 && !(each in globalThis) && each !== '$',
     );
     for (const each of wanted) free.delete(each);
     if (wanted.length > 0) lines.push(`import { ${wanted.join(', ')} } from ${JSON.stringify(name)};`);
-    // How operations are run is an export too. Of the first adaptor only: names that two export would be none.
+    // The function that executes operations is an export as well. Only the first adaptor re-exports, because names exported twice would be
+    // ambiguous and drop out.
     if (exportAll && at === 0) lines.push(`export * from ${JSON.stringify(name)};`);
   }
   return lines;
 }
 
 /**
- * The names that an adaptor exports. Adaptors are bundles whose one list of exports stands in their text, and reading it is many times
- * quicker than running them; one without such a list is loaded.
+ * Returns the names that an adaptor exports. Adaptors are bundles with a single export list in their text, and parsing that is many times
+ * faster than loading them; an adaptor without such a list is loaded.
  */
 async function adaptorExports(folder: string): Promise<string[]> {
   const manifest = parseJson(await readFile(join(folder, 'package.json'), 'utf8'), LOCAL_JSON) as {
@@ -134,7 +135,7 @@ async function adaptorExports(folder: string): Promise<string[]> {
   return Object.keys(await import(pathToFileURL(file).href)).filter((name) => name !== 'default');
 }
 
-/** Of `export { a, b as c }` and `export const d`; none where something is exported in another way as well. */
+/** Parses `export { a, b as c }`; returns no names if the text also exports in any other way. */
 function listedExports(text: string): string[] {
   const names: string[] = [];
   for (const [statement, list] of text.matchAll(

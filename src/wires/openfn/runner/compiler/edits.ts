@@ -1,4 +1,4 @@
-/** Changes to a source text, kept beside it: what comes of them is known together with where each part came from. */
+/** Edits of a source text, kept separately from it so that each part of the result has a known origin. */
 export class Edits {
   readonly #source: string;
   readonly #edits: { readonly start: number; readonly end: number; readonly text: string; readonly order: number }[] = [];
@@ -15,7 +15,7 @@ export class Edits {
     this.#edits.push({ start, end, text, order: this.#edits.length });
   }
 
-  /** A stretch of the source as it is now. What was inserted right at its ends is its own, or its neighbours'. */
+  /** Returns a range of the edited source. `ends` decides whether insertions exactly at its ends belong to it or to its neighbours. */
   part(start: number, end: number, ends: 'own' | 'neighbours'): Part[] {
     const parts: Part[] = [];
     let at = start;
@@ -32,13 +32,13 @@ export class Edits {
   }
 }
 
-/** Text with the offset in the source that it stands for; undefined: for none. */
+/** Text with its offset in the source; undefined if it has none. */
 export interface Part {
   readonly text: string;
   readonly from?: number;
 }
 
-/** The `mappings` of a source map (version 3): a segment at each word and line of what came from the source. */
+/** Returns the `mappings` of a source map (version 3), with a segment for each word and line that came from the source. */
 export function mappingsOf(parts: readonly Part[], source: string): string {
   const lineStarts = [0, ...[...source.matchAll(/\n/g)].map(({ index }) => index + 1)];
   let last = { column: 0, line: 0, sourceColumn: 0 };

@@ -1,6 +1,6 @@
 import { child, children, isFunction, list, type Node, nameOf } from './ast.js';
 
-/** The names that a module uses and does not declare itself, as JavaScript's scopes have it. */
+/** Returns the names that a module uses but does not declare, following JavaScript's scoping rules. */
 export function freeNames(program: Node): Set<string> {
   const free = new Set<string>();
   visit(program, [declaredIn(list(program, 'body'), true)], free);
@@ -17,7 +17,7 @@ function visit(node: Node, scopes: Scopes, free: Set<string>): void {
   for (const [member, below] of children(node)) if (isReference(node, member)) visit(below, seen, free);
 }
 
-/** False for names that are no variables: members, keys, labels, what is imported or exported under another name. */
+/** False for names that are not variables: properties, keys, labels, and the other name of an import or export. */
 function isReference(node: Node, member: string): boolean {
   switch (node.type) {
     case 'MemberExpression':
@@ -25,7 +25,7 @@ function isReference(node: Node, member: string): boolean {
     case 'Property':
     case 'MethodDefinition':
     case 'PropertyDefinition':
-      // A shorthand's key and value are one name: the value counts.
+      // The key and value of a shorthand are the same name; the value counts.
       return member !== 'key' || node['computed'] === true;
     case 'LabeledStatement':
     case 'BreakStatement':
@@ -79,7 +79,7 @@ function scopeOf(node: Node): ReadonlySet<string> | undefined {
   }
 }
 
-/** What statements declare; with `hoist` also each `var` further inside. */
+/** Returns the names that statements declare; with `hoist`, including each nested `var`. */
 function declaredIn(statements: readonly Node[], hoist: boolean): Set<string> {
   const names = new Set<string>();
   const add = (found: readonly string[]) => {
@@ -105,6 +105,7 @@ function hoistedVars(node: Node): string[] {
 
 const variableNames = (declaration: Node) => list(declaration, 'declarations').flatMap((each) => patternNames(child(each, 'id')));
 
+/** Returns the names that a pattern binds. */
 export function patternNames(pattern: Node | undefined): string[] {
   if (pattern === undefined) return [];
   switch (pattern.type) {

@@ -1,14 +1,17 @@
 import { child, children, isFunction, list, type Node, nameOf } from './ast.js';
 import type { Edits } from './edits.js';
 
-/** Calls of these are no operations: what is given to them is worked out at once. */
+/** Calls of these are not operations: their arguments are evaluated at once. */
 const builtIns = new Set(
   'Array BigInt Boolean Date Error Intl JSON Map Math Number Object Promise RegExp Set String Symbol decodeURIComponent encodeURIComponent isNaN parseFloat parseInt'.split(
     ' ',
   ),
 );
 
-/** `$.a.b` in an argument of an operation means `state.a.b` when it runs: the argument becomes a function of the state. Throws where there is none. */
+/**
+ * Rewrites `$.a.b` in an argument of an operation to `state.a.b` and wraps the argument in a function of the state. Throws a SyntaxError
+ * outside of an argument.
+ */
 export function openState(program: Node, edits: Edits): void {
   const wrapped = new Set<Node>();
   const visit = (node: Node, path: readonly (readonly [member: string, node: Node])[]) => {
@@ -27,7 +30,7 @@ export function openState(program: Node, edits: Edits): void {
   }
 }
 
-/** The argument that `node` is in; undefined where a function around it has the state already. */
+/** Returns the argument that contains `node`; undefined if an enclosing function has the state as a parameter already. */
 function argumentAround(node: Node, path: readonly (readonly [member: string, node: Node])[]): Node | undefined {
   let inner = node;
   for (const [member, outer] of [...path].reverse()) {
@@ -48,8 +51,8 @@ function isOperation(call: Node): boolean {
 }
 
 /**
- * `operation.then(a)` and `operation.catch(b)` outside of functions: an operation is a function of the state, so the promise is put off until it
- * runs. A first `catch` is given the state too. Returns whether there were any.
+ * Defers `operation.then(a)` and `operation.catch(b)` outside of functions: an operation is a function of the state, so there is no promise
+ * until it runs. A first `catch` also receives the state. Returns whether there were any.
  */
 export function deferPromises(statements: readonly Node[], edits: Edits, defer: string): boolean {
   let any = false;
