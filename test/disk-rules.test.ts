@@ -34,6 +34,8 @@ t.test('files are replaced as a whole by one piece', async (t) => {
       'kit/remove-tree.ts',
       // Named by hash and verified on reading; created under another name, then renamed into place.
       'task/blob-store.ts',
+      'task/file-cache.ts',
+      'task/folder-store.ts',
       'task/install-layer.ts',
       'task/layers.ts',
       'task/make-workplace.ts',

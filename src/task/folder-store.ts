@@ -1,6 +1,7 @@
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { PeerworkError } from '../errors.js';
+import { removeTree } from '../kit/remove-tree.js';
 import { diskError, isMissing } from '../kit/system-error.js';
 import { writeAll } from '../kit/whole-file.js';
 import type { FileStore, Upload } from './file-store.js';
@@ -86,7 +87,7 @@ export class FolderStore implements FileStore {
 
   async close(): Promise<void> {
     await Promise.all([...this.#open.values()].map((upload) => upload.leave()));
-    if (this.#temporary) await rm(this.#folder, { recursive: true, force: true });
+    if (this.#temporary) await removeTree(this.#folder);
   }
 
   async #prepare(): Promise<void> {

@@ -1,5 +1,6 @@
-import { constants, copyFileSync, linkSync, mkdirSync, rmSync } from 'node:fs';
+import { constants, copyFileSync, linkSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { removeTree } from '../kit/remove-tree.js';
 import { systemCode } from '../kit/system-error.js';
 
 /** Where the files of one job have their names, until its end: links to the cached content, so nothing is copied. */
@@ -22,13 +23,9 @@ export class LinkedFiles {
     }
   }
 
-  /** Never throws: what stays is removed with the process. */
+  /** What cannot be removed now is removed with the folder around it, which the runner clears. */
   remove(): void {
-    try {
-      rmSync(this.#folder, { recursive: true, force: true });
-    } catch {
-      // Its parent is removed by the runner, which says what is in the way.
-    }
+    void removeTree(this.#folder);
   }
 }
 

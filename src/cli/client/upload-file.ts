@@ -39,8 +39,7 @@ async function send(api: ApiClient, at: string, path: string, size: number, offs
   const headers: Record<string, string> = { 'content-type': 'application/octet-stream' };
   if (offset > 0) headers['content-range'] = `bytes ${offset}-${size - 1}/${size}`;
   const body = Readable.toWeb(createReadStream(path, { start: offset, highWaterMark: READ_BYTES }));
-  const response = await api.send('PUT', at, { headers, body, duplex: 'half' } as unknown as RequestInit);
-  return (await response.json()) as Received;
+  return api.requestWith<Received>('PUT', at, { headers, body, duplex: 'half' } as unknown as RequestInit);
 }
 
 async function refOf(path: string): Promise<FileRef> {
