@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { pause, systemClock } from '../clock.js';
 import { PeerworkError } from '../errors.js';
 import type { SettledJob } from '../job/job.js';
@@ -9,6 +10,7 @@ import { Batch } from './batch.js';
 import { bar, formatDuration, formatRate, Meter, table } from './figures.js';
 import { channelProblem, folderOf, invalidLines, openJobFile, readJobLines } from './job-lines.js';
 import type { OutcomeFile } from './outcome-file.js';
+import { folderName, writeFiles } from './output-folder.js';
 
 export interface MasterRunOptions {
   readonly master: Master;
@@ -16,6 +18,8 @@ export interface MasterRunOptions {
   /** A file or `-`; if absent, every settlement of the ledger is collected. */
   readonly input?: string;
   readonly output?: OutcomeFile;
+  /** Where files that jobs made are written, a folder for each job. */
+  readonly outputDir?: string;
   /** The ids of the input, if it could be read in advance. */
   readonly expected?: ReadonlySet<string>;
   /** Retry jobs of the input that have failed. */
@@ -284,10 +288,18 @@ export class MasterRun {
       this.#endedNow += 1;
       this.#meter.add();
     }
+    await this.#writeFiles(job);
     const written = this.#options.output?.write(cursor, job);
     if (this.hasInput) this.#batch.setEnded(withoutOutput(job));
     this.#finishIfDone();
     await written;
+  }
+
+  /** Before the line in the output: who reads the line finds the files. */
+  async #writeFiles({ id, files, finishedAt }: SettledJob): Promise<void> {
+    const { outputDir, master } = this.#options;
+    if (outputDir === undefined || files === undefined) return;
+    await writeFiles(join(outputDir, folderName(id)), files, (_name, file) => master.readFile(file), finishedAt);
   }
 
   #finishIfDone(): void {

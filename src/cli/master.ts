@@ -47,8 +47,8 @@ export async function master(command: Command): Promise<number> {
   const broken = new Promise<never>((_resolve, reject) => serving.on('error', reject));
   broken.catch(() => {});
   const signals = catchSignals();
-  const { retryFailed, stay } = options;
-  const run = new MasterRun({ master: serving, channels, retryFailed, ...omitUndefined({ input, output, expected }) });
+  const { retryFailed, stay, outputDir } = options;
+  const run = new MasterRun({ master: serving, channels, retryFailed, ...omitUndefined({ input, output, outputDir, expected }) });
   describeEvents(serving, screen.log);
   const tick = () => (screen.live ? screen.show(run.status()) : run.report(screen.log));
   let ticker: NodeJS.Timeout | undefined;

@@ -44,6 +44,14 @@ export const masterOptions = {
     default: undefined,
     parse: anyText,
   }),
+  outputDir: option<string, undefined>({
+    flag: '--output-dir <folder>',
+    commands: ['master'],
+    meaning: 'Folder for the files that jobs make: a folder for each job, written before its line in `--output`.',
+    allowed: 'a folder',
+    default: undefined,
+    parse: anyText,
+  }),
   retryFailed: option<boolean, false>({
     flag: '--retry-failed',
     commands: ['master'],

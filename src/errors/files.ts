@@ -22,6 +22,11 @@ export const fileErrors = {
     hint: 'Restore the folder of the file store from a backup, or push the job again with the file.',
     status: 500,
   },
+  'files-invalid': {
+    message: 'The run left files that cannot be returned: {detail}',
+    hint: 'Leave at most 1,000 ordinary files with portable names in `context.outdir`; pack more into an archive.',
+    status: 422,
+  },
   'upload-position': {
     message: 'The upload does not go on at this byte: {detail}',
     hint: 'Ask for the length with `HEAD /v1/files/<sha256>`, and go on from there.',

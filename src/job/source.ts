@@ -40,6 +40,11 @@ export interface Lease {
   /** For runners that communicate with the source during the run; absent if the job's data is all they need. */
   readonly exchange?: Exchange;
   report(progress: Progress): void;
+  /**
+   * Keeps files that the run made, by name, until the source has them: its outcome refers to them. Absent if the source takes no files. Rejects with
+   * `disk-full`.
+   */
+  keepFiles?(paths: ReadonlyMap<string, string>): Promise<JobFiles>;
   /** Reports that the run begins: time spent waiting for files or a slot does not count. */
   begin?(): void;
   /** Resolves once the outcome is safe in the outbox, from where the source delivers it. Never rejects. */
@@ -57,9 +62,11 @@ export interface TaskOrigin {
   blob(sha256: string, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array>;
 }
 
-/** The files of one job, and where their content comes from. */
+/** The files of one job and those that its parents made, and where their content comes from. */
 export interface FileOrigin {
   readonly files: JobFiles;
+  /** In the order of the job's parents; shorter, or empty, where the others have none. */
+  readonly parents: readonly JobFiles[];
   /** The bytes of one of them from `offset` to its end. Rejects with `file-…` or a link error. */
   open(sha256: string, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array>;
 }

@@ -1,4 +1,5 @@
 import { describeError, PeerworkError } from '../errors.js';
+import type { JobFiles } from '../job/files.js';
 import type { CheckedJob } from '../job/job-fields.js';
 import type { Value } from './driver.js';
 import { endRuns } from './end-runs.js';
@@ -11,12 +12,13 @@ import type { Adding } from './operations.js';
 import type { AddedJob } from './requests.js';
 import { groupsNamed, workgroupsNamed } from './rows-by-name.js';
 import { failWithoutRun, type RunEnd } from './run-end.js';
+import { storedJson } from './stored-json.js';
 import type { Transaction } from './transaction.js';
 import { weightColumns } from './weight.js';
 
 const ADDED = sized((count) => `SELECT ${RUN_COLUMNS} FROM job WHERE job.seq IN (${repeated('?', count)})`);
 
-const LATEST = `SELECT ${RUN_COLUMNS}, job.output, job.finished_at FROM job WHERE job.merge_key IS NOT NULL AND job.state = 'completed'
+const LATEST = `SELECT ${RUN_COLUMNS}, job.output, job.outcome_files, job.finished_at FROM job WHERE job.merge_key IS NOT NULL AND job.state = 'completed'
   AND job.channel = ? AND job.merge_key = ? AND job.finished_at >= ? ORDER BY job.finished_at DESC LIMIT 1`;
 
 /** Columns that differ for every job. */
@@ -113,6 +115,12 @@ export async function addJobs(transaction: Transaction, jobs: readonly CheckedJo
 }
 
 /** Inserts the rows. Returns a predicate for the indexes that were new. */
+interface LatestRow extends RunRow {
+  readonly output: string;
+  readonly outcome_files: string | null;
+  readonly finished_at: number;
+}
+
 async function insert(transaction: Transaction, rows: readonly Value[][]): Promise<(index: number) => boolean> {
   const first = rows[0]?.[0] as number;
   const shared = sharedBy(rows);
@@ -260,9 +268,9 @@ async function shareOutcomes(
   const ends: RunEnd[] = [];
   for (const row of rows) {
     const from = now - (windows.get(row.seq) ?? 0);
-    const [duplicate] = await transaction.all<RunRow & { output: string; finished_at: number }>(LATEST, [row.channel, row.merge_key, from]);
+    const [duplicate] = await transaction.all<LatestRow>(LATEST, [row.channel, row.merge_key, from]);
     if (duplicate === undefined) continue;
-    const { output, started_at: startedAt, finished_at: finishedAt } = duplicate;
+    const { output, outcome_files: files, started_at: startedAt, finished_at: finishedAt } = duplicate;
     ends.push({
       row,
       state: 'completed',
@@ -273,6 +281,7 @@ async function shareOutcomes(
       finishedAt,
       error: null,
       output,
+      ...(files !== null && { files: storedJson<JobFiles>(files) }),
       mergedWith: duplicate,
     });
   }

@@ -152,17 +152,28 @@ function checkStartable(
 /** A failed parent may have an output too, but children must not rely on it. */
 const PARENTS = sized(
   (count) => `SELECT edge.child, job.id, job.channel, job.data,
-  CASE WHEN job.state = 'completed' THEN job.output END AS output FROM edge JOIN job ON job.seq = edge.parent
+  CASE WHEN job.state = 'completed' THEN job.output END AS output,
+  CASE WHEN job.state = 'completed' THEN job.outcome_files END AS outcome_files FROM edge JOIN job ON job.seq = edge.parent
   WHERE edge.child IN (${repeated('?', count)}) ORDER BY edge.child, edge.place`,
 );
+
+interface ParentRow {
+  readonly child: number;
+  readonly id: string;
+  readonly channel: string;
+  readonly data: string;
+  readonly output: string | null;
+  readonly outcome_files: string | null;
+}
 
 async function parentsOf(transaction: Transaction, rows: readonly ReadyRow[]): Promise<Map<number, LeasedParent[]> | undefined> {
   const children = rows.filter(({ parents }) => parents > 0).map(({ seq }) => seq);
   if (children.length === 0) return undefined;
   const parents = new Map<number, LeasedParent[]>();
-  for (const { child, id, channel, data, output } of await transaction.allOf<LeasedParent & { child: number }>(PARENTS, children)) {
+  for (const { child, id, channel, data, output, outcome_files } of await transaction.allOf<ParentRow>(PARENTS, children)) {
     const list = parents.get(child);
-    const parent = { id, channel, data, output: output ?? 'null' };
+    const files = outcome_files === null ? {} : { files: storedJson<JobFiles>(outcome_files) };
+    const parent = { id, channel, data, output: output ?? 'null', ...files };
     if (list === undefined) parents.set(child, [parent]);
     else list.push(parent);
   }

@@ -17,13 +17,17 @@ const FIND = sized((count) => `SELECT seq, sha256, size FROM file WHERE sha256 I
 const USE = sized((count) => `UPDATE file SET used_at = ? WHERE seq IN (${repeated('?', count)})`);
 const ENTER = 'INSERT INTO file (seq, sha256, size, used_at) VALUES (?, ?, ?, ?) ON CONFLICT (sha256) DO NOTHING';
 const NAME = sized((count) => `INSERT INTO job_file (job, file) VALUES ${repeated('(?, ?)', count)} ON CONFLICT DO NOTHING`);
+const KEEP = 'UPDATE job SET outcome_files = ? WHERE seq = ?';
 const FORGET = sized((count) => `DELETE FROM job_file WHERE job IN (${repeated('?', count)})`);
 const UNUSED = `SELECT seq, sha256, size FROM file WHERE used_at < ? AND NOT EXISTS (SELECT 1 FROM job_file WHERE job_file.file = file.seq)
   ORDER BY used_at LIMIT ? FOR UPDATE SKIP LOCKED`;
 const REMOVE = sized((count) => `DELETE FROM file WHERE seq IN (${repeated('?', count)})`);
 const KNOWN = sized((count) => `SELECT seq FROM file WHERE seq IN (${repeated('?', count)})`);
 const SCHEDULED = `SELECT job FROM schedule WHERE job LIKE '%"files"%'`;
-const OF_LEASE = `SELECT job.files FROM job JOIN worker ON worker.seq = job.worker WHERE job.id = ? AND job.lease = ? AND job.state = 'leased' AND worker.id = ?`;
+const OF_LEASE = `SELECT job.seq, job.files FROM job JOIN worker ON worker.seq = job.worker
+  WHERE job.id = ? AND job.lease = ? AND job.state = 'leased' AND worker.id = ?`;
+const OF_PARENTS = `SELECT job.outcome_files AS files FROM edge JOIN job ON job.seq = edge.parent
+  WHERE edge.child = ? AND job.state = 'completed' AND job.outcome_files IS NOT NULL`;
 
 /** The entries of stored files. The content itself is in the file store. */
 export class FileEntries {
@@ -64,13 +68,15 @@ export class FileEntries {
     return new Set(rows.map(({ seq }) => seq));
   }
 
-  /** Returns a file of a job that this worker runs; undefined if it does not run it, or the job does not name the file. */
+  /** Returns a file of a job that this worker runs, or of its parents; undefined if it does not run it, or none of them has the file. */
   ofLease(worker: WorkerRef, { id, lease }: LeaseKey, sha256: string): Promise<StoredFile | undefined> {
     return this.#operations.run(1, async (transaction) => {
-      const [row] = await transaction.all<{ files: string | null }>(OF_LEASE, [id, lease, worker.id]);
-      const files = storedJson<JobFiles>(row?.files ?? '{}');
-      if (!Object.values(files).some((file) => file.sha256 === sha256)) return undefined;
-      return (await filesIn(transaction, [files])).get(sha256);
+      const [row] = await transaction.all<{ seq: number; files: string | null }>(OF_LEASE, [id, lease, worker.id]);
+      if (row === undefined) return undefined;
+      const named = [row, ...(await transaction.all<{ files: string | null }>(OF_PARENTS, [row.seq]))];
+      const all = named.flatMap(({ files }) => (files === null ? [] : [storedJson<JobFiles>(files)]));
+      const found = all.flatMap((files) => Object.values(files)).some((file) => file.sha256 === sha256);
+      return found ? (await filesIn(transaction, all)).get(sha256) : undefined;
     });
   }
 }
@@ -103,6 +109,12 @@ export async function nameFiles(transaction: Transaction, jobs: readonly NamingJ
     const list = padded(piece);
     await transaction.run(NAME(list.length), list.flat());
   }
+}
+
+/** Records the files that runs made, and notes that their jobs need them. Throws `file-unknown` for the first that is not stored. */
+export async function keepOutcomeFiles(transaction: Transaction, jobs: readonly NamingJob[], now: number): Promise<void> {
+  await nameFiles(transaction, jobs, now);
+  for (const { seq, files } of jobs) await transaction.run(KEEP, [JSON.stringify(files), seq]);
 }
 
 /** The first of these files that is not stored, in words; undefined if all are. */

@@ -43,10 +43,11 @@ ALTER TABLE job ADD COLUMN worker_loss INTEGER NOT NULL DEFAULT 0;
 
 /**
  * Files of jobs. The content is in the file store, under the hash and the number of the file's row; `job_file` says which jobs need it. `used_at`: when
- * it was stored or last named by a new job.
+ * it was stored or last named. `files` of a job go into its run, `outcome_files` came out of its last one.
  */
 const schema0008 = `
 ALTER TABLE job ADD COLUMN files TEXT;
+ALTER TABLE job ADD COLUMN outcome_files TEXT;
 CREATE TABLE file (
   seq INTEGER PRIMARY KEY,
   sha256 TEXT NOT NULL UNIQUE,

@@ -56,6 +56,8 @@ export interface LeasedParent {
   readonly channel: string;
   readonly data: string;
   readonly output: string;
+  /** Files that the parent made; absent if there are none. */
+  readonly files?: JobFiles;
 }
 
 /** Leases whose run time does not count at `now`. */

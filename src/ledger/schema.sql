@@ -81,7 +81,7 @@ CREATE TABLE job (
   error TEXT,
   data TEXT NOT NULL,
   output TEXT
-, name TEXT, lane INTEGER, plain INTEGER NOT NULL DEFAULT 1, parked TEXT CHECK (parked IN ('group', 'workgroup', 'twin')), parents INTEGER NOT NULL DEFAULT 0, parent_failure TEXT CHECK (parent_failure IN ('fail', 'wait', 'run')), persistent INTEGER NOT NULL DEFAULT 0, merged_with INTEGER, backoff_fixed INTEGER NOT NULL DEFAULT 0, meta TEXT, begun_at INTEGER, dated_at INTEGER, weight_part INTEGER NOT NULL DEFAULT 0, worker_loss INTEGER NOT NULL DEFAULT 0, files TEXT);
+, name TEXT, lane INTEGER, plain INTEGER NOT NULL DEFAULT 1, parked TEXT CHECK (parked IN ('group', 'workgroup', 'twin')), parents INTEGER NOT NULL DEFAULT 0, parent_failure TEXT CHECK (parent_failure IN ('fail', 'wait', 'run')), persistent INTEGER NOT NULL DEFAULT 0, merged_with INTEGER, backoff_fixed INTEGER NOT NULL DEFAULT 0, meta TEXT, begun_at INTEGER, dated_at INTEGER, weight_part INTEGER NOT NULL DEFAULT 0, worker_loss INTEGER NOT NULL DEFAULT 0, files TEXT, outcome_files TEXT);
 
 CREATE INDEX job_channel ON job (channel, seq);
 

@@ -46,7 +46,7 @@ const tables: readonly Table[] = [
     key: ['seq'],
     columns: [
       ...`seq id state pending grp workgroup weight weight_part attempts_made lease lease_until worker settled_lease settled_seq created_at started_at
-      finished_at lane plain parked parents merged_with begun_at dated_at error output`.split(/\s+/),
+      finished_at lane plain parked parents merged_with begun_at dated_at error output outcome_files`.split(/\s+/),
       ...storedFields.map(({ column }) => column),
     ],
   },

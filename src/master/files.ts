@@ -27,6 +27,7 @@ const SWEEP_MS = 3_600_000;
 const SWEEP_FILES = 256;
 /** Paths whose content is known: thousands of jobs may name the same one. */
 const MAX_KNOWN_PATHS = 10_000;
+const LEAST_FREE_BYTES = 256 * 1024 * 1024;
 const READ_BYTES = 1024 * 1024;
 /** Jobs whose files are stored side by side: they share the ledger's transactions. */
 const STORED_AT_ONCE = 8;
@@ -99,12 +100,12 @@ export class MasterFiles {
     return source;
   }
 
-  /** How much of this content is here: all of it, or what an upload that has not ended has brought. */
-  async lengthOf(sha256: string): Promise<{ readonly length: number; readonly complete: boolean }> {
+  /** How much of this content is here: all of it, or what an upload of this sender that has not ended has brought. */
+  async lengthOf(sha256: string, sender = ''): Promise<{ readonly length: number; readonly complete: boolean }> {
     const { ledger, store, clock } = this.#options;
     const found = await ledger.files.use(sha256, clock.now());
     if (found !== undefined) return { length: found.size, complete: true };
-    const upload = await store.upload(sha256);
+    const upload = await store.upload(uploadName(sha256, sender));
     await upload.leave();
     return { length: upload.length, complete: false };
   }
@@ -117,13 +118,15 @@ export class MasterFiles {
     sha256: string,
     { offset, size }: { readonly offset: number; readonly size: number | undefined },
     source: AsyncIterable<Uint8Array>,
+    sender = '',
   ): Promise<{ readonly length: number; readonly complete: boolean }> {
     const { ledger, store, clock } = this.#options;
     const found = await ledger.files.use(sha256, clock.now());
     if (found !== undefined) return { length: found.size, complete: true };
-    const upload = await store.upload(sha256);
+    const upload = await store.upload(uploadName(sha256, sender));
     try {
       if (upload.length !== offset) throw new PeerworkError('upload-position', `${upload.length} bytes are here, not ${offset}`);
+      await this.#checkRoom((size ?? 0) - offset);
       await append(upload, source, size ?? MAX_FILE_BYTES);
       if (size !== undefined && upload.length < size) return { length: upload.length, complete: false };
       const { size: length } = await this.#finish(upload, sha256);
@@ -205,6 +208,12 @@ export class MasterFiles {
     }
   }
 
+  /** Rejects with `disk-full` rather than fill the disk, where the ledger may be too. */
+  async #checkRoom(bytes: number): Promise<void> {
+    const free = await this.#options.store.freeBytes();
+    if (free - bytes < LEAST_FREE_BYTES) throw new PeerworkError('disk-full', `${free} bytes are left for files of jobs`);
+  }
+
   /** Once, after the last part: parts may be many. */
   async #finish(upload: Upload, announced: string): Promise<FileRef> {
     const hash = createHash('sha256');
@@ -259,6 +268,11 @@ export class MasterFiles {
       });
     }
   }
+}
+
+/** Two Workers may send the same content at once, each at its own pace. */
+function uploadName(sha256: string, sender: string): string {
+  return sender === '' ? sha256 : `${sha256}-${createHash('sha256').update(sender).digest('hex').slice(0, 16)}`;
 }
 
 async function append(

@@ -1,6 +1,7 @@
 import { type Clock, systemClock } from '../clock.js';
 import { DEFAULT_LEDGER } from '../config/defaults.js';
 import { asPeerworkError, PeerworkError } from '../errors.js';
+import type { FileRef } from '../job/files.js';
 import type { Json, SettledJob } from '../job/job.js';
 import { GuardedEmitter } from '../kit/guarded-emitter.js';
 import { omitNull, type WithoutNull } from '../kit/omit.js';
@@ -111,6 +112,14 @@ export class Master extends GuardedEmitter<MasterEvents> {
   }
 
   /** Returns the record of a job; undefined if the id is unknown. */
+  /** The content of a stored file, such as one that a job made: `outcome.files[name]`. Rejects with `file-unknown`. */
+  async *readFile({ sha256, size }: FileRef): AsyncGenerator<Uint8Array, void, undefined> {
+    const { files } = (await this.#starting).service;
+    const found = await files.content(sha256);
+    if (found === undefined) throw new PeerworkError('file-unknown', `SHA-256 ${sha256}`);
+    yield* found.read(0, size);
+  }
+
   async get(id: string): Promise<JobRecord | undefined> {
     return (await this.#starting).ledger.get(id);
   }

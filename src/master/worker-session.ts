@@ -12,7 +12,9 @@ import {
   requestFileArgs,
   requestWorkArgs,
   shareResultsArgs,
+  type UploadFileAnswer,
   type UploadResultAnswer,
+  uploadFileArgs,
   uploadResultArgs,
   type WorkItem,
 } from '../job/verbs.js';
@@ -113,6 +115,7 @@ export class WorkerSession {
           return this.#options.files.read(this.worker, key, sha256, offset);
         }),
       uploadResult: (args, signal, upload) => this.#counted(() => this.#uploadResult(args, signal, upload)),
+      uploadFile: (args, _signal, upload) => this.#counted(() => this.#uploadFile(args, upload)),
       openTunnel: (args, signal, upload) => this.#counted(() => this.#options.tunnels.open(this.worker, args, signal, upload)),
     },
   };
@@ -223,6 +226,21 @@ export class WorkerSession {
     }
   }
 
+  /** Content of a file that a run made; its outcome comes afterwards. What has arrived stays, should the link end. */
+  async *#uploadFile(args: unknown, upload: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    const { file, ...key } = checked(uploadFileArgs, args);
+    const { service } = this.#options;
+    const [lost] = await service.extend(this.worker, [key], { ended: [key] });
+    if (lost !== undefined) {
+      this.forget(key);
+      throw new PeerworkError('cancelled');
+    }
+    const upTo = await service.files.lengthOf(file.sha256, this.worker.id);
+    yield lineOf(upTo);
+    if (!upTo.complete)
+      yield lineOf(await service.files.receive(file.sha256, { offset: upTo.length, size: file.size }, upload, this.worker.id));
+  }
+
   /** Replies only once the reports are in the ledger: until then the worker keeps them. */
   async #report(args: unknown): Promise<unknown> {
     const { service } = this.#options;
@@ -264,10 +282,10 @@ export class WorkerSession {
   }
 }
 
-function lineOf(message: UploadResultAnswer): Uint8Array {
+function lineOf(message: UploadResultAnswer | UploadFileAnswer): Uint8Array {
   return Buffer.from(`${JSON.stringify(message)}\n`);
 }
 
-function parentOutput({ id, channel, data, output }: LeasedParent): ParentOutput {
-  return { id, channel, data: storedJson<Json>(data), output: storedJson<Json>(output) };
+function parentOutput({ data, output, ...parent }: LeasedParent): ParentOutput {
+  return { ...parent, data: storedJson<Json>(data), output: storedJson<Json>(output) };
 }

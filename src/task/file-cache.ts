@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto';
 import { chmod, type FileHandle, mkdir, open, readdir, rename, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PeerworkError } from '../errors.js';
-import type { FileRef } from '../job/files.js';
+import type { FileRef, JobFiles } from '../job/files.js';
+import type { FilePaths, RunFiles } from '../job/runner.js';
 import type { FileOrigin } from '../job/source.js';
 import { clearAway } from '../kit/clearing.js';
 import { diskError, isMissing } from '../kit/system-error.js';
@@ -21,8 +22,7 @@ export interface FileCacheOptions {
 
 /** The files of one job on this machine. */
 export interface CachedFiles {
-  /** Absolute paths by name. */
-  readonly paths: Readonly<Record<string, string>>;
+  readonly paths: RunFiles;
   /** They may be evicted from now on. */
   release(): void;
 }
@@ -59,15 +59,15 @@ export class FileCache {
   async fetch(origin: FileOrigin, signal: AbortSignal): Promise<CachedFiles> {
     this.#ready ??= this.#prepare();
     await this.#ready;
-    const named = Object.entries(origin.files);
-    const release = this.#quota.pin(named.map(([, { sha256 }]) => sha256));
+    const all = [origin.files, ...origin.parents].flatMap((files) => Object.values(files));
+    const release = this.#quota.pin(all.map(({ sha256 }) => sha256));
     try {
-      const queue = new Map(named.map(([, file]) => [file.sha256, file])).values();
+      const queue = new Map(all.map((file) => [file.sha256, file])).values();
       const lane = async () => {
         for (const file of queue) await this.#have(file, origin, signal);
       };
       await Promise.all(Array.from({ length: AT_ONCE }, lane));
-      return { paths: Object.fromEntries(named.map(([name, { sha256 }]) => [name, this.#path(sha256)])), release };
+      return { paths: { own: this.#pathsOf(origin.files), parents: origin.parents.map((files) => this.#pathsOf(files)) }, release };
     } catch (error) {
       release();
       throw error;
@@ -184,6 +184,10 @@ export class FileCache {
     if (found === undefined) return;
     if (found.mtimeMs < Date.now() - KEEP_PARTS_MS) await clearAway(path, this.#log);
     else if (isAbandoned(name)) await rename(path, join(this.#arriving, `${name.slice(0, 64)}.part`)).catch(() => {}); // likewise
+  }
+
+  #pathsOf(files: JobFiles): FilePaths {
+    return Object.fromEntries(Object.entries(files).map(([name, { sha256 }]) => [name, this.#path(sha256)]));
   }
 
   #path(sha256: string): string {

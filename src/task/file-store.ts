@@ -7,6 +7,8 @@ export interface FileStore {
   upload(name: string): Promise<Upload>;
   /** The content from `offset` up to `end`, default to its end. Rejects with `file-lost`. */
   read(key: string, offset?: number, end?: number): AsyncIterable<Uint8Array>;
+  /** How many bytes it can take; as an estimate. */
+  freeBytes(): Promise<number>;
   remove(key: string): Promise<void>;
   /** The keys of entries that were stored before this instant of the wall clock. */
   keys(before: number): AsyncIterable<string>;

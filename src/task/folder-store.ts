@@ -1,4 +1,4 @@
-import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { PeerworkError } from '../errors.js';
 import { removeTree } from '../kit/remove-tree.js';
@@ -61,6 +61,13 @@ export class FolderStore implements FileStore {
     } finally {
       await handle.close();
     }
+  }
+
+  async freeBytes(): Promise<number> {
+    this.#ready ??= this.#prepare();
+    await this.#ready;
+    const { bavail, bsize } = await statfs(this.#folder);
+    return bavail * bsize;
   }
 
   async remove(key: string): Promise<void> {

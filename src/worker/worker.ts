@@ -12,6 +12,7 @@ import { type Log, logOf } from '../log.js';
 import { keepInspectorShut } from '../sandbox/inspector.js';
 import type { MasterSource, WorkerFacts } from '../sources/master/master-source.js';
 import { Outbox } from '../sources/outbox.js';
+import { OutgoingFiles } from '../sources/outgoing-files.js';
 import { loadOrCreateKeyFile } from '../swarm/key-file.node.js';
 import { parseToken, type Token } from '../swarm/token.js';
 import type { FileCache } from '../task/file-cache.js';
@@ -137,11 +138,21 @@ export class Worker extends GuardedEmitter<WorkerEvents> {
       const keys = loadOrCreateKeyFile(home.keyFile);
       if (this.#token !== undefined) {
         const outbox = await Outbox.open({ ...shared, folder: home.outbox, key: keys.secret });
+        const outgoing = await OutgoingFiles.open({ folder: home.outgoing, key: keys.secret, log: this.#log }, outbox.pending());
         const facts = async () => {
           await runners.taskModules;
           return this.#describe(runners.ready);
         };
-        const source = joinMaster({ ...shared, token: this.#token, identity: keys.keyPair, name: worker, outbox, facts, options });
+        const source = joinMaster({
+          ...shared,
+          token: this.#token,
+          identity: keys.keyPair,
+          name: worker,
+          outbox,
+          outgoing,
+          facts,
+          options,
+        });
         master = { source, outbox };
         this.#listen(source);
         source.start();

@@ -1,8 +1,9 @@
 import t, { type Test } from 'tap';
+import type { Settlement } from '../../src/job/verbs.js';
 import type { Driver } from '../../src/ledger/driver.js';
 import type { Ledger } from '../../src/ledger/ledger.js';
 import { engines } from './engines.js';
-import { ann, ben, claimOne, completed, NOW } from './verbs.js';
+import { ann, ben, claimOne, completed, failed, NOW } from './verbs.js';
 
 const DAY = 86_400_000;
 const refOf = (digit: string, size = 3) => ({ sha256: digit.repeat(64), size });
@@ -90,5 +91,53 @@ for (const engine of engines) {
     await ledger.settle(ann, [completed(y, 1, { children: [{ id: 'lost', data: 1, files: { in: refOf('e') } }] })], NOW);
     t.match(await ledger.get('y'), { state: 'failed', error: { code: 'children-invalid', message: /file that is not stored/ } });
     t.equal(await ledger.get('lost'), undefined);
+  });
+
+  test('files that a run made: with the outcome, for its children and its duplicates, until the job starts over', async (t, ledger) => {
+    const made = { 'a.txt': refOf('a') };
+    await ledger.add(
+      [
+        { id: 'x', data: 1, key: 'k' },
+        { id: 'child', data: 1, parents: ['x'] },
+        { id: 'same', data: 1, key: 'k', priority: -1 },
+      ],
+      NOW,
+    );
+    const x = await claimOne(ledger);
+    const outcome = completed(x, 1);
+    const withFiles = { ...outcome, outcome: { ...outcome.outcome, files: made } } as Settlement;
+    await t.rejects(ledger.settle(ann, [withFiles], NOW), { code: 'file-unknown' });
+    t.match(await ledger.get('x'), { state: 'leased' }, 'never counted as delivered before its files are here');
+    await enter(ledger, refOf('a'));
+    t.same(await ledger.settle(ann, [withFiles], NOW), ['settled']);
+    t.same(await ledger.settle(ann, [withFiles], NOW), ['duplicate']);
+    t.match(await ledger.get('x'), { settled: { files: made } });
+    t.match(await ledger.get('same'), { state: 'completed', settled: { files: made } }, 'a duplicate shares them');
+    t.match((await ledger.settledAfter(0, 10)).find(({ job }) => job.id === 'x')?.job.files, made);
+    const child = await claimOne(ledger);
+    t.match(child.parents, [{ id: 'x', files: made }]);
+    t.match(await ledger.files.ofLease(ann, child, refOf('a').sha256), refOf('a'), 'the child may fetch them');
+    t.equal(await ledger.files.ofLease(ben, child, refOf('a').sha256), undefined);
+    await ledger.add([{ id: 'later', data: 1, key: 'k', keyWindowMs: 1_000 }], NOW);
+    t.match(await ledger.get('later'), { state: 'completed', settled: { files: made } }, 'and so does a later duplicate');
+    t.same(await ledger.files.sweep(NOW + DAY, 10), [], 'they stay with the jobs');
+    await ledger.reset(['x'], NOW);
+    t.notOk('settled' in ((await ledger.get('x')) ?? {}));
+    const again = await claimOne(ledger);
+    await ledger.settle(ann, [completed(again, 1)], NOW);
+    t.equal((await ledger.get('x'))?.settled?.files, undefined, 'the next run has made none');
+  });
+
+  test('a failed run keeps its files only if the job has failed with it', async (t, ledger) => {
+    await enter(ledger, refOf('a'));
+    await ledger.add([{ id: 'x', data: 1, attempts: 2, backoffMs: 0 }], NOW);
+    const fails = async () => {
+      const settlement = failed(await claimOne(ledger));
+      await ledger.settle(ann, [{ ...settlement, outcome: { ...settlement.outcome, files: { a: refOf('a') } } } as Settlement], NOW);
+    };
+    await fails();
+    t.match(await ledger.get('x'), { state: 'ready' });
+    await fails();
+    t.match(await ledger.get('x'), { state: 'failed', settled: { files: { a: refOf('a') } } });
   });
 }

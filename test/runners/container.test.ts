@@ -56,7 +56,7 @@ if (lab !== undefined) {
     const content = join(stage.folder, 'content');
     writeFileSync(content, 'of the job', { mode: 0o444 });
     const script = 'cat $PEERWORK_FILES/in/a.txt; (echo x > $PEERWORK_FILES/in/a.txt) 2>/dev/null || echo; echo refused';
-    const outcome = await stage.run(shell(script), { context: { files: { 'in/a.txt': content } } });
+    const outcome = await stage.run(shell(script), { context: { files: { own: { 'in/a.txt': content }, parents: [] } } });
     t.match(summary(outcome), { stdout: 'of the job\nrefused\n' });
     t.equal(readFileSync(content, 'utf8'), 'of the job');
     t.match(summary(await stage.run(shell('echo $(printenv PEERWORK_FILES || echo none)'))), { stdout: 'none\n' });

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { Grid, packageRoot } from '../lab/grid.js';
@@ -182,4 +182,182 @@ t.test('a file on a slow line crosses it once, though the Worker is killed on th
     { id: 'a', state: 'completed', output: { 'in/a.bin': { sha256: shaOf(content), size: 6_000_000 } } },
   ]);
   t.ok(down + lostDown < 1.25 * content.length, `${down + lostDown} bytes for ${content.length}`);
+});
+
+/** Leaves files in every way there is; `bad` what cannot be returned. */
+const MAKER = `
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+export default async ({ bytes, bad, fail }, context) => {
+  if (bad) { writeFileSync(join(context.outdir, 'a:b'), 'x'); return 1; }
+  mkdirSync(join(context.outdir, 'sub'));
+  writeFileSync(join(context.outdir, 'sub', 'big.bin'), Buffer.alloc(bytes, 'ab'));
+  await context.attach('bytes.txt', Buffer.from('bytes'));
+  writeFileSync('made.txt', 'made');
+  await context.attach('path.txt', join(context.workdir, 'made.txt'));
+  await context.attach('stream.txt', (async function* () { yield Buffer.from('str'); yield Buffer.from('eam'); })());
+  if (fail) throw new Error('after the files');
+  return Object.keys(context).length;
+};
+`;
+
+t.test('files that a run leaves come back with its outcome: in a folder, over HTTP and by the command line', async (t) => {
+  const grid = new Grid();
+  t.teardown(() => grid.close());
+  mkdirSync(join(grid.folder, 'task'));
+  writeFileSync(join(grid.folder, 'task', 'task.mjs'), MAKER);
+  const jobs = [
+    { id: 'one', data: { bytes: 3_500_000 } },
+    { id: 'Two/../x', data: { bytes: 10 } },
+    { id: 'bad', data: { bad: true } },
+    { id: 'failing', data: { bytes: 10, fail: true }, attempts: 1 },
+  ];
+  writeFileSync(join(grid.folder, 'jobs.ndjson'), jobs.map((job) => JSON.stringify(job)).join('\n'));
+  await grid.tracker();
+  const args = [
+    '--input',
+    'jobs.ndjson',
+    '--stay',
+    '--ledger',
+    'sqlite:l.db',
+    '--output',
+    'out.ndjson',
+    '--output-dir',
+    'made',
+    '--http',
+    '127.0.0.1:0',
+  ];
+  const { program, token } = await grid.master(['--task', 'task', ...args]);
+  grid.worker(token, 'w', ['--concurrency', '1']);
+  await until(
+    () => readdirSync(grid.folder).includes('out.ndjson') && grid.outcomes('out.ndjson').length >= 4,
+    20,
+    () => program.text,
+  );
+  const outcomes = new Map(grid.outcomes('out.ndjson').map((outcome) => [outcome.id, outcome]));
+  const big = Buffer.alloc(3_500_000, 'ab');
+  t.match(outcomes.get('one'), {
+    state: 'completed',
+    files: {
+      'sub/big.bin': { sha256: shaOf(big), size: big.length },
+      'bytes.txt': { size: 5 },
+      'path.txt': { sha256: shaOf('made') },
+      'stream.txt': { size: 6 },
+    },
+  });
+  t.match(outcomes.get('bad'), {
+    state: 'failed',
+    error: { code: 'files-invalid', message: /"a:b": it has a character that Windows/ },
+    attempts: 1,
+  });
+  t.match(outcomes.get('failing'), { state: 'failed', error: { code: 'task-threw' }, files: { 'bytes.txt': { size: 5 } } });
+  const made = readdirSync(join(grid.folder, 'made')).sort();
+  t.match(made, [/^Two_x~[0-9a-f]{16}$/, 'failing', 'one']);
+  t.equal(shaOf(readFileSync(join(grid.folder, 'made', 'one', 'sub', 'big.bin'))), shaOf(big));
+  t.equal(readFileSync(join(grid.folder, 'made', 'one', 'stream.txt'), 'utf8'), 'stream');
+  const url = (await program.line(/http:\/\/[^ ]+/)).match(/http:\/\/[\d.:]+/)?.[0] ?? '';
+  const part = await fetch(`${url}/v1/jobs/one/files/sub/big.bin`, { headers: { range: 'bytes=1-4' } });
+  t.match([part.status, await part.text(), part.headers.get('content-disposition')], [206, 'baba', 'attachment']);
+  t.equal((await fetch(`${url}/v1/jobs/one/files/none`)).status, 404);
+  const [file, script] = [process.execPath, join(packageRoot, 'bin', 'peerwork.js')];
+  execFileSync(file, [script, 'job', 'Two/../x', '--api', url, '--files', 'saved'], { cwd: grid.folder, stdio: 'pipe' });
+  t.same(readdirSync(join(grid.folder, 'saved'), { recursive: true, encoding: 'utf8' }).sort(), [
+    'bytes.txt',
+    'path.txt',
+    'stream.txt',
+    'sub',
+    'sub/big.bin',
+  ]);
+  await until(
+    () => readdirSync(join(grid.folder, 'w', '.peerwork', 'workers', '1', 'outgoing')).length === 0,
+    20,
+    () => 'files of outcomes that are delivered stay on the Worker',
+  );
+});
+
+t.test('a graph of files: what a parent made is read by its children, and handed on', async (t) => {
+  const grid = new Grid();
+  t.teardown(() => grid.close());
+  mkdirSync(join(grid.folder, 'task'));
+  const task = `
+    import { readFileSync } from 'node:fs';
+    export default async ({ text, on }, { attach, parents, files, fileRef, spawn }) => {
+      if (text !== undefined) return void (await attach('text.txt', Buffer.from(text)));
+      if (on !== undefined) return readFileSync(files['given.txt'], 'utf8');
+      spawn({ id: 'on', data: { on: true }, files: { 'given.txt': fileRef(parents[1].files['text.txt']) } });
+      return parents.map(({ files }) => readFileSync(files['text.txt'], 'utf8')).join(' ');
+    };`;
+  writeFileSync(join(grid.folder, 'task', 'task.mjs'), task);
+  const jobs = [
+    { id: 'join', data: {}, parents: ['a', 'b'] },
+    { id: 'a', data: { text: 'one' } },
+    { id: 'b', data: { text: 'two' } },
+  ];
+  writeFileSync(join(grid.folder, 'jobs.ndjson'), jobs.map((job) => JSON.stringify(job)).join('\n'));
+  await grid.tracker();
+  const args = ['--input', 'jobs.ndjson', '--stay', '--ledger', 'memory:', '--output', 'out.ndjson', '--http', '127.0.0.1:0'];
+  const { program, token } = await grid.master(['--task', 'task', ...args]);
+  grid.worker(token, 'w');
+  await until(
+    () => readdirSync(grid.folder).includes('out.ndjson') && grid.outcomes('out.ndjson').length >= 3,
+    20,
+    () => program.text,
+  );
+  t.match(
+    grid.outcomes('out.ndjson').find(({ id }) => id === 'join'),
+    { state: 'completed', output: 'one two' },
+  );
+  const url = (await program.line(/http:\/\/[^ ]+/)).match(/http:\/\/[\d.:]+/)?.[0] ?? '';
+  const get = async () => (await fetch(`${url}/v1/jobs/on`)).json();
+  await until(
+    async () => (await get()).state === 'completed',
+    20,
+    () => program.text,
+  );
+  t.equal((await get()).settled.output, 'two');
+});
+
+t.test('a file that a run made crosses a slow line once, though the Worker is killed on the way, and then the Master', async (t) => {
+  if (!requireTools(t, slowLineTools, { root: true })) return;
+  const line = await SlowLine.open({ upMbit: 8 });
+  const grid = new Grid();
+  t.teardown(async () => {
+    await grid.close();
+    await line.close();
+  });
+  mkdirSync(join(grid.folder, 'task'));
+  const task = `
+    import { createHash, randomBytes } from 'node:crypto';
+    export default async (_, { attach, attempt }) => {
+      const content = randomBytes(6_000_000);
+      await attach('random.bin', content);
+      return { attempt, sha256: createHash('sha256').update(content).digest('hex') };
+    };`;
+  writeFileSync(join(grid.folder, 'task', 'task.mjs'), task);
+  writeFileSync(join(grid.folder, 'jobs.ndjson'), JSON.stringify({ id: 'a', data: {} }));
+  const inFar = { prefix: line.inside('far') };
+  await grid.tracker(0, { ...inFar, host: line.address('far') });
+  const files = ['--output', 'out.ndjson', '--output-dir', 'made'];
+  const args = ['--task', 'task', '--input', 'jobs.ndjson', ...files, '--ledger', 'sqlite:l.db', '--lease-ms', '20000'];
+  const first = await grid.master(args, inFar);
+  const start = () => grid.worker(first.token, 'w', ['--concurrency', '1'], { prefix: line.inside('near') });
+  const carried = (bytes: number) =>
+    until(
+      async () => (await line.count()).up > bytes,
+      60,
+      () => first.program.text,
+    );
+  const worker = start();
+  await carried(2_000_000);
+  await worker.stop('SIGKILL');
+  start();
+  await carried(4_000_000);
+  await first.program.stop('SIGKILL');
+  const second = await grid.master(args, inFar);
+  t.equal((await second.program.ended).code, 0, second.program.text);
+  const { up, lostUp } = await line.count();
+  const [outcome] = grid.outcomes('out.ndjson') as { state: string; attempts: number; output: { attempt: number; sha256: string } }[];
+  t.match(outcome, { state: 'completed', attempts: 1, output: { attempt: 1 } }, 'the run that made it counts');
+  t.equal(shaOf(readFileSync(join(grid.folder, 'made', 'a', 'random.bin'))), outcome?.output.sha256);
+  t.ok(up + lostUp < 1.3 * 6_000_000, `${up + lostUp} bytes for 6,000,000`);
 });

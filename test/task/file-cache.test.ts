@@ -12,6 +12,7 @@ const never = new AbortController().signal;
 /** A Master that has these contents; counts the bytes that it sends. */
 class Origin {
   readonly files: Record<string, { sha256: string; size: number }> = {};
+  readonly parents = [];
   readonly #contents = new Map<string, Buffer>();
   sent = 0;
   offsets: number[] = [];
@@ -49,11 +50,11 @@ t.test('files are fetched once, whatever jobs and names they have, and nobody ca
   const { cache } = openCache(t);
   const origin = new Origin().add('a.txt', 'alpha').add('in/b.txt', 'beta').add('same.txt', 'alpha');
   const first = await cache.fetch(origin, never);
-  t.equal(readFileSync(first.paths['a.txt'] ?? '', 'utf8'), 'alpha');
-  t.equal(readFileSync(first.paths['in/b.txt'] ?? '', 'utf8'), 'beta');
-  t.equal(first.paths['same.txt'], first.paths['a.txt']);
+  t.equal(readFileSync(first.paths.own['a.txt'] ?? '', 'utf8'), 'alpha');
+  t.equal(readFileSync(first.paths.own['in/b.txt'] ?? '', 'utf8'), 'beta');
+  t.equal(first.paths.own['same.txt'], first.paths.own['a.txt']);
   t.equal(origin.sent, 9);
-  t.equal(statSync(first.paths['a.txt'] ?? '').mode & 0o222, 0);
+  t.equal(statSync(first.paths.own['a.txt'] ?? '').mode & 0o222, 0);
   const [one, two] = await Promise.all([cache.fetch(origin, never), cache.fetch(origin, never)]);
   t.same([one.paths, two.paths], [first.paths, first.paths]);
   t.equal(origin.sent, 9, 'nothing is sent again');
@@ -75,7 +76,9 @@ t.test('a cut link costs nothing of what has come, in this process and in the ne
   await t.rejects(cache.fetch(origin, never), { code: 'link-lost' });
   origin.cutAfter = Number.POSITIVE_INFINITY;
   const later = openCache(t, { folder }).cache;
-  const { paths } = await later.fetch(origin, never);
+  const {
+    paths: { own: paths },
+  } = await later.fetch(origin, never);
   t.equal(statSync(paths['a'] ?? '').size, 50_000);
   t.same(origin.offsets, [0, 20_000, 40_000]);
   t.equal(origin.sent, 50_000);
@@ -102,7 +105,9 @@ t.test('other content is refused: what came damaged is fetched again, and twice 
     times += 1;
     return times === 1 ? Buffer.alloc(content.length, 'y') : content;
   };
-  const { paths } = await cache.fetch(origin, never);
+  const {
+    paths: { own: paths },
+  } = await cache.fetch(origin, never);
   t.equal(readFileSync(paths['a'] ?? '', 'utf8'), 'x'.repeat(5_000));
   t.match(warnings, [/arrived damaged/]);
   for (const instead of [
@@ -120,11 +125,13 @@ t.test('other content is refused: what came damaged is fetched again, and twice 
 t.test('a file that somebody has altered between two Workers is found, and fetched again', async (t) => {
   const { folder, cache } = openCache(t);
   const origin = new Origin().add('a', 'alpha');
-  const { paths } = await cache.fetch(origin, never);
+  const {
+    paths: { own: paths },
+  } = await cache.fetch(origin, never);
   chmodSync(paths['a'] ?? '', 0o600);
   writeFileSync(paths['a'] ?? '', 'gamma');
   const again = await openCache(t, { folder }).cache.fetch(origin, never);
-  t.equal(readFileSync(again.paths['a'] ?? '', 'utf8'), 'alpha');
+  t.equal(readFileSync(again.paths.own['a'] ?? '', 'utf8'), 'alpha');
 });
 
 t.test('the quota: what was used longest ago goes, what a job uses stays', async (t) => {
@@ -133,12 +140,12 @@ t.test('the quota: what was used longest ago goes, what a job uses stays', async
   const a = await fetched('a');
   (await fetched('b')).release();
   const c = await fetched('c');
-  t.ok(existsSync(a.paths['a'] ?? ''), 'in use');
-  t.ok(existsSync(c.paths['c'] ?? ''));
+  t.ok(existsSync(a.paths.own['a'] ?? ''), 'in use');
+  t.ok(existsSync(c.paths.own['c'] ?? ''));
   await t.rejects(fetched('d'), { code: 'disk-full' });
   a.release();
   (await fetched('d')).release();
-  t.notOk(existsSync(a.paths['a'] ?? ''));
+  t.notOk(existsSync(a.paths.own['a'] ?? ''));
 });
 
 t.test('a caller that gives up does not take the file from others', async (t) => {
@@ -149,5 +156,5 @@ t.test('a caller that gives up does not take the file from others', async (t) =>
   const staying = cache.fetch(origin, never);
   leaving.abort();
   await t.rejects(gone);
-  t.equal(statSync((await staying).paths['a'] ?? '').size, 50_000);
+  t.equal(statSync((await staying).paths.own['a'] ?? '').size, 50_000);
 });

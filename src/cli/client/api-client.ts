@@ -40,6 +40,11 @@ export class ApiClient {
     return (bytes.length === 0 ? undefined : parsed(bytes)) as T;
   }
 
+  /** The bytes of a response as they come. */
+  async *bytes(path: string): AsyncGenerator<Uint8Array, void, undefined> {
+    yield* this.#body(await this.send('GET', path), undefined);
+  }
+
   /** Sends a request. Resolves with a successful response, to be read as a stream. */
   async send(method: string, path: string, init: RequestInit = {}): Promise<Response> {
     let response: Response;

@@ -40,6 +40,7 @@ export const clientCommands = {
     summary: 'Show one job, follow its log, or cancel, retry, reset or delete it.',
     arguments: [['<id>', 'The job, or the beginning of its id.']],
     flags: [
+      ['--files <folder>', 'Write the files that it made into this folder.'],
       ['--follow', 'Print log and progress until it has ended; exit code 1 unless it completed.'],
       ['--cancel', 'End it, also while it runs.'],
       ['--retry', 'It waits again, with all its attempts.'],

@@ -1,8 +1,9 @@
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyReply } from 'fastify';
 import { PeerworkError } from '../../errors.js';
 import { MAX_FILE_BYTES } from '../../job/limits.js';
+import type { MasterFiles } from '../files.js';
 import type { ApiContext } from './context.js';
 import { about, object } from './route.js';
 
@@ -12,12 +13,24 @@ const RANGE = /^bytes (\d{1,16})-(\d{1,16})\/(\d{1,16})$/;
 const params = { type: 'object', required: ['sha256'], properties: { sha256: { type: 'string', pattern: '^[0-9a-f]{64}$' } } };
 const received = object({ length: { type: 'integer' }, complete: { type: 'boolean' } });
 
+const ofJobParams = {
+  type: 'object',
+  required: ['id', '*'],
+  properties: { id: { type: 'string', minLength: 1, maxLength: 200 }, '*': { type: 'string', maxLength: 600 } },
+};
+
+interface OfJob {
+  Params: { readonly id: string; readonly '*': string };
+}
 interface Named {
   Params: { readonly sha256: string };
 }
 
 /** Content for the files of jobs, by its hash. Parts of it may come in several requests (RFC 9110, 14.5). */
-export function fileRoutes(app: FastifyInstance, { service: { files }, options: { streamIdleMs: idleMs = 60_000 } }: ApiContext): void {
+export function fileRoutes(
+  app: FastifyInstance,
+  { service: { files, ledger, clock }, options: { streamIdleMs: idleMs = 60_000 } }: ApiContext,
+): void {
   void app.register(async (scoped) => {
     scoped.removeAllContentTypeParsers();
     scoped.addContentTypeParser('*', (_request, payload, done) => done(null, payload));
@@ -48,20 +61,38 @@ export function fileRoutes(app: FastifyInstance, { service: { files }, options: 
       type: BINARY,
       response: { type: 'string', format: 'binary' },
     }),
-    async ({ params: { sha256 }, headers }, reply) => {
-      const found = await files.content(sha256);
-      if (found === undefined) throw new PeerworkError('file-unknown', `SHA-256 ${sha256}`);
-      const { size } = found;
-      const range = rangeOf(headers.range, size);
-      const { from, to } = range ?? { from: 0, to: size };
-      reply
-        .type(BINARY)
-        .header('accept-ranges', 'bytes')
-        .header('content-length', to - from);
-      if (range !== undefined) reply.code(206).header('content-range', `bytes ${from}-${to - 1}/${size}`);
-      return reply.send(Readable.from(found.read(from, to)));
+    ({ params: { sha256 }, headers }, reply) => sendContent(files, sha256, headers.range, reply),
+  );
+  app.get<OfJob>(
+    '/v1/jobs/:id/files/*',
+    about('read', TAG, 'A file that a job made, by its name; a `Range` of bytes if asked for', {
+      params: ofJobParams,
+      type: BINARY,
+      response: { type: 'string', format: 'binary' },
+    }),
+    async ({ params, headers }, reply) => {
+      const job = await ledger.get(params.id, clock.now());
+      if (job === undefined) throw new PeerworkError('job-unknown', params.id);
+      const name = params['*'];
+      const made = job.settled?.files ?? {};
+      const file = Object.hasOwn(made, name) ? made[name] : undefined;
+      if (file === undefined) throw new PeerworkError('file-unknown', `${params.id} has made no file ${name.slice(0, 200)}`);
+      return sendContent(files, file.sha256, headers.range, reply);
     },
   );
+}
+
+/** Never as a page: what a Worker made must not run in the origin of the dashboard. */
+async function sendContent(files: MasterFiles, sha256: string, wanted: string | undefined, reply: FastifyReply): Promise<FastifyReply> {
+  const found = await files.content(sha256);
+  if (found === undefined) throw new PeerworkError('file-unknown', `SHA-256 ${sha256}`);
+  const { size } = found;
+  const range = rangeOf(wanted, size);
+  const { from, to } = range ?? { from: 0, to: size };
+  const length = to - from;
+  reply.type(BINARY).header('content-disposition', 'attachment').header('accept-ranges', 'bytes').header('content-length', length);
+  if (range !== undefined) reply.code(206).header('content-range', `bytes ${from}-${to - 1}/${size}`);
+  return reply.send(Readable.from(found.read(from, to)));
 }
 
 /** A single range of RFC 9110, 14.1.2; undefined is all. Throws `request-invalid` for one that is not within the content. */

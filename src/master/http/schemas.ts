@@ -118,13 +118,14 @@ const shared: Readonly<Record<string, Schema>> = {
       id: text,
       state: oneOf('completed', 'failed', 'cancelled'),
       output: anyJson,
+      files: kinds.files,
       error,
       attempts: integer,
       worker: text,
       startedAt: instant,
       finishedAt: instant,
     },
-    ['output', 'error', 'worker', 'startedAt'],
+    ['output', 'files', 'error', 'worker', 'startedAt'],
   ),
   JobChanges: exactly({
     ...fields(

@@ -26,7 +26,7 @@ export class JobFolder {
       ...assets,
       { source: join(folder, 'input.json'), target: INPUT_FILE },
       ...(job.parents === undefined ? [] : [{ source: join(folder, 'parents.json'), target: PARENTS_FILE }]),
-      ...(hasFiles ? [{ source: join(folder, 'files'), target: FILES_FOLDER }] : []),
+      ...(hasFiles ? [{ source: join(folder, 'files', 'own'), target: FILES_FOLDER }] : []),
       { source: this.out, target: OUT_FOLDER, writable: true },
     ];
     this.env = {

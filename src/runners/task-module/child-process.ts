@@ -5,12 +5,12 @@ import { wordsOf } from '../../kit/error-parts.js';
 import { LineCutter } from '../../kit/lines.js';
 import { fileError } from '../../kit/system-error.js';
 import { killTree } from '../../sandbox/processes.js';
-import type { LinkedFiles } from '../../task/linked-files.js';
 import type { ChildLine, ChildSetup } from './child/wire.js';
 import type { ChildHost, ChildTask, Unloadable } from './child-host.js';
 import { openChildNetwork, tunnelAddress } from './child-network.js';
 import { determineEnding, type Exit, startupCrash } from './ending.js';
-import { type PreparedJob, prepareJob } from './job-line.js';
+import { type Handed, prepareJob } from './job-line.js';
+import { takeOut } from './out-files.js';
 import { RawOutput } from './raw-output.js';
 import { MAX_LINE_BYTES, readChildLine } from './read-child-line.js';
 import type { Run, StopCause } from './run.js';
@@ -22,15 +22,6 @@ export const GRACE_MS = 500;
 const LOAD_LIMIT_MS = 60_000;
 /** Time limit from handing a job over to its beginning, with none before it. */
 const BEGIN_LIMIT_MS = 5_000;
-
-interface Handed {
-  readonly number: number;
-  readonly run: Run;
-  /** Characters on the wire. */
-  readonly size: number;
-  /** Where it finds its files. */
-  readonly files: LinkedFiles | undefined;
-}
 
 /**
  * One process of one workplace.
@@ -132,16 +123,16 @@ export class TaskChild {
   hand(run: Run): void {
     this.#lastNumber += 1;
     const tunnel = this.#network !== undefined && run.way !== undefined ? tunnelAddress(this.#lastNumber) : run.tunnel;
-    let prepared: PreparedJob;
+    let prepared: ReturnType<typeof prepareJob>;
     try {
-      prepared = prepareJob(this.#lastNumber, run.job, { tunnel, files: run.files, filesFolder: this.#spawned.filesFolder });
+      prepared = prepareJob(this.#lastNumber, run, { tunnel, filesFolder: this.#spawned.filesFolder });
     } catch (thrown) {
       const { code, message } = fileError(thrown, 'job-invalid');
       run.fail(code, message, code !== 'job-invalid');
       return;
     }
-    const { line, files } = prepared;
-    this.#handed.push({ number: this.#lastNumber, run, size: line.length, files });
+    const { line, handed } = prepared;
+    this.#handed.push(handed);
     this.#weight += line.length;
     if (this.#handed.length === 1) this.#begin(run);
     if (this.#task.perJob) this.#retiring = true;
@@ -262,6 +253,11 @@ export class TaskChild {
         break;
       case 'back':
         this.#takeBack(line[1]);
+        break;
+      case 'out':
+        // The child waits, so that the next job finds nothing.
+        if (takeOut(this.#handed[0], this.workdir, line[1])) this.#spawned.commands.write(`${JSON.stringify(['taken', line[1]])}\n`);
+        else this.#breachOf('files of a job that does not run');
         break;
       case 'ready':
         this.#becomeReady();

@@ -21,6 +21,8 @@ export class Run {
   /** When its process was asked to begin it, in milliseconds; 0 while it waits. */
   begunAt = 0;
   cause: StopCause | undefined;
+  /** The folder with files for its outcome, once it has left any. */
+  outFolder: string | undefined;
   /** Details of the cause. */
   detail = '';
   readonly #context: RunContext;

@@ -1,8 +1,10 @@
 import { PeerworkError } from '../../errors.js';
+import type { JobFiles } from '../../job/files.js';
 import type { Outcome, Progress } from '../../job/job.js';
 import type { FileOrigin, Lease, TaskOrigin } from '../../job/source.js';
 import { type LeaseKey, leaseKeyOf, type Settlement, type WorkItem } from '../../job/verbs.js';
 import { HeldLease } from '../held-lease.js';
+import { type OutgoingFiles, withoutFiles } from '../outgoing-files.js';
 import type { PeerTunnel } from './peer-tunnel.js';
 import type { ReportSender } from './report-sender.js';
 import type { RunReports } from './run-reports.js';
@@ -11,6 +13,7 @@ import type { RunReports } from './run-reports.js';
 export interface LeaseDuties {
   /** `late`: the partial output of a run that was cancelled. */
   settle(settlement: Settlement, late: boolean): Promise<void>;
+  readonly files: OutgoingFiles;
   readonly reports: ReportSender;
   origin(digest: string): TaskOrigin;
   tunnel(key: LeaseKey): PeerTunnel;
@@ -78,8 +81,13 @@ class MasterLease extends HeldLease {
     const run = { job, runner, task: duties.origin(digest), startedAt: duties.now() };
     super(run, (outcome) => this.#deliver(outcome));
     this.item = item;
-    if (files !== undefined)
-      this.files = { files, open: (sha256, offset, signal) => duties.openFile({ id, lease }, sha256, offset, signal) };
+    const made = (parents ?? []).map((parent) => parent.files ?? {});
+    if (files !== undefined || made.some((each) => Object.keys(each).length > 0))
+      this.files = {
+        files: files ?? {},
+        parents: made,
+        open: (sha256, offset, signal) => duties.openFile({ id, lease }, sha256, offset, signal),
+      };
     if (item.tunnel !== undefined) this.tunnel = duties.tunnel({ id, lease });
     this.#duties = duties;
     this.#forget = forget;
@@ -113,8 +121,13 @@ class MasterLease extends HeldLease {
     reports.add(this.#reports, progress);
   }
 
+  keepFiles(paths: ReadonlyMap<string, string>): Promise<JobFiles> {
+    return this.#duties.files.keep(this.item, paths);
+  }
+
   async #deliver(outcome: Outcome): Promise<void> {
     const isLate = this.#cancelled && outcome.state === 'failed' && outcome.output !== undefined;
+    if (this.signal.aborted) void this.#duties.files.remove(this.item);
     if (this.signal.aborted && !isLate) return;
     const reports = this.#reports && this.#duties.reports.take(this.#reports);
     // Put it into the outbox before the book forgets it: a beat in between must still renew the lease.
@@ -126,7 +139,7 @@ class MasterLease extends HeldLease {
       finishedAt: this.#duties.now(),
       ...(reports !== undefined && reports.length > 0 && { reports }),
     };
-    const safe = this.#duties.settle(settlement, isLate);
+    const safe = this.#duties.settle(isLate ? withoutFiles(settlement) : settlement, isLate);
     this.#release();
     await safe;
   }

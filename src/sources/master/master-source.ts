@@ -18,6 +18,7 @@ import type { Log } from '../../log.js';
 import type { Peer, PeerFacts, Rpc, RpcHandlers } from '../../swarm/peer.js';
 import { LeasedSource } from '../leased-source.js';
 import type { Outbox } from '../outbox.js';
+import type { OutgoingFiles } from '../outgoing-files.js';
 import { Deliveries } from './deliveries.js';
 import { LeaseBook } from './lease-book.js';
 import { PeerTunnel } from './peer-tunnel.js';
@@ -54,6 +55,8 @@ export interface MasterSourceOptions {
   /** The Master's public key (base64url), which must have signed its tasks. */
   readonly publisher: string;
   readonly outbox: Outbox;
+  /** Files of outcomes in the outbox. */
+  readonly outgoing: OutgoingFiles;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -99,9 +102,10 @@ export class MasterSource extends LeasedSource {
   constructor(options: MasterSourceOptions) {
     super('master', options.clock);
     this.#options = options;
-    this.#deliveries = new Deliveries(options.outbox, options.clock, options.log);
+    this.#deliveries = new Deliveries(options.outbox, options.outgoing, options.clock, options.log);
     this.#reports = new ReportSender(options.clock, options.log);
     this.#book = new LeaseBook({
+      files: options.outgoing,
       reports: this.#reports,
       settle: (settlement, late) => this.#deliveries.deliver(settlement, late),
       origin: (digest) => new PeerOrigin(digest, options.publisher, () => this.#master?.peer.rpc),
