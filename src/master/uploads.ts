@@ -2,7 +2,7 @@ import { createHash, type Hash } from 'node:crypto';
 import type { Clock, Timer } from '../clock.js';
 import { PeerworkError } from '../errors.js';
 import { MAX_MESSAGE_BYTES, MESSAGE_LIMITS } from '../job/limits.js';
-import { checked, type LeaseKey, type Settlement, settlement, type UploadResult } from '../job/verbs.js';
+import { checked, type LeaseKey, type Settlement, settlement, type UploadResult, workerLeaseKeyOf } from '../job/verbs.js';
 import { parseJson } from '../kit/json.js';
 import { Wake } from '../kit/wake.js';
 
@@ -53,7 +53,7 @@ export class Uploads {
    * with `rpc-overloaded` if the Worker has too many uploads, or with the signal's reason.
    */
   async take(workerId: string, wanted: UploadResult, signal: AbortSignal): Promise<PartialResult> {
-    const key = `${workerId} ${wanted.id} ${wanted.lease} ${wanted.sha256}`;
+    const key = `${workerLeaseKeyOf(workerId, wanted)} ${wanted.sha256}`;
     const part = await this.#existingOrNew(key, workerId, wanted, signal);
     part.timer?.cancel();
     const owner = new PartialResult(part, {
