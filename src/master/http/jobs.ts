@@ -108,7 +108,7 @@ function routes(app: FastifyInstance, { service }: ApiContext): void {
   );
   app.get<WithId & { Querystring: { after?: number; limit?: number } }>(
     '/v1/jobs/:id/history',
-    about('read', TAG, 'What a job said while it ran, and its errors', {
+    about('read', TAG, 'Log lines, progress and errors of a job', {
       ...byId,
       query: { ...byId.query, after: cursor, limit: integerBetween(1, 500) },
       response: object({ entries: list(ref('HistoryEntry')) }),

@@ -113,7 +113,7 @@ export function leaseRoutes(app: FastifyInstance, { service, gate, closing }: Ap
   );
   app.post<{ Body: WithWorker & { results: ResultBody[] } }>(
     '/v1/leases/settle',
-    about('lease', TAG, 'Say how runs ended', {
+    about('lease', TAG, 'Report how runs ended', {
       body: exactly({ worker, results: list(result, { maxItems: 10_000 }) }, ['worker', 'results']),
       response: object({ answers: list({ type: 'string', enum: ['settled', 'duplicate', 'stale'] }) }),
       bodyLimit: MAX_MESSAGE_BYTES,

@@ -29,7 +29,10 @@ export function workgroupRoutes(app: FastifyInstance, { service }: ApiContext): 
   );
   app.post<WithId & { Body: { ms: number } }>(
     '/v1/workgroups/:id/hold',
-    about('work', TAG, 'No job of it starts for so long', { ...response, body: exactly({ ms: integerBetween(0, MAX_DELAY_MS) }, ['ms']) }),
+    about('work', TAG, 'Hold a workgroup: none of its jobs starts for this long', {
+      ...response,
+      body: exactly({ ms: integerBetween(0, MAX_DELAY_MS) }, ['ms']),
+    }),
     ({ params: { id }, body: { ms } }) => ledger.holdWorkgroup(id, clock.now() + ms, clock.now()),
   );
   app.post<WithId>('/v1/workgroups/:id/release', about('work', TAG, 'End a hold', response), async ({ params: { id } }) =>
