@@ -14,14 +14,27 @@ export class Meter {
     const last = this.#marks.at(-1);
     // One mark per tenth of a second is precise enough and keeps the list short.
     if (last !== undefined && at - last.at < 100) this.#marks[this.#marks.length - 1] = { at: last.at, count: last.count + count };
-    else this.#marks.push({ at, count });
+    else {
+      // Here as well, because a service may count for months before anyone reads the rate.
+      this.#forgetBefore(at - METER_WINDOW_MS);
+      this.#marks.push({ at, count });
+    }
+  }
+
+  /** Marks in memory. */
+  get size(): number {
+    return this.#marks.length;
   }
 
   get perSecond(): number {
     const now = this.#now();
-    this.#marks = this.#marks.filter(({ at }) => now - at <= METER_WINDOW_MS);
+    this.#forgetBefore(now - METER_WINDOW_MS);
     const spanMs = Math.min(METER_WINDOW_MS, Math.max(now - this.#startedAt, 1));
     return (this.#marks.reduce((sum, { count }) => sum + count, 0) * 1000) / spanMs;
+  }
+
+  #forgetBefore(instant: number): void {
+    this.#marks = this.#marks.filter(({ at }) => at >= instant);
   }
 }
 

@@ -73,7 +73,7 @@ export async function main(
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(usageError(text)) })
     .showSuggestionAfterError()
-    .showHelpAfterError('Add --help to see what is understood. [option-invalid]');
+    .showHelpAfterError('Add --help to see the commands and options. [option-invalid]');
   for (const [name, own] of Object.entries(known)) {
     const { summary, load } = own;
     const command = commandWithOptions(own.optionsOf ?? name, summary).name(name);

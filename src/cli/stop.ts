@@ -46,6 +46,13 @@ export function catchSignals(): StopSignals {
   };
 }
 
+/** Returns a controller that the first SIGINT or SIGTERM aborts; the next one ends the process. */
+export function abortedBySignals(): AbortController {
+  const ending = new AbortController();
+  for (const signal of SIGNALS) process.once(signal, () => ending.abort());
+  return ending;
+}
+
 /** Runs to completion or until the first signal, which aborts it; resolves with the exit code. */
 export async function untilStopped(run: (signal: AbortSignal) => Promise<number>): Promise<number> {
   const signals = catchSignals();

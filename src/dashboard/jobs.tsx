@@ -121,7 +121,8 @@ function useJobs(filter: Filter) {
   const [next, setNext] = useState<string | undefined>();
   const [error, setError] = useState<ApiError | undefined>();
   const reading = useRef({ query, timer: undefined as ReturnType<typeof setTimeout> | undefined, loading: false, fresh: true });
-  const page = (after?: string) => get<JobPage>(`v1/jobs?${query}&limit=${PAGE}${after === undefined ? '' : `&after=${after}`}`);
+  const page = (after?: string) =>
+    get<JobPage>(`v1/jobs?${query}&limit=${PAGE}${after === undefined ? '' : `&after=${encodeURIComponent(after)}`}`);
   const fail = (thrown: unknown) => setError(thrown as ApiError);
   const readFirst = () =>
     page().then((first) => {

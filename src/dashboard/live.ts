@@ -1,27 +1,25 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
+import { Batch } from '../kit/batch.js';
 import { ApiError, get, readEvents, type ServerEvent } from './api.js';
-
-/** Events since the last flush. Batched so that views repaint a few times a second at most, however much happens. */
-export type Batch = readonly ServerEvent[];
 
 const FLUSH_MS = 250;
 const RETRY_MS = 2_000;
-/** Further events of a batch are dropped. */
+/** Further events of a batch are dropped, and views reload as after a gap. */
 const MAX_BATCH = 20_000;
 
-const listeners = new Set<(batch: Batch) => void>();
+const listeners = new Set<(events: readonly ServerEvent[]) => void>();
 const watchers = new Set<(connected: boolean) => void>();
-let batch: ServerEvent[] = [];
+/** Events since the last flush, so that views repaint a few times a second at most, however much happens. */
+const batch = new Batch<ServerEvent>(MAX_BATCH, { name: 'gap' });
 let timer: ReturnType<typeof setTimeout> | undefined;
 let connected = false;
 
 function enqueue(event: ServerEvent): void {
-  if (batch.length < MAX_BATCH) batch.push(event);
+  batch.add(event);
   if (timer !== undefined) return;
   timer = setTimeout(() => {
     timer = undefined;
-    const events = batch;
-    batch = [];
+    const events = batch.take();
     for (const listener of listeners) listener(events);
   }, FLUSH_MS);
 }
@@ -62,11 +60,11 @@ export function useConnected(): boolean {
 }
 
 /** Calls the listener with each batch of events while the component is mounted. */
-export function useEvents(listener: (batch: Batch) => void): void {
+export function useEvents(listener: (events: readonly ServerEvent[]) => void): void {
   const latest = useRef(listener);
   latest.current = listener;
   useEffect(() => {
-    const notify = (events: Batch) => latest.current(events);
+    const notify = (events: readonly ServerEvent[]) => latest.current(events);
     listeners.add(notify);
     return () => void listeners.delete(notify);
   }, []);

@@ -52,6 +52,12 @@ export type LeaseKey = v.InferOutput<typeof leaseKey>;
 export function leaseKeyOf({ id, lease }: LeaseKey): string {
   return `${lease} ${id}`;
 }
+
+/** The same among the leases of several Workers. */
+export function workerLeaseKeyOf(workerId: string, key: LeaseKey): string {
+  return `${workerId} ${leaseKeyOf(key)}`;
+}
+
 const runnerKind = v.pipe(v.string(), v.maxLength(40));
 const tunnelName = v.pipe(v.string(), v.maxLength(40));
 const labels = v.pipe(v.array(v.pipe(v.string(), v.maxLength(MAX_LABEL_CHARS))), v.maxLength(MAX_LABELS));

@@ -9,14 +9,13 @@ import { storedFields } from './job-columns.js';
 import { isEnded, RUN_COLUMNS, type RunRow } from './job-row.js';
 import { padded, pieces, repeated, sized, valuesOf } from './lists.js';
 import type { Adding } from './operations.js';
+import { readRuns, readRunsBySeq } from './read-runs.js';
 import type { AddedJob } from './requests.js';
 import { groupsNamed, workgroupsNamed } from './rows-by-name.js';
 import { failWithoutRun, type RunEnd } from './run-end.js';
 import { storedJson } from './stored-json.js';
 import type { Transaction } from './transaction.js';
 import { weightColumns } from './weight.js';
-
-const ADDED = sized((count) => `SELECT ${RUN_COLUMNS} FROM job WHERE job.seq IN (${repeated('?', count)})`);
 
 const LATEST = `SELECT ${RUN_COLUMNS}, job.output, job.outcome_files, job.finished_at FROM job WHERE job.merge_key IS NOT NULL AND job.state = 'completed'
   AND job.channel = ? AND job.merge_key = ? AND job.finished_at >= ? ORDER BY job.finished_at DESC LIMIT 1`;
@@ -56,8 +55,6 @@ const ADD_SHARED = sized((count) => {
   FROM (${valuesOf(['INTEGER', 'TEXT', 'TEXT'], count)}) AS v WHERE v.column1 > 0 ON CONFLICT DO NOTHING`;
 });
 const PRESENT = sized((count) => `SELECT seq FROM job WHERE seq IN (${repeated('?', count)})`);
-const KNOWN = sized((count) => `SELECT ${RUN_COLUMNS} FROM job WHERE job.id IN (${repeated('?', count)}) ORDER BY job.seq FOR UPDATE`);
-const ROWS = sized((count) => `SELECT ${RUN_COLUMNS} FROM job WHERE job.seq IN (${repeated('?', count)})`);
 const EDGE = sized((count) => `INSERT INTO edge (parent, child, place) VALUES ${repeated('(?, ?, ?)', count)} ON CONFLICT DO NOTHING`);
 const HAVE_CHILDREN = sized((count) => `UPDATE job SET plain = 0 WHERE plain = 1 AND seq IN (${repeated('?', count)})`);
 
@@ -192,7 +189,7 @@ async function graphOf(transaction: Transaction, jobs: readonly CheckedJob[], id
     }
     return indexes;
   });
-  const known = await knownJobs(transaction, [...outside]);
+  const known = await readRuns(transaction, [...outside]);
   for (const id of outside) if (!known.has(id)) throw new PeerworkError('parent-unknown', id);
   const cycle = findCycle(jobs.length, (index) => inList[index] ?? []);
   if (cycle !== undefined) throw new PeerworkError('graph-cycle', pathOf(cycle.map((index) => ids[index] ?? '')));
@@ -211,7 +208,7 @@ async function insertEdges(
 ): Promise<void> {
   // A parent in the list whose id was already known refers to the job in the ledger.
   const older = [...inner].filter((index) => !added(index)).map((index) => ids[index] ?? '');
-  for (const [id, row] of await knownJobs(transaction, older)) known.set(id, row);
+  for (const [id, row] of await readRuns(transaction, older)) known.set(id, row);
   const edges: (readonly [number, number, number])[] = [];
   const touched = new Set<RunRow>();
   const recounted = new Set<number>();
@@ -233,16 +230,12 @@ async function insertEdges(
     [...touched].map(({ seq }) => seq),
   );
   if (recounted.size === 0) return;
-  const failed = await recount(transaction, await transaction.allOf<RunRow>(ROWS, [...recounted]));
+  const failed = await recount(transaction, await readRunsBySeq(transaction, [...recounted]));
   await endRuns(
     transaction,
     failed.map(({ row, parent }) => failWithoutRun(row, { code: 'parent-failed', message: describeError('parent-failed', parent) }, now)),
     now,
   );
-}
-
-async function knownJobs(transaction: Transaction, ids: readonly string[]): Promise<Map<string, RunRow>> {
-  return new Map((await transaction.allOf<RunRow>(KNOWN, ids)).map((row) => [row.id, row]));
 }
 
 function pathOf(ids: readonly string[]): string {
@@ -264,7 +257,7 @@ async function shareOutcomes(
   now: number,
 ): Promise<void> {
   const windows = new Map(jobs.map(({ seq, keyWindowMs }) => [seq, keyWindowMs]));
-  const rows = await transaction.allOf<RunRow>(ADDED, [...windows.keys()]);
+  const rows = await readRunsBySeq(transaction, [...windows.keys()]);
   const ends: RunEnd[] = [];
   for (const row of rows) {
     const from = now - (windows.get(row.seq) ?? 0);

@@ -3,11 +3,11 @@ import type { JobFiles } from '../job/files.js';
 import { MAX_JOB_DATA_BYTES, MAX_MESSAGE_BYTES } from '../job/limits.js';
 import { admit, type Candidate } from './admission.js';
 import { endRuns } from './end-runs.js';
-import { RUN_COLUMNS, type RunRow } from './job-row.js';
 import { lanesFor } from './lane-book.js';
 import { padded, repeated, sized } from './lists.js';
 import { CHUNK, type Operations } from './operations.js';
 import { packed } from './packed.js';
+import { readRunsBySeq } from './read-runs.js';
 import type { Claim, LeasedJob, LeasedParent } from './requests.js';
 import { failWithoutRun } from './run-end.js';
 import { leaseEnd } from './run-time.js';
@@ -185,14 +185,12 @@ function bytesOf({ data, files }: ReadyRow, parents: readonly LeasedParent[] = [
   return parents.reduce((sum, parent) => sum + Buffer.byteLength(parent.data) + Buffer.byteLength(parent.output), own);
 }
 
-const ROWS = sized((count) => `SELECT ${RUN_COLUMNS} FROM job WHERE job.seq IN (${repeated('?', count)})`);
-
 /** Fails jobs that are too large for any message, since they could never run. */
 async function failTooLarge(transaction: Transaction, rows: readonly ReadyRow[], now: number): Promise<void> {
   if (rows.length === 0) return;
   const error = { code: 'parents-too-large', message: describeError('parents-too-large', `${MAX_SENT_BYTES} bytes may go with a job`) };
-  const runs = await transaction.allOf<RunRow>(
-    ROWS,
+  const runs = await readRunsBySeq(
+    transaction,
     rows.map(({ seq }) => seq),
   );
   await endRuns(

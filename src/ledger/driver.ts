@@ -27,6 +27,8 @@ export interface Statements {
 export interface Numbers {
   /** Draws `count` consecutive numbers and returns the first; undefined if this counter is drawn from its row. */
   draw(counter: string, count: number): Promise<number> | undefined;
+  /** Returns the last number that may have been drawn; undefined if this counter is drawn from its row. */
+  drawn(counter: string): Promise<number> | undefined;
   /** Returns a settlement number such that no transaction in flight has drawn one up to and including it. */
   settledHorizon(): Promise<number>;
 }

@@ -1,5 +1,6 @@
 import { isEnded, RUN_COLUMNS, type RunRow } from './job-row.js';
 import { padded, pieces, repeated, sized, valuesOf } from './lists.js';
+import { lockRunsBySeq } from './read-runs.js';
 import type { JobState } from './records.js';
 import type { RunEnd } from './run-end.js';
 import type { Transaction } from './transaction.js';
@@ -62,7 +63,6 @@ const DONE_ANYWAY = sized(
   (count) => `UPDATE edge SET done = 1 WHERE parent IN (${repeated('?', count)}) AND child IN (
     SELECT child.seq FROM job AS child LEFT JOIN grp ON grp.seq = child.grp WHERE child.seq = edge.child AND ${POLICY} = 'run')`,
 );
-const LOCK = sized((count) => `SELECT ${RUN_COLUMNS} FROM job WHERE job.seq IN (${repeated('?', count)}) ORDER BY job.seq FOR UPDATE`);
 const PENDING = sized(
   (count) => `UPDATE job SET pending = v.column2, state = v.column3
   FROM (${valuesOf(['INTEGER', 'INTEGER', 'TEXT'], count)}) AS v WHERE job.seq = v.column1`,
@@ -81,8 +81,8 @@ export async function propagateEnds(transaction: Transaction, ends: readonly Run
   const others = parents.filter(({ state }) => state !== 'completed').map(({ row }) => row.seq);
   if (completed.length > 0) await pass(completed, UNBLOCKED, DONE);
   if (others.length > 0) await pass(others, UNBLOCKED_ANYWAY, DONE_ANYWAY);
-  const children = await transaction.allOf<RunRow>(
-    LOCK,
+  const children = await lockRunsBySeq(
+    transaction,
     [...unblocked.keys()].sort((a, b) => a - b),
   );
   await writePending(

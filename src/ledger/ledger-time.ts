@@ -99,7 +99,7 @@ export class LedgerTime {
     if (!opening && this.#isQuiet(noted, seen)) {
       // The shared lock keeps other Masters from shifting anything while this transaction, which uses the current time, is in flight.
       const kept = shared ? await read(transaction, SHARE) : noted;
-      if (kept?.shiftedMs === this.#shiftedMs) return this.#result(transaction, seen, this.#shiftedMs, 0);
+      if (kept?.shiftedMs === this.#shiftedMs) return this.#result(transaction, seen, this.#shiftedMs);
     }
 
     // From here on this transaction holds the row exclusively.
@@ -115,7 +115,7 @@ export class LedgerTime {
     if (byMs !== 0) await shiftInstants(transaction, byMs, seen.wall);
     const text = this.#text(shiftedMs + byMs, seen.wall);
     await transaction.run(WRITE, [text]);
-    return this.#result(transaction, seen, shiftedMs + byMs, byMs, text);
+    return this.#result(transaction, seen, shiftedMs + byMs, text);
   }
 
   /** Masters with different keys would lease the same jobs to Workers of two swarms, with tasks that the other's Workers do not trust. */
@@ -149,10 +149,10 @@ export class LedgerTime {
     if (checked.written !== undefined) this.#written = checked.written;
   }
 
-  #result(transaction: Transaction, { offsetMs }: Seen, shiftedMs: number, byMs: number, written?: string): ClockCheck {
+  #result(transaction: Transaction, { offsetMs }: Seen, shiftedMs: number, written?: string): ClockCheck {
     const moved = this.#readClock !== undefined && shiftedMs !== this.#shiftedMs;
     transaction.offsetMs = offsetMs;
-    return { offsetMs, shiftedMs, byMs, moved, written };
+    return { offsetMs, shiftedMs, moved, written };
   }
 
   #othersFoundSteady(noted: Noted | undefined, wall: number): boolean {
@@ -189,8 +189,6 @@ interface Seen {
 export interface ClockCheck {
   readonly offsetMs: number;
   readonly shiftedMs: number;
-  /** Shift of the ledger's instants by this check, in ms. */
-  readonly byMs: number;
   /** Whether instants were shifted; other Masters may not know yet. */
   readonly moved: boolean;
   readonly written: string | undefined;

@@ -3,12 +3,11 @@ import type { Json, ParentFailure } from '../job/job.js';
 import type { Statements, Value } from './driver.js';
 import { jobSummary, SUMMARY, SUMMARY_FROM, type SummaryRow } from './job-record.js';
 import { repeated, sized } from './lists.js';
-import type { ChannelRecord, GroupGraph, GroupRecord, JobCounts, JobFilter, JobPage, JobState, WorkgroupRecord } from './records.js';
+import { noJobs } from './read.js';
+import type { ChannelRecord, GroupGraph, GroupRecord, JobFilter, JobPage, JobState, WorkgroupRecord } from './records.js';
 import { storedJson } from './stored-json.js';
 import type { Transaction } from './transaction.js';
 import { weightOf } from './weight.js';
-
-export const noJobs: JobCounts = { blocked: 0, ready: 0, leased: 0, completed: 0, failed: 0, cancelled: 0 };
 
 export async function listJobs(
   transaction: Transaction,

@@ -11,7 +11,7 @@ const DRAW = (counter: string) => `SELECT nextval('counter_${counter}') AS value
 const DRAW_SETTLED = `WITH held AS MATERIALIZED (
   SELECT pg_advisory_xact_lock_shared(?, CAST((last_value / ${BLOCK}) % ${LOCKS} AS INT)) FROM counter_settled)
   SELECT nextval('counter_settled') AS value FROM held, generate_series(1, ?)`;
-const DRAWN = 'SELECT last_value AS value FROM counter_settled';
+const DRAWN = (counter: string) => `SELECT last_value AS value FROM counter_${counter}`;
 const HELD = `SELECT CAST(objid AS BIGINT) AS block FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND classid = ?
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid <> pg_backend_pid()`;
 
@@ -36,12 +36,15 @@ export class PostgresNumbers implements Numbers {
   }
 
   draw(counter: string, count: number): Promise<number> | undefined {
-    return COUNTERS.some((name) => name === counter) ? this.#draw(counter, Math.max(1, Math.ceil(count / BLOCK))) : undefined;
+    return isSequence(counter) ? this.#draw(counter, Math.max(1, Math.ceil(count / BLOCK))) : undefined;
+  }
+
+  drawn(counter: string): Promise<number> | undefined {
+    return isSequence(counter) ? this.#drawn(counter) : undefined;
   }
 
   async settledHorizon(): Promise<number> {
-    const [drawn] = await this.#sql.all<{ value: number }>(DRAWN);
-    const last = drawn?.value ?? 0;
+    const last = await this.#drawn('settled');
     const held = await this.#sql.all<{ block: number }>(HELD, [this.#lockClass]);
     let behind = 0;
     for (const { block } of held) {
@@ -50,6 +53,11 @@ export class PostgresNumbers implements Numbers {
       if (distance < LOCKS / 2) behind = Math.max(behind, distance);
     }
     return last - behind * BLOCK;
+  }
+
+  async #drawn(counter: string): Promise<number> {
+    const [drawn] = await this.#sql.all<{ value: number }>(DRAWN(counter));
+    return drawn?.value ?? 0;
   }
 
   async #draw(counter: string, steps: number): Promise<number> {
@@ -65,6 +73,10 @@ export class PostgresNumbers implements Numbers {
       if (Math.max(...values) - first === (steps - 1) * BLOCK) return first - BLOCK + 1;
     }
   }
+}
+
+function isSequence(counter: string): boolean {
+  return COUNTERS.some((name) => name === counter);
 }
 
 /** Creates the sequences and moves them past what the rows of `counter` say was drawn, as after an import. */

@@ -52,11 +52,13 @@ export async function jobStates(sql: Statements, ids: readonly string[]): Promis
   return found;
 }
 
+export const noJobs: JobCounts = { blocked: 0, ready: 0, leased: 0, completed: 0, failed: 0, cancelled: 0 };
+
 const COUNTS = 'SELECT state, CAST(SUM(jobs) AS INTEGER) AS jobs FROM tally GROUP BY state';
 
 export async function countJobs(transaction: Transaction): Promise<JobCounts> {
   await transaction.flush();
-  const counts = { blocked: 0, ready: 0, leased: 0, completed: 0, failed: 0, cancelled: 0 };
+  const counts = { ...noJobs };
   for (const row of await transaction.all<{ state: JobState; jobs: number }>(COUNTS)) counts[row.state] = row.jobs;
   return counts;
 }

@@ -3,7 +3,7 @@ import { stopRuns } from './cancel.js';
 import { releaseDuplicates } from './duplicates.js';
 import { failedBecauseOf, recount } from './graph.js';
 import { forgetHistory } from './history.js';
-import { isEnded, type RunRow } from './job-row.js';
+import type { RunRow } from './job-row.js';
 import type { CancelledJob } from './ledger-change.js';
 import { padded, pieces, repeated, sized } from './lists.js';
 import { CHUNK, type Operations } from './operations.js';
@@ -103,8 +103,4 @@ export async function resetRuns(
   await forgetHistory(transaction, seqs);
   if (attempts !== undefined) await transaction.runOf(SET_ATTEMPTS, seqs, [attempts]);
   return stopped;
-}
-
-export function hasFailed({ state }: RunRow): boolean {
-  return isEnded(state) && state !== 'completed';
 }

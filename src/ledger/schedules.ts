@@ -19,7 +19,8 @@ interface ScheduleRow {
 }
 
 const COLUMNS = 'id, cron, time_zone, missed, paused, last_at, next_at, job';
-const GET = `SELECT ${COLUMNS} FROM schedule WHERE id = ? FOR UPDATE`;
+const GET = `SELECT ${COLUMNS} FROM schedule WHERE id = ?`;
+const LOCK = `${GET} FOR UPDATE`;
 const LIST = `SELECT ${COLUMNS} FROM schedule ORDER BY id`;
 const UPSERT = `INSERT INTO schedule (seq, id, cron, time_zone, missed, paused, next_at, job) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
   ON CONFLICT (id) DO UPDATE SET cron = excluded.cron, time_zone = excluded.time_zone, missed = excluded.missed, paused = excluded.paused,
@@ -56,7 +57,7 @@ export async function pauseSchedule(
   paused: boolean,
   now: number,
 ): Promise<ScheduleRecord | undefined> {
-  const [row] = await transaction.all<ScheduleRow>(GET, [id]);
+  const [row] = await transaction.all<ScheduleRow>(LOCK, [id]);
   if (row === undefined) return undefined;
   const next = paused ? null : nextAfter(row, now);
   if (next !== null) transaction.due(next);

@@ -65,7 +65,8 @@ export async function* exportLines(driver: Driver): AsyncGenerator<string, void,
   for (const table of tables) {
     yield JSON.stringify({ table: table.name, columns: table.columns });
     counts[table.name] = 0;
-    for await (const row of rowsOf(driver, table)) {
+    const rows = table.name === 'counter' ? countersOf(driver) : rowsOf(driver, table);
+    for await (const row of rows) {
       counts[table.name] = (counts[table.name] ?? 0) + 1;
       yield JSON.stringify(row);
     }
@@ -85,11 +86,20 @@ async function* rowsOf(driver: Driver, { name, columns, key }: Table): AsyncGene
       last === undefined ? `${select} ${order}` : `${select} WHERE ${beyond} ${order}`,
       last === undefined ? [] : values,
     );
-    // Sequences, where the engine has them, are ahead of the rows of `counter`.
     for (const row of rows) yield columns.map((column) => row[column] ?? null);
     last = rows[rows.length - 1];
     if (rows.length < PAGE) return;
   }
+}
+
+/** Reads the counters with what was drawn from them: an engine that has its own leaves their rows behind. */
+async function* countersOf(driver: Driver): AsyncGenerator<Value[], void, undefined> {
+  yield* await driver.transaction(async (sql) => {
+    const counters = await sql.all<{ name: string; value: number }>('SELECT name, value FROM counter ORDER BY name');
+    const rows: Value[][] = [];
+    for (const { name, value } of counters) rows.push([name, Math.max(value, (await sql.numbers?.drawn(name)) ?? 0)]);
+    return rows;
+  });
 }
 
 /**

@@ -1,7 +1,7 @@
 import type { Clock, Timer } from '../clock.js';
 import { boundedProgress, sizeOfProgress } from '../job/bounded-progress.js';
 import type { Progress } from '../job/job.js';
-import type { LeaseKey, Report, Settlement } from '../job/verbs.js';
+import { type LeaseKey, type Report, type Settlement, workerLeaseKeyOf } from '../job/verbs.js';
 import type { HistoryInput, Ledger, WorkerRef } from '../ledger/ledger.js';
 import type { Log } from '../log.js';
 
@@ -90,7 +90,7 @@ export class HistoryWriter {
   settled(worker: WorkerRef, settlement: Settlement, onNew: (progress: Progress) => void): Settlement {
     const { reports = [] } = settlement;
     if (reports.length === 0 && this.#runs.size === 0) return settlement;
-    const name = runKeyOf(worker, settlement);
+    const name = workerLeaseKeyOf(worker.id, settlement);
     const run = this.#runs.get(name);
     const waiting: Report[] = run === undefined ? [] : this.#take(run).map((progress) => ({ progress }));
     if (run !== undefined) this.#runs.delete(name);
@@ -119,7 +119,7 @@ export class HistoryWriter {
   }
 
   #runOf(worker: WorkerRef, key: LeaseKey): ReportingRun {
-    const name = runKeyOf(worker, key);
+    const name = workerLeaseKeyOf(worker.id, key);
     const known = this.#runs.get(name);
     if (known !== undefined) return known;
     const { id, lease } = key;
@@ -205,8 +205,4 @@ export class HistoryWriter {
 function thinned(reports: readonly Report[]): Report[] {
   const last = reports.findLastIndex(({ progress }) => progress.kind === 'progress');
   return reports.filter(({ progress }, at) => progress.kind === 'log' || at === last);
-}
-
-function runKeyOf(worker: WorkerRef, { id, lease }: LeaseKey): string {
-  return `${worker.id} ${lease} ${id}`;
 }

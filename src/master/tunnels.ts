@@ -2,7 +2,7 @@ import { connect, type Socket } from 'node:net';
 import type { Clock } from '../clock.js';
 import { hostAndPort, TUNNEL_NAME, type TunnelAddress } from '../config/tunnel.js';
 import { PeerworkError } from '../errors.js';
-import { checked, type LeaseKey, openTunnelArgs } from '../job/verbs.js';
+import { checked, type LeaseKey, openTunnelArgs, workerLeaseKeyOf } from '../job/verbs.js';
 import { resetStream } from '../kit/join-streams.js';
 import type { Ledger, LedgerChange, WorkerRef } from '../ledger/ledger.js';
 import type { Log } from '../log.js';
@@ -71,7 +71,7 @@ export class Tunnels {
   /** Yields the bytes received from the address; fails with a `tunnel-…` code. */
   async *open(worker: WorkerRef, args: unknown, signal: AbortSignal, upload: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     const key = checked(openTunnelArgs, args);
-    this.#checkRoom(worker, grantKeyOf(worker, key));
+    this.#checkRoom(worker, workerLeaseKeyOf(worker.id, key));
     const grant = this.#grant(worker, key);
     grant.open += 1;
     let socket: Socket | undefined;
@@ -100,7 +100,7 @@ export class Tunnels {
   }
 
   #grant(worker: WorkerRef, key: LeaseKey): Grant {
-    const name = grantKeyOf(worker, key);
+    const name = workerLeaseKeyOf(worker.id, key);
     let grant = this.#grants.get(name);
     if (grant === undefined) {
       grant = { worker, key, sockets: new Set(), channel: undefined, open: 0, ended: false };
@@ -167,7 +167,7 @@ export class Tunnels {
 
   #release(grant: Grant): void {
     grant.open -= 1;
-    if (grant.open === 0) this.#grants.delete(grantKeyOf(grant.worker, grant.key));
+    if (grant.open === 0) this.#grants.delete(workerLeaseKeyOf(grant.worker.id, grant.key));
   }
 
   #changed({ jobs, cut }: LedgerChange): void {
@@ -190,8 +190,4 @@ export class Tunnels {
     grant.ended = true;
     for (const socket of grant.sockets) resetStream(socket, new PeerworkError('tunnel-lease-ended'));
   }
-}
-
-function grantKeyOf(worker: WorkerRef, { id, lease }: LeaseKey): string {
-  return `${worker.id} ${lease} ${id}`;
 }

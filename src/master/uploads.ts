@@ -2,7 +2,7 @@ import { createHash, type Hash } from 'node:crypto';
 import type { Clock, Timer } from '../clock.js';
 import { PeerworkError } from '../errors.js';
 import { MAX_MESSAGE_BYTES, MESSAGE_LIMITS } from '../job/limits.js';
-import { checked, type LeaseKey, type Settlement, settlement, type UploadResult } from '../job/verbs.js';
+import { checked, type LeaseKey, type Settlement, settlement, type UploadResult, workerLeaseKeyOf } from '../job/verbs.js';
 import { parseJson } from '../kit/json.js';
 import { Wake } from '../kit/wake.js';
 
@@ -27,8 +27,9 @@ interface Part {
 
 /**
  * Outcomes that arrive in pieces, kept in memory by Worker, lease and hash: after a broken link the Worker sends only the rest. The
- * limit is MAX_BYTES in total. When it is reached, a new upload waits, and idle uploads are evicted to make room. Uploads are lost
- * when the Master ends, and then start over.
+ * limit is MAX_BYTES in total. When it is reached, idle uploads are evicted to make room: first those of the same Worker, then those of the
+ * Worker that holds most, if that is more than the new one's holds, so that nobody evicts others by taking more. Otherwise the new upload
+ * waits. Uploads are lost when the Master ends, and then start over.
  */
 export class Uploads {
   readonly #clock: Clock;
@@ -52,18 +53,8 @@ export class Uploads {
    * with `rpc-overloaded` if the Worker has too many uploads, or with the signal's reason.
    */
   async take(workerId: string, wanted: UploadResult, signal: AbortSignal): Promise<PartialResult> {
-    const key = `${workerId} ${wanted.id} ${wanted.lease} ${wanted.sha256}`;
-    if (!this.#parts.has(key)) await this.#room(wanted.bytes, signal);
-    const concurrent = [...this.#parts.values()].filter(
-      (part) => part.workerId === workerId && part.owner !== undefined && part.key !== key,
-    );
-    if (concurrent.length >= MAX_AT_ONCE) throw new PeerworkError('rpc-overloaded', 'too many outcomes at once');
-    let part = this.#parts.get(key);
-    if (part === undefined) {
-      part = { key, workerId, wanted, chunks: [], hash: createHash('sha256'), length: 0, owner: undefined, timer: undefined };
-      this.#parts.set(key, part);
-      this.#bytes += wanted.bytes;
-    }
+    const key = `${workerLeaseKeyOf(workerId, wanted)} ${wanted.sha256}`;
+    const part = await this.#existingOrNew(key, workerId, wanted, signal);
     part.timer?.cancel();
     const owner = new PartialResult(part, {
       released: () => this.#released(part),
@@ -83,16 +74,58 @@ export class Uploads {
     for (const part of [...this.#parts.values()]) this.#drop(part);
   }
 
-  async #room(bytes: number, signal: AbortSignal): Promise<void> {
-    while (this.#bytes + bytes > this.#maxBytes && this.#bytes > 0) {
-      signal.throwIfAborted();
-      const idle = [...this.#parts.values()].find(({ owner }) => owner === undefined);
-      if (idle !== undefined) {
-        this.#drop(idle);
-        continue;
+  async #existingOrNew(key: string, workerId: string, wanted: UploadResult, signal: AbortSignal): Promise<Part> {
+    for (;;) {
+      const concurrent = this.#partsOf(workerId).filter((part) => part.owner !== undefined && part.key !== key);
+      if (concurrent.length >= MAX_AT_ONCE) throw new PeerworkError('rpc-overloaded', 'too many outcomes at once');
+      const existing = this.#parts.get(key);
+      if (existing !== undefined) return existing;
+      if (this.#makeRoom(workerId, wanted.bytes)) {
+        // In the same turn, so that nobody else takes this room.
+        const part = { key, workerId, wanted, chunks: [], hash: createHash('sha256'), length: 0, owner: undefined, timer: undefined };
+        this.#parts.set(key, part);
+        this.#bytes += wanted.bytes;
+        return part;
       }
       await this.#freed.wait({ signal });
+      signal.throwIfAborted();
     }
+  }
+
+  /** Evicts idle uploads until there is room for this many bytes; returns whether there is. */
+  #makeRoom(workerId: string, bytes: number): boolean {
+    while (this.#bytes + bytes > this.#maxBytes && this.#bytes > 0) {
+      const evicted = this.#idleOf(workerId) ?? this.#idleOfLargest(workerId);
+      if (evicted === undefined) return false;
+      this.#drop(evicted);
+    }
+    return true;
+  }
+
+  /** Returns an idle upload of the Worker that holds most, provided that it holds more than this one. */
+  #idleOfLargest(workerId: string): Part | undefined {
+    let most = this.#bytesOf(workerId);
+    let largest: Part | undefined;
+    for (const other of new Set([...this.#parts.values()].map((part) => part.workerId))) {
+      const idle = this.#idleOf(other);
+      const bytes = this.#bytesOf(other);
+      if (idle === undefined || bytes <= most) continue;
+      most = bytes;
+      largest = idle;
+    }
+    return largest;
+  }
+
+  #idleOf(workerId: string): Part | undefined {
+    return this.#partsOf(workerId).find(({ owner }) => owner === undefined);
+  }
+
+  #bytesOf(workerId: string): number {
+    return this.#partsOf(workerId).reduce((sum, { wanted }) => sum + wanted.bytes, 0);
+  }
+
+  #partsOf(workerId: string): Part[] {
+    return [...this.#parts.values()].filter((part) => part.workerId === workerId);
   }
 
   #released(part: Part): void {
@@ -129,7 +162,7 @@ class PartialResult {
   /** Appends bytes. Throws `rpc-cancelled` if another link has taken over, `rpc-invalid` if the announced length is exceeded. */
   add(bytes: Uint8Array): void {
     if (this.#part.owner !== this) throw new PeerworkError('rpc-cancelled');
-    if (this.#part.length + bytes.length > this.#part.wanted.bytes) throw this.#invalid('it is longer than it was said to be');
+    if (this.#part.length + bytes.length > this.#part.wanted.bytes) throw this.#invalid('it is longer than announced');
     this.#part.chunks.push(bytes);
     this.#part.hash.update(bytes);
     this.#part.length += bytes.length;
@@ -138,7 +171,7 @@ class PartialResult {
   /** Parses the complete outcome. Throws `rpc-invalid`, and discards it, if it differs from the announcement. */
   read(): Settlement {
     const { wanted, chunks, hash, length } = this.#part;
-    if (length !== wanted.bytes || hash.copy().digest('hex') !== wanted.sha256) throw this.#invalid('it is not what it was said to be');
+    if (length !== wanted.bytes || hash.copy().digest('hex') !== wanted.sha256) throw this.#invalid('it differs from what was announced');
     let value: unknown;
     try {
       value = parseJson(Buffer.concat(chunks), MESSAGE_LIMITS);

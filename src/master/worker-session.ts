@@ -172,7 +172,7 @@ export class WorkerSession {
 
   async #requestWork(args: unknown, signal: AbortSignal): Promise<{ work: WorkItem[] }> {
     const { capacity, can } = checked(requestWorkArgs, args);
-    if (this.#greeting === undefined) throw new PeerworkError('rpc-invalid', 'say isMaster first');
+    if (this.#greeting === undefined) throw new PeerworkError('rpc-invalid', 'isMaster must be called first');
     if (can !== undefined) this.#greeting = { ...this.#greeting, ...can };
     const { dispatch, tasks, service } = this.#options;
     const withdraw = () => dispatch.withdraw(this.worker.id);

@@ -1,6 +1,10 @@
 import t, { type Test } from 'tap';
 import type { Ledger } from '../../src/ledger/ledger.js';
-import { engines } from './engines.js';
+import { openLedger } from '../../src/ledger/open.js';
+import { PostgresDriver } from '../../src/ledger/postgres.js';
+import { findPostgres } from '../lab/postgres.js';
+import { requireThat } from '../lab/require.js';
+import { emptyDatabase, engines } from './engines.js';
 import { NOW } from './verbs.js';
 
 const at = (text: string) => Date.parse(text);
@@ -129,3 +133,18 @@ for (const engine of engines) {
     await t.rejects(ledger.putSchedule({ ...good, job: { data: 1, nothing: 2 } as never }, NOW), { code: 'job-invalid' });
   });
 }
+
+t.test('reading a schedule does not wait for a Master that is changing it', async (t) => {
+  if (!requireThat(t, findPostgres() !== undefined, 'postgres missing: apt-get install postgresql')) return;
+  const url = await emptyDatabase();
+  const ledger = await openLedger(url);
+  t.teardown(() => ledger.close());
+  await ledger.putSchedule({ id: 'q', cron: '*/15 * * * *', job: { data: 1 } }, NOW);
+  const other = await PostgresDriver.open(url);
+  t.teardown(() => other.close());
+  await other.transaction(async (sql) => {
+    await sql.all("SELECT id FROM schedule WHERE id = 'q' FOR UPDATE");
+    // If it waited for this lock, it would be rejected after the time limit for a statement.
+    t.match(await ledger.getSchedule('q'), { id: 'q' });
+  });
+});

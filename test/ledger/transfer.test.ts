@@ -5,7 +5,7 @@ import { migrate, SCHEMA_VERSION } from '../../src/ledger/migrate.js';
 import { SqliteDriver } from '../../src/ledger/sqlite.js';
 import { exportLines, importLines } from '../../src/ledger/transfer.js';
 import { engines, expire } from './engines.js';
-import { ann, ben, claim, claimIds, claimOne, completed, failed, LEASE_MS, NOW } from './verbs.js';
+import { ann, ben, claim, claimIds, claimOne, completed, failed, LEASE_MS, NOW, said } from './verbs.js';
 
 async function* each<T>(list: readonly T[]): AsyncGenerator<T, void, undefined> {
   yield* list;
@@ -74,6 +74,43 @@ for (const engine of engines)
     const rows = await driver.all<{ n: number }>('SELECT COUNT(*) AS n FROM job');
     t.strictSame(rows, [{ n: 1_205 }]);
   });
+
+for (const source of engines)
+  for (const target of engines)
+    t.test(`from ${source.name} to ${target.name}: no number is drawn again for what is no longer there`, async (t) => {
+      const { ledger: from, driver } = await source.open(t, () => 0);
+      await from.add(
+        ['a', 'b', 'c', 'd'].map((id) => ({ id, data: 1 })),
+        NOW,
+      );
+      for (const job of await claim(from)) {
+        await from.record(ann, [{ id: job.id, lease: job.lease, progress: said('hello') }], NOW);
+        await from.settle(ann, [failed(job, { retry: false })], NOW);
+      }
+      const cursor = (await from.settledAfter(0, 10)).at(-1)?.cursor ?? 0;
+      const lastLine = (await from.history('d', 0, 10)).at(-1)?.seq ?? 0;
+      t.ok(cursor > 0 && lastLine > 0);
+      const seqs = await driver.all<{ seq: number }>('SELECT MAX(seq) AS seq FROM job');
+      t.match(await from.retry(['b'], NOW), ['b']);
+      await from.delete(['c', 'd'], NOW);
+      const lines = await linesOf(driver);
+
+      const { ledger: to, driver: into } = await target.open(t, () => 0);
+      await importLines(into, each(lines));
+      t.strictSame(await to.settledAfter(cursor, 10), []);
+      const job = await claimOne(to);
+      await to.record(ann, [{ id: job.id, lease: job.lease, progress: said('again') }], NOW);
+      await to.settle(ann, [completed(job)], NOW);
+      t.match(
+        (await to.settledAfter(cursor, 10)).map(({ job }) => job.id),
+        ['b'],
+        'a reader goes on where it was',
+      );
+      t.ok(((await to.history('b', 0, 10)).at(-1)?.seq ?? 0) > lastLine);
+      await to.add([{ id: 'new', data: 1 }], NOW);
+      const [added] = await into.all<{ seq: number }>("SELECT seq FROM job WHERE id = 'new'");
+      t.ok((added?.seq ?? 0) > (seqs[0]?.seq ?? 0));
+    });
 
 t.test('what cannot be imported leaves nothing behind', async (t) => {
   const source = await emptyDriver();

@@ -33,7 +33,7 @@ t.test('an outcome arrives in pieces, over several links', async (t) => {
   t.equal(uploads.bytes, 0);
 });
 
-t.test('what is not what it was said to be is refused and forgotten', async (t) => {
+t.test('what differs from what was announced is refused and forgotten', async (t) => {
   const uploads = new Uploads(new ManualClock());
   const { bytes, wanted } = result('a', 1);
   const longer = await uploads.take('ann', wanted, signal);
@@ -82,4 +82,61 @@ t.test('a Worker sends few at once', async (t) => {
   await t.rejects(uploads.take('ann', wanted('e'), signal), { code: 'rpc-overloaded' });
   uploads.close();
   t.equal(uploads.bytes, 0);
+});
+
+t.test('a Worker makes room with its own idle outcomes, then with those of whoever holds more than it', async (t) => {
+  const clock = new ManualClock();
+  const uploads = new Uploads(clock, 1_000);
+  const wanted = (id: string, bytes: number) => ({ id, lease: 1, sha256: '0'.repeat(64), bytes });
+  const started = async (workerId: string, id: string, bytes: number) => {
+    const part = await uploads.take(workerId, wanted(id, bytes), signal);
+    part.add(Buffer.alloc(1));
+    return part;
+  };
+  const lengthOf = async (workerId: string, id: string, bytes: number) => {
+    const part = await uploads.take(workerId, wanted(id, bytes), signal);
+    const { length } = part;
+    part.release();
+    return length;
+  };
+  (await started('ann', 'a', 200)).release();
+  (await started('ben', 'b', 300)).release();
+  (await started('eve', 'e1', 300)).release();
+  (await started('eve', 'e2', 200)).release();
+  (await started('eve', 'e3', 500)).release();
+  t.equal(uploads.bytes, 1_000, 'her own idle ones made room');
+  t.equal(await lengthOf('ann', 'a', 200), 1);
+  t.equal(await lengthOf('ben', 'b', 300), 1);
+
+  const busy = await started('eve', 'e3', 500);
+  let isIn = false;
+  const gone = new AbortController();
+  const more = uploads.take('eve', wanted('e4', 100), gone.signal).then(() => {
+    isIn = true;
+  });
+  busy.add(Buffer.alloc(1));
+  t.equal(await lengthOf('ann', 'a', 200), 1, 'others keep theirs while she holds more than they');
+  t.equal(await lengthOf('ben', 'b', 300), 1);
+  t.notOk(isIn);
+  gone.abort(new Error('gone'));
+  await t.rejects(more, { message: 'gone' });
+  busy.release();
+  (await started('cid', 'c', 100)).release();
+  t.equal(await lengthOf('ann', 'a', 200), 1);
+  t.equal(await lengthOf('ben', 'b', 300), 1, 'who holds most makes room');
+  t.equal(uploads.bytes, 600);
+  uploads.close();
+});
+
+t.test('two outcomes that come at once do not share the last room', async (t) => {
+  const uploads = new Uploads(new ManualClock(), 1_000);
+  const wanted = (id: string) => ({ id, lease: 1, sha256: '0'.repeat(64), bytes: 600 });
+  const first = uploads.take('ann', wanted('a'), signal);
+  const second = uploads.take('ben', wanted('b'), signal);
+  const part = await first;
+  t.equal(uploads.bytes, 600);
+  part.drop();
+  await second;
+  t.equal(uploads.bytes, 600);
+  uploads.close();
 });

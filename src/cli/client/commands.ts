@@ -95,8 +95,8 @@ export const clientCommands = {
   results: {
     summary: 'Print outcomes as they were recorded, one JSON object a line.',
     flags: [
-      ['--after <cursor>', 'From behind this cursor (default: the first).'],
-      ['--follow', 'And those that come.'],
+      ['--after <cursor>', 'Start after this cursor (default: with the first outcome).'],
+      ['--follow', 'Also print new outcomes as they are recorded.'],
       ['--json', 'As always: there is no other form.'],
     ],
     load: async () => (await rows()).results,

@@ -218,6 +218,6 @@ function verbAndId<const V extends string>(command: Command, verbs: readonly V[]
   if (text === undefined) return [undefined, ''];
   const verb = verbs.find((one) => one === text);
   if (verb === undefined || id === undefined)
-    throw new PeerworkError('option-invalid', verb === undefined ? `${text} is none of ${verbs.join(', ')}` : `${verb} whom? Name an id`);
+    throw new PeerworkError('option-invalid', verb === undefined ? `${text} is none of ${verbs.join(', ')}` : `${verb} needs an id`);
   return [verb, id];
 }

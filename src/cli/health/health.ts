@@ -76,7 +76,8 @@ export function describeChecks(checks: readonly Check[]): string {
     ...(hint === undefined ? [] : [`${' '.repeat(8 + width)}→ ${hint}`]),
   ]);
   const count = (wanted: Check['state']) => checks.filter(({ state }) => state === wanted).length;
-  return `${lines.join('\n')}\n\n${count('ok')} ok, ${count('warn')} to look at, ${count('fail')} failed`;
+  const warnings = count('warn');
+  return `${lines.join('\n')}\n\n${count('ok')} ok, ${warnings} ${warnings === 1 ? 'warning' : 'warnings'}, ${count('fail')} failed`;
 }
 
 async function checkConfiguration(options: Options, dotenv: string): Promise<Check[]> {

@@ -3,7 +3,7 @@ import { type Clock, pause } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
 import { isAlive, type MarkedProcess, signalProcess } from '../../kit/process-mark.js';
 import { withoutInspector } from '../../sandbox/inspector.js';
-import type { Keeper, KeeperState, ServicePlan } from './keeper.js';
+import { type Keeper, type KeeperState, SECOND_SIGNAL_MS, type ServicePlan } from './keeper.js';
 import { tailLog } from './log-tail.js';
 import { readRecord, serviceFolder } from './record.js';
 import { STOP_GRACE_MS } from './supervisor.js';
@@ -11,8 +11,6 @@ import { logFile, readSupervisorState, supervisorProgram } from './supervisor-st
 
 const POLL_MS = 50;
 const START_MS = 10_000;
-/** Delay before the second signal of `stop --now`, long enough for the two not to count as one. */
-const SECOND_SIGNAL_MS = 150;
 /** Time for the supervisor to finish after its Worker was killed, in milliseconds. */
 const KILL_GRACE_MS = 5_000;
 

@@ -19,7 +19,8 @@ export const serviceCommands = {
     load: async () => (await import('./start.js')).start,
   },
   'start-bg': {
-    summary: 'Install this Worker as a service that is restarted when it ends, and start it. Again: with what is configured now.',
+    summary:
+      'Install this Worker as a service that is restarted when it ends, and start it; run it again after a change of the configuration.',
     load: async () => (await import('./start-bg.js')).startBackground,
   },
   status: {
@@ -33,7 +34,7 @@ export const serviceCommands = {
     flags: [
       ['--runs', 'List the runs whose output is kept.'],
       ['--lines <number>', 'How many (default: 100 of the Worker, all of a run).'],
-      ['--follow', 'And those that come, until the run has ended, or Ctrl-C.'],
+      ['--follow', 'Also print new lines, until the run has ended or Ctrl-C is pressed.'],
       json,
     ],
     load: async () => (await import('./logs.js')).logs,

@@ -1,5 +1,8 @@
 import type { KeeperKind } from '../option-table.js';
 
+/** Delay before the second signal of `stop --now`, long enough for the two not to count as one. */
+export const SECOND_SIGNAL_MS = 150;
+
 /** Everything a keeper needs to run one Worker. All paths are absolute. */
 export interface ServicePlan {
   /** Service name, unique on the machine or for the user. */

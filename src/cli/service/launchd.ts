@@ -6,7 +6,7 @@ import { type Clock, pause } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
 import { isAlive, signalProcess } from '../../kit/process-mark.js';
 import { type RunTool, runOrThrow } from '../../kit/run-tool.js';
-import type { Keeper, KeeperState, ServicePlan } from './keeper.js';
+import { type Keeper, type KeeperState, SECOND_SIGNAL_MS, type ServicePlan } from './keeper.js';
 import { tailLog } from './log-tail.js';
 import { readRecord, serviceFolder } from './record.js';
 import { STOP_GRACE_MS } from './supervisor.js';
@@ -23,8 +23,6 @@ export interface LaunchdOptions {
 }
 
 const POLL_MS = 100;
-/** Delay before the second signal of `stop --now`, long enough for the two not to count as one. */
-const SECOND_SIGNAL_MS = 150;
 
 /** A launchd agent (a daemon for root) that runs our supervisor, which limits the log and restarts the Worker sooner than launchd would. */
 export class LaunchdKeeper implements Keeper {

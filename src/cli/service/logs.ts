@@ -4,6 +4,7 @@ import { DEFAULT_HOME } from '../../config/defaults.js';
 import { PeerworkError } from '../../errors.js';
 import { quietPipes } from '../client/print.js';
 import { readOptions } from '../options.js';
+import { abortedBySignals } from '../stop.js';
 import { findService, serviceOf } from './installed.js';
 
 const DEFAULT_LINES = 100;
@@ -31,9 +32,6 @@ export async function logs(command: Command): Promise<number> {
     return printRun(root, run, { follow, ...(lines !== undefined && { lines: Number(lines) }) });
   }
   const { keeper } = await serviceOf(command, 'logs');
-  const ending = new AbortController();
-  const end = () => ending.abort();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, end);
-  await keeper.logs({ lines: Number(lines ?? DEFAULT_LINES), follow, signal: ending.signal });
+  await keeper.logs({ lines: Number(lines ?? DEFAULT_LINES), follow, signal: abortedBySignals().signal });
   return 0;
 }

@@ -4,6 +4,7 @@ import { pause, systemClock } from '../../clock.js';
 import { type KeptLog, listRunLogs, readRunLog } from '../../containers/run-logs.js';
 import { PeerworkError } from '../../errors.js';
 import { instant, print, printJson, printTable } from '../client/print.js';
+import { abortedBySignals } from '../stop.js';
 import { tailLog } from './log-tail.js';
 
 const POLL_INTERVAL_MS = 300;
@@ -41,9 +42,7 @@ export async function printRun(
   { lines = ALL_LINES, follow }: { lines?: number; follow: boolean },
 ): Promise<number> {
   const log = choose(await keptLogs(root), wanted);
-  const ending = new AbortController();
-  const end = () => ending.abort();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, end);
+  const ending = abortedBySignals();
   if (follow && log.endedAt === undefined) void untilEnded(log.path, ending);
   const goesOn = follow && log.endedAt === undefined;
   const write = (text: string) => void process.stdout.write(text);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { type Clock, pause } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
 import { type RunTool, runOrThrow } from '../../kit/run-tool.js';
-import type { Keeper, KeeperState, ServicePlan } from './keeper.js';
+import { type Keeper, type KeeperState, SECOND_SIGNAL_MS, type ServicePlan } from './keeper.js';
 import { systemdUnit } from './systemd-unit.js';
 
 export interface SystemdOptions {
@@ -22,8 +22,6 @@ export interface SystemdOptions {
 const SHOWN = ['ActiveState', 'SubState', 'MainPID', 'NRestarts', 'Result'] as const;
 /** systemctl waits for the Worker, which may finish its jobs and has a limit of its own. */
 const STOP_MS = 25 * 3_600_000;
-/** Delay before the second signal of `stop --now`, long enough for the two not to count as one. */
-const SECOND_SIGNAL_MS = 150;
 
 /** A unit of the system's systemd, or of the user's own. */
 export class SystemdKeeper implements Keeper {

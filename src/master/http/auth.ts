@@ -125,9 +125,9 @@ function refuseStrangers(request: IncomingMessage, origins: readonly string[]): 
   const { host = '', origin, forwarded, 'x-forwarded-for': forwardedFor } = request.headers;
   if (!isLoopbackAddress(request.socket.remoteAddress ?? '') || forwarded !== undefined || forwardedFor !== undefined)
     throw new PeerworkError('http-forbidden', 'without tokens only the Master’s own machine is served');
-  if (!isLoopbackName(host)) throw new PeerworkError('http-forbidden', 'it was asked for under another name than this machine’s');
+  if (!isLoopbackName(host)) throw new PeerworkError('http-forbidden', 'the Host header does not name this machine');
   if (origin !== undefined && origin.replace(/^https?:\/\//, '') !== host && !origins.includes(origin))
-    throw new PeerworkError('http-forbidden', 'the page that asks is of another site');
+    throw new PeerworkError('http-forbidden', 'the request comes from a page of another site');
 }
 
 function isLoopbackAddress(address: string): boolean {

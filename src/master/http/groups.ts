@@ -1,15 +1,14 @@
 import type { FastifyInstance } from 'fastify';
-import { PeerworkError } from '../../errors.js';
 import type { CancelledJob, GroupInput, GroupRecord } from '../../ledger/ledger.js';
 import type { ApiContext } from './context.js';
-import { about, idParams, integerBetween, list, object, ref, text, type WithId } from './route.js';
+import { about, idParams, integerBetween, known, list, object, ref, text, type WithId } from './route.js';
 
 const TAG = 'groups';
 
 /** Adds `/v1/groups`. */
 export function groupRoutes(app: FastifyInstance, { service }: ApiContext): void {
   const { ledger, clock } = service;
-  const record = async (id: string): Promise<GroupRecord> => known(await ledger.getGroup(id), id);
+  const record = async (id: string): Promise<GroupRecord> => known(await ledger.getGroup(id), 'group-unknown', id);
   const response = { params: idParams, response: ref('GroupRecord') };
 
   app.get<{ Querystring: { after?: string; limit?: number } }>(
@@ -29,7 +28,7 @@ export function groupRoutes(app: FastifyInstance, { service }: ApiContext): void
   app.delete<WithId>(
     '/v1/groups/:id',
     about('admin', TAG, 'Delete a group with its jobs', { params: idParams, response: object({ cancelled: list(text) }) }),
-    async ({ params: { id } }) => ({ cancelled: idsOf(known(await ledger.deleteGroup(id, clock.now()), id)) }),
+    async ({ params: { id } }) => ({ cancelled: idsOf(known(await ledger.deleteGroup(id, clock.now()), 'group-unknown', id)) }),
   );
   app.get<WithId & { Querystring: { limit?: number } }>(
     '/v1/groups/:id/graph',
@@ -38,7 +37,7 @@ export function groupRoutes(app: FastifyInstance, { service }: ApiContext): void
       query: { limit: integerBetween(1, 10_000) },
       response: ref('GroupGraph'),
     }),
-    async ({ params: { id }, query: { limit = 2_000 } }) => known(await ledger.graphOf(id, limit), id),
+    async ({ params: { id }, query: { limit = 2_000 } }) => known(await ledger.graphOf(id, limit), 'group-unknown', id),
   );
 
   const verbs = {
@@ -50,16 +49,11 @@ export function groupRoutes(app: FastifyInstance, { service }: ApiContext): void
   } as const;
   for (const [verb, [scope, summary, act]] of Object.entries(verbs))
     app.post<WithId>(`/v1/groups/:id/${verb}`, about(scope, TAG, summary, response), async ({ params: { id } }) => {
-      known(await (act as (id: string) => Promise<unknown>)(id), id);
+      known(await (act as (id: string) => Promise<unknown>)(id), 'group-unknown', id);
       return record(id);
     });
 }
 
 function idsOf(jobs: readonly CancelledJob[]): string[] {
   return jobs.map(({ id }) => id);
-}
-
-function known<T>(found: T | undefined, id: string): T {
-  if (found === undefined) throw new PeerworkError('group-unknown', id);
-  return found;
 }

@@ -8,7 +8,7 @@ import type { ApiContext } from './context.js';
 import { NDJSON, openStream } from './ndjson.js';
 import { PushStream } from './push-stream.js';
 import { refusalOf } from './refused-json.js';
-import { about, cursor, exactly, flag, idParams, integerBetween, list, object, ref, text, type WithId } from './route.js';
+import { about, cursor, exactly, flag, idParams, integerBetween, known, list, object, ref, text, type WithId } from './route.js';
 
 const QUOTE = 0x22;
 
@@ -82,7 +82,7 @@ function routes(app: FastifyInstance, { service }: ApiContext): void {
   app.get<WithId>(
     '/v1/jobs/:id',
     about('read', TAG, 'One job, with all there is to know', { ...byId, response: ref('JobRecord') }),
-    async ({ params }) => known(await ledger.get(params.id, clock.now()), params.id),
+    async ({ params }) => known(await ledger.get(params.id, clock.now()), 'job-unknown', params.id),
   );
   app.patch<WithId & { Body: JobChanges }>(
     '/v1/jobs/:id',
@@ -92,7 +92,7 @@ function routes(app: FastifyInstance, { service }: ApiContext): void {
       response: ref('JobRecord'),
       bodyLimit: MAX_MESSAGE_BYTES,
     }),
-    async ({ params, body }) => known(await ledger.change(params.id, body, clock.now()), params.id),
+    async ({ params, body }) => known(await ledger.change(params.id, body, clock.now()), 'job-unknown', params.id),
   );
   app.delete<WithId>(
     '/v1/jobs/:id',
@@ -108,21 +108,21 @@ function routes(app: FastifyInstance, { service }: ApiContext): void {
   );
   app.get<WithId & { Querystring: { after?: number; limit?: number } }>(
     '/v1/jobs/:id/history',
-    about('read', TAG, 'What a job said while it ran, and its errors', {
+    about('read', TAG, 'Log lines, progress and errors of a job', {
       ...byId,
       query: { ...byId.query, after: cursor, limit: integerBetween(1, 500) },
       response: object({ entries: list(ref('HistoryEntry')) }),
     }),
     async ({ params: { id }, query: { after = 0, limit = 500 } }) => {
       const entries = await ledger.history(id, after, limit);
-      if (entries.length === 0) known(await ledger.get(id), id);
+      if (entries.length === 0) known(await ledger.get(id), 'job-unknown', id);
       return { entries };
     },
   );
 
   /** If nothing changed, checks whether the id is known at all. */
   const changedIds = async (id: string, changed: readonly string[]) => {
-    if (changed.length === 0) known(await ledger.get(id), id);
+    if (changed.length === 0) known(await ledger.get(id), 'job-unknown', id);
     return { ids: changed };
   };
   const cancel = (ids: readonly string[]) => service.cancel(ids);
@@ -144,7 +144,7 @@ function routes(app: FastifyInstance, { service }: ApiContext): void {
     );
   }
   app.post<WithId>('/v1/jobs/:id/reset', about('admin', TAG, 'Reset a job', withId), async ({ params: { id } }) => {
-    known(await ledger.get(id), id);
+    known(await ledger.get(id), 'job-unknown', id);
     await ledger.reset([id], clock.now());
     return { ids: [id] };
   });
@@ -156,11 +156,6 @@ function routes(app: FastifyInstance, { service }: ApiContext): void {
     }),
     async ({ body: { limit = 1_000, ...wanted } }) => ({ jobs: await ledger.redrive(wanted, limit, clock.now()) }),
   );
-}
-
-function known<T>(found: T | undefined, id: string): T {
-  if (found === undefined) throw new PeerworkError('job-unknown', id);
-  return found;
 }
 
 function pushRoute(app: FastifyInstance, { service, options }: ApiContext): void {

@@ -69,23 +69,22 @@ export function leaseRoutes(app: FastifyInstance, { service, gate, closing }: Ap
     async (request, reply) => {
       const { channels, labels, limit = 1, waitMs = 0, leaseMs = service.leaseMs } = request.body;
       const caller = workerOf(request);
-      const signal = disconnectSignal(request, reply, closing);
       const jobs = await service.lease({
         worker: caller,
         channels,
         limit,
         waitMs,
         leaseMs,
-        signal,
+        signal: disconnectSignal(request, reply, closing),
         ...(labels === undefined ? {} : { labels }),
       });
-      if (signal.aborted && jobs.length > 0) await service.giveBack(caller, jobs, 'the worker has gone');
       const beatMs = Math.min(service.beatMs, Math.ceil(leaseMs / 3));
-      const given = signal.aborted ? [] : jobs.map(leasedText);
       return reply
         .type('application/json; charset=utf-8')
         .serializer(String)
-        .send(`{"worker":${JSON.stringify({ id: caller.id })},"leaseMs":${leaseMs},"beatMs":${beatMs},"jobs":[${given.join(',')}]}`);
+        .send(
+          `{"worker":${JSON.stringify({ id: caller.id })},"leaseMs":${leaseMs},"beatMs":${beatMs},"jobs":[${jobs.map(leasedText).join(',')}]}`,
+        );
     },
   );
   app.post<{ Body: WithWorker & { leases: LeaseKey[]; waiting?: LeaseKey[]; leaseMs?: number } }>(
@@ -114,7 +113,7 @@ export function leaseRoutes(app: FastifyInstance, { service, gate, closing }: Ap
   );
   app.post<{ Body: WithWorker & { results: ResultBody[] } }>(
     '/v1/leases/settle',
-    about('lease', TAG, 'Say how runs ended', {
+    about('lease', TAG, 'Report how runs ended', {
       body: exactly({ worker, results: list(result, { maxItems: 10_000 }) }, ['worker', 'results']),
       response: object({ answers: list({ type: 'string', enum: ['settled', 'duplicate', 'stale'] }) }),
       bodyLimit: MAX_MESSAGE_BYTES,

@@ -55,7 +55,7 @@ export function metricsRoutes(app: FastifyInstance, { service, series, feed, opt
       );
       metric('peerwork_workers_connected', 'gauge', 'Workers linked to this Master.', [['', service.workers().length]]);
       if (options.leasesExpired !== undefined)
-        metric('peerwork_leases_expired_total', 'counter', 'Leases that ended without a word of their worker.', [
+        metric('peerwork_leases_expired_total', 'counter', 'Leases that expired because their worker did not renew them.', [
           ['', options.leasesExpired()],
         ]);
       metric('peerwork_event_readers', 'gauge', 'Open event streams.', [['', feed.readers]]);
@@ -69,7 +69,7 @@ export function metricsRoutes(app: FastifyInstance, { service, series, feed, opt
       const { rss, heapUsed } = process.memoryUsage();
       metric('process_resident_memory_bytes', 'gauge', 'Resident memory.', [['', rss]]);
       metric('nodejs_heap_used_bytes', 'gauge', 'Used heap.', [['', heapUsed]]);
-      metric('nodejs_eventloop_lag_p99_seconds', 'gauge', 'Lag of the event loop since the last look.', [
+      metric('nodejs_eventloop_lag_p99_seconds', 'gauge', '99th percentile of the event loop lag since the last scrape.', [
         ['', Math.max(0, lag.percentile(99) / 1e9)],
       ]);
       lag.reset();

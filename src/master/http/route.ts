@@ -1,5 +1,6 @@
 import type {} from '@fastify/swagger';
 import type { FastifyContextConfig, FastifyReply, FastifyRequest, RouteShorthandOptions } from 'fastify';
+import { type ErrorCode, PeerworkError } from '../../errors.js';
 import { Deadline } from '../../kit/deadline.js';
 import type { Demand } from './auth.js';
 
@@ -91,6 +92,12 @@ export function about(demand: Demand, tag: string, summary: string, facts: Route
       },
     },
   };
+}
+
+/** Returns what a look-up by id found; throws this error if it found nothing. */
+export function known<T>(found: T | undefined, code: ErrorCode, id: string): T {
+  if (found === undefined) throw new PeerworkError(code, id);
+  return found;
 }
 
 /** Returns a signal that aborts when the client disconnects or the server closes. */

@@ -1,9 +1,9 @@
 import type { FastifyInstance } from 'fastify';
 import { PeerworkError } from '../../errors.js';
 import { MAX_MESSAGE_BYTES } from '../../job/limits.js';
-import type { ScheduleInput, ScheduleRecord } from '../../ledger/ledger.js';
+import type { ScheduleInput } from '../../ledger/ledger.js';
 import type { ApiContext } from './context.js';
-import { about, idParams, list, object, ref, type WithId } from './route.js';
+import { about, idParams, known, list, object, ref, type WithId } from './route.js';
 
 const TAG = 'schedules';
 
@@ -20,7 +20,7 @@ export function scheduleRoutes(app: FastifyInstance, { service }: ApiContext): v
     }),
   );
   app.get<WithId>('/v1/schedules/:id', about('read', TAG, 'One schedule', response), async ({ params: { id } }) =>
-    known(await ledger.getSchedule(id), id),
+    known(await ledger.getSchedule(id), 'schedule-unknown', id),
   );
   app.put<WithId & { Body: Omit<ScheduleInput, 'id'> }>(
     '/v1/schedules/:id',
@@ -42,11 +42,6 @@ export function scheduleRoutes(app: FastifyInstance, { service }: ApiContext): v
     app.post<WithId>(
       `/v1/schedules/:id/${verb}`,
       about('admin', TAG, `${paused ? 'Pause' : 'Resume'} a schedule`, response),
-      async ({ params: { id } }) => known(await ledger.pauseSchedule(id, paused, clock.now()), id),
+      async ({ params: { id } }) => known(await ledger.pauseSchedule(id, paused, clock.now()), 'schedule-unknown', id),
     );
-}
-
-function known(found: ScheduleRecord | undefined, id: string): ScheduleRecord {
-  if (found === undefined) throw new PeerworkError('schedule-unknown', id);
-  return found;
 }

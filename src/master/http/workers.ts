@@ -38,15 +38,15 @@ export function workerRoutes(app: FastifyInstance, { service }: ApiContext): voi
 
   app.get(
     '/v1/workers',
-    about('read', TAG, 'Workers that were met, connected or not', { response: object({ workers: list(ref('Worker')) }) }),
+    about('read', TAG, 'All known workers, connected or not', { response: object({ workers: list(ref('Worker')) }) }),
     async () => ({
       workers: await views(),
     }),
   );
 
   const verbs: Readonly<Record<string, readonly [summary: string, marks: WorkerMarks]>> = {
-    approve: ['Let a worker in, also one that was revoked', { approved: true, revoked: false }],
-    revoke: ['Put a worker out', { revoked: true }],
+    approve: ['Approve a worker, even one that was revoked', { approved: true, revoked: false }],
+    revoke: ['Revoke a worker and end its link', { revoked: true }],
     drain: ['Give a worker no more jobs', { drained: true }],
     resume: ['End a drain', { drained: false }],
   };

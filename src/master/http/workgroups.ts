@@ -1,9 +1,8 @@
 import type { FastifyInstance } from 'fastify';
-import { PeerworkError } from '../../errors.js';
 import { MAX_DELAY_MS } from '../../job/limits.js';
-import type { WorkgroupInput, WorkgroupRecord } from '../../ledger/ledger.js';
+import type { WorkgroupInput } from '../../ledger/ledger.js';
 import type { ApiContext } from './context.js';
-import { about, exactly, idParams, integerBetween, list, object, ref, text, type WithId } from './route.js';
+import { about, exactly, idParams, integerBetween, known, list, object, ref, text, type WithId } from './route.js';
 
 const TAG = 'workgroups';
 
@@ -21,7 +20,7 @@ export function workgroupRoutes(app: FastifyInstance, { service }: ApiContext): 
     ({ query: { after, limit = 50 } }) => ledger.listWorkgroups({ limit, ...(after === undefined ? {} : { after }) }),
   );
   app.get<WithId>('/v1/workgroups/:id', about('read', TAG, 'One workgroup', response), async ({ params: { id } }) =>
-    known(await ledger.getWorkgroup(id), id),
+    known(await ledger.getWorkgroup(id), 'workgroup-unknown', id),
   );
   app.put<WithId & { Body: Omit<WorkgroupInput, 'id'> }>(
     '/v1/workgroups/:id',
@@ -30,15 +29,13 @@ export function workgroupRoutes(app: FastifyInstance, { service }: ApiContext): 
   );
   app.post<WithId & { Body: { ms: number } }>(
     '/v1/workgroups/:id/hold',
-    about('work', TAG, 'No job of it starts for so long', { ...response, body: exactly({ ms: integerBetween(0, MAX_DELAY_MS) }, ['ms']) }),
+    about('work', TAG, 'Hold a workgroup: none of its jobs starts for this long', {
+      ...response,
+      body: exactly({ ms: integerBetween(0, MAX_DELAY_MS) }, ['ms']),
+    }),
     ({ params: { id }, body: { ms } }) => ledger.holdWorkgroup(id, clock.now() + ms, clock.now()),
   );
   app.post<WithId>('/v1/workgroups/:id/release', about('work', TAG, 'End a hold', response), async ({ params: { id } }) =>
-    known(await ledger.releaseWorkgroup(id, clock.now()), id),
+    known(await ledger.releaseWorkgroup(id, clock.now()), 'workgroup-unknown', id),
   );
-}
-
-function known(found: WorkgroupRecord | undefined, id: string): WorkgroupRecord {
-  if (found === undefined) throw new PeerworkError('workgroup-unknown', id);
-  return found;
 }
