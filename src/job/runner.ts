@@ -1,3 +1,4 @@
+import type { FileHandle } from 'node:fs/promises';
 import type { JobFiles } from './files.js';
 import type { Job, Outcome, Progress } from './job.js';
 import type { Exchange, Tunnel } from './source.js';
@@ -31,6 +32,13 @@ export interface RunFiles {
   readonly parents: readonly FilePaths[];
 }
 
+/** A file that a run made; open until the next one is asked for. */
+export interface OutFile {
+  /** A relative path with `/`. */
+  readonly name: string;
+  readonly handle: FileHandle;
+}
+
 export interface RunContext {
   /** The prepared folder; absent for runners that need no task code. */
   readonly workplace?: Workplace;
@@ -45,8 +53,8 @@ export interface RunContext {
   /** Called when the run's time starts to count, if the runner `queues`. */
   begin?(): void;
   report(progress: Progress): void;
-  /** Keeps files that the run made, by name; the outcome then has the references. Absent if the source takes no files. Rejects with `disk-full`. */
-  keepFiles?(paths: ReadonlyMap<string, string>): Promise<JobFiles>;
+  /** Keeps files that the run made; the outcome then has the references. Absent if the source takes no files. Rejects with `disk-full`. */
+  keepFiles?(files: AsyncIterable<OutFile>): Promise<JobFiles>;
 }
 
 /** A prepared folder with verified files and installed dependencies. Read-only for the task. */

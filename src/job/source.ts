@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import type { JobFiles } from './files.js';
 import type { Job, Outcome, Progress } from './job.js';
+import type { OutFile } from './runner.js';
 
 /**
  * The port to a place that leases jobs to a Worker. How leases are kept alive is internal to the source. A new wire implements it in a
@@ -41,10 +42,10 @@ export interface Lease {
   readonly exchange?: Exchange;
   report(progress: Progress): void;
   /**
-   * Keeps files that the run made, by name, until the source has them: its outcome refers to them. Absent if the source takes no files. Rejects with
+   * Keeps files that the run made until the source has them: its outcome refers to them. Absent if the source takes no files. Rejects with
    * `disk-full`.
    */
-  keepFiles?(paths: ReadonlyMap<string, string>): Promise<JobFiles>;
+  keepFiles?(files: AsyncIterable<OutFile>): Promise<JobFiles>;
   /** Reports that the run begins: time spent waiting for files or a slot does not count. */
   begin?(): void;
   /** Resolves once the outcome is safe in the outbox, from where the source delivers it. Never rejects. */

@@ -1,9 +1,9 @@
 import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto';
-import { constants } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PeerworkError } from '../errors.js';
 import type { FileRef, JobFiles } from '../job/files.js';
+import type { OutFile } from '../job/runner.js';
 import type { LeaseKey, Settlement } from '../job/verbs.js';
 import { clearAway } from '../kit/clearing.js';
 import { fileError, isMissing } from '../kit/system-error.js';
@@ -43,13 +43,13 @@ export class OutgoingFiles {
     return new OutgoingFiles(options);
   }
 
-  /** Seals files into the folder of a lease. `paths` by name; each is read once, and what is read is what counts. Rejects with `disk-full`. */
-  async keep(lease: LeaseKey, paths: ReadonlyMap<string, string>): Promise<JobFiles> {
+  /** Seals files into the folder of a lease. Each is read once, and what is read is what counts. Rejects with `disk-full` or what `made` rejects with. */
+  async keep(lease: LeaseKey, made: AsyncIterable<OutFile>): Promise<JobFiles> {
     const folder = join(this.#options.folder, nameOf(lease));
     try {
       await mkdir(folder, { recursive: true, mode: 0o700 });
       const files: [string, FileRef][] = [];
-      for (const [name, path] of paths) files.push([name, await this.#seal(folder, path)]);
+      for await (const { name, handle } of made) files.push([name, await this.#seal(folder, handle)]);
       return Object.fromEntries(files);
     } catch (error) {
       await this.remove(lease);
@@ -82,11 +82,10 @@ export class OutgoingFiles {
     await clearAway(join(this.#options.folder, nameOf(lease)), this.#options.log);
   }
 
-  async #seal(folder: string, path: string): Promise<FileRef> {
+  async #seal(folder: string, from: FileHandle): Promise<FileRef> {
     const hash = createHash('sha256');
     let size = 0;
     const draft = join(folder, `draft-${randomBytes(6).toString('hex')}`);
-    const from = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     const to = await open(draft, 'wx', 0o600);
     try {
       const buffer = Buffer.allocUnsafeSlow(PIECE_BYTES);
@@ -100,7 +99,7 @@ export class OutgoingFiles {
         if (length < PIECE_BYTES) break;
       }
     } finally {
-      await Promise.all([from.close(), to.close()]);
+      await to.close();
     }
     const sha256 = hash.digest('hex');
     await rename(draft, join(folder, sha256));

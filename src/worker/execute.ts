@@ -53,7 +53,7 @@ export async function execute(options: ExecuteOptions, lease: Lease, stop: Abort
       ...(lease.tunnel === undefined ? {} : { tunnel: lease.tunnel }),
       ...(lease.exchange === undefined ? {} : { exchange: lease.exchange }),
       signal,
-      ...(lease.keepFiles === undefined ? {} : { keepFiles: (paths) => lease.keepFiles?.(paths) ?? Promise.resolve({}) }),
+      ...(lease.keepFiles === undefined ? {} : { keepFiles: (made) => lease.keepFiles?.(made) ?? Promise.resolve({}) }),
       begin: () => lease.begin?.(),
       report: (progress) => {
         const bounded = boundedProgress(progress);

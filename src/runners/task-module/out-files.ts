@@ -5,7 +5,7 @@ import type { Outcome } from '../../job/job.js';
 import { jobErrorOf } from '../../job/job-error.js';
 import type { RunContext } from '../../job/runner.js';
 import type { Clearing } from '../../kit/clearing.js';
-import { listOutFolder } from '../../task/out-folder.js';
+import { openOutFolder } from '../../task/out-folder.js';
 import { OUT_FOLDER } from './child/wire.js';
 import type { Handed } from './job-line.js';
 import type { Run } from './run.js';
@@ -30,11 +30,12 @@ export async function outcomeWithFiles(run: Run, { keepFiles, report, signal }: 
   if (folder === undefined) return outcome;
   try {
     if (outcome.state === 'released' || signal.aborted) return outcome;
-    const paths = await listOutFolder(folder);
-    if (paths.size === 0) return outcome;
-    if (keepFiles !== undefined) return { ...outcome, files: await keepFiles(paths) };
-    report({ kind: 'log', stream: 'log', line: `this queue takes no files: ${paths.size} in context.outdir are dropped` });
-    return outcome;
+    if (keepFiles === undefined) {
+      report({ kind: 'log', stream: 'log', line: 'this queue takes no files: those in context.outdir are dropped' });
+      return outcome;
+    }
+    const files = await keepFiles(openOutFolder(folder));
+    return Object.keys(files).length === 0 ? outcome : { ...outcome, files };
   } catch (thrown) {
     const error = asPeerworkError(thrown);
     // What the run itself failed with says more.

@@ -1,6 +1,7 @@
 import { PeerworkError } from '../../errors.js';
 import type { JobFiles } from '../../job/files.js';
 import type { Outcome, Progress } from '../../job/job.js';
+import type { OutFile } from '../../job/runner.js';
 import type { FileOrigin, Lease, TaskOrigin } from '../../job/source.js';
 import { type LeaseKey, leaseKeyOf, type Settlement, type WorkItem } from '../../job/verbs.js';
 import { HeldLease } from '../held-lease.js';
@@ -121,8 +122,8 @@ class MasterLease extends HeldLease {
     reports.add(this.#reports, progress);
   }
 
-  keepFiles(paths: ReadonlyMap<string, string>): Promise<JobFiles> {
-    return this.#duties.files.keep(this.item, paths);
+  keepFiles(files: AsyncIterable<OutFile>): Promise<JobFiles> {
+    return this.#duties.files.keep(this.item, files);
   }
 
   async #deliver(outcome: Outcome): Promise<void> {
