@@ -1,4 +1,5 @@
 import { type JsonLimits, parseJson } from '../../kit/json.js';
+import { printable } from '../../kit/printable.js';
 import type { Role } from '../peer.js';
 
 /**
@@ -31,6 +32,7 @@ export const TRACKER_LIMITS: JsonLimits = { maxBytes: MAX_TRACKER_MESSAGE_BYTES,
 export const KNOCK_SDP = 'v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n';
 const MAX_SDP_CHARS = 16 * 1024;
 const ID_CHARS = 20;
+const MAX_REASON_CHARS = 200;
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
 
 type RandomBytes = (count: number) => Uint8Array;
@@ -89,7 +91,8 @@ export function readTrackerMessage(text: string, infoHash: string): TrackerMessa
   const message = parseObject(text);
   if (!message) return undefined;
   const refusal = message['failure reason'];
-  if (typeof refusal === 'string') return { kind: 'refused', reason: printable(refusal), retryAfterMs: retryIn(message['retry in']) };
+  if (typeof refusal === 'string')
+    return { kind: 'refused', reason: printable(refusal, MAX_REASON_CHARS), retryAfterMs: retryIn(message['retry in']) };
   if (message['info_hash'] !== infoHash || (message['action'] !== undefined && message['action'] !== 'announce')) return undefined;
   const { peer_id: from, offer_id: offerId } = message;
   if (message['offer'] !== undefined || message['answer'] !== undefined) {
@@ -134,8 +137,4 @@ function retryIn(value: unknown): number | undefined {
   if (value === 'never') return Number.MAX_SAFE_INTEGER;
   const minutes = Number(value);
   return (typeof value === 'string' || typeof value === 'number') && minutes > 0 ? minutes * 60_000 : undefined;
-}
-
-function printable(text: string): string {
-  return text.slice(0, 200).replace(/[^\x20-\x7e]/g, '?');
 }
