@@ -89,7 +89,7 @@ export interface ContainerJob {
 }
 
 export const TASK_FOLDER = '/peerwork/task';
-const MEBIBYTE = 1024 * 1024;
+export const MEBIBYTE = 1024 * 1024;
 const DEFAULT_CPUS = 1;
 const DEFAULT_PIDS = 256;
 const DEFAULT_TMP_MB = 64;
