@@ -124,7 +124,8 @@ function parseObject(text: string): Record<string, unknown> | undefined {
   }
 }
 
-function isId(value: unknown): value is string {
+/** Whether this is an `info_hash`, `peer_id` or `offer_id`. */
+export function isId(value: unknown): value is string {
   return typeof value === 'string' && value.length === ID_CHARS;
 }
 
