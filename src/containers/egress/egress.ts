@@ -56,7 +56,7 @@ export async function openEgress(wish: EgressWish, means: EgressMeans): Promise<
     return { ...base, mode: 'firewall', line: `${nameOf(wish.policy)}, by a firewall`, runArguments, close: () => network.close() };
   }
   if (!means.unfiltered) throw new PeerworkError('egress-unavailable', firewall);
-  const runArguments = facts.kind === 'docker' ? ['--add-host=host.docker.internal:host-gateway'] : [];
+  const runArguments = facts.kind === 'docker' ? [`--add-host=${base.hostName}:host-gateway`] : [];
   return { ...base, mode: 'unfiltered', line: 'the whole network, as the owner allows', runArguments };
 }
 
