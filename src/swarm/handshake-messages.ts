@@ -22,7 +22,7 @@ export interface Hello {
   readonly remote: Uint8Array;
 }
 
-export const MAX_NAME_CHARS = 64;
+const MAX_NAME_CHARS = 64;
 
 const MAGIC = [0x70, 0x77, 0x01];
 const HELLO_FIXED = 6;

@@ -48,7 +48,7 @@ export interface Handshaken {
   readonly early: readonly Uint8Array[];
 }
 
-export const HANDSHAKE_TIMEOUT_MS = 5_000;
+const HANDSHAKE_TIMEOUT_MS = 5_000;
 const TRANSFER_SECRET_CHARS = 32;
 const VERSIONS = { oldest: 1, newest: 1 };
 const MAX_EARLY_MESSAGES = 64;

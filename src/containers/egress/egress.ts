@@ -9,7 +9,7 @@ import { hostName } from '../engine-facts.js';
 import type { Firewall } from './firewall.js';
 
 /** Label of an image that uses the proxy socket by itself and needs no network. */
-export const EGRESS_LABEL = 'peerwork.egress';
+const EGRESS_LABEL = 'peerwork.egress';
 
 /** Network access of the containers of one job, shared by all of them. */
 export interface Egress extends NetworkAccess {

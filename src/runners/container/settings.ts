@@ -88,7 +88,7 @@ export interface ContainerJob {
   readonly network: NetworkWish;
 }
 
-export const TASK_FOLDER = '/peerwork/task';
+const TASK_FOLDER = '/peerwork/task';
 export const MEBIBYTE = 1024 * 1024;
 const DEFAULT_CPUS = 1;
 const DEFAULT_PIDS = 256;

@@ -24,7 +24,7 @@ export interface OfferCopy {
 /** Largest message that trackers accept and send; aquatic closes a connection above 64 KiB. */
 export const MAX_TRACKER_MESSAGE_BYTES = 64 * 1024;
 /** An offer in an announce nests four deep. */
-export const TRACKER_LIMITS: JsonLimits = { maxBytes: MAX_TRACKER_MESSAGE_BYTES, maxDepth: 8, maxItems: 4_096 };
+const TRACKER_LIMITS: JsonLimits = { maxBytes: MAX_TRACKER_MESSAGE_BYTES, maxDepth: 8, maxItems: 4_096 };
 /**
  * A session description without media. It only means "the Master is here", and costs neither side a PeerConnection. As an offer it is a
  * knock, upon which Workers announce theirs; as an answer it is a busy sign: the Master has seen an offer and is too busy to process it.
