@@ -8,7 +8,7 @@ import { crewOptions } from './options.js';
 
 export const crew: Wire<typeof crewOptions> = {
   name: 'crew',
-  summary: 'crew servers: asked for tasks, or calling this Worker',
+  summary: 'crew servers: polled for tasks, or calling this Worker',
   options: crewOptions,
   errors: CrewError,
   configured: ({ crewUrl, crewEndpoint }) => crewUrl !== undefined || crewEndpoint !== undefined,
