@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { optionNames, optionSpec } from '../src/cli/option-table.js';
 import { wires } from '../src/cli/wires.js';
+import { constructors } from '../src/config/constructors.js';
 import { errorTable } from '../src/errors.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -49,6 +50,16 @@ t.test('so are the meanings of options', async (t) => {
     const { meaning, allowed, defaultText = '' } = optionSpec(name);
     t.same(replacedWords(`${meaning} ${allowed} ${defaultText}`), [], name);
   }
+});
+
+t.test('so are the options of constructors, and the summaries of wires', async (t) => {
+  const ofWires = await Promise.all(wires.map((wire) => wire.constructors?.()));
+  const tables = [constructors, ...ofWires].flatMap((all) => Object.entries(all ?? {}));
+  t.ok(tables.length > 10);
+  for (const [name, table] of tables)
+    for (const [option, { meaning, default: preset = '' }] of Object.entries(table))
+      t.same(replacedWords(`${meaning} ${preset}`), [], `${name}.${option}`);
+  for (const { name, summary } of wires) t.same(replacedWords(summary), [], name);
 });
 
 /** The glossary lists the words it replaces. */

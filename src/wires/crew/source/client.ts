@@ -5,6 +5,7 @@ import { type JsonRefused, parseJson } from '../../../kit/json.js';
 import { outlineOf } from '../../../kit/json-outline.js';
 import { conceal, withoutPassword } from '../../../log.js';
 import { CrewError } from '../errors.js';
+import type { CrewPlace } from './options.js';
 import { type CrewTask, isFields, readAcquired } from './task.js';
 
 /**
@@ -16,13 +17,6 @@ const NEWEST_TASKS = 200;
 const MAX_REPLY_BYTES = 32 * 1024 * 1024;
 /** Depth needed to reach the errors: the response, its task, the list of errors, one error. */
 const OUTLINE_DEPTH = 4;
-
-export interface CrewPlace {
-  /** Base URL of the server's routes, such as `http://localhost:3000/` or `https://example.org/crew`. */
-  readonly url: string;
-  /** Value of the `Authorization` header of each request, such as `Bearer …`. */
-  readonly authorization?: string;
-}
 
 /** Any response of the server. */
 export interface CrewAnswer {
