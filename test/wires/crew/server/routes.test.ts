@@ -1,4 +1,5 @@
 import t from 'tap';
+import { Operators } from '../../../../src/wires/crew/server/operators.js';
 import { openCrew } from './client.js';
 
 const HEX = /^[0-9a-f]{24}$/;
@@ -289,4 +290,14 @@ t.test('what a client gets wrong is answered as crew answers it', async (t) => {
     t.notMatch(answer.body.message, /internal|not meant to happen/i);
   }
   t.match(await send('GET', `task/${made._id}`), { body: { assignedTo: 'w1', isComplete: false } }, 'and the task is still its worker’s');
+});
+
+t.test('operators that two Masters change at the same time are all kept', async (t) => {
+  const { ledger, get } = await openCrew(t);
+  const masters = [new Operators(ledger), new Operators(ledger)];
+  const made = (_id: string) => ({ _id, channel: 'c', url: 'http://127.0.0.1:9/', requestConfig: null, isPaused: true, createdAt: '' });
+  const ids = ['a', 'b', 'c', 'd'];
+  await Promise.all(ids.flatMap((id) => masters.map((master, at) => master.change((list) => list.push(made(`${id}${at}`))))));
+  const kept: readonly { readonly _id: string }[] = await get('operators');
+  t.same(kept.map(({ _id }) => _id).sort(), ['a0', 'a1', 'b0', 'b1', 'c0', 'c1', 'd0', 'd1']);
 });
