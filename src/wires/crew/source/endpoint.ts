@@ -9,9 +9,10 @@ import { JsonRefused, parseJson } from '../../../kit/json.js';
 import { listenError } from '../../../kit/system-error.js';
 import { DEFAULT_ENDPOINT_HOST } from '../defaults.js';
 import { CrewError } from '../errors.js';
+import { isFields } from '../fields.js';
 import type { CrewEndpointOptions } from './options.js';
 import { releaseOf } from './release.js';
-import { type CrewTask, isFields, readAcquired } from './task.js';
+import { type CrewTask, readAcquired } from './task.js';
 
 /** crew's own limit for request bodies. */
 const MAX_BODY_BYTES = 10 * 1024 * 1024;
