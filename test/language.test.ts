@@ -12,7 +12,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 /** Words and phrases that the glossary in docs/architecture.md replaces. */
 const REPLACED = new RegExp(
   [
-    'told(?! apart)|tells?(?! \\w+ apart)|stands?(?!-| in\\b)|whoever|answers?|answered|anew|shall|beside|twins?|bereft|stillborn',
+    'told(?!\\s+apart)|tells?(?!\\s+\\w+\\s+apart)|stands?(?!-| in\\b)|whoever|answers?|answered|anew|shall|beside|twins?|bereft|stillborn',
     'tended|tends|trouble|for ever|without a word|muddle|of late|and the like|(?:its|their) kin|passed over|for (?:its|whose) sake',
     'looks? through|looked through|puts? together|cleared away|taken for|but for|must bear|handed ahead|made known|let in',
   ]
