@@ -1,7 +1,7 @@
 // Generates files from the code's own tables: .env.example, the JSON Schema of crawls, the marked parts of docs/configuration.md,
-// docs/embedding.md, docs/errors.md, docs/sources/README.md, docs/isolation.md and docs/jobs.md, and the option interfaces of
-// constructors. With --check it writes nothing and fails if anything is out of date.
-import { readFileSync, writeFileSync } from 'node:fs';
+// docs/embedding.md, docs/errors.md, docs/sources/, docs/isolation.md and docs/jobs.md, and the option interfaces of constructors.
+// With --check it writes nothing and fails if anything is out of date.
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { toJsonSchema } from '@valibot/to-json-schema';
@@ -107,7 +107,7 @@ function wiresTable() {
 }
 
 function constructorTable(table) {
-  const rows = Object.entries(table).map(([name, { default: preset, meaning }]) => [`\`${name}\``, preset, meaning].map(cell));
+  const rows = Object.entries(table).map(([name, { default: preset = 'required', meaning }]) => [`\`${name}\``, preset, meaning].map(cell));
   const heading = ['option', 'default', 'meaning'];
   return [heading, heading.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n');
 }
@@ -127,7 +127,10 @@ function fieldComment(text) {
 
 function constructorFields(table) {
   return Object.entries(table)
-    .map(([name, { type, default: preset, meaning }]) => `${fieldComment(`${meaning} Default: ${preset}.`)}\n  readonly ${name}?: ${type};`)
+    .map(([name, { type, default: preset, meaning, required }]) => {
+      const comment = fieldComment(preset === undefined ? meaning : `${meaning} Default: ${preset}.`);
+      return `${comment}\n  readonly ${name}${required ? '' : '?'}: ${type};`;
+    })
     .join('\n');
 }
 
@@ -169,8 +172,35 @@ function constructorPages() {
   return texts;
 }
 
+/** The file of a wire's folder that has the fields of an interface. */
+function fileWithFields(folder, name) {
+  const files = readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map(
+    (file) => `${folder}/${file.replaceAll('\\', '/')}`,
+  );
+  const mark = `// generated from ${name} by \`npm run generate\`\n`;
+  const file = files.find((path) => path.endsWith('.ts') && readFileSync(join(root, path), 'utf8').includes(mark));
+  if (file === undefined) throw new Error(`${folder} has no fields marked "generated from ${name}"`);
+  return file;
+}
+
+async function wirePages() {
+  const texts = {};
+  for (const wire of wires) {
+    const page = `docs/sources/${wire.name}.md`;
+    for (const [name, table] of Object.entries((await wire.constructors?.()) ?? {})) {
+      for (const [option, { default: preset, required }] of Object.entries(table))
+        if (preset === undefined && !required) throw new Error(`${wire.name}: ${name}.${option} is neither required nor has a default`);
+      const file = fileWithFields(`src/wires/${wire.name}`, name);
+      texts[file] = withFields(file, name, constructorFields(table), texts[file]);
+      texts[page] = withPart(page, name, constructorTable(table), texts[page]);
+    }
+  }
+  return texts;
+}
+
 const wanted = {
   ...constructorPages(),
+  ...(await wirePages()),
   '.env.example': envExample(),
   'assets/crawler/actor.schema.json': actorJsonSchema(),
   'docs/configuration.md': withPart('docs/configuration.md', 'options', optionsTable()),

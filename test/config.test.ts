@@ -46,9 +46,10 @@ t.test('every variable stands in .env.example once, commented out, and in the do
 t.test('each default is written once: in a defaults.ts, which an option table and a room use', async (t) => {
   const files = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
   const texts = new Map(files.map((file) => [file.split(sep).join('/'), readFileSync(join(root, 'src', file), 'utf8')]));
-  const isTable = (file: string) => /^config\/|^wires\/[\w-]+\/options\.ts$/.test(file);
+  const isTable = (file: string) => /^config\/|^wires\/[\w-]+\/(?:options|constructors)\.ts$/.test(file);
   for (const [file, text] of texts) {
     if (isTable(file)) t.notMatch(text, /defaultText: '\d+'/, `${file} has no number of its own`);
+    if (/constructors\.ts$/.test(file)) t.notMatch(text, /default: ['"`]+\d/, `${file} has no number of its own`);
     if (!/^(?:config|wires\/[\w-]+)\/defaults\.ts$/.test(file)) continue;
     const shared = [...texts].filter(
       ([user, lines]) =>

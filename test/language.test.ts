@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { optionNames, optionSpec } from '../src/cli/option-table.js';
 import { wires } from '../src/cli/wires.js';
+import { constructors } from '../src/config/constructors.js';
 import { errorTable } from '../src/errors.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -11,7 +12,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 /** Words and phrases that the glossary in docs/architecture.md replaces. */
 const REPLACED = new RegExp(
   [
-    'told(?! apart)|tells?(?! \\w+ apart)|stands?(?!-| in\\b)|whoever|answers?|answered|anew|shall|beside|twins?|bereft|stillborn',
+    'told(?!\\s+apart)|tells?(?!\\s+\\w+\\s+apart)|stands?(?!-| in\\b)|whoever|answers?|answered|anew|shall|beside|twins?|bereft|stillborn',
     'tended|tends|trouble|for ever|without a word|muddle|of late|and the like|(?:its|their) kin|passed over|for (?:its|whose) sake',
     'looks? through|looked through|puts? together|cleared away|taken for|but for|must bear|handed ahead|made known|let in',
   ]
@@ -49,6 +50,16 @@ t.test('so are the meanings of options', async (t) => {
     const { meaning, allowed, defaultText = '' } = optionSpec(name);
     t.same(replacedWords(`${meaning} ${allowed} ${defaultText}`), [], name);
   }
+});
+
+t.test('so are the options of constructors, and the summaries of wires', async (t) => {
+  const ofWires = await Promise.all(wires.map((wire) => wire.constructors?.()));
+  const tables = [constructors, ...ofWires].flatMap((all) => Object.entries(all ?? {}));
+  t.ok(tables.length > 10);
+  for (const [name, table] of tables)
+    for (const [option, { meaning, default: preset = '' }] of Object.entries(table))
+      t.same(replacedWords(`${meaning} ${preset}`), [], `${name}.${option}`);
+  for (const { name, summary } of wires) t.same(replacedWords(summary), [], name);
 });
 
 /** The glossary lists the words it replaces. */

@@ -5,39 +5,12 @@
  */
 import { DEFAULT_LOG_LEVEL, logLevels } from '../log.js';
 import { commonOptions } from './common.js';
+import { type ConstructorOption, type ConstructorOptions, derivedFrom } from './constructor-option.js';
 import { containerOptions } from './containers.js';
 import { crawlOptions } from './core.js';
 import { DEFAULT_APPROVAL, DEFAULT_CONTAINER_LOG_MB, DEFAULT_HTTP_HOST, DEFAULT_HTTP_PORT, DEFAULT_MASTER_NAME } from './defaults.js';
 import { masterOptions } from './master.js';
-import type { OptionSpec } from './option.js';
 import { workerOptions } from './worker.js';
-
-export interface ConstructorOption {
-  /** TypeScript type. */
-  readonly type: string;
-  /** Markdown. */
-  readonly meaning: string;
-  /** Markdown. */
-  readonly default: string;
-}
-
-export type ConstructorOptions = Readonly<Record<string, ConstructorOption>>;
-
-const UNITS: Readonly<Record<string, string>> = { milliseconds: 'ms', MiB: 'MiB' };
-const WORDS = new Set(['none', 'all', 'forever']);
-
-/** Formats a default: values as code, words as they are, numbers with their unit. */
-function formatDefault({ default: value, defaultText, unit = '' }: OptionSpec<unknown>): string {
-  if (typeof value === 'boolean') return `\`${value}\``;
-  const text = defaultText ?? String(value ?? 'none');
-  if (/^\d+$/.test(text)) return [Number(text).toLocaleString('en'), UNITS[unit] ?? ''].join(' ').trim();
-  return WORDS.has(text) || !/^[\w.:/-]+$/.test(text) ? text : `\`${text}\``;
-}
-
-/** Derives a constructor option from a command-line option, except for the given fields. */
-function derivedFrom(spec: OptionSpec<unknown>, type: string, other: Partial<ConstructorOption> = {}): ConstructorOption {
-  return { type, meaning: spec.meaning, default: formatDefault(spec), ...other };
-}
 
 const logOptions: ConstructorOptions = {
   loglevel: derivedFrom(commonOptions.logLevel, 'LogLevel', {

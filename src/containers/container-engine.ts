@@ -7,6 +7,7 @@ import { effectivePolicy, type NetworkCeiling, type NetworkWish } from '../egres
 import { PeerworkError } from '../errors.js';
 import type { Tunnel } from '../job/source.js';
 import { clearAway } from '../kit/clearing.js';
+import { printable } from '../kit/printable.js';
 import type { Log } from '../log.js';
 import { Container } from './container.js';
 import { type ContainerSpec, checkSpec } from './container-spec.js';
@@ -72,6 +73,7 @@ export interface JobEgress {
 }
 
 const UNPRIVILEGED = '1000:1000';
+const MAX_LABEL_CHARS = 200;
 /**
  * Share of the machine's memory that one container may use if the owner sets no limit: the rest is for the system, the engine and the
  * worker.
@@ -250,7 +252,8 @@ export class ContainerEngine {
 
   #labels(job: string): Record<string, string> {
     const { worker } = this.#options;
-    return { 'peerwork.worker': this.#worker, 'peerwork.name': printable(worker), 'peerwork.job': printable(job) };
+    const [name, id] = [printable(worker, MAX_LABEL_CHARS), printable(job, MAX_LABEL_CHARS)];
+    return { 'peerwork.worker': this.#worker, 'peerwork.name': name, 'peerwork.job': id };
   }
 
   /**
@@ -300,8 +303,4 @@ function userFor(facts: EngineFacts): string {
   const [uid, gid] = [process.getuid?.() ?? 0, process.getgid?.() ?? 0];
   if (facts.rootless && facts.kind === 'docker') return '0:0';
   return uid === 0 || !facts.local ? UNPRIVILEGED : `${uid}:${gid}`;
-}
-
-function printable(text: string): string {
-  return text.replace(/[^\x20-\x7e]/g, '?').slice(0, 200);
 }

@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Clock, pause } from '../clock.js';
+import { EXIT_KILLED } from '../kit/exit-codes.js';
 import { type CommandLine, complaintOf, type OpenCommand } from './command-line.js';
 import type { EngineFacts } from './engine-facts.js';
 import { type InspectedState, inspectedState, readEngineJson } from './engine-json.js';
-import { type ContainerExit, KILLED, readExit } from './exit.js';
+import { type ContainerExit, readExit } from './exit.js';
 import { type OnLine, OutputLines } from './output-lines.js';
 import { WritableLayer } from './writable-layer.js';
 
@@ -119,7 +120,7 @@ export class Container {
     const { facts, command, clock } = this.#host;
     if (state.OOMKilled === true || this.#stopping !== undefined) return state;
     if (facts.kind === 'podman') return { ...state, OOMKilled: existsSync(join(this.#folder, 'oom')) };
-    if (state.ExitCode !== KILLED) return state;
+    if (state.ExitCode !== EXIT_KILLED) return state;
     await pause(clock, LATE_EVENT_MS);
     const filters = ['--filter', `container=${this.name}`, '--filter', 'event=oom'];
     const { stdout } = await command.try(['events', '--since', '5m', '--until', '0s', ...filters, '--format', '{{.Action}}']);

@@ -1,3 +1,5 @@
+import { hostNames } from '../egress/reach.js';
+
 export const engineKinds = ['docker', 'podman'] as const;
 export type EngineKind = (typeof engineKinds)[number];
 
@@ -41,7 +43,7 @@ export function globalArguments(facts: EngineFacts): string[] {
 
 /** Returns the name by which containers reach this machine. Podman supports `host-gateway` only since 4.7, its own name always. */
 export function hostName(facts: EngineFacts): string {
-  return facts.kind === 'podman' ? 'host.containers.internal' : 'host.docker.internal';
+  return hostNames[facts.kind];
 }
 
 const LOOPBACK = /^(?:localhost|.*\.localhost|127(?:\.\d{1,3}){3}|\[::1\]|0\.0\.0\.0)$/i;

@@ -1,4 +1,5 @@
 import { type ErrorCode, PeerworkError } from '../errors.js';
+import { EXIT_KILLED } from '../kit/exit-codes.js';
 import type { InspectedState } from './engine-json.js';
 
 /** How a container ended. */
@@ -9,9 +10,6 @@ export interface ContainerExit {
   /** The engine's error message if it never ran. */
   readonly complaint?: string;
 }
-
-/** Exit code after a SIGKILL, no matter who sent it. */
-export const KILLED = 128 + 9;
 
 /**
  * Interprets the engine's state of an ended container. `byUs`: we killed it, so 137 has no meaning. `said`: the output of its command
@@ -52,7 +50,7 @@ function meaningOf(exitCode: number): string {
     case 139:
       // Node's heap limit: 134 with an init process, 139 without.
       return ', it aborted or crashed';
-    case KILLED:
+    case EXIT_KILLED:
       // Docker misses a kill for memory in the first moments of a container.
       return ', it was killed; if it had only just begun, perhaps for its memory';
     case 143:

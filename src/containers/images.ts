@@ -9,7 +9,7 @@ import { fullImageName, isAllowedImage } from './image-names.js';
 import { ImageRecord } from './image-record.js';
 import { pullImage } from './pull.js';
 
-export const pullPolicies = ['missing', 'always', 'never'] as const;
+const pullPolicies = ['missing', 'always', 'never'] as const;
 export type PullPolicy = (typeof pullPolicies)[number];
 
 export interface ImagesOptions {

@@ -61,8 +61,8 @@ const links = v.strictObject({
 });
 
 const handler = v.strictObject({
-  name: v.optional(v.pipe(text, describe('Stands in the results of the pages that it handles.'))),
-  globs: v.optional(v.pipe(globs, describe('The pages that it is for; without any, all.'))),
+  name: v.optional(v.pipe(text, describe('Name of the handler in the results of its pages.'))),
+  globs: v.optional(v.pipe(globs, describe('Globs of the addresses that it handles. Default: all.'))),
   extract: v.optional(v.pipe(fields, describe('Field to selector.'))),
   links: v.optional(
     v.pipe(
@@ -78,12 +78,9 @@ export const actorSchema = v.strictObject({
     v.maxLength(MAX_START_URLS),
     describe('Where the crawl begins.'),
   ),
-  maxPages: v.optional(
-    v.pipe(integer(1, MAX_PAGES), describe('How many pages are asked for at most, over all containers.')),
-    DEFAULT_MAX_PAGES,
-  ),
-  maxDepth: v.optional(v.pipe(integer(0, 1_000), describe('How many links away from a start address; 0 follows none.'))),
-  extract: v.optional(v.pipe(fields, describe('Field to selector, for pages that no handler is for.'))),
+  maxPages: v.optional(v.pipe(integer(1, MAX_PAGES), describe('Maximum of pages requested, over all containers.')), DEFAULT_MAX_PAGES),
+  maxDepth: v.optional(v.pipe(integer(0, 1_000), describe('Maximum of links away from a start address; 0 follows none.'))),
+  extract: v.optional(v.pipe(fields, describe('Field to selector, for pages without a matching handler.'))),
   links: v.optional(v.pipe(v.union([links, v.literal(false)]), describe('Which links are followed; false for none.'))),
   handlers: v.optional(v.pipe(v.array(handler), v.maxLength(MAX_HANDLERS), describe('The first whose globs match a page handles it.')), []),
   respectRobotsTxt: v.optional(
@@ -91,12 +88,12 @@ export const actorSchema = v.strictObject({
     true,
   ),
   delayMs: v.optional(
-    v.pipe(integer(0, 3_600_000), describe('At least so long between two pages of one host, in milliseconds, over all containers.')),
+    v.pipe(integer(0, 3_600_000), describe('Minimum time between two pages of one host, in milliseconds, over all containers.')),
     0,
   ),
-  maxConcurrency: v.optional(v.pipe(integer(1, 200), describe('Pages at once in one container.')), DEFAULT_CONCURRENCY),
-  maxRetries: v.optional(v.pipe(integer(0, 100), describe('How often a page that failed is tried again.')), DEFAULT_RETRIES),
-  pageTimeoutSecs: v.optional(v.pipe(integer(1, 600), describe('How long a page may take, in seconds.')), DEFAULT_PAGE_SECS),
+  maxConcurrency: v.optional(v.pipe(integer(1, 200), describe('Concurrent pages in one container.')), DEFAULT_CONCURRENCY),
+  maxRetries: v.optional(v.pipe(integer(0, 100), describe('Maximum of retries of a failed page.')), DEFAULT_RETRIES),
+  pageTimeoutSecs: v.optional(v.pipe(integer(1, 600), describe('Time limit of a page, in seconds.')), DEFAULT_PAGE_SECS),
   maxPageBytes: v.optional(v.pipe(integer(1_024, 104_857_600), describe('A larger page fails.')), DEFAULT_PAGE_BYTES),
   userAgent: v.optional(
     v.pipe(
@@ -104,7 +101,7 @@ export const actorSchema = v.strictObject({
       v.minLength(1),
       v.maxLength(300),
       v.regex(/^[\x20-\x7e]+$/, 'must be printable ASCII'),
-      describe('What the crawler calls itself; robots.txt is read for this name.'),
+      describe('Sent with every page; robots.txt is read for this name.'),
     ),
   ),
   headers: v.optional(
@@ -117,7 +114,7 @@ export const actorSchema = v.strictObject({
       describe('Sent with every page.'),
     ),
   ),
-  runId: v.optional(v.pipe(text, describe('The run that this belongs to, where no variable says so.'))),
+  runId: v.optional(v.pipe(text, describe('Run that the results belong to, unless `RUN_ID` or `QUEUE_NAME` is set.'))),
 });
 
 export type Actor = v.InferOutput<typeof actorSchema>;

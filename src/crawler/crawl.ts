@@ -43,7 +43,9 @@ export function startCrawl({ environment, queue, fetcher, delivery, say }: Crawl
 
   const checkRobots = async (url: URL) => {
     if (!actor.respectRobotsTxt) return;
-    if (!(await robots.rules(url)).allows(url.href)) throw new Final(`the robots.txt of ${url.host} forbids it`);
+    const { failure, allows } = await robots.rules(url);
+    if (failure !== undefined) throw new Error(`the robots.txt of ${url.host} could not be read: ${failure.why}`);
+    if (!allows(url.href)) throw new Final(`the robots.txt of ${url.host} forbids it`);
   };
   const delayOf = (address: string) => {
     if (!actor.respectRobotsTxt) return actor.delayMs;
@@ -93,8 +95,10 @@ export function startCrawl({ environment, queue, fetcher, delivery, say }: Crawl
     if (!actor.respectRobotsTxt) return urls;
     const allowed: URL[] = [];
     for (const url of urls) {
-      const rules = robots.rules(url);
-      if ((rules instanceof Promise ? await rules : rules).allows(url.href)) allowed.push(url);
+      const pending = robots.lastRules(url);
+      const rules = pending instanceof Promise ? await pending : pending;
+      // Without readable rules the page is queued: it is tried later, or reported with the reason.
+      if (rules.failure !== undefined || rules.allows(url.href)) allowed.push(url);
     }
     return allowed;
   };

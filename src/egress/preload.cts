@@ -129,8 +129,8 @@ function connectThrough(socket: Socket, target: Target): void {
     socket.off('close', abandon);
     succeed(socket, proxied, target, bytes.subarray(end + 4));
   });
-  proxied.on('error', () => fail(failure('ECONNREFUSED', target, 'the way out of the sandbox is closed')));
-  proxied.on('end', () => fail(failure('ECONNRESET', target, 'the way out of the sandbox was closed')));
+  proxied.on('error', () => fail(failure('ECONNREFUSED', target, 'the proxy of the sandbox cannot be reached')));
+  proxied.on('end', () => fail(failure('ECONNRESET', target, 'the proxy of the sandbox closed the connection')));
   direct.call(proxied, normalizeArgs([{ path: PROXY }]));
   const authority = net.isIPv6(target.host) ? `[${target.host}]` : target.host;
   if (/^[\x21-\x7e]{1,260}$/.test(authority))

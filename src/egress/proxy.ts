@@ -57,7 +57,7 @@ export class EgressProxy {
     // Every stream being opened listens on this signal.
     setMaxListeners(0, this.#closing.signal);
     this.#server = createServer({ headersTimeout: HEADERS_MS, connectionsCheckingInterval: HEADERS_MS }, (_request, response) => {
-      response.writeHead(405, { connection: 'close', allow: 'CONNECT' }).end('This proxy knows CONNECT only.\n');
+      response.writeHead(405, { connection: 'close', allow: 'CONNECT' }).end('This proxy supports only CONNECT.\n');
     });
     this.#server.on('connect', (request: IncomingMessage, socket: Duplex, head: Buffer) => void this.#connect(request, socket, head));
     this.#server.on('clientError', (_error, socket) => socket.destroy());

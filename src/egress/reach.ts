@@ -5,8 +5,8 @@ import type { Tunnel } from '../job/source.js';
 import type { PublicInternet } from './addresses.js';
 import { includesPair, type NetworkPolicy, pairOf, readTarget, type Target } from './policy.js';
 
-/** Names by which containers address this machine: its loopback, at ports that were allowed. */
-const hostNames: ReadonlySet<string> = new Set(['host.docker.internal', 'host.containers.internal']);
+/** Names by which containers address this machine: its loopback, at ports that were allowed. Each is the one of an engine. */
+export const hostNames = { docker: 'host.docker.internal', podman: 'host.containers.internal' } as const;
 /** The name under which a job reaches the one address that its source opens to it. */
 export const TUNNEL_NAME = 'tunnel.peerwork';
 
@@ -51,13 +51,18 @@ export async function reach(authority: string, options: ReachOptions, signal: Ab
   throw fault;
 }
 
+/** Whether this name stands for this machine, with whichever engine. */
+export function isHostName(host: string): boolean {
+  return host === hostNames.docker || host === hostNames.podman;
+}
+
 async function allowedAddresses({ host, port }: Target, options: ReachOptions): Promise<readonly string[]> {
   const { policy, internet } = options;
   const pair = pairOf(host, port);
   const trusted = includesPair(policy.trusted, pair);
   if (!trusted && policy.mode !== 'internet' && !includesPair(policy.listed, pair))
     throw new Refused(policy.why ?? 'it is not among the allowed hosts');
-  if (hostNames.has(host)) {
+  if (isHostName(host)) {
     if (!trusted) throw new Refused('this port of the host was not allowed by its owner');
     return ['127.0.0.1'];
   }

@@ -13,7 +13,7 @@ import { getJob } from './job-record.js';
 import type { CancelledJob, LedgerChange } from './ledger-change.js';
 import { getGroup, getWorkgroup, graphOf, idsLike, listChannels, listGroups, listJobs, listWorkgroups } from './list.js';
 import { maintain } from './maintain.js';
-import { agreeOnNote, readNote, writeNote } from './notes.js';
+import { agreeOnNote, readNote, replaceNote, writeNote } from './notes.js';
 import { Operations } from './operations.js';
 import { pushJobs } from './push.js';
 import { countJobs, jobStates, lastSettled, settledAfter } from './read.js';
@@ -89,6 +89,11 @@ export class Ledger {
   /** Stores the value unless there is one. Returns the value in effect, which may be another Master's. */
   agree(key: string, value: string): Promise<string> {
     return this.#run((transaction) => agreeOnNote(transaction, key, value));
+  }
+
+  /** Stores the value if the present one is still `before`, as `recall` returned it. Returns whether it was. */
+  replace(key: string, before: string | undefined, value: string): Promise<boolean> {
+    return this.#run((transaction) => replaceNote(transaction, key, before, value));
   }
 
   /**

@@ -1,8 +1,10 @@
 import type { Clock } from '../clock.js';
 import type { ErrorCode, PeerworkError } from '../errors.js';
 
-/** A warning is repeated only after this long, or after a different one. */
+/** A warning is repeated only after this long, whatever else is reported in between. */
 const REPEAT_MS = 30_000;
+/** Limit on remembered codes; the least recently reported is forgotten first. */
+const MAX_CODES = 64;
 
 /**
  * Codes that are reported only if they occur twice within REPEAT_MS. libdatachannel passes a remote description to ICE before it stores
@@ -49,10 +51,8 @@ export class Emitter<Events extends { [name in keyof Events]: readonly unknown[]
 /** Decides which of the many failures of a retried operation are worth reporting. */
 export class WarningFilter {
   readonly #clock: Clock;
-  #last = '';
-  #reportedAt = 0;
-  #transient = '';
-  #transientAt = 0;
+  readonly #reportedAt = new Map<string, number>();
+  readonly #transientAt = new Map<string, number>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -60,20 +60,24 @@ export class WarningFilter {
 
   isNew({ code }: PeerworkError): boolean {
     const now = this.#clock.now();
-    if (TRANSIENT.has(code) && (this.#transient !== code || now - this.#transientAt >= REPEAT_MS)) {
-      this.#transient = code;
-      this.#transientAt = now;
+    if (TRANSIENT.has(code) && !isRecent(this.#transientAt.get(code), now)) {
+      this.#transientAt.set(code, now);
       return false;
     }
-    if (code === this.#last && now - this.#reportedAt < REPEAT_MS) return false;
-    this.#last = code;
-    this.#reportedAt = now;
+    if (isRecent(this.#reportedAt.get(code), now)) return false;
+    this.#reportedAt.delete(code);
+    this.#reportedAt.set(code, now);
+    for (const oldest of this.#reportedAt.keys()) if (this.#reportedAt.size > MAX_CODES) this.#reportedAt.delete(oldest);
     return true;
   }
 
   /** Called after a success: the next failure is reported, whatever it is. */
   reset(): void {
-    this.#last = '';
-    this.#transient = '';
+    this.#reportedAt.clear();
+    this.#transientAt.clear();
   }
+}
+
+function isRecent(at: number | undefined, now: number): boolean {
+  return at !== undefined && now - at < REPEAT_MS;
 }

@@ -1,3 +1,4 @@
+import { printable } from '../kit/printable.js';
 import { equalBytes, fromUtf8, joinBytes, toUtf8 } from './bytes.js';
 import { KEY_BYTES, type Primitives, SIGNATURE_BYTES } from './crypto.js';
 import type { Role } from './peer.js';
@@ -21,7 +22,7 @@ export interface Hello {
   readonly remote: Uint8Array;
 }
 
-export const MAX_NAME_CHARS = 64;
+const MAX_NAME_CHARS = 64;
 
 const MAGIC = [0x70, 0x77, 0x01];
 const HELLO_FIXED = 6;
@@ -95,16 +96,11 @@ export function signedByWorker(transcript: Uint8Array, publicKey: Uint8Array, na
 
 /** Encodes at most 64 printable characters. */
 export function encodeName(name: string): Uint8Array {
-  return toUtf8(printable(name));
+  return toUtf8(printable(name, MAX_NAME_CHARS));
 }
 
-/** Drops characters that are not printable; returns undefined if the bytes are not UTF-8. */
+/** Returns at most 64 printable characters; undefined if the bytes are not UTF-8. */
 export function decodeName(bytes: Uint8Array): string | undefined {
   const name = fromUtf8(bytes);
-  return name === undefined ? undefined : printable(name);
-}
-
-function printable(name: string): string {
-  const characters = [...name.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '').trim()];
-  return characters.slice(0, MAX_NAME_CHARS).join('');
+  return name === undefined ? undefined : printable(name, MAX_NAME_CHARS);
 }

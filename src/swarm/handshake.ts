@@ -48,13 +48,19 @@ export interface Handshaken {
   readonly early: readonly Uint8Array[];
 }
 
-export const HANDSHAKE_TIMEOUT_MS = 5_000;
-export const TRANSFER_SECRET_CHARS = 32;
+const HANDSHAKE_TIMEOUT_MS = 5_000;
+const TRANSFER_SECRET_CHARS = 32;
 const VERSIONS = { oldest: 1, newest: 1 };
 const MAX_EARLY_MESSAGES = 64;
 const ACCEPTED = 1;
 const REFUSED = 2;
 const nothing = new Uint8Array(0);
+
+/** Throws `option-invalid` unless the `transferEncryptToken` has the required length; an empty one is none. */
+export function checkTransferSecret(secret: string): void {
+  if (secret !== '' && secret.length !== TRANSFER_SECRET_CHARS)
+    throw new PeerworkError('option-invalid', `transferEncryptToken must have ${TRANSFER_SECRET_CHARS} characters`);
+}
 
 /**
  * Authenticates the peer at the other end of the link, both ways, and agrees on session keys. Rejects with a PeerworkError and closes the
@@ -110,8 +116,7 @@ class Handshake {
     this.#resolve = resolve;
     this.#reject = reject;
     const { primitives, transferEncryptToken = '', token, role } = options;
-    if (transferEncryptToken !== '' && transferEncryptToken.length !== TRANSFER_SECRET_CHARS)
-      throw new PeerworkError('option-invalid', `transferEncryptToken must have ${TRANSFER_SECRET_CHARS} characters`);
+    checkTransferSecret(transferEncryptToken);
     if (role === 'master' && !equalBytes(options.keyPair.publicKey, token.publicKey))
       throw new PeerworkError('option-invalid', 'the token was made by another Master');
     conceal(transferEncryptToken);

@@ -5,7 +5,7 @@ import * as v from 'valibot';
 import { PeerworkError } from '../errors.js';
 import { LOCAL_JSON, parseJson } from '../kit/json.js';
 import { makeFolder } from '../kit/make-folder.js';
-import { fileError } from '../kit/system-error.js';
+import { fileError, systemCode } from '../kit/system-error.js';
 import { conceal } from '../log.js';
 import { equalBytes, fromBase64url, toBase64url } from './bytes.js';
 import { KEY_BYTES } from './crypto.js';
@@ -44,7 +44,7 @@ function loadKeyFile(path: string): KeyFile | undefined {
     text = readFileSync(path, 'utf8');
   } catch (error) {
     if (error instanceof PeerworkError) throw error;
-    if (errorCode(error) === 'ENOENT') return undefined;
+    if (systemCode(error) === 'ENOENT') return undefined;
     throw fileError(error, 'key-file-unusable', path);
   }
   return parseKeyFile(text) ?? unusable(path, 'its content is damaged');
@@ -84,7 +84,7 @@ function createKeyFile(path: string): KeyFile | undefined {
     linkSync(draft, path);
     syncFolder(dirname(path));
   } catch (error) {
-    if (errorCode(error) === 'EEXIST') return undefined;
+    if (systemCode(error) === 'EEXIST') return undefined;
     throw fileError(error, 'key-file-unusable', path);
   } finally {
     removeDraft(draft);
@@ -118,8 +118,4 @@ function removeDraft(draft: string): void {
 
 function unusable(path: string, why: string): never {
   throw new PeerworkError('key-file-unusable', `${path}: ${why}`);
-}
-
-function errorCode(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error ? String(error.code) : undefined;
 }

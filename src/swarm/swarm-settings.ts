@@ -1,6 +1,7 @@
 import { type Clock, systemClock } from '../clock.js';
 import { PeerworkError } from '../errors.js';
 import { createLog, type Log } from '../log.js';
+import { checkTransferSecret } from './handshake.js';
 import type { KeyPair } from './identity.js';
 import { defaultIceServers, type IceServerInit, readIceServers } from './link/ice.js';
 import type { PeerFacts, RpcHandlers } from './peer.js';
@@ -73,8 +74,7 @@ export function resolveOptions(options: SwarmOptions): SwarmSettings {
   if (options.trackers?.length === 0) throw new PeerworkError('option-invalid', 'the list of trackers is empty: there is nowhere to meet');
   const { servers, refused } = readIceServers(options.ice ?? chooseIce(token, trackers));
   if (options.ice && refused[0] && servers.length === 0) throw new PeerworkError('option-invalid', refused[0].detail);
-  if (options.transferSecret && options.transferSecret.length !== 32)
-    throw new PeerworkError('option-invalid', 'transferEncryptToken must have 32 characters');
+  checkTransferSecret(options.transferSecret ?? '');
   const clock = options.clock ?? systemClock;
   const log = options.log ?? createLog({ level: 'off', write: () => {} });
   return {

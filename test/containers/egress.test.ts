@@ -239,7 +239,8 @@ t.test('the proxy knows nothing but CONNECT, tells a dead target, and ends its s
   const plain = request({ socketPath: proxy.socketPath, path: `http://127.0.0.1:${port}/` }).end();
   const [response] = await once(plain, 'response');
   t.equal(response.statusCode, 405);
-  response.resume();
+  response.setEncoding('utf8');
+  t.equal((await response.toArray()).join(''), 'This proxy supports only CONNECT.\n');
   t.equal(await get(`127.0.0.1:${dead}`), '502');
   const open = request({ socketPath: proxy.socketPath, method: 'CONNECT', path: `127.0.0.1:${port}` }).end();
   const [, socket] = await once(open, 'connect');

@@ -240,6 +240,51 @@ t.test('robots.txt is obeyed unless told otherwise', async (t) => {
   t.ok(site.hits.has('/page/3') && !site.hits.has('/robots.txt'));
 });
 
+t.test('a host whose robots.txt cannot be read is not crawled until it can be', async (t) => {
+  const crawlers = new LabCrawlers();
+  t.teardown(() => crawlers.close());
+  /** A site that responds like this to the first `failures` requests of its robots.txt, and then that it has none. */
+  const start = async (fault: (response: ServerResponse) => unknown, failures = Number.POSITIVE_INFINITY) => {
+    let left = failures;
+    const site = await Site.start({
+      pages: 2,
+      answer: ({ url }, response) => {
+        left -= url === '/robots.txt' ? 1 : 0;
+        if (url !== '/robots.txt' || left < 0) return false;
+        fault(response);
+        return true;
+      },
+    });
+    t.teardown(() => site.close());
+    return site;
+  };
+  const broken = {
+    refused: await start((response) => response.writeHead(503).end()),
+    closed: await start((response) => response.destroy()),
+    cut: await start((response) => response.writeHead(200, { 'content-length': 99 }).write('User-agent: *\n', () => response.destroy())),
+  };
+  const absent = [
+    await start((response) => response.writeHead(302, { location: 'http://' }).end()),
+    await start((response) => response.writeHead(429).end()),
+  ];
+  const startUrls = [...Object.values(broken), ...absent].map((site) => site.url('/page/1'));
+  const of = (site: Site, path = '/page/1') => crawlers.results().find(({ url }) => url === site.url(path));
+  await crawlers.start({ startUrls, links: false, maxRetries: 0 }).ended;
+  t.match(of(broken.refused), { error: /^the robots\.txt of 127\.0\.0\.1:\d+ could not be read: the server responded 503$/ });
+  t.match(of(broken.closed), { error: /^the robots\.txt of 127\.0\.0\.1:\d+ could not be read: socket hang up$/ });
+  t.match(of(broken.cut), { error: /^the robots\.txt of 127\.0\.0\.1:\d+ could not be read: / });
+  for (const site of Object.values(broken)) t.same(site.asked, { pages: 0, times: 0 }, 'no page is requested');
+  for (const site of absent) t.match(of(site), { statusCode: 200 }, 'a 4xx or a redirect to nowhere is as good as no file');
+
+  const later = await start((response) => response.writeHead(503).end(), 2);
+  const page = await Site.start({ pages: 0, answer: (_, response) => html(response, `<a href="${later.url('/page/0')}">a link</a>`) });
+  t.teardown(() => page.close());
+  const { exitCode } = await crawlers.start({ startUrls: [page.url('/')], links: { within: 'all' }, maxRetries: 8 }).ended;
+  t.equal(exitCode, 0);
+  t.match(of(later, '/page/0'), { statusCode: 200 }, 'a page is read once the file can be, also one found by a link');
+  t.equal(later.hits.get('/robots.txt'), 3);
+});
+
 t.test('pages of one host keep their distance', async (t) => {
   const { site, crawlers } = await lab(t);
   await crawlers.start({ startUrls: [site.url('/page/0')], maxPages: 5, delayMs: 300 }).ended;

@@ -490,6 +490,12 @@ for (const engine of engines) {
     t.equal(await ledger.recall('version'), '');
   });
 
+  test('a small value is replaced only while it is as it was read', async (t, ledger) => {
+    t.same(await Promise.all(['1', '2'].map((value) => ledger.replace('list', undefined, value))), [true, false]);
+    t.same(await Promise.all(['3', '4'].map((value) => ledger.replace('list', '1', value))), [true, false]);
+    t.equal(await ledger.recall('list'), '3');
+  });
+
   test('a worker that changed its name', async (t, ledger) => {
     await ledger.add(jobs('a'), NOW);
     const run = await one(ledger, ann);

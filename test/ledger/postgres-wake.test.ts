@@ -72,3 +72,16 @@ t.test('a value that several Masters propose: all get the one that came first', 
   t.equal(new Set(answers).size, 1);
   await Promise.all(ledgers.map((ledger) => ledger.close()));
 });
+
+t.test('a value that several Masters replace: one of them succeeds, the others learn that it has changed', async (t) => {
+  if (!requireThat(t, findPostgres() !== undefined, 'postgres missing: apt-get install postgresql')) return;
+  const url = await emptyDatabase();
+  const ledgers = await Promise.all([openLedger(url), openLedger(url), openLedger(url)]);
+  for (const before of [undefined, 'first']) {
+    if (before !== undefined) await ledgers[0].remember('list', before);
+    const replaced = await Promise.all(ledgers.map((ledger, at) => ledger.replace('list', before, `version ${at}`)));
+    t.equal(replaced.filter((done) => done).length, 1);
+    t.equal(await ledgers[0].recall('list'), `version ${replaced.indexOf(true)}`);
+  }
+  await Promise.all(ledgers.map((ledger) => ledger.close()));
+});

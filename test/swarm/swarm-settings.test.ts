@@ -66,17 +66,22 @@ t.test('what cannot be used is refused at once', async (t) => {
   t.throws(() => choose({ token: formatToken(makeToken([]).token).slice(0, -5) }), { code: 'token-cut' });
 });
 
-t.test('the same warning is told again after a while, after another one, or after all was well', async (t) => {
+t.test('the same warning is reported again after a while or after a success, whatever else is reported in between', async (t) => {
   let now = 1000;
   const filter = new WarningFilter({ now: () => now, wall: () => now, after: () => ({ cancel: () => {} }) });
   const absent = new PeerworkError('master-absent');
   t.equal(filter.isNew(absent), true);
   now += 20_000;
   t.equal(filter.isNew(absent), false);
-  t.equal(filter.isNew(new PeerworkError('ice-failed')), true);
+  const failed = new PeerworkError('ice-failed');
+  t.equal(filter.isNew(failed), true);
+  t.equal(filter.isNew(absent), false, 'two that alternate are both repeated only after 30 s');
+  t.equal(filter.isNew(failed), false);
+  now += 10_000;
   t.equal(filter.isNew(absent), true);
-  now += 30_000;
-  t.equal(filter.isNew(absent), true);
+  t.equal(filter.isNew(failed), false);
+  now += 20_000;
+  t.equal(filter.isNew(failed), true);
   filter.reset();
   t.equal(filter.isNew(absent), true);
 });

@@ -9,7 +9,7 @@ import { hostName } from '../engine-facts.js';
 import type { Firewall } from './firewall.js';
 
 /** Label of an image that uses the proxy socket by itself and needs no network. */
-export const EGRESS_LABEL = 'peerwork.egress';
+const EGRESS_LABEL = 'peerwork.egress';
 
 /** Network access of the containers of one job, shared by all of them. */
 export interface Egress extends NetworkAccess {
@@ -56,7 +56,7 @@ export async function openEgress(wish: EgressWish, means: EgressMeans): Promise<
     return { ...base, mode: 'firewall', line: `${nameOf(wish.policy)}, by a firewall`, runArguments, close: () => network.close() };
   }
   if (!means.unfiltered) throw new PeerworkError('egress-unavailable', firewall);
-  const runArguments = facts.kind === 'docker' ? ['--add-host=host.docker.internal:host-gateway'] : [];
+  const runArguments = facts.kind === 'docker' ? [`--add-host=${base.hostName}:host-gateway`] : [];
   return { ...base, mode: 'unfiltered', line: 'the whole network, as the owner allows', runArguments };
 }
 

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { isIPv4 } from 'node:net';
 import { ownNetworks, PublicInternet } from '../../egress/addresses.js';
 import { type NetworkPolicy, readTarget } from '../../egress/policy.js';
-import { systemLookup } from '../../egress/reach.js';
+import { isHostName, systemLookup } from '../../egress/reach.js';
 import { asPeerworkError, PeerworkError } from '../../errors.js';
 import { CommandLine, complaintOf } from '../command-line.js';
 import { hostName } from '../engine-facts.js';
@@ -141,7 +141,7 @@ async function openingsOf(policy: NetworkPolicy): Promise<Openings> {
       const everyPort = pair.endsWith(':*');
       const target = readTarget(everyPort ? `${pair.slice(0, -1)}1` : pair);
       if (target === undefined) continue;
-      if (target.host === 'host.docker.internal' || target.host === 'host.containers.internal') {
+      if (isHostName(target.host)) {
         if (trusted && !everyPort) hostPorts.push(target.port);
         continue;
       }

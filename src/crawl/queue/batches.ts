@@ -28,9 +28,10 @@ export class Batches<T extends { readonly json: string }, A = void> {
     while (this.#waiting.length > 0) {
       let [count, bytes] = [0, 0];
       for (const { item } of this.#waiting) {
-        if (count > 0 && (count >= BATCH || bytes + item.json.length > BATCH_BYTES)) break;
+        const itemBytes = Buffer.byteLength(item.json);
+        if (count > 0 && (count >= BATCH || bytes + itemBytes > BATCH_BYTES)) break;
         count += 1;
-        bytes += item.json.length;
+        bytes += itemBytes;
       }
       const batch = this.#waiting.splice(0, count);
       try {

@@ -1,11 +1,11 @@
-import { constants } from 'node:fs';
-import { open, readdir } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PeerworkError } from '../../errors.js';
 import type { Json } from '../../job/job.js';
 import { MAX_JOB_DATA_BYTES } from '../../job/limits.js';
 import { MAX_VALUE_DEPTH, parseJson } from '../../kit/json.js';
-import { isMissing, systemCode } from '../../kit/system-error.js';
+import { readPlainFile } from '../../kit/plain-file.js';
+import { systemCode } from '../../kit/system-error.js';
 
 /** A file from a container's output folder. */
 export interface CollectedFile {
@@ -38,7 +38,7 @@ export async function collectFiles(
   for (const path of await pathsBelow(folder, '', 0)) {
     const wish = patterns.find(({ pattern }) => matchesGlob(path, pattern));
     if (wish === undefined) continue;
-    const bytes = await readPlain(join(folder, path), wish.maxBytes, path);
+    const bytes = await readOutput(folder, path, wish.maxBytes);
     if (bytes === undefined) continue;
     sum += bytes.length;
     if (sum > MAX_FILE_BYTES) throw new PeerworkError('output-too-large', `files of more than ${MAX_FILE_BYTES} bytes in all`);
@@ -50,7 +50,7 @@ export async function collectFiles(
 
 /** Returns undefined if there is no result. Rejects with `output-unsendable` for anything that is not JSON. */
 export async function readResult(folder: string): Promise<Json | undefined> {
-  const bytes = await readPlain(join(folder, RESULT_FILE), MAX_JOB_DATA_BYTES, RESULT_FILE);
+  const bytes = await readOutput(folder, RESULT_FILE, MAX_JOB_DATA_BYTES);
   if (bytes === undefined) return undefined;
   try {
     return parseJson(bytes, RESULT_LIMITS) as Json;
@@ -74,22 +74,12 @@ async function pathsBelow(folder: string, prefix: string, depth: number): Promis
   return paths;
 }
 
-/** Returns undefined if the file is missing, not a regular file, or inaccessible. */
-async function readPlain(file: string, maxBytes: number, path: string): Promise<Buffer | undefined> {
-  try {
-    const handle = await open(file, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0));
-    try {
-      const found = await handle.stat();
-      if (!found.isFile()) return undefined;
-      if (found.size > maxBytes) throw new PeerworkError('output-too-large', `${path} has ${found.size} bytes, allowed are ${maxBytes}`);
-      return await handle.readFile();
-    } finally {
-      await handle.close();
-    }
-  } catch (error) {
-    if (isMissing(error) || ['ELOOP', 'EACCES', 'EISDIR'].includes(systemCode(error) ?? '')) return undefined;
-    throw error;
-  }
+/** Returns undefined if there is no such file, or it may not be read. Rejects with `output-too-large`. */
+async function readOutput(folder: string, path: string, maxBytes: number): Promise<Buffer | undefined> {
+  const file = await readPlainFile(join(folder, path), maxBytes);
+  if (file === undefined) return undefined;
+  if (file.size > maxBytes) throw new PeerworkError('output-too-large', `${path} has ${file.size} bytes, allowed are ${maxBytes}`);
+  return file.bytes;
 }
 
 /**

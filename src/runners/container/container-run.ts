@@ -15,13 +15,12 @@ import { isStackFrame } from '../../kit/fatal-words.js';
 import type { Log } from '../../log.js';
 import { collectFiles, readResult } from './collect.js';
 import { JobFolder } from './job-folder.js';
-import { type ContainerJob, readContainerJob } from './settings.js';
+import { type ContainerJob, MEBIBYTE, readContainerJob } from './settings.js';
 import { openTunnelSocket, type TunnelSocket } from './tunnel-socket.js';
 
 const MAX_ERROR_LINE_CHARS = 300;
 /** Names around the parts of the output. */
 const ENVELOPE_BYTES = 1_024;
-const MEBIBYTE = 1024 * 1024;
 
 /** The runner's resources that a run uses. */
 export interface ContainerHost {

@@ -88,8 +88,8 @@ export interface ContainerJob {
   readonly network: NetworkWish;
 }
 
-export const TASK_FOLDER = '/peerwork/task';
-const MEBIBYTE = 1024 * 1024;
+const TASK_FOLDER = '/peerwork/task';
+export const MEBIBYTE = 1024 * 1024;
 const DEFAULT_CPUS = 1;
 const DEFAULT_PIDS = 256;
 const DEFAULT_TMP_MB = 64;

@@ -9,6 +9,7 @@ import type { CrawlOutput } from '../../job/crawl.js';
 import type { Job, Outcome } from '../../job/job.js';
 import { MAX_JOB_DATA_BYTES, MAX_LOG_LINE_CHARS } from '../../job/limits.js';
 import type { RunContext } from '../../job/runner.js';
+import { EXIT_NOT_STARTED } from '../../kit/exit-codes.js';
 import { isStackFrame } from '../../kit/fatal-words.js';
 import { readRedisUrl } from '../../kit/redis-url.js';
 import { conceal } from '../../log.js';
@@ -47,7 +48,6 @@ const STOP_GRACE_MS = 10_000;
 const ENVELOPE_BYTES = 256 * 1024;
 /** Limit of results, as JSON. */
 const ROOM_BYTES = MAX_JOB_DATA_BYTES - ENVELOPE_BYTES;
-const EXIT_NOT_STARTED = 125;
 const EXIT_TIMEOUT = 124;
 const DEFAULT_PREFIX = 'worker-';
 const NOTHING = { results: 0, all: 0 };

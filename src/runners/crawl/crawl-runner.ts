@@ -8,6 +8,7 @@ import type { Job, Outcome } from '../../job/job.js';
 import { MAX_LOG_LINE_CHARS } from '../../job/limits.js';
 import type { RunContext, Runner } from '../../job/runner.js';
 import { within } from '../../kit/deadline.js';
+import { EXIT_NOT_STARTED } from '../../kit/exit-codes.js';
 import type { CrawlHost, HeldImage } from './crawl-host.js';
 import { type CheckedCrawl, checkActor, readCrawlJob } from './crawl-job.js';
 import { CrawlRun } from './crawl-run.js';
@@ -30,8 +31,6 @@ export interface CrawlRunnerOptions extends Omit<ContainerEngineOptions, 'folder
 /** Label that only our crawler's image has. */
 const OWN_LABEL = 'peerwork.image';
 const DEFAULT_TIMEOUT_GRACE_MS = 30_000;
-/** The exit code of `docker run` itself if no container was started. */
-const EXIT_NOT_STARTED = 125;
 /** Codes with which another attempt, here or elsewhere, would fail the same way. */
 const FINAL: ReadonlySet<string> = new Set(['crawl-invalid', 'crawl-redis-missing', 'container-invalid', 'cancelled']);
 

@@ -1,9 +1,9 @@
-import { constants } from 'node:fs';
-import { chmod, lstat, mkdir, open, opendir } from 'node:fs/promises';
+import { chmod, lstat, mkdir, opendir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Json } from '../../job/job.js';
 import { MAX_JOB_DATA_BYTES } from '../../job/limits.js';
 import { MAX_VALUE_DEPTH, parseJson } from '../../kit/json.js';
+import { readPlainFile } from '../../kit/plain-file.js';
 import { isMissing } from '../../kit/system-error.js';
 
 /** Path of the folder in the container. */
@@ -99,9 +99,9 @@ export class ResultBook {
 export async function enterResults(folder: string, book: ResultBook, maxBytes: number): Promise<void> {
   const names = (await namesIn(folder)).filter((name) => name.endsWith(RESULTS_ENDING)).sort();
   for (const name of names) {
-    const text = await readPlainFile(join(folder, name), maxBytes * 2);
+    const file = await readPlainFile(join(folder, name), maxBytes * 2);
     // The last line is truncated if its container was killed while writing; its page was not handled then.
-    for (const line of text.split('\n').slice(0, -1)) book.add(line);
+    for (const line of (file?.bytes.toString('utf8') ?? '').split('\n').slice(0, -1)) book.add(line);
   }
 }
 
@@ -124,25 +124,4 @@ async function namesIn(folder: string): Promise<string[]> {
     if (!isMissing(error)) throw error;
   }
   return names;
-}
-
-/** Does not follow links or read pipes and devices. */
-async function readPlainFile(path: string, maxBytes: number): Promise<string> {
-  const { O_RDONLY, O_NOFOLLOW = 0, O_NONBLOCK = 0 } = constants;
-  const file = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK).catch(() => undefined);
-  if (file === undefined) return '';
-  try {
-    const facts = await file.stat();
-    if (!facts.isFile()) return '';
-    const bytes = Buffer.alloc(Math.min(facts.size, maxBytes));
-    let read = 0;
-    while (read < bytes.length) {
-      const { bytesRead } = await file.read(bytes, read, bytes.length - read, read);
-      if (bytesRead === 0) break;
-      read += bytesRead;
-    }
-    return bytes.toString('utf8', 0, read);
-  } finally {
-    await file.close();
-  }
 }

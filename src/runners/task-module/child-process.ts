@@ -17,7 +17,7 @@ import type { Run, StopCause } from './run.js';
 import { type Spawned, spawnChild } from './spawn-child.js';
 
 /** How long a job may continue after it was asked to stop. */
-export const GRACE_MS = 500;
+const GRACE_MS = 500;
 /** Time limit for loading a task with all its imports, on a slow machine. */
 const LOAD_LIMIT_MS = 60_000;
 /** Time limit from handing a job over to its beginning, with none before it. */

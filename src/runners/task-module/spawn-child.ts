@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { Duplex, Readable } from 'node:stream';
 import type { Clock } from '../../clock.js';
 import type { Clearing } from '../../kit/clearing.js';
+import { EXIT_KILLED } from '../../kit/exit-codes.js';
 import { blankDescriptors } from '../../sandbox/descriptors.js';
 import type { OomKills } from '../../sandbox/oom-kills.js';
 import { endWithThisProcess, hasEnded, killTree } from '../../sandbox/processes.js';
@@ -88,9 +89,9 @@ export function spawnChild({ sandbox, oomKills, limits, scratchFolder, clock, le
 
 type End = Pick<Exit, 'code' | 'signal' | 'problem'>;
 
-/** Whether the process was killed by SIGKILL, which bubblewrap reports as 128 + its number. */
+/** Whether the process was killed by SIGKILL, which bubblewrap reports as an exit code. */
 function isKill({ code, signal }: End): boolean {
-  return signal === 'SIGKILL' || code === 128 + 9;
+  return signal === 'SIGKILL' || code === EXIT_KILLED;
 }
 
 function untilDrained(child: ChildProcess, pid: number, clock: Clock, onExit: () => void): Promise<End> {

@@ -10,8 +10,6 @@ export interface WebRtcEngine {
 
 /** The part of a connection that the link itself uses; simple-peer uses more. */
 export interface EngineConnection {
-  readonly connectionState: string;
-  readonly iceConnectionState: string;
   readonly localDescription: { readonly sdp: string } | null;
   createDataChannel(label: string, options?: RTCDataChannelInit): EngineChannel;
   addEventListener(type: 'datachannel', listener: (event: { readonly channel: EngineChannel }) => void): void;

@@ -43,7 +43,7 @@ const RECORD_HEADER_BYTES = 13;
 const CLIENT_HELLO = 1;
 
 /** Whether this TURN message (RFC 8656) carries a DTLS ClientHello (RFC 6347, 4.1 and 4.2.2) of the peer. */
-export function isClientHello(message: Uint8Array): boolean {
+function isClientHello(message: Uint8Array): boolean {
   const payload = payloadOf(message);
   return payload?.[0] === HANDSHAKE_RECORD && payload[1] === 0xfe && payload[RECORD_HEADER_BYTES] === CLIENT_HELLO;
 }

@@ -9,7 +9,7 @@ const maxSdpBytes = 16 * 1024;
 /** Limits the addresses to which the engine sends checks; no real machine has more candidates. */
 const maxCandidates = 40;
 
-export const candidateKinds = ['host', 'srflx', 'prflx', 'relay'] as const;
+const candidateKinds = ['host', 'srflx', 'prflx', 'relay'] as const;
 export type CandidateKind = (typeof candidateKinds)[number];
 
 export interface Candidate {

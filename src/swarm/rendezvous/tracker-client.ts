@@ -19,7 +19,7 @@ export interface TrackerTimes {
   readonly refusedCapMs: number;
 }
 
-export const defaultTrackerTimes: TrackerTimes = {
+const defaultTrackerTimes: TrackerTimes = {
   openMs: 5000,
   answerMs: 3000,
   retryFirstMs: 500,

@@ -1,4 +1,5 @@
 import { type JsonLimits, type JsonRefused, parseJson } from '../../kit/json.js';
+import { isId } from './wire.js';
 
 /** What a tracker accepts from a peer: everything else is refused before the protocol's library sees it. */
 const MAX_OFFERS = 82;
@@ -44,8 +45,4 @@ function isDescription(value: unknown): boolean {
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function isId(value: unknown): value is string {
-  return typeof value === 'string' && value.length === 20;
 }

@@ -1,4 +1,5 @@
 import { type JsonLimits, parseJson } from '../../kit/json.js';
+import { printable } from '../../kit/printable.js';
 import type { Role } from '../peer.js';
 
 /**
@@ -23,7 +24,7 @@ export interface OfferCopy {
 /** Largest message that trackers accept and send; aquatic closes a connection above 64 KiB. */
 export const MAX_TRACKER_MESSAGE_BYTES = 64 * 1024;
 /** An offer in an announce nests four deep. */
-export const TRACKER_LIMITS: JsonLimits = { maxBytes: MAX_TRACKER_MESSAGE_BYTES, maxDepth: 8, maxItems: 4_096 };
+const TRACKER_LIMITS: JsonLimits = { maxBytes: MAX_TRACKER_MESSAGE_BYTES, maxDepth: 8, maxItems: 4_096 };
 /**
  * A session description without media. It only means "the Master is here", and costs neither side a PeerConnection. As an offer it is a
  * knock, upon which Workers announce theirs; as an answer it is a busy sign: the Master has seen an offer and is too busy to process it.
@@ -31,6 +32,7 @@ export const TRACKER_LIMITS: JsonLimits = { maxBytes: MAX_TRACKER_MESSAGE_BYTES,
 export const KNOCK_SDP = 'v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n';
 const MAX_SDP_CHARS = 16 * 1024;
 const ID_CHARS = 20;
+const MAX_REASON_CHARS = 200;
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
 
 type RandomBytes = (count: number) => Uint8Array;
@@ -89,7 +91,8 @@ export function readTrackerMessage(text: string, infoHash: string): TrackerMessa
   const message = parseObject(text);
   if (!message) return undefined;
   const refusal = message['failure reason'];
-  if (typeof refusal === 'string') return { kind: 'refused', reason: printable(refusal), retryAfterMs: retryIn(message['retry in']) };
+  if (typeof refusal === 'string')
+    return { kind: 'refused', reason: printable(refusal, MAX_REASON_CHARS), retryAfterMs: retryIn(message['retry in']) };
   if (message['info_hash'] !== infoHash || (message['action'] !== undefined && message['action'] !== 'announce')) return undefined;
   const { peer_id: from, offer_id: offerId } = message;
   if (message['offer'] !== undefined || message['answer'] !== undefined) {
@@ -121,7 +124,8 @@ function parseObject(text: string): Record<string, unknown> | undefined {
   }
 }
 
-function isId(value: unknown): value is string {
+/** Whether this is an `info_hash`, `peer_id` or `offer_id`. */
+export function isId(value: unknown): value is string {
   return typeof value === 'string' && value.length === ID_CHARS;
 }
 
@@ -134,8 +138,4 @@ function retryIn(value: unknown): number | undefined {
   if (value === 'never') return Number.MAX_SAFE_INTEGER;
   const minutes = Number(value);
   return (typeof value === 'string' || typeof value === 'number') && minutes > 0 ? minutes * 60_000 : undefined;
-}
-
-function printable(text: string): string {
-  return text.slice(0, 200).replace(/[^\x20-\x7e]/g, '?');
 }

@@ -10,7 +10,7 @@ export interface HeartbeatOptions {
   readonly lost: () => void;
 }
 
-export const TICK_MS = 500;
+const TICK_MS = 500;
 export const WORKER_QUIET_MS = 1_000;
 export const MASTER_QUIET_MS = 1_500;
 /** Without a frame for this long, the peer counts as gone. With the tick, a dead link is detected after 3.0 to 3.5 s. */

@@ -1,5 +1,3 @@
-import { MAX_FRAME_BYTES } from '../sealed.js';
-
 /**
  * The content of a sealed frame: one or more messages, each a header of 8 bytes and a payload.
  * Header: kind (1), flags (1), id of the call or stream (4, big-endian), length of the payload (2, big-endian).
@@ -43,7 +41,6 @@ export const Kind = {
 export type Kind = (typeof Kind)[keyof typeof Kind];
 
 export const HEADER_BYTES = 8;
-export const MAX_PAYLOAD_BYTES = MAX_FRAME_BYTES - HEADER_BYTES;
 export const MORE = 1;
 export const LAST_ID = 0xffff_ffff;
 

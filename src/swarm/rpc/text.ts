@@ -1,6 +1,7 @@
 import { asPeerworkError, type ErrorCode, knownError, PeerworkError } from '../../errors.js';
 import { MAX_MESSAGE_BYTES, MESSAGE_LIMITS } from '../../job/limits.js';
 import { type JsonRefused, parseJson as parse } from '../../kit/json.js';
+import { printable } from '../../kit/printable.js';
 import { toUtf8 } from '../bytes.js';
 import { malformed } from './reader.js';
 
@@ -53,13 +54,8 @@ export function formatRefusal(thrown: unknown): string {
 export function parseRefusal(text: string): PeerworkError {
   const end = text.indexOf('\n');
   const code = end < 0 ? text : text.slice(0, end);
-  const detail = end < 0 ? '' : printable(text.slice(end + 1, end + 1 + MAX_DETAIL_CHARS));
-  return knownError(code, detail) ?? new PeerworkError('rpc-failed', `${printable(code.slice(0, MAX_VERB_CHARS))} ${detail}`.trim());
-}
-
-/** Removes control characters, because a peer's text may be shown on a terminal. */
-function printable(text: string): string {
-  return text.replace(/\p{Cc}/gu, ' ');
+  const detail = end < 0 ? '' : printable(text.slice(end + 1), MAX_DETAIL_CHARS);
+  return knownError(code, detail) ?? new PeerworkError('rpc-failed', `${printable(code, MAX_VERB_CHARS)} ${detail}`.trim());
 }
 
 function toJson(value: unknown, code: ErrorCode): string {

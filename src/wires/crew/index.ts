@@ -2,6 +2,5 @@
 
 export type { CrewOptions } from './server/context.js';
 export { crewServer } from './server/crew.js';
-export type { CrewPlace } from './source/client.js';
-export { type CrewSourceOptions, crewSource } from './source/crew-source.js';
-export type { CrewEndpointOptions } from './source/endpoint.js';
+export { crewSource } from './source/crew-source.js';
+export type { CrewEndpointOptions, CrewPlace, CrewSourceOptions } from './source/options.js';

@@ -8,8 +8,9 @@ import { crewOptions } from './options.js';
 
 export const crew: Wire<typeof crewOptions> = {
   name: 'crew',
-  summary: 'crew servers: asked for tasks, or calling this Worker',
+  summary: 'crew servers: polled for tasks, or calling this Worker',
   options: crewOptions,
+  constructors: async () => (await import('./constructors.js')).constructors,
   errors: CrewError,
   configured: ({ crewUrl, crewEndpoint }) => crewUrl !== undefined || crewEndpoint !== undefined,
   questions: ['crewUrl', 'crewTasks', 'crewAuthorization'],

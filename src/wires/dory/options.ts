@@ -2,7 +2,7 @@ import { option } from '../../config/option.js';
 import { anyText, oneOf, single, wholeNumber } from '../../config/values.js';
 import { isRedisPlace } from '../../kit/redis-url.js';
 import { withoutPassword } from '../../log.js';
-import { DEFAULT_CONTAINERS, DEFAULT_MAX_RUNS, DEFAULT_QUEUE } from './defaults.js';
+import { DEFAULT_CONTAINERS, DEFAULT_MAX_RUNS, DEFAULT_QUEUE, DEFAULT_REDIS_HOST, DEFAULT_REDIS_PORT } from './defaults.js';
 
 const sources = ['api', 'local'] as const;
 const serving = ['worker'];
@@ -43,22 +43,22 @@ export const doryOptions = {
     show: withoutPassword,
     parse: single((value) => (isRedisPlace(value) ? value : undefined)),
   }),
-  doryRedisHost: option<string, 'localhost'>({
+  doryRedisHost: option<string, typeof DEFAULT_REDIS_HOST>({
     flag: '--dory-redis-host <host>',
     env: 'REDIS_HOST',
     commands: serving,
     meaning: 'Host of the run queue’s Redis, if REDIS_URL is not set.',
     allowed: 'a host',
-    default: 'localhost',
+    default: DEFAULT_REDIS_HOST,
     parse: text,
   }),
-  doryRedisPort: option<number, 6379>({
+  doryRedisPort: option<number, typeof DEFAULT_REDIS_PORT>({
     flag: '--dory-redis-port <number>',
     env: 'REDIS_PORT',
     commands: serving,
     meaning: 'Port of the run queue’s Redis.',
     allowed: 'a whole number from 1 to 65535',
-    default: 6379,
+    default: DEFAULT_REDIS_PORT,
     parse: wholeNumber(1, 65_535),
   }),
   doryRedisPassword: option<string, undefined>({

@@ -1,4 +1,5 @@
 import type { Check } from '../../job/health.js';
+import { basicLogin, fetchFault } from '../../kit/fetch.js';
 import { redact, withoutPassword } from '../../log.js';
 
 export interface HttpCheckOptions {
@@ -28,7 +29,7 @@ export async function checkHttp(name: string, url: string, { variable, signal, h
     const state = response.status >= 500 ? 'fail' : 'warn';
     return { name, state, detail: summary, hint: state === 'fail' ? 'Look into the log of this server.' : `Check ${variable}.` };
   } catch (thrown) {
-    const why = signal.aborted ? 'no response in time' : reason(thrown);
+    const why = signal.aborted ? 'no response in time' : fetchFault(thrown);
     return { name, state: 'fail', detail: `${shown}: ${redact(why)}`, hint: `Start the server, or fix ${variable}.` };
   }
 }
@@ -36,16 +37,8 @@ export async function checkHttp(name: string, url: string, { variable, signal, h
 /** Splits user and password off a URL: fetch rejects a URL that contains them, and would show them in its error. */
 function splitLogin(url: string): { readonly href: string; readonly login: Readonly<Record<string, string>> } {
   const parsed = new URL(url);
-  const { username, password } = parsed;
+  const authorization = basicLogin(parsed);
   parsed.username = '';
   parsed.password = '';
-  if (username === '' && password === '') return { href: parsed.href, login: {} };
-  const pair = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
-  return { href: parsed.href, login: { authorization: `Basic ${Buffer.from(pair).toString('base64')}` } };
-}
-
-/** fetch reports only that it failed; its cause says why. */
-function reason(thrown: unknown): string {
-  const cause = thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause : thrown;
-  return cause instanceof Error ? cause.message || ('code' in cause ? String(cause.code) : cause.name) : String(cause);
+  return { href: parsed.href, login: authorization === undefined ? {} : { authorization } };
 }

@@ -1,20 +1,24 @@
 import { option } from '../../config/option.js';
 import { anyText, every, single, wholeNumber, yesOrNo } from '../../config/values.js';
 import {
+  DEFAULT_ADAPTORS,
   DEFAULT_BACKOFF_MS,
   DEFAULT_BATCH_LINES,
   DEFAULT_BATCH_WAIT_MS,
   DEFAULT_CLAIM_MS,
   DEFAULT_INSTALL_ADAPTORS,
+  DEFAULT_LOG_LIMIT_MB,
   DEFAULT_MESSAGE_MS,
   DEFAULT_PAYLOAD_LIMIT_MB,
   DEFAULT_RUN_MS,
   DEFAULT_SEND_FINAL_STATE,
+  DEFAULT_STATE_PROPS_TO_REMOVE,
 } from './defaults.js';
 
 const commands = ['worker'] as const;
 
 const isServer = (text: string) => text === 'mock' || (/^wss?:\/\//.test(text) && URL.canParse(text));
+const quoted = (texts: readonly string[]) => texts.map((text) => `\`${text}\``).join(', ');
 const megabytes = single((text) => (/^\d{1,7}(\.\d{1,6})?$/.test(text) ? Number(text) : undefined));
 
 /** Parses a range such as `1/10`, the first and the longest wait in seconds, into milliseconds. */
@@ -171,7 +175,7 @@ export const openfnOptions = {
     allowed: 'a number',
     unit: 'MB',
     default: undefined,
-    defaultText: '1, or the run’s limit for a state if that is less',
+    defaultText: `${DEFAULT_LOG_LIMIT_MB}, or the run’s limit for a state if that is less`,
     parse: megabytes,
   }),
   openfnFinalState: option<boolean, true>({
@@ -241,7 +245,7 @@ export const openfnOptions = {
     meaning: 'Adaptors that runs may use: names or `name@version`, with `*` for any characters.',
     allowed: 'package names',
     default: undefined,
-    defaultText: '`@openfn/*`',
+    defaultText: quoted(DEFAULT_ADAPTORS),
     many: true,
     parse: every((text) => /^[@\w./*-]+$/.test(text)),
   }),
@@ -284,7 +288,7 @@ export const openfnOptions = {
     meaning: 'Properties removed from the state after each step.',
     allowed: 'names',
     default: undefined,
-    defaultText: '`configuration`, `response`',
+    defaultText: quoted(DEFAULT_STATE_PROPS_TO_REMOVE),
     many: true,
     parse: every((text) => text !== ''),
   }),

@@ -1,7 +1,7 @@
 import { option } from '../../config/option.js';
 import { anyText, every, single, yesOrNo } from '../../config/values.js';
+import { TRANSFER_KEY_BYTES } from './protocol/transfer-sizes.js';
 
-const KEY_BYTES = 32;
 const HOST_PORT = /^(?:\[[\da-f:.]+\]|[^\s:[\]]+):\d{1,5}$/i;
 const isHostPort = (text: string) => HOST_PORT.test(text) && Number(text.replace(/^.*:/, '')) <= 65_535;
 
@@ -22,10 +22,10 @@ export const queueXecOptions = {
     env: 'PEERWORK_QUEUE_XEC_KEY',
     commands: ['worker', 'master'],
     meaning: 'The `transferEncryptToken` of that room. Prefer .env to the flag.',
-    allowed: `exactly ${KEY_BYTES} bytes`,
+    allowed: `exactly ${TRANSFER_KEY_BYTES} bytes`,
     default: undefined,
     secret: true,
-    parse: single((text) => (Buffer.byteLength(text) === KEY_BYTES ? text : undefined)),
+    parse: single((text) => (Buffer.byteLength(text) === TRANSFER_KEY_BYTES ? text : undefined)),
   }),
   legacyQueueXec: option<boolean, false>({
     flag: '--legacy-queue-xec',

@@ -9,8 +9,9 @@ import { worqrOptions } from './options.js';
 
 export const worqr: Wire<typeof worqrOptions> = {
   name: 'worqr',
-  summary: 'worqr queues on Redis, beside worqr’s own workers; and a producer for them',
+  summary: 'worqr queues on Redis, alongside worqr’s own workers; and a producer for them',
   options: worqrOptions,
+  constructors: async () => (await import('./constructors.js')).constructors,
   errors: WorqrError,
   configured: ({ worqrUrl }) => worqrUrl !== undefined,
   questions: ['worqrUrl', 'worqrTasks'],

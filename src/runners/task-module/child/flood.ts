@@ -4,8 +4,8 @@
  */
 import { min } from './primordials.js';
 
-export const BURST_LINES = 500;
-export const LINES_PER_SECOND = 100;
+const BURST_LINES = 500;
+const LINES_PER_SECOND = 100;
 
 export class FloodGate {
   #credit = BURST_LINES;

@@ -1,4 +1,5 @@
 import type { Json } from '../../../job/job.js';
+import { isFields } from '../fields.js';
 
 /**
  * Values of a task exactly as the client sent them. crew stores what it is sent and returns it unchanged. Where the ledger stores a
@@ -22,7 +23,7 @@ export function withAsSent(meta: Json | undefined, changes: Readonly<Record<stri
 
 /** Returns the value if it is a JSON object, otherwise an empty one. */
 export function fieldsOf(value: Json | undefined): Readonly<Record<string, Json>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Readonly<Record<string, Json>>) : {};
+  return isFields(value) ? (value as Readonly<Record<string, Json>>) : {};
 }
 
 /**

@@ -13,17 +13,16 @@ export interface CrewContext {
 }
 
 export interface CrewOptions {
-  /** Path prefix of the routes for crew clients; default `/crew`. */
+  // generated from crewServer by `npm run generate`
+  /** Path prefix of the routes for crew clients. Default: `/crew`. */
   readonly path?: string;
-  /**
-   * How long a polling worker may stay silent before its task goes to another, in seconds; crew's CREW_ABANDONED_TASK_INTERVAL_IN_SECONDS,
-   * default 60.
-   */
+  /** How long a crew worker may stay silent before its task goes to another. Default: 60 s. */
   readonly abandonedSeconds?: number;
-  /** crew's CREW_VIRTUAL_OPERATOR_BASE_URL: every channel has an operator at this URL with the channel's name appended. */
+  /** Address that tasks of every channel are sent to, with the channel name appended, as in crew. Default: none. */
   readonly virtualOperatorUrl?: string;
-  /** crew's CREW_VIRTUAL_OPERATOR_AUTH_TOKEN. */
+  /** Bearer token sent to the virtual operator. Default: none. */
   readonly virtualOperatorToken?: string;
-  /** Age at which `/api/v1/clean` deletes a group, in days; default 7. */
+  /** Age at which `/api/v1/clean` deletes a group. Default: 7 days. */
   readonly expiredGroupDays?: number;
+  // end
 }

@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import type { Gate } from '../../../master/http/auth.js';
 import type { JobService } from '../../../master/job-service.js';
 import type { ServerRoutes, ServerSetup } from '../../../master/server-setup.js';
-import { DEFAULT_CREW_PATH } from '../defaults.js';
+import { DEFAULT_CREW_PATH, DEFAULT_EXPIRED_DAYS } from '../defaults.js';
 import type { CrewContext, CrewOptions } from './context.js';
 import { Live } from './live.js';
 import { operatorRoutes } from './operator-routes.js';
@@ -13,8 +13,6 @@ import { type CrewRoute, crewConventions, crewRoute } from './route.js';
 import { allGroups, taskGroupRoutes } from './task-groups.js';
 import { taskRoutes } from './tasks.js';
 import { workRoutes } from './work.js';
-
-const DEFAULT_EXPIRED_DAYS = 7;
 
 const DEFAULT_BATCH = 20;
 

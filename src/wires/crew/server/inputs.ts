@@ -2,6 +2,7 @@ import { type ChildInput, DEFAULT_CHANNEL, type JobInput, type Json } from '../.
 import { isWeight } from '../../../job/kinds.js';
 import { MAX_ATTEMPTS, MAX_BACKOFF_MS, MAX_DELAY_MS, MAX_PRIORITY, MAX_WEIGHT } from '../../../job/limits.js';
 import type { JobChanges, JobRecord } from '../../../ledger/ledger.js';
+import { type Fields, isFields } from '../fields.js';
 import { isName, withAsSent } from './as-sent.js';
 import { MALFORMED_ID, objectId } from './object-id.js';
 import { refuse } from './refusal.js';
@@ -11,7 +12,7 @@ import { refuse } from './refusal.js';
  * keeping the client's original value where the ledger normalizes it. A value that cannot be stored faithfully is refused like any other
  * error of crew, with the name of the field; it is never replaced by an approximation.
  */
-export type Sent = Readonly<Record<string, unknown>>;
+export type Sent = Fields;
 
 type AsSentFields = Record<string, Json | undefined>;
 
@@ -28,10 +29,6 @@ const CHANGEABLE = new Set([
   ...['name', 'channel', 'workgroup', 'key', 'remainingAttempts', 'priority', 'runAfter', 'progressWeight'],
   ...['isSeed', 'errorDelayInSeconds', 'input'],
 ]);
-
-export function isSent(value: unknown): value is Sent {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
 
 /** Converts a new task of the given group. */
 export function taskInput(sent: Sent, group: string, now: number): JobInput {
@@ -80,7 +77,7 @@ export function childInputs(children: unknown, delayMs: number, now: number): Ch
   if (!children) return [];
   if (!Array.isArray(children)) throw refuse(`children: ${shown(children)} is not a list of tasks`);
   return children.flatMap((sent: unknown, at): ChildInput[] => {
-    if (!isSent(sent)) throw refuse(`children.${at}: ${shown(sent)} is not a task`);
+    if (!isFields(sent)) throw refuse(`children.${at}: ${shown(sent)} is not a task`);
     if (sent['_id']) return [];
     const ref = sent['_child_id'];
     const parents = sent['_parent_ids'];

@@ -1,7 +1,8 @@
 import type { FastifyInstance } from 'fastify';
 import type { Json } from '../../../job/job.js';
+import { isFields } from '../fields.js';
 import type { CrewContext } from './context.js';
-import { isSent, type Sent } from './inputs.js';
+import type { Sent } from './inputs.js';
 import { isObjectId, objectId } from './object-id.js';
 import type { Operator } from './operators.js';
 import { notFound, refuse, unknown } from './refusal.js';
@@ -59,7 +60,7 @@ function fields(sent: Sent, before: Operator | undefined): Pick<Operator, 'chann
   return {
     channel: String(sent['channel'] ?? before?.channel ?? ''),
     url,
-    requestConfig: isSent(sent['requestConfig']) ? (sent['requestConfig'] as Json) : (before?.requestConfig ?? null),
+    requestConfig: isFields(sent['requestConfig']) ? (sent['requestConfig'] as Json) : (before?.requestConfig ?? null),
     isPaused: 'isPaused' in sent ? Boolean(sent['isPaused']) : (before?.isPaused ?? null),
   };
 }

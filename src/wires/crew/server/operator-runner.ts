@@ -5,13 +5,14 @@ import { boundedBytes, TooManyBytes } from '../../../kit/bounded-bytes.js';
 import { within } from '../../../kit/deadline.js';
 import { JsonRefused, parseJson } from '../../../kit/json.js';
 import type { LeasedJob, WorkerRef } from '../../../ledger/ledger.js';
+import { DEFAULT_ABANDONED_SECONDS } from '../defaults.js';
+import { isFields } from '../fields.js';
 import type { CrewContext } from './context.js';
-import { isSent, type Sent } from './inputs.js';
+import type { Sent } from './inputs.js';
 import type { Operator } from './operators.js';
 import { WORKER_PREFIX } from './views.js';
 import { acquired, release } from './work.js';
 
-const DEFAULT_TIMEOUT_SECONDS = 60;
 /** Concurrent calls per operator. */
 const MAX_CALLS = 8;
 /** Longest wait of one claim; changes that another Master makes to operators, and new channels, are noticed after at most this long. */
@@ -104,7 +105,7 @@ export class OperatorRunner {
         id: operator._id,
         channels: [operator.channel],
         urlOf: () => operator.url,
-        config: isSent(operator.requestConfig) ? operator.requestConfig : {},
+        config: isFields(operator.requestConfig) ? operator.requestConfig : {},
       }));
   }
 
@@ -191,7 +192,7 @@ export class OperatorRunner {
     const { config } = target;
     try {
       const url = new URL(target.urlOf(job.channel));
-      for (const [name, value] of Object.entries(isSent(config['params']) ? config['params'] : {}))
+      for (const [name, value] of Object.entries(isFields(config['params']) ? config['params'] : {}))
         url.searchParams.set(name, String(value));
       const request = { method: 'POST', headers: headersOf(config), body: JSON.stringify(body) };
       const limits = { signals: [this.#stop.signal], withinMs: this.#timeoutMs(target) };
@@ -201,8 +202,8 @@ export class OperatorRunner {
       });
       const reply = parsed(bytes.toString());
       if (reply instanceof JsonRefused) return { error: `The reply cannot be used: ${reply.message}` };
-      if (response.ok) return isSent(reply) ? reply : {};
-      const message = isSent(reply) ? (reply['error'] ?? reply['message']) : undefined;
+      if (response.ok) return isFields(reply) ? reply : {};
+      const message = isFields(reply) ? (reply['error'] ?? reply['message']) : undefined;
       return { error: message ?? `Request failed with status code ${response.status}` };
     } catch (error) {
       if (error instanceof TooManyBytes) return { error: `The reply has ${error.message}` };
@@ -217,7 +218,7 @@ export class OperatorRunner {
 
   #timeoutMs({ config }: Target): number {
     const own = Number(config['timeout']);
-    return own > 0 ? own : (this.#context.options.abandonedSeconds ?? DEFAULT_TIMEOUT_SECONDS) * 1_000;
+    return own > 0 ? own : (this.#context.options.abandonedSeconds ?? DEFAULT_ABANDONED_SECONDS) * 1_000;
   }
 }
 
@@ -228,8 +229,10 @@ function firstOfEach(newestFirst: readonly Operator[]): ReadonlyMap<string, Oper
 
 /** Applies `headers` and `auth` of an Axios request configuration. */
 function headersOf({ headers, auth }: Sent): Record<string, string> {
-  const own = isSent(headers) ? Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, String(value)])) : {};
-  const basic = isSent(auth) ? { authorization: `Basic ${Buffer.from(`${auth['username']}:${auth['password']}`).toString('base64')}` } : {};
+  const own = isFields(headers) ? Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, String(value)])) : {};
+  const basic = isFields(auth)
+    ? { authorization: `Basic ${Buffer.from(`${auth['username']}:${auth['password']}`).toString('base64')}` }
+    : {};
   return { accept: 'application/json, text/plain, */*', ...basic, ...own, 'content-type': 'application/json' };
 }
 

@@ -26,15 +26,22 @@ export class Operators {
 
   /** Newest first. */
   async list(): Promise<Operator[]> {
-    const text = await this.#ledger.recall(NOTE);
-    return text === undefined ? [] : (parseJson(text, LOCAL_JSON) as Operator[]);
+    return operatorsOf(await this.#ledger.recall(NOTE));
   }
 
+  /** Edits the list. `edit` is called again if somebody else, possibly another Master, has changed the list in the meantime. */
   async change<T>(edit: (operators: Operator[]) => T): Promise<T> {
-    const operators = await this.list();
-    const result = edit(operators);
-    await this.#ledger.remember(NOTE, JSON.stringify(operators));
-    this.onChange();
-    return result;
+    for (;;) {
+      const before = await this.#ledger.recall(NOTE);
+      const operators = operatorsOf(before);
+      const result = edit(operators);
+      if (!(await this.#ledger.replace(NOTE, before, JSON.stringify(operators)))) continue;
+      this.onChange();
+      return result;
+    }
   }
+}
+
+function operatorsOf(note: string | undefined): Operator[] {
+  return note === undefined ? [] : (parseJson(note, LOCAL_JSON) as Operator[]);
 }

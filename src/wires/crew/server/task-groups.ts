@@ -127,16 +127,18 @@ function named(name: unknown, others: Readonly<Record<string, Json>>): { readonl
   return { meta: { ...meta, ...(name !== undefined && { name: name as Json }) } };
 }
 
+/** Retries each failed job of the group once, even if it fails again meanwhile. */
 async function retryFailed(ledger: Ledger, group: string, attemptsLeft: number, now: () => number): Promise<void> {
-  for (;;) {
-    const { jobs } = await ledger.list({ group, state: 'failed' }, { limit: PAGE }, now());
+  let after: string | undefined;
+  do {
+    const { jobs, next } = await ledger.list({ group, state: 'failed' }, { limit: PAGE, ...(after !== undefined && { after }) }, now());
     const retried = await ledger.retry(
       jobs.map((job) => job.id),
       now(),
     );
     await Promise.all(retried.map((job) => ledger.change(job, { attemptsLeft }, now())));
-    if (retried.length === 0) return;
-  }
+    after = next;
+  } while (after !== undefined);
 }
 
 /** Newest first. */

@@ -5,8 +5,9 @@ import { MAX_HOLD_MS } from '../../../job/limits.js';
 import { checkChildren } from '../../../ledger/children.js';
 import type { LeasedJob, WorkerRef } from '../../../ledger/ledger.js';
 import { DEFAULT_ABANDONED_SECONDS } from '../defaults.js';
+import { isFields } from '../fields.js';
 import type { CrewContext } from './context.js';
-import { childInputs, delayMs, isSent, type Sent } from './inputs.js';
+import { childInputs, delayMs, type Sent } from './inputs.js';
 import { isObjectId } from './object-id.js';
 import { refuse, unknownTask } from './refusal.js';
 import { type CrewRoute, crewRoute } from './route.js';
@@ -147,7 +148,7 @@ function outcomeOf(sent: Sent, now: number): Exclude<Outcome, { state: 'released
 
 /** Includes the holder of the token in the worker's id, so that a client with another token cannot impersonate a worker by its name. */
 function workerOf(body: unknown, holder: string | undefined): WorkerRef {
-  const id = isSent(body) ? body['workerId'] : undefined;
+  const id = isFields(body) ? body['workerId'] : undefined;
   if (!id) throw refuse('workerId is required!');
   const name = String(id).slice(0, 200);
   if (/[\p{Cc}]/u.test(name)) throw new PeerworkError('request-invalid', 'workerId holds control characters');

@@ -2,8 +2,6 @@ import { Backoff } from '../../../kit/backoff.js';
 
 /** First wait of a channel that has just run out of tasks; doubles with each further empty reply. */
 const MIN_IDLE_MS = 500;
-/** crew's own polling interval. */
-export const DEFAULT_INTERVAL_MS = 15_000;
 /** With many idle channels each waits longer, so that their combined request interval is about this. */
 const IDLE_REQUEST_MS = 500;
 const MIN_FAULT_MS = 1_000;

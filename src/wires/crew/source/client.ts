@@ -1,11 +1,14 @@
 import { PeerworkError } from '../../../errors.js';
 import { boundedBytes } from '../../../kit/bounded-bytes.js';
 import { carryMs, Deadline } from '../../../kit/deadline.js';
+import { basicLogin, fetchFault } from '../../../kit/fetch.js';
 import { type JsonRefused, parseJson } from '../../../kit/json.js';
 import { outlineOf } from '../../../kit/json-outline.js';
 import { conceal, withoutPassword } from '../../../log.js';
 import { CrewError } from '../errors.js';
-import { type CrewTask, isFields, readAcquired } from './task.js';
+import { isFields } from '../fields.js';
+import type { CrewPlace } from './options.js';
+import { type CrewTask, readAcquired } from './task.js';
 
 /**
  * Timeout of a request, plus the transfer time of its body: a release sleeps up to a second in the real server, and databases are slow now
@@ -16,13 +19,6 @@ const NEWEST_TASKS = 200;
 const MAX_REPLY_BYTES = 32 * 1024 * 1024;
 /** Depth needed to reach the errors: the response, its task, the list of errors, one error. */
 const OUTLINE_DEPTH = 4;
-
-export interface CrewPlace {
-  /** Base URL of the server's routes, such as `http://localhost:3000/` or `https://example.org/crew`. */
-  readonly url: string;
-  /** Value of the `Authorization` header of each request, such as `Bearer …`. */
-  readonly authorization?: string;
-}
 
 /** Any response of the server. */
 export interface CrewAnswer {
@@ -108,7 +104,7 @@ export class CrewClient {
         retryAfterMs: this.#retryAfter(response.headers.get('retry-after')),
       };
     } catch (error) {
-      throw new CrewError('crew-unreachable', `${this.#base}: ${reasonOf(error)}`, { cause: error });
+      throw new CrewError('crew-unreachable', `${this.#base}: ${fetchFault(error)}`, { cause: error });
     } finally {
       deadline.end();
     }
@@ -122,11 +118,10 @@ export class CrewClient {
 }
 
 /** Converts name and password of a URL into a header; throws `option-invalid`. */
-function loginOf({ username, password }: URL): string | undefined {
-  if (username === '' && password === '') return undefined;
+function loginOf(url: URL): string | undefined {
   try {
-    conceal(decodeURIComponent(password));
-    return `Basic ${Buffer.from(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`).toString('base64')}`;
+    conceal(decodeURIComponent(url.password));
+    return basicLogin(url);
   } catch {
     throw new PeerworkError('option-invalid', 'name or password in the address of the crew server have a % that must be written %25');
   }
@@ -156,11 +151,4 @@ function parsed(text: string): Pick<CrewAnswer, 'body' | 'fault'> {
     if (reason === 'malformed') return { body: undefined, fault: undefined };
     return { body: outlineOf(text, { maxBytes: MAX_REPLY_BYTES, maxDepth: OUTLINE_DEPTH }), fault: message };
   }
-}
-
-/** fetch reports only that it failed; its cause says why. */
-function reasonOf(error: unknown): string {
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  if (!(cause instanceof Error)) return String(cause);
-  return cause.message || ('code' in cause ? String(cause.code) : cause.name);
 }

@@ -6,35 +6,19 @@ import { HeldLease } from '../../../sources/held-lease.js';
 import { LeasedSource } from '../../../sources/leased-source.js';
 import type { Outbox } from '../../../sources/outbox.js';
 import type { LocalTask, SourceContext, SourceSetup } from '../../../sources/setup.js';
-import type { ExecAssets } from '../../../task/exec-assets.js';
-import { DEFAULT_INTERVAL_MS } from './channels.js';
-import { CrewClient, type CrewPlace } from './client.js';
-import { type Call, type CrewEndpointOptions, checkEndpoint, Endpoint } from './endpoint.js';
+import { DEFAULT_INTERVAL_MS, DEFAULT_NAME, DEFAULT_WATCH_MS } from '../defaults.js';
+import { CrewClient } from './client.js';
+import { type Call, checkEndpoint, Endpoint } from './endpoint.js';
+import type { CrewSourceOptions } from './options.js';
 import { Poller } from './poller.js';
 import { jobOf } from './task.js';
 
-const DEFAULT_WATCH_MS = 15_000;
 /** Pending calls allowed per place of the Worker. */
 const WAITING_A_PLACE = 4;
 
-export interface CrewSourceOptions extends Partial<CrewPlace> {
-  /** Default `crew`; a Worker with several crew sources needs a distinct name for each. */
-  readonly name?: string;
-  /** Task code by channel: a folder, or queue-xec's `execAssets`. */
-  readonly tasks: Readonly<Record<string, string | ExecAssets>>;
-  /** Address where operators of a crew server send tasks of these channels; in addition to `url`, or instead of it. */
-  readonly endpoint?: CrewEndpointOptions;
-  /** Longest polling interval of an idle channel in ms, default 15,000. With many idle channels it is longer. */
-  readonly intervalMs?: number;
-  /** How often to ask the server whether a running task is still assigned to this worker, in ms; default 15,000. */
-  readonly watchMs?: number;
-  /** Time limit of one run in ms, 0 (default) for none. */
-  readonly timeoutMs?: number;
-}
-
 /** Takes tasks from a crew server by polling, by being called, or both. Throws `option-invalid`. */
 export function crewSource(options: CrewSourceOptions): SourceSetup {
-  const { name = 'crew', tasks, url, authorization, endpoint } = options;
+  const { name = DEFAULT_NAME, tasks, url, authorization, endpoint } = options;
   if (Object.keys(tasks).length === 0) throw new PeerworkError('option-invalid', `the source ${name} has no channel to serve`);
   if (url === undefined && endpoint === undefined)
     throw new PeerworkError('option-invalid', `the source ${name} has neither a server nor an endpoint`);

@@ -7,9 +7,12 @@ import type { Outcome } from '../../../job/job.js';
 import { ByteBudget, boundedBytes, TooManyBytes } from '../../../kit/bounded-bytes.js';
 import { JsonRefused, parseJson } from '../../../kit/json.js';
 import { listenError } from '../../../kit/system-error.js';
+import { DEFAULT_ENDPOINT_HOST } from '../defaults.js';
 import { CrewError } from '../errors.js';
+import { isFields } from '../fields.js';
+import type { CrewEndpointOptions } from './options.js';
 import { releaseOf } from './release.js';
-import { type CrewTask, isFields, readAcquired } from './task.js';
+import { type CrewTask, readAcquired } from './task.js';
 
 /** crew's own limit for request bodies. */
 const MAX_BODY_BYTES = 10 * 1024 * 1024;
@@ -18,14 +21,6 @@ const MAX_BODIES_BYTES = 64 * 1024 * 1024;
 const BODY_MS = 30_000;
 const CLOSE_MS = 1_000;
 const LOOPBACK = /^(127\.\d+\.\d+\.\d+|localhost|\[?::1\]?)$/;
-
-export interface CrewEndpointOptions {
-  readonly port: number;
-  /** Default `127.0.0.1`; any host that is not loopback needs a token. */
-  readonly host?: string;
-  /** Token that callers must send: as `accessToken` in the query or the body, or as `Authorization: Bearer …`. */
-  readonly token?: string;
-}
 
 /** A task sent by an operator of crew, until it is replied to. */
 export interface Call {
@@ -45,7 +40,7 @@ export interface EndpointOptions extends CrewEndpointOptions {
 }
 
 /** Throws `option-invalid` if anybody on the network could send tasks. */
-export function checkEndpoint({ host = '127.0.0.1', token }: CrewEndpointOptions): void {
+export function checkEndpoint({ host = DEFAULT_ENDPOINT_HOST, token }: CrewEndpointOptions): void {
   if (token === undefined && !LOOPBACK.test(host))
     throw new PeerworkError('option-invalid', `the endpoint for operators of crew needs a token on ${host}`);
   if (token === '') throw new PeerworkError('option-invalid', 'the token of the endpoint for operators of crew is empty');
@@ -69,7 +64,7 @@ export class Endpoint {
 
   /** Rejects with `address-unusable`, another code derived from the system error, or `crew-endpoint-unusable`. */
   async open(): Promise<void> {
-    const { host = '127.0.0.1', port } = this.#options;
+    const { host = DEFAULT_ENDPOINT_HOST, port } = this.#options;
     try {
       this.#server.listen(port, host);
       await once(this.#server, 'listening');

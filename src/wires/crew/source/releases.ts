@@ -1,8 +1,8 @@
 import { leaseKeyOf, type Settlement } from '../../../job/verbs.js';
 import type { Log } from '../../../log.js';
+import { isFields } from '../fields.js';
 import { type CrewAnswer, type CrewClient, CrewRefusal } from './client.js';
 import { releaseOf } from './release.js';
-import { isFields } from './task.js';
 
 /** Refusals of an outcome with children after which its task is released with the refusal as its error. */
 const MAX_REFUSALS = 4;

@@ -1,7 +1,6 @@
 import type { Job, Json, ParentOutput } from '../../../job/job.js';
 import { MAX_JOB_ID_CHARS } from '../../../job/limits.js';
-
-type Fields = Readonly<Record<string, unknown>>;
+import { isFields } from '../fields.js';
 
 /** A task as a crew server hands it out, reduced to the fields we use. */
 export interface CrewTask {
@@ -13,10 +12,6 @@ export interface CrewTask {
   readonly attemptsLeft: number | undefined;
   /** Why the task cannot be run. */
   readonly fault?: string;
-}
-
-export function isFields(value: unknown): value is Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /**

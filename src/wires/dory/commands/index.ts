@@ -15,7 +15,7 @@ export const loginCommands = {
     load: async () => (await import('./login.js')).logout,
   },
   whoami: {
-    summary: 'Print with which key of which dory-api this machine works.',
+    summary: 'Print the user, the dory-api and the label of the key that this machine has.',
     load: async () => (await import('./login.js')).whoami,
   },
 } as const satisfies Readonly<Record<string, WireCommand<Options>>>;

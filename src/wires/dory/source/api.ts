@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import type { Clock } from '../../../clock.js';
 import { PeerworkError } from '../../../errors.js';
+import { DEFAULT_HEARTBEAT_PATH } from '../defaults.js';
 import { DoryError } from '../errors.js';
 import { type ApiResponse, callApi } from './api-call.js';
 import type { ApiAccess } from './credentials.js';
@@ -38,7 +39,7 @@ export class DoryApi {
   readonly #clock: Clock;
   readonly #heartbeatPath: string;
 
-  constructor(access: ApiAccess, clock: Clock, heartbeatPath = '/api/workers/heartbeat') {
+  constructor(access: ApiAccess, clock: Clock, heartbeatPath: string = DEFAULT_HEARTBEAT_PATH) {
     this.#access = access;
     this.#clock = clock;
     this.#heartbeatPath = heartbeatPath;

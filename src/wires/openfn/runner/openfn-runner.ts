@@ -12,7 +12,7 @@ import { formatJson, type JsonRefused, LOCAL_JSON, parseJson } from '../../../ki
 import { makeFolder } from '../../../kit/make-folder.js';
 import type { RunnerContext, RunnerSetup } from '../../../runners/setup.js';
 import { OomKills } from '../../../sandbox/oom-kills.js';
-import { DEFAULT_INSTALL_ADAPTORS, DEFAULT_RUN_MS } from '../defaults.js';
+import { DEFAULT_ADAPTORS, DEFAULT_INSTALL_ADAPTORS, DEFAULT_RUN_MS, DEFAULT_STATE_PROPS_TO_REMOVE } from '../defaults.js';
 import { LightningError } from '../errors.js';
 import type { OpenfnEvent, OpenfnRun } from '../protocol.js';
 import { type AdaptorPolicy, type AllowedSteps, allowedSteps, installAdaptor, whitelistOf } from './adaptors.js';
@@ -23,20 +23,22 @@ import { type RunEnd, runOnEngine } from './engine-run.js';
 const UNSUPPORTED = ['tunnel', 'network', 'process'] as const;
 
 export interface OpenfnRunnerOptions {
-  /** Adaptors that runs may use: names or specifiers, `*` for any characters. Default `@openfn/*`. */
+  // generated from openfnRunner by `npm run generate`
+  /** Adaptors that runs may use: names or `name@version`, with `*` for any characters. Default: `@openfn/*`. */
   readonly adaptors?: readonly string[];
-  /** Whether missing adaptors may be installed from npm, without install scripts. Default true. */
+  /** Install missing adaptors from npm, without install scripts. Default: `true`. */
   readonly installAdaptors?: boolean;
-  /** Folder of installed adaptors; default: a folder of the Worker. */
+  /** Folder where adaptors are installed. Default: a folder in the Worker's `home`. */
   readonly adaptorFolder?: string;
-  /** A clone of OpenFn's adaptors: `@openfn/language-x@local` in a run refers to its `packages/x`. Default: no local adaptors. */
+  /** A clone of OpenFn’s adaptors: what a run calls `@openfn/language-x@local` is its `packages/x`. Default: no such adaptors. */
   readonly adaptorMonorepo?: string;
-  /** Memory limit of a run in MiB; default: the Worker's limit for any job. */
+  /** Memory limit of a run, even if it requests more. Default: the Worker's `memoryMb`. */
   readonly memoryMb?: number;
-  /** Time limit in ms for runs that set none, default 300,000. */
+  /** Time limit for runs that set none. Default: 300,000 ms. */
   readonly timeoutMs?: number;
-  /** Properties removed from the state after each step; default `configuration` and `response`. */
+  /** Properties removed from the state after each step. Default: `configuration`, `response`. */
   readonly statePropsToRemove?: readonly string[];
+  // end
 }
 
 /** Runs OpenFn workflows. Where `@openfn/engine-multi` is not installed, the Worker works without this runner. */
@@ -113,7 +115,7 @@ export class OpenfnRunner implements Runner {
     makeFolder(repoDir);
     const { adaptorMonorepo: monorepo } = options;
     const policy = {
-      allowed: options.adaptors ?? ['@openfn/*'],
+      allowed: options.adaptors ?? DEFAULT_ADAPTORS,
       install: options.installAdaptors ?? DEFAULT_INSTALL_ADAPTORS,
       ...(monorepo !== undefined && { monorepo }),
     };
@@ -127,7 +129,7 @@ export class OpenfnRunner implements Runner {
         // Limit of the process; a run's own limit is set with the run.
         memoryLimitMb: Math.max(memoryMb, TRIAL.memoryMb),
         runTimeoutMs: timeoutMs,
-        statePropsToRemove: options.statePropsToRemove ?? ['configuration', 'response'],
+        statePropsToRemove: options.statePropsToRemove ?? DEFAULT_STATE_PROPS_TO_REMOVE,
         autoinstall: policy.install
           ? { handleInstall: (specifier, folder) => installAdaptor(specifier, folder, stop.signal, context.npm ?? {}) }
           : { handleInstall: refuse, versionLookup: refuse },

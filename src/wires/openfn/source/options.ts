@@ -13,41 +13,46 @@ import { readPublicKey } from './tokens.js';
 
 /** Options of the source for a Lightning server. Only the URL is required, and the secret except for mock servers. */
 export interface OpenfnSourceOptions {
-  /** Such as `ws://localhost:4000/worker`; `/websocket` is appended. */
+  // generated from openfnSource by `npm run generate`
+  /** The Lightning server, such as `ws://localhost:4000/worker`; `/websocket` is appended. */
   readonly url: string;
-  /** The server's WORKER_SECRET. */
+  /** Its WORKER_SECRET; only mock servers need none. Default: none. */
   readonly secret?: string;
-  /** The server's public key, as base64 of a PEM; if set, run tokens are verified. */
+  /** Public key of the Lightning server: if set, runs must be signed with it. Base64 of a PEM. Default: none, runs are not verified. */
   readonly publicKey?: string;
-  /** Name that the server shows with runs of this worker; default none. */
+  /** Name of this worker as shown by the Lightning server. Default: none. */
   readonly workerName?: string;
-  /** Limit for concurrent runs; default: the Worker's concurrency. */
+  /** Number of runs from the Lightning server at once. Default: the Worker's `concurrency`. */
   readonly capacity?: number;
   /**
-   * Replaces `capacity`: queues in order of preference with their limit for concurrent runs, such as `manual>*:5`, in groups separated by
-   * blanks.
+   * Queues in order of preference, with the number of runs at once, in groups separated by blanks. For example `manual>*:5`. Replaces
+   * `capacity`. Default: `manual>*`, with the Worker's `concurrency`.
    */
   readonly workloops?: string;
-  /** First and longest wait after a claim without runs, in ms; grows by a factor of 1.15. Default 1000 and 10,000. */
+  /** First and longest wait after a claim that returned no runs. It grows by a factor of 1.15. Default: 1,000 and 10,000 ms. */
   readonly backoffMs?: readonly [first: number, last: number];
-  /** Batches log lines until there are `lines`, or for `waitMs`. Default: each line is sent alone. */
-  readonly batchLogs?: { readonly lines?: number; readonly waitMs?: number };
-  /** Timeout of a reply in ms, default 30,000; of a reply to a claim, default 60,000. */
-  readonly messageMs?: number;
-  readonly claimMs?: number;
   /**
-   * Limits for runs that set none, in MB: for a step's state (default 10), and for a log line (default 1, and never more than the run's
-   * limit for a state).
+   * Send log lines in batches of `lines` (50), or of those that arrive within `waitMs` (10); the server must support it. Default: each line is
+   * sent alone.
    */
+  readonly batchLogs?: { readonly lines?: number; readonly waitMs?: number };
+  /** Timeout for a response of the server. Default: 30,000 ms. */
+  readonly messageMs?: number;
+  /** Timeout for a response to a claim. Default: 60,000 ms. */
+  readonly claimMs?: number;
+  /** Largest state sent to the server, for runs that set no limit. Default: 10 MB. */
   readonly payloadLimitMb?: number;
+  /** Largest log line sent to the server, for runs that set no limit. Default: 1 MB, or the run’s limit for a state if that is less. */
   readonly logLimitMb?: number;
-  /** Whether to send the final state even if the server wants no states, as OpenFn's own worker does; default true. */
+  /** Send the final state even if the server wants no states or it was too large, as OpenFn’s own worker does. Default: `true`. */
   readonly sendFinalState?: boolean;
-  /** Collections for job code: the URL of the server's API for them, and the version of their adaptor. */
+  /** Collections for job code: the URL of the server's API for them, and the version of their adaptor. Default: none. */
   readonly collections?: { readonly url: string; readonly version: string };
-  /** Port for `/livez` and `/claim`; default: not served. Listens on all addresses unless a host is given. */
+  /** Port for `GET /livez` and `POST /claim`. Default: not served. */
   readonly port?: number;
+  /** Address of that port. Default: all addresses. */
   readonly host?: string;
+  // end
 }
 
 /** Validated options with defaults applied. */

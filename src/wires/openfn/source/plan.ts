@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import * as v from 'valibot';
 import type { Json } from '../../../job/job.js';
+import { DEFAULT_LOG_LIMIT_MB } from '../defaults.js';
 import type { OpenfnEdge, OpenfnRun, OpenfnRunOptions, OpenfnStep } from '../protocol.js';
 
-const LOG_LIMIT_MB = 1;
 const COLLECTIONS = '@openfn/language-collections';
 
 const text = v.string();
@@ -152,7 +152,7 @@ function optionsOf({ options }: Plan, extras: PlanExtras): OpenfnRunOptions {
     ...(runOptions.state_limit_mb != null && { stateLimitMb: runOptions.state_limit_mb }),
     payloadLimitMb,
     // A low limit for states also lowers the one for log lines, as in OpenFn's worker, which uses one for the other.
-    logLimitMb: runOptions.log_payload_limit_mb ?? extras.logLimitMb ?? Math.min(LOG_LIMIT_MB, payloadLimitMb),
+    logLimitMb: runOptions.log_payload_limit_mb ?? extras.logLimitMb ?? Math.min(DEFAULT_LOG_LIMIT_MB, payloadLimitMb),
     ...(runOptions.job_log_level && { jobLogLevel: runOptions.job_log_level }),
     ...(runOptions.sanitize && { sanitize: runOptions.sanitize }),
   };

@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { type SealedText, TransferKey } from '../protocol/transfer.js';
-
-const IV_BYTES = 16;
+import { IV_BYTES } from '../protocol/transfer-sizes.js';
 
 /**
  * `Crypt` of queue-xec: AES-256-CBC with the 32 bytes of `transferEncryptToken` as the key. For queue-xec's wire only, where it is

@@ -7,7 +7,8 @@ import { base58, base58check } from './base58.js';
 /** DER headers of raw X25519 keys (RFC 8410), because node:crypto does not import raw keys. */
 const x25519PrivateHeader = Buffer.from('302e020100300506032b656e04220420', 'hex');
 const x25519Header = Buffer.from('302a300506032b656e032100', 'hex');
-const KEY_BYTES = 32;
+/** Keys of members; both kinds, of Ed25519 and X25519, have this size. */
+export const KEY_BYTES = 32;
 const ADDRESS_PREFIX = 0x55;
 const PIECE_BYTES = 16_384;
 /** Shared keys are cached, because deriving one costs more than the rest of opening a message. */

@@ -2,11 +2,10 @@ import { createHash, randomBytes } from 'node:crypto';
 import nacl from 'tweetnacl';
 import { fromBase58 } from './base58.js';
 import { bytesIn, decodeDict, type Encodable, encode, integerIn, WireFault } from './bencode.js';
-import { addressOf, type RoomKeys, verifies } from './keys.js';
+import { addressOf, KEY_BYTES, type RoomKeys, verifies } from './keys.js';
 
 /** Age at which every member drops a packet; timestamps in the future are accepted. */
 export const MAX_AGE_MS = 300_000;
-const KEY_BYTES = 32;
 const SIGNATURE_BYTES = 64;
 const NONCE_BYTES = 8;
 

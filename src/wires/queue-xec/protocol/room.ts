@@ -28,14 +28,19 @@ export interface PeerAt {
 
 /** How the members of a room find each other. */
 export interface Meeting {
-  /** Address where others may connect; default: all addresses, a free port. */
+  // generated from meeting by `npm run generate`
+  /** Address where other members of the room may connect to this one. Default: all addresses, a free port. */
   readonly listen?: { readonly host?: string; readonly port?: number };
-  /** Members to connect to in any case. */
+  /** Room members to connect to directly, in addition to those discovered. Default: none. */
   readonly peers?: readonly PeerAt[];
-  /** Multicast in the local network; enabled by default. */
+  /** Discover members of the room in the local network by multicast. `false` disables it. Default: enabled. */
   readonly lsd?: LsdOptions | false;
-  /** BitTorrent's DHT; enabled by default, with the public nodes. */
+  /**
+   * Discover members of the room through BitTorrent's DHT, which makes this machine's address visible to everyone there. `false` disables it.
+   * Default: enabled, with the public nodes.
+   */
   readonly dht?: DhtOptions | false;
+  // end
 }
 
 export interface RoomOptions extends Meeting {

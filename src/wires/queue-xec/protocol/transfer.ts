@@ -3,9 +3,7 @@ import * as v from 'valibot';
 import { PeerworkError } from '../../../errors.js';
 import { MESSAGE_LIMITS } from '../../../job/limits.js';
 import { parseJson as parse } from '../../../kit/json.js';
-
-const KEY_BYTES = 32;
-const IV_BYTES = 16;
+import { IV_BYTES, TRANSFER_KEY_BYTES } from './transfer-sizes.js';
 
 /** Ciphertext under the transfer key: AES-256-CBC, without a MAC. */
 export const sealedText = v.object({
@@ -24,8 +22,11 @@ export class TransferKey {
 
   constructor(text: string) {
     this.#key = Buffer.from(text);
-    if (this.#key.length !== KEY_BYTES)
-      throw new PeerworkError('option-invalid', `the transfer key of queue-xec has ${this.#key.length} bytes, it must have ${KEY_BYTES}`);
+    if (this.#key.length !== TRANSFER_KEY_BYTES)
+      throw new PeerworkError(
+        'option-invalid',
+        `the transfer key of queue-xec has ${this.#key.length} bytes, it must have ${TRANSFER_KEY_BYTES}`,
+      );
   }
 
   /** Encrypts with a random IV; queue-xec uses a single one for everything, but accepts any. */

@@ -19,9 +19,12 @@ const MAX_WORKERS = 1_024;
 
 /** A queue-xec room whose Workers this Master serves. */
 export interface LegacyQueueXecOptions extends Meeting {
+  // generated from queueXecServer by `npm run generate`
+  /** Token of the room, the same as the other side's. Anyone who has it can join; only the key protects anything. */
   readonly token: string;
-  /** The transfer key: 32 bytes. */
+  /** The transfer key of the room: exactly 32 bytes. */
   readonly transferEncryptToken: string;
+  // end
 }
 
 /** Gives jobs to the Workers of a queue-xec room: `new Master({ serve: [queueXecServer({ token, transferEncryptToken })] })`. */

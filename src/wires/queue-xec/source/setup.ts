@@ -4,6 +4,7 @@ import { PeerworkError } from '../../../errors.js';
 import { DEFAULT_TIMEOUT_MS } from '../../../job/limits.js';
 import { conceal } from '../../../log.js';
 import type { SourceContext, SourceSetup } from '../../../sources/setup.js';
+import { DEFAULT_NAME } from '../defaults.js';
 import { QueueXecError } from '../errors.js';
 import { type Meeting, Room } from '../protocol/room.js';
 import { TransferKey } from '../protocol/transfer.js';
@@ -14,14 +15,16 @@ import { RoomMaster } from './room-master.js';
 import { TaskShelf } from './task-shelf.js';
 
 export interface QueueXecSourceOptions extends Meeting {
-  /** Token of the room, the same as the Master's. Anyone who has it can join; only the key protects anything. */
+  // generated from queueXecSource by `npm run generate`
+  /** Token of the room, the same as the other side's. Anyone who has it can join; only the key protects anything. */
   readonly token: string;
-  /** The Master's transfer key: 32 bytes. */
+  /** The transfer key of the room: exactly 32 bytes. */
   readonly transferEncryptToken: string;
-  /** Default `queue-xec`; a Worker in several rooms needs a distinct name for each. */
+  /** Name of the source; a Worker in several rooms needs a distinct one for each. Default: `queue-xec`. */
   readonly name?: string;
-  /** Time limit of one run in ms, since queue-xec has none; default one hour, 0 for none. */
+  /** Time limit of one run, since queue-xec has none; 0 is none. Default: 3,600,000 ms. */
   readonly timeoutMs?: number;
+  // end
 }
 
 export interface QueueXecSetup extends SourceSetup {
@@ -30,7 +33,7 @@ export interface QueueXecSetup extends SourceSetup {
 
 /** Takes jobs from a queue-xec 2 Master. Throws `option-invalid` for an invalid token or key. */
 export function queueXecSource(options: QueueXecSourceOptions): QueueXecSetup {
-  const { token, transferEncryptToken, name = 'queue-xec', timeoutMs = DEFAULT_TIMEOUT_MS, ...meeting } = options;
+  const { token, transferEncryptToken, name = DEFAULT_NAME, timeoutMs = DEFAULT_TIMEOUT_MS, ...meeting } = options;
   if (token === '') throw new PeerworkError('option-invalid', 'the queue-xec token is empty');
   const key = new TransferKey(transferEncryptToken);
   conceal(token);

@@ -7,7 +7,8 @@ import { type RedisPlace, readRedisPlace, redisClientOptions } from '../../../ki
 import { conceal, withoutPassword } from '../../../log.js';
 import { DEFAULT_PREFIX } from '../defaults.js';
 import { WorqrError } from '../errors.js';
-import { checkPrefix, type WorqrPlace } from './names.js';
+import { checkPrefix } from './names.js';
+import type { WorqrPlace } from './options.js';
 import { type ScriptName, scripts } from './scripts.js';
 
 const MIN_RETRY_MS = 100;

@@ -1,13 +1,6 @@
 import { createHash } from 'node:crypto';
 import { PeerworkError } from '../../../errors.js';
 
-export interface WorqrPlace {
-  /** `redis://`, `rediss://` or `redis+sentinel://host,host/primary`, with user, password and database number where needed. */
-  readonly url: string;
-  /** worqr's `redisKeyPrefix`; default `worqr`. */
-  readonly prefix?: string;
-}
-
 /** Prefix of the ids of our own workers; their processes contain the worker's id. */
 export const WORKER_MARK = 'peerwork-';
 

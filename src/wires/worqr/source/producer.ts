@@ -8,7 +8,8 @@ import { DEFAULT_PREFIX } from '../defaults.js';
 import { WorqrError } from '../errors.js';
 import { placeOf, WorqrConnection } from './connection.js';
 import { refused } from './membership.js';
-import { channelOf, checkPrefix, checkQueue, uniqueOf, type WorqrPlace } from './names.js';
+import { channelOf, checkPrefix, checkQueue, uniqueOf } from './names.js';
+import type { WorqrPlace } from './options.js';
 
 export interface WorqrProducerOptions extends WorqrPlace {
   /** Called with each connection error; the producer keeps reconnecting. */

@@ -8,20 +8,23 @@ import { LeasedSource } from '../../../sources/leased-source.js';
 import type { Outbox } from '../../../sources/outbox.js';
 import { OutcomeSender } from '../../../sources/outcome-sender.js';
 import type { LocalTask, SourceContext, SourceSetup } from '../../../sources/setup.js';
-import type { ExecAssets } from '../../../task/exec-assets.js';
-import { DEFAULT_ATTEMPTS, DEFAULT_PREFIX } from '../defaults.js';
+import {
+  DEFAULT_ATTEMPTS,
+  DEFAULT_BACKOFF_MS,
+  DEFAULT_DATA,
+  DEFAULT_NAME,
+  DEFAULT_POLL_MS,
+  DEFAULT_PREFIX,
+  DEFAULT_SWEEP_MS,
+  DEFAULT_WORKER_TIMEOUT_MS,
+} from '../defaults.js';
 import { WorqrConnection } from './connection.js';
 import { Endings, LOST_TASK_HINT } from './endings.js';
-import { type Claimed, HeldTask, isTooLong, readClaimed, type WorqrData } from './lease.js';
+import { type Claimed, HeldTask, isTooLong, readClaimed } from './lease.js';
 import { Membership, refused } from './membership.js';
-import { channelOf, checkPrefix, checkQueue, processOf, queueOf, WORKER_MARK, type WorqrPlace } from './names.js';
+import { channelOf, checkPrefix, checkQueue, processOf, queueOf, WORKER_MARK } from './names.js';
+import type { WorqrSourceOptions } from './options.js';
 
-const DEFAULT_BACKOFF_MS = 1_000;
-/** worqr's own default. */
-const DEFAULT_WORKER_TIMEOUT_MS = 3_000;
-const DEFAULT_SWEEP_MS = 10_000;
-/** Nothing is published when a dead worker's task is put back, so an idle worker polls. */
-const DEFAULT_POLL_MS = 10_000;
 const MIN_REFUSED_MS = 500;
 const MAX_REFUSED_MS = 10_000;
 /** How long `close` waits for the outcomes of runs that were just stopped. */
@@ -29,30 +32,9 @@ const FINAL_FLUSH_MS = 1_000;
 const MIN_RETRY_MS = 500;
 const MAX_RETRY_MS = 10_000;
 
-export interface WorqrSourceOptions extends WorqrPlace {
-  /** Default `worqr`; a Worker with several worqr sources needs a distinct name for each. */
-  readonly name?: string;
-  /** Task code by queue: a folder, or queue-xec's `execAssets`. */
-  readonly tasks: Readonly<Record<string, string | ExecAssets>>;
-  /** `json` (default) parses a task that is a JSON object or array and keeps other text as it is; `text` always keeps the text. */
-  readonly data?: WorqrData;
-  /** Runs of a task that may fail or crash before it is finished with its error; default 3. */
-  readonly attempts?: number;
-  /** Delay after the first failed run in ms; doubles with each further one. Default 1000. */
-  readonly backoffMs?: number;
-  /** Time limit of one run in ms, 0 (default) for none. */
-  readonly timeoutMs?: number;
-  /** Time since its last beat after which peers consider this worker dead, in ms; default 3000. */
-  readonly workerTimeoutMs?: number;
-  /** Interval of the check for dead workers in ms; default 10,000. */
-  readonly sweepMs?: number;
-  /** Polling interval of an idle worker in ms; default 10,000. */
-  readonly pollMs?: number;
-}
-
 /** Takes tasks from worqr queues, alongside worqr's own workers. Throws `option-invalid`. */
 export function worqrSource(options: WorqrSourceOptions): SourceSetup {
-  const name = options.name ?? 'worqr';
+  const name = options.name ?? DEFAULT_NAME;
   if (Object.keys(options.tasks).length === 0) throw new PeerworkError('option-invalid', `the source ${name} has no queue to serve`);
   checkPrefix(options.prefix ?? DEFAULT_PREFIX);
   for (const queue of Object.keys(options.tasks)) checkQueue(queue);
@@ -227,7 +209,7 @@ class WorqrSource extends LeasedSource {
     const code = this.#code.get(queue);
     if (code === undefined) return undefined;
     const { clock } = this.#context;
-    const run = { data: this.#options.data ?? 'json', timeoutMs: this.#options.timeoutMs ?? 0, startedAt: clock.now() };
+    const run = { data: this.#options.data ?? DEFAULT_DATA, timeoutMs: this.#options.timeoutMs ?? 0, startedAt: clock.now() };
     const held = new HeldTask(claimed, code.lease(), run, (task, outcome) => {
       this.#running.delete(task);
       const { job, startedAt } = task;

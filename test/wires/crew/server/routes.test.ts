@@ -1,4 +1,6 @@
 import t from 'tap';
+import { Operators } from '../../../../src/wires/crew/server/operators.js';
+import { failed } from '../../../ledger/verbs.js';
 import { openCrew } from './client.js';
 
 const HEX = /^[0-9a-f]{24}$/;
@@ -289,4 +291,42 @@ t.test('what a client gets wrong is answered as crew answers it', async (t) => {
     t.notMatch(answer.body.message, /internal|not meant to happen/i);
   }
   t.match(await send('GET', `task/${made._id}`), { body: { assignedTo: 'w1', isComplete: false } }, 'and the task is still its worker’s');
+});
+
+t.test('operators that two Masters change at the same time are all kept', async (t) => {
+  const { ledger, get } = await openCrew(t);
+  const masters = [new Operators(ledger), new Operators(ledger)];
+  const made = (_id: string) => ({ _id, channel: 'c', url: 'http://127.0.0.1:9/', requestConfig: null, isPaused: true, createdAt: '' });
+  const ids = ['a', 'b', 'c', 'd'];
+  await Promise.all(ids.flatMap((id) => masters.map((master, at) => master.change((list) => list.push(made(`${id}${at}`))))));
+  const kept: readonly { readonly _id: string }[] = await get('operators');
+  t.same(kept.map(({ _id }) => _id).sort(), ['a0', 'a1', 'b0', 'b1', 'c0', 'c1', 'd0', 'd1']);
+});
+
+t.test('a retry of a group gets beyond failed tasks that somebody else has retried', async (t) => {
+  const { ledger, service, group, post } = await openCrew(t);
+  const id = await group();
+  const now = service.clock.now();
+  await ledger.add(
+    Array.from({ length: 501 }, (_, n) => ({ id: `job-${n}`, channel: 'c', group: id, data: null, attempts: 1 })),
+    now,
+  );
+  const worker = { id: 'w', name: 'w' };
+  const runs = await ledger.claim({ worker, channels: ['c'], labels: [], limit: 501, until: now + 30_000 }, now);
+  t.equal(runs.length, 501);
+  await ledger.settle(
+    worker,
+    runs.map((run) => failed(run)),
+    now,
+  );
+  const { retry } = ledger;
+  let calls = 0;
+  ledger.retry = async (ids, at) => {
+    calls += 1;
+    if (calls === 1) await retry.call(ledger, ids, at);
+    return retry.call(ledger, ids, at);
+  };
+  await post(`task_group/${id}/retry`, { remainingAttempts: 3 });
+  t.same((await ledger.list({ group: id, state: 'failed' }, { limit: 10 }, now)).jobs, []);
+  t.match(await ledger.get('job-0'), { state: 'ready' });
 });

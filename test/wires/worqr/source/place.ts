@@ -1,7 +1,7 @@
 import { Redis } from 'ioredis';
 import type { Test } from 'tap';
 import { WorqrProducer, worqrSource } from '../../../../src/index.js';
-import type { WorqrSourceOptions } from '../../../../src/wires/worqr/source/worqr-source.js';
+import type { WorqrSourceOptions } from '../../../../src/wires/worqr/source/options.js';
 import { echoTask, type OpenSource, openSource } from '../../../lab/open-source.js';
 import type { LabRedis } from '../../../lab/redis.js';
 import { WorqrPeer } from '../../../lab/worqr-peer.js';
