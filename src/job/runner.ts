@@ -1,7 +1,6 @@
-import type { FileHandle } from 'node:fs/promises';
 import type { JobFiles } from './files.js';
 import type { Job, Outcome, Progress } from './job.js';
-import type { Exchange, Tunnel } from './source.js';
+import type { Exchange, OutFile, Tunnel } from './source.js';
 
 /**
  * The isolation between a job and the machine. `process`: limits and Node's permission model, no protection against malice; `bwrap`:
@@ -30,13 +29,6 @@ export type FilePaths = Readonly<Record<string, string>>;
 export interface RunFiles {
   readonly own: FilePaths;
   readonly parents: readonly FilePaths[];
-}
-
-/** A file that a run made; open until the next one is asked for. */
-export interface OutFile {
-  /** A relative path with `/`. */
-  readonly name: string;
-  readonly handle: FileHandle;
 }
 
 export interface RunContext {

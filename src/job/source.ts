@@ -1,7 +1,7 @@
+import type { FileHandle } from 'node:fs/promises';
 import type { Duplex } from 'node:stream';
 import type { JobFiles } from './files.js';
 import type { Job, Outcome, Progress } from './job.js';
-import type { OutFile } from './runner.js';
 
 /**
  * The port to a place that leases jobs to a Worker. How leases are kept alive is internal to the source. A new wire implements it in a
@@ -70,6 +70,13 @@ export interface FileOrigin {
   readonly parents: readonly JobFiles[];
   /** The bytes of one of them from `offset` to its end. Rejects with `file-…` or a link error. */
   open(sha256: string, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array>;
+}
+
+/** A file that a run made; open until the next one is asked for. */
+export interface OutFile {
+  /** A relative path with `/`. */
+  readonly name: string;
+  readonly handle: FileHandle;
 }
 
 /** A manifest in transit: the exact bytes that were signed. */

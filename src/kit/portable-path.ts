@@ -13,11 +13,18 @@ const invisible = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u;
 const unstorable = /[<>:"|?*]/;
 const windowsDevice = /^(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³])(?:\s*\..*)?$/i;
 
+const encoder = new TextEncoder();
+
+/** Not Node's Buffer: the dashboard checks names too. */
+function bytesOf(text: string): number {
+  return encoder.encode(text).length;
+}
+
 /** What is wrong with the path on its own; undefined if nothing is. */
 export function pathFault(path: string): string | undefined {
   if (path === '') return 'it is empty';
   if (invisible.test(path)) return 'it has a control or invisible character';
-  if (Buffer.byteLength(path) > MAX_PATH_BYTES) return `it is longer than ${MAX_PATH_BYTES} bytes`;
+  if (bytesOf(path) > MAX_PATH_BYTES) return `it is longer than ${MAX_PATH_BYTES} bytes`;
   if (path.normalize('NFC') !== path) return 'it is not in Unicode form NFC';
   if (path.includes('\\')) return 'it has a backslash';
   if (path.startsWith('/')) return 'it is absolute';
@@ -27,7 +34,7 @@ export function pathFault(path: string): string | undefined {
   for (const segment of segments) {
     if (segment === '') return 'it has an empty segment';
     if (segment === '.' || segment === '..') return 'it has a `.` or `..` segment';
-    if (Buffer.byteLength(segment) > MAX_SEGMENT_BYTES) return `a segment is longer than ${MAX_SEGMENT_BYTES} bytes`;
+    if (bytesOf(segment) > MAX_SEGMENT_BYTES) return `a segment is longer than ${MAX_SEGMENT_BYTES} bytes`;
     if (/[. ]$/.test(segment)) return 'a segment ends in a dot or a space';
     if (segment.startsWith(' ')) return 'a segment starts with a space';
     if (windowsDevice.test(segment)) return 'a segment is the name of a Windows device';

@@ -39,8 +39,7 @@ export type * from './requests.js';
  * The Master's record of jobs, in SQL, on either engine. It does no network I/O besides the database's and sets no timers. Every call takes
  * `now` in milliseconds of a steady clock (`Clock.now`), and instants derived from it. What is stored and returned is in the ledger's own
  * time, except `nextAt` and `dueAt`, which are meant for timers. All calls made in one event-loop turn share one transaction (group commit)
- * and take effect in call order; an operation on hundreds of jobs runs in chunks, with other calls in between. Each verb has a file of its
- * own; its method here only opens the transaction.
+ * and take effect in call order; an operation on hundreds of jobs runs in chunks, with other calls in between. A verb has its own file.
  */
 export class Ledger {
   /** Which content is stored, and which jobs name it. */

@@ -3,7 +3,7 @@ import { type FileHandle, mkdir, open, readdir, rename } from 'node:fs/promises'
 import { join } from 'node:path';
 import { PeerworkError } from '../errors.js';
 import type { FileRef, JobFiles } from '../job/files.js';
-import type { OutFile } from '../job/runner.js';
+import type { OutFile } from '../job/source.js';
 import type { LeaseKey, Settlement } from '../job/verbs.js';
 import { clearAway } from '../kit/clearing.js';
 import { fileError, isMissing } from '../kit/system-error.js';

@@ -3,7 +3,7 @@ import { type FileHandle, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PeerworkError } from '../errors.js';
 import { MAX_FILES } from '../job/limits.js';
-import type { OutFile } from '../job/runner.js';
+import type { OutFile } from '../job/source.js';
 import { faultAmong } from '../kit/portable-path.js';
 import { systemCode } from '../kit/system-error.js';
 

@@ -1,8 +1,7 @@
 import { PeerworkError } from '../../errors.js';
 import type { JobFiles } from '../../job/files.js';
 import type { Outcome, Progress } from '../../job/job.js';
-import type { OutFile } from '../../job/runner.js';
-import type { FileOrigin, Lease, TaskOrigin } from '../../job/source.js';
+import type { FileOrigin, Lease, OutFile, TaskOrigin } from '../../job/source.js';
 import { type LeaseKey, leaseKeyOf, type Settlement, type WorkItem } from '../../job/verbs.js';
 import { HeldLease } from '../held-lease.js';
 import { type OutgoingFiles, withoutFiles } from '../outgoing-files.js';
