@@ -76,6 +76,7 @@ const kinds = {
   weight: () => `0 to ${count(MAX_WEIGHT)}, at most six decimals`,
   flag: () => 'boolean',
   choice: ({ of }) => of.map((value) => `\`${value}\``).join(', '),
+  files: () => 'object of `{ sha256, size }` by name, a relative path',
   json: ({ maxBytes }) => `any JSON, up to ${bytes(maxBytes)}, nested at most 500 deep`,
 };
 

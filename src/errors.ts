@@ -1,5 +1,6 @@
 import { containerErrors, crawlErrors } from './errors/containers.js';
 import type { ErrorEntry } from './errors/entry.js';
+import { fileErrors } from './errors/files.js';
 import { httpErrors } from './errors/http.js';
 import { ledgerErrors } from './errors/ledger.js';
 import { otherErrors, packageErrors } from './errors/other.js';
@@ -26,6 +27,7 @@ export const errorTable = {
   ...containerErrors,
   ...crawlErrors,
   ...ledgerErrors,
+  ...fileErrors,
   ...tunnelErrors,
   ...httpErrors,
   ...serviceErrors,

@@ -26,14 +26,20 @@ t.test('files are replaced as a whole by one piece', async (t) => {
     uses(/\brename(?:Sync)?\(/).filter((name) => name !== 'kit/whole-file.ts'),
     [
       // Created under another name, then renamed into place.
+      'cli/output-folder.ts',
       'cli/packages.ts',
       // Renamed out of the way, to be removed.
       'cli/service/rotating-log.ts',
       'containers/run-log.ts',
       'kit/clearing.ts',
       'kit/remove-tree.ts',
+      // Moved out of a job's reach.
+      'runners/task-module/out-files.ts',
       // Named by hash and verified on reading; created under another name, then renamed into place.
+      'sources/outgoing-files.ts',
       'task/blob-store.ts',
+      'task/file-cache.ts',
+      'task/folder-store.ts',
       'task/install-layer.ts',
       'task/layers.ts',
       'task/make-workplace.ts',

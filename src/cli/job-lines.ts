@@ -1,28 +1,36 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { constants, createReadStream } from 'node:fs';
+import { access, stat } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import { asPeerworkError, PeerworkError } from '../errors.js';
+import type { FileRef } from '../job/files.js';
 import { DEFAULT_CHANNEL, type JobInput } from '../job/job.js';
 import { checkJobInput } from '../job/job-input.js';
 import { MAX_JOB_DATA_BYTES } from '../job/limits.js';
 import { formatJson, type JsonRefused, parseJson } from '../kit/json.js';
 import { type Line, LineCutter } from '../kit/lines.js';
 import { fileError } from '../kit/system-error.js';
+import type { JobWithFiles } from '../master/files.js';
 
 /** One line of the input: a job, or the reason why it is not one. */
 export type JobLine =
-  | { readonly line: number; readonly job: JobInput & { readonly id: string } }
+  | { readonly line: number; readonly job: JobWithFiles & { readonly id: string } }
   | { readonly line: number; readonly problem: string; readonly tooLarge?: boolean };
 
 /** Larger than the largest job: input without a line end by then is not a job file. */
 const MAX_LINE_BYTES = MAX_JOB_DATA_BYTES + 64 * 1024;
 const MAX_SHOWN_PROBLEMS = 10;
 
-/** Yields the jobs of an NDJSON stream one at a time, without reading ahead. Blank lines are skipped. */
-export async function* readJobLines(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<JobLine, void, undefined> {
+/** Yields the jobs of an NDJSON stream one at a time, without reading ahead. Blank lines are skipped. Paths of files are relative to `folder`. */
+export async function* readJobLines(chunks: AsyncIterable<Uint8Array>, folder = process.cwd()): AsyncGenerator<JobLine, void, undefined> {
   const cutter = new LineCutter(MAX_LINE_BYTES, { trimmed: true });
-  for await (const chunk of chunks) for (const line of cutter.take(chunk)) yield readJobLine(line);
-  for (const line of cutter.end()) yield readJobLine(line);
+  for await (const chunk of chunks) for (const line of cutter.take(chunk)) yield readJobLine(line, folder);
+  for (const line of cutter.end()) yield readJobLine(line, folder);
+}
+
+/** Paths of files in an input are relative to it; in stdin, to the working directory. */
+export function folderOf(file: string): string {
+  return file === '-' ? process.cwd() : dirname(resolve(file));
 }
 
 /** Reads `file`, or stdin for `-`. Rejects with the code for the system's error. */
@@ -45,9 +53,11 @@ export async function checkJobFile(file: string, channels: ReadonlySet<string>):
   const problems: string[] = [];
   let more = 0;
   let tooLarge = true;
-  for await (const entry of readJobLines(openJobFile(file))) {
+  for await (const entry of readJobLines(openJobFile(file), folderOf(file))) {
     const problem =
-      'problem' in entry ? entry.problem : (channelProblem(entry.job, channels) ?? repetition(lines, entry.job.id, entry.line));
+      'problem' in entry
+        ? entry.problem
+        : (channelProblem(entry.job, channels) ?? repetition(lines, entry.job.id, entry.line) ?? (await fileProblem(entry.job)));
     if (problem === undefined) continue;
     tooLarge &&= 'problem' in entry && entry.tooLarge === true;
     if (problems.length < MAX_SHOWN_PROBLEMS) problems.push(`line ${entry.line}: ${problem}`);
@@ -67,7 +77,7 @@ export function invalidLines(file: string, problems: readonly string[], { more =
 }
 
 /** A job that no task serves would wait forever. */
-export function channelProblem(job: JobInput, channels: ReadonlySet<string>): string | undefined {
+export function channelProblem(job: Pick<JobInput, 'channel'>, channels: ReadonlySet<string>): string | undefined {
   const channel = job.channel ?? DEFAULT_CHANNEL;
   return channels.has(channel) ? undefined : `no --task serves its channel ${JSON.stringify(channel)}`;
 }
@@ -93,7 +103,7 @@ function isTooLarge(job: unknown): boolean {
   }
 }
 
-function readJobLine({ number: line, text, fault = '', tooLong = false }: Line): JobLine {
+function readJobLine({ number: line, text, fault = '', tooLong = false }: Line, folder: string): JobLine {
   if (text === undefined) return { line, problem: fault, tooLarge: tooLong };
   let value: unknown;
   try {
@@ -103,12 +113,45 @@ function readJobLine({ number: line, text, fault = '', tooLong = false }: Line):
     return { line, problem: `${reason === 'malformed' ? 'is not JSON' : 'cannot be used'}: ${message}`, tooLarge: isLimit(reason) };
   }
   let id: string | undefined;
+  let files: JobWithFiles['files'];
   try {
-    id = checkJobInput(value).id;
+    const paths = pathsIn(value, folder);
+    id = checkJobInput(
+      paths === undefined ? value : { ...(value as JobInput), files: { ...(value as JobInput).files, ...paths.checked } },
+    ).id;
+    if (paths !== undefined) files = { ...(value as JobInput).files, ...paths.absolute };
   } catch (thrown) {
     return { line, problem: asPeerworkError(thrown).detail, tooLarge: isTooLarge(value) };
   }
   // Derived from the line's content and position, so that pushing the same file again adds nothing twice.
   id ??= `${line}-${createHash('sha256').update(text).digest('hex').slice(0, 16)}`;
-  return { line, job: { ...(value as JobInput), id } };
+  return { line, job: { ...(value as JobInput), id, ...(files !== undefined && { files }) } };
+}
+
+/** Any reference: what a path leads to is known once it is stored. */
+const UNREAD: FileRef = { sha256: '0'.repeat(64), size: 0 };
+
+/** Files that a line names by their paths; `checked` stands for them when the rest of the line is checked. */
+function pathsIn(value: unknown, folder: string) {
+  const { files } = Object(value) as { readonly files?: unknown };
+  const paths = Object.entries(Object(files) as object).filter((entry): entry is [string, string] => typeof entry[1] === 'string');
+  if (paths.length === 0 || Array.isArray(files)) return undefined;
+  return {
+    absolute: Object.fromEntries(paths.map(([name, path]) => [name, resolve(folder, path)])),
+    checked: Object.fromEntries(paths.map(([name]) => [name, UNREAD])),
+  };
+}
+
+/** What keeps a file of the job from being read; undefined if nothing does. */
+async function fileProblem({ files = {} }: JobWithFiles): Promise<string | undefined> {
+  for (const [name, path] of Object.entries(files)) {
+    if (typeof path !== 'string') continue;
+    try {
+      await access(path, constants.R_OK);
+      if (!(await stat(path)).isFile()) return `files[${JSON.stringify(name)}]: ${path} is not an ordinary file`;
+    } catch (thrown) {
+      return `files[${JSON.stringify(name)}]: ${fileError(thrown, 'file-missing', path).message}`;
+    }
+  }
+  return undefined;
 }

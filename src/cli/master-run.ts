@@ -1,13 +1,16 @@
+import { join } from 'node:path';
 import { pause, systemClock } from '../clock.js';
 import { PeerworkError } from '../errors.js';
-import type { JobInput, SettledJob } from '../job/job.js';
+import type { SettledJob } from '../job/job.js';
 import type { Log } from '../log.js';
+import type { JobWithFiles } from '../master/files.js';
 import type { Master } from '../master/master.js';
 import type { Result } from '../master/results.js';
 import { Batch } from './batch.js';
 import { bar, formatDuration, formatRate, Meter, table } from './figures.js';
-import { channelProblem, invalidLines, openJobFile, readJobLines } from './job-lines.js';
+import { channelProblem, folderOf, invalidLines, openJobFile, readJobLines } from './job-lines.js';
 import type { OutcomeFile } from './outcome-file.js';
+import { folderName, writeFiles } from './output-folder.js';
 
 export interface MasterRunOptions {
   readonly master: Master;
@@ -15,13 +18,15 @@ export interface MasterRunOptions {
   /** A file or `-`; if absent, every settlement of the ledger is collected. */
   readonly input?: string;
   readonly output?: OutcomeFile;
+  /** Where files that jobs made are written, a folder for each job. */
+  readonly outputDir?: string;
   /** The ids of the input, if it could be read in advance. */
   readonly expected?: ReadonlySet<string>;
   /** Retry jobs of the input that have failed. */
   readonly retryFailed?: boolean;
 }
 
-type InputJob = JobInput & { readonly id: string };
+type InputJob = JobWithFiles & { readonly id: string };
 
 /** Jobs per ledger call; the next lines are read once these are stored. */
 const BATCH = 500;
@@ -197,7 +202,7 @@ export class MasterRun {
     let batch: InputJob[] = [];
     // Parents may be on any line of the input, so jobs that have some are added together, after all others.
     const children: InputJob[] = [];
-    for await (const entry of readJobLines(openJobFile(input))) {
+    for await (const entry of readJobLines(openJobFile(input), folderOf(input))) {
       const problem = 'problem' in entry ? entry.problem : channelProblem(entry.job, channels);
       if ('problem' in entry || problem !== undefined)
         throw invalidLines(input, [`line ${entry.line}: ${problem}`], { tooLarge: 'problem' in entry && entry.tooLarge === true });
@@ -283,10 +288,18 @@ export class MasterRun {
       this.#endedNow += 1;
       this.#meter.add();
     }
+    await this.#writeFiles(job);
     const written = this.#options.output?.write(cursor, job);
     if (this.hasInput) this.#batch.setEnded(withoutOutput(job));
     this.#finishIfDone();
     await written;
+  }
+
+  /** Before the line in the output: who reads the line finds the files. */
+  async #writeFiles({ id, files, finishedAt }: SettledJob): Promise<void> {
+    const { outputDir, master } = this.#options;
+    if (outputDir === undefined || files === undefined) return;
+    await writeFiles(join(outputDir, folderName(id)), files, (_name, file) => master.readFile(file), finishedAt);
   }
 
   #finishIfDone(): void {

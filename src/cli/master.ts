@@ -47,8 +47,8 @@ export async function master(command: Command): Promise<number> {
   const broken = new Promise<never>((_resolve, reject) => serving.on('error', reject));
   broken.catch(() => {});
   const signals = catchSignals();
-  const { retryFailed, stay } = options;
-  const run = new MasterRun({ master: serving, channels, retryFailed, ...omitUndefined({ input, output, expected }) });
+  const { retryFailed, stay, outputDir } = options;
+  const run = new MasterRun({ master: serving, channels, retryFailed, ...omitUndefined({ input, output, outputDir, expected }) });
   describeEvents(serving, screen.log);
   const tick = () => (screen.live ? screen.show(run.status()) : run.report(screen.log));
   let ticker: NodeJS.Timeout | undefined;
@@ -131,8 +131,21 @@ function readTasks({ task, http, input }: Options): Record<string, string> {
 }
 
 function masterOptions(options: Options) {
-  const { ledger, ledgerListen, keyFile, name, trackers, ice, transferEncryptToken, leaseMs, watch, retain, approval, npmCredentials } =
-    options;
+  const {
+    ledger,
+    files,
+    ledgerListen,
+    keyFile,
+    name,
+    trackers,
+    ice,
+    transferEncryptToken,
+    leaseMs,
+    watch,
+    retain,
+    approval,
+    npmCredentials,
+  } = options;
   return {
     ledger,
     watch,
@@ -140,6 +153,7 @@ function masterOptions(options: Options) {
     name: name ?? hostname(),
     ...omitUndefined({
       tunnels: tunnelsOf(options),
+      files,
       ledgerListen,
       keyFile,
       trackers,

@@ -69,10 +69,10 @@ export class OutcomeFile {
    * or with the system's error, if it cannot be written; the line is kept, and retried on the next write and on `close`.
    */
   async write(settlement: number, job: SettledJob): Promise<void> {
-    const { id, state, output, error, attempts, worker, startedAt, finishedAt } = job;
+    const { id, state, output, files, error, attempts, worker, startedAt, finishedAt } = job;
     const last = this.earlier.get(id);
     if (last?.finishedAt === finishedAt && last.state === state && (last.settlement ?? settlement) === settlement) return;
-    this.#unwritten += `${JSON.stringify({ id, settlement, state, output, error, attempts, worker, startedAt, finishedAt })}\n`;
+    this.#unwritten += `${JSON.stringify({ id, settlement, state, output, files, error, attempts, worker, startedAt, finishedAt })}\n`;
     this.#writing ??= this.#flush();
     if (this.#unwritten.length > MAX_UNWRITTEN_CHARS) await this.#writing;
     else this.#writing.catch(() => {}); // reported by the next write or by close

@@ -82,7 +82,7 @@ function endScreen(screen: Screen, working: Worker, results: Meter): void {
 
 function workerOptions(options: Options) {
   const { transferEncryptToken, name, concurrency, memoryMb, allowInstallScripts, home, sandbox, bubblewrap, taskNetwork } = options;
-  const { npmCredentials, storeQuotaMb, drainMs, labels, trackers, ice, logLevel } = options;
+  const { npmCredentials, storeQuotaMb, fileQuotaMb, drainMs, labels, trackers, ice, logLevel } = options;
   return {
     name: name ?? hostname(),
     loglevel: logLevel,
@@ -97,6 +97,7 @@ function workerOptions(options: Options) {
       home,
       bubblewrap,
       storeQuotaMb,
+      fileQuotaMb,
       drainMs,
       labels,
       trackers,

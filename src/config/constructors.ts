@@ -57,6 +57,7 @@ const workerConstructor: ConstructorOptions = {
   bubblewrap: derivedFrom(workerOptions.bubblewrap, 'string'),
   home: derivedFrom(workerOptions.home, 'string'),
   storeQuotaMb: derivedFrom(workerOptions.storeQuotaMb, 'number'),
+  fileQuotaMb: derivedFrom(workerOptions.fileQuotaMb, 'number'),
   trackers: derivedFrom(commonOptions.trackers, 'readonly string[]'),
   ice: derivedFrom(commonOptions.ice, 'readonly string[]', { meaning: `${commonOptions.ice.meaning} \`[]\` for none.` }),
   drainMs: derivedFrom(workerOptions.drainMs, 'number', {
@@ -76,6 +77,9 @@ const masterConstructor: ConstructorOptions = {
     meaning: 'Where the jobs are stored: `sqlite:FILE`, `postgres://…`, which several Masters may share, or `memory:`.',
   }),
   ledgerListen: derivedFrom(masterOptions.ledgerListen, 'string'),
+  files: derivedFrom(masterOptions.files, 'string', {
+    default: 'next to the ledger; for `memory:` a temporary folder',
+  }),
   keyFile: derivedFrom(masterOptions.keyFile, 'string', {
     default: 'next to the ledger; `.peerwork/master.key` for Postgres',
     meaning:

@@ -7,6 +7,8 @@
 export const DEFAULT_HOME = '.peerwork';
 export const DEFAULT_MEMORY_MB = 512;
 export const DEFAULT_STORE_QUOTA_MB = 2_048;
+/** Files of jobs on a Worker. */
+export const DEFAULT_FILE_QUOTA_MB = 10_240;
 export const DEFAULT_DRAIN_MS = 60_000;
 export const DEFAULT_NETWORK = 'internet';
 export const DEFAULT_SANDBOX = 'auto';

@@ -44,6 +44,14 @@ export const masterOptions = {
     default: undefined,
     parse: anyText,
   }),
+  outputDir: option<string, undefined>({
+    flag: '--output-dir <folder>',
+    commands: ['master'],
+    meaning: 'Folder for the files that jobs make: a folder for each job, written before its line in `--output`.',
+    allowed: 'a folder',
+    default: undefined,
+    parse: anyText,
+  }),
   retryFailed: option<boolean, false>({
     flag: '--retry-failed',
     commands: ['master'],
@@ -72,6 +80,16 @@ export const masterOptions = {
     default: DEFAULT_LEDGER,
     show: withoutPassword,
     parse: single((text) => (/^(sqlite:.+|postgres(ql)?:\/\/.+|memory:)$/.test(text) ? text : undefined)),
+  }),
+  files: option<string, undefined>({
+    flag: '--files <place>',
+    env: 'PEERWORK_FILES',
+    commands: ['master'],
+    meaning: 'Where the files of jobs are stored. Masters on one Postgres ledger need the same folder.',
+    allowed: 'folder:PATH',
+    default: undefined,
+    defaultText: 'next to the ledger',
+    parse: single((text) => (/^folder:./.test(text) ? text : undefined)),
   }),
   ledgerListen: option<string, undefined>({
     flag: '--ledger-listen <url>',

@@ -1,4 +1,12 @@
-import { DEFAULT_DRAIN_MS, DEFAULT_HOME, DEFAULT_MEMORY_MB, DEFAULT_NETWORK, DEFAULT_SANDBOX, DEFAULT_STORE_QUOTA_MB } from './defaults.js';
+import {
+  DEFAULT_DRAIN_MS,
+  DEFAULT_FILE_QUOTA_MB,
+  DEFAULT_HOME,
+  DEFAULT_MEMORY_MB,
+  DEFAULT_NETWORK,
+  DEFAULT_SANDBOX,
+  DEFAULT_STORE_QUOTA_MB,
+} from './defaults.js';
 import { option } from './option.js';
 import { ALLOWED_NETWORK, anyText, every, networkWords, oneOf, wholeNumber, yesOrNo } from './values.js';
 
@@ -105,6 +113,17 @@ export const workerOptions = {
     default: undefined,
     defaultText: String(DEFAULT_STORE_QUOTA_MB),
     parse: wholeNumber(16, 1_048_576),
+  }),
+  fileQuotaMb: option<number, undefined>({
+    flag: '--file-quota-mb <MiB>',
+    env: 'PEERWORK_FILE_QUOTA_MB',
+    commands: ['worker'],
+    meaning: 'Disk quota for files of jobs; the least recently used are removed first.',
+    allowed: 'a whole number from 16 to 1073741824',
+    unit: 'MiB',
+    default: undefined,
+    defaultText: String(DEFAULT_FILE_QUOTA_MB),
+    parse: wholeNumber(16, 1_073_741_824),
   }),
   drainMs: option<number, undefined>({
     flag: '--drain-ms <ms>',

@@ -15,6 +15,7 @@ export function fieldFacts(job: object, except: readonly JobField[], words: Fact
     const { shown, kind, default: preset, label = labelOf(field) } = fieldSpec(field);
     const value = (job as Readonly<Record<string, unknown>>)[field];
     if (shown === undefined || kind === 'json' || except.includes(field) || value === undefined || value === preset) return [];
+    if (kind === 'files') return [[label, Object.keys(value as object).join(', ')]];
     if (Array.isArray(value)) return value.length === 0 ? [] : [[label, value.join(', ')]];
     if (kind === 'instant' || kind === 'duration') return [[label, words[kind](value as number)]];
     return [[label, value === true ? 'yes' : String(value)]];

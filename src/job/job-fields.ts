@@ -1,4 +1,5 @@
 import type { Json } from '../kit/json.js';
+import type { JobFiles } from './files.js';
 import {
   DEFAULT_ATTEMPTS,
   DEFAULT_BACKOFF_MS,
@@ -31,7 +32,9 @@ export type Kind =
   | { readonly kind: 'weight' | 'flag' }
   /** `byIndex`: the column stores the index in `of` instead of the text. */
   | { readonly kind: 'choice'; readonly of: readonly string[]; readonly byIndex?: true }
-  | { readonly kind: 'json'; readonly maxBytes: number };
+  | { readonly kind: 'json'; readonly maxBytes: number }
+  /** Files by name. */
+  | { readonly kind: 'files' };
 
 export type FieldSpec = Kind & {
   readonly required?: true;
@@ -187,6 +190,8 @@ export const jobFields = {
   weight: { kind: 'weight', default: 1, shown: 'summary', change: 'set' },
   /** Kept when its group is reset; the others are deleted. */
   seed: { kind: 'flag', default: false, column: 'seed', shown: 'record', change: 'set' },
+  /** Files that its run receives, by name; each is in the Master's file store, as `master.push`, `peerwork push` and `PUT /v1/files` bring it there. */
+  files: { kind: 'files', column: 'files', shown: 'record', section: 'files' },
   /** Labels that the Worker must have: `gpu`, `arch=arm64`, `isolation=bwrap`. */
   requires: {
     kind: 'labels',
@@ -224,6 +229,7 @@ interface Values {
   readonly weight: number;
   readonly flag: boolean;
   readonly json: Json;
+  readonly files: JobFiles;
 }
 
 type ValueOf<S> = S extends { readonly kind: 'choice'; readonly of: readonly (infer C)[] }

@@ -1,5 +1,6 @@
 import type * as v from 'valibot';
 import { PeerworkError } from '../errors.js';
+import { jobFilesSchema } from './files.js';
 import { type CheckedJob, type FieldSpec, fieldSpec, type JobField, jobFieldNames } from './job-fields.js';
 import { check, choice, flag, integer, jsonText, labels, text, texts, weight } from './kinds.js';
 import { MAX_DELAY_MS } from './limits.js';
@@ -27,6 +28,8 @@ function schemaOf(spec: FieldSpec): Schema {
       return choice(spec.of);
     case 'json':
       return jsonText(spec.maxBytes);
+    case 'files':
+      return jobFilesSchema;
   }
 }
 

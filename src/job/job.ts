@@ -1,6 +1,7 @@
 /** The central noun of this project: one unit of work, in its different forms. */
 import type { ErrorPart } from '../kit/error-parts.js';
 import type { Json } from '../kit/json.js';
+import type { JobFiles } from './files.js';
 import type { JobInput, ParentFailure } from './job-fields.js';
 
 export { DEFAULT_CHANNEL } from './limits.js';
@@ -21,6 +22,8 @@ export interface ParentOutput {
   readonly data: Json;
   /** null if the parent did not complete, which is possible with `parentFailure: 'run'`. */
   readonly output: Json;
+  /** Files that the parent made; absent if there are none. */
+  readonly files?: JobFiles;
 }
 
 /** A job as passed to a runner. */
@@ -34,11 +37,13 @@ export interface Job {
   readonly timeoutMs: number;
   /** In the order in which the job names them; absent if it has none. */
   readonly parents?: readonly ParentOutput[];
+  /** References by name; absent if it has none. */
+  readonly files?: JobFiles;
 }
 
 /** How a run ended. */
 export type Outcome =
-  | ({ readonly state: 'completed'; readonly output: Json } & Continuation & Hold)
+  | ({ readonly state: 'completed'; readonly output: Json } & Made & Continuation & Hold)
   | ({
       readonly state: 'failed';
       readonly error: JobError;
@@ -49,8 +54,15 @@ export type Outcome =
        * failure.
        */
       readonly output?: Json;
-    } & Hold)
+    } & Made &
+      Hold)
   | { readonly state: 'released'; readonly reason: string };
+
+/** What a run made besides its output. */
+export interface Made {
+  /** Files by name. The source receives their content before the outcome. */
+  readonly files?: JobFiles | undefined;
+}
 
 /** What the ledger creates together with the completion of the run, all or nothing. */
 export interface Continuation {
@@ -81,6 +93,8 @@ export interface SettledJob {
   readonly state: 'completed' | 'failed' | 'cancelled';
   /** The output; for a failed job, the partial output of its last run, if any. */
   readonly output?: Json;
+  /** Files that its last run made, by name; absent if there are none. */
+  readonly files?: JobFiles;
   readonly error?: JobError;
   readonly attempts: number;
   /** Name of the worker that settled it, if any. */

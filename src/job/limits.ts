@@ -80,3 +80,6 @@ export const MAX_WEIGHT = 1_000_000;
 export const MAX_META_BYTES = 64 * 1024;
 /** The latest instant of a JavaScript Date, in milliseconds since the epoch. */
 export const MAX_INSTANT = 8_640_000_000_000_000;
+/** How many files a job may carry, and the size of one in bytes. */
+export const MAX_FILES = 1_000;
+export const MAX_FILE_BYTES = 1024 ** 4;

@@ -1,5 +1,6 @@
+import type { JobFiles } from './files.js';
 import type { Job, Outcome, Progress } from './job.js';
-import type { Exchange, Tunnel } from './source.js';
+import type { Exchange, OutFile, Tunnel } from './source.js';
 
 /**
  * The isolation between a job and the machine. `process`: limits and Node's permission model, no protection against malice; `bwrap`:
@@ -21,9 +22,20 @@ export interface Runner {
   close(): Promise<void>;
 }
 
+/** Absolute paths on this machine, by the names of the files. */
+export type FilePaths = Readonly<Record<string, string>>;
+
+/** The files of a job, and those that its parents made, in the order of the parents. */
+export interface RunFiles {
+  readonly own: FilePaths;
+  readonly parents: readonly FilePaths[];
+}
+
 export interface RunContext {
   /** The prepared folder; absent for runners that need no task code. */
   readonly workplace?: Workplace;
+  /** Files of the job, read-only, by name: absolute paths on this machine; absent if it has none. */
+  readonly files?: RunFiles;
   /** Aborts when the job is cancelled (with that error as reason, if known), the lease is lost, or the worker stops immediately. */
   readonly signal: AbortSignal;
   /** The tunnel of the job; absent if it may reach nothing through its source. */
@@ -33,6 +45,8 @@ export interface RunContext {
   /** Called when the run's time starts to count, if the runner `queues`. */
   begin?(): void;
   report(progress: Progress): void;
+  /** Keeps files that the run made; the outcome then has the references. Absent if the source takes no files. Rejects with `disk-full`. */
+  keepFiles?(files: AsyncIterable<OutFile>): Promise<JobFiles>;
 }
 
 /** A prepared folder with verified files and installed dependencies. Read-only for the task. */

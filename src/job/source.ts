@@ -1,4 +1,6 @@
+import type { FileHandle } from 'node:fs/promises';
 import type { Duplex } from 'node:stream';
+import type { JobFiles } from './files.js';
 import type { Job, Outcome, Progress } from './job.js';
 
 /**
@@ -25,6 +27,8 @@ export interface Lease {
   readonly job: Job;
   /** Origin of the job's code; absent if the runner needs none. */
   readonly task?: TaskOrigin;
+  /** Files of the job; absent if it has none. */
+  readonly files?: FileOrigin;
   /** The kind of runner that the job needs, such as `task-module`. */
   readonly runner: string;
   /**
@@ -37,6 +41,11 @@ export interface Lease {
   /** For runners that communicate with the source during the run; absent if the job's data is all they need. */
   readonly exchange?: Exchange;
   report(progress: Progress): void;
+  /**
+   * Keeps files that the run made until the source has them: its outcome refers to them. Absent if the source takes no files. Rejects with
+   * `disk-full`.
+   */
+  keepFiles?(files: AsyncIterable<OutFile>): Promise<JobFiles>;
   /** Reports that the run begins: time spent waiting for files or a slot does not count. */
   begin?(): void;
   /** Resolves once the outcome is safe in the outbox, from where the source delivers it. Never rejects. */
@@ -52,6 +61,22 @@ export interface TaskOrigin {
   manifest(signal: AbortSignal): Promise<SignedManifest>;
   /** Streams the bytes of one file from `offset` to its end. Rejects with `asset-unknown` or a link error. */
   blob(sha256: string, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array>;
+}
+
+/** The files of one job and those that its parents made, and where their content comes from. */
+export interface FileOrigin {
+  readonly files: JobFiles;
+  /** In the order of the job's parents; shorter, or empty, where the others have none. */
+  readonly parents: readonly JobFiles[];
+  /** The bytes of one of them from `offset` to its end. Rejects with `file-…` or a link error. */
+  open(sha256: string, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array>;
+}
+
+/** A file that a run made; open until the next one is asked for. */
+export interface OutFile {
+  /** A relative path with `/`. */
+  readonly name: string;
+  readonly handle: FileHandle;
 }
 
 /** A manifest in transit: the exact bytes that were signed. */

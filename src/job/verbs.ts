@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { PeerworkError } from '../errors.js';
 import type { ErrorPart } from '../kit/error-parts.js';
+import { fileRef, jobFilesSchema } from './files.js';
 import type { ChildInput, Json, Outcome, ParentOutput } from './job.js';
 import {
   MAX_CHANNEL_CHARS,
@@ -26,10 +27,12 @@ import {
  * | ping | worker | call | the beat: renews all leases, reports which runs have not begun or have ended, learns which leases are lost |
  * | requestExecAssets | worker | call | fetches the signed manifest of a task version |
  * | requestBlob | worker | stream | fetches the bytes of one file from an offset |
+ * | requestFile | worker | stream | fetches the bytes of a file of a leased job from an offset |
  * | openTunnel | worker | stream, both ways | opens a connection to the address that the job's task names |
  * | requestWork | worker | call | waits for jobs; a newer call ends the older one empty, capacity 0 does only that; reports changed kinds |
  * | shareResults | worker | call | delivers outcomes, each answered individually |
  * | uploadResult | worker | stream, both ways | delivers one large outcome: the Master names the first byte it lacks, then the result |
+ * | uploadFile | worker | stream, both ways | delivers the content of a file that a run made, from the first byte that the Master lacks |
  * | report | worker | call | delivers progress and log lines of running jobs; answered once they are stored |
  * | cancelWork | master | note | stops a run: its outcome no longer counts |
  */
@@ -103,6 +106,9 @@ export const requestExecAssetsAnswer = v.object({ body: v.string(), signature: v
 
 export const requestBlobArgs = v.object({ sha256: hash, offset: v.pipe(v.number(), v.safeInteger(), v.minValue(0)) });
 
+/** A file of the job that the Worker runs under this lease. */
+export const requestFileArgs = v.object({ ...leaseKey.entries, sha256: hash, offset: v.pipe(v.number(), v.safeInteger(), v.minValue(0)) });
+
 /** The Worker names only the run; the Master decides where the tunnel leads. */
 export const openTunnelArgs = leaseKey;
 
@@ -111,6 +117,13 @@ export const requestWorkArgs = v.object({
   /** Replaces what `isMaster` reported, because a runner became ready. */
   can: v.exactOptional(v.object({ labels, runners: runnerKinds })),
 });
+const parentOutput = v.object({
+  id: jobId,
+  channel: v.string(),
+  data: jsonValue,
+  output: jsonValue,
+  files: v.exactOptional(jobFilesSchema),
+}) as v.GenericSchema<unknown, ParentOutput>;
 export const workItem = v.object({
   id: jobId,
   lease: leaseNumber,
@@ -120,12 +133,9 @@ export const workItem = v.object({
   timeoutMs: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
   runner: runnerKind,
   /** Absent if the job has none. */
-  parents: v.optional(
-    v.pipe(
-      v.array(v.object({ id: jobId, channel: v.string(), data: jsonValue, output: jsonValue }) as v.GenericSchema<unknown, ParentOutput>),
-      v.maxLength(MAX_PARENTS),
-    ),
-  ),
+  parents: v.optional(v.pipe(v.array(parentOutput), v.maxLength(MAX_PARENTS))),
+  /** Absent if the job has none. */
+  files: v.exactOptional(jobFilesSchema),
   /** The exact version of the task for this run. */
   digest: hash,
   /** The tunnel that the task names; absent if it needs none. */
@@ -152,8 +162,22 @@ const children = v.pipe(
 );
 /** Typed explicitly because the inferred type is too deep for declarations. */
 export const outcome: v.GenericSchema<unknown, Outcome> = v.variant('state', [
-  v.object({ state: v.literal('completed'), output: jsonValue, children: v.optional(children), childrenDelayMs: wait, holdMs: wait }),
-  v.object({ state: v.literal('failed'), error: jobError, retry: v.boolean(), output: v.exactOptional(jsonValue), holdMs: wait }),
+  v.object({
+    state: v.literal('completed'),
+    output: jsonValue,
+    files: v.optional(jobFilesSchema),
+    children: v.optional(children),
+    childrenDelayMs: wait,
+    holdMs: wait,
+  }),
+  v.object({
+    state: v.literal('failed'),
+    error: jobError,
+    retry: v.boolean(),
+    output: v.exactOptional(jsonValue),
+    files: v.optional(jobFilesSchema),
+    holdMs: wait,
+  }),
   v.object({ state: v.literal('released'), reason: v.pipe(v.string(), v.maxLength(200)) }),
 ]) as never;
 export const progress = v.variant('kind', [
@@ -204,6 +228,11 @@ export const uploadResultAnswer = v.variant('kind', [
   v.object({ kind: v.literal('answer'), answer: settleAnswer }),
 ]);
 export type UploadResultAnswer = v.InferOutput<typeof uploadResultAnswer>;
+/** Announces the content of a file that a leased job's run made. */
+export const uploadFileArgs = v.object({ ...leaseKey.entries, file: fileRef });
+/** A line of JSON: how much of the content the Master has. Sent first, so that the upload continues there, and again when it has all. */
+export const uploadFileAnswer = v.object({ length: v.pipe(v.number(), v.safeInteger(), v.minValue(0)), complete: v.boolean() });
+export type UploadFileAnswer = v.InferOutput<typeof uploadFileAnswer>;
 export const shareResultsAnswer = v.object({ answers: v.array(settleAnswer) });
 
 export const cancelWorkArgs = v.object({ leases: leaseKeys });

@@ -1,7 +1,9 @@
 import { describeError, PeerworkError } from '../errors.js';
+import type { JobFiles } from '../job/files.js';
 import type { CheckedJob } from '../job/job-fields.js';
 import type { Value } from './driver.js';
 import { endRuns } from './end-runs.js';
+import { nameFiles } from './files.js';
 import { findCycle, recount } from './graph.js';
 import { storedFields } from './job-columns.js';
 import { isEnded, RUN_COLUMNS, type RunRow } from './job-row.js';
@@ -11,10 +13,11 @@ import { readRuns, readRunsBySeq } from './read-runs.js';
 import type { AddedJob } from './requests.js';
 import { groupsNamed, workgroupsNamed } from './rows-by-name.js';
 import { failWithoutRun, type RunEnd } from './run-end.js';
+import { storedJson } from './stored-json.js';
 import type { Transaction } from './transaction.js';
 import { weightColumns } from './weight.js';
 
-const LATEST = `SELECT ${RUN_COLUMNS}, job.output, job.finished_at FROM job WHERE job.merge_key IS NOT NULL AND job.state = 'completed'
+const LATEST = `SELECT ${RUN_COLUMNS}, job.output, job.outcome_files, job.finished_at FROM job WHERE job.merge_key IS NOT NULL AND job.state = 'completed'
   AND job.channel = ? AND job.merge_key = ? AND job.finished_at >= ? ORDER BY job.finished_at DESC LIMIT 1`;
 
 /** Columns that differ for every job. */
@@ -55,7 +58,7 @@ const PRESENT = sized((count) => `SELECT seq FROM job WHERE seq IN (${repeated('
 const EDGE = sized((count) => `INSERT INTO edge (parent, child, place) VALUES ${repeated('(?, ?, ?)', count)} ON CONFLICT DO NOTHING`);
 const HAVE_CHILDREN = sized((count) => `UPDATE job SET plain = 0 WHERE plain = 1 AND seq IN (${repeated('?', count)})`);
 
-/** Adds checked jobs in order. Throws `parent-unknown` or `graph-cycle`; the transaction must then be rolled back. */
+/** Adds checked jobs in order. Throws `parent-unknown`, `graph-cycle` or `file-unknown`; the transaction must then be rolled back. */
 export async function addJobs(transaction: Transaction, jobs: readonly CheckedJob[], adding: Adding): Promise<AddedJob[]> {
   const { now } = adding;
   const first = await transaction.draw('job', jobs.length);
@@ -98,6 +101,8 @@ export async function addJobs(transaction: Transaction, jobs: readonly CheckedJo
         job.parents.length > 0 ? 'blocked' : 'ready',
       );
   }
+  const withFiles = jobs.flatMap(({ files }, index) => (files !== undefined && added(index) ? [{ seq: first + index, files }] : []));
+  if (withFiles.length > 0) await nameFiles(transaction, withFiles, now);
   if (graph !== undefined) await insertEdges(transaction, jobs, ids, first, added, graph, now);
   const windowed = jobs.flatMap(({ keyWindowMs }, index) =>
     keyWindowMs !== undefined && added(index) ? [{ seq: first + index, keyWindowMs }] : [],
@@ -107,6 +112,12 @@ export async function addJobs(transaction: Transaction, jobs: readonly CheckedJo
 }
 
 /** Inserts the rows. Returns a predicate for the indexes that were new. */
+interface LatestRow extends RunRow {
+  readonly output: string;
+  readonly outcome_files: string | null;
+  readonly finished_at: number;
+}
+
 async function insert(transaction: Transaction, rows: readonly Value[][]): Promise<(index: number) => boolean> {
   const first = rows[0]?.[0] as number;
   const shared = sharedBy(rows);
@@ -250,9 +261,9 @@ async function shareOutcomes(
   const ends: RunEnd[] = [];
   for (const row of rows) {
     const from = now - (windows.get(row.seq) ?? 0);
-    const [duplicate] = await transaction.all<RunRow & { output: string; finished_at: number }>(LATEST, [row.channel, row.merge_key, from]);
+    const [duplicate] = await transaction.all<LatestRow>(LATEST, [row.channel, row.merge_key, from]);
     if (duplicate === undefined) continue;
-    const { output, started_at: startedAt, finished_at: finishedAt } = duplicate;
+    const { output, outcome_files: files, started_at: startedAt, finished_at: finishedAt } = duplicate;
     ends.push({
       row,
       state: 'completed',
@@ -263,6 +274,7 @@ async function shareOutcomes(
       finishedAt,
       error: null,
       output,
+      ...(files !== null && { files: storedJson<JobFiles>(files) }),
       mergedWith: duplicate,
     });
   }

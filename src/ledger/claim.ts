@@ -1,4 +1,5 @@
 import { describeError } from '../errors.js';
+import type { JobFiles } from '../job/files.js';
 import { MAX_JOB_DATA_BYTES, MAX_MESSAGE_BYTES } from '../job/limits.js';
 import { admit, type Candidate } from './admission.js';
 import { endRuns } from './end-runs.js';
@@ -10,6 +11,7 @@ import { readRunsBySeq } from './read-runs.js';
 import type { Claim, LeasedJob, LeasedParent } from './requests.js';
 import { failWithoutRun } from './run-end.js';
 import { leaseEnd } from './run-time.js';
+import { storedJson } from './stored-json.js';
 import type { Transaction } from './transaction.js';
 
 interface ReadyRow extends Candidate {
@@ -22,6 +24,7 @@ interface ReadyRow extends Candidate {
   readonly attempts_made: number;
   readonly timeout_ms: number | null;
   readonly data: string;
+  readonly files: string | null;
 }
 
 /**
@@ -33,7 +36,7 @@ const PROMOTE = `UPDATE job SET run_at = NULL WHERE seq IN (
 /** Bounds the duration of a single claim when very many jobs become due at the same instant; later claims promote the rest. */
 const MAX_PROMOTED = 1_000;
 
-const READY = `SELECT ${packed('seq, id, channel, priority, grp, workgroup, parents, lease, attempts_made, timeout_ms, merge_key, weight, weight_part')}, data FROM job
+const READY = `SELECT ${packed('seq, id, channel, priority, grp, workgroup, parents, lease, attempts_made, timeout_ms, merge_key, weight, weight_part, files')}, data FROM job
   WHERE lane = ? AND state = 'ready' AND run_at IS NULL AND parked IS NULL ORDER BY priority DESC, seq LIMIT ? FOR UPDATE SKIP LOCKED`;
 const LEASE = sized(
   (
@@ -149,25 +152,37 @@ function checkStartable(
 /** A failed parent may have an output too, but children must not rely on it. */
 const PARENTS = sized(
   (count) => `SELECT edge.child, job.id, job.channel, job.data,
-  CASE WHEN job.state = 'completed' THEN job.output END AS output FROM edge JOIN job ON job.seq = edge.parent
+  CASE WHEN job.state = 'completed' THEN job.output END AS output,
+  CASE WHEN job.state = 'completed' THEN job.outcome_files END AS outcome_files FROM edge JOIN job ON job.seq = edge.parent
   WHERE edge.child IN (${repeated('?', count)}) ORDER BY edge.child, edge.place`,
 );
+
+interface ParentRow {
+  readonly child: number;
+  readonly id: string;
+  readonly channel: string;
+  readonly data: string;
+  readonly output: string | null;
+  readonly outcome_files: string | null;
+}
 
 async function parentsOf(transaction: Transaction, rows: readonly ReadyRow[]): Promise<Map<number, LeasedParent[]> | undefined> {
   const children = rows.filter(({ parents }) => parents > 0).map(({ seq }) => seq);
   if (children.length === 0) return undefined;
   const parents = new Map<number, LeasedParent[]>();
-  for (const { child, id, channel, data, output } of await transaction.allOf<LeasedParent & { child: number }>(PARENTS, children)) {
+  for (const { child, id, channel, data, output, outcome_files } of await transaction.allOf<ParentRow>(PARENTS, children)) {
     const list = parents.get(child);
-    const parent = { id, channel, data, output: output ?? 'null' };
+    const files = outcome_files === null ? {} : { files: storedJson<JobFiles>(outcome_files) };
+    const parent = { id, channel, data, output: output ?? 'null', ...files };
     if (list === undefined) parents.set(child, [parent]);
     else list.push(parent);
   }
   return parents;
 }
 
-function bytesOf({ data }: ReadyRow, parents: readonly LeasedParent[] = []): number {
-  return parents.reduce((sum, parent) => sum + Buffer.byteLength(parent.data) + Buffer.byteLength(parent.output), Buffer.byteLength(data));
+function bytesOf({ data, files }: ReadyRow, parents: readonly LeasedParent[] = []): number {
+  const own = Buffer.byteLength(data) + (files === null ? 0 : Buffer.byteLength(files));
+  return parents.reduce((sum, parent) => sum + Buffer.byteLength(parent.data) + Buffer.byteLength(parent.output), own);
 }
 
 /** Fails jobs that are too large for any message, since they could never run. */
@@ -194,5 +209,6 @@ function leasedJob(row: ReadyRow, parents: LeasedParent[] | undefined): LeasedJo
     attempt: row.attempts_made + 1,
     timeoutMs: row.timeout_ms ?? undefined,
     ...(parents !== undefined && { parents }),
+    ...(row.files !== null && { files: storedJson<JobFiles>(row.files) }),
   };
 }

@@ -12,7 +12,11 @@ export type Completed = Settling & { readonly outcome: Extract<Outcome, { state:
 /** Returns whether the outcome only completes the job: no children, no hold. */
 export function isPlainCompletion({ outcome }: Settling): boolean {
   return (
-    outcome.state === 'completed' && outcome.children === undefined && outcome.childrenDelayMs === undefined && outcome.holdMs === undefined
+    outcome.state === 'completed' &&
+    outcome.files === undefined &&
+    outcome.children === undefined &&
+    outcome.childrenDelayMs === undefined &&
+    outcome.holdMs === undefined
   );
 }
 

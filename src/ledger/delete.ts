@@ -1,5 +1,6 @@
 import { stopRuns } from './cancel.js';
 import { releaseDuplicates } from './duplicates.js';
+import { forgetFiles } from './files.js';
 import { descendantsOf } from './graph.js';
 import { forgetHistory } from './history.js';
 import type { RunRow } from './job-row.js';
@@ -54,6 +55,7 @@ export async function deleteRows(
   await transaction.runOf(EDGES_UP, seqs);
   await transaction.runOf(EDGES_DOWN, seqs);
   await forgetHistory(transaction, seqs);
+  await forgetFiles(transaction, seqs);
   await transaction.runOf(JOBS, seqs);
   for (const row of rows) transaction.moved(row, row.state, 'deleted');
 }

@@ -27,7 +27,7 @@ export async function endRuns(transaction: Transaction, ends: readonly RunEnd[],
         all.push(failWithoutRun(row, { code: 'parent-failed', message }, now));
       }
   }
-  await writeEnds(transaction, all);
+  await writeEnds(transaction, all, now);
   const charged = all.filter(({ charge, error }) => charge !== undefined && error !== null);
   if (charged.length > 0)
     await addErrors(

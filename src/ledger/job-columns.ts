@@ -41,6 +41,12 @@ function codecOf(spec: FieldSpec): Pick<StoredField, 'type' | 'encode' | 'decode
       return { type: 'TEXT', encode: (value) => (value === '' ? null : unchanged(value)), decode: (value) => labelsOf(String(value)) };
     case 'json':
       return { type: 'TEXT', encode: unchanged, decode: (value) => storedJson(String(value)) };
+    case 'files':
+      return {
+        type: 'TEXT',
+        encode: (value) => (value === undefined ? null : JSON.stringify(value)),
+        decode: (value) => storedJson(String(value)),
+      };
     case 'text':
       return { type: 'TEXT', encode: unchanged, decode: (value) => value };
     default:

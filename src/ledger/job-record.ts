@@ -85,10 +85,11 @@ function waitingFor(row: SummaryRow, now: number): Waiting | undefined {
 
 interface DetailRow extends SummaryRow {
   readonly output: string | null;
+  readonly outcome_files: string | null;
   readonly grp_parent_failure: ParentFailure | null;
 }
 
-const GET = `${SUMMARY}, ${columnsWhere(({ shown }) => shown === 'record')}, job.output, grp.parent_failure AS grp_parent_failure
+const GET = `${SUMMARY}, ${columnsWhere(({ shown }) => shown === 'record')}, job.output, job.outcome_files, grp.parent_failure AS grp_parent_failure
   ${SUMMARY_FROM} WHERE job.id = ?`;
 const PARENTS = 'SELECT job.id FROM edge JOIN job ON job.seq = edge.parent WHERE edge.child = ? ORDER BY edge.place';
 /** Children that are shown: the full list is unbounded. */

@@ -1,3 +1,4 @@
+import type { JobFiles } from '../job/files.js';
 import type { JobError, SettledJob } from '../job/job.js';
 import { boundedError } from '../job/job-error.js';
 import type { FieldsWith } from '../job/job-fields.js';
@@ -44,10 +45,11 @@ export interface EndRow {
   readonly finished_at: number | null;
   readonly error: string | null;
   readonly output: string | null;
+  readonly outcome_files: string | null;
   readonly worker_name: string | null;
 }
 
-export const END_COLUMNS = `${packed('job.id, job.state, job.attempts_made, job.started_at, job.finished_at, worker.name AS worker_name')}, job.error, job.output`;
+export const END_COLUMNS = `${packed('job.id, job.state, job.attempts_made, job.started_at, job.finished_at, worker.name AS worker_name, job.outcome_files')}, job.error, job.output`;
 
 export function settledJob(row: EndRow): SettledJob {
   return {
@@ -59,6 +61,7 @@ export function settledJob(row: EndRow): SettledJob {
           error: storedJson<JobError>(row.error ?? '{}'),
           ...(row.output !== null && { output: storedJson<NonNullable<SettledJob['output']>>(row.output) }),
         }),
+    ...(row.outcome_files !== null && { files: storedJson<JobFiles>(row.outcome_files) }),
     attempts: row.attempts_made,
     // A cancelled job was ended by its owner, no matter which worker ran it.
     ...(row.worker_name !== null && row.state !== 'cancelled' && { worker: row.worker_name }),

@@ -6,6 +6,7 @@ import { claimUpTo } from './claim.js';
 import { deleteInChunks } from './delete.js';
 import type { Driver } from './driver.js';
 import { extendInChunks, lostInChunks } from './extend.js';
+import { FileEntries } from './files.js';
 import { putGroup } from './groups.js';
 import { readHistory, recordInChunks } from './history.js';
 import { getJob } from './job-record.js';
@@ -29,6 +30,7 @@ import { cancelGroup, deleteGroup, resetGroup, retryGroup, setGroupPaused } from
 import { countLeased, getWorker, listWorkers, markWorker } from './worker-marks.js';
 import { holdWorkgroup, putWorkgroup, releaseWorkgroup } from './workgroups.js';
 
+export type { StoredFile } from './files.js';
 export type * from './ledger-change.js';
 export type * from './records.js';
 export type * from './requests.js';
@@ -37,15 +39,17 @@ export type * from './requests.js';
  * The Master's record of jobs, in SQL, on either engine. It does no network I/O besides the database's and sets no timers. Every call takes
  * `now` in milliseconds of a steady clock (`Clock.now`), and instants derived from it. What is stored and returned is in the ledger's own
  * time, except `nextAt` and `dueAt`, which are meant for timers. All calls made in one event-loop turn share one transaction (group commit)
- * and take effect in call order; an operation on hundreds of jobs runs in chunks, with other calls in between. Each verb has a file of its
- * own; its method here only opens the transaction.
+ * and take effect in call order; an operation on hundreds of jobs runs in chunks, with other calls in between. A verb has its own file.
  */
 export class Ledger {
+  /** Which content is stored, and which jobs name it. */
+  readonly files: FileEntries;
   readonly #operations: Operations;
 
   /** For `openLedger`: the driver's schema is current, and `shard` numbers this opener among all of the ledger. */
   constructor(driver: Driver, options: requests.LedgerOptions, shard: number) {
     this.#operations = new Operations(driver, options, shard);
+    this.files = new FileEntries(this.#operations);
   }
 
   /** Must be called first when a clock is configured: the clock may have been set since the ledger was last open. */

@@ -42,6 +42,29 @@ ALTER TABLE job ADD COLUMN worker_loss INTEGER NOT NULL DEFAULT 0;
 `;
 
 /**
+ * Files of jobs. The content is in the file store, under the hash and the number of the file's row; `job_file` says which jobs need it. `used_at`: when
+ * it was stored or last named. `files` of a job go into its run, `outcome_files` came out of its last one.
+ */
+const schema0008 = `
+ALTER TABLE job ADD COLUMN files TEXT;
+ALTER TABLE job ADD COLUMN outcome_files TEXT;
+CREATE TABLE file (
+  seq INTEGER PRIMARY KEY,
+  sha256 TEXT NOT NULL UNIQUE,
+  size INTEGER NOT NULL,
+  used_at INTEGER NOT NULL
+);
+CREATE INDEX file_used ON file (used_at);
+CREATE TABLE job_file (
+  job INTEGER NOT NULL,
+  file INTEGER NOT NULL,
+  PRIMARY KEY (job, file)
+);
+CREATE INDEX job_file_file ON job_file (file);
+INSERT INTO counter (name, value) VALUES ('file', 0);
+`;
+
+/**
  * The migrations in order; number n migrates to version n. Never change a released one: add the next, here or, if it is long, in a file of
  * its own.
  */
@@ -53,6 +76,7 @@ const migrations: readonly (string | ((driver: Driver) => string))[] = [
   schema0005,
   schema0006,
   schema0007,
+  schema0008,
 ];
 
 export const SCHEMA_VERSION = migrations.length;

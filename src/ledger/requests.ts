@@ -1,5 +1,6 @@
 import type { Clock } from '../clock.js';
 import type { ChildBounds } from '../job/child-bounds.js';
+import type { JobFiles } from '../job/files.js';
 import type { Progress } from '../job/job.js';
 import type { LeaseKey } from '../job/verbs.js';
 import type { Retention, WorkerRef } from './records.js';
@@ -46,6 +47,8 @@ export interface LeasedJob {
   readonly timeoutMs: number | undefined;
   /** In the order in which the job names them; absent if it has none. `data` and `output` are JSON texts. */
   readonly parents?: readonly LeasedParent[];
+  /** Absent if it has none. */
+  readonly files?: JobFiles;
 }
 
 export interface LeasedParent {
@@ -53,6 +56,8 @@ export interface LeasedParent {
   readonly channel: string;
   readonly data: string;
   readonly output: string;
+  /** Files that the parent made; absent if there are none. */
+  readonly files?: JobFiles;
 }
 
 /** Leases whose run time does not count at `now`. */

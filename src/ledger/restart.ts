@@ -19,7 +19,7 @@ const RESTART = sized(
   (
     count,
   ) => `UPDATE job SET state = 'blocked', attempts_made = 0, run_at = NULL, parked = NULL, lease_until = NULL, worker = NULL, merged_with = NULL,
-  settled_seq = NULL, started_at = NULL, finished_at = NULL, error = NULL, output = NULL
+  settled_seq = NULL, started_at = NULL, finished_at = NULL, error = NULL, output = NULL, outcome_files = NULL
   WHERE seq IN (${repeated('?', count)})`,
 );
 const SET_ATTEMPTS = sized((count) => `UPDATE job SET attempts_allowed = ? WHERE seq IN (${repeated('?', count)})`);

@@ -1,8 +1,10 @@
 import { describeError } from '../errors.js';
+import type { JobFiles } from '../job/files.js';
 import type { JobError, Outcome } from '../job/job.js';
 import { MAX_BACKOFF_MS } from '../job/limits.js';
 import { backoffMs } from '../kit/backoff.js';
 import type { Value } from './driver.js';
+import { keepOutcomeFiles } from './files.js';
 import { errorText, isEnded, type RunRow } from './job-row.js';
 import { padded, pieces, sized, valuesOf } from './lists.js';
 import type { JobState } from './records.js';
@@ -29,6 +31,8 @@ export interface RunEnd {
   readonly finishedAt: number | null;
   readonly error: string | null;
   readonly output: string | null;
+  /** Files that the run made, of an end that is final. */
+  readonly files?: JobFiles | undefined;
   /** Set if an attempt is charged, which charges its duplicates too. `final`: no further attempt would help. */
   readonly charge?: { readonly final: boolean };
   /** The duplicate that this outcome comes from. */
@@ -58,14 +62,25 @@ export function endByOutcome(
     case 'completed': {
       if (row.persistent === 1) return backToReady(row, { settled: true, attemptsMade: 0 });
       const made = row.attempts_made + 1;
-      return { ...ended(row, 'completed', made, within(row, times, now), null), settled: true, output: output ?? 'null' };
+      return {
+        ...ended(row, 'completed', made, within(row, times, now), null),
+        settled: true,
+        output: output ?? 'null',
+        files: outcome.files,
+      };
     }
     case 'failed': {
       const made = row.attempts_made + 1;
       const error = errorText(outcome.error);
       const charge = { final: !outcome.retry };
       if (row.persistent === 0 && (charge.final || made >= row.attempts_allowed))
-        return { ...ended(row, 'failed', made, within(row, times, now), error), settled: true, charge, output: output ?? null };
+        return {
+          ...ended(row, 'failed', made, within(row, times, now), error),
+          settled: true,
+          charge,
+          output: output ?? null,
+          files: outcome.files,
+        };
       const wait = backoff(row, made, random);
       return backToReady(row, {
         settled: true,
@@ -123,10 +138,17 @@ export function failWithoutRun(row: RunRow, error: JobError, now: number): RunEn
 export function endAsDuplicate(row: RunRow, end: RunEnd, now: number): RunEnd {
   const attemptsMade = row.attempts_made + 1;
   const times = { startedAt: end.startedAt ?? now, finishedAt: end.finishedAt ?? now };
-  if (end.state === 'completed') return { ...ended(row, 'completed', attemptsMade, times, null), output: end.output, mergedWith: end.row };
+  if (end.state === 'completed')
+    return { ...ended(row, 'completed', attemptsMade, times, null), output: end.output, files: end.files, mergedWith: end.row };
   const charge = { final: end.charge?.final ?? false };
   if (charge.final || attemptsMade >= row.attempts_allowed)
-    return { ...ended(row, 'failed', attemptsMade, times, end.error ?? ''), charge, output: end.output, mergedWith: end.row };
+    return {
+      ...ended(row, 'failed', attemptsMade, times, end.error ?? ''),
+      charge,
+      output: end.output,
+      files: end.files,
+      mergedWith: end.row,
+    };
   return backToReady(row, { attemptsMade, runAt: end.runAt, error: end.error, charge });
 }
 
@@ -204,7 +226,7 @@ const END = sized(
  * Writes ends, at most one per run, and numbers the final ones in the given order. The rows must have been read for update in this
  * transaction.
  */
-export async function writeEnds(transaction: Transaction, ends: readonly RunEnd[]): Promise<void> {
+export async function writeEnds(transaction: Transaction, ends: readonly RunEnd[], now: number): Promise<void> {
   const final = ends.reduce((count, end) => count + (isEnded(end.state) ? 1 : 0), 0);
   let settledSeq = final === 0 ? 0 : await transaction.draw('settled', final);
   for (const piece of pieces(ends)) {
@@ -233,4 +255,6 @@ export async function writeEnds(transaction: Transaction, ends: readonly RunEnd[
     const changed = await transaction.run(END(list.length), list.flat());
     if (changed !== piece.length) throw new Error(`${piece.length} runs were to end, ${changed} did`);
   }
+  const withFiles = ends.flatMap(({ row, files }) => (files === undefined ? [] : [{ seq: row.seq, files }]));
+  if (withFiles.length > 0) await keepOutcomeFiles(transaction, withFiles, now);
 }

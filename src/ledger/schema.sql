@@ -1,4 +1,4 @@
--- Version 7, as made by the migrations. Written by `PEERWORK_WRITE_SCHEMA=1 node build/test/ledger/schema.test.js`.
+-- Version 8, as made by the migrations. Written by `PEERWORK_WRITE_SCHEMA=1 node build/test/ledger/schema.test.js`.
 
 CREATE TABLE counter (
   name TEXT PRIMARY KEY,
@@ -12,6 +12,15 @@ CREATE TABLE edge (
 );
 
 CREATE INDEX edge_child ON edge (child);
+
+CREATE TABLE file (
+  seq INTEGER PRIMARY KEY,
+  sha256 TEXT NOT NULL UNIQUE,
+  size INTEGER NOT NULL,
+  used_at INTEGER NOT NULL
+);
+
+CREATE INDEX file_used ON file (used_at);
 
 CREATE TABLE grp (
   seq INTEGER PRIMARY KEY,
@@ -72,7 +81,7 @@ CREATE TABLE job (
   error TEXT,
   data TEXT NOT NULL,
   output TEXT
-, name TEXT, lane INTEGER, plain INTEGER NOT NULL DEFAULT 1, parked TEXT CHECK (parked IN ('group', 'workgroup', 'twin')), parents INTEGER NOT NULL DEFAULT 0, parent_failure TEXT CHECK (parent_failure IN ('fail', 'wait', 'run')), persistent INTEGER NOT NULL DEFAULT 0, merged_with INTEGER, backoff_fixed INTEGER NOT NULL DEFAULT 0, meta TEXT, begun_at INTEGER, dated_at INTEGER, weight_part INTEGER NOT NULL DEFAULT 0, worker_loss INTEGER NOT NULL DEFAULT 0);
+, name TEXT, lane INTEGER, plain INTEGER NOT NULL DEFAULT 1, parked TEXT CHECK (parked IN ('group', 'workgroup', 'twin')), parents INTEGER NOT NULL DEFAULT 0, parent_failure TEXT CHECK (parent_failure IN ('fail', 'wait', 'run')), persistent INTEGER NOT NULL DEFAULT 0, merged_with INTEGER, backoff_fixed INTEGER NOT NULL DEFAULT 0, meta TEXT, begun_at INTEGER, dated_at INTEGER, weight_part INTEGER NOT NULL DEFAULT 0, worker_loss INTEGER NOT NULL DEFAULT 0, files TEXT, outcome_files TEXT);
 
 CREATE INDEX job_channel ON job (channel, seq);
 
@@ -105,6 +114,14 @@ CREATE INDEX job_state ON job (state, seq) WHERE state IN ('failed', 'cancelled'
 CREATE INDEX job_twins ON job (channel, merge_key, seq) WHERE merge_key IS NOT NULL AND state IN ('ready', 'blocked');
 
 CREATE INDEX job_workgroup ON job (workgroup, seq) WHERE workgroup IS NOT NULL;
+
+CREATE TABLE job_file (
+  job INTEGER NOT NULL,
+  file INTEGER NOT NULL,
+  PRIMARY KEY (job, file)
+);
+
+CREATE INDEX job_file_file ON job_file (file);
 
 CREATE TABLE lane (
   seq INTEGER PRIMARY KEY,

@@ -5,6 +5,7 @@ import { boundChildren, checkWaits } from './child-bounds.js';
 import { type CheckedChild, checkChildren, createChildren } from './children.js';
 import { type Completed, completeRuns, isPlainCompletion } from './complete.js';
 import { endRuns } from './end-runs.js';
+import { unknownFile } from './files.js';
 import { addLines, type Line, lastLines } from './history.js';
 import type { RunRow } from './job-row.js';
 import type { Adding, Operations } from './operations.js';
@@ -173,7 +174,13 @@ async function checkedOutcome(
   try {
     if (policy !== 'any') checkWaits(outcome);
     const children = outcome.state === 'completed' && outcome.children !== undefined ? checkChildren(outcome.children, now) : [];
-    return { outcome, children: children.length === 0 ? children : await boundChildren(transaction, row, children, policy) };
+    if (children.length === 0) return { outcome, children };
+    const unknown = await unknownFile(
+      transaction,
+      children.flatMap(({ job: { files } }) => (files === undefined ? [] : [files])),
+    );
+    if (unknown !== undefined) throw new PeerworkError('children-invalid', `a file that is not stored: ${unknown}`);
+    return { outcome, children: await boundChildren(transaction, row, children, policy) };
   } catch (thrown) {
     if (!(thrown instanceof PeerworkError) || !REFUSALS.has(thrown.code)) throw thrown;
     const { code, message } = thrown;

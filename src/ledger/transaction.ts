@@ -18,7 +18,7 @@ const GROUP_TALLY = sized(
 );
 const GROUP_IDS = sized((count) => `SELECT seq, id FROM grp WHERE seq IN (${repeated('?', count)})`);
 
-export type Counter = 'job' | 'settled' | 'worker' | 'lane' | 'grp' | 'workgroup' | 'schedule' | 'history' | 'shard';
+export type Counter = 'job' | 'settled' | 'worker' | 'lane' | 'grp' | 'workgroup' | 'schedule' | 'history' | 'shard' | 'file';
 
 /** What reporting a state change needs of a job. `grp` is the number of its group. */
 export interface Movable {

@@ -46,10 +46,12 @@ const tables: readonly Table[] = [
     key: ['seq'],
     columns: [
       ...`seq id state pending grp workgroup weight weight_part attempts_made lease lease_until worker settled_lease settled_seq created_at started_at
-      finished_at lane plain parked parents merged_with begun_at dated_at error output`.split(/\s+/),
+      finished_at lane plain parked parents merged_with begun_at dated_at error output outcome_files`.split(/\s+/),
       ...storedFields.map(({ column }) => column),
     ],
   },
+  { name: 'file', key: ['seq'], columns: ['seq', 'sha256', 'size', 'used_at'] },
+  { name: 'job_file', key: ['job', 'file'], columns: ['job', 'file'] },
   { name: 'edge', key: ['parent', 'child'], columns: ['parent', 'child', 'place', 'done'] },
   { name: 'history', key: ['seq'], columns: ['seq', 'job', 'happened_at', 'kind', 'body'] },
   { name: 'note', key: ['name'], columns: ['name', 'value'] },

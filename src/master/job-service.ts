@@ -9,6 +9,7 @@ import type { Log } from '../log.js';
 import { version } from '../version.js';
 import type { ConnectedWorker } from './connected-worker.js';
 import type { Dispatch } from './dispatch.js';
+import type { MasterFiles } from './files.js';
 import type { HistoryWriter } from './history-writer.js';
 import type { Permits } from './permits.js';
 import type { Results } from './results.js';
@@ -52,6 +53,7 @@ export interface JobServiceOptions {
   readonly dispatch: Dispatch;
   readonly history: HistoryWriter;
   readonly permits: Permits;
+  readonly files: MasterFiles;
   /** Length of workers' leases, in milliseconds. */
   readonly leaseMs: number;
   /** Interval between two heartbeats of a worker, in milliseconds. */
@@ -80,6 +82,7 @@ export class JobService {
   readonly log: Log;
   readonly ledger: Ledger;
   readonly results: Results;
+  readonly files: MasterFiles;
   readonly leaseMs: number;
   readonly beatMs: number;
   readonly taskChannels: () => readonly string[];
@@ -98,6 +101,7 @@ export class JobService {
     this.log = options.log;
     this.ledger = options.ledger;
     this.results = options.results;
+    this.files = options.files;
     this.leaseMs = options.leaseMs;
     this.beatMs = options.beatMs;
     this.taskChannels = options.taskChannels;

@@ -1,7 +1,8 @@
 import { type Clock, systemClock } from '../clock.js';
 import { DEFAULT_LEDGER } from '../config/defaults.js';
 import { asPeerworkError, PeerworkError } from '../errors.js';
-import type { JobInput, Json, SettledJob } from '../job/job.js';
+import type { FileRef } from '../job/files.js';
+import type { Json, SettledJob } from '../job/job.js';
 import { GuardedEmitter } from '../kit/guarded-emitter.js';
 import { omitNull, type WithoutNull } from '../kit/omit.js';
 import { asKnownError } from '../kit/system-error.js';
@@ -9,6 +10,7 @@ import type { AddedJob, JobCounts, JobRecord, JobState, Ledger } from '../ledger
 import { type Log, logOf } from '../log.js';
 import type { ConnectedWorker } from './connected-worker.js';
 import type { Dispatch } from './dispatch.js';
+import type { JobWithFiles } from './files.js';
 import { fastifyPlugin, type RequestListener, requestListener } from './http/embed.js';
 import type { ApiOptions } from './http/options.js';
 import { dashboardFolder, HttpServer } from './http/server.js';
@@ -79,12 +81,12 @@ export class Master extends GuardedEmitter<MasterEvents> {
     return this.#key.token;
   }
 
-  /** Adds one job or many; resolves when they are in the ledger. A job whose id exists already is not added again. */
-  async push(job: JobInput): Promise<string>;
-  async push(jobs: readonly JobInput[]): Promise<AddedJob[]>;
-  async push(input: JobInput | readonly JobInput[]): Promise<string | AddedJob[]> {
+  /** Adds one job or many, and stores their files; resolves when they are in the ledger. A job whose id exists already is not added again. */
+  async push(job: JobWithFiles): Promise<string>;
+  async push(jobs: readonly JobWithFiles[]): Promise<AddedJob[]>;
+  async push(input: JobWithFiles | readonly JobWithFiles[]): Promise<string | AddedJob[]> {
     const { service } = await this.#starting;
-    const added = await service.push(isList(input) ? input : [input]);
+    const added = await service.push(await service.files.stored(isList(input) ? input : [input]));
     return isList(input) ? added : (added[0]?.id ?? '');
   }
 
@@ -110,6 +112,14 @@ export class Master extends GuardedEmitter<MasterEvents> {
   }
 
   /** Returns the record of a job; undefined if the id is unknown. */
+  /** The content of a stored file, such as one that a job made: `outcome.files[name]`. Rejects with `file-unknown`. */
+  async *readFile({ sha256, size }: FileRef): AsyncGenerator<Uint8Array, void, undefined> {
+    const { files } = (await this.#starting).service;
+    const found = await files.content(sha256);
+    if (found === undefined) throw new PeerworkError('file-unknown', `SHA-256 ${sha256}`);
+    yield* found.read(0, size);
+  }
+
   async get(id: string): Promise<JobRecord | undefined> {
     return (await this.#starting).ledger.get(id);
   }
@@ -186,7 +196,7 @@ export class Master extends GuardedEmitter<MasterEvents> {
   }
 
   /** From here on the Master accepts calls and hands out jobs. */
-  async #open({ service, results, swarm, maintenance, renewal, foreign }: Parts): Promise<void> {
+  async #open({ service, results, swarm, maintenance, files, renewal, foreign }: Parts): Promise<void> {
     this.#service = service;
     this.#maintenance = maintenance;
     service.watch((event) => {
@@ -201,6 +211,7 @@ export class Master extends GuardedEmitter<MasterEvents> {
     for (const one of foreign) await one.start();
     swarm.start();
     maintenance.start();
+    files.start();
     renewal.start();
   }
 
@@ -277,6 +288,6 @@ function addressOf({ host, port, fallBack }: HttpOptions) {
   return { ...(host !== undefined && { host }), ...(port !== undefined && { port }), ...(fallBack !== undefined && { fallBack }) };
 }
 
-function isList(input: JobInput | readonly JobInput[]): input is readonly JobInput[] {
+function isList(input: JobWithFiles | readonly JobWithFiles[]): input is readonly JobWithFiles[] {
   return Array.isArray(input);
 }

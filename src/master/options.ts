@@ -26,6 +26,11 @@ export interface MasterOptions {
    */
   readonly ledgerListen?: string;
   /**
+   * Where the files of jobs are stored. Masters on one Postgres ledger need the same folder. Default: next to the ledger; for `memory:` a
+   * temporary folder.
+   */
+  readonly files?: string;
+  /**
    * The Master's private key. Masters that share a ledger share it. With `memory:` and no key file, each start makes a new key, and token.
    * Default: next to the ledger; `.peerwork/master.key` for Postgres.
    */

@@ -1,7 +1,9 @@
-import { dirname } from 'node:path';
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
 import type { Clock } from '../clock.js';
 import { DEFAULT_APPROVAL, DEFAULT_LEASE_MS, DEFAULT_LEDGER, DEFAULT_MASTER_NAME, DEFAULT_WATCH } from '../config/defaults.js';
-import type { PeerworkError } from '../errors.js';
+import { PeerworkError } from '../errors.js';
 import { DEFAULT_BEAT_MS } from '../job/limits.js';
 import { makeFolder } from '../kit/make-folder.js';
 import type { WithoutNull } from '../kit/omit.js';
@@ -12,8 +14,10 @@ import { identityId } from '../swarm/identity.js';
 import { MasterSwarm } from '../swarm/master-swarm.js';
 import type { Peer } from '../swarm/peer.js';
 import { nodePlatform } from '../swarm/platform.node.js';
+import { FolderStore } from '../task/folder-store.js';
 import type { ConnectedWorker } from './connected-worker.js';
 import { Dispatch } from './dispatch.js';
+import { MasterFiles } from './files.js';
 import { HistoryWriter } from './history-writer.js';
 import { JobService } from './job-service.js';
 import { Maintenance } from './maintenance.js';
@@ -40,6 +44,7 @@ export interface Parts {
   readonly roster: Roster;
   readonly tunnels: Tunnels;
   readonly uploads: Uploads;
+  readonly files: MasterFiles;
   readonly renewal: Renewal;
   readonly service: JobService;
   readonly swarm: MasterSwarm;
@@ -108,8 +113,10 @@ export async function openParts(
       for (const one of foreign) one.dismiss(id);
     },
   });
+  const files = new MasterFiles({ ...shared, ledger, store: openFileStore(options.files, ledgerUrl) });
   const service: JobService = new JobService({
     ...shared,
+    files,
     name: options.name ?? DEFAULT_MASTER_NAME,
     ledger,
     results,
@@ -131,7 +138,7 @@ export async function openParts(
   const maintenance = new Maintenance({ ...shared, ledger, graceMs: leaseMs, onChange: () => service.wake() });
   const tunnels = new Tunnels({ ...shared, ledger, tasks, addresses });
   const uploads = new Uploads(shared.clock);
-  const roster = new Roster({ service, dispatch, tasks, tunnels, uploads, onChange: () => service.wake() });
+  const roster = new Roster({ service, dispatch, tasks, tunnels, files, uploads, onChange: () => service.wake() });
   const renewal = new Renewal({ clock: shared.clock, leaseMs, renew: () => roster.renew() });
   await permits.load();
   const swarm = joinSwarm(options, key, shared, roster, permits);
@@ -154,7 +161,15 @@ export async function openParts(
     const one = workers?.({ service, tasks, onWarning: hooks.onWarning, onConnected, onDisconnected });
     if (one !== undefined) foreign.push(one);
   }
-  return { ledger, tasks, dispatch, results, history, maintenance, roster, tunnels, uploads, renewal, service, swarm, foreign };
+  return { ledger, tasks, dispatch, results, history, maintenance, roster, tunnels, uploads, files, renewal, service, swarm, foreign };
+}
+
+/** Throws `option-invalid`. A ledger in memory has its files in a temporary folder. */
+function openFileStore(place: string | undefined, ledger: string): FolderStore {
+  const folder = place?.startsWith('folder:') ? place.slice('folder:'.length) : fileOf(ledger, '.files');
+  if (place !== undefined && !/^folder:./.test(place)) throw new PeerworkError('option-invalid', `files: ${place} is not folder:PATH`);
+  if (folder !== undefined) return new FolderStore(resolve(folder));
+  return new FolderStore(mkdtempSync(join(tmpdir(), 'peerwork-files-')), { temporary: true });
 }
 
 function joinSwarm(
@@ -188,6 +203,7 @@ export async function closeParts(parts: Parts): Promise<void> {
   parts.renewal.close();
   parts.uploads.close();
   await parts.maintenance.close();
+  await parts.files.close();
   await parts.history.flush();
   await parts.results.close();
   parts.service.close();

@@ -9,9 +9,12 @@ import {
   reportArgs,
   requestBlobArgs,
   requestExecAssetsArgs,
+  requestFileArgs,
   requestWorkArgs,
   shareResultsArgs,
+  type UploadFileAnswer,
   type UploadResultAnswer,
+  uploadFileArgs,
   uploadResultArgs,
   type WorkItem,
 } from '../job/verbs.js';
@@ -20,6 +23,7 @@ import { storedJson } from '../ledger/stored-json.js';
 import type { PeerFacts, RpcHandlers } from '../swarm/peer.js';
 import type { WorkerGreeting } from './connected-worker.js';
 import type { Dispatch } from './dispatch.js';
+import type { MasterFiles } from './files.js';
 import { HeldLeases } from './held-leases.js';
 import type { JobService } from './job-service.js';
 import type { Tasks } from './tasks.js';
@@ -34,6 +38,7 @@ export interface WorkerSessionOptions {
   readonly dispatch: Dispatch;
   readonly tasks: Tasks;
   readonly tunnels: Tunnels;
+  readonly files: MasterFiles;
   readonly uploads: Uploads;
   /** The last seen instance of each worker's process, across links. */
   readonly instances: Map<string, string>;
@@ -104,7 +109,13 @@ export class WorkerSession {
           const { sha256, offset } = checked(requestBlobArgs, args);
           return this.#options.tasks.blob(sha256, offset);
         }),
+      requestFile: (args) =>
+        this.#counted(() => {
+          const { sha256, offset, ...key } = checked(requestFileArgs, args);
+          return this.#options.files.read(this.worker, key, sha256, offset);
+        }),
       uploadResult: (args, signal, upload) => this.#counted(() => this.#uploadResult(args, signal, upload)),
+      uploadFile: (args, _signal, upload) => this.#counted(() => this.#uploadFile(args, upload)),
       openTunnel: (args, signal, upload) => this.#counted(() => this.#options.tunnels.open(this.worker, args, signal, upload)),
     },
   };
@@ -215,6 +226,21 @@ export class WorkerSession {
     }
   }
 
+  /** Content of a file that a run made; its outcome comes afterwards. What has arrived stays, should the link end. */
+  async *#uploadFile(args: unknown, upload: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    const { file, ...key } = checked(uploadFileArgs, args);
+    const { service } = this.#options;
+    const [lost] = await service.extend(this.worker, [key], { ended: [key] });
+    if (lost !== undefined) {
+      this.forget(key);
+      throw new PeerworkError('cancelled');
+    }
+    const upTo = await service.files.lengthOf(file.sha256, this.worker.id);
+    yield lineOf(upTo);
+    if (!upTo.complete)
+      yield lineOf(await service.files.receive(file.sha256, { offset: upTo.length, size: file.size }, upload, this.worker.id));
+  }
+
   /** Replies only once the reports are in the ledger: until then the worker keeps them. */
   async #report(args: unknown): Promise<unknown> {
     const { service } = this.#options;
@@ -250,15 +276,16 @@ export class WorkerSession {
       attempt: job.attempt,
       timeoutMs: job.timeoutMs ?? DEFAULT_TIMEOUT_MS,
       ...(job.parents !== undefined && { parents: job.parents.map(parentOutput) }),
+      ...(job.files !== undefined && { files: job.files }),
       ...this.#options.tasks.current(job.channel),
     };
   }
 }
 
-function lineOf(message: UploadResultAnswer): Uint8Array {
+function lineOf(message: UploadResultAnswer | UploadFileAnswer): Uint8Array {
   return Buffer.from(`${JSON.stringify(message)}\n`);
 }
 
-function parentOutput({ id, channel, data, output }: LeasedParent): ParentOutput {
-  return { id, channel, data: storedJson<Json>(data), output: storedJson<Json>(output) };
+function parentOutput({ data, output, ...parent }: LeasedParent): ParentOutput {
+  return { ...parent, data: storedJson<Json>(data), output: storedJson<Json>(output) };
 }

@@ -84,7 +84,7 @@ export class BlobQuota {
       if ((await removeTree(path)) === undefined) used -= size;
     }
     this.#usedBytes = used;
-    if (used > room) throw new PeerworkError('disk-full', `the quota of ${this.#quotaBytes} bytes for task files is used up`);
+    if (used > room) throw new PeerworkError('disk-full', `the quota of ${this.#quotaBytes} bytes for fetched files is used up`);
   }
 
   async #list(): Promise<StoredBlob[]> {

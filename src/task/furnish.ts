@@ -3,9 +3,9 @@ import { lstat, mkdir, open, readdir, readlink, rm, symlink, writeFile } from 'n
 import { dirname, join, sep } from 'node:path';
 import { PeerworkError } from '../errors.js';
 import { Deadline } from '../kit/deadline.js';
+import { foldPath } from '../kit/portable-path.js';
 import { isMissing } from '../kit/system-error.js';
 import { writeAll } from '../kit/whole-file.js';
-import { foldPath } from './asset-path.js';
 import { blobsOf, type Manifest, type ManifestFile } from './manifest.js';
 
 /** All files get the same modification time (2001-09-09), so that a file modified later is detected by its time alone. */

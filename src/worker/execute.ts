@@ -4,7 +4,8 @@ import { boundedProgress } from '../job/bounded-progress.js';
 import type { Outcome } from '../job/job.js';
 import { jobErrorOf } from '../job/job-error.js';
 import type { Runner } from '../job/runner.js';
-import type { Lease, TaskOrigin } from '../job/source.js';
+import type { FileOrigin, Lease, TaskOrigin } from '../job/source.js';
+import type { CachedFiles } from '../task/file-cache.js';
 import type { PreparedWorkplace } from '../task/workplace.js';
 
 export interface ExecuteOptions {
@@ -12,6 +13,7 @@ export interface ExecuteOptions {
   readonly runner: (kind: string) => Promise<Runner | undefined>;
   readonly clock: Clock;
   readonly prepare: (origin: TaskOrigin, signal: AbortSignal) => Promise<PreparedWorkplace>;
+  readonly fetchFiles: (origin: FileOrigin, signal: AbortSignal) => Promise<CachedFiles>;
 }
 
 /** Preparation errors that are not the job's fault: the job is released unrun, and no attempt is charged. */
@@ -23,6 +25,7 @@ const RELEASE: ReadonlySet<string> = new Set<ErrorCode>([
   'rpc-cancelled',
   'rpc-overloaded',
   'asset-unknown',
+  'file-unknown',
 ]);
 
 /** Minimum delay before releasing a job that cannot be prepared here: it returns to the front of the queue and may come straight back. */
@@ -38,15 +41,19 @@ export async function execute(options: ExecuteOptions, lease: Lease, stop: Abort
   if (stop.aborted) return RELEASED;
   if (runner === undefined) return failedOutcome(new PeerworkError('runner-missing', lease.runner));
   let workplace: PreparedWorkplace | undefined;
+  let files: CachedFiles | undefined;
   try {
     if (lease.task !== undefined) workplace = await options.prepare(lease.task, signal);
+    if (lease.files !== undefined) files = await options.fetchFiles(lease.files, signal);
     if (signal.aborted || stop.aborted) return RELEASED;
     if (runner.queues !== true) lease.begin?.();
     return await runner.run(lease.job, {
       ...(workplace === undefined ? {} : { workplace }),
+      ...(files === undefined ? {} : { files: files.paths }),
       ...(lease.tunnel === undefined ? {} : { tunnel: lease.tunnel }),
       ...(lease.exchange === undefined ? {} : { exchange: lease.exchange }),
       signal,
+      ...(lease.keepFiles === undefined ? {} : { keepFiles: (made) => lease.keepFiles?.(made) ?? Promise.resolve({}) }),
       begin: () => lease.begin?.(),
       report: (progress) => {
         const bounded = boundedProgress(progress);
@@ -61,6 +68,7 @@ export async function execute(options: ExecuteOptions, lease: Lease, stop: Abort
     return { state: 'released', reason: error.message };
   } finally {
     workplace?.release();
+    files?.release();
   }
 }
 

@@ -14,6 +14,8 @@ const MAX_WORKERS = 256;
 export interface Home {
   readonly keyFile: string;
   readonly outbox: string;
+  /** Files of outcomes in the outbox. */
+  readonly outgoing: string;
   readonly scratch: string;
   readonly workplaces: string;
   readonly store: string;
@@ -39,6 +41,7 @@ export async function takeHome(home: string, onTaken: (folder: string, pid: numb
     return {
       keyFile: join(folder, 'key.json'),
       outbox: join(folder, 'outbox'),
+      outgoing: join(folder, 'outgoing'),
       scratch: join(folder, 'scratch'),
       workplaces: join(folder, 'workplaces'),
       store: join(root, 'store'),

@@ -3,6 +3,7 @@ import type { WithoutNull } from '../kit/omit.js';
 import type { Log } from '../log.js';
 import { MasterSource, type WorkerFacts } from '../sources/master/master-source.js';
 import type { Outbox } from '../sources/outbox.js';
+import type { OutgoingFiles } from '../sources/outgoing-files.js';
 import { identityId, type KeyPair } from '../swarm/identity.js';
 import { nodePlatform } from '../swarm/platform.node.js';
 import type { Token } from '../swarm/token.js';
@@ -14,6 +15,7 @@ export interface JoinMasterOptions {
   readonly identity: KeyPair;
   readonly name: string;
   readonly outbox: Outbox;
+  readonly outgoing: OutgoingFiles;
   /** Resolves with the Worker's facts, possibly some time after the start. */
   readonly facts: () => Promise<WorkerFacts>;
   readonly options: WithoutNull<WorkerOptions>;
@@ -22,12 +24,13 @@ export interface JoinMasterOptions {
 }
 
 /** Creates the source for the Master of this token. It searches for the Master once started. */
-export function joinMaster({ token, identity, name, outbox, facts, options, clock, log }: JoinMasterOptions): MasterSource {
+export function joinMaster({ token, identity, name, outbox, outgoing, facts, options, clock, log }: JoinMasterOptions): MasterSource {
   const { transferEncryptToken, trackers, ice } = options;
   return new MasterSource({
     clock,
     log,
     outbox,
+    outgoing,
     facts,
     publisher: identityId(token.publicKey),
     join: (accept) =>

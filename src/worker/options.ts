@@ -54,6 +54,8 @@ export interface WorkerOptions {
   readonly home?: string;
   /** Disk quota for fetched task files; the least recently used are removed first. Default: 2,048 MiB. */
   readonly storeQuotaMb?: number;
+  /** Disk quota for files of jobs; the least recently used are removed first. Default: 10,240 MiB. */
+  readonly fileQuotaMb?: number;
   /**
    * Trackers used for rendezvous. The Master writes its own into the token, so Workers need not set any. Default: from the token, else public
    * trackers.

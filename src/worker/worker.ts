@@ -3,7 +3,7 @@ import { type Clock, systemClock } from '../clock.js';
 import { DEFAULT_DRAIN_MS, DEFAULT_HOME } from '../config/defaults.js';
 import type { PeerworkError } from '../errors.js';
 import type { Outcome } from '../job/job.js';
-import type { Source } from '../job/source.js';
+import type { FileOrigin, Source } from '../job/source.js';
 import { within } from '../kit/deadline.js';
 import { GuardedEmitter } from '../kit/guarded-emitter.js';
 import type { WithoutNull } from '../kit/omit.js';
@@ -12,14 +12,16 @@ import { type Log, logOf } from '../log.js';
 import { keepInspectorShut } from '../sandbox/inspector.js';
 import type { MasterSource, WorkerFacts } from '../sources/master/master-source.js';
 import { Outbox } from '../sources/outbox.js';
+import { OutgoingFiles } from '../sources/outgoing-files.js';
 import { loadOrCreateKeyFile } from '../swarm/key-file.node.js';
 import { parseToken, type Token } from '../swarm/token.js';
+import type { FileCache } from '../task/file-cache.js';
 import type { Workplaces } from '../task/workplace.js';
 import { version } from '../version.js';
 import { execute } from './execute.js';
 import { type Home, takeHome } from './home.js';
 import { joinMaster } from './join-master.js';
-import { npmOf, openWorkplaces } from './open-workplaces.js';
+import { npmOf, openFiles, openWorkplaces } from './open-workplaces.js';
 import { resolveOptions, type WorkerEvents, type WorkerOptions, type WorkerStatus } from './options.js';
 import { Runners, TASK_MODULE } from './runners.js';
 import { Capacity } from './shares.js';
@@ -136,18 +138,28 @@ export class Worker extends GuardedEmitter<WorkerEvents> {
       const keys = loadOrCreateKeyFile(home.keyFile);
       if (this.#token !== undefined) {
         const outbox = await Outbox.open({ ...shared, folder: home.outbox, key: keys.secret });
+        const outgoing = await OutgoingFiles.open({ folder: home.outgoing, key: keys.secret, log: this.#log }, outbox.pending());
         const facts = async () => {
           await runners.taskModules;
           return this.#describe(runners.ready);
         };
-        const source = joinMaster({ ...shared, token: this.#token, identity: keys.keyPair, name: worker, outbox, facts, options });
+        const source = joinMaster({
+          ...shared,
+          token: this.#token,
+          identity: keys.keyPair,
+          name: worker,
+          outbox,
+          outgoing,
+          facts,
+          options,
+        });
         master = { source, outbox };
         this.#listen(source);
         source.start();
       }
       const workplaces = openWorkplaces(home, options, shared, (synced) => this.emit('synced', synced));
       await runners.taskModules;
-      const loop = this.#makeLoop(runners, workplaces);
+      const loop = this.#makeLoop(runners, workplaces, openFiles(home, options, shared));
       loop.stopped.addEventListener('abort', () => void Promise.all([workplaces.close(), runners.close()]));
       if (master !== undefined) loop.add(master.source);
       const others = new Sources({
@@ -177,14 +189,15 @@ export class Worker extends GuardedEmitter<WorkerEvents> {
     }
   }
 
-  #makeLoop(runners: Runners, workplaces: Workplaces): WorkLoop {
+  #makeLoop(runners: Runners, workplaces: Workplaces, files: FileCache): WorkLoop {
     const clock = this.#clock;
     const prepare = (origin: Parameters<Workplaces['prepare']>[0], signal: AbortSignal) =>
       workplaces.prepare(origin, { publisher: origin.publisher, signal });
+    const fetchFiles = (origin: FileOrigin, signal: AbortSignal) => files.fetch(origin, signal);
     return new WorkLoop({
       clock,
       capacity: new Capacity(this.#concurrency, () => clock.now()),
-      execute: (lease, stop) => execute({ runner: (kind) => runners.find(kind), clock, prepare }, lease, stop),
+      execute: (lease, stop) => execute({ runner: (kind) => runners.find(kind), clock, prepare, fetchFiles }, lease, stop),
       onFault: ({ name }, fault) =>
         this.#log.error('a claim failed', {
           source: name,

@@ -45,6 +45,7 @@ const samples: Readonly<Partial<Record<OptionName, readonly (string | boolean | 
   bubblewrap: ['/opt/my tools/bwrap'],
   taskNetwork: [['internet', 'db.lan:5432'], ['none'], ['a.example,b.example'], ['[2001:db8::1]:443']],
   storeQuotaMb: ['99'],
+  fileQuotaMb: ['999'],
   drainMs: ['0'],
   labels: [['gpu'], ['gpu', 'two words'], ["it's", '["x"'], ['"#$ü']],
   containers: ['off', 'docker'],

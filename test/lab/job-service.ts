@@ -1,15 +1,20 @@
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { Test } from 'tap';
 import { type Clock, systemClock } from '../../src/clock.js';
 import type { Ledger } from '../../src/ledger/ledger.js';
 import { openLedger } from '../../src/ledger/open.js';
 import { silentLog } from '../../src/log.js';
 import { Dispatch } from '../../src/master/dispatch.js';
+import { MasterFiles } from '../../src/master/files.js';
 import { HistoryWriter } from '../../src/master/history-writer.js';
 import { HttpServer, type HttpServerOptions } from '../../src/master/http/server.js';
 import { JobService } from '../../src/master/job-service.js';
 import { Maintenance } from '../../src/master/maintenance.js';
 import { Permits } from '../../src/master/permits.js';
 import { Results } from '../../src/master/results.js';
+import { FolderStore } from '../../src/task/folder-store.js';
 
 /** A Master without a swarm: ledger, dispatch and maintenance are real, but no Worker is linked. */
 export async function openJobService(
@@ -28,8 +33,11 @@ export async function openJobService(
     admit: undefined,
     onChange: ({ id, drainedAt, revokedAt }) => dispatch.hold(id, drainedAt !== undefined || revokedAt !== undefined),
   });
+  const store = new FolderStore(mkdtempSync(join(tmpdir(), 'peerwork-files-')), { temporary: true });
+  const files = new MasterFiles({ ...shared, ledger, store });
   const service: JobService = new JobService({
     ...shared,
+    files,
     name: 'lab',
     ledger,
     results,
@@ -50,6 +58,7 @@ export async function openJobService(
     await maintenance.close();
     await history.flush();
     await results.close();
+    await files.close();
     service.close();
     await ledger.close();
   });

@@ -11,7 +11,7 @@ import { removeFolder } from '../lab/remove-folder.js';
 
 export interface Wish extends Partial<Job> {
   /** Other files of the task, by path. */
-  readonly files?: Readonly<Record<string, string>>;
+  readonly assets?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
   readonly context?: Partial<RunContext>;
 }
@@ -44,8 +44,8 @@ export class ContainerStage {
 
   /** Runs a job of the task `task.json`. */
   async run(task: { readonly [key: string]: Json }, wish: Wish = {}): Promise<Outcome> {
-    const { files = {}, signal = new AbortController().signal, context = {}, ...job } = wish;
-    const workplace = await this.#place({ ...files, 'task.json': JSON.stringify({ runner: 'container', ...task }) });
+    const { assets = {}, signal = new AbortController().signal, context = {}, ...job } = wish;
+    const workplace = await this.#place({ ...assets, 'task.json': JSON.stringify({ runner: 'container', ...task }) });
     return this.runner.run(
       { id: 'a-job', channel: 'default', data: null, attempt: 1, timeoutMs: 60_000, ...job },
       { workplace, signal, report: (progress) => this.reports.push(progress), ...context },

@@ -1,3 +1,5 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import type { Json, Outcome } from '../../src/job/job.js';
 import { insideDockerLab } from '../lab/docker.js';
@@ -21,7 +23,7 @@ if (lab !== undefined) {
       echo "$1 $A $B $PEERWORK_ATTEMPT"`;
     const task = { image, command: ['sh', '-c', script, 'sh'], env: { A: 'from the task', B: 1 }, files: [{ pattern: '**/*.txt' }] };
     const data = { args: ['an argument'], env: { A: 'from the job' }, input: { n: [1, 2] } };
-    const outcome = await stage.run(task, { data, attempt: 2, files: { 'words/a.txt': 'hello' } });
+    const outcome = await stage.run(task, { data, attempt: 2, assets: { 'words/a.txt': 'hello' } });
     t.same(summary(outcome), {
       exitCode: 0,
       result: { n: [1, 2] },
@@ -49,13 +51,24 @@ if (lab !== undefined) {
     t.same((summary(outcome) as { result: Json }).result, parents);
   });
 
+  t.test('files of the job lie in a folder of their own, read-only, and a variable says where', async (t) => {
+    const stage = await ContainerStage.set(t);
+    const content = join(stage.folder, 'content');
+    writeFileSync(content, 'of the job', { mode: 0o444 });
+    const script = 'cat $PEERWORK_FILES/in/a.txt; (echo x > $PEERWORK_FILES/in/a.txt) 2>/dev/null || echo; echo refused';
+    const outcome = await stage.run(shell(script), { context: { files: { own: { 'in/a.txt': content }, parents: [] } } });
+    t.match(summary(outcome), { stdout: 'of the job\nrefused\n' });
+    t.equal(readFileSync(content, 'utf8'), 'of the job');
+    t.match(summary(await stage.run(shell('echo $(printenv PEERWORK_FILES || echo none)'))), { stdout: 'none\n' });
+  });
+
   t.test('only the files that are named are mounted, where it is said', async (t) => {
     const stage = await ContainerStage.set(t);
-    const files = { 'a.txt': 'A', 'b/c.txt': 'C', 'd.txt': 'D' };
+    const assets = { 'a.txt': 'A', 'b/c.txt': 'C', 'd.txt': 'D' };
     const input = ['a.txt', { path: 'b', at: '/somewhere/else' }];
-    const outcome = await stage.run(shell('cd /peerwork/task; ls; cat a.txt /somewhere/else/c.txt', { input }), { files });
+    const outcome = await stage.run(shell('cd /peerwork/task; ls; cat a.txt /somewhere/else/c.txt', { input }), { assets });
     t.match(summary(outcome), { stdout: 'a.txt\nAC' });
-    const missing = await stage.run(shell('true', { input: ['none.txt'] }), { files });
+    const missing = await stage.run(shell('true', { input: ['none.txt'] }), { assets });
     t.match(missing, { state: 'failed', error: { code: 'container-invalid', message: /none\.txt/ }, retry: false });
   });
 

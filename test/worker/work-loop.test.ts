@@ -316,7 +316,12 @@ t.test('what cannot be prepared because of the link is given back after a pause;
   const task = { digest: 'd', publisher: 'p', manifest: () => Promise.reject(new Error('unused')), blob: () => [] as never };
   const outcomeOf = (code: 'asset-unknown' | 'manifest-unsigned') =>
     execute(
-      { runner: async () => runner, clock, prepare: () => Promise.reject(new PeerworkError(code)) },
+      {
+        runner: async () => runner,
+        clock,
+        prepare: () => Promise.reject(new PeerworkError(code)),
+        fetchFiles: () => Promise.reject(new Error('unused')),
+      },
       { ...lease, job: lease.job, signal: lease.signal, runner: 'test', task, report: () => {}, settle: async () => {} },
       new AbortController().signal,
     );

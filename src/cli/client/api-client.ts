@@ -28,11 +28,21 @@ export class ApiClient {
   /** Sends a request and parses the response. Rejects with the code that the Master responded with. */
   async request<T>(method: string, path: string, body?: unknown): Promise<T> {
     const json = body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } };
-    const response = await this.send(method, path, json);
+    return this.requestWith(method, path, json);
+  }
+
+  /** The same with a body of any kind. */
+  async requestWith<T>(method: string, path: string, init: RequestInit): Promise<T> {
+    const response = await this.send(method, path, init);
     const bytes = await boundedBytes(this.#body(response, undefined), RESPONSE_LIMITS.maxBytes).catch((thrown: unknown) => {
       throw thrown instanceof TooManyBytes ? notMaster(thrown.message) : thrown;
     });
     return (bytes.length === 0 ? undefined : parsed(bytes)) as T;
+  }
+
+  /** The bytes of a response as they come. */
+  async *bytes(path: string): AsyncGenerator<Uint8Array, void, undefined> {
+    yield* this.#body(await this.send('GET', path), undefined);
   }
 
   /** Sends a request. Resolves with a successful response, to be read as a stream. */

@@ -15,7 +15,12 @@ export const clientCommands = {
   push: {
     summary: 'Push jobs to a running Master: a file, stdin, or one by --data.',
     arguments: [['[file]', 'Jobs, one JSON object a line; - reads stdin; a .json file holds one or a list.']],
-    flags: [['--data <json>', 'One job with this data.'], ...jobFlags, json],
+    flags: [
+      ['--data <json>', 'One job with this data.'],
+      ...jobFlags,
+      ['--file <name=path...>', 'A file for the job of --data; may be given several times.'],
+      json,
+    ],
     load: async () => (await import('./push.js')).push,
   },
   jobs: {
@@ -35,6 +40,7 @@ export const clientCommands = {
     summary: 'Show one job, follow its log, or cancel, retry, reset or delete it.',
     arguments: [['<id>', 'The job, or the beginning of its id.']],
     flags: [
+      ['--files <folder>', 'Write the files that it made into this folder.'],
       ['--follow', 'Print log and progress until it has ended; exit code 1 unless it completed.'],
       ['--cancel', 'End it, also while it runs.'],
       ['--retry', 'It waits again, with all its attempts.'],

@@ -4,6 +4,7 @@ import { fieldFacts } from '../../job/field-facts.js';
 import { type ErrorPart, wordsOf as errorWords } from '../../kit/error-parts.js';
 import { idPath } from '../../kit/id-path.js';
 import type { HistoryEntry, JobPage, JobRecord, JobSummary } from '../../ledger/records.js';
+import { writeFiles } from '../output-folder.js';
 import { ApiClient } from './api-client.js';
 import { instant, print, printJson, printTable, quietPipes } from './print.js';
 
@@ -75,7 +76,7 @@ export async function job(command: Command): Promise<number> {
   quietPipes();
   const api = await ApiClient.of(command, 'job');
   const [given = ''] = command.args;
-  const flags = command.opts<Record<string, boolean | undefined>>();
+  const { files: folder, ...flags } = command.opts<Record<string, boolean | undefined> & { readonly files?: string }>();
   let record = await api.get<JobRecord>(idPath('v1/jobs', given, undefined, { prefix: 'true' }));
   const { id } = record;
   const path = idPath('v1/jobs', id);
@@ -93,9 +94,18 @@ export async function job(command: Command): Promise<number> {
   }
   if (flags['follow']) record = await follow(api, id, flags['json'] === true);
   else if (changed) record = await api.get<JobRecord>(path);
+  if (folder !== undefined) await saveFiles(api, record, folder);
   if (flags['json']) printJson(record);
   else show(record);
   return flags['follow'] && record.state !== 'completed' ? 1 : 0;
+}
+
+async function saveFiles(api: ApiClient, { id, settled }: JobRecord, folder: string): Promise<void> {
+  const read = async function* (name: string): AsyncGenerator<Uint8Array> {
+    const path = idPath('v1/jobs', id, `files/${name.split('/').map(encodeURIComponent).join('/')}`);
+    yield* api.bytes(path);
+  };
+  await writeFiles(folder, settled?.files ?? {}, read);
 }
 
 /** Prints a job's log and progress until it has ended. */

@@ -1,13 +1,17 @@
 import { createReadStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import type { Command } from 'commander';
 import { PeerworkError } from '../../errors.js';
 import { type FieldSpec, fieldSpec, jobFieldNames } from '../../job/job-fields.js';
-import { GIVEN_MESSAGE } from '../../job/limits.js';
-import { parseJson } from '../../kit/json.js';
+import { GIVEN_MESSAGE, MAX_MESSAGE_BYTES } from '../../job/limits.js';
+import { parseJson, tryParseJson } from '../../kit/json.js';
 import { ApiClient } from './api-client.js';
 import { milliseconds, print, printJson, quietPipes } from './print.js';
+import { uploadFile } from './upload-file.js';
+
+type Flag = string | boolean | readonly string[] | undefined;
 
 interface Summary {
   readonly added: number;
@@ -25,14 +29,16 @@ type PushReply =
 export async function push(command: Command): Promise<number> {
   quietPipes();
   const api = await ApiClient.of(command, 'push');
-  const flags: Readonly<Record<string, string | boolean | undefined>> = command.opts();
+  const flags: Readonly<Record<string, Flag>> = command.opts();
   const [file] = command.args;
   const asJson = flags['json'] === true;
-  if (flags['data'] !== undefined) return pushJobs(api, [oneJob(flags)], asJson);
+  if (flags['data'] !== undefined) return pushJobs(api, [await withFilesStored(api, oneJob(flags), process.cwd())], asJson);
   if (file === undefined) throw new PeerworkError('option-invalid', 'name a file, - for stdin, or --data');
   if (file.endsWith('.json')) {
     const jobs = parsed(await readFile(file).catch((error: Error) => Promise.reject(unreadable(file, error))), file);
-    return pushJobs(api, Array.isArray(jobs) ? jobs : [jobs], asJson);
+    const list: unknown[] = [];
+    for (const job of Array.isArray(jobs) ? jobs : [jobs]) list.push(await withFilesStored(api, job, dirname(resolve(file))));
+    return pushJobs(api, list, asJson);
   }
   return pushLines(api, file, asJson);
 }
@@ -52,7 +58,7 @@ async function pushLines(api: ApiClient, file: string, asJson: boolean): Promise
   if (file !== '-') await Promise.race([new Promise((resolve) => source.once('open', resolve)), broken]);
   const init = {
     headers: { 'content-type': 'application/x-ndjson' },
-    body: Readable.toWeb(source),
+    body: Readable.toWeb(Readable.from(linesStored(api, source, file === '-' ? process.cwd() : dirname(resolve(file))))),
     duplex: 'half',
   } as unknown as RequestInit;
   let summary: Summary | undefined;
@@ -70,15 +76,64 @@ async function pushLines(api: ApiClient, file: string, asJson: boolean): Promise
   return summary.refused > 0 ? 1 : 0;
 }
 
-function oneJob(flags: Readonly<Record<string, string | boolean | undefined>>): unknown {
+const NEWLINE = 10;
+const FILES = '"files"';
+
+/** The lines as they are, but for paths of files: their content is stored first, and references take their place. */
+async function* linesStored(api: ApiClient, source: AsyncIterable<Buffer>, folder: string): AsyncGenerator<Buffer, void, undefined> {
+  let rest: Buffer = Buffer.alloc(0);
+  for await (const chunk of source) {
+    const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+    // Of a line that the Master refuses for its length nothing is kept here.
+    const end = bytes.length > MAX_MESSAGE_BYTES ? bytes.length : bytes.lastIndexOf(NEWLINE) + 1;
+    rest = bytes.subarray(end);
+    yield* storedLines(api, bytes.subarray(0, end), folder);
+  }
+  yield* storedLines(api, rest, folder);
+}
+
+async function* storedLines(api: ApiClient, bytes: Buffer, folder: string): AsyncGenerator<Buffer, void, undefined> {
+  if (!bytes.includes(FILES)) {
+    yield bytes;
+    return;
+  }
+  for (let from = 0; from < bytes.length; ) {
+    const newline = bytes.indexOf(NEWLINE, from);
+    const end = newline === -1 ? bytes.length : newline + 1;
+    const line = bytes.subarray(from, end);
+    from = end;
+    const job = line.includes(FILES) ? tryParseJson(line, GIVEN_MESSAGE) : undefined;
+    yield job === undefined ? line : Buffer.from(`${JSON.stringify(await withFilesStored(api, job, folder))}\n`);
+  }
+}
+
+/** The job with the content of its files stored: paths, relative to `folder`, become references. What is wrong with it is for the Master to say. */
+async function withFilesStored(api: ApiClient, job: unknown, folder: string): Promise<unknown> {
+  const { files } = Object(job) as { readonly files?: unknown };
+  if (typeof files !== 'object' || files === null || Array.isArray(files)) return job;
+  const stored: [string, unknown][] = [];
+  for (const [name, source] of Object.entries(files))
+    stored.push([name, typeof source === 'string' ? await uploadFile(api, resolve(folder, source)) : source]);
+  return { ...(job as object), files: Object.fromEntries(stored) };
+}
+
+function oneJob(flags: Readonly<Record<string, Flag>>): unknown {
   const job: Record<string, unknown> = { data: parsed(String(flags['data']), '--data') };
+  if (Array.isArray(flags['file'])) job['files'] = Object.fromEntries(flags['file'].map(namedFile));
   for (const field of jobFieldNames) {
     const { flag: [usage = ''] = [], kind } = fieldSpec(field);
     const name = /^--([\w-]+)/.exec(usage)?.[1] ?? '';
     const given = flags[name];
-    if (given !== undefined) job[field] = readFlag(kind, given, name);
+    if (given !== undefined && !Array.isArray(given)) job[field] = readFlag(kind, given as string | boolean, name);
   }
   return job;
+}
+
+/** `name=path`. */
+function namedFile(given: string): readonly [name: string, path: string] {
+  const at = given.indexOf('=');
+  if (at < 1 || at === given.length - 1) throw new PeerworkError('option-invalid', `--file ${given} is not name=path`);
+  return [given.slice(0, at), given.slice(at + 1)];
 }
 
 /** Converts a flag to a field's value. The Master checks the field's limits. */

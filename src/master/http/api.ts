@@ -14,6 +14,7 @@ import { dashboardRoutes } from './dashboard.js';
 import { addDocument, docsRoutes } from './docs.js';
 import { EventFeed } from './event-feed.js';
 import { eventRoutes } from './events.js';
+import { fileRoutes } from './files.js';
 import { groupRoutes } from './groups.js';
 import { healthRoutes } from './health.js';
 import { jobRoutes } from './jobs.js';
@@ -120,6 +121,7 @@ export async function createApi(options: ApiOptions, server: FastifyServerOption
     workerRoutes,
     leaseRoutes,
     resultRoutes,
+    fileRoutes,
     eventRoutes,
     statsRoutes,
     healthRoutes,
@@ -206,7 +208,7 @@ async function addGuards(app: FastifyInstance, options: ApiOptions, gate: Gate):
   const bodies = new ByteBudget(MAX_BODIES_BYTES);
   const timeoutMs = options.bodyTimeoutMs ?? DEFAULT_BODY_TIMEOUT_MS;
   app.addHook('preParsing', async (request, reply) => {
-    if (request.headers['content-type']?.startsWith(NDJSON)) return;
+    if (request.headers['content-type']?.startsWith(NDJSON) || (request.routeOptions.config as RouteConfig).streamed === true) return;
     const bytes = announcedBytes(request);
     if (!bodies.take(bytes)) {
       reply.header('retry-after', '1').header('connection', 'close');

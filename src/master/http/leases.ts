@@ -157,10 +157,10 @@ export function leaseRoutes(app: FastifyInstance, { service, gate, closing }: Ap
 }
 
 /** Embeds what the ledger stores as JSON text unchanged. */
-function leasedText({ id, lease, channel, data, attempt, timeoutMs = DEFAULT_TIMEOUT_MS, parents }: LeasedJob): string {
+function leasedText({ id, lease, channel, data, attempt, timeoutMs = DEFAULT_TIMEOUT_MS, parents, files }: LeasedJob): string {
   const given = parents?.map(
     (parent) =>
       `{"id":${JSON.stringify(parent.id)},"channel":${JSON.stringify(parent.channel)},"data":${parent.data},"output":${parent.output}}`,
   );
-  return `{"id":${JSON.stringify(id)},"lease":${lease},"channel":${JSON.stringify(channel)},"data":${data},"attempt":${attempt},"timeoutMs":${timeoutMs}${given === undefined ? '' : `,"parents":[${given.join(',')}]`}}`;
+  return `{"id":${JSON.stringify(id)},"lease":${lease},"channel":${JSON.stringify(channel)},"data":${data},"attempt":${attempt},"timeoutMs":${timeoutMs}${given === undefined ? '' : `,"parents":[${given.join(',')}]`}${files === undefined ? '' : `,"files":${JSON.stringify(files)}`}}`;
 }

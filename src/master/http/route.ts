@@ -44,10 +44,14 @@ export interface RouteFacts {
   readonly type?: string;
   /** Maximum size of the body in bytes; default 1 MiB. */
   readonly bodyLimit?: number;
+  /** The route reads its body as it comes. */
+  readonly streamed?: boolean;
 }
 
 export interface RouteConfig {
   readonly demand?: Demand;
+  /** Its body is handled as it comes, whatever its length. */
+  readonly streamed?: boolean;
 }
 
 /** Fastify stores the config of a route without knowing its type. */
@@ -57,7 +61,16 @@ export function asConfig(config: RouteConfig): FastifyContextConfig {
 
 /** Builds the options of a route: the required scope and its part of the OpenAPI document. */
 export function about(demand: Demand, tag: string, summary: string, facts: RouteFacts = {}): RouteShorthandOptions {
-  const { params, query, body, response, type = 'application/json', status = response === undefined ? 204 : 200, bodyLimit } = facts;
+  const {
+    params,
+    query,
+    body,
+    response,
+    type = 'application/json',
+    status = response === undefined ? 204 : 200,
+    bodyLimit,
+    streamed = false,
+  } = facts;
   const byId =
     params === idParams ? { id: { ...text, description: 'The id, where a path cannot hold it: then `~` stands in the path' } } : {};
   const success =
@@ -65,7 +78,7 @@ export function about(demand: Demand, tag: string, summary: string, facts: Route
   return {
     ...(bodyLimit === undefined ? {} : { bodyLimit }),
     exposeHeadRoute: false,
-    config: asConfig({ demand }),
+    config: asConfig({ demand, streamed }),
     schema: {
       tags: [tag],
       summary,

@@ -25,6 +25,14 @@ const kinds = {
   weight: number,
   flag,
   json: anyJson,
+  files: {
+    type: 'object',
+    description: 'By name, a relative path: content that is in the file store',
+    additionalProperties: exactly({ sha256: { type: 'string', pattern: '^[0-9a-f]{64}$' }, size: { type: 'integer', minimum: 0 } }, [
+      'sha256',
+      'size',
+    ]),
+  },
 } as const;
 
 function fieldSchema(spec: FieldSpec): Schema {
@@ -110,13 +118,14 @@ const shared: Readonly<Record<string, Schema>> = {
       id: text,
       state: oneOf('completed', 'failed', 'cancelled'),
       output: anyJson,
+      files: kinds.files,
       error,
       attempts: integer,
       worker: text,
       startedAt: instant,
       finishedAt: instant,
     },
-    ['output', 'error', 'worker', 'startedAt'],
+    ['output', 'files', 'error', 'worker', 'startedAt'],
   ),
   JobChanges: exactly({
     ...fields(
@@ -192,8 +201,9 @@ const shared: Readonly<Record<string, Schema>> = {
       attempt: integer,
       timeoutMs: integer,
       parents: list(object({ id: text, channel: text, data: anyJson, output: anyJson })),
+      files: kinds.files,
     },
-    ['parents'],
+    ['parents', 'files'],
   ),
   Outcome: {
     type: 'object',

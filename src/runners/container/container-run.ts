@@ -112,7 +112,7 @@ export class ContainerRun {
   }
 
   async #start(wish: ContainerJob, folder: string, signal: AbortSignal): Promise<JobFolder> {
-    const { report, tunnel, workplace } = this.#context;
+    const { report, tunnel } = this.#context;
     const engine = this.#engine;
     const image = await engine.images.hold(wish.image, { signal, onProgress: (value) => report({ kind: 'progress', value }) });
     this.#undo.push(() => image.release());
@@ -127,7 +127,7 @@ export class ContainerRun {
     const tunnelSocket = tunnel === undefined ? undefined : await this.#openTunnel(tunnel);
     if (wish.network !== 'none') this.#reportLine('log', `network: ${egress.line}`);
     this.#undo.push(async () => void (await clearAway(folder, this.#log)));
-    const room = await JobFolder.make(folder, wish, this.#job, workplace);
+    const room = await JobFolder.make(folder, wish, this.#job, this.#context);
     if (signal.aborted) throw new PeerworkError('cancelled');
     const { command, entrypoint, workdir, memoryMb, cpus, pids, tmpMb, stopGraceMs } = wish;
     const spec = {

@@ -3,11 +3,14 @@ import type { EgressProxy } from '../../egress/proxy.js';
 import { MAX_JOB_DATA_BYTES, MAX_LOG_LINE_CHARS } from '../../job/limits.js';
 import { wordsOf } from '../../kit/error-parts.js';
 import { LineCutter } from '../../kit/lines.js';
+import { fileError } from '../../kit/system-error.js';
 import { killTree } from '../../sandbox/processes.js';
 import type { ChildLine, ChildSetup } from './child/wire.js';
 import type { ChildHost, ChildTask, Unloadable } from './child-host.js';
 import { openChildNetwork, tunnelAddress } from './child-network.js';
 import { determineEnding, type Exit, startupCrash } from './ending.js';
+import { type Handed, prepareJob } from './job-line.js';
+import { takeOut } from './out-files.js';
 import { RawOutput } from './raw-output.js';
 import { MAX_LINE_BYTES, readChildLine } from './read-child-line.js';
 import type { Run, StopCause } from './run.js';
@@ -19,13 +22,6 @@ const GRACE_MS = 500;
 const LOAD_LIMIT_MS = 60_000;
 /** Time limit from handing a job over to its beginning, with none before it. */
 const BEGIN_LIMIT_MS = 5_000;
-
-interface Handed {
-  readonly number: number;
-  readonly run: Run;
-  /** Characters on the wire. */
-  readonly size: number;
-}
 
 /**
  * One process of one workplace.
@@ -126,19 +122,17 @@ export class TaskChild {
 
   hand(run: Run): void {
     this.#lastNumber += 1;
-    const { id, attempt, channel, data, parents } = run.job;
     const tunnel = this.#network !== undefined && run.way !== undefined ? tunnelAddress(this.#lastNumber) : run.tunnel;
-    let line: string;
+    let prepared: ReturnType<typeof prepareJob>;
     try {
-      const more = parents === undefined && tunnel === undefined ? '' : `,${JSON.stringify(parents ?? [])}`;
-      const last = tunnel === undefined ? '' : `,${JSON.stringify(tunnel)}`;
-      line = `["job",${this.#lastNumber},${JSON.stringify(id)},${attempt},${JSON.stringify(channel)},${JSON.stringify(data)}${more}${last}]\n`;
+      prepared = prepareJob(this.#lastNumber, run, { tunnel, filesFolder: this.#spawned.filesFolder });
     } catch (thrown) {
-      // The source of an embedding program may pass any value.
-      run.fail('job-invalid', thrown instanceof Error ? thrown.message : String(thrown), false);
+      const { code, message } = fileError(thrown, 'job-invalid');
+      run.fail(code, message, code !== 'job-invalid');
       return;
     }
-    this.#handed.push({ number: this.#lastNumber, run, size: line.length });
+    const { line, handed } = prepared;
+    this.#handed.push(handed);
     this.#weight += line.length;
     if (this.#handed.length === 1) this.#begin(run);
     if (this.#task.perJob) this.#retiring = true;
@@ -167,8 +161,9 @@ export class TaskChild {
     this.#host.returned(this, back);
   }
 
-  #unload({ run, size }: Handed): Run {
+  #unload({ run, size, files }: Handed): Run {
     this.#weight -= size;
+    files?.remove();
     return run;
   }
 
@@ -258,6 +253,11 @@ export class TaskChild {
         break;
       case 'back':
         this.#takeBack(line[1]);
+        break;
+      case 'out':
+        // The child waits, so that the next job finds nothing.
+        if (takeOut(this.#handed[0], this.workdir, line[1])) this.#spawned.commands.write(`${JSON.stringify(['taken', line[1]])}\n`);
+        else this.#breachOf('files of a job that does not run');
         break;
       case 'ready':
         this.#becomeReady();

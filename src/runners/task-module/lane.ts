@@ -120,9 +120,11 @@ export class Lane {
   pick(now: number): TaskChild | undefined {
     let best: TaskChild | undefined;
     const { depth, packet } = this;
+    // The files of a job lie there before it begins: no other job may run meanwhile.
+    const alone = this.#waiting[this.#first]?.files !== undefined;
     for (const child of this.children) {
       const { load } = child;
-      if (!child.usable || load >= depth) continue;
+      if (!child.usable || load >= depth || (alone && load > 0)) continue;
       if (child.weight > MAX_AHEAD_CHARS) continue;
       if (load > 0 && now - (child.head?.begunAt ?? now) > STUCK_MS) continue;
       if (load > 0 && load < packet) return child;

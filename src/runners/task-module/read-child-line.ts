@@ -33,6 +33,7 @@ const childLine = v.union([
   v.strictTuple([v.literal('unloadable'), v.string(), details]),
   v.strictTuple([v.literal('failed'), number, number, failureCode, v.string(), v.boolean(), v.nullable(wait), details]),
   v.strictTuple([v.literal('back'), number]),
+  v.strictTuple([v.literal('out'), number]),
   v.strictTuple([v.literal('report'), number, v.array(progress)]),
   v.strictTuple([v.literal('bye'), number]),
   v.strictTuple([v.literal('completed'), number, number, json]),

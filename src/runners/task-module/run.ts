@@ -1,5 +1,5 @@
 import { setMaxListeners } from 'node:events';
-import { describeError, type ErrorCode } from '../../errors.js';
+import { type AnyErrorCode, describeError } from '../../errors.js';
 import type { Job, Outcome, Progress } from '../../job/job.js';
 import { MAX_LOG_LINE_CHARS } from '../../job/limits.js';
 import type { RunContext } from '../../job/runner.js';
@@ -21,6 +21,8 @@ export class Run {
   /** When its process was asked to begin it, in milliseconds; 0 while it waits. */
   begunAt = 0;
   cause: StopCause | undefined;
+  /** The folder with files for its outcome, once it has left any. */
+  outFolder: string | undefined;
   /** Details of the cause. */
   detail = '';
   readonly #context: RunContext;
@@ -47,6 +49,11 @@ export class Run {
   begin(now: number): void {
     this.begunAt = now;
     this.#context.begin?.();
+  }
+
+  /** Files of the job on this machine, by name; undefined if it has none. */
+  get files(): RunContext['files'] {
+    return this.#context.files;
   }
 
   /** The tunnel of the job. */
@@ -85,7 +92,7 @@ export class Run {
   }
 
   /** `cause` is the thrown error, and then provides the message. */
-  fail(code: ErrorCode, message: string, retry = true, holdMs?: number, cause?: ErrorPart): void {
+  fail(code: AnyErrorCode, message: string, retry = true, holdMs?: number, cause?: ErrorPart): void {
     const thrown = cause === undefined ? message : wordsOf(cause);
     const words = cause !== undefined && code === 'crashed' ? `uncaught exception: ${thrown}` : thrown;
     const error = { code, message: words.slice(0, MAX_LOG_LINE_CHARS), ...(cause !== undefined && { cause }) };

@@ -23,6 +23,8 @@ export interface Spawned {
   /** 0 if it did not start. */
   readonly pid: number;
   readonly workdir: string;
+  /** Where files of its jobs are shown to it, read-only. */
+  readonly filesFolder: string;
   readonly commands: Duplex;
   readonly answers: Readable;
   readonly stdout: Readable | null;
@@ -49,13 +51,17 @@ export function spawnChild({ sandbox, oomKills, limits, scratchFolder, clock, le
   const name = randomBytes(6).toString('hex');
   const workdir = join(scratchFolder, name);
   mkdirSync(workdir, { mode: 0o700 });
+  // Not `${name}…`: Node 20 forgets that a folder may be read when another path that may be begins like it.
+  const filesFolder = join(scratchFolder, `files-${name}`);
+  // Entered by the user that the process runs as.
+  mkdirSync(filesFolder, { mode: 0o755 });
   const fencePath = join(scratchFolder, `${name}.fence`);
   const fenceFd = openSync(fencePath, 'wx+', 0o600);
   unlinkSync(fencePath);
   ftruncateSync(fenceFd, FENCE_BYTES);
   const fence = new Fence(fenceFd);
 
-  const [program, ...args] = childCommand(sandbox, { workdir, readable, ...limits });
+  const [program, ...args] = childCommand(sandbox, { workdir, readable: [...readable, filesFolder], ...limits });
   const child = spawn(program, args, {
     cwd: workdir,
     env: childEnvironment(workdir),
@@ -71,14 +77,14 @@ export function spawnChild({ sandbox, oomKills, limits, scratchFolder, clock, le
     const begun = fence.begun();
     closeSync(fenceFd);
     for (const stream of child.stdio) stream?.destroy();
-    await leftovers.add(workdir);
+    await Promise.all([leftovers.add(workdir), leftovers.add(filesFolder)]);
     const amongOomKills = isKill(exit) && oomKills.more();
     return { ...exit, begun, amongOomKills };
   });
   const commands = child.stdio[COMMAND_FD] as unknown as Duplex;
   const answers = child.stdio[ANSWER_FD] as Readable;
   for (const stream of child.stdio) stream?.on('error', () => {});
-  return { pid, workdir, commands, answers, stdout: child.stdout, stderr: child.stderr, fence, ended };
+  return { pid, workdir, filesFolder, commands, answers, stdout: child.stdout, stderr: child.stderr, fence, ended };
 }
 
 type End = Pick<Exit, 'code' | 'signal' | 'problem'>;

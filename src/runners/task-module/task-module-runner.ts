@@ -18,6 +18,7 @@ import type { ChildHost, Unloadable } from './child-host.js';
 import { TaskChild } from './child-process.js';
 import { Lane, STUCK_MS } from './lane.js';
 import type { TaskModuleOptions } from './options.js';
+import { outcomeWithFiles } from './out-files.js';
 import { Run } from './run.js';
 import { Watch } from './watch.js';
 
@@ -149,7 +150,7 @@ export class TaskModuleRunner implements Runner {
       lane.push(run, this.#clock.now());
       this.#fill(lane);
     }
-    return run.ended;
+    return outcomeWithFiles(run, context, this.#host.leftovers);
   }
 
   #lane(workplace: Workplace): Lane {

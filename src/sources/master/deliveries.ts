@@ -1,12 +1,15 @@
 import type { Clock, Timer } from '../../clock.js';
 import { PeerworkError } from '../../errors.js';
 import { sizeOfProgress } from '../../job/bounded-progress.js';
+import type { FileRef } from '../../job/files.js';
 import { checked, type LeaseKey, leaseKeyOf, type SettleAnswer, type Settlement, shareResultsAnswer } from '../../job/verbs.js';
 import { Wake } from '../../kit/wake.js';
 import type { Log } from '../../log.js';
 import type { Rpc } from '../../swarm/peer.js';
 import type { Outbox } from '../outbox.js';
+import { filesIn, type OutgoingFiles, withoutFiles } from '../outgoing-files.js';
 import { LastWords } from './last-words.js';
+import { uploadFile } from './upload-file.js';
 import { uploadResult } from './upload-result.js';
 
 const MAX_RESULTS = 1_000;
@@ -32,6 +35,8 @@ const MOST_FULL_CHARS = 64 * 1024 * 1024;
 /** An outcome that the Master has not answered yet. */
 interface Parcel {
   readonly settlement: Settlement;
+  /** Files that the run made: the Master must have them before the outcome. */
+  readonly files: readonly FileRef[];
   readonly chars: number;
   /** Whether all of it has been sent, so that only the answer is outstanding. */
   sent: boolean;
@@ -47,6 +52,7 @@ interface Parcel {
  */
 export class Deliveries {
   readonly #outbox: Outbox;
+  readonly #files: OutgoingFiles;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #parcels = new Map<string, Parcel>();
@@ -67,8 +73,9 @@ export class Deliveries {
   /** Wakes when the link can take more. */
   readonly #room = new Wake();
 
-  constructor(outbox: Outbox, clock: Clock, log: Log) {
+  constructor(outbox: Outbox, files: OutgoingFiles, clock: Clock, log: Log) {
     this.#outbox = outbox;
+    this.#files = files;
     this.#clock = clock;
     this.#log = log;
     this.#lastWords = new LastWords(outbox, clock, log);
@@ -157,7 +164,9 @@ export class Deliveries {
     for (const { progress } of reports) chars += sizeOfProgress(progress);
     if (outcome.state !== 'released') chars += charsOf(outcome.output);
     if (outcome.state === 'completed') chars += charsOf(outcome.children);
-    const parcel: Parcel = { settlement, chars, sent: false, upload: undefined };
+    const files = filesIn(settlement);
+    for (const { size } of files) chars += size;
+    const parcel: Parcel = { settlement, files, chars, sent: false, upload: undefined };
     this.#parcels.set(leaseKeyOf(settlement), parcel);
     this.#chars += chars;
     this.#queue(parcel);
@@ -165,7 +174,7 @@ export class Deliveries {
 
   #queue(parcel: Parcel): void {
     parcel.sent = false;
-    if (parcel.chars > LARGE_CHARS && !this.#messagesOnly) this.#large.push(parcel);
+    if (parcel.files.length > 0 || (parcel.chars > LARGE_CHARS && !this.#messagesOnly)) this.#large.push(parcel);
     else this.#small.push(parcel);
   }
 
@@ -244,8 +253,13 @@ export class Deliveries {
       const onSent = () => {
         parcel.sent = true;
       };
+      const { signal } = controller;
       const late = isWithOutput(parcel.settlement);
-      this.#answered(parcel, await uploadResult(rpc, parcel.settlement, { late, signal: controller.signal, onSent }));
+      // Of a run that was cancelled only the output is kept.
+      const isOver = this.#late.has(leaseKeyOf(parcel.settlement));
+      if (!isOver) await this.#sendFiles(rpc, parcel, signal);
+      const settlement = isOver ? withoutFiles(parcel.settlement) : parcel.settlement;
+      this.#answered(parcel, await uploadResult(rpc, settlement, { late, signal, onSent }));
     } catch (error) {
       if (error instanceof PeerworkError && error.code === 'rpc-unknown-verb') this.#messagesOnly = true;
       this.#failed(rpc, [parcel], error);
@@ -254,6 +268,10 @@ export class Deliveries {
       this.#uploads -= 1;
       this.#schedule();
     }
+  }
+
+  async #sendFiles(rpc: Rpc, { settlement, files }: Parcel, signal: AbortSignal): Promise<void> {
+    for (const file of files) await uploadFile(rpc, settlement, file, (offset) => this.#files.read(settlement, file, offset), signal);
   }
 
   #answered(parcel: Parcel, answer: SettleAnswer): void {
@@ -283,6 +301,7 @@ export class Deliveries {
   #forget(settlement: Settlement): void {
     const key = leaseKeyOf(settlement);
     this.#late.delete(key);
+    if (filesIn(settlement).length > 0) void this.#files.remove(settlement);
     this.#chars -= this.#parcels.get(key)?.chars ?? 0;
     this.#parcels.delete(key);
     if (!this.#isFull()) this.#room.wake();

@@ -1,8 +1,10 @@
 import { PeerworkError } from '../../errors.js';
+import type { JobFiles } from '../../job/files.js';
 import type { Outcome, Progress } from '../../job/job.js';
-import type { Lease, TaskOrigin } from '../../job/source.js';
+import type { FileOrigin, Lease, OutFile, TaskOrigin } from '../../job/source.js';
 import { type LeaseKey, leaseKeyOf, type Settlement, type WorkItem } from '../../job/verbs.js';
 import { HeldLease } from '../held-lease.js';
+import { type OutgoingFiles, withoutFiles } from '../outgoing-files.js';
 import type { PeerTunnel } from './peer-tunnel.js';
 import type { ReportSender } from './report-sender.js';
 import type { RunReports } from './run-reports.js';
@@ -11,9 +13,11 @@ import type { RunReports } from './run-reports.js';
 export interface LeaseDuties {
   /** `late`: the partial output of a run that was cancelled. */
   settle(settlement: Settlement, late: boolean): Promise<void>;
+  readonly files: OutgoingFiles;
   readonly reports: ReportSender;
   origin(digest: string): TaskOrigin;
   tunnel(key: LeaseKey): PeerTunnel;
+  openFile(key: LeaseKey, sha256: string, offset: number, signal: AbortSignal): AsyncIterable<Uint8Array>;
   now(): number;
 }
 
@@ -63,6 +67,7 @@ export class LeaseBook {
 class MasterLease extends HeldLease {
   readonly item: WorkItem;
   readonly tunnel?: PeerTunnel;
+  readonly files?: FileOrigin;
   readonly #duties: LeaseDuties;
   readonly #forget: () => void;
   #begunAt: number | undefined;
@@ -70,11 +75,19 @@ class MasterLease extends HeldLease {
   #cancelled = false;
 
   constructor(item: WorkItem, duties: LeaseDuties, forget: () => void) {
-    const { id, lease, channel, data, attempt, timeoutMs, parents, runner, digest } = item;
-    const job = { id, channel, data, attempt, timeoutMs, ...(parents !== undefined && { parents }) };
+    const { id, lease, channel, data, attempt, timeoutMs, parents, files, runner, digest } = item;
+    const more = { ...(parents !== undefined && { parents }), ...(files !== undefined && { files }) };
+    const job = { id, channel, data, attempt, timeoutMs, ...more };
     const run = { job, runner, task: duties.origin(digest), startedAt: duties.now() };
     super(run, (outcome) => this.#deliver(outcome));
     this.item = item;
+    const made = (parents ?? []).map((parent) => parent.files ?? {});
+    if (files !== undefined || made.some((each) => Object.keys(each).length > 0))
+      this.files = {
+        files: files ?? {},
+        parents: made,
+        open: (sha256, offset, signal) => duties.openFile({ id, lease }, sha256, offset, signal),
+      };
     if (item.tunnel !== undefined) this.tunnel = duties.tunnel({ id, lease });
     this.#duties = duties;
     this.#forget = forget;
@@ -108,8 +121,13 @@ class MasterLease extends HeldLease {
     reports.add(this.#reports, progress);
   }
 
+  keepFiles(files: AsyncIterable<OutFile>): Promise<JobFiles> {
+    return this.#duties.files.keep(this.item, files);
+  }
+
   async #deliver(outcome: Outcome): Promise<void> {
     const isLate = this.#cancelled && outcome.state === 'failed' && outcome.output !== undefined;
+    if (this.signal.aborted) void this.#duties.files.remove(this.item);
     if (this.signal.aborted && !isLate) return;
     const reports = this.#reports && this.#duties.reports.take(this.#reports);
     // Put it into the outbox before the book forgets it: a beat in between must still renew the lease.
@@ -121,7 +139,7 @@ class MasterLease extends HeldLease {
       finishedAt: this.#duties.now(),
       ...(reports !== undefined && reports.length > 0 && { reports }),
     };
-    const safe = this.#duties.settle(settlement, isLate);
+    const safe = this.#duties.settle(isLate ? withoutFiles(settlement) : settlement, isLate);
     this.#release();
     await safe;
   }

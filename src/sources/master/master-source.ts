@@ -18,6 +18,7 @@ import type { Log } from '../../log.js';
 import type { Peer, PeerFacts, Rpc, RpcHandlers } from '../../swarm/peer.js';
 import { LeasedSource } from '../leased-source.js';
 import type { Outbox } from '../outbox.js';
+import type { OutgoingFiles } from '../outgoing-files.js';
 import { Deliveries } from './deliveries.js';
 import { LeaseBook } from './lease-book.js';
 import { PeerTunnel } from './peer-tunnel.js';
@@ -54,6 +55,8 @@ export interface MasterSourceOptions {
   /** The Master's public key (base64url), which must have signed its tasks. */
   readonly publisher: string;
   readonly outbox: Outbox;
+  /** Files of outcomes in the outbox. */
+  readonly outgoing: OutgoingFiles;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -99,13 +102,15 @@ export class MasterSource extends LeasedSource {
   constructor(options: MasterSourceOptions) {
     super('master', options.clock);
     this.#options = options;
-    this.#deliveries = new Deliveries(options.outbox, options.clock, options.log);
+    this.#deliveries = new Deliveries(options.outbox, options.outgoing, options.clock, options.log);
     this.#reports = new ReportSender(options.clock, options.log);
     this.#book = new LeaseBook({
+      files: options.outgoing,
       reports: this.#reports,
       settle: (settlement, late) => this.#deliveries.deliver(settlement, late),
       origin: (digest) => new PeerOrigin(digest, options.publisher, () => this.#master?.peer.rpc),
       tunnel: (key) => new PeerTunnel(key, () => this.#master?.peer.rpc),
+      openFile: ({ id, lease }, sha256, offset, signal) => this.#link().stream('requestFile', { id, lease, sha256, offset }, { signal }),
       now: () => options.clock.now(),
     });
     this.#swarm = options.join(() => ({ notes: { cancelWork: (args) => this.#cancel(checked(cancelWorkArgs, args).leases) } }));
@@ -157,6 +162,12 @@ export class MasterSource extends LeasedSource {
     this.#reports.close();
     await this.#swarm.close();
     await this.#options.outbox.close();
+  }
+
+  #link(): Rpc {
+    const rpc = this.#master?.peer.rpc;
+    if (rpc === undefined) throw new PeerworkError('link-lost');
+    return rpc;
   }
 
   /** Returns everything that the Master must keep leased: runs, and outcomes in transit. */

@@ -1,6 +1,8 @@
+import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import t from 'tap';
 import { Master } from '../../../src/index.js';
+import { OutgoingFiles } from '../../../src/sources/outgoing-files.js';
 import type { SourceSetup } from '../../../src/sources/setup.js';
 import { loadOrCreateKeyFile } from '../../../src/swarm/key-file.node.js';
 import { parseToken } from '../../../src/swarm/token.js';
@@ -28,6 +30,7 @@ sourceContract(t, 'a Master of ours', async (t) => {
         identity: loadOrCreateKeyFile(join(own, 'key.json')).keyPair,
         name: 'lab',
         outbox: await openOutbox(),
+        outgoing: await OutgoingFiles.open({ folder: join(own, 'outgoing'), key: randomBytes(32), log }, []),
         facts: async () => ({ version: '0', concurrency: 4, isolation: 'none', platform: 'lab', labels: [], runners: ['task-module'] }),
         options: shared,
         clock,

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { systemClock } from '../../../src/clock.js';
 import type { Settlement } from '../../../src/job/verbs.js';
@@ -7,6 +8,7 @@ import { Uploads } from '../../../src/master/uploads.js';
 import { WorkerSession } from '../../../src/master/worker-session.js';
 import { Deliveries } from '../../../src/sources/master/deliveries.js';
 import { Outbox } from '../../../src/sources/outbox.js';
+import { OutgoingFiles } from '../../../src/sources/outgoing-files.js';
 import type { Rpc, RpcHandlers } from '../../../src/swarm/peer.js';
 import { openJobService } from '../../lab/job-service.js';
 import { until } from '../../lab/until.js';
@@ -35,8 +37,11 @@ async function openBed(t: Test, jobs: number, chars: number): Promise<Bed> {
     { worker: ann, channels: ['default'], limit: jobs, until: systemClock.now() + 60_000 },
     systemClock.now(),
   );
-  const outbox = await Outbox.open({ folder: t.testdir(), key: randomBytes(32), clock: systemClock, log: silentLog });
-  const deliveries = new Deliveries(outbox, systemClock, silentLog);
+  const folder = t.testdir();
+  const sealing = { key: randomBytes(32), log: silentLog };
+  const outbox = await Outbox.open({ ...sealing, folder: join(folder, 'outbox'), clock: systemClock });
+  const outgoing = await OutgoingFiles.open({ ...sealing, folder: join(folder, 'outgoing') }, []);
+  const deliveries = new Deliveries(outbox, outgoing, systemClock, silentLog);
   const uploads = new Uploads(systemClock);
   const pairs: Pair[] = [];
   t.teardown(async () => {

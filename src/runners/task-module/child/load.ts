@@ -1,9 +1,9 @@
 /** Loads the task and turns its possible forms into a single way of calling it. */
 
 import { pathToFileURL } from 'node:url';
-import type { ParentOutput } from '../../../job/job.js';
 import type { JobContext } from './context.js';
 import { isArray, keysOf } from './primordials.js';
+import type { ChildParent } from './wire.js';
 
 /** As in job/pushed.ts, which a child cannot import. */
 const PUSHED = 'queue-xec:job';
@@ -52,7 +52,7 @@ interface TaskJob {
   readonly data: unknown;
   readonly channel: string;
   readonly attempt: number;
-  readonly parents: readonly ParentOutput[];
+  readonly parents: readonly ChildParent[];
 }
 
 /** A job pushed in queue-xec's way is what was pushed; our fields are added only where it has none of that name. */

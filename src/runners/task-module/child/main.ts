@@ -148,6 +148,18 @@ function complete(run: Running, output: unknown): void {
   writeText(`["completed",${run.number},${elapsedMs(run)},${text}${asks}]\n`);
 }
 
+let onTaken: (() => void) | undefined;
+
+/** Waits until the parent has taken what the job left for its outcome: the folder is emptied for the next job. */
+async function handOverFiles(run: Running): Promise<void> {
+  if (running !== run || !JobContext.hasOutFolder(run.context)) return;
+  const taken = new Promise<void>((resolve) => {
+    onTaken = resolve;
+  });
+  send(['out', run.number]);
+  await taken;
+}
+
 async function runOne(line: string, call: Task, out: Reports, workdir: string): Promise<void> {
   const job = parseJson(line) as JobLine;
   const number = job[1];
@@ -158,13 +170,15 @@ async function runOne(line: string, call: Task, out: Reports, workdir: string): 
   const id = job[2];
   const attempt = job[3];
   const parents = job[6] ?? [];
-  const context = new JobContext({ jobId: id, attempt, parents, tunnel: job[7] }, workdir, out);
+  const context = new JobContext({ jobId: id, attempt, parents, tunnel: job[7] ?? undefined, files: job[8] }, workdir, out);
   const run: Running = { number, context, begunAt: now() };
   running = run;
   try {
     const output = await call(givenOf({ id, data: job[5], channel: job[4], attempt, parents }), context);
+    await handOverFiles(run);
     if (running === run) complete(run, output);
   } catch (error) {
+    await handOverFiles(run);
     if (running === run) failWith(run, error);
   }
 }
@@ -266,6 +280,7 @@ async function begin(given: ChildSetup): Promise<void> {
 
 function take(line: string): void {
   if (setup === undefined) void begin(parseJson(line) as ChildSetup);
+  else if (startsWith(line, '["taken"')) onTaken?.();
   else if (startsWith(line, '["abort"')) {
     const abort = parseJson(line) as AbortLine;
     if (running?.number === abort[1]) JobContext.abort(running.context, abort[2]);

@@ -5,7 +5,7 @@
  * Rules in this folder: call methods on values of a job or of a line only through these; do not destructure, spread or `for…of` arrays
  * (each calls a method of `Array.prototype`); use nothing of typed arrays but their elements.
  */
-import { readdirSync, readSync, rmSync, writeSync } from 'node:fs';
+import { mkdirSync, readdirSync, readSync, rmSync, writeSync } from 'node:fs';
 
 type Method<T, A extends unknown[], R> = (this: T, ...args: A) => R;
 
@@ -22,7 +22,7 @@ export const { isView } = ArrayBuffer;
 export const { ceil, max, min, round } = Math;
 export const { isFinite: isFiniteNumber } = Number;
 export const { cwd, chdir, exit, kill, umask } = process;
-export const file = { readdirSync, readSync, rmSync, writeSync } as const;
+export const file = { mkdirSync, readdirSync, readSync, rmSync, writeSync } as const;
 export const now = performance.now.bind(performance);
 const unreffed = setTimeout(() => {}, 0);
 clearTimeout(unreffed);

@@ -6,6 +6,7 @@
  * the same descriptors.
  */
 
+import type { FileRef } from '../../../job/files.js';
 import type { Continuation, Hold, Json, ParentOutput, Progress } from '../../../job/job.js';
 import type { ErrorPart } from '../../../kit/error-parts.js';
 
@@ -27,15 +28,28 @@ export type JobLine = readonly [
   attempt: number,
   channel: string,
   data: Json,
-  parents?: readonly ParentOutput[],
-  tunnel?: TunnelAddress,
+  parents?: readonly ChildParent[],
+  tunnel?: TunnelAddress | null,
+  files?: ChildFiles,
 ];
+
+/** The files of a job: their paths by name, and the references of these and of its parents' files by path. */
+export interface ChildFiles {
+  readonly paths: Readonly<Record<string, string>>;
+  readonly refs: Readonly<Record<string, FileRef>>;
+}
+
+/** A parent of a job as the job sees it; `files` are paths by name. */
+export type ChildParent = Omit<ParentOutput, 'files'> & { readonly files?: Readonly<Record<string, string>> };
 
 /** A port of this machine that leads to the one address at its Master that the job may reach. */
 export interface TunnelAddress {
   readonly host: string;
   readonly port: number;
 }
+
+/** The files that the job left are taken: the child may go on. */
+export type TakenLine = readonly ['taken', number];
 
 /** Asks the running job to stop by itself. */
 export type AbortLine = readonly ['abort', number: number, reason: string];
@@ -61,11 +75,16 @@ export type ChildLine =
     ]
   /** Not begun, because the parent had revoked it. */
   | readonly ['back', number: number]
+  /** The job has left files in its folder for them, and waits until they are taken. */
+  | readonly ['out', number: number]
   | readonly ['report', number: number, progress: readonly Progress[]]
   /** The process cannot run another job. */
   | readonly ['worn']
   /** The process ends by itself, with this exit code. */
   | readonly ['bye', code: number];
+
+/** In the working folder: what a job leaves there comes back with its outcome. */
+export const OUT_FOLDER = 'outdir';
 
 export const COMMAND_FD = 3;
 export const ANSWER_FD = 4;
