@@ -1,9 +1,9 @@
 // Generates files from the code's own tables: .env.example, the JSON Schema of crawls, the marked parts of docs/configuration.md,
 // docs/embedding.md, docs/errors.md, docs/sources/, docs/isolation.md and docs/jobs.md, and the option interfaces of constructors.
 // With --check it writes nothing and fails if anything is out of date.
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { toJsonSchema } from '@valibot/to-json-schema';
 import { optionNames, optionTable } from '../build/src/cli/option-table.js';
 import { wires } from '../build/src/cli/wires.js';
@@ -183,11 +183,17 @@ function fileWithFields(folder, name) {
   return file;
 }
 
+/** Not by way of `wire.ts`: each part of a wire that is loaded by itself splits the bundled command line further. */
+async function constructorsOf({ name }) {
+  const file = join(root, 'build', 'src', 'wires', name, 'constructors.js');
+  return existsSync(file) ? (await import(pathToFileURL(file).href)).constructors : {};
+}
+
 async function wirePages() {
   const texts = {};
   for (const wire of wires) {
     const page = `docs/sources/${wire.name}.md`;
-    for (const [name, table] of Object.entries((await wire.constructors?.()) ?? {})) {
+    for (const [name, table] of Object.entries(await constructorsOf(wire))) {
       for (const [option, { default: preset, required }] of Object.entries(table))
         if (preset === undefined && !required) throw new Error(`${wire.name}: ${name}.${option} is neither required nor has a default`);
       const file = fileWithFields(`src/wires/${wire.name}`, name);

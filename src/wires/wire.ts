@@ -1,6 +1,5 @@
 import type { Command } from 'commander';
 import type { CommandEntry, CommandName } from '../config/command.js';
-import type { ConstructorTables } from '../config/constructor-option.js';
 import type { CoreOptions } from '../config/core.js';
 import type { OptionsOf, OptionTable } from '../config/option.js';
 import type { ErrorEntry } from '../errors.js';
@@ -23,11 +22,6 @@ export interface Wire<T extends OptionTable = OptionTable> {
   readonly summary: string;
   /** The wire's options; their names and flags begin with the wire's name. */
   readonly options: T;
-  /**
-   * Options of the functions with which programs use the wire. From them, `npm run generate` writes the fields of their interfaces in the
-   * wire's folder, and the tables of its page.
-   */
-  constructors?(): Promise<ConstructorTables>;
   /** Result of `declareErrors`. */
   readonly errors: { readonly table: Readonly<Record<string, ErrorEntry>> };
   /** Whether the wire is useless without a container engine. */

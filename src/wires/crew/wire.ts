@@ -10,7 +10,6 @@ export const crew: Wire<typeof crewOptions> = {
   name: 'crew',
   summary: 'crew servers: polled for tasks, or calling this Worker',
   options: crewOptions,
-  constructors: async () => (await import('./constructors.js')).constructors,
   errors: CrewError,
   configured: ({ crewUrl, crewEndpoint }) => crewUrl !== undefined || crewEndpoint !== undefined,
   questions: ['crewUrl', 'crewTasks', 'crewAuthorization'],

@@ -20,7 +20,6 @@ export const dory: Wire<typeof doryOptions> = {
   name: 'dory',
   summary: 'a dory-api and its BullMQ queue: crawls in containers, in place of dory-worker',
   options: doryOptions,
-  constructors: async () => (await import('./constructors.js')).constructors,
   errors: DoryError,
   needsContainers: true,
   // The API may raise the limit of a running Worker.

@@ -11,7 +11,6 @@ export const openfn: Wire<typeof openfnOptions> = {
   name: 'openfn',
   summary: 'runs of an OpenFn Lightning server, on OpenFn’s engine',
   options: openfnOptions,
-  constructors: async () => (await import('./constructors.js')).constructors,
   errors: LightningError,
   configured: ({ openfnUrl }) => openfnUrl !== undefined,
   questions: ['openfnUrl', 'openfnSecret'],

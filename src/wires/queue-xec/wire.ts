@@ -12,7 +12,6 @@ export const queueXec: Wire<typeof queueXecOptions> = {
   name: 'queue-xec',
   summary: 'a queue-xec 2 Master; and how a Master of ours serves queue-xec 2 Workers',
   options: queueXecOptions,
-  constructors: async () => (await import('./constructors.js')).constructors,
   errors: QueueXecError,
   configured: ({ queueXecToken }) => queueXecToken !== undefined,
   questions: ['queueXecToken', 'queueXecKey'],

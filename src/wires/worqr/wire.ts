@@ -11,7 +11,6 @@ export const worqr: Wire<typeof worqrOptions> = {
   name: 'worqr',
   summary: 'worqr queues on Redis, alongside worqr’s own workers; and a producer for them',
   options: worqrOptions,
-  constructors: async () => (await import('./constructors.js')).constructors,
   errors: WorqrError,
   configured: ({ worqrUrl }) => worqrUrl !== undefined,
   questions: ['worqrUrl', 'worqrTasks'],
