@@ -23,7 +23,7 @@ const megabytes = single((text) => (/^\d{1,7}(\.\d{1,6})?$/.test(text) ? Number(
 
 /** Parses a range such as `1/10`, the first and the longest wait in seconds, into milliseconds. */
 function readBackoff(text: string): readonly [number, number] | undefined {
-  const [, first = '', last = ''] = /^(\d{1,5}(?:\.\d{1,3})?)\/(\d{1,5}(?:\.\d{1,3})?)$/.exec(text) ?? [];
+  const [, first = '', last = ''] = /^(\d{1,5}(?:\.\d{1,6})?)\/(\d{1,5}(?:\.\d{1,6})?)$/.exec(text) ?? [];
   const range = [Number(first) * 1_000, Number(last) * 1_000] as const;
   return first !== '' && range[0] > 0 && range[0] <= range[1] ? range : undefined;
 }

@@ -1,5 +1,6 @@
 import { generateKeyPairSync } from 'node:crypto';
 import t from 'tap';
+import { openfnOptions } from '../../../../src/wires/openfn/options.js';
 import { decodeFrame } from '../../../../src/wires/openfn/source/frames.js';
 import { openfnSource } from '../../../../src/wires/openfn/source/openfn-source.js';
 import { readWorkloops } from '../../../../src/wires/openfn/source/options.js';
@@ -140,6 +141,13 @@ t.test('workloops are read as OpenFn’s worker reads them', async (t) => {
   ]);
   for (const bad of ['', 'a', 'a:0', 'a:-1', '*>a:1', 'a>:1', 'a b:1', 'ä:1', 'a:1.5'])
     t.throws(() => readWorkloops(bad), { code: 'openfn-invalid' }, bad);
+});
+
+t.test('a back-off may be as short as OpenFn’s worker allows', async (t) => {
+  const { parse } = openfnOptions.openfnBackoff;
+  t.same(parse(['0.0001/0.01']), [0.1, 10]);
+  t.same(parse(['1/10']), [1_000, 10_000]);
+  for (const wrong of ['0/1', '2/1', '1', '1/x']) t.equal(parse([wrong]), undefined, wrong);
 });
 
 t.test('settings that cannot work are refused at once', async (t) => {
